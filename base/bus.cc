@@ -1,0 +1,54 @@
+#include "base/bus.h"
+
+#include <algorithm>
+
+namespace wick {
+
+Result<void> Bus::attach(Range range, BusDevice& device, std::string name) {
+  if (range.size == 0 || range.start + (range.size - 1) < range.start)
+    return fail("bus: bad range {:#x} + {:#x} for {}", range.start, range.size, name);
+  const auto after = std::ranges::upper_bound(entries_, range.start, {},
+                                              [](const Entry& entry) { return entry.range.start; });
+  const Entry* below = after == entries_.begin() ? nullptr : &*(after - 1);
+  const Entry* above = after == entries_.end() ? nullptr : &*after;
+  if (below != nullptr && range.start - below->range.start < below->range.size)
+    return fail("bus: {} at {:#x} overlaps {}", name, range.start, below->name);
+  if (above != nullptr && above->range.start - range.start < range.size)
+    return fail("bus: {} at {:#x} overlaps {}", name, range.start, above->name);
+  entries_.insert(after, Entry{range, &device, std::move(name)});
+  return {};
+}
+
+const Bus::Entry* Bus::find(uint64_t address, size_t size) const {
+  auto after = std::ranges::upper_bound(entries_, address, {},
+                                        [](const Entry& entry) { return entry.range.start; });
+  if (after == entries_.begin()) return nullptr;
+  const Entry& entry = *--after;
+  const uint64_t offset = address - entry.range.start;
+  if (offset >= entry.range.size || size > entry.range.size - offset) return nullptr;
+  return &entry;
+}
+
+bool Bus::read(uint64_t address, std::span<std::byte> data) const {
+  const Entry* entry = find(address, data.size());
+  if (entry == nullptr) {
+    std::ranges::fill(data, std::byte{0xff});
+    return false;
+  }
+  entry->device->read(address - entry->range.start, data);
+  return true;
+}
+
+bool Bus::write(uint64_t address, std::span<const std::byte> data) const {
+  const Entry* entry = find(address, data.size());
+  if (entry == nullptr) return false;
+  entry->device->write(address - entry->range.start, data);
+  return true;
+}
+
+std::string_view Bus::name_at(uint64_t address) const {
+  const Entry* entry = find(address, 1);
+  return entry == nullptr ? std::string_view() : std::string_view(entry->name);
+}
+
+}  // namespace wick

@@ -1,0 +1,46 @@
+// Loads and stores of little-endian integers in byte buffers, the order of
+// x86, virtio and PCI. The host is x86-64, so these are plain copies; they
+// exist because a buffer may be unaligned and of any length.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+namespace wick {
+
+static_assert(std::endian::native == std::endian::little);
+
+// The first sizeof(T) bytes of `from`, zero-extended when there are fewer.
+template <typename T>
+  requires std::is_trivially_copyable_v<T>
+T load_le(std::span<const std::byte> from) {
+  T value{};
+  std::memcpy(&value, from.data(), std::min(sizeof(T), from.size()));
+  return value;
+}
+
+// Fills `to` with the low bytes of `value`, and with zeroes past its size.
+template <typename T>
+  requires std::is_trivially_copyable_v<T>
+void store_le(std::span<std::byte> to, T value) {
+  const size_t copied = std::min(sizeof(T), to.size());
+  std::memcpy(to.data(), &value, copied);
+  std::fill(to.begin() + static_cast<std::ptrdiff_t>(copied), to.end(), std::byte{0});
+}
+
+inline std::span<const std::byte> as_bytes(const void* data, size_t size_bytes) {
+  return {static_cast<const std::byte*>(data), size_bytes};
+}
+
+// `value` rounded up to a multiple of `alignment`, a power of two. The caller
+// makes sure that the sum does not wrap.
+constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) & ~(alignment - 1);
+}
+
+}  // namespace wick

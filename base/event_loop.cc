@@ -1,0 +1,191 @@
+#include "base/event_loop.h"
+
+#include <pthread.h>
+#include <sys/timerfd.h>
+
+#include <array>
+#include <csignal>
+#include <semaphore>
+
+namespace wick {
+
+EventLoop::Watch& EventLoop::Watch::operator=(Watch&& other) noexcept {
+  if (this != &other) {
+    reset();
+    entry_ = std::move(other.entry_);
+  }
+  return *this;
+}
+
+void EventLoop::Watch::reset() {
+  if (entry_ == nullptr) return;
+  (void)::epoll_ctl(entry_->loop.epoll_.get(), EPOLL_CTL_DEL, entry_->fd, nullptr);
+  entry_->alive = false;
+  // This may be its own callback, or a later event of the round may name it.
+  EventLoop& loop = entry_->loop;
+  loop.removed_.push_back(std::move(entry_));
+}
+
+void EventLoop::Watch::set_events(uint32_t events) {
+  if (entry_->events == events) return;
+  entry_->events = events;
+  epoll_event event{.events = events, .data = {.ptr = entry_.get()}};
+  (void)::epoll_ctl(entry_->loop.epoll_.get(), EPOLL_CTL_MOD, entry_->fd, &event);
+}
+
+void EventLoop::Timer::arm(std::chrono::microseconds delay) const {
+  // A zero would disarm.
+  const int64_t ns = std::max<int64_t>(1, std::chrono::nanoseconds(delay).count());
+  const itimerspec spec{.it_interval = {},
+                        .it_value = {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000}};
+  (void)::timerfd_settime(fd_.get(), 0, &spec, nullptr);
+}
+
+void EventLoop::Timer::disarm() const {
+  const itimerspec spec{};
+  (void)::timerfd_settime(fd_.get(), 0, &spec, nullptr);
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::create() {
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll.valid()) return fail_errno(errno, "epoll: cannot create");
+  EventFd wake = TRY(EventFd::create());
+  epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.fd(), &event) != 0)
+    return fail_errno(errno, "epoll: cannot watch an eventfd");
+  return std::unique_ptr<EventLoop>(new EventLoop(std::move(epoll), std::move(wake)));
+}
+
+EventLoop::EventLoop(Fd epoll, EventFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+
+EventLoop::~EventLoop() { run_posted(); }
+
+Result<EventLoop::Watch> EventLoop::watch(int fd, uint32_t events, Callback callback) {
+  std::unique_ptr<Watch::Entry> entry(
+      new Watch::Entry{*this, fd, events, true, std::move(callback)});
+  epoll_event event{.events = events, .data = {.ptr = entry.get()}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    return fail_errno(errno, "epoll: cannot watch descriptor {}", fd);
+  return Watch(std::move(entry));
+}
+
+Result<EventLoop::Timer> EventLoop::timer(std::function<void()> callback) {
+  Timer timer;
+  timer.fd_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer.fd_.valid()) return fail_errno(errno, "timerfd: cannot create");
+  timer.watch_ = TRY(watch(timer.fd_.get(), EPOLLIN,
+                           [fd = timer.fd_.get(), callback = std::move(callback)](uint32_t) {
+                             uint64_t expirations = 0;
+                             // Nothing to read: it was disarmed meanwhile.
+                             if (::read(fd, &expirations, sizeof(expirations)) > 0) callback();
+                           }));
+  return timer;
+}
+
+void EventLoop::post(std::function<void()> function) {
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    first = posted_.empty();
+    posted_.push_back(std::move(function));
+  }
+  if (first) wake_.signal();
+}
+
+void EventLoop::post_and_wait(std::function<void()> function) {
+  std::binary_semaphore ran(0);
+  bool run_here = false;
+  {
+    const std::lock_guard lock(mutex_);
+    run_here = runner_ == std::thread::id() || runner_ == std::this_thread::get_id();
+    if (!run_here) {
+      posted_.push_back([&] {
+        function();
+        ran.release();
+      });
+      wake_.signal();
+    }
+  }
+  if (run_here)
+    function();
+  else
+    ran.acquire();
+}
+
+void EventLoop::run_posted() {
+  std::vector<std::function<void()>> batch;
+  {
+    const std::lock_guard lock(mutex_);
+    batch.swap(posted_);
+  }
+  for (const auto& function : batch) function();
+}
+
+void EventLoop::run() {
+  {
+    const std::lock_guard lock(mutex_);
+    runner_ = std::this_thread::get_id();
+  }
+  for (;;) {
+    for (const auto& function : before_wait_) function();
+    std::array<epoll_event, 32> events;
+    const int count =
+        ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events[static_cast<size_t>(i)];
+      if (event.data.ptr == nullptr) {
+        wake_.consume();
+        run_posted();
+        continue;
+      }
+      auto* entry = static_cast<Watch::Entry*>(event.data.ptr);
+      if (entry->alive) entry->callback(event.events);
+    }
+    removed_.clear();
+    const std::lock_guard lock(mutex_);
+    if (stopping_ && posted_.empty()) {
+      stopping_ = false;
+      runner_ = {};
+      return;
+    }
+  }
+}
+
+void EventLoop::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  wake_.signal();
+}
+
+Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
+  auto self = std::unique_ptr<LoopThread>(new LoopThread(TRY(EventLoop::create())));
+  // Signals are the main loop's alone; the new thread inherits this mask.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  self->thread_ = std::thread([&loop = *self->loop_, name] {
+    name_this_thread(name);
+    loop.run();
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  // From here on the loop has a runner, which post_and_wait() relies on.
+  std::binary_semaphore running(0);
+  self->loop_->post([&] { running.release(); });
+  running.acquire();
+  return self;
+}
+
+LoopThread::~LoopThread() { stop(); }
+
+void LoopThread::stop() {
+  if (!thread_.joinable()) return;
+  loop_->stop();
+  thread_.join();
+}
+
+void name_this_thread(const std::string& name) {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+}  // namespace wick

@@ -1,0 +1,68 @@
+// Owners of file descriptors.
+#pragma once
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "base/result.h"
+
+namespace wick {
+
+// Owns one descriptor, or none (-1). Closing cannot fail usefully: whoever
+// needs written data on disk calls fsync first.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    if (this != &other) {
+      close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  ~Fd() { close(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  void close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+// A counter in the kernel that wakes whoever watches it (eventfd(2)).
+class EventFd {
+ public:
+  static Result<EventFd> create() {
+    Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!fd.valid()) return fail_errno(errno, "eventfd: cannot create");
+    return EventFd(std::move(fd));
+  }
+
+  int fd() const { return fd_.get(); }
+
+  // Any thread. A full counter already wakes its reader, so EAGAIN is success.
+  void signal() const {
+    const uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof(one));
+  }
+
+  // Takes the count; false when it was zero.
+  bool consume() const {
+    uint64_t count = 0;
+    return ::read(fd_.get(), &count, sizeof(count)) == sizeof(count);
+  }
+
+ private:
+  explicit EventFd(Fd fd) : fd_(std::move(fd)) {}
+  Fd fd_;
+};
+
+}  // namespace wick

@@ -1,0 +1,180 @@
+#include "block/async_io.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <deque>
+
+namespace wick::block {
+
+namespace {
+
+// Submissions gather during a round of the loop and go to the kernel together
+// at its end. What the page cache can answer is done by then, so completions
+// are looked at before the loop sleeps.
+class UringIo final : public AsyncIo {
+ public:
+  static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop) {
+    std::unique_ptr<UringIo> self(new UringIo(loop));
+    const int error = ::io_uring_queue_init(kEntries, &self->ring_, 0);
+    if (error != 0) return fail_errno(-error, "io_uring: cannot create");
+    self->ring_exists_ = true;
+    self->watch_ = TRY(loop.watch(self->ring_.ring_fd, EPOLLIN,
+                                  [raw = self.get()](uint32_t) { raw->complete_ready(); }));
+    loop.before_wait([raw = self.get()] { raw->submit_and_complete(); });
+    return self;
+  }
+
+  ~UringIo() override {
+    watch_.reset();
+    if (ring_exists_) ::io_uring_queue_exit(&ring_);
+  }
+
+ private:
+  // Room for one full virtqueue; more than that goes in several submissions.
+  static constexpr unsigned kEntries = 256;
+
+  explicit UringIo(EventLoop& loop) : loop_(loop) {}
+
+  void submit(IoOperation& operation) override {
+    io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+    if (entry == nullptr) {
+      waiting_.push_back(&operation);
+      return;
+    }
+    prepare(*entry, operation);
+    ++unsubmitted_;
+  }
+
+  static void prepare(io_uring_sqe& entry, IoOperation& operation) {
+    const auto count = static_cast<unsigned>(operation.buffers.size());
+    switch (operation.kind) {
+      case IoOperation::Kind::kRead:
+        ::io_uring_prep_readv(&entry, operation.fd, operation.buffers.data(), count,
+                              operation.offset_bytes);
+        break;
+      case IoOperation::Kind::kWrite:
+        ::io_uring_prep_writev(&entry, operation.fd, operation.buffers.data(), count,
+                               operation.offset_bytes);
+        break;
+      case IoOperation::Kind::kSync:
+        ::io_uring_prep_fsync(&entry, operation.fd, IORING_FSYNC_DATASYNC);
+        break;
+      case IoOperation::Kind::kAllocate:
+        ::io_uring_prep_fallocate(&entry, operation.fd, operation.mode,
+                                  static_cast<off_t>(operation.offset_bytes),
+                                  static_cast<off_t>(operation.length_bytes));
+        break;
+    }
+    ::io_uring_sqe_set_data(&entry, &operation);
+  }
+
+  void submit_and_complete() {
+    // A completion may submit again, so until nothing is left to hand over.
+    while (unsubmitted_ > 0) {
+      const int submitted = ::io_uring_submit(&ring_);
+      if (submitted < 0) {
+        // Short of memory or of completion slots (EAGAIN, EBUSY): completions
+        // in flight make room; look again on the next round.
+        if (submitted != -EINTR) loop_.post([] {});
+        complete_ready();
+        return;
+      }
+      unsubmitted_ -= static_cast<unsigned>(submitted);
+      complete_ready();
+      while (!waiting_.empty()) {
+        io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+        if (entry == nullptr) break;
+        prepare(*entry, *waiting_.front());
+        waiting_.pop_front();
+        ++unsubmitted_;
+      }
+    }
+  }
+
+  void complete_ready() {
+    io_uring_cqe* entry = nullptr;
+    while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
+      auto* operation = static_cast<IoOperation*>(::io_uring_cqe_get_data(entry));
+      const int64_t result = entry->res;
+      ::io_uring_cqe_seen(&ring_, entry);
+      operation->complete(result);
+    }
+  }
+
+  EventLoop& loop_;
+  bool ring_exists_ = false;
+
+  // Owned by the loop's thread.
+  io_uring ring_{};
+  unsigned unsubmitted_ = 0;
+  std::deque<IoOperation*> waiting_;  // found the submission queue full
+  EventLoop::Watch watch_;
+};
+
+// One worker that makes the blocking calls in order.
+class ThreadedIo final : public AsyncIo {
+ public:
+  static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop) {
+    return std::unique_ptr<AsyncIo>(new ThreadedIo(loop, TRY(LoopThread::start("disk-worker"))));
+  }
+
+ private:
+  ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
+      : loop_(loop), worker_(std::move(worker)) {}
+
+  void submit(IoOperation& operation) override {
+    worker_->loop().post([this, &operation] {
+      const int64_t result = perform(operation);
+      loop_.post([&operation, result] { operation.complete(result); });
+    });
+  }
+
+  static int64_t perform(const IoOperation& operation) {
+    const auto offset = static_cast<off_t>(operation.offset_bytes);
+    const auto count = static_cast<int>(operation.buffers.size());
+    int64_t result = -1;
+    do {
+      switch (operation.kind) {
+        case IoOperation::Kind::kRead:
+          result = ::preadv(operation.fd, operation.buffers.data(), count, offset);
+          break;
+        case IoOperation::Kind::kWrite:
+          result = ::pwritev(operation.fd, operation.buffers.data(), count, offset);
+          break;
+        case IoOperation::Kind::kSync:
+          result = ::fdatasync(operation.fd);
+          break;
+        case IoOperation::Kind::kAllocate:
+          result = ::fallocate(operation.fd, operation.mode, offset,
+                               static_cast<off_t>(operation.length_bytes));
+          break;
+      }
+    } while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+  }
+
+  EventLoop& loop_;
+  std::unique_ptr<LoopThread> worker_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {
+  return UringIo::create(loop);
+}
+
+Result<std::unique_ptr<AsyncIo>> AsyncIo::create_threaded(EventLoop& loop) {
+  return ThreadedIo::create(loop);
+}
+
+Result<std::unique_ptr<AsyncIo>> AsyncIo::create(EventLoop& loop) {
+  auto uring = create_uring(loop);
+  if (uring) return uring;
+  spdlog::info("{}; disk I/O uses a worker thread", uring.error().message());
+  return create_threaded(loop);
+}
+
+}  // namespace wick::block

@@ -1,0 +1,97 @@
+// File I/O that does not block its loop: each operation is awaited by the
+// coroutine that wants it, many are in flight at once.
+//
+// Thread rule: everything on the one EventLoop it was made with.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+
+namespace wick::block {
+
+class AsyncIo;
+
+// One operation; awaiting it submits it. The result is what the system call
+// would return: a count, or a negative errno. It and its buffers stay where
+// they are until then, which a coroutine's frame sees to.
+class IoOperation {
+ public:
+  enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate };
+
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> awaiting);
+  int64_t await_resume() const noexcept { return result_; }
+
+  // For AsyncIo's implementations.
+  void complete(int64_t result) {
+    result_ = result;
+    awaiting_.resume();  // may destroy *this
+  }
+
+  const Kind kind;
+  const int fd;
+  const std::span<const iovec> buffers;  // kRead, kWrite
+  const uint64_t offset_bytes = 0;
+  const uint64_t length_bytes = 0;  // kAllocate
+  const int mode = 0;               // kAllocate: as for fallocate(2)
+
+  IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
+              uint64_t length, int allocate_mode)
+      : kind(operation),
+        fd(file),
+        buffers(data),
+        offset_bytes(offset),
+        length_bytes(length),
+        mode(allocate_mode),
+        io_(io) {}
+  IoOperation(const IoOperation&) = delete;
+  IoOperation& operator=(const IoOperation&) = delete;
+
+ private:
+  AsyncIo& io_;
+  int64_t result_ = 0;
+  std::coroutine_handle<> awaiting_;
+};
+
+class AsyncIo {
+ public:
+  // io_uring; where the kernel forbids it a worker thread, which a log line
+  // then says. `loop` must outlive it, and nothing may be in flight when it is
+  // destroyed.
+  static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop);
+  static Result<std::unique_ptr<AsyncIo>> create_uring(EventLoop& loop);
+  static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
+  virtual ~AsyncIo() = default;
+
+  IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
+    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0};
+  }
+  IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
+    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0};
+  }
+  // fdatasync(2)
+  IoOperation sync(int fd) { return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0}; }
+  // fallocate(2)
+  IoOperation allocate(int fd, int mode, uint64_t offset_bytes, uint64_t length_bytes) {
+    return {*this, IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode};
+  }
+
+ private:
+  friend class IoOperation;
+  // Completes `operation` later, never inside this call.
+  virtual void submit(IoOperation& operation) = 0;
+};
+
+inline void IoOperation::await_suspend(std::coroutine_handle<> awaiting) {
+  awaiting_ = awaiting;
+  io_.submit(*this);
+}
+
+}  // namespace wick::block

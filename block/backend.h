@@ -1,0 +1,47 @@
+// What a disk device reads from and writes to: a raw file, an image format, an
+// overlay over another back end. It does not know who reads it (virtio-blk,
+// IDE, an image tool) and holds no guest type.
+//
+// Thread rule: a back end belongs to one EventLoop; every call is made on it
+// and every Task finishes on it. Several requests may be in flight; those that
+// overlap happen in any order, as on a real disk.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+#include "base/task.h"
+
+namespace wick::block {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // A multiple of 512.
+  virtual uint64_t size_bytes() const = 0;
+  virtual bool read_only() const = 0;
+  // Whether discard() can give space back to the host.
+  virtual bool can_discard() const = 0;
+
+  // The buffers must stay valid until the Task is done. A range that is not
+  // wholly inside the disk is an error (EINVAL), also for the calls below; so
+  // is any writing call on a read-only disk (EROFS). Offsets and lengths may
+  // have any alignment. On an error nothing is known of the range's content.
+  virtual Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
+  virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
+
+  // What completed before this call is on stable storage when it is done.
+  virtual Task<Result<void>> flush() = 0;
+
+  // The content of the range becomes indefinite. Not a promise to free space.
+  virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
+  // The range reads as zeroes; `may_unmap` allows it to lose its space.
+  virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
+                                          bool may_unmap) = 0;
+};
+
+}  // namespace wick::block

@@ -1,0 +1,46 @@
+// The host's end of a guest's serial port or console: where its bytes go and
+// where its input comes from (terminal, unix socket, pty, file, nothing).
+//
+// Thread rule: write() from any thread, most often a vCPU in the middle of a
+// register access, so it never blocks and never drops the guest's time; the
+// other calls, and all calls of a Guest, on the loop that the back end was
+// made with.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+namespace wick::console {
+
+// The chip at the other end, as the back end sees it. Locks itself.
+class Guest {
+ public:
+  virtual ~Guest() = default;
+  // Takes what fits, perhaps nothing, and returns how much. Who could not take
+  // everything calls Backend::input_wanted() when there is room again.
+  virtual size_t input(std::span<const std::byte> bytes) = 0;
+  // The line was held low: SysRq, kgdb.
+  virtual void send_break() = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Before the first vCPU runs. The guest must outlive the back end's loop
+  // callbacks, that is: stop the loop before destroying the guest.
+  virtual void connect(Guest& guest) = 0;
+
+  // What the guest sent. Never blocks; what no one takes is dropped, oldest
+  // first, beyond the back end's bounded buffer.
+  virtual void write(std::span<const std::byte> bytes) = 0;
+
+  // Any thread: a Guest that refused input has room again.
+  virtual void input_wanted() = 0;
+
+  // Hands everything written so far to the host as far as that is possible
+  // without waiting long; called once, at the end of a run.
+  virtual void flush() = 0;
+};
+
+}  // namespace wick::console

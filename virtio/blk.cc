@@ -1,0 +1,189 @@
+#include "virtio/blk.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace wick::virtio {
+
+namespace {
+
+// Linux splits larger requests by itself; the limit keeps a fallocate(2) from
+// holding a disk's metadata for long.
+constexpr uint32_t kMaxZeroSectors = 4u << 20;  // 2 GiB
+constexpr uint32_t kMaxSegments = 126;          // with header and status a chain of 128
+
+}  // namespace
+
+Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name)
+    : backend_(backend),
+      loop_(loop),
+      serial_(std::move(serial)),
+      name_(std::move(name)) {
+  config_.capacity = backend.size_bytes() / kSectorBytes;
+  config_.seg_max = kMaxSegments;
+  config_.blk_size = kSectorBytes;
+  if (!backend.read_only()) {
+    config_.max_write_zeroes_sectors = kMaxZeroSectors;
+    config_.max_write_zeroes_seg = 1;
+    config_.write_zeroes_may_unmap = backend.can_discard() ? 1 : 0;
+  }
+  if (backend.can_discard()) {
+    config_.max_discard_sectors = kMaxZeroSectors;
+    config_.max_discard_seg = 1;
+    config_.discard_sector_alignment = 4096 / kSectorBytes;
+  }
+}
+
+uint64_t Blk::features() const {
+  uint64_t features = 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
+                      1ull << VIRTIO_BLK_F_FLUSH;
+  if (backend_.read_only())
+    features |= 1ull << VIRTIO_BLK_F_RO;
+  else
+    features |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+  if (backend_.can_discard()) features |= 1ull << VIRTIO_BLK_F_DISCARD;
+  return features;
+}
+
+void Blk::read_config(uint64_t offset, std::span<std::byte> data) {
+  std::ranges::fill(data, std::byte{0});
+  if (offset >= sizeof(config_)) return;
+  const size_t readable = std::min<size_t>(data.size(), sizeof(config_) - offset);
+  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config_) + offset, readable);
+}
+
+void Blk::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
+  if (queues.empty()) return;
+  loop_.post_and_wait([&] { start(features, std::move(queues.front()), notifier); });
+}
+
+void Blk::start(uint64_t features, ActiveQueue queue, DriverNotifier& notifier) {
+  notifier_ = &notifier;
+  limits_ = {.capacity_sectors = config_.capacity,
+             .read_only = backend_.read_only(),
+             .flush = (features >> VIRTIO_BLK_F_FLUSH & 1) != 0,
+             .discard = (features >> VIRTIO_BLK_F_DISCARD & 1) != 0,
+             .write_zeroes = (features >> VIRTIO_BLK_F_WRITE_ZEROES & 1) != 0,
+             .max_discard_sectors = config_.max_discard_sectors,
+             .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
+  // Edge-triggered: each kick is one event, and nobody needs to read the count.
+  auto watch =
+      loop_.watch(queue.kick->fd(), EPOLLIN | EPOLLET, [this](uint32_t) { process_queue(); });
+  if (!watch) {
+    spdlog::error("{}: {}", name_, watch.error().message());
+    notifier.needs_reset();
+    return;
+  }
+  queue_.emplace(std::move(queue));
+  kick_watch_ = *std::move(watch);
+  process_queue();
+}
+
+void Blk::reset() {
+  std::binary_semaphore idle(0);
+  loop_.post_and_wait([&] {
+    kick_watch_.reset();
+    idle_ = &idle;
+    if (in_flight_ == 0) idle.release();
+  });
+  idle.acquire();
+  loop_.post_and_wait([&] {
+    idle_ = nullptr;
+    notifier_ = nullptr;
+    queue_.reset();
+  });
+}
+
+void Blk::process_queue() {
+  if (!queue_ || !kick_watch_.active()) return;
+  VirtQueue& ring = queue_->ring;
+  processing_ = true;
+  // At most one ring's worth, so that a driver that never stops does not keep
+  // the loop from a reset.
+  uint32_t budget = ring.size();
+  do {
+    ring.disable_notifications();
+    for (; budget > 0; --budget) {
+      auto chain = ring.pop();
+      if (!chain) {
+        complaints_.warn("{}: {}; the driver must reset it", name_, chain.error().message());
+        kick_watch_.reset();
+        notifier_->needs_reset();
+        processing_ = false;
+        return;
+      }
+      if (!*chain) break;
+      ++in_flight_;
+      spawn(serve(**std::move(chain)));
+    }
+  } while (budget > 0 && ring.enable_notifications());
+  processing_ = false;
+  signal_completions();
+  if (budget == 0) loop_.post([this] { process_queue(); });
+}
+
+Task<void> Blk::serve(Chain chain) {
+  BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
+  const uint8_t status = co_await execute(request);
+  uint32_t written = 0;
+  if (request.status_byte != nullptr) {
+    *request.status_byte = std::byte{status};
+    // 5.2.6: the data and the status; of a failed read nothing is promised, but
+    // the bytes up to the status were the device's to write.
+    written = request.written_before_status + 1;
+  } else {
+    complaints_.warn("{}: a request without room for its status", name_);
+  }
+  std::move(chain).complete(written);
+  --in_flight_;
+  if (!processing_) signal_completions();
+  if (in_flight_ == 0 && idle_ != nullptr) idle_->release();
+}
+
+Task<uint8_t> Blk::execute(BlkRequest& request) {
+  Result<void> result;
+  switch (request.kind) {
+    case BlkRequest::Kind::kRefused:
+      complaints_.warn("{}: a malformed or unsupported request", name_);
+      co_return request.refusal;
+    case BlkRequest::Kind::kRead:
+      result = co_await backend_.read(request.offset_bytes, request.data);
+      break;
+    case BlkRequest::Kind::kWrite:
+      result = co_await backend_.write(request.offset_bytes, request.data);
+      // 5.2.6.2: without FLUSH the driver expects a write-through cache.
+      if (result && !limits_.flush) result = co_await backend_.flush();
+      break;
+    case BlkRequest::Kind::kFlush:
+      result = co_await backend_.flush();
+      break;
+    case BlkRequest::Kind::kDiscard:
+      result = co_await backend_.discard(request.offset_bytes, request.length_bytes);
+      break;
+    case BlkRequest::Kind::kWriteZeroes:
+      result = co_await backend_.write_zeroes(request.offset_bytes, request.length_bytes,
+                                              request.unmap);
+      break;
+    case BlkRequest::Kind::kGetId: {
+      // 5.2.6: 20 bytes, padded with zeroes; no terminator when full.
+      std::array<char, VIRTIO_BLK_ID_BYTES> id{};
+      serial_.copy(id.data(), id.size());
+      size_t copied = 0;
+      for (const iovec& buffer : request.data) {
+        const size_t part = std::min(buffer.iov_len, id.size() - copied);
+        std::memcpy(buffer.iov_base, id.data() + copied, part);
+        copied += part;
+      }
+      break;
+    }
+  }
+  if (result) co_return VIRTIO_BLK_S_OK;
+  complaints_.warn("{}: {}", name_, result.error().message());
+  co_return VIRTIO_BLK_S_IOERR;
+}
+
+void Blk::signal_completions() {
+  if (queue_->ring.interrupt_needed()) notifier_->queue_interrupt(queue_->index);
+}
+
+}  // namespace wick::virtio

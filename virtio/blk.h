@@ -1,0 +1,66 @@
+// The virtio block device (virtio 1.2, 5.2): requests from one virtqueue,
+// carried out by a block::Backend on the disk's own loop.
+//
+// Thread rule: VirtioDevice's calls as written there; everything else on the
+// loop. Requests run side by side and complete in any order.
+#pragma once
+
+#include <linux/virtio_blk.h>
+
+#include <array>
+#include <optional>
+#include <semaphore>
+#include <string>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+#include "block/backend.h"
+#include "virtio/blk_request.h"
+#include "virtio/device.h"
+
+namespace wick::virtio {
+
+class Blk final : public VirtioDevice {
+ public:
+  // `backend` belongs to `loop`; both must outlive the device. `serial`: what
+  // GET_ID answers, cut to 20 bytes. `name` is for messages.
+  Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name);
+
+  uint32_t id() const override { return 2; }
+  uint64_t features() const override;
+  std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
+  void read_config(uint64_t offset, std::span<std::byte> data) override;
+  // Nothing in it can be written (VIRTIO_BLK_F_CONFIG_WCE is not offered).
+  void write_config(uint64_t, std::span<const std::byte>) override {}
+  void activate(uint64_t features, std::vector<ActiveQueue> queues,
+                DriverNotifier& notifier) override;
+  void reset() override;
+
+ private:
+  static constexpr std::array<uint16_t, 1> kQueueSizes = {256};
+
+  void start(uint64_t features, ActiveQueue queue, DriverNotifier& notifier);
+  void process_queue();
+  Task<void> serve(Chain chain);
+  Task<uint8_t> execute(BlkRequest& request);
+  void signal_completions();
+
+  // Constant after construction.
+  block::Backend& backend_;
+  EventLoop& loop_;
+  const std::string serial_;
+  const std::string name_;
+  virtio_blk_config config_{};
+
+  // Owned by the loop's thread.
+  std::optional<ActiveQueue> queue_;
+  DriverNotifier* notifier_ = nullptr;
+  EventLoop::Watch kick_watch_;
+  BlkLimits limits_;
+  uint32_t in_flight_ = 0;
+  bool processing_ = false;             // completions are signalled once, at the end
+  std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0
+  RateLimit complaints_;
+};
+
+}  // namespace wick::virtio

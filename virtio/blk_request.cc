@@ -1,0 +1,159 @@
+#include "virtio/blk_request.h"
+
+#include <linux/virtio_blk.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace wick::virtio {
+
+namespace {
+
+struct Header {  // 5.2.6, struct virtio_blk_req
+  uint32_t type;
+  uint32_t reserved;
+  uint64_t sector;
+};
+static_assert(sizeof(Header) == 16);
+
+struct Segment {  // 5.2.6, struct virtio_blk_discard_write_zeroes
+  uint64_t sector;
+  uint32_t sectors;
+  uint32_t flags;
+};
+static_assert(sizeof(Segment) == 16);
+
+uint64_t total_bytes(std::span<const iovec> buffers) {
+  uint64_t total = 0;
+  for (const iovec& buffer : buffers) total += buffer.iov_len;
+  return total;
+}
+
+// Moves the first sizeof(T) bytes out of `buffers`. The caller knows that there
+// are that many.
+template <typename T>
+T take_front(std::vector<iovec>& buffers) {
+  T value;
+  auto* to = reinterpret_cast<std::byte*>(&value);
+  size_t wanted = sizeof(T);
+  auto buffer = buffers.begin();
+  while (wanted > 0) {
+    const size_t part = std::min(wanted, buffer->iov_len);
+    if (part > 0) std::memcpy(to, buffer->iov_base, part);
+    to += part;
+    wanted -= part;
+    buffer->iov_base = static_cast<std::byte*>(buffer->iov_base) + part;
+    buffer->iov_len -= part;
+    if (buffer->iov_len == 0) ++buffer;
+  }
+  buffers.erase(buffers.begin(), buffer);
+  asm volatile("" ::: "memory");  // only the copy is looked at
+  return value;
+}
+
+std::byte* take_last_byte(std::vector<iovec>& buffers) {
+  while (!buffers.empty() && buffers.back().iov_len == 0) buffers.pop_back();
+  if (buffers.empty()) return nullptr;
+  iovec& last = buffers.back();
+  --last.iov_len;
+  auto* byte = static_cast<std::byte*>(last.iov_base) + last.iov_len;
+  if (last.iov_len == 0) buffers.pop_back();
+  return byte;
+}
+
+bool in_disk(uint64_t sector, uint64_t sectors, const BlkLimits& limits) {
+  return sector <= limits.capacity_sectors && sectors <= limits.capacity_sectors - sector;
+}
+
+void refuse(BlkRequest& request, uint8_t status) {
+  request.kind = BlkRequest::Kind::kRefused;
+  request.refusal = status;
+}
+
+void parse_transfer(BlkRequest& request, uint64_t sector, const BlkLimits& limits) {
+  const uint64_t bytes = total_bytes(request.data);
+  if (bytes % kSectorBytes != 0 || !in_disk(sector, bytes / kSectorBytes, limits) ||
+      (request.kind == BlkRequest::Kind::kWrite && limits.read_only)) {
+    refuse(request, VIRTIO_BLK_S_IOERR);
+    return;
+  }
+  request.offset_bytes = sector * kSectorBytes;
+  request.length_bytes = bytes;
+}
+
+// 5.2.6.2: one segment (max_discard_seg and max_write_zeroes_seg are 1).
+void parse_segment(BlkRequest& request, const BlkLimits& limits) {
+  const bool discard = request.kind == BlkRequest::Kind::kDiscard;
+  if (!(discard ? limits.discard : limits.write_zeroes)) {
+    refuse(request, VIRTIO_BLK_S_UNSUPP);
+    return;
+  }
+  if (total_bytes(request.data) != sizeof(Segment)) {
+    refuse(request, VIRTIO_BLK_S_IOERR);
+    return;
+  }
+  const auto segment = take_front<Segment>(request.data);
+  const uint32_t known_flags = discard ? 0u : uint32_t{VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP};
+  if ((segment.flags & ~known_flags) != 0) {
+    refuse(request, VIRTIO_BLK_S_UNSUPP);
+    return;
+  }
+  const uint32_t most = discard ? limits.max_discard_sectors : limits.max_write_zeroes_sectors;
+  if (segment.sectors > most || !in_disk(segment.sector, segment.sectors, limits) ||
+      limits.read_only) {
+    refuse(request, VIRTIO_BLK_S_IOERR);
+    return;
+  }
+  request.offset_bytes = segment.sector * kSectorBytes;
+  request.length_bytes = segment.sectors * kSectorBytes;
+  request.unmap = (segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
+}
+
+}  // namespace
+
+BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const iovec> writable,
+                             const BlkLimits& limits) {
+  BlkRequest request;
+  std::vector<iovec> in(writable.begin(), writable.end());
+  request.status_byte = take_last_byte(in);
+  request.written_before_status = static_cast<uint32_t>(total_bytes(in));
+  if (total_bytes(readable) < sizeof(Header)) {
+    refuse(request, VIRTIO_BLK_S_IOERR);
+    return request;
+  }
+  std::vector<iovec> out(readable.begin(), readable.end());
+  const auto header = take_front<Header>(out);
+
+  switch (header.type) {
+    case VIRTIO_BLK_T_IN:
+      request.kind = Kind::kRead;
+      request.data = std::move(in);
+      parse_transfer(request, header.sector, limits);
+      break;
+    case VIRTIO_BLK_T_OUT:
+      request.kind = Kind::kWrite;
+      request.data = std::move(out);
+      parse_transfer(request, header.sector, limits);
+      break;
+    case VIRTIO_BLK_T_FLUSH:
+      request.kind = Kind::kFlush;
+      if (!limits.flush) refuse(request, VIRTIO_BLK_S_UNSUPP);
+      break;
+    case VIRTIO_BLK_T_GET_ID:
+      request.kind = Kind::kGetId;
+      request.data = std::move(in);
+      if (total_bytes(request.data) < VIRTIO_BLK_ID_BYTES) refuse(request, VIRTIO_BLK_S_IOERR);
+      break;
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+      request.kind = header.type == VIRTIO_BLK_T_DISCARD ? Kind::kDiscard : Kind::kWriteZeroes;
+      request.data = std::move(out);
+      parse_segment(request, limits);
+      break;
+    default:
+      refuse(request, VIRTIO_BLK_S_UNSUPP);
+  }
+  return request;
+}
+
+}  // namespace wick::virtio

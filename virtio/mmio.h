@@ -1,0 +1,45 @@
+// virtio over MMIO, version 2 (virtio 1.2, 4.2): a window of registers and one
+// interrupt, which the device raises as an edge.
+#pragma once
+
+#include <memory>
+
+#include "base/bus.h"
+#include "base/interrupt.h"
+#include "virtio/transport.h"
+
+namespace wick::virtio {
+
+class MmioTransport final : public Transport, public BusDevice {
+ public:
+  static constexpr uint64_t kWindowBytes = 0x1000;
+  static constexpr uint64_t kQueueNotifyOffset = 0x50;  // takes the queue's number, 32 bits
+
+  // All three must outlive it.
+  static Result<std::unique_ptr<MmioTransport>> create(VirtioDevice& device,
+                                                       const GuestMemory& memory,
+                                                       InterruptLine& interrupt, std::string name);
+
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  void queue_interrupt(uint16_t queue) override;
+  void config_changed() override;
+  void needs_reset() override;
+
+ private:
+  MmioTransport(VirtioDevice& device, const GuestMemory& memory, InterruptLine& interrupt,
+                std::string name, std::vector<EventFd> kicks)
+      : Transport(device, memory, std::move(name), std::move(kicks)), interrupt_(interrupt) {}
+
+  void reset_interrupts() override { interrupt_status_ = 0; }
+  void raise(uint32_t cause);
+  uint32_t read_register(uint64_t offset) const;
+  void write_register(uint64_t offset, uint32_t value);
+
+  InterruptLine& interrupt_;
+  std::atomic<uint32_t> interrupt_status_{0};
+  std::atomic<uint32_t> config_generation_{0};
+};
+
+}  // namespace wick::virtio

@@ -1,0 +1,170 @@
+#include "virtio/queue.h"
+
+#include <atomic>
+#include <utility>
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr uint16_t kUsedNoNotify = 1;          // 2.7.10, VIRTQ_USED_F_NO_NOTIFY
+constexpr uint16_t kAvailableNoInterrupt = 1;  // 2.7.7, VIRTQ_AVAIL_F_NO_INTERRUPT
+
+uint16_t load(uint16_t* field, std::memory_order order) {
+  return std::atomic_ref(*field).load(order);
+}
+
+void store(uint16_t* field, uint16_t value, std::memory_order order) {
+  std::atomic_ref(*field).store(value, order);
+}
+
+// 2.7.7.2, vring_need_event: is `event` among the entries after `before` up to
+// `now`?
+bool event_passed(uint16_t event, uint16_t now, uint16_t before) {
+  return static_cast<uint16_t>(now - event - 1) < static_cast<uint16_t>(now - before);
+}
+
+}  // namespace
+
+Chain::Chain(Chain&& other) noexcept
+    : queue_(std::exchange(other.queue_, nullptr)),
+      head_(other.head_),
+      readable_count_(other.readable_count_),
+      buffers_(std::move(other.buffers_)) {}
+
+Chain::~Chain() {
+  if (queue_ != nullptr) queue_->push_used(head_, 0);
+}
+
+void Chain::complete(uint32_t written_bytes) && {
+  std::exchange(queue_, nullptr)->push_used(head_, written_bytes);
+}
+
+Result<VirtQueue> VirtQueue::create(const GuestMemory& memory, const QueueLayout& layout) {
+  const size_t size = layout.size;
+  if (size == 0 || size > kMaxSize || (size & (size - 1)) != 0)
+    return fail("virtqueue: size {} is not a power of two up to {}", size, kMaxSize);
+  if (layout.descriptors.value % 16 != 0 || layout.driver_area.value % 2 != 0 ||
+      layout.device_area.value % 4 != 0)
+    return fail("virtqueue: rings at {:#x}, {:#x}, {:#x} are not aligned", layout.descriptors.value,
+                layout.driver_area.value, layout.device_area.value);
+  const auto descriptors = TRY(memory.slice(layout.descriptors, sizeof(Descriptor) * size));
+  const auto driver_area = TRY(memory.slice(layout.driver_area, 6 + 2 * size));
+  const auto device_area = TRY(memory.slice(layout.device_area, 6 + 8 * size));
+  return VirtQueue(memory, layout, descriptors.data(), driver_area.data(), device_area.data());
+}
+
+VirtQueue::VirtQueue(const GuestMemory& memory, const QueueLayout& layout, std::byte* descriptors,
+                     std::byte* driver_area, std::byte* device_area)
+    : memory_(&memory),
+      size_(layout.size),
+      event_index_(layout.event_index),
+      indirect_(layout.indirect),
+      descriptors_(descriptors),
+      driver_area_(driver_area),
+      device_area_(device_area) {}
+
+Result<std::optional<Chain>> VirtQueue::pop() {
+  const uint16_t available = load(available_index(), std::memory_order_acquire);
+  const auto pending = static_cast<uint16_t>(available - next_available_);
+  if (pending == 0) return std::nullopt;
+  if (pending > size_)
+    return fail("virtqueue: available index {} is {} past {}, in a ring of {}", available, pending,
+                next_available_, size_);
+  if (outstanding_ == size_)
+    return fail("virtqueue: more than {} chains in use in a ring of {}", outstanding_, size_);
+  const uint16_t head = load(available_entry(next_available_ % size_), std::memory_order_relaxed);
+  if (head >= size_) return fail("virtqueue: head {} in a table of {}", head, size_);
+
+  ++next_available_;
+  ++outstanding_;
+  Chain chain(this, head);
+  if (auto walked = walk(chain, head); !walked) {
+    chain.queue_ = nullptr;  // the ring is broken: nothing goes back
+    return std::unexpected(std::move(walked).error());
+  }
+  return chain;
+}
+
+// 2.7.5.2 to 2.7.5.3.1. Bounded by the queue's size, indirect tables included
+// (2.7.5.3.1: a chain is no longer than the queue).
+Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
+  std::byte* table = descriptors_;
+  size_t table_size = size_;
+  size_t index = head;
+  bool in_indirect = false;
+  for (size_t walked = 0;; ++walked) {
+    if (walked > size_) return fail("virtqueue: chain {} has a loop or is too long", head);
+    Descriptor descriptor;
+    std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));
+    asm volatile("" ::: "memory");  // only the copy is looked at
+
+    if ((descriptor.flags & Descriptor::kIndirect) != 0) {
+      if (in_indirect) return fail("virtqueue: chain {} nests indirect tables", head);
+      if (!indirect_) return fail("virtqueue: chain {} is indirect, not negotiated", head);
+      if ((descriptor.flags & Descriptor::kNext) != 0)
+        return fail("virtqueue: chain {} goes on after an indirect table", head);
+      if (descriptor.length_bytes == 0 || descriptor.length_bytes % sizeof(Descriptor) != 0)
+        return fail("virtqueue: indirect table of {} bytes", descriptor.length_bytes);
+      table = TRY(memory_->slice({descriptor.address}, descriptor.length_bytes)).data();
+      table_size = descriptor.length_bytes / sizeof(Descriptor);
+      index = 0;
+      in_indirect = true;
+      continue;
+    }
+
+    const auto buffer = TRY(memory_->slice({descriptor.address}, descriptor.length_bytes));
+    const bool writable = (descriptor.flags & Descriptor::kWrite) != 0;
+    if (!writable && chain.readable_count_ != chain.buffers_.size())
+      return fail("virtqueue: chain {} has a readable buffer after a writable one", head);
+    chain.buffers_.push_back({buffer.data(), buffer.size()});
+    if (!writable) ++chain.readable_count_;
+
+    if ((descriptor.flags & Descriptor::kNext) == 0) return {};
+    index = descriptor.next;
+    if (index >= table_size)
+      return fail("virtqueue: descriptor {} in a table of {}", index, table_size);
+  }
+}
+
+void VirtQueue::push_used(uint16_t head, uint32_t written_bytes) {
+  struct UsedElement {
+    uint32_t id;
+    uint32_t length_bytes;
+  };
+  static_assert(sizeof(UsedElement) == 8);
+  const UsedElement element{head, written_bytes};
+  std::memcpy(device_area_ + 4 + sizeof(element) * (next_used_ % size_), &element, sizeof(element));
+  ++next_used_;
+  --outstanding_;
+  store(used_index(), next_used_, std::memory_order_release);
+}
+
+void VirtQueue::disable_notifications() {
+  // With event indices a stale available_event already silences the driver.
+  if (!event_index_) store(used_flags(), kUsedNoNotify, std::memory_order_relaxed);
+}
+
+bool VirtQueue::enable_notifications() {
+  // Sequentially consistent: the driver publishes its index and then looks
+  // here, we write here and then look at its index; one sees the other.
+  if (event_index_) {
+    store(available_event(), next_available_, std::memory_order_seq_cst);
+  } else {
+    store(used_flags(), 0, std::memory_order_seq_cst);
+  }
+  return load(available_index(), std::memory_order_seq_cst) != next_available_;
+}
+
+bool VirtQueue::interrupt_needed() {
+  if (next_used_ == signalled_used_) return false;
+  const uint16_t before = std::exchange(signalled_used_, next_used_);
+  // Publishing the used index must come before this look at what the driver
+  // asks for; on x86 only a locked operation keeps that order.
+  store(used_index(), next_used_, std::memory_order_seq_cst);
+  if (event_index_)
+    return event_passed(load(used_event(), std::memory_order_seq_cst), next_used_, before);
+  return (load(available_flags(), std::memory_order_seq_cst) & kAvailableNoInterrupt) == 0;
+}
+
+}  // namespace wick::virtio

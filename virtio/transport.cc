@@ -1,0 +1,155 @@
+#include "virtio/transport.h"
+
+#include <array>
+
+namespace wick::virtio {
+
+namespace {
+
+// 3.1.1: the driver sets these bits in this order, one step at a time.
+struct StatusStep {
+  uint8_t before;
+  uint8_t added;
+};
+constexpr std::array kStatusSteps = {
+    StatusStep{0, kStatusAcknowledge},
+    StatusStep{kStatusAcknowledge, kStatusDriver},
+    StatusStep{kStatusAcknowledge | kStatusDriver, kStatusFeaturesOk},
+    StatusStep{kStatusAcknowledge | kStatusDriver | kStatusFeaturesOk, kStatusDriverOk},
+};
+
+bool is_step(uint8_t before, uint8_t added) {
+  for (const StatusStep& step : kStatusSteps)
+    if (step.before == before && step.added == added) return true;
+  return false;
+}
+
+}  // namespace
+
+Result<std::vector<EventFd>> Transport::make_kicks(const VirtioDevice& device) {
+  std::vector<EventFd> kicks;
+  for (size_t i = 0; i < device.queue_max_sizes().size(); ++i)
+    kicks.push_back(TRY(EventFd::create()));
+  return kicks;
+}
+
+uint32_t Transport::device_features_word() const {
+  if (device_features_select_ > 1) return 0;
+  return static_cast<uint32_t>(offered_features() >> (32 * device_features_select_));
+}
+
+void Transport::set_driver_features_word(uint32_t word) {
+  if (driver_features_select_ > 1) return;
+  if ((status() & kStatusFeaturesOk) != 0) {  // 2.2.1: negotiation is over
+    complaints_.warn("{}: the driver changes features after FEATURES_OK; ignored", name_);
+    return;
+  }
+  const unsigned shift = 32 * driver_features_select_;
+  driver_features_ &= ~(0xffffffffull << shift);
+  driver_features_ |= static_cast<uint64_t>(word) << shift;
+}
+
+void Transport::set_status(uint8_t value) {
+  if (value == 0) {
+    reset();
+    return;
+  }
+  const auto before = static_cast<uint8_t>(status() & ~kStatusNeedsReset);
+  const auto added = static_cast<uint8_t>(value & ~before & ~kStatusNeedsReset);
+  if (added == 0) return;
+  if ((added & kStatusFailed) != 0) {
+    status_.fetch_or(kStatusFailed);
+    complaints_.warn("{}: the driver gave up (status FAILED)", name_);
+    return;
+  }
+  // A driver may write two steps at once; then take them in their order.
+  for (const StatusStep& step : kStatusSteps) {
+    if ((added & step.added) == 0) continue;
+    const auto current = static_cast<uint8_t>(status() & ~kStatusNeedsReset);
+    if (!is_step(current, step.added)) {
+      complaints_.warn("{}: status {:#x} out of order after {:#x}; ignored", name_, value, current);
+      return;
+    }
+    if (step.added == kStatusFeaturesOk) {
+      // 2.2.2, 6.1: a subset of what was offered, and never without VERSION_1.
+      if ((driver_features_ & ~offered_features()) != 0 ||
+          (driver_features_ & kFeatureVersion1) == 0) {
+        complaints_.warn("{}: the driver asks for features {:#x} of {:#x}; refused", name_,
+                         driver_features_, offered_features());
+        return;
+      }
+    }
+    status_.fetch_or(step.added);
+    if (step.added == kStatusDriverOk) activate();
+  }
+}
+
+Transport::QueueState* Transport::configurable_queue() {
+  if (queue_select_ >= queues_.size()) return nullptr;
+  QueueState& queue = queues_[queue_select_];
+  const uint8_t now = status();
+  if (queue.ready || (now & kStatusFeaturesOk) == 0 || (now & kStatusDriverOk) != 0) {
+    complaints_.warn("{}: queue {} changed at the wrong time; ignored", name_, queue_select_);
+    return nullptr;
+  }
+  return &queue;
+}
+
+const Transport::QueueState* Transport::selected_queue() const {
+  return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
+}
+
+uint16_t Transport::selected_queue_max() const {
+  return queue_select_ < queues_.size() ? device_.queue_max_sizes()[queue_select_] : uint16_t{0};
+}
+
+void Transport::set_queue_ready(bool ready) {
+  if (!ready) {
+    // Before DRIVER_OK the driver may think again; afterwards only a reset
+    // takes a queue away (VIRTIO_F_RING_RESET is not offered).
+    if (queue_select_ < queues_.size() && (status() & kStatusDriverOk) == 0)
+      queues_[queue_select_].ready = false;
+    return;
+  }
+  if (QueueState* queue = configurable_queue()) queue->ready = true;
+}
+
+void Transport::kick(uint32_t queue) const {
+  if (queue < kicks_.size()) kicks_[queue].signal();
+}
+
+void Transport::activate() {
+  std::vector<ActiveQueue> active;
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    const QueueState& queue = queues_[i];
+    if (!queue.ready) continue;
+    auto ring = VirtQueue::create(
+        memory_, {.size = queue.size,
+                  .descriptors = {queue.descriptors},
+                  .driver_area = {queue.driver_area},
+                  .device_area = {queue.device_area},
+                  .event_index = (driver_features_ & kFeatureEventIndex) != 0,
+                  .indirect = (driver_features_ & kFeatureIndirect) != 0});
+    if (!ring || queue.size > device_.queue_max_sizes()[i]) {
+      complaints_.warn("{}: queue {} is unusable: {}", name_, i,
+                       ring ? "too large" : ring.error().message());
+      needs_reset();
+      return;
+    }
+    active.push_back({i, *std::move(ring), &kicks_[i]});
+  }
+  device_.activate(driver_features_, std::move(active), *this);
+}
+
+void Transport::reset() {
+  device_.reset();
+  driver_features_ = 0;
+  device_features_select_ = 0;
+  driver_features_select_ = 0;
+  queue_select_ = 0;
+  queues_.assign(queues_.size(), {});
+  status_ = 0;
+  reset_interrupts();
+}
+
+}  // namespace wick::virtio

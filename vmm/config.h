@@ -1,0 +1,47 @@
+// What the user asked for: plain values, already checked for form, by whoever
+// read them (cli/, tests). The machine checks them against the host.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace wick {
+
+// -d PATH[,key=value...]
+struct DiskConfig {
+  enum class Format { kProbe, kRaw };
+  enum class Cache { kWriteback, kNone, kUnsafe };
+
+  std::string path;
+  Format format = Format::kProbe;
+  bool read_only = false;
+  Cache cache = Cache::kWriteback;
+  std::string serial;  // at most 20 bytes; empty: none
+};
+
+// -s SPEC
+struct SerialConfig {
+  enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
+
+  Kind kind = Kind::kNull;
+  std::string path;      // kUnix, kFile
+  std::string log_path;  // a copy of the guest's output; empty: none
+};
+
+struct MachineConfig {
+  std::string name;
+  std::string kernel_path;
+  std::string initrd_path;             // empty: none
+  std::optional<std::string> cmdline;  // the whole command line; none: generated
+  std::string append;                  // behind the generated one
+  uint64_t memory_bytes = 512 << 20;
+  uint32_t cpus = 1;
+  std::vector<DiskConfig> disks;
+  std::vector<SerialConfig> serials;  // ttyS0 first, at most four
+  // Only what the kernel does not find through ACPI is put on the command line.
+  bool acpi = true;
+};
+
+}  // namespace wick

@@ -1,0 +1,83 @@
+#include "vmm/kvm.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+
+namespace wick {
+
+namespace {
+
+struct Needed {
+  unsigned long capability;
+  const char* name;
+};
+
+constexpr std::array kNeeded = {
+    Needed{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+    Needed{KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
+    Needed{KVM_CAP_SET_IDENTITY_MAP_ADDR, "KVM_CAP_SET_IDENTITY_MAP_ADDR"},
+    Needed{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+    Needed{KVM_CAP_PIT2, "KVM_CAP_PIT2"},
+    Needed{KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    Needed{KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+    Needed{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+    Needed{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+    Needed{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+};
+
+}  // namespace
+
+Result<Kvm> Kvm::open() {
+  Fd fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) {
+    const int code = errno;
+    auto failure = fail_errno(code, "/dev/kvm");
+    if (code == EACCES || code == EPERM)
+      return with_hint(std::move(failure), "add yourself to the kvm group or run as root");
+    return with_hint(std::move(failure),
+                     "load kvm_intel or kvm_amd, and enable virtualization in the firmware");
+  }
+  const int version = ::ioctl(fd.get(), KVM_GET_API_VERSION, 0);
+  if (version < 0) return fail_errno(errno, "/dev/kvm: is not KVM (KVM_GET_API_VERSION)");
+  if (version != KVM_API_VERSION)
+    return with_hint(fail("/dev/kvm: API version {}, wick needs {}", version, KVM_API_VERSION),
+                     "use a newer kernel");
+  const int run_area_bytes = ::ioctl(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0);
+  if (run_area_bytes < static_cast<int>(sizeof(kvm_run)))
+    return fail_errno(errno, "/dev/kvm: KVM_GET_VCPU_MMAP_SIZE");
+  Kvm kvm(std::move(fd), static_cast<size_t>(run_area_bytes));
+  for (const Needed& needed : kNeeded)
+    if (kvm.capability(needed.capability) <= 0)
+      return with_hint(fail("/dev/kvm: lacks {}", needed.name), "use a newer kernel");
+  return kvm;
+}
+
+int Kvm::capability(unsigned long capability) const {
+  return ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, capability);
+}
+
+uint32_t Kvm::max_cpus() const {
+  // Without KVM_CAP_MAX_VCPUS the soft limit counts (api.rst, 4.4).
+  const int hard = capability(KVM_CAP_MAX_VCPUS);
+  return static_cast<uint32_t>(hard > 0 ? hard : std::max(1, capability(KVM_CAP_NR_VCPUS)));
+}
+
+Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
+  constexpr size_t kMost = 256;
+  struct Free {
+    void operator()(kvm_cpuid2* list) const { std::free(list); }
+  };
+  const std::unique_ptr<kvm_cpuid2, Free> list(static_cast<kvm_cpuid2*>(
+      std::calloc(1, sizeof(kvm_cpuid2) + kMost * sizeof(kvm_cpuid_entry2))));
+  list->nent = kMost;
+  if (::ioctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, list.get()) != 0)
+    return fail_errno(errno, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
+  return std::vector(list->entries, list->entries + list->nent);
+}
+
+}  // namespace wick

@@ -1,0 +1,40 @@
+// Every address and interrupt number of the machine, as guests see them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace wick::layout {
+
+// Guest physical memory: RAM up to the hole, devices in the hole below 4 GiB,
+// the rest of RAM above it.
+constexpr uint64_t kLowRamEnd = 0xc000'0000;
+constexpr uint64_t kHighRamStart = 0x1'0000'0000;
+
+// virtio-mmio windows, one page each.
+constexpr uint64_t kVirtioMmioStart = 0xd000'0000;
+
+constexpr uint64_t kIoApic = 0xfec0'0000;
+constexpr uint64_t kLocalApic = 0xfee0'0000;
+// Three pages that KVM on Intel borrows for real mode (KVM_SET_TSS_ADDR), one
+// for its identity map. No guest sees them.
+constexpr uint64_t kKvmIdentityMap = 0xfffb'c000;
+constexpr uint64_t kKvmTss = 0xfffb'd000;
+
+// Ports.
+constexpr uint16_t kI8042Port = 0x60;
+constexpr uint16_t kRtcPort = 0x70;
+constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+constexpr uint16_t kAcpiPm1EventPort = 0x600;
+constexpr uint16_t kAcpiPm1ControlPort = 0x604;
+constexpr uint16_t kAcpiResetPort = 0x608;
+constexpr uint8_t kAcpiResetValue = 1;
+
+// Interrupts: pins of the IO-APIC, of which the first 16 are the PIC's too.
+constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
+constexpr uint8_t kRtcIrq = 8;
+constexpr uint8_t kSciIrq = 9;
+// Each virtio-mmio device has a pin of its own: edges cannot be shared.
+constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 6, 14, 15};
+
+}  // namespace wick::layout

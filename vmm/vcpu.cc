@@ -1,0 +1,330 @@
+#include "vmm/vcpu.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+
+#include "vmm/cpuid.h"
+
+namespace wick {
+
+namespace {
+
+// Interrupts KVM_RUN; the handler has nothing to do.
+int kick_signal() { return SIGRTMIN; }
+
+void install_kick_handler() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  ::sigaction(kick_signal(), &action, nullptr);
+}
+
+void unblock_only_kick() {
+  sigset_t mask;
+  sigfillset(&mask);
+  sigdelset(&mask, kick_signal());
+  // A fault in our own code must still end the process with its message.
+  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) sigdelset(&mask, fault);
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+}
+
+constexpr uint64_t kRflagsIf = 1 << 9;
+
+kvm_segment to_kvm(const boot::Segment& segment) {
+  kvm_segment result{};
+  result.base = segment.base;
+  result.limit = segment.limit;
+  result.selector = segment.selector;
+  result.type = segment.type;
+  result.present = segment.present;
+  result.dpl = segment.dpl;
+  result.db = segment.db;
+  result.s = segment.s;
+  result.l = segment.l;
+  result.g = segment.g;
+  result.unusable = segment.present ? 0 : 1;
+  return result;
+}
+
+// A free-standing kvm_msrs or kvm_cpuid2: a header and entries behind it.
+template <typename Header, typename Entry>
+struct WithEntries {
+  WithEntries(const Entry* entries, size_t count)
+      : header(static_cast<Header*>(std::calloc(1, sizeof(Header) + count * sizeof(Entry)))) {
+    std::memcpy(reinterpret_cast<std::byte*>(header) + sizeof(Header), entries,
+                count * sizeof(Entry));
+  }
+  WithEntries(const WithEntries&) = delete;
+  WithEntries& operator=(const WithEntries&) = delete;
+  ~WithEntries() { std::free(header); }
+  Header* header;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_t cpu_count,
+                                           const Bus& ports, const Bus& mmio) {
+  install_kick_handler();
+  Fd fd(::ioctl(vm.fd(), KVM_CREATE_VCPU, index));
+  if (!fd.valid()) return fail_errno(errno, "kvm: cannot create vCPU {}", index);
+  void* area = ::mmap(nullptr, vm.kvm().run_area_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      fd.get(), 0);
+  if (area == MAP_FAILED) return fail_errno(errno, "kvm: cannot map the run area of vCPU {}", index);
+  std::unique_ptr<Vcpu> vcpu(
+      new Vcpu(vm, index, ports, mmio, std::move(fd), static_cast<kvm_run*>(area)));
+  TRY(vcpu->set_up(cpu_count));
+  return vcpu;
+}
+
+Vcpu::~Vcpu() { ::munmap(run_, vm_.kvm().run_area_bytes()); }
+
+Result<void> Vcpu::set_up(uint32_t cpu_count) {
+  const auto cpuid = guest_cpuid(
+      TRY(vm_.kvm().supported_cpuid()),
+      {.cpu = index_,
+       .cpu_count = cpu_count,
+       .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
+  const WithEntries<kvm_cpuid2, kvm_cpuid_entry2> list(cpuid.data(), cpuid.size());
+  list.header->nent = static_cast<uint32_t>(cpuid.size());
+  if (::ioctl(fd_.get(), KVM_SET_CPUID2, list.header) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_CPUID2 for vCPU {}", index_);
+
+  // What firmware leaves behind: string instructions may be fast, and memory is
+  // write-back by default (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE).
+  const std::array<kvm_msr_entry, 2> entries = {{{.index = 0x1a0, .reserved = 0, .data = 1},
+                                                 {.index = 0x2ff, .reserved = 0, .data = 0x806}}};
+  const WithEntries<kvm_msrs, kvm_msr_entry> msrs(entries.data(), entries.size());
+  msrs.header->nmsrs = entries.size();
+  if (::ioctl(fd_.get(), KVM_SET_MSRS, msrs.header) != static_cast<int>(entries.size()))
+    return fail_errno(errno, "kvm: KVM_SET_MSRS for vCPU {}", index_);
+
+  // Virtual wire mode: the PIC reaches the first CPU through LINT0, NMI is
+  // LINT1 (MultiProcessor Specification 1.4, 3.6.2.2).
+  kvm_lapic_state lapic{};
+  if (::ioctl(fd_.get(), KVM_GET_LAPIC, &lapic) != 0)
+    return fail_errno(errno, "kvm: KVM_GET_LAPIC for vCPU {}", index_);
+  constexpr uint32_t kDeliverExtInt = 0x700;
+  constexpr uint32_t kDeliverNmi = 0x400;
+  if (index_ == 0) std::memcpy(lapic.regs + 0x350, &kDeliverExtInt, sizeof(kDeliverExtInt));
+  std::memcpy(lapic.regs + 0x360, &kDeliverNmi, sizeof(kDeliverNmi));
+  if (::ioctl(fd_.get(), KVM_SET_LAPIC, &lapic) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_LAPIC for vCPU {}", index_);
+  return {};
+}
+
+Result<void> Vcpu::set_state(const boot::CpuState& state) {
+  kvm_sregs sregs{};
+  if (::ioctl(fd_.get(), KVM_GET_SREGS, &sregs) != 0)
+    return fail_errno(errno, "kvm: KVM_GET_SREGS for vCPU {}", index_);
+  sregs.cs = to_kvm(state.cs);
+  sregs.ds = to_kvm(state.ds);
+  sregs.es = to_kvm(state.es);
+  sregs.fs = to_kvm(state.fs);
+  sregs.gs = to_kvm(state.gs);
+  sregs.ss = to_kvm(state.ss);
+  sregs.tr = to_kvm(state.tr);
+  sregs.gdt.base = state.gdt.base;
+  sregs.gdt.limit = state.gdt.limit;
+  sregs.idt.base = state.idt.base;
+  sregs.idt.limit = state.idt.limit;
+  sregs.cr0 = state.cr0;
+  sregs.cr3 = state.cr3;
+  sregs.cr4 = state.cr4;
+  sregs.efer = state.efer;
+  if (::ioctl(fd_.get(), KVM_SET_SREGS, &sregs) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_SREGS for vCPU {}", index_);
+
+  kvm_regs regs{};
+  regs.rip = state.rip;
+  regs.rsp = state.rsp;
+  regs.rbp = state.rbp;
+  regs.rsi = state.rsi;
+  regs.rbx = state.rbx;
+  regs.rflags = state.rflags;
+  if (::ioctl(fd_.get(), KVM_SET_REGS, &regs) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_REGS for vCPU {}", index_);
+  return {};
+}
+
+VcpuExit Vcpu::run() {
+  {
+    const std::lock_guard lock(mutex_);
+    thread_ = pthread_self();
+    running_ = true;
+  }
+  unblock_only_kick();
+  const struct Finally {
+    Vcpu& vcpu;
+    ~Finally() {
+      const std::lock_guard lock(vcpu.mutex_);
+      vcpu.running_ = false;
+    }
+  } finally{*this};
+
+  for (;;) {
+    // Whoever wants something sets immediate_exit, so that the next entry
+    // returns at once; no flag needs to be looked at on the way in.
+    if (::ioctl(fd_.get(), KVM_RUN, 0) != 0) {
+      if (errno != EINTR && errno != EAGAIN)
+        return {VcpuExit::Kind::kHostError,
+                fmt::format("kvm: KVM_RUN on vCPU {}: {}", index_, std::strerror(errno))};
+      std::atomic_ref(run_->immediate_exit).store(0);
+      if (stop_.load()) return {VcpuExit::Kind::kStopped, {}};
+      if (halt_check_.exchange(false)) halted_for_good_ = halted() && run_->if_flag == 0;
+      counts_.count(KVM_EXIT_INTR);
+      continue;
+    }
+    const uint32_t reason = run_->exit_reason;
+    counts_.count(reason);
+    switch (reason) {
+      case KVM_EXIT_IO:
+        handle_io();
+        break;
+      case KVM_EXIT_MMIO:
+        handle_mmio();
+        break;
+      case KVM_EXIT_INTR:
+        break;
+      case KVM_EXIT_HLT:
+        // Only without an in-kernel APIC, or where KVM emulates guest kernels.
+        if (run_->if_flag == 0) return {VcpuExit::Kind::kHalted, {}};
+        break;
+      case KVM_EXIT_SHUTDOWN:
+        return {VcpuExit::Kind::kShutdown,
+                fmt::format("vCPU {}, after {}", index_, last_exit())};
+      case KVM_EXIT_INTERNAL_ERROR:
+        return internal_error();
+      case KVM_EXIT_FAIL_ENTRY:
+        return {VcpuExit::Kind::kKvmError,
+                fmt::format("vCPU {}: failed entry, hardware reason {:#x}", index_,
+                            run_->fail_entry.hardware_entry_failure_reason)};
+      default:
+        return {VcpuExit::Kind::kKvmError,
+                fmt::format("vCPU {}: unexpected exit ({})", index_, exit_reason_name(reason))};
+    }
+    last_reason_ = reason;
+  }
+}
+
+void Vcpu::handle_io() {
+  const auto& io = run_->io;
+  counts_.count_port(io.port);
+  last_address_ = io.port;
+  auto* data = reinterpret_cast<std::byte*>(run_) + io.data_offset;
+  // A string instruction brings several accesses to one port.
+  for (uint32_t i = 0; i < io.count; ++i, data += io.size) {
+    const std::span access(data, io.size);
+    if (io.direction == KVM_EXIT_IO_OUT)
+      ports_.write(io.port, access);
+    else
+      ports_.read(io.port, access);
+  }
+}
+
+void Vcpu::handle_mmio() {
+  auto& mmio = run_->mmio;
+  last_address_ = mmio.phys_addr;
+  const std::span access(reinterpret_cast<std::byte*>(mmio.data), std::min(mmio.len, 8u));
+  const bool answered = mmio.is_write != 0 ? mmio_.write(mmio.phys_addr, access)
+                                           : mmio_.read(mmio.phys_addr, access);
+  counts_.count_page(mmio.phys_addr >> 12, answered);
+}
+
+VcpuExit Vcpu::internal_error() const {
+  const auto& error = run_->internal;
+  const char* name = "unknown";
+  switch (error.suberror) {
+    case KVM_INTERNAL_ERROR_EMULATION:
+      name = "emulation failed";
+      break;
+    case KVM_INTERNAL_ERROR_SIMUL_EX:
+      name = "simultaneous exceptions";
+      break;
+    case KVM_INTERNAL_ERROR_DELIVERY_EV:
+      name = "event delivery failed";
+      break;
+    case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
+      name = "unexpected hardware exit";
+      break;
+    default:
+      break;
+  }
+  std::string data;
+  for (uint32_t i = 0; i < std::min<uint32_t>(error.ndata, std::size(error.data)); ++i)
+    data += fmt::format(" {:#x}", error.data[i]);
+  return {VcpuExit::Kind::kKvmError,
+          fmt::format("vCPU {}: KVM internal error {} ({}){}{}", index_, error.suberror, name,
+                      data.empty() ? "" : ", data", data)};
+}
+
+std::string Vcpu::last_exit() const {
+  switch (last_reason_) {
+    case KVM_EXIT_UNKNOWN:
+      return "no exit";
+    case KVM_EXIT_IO:
+      return fmt::format("an access to port {:#x}", last_address_);
+    case KVM_EXIT_MMIO:
+      return fmt::format("an access to address {:#x}", last_address_);
+    default:
+      return fmt::format("an exit for {}", exit_reason_name(last_reason_));
+  }
+}
+
+void Vcpu::kick() {
+  std::atomic_ref(run_->immediate_exit).store(1);
+  const std::lock_guard lock(mutex_);
+  if (running_) pthread_kill(thread_, kick_signal());
+}
+
+void Vcpu::request_stop() {
+  stop_ = true;
+  kick();
+}
+
+void Vcpu::request_halt_check() {
+  halt_check_ = true;
+  kick();
+}
+
+bool Vcpu::halted() const {
+  kvm_mp_state state{};
+  return ::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 &&
+         state.mp_state == KVM_MP_STATE_HALTED;
+}
+
+std::string Vcpu::describe(const GuestMemory& memory) const {
+  kvm_regs r{};
+  kvm_sregs s{};
+  if (::ioctl(fd_.get(), KVM_GET_REGS, &r) != 0 || ::ioctl(fd_.get(), KVM_GET_SREGS, &s) != 0)
+    return fmt::format("vCPU {}: registers unavailable: {}\n", index_, std::strerror(errno));
+  std::string text = fmt::format(
+      "vCPU {}: rip={:016x} rflags={:08x} last: {}\n"
+      "  rax={:016x} rbx={:016x} rcx={:016x} rdx={:016x}\n"
+      "  rsi={:016x} rdi={:016x} rsp={:016x} rbp={:016x}\n"
+      "   r8={:016x}  r9={:016x} r10={:016x} r11={:016x}\n"
+      "  r12={:016x} r13={:016x} r14={:016x} r15={:016x}\n"
+      "  cs={:04x} ss={:04x} ds={:04x} es={:04x} fs={:04x} gs={:04x} tr={:04x}\n"
+      "  cr0={:08x} cr2={:016x} cr3={:016x} cr4={:08x} efer={:04x}\n",
+      index_, r.rip, r.rflags, last_exit(), r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp,
+      r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, s.cs.selector, s.ss.selector,
+      s.ds.selector, s.es.selector, s.fs.selector, s.gs.selector, s.tr.selector, s.cr0, s.cr2,
+      s.cr3, s.cr4, s.efer);
+
+  kvm_translation translation{};
+  translation.linear_address = s.cs.base + r.rip;
+  if (::ioctl(fd_.get(), KVM_TRANSLATE, &translation) != 0 || translation.valid == 0)
+    return text + "  no memory at rip\n";
+  text += "  code at rip:";
+  for (uint64_t i = 0; i < 16; ++i) {
+    const auto byte = memory.read<uint8_t>({translation.physical_address + i});
+    if (!byte) break;
+    text += fmt::format(" {:02x}", *byte);
+  }
+  return text + "\n";
+}
+
+}  // namespace wick

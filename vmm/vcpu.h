@@ -1,0 +1,103 @@
+// One virtual CPU and its run loop: enter the guest, see why it came back,
+// hand port and memory accesses to the buses.
+//
+// Thread rule: set_state() and run() on one thread, the vCPU's; request_stop(),
+// request_halt_check(), halted_for_good() and exits() from any; the rest when
+// run() has returned.
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/bus.h"
+#include "base/guest_memory.h"
+#include "base/result.h"
+#include "boot/cpu_state.h"
+#include "vmm/exit_counts.h"
+#include "vmm/vm.h"
+
+namespace wick {
+
+// Why run() returned, and a text for people where there is more to say.
+struct VcpuExit {
+  enum class Kind {
+    kStopped,  // request_stop()
+    kHalted,   // HLT with interrupts off: nothing of the guest's own can wake it
+    kShutdown,  // triple fault
+    kKvmError,  // KVM cannot go on: internal error, failed entry, unknown exit
+    kHostError,  // KVM_RUN failed
+  };
+  Kind kind = Kind::kStopped;
+  std::string detail;
+};
+
+class Vcpu {
+ public:
+  // All must outlive it.
+  static Result<std::unique_ptr<Vcpu>> create(const Vm& vm, uint32_t index, uint32_t cpu_count,
+                                              const Bus& ports, const Bus& mmio);
+  ~Vcpu();
+  Vcpu(const Vcpu&) = delete;
+  Vcpu& operator=(const Vcpu&) = delete;
+
+  // The registers with which it will start.
+  Result<void> set_state(const boot::CpuState& state);
+
+  VcpuExit run();
+
+  // Makes run() return soon; also when it has not begun.
+  void request_stop();
+  // Makes the vCPU look whether it is halted for good. run() does not return
+  // for that; halted_for_good() answers when exits() has moved.
+  void request_halt_check();
+  bool halted_for_good() const { return halted_for_good_.load(); }
+  // How often it came back from the guest so far.
+  uint64_t exits() const { return counts_.total(); }
+
+  const ExitCounts& counts() const { return counts_; }
+  // Was it waiting for an interrupt when it stopped?
+  bool halted() const;
+  // Registers and the bytes at RIP, as lines for people.
+  std::string describe(const GuestMemory& memory) const;
+
+ private:
+  Vcpu(const Vm& vm, uint32_t index, const Bus& ports, const Bus& mmio, Fd fd, kvm_run* run)
+      : vm_(vm), index_(index), ports_(ports), mmio_(mmio), fd_(std::move(fd)), run_(run) {}
+
+  Result<void> set_up(uint32_t cpu_count);
+  void kick();
+  void handle_io();
+  void handle_mmio();
+  VcpuExit internal_error() const;
+  std::string last_exit() const;
+
+  // Constant after construction.
+  const Vm& vm_;
+  const uint32_t index_;
+  const Bus& ports_;
+  const Bus& mmio_;
+  const Fd fd_;
+  kvm_run* const run_;  // shared with the kernel
+
+  // Owned by the vCPU's thread.
+  ExitCounts counts_;
+  uint32_t last_reason_ = 0;
+  uint64_t last_address_ = 0;  // the port or the address of the last access
+
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> halt_check_{false};
+  std::atomic<bool> halted_for_good_{false};
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  pthread_t thread_{};
+  bool running_ = false;
+};
+
+}  // namespace wick

@@ -1,0 +1,82 @@
+#include "vmm/vm.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+
+#include "vmm/layout.h"
+
+namespace wick {
+
+Result<Vm> Vm::create(const Kvm& kvm) {
+  int fd = -1;
+  // KVM_CREATE_VM waits for all CPUs and so can be interrupted.
+  do {
+    fd = ::ioctl(kvm.fd(), KVM_CREATE_VM, 0);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return fail_errno(errno, "/dev/kvm: cannot create a machine (KVM_CREATE_VM)");
+  Vm vm(kvm, Fd(fd));
+
+  uint64_t identity_map = layout::kKvmIdentityMap;
+  if (::ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_IDENTITY_MAP_ADDR");
+  if (::ioctl(fd, KVM_SET_TSS_ADDR, layout::kKvmTss) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_TSS_ADDR");
+  if (::ioctl(fd, KVM_CREATE_IRQCHIP, 0) != 0) return fail_errno(errno, "kvm: KVM_CREATE_IRQCHIP");
+  // The dummy speaker is port 0x61, with which Linux may calibrate its TSC.
+  kvm_pit_config pit{};
+  pit.flags = KVM_PIT_SPEAKER_DUMMY;
+  if (::ioctl(fd, KVM_CREATE_PIT2, &pit) != 0) return fail_errno(errno, "kvm: KVM_CREATE_PIT2");
+  return vm;
+}
+
+Result<void> Vm::map(const GuestMemory& memory) {
+  uint32_t slot = 0;
+  for (const GuestMemory::Region& region : memory.regions()) {
+    kvm_userspace_memory_region mapping{};
+    mapping.slot = slot++;
+    mapping.guest_phys_addr = region.start.value;
+    mapping.memory_size = region.size_bytes;
+    mapping.userspace_addr = reinterpret_cast<uint64_t>(region.host);
+    if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &mapping) != 0)
+      return fail_errno(errno, "kvm: cannot give the guest {} MiB at {:#x}",
+                        region.size_bytes >> 20, region.start.value);
+  }
+  return {};
+}
+
+void Vm::set_irq(uint32_t pin, bool asserted) const {
+  kvm_irq_level level{};
+  level.irq = pin;
+  level.level = asserted ? 1 : 0;
+  if (::ioctl(fd_.get(), KVM_IRQ_LINE, &level) != 0)
+    spdlog::error("kvm: KVM_IRQ_LINE {}: {}", pin, std::strerror(errno));
+}
+
+Result<void> Vm::irqfd(const EventFd& event, uint32_t pin) const {
+  kvm_irqfd request{};
+  request.fd = static_cast<uint32_t>(event.fd());
+  request.gsi = pin;
+  if (::ioctl(fd_.get(), KVM_IRQFD, &request) != 0)
+    return fail_errno(errno, "kvm: KVM_IRQFD for pin {}", pin);
+  return {};
+}
+
+Result<void> Vm::ioeventfd(const EventFd& event, uint64_t address, uint32_t value) const {
+  kvm_ioeventfd request{};
+  request.fd = event.fd();
+  request.addr = address;
+  request.len = 4;
+  request.datamatch = value;
+  request.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
+  if (::ioctl(fd_.get(), KVM_IOEVENTFD, &request) != 0)
+    return fail_errno(errno, "kvm: KVM_IOEVENTFD at {:#x}", address);
+  return {};
+}
+
+Result<std::unique_ptr<IrqLine>> IrqLine::create(const Vm& vm, uint32_t pin) {
+  EventFd edge = TRY(EventFd::create());
+  TRY(vm.irqfd(edge, pin));
+  return std::unique_ptr<IrqLine>(new IrqLine(vm, pin, std::move(edge)));
+}
+
+}  // namespace wick
