@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 #include <semaphore>
+#include <utility>
 
 namespace wick {
 
@@ -58,7 +59,10 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 
 EventLoop::EventLoop(Fd epoll, EventFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
 
-EventLoop::~EventLoop() { run_posted(); }
+EventLoop::~EventLoop() {
+  run_posted();
+  forget_removed();
+}
 
 Result<EventLoop::Watch> EventLoop::watch(int fd, uint32_t events, Callback callback) {
   std::unique_ptr<Watch::Entry> entry(
@@ -121,6 +125,11 @@ void EventLoop::run_posted() {
   for (const auto& function : batch) function();
 }
 
+void EventLoop::forget_removed() {
+  // A callback may own another Watch, which then joins removed_.
+  while (!removed_.empty()) std::exchange(removed_, {});
+}
+
 void EventLoop::run() {
   {
     const std::lock_guard lock(mutex_);
@@ -141,7 +150,7 @@ void EventLoop::run() {
       auto* entry = static_cast<Watch::Entry*>(event.data.ptr);
       if (entry->alive) entry->callback(event.events);
     }
-    removed_.clear();
+    forget_removed();
     const std::lock_guard lock(mutex_);
     if (stopping_ && posted_.empty()) {
       stopping_ = false;

@@ -36,7 +36,8 @@ class EventLoop {
     ~Watch() { reset(); }
 
     void reset();
-    // Changes what is waited for; 0 disarms without forgetting the callback.
+    // Changes what is waited for. With 0 it calls back only for EPOLLERR and
+    // EPOLLHUP, which cannot be masked (epoll_ctl(2)).
     void set_events(uint32_t events);
     bool active() const { return entry_ != nullptr; }
 
@@ -95,6 +96,7 @@ class EventLoop {
  private:
   EventLoop(Fd epoll, EventFd wake);
   void run_posted();
+  void forget_removed();
 
   const Fd epoll_;
   const EventFd wake_;

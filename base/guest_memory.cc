@@ -14,6 +14,10 @@ constexpr uint64_t kHugePageBytes = 2 << 20;
 // the guest: each missing huge page costs the guest 512 faults.
 std::byte* map_aligned(uint64_t size_bytes) {
   const uint64_t reserved = size_bytes + kHugePageBytes;
+  if (reserved < size_bytes) {
+    errno = ENOMEM;
+    return nullptr;
+  }
   void* mapping = ::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;

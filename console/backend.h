@@ -35,7 +35,8 @@ class Backend {
   // first, beyond the back end's bounded buffer.
   virtual void write(std::span<const std::byte> bytes) = 0;
 
-  // Any thread: a Guest that refused input has room again.
+  // Any thread, also in the middle of the guest's own lock: a Guest that
+  // refused input has room again. Only wakes the loop.
   virtual void input_wanted() = 0;
 
   // Hands everything written so far to the host as far as that is possible

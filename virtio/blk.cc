@@ -128,9 +128,10 @@ Task<void> Blk::serve(Chain chain) {
   uint32_t written = 0;
   if (request.status_byte != nullptr) {
     *request.status_byte = std::byte{status};
-    // 5.2.6: the data and the status; of a failed read nothing is promised, but
-    // the bytes up to the status were the device's to write.
-    written = request.written_before_status + 1;
+    // 2.7.8.2: as far as everything was written from the first writable byte on.
+    const bool filled = status == VIRTIO_BLK_S_OK && (request.kind == BlkRequest::Kind::kRead ||
+                                                      request.kind == BlkRequest::Kind::kGetId);
+    if (filled || request.written_before_status == 0) written = request.written_before_status + 1;
   } else {
     complaints_.warn("{}: a request without room for its status", name_);
   }
@@ -172,6 +173,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request) {
       for (const iovec& buffer : request.data) {
         const size_t part = std::min(buffer.iov_len, id.size() - copied);
         std::memcpy(buffer.iov_base, id.data() + copied, part);
+        std::memset(static_cast<char*>(buffer.iov_base) + part, 0, buffer.iov_len - part);
         copied += part;
       }
       break;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint16_t kUsedNoNotify = 1;          // 2.7.10, VIRTQ_USED_F_NO_NOTIFY
 constexpr uint16_t kAvailableNoInterrupt = 1;  // 2.7.7, VIRTQ_AVAIL_F_NO_INTERRUPT
+constexpr uint64_t kMaxChainBytes = 1ull << 32;
 
 uint16_t load(uint16_t* field, std::memory_order order) {
   return std::atomic_ref(*field).load(order);
@@ -87,14 +88,16 @@ Result<std::optional<Chain>> VirtQueue::pop() {
 }
 
 // 2.7.5.2 to 2.7.5.3.1. Bounded by the queue's size, indirect tables included
-// (2.7.5.3.1: a chain is no longer than the queue).
+// (2.7.5.3.1: a chain is no longer than the queue), and by 2^32 bytes.
 Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   std::byte* table = descriptors_;
   size_t table_size = size_;
   size_t index = head;
   bool in_indirect = false;
-  for (size_t walked = 0;; ++walked) {
-    if (walked > size_) return fail("virtqueue: chain {} has a loop or is too long", head);
+  uint64_t total_bytes = 0;
+  for (;;) {
+    if (chain.buffers_.size() == size_)
+      return fail("virtqueue: chain {} has a loop or is too long", head);
     Descriptor descriptor;
     std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));
     asm volatile("" ::: "memory");  // only the copy is looked at
@@ -117,6 +120,9 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
     const bool writable = (descriptor.flags & Descriptor::kWrite) != 0;
     if (!writable && chain.readable_count_ != chain.buffers_.size())
       return fail("virtqueue: chain {} has a readable buffer after a writable one", head);
+    total_bytes += buffer.size();
+    if (total_bytes > kMaxChainBytes)
+      return fail("virtqueue: chain {} is longer than 2^32 bytes", head);
     chain.buffers_.push_back({buffer.data(), buffer.size()});
     if (!writable) ++chain.readable_count_;
 

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <memory>
 
 namespace wick {
 
@@ -68,16 +66,11 @@ uint32_t Kvm::max_cpus() const {
 }
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-  constexpr size_t kMost = 256;
-  struct Free {
-    void operator()(kvm_cpuid2* list) const { std::free(list); }
-  };
-  const std::unique_ptr<kvm_cpuid2, Free> list(static_cast<kvm_cpuid2*>(
-      std::calloc(1, sizeof(kvm_cpuid2) + kMost * sizeof(kvm_cpuid_entry2))));
-  list->nent = kMost;
-  if (::ioctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, list.get()) != 0)
+  KvmCpuid list;
+  list.count = kMostCpuidEntries;
+  if (::ioctl(fd_.get(), kKvmGetSupportedCpuid, &list) != 0)
     return fail_errno(errno, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
-  return std::vector(list->entries, list->entries + list->nent);
+  return std::vector(list.entries.begin(), list.entries.begin() + list.count);
 }
 
 }  // namespace wick

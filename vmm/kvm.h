@@ -4,6 +4,8 @@
 
 #include <linux/kvm.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -11,6 +13,22 @@
 #include "base/result.h"
 
 namespace wick {
+
+// kvm_cpuid2 and kvm_msrs: a count and entries behind it. The UAPI header's own
+// end in __DECLARE_FLEX_ARRAY, which in C++ has another size than in C and so
+// makes wrong ioctl numbers.
+template <typename Entry, size_t kMost>
+struct KvmList {
+  uint32_t count = 0;
+  uint32_t padding = 0;
+  std::array<Entry, kMost> entries{};
+};
+constexpr size_t kMostCpuidEntries = 256;  // what KVM takes at most
+using KvmCpuid = KvmList<kvm_cpuid_entry2, kMostCpuidEntries>;
+static_assert(offsetof(KvmCpuid, entries) == 8);
+constexpr unsigned long kKvmGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
+constexpr unsigned long kKvmSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
+constexpr unsigned long kKvmSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class Kvm {
  public:

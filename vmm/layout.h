@@ -14,8 +14,8 @@ constexpr uint64_t kHighRamStart = 0x1'0000'0000;
 // virtio-mmio windows, one page each.
 constexpr uint64_t kVirtioMmioStart = 0xd000'0000;
 
-constexpr uint64_t kIoApic = 0xfec0'0000;
-constexpr uint64_t kLocalApic = 0xfee0'0000;
+constexpr uint32_t kIoApic = 0xfec0'0000;
+constexpr uint32_t kLocalApic = 0xfee0'0000;
 // Three pages that KVM on Intel borrows for real mode (KVM_SET_TSS_ADDR), one
 // for its identity map. No guest sees them.
 constexpr uint64_t kKvmIdentityMap = 0xfffb'c000;
@@ -25,10 +25,7 @@ constexpr uint64_t kKvmTss = 0xfffb'd000;
 constexpr uint16_t kI8042Port = 0x60;
 constexpr uint16_t kRtcPort = 0x70;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
-constexpr uint16_t kAcpiPm1EventPort = 0x600;
-constexpr uint16_t kAcpiPm1ControlPort = 0x604;
-constexpr uint16_t kAcpiResetPort = 0x608;
-constexpr uint8_t kAcpiResetValue = 1;
+constexpr uint16_t kAcpiPmPort = 0x600;
 
 // Interrupts: pins of the IO-APIC, of which the first 16 are the PIC's too.
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};

@@ -4,9 +4,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstdlib>
 
 #include "vmm/cpuid.h"
 
@@ -50,20 +50,6 @@ kvm_segment to_kvm(const boot::Segment& segment) {
   return result;
 }
 
-// A free-standing kvm_msrs or kvm_cpuid2: a header and entries behind it.
-template <typename Header, typename Entry>
-struct WithEntries {
-  WithEntries(const Entry* entries, size_t count)
-      : header(static_cast<Header*>(std::calloc(1, sizeof(Header) + count * sizeof(Entry)))) {
-    std::memcpy(reinterpret_cast<std::byte*>(header) + sizeof(Header), entries,
-                count * sizeof(Entry));
-  }
-  WithEntries(const WithEntries&) = delete;
-  WithEntries& operator=(const WithEntries&) = delete;
-  ~WithEntries() { std::free(header); }
-  Header* header;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_t cpu_count,
@@ -88,18 +74,22 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
       {.cpu = index_,
        .cpu_count = cpu_count,
        .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
-  const WithEntries<kvm_cpuid2, kvm_cpuid_entry2> list(cpuid.data(), cpuid.size());
-  list.header->nent = static_cast<uint32_t>(cpuid.size());
-  if (::ioctl(fd_.get(), KVM_SET_CPUID2, list.header) != 0)
+  KvmCpuid list;
+  if (cpuid.size() > list.entries.size())
+    return fail("kvm: {} CPUID entries for vCPU {}, at most {}", cpuid.size(), index_,
+                list.entries.size());
+  std::ranges::copy(cpuid, list.entries.begin());
+  list.count = static_cast<uint32_t>(cpuid.size());
+  if (::ioctl(fd_.get(), kKvmSetCpuid2, &list) != 0)
     return fail_errno(errno, "kvm: KVM_SET_CPUID2 for vCPU {}", index_);
 
   // What firmware leaves behind: string instructions may be fast, and memory is
   // write-back by default (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE).
-  const std::array<kvm_msr_entry, 2> entries = {{{.index = 0x1a0, .reserved = 0, .data = 1},
-                                                 {.index = 0x2ff, .reserved = 0, .data = 0x806}}};
-  const WithEntries<kvm_msrs, kvm_msr_entry> msrs(entries.data(), entries.size());
-  msrs.header->nmsrs = entries.size();
-  if (::ioctl(fd_.get(), KVM_SET_MSRS, msrs.header) != static_cast<int>(entries.size()))
+  const KvmList<kvm_msr_entry, 2> msrs{
+      .count = 2,
+      .entries = {{{.index = 0x1a0, .reserved = 0, .data = 1},
+                   {.index = 0x2ff, .reserved = 0, .data = 0x806}}}};
+  if (::ioctl(fd_.get(), kKvmSetMsrs, &msrs) != static_cast<int>(msrs.count))
     return fail_errno(errno, "kvm: KVM_SET_MSRS for vCPU {}", index_);
 
   // Virtual wire mode: the PIC reaches the first CPU through LINT0, NMI is
@@ -254,7 +244,7 @@ VcpuExit Vcpu::internal_error() const {
       break;
   }
   std::string data;
-  for (uint32_t i = 0; i < std::min<uint32_t>(error.ndata, std::size(error.data)); ++i)
+  for (size_t i = 0; i < std::min<size_t>(error.ndata, std::size(error.data)); ++i)
     data += fmt::format(" {:#x}", error.data[i]);
   return {VcpuExit::Kind::kKvmError,
           fmt::format("vCPU {}: KVM internal error {} ({}){}{}", index_, error.suberror, name,

@@ -1,0 +1,57 @@
+// The ACPI tables: how an operating system finds the devices that have no bus
+// to be found on, its interrupt controllers, the power button, soft off and
+// reset. vmm/ describes the machine, this writes the tables.
+//
+// Thread rule: before the first vCPU runs.
+// Specification: ACPI 6.5, 5.2 (tables), 6 (device configuration).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/guest_memory.h"
+#include "base/result.h"
+
+namespace wick::boot {
+
+struct AcpiPlatform {
+  struct Serial {
+    uint16_t port = 0;
+    uint8_t irq = 0;
+  };
+  struct Rtc {
+    uint16_t port = 0;
+    uint8_t irq = 0;
+    uint8_t century = 0;  // index of the century in its memory; 0: none
+  };
+  struct VirtioMmio {
+    uint32_t address = 0;
+    uint32_t size_bytes = 0;
+    uint32_t gsi = 0;  // edge-triggered, its own
+  };
+
+  uint32_t cpus = 1;  // APIC IDs 0 to cpus - 1
+  uint32_t local_apic_address = 0;
+  uint32_t io_apic_address = 0;
+  // Where the timer's IRQ 0 arrives. A PC wires it to pin 2 of the IO-APIC,
+  // KVM's default routing to pin 0 (arch/x86/kvm/irq_comm.c, default_routing).
+  uint32_t timer_gsi = 0;
+
+  uint8_t sci_irq = 9;  // level-triggered, active high
+  uint16_t pm1_event_port = 0;
+  uint16_t pm1_control_port = 0;
+  uint8_t sleep_type_s5 = 0;  // what goes into SLP_TYP to power off
+  uint16_t reset_port = 0;
+  uint8_t reset_value = 0;
+
+  Rtc rtc = {};
+  std::vector<Serial> serials = {};  // COM1 first
+  std::vector<VirtioMmio> virtio_mmio = {};
+};
+
+// Writes all tables into the last 128 KiB of the first megabyte, where the
+// memory map says reserved, and gives the address of the RSDP, which is also
+// found by scanning from 0xe0000.
+Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform);
+
+}  // namespace wick::boot

@@ -1,0 +1,168 @@
+#include "boot/aml.h"
+
+#include <bit>
+#include <cassert>
+
+namespace wick::boot::aml {
+
+namespace {
+
+// ACPI 6.5, table 20.2.
+constexpr uint8_t kZeroOp = 0x00;
+constexpr uint8_t kOneOp = 0x01;
+constexpr uint8_t kNameOp = 0x08;
+constexpr uint8_t kBytePrefix = 0x0a;
+constexpr uint8_t kWordPrefix = 0x0b;
+constexpr uint8_t kDWordPrefix = 0x0c;
+constexpr uint8_t kStringPrefix = 0x0d;
+constexpr uint8_t kQWordPrefix = 0x0e;
+constexpr uint8_t kScopeOp = 0x10;
+constexpr uint8_t kBufferOp = 0x11;
+constexpr uint8_t kPackageOp = 0x12;
+constexpr uint8_t kExtOpPrefix = 0x5b;
+constexpr uint8_t kDeviceOp = 0x82;
+
+void append(Bytes& to, const Bytes& bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
+
+void append_le(Bytes& to, uint64_t value, size_t size_bytes) {
+  for (size_t i = 0; i < size_bytes; ++i) to.push_back(static_cast<uint8_t>(value >> (8 * i)));
+}
+
+// A name segment has four characters (20.2.2).
+Bytes name_string(std::string_view path) {
+  Bytes bytes;
+  if (path.starts_with('\\')) {
+    bytes.push_back('\\');
+    path.remove_prefix(1);
+  }
+  assert(path.size() == 4);
+  bytes.insert(bytes.end(), path.begin(), path.end());
+  return bytes;
+}
+
+// PkgLength counts itself (20.2.4): one byte up to 63; else the low four bits
+// in the first byte, which also says how many follow.
+Bytes package_length(size_t content_bytes) {
+  if (content_bytes + 1 < 1 << 6) return {static_cast<uint8_t>(content_bytes + 1)};
+  size_t following = 1;
+  while (content_bytes + 1 + following >= size_t{1} << (4 + 8 * following)) ++following;
+  assert(following <= 3);
+  const size_t length = content_bytes + 1 + following;
+  Bytes bytes = {static_cast<uint8_t>(following << 6 | (length & 0xf))};
+  append_le(bytes, length >> 4, following);
+  return bytes;
+}
+
+Bytes with_length(std::initializer_list<uint8_t> opcode, const Bytes& content) {
+  Bytes bytes = opcode;
+  append(bytes, package_length(content.size()));
+  append(bytes, content);
+  return bytes;
+}
+
+}  // namespace
+
+Bytes sequence(std::span<const Bytes> terms) {
+  Bytes bytes;
+  for (const Bytes& term : terms) append(bytes, term);
+  return bytes;
+}
+
+Bytes integer(uint64_t value) {
+  if (value == 0) return {kZeroOp};
+  if (value == 1) return {kOneOp};
+  const auto with_prefix = [&](uint8_t prefix, size_t size_bytes) {
+    Bytes bytes = {prefix};
+    append_le(bytes, value, size_bytes);
+    return bytes;
+  };
+  if (value <= UINT8_MAX) return with_prefix(kBytePrefix, 1);
+  if (value <= UINT16_MAX) return with_prefix(kWordPrefix, 2);
+  if (value <= UINT32_MAX) return with_prefix(kDWordPrefix, 4);
+  return with_prefix(kQWordPrefix, 8);
+}
+
+Bytes string(std::string_view value) {
+  Bytes bytes = {kStringPrefix};
+  bytes.insert(bytes.end(), value.begin(), value.end());
+  bytes.push_back(0);
+  return bytes;
+}
+
+// Three letters of five bits and four hexadecimal digits, big-endian (6.1.5).
+Bytes eisa_id(std::string_view id) {
+  assert(id.size() == 7);
+  uint32_t value = 0;
+  for (const char letter : id.substr(0, 3)) value = value << 5 | (letter & 0x1f);
+  for (const char digit : id.substr(3))
+    value = value << 4 | static_cast<uint32_t>(digit <= '9' ? digit - '0' : digit - 'A' + 10);
+  return integer(std::byteswap(value));
+}
+
+Bytes package(std::initializer_list<Bytes> elements) {
+  Bytes content = {static_cast<uint8_t>(elements.size())};
+  append(content, sequence(elements));
+  return with_length({kPackageOp}, content);
+}
+
+Bytes name(std::string_view path, const Bytes& value) {
+  Bytes bytes = {kNameOp};
+  append(bytes, name_string(path));
+  append(bytes, value);
+  return bytes;
+}
+
+Bytes scope(std::string_view path, std::span<const Bytes> terms) {
+  Bytes content = name_string(path);
+  append(content, sequence(terms));
+  return with_length({kScopeOp}, content);
+}
+
+Bytes device(std::string_view path, std::initializer_list<Bytes> terms) {
+  Bytes content = name_string(path);
+  append(content, sequence(terms));
+  return with_length({kExtOpPrefix, kDeviceOp}, content);
+}
+
+Bytes resource_template(std::initializer_list<Bytes> descriptors) {
+  Bytes resources = sequence(descriptors);
+  // End tag (6.4.2.9); a checksum of 0 stands for a right one.
+  append(resources, {0x79, 0});
+  Bytes content = integer(resources.size());
+  append(content, resources);
+  return with_length({kBufferOp}, content);
+}
+
+// I/O port descriptor (6.4.2.5), all 16 address bits decoded.
+Bytes io_ports(uint16_t start, uint8_t count) {
+  Bytes bytes = {0x47, 0x01};
+  append_le(bytes, start, 2);  // lowest and
+  append_le(bytes, start, 2);  // highest base
+  append(bytes, {1, count});   // alignment, length
+  return bytes;
+}
+
+// IRQ descriptor without flags (6.4.2.1).
+Bytes isa_irq(uint8_t irq) {
+  assert(irq < 16);
+  Bytes bytes = {0x22};
+  append_le(bytes, uint64_t{1} << irq, 2);
+  return bytes;
+}
+
+// 32-bit fixed memory range descriptor (6.4.3.4).
+Bytes memory32(uint32_t start, uint32_t size_bytes) {
+  Bytes bytes = {0x86, 9, 0, 0x01};
+  append_le(bytes, start, 4);
+  append_le(bytes, size_bytes, 4);
+  return bytes;
+}
+
+// Extended interrupt descriptor (6.4.3.6): bit 0 consumer, bit 1 edge.
+Bytes interrupt(uint32_t gsi) {
+  Bytes bytes = {0x89, 6, 0, 0x03, 1};
+  append_le(bytes, gsi, 4);
+  return bytes;
+}
+
+}  // namespace wick::boot::aml

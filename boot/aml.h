@@ -1,0 +1,43 @@
+// ACPI Machine Language, as little of it as describes a machine without
+// methods: each function gives the bytes of one term, and terms nest.
+//
+//   scope("\\_SB_", {device("COM1", {name("_HID", eisa_id("PNP0501")), ...})})
+//
+// Names are a literal's: four characters of A to Z, 0 to 9 and _, padded with
+// _; a leading \ is the root.
+//
+// Specification: ACPI 6.5, 20.2 (AML grammar), 6.4 (resource descriptors).
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace wick::boot::aml {
+
+using Bytes = std::vector<uint8_t>;
+
+// The bytes of several terms, one behind the other.
+Bytes sequence(std::span<const Bytes> terms);
+
+// Data objects, in their shortest form.
+Bytes integer(uint64_t value);
+Bytes string(std::string_view value);
+Bytes eisa_id(std::string_view id);  // "PNP0501"
+Bytes package(std::initializer_list<Bytes> elements);
+
+// Named objects.
+Bytes name(std::string_view path, const Bytes& value);
+Bytes scope(std::string_view path, std::span<const Bytes> terms);
+Bytes device(std::string_view path, std::initializer_list<Bytes> terms);
+
+// What a device decodes and drives, for its _CRS.
+Bytes resource_template(std::initializer_list<Bytes> descriptors);
+Bytes io_ports(uint16_t start, uint8_t count);
+Bytes isa_irq(uint8_t irq);                           // edge-triggered, active high, not shared
+Bytes memory32(uint32_t start, uint32_t size_bytes);  // writable
+Bytes interrupt(uint32_t gsi);                        // edge-triggered, active high, not shared
+
+}  // namespace wick::boot::aml

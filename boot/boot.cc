@@ -1,0 +1,106 @@
+#include "boot/boot.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "boot/bzimage.h"
+#include "boot/elf.h"
+
+namespace wick::boot {
+
+namespace {
+
+using namespace std::string_view_literals;
+
+// As much of a file as tells its kind.
+constexpr size_t kSniffBytes = 4096;
+
+struct Magic {
+  size_t offset;
+  std::string_view bytes;
+  std::string_view kind;
+};
+
+constexpr Magic kSetupHeaderMagic{0x202, "HdrS"sv, "a bzImage"};
+constexpr Magic kElfMagic{0,
+                          "\x7f"
+                          "ELF"sv,
+                          "an ELF file"};
+
+// What people give instead of a kernel.
+constexpr std::array kOthers = {
+    Magic{0, "\x1f\x8b"sv, "gzip data (an initrd, or a compressed kernel)"},
+    Magic{0, "\x28\xb5\x2f\xfd"sv, "zstd data (an initrd, or a compressed kernel)"},
+    Magic{0,
+          "\xfd"
+          "7zXZ"sv,
+          "xz data (an initrd, or a compressed kernel)"},
+    Magic{0, "\x02\x21\x4c\x18"sv, "lz4 data (an initrd, or a compressed kernel)"},
+    Magic{0, "BZh"sv, "bzip2 data"},
+    Magic{0, "0707"sv, "a cpio archive (an initrd)"},
+    Magic{0, "#!"sv, "a script"},
+    Magic{0, "QFI\xfb"sv, "a qcow2 disk image"},
+    Magic{0, "KDMV"sv, "a VMDK disk image"},
+    Magic{0x40, "\x7f\x10\xda\xbe"sv, "a VDI disk image"},
+    Magic{0, "\x27\x05\x19\x56"sv, "a U-Boot image"},
+    Magic{0x38, "ARM\x64"sv, "an arm64 kernel"},
+    Magic{0x30, "RISCV"sv, "a RISC-V kernel"},
+    Magic{0x438, "\x53\xef"sv, "an ext2, ext3 or ext4 file system"},
+    Magic{0, "MZ"sv, "an EFI program"},
+    Magic{0x1fe, "\x55\xaa"sv, "a boot sector (a disk image, or a kernel older than Linux 1.3.73)"},
+};
+
+bool matches(std::string_view file, const Magic& magic) {
+  return file.size() >= magic.offset && file.substr(magic.offset).starts_with(magic.bytes);
+}
+
+bool is_text(std::string_view file) {
+  return std::ranges::all_of(
+      file, [](unsigned char c) { return c >= ' ' || c == '\n' || c == '\r' || c == '\t'; });
+}
+
+std::unexpected<Error> not_a_kernel(const InputFile& file, std::string_view start) {
+  std::string_view kind = "data of no known kind";
+  const auto* found =
+      std::ranges::find_if(kOthers, [&](const Magic& magic) { return matches(start, magic); });
+  if (found != kOthers.end())
+    kind = found->kind;
+  else if (is_text(start))
+    kind = "a text file";
+  return with_hint(
+      fail("{}: not a kernel, but {} of {} bytes", file.name(), kind, file.size_bytes()),
+      "--kernel takes a Linux bzImage or an ELF kernel with a PVH entry");
+}
+
+std::unexpected<Error> hinted(Error error, const char* option) {
+  if (error.hint.empty()) error.hint = fmt::format("check {}", option);
+  return std::unexpected(std::move(error));
+}
+
+}  // namespace
+
+Result<BootImage> load(const GuestMemory& memory, const BootRequest& request) {
+  auto kernel = InputFile::open(request.kernel_path);
+  if (!kernel) return hinted(std::move(kernel).error(), "--kernel");
+  BootFiles files{*std::move(kernel), std::nullopt, request.cmdline, request.rsdp};
+  if (!request.initrd_path.empty()) {
+    auto initrd = InputFile::open(request.initrd_path);
+    if (!initrd) return hinted(std::move(initrd).error(), "--initrd");
+    files.initrd = *std::move(initrd);
+  }
+  return load(memory, files);
+}
+
+Result<BootImage> load(const GuestMemory& memory, const BootFiles& files) {
+  std::array<std::byte, kSniffBytes> bytes;
+  const auto start =
+      std::span(bytes).first(std::min<uint64_t>(bytes.size(), files.kernel.size_bytes()));
+  TRY(files.kernel.read(0, start));
+  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+  if (matches(text, kElfMagic)) return load_elf(memory, files);
+  if (matches(text, kSetupHeaderMagic)) return load_bzimage(memory, files);
+  return not_a_kernel(files.kernel, text);
+}
+
+}  // namespace wick::boot

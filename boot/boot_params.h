@@ -1,0 +1,35 @@
+// The zero page: what a boot loader tells Linux, in the kernel's own layout.
+//
+// Specification: Linux, Documentation/x86/zero-page.rst and boot.rst.
+#pragma once
+
+#include <asm/bootparam.h>
+
+#include <cstddef>
+#include <span>
+
+#include "base/guest_memory.h"
+#include "base/result.h"
+
+namespace wick::boot {
+
+static_assert(sizeof(::boot_params) == 4096);
+static_assert(offsetof(::boot_params, acpi_rsdp_addr) == 0x070);
+static_assert(offsetof(::boot_params, e820_entries) == 0x1e8);
+static_assert(offsetof(::boot_params, hdr) == 0x1f1);
+static_assert(offsetof(::boot_params, e820_table) == 0x2d0);
+static_assert(sizeof(::boot_e820_entry) == 20);
+static_assert(sizeof(::setup_header) == 0x26c - 0x1f1);
+
+// The setup header lies at this offset in the kernel's file and in the zero
+// page; it may grow up to the next field of the zero page.
+constexpr size_t kSetupHeader = offsetof(::boot_params, hdr);
+constexpr size_t kSetupHeaderLimit = offsetof(::boot_params, edd_mbr_sig_buffer);
+
+// Writes a zero page at kBootInfo: `header` as the loader filled it in, the
+// memory map, and where the ACPI tables are (0: none). A new kernel's header
+// may be longer than the ::setup_header we know.
+Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::byte> header,
+                               GuestAddress rsdp);
+
+}  // namespace wick::boot

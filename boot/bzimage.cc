@@ -1,0 +1,229 @@
+#include "boot/bzimage.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "base/bytes.h"
+#include "boot/boot_params.h"
+#include "boot/cmdline.h"
+#include "boot/initrd.h"
+#include "boot/memory_map.h"
+
+namespace wick::boot {
+
+namespace {
+
+constexpr uint16_t kBootFlag = 0xaa55;
+constexpr uint32_t kHeaderMagic = 0x5372'6448;  // "HdrS"
+constexpr uint16_t kMinVersion = 0x020c;
+constexpr uint8_t kJumpShort = 0xeb;
+constexpr uint64_t kSectorBytes = 512;
+constexpr uint64_t kParagraphBytes = 16;
+constexpr uint64_t kEntry64 = 0x200;  // from the start of the protected-mode code
+constexpr uint8_t kLoaderUndefined = 0xff;
+constexpr uint16_t kVideoModeNormal = 0xffff;
+
+// What the header says, once it has been checked against the file.
+struct Image {
+  std::vector<std::byte> raw_header;  // as long as the kernel says, perhaps longer than ours
+  ::setup_header header{};
+  uint64_t code_offset = 0;  // of the protected-mode code in the file
+  uint64_t code_bytes = 0;
+};
+
+struct Placement {
+  GuestMemory::Range kernel;
+  GuestMemory::Range initrd;
+};
+
+Result<Image> read_image(const InputFile& file) {
+  const std::string& name = file.name();
+  std::array<std::byte, kSetupHeaderLimit> start;
+  if (file.size_bytes() < start.size())
+    return fail("{}: {} bytes are too few for a Linux kernel", name, file.size_bytes());
+  TRY(file.read(0, start));
+
+  Image image;
+  ::setup_header& header = image.header;
+  std::memcpy(&header, start.data() + kSetupHeader, sizeof(header));
+  const uint16_t boot_flag = header.boot_flag;
+  const uint32_t magic = header.header;
+  const uint16_t version = header.version;
+  if (boot_flag != kBootFlag)
+    return fail("{}: not a Linux kernel: boot_flag is {:#x}, not {:#x}", name, boot_flag,
+                kBootFlag);
+  if (magic != kHeaderMagic)
+    return fail("{}: not a bzImage: its setup header has no \"HdrS\"", name);
+  if (version < kMinVersion)
+    return with_hint(fail("{}: boot protocol {}.{:02} is too old, wick wants 2.12", name,
+                          version >> 8, version & 0xff),
+                     "use a 64-bit Linux 3.8 or later");
+  if ((header.xloadflags & XLF_KERNEL_64) == 0)
+    return with_hint(
+        fail("{}: the kernel has no 64-bit entry (XLF_KERNEL_64), it is a 32-bit one", name),
+        "32-bit kernels come later; use a 64-bit one");
+  if ((header.loadflags & LOADED_HIGH) == 0)
+    return fail("{}: a zImage (LOADED_HIGH is off), wick boots bzImages", name);
+
+  // The jump over the header tells its end (boot.rst, "64-bit Boot Protocol").
+  const uint64_t header_end =
+      offsetof(::boot_params, hdr.header) + static_cast<uint8_t>(header.jump >> 8);
+  if ((header.jump & 0xff) != kJumpShort ||
+      header_end < offsetof(::boot_params, hdr.handover_offset) || header_end > kSetupHeaderLimit)
+    return fail("{}: the setup header is damaged: it ends at {:#x}", name, header_end);
+  image.raw_header.assign(start.begin() + kSetupHeader,
+                          start.begin() + static_cast<ptrdiff_t>(header_end));
+  // What a shorter header does not have is not read from the code behind it.
+  std::memset(&header, 0, sizeof(header));
+  std::memcpy(&header, image.raw_header.data(), std::min(sizeof(header), image.raw_header.size()));
+
+  const uint64_t setup_sectors = header.setup_sects == 0 ? 4 : header.setup_sects;
+  image.code_offset = (setup_sectors + 1) * kSectorBytes;
+  image.code_bytes = header.syssize * kParagraphBytes;
+  if (image.code_bytes <= kEntry64)
+    return fail("{}: the setup header is damaged: syssize gives {} bytes of code", name,
+                image.code_bytes);
+  // Behind the code there may be more, a signature for instance.
+  const uint64_t file_bytes = image.code_offset + image.code_bytes;
+  if (file.size_bytes() < file_bytes)
+    return with_hint(fail("{}: the file is cut short: {} of {} bytes are missing", name,
+                          file_bytes - file.size_bytes(), file_bytes),
+                     "copy it again");
+
+  const uint64_t payload_end = uint64_t{header.payload_offset} + header.payload_length;
+  if (payload_end > image.code_bytes)
+    return fail("{}: the setup header is damaged: the payload ends at {:#x}, the code at {:#x}",
+                name, payload_end, image.code_bytes);
+  const uint32_t alignment = header.kernel_alignment;
+  if (header.relocatable_kernel != 0 && !std::has_single_bit(alignment))
+    return fail("{}: the setup header is damaged: kernel_alignment {:#x} is no power of two", name,
+                alignment);
+  const uint64_t pref_address = header.pref_address;
+  const uint64_t init_size = header.init_size;
+  if (init_size < image.code_bytes)
+    return fail("{}: the setup header is damaged: init_size {:#x} is less than the code, {:#x}",
+                name, init_size, image.code_bytes);
+  if (pref_address >= kAddressableEnd || init_size > kAddressableEnd - pref_address)
+    return fail("{}: the setup header is damaged: {:#x} bytes at pref_address {:#x} pass 4 GiB",
+                name, init_size, pref_address);
+  return image;
+}
+
+// Where the kernel may be loaded, the best first. Linux never runs below
+// pref_address: loaded lower, it would move itself there, over what was put
+// behind it (arch/x86/boot/compressed/head_64.S, startup_64). So relocation
+// goes up only: past a hole in memory, or out of the initrd's way.
+std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_header& header) {
+  const uint64_t size = header.init_size;
+  const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
+  std::vector<uint64_t> low;
+  std::vector<uint64_t> high;
+  for (const GuestMemory::Region& region : memory.regions()) {
+    const uint64_t end = std::min(region.start.value + region.size_bytes, kAddressableEnd);
+    const uint64_t start = std::max(region.start.value, preferred);
+    if (start >= end) continue;
+    if (header.relocatable_kernel == 0) {
+      if (start == preferred && size <= end - start) low.push_back(start);
+      continue;
+    }
+    const uint64_t lowest = align_up(start, header.kernel_alignment);
+    if (lowest >= end || size > end - lowest) continue;
+    low.push_back(lowest);
+    high.push_back((end - size) & ~uint64_t{header.kernel_alignment - 1});
+  }
+  low.insert(low.end(), high.begin(), high.end());
+  return low;
+}
+
+Result<Placement> place(const GuestMemory& memory, const ::setup_header& header,
+                        const BootFiles& files) {
+  const uint64_t init_size = header.init_size;
+  const std::vector<uint64_t> places = kernel_places(memory, header);
+  const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
+  if (places.empty())
+    return with_hint(
+        fail("{}: the kernel unpacks into {} MiB at {:#x}, and the guest has {} MiB "
+             "of memory",
+             files.kernel.name(), mebibytes(init_size), preferred, mebibytes(memory.size_bytes())),
+        fmt::format("give at least {} MiB with --memory",
+                    mebibytes(init_size) + mebibytes(preferred)));
+  if (!files.initrd) return Placement{{{places.front()}, init_size}, {}};
+
+  // initrd_addr_max is the highest byte that the initrd may occupy.
+  const uint64_t initrd_end = uint64_t{header.initrd_addr_max} + 1;
+  const uint64_t initrd_bytes = files.initrd->size_bytes();
+  for (const uint64_t address : places) {
+    const GuestMemory::Range kernel{{address}, init_size};
+    if (const auto initrd = place_initrd(memory, initrd_bytes, initrd_end, kernel))
+      return Placement{kernel, *initrd};
+  }
+  return with_hint(
+      fail("{}: {} MiB beside a kernel of {} MiB fit nowhere below {:#x} (initrd_addr_max), and "
+           "the guest has {} MiB of memory",
+           files.initrd->name(), mebibytes(initrd_bytes), mebibytes(init_size), initrd_end,
+           mebibytes(memory.size_bytes())),
+      fmt::format("give at least {} MiB with --memory or take a smaller initrd",
+                  mebibytes(preferred) + mebibytes(init_size) + mebibytes(initrd_bytes)));
+}
+
+// The fields that a loader writes (boot.rst, "Details of Header Fields").
+// The heap and its CAN_USE_HEAP are the real-mode code's, which never runs.
+void fill_in(::setup_header& header, const Placement& placement) {
+  header.vid_mode = kVideoModeNormal;
+  header.type_of_loader = kLoaderUndefined;
+  header.ext_loader_type = 0;
+  header.ext_loader_ver = 0;
+  header.code32_start = static_cast<uint32_t>(placement.kernel.start.value);
+  header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);
+  header.ramdisk_size = static_cast<uint32_t>(placement.initrd.size_bytes);
+  header.cmd_line_ptr = static_cast<uint32_t>(kCommandLine.value);
+  header.setup_data = 0;
+}
+
+// ", 6.1.0-18-amd64 (...)", from the setup code; empty when there is none.
+std::string version_text(const InputFile& file, const Image& image) {
+  const uint64_t offset = uint64_t{image.header.kernel_version} + kSectorBytes;
+  if (image.header.kernel_version == 0 || offset >= image.code_offset) return {};
+  std::array<std::byte, 80> bytes;
+  const uint64_t length = std::min<uint64_t>(bytes.size(), image.code_offset - offset);
+  if (!file.read(offset, std::span(bytes).first(length))) return {};
+  std::string text = ", ";
+  for (uint64_t i = 0; i < length; ++i) {
+    const char c = static_cast<char>(bytes[i]);
+    if (c < ' ' || c > '~') break;
+    text += c;
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<BootImage> load_bzimage(const GuestMemory& memory, const BootFiles& files) {
+  TRY(check_low_memory(memory));
+  Image image = TRY(read_image(files.kernel));
+  const Placement placement = TRY(place(memory, image.header, files));
+
+  TRY(write_command_line(memory, files.cmdline, image.header.cmdline_size));
+  const GuestAddress start = placement.kernel.start;
+  const auto code = TRY(memory.slice(start, image.code_bytes));
+  TRY(files.kernel.read(image.code_offset, code));
+  if (files.initrd) TRY(load_initrd(memory, *files.initrd, placement.initrd));
+
+  fill_in(image.header, placement);
+  std::memcpy(image.raw_header.data(), &image.header,
+              std::min(sizeof(image.header), image.raw_header.size()));
+  TRY(write_boot_params(memory, image.raw_header, files.rsdp));
+
+  BootImage loaded;
+  loaded.cpu = TRY(linux_64bit_entry(memory, start + kEntry64, kBootInfo));
+  loaded.kernel = fmt::format("bzImage, boot protocol {}.{:02}{}", image.header.version >> 8,
+                              image.header.version & 0xff, version_text(files.kernel, image));
+  loaded.kernel_range = placement.kernel;
+  loaded.initrd_range = placement.initrd;
+  return loaded;
+}
+
+}  // namespace wick::boot

@@ -1,0 +1,67 @@
+#include "boot/cmdline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+
+#include "base/bytes.h"
+#include "boot/memory_map.h"
+
+namespace wick::boot {
+
+namespace {
+
+constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+// Is there a parameter that begins with `prefix`? Words as Linux finds them
+// (lib/cmdline.c, next_arg): spaces count inside double quotes, a quote may
+// enclose a whole word, and what follows "--" is for init.
+bool has_parameter(std::string_view text, std::string_view prefix) {
+  while (true) {
+    const auto* begin = std::find_if_not(text.begin(), text.end(), is_space);
+    bool quoted = false;
+    const auto* end = std::find_if(begin, text.end(), [&](char c) {
+      if (c == '"') quoted = !quoted;
+      return is_space(c) && !quoted;
+    });
+    std::string_view word(begin, end);
+    if (word.empty() || word == "--") return false;
+    if (word.front() == '"') word.remove_prefix(1);
+    if (word.starts_with(prefix)) return true;
+    text = std::string_view(end, text.end());
+  }
+}
+
+}  // namespace
+
+std::string make_command_line(const CommandLineParts& parts) {
+  std::string line;
+  const auto add = [&](std::string_view word) {
+    if (word.empty()) return;
+    if (!line.empty()) line += ' ';
+    line += word;
+  };
+  if (!parts.console.empty()) add("console=" + parts.console);
+  if (parts.has_disk && !parts.has_initrd && !has_parameter(parts.append, "root="))
+    add(parts.disk_read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
+  add("panic=-1 reboot=k");
+  for (const MmioParameter& device : parts.mmio)
+    add(fmt::format("virtio_mmio.device={:#x}@{:#x}:{}", device.size_bytes, device.address,
+                    device.irq));
+  add(parts.append);
+  return line;
+}
+
+Result<void> write_command_line(const GuestMemory& memory, std::string_view text,
+                                uint64_t limit_bytes) {
+  const uint64_t limit = std::min(limit_bytes, kCommandLineBytes - 1);
+  if (text.size() > limit)
+    return with_hint(
+        fail("command line: {} bytes, but this kernel takes {} at most", text.size(), limit),
+        "shorten --append or --cmdline");
+  TRY(memory.write_bytes(kCommandLine, as_bytes(text.data(), text.size())));
+  return memory.write(kCommandLine + text.size(), '\0');
+}
+
+}  // namespace wick::boot

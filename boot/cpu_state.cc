@@ -1,0 +1,125 @@
+#include "boot/cpu_state.h"
+
+#include <array>
+
+#include "boot/memory_map.h"
+
+namespace wick::boot {
+
+namespace {
+
+constexpr uint64_t kRflagsReserved = 1 << 1;  // always set
+constexpr uint64_t kCr0Pe = 1 << 0;
+constexpr uint64_t kCr0Et = 1 << 4;  // always set
+constexpr uint64_t kCr0Pg = 1ULL << 31;
+constexpr uint64_t kCr4Pae = 1 << 5;
+constexpr uint64_t kEferLme = 1 << 8;
+constexpr uint64_t kEferLma = 1 << 10;
+
+// __BOOT_CS and __BOOT_DS of the Linux boot protocol; PVH leaves them free.
+constexpr uint16_t kCodeSelector = 0x10;
+constexpr uint16_t kDataSelector = 0x18;
+constexpr uint16_t kTaskSelector = 0x20;
+
+// Code and data types include "accessed", as the processor would have set it.
+constexpr Segment kCode64{.limit = 0xffff'ffff,
+                          .selector = kCodeSelector,
+                          .type = 0xb,
+                          .present = 1,
+                          .s = 1,
+                          .l = 1,
+                          .g = 1};
+constexpr Segment kCode32{.limit = 0xffff'ffff,
+                          .selector = kCodeSelector,
+                          .type = 0xb,
+                          .present = 1,
+                          .db = 1,
+                          .s = 1,
+                          .g = 1};
+constexpr Segment kData{.limit = 0xffff'ffff,
+                        .selector = kDataSelector,
+                        .type = 0x3,
+                        .present = 1,
+                        .db = 1,
+                        .s = 1,
+                        .g = 1};
+// A busy TSS, never used, without which the processor enters no guest.
+constexpr Segment kTask{.limit = 0x67, .selector = kTaskSelector, .type = 0xb, .present = 1};
+
+// Intel SDM 3, figure 3-8.
+constexpr uint64_t descriptor(const Segment& segment) {
+  const uint64_t limit = segment.g ? segment.limit >> 12 : segment.limit;
+  return (limit & 0xffff) | (segment.base & 0xff'ffff) << 16 | uint64_t{segment.type} << 40 |
+         uint64_t{segment.s} << 44 | uint64_t{segment.dpl} << 45 | uint64_t{segment.present} << 47 |
+         (limit >> 16 & 0xf) << 48 | uint64_t{segment.l} << 53 | uint64_t{segment.db} << 54 |
+         uint64_t{segment.g} << 55 | (segment.base >> 24 & 0xff) << 56;
+}
+
+static_assert(descriptor(kCode64) == 0x00af'9b00'0000'ffff);
+static_assert(descriptor(kCode32) == 0x00cf'9b00'0000'ffff);
+static_assert(descriptor(kData) == 0x00cf'9300'0000'ffff);
+
+// What both entries have in common.
+Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const Segment& code) {
+  // In long mode the descriptor of a TSS takes two slots; the upper is 0.
+  const std::array<uint64_t, 6> gdt = {0, 0, descriptor(code), descriptor(kData), descriptor(kTask),
+                                       0};
+  TRY(memory.write(kGdt, gdt));
+  CpuState state;
+  state.rip = entry.value;
+  state.rsp = kBootStackEnd.value;
+  state.rflags = kRflagsReserved;
+  state.cr0 = kCr0Pe | kCr0Et;
+  state.cs = code;
+  state.ds = state.es = state.fs = state.gs = state.ss = kData;
+  state.tr = kTask;
+  state.gdt = {kGdt.value, sizeof(gdt) - 1};
+  return state;
+}
+
+// Maps the first 4 GiB to themselves with pages of 2 MiB, which every 64-bit
+// processor has: one PML4, one page of pointers, four directories.
+Result<void> write_identity_map(const GuestMemory& memory) {
+  constexpr uint64_t kTableBytes = 4096;
+  constexpr uint64_t kPresentWritable = 0x3;
+  constexpr uint64_t kLargePage = 1 << 7;
+  constexpr uint64_t kLargePageBytes = 2 << 20;
+  constexpr uint64_t kDirectories = 4;
+  using Table = std::array<uint64_t, 512>;
+
+  const GuestAddress pointers = kPageTables + kTableBytes;
+  const GuestAddress directories = pointers + kTableBytes;
+  TRY(memory.write(kPageTables, Table{pointers.value | kPresentWritable}));
+  Table table{};
+  for (uint64_t i = 0; i < kDirectories; ++i)
+    table[i] = (directories + i * kTableBytes).value | kPresentWritable;
+  TRY(memory.write(pointers, table));
+  for (uint64_t i = 0; i < kDirectories; ++i) {
+    for (uint64_t j = 0; j < table.size(); ++j)
+      table[j] = (i * table.size() + j) * kLargePageBytes | kLargePage | kPresentWritable;
+    TRY(memory.write(directories + i * kTableBytes, table));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
+                                   GuestAddress zero_page) {
+  TRY(write_identity_map(memory));
+  CpuState state = TRY(flat_state(memory, entry, kCode64));
+  state.rsi = zero_page.value;
+  state.cr0 |= kCr0Pg;
+  state.cr3 = kPageTables.value;
+  state.cr4 = kCr4Pae;
+  state.efer = kEferLme | kEferLma;
+  return state;
+}
+
+Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info) {
+  CpuState state = TRY(flat_state(memory, entry, kCode32));
+  state.rbx = start_info.value;
+  return state;
+}
+
+}  // namespace wick::boot

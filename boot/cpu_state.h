@@ -1,0 +1,62 @@
+// The registers with which a vCPU starts, as plain values: boot/ decides them,
+// vmm/ hands them to KVM. A builder also writes what the registers point to.
+//
+// Specification: Intel SDM 3, 2.5 (control registers), 3.4.5 (segment
+// descriptors), 4.5 (4-level paging).
+#pragma once
+
+#include <cstdint>
+
+#include "base/guest_memory.h"
+#include "base/result.h"
+
+namespace wick::boot {
+
+// A segment register with its hidden part.
+struct Segment {
+  uint64_t base = 0;
+  uint32_t limit = 0;  // in bytes, whatever the granularity
+  uint16_t selector = 0;
+  uint8_t type = 0;
+  uint8_t present = 0;
+  uint8_t dpl = 0;
+  uint8_t db = 0;  // 32-bit
+  uint8_t s = 0;   // code or data, not a system segment
+  uint8_t l = 0;   // 64-bit code
+  uint8_t g = 0;   // the descriptor counts pages
+  bool operator==(const Segment&) const = default;
+};
+
+struct DescriptorTable {
+  uint64_t base = 0;
+  uint16_t limit = 0;
+  bool operator==(const DescriptorTable&) const = default;
+};
+
+struct CpuState {
+  uint64_t rip = 0;
+  uint64_t rsp = 0;
+  uint64_t rbp = 0;
+  uint64_t rsi = 0;
+  uint64_t rbx = 0;
+  uint64_t rflags = 0;
+  uint64_t cr0 = 0;
+  uint64_t cr3 = 0;
+  uint64_t cr4 = 0;
+  uint64_t efer = 0;
+  Segment cs, ds, es, fs, gs, ss, tr;
+  DescriptorTable gdt;
+  DescriptorTable idt;  // empty: until the kernel has one, any exception is a triple fault
+};
+
+// The 64-bit entry of Linux (boot.rst, "64-bit Boot Protocol"): long mode, the
+// first 4 GiB mapped to themselves, interrupts off, rsi the zero page. Writes
+// page tables and GDT into `memory`.
+Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
+                                   GuestAddress zero_page);
+
+// The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no paging,
+// interrupts off, ebx the hvm_start_info. Writes the GDT into `memory`.
+Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info);
+
+}  // namespace wick::boot

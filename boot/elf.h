@@ -1,0 +1,47 @@
+// An ELF kernel by its PVH note: vmlinux, or any kernel that has the 32-bit
+// entry of the Xen HVM direct boot ABI. Loaded by physical addresses; a vmlinux
+// has a segment at virtual address 0.
+//
+// Specification: System V ABI, "Object Files"; Xen, docs/misc/pvh.pandoc,
+// xen/include/public/elfnote.h and arch-x86/hvm/start_info.h.
+#pragma once
+
+#include "boot/boot.h"
+
+namespace wick::boot {
+
+Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files);
+
+// The layout of arch-x86/hvm/start_info.h, version 1.
+struct HvmStartInfo {
+  static constexpr uint32_t kMagic = 0x336e'c578;
+  uint32_t magic = kMagic;
+  uint32_t version = 1;
+  uint32_t flags = 0;
+  uint32_t module_count = 0;
+  uint64_t modules = 0;  // guest addresses; 0: none
+  uint64_t cmdline = 0;
+  uint64_t rsdp = 0;
+  uint64_t memory_map = 0;
+  uint32_t memory_map_count = 0;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(HvmStartInfo) == 56);
+
+struct HvmModule {
+  uint64_t address = 0;
+  uint64_t size_bytes = 0;
+  uint64_t cmdline = 0;
+  uint64_t reserved = 0;
+};
+static_assert(sizeof(HvmModule) == 32);
+
+struct HvmMemoryMapEntry {
+  uint64_t start = 0;
+  uint64_t size_bytes = 0;
+  uint32_t type = 0;  // as E820
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(HvmMemoryMapEntry) == 24);
+
+}  // namespace wick::boot

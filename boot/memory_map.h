@@ -1,0 +1,54 @@
+// Where things lie in the guest's first megabyte, and the memory map that a
+// kernel is told. Every kernel format shares both.
+//
+// Specification: ACPI 6.5, 15 "System Address Map Interfaces" (E820).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/guest_memory.h"
+#include "base/result.h"
+
+namespace wick::boot {
+
+// What wick leaves in conventional memory for the kernel. The kernel has copied
+// it by the time it frees that memory; page 0 stays empty, so that 0 is nothing.
+constexpr GuestAddress kBootInfo{0x1000};  // zero page, or hvm_start_info and its lists
+constexpr GuestAddress kGdt{0x2000};
+constexpr GuestAddress kPageTables{0x3000};  // six pages
+constexpr GuestAddress kBootStackEnd{
+    0xa000};  // one page, for kernels that push before they set rsp
+constexpr GuestAddress kCommandLine{0x10000};
+constexpr uint64_t kCommandLineBytes = 0x10000;  // with its NUL
+
+// A PC's BIOS has its data from here to 1 MiB; the ACPI tables are in its last
+// 128 KiB, where an operating system looks for them (ACPI 6.5, 5.2.5.1).
+constexpr uint64_t kConventionalEnd = 0x9fc00;
+constexpr GuestAddress kAcpiTables{0xe0000};
+constexpr uint64_t kAcpiTablesBytes = 0x20000;
+
+// From here kernels and initrds are loaded, up to what 32 bits can address.
+constexpr uint64_t kHighMemory = 0x10'0000;
+constexpr uint64_t kAddressableEnd = 1ULL << 32;
+
+struct MemoryMapEntry {
+  // Values of the address range types (ACPI 6.5, table 15.1).
+  enum class Type : uint32_t { kUsable = 1, kReserved = 2 };
+  uint64_t start = 0;
+  uint64_t size_bytes = 0;
+  Type type = Type::kUsable;
+};
+
+std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory);
+
+// An error unless RAM begins at 0 and goes beyond the first megabyte: the
+// least in which any of this has a place.
+Result<void> check_low_memory(const GuestMemory& memory);
+
+// An amount of memory for people: MiB, rounded up.
+constexpr uint64_t mebibytes(uint64_t size_bytes) {
+  return size_bytes / (1 << 20) + (size_bytes % (1 << 20) != 0);
+}
+
+}  // namespace wick::boot

@@ -1,0 +1,81 @@
+// wick: from the command line to one of its commands, and back with an exit
+// status. Every error of the host or the user is printed here.
+#include <fcntl.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/attach.h"
+#include "cli/options.h"
+#include "cli/run.h"
+
+namespace {
+
+using wick::Error;
+using wick::Result;
+using wick::cli::AttachOptions;
+using wick::cli::Command;
+using wick::cli::CommandError;
+using wick::cli::PrintText;
+using wick::cli::RunOptions;
+
+constexpr int kHostFailed = 1;
+constexpr int kUsage = 2;
+
+// A disk image must not become descriptor 1 because the caller closed it.
+void open_standard_descriptors() {
+  int fd = 0;
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = ::open("/dev/null", O_RDWR);
+  if (fd > STDERR_FILENO) ::close(fd);
+}
+
+// While the guest's console has the terminal, a newline does not return.
+void set_up_log() {
+  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("wick", std::move(sink)));
+  spdlog::set_formatter(std::make_unique<spdlog::pattern_formatter>(
+      "%n: %l: %v", spdlog::pattern_time_type::local, ::isatty(STDERR_FILENO) ? "\r\n" : "\n"));
+}
+
+int print_error(const std::string& message, int status) {
+  std::fputs(("wick: " + message + "\n").c_str(), stderr);
+  return status;
+}
+
+// A function of its own, so that nothing of the parser stays during the run.
+std::expected<Command, CommandError> parse(int argc, char** argv) {
+  return wick::cli::parse_command(
+      std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc),
+      [](const std::string& name) { return std::getenv(name.c_str()); });
+}
+
+Result<int> carry_out(const Command& command) {
+  if (const auto* const options = std::get_if<RunOptions>(&command))
+    return wick::cli::run(*options);
+  if (const auto* const options = std::get_if<AttachOptions>(&command))
+    return wick::cli::attach(options->socket_path);
+  std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  open_standard_descriptors();
+  set_up_log();
+  const auto command = parse(argc, argv);
+  if (!command) {
+    const auto& [kind, error, help] = command.error();
+    if (kind == CommandError::Kind::kHost) return print_error(error.message(), kHostFailed);
+    return print_error(fmt::format("usage: {} (see {})", error.message(), help), kUsage);
+  }
+  const auto status = carry_out(*command);
+  return status ? *status : print_error(status.error().message(), kHostFailed);
+}

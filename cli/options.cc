@@ -1,0 +1,420 @@
+#include "cli/options.h"
+
+#include <fcntl.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/fd.h"
+#include "cli/spec.h"
+#include "cli/toml.h"
+
+namespace wick::cli {
+namespace {
+
+// One option of `wick run`, from wherever it comes.
+struct Option {
+  const char* flags;  // as CLI11 takes them: "-k,--kernel"
+  const char* value;  // what the help calls its value; nullptr: a flag
+  const char* help;   // nullptr: not shown
+  bool repeats;
+  Result<void> (*apply)(RunOptions& options, const std::string& value);
+
+  std::string name() const { return std::string(std::string_view(flags).substr(dashes() + 2)); }
+  std::string variable() const {
+    std::string variable = "WICK_" + name();
+    std::transform(variable.begin(), variable.end(), variable.begin(), [](char c) {
+      return c == '-' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    });
+    return variable;
+  }
+
+ private:
+  size_t dashes() const { return std::string_view(flags).find("--"); }
+};
+
+Result<void> set_path(std::string& path, const std::string& value) {
+  if (value.empty()) return fail("needs the name of a file");
+  path = value;
+  return {};
+}
+
+Result<void> set_name(std::string& name, const std::string& value) {
+  const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '/'; };
+  if (value.empty() || std::any_of(value.begin(), value.end(), unfit))
+    return fail("a name has no blanks and no slashes, and is not empty");
+  name = value;
+  return {};
+}
+
+Result<void> set_log_level(std::string& level, const std::string& value) {
+  constexpr std::array<std::string_view, 7> kLevels = {"trace", "debug",    "info", "warning",
+                                                       "error", "critical", "off"};
+  if (std::find(kLevels.begin(), kLevels.end(), value) == kLevels.end())
+    return fail("must be one of {}", fmt::join(kLevels, ", "));
+  level = value;
+  return {};
+}
+
+// An option whose other values are not there yet.
+Result<void> only(std::string_view possible, std::string_view value, std::string_view later) {
+  if (value == possible) return {};
+  if (value == later) return fail("not there yet; it must be {}", possible);
+  return fail("must be {}", possible);
+}
+
+Result<void> not_yet(RunOptions&, const std::string&) { return fail("not there yet"); }
+
+constexpr Option kRunOptions[] = {
+    {"-k,--kernel", "FILE", "kernel: a bzImage, or an ELF vmlinux with a PVH note", false,
+     [](RunOptions& o, const std::string& v) { return set_path(o.machine.kernel_path, v); }},
+    {"-i,--initrd", "FILE", "initramfs", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       if (v == "auto") return fail("not there yet; name the file");
+       return set_path(o.machine.initrd_path, v);
+     }},
+    {"-a,--append", "TEXT", "added behind the generated command line", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.append = v;
+       return {};
+     }},
+    {"--cmdline", "TEXT", "the whole command line; nothing is generated", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.cmdline = v;
+       return {};
+     }},
+    {"-m,--memory", "SIZE", "guest RAM with K, M or G; else MiB (512M)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.memory_bytes = TRY(parse_memory_size(v));
+       return {};
+     }},
+    {"-c,--cpus", "N", "virtual CPUs; only 1 for now (1)", false,
+     [](RunOptions&, const std::string& v) -> Result<void> {
+       if (v == "1") return {};
+       return fail("only 1 virtual CPU for now; more are not there yet");
+     }},
+    {"-d,--disk", "SPEC", "a disk; repeat for more", true,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.disks.push_back(TRY(parse_disk(v)));
+       return {};
+     }},
+    {"-s,--serial", "SPEC", "where ttyS0 goes; repeat up to ttyS3 (stdio)", true,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.serials.push_back(TRY(parse_serial(v)));
+       return {};
+     }},
+    {"--transport", "mmio", "how virtio devices are found; only mmio for now", false,
+     [](RunOptions&, const std::string& v) { return only("mmio", v, "pci"); }},
+    {"--acpi", "on|off", "describe the machine by ACPI tables (on)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.acpi = TRY(parse_switch(v));
+       return {};
+     }},
+    {"--on-reboot", "exit", "what a guest's reboot does; only exit for now", false,
+     [](RunOptions&, const std::string& v) { return only("exit", v, "reset"); }},
+    {"--name", "NAME", "the machine's name (wick-PID)", false,
+     [](RunOptions& o, const std::string& v) { return set_name(o.machine.name, v); }},
+    {"--timeout", "SECONDS", "end the run after so long", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.timeout = TRY(parse_seconds(v));
+       return {};
+     }},
+    {"--stats", nullptr, "at the end, say where the exits went", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       const bool yes = v == "true" || v == "1";
+       const bool no = v == "false" || v == "0";
+       o.stats = yes || (!no && TRY(parse_switch(v)));
+       return {};
+     }},
+    {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
+     [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
+    {"-n,--net", "SPEC", nullptr, true, not_yet},
+    {"--cdrom", "FILE", nullptr, false, not_yet},
+    {"--console", "SPEC", nullptr, false, not_yet},
+    {"--rng", "on|off|FILE", nullptr, false, not_yet},
+};
+
+// Not settings themselves: one says where settings are, one is short for
+// another.
+constexpr const char* kConfigFlag = "--config";
+constexpr const char* kConfigVariable = "WICK_CONFIG";
+constexpr const char* kVerboseFlag = "-v";
+
+constexpr const char* kMainHelp = R"(Examples:
+  wick run -k bzImage -d alpine.ext4 -m 256M
+  wick attach serial.socket)";
+
+constexpr const char* kRunHelp =
+    R"(A disk is PATH[,format=raw][,readonly=on|off][,cache=writeback|none|unsafe]
+[,serial=ID]; a serial port is stdio, pty, unix:PATH, file:PATH or null, each
+with [,log=FILE]. In a SPEC a doubled comma is a comma. Every option also comes
+from WICK_OPTION in the environment (several SPECs: with ';' between), and then
+from the config file. On a terminal, Ctrl-] then ? lists the keys.
+
+Example:
+  wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
+
+constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine goes on.
+
+Example:
+  wick attach serial.socket)";
+
+// The arguments as CLI11 understands them. Only what was on the command line:
+// the precedence of the other sources is ours (CLI11 2.1.2 lets the file beat
+// the environment, and ignores set_config on a subcommand).
+class Arguments {
+ public:
+  Arguments() {
+    app_.get_formatter()->column_width(26);
+    app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
+    app_.get_formatter()->label("REQUIRED", "");
+    app_.require_subcommand(0, 1);
+    app_.set_version_flag("--version", "wick " WICK_VERSION, "print the version");
+    app_.footer(kMainHelp);
+    run_->footer(kRunHelp);
+    attach_->footer(kAttachHelp);
+    for (CLI::App* const app : {&app_, run_, attach_}) {
+      app->set_help_flag("-h,--help", "print this");
+      app->allow_extras();  // so that the message about them is ours
+    }
+    for (CLI::App* const command : {run_, attach_}) command->group("Commands");
+    for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
+    add(kConfigFlag, "FILE", "TOML with the same names; arrays for what repeats");
+    add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
+    attach_->add_option("PATH", CLI::callback_t(), "the socket of wick run -s unix:PATH")
+        ->required();
+  }
+
+  // A text to print instead of a command, if one was asked for.
+  Result<std::optional<std::string>> parse(const std::vector<std::string>& arguments) {
+    try {
+      app_.parse(prepared(arguments));
+    } catch (const CLI::CallForVersion& version) {
+      return fmt::format("{}\n", version.what());
+    } catch (const CLI::CallForHelp&) {
+      return CLI::detail::find_and_replace(app_.help(), "\n\n\n", "\n\n");
+    } catch (const CLI::ParseError& error) {
+      return fail("{}", error.what());
+    }
+    for (const std::string& extra : app_.remaining(true)) {
+      if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
+      if (is_run() || is_attach()) return fail("'{}' is one argument too many", extra);
+      return fail("unknown command '{}'; the commands are run and attach", extra);
+    }
+    return std::nullopt;
+  }
+
+  bool is_run() const { return run_->parsed(); }
+  bool is_attach() const { return attach_->parsed(); }
+  std::string help_command() const {
+    return is_run() ? "wick run --help" : is_attach() ? "wick attach --help" : "wick --help";
+  }
+
+  std::vector<std::string> values(const char* flags) const { return find(run_, flags)->results(); }
+  std::string socket_path() const { return find(attach_, "PATH")->results().front(); }
+
+ private:
+  void add(const char* flags, const char* value, const char* help) {
+    CLI::Option* const option =
+        value ? run_->add_option(flags, CLI::callback_t())->expected(1) : run_->add_flag(flags);
+    option->type_name(value ? value : "");
+    option->description(help ? help : "");
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    if (help == nullptr) option->group("");
+  }
+
+  static const CLI::Option* find(const CLI::App* app, const std::string& flags) {
+    return app->get_option(flags.substr(flags.find(',') + 1));
+  }
+
+  // CLI11 takes them last one first, and reads `--append=` as `--append`.
+  static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
+    std::vector<std::string> reversed;
+    for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
+      const bool empty_value = argument->starts_with("--") && argument->ends_with('=') &&
+                               argument->find('=') == argument->size() - 1;
+      if (empty_value) reversed.emplace_back();
+      reversed.push_back(empty_value ? argument->substr(0, argument->size() - 1) : *argument);
+    }
+    return reversed;
+  }
+
+  CLI::App app_{"wick runs virtual machines on KVM.", "wick"};
+  CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
+  CLI::App* const attach_ =
+      app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
+};
+
+Result<std::string> read_file(const std::string& path) {
+  constexpr size_t kMostBytes = 1 << 20;
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) {
+    return with_hint(fail_errno(errno, "{}: cannot open the config file", path),
+                     "check --config and WICK_CONFIG");
+  }
+  std::string text;
+  std::array<char, 4096> buffer;
+  while (true) {
+    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "{}: cannot read the config file", path);
+    if (got == 0) return text;
+    text.append(buffer.data(), static_cast<size_t>(got));
+    if (text.size() > kMostBytes) return fail("{}: too large for a config file", path);
+  }
+}
+
+Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::string& text) {
+  auto entries = parse_toml(text);
+  if (!entries) return fail("{}: {}", path, entries.error().message());
+  for (const TomlEntry& entry : *entries) {
+    std::vector<std::string> shown;
+    bool known = false;
+    for (const Option& option : kRunOptions) {
+      known = known || option.name() == entry.key;
+      if (option.help != nullptr) shown.push_back(option.name());
+    }
+    if (!known) {
+      return with_hint(fail("{}: line {}: unknown key '{}'", path, entry.line, entry.key),
+                       fmt::format("the keys are {}", fmt::join(shown, ", ")));
+    }
+  }
+  return entries;
+}
+
+// What one source says about one option.
+struct Setting {
+  std::string origin;  // for messages: "--memory", "WICK_MEMORY", "vm.toml: line 2: memory"
+  std::vector<std::string> values;
+};
+
+class Sources {
+ public:
+  Sources(const Arguments& arguments, const Environment& environment, std::string config_path,
+          std::vector<TomlEntry> config)
+      : arguments_(arguments),
+        environment_(environment),
+        config_path_(std::move(config_path)),
+        config_(std::move(config)) {}
+
+  Setting find(const Option& option) const {
+    const std::string name = option.name();
+    if (auto values = from_command_line(option); !values.empty())
+      return {"--" + name, std::move(values)};
+    if (auto values = from_environment(option); !values.empty())
+      return {option.variable(), std::move(values)};
+    for (const TomlEntry& entry : config_) {
+      if (entry.key == name)
+        return {fmt::format("{}: line {}: {}", config_path_, entry.line, name), entry.values};
+    }
+    return {};
+  }
+
+ private:
+  std::vector<std::string> from_command_line(const Option& option) const {
+    std::vector<std::string> values = arguments_.values(option.flags);
+    if (option.name() == "log-level") {
+      const size_t verbosity = arguments_.values(kVerboseFlag).size();
+      if (verbosity > 0) values.emplace_back(verbosity == 1 ? "info" : "debug");
+    }
+    return values;
+  }
+
+  // An empty variable counts as none.
+  std::vector<std::string> from_environment(const Option& option) const {
+    const char* const found = environment_(option.variable());
+    const std::string text = found ? found : "";
+    if (!option.repeats && !text.empty()) return {text};
+    std::vector<std::string> values;
+    for (size_t start = 0; start < text.size();) {
+      const size_t end = std::min(text.find(';', start), text.size());
+      if (end > start) values.push_back(text.substr(start, end - start));
+      start = end + 1;
+    }
+    return values;
+  }
+
+  const Arguments& arguments_;
+  const Environment& environment_;
+  const std::string config_path_;
+  const std::vector<TomlEntry> config_;
+};
+
+Result<RunOptions> resolve(const Sources& sources) {
+  RunOptions options;
+  for (const Option& option : kRunOptions) {
+    const Setting setting = sources.find(option);
+    if (setting.values.size() > 1 && !option.repeats)
+      return fail("{}: given more than once; it takes one value", setting.origin);
+    for (const std::string& value : setting.values) {
+      auto applied = option.apply(options, value);
+      if (!applied) {
+        Error error = std::move(applied).error();
+        error.context = fmt::format("{} '{}': {}", setting.origin, value, error.context);
+        return std::unexpected(std::move(error));
+      }
+    }
+  }
+  return options;
+}
+
+// What makes sense of the options together, and the defaults that depend on
+// others.
+Result<RunOptions> complete(RunOptions options) {
+  MachineConfig& machine = options.machine;
+  if (machine.kernel_path.empty()) return with_hint(fail("no kernel"), "give one with -k FILE");
+  if (machine.cmdline && !machine.append.empty()) {
+    return with_hint(fail("--append and --cmdline exclude each other"),
+                     "put the whole command line into --cmdline");
+  }
+  if (machine.serials.empty()) machine.serials.push_back({SerialConfig::Kind::kStdio, {}, {}});
+  if (machine.serials.size() > 4)
+    return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
+  const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
+  if (std::count_if(machine.serials.begin(), machine.serials.end(), on_stdio) > 1)
+    return fail("--serial: only one port can be on stdio");
+  return options;
+}
+
+}  // namespace
+
+std::expected<Command, CommandError> parse_command(const std::vector<std::string>& arguments,
+                                                   const Environment& environment) {
+  Arguments parsed;
+  const auto usage = [&](Error error) {
+    return std::unexpected(
+        CommandError{CommandError::Kind::kUsage, std::move(error), parsed.help_command()});
+  };
+
+  auto text = parsed.parse(arguments);
+  if (!text) return usage(text.error());
+  if (*text) return PrintText{**text};
+  if (parsed.is_attach()) return AttachOptions{parsed.socket_path()};
+  if (!parsed.is_run()) return usage({0, "no command", "the commands are run and attach"});
+
+  std::string config_path;
+  if (const char* const path = environment(kConfigVariable)) config_path = path;
+  if (const auto given = parsed.values(kConfigFlag); !given.empty()) {
+    if (given.size() > 1) return usage({0, "--config: given more than once", {}});
+    config_path = given.front();
+    if (config_path.empty()) return usage({0, "--config: needs the name of a file", {}});
+  }
+  std::vector<TomlEntry> config;
+  if (!config_path.empty()) {
+    auto file = read_file(config_path);
+    if (!file) return std::unexpected(CommandError{CommandError::Kind::kHost, file.error(), {}});
+    auto entries = parse_config(config_path, *file);
+    if (!entries) return usage(entries.error());
+    config = std::move(*entries);
+  }
+
+  auto options = resolve(Sources(parsed, environment, config_path, std::move(config)));
+  if (options) options = complete(std::move(*options));
+  if (!options) return usage(options.error());
+  return std::move(*options);
+}
+
+}  // namespace wick::cli

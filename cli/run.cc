@@ -1,0 +1,63 @@
+#include "cli/run.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "cli/ending.h"
+
+namespace wick::cli {
+
+Result<Fd> take_signals() {
+  sigset_t ending;
+  sigemptyset(&ending);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT}) sigaddset(&ending, number);
+  // Under nohup a hangup stays ignored.
+  struct sigaction hangup {};
+  (void)::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&ending, SIGHUP);
+  // A client that goes away is an error of write(), not the end.
+  std::signal(SIGPIPE, SIG_IGN);
+
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &ending, nullptr); code != 0)
+    return fail_errno(code, "signals: cannot block");
+  Fd fd(::signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.valid()) return fail_errno(errno, "signalfd: cannot create");
+  return fd;
+}
+
+Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
+                             std::optional<std::chrono::microseconds> timeout) {
+  const auto end_by_signal = [&] {
+    signalfd_siginfo info{};
+    while (::read(signals.get(), &info, sizeof(info)) == sizeof(info))
+      machine.end(Ending::kSignal, static_cast<int>(info.ssi_signo));
+  };
+  const auto watch = TRY(loop.watch(signals.get(), EPOLLIN, [&](uint32_t) { end_by_signal(); }));
+  const auto timer = TRY(loop.timer([&] { machine.end(Ending::kTimeout); }));
+  if (timeout) timer.arm(*timeout);
+  end_by_signal();
+  return machine.run();
+}
+
+Result<int> run(const RunOptions& options) {
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  MachineConfig config = options.machine;
+  if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+
+  const Fd signals = TRY(take_signals());
+  const auto loop = TRY(EventLoop::create());
+  auto machine = TRY(Machine::create(config, *loop));
+  spdlog::info("{}: command line: {}", config.name, machine->cmdline());
+
+  const RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
+  machine.reset();  // gives the terminal back before we write to it
+  if (options.stats) std::fputs(report.stats.c_str(), stderr);
+  std::fputs(describe(report).c_str(), stderr);
+  return exit_status(report);
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,30 @@
+// wick run: builds one machine, runs it to its end, and says how it ended.
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "base/result.h"
+#include "cli/options.h"
+#include "vmm/machine.h"
+
+namespace wick::cli {
+
+// Returns the exit status; an error when the machine could not be built. To be
+// called once, before the process has a second thread: see take_signals().
+Result<int> run(const RunOptions& options);
+
+// The steps of run() that tests take one by one.
+
+// Blocks the signals that end a run, for this thread and those it starts later,
+// and returns the descriptor from which they are read. Ignores SIGPIPE.
+Result<Fd> take_signals();
+
+// Machine::run(), ended early by a signal, by one that came before, or by the
+// time limit.
+Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
+                             std::optional<std::chrono::microseconds> timeout);
+
+}  // namespace wick::cli

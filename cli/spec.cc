@@ -1,0 +1,164 @@
+#include "cli/spec.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <initializer_list>
+
+namespace wick::cli {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;
+constexpr size_t kDiskSerialBytes = 20;  // virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID
+
+// The parts between single commas, with doubled ones made single.
+std::vector<std::string> split_at_commas(std::string_view text) {
+  std::vector<std::string> parts(1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != ',') {
+      parts.back() += text[i];
+    } else if (text.substr(i + 1).starts_with(',')) {
+      parts.back() += ',';
+      ++i;
+    } else {
+      parts.emplace_back();
+    }
+  }
+  return parts;
+}
+
+// The place of `value` among `choices`.
+Result<size_t> choose(std::string_view key, std::string_view value,
+                      std::initializer_list<std::string_view> choices) {
+  const auto* const found = std::find(choices.begin(), choices.end(), value);
+  if (found == choices.end())
+    return fail("{}={}: must be {}", key, value, fmt::join(choices, " or "));
+  return static_cast<size_t>(found - choices.begin());
+}
+
+}  // namespace
+
+Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys) {
+  const std::vector<std::string> parts = split_at_commas(text);
+  Spec spec{.value = parts.front(), .pairs = {}};
+  if (spec.value.empty()) return fail("the value before the first comma is missing");
+
+  const std::string valid = fmt::format("the keys are {}", fmt::join(keys, ", "));
+  for (const std::string& part : std::span(parts).subspan(1)) {
+    const size_t equals = part.find('=');
+    const std::string key = part.substr(0, equals);
+    if (key.empty()) return with_hint(fail("'{}' has no key", part), valid);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      return with_hint(fail("unknown key '{}'", key), valid);
+    if (equals == std::string::npos || equals + 1 == part.size())
+      return with_hint(fail("key '{}' has no value", key), fmt::format("write {}=VALUE", key));
+    const auto same_key = [&](const auto& pair) { return pair.first == key; };
+    if (std::any_of(spec.pairs.begin(), spec.pairs.end(), same_key))
+      return with_hint(fail("key '{}' is there twice", key), valid);
+    spec.pairs.emplace_back(key, part.substr(equals + 1));
+  }
+  return spec;
+}
+
+Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes) {
+  uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [suffix, error] = std::from_chars(text.data(), end, number);
+  if (error == std::errc::result_out_of_range) return fail("too large a size");
+
+  uint64_t unit_bytes = 0;
+  const std::string_view rest(suffix, end);
+  if (rest.empty()) unit_bytes = default_unit_bytes;
+  if (rest == "K" || rest == "k") unit_bytes = uint64_t{1} << 10;
+  if (rest == "M" || rest == "m") unit_bytes = uint64_t{1} << 20;
+  if (rest == "G" || rest == "g") unit_bytes = uint64_t{1} << 30;
+  if (error != std::errc{} || unit_bytes == 0)
+    return with_hint(fail("not a size"), "write a whole number, then K, M or G, such as 512M");
+  if (number == 0) return fail("the size is zero");
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(number, unit_bytes, &bytes)) return fail("too large a size");
+  return bytes;
+}
+
+Result<uint64_t> parse_memory_size(std::string_view text) {
+  const uint64_t bytes = TRY(parse_size(text, uint64_t{1} << 20));
+  if (bytes % kPageBytes != 0)
+    return with_hint(fail("not a whole number of pages"), "write a multiple of 4K");
+  return bytes;
+}
+
+Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
+  constexpr double kMostSeconds = 100.0 * 365 * 24 * 3600;
+  double seconds = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
+  // Written so that a NaN fails as well.
+  const bool in_range = seconds >= 1e-6 && seconds <= kMostSeconds;
+  if (error != std::errc{} || rest != end || !in_range)
+    return with_hint(fail("not a number of seconds above zero"), "write one such as 30 or 0.5");
+  return std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
+}
+
+Result<bool> parse_switch(std::string_view text) {
+  if (text == "on") return true;
+  if (text == "off") return false;
+  return fail("must be on or off");
+}
+
+Result<DiskConfig> parse_disk(std::string_view text) {
+  using Cache = DiskConfig::Cache;
+  constexpr std::array<std::string_view, 6> kKeys = {"format", "readonly", "device",
+                                                     "media",  "cache",    "serial"};
+  const Spec spec = TRY(parse_spec(text, kKeys));
+  DiskConfig disk;
+  disk.path = spec.value;
+  for (const auto& [key, value] : spec.pairs) {
+    if (key == "format") {
+      (void)TRY(choose(key, value, {"raw"}));
+      disk.format = DiskConfig::Format::kRaw;
+    } else if (key == "readonly") {
+      disk.read_only = TRY(choose(key, value, {"off", "on"})) == 1;
+    } else if (key == "device") {
+      (void)TRY(choose(key, value, {"virtio"}));
+    } else if (key == "media") {
+      (void)TRY(choose(key, value, {"disk"}));
+    } else if (key == "cache") {
+      constexpr std::array kCaches = {Cache::kWriteback, Cache::kNone, Cache::kUnsafe};
+      disk.cache = kCaches[TRY(choose(key, value, {"writeback", "none", "unsafe"}))];
+    } else {
+      if (value.size() > kDiskSerialBytes)
+        return fail("serial={}: longer than {} bytes", value, kDiskSerialBytes);
+      disk.serial = value;
+    }
+  }
+  return disk;
+}
+
+Result<SerialConfig> parse_serial(std::string_view text) {
+  using Kind = SerialConfig::Kind;
+  constexpr std::array<std::string_view, 1> kKeys = {"log"};
+  const Spec spec = TRY(parse_spec(text, kKeys));
+  SerialConfig serial;
+  for (const auto& [key, value] : spec.pairs) serial.log_path = value;
+
+  const size_t colon = spec.value.find(':');
+  const std::string kind = spec.value.substr(0, colon);
+  const bool has_path = colon != std::string::npos;
+  if (has_path) serial.path = spec.value.substr(colon + 1);
+  if (kind == "unix" || kind == "file") {
+    if (serial.path.empty()) return fail("'{}' needs a path, as in {}:PATH", kind, kind);
+    serial.kind = kind == "unix" ? Kind::kUnix : Kind::kFile;
+    return serial;
+  }
+  if (!has_path) {
+    if (kind == "stdio") serial.kind = Kind::kStdio;
+    if (kind == "pty") serial.kind = Kind::kPty;
+    if (kind == "stdio" || kind == "pty" || kind == "null") return serial;
+  }
+  return with_hint(fail("'{}' is no place for a serial port", spec.value),
+                   "write stdio, pty, unix:PATH, file:PATH or null");
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,47 @@
+// The little languages inside option values: sizes, durations, switches and
+// SPECs. Pure functions of a text; a failure says what is wrong with it and
+// what would be right, the caller adds which option it came from.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "vmm/config.h"
+
+namespace wick::cli {
+
+// VALUE[,key=value...]; a doubled comma is a comma.
+struct Spec {
+  std::string value;
+  std::vector<std::pair<std::string, std::string>> pairs;  // in the order given
+};
+
+// `keys` are the valid ones. No part is empty, and no key comes twice.
+Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys);
+
+// A positive number of bytes. The suffixes K, M and G, also in lower case, are
+// binary; without one the number counts `default_unit_bytes`.
+Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes);
+
+// Guest RAM: a size, in MiB without a suffix, in whole pages.
+Result<uint64_t> parse_memory_size(std::string_view text);
+
+// Seconds, perhaps with a fraction; positive, at most a hundred years.
+Result<std::chrono::microseconds> parse_seconds(std::string_view text);
+
+// on or off.
+Result<bool> parse_switch(std::string_view text);
+
+// PATH[,format=raw][,readonly=on|off][,device=virtio][,media=disk][,cache=...][,serial=ID]
+Result<DiskConfig> parse_disk(std::string_view text);
+
+// stdio|pty|null|unix:PATH|file:PATH[,log=FILE]
+Result<SerialConfig> parse_serial(std::string_view text);
+
+}  // namespace wick::cli

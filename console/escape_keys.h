@@ -1,0 +1,35 @@
+// The keys that wick keeps for itself on a terminal, where every other one is
+// the guest's: Ctrl-] and then
+//   q  quit      b  BREAK      p  power button      ?  help      Ctrl-]  itself
+// Any other key after Ctrl-] is as `?`.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+namespace wick::console {
+
+inline constexpr std::byte kEscapeKey{0x1d};  // Ctrl-]
+
+class EscapeKeys {
+ public:
+  struct Actions {
+    std::function<void(std::span<const std::byte>)> text;  // for the guest
+    std::function<void()> quit;
+    std::function<void()> send_break;
+    std::function<void()> power_button;
+    std::function<void()> help;
+  };
+
+  explicit EscapeKeys(Actions actions) : actions_(std::move(actions)) {}
+
+  // Acts in the order of typing; an escape may be split over two calls.
+  void type(std::span<const std::byte> typed);
+
+ private:
+  const Actions actions_;
+  bool escaped_ = false;  // the last byte was a Ctrl-]
+};
+
+}  // namespace wick::console

@@ -1,0 +1,38 @@
+#include <cstring>
+
+#include "console/open.h"
+
+namespace wick::console {
+
+namespace {
+
+// A file only takes output.
+class FileHost final : public Port::Host {
+ public:
+  explicit FileHost(std::string name) : name_(std::move(name)) {}
+  void received(std::span<const std::byte>) override {}
+  void output_ended(int error) override {
+    spdlog::warn("{}: cannot write the guest's output: {}; it ends here", name_,
+                 std::strerror(error));
+  }
+
+ private:
+  const std::string name_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path,
+                                        const std::string& log_path) {
+  Stream file = TRY(Stream::create_file(path));
+  auto port = TRY(Port::create(loop, "file:" + path, log_path));
+  port->set_host(std::make_unique<FileHost>(port->name()));
+  port->join({}, std::move(file));
+  return port;
+}
+
+Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const std::string& log_path) {
+  return Port::create(loop, "null", log_path);
+}
+
+}  // namespace wick::console

@@ -1,0 +1,31 @@
+#include "console/input_queue.h"
+
+namespace wick::console {
+
+void InputQueue::push(std::span<const std::byte> bytes) {
+  waiting_.insert(waiting_.end(), bytes.begin(), bytes.end());
+}
+
+void InputQueue::push_break() {
+  // A guest that takes nothing does not make us hold BREAKs without bound.
+  if (breaks_.size() < kRoomBytes / sizeof(uint64_t)) breaks_.push_back(taken_ + waiting_.size());
+}
+
+void InputQueue::drain() {
+  if (guest_ == nullptr) return;
+  for (;;) {
+    const size_t before_break =
+        breaks_.empty() ? waiting_.size() : static_cast<size_t>(breaks_.front() - taken_);
+    if (before_break > 0) {
+      const size_t taken = guest_->input(std::span(waiting_).first(before_break));
+      waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken));
+      taken_ += taken;
+      if (taken < before_break) return;
+    }
+    if (breaks_.empty()) return;
+    breaks_.pop_front();
+    guest_->send_break();
+  }
+}
+
+}  // namespace wick::console

@@ -1,0 +1,195 @@
+#include "console/port.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace wick::console {
+
+namespace {
+
+// Long enough to make one write of a line, short enough for an echo to feel
+// immediate.
+constexpr std::chrono::microseconds kOutputDelay{1000};
+constexpr std::chrono::seconds kFlushPatience{2};
+constexpr size_t kChunkBytes = 4096;
+
+}  // namespace
+
+Result<std::unique_ptr<Port>> Port::create(EventLoop& loop, std::string name,
+                                           const std::string& log_path) {
+  std::unique_ptr<Port> port(new Port(loop, std::move(name), TRY(EventFd::create())));
+  port->output_timer_ = TRY(loop.timer([self = port.get()] { self->pump_output(); }));
+  port->room_watch_ = TRY(loop.watch(port->room_.fd(), EPOLLIN, [self = port.get()](uint32_t) {
+    self->room_.consume();
+    self->queue_.drain();
+    self->watch_input();
+  }));
+  if (!log_path.empty()) {
+    port->log_path_ = log_path;
+    port->open_output(port->log_, TRY(Stream::create_file(log_path)));
+  }
+  return port;
+}
+
+Port::Port(EventLoop& loop, std::string name, EventFd room)
+    : loop_(loop),
+      name_(std::move(name)),
+      room_(std::move(room)),
+      log_{.sink = Sink(transcript_)},
+      output_{.sink = Sink(transcript_)} {}
+
+Port::~Port() = default;
+
+void Port::connect(Guest& guest) {
+  queue_.connect(guest);
+  watch_input();
+}
+
+void Port::write(std::span<const std::byte> bytes) {
+  if (transcript_.append(bytes)) output_timer_.arm(kOutputDelay);
+}
+
+void Port::input_wanted() { room_.signal(); }
+
+void Port::join(Stream input, Stream output) {
+  part();
+  input_ = std::move(input);
+  input_always_ready_ = false;
+  if (output.valid()) open_output(output_, std::move(output));
+  watch_input();
+}
+
+void Port::part() {
+  input_watch_.reset();
+  output_.watch.reset();
+  output_.sink.close();
+  // What the guest has no room for yet is kept. Bounded, should a client shut
+  // down only one direction and go on sending.
+  std::array<std::byte, kChunkBytes> chunk;
+  const Stream input = std::exchange(input_, {});
+  for (int i = 0; i < 64 && input.valid(); ++i) {
+    const ssize_t got = input.read(chunk);
+    if (got <= 0) break;
+    host_->received(std::span(chunk).first(static_cast<size_t>(got)));
+  }
+}
+
+void Port::push_input(std::span<const std::byte> bytes) {
+  queue_.push(bytes);
+  queue_.drain();
+}
+
+void Port::push_break() {
+  queue_.push_break();
+  queue_.drain();
+}
+
+// --- output ---------------------------------------------------------------
+
+void Port::open_output(Output& output, Stream stream) {
+  const int fd = stream.fd();
+  output.sink.open(std::move(stream));
+  // A file cannot be watched, and need not be.
+  auto watch = loop_.watch(fd, 0, [this, &output](uint32_t events) {
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+      close_output(output, EPIPE);
+    } else {
+      pump_output();
+    }
+  });
+  if (watch) output.watch = std::move(*watch);
+  pump_output();
+}
+
+void Port::close_output(Output& output, int error) {
+  output.watch.reset();
+  output.sink.close();
+  if (&output == &output_) {
+    host_->output_ended(error);
+  } else {
+    spdlog::warn("{}: cannot write the log: {}; it ends here", log_path_, std::strerror(error));
+  }
+}
+
+void Port::pump_output() {
+  // First, so that nothing written meanwhile is overlooked.
+  transcript_.listen(true);
+  const bool log_wants_more = pump(log_);
+  const bool output_wants_more = pump(output_);
+  if (!log_wants_more && !output_wants_more) transcript_.listen(false);
+}
+
+// True when the next byte of the guest should lead to another call.
+bool Port::pump(Output& output) {
+  if (!output.sink.stream().valid()) return false;
+  const Sink::State state = output.sink.pump();
+  if (const uint64_t dropped = output.sink.take_dropped_bytes(); dropped > 0) {
+    drop_warning_.warn("{}: its reader is slow; {} bytes of the guest's output were dropped", name_,
+                       dropped);
+  }
+  if (state == Sink::State::kBroken) {
+    close_output(output, output.sink.error());
+    return false;
+  }
+  const bool blocked = state == Sink::State::kBlocked;
+  if (output.watch.active()) output.watch.set_events(blocked ? uint32_t{EPOLLOUT} : 0);
+  return !blocked || !output.watch.active();
+}
+
+void Port::flush() {
+  loop_.post_and_wait([this] {
+    const auto deadline = std::chrono::steady_clock::now() + kFlushPatience;
+    flush(log_, deadline);
+    flush(output_, deadline);
+  });
+}
+
+void Port::flush(Output& output, std::chrono::steady_clock::time_point deadline) {
+  if (!output.sink.stream().valid()) return;
+  const Sink::State state = output.sink.flush(deadline);
+  const uint64_t lost = output.sink.take_dropped_bytes() +
+                        (state == Sink::State::kBlocked ? output.sink.waiting_bytes() : 0);
+  if (lost > 0)
+    spdlog::warn("{}: its reader is slow; {} bytes of the guest's output were dropped", name_,
+                 lost);
+  if (state == Sink::State::kBroken) close_output(output, output.sink.error());
+}
+
+// --- input ----------------------------------------------------------------
+
+// Watches for input as long as there is room for it; a stream that is not
+// wanted is not watched at all, because its end cannot be masked.
+void Port::watch_input() {
+  if (!input_.valid() || !queue_.connected()) return;
+  if (queue_.room() == 0) {
+    input_watch_.reset();
+  } else if (input_always_ready_) {
+    read_input();
+  } else if (!input_watch_.active()) {
+    auto watch = loop_.watch(input_.fd(), EPOLLIN, [this](uint32_t) { read_input(); });
+    if (watch) {
+      input_watch_ = std::move(*watch);
+    } else {
+      input_always_ready_ = true;
+      room_.signal();
+    }
+  }
+}
+
+void Port::read_input() {
+  std::array<std::byte, kChunkBytes> chunk;
+  const ssize_t got = input_.read(std::span(chunk).first(std::min(queue_.room(), chunk.size())));
+  if (got == -EAGAIN) return;
+  if (got <= 0) {
+    input_watch_.reset();
+    input_ = {};
+    host_->input_ended();
+    return;
+  }
+  host_->received(std::span(chunk).first(static_cast<size_t>(got)));
+  if (queue_.room() == 0) input_watch_.reset();
+  if (input_always_ready_ && queue_.room() > 0) room_.signal();
+}
+
+}  // namespace wick::console

@@ -1,0 +1,87 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <termios.h>
+
+#include <array>
+#include <chrono>
+
+#include "console/open.h"
+
+namespace wick::console {
+
+namespace {
+
+// How soon a client that opened the terminal is noticed: opening it wakes
+// nobody.
+constexpr std::chrono::milliseconds kPollInterval{100};
+
+Stream another(const Fd& fd) { return Stream(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0))); }
+
+// Has the master's side; a client is there as long as the master is not hung
+// up.
+class PtyHost final : public Port::Host {
+ public:
+  PtyHost(Port& port, Fd master) : port_(port), master_(std::move(master)) {}
+
+  Result<void> start(EventLoop& loop) {
+    poll_timer_ = TRY(loop.timer([this] { look_for_client(); }));
+    look_for_client();
+    return {};
+  }
+
+  void received(std::span<const std::byte> bytes) override { port_.push_input(bytes); }
+  void input_ended() override { client_left(); }
+  void output_ended(int) override { client_left(); }
+
+ private:
+  void client_left() {
+    port_.part();
+    poll_timer_.arm(kPollInterval);
+  }
+
+  void look_for_client() {
+    pollfd master{.fd = master_.get(), .events = POLLIN, .revents = 0};
+    (void)::poll(&master, 1, 0);
+    // One that has left again may still have sent something.
+    const bool hung_up = (master.revents & POLLHUP) != 0;
+    if (hung_up && (master.revents & POLLIN) == 0) {
+      poll_timer_.arm(kPollInterval);
+    } else {
+      port_.join(another(master_), hung_up ? Stream() : another(master_));
+    }
+  }
+
+  Port& port_;
+  const Fd master_;
+  EventLoop::Timer poll_timer_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_path) {
+  Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  if (!master.valid())
+    return with_hint(fail_errno(errno, "pty: cannot open a pseudo terminal"),
+                     "is /dev/pts mounted?");
+  std::array<char, 64> path{};
+  if (::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0 ||
+      ::ptsname_r(master.get(), path.data(), path.size()) != 0)
+    return fail_errno(errno, "pty: cannot make a pseudo terminal");
+
+  termios modes{};
+  (void)::tcgetattr(master.get(), &modes);
+  ::cfmakeraw(&modes);
+  (void)::tcsetattr(master.get(), TCSANOW, &modes);
+  // Only one that was closed once is hung up.
+  Fd(::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC)).close();
+
+  auto port = TRY(Port::create(loop, path.data(), log_path));
+  auto host = std::make_unique<PtyHost>(*port, std::move(master));
+  PtyHost& started = *host;
+  port->set_host(std::move(host));
+  TRY(started.start(loop));
+  return port;
+}
+
+}  // namespace wick::console

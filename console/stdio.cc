@@ -1,0 +1,73 @@
+#include <fcntl.h>
+
+#include <cstring>
+#include <optional>
+
+#include "console/escape_keys.h"
+#include "console/open.h"
+#include "console/terminal.h"
+
+namespace wick::console {
+
+namespace {
+
+constexpr std::string_view kHelp =
+    "\r\nCtrl-] and then:  q  end the run       p       press the power button\r\n"
+    "                  b  send a BREAK      Ctrl-]  send a Ctrl-]\r\n";
+
+// What a user has at a terminal, and a script has not.
+struct Terminal {
+  RawTerminal raw;
+  Stream screen;  // for the help; the guest's output may go elsewhere
+  EscapeKeys keys;
+};
+
+class StdioHost final : public Port::Host {
+ public:
+  explicit StdioHost(Port& port) : port_(port) {}
+
+  void use_terminal(RawTerminal raw, int fd, TerminalKeys keys) {
+    terminal_.emplace(Terminal{
+        .raw = std::move(raw),
+        .screen = Stream::borrow(fd, O_WRONLY),
+        .keys = EscapeKeys({
+            .text = [this](std::span<const std::byte> bytes) { port_.push_input(bytes); },
+            .quit = std::move(keys.quit),
+            .send_break = [this] { port_.push_break(); },
+            .power_button = std::move(keys.power_button),
+            .help = [this] { (void)terminal_->screen.write(std::as_bytes(std::span(kHelp))); },
+        }),
+    });
+  }
+
+  void received(std::span<const std::byte> bytes) override {
+    if (terminal_) {
+      terminal_->keys.type(bytes);
+    } else {
+      port_.push_input(bytes);
+    }
+  }
+
+  void output_ended(int error) override {
+    spdlog::warn("standard output: cannot write the guest's output: {}; it ends here",
+                 std::strerror(error));
+  }
+
+ private:
+  Port& port_;
+  std::optional<Terminal> terminal_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
+                                         const std::string& log_path, int in, int out) {
+  auto port = TRY(Port::create(loop, "stdio", log_path));
+  auto host = std::make_unique<StdioHost>(*port);
+  if (::isatty(in) == 1) host->use_terminal(TRY(RawTerminal::enter(in)), in, std::move(keys));
+  port->set_host(std::move(host));
+  port->join(Stream::borrow(in, O_RDONLY), Stream::borrow(out, O_WRONLY));
+  return port;
+}
+
+}  // namespace wick::console

@@ -1,0 +1,180 @@
+#include "console/unix_socket.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "console/open.h"
+
+namespace wick::console {
+
+namespace {
+
+int bind_to(const Fd& socket, const sockaddr_un& address) {
+  return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+}
+
+int connect_to(const Fd& socket, const sockaddr_un& address) {
+  return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+}
+
+// Removes the socket of a process that died. Two processes that find the same
+// one could race here; that they look again just before leaves them a few
+// instructions for it.
+Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
+  struct stat found {};
+  if (::lstat(path.c_str(), &found) != 0) return {};  // gone meanwhile
+  if (!S_ISSOCK(found.st_mode))
+    return with_hint(fail("unix:{}: a file is there that is not a socket", path),
+                     "remove it or choose another path");
+
+  // Asked by a socket of another type, a listener does not even notice: a
+  // stream would pass for a client and be played the guest's output.
+  const Fd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!probe.valid()) return fail_errno(errno, "unix:{}: cannot make a socket", path);
+  const int error = connect_to(probe, address) == 0 ? 0 : errno;
+  if (error == 0 || error == EPROTOTYPE)
+    return with_hint(fail("unix:{}: another process is using this socket", path),
+                     "choose another path, or end that process");
+  if (error == ENOENT) return {};
+  if (error != ECONNREFUSED)
+    return fail_errno(error, "unix:{}: cannot tell whether this socket is in use", path);
+
+  struct stat now {};
+  if (::lstat(path.c_str(), &now) == 0 && now.st_ino == found.st_ino &&
+      now.st_dev == found.st_dev && ::unlink(path.c_str()) != 0)
+    return fail_errno(errno, "unix:{}: cannot remove a stale socket", path);
+  return {};
+}
+
+// One client at a time, between a listener and a file to remove.
+class UnixHost final : public Port::Host {
+ public:
+  UnixHost(Port& port, std::string path, Fd listener)
+      : port_(port), path_(std::move(path)), listener_(std::move(listener)) {
+    (void)::lstat(path_.c_str(), &file_);
+  }
+
+  ~UnixHost() override {
+    struct stat now {};
+    const bool ours = ::lstat(path_.c_str(), &now) == 0 && now.st_ino == file_.st_ino &&
+                      now.st_dev == file_.st_dev;
+    if (ours) (void)::unlink(path_.c_str());
+  }
+
+  Result<void> start(EventLoop& loop) {
+    // On edges, so that running out of descriptors is no busy loop.
+    watch_ = TRY(loop.watch(listener_.get(), EPOLLIN | EPOLLET, [this](uint32_t) { accept(); }));
+    return {};
+  }
+
+  void received(std::span<const std::byte> bytes) override { port_.push_input(bytes); }
+  void output_ended(int) override {
+    port_.part();
+    client_.close();
+  }
+
+ private:
+  void accept() {
+    for (;;) {
+      Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!client.valid()) {
+        if (errno == EINTR || errno == ECONNABORTED) continue;
+        if (errno != EAGAIN)
+          limit_.warn("{}: cannot let a client in: {}", port_.name(), std::strerror(errno));
+        return;
+      }
+      if (client_.valid() && !client_left()) {
+        refuse(client);
+        continue;
+      }
+      Stream input(Fd(::fcntl(client.get(), F_DUPFD_CLOEXEC, 0)));
+      Stream output(Fd(::fcntl(client.get(), F_DUPFD_CLOEXEC, 0)));
+      client_ = std::move(client);
+      port_.join(std::move(input), std::move(output));
+    }
+  }
+
+  // The loop may hear of the next client before it hears that this one left.
+  bool client_left() const {
+    pollfd client{.fd = client_.get(), .events = 0, .revents = 0};
+    return ::poll(&client, 1, 0) > 0;
+  }
+
+  void refuse(const Fd& client) const {
+    ucred owner{};
+    socklen_t size = sizeof(owner);
+    (void)::getsockopt(client_.get(), SOL_SOCKET, SO_PEERCRED, &owner, &size);
+    const std::string why =
+        fmt::format("{}process {} is attached to {}\r\n", kRefusal, owner.pid, port_.name());
+    (void)::send(client.get(), why.data(), why.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  Port& port_;
+  const std::string path_;
+  const Fd listener_;
+  struct stat file_ {};
+  EventLoop::Watch watch_;
+  Fd client_;
+  RateLimit limit_;
+};
+
+}  // namespace
+
+Result<sockaddr_un> unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty()) return fail("unix: the socket's path is empty");
+  if (path.size() >= sizeof(address.sun_path))
+    return with_hint(fail("unix:{}: the path has {} bytes, and a socket's at most {}", path,
+                          path.size(), sizeof(address.sun_path) - 1),
+                     "use a shorter or a relative path");
+  std::ranges::copy(path, address.sun_path);
+  return address;
+}
+
+Result<Fd> listen_unix(const std::string& path) {
+  const sockaddr_un address = TRY(unix_address(path));
+  Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!listener.valid()) return fail_errno(errno, "unix:{}: cannot make a socket", path);
+  // The file that bind() makes inherits this, and is never open to others.
+  (void)::fchmod(listener.get(), 0600);
+  int error = bind_to(listener, address) == 0 ? 0 : errno;
+  if (error == EADDRINUSE) {
+    TRY(remove_stale(path, address));
+    error = bind_to(listener, address) == 0 ? 0 : errno;
+  }
+  if (error != 0)
+    return with_hint(fail_errno(error, "unix:{}: cannot make the socket", path),
+                     "check its folder and the permissions there");
+  if (::listen(listener.get(), 8) != 0) return fail_errno(errno, "unix:{}: cannot listen", path);
+  return listener;
+}
+
+Result<Fd> connect_unix(const std::string& path) {
+  const sockaddr_un address = TRY(unix_address(path));
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return fail_errno(errno, "unix:{}: cannot make a socket", path);
+  if (connect_to(socket, address) == 0) return socket;
+  const int error = errno;
+  const char* hint = "check the path and its permissions";
+  if (error == ENOENT) hint = "is the machine running with --serial unix:PATH?";
+  if (error == ECONNREFUSED) hint = "no machine listens there (any more)";
+  return with_hint(fail_errno(error, "unix:{}: cannot connect", path), hint);
+}
+
+Result<std::unique_ptr<Port>> open_unix(EventLoop& loop, const std::string& path,
+                                        const std::string& log_path) {
+  auto port = TRY(Port::create(loop, "unix:" + path, log_path));
+  auto host = std::make_unique<UnixHost>(*port, path, TRY(listen_unix(path)));
+  UnixHost& started = *host;
+  port->set_host(std::move(host));
+  TRY(started.start(loop));
+  return port;
+}
+
+}  // namespace wick::console

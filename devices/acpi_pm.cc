@@ -1,0 +1,122 @@
+#include "devices/acpi_pm.h"
+
+namespace wick::devices {
+
+namespace {
+
+constexpr uint64_t kStatus = 0;
+constexpr uint64_t kEnable = 2;
+constexpr uint64_t kControl = AcpiPm::kControlOffset;
+
+// PM1 status and enable (tables 4.11 and 4.12). What never happens here, the
+// timer, the global lock, the sleep button and the RTC, can be enabled all the
+// same: ACPICA reads back whether it could.
+constexpr uint16_t kPowerButton = 1 << 8;
+constexpr uint16_t kEnableBits = 1 << 0 | 1 << 5 | kPowerButton | 1 << 9 | 1 << 10;
+
+// PM1 control (table 4.13).
+constexpr uint16_t kSciEnable = 1 << 0;
+constexpr uint16_t kBusMasterReload = 1 << 1;
+constexpr unsigned kSleepTypeShift = 10;
+constexpr uint16_t kSleepType = 7 << kSleepTypeShift;
+constexpr uint16_t kSleepEnable = 1 << 13;  // reads as zero
+
+uint8_t byte_of(uint16_t word, uint64_t offset) {
+  return static_cast<uint8_t>(word >> (offset % 2 * 8));
+}
+
+uint16_t with_byte(uint16_t word, uint64_t offset, uint8_t value) {
+  const unsigned shift = offset % 2 * 8;
+  return static_cast<uint16_t>((word & ~(0xff << shift)) | value << shift);
+}
+
+}  // namespace
+
+void AcpiPm::read(uint64_t offset, std::span<std::byte> data) {
+  const std::lock_guard lock(mutex_);
+  for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
+}
+
+void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
+  bool reset = false;
+  bool power_off = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::byte byte : data) {
+      reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
+    }
+    power_off = take_power_off();
+    update_sci();
+  }
+  if (power_off) actions_.power_off();
+  if (reset) actions_.reset();
+}
+
+void AcpiPm::press_power_button() {
+  const std::lock_guard lock(mutex_);
+  state_.status |= kPowerButton;
+  update_sci();
+}
+
+AcpiPm::State AcpiPm::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+uint8_t AcpiPm::read_register(uint64_t offset) const {
+  switch (offset) {
+    case kStatus:
+    case kStatus + 1:
+      return byte_of(state_.status, offset);
+    case kEnable:
+    case kEnable + 1:
+      return byte_of(state_.enable, offset);
+    case kControl:
+    case kControl + 1:
+      return byte_of(state_.control, offset);
+    default:
+      return 0xff;
+  }
+}
+
+// True when it asked for a reset.
+bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
+  switch (offset) {
+    case kStatus:
+    case kStatus + 1:  // a one clears
+      state_.status &= static_cast<uint16_t>(~with_byte(0, offset, value));
+      return false;
+    case kEnable:
+    case kEnable + 1:
+      state_.enable = with_byte(state_.enable, offset, value) & kEnableBits;
+      return false;
+    case kControl:
+    case kControl + 1:
+      // No SMI_CMD could have cleared SCI_EN, and software must not (table 4.13).
+      state_.control = kSciEnable | (with_byte(state_.control, offset, value) &
+                                     (kBusMasterReload | kSleepType | kSleepEnable));
+      return false;
+    case kResetOffset:
+      return value == kResetValue;
+    default:
+      return false;
+  }
+}
+
+bool AcpiPm::take_power_off() {
+  if ((state_.control & kSleepEnable) == 0) return false;
+  state_.control &= static_cast<uint16_t>(~kSleepEnable);
+  const int type = (state_.control & kSleepType) >> kSleepTypeShift;
+  if (type == kSleepTypeS5) return true;
+  warning_.warn("acpi: the guest asked for a sleeping state that there is not, type {}", type);
+  return false;
+}
+
+void AcpiPm::update_sci() {
+  const bool asserted = (state_.status & state_.enable) != 0;
+  if (asserted == asserted_) return;
+  asserted_ = asserted;
+  sci_.set(asserted);
+}
+
+}  // namespace wick::devices

@@ -1,0 +1,141 @@
+#include "devices/i8042.h"
+
+#include <utility>
+
+namespace wick::devices {
+
+namespace {
+
+constexpr uint64_t kData = 0;
+constexpr uint64_t kCommand = 4;  // status when read
+
+// Status. The input buffer is never full (bit 1): commands take no time.
+constexpr uint8_t kOutputFull = 0x01;
+constexpr uint8_t kSystemFlag = 0x04;    // the self test has passed
+constexpr uint8_t kNotInhibited = 0x10;  // the keyboard is not locked
+
+constexpr uint8_t kReadCommandByte = 0x20;
+constexpr uint8_t kWriteCommandByte = 0x60;
+constexpr uint8_t kDisableAuxiliary = 0xa7;
+constexpr uint8_t kEnableAuxiliary = 0xa8;
+constexpr uint8_t kTestAuxiliary = 0xa9;
+constexpr uint8_t kSelfTest = 0xaa;
+constexpr uint8_t kTestKeyboard = 0xab;
+constexpr uint8_t kDisableKeyboard = 0xad;
+constexpr uint8_t kEnableKeyboard = 0xae;
+constexpr uint8_t kReadOutputPort = 0xd0;
+constexpr uint8_t kWriteOutputPort = 0xd1;
+constexpr uint8_t kWriteKeyboardOutput = 0xd2;
+constexpr uint8_t kWriteAuxiliaryOutput = 0xd3;
+constexpr uint8_t kPulseOutputPort = 0xf0;  // to 0xff: the low bits that are 0 are pulsed low
+
+constexpr uint8_t kSelfTestPassed = 0x55;
+constexpr uint8_t kClockStuckLow = 0x01;  // what a port test finds: no device
+
+constexpr uint8_t kKeyboardOff = 0x10;  // of the command byte
+constexpr uint8_t kAuxiliaryOff = 0x20;
+
+constexpr uint8_t kResetLine = 0x01;  // of the output port; low is reset
+constexpr uint8_t kGateA20 = 0x02;    // always open
+
+}  // namespace
+
+void I8042::read(uint64_t offset, std::span<std::byte> data) {
+  const std::lock_guard lock(mutex_);
+  for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
+}
+
+void I8042::write(uint64_t offset, std::span<const std::byte> data) {
+  bool reset = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::byte byte : data) {
+      reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
+    }
+  }
+  if (reset) on_reset_();
+}
+
+uint8_t I8042::read_register(uint64_t offset) {
+  switch (offset) {
+    case kData:
+      state_.output_full = false;
+      return state_.output;
+    case kCommand:
+      return kSystemFlag | kNotInhibited | (state_.output_full ? kOutputFull : 0);
+    default:
+      return 0xff;
+  }
+}
+
+// True when it pulled the reset line.
+bool I8042::write_register(uint64_t offset, uint8_t value) {
+  if (offset == kCommand) return command(value);
+  return offset == kData && data(value);
+}
+
+bool I8042::command(uint8_t value) {
+  state_.pending_command = 0;
+  switch (value) {
+    case kReadCommandByte:
+      reply(state_.command_byte);
+      break;
+    case kWriteCommandByte:
+    case kWriteOutputPort:
+    case kWriteKeyboardOutput:
+    case kWriteAuxiliaryOutput:
+      state_.pending_command = value;
+      break;
+    case kDisableAuxiliary:
+      state_.command_byte |= kAuxiliaryOff;
+      break;
+    case kEnableAuxiliary:
+      state_.command_byte &= static_cast<uint8_t>(~kAuxiliaryOff);
+      break;
+    case kDisableKeyboard:
+      state_.command_byte |= kKeyboardOff;
+      break;
+    case kEnableKeyboard:
+      state_.command_byte &= static_cast<uint8_t>(~kKeyboardOff);
+      break;
+    case kTestAuxiliary:
+    case kTestKeyboard:
+      reply(kClockStuckLow);
+      break;
+    case kSelfTest:
+      reply(kSelfTestPassed);
+      break;
+    case kReadOutputPort:
+      reply(kResetLine | kGateA20);
+      break;
+    default:
+      return value >= kPulseOutputPort && (value & kResetLine) == 0;
+  }
+  return false;
+}
+
+bool I8042::data(uint8_t value) {
+  switch (std::exchange(state_.pending_command, 0)) {
+    case kWriteCommandByte:
+      state_.command_byte = value;
+      break;
+    case kWriteOutputPort:
+      return (value & kResetLine) == 0;
+    case kWriteKeyboardOutput:
+    case kWriteAuxiliaryOutput:
+      // Comes back as the keyboard's in both cases, which is how a controller
+      // without an auxiliary port is told from one with it.
+      reply(value);
+      break;
+    default:  // for a keyboard, and there is none
+      break;
+  }
+  return false;
+}
+
+void I8042::reply(uint8_t value) {
+  state_.output = value;
+  state_.output_full = true;
+}
+
+}  // namespace wick::devices

@@ -1,0 +1,261 @@
+#include "devices/rtc.h"
+
+#include <time.h>
+
+#include <algorithm>
+
+namespace wick::devices {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+enum : uint8_t {
+  kSecond = 0x00,
+  kSecondAlarm = 0x01,
+  kMinute = 0x02,
+  kMinuteAlarm = 0x03,
+  kHour = 0x04,
+  kHourAlarm = 0x05,
+  kWeekday = 0x06,  // 1 is Sunday
+  kDay = 0x07,
+  kMonth = 0x08,
+  kYear = 0x09,
+  kA = 0x0a,
+  kB = 0x0b,
+  kC = 0x0c,
+  kD = 0x0d,
+};
+
+constexpr uint8_t kUpdateInProgress = 0x80;  // of A
+// Of B; the interrupt enables are where their flags are in C.
+constexpr uint8_t kSet = 0x80;
+constexpr uint8_t kAlarm = 0x20;
+constexpr uint8_t kUpdateEnded = 0x10;
+constexpr uint8_t kBinary = 0x04;
+constexpr uint8_t kHours24 = 0x02;
+constexpr uint8_t kInterruptRequest = 0x80;  // of C
+constexpr uint8_t kValid = 0x80;             // of D: the battery is good
+
+constexpr uint8_t kAfternoon = 0x80;  // of an hour in 12-hour mode
+constexpr uint8_t kDontCare = 0xc0;   // an alarm byte with both bits matches everything
+
+// UIP goes high this long before an update, so that who sees it low has this
+// long to read. The update itself takes us no time.
+constexpr nanoseconds kUpdateWarning = microseconds(244);
+
+constexpr seconds kDayLength = std::chrono::days(1);
+
+bool is_time(uint8_t index) {
+  switch (index) {
+    case kSecond:
+    case kMinute:
+    case kHour:
+    case kWeekday:
+    case kDay:
+    case kMonth:
+    case kYear:
+    case Rtc::kCentury:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// How far into its second a time is.
+nanoseconds fraction(nanoseconds time) { return time - std::chrono::floor<seconds>(time); }
+
+}  // namespace
+
+nanoseconds host_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return seconds(now.tv_sec) + nanoseconds(now.tv_nsec);
+}
+
+Rtc::Rtc(InterruptLine& line, Wires wires) : line_(line), wires_(std::move(wires)) {
+  state_.bytes[kA] = 0x26;  // a 32768 Hz crystal, as firmware leaves it
+  state_.bytes[kB] = kHours24;
+  state_.bytes[kD] = kValid;
+  state_.updated = time();
+}
+
+void Rtc::read(uint64_t offset, std::span<std::byte> data) {
+  const std::lock_guard lock(mutex_);
+  for (std::byte& byte : data) {
+    // The index can only be written.
+    byte = std::byte{offset++ == 1 ? read_register() : uint8_t{0xff}};
+  }
+}
+
+void Rtc::write(uint64_t offset, std::span<const std::byte> data) {
+  const std::lock_guard lock(mutex_);
+  for (const std::byte byte : data) {
+    const auto value = std::to_integer<uint8_t>(byte);
+    if (offset == 0) state_.index = value & 0x7f;  // bit 7 masks the NMI, which we have none of
+    if (offset == 1) write_register(value);
+    ++offset;
+  }
+}
+
+void Rtc::wake() {
+  const std::lock_guard lock(mutex_);
+  update();
+}
+
+Rtc::State Rtc::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+uint8_t Rtc::read_register() {
+  if (is_time(state_.index) && !held()) show(time());
+  switch (state_.index) {
+    case kA: {
+      const bool soon = !held() && fraction(wires_.now()) >= seconds(1) - kUpdateWarning;
+      return state_.bytes[kA] | (soon ? kUpdateInProgress : 0);
+    }
+    case kC: {
+      update();
+      const uint8_t flags = state_.bytes[kC];
+      state_.bytes[kC] = 0;
+      update_line();
+      return flags;
+    }
+    default:
+      return state_.bytes[state_.index];
+  }
+}
+
+void Rtc::write_register(uint8_t value) {
+  const uint8_t index = state_.index;
+  if (is_time(index)) {
+    if (!held()) show(time());
+    state_.bytes[index] = value;
+    if (!held()) start();
+  } else if (index == kA) {
+    state_.bytes[kA] = value & static_cast<uint8_t>(~kUpdateInProgress);
+  } else if (index == kB) {
+    write_control(value);
+  } else if (index != kC && index != kD) {
+    state_.bytes[index] = value;
+  }
+  update();
+}
+
+void Rtc::write_control(uint8_t value) {
+  const bool was_held = held();
+  if (!was_held) show(time());
+  // SET clears the enable of the interrupt that it prevents (register B, UIE).
+  if ((value & kSet) != 0) value &= static_cast<uint8_t>(~kUpdateEnded);
+  state_.bytes[kB] = value;
+  if (was_held && !held()) start();
+}
+
+bool Rtc::held() const { return (state_.bytes[kB] & kSet) != 0; }
+
+seconds Rtc::time() const { return std::chrono::floor<seconds>(wires_.now()) + state_.offset; }
+
+// From what the registers hold now.
+void Rtc::start() {
+  state_.offset += shown() - time();
+  state_.updated = time();
+}
+
+void Rtc::show(seconds time) {
+  const time_t value = time.count();
+  tm parts{};
+  ::gmtime_r(&value, &parts);
+  const int year = std::clamp(parts.tm_year + 1900, 0, 9999);
+  auto& bytes = state_.bytes;
+  bytes[kSecond] = encode(parts.tm_sec);
+  bytes[kMinute] = encode(parts.tm_min);
+  bytes[kHour] = encode_hour(parts.tm_hour);
+  bytes[kWeekday] = encode(parts.tm_wday + 1);
+  bytes[kDay] = encode(parts.tm_mday);
+  bytes[kMonth] = encode(parts.tm_mon + 1);
+  bytes[kYear] = encode(year % 100);
+  bytes[kCentury] = encode(year / 100);
+}
+
+// Whatever the guest wrote is a time: timegm() carries what is out of range.
+seconds Rtc::shown() const {
+  const auto& bytes = state_.bytes;
+  tm parts{};
+  parts.tm_sec = decode(bytes[kSecond]);
+  parts.tm_min = decode(bytes[kMinute]);
+  parts.tm_hour = decode_hour(bytes[kHour]);
+  parts.tm_mday = decode(bytes[kDay]);
+  parts.tm_mon = decode(bytes[kMonth]) - 1;
+  parts.tm_year = decode(bytes[kCentury]) * 100 + decode(bytes[kYear]) - 1900;
+  return seconds(::timegm(&parts));
+}
+
+uint8_t Rtc::encode(int value) const {
+  if ((state_.bytes[kB] & kBinary) != 0) return static_cast<uint8_t>(value);
+  return static_cast<uint8_t>(value / 10 << 4 | value % 10);
+}
+
+int Rtc::decode(uint8_t value) const {
+  if ((state_.bytes[kB] & kBinary) != 0) return value;
+  return (value >> 4) * 10 + (value & 0x0f);
+}
+
+uint8_t Rtc::encode_hour(int hour) const {
+  if ((state_.bytes[kB] & kHours24) != 0) return encode(hour);
+  const uint8_t half = hour >= 12 ? kAfternoon : 0;
+  return half | encode(hour % 12 == 0 ? 12 : hour % 12);
+}
+
+int Rtc::decode_hour(uint8_t value) const {
+  if ((state_.bytes[kB] & kHours24) != 0) return decode(value);
+  const int half = (value & kAfternoon) != 0 ? 12 : 0;
+  return decode(value & static_cast<uint8_t>(~kAfternoon)) % 12 + half;
+}
+
+bool Rtc::alarm_at(seconds time) const {
+  const auto of_day =
+      static_cast<int>((time - std::chrono::floor<std::chrono::days>(time)).count());
+  const auto matches = [&](uint8_t index, uint8_t now) {
+    const uint8_t wanted = state_.bytes[index];
+    return (wanted & kDontCare) == kDontCare || wanted == now;
+  };
+  return matches(kSecondAlarm, encode(of_day % 60)) &&
+         matches(kMinuteAlarm, encode(of_day / 60 % 60)) &&
+         matches(kHourAlarm, encode_hour(of_day / 3600));
+}
+
+// Brings register C up to now, and makes sure of being called in time for the
+// next interrupt.
+void Rtc::update() {
+  const nanoseconds host = wires_.now();
+  if (!held()) {
+    const seconds now = std::chrono::floor<seconds>(host) + state_.offset;
+    uint8_t& flags = state_.bytes[kC];
+    if (now > state_.updated) flags |= kUpdateEnded;
+    // We may come late; no alarm is missed, and a day has them all.
+    for (seconds second = std::max(state_.updated, now - kDayLength) + seconds(1);
+         second <= now && (flags & kAlarm) == 0; ++second) {
+      if (alarm_at(second)) flags |= kAlarm;
+    }
+    state_.updated = now;
+    if ((state_.bytes[kB] & (kAlarm | kUpdateEnded)) != 0) {
+      wires_.arm(std::chrono::ceil<microseconds>(seconds(1) - fraction(host)));
+    }
+  }
+  update_line();
+}
+
+void Rtc::update_line() {
+  uint8_t& flags = state_.bytes[kC];
+  flags &= static_cast<uint8_t>(~kInterruptRequest);
+  const bool asserted = (flags & state_.bytes[kB]) != 0;
+  if (asserted) flags |= kInterruptRequest;
+  if (asserted == asserted_) return;
+  asserted_ = asserted;
+  line_.set(asserted);
+}
+
+}  // namespace wick::devices

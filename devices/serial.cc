@@ -1,0 +1,310 @@
+#include "devices/serial.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace wick::devices {
+
+namespace {
+
+// Register offsets (8.0, table II). With the divisor latch open, the first two
+// are the divisor's halves.
+constexpr uint64_t kData = 0;  // RBR when read, THR when written
+constexpr uint64_t kInterruptEnable = 1;
+constexpr uint64_t kInterruptIdentification = 2;  // FCR when written
+constexpr uint64_t kLineControl = 3;
+constexpr uint64_t kModemControl = 4;
+constexpr uint64_t kLineStatus = 5;
+constexpr uint64_t kModemStatus = 6;
+constexpr uint64_t kScratch = 7;
+
+// Interrupt enable (8.6).
+constexpr uint8_t kEnableReceived = 0x01;
+constexpr uint8_t kEnableTransmitter = 0x02;
+constexpr uint8_t kEnableLineStatus = 0x04;
+constexpr uint8_t kEnableModemStatus = 0x08;
+constexpr uint8_t kEnableBits = 0x0f;
+
+// Interrupt identification (8.5, table IV), highest priority first.
+constexpr uint8_t kIdLineStatus = 0x06;
+constexpr uint8_t kIdReceived = 0x04;
+constexpr uint8_t kIdTimeout = 0x0c;
+constexpr uint8_t kIdTransmitter = 0x02;
+constexpr uint8_t kIdModemStatus = 0x00;
+constexpr uint8_t kIdNone = 0x01;
+constexpr uint8_t kIdFifosEnabled = 0xc0;
+
+// FIFO control (8.4).
+constexpr uint8_t kFifoEnable = 0x01;
+constexpr uint8_t kFifoClearReceiver = 0x02;
+constexpr uint8_t kFifoClearBits = 0x06;  // clear themselves
+constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};
+
+constexpr uint8_t kDivisorLatchAccess = 0x80;  // of line control (8.1)
+
+// Line status (8.3).
+constexpr uint8_t kDataReady = 0x01;
+constexpr uint8_t kOverrun = 0x02;
+constexpr uint8_t kBreak = 0x10;
+constexpr uint8_t kTransmitterIdle = 0x60;  // THRE and TEMT
+constexpr uint8_t kErrorInFifo = 0x80;
+
+// Modem control (8.7).
+constexpr uint8_t kDtr = 0x01;
+constexpr uint8_t kRts = 0x02;
+constexpr uint8_t kOut1 = 0x04;
+constexpr uint8_t kOut2 = 0x08;
+constexpr uint8_t kLoop = 0x10;
+constexpr uint8_t kModemControlBits = 0x1f;
+
+// Modem status (8.8): the lines, and below them what changed since the last read.
+constexpr uint8_t kCts = 0x10;
+constexpr uint8_t kDsr = 0x20;
+constexpr uint8_t kRi = 0x40;
+constexpr uint8_t kDcd = 0x80;
+constexpr uint8_t kModemLines = 0xf0;
+constexpr uint8_t kModemDeltas = 0x0f;
+
+}  // namespace
+
+void Serial::read(uint64_t offset, std::span<std::byte> data) {
+  bool wanted = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
+    wanted = settle();
+  }
+  if (wanted) backend_.input_wanted();
+}
+
+void Serial::write(uint64_t offset, std::span<const std::byte> data) {
+  bool wanted = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::byte byte : data) write_register(offset++, std::to_integer<uint8_t>(byte));
+    wanted = settle();
+  }
+  if (wanted) backend_.input_wanted();
+}
+
+size_t Serial::input(std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto taken = bytes.first(std::min(room(), bytes.size()));
+  for (const std::byte byte : taken) receive({std::to_integer<uint8_t>(byte), false});
+  if (taken.size() < bytes.size()) input_refused_ = true;
+  update_line();
+  return taken.size();
+}
+
+void Serial::send_break() {
+  const std::lock_guard lock(mutex_);
+  if (room() == 0) {
+    break_waiting_ = true;
+    return;
+  }
+  receive({0, true});
+  update_line();
+}
+
+Serial::State Serial::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+uint8_t Serial::read_register(uint64_t offset) {
+  switch (offset) {
+    case kData:
+      return divisor_latch_open() ? static_cast<uint8_t>(state_.divisor) : take_received();
+    case kInterruptEnable:
+      return divisor_latch_open() ? static_cast<uint8_t>(state_.divisor >> 8)
+                                  : state_.interrupt_enable;
+    case kInterruptIdentification: {
+      const uint8_t id = interrupt_identification();
+      // Reported is served, unless something of higher priority was reported
+      // in its place (table IV).
+      if (id == kIdTransmitter) state_.transmitter_interrupt = false;
+      return (state_.fifo_control & kFifoEnable) != 0 ? id | kIdFifosEnabled : id;
+    }
+    case kLineControl:
+      return state_.line_control;
+    case kModemControl:
+      return state_.modem_control;
+    case kLineStatus: {
+      const uint8_t status = line_status();
+      state_.overrun = false;
+      state_.received[0].is_break = false;
+      return status;
+    }
+    case kModemStatus: {
+      const uint8_t status = state_.modem_status;
+      state_.modem_status &= kModemLines;
+      return status;
+    }
+    case kScratch:
+      return state_.scratch;
+    default:
+      return 0xff;
+  }
+}
+
+void Serial::write_register(uint64_t offset, uint8_t value) {
+  switch (offset) {
+    case kData:
+      if (divisor_latch_open()) {
+        state_.divisor = static_cast<uint16_t>((state_.divisor & 0xff00) | value);
+      } else {
+        transmit(value);
+      }
+      break;
+    case kInterruptEnable:
+      if (divisor_latch_open()) {
+        state_.divisor = static_cast<uint16_t>((state_.divisor & 0x00ff) | value << 8);
+        break;
+      }
+      // Enabling the interrupt of a transmitter that is empty, as ours always
+      // is, raises it: drivers start to send this way.
+      if ((value & ~state_.interrupt_enable & kEnableTransmitter) != 0) {
+        state_.transmitter_interrupt = true;
+      }
+      state_.interrupt_enable = value & kEnableBits;
+      break;
+    case kInterruptIdentification:
+      write_fifo_control(value);
+      break;
+    case kLineControl:
+      state_.line_control = value;
+      break;
+    case kModemControl:
+      write_modem_control(value);
+      break;
+    case kScratch:
+      state_.scratch = value;
+      break;
+    default:  // the status registers are for reading
+      break;
+  }
+}
+
+void Serial::transmit(uint8_t byte) {
+  if (loopback()) {
+    receive({byte, false});
+  } else {
+    const std::byte out{byte};
+    backend_.write({&out, 1});
+  }
+  state_.transmitter_interrupt = true;  // filled, and empty again
+}
+
+void Serial::receive(Received received) {
+  if (state_.received_count < capacity()) {
+    state_.received[state_.received_count++] = received;
+    return;
+  }
+  // The newcomer is lost if there are FIFOs; if not, it overwrites (8.3, bit 1).
+  state_.overrun = true;
+  if ((state_.fifo_control & kFifoEnable) == 0) state_.received[0] = received;
+}
+
+uint8_t Serial::take_received() {
+  if (state_.received_count == 0) return 0;
+  const uint8_t byte = state_.received[0].byte;
+  std::shift_left(state_.received.begin(), state_.received.end(), 1);
+  state_.received[--state_.received_count] = {};
+  return byte;
+}
+
+void Serial::write_fifo_control(uint8_t value) {
+  // Without the enable bit the others are not programmed (8.4, bit 0).
+  if ((value & kFifoEnable) == 0) value = 0;
+  const bool toggled = ((value ^ state_.fifo_control) & kFifoEnable) != 0;
+  if (toggled || (value & kFifoClearReceiver) != 0) {
+    state_.received = {};
+    state_.received_count = 0;
+  }
+  if (toggled) state_.transmitter_interrupt = true;  // 8.10: immediate after FCR0 changes
+  state_.fifo_control = value & static_cast<uint8_t>(~kFifoClearBits);
+}
+
+void Serial::write_modem_control(uint8_t value) {
+  state_.modem_control = value & kModemControlBits;
+  uint8_t lines = kDcd | kDsr | kCts;
+  if (loopback()) {
+    lines = 0;
+    if ((value & kRts) != 0) lines |= kCts;
+    if ((value & kDtr) != 0) lines |= kDsr;
+    if ((value & kOut1) != 0) lines |= kRi;
+    if ((value & kOut2) != 0) lines |= kDcd;
+  }
+  // A delta for each change; of RI only its end counts, TERI (8.8, bit 2).
+  uint8_t changed = (state_.modem_status ^ lines) & kModemLines;
+  if ((lines & kRi) != 0) changed &= static_cast<uint8_t>(~kRi);
+  state_.modem_status =
+      static_cast<uint8_t>(lines | (state_.modem_status & kModemDeltas) | changed >> 4);
+}
+
+uint8_t Serial::interrupt_identification() const {
+  const uint8_t enabled = state_.interrupt_enable;
+  if ((enabled & kEnableLineStatus) != 0 && (state_.overrun || state_.received[0].is_break)) {
+    return kIdLineStatus;
+  }
+  if ((enabled & kEnableReceived) != 0 && state_.received_count > 0) {
+    // The sender has no speed, so the four character times after which less
+    // than the trigger level is reported (8.10) have always gone by.
+    const bool fifos = (state_.fifo_control & kFifoEnable) != 0;
+    const bool below = state_.received_count < kTriggerLevels[state_.fifo_control >> 6];
+    return fifos && below ? kIdTimeout : kIdReceived;
+  }
+  if ((enabled & kEnableTransmitter) != 0 && state_.transmitter_interrupt) return kIdTransmitter;
+  if ((enabled & kEnableModemStatus) != 0 && (state_.modem_status & kModemDeltas) != 0) {
+    return kIdModemStatus;
+  }
+  return kIdNone;
+}
+
+uint8_t Serial::line_status() const {
+  uint8_t status = kTransmitterIdle;
+  if (state_.received_count > 0) status |= kDataReady;
+  if (state_.overrun) status |= kOverrun;
+  // A break is revealed when its character reaches the top (8.3, bit 4); bit 7
+  // tells that there is one anywhere.
+  if (state_.received[0].is_break) status |= kBreak;
+  if ((state_.fifo_control & kFifoEnable) != 0 &&
+      std::ranges::any_of(state_.received, &Received::is_break)) {
+    status |= kErrorInFifo;
+  }
+  return status;
+}
+
+bool Serial::divisor_latch_open() const { return (state_.line_control & kDivisorLatchAccess) != 0; }
+
+bool Serial::loopback() const { return (state_.modem_control & kLoop) != 0; }
+
+size_t Serial::capacity() const {
+  return (state_.fifo_control & kFifoEnable) != 0 ? kFifoBytes : 1;
+}
+
+// What the line could deliver now.
+size_t Serial::room() const {
+  // In loopback the receiver's input is disconnected (8.7). A waiting break
+  // came before whatever comes now.
+  return loopback() || break_waiting_ ? 0 : capacity() - state_.received_count;
+}
+
+void Serial::update_line() {
+  const bool asserted = interrupt_identification() != kIdNone;
+  if (asserted == asserted_) return;
+  asserted_ = asserted;
+  line_.set(asserted);
+}
+
+// After each register access. True when the back end is to be asked for input:
+// once for each refusal, and when the receiver has run empty, because asking
+// for every single byte of room would wake it sixteen times as often.
+bool Serial::settle() {
+  const bool listening = state_.received_count == 0 && !loopback();
+  if (listening && std::exchange(break_waiting_, false)) receive({0, true});
+  update_line();
+  return listening && state_.received_count == 0 && std::exchange(input_refused_, false);
+}
+
+}  // namespace wick::devices
