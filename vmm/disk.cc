@@ -1,0 +1,67 @@
+#include "vmm/disk.h"
+
+#include <semaphore>
+
+#include "block/image.h"
+
+namespace wick {
+
+namespace {
+
+block::ImageOptions image_options(const DiskConfig& config) {
+  block::ImageOptions options;
+  if (config.format == DiskConfig::Format::kRaw) options.format = block::Format::kRaw;
+  options.read_only = config.read_only;
+  switch (config.cache) {
+    case DiskConfig::Cache::kWriteback:
+      options.cache = block::Cache::kWriteback;
+      break;
+    case DiskConfig::Cache::kNone:
+      options.cache = block::Cache::kNone;
+      break;
+    case DiskConfig::Cache::kUnsafe:
+      options.cache = block::Cache::kUnsafe;
+      break;
+  }
+  return options;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::string& id) {
+  std::unique_ptr<Disk> disk(new Disk);
+  disk->thread_ = TRY(LoopThread::start("disk-" + id));
+  EventLoop& loop = disk->thread_->loop();
+  Result<void> opened;
+  loop.post_and_wait([&] {
+    opened = [&]() -> Result<void> {
+      disk->io_ = TRY(block::AsyncIo::create(loop));
+      disk->backend_ = TRY(block::open_image(config.path, image_options(config), *disk->io_));
+      return {};
+    }();
+  });
+  if (!opened) return std::unexpected(std::move(opened).error());
+  disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+  return disk;
+}
+
+Disk::~Disk() {
+  if (blk_) blk_->reset();
+  if (thread_) thread_->stop();
+}
+
+Result<void> Disk::finish() {
+  blk_->reset();
+  Result<void> result;
+  std::binary_semaphore flushed(0);
+  thread_->loop().post([&] {
+    spawn([](block::Backend& backend, Result<void>& out, std::binary_semaphore& done) -> Task<void> {
+      out = co_await backend.flush();
+      done.release();
+    }(*backend_, result, flushed));
+  });
+  flushed.acquire();
+  return result;
+}
+
+}  // namespace wick
