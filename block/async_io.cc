@@ -11,6 +11,31 @@ namespace wick::block {
 
 namespace {
 
+// The blocking call.
+int64_t perform(const IoOperation& operation) {
+  const auto offset = static_cast<off_t>(operation.offset_bytes);
+  const auto count = static_cast<int>(operation.buffers.size());
+  int64_t result = -1;
+  do {
+    switch (operation.kind) {
+      case IoOperation::Kind::kRead:
+        result = ::preadv(operation.fd, operation.buffers.data(), count, offset);
+        break;
+      case IoOperation::Kind::kWrite:
+        result = ::pwritev(operation.fd, operation.buffers.data(), count, offset);
+        break;
+      case IoOperation::Kind::kSync:
+        result = ::fdatasync(operation.fd);
+        break;
+      case IoOperation::Kind::kAllocate:
+        result = ::fallocate(operation.fd, operation.mode, offset,
+                             static_cast<off_t>(operation.length_bytes));
+        break;
+    }
+  } while (result < 0 && errno == EINTR);
+  return result < 0 ? -errno : result;
+}
+
 // Submissions gather during a round of the loop and go to the kernel together
 // at its end. What the page cache can answer is done by then, so completions
 // are looked at before the loop sleeps.
@@ -38,15 +63,7 @@ class UringIo final : public AsyncIo {
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
 
-  void submit(IoOperation& operation) override {
-    io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
-    if (entry == nullptr) {
-      waiting_.push_back(&operation);
-      return;
-    }
-    prepare(*entry, operation);
-    ++unsubmitted_;
-  }
+  void submit(IoOperation& operation) override { queued_.push_back(&operation); }
 
   static void prepare(io_uring_sqe& entry, IoOperation& operation) {
     const auto count = static_cast<unsigned>(operation.buffers.size());
@@ -72,24 +89,31 @@ class UringIo final : public AsyncIo {
   }
 
   void submit_and_complete() {
-    // A completion may submit again, so until nothing is left to hand over.
-    while (unsubmitted_ > 0) {
-      const int submitted = ::io_uring_submit(&ring_);
-      if (submitted < 0) {
-        // Short of memory or of completion slots (EAGAIN, EBUSY): completions
-        // in flight make room; look again on the next round.
-        if (submitted != -EINTR) loop_.post([] {});
-        complete_ready();
-        return;
+    // A completion may queue again, so until nothing is left to hand over.
+    while (!queued_.empty() || ::io_uring_sq_ready(&ring_) > 0) {
+      // A write into the page cache only copies, but io_uring gives each to a
+      // kernel worker. One that is alone holds up nobody, so it is made here:
+      // two context switches less.
+      if (queued_.size() == 1 && in_flight_ == 0 && queued_.front()->cached_write) {
+        IoOperation& lone = *queued_.front();
+        queued_.pop_front();
+        lone.complete(perform(lone));
+        continue;
       }
-      unsubmitted_ -= static_cast<unsigned>(submitted);
-      complete_ready();
-      while (!waiting_.empty()) {
+      while (!queued_.empty()) {
         io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
         if (entry == nullptr) break;
-        prepare(*entry, *waiting_.front());
-        waiting_.pop_front();
-        ++unsubmitted_;
+        prepare(*entry, *queued_.front());
+        queued_.pop_front();
+        ++in_flight_;
+      }
+      const int submitted = ::io_uring_submit(&ring_);
+      complete_ready();
+      if (submitted < 0) {
+        // Short of memory or of completion slots (EAGAIN, EBUSY), or interrupted:
+        // completions in flight make room; look again on the next round.
+        loop_.post([] {});
+        return;
       }
     }
   }
@@ -100,6 +124,7 @@ class UringIo final : public AsyncIo {
       auto* operation = static_cast<IoOperation*>(::io_uring_cqe_get_data(entry));
       const int64_t result = entry->res;
       ::io_uring_cqe_seen(&ring_, entry);
+      --in_flight_;
       operation->complete(result);
     }
   }
@@ -109,8 +134,8 @@ class UringIo final : public AsyncIo {
 
   // Owned by the loop's thread.
   io_uring ring_{};
-  unsigned unsubmitted_ = 0;
-  std::deque<IoOperation*> waiting_;  // found the submission queue full
+  std::deque<IoOperation*> queued_;  // not handed to the kernel yet
+  uint64_t in_flight_ = 0;
   EventLoop::Watch watch_;
 };
 
@@ -130,30 +155,6 @@ class ThreadedIo final : public AsyncIo {
       const int64_t result = perform(operation);
       loop_.post([&operation, result] { operation.complete(result); });
     });
-  }
-
-  static int64_t perform(const IoOperation& operation) {
-    const auto offset = static_cast<off_t>(operation.offset_bytes);
-    const auto count = static_cast<int>(operation.buffers.size());
-    int64_t result = -1;
-    do {
-      switch (operation.kind) {
-        case IoOperation::Kind::kRead:
-          result = ::preadv(operation.fd, operation.buffers.data(), count, offset);
-          break;
-        case IoOperation::Kind::kWrite:
-          result = ::pwritev(operation.fd, operation.buffers.data(), count, offset);
-          break;
-        case IoOperation::Kind::kSync:
-          result = ::fdatasync(operation.fd);
-          break;
-        case IoOperation::Kind::kAllocate:
-          result = ::fallocate(operation.fd, operation.mode, offset,
-                               static_cast<off_t>(operation.length_bytes));
-          break;
-      }
-    } while (result < 0 && errno == EINTR);
-    return result < 0 ? -errno : result;
   }
 
   EventLoop& loop_;

@@ -41,15 +41,17 @@ class IoOperation {
   const uint64_t offset_bytes = 0;
   const uint64_t length_bytes = 0;  // kAllocate
   const int mode = 0;               // kAllocate: as for fallocate(2)
+  const bool cached_write = false;  // goes into the page cache: waits for no device
 
   IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
-              uint64_t length, int allocate_mode)
+              uint64_t length, int allocate_mode, bool into_page_cache)
       : kind(operation),
         fd(file),
         buffers(data),
         offset_bytes(offset),
         length_bytes(length),
         mode(allocate_mode),
+        cached_write(into_page_cache),
         io_(io) {}
   IoOperation(const IoOperation&) = delete;
   IoOperation& operator=(const IoOperation&) = delete;
@@ -63,24 +65,26 @@ class IoOperation {
 class AsyncIo {
  public:
   // io_uring; where the kernel forbids it a worker thread, which a log line
-  // then says. `loop` must outlive it, and nothing may be in flight when it is
-  // destroyed.
+  // then says. `loop` must outlive it; when it is destroyed nothing may be in
+  // flight, and the loop has run for the last time.
   static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_uring(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
 
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
-    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0};
+    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, false};
   }
-  IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
-    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0};
+  // `into_page_cache`: the descriptor is a file's, without O_DIRECT.
+  IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
+                    bool into_page_cache) {
+    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, into_page_cache};
   }
   // fdatasync(2)
-  IoOperation sync(int fd) { return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0}; }
+  IoOperation sync(int fd) { return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0, false}; }
   // fallocate(2)
   IoOperation allocate(int fd, int mode, uint64_t offset_bytes, uint64_t length_bytes) {
-    return {*this, IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode};
+    return {*this, IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode, false};
   }
 
  private:

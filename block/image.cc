@@ -52,6 +52,11 @@ const char* describe_type(mode_t mode) {
   }
 }
 
+std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
+  return with_hint(fail("disk {}: is {}", path, describe_type(mode)),
+                   "give an image file or a block device");
+}
+
 }  // namespace
 
 const char* format_of_magic(std::span<const std::byte> sector) {
@@ -69,6 +74,9 @@ Result<std::unique_ptr<Backend>> open_image(const std::string& path, const Image
   Fd file(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) {
     const int code = errno;
+    struct stat status {};
+    if (code == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
+      return not_a_disk(path, status.st_mode);
     auto failure = fail_errno(code, "disk {}: cannot open", path);
     if (code == EACCES || code == EROFS)
       return with_hint(std::move(failure), options.read_only
@@ -79,9 +87,7 @@ Result<std::unique_ptr<Backend>> open_image(const std::string& path, const Image
   }
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
-    return with_hint(fail("disk {}: is {}", path, describe_type(status.st_mode)),
-                     "give an image file or a block device");
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return not_a_disk(path, status.st_mode);
   // io_uring would answer EAGAIN where it should wait.
   if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
 

@@ -72,7 +72,8 @@ class Raw final : public Backend {
       if (got < 0) co_return failed("read", static_cast<int>(-got), offset, length);
       done += static_cast<uint64_t>(got);
       rest = tail(rest, static_cast<uint64_t>(got));
-      // The file may end within the last sector, or have been cut under us.
+      // The file may end within the last sector, or file or device have been
+      // cut under us.
       if (got == 0 && offset + done >= file_end()) fill_zeroes(rest), rest.clear();
       if (rest.empty()) co_return Result<void>();
       got = co_await io_.read(buffered_.get(), offset + done, rest);
@@ -154,14 +155,13 @@ class Raw final : public Backend {
   }
 
   uint64_t file_end() const {
-    struct stat status {};
-    if (::fstat(buffered_.get(), &status) != 0 || S_ISBLK(status.st_mode)) return size_bytes_;
-    return static_cast<uint64_t>(status.st_size);
+    const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // of a block device too
+    return end < 0 ? 0 : static_cast<uint64_t>(end);
   }
 
   Task<Result<void>> write_all(uint64_t offset, std::span<const iovec> buffers, uint64_t length) {
     const int fd = descriptor_for(offset, buffers);
-    int64_t put = co_await io_.write(fd, offset, buffers);
+    int64_t put = co_await io_.write(fd, offset, buffers, fd == buffered_.get());
     if (put == static_cast<int64_t>(length)) co_return Result<void>();
     std::vector<iovec> rest(buffers.begin(), buffers.end());
     for (uint64_t done = 0;;) {
@@ -171,7 +171,7 @@ class Raw final : public Backend {
       done += static_cast<uint64_t>(put);
       rest = tail(rest, static_cast<uint64_t>(put));
       if (rest.empty()) co_return Result<void>();
-      put = co_await io_.write(buffered_.get(), offset + done, rest);
+      put = co_await io_.write(buffered_.get(), offset + done, rest, true);
     }
   }
 
@@ -180,6 +180,10 @@ class Raw final : public Backend {
                                         uint64_t length) {
     std::array<std::byte, kSectorBytes> sector{};
     const uint64_t head = std::min(length, kSectorBytes - offset);
+    if (head < kSectorBytes) {  // it may complete a magic that is there in part
+      const iovec old{sector.data(), sector.size()};
+      if (auto filled = co_await read(0, {&old, 1}); !filled) co_return filled;
+    }
     uint64_t copied = 0;
     for (const iovec& buffer : buffers) {
       const uint64_t part = std::min<uint64_t>(buffer.iov_len, head - copied);

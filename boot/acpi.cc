@@ -279,7 +279,7 @@ Table dsdt(const AcpiPlatform& platform) {
 
   Table table;
   append(table, TableHeader{.signature = {'D', 'S', 'D', 'T'}, .revision = 2});
-  const std::array<Bytes, 2> terms = {name("\\_S5_", s5), scope("\\_SB_", devices)};
+  const std::array<Bytes, 2> terms = {name("_S5_", s5), scope("_SB_", devices)};
   for (const uint8_t byte : sequence(terms)) table.push_back(std::byte{byte});
   return table;
 }

@@ -28,16 +28,10 @@ void append_le(Bytes& to, uint64_t value, size_t size_bytes) {
   for (size_t i = 0; i < size_bytes; ++i) to.push_back(static_cast<uint8_t>(value >> (8 * i)));
 }
 
-// A name segment has four characters (20.2.2).
-Bytes name_string(std::string_view path) {
-  Bytes bytes;
-  if (path.starts_with('\\')) {
-    bytes.push_back('\\');
-    path.remove_prefix(1);
-  }
-  assert(path.size() == 4);
-  bytes.insert(bytes.end(), path.begin(), path.end());
-  return bytes;
+// A name of one segment (20.2.2).
+Bytes name_segment(std::string_view segment) {
+  assert(segment.size() == 4);
+  return {segment.begin(), segment.end()};
 }
 
 // PkgLength counts itself (20.2.4): one byte up to 63; else the low four bits
@@ -84,7 +78,7 @@ Bytes integer(uint64_t value) {
 
 Bytes string(std::string_view value) {
   Bytes bytes = {kStringPrefix};
-  bytes.insert(bytes.end(), value.begin(), value.end());
+  append(bytes, {value.begin(), value.end()});
   bytes.push_back(0);
   return bytes;
 }
@@ -105,21 +99,21 @@ Bytes package(std::initializer_list<Bytes> elements) {
   return with_length({kPackageOp}, content);
 }
 
-Bytes name(std::string_view path, const Bytes& value) {
+Bytes name(std::string_view segment, const Bytes& value) {
   Bytes bytes = {kNameOp};
-  append(bytes, name_string(path));
+  append(bytes, name_segment(segment));
   append(bytes, value);
   return bytes;
 }
 
-Bytes scope(std::string_view path, std::span<const Bytes> terms) {
-  Bytes content = name_string(path);
+Bytes scope(std::string_view segment, std::span<const Bytes> terms) {
+  Bytes content = name_segment(segment);
   append(content, sequence(terms));
   return with_length({kScopeOp}, content);
 }
 
-Bytes device(std::string_view path, std::initializer_list<Bytes> terms) {
-  Bytes content = name_string(path);
+Bytes device(std::string_view segment, std::initializer_list<Bytes> terms) {
+  Bytes content = name_segment(segment);
   append(content, sequence(terms));
   return with_length({kExtOpPrefix, kDeviceOp}, content);
 }

@@ -1,10 +1,10 @@
 // ACPI Machine Language, as little of it as describes a machine without
 // methods: each function gives the bytes of one term, and terms nest.
 //
-//   scope("\\_SB_", {device("COM1", {name("_HID", eisa_id("PNP0501")), ...})})
+//   scope("_SB_", {device("COM1", {name("_HID", eisa_id("PNP0501")), ...})})
 //
-// Names are a literal's: four characters of A to Z, 0 to 9 and _, padded with
-// _; a leading \ is the root.
+// Names have four characters of A to Z, 0 to 9 and _; a table begins at the root
+// of the namespace.
 //
 // Specification: ACPI 6.5, 20.2 (AML grammar), 6.4 (resource descriptors).
 #pragma once
@@ -29,9 +29,9 @@ Bytes eisa_id(std::string_view id);  // "PNP0501"
 Bytes package(std::initializer_list<Bytes> elements);
 
 // Named objects.
-Bytes name(std::string_view path, const Bytes& value);
-Bytes scope(std::string_view path, std::span<const Bytes> terms);
-Bytes device(std::string_view path, std::initializer_list<Bytes> terms);
+Bytes name(std::string_view segment, const Bytes& value);
+Bytes scope(std::string_view segment, std::span<const Bytes> terms);
+Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
 
 // What a device decodes and drives, for its _CRS.
 Bytes resource_template(std::initializer_list<Bytes> descriptors);

@@ -25,14 +25,14 @@ struct BootRequest {
 
 struct BootImage {
   CpuState cpu;
-  std::string kernel;               // for logs: "bzImage, boot protocol 2.15, 6.1.0-18-amd64 (...)"
+  std::string kernel;               // for logs: "bzImage, boot protocol 2.15, Linux 6.1.0-18-amd64"
   GuestMemory::Range kernel_range;  // all that the kernel writes before it looks at its map
   GuestMemory::Range initrd_range;  // of no bytes: none
 };
 
 Result<BootImage> load(const GuestMemory& memory, const BootRequest& request);
 
-// The same with open files, and the kernel's kind known or not.
+// The same with files that are open already.
 struct BootFiles {
   InputFile kernel;
   std::optional<InputFile> initrd;

@@ -183,17 +183,18 @@ void fill_in(::setup_header& header, const Placement& placement) {
   header.setup_data = 0;
 }
 
-// ", 6.1.0-18-amd64 (...)", from the setup code; empty when there is none.
+// ", Linux 6.1.0-18-amd64" from the setup code, whose text goes on with who built
+// it; empty when there is none.
 std::string version_text(const InputFile& file, const Image& image) {
   const uint64_t offset = uint64_t{image.header.kernel_version} + kSectorBytes;
   if (image.header.kernel_version == 0 || offset >= image.code_offset) return {};
   std::array<std::byte, 80> bytes;
   const uint64_t length = std::min<uint64_t>(bytes.size(), image.code_offset - offset);
   if (!file.read(offset, std::span(bytes).first(length))) return {};
-  std::string text = ", ";
+  std::string text = ", Linux ";
   for (uint64_t i = 0; i < length; ++i) {
     const char c = static_cast<char>(bytes[i]);
-    if (c < ' ' || c > '~') break;
+    if (c <= ' ' || c > '~') break;
     text += c;
   }
   return text;

@@ -1,6 +1,7 @@
 // wick: from the command line to one of its commands, and back with an exit
 // status. Every error of the host or the user is printed here.
 #include <fcntl.h>
+#include <pthread.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -36,6 +37,17 @@ void open_standard_descriptors() {
   if (fd > STDERR_FILENO) ::close(fd);
 }
 
+// The default of 8 MiB is a huge page to the kernel, which would make 2 MiB of
+// each thread's stack resident.
+void set_stack_size() {
+  constexpr size_t kStackBytes = 256 << 10;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_setattr_default_np(&attributes);
+  pthread_attr_destroy(&attributes);
+}
+
 // While the guest's console has the terminal, a newline does not return.
 void set_up_log() {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
@@ -69,6 +81,7 @@ Result<int> carry_out(const Command& command) {
 
 int main(int argc, char** argv) {
   open_standard_descriptors();
+  set_stack_size();
   set_up_log();
   const auto command = parse(argc, argv);
   if (!command) {

@@ -125,7 +125,7 @@ bool Port::pump(Output& output) {
   if (!output.sink.stream().valid()) return false;
   const Sink::State state = output.sink.pump();
   if (const uint64_t dropped = output.sink.take_dropped_bytes(); dropped > 0) {
-    drop_warning_.warn("{}: its reader is slow; {} bytes of the guest's output were dropped", name_,
+    drop_warning_.warn("{}: too slow for the guest; {} bytes of its output were dropped", name_,
                        dropped);
   }
   if (state == Sink::State::kBroken) {
@@ -151,8 +151,7 @@ void Port::flush(Output& output, std::chrono::steady_clock::time_point deadline)
   const uint64_t lost = output.sink.take_dropped_bytes() +
                         (state == Sink::State::kBlocked ? output.sink.waiting_bytes() : 0);
   if (lost > 0)
-    spdlog::warn("{}: its reader is slow; {} bytes of the guest's output were dropped", name_,
-                 lost);
+    spdlog::warn("{}: too slow for the guest; {} bytes of its output were dropped", name_, lost);
   if (state == Sink::State::kBroken) close_output(output, output.sink.error());
 }
 

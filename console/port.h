@@ -8,7 +8,7 @@
 // write(2) per millisecond at most. A reader that falls more than 64 KiB
 // behind loses the oldest bytes, and the log says how many.
 //
-// Thread rule: Backend's; the calls for hosts on the loop's thread.
+// Thread rule: as Backend; the calls for hosts on the loop's thread.
 #pragma once
 
 #include <chrono>
@@ -58,7 +58,7 @@ class Port final : public Backend {
   const Transcript& transcript() const { return transcript_; }
   const std::string& name() const { return name_; }
 
-  // for hosts, and for who makes it.
+  // For hosts, and for who makes one.
   void set_host(std::unique_ptr<Host> host) { host_ = std::move(host); }
   // The host's end is now these; either may be invalid, for none.
   void join(Stream input, Stream output);

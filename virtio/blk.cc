@@ -10,7 +10,7 @@ namespace {
 // Linux splits larger requests by itself; the limit keeps a fallocate(2) from
 // holding a disk's metadata for long.
 constexpr uint32_t kMaxZeroSectors = 4u << 20;  // 2 GiB
-constexpr uint32_t kMaxSegments = 126;          // with header and status a chain of 128
+constexpr uint32_t kMaxSegments = 510;          // with header and status a full ring (2.7.5.3.1)
 
 }  // namespace
 

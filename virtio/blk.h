@@ -37,7 +37,7 @@ class Blk final : public VirtioDevice {
   void reset() override;
 
  private:
-  static constexpr std::array<uint16_t, 1> kQueueSizes = {256};
+  static constexpr std::array<uint16_t, 1> kQueueSizes = {512};
 
   void start(uint64_t features, ActiveQueue queue, DriverNotifier& notifier);
   void process_queue();

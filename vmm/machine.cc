@@ -157,7 +157,7 @@ Result<void> KvmMachine::build_serials(const MachineConfig& config) {
         port.host = TRY(console::open_null(main_loop_, wanted.log_path));
         break;
     }
-    port.line = TRY(IrqLine::create(*vm_, layout::kSerialIrqs[i]));
+    port.line = std::make_unique<IrqLine>(*vm_, layout::kSerialIrqs[i]);
     port.chip = std::make_unique<devices::Serial>(*port.host, *port.line);
     port.host->connect(*port.chip);
     TRY(ports_.attach({layout::kSerialPorts[i], devices::Serial::kPorts}, *port.chip,
@@ -172,13 +172,13 @@ Result<void> KvmMachine::build_chipset() {
   i8042_ = std::make_unique<devices::I8042>(reset);
   TRY(ports_.attach({layout::kI8042Port, devices::I8042::kPorts}, *i8042_, "i8042"));
 
-  sci_ = TRY(IrqLine::create(*vm_, layout::kSciIrq));
+  sci_ = std::make_unique<IrqLine>(*vm_, layout::kSciIrq);
   acpi_pm_ = std::make_unique<devices::AcpiPm>(
       *sci_, devices::AcpiPm::Actions{.power_off = [this] { end(Ending::kPoweredOff, 0); },
                                       .reset = reset});
   TRY(ports_.attach({layout::kAcpiPmPort, devices::AcpiPm::kPorts}, *acpi_pm_, "acpi"));
 
-  rtc_line_ = TRY(IrqLine::create(*vm_, layout::kRtcIrq));
+  rtc_line_ = std::make_unique<IrqLine>(*vm_, layout::kRtcIrq);
   rtc_timer_ = TRY(main_loop_.timer([this] { rtc_->wake(); }));
   rtc_ = std::make_unique<devices::Rtc>(
       *rtc_line_, devices::Rtc::Wires{.now = devices::host_time,
@@ -203,7 +203,7 @@ Result<void> KvmMachine::add_virtio(virtio::VirtioDevice& device, const std::str
   VirtioSlot slot;
   slot.address = layout::kVirtioMmioStart + index * virtio::MmioTransport::kWindowBytes;
   slot.irq = layout::kVirtioMmioIrqs[index];
-  slot.line = TRY(IrqLine::create(*vm_, slot.irq));
+  slot.line = std::make_unique<IrqLine>(*vm_, slot.irq);
   slot.transport = TRY(virtio::MmioTransport::create(device, *memory_, *slot.line, name));
   TRY(mmio_.attach({slot.address, virtio::MmioTransport::kWindowBytes}, *slot.transport, name));
   uint32_t queue = 0;

@@ -52,15 +52,6 @@ void Vm::set_irq(uint32_t pin, bool asserted) const {
     spdlog::error("kvm: KVM_IRQ_LINE {}: {}", pin, std::strerror(errno));
 }
 
-Result<void> Vm::irqfd(const EventFd& event, uint32_t pin) const {
-  kvm_irqfd request{};
-  request.fd = static_cast<uint32_t>(event.fd());
-  request.gsi = pin;
-  if (::ioctl(fd_.get(), KVM_IRQFD, &request) != 0)
-    return fail_errno(errno, "kvm: KVM_IRQFD for pin {}", pin);
-  return {};
-}
-
 Result<void> Vm::ioeventfd(const EventFd& event, uint64_t address, uint32_t value) const {
   kvm_ioeventfd request{};
   request.fd = event.fd();
@@ -71,12 +62,6 @@ Result<void> Vm::ioeventfd(const EventFd& event, uint64_t address, uint32_t valu
   if (::ioctl(fd_.get(), KVM_IOEVENTFD, &request) != 0)
     return fail_errno(errno, "kvm: KVM_IOEVENTFD at {:#x}", address);
   return {};
-}
-
-Result<std::unique_ptr<IrqLine>> IrqLine::create(const Vm& vm, uint32_t pin) {
-  EventFd edge = TRY(EventFd::create());
-  TRY(vm.irqfd(edge, pin));
-  return std::unique_ptr<IrqLine>(new IrqLine(vm, pin, std::move(edge)));
 }
 
 }  // namespace wick

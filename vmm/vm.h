@@ -25,8 +25,6 @@ class Vm {
 
   // The level of a pin of the IO-APIC (and of the PIC, below 16).
   void set_irq(uint32_t pin, bool asserted) const;
-  // Each signal of `event` becomes an edge on the pin.
-  Result<void> irqfd(const EventFd& event, uint32_t pin) const;
   // A 32-bit write of `value` to `address` signals `event`, without an exit to
   // user space.
   Result<void> ioeventfd(const EventFd& event, uint64_t address, uint32_t value) const;
@@ -41,20 +39,23 @@ class Vm {
   Fd fd_;
 };
 
-// A pin of the interrupt controllers as a device sees it.
+// A pin of the interrupt controllers as a device sees it. (Not an irqfd: KVM
+// hands an irqfd on such a pin to a kernel worker, two context switches that
+// this ioctl does not cost. It is MSIs that an irqfd delivers at once.)
 class IrqLine final : public InterruptLine {
  public:
-  static Result<std::unique_ptr<IrqLine>> create(const Vm& vm, uint32_t pin);
+  // `vm` must outlive it.
+  IrqLine(const Vm& vm, uint32_t pin) : vm_(vm), pin_(pin) {}
 
-  void pulse() override { edge_.signal(); }
+  void pulse() override {
+    vm_.set_irq(pin_, true);
+    vm_.set_irq(pin_, false);
+  }
   void set(bool asserted) override { vm_.set_irq(pin_, asserted); }
 
  private:
-  IrqLine(const Vm& vm, uint32_t pin, EventFd edge) : vm_(vm), pin_(pin), edge_(std::move(edge)) {}
-
   const Vm& vm_;
   const uint32_t pin_;
-  const EventFd edge_;
 };
 
 }  // namespace wick

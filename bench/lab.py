@@ -1,0 +1,103 @@
+"""What the whole-VM benchmarks share: files in memory, VMM command lines, KVM's
+counters. They run inside the measuring lab (./dev bench), where a nanosecond is
+an instruction; see docs/MEASURING.md."""
+
+import glob
+import os
+import select
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+IMAGES = os.path.join(REPO, "guest-images/out")
+FOLDER = "/dev/shm/bench"  # tmpfs: no 9p, no disk, in what is measured
+
+CMDLINE = "console=ttyS0 loglevel=4 root=/dev/vda rw panic=-1 reboot=k"
+
+
+def require_measuring_lab():
+    if os.environ.get("WICK_IN_LAB") != "measure":
+        sys.exit(f"{sys.argv[0]}: runs in the measuring lab: ./dev bench")
+
+
+def stage(*names):
+    """Copies images and wick to tmpfs; sparse, so that an image takes what it holds."""
+    os.makedirs(FOLDER, exist_ok=True)
+    subprocess.run(["cp", "--sparse=always", os.path.join(REPO, "build/wick"), FOLDER], check=True)
+    subprocess.run(["strip", os.path.join(FOLDER, "wick")], check=True)
+    for name in names:
+        subprocess.run(["cp", "--sparse=always", os.path.join(IMAGES, name), FOLDER], check=True)
+
+
+def file(name):
+    return os.path.join(FOLDER, name)
+
+
+def wick(kernel, disk, cmdline=CMDLINE, memory="256"):
+    return [file("wick"), "run", "-k", file(kernel), "-d", f"{file(disk)},format=raw",
+            "-m", memory, "--cmdline", cmdline]
+
+
+def qemu_microvm(kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring"):
+    # rtc=on: without one Linux waits a second for it.
+    return qemu("microvm,rtc=on", "virtio-blk-device", kernel, disk, cmdline, memory, aio)
+
+
+def qemu_q35(kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring"):
+    return qemu("q35", "virtio-blk-pci", kernel, disk, cmdline, memory, aio)
+
+
+def qemu(machine, device, kernel, disk, cmdline, memory, aio):
+    return ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", memory,
+            "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+            "-kernel", file(kernel), "-append", cmdline,
+            "-drive", f"id=d,file={file(disk)},format=raw,if=none,aio={aio}",
+            "-device", f"{device},drive=d"]
+
+
+class Guest:
+    """A VMM with the guest's serial port on its standard input and output."""
+
+    def __init__(self, command):
+        self.started = time.monotonic()
+        self.output = b""
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL)
+
+    def wait_for(self, text, limit_s=60):
+        """Seconds from the exec of the VMM until the guest wrote `text`."""
+        while text not in self.output:
+            ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
+            piece = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not piece:
+                sys.exit(f"{self.process.args[0]}: no {text!r}; the console was:\n"
+                         + self.output.decode(errors="replace"))
+            self.output += piece
+        return time.monotonic() - self.started
+
+    def send(self, text):
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def kvm_counters():
+    """KVM's own counters, of all machines that run now."""
+    if not os.path.isdir("/sys/kernel/debug/kvm"):
+        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=True)
+    counters = {}
+    for path in glob.glob("/sys/kernel/debug/kvm/*"):
+        if os.path.isfile(path):
+            with open(path) as f:
+                counters[os.path.basename(path)] = int(f.read())
+    return counters
+
+
+def median(values):
+    return statistics.median(values)

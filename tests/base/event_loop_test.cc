@@ -1,0 +1,446 @@
+#include "base/event_loop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "tests/fakes/wait_for.h"
+
+namespace wick {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+
+// Runs on this thread, until a callback stops it.
+class EventLoopTest : public testing::Test {
+ protected:
+  // Whatever is ready by now is called back in this run, then it ends.
+  void run_once() {
+    loop_->stop();
+    loop_->run();
+  }
+
+  std::unique_ptr<EventLoop> loop_ = EventLoop::create().value();
+  EventFd first_ = EventFd::create().value();
+  EventFd second_ = EventFd::create().value();
+};
+
+TEST_F(EventLoopTest, CallsBackForWhatIsReady) {
+  int calls = 0;
+  const auto watch = loop_->watch(first_.fd(), EPOLLIN, [&](uint32_t events) {
+    EXPECT_EQ(events, EPOLLIN);
+    first_.consume();
+    ++calls;
+  });
+  run_once();
+  EXPECT_EQ(calls, 0);
+  first_.signal();
+  run_once();
+  EXPECT_EQ(calls, 1);
+  run_once();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(EventLoopTest, ForgetsAWatchThatIsGone) {
+  int calls = 0;
+  {
+    const auto watch = loop_->watch(first_.fd(), EPOLLIN, [&](uint32_t) { ++calls; });
+    first_.signal();
+  }
+  run_once();
+  EXPECT_EQ(calls, 0);
+}
+
+TEST_F(EventLoopTest, LetsAWatchGoInItsOwnCallback) {
+  int calls = 0;
+  EventLoop::Watch watch;
+  auto alive = std::make_shared<int>(42);
+  watch = loop_
+              ->watch(first_.fd(), EPOLLIN,
+                      [&, alive](uint32_t) {
+                        watch.reset();
+                        EXPECT_EQ(*alive, 42);  // what the callback holds is still there
+                        ++calls;
+                      })
+              .value();
+  first_.signal();  // and never consumed: level triggered, it would come again
+  run_once();
+  run_once();
+  EXPECT_EQ(calls, 1);
+  EXPECT_FALSE(watch.active());
+  EXPECT_EQ(alive.use_count(), 1);
+}
+
+TEST_F(EventLoopTest, LetsAWatchGoInTheCallbackOfAnotherOfTheSameRound) {
+  std::array<EventLoop::Watch, 2> watches;
+  int calls = 0;
+  const std::array<EventFd*, 2> fds = {&first_, &second_};
+  for (size_t i = 0; i < 2; ++i) {
+    watches[i] = loop_
+                     ->watch(fds[i]->fd(), EPOLLIN,
+                             [&, i](uint32_t) {
+                               ++calls;
+                               watches[1 - i].reset();
+                               watches[i].reset();
+                             })
+                     .value();
+  }
+  first_.signal();
+  second_.signal();
+  run_once();
+  EXPECT_EQ(calls, 1);  // whichever came first took the other with it
+}
+
+TEST_F(EventLoopTest, ReplacesAWatchInItsOwnCallback) {
+  std::vector<int> calls;
+  EventLoop::Watch watch;
+  watch = loop_
+              ->watch(first_.fd(), EPOLLIN,
+                      [&](uint32_t) {
+                        calls.push_back(1);
+                        watch.reset();
+                        watch = loop_
+                                    ->watch(first_.fd(), EPOLLIN,
+                                            [&](uint32_t) {
+                                              calls.push_back(2);
+                                              first_.consume();
+                                            })
+                                    .value();
+                      })
+              .value();
+  first_.signal();
+  run_once();
+  run_once();
+  EXPECT_THAT(calls, ElementsAre(1, 2));
+}
+
+// A session that lives as long as its callback, and holds a watch of its own:
+// that one ends while the loop cleans up after the first.
+TEST_F(EventLoopTest, LetsACallbackOwnAnotherWatch) {
+  std::vector<EventFd> fds;
+  for (int i = 0; i < 20; ++i) fds.push_back(EventFd::create().value());
+  for (const bool run : {true, false}) {
+    for (size_t i = 0; i < fds.size(); i += 2) {
+      auto inner = std::make_shared<EventLoop::Watch>(
+          loop_->watch(fds[i].fd(), EPOLLIN, [](uint32_t) {}).value());
+      auto outer = loop_->watch(fds[i + 1].fd(), EPOLLIN, [inner](uint32_t) {}).value();
+    }
+    if (run) run_once();
+  }
+  loop_.reset();  // with the second half still to be cleaned up
+}
+
+TEST_F(EventLoopTest, WaitsForWhatTheWatchAsksNow) {
+  std::array<int, 2> pair;
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  const Fd near(pair[0]);
+  Fd far(pair[1]);
+  std::vector<uint32_t> seen;
+  auto watch =
+      loop_->watch(near.get(), 0, [&](uint32_t events) { seen.push_back(events); }).value();
+  ASSERT_EQ(::write(far.get(), "x", 1), 1);
+  run_once();
+  EXPECT_TRUE(seen.empty());
+  watch.set_events(EPOLLIN | EPOLLOUT);
+  run_once();
+  EXPECT_THAT(seen, ElementsAre(EPOLLIN | EPOLLOUT));
+  watch.set_events(0);
+  run_once();
+  EXPECT_EQ(seen.size(), 1u);
+  // epoll(7): the end of a stream cannot be masked.
+  far.close();
+  run_once();
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[1] & EPOLLHUP, EPOLLHUP);
+}
+
+TEST_F(EventLoopTest, RefusesToWatchARegularFile) {
+  const Fd file(::memfd_create("file", MFD_CLOEXEC));
+  const auto watch = loop_->watch(file.get(), EPOLLIN, [](uint32_t) {});
+  ASSERT_FALSE(watch);
+  EXPECT_EQ(watch.error().code, EPERM);
+}
+
+TEST_F(EventLoopTest, ServesMoreDescriptorsThanOneRoundHolds) {
+  std::vector<EventFd> fds;
+  std::vector<EventLoop::Watch> watches;
+  int calls = 0;
+  for (int i = 0; i < 100; ++i) {
+    fds.push_back(EventFd::create().value());
+    const EventFd& fd = fds.back();
+    watches.push_back(loop_
+                          ->watch(fd.fd(), EPOLLIN | EPOLLET,
+                                  [&](uint32_t) {
+                                    if (++calls == 100) loop_->stop();
+                                  })
+                          .value());
+    fd.signal();
+  }
+  loop_->run();
+  EXPECT_EQ(calls, 100);
+}
+
+// --- post ---
+
+TEST_F(EventLoopTest, RunsPostedFunctionsInOrder) {
+  std::vector<int> order;
+  for (int i = 0; i < 5; ++i) loop_->post([&order, i] { order.push_back(i); });
+  run_once();
+  EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
+}
+
+TEST_F(EventLoopTest, RunsWhatAPostedFunctionPostsLaterButBeforeItEnds) {
+  std::vector<int> order;
+  loop_->post([&] {
+    loop_->post([&] { order.push_back(3); });
+    order.push_back(1);
+  });
+  loop_->post([&] { order.push_back(2); });
+  run_once();
+  EXPECT_THAT(order, ElementsAre(1, 2, 3));
+}
+
+TEST_F(EventLoopTest, PostedFunctionsDoNotKeepOthersWaiting) {
+  int posts = 0;
+  std::function<void()> again = [&] {
+    ++posts;
+    loop_->post(again);
+  };
+  auto watch = loop_->watch(first_.fd(), EPOLLIN, [&](uint32_t) {
+    again = [] {};
+    first_.consume();
+    loop_->stop();
+  });
+  loop_->post(again);
+  first_.signal();
+  loop_->run();
+  SUCCEED();
+}
+
+TEST_F(EventLoopTest, RunsLatePostsWhenItIsDestroyed) {
+  run_once();
+  bool ran = false;
+  loop_->post([&] { ran = true; });
+  EXPECT_FALSE(ran);
+  loop_.reset();
+  EXPECT_TRUE(ran);
+}
+
+TEST_F(EventLoopTest, MayBeStoppedBeforeItRuns) {
+  loop_->stop();
+  loop_->run();
+  // And run again.
+  bool ran = false;
+  loop_->post([&] {
+    ran = true;
+    loop_->stop();
+  });
+  loop_->run();
+  EXPECT_TRUE(ran);
+}
+
+TEST_F(EventLoopTest, PostAndWaitRunsAtOnceWhenNobodyRunsTheLoop) {
+  std::thread::id where;
+  loop_->post_and_wait([&] { where = std::this_thread::get_id(); });
+  EXPECT_EQ(where, std::this_thread::get_id());
+}
+
+TEST(LoopThread, PostAndWaitRunsOnTheLoopsThreadAndWaits) {
+  const auto thread = LoopThread::start("test").value();
+  std::thread::id where;
+  thread->loop().post_and_wait([&] { where = std::this_thread::get_id(); });
+  EXPECT_NE(where, std::thread::id());
+  EXPECT_NE(where, std::this_thread::get_id());
+}
+
+TEST(LoopThread, PostAndWaitOnTheLoopsOwnThreadDoesNotWaitForItself) {
+  const auto thread = LoopThread::start("test").value();
+  bool inner = false;
+  thread->loop().post_and_wait([&] {
+    thread->loop().post_and_wait([&] { inner = true; });
+    EXPECT_TRUE(inner);
+  });
+  EXPECT_TRUE(inner);
+}
+
+TEST(LoopThread, PostAndWaitWorksAfterTheThreadEnded) {
+  const auto thread = LoopThread::start("test").value();
+  thread->stop();
+  bool ran = false;
+  thread->loop().post_and_wait([&] { ran = true; });
+  EXPECT_TRUE(ran);
+  thread->stop();
+}
+
+TEST(LoopThread, RunsEverythingThatWasPostedBeforeItStopped) {
+  for (int life = 0; life < 50; ++life) {
+    int ran = 0;  // the loop's, until the thread is joined
+    const auto thread = LoopThread::start("test").value();
+    for (int i = 0; i < 100; ++i) thread->loop().post([&] { ++ran; });
+    thread->stop();
+    EXPECT_EQ(ran, 100);
+  }
+}
+
+TEST(LoopThread, TakesPostsFromManyThreads) {
+  const auto thread = LoopThread::start("test").value();
+  int ran = 0;
+  std::vector<std::thread> posters;
+  for (int poster = 0; poster < 4; ++poster) {
+    posters.emplace_back([&] {
+      for (int i = 0; i < 500; ++i) {
+        thread->loop().post([&] { ++ran; });
+        if (i % 10 == 0) thread->loop().post_and_wait([&] { ++ran; });
+      }
+    });
+  }
+  for (std::thread& poster : posters) poster.join();
+  thread->stop();
+  EXPECT_EQ(ran, 4 * 550);
+}
+
+TEST(LoopThread, IsNamedAndBlocksSignals) {
+  const auto thread = LoopThread::start("a-name-too-long-for-linux").value();
+  std::array<char, 32> name{};
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  thread->loop().post_and_wait([&] {
+    pthread_getname_np(pthread_self(), name.data(), name.size());
+    pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  });
+  EXPECT_STREQ(name.data(), "a-name-too-long");
+  EXPECT_EQ(sigismember(&blocked, SIGTERM), 1);
+  EXPECT_EQ(sigismember(&blocked, SIGINT), 1);
+  sigset_t ours;
+  pthread_sigmask(SIG_SETMASK, nullptr, &ours);
+  EXPECT_EQ(sigismember(&ours, SIGTERM), 0);
+}
+
+// --- before_wait ---
+
+TEST_F(EventLoopTest, CallsBeforeWaitOnceARound) {
+  int before = 0;
+  loop_->before_wait([&] { ++before; });
+  run_once();
+  EXPECT_EQ(before, 1);
+  loop_->post([&] { loop_->stop(); });
+  loop_->run();
+  EXPECT_EQ(before, 2);
+}
+
+TEST_F(EventLoopTest, SeesWhatBeforeWaitPosts) {
+  bool posted = false;
+  bool ran = false;
+  loop_->before_wait([&] {
+    if (std::exchange(posted, true)) return;
+    loop_->post([&] {
+      ran = true;
+      loop_->stop();
+    });
+  });
+  loop_->run();
+  EXPECT_TRUE(ran);
+}
+
+// --- timers ---
+
+TEST_F(EventLoopTest, TimerFiresOnce) {
+  int fired = 0;
+  const auto timer = loop_->timer([&] {
+    ++fired;
+    loop_->stop();
+  });
+  timer->arm(microseconds(0));
+  loop_->run();
+  EXPECT_EQ(fired, 1);
+  ::usleep(2000);
+  run_once();
+  EXPECT_EQ(fired, 1);
+}
+
+TEST_F(EventLoopTest, DisarmedTimerDoesNotFire) {
+  int fired = 0;
+  const auto timer = loop_->timer([&] { ++fired; });
+  timer->arm(microseconds(1));
+  ::usleep(2000);  // expired, not yet seen
+  timer->disarm();
+  run_once();
+  EXPECT_EQ(fired, 0);
+}
+
+TEST_F(EventLoopTest, ArmingAgainMovesTheDeadline) {
+  int fired = 0;
+  const auto timer = loop_->timer([&] {
+    ++fired;
+    loop_->stop();
+  });
+  timer->arm(std::chrono::hours(1));
+  timer->arm(microseconds(1));
+  loop_->run();
+  EXPECT_EQ(fired, 1);
+  timer->arm(microseconds(1));
+  timer->arm(std::chrono::hours(1));
+  ::usleep(2000);
+  run_once();
+  EXPECT_EQ(fired, 1);
+}
+
+TEST_F(EventLoopTest, TimerMayArmItself) {
+  int fired = 0;
+  std::optional<EventLoop::Timer> timer;
+  timer.emplace(loop_
+                    ->timer([&] {
+                      if (++fired == 5)
+                        loop_->stop();
+                      else
+                        timer->arm(microseconds(1));
+                    })
+                    .value());
+  timer->arm(microseconds(1));
+  loop_->run();
+  EXPECT_EQ(fired, 5);
+}
+
+TEST_F(EventLoopTest, TimerMayEndItself) {
+  int fired = 0;
+  std::optional<EventLoop::Timer> timer;
+  timer.emplace(loop_
+                    ->timer([&] {
+                      ++fired;
+                      timer.reset();
+                      loop_->stop();
+                    })
+                    .value());
+  timer->arm(microseconds(1));
+  loop_->run();
+  EXPECT_EQ(fired, 1);
+}
+
+TEST(LoopThread, TimersTakeOrdersFromOtherThreads) {
+  std::atomic<int> fired = 0;
+  const auto thread = LoopThread::start("test").value();
+  std::optional<EventLoop::Timer> timer;
+  thread->loop().post_and_wait(
+      [&] { timer.emplace(thread->loop().timer([&] { ++fired; }).value()); });
+  for (int i = 1; i <= 20; ++i) {
+    timer->arm(std::chrono::hours(1));
+    timer->disarm();
+    timer->arm(microseconds(10));
+    ASSERT_TRUE(fakes::wait_for([&] { return fired == i; }));
+  }
+  thread->loop().post_and_wait([&] { timer.reset(); });
+}
+
+}  // namespace
+}  // namespace wick

@@ -1,0 +1,121 @@
+#include "block/async_io.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+#include <vector>
+
+#include "tests/block/disk_fixture.h"
+
+namespace wick::block {
+namespace {
+
+class AsyncIoTest : public DiskFixture {
+ protected:
+  AsyncIoTest() {
+    make_file(65536);
+    file_ = Fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  }
+  // The result of one operation, and that it came later, on the loop's thread.
+  int64_t result_of(const std::function<IoOperation()>& operation) {
+    int64_t result = 0;
+    EXPECT_TRUE(run([&]() -> Task<Result<void>> {
+      return [](const std::function<IoOperation()>& make, int64_t& out) -> Task<Result<void>> {
+        const auto here = std::this_thread::get_id();
+        out = co_await make();
+        EXPECT_EQ(std::this_thread::get_id(), here);
+        co_return Result<void>();
+      }(operation, result);
+    }));
+    return result;
+  }
+  Fd file_;
+};
+
+TEST_P(AsyncIoTest, ReturnsCountsAndNegativeErrnos) {
+  std::array<std::byte, 512> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  EXPECT_EQ(result_of([&] { return io_->write(file_.get(), 0, buffers); }), 512);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536 - 100, buffers); }), 100);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536, buffers); }), 0);
+  EXPECT_EQ(result_of([&] { return io_->read(-1, 0, buffers); }), -EBADF);
+  EXPECT_EQ(result_of([&] { return io_->sync(file_.get()); }), 0);
+  EXPECT_EQ(result_of([&] { return io_->sync(-1); }), -EBADF);
+  EXPECT_EQ(result_of([&] { return io_->allocate(file_.get(), 0, 0, 131072); }), 0);
+  EXPECT_EQ(std::filesystem::file_size(path_), 131072u);
+  EXPECT_EQ(result_of([&] { return io_->allocate(file_.get(), 0, 0, 0); }), -EINVAL);
+}
+
+TEST_P(AsyncIoTest, NeverCompletesInsideTheCallThatSubmits) {
+  std::array<std::byte, 512> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  bool returned = false;
+  bool completed = false;
+  std::binary_semaphore done(0);
+  loop().post([&] {
+    spawn([](AsyncIo& io, int fd, std::span<const iovec> data, bool& caller_went_on, bool& finished,
+             std::binary_semaphore& release) -> Task<void> {
+      (void)co_await io.read(fd, 0, data);
+      EXPECT_TRUE(caller_went_on);
+      finished = true;
+      release.release();
+    }(*io_, file_.get(), buffers, returned, completed, done));
+    EXPECT_FALSE(completed);
+    returned = true;
+  });
+  ASSERT_TRUE(done.try_acquire_for(std::chrono::seconds(30)));
+}
+
+TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
+  std::array<std::byte, 512> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  EXPECT_TRUE(run([&]() -> Task<Result<void>> {
+    return [](AsyncIo& io, int fd, std::span<const iovec> data) -> Task<Result<void>> {
+      for (int i = 0; i < 2000; ++i) {
+        const int64_t got = co_await io.read(fd, 0, data);
+        if (got != 512) co_return fail("read {}", got);
+      }
+      co_return Result<void>();
+    }(*io_, file_.get(), buffers);
+  }));
+}
+
+// What waits for something else does not hold up the rest.
+TEST_P(AsyncIoTest, CompletesOutOfOrderWhenItCan) {
+  if (GetParam() == Engine::kThreaded) GTEST_SKIP() << "one worker makes its calls in order";
+  std::array<int, 2> ends;
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  std::array<std::byte, 512> slow{};
+  const std::array slow_buffers = {iovec{slow.data(), slow.size()}};
+  std::binary_semaphore pipe_read(0);
+  int64_t got = -1;
+  loop().post([&] {
+    spawn([](AsyncIo& io, int fd, std::span<const iovec> data, int64_t& out,
+             std::binary_semaphore& release) -> Task<void> {
+      out = co_await io.read(fd, static_cast<uint64_t>(-1), data);
+      release.release();
+    }(*io_, reader.get(), slow_buffers, got, pipe_read));
+  });
+  std::array<std::byte, 512> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 0, buffers); }), 512);
+  EXPECT_FALSE(pipe_read.try_acquire());
+  ASSERT_EQ(::write(writer.get(), "x", 1), 1);
+  ASSERT_TRUE(pipe_read.try_acquire_for(std::chrono::seconds(30)));
+  EXPECT_EQ(got, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(, AsyncIoTest, testing::Values(Engine::kUring, Engine::kThreaded),
+                         engine_name);
+
+TEST(AsyncIo, ChoosesAnEngineByItself) {
+  const auto loop = EventLoop::create().value();
+  EXPECT_TRUE(AsyncIo::create(*loop));
+}
+
+}  // namespace
+}  // namespace wick::block

@@ -1,0 +1,274 @@
+#include "boot/acpi.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <numeric>
+
+#include "boot/aml.h"
+#include "tests/boot/kernel_files.h"
+
+namespace wick::boot {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+AcpiPlatform platform() {
+  AcpiPlatform p;
+  p.local_apic_address = 0xfee0'0000;
+  p.io_apic_address = 0xfec0'0000;
+  p.pm1_event_port = 0x600;
+  p.pm1_control_port = 0x604;
+  p.sleep_type_s5 = 5;
+  p.reset_port = 0x606;
+  p.reset_value = 1;
+  p.rtc = {0x70, 8, 0x32};
+  p.serials = {{0x3f8, 4}, {0x2f8, 3}};
+  p.virtio_mmio = {{0xd000'0000, 4096, 16}, {0xd000'1000, 4096, 17}};
+  return p;
+}
+
+Bytes table_at(const GuestMemory& memory, uint64_t address) {
+  const uint32_t length = *memory.read<uint32_t>({address + 4});
+  const auto bytes = *memory.slice({address}, length);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string signature_of(const Bytes& table) {
+  return {reinterpret_cast<const char*>(table.data()), 4};
+}
+
+uint8_t sum(std::span<const std::byte> bytes) {
+  return std::accumulate(bytes.begin(), bytes.end(), uint8_t{0}, [](uint8_t s, std::byte b) {
+    return static_cast<uint8_t>(s + static_cast<uint8_t>(b));
+  });
+}
+
+template <typename T>
+T field(const Bytes& table, size_t offset) {
+  return load_le<T>(std::span(table).subspan(offset, sizeof(T)));
+}
+
+// Finds the tables as an operating system does: by scanning for the RSDP.
+std::map<std::string, Bytes> discover(const GuestMemory& memory) {
+  for (uint64_t address = 0xe0000; address < 0x100000; address += 16) {
+    const auto rsdp = *memory.slice({address}, 36);
+    if (std::memcmp(rsdp.data(), "RSD PTR ", 8) != 0) continue;
+    EXPECT_EQ(sum(rsdp.first(20)), 0);
+    EXPECT_EQ(sum(rsdp), 0);
+    EXPECT_EQ(rsdp[15], std::byte{2});
+    std::map<std::string, Bytes> tables;
+    const Bytes xsdt = table_at(memory, load_le<uint64_t>(rsdp.subspan(24)));
+    tables["XSDT"] = xsdt;
+    for (size_t offset = 36; offset < xsdt.size(); offset += 8) {
+      const Bytes table = table_at(memory, field<uint64_t>(xsdt, offset));
+      tables[signature_of(table)] = table;
+    }
+    const Bytes& fadt = tables.at("FACP");
+    EXPECT_EQ(field<uint32_t>(fadt, 40), field<uint64_t>(fadt, 140));
+    tables["DSDT"] = table_at(memory, field<uint64_t>(fadt, 140));
+    tables["FACS"] = table_at(memory, field<uint32_t>(fadt, 36));
+    EXPECT_EQ(field<uint32_t>(fadt, 36) % 64, 0u);
+    return tables;
+  }
+  ADD_FAILURE() << "no RSDP";
+  return {};
+}
+
+TEST(AcpiTables, AreFoundByScanningWithEveryChecksumRight) {
+  const auto memory = memory_of(4 * kMiB);
+  const auto rsdp = write_acpi_tables(memory, platform());
+  ASSERT_TRUE(rsdp) << message(rsdp);
+  EXPECT_EQ(rsdp->value, 0xe0000u);
+  const auto tables = discover(memory);
+  ASSERT_EQ(tables.size(), 5u);
+  for (const auto& [name, table] : tables) {
+    EXPECT_EQ(signature_of(table), name);
+    if (name != "FACS") {
+      EXPECT_EQ(sum(table), 0) << name;
+    }
+  }
+}
+
+TEST(AcpiTables, DescribeFixedHardware) {
+  const auto memory = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(memory, platform()));
+  const Bytes fadt = discover(memory).at("FACP");
+  EXPECT_EQ(fadt.size(), 276u);
+  EXPECT_EQ(field<uint16_t>(fadt, 46), 9) << "SCI";
+  EXPECT_EQ(field<uint32_t>(fadt, 48), 0u) << "no SMI command: always in ACPI mode";
+  EXPECT_EQ(field<uint32_t>(fadt, 56), 0x600u);
+  EXPECT_EQ(field<uint32_t>(fadt, 64), 0x604u);
+  EXPECT_EQ(field<uint8_t>(fadt, 108), 0x32) << "century";
+  const uint32_t flags = field<uint32_t>(fadt, 112);
+  EXPECT_EQ(flags & 1u << 4, 0u) << "power button is fixed hardware";
+  EXPECT_NE(flags & 1u << 5, 0u) << "sleep button is not";
+  EXPECT_NE(flags & 1u << 10, 0u) << "there is a reset register";
+  EXPECT_EQ(flags & 1u << 20, 0u) << "not hardware-reduced";
+  EXPECT_EQ(field<uint8_t>(fadt, 116), 1) << "reset register is a port";
+  EXPECT_EQ(field<uint64_t>(fadt, 120), 0x606u);
+  EXPECT_EQ(field<uint8_t>(fadt, 128), 1) << "reset value";
+}
+
+// The structures of a MADT, by type.
+std::multimap<uint8_t, Bytes> madt_entries(const Bytes& madt) {
+  std::multimap<uint8_t, Bytes> entries;
+  for (size_t offset = 44; offset + 2 <= madt.size();) {
+    const auto length = field<uint8_t>(madt, offset + 1);
+    const auto begin = madt.begin() + static_cast<ptrdiff_t>(offset);
+    entries.emplace(field<uint8_t>(madt, offset), Bytes(begin, begin + length));
+    offset += length;
+  }
+  return entries;
+}
+
+TEST(AcpiTables, DescribeInterruptControllers) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform p = platform();
+  p.cpus = 3;
+  ASSERT_TRUE(write_acpi_tables(memory, p));
+  const Bytes madt = discover(memory).at("APIC");
+  EXPECT_EQ(field<uint32_t>(madt, 36), 0xfee0'0000u);
+  const auto entries = madt_entries(madt);
+  ASSERT_EQ(entries.count(0), 3u);
+  EXPECT_EQ(field<uint8_t>(std::prev(entries.upper_bound(0))->second, 3), 2) << "APIC ID";
+  ASSERT_EQ(entries.count(1), 1u);
+  EXPECT_EQ(field<uint32_t>(entries.find(1)->second, 4), 0xfec0'0000u);
+  ASSERT_EQ(entries.count(2), 1u) << "IRQ 0 arrives at pin 0, only the SCI is unusual";
+  const Bytes& sci = entries.find(2)->second;
+  EXPECT_EQ(field<uint8_t>(sci, 3), 9);
+  EXPECT_EQ(field<uint32_t>(sci, 4), 9u);
+  EXPECT_EQ(field<uint16_t>(sci, 8), 0x000d) << "active high, level-triggered";
+}
+
+TEST(AcpiTables, SayWhereTheTimerArrives) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform p = platform();
+  p.timer_gsi = 2;
+  ASSERT_TRUE(write_acpi_tables(memory, p));
+  const auto entries = madt_entries(discover(memory).at("APIC"));
+  ASSERT_EQ(entries.count(2), 2u);
+  const Bytes& timer = entries.find(2)->second;
+  EXPECT_EQ(field<uint8_t>(timer, 3), 0);
+  EXPECT_EQ(field<uint32_t>(timer, 4), 2u);
+}
+
+TEST(AcpiTables, RefuseMoreThanTheyCanName) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform many_cpus = platform();
+  many_cpus.cpus = 256;
+  EXPECT_THAT(message(write_acpi_tables(memory, many_cpus)), HasSubstr("256 CPUs"));
+  AcpiPlatform many_devices = platform();
+  many_devices.virtio_mmio.resize(257);
+  EXPECT_THAT(message(write_acpi_tables(memory, many_devices)), HasSubstr("257 virtio-mmio"));
+  EXPECT_FALSE(write_acpi_tables(memory_of(kMiB), platform()));
+}
+
+// iasl, the compiler of the ACPI Component Architecture: the same code that
+// Linux reads the tables with. Package acpica-tools.
+class Iasl : public ::testing::Test {
+ protected:
+  Iasl() {
+    std::string pattern = ::testing::TempDir() + "wick-acpi-XXXXXX";
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~Iasl() override { std::filesystem::remove_all(directory_); }
+
+  // Its output; a failure unless it exits with 0.
+  std::string run(const std::string& arguments) const {
+    const std::string command = "cd '" + directory_ + "' && iasl " + arguments + " 2>&1";
+    FILE* pipe = ::popen(command.c_str(), "r");
+    std::string output;
+    for (int c = 0; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
+    EXPECT_EQ(::pclose(pipe), 0) << command << "\n" << output;
+    return output;
+  }
+
+  std::string read(const std::string& name) const {
+    std::ifstream file(directory_ + "/" + name, std::ios::binary);
+    return {std::istreambuf_iterator(file), {}};
+  }
+
+  // Disassembles and compiles each table again, without a word from iasl, and
+  // gives the source of the DSDT.
+  std::string round_trip(const AcpiPlatform& p) const {
+    const auto memory = memory_of(4 * kMiB);
+    const auto written = write_acpi_tables(memory, p);
+    EXPECT_TRUE(written) << message(written);
+    for (const auto& [name, table] : discover(memory)) {
+      const std::string bytes(reinterpret_cast<const char*>(table.data()), table.size());
+      std::ofstream(directory_ + "/" + name + ".dat", std::ios::binary) << bytes;
+      EXPECT_THAT(run("-d " + name + ".dat"), Not(HasSubstr("rror")));
+      EXPECT_THAT(run(name + ".dsl"), HasSubstr("0 Errors, 0 Warnings, 0 Remarks"));
+      // Behind the header, which names its compiler, iasl writes the same bytes.
+      const size_t header = name == "FACS" ? 0 : 36;
+      EXPECT_TRUE(read(name + ".aml").substr(header) == bytes.substr(header)) << name;
+    }
+    return read("DSDT.dsl");
+  }
+
+  std::string directory_;
+};
+
+TEST_F(Iasl, AcceptsEveryTable) {
+  const std::string source = round_trip(platform());
+  EXPECT_THAT(source, HasSubstr("Name (_S5, Package (0x04)"));
+  EXPECT_THAT(source, HasSubstr("EisaId (\"PNP0501\")"));
+  EXPECT_THAT(source, HasSubstr("EisaId (\"PNP0B00\")"));
+  EXPECT_THAT(source, HasSubstr("\"LNRO0005\""));
+  EXPECT_THAT(source, HasSubstr("Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive"));
+  EXPECT_THAT(source, HasSubstr("0xD0001000,         // Address Base"));
+}
+
+TEST_F(Iasl, AcceptsMachinesOfManyDevices) {
+  AcpiPlatform p = platform();
+  p.cpus = 255;
+  p.timer_gsi = 2;
+  p.serials = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 5}, {0x2e8, 7}};
+  for (uint32_t i = 0; i < 100; ++i) p.virtio_mmio.push_back({0xd001'0000 + i * 4096, 4096, 10});
+  round_trip(p);
+}
+
+TEST_F(Iasl, AcceptsAMachineWithoutDevices) {
+  AcpiPlatform p = platform();
+  p.serials.clear();
+  p.virtio_mmio.clear();
+  round_trip(p);
+}
+
+TEST(Aml, IntegersTakeTheirShortestForm) {
+  using aml::integer;
+  EXPECT_EQ(integer(0), aml::Bytes({0x00}));
+  EXPECT_EQ(integer(1), aml::Bytes({0x01}));
+  EXPECT_EQ(integer(2), aml::Bytes({0x0a, 2}));
+  EXPECT_EQ(integer(0x100), aml::Bytes({0x0b, 0x00, 0x01}));
+  EXPECT_EQ(integer(0x10000), aml::Bytes({0x0c, 0, 0, 1, 0}));
+  EXPECT_EQ(integer(1ULL << 32), aml::Bytes({0x0e, 0, 0, 0, 0, 1, 0, 0, 0}));
+}
+
+TEST(Aml, PackageLengthsCountThemselves) {
+  // A scope's content is its four-character name and its terms.
+  const auto length_bytes = [](size_t content) {
+    const std::array<aml::Bytes, 1> term = {aml::Bytes(content - 4, 0xa3)};
+    const aml::Bytes scope = aml::scope("_SB_", term);
+    return aml::Bytes(scope.begin() + 1, scope.end() - static_cast<ptrdiff_t>(content));
+  };
+  EXPECT_EQ(length_bytes(62), aml::Bytes({63}));
+  EXPECT_EQ(length_bytes(63), aml::Bytes({0x41, 0x04}));          // 65
+  EXPECT_EQ(length_bytes(4093), aml::Bytes({0x4f, 0xff}));        // 4095
+  EXPECT_EQ(length_bytes(4094), aml::Bytes({0x81, 0x00, 0x01}));  // 4097
+  EXPECT_EQ(length_bytes((1 << 20) - 3), aml::Bytes({0xc1, 0x00, 0x00, 0x01}));
+}
+
+TEST(Aml, EisaIdsAreCompressed) {
+  EXPECT_EQ(aml::eisa_id("PNP0501"), aml::Bytes({0x0c, 0x41, 0xd0, 0x05, 0x01}));
+  EXPECT_EQ(aml::eisa_id("PNP0B00"), aml::Bytes({0x0c, 0x41, 0xd0, 0x0b, 0x00}));
+}
+
+}  // namespace
+}  // namespace wick::boot

@@ -1,0 +1,296 @@
+#include "boot/bzimage.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "boot/boot_params.h"
+#include "tests/boot/kernel_files.h"
+
+namespace wick::boot {
+namespace {
+
+using ::testing::HasSubstr;
+
+::boot_params zero_page(const GuestMemory& memory, const BootImage& loaded) {
+  return *memory.read<::boot_params>({loaded.cpu.rsi});
+}
+
+uint64_t end_of(GuestMemory::Range range) { return range.start.value + range.size_bytes; }
+
+TEST(BzImage, LoadsTheCodeAtThePreferredAddress) {
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, BzImage().files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, 16 * kMiB);
+  EXPECT_EQ(loaded->kernel_range.size_bytes, 8 * kMiB);
+  EXPECT_EQ(loaded->cpu.rip, 16 * kMiB + 0x200);
+  EXPECT_EQ(loaded->kernel, "bzImage, boot protocol 2.15, Linux 6.1.0-test");
+  const auto code = *memory.slice({16 * kMiB}, 8192 + 1);
+  EXPECT_EQ(code.front(), std::byte{0xc3});
+  EXPECT_EQ(code[8191], std::byte{0xc3});
+  EXPECT_EQ(code[8192], std::byte{0});
+}
+
+TEST(BzImage, FillsInWhatALoaderOwesTheKernel) {
+  const auto memory = memory_of(64 * kMiB);
+  BootFiles files = BzImage().files_with_initrd(10'000);
+  files.cmdline = "console=ttyS0 panic=-1";
+  const auto loaded = load_bzimage(memory, files);
+  ASSERT_TRUE(loaded) << message(loaded);
+  const auto params = zero_page(memory, *loaded);
+  EXPECT_EQ(params.hdr.type_of_loader, 0xff);
+  EXPECT_EQ(params.hdr.code32_start, 16 * kMiB);
+  EXPECT_EQ(params.hdr.ramdisk_image, loaded->initrd_range.start.value);
+  EXPECT_EQ(params.hdr.ramdisk_size, 10'000u);
+  EXPECT_EQ(params.acpi_rsdp_addr, 0xe0000u);
+  EXPECT_EQ(params.sentinel, 0);
+  EXPECT_EQ(params.hdr.boot_flag, 0xaa55);
+  EXPECT_EQ(params.hdr.init_size, 8 * kMiB);
+
+  const auto text = *memory.slice({params.hdr.cmd_line_ptr}, files.cmdline.size() + 1);
+  EXPECT_STREQ(reinterpret_cast<const char*>(text.data()), files.cmdline.c_str());
+  const auto initrd = *memory.slice({params.hdr.ramdisk_image}, 10'000);
+  EXPECT_EQ(initrd.front(), std::byte{'i'});
+  EXPECT_EQ(initrd.back(), std::byte{'i'});
+}
+
+TEST(BzImage, TellsTheKernelItsMemory) {
+  const auto memory = memory_of({{{0}, 64 * kMiB}, {{1ULL << 32}, 32 * kMiB}});
+  const auto loaded = load_bzimage(memory, BzImage().files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  const auto params = zero_page(memory, *loaded);
+  ASSERT_EQ(params.e820_entries, 4);
+  const auto entry = [&](int i) {
+    const auto& e = params.e820_table[i];
+    return std::array<uint64_t, 3>{e.addr, e.size, e.type};
+  };
+  EXPECT_THAT(entry(0), ::testing::ElementsAre(0, 0x9fc00, 1));
+  EXPECT_THAT(entry(1), ::testing::ElementsAre(0x9fc00, 0x60400, 2));
+  EXPECT_THAT(entry(2), ::testing::ElementsAre(kMiB, 63 * kMiB, 1));
+  EXPECT_THAT(entry(3), ::testing::ElementsAre(1ULL << 32, 32 * kMiB, 1));
+}
+
+TEST(BzImage, ReadsZeroSetupSectorsAsFour) {
+  BzImage image;
+  image.header.setup_sects = 0;
+  const auto memory = memory_of(64 * kMiB);
+  ASSERT_TRUE(load_bzimage(memory, image.files()));
+  EXPECT_EQ(*memory.read<uint8_t>({16 * kMiB}), 0xc3);
+}
+
+TEST(BzImage, IgnoresWhatFollowsTheCode) {
+  Bytes bytes = BzImage().bytes();
+  bytes.resize(bytes.size() + 0x5c0, std::byte{'s'});  // a Debian kernel's signature
+  const auto memory = memory_of(64 * kMiB);
+  ASSERT_TRUE(load_bzimage(memory, {input_file(bytes, "bzImage"), std::nullopt, "", {}}));
+  EXPECT_EQ(*memory.read<uint8_t>({16 * kMiB + 8192}), 0);
+}
+
+TEST(BzImage, KeepsFieldsOfHeadersLongerThanOurs) {
+  Bytes bytes = BzImage().bytes();
+  bytes[0x201] = std::byte{0x290 - 0x202};
+  bytes[0x28f] = std::byte{0x77};
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, {input_file(bytes, "bzImage"), std::nullopt, "", {}});
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(*memory.read<uint8_t>({loaded->cpu.rsi + 0x28f}), 0x77);
+}
+
+TEST(BzImage, DoesNotReadFieldsBehindAShorterHeader) {
+  BzImage image;
+  image.header.jump = 0x62eb;  // protocol 2.12 without handover_offset
+  image.header.handover_offset = 0x12345678;
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, image.files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(zero_page(memory, *loaded).hdr.handover_offset, 0u);
+}
+
+// Each field wrong in turn, and what the user reads.
+struct WrongField {
+  const char* name;
+  std::function<void(::setup_header&)> spoil;
+  const char* says;
+};
+
+void PrintTo(const WrongField& field, std::ostream* out) { *out << field.name; }
+
+class BzImageWithWrongField : public ::testing::TestWithParam<WrongField> {};
+
+TEST_P(BzImageWithWrongField, IsRefusedByName) {
+  BzImage image;
+  Bytes bytes = image.bytes();
+  GetParam().spoil(image.header);
+  std::memcpy(bytes.data() + 0x1f1, &image.header, sizeof(image.header));
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded =
+      load_bzimage(memory, {input_file(bytes, "bzImage"), std::nullopt, "console=ttyS0", {}});
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message(), HasSubstr(GetParam().says));
+  EXPECT_EQ(loaded.error().message().find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BzImageWithWrongField,
+    ::testing::Values(
+        WrongField{"boot_flag", [](auto& h) { h.boot_flag = 0x55aa; }, "boot_flag is 0x55aa"},
+        WrongField{"header", [](auto& h) { h.header = 0x53726449; }, "no \"HdrS\""},
+        WrongField{"version_2_02", [](auto& h) { h.version = 0x0202; },
+                   "boot protocol 2.02 is too old, wick wants 2.12"},
+        WrongField{"version_2_11", [](auto& h) { h.version = 0x020b; }, "boot protocol 2.11"},
+        WrongField{"xloadflags", [](auto& h) { h.xloadflags = 0x3e; }, "no 64-bit entry"},
+        WrongField{"loadflags", [](auto& h) { h.loadflags = 0; }, "a zImage (LOADED_HIGH is off)"},
+        WrongField{"jump_opcode", [](auto& h) { h.jump = 0x6ae9; }, "setup header is damaged"},
+        WrongField{"jump_short", [](auto& h) { h.jump = 0x20eb; }, "it ends at 0x222"},
+        WrongField{"jump_long", [](auto& h) { h.jump = 0xffeb; }, "it ends at 0x301"},
+        WrongField{"setup_sects", [](auto& h) { h.setup_sects = 255; }, "128512 of 139264 bytes"},
+        WrongField{"syssize_zero", [](auto& h) { h.syssize = 0; }, "syssize gives 0 bytes"},
+        WrongField{"syssize_small", [](auto& h) { h.syssize = 32; }, "syssize gives 512 bytes"},
+        WrongField{"syssize_large", [](auto& h) { h.syssize = 0xffff'ffff; }, "cut short"},
+        WrongField{"payload_offset", [](auto& h) { h.payload_offset = 0x2000; }, "the payload"},
+        WrongField{"payload_length", [](auto& h) { h.payload_length = 0xffff'ffff; },
+                   "the payload ends at 0x1000000ff, the code at 0x2000"},
+        WrongField{"alignment_zero", [](auto& h) { h.kernel_alignment = 0; }, "kernel_alignment"},
+        WrongField{"alignment_odd", [](auto& h) { h.kernel_alignment = 0x300000; },
+                   "kernel_alignment 0x300000 is no power of two"},
+        WrongField{"alignment_large", [](auto& h) { h.kernel_alignment = 0x8000'0000; },
+                   "the guest has 64 MiB"},
+        WrongField{"init_size_zero", [](auto& h) { h.init_size = 0; }, "init_size 0x0 is less"},
+        WrongField{"init_size_large", [](auto& h) { h.init_size = 0xffff'ffff; }, "pass 4 GiB"},
+        WrongField{"pref_address", [](auto& h) { h.pref_address = ~0ULL; },
+                   "pref_address 0xffffffffffffffff"},
+        WrongField{"pref_address_high", [](auto& h) { h.pref_address = 0xc000'0000; },
+                   "give at least 3080 MiB"},
+        WrongField{"cmdline_size", [](auto& h) { h.cmdline_size = 4; }, "takes 4 at most"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(BzImage, OfAnyShorterLengthSaysHowMuchIsMissing) {
+  const Bytes bytes = BzImage().bytes();
+  const auto memory = memory_of(64 * kMiB);
+  for (size_t length = 1; length < bytes.size(); length += 37) {
+    const auto loaded = load_bzimage(
+        memory, {input_file(std::span(bytes).first(length), "bzImage"), std::nullopt, "", {}});
+    ASSERT_FALSE(loaded);
+    if (length >= 0x290) {
+      EXPECT_THAT(loaded.error().message(),
+                  HasSubstr(fmt::format("{} of {} bytes are missing", bytes.size() - length,
+                                        bytes.size())));
+    }
+  }
+}
+
+TEST(BzImage, RefusesACommandLineThatTheKernelWouldCut) {
+  const auto memory = memory_of(64 * kMiB);
+  EXPECT_TRUE(load_bzimage(memory, BzImage().files(std::string(2047, 'x'))));
+  EXPECT_THAT(message(load_bzimage(memory, BzImage().files(std::string(2048, 'x')))),
+              HasSubstr("command line: 2048 bytes, but this kernel takes 2047 at most"));
+}
+
+TEST(BzImage, NeverWritesACommandLineBeyondItsPlace) {
+  BzImage image;
+  image.header.cmdline_size = 0xffff'ffff;
+  const auto memory = memory_of(64 * kMiB);
+  EXPECT_TRUE(load_bzimage(memory, image.files(std::string(65535, 'x'))));
+  EXPECT_THAT(message(load_bzimage(memory, image.files(std::string(65536, 'x')))),
+              HasSubstr("takes 65535 at most"));
+}
+
+TEST(BzImage, PutsTheInitrdAsHighAsTheKernelAllows) {
+  const auto memory = memory_of(64 * kMiB);
+  auto loaded = load_bzimage(memory, BzImage().files_with_initrd(5000));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->initrd_range.start.value, 64 * kMiB - 8192);
+
+  BzImage low;
+  low.header.initrd_addr_max = 0x37f'ffff;  // the highest byte
+  loaded = load_bzimage(memory, low.files_with_initrd(4096));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->initrd_range.start.value, 0x37f'f000u);
+}
+
+TEST(BzImage, PutsTheInitrdBelowTheKernelWhenThereIsNoRoomAbove) {
+  const auto memory = memory_of(25 * kMiB);
+  const auto loaded = load_bzimage(memory, BzImage().files_with_initrd(4 * kMiB));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, 16 * kMiB);
+  EXPECT_EQ(loaded->initrd_range.start.value, 12 * kMiB);
+}
+
+TEST(BzImage, RelocatesTheKernelOutOfTheInitrdsWay) {
+  BzImage image;
+  image.header.initrd_addr_max = 32 * kMiB - 1;  // with a kernel at 16 MiB neither side is enough
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, image.files_with_initrd(20 * kMiB));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, 56 * kMiB);
+  EXPECT_EQ(loaded->initrd_range.start.value, 12 * kMiB);
+  EXPECT_EQ(zero_page(memory, *loaded).hdr.code32_start, 56 * kMiB);
+  EXPECT_EQ(loaded->cpu.rip, 56 * kMiB + 0x200);
+}
+
+TEST(BzImage, ThatCannotMoveStaysInTheInitrdsWay) {
+  BzImage image;
+  image.header.relocatable_kernel = 0;
+  image.header.initrd_addr_max = 32 * kMiB - 1;
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, image.files_with_initrd(20 * kMiB));
+  EXPECT_THAT(message(loaded), HasSubstr("initrd: 20 MiB beside a kernel of 8 MiB fit nowhere "
+                                         "below 0x2000000 (initrd_addr_max)"));
+}
+
+TEST(BzImage, RefusesAnInitrdAboveItsHighestAddress) {
+  BzImage image;
+  image.header.initrd_addr_max = 0;
+  const auto memory = memory_of(64 * kMiB);
+  EXPECT_THAT(message(load_bzimage(memory, image.files_with_initrd(1))),
+              HasSubstr("below 0x1 (initrd_addr_max)"));
+}
+
+TEST(BzImage, SkipsAHoleInMemory) {
+  const auto memory = memory_of({{{0}, 20 * kMiB}, {{33 * kMiB}, 31 * kMiB}});
+  const auto loaded = load_bzimage(memory, BzImage().files_with_initrd(2 * kMiB));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, 34 * kMiB);
+  EXPECT_EQ(loaded->initrd_range.start.value, 62 * kMiB);
+}
+
+TEST(BzImage, StaysBelow4GiBWithMemoryAbove) {
+  const auto memory = memory_of({{{0}, 20 * kMiB}, {{1ULL << 32}, 64 * kMiB}});
+  EXPECT_THAT(message(load_bzimage(memory, BzImage().files())),
+              HasSubstr("the kernel unpacks into 8 MiB at 0x1000000, and the guest has 84 MiB"));
+}
+
+TEST(BzImage, IsNeverLoadedBelowThePreferredAddress) {
+  // Linux would move itself back up, over the end of memory.
+  const auto memory = memory_of(23 * kMiB);
+  const auto loaded = load_bzimage(memory, BzImage().files());
+  EXPECT_THAT(message(loaded), HasSubstr("the guest has 23 MiB of memory; give at least 24 MiB"));
+}
+
+TEST(BzImage, NeedsMoreThanTheFirstMegabyte) {
+  for (const uint64_t size : {uint64_t{4096}, uint64_t{640 << 10}, kMiB})
+    EXPECT_THAT(message(load_bzimage(memory_of(size), BzImage().files())),
+                HasSubstr("give more than 1 MiB with --memory"));
+}
+
+// Whatever the sizes, kernel and initrd lie in memory and apart.
+TEST(BzImage, KeepsKernelAndInitrdApart) {
+  for (uint64_t memory_mib = 24; memory_mib <= 40; memory_mib += 3) {
+    for (uint64_t initrd_kib = 1; initrd_kib < 26 << 10; initrd_kib += 2500) {
+      const auto memory = memory_of(memory_mib * kMiB);
+      const auto loaded = load_bzimage(memory, BzImage().files_with_initrd(initrd_kib << 10));
+      if (!loaded) continue;
+      const auto& kernel = loaded->kernel_range;
+      const auto& initrd = loaded->initrd_range;
+      EXPECT_TRUE(end_of(initrd) <= kernel.start.value || end_of(kernel) <= initrd.start.value);
+      EXPECT_TRUE(memory.slice(initrd.start, initrd.size_bytes));
+      EXPECT_TRUE(memory.slice(kernel.start, kernel.size_bytes));
+      EXPECT_EQ(initrd.start.value % 4096, 0u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wick::boot

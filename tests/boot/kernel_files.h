@@ -1,0 +1,182 @@
+// Kernels made up for tests: right by default, then one field made wrong.
+#pragma once
+
+#include <asm/bootparam.h>
+#include <elf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/guest_memory.h"
+#include "boot/boot.h"
+#include "boot/input_file.h"
+
+namespace wick::boot {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+inline Bytes to_bytes(std::string_view text) {
+  const auto bytes = as_bytes(text.data(), text.size());
+  return {bytes.begin(), bytes.end()};
+}
+
+inline Fd memory_file(std::span<const std::byte> bytes) {
+  Fd fd(::memfd_create("test", MFD_CLOEXEC));
+  if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) abort();
+  return fd;
+}
+
+inline InputFile input_file(std::span<const std::byte> bytes, std::string name) {
+  return *InputFile::adopt(memory_file(bytes), std::move(name));
+}
+
+inline GuestMemory memory_of(std::vector<GuestMemory::Range> ranges) {
+  return *GuestMemory::create(ranges);
+}
+
+inline GuestMemory memory_of(uint64_t size_bytes) { return memory_of({{{0}, size_bytes}}); }
+
+// What a load says: the error's message, or "" when it went well.
+template <typename T>
+std::string message(const Result<T>& result) {
+  return result ? "" : result.error().message();
+}
+
+// A bzImage of 5 sectors of setup code and `code_bytes` of 0xc3 behind it.
+struct BzImage {
+  explicit BzImage(uint32_t code_bytes = 8192) {
+    header.setup_sects = 4;
+    header.syssize = code_bytes / 16;
+    header.boot_flag = 0xaa55;
+    header.jump = 0x6aeb;  // the header ends at 0x202 + 0x6a
+    header.header = 0x53726448;
+    header.version = 0x020f;
+    header.kernel_version = 0x400;  // less 0x200
+    header.loadflags = LOADED_HIGH;
+    header.initrd_addr_max = 0x7fff'ffff;
+    header.kernel_alignment = 0x20'0000;
+    header.relocatable_kernel = 1;
+    header.min_alignment = 21;
+    header.xloadflags = XLF_KERNEL_64;
+    header.cmdline_size = 2047;
+    header.payload_offset = 0x100;
+    header.payload_length = 0x1000;
+    header.pref_address = 16 * kMiB;
+    header.init_size = 8 * kMiB;
+  }
+
+  Bytes bytes() const {
+    const size_t setup = 512 * (1 + size_t{header.setup_sects == 0 ? 4u : header.setup_sects});
+    Bytes image(setup + size_t{16} * header.syssize, std::byte{0xc3});
+    std::fill(image.begin(), image.begin() + static_cast<ptrdiff_t>(setup), std::byte{0x90});
+    std::memcpy(image.data() + 0x1f1, &header, sizeof(header));
+    if (setup > 0x600) std::memcpy(image.data() + 0x600, "6.1.0-test (us)", 16);
+    return image;
+  }
+
+  BootFiles files(std::string cmdline = "console=ttyS0") const {
+    return {input_file(bytes(), "bzImage"), std::nullopt, std::move(cmdline), {0xe0000}};
+  }
+  BootFiles files_with_initrd(size_t size_bytes) const {
+    BootFiles result = files();
+    result.initrd = input_file(Bytes(size_bytes, std::byte{'i'}), "initrd");
+    return result;
+  }
+
+  ::setup_header header{};
+};
+
+// An ELF kernel: headers, a page-aligned segment each, and a note.
+struct ElfImage {
+  struct Segment {
+    uint64_t address;
+    uint64_t file_bytes;
+    uint64_t memory_bytes;
+  };
+
+  explicit ElfImage(uint64_t start = 16 * kMiB) {
+    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+    header.e_ident[EI_CLASS] = ELFCLASS64;
+    header.e_ident[EI_DATA] = ELFDATA2LSB;
+    header.e_ident[EI_VERSION] = EV_CURRENT;
+    header.e_type = ET_EXEC;
+    header.e_machine = EM_X86_64;
+    header.e_phoff = sizeof(header);
+    header.e_ehsize = sizeof(header);
+    header.e_phentsize = sizeof(Elf64_Phdr);
+    segments = {{start, 4096, 4096}, {start + 2 * kMiB, 4096, 16384}};
+    add_note("Xen", 18, Bytes(8, std::byte{0}));
+    const uint64_t entry = start + 0x100;
+    std::memcpy(notes.data() + 16, &entry, sizeof(entry));
+  }
+
+  void add_note(std::string_view owner, uint32_t type, const Bytes& description) {
+    const Elf64_Nhdr note{static_cast<uint32_t>(owner.size() + 1),
+                          static_cast<uint32_t>(description.size()), type};
+    const auto append = [&](std::span<const std::byte> bytes) {
+      notes.insert(notes.end(), bytes.begin(), bytes.end());
+      notes.resize(align_up(notes.size(), 4));
+    };
+    append(as_bytes(&note, sizeof(note)));
+    append(to_bytes(std::string(owner) + '\0'));
+    append(description);
+  }
+
+  std::vector<Elf64_Phdr> program_headers() const {
+    std::vector<Elf64_Phdr> headers;
+    uint64_t offset = 4096;
+    for (const Segment& segment : segments) {
+      headers.push_back({.p_type = PT_LOAD,
+                         .p_flags = PF_R,
+                         .p_offset = offset,
+                         .p_vaddr = 0,  // as the percpu segment's of a vmlinux
+                         .p_paddr = segment.address,
+                         .p_filesz = segment.file_bytes,
+                         .p_memsz = segment.memory_bytes,
+                         .p_align = 4096});
+      offset += segment.file_bytes;
+    }
+    headers.push_back({.p_type = PT_NOTE,
+                       .p_flags = PF_R,
+                       .p_offset = offset,
+                       .p_vaddr = 0,
+                       .p_paddr = 0,
+                       .p_filesz = notes.size(),
+                       .p_memsz = notes.size(),
+                       .p_align = 4});
+    return headers;
+  }
+
+  Bytes bytes() const { return bytes(program_headers()); }
+
+  Bytes bytes(std::vector<Elf64_Phdr> headers) const {
+    Elf64_Ehdr first = header;
+    if (first.e_phnum == 0) first.e_phnum = static_cast<uint16_t>(headers.size());
+    Bytes image(4096);
+    std::memcpy(image.data(), &first, sizeof(first));
+    std::memcpy(image.data() + sizeof(first), headers.data(), headers.size() * sizeof(Elf64_Phdr));
+    for (const Segment& segment : segments) image.resize(image.size() + segment.file_bytes, kCode);
+    image.insert(image.end(), notes.begin(), notes.end());
+    return image;
+  }
+
+  static BootFiles files(const Bytes& image, std::string cmdline = "console=ttyS0") {
+    return {input_file(image, "vmlinux"), std::nullopt, std::move(cmdline), {0xe0000}};
+  }
+  BootFiles files() const { return files(bytes()); }
+
+  static constexpr std::byte kCode{0xc3};
+  Elf64_Ehdr header{};
+  std::vector<Segment> segments;
+  Bytes notes;
+};
+
+}  // namespace wick::boot

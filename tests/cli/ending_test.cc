@@ -1,0 +1,91 @@
+#include "cli/ending.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+namespace wick::cli {
+namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+RunReport report_of(Ending ending, std::string detail = "") {
+  RunReport report;
+  report.ending = ending;
+  report.detail = std::move(detail);
+  report.console_lines = {"first line", "last line"};
+  report.cpu_states = {"rip 1\nrsp 2\n", "rip 3"};
+  return report;
+}
+
+TEST(ExitStatus, IsThatOfTheInterface) {
+  EXPECT_EQ(exit_status(report_of(Ending::kPoweredOff)), 0);
+  EXPECT_EQ(exit_status(report_of(Ending::kRebooted)), 0);
+  EXPECT_EQ(exit_status(report_of(Ending::kHalted)), 0);
+  EXPECT_EQ(exit_status(report_of(Ending::kQuit)), 0);
+  EXPECT_EQ(exit_status(report_of(Ending::kHostFailed)), 1);
+  EXPECT_EQ(exit_status(report_of(Ending::kPanicked)), 3);
+  EXPECT_EQ(exit_status(report_of(Ending::kTripleFault)), 4);
+  EXPECT_EQ(exit_status(report_of(Ending::kTimeout)), 5);
+  EXPECT_EQ(exit_status(report_of(Ending::kKvmError)), 6);
+}
+
+TEST(ExitStatus, OfASignalIs128AndItsNumber) {
+  RunReport report = report_of(Ending::kSignal);
+  report.signal = SIGTERM;
+  EXPECT_EQ(exit_status(report), 143);
+  EXPECT_EQ(describe(report), "wick: ended by signal 15 (SIGTERM)\n");
+}
+
+TEST(Describe, GoodEndingsAreOneLine) {
+  EXPECT_EQ(describe(report_of(Ending::kPoweredOff)), "wick: the guest powered off\n");
+  EXPECT_EQ(describe(report_of(Ending::kRebooted)), "wick: the guest rebooted\n");
+  EXPECT_EQ(describe(report_of(Ending::kHalted)), "wick: the guest halted for good\n");
+  EXPECT_EQ(describe(report_of(Ending::kQuit)), "wick: ended from the terminal\n");
+  EXPECT_EQ(describe(report_of(Ending::kHostFailed, "KVM_RUN: Input/output error")),
+            "wick: the host failed: KVM_RUN: Input/output error\n");
+}
+
+TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
+  EXPECT_EQ(describe(report_of(Ending::kTimeout, "the guest was running")),
+            "wick: the console's last lines:\n"
+            "  first line\n"
+            "  last line\n"
+            "wick: vcpu0, at the end:\n"
+            "  rip 1\n"
+            "  rsp 2\n"
+            "wick: vcpu1, at the end:\n"
+            "  rip 3\n"
+            "wick: the time ran out: the guest was running\n");
+  for (const Ending ending : {Ending::kPanicked, Ending::kTripleFault, Ending::kKvmError}) {
+    const std::string text = describe(report_of(ending, "why"));
+    EXPECT_THAT(text, HasSubstr("  last line\n"));
+    EXPECT_THAT(text, HasSubstr("  rip 3\n"));
+    EXPECT_THAT(text, EndsWith(": why\n"));
+  }
+}
+
+TEST(Describe, RegistersOfATripleFaultAreLabelledAsOlder) {
+  EXPECT_THAT(describe(report_of(Ending::kTripleFault)),
+              HasSubstr("vcpu0, last known before the fault:\n"));
+}
+
+TEST(Describe, SilentGuestIsSaidToBeOne) {
+  RunReport report = report_of(Ending::kTimeout);
+  report.console_lines.clear();
+  EXPECT_THAT(describe(report), HasSubstr("the console showed nothing\n"));
+}
+
+TEST(Describe, GuestsControlCharactersDoNotReachTheTerminal) {
+  RunReport report = report_of(Ending::kPanicked, "de\x1btail");
+  report.console_lines = {"a\x1b[2Jb\tc\rd\x7f"};
+  const std::string text = describe(report);
+  EXPECT_THAT(text, HasSubstr("  a\\x1b[2Jb\tc\\x0dd\\x7f\n"));
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+}
+
+}  // namespace
+}  // namespace wick::cli

@@ -1,0 +1,390 @@
+#include "cli/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+namespace wick::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+using Arguments = std::vector<std::string>;
+using Variables = std::map<std::string, std::string>;
+
+// A config file for the time of a test.
+class ConfigFile {
+ public:
+  explicit ConfigFile(std::string_view text) {
+    const int fd = mkstemp(path_.data());
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    close(fd);
+  }
+  ~ConfigFile() { unlink(path_.c_str()); }
+  ConfigFile(const ConfigFile&) = delete;
+  ConfigFile& operator=(const ConfigFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "/tmp/wick-options-test-XXXXXX";
+};
+
+std::expected<Command, CommandError> parse(const Arguments& arguments,
+                                           const Variables& variables = {}) {
+  return parse_command(arguments, [&](const std::string& name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+Arguments run_with(const Arguments& more) {
+  Arguments arguments = {"run", "-k", "bzImage"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+RunOptions run_options(const Arguments& arguments, const Variables& variables = {}) {
+  const auto command = parse(arguments, variables);
+  if (!command) {
+    ADD_FAILURE() << command.error().error.message();
+    return {};
+  }
+  return std::get<RunOptions>(*command);
+}
+
+std::string usage_error(const Arguments& arguments, const Variables& variables = {}) {
+  const auto command = parse(arguments, variables);
+  if (command) return "no error";
+  EXPECT_EQ(command.error().kind, CommandError::Kind::kUsage);
+  return command.error().error.message();
+}
+
+std::string printed(const Arguments& arguments) {
+  const auto command = parse(arguments);
+  if (!command) return command.error().error.message();
+  return std::get<PrintText>(*command).text;
+}
+
+TEST(Options, DefaultsAreThoseOfTheInterface) {
+  const RunOptions options = run_options({"run", "-k", "bzImage"});
+  EXPECT_EQ(options.machine.kernel_path, "bzImage");
+  EXPECT_EQ(options.machine.initrd_path, "");
+  EXPECT_FALSE(options.machine.cmdline);
+  EXPECT_EQ(options.machine.append, "");
+  EXPECT_EQ(options.machine.memory_bytes, 512u << 20);
+  EXPECT_EQ(options.machine.cpus, 1u);
+  EXPECT_TRUE(options.machine.disks.empty());
+  ASSERT_EQ(options.machine.serials.size(), 1u);
+  EXPECT_EQ(options.machine.serials[0].kind, SerialConfig::Kind::kStdio);
+  EXPECT_TRUE(options.machine.acpi);
+  EXPECT_FALSE(options.timeout);
+  EXPECT_FALSE(options.stats);
+  EXPECT_EQ(options.log_level, "warning");
+}
+
+TEST(Options, TakesTheExampleOfTheInterface) {
+  const RunOptions options = run_options({"run", "-k", "alpine-bzImage", "-d", "alpine.ext4", "-s",
+                                          "unix:serial.socket", "-m", "256M"});
+  EXPECT_EQ(options.machine.kernel_path, "alpine-bzImage");
+  ASSERT_EQ(options.machine.disks.size(), 1u);
+  EXPECT_EQ(options.machine.disks[0].path, "alpine.ext4");
+  ASSERT_EQ(options.machine.serials.size(), 1u);
+  EXPECT_EQ(options.machine.serials[0].path, "serial.socket");
+  EXPECT_EQ(options.machine.memory_bytes, 256u << 20);
+}
+
+TEST(Options, TakesEveryOption) {
+  const RunOptions options = run_options(
+      {"run",  "--kernel=k", "--initrd", "i",       "-a",  "quiet",       "-m1G", "--cpus",
+       "1",    "-d",         "a",        "-d",      "b",   "-s",          "null", "-s",
+       "pty",  "--name",     "box",      "--acpi",  "off", "--transport", "mmio", "--on-reboot",
+       "exit", "--timeout",  "1.5",      "--stats", "-vv"});
+  EXPECT_EQ(options.machine.kernel_path, "k");
+  EXPECT_EQ(options.machine.initrd_path, "i");
+  EXPECT_EQ(options.machine.append, "quiet");
+  EXPECT_EQ(options.machine.memory_bytes, 1u << 30);
+  ASSERT_EQ(options.machine.disks.size(), 2u);
+  EXPECT_EQ(options.machine.disks[1].path, "b");
+  EXPECT_EQ(options.machine.serials.size(), 2u);
+  EXPECT_EQ(options.machine.name, "box");
+  EXPECT_FALSE(options.machine.acpi);
+  EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
+  EXPECT_TRUE(options.stats);
+  EXPECT_EQ(options.log_level, "debug");
+}
+
+TEST(Options, ValuesMayLookLikeOptionsOrBeEmpty) {
+  EXPECT_EQ(run_options(run_with({"-a", "-s"})).machine.append, "-s");
+  EXPECT_EQ(run_options(run_with({"-a", "run"})).machine.append, "run");
+  EXPECT_EQ(run_options(run_with({"-a", "[a,b]"})).machine.append, "[a,b]");
+  EXPECT_EQ(run_options(run_with({"--cmdline=", "--stats"})).machine.cmdline, "");
+  EXPECT_EQ(run_options(run_with({"--cmdline", "a=b c=d"})).machine.cmdline, "a=b c=d");
+}
+
+TEST(Options, VerbosityIsALogLevel) {
+  EXPECT_EQ(run_options(run_with({"-v"})).log_level, "info");
+  EXPECT_EQ(run_options(run_with({"-v", "-v"})).log_level, "debug");
+  EXPECT_EQ(run_options(run_with({"-v"}), {{"WICK_LOG_LEVEL", "error"}}).log_level, "info");
+  EXPECT_THAT(usage_error(run_with({"-v", "--log-level", "error"})), HasSubstr("more than once"));
+}
+
+// Each option from each source; where the values differ, what came out says
+// which source won. An option with one valid value is seen by its errors.
+struct OrderCase {
+  const char* name;
+  const char* command_line;
+  const char* environment;
+  const char* file;  // as TOML
+  const char* by_command_line;
+  const char* by_environment;
+  const char* by_file;
+  std::string (*seen)(const RunOptions&);
+};
+
+void PrintTo(const OrderCase& order, std::ostream* out) { *out << order.name; }
+
+class Order : public ::testing::TestWithParam<OrderCase> {};
+
+TEST_P(Order, IsCommandLineEnvironmentFileDefault) {
+  const OrderCase& order = GetParam();
+  std::string variable = std::string("WICK_") + order.name;
+  for (char& c : variable) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  // The kernel is always there, so that the other options can be seen.
+  const bool is_kernel = order.name == std::string("kernel");
+  const ConfigFile with((is_kernel ? "" : "kernel = 'default'\n") + std::string(order.name) +
+                        " = " + order.file);
+  const ConfigFile without("kernel = 'default'");
+  const auto outcome = [&](bool command_line, bool environment, bool file) {
+    Arguments arguments = {"run", "--config", file ? with.path() : without.path()};
+    if (command_line)
+      arguments.push_back(std::string("--") + order.name + "=" + order.command_line);
+    Variables variables;
+    if (environment) variables[variable] = order.environment;
+    const auto command = parse(arguments, variables);
+    return command ? order.seen(std::get<RunOptions>(*command)) : command.error().error.message();
+  };
+  for (const bool environment : {false, true}) {
+    for (const bool file : {false, true})
+      EXPECT_THAT(outcome(true, environment, file), HasSubstr(order.by_command_line));
+  }
+  for (const bool file : {false, true})
+    EXPECT_THAT(outcome(false, true, file), HasSubstr(order.by_environment));
+  EXPECT_THAT(outcome(false, false, true), HasSubstr(order.by_file));
+
+  const std::string by_default = outcome(false, false, false);
+  RunOptions defaults;
+  defaults.machine.kernel_path = "default";
+  defaults.machine.serials.emplace_back().kind = SerialConfig::Kind::kStdio;
+  EXPECT_EQ(by_default, order.seen(defaults));
+}
+
+std::string nothing(const RunOptions&) { return "fine"; }
+
+INSTANTIATE_TEST_SUITE_P(
+    EachOption, Order,
+    ::testing::Values(
+        OrderCase{"kernel", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.machine.kernel_path; }},
+        OrderCase{"initrd", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.machine.initrd_path; }},
+        OrderCase{"append", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.machine.append; }},
+        OrderCase{"cmdline", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.machine.cmdline.value_or("none"); }},
+        OrderCase{"memory", "1K4", "8K", "12", "--memory '1K4'", "8192", "12582912",
+                  [](const RunOptions& o) { return std::to_string(o.machine.memory_bytes); }},
+        OrderCase{"cpus", "2", "3", "4", "--cpus '2'", "WICK_CPUS '3'", "cpus '4'", nothing},
+        OrderCase{"disk", "c", "e1;e2", "['f1', 'f2', 'f3']", "c1", "e12", "f13",
+                  [](const RunOptions& o) {
+                    const auto& disks = o.machine.disks;
+                    return disks.empty() ? "none" : disks[0].path + std::to_string(disks.size());
+                  }},
+        OrderCase{"serial", "file:c", "file:e1;null", "['file:f', 'null', 'pty']", "c1", "e12",
+                  "f3",
+                  [](const RunOptions& o) {
+                    return o.machine.serials[0].path + std::to_string(o.machine.serials.size());
+                  }},
+        OrderCase{"transport", "c", "e", "'f'", "--transport 'c'", "WICK_TRANSPORT 'e'",
+                  "transport 'f'", nothing},
+        OrderCase{"acpi", "off", "wrong", "'off'", "off", "WICK_ACPI 'wrong'", "off",
+                  [](const RunOptions& o) -> std::string { return o.machine.acpi ? "on" : "off"; }},
+        OrderCase{"on-reboot", "c", "e", "'f'", "--on-reboot 'c'", "WICK_ON_REBOOT 'e'",
+                  "on-reboot 'f'", nothing},
+        OrderCase{"name", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.machine.name; }},
+        OrderCase{"timeout", "1", "2", "3.5", "1000000", "2000000", "3500000",
+                  [](const RunOptions& o) {
+                    return o.timeout ? std::to_string(o.timeout->count()) : "none";
+                  }},
+        OrderCase{"stats", "false", "1", "true", "off", "on", "on",
+                  [](const RunOptions& o) -> std::string { return o.stats ? "on" : "off"; }},
+        OrderCase{"log-level", "error", "info", "'off'", "error", "info", "off",
+                  [](const RunOptions& o) { return o.log_level; }},
+        OrderCase{"net", "c", "e", "'f'", "--net 'c'", "WICK_NET 'e'", "net 'f'", nothing},
+        OrderCase{"cdrom", "c", "e", "'f'", "--cdrom 'c'", "WICK_CDROM 'e'", "cdrom 'f'", nothing},
+        OrderCase{"console", "c", "e", "'f'", "--console 'c'", "WICK_CONSOLE 'e'", "console 'f'",
+                  nothing},
+        OrderCase{"rng", "c", "e", "'f'", "--rng 'c'", "WICK_RNG 'e'", "rng 'f'", nothing}),
+    [](const auto& tested) {
+      std::string name = tested.param.name;
+      name.erase(std::remove(name.begin(), name.end(), '-'), name.end());
+      return name;
+    });
+
+TEST(Options, ConfigFileMayBeNamedByTheEnvironment) {
+  const ConfigFile one("kernel = 'one'");
+  const ConfigFile two("kernel = 'two'");
+  const Variables variables = {{"WICK_CONFIG", one.path()}};
+  EXPECT_EQ(run_options({"run"}, variables).machine.kernel_path, "one");
+  EXPECT_EQ(run_options({"run", "--config", two.path()}, variables).machine.kernel_path, "two");
+}
+
+TEST(Options, EmptyVariableIsNone) {
+  EXPECT_EQ(run_options(run_with({}), {{"WICK_MEMORY", ""}, {"WICK_DISK", ""}, {"WICK_CONFIG", ""}})
+                .machine.memory_bytes,
+            512u << 20);
+  EXPECT_EQ(run_options(run_with({}), {{"WICK_DISK", ";a;;b;"}}).machine.disks.size(), 2u);
+}
+
+TEST(Options, OthersVariablesAreIgnored) {
+  EXPECT_EQ(usage_error(run_with({}), {{"WICK_LAB", "0"}, {"WICK_CACHE", "/c"}}), "no error");
+}
+
+TEST(Options, UnknownKeyOfTheFileIsNamed) {
+  const ConfigFile file("kernel = 'k'\nmemroy = '1G'");
+  const std::string error = usage_error({"run", "--config", file.path()});
+  EXPECT_THAT(error,
+              StartsWith(file.path() + ": line 2: unknown key 'memroy'; the keys are kernel, "));
+  EXPECT_THAT(error, HasSubstr(", memory, "));
+  const ConfigFile nested("config = 'x'");
+  EXPECT_THAT(usage_error({"run", "--config", nested.path()}), HasSubstr("unknown key 'config'"));
+}
+
+TEST(Options, MistakesInTheFileNameTheLine) {
+  const ConfigFile broken("kernel = 'k'\nmemory = 1G");
+  EXPECT_EQ(usage_error({"run", "--config", broken.path()}),
+            broken.path() + ": line 2: '1G' is no value; put a text in quotes");
+  const ConfigFile list("kernel = ['a', 'b']");
+  EXPECT_THAT(usage_error({"run", "--config", list.path()}),
+              HasSubstr("line 1: kernel: given more than once"));
+}
+
+TEST(Options, MissingConfigFileIsTheHostsFailure) {
+  for (const char* const path : {"/nonexistent/vm.toml", "/tmp"}) {
+    const auto command = parse(run_with({"--config", path}));
+    ASSERT_FALSE(command);
+    EXPECT_EQ(command.error().kind, CommandError::Kind::kHost);
+    EXPECT_THAT(command.error().error.message(), StartsWith(path));
+  }
+}
+
+TEST(Options, ErrorsNameTheOptionAndItsValue) {
+  EXPECT_EQ(usage_error(run_with({"-m", "12Q"})),
+            "--memory '12Q': not a size; write a whole number, then K, M or G, such as 512M");
+  EXPECT_EQ(usage_error(run_with({"-d", "a,b=c"})),
+            "--disk 'a,b=c': unknown key 'b'; the keys are format, readonly, device, media, "
+            "cache, serial");
+  EXPECT_EQ(usage_error(run_with({}), {{"WICK_TIMEOUT", "x"}}),
+            "WICK_TIMEOUT 'x': not a number of seconds above zero; write one such as 30 or 0.5");
+}
+
+TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
+  for (const Arguments& later :
+       {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}, Arguments{"--console", "stdio"},
+        Arguments{"--rng", "off"}, Arguments{"--transport", "pci"},
+        Arguments{"--on-reboot", "reset"}, Arguments{"-c", "2"}, Arguments{"-i", "auto"}}) {
+    EXPECT_THAT(usage_error(run_with(later)), HasSubstr("not there yet")) << later.front();
+  }
+}
+
+TEST(Options, SingleValuesAreGivenOnce) {
+  EXPECT_EQ(usage_error(run_with({"-m", "1G", "-m", "2G"})),
+            "--memory: given more than once; it takes one value");
+  EXPECT_THAT(usage_error(run_with({"--config", "a", "--config", "b"})),
+              HasSubstr("more than once"));
+}
+
+TEST(Options, MissingValuesAreNamed) {
+  EXPECT_THAT(usage_error({"run", "-k"}), HasSubstr("--kernel"));
+  EXPECT_THAT(usage_error({"run", "--kernel="}), HasSubstr("needs the name of a file"));
+  EXPECT_THAT(usage_error(run_with({"-i", ""})), HasSubstr("needs the name of a file"));
+  EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("no blanks"));
+}
+
+TEST(Options, KernelIsNeeded) {
+  EXPECT_EQ(usage_error({"run"}), "no kernel; give one with -k FILE");
+}
+
+TEST(Options, AppendNeedsAGeneratedCommandLine) {
+  EXPECT_THAT(usage_error(run_with({"-a", "x", "--cmdline", "y"})), HasSubstr("exclude"));
+}
+
+TEST(Options, ThereAreFourSerialPortsAndOneTerminal) {
+  const Arguments four = run_with({"-s", "null", "-s", "null", "-s", "null", "-s", "null"});
+  EXPECT_EQ(run_options(four).machine.serials.size(), 4u);
+  Arguments five = four;
+  five.insert(five.end(), {"-s", "pty"});
+  EXPECT_THAT(usage_error(five), HasSubstr("5 given; a machine has four"));
+  EXPECT_THAT(usage_error(run_with({"-s", "stdio", "-s", "stdio"})), HasSubstr("only one port"));
+}
+
+TEST(Options, WhatIsUnknownIsNamed) {
+  EXPECT_EQ(usage_error({}), "no command; the commands are run and attach");
+  EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run and attach");
+  EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})), "unknown option '--memroy'");
+  EXPECT_EQ(usage_error(run_with({"-x"})), "unknown option '-x'");
+  EXPECT_EQ(usage_error(run_with({"bzImage"})), "'bzImage' is one argument too many");
+  EXPECT_EQ(usage_error(run_with({"attach"})), "'attach' is one argument too many");
+}
+
+TEST(Options, UsageErrorsPointToTheirHelp) {
+  EXPECT_EQ(parse({"boot"}).error().help, "wick --help");
+  EXPECT_EQ(parse(run_with({"-m", "x"})).error().help, "wick run --help");
+  EXPECT_EQ(parse({"attach"}).error().help, "wick attach --help");
+}
+
+TEST(Options, AttachTakesOnePath) {
+  const auto command = parse({"attach", "a.socket"});
+  ASSERT_TRUE(command);
+  EXPECT_EQ(std::get<AttachOptions>(*command).socket_path, "a.socket");
+  EXPECT_EQ(usage_error({"attach"}), "PATH is required");
+  EXPECT_THAT(usage_error({"attach", "a", "b"}), HasSubstr("too many"));
+}
+
+TEST(Help, FitsAScreenAndEndsWithAnExample) {
+  for (const Arguments& arguments :
+       {Arguments{"--help"}, Arguments{"run", "--help"}, Arguments{"attach", "-h"}}) {
+    const std::string text = printed(arguments);
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 40);
+    size_t column = 0;
+    for (const char c : text) {
+      column = c == '\n' ? 0 : column + 1;
+      EXPECT_LE(column, 80u) << text;
+    }
+    const size_t last_line = text.rfind('\n', text.size() - 2) + 1;
+    EXPECT_THAT(text.substr(last_line), StartsWith("  wick ")) << text;
+  }
+}
+
+TEST(Help, NamesEveryOptionThatIsThere) {
+  const std::string text = printed({"run", "--help"});
+  for (const char* const option :
+       {"-k,--kernel", "-i,--initrd", "-a,--append", "--cmdline", "-m,--memory", "-c,--cpus",
+        "-d,--disk", "-s,--serial", "--transport", "--acpi", "--on-reboot", "--name", "--timeout",
+        "--stats", "--log-level", "--config", "-v"}) {
+    EXPECT_THAT(text, HasSubstr(option));
+  }
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("--net")));
+}
+
+TEST(Version, IsPrinted) { EXPECT_THAT(printed({"--version"}), StartsWith("wick 0.")); }
+
+}  // namespace
+}  // namespace wick::cli

@@ -1,0 +1,111 @@
+#include "cli/run.h"
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <csignal>
+
+namespace wick::cli {
+namespace {
+
+// Runs its loop until told to end, as a guest that hangs.
+class HangingMachine : public Machine {
+ public:
+  explicit HangingMachine(EventLoop& loop) : loop_(loop) {}
+
+  const std::string& cmdline() const override { return cmdline_; }
+  RunReport run() override {
+    loop_.run();
+    return report_;
+  }
+  void end(Ending ending, int signal) override {
+    if (ended_) return;
+    ended_ = true;
+    report_.ending = ending;
+    report_.signal = signal;
+    loop_.stop();
+  }
+
+ private:
+  EventLoop& loop_;
+  const std::string cmdline_;
+  RunReport report_;
+  bool ended_ = false;
+};
+
+class Run : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(pthread_sigmask(SIG_BLOCK, nullptr, &mask_), 0);
+    hangup_ = std::signal(SIGHUP, SIG_DFL);
+    auto loop = EventLoop::create();
+    ASSERT_TRUE(loop);
+    loop_ = std::move(*loop);
+    machine_.emplace(*loop_);
+  }
+
+  void TearDown() override {
+    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+    std::signal(SIGHUP, hangup_);
+    std::signal(SIGPIPE, SIG_DFL);
+  }
+
+  sigset_t mask_{};
+  void (*hangup_)(int) = SIG_DFL;
+  std::unique_ptr<EventLoop> loop_;
+  std::optional<HangingMachine> machine_;
+};
+
+TEST_F(Run, EachEndingSignalEndsItByItsNumber) {
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    machine_.emplace(*loop_);
+    auto loop = EventLoop::create();
+    HangingMachine machine(**loop);
+    (*loop)->post([&] { raise(number); });
+    const auto report = run_to_end(machine, **loop, *signals, std::nullopt);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->ending, Ending::kSignal);
+    EXPECT_EQ(report->signal, number);
+  }
+}
+
+TEST_F(Run, SignalBeforeTheStartEndsItToo) {
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  raise(SIGTERM);
+  const auto report = run_to_end(*machine_, *loop_, *signals, std::nullopt);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->ending, Ending::kSignal);
+  EXPECT_EQ(report->signal, SIGTERM);
+}
+
+TEST_F(Run, TimeLimitEndsIt) {
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(1));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->ending, Ending::kTimeout);
+}
+
+TEST_F(Run, HangupStaysIgnoredUnderNohup) {
+  std::signal(SIGHUP, SIG_IGN);
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  loop_->post([] {
+    raise(SIGHUP);
+    raise(SIGTERM);
+  });
+  const auto report = run_to_end(*machine_, *loop_, *signals, std::nullopt);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->signal, SIGTERM);
+}
+
+TEST_F(Run, BrokenPipeDoesNotKill) {
+  ASSERT_TRUE(take_signals());
+  raise(SIGPIPE);
+}
+
+}  // namespace
+}  // namespace wick::cli

@@ -1,0 +1,187 @@
+#include "cli/spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <limits>
+
+namespace wick::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+constexpr std::array<std::string_view, 3> kKeys = {"one", "two", "three"};
+constexpr uint64_t kMiB = 1 << 20;
+
+template <typename T>
+std::string error_of(const Result<T>& result) {
+  return result ? "no error" : result.error().message();
+}
+
+TEST(Spec, IsAValueThenPairsInOrder) {
+  const auto spec = parse_spec("a.img,two=2,one=x=y", kKeys);
+  ASSERT_TRUE(spec) << error_of(spec);
+  EXPECT_EQ(spec->value, "a.img");
+  EXPECT_THAT(spec->pairs, ElementsAre(Pair("two", "2"), Pair("one", "x=y")));
+}
+
+TEST(Spec, DoubledCommaIsAComma) {
+  const auto spec = parse_spec("a,,b,one=c,,d,,", kKeys);
+  ASSERT_TRUE(spec) << error_of(spec);
+  EXPECT_EQ(spec->value, "a,b");
+  EXPECT_THAT(spec->pairs, ElementsAre(Pair("one", "c,d,")));
+}
+
+TEST(Spec, ThreeCommasAreACommaThenAnEnd) {
+  const auto spec = parse_spec("a,,,one=1", kKeys);
+  ASSERT_TRUE(spec) << error_of(spec);
+  EXPECT_EQ(spec->value, "a,");
+  EXPECT_THAT(spec->pairs, ElementsAre(Pair("one", "1")));
+}
+
+TEST(Spec, UnknownKeyIsNamedAndTheValidOnesListed) {
+  EXPECT_EQ(error_of(parse_spec("a,four=4", kKeys)),
+            "unknown key 'four'; the keys are one, two, three");
+}
+
+TEST(Spec, KeyTwiceIsNamed) {
+  EXPECT_THAT(error_of(parse_spec("a,one=1,one=1", kKeys)), HasSubstr("'one' is there twice"));
+}
+
+TEST(Spec, EmptyPartsAreRefused) {
+  EXPECT_THAT(error_of(parse_spec("", kKeys)), HasSubstr("value before the first comma"));
+  EXPECT_THAT(error_of(parse_spec(",one=1", kKeys)), HasSubstr("value before the first comma"));
+  EXPECT_THAT(error_of(parse_spec("a,", kKeys)), HasSubstr("'' has no key"));
+  EXPECT_THAT(error_of(parse_spec("a,=1", kKeys)), HasSubstr("'=1' has no key"));
+  EXPECT_THAT(error_of(parse_spec("a,one", kKeys)), HasSubstr("'one' has no value"));
+  EXPECT_THAT(error_of(parse_spec("a,one=", kKeys)), HasSubstr("'one' has no value"));
+}
+
+TEST(Size, SuffixesAreBinary) {
+  EXPECT_EQ(parse_size("3K", 1), 3u << 10);
+  EXPECT_EQ(parse_size("3m", 1), 3u << 20);
+  EXPECT_EQ(parse_size("3G", 1), uint64_t{3} << 30);
+  EXPECT_EQ(parse_size("3", 1), 3u);
+  EXPECT_EQ(parse_size("3", kMiB), 3 * kMiB);
+}
+
+TEST(Size, ReachesTheLargestNumber) {
+  EXPECT_EQ(parse_size("18446744073709551615", 1), std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(parse_size("17179869183G", 1), uint64_t{17179869183} << 30);
+}
+
+TEST(Size, OverflowIsRefused) {
+  EXPECT_THAT(error_of(parse_size("18446744073709551616", 1)), HasSubstr("too large"));
+  EXPECT_THAT(error_of(parse_size("17179869184G", 1)), HasSubstr("too large"));
+  EXPECT_THAT(error_of(parse_size("17592186044416", kMiB)), HasSubstr("too large"));
+}
+
+TEST(Size, GarbageIsRefused) {
+  for (const char* const text : {"", "M", "12Q", "1MM", "1MiB", "-1", "+1", " 1", "1 ", "1.5G",
+                                 "0x10", "1T", "one", "1\n"}) {
+    EXPECT_THAT(error_of(parse_size(text, 1)), HasSubstr("not a size")) << text;
+  }
+}
+
+TEST(Size, ZeroIsRefused) {
+  EXPECT_THAT(error_of(parse_size("0", 1)), HasSubstr("zero"));
+  EXPECT_THAT(error_of(parse_size("0G", 1)), HasSubstr("zero"));
+}
+
+TEST(MemorySize, CountsMiBWithoutASuffix) {
+  EXPECT_EQ(parse_memory_size("256"), 256 * kMiB);
+  EXPECT_EQ(parse_memory_size("256M"), 256 * kMiB);
+}
+
+TEST(MemorySize, IsInWholePages) {
+  EXPECT_EQ(parse_memory_size("8K"), 8192u);
+  EXPECT_THAT(error_of(parse_memory_size("5K")), HasSubstr("multiple of 4K"));
+}
+
+TEST(Seconds, MayHaveAFraction) {
+  EXPECT_EQ(parse_seconds("30"), std::chrono::seconds(30));
+  EXPECT_EQ(parse_seconds("0.25"), std::chrono::milliseconds(250));
+}
+
+TEST(Seconds, RefusesWhatIsNoLengthOfTime) {
+  for (const char* const text :
+       {"", "0", "0.0", "-1", "nan", "inf", "1e3", "5s", "1e", "1 ", "99999999999", "0.0000001"}) {
+    EXPECT_FALSE(parse_seconds(text)) << text;
+  }
+}
+
+TEST(Switch, IsOnOrOff) {
+  EXPECT_EQ(parse_switch("on"), true);
+  EXPECT_EQ(parse_switch("off"), false);
+  EXPECT_FALSE(parse_switch("yes"));
+  EXPECT_FALSE(parse_switch(""));
+}
+
+TEST(DiskSpec, PathAloneLeavesTheDefaults) {
+  const auto disk = parse_disk("a.img");
+  ASSERT_TRUE(disk) << error_of(disk);
+  EXPECT_EQ(disk->path, "a.img");
+  EXPECT_EQ(disk->format, DiskConfig::Format::kProbe);
+  EXPECT_FALSE(disk->read_only);
+  EXPECT_EQ(disk->cache, DiskConfig::Cache::kWriteback);
+  EXPECT_EQ(disk->serial, "");
+}
+
+TEST(DiskSpec, TakesEveryKey) {
+  const auto disk =
+      parse_disk("/dev/sdb,format=raw,readonly=on,device=virtio,media=disk,cache=unsafe,serial=d0");
+  ASSERT_TRUE(disk) << error_of(disk);
+  EXPECT_EQ(disk->path, "/dev/sdb");
+  EXPECT_EQ(disk->format, DiskConfig::Format::kRaw);
+  EXPECT_TRUE(disk->read_only);
+  EXPECT_EQ(disk->cache, DiskConfig::Cache::kUnsafe);
+  EXPECT_EQ(disk->serial, "d0");
+  EXPECT_EQ(parse_disk("a,cache=none")->cache, DiskConfig::Cache::kNone);
+  EXPECT_FALSE(parse_disk("a,readonly=off")->read_only);
+}
+
+TEST(DiskSpec, BadValueNamesTheKeyAndTheValidOnes) {
+  EXPECT_EQ(error_of(parse_disk("a,cache=fast")),
+            "cache=fast: must be writeback or none or unsafe");
+  EXPECT_EQ(error_of(parse_disk("a,readonly=yes")), "readonly=yes: must be off or on");
+  EXPECT_EQ(error_of(parse_disk("a,format=qcow2")), "format=qcow2: must be raw");
+  EXPECT_EQ(error_of(parse_disk("a,device=ide")), "device=ide: must be virtio");
+}
+
+TEST(DiskSpec, SerialFitsTheGuestsField) {
+  EXPECT_TRUE(parse_disk("a,serial=12345678901234567890"));
+  EXPECT_THAT(error_of(parse_disk("a,serial=123456789012345678901")),
+              HasSubstr("longer than 20 bytes"));
+}
+
+TEST(SerialSpec, TakesEveryKind) {
+  using Kind = SerialConfig::Kind;
+  EXPECT_EQ(parse_serial("stdio")->kind, Kind::kStdio);
+  EXPECT_EQ(parse_serial("pty")->kind, Kind::kPty);
+  EXPECT_EQ(parse_serial("null")->kind, Kind::kNull);
+  EXPECT_EQ(parse_serial("unix:a:b")->kind, Kind::kUnix);
+  EXPECT_EQ(parse_serial("unix:a:b")->path, "a:b");
+  EXPECT_EQ(parse_serial("file:/tmp/a")->kind, Kind::kFile);
+  EXPECT_EQ(parse_serial("file:/tmp/a")->path, "/tmp/a");
+}
+
+TEST(SerialSpec, TakesALog) {
+  const auto serial = parse_serial("unix:a,,b,log=c.log");
+  ASSERT_TRUE(serial) << error_of(serial);
+  EXPECT_EQ(serial->path, "a,b");
+  EXPECT_EQ(serial->log_path, "c.log");
+}
+
+TEST(SerialSpec, RefusesOtherPlaces) {
+  for (const char* const text : {"tcp:1234", "stdio:", "pty:/dev/pts/1", "null:x", "Stdio", "a"})
+    EXPECT_THAT(error_of(parse_serial(text)), HasSubstr("write stdio, pty, unix:PATH")) << text;
+  for (const char* const text : {"unix:", "unix", "file:", "file"})
+    EXPECT_THAT(error_of(parse_serial(text)), HasSubstr("needs a path")) << text;
+  EXPECT_THAT(error_of(parse_serial("stdio,mux=on")), HasSubstr("the keys are log"));
+}
+
+}  // namespace
+}  // namespace wick::cli

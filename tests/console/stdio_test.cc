@@ -1,0 +1,278 @@
+#include <gmock/gmock.h>
+
+#include "console/open.h"
+#include "tests/console/fakes.h"
+
+namespace wick::console {
+namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+
+std::string numbered_lines(size_t size) {
+  std::string text;
+  for (int i = 0; text.size() < size; ++i) text += fmt::format("line {}\r\n", i);
+  text.resize(size);
+  return text;
+}
+
+class StdioTest : public ConsoleTest {
+ protected:
+  std::unique_ptr<Port> open(int in, int out, TerminalKeys keys = {}) {
+    auto port = open_stdio(*loop_, std::move(keys), "", in, out);
+    EXPECT_TRUE(port) << port.error().message();
+    (*port)->connect(guest_);
+    return std::move(*port);
+  }
+
+  FakeGuest guest_;
+};
+
+// --- input that is no terminal ---------------------------------------------
+
+TEST_F(StdioTest, PassesAPipeOnAsItIs) {
+  const Pair in = make_pipe();
+  const auto port = open(in.read.get(), -1);
+  send(in.write,
+       "root\n\x1d"
+       "q\x03");
+  EXPECT_TRUE(run_until([&] {
+    return guest_.taken ==
+           "root\n\x1d"
+           "q\x03";
+  }));
+}
+
+TEST_F(StdioTest, TheEndOfInputIsNotTheEndOfOutput) {
+  Pair in = make_pipe();
+  const Pair out = make_pipe();
+  const auto port = open(in.read.get(), out.write.get());
+  send(in.write, "last");
+  in.write.close();
+  EXPECT_TRUE(run_until([&] { return guest_.taken == "last"; }));
+  run_for_a_while();
+  port->write(bytes("still here"));
+  EXPECT_TRUE(delivers(out.read, "still here"));
+}
+
+TEST_F(StdioTest, ReadsAFileAsFastAsTheGuestDoes) {
+  const std::string text = numbered_lines(100'000);
+  std::ofstream(path("in")) << text;
+  const Fd in(::open(path("in").c_str(), O_RDONLY | O_CLOEXEC));
+  guest_.room = 0;
+  const auto port = open(in.get(), -1);
+  run_for_a_while();
+  // It has not swallowed the file, which the next command may want to read.
+  EXPECT_LT(::lseek(in.get(), 0, SEEK_CUR), 50'000);
+  EXPECT_TRUE(run_until([&] {
+    if (guest_.room == 0) {
+      guest_.room = 700;
+      port->input_wanted();
+    }
+    return guest_.taken.size() == text.size();
+  }));
+  EXPECT_EQ(guest_.taken, text);
+}
+
+TEST_F(StdioTest, LosesNoInputThatTheGuestHasNoRoomFor) {
+  const std::string text = numbered_lines(60'000);
+  Pair in = make_pipe();
+  guest_.room = 0;
+  const auto port = open(in.read.get(), -1);
+  send(in.write, text);
+  in.write.close();  // a hang-up that must not become a busy loop either
+  run_for_a_while();
+  EXPECT_TRUE(run_until([&] {
+    if (guest_.room == 0) {
+      guest_.room = 160;
+      port->input_wanted();
+    }
+    return guest_.taken.size() == text.size();
+  }));
+  EXPECT_EQ(guest_.taken, text);
+}
+
+TEST_F(StdioTest, DoesWithoutInput) {
+  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  for (const int in : {null.get(), -1}) {
+    const Pair out = make_pipe();
+    const auto port = open(in, out.write.get());
+    port->write(bytes("login: "));
+    EXPECT_TRUE(delivers(out.read, "login: "));
+  }
+}
+
+// --- output -----------------------------------------------------------------
+
+TEST_F(StdioTest, DoesWithoutOutput) {
+  const auto port = open(-1, -1);
+  port->write(bytes("login: "));
+  port->flush();
+  EXPECT_EQ(port->transcript().end(), 7u);
+}
+
+TEST_F(StdioTest, LeavesTheSharedDescriptorsBlocking) {
+  const Pair in = make_pipe();
+  const Pair out = make_pipe();
+  const auto port = open(in.read.get(), out.write.get());
+  EXPECT_EQ(::fcntl(in.read.get(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_EQ(::fcntl(out.write.get(), F_GETFL) & O_NONBLOCK, 0);
+}
+
+TEST_F(StdioTest, AppendsToAFileWhereTheShellIs) {
+  Fd out(::open(path("out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  send(out, "before ");
+  {
+    const auto port = open(-1, out.get());
+    port->write(bytes("wick"));
+    port->flush();
+  }
+  send(out, " after");
+  EXPECT_EQ(content("out"), "before wick after");
+}
+
+TEST_F(StdioTest, AFullPipeDelaysOutputAndLosesNone) {
+  const Pair out = make_pipe();
+  ASSERT_GT(::fcntl(out.write.get(), F_SETPIPE_SZ, 4096), 0);
+  const auto port = open(-1, out.write.get());
+  const std::string text = numbered_lines(60'000);
+  port->write(bytes(text));
+  run_for_a_while();
+  EXPECT_TRUE(delivers(out.read, text));
+}
+
+TEST_F(StdioTest, AReaderThatStoppedLosesTheOldestOutput) {
+  const Pair out = make_pipe();
+  ASSERT_GT(::fcntl(out.write.get(), F_SETPIPE_SZ, 4096), 0);
+  const auto port = open(-1, out.write.get());
+  const std::string text = numbered_lines(1'000'000);
+  for (size_t at = 0; at < text.size(); at += 10'000) {
+    port->write(bytes(std::string_view(text).substr(at, 10'000)));  // blocks nowhere
+    if (at == 0) run_for_a_while();
+  }
+  std::string got;
+  EXPECT_TRUE(run_until([&] {
+    receive(out.read, got);
+    return got.ends_with(text.substr(text.size() - 20));
+  }));
+  EXPECT_EQ(got.substr(0, 4096), text.substr(0, 4096));
+  EXPECT_THAT(got, EndsWith(text.substr(text.size() - Transcript::kKeptBytes)));
+  EXPECT_LE(got.size(), 4096 + Transcript::kKeptBytes);
+}
+
+TEST_F(StdioTest, AReaderThatLeavesEndsTheOutputOnly) {
+  const Pair in = make_pipe();
+  Pair out = make_pipe();
+  const auto port = open(in.read.get(), out.write.get());
+  out.read.close();
+  port->write(bytes("nobody hears this"));
+  run_for_a_while();
+  port->write(bytes("nor this"));
+  send(in.write, "x");
+  EXPECT_TRUE(run_until([&] { return guest_.taken == "x"; }));
+  port->flush();
+}
+
+TEST_F(StdioTest, FlushGivesUpOnAReaderThatStopped) {
+  const Pair out = make_pipe();
+  const auto port = open(-1, out.write.get());
+  const std::string text = numbered_lines(65'536);
+  port->write(bytes(text));
+  port->write(bytes(text));
+  port->flush();
+  port->write(bytes(text));
+  port->flush();
+}
+
+TEST_F(StdioTest, WorksOverASocket) {
+  const Pair ends = make_socket_pair(SOCK_STREAM);
+  const auto port = open(ends.write.get(), ends.write.get());
+  EXPECT_EQ(::fcntl(ends.write.get(), F_GETFL) & O_NONBLOCK, 0);
+  port->write(bytes("login: "));
+  EXPECT_TRUE(delivers(ends.read, "login: "));
+  send(ends.read, "root\r");
+  EXPECT_TRUE(run_until([&] { return guest_.taken == "root\r"; }));
+}
+
+// --- a terminal ---------------------------------------------------------------
+
+TEST_F(StdioTest, ATerminalIsRawAsLongAsThePortLives) {
+  const TestTerminal terminal;
+  const termios before = terminal.modes();
+  ASSERT_FALSE(terminal.is_raw());
+  {
+    const auto port = open(terminal.tty.get(), terminal.tty.get());
+    EXPECT_TRUE(terminal.is_raw());
+  }
+  const termios after = terminal.modes();
+  EXPECT_EQ(after.c_lflag, before.c_lflag);
+  EXPECT_EQ(after.c_iflag, before.c_iflag);
+  EXPECT_EQ(after.c_oflag, before.c_oflag);
+}
+
+TEST_F(StdioTest, ATerminalTakesOnePortOnly) {
+  const TestTerminal terminal;
+  const auto port = open(terminal.tty.get(), terminal.tty.get());
+  const auto second = open_stdio(*loop_, {}, "", terminal.tty.get(), terminal.tty.get());
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message(), HasSubstr("another serial port"));
+  EXPECT_TRUE(terminal.is_raw());
+}
+
+TEST_F(StdioTest, ATerminalsKeysGoToTheGuestOrToTheEscapes) {
+  const TestTerminal terminal;
+  std::string pressed;
+  const auto port =
+      open(terminal.tty.get(), terminal.tty.get(),
+           {.quit = [&] { pressed += "quit "; }, .power_button = [&] { pressed += "power "; }});
+  send(terminal.user,
+       "\x03\x1a\r\x1d\x1d\x1d"
+       "bh\x1dp\x1dq");
+  EXPECT_TRUE(run_until([&] { return pressed == "power quit "; }));
+  EXPECT_EQ(guest_.taken, "\x03\x1a\r\x1d<BREAK>h");
+}
+
+TEST_F(StdioTest, EscapesAreHeardWhileTheGuestTakesNothing) {
+  const TestTerminal terminal;
+  bool quit = false;
+  guest_.room = 0;
+  const auto port = open(terminal.tty.get(), terminal.tty.get(),
+                         {.quit = [&] { quit = true; }, .power_button = {}});
+  send(terminal.user, std::string(2000, 'x'));
+  run_for_a_while();
+  send(terminal.user, "\x1dq");
+  EXPECT_TRUE(run_until([&] { return quit; }));
+}
+
+TEST_F(StdioTest, ATerminalShowsTheGuestsBytesUnchanged) {
+  const TestTerminal terminal;
+  const auto port = open(terminal.tty.get(), terminal.tty.get());
+  port->write(bytes("a\nb\r\n"));
+  EXPECT_TRUE(delivers(terminal.user, "a\nb\r\n"));
+}
+
+TEST_F(StdioTest, TheHelpIsForTheTerminalAndNotForTheOutput) {
+  const TestTerminal terminal;
+  const Pair out = make_pipe();
+  const auto port = open(terminal.tty.get(), out.write.get());
+  send(terminal.user, "\x1d?");
+  std::string screen;
+  EXPECT_TRUE(run_until([&] {
+    receive(terminal.user, screen);
+    return screen.ends_with("send a Ctrl-]\r\n");
+  }));
+  EXPECT_EQ(port->transcript().end(), 0u);
+}
+
+TEST_F(StdioTest, ATerminalThatGoesAwayIsNoBusyLoop) {
+  TestTerminal terminal;
+  const auto port = open(terminal.tty.get(), terminal.tty.get());
+  terminal.user.close();
+  run_for_a_while();
+  port->write(bytes("nobody hears this"));
+  run_for_a_while();
+  EXPECT_FALSE(port->joined());
+}
+
+}  // namespace
+}  // namespace wick::console

@@ -1,0 +1,140 @@
+#include "devices/acpi_pm.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "base/bytes.h"
+#include "tests/fakes/counting_line.h"
+
+namespace wick::devices {
+namespace {
+
+constexpr uint64_t kStatus = 0;
+constexpr uint64_t kEnable = 2;
+constexpr uint64_t kControl = 4;
+constexpr uint16_t kPowerButton = 0x0100;
+constexpr uint16_t kSleepEnable = 0x2000;
+
+class AcpiPmTest : public testing::Test {
+ protected:
+  uint16_t in(uint64_t offset) {
+    std::array<std::byte, 2> data{};
+    pm_.read(offset, data);
+    return load_le<uint16_t>(data);
+  }
+  void out(uint64_t offset, uint16_t value) { pm_.write(offset, as_bytes(&value, sizeof(value))); }
+  void out_byte(uint64_t offset, uint8_t value) { pm_.write(offset, as_bytes(&value, 1)); }
+
+  int power_offs_ = 0;
+  int resets_ = 0;
+  fakes::CountingLine sci_;
+  AcpiPm pm_{sci_, {.power_off = [this] { ++power_offs_; }, .reset = [this] { ++resets_; }}};
+};
+
+TEST_F(AcpiPmTest, IsInAcpiModeForever) {
+  EXPECT_EQ(in(kControl), 1);
+  out(kControl, 0);
+  EXPECT_EQ(in(kControl), 1);
+}
+
+// acpi_hw_legacy_sleep() in two writes: the type, then the type and SLP_EN.
+TEST_F(AcpiPmTest, PowersOffAsAcpicaAsksForIt) {
+  const auto type = static_cast<uint16_t>(AcpiPm::kSleepTypeS5 << 10);
+  out(kControl, type | 1);
+  EXPECT_EQ(power_offs_, 0);
+  out(kControl, type | 1 | kSleepEnable);
+  EXPECT_EQ(power_offs_, 1);
+  EXPECT_EQ(in(kControl), type | 1) << "SLP_EN reads as zero";
+  out(kControl, type | 1);
+  EXPECT_EQ(power_offs_, 1);
+}
+
+TEST_F(AcpiPmTest, PowersOffByByteWrites) {
+  out_byte(kControl + 1, 0x20 | AcpiPm::kSleepTypeS5 << 2);
+  EXPECT_EQ(power_offs_, 1);
+}
+
+TEST_F(AcpiPmTest, HasNoOtherSleepingState) {
+  for (uint16_t type = 0; type < 8; ++type) {
+    if (type != AcpiPm::kSleepTypeS5)
+      out(kControl, static_cast<uint16_t>(kSleepEnable | type << 10));
+  }
+  EXPECT_EQ(power_offs_, 0);
+}
+
+TEST_F(AcpiPmTest, ResetsByItsResetRegister) {
+  out_byte(AcpiPm::kResetOffset, 0);
+  EXPECT_EQ(resets_, 0);
+  out_byte(AcpiPm::kResetOffset, AcpiPm::kResetValue);
+  EXPECT_EQ(resets_, 1);
+  EXPECT_EQ(power_offs_, 0);
+}
+
+TEST_F(AcpiPmTest, ThePowerButtonRaisesTheSciUntilItsStatusIsCleared) {
+  out(kEnable, kPowerButton);
+  pm_.press_power_button();
+  EXPECT_TRUE(sci_.level());
+  EXPECT_EQ(in(kStatus), kPowerButton);
+  out(kStatus, 0);
+  EXPECT_TRUE(sci_.level()) << "only ones clear";
+  out(kStatus, kPowerButton);
+  EXPECT_FALSE(sci_.level());
+  EXPECT_EQ(in(kStatus), 0);
+  pm_.press_power_button();
+  EXPECT_EQ(sci_.edges(), 2);
+}
+
+TEST_F(AcpiPmTest, DisablingTheEventLowersTheSciAndKeepsTheStatus) {
+  out(kEnable, kPowerButton);
+  pm_.press_power_button();
+  out(kEnable, 0);
+  EXPECT_FALSE(sci_.level());
+  EXPECT_EQ(in(kStatus), kPowerButton);
+  out(kEnable, kPowerButton);
+  EXPECT_TRUE(sci_.level()) << "a press before the driver came";
+}
+
+TEST_F(AcpiPmTest, TheSciIsToldChangesOnly) {
+  out(kEnable, kPowerButton);
+  pm_.press_power_button();
+  pm_.press_power_button();
+  in(kStatus);
+  out(kEnable, kPowerButton | 0x0020);
+  EXPECT_EQ(sci_.sets(), 1);
+}
+
+// acpi_enable_event() reads back what it wrote and fails if it does not stick.
+TEST_F(AcpiPmTest, EveryFixedEventCanBeEnabled) {
+  out(kEnable, 0xffff);
+  EXPECT_EQ(in(kEnable), 0x0721);
+  EXPECT_EQ(in(kStatus), 0);
+  EXPECT_FALSE(sci_.level());
+}
+
+TEST_F(AcpiPmTest, ByteWritesLeaveTheOtherByteAlone) {
+  pm_.press_power_button();
+  out_byte(kStatus, 0xff);
+  EXPECT_EQ(in(kStatus), kPowerButton);
+  out_byte(kStatus + 1, 0x01);
+  EXPECT_EQ(in(kStatus), 0);
+  out(kEnable, 0x0721);
+  out_byte(kEnable, 0);
+  EXPECT_EQ(in(kEnable), 0x0700);
+}
+
+TEST_F(AcpiPmTest, SurvivesEveryWidthAtEveryOffset) {
+  for (uint64_t offset = 0; offset < 16; ++offset) {
+    for (size_t size = 1; size <= 8; ++size) {
+      std::array<std::byte, 8> data{};
+      pm_.write(offset, std::span(data).first(size));
+      pm_.read(offset, std::span(data).first(size));
+    }
+  }
+  EXPECT_EQ(in(AcpiPm::kResetOffset), 0xffff);
+  EXPECT_EQ(pm_.state(), AcpiPm::State{});
+  EXPECT_EQ(power_offs_ + resets_, 0);
+}
+
+}  // namespace
+}  // namespace wick::devices

@@ -1,0 +1,53 @@
+// The host's end of a console, in the hands of a test: it keeps what the guest
+// wrote, and the test is who types.
+//
+// Thread rule: type() and send_break() on one thread, the others on any.
+#pragma once
+
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "console/backend.h"
+
+namespace wick::fakes {
+
+class FakeConsole final : public console::Backend {
+ public:
+  void connect(console::Guest& guest) override { guest_ = &guest; }
+
+  void write(std::span<const std::byte> bytes) override {
+    const std::lock_guard lock(mutex_);
+    output_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+
+  void input_wanted() override {
+    const std::lock_guard lock(mutex_);
+    ++times_wanted_;
+  }
+
+  void flush() override {}
+
+  // Offers `text` to the guest; how much of it the guest took.
+  size_t type(std::string_view text) { return guest_->input(std::as_bytes(std::span(text))); }
+  void send_break() { guest_->send_break(); }
+
+  std::string output() const {
+    const std::lock_guard lock(mutex_);
+    return output_;
+  }
+  int times_wanted() const {
+    const std::lock_guard lock(mutex_);
+    return times_wanted_;
+  }
+
+ private:
+  console::Guest* guest_ = nullptr;
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  std::string output_;
+  int times_wanted_ = 0;
+};
+
+}  // namespace wick::fakes

@@ -1,0 +1,58 @@
+// The texts that a user, a script or a config file hands us: SPECs, sizes and
+// TOML. What is accepted must keep its promises.
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string_view>
+
+#include "cli/spec.h"
+#include "cli/toml.h"
+
+namespace {
+
+void require(bool promise) {
+  if (!promise) std::abort();
+}
+
+void check_spec(std::string_view text) {
+  constexpr std::array<std::string_view, 2> kKeys = {"format", "log"};
+  const auto spec = wick::cli::parse_spec(text, kKeys);
+  if (!spec) return;
+  require(!spec->value.empty() && spec->pairs.size() <= kKeys.size());
+  // Written out again it is the same text.
+  const auto doubled = [](std::string_view part) {
+    std::string out;
+    for (const char c : part) out += c == ',' ? std::string(",,") : std::string(1, c);
+    return out;
+  };
+  std::string again = doubled(spec->value);
+  for (const auto& [key, value] : spec->pairs) {
+    require(std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end() && !value.empty());
+    again += "," + key + "=" + doubled(value);
+  }
+  require(again == text);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  check_spec(text);
+  if (const auto bytes = wick::cli::parse_memory_size(text))
+    require(*bytes > 0 && *bytes % 4096 == 0);
+  if (const auto time = wick::cli::parse_seconds(text)) require(time->count() > 0);
+  if (const auto disk = wick::cli::parse_disk(text))
+    require(!disk->path.empty() && disk->serial.size() <= 20);
+  if (const auto serial = wick::cli::parse_serial(text)) {
+    const bool takes_path = serial->kind == wick::SerialConfig::Kind::kUnix ||
+                            serial->kind == wick::SerialConfig::Kind::kFile;
+    require(takes_path != serial->path.empty());
+  }
+  if (const auto entries = wick::cli::parse_toml(text)) {
+    for (const auto& entry : *entries) {
+      require(!entry.key.empty() && entry.line > 0);
+      for (const auto& value : entry.values) require(value.find('\0') == value.npos);
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,188 @@
+// Which kernels boot, and with what: formats, initramfs, memory, command line.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cinttypes>
+#include <cstdio>
+
+#include "tests/lab/vm.h"
+
+namespace wick::lab {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kGiB = 1 << 30;
+
+// The bytes of RAM in the guest's own map of its memory.
+uint64_t system_ram_bytes(const std::string& iomem) {
+  uint64_t total = 0;
+  for (const std::string& line : lines(iomem)) {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " : System RAM", &first, &last) == 2 &&
+        line.ends_with(": System RAM"))
+      total += last - first + 1;
+  }
+  return total;
+}
+
+void expect_memory(Dialogue& shell, uint64_t given) {
+  // Not for the guest: the first page, and 385 KiB below 1 MiB.
+  const uint64_t mapped = system_ram_bytes(run_in_guest(shell, "cat /proc/iomem"));
+  EXPECT_LE(mapped, given);
+  EXPECT_GE(mapped, given - kMiB);
+  // MemTotal leaves out what the kernel takes for itself before it counts: its
+  // own image and a struct page of 64 bytes for each 4 KiB.
+  const std::string total = run_in_guest(shell, "grep MemTotal /proc/meminfo | tr -dc 0-9");
+  EXPECT_LE(std::stoull(total) * 1024, given);
+  EXPECT_GE(std::stoull(total) * 1024, given - given / 25 - 48 * kMiB);
+}
+
+// --- kernels ----------------------------------------------------------------
+
+void expect_debian_boots(const std::string& flavour, const std::string& release,
+                         const std::string& memory, uint64_t memory_bytes) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  Process vm(wick_run({"-k", image(flavour + "/vmlinuz"), "-i", image(flavour + "/initrd.img"),
+                       "-a", "root=/dev/vda rw loglevel=4", "-m", memory, "-d", disk}));
+  Dialogue& console = vm.console();
+  log_in(console);
+  EXPECT_THAT(run_in_guest(console, "uname -r"), ContainsRegex(release));
+  EXPECT_THAT(run_in_guest(console, "mount"), HasSubstr("/dev/vda on / type ext4 (rw"));
+  EXPECT_THAT(run_in_guest(console, "cat /proc/interrupts"),
+              ContainsRegex("[1-9][0-9]* +IO-APIC[^\n]*virtio0"));
+  EXPECT_EQ(
+      complaints(run_in_guest(console, "dmesg | grep -iE 'acpi|warn|bug|oops|trace|error|virtio'")),
+      "");
+  expect_memory(console, memory_bytes);
+  power_off(vm);
+  expect_clean(disk);
+}
+
+TEST(Boot, StockDebianCloudKernelMountsItsRootAndPowersOff) {
+  expect_debian_boots("debian-cloud", "^6[.]1[.].*-cloud-amd64$", "512M", 512 * kMiB);
+}
+
+TEST(Boot, StockDebianKernelMountsItsRootAndPowersOff) {
+  expect_debian_boots("debian-generic", "^6[.]1[.].*-amd64$", "512M", 512 * kMiB);
+}
+
+TEST(Boot, StockDebianCloudKernelWithMemoryOnBothSidesOfTheHoleLong) {
+  expect_debian_boots("debian-cloud", "-cloud-amd64$", "6G", 6 * kGiB);
+}
+
+TEST(Boot, StockDebianKernelWithMemoryOnBothSidesOfTheHoleLong) {
+  expect_debian_boots("debian-generic", "-amd64$", "6G", 6 * kGiB);
+}
+
+TEST(Boot, StockDebianKernelWithMemoryUpIntoTheHoleLong) {
+  expect_debian_boots("debian-generic", "-amd64$", "3500M", 3500 * kMiB);
+}
+
+TEST(Boot, VmlinuxStartsByItsPvhEntry) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  Process vm(wick_run({"-k", image("vmlinux"), "-d", disk}));
+  log_in(vm.console());
+  EXPECT_THAT(vm.console().transcript(), HasSubstr("Booting paravirtualized kernel on KVM"));
+  EXPECT_EQ(complaints(run_in_guest(vm.console(), "dmesg | grep -iE 'acpi|warn|bug|error'")), "");
+  power_off(vm);
+  expect_clean(disk);
+}
+
+TEST(Boot, VmlinuxTakesAnInitrd) {
+  const Finished run = finish(wick_run({"-k", image("vmlinux"), "-i", image("initrd.gz")}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("wick-initrd: Linux 6.1."));
+}
+
+TEST(Boot, InitrdReportsAndPowersOff) {
+  const Finished run = finish(wick_run(
+      {"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet a.word=\"of mine\""}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.err, "wick: the guest powered off\n");
+  // With an initrd nothing is said about a root.
+  EXPECT_THAT(run.out, ContainsRegex("wick-initrd: Linux 6[.]1.*, 1 CPUs, .* kB, cmdline: "
+                                     "console=ttyS0 panic=-1 reboot=k quiet a.word=\"of mine\""));
+}
+
+TEST(Boot, TheWholeCommandLineCanBeTheUsers) {
+  const std::string cmdline = "reboot=t console=ttyS0,115200 panic=1 quiet";
+  const Finished run =
+      finish(wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "--cmdline", cmdline}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("cmdline: " + cmdline + "\r\n"));
+}
+
+TEST(Boot, WithoutAcpiDevicesAreNamedOnTheCommandLine) {
+  const TempDir dir;
+  Process vm(wick_run({"-k", image("bzImage"), "--acpi", "off", "-d", alpine_disk(dir)}));
+  log_in(vm.console());
+  EXPECT_THAT(run_in_guest(vm.console(), "cat /proc/cmdline"), HasSubstr("virtio_mmio.device="));
+  vm.console().send("reboot\n");
+  expect_ending(vm, 0, "wick: the guest rebooted");
+}
+
+// --- memory -----------------------------------------------------------------
+
+struct Memory {
+  const char* option;
+  uint64_t bytes;
+};
+
+void PrintTo(const Memory& memory, std::ostream* stream) { *stream << memory.option; }
+
+class GuestMemorySize : public testing::TestWithParam<Memory> {};
+
+TEST_P(GuestMemorySize, IsWhatTheGuestSees) {
+  for (const char* kernel : {"bzImage", "vmlinux"}) {
+    SCOPED_TRACE(kernel);
+    Process vm(wick_run({"-k", image(kernel), "-i", image("initrd.gz"), "-m", GetParam().option,
+                         "-a", "quiet wick.sh"}));
+    vm.console().expect("# ");
+    expect_memory(vm.console(), GetParam().bytes);
+    vm.console().send("poweroff -f\n");
+    expect_ending(vm, 0, "wick: the guest powered off");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Boot, GuestMemorySize,
+                         testing::Values(Memory{"128M", 128 * kMiB}, Memory{"256M", 256 * kMiB},
+                                         Memory{"3500M", 3500 * kMiB}, Memory{"6G", 6 * kGiB}),
+                         [](const auto& test) { return std::string(test.param.option); });
+
+TEST(Boot, AllOfALargeMemoryCanBeUsedLong) {
+  // Fills 2 GiB of a guest whose RAM lies on both sides of the hole.
+  Process vm(wick_run(
+      {"-k", image("bzImage"), "-i", image("initrd.gz"), "-m", "3500M", "-a", "quiet wick.sh"}));
+  vm.console().expect("# ");
+  (void)run_in_guest(vm.console(),
+                     "mkdir /t && mount -t tmpfs -o size=90% t /t && "
+                     "dd if=/dev/urandom of=/t/a bs=1M count=64 && "
+                     "for i in $(seq 12); do cat /t/a >/t/$i; done",
+                     Seconds(600));
+  EXPECT_EQ(run_in_guest(vm.console(), "md5sum /t/* | cut -d' ' -f1 | uniq | wc -l", Seconds(600)),
+            "1");
+}
+
+TEST(Boot, TwentyTimesInARowLong) {
+  for (int i = 0; i < 20; ++i) {
+    SCOPED_TRACE(i);
+    const TempDir dir;
+    const std::string disk = alpine_disk(dir);
+    Process vm(wick_run({"-k", image("bzImage"), "-a", "quiet", "-d", disk}));
+    log_in(vm.console());
+    power_off(vm);
+    expect_clean(disk);
+  }
+}
+
+}  // namespace
+}  // namespace wick::lab

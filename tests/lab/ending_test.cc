@@ -1,0 +1,258 @@
+// How runs end: each ending on purpose, its exit status and its last line.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "tests/lab/tiny.h"
+
+namespace wick::lab {
+namespace {
+
+using guests::Code;
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+struct TinyRun {
+  int status;
+  std::string last_line;
+  std::string err;
+};
+
+TinyRun run(const Code& code, const std::vector<std::string>& options = {}) {
+  const TempDir dir;
+  const Finished finished = finish(run_tiny(dir, code, options));
+  return {finished.status, last_line(finished.err), finished.err};
+}
+
+Code panic_text() { return Code().print("[    1.0] Kernel panic - not syncing: on purpose\r\n"); }
+
+// A shell in the initramfs: the quickest guest that has one.
+std::vector<std::string> initrd_shell() {
+  return wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh"});
+}
+
+auto HasEvidence() {
+  return AllOf(HasSubstr("wick: vcpu0"), ContainsRegex("rip=[0-9a-f]{16}"),
+               ContainsRegex("cr3=[0-9a-f]{16}"));
+}
+
+// --- 0 ----------------------------------------------------------------------
+
+TEST(Ending, PowerOffIsZero) {
+  const TinyRun ended = run(Code().print("bye\n").power_off());
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.err, "wick: the guest powered off\n");
+}
+
+TEST(Ending, RebootIsZeroAndSaysSo) {
+  Process vm(initrd_shell());
+  vm.console().expect("# ");
+  vm.console().send("reboot -f\n");
+  EXPECT_EQ(expect_ending(vm, 0, "wick: the guest rebooted"), "wick: the guest rebooted\n");
+}
+
+TEST(Ending, HaltForGoodIsZeroAndSaysSo) {
+  Process vm(initrd_shell());
+  vm.console().expect("# ");
+  vm.console().send("halt -f\n");
+  expect_ending(vm, 0, "wick: the guest halted for good");
+}
+
+TEST(Ending, HaltWithInterruptsOffIsForGood) {
+  const TinyRun ended = run(Code().print("bye\n").halt());
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.last_line, "wick: the guest halted for good");
+}
+
+TEST(Ending, SleepingGuestIsNotHaltedForGood) {
+  Process vm(initrd_shell());
+  vm.console().expect("# ");
+  EXPECT_EQ(run_in_guest(vm.console(), "sleep 5; echo awake"), "awake");
+}
+
+// --- 1 and 2 ----------------------------------------------------------------
+
+TEST(Ending, MissingKernelIsOne) {
+  const Finished finished = finish(wick_run({"-k", "/nowhere/bzImage"}));
+  EXPECT_EQ(finished.status, 1);
+  EXPECT_EQ(lines(finished.err).size(), 1u) << finished.err;
+  EXPECT_THAT(finished.err, AllOf(StartsWith("wick: "), HasSubstr("/nowhere/bzImage"),
+                                  HasSubstr("No such file or directory"), HasSubstr("--kernel")));
+}
+
+TEST(Ending, BadOptionIsTwo) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"-k", "x", "--no-such-option"},  {"-k", "x", "-m", "lots"},    {"-k", "x", "-c", "0"},
+      {"-k", "x", "-d", "d,flavour=x"}, {"-k", "x", "-s", "nowhere"}, {}};
+  for (const auto& options : wrong) {
+    const Finished finished = finish(wick_run(options));
+    EXPECT_EQ(finished.status, 2) << finished.err;
+    EXPECT_EQ(lines(finished.err).size(), 1u) << finished.err;
+    EXPECT_THAT(finished.err, AllOf(StartsWith("wick: usage: "), HasSubstr("--help")));
+  }
+}
+
+// --- 3 ----------------------------------------------------------------------
+
+TEST(Ending, PanicIsThreeWithTheConsoleAndTheRegisters) {
+  Process vm(wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "wick.sh"}));
+  vm.console().expect("# ");
+  vm.console().send("echo c >/proc/sysrq-trigger\n");
+  const std::string errors = expect_ending(vm, 3, "wick: the guest's kernel panicked");
+  EXPECT_THAT(errors,
+              AllOf(HasSubstr("Kernel panic - not syncing: sysrq triggered crash"), HasEvidence()));
+}
+
+TEST(Ending, RootThatCannotBeMountedIsAPanic) {
+  const TempDir dir;
+  Process vm(wick_run({"-k", image("bzImage"), "-d", blank_disk(dir, "blank", 1 << 20)}));
+  EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
+              HasSubstr("VFS: Unable to mount root fs"));
+}
+
+TEST(Ending, PanicTextThenResetIsThree) {
+  const TinyRun ended = run(panic_text().reset());
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_EQ(ended.last_line, "wick: the guest's kernel panicked");
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("not syncing: on purpose\n"), HasEvidence()));
+}
+
+TEST(Ending, PanicTextThenHaltOrTripleFaultIsThree) {
+  EXPECT_EQ(run(panic_text().halt()).status, 3);
+  EXPECT_EQ(run(panic_text().triple_fault()).status, 3);
+}
+
+TEST(Ending, PanicTextAloneEndsNothing) {
+  const TinyRun off = run(panic_text().print("still here\n").power_off());
+  EXPECT_EQ(off.status, 0);
+  EXPECT_EQ(off.last_line, "wick: the guest powered off");
+  EXPECT_EQ(run(panic_text().spin(), {"--timeout", "1"}).status, 5);
+}
+
+// --- 4, 5, 6 ----------------------------------------------------------------
+
+TEST(Ending, TripleFaultIsFourWithTheLastConsoleLines) {
+  Code code;
+  for (int i = 1; i <= 30; ++i) code.print(fmt::format("line {} of 30\n", i));
+  const TinyRun ended = run(code.triple_fault());
+  EXPECT_EQ(ended.status, 4);
+  EXPECT_THAT(ended.last_line, StartsWith("wick: triple fault in the guest"));
+  // The last twenty of them, and registers under a name that is true.
+  EXPECT_THAT(ended.err, AllOf(Not(HasSubstr("line 10 of 30")), HasSubstr("line 11 of 30"),
+                               HasSubstr("line 30 of 30"), HasEvidence(),
+                               HasSubstr("last known before the fault")));
+}
+
+TEST(Ending, TripleFaultBeforeAnyOutputIsFour) {
+  for (const bool pvh : {false, true}) {
+    SCOPED_TRACE(pvh);
+    const TempDir dir;
+    const Code code = Code().triple_fault();
+    write_file(dir / "kernel", pvh ? guests::pvh_elf(code) : guests::bzimage(code));
+    const Finished finished = finish(wick_run({"-k", dir / "kernel"}));
+    EXPECT_EQ(finished.status, 4);
+    EXPECT_THAT(finished.err, HasSubstr("the console showed nothing"));
+  }
+}
+
+TEST(Ending, TimeoutIsFiveAndSaysWhatTheGuestWasDoing) {
+  const std::vector<std::string> limit = {"--timeout", "1.5"};
+  const TinyRun running = run(Code().print("looping\n").spin(), limit);
+  EXPECT_EQ(running.status, 5);
+  EXPECT_THAT(running.last_line, AllOf(StartsWith("wick: the time ran out"), HasSubstr("running"),
+                                       Not(HasSubstr("never written"))));
+  EXPECT_THAT(running.err, AllOf(HasSubstr("looping\n"), HasEvidence()));
+
+  const TinyRun halted = run(Code().print("waiting\n").enable_interrupts().halt(), limit);
+  EXPECT_EQ(halted.status, 5);
+  EXPECT_THAT(halted.last_line, AllOf(HasSubstr("halted"), Not(HasSubstr("never written"))));
+
+  const TinyRun silent = run(Code().spin(), limit);
+  EXPECT_EQ(silent.status, 5);
+  EXPECT_THAT(silent.last_line, AllOf(HasSubstr("running"), HasSubstr("never written anything")));
+
+  const TinyRun silent_and_halted = run(Code().enable_interrupts().halt(), limit);
+  EXPECT_EQ(silent_and_halted.status, 5);
+  EXPECT_THAT(silent_and_halted.last_line,
+              AllOf(HasSubstr("halted"), HasSubstr("never written anything")));
+}
+
+TEST(Ending, TimeoutOfABootedGuestFlushesItsDisk) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  Process vm(wick_run(
+      {"-k", image("bzImage"), "-a", "quiet", "-d", disk + ",readonly=on", "--timeout", "6"}));
+  EXPECT_THAT(expect_ending(vm, 5, "wick: the time ran out"), HasEvidence());
+  expect_clean(disk);
+}
+
+TEST(Ending, CodeWhereNoMemoryIsLeadsToSixWithRegisters) {
+  const TinyRun ended = run(Code().print("jumping\n").jump_to_address(guests::kUnbacked));
+  EXPECT_EQ(ended.status, 6);
+  EXPECT_THAT(ended.last_line, StartsWith("wick: KVM could not go on"));
+  EXPECT_THAT(ended.err, AllOf(HasEvidence(), HasSubstr("jumping\n"),
+                               HasSubstr(fmt::format("rip={:016x}", guests::kUnbacked))));
+}
+
+// --- signals ----------------------------------------------------------------
+
+class EndingSignal : public testing::TestWithParam<int> {};
+
+TEST_P(EndingSignal, IsItsNumberAnd128) {
+  const TempDir dir;
+  for (const Code& code :
+       {Code().print("up").spin(), Code().print("up").enable_interrupts().halt()}) {
+    Process vm(run_tiny(
+        dir, code, {"-d", blank_disk(dir, "disk", 1 << 20), "-s", "stdio,log=" + (dir / "log")}));
+    vm.console().expect("up");
+    vm.signal(GetParam());
+    EXPECT_EQ(
+        expect_ending(vm, 128 + GetParam(), "wick: ended by signal"),
+        fmt::format("wick: ended by signal {} (SIG{})\n", GetParam(), ::sigabbrev_np(GetParam())));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ending, EndingSignal, testing::Values(SIGINT, SIGTERM, SIGHUP, SIGQUIT),
+                         [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
+
+// --- what else stderr shows -------------------------------------------------
+
+TEST(Stats, SayWhereTheExitsWent) {
+  const TinyRun ended = run(Code().print("0123456789").reset(), {"--stats"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_THAT(ended.err, AllOf(ContainsRegex(" 10  io +port 0x03f8 +ttyS0"),
+                               ContainsRegex(" 1  io .*i8042"), HasSubstr("exits to user space")));
+  EXPECT_EQ(ended.last_line, "wick: the guest rebooted");
+}
+
+TEST(Stats, CountWhatNobodyAnswers) {
+  const TinyRun ended =
+      run(Code().load8(guests::kUnbacked).store8(guests::kUnbacked, 1).reset(), {"--stats"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_THAT(ended.err, ContainsRegex(" 2  mmio +nobody's"));
+}
+
+TEST(Verbose, PrintsTheCommandLine) {
+  const TinyRun ended = run(Code().reset(), {"-v", "-a", "some words"});
+  EXPECT_THAT(ended.err, HasSubstr("command line: console=ttyS0 panic=-1 reboot=k some words\n"));
+}
+
+TEST(TinyKernel, BootsByBothProtocols) {
+  const TempDir dir;
+  const Code code = Code().print("hello\n").reset();
+  write_file(dir / "bzimage", guests::bzimage(code));
+  write_file(dir / "elf", guests::pvh_elf(code));
+  for (const char* name : {"bzimage", "elf"}) {
+    const Finished finished = finish(wick_run({"-k", dir / name}));
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_EQ(finished.out, "hello\n");
+  }
+}
+
+}  // namespace
+}  // namespace wick::lab

@@ -1,0 +1,91 @@
+// lab_tests: whole virtual machines. Runs where guests can run: here, when this
+// host's KVM has hardware virtualization behind it, otherwise in the lab
+// (tests/lab/lab). WICK_LAB=0 insists on here, WICK_LAB=1 on the lab.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace {
+
+constexpr int kNowhere = 125;
+
+// A KVM that only emulates guests' kernel mode exists too; such CPUs have
+// neither flag.
+bool kvm_is_usable() {
+  if (!wick::Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)).valid()) return false;
+  static const std::regex flags(R"(^flags\b.*\b(vmx|svm)\b)");
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);)
+    if (std::regex_search(line, flags)) return true;
+  return false;
+}
+
+void say(const std::string& text) {
+  std::printf("lab_tests: %s\n", text.c_str());
+  std::fflush(stdout);
+}
+
+// True: here. False: in the lab.
+bool choose_place() {
+  if (const char* const lab = std::getenv("WICK_IN_LAB"); lab != nullptr && *lab != '\0') {
+    say("in the lab");
+    return true;
+  }
+  const char* const wish = std::getenv("WICK_LAB");
+  const std::string place = wish ? wish : "";
+  if (place == "0") say("guests run on this host's /dev/kvm (WICK_LAB=0)");
+  if (place == "1") say("guests run in the lab (WICK_LAB=1)");
+  if (place == "0" || place == "1") return place == "0";
+  const bool usable = kvm_is_usable();
+  say(usable ? "guests run on this host's /dev/kvm"
+             : "no usable hardware virtualization here: guests run in the lab");
+  return usable;
+}
+
+int run_in_lab(int argc, char** argv) {
+  // The lab would pass on, and so eat, what is not for us.
+  if (::isatty(STDIN_FILENO) != 1) ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+  static std::string lab = WICK_SOURCE_DIR "/tests/lab/lab";
+  std::vector<char*> words = {lab.data()};
+  words.insert(words.end(), argv, argv + argc);
+  words.push_back(nullptr);
+  std::vector<char> self(4096);
+  if (::readlink("/proc/self/exe", self.data(), self.size() - 1) > 0) words[1] = self.data();
+  ::execv(words[0], words.data());
+  std::fprintf(stderr, "lab_tests: %s: %s\n", lab.c_str(), std::strerror(errno));
+  return kNowhere;
+}
+
+// A fatal failure ends its test from any depth of calls (GoogleTest, Advanced
+// Guide, "Asserting on Subroutines with an Exception").
+class EndTestOnFatalFailure final : public testing::EmptyTestEventListener {
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (result.fatally_failed()) throw testing::AssertionException(result);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<char*> arguments(argv, argv + argc);
+  const bool only_list = [&] {
+    for (const char* const argument : arguments)
+      if (std::strcmp(argument, "--gtest_list_tests") == 0) return true;
+    return false;
+  }();
+  if (!only_list && !choose_place()) return run_in_lab(argc, argv);
+  testing::InitGoogleTest(&argc, argv);
+  testing::UnitTest::GetInstance()->listeners().Append(new EndTestOnFatalFailure);
+  return RUN_ALL_TESTS();
+}
