@@ -20,7 +20,7 @@ template <typename T>
   requires std::is_trivially_copyable_v<T>
 T load_le(std::span<const std::byte> from) {
   T value{};
-  std::memcpy(&value, from.data(), std::min(sizeof(T), from.size()));
+  if (!from.empty()) std::memcpy(&value, from.data(), std::min(sizeof(T), from.size()));
   return value;
 }
 
@@ -29,7 +29,7 @@ template <typename T>
   requires std::is_trivially_copyable_v<T>
 void store_le(std::span<std::byte> to, T value) {
   const size_t copied = std::min(sizeof(T), to.size());
-  std::memcpy(to.data(), &value, copied);
+  if (copied > 0) std::memcpy(to.data(), &value, copied);
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(copied), to.end(), std::byte{0});
 }
 

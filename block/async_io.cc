@@ -60,6 +60,7 @@ class UringIo final : public AsyncIo {
  private:
   // Room for one full virtqueue; more than that goes in several submissions.
   static constexpr unsigned kEntries = 256;
+  static constexpr int kTurnsPerRound = 64;
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
 
@@ -89,8 +90,13 @@ class UringIo final : public AsyncIo {
   }
 
   void submit_and_complete() {
-    // A completion may queue again, so until nothing is left to hand over.
-    while (!queued_.empty() || ::io_uring_sq_ready(&ring_) > 0) {
+    // A completion may queue again, so until nothing is left to hand over; but
+    // one that always does must not keep the loop from everything else.
+    for (int turn = 0; !queued_.empty() || ::io_uring_sq_ready(&ring_) > 0; ++turn) {
+      if (turn == kTurnsPerRound) {
+        loop_.post([] {});
+        return;
+      }
       // A write into the page cache only copies, but io_uring gives each to a
       // kernel worker. One that is alone holds up nobody, so it is made here:
       // two context switches less.

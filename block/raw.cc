@@ -187,7 +187,7 @@ class Raw final : public Backend {
     uint64_t copied = 0;
     for (const iovec& buffer : buffers) {
       const uint64_t part = std::min<uint64_t>(buffer.iov_len, head - copied);
-      std::memcpy(sector.data() + offset + copied, buffer.iov_base, part);
+      if (part > 0) std::memcpy(sector.data() + offset + copied, buffer.iov_base, part);
       copied += part;
     }
     if (const char* format = format_of_magic(sector); format != nullptr)

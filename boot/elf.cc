@@ -146,12 +146,15 @@ Result<std::vector<Elf64_Phdr>> loadable(const GuestMemory& memory, const InputF
     if (start < previous_end)
       return fail("{}: segments overlap: one begins at {:#x}, the one before ends at {:#x}", name,
                   start, previous_end);
-    if (!memory.slice({start}, size))
-      return with_hint(fail("{}: the kernel needs memory from {:#x} to {:#x}, and the guest has {} "
-                            "MiB",
-                            name, start, start + size, mebibytes(memory.size_bytes())),
-                       fmt::format("give at least {} MiB with --memory", mebibytes(start + size)));
     previous_end = start + size;
+  }
+  for (const Elf64_Phdr& segment : segments) {
+    if (!memory.slice({segment.p_paddr}, segment.p_memsz))
+      return with_hint(fail("{}: the kernel has a segment from {:#x} to {:#x}, and the guest has "
+                            "{} MiB of memory",
+                            name, segment.p_paddr, segment.p_paddr + segment.p_memsz,
+                            mebibytes(memory.size_bytes())),
+                       fmt::format("give at least {} MiB with --memory", mebibytes(previous_end)));
   }
   return segments;
 }

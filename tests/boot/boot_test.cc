@@ -52,7 +52,7 @@ TEST_F(BootFromPath, TakesABzImageOrAnElfKernel) {
 
 TEST_F(BootFromPath, RefusesFilesOfEverySmallSize) {
   EXPECT_THAT(message_for_bytes({}), HasSubstr("kernel: the file is empty; check --kernel"));
-  for (const size_t size : {1, 511, 512, 513, 4096})
+  for (const size_t size : std::initializer_list<size_t>{1, 511, 512, 513, 4096})
     EXPECT_THAT(
         message_for_bytes(Bytes(size)),
         HasSubstr(fmt::format("not a kernel, but data of no known kind of {} bytes", size)));
@@ -60,7 +60,7 @@ TEST_F(BootFromPath, RefusesFilesOfEverySmallSize) {
 
 TEST_F(BootFromPath, RefusesEveryShortenedKernel) {
   for (const Bytes& whole : {BzImage().bytes(), ElfImage().bytes()})
-    for (const size_t size : {1, 4, 512, 0x206, 1024, 4096}) {
+    for (const size_t size : std::initializer_list<size_t>{1, 4, 512, 0x206, 1024, 4096}) {
       const auto said =
           message_for_bytes({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(size)});
       EXPECT_FALSE(said.empty());

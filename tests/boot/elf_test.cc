@@ -123,7 +123,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "segments overlap"},
         WrongElf{"low", [](auto& e) { e.segments[1].address = 0xff000; }, "below 1 MiB"},
         WrongElf{"beyond_ram", [](auto& e) { e.segments[1].address = 64 * kMiB - 4096; },
-                 "the guest has 64 MiB; give at least 65 MiB"},
+                 "the guest has 64 MiB of memory; give at least 65 MiB"},
         WrongElf{"wraps", [](auto& e) { e.segments[1].memory_bytes = ~0ULL; }, "beyond the 4 GiB"},
         WrongElf{"above_4g", [](auto& e) { e.segments[1].address = 1ULL << 32; },
                  "beyond the 4 GiB"},
@@ -144,7 +144,14 @@ TEST(ElfKernel, CutShortAnywhereIsRefused) {
 TEST(ElfKernel, SegmentMayNotSpanAHole) {
   const auto memory = memory_of({{{0}, 18 * kMiB + 4096}, {{20 * kMiB}, 44 * kMiB}});
   EXPECT_THAT(message(load_elf(memory, ElfImage().files())),
-              HasSubstr("needs memory from 0x1200000 to 0x1204000"));
+              HasSubstr("a segment from 0x1200000 to 0x1204000"));
+}
+
+TEST(ElfKernel, SaysWhatTheWholeOfItNeeds) {
+  EXPECT_THAT(
+      message(load_elf(memory_of(16 * kMiB), ElfImage().files())),
+      HasSubstr("a segment from 0x1000000 to 0x1001000, and the guest has 16 MiB of memory; "
+                "give at least 19 MiB"));
 }
 
 TEST(ElfKernel, KeepsTheInitrdOffItsSegments) {

@@ -42,6 +42,9 @@ class Code {
   Code& store8(uint32_t address, uint8_t value) {
     return set_ebx(address).byte(0xc6).byte(0x03).byte(value);  // mov byte [rbx], value
   }
+  Code& store32(uint32_t address, uint32_t value) {
+    return set_ebx(address).byte(0xc7).byte(0x03).number(value);
+  }
   Code& load8(uint32_t address) { return set_ebx(address).byte(0x8a).byte(0x03); }
 
   Code& jump(Label to) { return byte(0xe9).relative(to); }
@@ -57,6 +60,10 @@ class Code {
   Label repeat(uint32_t times) {
     byte(0xb9).number(times);
     return here();
+  }
+  // Within: reads the port whose number is the count, and writes `value` to it.
+  Code& poke_counted_port(uint8_t value) {
+    return byte(0x89).byte(0xca).byte(0xec).byte(0xb0).byte(value).byte(0xee);  // mov edx, ecx
   }
   Code& end_repeat(Label start) {  // dec ecx; jnz
     return byte(0xff).byte(0xc9).byte(0x0f).byte(0x85).relative(start);

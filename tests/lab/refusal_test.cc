@@ -48,15 +48,17 @@ void forbid(const std::string& path) {
 
 TEST(Refusal, OfKernelsThatAreTooShort) {
   const TempDir dir;
+  const std::string bzimage = read_file(image("bzImage")).substr(0, 4096);
+  const std::string vmlinux = read_file(image("vmlinux")).substr(0, 4096);
   for (const size_t size : {0, 1, 512, 4096}) {
     write_file(dir / "kernel", std::string(size, '\0'));
     SCOPED_TRACE(fmt::format("{} bytes of zeroes", size));
     expect_refusal(with_kernel(dir / "kernel"), {dir / "kernel"});
     // The same length of a real one.
-    write_file(dir / "kernel", read_file(image("bzImage")).substr(0, size));
+    write_file(dir / "kernel", bzimage.substr(0, size));
     SCOPED_TRACE(fmt::format("{} bytes of a bzImage", size));
     expect_refusal(with_kernel(dir / "kernel"), {dir / "kernel"});
-    write_file(dir / "kernel", read_file(image("vmlinux")).substr(0, size));
+    write_file(dir / "kernel", vmlinux.substr(0, size));
     SCOPED_TRACE(fmt::format("{} bytes of a vmlinux", size));
     expect_refusal(with_kernel(dir / "kernel"), {dir / "kernel"});
   }

@@ -126,7 +126,7 @@ TEST(Stdio, TakesInputFromAFile) {
 TEST(SerialSocket, LetsClientsComeAndGo) {
   const TempDir dir;
   const std::string path = dir / "serial";
-  Process vm(wick_run({"-k", image("bzImage"), "-a", "loglevel=5", "-d", alpine_disk(dir), "-s",
+  Process vm(wick_run({"-k", image("bzImage"), "-a", "loglevel=6", "-d", alpine_disk(dir), "-s",
                        unix_spec(dir) + ",log=" + (dir / "log")}));
   await_in_file(dir / "log", "login: ");
   {
@@ -210,22 +210,22 @@ TEST(SerialSocket, ClientThatStopsReadingDoesNotStopTheGuest) {
   const TempDir dir;
   Code code;
   code.echo_until('g');
-  const Code::Label loop = code.repeat(20'000);
+  const Code::Label loop = code.repeat(8'000);
   code.print("twenty bytes a line\n").end_repeat(loop).reset();
   Process vm(run_tiny(dir, code, {"-s", unix_spec(dir)}));
   while (!exists(dir / "serial") && vm.running()) vm.console().listen(10);
   Dialogue client = Dialogue::connect(dir / "serial");
   client.send("g");
-  // It never reads; the guest writes 400 kB and ends.
+  // It never reads; the guest writes 160 kB and ends.
   const std::string errors = expect_ending(vm, 0, "wick: the guest rebooted");
-  EXPECT_THAT(errors, HasSubstr("bytes of the guest's output were dropped"));
+  EXPECT_THAT(errors, HasSubstr("were dropped"));
 }
 
 TEST(SerialSocket, PlaysTheLast64KiBToItsFirstClient) {
   const TempDir dir;
   Code code;
   code.print("BEGINNING");
-  const Code::Label loop = code.repeat(8192);
+  const Code::Label loop = code.repeat(5000);
   code.print("sixteen bytes..\n").end_repeat(loop).print("END\n").echo_until('x').reset();
   Process vm(run_tiny(dir, code, {"-s", unix_spec(dir) + ",log=" + (dir / "log")}));
   await_in_file(dir / "log", "END\n");
@@ -235,7 +235,7 @@ TEST(SerialSocket, PlaysTheLast64KiBToItsFirstClient) {
   EXPECT_EQ(played.size(), (64 << 10) + 1u);
   EXPECT_THAT(played, AllOf(Not(HasSubstr("BEGINNING")), EndsWith("sixteen bytes..\nEND\nx")));
   expect_ending(vm, 0, "wick: the guest rebooted");
-  EXPECT_EQ(read_file(dir / "log").size(), 9 + 8192 * 16 + 5u);
+  EXPECT_EQ(read_file(dir / "log").size(), 9 + 5000 * 16 + 5u);
 }
 
 TEST(SerialSocket, OfADeadMachineIsReplacedAndOfALiveOneIsNot) {
@@ -345,7 +345,9 @@ TEST(SerialPorts, AreAllFoundByLinux) {
   (void)run_in_guest(vm.console(), "echo to the file >/dev/ttyS1");
   await_in_file(dir / "2", "to the file\r\n");
   Dialogue client = Dialogue::connect(dir / "serial");
-  vm.console().send("read -r line </dev/ttyS2; echo \"got $line\"\n");
+  // What comes before a port is open is lost, as on any PC.
+  (void)run_in_guest(vm.console(), "exec 3<>/dev/ttyS2");
+  vm.console().send("read -r line <&3; echo \"got $line\"\n");
   client.send("over there\n");
   vm.console().expect("got over there\r\n");
 }

@@ -1,0 +1,62 @@
+// Guests that do what no driver would. wick's devices are tested one by one on
+// fakes; here all of them stand together on KVM.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/lab/tiny.h"
+
+namespace wick::lab {
+namespace {
+
+using guests::Code;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr uint32_t kVirtioWindows = 0xd000'0000;
+constexpr uint32_t kWindowBytes = 0x1000;
+
+// It says so and resets, if it gets that far.
+void expect_survives(const Code& code, const std::vector<std::string>& options) {
+  const TempDir dir;
+  const Finished run = finish(run_tiny(dir, code, options));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, EndsWith("survived\n"));
+  EXPECT_EQ(last_line(run.err), "wick: the guest rebooted");
+  // At most five warnings a second for each thing that a guest can do wrong.
+  EXPECT_LT(lines(run.err).size(), 500u) << run.err;
+}
+
+TEST(HostileGuest, CanReadAndWriteEveryPort) {
+  Code code;
+  for (const auto value : {uint8_t{0xff}, uint8_t{0x55}, uint8_t{0}}) {
+    const Code::Label loop = code.repeat(0x1fff);
+    code.poke_counted_port(value).end_repeat(loop);
+  }
+  expect_survives(code.print("survived\n").reset(),
+                  {"-s", "stdio", "-s", "null", "-s", "null", "-s", "null"});
+}
+
+TEST(HostileGuest, CanWriteEveryVirtioRegister) {
+  const TempDir dir;
+  Code code;
+  for (const uint32_t window : {kVirtioWindows, kVirtioWindows + kWindowBytes}) {
+    for (const uint32_t value : {0xffff'ffffU, 1U, 0U, 0x10'0000U, 0x0fU}) {
+      for (uint32_t offset = 0; offset < 0x120; offset += 4) {
+        code.load8(window + offset).store32(window + offset, value);
+        code.store8(window + offset + 1, static_cast<uint8_t>(value));
+      }
+    }
+    // Up the status, step by step, with a queue at an address that is not RAM.
+    for (const uint32_t status : {0U, 1U, 3U, 0xbU}) code.store32(window + 0x70, status);
+    code.store32(window + 0x30, 0).store32(window + 0x38, 8);
+    for (const uint32_t offset : {0x80U, 0x90U, 0xa0U}) code.store32(window + offset, 0xfee0'0000);
+    code.store32(window + 0x44, 1).store32(window + 0x70, 0xf).store32(window + 0x50, 0);
+  }
+  expect_survives(
+      code.print("survived\n").reset(),
+      {"-d", blank_disk(dir, "a", 1 << 20), "-d", blank_disk(dir, "b", 1 << 20) + ",readonly=on"});
+}
+
+}  // namespace
+}  // namespace wick::lab
