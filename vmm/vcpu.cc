@@ -32,8 +32,6 @@ void unblock_only_kick() {
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
 
-constexpr uint64_t kRflagsIf = 1 << 9;
-
 kvm_segment to_kvm(const boot::Segment& segment) {
   kvm_segment result{};
   result.base = segment.base;
