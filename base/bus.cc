@@ -16,16 +16,17 @@ Result<void> Bus::attach(Range range, BusDevice& device, std::string name) {
   if (above != nullptr && above->range.start - range.start < range.size)
     return fail("bus: {} at {:#x} overlaps {}", name, range.start, above->name);
   entries_.insert(after, Entry{range, &device, std::move(name)});
+  last_ = nullptr;  // they may have moved
   return {};
 }
 
-const Bus::Entry* Bus::find(uint64_t address, size_t size) const {
+const Bus::Entry* Bus::search(uint64_t address) const {
   auto after = std::ranges::upper_bound(entries_, address, {},
                                         [](const Entry& entry) { return entry.range.start; });
   if (after == entries_.begin()) return nullptr;
   const Entry& entry = *--after;
-  const uint64_t offset = address - entry.range.start;
-  if (offset >= entry.range.size || size > entry.range.size - offset) return nullptr;
+  if (address - entry.range.start >= entry.range.size) return nullptr;
+  last_.store(&entry, std::memory_order_relaxed);
   return &entry;
 }
 

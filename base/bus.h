@@ -6,6 +6,7 @@
 // locks itself.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -52,9 +53,19 @@ class Bus {
   std::string_view name_at(uint64_t address) const;
 
  private:
-  const Entry* find(uint64_t address, size_t size) const;
+  const Entry* find(uint64_t address, size_t size) const {
+    const Entry* entry = last_.load(std::memory_order_relaxed);
+    if (entry == nullptr || address - entry->range.start >= entry->range.size) {
+      entry = search(address);
+      if (entry == nullptr) return nullptr;
+    }
+    return size <= entry->range.size - (address - entry->range.start) ? entry : nullptr;
+  }
+  const Entry* search(uint64_t address) const;
 
   std::vector<Entry> entries_;  // sorted by start, no overlaps
+  // The last one found: a guest stays with a device for many accesses.
+  mutable std::atomic<const Entry*> last_{nullptr};
 };
 
 }  // namespace wick

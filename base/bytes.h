@@ -17,8 +17,7 @@ static_assert(std::endian::native == std::endian::little);
 
 // The first sizeof(T) bytes of `from`, zero-extended when there are fewer.
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
-T load_le(std::span<const std::byte> from) {
+requires std::is_trivially_copyable_v<T> T load_le(std::span<const std::byte> from) {
   T value{};
   if (!from.empty()) std::memcpy(&value, from.data(), std::min(sizeof(T), from.size()));
   return value;
@@ -26,7 +25,7 @@ T load_le(std::span<const std::byte> from) {
 
 // Fills `to` with the low bytes of `value`, and with zeroes past its size.
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
+requires std::is_trivially_copyable_v<T>
 void store_le(std::span<std::byte> to, T value) {
   const size_t copied = std::min(sizeof(T), to.size());
   if (copied > 0) std::memcpy(to.data(), &value, copied);

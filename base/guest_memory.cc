@@ -22,8 +22,8 @@ std::byte* map_aligned(uint64_t size_bytes) {
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
   auto* begin = static_cast<std::byte*>(mapping);
-  const uint64_t skip =
-      align_up(reinterpret_cast<uint64_t>(begin), kHugePageBytes) - reinterpret_cast<uint64_t>(begin);
+  const uint64_t skip = align_up(reinterpret_cast<uint64_t>(begin), kHugePageBytes) -
+                        reinterpret_cast<uint64_t>(begin);
   if (skip > 0) ::munmap(begin, skip);
   ::munmap(begin + skip + size_bytes, kHugePageBytes - skip);
   // Best effort: without huge pages the guest is slower, not wrong.

@@ -55,8 +55,8 @@ class GuestMemory {
 
   // One copy of a structure; a pointer into guest memory never leaks out.
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  Result<T> read(GuestAddress address) const {
+  requires std::is_trivially_copyable_v<T> Result<T> read(GuestAddress address)
+  const {
     const auto bytes = TRY(slice(address, sizeof(T)));
     T value;
     std::memcpy(&value, bytes.data(), sizeof(T));
@@ -66,8 +66,8 @@ class GuestMemory {
   }
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  Result<void> write(GuestAddress address, const T& value) const {
+  requires std::is_trivially_copyable_v<T> Result<void> write(GuestAddress address, const T& value)
+  const {
     const auto bytes = TRY(slice(address, sizeof(T)));
     std::memcpy(bytes.data(), &value, sizeof(T));
     return {};

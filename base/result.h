@@ -51,9 +51,9 @@ inline std::unexpected<Error> with_hint(std::unexpected<Error> failure, std::str
 
 // The value of a Result, or return its error from the enclosing function.
 // (Not in coroutines: they `co_return` by hand.)
-#define TRY(expression)                                                         \
-  __extension__({                                                               \
-    auto try_result = (expression);                                             \
-    if (!try_result) return std::unexpected(std::move(try_result).error());     \
-    *std::move(try_result);                                                     \
+#define TRY(expression)                                                     \
+  __extension__({                                                           \
+    auto try_result = (expression);                                         \
+    if (!try_result) return std::unexpected(std::move(try_result).error()); \
+    *std::move(try_result);                                                 \
   })

@@ -1,11 +1,10 @@
 """What the whole-VM benchmarks share: files in memory, VMM command lines, KVM's
 counters. They run inside the measuring lab (./dev bench), where a nanosecond is
-an instruction; see docs/MEASURING.md."""
+an instruction of guest, VMM and host kernel together."""
 
 import glob
 import os
 import select
-import shutil
 import statistics
 import subprocess
 import sys

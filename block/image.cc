@@ -20,11 +20,16 @@ struct Magic {
 };
 
 constexpr std::array kMagics = {
-    Magic{"qcow", 0, "QFI\xfb"sv},          Magic{"qed", 0, "QED\0"sv},
-    Magic{"vmdk", 0, "KDMV"sv},             Magic{"vmdk", 0, "COWD"sv},
-    Magic{"vmdk", 0, "# Disk Descriptor"sv}, Magic{"vhd", 0, "conectix"sv},
-    Magic{"vhdx", 0, "vhdxfile"sv},         Magic{"luks", 0, "LUKS\xba\xbe"sv},
-    Magic{"parallels", 0, "WithoutFreeSpace"sv}, Magic{"parallels", 0, "WithouFreSpacExt"sv},
+    Magic{"qcow", 0, "QFI\xfb"sv},
+    Magic{"qed", 0, "QED\0"sv},
+    Magic{"vmdk", 0, "KDMV"sv},
+    Magic{"vmdk", 0, "COWD"sv},
+    Magic{"vmdk", 0, "# Disk Descriptor"sv},
+    Magic{"vhd", 0, "conectix"sv},
+    Magic{"vhdx", 0, "vhdxfile"sv},
+    Magic{"luks", 0, "LUKS\xba\xbe"sv},
+    Magic{"parallels", 0, "WithoutFreeSpace"sv},
+    Magic{"parallels", 0, "WithouFreSpacExt"sv},
     Magic{"vdi", 64, "\x7f\x10\xda\xbe"sv},
 };
 
@@ -62,7 +67,8 @@ std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
 const char* format_of_magic(std::span<const std::byte> sector) {
   for (const Magic& magic : kMagics)
     if (sector.size() >= magic.offset_bytes + magic.bytes.size() &&
-        std::memcmp(sector.data() + magic.offset_bytes, magic.bytes.data(), magic.bytes.size()) == 0)
+        std::memcmp(sector.data() + magic.offset_bytes, magic.bytes.data(), magic.bytes.size()) ==
+            0)
       return magic.format;
   return nullptr;
 }
@@ -79,9 +85,9 @@ Result<std::unique_ptr<Backend>> open_image(const std::string& path, const Image
       return not_a_disk(path, status.st_mode);
     auto failure = fail_errno(code, "disk {}: cannot open", path);
     if (code == EACCES || code == EROFS)
-      return with_hint(std::move(failure), options.read_only
-                                               ? "check the file's permissions"
-                                               : "check the file's permissions, or add readonly=on");
+      return with_hint(std::move(failure),
+                       options.read_only ? "check the file's permissions"
+                                         : "check the file's permissions, or add readonly=on");
     if (code == ENOENT) return with_hint(std::move(failure), "check the path given with --disk");
     return failure;
   }

@@ -191,9 +191,9 @@ class Raw final : public Backend {
       copied += part;
     }
     if (const char* format = format_of_magic(sector); format != nullptr)
-      co_return with_hint(fail_errno(EPERM, "{}: the guest writes the magic of a {} image into it",
-                                     path_, format),
-                          "give the disk with format=raw to allow that");
+      co_return with_hint(
+          fail_errno(EPERM, "{}: the guest writes the magic of a {} image into it", path_, format),
+          "give the disk with format=raw to allow that");
     const iovec first{sector.data() + offset, head};
     auto written = co_await write_all(offset, {&first, 1}, head);
     if (!written || head == length) co_return written;
@@ -254,10 +254,9 @@ Result<std::unique_ptr<Backend>> open_raw(Fd file, const std::string& path,
                        "use cache=writeback");
   }
   const bool discards = !options.read_only && supports_discard(file.get(), status);
-  return std::unique_ptr<Backend>(new Raw(std::move(file), std::move(direct),
-                                          static_cast<uint64_t>(direct_alignment),
-                                          align_up(size_bytes, kSectorBytes), discards, options,
-                                          path, io));
+  return std::unique_ptr<Backend>(
+      new Raw(std::move(file), std::move(direct), static_cast<uint64_t>(direct_alignment),
+              align_up(size_bytes, kSectorBytes), discards, options, path, io));
 }
 
 }  // namespace wick::block

@@ -15,10 +15,7 @@ constexpr uint32_t kMaxSegments = 510;          // with header and status a full
 }  // namespace
 
 Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name)
-    : backend_(backend),
-      loop_(loop),
-      serial_(std::move(serial)),
-      name_(std::move(name)) {
+    : backend_(backend), loop_(loop), serial_(std::move(serial)), name_(std::move(name)) {
   config_.capacity = backend.size_bytes() / kSectorBytes;
   config_.seg_max = kMaxSegments;
   config_.blk_size = kSectorBytes;
@@ -35,8 +32,8 @@ Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::stri
 }
 
 uint64_t Blk::features() const {
-  uint64_t features = 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-                      1ull << VIRTIO_BLK_F_FLUSH;
+  uint64_t features =
+      1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_FLUSH;
   if (backend_.read_only())
     features |= 1ull << VIRTIO_BLK_F_RO;
   else
@@ -162,8 +159,8 @@ Task<uint8_t> Blk::execute(BlkRequest& request) {
       result = co_await backend_.discard(request.offset_bytes, request.length_bytes);
       break;
     case BlkRequest::Kind::kWriteZeroes:
-      result = co_await backend_.write_zeroes(request.offset_bytes, request.length_bytes,
-                                              request.unmap);
+      result =
+          co_await backend_.write_zeroes(request.offset_bytes, request.length_bytes, request.unmap);
       break;
     case BlkRequest::Kind::kGetId: {
       // 5.2.6: 20 bytes, padded with zeroes; no terminator when full.

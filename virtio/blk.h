@@ -58,7 +58,7 @@ class Blk final : public VirtioDevice {
   EventLoop::Watch kick_watch_;
   BlkLimits limits_;
   uint32_t in_flight_ = 0;
-  bool processing_ = false;             // completions are signalled once, at the end
+  bool processing_ = false;                // completions are signalled once, at the end
   std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0
   RateLimit complaints_;
 };

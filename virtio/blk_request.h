@@ -33,8 +33,8 @@ struct BlkRequest {
   uint32_t written_before_status = 0;  // writable bytes in front of the status byte
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
-  bool unmap = false;               // kWriteZeroes: the space may be freed
-  std::vector<iovec> data;          // kRead, kGetId: to fill; kWrite: to store
+  bool unmap = false;       // kWriteZeroes: the space may be freed
+  std::vector<iovec> data;  // kRead, kGetId: to fill; kWrite: to store
 
   // Pure: reads guest memory once, writes nothing. The framing is the driver's
   // affair (2.7.4.1): the header may be in any number of buffers.

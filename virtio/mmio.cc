@@ -38,10 +38,10 @@ enum Register : uint64_t {
   kConfig = 0x100,
 };
 
-constexpr uint32_t kMagic = 0x74726976;     // "virt"
-constexpr uint32_t kVendor = 0x6b636977;    // "wick"
-constexpr uint32_t kInterruptUsed = 1;      // InterruptStatus, bit 0
-constexpr uint32_t kInterruptConfig = 2;    // InterruptStatus, bit 1
+constexpr uint32_t kMagic = 0x74726976;   // "virt"
+constexpr uint32_t kVendor = 0x6b636977;  // "wick"
+constexpr uint32_t kInterruptUsed = 1;    // InterruptStatus, bit 0
+constexpr uint32_t kInterruptConfig = 2;  // InterruptStatus, bit 1
 
 void set_low(uint64_t& field, uint32_t value) { field = (field & ~0xffffffffull) | value; }
 void set_high(uint64_t& field, uint32_t value) {

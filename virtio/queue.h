@@ -59,12 +59,12 @@ class Chain {
 };
 
 struct QueueLayout {
-  uint16_t size = 0;            // entries
-  GuestAddress descriptors;     // 2.7.5: aligned to 16
-  GuestAddress driver_area;     // 2.7.6, the available ring: aligned to 2
-  GuestAddress device_area;     // 2.7.8, the used ring: aligned to 4
-  bool event_index = false;     // VIRTIO_F_EVENT_IDX was negotiated
-  bool indirect = false;        // VIRTIO_F_INDIRECT_DESC was negotiated
+  uint16_t size = 0;         // entries
+  GuestAddress descriptors;  // 2.7.5: aligned to 16
+  GuestAddress driver_area;  // 2.7.6, the available ring: aligned to 2
+  GuestAddress device_area;  // 2.7.8, the used ring: aligned to 4
+  bool event_index = false;  // VIRTIO_F_EVENT_IDX was negotiated
+  bool indirect = false;     // VIRTIO_F_INDIRECT_DESC was negotiated
 };
 
 class VirtQueue {

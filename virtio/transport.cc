@@ -123,13 +123,13 @@ void Transport::activate() {
   for (uint16_t i = 0; i < queues_.size(); ++i) {
     const QueueState& queue = queues_[i];
     if (!queue.ready) continue;
-    auto ring = VirtQueue::create(
-        memory_, {.size = queue.size,
-                  .descriptors = {queue.descriptors},
-                  .driver_area = {queue.driver_area},
-                  .device_area = {queue.device_area},
-                  .event_index = (driver_features_ & kFeatureEventIndex) != 0,
-                  .indirect = (driver_features_ & kFeatureIndirect) != 0});
+    auto ring =
+        VirtQueue::create(memory_, {.size = queue.size,
+                                    .descriptors = {queue.descriptors},
+                                    .driver_area = {queue.driver_area},
+                                    .device_area = {queue.device_area},
+                                    .event_index = (driver_features_ & kFeatureEventIndex) != 0,
+                                    .indirect = (driver_features_ & kFeatureIndirect) != 0});
     if (!ring || queue.size > device_.queue_max_sizes()[i]) {
       complaints_.warn("{}: queue {} is unusable: {}", name_, i,
                        ring ? "too large" : ring.error().message());

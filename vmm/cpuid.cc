@@ -33,8 +33,8 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::vector<kvm_cpuid_entry2> supporte
   for (kvm_cpuid_entry2 entry : supported) {
     switch (entry.function) {
       case 1:
-        entry.ebx = (entry.ebx & 0xffff) | topology.cpu << kApicIdShift |
-                    count << kLogicalCountShift;
+        entry.ebx =
+            (entry.ebx & 0xffff) | topology.cpu << kApicIdShift | count << kLogicalCountShift;
         entry.ecx |= kHypervisor;
         if (topology.tsc_deadline) entry.ecx |= kTscDeadline;
         entry.edx = count > 1 ? entry.edx | kHtt : entry.edx & ~kHtt;

@@ -11,8 +11,8 @@
 namespace wick {
 
 struct CpuTopology {
-  uint32_t cpu = 0;        // this vCPU: its number and its APIC ID
-  uint32_t cpu_count = 1;  // all in one package, one thread per core
+  uint32_t cpu = 0;           // this vCPU: its number and its APIC ID
+  uint32_t cpu_count = 1;     // all in one package, one thread per core
   bool tsc_deadline = false;  // KVM_CAP_TSC_DEADLINE_TIMER: not in the supported list
 };
 

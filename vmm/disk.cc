@@ -55,10 +55,11 @@ Result<void> Disk::finish() {
   Result<void> result;
   std::binary_semaphore flushed(0);
   thread_->loop().post([&] {
-    spawn([](block::Backend& backend, Result<void>& out, std::binary_semaphore& done) -> Task<void> {
-      out = co_await backend.flush();
-      done.release();
-    }(*backend_, result, flushed));
+    spawn(
+        [](block::Backend& backend, Result<void>& out, std::binary_semaphore& done) -> Task<void> {
+          out = co_await backend.flush();
+          done.release();
+        }(*backend_, result, flushed));
   });
   flushed.acquire();
   return result;

@@ -33,6 +33,12 @@ std::string exit_reason_name(uint32_t reason) {
   }
 }
 
+uint64_t ExitCounts::total() const {
+  uint64_t sum = 0;
+  for (const auto& counter : by_reason_) sum += counter.load(std::memory_order_relaxed);
+  return sum;
+}
+
 std::string ExitCounts::table(const Bus& ports, const Bus& mmio) const {
   struct Row {
     uint64_t count;
@@ -44,13 +50,12 @@ std::string ExitCounts::table(const Bus& ports, const Bus& mmio) const {
       rows.push_back({by_reason_[reason], exit_reason_name(reason)});
   for (uint32_t port = 0; ports_ != MAP_FAILED && port < 65536; ++port)
     if (ports_[port] > 0)
-      rows.push_back({ports_[port], fmt::format("io    port {:#06x}      {}", port,
-                                                ports.name_at(port))});
+      rows.push_back(
+          {ports_[port], fmt::format("io    port {:#06x}      {}", port, ports.name_at(port))});
   for (const auto& [page, count] : pages_)
-    rows.push_back({count, page == kNobodysPage
-                               ? "mmio  nobody's"
-                               : fmt::format("mmio  page {:#011x} {}", page << 12,
-                                             mmio.name_at(page << 12))});
+    rows.push_back({count, page == kNobodysPage ? "mmio  nobody's"
+                                                : fmt::format("mmio  page {:#011x} {}", page << 12,
+                                                              mmio.name_at(page << 12))});
   std::ranges::sort(rows, [](const Row& a, const Row& b) { return a.count > b.count; });
 
   std::string text = fmt::format("{:>10}  exits to user space\n", total());

@@ -21,7 +21,8 @@ class ExitCounts {
  public:
   ExitCounts()
       : ports_(static_cast<uint32_t*>(::mmap(nullptr, kPortsBytes, PROT_READ | PROT_WRITE,
-                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {}
+                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+  }
   ExitCounts(const ExitCounts&) = delete;
   ExitCounts& operator=(const ExitCounts&) = delete;
   ~ExitCounts() {
@@ -30,9 +31,9 @@ class ExitCounts {
 
   // `reason`: KVM_EXIT_*.
   void count(uint32_t reason) {
-    ++by_reason_[reason % by_reason_.size()];
     // One writer: no need for a locked addition.
-    total_.store(total_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    auto& counter = by_reason_[reason % by_reason_.size()];
+    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   void count_port(uint16_t port) {
     if (ports_ != MAP_FAILED) ++ports_[port];
@@ -40,8 +41,7 @@ class ExitCounts {
   // Pages that no device answers for are one row: a guest could touch any number.
   void count_page(uint64_t page, bool answered) { ++pages_[answered ? page : kNobodysPage]; }
 
-  uint64_t total() const { return total_.load(std::memory_order_relaxed); }
-  uint64_t of_reason(uint32_t reason) const { return by_reason_[reason % by_reason_.size()]; }
+  uint64_t total() const;
 
   // A table for people, the most frequent first; the buses give the names.
   std::string table(const Bus& ports, const Bus& mmio) const;
@@ -50,8 +50,7 @@ class ExitCounts {
   static constexpr size_t kPortsBytes = 65536 * sizeof(uint32_t);
   static constexpr uint64_t kNobodysPage = ~0ull;
 
-  std::array<uint64_t, 64> by_reason_{};
-  std::atomic<uint64_t> total_{0};
+  std::array<std::atomic<uint64_t>, 64> by_reason_{};
   uint32_t* ports_;  // only the pages of ports in use take memory
   std::unordered_map<uint64_t, uint64_t> pages_;
 };

@@ -32,6 +32,7 @@ constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;
 // Each virtio-mmio device has a pin of its own: edges cannot be shared.
-constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 6, 14, 15};
+constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
+                                                     23, 10, 11, 6,  14, 15};
 
 }  // namespace wick::layout

@@ -264,8 +264,8 @@ boot::AcpiPlatform KvmMachine::acpi_platform() const {
   for (size_t i = 0; i < serials_.size(); ++i)
     platform.serials.push_back({layout::kSerialPorts[i], layout::kSerialIrqs[i]});
   for (const VirtioSlot& slot : virtio_)
-    platform.virtio_mmio.push_back({static_cast<uint32_t>(slot.address),
-                                    virtio::MmioTransport::kWindowBytes, slot.irq});
+    platform.virtio_mmio.push_back(
+        {static_cast<uint32_t>(slot.address), virtio::MmioTransport::kWindowBytes, slot.irq});
   return platform;
 }
 
@@ -370,8 +370,7 @@ void KvmMachine::check_for_halt() {
 std::string KvmMachine::timeout_detail() const {
   const bool wrote = std::ranges::any_of(
       serials_, [](const SerialPort& port) { return port.host->transcript().end() > 0; });
-  const bool halted =
-      std::ranges::all_of(vcpus_, [](const auto& vcpu) { return vcpu->halted(); });
+  const bool halted = std::ranges::all_of(vcpus_, [](const auto& vcpu) { return vcpu->halted(); });
   return fmt::format("the guest was {}{}", halted ? "halted, waiting for an interrupt" : "running",
                      wrote ? "" : ", and had never written anything");
 }

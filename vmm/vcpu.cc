@@ -55,9 +55,10 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_
   install_kick_handler();
   Fd fd(::ioctl(vm.fd(), KVM_CREATE_VCPU, index));
   if (!fd.valid()) return fail_errno(errno, "kvm: cannot create vCPU {}", index);
-  void* area = ::mmap(nullptr, vm.kvm().run_area_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED,
-                      fd.get(), 0);
-  if (area == MAP_FAILED) return fail_errno(errno, "kvm: cannot map the run area of vCPU {}", index);
+  void* area =
+      ::mmap(nullptr, vm.kvm().run_area_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (area == MAP_FAILED)
+    return fail_errno(errno, "kvm: cannot map the run area of vCPU {}", index);
   std::unique_ptr<Vcpu> vcpu(
       new Vcpu(vm, index, ports, mmio, std::move(fd), static_cast<kvm_run*>(area)));
   TRY(vcpu->set_up(cpu_count));
@@ -67,11 +68,11 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_
 Vcpu::~Vcpu() { ::munmap(run_, vm_.kvm().run_area_bytes()); }
 
 Result<void> Vcpu::set_up(uint32_t cpu_count) {
-  const auto cpuid = guest_cpuid(
-      TRY(vm_.kvm().supported_cpuid()),
-      {.cpu = index_,
-       .cpu_count = cpu_count,
-       .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
+  const auto cpuid =
+      guest_cpuid(TRY(vm_.kvm().supported_cpuid()),
+                  {.cpu = index_,
+                   .cpu_count = cpu_count,
+                   .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
   KvmCpuid list;
   if (cpuid.size() > list.entries.size())
     return fail("kvm: {} CPUID entries for vCPU {}, at most {}", cpuid.size(), index_,
@@ -182,8 +183,7 @@ VcpuExit Vcpu::run() {
         if (run_->if_flag == 0) return {VcpuExit::Kind::kHalted, {}};
         break;
       case KVM_EXIT_SHUTDOWN:
-        return {VcpuExit::Kind::kShutdown,
-                fmt::format("vCPU {}, after {}", index_, last_exit())};
+        return {VcpuExit::Kind::kShutdown, fmt::format("vCPU {}, after {}", index_, last_exit())};
       case KVM_EXIT_INTERNAL_ERROR:
         return internal_error();
       case KVM_EXIT_FAIL_ENTRY:
@@ -199,26 +199,23 @@ VcpuExit Vcpu::run() {
 }
 
 void Vcpu::handle_io() {
-  const auto& io = run_->io;
-  counts_.count_port(io.port);
-  last_address_ = io.port;
-  auto* data = reinterpret_cast<std::byte*>(run_) + io.data_offset;
-  // A string instruction brings several accesses to one port.
-  for (uint32_t i = 0; i < io.count; ++i, data += io.size) {
-    const std::span access(data, io.size);
-    if (io.direction == KVM_EXIT_IO_OUT)
-      ports_.write(io.port, access);
-    else
-      ports_.read(io.port, access);
-  }
+  const uint16_t port = run_->io.port;
+  const size_t size_bytes = run_->io.size;
+  const uint32_t count = run_->io.count;  // several for a string instruction
+  auto* data = reinterpret_cast<std::byte*>(run_) + run_->io.data_offset;
+  counts_.count_port(port);
+  last_address_ = port;
+  const bool out = run_->io.direction == KVM_EXIT_IO_OUT;
+  for (uint32_t i = 1; i < count; ++i, data += size_bytes) access_port(out, port, data, size_bytes);
+  access_port(out, port, data, size_bytes);
 }
 
 void Vcpu::handle_mmio() {
   auto& mmio = run_->mmio;
   last_address_ = mmio.phys_addr;
   const std::span access(reinterpret_cast<std::byte*>(mmio.data), std::min(mmio.len, 8u));
-  const bool answered = mmio.is_write != 0 ? mmio_.write(mmio.phys_addr, access)
-                                           : mmio_.read(mmio.phys_addr, access);
+  const bool answered =
+      mmio.is_write != 0 ? mmio_.write(mmio.phys_addr, access) : mmio_.read(mmio.phys_addr, access);
   counts_.count_page(mmio.phys_addr >> 12, answered);
 }
 
@@ -280,8 +277,7 @@ void Vcpu::request_halt_check() {
 
 bool Vcpu::halted() const {
   kvm_mp_state state{};
-  return ::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 &&
-         state.mp_state == KVM_MP_STATE_HALTED;
+  return ::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 && state.mp_state == KVM_MP_STATE_HALTED;
 }
 
 std::string Vcpu::describe(const GuestMemory& memory) const {

@@ -27,10 +27,10 @@ namespace wick {
 // Why run() returned, and a text for people where there is more to say.
 struct VcpuExit {
   enum class Kind {
-    kStopped,  // request_stop()
-    kHalted,   // HLT with interrupts off: nothing of the guest's own can wake it
-    kShutdown,  // triple fault
-    kKvmError,  // KVM cannot go on: internal error, failed entry, unknown exit
+    kStopped,    // request_stop()
+    kHalted,     // HLT with interrupts off: nothing of the guest's own can wake it
+    kShutdown,   // triple fault
+    kKvmError,   // KVM cannot go on: internal error, failed entry, unknown exit
     kHostError,  // KVM_RUN failed
   };
   Kind kind = Kind::kStopped;
@@ -60,6 +60,10 @@ class Vcpu {
   // How often it came back from the guest so far.
   uint64_t exits() const { return counts_.total(); }
 
+  // For benchmarks against a loop without any of this.
+  int fd() const { return fd_.get(); }
+  const kvm_run* run_area() const { return run_; }
+
   const ExitCounts& counts() const { return counts_; }
   // Was it waiting for an interrupt when it stopped?
   bool halted() const;
@@ -73,6 +77,12 @@ class Vcpu {
   Result<void> set_up(uint32_t cpu_count);
   void kick();
   void handle_io();
+  void access_port(bool out, uint16_t port, std::byte* data, size_t size_bytes) const {
+    if (out)
+      ports_.write(port, {data, size_bytes});
+    else
+      ports_.read(port, {data, size_bytes});
+  }
   void handle_mmio();
   VcpuExit internal_error() const;
   std::string last_exit() const;

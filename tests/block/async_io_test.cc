@@ -2,8 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <array>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -140,6 +145,46 @@ TEST_P(UringIoTest, CompletesOutOfOrder) {
 INSTANTIATE_TEST_SUITE_P(, AsyncIoTest, testing::Values(Engine::kUring, Engine::kThreaded),
                          engine_name);
 INSTANTIATE_TEST_SUITE_P(, UringIoTest, testing::Values(Engine::kUring), engine_name);
+
+TEST(AsyncIo, FallsBackToAWorkerWhereTheKernelForbidsIoUring) {
+  Result<std::unique_ptr<AsyncIo>> uring;
+  Result<std::unique_ptr<AsyncIo>> chosen;
+  const auto loop = EventLoop::create().value();
+  // As a container's seccomp profile does it; a filter binds only its thread.
+  std::thread([&] {
+    std::array<sock_filter, 4> program = {{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    const sock_fprog filter{.len = program.size(), .filter = program.data()};
+    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+    uring = AsyncIo::create_uring(*loop);
+    chosen = AsyncIo::create(*loop);
+  }).join();
+  ASSERT_FALSE(uring);
+  EXPECT_EQ(uring.error().code, EPERM);
+  ASSERT_TRUE(chosen);
+
+  std::array<std::byte, 16> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  const Fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  int64_t got = 0;
+  spawn([](AsyncIo& io, EventLoop& on, int fd, std::span<const iovec> data,
+           int64_t& out) -> Task<void> {
+    out = co_await io.read(fd, 0, data);
+    on.stop();
+  }(**chosen, *loop, file.get(), buffers, got));
+  loop->run();
+  EXPECT_EQ(got, 16);
+  EXPECT_EQ(std::memcmp(bytes.data(),
+                        "\x7f"
+                        "ELF",
+                        4),
+            0);
+}
 
 TEST(AsyncIo, ChoosesAnEngineByItself) {
   const auto loop = EventLoop::create().value();
