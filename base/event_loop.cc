@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 #include <semaphore>
+#include <system_error>
 #include <utility>
 
 namespace wick {
@@ -173,11 +174,9 @@ Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  self->thread_ = std::thread([&loop = *self->loop_, name] {
-    name_this_thread(name);
-    loop.run();
-  });
+  auto thread = start_thread(name, [&loop = *self->loop_] { loop.run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  self->thread_ = TRY(std::move(thread));
   // From here on the loop has a runner, which post_and_wait() relies on.
   std::binary_semaphore running(0);
   self->loop_->post([&] { running.release(); });
@@ -193,8 +192,16 @@ void LoopThread::stop() {
   thread_.join();
 }
 
-void name_this_thread(const std::string& name) {
-  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+Result<std::thread> start_thread(const std::string& name, std::function<void()> body) {
+  // The library's only way to say it.
+  try {
+    return std::thread([name, body = std::move(body)] {
+      pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+      body();
+    });
+  } catch (const std::system_error& error) {
+    return fail_errno(error.code().value(), "{}: cannot start a thread", name);
+  }
 }
 
 }  // namespace wick

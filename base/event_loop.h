@@ -115,7 +115,6 @@ class EventLoop {
 // A loop with a thread of its own, which ends with this object.
 class LoopThread {
  public:
-  // `name`: as shown by top and gdb, at most 15 characters of it.
   static Result<std::unique_ptr<LoopThread>> start(const std::string& name);
   ~LoopThread();
 
@@ -129,7 +128,8 @@ class LoopThread {
   std::thread thread_;
 };
 
-// Names the calling thread for top, gdb and /proc.
-void name_this_thread(const std::string& name);
+// A thread with a name as shown by top and gdb, at most 15 characters of it.
+// Fails where the host has no more threads to give (a cgroup's pids.max).
+Result<std::thread> start_thread(const std::string& name, std::function<void()> body);
 
 }  // namespace wick

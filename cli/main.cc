@@ -19,7 +19,6 @@
 
 namespace {
 
-using wick::Error;
 using wick::Result;
 using wick::cli::AttachOptions;
 using wick::cli::Command;

@@ -249,7 +249,7 @@ class Arguments {
 };
 
 Result<std::string> read_file(const std::string& path) {
-  constexpr size_t kMostBytes = 1 << 20;
+  constexpr size_t kMostBytes = 64 << 10;
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) {
     return with_hint(fail_errno(errno, "{}: cannot open the config file", path),

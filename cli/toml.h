@@ -1,7 +1,7 @@
-// Config files: the part of TOML 1.0 that a flat list of options needs. Keys
-// are bare, values are strings on one line, decimal numbers, booleans, and
-// arrays of these; tables and the rest are refused by name. (CLI11's reader
-// cuts strings at '#', reads on over mistakes and knows no line numbers.)
+// Config files: the part of TOML that a flat list of options needs. Values are
+// strings, numbers, booleans, and arrays of these; tables and dates are refused
+// by name. toml11 reads the file. (CLI11's reader cuts strings at '#', reads on
+// over mistakes and knows no line numbers.)
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ struct TomlEntry {
   size_t line = 0;
 };
 
-// Keys are unique. Errors begin with "line N: ".
+// In the order of the file; keys are unique. Errors begin with "line N: ".
 Result<std::vector<TomlEntry>> parse_toml(std::string_view text);
 
 }  // namespace wick::cli

@@ -2,8 +2,10 @@
 
 namespace wick::console {
 
-void InputQueue::push(std::span<const std::byte> bytes) {
-  waiting_.insert(waiting_.end(), bytes.begin(), bytes.end());
+size_t InputQueue::push(std::span<const std::byte> bytes) {
+  const auto kept = bytes.first(std::min(bytes.size(), kMostBytes - waiting_.size()));
+  waiting_.insert(waiting_.end(), kept.begin(), kept.end());
+  return kept.size();
 }
 
 void InputQueue::push_break() {

@@ -26,10 +26,15 @@ class InputQueue {
   void connect(Guest& guest) { guest_ = &guest; }
   bool connected() const { return guest_ != nullptr; }
 
+  // What is kept at most: behind a client that left there may be as much as its
+  // socket held, but clients that come and go must not fill the host's memory
+  // while the guest does not listen.
+  static constexpr size_t kMostBytes = 512 << 10;
+
   size_t room() const { return kRoomBytes - std::min(kRoomBytes, waiting_.size()); }
 
-  // Takes everything, also beyond the room.
-  void push(std::span<const std::byte> bytes);
+  // Takes also what is beyond the room, up to kMostBytes, and returns how much.
+  size_t push(std::span<const std::byte> bytes);
   void push_break();
 
   // Gives the guest what it takes.

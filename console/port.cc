@@ -76,7 +76,9 @@ void Port::part() {
 }
 
 void Port::push_input(std::span<const std::byte> bytes) {
-  queue_.push(bytes);
+  if (const size_t kept = queue_.push(bytes); kept < bytes.size())
+    drop_warning_.warn("{}: the guest does not listen; {} bytes for it were dropped", name_,
+                       bytes.size() - kept);
   queue_.drain();
 }
 

@@ -117,7 +117,8 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
   std::vector<iovec> in(writable.begin(), writable.end());
   request.status_byte = take_last_byte(in);
   request.written_before_status = static_cast<uint32_t>(total_bytes(in));
-  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(Header)) {
+  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(Header) ||
+      total_bytes(readable) > kMaxTransferBytes || total_bytes(in) > kMaxTransferBytes) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return request;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace wick::layout {
@@ -31,8 +32,11 @@ constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;
-// Each virtio-mmio device has a pin of its own: edges cannot be shared.
+// Each virtio-mmio device has a pin of its own: edges cannot be shared. Without
+// ACPI a kernel does not find the IO-APIC, and only the PIC's pins, the last
+// ones here, reach it.
 constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
                                                      23, 10, 11, 6,  14, 15};
+constexpr size_t kFirstPicIrq = 8;  // index
 
 }  // namespace wick::layout

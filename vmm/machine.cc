@@ -60,7 +60,7 @@ class KvmMachine final : public Machine {
   Result<void> build_serials(const MachineConfig& config);
   Result<void> build_chipset();
   Result<void> build_disks(const MachineConfig& config);
-  Result<void> add_virtio(virtio::VirtioDevice& device, const std::string& name);
+  Result<void> add_virtio(virtio::VirtioDevice& device, const std::string& name, bool acpi);
   Result<void> build_cpus(const MachineConfig& config);
   Result<void> load_kernel(const MachineConfig& config);
   boot::AcpiPlatform acpi_platform() const;
@@ -190,19 +190,21 @@ Result<void> KvmMachine::build_disks(const MachineConfig& config) {
   for (const DiskConfig& wanted : config.disks) {
     const std::string id = fmt::format("vd{:c}", 'a' + disks_.size());
     disks_.push_back(TRY(Disk::create(wanted, id)));
-    TRY(add_virtio(disks_.back()->device(), id));
+    TRY(add_virtio(disks_.back()->device(), id, config.acpi));
   }
   return {};
 }
 
-Result<void> KvmMachine::add_virtio(virtio::VirtioDevice& device, const std::string& name) {
+Result<void> KvmMachine::add_virtio(virtio::VirtioDevice& device, const std::string& name,
+                                    bool acpi) {
   const size_t index = virtio_.size();
-  if (index == layout::kVirtioMmioIrqs.size())
-    return with_hint(fail("{}: only {} virtio devices have an interrupt", name, index),
+  const size_t irq_index = index + (acpi ? 0 : layout::kFirstPicIrq);
+  if (irq_index == layout::kVirtioMmioIrqs.size())
+    return with_hint(fail("{}: there is an interrupt for only {} virtio devices", name, index),
                      "give fewer disks");
   VirtioSlot slot;
   slot.address = layout::kVirtioMmioStart + index * virtio::MmioTransport::kWindowBytes;
-  slot.irq = layout::kVirtioMmioIrqs[index];
+  slot.irq = layout::kVirtioMmioIrqs[irq_index];
   slot.line = std::make_unique<IrqLine>(*vm_, slot.irq);
   slot.transport = TRY(virtio::MmioTransport::create(device, *memory_, *slot.line, name));
   TRY(mmio_.attach({slot.address, virtio::MmioTransport::kWindowBytes}, *slot.transport, name));
@@ -283,12 +285,16 @@ RunReport KvmMachine::run() {
   }
 
   // The threads inherit the mask of the main thread: its signals stay there.
-  for (size_t i = 0; i < vcpus_.size(); ++i)
-    vcpu_threads_.emplace_back([this, i] {
-      name_this_thread(fmt::format("vcpu{}", i));
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    auto thread = start_thread(fmt::format("vcpu{}", i), [this, i] {
       const VcpuExit exit = vcpus_[i]->run();
       if (exit.kind != VcpuExit::Kind::kStopped) vcpu_ended(exit);
     });
+    if (thread)
+      vcpu_threads_.push_back(*std::move(thread));
+    else
+      end_with(Ending::kHostFailed, 0, thread.error().message());
+  }
   main_loop_.run();
   stop_vcpus();
 
@@ -358,9 +364,10 @@ void KvmMachine::check_for_halt() {
   exits_at_last_check_.resize(vcpus_.size());
   bool all_halted = true;
   for (size_t i = 0; i < vcpus_.size(); ++i) {
-    all_halted = all_halted && vcpus_[i]->halted_for_good();
     const uint64_t exits = vcpus_[i]->exits();
     const bool idle = exits == exits_at_last_check_[i];
+    // An older answer holds only as long as nothing has happened since.
+    all_halted = all_halted && idle && vcpus_[i]->halted_for_good();
     if (idle) vcpus_[i]->request_halt_check();
     exits_at_last_check_[i] = idle ? exits + 1 : exits;  // the check itself costs one
   }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -325,6 +326,19 @@ TEST(LoopThread, IsNamedAndBlocksSignals) {
   sigset_t ours;
   pthread_sigmask(SIG_SETMASK, nullptr, &ours);
   EXPECT_EQ(sigismember(&ours, SIGTERM), 0);
+}
+
+TEST(LoopThreadDeathTest, ThatTheHostHasNoRoomForIsAnError) {
+  EXPECT_EXIT(
+      {
+        const rlimit no_processes{};
+        (void)::setrlimit(RLIMIT_NPROC, &no_processes);
+        (void)!::setuid(65534);  // root has no such limit
+        const auto thread = LoopThread::start("disk-vda");
+        std::fputs(thread ? "started" : thread.error().message().c_str(), stderr);
+        std::_Exit(0);
+      },
+      testing::ExitedWithCode(0), "disk-vda: cannot start a thread: Resource temporarily");
 }
 
 // --- before_wait ---

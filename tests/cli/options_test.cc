@@ -269,8 +269,8 @@ TEST(Options, UnknownKeyOfTheFileIsNamed) {
 
 TEST(Options, MistakesInTheFileNameTheLine) {
   const ConfigFile broken("kernel = 'k'\nmemory = 1G");
-  EXPECT_EQ(usage_error({"run", "--config", broken.path()}),
-            broken.path() + ": line 2: '1G' is no value; put a text in quotes");
+  EXPECT_THAT(usage_error({"run", "--config", broken.path()}),
+              AllOf(StartsWith(broken.path() + ": line 2: "), HasSubstr("texts in quotes")));
   const ConfigFile list("kernel = ['a', 'b']");
   EXPECT_THAT(usage_error({"run", "--config", list.path()}),
               HasSubstr("line 1: kernel: given more than once"));

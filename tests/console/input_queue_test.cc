@@ -53,5 +53,20 @@ TEST(InputQueue, TakesMoreThanItsRoomWhenItMust) {
   EXPECT_EQ(guest.taken.size(), InputQueue::kRoomBytes + 1);
 }
 
+TEST(InputQueue, IsBoundedHoweverManyComeAndGo) {
+  FakeGuest guest;
+  guest.room = 0;
+  InputQueue queue;
+  queue.connect(guest);
+  const std::string text(100'000, 'x');
+  size_t kept = 0;
+  for (int client = 0; client < 50; ++client) kept += queue.push(bytes(text));
+  EXPECT_EQ(kept, InputQueue::kMostBytes);
+  guest.room = SIZE_MAX;
+  queue.drain();
+  EXPECT_EQ(guest.taken.size(), InputQueue::kMostBytes);
+  EXPECT_EQ(queue.push(bytes(text)), text.size());
+}
+
 }  // namespace
 }  // namespace wick::console
