@@ -69,6 +69,12 @@ Result<std::vector<TomlEntry>> parse_toml(std::string_view text) try {
   constexpr auto kMostBrackets = 256;
   if (std::ranges::count_if(text, [](char c) { return c == '[' || c == '{'; }) > kMostBrackets)
     return fail("line 1: more than {} brackets in the file", kMostBrackets);
+  // toml11 3.7.1 reads beyond its buffer on the way to the message about a
+  // literal string that is not UTF-8, so what it would say is found out before.
+  if (const ptrdiff_t valid = toml::detail::check_utf8_validity(std::string(text)); valid >= 0) {
+    const auto before = text.substr(0, static_cast<size_t>(valid));
+    return fail("line {}: not UTF-8", 1 + std::ranges::count(before, '\n'));
+  }
   std::istringstream stream{std::string(text)};
   const toml::value file = toml::parse(stream);
   std::vector<TomlEntry> entries;

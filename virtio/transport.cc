@@ -120,7 +120,7 @@ void Transport::kick(uint32_t queue) const {
 
 void Transport::activate() {
   std::vector<ActiveQueue> active;
-  for (uint16_t i = 0; i < queues_.size(); ++i) {
+  for (size_t i = 0; i < queues_.size(); ++i) {
     const QueueState& queue = queues_[i];
     if (!queue.ready) continue;
     auto ring =
@@ -136,7 +136,7 @@ void Transport::activate() {
       needs_reset();
       return;
     }
-    active.push_back({i, *std::move(ring), &kicks_[i]});
+    active.push_back({static_cast<uint16_t>(i), *std::move(ring), &kicks_[i]});
   }
   device_.activate(driver_features_, std::move(active), *this);
 }

@@ -25,7 +25,7 @@ void set_topology_level(kvm_cpuid_entry2& entry, uint32_t shift, uint32_t cpus, 
 
 }  // namespace
 
-std::vector<kvm_cpuid_entry2> guest_cpuid(std::vector<kvm_cpuid_entry2> supported,
+std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& supported,
                                           const CpuTopology& topology) {
   const uint32_t count = topology.cpu_count;
   const auto id_bits = static_cast<uint32_t>(std::bit_width(count - 1));

@@ -16,7 +16,7 @@ struct CpuTopology {
   bool tsc_deadline = false;  // KVM_CAP_TSC_DEADLINE_TIMER: not in the supported list
 };
 
-std::vector<kvm_cpuid_entry2> guest_cpuid(std::vector<kvm_cpuid_entry2> supported,
+std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& supported,
                                           const CpuTopology& topology);
 
 }  // namespace wick

@@ -72,7 +72,8 @@ void queue_pop_and_complete(benchmark::State& state) {
   auto queue = must(virtio::VirtQueue::create(memory, driver.layout()));
   for (auto _ : state) {
     state.PauseTiming();
-    for (int i = 0; i < 64; ++i) driver.chain().readable("0123456789abcdef").writable(4096).writable(1).publish();
+    for (int i = 0; i < 64; ++i)
+      driver.chain().readable("0123456789abcdef").writable(4096).writable(1).publish();
     state.ResumeTiming();
     for (int i = 0; i < 64; ++i) {
       auto chain = queue.pop();
@@ -90,12 +91,18 @@ BENCHMARK(queue_pop_and_complete);
 constexpr uint64_t kCodeAddress = 0x1000;
 constexpr int kWritesPerRound = 10000;
 constexpr uint8_t kCode[] = {
-    0xb9, kWritesPerRound & 0xff, kWritesPerRound >> 8,  // mov cx, kWritesPerRound
-    0xe6, 0x80,                                          // out 0x80, al
-    0x49,                                                // dec cx
-    0x75, 0xfb,                                          // jnz to the out
-    0xe6, 0x81,                                          // out 0x81, al
-    0xeb, 0xf4,                                          // jmp to the beginning
+    0xb9,
+    kWritesPerRound & 0xff,
+    kWritesPerRound >> 8,  // mov cx, kWritesPerRound
+    0xe6,
+    0x80,  // out 0x80, al
+    0x49,  // dec cx
+    0x75,
+    0xfb,  // jnz to the out
+    0xe6,
+    0x81,  // out 0x81, al
+    0xeb,
+    0xf4,  // jmp to the beginning
 };
 
 struct Guest {
@@ -113,7 +120,8 @@ boot::CpuState real_mode() {
   state.rip = kCodeAddress;
   state.rflags = 2;
   state.cr0 = 0x10;
-  const boot::Segment data{.base = 0, .limit = 0xffff, .selector = 0, .type = 3, .present = 1, .s = 1};
+  const boot::Segment data{
+      .base = 0, .limit = 0xffff, .selector = 0, .type = 3, .present = 1, .s = 1};
   state.ds = state.es = state.fs = state.gs = state.ss = data;
   state.cs = data;
   state.cs.type = 11;

@@ -105,6 +105,12 @@ TEST(Toml, WhatIsNotUsedHereIsRefusedByName) {
   EXPECT_THAT(error_of("a = 1979-05-27"), HasSubstr("dates and times are not used"));
 }
 
+TEST(Toml, OtherEncodingsAreRefused) {
+  for (const char* const text : {"'\xe9t\xe9'", "\"\xe9\"", "'' # \xe9", "'\xed\xa0\x80'"})
+    EXPECT_EQ(error_of(std::string("a = 1\nb = ") + text), "line 2: not UTF-8") << text;
+  EXPECT_THAT(values_of("a = '\u00e9'"), ElementsAre("\u00e9"));
+}
+
 TEST(Toml, DeepNestingIsRefused) {
   EXPECT_THAT(error_of("a = " + std::string(60'000, '[')), HasSubstr("brackets"));
   EXPECT_THAT(error_of("a = " + std::string(200, '[')), StartsWith("line "));

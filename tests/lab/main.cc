@@ -10,13 +10,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <optional>
 #include <regex>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
-#include "tests/lab/tiny.h"
 
 namespace {
 
@@ -77,27 +75,6 @@ class EndTestOnFatalFailure final : public testing::EmptyTestEventListener {
   }
 };
 
-// A machine that sleeps through all tests, for the lab's sake. QEMU before 8.1
-// may let one emulated CPU go on in code that another one has just patched (fixed
-// by its commit deba78709ae8), and Linux patches its scheduler whenever the number
-// of virtual machines changes from none to one or back (preempt_notifier_key).
-// About one guest in fifty then hangs the lab, or runs with another's registers.
-class SleepingMachine final : public testing::Environment {
-  void SetUp() override {
-    dir_.emplace();
-    machine_.emplace(wick::lab::run_tiny(
-        *dir_, wick::guests::Code().print("asleep").enable_interrupts().halt()));
-    machine_->console().expect("asleep");
-  }
-  void TearDown() override {
-    machine_.reset();
-    dir_.reset();
-  }
-
-  std::optional<wick::lab::TempDir> dir_;
-  std::optional<wick::lab::Process> machine_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -110,6 +87,5 @@ int main(int argc, char** argv) {
   if (!only_list && !choose_place()) return run_in_lab(argc, argv);
   testing::InitGoogleTest(&argc, argv);
   testing::UnitTest::GetInstance()->listeners().Append(new EndTestOnFatalFailure);
-  if (std::getenv("WICK_IN_LAB")) testing::AddGlobalTestEnvironment(new SleepingMachine);
   return RUN_ALL_TESTS();
 }

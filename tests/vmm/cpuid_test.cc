@@ -94,8 +94,12 @@ TEST(GuestCpuid, SaysThatThereIsAHypervisorAndKeepsItsLeaf) {
 }
 
 TEST(GuestCpuid, OffersTheDeadlineTimerOnlyWhereKvmHasIt) {
-  EXPECT_EQ(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 1, .tsc_deadline = false}), 1)->ecx & 1u << 24, 0u);
-  EXPECT_NE(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 1, .tsc_deadline = true}), 1)->ecx & 1u << 24, 0u);
+  EXPECT_EQ(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 1, .tsc_deadline = false}), 1)->ecx &
+                1u << 24,
+            0u);
+  EXPECT_NE(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 1, .tsc_deadline = true}), 1)->ecx &
+                1u << 24,
+            0u);
 }
 
 TEST(GuestCpuid, MakesNoTopologyLeafThatTheHostDoesNotReach) {
