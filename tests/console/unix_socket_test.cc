@@ -12,7 +12,6 @@ namespace wick::console {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 class UnixSocketTest : public ConsoleTest {
  protected:

@@ -13,7 +13,6 @@ namespace wick::lab {
 namespace {
 
 using testing::AnyOf;
-using testing::ContainsRegex;
 using testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;

@@ -10,8 +10,6 @@ namespace {
 
 using guests::Code;
 using testing::EndsWith;
-using testing::HasSubstr;
-using testing::Not;
 
 constexpr uint32_t kVirtioWindows = 0xd000'0000;
 constexpr uint32_t kWindowBytes = 0x1000;

@@ -148,9 +148,9 @@ void write_file(const std::string& path, std::string_view content) {
   if (!file) give_up(path + ": cannot write");
 }
 
-std::string read_file(const std::string& path) {
-  const std::ifstream file(path, std::ios::binary);
-  if (!file) give_up(path + ": cannot read");
+std::string read_file(const std::string& path, uint64_t offset) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file.seekg(static_cast<std::streamoff>(offset))) give_up(path + ": cannot read");
   std::ostringstream content;
   content << file.rdbuf();
   return content.str();

@@ -47,7 +47,7 @@ class TempDir {
 std::string folder_on_disk();
 
 void write_file(const std::string& path, std::string_view content);
-std::string read_file(const std::string& path);
+std::string read_file(const std::string& path, uint64_t offset = 0);
 bool exists(const std::string& path);
 // Waits until the file at `path` contains `text`.
 void await_in_file(const std::string& path, std::string_view text, Seconds patience = kPatience);
