@@ -195,6 +195,19 @@ struct [[gnu::packed]] MadtLocalApicNmi {  // 5.2.12.7
 };
 static_assert(sizeof(MadtLocalApicNmi) == 6);
 
+// PCI Firmware Specification 3.3, 4.1.2: MCFG and its only allocation.
+struct [[gnu::packed]] Mcfg {
+  TableHeader header{.signature = {'M', 'C', 'F', 'G'}, .revision = 1};
+  uint64_t reserved0 = 0;
+  uint64_t base = 0;
+  uint16_t segment = 0;
+  uint8_t first_bus = 0;
+  uint8_t last_bus = 0;
+  uint32_t reserved1 = 0;
+};
+static_assert(sizeof(Mcfg) == 60);
+constexpr uint32_t kEcamBytes = 1 << 20;
+
 using Table = std::vector<std::byte>;
 
 template <typename T>
@@ -261,6 +274,33 @@ aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
                         {memory32(virtio.address, virtio.size_bytes), interrupt(virtio.gsi)}))});
 }
 
+aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
+  using namespace aml;
+  // 6.2.13: address of the slot with any function, pin (0: INTA), no link
+  // device, GSI.
+  std::vector<Bytes> routes;
+  for (size_t i = 0; i < pci.slot_irqs.size(); ++i)
+    routes.push_back(package(
+        {integer((i + 1) << 16 | 0xffff), integer(0), integer(0), integer(pci.slot_irqs[i])}));
+  const uint16_t config_end = pci.config_port + 8;
+  return device(
+      "PCI0",
+      {name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")), name("_UID", integer(0)),
+       name("_BBN", integer(0)), name("_SEG", integer(0)), name("_CCA", integer(1)),
+       name("_CRS",
+            resource_template({bus_numbers(0, 0), io_ports(pci.config_port, 8),
+                               io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
+                               memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
+       name("_PRT", package(routes))});
+}
+
+// Without this Linux takes the ECAM for a mistake of the firmware.
+aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
+  using namespace aml;
+  return device("MBRD", {name("_HID", eisa_id("PNP0C02")),
+                         name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
+}
+
 // The keyboard controller is left out, here and in the FADT: with it Linux
 // looks for keyboards, which costs a boot time and finds none. Its reset line
 // works all the same. Processors are in the MADT only: an object for each would
@@ -273,6 +313,10 @@ Table dsdt(const AcpiPlatform& platform) {
   devices.push_back(rtc_device(platform.rtc));
   for (size_t i = 0; i < platform.virtio_mmio.size(); ++i)
     devices.push_back(virtio_device(i, platform.virtio_mmio[i]));
+  if (platform.pci) {
+    devices.push_back(pci_root(*platform.pci));
+    devices.push_back(motherboard(*platform.pci));
+  }
   // 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
   const Bytes s5 = package(
       {integer(platform.sleep_type_s5), integer(platform.sleep_type_s5), integer(0), integer(0)});
@@ -337,6 +381,14 @@ Table madt(const AcpiPlatform& platform) {
   return table;
 }
 
+Table mcfg(const AcpiPlatform::Pci& pci) {
+  Mcfg mcfg;
+  mcfg.base = pci.ecam;
+  Table table;
+  append(table, mcfg);
+  return table;
+}
+
 }  // namespace
 
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform) {
@@ -355,6 +407,7 @@ Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlat
   append(xsdt, TableHeader{.signature = {'X', 'S', 'D', 'T'}, .revision = 1});
   append(xsdt, TRY(area.put_table(fadt(platform, facs_address, dsdt_address))).value);
   append(xsdt, TRY(area.put_table(madt(platform))).value);
+  if (platform.pci) append(xsdt, TRY(area.put_table(mcfg(*platform.pci))).value);
 
   Rsdp rsdp;
   rsdp.xsdt = TRY(area.put_table(std::move(xsdt))).value;

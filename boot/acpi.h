@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/guest_memory.h"
@@ -30,6 +31,15 @@ struct AcpiPlatform {
     uint32_t gsi = 0;  // edge-triggered, its own
   };
 
+  // One host bridge with bus 0.
+  struct Pci {
+    uint16_t config_port = 0;  // eight ports
+    uint32_t ecam = 0;         // 1 MiB
+    uint32_t window = 0;       // where BARs are
+    uint32_t window_bytes = 0;
+    std::vector<uint8_t> slot_irqs = {};  // GSI of INTA, level-triggered; slot 1 first
+  };
+
   uint32_t cpus = 1;  // APIC IDs 0 to cpus - 1
   uint32_t local_apic_address = 0;
   uint32_t io_apic_address = 0;
@@ -47,6 +57,7 @@ struct AcpiPlatform {
   Rtc rtc = {};
   std::vector<Serial> serials = {};  // COM1 first
   std::vector<VirtioMmio> virtio_mmio = {};
+  std::optional<Pci> pci = {};
 };
 
 // Writes all tables into the last 128 KiB of the first megabyte, where the

@@ -94,6 +94,11 @@ Bytes eisa_id(std::string_view id) {
 }
 
 Bytes package(std::initializer_list<Bytes> elements) {
+  return package(std::span(elements.begin(), elements.size()));
+}
+
+Bytes package(std::span<const Bytes> elements) {
+  assert(elements.size() <= UINT8_MAX);
   Bytes content = {static_cast<uint8_t>(elements.size())};
   append(content, sequence(elements));
   return with_length({kPackageOp}, content);
@@ -157,6 +162,34 @@ Bytes interrupt(uint32_t gsi) {
   Bytes bytes = {0x89, 6, 0, 0x03, 1};
   append_le(bytes, gsi, 4);
   return bytes;
+}
+
+namespace {
+
+// Word and double word address space descriptors (6.4.3.5.2, 6.4.3.5.3) of a
+// range that starts and ends where it does: granularity 0, no translation.
+Bytes address_space(uint8_t size_bytes, uint8_t type, uint8_t type_flags, uint64_t first,
+                    uint64_t last) {
+  constexpr uint8_t kMinimumAndMaximumFixed = 0x0c;
+  Bytes fields = {type, kMinimumAndMaximumFixed, type_flags};
+  for (const uint64_t field : {uint64_t{0}, first, last, uint64_t{0}, last - first + 1})
+    append_le(fields, field, size_bytes);
+  Bytes bytes = {static_cast<uint8_t>(size_bytes == 2 ? 0x88 : 0x87)};
+  append_le(bytes, fields.size(), 2);
+  append(bytes, fields);
+  return bytes;
+}
+
+}  // namespace
+
+Bytes bus_numbers(uint8_t first, uint8_t last) { return address_space(2, 2, 0, first, last); }
+
+Bytes io_window(uint16_t first, uint16_t last) {
+  return address_space(2, 1, 0x03, first, last);  // the entire range, not only ISA's part
+}
+
+Bytes memory_window(uint32_t first, uint32_t last) {
+  return address_space(4, 0, 0x01, first, last);  // not cacheable, writable
 }
 
 }  // namespace wick::boot::aml

@@ -25,7 +25,8 @@ Bytes sequence(std::span<const Bytes> terms);
 // Data objects, in their shortest form.
 Bytes integer(uint64_t value);
 Bytes string(std::string_view value);
-Bytes eisa_id(std::string_view id);  // "PNP0501"
+Bytes eisa_id(std::string_view id);              // "PNP0501"
+Bytes package(std::span<const Bytes> elements);  // at most 255
 Bytes package(std::initializer_list<Bytes> elements);
 
 // Named objects.
@@ -39,5 +40,10 @@ Bytes io_ports(uint16_t start, uint8_t count);
 Bytes isa_irq(uint8_t irq);                           // edge-triggered, active high, not shared
 Bytes memory32(uint32_t start, uint32_t size_bytes);  // writable
 Bytes interrupt(uint32_t gsi);                        // edge-triggered, active high, not shared
+
+// What a bridge passes on to its bus; `last` is the last one that it does.
+Bytes bus_numbers(uint8_t first, uint8_t last);
+Bytes io_window(uint16_t first, uint16_t last);
+Bytes memory_window(uint32_t first, uint32_t last);
 
 }  // namespace wick::boot::aml

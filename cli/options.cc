@@ -59,11 +59,11 @@ Result<void> set_log_level(std::string& level, const std::string& value) {
   return {};
 }
 
-// An option whose other values are not there yet.
-Result<void> only(std::string_view possible, std::string_view value, std::string_view later) {
-  if (value == possible) return {};
-  if (value == later) return fail("not there yet; it must be {}", possible);
-  return fail("must be {}", possible);
+// `first` or `second`, and whether it is the second.
+Result<bool> one_of(std::string_view value, std::string_view first, std::string_view second) {
+  if (value == first) return false;
+  if (value == second) return true;
+  return fail("must be {} or {}", first, second);
 }
 
 Result<void> not_yet(RunOptions&, const std::string&) { return fail("not there yet"); }
@@ -91,10 +91,10 @@ constexpr Option kRunOptions[] = {
        o.machine.memory_bytes = TRY(parse_memory_size(v));
        return {};
      }},
-    {"-c,--cpus", "N", "virtual CPUs; only 1 for now (1)", false,
-     [](RunOptions&, const std::string& v) -> Result<void> {
-       if (v == "1") return {};
-       return fail("only 1 virtual CPU for now; more are not there yet");
+    {"-c,--cpus", "N", "virtual CPUs (1)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.cpus = TRY(parse_cpus(v));
+       return {};
      }},
     {"-d,--disk", "SPEC", "a disk; repeat for more", true,
      [](RunOptions& o, const std::string& v) -> Result<void> {
@@ -106,15 +106,22 @@ constexpr Option kRunOptions[] = {
        o.machine.serials.push_back(TRY(parse_serial(v)));
        return {};
      }},
-    {"--transport", "mmio", "how virtio devices are found; only mmio for now", false,
-     [](RunOptions&, const std::string& v) { return only("mmio", v, "pci"); }},
+    {"--transport", "pci|mmio", "how virtio devices are found (pci)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       using Transport = MachineConfig::Transport;
+       o.machine.transport = TRY(one_of(v, "pci", "mmio")) ? Transport::kMmio : Transport::kPci;
+       return {};
+     }},
     {"--acpi", "on|off", "describe the machine by ACPI tables (on)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.acpi = TRY(parse_switch(v));
        return {};
      }},
-    {"--on-reboot", "exit", "what a guest's reboot does; only exit for now", false,
-     [](RunOptions&, const std::string& v) { return only("exit", v, "reset"); }},
+    {"--on-reboot", "exit|reset", "what a guest's reboot does (exit)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.reset_on_reboot = TRY(one_of(v, "exit", "reset"));
+       return {};
+     }},
     {"--name", "NAME", "the machine's name (wick-PID)", false,
      [](RunOptions& o, const std::string& v) { return set_name(o.machine.name, v); }},
     {"--timeout", "SECONDS", "end the run after so long", false,
@@ -370,6 +377,10 @@ Result<RunOptions> complete(RunOptions options) {
     return with_hint(fail("--append and --cmdline exclude each other"),
                      "put the whole command line into --cmdline");
   }
+  if (!machine.acpi && machine.transport == MachineConfig::Transport::kPci)
+    return with_hint(fail("--transport pci and --acpi off exclude each other: it is ACPI that "
+                          "tells the interrupts of PCI devices"),
+                     "leave --transport out, or use mmio");
   if (machine.serials.empty()) machine.serials.push_back({SerialConfig::Kind::kStdio, {}, {}});
   if (machine.serials.size() > 4)
     return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());

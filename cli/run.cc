@@ -12,34 +12,38 @@
 namespace wick::cli {
 
 Result<Fd> take_signals() {
-  sigset_t ending;
-  sigemptyset(&ending);
-  for (const int number : {SIGINT, SIGTERM, SIGQUIT}) sigaddset(&ending, number);
+  sigset_t taken;
+  sigemptyset(&taken);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGPWR}) sigaddset(&taken, number);
   // Under nohup a hangup stays ignored.
   struct sigaction hangup {};
   (void)::sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) sigaddset(&ending, SIGHUP);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&taken, SIGHUP);
   // A client that goes away is an error of write(), not the end.
   std::signal(SIGPIPE, SIG_IGN);
 
-  if (const int code = ::pthread_sigmask(SIG_BLOCK, &ending, nullptr); code != 0)
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &taken, nullptr); code != 0)
     return fail_errno(code, "signals: cannot block");
-  Fd fd(::signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK));
+  Fd fd(::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return fail_errno(errno, "signalfd: cannot create");
   return fd;
 }
 
 Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
                              std::optional<std::chrono::microseconds> timeout) {
-  const auto end_by_signal = [&] {
+  const auto take_signal = [&] {
     signalfd_siginfo info{};
-    while (::read(signals.get(), &info, sizeof(info)) == sizeof(info))
-      machine.end(Ending::kSignal, static_cast<int>(info.ssi_signo));
+    while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
+      if (info.ssi_signo == SIGPWR)
+        machine.press_power_button();
+      else
+        machine.end(Ending::kSignal, static_cast<int>(info.ssi_signo));
+    }
   };
-  const auto watch = TRY(loop.watch(signals.get(), EPOLLIN, [&](uint32_t) { end_by_signal(); }));
+  const auto watch = TRY(loop.watch(signals.get(), EPOLLIN, [&](uint32_t) { take_signal(); }));
   const auto timer = TRY(loop.timer([&] { machine.end(Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
-  end_by_signal();
+  take_signal();
   return machine.run();
 }
 

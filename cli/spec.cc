@@ -89,6 +89,15 @@ Result<uint64_t> parse_memory_size(std::string_view text) {
   return bytes;
 }
 
+Result<uint32_t> parse_cpus(std::string_view text) {
+  uint32_t count = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, count);
+  if (error != std::errc{} || rest != end || count == 0)
+    return fail("not a number of virtual CPUs above zero");
+  return count;
+}
+
 Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
   constexpr double kMostSeconds = 100.0 * 365 * 24 * 3600;
   double seconds = 0;

@@ -32,6 +32,9 @@ Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes);
 // Guest RAM: a size, in MiB without a suffix, in whole pages.
 Result<uint64_t> parse_memory_size(std::string_view text);
 
+// A number of virtual CPUs; the host says later how many it can.
+Result<uint32_t> parse_cpus(std::string_view text);
+
 // Seconds, perhaps with a fraction; positive, at most a hundred years.
 Result<std::chrono::microseconds> parse_seconds(std::string_view text);
 

@@ -38,6 +38,11 @@ uint32_t Transport::device_features_word() const {
   return static_cast<uint32_t>(offered_features() >> (32 * device_features_select_));
 }
 
+uint32_t Transport::driver_features_word() const {
+  if (driver_features_select_ > 1) return 0;
+  return static_cast<uint32_t>(driver_features_ >> (32 * driver_features_select_));
+}
+
 void Transport::set_driver_features_word(uint32_t word) {
   if (driver_features_select_ > 1) return;
   if ((status() & kStatusFeaturesOk) != 0) {  // 2.2.1: negotiation is over
@@ -118,6 +123,17 @@ void Transport::kick(uint32_t queue) const {
   if (queue < kicks_.size()) kicks_[queue].signal();
 }
 
+std::vector<Transport::QueueState> Transport::initial_queues(const VirtioDevice& device) {
+  std::vector<QueueState> queues;
+  for (const uint16_t size : device.queue_max_sizes()) queues.push_back({.size = size});
+  return queues;
+}
+
+void Transport::power_off() {
+  const std::lock_guard lock(mutex_);
+  reset();
+}
+
 void Transport::activate() {
   std::vector<ActiveQueue> active;
   for (size_t i = 0; i < queues_.size(); ++i) {
@@ -147,7 +163,7 @@ void Transport::reset() {
   device_features_select_ = 0;
   driver_features_select_ = 0;
   queue_select_ = 0;
-  queues_.assign(queues_.size(), {});
+  queues_ = initial_queues(device_);
   status_ = 0;
   reset_interrupts();
 }

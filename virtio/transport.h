@@ -1,6 +1,7 @@
 // What every virtio transport does behind its registers: feature negotiation,
 // queue set-up, the status bits and their order, activation, reset
-// (virtio 1.2, 2.1 to 2.4 and 3.1). mmio.h decodes its registers into this.
+// (virtio 1.2, 2.1 to 2.4 and 3.1). mmio.h and pci.h decode their registers
+// into this.
 //
 // Thread rule: registers on any vCPU thread, under the mutex; DriverNotifier's
 // calls from any thread, without it.
@@ -35,13 +36,18 @@ class Transport : public DriverNotifier {
         memory_(memory),
         name_(std::move(name)),
         kicks_(std::move(kicks)),
-        queues_(device.queue_max_sizes().size()) {}
+        queues_(initial_queues(device)) {}
   static Result<std::vector<EventFd>> make_kicks(const VirtioDevice& device);
+
+  // As the driver's reset, from the machine: afterwards the device holds nothing
+  // of this transport, which may then be destroyed. Not on the device's loop.
+  void power_off();
 
   // For ioeventfd: becomes readable when queue `i` is to be kicked.
   std::span<const EventFd> kicks() const { return kicks_; }
 
-  // Every field is what the driver wrote, checked only when it is used.
+  // Every field is what the driver wrote, checked only when it is used; until
+  // then the size is the largest that the device takes.
   struct QueueState {
     uint16_t size = 0;
     uint64_t descriptors = 0;
@@ -54,6 +60,7 @@ class Transport : public DriverNotifier {
   // The calls below: with mutex_ held.
 
   uint32_t device_features_word() const;
+  uint32_t driver_features_word() const;
   void set_driver_features_word(uint32_t word);
 
   uint8_t status() const { return status_.load(); }
@@ -87,6 +94,7 @@ class Transport : public DriverNotifier {
   uint64_t offered_features() const {
     return device_.features() | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex;
   }
+  static std::vector<QueueState> initial_queues(const VirtioDevice& device);
   void activate();
   void reset();
 

@@ -40,8 +40,12 @@ struct MachineConfig {
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
   std::vector<SerialConfig> serials;  // ttyS0 first, at most four
+  // How virtio devices are found. PCI needs ACPI, which tells its interrupts.
+  enum class Transport { kPci, kMmio };
+  std::optional<Transport> transport;  // none: PCI, and MMIO without ACPI
   // Only what the kernel does not find through ACPI is put on the command line.
   bool acpi = true;
+  bool reset_on_reboot = false;  // or else a reboot ends the run
 };
 
 }  // namespace wick

@@ -12,6 +12,11 @@ namespace wick::layout {
 constexpr uint64_t kLowRamEnd = 0xc000'0000;
 constexpr uint64_t kHighRamStart = 0x1'0000'0000;
 
+// Where the BARs of PCI functions are, and the configuration spaces of bus 0.
+constexpr uint64_t kPciWindow = 0xc000'0000;
+constexpr uint64_t kPciWindowBytes = 0x1000'0000;
+constexpr uint64_t kPciEcam = 0xe000'0000;
+
 // virtio-mmio windows, one page each.
 constexpr uint64_t kVirtioMmioStart = 0xd000'0000;
 
@@ -27,16 +32,25 @@ constexpr uint16_t kI8042Port = 0x60;
 constexpr uint16_t kRtcPort = 0x70;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 constexpr uint16_t kAcpiPmPort = 0x600;
+constexpr uint16_t kPciPort = 0xcf8;
 
 // Interrupts: pins of the IO-APIC, of which the first 16 are the PIC's too.
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;
+// PCI slots share the IO-APIC's upper pins, one after the other.
+constexpr std::array<uint8_t, 8> kPciIrqs = {16, 17, 18, 19, 20, 21, 22, 23};
 // Each virtio-mmio device has a pin of its own: edges cannot be shared. Without
 // ACPI a kernel does not find the IO-APIC, and only the PIC's pins, the last
 // ones here, reach it.
 constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
                                                      23, 10, 11, 6,  14, 15};
 constexpr size_t kFirstPicIrq = 8;  // index
+
+// PCI slots by what is in them, so that no device moves when one of another
+// kind comes or goes.
+constexpr uint8_t kFirstSmallSlot = 1;
+constexpr uint8_t kFirstDiskSlot = 8;
+constexpr uint8_t kFirstNetSlot = 24;
 
 }  // namespace wick::layout

@@ -1,5 +1,5 @@
-// One virtual machine: built from a MachineConfig, run once. machine.cc is
-// where every device meets its address, its interrupt and its loop.
+// One virtual machine: built from a MachineConfig, run once: through all of its
+// resets (board.h) with the same peripherals (peripherals.h) to its ending.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,9 @@ class Machine {
   // or end() is called. When it returns the vCPUs have stopped and the disks
   // are flushed. Once.
   virtual RunReport run() = 0;
+
+  // As a person would. On the main loop's thread.
+  virtual void press_power_button() = 0;
 
   // Asks the run to end; the first ending wins. Any thread, also before run().
   virtual void end(Ending ending, int signal = 0) = 0;

@@ -52,16 +52,41 @@ void Vm::set_irq(uint32_t pin, bool asserted) const {
     spdlog::error("kvm: KVM_IRQ_LINE {}: {}", pin, std::strerror(errno));
 }
 
-Result<void> Vm::ioeventfd(const EventFd& event, uint64_t address, uint32_t value) const {
+void Vm::send_msi(uint64_t address, uint32_t data) const {
+  kvm_msi message{};
+  message.address_lo = static_cast<uint32_t>(address);
+  message.address_hi = static_cast<uint32_t>(address >> 32);
+  message.data = data;
+  // What the guest made up, to no processor or of no kind, is lost as on a PC.
+  (void)::ioctl(fd_.get(), KVM_SIGNAL_MSI, &message);
+}
+
+namespace {
+
+int request(int vm, const Vm::Ioeventfd& wanted, uint32_t flags) {
   kvm_ioeventfd request{};
-  request.fd = event.fd();
-  request.addr = address;
-  request.len = 4;
-  request.datamatch = value;
-  request.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
-  if (::ioctl(fd_.get(), KVM_IOEVENTFD, &request) != 0)
-    return fail_errno(errno, "kvm: KVM_IOEVENTFD at {:#x}", address);
+  request.fd = wanted.event->fd();
+  request.addr = wanted.address;
+  request.flags = flags;
+  if (wanted.value) {
+    request.len = 4;
+    request.datamatch = *wanted.value;
+    request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+  }
+  return ::ioctl(vm, KVM_IOEVENTFD, &request);
+}
+
+}  // namespace
+
+Result<void> Vm::add(const Ioeventfd& wanted) const {
+  if (request(fd_.get(), wanted, 0) != 0)
+    return fail_errno(errno, "kvm: KVM_IOEVENTFD at {:#x}", wanted.address);
   return {};
+}
+
+void Vm::remove(const Ioeventfd& added) const {
+  if (request(fd_.get(), added, KVM_IOEVENTFD_FLAG_DEASSIGN) != 0)
+    spdlog::error("kvm: KVM_IOEVENTFD, removing {:#x}: {}", added.address, std::strerror(errno));
 }
 
 }  // namespace wick

@@ -1,15 +1,16 @@
 // One virtual machine in the kernel: its memory slots, its interrupt
 // controllers and timer, its event descriptors.
 //
-// Thread rule: set up before the first vCPU runs; set_irq() from any thread.
+// Thread rule: set up before the first vCPU runs; set_irq(), send_msi() and
+// ioeventfds from any thread.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "base/fd.h"
 #include "base/guest_memory.h"
-#include "base/interrupt.h"
 #include "base/result.h"
 #include "vmm/kvm.h"
 
@@ -25,9 +26,18 @@ class Vm {
 
   // The level of a pin of the IO-APIC (and of the PIC, below 16).
   void set_irq(uint32_t pin, bool asserted) const;
-  // A 32-bit write of `value` to `address` signals `event`, without an exit to
-  // user space.
-  Result<void> ioeventfd(const EventFd& event, uint64_t address, uint32_t value) const;
+  // Delivers the message that a write of `data` to `address` stands for.
+  void send_msi(uint64_t address, uint32_t data) const;
+
+  // A write to `address` that signals `event` without an exit to user space: of
+  // any length and value, or of 32 bits that are `value`.
+  struct Ioeventfd {
+    const EventFd* event = nullptr;
+    uint64_t address = 0;
+    std::optional<uint32_t> value = {};
+  };
+  Result<void> add(const Ioeventfd& wanted) const;
+  void remove(const Ioeventfd& added) const;
 
   int fd() const { return fd_.get(); }
   const Kvm& kvm() const { return *kvm_; }
@@ -37,25 +47,6 @@ class Vm {
 
   const Kvm* kvm_;
   Fd fd_;
-};
-
-// A pin of the interrupt controllers as a device sees it. (Not an irqfd: KVM
-// hands an irqfd on such a pin to a kernel worker, two context switches that
-// this ioctl does not cost. It is MSIs that an irqfd delivers at once.)
-class IrqLine final : public InterruptLine {
- public:
-  // `vm` must outlive it.
-  IrqLine(const Vm& vm, uint32_t pin) : vm_(vm), pin_(pin) {}
-
-  void pulse() override {
-    vm_.set_irq(pin_, true);
-    vm_.set_irq(pin_, false);
-  }
-  void set(bool asserted) override { vm_.set_irq(pin_, asserted); }
-
- private:
-  const Vm& vm_;
-  const uint32_t pin_;
 };
 
 }  // namespace wick

@@ -25,9 +25,12 @@ class HangingMachine : public Machine {
     report_.signal = signal;
     loop_.stop();
   }
+  void press_power_button() override { ++presses_; }
+  int presses() const { return presses_; }
 
  private:
   EventLoop& loop_;
+  int presses_ = 0;
   const std::string cmdline_;
   RunReport report_;
   bool ended_ = false;
@@ -55,6 +58,16 @@ class Run : public ::testing::Test {
   std::unique_ptr<EventLoop> loop_;
   std::optional<HangingMachine> machine_;
 };
+
+TEST_F(Run, SigpwrPressesThePowerButton) {
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  raise(SIGPWR);
+  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(20));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->ending, Ending::kTimeout);
+  EXPECT_EQ(machine_->presses(), 1);
+}
 
 TEST_F(Run, EachEndingSignalEndsItByItsNumber) {
   const auto signals = take_signals();

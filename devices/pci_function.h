@@ -1,0 +1,93 @@
+// A PCI function: its configuration space with base address registers,
+// capabilities and interrupts. What the function does is behind its BARs.
+//
+// Thread rule: made before the first vCPU runs; afterwards read_config() and
+// write_config() under the lock of the host bridge, find() from any thread.
+//
+// Specification: PCI Local Bus 3.0, 6.1 (layout), 6.2 (registers), 6.7
+// (capabilities).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/bus.h"
+#include "devices/pci_interrupts.h"
+
+namespace wick::devices {
+
+class PciFunction {
+ public:
+  static constexpr uint64_t kConfigBytes = 256;  // there are no extended capabilities
+
+  struct Identity {
+    uint16_t vendor = 0;
+    uint16_t device = 0;
+    uint16_t subsystem_vendor = 0;
+    uint16_t subsystem = 0;
+    uint32_t class_code = 0;  // class, subclass, programming interface
+    uint8_t revision = 0;
+  };
+
+  // Where a BAR is decoded now; 0 for nowhere.
+  using Moved = std::function<void(uint64_t from, uint64_t to)>;
+
+  // `interrupts` must outlive it; nullptr for a function without.
+  PciFunction(const Identity& identity, PciInterrupts* interrupts);
+
+  // A 32-bit memory BAR of `size_bytes`, a power of two from 4096 up, behind
+  // which is `device`. `moved` hears of each change of its address.
+  void add_bar(size_t index, uint32_t size_bytes, BusDevice& device, Moved moved = {});
+  // The MSI-X capability and its BAR.
+  void add_msix(size_t bar_index);
+  // `body` comes behind the two bytes of every capability; of its bits, those
+  // in `writable` (as long, or empty) are the driver's. Gives its offset.
+  uint8_t add_capability(uint8_t id, std::span<const std::byte> body,
+                         std::span<const std::byte> writable = {});
+  // Accesses to the four bytes at `offset` go to `device` instead.
+  void set_window(uint8_t offset, BusDevice& device);
+
+  // For the host bridge: it decodes only BARs that lie within `window`, and
+  // starts them from `next` on, which moves up.
+  void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
+
+  // Accesses of 1 to 8 bytes that do not cross an aligned 8 bytes.
+  void read_config(uint64_t offset, std::span<std::byte> data);
+  void write_config(uint64_t offset, std::span<const std::byte> data);
+
+  // The device behind `address` and the offset there, or nullptr.
+  BusDevice* find(uint64_t address, size_t size, uint64_t& offset) const;
+
+ private:
+  struct Bar {
+    uint32_t size_bytes = 0;
+    BusDevice* device = nullptr;
+    Moved moved;
+    std::atomic<uint64_t> base = 0;  // as for Moved
+  };
+
+  template <typename T>
+  T get(uint64_t offset) const;
+  template <typename T>
+  void set(uint64_t offset, T value, T writable = 0);
+  void apply();
+
+  PciInterrupts* const interrupts_;
+  std::array<Bar, 6> bars_;
+  Bus::Range window_;
+  uint8_t last_capability_ = 0x34;  // where the next one's offset goes
+  uint8_t next_capability_ = 0x40;
+  uint8_t msix_ = 0;  // the capability's offset
+  uint8_t access_window_ = 0;
+  BusDevice* access_device_ = nullptr;
+
+  // What the guest can see.
+  std::array<std::byte, kConfigBytes> config_{};
+  std::array<std::byte, kConfigBytes> writable_{};
+};
+
+}  // namespace wick::devices

@@ -1,0 +1,81 @@
+// How a PCI function interrupts: by its INTx wire, or by the messages of MSI-X
+// once the driver has switched those on. As a BusDevice it is the BAR with the
+// MSI-X table and the pending bits.
+//
+// Thread rule: any thread. The mutex guards all and under it are called the
+// line and the sink, so that what is masked, moved or lowered stays so; neither
+// may call back.
+//
+// Specification: PCI Local Bus 3.0, 2.2.6 (INTx) and 6.8.2 (MSI-X).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+
+#include "base/bus.h"
+#include "base/interrupt.h"
+
+namespace wick::devices {
+
+class PciInterrupts final : public BusDevice {
+ public:
+  static constexpr uint16_t kMostVectors = 128;
+  static constexpr uint32_t kBarBytes = 0x1000;
+  static constexpr uint32_t kPendingOffset = 0x800;
+  // Bits of the MSI-X message control register.
+  static constexpr uint16_t kMsixEnable = 1 << 15;
+  static constexpr uint16_t kMsixMaskAll = 1 << 14;
+
+  // `vectors`: 1 to kMostVectors. Both others must outlive it.
+  PciInterrupts(uint16_t vectors, InterruptLine& intx, MsiSink& sink)
+      : vectors_(vectors), intx_(intx), sink_(sink) {}
+
+  // For the device. The wire follows `asserted` unless it is disabled or
+  // MSI-X is in use.
+  void set_intx(bool asserted);
+  // A vector that does not exist is nobody's interrupt.
+  void send(uint16_t vector);
+  bool msix_enabled() const;
+
+  // For the configuration space.
+  uint16_t vectors() const { return vectors_; }
+  bool intx_pending() const;
+  void configure(bool intx_disabled, uint16_t msix_control);
+
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  struct Vector {
+    static constexpr uint32_t kMasked = 1;
+    uint64_t address = 0;
+    uint32_t data = 0;
+    uint32_t control = kMasked;
+  };
+  // What the guest can see, at power-on.
+  struct State {
+    std::array<Vector, kMostVectors> table = {};
+    std::array<uint64_t, kMostVectors / 64> pending = {};
+    uint16_t msix_control = 0;
+    bool intx_disabled = false;
+    bool intx_asserted = false;
+  };
+
+ private:
+  uint32_t read_word(uint64_t offset) const;
+  void write_word(uint64_t offset, uint32_t value);
+  bool masked(const Vector& vector) const;
+  void send_pending();
+  void update_line();
+
+  const uint16_t vectors_;
+  InterruptLine& intx_;
+  MsiSink& sink_;
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  State state_;
+  bool line_ = false;  // what intx_ was told last
+};
+
+}  // namespace wick::devices

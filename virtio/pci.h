@@ -1,0 +1,80 @@
+// virtio over PCI, without the legacy interface (virtio 1.2, 4.1): a function
+// whose BAR 0 holds the virtio registers, found by their capabilities, and
+// BAR 1 the MSI-X table.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/bus.h"
+#include "base/interrupt.h"
+#include "devices/pci_function.h"
+#include "virtio/transport.h"
+
+namespace wick::virtio {
+
+class PciTransport final : public Transport, public BusDevice {
+ public:
+  static constexpr uint32_t kBarBytes = 0x4000;
+  // Queue n is kicked by a write of any length to kNotifyOffset + n * kNotifyStride.
+  static constexpr uint64_t kNotifyOffset = 0x3000;
+  static constexpr uint32_t kNotifyStride = 4;
+
+  // All but `name` and `moved` must outlive it. `moved` hears where BAR 0 is,
+  // for ioeventfd.
+  static Result<std::unique_ptr<PciTransport>> create(VirtioDevice& device,
+                                                      const GuestMemory& memory,
+                                                      InterruptLine& intx, MsiSink& msi,
+                                                      std::string name,
+                                                      devices::PciFunction::Moved moved);
+
+  devices::PciFunction& function() { return function_; }
+
+  // BAR 0.
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  void queue_interrupt(uint16_t queue) override;
+  void config_changed() override;
+  void needs_reset() override;
+
+ private:
+  static constexpr uint16_t kNoVector = 0xffff;
+
+  // The capability through which a driver without access to BARs reads and
+  // writes them (4.1.4.9): this is its pci_cfg_data.
+  struct ConfigAccess final : BusDevice {
+    explicit ConfigAccess(PciTransport& owner) : transport(owner) {}
+    void read(uint64_t offset, std::span<std::byte> data) override;
+    void write(uint64_t offset, std::span<const std::byte> data) override;
+    bool locate(uint64_t& offset, size_t& size) const;
+    PciTransport& transport;
+    uint8_t capability = 0;
+  };
+
+  PciTransport(VirtioDevice& device, const GuestMemory& memory, InterruptLine& intx, MsiSink& msi,
+               std::string name, devices::PciFunction::Moved moved, std::vector<EventFd> kicks);
+
+  void add_capabilities();
+  void reset_interrupts() override;
+  void raise(uint8_t cause, uint16_t vector);
+  uint64_t read_common(uint64_t offset) const;
+  void write_common(uint64_t offset, uint32_t value);
+  uint16_t accepted_vector(uint32_t value) const;
+  uint16_t selected_vector() const;
+
+  devices::PciInterrupts interrupts_;
+  devices::PciFunction function_;
+  ConfigAccess config_access_{*this};
+
+  // The causes not yet acknowledged, and with them the wire; also the loop's.
+  std::mutex isr_mutex_;
+  uint8_t isr_ = 0;
+
+  // The device's loop reads these while a vCPU may write them.
+  std::atomic<uint8_t> config_generation_{0};
+  std::atomic<uint16_t> config_vector_{kNoVector};
+  std::vector<std::atomic<uint16_t>> queue_vectors_;
+};
+
+}  // namespace wick::virtio

@@ -1,0 +1,208 @@
+#include "vmm/board.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "boot/boot.h"
+#include "boot/cmdline.h"
+#include "vmm/layout.h"
+
+namespace wick {
+
+namespace {
+
+Result<GuestMemory> make_memory(uint64_t size_bytes) {
+  std::vector<GuestMemory::Range> ranges;
+  const uint64_t low = std::min(size_bytes, layout::kLowRamEnd);
+  ranges.push_back({{0}, low});
+  if (size_bytes > low) ranges.push_back({{layout::kHighRamStart}, size_bytes - low});
+  return GuestMemory::create(ranges);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const Kvm& kvm,
+                                             const Peripherals& peripherals, EventLoop& main_loop,
+                                             const Events& events) {
+  std::unique_ptr<Board> board(
+      new Board(config, TRY(Vm::create(kvm)), TRY(make_memory(config.memory_bytes))));
+  TRY(board->vm_.map(board->memory_));
+  TRY(board->build_chipset(main_loop, events));
+  TRY(board->build_serials(peripherals));
+  TRY(board->build_pci(events));
+  for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
+  TRY(board->build_cpus());
+  TRY(board->load_kernel(peripherals));
+  return board;
+}
+
+Board::~Board() {
+  for (const auto& slot : pci_slots_) slot->transport->power_off();
+  for (const MmioSlot& slot : mmio_slots_) slot.transport->power_off();
+}
+
+Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
+  i8042_ = std::make_unique<devices::I8042>(events.reset);
+  TRY(ports_.attach({layout::kI8042Port, devices::I8042::kPorts}, *i8042_, "i8042"));
+
+  sci_ = std::make_unique<IrqLine>(vm_, layout::kSciIrq);
+  acpi_pm_ = std::make_unique<devices::AcpiPm>(
+      *sci_, devices::AcpiPm::Actions{.power_off = events.power_off, .reset = events.reset});
+  TRY(ports_.attach({layout::kAcpiPmPort, devices::AcpiPm::kPorts}, *acpi_pm_, "acpi"));
+
+  rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);
+  rtc_timer_ = TRY(main_loop.timer([this] { rtc_->wake(); }));
+  rtc_ = std::make_unique<devices::Rtc>(
+      *rtc_line_, devices::Rtc::Wires{.now = devices::host_time,
+                                      .arm = [this](auto delay) { rtc_timer_.arm(delay); }});
+  return ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc");
+}
+
+Result<void> Board::build_serials(const Peripherals& peripherals) {
+  for (const auto& host : peripherals.serials()) {
+    const size_t i = serials_.size();
+    SerialPort port;
+    port.line = std::make_unique<IrqLine>(vm_, layout::kSerialIrqs[i]);
+    port.chip = std::make_unique<devices::Serial>(*host, *port.line);
+    host->connect(*port.chip);
+    TRY(ports_.attach({layout::kSerialPorts[i], devices::Serial::kPorts}, *port.chip,
+                      fmt::format("ttyS{}", i)));
+    serials_.push_back(std::move(port));
+  }
+  return {};
+}
+
+Result<void> Board::build_pci(const Events& events) {
+  using Transport = MachineConfig::Transport;
+  const Transport usual = config_.acpi ? Transport::kPci : Transport::kMmio;
+  if (config_.transport.value_or(usual) != Transport::kPci) return {};
+  for (const uint8_t irq : layout::kPciIrqs)
+    pci_pins_.push_back(std::make_unique<SharedPin>(vm_, irq));
+  const Bus::Range window{layout::kPciWindow, layout::kPciWindowBytes};
+  pci_ = std::make_unique<devices::PciHost>(window, events.reset);
+  TRY(ports_.attach({layout::kPciPort, devices::PciHost::kPorts}, pci_->ports(), "pci"));
+  TRY(mmio_.attach({layout::kPciEcam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
+  return mmio_.attach(window, pci_->window(), "pci");
+}
+
+Result<void> Board::add_virtio(const Peripherals::Slot& wanted) {
+  return pci_ ? add_virtio_pci(wanted) : add_virtio_mmio(wanted);
+}
+
+Result<void> Board::add_virtio_pci(const Peripherals::Slot& wanted) {
+  auto& slot = *pci_slots_.emplace_back(std::make_unique<PciSlot>());
+  slot.slot = wanted.pci_slot;
+  const size_t pin = slot.slot % pci_pins_.size();
+  slot.line = pci_pins_[pin]->connect();
+  slot.transport = TRY(virtio::PciTransport::create(
+      *wanted.device, memory_, *slot.line, msi_, wanted.name,
+      [&vm = vm_, &slot](uint64_t, uint64_t to) { move_kicks(vm, slot, to); }));
+  return pci_->attach(slot.slot, slot.transport->function(), layout::kPciIrqs[pin]);
+}
+
+// The guest may lay its BARs where KVM already has such a descriptor: then the
+// writes come through user space.
+void Board::move_kicks(const Vm& vm, PciSlot& slot, uint64_t to) {
+  for (const Vm::Ioeventfd& kick : slot.kicks) vm.remove(kick);
+  slot.kicks.clear();
+  if (to == 0) return;
+  uint64_t address = to + virtio::PciTransport::kNotifyOffset;
+  for (const EventFd& event : slot.transport->kicks()) {
+    const Vm::Ioeventfd kick{.event = &event, .address = address};
+    if (auto added = vm.add(kick))
+      slot.kicks.push_back(kick);
+    else
+      spdlog::debug("{}", added.error().message());
+    address += virtio::PciTransport::kNotifyStride;
+  }
+}
+
+Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
+  const size_t index = mmio_slots_.size();
+  const size_t irq_index = index + (config_.acpi ? 0 : layout::kFirstPicIrq);
+  if (irq_index == layout::kVirtioMmioIrqs.size())
+    return with_hint(
+        fail("{}: there is an interrupt for only {} virtio devices", wanted.name, index),
+        "give fewer disks, or use --transport pci");
+  MmioSlot slot;
+  slot.address = layout::kVirtioMmioStart + index * virtio::MmioTransport::kWindowBytes;
+  slot.irq = layout::kVirtioMmioIrqs[irq_index];
+  slot.line = std::make_unique<IrqLine>(vm_, slot.irq);
+  slot.transport =
+      TRY(virtio::MmioTransport::create(*wanted.device, memory_, *slot.line, wanted.name));
+  TRY(mmio_.attach({slot.address, virtio::MmioTransport::kWindowBytes}, *slot.transport,
+                   wanted.name));
+  uint32_t queue = 0;
+  for (const EventFd& kick : slot.transport->kicks())
+    TRY(vm_.add({.event = &kick,
+                 .address = slot.address + virtio::MmioTransport::kQueueNotifyOffset,
+                 .value = queue++}));
+  mmio_slots_.push_back(std::move(slot));
+  return {};
+}
+
+Result<void> Board::build_cpus() {
+  if (config_.cpus > vm_.kvm().max_cpus())
+    return with_hint(fail("{} vCPUs: KVM here allows {}", config_.cpus, vm_.kvm().max_cpus()),
+                     "ask for fewer with --cpus");
+  for (uint32_t i = 0; i < config_.cpus; ++i)
+    vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_)));
+  return {};
+}
+
+Result<void> Board::load_kernel(const Peripherals& peripherals) {
+  if (config_.cmdline) {
+    cmdline_ = *config_.cmdline;
+  } else {
+    boot::CommandLineParts parts{
+        .console = serials_.empty() ? "" : "ttyS0",
+        .has_disk = peripherals.has_disk(),
+        .disk_read_only = peripherals.has_disk() && config_.disks[0].read_only,
+        .has_initrd = !config_.initrd_path.empty(),
+        .mmio = {},
+        .append = config_.append};
+    for (const MmioSlot& slot : mmio_slots_)
+      if (!config_.acpi)
+        parts.mmio.push_back({slot.address, virtio::MmioTransport::kWindowBytes, slot.irq});
+    cmdline_ = boot::make_command_line(parts);
+  }
+  boot::BootRequest request{.kernel_path = config_.kernel_path,
+                            .initrd_path = config_.initrd_path,
+                            .cmdline = cmdline_,
+                            .rsdp = {0}};
+  if (config_.acpi) request.rsdp = TRY(boot::write_acpi_tables(memory_, acpi_platform()));
+  const boot::BootImage image = TRY(boot::load(memory_, request));
+  spdlog::info("{}: {}", config_.kernel_path, image.kernel);
+  return vcpus_.front()->set_state(image.cpu);
+}
+
+boot::AcpiPlatform Board::acpi_platform() const {
+  boot::AcpiPlatform platform{
+      .cpus = static_cast<uint32_t>(vcpus_.size()),
+      .local_apic_address = layout::kLocalApic,
+      .io_apic_address = layout::kIoApic,
+      .sci_irq = layout::kSciIrq,
+      .pm1_event_port = layout::kAcpiPmPort + devices::AcpiPm::kEventOffset,
+      .pm1_control_port = layout::kAcpiPmPort + devices::AcpiPm::kControlOffset,
+      .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,
+      .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
+      .reset_value = devices::AcpiPm::kResetValue,
+      .rtc = {layout::kRtcPort, layout::kRtcIrq, devices::Rtc::kCentury}};
+  for (size_t i = 0; i < serials_.size(); ++i)
+    platform.serials.push_back({layout::kSerialPorts[i], layout::kSerialIrqs[i]});
+  for (const MmioSlot& slot : mmio_slots_)
+    platform.virtio_mmio.push_back(
+        {static_cast<uint32_t>(slot.address), virtio::MmioTransport::kWindowBytes, slot.irq});
+  if (pci_) {
+    platform.pci = boot::AcpiPlatform::Pci{.config_port = layout::kPciPort,
+                                           .ecam = layout::kPciEcam,
+                                           .window = layout::kPciWindow,
+                                           .window_bytes = layout::kPciWindowBytes};
+    for (size_t slot = 1; slot < devices::PciHost::kSlots; ++slot)
+      platform.pci->slot_irqs.push_back(layout::kPciIrqs[slot % layout::kPciIrqs.size()]);
+  }
+  return platform;
+}
+
+}  // namespace wick

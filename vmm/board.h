@@ -1,0 +1,113 @@
+// One power-on of a machine: the virtual machine in the kernel, its memory,
+// chips, buses and vCPUs, with the kernel loaded. A reset throws the board away
+// and makes another, so that nothing of the old guest can be left over.
+//
+// board.cc is where every device meets its address, its interrupt and its loop.
+//
+// Thread rule: made and destroyed on the main loop's thread, while neither the
+// loop nor a vCPU runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bus.h"
+#include "base/event_loop.h"
+#include "base/guest_memory.h"
+#include "base/result.h"
+#include "boot/acpi.h"
+#include "devices/acpi_pm.h"
+#include "devices/i8042.h"
+#include "devices/pci_host.h"
+#include "devices/rtc.h"
+#include "devices/serial.h"
+#include "virtio/mmio.h"
+#include "virtio/pci.h"
+#include "vmm/config.h"
+#include "vmm/interrupts.h"
+#include "vmm/kvm.h"
+#include "vmm/peripherals.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+namespace wick {
+
+class Board {
+ public:
+  // What the guest did to its machine; any thread.
+  struct Events {
+    std::function<void()> power_off;
+    std::function<void()> reset;
+  };
+
+  // The references must outlive it. In the order in which the parts are built.
+  static Result<std::unique_ptr<Board>> create(const MachineConfig& config, const Kvm& kvm,
+                                               const Peripherals& peripherals, EventLoop& main_loop,
+                                               const Events& events);
+  ~Board();
+  Board(const Board&) = delete;
+  Board& operator=(const Board&) = delete;
+
+  const std::string& cmdline() const { return cmdline_; }
+  const GuestMemory& memory() const { return memory_; }
+  const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
+  const Bus& ports() const { return ports_; }
+  const Bus& mmio() const { return mmio_; }
+  void press_power_button() { acpi_pm_->press_power_button(); }
+
+ private:
+  struct SerialPort {
+    std::unique_ptr<IrqLine> line;
+    std::unique_ptr<devices::Serial> chip;
+  };
+  struct MmioSlot {
+    uint64_t address = 0;
+    uint8_t irq = 0;
+    std::unique_ptr<IrqLine> line;
+    std::unique_ptr<virtio::MmioTransport> transport;
+  };
+  struct PciSlot {
+    uint8_t slot = 0;
+    std::unique_ptr<InterruptLine> line;
+    std::unique_ptr<virtio::PciTransport> transport;
+    std::vector<Vm::Ioeventfd> kicks;  // those in place
+  };
+
+  Board(const MachineConfig& config, Vm vm, GuestMemory memory)
+      : config_(config), vm_(std::move(vm)), memory_(std::move(memory)) {}
+
+  Result<void> build_chipset(EventLoop& main_loop, const Events& events);
+  Result<void> build_serials(const Peripherals& peripherals);
+  Result<void> build_pci(const Events& events);
+  Result<void> add_virtio(const Peripherals::Slot& wanted);
+  Result<void> add_virtio_pci(const Peripherals::Slot& wanted);
+  Result<void> add_virtio_mmio(const Peripherals::Slot& wanted);
+  static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
+  Result<void> build_cpus();
+  Result<void> load_kernel(const Peripherals& peripherals);
+  boot::AcpiPlatform acpi_platform() const;
+
+  const MachineConfig& config_;
+  Vm vm_;
+  GuestMemory memory_;
+  std::string cmdline_;
+  Bus ports_;
+  Bus mmio_;
+  std::unique_ptr<devices::I8042> i8042_;
+  std::unique_ptr<IrqLine> sci_;
+  std::unique_ptr<devices::AcpiPm> acpi_pm_;
+  std::unique_ptr<IrqLine> rtc_line_;
+  std::unique_ptr<devices::Rtc> rtc_;
+  EventLoop::Timer rtc_timer_;
+  std::vector<SerialPort> serials_;
+  MsiPort msi_{vm_};
+  std::vector<std::unique_ptr<SharedPin>> pci_pins_;
+  std::unique_ptr<devices::PciHost> pci_;
+  std::vector<std::unique_ptr<PciSlot>> pci_slots_;
+  std::vector<MmioSlot> mmio_slots_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+};
+
+}  // namespace wick

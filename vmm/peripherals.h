@@ -1,0 +1,50 @@
+// What is plugged into a machine and stays so when the guest resets it: the
+// host's ends of consoles and disks, with the virtio devices over them.
+//
+// Thread rule: made and destroyed on the main loop's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "console/open.h"
+#include "console/port.h"
+#include "virtio/device.h"
+#include "vmm/config.h"
+#include "vmm/disk.h"
+
+namespace wick {
+
+class Peripherals {
+ public:
+  // A virtio device and where it goes.
+  struct Slot {
+    virtio::VirtioDevice* device = nullptr;
+    std::string name;
+    uint8_t pci_slot = 0;
+  };
+
+  // `keys` is what a terminal's escape keys do.
+  static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
+                                    const console::TerminalKeys& keys);
+
+  // ttyS0 first.
+  const std::vector<std::unique_ptr<console::Port>>& serials() const { return serials_; }
+  bool has_disk() const { return !disks_.empty(); }
+  const std::vector<Slot>& slots() const { return slots_; }
+
+  // When the vCPUs have stopped: makes everything written stable, and hands
+  // over what the guest's consoles said. The first error of a disk.
+  Result<void> finish();
+
+ private:
+  std::vector<std::unique_ptr<console::Port>> serials_;
+  std::vector<std::unique_ptr<Disk>> disks_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace wick
