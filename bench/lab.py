@@ -28,33 +28,38 @@ def stage(*names):
     subprocess.run(["cp", "--sparse=always", os.path.join(REPO, "build/wick"), FOLDER], check=True)
     subprocess.run(["strip", os.path.join(FOLDER, "wick")], check=True)
     for name in names:
-        subprocess.run(["cp", "--sparse=always", os.path.join(IMAGES, name), FOLDER], check=True)
+        to = file(name)
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        subprocess.run(["cp", "--sparse=always", os.path.join(IMAGES, name), to], check=True)
 
 
 def file(name):
     return os.path.join(FOLDER, name)
 
 
-def wick(kernel, disk, cmdline=CMDLINE, memory="256"):
-    return [file("wick"), "run", "-k", file(kernel), "-d", f"{file(disk)},format=raw",
-            "-m", memory, "--cmdline", cmdline]
+def wick(kernel, disk, cmdline=CMDLINE, memory="256", transport="pci", initrd=None):
+    command = [file("wick"), "run", "-k", file(kernel), "-d", f"{file(disk)},format=raw",
+               "-m", memory, "--cmdline", cmdline, "--transport", transport]
+    return command + (["-i", file(initrd)] if initrd else [])
 
 
-def qemu_microvm(kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring"):
+def qemu_microvm(kernel, disk, **others):
     # rtc=on: without one Linux waits a second for it.
-    return qemu("microvm,rtc=on", "virtio-blk-device", kernel, disk, cmdline, memory, aio)
+    return qemu("microvm,rtc=on", "virtio-blk-device", kernel, disk, **others)
 
 
-def qemu_q35(kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring"):
-    return qemu("q35", "virtio-blk-pci", kernel, disk, cmdline, memory, aio)
+def qemu_q35(kernel, disk, **others):
+    return qemu("q35", "virtio-blk-pci", kernel, disk, **others)
 
 
-def qemu(machine, device, kernel, disk, cmdline, memory, aio):
-    return ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", memory,
-            "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-            "-kernel", file(kernel), "-append", cmdline,
-            "-drive", f"id=d,file={file(disk)},format=raw,if=none,aio={aio}",
-            "-device", f"{device},drive=d"]
+def qemu(machine, device, kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring",
+         initrd=None):
+    command = ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", memory,
+               "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+               "-kernel", file(kernel), "-append", cmdline,
+               "-drive", f"id=d,file={file(disk)},format=raw,if=none,aio={aio}",
+               "-device", f"{device},drive=d"]
+    return command + (["-initrd", file(initrd)] if initrd else [])
 
 
 class Guest:
