@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "boot/find_kernel.h"
 #include "cli/ending.h"
 
 namespace wick::cli {
@@ -29,6 +30,32 @@ Result<Fd> take_signals() {
   return fd;
 }
 
+Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
+                           const std::string& boot_folder) {
+  const bool default_kernel = config.kernel_path.empty();
+  if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
+  if (initrd_auto) {
+    config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
+  } else if (default_kernel && config.initrd_path.empty()) {
+    // A kernel without modules may well have none.
+    config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
+  }
+
+  std::vector<boot::NeededOption> needed = {{"SERIAL_8250_CONSOLE", "the console is on ttyS0"}};
+  if (!config.disks.empty()) {
+    needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
+    needed.push_back({"VIRTIO_MMIO", "virtio devices are on virtio-mmio"});
+    needed.push_back(config.acpi
+                         ? boot::NeededOption{"ACPI", "virtio devices are found through ACPI"}
+                         : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
+                                              "with --acpi off virtio devices are found by it"});
+  }
+  for (const std::string& line :
+       boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
+    spdlog::warn("{}", line);
+  return {};
+}
+
 Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
                              std::optional<std::chrono::microseconds> timeout) {
   const auto end_by_signal = [&] {
@@ -47,6 +74,7 @@ Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   MachineConfig config = options.machine;
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+  TRY(choose_kernel(config, options.initrd_auto));
 
   const Fd signals = TRY(take_signals());
   const auto loop = TRY(EventLoop::create());
