@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "boot/bzimage.h"
+#include "boot/decompress.h"
 #include "boot/elf.h"
 
 namespace wick::boot {
@@ -30,13 +31,6 @@ constexpr Magic kElfMagic{0,
 
 // What people give instead of a kernel.
 constexpr std::array kOthers = {
-    Magic{0, "\x1f\x8b"sv, "gzip data (an initrd, or a compressed kernel)"},
-    Magic{0, "\x28\xb5\x2f\xfd"sv, "zstd data (an initrd, or a compressed kernel)"},
-    Magic{0,
-          "\xfd"
-          "7zXZ"sv,
-          "xz data (an initrd, or a compressed kernel)"},
-    Magic{0, "\x02\x21\x4c\x18"sv, "lz4 data (an initrd, or a compressed kernel)"},
     Magic{0, "BZh"sv, "bzip2 data"},
     Magic{0, "0707"sv, "a cpio archive (an initrd)"},
     Magic{0, "#!"sv, "a script"},
@@ -70,7 +64,7 @@ std::unexpected<Error> not_a_kernel(const InputFile& file, std::string_view star
     kind = "a text file";
   return with_hint(
       fail("{}: not a kernel, but {} of {} bytes", file.name(), kind, file.size_bytes()),
-      "--kernel takes a Linux bzImage or an ELF kernel with a PVH entry");
+      "--kernel takes a Linux bzImage or an ELF kernel with a PVH entry, compressed or not");
 }
 
 std::unexpected<Error> hinted(Error error, const char* option) {
@@ -89,10 +83,11 @@ Result<BootImage> load(const GuestMemory& memory, const BootRequest& request) {
     if (!initrd) return hinted(std::move(initrd).error(), "--initrd");
     files.initrd = *std::move(initrd);
   }
-  return load(memory, files);
+  return load(memory, std::move(files));
 }
 
-Result<BootImage> load(const GuestMemory& memory, const BootFiles& files) {
+Result<BootImage> load(const GuestMemory& memory, BootFiles files) {
+  files.kernel = TRY(decompressed(std::move(files.kernel)));
   std::array<std::byte, kSniffBytes> bytes;
   const auto start =
       std::span(bytes).first(std::min<uint64_t>(bytes.size(), files.kernel.size_bytes()));

@@ -1,7 +1,8 @@
 // From a kernel's file to a guest that can start: finds out what kind of kernel
-// it is, loads it, its initrd and its command line into guest memory, and says
-// with which registers the first vCPU begins. The ACPI tables are not loaded
-// here: they come first (boot/acpi.h), and their address is told to the kernel.
+// it is, decompresses it if need be, loads it, its initrd and its command line
+// into guest memory, and says with which registers the first vCPU begins. The
+// ACPI tables are not loaded here: they come first (boot/acpi.h), and their
+// address is told to the kernel.
 //
 // Thread rule: before the first vCPU runs.
 #pragma once
@@ -40,6 +41,6 @@ struct BootFiles {
   GuestAddress rsdp;
 };
 
-Result<BootImage> load(const GuestMemory& memory, const BootFiles& files);
+Result<BootImage> load(const GuestMemory& memory, BootFiles files);
 
 }  // namespace wick::boot

@@ -18,7 +18,11 @@ namespace {
 
 constexpr uint16_t kBootFlag = 0xaa55;
 constexpr uint32_t kHeaderMagic = 0x5372'6448;  // "HdrS"
-constexpr uint16_t kMinVersion = 0x020c;
+// The protocol in which a field that we need came (boot.rst, "Details of Header
+// Fields").
+constexpr uint16_t kHasCmdlineSize = 0x0206;
+constexpr uint16_t kHasInitSize = 0x020a;  // and pref_address
+constexpr uint16_t kHasXloadflags = 0x020c;
 constexpr uint8_t kJumpShort = 0xeb;
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kParagraphBytes = 16;
@@ -32,6 +36,8 @@ struct Image {
   ::setup_header header{};
   uint64_t code_offset = 0;  // of the protected-mode code in the file
   uint64_t code_bytes = 0;
+
+  bool has_64bit_entry() const { return (header.xloadflags & XLF_KERNEL_64) != 0; }
 };
 
 struct Placement {
@@ -57,28 +63,28 @@ Result<Image> read_image(const InputFile& file) {
                 kBootFlag);
   if (magic != kHeaderMagic)
     return fail("{}: not a bzImage: its setup header has no \"HdrS\"", name);
-  if (version < kMinVersion)
-    return with_hint(fail("{}: boot protocol {}.{:02} is too old, wick wants 2.12", name,
+  if (version < kHasCmdlineSize)
+    return with_hint(fail("{}: boot protocol {}.{:02} is too old, wick wants 2.06", name,
                           version >> 8, version & 0xff),
-                     "use a 64-bit Linux 3.8 or later");
-  if ((header.xloadflags & XLF_KERNEL_64) == 0)
-    return with_hint(
-        fail("{}: the kernel has no 64-bit entry (XLF_KERNEL_64), it is a 32-bit one", name),
-        "32-bit kernels come later; use a 64-bit one");
+                     "use Linux 2.6.22 or later");
   if ((header.loadflags & LOADED_HIGH) == 0)
     return fail("{}: a zImage (LOADED_HIGH is off), wick boots bzImages", name);
 
   // The jump over the header tells its end (boot.rst, "64-bit Boot Protocol").
   const uint64_t header_end =
       offsetof(::boot_params, hdr.header) + static_cast<uint8_t>(header.jump >> 8);
-  if ((header.jump & 0xff) != kJumpShort ||
-      header_end < offsetof(::boot_params, hdr.handover_offset) || header_end > kSetupHeaderLimit)
+  const uint64_t needed_end = version < kHasInitSize ? offsetof(::boot_params, hdr.hardware_subarch)
+                                                     : offsetof(::boot_params, hdr.handover_offset);
+  if ((header.jump & 0xff) != kJumpShort || header_end < needed_end ||
+      header_end > kSetupHeaderLimit)
     return fail("{}: the setup header is damaged: it ends at {:#x}", name, header_end);
   image.raw_header.assign(start.begin() + kSetupHeader,
                           start.begin() + static_cast<ptrdiff_t>(header_end));
   // What a shorter header does not have is not read from the code behind it.
   std::memset(&header, 0, sizeof(header));
   std::memcpy(&header, image.raw_header.data(), std::min(sizeof(header), image.raw_header.size()));
+
+  if (version < kHasXloadflags) header.xloadflags = 0;
 
   const uint64_t setup_sectors = header.setup_sects == 0 ? 4 : header.setup_sects;
   image.code_offset = (setup_sectors + 1) * kSectorBytes;
@@ -101,6 +107,12 @@ Result<Image> read_image(const InputFile& file) {
   if (header.relocatable_kernel != 0 && !std::has_single_bit(alignment))
     return fail("{}: the setup header is damaged: kernel_alignment {:#x} is no power of two", name,
                 alignment);
+  if (version < kHasInitSize) {
+    // What it unpacks to is not said; GRUB makes the same guess.
+    header.pref_address = kHighMemory;
+    header.init_size =
+        static_cast<uint32_t>(std::min<uint64_t>(image.code_bytes * 3, kAddressableEnd - 1));
+  }
   const uint64_t pref_address = header.pref_address;
   const uint64_t init_size = header.init_size;
   if (init_size < image.code_bytes)
@@ -114,7 +126,7 @@ Result<Image> read_image(const InputFile& file) {
 
 // Where the kernel may be loaded, the best first. Linux never runs below
 // pref_address: loaded lower, it would move itself there, over what was put
-// behind it (arch/x86/boot/compressed/head_64.S, startup_64). So relocation
+// behind it (arch/x86/boot/compressed/head_64.S and head_32.S). So relocation
 // goes up only: past a hole in memory, or out of the initrd's way.
 std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_header& header) {
   const uint64_t size = header.init_size;
@@ -219,9 +231,11 @@ Result<BootImage> load_bzimage(const GuestMemory& memory, const BootFiles& files
   TRY(write_boot_params(memory, image.raw_header, files.rsdp));
 
   BootImage loaded;
-  loaded.cpu = TRY(linux_64bit_entry(memory, start + kEntry64, kBootInfo));
-  loaded.kernel = fmt::format("bzImage, boot protocol {}.{:02}{}", image.header.version >> 8,
-                              image.header.version & 0xff, version_text(files.kernel, image));
+  loaded.cpu = image.has_64bit_entry() ? TRY(linux_64bit_entry(memory, start + kEntry64, kBootInfo))
+                                       : TRY(linux_32bit_entry(memory, start, kBootInfo));
+  loaded.kernel = fmt::format(
+      "bzImage, boot protocol {}.{:02}{}{}", image.header.version >> 8, image.header.version & 0xff,
+      image.has_64bit_entry() ? "" : ", 32-bit entry", version_text(files.kernel, image));
   loaded.kernel_range = placement.kernel;
   loaded.initrd_range = placement.initrd;
   return loaded;

@@ -59,7 +59,7 @@ static_assert(descriptor(kCode64) == 0x00af'9b00'0000'ffff);
 static_assert(descriptor(kCode32) == 0x00cf'9b00'0000'ffff);
 static_assert(descriptor(kData) == 0x00cf'9300'0000'ffff);
 
-// What both entries have in common.
+// What all entries have in common.
 Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const Segment& code) {
   // In long mode the descriptor of a TSS takes two slots; the upper is 0.
   const std::array<uint64_t, 6> gdt = {0, 0, descriptor(code), descriptor(kData), descriptor(kTask),
@@ -113,6 +113,13 @@ Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry
   state.cr3 = kPageTables.value;
   state.cr4 = kCr4Pae;
   state.efer = kEferLme | kEferLma;
+  return state;
+}
+
+Result<CpuState> linux_32bit_entry(const GuestMemory& memory, GuestAddress entry,
+                                   GuestAddress zero_page) {
+  CpuState state = TRY(flat_state(memory, entry, kCode32));
+  state.rsi = zero_page.value;
   return state;
 }
 

@@ -55,6 +55,12 @@ struct CpuState {
 Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
                                    GuestAddress zero_page);
 
+// The 32-bit entry of Linux (boot.rst, "32-bit Boot Protocol"): protected mode,
+// no paging, interrupts off, esi the zero page; ebp, edi and ebx are 0. Writes
+// the GDT into `memory`.
+Result<CpuState> linux_32bit_entry(const GuestMemory& memory, GuestAddress entry,
+                                   GuestAddress zero_page);
+
 // The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no paging,
 // interrupts off, ebx the hvm_start_info. Writes the GDT into `memory`.
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info);

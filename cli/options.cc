@@ -69,12 +69,12 @@ Result<bool> one_of(std::string_view value, std::string_view first, std::string_
 Result<void> not_yet(RunOptions&, const std::string&) { return fail("not there yet"); }
 
 constexpr Option kRunOptions[] = {
-    {"-k,--kernel", "FILE", "kernel: a bzImage, or an ELF vmlinux with a PVH note", false,
+    {"-k,--kernel", "FILE", "kernel: bzImage or ELF vmlinux (the newest in /boot)", false,
      [](RunOptions& o, const std::string& v) { return set_path(o.machine.kernel_path, v); }},
-    {"-i,--initrd", "FILE", "initramfs", false,
+    {"-i,--initrd", "FILE|auto", "initramfs; auto: the one beside the kernel", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       if (v == "auto") return fail("not there yet; name the file");
-       return set_path(o.machine.initrd_path, v);
+       o.initrd_auto = v == "auto";
+       return o.initrd_auto ? Result<void>() : set_path(o.machine.initrd_path, v);
      }},
     {"-a,--append", "TEXT", "added behind the generated command line", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
@@ -372,7 +372,6 @@ Result<RunOptions> resolve(const Sources& sources) {
 // others.
 Result<RunOptions> complete(RunOptions options) {
   MachineConfig& machine = options.machine;
-  if (machine.kernel_path.empty()) return with_hint(fail("no kernel"), "give one with -k FILE");
   if (machine.cmdline && !machine.append.empty()) {
     return with_hint(fail("--append and --cmdline exclude each other"),
                      "put the whole command line into --cmdline");

@@ -20,7 +20,8 @@ namespace wick::cli {
 
 // wick run
 struct RunOptions {
-  MachineConfig machine;  // an empty name: the default
+  MachineConfig machine;     // an empty name or kernel path: the default
+  bool initrd_auto = false;  // the one beside the kernel
   std::optional<std::chrono::microseconds> timeout;
   bool stats = false;
   std::string log_level = "warning";  // as spdlog names them

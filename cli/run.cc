@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "boot/find_kernel.h"
 #include "cli/ending.h"
 
 namespace wick::cli {
@@ -27,6 +28,34 @@ Result<Fd> take_signals() {
   Fd fd(::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return fail_errno(errno, "signalfd: cannot create");
   return fd;
+}
+
+Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
+                           const std::string& boot_folder) {
+  const bool default_kernel = config.kernel_path.empty();
+  if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
+  if (initrd_auto) {
+    config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
+  } else if (default_kernel && config.initrd_path.empty()) {
+    // A kernel without modules may well have none.
+    config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
+  }
+
+  std::vector<boot::NeededOption> needed = {{"SERIAL_8250_CONSOLE", "the console is on ttyS0"}};
+  if (!config.disks.empty()) {
+    needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
+    needed.push_back(config.on_pci()
+                         ? boot::NeededOption{"VIRTIO_PCI", "virtio devices are on PCI"}
+                         : boot::NeededOption{"VIRTIO_MMIO", "virtio devices are on virtio-mmio"});
+    needed.push_back(config.acpi
+                         ? boot::NeededOption{"ACPI", "virtio devices are found through ACPI"}
+                         : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
+                                              "with --acpi off virtio devices are found by it"});
+  }
+  for (const std::string& line :
+       boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
+    spdlog::warn("{}", line);
+  return {};
 }
 
 Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
@@ -51,6 +80,7 @@ Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   MachineConfig config = options.machine;
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+  TRY(choose_kernel(config, options.initrd_auto));
 
   const Fd signals = TRY(take_signals());
   const auto loop = TRY(EventLoop::create());

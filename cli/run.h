@@ -22,6 +22,12 @@ Result<int> run(const RunOptions& options);
 // and returns the descriptor from which they are read. Ignores SIGPIPE.
 Result<Fd> take_signals();
 
+// Fills in what the user left to us: the newest kernel in `boot_folder`, with its
+// initramfs if it has one, or only the initramfs beside the kernel. Warns of
+// drivers for this machine that the kernel was built without.
+Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
+                           const std::string& boot_folder = "/boot");
+
 // Machine::run(), ended early by a signal, by one that came before, or by the
 // time limit.
 Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,

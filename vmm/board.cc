@@ -74,9 +74,7 @@ Result<void> Board::build_serials(const Peripherals& peripherals) {
 }
 
 Result<void> Board::build_pci(const Events& events) {
-  using Transport = MachineConfig::Transport;
-  const Transport usual = config_.acpi ? Transport::kPci : Transport::kMmio;
-  if (config_.transport.value_or(usual) != Transport::kPci) return {};
+  if (!config_.on_pci()) return {};
   for (const uint8_t irq : layout::kPciIrqs)
     pci_pins_.push_back(std::make_unique<SharedPin>(vm_, irq));
   const Bus::Range window{layout::kPciWindow, layout::kPciWindowBytes};

@@ -43,6 +43,9 @@ struct MachineConfig {
   // How virtio devices are found. PCI needs ACPI, which tells its interrupts.
   enum class Transport { kPci, kMmio };
   std::optional<Transport> transport;  // none: PCI, and MMIO without ACPI
+  bool on_pci() const {
+    return transport.value_or(acpi ? Transport::kPci : Transport::kMmio) == Transport::kPci;
+  }
   // Only what the kernel does not find through ACPI is put on the command line.
   bool acpi = true;
   bool reset_on_reboot = false;  // or else a reboot ends the run

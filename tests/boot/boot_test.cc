@@ -76,7 +76,7 @@ TEST_F(BootFromPath, SaysWhatTheFileIsInstead) {
   };
   EXPECT_THAT(message_for_bytes(to_bytes("hello\n")), HasSubstr("but a text file of 6 bytes"));
   EXPECT_THAT(message_for_bytes(to_bytes("#!/bin/sh\n")), HasSubstr("but a script"));
-  EXPECT_THAT(message_for_bytes(with(0, "\x1f\x8b")), HasSubstr("but gzip data"));
+  EXPECT_THAT(message_for_bytes(with(0, "BZh")), HasSubstr("but bzip2 data"));
   EXPECT_THAT(message_for_bytes(with(0, "070701")), HasSubstr("but a cpio archive"));
   EXPECT_THAT(message_for_bytes(with(0, "QFI\xfb")), HasSubstr("but a qcow2 disk image"));
   EXPECT_THAT(message_for_bytes(with(0x38, "ARM\x64")), HasSubstr("but an arm64 kernel"));

@@ -108,6 +108,47 @@ TEST(BzImage, DoesNotReadFieldsBehindAShorterHeader) {
   EXPECT_EQ(zero_page(memory, *loaded).hdr.handover_offset, 0u);
 }
 
+TEST(BzImage, WithoutA64BitEntryStartsAtIts32BitOne) {
+  BzImage image;
+  image.header.xloadflags = 0;
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, image.files_with_initrd(10'000));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->cpu.rip, 16 * kMiB);
+  EXPECT_EQ(loaded->cpu.efer, 0u);
+  EXPECT_EQ(loaded->kernel, "bzImage, boot protocol 2.15, 32-bit entry, Linux 6.1.0-test");
+  const auto params = zero_page(memory, *loaded);
+  EXPECT_EQ(params.hdr.code32_start, 16 * kMiB);
+  EXPECT_EQ(params.hdr.ramdisk_size, 10'000u);
+}
+
+TEST(BzImage, HasNo64BitEntryBeforeProtocol2_12) {
+  BzImage image;
+  image.header.version = 0x020b;  // xloadflags are not defined yet
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_bzimage(memory, image.files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->cpu.rip, 16 * kMiB);
+}
+
+TEST(BzImage, FromBeforeProtocol2_10SaysNeitherItsPlaceNorItsSize) {
+  BzImage image;
+  image.header.version = 0x0206;
+  image.header.jump = 0x3aeb;  // up to cmdline_size
+  image.header.kernel_alignment = 4 * kMiB;
+  const auto memory = memory_of(64 * kMiB);
+  auto loaded = load_bzimage(memory, image.files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, 4 * kMiB);
+  EXPECT_EQ(loaded->kernel_range.size_bytes, 3 * 8192u);
+  EXPECT_EQ(loaded->cpu.rip, 4 * kMiB);
+
+  image.header.relocatable_kernel = 0;
+  loaded = load_bzimage(memory, image.files());
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->kernel_range.start.value, kMiB);
+}
+
 // Each field wrong in turn, and what the user reads.
 struct WrongField {
   const char* name;
@@ -138,12 +179,15 @@ INSTANTIATE_TEST_SUITE_P(
         WrongField{"boot_flag", [](auto& h) { h.boot_flag = 0x55aa; }, "boot_flag is 0x55aa"},
         WrongField{"header", [](auto& h) { h.header = 0x53726449; }, "no \"HdrS\""},
         WrongField{"version_2_02", [](auto& h) { h.version = 0x0202; },
-                   "boot protocol 2.02 is too old, wick wants 2.12"},
-        WrongField{"version_2_11", [](auto& h) { h.version = 0x020b; }, "boot protocol 2.11"},
-        WrongField{"xloadflags", [](auto& h) { h.xloadflags = 0x3e; }, "no 64-bit entry"},
+                   "boot protocol 2.02 is too old, wick wants 2.06"},
+        WrongField{"version_2_05", [](auto& h) { h.version = 0x0205; }, "boot protocol 2.05"},
         WrongField{"loadflags", [](auto& h) { h.loadflags = 0; }, "a zImage (LOADED_HIGH is off)"},
         WrongField{"jump_opcode", [](auto& h) { h.jump = 0x6ae9; }, "setup header is damaged"},
         WrongField{"jump_short", [](auto& h) { h.jump = 0x20eb; }, "it ends at 0x222"},
+        WrongField{"jump_short_2_10", [](auto& h) { h.version = 0x020a, h.jump = 0x5eeb; },
+                   "it ends at 0x260"},
+        WrongField{"jump_short_2_09", [](auto& h) { h.version = 0x0209, h.jump = 0x36eb; },
+                   "it ends at 0x238"},
         WrongField{"jump_long", [](auto& h) { h.jump = 0xffeb; }, "it ends at 0x301"},
         WrongField{"setup_sects", [](auto& h) { h.setup_sects = 255; }, "128512 of 139264 bytes"},
         WrongField{"syssize_zero", [](auto& h) { h.syssize = 0; }, "syssize gives 0 bytes"},

@@ -69,7 +69,27 @@ void expect_gdt_agrees(const GuestMemory& memory, const CpuState& state) {
 TEST(CpuState, TheGdtAgreesWithTheSegments) {
   const auto memory = memory_of(2 * kMiB);
   expect_gdt_agrees(memory, *linux_64bit_entry(memory, {0}, {0x1000}));
+  expect_gdt_agrees(memory, *linux_32bit_entry(memory, {0}, {0x1000}));
   expect_gdt_agrees(memory, *pvh_entry(memory, {0}, {0x1000}));
+}
+
+TEST(CpuState, A32BitLinuxStartsInProtectedModeWithFlatSegments) {
+  const auto memory = memory_of(2 * kMiB);
+  const auto state = linux_32bit_entry(memory, {0x1000000}, {0x1000});
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->rip, 0x1000000u);
+  EXPECT_EQ(state->rsi, 0x1000u);
+  EXPECT_EQ(state->rbp | state->rbx, 0u);
+  EXPECT_EQ(state->rflags, 2u);
+  EXPECT_EQ(state->cr0, 0x11u);  // PE, and ET which cannot be cleared
+  EXPECT_EQ(state->efer, 0u);
+  EXPECT_EQ(state->cs.selector, 0x10);
+  EXPECT_EQ(state->cs.db, 1);
+  for (const Segment& segment : {state->cs, state->ds, state->es, state->ss}) {
+    EXPECT_EQ(segment.base, 0u);
+    EXPECT_EQ(segment.limit, 0xffff'ffffu);
+    EXPECT_EQ(segment.selector, segment == state->cs ? 0x10 : 0x18);
+  }
 }
 
 TEST(CpuState, PvhStartsIn32BitModeWithoutPaging) {

@@ -298,7 +298,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
 TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
   for (const Arguments& later :
        {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}, Arguments{"--console", "stdio"},
-        Arguments{"--rng", "off"}, Arguments{"-i", "auto"}}) {
+        Arguments{"--rng", "off"}}) {
     EXPECT_THAT(usage_error(run_with(later)), HasSubstr("not there yet")) << later.front();
   }
 }
@@ -328,8 +328,12 @@ TEST(Options, MissingValuesAreNamed) {
   EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("no blanks"));
 }
 
-TEST(Options, KernelIsNeeded) {
-  EXPECT_EQ(usage_error({"run"}), "no kernel; give one with -k FILE");
+TEST(Options, KernelAndInitrdCanBeLeftToUs) {
+  EXPECT_EQ(run_options({"run"}).machine.kernel_path, "");
+  EXPECT_FALSE(run_options(run_with({"-i", "./auto"})).initrd_auto);
+  const RunOptions options = run_options(run_with({"-i", "auto"}));
+  EXPECT_TRUE(options.initrd_auto);
+  EXPECT_EQ(options.machine.initrd_path, "");
 }
 
 TEST(Options, AppendNeedsAGeneratedCommandLine) {

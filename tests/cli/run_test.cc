@@ -4,6 +4,9 @@
 #include <pthread.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 namespace wick::cli {
 namespace {
@@ -118,6 +121,57 @@ TEST_F(Run, HangupStaysIgnoredUnderNohup) {
 TEST_F(Run, BrokenPipeDoesNotKill) {
   ASSERT_TRUE(take_signals());
   raise(SIGPIPE);
+}
+
+class ChooseKernel : public ::testing::Test {
+ protected:
+  ChooseKernel() {
+    std::string pattern = ::testing::TempDir() + "wick-run-XXXXXX";
+    boot_ = ::mkdtemp(pattern.data());
+  }
+  ~ChooseKernel() override { std::filesystem::remove_all(boot_); }
+
+  std::string add(const std::string& name) const {
+    std::ofstream(boot_ + "/" + name) << "x";
+    return boot_ + "/" + name;
+  }
+
+  std::string boot_;
+  MachineConfig config_;
+};
+
+TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
+  add("vmlinuz-6.1.0-9-amd64"), add("initrd.img-6.1.0-9-amd64");
+  const std::string kernel = add("vmlinuz-6.1.0-18-amd64");
+  const std::string initrd = add("initrd.img-6.1.0-18-amd64");
+  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  EXPECT_EQ(config_.kernel_path, kernel);
+  EXPECT_EQ(config_.initrd_path, initrd);
+}
+
+TEST_F(ChooseKernel, KeepsTheInitramfsThatWasGiven) {
+  add("vmlinuz-6.1"), add("initrd.img-6.1");
+  config_.initrd_path = "mine";
+  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  EXPECT_EQ(config_.initrd_path, "mine");
+}
+
+TEST_F(ChooseKernel, DefaultKernelMayHaveNoInitramfsUnlessOneIsAskedFor) {
+  const std::string kernel = add("vmlinuz-6.1");
+  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  EXPECT_EQ(config_.kernel_path, kernel);
+  EXPECT_EQ(config_.initrd_path, "");
+  EXPECT_FALSE(choose_kernel(config_, true, boot_));
+}
+
+TEST_F(ChooseKernel, LooksBesideTheKernelThatWasGiven) {
+  add("vmlinuz-6.1");
+  config_.kernel_path = add("bzImage");
+  ASSERT_TRUE(choose_kernel(config_, false, "/no/boot"));
+  EXPECT_EQ(config_.initrd_path, "");
+  const std::string initrd = add("initrd.img");
+  ASSERT_TRUE(choose_kernel(config_, true, "/no/boot"));
+  EXPECT_EQ(config_.initrd_path, initrd);
 }
 
 }  // namespace

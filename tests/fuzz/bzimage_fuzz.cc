@@ -21,7 +21,9 @@ void check(const GuestMemory& memory, const boot::BootImage& loaded) {
   const auto& [initrd, initrd_bytes] = loaded.initrd_range;
   require(memory.slice(kernel, kernel_bytes).has_value());
   require(memory.slice(initrd, initrd_bytes).has_value());
-  require(loaded.cpu.rip == kernel.value + 0x200 && loaded.cpu.rip < kernel.value + kernel_bytes);
+  const bool is_64bit = loaded.cpu.efer != 0;
+  require(loaded.cpu.rip == kernel.value + (is_64bit ? 0x200 : 0));
+  require(loaded.cpu.rip < kernel.value + kernel_bytes);
   require(initrd_bytes == 0 || initrd.value + initrd_bytes <= kernel.value ||
           kernel.value + kernel_bytes <= initrd.value);
 }

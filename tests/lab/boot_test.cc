@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cinttypes>
 #include <cstdio>
+#include <filesystem>
 
 #include "tests/lab/vm.h"
 
@@ -72,6 +74,32 @@ TEST(Boot, StockDebianKernelMountsItsRootAndPowersOff) {
   expect_debian_boots("debian-generic", "^6[.]1[.].*-amd64$", "512M", 512 * kMiB);
 }
 
+// Kernels that apt does not offer everywhere.
+bool is_offered(const std::string& flavour) {
+  return exists(fmt::format("{}/guest-images/out/{}/vmlinuz", WICK_SOURCE_DIR, flavour));
+}
+
+TEST(Boot, StockDebianKernel6_12MountsItsRootAndPowersOff) {
+  if (!is_offered("debian-new")) GTEST_SKIP() << "guest-images/build debian found none";
+  expect_debian_boots("debian-new", "^6[.]12[.].*-amd64$", "512M", 512 * kMiB);
+}
+
+TEST(Boot, StockDebianI386KernelStartsByIts32BitEntry) {
+  if (!is_offered("debian-i386")) GTEST_SKIP() << "guest-images/build debian found none";
+  const TempDir dir;
+  Process vm(wick_run({"-v", "-k", image("debian-i386/vmlinuz"), "-i", "auto", "-d",
+                       alpine_disk(dir) + ",readonly=on", "-a", "quiet wick.sh"}));
+  vm.console().expect("wick-initrd: Linux 6.1.");
+  vm.console().expect("-686, 1 CPUs");
+  vm.console().expect("# ");
+  EXPECT_THAT(vm.errors(), HasSubstr(", 32-bit entry, Linux 6.1."));
+  EXPECT_EQ(run_in_guest(vm.console(),
+                         "mount -t ext4 -o ro,noload /dev/vda /root && cat /root/etc/hostname"),
+            "alpine");
+  vm.console().send("poweroff -f\n");
+  expect_ending(vm, 0, "wick: the guest powered off");
+}
+
 TEST(Boot, StockDebianCloudKernelWithMemoryOnBothSidesOfTheHoleLong) {
   expect_debian_boots("debian-cloud", "-cloud-amd64$", "6G", 6 * kGiB);
 }
@@ -93,6 +121,44 @@ TEST(Boot, VmlinuxStartsByItsPvhEntry) {
   EXPECT_EQ(complaints(run_in_guest(vm.console(), "dmesg | grep -iE 'acpi|warn|bug|error'")), "");
   power_off(vm);
   expect_clean(disk);
+}
+
+class CompressedVmlinux : public testing::TestWithParam<const char*> {};
+
+TEST_P(CompressedVmlinux, Boots) {
+  const TempDir dir;
+  const Finished packed =
+      finish({"sh", "-c", fmt::format("{} <{} >{}", GetParam(), image("vmlinux"), dir / "kernel")});
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  const Finished run =
+      finish(wick_run({"-k", dir / "kernel", "-i", image("initrd.gz"), "-a", "quiet"}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.err, "wick: the guest powered off\n");
+  EXPECT_THAT(run.out, HasSubstr("wick-initrd: Linux 6.1."));
+}
+
+INSTANTIATE_TEST_SUITE_P(Boot, CompressedVmlinux,
+                         testing::Values("gzip -1", "lz4", "lz4 -l", "zstd -1", "xz -0"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::erase_if(name, [](char c) { return !std::isalnum(c); });
+                           return name;
+                         });
+
+TEST(Boot, NewestKernelInTheBootFolderIsTheDefault) {
+  const TempDir dir;
+  const std::string kernel = dir / "vmlinuz-6.10.0-test";
+  write_file(dir / "vmlinuz-6.9.0-test", "no kernel");
+  std::filesystem::create_symlink(image("bzImage"), kernel);
+  std::filesystem::create_symlink(image("initrd.gz"), dir / "initrd.img-6.10.0-test");
+  write_file(dir / "config-6.10.0-test", "#\nCONFIG_VIRTIO_MMIO=y\n");
+  const Finished run =
+      finish(in_own_mounts("mount --bind " + dir.path() + " /boot", wick_run({"-a", "quiet"})));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.err,
+            "wick: warning: /boot/config-6.10.0-test: CONFIG_SERIAL_8250_CONSOLE is not set, but "
+            "the console is on ttyS0; build the kernel with it\nwick: the guest powered off\n");
+  EXPECT_THAT(run.out, HasSubstr("wick-initrd: Linux 6.1."));
 }
 
 TEST(Boot, InitrdReportsAndPowersOff) {

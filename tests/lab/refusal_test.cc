@@ -97,7 +97,6 @@ TEST(Refusal, OfKernelsWithADamagedHeader) {
       {"setup_sects", 0x1f1, "\xff"},
       {"syssize", 0x1f4, {"\xff\xff\xff\x7f", 4}},
       {"loadflags", 0x211, {"\0", 1}},
-      {"xloadflags", 0x236, {"\0\0", 2}},
       {"init_size", 0x260, {"\xff\xff\xff\x7f", 4}},
       {"kernel_alignment", 0x230, {"\x03\0\0\0", 4}},
       {"pref_address", 0x258, {"\0\0\0\0\x01\0\0\0", 8}},

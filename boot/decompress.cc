@@ -1,0 +1,205 @@
+#include "boot/decompress.h"
+
+#include <lz4.h>
+#include <lz4frame.h>
+#include <lzma.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "boot/memory_map.h"
+
+namespace wick::boot {
+
+namespace {
+
+using namespace std::string_view_literals;
+
+// Cut short is damaged too: not every library tells them apart.
+enum class Outcome { kWhole, kDamaged, kNoRoom };
+
+// One stream at the start of `in`, decompressed to the start of `out`. What was
+// read and written is taken off both.
+struct Buffers {
+  std::span<const std::byte> in;
+  std::span<std::byte> out;
+
+  void advance(size_t read, size_t written) {
+    in = in.subspan(read);
+    out = out.subspan(written);
+  }
+  const uint8_t* from() const { return reinterpret_cast<const uint8_t*>(in.data()); }
+  uint8_t* to() const { return reinterpret_cast<uint8_t*>(out.data()); }
+};
+
+Outcome gunzip(Buffers& buffers) {
+  z_stream stream{};
+  stream.next_in = const_cast<Bytef*>(buffers.from());  // zlib's interface; it only reads
+  stream.avail_in = static_cast<uInt>(buffers.in.size());
+  stream.next_out = buffers.to();
+  stream.avail_out = static_cast<uInt>(buffers.out.size());
+  constexpr int kGzipOnly = 16 + MAX_WBITS;
+  if (inflateInit2(&stream, kGzipOnly) != Z_OK) return Outcome::kDamaged;
+  const int result = inflate(&stream, Z_FINISH);
+  inflateEnd(&stream);
+  buffers.advance(stream.total_in, stream.total_out);
+  if (result == Z_STREAM_END) return Outcome::kWhole;
+  return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
+}
+
+Outcome unxz(Buffers& buffers) {
+  // A dictionary may be of 4 GiB; Linux compresses itself with one of 32 MiB.
+  constexpr uint64_t kMostMemoryBytes = 256 << 20;
+  lzma_stream stream = LZMA_STREAM_INIT;
+  if (lzma_stream_decoder(&stream, kMostMemoryBytes, 0) != LZMA_OK) return Outcome::kDamaged;
+  stream.next_in = buffers.from();
+  stream.avail_in = buffers.in.size();
+  stream.next_out = buffers.to();
+  stream.avail_out = buffers.out.size();
+  const lzma_ret result = lzma_code(&stream, LZMA_FINISH);
+  buffers.advance(stream.total_in, stream.total_out);
+  lzma_end(&stream);
+  if (result == LZMA_STREAM_END) return Outcome::kWhole;
+  return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
+}
+
+Outcome unzstd(Buffers& buffers) {
+  const size_t read = ZSTD_findFrameCompressedSize(buffers.from(), buffers.in.size());
+  if (ZSTD_isError(read)) return Outcome::kDamaged;
+  const size_t written = ZSTD_decompress(buffers.to(), buffers.out.size(), buffers.from(), read);
+  if (ZSTD_getErrorCode(written) == ZSTD_error_dstSize_tooSmall) return Outcome::kNoRoom;
+  if (ZSTD_isError(written)) return Outcome::kDamaged;
+  buffers.advance(read, written);
+  return Outcome::kWhole;
+}
+
+Outcome unlz4(Buffers& buffers) {
+  LZ4F_dctx* made = nullptr;
+  if (LZ4F_isError(LZ4F_createDecompressionContext(&made, LZ4F_VERSION))) return Outcome::kDamaged;
+  const std::unique_ptr<LZ4F_dctx, decltype(&LZ4F_freeDecompressionContext)> context(
+      made, &LZ4F_freeDecompressionContext);
+  constexpr LZ4F_decompressOptions_t kOutputStays{
+      .stableDst = 1, .skipChecksums = 0, .reserved1 = 0, .reserved0 = 0};
+  while (true) {
+    size_t read = buffers.in.size();
+    size_t written = buffers.out.size();
+    const size_t wanted = LZ4F_decompress(context.get(), buffers.to(), &written, buffers.from(),
+                                          &read, &kOutputStays);
+    if (LZ4F_isError(wanted)) return Outcome::kDamaged;
+    buffers.advance(read, written);
+    if (wanted == 0) return Outcome::kWhole;
+    if (read == 0 && written == 0)
+      return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
+  }
+}
+
+// The format of `lz4 -l`: blocks, each of 8 MiB but for the last, behind their
+// compressed lengths. Nothing marks the end.
+Outcome unlz4_legacy(Buffers& buffers) {
+  constexpr size_t kMagicBytes = 4;
+  constexpr size_t kBlockBytes = 8 << 20;
+  constexpr size_t kSizeBytes = sizeof(uint32_t);
+  constexpr uint32_t kMagic = 0x184c'2102;
+  buffers.advance(kMagicBytes, 0);
+  while (!buffers.in.empty()) {
+    if (buffers.in.size() < kSizeBytes) return Outcome::kDamaged;
+    const auto length = load_le<uint32_t>(buffers.in);
+    // The next stream; or the size of it all, which Linux's build puts last.
+    if (length == kMagic || buffers.in.size() == kSizeBytes) return Outcome::kWhole;
+    if (length > LZ4_COMPRESSBOUND(kBlockBytes) || length > buffers.in.size() - kSizeBytes)
+      return Outcome::kDamaged;
+    const size_t room = std::min(kBlockBytes, buffers.out.size());
+    const int written = LZ4_decompress_safe(
+        reinterpret_cast<const char*>(buffers.from() + kSizeBytes),
+        reinterpret_cast<char*>(buffers.to()), static_cast<int>(length), static_cast<int>(room));
+    // It does not tell a full buffer from damage.
+    if (written < 0) return room < kBlockBytes ? Outcome::kNoRoom : Outcome::kDamaged;
+    buffers.advance(kSizeBytes + length, static_cast<size_t>(written));
+  }
+  return Outcome::kWhole;
+}
+
+struct Format {
+  std::string_view magic;
+  std::string_view name;
+  Outcome (*decompress)(Buffers&);
+};
+
+constexpr std::array kFormats = {
+    Format{"\x1f\x8b"sv, "gzip", gunzip},
+    Format{"\xfd"
+           "7zXZ\0"sv,
+           "xz", unxz},
+    Format{"\x28\xb5\x2f\xfd"sv, "zstd", unzstd},
+    Format{"\x04\x22\x4d\x18"sv, "lz4", unlz4},
+    Format{"\x02\x21\x4c\x18"sv, "lz4", unlz4_legacy},
+};
+constexpr size_t kLongestMagic = 6;
+
+const Format* find_format(std::span<const std::byte> bytes) {
+  const std::string_view start(reinterpret_cast<const char*>(bytes.data()),
+                               std::min(bytes.size(), kLongestMagic));
+  const auto* const found = std::ranges::find_if(
+      kFormats, [&](const Format& format) { return start.starts_with(format.magic); });
+  return found == kFormats.end() ? nullptr : found;
+}
+
+// All streams of `buffers.in`, the first of which is in `format`.
+Result<void> decompress(Buffers& buffers, const Format* format, const std::string& name) {
+  const size_t room_bytes = buffers.out.size();
+  for (; format != nullptr; format = find_format(buffers.in)) {
+    switch (format->decompress(buffers)) {
+      case Outcome::kWhole:
+        break;
+      case Outcome::kDamaged:
+        return with_hint(fail("{}: the {} data are damaged or cut short", name, format->name),
+                         "copy it again");
+      case Outcome::kNoRoom:
+        return with_hint(fail("{}: the {} data make more than {} MiB, too much for a kernel", name,
+                              format->name, mebibytes(room_bytes)),
+                         "decompress it and give that file");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes) {
+  std::array<std::byte, kLongestMagic> start;
+  const auto magic = std::span(start).first(std::min<uint64_t>(start.size(), file.size_bytes()));
+  TRY(file.read(0, magic));
+  const Format* const format = find_format(magic);
+  if (format == nullptr) return file;
+  if (file.size_bytes() > limit_bytes)
+    return fail("{}: {} MiB of {} data are too much for a kernel", file.name(),
+                mebibytes(file.size_bytes()), format->name);
+  std::vector<std::byte> compressed(file.size_bytes());
+  TRY(file.read(0, compressed));
+
+  // Only the pages that are written to take memory.
+  Fd fd(::memfd_create("kernel", MFD_CLOEXEC));
+  if (!fd.valid() || ::ftruncate(fd.get(), static_cast<off_t>(limit_bytes)) != 0)
+    return fail_errno(errno, "{}: cannot make a file in memory to decompress into", file.name());
+  void* const area = ::mmap(nullptr, limit_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (area == MAP_FAILED)
+    return fail_errno(errno, "{}: cannot map memory to decompress into", file.name());
+  Buffers buffers{compressed, {static_cast<std::byte*>(area), limit_bytes}};
+  const auto done = decompress(buffers, format, file.name());
+  ::munmap(area, limit_bytes);
+  TRY(done);
+  if (::ftruncate(fd.get(), static_cast<off_t>(limit_bytes - buffers.out.size())) != 0)
+    return fail_errno(errno, "{}: cannot shorten the file in memory", file.name());
+  return InputFile::adopt(std::move(fd), file.name() + " (decompressed)");
+}
+
+}  // namespace wick::boot

@@ -1,0 +1,123 @@
+#include "boot/find_kernel.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <filesystem>
+
+#include "boot/input_file.h"
+
+namespace wick::boot {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPlainName = "vmlinuz";
+constexpr uint64_t kMostConfigBytes = 4 << 20;  // ten times what one has
+
+// "-6.1.0-18-amd64" of vmlinuz-6.1.0-18-amd64, and of bzImage-…; nothing of a
+// plain name.
+std::string suffix_of(const fs::path& kernel) {
+  const std::string name = kernel.filename();
+  return name.substr(std::min(name.find('-'), name.size()));
+}
+
+// Versions in an order for strverscmp, which compares digits by their value. A
+// release candidate is older than its release, anything else added is newer,
+// and a name without a version (vmlinuz-linux) is older than any.
+std::string version_key(std::string suffix) {
+  const bool is_version = suffix.size() > 1 && suffix[1] >= '0' && suffix[1] <= '9';
+  if (const size_t candidate = suffix.find("-rc"); candidate != std::string::npos)
+    suffix.replace(candidate, 3, "!");
+  // '"' is more than '!', and less than what versions go on with.
+  return (is_version ? "v" : "") + suffix + '"';
+}
+
+bool is_spare(std::string_view name) {
+  return name.ends_with(".old") || name.ends_with(".bak") || name.find("-rescue") != name.npos;
+}
+
+std::optional<std::string> first_that_exists(const std::vector<fs::path>& candidates) {
+  std::error_code none;
+  const auto found = std::ranges::find_if(
+      candidates, [&](const fs::path& path) { return fs::is_regular_file(path, none); });
+  if (found == candidates.end()) return std::nullopt;
+  return found->string();
+}
+
+// The value of CONFIG_`name` in the text of a configuration: 'y', 'm', or 'n'.
+char value_of(std::string_view config, std::string_view name) {
+  const std::string line = fmt::format("\nCONFIG_{}=", name);
+  const size_t found = config.find(line);
+  if (found == std::string_view::npos || found + line.size() >= config.size()) return 'n';
+  return config[found + line.size()];
+}
+
+}  // namespace
+
+Result<std::string> newest_kernel(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> kernels;
+  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry);
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    if ((name == kPlainName || name.starts_with("vmlinuz-")) && !is_spare(name))
+      kernels.push_back(entry->path());
+  }
+  if (error)
+    return with_hint(fail_errno(error.value(), "{}: cannot look for a kernel", folder),
+                     "give one with -k FILE");
+  if (kernels.empty())
+    return with_hint(fail("{}: no kernel (vmlinuz-VERSION) there", folder),
+                     "give one with -k FILE");
+  return *std::ranges::max_element(kernels, [](const fs::path& a, const fs::path& b) {
+    return ::strverscmp(version_key(suffix_of(a)).c_str(), version_key(suffix_of(b)).c_str()) < 0;
+  });
+}
+
+Result<std::string> initrd_beside(const std::string& kernel_path) {
+  const fs::path kernel(kernel_path);
+  const std::string suffix = suffix_of(kernel);
+  const std::array names = {"initrd.img" + suffix, "initramfs" + suffix + ".img", "initrd" + suffix,
+                            "initramfs" + suffix};
+  std::vector<fs::path> candidates;
+  for (const std::string& name : names) candidates.push_back(kernel.parent_path() / name);
+  if (auto found = first_that_exists(candidates)) return *std::move(found);
+  return with_hint(
+      fail("{}: no initramfs beside it, which would be {}", kernel_path, fmt::join(names, ", ")),
+      "name it with -i FILE");
+}
+
+std::vector<std::string> missing_options(const std::string& kernel_path, bool has_initrd,
+                                         std::span<const NeededOption> needed) {
+  const fs::path kernel(kernel_path);
+  const fs::path folder = kernel.parent_path();
+  std::vector<fs::path> candidates = {folder / ("config" + suffix_of(kernel)), folder / ".config"};
+  // A bzImage where it was built.
+  if (folder.string().ends_with("arch/x86/boot")) candidates.push_back(folder / "../../../.config");
+  const auto path = first_that_exists(candidates);
+  if (!path) return {};
+  const auto file = InputFile::open(*path);
+  if (!file || file->size_bytes() > kMostConfigBytes) return {};
+  std::string config(file->size_bytes(), '\0');
+  if (!file->read(0, std::as_writable_bytes(std::span(config)))) return {};
+
+  std::vector<std::string> missing;
+  for (const auto& [name, purpose] : needed) {
+    const char value = value_of(config, name);
+    if (value == 'n')
+      missing.push_back(fmt::format("{}: CONFIG_{} is not set, but {}; build the kernel with it",
+                                    *path, name, purpose));
+    else if (value == 'm' && !has_initrd)
+      missing.push_back(
+          fmt::format("{}: CONFIG_{}=m is never loaded without an initramfs, but {}; "
+                      "build it in (=y), or give the initramfs with -i",
+                      *path, name, purpose));
+  }
+  return missing;
+}
+
+}  // namespace wick::boot
