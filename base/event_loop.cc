@@ -99,22 +99,26 @@ void EventLoop::post(std::function<void()> function) {
 
 void EventLoop::post_and_wait(std::function<void()> function) {
   std::binary_semaphore ran(0);
-  bool run_here = false;
   {
-    const std::lock_guard lock(mutex_);
-    run_here = runner_ == std::thread::id() || runner_ == std::this_thread::get_id();
-    if (!run_here) {
-      posted_.push_back([&] {
-        function();
-        ran.release();
-      });
-      wake_.signal();
+    const std::lock_guard alone(stand_in_);
+    bool run_here = false;
+    {
+      const std::lock_guard lock(mutex_);
+      run_here = runner_ == std::thread::id() || runner_ == std::this_thread::get_id();
+      if (!run_here) {
+        posted_.push_back([&] {
+          function();
+          ran.release();
+        });
+        wake_.signal();
+      }
+    }
+    if (run_here) {
+      function();
+      return;
     }
   }
-  if (run_here)
-    function();
-  else
-    ran.acquire();
+  ran.acquire();
 }
 
 void EventLoop::run_posted() {
@@ -133,6 +137,7 @@ void EventLoop::forget_removed() {
 
 void EventLoop::run() {
   {
+    const std::lock_guard alone(stand_in_);
     const std::lock_guard lock(mutex_);
     runner_ = std::this_thread::get_id();
   }

@@ -82,7 +82,7 @@ class EventLoop {
   void post(std::function<void()> function);
 
   // Posts, and waits until it ran. On the loop's own thread, or when no thread
-  // runs the loop, it runs at once.
+  // runs the loop, it runs at once: in the latter case one caller at a time.
   void post_and_wait(std::function<void()> function);
 
   // `function` runs once in each round, before the loop waits: the place to
@@ -104,6 +104,9 @@ class EventLoop {
   // Owned by the loop's thread.
   std::vector<std::function<void()>> before_wait_;
   std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event can name them
+
+  // Held by whoever stands in for a loop that nobody runs; taken before mutex_.
+  std::recursive_mutex stand_in_;
 
   std::mutex mutex_;
   // Guarded by mutex_.

@@ -67,6 +67,16 @@ Result<std::span<std::byte>> GuestMemory::slice(GuestAddress address, size_t siz
   return fail("guest address {:#x} + {:#x} is not RAM", address.value, size_bytes);
 }
 
+// For a private mapping of nothing DONTNEED frees the pages; one of a file would
+// need REMOVE. The regions begin on a page of the host as they do in the guest.
+Result<void> GuestMemory::discard(std::span<std::byte> pages) {
+  if (reinterpret_cast<uint64_t>(pages.data()) % kPageBytes != 0 || pages.size() % kPageBytes != 0)
+    return fail("guest memory: {} bytes to discard are not whole pages", pages.size());
+  if (!pages.empty() && ::madvise(pages.data(), pages.size(), MADV_DONTNEED) != 0)
+    return fail_errno(errno, "guest memory: cannot discard {} bytes", pages.size());
+  return {};
+}
+
 uint64_t GuestMemory::size_bytes() const {
   uint64_t total = 0;
   for (const Region& region : regions_) total += region.size_bytes;

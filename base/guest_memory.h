@@ -79,6 +79,14 @@ class GuestMemory {
     return {};
   }
 
+  // Gives pages back to the host: they read as zeroes from now on, and take
+  // memory again when they are touched. An error unless it is whole pages, all
+  // RAM of one region. `pages` must be from slice().
+  Result<void> discard(GuestAddress address, size_t size_bytes) const {
+    return discard(TRY(slice(address, size_bytes)));
+  }
+  static Result<void> discard(std::span<std::byte> pages);
+
   std::span<const Region> regions() const { return regions_; }
   uint64_t size_bytes() const;
 

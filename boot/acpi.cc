@@ -264,6 +264,13 @@ aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
                  name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
 }
 
+// QEMU0001 is what Linux's pvpanic driver binds to.
+aml::Bytes pvpanic_device(uint16_t port) {
+  using namespace aml;
+  return device("PEVT", {name("_HID", string("QEMU0001")), name("_STA", integer(0xf)),
+                         name("_CRS", resource_template({io_ports(port, 1)}))});
+}
+
 // LNRO0005 is what Linux's virtio_mmio driver binds to.
 aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
   using namespace aml;
@@ -311,6 +318,7 @@ Table dsdt(const AcpiPlatform& platform) {
   for (size_t i = 0; i < platform.serials.size(); ++i)
     devices.push_back(serial_device(i, platform.serials[i]));
   devices.push_back(rtc_device(platform.rtc));
+  if (platform.pvpanic_port != 0) devices.push_back(pvpanic_device(platform.pvpanic_port));
   for (size_t i = 0; i < platform.virtio_mmio.size(); ++i)
     devices.push_back(virtio_device(i, platform.virtio_mmio[i]));
   if (platform.pci) {

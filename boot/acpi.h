@@ -55,6 +55,7 @@ struct AcpiPlatform {
   uint8_t reset_value = 0;
 
   Rtc rtc = {};
+  uint16_t pvpanic_port = 0;         // 0: there is none
   std::vector<Serial> serials = {};  // COM1 first
   std::vector<VirtioMmio> virtio_mmio = {};
   std::optional<Pci> pci = {};

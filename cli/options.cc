@@ -106,6 +106,19 @@ constexpr Option kRunOptions[] = {
        o.machine.serials.push_back(TRY(parse_serial(v)));
        return {};
      }},
+    {"--console", "SPEC", "a virtio console, hvc0", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.machine.console = TRY(parse_serial(v));
+       return {};
+     }},
+    {"--rng", "on|off|FILE", "entropy for the guest, from getrandom or FILE (on)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       if (v == "off")
+         o.machine.rng.reset();
+       else if (v != "on")
+         return set_path(o.machine.rng.emplace(), v);
+       return {};
+     }},
     {"--transport", "pci|mmio", "how virtio devices are found (pci)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        using Transport = MachineConfig::Transport;
@@ -140,8 +153,6 @@ constexpr Option kRunOptions[] = {
      [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
     {"-n,--net", "SPEC", nullptr, true, not_yet},
     {"--cdrom", "FILE", nullptr, false, not_yet},
-    {"--console", "SPEC", nullptr, false, not_yet},
-    {"--rng", "on|off|FILE", nullptr, false, not_yet},
 };
 
 // Not settings themselves: one says where settings are, one is short for
@@ -156,10 +167,11 @@ constexpr const char* kMainHelp = R"(Examples:
 
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw][,readonly=on|off][,cache=writeback|none|unsafe]
-[,serial=ID]; a serial port is stdio, pty, unix:PATH, file:PATH or null, each
-with [,log=FILE]. In a SPEC a doubled comma is a comma. Every option also comes
-from WICK_OPTION in the environment (several SPECs: with ';' between), and then
-from the config file. On a terminal, Ctrl-] then ? lists the keys.
+[,serial=ID]; a serial port or console is stdio, pty, unix:PATH, file:PATH or
+null, each with [,log=FILE]. In a SPEC a doubled comma is a comma. Every option
+also comes from WICK_OPTION in the environment (several SPECs: with ';'
+between), and then from the config file. On a terminal, Ctrl-] then ? lists the
+keys.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
@@ -380,12 +392,18 @@ Result<RunOptions> complete(RunOptions options) {
     return with_hint(fail("--transport pci and --acpi off exclude each other: it is ACPI that "
                           "tells the interrupts of PCI devices"),
                      "leave --transport out, or use mmio");
-  if (machine.serials.empty()) machine.serials.push_back({SerialConfig::Kind::kStdio, {}, {}});
+  const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
+  const bool console_on_stdio = machine.console && on_stdio(*machine.console);
+  if (machine.serials.empty()) {
+    machine.serials.emplace_back().kind =
+        console_on_stdio ? SerialConfig::Kind::kNull : SerialConfig::Kind::kStdio;
+  }
   if (machine.serials.size() > 4)
     return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
-  const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
-  if (std::count_if(machine.serials.begin(), machine.serials.end(), on_stdio) > 1)
-    return fail("--serial: only one port can be on stdio");
+  const auto serials_on_stdio =
+      std::count_if(machine.serials.begin(), machine.serials.end(), on_stdio);
+  if (serials_on_stdio + console_on_stdio > 1)
+    return fail("--serial, --console: only one port can be on stdio");
   return options;
 }
 

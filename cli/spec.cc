@@ -166,7 +166,7 @@ Result<SerialConfig> parse_serial(std::string_view text) {
     if (kind == "pty") serial.kind = Kind::kPty;
     if (kind == "stdio" || kind == "pty" || kind == "null") return serial;
   }
-  return with_hint(fail("'{}' is no place for a serial port", spec.value),
+  return with_hint(fail("'{}' is no place for a console", spec.value),
                    "write stdio, pty, unix:PATH, file:PATH or null");
 }
 

@@ -8,9 +8,17 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace wick::console {
+
+// Of a terminal, in characters.
+struct Size {
+  uint16_t columns = 0;
+  uint16_t rows = 0;
+  bool operator==(const Size&) const = default;
+};
 
 // The chip at the other end, as the back end sees it. Locks itself.
 class Guest {
@@ -21,6 +29,9 @@ class Guest {
   virtual size_t input(std::span<const std::byte> bytes) = 0;
   // The line was held low: SysRq, kgdb.
   virtual void send_break() = 0;
+  // The host's end is a terminal of this size from now on. A serial port has no
+  // way to tell.
+  virtual void resized(Size) {}
 };
 
 class Backend {

@@ -25,6 +25,7 @@ struct TerminalKeys {
 
 // Standard input and output. If `in` is a terminal it is raw, with the escape
 // keys (escape_keys.h), until the port is destroyed; only one port can have it.
+// The guest hears of its size; for that SIGWINCH is blocked from here on.
 // Otherwise its bytes go to the guest as they are, and its end is no event.
 Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
                                          const std::string& log_path, int in = STDIN_FILENO,

@@ -42,6 +42,8 @@ Port::Port(EventLoop& loop, std::string name, EventFd room)
 Port::~Port() = default;
 
 void Port::connect(Guest& guest) {
+  guest_ = &guest;
+  if (size_) guest.resized(*size_);
   queue_.connect(guest);
   watch_input();
 }
@@ -85,6 +87,11 @@ void Port::push_input(std::span<const std::byte> bytes) {
 void Port::push_break() {
   queue_.push_break();
   queue_.drain();
+}
+
+void Port::resize(Size size) {
+  size_ = size;
+  if (guest_ != nullptr) guest_->resized(size);
 }
 
 // --- output ---------------------------------------------------------------

@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/event_loop.h"
@@ -67,6 +68,7 @@ class Port final : public Backend {
   bool joined() const { return input_.valid() || output_.sink.stream().valid(); }
   void push_input(std::span<const std::byte> bytes);
   void push_break();
+  void resize(Size size);
 
  private:
   // A reader of the transcript.
@@ -98,6 +100,8 @@ class Port final : public Backend {
   Output log_;
   Output output_;
   InputQueue queue_;
+  Guest* guest_ = nullptr;
+  std::optional<Size> size_;
   Stream input_;
   EventLoop::Watch input_watch_;
   bool input_always_ready_ = false;  // a file: epoll will not have it

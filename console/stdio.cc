@@ -1,5 +1,8 @@
 #include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
 
+#include <csignal>
 #include <cstring>
 #include <optional>
 
@@ -40,6 +43,25 @@ class StdioHost final : public Port::Host {
     });
   }
 
+  // Tells the guest the terminal's size, now and whenever it changes.
+  Result<void> follow_size(EventLoop& loop) {
+    // Blocked in the threads that are started from here on, too, or one of them
+    // would take the signal.
+    sigset_t resize;
+    sigemptyset(&resize);
+    sigaddset(&resize, SIGWINCH);
+    (void)pthread_sigmask(SIG_BLOCK, &resize, nullptr);
+    resize_signal_ = Fd(::signalfd(-1, &resize, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!resize_signal_.valid()) return fail_errno(errno, "signalfd: cannot create");
+    resize_watch_ = TRY(loop.watch(resize_signal_.get(), EPOLLIN, [this](uint32_t) {
+      signalfd_siginfo info{};
+      while (::read(resize_signal_.get(), &info, sizeof(info)) == sizeof(info)) continue;
+      tell_size();
+    }));
+    tell_size();
+    return {};
+  }
+
   void received(std::span<const std::byte> bytes) override {
     if (terminal_) {
       terminal_->keys.type(bytes);
@@ -54,8 +76,16 @@ class StdioHost final : public Port::Host {
   }
 
  private:
+  void tell_size() {
+    winsize size{};
+    if (::ioctl(terminal_->screen.fd(), TIOCGWINSZ, &size) == 0)
+      port_.resize({.columns = size.ws_col, .rows = size.ws_row});
+  }
+
   Port& port_;
   std::optional<Terminal> terminal_;
+  Fd resize_signal_;
+  EventLoop::Watch resize_watch_;
 };
 
 }  // namespace
@@ -64,7 +94,10 @@ Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
                                          const std::string& log_path, int in, int out) {
   auto port = TRY(Port::create(loop, "stdio", log_path));
   auto host = std::make_unique<StdioHost>(*port);
-  if (::isatty(in) == 1) host->use_terminal(TRY(RawTerminal::enter(in)), in, std::move(keys));
+  if (::isatty(in) == 1) {
+    host->use_terminal(TRY(RawTerminal::enter(in)), in, std::move(keys));
+    TRY(host->follow_size(loop));
+  }
   port->set_host(std::move(host));
   port->join(Stream::borrow(in, O_RDONLY), Stream::borrow(out, O_WRONLY));
   return port;

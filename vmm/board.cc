@@ -20,18 +20,30 @@ Result<GuestMemory> make_memory(uint64_t size_bytes) {
   return GuestMemory::create(ranges);
 }
 
+// The first that leads anywhere.
+std::string console_name(const MachineConfig& config) {
+  const auto first = std::ranges::find_if(config.serials, [](const SerialConfig& serial) {
+    return serial.kind != SerialConfig::Kind::kNull || !serial.log_path.empty();
+  });
+  if (first == config.serials.end() && config.console) return "hvc0";
+  if (config.serials.empty()) return "";
+  return fmt::format("ttyS{}", first == config.serials.end() ? 0 : first - config.serials.begin());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const Kvm& kvm,
                                              const Peripherals& peripherals, EventLoop& main_loop,
                                              const Events& events) {
   std::unique_ptr<Board> board(
-      new Board(config, TRY(Vm::create(kvm)), TRY(make_memory(config.memory_bytes))));
+      new Board(config, TRY(Vm::create(kvm)), TRY(make_memory(config.memory_bytes)), main_loop));
   TRY(board->vm_.map(board->memory_));
   TRY(board->build_chipset(main_loop, events));
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
+  // Not for the few interrupts that there are without ACPI.
+  if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
   TRY(board->load_kernel(peripherals));
   return board;
@@ -56,12 +68,16 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   rtc_ = std::make_unique<devices::Rtc>(
       *rtc_line_, devices::Rtc::Wires{.now = devices::host_time,
                                       .arm = [this](auto delay) { rtc_timer_.arm(delay); }});
-  return ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc");
+  TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
+
+  pvpanic_ = std::make_unique<devices::Pvpanic>(
+      devices::Pvpanic::Actions{.panicked = events.panicked, .crash_loaded = [] {}});
+  return ports_.attach({layout::kPvpanicPort, devices::Pvpanic::kPorts}, *pvpanic_, "pvpanic");
 }
 
 Result<void> Board::build_serials(const Peripherals& peripherals) {
-  for (const auto& host : peripherals.serials()) {
-    const size_t i = serials_.size();
+  for (size_t i = 0; i < peripherals.serial_count(); ++i) {
+    console::Port* const host = peripherals.consoles()[i].get();
     SerialPort port;
     port.line = std::make_unique<IrqLine>(vm_, layout::kSerialIrqs[i]);
     port.chip = std::make_unique<devices::Serial>(*host, *port.line);
@@ -154,7 +170,7 @@ Result<void> Board::load_kernel(const Peripherals& peripherals) {
     cmdline_ = *config_.cmdline;
   } else {
     boot::CommandLineParts parts{
-        .console = serials_.empty() ? "" : "ttyS0",
+        .console = console_name(config_),
         .has_disk = peripherals.has_disk(),
         .disk_read_only = peripherals.has_disk() && config_.disks[0].read_only,
         .has_initrd = !config_.initrd_path.empty(),
@@ -186,7 +202,8 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,
       .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
       .reset_value = devices::AcpiPm::kResetValue,
-      .rtc = {layout::kRtcPort, layout::kRtcIrq, devices::Rtc::kCentury}};
+      .rtc = {layout::kRtcPort, layout::kRtcIrq, devices::Rtc::kCentury},
+      .pvpanic_port = layout::kPvpanicPort};
   for (size_t i = 0; i < serials_.size(); ++i)
     platform.serials.push_back({layout::kSerialPorts[i], layout::kSerialIrqs[i]});
   for (const MmioSlot& slot : mmio_slots_)

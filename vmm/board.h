@@ -21,8 +21,10 @@
 #include "devices/acpi_pm.h"
 #include "devices/i8042.h"
 #include "devices/pci_host.h"
+#include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
+#include "virtio/balloon.h"
 #include "virtio/mmio.h"
 #include "virtio/pci.h"
 #include "vmm/config.h"
@@ -40,6 +42,7 @@ class Board {
   struct Events {
     std::function<void()> power_off;
     std::function<void()> reset;
+    std::function<void()> panicked;
   };
 
   // The references must outlive it. In the order in which the parts are built.
@@ -75,8 +78,11 @@ class Board {
     std::vector<Vm::Ioeventfd> kicks;  // those in place
   };
 
-  Board(const MachineConfig& config, Vm vm, GuestMemory memory)
-      : config_(config), vm_(std::move(vm)), memory_(std::move(memory)) {}
+  Board(const MachineConfig& config, Vm vm, GuestMemory memory, EventLoop& main_loop)
+      : config_(config),
+        vm_(std::move(vm)),
+        memory_(std::move(memory)),
+        balloon_(memory_, main_loop) {}
 
   Result<void> build_chipset(EventLoop& main_loop, const Events& events);
   Result<void> build_serials(const Peripherals& peripherals);
@@ -101,7 +107,9 @@ class Board {
   std::unique_ptr<IrqLine> rtc_line_;
   std::unique_ptr<devices::Rtc> rtc_;
   EventLoop::Timer rtc_timer_;
+  std::unique_ptr<devices::Pvpanic> pvpanic_;
   std::vector<SerialPort> serials_;
+  virtio::Balloon balloon_;
   MsiPort msi_{vm_};
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;
   std::unique_ptr<devices::PciHost> pci_;

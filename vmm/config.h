@@ -21,7 +21,7 @@ struct DiskConfig {
   std::string serial;  // at most 20 bytes; empty: none
 };
 
-// -s SPEC
+// -s SPEC, --console SPEC
 struct SerialConfig {
   enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
 
@@ -39,7 +39,10 @@ struct MachineConfig {
   uint64_t memory_bytes = 512 << 20;
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
-  std::vector<SerialConfig> serials;  // ttyS0 first, at most four
+  std::vector<SerialConfig> serials;    // ttyS0 first, at most four
+  std::optional<SerialConfig> console;  // hvc0
+  // The entropy device's file; empty: getrandom(2); none: no device.
+  std::optional<std::string> rng = "";
   // How virtio devices are found. PCI needs ACPI, which tells its interrupts.
   enum class Transport { kPci, kMmio };
   std::optional<Transport> transport;  // none: PCI, and MMIO without ACPI

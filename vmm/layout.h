@@ -31,6 +31,7 @@ constexpr uint64_t kKvmTss = 0xfffb'd000;
 constexpr uint16_t kI8042Port = 0x60;
 constexpr uint16_t kRtcPort = 0x70;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+constexpr uint16_t kPvpanicPort = 0x505;
 constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr uint16_t kPciPort = 0xcf8;
 
@@ -49,7 +50,9 @@ constexpr size_t kFirstPicIrq = 8;  // index
 
 // PCI slots by what is in them, so that no device moves when one of another
 // kind comes or goes.
-constexpr uint8_t kFirstSmallSlot = 1;
+constexpr uint8_t kRngSlot = 1;
+constexpr uint8_t kConsoleSlot = 2;
+constexpr uint8_t kBalloonSlot = 3;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 

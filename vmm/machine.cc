@@ -1,6 +1,7 @@
 #include "vmm/machine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -15,6 +16,9 @@ namespace {
 // A vCPU that has not come back from the guest for this long may be halted for
 // good; then it is asked.
 constexpr std::chrono::seconds kHaltCheckPeriod{1};
+// A guest that said by pvpanic that it panicked has this long to print why, and
+// to end by itself.
+constexpr std::chrono::seconds kPanicPatience{1};
 constexpr size_t kReportedConsoleLines = 20;
 
 class KvmMachine final : public Machine {
@@ -47,6 +51,8 @@ class KvmMachine final : public Machine {
   std::optional<Kvm> kvm_;
   std::optional<Peripherals> peripherals_;
   std::unique_ptr<Board> board_;
+  EventLoop::Timer panic_timer_;
+  std::atomic<bool> said_panic_{false};  // by pvpanic
   std::vector<std::thread> vcpu_threads_;
   std::vector<uint64_t> exits_at_last_check_;
 
@@ -73,6 +79,7 @@ Result<void> KvmMachine::build() {
   kvm_.emplace(TRY(Kvm::open()));
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
+  panic_timer_ = TRY(main_loop_.timer([this] { end(Ending::kPanicked, 0); }));
   peripherals_.emplace(TRY(Peripherals::create(config_, main_loop_, keys)));
   return power_on();
 }
@@ -81,7 +88,12 @@ Result<void> KvmMachine::power_on() {
   board_.reset();  // before the next one, whose memory is as large
   board_ = TRY(Board::create(config_, *kvm_, *peripherals_, main_loop_,
                              {.power_off = [this] { end(Ending::kPoweredOff, 0); },
-                              .reset = [this] { end(Ending::kRebooted, 0); }}));
+                              .reset = [this] { end(Ending::kRebooted, 0); },
+                              .panicked =
+                                  [this] {
+                                    said_panic_ = true;
+                                    panic_timer_.arm(kPanicPatience);
+                                  }}));
   return {};
 }
 
@@ -136,8 +148,9 @@ bool KvmMachine::wants_reset() {
 // The text alone ends nothing: a user may print it. A panic reboots (or halts,
 // or falls into a triple fault), it never powers off.
 bool KvmMachine::panicked() const {
-  return std::ranges::any_of(peripherals_->serials(),
-                             [](const auto& port) { return port->transcript().panicked(); });
+  return said_panic_ || std::ranges::any_of(peripherals_->consoles(), [](const auto& port) {
+           return port->transcript().panicked();
+         });
 }
 
 RunReport KvmMachine::report() {
@@ -155,9 +168,9 @@ RunReport KvmMachine::report() {
   const bool stopped = report.ending == Ending::kRebooted || report.ending == Ending::kHalted ||
                        report.ending == Ending::kTripleFault;
   if (stopped && panicked()) report.ending = Ending::kPanicked;
-  if (!peripherals_->serials().empty())
-    report.console_lines =
-        peripherals_->serials().front()->transcript().last_lines(kReportedConsoleLines);
+  for (const auto& port : peripherals_->consoles())
+    if (report.console_lines.empty())
+      report.console_lines = port->transcript().last_lines(kReportedConsoleLines);
   if (board_ == nullptr) return report;
   if (report.ending == Ending::kTimeout) report.detail = timeout_detail();
   for (const auto& vcpu : board_->vcpus()) {
@@ -218,7 +231,7 @@ void KvmMachine::check_for_halt() {
 
 std::string KvmMachine::timeout_detail() const {
   const bool wrote = std::ranges::any_of(
-      peripherals_->serials(), [](const auto& port) { return port->transcript().end() > 0; });
+      peripherals_->consoles(), [](const auto& port) { return port->transcript().end() > 0; });
   const bool halted =
       std::ranges::all_of(board_->vcpus(), [](const auto& vcpu) { return vcpu->halted(); });
   return fmt::format("the guest was {}{}", halted ? "halted, waiting for an interrupt" : "running",

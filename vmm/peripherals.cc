@@ -34,8 +34,8 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
                                         const console::TerminalKeys& keys) {
   Peripherals made;
   for (const SerialConfig& serial : config.serials)
-    made.serials_.push_back(
-        TRY(open_console(serial, fmt::format("ttyS{}", made.serials_.size()), main_loop, keys)));
+    made.consoles_.push_back(
+        TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
   if (config.disks.size() > layout::kFirstNetSlot - layout::kFirstDiskSlot)
     return with_hint(fail("{} disks: there is room for only {}", config.disks.size(),
                           layout::kFirstNetSlot - layout::kFirstDiskSlot),
@@ -47,6 +47,17 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
     made.slots_.push_back(
         {&made.disks_.back()->device(), id, static_cast<uint8_t>(layout::kFirstDiskSlot + index)});
   }
+  if (config.rng) {
+    made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
+    made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
+  }
+  if (config.console) {
+    auto& port =
+        *made.consoles_.emplace_back(TRY(open_console(*config.console, "hvc0", main_loop, keys)));
+    made.hvc_ = std::make_unique<virtio::Console>(
+        main_loop, std::vector<virtio::Console::PortConfig>{{.backend = port}});
+    made.slots_.push_back({made.hvc_.get(), "hvc0", layout::kConsoleSlot});
+  }
   return made;
 }
 
@@ -55,7 +66,7 @@ Result<void> Peripherals::finish() {
   for (const auto& disk : disks_) {
     if (auto finished = disk->finish(); !finished && result) result = std::move(finished);
   }
-  for (const auto& port : serials_) port->flush();
+  for (const auto& port : consoles_) port->flush();
   return result;
 }
 

@@ -1,5 +1,5 @@
 // What is plugged into a machine and stays so when the guest resets it: the
-// host's ends of consoles and disks, with the virtio devices over them.
+// host's ends of consoles and disks, and the virtio devices over them.
 //
 // Thread rule: made and destroyed on the main loop's thread.
 #pragma once
@@ -13,7 +13,8 @@
 #include "base/result.h"
 #include "console/open.h"
 #include "console/port.h"
-#include "virtio/device.h"
+#include "virtio/console.h"
+#include "virtio/rng.h"
 #include "vmm/config.h"
 #include "vmm/disk.h"
 
@@ -32,8 +33,9 @@ class Peripherals {
   static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
                                     const console::TerminalKeys& keys);
 
-  // ttyS0 first.
-  const std::vector<std::unique_ptr<console::Port>>& serials() const { return serials_; }
+  // ttyS0 first; behind the serial ports hvc0, if there is one.
+  const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
+  size_t serial_count() const { return consoles_.size() - (hvc_ ? 1 : 0); }
   bool has_disk() const { return !disks_.empty(); }
   const std::vector<Slot>& slots() const { return slots_; }
 
@@ -42,7 +44,9 @@ class Peripherals {
   Result<void> finish();
 
  private:
-  std::vector<std::unique_ptr<console::Port>> serials_;
+  std::vector<std::unique_ptr<console::Port>> consoles_;
+  std::unique_ptr<virtio::Console> hvc_;
+  std::unique_ptr<virtio::Rng> rng_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::vector<Slot> slots_;
 };

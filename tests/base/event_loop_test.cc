@@ -257,6 +257,27 @@ TEST_F(EventLoopTest, PostAndWaitRunsAtOnceWhenNobodyRunsTheLoop) {
   EXPECT_EQ(where, std::this_thread::get_id());
 }
 
+// As vCPUs do that reset their devices while the main loop ends, or starts.
+TEST_F(EventLoopTest, PostAndWaitRunsOneAtATimeWhoeverRunsTheLoop) {
+  std::atomic<int> inside = 0;
+  int ran = 0;  // not atomic: one at a time
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 2000; ++round) {
+        loop_->post_and_wait([&] {
+          EXPECT_EQ(++inside, 1);
+          ++ran;
+          --inside;
+        });
+      }
+    });
+  }
+  for (int i = 0; i < 200; ++i) run_once();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ran, 8000);
+}
+
 TEST(LoopThread, PostAndWaitRunsOnTheLoopsThreadAndWaits) {
   const auto thread = LoopThread::start("test").value();
   std::thread::id where;

@@ -1,6 +1,7 @@
 #include "base/guest_memory.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -113,6 +114,38 @@ TEST(GuestMemory, AllowsHugePages) {
   const auto memory = make({{{0}, kMiB}, {{kGiB}, 64 * kMiB}});
   for (const auto& region : memory.regions())
     EXPECT_EQ(reinterpret_cast<uint64_t>(region.host) % (2 * kMiB), 0u);
+}
+
+TEST(GuestMemory, DiscardGivesPagesBackAndLeavesTheirNeighbours) {
+  const auto memory = make({{{0}, kMiB}, {{kGiB}, 8 * kMiB}});
+  const auto all = *memory.slice({kGiB}, 8 * kMiB);
+  std::ranges::fill(all, std::byte{0xaa});
+  ASSERT_TRUE(memory.discard({kGiB + 0x1000}, 0x2000));
+  ASSERT_TRUE(memory.discard({kGiB + 4 * kMiB}, 2 * kMiB));
+  ASSERT_TRUE(memory.discard({kGiB}, 0));
+  EXPECT_EQ(all[0xfff], std::byte{0xaa});
+  EXPECT_EQ(all[0x3000], std::byte{0xaa});
+  EXPECT_EQ(all[6 * kMiB], std::byte{0xaa});
+  std::array<unsigned char, 512> resident{};
+  ASSERT_EQ(::mincore(&all[4 * kMiB], 2 * kMiB, resident.data()), 0);
+  EXPECT_EQ(std::ranges::count(resident, 0), 512);
+  const auto zero = [](std::byte b) { return b == std::byte{0}; };
+  EXPECT_TRUE(std::ranges::all_of(all.subspan(0x1000, 0x2000), zero));
+  EXPECT_TRUE(std::ranges::all_of(all.subspan(4 * kMiB, 2 * kMiB), zero));
+}
+
+TEST(GuestMemory, RefusesToDiscardWhatIsNotWholePagesOfRam) {
+  const auto memory = make({{{0}, kMiB}, {{kGiB}, kMiB}});
+  const auto all = *memory.slice({0}, kMiB);
+  std::ranges::fill(all, std::byte{0xaa});
+  EXPECT_FALSE(memory.discard({1}, 0x1000));
+  EXPECT_FALSE(memory.discard({0}, 0xfff));
+  EXPECT_FALSE(memory.discard({0x800}, 0x800));
+  EXPECT_FALSE(memory.discard({kMiB - 0x1000}, 0x2000));
+  EXPECT_FALSE(memory.discard({0}, 2 * kGiB));
+  EXPECT_FALSE(memory.discard({kMiB}, 0x1000));
+  EXPECT_FALSE(memory.discard({~0ull - 0xfff}, 0x2000));
+  EXPECT_TRUE(std::ranges::all_of(all, [](std::byte b) { return b == std::byte{0xaa}; }));
 }
 
 TEST(GuestMemory, MovesWithItsContent) {

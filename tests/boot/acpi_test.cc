@@ -28,6 +28,7 @@ AcpiPlatform platform() {
   p.reset_port = 0x606;
   p.reset_value = 1;
   p.rtc = {0x70, 8, 0x32};
+  p.pvpanic_port = 0x505;
   p.serials = {{0x3f8, 4}, {0x2f8, 3}};
   p.virtio_mmio = {{0xd000'0000, 4096, 16}, {0xd000'1000, 4096, 17}};
   return p;
@@ -221,6 +222,8 @@ TEST_F(Iasl, AcceptsEveryTable) {
   EXPECT_THAT(source, HasSubstr("EisaId (\"PNP0501\")"));
   EXPECT_THAT(source, HasSubstr("EisaId (\"PNP0B00\")"));
   EXPECT_THAT(source, HasSubstr("\"LNRO0005\""));
+  EXPECT_THAT(source, HasSubstr("\"QEMU0001\""));
+  EXPECT_THAT(source, HasSubstr("0x0505,             // Range Minimum"));
   EXPECT_THAT(source, HasSubstr("Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive"));
   EXPECT_THAT(source, HasSubstr("0xD0001000,         // Address Base"));
 }
@@ -238,7 +241,8 @@ TEST_F(Iasl, AcceptsAMachineWithoutDevices) {
   AcpiPlatform p = platform();
   p.serials.clear();
   p.virtio_mmio.clear();
-  round_trip(p);
+  p.pvpanic_port = 0;
+  EXPECT_THAT(round_trip(p), Not(HasSubstr("QEMU0001")));
 }
 
 TEST(Aml, IntegersTakeTheirShortestForm) {

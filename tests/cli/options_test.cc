@@ -229,9 +229,12 @@ INSTANTIATE_TEST_SUITE_P(
                   [](const RunOptions& o) { return o.log_level; }},
         OrderCase{"net", "c", "e", "'f'", "--net 'c'", "WICK_NET 'e'", "net 'f'", nothing},
         OrderCase{"cdrom", "c", "e", "'f'", "--cdrom 'c'", "WICK_CDROM 'e'", "cdrom 'f'", nothing},
-        OrderCase{"console", "c", "e", "'f'", "--console 'c'", "WICK_CONSOLE 'e'", "console 'f'",
-                  nothing},
-        OrderCase{"rng", "c", "e", "'f'", "--rng 'c'", "WICK_RNG 'e'", "rng 'f'", nothing}),
+        OrderCase{"console", "file:c", "file:e", "'file:f'", "c", "e", "f",
+                  [](const RunOptions& o) {
+                    return o.machine.console ? o.machine.console->path : "none";
+                  }},
+        OrderCase{"rng", "c", "off", "'f'", "c", "none", "f",
+                  [](const RunOptions& o) { return o.machine.rng.value_or("none"); }}),
     [](const auto& tested) {
       std::string name = tested.param.name;
       name.erase(std::remove(name.begin(), name.end(), '-'), name.end());
@@ -297,8 +300,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
 
 TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
   for (const Arguments& later :
-       {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}, Arguments{"--console", "stdio"},
-        Arguments{"--rng", "off"}}) {
+       {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}}) {
     EXPECT_THAT(usage_error(run_with(later)), HasSubstr("not there yet")) << later.front();
   }
 }
@@ -349,6 +351,32 @@ TEST(Options, ThereAreFourSerialPortsAndOneTerminal) {
   EXPECT_THAT(usage_error(run_with({"-s", "stdio", "-s", "stdio"})), HasSubstr("only one port"));
 }
 
+TEST(Options, AConsoleOnStdioTakesItFromTheSerialPort) {
+  using Kind = SerialConfig::Kind;
+  const MachineConfig plain = run_options(run_with({})).machine;
+  EXPECT_FALSE(plain.console);
+  const MachineConfig machine = run_options(run_with({"--console", "stdio,log=l"})).machine;
+  ASSERT_TRUE(machine.console);
+  EXPECT_EQ(machine.console->kind, Kind::kStdio);
+  EXPECT_EQ(machine.console->log_path, "l");
+  ASSERT_EQ(machine.serials.size(), 1u);
+  EXPECT_EQ(machine.serials[0].kind, Kind::kNull);
+  EXPECT_EQ(run_options(run_with({"--console", "pty"})).machine.serials[0].kind, Kind::kStdio);
+  EXPECT_THAT(usage_error(run_with({"--console", "stdio", "-s", "stdio"})),
+              HasSubstr("only one port"));
+  EXPECT_THAT(usage_error(run_with({"--console", "pty", "--console", "null"})),
+              HasSubstr("more than once"));
+  EXPECT_THAT(usage_error(run_with({"--console", "tcp:1"})), HasSubstr("write stdio, pty"));
+}
+
+TEST(Options, EntropyIsOnByDefault) {
+  EXPECT_EQ(run_options(run_with({})).machine.rng, "");
+  EXPECT_EQ(run_options(run_with({"--rng", "on"})).machine.rng, "");
+  EXPECT_EQ(run_options(run_with({"--rng", "off"})).machine.rng, std::nullopt);
+  EXPECT_EQ(run_options(run_with({"--rng", "/dev/hwrng"})).machine.rng, "/dev/hwrng");
+  EXPECT_THAT(usage_error(run_with({"--rng="})), HasSubstr("needs the name of a file"));
+}
+
 TEST(Options, WhatIsUnknownIsNamed) {
   EXPECT_EQ(usage_error({}), "no command; the commands are run and attach");
   EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run and attach");
@@ -391,8 +419,8 @@ TEST(Help, NamesEveryOptionThatIsThere) {
   const std::string text = printed({"run", "--help"});
   for (const char* const option :
        {"-k,--kernel", "-i,--initrd", "-a,--append", "--cmdline", "-m,--memory", "-c,--cpus",
-        "-d,--disk", "-s,--serial", "--transport", "--acpi", "--on-reboot", "--name", "--timeout",
-        "--stats", "--log-level", "--config", "-v"}) {
+        "-d,--disk", "-s,--serial", "--console", "--rng", "--transport", "--acpi", "--on-reboot",
+        "--name", "--timeout", "--stats", "--log-level", "--config", "-v"}) {
     EXPECT_THAT(text, HasSubstr(option));
   }
   EXPECT_THAT(text, ::testing::Not(HasSubstr("--net")));

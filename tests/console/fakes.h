@@ -39,9 +39,11 @@ class FakeGuest final : public Guest {
     return size;
   }
   void send_break() override { taken += "<BREAK>"; }
+  void resized(Size size) override { terminal = size; }
 
   size_t room = SIZE_MAX;
   std::string taken;
+  Size terminal;
 };
 
 // Both ends of a pipe or of a socket pair.

@@ -1,4 +1,7 @@
 #include <gmock/gmock.h>
+#include <sys/ioctl.h>
+
+#include <csignal>
 
 #include "console/open.h"
 #include "tests/console/fakes.h"
@@ -262,6 +265,21 @@ TEST_F(StdioTest, TheHelpIsForTheTerminalAndNotForTheOutput) {
     return screen.ends_with("send a Ctrl-]\r\n");
   }));
   EXPECT_EQ(port->transcript().end(), 0u);
+}
+
+TEST_F(StdioTest, TheGuestHearsOfATerminalsSize) {
+  const TestTerminal terminal;
+  const auto resize = [&](uint16_t columns, uint16_t rows) {
+    const winsize size{.ws_row = rows, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
+    ASSERT_EQ(::ioctl(terminal.user.get(), TIOCSWINSZ, &size), 0);
+  };
+  resize(100, 30);
+  const auto port = open(terminal.tty.get(), -1);
+  EXPECT_EQ(guest_.terminal, (Size{100, 30}));
+  resize(132, 43);
+  // The kernel sends it to the terminal's foreground process group, not to us.
+  ASSERT_EQ(::kill(::getpid(), SIGWINCH), 0);
+  EXPECT_TRUE(run_until([&] { return guest_.terminal == Size{132, 43}; }));
 }
 
 TEST_F(StdioTest, ATerminalThatGoesAwayIsNoBusyLoop) {

@@ -32,6 +32,7 @@ class FakeConsole final : public console::Backend {
   // Offers `text` to the guest; how much of it the guest took.
   size_t type(std::string_view text) { return guest_->input(std::as_bytes(std::span(text))); }
   void send_break() { guest_->send_break(); }
+  void resize(console::Size size) { guest_->resized(size); }
 
   std::string output() const {
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,129 @@
+#include "virtio/balloon.h"
+
+#include <linux/virtio_balloon.h>
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;  // of a page number, whatever the guest's pages (5.5.6)
+constexpr uint16_t kInflate = 0;
+constexpr uint16_t kReporting = 2;
+// The parts of virtio_balloon_config that our features bring.
+constexpr uint64_t kActualOffset = 4;  // behind the target
+constexpr uint64_t kConfigBytes = 8;
+
+// A turn looks at so much of the guest's memory, a few milliseconds' worth; a
+// call of madvise(2) counts as so much at least.
+constexpr size_t kTurnBytes = 64 << 20;
+constexpr size_t kDiscardCost = 64 << 10;
+
+}  // namespace
+
+void Balloon::set_target(uint64_t size_bytes) {
+  const uint64_t pages = std::min(size_bytes, memory_.size_bytes()) / kPageBytes;
+  target_pages_ = static_cast<uint32_t>(std::min<uint64_t>(pages, UINT32_MAX));
+  loop_.post_and_wait([this] {
+    if (notifier_ != nullptr) notifier_->config_changed();
+  });
+}
+
+uint64_t Balloon::actual_bytes() const { return actual_pages_ * kPageBytes; }
+
+uint64_t Balloon::features() const {
+  return 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM | 1ull << VIRTIO_BALLOON_F_REPORTING;
+}
+
+void Balloon::read_config(uint64_t offset, std::span<std::byte> data) {
+  const std::array<uint32_t, 2> fields = {target_pages_, actual_pages_};
+  const auto config = std::as_bytes(std::span(fields));
+  std::ranges::fill(data, std::byte{0});
+  for (size_t i = 0; i < data.size() && offset < kConfigBytes; ++i, ++offset)
+    data[i] = config[offset];
+}
+
+void Balloon::write_config(uint64_t offset, std::span<const std::byte> data) {
+  if (offset == kActualOffset && data.size() == sizeof(uint32_t))
+    actual_pages_ = load_le<uint32_t>(data);
+}
+
+void Balloon::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
+  loop_.post_and_wait([&] {
+    notifier_ = &notifier;
+    for (ActiveQueue& queue : queues) {
+      const uint16_t index = queue.index;
+      queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), notifier, name_,
+                                                   complaints_, [this, index] { serve(index); });
+      serve(index);
+    }
+  });
+}
+
+void Balloon::reset() {
+  loop_.post_and_wait([this] {
+    for (auto& queue : queues_) queue.reset();
+    notifier_ = nullptr;
+    actual_pages_ = 0;
+  });
+}
+
+void Balloon::serve(uint16_t queue) {
+  queues_[queue]->serve(kTurnBytes, [this, queue](LoopQueue::Request& request, size_t& budget) {
+    if (queue == kInflate) return inflate(request, budget);
+    if (queue == kReporting) return take_reported(request, budget);
+    return true;  // 5.5.6.1: what is deflated the guest just uses
+  });
+}
+
+// 5.5.6.1: page numbers of 32 bits, of any number and in any order. Neighbours
+// are discarded together.
+bool Balloon::inflate(LoopQueue::Request& request, size_t& budget) {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  const auto discard = [&] {
+    if (end > start) check(memory_.discard({start}, end - start));
+  };
+  bool more = true;
+  while (more && budget > 0) {
+    std::array<std::byte, 4> number;
+    more = request.readable.read(number) == number.size();
+    const uint64_t page = load_le<uint32_t>(number) * kPageBytes;
+    spend(budget, kPageBytes);
+    if (more && page == end) {
+      end += kPageBytes;
+    } else if (more && page + kPageBytes == start) {
+      start = page;
+    } else {
+      discard();
+      start = page;
+      end = page + kPageBytes;
+      spend(budget, kDiscardCost);
+    }
+  }
+  if (more) discard();
+  return !more;
+}
+
+// 5.5.6.5: the buffers are what is free. A discarded page reads as zeroes, and
+// so it must without VIRTIO_BALLOON_F_PAGE_POISON.
+bool Balloon::take_reported(LoopQueue::Request& request, size_t& budget) {
+  while (budget > 0) {
+    const auto pages = request.writable.front(budget);
+    if (pages.empty()) return true;
+    check(memory_.discard(pages));
+    request.writable.advance(pages.size());
+    // In whole pages: the budget may cut the next range.
+    spend(budget, std::max<size_t>(align_up(pages.size(), kPageBytes), kDiscardCost));
+  }
+  return false;
+}
+
+void Balloon::check(const Result<void>& discarded) {
+  if (!discarded) complaints_.warn("{}: {}", name_, discarded.error().message());
+}
+
+}  // namespace wick::virtio

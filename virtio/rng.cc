@@ -1,0 +1,80 @@
+#include "virtio/rng.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cstring>
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr size_t kTurnBytes = 64 << 10;  // a fraction of a millisecond
+constexpr std::chrono::milliseconds kRetryDelay{20};
+
+}  // namespace
+
+Result<std::unique_ptr<Rng>> Rng::create(EventLoop& loop, const std::string& path) {
+  std::unique_ptr<Rng> rng(new Rng(loop, path));
+  rng->retry_ = TRY(loop.timer([self = rng.get()] { self->serve(); }));
+  if (path.empty()) return rng;
+  rng->file_ = Fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat status {};
+  if (!rng->file_.valid() || ::fstat(rng->file_.get(), &status) != 0)
+    return with_hint(fail_errno(errno, "{}: cannot open for entropy", path),
+                     "check --rng and the file's permissions");
+  if (S_ISDIR(status.st_mode)) return fail_errno(EISDIR, "{}: cannot read entropy", path);
+  return rng;
+}
+
+void Rng::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
+  if (queues.empty()) return;
+  loop_.post_and_wait([&] {
+    queue_.emplace(loop_, std::move(queues.front()), notifier, name_, complaints_,
+                   [this] { serve(); });
+    serve();
+  });
+}
+
+void Rng::reset() {
+  loop_.post_and_wait([this] { queue_.reset(); });
+}
+
+void Rng::serve() {
+  if (!queue_) return;
+  queue_->serve(kTurnBytes,
+                [this](auto& request, size_t& budget) { return fill(request, budget); });
+}
+
+// 5.4.6.2: at least one byte; fewer than there is room for are allowed.
+bool Rng::fill(LoopQueue::Request& request, size_t& budget) {
+  for (;;) {
+    const auto room = request.writable.front(budget);
+    if (room.empty()) return true;
+    const size_t drawn = draw(room);
+    request.writable.advance(drawn);
+    request.written_bytes += static_cast<uint32_t>(drawn);
+    spend(budget, drawn);
+    if (drawn < room.size()) return request.written_bytes > 0;
+  }
+}
+
+// 0: there will be more in a while, when the timer calls.
+size_t Rng::draw(std::span<std::byte> room) {
+  ssize_t drawn = 0;
+  if (file_.valid()) {
+    drawn = ::read(file_.get(), room.data(), room.size());
+    if (drawn == 0 || (drawn < 0 && errno != EAGAIN && errno != EINTR)) {
+      spdlog::warn("{}: {}; the guest's entropy comes from getrandom(2) now", path_,
+                   drawn == 0 ? "no more entropy" : std::strerror(errno));
+      file_.close();
+    }
+  }
+  if (!file_.valid()) drawn = ::getrandom(room.data(), room.size(), GRND_NONBLOCK);
+  if (drawn > 0) return static_cast<size_t>(drawn);
+  retry_.arm(kRetryDelay);
+  return 0;
+}
+
+}  // namespace wick::virtio

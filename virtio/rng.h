@@ -1,0 +1,58 @@
+// The virtio entropy device (virtio 1.2, 5.4): random bytes from getrandom(2),
+// or from a file such as /dev/random or /dev/hwrng.
+//
+// A file that has nothing just now is asked again a little later, by a timer:
+// epoll(7) has no /dev/hwrng. One that ends or fails is said to have, once, and
+// getrandom takes over: a guest that waits for entropy for ever serves nobody.
+//
+// Thread rule: VirtioDevice's calls as written there; everything else on the
+// loop.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "virtio/loop_queue.h"
+
+namespace wick::virtio {
+
+class Rng final : public VirtioDevice {
+ public:
+  // `path` names the file; empty: getrandom(2). The loop must outlive it.
+  static Result<std::unique_ptr<Rng>> create(EventLoop& loop, const std::string& path);
+
+  uint32_t id() const override { return 4; }
+  uint64_t features() const override { return 0; }
+  std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
+  // There is no configuration space.
+  void read_config(uint64_t, std::span<std::byte> data) override {
+    std::ranges::fill(data, std::byte{0});
+  }
+  void write_config(uint64_t, std::span<const std::byte>) override {}
+  void activate(uint64_t features, std::vector<ActiveQueue> queues,
+                DriverNotifier& notifier) override;
+  void reset() override;
+
+ private:
+  static constexpr std::array<uint16_t, 1> kQueueSizes = {64};
+
+  Rng(EventLoop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+  void serve();
+  bool fill(LoopQueue::Request& request, size_t& budget);
+  size_t draw(std::span<std::byte> room);
+
+  // Constant after construction.
+  EventLoop& loop_;
+  const std::string path_;
+  const std::string name_ = "rng";
+
+  // Owned by the loop's thread.
+  Fd file_;  // none: getrandom(2)
+  EventLoop::Timer retry_;
+  std::optional<LoopQueue> queue_;
+  RateLimit complaints_;
+};
+
+}  // namespace wick::virtio
