@@ -18,7 +18,7 @@ namespace {
 // One option of `wick run`, from wherever it comes.
 struct Option {
   const char* flags;  // as CLI11 takes them: "-k,--kernel"
-  const char* value;  // what the help calls its value; nullptr: a flag
+  const char* value;  // what the help calls its value; [VALUE] can be left out, nullptr: a flag
   const char* help;   // nullptr: not shown
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);
@@ -122,11 +122,10 @@ constexpr Option kRunOptions[] = {
        o.timeout = TRY(parse_seconds(v));
        return {};
      }},
-    {"--stats", nullptr, "at the end, say where the exits went", false,
+    {"--stats", "[FORM]", "say at the end where the exits went: table or json", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       const bool yes = v == "true" || v == "1";
-       const bool no = v == "false" || v == "0";
-       o.stats = yes || (!no && TRY(parse_switch(v)));
+       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: as a flag
+       o.machine.stats = o.stats.kind != StatsForm::Kind::kOff;
        return {};
      }},
     {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
@@ -219,7 +218,8 @@ class Arguments {
  private:
   void add(const char* flags, const char* value, const char* help) {
     CLI::Option* const option =
-        value ? run_->add_option(flags, CLI::callback_t())->expected(1) : run_->add_flag(flags);
+        value ? run_->add_option(flags, CLI::callback_t())->expected(*value == '[' ? 0 : 1, 1)
+              : run_->add_flag(flags);
     option->type_name(value ? value : "");
     option->description(help ? help : "");
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

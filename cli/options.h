@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/spec.h"
 #include "vmm/config.h"
 
 namespace wick::cli {
@@ -22,7 +23,7 @@ namespace wick::cli {
 struct RunOptions {
   MachineConfig machine;  // an empty name: the default
   std::optional<std::chrono::microseconds> timeout;
-  bool stats = false;
+  StatsForm stats;
   std::string log_level = "warning";  // as spdlog names them
 };
 

@@ -42,6 +42,7 @@ struct MachineConfig {
   std::vector<SerialConfig> serials;  // ttyS0 first, at most four
   // Only what the kernel does not find through ACPI is put on the command line.
   bool acpi = true;
+  bool stats = false;  // count and time every exit
 };
 
 }  // namespace wick

@@ -17,6 +17,7 @@
 #include "devices/serial.h"
 #include "virtio/mmio.h"
 #include "vmm/disk.h"
+#include "vmm/kvm_counters.h"
 #include "vmm/layout.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -28,7 +29,7 @@ namespace {
 // A vCPU that has not come back from the guest for this long may be halted for
 // good; then it is asked.
 constexpr std::chrono::seconds kHaltCheckPeriod{1};
-constexpr size_t kReportedConsoleLines = 20;
+constexpr size_t kReportedConsoleLines = 200;
 
 struct SerialPort {
   std::unique_ptr<console::Port> host;
@@ -70,6 +71,7 @@ class KvmMachine final : public Machine {
   void check_for_halt();
   void stop_vcpus();
   std::string timeout_detail() const;
+  RunStats stats() const;
 
   EventLoop& main_loop_;
   std::string cmdline_;
@@ -219,8 +221,10 @@ Result<void> KvmMachine::build_cpus(const MachineConfig& config) {
   if (config.cpus > kvm_->max_cpus())
     return with_hint(fail("{} vCPUs: KVM here allows {}", config.cpus, kvm_->max_cpus()),
                      "ask for fewer with --cpus");
-  for (uint32_t i = 0; i < config.cpus; ++i)
+  for (uint32_t i = 0; i < config.cpus; ++i) {
     vcpus_.push_back(TRY(Vcpu::create(*vm_, i, config.cpus, ports_, mmio_)));
+    if (config.stats) vcpus_.back()->keep_stats();
+  }
   return {};
 }
 
@@ -306,7 +310,10 @@ RunReport KvmMachine::run() {
     report.detail = detail_;
   }
   if (report.ending == Ending::kTimeout) report.detail = timeout_detail();
-  for (const auto& vcpu : vcpus_) report.cpu_states.push_back(vcpu->describe(*memory_));
+  for (const auto& vcpu : vcpus_) {
+    report.cpu_states.push_back(vcpu->describe(*memory_));
+    report.last_exits.push_back(vcpu->describe_last_exits());
+  }
   for (const auto& disk : disks_) {
     if (auto finished = disk->finish(); !finished) {
       report.ending = Ending::kHostFailed;
@@ -323,8 +330,19 @@ RunReport KvmMachine::run() {
                          report.ending == Ending::kTripleFault;
     if (stopped && transcript.panicked()) report.ending = Ending::kPanicked;
   }
-  for (const auto& vcpu : vcpus_) report.stats += vcpu->counts().table(ports_, mmio_);
+  report.stats = stats();
   return report;
+}
+
+RunStats KvmMachine::stats() const {
+  RunStats stats;
+  for (const auto& vcpu : vcpus_) {
+    if (!vcpu->stats()) return {};
+    vcpu->stats()->add_to(stats);
+    stats.kvm_vcpus.push_back(read_kvm_counters(vcpu->fd()));
+  }
+  stats.kvm_vm = read_kvm_counters(vm_->fd());
+  return stats;
 }
 
 void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); }

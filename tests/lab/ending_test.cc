@@ -206,22 +206,7 @@ TEST_P(EndingSignal, IsItsNumberAnd128) {
 INSTANTIATE_TEST_SUITE_P(Ending, EndingSignal, testing::Values(SIGINT, SIGTERM, SIGHUP, SIGQUIT),
                          [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
 
-// --- what else stderr shows -------------------------------------------------
-
-TEST(Stats, SayWhereTheExitsWent) {
-  const TinyRun ended = run(Code().print("0123456789").reset(), {"--stats"});
-  EXPECT_EQ(ended.status, 0);
-  EXPECT_THAT(ended.err, AllOf(ContainsRegex(" 10  io +port 0x03f8 +ttyS0"),
-                               ContainsRegex(" 1  io .*i8042"), HasSubstr("exits to user space")));
-  EXPECT_EQ(ended.last_line, "wick: the guest rebooted");
-}
-
-TEST(Stats, CountWhatNobodyAnswers) {
-  const TinyRun ended =
-      run(Code().load8(guests::kUnbacked).store8(guests::kUnbacked, 1).reset(), {"--stats"});
-  EXPECT_EQ(ended.status, 0);
-  EXPECT_THAT(ended.err, ContainsRegex(" 2  mmio +nobody's"));
-}
+// --- what else there is -----------------------------------------------------
 
 TEST(Verbose, PrintsTheCommandLine) {
   const TinyRun ended = run(Code().reset(), {"-v", "-a", "some words"});
