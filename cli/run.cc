@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "cli/ending.h"
+#include "cli/ending_hints.h"
 #include "cli/stats.h"
 
 namespace wick::cli {
@@ -81,9 +82,10 @@ Result<int> run(const RunOptions& options) {
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
 
   const RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
+  const std::string hint = ending_hint(report, config, machine->cmdline());
   machine.reset();  // gives the terminal back before we write to it
   write_stats(report.stats, options.stats, stats_file);
-  std::fputs(describe(report).c_str(), stderr);
+  std::fputs(describe(report, hint).c_str(), stderr);
   return exit_status(report);
 }
 

@@ -310,10 +310,8 @@ RunReport KvmMachine::run() {
     report.detail = detail_;
   }
   if (report.ending == Ending::kTimeout) report.detail = timeout_detail();
-  for (const auto& vcpu : vcpus_) {
-    report.cpu_states.push_back(vcpu->describe(*memory_));
-    report.last_exits.push_back(vcpu->describe_last_exits());
-  }
+  for (const auto& vcpu : vcpus_)
+    report.cpus.push_back({vcpu->describe(*memory_), vcpu->describe_last_exits()});
   for (const auto& disk : disks_) {
     if (auto finished = disk->finish(); !finished) {
       report.ending = Ending::kHostFailed;

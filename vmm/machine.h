@@ -34,10 +34,11 @@ struct RunReport {
   int signal = 0;                          // for kSignal
   std::string detail;                      // what exactly happened, for the last line; or empty
   std::vector<std::string> console_lines;  // the last 200 of ttyS0
-  // One text per vCPU, several lines each: its registers at the end, and the
-  // exits before it.
-  std::vector<std::string> cpu_states;
-  std::vector<std::string> last_exits;
+  struct Cpu {                             // texts of several lines
+    std::string registers;
+    std::string last_exits;  // before the one that ended the run
+  };
+  std::vector<Cpu> cpus;
   RunStats stats;  // where MachineConfig asks for it
 };
 
