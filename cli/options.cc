@@ -144,7 +144,8 @@ constexpr const char* kVerboseFlag = "-v";
 
 constexpr const char* kMainHelp = R"(Examples:
   wick run -k bzImage -d alpine.ext4 -m 256M
-  wick attach serial.socket)";
+  wick attach serial.socket
+  wick doctor)";
 
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw][,readonly=on|off][,cache=writeback|none|unsafe]
@@ -161,6 +162,13 @@ constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine goes on.
 Example:
   wick attach serial.socket)";
 
+constexpr const char* kDoctorHelp =
+    R"(Each line is ok, warn or fail, with the mend; the exit status is 0 if wick run
+can work here, else 1.
+
+Example:
+  wick doctor)";
+
 // The arguments as CLI11 understands them. Only what was on the command line:
 // the precedence of the other sources is ours (CLI11 2.1.2 lets the file beat
 // the environment, and ignores set_config on a subcommand).
@@ -175,11 +183,12 @@ class Arguments {
     app_.footer(kMainHelp);
     run_->footer(kRunHelp);
     attach_->footer(kAttachHelp);
-    for (CLI::App* const app : {&app_, run_, attach_}) {
+    doctor_->footer(kDoctorHelp);
+    for (CLI::App* const app : {&app_, run_, attach_, doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // so that the message about them is ours
     }
-    for (CLI::App* const command : {run_, attach_}) command->group("Commands");
+    for (CLI::App* const command : {run_, attach_, doctor_}) command->group("Commands");
     for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
     add(kConfigFlag, "FILE", "TOML with the same names; arrays for what repeats");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
@@ -200,16 +209,20 @@ class Arguments {
     }
     for (const std::string& extra : app_.remaining(true)) {
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
-      if (is_run() || is_attach()) return fail("'{}' is one argument too many", extra);
-      return fail("unknown command '{}'; the commands are run and attach", extra);
+      if (is_run() || is_attach() || is_doctor())
+        return fail("'{}' is one argument too many", extra);
+      return fail("unknown command '{}'; the commands are run, attach and doctor", extra);
     }
     return std::nullopt;
   }
 
   bool is_run() const { return run_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
+  bool is_doctor() const { return doctor_->parsed(); }
   std::string help_command() const {
-    return is_run() ? "wick run --help" : is_attach() ? "wick attach --help" : "wick --help";
+    for (const CLI::App* const command : {run_, attach_, doctor_})
+      if (command->parsed()) return "wick " + command->get_name() + " --help";
+    return "wick --help";
   }
 
   std::vector<std::string> values(const char* flags) const { return find(run_, flags)->results(); }
@@ -246,6 +259,7 @@ class Arguments {
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
+  CLI::App* const doctor_ = app_.add_subcommand("doctor", "Says whether this host can run guests.");
 };
 
 Result<std::string> read_file(const std::string& path) {
@@ -393,7 +407,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (!text) return usage(text.error());
   if (*text) return PrintText{**text};
   if (parsed.is_attach()) return AttachOptions{parsed.socket_path()};
-  if (!parsed.is_run()) return usage({0, "no command", "the commands are run and attach"});
+  if (parsed.is_doctor()) return DoctorOptions{};
+  if (!parsed.is_run()) return usage({0, "no command", "the commands are run, attach and doctor"});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;

@@ -32,12 +32,15 @@ struct AttachOptions {
   std::string socket_path;
 };
 
+// wick doctor
+struct DoctorOptions {};
+
 // --help, --version
 struct PrintText {
   std::string text;
 };
 
-using Command = std::variant<RunOptions, AttachOptions, PrintText>;
+using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, PrintText>;
 
 // Why there is no command to carry out.
 struct CommandError {

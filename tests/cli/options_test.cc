@@ -350,8 +350,8 @@ TEST(Options, ThereAreFourSerialPortsAndOneTerminal) {
 }
 
 TEST(Options, WhatIsUnknownIsNamed) {
-  EXPECT_EQ(usage_error({}), "no command; the commands are run and attach");
-  EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run and attach");
+  EXPECT_EQ(usage_error({}), "no command; the commands are run, attach and doctor");
+  EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run, attach and doctor");
   EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})), "unknown option '--memroy'");
   EXPECT_EQ(usage_error(run_with({"-x"})), "unknown option '-x'");
   EXPECT_EQ(usage_error(run_with({"bzImage"})), "'bzImage' is one argument too many");
@@ -372,9 +372,16 @@ TEST(Options, AttachTakesOnePath) {
   EXPECT_THAT(usage_error({"attach", "a", "b"}), HasSubstr("too many"));
 }
 
+TEST(Doctor, TakesNothing) {
+  const auto command = parse_command({"doctor"}, [](const std::string&) { return nullptr; });
+  ASSERT_TRUE(command);
+  EXPECT_TRUE(std::holds_alternative<DoctorOptions>(*command));
+  EXPECT_THAT(usage_error({"doctor", "now"}), HasSubstr("too many"));
+}
+
 TEST(Help, FitsAScreenAndEndsWithAnExample) {
-  for (const Arguments& arguments :
-       {Arguments{"--help"}, Arguments{"run", "--help"}, Arguments{"attach", "-h"}}) {
+  for (const Arguments& arguments : {Arguments{"--help"}, Arguments{"run", "--help"},
+                                     Arguments{"attach", "-h"}, Arguments{"doctor", "-h"}}) {
     const std::string text = printed(arguments);
     EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 40);
     size_t column = 0;
