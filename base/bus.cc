@@ -47,9 +47,12 @@ bool Bus::write(uint64_t address, std::span<const std::byte> data) const {
   return true;
 }
 
-std::string_view Bus::name_at(uint64_t address) const {
-  const Entry* entry = find(address, 1);
-  return entry == nullptr ? std::string_view() : std::string_view(entry->name);
+BusDevice::Name Bus::name_of(uint64_t address, size_t size, bool write) const {
+  const Entry* entry = find(address, size);
+  if (entry == nullptr) return {};
+  BusDevice::Name name = entry->device->name_of(address - entry->range.start, write);
+  if (name.device.empty()) name.device = entry->name;
+  return name;
 }
 
 }  // namespace wick

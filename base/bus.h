@@ -22,9 +22,17 @@ namespace wick {
 // address. An access lies wholly within the range; its length is 1, 2, 4 or 8.
 class BusDevice {
  public:
+  // What statistics call an access.
+  struct Name {
+    std::string_view reg;     // lives as long as the device; empty: no register of its
+    std::string_view device;  // where one range holds several devices; empty: the range's name
+  };
+
   virtual ~BusDevice() = default;
   virtual void read(uint64_t offset, std::span<std::byte> data) = 0;
   virtual void write(uint64_t offset, std::span<const std::byte> data) = 0;
+  // `write`: at one offset a PC's chips read and write different registers.
+  virtual Name name_of(uint64_t /*offset*/, bool /*write*/) const { return {}; }
 };
 
 class Bus {
@@ -49,8 +57,8 @@ class Bus {
   bool read(uint64_t address, std::span<std::byte> data) const;
   bool write(uint64_t address, std::span<const std::byte> data) const;
 
-  // The name of the device at `address`, for statistics; empty for nobody's.
-  std::string_view name_at(uint64_t address) const;
+  // For statistics; empty for nobody's.
+  BusDevice::Name name_of(uint64_t address, size_t size, bool write) const;
 
  private:
   const Entry* find(uint64_t address, size_t size) const {

@@ -1,5 +1,6 @@
 #include "cli/ending.h"
 
+#include <algorithm>
 #include <csignal>
 #include <string_view>
 
@@ -38,14 +39,35 @@ Outcome outcome_of(Ending ending) {
   return {1, "the host failed"};
 }
 
-// `text` with control characters as \xNN, so that a guest's last lines cannot
-// drive the terminal that shows them.
+constexpr size_t kShownConsoleLines = 20;
+
+// The length of the UTF-8 character at the start of `text` if it is well formed
+// and not a C1 control (U+0080 to U+009F), which some terminals obey; else 0.
+size_t character_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return (lead >= 0x20 && lead != 0x7f) || lead == '\t' ? 1 : 0;
+  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return 0;
+  uint32_t code = lead & (0xffu >> (length + 1));
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+    code = code << 6 | (byte(i) & 0x3fu);
+  }
+  constexpr uint32_t kSmallest[] = {0, 0, 0xa0, 0x800, 0x10000};
+  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+  return code >= kSmallest[length] && code <= 0x10ffff && !surrogate ? length : 0;
+}
+
+// `text` with control characters and what is no text as \xNN, so that a guest's
+// last lines cannot drive the terminal that shows them.
 std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool control = (byte < 0x20 && c != '\t') || byte == 0x7f;
-    out += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  while (!text.empty()) {
+    const size_t length = character_length(text);
+    out += length > 0 ? std::string(text.substr(0, length))
+                      : fmt::format("\\x{:02x}", static_cast<unsigned char>(text.front()));
+    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return out;
 }
@@ -67,14 +89,21 @@ std::string evidence(const RunReport& report) {
     text += "wick: the console showed nothing\n";
   } else {
     text += "wick: the console's last lines:\n";
-    for (const std::string& line : report.console_lines)
-      text += fmt::format("  {}\n", printable(line));
+    const size_t count = report.console_lines.size();
+    for (size_t i = count - std::min(count, kShownConsoleLines); i < count; ++i)
+      text += fmt::format("  {}\n", printable(report.console_lines[i]));
   }
-  // KVM on AMD resets the vCPU before user space sees a triple fault.
-  const char* const when =
-      report.ending == Ending::kTripleFault ? "last known before the fault" : "at the end";
-  for (size_t i = 0; i < report.cpu_states.size(); ++i)
-    text += fmt::format("wick: vcpu{}, {}:\n{}", i, when, indented(report.cpu_states[i]));
+  for (size_t i = 0; i < report.cpus.size(); ++i) {
+    const auto& [registers, last_exits] = report.cpus[i];
+    if (report.ending == Ending::kTripleFault)
+      text += fmt::format(
+          "wick: vcpu{}, last known before the fault:\n{}"
+          "wick: vcpu{}, after the fault (KVM on AMD resets the registers):\n{}",
+          i, indented(last_exits), i, indented(registers));
+    else
+      text += fmt::format("wick: vcpu{}, at the end:\n{}{}", i, indented(registers),
+                          indented(last_exits));
+  }
   return text;
 }
 
@@ -85,9 +114,10 @@ int exit_status(const RunReport& report) {
   return report.ending == Ending::kSignal ? status + report.signal : status;
 }
 
-std::string describe(const RunReport& report) {
+std::string describe(const RunReport& report, std::string_view hint) {
   const Outcome outcome = outcome_of(report.ending);
   std::string text = outcome.needs_evidence ? evidence(report) : "";
+  if (!hint.empty()) text += fmt::format("wick: hint: {}\n", printable(hint));
   text += fmt::format("wick: {}", outcome.name);
   if (report.ending == Ending::kSignal) {
     const char* const abbreviation = ::sigabbrev_np(report.signal);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "vmm/machine.h"
 
@@ -11,9 +12,10 @@ namespace wick::cli {
 int exit_status(const RunReport& report);
 
 // What goes to stderr when the run is over: for the endings that someone will
-// want to look into, the console's last lines and the registers; always, as
-// the last line, the name of the ending. Control characters of the guest's are
-// made visible. Every line ends with a newline.
-std::string describe(const RunReport& report);
+// want to look into, the console's last 20 lines, the registers and the last
+// exits; then the hint, if there is one; always, as the last line, the name of
+// the ending. Control characters of the guest's are made visible. Every line
+// ends with a newline.
+std::string describe(const RunReport& report, std::string_view hint = {});
 
 }  // namespace wick::cli

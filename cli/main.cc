@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cli/attach.h"
+#include "cli/doctor.h"
 #include "cli/options.h"
 #include "cli/run.h"
 
@@ -23,6 +24,7 @@ using wick::Result;
 using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
+using wick::cli::DoctorOptions;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
 
@@ -72,6 +74,7 @@ Result<int> carry_out(const Command& command) {
     return wick::cli::run(*options);
   if (const auto* const options = std::get_if<AttachOptions>(&command))
     return wick::cli::attach(options->socket_path);
+  if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }

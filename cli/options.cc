@@ -18,7 +18,7 @@ namespace {
 // One option of `wick run`, from wherever it comes.
 struct Option {
   const char* flags;  // as CLI11 takes them: "-k,--kernel"
-  const char* value;  // what the help calls its value; nullptr: a flag
+  const char* value;  // what the help calls its value; [VALUE] can be left out, nullptr: a flag
   const char* help;   // nullptr: not shown
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);
@@ -142,11 +142,10 @@ constexpr Option kRunOptions[] = {
        o.timeout = TRY(parse_seconds(v));
        return {};
      }},
-    {"--stats", nullptr, "at the end, say where the exits went", false,
+    {"--stats", "[FORM]", "say at the end where the exits went: table or json", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       const bool yes = v == "true" || v == "1";
-       const bool no = v == "false" || v == "0";
-       o.stats = yes || (!no && TRY(parse_switch(v)));
+       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: as a flag
+       o.machine.stats = o.stats.kind != StatsForm::Kind::kOff;
        return {};
      }},
     {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
@@ -163,7 +162,8 @@ constexpr const char* kVerboseFlag = "-v";
 
 constexpr const char* kMainHelp = R"(Examples:
   wick run -k bzImage -d alpine.ext4 -m 256M
-  wick attach serial.socket)";
+  wick attach serial.socket
+  wick doctor)";
 
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw][,readonly=on|off][,cache=writeback|none|unsafe]
@@ -181,6 +181,13 @@ constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine goes on.
 Example:
   wick attach serial.socket)";
 
+constexpr const char* kDoctorHelp =
+    R"(Each line is ok, warn or fail, with the mend; the exit status is 0 if wick run
+can work here, else 1.
+
+Example:
+  wick doctor)";
+
 // The arguments as CLI11 understands them. Only what was on the command line:
 // the precedence of the other sources is ours (CLI11 2.1.2 lets the file beat
 // the environment, and ignores set_config on a subcommand).
@@ -195,11 +202,12 @@ class Arguments {
     app_.footer(kMainHelp);
     run_->footer(kRunHelp);
     attach_->footer(kAttachHelp);
-    for (CLI::App* const app : {&app_, run_, attach_}) {
+    doctor_->footer(kDoctorHelp);
+    for (CLI::App* const app : {&app_, run_, attach_, doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // so that the message about them is ours
     }
-    for (CLI::App* const command : {run_, attach_}) command->group("Commands");
+    for (CLI::App* const command : {run_, attach_, doctor_}) command->group("Commands");
     for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
     add(kConfigFlag, "FILE", "TOML with the same names; arrays for what repeats");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
@@ -220,16 +228,20 @@ class Arguments {
     }
     for (const std::string& extra : app_.remaining(true)) {
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
-      if (is_run() || is_attach()) return fail("'{}' is one argument too many", extra);
-      return fail("unknown command '{}'; the commands are run and attach", extra);
+      if (is_run() || is_attach() || is_doctor())
+        return fail("'{}' is one argument too many", extra);
+      return fail("unknown command '{}'; the commands are run, attach and doctor", extra);
     }
     return std::nullopt;
   }
 
   bool is_run() const { return run_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
+  bool is_doctor() const { return doctor_->parsed(); }
   std::string help_command() const {
-    return is_run() ? "wick run --help" : is_attach() ? "wick attach --help" : "wick --help";
+    for (const CLI::App* const command : {run_, attach_, doctor_})
+      if (command->parsed()) return "wick " + command->get_name() + " --help";
+    return "wick --help";
   }
 
   std::vector<std::string> values(const char* flags) const { return find(run_, flags)->results(); }
@@ -238,7 +250,8 @@ class Arguments {
  private:
   void add(const char* flags, const char* value, const char* help) {
     CLI::Option* const option =
-        value ? run_->add_option(flags, CLI::callback_t())->expected(1) : run_->add_flag(flags);
+        value ? run_->add_option(flags, CLI::callback_t())->expected(*value == '[' ? 0 : 1, 1)
+              : run_->add_flag(flags);
     option->type_name(value ? value : "");
     option->description(help ? help : "");
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -265,6 +278,7 @@ class Arguments {
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
+  CLI::App* const doctor_ = app_.add_subcommand("doctor", "Says whether this host can run guests.");
 };
 
 Result<std::string> read_file(const std::string& path) {
@@ -421,7 +435,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (!text) return usage(text.error());
   if (*text) return PrintText{**text};
   if (parsed.is_attach()) return AttachOptions{parsed.socket_path()};
-  if (!parsed.is_run()) return usage({0, "no command", "the commands are run and attach"});
+  if (parsed.is_doctor()) return DoctorOptions{};
+  if (!parsed.is_run()) return usage({0, "no command", "the commands are run, attach and doctor"});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/spec.h"
 #include "vmm/config.h"
 
 namespace wick::cli {
@@ -23,7 +24,7 @@ struct RunOptions {
   MachineConfig machine;     // an empty name or kernel path: the default
   bool initrd_auto = false;  // the one beside the kernel
   std::optional<std::chrono::microseconds> timeout;
-  bool stats = false;
+  StatsForm stats;
   std::string log_level = "warning";  // as spdlog names them
 };
 
@@ -32,12 +33,15 @@ struct AttachOptions {
   std::string socket_path;
 };
 
+// wick doctor
+struct DoctorOptions {};
+
 // --help, --version
 struct PrintText {
   std::string text;
 };
 
-using Command = std::variant<RunOptions, AttachOptions, PrintText>;
+using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, PrintText>;
 
 // Why there is no command to carry out.
 struct CommandError {

@@ -1,5 +1,6 @@
 #include "cli/run.h"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -9,6 +10,8 @@
 
 #include "boot/find_kernel.h"
 #include "cli/ending.h"
+#include "cli/ending_hints.h"
+#include "cli/stats.h"
 
 namespace wick::cli {
 
@@ -76,21 +79,47 @@ Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signal
   return machine.run();
 }
 
+namespace {
+
+Result<Fd> open_stats_file(const StatsForm& form) {
+  if (form.path.empty()) return Fd();
+  Fd fd(::open(form.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd.valid())
+    return with_hint(fail_errno(errno, "{}: cannot write statistics", form.path),
+                     "check file= of --stats");
+  return fd;
+}
+
+void write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
+  if (form.kind == StatsForm::Kind::kOff) return;
+  const std::string text =
+      form.kind == StatsForm::Kind::kJson ? stats_json(stats) : stats_table(stats);
+  if (!file.valid())
+    std::fputs(text.c_str(), stderr);
+  else if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    spdlog::error("{}: not all of the statistics could be written", form.path);
+}
+
+}  // namespace
+
 Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   MachineConfig config = options.machine;
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
   TRY(choose_kernel(config, options.initrd_auto));
 
+  // Now, so that a run is not lost on a file that cannot be written.
+  const Fd stats_file = TRY(open_stats_file(options.stats));
   const Fd signals = TRY(take_signals());
   const auto loop = TRY(EventLoop::create());
   auto machine = TRY(Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
 
   const RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
+  const std::string hint = ending_hint(report, config, machine->cmdline());
   machine.reset();  // gives the terminal back before we write to it
-  if (options.stats) std::fputs(report.stats.c_str(), stderr);
-  std::fputs(describe(report).c_str(), stderr);
+  write_stats(report.stats, options.stats, stats_file);
+  std::fputs(describe(report, hint).c_str(), stderr);
   return exit_status(report);
 }
 

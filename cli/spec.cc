@@ -116,6 +116,21 @@ Result<bool> parse_switch(std::string_view text) {
   return fail("must be on or off");
 }
 
+Result<StatsForm> parse_stats(std::string_view text) {
+  using Kind = StatsForm::Kind;
+  constexpr std::array<std::string_view, 1> kKeys = {"file"};
+  constexpr std::pair<std::string_view, Kind> kKinds[] = {
+      {"table", Kind::kTable}, {"json", Kind::kJson},  // then what a flag may be in a file
+      {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
+      {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
+  const Spec spec = TRY(parse_spec(text, kKeys));
+  for (const auto& [name, kind] : kKinds) {
+    if (spec.value == name)
+      return StatsForm{kind, spec.pairs.empty() ? std::string() : spec.pairs.front().second};
+  }
+  return fail("must be table or json, perhaps with ,file=FILE");
+}
+
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
   constexpr std::array<std::string_view, 6> kKeys = {"format", "readonly", "device",

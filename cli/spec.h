@@ -41,6 +41,17 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text);
 // on or off.
 Result<bool> parse_switch(std::string_view text);
 
+// --stats: whether, how and where. Without a file: stderr.
+struct StatsForm {
+  enum class Kind { kOff, kTable, kJson };
+
+  Kind kind = Kind::kOff;
+  std::string path;
+};
+
+// table|json[,file=FILE], or a switch: on is table.
+Result<StatsForm> parse_stats(std::string_view text);
+
 // PATH[,format=raw][,readonly=on|off][,device=virtio][,media=disk][,cache=...][,serial=ID]
 Result<DiskConfig> parse_disk(std::string_view text);
 

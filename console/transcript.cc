@@ -10,8 +10,18 @@ namespace wick::console {
 namespace {
 
 constexpr std::string_view kPanic = "Kernel panic - not syncing";
-// So a mismatch can only be the beginning of another match.
-static_assert(kPanic.rfind('K') == 0);
+// Of kernel/reboot.c, at a level that no console filters out.
+constexpr std::string_view kOrderly[] = {"reboot: Restarting system", "reboot: System halted",
+                                         "reboot: Power down"};
+constexpr std::string_view kStart = "Linux version ";
+
+bool ends_with_stamp(std::string_view text) {
+  if (text.ends_with(' ')) text.remove_suffix(1);
+  if (text.ends_with('>')) return text.size() == 3 && text[0] == '<';
+  const size_t bracket = text.rfind('[');
+  return text.ends_with(']') && bracket != std::string_view::npos &&
+         text.find_first_not_of("0123456789. TC", bracket + 1) == text.size() - 1;
+}
 
 // The escape sequence at the start of `text` (ECMA-48): its length.
 size_t escape_length(std::string_view text) {
@@ -42,14 +52,24 @@ bool Transcript::append(std::span<const std::byte> bytes) {
   for (const std::byte byte : bytes) {
     (*kept_)[end_++ % kKeptBytes] = byte;
     const char character = static_cast<char>(byte);
-    if (character != kPanic[panic_matched_]) {
-      panic_matched_ = character == kPanic[0] ? 1 : 0;
-    } else if (++panic_matched_ == kPanic.size()) {
-      panicked_ = true;
-      panic_matched_ = 0;
-    }
+    if (character == '\n')
+      end_line_locked();
+    else if (character != '\r' && line_size_ < line_.size())
+      line_[line_size_++] = character;
   }
   return std::exchange(listening_, false);
+}
+
+void Transcript::end_line_locked() {
+  const std::string_view line = line_locked();
+  line_size_ = 0;
+  if (after_message(line, kPanic)) panicked_ = true;
+  if (!panicked_) return;
+  if (after_message(line, kStart)) crash_kernel_ = true;
+  // A kernel that has panicked never gets to this; one that collects its dump does.
+  const bool orderly = std::ranges::any_of(
+      kOrderly, [&](std::string_view said) { return after_message(line, said).has_value(); });
+  if (orderly && !crash_kernel_) panicked_ = false;
 }
 
 void Transcript::listen(bool on) {
@@ -80,7 +100,7 @@ uint64_t Transcript::end() const {
 
 bool Transcript::panicked() const {
   const std::lock_guard lock(mutex_);
-  return panicked_;
+  return panicked_ || after_message(line_locked(), kPanic).has_value();
 }
 
 std::vector<std::string> Transcript::last_lines(size_t count) const {
@@ -101,6 +121,13 @@ std::vector<std::string> Transcript::last_lines(size_t count) const {
   }
   std::ranges::reverse(lines);
   return lines;
+}
+
+std::optional<std::string_view> after_message(std::string_view line, std::string_view message) {
+  const size_t at = line.find(message);
+  if (at == std::string_view::npos) return std::nullopt;
+  if (at != 0 && !ends_with_stamp(line.substr(0, at))) return std::nullopt;
+  return line.substr(at + message.size());
 }
 
 std::string printable(std::string_view line) {

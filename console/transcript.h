@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace wick::console {
@@ -43,7 +45,9 @@ class Transcript {
   uint64_t oldest() const;  // the position of the first byte still kept
   uint64_t end() const;     // how much the guest has written so far
 
-  // Linux said `Kernel panic - not syncing`.
+  // Linux said `Kernel panic - not syncing`, as printk writes it, and went on in
+  // no way that shows it had not. A user who prints the same, and then resets
+  // the machine without an orderly reboot, looks no different.
   bool panicked() const;
 
   // At most `count` lines, the last one perhaps unfinished, made fit for
@@ -52,6 +56,8 @@ class Transcript {
   std::vector<std::string> last_lines(size_t count) const;
 
  private:
+  std::string_view line_locked() const { return {line_.data(), line_size_}; }
+  void end_line_locked();
   uint64_t oldest_locked() const { return end_ < kKeptBytes ? 0 : end_ - kKeptBytes; }
 
   const std::unique_ptr<std::array<std::byte, kKeptBytes>> kept_;
@@ -61,8 +67,15 @@ class Transcript {
   uint64_t end_ = 0;
   bool listening_ = false;
   bool panicked_ = false;
-  size_t panic_matched_ = 0;  // characters of the panic text seen just now
+  bool crash_kernel_ = false;        // another kernel started after the panic
+  std::array<char, 256> line_ = {};  // the beginning of the line being written
+  size_t line_size_ = 0;
 };
+
+// What follows `message` in `line`, if the kernel said it there: at the start,
+// or behind one of printk's stamps ("[    1.234567]", "[    T1]", "<0>"), which may
+// stand behind a line that somebody left unfinished.
+std::optional<std::string_view> after_message(std::string_view line, std::string_view message);
 
 // A line of terminal output as plain text; see Transcript::last_lines().
 std::string printable(std::string_view line);

@@ -1,5 +1,7 @@
 #include "devices/acpi_pm.h"
 
+#include <array>
+
 namespace wick::devices {
 
 namespace {
@@ -50,6 +52,12 @@ void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
   }
   if (power_off) actions_.power_off();
   if (reset) actions_.reset();
+}
+
+BusDevice::Name AcpiPm::name_of(uint64_t offset, bool /*write*/) const {
+  constexpr std::array<const char*, kPorts> kNames = {"PM1_STS", "PM1_STS", "PM1_EN",    "PM1_EN",
+                                                      "PM1_CNT", "PM1_CNT", "RESET_REG", ""};
+  return {kNames[offset], {}};
 }
 
 void AcpiPm::press_power_button() {

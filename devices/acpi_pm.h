@@ -58,6 +58,7 @@ class AcpiPm final : public BusDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
   // What the guest makes of it is its own affair: most shut down, some ask.
   void press_power_button();

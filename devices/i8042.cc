@@ -56,6 +56,12 @@ void I8042::write(uint64_t offset, std::span<const std::byte> data) {
   if (reset) on_reset_();
 }
 
+BusDevice::Name I8042::name_of(uint64_t offset, bool write) const {
+  if (offset == kData) return {"data", {}};
+  if (offset == kCommand) return {write ? "command" : "status", {}};
+  return {};
+}
+
 uint8_t I8042::read_register(uint64_t offset) {
   switch (offset) {
     case kData:

@@ -39,6 +39,7 @@ class I8042 final : public BusDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
  private:
   uint8_t read_register(uint64_t offset);

@@ -100,6 +100,10 @@ void Rtc::write(uint64_t offset, std::span<const std::byte> data) {
   }
 }
 
+BusDevice::Name Rtc::name_of(uint64_t offset, bool /*write*/) const {
+  return {offset == 0 ? "index" : "data", {}};
+}
+
 void Rtc::wake() {
   const std::lock_guard lock(mutex_);
   update();

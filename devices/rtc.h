@@ -52,6 +52,7 @@ class Rtc final : public BusDevice {
   // Index and data in one 16-bit access is a known trick and works.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
   // The armed time has come.
   void wake();

@@ -17,6 +17,10 @@ constexpr uint64_t kModemControl = 4;
 constexpr uint64_t kLineStatus = 5;
 constexpr uint64_t kModemStatus = 6;
 constexpr uint64_t kScratch = 7;
+constexpr std::array<const char*, Serial::kPorts> kReadNames = {"RBR", "IER", "IIR", "LCR",
+                                                                "MCR", "LSR", "MSR", "SCR"};
+constexpr std::array<const char*, Serial::kPorts> kWriteNames = {"THR", "IER", "FCR", "LCR",
+                                                                 "MCR", "LSR", "MSR", "SCR"};
 
 // Interrupt enable (8.6).
 constexpr uint8_t kEnableReceived = 0x01;
@@ -85,6 +89,10 @@ void Serial::write(uint64_t offset, std::span<const std::byte> data) {
     wanted = settle();
   }
   if (wanted) backend_.input_wanted();
+}
+
+BusDevice::Name Serial::name_of(uint64_t offset, bool write) const {
+  return {(write ? kWriteNames : kReadNames)[offset], {}};
 }
 
 size_t Serial::input(std::span<const std::byte> bytes) {

@@ -61,6 +61,7 @@ class Serial final : public BusDevice, public console::Guest {
   // The chip has eight data lines: a wider access is one to each port in turn.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
   size_t input(std::span<const std::byte> bytes) override;
   void send_break() override;

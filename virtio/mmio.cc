@@ -38,6 +38,37 @@ enum Register : uint64_t {
   kConfig = 0x100,
 };
 
+// As the specification spells them.
+constexpr std::pair<uint64_t, const char*> kNames[] = {
+    {kMagicValue, "MagicValue"},
+    {kVersion, "Version"},
+    {kDeviceId, "DeviceID"},
+    {kVendorId, "VendorID"},
+    {kDeviceFeatures, "DeviceFeatures"},
+    {kDeviceFeaturesSel, "DeviceFeaturesSel"},
+    {kDriverFeatures, "DriverFeatures"},
+    {kDriverFeaturesSel, "DriverFeaturesSel"},
+    {kQueueSel, "QueueSel"},
+    {kQueueNumMax, "QueueNumMax"},
+    {kQueueNum, "QueueNum"},
+    {kQueueReady, "QueueReady"},
+    {kQueueNotify, "QueueNotify"},
+    {kInterruptStatus, "InterruptStatus"},
+    {kInterruptAck, "InterruptAck"},
+    {kStatus, "Status"},
+    {kQueueDescLow, "QueueDescLow"},
+    {kQueueDescHigh, "QueueDescHigh"},
+    {kQueueDriverLow, "QueueDriverLow"},
+    {kQueueDriverHigh, "QueueDriverHigh"},
+    {kQueueDeviceLow, "QueueDeviceLow"},
+    {kQueueDeviceHigh, "QueueDeviceHigh"},
+    {kShmLenLow, "SHMLenLow"},
+    {kShmLenHigh, "SHMLenHigh"},
+    {kShmBaseLow, "SHMBaseLow"},
+    {kShmBaseHigh, "SHMBaseHigh"},
+    {kConfigGeneration, "ConfigGeneration"},
+};
+
 constexpr uint32_t kMagic = 0x74726976;   // "virt"
 constexpr uint32_t kVendor = 0x6b636977;  // "wick"
 constexpr uint32_t kInterruptUsed = 1;    // InterruptStatus, bit 0
@@ -163,6 +194,13 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
     default:
       break;
   }
+}
+
+BusDevice::Name MmioTransport::name_of(uint64_t offset, bool /*write*/) const {
+  if (offset >= kConfig) return {"config", {}};
+  for (const auto& [reg, name] : kNames)
+    if (reg == offset) return {name, {}};
+  return {};
 }
 
 // A cause that is still unacknowledged has had its edge, and the driver has yet

@@ -22,6 +22,7 @@ class MmioTransport final : public Transport, public BusDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
   void queue_interrupt(uint16_t queue) override;
   void config_changed() override;

@@ -160,8 +160,10 @@ Result<void> Board::build_cpus() {
   if (config_.cpus > vm_.kvm().max_cpus())
     return with_hint(fail("{} vCPUs: KVM here allows {}", config_.cpus, vm_.kvm().max_cpus()),
                      "ask for fewer with --cpus");
-  for (uint32_t i = 0; i < config_.cpus; ++i)
+  for (uint32_t i = 0; i < config_.cpus; ++i) {
     vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_)));
+    if (config_.stats) vcpus_.back()->keep_stats();
+  }
   return {};
 }
 

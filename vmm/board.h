@@ -54,10 +54,9 @@ class Board {
   Board& operator=(const Board&) = delete;
 
   const std::string& cmdline() const { return cmdline_; }
+  const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
-  const Bus& ports() const { return ports_; }
-  const Bus& mmio() const { return mmio_; }
   void press_power_button() { acpi_pm_->press_power_button(); }
 
  private:

@@ -52,6 +52,7 @@ struct MachineConfig {
   // Only what the kernel does not find through ACPI is put on the command line.
   bool acpi = true;
   bool reset_on_reboot = false;  // or else a reboot ends the run
+  bool stats = false;  // count and time every exit
 };
 
 }  // namespace wick

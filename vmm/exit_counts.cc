@@ -4,9 +4,18 @@
 #include <linux/kvm.h>
 
 #include <algorithm>
-#include <vector>
 
 namespace wick {
+
+namespace {
+
+BusDevice::Name name_of(const VmExit& exit, const Bus& ports, const Bus& mmio) {
+  if (exit.reason == KVM_EXIT_IO) return ports.name_of(exit.address, exit.size_bytes, exit.write);
+  if (exit.reason == KVM_EXIT_MMIO) return mmio.name_of(exit.address, exit.size_bytes, exit.write);
+  return {};
+}
+
+}  // namespace
 
 std::string exit_reason_name(uint32_t reason) {
   switch (reason) {
@@ -33,34 +42,40 @@ std::string exit_reason_name(uint32_t reason) {
   }
 }
 
-uint64_t ExitCounts::total() const {
-  uint64_t sum = 0;
-  for (const auto& counter : by_reason_) sum += counter.load(std::memory_order_relaxed);
-  return sum;
+void ExitCounts::count(const VmExit& exit) {
+  // Read before the look-up below, whose time is neither the guest's nor a device's.
+  const Clock::duration spent = Clock::now() - left_;
+  const auto name = name_of(exit, ports_, mmio_);
+  Cost& cost = costs_[{exit.reason, name.device, name.reg, exit.write}];
+  ++cost.count;
+  cost.user += spent;
 }
 
-std::string ExitCounts::table(const Bus& ports, const Bus& mmio) const {
-  struct Row {
-    uint64_t count;
-    std::string what;
-  };
-  std::vector<Row> rows;
-  for (uint32_t reason = 0; reason < by_reason_.size(); ++reason)
-    if (by_reason_[reason] > 0 && reason != KVM_EXIT_IO && reason != KVM_EXIT_MMIO)
-      rows.push_back({by_reason_[reason], exit_reason_name(reason)});
-  for (uint32_t port = 0; ports_ != MAP_FAILED && port < 65536; ++port)
-    if (ports_[port] > 0)
-      rows.push_back(
-          {ports_[port], fmt::format("io    port {:#06x}      {}", port, ports.name_at(port))});
-  for (const auto& [page, count] : pages_)
-    rows.push_back({count, page == kNobodysPage ? "mmio  nobody's"
-                                                : fmt::format("mmio  page {:#011x} {}", page << 12,
-                                                              mmio.name_at(page << 12))});
-  std::ranges::sort(rows, [](const Row& a, const Row& b) { return a.count > b.count; });
+void ExitCounts::add_to(RunStats& stats) const {
+  using std::chrono::nanoseconds;
+  stats.vcpu_ns += static_cast<uint64_t>(nanoseconds(left_ - started_).count());
+  for (const auto& [kind, cost] : costs_) {
+    const auto& [reason, device, reg, write] = kind;
+    ExitRow row{exit_reason_name(reason), std::string(device), std::string(reg), write};
+    auto same = std::ranges::find_if(stats.exits, [&](const ExitRow& other) {
+      return std::tie(other.reason, other.device, other.reg, other.write) ==
+             std::tie(row.reason, row.device, row.reg, row.write);
+    });
+    if (same == stats.exits.end()) same = stats.exits.insert(same, std::move(row));
+    same->count += cost.count;
+    same->user_ns += static_cast<uint64_t>(nanoseconds(cost.user).count());
+  }
+}
 
-  std::string text = fmt::format("{:>10}  exits to user space\n", total());
-  for (const Row& row : rows) text += fmt::format("{:>10}  {}\n", row.count, row.what);
-  return text;
+std::string describe(const VmExit& exit, const Bus& ports, const Bus& mmio) {
+  if (exit.reason != KVM_EXIT_IO && exit.reason != KVM_EXIT_MMIO)
+    return exit_reason_name(exit.reason);
+  const auto name = name_of(exit, ports, mmio);
+  return fmt::format("{} of {} byte{} {} {} {:#x} ({}{}{})", exit.write ? "write" : "read",
+                     exit.size_bytes, exit.size_bytes == 1 ? "" : "s", exit.write ? "to" : "from",
+                     exit.reason == KVM_EXIT_IO ? "port" : "address", exit.address,
+                     name.device.empty() ? "nobody's" : name.device, name.reg.empty() ? "" : " ",
+                     name.reg);
 }
 
 }  // namespace wick

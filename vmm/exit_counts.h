@@ -1,61 +1,61 @@
-// Where a vCPU's exits to user space went: by kind, and for port and memory
-// accesses by port and by page.
+// For --stats: where a vCPU's exits to user space went, and what they cost
+// there.
 //
-// Thread rule: count() on the vCPU's thread; total() from any; the rest when
-// the vCPU has stopped.
+// Thread rule: the vCPU's thread; add_to() when it has stopped.
 #pragma once
 
-#include <sys/mman.h>
-
-#include <array>
-#include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
-#include <unordered_map>
+#include <string_view>
+#include <tuple>
 
 #include "base/bus.h"
+#include "vmm/run_stats.h"
 
 namespace wick {
 
+struct VmExit {
+  uint64_t address = 0;  // the port or the guest physical address accessed
+  uint32_t reason = 0;   // KVM_EXIT_*
+  uint8_t size_bytes = 0;
+  bool write = false;
+  bool operator==(const VmExit&) const = default;
+};
+
 class ExitCounts {
  public:
-  ExitCounts()
-      : ports_(static_cast<uint32_t*>(::mmap(nullptr, kPortsBytes, PROT_READ | PROT_WRITE,
-                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
-  }
-  ExitCounts(const ExitCounts&) = delete;
-  ExitCounts& operator=(const ExitCounts&) = delete;
-  ~ExitCounts() {
-    if (ports_ != MAP_FAILED) ::munmap(ports_, kPortsBytes);
-  }
+  // They name what was accessed, and must outlive it.
+  ExitCounts(const Bus& ports, const Bus& mmio) : ports_(ports), mmio_(mmio) {}
 
-  // `reason`: KVM_EXIT_*.
-  void count(uint32_t reason) {
-    // One writer: no need for a locked addition.
-    auto& counter = by_reason_[reason % by_reason_.size()];
-    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
-  void count_port(uint16_t port) {
-    if (ports_ != MAP_FAILED) ++ports_[port];
-  }
-  // Pages that no device answers for are one row: a guest could touch any number.
-  void count_page(uint64_t page, bool answered) { ++pages_[answered ? page : kNobodysPage]; }
+  void start() { started_ = left_ = Clock::now(); }
+  // In this order, once per exit: the second when it has been dealt with.
+  void left_guest() { left_ = Clock::now(); }
+  void count(const VmExit& exit);
 
-  uint64_t total() const;
-
-  // A table for people, the most frequent first; the buses give the names.
-  std::string table(const Bus& ports, const Bus& mmio) const;
+  void add_to(RunStats& stats) const;
 
  private:
-  static constexpr size_t kPortsBytes = 65536 * sizeof(uint32_t);
-  static constexpr uint64_t kNobodysPage = ~0ull;
+  using Clock = std::chrono::steady_clock;
+  // Reason, device, register, write. Not the address: what nobody answers is one
+  // row, as a guest could touch any number of pages.
+  using Kind = std::tuple<uint32_t, std::string_view, std::string_view, bool>;
+  struct Cost {
+    uint64_t count = 0;
+    Clock::duration user{};
+  };
 
-  std::array<std::atomic<uint64_t>, 64> by_reason_{};
-  uint32_t* ports_;  // only the pages of ports in use take memory
-  std::unordered_map<uint64_t, uint64_t> pages_;
+  const Bus& ports_;
+  const Bus& mmio_;
+  Clock::time_point started_;
+  Clock::time_point left_;
+  std::map<Kind, Cost> costs_;
 };
 
 // "io", "mmio", ...: the name of a KVM_EXIT_ constant in lower case.
 std::string exit_reason_name(uint32_t reason);
+// Such as "write of 1 byte to port 0x3f8 (ttyS0 THR)".
+std::string describe(const VmExit& exit, const Bus& ports, const Bus& mmio);
 
 }  // namespace wick

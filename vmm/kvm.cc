@@ -29,6 +29,17 @@ constexpr std::array kNeeded = {
     Needed{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
 };
 
+struct Useful {
+  unsigned long capability;
+  const char* name;
+  const char* use;
+};
+
+constexpr std::array kUseful = {
+    Useful{KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "guests set timers slower"},
+    Useful{KVM_CAP_BINARY_STATS_FD, "KVM_CAP_BINARY_STATS_FD", "--stats has no counters of KVM's"},
+};
+
 }  // namespace
 
 Result<Kvm> Kvm::open() {
@@ -72,6 +83,26 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   if (::ioctl(fd_.get(), kKvmGetSupportedCpuid, &list) != 0)
     return fail_errno(errno, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
   return std::vector(list.entries.begin(), list.entries.begin() + list.count);
+}
+
+KvmFacts probe_kvm() {
+  KvmFacts facts;
+  const Fd fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) {
+    facts.open_error = errno;
+    return facts;
+  }
+  facts.api_version = ::ioctl(fd.get(), KVM_GET_API_VERSION, 0);
+  if (facts.api_version != KVM_API_VERSION) return facts;
+  const auto add = [&](unsigned long capability, const char* name, const char* use) {
+    const bool present = ::ioctl(fd.get(), KVM_CHECK_EXTENSION, capability) > 0;
+    facts.capabilities.push_back({name, use, present});
+  };
+  for (const Needed& needed : kNeeded) add(needed.capability, needed.name, nullptr);
+  for (const Useful& useful : kUseful) add(useful.capability, useful.name, useful.use);
+  const Fd machine(::ioctl(fd.get(), KVM_CREATE_VM, 0));
+  if (!machine.valid()) facts.machine_error = errno;
+  return facts;
 }
 
 }  // namespace wick

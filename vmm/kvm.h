@@ -52,4 +52,19 @@ class Kvm {
   size_t run_area_bytes_;
 };
 
+// What /dev/kvm says of itself, for wick doctor.
+struct KvmFacts {
+  struct Capability {
+    const char* name = "";
+    const char* use = nullptr;  // what is lost without it; nullptr: wick needs it
+    bool present = false;
+  };
+
+  int open_error = 0;     // an errno value, as below; 0: it is open to us
+  int api_version = 0;    // negative: it is not KVM
+  int machine_error = 0;  // of making a machine
+  std::vector<Capability> capabilities;
+};
+KvmFacts probe_kvm();
+
 }  // namespace wick

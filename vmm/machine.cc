@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "vmm/board.h"
+#include "vmm/kvm_counters.h"
 #include "vmm/peripherals.h"
 
 namespace wick {
@@ -19,7 +20,7 @@ constexpr std::chrono::seconds kHaltCheckPeriod{1};
 // A guest that said by pvpanic that it panicked has this long to print why, and
 // to end by itself.
 constexpr std::chrono::seconds kPanicPatience{1};
-constexpr size_t kReportedConsoleLines = 20;
+constexpr size_t kReportedConsoleLines = 200;
 
 class KvmMachine final : public Machine {
  public:
@@ -45,6 +46,7 @@ class KvmMachine final : public Machine {
   void check_for_halt();
   void stop_vcpus();
   std::string timeout_detail() const;
+  RunStats stats() const;
 
   const MachineConfig config_;
   EventLoop& main_loop_;
@@ -173,11 +175,21 @@ RunReport KvmMachine::report() {
       report.console_lines = port->transcript().last_lines(kReportedConsoleLines);
   if (board_ == nullptr) return report;
   if (report.ending == Ending::kTimeout) report.detail = timeout_detail();
-  for (const auto& vcpu : board_->vcpus()) {
-    report.cpu_states.push_back(vcpu->describe(board_->memory()));
-    report.stats += vcpu->counts().table(board_->ports(), board_->mmio());
-  }
+  for (const auto& vcpu : board_->vcpus())
+    report.cpus.push_back({vcpu->describe(board_->memory()), vcpu->describe_last_exits()});
+  report.stats = stats();
   return report;
+}
+
+RunStats KvmMachine::stats() const {
+  RunStats stats;
+  for (const auto& vcpu : board_->vcpus()) {
+    if (!vcpu->stats()) return {};
+    vcpu->stats()->add_to(stats);
+    stats.kvm_vcpus.push_back(read_kvm_counters(vcpu->fd()));
+  }
+  stats.kvm_vm = read_kvm_counters(board_->vm().fd());
+  return stats;
 }
 
 void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); }

@@ -11,6 +11,7 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "vmm/config.h"
+#include "vmm/run_stats.h"
 
 namespace wick {
 
@@ -32,9 +33,13 @@ struct RunReport {
   Ending ending = Ending::kPoweredOff;
   int signal = 0;                          // for kSignal
   std::string detail;                      // what exactly happened, for the last line; or empty
-  std::vector<std::string> console_lines;  // the last 20 of ttyS0
-  std::vector<std::string> cpu_states;     // one text per vCPU, several lines each
-  std::string stats;                       // where the exits went, as a table
+  std::vector<std::string> console_lines;  // the last 200 of ttyS0
+  struct Cpu {                             // texts of several lines
+    std::string registers;
+    std::string last_exits;  // before the one that ended the run
+  };
+  std::vector<Cpu> cpus;
+  RunStats stats;  // where MachineConfig asks for it
 };
 
 class Machine {

@@ -154,21 +154,13 @@ VcpuExit Vcpu::run() {
     }
   } finally{*this};
 
+  if (counts_) counts_->start();
   for (;;) {
     // Whoever wants something sets immediate_exit, so that the next entry
     // returns at once; no flag needs to be looked at on the way in.
-    if (::ioctl(fd_.get(), KVM_RUN, 0) != 0) {
-      if (errno != EINTR && errno != EAGAIN)
-        return {VcpuExit::Kind::kHostError,
-                fmt::format("kvm: KVM_RUN on vCPU {}: {}", index_, std::strerror(errno))};
-      std::atomic_ref(run_->immediate_exit).store(0);
-      if (stop_.load()) return {VcpuExit::Kind::kStopped, {}};
-      if (halt_check_.exchange(false)) halted_for_good_ = halted() && run_->if_flag == 0;
-      counts_.count(KVM_EXIT_INTR);
-      continue;
-    }
-    const uint32_t reason = run_->exit_reason;
-    counts_.count(reason);
+    const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
+    if (counts_) counts_->left_guest();
+    const uint32_t reason = entered == 0 ? run_->exit_reason : uint32_t{KVM_EXIT_INTR};
     switch (reason) {
       case KVM_EXIT_IO:
         handle_io();
@@ -177,46 +169,85 @@ VcpuExit Vcpu::run() {
         handle_mmio();
         break;
       case KVM_EXIT_INTR:
+        if (entered != 0 && errno != EINTR && errno != EAGAIN)
+          return {VcpuExit::Kind::kHostError,
+                  fmt::format("kvm: KVM_RUN on vCPU {}: {}", index_, std::strerror(errno))};
+        std::atomic_ref(run_->immediate_exit).store(0);
+        if (stop_.load()) return {VcpuExit::Kind::kStopped, {}};
+        if (halt_check_.exchange(false)) check_halt();
+        note({.reason = KVM_EXIT_INTR});
         break;
       case KVM_EXIT_HLT:
         // Only without an in-kernel APIC, or where KVM emulates guest kernels.
         if (run_->if_flag == 0) return {VcpuExit::Kind::kHalted, {}};
+        note({.reason = KVM_EXIT_HLT});
         break;
-      case KVM_EXIT_SHUTDOWN:
-        return {VcpuExit::Kind::kShutdown, fmt::format("vCPU {}, after {}", index_, last_exit())};
-      case KVM_EXIT_INTERNAL_ERROR:
-        return internal_error();
-      case KVM_EXIT_FAIL_ENTRY:
-        return {VcpuExit::Kind::kKvmError,
-                fmt::format("vCPU {}: failed entry, hardware reason {:#x}", index_,
-                            run_->fail_entry.hardware_entry_failure_reason)};
       default:
-        return {VcpuExit::Kind::kKvmError,
-                fmt::format("vCPU {}: unexpected exit ({})", index_, exit_reason_name(reason))};
+        if (counts_) counts_->count({.reason = reason});
+        return ended(reason);
     }
-    last_reason_ = reason;
+    if (counts_) counts_->count(last_exit());
+  }
+}
+
+// Not asked otherwise: the registers cost an ioctl.
+void Vcpu::check_halt() {
+  halted_for_good_ = halted() && run_->if_flag == 0;
+  kvm_regs regs{};
+  if (::ioctl(fd_.get(), KVM_GET_REGS, &regs) != 0) return;
+  sampled_rip_ = regs.rip;
+  sampled_after_exits_ = exits();
+}
+
+VcpuExit Vcpu::ended(uint32_t reason) const {
+  switch (reason) {
+    case KVM_EXIT_SHUTDOWN:
+      return {VcpuExit::Kind::kShutdown,
+              fmt::format("vCPU {}, after {}", index_,
+                          exits() == 0 ? "no exit" : wick::describe(last_exit(), ports_, mmio_))};
+    case KVM_EXIT_INTERNAL_ERROR:
+      return internal_error();
+    case KVM_EXIT_FAIL_ENTRY:
+      return {VcpuExit::Kind::kKvmError,
+              fmt::format("vCPU {}: failed entry, hardware reason {:#x}", index_,
+                          run_->fail_entry.hardware_entry_failure_reason)};
+    default:
+      return {VcpuExit::Kind::kKvmError,
+              fmt::format("vCPU {}: unexpected exit ({})", index_, exit_reason_name(reason))};
   }
 }
 
 void Vcpu::handle_io() {
+  const auto& io = run_->io;
+  const bool out = io.direction == KVM_EXIT_IO_OUT;
+  note({.address = io.port, .reason = KVM_EXIT_IO, .size_bytes = io.size, .write = out});
+  auto* const data = reinterpret_cast<std::byte*>(run_) + io.data_offset;
+  if (io.count == 1)
+    access_port(out, io.port, data, io.size);
+  else
+    handle_string_io(out, data);
+}
+
+// Apart, because its loop would cost the usual exit a dozen saved registers.
+void Vcpu::handle_string_io(bool out, std::byte* data) const {
   const uint16_t port = run_->io.port;
   const size_t size_bytes = run_->io.size;
-  const uint32_t count = run_->io.count;  // several for a string instruction
-  auto* data = reinterpret_cast<std::byte*>(run_) + run_->io.data_offset;
-  counts_.count_port(port);
-  last_address_ = port;
-  const bool out = run_->io.direction == KVM_EXIT_IO_OUT;
-  for (uint32_t i = 1; i < count; ++i, data += size_bytes) access_port(out, port, data, size_bytes);
-  access_port(out, port, data, size_bytes);
+  const uint32_t count = run_->io.count;
+  for (uint32_t i = 0; i < count; ++i, data += size_bytes) access_port(out, port, data, size_bytes);
 }
 
 void Vcpu::handle_mmio() {
   auto& mmio = run_->mmio;
-  last_address_ = mmio.phys_addr;
   const std::span access(reinterpret_cast<std::byte*>(mmio.data), std::min(mmio.len, 8u));
-  const bool answered =
-      mmio.is_write != 0 ? mmio_.write(mmio.phys_addr, access) : mmio_.read(mmio.phys_addr, access);
-  counts_.count_page(mmio.phys_addr >> 12, answered);
+  const bool write = mmio.is_write != 0;
+  note({.address = mmio.phys_addr,
+        .reason = KVM_EXIT_MMIO,
+        .size_bytes = static_cast<uint8_t>(access.size()),
+        .write = write});
+  if (write)
+    mmio_.write(mmio.phys_addr, access);
+  else
+    mmio_.read(mmio.phys_addr, access);
 }
 
 VcpuExit Vcpu::internal_error() const {
@@ -246,19 +277,6 @@ VcpuExit Vcpu::internal_error() const {
                       data.empty() ? "" : ", data", data)};
 }
 
-std::string Vcpu::last_exit() const {
-  switch (last_reason_) {
-    case KVM_EXIT_UNKNOWN:
-      return "no exit";
-    case KVM_EXIT_IO:
-      return fmt::format("an access to port {:#x}", last_address_);
-    case KVM_EXIT_MMIO:
-      return fmt::format("an access to address {:#x}", last_address_);
-    default:
-      return fmt::format("an exit for {}", exit_reason_name(last_reason_));
-  }
-}
-
 void Vcpu::kick() {
   std::atomic_ref(run_->immediate_exit).store(1);
   const std::lock_guard lock(mutex_);
@@ -277,7 +295,26 @@ void Vcpu::request_halt_check() {
 
 bool Vcpu::halted() const {
   kvm_mp_state state{};
-  return ::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 && state.mp_state == KVM_MP_STATE_HALTED;
+  if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) != 0) return false;
+  // The last two: a CPU that the guest has not started, or not yet.
+  return state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+         state.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+}
+
+std::string Vcpu::describe_last_exits() const {
+  if (exits() == 0) return "no exit\n";
+  const uint64_t oldest = exits() - std::min<uint64_t>(exits(), last_exits_.size());
+  std::string text = fmt::format("exits {} to {}:\n", oldest + 1, exits());
+  for (uint64_t i = oldest; i < exits();) {
+    const VmExit& exit = last_exits_[i % last_exits_.size()];
+    const uint64_t first = i;
+    while (i < exits() && last_exits_[i % last_exits_.size()] == exit) ++i;
+    text += fmt::format("  {}{}\n", wick::describe(exit, ports_, mmio_),
+                        i - first == 1 ? "" : fmt::format(", {} times", i - first));
+  }
+  if (sampled_rip_ != 0)
+    text += fmt::format("after exit {}, rip was {:#018x}\n", sampled_after_exits_, sampled_rip_);
+  return text;
 }
 
 std::string Vcpu::describe(const GuestMemory& memory) const {
@@ -286,17 +323,17 @@ std::string Vcpu::describe(const GuestMemory& memory) const {
   if (::ioctl(fd_.get(), KVM_GET_REGS, &r) != 0 || ::ioctl(fd_.get(), KVM_GET_SREGS, &s) != 0)
     return fmt::format("vCPU {}: registers unavailable: {}\n", index_, std::strerror(errno));
   std::string text = fmt::format(
-      "vCPU {}: rip={:016x} rflags={:08x} last: {}\n"
+      "vCPU {}: rip={:016x} rflags={:08x}\n"
       "  rax={:016x} rbx={:016x} rcx={:016x} rdx={:016x}\n"
       "  rsi={:016x} rdi={:016x} rsp={:016x} rbp={:016x}\n"
       "   r8={:016x}  r9={:016x} r10={:016x} r11={:016x}\n"
       "  r12={:016x} r13={:016x} r14={:016x} r15={:016x}\n"
       "  cs={:04x} ss={:04x} ds={:04x} es={:04x} fs={:04x} gs={:04x} tr={:04x}\n"
       "  cr0={:08x} cr2={:016x} cr3={:016x} cr4={:08x} efer={:04x}\n",
-      index_, r.rip, r.rflags, last_exit(), r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp,
-      r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, s.cs.selector, s.ss.selector,
-      s.ds.selector, s.es.selector, s.fs.selector, s.gs.selector, s.tr.selector, s.cr0, s.cr2,
-      s.cr3, s.cr4, s.efer);
+      index_, r.rip, r.rflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9,
+      r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, s.cs.selector, s.ss.selector, s.ds.selector,
+      s.es.selector, s.fs.selector, s.gs.selector, s.tr.selector, s.cr0, s.cr2, s.cr3, s.cr4,
+      s.efer);
 
   kvm_translation translation{};
   translation.linear_address = s.cs.base + r.rip;

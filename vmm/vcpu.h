@@ -9,10 +9,12 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/bus.h"
@@ -58,17 +60,23 @@ class Vcpu {
   void request_halt_check();
   bool halted_for_good() const { return halted_for_good_.load(); }
   // How often it came back from the guest so far.
-  uint64_t exits() const { return counts_.total(); }
+  uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
-  // For benchmarks against a loop without any of this.
+  // Before run(): counts and times every exit, which costs two readings of the
+  // clock for each.
+  void keep_stats() { counts_.emplace(ports_, mmio_); }
+  const std::optional<ExitCounts>& stats() const { return counts_; }
+
+  // For KVM's statistics, and for benchmarks against a loop without any of this.
   int fd() const { return fd_.get(); }
   const kvm_run* run_area() const { return run_; }
 
-  const ExitCounts& counts() const { return counts_; }
-  // Was it waiting for an interrupt when it stopped?
+  // Was it waiting when it stopped, for an interrupt or to be started?
   bool halted() const;
   // Registers and the bytes at RIP, as lines for people.
   std::string describe(const GuestMemory& memory) const;
+  // Its last exits before the one that ended the run, likewise.
+  std::string describe_last_exits() const;
 
  private:
   Vcpu(const Vm& vm, uint32_t index, const Bus& ports, const Bus& mmio, Fd fd, kvm_run* run)
@@ -76,7 +84,16 @@ class Vcpu {
 
   Result<void> set_up(uint32_t cpu_count);
   void kick();
+  void note(const VmExit& exit) {
+    // One writer: no need for a locked addition.
+    const uint64_t count = exits();
+    last_exits_[count % last_exits_.size()] = exit;
+    exits_.store(count + 1, std::memory_order_relaxed);
+  }
+  const VmExit& last_exit() const { return last_exits_[(exits() - 1) % last_exits_.size()]; }
+  void check_halt();
   void handle_io();
+  [[gnu::noinline]] void handle_string_io(bool out, std::byte* data) const;
   void access_port(bool out, uint16_t port, std::byte* data, size_t size_bytes) const {
     if (out)
       ports_.write(port, {data, size_bytes});
@@ -84,8 +101,8 @@ class Vcpu {
       ports_.read(port, {data, size_bytes});
   }
   void handle_mmio();
+  VcpuExit ended(uint32_t reason) const;
   VcpuExit internal_error() const;
-  std::string last_exit() const;
 
   // Constant after construction.
   const Vm& vm_;
@@ -96,10 +113,12 @@ class Vcpu {
   kvm_run* const run_;  // shared with the kernel
 
   // Owned by the vCPU's thread.
-  ExitCounts counts_;
-  uint32_t last_reason_ = 0;
-  uint64_t last_address_ = 0;  // the port or the address of the last access
+  std::optional<ExitCounts> counts_;
+  std::array<VmExit, 16> last_exits_;  // at the count of exits, modulo
+  uint64_t sampled_rip_ = 0;           // at the last halt check, 0: none
+  uint64_t sampled_after_exits_ = 0;
 
+  std::atomic<uint64_t> exits_{0};
   std::atomic<bool> stop_{false};
   std::atomic<bool> halt_check_{false};
   std::atomic<bool> halted_for_good_{false};

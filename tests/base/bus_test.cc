@@ -108,9 +108,9 @@ TEST_F(BusTest, FindsEachOfManyDevicesWhateverTheOrder) {
   for (size_t i = 0; i < devices.size(); ++i) {
     EXPECT_TRUE(bus_.write(i * 16 + 15, as_bytes(&value, 1)));
     EXPECT_EQ(devices[i].writes, 1);
-    EXPECT_EQ(bus_.name_at(i * 16), std::to_string(i));
+    EXPECT_EQ(bus_.name_of(i * 16, 1, false).device, std::to_string(i));
   }
-  EXPECT_EQ(bus_.name_at(50 * 16), "");
+  EXPECT_EQ(bus_.name_of(50 * 16, 1, false).device, "");
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ RunReport report_of(Ending ending, std::string detail = "") {
   report.ending = ending;
   report.detail = std::move(detail);
   report.console_lines = {"first line", "last line"};
-  report.cpu_states = {"rip 1\nrsp 2\n", "rip 3"};
+  report.cpus = {{"rip 1\nrsp 2\n", "write to port 1\n"}, {"rip 3", "no exit\n"}};
   return report;
 }
 
@@ -57,8 +57,10 @@ TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
             "wick: vcpu0, at the end:\n"
             "  rip 1\n"
             "  rsp 2\n"
+            "  write to port 1\n"
             "wick: vcpu1, at the end:\n"
             "  rip 3\n"
+            "  no exit\n"
             "wick: the time ran out: the guest was running\n");
   for (const Ending ending : {Ending::kPanicked, Ending::kTripleFault, Ending::kKvmError}) {
     const std::string text = describe(report_of(ending, "why"));
@@ -68,9 +70,49 @@ TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
   }
 }
 
-TEST(Describe, RegistersOfATripleFaultAreLabelledAsOlder) {
+TEST(Describe, TripleFaultShowsWhatWasBeforeItApartFromTheRegisters) {
   EXPECT_THAT(describe(report_of(Ending::kTripleFault)),
-              HasSubstr("vcpu0, last known before the fault:\n"));
+              HasSubstr("wick: vcpu0, last known before the fault:\n"
+                        "  write to port 1\n"
+                        "wick: vcpu0, after the fault (KVM on AMD resets the registers):\n"
+                        "  rip 1\n"));
+}
+
+TEST(Describe, ShowsTheLastTwentyLines) {
+  RunReport report = report_of(Ending::kPanicked);
+  report.console_lines.clear();
+  for (int i = 1; i <= 30; ++i) report.console_lines.push_back(fmt::format("line {}.", i));
+  const std::string text = describe(report);
+  EXPECT_THAT(text, Not(HasSubstr("line 10.")));
+  EXPECT_THAT(text, HasSubstr("line 11.\n"));
+  EXPECT_THAT(text, HasSubstr("line 30.\n"));
+}
+
+TEST(Describe, HintComesBeforeTheLastLine) {
+  EXPECT_THAT(describe(report_of(Ending::kPanicked), "do so"),
+              EndsWith("wick: hint: do so\nwick: the guest's kernel panicked\n"));
+}
+
+TEST(Describe, OnlyWellFormedTextReachesTheTerminal) {
+  const auto shown = [](std::string line) {
+    RunReport report = report_of(Ending::kPanicked);
+    report.console_lines = {std::move(line)};
+    report.cpus.clear();
+    const std::string text = describe(report);
+    const size_t start = text.find("\n  ") + 3;
+    return text.substr(start, text.find('\n', start) - start);
+  };
+  EXPECT_EQ(shown("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"),
+            "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");
+  EXPECT_EQ(shown("\x9b"
+                  "31m"),
+            "\\x9b31m");
+  EXPECT_EQ(shown("\xc2\x9b"), "\\xc2\\x9b");           // the same control, as UTF-8
+  EXPECT_EQ(shown("\xc0\x9b"), "\\xc0\\x9b");           // overlong
+  EXPECT_EQ(shown("\xe0\x82\x9b"), "\\xe0\\x82\\x9b");  // overlong
+  EXPECT_EQ(shown("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
+  EXPECT_EQ(shown("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+  EXPECT_EQ(shown("\xe2\x82"), "\\xe2\\x82");  // cut short
 }
 
 TEST(Describe, SilentGuestIsSaidToBeOne) {

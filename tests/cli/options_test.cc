@@ -84,7 +84,8 @@ TEST(Options, DefaultsAreThoseOfTheInterface) {
   EXPECT_EQ(options.machine.serials[0].kind, SerialConfig::Kind::kStdio);
   EXPECT_TRUE(options.machine.acpi);
   EXPECT_FALSE(options.timeout);
-  EXPECT_FALSE(options.stats);
+  EXPECT_EQ(options.stats.kind, StatsForm::Kind::kOff);
+  EXPECT_FALSE(options.machine.stats);
   EXPECT_EQ(options.log_level, "warning");
 }
 
@@ -115,7 +116,8 @@ TEST(Options, TakesEveryOption) {
   EXPECT_EQ(options.machine.name, "box");
   EXPECT_FALSE(options.machine.acpi);
   EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
-  EXPECT_TRUE(options.stats);
+  EXPECT_EQ(options.stats.kind, StatsForm::Kind::kTable);
+  EXPECT_TRUE(options.machine.stats);
   EXPECT_EQ(options.log_level, "debug");
 }
 
@@ -125,6 +127,18 @@ TEST(Options, ValuesMayLookLikeOptionsOrBeEmpty) {
   EXPECT_EQ(run_options(run_with({"-a", "[a,b]"})).machine.append, "[a,b]");
   EXPECT_EQ(run_options(run_with({"--cmdline=", "--stats"})).machine.cmdline, "");
   EXPECT_EQ(run_options(run_with({"--cmdline", "a=b c=d"})).machine.cmdline, "a=b c=d");
+}
+
+TEST(Options, StatsIsAFlagThatMayHaveAValue) {
+  using Kind = StatsForm::Kind;
+  EXPECT_EQ(run_options({"run", "--stats", "-k", "k"}).stats.kind, Kind::kTable);
+  EXPECT_EQ(run_options(run_with({"--stats", "json"})).stats.kind, Kind::kJson);
+  const StatsForm form = run_options(run_with({"--stats=json,file=a,,b.json"})).stats;
+  EXPECT_EQ(form.kind, Kind::kJson);
+  EXPECT_EQ(form.path, "a,b.json");
+  EXPECT_EQ(run_options(run_with({}), {{"WICK_STATS", "json"}}).stats.kind, Kind::kJson);
+  EXPECT_THAT(usage_error(run_with({"--stats", "xml"})), HasSubstr("must be table or json"));
+  EXPECT_THAT(usage_error(run_with({"--stats", "json,to=x"})), HasSubstr("the keys are file"));
 }
 
 TEST(Options, VerbosityIsALogLevel) {
@@ -223,8 +237,9 @@ INSTANTIATE_TEST_SUITE_P(
                   [](const RunOptions& o) {
                     return o.timeout ? std::to_string(o.timeout->count()) : "none";
                   }},
-        OrderCase{"stats", "false", "1", "true", "off", "on", "on",
-                  [](const RunOptions& o) -> std::string { return o.stats ? "on" : "off"; }},
+        OrderCase{
+            "stats", "false", "1", "true", "off", "on", "on",
+            [](const RunOptions& o) -> std::string { return o.machine.stats ? "on" : "off"; }},
         OrderCase{"log-level", "error", "info", "'off'", "error", "info", "off",
                   [](const RunOptions& o) { return o.log_level; }},
         OrderCase{"net", "c", "e", "'f'", "--net 'c'", "WICK_NET 'e'", "net 'f'", nothing},
@@ -378,8 +393,8 @@ TEST(Options, EntropyIsOnByDefault) {
 }
 
 TEST(Options, WhatIsUnknownIsNamed) {
-  EXPECT_EQ(usage_error({}), "no command; the commands are run and attach");
-  EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run and attach");
+  EXPECT_EQ(usage_error({}), "no command; the commands are run, attach and doctor");
+  EXPECT_EQ(usage_error({"boot"}), "unknown command 'boot'; the commands are run, attach and doctor");
   EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})), "unknown option '--memroy'");
   EXPECT_EQ(usage_error(run_with({"-x"})), "unknown option '-x'");
   EXPECT_EQ(usage_error(run_with({"bzImage"})), "'bzImage' is one argument too many");
@@ -400,9 +415,16 @@ TEST(Options, AttachTakesOnePath) {
   EXPECT_THAT(usage_error({"attach", "a", "b"}), HasSubstr("too many"));
 }
 
+TEST(Doctor, TakesNothing) {
+  const auto command = parse_command({"doctor"}, [](const std::string&) { return nullptr; });
+  ASSERT_TRUE(command);
+  EXPECT_TRUE(std::holds_alternative<DoctorOptions>(*command));
+  EXPECT_THAT(usage_error({"doctor", "now"}), HasSubstr("too many"));
+}
+
 TEST(Help, FitsAScreenAndEndsWithAnExample) {
-  for (const Arguments& arguments :
-       {Arguments{"--help"}, Arguments{"run", "--help"}, Arguments{"attach", "-h"}}) {
+  for (const Arguments& arguments : {Arguments{"--help"}, Arguments{"run", "--help"},
+                                     Arguments{"attach", "-h"}, Arguments{"doctor", "-h"}}) {
     const std::string text = printed(arguments);
     EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 40);
     size_t column = 0;

@@ -55,12 +55,40 @@ TEST(Transcript, TellsAListenerOnce) {
 
 TEST(Transcript, SeesAPanicSplitOverWrites) {
   Transcript transcript;
-  for (const char character : std::string_view("[ 1.0] KKernel Kernel panic - not synci")) {
+  for (const char character : std::string_view("boot\r\n[    1.0] Kernel panic - not syncin")) {
     transcript.append(bytes({&character, 1}));
     EXPECT_FALSE(transcript.panicked());
   }
-  transcript.append(bytes("ng: VFS: Unable to mount root fs"));
+  transcript.append(bytes("g: VFS: Unable to mount root fs"));
   EXPECT_TRUE(transcript.panicked());
+}
+
+bool is_panic(std::string_view text) {
+  Transcript transcript;
+  transcript.append(bytes(std::string(text)));
+  return transcript.panicked();
+}
+
+TEST(Transcript, PanicIsWhatPrintkWrites) {
+  EXPECT_TRUE(is_panic("Kernel panic - not syncing: x\n"));
+  EXPECT_TRUE(is_panic("\r\n[   12.345678] Kernel panic - not syncing: x\r\n"));
+  EXPECT_TRUE(is_panic("[   12.345678][  T123] Kernel panic - not syncing: x\n"));
+  EXPECT_TRUE(is_panic("<0>[   12.345678] Kernel panic - not syncing: x\n"));
+  EXPECT_TRUE(is_panic("<0>Kernel panic - not syncing: x\n"));
+  EXPECT_TRUE(is_panic("host login: [   12.345678] Kernel panic - not syncing: x\n"));
+  EXPECT_FALSE(is_panic("# echo Kernel panic - not syncing\n"));
+  EXPECT_FALSE(is_panic("grep: [log] Kernel panic - not syncing\n"));
+  EXPECT_FALSE(is_panic(" Kernel panic - not syncing\n"));
+}
+
+TEST(Transcript, PanicTextBeforeAnOrderlyEndIsAUsers) {
+  const std::string panic = "Kernel panic - not syncing: said a user\n";
+  EXPECT_FALSE(is_panic(panic + "[   20.0] reboot: Restarting system\n"));
+  EXPECT_FALSE(is_panic(panic + "[   20.0] reboot: System halted\n"));
+  EXPECT_TRUE(is_panic(panic + "reboot: now\n"));
+  // A crash kernel was loaded; it has written its dump.
+  EXPECT_TRUE(
+      is_panic(panic + "[    0.0] Linux version 6.1.0\n[   20.0] reboot: Restarting system\n"));
 }
 
 TEST(Transcript, RemembersAPanicThatWasOverwritten) {

@@ -110,6 +110,38 @@ TEST(Ending, RootThatCannotBeMountedIsAPanic) {
               HasSubstr("VFS: Unable to mount root fs"));
 }
 
+TEST(Ending, RootDeviceThatIsNotThereHasAHint) {
+  const TempDir dir;
+  Process vm(wick_run(
+      {"-k", image("bzImage"), "-d", blank_disk(dir, "blank", 1 << 20), "-a", "root=/dev/vdz"}));
+  EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
+              ContainsRegex("wick: hint: the kernel did not find the root device .*: vda\n"));
+}
+
+TEST(Ending, DiskWithoutADriverHasAHint) {
+  const TempDir dir;
+  Process vm(
+      wick_run({"-k", image("debian-cloud/vmlinuz"), "-d", blank_disk(dir, "blank", 1 << 20)}));
+  EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
+              HasSubstr("wick: hint: the kernel did not find its root device: it has no driver"));
+}
+
+TEST(Ending, InitThatEndsHasAHint) {
+  Process vm(wick_run(
+      {"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet rdinit=/bin/sh"}));
+  vm.console().expect("# ");
+  vm.console().send("exit 7\n");
+  EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
+              HasSubstr("wick: hint: the guest's init ended, with status 7\n"));
+}
+
+TEST(Ending, PanicTextOfAUserBeforeAnOrderlyRebootIsNone) {
+  Process vm(initrd_shell());
+  vm.console().expect("# ");
+  vm.console().send("echo Kernel panic - not syncing; reboot -f\n");
+  expect_ending(vm, 0, "wick: the guest rebooted");
+}
+
 TEST(Ending, PanicTextThenResetIsThree) {
   const TinyRun ended = run(panic_text().reset());
   EXPECT_EQ(ended.status, 3);
@@ -140,7 +172,9 @@ TEST(Ending, TripleFaultIsFourWithTheLastConsoleLines) {
   // The last twenty of them, and registers under a name that is true.
   EXPECT_THAT(ended.err, AllOf(Not(HasSubstr("line 10 of 30")), HasSubstr("line 11 of 30"),
                                HasSubstr("line 30 of 30"), HasEvidence(),
-                               HasSubstr("last known before the fault")));
+                               HasSubstr("wick: vcpu0, last known before the fault:\n"),
+                               HasSubstr("write of 1 byte to port 0x3f8 (ttyS0 THR), 16 times"),
+                               HasSubstr("wick: vcpu0, after the fault")));
 }
 
 TEST(Ending, TripleFaultBeforeAnyOutputIsFour) {
@@ -170,6 +204,7 @@ TEST(Ending, TimeoutIsFiveAndSaysWhatTheGuestWasDoing) {
   const TinyRun silent = run(Code().spin(), limit);
   EXPECT_EQ(silent.status, 5);
   EXPECT_THAT(silent.last_line, AllOf(HasSubstr("running"), HasSubstr("never written anything")));
+  EXPECT_THAT(silent.err, HasSubstr("wick: hint: -a earlyprintk=serial,ttyS0 shows"));
 
   const TinyRun silent_and_halted = run(Code().enable_interrupts().halt(), limit);
   EXPECT_EQ(silent_and_halted.status, 5);
@@ -206,22 +241,7 @@ TEST_P(EndingSignal, IsItsNumberAnd128) {
 INSTANTIATE_TEST_SUITE_P(Ending, EndingSignal, testing::Values(SIGINT, SIGTERM, SIGHUP, SIGQUIT),
                          [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
 
-// --- what else stderr shows -------------------------------------------------
-
-TEST(Stats, SayWhereTheExitsWent) {
-  const TinyRun ended = run(Code().print("0123456789").reset(), {"--stats"});
-  EXPECT_EQ(ended.status, 0);
-  EXPECT_THAT(ended.err, AllOf(ContainsRegex(" 10  io +port 0x03f8 +ttyS0"),
-                               ContainsRegex(" 1  io .*i8042"), HasSubstr("exits to user space")));
-  EXPECT_EQ(ended.last_line, "wick: the guest rebooted");
-}
-
-TEST(Stats, CountWhatNobodyAnswers) {
-  const TinyRun ended =
-      run(Code().load8(guests::kUnbacked).store8(guests::kUnbacked, 1).reset(), {"--stats"});
-  EXPECT_EQ(ended.status, 0);
-  EXPECT_THAT(ended.err, ContainsRegex(" 2  mmio +nobody's"));
-}
+// --- what else there is -----------------------------------------------------
 
 TEST(Verbose, PrintsTheCommandLine) {
   const TinyRun ended = run(Code().reset(), {"-v", "-a", "some words"});

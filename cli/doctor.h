@@ -1,0 +1,34 @@
+// wick doctor: can this host run guests, and what is missing?
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vmm/kvm.h"
+
+namespace wick::cli {
+
+// What there is to know of a host. Errors are errno values, 0 where it works.
+struct HostFacts {
+  KvmFacts kvm;
+  bool has_virtualization = false;  // the CPU says vmx or svm
+  int tun_error = 0;
+  int vhost_net_error = 0;
+  int io_uring_error = 0;
+  std::string huge_pages;  // the chosen one of "always", "madvise" and "never"; empty: unknown
+};
+
+struct Finding {
+  enum class Level { kOk, kWarn, kFail };
+
+  Level level = Level::kOk;
+  std::string text;  // with the mend, where there is one
+};
+
+// A failure means that wick run cannot work.
+std::vector<Finding> diagnose(const HostFacts& facts);
+
+// Looks at this host and prints what it finds; returns the exit status.
+int doctor();
+
+}  // namespace wick::cli
