@@ -82,6 +82,11 @@ void PciHost::Ports::write(uint64_t offset, std::span<const std::byte> data) {
   }
 }
 
+BusDevice::Name PciHost::Ports::name_of(uint64_t offset, bool write) const {
+  if (offset >= kData) return {"CONFIG_DATA", {}};
+  return {write && offset == kResetControl ? "RESET_CONTROL" : "CONFIG_ADDRESS", {}};
+}
+
 void PciHost::Ecam::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(host.mutex_);
   host.read_config(host.at(static_cast<uint32_t>(offset >> 12)), offset & 0xfff, data);
@@ -92,6 +97,8 @@ void PciHost::Ecam::write(uint64_t offset, std::span<const std::byte> data) {
   if (PciFunction* function = host.at(static_cast<uint32_t>(offset >> 12)))
     function->write_config(offset & 0xfff, data);
 }
+
+BusDevice::Name PciHost::Ecam::name_of(uint64_t, bool) const { return {"config", {}}; }
 
 // Where the guest has laid BARs over each other, the lowest slot answers.
 BusDevice* PciHost::find(uint64_t address, size_t size, uint64_t& offset) const {
@@ -113,6 +120,12 @@ void PciHost::Window::write(uint64_t offset, std::span<const std::byte> data) {
   uint64_t there = 0;
   if (BusDevice* device = host.find(host.window_.start + offset, data.size(), there))
     device->write(there, data);
+}
+
+BusDevice::Name PciHost::Window::name_of(uint64_t offset, bool write) const {
+  uint64_t there = 0;
+  const BusDevice* device = host.find(host.window_.start + offset, 1, there);
+  return device != nullptr ? device->name_of(there, write) : Name{};
 }
 
 }  // namespace wick::devices

@@ -43,6 +43,7 @@ class PciHost {
     explicit Ports(PciHost& bridge) : host(bridge) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
     void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
     PciHost& host;
     uint32_t address = 0;  // the register at 0xcf8; guarded by the host's mutex
   };
@@ -50,12 +51,14 @@ class PciHost {
     explicit Ecam(PciHost& bridge) : host(bridge) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
     void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
     PciHost& host;
   };
   struct Window final : BusDevice {
     explicit Window(PciHost& bridge) : host(bridge) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
     void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
     PciHost& host;
   };
 

@@ -45,6 +45,7 @@ class PciInterrupts final : public BusDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t, bool) const override { return {"MSI-X table", {}}; }
 
   struct Vector {
     static constexpr uint32_t kMasked = 1;

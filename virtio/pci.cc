@@ -29,22 +29,33 @@ constexpr uint8_t kVendorCapability = 0x09;
 constexpr uint8_t kIsrQueue = 1;  // 4.1.4.5
 constexpr uint8_t kIsrConfig = 2;
 
-// 4.1.4.3, and how wide each register is: other accesses to it are no driver's.
+// 4.1.4.3: the names as the specification spells them, and how wide each
+// register is: other accesses to it are no driver's.
 struct Register {
   uint8_t offset;
   uint8_t size_bytes;
+  const char* name;
 };
 constexpr std::array kCommonRegisters = {
-    Register{VIRTIO_PCI_COMMON_DFSELECT, 4},  Register{VIRTIO_PCI_COMMON_DF, 4},
-    Register{VIRTIO_PCI_COMMON_GFSELECT, 4},  Register{VIRTIO_PCI_COMMON_GF, 4},
-    Register{VIRTIO_PCI_COMMON_MSIX, 2},      Register{VIRTIO_PCI_COMMON_NUMQ, 2},
-    Register{VIRTIO_PCI_COMMON_STATUS, 1},    Register{VIRTIO_PCI_COMMON_CFGGENERATION, 1},
-    Register{VIRTIO_PCI_COMMON_Q_SELECT, 2},  Register{VIRTIO_PCI_COMMON_Q_SIZE, 2},
-    Register{VIRTIO_PCI_COMMON_Q_MSIX, 2},    Register{VIRTIO_PCI_COMMON_Q_ENABLE, 2},
-    Register{VIRTIO_PCI_COMMON_Q_NOFF, 2},    Register{VIRTIO_PCI_COMMON_Q_DESCLO, 4},
-    Register{VIRTIO_PCI_COMMON_Q_DESCHI, 4},  Register{VIRTIO_PCI_COMMON_Q_AVAILLO, 4},
-    Register{VIRTIO_PCI_COMMON_Q_AVAILHI, 4}, Register{VIRTIO_PCI_COMMON_Q_USEDLO, 4},
-    Register{VIRTIO_PCI_COMMON_Q_USEDHI, 4},
+    Register{VIRTIO_PCI_COMMON_DFSELECT, 4, "device_feature_select"},
+    Register{VIRTIO_PCI_COMMON_DF, 4, "device_feature"},
+    Register{VIRTIO_PCI_COMMON_GFSELECT, 4, "driver_feature_select"},
+    Register{VIRTIO_PCI_COMMON_GF, 4, "driver_feature"},
+    Register{VIRTIO_PCI_COMMON_MSIX, 2, "config_msix_vector"},
+    Register{VIRTIO_PCI_COMMON_NUMQ, 2, "num_queues"},
+    Register{VIRTIO_PCI_COMMON_STATUS, 1, "device_status"},
+    Register{VIRTIO_PCI_COMMON_CFGGENERATION, 1, "config_generation"},
+    Register{VIRTIO_PCI_COMMON_Q_SELECT, 2, "queue_select"},
+    Register{VIRTIO_PCI_COMMON_Q_SIZE, 2, "queue_size"},
+    Register{VIRTIO_PCI_COMMON_Q_MSIX, 2, "queue_msix_vector"},
+    Register{VIRTIO_PCI_COMMON_Q_ENABLE, 2, "queue_enable"},
+    Register{VIRTIO_PCI_COMMON_Q_NOFF, 2, "queue_notify_off"},
+    Register{VIRTIO_PCI_COMMON_Q_DESCLO, 4, "queue_desc"},
+    Register{VIRTIO_PCI_COMMON_Q_DESCHI, 4, "queue_desc"},
+    Register{VIRTIO_PCI_COMMON_Q_AVAILLO, 4, "queue_driver"},
+    Register{VIRTIO_PCI_COMMON_Q_AVAILHI, 4, "queue_driver"},
+    Register{VIRTIO_PCI_COMMON_Q_USEDLO, 4, "queue_device"},
+    Register{VIRTIO_PCI_COMMON_Q_USEDHI, 4, "queue_device"},
 };
 
 bool is_register(uint64_t offset, size_t size_bytes) {
@@ -290,6 +301,22 @@ void PciTransport::write_common(uint64_t offset, uint32_t value) {
       break;
     default:
       break;
+  }
+}
+
+BusDevice::Name PciTransport::name_of(uint64_t offset, bool /*write*/) const {
+  const uint64_t in_page = offset % kPageBytes;
+  switch (offset - in_page) {
+    case kCommon:
+      for (const Register& known : kCommonRegisters)
+        if (known.offset == in_page) return {known.name, name()};
+      return {{}, name()};
+    case kIsr:
+      return {"ISR status", name()};
+    case kConfig:
+      return {"device config", name()};
+    default:
+      return {"notify", name()};
   }
 }
 

@@ -33,6 +33,7 @@ class PciTransport final : public Transport, public BusDevice {
   // BAR 0.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  Name name_of(uint64_t offset, bool write) const override;
 
   void queue_interrupt(uint16_t queue) override;
   void config_changed() override;

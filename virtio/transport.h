@@ -76,6 +76,8 @@ class Transport : public DriverNotifier {
   void set_queue_ready(bool ready);
   void kick(uint32_t queue) const;
 
+  const std::string& name() const { return name_; }
+
   VirtioDevice& device_;
 
   std::mutex mutex_;
