@@ -40,12 +40,9 @@ bool is_spare(std::string_view name) {
   return name.ends_with(".old") || name.ends_with(".bak") || name.find("-rescue") != name.npos;
 }
 
-std::optional<std::string> first_that_exists(const std::vector<fs::path>& candidates) {
+bool is_file(const fs::path& path) {
   std::error_code none;
-  const auto found = std::ranges::find_if(
-      candidates, [&](const fs::path& path) { return fs::is_regular_file(path, none); });
-  if (found == candidates.end()) return std::nullopt;
-  return found->string();
+  return fs::is_regular_file(path, none);
 }
 
 // The value of CONFIG_`name` in the text of a configuration: 'y', 'm', or 'n'.
@@ -83,9 +80,10 @@ Result<std::string> initrd_beside(const std::string& kernel_path) {
   const std::string suffix = suffix_of(kernel);
   const std::array names = {"initrd.img" + suffix, "initramfs" + suffix + ".img", "initrd" + suffix,
                             "initramfs" + suffix};
-  std::vector<fs::path> candidates;
-  for (const std::string& name : names) candidates.push_back(kernel.parent_path() / name);
-  if (auto found = first_that_exists(candidates)) return *std::move(found);
+  for (const std::string& name : names) {
+    const fs::path path = kernel.parent_path() / name;
+    if (is_file(path)) return path.string();
+  }
   return with_hint(
       fail("{}: no initramfs beside it, which would be {}", kernel_path, fmt::join(names, ", ")),
       "name it with -i FILE");
@@ -95,12 +93,13 @@ std::vector<std::string> missing_options(const std::string& kernel_path, bool ha
                                          std::span<const NeededOption> needed) {
   const fs::path kernel(kernel_path);
   const fs::path folder = kernel.parent_path();
-  std::vector<fs::path> candidates = {folder / ("config" + suffix_of(kernel)), folder / ".config"};
+  fs::path path = folder / ("config" + suffix_of(kernel));
+  if (!is_file(path)) path = folder / ".config";
   // A bzImage where it was built.
-  if (folder.string().ends_with("arch/x86/boot")) candidates.push_back(folder / "../../../.config");
-  const auto path = first_that_exists(candidates);
-  if (!path) return {};
-  const auto file = InputFile::open(*path);
+  if (!is_file(path) && folder.string().ends_with("arch/x86/boot"))
+    path = folder / "../../../.config";
+  if (!is_file(path)) return {};
+  const auto file = InputFile::open(path);
   if (!file || file->size_bytes() > kMostConfigBytes) return {};
   std::string config(file->size_bytes(), '\0');
   if (!file->read(0, std::as_writable_bytes(std::span(config)))) return {};
@@ -110,12 +109,12 @@ std::vector<std::string> missing_options(const std::string& kernel_path, bool ha
     const char value = value_of(config, name);
     if (value == 'n')
       missing.push_back(fmt::format("{}: CONFIG_{} is not set, but {}; build the kernel with it",
-                                    *path, name, purpose));
+                                    path.string(), name, purpose));
     else if (value == 'm' && !has_initrd)
       missing.push_back(
           fmt::format("{}: CONFIG_{}=m is never loaded without an initramfs, but {}; "
                       "build it in (=y), or give the initramfs with -i",
-                      *path, name, purpose));
+                      path.string(), name, purpose));
   }
   return missing;
 }

@@ -2,7 +2,6 @@
 // beside a kernel, and the configuration that came with it.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>

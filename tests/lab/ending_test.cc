@@ -81,9 +81,11 @@ TEST(Ending, MissingKernelIsOne) {
 }
 
 TEST(Ending, BadOptionIsTwo) {
-  const std::vector<std::vector<std::string>> wrong = {
-      {"-k", "x", "--no-such-option"},  {"-k", "x", "-m", "lots"},    {"-k", "x", "-c", "0"},
-      {"-k", "x", "-d", "d,flavour=x"}, {"-k", "x", "-s", "nowhere"}, {}};
+  const std::vector<std::vector<std::string>> wrong = {{"-k", "x", "--no-such-option"},
+                                                       {"-k", "x", "-m", "lots"},
+                                                       {"-k", "x", "-c", "0"},
+                                                       {"-k", "x", "-d", "d,flavour=x"},
+                                                       {"-k", "x", "-s", "nowhere"}};
   for (const auto& options : wrong) {
     const Finished finished = finish(wick_run(options));
     EXPECT_EQ(finished.status, 2) << finished.err;
