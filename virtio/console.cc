@@ -201,6 +201,8 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
     }
     for (uint16_t i = 0; i < queues_.size(); ++i)
       if (queues_[i] != nullptr) kicked(i);
+    // Linux without multiport looks at the size only when it changes.
+    if (tells_size_ && !multiport_ && size_.load() != console::Size()) notifier.config_changed();
   });
 }
 
