@@ -113,5 +113,27 @@ TEST_F(BusTest, FindsEachOfManyDevicesWhateverTheOrder) {
   EXPECT_EQ(bus_.name_of(50 * 16, 1, false).device, "");
 }
 
+// A window with a device in it that has a name of its own.
+class WindowDevice final : public BusDevice {
+ public:
+  void read(uint64_t, std::span<std::byte>) override {}
+  void write(uint64_t, std::span<const std::byte>) override {}
+  Name name_of(uint64_t offset, bool write) const override {
+    return {write ? "OUT" : "IN", offset < 16 ? "inner" : ""};
+  }
+};
+
+TEST_F(BusTest, NamesAnAccessByTheRangeOrByTheDeviceInIt) {
+  WindowDevice window;
+  ASSERT_TRUE(bus_.attach({0x100, 32}, window, "window"));
+  ASSERT_TRUE(attach(0x200, 32, "plain"));
+  EXPECT_EQ(bus_.name_of(0x100, 1, true).reg, "OUT");
+  EXPECT_EQ(bus_.name_of(0x100, 1, false).device, "inner");
+  EXPECT_EQ(bus_.name_of(0x110, 1, false).device, "window");
+  EXPECT_EQ(bus_.name_of(0x200, 1, false).device, "plain");
+  EXPECT_EQ(bus_.name_of(0x200, 1, false).reg, "");
+  EXPECT_EQ(bus_.name_of(0x11f, 2, false).device, "") << "over the end is nobody's";
+}
+
 }  // namespace
 }  // namespace wick

@@ -48,6 +48,14 @@ class SerialTest : public testing::Test {
   Serial serial_{console_, line_};
 };
 
+TEST_F(SerialTest, NamesItsRegistersByDirection) {
+  EXPECT_EQ(serial_.name_of(TX, true).reg, "THR");
+  EXPECT_EQ(serial_.name_of(RX, false).reg, "RBR");
+  EXPECT_EQ(serial_.name_of(FCR, true).reg, "FCR");
+  EXPECT_EQ(serial_.name_of(IIR, false).reg, "IIR");
+  EXPECT_EQ(serial_.name_of(LSR, false).reg, "LSR");
+}
+
 // --- as Linux's 8250 driver probes and starts it (8250_port.c) --------------
 
 TEST_F(SerialTest, IsAutoconfiguredAs16550A) {

@@ -129,8 +129,8 @@ TEST(Ending, DiskWithoutADriverHasAHint) {
 }
 
 TEST(Ending, InitThatEndsHasAHint) {
-  Process vm(wick_run(
-      {"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet rdinit=/bin/sh"}));
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet rdinit=/bin/sh"}));
   vm.console().expect("# ");
   vm.console().send("exit 7\n");
   EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),

@@ -108,6 +108,13 @@ class MmioTest : public testing::Test {
 
 // --- identity, widths, holes ---
 
+TEST_F(MmioTest, NamesItsRegistersAsTheSpecificationDoes) {
+  EXPECT_EQ(transport_->name_of(0x50, true).reg, "QueueNotify");
+  EXPECT_EQ(transport_->name_of(0x70, false).reg, "Status");
+  EXPECT_EQ(transport_->name_of(0x104, false).reg, "config");
+  EXPECT_EQ(transport_->name_of(0x0c0, false).reg, "");
+}
+
 TEST_F(MmioTest, IntroducesItself) {
   EXPECT_EQ(regs().read(MmioDriver::kMagic), 0x74726976u);
   EXPECT_EQ(regs().read(MmioDriver::kVersion), 2u);
