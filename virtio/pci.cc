@@ -306,7 +306,7 @@ void PciTransport::reset_interrupts() {
   {
     const std::lock_guard lock(isr_mutex_);
     isr_ = 0;
-    interrupts_.set_intx(false);
+    interrupts_.withdraw();
   }
   config_vector_ = kNoVector;
   for (auto& vector : queue_vectors_) vector = kNoVector;
