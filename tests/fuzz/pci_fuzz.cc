@@ -46,7 +46,7 @@ class Session {
         access(host().ports(), 4);
         break;
       case 2: {
-        const size_t width = input_.PickValueInArray(kWidths.data(), kWidths.size());
+        const size_t width = input_.PickValueInArray(kWidths);
         access(host().ports(), number(8 - width), width);
         break;
       }
@@ -124,7 +124,7 @@ class Session {
   }
 
   void access(BusDevice& device, uint64_t offset) {
-    access(device, offset, input_.PickValueInArray(kWidths.data(), kWidths.size()));
+    access(device, offset, input_.PickValueInArray(kWidths));
   }
   void access(BusDevice& device, uint64_t offset, size_t width) {
     // As the buses see to: inside the range.
