@@ -18,6 +18,9 @@ namespace {
 
 constexpr uint32_t kMaxCpus = 255;      // a local APIC entry has 8 bits for an ID, and 255 is all
 constexpr size_t kMaxVirtioMmio = 256;  // the name of each has two digits
+constexpr size_t kMaxSerials = 9;       // the name of each has one, from 1
+constexpr size_t kMaxPciSlots = 31;     // after the bridge's
+constexpr uint8_t kIsaIrqs = 16;
 
 // 5.2.6 System Description Table Header.
 struct [[gnu::packed]] TableHeader {
@@ -207,6 +210,7 @@ struct [[gnu::packed]] Mcfg {
 };
 static_assert(sizeof(Mcfg) == 60);
 constexpr uint32_t kEcamBytes = 1 << 20;
+constexpr uint8_t kPciConfigPorts = 8;
 
 using Table = std::vector<std::byte>;
 
@@ -289,13 +293,13 @@ aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   for (size_t i = 0; i < pci.slot_irqs.size(); ++i)
     routes.push_back(package(
         {integer((i + 1) << 16 | 0xffff), integer(0), integer(0), integer(pci.slot_irqs[i])}));
-  const uint16_t config_end = pci.config_port + 8;
+  const uint16_t config_end = pci.config_port + kPciConfigPorts;
   return device(
       "PCI0",
       {name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")), name("_UID", integer(0)),
        name("_BBN", integer(0)), name("_SEG", integer(0)), name("_CCA", integer(1)),
        name("_CRS",
-            resource_template({bus_numbers(0, 0), io_ports(pci.config_port, 8),
+            resource_template({bus_numbers(0, 0), io_ports(pci.config_port, kPciConfigPorts),
                                io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
                                memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
        name("_PRT", package(routes))});
@@ -397,16 +401,36 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
-}  // namespace
-
-Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform) {
-  TRY(check_low_memory(memory));
+// What has no name or no place in a descriptor.
+Result<void> check(const AcpiPlatform& platform) {
   if (platform.cpus > kMaxCpus)
     return fail("ACPI tables: {} CPUs, they can name {}", platform.cpus, kMaxCpus);
   if (platform.virtio_mmio.size() > kMaxVirtioMmio)
     return fail("ACPI tables: {} virtio-mmio devices, they can name {}",
                 platform.virtio_mmio.size(), kMaxVirtioMmio);
+  if (platform.serials.size() > kMaxSerials)
+    return fail("ACPI tables: {} serial ports, they can name {}", platform.serials.size(),
+                kMaxSerials);
+  for (const AcpiPlatform::Serial& serial : platform.serials)
+    if (serial.irq >= kIsaIrqs) return fail("ACPI tables: IRQ {} is none of ISA's", serial.irq);
+  if (platform.rtc.irq >= kIsaIrqs)
+    return fail("ACPI tables: IRQ {} is none of ISA's", platform.rtc.irq);
+  if (!platform.pci) return {};
+  const AcpiPlatform::Pci& pci = *platform.pci;
+  if (pci.slot_irqs.size() > kMaxPciSlots)
+    return fail("ACPI tables: {} PCI slots, a bus has {}", pci.slot_irqs.size(), kMaxPciSlots);
+  if (pci.config_port == 0 || pci.config_port + kPciConfigPorts > UINT16_MAX)
+    return fail("ACPI tables: PCI's ports at {:#x} leave none on one side", pci.config_port);
+  if (pci.window_bytes == 0 || pci.window_bytes - 1 > UINT32_MAX - pci.window)
+    return fail("ACPI tables: {:#x} bytes of PCI at {:#x}", pci.window_bytes, pci.window);
+  return {};
+}
 
+}  // namespace
+
+Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform) {
+  TRY(check_low_memory(memory));
+  TRY(check(platform));
   TableArea area(memory);
   const Facs facs;
   const GuestAddress facs_address = TRY(area.put(as_bytes(&facs, sizeof(facs)), 64));

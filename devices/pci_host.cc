@@ -14,6 +14,7 @@ constexpr uint64_t kResetControl = 1;
 constexpr uint64_t kData = 4;
 
 constexpr uint32_t kAddressEnable = 1u << 31;
+constexpr uint32_t kAddressBits = 0x80fffffc;  // the others read as 0
 // Of the reset control register of Intel's bridges (0xcf9): the transition of
 // this bit to 1 resets.
 constexpr uint8_t kResetCpu = 1 << 2;
@@ -75,7 +76,7 @@ void PciHost::Ports::write(uint64_t offset, std::span<const std::byte> data) {
   }
   const std::lock_guard lock(host.mutex_);
   if (offset == kAddress && data.size() == 4) {
-    address = load_le<uint32_t>(data);
+    address = load_le<uint32_t>(data) & kAddressBits;
   } else if (offset >= kData && (address & kAddressEnable) != 0) {
     if (PciFunction* function = host.at(address >> 8 & 0xffff))
       function->write_config((address & 0xfc) + offset - kData, data);

@@ -38,9 +38,19 @@ bool PciInterrupts::msix_enabled() const {
   return (state_.msix_control & kMsixEnable) != 0;
 }
 
+// 6.8.3.5: a pending bit whose cause is gone must be cleared, or unmasking it
+// would send a message for nothing.
+void PciInterrupts::withdraw() {
+  const std::lock_guard lock(mutex_);
+  state_.intx_asserted = false;
+  state_.pending = {};
+  update_line();
+}
+
+// 6.2.3: whatever the disable bit says; with MSI-X the wire is not in use.
 bool PciInterrupts::intx_pending() const {
   const std::lock_guard lock(mutex_);
-  return state_.intx_asserted;
+  return state_.intx_asserted && (state_.msix_control & kMsixEnable) == 0;
 }
 
 void PciInterrupts::configure(bool intx_disabled, uint16_t msix_control) {

@@ -37,10 +37,12 @@ class PciInterrupts final : public BusDevice {
   // A vector that does not exist is nobody's interrupt.
   void send(uint16_t vector);
   bool msix_enabled() const;
+  // There is no interrupt any more, on the wire or pending: the device was reset.
+  void withdraw();
 
   // For the configuration space.
   uint16_t vectors() const { return vectors_; }
-  bool intx_pending() const;
+  bool intx_pending() const;  // the interrupt status bit
   void configure(bool intx_disabled, uint16_t msix_control);
 
   void read(uint64_t offset, std::span<std::byte> data) override;

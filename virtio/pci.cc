@@ -333,20 +333,21 @@ void PciTransport::reset_interrupts() {
   {
     const std::lock_guard lock(isr_mutex_);
     isr_ = 0;
-    interrupts_.set_intx(false);
+    interrupts_.withdraw();
   }
   config_vector_ = kNoVector;
   for (auto& vector : queue_vectors_) vector = kNoVector;
 }
 
 void PciTransport::raise(uint8_t cause, uint16_t vector) {
-  if (interrupts_.msix_enabled()) {
-    interrupts_.send(vector);
-    return;
+  const bool message = interrupts_.msix_enabled();
+  // 4.1.4.5.1: the ISR shows a configuration change even when a message tells of it.
+  if (!message || cause == kIsrConfig) {
+    const std::lock_guard lock(isr_mutex_);
+    isr_ |= cause;
+    interrupts_.set_intx(true);
   }
-  const std::lock_guard lock(isr_mutex_);
-  isr_ |= cause;
-  interrupts_.set_intx(true);
+  if (message) interrupts_.send(vector);
 }
 
 void PciTransport::queue_interrupt(uint16_t queue) { raise(kIsrQueue, queue_vectors_[queue]); }

@@ -1,5 +1,6 @@
 #include "virtio/transport.h"
 
+#include <algorithm>
 #include <array>
 
 namespace wick::virtio {
@@ -109,14 +110,17 @@ uint16_t Transport::selected_queue_max() const {
 }
 
 void Transport::set_queue_ready(bool ready) {
-  if (!ready) {
-    // Before DRIVER_OK the driver may think again; afterwards only a reset
-    // takes a queue away (VIRTIO_F_RING_RESET is not offered).
-    if (queue_select_ < queues_.size() && (status() & kStatusDriverOk) == 0)
-      queues_[queue_select_].ready = false;
+  if (ready) {
+    if (QueueState* queue = configurable_queue()) queue->ready = true;
     return;
   }
-  if (QueueState* queue = configurable_queue()) queue->ready = true;
+  if (queue_select_ >= queues_.size() || !queues_[queue_select_].ready) return;
+  queues_[queue_select_].ready = false;
+  if ((status() & kStatusDriverOk) == 0) return;
+  // 4.2.2.1, 4.2.2.2: from now on the queue is the driver's. A device gives its
+  // queues back all together; if others were in use, the driver has to hear it.
+  device_.reset();
+  if (std::ranges::any_of(queues_, &QueueState::ready)) needs_reset();
 }
 
 void Transport::kick(uint32_t queue) const {

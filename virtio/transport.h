@@ -73,6 +73,7 @@ class Transport : public DriverNotifier {
   QueueState* configurable_queue();
   const QueueState* selected_queue() const;
   uint16_t selected_queue_max() const;
+  // False, in a running device, returns when the device is done with the queue.
   void set_queue_ready(bool ready);
   void kick(uint32_t queue) const;
 

@@ -34,6 +34,17 @@ AcpiPlatform platform() {
   return p;
 }
 
+AcpiPlatform platform_with_pci() {
+  AcpiPlatform p = platform();
+  p.virtio_mmio.clear();
+  p.pci = AcpiPlatform::Pci{.config_port = 0xcf8,
+                            .ecam = 0xe000'0000,
+                            .window = 0xc000'0000,
+                            .window_bytes = 0x1000'0000};
+  for (uint8_t slot = 1; slot < 32; ++slot) p.pci->slot_irqs.push_back(16 + slot % 8);
+  return p;
+}
+
 Bytes table_at(const GuestMemory& memory, uint64_t address) {
   const uint32_t length = *memory.read<uint32_t>({address + 4});
   const auto bytes = *memory.slice({address}, length);
@@ -159,6 +170,26 @@ TEST(AcpiTables, SayWhereTheTimerArrives) {
   EXPECT_EQ(field<uint32_t>(timer, 4), 2u);
 }
 
+TEST(AcpiTables, SayWherePcisConfigurationSpacesAre) {
+  const auto memory = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(memory, platform_with_pci()));
+  const auto tables = discover(memory);
+  ASSERT_TRUE(tables.contains("MCFG"));
+  const Bytes& mcfg = tables.at("MCFG");
+  EXPECT_EQ(sum(mcfg), 0);
+  ASSERT_EQ(mcfg.size(), 44u + 16u) << "one allocation";
+  EXPECT_EQ(field<uint64_t>(mcfg, 44), 0xe000'0000u);
+  EXPECT_EQ(field<uint16_t>(mcfg, 52), 0) << "segment";
+  EXPECT_EQ(field<uint8_t>(mcfg, 54), 0) << "first bus";
+  EXPECT_EQ(field<uint8_t>(mcfg, 55), 0) << "last bus";
+}
+
+TEST(AcpiTables, SayNothingOfPciWithoutIt) {
+  const auto memory = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(memory, platform()));
+  EXPECT_FALSE(discover(memory).contains("MCFG"));
+}
+
 TEST(AcpiTables, RefuseMoreThanTheyCanName) {
   const auto memory = memory_of(4 * kMiB);
   AcpiPlatform many_cpus = platform();
@@ -167,7 +198,33 @@ TEST(AcpiTables, RefuseMoreThanTheyCanName) {
   AcpiPlatform many_devices = platform();
   many_devices.virtio_mmio.resize(257);
   EXPECT_THAT(message(write_acpi_tables(memory, many_devices)), HasSubstr("257 virtio-mmio"));
+  AcpiPlatform many_ports = platform();
+  many_ports.serials.resize(10);
+  EXPECT_THAT(message(write_acpi_tables(memory, many_ports)), HasSubstr("10 serial ports"));
+  AcpiPlatform many_slots = platform_with_pci();
+  many_slots.pci->slot_irqs.resize(32);
+  EXPECT_THAT(message(write_acpi_tables(memory, many_slots)), HasSubstr("32 PCI slots"));
   EXPECT_FALSE(write_acpi_tables(memory_of(kMiB), platform()));
+}
+
+TEST(AcpiTables, RefuseWhatNoDescriptorHolds) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform p = platform();
+  p.serials[1].irq = 16;
+  EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("IRQ 16"));
+  p = platform();
+  p.rtc.irq = 255;
+  EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("IRQ 255"));
+  for (const uint16_t port : std::to_array<uint16_t>({0, 0xfff8, 0xffff})) {
+    p = platform_with_pci();
+    p.pci->config_port = port;
+    EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("ports")) << port;
+  }
+  for (const uint32_t window_bytes : {0u, 0x4000'0001u, 0xffff'ffffu}) {
+    p = platform_with_pci();
+    p.pci->window_bytes = window_bytes;
+    EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("of PCI")) << window_bytes;
+  }
 }
 
 // iasl, the compiler of the ACPI Component Architecture: the same code that
@@ -243,6 +300,50 @@ TEST_F(Iasl, AcceptsAMachineWithoutDevices) {
   p.virtio_mmio.clear();
   p.pvpanic_port = 0;
   EXPECT_THAT(round_trip(p), Not(HasSubstr("QEMU0001")));
+}
+
+// What iasl wrote, without its comments and with one blank for any number.
+std::string without_comments(const std::string& source) {
+  std::string result;
+  for (size_t at = 0; at < source.size(); ++at) {
+    if (source.compare(at, 2, "//") == 0) at = source.find('\n', at);
+    if (source.compare(at, 2, "/*") == 0) at = source.find("*/", at) + 2;
+    const bool blank = source[at] == ' ' || source[at] == '\n';
+    if (!blank || !result.ends_with(' ')) result += blank ? ' ' : source[at];
+  }
+  return result;
+}
+
+TEST_F(Iasl, SeesThePciRootWithItsWindows) {
+  const std::string source = without_comments(round_trip(platform_with_pci()));
+  EXPECT_THAT(source, HasSubstr("Name (_HID, EisaId (\"PNP0A08\") )"));
+  EXPECT_THAT(source, HasSubstr("Name (_CID, EisaId (\"PNP0A03\") )"));
+  EXPECT_THAT(source, HasSubstr("WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, "
+                                "0x0000, 0x0000, 0x0000, 0x0000, 0x0001, ,, )"));
+  EXPECT_THAT(source, HasSubstr("IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08, )"));
+  EXPECT_THAT(source, HasSubstr("WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, "
+                                "EntireRange, 0x0000, 0x0000, 0x0CF7, 0x0000, 0x0CF8, ,, , "));
+  EXPECT_THAT(source, HasSubstr("0x0000, 0x0D00, 0xFFFF, 0x0000, 0xF300, ,, , "));
+  EXPECT_THAT(source, HasSubstr("DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, "
+                                "NonCacheable, ReadWrite, 0x00000000, 0xC0000000, 0xCFFFFFFF, "
+                                "0x00000000, 0x10000000, ,, , "));
+}
+
+TEST_F(Iasl, SeesAnInterruptForEachPciSlot) {
+  const std::string source = without_comments(round_trip(platform_with_pci()));
+  ASSERT_THAT(source, HasSubstr("Name (_PRT, Package (0x1F)"));
+  for (int slot = 1; slot < 32; ++slot)
+    EXPECT_THAT(source,
+                HasSubstr(fmt::format("Package (0x04) {{ 0x{:04X}FFFF, Zero, Zero, 0x{:X} }}", slot,
+                                      16 + slot % 8)));
+}
+
+// Linux uses the configuration spaces only where a PNP0C02 has them.
+TEST_F(Iasl, SeesTheConfigurationSpacesReserved) {
+  const std::string source = without_comments(round_trip(platform_with_pci()));
+  EXPECT_THAT(source, HasSubstr("Name (_HID, EisaId (\"PNP0C02\") ) Name (_CRS, ResourceTemplate "
+                                "() { Memory32Fixed (ReadWrite, 0xE0000000, 0x00100000, ) })"));
+  EXPECT_THAT(read("MCFG.dsl"), HasSubstr("Base Address : 00000000E0000000"));
 }
 
 TEST(Aml, IntegersTakeTheirShortestForm) {

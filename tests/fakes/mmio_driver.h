@@ -1,18 +1,14 @@
-// The guest's side of the virtio-mmio registers (virtio 1.2, 4.2.2 and 3.1.1):
-// the well-behaved order in one call, every single step for tests that do it
-// wrong.
+// The virtio-mmio registers (virtio 1.2, 4.2.2), as a guest uses them.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
-#include "base/bytes.h"
-#include "virtio/device.h"
-#include "virtio/mmio.h"
+#include "tests/fakes/registers.h"
+#include "tests/fakes/transport_driver.h"
 
 namespace wick::fakes {
 
-class MmioDriver {
+class MmioDriver final : public TransportDriver {
  public:
   enum Register : uint64_t {
     kMagic = 0x00,
@@ -40,74 +36,58 @@ class MmioDriver {
     kConfigGeneration = 0xfc,
     kConfig = 0x100,
   };
-  static constexpr uint32_t kAcknowledged = 1;
-  static constexpr uint32_t kDriver = 1 | 2;
-  static constexpr uint32_t kFeaturesOk = 1 | 2 | 8;
-  static constexpr uint32_t kDriverOk = 1 | 2 | 8 | 4;
-  static constexpr uint32_t kNeedsReset = 64;
 
   explicit MmioDriver(BusDevice& device) : device_(device) {}
 
   uint32_t read(uint64_t offset) const {
-    std::array<std::byte, 4> data;
-    device_.read(offset, data);
-    return load_le<uint32_t>(data);
+    return static_cast<uint32_t>(read_register(device_, offset, 4));
   }
-  void write(uint64_t offset, uint32_t value) const {
-    device_.write(offset, as_bytes(&value, sizeof(value)));
-  }
-  uint64_t config(uint64_t offset, size_t width) const {
-    std::array<std::byte, 8> data{};
-    device_.read(kConfig + offset, std::span(data).first(width));
-    return load_le<uint64_t>(data);
-  }
+  void write(uint64_t offset, uint32_t value) const { write_register(device_, offset, value, 4); }
 
-  uint32_t status() const { return read(kStatus); }
-  void set_status(uint32_t value) const { write(kStatus, value); }
-  void reset() const { set_status(0); }
-
-  uint64_t device_features() const {
-    write(kDeviceFeaturesSel, 0);
-    const uint64_t low = read(kDeviceFeatures);
-    write(kDeviceFeaturesSel, 1);
-    return static_cast<uint64_t>(read(kDeviceFeatures)) << 32 | low;
+  uint32_t device_id() const override { return read(kDeviceId); }
+  uint32_t status() const override { return read(kStatus); }
+  void set_status(uint32_t value) const override { write(kStatus, value); }
+  uint32_t device_features_word(uint32_t word) const override {
+    write(kDeviceFeaturesSel, word);
+    return read(kDeviceFeatures);
   }
-  void set_driver_features(uint64_t features) const {
-    write(kDriverFeaturesSel, 0);
-    write(kDriverFeatures, static_cast<uint32_t>(features));
-    write(kDriverFeaturesSel, 1);
-    write(kDriverFeatures, static_cast<uint32_t>(features >> 32));
+  void set_driver_features_word(uint32_t word, uint32_t value) const override {
+    write(kDriverFeaturesSel, word);
+    write(kDriverFeatures, value);
   }
-  // Up to FEATURES_OK; the status as the device then has it.
-  uint32_t negotiate(uint64_t features) const {
-    reset();
-    set_status(kAcknowledged);
-    set_status(kDriver);
-    set_driver_features(features);
-    set_status(kFeaturesOk);
-    return status();
+  uint32_t queue_max_size(uint32_t index) const override {
+    write(kQueueSel, index);
+    return read(kQueueNumMax);
   }
-  void set_queue(uint32_t index, const virtio::QueueLayout& layout) const {
+  void set_queue_registers(uint32_t index, const virtio::QueueLayout& layout) const override {
     write(kQueueSel, index);
     write(kQueueNum, layout.size);
     set_address(kQueueDescLow, layout.descriptors);
     set_address(kQueueDriverLow, layout.driver_area);
     set_address(kQueueDeviceLow, layout.device_area);
-    write(kQueueReady, 1);
   }
-  // Everything, in the right order, with one queue and every feature that the
-  // device offers but those in `without`. False when the device refuses.
-  bool start(const virtio::QueueLayout& layout, uint64_t without = 0) const {
-    uint64_t features = device_features() & ~without;
-    if (!layout.event_index) features &= ~virtio::kFeatureEventIndex;
-    if (!layout.indirect) features &= ~virtio::kFeatureIndirect;
-    if (negotiate(features) != kFeaturesOk) return false;
-    set_queue(0, layout);
-    set_status(kDriverOk);
-    return status() == kDriverOk;
+  void enable_queue(uint32_t index) const override { set_queue_ready(index, 1); }
+  void set_queue_ready(uint32_t index, uint32_t ready) const {
+    write(kQueueSel, index);
+    write(kQueueReady, ready);
   }
-
-  void kick(uint32_t queue) const { write(kQueueNotify, queue); }
+  bool queue_ready(uint32_t index) const override {
+    write(kQueueSel, index);
+    return read(kQueueReady) == 1;
+  }
+  void kick(uint32_t queue) const override { write(kQueueNotify, queue); }
+  uint32_t config_generation() const override { return read(kConfigGeneration); }
+  uint64_t config(uint64_t offset, size_t width) const override {
+    return read_register(device_, kConfig + offset, width);
+  }
+  void set_config(uint64_t offset, uint64_t value, size_t width) const override {
+    write_register(device_, kConfig + offset, value, width);
+  }
+  uint32_t take_causes() const override {
+    const uint32_t causes = read(kInterruptStatus);
+    write(kInterruptAck, causes);
+    return causes;
+  }
 
  private:
   void set_address(uint64_t low_register, GuestAddress address) const {

@@ -4,17 +4,16 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include "base/event_loop.h"
 #include "base/guest_memory.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/mmio_driver.h"
+#include "tests/fuzz/harness.h"
 #include "virtio/blk.h"
 #include "virtio/mmio.h"
 
@@ -23,25 +22,14 @@ namespace {
 using namespace wick;
 using fakes::FakeDriver;
 using fakes::MemoryBackend;
-
-void require(bool promise) {
-  if (!promise) std::abort();
-}
+using fuzz::loop;
+using fuzz::require;
+using fuzz::run_loop;
 
 GuestMemory& memory() {
   static const std::array ranges = {GuestMemory::Range{{0}, 256 << 10}};
   static GuestMemory ram = GuestMemory::create(ranges).value();
   return ram;
-}
-
-EventLoop& loop() {
-  static const auto instance = EventLoop::create().value();
-  return *instance;
-}
-
-void run_loop() {
-  loop().stop();
-  loop().run();
 }
 
 uint64_t total_bytes(const std::vector<std::span<std::byte>>& buffers) {

@@ -4,42 +4,30 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
-#include "base/event_loop.h"
 #include "base/guest_memory.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/mmio_driver.h"
+#include "tests/fuzz/harness.h"
 #include "virtio/blk.h"
 #include "virtio/mmio.h"
 
 namespace {
 
 using namespace wick;
+using fuzz::loop;
+using fuzz::require;
+using fuzz::run_loop;
 
 constexpr uint64_t kRamBytes = 64 << 10;
-
-void require(bool promise) {
-  if (!promise) std::abort();
-}
 
 GuestMemory& memory() {
   static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
   static GuestMemory ram = GuestMemory::create(ranges).value();
   return ram;
-}
-
-EventLoop& loop() {
-  static const auto instance = EventLoop::create().value();
-  return *instance;
-}
-
-void run_loop() {
-  loop().stop();
-  loop().run();
 }
 
 }  // namespace

@@ -1,0 +1,28 @@
+// One access to a device's registers, as a guest makes it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "base/bus.h"
+#include "base/bytes.h"
+
+namespace wick::fakes {
+
+constexpr std::array<size_t, 4> kWidths = {1, 2, 4, 8};  // in bytes, all that a bus has
+
+inline uint64_t read_register(BusDevice& device, uint64_t offset, size_t width) {
+  std::array<std::byte, 8> data{};
+  device.read(offset, std::span(data).first(width));
+  return load_le<uint64_t>(data);
+}
+
+inline void write_register(BusDevice& device, uint64_t offset, uint64_t value, size_t width) {
+  device.write(offset, as_bytes(&value, width));
+}
+
+// What an access of this width reads where nobody is.
+constexpr uint64_t all_ones(size_t width) { return ~0ull >> (64 - 8 * width); }
+
+}  // namespace wick::fakes

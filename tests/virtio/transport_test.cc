@@ -1,0 +1,469 @@
+// What is the same behind every transport (transport.h): the status bits and
+// their order, features, queues, reset. As a driver sees it, once over
+// virtio-mmio and once over virtio-pci.
+#include "virtio/transport.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "tests/fakes/fake_driver.h"
+#include "tests/fakes/plugged_device.h"
+#include "tests/fakes/remembering_device.h"
+
+namespace wick::virtio {
+namespace {
+
+using fakes::FakeDriver;
+using fakes::RememberingDevice;
+using fakes::TransportDriver;
+
+constexpr uint64_t kRamBytes = 4 << 20;
+constexpr uint64_t kAlwaysOffered = kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex;
+
+GuestMemory make_memory() {
+  const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
+  return GuestMemory::create(ranges).value();
+}
+
+enum class Kind { kMmio, kPci };
+
+class TransportTest : public testing::TestWithParam<Kind> {
+ protected:
+  TransportTest() : memory_(make_memory()) {
+    if (GetParam() == Kind::kMmio)
+      plugged_ = std::make_unique<fakes::OnMmio>(device_, memory_);
+    else
+      plugged_ = std::make_unique<fakes::OnPci>(device_, memory_);
+  }
+
+  const TransportDriver& regs() const { return plugged_->driver(); }
+  Transport& transport() { return plugged_->transport(); }
+  QueueLayout layout() const { return driver_.layout(); }
+
+  // Accepted by the device, waiting for its queues.
+  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), TransportDriver::kFeaturesOk); }
+  void start() {
+    negotiate();
+    regs().set_queue(0, layout());
+    regs().set_status(TransportDriver::kDriverOk);
+    ASSERT_EQ(regs().status(), TransportDriver::kDriverOk);
+    ASSERT_EQ(device_.activations, 1);
+  }
+  // DRIVER_OK with this queue 0 must end in DEVICE_NEEDS_RESET, with the device
+  // untouched.
+  void expect_unusable(const QueueLayout& bad) {
+    device_.activations = 0;
+    negotiate();
+    regs().set_queue(0, bad);
+    regs().set_status(TransportDriver::kDriverOk);
+    EXPECT_EQ(regs().status(), TransportDriver::kDriverOk | TransportDriver::kNeedsReset);
+    EXPECT_EQ(device_.activations, 0);
+    // 2.1.2: the driver hears of it by a configuration change.
+    EXPECT_EQ(regs().take_causes(), TransportDriver::kConfigCause);
+  }
+
+  GuestMemory memory_;
+  FakeDriver driver_{memory_, {.size = 16}};
+  RememberingDevice device_;
+  std::unique_ptr<fakes::PluggedDevice> plugged_;
+};
+
+TEST_P(TransportTest, IntroducesItsDevice) {
+  EXPECT_EQ(regs().device_id(), RememberingDevice::kId);
+  EXPECT_EQ(regs().device_features(), RememberingDevice::kFeature | kAlwaysOffered);
+  EXPECT_EQ(regs().status(), 0u);
+}
+
+TEST_P(TransportTest, OffersNoFeaturesBeyondSixtyFourBits) {
+  for (const uint32_t word : {2u, 3u, 32u, 0xffffffffu}) {
+    EXPECT_EQ(regs().device_features_word(word), 0u) << word;
+  }
+}
+
+TEST_P(TransportTest, PassesConfigurationAccessesOfAnyWidth) {
+  const uint64_t value = 0x8877665544332211;
+  regs().set_config(0, value, 4);
+  regs().set_config(4, value, 1);
+  EXPECT_EQ(regs().config(0, 8), 0x1144332211u);
+  EXPECT_EQ(regs().config(1, 2), 0x3322u);
+  EXPECT_EQ(regs().config(3, 4), 0x1144u);
+}
+
+TEST_P(TransportTest, ReadsZeroPastTheConfigurationSpace) {
+  const uint64_t ones = ~0ull;
+  for (const uint64_t offset : {6u, 7u, 100u, 0xef8u}) regs().set_config(offset, ones, 8);
+  regs().set_config(5, ones, 8);
+  EXPECT_EQ(regs().config(6, 8), 0u);
+  EXPECT_EQ(regs().config(0xef8, 8), 0u);
+  EXPECT_EQ(regs().config(5, 4), 0xffu);
+}
+
+// --- the status table (3.1.1) ---
+
+TEST_P(TransportTest, TakesTheStepsInTheirOrder) {
+  for (const uint32_t step :
+       std::to_array<uint32_t>({TransportDriver::kAcknowledged, TransportDriver::kDriver})) {
+    regs().set_status(step);
+    EXPECT_EQ(regs().status(), step);
+  }
+  regs().set_driver_features(kFeatureVersion1 | RememberingDevice::kFeature);
+  regs().set_status(TransportDriver::kFeaturesOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk);
+  EXPECT_EQ(device_.activations, 0);
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+  EXPECT_EQ(device_.activations, 1);
+  EXPECT_EQ(device_.features_accepted, kFeatureVersion1 | RememberingDevice::kFeature);
+}
+
+// Every byte in every state: what comes out is a state of the table, and the
+// device is active exactly in the last one.
+TEST_P(TransportTest, NeverEntersAStateOutsideTheTable) {
+  const auto states = std::to_array<uint32_t>({0, 1, 3, 11, 15});
+  for (const uint32_t state : states) {
+    for (uint32_t value = 0; value < 256; ++value) {
+      regs().reset();
+      device_.activations = 0;
+      for (const uint32_t step : states) {
+        if (step == 0 || step > state) continue;
+        if (step == TransportDriver::kFeaturesOk) regs().set_driver_features(kFeatureVersion1);
+        regs().set_status(step);
+      }
+      if (state == TransportDriver::kDriver) regs().set_driver_features(kFeatureVersion1);
+      ASSERT_EQ(regs().status(), state);
+      regs().set_status(value);
+
+      const uint32_t now = regs().status();
+      const uint32_t without_failed = now & ~uint32_t{kStatusFailed};
+      EXPECT_THAT(states, testing::Contains(without_failed)) << state << " then " << value;
+      EXPECT_EQ(device_.activations, ((state | now) & kStatusDriverOk) != 0 ? 1 : 0);
+      // Only a reset clears a bit (2.1.1), and only the driver's own are set.
+      EXPECT_TRUE(value == 0 || (state & ~now) == 0) << state << " then " << value;
+      EXPECT_EQ(now & ~(state | value), 0u) << state << " then " << value;
+    }
+  }
+}
+
+TEST_P(TransportTest, IgnoresStepsOutOfOrder) {
+  for (const uint32_t value : {2u, 4u, 8u, 5u, 9u, 12u, 6u, 14u}) {
+    regs().reset();
+    regs().set_status(value);
+    EXPECT_EQ(regs().status() & ~value, 0u);
+    EXPECT_EQ(regs().status() & kStatusDriverOk, 0u) << value;
+    EXPECT_EQ(device_.activations, 0);
+  }
+}
+
+TEST_P(TransportTest, ActivatesOnce) {
+  start();
+  regs().set_status(TransportDriver::kDriverOk);
+  regs().set_status(TransportDriver::kFeaturesOk);
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_EQ(device_.activations, 1);
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+}
+
+TEST_P(TransportTest, StaysFailedUntilReset) {
+  regs().set_status(TransportDriver::kAcknowledged);
+  regs().set_status(TransportDriver::kAcknowledged | kStatusFailed);
+  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | kStatusFailed);
+  regs().set_status(TransportDriver::kDriver | kStatusFailed);
+  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | kStatusFailed);
+  regs().reset();
+  EXPECT_EQ(regs().status(), 0u);
+}
+
+TEST_P(TransportTest, IgnoresANeedsResetThatTheDriverWrites) {
+  regs().set_status(TransportDriver::kAcknowledged | kStatusNeedsReset);
+  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged);
+}
+
+// --- features (2.2, 6.1) ---
+
+TEST_P(TransportTest, RefusesFeaturesThatWereNotOffered) {
+  for (unsigned bit = 0; bit < 64; ++bit) {
+    const uint64_t feature = 1ull << bit;
+    const bool offered = ((RememberingDevice::kFeature | kAlwaysOffered) & feature) != 0;
+    EXPECT_EQ(regs().negotiate(kFeatureVersion1 | feature),
+              offered ? TransportDriver::kFeaturesOk : TransportDriver::kDriver)
+        << "bit " << bit;
+  }
+}
+
+TEST_P(TransportTest, RefusesADriverWithoutVersionOne) {
+  EXPECT_EQ(regs().negotiate(0), TransportDriver::kDriver);
+  EXPECT_EQ(regs().negotiate(RememberingDevice::kFeature | kFeatureIndirect),
+            TransportDriver::kDriver);
+}
+
+TEST_P(TransportTest, LetsTheDriverAskForLessAfterARefusal) {
+  EXPECT_EQ(regs().negotiate(~0ull), TransportDriver::kDriver);
+  regs().set_driver_features(kFeatureVersion1);
+  regs().set_status(TransportDriver::kFeaturesOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk);
+}
+
+TEST_P(TransportTest, IgnoresFeaturesChangedAfterFeaturesOk) {
+  negotiate();
+  regs().set_driver_features(kFeatureVersion1 | kFeatureIndirect | RememberingDevice::kFeature |
+                             1ull << 63);
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_EQ(device_.features_accepted, kFeatureVersion1);
+}
+
+TEST_P(TransportTest, IgnoresFeatureWordsBeyondSixtyFourBits) {
+  regs().set_driver_features(kFeatureVersion1);
+  for (const uint32_t word : {2u, 32u, 0xffffffffu})
+    regs().set_driver_features_word(word, 0xffffffff);
+  regs().set_status(TransportDriver::kFeaturesOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk);
+}
+
+// --- queues (4.2.2, 4.2.3.2) ---
+
+TEST_P(TransportTest, TellsTheSizeOfEachQueue) {
+  EXPECT_EQ(regs().queue_max_size(0), 64u);
+  EXPECT_EQ(regs().queue_max_size(1), 16u);
+}
+
+TEST_P(TransportTest, HasNoQueueBeyondTheLast) {
+  negotiate();
+  for (const uint32_t index : {2u, 3u, 0x8000u, 0xffffu}) {
+    EXPECT_EQ(regs().queue_max_size(index), 0u);
+    regs().set_queue(index, layout());
+    EXPECT_FALSE(regs().queue_ready(index));
+  }
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_TRUE(device_.queue_indices.empty());
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+}
+
+TEST_P(TransportTest, MovesInExactlyTheReadyQueues) {
+  negotiate();
+  regs().set_queue(1, layout());
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(1));
+}
+
+TEST_P(TransportTest, IgnoresQueueRegistersBeforeFeaturesOk) {
+  regs().set_status(TransportDriver::kAcknowledged);
+  regs().set_status(TransportDriver::kDriver);
+  regs().set_queue(0, layout());
+  EXPECT_FALSE(regs().queue_ready(0));
+}
+
+TEST_P(TransportTest, IgnoresChangesToAReadyQueue) {
+  negotiate();
+  regs().set_queue(0, layout());
+  QueueLayout wild = layout();
+  wild.size = 3;
+  wild.descriptors = {~0ull};
+  wild.driver_area = {~0ull};
+  wild.device_area = {~0ull};
+  regs().set_queue(0, wild);  // also enables it twice
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+}
+
+TEST_P(TransportTest, IgnoresQueueRegistersAfterDriverOk) {
+  start();
+  regs().set_queue(1, layout());
+  EXPECT_FALSE(regs().queue_ready(1));
+  EXPECT_TRUE(regs().queue_ready(0));
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+}
+
+TEST_P(TransportTest, NeedsResetForAQueueOfAnImpossibleSize) {
+  for (const uint16_t size : std::to_array<uint16_t>({0, 3, 17, 128, 1024, 2048, 0x8000, 0xffff})) {
+    device_.activations = 0;
+    negotiate();
+    QueueLayout bad = layout();
+    bad.size = size;
+    regs().set_queue(0, bad);
+    regs().set_status(TransportDriver::kDriverOk);
+    EXPECT_EQ(regs().status(), TransportDriver::kDriverOk | TransportDriver::kNeedsReset) << size;
+    EXPECT_EQ(device_.activations, 0);
+  }
+}
+
+TEST_P(TransportTest, NeedsResetForRingsThatAreNotAligned) {
+  QueueLayout bad = layout();
+  bad.descriptors.value += 8;
+  expect_unusable(bad);
+  bad = layout();
+  bad.driver_area.value += 1;
+  expect_unusable(bad);
+  bad = layout();
+  bad.device_area.value += 2;
+  expect_unusable(bad);
+}
+
+TEST_P(TransportTest, NeedsResetForRingsOutsideRam) {
+  for (const uint64_t at :
+       std::to_array<uint64_t>({kRamBytes, kRamBytes - 16, 1ull << 32, 1ull << 63, ~0ull - 15})) {
+    QueueLayout bad = layout();
+    bad.descriptors = {at};
+    expect_unusable(bad);
+    bad = layout();
+    bad.driver_area = {at};
+    expect_unusable(bad);
+    bad = layout();
+    bad.device_area = {at};
+    expect_unusable(bad);
+  }
+}
+
+TEST_P(TransportTest, StartsAfterAResetFromNeedsReset) {
+  QueueLayout bad = layout();
+  bad.size = 0;
+  expect_unusable(bad);
+  start();
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+}
+
+TEST_P(TransportTest, KicksTheQueueThatTheDriverNames) {
+  start();
+  regs().kick(1);
+  EXPECT_FALSE(transport().kicks()[0].consume());
+  EXPECT_TRUE(transport().kicks()[1].consume());
+}
+
+TEST_P(TransportTest, IgnoresAKickOfAQueueThatDoesNotExist) {
+  start();
+  for (const uint32_t index : {2u, 3u, 0x10000u, 0xffffffffu}) regs().kick(index);
+  for (const EventFd& kick : transport().kicks()) EXPECT_FALSE(kick.consume());
+}
+
+// --- reset ---
+
+TEST_P(TransportTest, ForgetsEverythingAtReset) {
+  start();
+  transport().queue_interrupt(0);
+  transport().config_changed();
+  (void)regs().queue_ready(1);
+  (void)regs().device_features_word(1);
+  regs().reset();
+  EXPECT_EQ(device_.resets, 2);  // negotiate() begins with one
+  EXPECT_EQ(regs().status(), 0u);
+  EXPECT_EQ(regs().take_causes(), 0u);
+  EXPECT_EQ(regs().queue_max_size(0), 64u);
+  EXPECT_FALSE(regs().queue_ready(0));
+  EXPECT_FALSE(plugged_->line().level());
+  // The features of the last life are gone too.
+  regs().set_status(TransportDriver::kAcknowledged);
+  regs().set_status(TransportDriver::kDriver);
+  regs().set_status(TransportDriver::kFeaturesOk);
+  EXPECT_EQ(regs().status(), TransportDriver::kDriver);
+}
+
+TEST_P(TransportTest, ResetsFromEveryState) {
+  const auto steps = std::to_array<uint32_t>({1, 3, 11, 15});
+  for (const uint32_t last : steps) {
+    regs().reset();
+    regs().set_driver_features(kFeatureVersion1);
+    for (const uint32_t step : steps)
+      if (step <= last) regs().set_status(step);
+    ASSERT_EQ(regs().status(), last);
+    regs().reset();
+    EXPECT_EQ(regs().status(), 0u);
+  }
+}
+
+// --- interrupts (4.2.3.3, 4.2.3.4) ---
+
+TEST_P(TransportTest, InterruptsOnceUntilTheDriverAcknowledges) {
+  start();
+  transport().queue_interrupt(0);
+  transport().queue_interrupt(0);
+  EXPECT_EQ(plugged_->interrupts(), 1);
+  EXPECT_EQ(regs().take_causes(), TransportDriver::kQueueCause);
+  EXPECT_FALSE(plugged_->line().level());
+  EXPECT_EQ(regs().take_causes(), 0u);
+  transport().queue_interrupt(0);
+  EXPECT_EQ(plugged_->interrupts(), 2);
+}
+
+TEST_P(TransportTest, CountsConfigurationGenerations) {
+  start();
+  const uint32_t before = regs().config_generation();
+  transport().config_changed();
+  EXPECT_NE(regs().config_generation(), before);
+}
+
+TEST_P(TransportTest, TellsARunningDriverThatTheDeviceNeedsReset) {
+  start();
+  device_.notifier->needs_reset();
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk | TransportDriver::kNeedsReset);
+  EXPECT_EQ(regs().take_causes(), 2u);
+  EXPECT_EQ(plugged_->interrupts(), 1);
+}
+
+// 2.1.2: no configuration change before DRIVER_OK.
+TEST_P(TransportTest, SaysNothingOfNeedsResetBeforeDriverOk) {
+  negotiate();
+  transport().needs_reset();
+  EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk | TransportDriver::kNeedsReset);
+  EXPECT_EQ(plugged_->interrupts(), 0);
+}
+
+// Two vCPUs at the registers, the device's loop at the interrupts.
+TEST_P(TransportTest, ServesSeveralThreadsAtOnce) {
+  std::vector<std::thread> threads;
+  for (int cpu = 0; cpu < 2; ++cpu) {
+    threads.emplace_back([this] {
+      for (int i = 0; i < 300; ++i) {
+        (void)regs().start(layout());
+        regs().kick(0);
+        (void)regs().take_causes();
+        regs().reset();
+      }
+    });
+  }
+  threads.emplace_back([this] {
+    for (int i = 0; i < 10'000; ++i) {
+      transport().queue_interrupt(0);
+      if (i % 100 == 0) transport().needs_reset();
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  regs().reset();
+  EXPECT_EQ(regs().take_causes(), 0u);
+}
+
+// --- the machine goes ---
+
+// As a reset by the driver: afterwards the device holds nothing of it.
+TEST_P(TransportTest, PowerOffTakesEverythingBack) {
+  start();
+  transport().queue_interrupt(0);
+  const int resets = device_.resets;
+  transport().power_off();
+  EXPECT_EQ(device_.resets, resets + 1);
+  EXPECT_EQ(device_.notifier, nullptr);
+  EXPECT_FALSE(plugged_->line().level());
+  EXPECT_EQ(regs().status(), 0u);
+  transport().power_off();
+  plugged_.reset();
+}
+
+TEST_P(TransportTest, StartsAgainAfterPowerOff) {
+  start();
+  transport().power_off();
+  device_.activations = 0;
+  start();
+}
+
+INSTANTIATE_TEST_SUITE_P(, TransportTest, testing::Values(Kind::kMmio, Kind::kPci),
+                         [](const auto& kind) {
+                           return kind.param == Kind::kMmio ? "Mmio" : "Pci";
+                         });
+
+}  // namespace
+}  // namespace wick::virtio
