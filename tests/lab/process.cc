@@ -326,6 +326,18 @@ void Process::signal(int number) const {
   if (!ended_) ::kill(pid_, number);
 }
 
+long Process::resident_kib(uint64_t below_bytes) const {
+  std::ifstream smaps(fmt::format("/proc/{}/smaps", pid_));
+  long total = 0;
+  uint64_t size_bytes = 0;
+  for (std::string word; smaps >> word;) {
+    long kib = 0;
+    if (word == "Size:" && smaps >> kib) size_bytes = static_cast<uint64_t>(kib) << 10;
+    if (word == "Rss:" && smaps >> kib && size_bytes < below_bytes) total += kib;
+  }
+  return total;
+}
+
 int Process::wait(Seconds patience) {
   const auto deadline = Clock::now() + patience;
   while (running()) {

@@ -108,6 +108,8 @@ class Process {
   pid_t pid() const { return pid_; }
   bool running();
   void signal(int number) const;
+  // Its resident memory, in mappings smaller than `below_bytes`.
+  long resident_kib(uint64_t below_bytes = UINT64_MAX) const;
   // Waits for its end: the exit status, or -N when signal N killed it.
   int wait(Seconds patience = kPatience);
 

@@ -1,0 +1,170 @@
+// Stock kernels, unmodified, on the machine as it is by default and on its
+// variants: each finds its devices by itself, says nothing bad, and powers off.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "tests/lab/vm.h"
+
+namespace wick::lab {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Variant {
+  const char* flavour;  // in guest-images/out
+  const char* transport;
+  int cpus;
+};
+
+std::string name_of(const testing::TestParamInfo<Variant>& test) {
+  const std::string flavour = std::string(test.param.flavour).substr(7);  // behind "debian-"
+  return fmt::format("{}_{}_{}", flavour, test.param.transport, test.param.cpus);
+}
+
+class StockKernel : public testing::TestWithParam<Variant> {};
+
+// With a login on both consoles.
+TEST_P(StockKernel, BootsAndPowersOff) {
+  const Variant& variant = GetParam();
+  const std::string kernel =
+      fmt::format("{}/guest-images/out/{}/vmlinuz", WICK_SOURCE_DIR, variant.flavour);
+  if (!exists(kernel)) GTEST_SKIP() << "guest-images/build debian found none";
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  Process vm(wick_run({"-k", kernel, "-i", "auto", "-a", "root=/dev/vda rw loglevel=4", "-d", disk,
+                       "--transport", variant.transport, "-c", std::to_string(variant.cpus),
+                       "--console", "unix:" + (dir / "hvc0")}));
+  Dialogue& shell = vm.console();
+  log_in(shell);
+  EXPECT_EQ(run_in_guest(shell, "nproc"), std::to_string(variant.cpus));
+  EXPECT_THAT(run_in_guest(shell, "mount"), HasSubstr("/dev/vda on / type ext4 (rw"));
+  EXPECT_EQ(run_in_guest(shell, "cat /sys/devices/system/clocksource/*/current_clocksource"),
+            "kvm-clock");
+
+  // The count of one CPU at least is above zero.
+  const std::string interrupts = run_in_guest(shell, "cat /proc/interrupts");
+  const bool pci = variant.transport == std::string("pci");
+  EXPECT_THAT(interrupts, ContainsRegex(pci ? "[1-9][0-9]* +[ 0-9]*PCI-MSI[^\n]*virtio[0-9]-req.0"
+                                            : "[1-9][0-9]* +[ 0-9]*IO-APIC[^\n]*virtio0"));
+  EXPECT_THAT(run_in_guest(shell, "cat /proc/cmdline"), Not(HasSubstr("virtio_mmio")));
+
+  Dialogue hvc = Dialogue::connect(dir / "hvc0");
+  (void)run_in_guest(shell, "(setsid getty -n -L 0 hvc0 vt100 </dev/null >/dev/null 2>&1 &)");
+  log_in(hvc);
+  EXPECT_EQ(run_in_guest(hvc, "tty"), "/dev/hvc0");
+  EXPECT_EQ(run_in_guest(hvc, "dd if=/dev/hwrng bs=1k count=4 2>/dev/null | wc -c"), "4096");
+
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(vm);
+  expect_clean(disk);
+}
+
+constexpr const char* kCloud = "debian-cloud";
+constexpr const char* kGeneric = "debian-generic";
+constexpr const char* kNew = "debian-new";
+
+INSTANTIATE_TEST_SUITE_P(Matrix, StockKernel,
+                         testing::Values(Variant{kCloud, "pci", 1}, Variant{kCloud, "pci", 2},
+                                         Variant{kCloud, "pci", 4}, Variant{kCloud, "mmio", 2},
+                                         Variant{kGeneric, "pci", 2}, Variant{kNew, "pci", 2}),
+                         name_of);
+
+INSTANTIATE_TEST_SUITE_P(MatrixLong, StockKernel,
+                         testing::Values(Variant{kGeneric, "pci", 1}, Variant{kGeneric, "pci", 4},
+                                         Variant{kNew, "pci", 1}, Variant{kNew, "pci", 4},
+                                         Variant{kCloud, "mmio", 1}, Variant{kCloud, "mmio", 4},
+                                         Variant{kGeneric, "mmio", 1}, Variant{kGeneric, "mmio", 2},
+                                         Variant{kGeneric, "mmio", 4}, Variant{kNew, "mmio", 1},
+                                         Variant{kNew, "mmio", 2}, Variant{kNew, "mmio", 4}),
+                         [](const auto& test) { return name_of(test) + "_Long"; });
+
+TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrow) {
+  const TempDir dir;
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-d", alpine_disk(dir), "-c", "2", "-m", "128M", "-a",
+                "quiet", "--on-reboot", "reset", "--console", "unix:" + (dir / "hvc0")}));
+  Dialogue& console = vm.console();
+  log_in(console);
+  long first_kib = 0;
+  for (int i = 0; i < 10; ++i) {
+    console.send("reboot\n");
+    console.expect("Restarting system");
+    log_in(console);
+    // All but the guest's RAM, which the guest fills as it likes.
+    const long kib = vm.resident_kib(128 << 20);
+    if (i == 0) first_kib = kib;
+    EXPECT_LE(kib, first_kib + 256) << "after reset " << i + 1;
+  }
+  EXPECT_EQ(run_in_guest(console, "nproc"), "2");
+  power_off(vm);
+}
+
+TEST(Reset, PanicEndsTheRunAllTheSame) {
+  const TempDir dir;
+  Process vm(wick_run(
+      {"-k", image("bzImage"), "-d", alpine_disk(dir), "-a", "quiet", "--on-reboot", "reset"}));
+  log_in(vm.console());
+  vm.console().send("echo c >/proc/sysrq-trigger\n");
+  expect_ending(vm, 3, "wick: the guest's kernel panicked");
+}
+
+TEST(Power, ButtonShutsAGuestWithAcpidDown) {
+  for (const char* const transport : {"pci", "mmio"}) {
+    const TempDir dir;
+    const std::string disk = alpine_disk(dir);
+    Process vm(
+        wick_run({"-k", image("bzImage"), "-d", disk, "-a", "quiet", "--transport", transport}));
+    log_in(vm.console());
+    vm.signal(SIGPWR);
+    expect_ending(vm, 0, "wick: the guest powered off");
+    expect_clean(disk);
+  }
+}
+
+TEST(Cpus, CanBeTakenOfflineAndBackByTheGuest) {
+  const TempDir dir;
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-d", alpine_disk(dir), "-a", "loglevel=4", "-c", "3"}));
+  Dialogue& shell = vm.console();
+  log_in(shell);
+  const std::string cpu = "/sys/devices/system/cpu/cpu";
+  for (int i = 0; i < 5; ++i) {
+    (void)run_in_guest(shell, fmt::format("echo 0 >{0}1/online; echo 0 >{0}2/online", cpu));
+    EXPECT_EQ(run_in_guest(shell, "nproc"), "1");
+    (void)run_in_guest(shell, fmt::format("echo 1 >{0}2/online; echo 1 >{0}1/online", cpu));
+    EXPECT_EQ(run_in_guest(shell, "nproc"), "3");
+  }
+  EXPECT_EQ(run_in_guest(shell, "taskset -p 4 $$ >/dev/null; taskset -p $$"),
+            fmt::format("pid {}'s current affinity mask: 4", run_in_guest(shell, "echo $$")));
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(vm);
+}
+
+// A guest that frees its page cache gives that memory back.
+TEST(Balloon, FreedMemoryGoesBackToTheHost) {
+  const TempDir dir;
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-d", alpine_disk(dir), "-a", "quiet", "-m", "512M"}));
+  Dialogue& shell = vm.console();
+  log_in(shell);
+  (void)run_in_guest(shell, "mount -t tmpfs -o size=300m none /mnt");
+  (void)run_in_guest(shell, "dd if=/dev/zero of=/mnt/a bs=1M count=250");
+  const long full_kib = vm.resident_kib();
+  EXPECT_GT(full_kib, 250 * 1024);
+  (void)run_in_guest(shell, "rm /mnt/a");
+  long kib = full_kib;
+  for (int i = 0; i < 100 && kib > full_kib - 200 * 1024; ++i) {
+    (void)vm.console().listen(100);
+    kib = vm.resident_kib();
+  }
+  EXPECT_LE(kib, full_kib - 200 * 1024) << "after ten seconds";
+  power_off(vm);
+}
+
+}  // namespace
+}  // namespace wick::lab
