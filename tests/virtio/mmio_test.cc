@@ -45,10 +45,10 @@ class MmioTest : public testing::Test {
 // --- identity, widths, holes ---
 
 TEST_F(MmioTest, NamesItsRegistersAsTheSpecificationDoes) {
-  EXPECT_EQ(transport_->name_of(0x50, true).reg, "QueueNotify");
-  EXPECT_EQ(transport_->name_of(0x70, false).reg, "Status");
-  EXPECT_EQ(transport_->name_of(0x104, false).reg, "config");
-  EXPECT_EQ(transport_->name_of(0x0c0, false).reg, "");
+  EXPECT_EQ(plugged_.transport().name_of(0x50, true).reg, "QueueNotify");
+  EXPECT_EQ(plugged_.transport().name_of(0x70, false).reg, "Status");
+  EXPECT_EQ(plugged_.transport().name_of(0x104, false).reg, "config");
+  EXPECT_EQ(plugged_.transport().name_of(0x0c0, false).reg, "");
 }
 
 TEST_F(MmioTest, IntroducesItself) {

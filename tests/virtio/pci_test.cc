@@ -87,6 +87,14 @@ class PciTest : public testing::Test {
 
 // --- how it is found (4.1.2, 4.1.4) ---
 
+TEST_F(PciTest, NamesItsRegistersAsTheSpecificationDoes) {
+  EXPECT_EQ(transport().name_of(0x14, true).reg, "device_status");
+  EXPECT_EQ(transport().name_of(0x02, true).reg, "");
+  EXPECT_EQ(transport().name_of(0x2000, false).reg, "device config");
+  EXPECT_EQ(transport().name_of(0x3004, true).reg, "notify");
+  EXPECT_EQ(plugged_.host().window().name_of(0x1014 % 0x1000, false).device, "test");
+}
+
 TEST_F(PciTest, IsAModernDevice) {
   EXPECT_EQ(regs().space(0, 4), 0x1040u << 16 | 42u << 16 | 0x1af4u);
   EXPECT_EQ(regs().space(8, 1), 1u) << "revision";
