@@ -192,6 +192,7 @@ VcpuExit Vcpu::run() {
 
 // Not asked otherwise: the registers cost an ioctl.
 void Vcpu::check_halt() {
+  ask_again();
   halted_for_good_ = halted() && run_->if_flag == 0;
   kvm_regs regs{};
   if (::ioctl(fd_.get(), KVM_GET_REGS, &regs) != 0) return;
@@ -291,6 +292,17 @@ void Vcpu::request_stop() {
 void Vcpu::request_halt_check() {
   halt_check_ = true;
   kick();
+}
+
+// Setting a state makes KVM look again for interrupts to inject. It does so when
+// they come; if the guest cannot take one then, it asks the CPU to tell when. A
+// CPU that is itself emulated may lose that request (QEMU's TCG does, one boot in
+// twenty), and the guest would wait for ever.
+void Vcpu::ask_again() const {
+  kvm_mp_state state{};
+  if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 &&
+      (state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_RUNNABLE))
+    (void)::ioctl(fd_.get(), KVM_SET_MP_STATE, &state);
 }
 
 bool Vcpu::halted() const {

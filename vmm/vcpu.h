@@ -92,6 +92,7 @@ class Vcpu {
   }
   const VmExit& last_exit() const { return last_exits_[(exits() - 1) % last_exits_.size()]; }
   void check_halt();
+  void ask_again() const;
   void handle_io();
   [[gnu::noinline]] void handle_string_io(bool out, std::byte* data) const;
   void access_port(bool out, uint16_t port, std::byte* data, size_t size_bytes) const {

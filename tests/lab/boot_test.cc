@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -174,9 +175,10 @@ TEST(Boot, WithoutAcpiDevicesAreNamedOnTheCommandLine) {
   for (int i = 1; i <= attempts; ++i) {
     Process vm(wick_run({"-k", image("bzImage"), "--acpi", "off", "-d", alpine_disk(dir)}));
     Dialogue& console = vm.console();
-    for (int s = 0; s < 12 && console.transcript().find("login: ") == std::string::npos; ++s)
-      (void)console.listen(1000);
-    if (console.transcript().find("login: ") == std::string::npos && i < attempts) continue;
+    const auto up = [&] { return console.transcript().find("login: ") != std::string::npos; };
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+    while (!up() && std::chrono::steady_clock::now() < end) (void)console.listen(100);
+    if (!up() && i < attempts) continue;
     log_in(console);
     EXPECT_THAT(run_in_guest(console, "cat /proc/cmdline"), HasSubstr("virtio_mmio.device="));
     console.send("reboot\n");
