@@ -19,7 +19,8 @@
 namespace wick {
 
 // A device as a bus sees it: it knows offsets into its own range, never its
-// address. An access lies wholly within the range; its length is 1, 2, 4 or 8.
+// address. An access lies wholly within the range; its length is 1 to 8, and any
+// of these: KVM splits what goes over the end of a page.
 class BusDevice {
  public:
   // What statistics call an access.

@@ -78,7 +78,7 @@ class EventLoop {
   Result<Timer> timer(std::function<void()> callback);
 
   // Runs `function` on the loop's thread, soon; in the order of posting. What
-  // is posted after the loop stopped runs when it is destroyed.
+  // is posted after the loop stopped runs when it runs again or is destroyed.
   void post(std::function<void()> function);
 
   // Posts, and waits until it ran. On the loop's own thread, or when no thread

@@ -16,7 +16,6 @@ namespace wick::boot {
 
 namespace {
 
-constexpr uint32_t kMaxCpus = 255;      // a local APIC entry has 8 bits for an ID, and 255 is all
 constexpr size_t kMaxVirtioMmio = 256;  // the name of each has two digits
 constexpr size_t kMaxSerials = 9;       // the name of each has one, from 1
 constexpr size_t kMaxPciSlots = 31;     // after the bridge's
@@ -403,8 +402,8 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
 
 // What has no name or no place in a descriptor.
 Result<void> check(const AcpiPlatform& platform) {
-  if (platform.cpus > kMaxCpus)
-    return fail("ACPI tables: {} CPUs, they can name {}", platform.cpus, kMaxCpus);
+  if (platform.cpus > kMostAcpiCpus)
+    return fail("ACPI tables: {} CPUs, they can name {}", platform.cpus, kMostAcpiCpus);
   if (platform.virtio_mmio.size() > kMaxVirtioMmio)
     return fail("ACPI tables: {} virtio-mmio devices, they can name {}",
                 platform.virtio_mmio.size(), kMaxVirtioMmio);

@@ -15,6 +15,9 @@
 
 namespace wick::boot {
 
+// A local APIC entry of the MADT has 8 bits for an ID, and 255 is all CPUs.
+constexpr uint32_t kMostAcpiCpus = 255;
+
 struct AcpiPlatform {
   struct Serial {
     uint16_t port = 0;

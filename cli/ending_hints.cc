@@ -125,6 +125,9 @@ constexpr Hint kHints[] = {
 
 std::string silence_hint(std::string_view cmdline) {
   const bool early = cmdline.contains("earlyprintk") || cmdline.contains("earlycon");
+  if (!early && cmdline.contains("console=hvc"))
+    return "hvc0 works late in a boot, or not at all without its driver; -s stdio and "
+           "-a console=ttyS0 show what comes before";
   if (!early && !cmdline.contains("console=ttyS"))
     return "the kernel's command line has no console=ttyS0, so it says nothing here";
   if (early) return {};

@@ -406,6 +406,11 @@ Result<RunOptions> complete(RunOptions options) {
     return with_hint(fail("--transport pci and --acpi off exclude each other: it is ACPI that "
                           "tells the interrupts of PCI devices"),
                      "leave --transport out, or use mmio");
+  if (!machine.acpi && machine.cpus > 1)
+    return with_hint(fail("--cpus {} and --acpi off exclude each other: it is ACPI that tells a "
+                          "kernel of its CPUs",
+                          machine.cpus),
+                     "leave --acpi out");
   const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
   const bool console_on_stdio = machine.console && on_stdio(*machine.console);
   if (machine.serials.empty()) {

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "boot/find_kernel.h"
+#include "boot/input_file.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
 #include "cli/stats.h"
@@ -38,13 +39,18 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
   const bool default_kernel = config.kernel_path.empty();
   if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
   if (initrd_auto) {
+    TRY(boot::InputFile::open(config.kernel_path));  // its error comes first
     config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
   } else if (default_kernel && config.initrd_path.empty()) {
     // A kernel without modules may well have none.
     config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
   }
 
-  std::vector<boot::NeededOption> needed = {{"SERIAL_8250_CONSOLE", "the console is on ttyS0"}};
+  std::vector<boot::NeededOption> needed;
+  if (config.main_console().starts_with("ttyS"))
+    needed.push_back({"SERIAL_8250_CONSOLE", "the console is a serial port"});
+  else
+    needed.push_back({"VIRTIO_CONSOLE", "the console is hvc0"});
   if (!config.disks.empty()) {
     needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
     needed.push_back(config.on_pci()

@@ -38,9 +38,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Before the first vCPU runs. The guest must outlive the back end's loop
-  // callbacks, that is: stop the loop before destroying the guest.
+  // While the loop does not run, as disconnect(), which comes before the guest is
+  // destroyed; what comes in meanwhile waits for the next guest.
   virtual void connect(Guest& guest) = 0;
+  virtual void disconnect() = 0;
 
   // What the guest sent. Never blocks; what no one takes is dropped, oldest
   // first, beyond the back end's bounded buffer.

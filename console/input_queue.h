@@ -24,6 +24,7 @@ class InputQueue {
   static constexpr size_t kRoomBytes = 16 << 10;
 
   void connect(Guest& guest) { guest_ = &guest; }
+  void disconnect() { guest_ = nullptr; }
   bool connected() const { return guest_ != nullptr; }
 
   // What is kept at most: behind a client that left there may be as much as its

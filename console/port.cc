@@ -48,6 +48,11 @@ void Port::connect(Guest& guest) {
   watch_input();
 }
 
+void Port::disconnect() {
+  guest_ = nullptr;
+  queue_.disconnect();
+}
+
 void Port::write(std::span<const std::byte> bytes) {
   if (transcript_.append(bytes)) output_timer_.arm(kOutputDelay);
 }

@@ -50,6 +50,7 @@ class Port final : public Backend {
   ~Port() override;
 
   void connect(Guest& guest) override;
+  void disconnect() override;
   void write(std::span<const std::byte> bytes) override;
   void input_wanted() override;
   // Waits at most two seconds for readers, and says what they did not take.

@@ -55,7 +55,7 @@ class PciFunction {
   // starts them from `next` on, which moves up.
   void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
 
-  // Accesses of 1 to 8 bytes that do not cross an aligned 8 bytes.
+  // Accesses of 1 to 8 bytes; what goes over the end is nobody's.
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
 

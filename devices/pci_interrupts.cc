@@ -65,7 +65,7 @@ void PciInterrupts::configure(bool intx_disabled, uint16_t msix_control) {
 // what others do is undefined, so nothing.
 void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
-  const bool proper = data.size() >= 4 && offset % data.size() == 0;
+  const bool proper = (data.size() == 4 || data.size() == 8) && offset % data.size() == 0;
   for (size_t i = 0; i < data.size(); i += 4)
     store_le(data.subspan(i, std::min<size_t>(4, data.size() - i)),
              proper ? read_word(offset + i) : 0u);
@@ -73,7 +73,7 @@ void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
 
 void PciInterrupts::write(uint64_t offset, std::span<const std::byte> data) {
   const std::lock_guard lock(mutex_);
-  if (data.size() < 4 || offset % data.size() != 0) return;
+  if ((data.size() != 4 && data.size() != 8) || offset % data.size() != 0) return;
   for (size_t i = 0; i < data.size(); i += 4)
     write_word(offset + i, load_le<uint32_t>(data.subspan(i, 4)));
   send_pending();

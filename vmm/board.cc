@@ -20,16 +20,6 @@ Result<GuestMemory> make_memory(uint64_t size_bytes) {
   return GuestMemory::create(ranges);
 }
 
-// The first that leads anywhere.
-std::string console_name(const MachineConfig& config) {
-  const auto first = std::ranges::find_if(config.serials, [](const SerialConfig& serial) {
-    return serial.kind != SerialConfig::Kind::kNull || !serial.log_path.empty();
-  });
-  if (first == config.serials.end() && config.console) return "hvc0";
-  if (config.serials.empty()) return "";
-  return fmt::format("ttyS{}", first == config.serials.end() ? 0 : first - config.serials.begin());
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const Kvm& kvm,
@@ -50,7 +40,9 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const 
 }
 
 Board::~Board() {
-  for (const auto& slot : pci_slots_) slot->transport->power_off();
+  for (const SerialPort& port : serials_) port.host->disconnect();
+  for (const auto& slot : pci_slots_)
+    if (slot->transport) slot->transport->power_off();
   for (const MmioSlot& slot : mmio_slots_) slot.transport->power_off();
 }
 
@@ -77,11 +69,11 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
 
 Result<void> Board::build_serials(const Peripherals& peripherals) {
   for (size_t i = 0; i < peripherals.serial_count(); ++i) {
-    console::Port* const host = peripherals.consoles()[i].get();
     SerialPort port;
+    port.host = peripherals.consoles()[i].get();
     port.line = std::make_unique<IrqLine>(vm_, layout::kSerialIrqs[i]);
-    port.chip = std::make_unique<devices::Serial>(*host, *port.line);
-    host->connect(*port.chip);
+    port.chip = std::make_unique<devices::Serial>(*port.host, *port.line);
+    port.host->connect(*port.chip);
     TRY(ports_.attach({layout::kSerialPorts[i], devices::Serial::kPorts}, *port.chip,
                       fmt::format("ttyS{}", i)));
     serials_.push_back(std::move(port));
@@ -124,10 +116,7 @@ void Board::move_kicks(const Vm& vm, PciSlot& slot, uint64_t to) {
   uint64_t address = to + virtio::PciTransport::kNotifyOffset;
   for (const EventFd& event : slot.transport->kicks()) {
     const Vm::Ioeventfd kick{.event = &event, .address = address};
-    if (auto added = vm.add(kick))
-      slot.kicks.push_back(kick);
-    else
-      spdlog::debug("{}", added.error().message());
+    if (vm.add(kick)) slot.kicks.push_back(kick);
     address += virtio::PciTransport::kNotifyStride;
   }
 }
@@ -157,8 +146,9 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
 }
 
 Result<void> Board::build_cpus() {
-  if (config_.cpus > vm_.kvm().max_cpus())
-    return with_hint(fail("{} vCPUs: KVM here allows {}", config_.cpus, vm_.kvm().max_cpus()),
+  const uint32_t most = std::min(vm_.kvm().max_cpus(), boot::kMostAcpiCpus);
+  if (config_.cpus > most)
+    return with_hint(fail("{} vCPUs: KVM and ACPI here allow {}", config_.cpus, most),
                      "ask for fewer with --cpus");
   for (uint32_t i = 0; i < config_.cpus; ++i) {
     vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_)));
@@ -172,7 +162,7 @@ Result<void> Board::load_kernel(const Peripherals& peripherals) {
     cmdline_ = *config_.cmdline;
   } else {
     boot::CommandLineParts parts{
-        .console = console_name(config_),
+        .console = config_.main_console(),
         .has_disk = peripherals.has_disk(),
         .disk_read_only = peripherals.has_disk() && config_.disks[0].read_only,
         .has_initrd = !config_.initrd_path.empty(),

@@ -61,6 +61,7 @@ class Board {
 
  private:
   struct SerialPort {
+    console::Port* host = nullptr;
     std::unique_ptr<IrqLine> line;
     std::unique_ptr<devices::Serial> chip;
   };

@@ -41,6 +41,9 @@ struct MachineConfig {
   std::vector<DiskConfig> disks;
   std::vector<SerialConfig> serials;    // ttyS0 first, at most four
   std::optional<SerialConfig> console;  // hvc0
+  // The one for the kernel's command line: the first that leads anywhere. Empty:
+  // there is none.
+  std::string main_console() const;
   // The entropy device's file; empty: getrandom(2); none: no device.
   std::optional<std::string> rng = "";
   // How virtio devices are found. PCI needs ACPI, which tells its interrupts.
@@ -52,7 +55,7 @@ struct MachineConfig {
   // Only what the kernel does not find through ACPI is put on the command line.
   bool acpi = true;
   bool reset_on_reboot = false;  // or else a reboot ends the run
-  bool stats = false;  // count and time every exit
+  bool stats = false;            // count and time every exit
 };
 
 }  // namespace wick

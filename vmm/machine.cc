@@ -30,7 +30,7 @@ class KvmMachine final : public Machine {
 
   Result<void> build();
 
-  const std::string& cmdline() const override { return board_->cmdline(); }
+  const std::string& cmdline() const override { return cmdline_; }
   RunReport run() override;
   void end(Ending ending, int signal) override;
   void press_power_button() override { board_->press_power_button(); }
@@ -52,11 +52,13 @@ class KvmMachine final : public Machine {
   EventLoop& main_loop_;
   std::optional<Kvm> kvm_;
   std::optional<Peripherals> peripherals_;
-  std::unique_ptr<Board> board_;
+  std::unique_ptr<Board> board_;  // none: a reset failed
+  std::string cmdline_;
   EventLoop::Timer panic_timer_;
   std::atomic<bool> said_panic_{false};  // by pvpanic
   std::vector<std::thread> vcpu_threads_;
   std::vector<uint64_t> exits_at_last_check_;
+  int halted_checks_ = 0;  // how many in a row found all vCPUs halted for good
 
   std::mutex mutex_;
   // Guarded by mutex_.
@@ -96,6 +98,7 @@ Result<void> KvmMachine::power_on() {
                                     said_panic_ = true;
                                     panic_timer_.arm(kPanicPatience);
                                   }}));
+  cmdline_ = board_->cmdline();
   return {};
 }
 
@@ -123,6 +126,7 @@ RunReport KvmMachine::run() {
 // Until something ends it.
 void KvmMachine::run_board() {
   exits_at_last_check_.assign(board_->vcpus().size(), 0);
+  halted_checks_ = 0;
   // The threads inherit the mask of the main thread: its signals stay there.
   for (size_t i = 0; i < board_->vcpus().size(); ++i) {
     auto thread = start_thread(fmt::format("vcpu{}", i), [this, &vcpu = *board_->vcpus()[i]] {
@@ -196,9 +200,12 @@ void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); 
 
 void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
   const std::lock_guard lock(mutex_);
-  // Who ends a machine while it reboots means it.
-  const bool may_go_on = ending_ == Ending::kRebooted && config_.reset_on_reboot;
-  if (ended_ && !may_go_on) return;
+  // The host may still end a machine that is about to be reset; what its guest
+  // does meanwhile no longer counts.
+  const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
+                         ending == Ending::kTimeout || ending == Ending::kHostFailed;
+  const bool resetting = ending_ == Ending::kRebooted && config_.reset_on_reboot;
+  if (ended_ && !(resetting && from_host)) return;
   ended_ = true;
   ending_ = ending;
   signal_ = signal;
@@ -226,7 +233,8 @@ void KvmMachine::vcpu_ended(const VcpuExit& exit) {
 }
 
 // KVM handles HLT by itself and never says so; a vCPU that made no exit for a
-// while is asked.
+// while is asked. Twice, because the answers are of different moments: one vCPU
+// may have woken another between them.
 void KvmMachine::check_for_halt() {
   const auto& vcpus = board_->vcpus();
   bool all_halted = true;
@@ -238,7 +246,8 @@ void KvmMachine::check_for_halt() {
     if (idle) vcpus[i]->request_halt_check();
     exits_at_last_check_[i] = idle ? exits + 1 : exits;  // the check itself costs one
   }
-  if (all_halted) end(Ending::kHalted, 0);
+  halted_checks_ = all_halted ? halted_checks_ + 1 : 0;
+  if (halted_checks_ == 2) end(Ending::kHalted, 0);
 }
 
 std::string KvmMachine::timeout_detail() const {

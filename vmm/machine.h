@@ -33,7 +33,7 @@ struct RunReport {
   Ending ending = Ending::kPoweredOff;
   int signal = 0;                          // for kSignal
   std::string detail;                      // what exactly happened, for the last line; or empty
-  std::vector<std::string> console_lines;  // the last 200 of ttyS0
+  std::vector<std::string> console_lines;  // the last 200 of the first console that has any
   struct Cpu {                             // texts of several lines
     std::string registers;
     std::string last_exits;  // before the one that ended the run

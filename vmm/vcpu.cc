@@ -60,7 +60,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_
   if (area == MAP_FAILED)
     return fail_errno(errno, "kvm: cannot map the run area of vCPU {}", index);
   std::unique_ptr<Vcpu> vcpu(
-      new Vcpu(vm, index, ports, mmio, std::move(fd), static_cast<kvm_run*>(area)));
+      new Vcpu(vm, index, cpu_count == 1, ports, mmio, std::move(fd), static_cast<kvm_run*>(area)));
   TRY(vcpu->set_up(cpu_count));
   return vcpu;
 }
@@ -179,7 +179,7 @@ VcpuExit Vcpu::run() {
         break;
       case KVM_EXIT_HLT:
         // Only without an in-kernel APIC, or where KVM emulates guest kernels.
-        if (run_->if_flag == 0) return {VcpuExit::Kind::kHalted, {}};
+        if (run_->if_flag == 0 && alone_) return {VcpuExit::Kind::kHalted, {}};
         note({.reason = KVM_EXIT_HLT});
         break;
       default:

@@ -79,8 +79,15 @@ class Vcpu {
   std::string describe_last_exits() const;
 
  private:
-  Vcpu(const Vm& vm, uint32_t index, const Bus& ports, const Bus& mmio, Fd fd, kvm_run* run)
-      : vm_(vm), index_(index), ports_(ports), mmio_(mmio), fd_(std::move(fd)), run_(run) {}
+  Vcpu(const Vm& vm, uint32_t index, bool alone, const Bus& ports, const Bus& mmio, Fd fd,
+       kvm_run* run)
+      : vm_(vm),
+        index_(index),
+        alone_(alone),
+        ports_(ports),
+        mmio_(mmio),
+        fd_(std::move(fd)),
+        run_(run) {}
 
   Result<void> set_up(uint32_t cpu_count);
   void kick();
@@ -108,6 +115,7 @@ class Vcpu {
   // Constant after construction.
   const Vm& vm_;
   const uint32_t index_;
+  const bool alone_;  // no other vCPU can wake it
   const Bus& ports_;
   const Bus& mmio_;
   const Fd fd_;

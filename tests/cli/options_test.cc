@@ -314,8 +314,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
 }
 
 TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
-  for (const Arguments& later :
-       {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}}) {
+  for (const Arguments& later : {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}}) {
     EXPECT_THAT(usage_error(run_with(later)), HasSubstr("not there yet")) << later.front();
   }
 }
@@ -324,6 +323,11 @@ TEST(Options, PciNeedsAcpi) {
   EXPECT_THAT(usage_error(run_with({"--transport", "pci", "--acpi", "off"})),
               StartsWith("--transport pci and --acpi off exclude each other"));
   EXPECT_EQ(run_options({"run", "-k", "k", "--acpi", "off"}).machine.transport, std::nullopt);
+}
+
+TEST(Options, SeveralCpusNeedAcpi) {
+  EXPECT_THAT(usage_error(run_with({"-c", "2", "--acpi", "off"})),
+              StartsWith("--cpus 2 and --acpi off exclude each other"));
 }
 
 TEST(Options, RefusesWhatIsNoNumberOfCpus) {

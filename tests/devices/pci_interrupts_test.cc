@@ -224,7 +224,7 @@ TEST_F(PciInterruptsTest, OtherWidthsAndPlacesDoNothing) {
   interrupts_.send(1);
   for (const size_t width : kWidths) {
     for (uint64_t offset = 0; offset < PciInterrupts::kBarBytes - width; ++offset) {
-      if (width >= 4 && offset % width == 0) continue;
+      if ((width == 4 || width == 8) && offset % width == 0) continue;
       write(offset, ~0ull, width);
       ASSERT_EQ(read(offset, width), 0u) << offset << " by " << width;
     }

@@ -16,6 +16,7 @@ namespace wick::fakes {
 class FakeConsole final : public console::Backend {
  public:
   void connect(console::Guest& guest) override { guest_ = &guest; }
+  void disconnect() override { guest_ = nullptr; }
 
   void write(std::span<const std::byte> bytes) override {
     const std::lock_guard lock(mutex_);

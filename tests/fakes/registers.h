@@ -10,7 +10,8 @@
 
 namespace wick::fakes {
 
-constexpr std::array<size_t, 4> kWidths = {1, 2, 4, 8};  // in bytes, all that a bus has
+// In bytes: the odd ones are what KVM leaves of an access over the end of a page.
+constexpr std::array<size_t, 8> kWidths = {1, 2, 3, 4, 5, 6, 7, 8};
 
 inline uint64_t read_register(BusDevice& device, uint64_t offset, size_t width) {
   std::array<std::byte, 8> data{};

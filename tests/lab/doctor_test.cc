@@ -17,7 +17,7 @@ TEST(Doctor, FindsThatThisHostRunsGuests) {
   EXPECT_EQ(run.status, 0) << run.out;
   EXPECT_EQ(run.err, "");
   EXPECT_THAT(run.out, AllOf(StartsWith("ok    /dev/kvm: open to you\nok    KVM: API version 12\n"),
-                             HasSubstr("ok    KVM_CAP_IRQFD\n"),
+                             HasSubstr("ok    KVM_CAP_SIGNAL_MSI\n"),
                              HasSubstr("ok    hardware virtualization"), Not(HasSubstr("fail"))));
 }
 

@@ -1,0 +1,18 @@
+#include "vmm/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace wick {
+
+std::string MachineConfig::main_console() const {
+  const auto first = std::ranges::find_if(serials, [](const SerialConfig& serial) {
+    return serial.kind != SerialConfig::Kind::kNull || !serial.log_path.empty();
+  });
+  if (first == serials.end() && console) return "hvc0";
+  if (serials.empty()) return "";
+  return fmt::format("ttyS{}", first == serials.end() ? 0 : first - serials.begin());
+}
+
+}  // namespace wick
