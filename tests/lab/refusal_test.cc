@@ -174,6 +174,21 @@ TEST(Refusal, OfDisksThatAreNoReadableImage) {
   EXPECT_EQ(read_only.status, 0) << read_only.err;
 }
 
+TEST(Refusal, OfMoreDisksThanThereAreSlots) {
+  const TempDir dir;
+  std::vector<std::string> options;
+  for (int i = 0; i < 17; ++i) {
+    options.emplace_back("-d");
+    options.push_back(blank_disk(dir, fmt::format("disk{}", i), 4096));
+  }
+  expect_refusal(run_tiny(dir, Code().reset(), options), {"17 disks", "16"});
+}
+
+TEST(Refusal, OfMoreCpusThanThereCanBe) {
+  const TempDir dir;
+  expect_refusal(run_tiny(dir, Code().reset(), {"-c", "100000"}), {"100000 vCPUs", "--cpus"});
+}
+
 TEST(Refusal, OfMoreDisksThanThereAreInterrupts) {
   const TempDir dir;
   std::vector<std::string> options;
@@ -181,6 +196,7 @@ TEST(Refusal, OfMoreDisksThanThereAreInterrupts) {
     options.emplace_back("-d");
     options.push_back(blank_disk(dir, fmt::format("disk{}", i), 4096));
   }
+  options.insert(options.end(), {"--transport", "mmio"});
   expect_refusal(run_tiny(dir, Code().reset(), options), {"13"});
 }
 

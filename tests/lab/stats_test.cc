@@ -59,8 +59,9 @@ TEST(Stats, JsonGoesToAFileAndSaysWhatNobodyAnswers) {
                         .load8(kFirstVirtioWindow + 0x100)
                         .reset();
   const std::string file = dir / "stats.json";
-  const Finished run = finish(
-      run_tiny(dir, code, {"-d", blank_disk(dir, "disk", 1 << 20), "--stats=json,file=" + file}));
+  const Finished run = finish(run_tiny(dir, code,
+                                       {"-d", blank_disk(dir, "disk", 1 << 20), "--transport",
+                                        "mmio", "--stats=json,file=" + file}));
   EXPECT_EQ(run.err, "wick: the guest rebooted\n");
   const json stats = json::parse(read_file(file));
   EXPECT_EQ(access(stats, "vda", "Status", "read")["count"], 1);

@@ -127,7 +127,7 @@ std::string complaints(const std::string& dmesg) {
   static const std::array allowed = {
       std::regex("if necessary, use .* and report a bug"),  // PCI, without a fault
       std::regex("AMD-Vi: .* This is not a bug"),           // there is no IOMMU
-      // Of more vCPUs than CPUs, in the lab; kvm-clock is what guests go by.
+      // Of the lab's emulated CPUs; kvm-clock is what guests go by.
       std::regex("Marking TSC unstable due to TSCs unsynchronized"),
   };
   std::string found;
