@@ -144,7 +144,7 @@ TEST(Boot, NewestKernelInTheBootFolderIsTheDefault) {
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_EQ(run.err,
             "wick: warning: /boot/config-6.10.0-test: CONFIG_SERIAL_8250_CONSOLE is not set, but "
-            "the console is on ttyS0; build the kernel with it\nwick: the guest powered off\n");
+            "the console is a serial port; build the kernel with it\nwick: the guest powered off\n");
   EXPECT_THAT(run.out, HasSubstr("wick-initrd: Linux 6.1."));
 }
 
