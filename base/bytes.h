@@ -1,6 +1,6 @@
-// Loads and stores of little-endian integers in byte buffers, the order of
-// x86, virtio and PCI. The host is x86-64, so these are plain copies; they
-// exist because a buffer may be unaligned and of any length.
+// Loads and stores of integers in byte buffers, which may be unaligned and of
+// any length: little-endian, the order of x86, virtio and PCI, and big-endian,
+// that of qcow2. The host is x86-64.
 #pragma once
 
 #include <algorithm>
@@ -30,6 +30,21 @@ void store_le(std::span<std::byte> to, T value) {
   const size_t copied = std::min(sizeof(T), to.size());
   if (copied > 0) std::memcpy(to.data(), &value, copied);
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(copied), to.end(), std::byte{0});
+}
+
+// `from` and `to` have at least sizeof(T) bytes.
+template <typename T>
+requires std::is_unsigned_v<T> T load_be(std::span<const std::byte> from) {
+  T value{};
+  std::memcpy(&value, from.data(), sizeof(T));
+  return std::byteswap(value);
+}
+
+template <typename T>
+requires std::is_unsigned_v<T>
+void store_be(std::span<std::byte> to, T value) {
+  value = std::byteswap(value);
+  std::memcpy(to.data(), &value, sizeof(T));
 }
 
 inline std::span<const std::byte> as_bytes(const void* data, size_t size_bytes) {

@@ -12,12 +12,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "base/task.h"
 
 namespace wick {
 
@@ -130,6 +132,22 @@ class LoopThread {
   std::unique_ptr<EventLoop> loop_;
   std::thread thread_;
 };
+
+// Runs `task` on the thread of `loop`, which is not this one, and waits for its
+// result.
+template <typename T>
+T run_on(EventLoop& loop, Task<T> task) {
+  std::optional<T> result;
+  std::binary_semaphore done(0);
+  loop.post([&] {
+    spawn([](Task<T>& what, std::optional<T>& out, std::binary_semaphore& finished) -> Task<void> {
+      out.emplace(co_await std::move(what));
+      finished.release();
+    }(task, result, done));
+  });
+  done.acquire();
+  return *std::move(result);
+}
 
 // A thread with a name as shown by top and gdb, at most 15 characters of it.
 // Fails where the host has no more threads to give (a cgroup's pids.max).

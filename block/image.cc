@@ -5,7 +5,11 @@
 
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
+
+#include "block/qcow2.h"
+#include "block/raw.h"
 
 namespace wick::block {
 
@@ -20,6 +24,8 @@ struct Magic {
 };
 
 constexpr std::array kMagics = {
+    Magic{"qcow2", 0, "QFI\xfb\0\0\0\2"sv},
+    Magic{"qcow2", 0, "QFI\xfb\0\0\0\3"sv},
     Magic{"qcow", 0, "QFI\xfb"sv},
     Magic{"qed", 0, "QED\0"sv},
     Magic{"vmdk", 0, "KDMV"sv},
@@ -62,6 +68,125 @@ std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
                    "give an image file or a block device");
 }
 
+Result<Fd> open_file(const std::string& path, bool read_only) {
+  const int access = read_only ? O_RDONLY : O_RDWR;
+  // O_NONBLOCK: a FIFO must be refused, not waited for.
+  Fd file(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK));
+  if (!file.valid()) {
+    const int code = errno;
+    struct stat status {};
+    if (code == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
+      return not_a_disk(path, status.st_mode);
+    auto failure = fail_errno(code, "disk {}: cannot open", path);
+    if (code == EACCES || code == EROFS)
+      return with_hint(std::move(failure),
+                       read_only ? "check the file's permissions"
+                                 : "check the file's permissions, or add readonly=on");
+    if (code == ENOENT) return with_hint(std::move(failure), "check the path given with --disk");
+    return failure;
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return not_a_disk(path, status.st_mode);
+  // io_uring would answer EAGAIN where it should wait.
+  if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
+  return file;
+}
+
+Result<Format> probe(const Fd& file, const std::string& path) {
+  std::array<std::byte, 512> sector{};
+  const ssize_t got = ::pread(file.get(), sector.data(), sector.size(), 0);
+  if (got < 0) return fail_errno(errno, "disk {}: cannot read", path);
+  if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got)))) {
+    if (format == "qcow2"sv) return Format::kQcow2;
+    return with_hint(fail("disk {}: is a {} image, which wick cannot read", path, format),
+                     "convert it: qemu-img convert -O qcow2");
+  }
+  if (const auto suffix = foreign_suffix(path); !suffix.empty())
+    return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
+                     "add format=raw if it is a raw disk");
+  return Format::kRaw;
+}
+
+// A file that `image` names, as a path of ours.
+Result<std::string> named_file(const std::string& image, std::string name) {
+  if (name.starts_with("file:")) name.erase(0, 5);
+  const size_t colon = name.find(':');
+  if (colon != std::string::npos && colon < name.find('/'))
+    return fail("{}: names the file {}, of a protocol that wick does not know", image, name);
+  const std::filesystem::path path(name);
+  return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
+}
+
+Result<std::optional<Format>> named_format(const std::string& image, const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  if (name == "raw") return Format::kRaw;
+  if (name == "qcow2") return Format::kQcow2;
+  return fail("{}: has a backing file of format {}, which wick cannot read", image, name);
+}
+
+Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
+                                                  AsyncIo& io, int depth);
+
+Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
+                                                  const ImageOptions& options, AsyncIo& io,
+                                                  int depth) {
+  const std::string path = file->path();
+  Qcow2Options qcow2_options{.read_only = options.read_only, .cache_bytes = options.cache_bytes};
+  auto opened = co_await Qcow2::open(std::move(file), qcow2_options);
+  if (!opened) co_return std::unexpected(std::move(opened).error());
+  std::unique_ptr<Qcow2> image = *std::move(opened);
+  const qcow2::Header& header = image->header();
+  if (header.external_data()) {
+    auto name = named_file(path, header.data_path);
+    if (!name) co_return std::unexpected(std::move(name).error());
+    if (header.data_path.empty()) co_return fail("{}: does not name its data file", path);
+    auto data = open_file(*name, options.read_only);
+    if (!data) co_return std::unexpected(std::move(data).error());
+    auto data_file = open_host_file(*std::move(data), *name, options.cache, options.read_only, io);
+    if (!data_file) co_return std::unexpected(std::move(data_file).error());
+    image->set_data_file(*std::move(data_file));
+  }
+  if (!header.backing_path.empty()) {
+    auto name = named_file(path, header.backing_path);
+    if (!name) co_return std::unexpected(std::move(name).error());
+    auto format = named_format(path, header.backing_format);
+    if (!format) co_return std::unexpected(std::move(format).error());
+    ImageOptions read_only = options;
+    read_only.read_only = true;
+    read_only.format = *format;
+    auto backing = co_await open_chain(*name, read_only, io, depth + 1);
+    if (!backing) {
+      Error error = std::move(backing).error();
+      error.context = fmt::format("backing file of {}: {}", path, error.context);
+      co_return std::unexpected(std::move(error));
+    }
+    image->set_backing(*std::move(backing));
+  }
+  co_return std::unique_ptr<Backend>(std::move(image));
+}
+
+Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
+                                                  AsyncIo& io, int depth) {
+  if (depth > kMostBackingFiles)
+    co_return fail("{}: is deeper than {} backing files", path, kMostBackingFiles);
+  auto file = open_file(path, options.read_only);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  Format format = Format::kRaw;
+  if (options.format) {
+    format = *options.format;
+  } else {
+    auto probed = probe(*file, path);
+    if (!probed) co_return std::unexpected(std::move(probed).error());
+    format = *probed;
+  }
+  auto host = open_host_file(*std::move(file), path, options.cache, options.read_only, io);
+  if (!host) co_return std::unexpected(std::move(host).error());
+  if (format == Format::kQcow2) co_return co_await open_layer(*std::move(host), options, io, depth);
+  co_return open_raw(*std::move(host),
+                     {.read_only = options.read_only, .refuse_foreign_magic = !options.format});
+}
+
 }  // namespace
 
 const char* format_of_magic(std::span<const std::byte> sector) {
@@ -73,46 +198,9 @@ const char* format_of_magic(std::span<const std::byte> sector) {
   return nullptr;
 }
 
-Result<std::unique_ptr<Backend>> open_image(const std::string& path, const ImageOptions& options,
-                                            AsyncIo& io) {
-  const int access = options.read_only ? O_RDONLY : O_RDWR;
-  // O_NONBLOCK: a FIFO must be refused, not waited for.
-  Fd file(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK));
-  if (!file.valid()) {
-    const int code = errno;
-    struct stat status {};
-    if (code == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
-      return not_a_disk(path, status.st_mode);
-    auto failure = fail_errno(code, "disk {}: cannot open", path);
-    if (code == EACCES || code == EROFS)
-      return with_hint(std::move(failure),
-                       options.read_only ? "check the file's permissions"
-                                         : "check the file's permissions, or add readonly=on");
-    if (code == ENOENT) return with_hint(std::move(failure), "check the path given with --disk");
-    return failure;
-  }
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return not_a_disk(path, status.st_mode);
-  // io_uring would answer EAGAIN where it should wait.
-  if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
-
-  if (!options.format) {
-    std::array<std::byte, 512> sector{};
-    const ssize_t got = ::pread(file.get(), sector.data(), sector.size(), 0);
-    if (got < 0) return fail_errno(errno, "disk {}: cannot read", path);
-    if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got))))
-      return with_hint(fail("disk {}: is a {} image, which wick cannot read yet", path, format),
-                       "convert it: qemu-img convert -O raw");
-    if (const auto suffix = foreign_suffix(path); !suffix.empty())
-      return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
-                       "add format=raw if it is a raw disk");
-  }
-  return open_raw(std::move(file), path,
-                  {.read_only = options.read_only,
-                   .cache = options.cache,
-                   .refuse_foreign_magic = !options.format},
-                  io);
+Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
+                                                  AsyncIo& io) {
+  return open_chain(std::move(path), options, io, 0);
 }
 
 }  // namespace wick::block

@@ -133,15 +133,17 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
-  constexpr std::array<std::string_view, 6> kKeys = {"format", "readonly", "device",
-                                                     "media",  "cache",    "serial"};
+  constexpr std::array<std::string_view, 7> kKeys = {
+      "format", "readonly", "device", "media", "cache", "cache-size", "serial"};
   const Spec spec = TRY(parse_spec(text, kKeys));
   DiskConfig disk;
   disk.path = spec.value;
   for (const auto& [key, value] : spec.pairs) {
     if (key == "format") {
-      (void)TRY(choose(key, value, {"raw"}));
-      disk.format = DiskConfig::Format::kRaw;
+      constexpr std::array kFormats = {DiskConfig::Format::kRaw, DiskConfig::Format::kQcow2};
+      disk.format = kFormats[TRY(choose(key, value, {"raw", "qcow2"}))];
+    } else if (key == "cache-size") {
+      disk.cache_bytes = TRY(parse_size(value, 1));
     } else if (key == "readonly") {
       disk.read_only = TRY(choose(key, value, {"off", "on"})) == 1;
     } else if (key == "device") {

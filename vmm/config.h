@@ -11,14 +11,15 @@ namespace wick {
 
 // -d PATH[,key=value...]
 struct DiskConfig {
-  enum class Format { kProbe, kRaw };
+  enum class Format { kProbe, kRaw, kQcow2 };
   enum class Cache { kWriteback, kNone, kUnsafe };
 
   std::string path;
   Format format = Format::kProbe;
   bool read_only = false;
   Cache cache = Cache::kWriteback;
-  std::string serial;  // at most 20 bytes; empty: none
+  uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
+  std::string serial;        // at most 20 bytes; empty: none
 };
 
 // -s SPEC, --console SPEC

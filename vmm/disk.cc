@@ -1,7 +1,5 @@
 #include "vmm/disk.h"
 
-#include <semaphore>
-
 #include "block/image.h"
 
 namespace wick {
@@ -11,6 +9,8 @@ namespace {
 block::ImageOptions image_options(const DiskConfig& config) {
   block::ImageOptions options;
   if (config.format == DiskConfig::Format::kRaw) options.format = block::Format::kRaw;
+  if (config.format == DiskConfig::Format::kQcow2) options.format = block::Format::kQcow2;
+  if (config.cache_bytes != 0) options.cache_bytes = config.cache_bytes;
   options.read_only = config.read_only;
   switch (config.cache) {
     case DiskConfig::Cache::kWriteback:
@@ -36,11 +36,12 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   loop.post_and_wait([&] {
     opened = [&]() -> Result<void> {
       disk->io_ = TRY(block::AsyncIo::create(loop));
-      disk->backend_ = TRY(block::open_image(config.path, image_options(config), *disk->io_));
       return {};
     }();
   });
   if (!opened) return std::unexpected(std::move(opened).error());
+  disk->backend_ =
+      TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
   disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
   return disk;
 }
@@ -52,17 +53,7 @@ Disk::~Disk() {
 
 Result<void> Disk::finish() {
   blk_->reset();
-  Result<void> result;
-  std::binary_semaphore flushed(0);
-  thread_->loop().post([&] {
-    spawn(
-        [](block::Backend& backend, Result<void>& out, std::binary_semaphore& done) -> Task<void> {
-          out = co_await backend.flush();
-          done.release();
-        }(*backend_, result, flushed));
-  });
-  flushed.acquire();
-  return result;
+  return run_on(thread_->loop(), backend_->flush());
 }
 
 }  // namespace wick

@@ -83,7 +83,7 @@ class DiskFixture : public testing::TestWithParam<Engine> {
 
   Result<void> open(const ImageOptions& options) { return open(path_, options); }
   Result<void> open(const std::string& path, const ImageOptions& options) {
-    auto opened = open_image(path, options, *io_);
+    auto opened = run_on(loop(), open_image(path, options, *io_));
     if (!opened) return std::unexpected(opened.error());
     disk_ = *std::move(opened);
     return {};

@@ -120,7 +120,7 @@ TEST_P(OpenImage, RefusesFormatsThatItCannotRead) {
     size_t offset = 0;
   };
   for (const Image& image :
-       {Image{"qcow", "QFI\xfb\0\0\0\3"sv}, Image{"qed", "QED\0"sv}, Image{"vmdk", "KDMV"sv},
+       {Image{"qcow", "QFI\xfb\0\0\0\1"sv}, Image{"qed", "QED\0"sv}, Image{"vmdk", "KDMV"sv},
         Image{"vmdk", "COWD"sv}, Image{"vmdk", "# Disk DescriptorFile"sv},
         Image{"vhd", "conectix"sv}, Image{"vhdx", "vhdxfile"sv}, Image{"luks", "LUKS\xba\xbe"sv},
         Image{"parallels", "WithoutFreeSpace"sv}, Image{"parallels", "WithouFreSpacExt"sv},

@@ -145,7 +145,10 @@ TEST_P(RawDisk, RefusesWhatIsNotWhollyInside) {
 TEST_P(RawDisk, NamesTheDiskAndThePlaceInAnError) {
   make_file(kMiB);
   Fd write_only(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));
-  disk_ = open_raw(std::move(write_only), path_, {}, *io_).value();
+  disk_ =
+      open_raw(open_host_file(std::move(write_only), path_, Cache::kWriteback, false, *io_).value(),
+               {})
+          .value();
   std::vector<std::byte> bytes(512);
   const auto result = read(1024, {to_iovec(bytes)});
   ASSERT_FALSE(result);
@@ -339,7 +342,8 @@ TEST_P(RawDisk, FlushReportsErrorsUnlessToldNotToCare) {
     make_file(4096);
     Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
     const int number = file.get();
-    disk_ = open_raw(std::move(file), path_, {.cache = cache}, *io_).value();
+    disk_ =
+        open_raw(open_host_file(std::move(file), path_, cache, false, *io_).value(), {}).value();
     EXPECT_EQ(::dup3(ends[1], number, O_CLOEXEC), number);
     ::close(ends[1]);
     return flush();

@@ -686,8 +686,9 @@ class BlkOnFile : public BlkDriver, public testing::WithParamInterface<Engine> {
       io_ = (GetParam() == Engine::kUring ? block::AsyncIo::create_uring(loop())
                                           : block::AsyncIo::create_threaded(loop()))
                 .value();
-      backend_ = block::open_image(path_, {.format = block::Format::kRaw}, *io_).value();
     });
+    backend_ =
+        run_on(loop(), block::open_image(path_, {.format = block::Format::kRaw}, *io_)).value();
     attach(*backend_);
     start();
   }

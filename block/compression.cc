@@ -1,0 +1,80 @@
+#include "block/compression.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+namespace wick::block::qcow2 {
+
+namespace {
+
+constexpr int kWindowBits = -12;  // raw deflate with a window of 4 KiB, as QEMU writes it
+
+Bytef* bytes_of(std::span<const std::byte> bytes) {
+  return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API is older
+}
+
+bool inflate_raw(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+  z_stream stream{};
+  if (::inflateInit2(&stream, kWindowBits) != Z_OK) return false;
+  stream.next_in = bytes_of(packed);
+  stream.avail_in = static_cast<uInt>(packed.size());
+  stream.next_out = bytes_of(cluster);
+  stream.avail_out = static_cast<uInt>(cluster.size());
+  const int result = ::inflate(&stream, Z_FINISH);
+  ::inflateEnd(&stream);
+  // The input may go on behind the data, and the output may be full before its end.
+  return stream.avail_out == 0 && (result == Z_STREAM_END || result == Z_BUF_ERROR);
+}
+
+std::vector<std::byte> deflate_raw(std::span<const std::byte> cluster) {
+  std::vector<std::byte> packed(cluster.size());
+  z_stream stream{};
+  if (::deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kWindowBits, 9,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
+    return {};
+  stream.next_in = bytes_of(cluster);
+  stream.avail_in = static_cast<uInt>(cluster.size());
+  stream.next_out = bytes_of(packed);
+  stream.avail_out = static_cast<uInt>(packed.size() - 1);
+  const int result = ::deflate(&stream, Z_FINISH);
+  packed.resize(result == Z_STREAM_END ? packed.size() - 1 - stream.avail_out : 0);
+  ::deflateEnd(&stream);
+  return packed;
+}
+
+bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+  ZSTD_DCtx* const context = ::ZSTD_createDCtx();
+  if (context == nullptr) return false;
+  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
+  ZSTD_outBuffer out{cluster.data(), cluster.size(), 0};
+  while (out.pos < out.size) {
+    const size_t before = in.pos + out.pos;
+    if (::ZSTD_isError(::ZSTD_decompressStream(context, &out, &in)) || in.pos + out.pos == before)
+      break;
+  }
+  ::ZSTD_freeDCtx(context);
+  return out.pos == out.size;
+}
+
+std::vector<std::byte> compress_zstd(std::span<const std::byte> cluster) {
+  std::vector<std::byte> packed(::ZSTD_compressBound(cluster.size()));
+  const size_t size = ::ZSTD_compress(packed.data(), packed.size(), cluster.data(), cluster.size(),
+                                      ZSTD_CLEVEL_DEFAULT);
+  if (::ZSTD_isError(size) || size >= cluster.size()) return {};
+  packed.resize(size);
+  return packed;
+}
+
+}  // namespace
+
+bool decompress(Compression method, std::span<const std::byte> packed,
+                std::span<std::byte> cluster) {
+  return method == Compression::kZstd ? decompress_zstd(packed, cluster)
+                                      : inflate_raw(packed, cluster);
+}
+
+std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
+  return method == Compression::kZstd ? compress_zstd(cluster) : deflate_raw(cluster);
+}
+
+}  // namespace wick::block::qcow2

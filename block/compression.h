@@ -1,0 +1,19 @@
+// What qcow2 compresses clusters with ("Compressed Clusters Descriptor"): raw
+// deflate, or one zstd frame.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "block/qcow2_format.h"
+
+namespace wick::block::qcow2 {
+
+// Fills `cluster` from the start of `packed`; false when that is no such data.
+bool decompress(Compression method, std::span<const std::byte> packed,
+                std::span<std::byte> cluster);
+// Empty when it would not be smaller.
+std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
+
+}  // namespace wick::block::qcow2

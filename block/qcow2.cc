@@ -1,0 +1,789 @@
+#include "block/qcow2.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "block/compression.h"
+
+namespace wick::block {
+
+using namespace qcow2;
+
+namespace {
+
+// So much is mapped, allocated and written in one step.
+constexpr uint64_t kMostStepBytes = 2 << 20;
+constexpr size_t kMostUnmapped = 4096;
+constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
+
+template <typename T>
+std::unexpected<Error> failure(Result<T>& result) {
+  return std::unexpected(std::move(result).error());
+}
+
+Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
+  std::vector<std::byte> bytes(entries * 8);
+  const iovec buffer = to_iovec(bytes);
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
+  std::vector<uint64_t> table(entries);
+  for (uint64_t i = 0; i < entries; ++i)
+    table[i] = load_be<uint64_t>(std::span(bytes).subspan(i * 8));
+  co_return table;
+}
+
+}  // namespace
+
+Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
+                                                 const Qcow2Options& options) {
+  // As much as the header can need; its cluster size is not known yet.
+  std::vector<std::byte> first(std::min<uint64_t>(file->size_bytes(), 1 << kMaxClusterBits));
+  const iovec buffer = to_iovec(first);
+  if (auto got = co_await file->read(0, {&buffer, 1}); !got) co_return failure(got);
+  auto header = parse_header(first, file->size_bytes(), file->path());
+  if (!header) co_return failure(header);
+  if (header->crypt_method != 0)
+    co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
+                             file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
+                        "decrypt it: qemu-img convert");
+  if (!options.read_only && (header->incompatible & kCorrupt) != 0)
+    co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
+                        "mend it: wick image check -r all, or open it with readonly=on");
+  if (!options.read_only && (header->incompatible & kDirty) != 0)
+    co_return with_hint(fail("{}: the qcow2 image was not closed by its last writer", file->path()),
+                        "mend it: wick image check -r all, or open it with readonly=on");
+  auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
+  if (!l1) co_return failure(l1);
+  auto table =
+      co_await read_table(*file, header->refcount_table_offset,
+                          (uint64_t{header->refcount_table_clusters} << header->cluster_bits) / 8);
+  if (!table) co_return failure(table);
+  for (const uint64_t block : *table)
+    if (block % header->cluster_bytes() != 0)
+      co_return fail("{}: the qcow2 image has a refcount block at {:#x}, not at a cluster's start",
+                     file->path(), block);
+  co_return std::unique_ptr<Qcow2>(
+      new Qcow2(std::move(file), options, *std::move(header), *std::move(l1), *std::move(table)));
+}
+
+Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header header,
+             std::vector<uint64_t> l1, std::vector<uint64_t> refcount_table)
+    : file_(std::move(file)),
+      options_(options),
+      header_(std::move(header)),
+      l1_(std::move(l1)),
+      l2_(*file_, header_.cluster_bytes(), options.cache_bytes * 3 / 4),
+      refcounts_(*file_, header_, std::move(refcount_table), options.cache_bytes / 4,
+                 [this](Run clusters) { return is_metadata(clusters); }) {}
+
+std::unexpected<Error> Qcow2::corrupt(const char* what, uint64_t value) const {
+  return with_hint(fail_errno(EIO, "{}: the qcow2 image is corrupt: {} {:#x}", path(), what, value),
+                   "look at it with wick image check");
+}
+
+Result<void> Qcow2::check_range(uint64_t offset, uint64_t length) const {
+  if (offset > size_bytes() || length > size_bytes() - offset)
+    return fail_errno(EINVAL, "{}: {:#x} + {:#x} is outside the disk", path(), offset, length);
+  return {};
+}
+
+Result<void> Qcow2::check_write(uint64_t offset, uint64_t length) const {
+  if (options_.read_only) return fail_errno(EROFS, "{}", path());
+  return check_range(offset, length);
+}
+
+// The tables whose place the header tells.
+bool Qcow2::is_table(Run clusters) const {
+  const auto overlaps = [&](uint64_t offset, uint64_t bytes) {
+    const uint64_t first = cluster_of(offset);
+    return bytes > 0 && clusters.first < first + header_.clusters_for(bytes) &&
+           first < clusters.first + clusters.count;
+  };
+  return clusters.first == 0 || overlaps(header_.l1_offset, uint64_t{header_.l1_entries} * 8) ||
+         overlaps(header_.refcount_table_offset,
+                  uint64_t{header_.refcount_table_clusters} << header_.cluster_bits) ||
+         overlaps(header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40);
+}
+
+bool Qcow2::is_metadata(Run clusters) const {
+  const auto within = [&](uint64_t entry) {
+    return entry != 0 && cluster_of(entry) - clusters.first < clusters.count;
+  };
+  return is_table(clusters) ||
+         std::ranges::any_of(l1_, [&](uint64_t entry) { return within(entry & kOffsetMask); }) ||
+         std::ranges::any_of(refcounts_.table(), within);
+}
+
+uint64_t Qcow2::entry_offset(uint64_t offset) const {
+  return (l1_[l1_index(offset)] & kOffsetMask) +
+         cluster_of(offset) % header_.l2_entries() * header_.l2_entry_bytes();
+}
+
+Qcow2::Entry Qcow2::load_entry(std::span<const std::byte> slice, uint64_t offset) const {
+  const auto entry = slice.subspan(entry_offset(offset) % l2_.slice_bytes());
+  return {load_be<uint64_t>(entry),
+          header_.extended_l2() ? load_be<uint64_t>(entry.subspan(8)) : 0};
+}
+
+void Qcow2::store_entry(std::span<std::byte> slice, uint64_t offset, Entry entry) const {
+  const auto place = slice.subspan(entry_offset(offset) % l2_.slice_bytes());
+  store_be(place, entry.descriptor);
+  if (header_.extended_l2()) store_be(place.subspan(8), entry.bitmap);
+}
+
+// Whether the entry's host cluster is this entry's alone, to be written again.
+bool Qcow2::owns_cluster(Entry entry) const {
+  return (entry.descriptor & (kCompressed | kCopied)) == kCopied &&
+         ((entry.descriptor & kOffsetMask) != 0 || data_file_);
+}
+
+// Where the unit that `offset` is in lies, from `offset` to the unit's end. The
+// order of the tests matters: bit 0 is part of a compressed cluster's offset
+// (PITFALLS 8).
+Result<Mapping> Qcow2::classify(Entry entry, uint64_t offset) const {
+  const uint64_t in_cluster = offset % header_.cluster_bytes();
+  const uint64_t unit = header_.unit_bytes();
+  Mapping mapping{.length_bytes = unit - in_cluster % unit};
+  if ((entry.descriptor & kCompressed) != 0) {
+    if (data_file_)
+      return corrupt("a compressed cluster beside a data file, L2 entry", entry.descriptor);
+    const CompressedRange range = compressed_range(header_, entry.descriptor);
+    mapping.kind = Mapping::Kind::kCompressed;
+    mapping.length_bytes = header_.cluster_bytes() - in_cluster;
+    mapping.host_offset = range.offset;
+    mapping.compressed_bytes = range.length_bytes;
+    return mapping;
+  }
+  const uint64_t host = entry.descriptor & kOffsetMask;
+  if (host % header_.cluster_bytes() != 0)
+    return corrupt("a cluster not at a cluster's start, L2 entry", entry.descriptor);
+  const bool has_cluster = host != 0 || (data_file_ && (entry.descriptor & kCopied) != 0);
+  bool allocated = has_cluster;
+  bool zero = header_.version >= 3 && (entry.descriptor & kZero) != 0;
+  if (header_.extended_l2()) {
+    const uint64_t bit = in_cluster / unit;
+    zero = (entry.bitmap >> (32 + bit) & 1) != 0;
+    allocated = (entry.bitmap >> bit & 1) != 0;
+    if (allocated && (zero || !has_cluster))
+      return corrupt("subclusters that contradict each other, bitmap", entry.bitmap);
+  }
+  if (zero) {
+    mapping.kind = Mapping::Kind::kZero;
+  } else if (allocated) {
+    mapping.kind = Mapping::Kind::kData;
+    mapping.host_offset = host + in_cluster;
+    mapping.in_place = owns_cluster(entry);
+    if (!data_file_ && mapping.in_place && is_table({cluster_of(host), 1}))
+      return corrupt("metadata mapped as data, L2 entry", entry.descriptor);
+  }
+  return mapping;
+}
+
+Task<Result<Mapping>> Qcow2::map(uint64_t offset, uint64_t length) {
+  const uint64_t index = l1_index(offset);
+  const uint64_t table_span = header_.l2_entries() << header_.cluster_bits;
+  if (index >= l1_.size()) co_return Mapping{.length_bytes = length};
+  const uint64_t table = l1_[index] & kOffsetMask;
+  if (table == 0)
+    co_return Mapping{.length_bytes = std::min(length, table_span - offset % table_span)};
+  if (table % header_.cluster_bytes() != 0)
+    co_return corrupt("an L2 table not at a cluster's start, L1 entry", l1_[index]);
+  const uint64_t place = entry_offset(offset);
+  std::span<const std::byte> slice = l2_.find(place);
+  if (slice.empty()) {
+    auto loaded = co_await l2_.get(place);
+    if (!loaded) co_return failure(loaded);
+    slice = *loaded;
+  }
+  const uint64_t end = offset + std::min(length, slice_span() - offset % slice_span());
+  auto mapping = classify(load_entry(slice, offset), offset);
+  if (!mapping) co_return failure(mapping);
+  for (uint64_t at = offset + mapping->length_bytes;
+       at < end && mapping->kind != Mapping::Kind::kCompressed;) {
+    const auto next = classify(load_entry(slice, at), at);
+    // What is wrong further on is told when it is asked for.
+    if (!next || next->kind != mapping->kind || next->in_place != mapping->in_place) break;
+    if (next->kind == Mapping::Kind::kData &&
+        next->host_offset != mapping->host_offset + (at - offset))
+      break;
+    at += next->length_bytes;
+    mapping->length_bytes = at - offset;
+  }
+  mapping->length_bytes = std::min(mapping->length_bytes, end - offset);
+  co_return mapping;
+}
+
+Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
+  while (length > 0) {
+    auto mapping = co_await map(offset, length);
+    if (!mapping) co_return failure(mapping);
+    const bool unallocated = mapping->kind == Mapping::Kind::kUnallocated;
+    if (!unallocated && mapping->kind != Mapping::Kind::kZero) co_return false;
+    if (unallocated && backing_ && offset < backing_->size_bytes()) co_return false;
+    offset += mapping->length_bytes;
+    length -= mapping->length_bytes;
+  }
+  co_return true;
+}
+
+// Reading
+
+Task<Result<void>> Qcow2::read(uint64_t offset, std::span<const iovec> buffers) {
+  const uint64_t length = total_bytes(buffers);
+  if (auto checked = check_range(offset, length); !checked || length == 0) co_return checked;
+  const auto held = co_await clusters_.shared(cluster_of(offset), cluster_of(offset + length - 1));
+  co_return co_await read_locked(offset, buffers);
+}
+
+Task<Result<void>> Qcow2::read_locked(uint64_t offset, std::span<const iovec> buffers) {
+  const uint64_t length = total_bytes(buffers);
+  for (uint64_t done = 0; done < length;) {
+    auto mapping = co_await map(offset + done, length - done);
+    if (!mapping) co_return failure(mapping);
+    Result<void> got;
+    if (mapping->length_bytes == length) {
+      got = co_await read_mapped(*mapping, offset, buffers);
+    } else {
+      const auto part = slice(buffers, done, mapping->length_bytes);
+      got = co_await read_mapped(*mapping, offset + done, part);
+    }
+    if (!got) co_return got;
+    done += mapping->length_bytes;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Qcow2::read_mapped(const Mapping& mapping, uint64_t offset,
+                                      std::span<const iovec> buffers) {
+  switch (mapping.kind) {
+    case Mapping::Kind::kData:
+      return data().read(mapping.host_offset, buffers);
+    case Mapping::Kind::kCompressed:
+      return read_compressed(mapping, offset, buffers);
+    case Mapping::Kind::kUnallocated:
+      return read_backing(offset, buffers);
+    case Mapping::Kind::kZero:
+      break;
+  }
+  fill_zeroes(buffers);
+  return []() -> Task<Result<void>> { co_return Result<void>(); }();
+}
+
+// A backing file may be shorter: zeroes behind it (PITFALLS 15).
+Task<Result<void>> Qcow2::read_backing(uint64_t offset, std::span<const iovec> buffers) {
+  const uint64_t length = total_bytes(buffers);
+  const uint64_t end = backing_ ? backing_->size_bytes() : 0;
+  const uint64_t there = offset < end ? std::min(length, end - offset) : 0;
+  if (there == length) co_return co_await backing_->read(offset, buffers);
+  if (there > 0) {
+    const auto part = slice(buffers, 0, there);
+    if (auto got = co_await backing_->read(offset, part); !got) co_return got;
+  }
+  fill_zeroes(slice(buffers, there, length - there));
+  co_return Result<void>();
+}
+
+Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offset,
+                                          std::span<const iovec> buffers) {
+  if (decompressed_entry_ != mapping.host_offset || decompressed_.empty()) {
+    std::vector<std::byte> packed(mapping.compressed_bytes);
+    const iovec buffer = to_iovec(packed);
+    if (auto got = co_await file_->read(mapping.host_offset, {&buffer, 1}); !got) co_return got;
+    std::vector<std::byte> cluster(header_.cluster_bytes());
+    if (!decompress(header_.compression, packed, cluster))
+      co_return corrupt("a compressed cluster that does not unpack, at", mapping.host_offset);
+    decompressed_ = std::move(cluster);
+    decompressed_entry_ = mapping.host_offset;
+  }
+  uint64_t from = offset % header_.cluster_bytes();
+  for (const iovec& buffer : buffers) {
+    std::memcpy(buffer.iov_base, decompressed_.data() + from, buffer.iov_len);
+    from += buffer.iov_len;
+  }
+  co_return Result<void>();
+}
+
+// Writing
+
+// An image whose bitmaps we do not keep must not claim that they are right.
+Task<Result<void>> Qcow2::begin_writing() {
+  const auto held = co_await metadata_.exclusive(0, 0);
+  const uint64_t kept = header_.autoclear & kRawExternalData;
+  if (!writing_ && header_.version >= 3 && header_.autoclear != kept) {
+    std::array<std::byte, 8> field{};
+    store_be(std::span(field), kept);
+    const iovec buffer{field.data(), field.size()};
+    auto written = co_await file_->write(88, {&buffer, 1});
+    if (written) written = co_await file_->sync();
+    if (!written) co_return written;
+    header_.autoclear = kept;
+  }
+  writing_ = true;
+  co_return Result<void>();
+}
+
+Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers) {
+  const uint64_t length = total_bytes(buffers);
+  if (auto checked = check_write(offset, length); !checked) co_return checked;
+  if (!writing_)
+    if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  for (uint64_t done = 0; done < length;) {
+    std::vector<iovec> rest;
+    if (done > 0) rest = slice(buffers, done, length - done);
+    auto written =
+        co_await write_some(offset + done, done > 0 ? std::span<const iovec>(rest) : buffers);
+    if (!written) co_return failure(written);
+    done += *written;
+  }
+  co_return Result<void>();
+}
+
+// Writes a first part of the buffers; returns its length.
+Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec> buffers) {
+  const uint64_t length =
+      std::min({total_bytes(buffers), slice_span() - offset % slice_span(), kMostStepBytes});
+  const uint64_t first = cluster_of(offset);
+  const uint64_t last = cluster_of(offset + length - 1);
+  {
+    const auto held = co_await clusters_.shared(first, last);
+    const auto mapping = co_await map(offset, length);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    if (mapping->in_place) {
+      auto written = co_await write_in_place(*mapping, buffers);
+      if (!written) co_return failure(written);
+      co_return mapping->length_bytes;
+    }
+  }
+  const auto held = co_await clusters_.exclusive(first, last);
+  const auto mapping = co_await map(offset, length);
+  if (!mapping) co_return std::unexpected(mapping.error());
+  if (mapping->in_place) {
+    auto written = co_await write_in_place(*mapping, buffers);
+    if (!written) co_return failure(written);
+    co_return mapping->length_bytes;
+  }
+  co_return co_await write_allocating(offset, buffers, mapping->length_bytes);
+}
+
+Task<Result<void>> Qcow2::write_in_place(const Mapping& mapping, std::span<const iovec> buffers) {
+  if (total_bytes(buffers) == mapping.length_bytes)
+    co_return co_await data().write(mapping.host_offset, buffers);
+  const auto part = slice(buffers, 0, mapping.length_bytes);
+  co_return co_await data().write(mapping.host_offset, part);
+}
+
+// The part of a cluster beside what is written to it. `needed` becomes false when
+// it is zeroes and the host's cluster is `fresh`, so that nothing need be written.
+Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, bool fresh,
+                                      bool& needed) {
+  auto zero = co_await reads_as_zeroes(offset, to.size());
+  if (!zero) co_return failure(zero);
+  needed = !to.empty() && !(*zero && fresh);
+  if (!needed || *zero) co_return Result<void>();
+  const iovec buffer = to_iovec(to);
+  co_return co_await read_locked(offset, {&buffer, 1});
+}
+
+// `length` bytes, mapped alike, that cannot be written where they are. Holds their
+// clusters. Data first, then the entries that publish it (PITFALLS 5).
+Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
+                                               uint64_t length) {
+  if (l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped)
+    if (auto done = co_await checkpoint(false); !done) co_return failure(done);
+  if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
+
+  const uint64_t cluster_bytes = header_.cluster_bytes();
+  const uint64_t start = offset - offset % cluster_bytes;
+  auto entries = co_await l2_.get(entry_offset(offset));
+  if (!entries) co_return failure(entries);
+  std::vector<Entry> old = {load_entry(*entries, start)};
+  const bool reuses = owns_cluster(old.front());
+  if (!reuses && !header_.extended_l2())
+    for (uint64_t at = start + cluster_bytes; at < offset + length; at += cluster_bytes) {
+      const Entry entry = load_entry(*entries, at);
+      if (owns_cluster(entry)) break;
+      old.push_back(entry);
+    }
+
+  Run run{0, 0};
+  uint64_t host = old.front().descriptor & kOffsetMask;
+  bool fresh = false;
+  if (data_file_) {
+    host = start;
+  } else if (!reuses) {
+    const auto held = co_await metadata_.exclusive(0, 0);
+    const uint64_t first_fresh = refcounts_.first_fresh();
+    const auto allocated = co_await refcounts_.allocate(old.size());
+    if (!allocated) co_return std::unexpected(allocated.error());
+    run = *allocated;
+    fresh = run.first >= first_fresh;
+    host = run.first << header_.cluster_bits;
+    old.resize(run.count);
+  }
+
+  // The rest of the clusters, or of the subclusters where the others are no matter.
+  const uint64_t end = std::min(offset + length, start + old.size() * cluster_bytes);
+  const bool by_units = header_.extended_l2() &&
+                        (reuses || (old.front().descriptor & (kCompressed | kOffsetMask)) == 0);
+  const uint64_t granule = by_units ? header_.unit_bytes() : cluster_bytes;
+  const uint64_t filled_from = offset - offset % granule;
+  const uint64_t filled_to = align_up(end, granule);
+  std::vector<std::byte> head(offset - filled_from);
+  std::vector<std::byte> tail(filled_to - end);
+  bool head_needed = false, tail_needed = false;
+  auto written = co_await old_content(filled_from, head, fresh, head_needed);
+  if (written) written = co_await old_content(end, tail, fresh, tail_needed);
+  if (written) {
+    std::vector<iovec> all = slice(buffers, 0, end - offset);
+    if (head_needed) all.insert(all.begin(), to_iovec(head));
+    if (tail_needed) all.push_back(to_iovec(tail));
+    const uint64_t from = head_needed ? filled_from : offset;
+    written = co_await data().write(host + (from - start), all);
+  }
+  std::span<std::byte> slice_bytes;
+  if (written) {
+    auto again = co_await l2_.get(entry_offset(offset));
+    if (again)
+      slice_bytes = *again;
+    else
+      written = failure(again);
+  }
+  if (!written) {
+    const auto held = co_await metadata_.exclusive(0, 0);
+    if (run.count > 0)
+      if (auto freed = co_await refcounts_.decrement(run); !freed) co_return failure(freed);
+    co_return failure(written);
+  }
+  for (size_t i = 0; i < old.size(); ++i) {
+    Entry entry{(host + i * cluster_bytes) | kCopied, 0};
+    if (header_.extended_l2()) {
+      const uint64_t unit = header_.unit_bytes();
+      uint64_t now = 0;
+      for (uint64_t at = filled_from; at < filled_to; at += unit)
+        now |= 1ull << (at - start) / unit;
+      entry.bitmap = (by_units ? (old[i].bitmap & ~(now << 32)) : 0) | now;
+    }
+    store_entry(slice_bytes, start + i * cluster_bytes, entry);
+    if (!reuses) let_go(old[i], false);
+  }
+  l2_.mark_dirty(entry_offset(offset));
+  co_return end - offset;
+}
+
+Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
+  if ((l1_[index] & kCopied) != 0) co_return Result<void>();
+  const auto held = co_await metadata_.exclusive(0, 0);
+  if ((l1_[index] & kCopied) != 0) co_return Result<void>();
+  const auto run = co_await refcounts_.allocate(1);
+  if (!run) co_return std::unexpected(run.error());
+  const uint64_t table = run->first << header_.cluster_bits;
+  const uint64_t shared = l1_[index] & kOffsetMask;
+  std::vector<std::byte> content(shared != 0 ? header_.cluster_bytes() : 0);
+  if (shared != 0) {
+    const iovec buffer = to_iovec(content);
+    auto got = co_await file_->read(shared, {&buffer, 1});  // what is shared is not dirty
+    if (!got) {
+      co_await refcounts_.decrement(*run);
+      co_return got;
+    }
+  }
+  l2_.create(table, header_.cluster_bytes());
+  for (uint64_t at = 0; at < content.size(); at += l2_.slice_bytes())
+    std::memcpy(l2_.find(table + at).data(), content.data() + at, l2_.slice_bytes());
+  if (shared != 0) unmapped_.push_back({{cluster_of(shared), 1}, false});
+  l1_[index] = table | kCopied;
+  dirty_l1_.insert(index);
+  co_return Result<void>();
+}
+
+// The entry's host clusters are no longer this disk's.
+void Qcow2::let_go(Entry entry, bool punch) {
+  if (data_file_) return;
+  if ((entry.descriptor & kCompressed) != 0) {
+    const CompressedRange range = compressed_range(header_, entry.descriptor);
+    const uint64_t first = cluster_of(range.offset);
+    unmapped_.push_back(
+        {{first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch});
+    decompressed_.clear();  // its place may hold another one
+  } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
+    const uint64_t cluster = cluster_of(host);
+    if (!unmapped_.empty() && unmapped_.back().punch == punch &&
+        unmapped_.back().clusters.first + unmapped_.back().clusters.count == cluster)
+      ++unmapped_.back().clusters.count;
+    else
+      unmapped_.push_back({{cluster, 1}, punch});
+  }
+}
+
+Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
+  if (auto checked = check_write(offset, length); !checked) co_return checked;
+  const uint64_t cluster = header_.cluster_bytes();
+  const uint64_t from = align_up(offset, cluster);
+  // The disk may end within a cluster.
+  const uint64_t to = offset + length == size_bytes() ? align_up(offset + length, cluster)
+                                                      : (offset + length) / cluster * cluster;
+  // Version 2 cannot hide a backing file.
+  if (from >= to || (header_.version == 2 && backing_)) co_return Result<void>();
+  co_return co_await clear(from, to - from, false);
+}
+
+Task<Result<void>> Qcow2::write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) {
+  if (auto checked = check_write(offset, length); !checked || length == 0) co_return checked;
+  const uint64_t cluster = header_.cluster_bytes();
+  const uint64_t end = offset + length;
+  const uint64_t from = std::min(align_up(offset, cluster), end);
+  uint64_t to =
+      end == size_bytes() ? align_up(end, cluster) : std::max(end / cluster * cluster, from);
+  if (from == end || (header_.version == 2 && (backing_ || !may_unmap))) to = from;
+  if (from > offset)
+    if (auto done = co_await zero_part(offset, from - offset); !done) co_return done;
+  if (to > from)
+    if (auto done = co_await clear(from, to - from, !may_unmap); !done) co_return done;
+  if (end > to) co_return co_await zero_part(to, end - to);
+  co_return Result<void>();
+}
+
+// By writing, a step at a time, what does not read as zeroes already.
+Task<Result<void>> Qcow2::zero_part(uint64_t offset, uint64_t length) {
+  const std::vector<std::byte> zeroes(std::min(length, kMostStepBytes));
+  while (length > 0) {
+    const uint64_t step = std::min<uint64_t>(length, zeroes.size());
+    bool zero = false;
+    {
+      const auto held =
+          co_await clusters_.shared(cluster_of(offset), cluster_of(offset + step - 1));
+      auto known = co_await reads_as_zeroes(offset, step);
+      if (!known) co_return failure(known);
+      zero = *known;
+    }
+    if (!zero) {
+      const iovec buffer = to_iovec(std::span(zeroes).first(step));
+      if (auto written = co_await write(offset, {&buffer, 1}); !written) co_return written;
+    }
+    offset += step;
+    length -= step;
+  }
+  co_return Result<void>();
+}
+
+// Whole clusters that read as zeroes from now on; with `keep` they stay allocated
+// where they are.
+Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
+  if (!writing_)
+    if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  const uint64_t cluster = header_.cluster_bytes();
+  while (length > 0) {
+    const uint64_t step = std::min(length, slice_span() - offset % slice_span());
+    const auto held =
+        co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
+    if (unmapped_.size() > kMostUnmapped || l2_.crowded())
+      if (auto done = co_await checkpoint(false); !done) co_return done;
+    if ((l1_[l1_index(offset)] & kOffsetMask) != 0 || backing_) {
+      if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
+      if (data_file_)
+        if (auto done =
+                co_await (keep ? data_file_->zero(offset, step) : data_file_->punch(offset, step));
+            !done)
+          co_return done;
+      auto slice_bytes = co_await l2_.get(entry_offset(offset));
+      if (!slice_bytes) co_return failure(slice_bytes);
+      for (uint64_t at = offset; at < offset + step; at += cluster) {
+        const Entry old = load_entry(*slice_bytes, at);
+        Entry entry;
+        if (owns_cluster(old) && (keep || data_file_)) entry.descriptor = old.descriptor;
+        if (header_.version >= 3 && (backing_ || entry.descriptor != 0)) {
+          if (header_.extended_l2())
+            entry.bitmap = kAllZero;
+          else
+            entry.descriptor |= kZero;
+        }
+        if (entry.descriptor == old.descriptor && entry.bitmap == old.bitmap) continue;
+        store_entry(*slice_bytes, at, entry);
+        if ((entry.descriptor & kOffsetMask) == 0) let_go(old, true);
+        l2_.mark_dirty(entry_offset(at));
+      }
+    }
+    offset += step;
+    length -= step;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std::byte> cluster) {
+  std::vector<std::byte> packed = compress(header_.compression, cluster);
+  if (packed.empty()) {
+    const iovec buffer =
+        to_iovec(cluster.first(std::min<uint64_t>(cluster.size(), size_bytes() - offset)));
+    co_return co_await write(offset, {&buffer, 1});
+  }
+  if (!writing_)
+    if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  if (l2_.crowded() || refcounts_.crowded())
+    if (auto done = co_await checkpoint(false); !done) co_return done;
+  if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
+  const auto held = co_await metadata_.exclusive(0, 0);
+  // Behind the last one, when that has room and this is the neighbour cluster, or
+  // fresh clusters; parts of several share a cluster, which counts each.
+  uint64_t place = compressed_end_;
+  const uint64_t room = place % header_.cluster_bytes() == 0
+                            ? 0
+                            : header_.cluster_bytes() - place % header_.cluster_bytes();
+  if (room < packed.size()) {
+    const auto run = co_await refcounts_.allocate(1);
+    if (!run) co_return std::unexpected(run.error());
+    const uint64_t fresh = run->first << header_.cluster_bits;
+    if (room > 0 && fresh == place + room) {  // it goes on over the border
+      if (auto counted = co_await refcounts_.increment({cluster_of(place), 1}); !counted)
+        co_return counted;
+    } else {
+      place = fresh;
+    }
+  } else if (auto counted = co_await refcounts_.increment({cluster_of(place), 1}); !counted) {
+    co_return counted;
+  }
+  compressed_end_ = place + packed.size();
+  const CompressedRange range{place, packed.size()};
+  const iovec buffer = to_iovec(packed);
+  if (auto written = co_await file_->write(place, {&buffer, 1}); !written) co_return written;
+  auto slice_bytes = co_await l2_.get(entry_offset(offset));
+  if (!slice_bytes) co_return failure(slice_bytes);
+  store_entry(*slice_bytes, offset, {compressed_entry(header_, range), 0});
+  l2_.mark_dirty(entry_offset(offset));
+  co_return Result<void>();
+}
+
+// Checkpoints
+
+Task<Result<void>> Qcow2::flush() {
+  if (options_.read_only) co_return Result<void>();
+  co_return co_await checkpoint(true);
+}
+
+Task<Result<void>> Qcow2::checkpoint(bool stable) {
+  const auto held = co_await metadata_.exclusive(0, 0);
+  co_return co_await checkpoint_locked(stable);
+}
+
+// `stable`: what completed before the call is on stable storage afterwards.
+Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
+  const auto counts = refcounts_.take_dirty();
+  const auto tables = l2_.take_dirty();
+  const auto l1 = std::exchange(dirty_l1_, {});
+  const auto unmapped = std::exchange(unmapped_, {});
+
+  Result<void> done;
+  const auto sync_all = [this]() -> Task<Result<void>> {
+    if (data_file_)
+      if (auto synced = co_await data_file_->sync(); !synced) co_return synced;
+    co_return co_await file_->sync();
+  };
+  done = co_await refcounts_.write_blocks(counts);
+  const bool changes = !tables.empty() || !l1.empty();
+  if (done && (changes || !counts.table_entries.empty())) done = co_await sync_all();
+  if (done && !counts.table_entries.empty()) {
+    done = co_await refcounts_.write_table(counts);
+    if (done && changes) done = co_await sync_all();
+  }
+  if (done) done = co_await write_copies(*file_, tables);
+  if (done && !l1.empty()) {
+    if (!tables.empty()) done = co_await sync_all();
+    for (auto index = l1.begin(); done && index != l1.end(); ++index) {
+      std::array<std::byte, 8> entry{};
+      store_be(std::span(entry), l1_[*index]);
+      const iovec buffer{entry.data(), entry.size()};
+      done = co_await file_->write(header_.l1_offset + *index * 8, {&buffer, 1});
+    }
+  }
+  if (done && (stable || !unmapped.empty())) done = co_await sync_all();
+
+  refcounts_.written(counts, !done);
+  l2_.written(tables, !done);
+  if (!done) {
+    dirty_l1_.insert(l1.begin(), l1.end());
+    unmapped_.insert(unmapped_.begin(), unmapped.begin(), unmapped.end());
+    co_return done;
+  }
+  frees_.insert(frees_.end(), unmapped.begin(), unmapped.end());
+  co_return co_await apply_frees();
+}
+
+// A cluster may be taken again only after its hole is made (PITFALLS 4). What goes
+// wrong here leaks, and harms nothing else.
+Task<Result<void>> Qcow2::apply_frees() {
+  const std::vector<Free> frees = std::exchange(frees_, {});
+  for (const Free& free : frees) {
+    if (free.punch && file_->can_punch()) {
+      bool alone = true;
+      for (uint64_t i = 0; alone && i < free.clusters.count; ++i) {
+        const auto count = co_await refcounts_.get(free.clusters.first + i);
+        alone = count && *count == 1;
+      }
+      if (alone)
+        co_await file_->punch(free.clusters.first << header_.cluster_bits,
+                              free.clusters.count << header_.cluster_bits);
+    }
+    if (auto freed = co_await refcounts_.decrement(free.clusters); !freed) co_return freed;
+  }
+  if (frees.empty()) co_return Result<void>();
+  // Not synced: until it is stable there are leaks.
+  const auto counts = refcounts_.take_dirty();
+  auto written = co_await refcounts_.write_blocks(counts);
+  refcounts_.written(counts, !written);
+  co_return written;
+}
+
+Task<Result<void>> Qcow2::resize(uint64_t size) {
+  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
+  if (!writing_)
+    if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  if (size < header_.size_bytes) {
+    // What comes back when it grows again must be zeroes.
+    const uint64_t from = align_up(size, header_.cluster_bytes());
+    const uint64_t to = align_up(header_.size_bytes, header_.cluster_bytes());
+    if (from < to)
+      if (auto done = co_await clear(from, to - from, false); !done) co_return done;
+    const uint64_t part = std::min(from, size_bytes()) - std::min(size, size_bytes());
+    if (part > 0)
+      if (auto done = co_await zero_part(size, part); !done) co_return done;
+  }
+  const auto held = co_await metadata_.exclusive(0, 0);
+  const uint64_t entries = header_.l1_entries_for(size);
+  std::optional<Run> old_table;
+  Header header = header_;
+  header.size_bytes = size;
+  if (entries > l1_.size()) {
+    if (entries * 8 > kMaxL1Bytes)
+      co_return fail_errno(EFBIG, "{}: a disk of {} bytes needs a larger L1 table than possible",
+                           path(), size);
+    const auto first = co_await refcounts_.allocate_row(header_.clusters_for(entries * 8));
+    if (!first) co_return std::unexpected(first.error());
+    if (header_.l1_entries > 0)
+      old_table = Run{cluster_of(header_.l1_offset),
+                      header_.clusters_for(uint64_t{header_.l1_entries} * 8)};
+    if (auto done = co_await checkpoint_locked(true); !done) co_return done;
+    std::vector<std::byte> bytes(header_.clusters_for(entries * 8) << header_.cluster_bits);
+    for (size_t i = 0; i < l1_.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1_[i]);
+    header.l1_offset = *first << header_.cluster_bits;
+    header.l1_entries = static_cast<uint32_t>(entries);
+    const iovec buffer = to_iovec(bytes);
+    auto written = co_await file_->write(header.l1_offset, {&buffer, 1});
+    if (written) written = co_await file_->sync();
+    if (!written) co_return written;
+  }
+  std::array<std::byte, 24> fields{};  // "Header", bytes 24 to 47
+  store_be(std::span(fields), header.size_bytes);
+  store_be(std::span(fields).subspan(8), header.crypt_method);
+  store_be(std::span(fields).subspan(12), header.l1_entries);
+  store_be(std::span(fields).subspan(16), header.l1_offset);
+  const iovec buffer{fields.data(), fields.size()};
+  auto written = co_await file_->write(24, {&buffer, 1});
+  if (written) written = co_await file_->sync();
+  if (!written) co_return written;
+  header_ = header;
+  l1_.resize(std::max<uint64_t>(entries, l1_.size()));
+  if (old_table) co_return co_await refcounts_.decrement(*old_table);
+  co_return Result<void>();
+}
+
+}  // namespace wick::block

@@ -1,0 +1,163 @@
+// A qcow2 image as a disk (qcow2 specification: QEMU's docs/interop/qcow2.txt).
+//
+// What keeps the file consistent at every instant: metadata changes in memory
+// and goes to the file in checkpoints, at a flush or when much has gathered.
+// A checkpoint writes the reference counts as they were at its start; when they
+// and all data are stable, the L2 tables as they were at its start; then the L1
+// entries; and only when those are stable it lets go of the clusters that are
+// no longer mapped. So whatever a table in the file points to is counted and
+// holds its data, and a crash at any point leaves at most leaked clusters.
+//
+// Requests for clusters that stay where they are run side by side; one that
+// changes a cluster's place has that cluster for itself; allocation and
+// checkpoints happen one at a time.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "block/backend.h"
+#include "block/file.h"
+#include "block/qcow2_format.h"
+#include "block/qcow2_refcounts.h"
+#include "block/qcow2_tables.h"
+#include "block/range_lock.h"
+
+namespace wick::block {
+
+struct Qcow2Options {
+  bool read_only = false;
+  // Of tables in memory, besides the L1 and the refcount table.
+  uint64_t cache_bytes = 2 << 20;
+};
+
+// Where a range of the disk is: a value.
+struct Mapping {
+  enum class Kind : uint8_t { kUnallocated, kZero, kData, kCompressed };
+
+  Kind kind = Kind::kUnallocated;
+  uint64_t length_bytes = 0;
+  uint64_t host_offset = 0;  // kData: of its first byte; kCompressed: of the cluster's
+  bool in_place = false;     // kData: may be written where it is
+  uint64_t compressed_bytes = 0;
+};
+
+class Qcow2 final : public Backend {
+ public:
+  // Refuses what cannot be read, and for writing what must not be written, by
+  // name. Backing and data file are the caller's to open, and to set before the
+  // first request, if the header names them. Stop with flush(), then destroy.
+  static Task<Result<std::unique_ptr<Qcow2>>> open(std::unique_ptr<File> file,
+                                                   const Qcow2Options& options);
+
+  const qcow2::Header& header() const { return header_; }
+  const std::string& path() const { return file_->path(); }
+  void set_backing(std::unique_ptr<Backend> backing) { backing_ = std::move(backing); }
+  Backend* backing() const { return backing_.get(); }
+  void set_data_file(std::unique_ptr<File> data) { data_file_ = std::move(data); }
+
+  uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
+  bool read_only() const override { return options_.read_only; }
+  bool can_discard() const override { return !options_.read_only; }
+  Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) override;
+  Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) override;
+  Task<Result<void>> flush() override;
+  Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) override;
+  Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
+                                  bool may_unmap) override;
+
+  // Where the range starts, and for how many of its bytes that goes on.
+  Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
+  // Whether the range is known to read as zeroes without reading data.
+  Task<Result<bool>> reads_as_zeroes(uint64_t offset_bytes, uint64_t length_bytes);
+  // A whole cluster (the disk's last one filled up with zeroes), stored compressed
+  // if that saves space. The cluster is unallocated, and the image is written by
+  // nobody else meanwhile.
+  Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> cluster);
+  // Also while requests run.
+  Task<Result<void>> resize(uint64_t size_bytes);
+
+ private:
+  using Run = qcow2::ClusterRun;
+
+  Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, qcow2::Header header,
+        std::vector<uint64_t> l1, std::vector<uint64_t> refcount_table);
+
+  std::unexpected<Error> corrupt(const char* what, uint64_t value) const;
+  Result<void> check_range(uint64_t offset, uint64_t length) const;
+  Result<void> check_write(uint64_t offset, uint64_t length) const;
+  bool is_table(Run clusters) const;
+  bool is_metadata(Run clusters) const;
+  File& data() const { return data_file_ ? *data_file_ : *file_; }
+  uint64_t cluster_of(uint64_t offset) const { return offset >> header_.cluster_bits; }
+  uint64_t l1_index(uint64_t offset) const { return cluster_of(offset) / header_.l2_entries(); }
+  // Of the disk's range that one slice of an L2 table maps.
+  uint64_t slice_span() const {
+    return l2_.slice_bytes() / header_.l2_entry_bytes() << header_.cluster_bits;
+  }
+
+  struct Entry {
+    uint64_t descriptor = 0;
+    uint64_t bitmap = 0;  // extended L2 entries only
+  };
+  // Offset in the file; the table exists.
+  uint64_t entry_offset(uint64_t offset) const;
+  Entry load_entry(std::span<const std::byte> slice, uint64_t offset) const;
+  void store_entry(std::span<std::byte> slice, uint64_t offset, Entry entry) const;
+  Result<Mapping> classify(Entry entry, uint64_t offset) const;
+  bool owns_cluster(Entry entry) const;
+
+  Task<Result<void>> read_locked(uint64_t offset, std::span<const iovec> buffers);
+  Task<Result<void>> read_mapped(const Mapping& mapping, uint64_t offset,
+                                 std::span<const iovec> buffers);
+  Task<Result<void>> read_backing(uint64_t offset, std::span<const iovec> buffers);
+  Task<Result<void>> read_compressed(const Mapping& mapping, uint64_t offset,
+                                     std::span<const iovec> buffers);
+
+  Task<Result<void>> begin_writing();
+  Task<Result<uint64_t>> write_some(uint64_t offset, std::span<const iovec> buffers);
+  Task<Result<void>> write_in_place(const Mapping& mapping, std::span<const iovec> buffers);
+  Task<Result<uint64_t>> write_allocating(uint64_t offset, std::span<const iovec> buffers,
+                                          uint64_t length);
+  Task<Result<void>> old_content(uint64_t offset, std::span<std::byte> to, bool fresh,
+                                 bool& needed);
+  Task<Result<void>> ensure_l2_table(uint64_t l1_index);
+  void let_go(Entry entry, bool punch);
+  Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
+  Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
+
+  Task<Result<void>> checkpoint(bool stable);
+  Task<Result<void>> checkpoint_locked(bool stable);
+  Task<Result<void>> apply_frees();
+
+  const std::unique_ptr<File> file_;
+  const Qcow2Options options_;
+  std::unique_ptr<File> data_file_;
+  std::unique_ptr<Backend> backing_;
+
+  qcow2::Header header_;
+  std::vector<uint64_t> l1_;
+  std::set<uint64_t> dirty_l1_;
+  qcow2::TableCache l2_;
+  qcow2::Refcounts refcounts_;
+  bool writing_ = false;  // auto-clear features are cleared
+
+  struct Free {
+    Run clusters;
+    bool punch;
+  };
+  std::vector<Free> unmapped_;  // since the last checkpoint began
+  std::vector<Free> frees_;     // no stable table points there any more
+
+  uint64_t compressed_end_ = 0;  // where write_compressed() goes on
+
+  RangeLock clusters_;  // of the guest's disk
+  RangeLock metadata_;  // one range: allocation, checkpoints
+
+  // The last compressed cluster that was read.
+  uint64_t decompressed_entry_ = 0;  // 0: none
+  std::vector<std::byte> decompressed_;
+};
+
+}  // namespace wick::block

@@ -1,0 +1,143 @@
+// The header of a qcow2 image, as values, and the numbers that follow from it
+// (qcow2 specification, "Header" to "Host cluster management": QEMU's
+// docs/interop/qcow2.txt).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace wick::block::qcow2 {
+
+constexpr uint32_t kMinClusterBits = 9;
+constexpr uint32_t kMaxClusterBits = 21;
+constexpr uint64_t kMaxL1Bytes = 32 << 20;            // as QEMU's
+constexpr uint64_t kMaxRefcountTableBytes = 8 << 20;  // as QEMU's
+constexpr uint32_t kMaxSnapshots = 65536;             // as QEMU's
+constexpr uint32_t kSubclusters = 32;                 // of a cluster, with extended L2 entries
+
+enum class Compression : uint8_t { kZlib = 0, kZstd = 1 };
+
+// Incompatible features.
+constexpr uint64_t kDirty = 1 << 0;
+constexpr uint64_t kCorrupt = 1 << 1;
+constexpr uint64_t kExternalData = 1 << 2;
+constexpr uint64_t kCompressionType = 1 << 3;
+constexpr uint64_t kExtendedL2 = 1 << 4;
+// Compatible features.
+constexpr uint64_t kLazyRefcounts = 1 << 0;
+// Auto-clear features.
+constexpr uint64_t kBitmaps = 1 << 0;
+constexpr uint64_t kRawExternalData = 1 << 1;
+
+// L1 and L2 entries, "Cluster mapping".
+constexpr uint64_t kOffsetMask = 0x00ff'ffff'ffff'fe00;
+constexpr uint64_t kCopied = 1ull << 63;
+constexpr uint64_t kCompressed = 1ull << 62;
+constexpr uint64_t kZero = 1;  // of a standard L2 entry, version 3
+
+struct Extension {
+  uint32_t type = 0;
+  std::vector<std::byte> data;
+};
+
+struct Header {
+  uint32_t version = 3;
+  uint32_t cluster_bits = 16;
+  uint64_t size_bytes = 0;
+  uint32_t crypt_method = 0;  // 0: none
+  uint32_t l1_entries = 0;
+  uint64_t l1_offset = 0;
+  uint64_t refcount_table_offset = 0;
+  uint32_t refcount_table_clusters = 0;
+  uint32_t snapshot_count = 0;
+  uint64_t snapshots_offset = 0;
+  uint64_t incompatible = 0;
+  uint64_t compatible = 0;
+  uint64_t autoclear = 0;
+  uint32_t refcount_order = 4;
+  Compression compression = Compression::kZlib;
+
+  std::string backing_path;    // empty: none
+  std::string backing_format;  // empty: not said
+  std::string data_path;       // the external data file's; empty: not said
+  struct Bitmaps {
+    uint32_t count = 0;
+    uint64_t directory_bytes = 0;
+    uint64_t directory_offset = 0;
+  };
+  std::optional<Bitmaps> bitmaps;
+  struct Luks {
+    uint64_t offset = 0;
+    uint64_t length_bytes = 0;
+  };
+  std::optional<Luks> luks;
+  std::vector<Extension> unknown;  // kept as they are
+
+  uint64_t cluster_bytes() const { return 1ull << cluster_bits; }
+  bool extended_l2() const { return (incompatible & kExtendedL2) != 0; }
+  bool external_data() const { return (incompatible & kExternalData) != 0; }
+  uint64_t l2_entry_bytes() const { return extended_l2() ? 16 : 8; }
+  uint64_t l2_entries() const { return cluster_bytes() / l2_entry_bytes(); }
+  // What the guest's data is mapped by: subclusters, or else clusters.
+  uint64_t unit_bytes() const {
+    return extended_l2() ? cluster_bytes() / kSubclusters : cluster_bytes();
+  }
+  uint32_t refcount_bits() const { return 1u << refcount_order; }
+  uint64_t refcounts_per_block() const { return cluster_bytes() * 8 / refcount_bits(); }
+  uint64_t max_refcount() const {
+    return refcount_order == 6 ? ~0ull : (1ull << refcount_bits()) - 1;
+  }
+  uint64_t clusters_for(uint64_t bytes) const {
+    return (bytes >> cluster_bits) + ((bytes & (cluster_bytes() - 1)) != 0);
+  }
+  // Entries that an L1 table needs for a disk of that size.
+  uint64_t l1_entries_for(uint64_t disk_bytes) const {
+    const uint64_t clusters = clusters_for(disk_bytes);
+    return clusters / l2_entries() + (clusters % l2_entries() != 0);
+  }
+};
+
+// The host range of a compressed cluster ("Compressed Clusters Descriptor").
+struct CompressedRange {
+  uint64_t offset = 0;
+  uint64_t length_bytes = 0;  // the data ends somewhere in the last 512 of them
+};
+CompressedRange compressed_range(const Header& header, uint64_t l2_entry);
+uint64_t compressed_entry(const Header& header, const CompressedRange& range);
+
+// Checks every field by itself and against the file's size; `first_cluster`
+// begins with the file's first bytes, as many as there are up to a cluster of
+// the largest size. Errors name the field; unknown incompatible features are
+// refused by name. Encrypted images parse.
+Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
+                            const std::string& path);
+
+// The first cluster of an image with this header. Fails when backing file name
+// and extensions do not fit.
+Result<std::vector<std::byte>> format_header(const Header& header);
+
+struct Snapshot {
+  uint64_t l1_offset = 0;
+  uint32_t l1_entries = 0;
+  std::string id;
+  std::string name;
+  uint32_t date_s = 0;  // since the Epoch
+  uint32_t date_ns = 0;
+  uint64_t vm_clock_ns = 0;
+  uint64_t vm_state_bytes = 0;
+  uint64_t disk_bytes = 0;
+  uint64_t icount = ~0ull;       // none
+  std::vector<std::byte> extra;  // behind what is known
+};
+
+// The table that starts with `bytes`; `bytes` may be longer.
+Result<std::vector<Snapshot>> parse_snapshots(std::span<const std::byte> bytes,
+                                              const Header& header, const std::string& path);
+std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots);
+
+}  // namespace wick::block::qcow2

@@ -1,0 +1,86 @@
+// The reference counts of an image's host clusters, and with them the allocator
+// (qcow2 specification, "Host cluster management").
+//
+// Thread rule: one EventLoop; the caller lets only one coroutine in at a time,
+// also from take_dirty() to written().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <vector>
+
+#include "block/qcow2_format.h"
+#include "block/qcow2_tables.h"
+
+namespace wick::block::qcow2 {
+
+struct ClusterRun {
+  uint64_t first = 0;
+  uint64_t count = 0;
+};
+
+uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order);
+void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value);
+
+class Refcounts {
+ public:
+  // Says whether any of the clusters holds metadata: the last guard of an image
+  // whose counts are wrong (PITFALLS 6).
+  using IsMetadata = std::function<bool(ClusterRun)>;
+
+  // `file` and `header` must outlive this; `header` follows when the table moves.
+  Refcounts(File& file, Header& header, std::vector<uint64_t> table, uint64_t cache_bytes,
+            IsMetadata is_metadata);
+
+  Task<Result<uint64_t>> get(uint64_t cluster);
+  // At the moment of the error the clusters before it have their new counts.
+  Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, 1); }
+  Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, -1); }
+
+  // Neighbouring free clusters, at least one and at most `most`, now counted once.
+  Task<Result<ClusterRun>> allocate(uint64_t most);
+  // The same for a table, all in a row; returns the first.
+  Task<Result<uint64_t>> allocate_row(uint64_t count);
+
+  // Clusters from here on have never been written: they read as zeroes.
+  uint64_t first_fresh() const { return first_fresh_; }
+
+  // What is to be written: blocks first, then, when those are stable, the table.
+  struct Copies {
+    std::vector<TableCache::Copy> blocks;
+    std::set<uint64_t> table_entries;
+    bool empty() const { return blocks.empty() && table_entries.empty(); }
+  };
+  Copies take_dirty();
+  Task<Result<void>> write_blocks(const Copies& copies);
+  Task<Result<void>> write_table(const Copies& copies);
+  void written(const Copies& copies, bool failed);
+  bool crowded() const { return cache_.crowded(); }
+
+  const std::vector<uint64_t>& table() const { return table_; }
+
+ private:
+  uint64_t per_block() const { return header_.refcounts_per_block(); }
+  uint64_t entry_offset(uint64_t cluster) const;
+  Task<Result<void>> change(ClusterRun clusters, int by);
+  Task<Result<void>> set(uint64_t cluster, uint64_t value);
+  Result<void> create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind);
+  Task<Result<uint64_t>> allocate_row_behind(uint64_t count);
+  Task<Result<void>> grow(uint64_t blocks);
+
+  File& file_;
+  Header& header_;
+  TableCache cache_;
+  const IsMetadata is_metadata_;
+
+  std::vector<uint64_t> table_;  // offsets of the blocks, 0: none
+  std::set<uint64_t> dirty_table_entries_;
+  uint64_t first_maybe_free_ = 0;
+  uint64_t first_fresh_ = 0;
+};
+
+// Writes copies of tables where they belong.
+Task<Result<void>> write_copies(File& file, std::span<const TableCache::Copy> copies);
+
+}  // namespace wick::block::qcow2

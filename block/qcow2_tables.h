@@ -1,0 +1,83 @@
+// The parts of an image's tables (L2 tables, refcount blocks) that are in
+// memory: a cache of slices, written back only when its owner says so.
+//
+// Thread rule: one EventLoop. A slice's bytes stay where they are until the
+// next co_await, no longer.
+#pragma once
+
+#include <array>
+#include <coroutine>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "block/file.h"
+
+namespace wick::block::qcow2 {
+
+class TableCache {
+ public:
+  // Slices are as large as a cluster, at most 4 KiB. At most `most_bytes` of them
+  // stay when clean; `file` must outlive the cache.
+  TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes);
+
+  uint64_t slice_bytes() const { return slice_bytes_; }
+
+  // The slice that `offset`, a byte of the file, is in.
+  Task<Result<std::span<std::byte>>> get(uint64_t offset);
+  // The same when it is in memory; or nothing.
+  std::span<std::byte> find(uint64_t offset);
+  void mark_dirty(uint64_t offset);
+
+  // A new table of one cluster at `offset`, in memory only, dirty, of zeroes.
+  void create(uint64_t offset, uint64_t cluster_bytes);
+  // The cluster holds no table any more; nothing of it is written.
+  void forget(uint64_t offset, uint64_t cluster_bytes);
+
+  // What is to be written, as it was at the time of the call.
+  struct Copy {
+    uint64_t offset = 0;
+    std::vector<std::byte> bytes;  // of neighbouring slices
+  };
+  std::vector<Copy> take_dirty();
+  // Says how writing them went; what failed is dirty again.
+  void written(std::span<const Copy> copies, bool failed);
+
+  // So much is dirty that it should be written.
+  bool crowded() const { return dirty_.size() * 2 > most_slices_; }
+
+ private:
+  static constexpr size_t kMostSliceBytes = 4096;
+  struct alignas(kMostSliceBytes) Page {  // aligned for O_DIRECT
+    std::array<std::byte, kMostSliceBytes> bytes;
+  };
+  struct Slice {
+    std::unique_ptr<Page> page;
+    std::list<uint64_t>::iterator use;
+    bool loading = false;
+    bool writing = false;
+    std::vector<std::coroutine_handle<>> waiting;  // for the load
+  };
+
+  uint64_t start_of(uint64_t offset) const { return offset - offset % slice_bytes_; }
+  std::span<std::byte> bytes_of(Slice& slice) const {
+    return {slice.page->bytes.data(), slice_bytes_};
+  }
+  Slice& insert(uint64_t start);
+  void erase(uint64_t start);
+  void evict();
+
+  File& file_;
+  const uint64_t slice_bytes_;
+  const size_t most_slices_;
+
+  std::unordered_map<uint64_t, Slice> slices_;  // by their offset in the file
+  std::list<uint64_t> uses_;                    // the latest first
+  std::set<uint64_t> dirty_;
+};
+
+}  // namespace wick::block::qcow2
