@@ -13,12 +13,16 @@ namespace wick {
 struct DiskConfig {
   enum class Format { kProbe, kRaw };
   enum class Cache { kWriteback, kNone, kUnsafe };
+  enum class Device { kVirtio, kIde };
+  enum class Media { kDisk, kCdrom };
 
   std::string path;
   Format format = Format::kProbe;
   bool read_only = false;
   Cache cache = Cache::kWriteback;
   std::string serial;  // at most 20 bytes; empty: none
+  Device device = Device::kVirtio;
+  Media media = Media::kDisk;  // a CD-ROM is on IDE, and read-only
 };
 
 // -s SPEC, --console SPEC
@@ -44,6 +48,10 @@ struct MachineConfig {
   // The one for the kernel's command line: the first that leads anywhere. Empty:
   // there is none.
   std::string main_console() const;
+  // The disk that the kernel finds its root on, unless told otherwise: the first
+  // that is no CD-ROM; nullptr: there is none. And what Linux calls it.
+  const DiskConfig* root_disk() const;
+  std::string root_device() const;  // "/dev/vda"; empty: there is none
   // The entropy device's file; empty: getrandom(2); none: no device.
   std::optional<std::string> rng = "";
   // How virtio devices are found. PCI needs ACPI, which tells its interrupts.

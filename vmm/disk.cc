@@ -41,17 +41,29 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
     }();
   });
   if (!opened) return std::unexpected(std::move(opened).error());
-  disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+  if (config.device == DiskConfig::Device::kVirtio) {
+    disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+    return disk;
+  }
+  using Kind = devices::IdeDrive::Kind;
+  const Kind kind = config.media == DiskConfig::Media::kCdrom ? Kind::kCdrom : Kind::kDisk;
+  disk->drive_ =
+      std::make_unique<devices::IdeDrive>(kind, *disk->backend_, loop, config.serial, id);
   return disk;
 }
 
 Disk::~Disk() {
-  if (blk_) blk_->reset();
+  drain();
   if (thread_) thread_->stop();
 }
 
+void Disk::drain() {
+  if (blk_) blk_->reset();
+  if (drive_) drive_->drain();
+}
+
 Result<void> Disk::finish() {
-  blk_->reset();
+  drain();
   Result<void> result;
   std::binary_semaphore flushed(0);
   thread_->loop().post([&] {
