@@ -329,6 +329,19 @@ TEST(Options, CdromIsShortForADriveOnIde) {
   EXPECT_TRUE(disks[1].read_only);
 }
 
+TEST(Options, TheRootIsOnTheFirstDisk) {
+  const auto root = [](const Arguments& disks) {
+    return run_options(run_with(disks)).machine.root_device();
+  };
+  EXPECT_EQ(root({}), "");
+  EXPECT_EQ(root({"-d", "a"}), "/dev/vda");
+  EXPECT_EQ(root({"-d", "a,device=ide"}), "/dev/sda");
+  EXPECT_EQ(root({"-d", "a,device=ide", "-d", "b"}), "/dev/sda");
+  EXPECT_EQ(root({"-d", "a", "-d", "b,device=ide"}), "/dev/vda");
+  EXPECT_EQ(root({"--cdrom", "a"}), "") << "a CD-ROM is none by itself";
+  EXPECT_EQ(root({"-d", "a,device=ide,media=cdrom", "-d", "b"}), "/dev/vda");
+}
+
 TEST(Options, ThereIsRoomForFourIdeDrives) {
   const Arguments four = {"-d", "a,device=ide", "-d", "b,device=ide",
                           "-d", "c,device=ide", "-d", "d,device=ide"};

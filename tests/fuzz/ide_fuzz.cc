@@ -124,6 +124,8 @@ class Session {
     check();
     require(host_.status() == (ata::kReady | ata::kSeekComplete));
     require(!line_.level());
+    host_.select(IdeHost::kSecond);
+    require(host_.status() == 0 && host_.byte_count() == 0xeb14);
     host_.command(ata::kReadSectors, 1, 1);
     settle();
     require(line_.level());
@@ -132,7 +134,6 @@ class Session {
     require(std::memcmp(data.data(), disks_[0].bytes().data() + 512, 512) == 0);
     require(host_.status() == (ata::kReady | ata::kSeekComplete));
     host_.select(IdeHost::kSecond);
-    require(host_.byte_count() == 0xeb14);
     host_.command(ata::kIdentifyPacketDevice);
     require(host_.data() == 0x85c0);
   }
