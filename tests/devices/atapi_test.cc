@@ -13,7 +13,6 @@
 namespace wick::devices::atapi {
 namespace {
 
-using testing::AnyOf;
 using testing::Each;
 using testing::ElementsAre;
 using Bytes = std::vector<int>;

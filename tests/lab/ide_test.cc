@@ -26,17 +26,17 @@ std::string md5_of(const std::string& path) {
   return finish({"sh", "-c", "md5sum <" + path}).out.substr(0, 32);
 }
 
-// An ISO of a few files, two of them large, with long names.
-std::string make_iso(const TempDir& dir) {
+// An ISO of a few files, one of them of that size, with long names.
+std::string make_iso(const TempDir& dir, uint64_t large_bytes = 3'000'001) {
   const std::string tree = dir / "tree";
   std::filesystem::create_directories(tree + "/a folder/below");
   write_file(tree + "/read.me", "from the CD-ROM\n");
   write_file(tree + "/a folder/below/empty", "");
   const Finished filled = finish(
       {"sh", "-c",
-       fmt::format("cd '{}' && head -c 3000001 /dev/urandom >large && "
-                   "head -c 777777 /dev/urandom >'a folder/another file with a long name.bin'",
-                   tree)});
+       fmt::format("cd '{}' && head -c {} /dev/urandom >large && "
+                   "head -c 77777 /dev/urandom >'a folder/another file with a long name.bin'",
+                   tree, large_bytes)});
   EXPECT_EQ(filled.status, 0) << filled.err;
   const Finished made =
       finish({"genisoimage", "-quiet", "-r", "-J", "-V", "WICK", "-o", dir / "cd.iso", tree});
@@ -110,11 +110,11 @@ TEST(Ide, WorksWithoutDmaLong) {
   const TempDir dir;
   const std::string disk = alpine_disk(dir);
   Process vm(wick_run({"-k", image("bzImage"), "-a", "quiet libata.dma=0", "-d",
-                       disk + ",device=ide", "--cdrom", make_iso(dir)}));
+                       disk + ",device=ide", "--cdrom", make_iso(dir, 300'001)}));
   Dialogue& shell = vm.console();
   log_in(shell);
   EXPECT_THAT(run_in_guest(shell, "cat /sys/class/ata_device/dev1.0/xfer_mode"), HasSubstr("PIO"));
-  (void)run_in_guest(shell, "dd if=/dev/urandom of=/root/large bs=1M count=2; sync");
+  (void)run_in_guest(shell, "dd if=/dev/urandom of=/root/large bs=64k count=8; sync");
   const std::string sum = run_in_guest(shell, "md5sum </root/large").substr(0, 32);
   expect_same_disc(shell, dir);
   power_off(vm);
