@@ -43,8 +43,8 @@ std::string make_command_line(const CommandLineParts& parts) {
     line += word;
   };
   if (!parts.console.empty()) add("console=" + parts.console);
-  if (parts.has_disk && !parts.has_initrd && !has_parameter(parts.append, "root="))
-    add(parts.disk_read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
+  if (!parts.root_device.empty() && !parts.has_initrd && !has_parameter(parts.append, "root="))
+    add(fmt::format("root={} {}", parts.root_device, parts.root_read_only ? "ro" : "rw"));
   add("panic=-1 reboot=k");
   for (const MmioParameter& device : parts.mmio)
     add(fmt::format("virtio_mmio.device={:#x}@{:#x}:{}", device.size_bytes, device.address,

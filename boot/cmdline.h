@@ -23,10 +23,10 @@ struct MmioParameter {
 };
 
 struct CommandLineParts {
-  std::string console = {};     // "ttyS0"; empty: none
-  bool has_disk = false;        // /dev/vda is there
-  bool disk_read_only = false;  // and can only be mounted so
-  bool has_initrd = false;      // which finds the root by itself
+  std::string console = {};      // "ttyS0"; empty: none
+  std::string root_device = {};  // "/dev/vda"; empty: there is no disk
+  bool root_read_only = false;   // it can only be mounted so
+  bool has_initrd = false;       // which finds the root by itself
   std::vector<MmioParameter> mmio = {};
   std::string append = {};  // the user's, last, so that it overrides
 };

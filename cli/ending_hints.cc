@@ -60,10 +60,13 @@ std::string no_root(std::string_view /*rest*/, const Facts& facts) {
   if (!disks->empty())
     return fmt::format("the kernel did not find the root device that root= names; it found: {}",
                        fmt::join(*disks, ", "));
-  if (facts.config.disks.empty())
+  const DiskConfig* root = facts.config.root_disk();
+  if (root == nullptr)
     return "the machine has no root device: give a disk with -d, or an initrd with -i";
-  return "the kernel did not find its root device: it has no driver for virtio disks built in "
-         "and no initrd was given; give the one that belongs to it with -i";
+  return fmt::format(
+      "the kernel did not find its root device: it has no driver for {} disks built in and no "
+      "initrd was given; give the one that belongs to it with -i",
+      root->device == DiskConfig::Device::kIde ? "IDE" : "virtio");
 }
 
 std::string no_init(std::string_view /*rest*/, const Facts& /*facts*/) {

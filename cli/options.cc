@@ -101,6 +101,16 @@ constexpr Option kRunOptions[] = {
        o.machine.disks.push_back(TRY(parse_disk(v)));
        return {};
      }},
+    {"--cdrom", "FILE", "an ISO in a CD-ROM drive", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       DiskConfig cdrom;
+       TRY(set_path(cdrom.path, v));
+       cdrom.device = DiskConfig::Device::kIde;
+       cdrom.media = DiskConfig::Media::kCdrom;
+       cdrom.read_only = true;
+       o.machine.disks.push_back(std::move(cdrom));
+       return {};
+     }},
     {"-s,--serial", "SPEC", "where ttyS0 goes; repeat up to ttyS3 (stdio)", true,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.serials.push_back(TRY(parse_serial(v)));
@@ -151,7 +161,6 @@ constexpr Option kRunOptions[] = {
     {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
      [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
     {"-n,--net", "SPEC", nullptr, true, not_yet},
-    {"--cdrom", "FILE", nullptr, false, not_yet},
 };
 
 // Not settings themselves: one says where settings are, one is short for
@@ -166,12 +175,12 @@ constexpr const char* kMainHelp = R"(Examples:
   wick doctor)";
 
 constexpr const char* kRunHelp =
-    R"(A disk is PATH[,format=raw][,readonly=on|off][,cache=writeback|none|unsafe]
-[,serial=ID]; a serial port or console is stdio, pty, unix:PATH, file:PATH or
-null, each with [,log=FILE]. In a SPEC a doubled comma is a comma. Every option
-also comes from WICK_OPTION in the environment (several SPECs: with ';'
-between), and then from the config file. On a terminal, Ctrl-] then ? lists the
-keys.
+    R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,cache=writeback|none|unsafe]
+[,serial=ID][,device=virtio|ide][,media=disk|cdrom]; a serial port or console is
+stdio, pty, unix:PATH, file:PATH or null, each with [,log=FILE]. In a SPEC a
+doubled comma is a comma. Every option also comes from WICK_OPTION in the
+environment (several SPECs: with ';' between), and then from the config file. On
+a terminal, Ctrl-] then ? lists the keys.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
@@ -411,6 +420,16 @@ Result<RunOptions> complete(RunOptions options) {
                           "kernel of its CPUs",
                           machine.cpus),
                      "leave --acpi out");
+  const auto on_ide = [](const DiskConfig& d) { return d.device == DiskConfig::Device::kIde; };
+  constexpr int kMostIdeDrives = 4;
+  const auto ide_drives = std::ranges::count_if(machine.disks, on_ide);
+  if (ide_drives > kMostIdeDrives)
+    return with_hint(fail("--disk, --cdrom: {} IDE drives given; a machine has room for {}",
+                          ide_drives, kMostIdeDrives),
+                     "use device=virtio for the others");
+  if (ide_drives > 0 && !machine.on_pci())
+    return with_hint(fail("--disk, --cdrom: IDE drives are on PCI, which this machine has not"),
+                     "leave --transport mmio and --acpi off out, or device=ide");
   const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
   const bool console_on_stdio = machine.console && on_stdio(*machine.console);
   if (machine.serials.empty()) {

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -51,7 +52,14 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
     needed.push_back({"SERIAL_8250_CONSOLE", "the console is a serial port"});
   else
     needed.push_back({"VIRTIO_CONSOLE", "the console is hvc0"});
-  if (!config.disks.empty()) {
+  const auto any_disk_on = [&](DiskConfig::Device device) {
+    return std::ranges::find(config.disks, device, &DiskConfig::device) != config.disks.end();
+  };
+  if (any_disk_on(DiskConfig::Device::kIde)) {
+    needed.push_back({"ATA_PIIX", "there are drives on IDE"});
+    needed.push_back({"PCI", "the IDE controller is on PCI"});
+  }
+  if (any_disk_on(DiskConfig::Device::kVirtio)) {
     needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
     needed.push_back(config.on_pci()
                          ? boot::NeededOption{"VIRTIO_PCI", "virtio devices are on PCI"}

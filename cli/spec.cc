@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <initializer_list>
+#include <optional>
 
 namespace wick::cli {
 namespace {
@@ -133,11 +134,12 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
-  constexpr std::array<std::string_view, 7> kKeys = {
-      "format", "readonly", "device", "media", "cache", "cache-size", "serial"};
+  constexpr std::array<std::string_view, 7> kKeys = {"format", "readonly",   "device", "media",
+                                                     "cache",  "cache-size", "serial"};
   const Spec spec = TRY(parse_spec(text, kKeys));
   DiskConfig disk;
   disk.path = spec.value;
+  std::optional<bool> read_only;
   for (const auto& [key, value] : spec.pairs) {
     if (key == "format") {
       constexpr std::array kFormats = {DiskConfig::Format::kRaw, DiskConfig::Format::kQcow2};
@@ -145,11 +147,13 @@ Result<DiskConfig> parse_disk(std::string_view text) {
     } else if (key == "cache-size") {
       disk.cache_bytes = TRY(parse_size(value, 1));
     } else if (key == "readonly") {
-      disk.read_only = TRY(choose(key, value, {"off", "on"})) == 1;
+      read_only = TRY(choose(key, value, {"off", "on"})) == 1;
     } else if (key == "device") {
-      (void)TRY(choose(key, value, {"virtio"}));
+      const bool ide = TRY(choose(key, value, {"virtio", "ide"})) == 1;
+      disk.device = ide ? DiskConfig::Device::kIde : DiskConfig::Device::kVirtio;
     } else if (key == "media") {
-      (void)TRY(choose(key, value, {"disk"}));
+      const bool cdrom = TRY(choose(key, value, {"disk", "cdrom"})) == 1;
+      disk.media = cdrom ? DiskConfig::Media::kCdrom : DiskConfig::Media::kDisk;
     } else if (key == "cache") {
       constexpr std::array kCaches = {Cache::kWriteback, Cache::kNone, Cache::kUnsafe};
       disk.cache = kCaches[TRY(choose(key, value, {"writeback", "none", "unsafe"}))];
@@ -159,6 +163,14 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       disk.serial = value;
     }
   }
+  const bool cdrom = disk.media == DiskConfig::Media::kCdrom;
+  if (cdrom && disk.device != DiskConfig::Device::kIde)
+    return with_hint(fail("media=cdrom: there are CD-ROM drives on IDE alone"),
+                     "add device=ide, or use --cdrom FILE");
+  if (cdrom && read_only == false)
+    return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
+                     "leave readonly out");
+  disk.read_only = read_only.value_or(cdrom);
   return disk;
 }
 

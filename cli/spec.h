@@ -52,7 +52,8 @@ struct StatsForm {
 // table|json[,file=FILE], or a switch: on is table.
 Result<StatsForm> parse_stats(std::string_view text);
 
-// PATH[,format=raw][,readonly=on|off][,device=virtio][,media=disk][,cache=...][,serial=ID]
+// PATH[,format=raw|qcow2][,readonly=on|off][,device=virtio|ide][,media=disk|cdrom][,cache=...]
+// [,serial=ID]
 Result<DiskConfig> parse_disk(std::string_view text);
 
 // stdio|pty|null|unix:PATH|file:PATH[,log=FILE]

@@ -25,11 +25,16 @@ constexpr uint64_t kInterruptLine = 0x3c;
 constexpr uint64_t kInterruptPin = 0x3d;
 
 // Command (6.2.2) and status (6.2.3).
+constexpr uint16_t kIoSpace = 1 << 0;
 constexpr uint16_t kMemorySpace = 1 << 1;
 constexpr uint16_t kBusMaster = 1 << 2;
 constexpr uint16_t kInterruptDisable = 1 << 10;
 constexpr uint16_t kInterruptStatus = 1 << 3;
 constexpr uint16_t kCapabilitiesList = 1 << 4;
+
+// 6.2.5.1: what tells a BAR in I/O space.
+constexpr uint32_t kIoBar = 1 << 0;
+constexpr uint32_t kIoPorts = 0xffff;
 
 constexpr uint8_t kMsixId = 0x11;
 constexpr uint64_t kMsixControl = 2;  // offset in the capability
@@ -72,6 +77,20 @@ void PciFunction::add_bar(size_t index, uint32_t size_bytes, BusDevice& device, 
   set<uint32_t>(kBars + 4 * index, 0, ~(size_bytes - 1));
 }
 
+void PciFunction::add_io_bar(size_t index, uint32_t ports, BusDevice& device) {
+  assert(std::has_single_bit(ports) && ports >= 4);
+  Bar& bar = bars_.at(index);
+  bar.space = Space::kIo;
+  bar.size_bytes = ports;
+  bar.device = &device;
+  set<uint32_t>(kBars + 4 * index, kIoBar, ~(ports - 1) & kIoPorts);
+  writable_[kCommand] |= std::byte{kIoSpace};
+}
+
+void PciFunction::add_register(uint8_t offset, uint32_t value, uint32_t writable) {
+  set(offset, value, writable);
+}
+
 void PciFunction::add_msix(size_t bar_index) {
   add_bar(bar_index, PciInterrupts::kBarBytes, *interrupts_);
   struct [[gnu::packed]] {
@@ -109,16 +128,28 @@ void PciFunction::set_window(uint8_t offset, BusDevice& device) {
 // system has nothing to move.
 void PciFunction::place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line) {
   window_ = window;
-  for (size_t i = 0; i < bars_.size(); ++i) {
-    const uint32_t size_bytes = bars_[i].size_bytes;
-    if (size_bytes == 0) continue;
-    next = align_up(next, size_bytes);
-    set<uint32_t>(kBars + 4 * i, static_cast<uint32_t>(next), ~(size_bytes - 1));
-    next += size_bytes;
-  }
+  place(Space::kMemory, next);
   store_le(std::span(config_).subspan(kCommand, 2), kMemorySpace);
   store_le(std::span(config_).subspan(kInterruptLine, 1), interrupt_line);
   apply();
+}
+
+void PciFunction::place_io_bars(const Bus::Range& window, uint64_t& next) {
+  io_window_ = window;
+  place(Space::kIo, next);
+  config_[kCommand] |= writable_[kCommand] & std::byte{kIoSpace};
+  apply();
+}
+
+void PciFunction::place(Space space, uint64_t& next) {
+  for (size_t i = 0; i < bars_.size(); ++i) {
+    const uint32_t size_bytes = bars_[i].size_bytes;
+    if (size_bytes == 0 || bars_[i].space != space) continue;
+    next = align_up(next, size_bytes);
+    const auto bar = std::span(config_).subspan(kBars + 4 * i, 4);
+    store_le(bar, static_cast<uint32_t>(next) | (load_le<uint32_t>(bar) & (size_bytes - 1)));
+    next += size_bytes;
+  }
 }
 
 void PciFunction::read_config(uint64_t offset, std::span<std::byte> data) {
@@ -156,18 +187,21 @@ void PciFunction::apply() {
   for (size_t i = 0; i < bars_.size(); ++i) {
     Bar& bar = bars_[i];
     if (bar.device == nullptr) continue;
-    const uint64_t wanted = get<uint32_t>(kBars + 4 * i);
-    const uint64_t in_window = wanted - window_.start;
-    const bool decoded = (command & kMemorySpace) != 0 && in_window < window_.size &&
-                         bar.size_bytes <= window_.size - in_window;
+    const bool io = bar.space == Space::kIo;
+    const Bus::Range& window = io ? io_window_ : window_;
+    const uint64_t wanted = get<uint32_t>(kBars + 4 * i) & ~(bar.size_bytes - 1);
+    const uint64_t in_window = wanted - window.start;
+    const bool decoded = (command & (io ? kIoSpace : kMemorySpace)) != 0 &&
+                         in_window < window.size && bar.size_bytes <= window.size - in_window;
     const uint64_t to = decoded ? wanted : 0;
     const uint64_t from = bar.base.exchange(to);
     if (from != to && bar.moved) bar.moved(from, to);
   }
 }
 
-BusDevice* PciFunction::find(uint64_t address, size_t size, uint64_t& offset) const {
+BusDevice* PciFunction::find(uint64_t address, size_t size, uint64_t& offset, Space space) const {
   for (const Bar& bar : bars_) {
+    if (bar.space != space) continue;
     const uint64_t base = bar.base.load(std::memory_order_relaxed);
     if (base == 0 || address - base >= bar.size_bytes) continue;
     offset = address - base;

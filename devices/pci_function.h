@@ -24,6 +24,8 @@ class PciFunction {
  public:
   static constexpr uint64_t kConfigBytes = 256;  // there are no extended capabilities
 
+  enum class Space : uint8_t { kMemory, kIo };
+
   struct Identity {
     uint16_t vendor = 0;
     uint16_t device = 0;
@@ -42,29 +44,38 @@ class PciFunction {
   // A 32-bit memory BAR of `size_bytes`, a power of two from 4096 up, behind
   // which is `device`. `moved` hears of each change of its address.
   void add_bar(size_t index, uint32_t size_bytes, BusDevice& device, Moved moved = {});
+  // The same in I/O space, of `ports` ports, a power of two from 4 up.
+  void add_io_bar(size_t index, uint32_t ports, BusDevice& device);
   // The MSI-X capability and its BAR.
   void add_msix(size_t bar_index);
   // `body` comes behind the two bytes of every capability; of its bits, those
   // in `writable` (as long, or empty) are the driver's. Gives its offset.
   uint8_t add_capability(uint8_t id, std::span<const std::byte> body,
                          std::span<const std::byte> writable = {});
+  // Four bytes at `offset`, behind the header, that the function only keeps; of
+  // their bits, those in `writable` are the guest's.
+  void add_register(uint8_t offset, uint32_t value, uint32_t writable);
   // Accesses to the four bytes at `offset` go to `device` instead.
   void set_window(uint8_t offset, BusDevice& device);
 
   // For the host bridge: it decodes only BARs that lie within `window`, and
   // starts them from `next` on, which moves up.
   void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
+  // The same for those in I/O space.
+  void place_io_bars(const Bus::Range& window, uint64_t& next);
 
   // Accesses of 1 to 8 bytes; what goes over the end is nobody's.
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
 
   // The device behind `address` and the offset there, or nullptr.
-  BusDevice* find(uint64_t address, size_t size, uint64_t& offset) const;
+  BusDevice* find(uint64_t address, size_t size, uint64_t& offset,
+                  Space space = Space::kMemory) const;
 
  private:
   struct Bar {
-    uint32_t size_bytes = 0;
+    Space space = Space::kMemory;
+    uint32_t size_bytes = 0;  // or ports
     BusDevice* device = nullptr;
     Moved moved;
     std::atomic<uint64_t> base = 0;  // as for Moved
@@ -74,11 +85,13 @@ class PciFunction {
   T get(uint64_t offset) const;
   template <typename T>
   void set(uint64_t offset, T value, T writable = 0);
+  void place(Space space, uint64_t& next);
   void apply();
 
   PciInterrupts* const interrupts_;
   std::array<Bar, 6> bars_;
   Bus::Range window_;
+  Bus::Range io_window_;
   uint8_t last_capability_ = 0x34;  // where the next one's offset goes
   uint8_t next_capability_ = 0x40;
   uint8_t msix_ = 0;  // the capability's offset

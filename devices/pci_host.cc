@@ -28,19 +28,24 @@ constexpr PciFunction::Identity kBridge{.vendor = 0x8086,
 
 }  // namespace
 
-PciHost::PciHost(const Bus::Range& window, std::function<void()> reset)
-    : window_(window),
-      reset_(std::move(reset)),
+PciHost::PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window)
+    : reset_(std::move(reset)),
       bridge_(kBridge, nullptr),
-      next_bar_(window.start) {
+      next_bar_(window.start),
+      next_io_bar_(io_window.start),
+      window_(*this, PciFunction::Space::kMemory, window),
+      io_window_(*this, PciFunction::Space::kIo, io_window) {
   functions_[0] = &bridge_;
 }
 
 Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {
   if (slot >= kSlots || functions_[slot] != nullptr)
     return fail("pci: there is no free slot {}", slot);
-  function.place_bars(window_, next_bar_, interrupt_line);
-  if (next_bar_ - window_.start > window_.size)
+  const Bus::Range& window = window_.range;
+  const Bus::Range& io_window = io_window_.range;
+  function.place_bars(window, next_bar_, interrupt_line);
+  function.place_io_bars(io_window, next_io_bar_);
+  if (next_bar_ - window.start > window.size || next_io_bar_ - io_window.start > io_window.size)
     return fail("pci: the function in slot {} has no place left for its registers", slot);
   functions_[slot] = &function;
   return {};
@@ -102,16 +107,17 @@ void PciHost::Ecam::write(uint64_t offset, std::span<const std::byte> data) {
 BusDevice::Name PciHost::Ecam::name_of(uint64_t, bool) const { return {"config", {}}; }
 
 // Where the guest has laid BARs over each other, the lowest slot answers.
-BusDevice* PciHost::find(uint64_t address, size_t size, uint64_t& offset) const {
-  for (const PciFunction* function : functions_)
+BusDevice* PciHost::Window::find(uint64_t offset, size_t size, uint64_t& there) const {
+  for (const PciFunction* function : host.functions_)
     if (function != nullptr)
-      if (BusDevice* device = function->find(address, size, offset)) return device;
+      if (BusDevice* device = function->find(range.start + offset, size, there, space))
+        return device;
   return nullptr;
 }
 
 void PciHost::Window::read(uint64_t offset, std::span<std::byte> data) {
   uint64_t there = 0;
-  if (BusDevice* device = host.find(host.window_.start + offset, data.size(), there))
+  if (BusDevice* device = find(offset, data.size(), there))
     device->read(there, data);
   else
     std::ranges::fill(data, std::byte{0xff});
@@ -119,13 +125,12 @@ void PciHost::Window::read(uint64_t offset, std::span<std::byte> data) {
 
 void PciHost::Window::write(uint64_t offset, std::span<const std::byte> data) {
   uint64_t there = 0;
-  if (BusDevice* device = host.find(host.window_.start + offset, data.size(), there))
-    device->write(there, data);
+  if (BusDevice* device = find(offset, data.size(), there)) device->write(there, data);
 }
 
 BusDevice::Name PciHost::Window::name_of(uint64_t offset, bool write) const {
   uint64_t there = 0;
-  const BusDevice* device = host.find(host.window_.start + offset, 1, there);
+  const BusDevice* device = find(offset, 1, there);
   return device != nullptr ? device->name_of(there, write) : Name{};
 }
 

@@ -1,6 +1,7 @@
 // The PCI host bridge: bus 0 with a function in each of up to 31 slots, whose
 // configuration spaces the guest reaches through ports and through memory
-// (ECAM), and the window of addresses in which their BARs are decoded.
+// (ECAM), and the windows of addresses and of ports in which their BARs are
+// decoded.
 //
 // Thread rule: attach() before the first vCPU runs; everything else from any
 // vCPU. One mutex guards all configuration spaces; an access to a BAR takes
@@ -27,8 +28,9 @@ class PciHost {
   static constexpr size_t kSlots = 32;
   static constexpr uint64_t kEcamBytes = 1 << 20;  // of one bus
 
-  // `window`: addresses. `reset` is what the port 0xcf9 does.
-  PciHost(const Bus::Range& window, std::function<void()> reset);
+  // `window`: addresses; `io_window`: ports, perhaps none. `reset` is what the
+  // port 0xcf9 does.
+  PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window = {});
 
   // Gives the BARs their addresses. The function must outlive the bridge.
   // `interrupt_line` is told to systems without ACPI.
@@ -36,7 +38,8 @@ class PciHost {
 
   BusDevice& ports() { return ports_; }
   BusDevice& ecam() { return ecam_; }
-  BusDevice& window() { return window_device_; }  // offset 0 is the window's start
+  BusDevice& window() { return window_; }  // offset 0 is the window's start
+  BusDevice& io_window() { return io_window_; }
 
  private:
   struct Ports final : BusDevice {
@@ -55,27 +58,31 @@ class PciHost {
     PciHost& host;
   };
   struct Window final : BusDevice {
-    explicit Window(PciHost& bridge) : host(bridge) {}
+    Window(PciHost& bridge, PciFunction::Space of, const Bus::Range& where)
+        : host(bridge), space(of), range(where) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
     void write(uint64_t offset, std::span<const std::byte> data) override;
     Name name_of(uint64_t offset, bool write) const override;
+    BusDevice* find(uint64_t offset, size_t size, uint64_t& there) const;
     PciHost& host;
+    const PciFunction::Space space;
+    const Bus::Range range;
   };
 
   // The function that a configuration address names: bus, device, function in
   // bits 8 to 23 of the port's register, 12 to 27 in ECAM. With mutex_ held.
   PciFunction* at(uint32_t bus_device_function);
   void read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data);
-  BusDevice* find(uint64_t address, size_t size, uint64_t& offset) const;
 
-  const Bus::Range window_;
   const std::function<void()> reset_;
   PciFunction bridge_;
   uint64_t next_bar_;
+  uint64_t next_io_bar_;
   std::array<PciFunction*, kSlots> functions_{};
   Ports ports_{*this};
   Ecam ecam_{*this};
-  Window window_device_{*this};
+  Window window_;
+  Window io_window_;
   std::mutex mutex_;
 };
 

@@ -31,11 +31,12 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const 
   TRY(board->build_chipset(main_loop, events));
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
+  TRY(board->build_ide(peripherals));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Not for the few interrupts that there are without ACPI.
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
-  TRY(board->load_kernel(peripherals));
+  TRY(board->load_kernel());
   return board;
 }
 
@@ -86,10 +87,39 @@ Result<void> Board::build_pci(const Events& events) {
   for (const uint8_t irq : layout::kPciIrqs)
     pci_pins_.push_back(std::make_unique<SharedPin>(vm_, irq));
   const Bus::Range window{layout::kPciWindow, layout::kPciWindowBytes};
-  pci_ = std::make_unique<devices::PciHost>(window, events.reset);
+  const Bus::Range io_window{layout::kPciIoWindow, layout::kPciIoWindowPorts};
+  pci_ = std::make_unique<devices::PciHost>(window, events.reset, io_window);
   TRY(ports_.attach({layout::kPciPort, devices::PciHost::kPorts}, pci_->ports(), "pci"));
+  TRY(ports_.attach(io_window, pci_->io_window(), "pci"));
   TRY(mmio_.attach({layout::kPciEcam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
   return mmio_.attach(window, pci_->window(), "pci");
+}
+
+Result<void> Board::build_ide(const Peripherals& peripherals) {
+  const auto& given = peripherals.ide_drives();
+  if (given.empty()) return {};
+  if (!pci_)
+    return with_hint(fail("IDE drives are on PCI, which this machine has not"),
+                     "leave --transport and --acpi out, or device=ide");
+  std::array<devices::IdeDrive*, devices::Ide::kDrives> drives{};
+  std::ranges::copy(given, drives.begin());
+  std::array<InterruptLine*, devices::Ide::kChannels> lines{};
+  for (size_t i = 0; i < lines.size(); ++i) {
+    ide_lines_[i] = std::make_unique<IrqLine>(vm_, layout::kIdeIrqs[i]);
+    lines[i] = ide_lines_[i].get();
+  }
+  ide_ = std::make_unique<devices::Ide>(memory_, lines, drives);
+  for (size_t i = 0; i < devices::Ide::kChannels; ++i) {
+    devices::IdeChannel* channel = ide_->channel(i);
+    if (channel == nullptr) continue;
+    const std::string name = fmt::format("ide{}", i);
+    TRY(ports_.attach({layout::kIdeCommandPorts[i], devices::IdeChannel::kCommandPorts},
+                      channel->command_block(), name));
+    TRY(ports_.attach({layout::kIdeControlPorts[i], devices::IdeChannel::kControlPorts},
+                      channel->control_block(), name));
+  }
+  // It has no PCI interrupt.
+  return pci_->attach(layout::kIdeSlot, ide_->function(), 0);
 }
 
 Result<void> Board::add_virtio(const Peripherals::Slot& wanted) {
@@ -157,14 +187,14 @@ Result<void> Board::build_cpus() {
   return {};
 }
 
-Result<void> Board::load_kernel(const Peripherals& peripherals) {
+Result<void> Board::load_kernel() {
   if (config_.cmdline) {
     cmdline_ = *config_.cmdline;
   } else {
     boot::CommandLineParts parts{
         .console = config_.main_console(),
-        .has_disk = peripherals.has_disk(),
-        .disk_read_only = peripherals.has_disk() && config_.disks[0].read_only,
+        .root_device = config_.root_device(),
+        .root_read_only = config_.root_disk() != nullptr && config_.root_disk()->read_only,
         .has_initrd = !config_.initrd_path.empty(),
         .mmio = {},
         .append = config_.append};

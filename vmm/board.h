@@ -8,6 +8,7 @@
 // loop nor a vCPU runs.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "boot/acpi.h"
 #include "devices/acpi_pm.h"
 #include "devices/i8042.h"
+#include "devices/ide.h"
 #include "devices/pci_host.h"
 #include "devices/pvpanic.h"
 #include "devices/rtc.h"
@@ -87,12 +89,13 @@ class Board {
   Result<void> build_chipset(EventLoop& main_loop, const Events& events);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
+  Result<void> build_ide(const Peripherals& peripherals);
   Result<void> add_virtio(const Peripherals::Slot& wanted);
   Result<void> add_virtio_pci(const Peripherals::Slot& wanted);
   Result<void> add_virtio_mmio(const Peripherals::Slot& wanted);
   static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
   Result<void> build_cpus();
-  Result<void> load_kernel(const Peripherals& peripherals);
+  Result<void> load_kernel();
   boot::AcpiPlatform acpi_platform() const;
 
   const MachineConfig& config_;
@@ -113,6 +116,8 @@ class Board {
   MsiPort msi_{vm_};
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;
   std::unique_ptr<devices::PciHost> pci_;
+  std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
+  std::unique_ptr<devices::Ide> ide_;
   std::vector<std::unique_ptr<PciSlot>> pci_slots_;
   std::vector<MmioSlot> mmio_slots_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;

@@ -15,4 +15,15 @@ std::string MachineConfig::main_console() const {
   return fmt::format("ttyS{}", first == serials.end() ? 0 : first - serials.begin());
 }
 
+const DiskConfig* MachineConfig::root_disk() const {
+  const auto first = std::ranges::find(disks, DiskConfig::Media::kDisk, &DiskConfig::media);
+  return first == disks.end() ? nullptr : &*first;
+}
+
+std::string MachineConfig::root_device() const {
+  const DiskConfig* root = root_disk();
+  if (root == nullptr) return "";
+  return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
+}
+
 }  // namespace wick

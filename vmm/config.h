@@ -13,6 +13,8 @@ namespace wick {
 struct DiskConfig {
   enum class Format { kProbe, kRaw, kQcow2 };
   enum class Cache { kWriteback, kNone, kUnsafe };
+  enum class Device { kVirtio, kIde };
+  enum class Media { kDisk, kCdrom };
 
   std::string path;
   Format format = Format::kProbe;
@@ -20,6 +22,8 @@ struct DiskConfig {
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
   std::string serial;        // at most 20 bytes; empty: none
+  Device device = Device::kVirtio;
+  Media media = Media::kDisk;  // a CD-ROM is on IDE, and read-only
 };
 
 // -s SPEC, --console SPEC
@@ -45,6 +49,10 @@ struct MachineConfig {
   // The one for the kernel's command line: the first that leads anywhere. Empty:
   // there is none.
   std::string main_console() const;
+  // The disk that the kernel finds its root on, unless told otherwise: the first
+  // that is no CD-ROM; nullptr: there is none. And what Linux calls it.
+  const DiskConfig* root_disk() const;
+  std::string root_device() const;  // "/dev/vda"; empty: there is none
   // The entropy device's file; empty: getrandom(2); none: no device.
   std::optional<std::string> rng = "";
   // How virtio devices are found. PCI needs ACPI, which tells its interrupts.

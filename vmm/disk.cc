@@ -42,17 +42,29 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   if (!opened) return std::unexpected(std::move(opened).error());
   disk->backend_ =
       TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
-  disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+  if (config.device == DiskConfig::Device::kVirtio) {
+    disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+    return disk;
+  }
+  using Kind = devices::IdeDrive::Kind;
+  const Kind kind = config.media == DiskConfig::Media::kCdrom ? Kind::kCdrom : Kind::kDisk;
+  disk->drive_ =
+      std::make_unique<devices::IdeDrive>(kind, *disk->backend_, loop, config.serial, id);
   return disk;
 }
 
 Disk::~Disk() {
-  if (blk_) blk_->reset();
+  drain();
   if (thread_) thread_->stop();
 }
 
+void Disk::drain() {
+  if (blk_) blk_->reset();
+  if (drive_) drive_->drain();
+}
+
 Result<void> Disk::finish() {
-  blk_->reset();
+  drain();
   return run_on(thread_->loop(), backend_->flush());
 }
 

@@ -16,6 +16,9 @@ constexpr uint64_t kHighRamStart = 0x1'0000'0000;
 constexpr uint64_t kPciWindow = 0xc000'0000;
 constexpr uint64_t kPciWindowBytes = 0x1000'0000;
 constexpr uint64_t kPciEcam = 0xe000'0000;
+// And those of their BARs that are ports.
+constexpr uint16_t kPciIoWindow = 0xc000;
+constexpr uint16_t kPciIoWindowPorts = 0x1000;
 
 // virtio-mmio windows, one page each.
 constexpr uint64_t kVirtioMmioStart = 0xd000'0000;
@@ -32,6 +35,9 @@ constexpr uint16_t kI8042Port = 0x60;
 constexpr uint16_t kRtcPort = 0x70;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 constexpr uint16_t kPvpanicPort = 0x505;
+// IDE channels as on the PC AT (PCI IDE Controller Specification 1.0, 2.1).
+constexpr std::array<uint16_t, 2> kIdeCommandPorts = {0x1f0, 0x170};
+constexpr std::array<uint16_t, 2> kIdeControlPorts = {0x3f6, 0x376};
 constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr uint16_t kPciPort = 0xcf8;
 
@@ -39,6 +45,7 @@ constexpr uint16_t kPciPort = 0xcf8;
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;
+constexpr std::array<uint8_t, 2> kIdeIrqs = {14, 15};
 // PCI slots share the IO-APIC's upper pins, one after the other.
 constexpr std::array<uint8_t, 8> kPciIrqs = {16, 17, 18, 19, 20, 21, 22, 23};
 // Each virtio-mmio device has a pin of its own: edges cannot be shared. Without
@@ -53,6 +60,7 @@ constexpr size_t kFirstPicIrq = 8;  // index
 constexpr uint8_t kRngSlot = 1;
 constexpr uint8_t kConsoleSlot = 2;
 constexpr uint8_t kBalloonSlot = 3;
+constexpr uint8_t kIdeSlot = 4;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 

@@ -1,5 +1,6 @@
 #include "vmm/peripherals.h"
 
+#include "devices/ide.h"
 #include "vmm/layout.h"
 
 namespace wick {
@@ -36,17 +37,7 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
   for (const SerialConfig& serial : config.serials)
     made.consoles_.push_back(
         TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
-  if (config.disks.size() > layout::kFirstNetSlot - layout::kFirstDiskSlot)
-    return with_hint(fail("{} disks: there is room for only {}", config.disks.size(),
-                          layout::kFirstNetSlot - layout::kFirstDiskSlot),
-                     "give fewer disks");
-  for (const DiskConfig& disk : config.disks) {
-    const size_t index = made.disks_.size();
-    const std::string id = fmt::format("vd{:c}", 'a' + index);
-    made.disks_.push_back(TRY(Disk::create(disk, id)));
-    made.slots_.push_back(
-        {&made.disks_.back()->device(), id, static_cast<uint8_t>(layout::kFirstDiskSlot + index)});
-  }
+  TRY(made.add_disks(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
@@ -59,6 +50,36 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
     made.slots_.push_back({made.hvc_.get(), "hvc0", layout::kConsoleSlot});
   }
   return made;
+}
+
+// Each kind of disk is counted by itself, as Linux does, so that none gets
+// another name or slot when one of another kind comes or goes.
+Result<void> Peripherals::add_disks(const MachineConfig& config) {
+  constexpr size_t kMostVirtio = layout::kFirstNetSlot - layout::kFirstDiskSlot;
+  size_t virtio_count = 0;
+  size_t ide_disk_count = 0;
+  size_t cdrom_count = 0;
+  for (const DiskConfig& disk : config.disks) {
+    if (disk.device == DiskConfig::Device::kVirtio) {
+      if (virtio_count == kMostVirtio)
+        return with_hint(fail("there is room for only {} virtio disks", kMostVirtio),
+                         "give fewer disks");
+      const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
+      disks_.push_back(TRY(Disk::create(disk, id)));
+      slots_.push_back({disks_.back()->virtio(), id,
+                        static_cast<uint8_t>(layout::kFirstDiskSlot + virtio_count++)});
+      continue;
+    }
+    if (ide_drives_.size() == devices::Ide::kDrives)
+      return with_hint(fail("there is room for only {} IDE drives", devices::Ide::kDrives),
+                       "give fewer disks with device=ide");
+    const std::string id = disk.media == DiskConfig::Media::kCdrom
+                               ? fmt::format("sr{}", cdrom_count++)
+                               : fmt::format("sd{:c}", 'a' + ide_disk_count++);
+    disks_.push_back(TRY(Disk::create(disk, id)));
+    ide_drives_.push_back(disks_.back()->drive());
+  }
+  return {};
 }
 
 Result<void> Peripherals::finish() {

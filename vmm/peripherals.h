@@ -36,19 +36,23 @@ class Peripherals {
   // ttyS0 first; behind the serial ports hvc0, if there is one.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
   size_t serial_count() const { return consoles_.size() - (hvc_ ? 1 : 0); }
-  bool has_disk() const { return !disks_.empty(); }
   const std::vector<Slot>& slots() const { return slots_; }
+  // In the order of the IDE controller's places, at most as many as it has.
+  const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
 
   // When the vCPUs have stopped: makes everything written stable, and hands
   // over what the guest's consoles said. The first error of a disk.
   Result<void> finish();
 
  private:
+  Result<void> add_disks(const MachineConfig& config);
+
   std::vector<std::unique_ptr<console::Port>> consoles_;
   std::unique_ptr<virtio::Console> hvc_;
   std::unique_ptr<virtio::Rng> rng_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::vector<Slot> slots_;
+  std::vector<devices::IdeDrive*> ide_drives_;
 };
 
 }  // namespace wick

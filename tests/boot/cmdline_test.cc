@@ -8,22 +8,28 @@ namespace {
 TEST(CommandLine, SaysOnlyWhatTheOptionsImply) {
   EXPECT_EQ(make_command_line({}), "panic=-1 reboot=k");
   EXPECT_EQ(make_command_line({.console = "ttyS0"}), "console=ttyS0 panic=-1 reboot=k");
-  EXPECT_EQ(make_command_line({.console = "ttyS0", .has_disk = true}),
+  EXPECT_EQ(make_command_line({.console = "ttyS0", .root_device = "/dev/vda"}),
             "console=ttyS0 root=/dev/vda rw panic=-1 reboot=k");
 }
 
 TEST(CommandLine, MountsAReadOnlyDiskReadOnly) {
-  EXPECT_EQ(make_command_line({.has_disk = true, .disk_read_only = true}),
+  EXPECT_EQ(make_command_line({.root_device = "/dev/vda", .root_read_only = true}),
             "root=/dev/vda ro panic=-1 reboot=k");
 }
 
+TEST(CommandLine, NamesTheRootByItsDevice) {
+  EXPECT_EQ(make_command_line({.root_device = "/dev/sda"}), "root=/dev/sda rw panic=-1 reboot=k");
+}
+
 TEST(CommandLine, LeavesTheRootToAnInitrd) {
-  EXPECT_EQ(make_command_line({.has_disk = true, .has_initrd = true}), "panic=-1 reboot=k");
+  EXPECT_EQ(make_command_line({.root_device = "/dev/vda", .has_initrd = true}),
+            "panic=-1 reboot=k");
 }
 
 TEST(CommandLine, LeavesTheRootToTheUser) {
   const auto has_own_root = [](const std::string& append) {
-    return make_command_line({.has_disk = true, .append = append}) == "panic=-1 reboot=k " + append;
+    return make_command_line({.root_device = "/dev/vda", .append = append}) ==
+           "panic=-1 reboot=k " + append;
   };
   EXPECT_TRUE(has_own_root("root=/dev/vdb"));
   EXPECT_TRUE(has_own_root("quiet  root=LABEL=x rw"));
@@ -34,7 +40,7 @@ TEST(CommandLine, LeavesTheRootToTheUser) {
 
 TEST(CommandLine, KnowsARootFromWhatLooksLikeOne) {
   const auto has_own_root = [](const std::string& append) {
-    return make_command_line({.has_disk = true, .append = append}).find("/dev/vda") ==
+    return make_command_line({.root_device = "/dev/vda", .append = append}).find("/dev/vda") ==
            std::string::npos;
   };
   EXPECT_FALSE(has_own_root("rootfstype=ext4 rootwait"));

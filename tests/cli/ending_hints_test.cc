@@ -46,6 +46,10 @@ TEST(EndingHint, RootDeviceThatIsNotThereIsToldFromADriverThatIsNot) {
       HasSubstr("it found: vda, vda1"));
   EXPECT_THAT(hint(no_root_device({"[    2.8] 0100            4096 ram0 "}), with_disk()),
               HasSubstr("no driver for virtio disks built in and no initrd was given"));
+  MachineConfig on_ide = with_disk();
+  on_ide.disks[0].device = DiskConfig::Device::kIde;
+  EXPECT_THAT(hint(no_root_device({"[    2.8] 0100            4096 ram0 "}), on_ide),
+              HasSubstr("no driver for IDE disks built in and no initrd was given"));
   EXPECT_THAT(hint(no_root_device({})), HasSubstr("give a disk with -d"));
   MachineConfig with_initrd = with_disk();
   with_initrd.initrd_path = "initrd";

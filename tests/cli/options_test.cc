@@ -243,7 +243,9 @@ INSTANTIATE_TEST_SUITE_P(
         OrderCase{"log-level", "error", "info", "'off'", "error", "info", "off",
                   [](const RunOptions& o) { return o.log_level; }},
         OrderCase{"net", "c", "e", "'f'", "--net 'c'", "WICK_NET 'e'", "net 'f'", nothing},
-        OrderCase{"cdrom", "c", "e", "'f'", "--cdrom 'c'", "WICK_CDROM 'e'", "cdrom 'f'", nothing},
+        OrderCase{"cdrom", "c", "e", "'f'", "c", "e", "f",
+                  [](const RunOptions&
+                         o) { return o.machine.disks.empty() ? "none" : o.machine.disks[0].path; }},
         OrderCase{"console", "file:c", "file:e", "'file:f'", "c", "e", "f",
                   [](const RunOptions& o) {
                     return o.machine.console ? o.machine.console->path : "none";
@@ -314,8 +316,51 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
 }
 
 TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
-  for (const Arguments& later : {Arguments{"-n", "tap"}, Arguments{"--cdrom", "x"}}) {
-    EXPECT_THAT(usage_error(run_with(later)), HasSubstr("not there yet")) << later.front();
+  EXPECT_THAT(usage_error(run_with({"-n", "tap"})), HasSubstr("not there yet"));
+}
+
+TEST(Options, CdromIsShortForADriveOnIde) {
+  const auto& disks = run_options(run_with({"--cdrom", "a,b.iso", "-d", "disk"})).machine.disks;
+  ASSERT_EQ(disks.size(), 2u);
+  EXPECT_EQ(disks[0].path, "disk");
+  EXPECT_EQ(disks[1].path, "a,b.iso") << "a name, and no SPEC";
+  EXPECT_EQ(disks[1].device, DiskConfig::Device::kIde);
+  EXPECT_EQ(disks[1].media, DiskConfig::Media::kCdrom);
+  EXPECT_TRUE(disks[1].read_only);
+}
+
+TEST(Options, TheRootIsOnTheFirstDisk) {
+  const auto root = [](const Arguments& disks) {
+    return run_options(run_with(disks)).machine.root_device();
+  };
+  EXPECT_EQ(root({}), "");
+  EXPECT_EQ(root({"-d", "a"}), "/dev/vda");
+  EXPECT_EQ(root({"-d", "a,device=ide"}), "/dev/sda");
+  EXPECT_EQ(root({"-d", "a,device=ide", "-d", "b"}), "/dev/sda");
+  EXPECT_EQ(root({"-d", "a", "-d", "b,device=ide"}), "/dev/vda");
+  EXPECT_EQ(root({"--cdrom", "a"}), "") << "a CD-ROM is none by itself";
+  EXPECT_EQ(root({"-d", "a,device=ide,media=cdrom", "-d", "b"}), "/dev/vda");
+}
+
+TEST(Options, ThereIsRoomForFourIdeDrives) {
+  const Arguments four = {"-d", "a,device=ide", "-d", "b,device=ide",
+                          "-d", "c,device=ide", "-d", "d,device=ide"};
+  EXPECT_EQ(run_options(run_with(four)).machine.disks.size(), 4u);
+  Arguments more = four;
+  more.insert(more.end(), {"-d", "e"});
+  EXPECT_EQ(run_options(run_with(more)).machine.disks.size(), 5u);
+  more.insert(more.end(), {"--cdrom", "f"});
+  EXPECT_EQ(usage_error(run_with(more)),
+            "--disk, --cdrom: 5 IDE drives given; a machine has room for 4; use device=virtio for "
+            "the others");
+}
+
+TEST(Options, IdeNeedsPci) {
+  for (const Arguments& without : {Arguments{"--transport", "mmio"}, Arguments{"--acpi", "off"}}) {
+    Arguments arguments = without;
+    arguments.insert(arguments.end(), {"--cdrom", "x"});
+    EXPECT_THAT(usage_error(run_with(arguments)),
+                StartsWith("--disk, --cdrom: IDE drives are on PCI"));
   }
 }
 
@@ -445,9 +490,10 @@ TEST(Help, FitsAScreenAndEndsWithAnExample) {
 TEST(Help, NamesEveryOptionThatIsThere) {
   const std::string text = printed({"run", "--help"});
   for (const char* const option :
-       {"-k,--kernel", "-i,--initrd", "-a,--append", "--cmdline", "-m,--memory", "-c,--cpus",
-        "-d,--disk", "-s,--serial", "--console", "--rng", "--transport", "--acpi", "--on-reboot",
-        "--name", "--timeout", "--stats", "--log-level", "--config", "-v"}) {
+       {"-k,--kernel", "-i,--initrd", "-a,--append", "--cmdline",   "-m,--memory",
+        "-c,--cpus",   "-d,--disk",   "--cdrom",     "-s,--serial", "--console",
+        "--rng",       "--transport", "--acpi",      "--on-reboot", "--name",
+        "--timeout",   "--stats",     "--log-level", "--config",    "-v"}) {
     EXPECT_THAT(text, HasSubstr(option));
   }
   EXPECT_THAT(text, ::testing::Not(HasSubstr("--net")));

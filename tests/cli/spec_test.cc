@@ -147,8 +147,25 @@ TEST(DiskSpec, BadValueNamesTheKeyAndTheValidOnes) {
   EXPECT_EQ(error_of(parse_disk("a,cache=fast")),
             "cache=fast: must be writeback or none or unsafe");
   EXPECT_EQ(error_of(parse_disk("a,readonly=yes")), "readonly=yes: must be off or on");
-  EXPECT_EQ(error_of(parse_disk("a,format=qcow2")), "format=qcow2: must be raw");
-  EXPECT_EQ(error_of(parse_disk("a,device=ide")), "device=ide: must be virtio");
+  EXPECT_EQ(error_of(parse_disk("a,format=vmdk")), "format=vmdk: must be raw or qcow2");
+  EXPECT_EQ(error_of(parse_disk("a,device=scsi")), "device=scsi: must be virtio or ide");
+  EXPECT_EQ(error_of(parse_disk("a,media=tape")), "media=tape: must be disk or cdrom");
+}
+
+TEST(DiskSpec, ACdromIsOnIdeAndReadOnly) {
+  const auto cdrom = parse_disk("a.iso,device=ide,media=cdrom");
+  ASSERT_TRUE(cdrom) << error_of(cdrom);
+  EXPECT_EQ(cdrom->device, DiskConfig::Device::kIde);
+  EXPECT_EQ(cdrom->media, DiskConfig::Media::kCdrom);
+  EXPECT_TRUE(cdrom->read_only);
+  EXPECT_TRUE(parse_disk("a.iso,media=cdrom,device=ide,readonly=on"));
+  for (const char* const on_virtio : {"a,media=cdrom", "a,media=cdrom,device=virtio"})
+    EXPECT_EQ(error_of(parse_disk(on_virtio)),
+              "media=cdrom: there are CD-ROM drives on IDE alone; add device=ide, or use --cdrom "
+              "FILE");
+  EXPECT_THAT(error_of(parse_disk("a,device=ide,media=cdrom,readonly=off")),
+              HasSubstr("a CD-ROM cannot be written"));
+  EXPECT_FALSE(parse_disk("a,device=ide")->read_only);
 }
 
 TEST(DiskSpec, SerialFitsTheGuestsField) {

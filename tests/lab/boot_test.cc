@@ -142,9 +142,10 @@ TEST(Boot, NewestKernelInTheBootFolderIsTheDefault) {
   const Finished run =
       finish(in_own_mounts("mount --bind " + dir.path() + " /boot", wick_run({"-a", "quiet"})));
   EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_EQ(run.err,
-            "wick: warning: /boot/config-6.10.0-test: CONFIG_SERIAL_8250_CONSOLE is not set, but "
-            "the console is a serial port; build the kernel with it\nwick: the guest powered off\n");
+  EXPECT_EQ(
+      run.err,
+      "wick: warning: /boot/config-6.10.0-test: CONFIG_SERIAL_8250_CONSOLE is not set, but "
+      "the console is a serial port; build the kernel with it\nwick: the guest powered off\n");
   EXPECT_THAT(run.out, HasSubstr("wick-initrd: Linux 6.1."));
 }
 

@@ -52,6 +52,32 @@ TEST(Disk, HasTheGuestsFilesWithoutFlushesLong) {
   expect_writes_arrive(alpine_disk(dir), ",cache=unsafe");
 }
 
+TEST(Disk, OnQcow2HasTheGuestsFilesAndLeavesItsBaseAlone) {
+  const TempDir dir;
+  const std::string base = alpine_disk(dir);
+  const std::string disk = dir / "overlay.qcow2";
+  const auto qemu_img = [](std::vector<std::string> words) {
+    words.insert(words.begin(), "qemu-img");
+    const Finished run = finish(words);
+    EXPECT_EQ(run.status, 0) << run.out << run.err;
+  };
+  qemu_img({"create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", dir / "middle.qcow2"});
+  qemu_img({"create", "-q", "-f", "qcow2", "-b", "middle.qcow2", "-F", "qcow2", disk});
+  Process vm = boot(disk);
+  log_in(vm.console());
+  const std::string sum = run_in_guest(
+      vm.console(),
+      "dd if=/dev/urandom of=/root/large bs=1M count=8 2>/dev/null; md5sum </root/large");
+  power_off(vm);
+  qemu_img({"check", "-q", disk});
+  const std::string raw = dir / "all.raw";
+  qemu_img({"convert", "-O", "raw", disk, raw});
+  expect_clean(raw);
+  EXPECT_EQ(finish({"debugfs", "-R", "dump /root/large " + (dir / "large"), raw}).status, 0);
+  EXPECT_EQ(finish({"sh", "-c", "md5sum <" + (dir / "large")}).out, sum + "\n");
+  EXPECT_EQ(finish({"cmp", base, alpine_disk(dir, "before")}).status, 0);
+}
+
 TEST(Disk, CanBeAReadOnlyRoot) {
   const TempDir dir;
   const std::string disk = alpine_disk(dir);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "tests/lab/tiny.h"
 
 namespace wick::lab {
@@ -77,6 +79,39 @@ TEST(HostileGuest, CanWriteEveryVirtioRegister) {
   expect_survives(code.print("survived\n").reset(),
                   {"--transport", "mmio", "-d", blank_disk(dir, "a", 1 << 20), "-d",
                    blank_disk(dir, "b", 1 << 20) + ",readonly=on"});
+}
+
+// On both drives of both channels, while earlier ones are still carried out, with
+// the bus master aimed at RAM and at nothing.
+TEST(HostileGuest, CanGiveEveryIdeCommand) {
+  constexpr uint16_t kBusMasters = 0xc000;
+  constexpr uint32_t kTable = 0x50'0000;
+  constexpr uint32_t kArea = 0x60'0000;  // far from the guest itself
+  for (const uint8_t device : {uint8_t{0xe0}, uint8_t{0xf0}}) {
+    const TempDir dir;
+    Code code;
+    code.store32(kTable, kArea).store32(kTable + 4, 0);
+    code.store32(kTable + 8, kArea).store32(kTable + 12, 0x8000'0000);
+    for (const auto& [ports, control, master] :
+         {std::tuple{uint16_t{0x1f0}, uint16_t{0x3f6}, kBusMasters},
+          std::tuple{uint16_t{0x170}, uint16_t{0x376}, uint16_t{kBusMasters + 8}}}) {
+      const auto port = [base = ports](int offset) { return static_cast<uint16_t>(base + offset); };
+      for (int opcode = 0; opcode < 256; ++opcode) {
+        code.out8(control, 0).out8(port(6), device);
+        for (int offset = 1; offset < 6; ++offset)
+          code.out8(port(offset), static_cast<uint8_t>(opcode & offset));
+        code.out8(port(7), static_cast<uint8_t>(opcode));
+        code.out16(static_cast<uint16_t>(master + 6), opcode % 2 == 0 ? kTable >> 16 : 0xfee0);
+        code.out8(master, opcode % 3 == 0 ? 9 : 1).out16(port(0), 0xffff).in8(port(0));
+        code.in8(port(7)).out8(master, 0).out8(port(7), 0x08);
+        if (opcode % 8 == 7) code.out8(control, 4);
+      }
+    }
+    expect_survives(code.print("survived\n").reset(),
+                    {"-d", blank_disk(dir, "a", 1 << 20) + ",device=ide", "-d",
+                     blank_disk(dir, "b", 1 << 20) + ",device=ide,readonly=on", "--cdrom",
+                     blank_disk(dir, "c", 1 << 20)});
+  }
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ TEST(Refusal, OfDisksThatAreNoReadableImage) {
   write_file(dir / "empty", "");
   expect_refusal(with_disk(dir / "empty"), {dir / "empty", "empty"});
   expect_refusal(with_disk("/dev/null"), {"/dev/null", "character device"});
-  write_file(dir / "qcow2", std::string("QFI\xfb\0\0\0\3", 8) + std::string(4096, '\0'));
+  write_file(dir / "qcow2", std::string("QFI\xfb\0\0\0\1", 8) + std::string(4096, '\0'));
   expect_refusal(with_disk(dir / "qcow2"), {dir / "qcow2", "qcow"});
 
   const std::string secret = blank_disk(dir, "secret", 1 << 20);
