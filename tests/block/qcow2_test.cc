@@ -152,5 +152,181 @@ TEST_P(Qcow2Disk, RandomRequestsLeaveAnImageThatQemuFindsCleanAndEqual) {
   }
 }
 
+TEST_P(Qcow2Disk, ReadsCompressedClusters) {
+  for (const char* type : {"zlib", "zstd"}) {
+    std::vector<std::byte> content(3 << 20);
+    for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<std::byte>(i / 977);
+    make_file(directory_ + "/plain.raw", content);
+    ASSERT_TRUE(shell("qemu-img convert -c -O qcow2 -o compression_type=" + std::string(type) +
+                      " " + directory_ + "/plain.raw " + path_));
+    reopen();
+    EXPECT_EQ(read_bytes(0, content.size()), content) << type;
+    // A write takes the cluster out of its compressed place.
+    model_ = content;
+    const auto data = pattern(5000, 3);
+    ASSERT_TRUE(write(70'000, data));
+    std::ranges::copy(data, model_.begin() + 70'000);
+    compare();
+    disk_.reset();
+    std::filesystem::remove(path_);
+  }
+}
+
+TEST_P(Qcow2Disk, LeavesInternalSnapshotsAlone) {
+  create(kShapes[0]);
+  ASSERT_TRUE(shell("qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 3M 200k' " + path_));
+  ASSERT_TRUE(shell("qemu-img snapshot -c before " + path_));
+  reopen();
+  ASSERT_TRUE(write(4096, pattern(300'000, 5)));
+  ASSERT_TRUE(discard(3 << 20, 1 << 20));
+  ASSERT_TRUE(flush());
+  disk_.reset();
+  ASSERT_TRUE(shell("qemu-img check " + path_));
+  ASSERT_TRUE(shell("qemu-img snapshot -a before " + path_));
+  ASSERT_TRUE(shell("qemu-io -c 'read -P 1 0 1M' -c 'read -P 2 3M 200k' " + path_ +
+                    " | tee /dev/stderr | (! grep -q 'Pattern verification failed')"));
+}
+
+TEST_P(Qcow2Disk, UsesAnExternalDataFile) {
+  ASSERT_TRUE(shell("cd " + directory_ + " && qemu-img create -f qcow2 -o data_file=" + directory_ +
+                    "/data.raw,data_file_raw=on disk.img 4M"));
+  model_.assign(4 << 20, std::byte{0});
+  reopen();
+  const auto data = pattern(500'000, 8);
+  ASSERT_TRUE(write(123'456, data));
+  std::ranges::copy(data, model_.begin() + 123'456);
+  ASSERT_TRUE(write_zeroes(200'000, 100'000, true));
+  std::fill_n(model_.begin() + 200'000, 100'000, std::byte{0});
+  compare();
+  ASSERT_TRUE(shell("cmp " + directory_ + "/data.raw " + directory_ + "/model.raw"));
+}
+
+TEST_P(Qcow2Disk, ThatBacksItselfIsRefused) {
+  create(kShapes[0]);
+  ASSERT_TRUE(
+      shell("cd " + directory_ + " && qemu-img rebase -u -f qcow2 -b disk.img -F qcow2 disk.img"));
+  const auto opened = open({.format = Format::kQcow2});
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message(), testing::HasSubstr("deeper than 16"));
+}
+
+TEST_P(Qcow2Disk, ServesOverlappingRequestsAllAtOnce) {
+  create(kShapes[3]);
+  reopen();
+  // Each writes its own sectors of shared clusters.
+  std::vector<std::vector<std::byte>> data;
+  for (uint32_t i = 0; i < 64; ++i) data.push_back(pattern(2048, i));
+  std::counting_semaphore<> done(0);
+  int failures = 0;
+  loop().post([&] {
+    for (uint64_t i = 0; i < data.size(); ++i)
+      spawn([](Backend& disk, uint64_t offset, std::vector<std::byte>& bytes, int& failed,
+               std::counting_semaphore<>& finished) -> Task<void> {
+        const iovec buffer = to_iovec(bytes);
+        if (!co_await disk.write(offset, {&buffer, 1})) ++failed;
+        finished.release();
+      }(*disk_, i * 4096, data[i], failures, done));
+  });
+  for (size_t i = 0; i < data.size(); ++i) done.acquire();
+  EXPECT_EQ(failures, 0);
+  for (size_t i = 0; i < data.size(); ++i)
+    std::ranges::copy(data[i], model_.begin() + static_cast<std::ptrdiff_t>(i * 4096));
+  compare();
+}
+
+using qcow2::Header;
+
+std::vector<std::byte> header_bytes(const Header& header) {
+  return qcow2::format_header(header).value();
+}
+
+Header plain_header() {
+  Header header;
+  header.size_bytes = 1 << 20;
+  header.l1_entries = 1;
+  header.l1_offset = 3 << 16;
+  header.refcount_table_offset = 1 << 16;
+  header.refcount_table_clusters = 1;
+  return header;
+}
+
+constexpr uint64_t kFileBytes = 4 << 16;
+
+TEST(Qcow2Header, ReadsWhatItWrote) {
+  Header header = plain_header();
+  header.backing_path = "base.raw";
+  header.backing_format = "raw";
+  header.unknown.push_back({0x12345678, {std::byte{1}, std::byte{2}}});
+  const auto read = qcow2::parse_header(header_bytes(header), kFileBytes, "a");
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(header_bytes(*read), header_bytes(header));
+  EXPECT_EQ(read->backing_path, "base.raw");
+  EXPECT_EQ(read->unknown.size(), 1u);
+}
+
+TEST(Qcow2Header, WithAWrongFieldIsRefusedByName) {
+  struct Wrong {
+    size_t offset;
+    uint32_t value;
+    const char* told;
+  };
+  for (const Wrong& wrong : {
+           Wrong{0, 0x514649fa, "magic"},
+           Wrong{4, 1, "version 1"},
+           Wrong{4, 4, "version 4"},
+           Wrong{8, 0x7fffffff, "backing file name"},
+           Wrong{20, 8, "clusters of 2^8"},
+           Wrong{20, 22, "clusters of 2^22"},
+           Wrong{20, 0xffffffff, "clusters of"},
+           Wrong{24, 0xff000000, "claims a disk"},
+           Wrong{24, 0x00ffffff, "L1 entries"},
+           Wrong{28, 0xffffffff, "L1 entries"},
+           Wrong{32, 3, "encryption method"},
+           Wrong{36, 0, "L1 entries"},
+           Wrong{36, 0xffffffff, "L1 table"},
+           Wrong{36, 0x10000, "L1 table"},
+           Wrong{40, 1, "L1 table"},
+           Wrong{44, 0x30001, "L1 table"},
+           Wrong{44, 0, "L1 table"},
+           Wrong{48, 1, "refcount table"},
+           Wrong{52, 0x10200, "refcount table"},
+           Wrong{52, 0, "refcount table"},
+           Wrong{56, 0, "refcount table"},
+           Wrong{56, 0xffffffff, "refcount table"},
+           Wrong{60, 0x10001, "snapshots"},
+           Wrong{60, 1, "snapshot table"},
+           Wrong{68, 1, "snapshot table"},
+           Wrong{76, 0x8, "compression type"},
+           Wrong{96, 7, "reference counts"},
+           Wrong{100, 103, "header of 103"},
+           Wrong{100, 0xffffff00, "header of"},
+           Wrong{104, 0x01000000, "compression type"},
+           Wrong{104, 0x02000000, "compression type 2"},
+           Wrong{116, 0xffffffff, "does not end"},
+           Wrong{92, 2, "raw external data"},
+       }) {
+    auto bytes = header_bytes(plain_header());
+    store_be(std::span(bytes).subspan(wrong.offset), wrong.value);
+    const auto read = qcow2::parse_header(bytes, kFileBytes, "a.qcow2");
+    ASSERT_FALSE(read) << wrong.offset << " " << wrong.value;
+    EXPECT_THAT(read.error().message(),
+                testing::AllOf(testing::HasSubstr("a.qcow2"), testing::HasSubstr(wrong.told)));
+  }
+}
+
+TEST(Qcow2Header, OfAnyShorterLengthIsRefused) {
+  const auto bytes = header_bytes(plain_header());
+  for (size_t length = 0; length < 112; ++length)
+    EXPECT_FALSE(qcow2::parse_header(std::span(bytes).first(length), length, "a")) << length;
+}
+
+TEST(Qcow2Header, WithUnknownFeaturesIsRefusedByTheirNames) {
+  auto bytes = header_bytes(plain_header());
+  bytes[72] = std::byte{0x80};
+  const auto read = qcow2::parse_header(bytes, kFileBytes, "a");
+  ASSERT_FALSE(read);
+  EXPECT_THAT(read.error().message(), testing::HasSubstr("bit 63"));
+}
+
 }  // namespace
 }  // namespace wick::block
