@@ -86,7 +86,7 @@ std::vector<std::string> failed_tests() {
 }
 
 // The lab's CPU is QEMU 7.2's, which with more than one CPU now and then loses an
-// interrupt or faults a guest (tests/lab/session). There, and only there, a few failed
+// interrupt or faults a guest (tests/lab/lab). There, and only there, a few failed
 // tests are run again, and named.
 int run_again_in_lab(char* self, int tries, const std::vector<std::string>& failed) {
   std::string names;
@@ -95,6 +95,7 @@ int run_again_in_lab(char* self, int tries, const std::vector<std::string>& fail
       fmt::format("failed at try {} of {}, which the lab gives since its emulated CPUs are not "
                   "free of faults: {}",
                   tries, kMostTries, names));
+  ::unsetenv("GTEST_TOTAL_SHARDS");
   ::setenv(kTry, std::to_string(tries + 1).c_str(), 1);
   std::string filter = "--gtest_filter=" + names;
   char* const words[] = {self, filter.data(), nullptr};
