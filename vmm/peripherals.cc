@@ -62,8 +62,9 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
   for (const DiskConfig& disk : config.disks) {
     if (disk.device == DiskConfig::Device::kVirtio) {
       if (virtio_count == kMostVirtio)
-        return with_hint(fail("there is room for only {} virtio disks", kMostVirtio),
-                         "give fewer disks");
+        return with_hint(
+            fail("disk {}: there is room for only {} virtio disks", disk.path, kMostVirtio),
+            "give fewer disks");
       const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
       disks_.push_back(TRY(Disk::create(disk, id)));
       slots_.push_back({disks_.back()->virtio(), id,

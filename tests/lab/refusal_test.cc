@@ -181,7 +181,8 @@ TEST(Refusal, OfMoreDisksThanThereAreSlots) {
     options.emplace_back("-d");
     options.push_back(blank_disk(dir, fmt::format("disk{}", i), 4096));
   }
-  expect_refusal(run_tiny(dir, Code().reset(), options), {"17 disks", "16"});
+  expect_refusal(run_tiny(dir, Code().reset(), options),
+                 {"disk16: there is room for only 16 virtio disks", "16"});
 }
 
 TEST(Refusal, OfMoreCpusThanThereCanBe) {
