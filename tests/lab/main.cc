@@ -85,15 +85,15 @@ std::vector<std::string> failed_tests() {
   return names;
 }
 
-// The lab's CPU is QEMU 7.2's, which with more than one CPU now and then loses an
-// interrupt or faults a guest (tests/lab/lab). There, and only there, a few failed
-// tests are run again, and named.
+// In a lab with several CPUs guests hang or fault now and then, probably by QEMU 7.2's
+// fault (tests/lab/lab). In labs, and only there, a few failed tests are run again, and
+// named.
 int run_again_in_lab(char* self, int tries, const std::vector<std::string>& failed) {
   std::string names;
   for (const std::string& name : failed) names += (names.empty() ? "" : ":") + name;
   say(
-      fmt::format("failed at try {} of {}, which the lab gives since its emulated CPUs are not "
-                  "free of faults: {}",
+      fmt::format("failed at try {} of {}, which a lab gives, since its emulated CPUs are "
+                  "suspected of losing interrupts: {}",
                   tries, kMostTries, names));
   ::unsetenv("GTEST_TOTAL_SHARDS");
   ::setenv(kTry, std::to_string(tries + 1).c_str(), 1);
