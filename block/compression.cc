@@ -26,22 +26,6 @@ bool inflate_raw(std::span<const std::byte> packed, std::span<std::byte> cluster
   return stream.avail_out == 0 && (result == Z_STREAM_END || result == Z_BUF_ERROR);
 }
 
-std::vector<std::byte> deflate_raw(std::span<const std::byte> cluster) {
-  std::vector<std::byte> packed(cluster.size());
-  z_stream stream{};
-  if (::deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kWindowBits, 9,
-                     Z_DEFAULT_STRATEGY) != Z_OK)
-    return {};
-  stream.next_in = bytes_of(cluster);
-  stream.avail_in = static_cast<uInt>(cluster.size());
-  stream.next_out = bytes_of(packed);
-  stream.avail_out = static_cast<uInt>(packed.size() - 1);
-  const int result = ::deflate(&stream, Z_FINISH);
-  packed.resize(result == Z_STREAM_END ? packed.size() - 1 - stream.avail_out : 0);
-  ::deflateEnd(&stream);
-  return packed;
-}
-
 bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> cluster) {
   ZSTD_DCtx* const context = ::ZSTD_createDCtx();
   if (context == nullptr) return false;
@@ -56,25 +40,12 @@ bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> clu
   return out.pos == out.size;
 }
 
-std::vector<std::byte> compress_zstd(std::span<const std::byte> cluster) {
-  std::vector<std::byte> packed(::ZSTD_compressBound(cluster.size()));
-  const size_t size = ::ZSTD_compress(packed.data(), packed.size(), cluster.data(), cluster.size(),
-                                      ZSTD_CLEVEL_DEFAULT);
-  if (::ZSTD_isError(size) || size >= cluster.size()) return {};
-  packed.resize(size);
-  return packed;
-}
-
 }  // namespace
 
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster) {
   return method == Compression::kZstd ? decompress_zstd(packed, cluster)
                                       : inflate_raw(packed, cluster);
-}
-
-std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
-  return method == Compression::kZstd ? compress_zstd(cluster) : deflate_raw(cluster);
 }
 
 }  // namespace wick::block::qcow2

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <span>
-#include <vector>
 
 #include "block/qcow2_format.h"
 
@@ -13,7 +12,5 @@ namespace wick::block::qcow2 {
 // Fills `cluster` from the start of `packed`; false when that is no such data.
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster);
-// Empty when it would not be smaller.
-std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2

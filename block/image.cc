@@ -113,7 +113,9 @@ Result<std::string> named_file(const std::string& image, std::string name) {
   if (name.starts_with("file:")) name.erase(0, 5);
   const size_t colon = name.find(':');
   if (colon != std::string::npos && colon < name.find('/'))
-    return fail("{}: names the file {}, of a protocol that wick does not know", image, name);
+    return with_hint(
+        fail("{}: names the file {}, of a protocol that wick does not know", image, name),
+        "make it one file: qemu-img convert -O qcow2");
   const std::filesystem::path path(name);
   return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
 }
@@ -122,11 +124,24 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
   if (name.empty()) return std::nullopt;
   if (name == "raw") return Format::kRaw;
   if (name == "qcow2") return Format::kQcow2;
-  return fail("{}: has a backing file of format {}, which wick cannot read", image, name);
+  return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
+                   "make it one file: qemu-img convert -O qcow2");
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
                                                   AsyncIo& io, int depth);
+
+// A raw base that a guest once wrote may have become an image of that guest's
+// making, so one whose format its overlay does not tell leads no further (PITFALLS 21).
+Result<void> check_implied(const qcow2::Header& header, const ImageOptions& options, int depth,
+                           const std::string& path) {
+  if (depth == 0 || options.format || (header.backing_path.empty() && !header.external_data()))
+    return {};
+  return with_hint(fail("{}: looks like qcow2 and names more files, but the image over it does "
+                        "not say that it is",
+                        path),
+                   "if it is, say so there: qemu-img rebase -u -b BASE -F qcow2 IMAGE");
+}
 
 Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
                                                   const ImageOptions& options, AsyncIo& io,
@@ -137,10 +152,14 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
   if (!opened) co_return std::unexpected(std::move(opened).error());
   std::unique_ptr<Qcow2> image = *std::move(opened);
   const qcow2::Header& header = image->header();
+  if (auto checked = check_implied(header, options, depth, path); !checked)
+    co_return std::unexpected(std::move(checked).error());
   if (header.external_data()) {
+    if (header.data_path.empty())
+      co_return with_hint(fail("{}: does not name its data file", path),
+                          "look at it with qemu-img info");
     auto name = named_file(path, header.data_path);
     if (!name) co_return std::unexpected(std::move(name).error());
-    if (header.data_path.empty()) co_return fail("{}: does not name its data file", path);
     auto data = open_file(*name, options.read_only);
     if (!data) co_return std::unexpected(std::move(data).error());
     auto data_file = open_host_file(*std::move(data), *name, options.cache, options.read_only, io);
@@ -159,6 +178,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
     if (!backing) {
       Error error = std::move(backing).error();
       error.context = fmt::format("backing file of {}: {}", path, error.context);
+      if (error.code == ENOENT) error.hint = fmt::format("see qemu-img info {}", path);
       co_return std::unexpected(std::move(error));
     }
     image->set_backing(*std::move(backing));
@@ -169,7 +189,8 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
 Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
                                                   AsyncIo& io, int depth) {
   if (depth > kMostBackingFiles)
-    co_return fail("{}: is deeper than {} backing files", path, kMostBackingFiles);
+    co_return with_hint(fail("{}: is deeper than {} backing files", path, kMostBackingFiles),
+                        "make the chain shorter: qemu-img commit or convert");
   auto file = open_file(path, options.read_only);
   if (!file) co_return std::unexpected(std::move(file).error());
   Format format = Format::kRaw;

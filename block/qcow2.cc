@@ -37,10 +37,13 @@ Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint
 
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
                                                  const Qcow2Options& options) {
-  // As much as the header can need; its cluster size is not known yet.
-  std::vector<std::byte> first(std::min<uint64_t>(file->size_bytes(), 1 << kMaxClusterBits));
-  const iovec buffer = to_iovec(first);
-  if (auto got = co_await file->read(0, {&buffer, 1}); !got) co_return failure(got);
+  // First for the size of the cluster that the header may fill.
+  std::vector<std::byte> first(std::min<uint64_t>(file->size_bytes(), 1 << kMinClusterBits));
+  for (const bool whole : {false, true}) {
+    if (whole) first.resize(first_cluster_bytes(first, file->size_bytes()));
+    const iovec buffer = to_iovec(first);
+    if (auto got = co_await file->read(0, {&buffer, 1}); !got) co_return failure(got);
+  }
   auto header = parse_header(first, file->size_bytes(), file->path());
   if (!header) co_return failure(header);
   if (header->crypt_method != 0)
@@ -49,10 +52,10 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
                         "decrypt it: qemu-img convert");
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
-                        "mend it: wick image check -r all, or open it with readonly=on");
+                        "mend it with qemu-img check -r all, or open it with readonly=on");
   if (!options.read_only && (header->incompatible & kDirty) != 0)
     co_return with_hint(fail("{}: the qcow2 image was not closed by its last writer", file->path()),
-                        "mend it: wick image check -r all, or open it with readonly=on");
+                        "mend it with qemu-img check -r all, or open it with readonly=on");
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);
   auto table =
@@ -79,7 +82,7 @@ Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header hea
 
 std::unexpected<Error> Qcow2::corrupt(const char* what, uint64_t value) const {
   return with_hint(fail_errno(EIO, "{}: the qcow2 image is corrupt: {} {:#x}", path(), what, value),
-                   "look at it with wick image check");
+                   "look at it with qemu-img check");
 }
 
 Result<void> Qcow2::check_range(uint64_t offset, uint64_t length) const {
@@ -180,15 +183,22 @@ Result<Mapping> Qcow2::classify(Entry entry, uint64_t offset) const {
   return mapping;
 }
 
+// Where there is one, it must not be where the header says that another table is.
+Result<void> Qcow2::check_l2_table(uint64_t index) const {
+  const uint64_t table = l1_[index] & kOffsetMask;
+  if (table == 0 && (l1_[index] & kCopied) == 0) return {};
+  if (table % header_.cluster_bytes() != 0 || is_table({cluster_of(table), 1}))
+    return corrupt("an L2 table where none can be, L1 entry", l1_[index]);
+  return {};
+}
+
 Task<Result<Mapping>> Qcow2::map(uint64_t offset, uint64_t length) {
   const uint64_t index = l1_index(offset);
   const uint64_t table_span = header_.l2_entries() << header_.cluster_bits;
   if (index >= l1_.size()) co_return Mapping{.length_bytes = length};
-  const uint64_t table = l1_[index] & kOffsetMask;
-  if (table == 0)
+  if (auto checked = check_l2_table(index); !checked) co_return failure(checked);
+  if ((l1_[index] & kOffsetMask) == 0)
     co_return Mapping{.length_bytes = std::min(length, table_span - offset % table_span)};
-  if (table % header_.cluster_bytes() != 0)
-    co_return corrupt("an L2 table not at a cluster's start, L1 entry", l1_[index]);
   const uint64_t place = entry_offset(offset);
   std::span<const std::byte> slice = l2_.find(place);
   if (slice.empty()) {
@@ -345,8 +355,9 @@ Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec>
       std::min({total_bytes(buffers), slice_span() - offset % slice_span(), kMostStepBytes});
   const uint64_t first = cluster_of(offset);
   const uint64_t last = cluster_of(offset + length - 1);
-  {
-    const auto held = co_await clusters_.shared(first, last);
+  // Most need not have their clusters alone; those that do look again when they have.
+  for (bool alone = false;; alone = true) {
+    const auto held = co_await clusters_.enter(first, last, alone);
     const auto mapping = co_await map(offset, length);
     if (!mapping) co_return std::unexpected(mapping.error());
     if (mapping->in_place) {
@@ -354,16 +365,8 @@ Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec>
       if (!written) co_return failure(written);
       co_return mapping->length_bytes;
     }
+    if (alone) co_return co_await write_allocating(offset, buffers, mapping->length_bytes);
   }
-  const auto held = co_await clusters_.exclusive(first, last);
-  const auto mapping = co_await map(offset, length);
-  if (!mapping) co_return std::unexpected(mapping.error());
-  if (mapping->in_place) {
-    auto written = co_await write_in_place(*mapping, buffers);
-    if (!written) co_return failure(written);
-    co_return mapping->length_bytes;
-  }
-  co_return co_await write_allocating(offset, buffers, mapping->length_bytes);
 }
 
 Task<Result<void>> Qcow2::write_in_place(const Mapping& mapping, std::span<const iovec> buffers) {
@@ -472,6 +475,7 @@ Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const 
 }
 
 Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
+  if (auto checked = check_l2_table(index); !checked) co_return checked;
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
   const auto held = co_await metadata_.exclusive(0, 0);
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
@@ -579,13 +583,13 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
     if (unmapped_.size() > kMostUnmapped || l2_.crowded())
       if (auto done = co_await checkpoint(false); !done) co_return done;
-    if ((l1_[l1_index(offset)] & kOffsetMask) != 0 || backing_) {
+    if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
-      if (data_file_)
-        if (auto done =
-                co_await (keep ? data_file_->zero(offset, step) : data_file_->punch(offset, step));
-            !done)
-          co_return done;
+      if (data_file_) {
+        Task<Result<void>> cleared =
+            keep ? data_file_->zero(offset, step) : data_file_->punch(offset, step);
+        if (auto done = co_await cleared; !done) co_return done;
+      }
       auto slice_bytes = co_await l2_.get(entry_offset(offset));
       if (!slice_bytes) co_return failure(slice_bytes);
       for (uint64_t at = offset; at < offset + step; at += cluster) {
@@ -610,49 +614,6 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
   co_return Result<void>();
 }
 
-Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std::byte> cluster) {
-  std::vector<std::byte> packed = compress(header_.compression, cluster);
-  if (packed.empty()) {
-    const iovec buffer =
-        to_iovec(cluster.first(std::min<uint64_t>(cluster.size(), size_bytes() - offset)));
-    co_return co_await write(offset, {&buffer, 1});
-  }
-  if (!writing_)
-    if (auto begun = co_await begin_writing(); !begun) co_return begun;
-  if (l2_.crowded() || refcounts_.crowded())
-    if (auto done = co_await checkpoint(false); !done) co_return done;
-  if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
-  const auto held = co_await metadata_.exclusive(0, 0);
-  // Behind the last one, when that has room and this is the neighbour cluster, or
-  // fresh clusters; parts of several share a cluster, which counts each.
-  uint64_t place = compressed_end_;
-  const uint64_t room = place % header_.cluster_bytes() == 0
-                            ? 0
-                            : header_.cluster_bytes() - place % header_.cluster_bytes();
-  if (room < packed.size()) {
-    const auto run = co_await refcounts_.allocate(1);
-    if (!run) co_return std::unexpected(run.error());
-    const uint64_t fresh = run->first << header_.cluster_bits;
-    if (room > 0 && fresh == place + room) {  // it goes on over the border
-      if (auto counted = co_await refcounts_.increment({cluster_of(place), 1}); !counted)
-        co_return counted;
-    } else {
-      place = fresh;
-    }
-  } else if (auto counted = co_await refcounts_.increment({cluster_of(place), 1}); !counted) {
-    co_return counted;
-  }
-  compressed_end_ = place + packed.size();
-  const CompressedRange range{place, packed.size()};
-  const iovec buffer = to_iovec(packed);
-  if (auto written = co_await file_->write(place, {&buffer, 1}); !written) co_return written;
-  auto slice_bytes = co_await l2_.get(entry_offset(offset));
-  if (!slice_bytes) co_return failure(slice_bytes);
-  store_entry(*slice_bytes, offset, {compressed_entry(header_, range), 0});
-  l2_.mark_dirty(entry_offset(offset));
-  co_return Result<void>();
-}
-
 // Checkpoints
 
 Task<Result<void>> Qcow2::flush() {
@@ -660,13 +621,9 @@ Task<Result<void>> Qcow2::flush() {
   co_return co_await checkpoint(true);
 }
 
+// `stable`: what completed before the call is on stable storage afterwards.
 Task<Result<void>> Qcow2::checkpoint(bool stable) {
   const auto held = co_await metadata_.exclusive(0, 0);
-  co_return co_await checkpoint_locked(stable);
-}
-
-// `stable`: what completed before the call is on stable storage afterwards.
-Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   const auto counts = refcounts_.take_dirty();
   const auto tables = l2_.take_dirty();
   const auto l1 = std::exchange(dirty_l1_, {});
@@ -731,59 +688,6 @@ Task<Result<void>> Qcow2::apply_frees() {
   auto written = co_await refcounts_.write_blocks(counts);
   refcounts_.written(counts, !written);
   co_return written;
-}
-
-Task<Result<void>> Qcow2::resize(uint64_t size) {
-  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  if (!writing_)
-    if (auto begun = co_await begin_writing(); !begun) co_return begun;
-  if (size < header_.size_bytes) {
-    // What comes back when it grows again must be zeroes.
-    const uint64_t from = align_up(size, header_.cluster_bytes());
-    const uint64_t to = align_up(header_.size_bytes, header_.cluster_bytes());
-    if (from < to)
-      if (auto done = co_await clear(from, to - from, false); !done) co_return done;
-    const uint64_t part = std::min(from, size_bytes()) - std::min(size, size_bytes());
-    if (part > 0)
-      if (auto done = co_await zero_part(size, part); !done) co_return done;
-  }
-  const auto held = co_await metadata_.exclusive(0, 0);
-  const uint64_t entries = header_.l1_entries_for(size);
-  std::optional<Run> old_table;
-  Header header = header_;
-  header.size_bytes = size;
-  if (entries > l1_.size()) {
-    if (entries * 8 > kMaxL1Bytes)
-      co_return fail_errno(EFBIG, "{}: a disk of {} bytes needs a larger L1 table than possible",
-                           path(), size);
-    const auto first = co_await refcounts_.allocate_row(header_.clusters_for(entries * 8));
-    if (!first) co_return std::unexpected(first.error());
-    if (header_.l1_entries > 0)
-      old_table = Run{cluster_of(header_.l1_offset),
-                      header_.clusters_for(uint64_t{header_.l1_entries} * 8)};
-    if (auto done = co_await checkpoint_locked(true); !done) co_return done;
-    std::vector<std::byte> bytes(header_.clusters_for(entries * 8) << header_.cluster_bits);
-    for (size_t i = 0; i < l1_.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1_[i]);
-    header.l1_offset = *first << header_.cluster_bits;
-    header.l1_entries = static_cast<uint32_t>(entries);
-    const iovec buffer = to_iovec(bytes);
-    auto written = co_await file_->write(header.l1_offset, {&buffer, 1});
-    if (written) written = co_await file_->sync();
-    if (!written) co_return written;
-  }
-  std::array<std::byte, 24> fields{};  // "Header", bytes 24 to 47
-  store_be(std::span(fields), header.size_bytes);
-  store_be(std::span(fields).subspan(8), header.crypt_method);
-  store_be(std::span(fields).subspan(12), header.l1_entries);
-  store_be(std::span(fields).subspan(16), header.l1_offset);
-  const iovec buffer{fields.data(), fields.size()};
-  auto written = co_await file_->write(24, {&buffer, 1});
-  if (written) written = co_await file_->sync();
-  if (!written) co_return written;
-  header_ = header;
-  l1_.resize(std::max<uint64_t>(entries, l1_.size()));
-  if (old_table) co_return co_await refcounts_.decrement(*old_table);
-  co_return Result<void>();
 }
 
 }  // namespace wick::block

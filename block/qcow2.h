@@ -29,7 +29,7 @@ namespace wick::block {
 struct Qcow2Options {
   bool read_only = false;
   // Of tables in memory, besides the L1 and the refcount table.
-  uint64_t cache_bytes = 2 << 20;
+  uint64_t cache_bytes = 0;
 };
 
 // Where a range of the disk is: a value.
@@ -54,7 +54,6 @@ class Qcow2 final : public Backend {
   const qcow2::Header& header() const { return header_; }
   const std::string& path() const { return file_->path(); }
   void set_backing(std::unique_ptr<Backend> backing) { backing_ = std::move(backing); }
-  Backend* backing() const { return backing_.get(); }
   void set_data_file(std::unique_ptr<File> data) { data_file_ = std::move(data); }
 
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
@@ -71,12 +70,6 @@ class Qcow2 final : public Backend {
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
   // Whether the range is known to read as zeroes without reading data.
   Task<Result<bool>> reads_as_zeroes(uint64_t offset_bytes, uint64_t length_bytes);
-  // A whole cluster (the disk's last one filled up with zeroes), stored compressed
-  // if that saves space. The cluster is unallocated, and the image is written by
-  // nobody else meanwhile.
-  Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> cluster);
-  // Also while requests run.
-  Task<Result<void>> resize(uint64_t size_bytes);
 
  private:
   using Run = qcow2::ClusterRun;
@@ -107,6 +100,7 @@ class Qcow2 final : public Backend {
   void store_entry(std::span<std::byte> slice, uint64_t offset, Entry entry) const;
   Result<Mapping> classify(Entry entry, uint64_t offset) const;
   bool owns_cluster(Entry entry) const;
+  Result<void> check_l2_table(uint64_t l1_index) const;
 
   Task<Result<void>> read_locked(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_mapped(const Mapping& mapping, uint64_t offset,
@@ -128,7 +122,6 @@ class Qcow2 final : public Backend {
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
   Task<Result<void>> checkpoint(bool stable);
-  Task<Result<void>> checkpoint_locked(bool stable);
   Task<Result<void>> apply_frees();
 
   const std::unique_ptr<File> file_;
@@ -149,8 +142,6 @@ class Qcow2 final : public Backend {
   };
   std::vector<Free> unmapped_;  // since the last checkpoint began
   std::vector<Free> frees_;     // no stable table points there any more
-
-  uint64_t compressed_end_ = 0;  // where write_compressed() goes on
 
   RangeLock clusters_;  // of the guest's disk
   RangeLock metadata_;  // one range: allocation, checkpoints

@@ -1,5 +1,6 @@
 #include "block/qcow2_format.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -115,7 +116,9 @@ class Parser {
 
   template <typename... Args>
   std::unexpected<Error> bad(fmt::format_string<Args...> format, Args&&... args) const {
-    return fail("{}: the qcow2 image {}", path_, fmt::format(format, std::forward<Args>(args)...));
+    return with_hint(
+        fail("{}: the qcow2 image {}", path_, fmt::format(format, std::forward<Args>(args)...)),
+        "look at it with qemu-img info and qemu-img check");
   }
 
   Result<size_t> version_3() {
@@ -276,10 +279,9 @@ CompressedRange compressed_range(const Header& header, uint64_t l2_entry) {
   return {offset, sectors * 512 - offset % 512};
 }
 
-uint64_t compressed_entry(const Header& header, const CompressedRange& range) {
-  const uint32_t shift = 62 - (header.cluster_bits - 8);
-  const uint64_t sectors = (range.offset + range.length_bytes - 1) / 512 - range.offset / 512;
-  return kCompressed | sectors << shift | range.offset;
+size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes) {
+  const uint32_t bits = start.size() < 24 ? 0 : load_be<uint32_t>(start.subspan(20));
+  return std::min(file_bytes, uint64_t{1} << std::clamp(bits, kMinClusterBits, kMaxClusterBits));
 }
 
 Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
@@ -357,78 +359,6 @@ Result<std::vector<std::byte>> format_header(const Header& header) {
   if (header.version == 3)
     if (auto bytes = format_header(header, true)) return bytes;
   return format_header(header, false);
-}
-
-Result<std::vector<Snapshot>> parse_snapshots(std::span<const std::byte> bytes,
-                                              const Header& header, const std::string& path) {
-  std::vector<Snapshot> snapshots;
-  size_t offset = 0;
-  for (uint32_t i = 0; i < header.snapshot_count; ++i) {
-    const auto ends = [&] {
-      return fail("{}: the qcow2 image's snapshot table ends within snapshot {} of {}", path, i + 1,
-                  header.snapshot_count);
-    };
-    if (bytes.size() - offset < 40) return ends();
-    const auto entry = bytes.subspan(offset);
-    Snapshot snapshot{.l1_offset = load_be<uint64_t>(entry),
-                      .l1_entries = load_be<uint32_t>(entry.subspan(8)),
-                      .id = {},
-                      .name = {},
-                      .date_s = load_be<uint32_t>(entry.subspan(16)),
-                      .date_ns = load_be<uint32_t>(entry.subspan(20)),
-                      .vm_clock_ns = load_be<uint64_t>(entry.subspan(24)),
-                      .vm_state_bytes = load_be<uint32_t>(entry.subspan(32)),
-                      .disk_bytes = header.size_bytes,
-                      .extra = {}};
-    const size_t id_bytes = load_be<uint16_t>(entry.subspan(12));
-    const size_t name_bytes = load_be<uint16_t>(entry.subspan(14));
-    const size_t extra_bytes = load_be<uint32_t>(entry.subspan(36));
-    const size_t whole = 40 + extra_bytes + id_bytes + name_bytes;
-    if (whole > entry.size()) return ends();
-    const auto extra = entry.subspan(40, extra_bytes);
-    if (extra.size() >= 8) snapshot.vm_state_bytes = load_be<uint64_t>(extra);
-    if (extra.size() >= 16) snapshot.disk_bytes = load_be<uint64_t>(extra.subspan(8));
-    if (extra.size() >= 24) snapshot.icount = load_be<uint64_t>(extra.subspan(16));
-    if (extra.size() > 24) snapshot.extra.assign(extra.begin() + 24, extra.end());
-    snapshot.id = text_of(entry.subspan(40 + extra_bytes, id_bytes));
-    snapshot.name = text_of(entry.subspan(40 + extra_bytes + id_bytes, name_bytes));
-    if (snapshot.l1_offset % header.cluster_bytes() != 0 ||
-        uint64_t{snapshot.l1_entries} * 8 > kMaxL1Bytes)
-      return fail("{}: snapshot {} has an L1 table of {} entries at {:#x}", path, snapshot.id,
-                  snapshot.l1_entries, snapshot.l1_offset);
-    snapshots.push_back(std::move(snapshot));
-    offset = std::min(offset + align_up(whole, 8), bytes.size());
-  }
-  return snapshots;
-}
-
-std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots) {
-  std::vector<std::byte> bytes;
-  for (const Snapshot& snapshot : snapshots) {
-    const size_t start = bytes.size();
-    const size_t extra_bytes = 24 + snapshot.extra.size();
-    bytes.resize(start + align_up(40 + extra_bytes + snapshot.id.size() + snapshot.name.size(), 8));
-    const std::span entry = std::span(bytes).subspan(start);
-    const auto put = [&](size_t offset, auto value) { store_be(entry.subspan(offset), value); };
-    put(0, snapshot.l1_offset);
-    put(8, snapshot.l1_entries);
-    put(12, static_cast<uint16_t>(snapshot.id.size()));
-    put(14, static_cast<uint16_t>(snapshot.name.size()));
-    put(16, snapshot.date_s);
-    put(20, snapshot.date_ns);
-    put(24, snapshot.vm_clock_ns);
-    put(32, snapshot.vm_state_bytes <= ~0u ? static_cast<uint32_t>(snapshot.vm_state_bytes) : 0u);
-    put(36, static_cast<uint32_t>(extra_bytes));
-    put(40, snapshot.vm_state_bytes);
-    put(48, snapshot.disk_bytes);
-    put(56, snapshot.icount);
-    std::ranges::copy(snapshot.extra, entry.begin() + 64);
-    auto text = entry.subspan(40 + extra_bytes);
-    std::ranges::copy(bytes_of(snapshot.id), text.begin());
-    std::ranges::copy(bytes_of(snapshot.name),
-                      text.begin() + static_cast<std::ptrdiff_t>(snapshot.id.size()));
-  }
-  return bytes;
 }
 
 }  // namespace wick::block::qcow2

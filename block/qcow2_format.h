@@ -108,7 +108,10 @@ struct CompressedRange {
   uint64_t length_bytes = 0;  // the data ends somewhere in the last 512 of them
 };
 CompressedRange compressed_range(const Header& header, uint64_t l2_entry);
-uint64_t compressed_entry(const Header& header, const CompressedRange& range);
+
+// How much of a file of `file_bytes` that starts with `start` its header may fill;
+// 0 to a cluster of the largest size, whatever the file says.
+size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes);
 
 // Checks every field by itself and against the file's size; `first_cluster`
 // begins with the file's first bytes, as many as there are up to a cluster of
@@ -120,24 +123,5 @@ Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t f
 // The first cluster of an image with this header. Fails when backing file name
 // and extensions do not fit.
 Result<std::vector<std::byte>> format_header(const Header& header);
-
-struct Snapshot {
-  uint64_t l1_offset = 0;
-  uint32_t l1_entries = 0;
-  std::string id;
-  std::string name;
-  uint32_t date_s = 0;  // since the Epoch
-  uint32_t date_ns = 0;
-  uint64_t vm_clock_ns = 0;
-  uint64_t vm_state_bytes = 0;
-  uint64_t disk_bytes = 0;
-  uint64_t icount = ~0ull;       // none
-  std::vector<std::byte> extra;  // behind what is known
-};
-
-// The table that starts with `bytes`; `bytes` may be longer.
-Result<std::vector<Snapshot>> parse_snapshots(std::span<const std::byte> bytes,
-                                              const Header& header, const std::string& path);
-std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots);
 
 }  // namespace wick::block::qcow2

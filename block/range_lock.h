@@ -57,12 +57,11 @@ class RangeLock {
   // To be awaited at once. In the order of asking, so that nobody starves.
   Awaiter shared(uint64_t first, uint64_t last) { return enter(first, last, false); }
   Awaiter exclusive(uint64_t first, uint64_t last) { return enter(first, last, true); }
-
- private:
   Awaiter enter(uint64_t first, uint64_t last, bool exclusive) {
     return {*this, entries_.insert(entries_.end(), {first, last, exclusive, {}})};
   }
 
+ private:
   bool conflicts(Place place) const {
     for (auto other = entries_.begin(); other != entries_.end() && &*other != &*place; ++other)
       if (other->first <= place->last && place->first <= other->last &&
