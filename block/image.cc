@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "block/image_lock.h"
 #include "block/qcow2.h"
 #include "block/raw.h"
 
@@ -68,7 +69,7 @@ std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
                    "give an image file or a block device");
 }
 
-Result<Fd> open_file(const std::string& path, bool read_only) {
+Result<Fd> open_file(const std::string& path, bool read_only, bool lock) {
   const int access = read_only ? O_RDONLY : O_RDWR;
   // O_NONBLOCK: a FIFO must be refused, not waited for.
   Fd file(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK));
@@ -90,6 +91,7 @@ Result<Fd> open_file(const std::string& path, bool read_only) {
   if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return not_a_disk(path, status.st_mode);
   // io_uring would answer EAGAIN where it should wait.
   if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
+  if (lock) TRY(lock_image(file, read_only, "disk " + path));
   return file;
 }
 
@@ -160,7 +162,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
                           "look at it with qemu-img info");
     auto name = named_file(path, header.data_path);
     if (!name) co_return std::unexpected(std::move(name).error());
-    auto data = open_file(*name, options.read_only);
+    auto data = open_file(*name, options.read_only, options.lock);
     if (!data) co_return std::unexpected(std::move(data).error());
     auto data_file = open_host_file(*std::move(data), *name, options.cache, options.read_only, io);
     if (!data_file) co_return std::unexpected(std::move(data_file).error());
@@ -191,7 +193,7 @@ Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions
   if (depth > kMostBackingFiles)
     co_return with_hint(fail("{}: is deeper than {} backing files", path, kMostBackingFiles),
                         "make the chain shorter: qemu-img commit or convert");
-  auto file = open_file(path, options.read_only);
+  auto file = open_file(path, options.read_only, options.lock);
   if (!file) co_return std::unexpected(std::move(file).error());
   Format format = Format::kRaw;
   if (options.format) {

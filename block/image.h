@@ -20,6 +20,7 @@ struct ImageOptions {
   bool read_only = false;
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 2 << 20;  // qcow2: of tables in memory
+  bool lock = true;                // keep others out (block/image_lock.h)
 };
 
 constexpr int kMostBackingFiles = 16;

@@ -82,7 +82,8 @@ class DiskFixture : public testing::TestWithParam<Engine> {
   }
 
   Result<void> open(const ImageOptions& options) { return open(path_, options); }
-  Result<void> open(const std::string& path, const ImageOptions& options) {
+  Result<void> open(const std::string& path, ImageOptions options) {
+    options.lock = lock_;
     auto opened = run_on(loop(), open_image(path, options, *io_));
     if (!opened) return std::unexpected(opened.error());
     disk_ = *std::move(opened);
@@ -136,6 +137,7 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     return {const_cast<std::byte*>(bytes.data()), bytes.size()};
   }
 
+  bool lock_ = false;  // so that qemu-img may look at an image that a test has open
   std::string directory_;
   std::string path_;
   std::unique_ptr<LoopThread> thread_;

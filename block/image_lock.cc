@@ -1,0 +1,68 @@
+#include "block/image_lock.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <span>
+
+namespace wick::block {
+
+namespace {
+
+// A byte for each permission: read-locked from the first base on by who uses it,
+// from the second on by who cannot have others use it.
+constexpr off_t kUsedBase = 100;
+constexpr off_t kUnsharedBase = 200;
+enum Permission : off_t { kConsistentRead = 0, kWrite = 1, kResize = 3 };
+
+struct flock lock_of(short type, off_t byte) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = byte;
+  lock.l_len = 1;
+  return lock;
+}
+
+bool hold(const Fd& file, off_t byte) {
+  struct flock lock = lock_of(F_RDLCK, byte);
+  return ::fcntl(file.get(), F_OFD_SETLK, &lock) == 0;
+}
+
+bool held_by_another(const Fd& file, off_t byte) {
+  struct flock lock = lock_of(F_WRLCK, byte);
+  return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+std::unexpected<Error> in_use(const std::string& path, bool by_writer) {
+  return with_hint(fail_errno(EAGAIN, "{}: another program, or another disk of this machine, {} it",
+                              path, by_writer ? "writes to" : "uses"),
+                   by_writer ? "stop that one first, or give each an overlay of its own"
+                             : "stop that one first, or open it read-only here too");
+}
+
+}  // namespace
+
+// First the own locks, then the look at the others': of two that come at once at
+// least one sees the other.
+Result<void> lock_image(const Fd& file, bool read_only, const std::string& path) {
+  static constexpr std::array<off_t, 5> kOwn = {kUsedBase + kConsistentRead, kUnsharedBase + kWrite,
+                                                kUnsharedBase + kResize, kUsedBase + kWrite,
+                                                kUsedBase + kResize};  // the last two: a writer's
+  for (const off_t byte : std::span(kOwn).first(read_only ? 3 : 5))
+    if (!hold(file, byte)) {
+      spdlog::debug("{}: no locks here: {}", path, std::strerror(errno));
+      return {};
+    }
+  for (const Permission used : {kWrite, kResize})
+    if (held_by_another(file, kUsedBase + used)) return in_use(path, true);
+  for (const Permission used : {kConsistentRead, kWrite, kResize})
+    if ((used == kConsistentRead || !read_only) && held_by_another(file, kUnsharedBase + used))
+      return in_use(path, false);
+  return {};
+}
+
+}  // namespace wick::block
