@@ -1,0 +1,23 @@
+// spdlog and fmt, from their headers: in a process as small as wick their shared
+// libraries, and with them libstdc++'s, are a fifth of its memory and half of the
+// time it takes to start.
+#include <fmt/format-inl.h>
+#include <spdlog/common-inl.h>
+#include <spdlog/details/backtracer-inl.h>
+#include <spdlog/details/log_msg-inl.h>
+#include <spdlog/details/log_msg_buffer-inl.h>
+#include <spdlog/details/os-inl.h>
+#include <spdlog/details/periodic_worker-inl.h>
+#include <spdlog/details/registry-inl.h>
+#include <spdlog/logger-inl.h>
+#include <spdlog/pattern_formatter-inl.h>
+#include <spdlog/sinks/ansicolor_sink-inl.h>
+#include <spdlog/sinks/base_sink-inl.h>
+#include <spdlog/sinks/sink-inl.h>
+#include <spdlog/sinks/stdout_color_sinks-inl.h>
+#include <spdlog/sinks/stdout_sinks-inl.h>
+#include <spdlog/spdlog-inl.h>
+
+template char fmt::detail::decimal_point_impl(locale_ref);
+template fmt::detail::thousands_sep_result<char> fmt::detail::thousands_sep_impl(locale_ref);
+template class spdlog::sinks::stderr_sink<spdlog::details::console_mutex>;
