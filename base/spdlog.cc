@@ -20,4 +20,5 @@
 
 template char fmt::detail::decimal_point_impl(locale_ref);
 template fmt::detail::thousands_sep_result<char> fmt::detail::thousands_sep_impl(locale_ref);
+template class spdlog::sinks::base_sink<std::mutex>;
 template class spdlog::sinks::stderr_sink<spdlog::details::console_mutex>;
