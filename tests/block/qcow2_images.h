@@ -14,6 +14,7 @@
 #include "block/qcow2.h"
 #include "block/raw.h"
 #include "tests/block/disk_fixture.h"
+#include "tests/block/sector_history.h"
 #include "tests/block/shell.h"
 #include "tests/fakes/memory_file.h"
 
@@ -133,6 +134,25 @@ inline Result<std::vector<std::byte>> read_now(Backend& disk, uint64_t offset, s
   auto got = fakes::finish(disk.read(offset, {&buffer, 1}));
   if (!got) return std::unexpected(std::move(got).error());
   return bytes;
+}
+
+// Whether each sector that was touched is as `history` allows it at moment `at`.
+inline testing::AssertionResult holds_what_it_may(Backend& disk, const SectorHistory& history,
+                                                  size_t at) {
+  constexpr size_t kSectorBytes = SectorHistory::kSectorBytes;
+  const std::set<uint64_t>& touched = history.touched();
+  for (auto sector = touched.begin(); sector != touched.end();) {
+    const uint64_t first = *sector;
+    uint64_t end = first;
+    for (; sector != touched.end() && *sector == end; ++sector) ++end;
+    const auto bytes = read_now(disk, first * kSectorBytes, (end - first) * kSectorBytes);
+    if (!bytes) return testing::AssertionFailure() << bytes.error().message();
+    for (uint64_t i = first; i < end; ++i)
+      if (!history.allows(i, std::span(*bytes).subspan((i - first) * kSectorBytes, kSectorBytes),
+                          at))
+        return testing::AssertionFailure() << "sector " << i << " holds what it must not";
+  }
+  return testing::AssertionSuccess();
 }
 
 }  // namespace wick::block

@@ -78,12 +78,12 @@ struct MemoryStore {
   }
 
   // Asked when an operation is about to happen; an errno value fails it. A write
-  // that fails leaves `failed_write_bytes` of its beginning in the file. With
-  // `failed_sync_loses` a sync that fails takes back what no sync has covered.
+  // that fails leaves `failed_write_bytes` of its beginning in the file. A sync
+  // that fails takes back what no sync has covered, and so fail all after it.
   std::function<int(const FileOperation&)> fault;
   uint64_t failed_write_bytes = 0;
-  bool failed_sync_loses = false;
   SparseBytes stable;
+  bool sync_failed = false;
 
   struct Hold {
     MemoryStore& store;
@@ -149,6 +149,7 @@ class MemoryFile final : public block::File {
       }
     int code = 0;
     if (store_.fault) code = store_.fault(operation);
+    if (operation.kind == Kind::kSync && store_.sync_failed) code = EIO;
     if (code == 0) code = limit(operation);
     if (code != 0) {
       fail_with(operation);
@@ -179,7 +180,8 @@ class MemoryFile final : public block::File {
       operation.length_bytes = std::min(operation.length_bytes, store_.failed_write_bytes);
       if (limit(operation) == 0) apply(operation, store_.bytes);
     }
-    if (operation.kind == Kind::kSync && store_.failed_sync_loses) store_.bytes = store_.stable;
+    if (operation.kind == Kind::kSync && !std::exchange(store_.sync_failed, true))
+      store_.bytes = store_.stable;
   }
 
   MemoryStore& store_;
