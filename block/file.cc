@@ -90,7 +90,11 @@ class HostFile final : public File {
   Task<Result<void>> sync() override {
     if (!syncs_) co_return Result<void>();
     const int64_t result = co_await io_.sync(buffered_.get());
-    if (result < 0) co_return fail_errno(static_cast<int>(-result), "{}: flush", path_);
+    // The kernel tells a failure once, and then that all is well.
+    if (result < 0 && sync_error_ == 0) sync_error_ = static_cast<int>(-result);
+    if (sync_error_ != 0)
+      co_return with_hint(fail_errno(sync_error_, "{}: flush", path_),
+                          "the host has lost data; look at its log, and start wick again");
     co_return Result<void>();
   }
 
@@ -150,6 +154,7 @@ class HostFile final : public File {
   const bool syncs_;
   const std::string path_;
   AsyncIo& io_;
+  int sync_error_ = 0;
 };
 
 // Asks without touching data: a hole beyond the end of a file, the queue limit

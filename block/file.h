@@ -39,7 +39,9 @@ class File {
   // a regular file.
   virtual Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
-  // What completed before is on stable storage when it is done.
+  // What completed before is on stable storage when it is done. After one that
+  // failed all fail: the host may have dropped what it could not write, and who
+  // went on would publish what is not there.
   virtual Task<Result<void>> sync() = 0;
   // The range then reads as zeroes; a file does not grow by it. punch() gives its
   // space back where can_punch(), zero() keeps it.

@@ -24,12 +24,10 @@ std::unexpected<Error> failure(Result<T>& result) {
 }
 
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
-  std::vector<std::byte> bytes(entries * 8);
-  const iovec buffer = to_iovec(bytes);
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
   std::vector<uint64_t> table(entries);
-  for (uint64_t i = 0; i < entries; ++i)
-    table[i] = load_be<uint64_t>(std::span(bytes).subspan(i * 8));
+  const iovec buffer = to_iovec(std::as_bytes(std::span(table)));
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
+  for (uint64_t& entry : table) entry = std::byteswap(entry);
   co_return table;
 }
 
@@ -66,12 +64,10 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
       co_await read_table(*file, header->refcount_table_offset,
                           (uint64_t{header->refcount_table_clusters} << header->cluster_bits) / 8);
   if (!table) co_return failure(table);
-  for (const uint64_t block : *table)
-    if (block % header->cluster_bytes() != 0)
-      co_return fail("{}: the qcow2 image has a refcount block at {:#x}, not at a cluster's start",
-                     file->path(), block);
-  co_return std::unique_ptr<Qcow2>(
+  std::unique_ptr<Qcow2> image(
       new Qcow2(std::move(file), options, *std::move(header), *std::move(l1), *std::move(table)));
+  if (auto checked = image->check_refcount_blocks(); !checked) co_return failure(checked);
+  co_return image;
 }
 
 Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header header,
@@ -122,6 +118,17 @@ bool Qcow2::is_metadata(Run clusters) const {
          std::ranges::any_of(refcounts_.table(), within);
 }
 
+Result<void> Qcow2::check_refcount_blocks() const {
+  const uint64_t end = file_->size_bytes();
+  for (const uint64_t block : refcounts_.table())
+    if (block != 0 &&
+        (block % header_.cluster_bytes() != 0 || block >= end || is_table({cluster_of(block), 1})))
+      return with_hint(fail("{}: the qcow2 image has a refcount block at {:#x}, where none can be",
+                            path(), block),
+                       "look at it with qemu-img check");
+  return {};
+}
+
 uint64_t Qcow2::entry_offset(uint64_t offset) const {
   return (l1_[l1_index(offset)] & kOffsetMask) +
          cluster_of(offset) % header_.l2_entries() * header_.l2_entry_bytes();
@@ -167,7 +174,7 @@ Result<Mapping> Qcow2::classify(Entry entry, uint64_t offset) const {
     return corrupt("a cluster not at a cluster's start, L2 entry", entry.descriptor);
   const bool has_cluster = host != 0 || (data_file_ && (entry.descriptor & kCopied) != 0);
   bool allocated = has_cluster;
-  bool zero = header_.version >= 3 && (entry.descriptor & kZero) != 0;
+  bool zero = (entry.descriptor & kZero) != 0;
   if (header_.extended_l2()) {
     const uint64_t bit = in_cluster / unit;
     zero = (entry.bitmap >> (32 + bit) & 1) != 0;
@@ -175,6 +182,8 @@ Result<Mapping> Qcow2::classify(Entry entry, uint64_t offset) const {
     if (allocated && (zero || !has_cluster))
       return corrupt("subclusters that contradict each other, bitmap", entry.bitmap);
   }
+  if (zero && header_.version < 3)
+    return corrupt("a zero cluster in version 2, L2 entry", entry.descriptor);
   if (zero) {
     mapping.kind = Mapping::Kind::kZero;
   } else if (allocated) {

@@ -87,6 +87,7 @@ class Qcow2 final : public Backend {
   Result<void> check_write(uint64_t offset, uint64_t length) const;
   bool is_table(Run clusters) const;
   bool is_metadata(Run clusters) const;
+  Result<void> check_refcount_blocks() const;
   File& data() const { return data_file_ ? *data_file_ : *file_; }
   uint64_t cluster_of(uint64_t offset) const { return offset >> header_.cluster_bits; }
   uint64_t l1_index(uint64_t offset) const { return cluster_of(offset) / header_.l2_entries(); }

@@ -19,6 +19,7 @@ constexpr size_t kVersion2Bytes = 72;
 constexpr size_t kVersion3Bytes = 104;
 constexpr size_t kOurBytes = 112;  // with the compression type and its padding
 constexpr size_t kMostBackingPath = 1023;
+constexpr uint64_t kMostBitmapDirectoryBytes = 64 << 20;
 constexpr uint64_t kKnownIncompatible =
     kDirty | kCorrupt | kExternalData | kCompressionType | kExtendedL2;
 
@@ -241,6 +242,29 @@ class Parser {
     // An entry has at least 40 bytes.
     TRY(table("snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40,
               uint64_t{kMaxSnapshots} * 40));
+    if (header_.bitmaps && (header_.autoclear & kBitmaps) != 0)
+      TRY(table("bitmap directory", header_.bitmaps->directory_offset,
+                header_.bitmaps->directory_bytes, kMostBitmapDirectoryBytes));
+    return apart();
+  }
+
+  Result<void> apart() const {
+    struct Table {
+      const char* what;
+      uint64_t offset;
+      uint64_t bytes;
+    };
+    const std::array tables = {
+        Table{"L1 table", header_.l1_offset, uint64_t{header_.l1_entries} * 8},
+        Table{"refcount table", header_.refcount_table_offset,
+              uint64_t{header_.refcount_table_clusters} << header_.cluster_bits},
+        Table{"snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40},
+    };
+    for (const Table& one : tables)
+      for (const Table& other : tables)
+        if (&one != &other && one.offset >= other.offset &&
+            one.offset - other.offset < other.bytes && one.bytes > 0)
+          return bad("has its {} over its {}", one.what, other.what);
     return {};
   }
 

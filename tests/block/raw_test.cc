@@ -352,6 +352,28 @@ TEST_P(RawDisk, FlushReportsErrorsUnlessToldNotToCare) {
   EXPECT_TRUE(flush_of(Cache::kUnsafe));
 }
 
+// What the host could not write it drops, and tells that once.
+TEST_P(RawDisk, NoFlushSucceedsAfterOneThatFailed) {
+  make_file(4096);
+  Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  const int number = file.get();
+  const Fd kept(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  disk_ =
+      open_raw(open_host_file(std::move(file), path_, Cache::kWriteback, false, *io_).value(), {})
+          .value();
+  ASSERT_TRUE(flush());
+  std::array<int, 2> ends;  // cannot be synchronised
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const Fd reader(ends[0]), writer(ends[1]);
+  ASSERT_EQ(::dup3(writer.get(), number, O_CLOEXEC), number);
+  ASSERT_FALSE(flush());
+  ASSERT_EQ(::dup3(kept.get(), number, O_CLOEXEC), number);
+  const auto again = flush();
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, EINVAL);
+  EXPECT_THAT(again.error().message(), testing::AllOf(HasSubstr(path_), HasSubstr("lost data")));
+}
+
 // --- the guest must not turn a disk into another format (PITFALLS 21) ---
 
 struct Forgery {

@@ -1,0 +1,200 @@
+// A host's file in memory, for what is above block::File: it remembers every
+// change in the order of completion, completes operations when the test says so,
+// and fails them when the test wants that.
+//
+// Thread rule: one thread; without an event loop.
+#pragma once
+
+#include <cassert>
+#include <cerrno>
+#include <coroutine>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "block/file.h"
+#include "tests/fakes/sparse_bytes.h"
+
+namespace wick::fakes {
+
+struct FileOperation {
+  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kSync };
+
+  Kind kind = Kind::kRead;
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  std::vector<std::byte> data;  // kWrite
+  size_t issued_at = 0;         // so many were in the log when it was asked for
+};
+
+// What the operation does to a file. Of a write only `sectors`, where they are given.
+inline void apply(const FileOperation& operation, SparseBytes& bytes,
+                  const std::function<bool(uint64_t)>& sectors = {}) {
+  constexpr uint64_t kSectorBytes = 512;
+  switch (operation.kind) {
+    case FileOperation::Kind::kWrite:
+      for (uint64_t done = 0; done < operation.length_bytes;) {
+        const uint64_t at = operation.offset_bytes + done;
+        const uint64_t rest = operation.length_bytes - done;
+        const uint64_t size = sectors ? std::min(rest, kSectorBytes - at % kSectorBytes) : rest;
+        if (!sectors || sectors(at / kSectorBytes))
+          bytes.write(at, std::span(operation.data).subspan(done, size));
+        done += size;
+      }
+      break;
+    case FileOperation::Kind::kPunch:
+    case FileOperation::Kind::kZero:
+      bytes.clear(operation.offset_bytes, operation.length_bytes);
+      break;
+    case FileOperation::Kind::kRead:
+    case FileOperation::Kind::kSync:
+      break;
+  }
+}
+
+// What is behind a MemoryFile, the test's; it must outlive the File.
+struct MemoryStore {
+  // The host's limit, which keeps hostile offsets from eating memory.
+  static constexpr uint64_t kMostBytes = 256 << 20;
+
+  SparseBytes bytes;
+  std::string path = "memory.qcow2";
+  bool can_punch = true;
+
+  // Changes and syncs, in the order of completion.
+  bool logs = false;
+  std::vector<FileOperation> log;
+
+  // While set, an operation waits for complete(). The oldest first.
+  bool holds = false;
+  std::vector<std::coroutine_handle<>> held;
+  void complete(size_t index) {
+    const auto handle = held[index];
+    held.erase(held.begin() + static_cast<std::ptrdiff_t>(index));
+    handle.resume();
+  }
+
+  // Asked when an operation is about to happen; an errno value fails it. A write
+  // that fails leaves `failed_write_bytes` of its beginning in the file. A sync
+  // that fails takes back what no sync has covered, and so fail all after it.
+  std::function<int(const FileOperation&)> fault;
+  uint64_t failed_write_bytes = 0;
+  SparseBytes stable;
+  bool sync_failed = false;
+
+  struct Hold {
+    MemoryStore& store;
+    bool await_ready() const { return !store.holds; }
+    void await_suspend(std::coroutine_handle<> handle) const { store.held.push_back(handle); }
+    void await_resume() const {}
+  };
+};
+
+class MemoryFile final : public block::File {
+ public:
+  explicit MemoryFile(MemoryStore& store) : store_(store) {}
+
+  uint64_t size_bytes() const override { return store_.bytes.size_bytes(); }
+  bool can_punch() const override { return store_.can_punch; }
+  const std::string& path() const override { return store_.path; }
+
+  Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
+    return carry_out({.kind = FileOperation::Kind::kRead,
+                      .offset_bytes = offset,
+                      .length_bytes = block::total_bytes(buffers),
+                      .data = {}},
+                     buffers);
+  }
+  Task<Result<void>> write(uint64_t offset, std::span<const iovec> buffers) override {
+    return carry_out({.kind = FileOperation::Kind::kWrite,
+                      .offset_bytes = offset,
+                      .length_bytes = block::total_bytes(buffers),
+                      .data = {}},
+                     buffers);
+  }
+  Task<Result<void>> sync() override {
+    return carry_out({.kind = FileOperation::Kind::kSync, .data = {}}, {});
+  }
+  Task<Result<void>> punch(uint64_t offset, uint64_t length) override {
+    return carry_out({.kind = FileOperation::Kind::kPunch,
+                      .offset_bytes = offset,
+                      .length_bytes = length,
+                      .data = {}},
+                     {});
+  }
+  Task<Result<void>> zero(uint64_t offset, uint64_t length) override {
+    return carry_out({.kind = FileOperation::Kind::kZero,
+                      .offset_bytes = offset,
+                      .length_bytes = length,
+                      .data = {}},
+                     {});
+  }
+
+ private:
+  using Kind = FileOperation::Kind;
+
+  Task<Result<void>> carry_out(FileOperation operation, std::span<const iovec> buffers) {
+    operation.issued_at = store_.log.size();
+    SparseBytes before;
+    if (operation.kind == Kind::kSync) before = store_.bytes;
+    co_await MemoryStore::Hold{store_};
+    // As late as they may be looked at: they must be valid until now.
+    if (operation.kind == Kind::kWrite)
+      for (const iovec& buffer : buffers) {
+        const auto* from = static_cast<const std::byte*>(buffer.iov_base);
+        operation.data.insert(operation.data.end(), from, from + buffer.iov_len);
+      }
+    int code = 0;
+    if (store_.fault) code = store_.fault(operation);
+    if (operation.kind == Kind::kSync && store_.sync_failed) code = EIO;
+    if (code == 0) code = limit(operation);
+    if (code != 0) {
+      fail_with(operation);
+      co_return fail_errno(code, "{}: told to fail at {:#x}", path(), operation.offset_bytes);
+    }
+    apply(operation, store_.bytes);
+    if (operation.kind == Kind::kSync) store_.stable = before;
+    if (operation.kind == Kind::kRead)
+      for (const iovec& buffer : buffers) {
+        store_.bytes.read(operation.offset_bytes,
+                          {static_cast<std::byte*>(buffer.iov_base), buffer.iov_len});
+        operation.offset_bytes += buffer.iov_len;
+      }
+    else if (store_.logs)
+      store_.log.push_back(std::move(operation));
+    co_return Result<void>();
+  }
+
+  // As a host's file system has it.
+  static int limit(const FileOperation& operation) {
+    const uint64_t end = operation.offset_bytes + operation.length_bytes;
+    if (end < operation.offset_bytes || end > uint64_t{INT64_MAX}) return EINVAL;
+    return operation.kind == Kind::kWrite && end > MemoryStore::kMostBytes ? EFBIG : 0;
+  }
+
+  void fail_with(FileOperation& operation) {
+    if (operation.kind == Kind::kWrite) {
+      operation.length_bytes = std::min(operation.length_bytes, store_.failed_write_bytes);
+      if (limit(operation) == 0) apply(operation, store_.bytes);
+    }
+    if (operation.kind == Kind::kSync && !std::exchange(store_.sync_failed, true))
+      store_.bytes = store_.stable;
+  }
+
+  MemoryStore& store_;
+};
+
+// The result of a task that waits for nothing, its files holding nothing.
+template <typename T>
+T finish(Task<T> task) {
+  std::optional<T> result;
+  spawn([](Task<T> what, std::optional<T>& out) -> Task<void> { out.emplace(co_await what); }(
+                                                    std::move(task), result));
+  if (!result) std::abort();  // it waits, with a reference to our stack
+  return *std::move(result);
+}
+
+}  // namespace wick::fakes
