@@ -132,6 +132,12 @@ class MemoryFile final : public block::File {
                       .data = {}},
                      {});
   }
+  // Not in the log.
+  Result<void> truncate(uint64_t size) override {
+    if (size > MemoryStore::kMostBytes) return fail_errno(EFBIG, "{}", path());
+    store_.bytes.resize(size);
+    return {};
+  }
 
  private:
   using Kind = FileOperation::Kind;

@@ -18,6 +18,11 @@ class SparseBytes {
   uint64_t size_bytes() const { return size_bytes_; }
   void grow(uint64_t size_bytes) { size_bytes_ = std::max(size_bytes_, size_bytes); }
 
+  void resize(uint64_t size_bytes) {
+    if (size_bytes < size_bytes_) clear(size_bytes, size_bytes_ - size_bytes);
+    size_bytes_ = size_bytes;
+  }
+
   // Zeroes in holes and behind the end.
   void read(uint64_t offset, std::span<std::byte> to) const {
     for_pages(offset, to.size(), [&](uint64_t page, uint64_t in_page, uint64_t done, size_t size) {
