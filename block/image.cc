@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "block/image_lock.h"
+#include "block/overlay.h"
 #include "block/qcow2.h"
 #include "block/raw.h"
 
@@ -228,7 +229,10 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
 
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io) {
-  return open_chain(std::move(path), options, io, 0);
+  options.read_only |= options.ephemeral;
+  auto image = co_await open_chain(std::move(path), options, io, 0);
+  if (!image || !options.ephemeral) co_return image;
+  co_return co_await open_overlay(*std::move(image), options.cache_bytes, io);
 }
 
 }  // namespace wick::block

@@ -23,6 +23,7 @@ std::optional<Format> format_of_name(std::string_view name);
 struct ImageOptions {
   std::optional<Format> format;  // none: by magic and name
   bool read_only = false;
+  bool ephemeral = false;  // what is written is thrown away; the files are only read
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 2 << 20;  // qcow2: of tables in memory
   bool lock = true;                // keep others out (block/image_lock.h)

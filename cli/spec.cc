@@ -134,8 +134,8 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
-  constexpr std::array<std::string_view, 7> kKeys = {"format", "readonly",   "device", "media",
-                                                     "cache",  "cache-size", "serial"};
+  constexpr std::array<std::string_view, 8> kKeys = {"format", "readonly", "ephemeral",  "device",
+                                                     "media",  "cache",    "cache-size", "serial"};
   const Spec spec = TRY(parse_spec(text, kKeys));
   DiskConfig disk;
   disk.path = spec.value;
@@ -148,6 +148,8 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       disk.cache_bytes = TRY(parse_size(value, 1));
     } else if (key == "readonly") {
       read_only = TRY(choose(key, value, {"off", "on"})) == 1;
+    } else if (key == "ephemeral") {
+      disk.ephemeral = TRY(choose(key, value, {"off", "on"})) == 1;
     } else if (key == "device") {
       const bool ide = TRY(choose(key, value, {"virtio", "ide"})) == 1;
       disk.device = ide ? DiskConfig::Device::kIde : DiskConfig::Device::kVirtio;
@@ -171,6 +173,9 @@ Result<DiskConfig> parse_disk(std::string_view text) {
     return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
                      "leave readonly out");
   disk.read_only = read_only.value_or(cdrom);
+  if (disk.read_only && disk.ephemeral)
+    return with_hint(fail("ephemeral=on: this disk is not written at all"),
+                     "leave out ephemeral, or what makes it read-only");
   return disk;
 }
 

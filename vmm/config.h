@@ -19,6 +19,7 @@ struct DiskConfig {
   std::string path;
   Format format = Format::kProbe;
   bool read_only = false;
+  bool ephemeral = false;  // what the guest writes is gone when the run ends
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
   std::string serial;        // at most 20 bytes; empty: none

@@ -12,6 +12,7 @@ block::ImageOptions image_options(const DiskConfig& config) {
   if (config.format == DiskConfig::Format::kQcow2) options.format = block::Format::kQcow2;
   if (config.cache_bytes != 0) options.cache_bytes = config.cache_bytes;
   options.read_only = config.read_only;
+  options.ephemeral = config.ephemeral;
   switch (config.cache) {
     case DiskConfig::Cache::kWriteback:
       options.cache = block::Cache::kWriteback;

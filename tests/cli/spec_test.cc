@@ -141,6 +141,10 @@ TEST(DiskSpec, TakesEveryKey) {
   EXPECT_EQ(disk->serial, "d0");
   EXPECT_EQ(parse_disk("a,cache=none")->cache, DiskConfig::Cache::kNone);
   EXPECT_FALSE(parse_disk("a,readonly=off")->read_only);
+  EXPECT_TRUE(parse_disk("a,ephemeral=on")->ephemeral);
+  EXPECT_EQ(error_of(parse_disk("a,readonly=on,ephemeral=on")),
+            "ephemeral=on: this disk is not written at all; leave out ephemeral, or what makes "
+            "it read-only");
 }
 
 TEST(DiskSpec, BadValueNamesTheKeyAndTheValidOnes) {

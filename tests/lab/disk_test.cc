@@ -52,6 +52,23 @@ TEST(Disk, HasTheGuestsFilesWithoutFlushesLong) {
   expect_writes_arrive(alpine_disk(dir), ",cache=unsafe");
 }
 
+TEST(Disk, ThatIsEphemeralServesTwoMachinesAndStaysAsItWas) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  const std::string before = read_file(disk);
+  Process one = boot(disk + ",ephemeral=on");
+  Process two = boot(disk + ",ephemeral=on");
+  for (Process* const vm : {&one, &two}) {
+    log_in(vm->console());
+    EXPECT_EQ(
+        run_in_guest(vm->console(), "ls /root/note; echo mine >/root/note; sync; cat /root/note"),
+        "ls: /root/note: No such file or directory\nmine");
+  }
+  power_off(one);
+  power_off(two);
+  EXPECT_TRUE(read_file(disk) == before);
+}
+
 TEST(Disk, OnQcow2HasTheGuestsFilesAndLeavesItsBaseAlone) {
   const TempDir dir;
   const std::string base = alpine_disk(dir);
