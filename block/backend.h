@@ -24,6 +24,8 @@ class Backend {
   // A multiple of 512.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
+  // Takes over the size of a file that another program has made larger or smaller.
+  virtual void update_size() {}
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
 

@@ -22,6 +22,10 @@ class Raw final : public Backend {
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return options_.read_only; }
+  void update_size() override {
+    if (const uint64_t size = file_->size_bytes(); size > 0)
+      size_bytes_ = align_up(size, kSectorBytes);
+  }
   bool can_discard() const override { return file_->can_punch(); }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
@@ -91,7 +95,7 @@ class Raw final : public Backend {
   }
 
   const std::unique_ptr<File> file_;
-  const uint64_t size_bytes_;
+  uint64_t size_bytes_;
   const RawOptions options_;
 };
 

@@ -20,7 +20,7 @@ namespace wick::cli {
 Result<Fd> take_signals() {
   sigset_t taken;
   sigemptyset(&taken);
-  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGPWR}) sigaddset(&taken, number);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGUSR1}) sigaddset(&taken, number);
   // Under nohup a hangup stays ignored.
   struct sigaction hangup {};
   (void)::sigaction(SIGHUP, nullptr, &hangup);
@@ -82,6 +82,8 @@ Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signal
     while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
       if (info.ssi_signo == SIGPWR)
         machine.press_power_button();
+      else if (info.ssi_signo == SIGUSR1)
+        machine.update_disk_sizes();
       else
         machine.end(Ending::kSignal, static_cast<int>(info.ssi_signo));
     }

@@ -90,13 +90,23 @@ Result<uint64_t> parse_memory_size(std::string_view text) {
   return bytes;
 }
 
-Result<uint32_t> parse_cpus(std::string_view text) {
+namespace {
+
+// Above zero; or nothing.
+std::optional<uint32_t> parse_count(std::string_view text) {
   uint32_t count = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, count);
-  if (error != std::errc{} || rest != end || count == 0)
-    return fail("not a number of virtual CPUs above zero");
+  if (error != std::errc{} || rest != end || count == 0) return std::nullopt;
   return count;
+}
+
+}  // namespace
+
+Result<uint32_t> parse_cpus(std::string_view text) {
+  const auto count = parse_count(text);
+  if (!count) return fail("not a number of virtual CPUs above zero");
+  return *count;
 }
 
 Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
@@ -146,6 +156,11 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       disk.format = kFormats[TRY(choose(key, value, {"raw", "qcow2"}))];
     } else if (key == "cache-size") {
       disk.cache_bytes = TRY(parse_size(value, 1));
+    } else if (key == "queues") {
+      const auto queues = parse_count(value);
+      if (!queues || *queues > DiskConfig::kMostQueues)
+        return fail("queues={}: must be 1 to {}", value, DiskConfig::kMostQueues);
+      disk.queues = static_cast<uint16_t>(*queues);
     } else if (key == "readonly") {
       read_only = TRY(choose(key, value, {"off", "on"})) == 1;
     } else if (key == "ephemeral") {
@@ -173,6 +188,9 @@ Result<DiskConfig> parse_disk(std::string_view text) {
     return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
                      "leave readonly out");
   disk.read_only = read_only.value_or(cdrom);
+  if (disk.queues > 1 && disk.device == DiskConfig::Device::kIde)
+    return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
+                     "leave out queues");
   if (disk.read_only && disk.ephemeral)
     return with_hint(fail("ephemeral=on: this disk is not written at all"),
                      "leave out ephemeral, or what makes it read-only");

@@ -10,13 +10,20 @@ namespace {
 // Linux splits larger requests by itself; the limit keeps a fallocate(2) from
 // holding a disk's metadata for long.
 constexpr uint32_t kMaxZeroSectors = 4u << 20;  // 2 GiB
-constexpr uint32_t kMaxSegments = 510;          // with header and status a full ring (2.7.5.3.1)
+constexpr uint16_t kQueueSize = 512;
+constexpr uint32_t kMaxSegments = 510;  // with header and status a full ring (2.7.5.3.1)
 
 }  // namespace
 
-Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name)
-    : backend_(backend), loop_(loop), serial_(std::move(serial)), name_(std::move(name)) {
-  config_.capacity = backend.size_bytes() / kSectorBytes;
+Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name,
+         uint16_t queues)
+    : backend_(backend),
+      loop_(loop),
+      serial_(std::move(serial)),
+      name_(std::move(name)),
+      queue_sizes_(queues, kQueueSize),
+      capacity_sectors_(backend.size_bytes() / kSectorBytes) {
+  config_.num_queues = queues;
   config_.seg_max = kMaxSegments;
   config_.blk_size = kSectorBytes;
   if (!backend.read_only()) {
@@ -39,47 +46,58 @@ uint64_t Blk::features() const {
   else
     features |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
   if (backend_.can_discard()) features |= 1ull << VIRTIO_BLK_F_DISCARD;
+  if (queue_sizes_.size() > 1) features |= 1ull << VIRTIO_BLK_F_MQ;
   return features;
 }
 
 void Blk::read_config(uint64_t offset, std::span<std::byte> data) {
   std::ranges::fill(data, std::byte{0});
-  if (offset >= sizeof(config_)) return;
-  const size_t readable = std::min<size_t>(data.size(), sizeof(config_) - offset);
-  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config_) + offset, readable);
+  virtio_blk_config config = config_;
+  config.capacity = capacity_sectors_;
+  if (offset >= sizeof(config)) return;
+  const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
+  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
+}
+
+void Blk::update_capacity() {
+  const uint64_t sectors = backend_.size_bytes() / kSectorBytes;
+  if (capacity_sectors_.exchange(sectors) == sectors) return;
+  limits_.capacity_sectors = sectors;
+  if (notifier_ != nullptr) notifier_->config_changed();
 }
 
 void Blk::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
-  if (queues.empty()) return;
-  loop_.post_and_wait([&] { start(features, std::move(queues.front()), notifier); });
+  loop_.post_and_wait([&] { start(features, std::move(queues), notifier); });
 }
 
-void Blk::start(uint64_t features, ActiveQueue queue, DriverNotifier& notifier) {
+void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
   notifier_ = &notifier;
-  limits_ = {.capacity_sectors = config_.capacity,
+  limits_ = {.capacity_sectors = capacity_sectors_,
              .read_only = backend_.read_only(),
              .flush = (features >> VIRTIO_BLK_F_FLUSH & 1) != 0,
              .discard = (features >> VIRTIO_BLK_F_DISCARD & 1) != 0,
              .write_zeroes = (features >> VIRTIO_BLK_F_WRITE_ZEROES & 1) != 0,
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
-  // Edge-triggered: each kick is one event, and nobody needs to read the count.
-  auto watch =
-      loop_.watch(queue.kick->fd(), EPOLLIN | EPOLLET, [this](uint32_t) { process_queue(); });
-  if (!watch) {
-    spdlog::error("{}: {}", name_, watch.error().message());
-    notifier.needs_reset();
-    return;
+  queues_.reserve(queues.size());
+  for (size_t number = 0; number < queues.size(); ++number) {
+    // Edge-triggered: each kick is one event, and nobody needs to read the count.
+    auto watch = loop_.watch(queues[number].kick->fd(), EPOLLIN | EPOLLET,
+                             [this, number](uint32_t) { process_queue(number); });
+    if (!watch) {
+      spdlog::error("{}: {}", name_, watch.error().message());
+      notifier.needs_reset();
+      return;
+    }
+    queues_.push_back({std::move(queues[number]), *std::move(watch)});
   }
-  queue_.emplace(std::move(queue));
-  kick_watch_ = *std::move(watch);
-  process_queue();
+  for (size_t number = 0; number < queues_.size(); ++number) process_queue(number);
 }
 
 void Blk::reset() {
   std::binary_semaphore idle(0);
   loop_.post_and_wait([&] {
-    kick_watch_.reset();
+    for (Queue& queue : queues_) queue.kick.reset();
     idle_ = &idle;
     if (in_flight_ == 0) idle.release();
   });
@@ -87,14 +105,15 @@ void Blk::reset() {
   loop_.post_and_wait([&] {
     idle_ = nullptr;
     notifier_ = nullptr;
-    queue_.reset();
+    queues_.clear();
   });
 }
 
-void Blk::process_queue() {
-  if (!queue_ || !kick_watch_.active()) return;
-  VirtQueue& ring = queue_->ring;
-  processing_ = true;
+void Blk::process_queue(size_t number) {
+  if (number >= queues_.size() || !queues_[number].kick.active()) return;
+  Queue& queue = queues_[number];
+  VirtQueue& ring = queue.active.ring;
+  queue.processing = true;
   // At most one ring's worth, so that a driver that never stops does not keep
   // the loop from a reset.
   uint32_t budget = ring.size();
@@ -104,22 +123,22 @@ void Blk::process_queue() {
       auto chain = ring.pop();
       if (!chain) {
         complaints_.warn("{}: {}; the driver must reset it", name_, chain.error().message());
-        kick_watch_.reset();
+        queue.kick.reset();
         notifier_->needs_reset();
-        processing_ = false;
+        queue.processing = false;
         return;
       }
       if (!*chain) break;
       ++in_flight_;
-      spawn(serve(**std::move(chain)));
+      spawn(serve(queue, **std::move(chain)));
     }
   } while (budget > 0 && ring.enable_notifications());
-  processing_ = false;
-  signal_completions();
-  if (budget == 0) loop_.post([this] { process_queue(); });
+  queue.processing = false;
+  signal_completions(queue);
+  if (budget == 0) loop_.post([this, number] { process_queue(number); });
 }
 
-Task<void> Blk::serve(Chain chain) {
+Task<void> Blk::serve(Queue& queue, Chain chain) {
   BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
   const uint8_t status = co_await execute(request);
   uint32_t written = 0;
@@ -134,7 +153,7 @@ Task<void> Blk::serve(Chain chain) {
   }
   std::move(chain).complete(written);
   --in_flight_;
-  if (!processing_) signal_completions();
+  if (!queue.processing) signal_completions(queue);
   if (in_flight_ == 0 && idle_ != nullptr) idle_->release();
 }
 
@@ -181,8 +200,8 @@ Task<uint8_t> Blk::execute(BlkRequest& request) {
   co_return VIRTIO_BLK_S_IOERR;
 }
 
-void Blk::signal_completions() {
-  if (queue_->ring.interrupt_needed()) notifier_->queue_interrupt(queue_->index);
+void Blk::signal_completions(Queue& queue) {
+  if (queue.active.ring.interrupt_needed()) notifier_->queue_interrupt(queue.active.index);
 }
 
 }  // namespace wick::virtio

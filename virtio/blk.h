@@ -1,4 +1,4 @@
-// The virtio block device (virtio 1.2, 5.2): requests from one virtqueue,
+// The virtio block device (virtio 1.2, 5.2): requests from its virtqueues, all
 // carried out by a block::Backend on the disk's own loop.
 //
 // Thread rule: VirtioDevice's calls as written there; everything else on the
@@ -7,10 +7,10 @@
 
 #include <linux/virtio_blk.h>
 
-#include <array>
-#include <optional>
+#include <atomic>
 #include <semaphore>
 #include <string>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "base/log.h"
@@ -23,12 +23,17 @@ namespace wick::virtio {
 class Blk final : public VirtioDevice {
  public:
   // `backend` belongs to `loop`; both must outlive the device. `serial`: what
-  // GET_ID answers, cut to 20 bytes. `name` is for messages.
-  Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name);
+  // GET_ID answers, cut to 20 bytes. `name` is for messages. There is at
+  // least one queue.
+  Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name,
+      uint16_t queues = 1);
+
+  // The back end's size may have changed: tells the driver. On the loop.
+  void update_capacity();
 
   uint32_t id() const override { return 2; }
   uint64_t features() const override;
-  std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
+  std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;
   // Nothing in it can be written (VIRTIO_BLK_F_CONFIG_WCE is not offered).
   void write_config(uint64_t, std::span<const std::byte>) override {}
@@ -37,28 +42,33 @@ class Blk final : public VirtioDevice {
   void reset() override;
 
  private:
-  static constexpr std::array<uint16_t, 1> kQueueSizes = {512};
+  struct Queue {
+    ActiveQueue active;
+    EventLoop::Watch kick;
+    bool processing = false;  // completions are signalled once, at the end
+  };
 
-  void start(uint64_t features, ActiveQueue queue, DriverNotifier& notifier);
-  void process_queue();
-  Task<void> serve(Chain chain);
+  void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
+  void process_queue(size_t number);
+  Task<void> serve(Queue& queue, Chain chain);
   Task<uint8_t> execute(BlkRequest& request);
-  void signal_completions();
+  void signal_completions(Queue& queue);
 
   // Constant after construction.
   block::Backend& backend_;
   EventLoop& loop_;
   const std::string serial_;
   const std::string name_;
-  virtio_blk_config config_{};
+  const std::vector<uint16_t> queue_sizes_;
+  virtio_blk_config config_{};  // all but the capacity
+
+  std::atomic<uint64_t> capacity_sectors_;  // changed by the loop's thread
 
   // Owned by the loop's thread.
-  std::optional<ActiveQueue> queue_;
+  std::vector<Queue> queues_;  // stay where they are from activation to reset
   DriverNotifier* notifier_ = nullptr;
-  EventLoop::Watch kick_watch_;
   BlkLimits limits_;
   uint32_t in_flight_ = 0;
-  bool processing_ = false;                // completions are signalled once, at the end
   std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0
   RateLimit complaints_;
 };

@@ -15,12 +15,14 @@ struct DiskConfig {
   enum class Cache { kWriteback, kNone, kUnsafe };
   enum class Device { kVirtio, kIde };
   enum class Media { kDisk, kCdrom };
+  static constexpr uint16_t kMostQueues = 16;
 
   std::string path;
   Format format = Format::kProbe;
   bool read_only = false;
   bool ephemeral = false;  // what the guest writes is gone when the run ends
   Cache cache = Cache::kWriteback;
+  uint16_t queues = 1;       // of virtio
   uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
   std::string serial;        // at most 20 bytes; empty: none
   Device device = Device::kVirtio;

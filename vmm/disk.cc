@@ -44,7 +44,7 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   disk->backend_ =
       TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
   if (config.device == DiskConfig::Device::kVirtio) {
-    disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id);
+    disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id, config.queues);
     return disk;
   }
   using Kind = devices::IdeDrive::Kind;
@@ -62,6 +62,14 @@ Disk::~Disk() {
 void Disk::drain() {
   if (blk_) blk_->reset();
   if (drive_) drive_->drain();
+}
+
+void Disk::update_size() {
+  if (!blk_) return;
+  thread_->loop().post_and_wait([this] {
+    backend_->update_size();
+    blk_->update_capacity();
+  });
 }
 
 Result<void> Disk::finish() {

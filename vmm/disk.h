@@ -25,6 +25,9 @@ class Disk {
   virtio::VirtioDevice* virtio() { return blk_.get(); }
   devices::IdeDrive* drive() { return drive_.get(); }
 
+  // The guest sees the size that a raw file has now; not on IDE, which knows no such event.
+  void update_size();
+
   // When the vCPUs have stopped: waits for the requests in flight and makes
   // everything written stable.
   Result<void> finish();

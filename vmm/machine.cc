@@ -34,6 +34,7 @@ class KvmMachine final : public Machine {
   RunReport run() override;
   void end(Ending ending, int signal) override;
   void press_power_button() override { board_->press_power_button(); }
+  void update_disk_sizes() override { peripherals_->update_disk_sizes(); }
 
  private:
   Result<void> power_on();

@@ -60,6 +60,9 @@ class Machine {
   // As a person would. On the main loop's thread.
   virtual void press_power_button() = 0;
 
+  // Disks whose files have grown or shrunk tell the guest. On the main loop's thread.
+  virtual void update_disk_sizes() = 0;
+
   // Asks the run to end; the first ending wins. Any thread, also before run().
   virtual void end(Ending ending, int signal = 0) = 0;
 };

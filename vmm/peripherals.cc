@@ -83,6 +83,10 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
   return {};
 }
 
+void Peripherals::update_disk_sizes() {
+  for (const auto& disk : disks_) disk->update_size();
+}
+
 Result<void> Peripherals::finish() {
   Result<void> result;
   for (const auto& disk : disks_) {

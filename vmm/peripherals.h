@@ -40,6 +40,8 @@ class Peripherals {
   // In the order of the IDE controller's places, at most as many as it has.
   const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
 
+  void update_disk_sizes();
+
   // When the vCPUs have stopped: makes everything written stable, and hands
   // over what the guest's consoles said. The first error of a disk.
   Result<void> finish();

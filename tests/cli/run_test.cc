@@ -30,10 +30,13 @@ class HangingMachine : public Machine {
   }
   void press_power_button() override { ++presses_; }
   int presses() const { return presses_; }
+  void update_disk_sizes() override { ++size_updates_; }
+  int size_updates() const { return size_updates_; }
 
  private:
   EventLoop& loop_;
   int presses_ = 0;
+  int size_updates_ = 0;
   const std::string cmdline_;
   RunReport report_;
   bool ended_ = false;
@@ -70,6 +73,16 @@ TEST_F(Run, SigpwrPressesThePowerButton) {
   ASSERT_TRUE(report);
   EXPECT_EQ(report->ending, Ending::kTimeout);
   EXPECT_EQ(machine_->presses(), 1);
+}
+
+TEST_F(Run, Sigusr1LooksAtTheDisksSizes) {
+  const auto signals = take_signals();
+  ASSERT_TRUE(signals);
+  raise(SIGUSR1);
+  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(20));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->ending, Ending::kTimeout);
+  EXPECT_EQ(machine_->size_updates(), 1);
 }
 
 TEST_F(Run, EachEndingSignalEndsItByItsNumber) {

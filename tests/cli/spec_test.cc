@@ -1,5 +1,6 @@
 #include "cli/spec.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -142,6 +143,10 @@ TEST(DiskSpec, TakesEveryKey) {
   EXPECT_EQ(parse_disk("a,cache=none")->cache, DiskConfig::Cache::kNone);
   EXPECT_FALSE(parse_disk("a,readonly=off")->read_only);
   EXPECT_TRUE(parse_disk("a,ephemeral=on")->ephemeral);
+  EXPECT_EQ(parse_disk("a,queues=4")->queues, 4);
+  for (const char* const queues : {"0", "17", "x", "4294967297"})
+    EXPECT_EQ(error_of(parse_disk(fmt::format("a,queues={}", queues))),
+              fmt::format("queues={}: must be 1 to 16", queues));
   EXPECT_EQ(error_of(parse_disk("a,readonly=on,ephemeral=on")),
             "ephemeral=on: this disk is not written at all; leave out ephemeral, or what makes "
             "it read-only");

@@ -48,6 +48,7 @@ class MemoryBackend final : public block::Backend {
     failure_code_ = code;
   }
   std::span<std::byte> bytes() { return bytes_; }
+  void resize(uint64_t size_bytes) { bytes_.resize(size_bytes); }
 
   void release_oldest() { release(true); }
   void release_newest() { release(false); }

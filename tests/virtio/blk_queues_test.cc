@@ -1,0 +1,180 @@
+// A virtio-blk device with several queues, and one whose disk changes its size.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "base/bytes.h"
+#include "tests/fakes/counting_line.h"
+#include "tests/fakes/fake_driver.h"
+#include "tests/fakes/memory_backend.h"
+#include "tests/fakes/mmio_driver.h"
+#include "tests/fakes/wait_for.h"
+#include "virtio/blk.h"
+#include "virtio/mmio.h"
+
+namespace wick::virtio {
+namespace {
+
+using fakes::FakeDriver;
+using fakes::MemoryBackend;
+using fakes::MmioDriver;
+using fakes::wait_for;
+
+constexpr uint16_t kQueues = 4;
+constexpr uint64_t kDiskBytes = 1 << 20;
+constexpr uint64_t kCapacityOffset = 0;
+constexpr uint64_t kNumQueuesOffset = 34;
+
+class BlkQueues : public testing::Test {
+ protected:
+  BlkQueues() {
+    const std::array ranges = {GuestMemory::Range{{0}, 8 << 20}};
+    memory_.emplace(GuestMemory::create(ranges).value());
+    thread_ = LoopThread::start("disk-test").value();
+    disk_ = std::make_unique<MemoryBackend>(loop(), kDiskBytes);
+    blk_ = std::make_unique<Blk>(*disk_, loop(), "serial", "vda", kQueues);
+    transport_ = MmioTransport::create(*blk_, *memory_, line_, "vda").value();
+    registers_.emplace(*transport_);
+  }
+  ~BlkQueues() override {
+    loop().post_and_wait([&] {
+      disk_->set_delay(MemoryBackend::Delay::kNone);
+      disk_->release_all();
+    });
+    regs().reset();
+    thread_->stop();
+  }
+
+  // With the first `queues` of them.
+  void start(uint16_t queues) {
+    ASSERT_EQ(regs().negotiate(regs().device_features() & ~kFeatureEventIndex),
+              MmioDriver::kFeaturesOk);
+    drivers_.clear();
+    for (uint16_t i = 0; i < queues; ++i) {
+      drivers_.emplace_back(*memory_, FakeDriver::Options{.size = 16,
+                                                          .base = {0x10000 + i * 0x100000ull},
+                                                          .buffer_area_bytes = 0x80000});
+      regs().set_queue(i, drivers_.back().layout());
+    }
+    regs().set_status(MmioDriver::kDriverOk);
+    ASSERT_EQ(regs().status(), MmioDriver::kDriverOk);
+  }
+
+  FakeDriver::Request publish_read(uint16_t queue, uint64_t sector) {
+    std::array<std::byte, 16> header{};
+    store_le(std::span(header).subspan(8), sector);
+    auto request = drivers_[queue].chain().readable(header).writable(512).writable(1).publish();
+    regs().kick(queue);
+    return request;
+  }
+  bool used(uint16_t queue, const FakeDriver::Request& request) {
+    return wait_for([&] {
+      const auto used = drivers_[queue].take_used();
+      return used && used->head == request.head && request.writable.back().back() == std::byte{0};
+    });
+  }
+  void hold() {
+    loop().post_and_wait([&] { disk_->set_delay(MemoryBackend::Delay::kHeld); });
+  }
+  bool held(int count) {
+    return wait_for([&] { return disk_->calls().held == count; });
+  }
+
+  EventLoop& loop() { return thread_->loop(); }
+  const MmioDriver& regs() const { return *registers_; }
+
+  std::optional<GuestMemory> memory_;
+  std::unique_ptr<LoopThread> thread_;
+  fakes::CountingLine line_;
+  std::unique_ptr<MemoryBackend> disk_;
+  std::unique_ptr<Blk> blk_;
+  std::unique_ptr<MmioTransport> transport_;
+  std::optional<MmioDriver> registers_;
+  std::deque<FakeDriver> drivers_;
+};
+
+TEST_F(BlkQueues, AreAllOffered) {
+  EXPECT_NE(regs().device_features() & 1ull << VIRTIO_BLK_F_MQ, 0u);
+  EXPECT_EQ(regs().config(kNumQueuesOffset, 2), kQueues);
+  for (uint32_t i = 0; i < kQueues; ++i) EXPECT_EQ(regs().queue_max_size(i), 512u);
+  EXPECT_EQ(regs().queue_max_size(kQueues), 0u);
+}
+
+TEST_F(BlkQueues, EachAnswersItsOwnRequests) {
+  for (size_t i = 0; i < kDiskBytes; ++i) disk_->bytes()[i] = static_cast<std::byte>(i / 512);
+  start(kQueues);
+  hold();
+  std::vector<FakeDriver::Request> requests;
+  for (uint16_t i = 0; i < kQueues; ++i) requests.push_back(publish_read(i, 100u + i));
+  ASSERT_TRUE(held(kQueues));
+  for (uint16_t i = kQueues; i-- > 0;) {  // the last one first
+    loop().post_and_wait([&] { disk_->release_newest(); });
+    ASSERT_TRUE(used(i, requests[i]));
+    EXPECT_EQ(requests[i].writable.front().front(), static_cast<std::byte>(100 + i));
+  }
+}
+
+TEST_F(BlkQueues, NeedNotAllBeUsed) {
+  for (const uint16_t count : {uint16_t{1}, uint16_t{2}}) {
+    start(count);
+    const auto last = static_cast<uint16_t>(count - 1);
+    EXPECT_TRUE(used(last, publish_read(last, 3)));
+    regs().kick(kQueues - 1);  // one that is not there: harmless
+    EXPECT_TRUE(used(last, publish_read(last, 4)));
+  }
+}
+
+TEST_F(BlkQueues, AreEmptyWhenAResetReturns) {
+  start(kQueues);
+  hold();
+  for (uint16_t i = 0; i < kQueues; ++i) (void)publish_read(i, i);
+  ASSERT_TRUE(held(kQueues));
+  std::jthread releaser([&] { loop().post([&] { disk_->release_all(); }); });
+  regs().reset();
+  EXPECT_EQ(disk_->calls().held, 0);
+  loop().post_and_wait([&] { disk_->set_delay(MemoryBackend::Delay::kNone); });
+  start(1);
+  EXPECT_TRUE(used(0, publish_read(0, 5)));
+}
+
+TEST_F(BlkQueues, OneThatIsBrokenStopsAtThat) {
+  start(2);
+  drivers_[0].make_available(65535);  // no such descriptor
+  regs().kick(0);
+  EXPECT_TRUE(wait_for([&] { return (regs().status() & MmioDriver::kNeedsReset) != 0; }));
+}
+
+TEST_F(BlkQueues, TellOfADiskThatGrew) {
+  start(1);
+  const uint32_t generation = regs().config_generation();
+  EXPECT_EQ(regs().config(kCapacityOffset, 8), kDiskBytes / 512);
+  loop().post_and_wait([&] {
+    disk_->resize(2 * kDiskBytes);
+    blk_->update_capacity();
+  });
+  EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, MmioDriver::kConfigCause);
+  EXPECT_NE(regs().config_generation(), generation);
+  EXPECT_EQ(regs().config(kCapacityOffset, 8), 2 * kDiskBytes / 512);
+  EXPECT_TRUE(used(0, publish_read(0, kDiskBytes / 512 + 7)));
+  loop().post_and_wait([&] { blk_->update_capacity(); });
+  EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, 0u);
+}
+
+TEST_F(BlkQueues, RefuseWhatIsBehindTheEndOfADiskThatShrank) {
+  start(1);
+  loop().post_and_wait([&] {
+    disk_->resize(kDiskBytes / 2);
+    blk_->update_capacity();
+  });
+  const auto request = publish_read(0, kDiskBytes / 512 - 1);
+  EXPECT_TRUE(wait_for([&] { return drivers_[0].take_used().has_value(); }));
+  EXPECT_EQ(request.writable.back().back(), std::byte{VIRTIO_BLK_S_IOERR});
+}
+
+}  // namespace
+}  // namespace wick::virtio
