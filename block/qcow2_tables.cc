@@ -22,7 +22,7 @@ TableCache::TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes)
 
 std::span<std::byte> TableCache::find(uint64_t offset) {
   const auto found = slices_.find(start_of(offset));
-  if (found == slices_.end() || found->second.loading) return {};
+  if (found == slices_.end() || !found->second.page) return {};
   uses_.splice(uses_.begin(), uses_, found->second.use);
   return bytes_of(found->second);
 }
@@ -39,13 +39,16 @@ Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   evict();
   Slice& slice = insert(start);
   slice.loading = true;
-  const iovec buffer{slice.page->bytes.data(), slice_bytes_};
+  auto page = std::make_unique<Page>();
+  const iovec buffer{page->bytes.data(), slice_bytes_};
   auto loaded = co_await file_.read(start, {&buffer, 1});
   slice.loading = false;  // a loading slice is neither moved nor erased
   const auto waiting = std::move(slice.waiting);
-  if (!loaded) erase(start);
+  const bool created = slice.page != nullptr;  // meanwhile: what was read is old
+  if (!created && loaded) slice.page = std::move(page);
+  if (!created && !loaded) erase(start);
   for (const auto handle : waiting) handle.resume();
-  if (!loaded) co_return std::unexpected(std::move(loaded).error());
+  if (!created && !loaded) co_return std::unexpected(std::move(loaded).error());
   co_return co_await get(offset);  // those who waited may have evicted it
 }
 
@@ -55,7 +58,7 @@ void TableCache::create(uint64_t offset, uint64_t cluster_bytes) {
   for (uint64_t start = offset; start < offset + cluster_bytes; start += slice_bytes_) {
     auto found = slices_.find(start);
     Slice& slice = found == slices_.end() ? insert(start) : found->second;
-    slice.page->bytes.fill(std::byte{0});
+    slice.page = std::make_unique<Page>();
     dirty_.insert(start);
   }
 }
@@ -96,7 +99,6 @@ void TableCache::written(std::span<const Copy> copies, bool failed) {
 TableCache::Slice& TableCache::insert(uint64_t start) {
   uses_.push_front(start);
   Slice& slice = slices_[start];
-  slice.page = std::make_unique<Page>();
   slice.use = uses_.begin();
   return slice;
 }

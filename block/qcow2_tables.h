@@ -56,7 +56,7 @@ class TableCache {
     std::array<std::byte, kMostSliceBytes> bytes;
   };
   struct Slice {
-    std::unique_ptr<Page> page;
+    std::unique_ptr<Page> page;  // none yet: it is being loaded
     std::list<uint64_t>::iterator use;
     bool loading = false;
     bool writing = false;

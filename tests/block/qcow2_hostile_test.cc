@@ -30,6 +30,10 @@ void discounted(void* block) {
 }  // namespace
 
 void* operator new(size_t size) { return counted(std::malloc(size)); }
+// Else it would be AddressSanitizer's.
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return counted(std::malloc(size));
+}
 void* operator new(size_t size, std::align_val_t alignment) {
   return counted(::memalign(static_cast<size_t>(alignment), size));
 }
