@@ -273,7 +273,7 @@ void Qcow2Differential::run_operations(uint64_t seed, uint64_t operations, uint6
   }
 }
 
-TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAnyOperations) { run_operations(1, 2400, 60); }
+TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAnyOperations) { run_operations(1, 4800, 60); }
 
 TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAMillionOperationsLong) {
   run_operations(2, 1'000'000, 4000);
