@@ -434,7 +434,7 @@ Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, 
 // clusters. Data first, then the entries that publish it (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
-  if (l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped)
+  if (l2_.crowded() || refcounts_.crowded() || should_free())
     if (auto done = co_await checkpoint(false); !done) co_return failure(done);
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
 
@@ -537,7 +537,7 @@ Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
   l2_.create(table, header_.cluster_bytes());
   for (uint64_t at = 0; at < content.size(); at += l2_.slice_bytes())
     std::memcpy(l2_.find(table + at).data(), content.data() + at, l2_.slice_bytes());
-  if (shared != 0) unmapped_.push_back({{cluster_of(shared), 1}, false});
+  if (shared != 0) let_go_run({cluster_of(shared), 1}, false);
   l1_[index] = table | kCopied;
   dirty_l1_.insert(index);
   co_return Result<void>();
@@ -549,17 +549,24 @@ void Qcow2::let_go(Entry entry, bool punch) {
   if ((entry.descriptor & kCompressed) != 0) {
     const CompressedRange range = compressed_range(header_, entry.descriptor);
     const uint64_t first = cluster_of(range.offset);
-    unmapped_.push_back(
-        {{first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch});
+    let_go_run({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
     decompressed_.clear();  // its place may hold another one
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
-    const uint64_t cluster = cluster_of(host);
-    if (!unmapped_.empty() && unmapped_.back().punch == punch &&
-        unmapped_.back().clusters.first + unmapped_.back().clusters.count == cluster)
-      ++unmapped_.back().clusters.count;
-    else
-      unmapped_.push_back({{cluster, 1}, punch});
+    let_go_run({cluster_of(host), 1}, punch);
   }
+}
+
+void Qcow2::let_go_run(Run clusters, bool punch) {
+  unmapped_clusters_ += clusters.count;
+  if (!unmapped_.empty() && unmapped_.back().punch == punch &&
+      unmapped_.back().clusters.first + unmapped_.back().clusters.count == clusters.first)
+    unmapped_.back().clusters.count += clusters.count;
+  else
+    unmapped_.push_back({clusters, punch});
+}
+
+bool Qcow2::should_free() const {
+  return unmapped_.size() > kMostUnmapped || unmapped_clusters_ * 32 > refcounts_.first_fresh();
 }
 
 Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
@@ -623,7 +630,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
     const uint64_t step = std::min(length, slice_span() - offset % slice_span());
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
-    if (unmapped_.size() > kMostUnmapped || l2_.crowded())
+    if (should_free() || l2_.crowded())
       if (auto done = co_await checkpoint(false); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
@@ -674,6 +681,7 @@ Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   const auto tables = l2_.take_dirty();
   const auto l1 = std::exchange(dirty_l1_, {});
   const auto unmapped = std::exchange(unmapped_, {});
+  const uint64_t unmapped_clusters = std::exchange(unmapped_clusters_, 0);
 
   Result<void> done;
   const auto sync_all = [this]() -> Task<Result<void>> {
@@ -705,6 +713,7 @@ Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   if (!done) {
     dirty_l1_.insert(l1.begin(), l1.end());
     unmapped_.insert(unmapped_.begin(), unmapped.begin(), unmapped.end());
+    unmapped_clusters_ += unmapped_clusters;
     co_return done;
   }
   frees_.insert(frees_.end(), unmapped.begin(), unmapped.end());

@@ -137,6 +137,9 @@ class Qcow2 final : public Backend {
                                  bool& needed);
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
   void let_go(Entry entry, bool punch);
+  void let_go_run(Run clusters, bool punch);
+  // So much waits to be free that the file would grow for want of it.
+  bool should_free() const;
   Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
@@ -169,7 +172,8 @@ class Qcow2 final : public Backend {
     bool punch;
   };
   std::vector<Free> unmapped_;  // since the last checkpoint began
-  std::vector<Free> frees_;     // no stable table points there any more
+  uint64_t unmapped_clusters_ = 0;
+  std::vector<Free> frees_;  // no stable table points there any more
 
   RangeLock clusters_;  // of the guest's disk
   RangeLock metadata_;  // one range: allocation, checkpoints

@@ -71,7 +71,7 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     const uint64_t table = l1_[index] & kOffsetMask;
     if (table == 0) continue;
     l2_.forget(table, cluster);
-    unmapped_.push_back({{cluster_of(table), 1}, false});
+    let_go_run({cluster_of(table), 1}, false);
     l1_[index] = 0;
     dirty_l1_.insert(index);
   }
