@@ -74,8 +74,8 @@ class Qcow2 final : public Backend {
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
-  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Also while
-  // requests run that are within both sizes.
+  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Nobody else uses
+  // the disk meanwhile.
   Task<Result<void>> resize(uint64_t size_bytes);
 
   // Internal snapshots; for all but the list nobody else uses the disk meanwhile.
