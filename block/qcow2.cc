@@ -1,11 +1,14 @@
 #include "block/qcow2.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "base/bytes.h"
 #include "block/compression.h"
+#include "block/qcow2_check.h"
 
 namespace wick::block {
 
@@ -23,17 +26,9 @@ std::unexpected<Error> failure(Result<T>& result) {
   return std::unexpected(std::move(result).error());
 }
 
-Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
-  std::vector<uint64_t> table(entries);
-  const iovec buffer = to_iovec(std::as_bytes(std::span(table)));
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
-  for (uint64_t& entry : table) entry = std::byteswap(entry);
-  co_return table;
-}
-
 }  // namespace
 
-Task<Result<Header>> qcow2::read_header(File& file) {
+Task<Result<Header>> qcow2::read_header(File& file, bool within_file) {
   // First for the size of the cluster that the header may fill.
   std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
   for (const bool whole : {false, true}) {
@@ -41,7 +36,7 @@ Task<Result<Header>> qcow2::read_header(File& file) {
     const iovec buffer = to_iovec(first);
     if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
   }
-  co_return parse_header(first, file.size_bytes(), file.path());
+  co_return parse_header(first, within_file ? file.size_bytes() : ~0ull, file.path());
 }
 
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
@@ -51,13 +46,24 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   if (header->crypt_method != 0)
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
                              file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
-                        "decrypt it: qemu-img convert");
+                        "decrypt it: wick image convert");
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
-                        "mend it with qemu-img check -r all, or open it with readonly=on");
-  if (!options.read_only && (header->incompatible & kDirty) != 0)
-    co_return with_hint(fail("{}: the qcow2 image was not closed by its last writer", file->path()),
-                        "mend it with qemu-img check -r all, or open it with readonly=on");
+                        "mend it with wick image check -r all, or open it with readonly=on");
+  if (!options.read_only && (header->incompatible & kDirty) != 0) {
+    // Its last writer kept reference counts lazily, and did not close it.
+    auto report = co_await check_qcow2(*file, Repair::kAll, [](const std::string&) {});
+    if (!report) co_return failure(report);
+    if (report->corruptions + report->check_errors > 0)
+      co_return with_hint(
+          fail("{}: the qcow2 image was not closed by its last writer, and cannot be mended",
+               file->path()),
+          "look at it with wick image check, or open it with readonly=on");
+    spdlog::info("{}: was not closed by its last writer; its reference counts are mended",
+                 file->path());
+    header = co_await read_header(*file);
+    if (!header) co_return failure(header);
+  }
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);
   auto table =
@@ -82,7 +88,7 @@ Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header hea
 
 std::unexpected<Error> Qcow2::corrupt(const char* what, uint64_t value) const {
   return with_hint(fail_errno(EIO, "{}: the qcow2 image is corrupt: {} {:#x}", path(), what, value),
-                   "look at it with qemu-img check");
+                   "look at it with wick image check");
 }
 
 Result<void> Qcow2::check_range(uint64_t offset, uint64_t length) const {
@@ -125,7 +131,7 @@ Result<void> Qcow2::check_refcount_blocks() const {
         (block % header_.cluster_bytes() != 0 || block >= end || is_table({cluster_of(block), 1})))
       return with_hint(fail("{}: the qcow2 image has a refcount block at {:#x}, where none can be",
                             path(), block),
-                       "look at it with qemu-img check");
+                       "look at it with wick image check");
   return {};
 }
 
@@ -248,6 +254,40 @@ Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
     length -= mapping->length_bytes;
   }
   co_return true;
+}
+
+Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
+  if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
+  const auto mapping = co_await map(offset, length);
+  if (!mapping) co_return std::unexpected(mapping.error());
+  Extent extent{.length_bytes = mapping->length_bytes};
+  switch (mapping->kind) {
+    case Mapping::Kind::kData:
+      extent.host_offset = mapping->host_offset;
+      extent.path = data().path();
+      break;
+    case Mapping::Kind::kCompressed:
+      break;
+    case Mapping::Kind::kZero:
+      extent.zero = true;
+      extent.data = false;
+      break;
+    case Mapping::Kind::kUnallocated: {
+      const uint64_t end = backing_ ? backing_->size_bytes() : 0;
+      if (offset < end) {
+        auto below =
+            co_await backing_->extent(offset, std::min(mapping->length_bytes, end - offset));
+        if (below) ++below->depth;
+        co_return below;
+      }
+      extent = {.length_bytes = mapping->length_bytes,
+                .present = backing_ != nullptr,  // the backing file's end is there
+                .zero = true,
+                .data = false,
+                .depth = backing_ ? 1 : 0};
+    }
+  }
+  co_return extent;
 }
 
 // Reading
@@ -405,7 +445,7 @@ Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, 
 // clusters. Data first, then the entries that publish it (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
-  if (l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped)
+  if (l2_.crowded() || refcounts_.crowded() || should_free())
     if (auto done = co_await checkpoint(false); !done) co_return failure(done);
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
 
@@ -508,7 +548,7 @@ Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
   l2_.create(table, header_.cluster_bytes());
   for (uint64_t at = 0; at < content.size(); at += l2_.slice_bytes())
     std::memcpy(l2_.find(table + at).data(), content.data() + at, l2_.slice_bytes());
-  if (shared != 0) unmapped_.push_back({{cluster_of(shared), 1}, false});
+  if (shared != 0) let_go_run({cluster_of(shared), 1}, false);
   l1_[index] = table | kCopied;
   dirty_l1_.insert(index);
   co_return Result<void>();
@@ -520,17 +560,24 @@ void Qcow2::let_go(Entry entry, bool punch) {
   if ((entry.descriptor & kCompressed) != 0) {
     const CompressedRange range = compressed_range(header_, entry.descriptor);
     const uint64_t first = cluster_of(range.offset);
-    unmapped_.push_back(
-        {{first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch});
+    let_go_run({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
     decompressed_.clear();  // its place may hold another one
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
-    const uint64_t cluster = cluster_of(host);
-    if (!unmapped_.empty() && unmapped_.back().punch == punch &&
-        unmapped_.back().clusters.first + unmapped_.back().clusters.count == cluster)
-      ++unmapped_.back().clusters.count;
-    else
-      unmapped_.push_back({{cluster, 1}, punch});
+    let_go_run({cluster_of(host), 1}, punch);
   }
+}
+
+void Qcow2::let_go_run(Run clusters, bool punch) {
+  unmapped_clusters_ += clusters.count;
+  if (!unmapped_.empty() && unmapped_.back().punch == punch &&
+      unmapped_.back().clusters.first + unmapped_.back().clusters.count == clusters.first)
+    unmapped_.back().clusters.count += clusters.count;
+  else
+    unmapped_.push_back({clusters, punch});
+}
+
+bool Qcow2::should_free() const {
+  return unmapped_.size() > kMostUnmapped || unmapped_clusters_ * 32 > refcounts_.first_fresh();
 }
 
 Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
@@ -594,7 +641,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
     const uint64_t step = std::min(length, slice_span() - offset % slice_span());
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
-    if (unmapped_.size() > kMostUnmapped || l2_.crowded())
+    if (should_free() || l2_.crowded())
       if (auto done = co_await checkpoint(false); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
@@ -637,10 +684,15 @@ Task<Result<void>> Qcow2::flush() {
 // `stable`: what completed before the call is on stable storage afterwards.
 Task<Result<void>> Qcow2::checkpoint(bool stable) {
   const auto held = co_await metadata_.exclusive(0, 0);
+  co_return co_await checkpoint_locked(stable);
+}
+
+Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   const auto counts = refcounts_.take_dirty();
   const auto tables = l2_.take_dirty();
   const auto l1 = std::exchange(dirty_l1_, {});
   const auto unmapped = std::exchange(unmapped_, {});
+  const uint64_t unmapped_clusters = std::exchange(unmapped_clusters_, 0);
 
   Result<void> done;
   const auto sync_all = [this]() -> Task<Result<void>> {
@@ -672,6 +724,7 @@ Task<Result<void>> Qcow2::checkpoint(bool stable) {
   if (!done) {
     dirty_l1_.insert(l1.begin(), l1.end());
     unmapped_.insert(unmapped_.begin(), unmapped.begin(), unmapped.end());
+    unmapped_clusters_ += unmapped_clusters;
     co_return done;
   }
   frees_.insert(frees_.end(), unmapped.begin(), unmapped.end());

@@ -1,6 +1,9 @@
 #include "block/qcow2_tables.h"
 
 #include <algorithm>
+#include <bit>
+
+#include "base/bytes.h"
 
 namespace wick::block::qcow2 {
 
@@ -117,6 +120,15 @@ void TableCache::evict() {
     ++use;  // erase() takes the one before
     erase(start);
   }
+}
+
+Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
+  std::vector<uint64_t> table(entries);
+  const iovec buffer = to_iovec(std::as_bytes(std::span(table)));
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got)
+    co_return std::unexpected(std::move(got).error());
+  for (uint64_t& entry : table) entry = std::byteswap(entry);
+  co_return table;
 }
 
 }  // namespace wick::block::qcow2

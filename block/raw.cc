@@ -42,6 +42,19 @@ class Raw final : public Backend {
     return file_->write(offset, buffers);
   }
 
+  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
+    if (auto checked = check_range(offset, length); !checked)
+      co_return std::unexpected(std::move(checked).error());
+    const File::Piece piece = file_->piece_at(offset);
+    // The file may end within the last sector.
+    const uint64_t end = piece.end >= file_->size_bytes() ? size_bytes_ : piece.end;
+    co_return Extent{.length_bytes = std::min(length, end - offset),
+                     .zero = piece.hole,
+                     .data = !piece.hole,
+                     .host_offset = offset,
+                     .path = file_->path()};
+  }
+
   Task<Result<void>> flush() override { return options_.read_only ? at_once({}) : file_->sync(); }
 
   Task<Result<void>> discard(uint64_t offset, uint64_t length) override {

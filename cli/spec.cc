@@ -144,8 +144,9 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
-  constexpr std::array<std::string_view, 8> kKeys = {"format", "readonly", "ephemeral",  "device",
-                                                     "media",  "cache",    "cache-size", "serial"};
+  constexpr std::array<std::string_view, 9> kKeys = {"format",     "readonly", "ephemeral",
+                                                     "device",     "media",    "cache",
+                                                     "cache-size", "queues",   "serial"};
   const Spec spec = TRY(parse_spec(text, kKeys));
   DiskConfig disk;
   disk.path = spec.value;

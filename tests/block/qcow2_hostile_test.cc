@@ -130,14 +130,12 @@ TEST_F(HostileQcow2, OfAnyShorterLengthIsRefused) {
   }
 }
 
-TEST_F(HostileQcow2, DirtyOrCorruptIsOpenedForReadingOnly) {
-  for (const uint64_t bit : {1, 2}) {
-    HostileImage image;
-    image.put64(72, bit);
-    EXPECT_THAT(complaint(image, false), HasSubstr("qemu-img check -r all"));
-    EXPECT_TRUE(
-        finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(image.store), {.read_only = true})));
-  }
+TEST_F(HostileQcow2, MarkedAsCorruptIsOpenedForReadingOnly) {
+  HostileImage image;
+  image.put64(72, 2);
+  EXPECT_THAT(complaint(image, false), HasSubstr("wick image check -r all"));
+  EXPECT_TRUE(
+      finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(image.store), {.read_only = true})));
 }
 
 // As qemu-io 7.2 reads them.

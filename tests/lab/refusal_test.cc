@@ -133,7 +133,7 @@ TEST(Refusal, OfTooLittleMemory) {
                  {"24 MiB", "--memory"});
 }
 
-TEST(Refusal, OfACommandLineThatIsTooLong) {
+TEST(Refusal, OfACommandLineThatDoesNotFit) {
   expect_refusal(wick_run({"-k", image("bzImage"), "-a", std::string(3000, 'x')}), {"2047"});
 }
 

@@ -306,7 +306,7 @@ TEST_F(BlkRequestTest, RefusesSegmentsOfTheWrongSize) {
   }
 }
 
-TEST_F(BlkRequestTest, RefusesSegmentsThatAreTooLong) {
+TEST_F(BlkRequestTest, RefusesSegmentsBeyondTheLimit) {
   EXPECT_EQ(out(VIRTIO_BLK_T_DISCARD, 0, segment(0, 500, 0)).kind, Kind::kDiscard);
   expect_refused(out(VIRTIO_BLK_T_DISCARD, 0, segment(0, 501, 0)), VIRTIO_BLK_S_IOERR);
   EXPECT_EQ(out(VIRTIO_BLK_T_WRITE_ZEROES, 0, segment(0, 400, 0)).kind, Kind::kWriteZeroes);
