@@ -181,9 +181,9 @@ constexpr const char* kMainHelp = R"(Examples:
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]
 [,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]
-[,cache-size=SIZE][,queues=N][,serial=ID]; with ephemeral=on what is written is
-thrown away. A serial port or console is stdio, pty, unix:PATH, file:PATH or null,
-each with [,log=FILE]. In a SPEC a doubled comma is a comma. Every option also comes from
+[,cache-size=SIZE][,queues=N][,serial=ID]; ephemeral: writes are thrown away. A
+serial port or console is stdio, pty, unix:PATH, file:PATH or null, each with
+[,log=FILE]. In a SPEC a doubled comma is a comma. Every option also comes from
 WICK_OPTION in the environment (several SPECs: with ';' between), and then from
 the config file. On a terminal, Ctrl-] then ? lists the keys.
 
