@@ -138,6 +138,27 @@ TEST(Power, ButtonShutsAGuestWithAcpidDown) {
   }
 }
 
+TEST(Cpus, HaveAQueueOfADiskEach) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-d", disk + ",queues=2", "-a", "loglevel=4", "-c", "2"}));
+  Dialogue& shell = vm.console();
+  log_in(shell);
+  EXPECT_EQ(run_in_guest(shell, "ls /sys/block/vda/mq"), "0  1");
+  const std::string sum = run_in_guest(
+      shell,
+      "for cpu in 0 1; do taskset $((cpu + 1)) dd if=/dev/urandom of=/root/$cpu bs=1M count=4 "
+      "conv=fsync & done 2>/dev/null; wait; cat /root/0 /root/1 | md5sum");
+  EXPECT_EQ(run_in_guest(shell,
+                         "echo 3 >/proc/sys/vm/drop_caches; taskset 1 cat /root/0 >/dev/null & "
+                         "taskset 2 cat /root/1 >/dev/null; wait; cat /root/0 /root/1 | md5sum"),
+            sum);
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(vm);
+  expect_clean(disk);
+}
+
 TEST(Cpus, CanBeTakenOfflineAndBackByTheGuest) {
   const TempDir dir;
   Process vm(
