@@ -169,6 +169,25 @@ class ThreadedIo final : public AsyncIo {
 
 }  // namespace
 
+bool AsyncIo::try_at_once(IoOperation& operation) {
+  // Without the loop between them, one coroutine after the other may use stack
+  // (where the compiler makes no tail calls).
+  constexpr unsigned kMostInRow = 32;
+  const bool write = operation.kind == IoOperation::Kind::kWrite && operation.cached_write;
+  if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMostInRow) {
+    at_once_ = 0;
+    return false;
+  }
+  if (write) {
+    operation.result_ = perform(operation);
+    return true;
+  }
+  operation.result_ =
+      ::preadv2(operation.fd, operation.buffers.data(), static_cast<int>(operation.buffers.size()),
+                static_cast<off_t>(operation.offset_bytes), RWF_NOWAIT);
+  return operation.result_ >= 0;  // otherwise it has to wait, or it fails again
+}
+
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {
   return UringIo::create(loop);
 }

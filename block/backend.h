@@ -17,6 +17,12 @@
 
 namespace wick::block {
 
+// How a range of a disk begins.
+struct Extent {
+  uint64_t length_bytes = 0;
+  bool zero = false;  // reads as zeroes; otherwise it has to be read to know
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -42,6 +48,12 @@ class Backend {
   // The range reads as zeroes; `may_unmap` allows it to lose its space.
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                           bool may_unmap) = 0;
+
+  // How the range begins, without reading its data; at least one byte of it.
+  virtual Task<Result<Extent>> extent([[maybe_unused]] uint64_t offset_bytes,
+                                      uint64_t length_bytes) {
+    co_return Extent{.length_bytes = length_bytes, .zero = false};
+  }
 };
 
 }  // namespace wick::block

@@ -53,6 +53,12 @@ class HostFile final : public File {
   bool can_punch() const override { return can_punch_; }
   const std::string& path() const override { return path_; }
 
+  uint64_t hole_end(uint64_t offset) const override {
+    const off_t data = ::lseek(buffered_.get(), static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? ~0ull : offset;
+    return static_cast<uint64_t>(data);
+  }
+
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
     const uint64_t length = total_bytes(buffers);
     const int fd = descriptor_for(offset, buffers);

@@ -15,7 +15,6 @@ namespace {
 
 // So much is mapped, allocated and written in one step.
 constexpr uint64_t kMostStepBytes = 2 << 20;
-constexpr size_t kMostUnmapped = 4096;
 constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
 
 template <typename T>
@@ -237,6 +236,30 @@ Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
   co_return true;
 }
 
+Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
+  if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
+  if (length == 0) co_return Extent{0, true};
+  const auto held = co_await clusters_.shared(cluster_of(offset), cluster_of(offset + length - 1));
+  auto mapping = co_await map(offset, length);
+  if (!mapping) co_return failure(mapping);
+  length = mapping->length_bytes;
+  switch (mapping->kind) {
+    case Mapping::Kind::kZero:
+      co_return Extent{length, true};
+    case Mapping::Kind::kData: {  // preallocation makes holes of it
+      const uint64_t hole = data().hole_end(mapping->host_offset) - mapping->host_offset;
+      co_return Extent{hole > 0 ? std::min(length, hole) : length, hole > 0};
+    }
+    case Mapping::Kind::kCompressed:
+      co_return Extent{length, false};
+    case Mapping::Kind::kUnallocated:
+      break;
+  }
+  const uint64_t end = backing_ ? backing_->size_bytes() : 0;
+  if (offset >= end) co_return Extent{length, true};
+  co_return co_await backing_->extent(offset, std::min(length, end - offset));
+}
+
 // Reading
 
 Task<Result<void>> Qcow2::read(uint64_t offset, std::span<const iovec> buffers) {
@@ -392,7 +415,7 @@ Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, 
 // clusters. Data first, then the entries that publish it (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
-  if (l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped)
+  if (wants_checkpoint())
     if (auto done = co_await checkpoint(false); !done) co_return failure(done);
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
 
@@ -510,6 +533,7 @@ void Qcow2::let_go(Entry entry, bool punch) {
     unmapped_.push_back(
         {{first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch});
     decompressed_.clear();  // its place may hold another one
+    compressed_end_ = 0;    // which may be in the same cluster
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
     const uint64_t cluster = cluster_of(host);
     if (!unmapped_.empty() && unmapped_.back().punch == punch &&
@@ -581,7 +605,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
     const uint64_t step = std::min(length, slice_span() - offset % slice_span());
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
-    if (unmapped_.size() > kMostUnmapped || l2_.crowded())
+    if (wants_checkpoint())
       if (auto done = co_await checkpoint(false); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;

@@ -66,6 +66,11 @@ class Qcow2 final : public Backend {
   Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                   bool may_unmap) override;
 
+  Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
+
+  // The cluster at `offset_bytes` becomes what compress() made `packed` of.
+  Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
+
   // Where the range starts, and for how many of its bytes that goes on.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
   // Whether the range is known to read as zeroes without reading data.
@@ -73,6 +78,7 @@ class Qcow2 final : public Backend {
 
  private:
   using Run = qcow2::ClusterRun;
+  static constexpr size_t kMostUnmapped = 4096;
 
   Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, qcow2::Header header,
         std::vector<uint64_t> l1, std::vector<uint64_t> refcount_table);
@@ -116,11 +122,15 @@ class Qcow2 final : public Backend {
                                           uint64_t length);
   Task<Result<void>> old_content(uint64_t offset, std::span<std::byte> to, bool fresh,
                                  bool& needed);
+  Task<Result<uint64_t>> place_compressed(uint64_t length);
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
   void let_go(Entry entry, bool punch);
   Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
+  bool wants_checkpoint() const {
+    return l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped;
+  }
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> apply_frees();
 
@@ -140,8 +150,9 @@ class Qcow2 final : public Backend {
     Run clusters;
     bool punch;
   };
-  std::vector<Free> unmapped_;  // since the last checkpoint began
-  std::vector<Free> frees_;     // no stable table points there any more
+  std::vector<Free> unmapped_;   // since the last checkpoint began
+  std::vector<Free> frees_;      // no stable table points there any more
+  uint64_t compressed_end_ = 0;  // the next compressed cluster may go on there
 
   RangeLock clusters_;  // of the guest's disk
   RangeLock metadata_;  // one range: allocation, checkpoints

@@ -103,6 +103,15 @@ Task<Result<void>> Refcounts::decrement(ClusterRun clusters) {
   co_return Result<void>();
 }
 
+Task<Result<bool>> Refcounts::increment(uint64_t cluster) {
+  const auto old = co_await get(cluster);
+  if (!old) co_return std::unexpected(old.error());
+  if (*old == 0 || *old >= header_.max_refcount()) co_return false;
+  if (auto stored = co_await set(cluster, *old + 1); !stored)
+    co_return std::unexpected(std::move(stored).error());
+  co_return true;
+}
+
 // It lies at the start of the range that it counts, all of which is free, and
 // counts itself.
 Result<void> Refcounts::create_block(uint64_t block) {

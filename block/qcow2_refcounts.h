@@ -37,6 +37,9 @@ class Refcounts {
   // At the moment of an error the clusters before it have their new counts.
   Task<Result<void>> decrement(ClusterRun clusters);
 
+  // False when the cluster cannot be counted once more.
+  Task<Result<bool>> increment(uint64_t cluster);
+
   // Neighbouring free clusters, at least one and at most `most`, now counted once.
   Task<Result<ClusterRun>> allocate(uint64_t most);
 

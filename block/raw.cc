@@ -51,6 +51,13 @@ class Raw final : public Backend {
     return may_unmap ? file_->punch(offset, length) : file_->zero(offset, length);
   }
 
+  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
+    if (auto checked = check_range(offset, length); !checked)
+      co_return std::unexpected(std::move(checked).error());
+    const uint64_t hole = file_->hole_end(offset) - offset;
+    co_return Extent{hole > 0 ? std::min(length, hole) : length, hole > 0};
+  }
+
  private:
   Result<void> check_range(uint64_t offset, uint64_t length) const {
     if (offset > size_bytes_ || length > size_bytes_ - offset)
