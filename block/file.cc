@@ -108,6 +108,12 @@ class HostFile final : public File {
     return deallocate(FALLOC_FL_ZERO_RANGE, offset, length);
   }
 
+  Result<void> truncate(uint64_t size) override {
+    if (::ftruncate(buffered_.get(), static_cast<off_t>(size)) != 0)
+      return fail_errno(errno, "{}: cannot be made {} bytes long", path_, size);
+    return {};
+  }
+
  private:
   std::unexpected<Error> failed(const char* what, int code, uint64_t offset,
                                 uint64_t length) const {

@@ -48,6 +48,8 @@ class File {
   // space back where can_punch(), zero() keeps it.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
+  // Cuts or extends a regular file.
+  virtual Result<void> truncate(uint64_t size_bytes) = 0;
 };
 
 // `file` is open for reading, and for writing unless `read_only`, without

@@ -82,7 +82,7 @@ Result<Fd> open_file(const std::string& path, bool read_only) {
       return with_hint(std::move(failure),
                        read_only ? "check the file's permissions"
                                  : "check the file's permissions, or add readonly=on");
-    if (code == ENOENT) return with_hint(std::move(failure), "check the path given with --disk");
+    if (code == ENOENT) return with_hint(std::move(failure), "check the path");
     return failure;
   }
   struct stat status {};
@@ -106,26 +106,6 @@ Result<Format> probe(const Fd& file, const std::string& path) {
     return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
                      "add format=raw if it is a raw disk");
   return Format::kRaw;
-}
-
-// A file that `image` names, as a path of ours.
-Result<std::string> named_file(const std::string& image, std::string name) {
-  if (name.starts_with("file:")) name.erase(0, 5);
-  const size_t colon = name.find(':');
-  if (colon != std::string::npos && colon < name.find('/'))
-    return with_hint(
-        fail("{}: names the file {}, of a protocol that wick does not know", image, name),
-        "make it one file: qemu-img convert -O qcow2");
-  const std::filesystem::path path(name);
-  return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
-}
-
-Result<std::optional<Format>> named_format(const std::string& image, const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  if (name == "raw") return Format::kRaw;
-  if (name == "qcow2") return Format::kQcow2;
-  return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
-                   "make it one file: qemu-img convert -O qcow2");
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
@@ -191,20 +171,11 @@ Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions
   if (depth > kMostBackingFiles)
     co_return with_hint(fail("{}: is deeper than {} backing files", path, kMostBackingFiles),
                         "make the chain shorter: qemu-img commit or convert");
-  auto file = open_file(path, options.read_only);
-  if (!file) co_return std::unexpected(std::move(file).error());
-  Format format = Format::kRaw;
-  if (options.format) {
-    format = *options.format;
-  } else {
-    auto probed = probe(*file, path);
-    if (!probed) co_return std::unexpected(std::move(probed).error());
-    format = *probed;
-  }
-  auto host = open_host_file(*std::move(file), path, options.cache, options.read_only, io);
-  if (!host) co_return std::unexpected(std::move(host).error());
-  if (format == Format::kQcow2) co_return co_await open_layer(*std::move(host), options, io, depth);
-  co_return open_raw(*std::move(host),
+  auto opened = open_image_file(path, options, io);
+  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (opened->format == Format::kQcow2)
+    co_return co_await open_layer(std::move(opened->file), options, io, depth);
+  co_return open_raw(std::move(opened->file),
                      {.read_only = options.read_only, .refuse_foreign_magic = !options.format});
 }
 
@@ -217,6 +188,40 @@ const char* format_of_magic(std::span<const std::byte> sector) {
             0)
       return magic.format;
   return nullptr;
+}
+
+const char* format_name(Format format) { return format == Format::kQcow2 ? "qcow2" : "raw"; }
+
+std::optional<Format> format_of_name(std::string_view name) {
+  for (const Format format : {Format::kRaw, Format::kQcow2})
+    if (name == format_name(format)) return format;
+  return std::nullopt;
+}
+
+Result<ImageFile> open_image_file(const std::string& path, const ImageOptions& options,
+                                  AsyncIo& io) {
+  Fd file = TRY(open_file(path, options.read_only));
+  const Format format = options.format ? *options.format : TRY(probe(file, path));
+  return ImageFile{TRY(open_host_file(std::move(file), path, options.cache, options.read_only, io)),
+                   format};
+}
+
+Result<std::string> named_file(const std::string& image, std::string name) {
+  if (name.starts_with("file:")) name.erase(0, 5);
+  const size_t colon = name.find(':');
+  if (colon != std::string::npos && colon < name.find('/'))
+    return with_hint(
+        fail("{}: names the file {}, of a protocol that wick does not know", image, name),
+        "make it one file: qemu-img convert -O qcow2");
+  const std::filesystem::path path(name);
+  return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
+}
+
+Result<std::optional<Format>> named_format(const std::string& image, const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  if (const auto format = format_of_name(name)) return format;
+  return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
+                   "make it one file: qemu-img convert -O qcow2");
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "block/backend.h"
 #include "block/file.h"
@@ -14,6 +15,10 @@
 namespace wick::block {
 
 enum class Format { kRaw, kQcow2 };
+
+const char* format_name(Format format);
+// By the name that qemu-img gives it; or nothing.
+std::optional<Format> format_of_name(std::string_view name);
 
 struct ImageOptions {
   std::optional<Format> format;  // none: by magic and name
@@ -30,6 +35,18 @@ constexpr int kMostBackingFiles = 16;
 // opened with it; their relative names start at the image's folder.
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io);
+
+// The file under an image, and the format that it has or is said to have.
+struct ImageFile {
+  std::unique_ptr<File> file;
+  Format format = Format::kRaw;
+};
+Result<ImageFile> open_image_file(const std::string& path, const ImageOptions& options,
+                                  AsyncIo& io);
+
+// The path of a file that `image` names; and its format, if it says that.
+Result<std::string> named_file(const std::string& image, std::string name);
+Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
 
 // The format of the image that starts with `sector`, the first 512 bytes of a
 // file; or nullptr.

@@ -34,16 +34,20 @@ Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint
 
 }  // namespace
 
+Task<Result<Header>> qcow2::read_header(File& file) {
+  // First for the size of the cluster that the header may fill.
+  std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
+  for (const bool whole : {false, true}) {
+    if (whole) first.resize(first_cluster_bytes(first, file.size_bytes()));
+    const iovec buffer = to_iovec(first);
+    if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
+  }
+  co_return parse_header(first, file.size_bytes(), file.path());
+}
+
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
                                                  const Qcow2Options& options) {
-  // First for the size of the cluster that the header may fill.
-  std::vector<std::byte> first(std::min<uint64_t>(file->size_bytes(), 1 << kMinClusterBits));
-  for (const bool whole : {false, true}) {
-    if (whole) first.resize(first_cluster_bytes(first, file->size_bytes()));
-    const iovec buffer = to_iovec(first);
-    if (auto got = co_await file->read(0, {&buffer, 1}); !got) co_return failure(got);
-  }
-  auto header = parse_header(first, file->size_bytes(), file->path());
+  auto header = co_await read_header(*file);
   if (!header) co_return failure(header);
   if (header->crypt_method != 0)
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",

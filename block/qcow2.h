@@ -43,6 +43,11 @@ struct Mapping {
   uint64_t compressed_bytes = 0;
 };
 
+namespace qcow2 {
+// The header of any image, also of one that must not be opened.
+Task<Result<Header>> read_header(File& file);
+}  // namespace qcow2
+
 class Qcow2 final : public Backend {
  public:
   // Refuses what cannot be read, and for writing what must not be written, by

@@ -25,6 +25,7 @@ using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
+using wick::cli::ImageCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
 
@@ -75,6 +76,8 @@ Result<int> carry_out(const Command& command) {
   if (const auto* const options = std::get_if<AttachOptions>(&command))
     return wick::cli::attach(options->socket_path);
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
+  if (const auto* const image = std::get_if<ImageCommand>(&command))
+    return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *image);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }

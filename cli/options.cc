@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/fd.h"
+#include "cli/image_options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"
 
@@ -169,9 +170,12 @@ constexpr const char* kConfigFlag = "--config";
 constexpr const char* kConfigVariable = "WICK_CONFIG";
 constexpr const char* kVerboseFlag = "-v";
 
+constexpr const char* kKnownCommands = "the commands are run, attach, image and doctor";
+
 constexpr const char* kMainHelp = R"(Examples:
   wick run -k bzImage -d alpine.ext4 -m 256M
   wick attach serial.socket
+  wick image create -f qcow2 disk.qcow2 20G
   wick doctor)";
 
 constexpr const char* kRunHelp =
@@ -212,11 +216,11 @@ class Arguments {
     run_->footer(kRunHelp);
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);
-    for (CLI::App* const app : {&app_, run_, attach_, doctor_}) {
+    for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // so that the message about them is ours
     }
-    for (CLI::App* const command : {run_, attach_, doctor_}) command->group("Commands");
+    for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
     for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
     add(kConfigFlag, "FILE", "TOML with the same names; arrays for what repeats");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
@@ -237,9 +241,11 @@ class Arguments {
     }
     for (const std::string& extra : app_.remaining(true)) {
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
-      if (is_run() || is_attach() || is_doctor())
+      if (is_run() || is_attach() || is_doctor() || image_.has_command())
         return fail("'{}' is one argument too many", extra);
-      return fail("unknown command '{}'; the commands are run, attach and doctor", extra);
+      if (image_.parsed())
+        return with_hint(fail("unknown command 'image {}'", extra), image_.known_commands());
+      return with_hint(fail("unknown command '{}'", extra), kKnownCommands);
     }
     return std::nullopt;
   }
@@ -247,7 +253,9 @@ class Arguments {
   bool is_run() const { return run_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
+  const ImageArguments& image() const { return image_; }
   std::string help_command() const {
+    if (image_.parsed()) return image_.help_command();
     for (const CLI::App* const command : {run_, attach_, doctor_})
       if (command->parsed()) return "wick " + command->get_name() + " --help";
     return "wick --help";
@@ -287,6 +295,7 @@ class Arguments {
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
+  const ImageArguments image_{app_};
   CLI::App* const doctor_ = app_.add_subcommand("doctor", "Says whether this host can run guests.");
 };
 
@@ -460,7 +469,12 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (*text) return PrintText{**text};
   if (parsed.is_attach()) return AttachOptions{parsed.socket_path()};
   if (parsed.is_doctor()) return DoctorOptions{};
-  if (!parsed.is_run()) return usage({0, "no command", "the commands are run, attach and doctor"});
+  if (parsed.image().parsed()) {
+    auto command = parsed.image().command();
+    if (!command) return usage(std::move(command).error());
+    return *std::move(command);
+  }
+  if (!parsed.is_run()) return usage({0, "no command", kKnownCommands});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;

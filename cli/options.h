@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/image.h"
 #include "cli/spec.h"
 #include "vmm/config.h"
 
@@ -41,7 +42,7 @@ struct PrintText {
   std::string text;
 };
 
-using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, PrintText>;
+using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, ImageCommand, PrintText>;
 
 // Why there is no command to carry out.
 struct CommandError {

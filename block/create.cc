@@ -1,0 +1,80 @@
+#include "block/create.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+
+namespace wick::block {
+
+namespace {
+
+// A file that goes away again unless it is kept.
+class NewFile {
+ public:
+  static Result<NewFile> make(const std::string& path, AsyncIo& io) {
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644));
+    if (!fd.valid())
+      return with_hint(fail_errno(errno, "{}: cannot make the image", path), "check the path");
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
+    if (!S_ISREG(status.st_mode))
+      return with_hint(fail("{}: is not a regular file", path), "give a new file's path");
+    if (::fcntl(fd.get(), F_SETFL, 0) != 0) return fail_errno(errno, "{}: fcntl", path);
+    NewFile made;
+    made.path_ = path;
+    made.file_ = TRY(open_host_file(std::move(fd), path, Cache::kWriteback, false, io));
+    return made;
+  }
+  NewFile(NewFile&&) = default;
+  NewFile& operator=(NewFile&&) = delete;
+  ~NewFile() {
+    if (file_) ::unlink(path_.c_str());
+  }
+
+  File& file() { return *file_; }
+  void keep() { file_.reset(); }
+
+ private:
+  NewFile() = default;
+  std::string path_;
+  std::unique_ptr<File> file_;
+};
+
+Task<Result<void>> fill_raw(File& file, RawCreateOptions options) {
+  const uint64_t size = align_up(options.size_bytes, 512);
+  if (auto done = file.truncate(size); !done) co_return done;
+  co_return co_await preallocate(file, 0, size, options.preallocation);
+}
+
+}  // namespace
+
+Task<Result<void>> create_image(std::string path, CreateOptions options, AsyncIo& io) {
+  const auto* const qcow2 = std::get_if<Qcow2CreateOptions>(&options);
+  std::optional<NewFile> data;
+  if (qcow2 != nullptr) {
+    if (auto checked = check_create_options(*qcow2); !checked) {
+      checked.error().context = path + ": " + checked.error().context;
+      co_return checked;
+    }
+    if (!qcow2->data_path.empty()) {
+      auto name = named_file(path, qcow2->data_path);
+      if (!name) co_return std::unexpected(std::move(name).error());
+      auto made = NewFile::make(*name, io);
+      if (!made) co_return std::unexpected(std::move(made).error());
+      data.emplace(*std::move(made));
+    }
+  }
+  auto image = NewFile::make(path, io);
+  if (!image) co_return std::unexpected(std::move(image).error());
+  Task<Result<void>> filled =
+      qcow2 != nullptr ? create_qcow2(image->file(), data ? &data->file() : nullptr, *qcow2)
+                       : fill_raw(image->file(), std::get<RawCreateOptions>(options));
+  if (auto done = co_await filled; !done) co_return done;
+  image->keep();
+  if (data) data->keep();
+  co_return Result<void>();
+}
+
+}  // namespace wick::block

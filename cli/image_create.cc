@@ -1,0 +1,96 @@
+// wick image create
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/bytes.h"
+#include "cli/image.h"
+#include "cli/image_runner.h"
+
+namespace wick::cli {
+
+namespace {
+
+using block::Format;
+using block::Qcow2CreateOptions;
+using block::RawCreateOptions;
+
+// As large as its base. What a raw base is must be said: a guest could write another
+// format's magic into it (PITFALLS 21).
+Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
+  auto& options = std::get<Qcow2CreateOptions>(create.options);
+  const std::string path = TRY(block::named_file(create.path, options.backing_path));
+  block::ImageOptions how;
+  how.read_only = true;
+  how.format = block::format_of_name(options.backing_format);
+  if (!how.format) {
+    const auto opened = TRY(block::open_image_file(path, how, runner.io()));
+    if (opened.format == Format::kRaw)
+      return with_hint(fail("{}: has no magic that would say what it is", path),
+                       "if it is a raw disk, add -F raw");
+    how.format = opened.format;
+    options.backing_format = format_name(opened.format);
+  }
+  const auto base = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
+  if (!create.size_bytes) create.size_bytes = base->size_bytes();
+  return {};
+}
+
+// As qemu-img tells it.
+std::string description(const ImageCreate& create) {
+  std::string text;
+  const auto show = [&](const char* key, const std::string& value) {
+    if (!value.empty()) text += fmt::format(" {}={}", key, value);
+  };
+  const auto on_off = [](bool on) { return on ? "on" : "off"; };
+  const auto given = [&](const char* key) { return create.option(key).value_or(""); };
+  const std::string size = fmt::to_string(create.size_bytes.value_or(0));
+  if (const auto* const options = std::get_if<Qcow2CreateOptions>(&create.options)) {
+    text = " fmt=qcow2";
+    show("cluster_size", fmt::to_string(options->cluster_bytes));
+    show("extended_l2", on_off(options->extended_l2));
+    show("preallocation", given("preallocation"));
+    show("compression_type",
+         options->compression == block::qcow2::Compression::kZstd ? "zstd" : "zlib");
+    show("size", size);
+    show("compat", given("compat"));
+    show("backing_file", options->backing_path);
+    show("backing_fmt", options->backing_format);
+    show("data_file", options->data_path);
+    show("data_file_raw", given("data_file_raw"));
+    show("lazy_refcounts", on_off(options->lazy_refcounts));
+    show("refcount_bits", fmt::to_string(options->refcount_bits));
+  } else {
+    text = " fmt=raw";
+    show("size", size);
+    show("preallocation", given("preallocation"));
+  }
+  return fmt::format("Formatting '{}',{}\n", create.path, text);
+}
+
+}  // namespace
+
+std::optional<std::string> ImageCreate::option(std::string_view key) const {
+  const auto found = std::ranges::find(
+      given.rbegin(), given.rend(), key,
+      [](const auto& pair) -> const auto& { return pair.first; });
+  if (found == given.rend()) return std::nullopt;
+  return found->second;
+}
+
+Result<int> carry_out(const ImageCreate& command) {
+  ImageCreate create = command;
+  const auto runner = TRY(ImageRunner::create());
+  if (auto* const options = std::get_if<Qcow2CreateOptions>(&create.options)) {
+    const bool look = !create.trust_backing || !create.size_bytes;
+    if (!options->backing_path.empty() && look) TRY(take_from_base(*runner, create));
+  }
+  const uint64_t size_bytes = create.size_bytes.value_or(0);
+  std::visit([&](auto& options) { options.size_bytes = size_bytes; }, create.options);
+  if (!create.quiet) std::fputs(description(create).c_str(), stdout);
+  TRY(runner->run([&] { return create_image(create.path, create.options, runner->io()); }));
+  return 0;
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,168 @@
+// wick image info
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "block/image_info.h"
+#include "cli/image.h"
+#include "cli/image_runner.h"
+#include "cli/image_size.h"
+
+namespace wick::cli {
+
+namespace {
+
+using block::ImageInfo;
+using Json = nlohmann::ordered_json;  // in qemu-img's order
+
+constexpr uint64_t kNanoseconds = 1'000'000'000;
+
+const char* encryption_name(const block::qcow2::Header& header) {
+  return header.crypt_method == 1 ? "aes" : "luks";
+}
+
+Json specific(const ImageInfo::Qcow2& qcow2) {
+  const block::qcow2::Header& header = qcow2.header;
+  const bool v3 = header.version >= 3;
+  Json data;
+  data["compat"] = v3 ? "1.1" : "0.10";
+  data["compression-type"] =
+      header.compression == block::qcow2::Compression::kZstd ? "zstd" : "zlib";
+  if (v3) data["lazy-refcounts"] = (header.compatible & block::qcow2::kLazyRefcounts) != 0;
+  data["refcount-bits"] = header.refcount_bits();
+  if (header.crypt_method != 0) data["encrypt"] = {{"format", encryption_name(header)}};
+  if (header.external_data()) {
+    data["data-file"] = header.data_path;
+    data["data-file-raw"] = (header.autoclear & block::qcow2::kRawExternalData) != 0;
+  }
+  if (v3) data["corrupt"] = (header.incompatible & block::qcow2::kCorrupt) != 0;
+  if (v3) data["extended-l2"] = header.extended_l2();
+  return data;
+}
+
+Json to_json(const block::qcow2::Snapshot& snapshot) {
+  Json json;
+  if (snapshot.icount != ~0ull) json["icount"] = snapshot.icount;
+  json["vm-clock-nsec"] = snapshot.vm_clock_ns % kNanoseconds;
+  json["name"] = snapshot.name;
+  json["date-sec"] = snapshot.date_s;
+  json["date-nsec"] = snapshot.date_ns;
+  json["vm-clock-sec"] = snapshot.vm_clock_ns / kNanoseconds;
+  json["id"] = snapshot.id;
+  json["vm-state-size"] = snapshot.vm_state_bytes;
+  return json;
+}
+
+Json to_json(const ImageInfo& info) {
+  Json json;
+  const auto* const header = info.qcow2 ? &info.qcow2->header : nullptr;
+  if (header && !header->backing_format.empty())
+    json["backing-filename-format"] = header->backing_format;
+  if (header && !info.qcow2->snapshots.empty())
+    for (const auto& snapshot : info.qcow2->snapshots)
+      json["snapshots"].push_back(to_json(snapshot));
+  json["virtual-size"] = info.size_bytes;
+  json["filename"] = info.path;
+  if (header) json["cluster-size"] = header->cluster_bytes();
+  json["format"] = format_name(info.format);
+  json["actual-size"] = info.allocated_bytes;
+  if (header) json["format-specific"] = {{"type", "qcow2"}, {"data", specific(*info.qcow2)}};
+  if (header && header->crypt_method != 0) json["encrypted"] = true;
+  if (header && !header->backing_path.empty()) {
+    json["full-backing-filename"] = info.full_backing_path;
+    json["backing-filename"] = header->backing_path;
+  }
+  json["dirty-flag"] = header && (header->incompatible & block::qcow2::kDirty) != 0;
+  return json;
+}
+
+// qemu-img's form for what only one format has: its JSON, indented, without dashes.
+std::string indented(const Json& json, size_t depth) {
+  std::string text;
+  size_t index = 0;
+  for (const auto& [key, value] : json.items()) {
+    std::string name = json.is_array() ? fmt::format("[{}]", index++) : key;
+    std::ranges::replace(name, '-', ' ');
+    text += fmt::format("{:{}}{}:", "", depth * 4, name);
+    if (value.is_structured())
+      text += "\n" + indented(value, depth + 1);
+    else
+      text += " " + (value.is_string() ? value.get<std::string>() : value.dump()) + "\n";
+  }
+  return text;
+}
+
+std::string to_text(const ImageInfo& info) {
+  std::string text =
+      fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
+                  info.path, format_name(info.format), human_size(info.size_bytes), info.size_bytes,
+                  human_size(info.allocated_bytes));
+  if (!info.qcow2) return text;
+  const block::qcow2::Header& header = info.qcow2->header;
+  if (header.crypt_method != 0) text += "encrypted: yes\n";
+  text += fmt::format("cluster_size: {}\n", header.cluster_bytes());
+  if ((header.incompatible & block::qcow2::kDirty) != 0) text += "cleanly shut down: no\n";
+  if (!header.backing_path.empty()) {
+    text += "backing file: " + header.backing_path;
+    if (info.full_backing_path != header.backing_path)
+      text += fmt::format(" (actual path: {})", info.full_backing_path);
+    text += "\n";
+    if (!header.backing_format.empty())
+      text += fmt::format("backing file format: {}\n", header.backing_format);
+  }
+  if (!info.qcow2->snapshots.empty())
+    text += "Snapshot list:\n" + snapshot_list(info.qcow2->snapshots);
+  return text + "Format specific information:\n" + indented(specific(*info.qcow2), 1);
+}
+
+Result<std::vector<ImageInfo>> inspect(const ImageInfoQuery& query) {
+  const auto runner = TRY(ImageRunner::create());
+  std::vector<ImageInfo> chain;
+  std::string path = query.path;
+  std::optional<block::Format> format = query.format;
+  for (;;) {
+    chain.push_back(
+        TRY(runner->run([&] { return block::inspect_image(path, format, runner->io()); })));
+    const ImageInfo& info = chain.back();
+    if (!query.backing_chain || info.full_backing_path.empty()) return chain;
+    if (chain.size() > block::kMostBackingFiles)
+      return fail("{}: is deeper than {} backing files", query.path, block::kMostBackingFiles);
+    path = TRY(block::named_file(info.path, info.qcow2->header.backing_path));
+    format = TRY(block::named_format(info.path, info.qcow2->header.backing_format));
+  }
+}
+
+}  // namespace
+
+std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots) {
+  std::string text = fmt::format("{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
+                                 "DATE", "VM CLOCK", "ICOUNT");
+  for (const auto& snapshot : snapshots) {
+    const uint64_t seconds = snapshot.vm_clock_ns / kNanoseconds;
+    const std::string clock =
+        fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60,
+                    snapshot.vm_clock_ns / 1'000'000 % 1000);
+    const std::string icount = snapshot.icount == ~0ull ? "" : fmt::to_string(snapshot.icount);
+    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
+                        human_size(snapshot.vm_state_bytes),
+                        fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(snapshot.date_s)), clock,
+                        icount);
+  }
+  return text;
+}
+
+Result<int> carry_out(const ImageInfoQuery& query) {
+  const std::vector<ImageInfo> chain = TRY(inspect(query));
+  Json json = Json::array();
+  std::string text;
+  for (const ImageInfo& info : chain) {
+    json.push_back(to_json(info));
+    text += (text.empty() ? "" : "\n") + to_text(info);
+  }
+  if (query.json) text = (query.backing_chain ? json : json.front()).dump(4) + "\n";
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,313 @@
+#include "cli/image_options.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/image_size.h"
+#include "cli/spec.h"
+
+namespace wick::cli {
+
+namespace {
+
+using block::CreateOptions;
+using block::Format;
+using block::Preallocation;
+using block::Qcow2CreateOptions;
+using block::RawCreateOptions;
+
+constexpr const char* kImageHelp = R"(Names, options and output are those of qemu-img.
+
+Example:
+  wick image create -f qcow2 -b alpine.qcow2 scratch.qcow2)";
+
+constexpr const char* kCreateHelp =
+    R"(FORMAT is raw or qcow2. SIZE is in bytes, or has a suffix K, M, G, T, P or E;
+without it the image is as large as its backing file. The options of qcow2, and
+after them what else they can be:
+  cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
+  refcount_bits=16 (1 to 64)            lazy_refcounts=off
+  extended_l2=off                       compression_type=zlib (zstd)
+  preallocation=off (metadata, falloc, full; raw has off, falloc, full)
+  data_file=FILE, data_file_raw=off: the data lies in another file
+
+Example:
+  wick image create -f qcow2 -o cluster_size=128k disk.qcow2 20G)";
+
+constexpr const char* kInfoHelp = R"(Example:
+  wick image info --backing-chain --output json overlay.qcow2)";
+
+Result<std::string> file_of(const Given& given, const std::string& name = "FILE") {
+  const std::string path = given.last(name).value_or("");
+  if (path.empty()) return fail("{}: needs the name of a file", name);
+  return path;
+}
+
+// Puts the name of what is wrong before why it is wrong.
+template <typename T>
+Result<T> named(const std::string& name, Result<T> result) {
+  if (!result) result.error().context = fmt::format("{}: {}", name, result.error().context);
+  return result;
+}
+
+Result<ImageCommand> make_create(const Given& given) {
+  ImageCreate create;
+  create.path = TRY(file_of(given));
+  create.quiet = given.has("q");
+  create.trust_backing = given.has("u");
+  const Format format = TRY(given.format("format")).value_or(Format::kRaw);
+  auto parsed = TRY(named("-o", parse_create_options(format, given.all("o"))));
+  create.options = std::move(parsed.options);
+  create.given = std::move(parsed.pairs);
+  if (const auto size = given.last("SIZE"))
+    create.size_bytes = TRY(named("SIZE '" + *size + "'", parse_image_size(*size)));
+  else if (const auto other = create.option("size"))
+    create.size_bytes = TRY(named("size=" + *other, parse_image_size(*other)));
+
+  const auto base = given.last("backing");
+  const auto base_format = TRY(given.format("F"));
+  if (auto* const qcow2 = std::get_if<Qcow2CreateOptions>(&create.options)) {
+    if (base) qcow2->backing_path = *base;
+    if (base_format) qcow2->backing_format = format_name(*base_format);
+    if (!qcow2->backing_format.empty() && qcow2->backing_path.empty())
+      return fail("-F: there is no backing file");
+    if (!create.size_bytes && qcow2->backing_path.empty())
+      return with_hint(fail("SIZE is missing"), "give it, or a backing file with -b");
+    TRY(named("-o", check_create_options(*qcow2)));
+  } else {
+    if (base || base_format) return with_hint(fail("-b: raw has no backing files"), "add -f qcow2");
+    if (!create.size_bytes) return fail("SIZE is missing");
+  }
+  return create;
+}
+
+Result<ImageCommand> make_info(const Given& given) {
+  ImageInfoQuery info;
+  info.path = TRY(file_of(given));
+  info.format = TRY(given.format("format"));
+  info.json = TRY(given.json());
+  info.backing_chain = given.has("backing-chain");
+  return info;
+}
+
+struct OptionRow {
+  const char* names;  // as CLI11 takes them; without dashes: positional
+  const char* value;  // nullptr: a flag
+  const char* help;
+  int least = 0;  // of positional ones
+  int most = 1;
+};
+
+constexpr OptionRow kFile = {"FILE", "", "the image", 1};
+constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "what FILE is (by its magic)"};
+constexpr OptionRow kOutput = {"--output", "human|json", "the form of the answer (human)"};
+constexpr OptionRow kQuiet = {"-q", nullptr, "say nothing unless it fails"};
+
+constexpr OptionRow kCreateOptions[] = {
+    {"-f,--format", "FORMAT", "what to make (raw)"},
+    {"-b,--backing", "BASE", "the backing file; relative to FILE's folder"},
+    {"-F", "FORMAT", "what BASE is (by its magic)"},
+    {"-u", nullptr, "do not look at BASE"},
+    {"-o", "k=v,...", "more options, see below"},
+    kQuiet,
+    kFile,
+    {"SIZE", "", "of the disk"},
+};
+
+constexpr OptionRow kInfoOptions[] = {
+    kFormat,
+    kOutput,
+    {"--backing-chain", nullptr, "also of its backing files"},
+    {"-U,--force-share", nullptr, "as without it"},
+    kFile,
+};
+
+struct CommandRow {
+  const char* name;
+  const char* help;
+  const char* footer;
+  std::span<const OptionRow> options;
+  Result<ImageCommand> (*make)(const Given& given);
+};
+
+const CommandRow kCommands[] = {
+    {"create", "Makes a new image.", kCreateHelp, kCreateOptions, make_create},
+    {"info", "Shows what an image is.", kInfoHelp, kInfoOptions, make_info},
+};
+
+Result<void> set_preallocation(Preallocation& to, const std::string& value) {
+  constexpr std::array kNames = {"off", "metadata", "falloc", "full"};
+  const auto found = std::ranges::find(kNames, value);
+  if (found == kNames.end()) return fail("must be {}", fmt::join(kNames, ", "));
+  to = static_cast<Preallocation>(found - kNames.begin());
+  return {};
+}
+
+struct CreateKey {
+  std::string_view name;
+  Result<void> (*apply)(Qcow2CreateOptions& options, const std::string& value);
+};
+
+constexpr CreateKey kQcow2Keys[] = {
+    {"size", [](Qcow2CreateOptions&, const std::string&) -> Result<void> { return {}; }},
+    {"compat",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.version = v == "0.10" || v == "v2" ? 2 : 3;
+       if (o.version == 3 && v != "1.1" && v != "v3") return fail("must be 0.10 or 1.1 (v2, v3)");
+       return {};
+     }},
+    {"backing_file",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.backing_path = v;
+       return {};
+     }},
+    {"backing_fmt",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       if (!block::format_of_name(v)) return fail("must be raw or qcow2");
+       o.backing_format = v;
+       return {};
+     }},
+    {"cluster_size",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.cluster_bytes = TRY(parse_image_size(v));
+       return {};
+     }},
+    {"refcount_bits",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.refcount_bits = TRY(parse_image_size(v));
+       return {};
+     }},
+    {"lazy_refcounts",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.lazy_refcounts = TRY(parse_switch(v));
+       return {};
+     }},
+    {"extended_l2",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.extended_l2 = TRY(parse_switch(v));
+       return {};
+     }},
+    {"compression_type",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       using block::qcow2::Compression;
+       o.compression = v == "zstd" ? Compression::kZstd : Compression::kZlib;
+       if (v != "zstd" && v != "zlib") return fail("must be zlib or zstd");
+       return {};
+     }},
+    {"preallocation", [](Qcow2CreateOptions& o,
+                         const std::string& v) { return set_preallocation(o.preallocation, v); }},
+    {"data_file",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.data_path = v;
+       return {};
+     }},
+    {"data_file_raw",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.raw_data = TRY(parse_switch(v));
+       return {};
+     }},
+};
+
+constexpr std::array<std::string_view, 2> kRawKeys = {"size", "preallocation"};
+
+}  // namespace
+
+const CLI::Option* Given::find(const std::string& name) const {
+  const bool positional = name.front() >= 'A' && name.front() <= 'Z' && name.size() > 1;
+  return app_.get_option(positional ? name : (name.size() > 1 ? "--" : "-") + name);
+}
+
+std::optional<std::string> Given::last(const std::string& name) const {
+  const auto values = all(name);
+  if (values.empty()) return std::nullopt;
+  return values.back();
+}
+
+Result<std::optional<Format>> Given::format(const std::string& name) const {
+  const auto text = last(name);
+  if (!text) return std::nullopt;
+  const auto format = block::format_of_name(*text);
+  if (!format) return fail("-{}: '{}' must be raw or qcow2", name.front(), *text);
+  return format;
+}
+
+Result<bool> Given::json() const {
+  const std::string text = last("output").value_or("human");
+  if (text != "human" && text != "json") return fail("--output: must be human or json");
+  return text == "json";
+}
+
+Result<ParsedCreateOptions> parse_create_options(Format format,
+                                                 std::span<const std::string> texts) {
+  std::vector<std::string_view> keys(kRawKeys.begin(), kRawKeys.end());
+  if (format == Format::kQcow2) {
+    keys.clear();
+    for (const CreateKey& key : kQcow2Keys) keys.push_back(key.name);
+  }
+  ParsedCreateOptions parsed;
+  Qcow2CreateOptions options;
+  for (const std::string& text : texts) {
+    for (auto& [key, value] : TRY(parse_spec("-," + text, keys)).pairs) {
+      const auto* const row = std::ranges::find(kQcow2Keys, key, &CreateKey::name);
+      TRY(named(key + "=" + value, row->apply(options, value)));
+      parsed.pairs.emplace_back(std::move(key), std::move(value));
+    }
+  }
+  if (format == Format::kQcow2) {
+    parsed.options = std::move(options);
+    return parsed;
+  }
+  if (options.preallocation == Preallocation::kMetadata)
+    return fail("preallocation=metadata: raw has off, falloc and full");
+  parsed.options = RawCreateOptions{.preallocation = options.preallocation};
+  return parsed;
+}
+
+ImageArguments::ImageArguments(CLI::App& wick)
+    : image_(wick.add_subcommand("image", "Makes, shows and mends disk images.")) {
+  image_->footer(kImageHelp);
+  image_->require_subcommand(0, 1);
+  for (const CommandRow& row : kCommands) {
+    CLI::App* const command = image_->add_subcommand(row.name, row.help);
+    command->group("Commands");
+    command->footer(row.footer);
+    command->set_help_flag("-h,--help", "print this");
+    command->allow_extras();
+    for (const auto& [names, value, help, least, most] : row.options) {
+      if (value == nullptr) {
+        command->add_flag(names, help);
+        continue;
+      }
+      CLI::Option* const option = command->add_option(names, CLI::callback_t(), help);
+      option->type_name(value);
+      option->expected(1);
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      if (*names != '-' && most > 1) option->expected(least, most);
+      option->required(least > 0);
+    }
+  }
+}
+
+Result<ImageCommand> ImageArguments::command() const {
+  for (const CommandRow& row : kCommands)
+    if (const CLI::App* const command = image_->get_subcommand(row.name); command->parsed())
+      return row.make(Given(*command));
+  return with_hint(fail("no command"), known_commands());
+}
+
+std::string ImageArguments::known_commands() {
+  std::vector<std::string> names;
+  for (const CommandRow& row : kCommands) names.emplace_back(row.name);
+  return fmt::format("the commands are {}", fmt::join(names, ", "));
+}
+
+std::string ImageArguments::help_command() const {
+  for (const CommandRow& row : kCommands)
+    if (image_->get_subcommand(row.name)->parsed())
+      return fmt::format("wick image {} --help", row.name);
+  return "wick image --help";
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,58 @@
+// The command line of wick image, made into plain values: a table of its commands
+// and their options.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/image.h"
+
+namespace wick::cli {
+
+// What was given to one command: its options by their last name, without dashes,
+// its positional arguments by theirs ("FILE").
+class Given {
+ public:
+  explicit Given(const CLI::App& app) : app_(app) {}
+
+  bool has(const std::string& name) const { return find(name)->count() > 0; }
+  std::vector<std::string> all(const std::string& name) const { return find(name)->results(); }
+  // The last one; or nothing.
+  std::optional<std::string> last(const std::string& name) const;
+  // -f, -F, -O: a format that wick knows.
+  Result<std::optional<block::Format>> format(const std::string& name) const;
+  // --output
+  Result<bool> json() const;
+
+ private:
+  const CLI::Option* find(const std::string& name) const;
+  const CLI::App& app_;
+};
+
+// -o k=v,...: options of a new image, but for its size and its backing file.
+struct ParsedCreateOptions {
+  block::CreateOptions options;
+  std::vector<std::pair<std::string, std::string>> pairs;
+};
+Result<ParsedCreateOptions> parse_create_options(block::Format format,
+                                                 std::span<const std::string> texts);
+
+class ImageArguments {
+ public:
+  explicit ImageArguments(CLI::App& wick);
+
+  bool parsed() const { return image_->parsed(); }
+  bool has_command() const { return !image_->get_subcommands().empty(); }
+  static std::string known_commands();
+  Result<ImageCommand> command() const;
+  // The command that says more about what was given.
+  std::string help_command() const;
+
+ private:
+  CLI::App* const image_;
+};
+
+}  // namespace wick::cli
