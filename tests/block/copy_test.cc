@@ -6,16 +6,12 @@
 #include <algorithm>
 
 #include "block/compression.h"
+#include "block/vdi.h"
+#include "block/vmdk.h"
 #include "tests/block/disk_fixture.h"
 
 namespace wick::block {
 namespace {
-
-testing::AssertionResult shell(const std::string& command) {
-  return std::system((command + " >/dev/null").c_str()) == 0
-             ? testing::AssertionSuccess()
-             : testing::AssertionFailure() << command;
-}
 
 class CopyDisks : public DiskFixture {
  protected:
@@ -244,6 +240,39 @@ TEST_P(CopyDisks, ReportsHowFarItIs) {
         last = done;
       })));
   EXPECT_EQ(last, 5u << 20);
+}
+
+TEST_P(CopyDisks, QemuReadsOurVdiAndVmdk) {
+  for (const std::string format : {"vdi", "vmdk"})
+    for (const uint64_t size : {0x140'0000ull, 0x121'0200ull, 0x200ull, 0x0ull}) {
+      if (format == "vmdk" && size == 0) continue;
+      make_mixed("a.raw", size, static_cast<uint32_t>(size) + 5);
+      make_file(file("b." + format), 0);
+      {
+        ImageOptions options{.format = Format::kRaw, .cache = Cache::kUnsafe};
+        auto image = open_image_file(file("b." + format), options, *io_).value().file;
+        const auto into = (format == "vdi" ? new_vdi : new_vmdk)(*image, size).value();
+        std::vector<Backend*> from;
+        if (size > 0) from.push_back(&opened("a.raw", true));
+        ASSERT_TRUE(copy(from, *into));
+      }
+      opened_.clear();
+      EXPECT_TRUE(shell("qemu-img check -f " + format + " " + file("b." + format)));
+      EXPECT_TRUE(shell("qemu-img compare -f raw -F " + format + " " + file("a.raw") + " " +
+                        file("b." + format)))
+          << size;
+      EXPECT_TRUE(shell("qemu-img info -f " + format + " " + file("b." + format) + " | grep -F '(" +
+                        std::to_string(size) + " bytes)'"));
+    }
+}
+
+TEST_P(CopyDisks, RefusesDisksThatVdiAndVmdkCannotHold) {
+  make_file(file("b.img"), 0);
+  ImageOptions options{.format = Format::kRaw, .cache = Cache::kUnsafe};
+  auto image = open_image_file(file("b.img"), options, *io_).value().file;
+  EXPECT_FALSE(new_vdi(*image, 1ull << 50));
+  EXPECT_FALSE(new_vmdk(*image, (2ull << 40) + 512));
+  EXPECT_FALSE(new_vmdk(*image, 0));
 }
 
 // A target that is full after so much.

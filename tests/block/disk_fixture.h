@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <random>
@@ -30,6 +32,17 @@ inline std::vector<std::byte> pattern(size_t size_bytes, uint32_t seed) {
   std::vector<std::byte> bytes(size_bytes);
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() >> 8);
   return bytes;
+}
+
+// Runs `command` in a shell; its output must be read when it fails.
+inline testing::AssertionResult shell(const std::string& command) {
+  const std::string log =
+      std::filesystem::current_path() / fmt::format("block-test-{}.log", ::getpid());
+  if (std::system(("(" + command + ") >" + log + " 2>&1").c_str()) == 0)
+    return testing::AssertionSuccess();
+  std::ifstream file(log);
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  return testing::AssertionFailure() << command << "\n" << text;
 }
 
 class DiskFixture : public testing::TestWithParam<Engine> {

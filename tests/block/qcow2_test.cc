@@ -6,8 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
 #include <random>
 
 #include "base/bytes.h"
@@ -15,16 +13,6 @@
 
 namespace wick::block {
 namespace {
-
-// Runs `command` in a shell; its output must be read when it fails.
-testing::AssertionResult shell(const std::string& command) {
-  const std::string log = std::filesystem::current_path() / "qcow2-test.log";
-  if (std::system((command + " >" + log + " 2>&1").c_str()) == 0)
-    return testing::AssertionSuccess();
-  std::ifstream file(log);
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  return testing::AssertionFailure() << command << "\n" << text;
-}
 
 struct Shape {
   const char* name;
