@@ -175,8 +175,9 @@ Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions
   if (!opened) co_return std::unexpected(std::move(opened).error());
   if (opened->format == Format::kQcow2)
     co_return co_await open_layer(std::move(opened->file), options, io, depth);
-  co_return open_raw(std::move(opened->file),
-                     {.read_only = options.read_only, .refuse_foreign_magic = !options.format});
+  co_return open_raw(std::move(opened->file), {.read_only = options.read_only,
+                                               .refuse_foreign_magic = !options.format,
+                                               .may_be_empty = options.may_be_empty});
 }
 
 }  // namespace

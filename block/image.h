@@ -25,6 +25,7 @@ struct ImageOptions {
   bool read_only = false;
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 2 << 20;  // qcow2: of tables in memory
+  bool may_be_empty = false;       // a raw disk of 0 bytes, of no use to a guest
 };
 
 constexpr int kMostBackingFiles = 16;

@@ -59,6 +59,7 @@ class Qcow2 final : public Backend {
   const qcow2::Header& header() const { return header_; }
   const std::string& path() const { return file_->path(); }
   void set_backing(std::unique_ptr<Backend> backing) { backing_ = std::move(backing); }
+  std::unique_ptr<Backend> take_backing() { return std::move(backing_); }
   void set_data_file(std::unique_ptr<File> data) { data_file_ = std::move(data); }
 
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
@@ -75,6 +76,9 @@ class Qcow2 final : public Backend {
 
   // The cluster at `offset_bytes` becomes what compress() made `packed` of.
   Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
+
+  // All that the image holds goes; it then reads as its backing file.
+  Task<Result<void>> make_empty();
 
   // Where the range starts, and for how many of its bytes that goes on.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
