@@ -52,7 +52,7 @@ Task<void> requests(Run& run) {
       std::exit(1);
     }
   }
-  if (--run.running == 0) run.waiting.resume();
+  if (--run.running == 0 && run.waiting) run.waiting.resume();
 }
 
 struct AllDone {

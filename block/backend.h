@@ -10,17 +10,24 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 #include "base/task.h"
 
 namespace wick::block {
 
-// How a range of a disk begins.
+// What a range of a disk starts with, and for how many of its bytes that goes on.
 struct Extent {
   uint64_t length_bytes = 0;
-  bool zero = false;  // reads as zeroes; otherwise it has to be read to know
+  bool present = true;  // not left to a backing file
+  bool zero = false;    // known to read as zeroes
+  bool data = true;     // read from a file
+  int depth = 0;        // 1: it is the backing file's, 2: that one's backing file's, ...
+  std::optional<uint64_t> host_offset = {};  // in the file `path`; none: compressed
+  std::string path = {};
 };
 
 class Backend {
@@ -45,15 +52,15 @@ class Backend {
 
   // The content of the range becomes indefinite. Not a promise to free space.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
+  // Where the content is; who does not know says that all is data.
+  virtual Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) {
+    static_cast<void>(offset_bytes);
+    co_return Extent{.length_bytes = length_bytes};
+  }
+
   // The range reads as zeroes; `may_unmap` allows it to lose its space.
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                           bool may_unmap) = 0;
-
-  // How the range begins, without reading its data; at least one byte of it.
-  virtual Task<Result<Extent>> extent([[maybe_unused]] uint64_t offset_bytes,
-                                      uint64_t length_bytes) {
-    co_return Extent{.length_bytes = length_bytes, .zero = false};
-  }
 };
 
 }  // namespace wick::block

@@ -230,10 +230,14 @@ class Copy {
     Piece piece{.offset_bytes = position_};
     const uint64_t limit = std::min(size, (position_ / piece_bytes_ + 1) * piece_bytes_);
     for (uint64_t end = position_; end < limit;) {
-      const auto extent = co_await source_.extent(end, size - end);
-      if (!extent) co_return std::unexpected(extent.error());
-      const uint64_t next = end + extent->length_bytes;
-      if (extent->zero) {
+      if (end >= known_to_) {
+        const auto extent = co_await source_.extent(end, size - end);
+        if (!extent) co_return std::unexpected(extent.error());
+        known_to_ = end + extent->length_bytes;
+        known_zero_ = extent->zero;
+      }
+      const uint64_t next = known_to_;
+      if (known_zero_) {
         const uint64_t zero_from = align_up(end, granule);
         const uint64_t zero_to = next == size ? size : next - next % granule;
         if (zero_from < zero_to && end == position_) {
@@ -259,7 +263,9 @@ class Copy {
   const uint64_t piece_bytes_;
 
   RangeLock looking_;
-  uint64_t position_ = 0;  // what is before it is copied, or being copied
+  uint64_t position_ = 0;    // what is before it is copied, or being copied
+  uint64_t known_to_ = 0;    // how the source goes on is known up to there: finding the
+  bool known_zero_ = false;  // end of what is there can take a file system long
   uint64_t done_bytes_ = 0;
   size_t running_ = 0;
   std::coroutine_handle<> waiting_;

@@ -52,11 +52,13 @@ class HostFile final : public File {
   }
   bool can_punch() const override { return can_punch_; }
   const std::string& path() const override { return path_; }
-
-  uint64_t hole_end(uint64_t offset) const override {
-    const off_t data = ::lseek(buffered_.get(), static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0) return errno == ENXIO ? ~0ull : offset;
-    return static_cast<uint64_t>(data);
+  Piece piece_at(uint64_t offset) const override {
+    const off_t at = static_cast<off_t>(offset);
+    const off_t data = ::lseek(buffered_.get(), at, SEEK_DATA);
+    if (data < 0) return {errno == ENXIO, size_bytes()};  // else nobody knows
+    if (data > at) return {true, static_cast<uint64_t>(data)};
+    const off_t hole = ::lseek(buffered_.get(), at, SEEK_HOLE);
+    return {false, hole < 0 ? size_bytes() : static_cast<uint64_t>(hole)};
   }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {

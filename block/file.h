@@ -34,9 +34,15 @@ class File {
   // Whether punch() gives space back to the host.
   virtual bool can_punch() const = 0;
   virtual const std::string& path() const = 0;
-  // Up to where, from a place on, the file is known to read as zeroes because it
-  // is a hole there, or at its end; the place itself when it is not.
-  virtual uint64_t hole_end(uint64_t offset_bytes) const { return offset_bytes; }
+  // Whether `offset_bytes` is in a hole, and behind it the first byte that differs.
+  struct Piece {
+    bool hole = false;
+    uint64_t end = 0;
+  };
+  virtual Piece piece_at(uint64_t offset_bytes) const {
+    static_cast<void>(offset_bytes);
+    return {false, size_bytes()};
+  }
 
   // Any alignment. What is read behind the end is zeroes; a write there extends
   // a regular file.

@@ -100,7 +100,7 @@ Result<Format> probe(const Fd& file, const std::string& path) {
   if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got)))) {
     if (format == "qcow2"sv) return Format::kQcow2;
     return with_hint(fail("disk {}: is a {} image, which wick cannot read", path, format),
-                     "convert it: qemu-img convert -O qcow2");
+                     "convert it: wick image convert -O qcow2");
   }
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
     return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
@@ -120,12 +120,12 @@ Result<void> check_implied(const qcow2::Header& header, const ImageOptions& opti
   return with_hint(fail("{}: looks like qcow2 and names more files, but the image over it does "
                         "not say that it is",
                         path),
-                   "if it is, say so there: qemu-img rebase -u -b BASE -F qcow2 IMAGE");
+                   "if it is, say so there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
-Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
-                                                  const ImageOptions& options, AsyncIo& io,
-                                                  int depth) {
+Task<Result<std::unique_ptr<Qcow2>>> open_layer(std::unique_ptr<File> file,
+                                                const ImageOptions& options, AsyncIo& io,
+                                                int depth) {
   const std::string path = file->path();
   Qcow2Options qcow2_options{.read_only = options.read_only, .cache_bytes = options.cache_bytes};
   auto opened = co_await Qcow2::open(std::move(file), qcow2_options);
@@ -137,7 +137,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
   if (header.external_data()) {
     if (header.data_path.empty())
       co_return with_hint(fail("{}: does not name its data file", path),
-                          "look at it with qemu-img info");
+                          "look at it with wick image info");
     auto name = named_file(path, header.data_path);
     if (!name) co_return std::unexpected(std::move(name).error());
     auto data = open_file(*name, options.read_only);
@@ -158,26 +158,30 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(std::unique_ptr<File> file,
     if (!backing) {
       Error error = std::move(backing).error();
       error.context = fmt::format("backing file of {}: {}", path, error.context);
-      if (error.code == ENOENT) error.hint = fmt::format("see qemu-img info {}", path);
+      if (error.code == ENOENT) error.hint = fmt::format("see wick image info {}", path);
       co_return std::unexpected(std::move(error));
     }
     image->set_backing(*std::move(backing));
   }
-  co_return std::unique_ptr<Backend>(std::move(image));
+  co_return image;
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions options,
                                                   AsyncIo& io, int depth) {
   if (depth > kMostBackingFiles)
     co_return with_hint(fail("{}: is deeper than {} backing files", path, kMostBackingFiles),
-                        "make the chain shorter: qemu-img commit or convert");
+                        "make the chain shorter: wick image commit or convert");
   auto opened = open_image_file(path, options, io);
   if (!opened) co_return std::unexpected(std::move(opened).error());
-  if (opened->format == Format::kQcow2)
-    co_return co_await open_layer(std::move(opened->file), options, io, depth);
-  co_return open_raw(std::move(opened->file), {.read_only = options.read_only,
-                                               .refuse_foreign_magic = !options.format,
-                                               .may_be_empty = options.may_be_empty});
+  if (opened->format == Format::kQcow2) {
+    auto image = co_await open_layer(std::move(opened->file), options, io, depth);
+    if (!image) co_return std::unexpected(std::move(image).error());
+    co_return std::unique_ptr<Backend>(*std::move(image));
+  }
+  co_return open_raw(std::move(opened->file),
+                     {.read_only = options.read_only,
+                      .refuse_foreign_magic = !options.format,
+                      .may_be_empty = options.may_be_empty});
 }
 
 }  // namespace
@@ -213,7 +217,7 @@ Result<std::string> named_file(const std::string& image, std::string name) {
   if (colon != std::string::npos && colon < name.find('/'))
     return with_hint(
         fail("{}: names the file {}, of a protocol that wick does not know", image, name),
-        "make it one file: qemu-img convert -O qcow2");
+        "make it one file: wick image convert -O qcow2");
   const std::filesystem::path path(name);
   return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
 }
@@ -222,12 +226,23 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
   if (name.empty()) return std::nullopt;
   if (const auto format = format_of_name(name)) return format;
   return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
-                   "make it one file: qemu-img convert -O qcow2");
+                   "make it one file: wick image convert -O qcow2");
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io) {
   return open_chain(std::move(path), options, io, 0);
+}
+
+Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions options,
+                                                AsyncIo& io) {
+  auto opened = open_image_file(path, options, io);
+  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (opened->format != Format::kQcow2)
+    co_return with_hint(
+        fail("{}: is {}, and only qcow2 can do that", path, format_name(opened->format)),
+        "make it one: wick image convert -O qcow2");
+  co_return co_await open_layer(std::move(opened->file), options, io, 0);
 }
 
 }  // namespace wick::block

@@ -37,6 +37,11 @@ constexpr int kMostBackingFiles = 16;
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 
+// The same for an image that is qcow2, with what only that can do.
+class Qcow2;
+Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions options,
+                                                AsyncIo& io);
+
 // The file under an image, and the format that it has or is said to have.
 struct ImageFile {
   std::unique_ptr<File> file;

@@ -2,12 +2,69 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "block/qcow2.h"
 
 namespace wick::block {
 
 namespace {
+
+constexpr uint64_t kMaxBitmapDirectoryBytes = 1 << 20;
+constexpr size_t kLuksHeaderBytes = 592;
+
+Task<Result<std::vector<std::byte>>> read_part(File& file, uint64_t offset, uint64_t length) {
+  std::vector<std::byte> bytes(length);
+  const iovec buffer = to_iovec(bytes);
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got)
+    co_return std::unexpected(std::move(got).error());
+  co_return bytes;
+}
+
+std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// Up to the first NUL.
+std::string c_text(std::span<const std::byte> bytes) { return text_of(bytes).c_str(); }
+
+std::vector<ImageInfo::Bitmap> parse_bitmaps(std::span<const std::byte> rest, uint32_t count) {
+  std::vector<ImageInfo::Bitmap> bitmaps;
+  for (; count > 0 && rest.size() >= 24; --count) {
+    const auto flags = load_be<uint32_t>(rest.subspan(12));
+    const size_t name_bytes = load_be<uint16_t>(rest.subspan(18));
+    const size_t extra_bytes = load_be<uint32_t>(rest.subspan(20));
+    const size_t length = 24 + extra_bytes + name_bytes;
+    if (length > rest.size()) break;
+    bitmaps.push_back({.name = text_of(rest.subspan(24 + extra_bytes, name_bytes)),
+                       .granularity_bytes = 1ull << (static_cast<unsigned>(rest[17]) % 64),
+                       .in_use = (flags & 1) != 0,
+                       .automatic = (flags & 2) != 0});
+    rest = rest.subspan(std::min(align_up(length, 8), rest.size()));
+  }
+  return bitmaps;
+}
+
+ImageInfo::Luks parse_luks(std::span<const std::byte> bytes) {
+  constexpr uint64_t kSectorBytes = 512;
+  ImageInfo::Luks luks;
+  luks.cipher = c_text(bytes.subspan(8, 32));
+  luks.mode = c_text(bytes.subspan(40, 32));
+  luks.hash = c_text(bytes.subspan(72, 32));
+  luks.payload_offset = load_be<uint32_t>(bytes.subspan(104)) * kSectorBytes;
+  luks.key_bytes = load_be<uint32_t>(bytes.subspan(108));
+  luks.iterations = load_be<uint32_t>(bytes.subspan(164));
+  luks.uuid = c_text(bytes.subspan(168, 40));
+  for (size_t i = 0; i < 8; ++i) {
+    const auto slot = bytes.subspan(208 + i * 48, 48);
+    luks.slots.push_back({.active = load_be<uint32_t>(slot) == 0x00ac71f3,
+                          .iterations = load_be<uint32_t>(slot.subspan(4)),
+                          .key_offset = load_be<uint32_t>(slot.subspan(40)) * kSectorBytes,
+                          .stripes = load_be<uint32_t>(slot.subspan(44))});
+  }
+  return luks;
+}
 
 Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
   auto header = co_await qcow2::read_header(file);
@@ -19,7 +76,22 @@ Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
     // A name of another program's is shown as it is.
     info.full_backing_path =
         named_file(info.path, header->backing_path).value_or(header->backing_path);
-  info.qcow2 = ImageInfo::Qcow2{*std::move(header), std::move(snapshots->snapshots)};
+  std::vector<ImageInfo::Bitmap> bitmaps;
+  if (header->bitmaps && (header->autoclear & qcow2::kBitmaps) != 0) {
+    const auto directory =
+        co_await read_part(file, header->bitmaps->directory_offset,
+                           std::min(header->bitmaps->directory_bytes, kMaxBitmapDirectoryBytes));
+    if (!directory) co_return std::unexpected(directory.error());
+    bitmaps = parse_bitmaps(*directory, header->bitmaps->count);
+  }
+  std::optional<ImageInfo::Luks> luks;
+  if (header->crypt_method == 2 && header->luks) {
+    const auto bytes = co_await read_part(file, header->luks->offset, kLuksHeaderBytes);
+    if (!bytes) co_return std::unexpected(bytes.error());
+    luks = parse_luks(*bytes);
+  }
+  info.qcow2 = ImageInfo::Qcow2{*std::move(header), std::move(snapshots->snapshots),
+                                std::move(bitmaps), std::move(luks)};
   co_return Result<void>();
 }
 

@@ -20,9 +20,35 @@ struct ImageInfo {
   uint64_t size_bytes = 0;
   uint64_t allocated_bytes = 0;  // of the host's file
 
+  // A dirty bitmap, "Bitmap directory".
+  struct Bitmap {
+    std::string name;
+    uint64_t granularity_bytes = 0;
+    bool in_use = false;  // not stored by its last user
+    bool automatic = false;
+  };
+  // The header of encrypted data (LUKS On-Disk Format Specification 1.2.3).
+  struct Luks {
+    struct Slot {
+      bool active = false;
+      uint32_t iterations = 0;
+      uint64_t key_offset = 0;
+      uint32_t stripes = 0;
+    };
+    std::string cipher;  // "aes"
+    std::string mode;    // "xts-plain64"
+    std::string hash;
+    std::string uuid;
+    uint32_t key_bytes = 0;
+    uint64_t payload_offset = 0;
+    uint32_t iterations = 0;
+    std::vector<Slot> slots;
+  };
   struct Qcow2 {
     qcow2::Header header;
     std::vector<qcow2::Snapshot> snapshots;
+    std::vector<Bitmap> bitmaps;
+    std::optional<Luks> luks;
   };
   std::optional<Qcow2> qcow2;
 

@@ -1,11 +1,14 @@
 #include "block/qcow2.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "base/bytes.h"
 #include "block/compression.h"
+#include "block/qcow2_check.h"
 
 namespace wick::block {
 
@@ -22,19 +25,9 @@ std::unexpected<Error> failure(Result<T>& result) {
   return std::unexpected(std::move(result).error());
 }
 
-Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
-  std::vector<std::byte> bytes(entries * 8);
-  const iovec buffer = to_iovec(bytes);
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
-  std::vector<uint64_t> table(entries);
-  for (uint64_t i = 0; i < entries; ++i)
-    table[i] = load_be<uint64_t>(std::span(bytes).subspan(i * 8));
-  co_return table;
-}
-
 }  // namespace
 
-Task<Result<Header>> qcow2::read_header(File& file) {
+Task<Result<Header>> qcow2::read_header(File& file, bool within_file) {
   // First for the size of the cluster that the header may fill.
   std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
   for (const bool whole : {false, true}) {
@@ -42,7 +35,7 @@ Task<Result<Header>> qcow2::read_header(File& file) {
     const iovec buffer = to_iovec(first);
     if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
   }
-  co_return parse_header(first, file.size_bytes(), file.path());
+  co_return parse_header(first, within_file ? file.size_bytes() : ~0ull, file.path());
 }
 
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
@@ -52,13 +45,24 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   if (header->crypt_method != 0)
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
                              file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
-                        "decrypt it: qemu-img convert");
+                        "decrypt it: wick image convert");
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
-                        "mend it with qemu-img check -r all, or open it with readonly=on");
-  if (!options.read_only && (header->incompatible & kDirty) != 0)
-    co_return with_hint(fail("{}: the qcow2 image was not closed by its last writer", file->path()),
-                        "mend it with qemu-img check -r all, or open it with readonly=on");
+                        "mend it with wick image check -r all, or open it with readonly=on");
+  if (!options.read_only && (header->incompatible & kDirty) != 0) {
+    // Its last writer kept reference counts lazily, and did not close it.
+    auto report = co_await check_qcow2(*file, Repair::kAll, [](const std::string&) {});
+    if (!report) co_return failure(report);
+    if (report->corruptions + report->check_errors > 0)
+      co_return with_hint(
+          fail("{}: the qcow2 image was not closed by its last writer, and cannot be mended",
+               file->path()),
+          "look at it with wick image check, or open it with readonly=on");
+    spdlog::info("{}: was not closed by its last writer; its reference counts are mended",
+                 file->path());
+    header = co_await read_header(*file);
+    if (!header) co_return failure(header);
+  }
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);
   auto table =
@@ -85,7 +89,7 @@ Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header hea
 
 std::unexpected<Error> Qcow2::corrupt(const char* what, uint64_t value) const {
   return with_hint(fail_errno(EIO, "{}: the qcow2 image is corrupt: {} {:#x}", path(), what, value),
-                   "look at it with qemu-img check");
+                   "look at it with wick image check");
 }
 
 Result<void> Qcow2::check_range(uint64_t offset, uint64_t length) const {
@@ -242,26 +246,36 @@ Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
 
 Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
   if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
-  if (length == 0) co_return Extent{0, true};
-  const auto held = co_await clusters_.shared(cluster_of(offset), cluster_of(offset + length - 1));
-  auto mapping = co_await map(offset, length);
-  if (!mapping) co_return failure(mapping);
-  length = mapping->length_bytes;
+  const auto mapping = co_await map(offset, length);
+  if (!mapping) co_return std::unexpected(mapping.error());
+  Extent extent{.length_bytes = mapping->length_bytes};
   switch (mapping->kind) {
-    case Mapping::Kind::kZero:
-      co_return Extent{length, true};
-    case Mapping::Kind::kData: {  // preallocation makes holes of it
-      const uint64_t hole = data().hole_end(mapping->host_offset) - mapping->host_offset;
-      co_return Extent{hole > 0 ? std::min(length, hole) : length, hole > 0};
-    }
-    case Mapping::Kind::kCompressed:
-      co_return Extent{length, false};
-    case Mapping::Kind::kUnallocated:
+    case Mapping::Kind::kData:
+      extent.host_offset = mapping->host_offset;
+      extent.path = data().path();
       break;
+    case Mapping::Kind::kCompressed:
+      break;
+    case Mapping::Kind::kZero:
+      extent.zero = true;
+      extent.data = false;
+      break;
+    case Mapping::Kind::kUnallocated: {
+      const uint64_t end = backing_ ? backing_->size_bytes() : 0;
+      if (offset < end) {
+        auto below =
+            co_await backing_->extent(offset, std::min(mapping->length_bytes, end - offset));
+        if (below) ++below->depth;
+        co_return below;
+      }
+      extent = {.length_bytes = mapping->length_bytes,
+                .present = backing_ != nullptr,  // the backing file's end is there
+                .zero = true,
+                .data = false,
+                .depth = backing_ ? 1 : 0};
+    }
   }
-  const uint64_t end = backing_ ? backing_->size_bytes() : 0;
-  if (offset >= end) co_return Extent{length, true};
-  co_return co_await backing_->extent(offset, std::min(length, end - offset));
+  co_return extent;
 }
 
 // Reading
@@ -652,6 +666,10 @@ Task<Result<void>> Qcow2::flush() {
 // `stable`: what completed before the call is on stable storage afterwards.
 Task<Result<void>> Qcow2::checkpoint(bool stable) {
   const auto held = co_await metadata_.exclusive(0, 0);
+  co_return co_await checkpoint_locked(stable);
+}
+
+Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   const auto counts = refcounts_.take_dirty();
   const auto tables = l2_.take_dirty();
   const auto l1 = std::exchange(dirty_l1_, {});

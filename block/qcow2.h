@@ -21,6 +21,7 @@
 #include "block/file.h"
 #include "block/qcow2_format.h"
 #include "block/qcow2_refcounts.h"
+#include "block/qcow2_snapshots.h"
 #include "block/qcow2_tables.h"
 #include "block/range_lock.h"
 
@@ -44,8 +45,9 @@ struct Mapping {
 };
 
 namespace qcow2 {
-// The header of any image, also of one that must not be opened.
-Task<Result<Header>> read_header(File& file);
+// The header of any image, also of one that must not be opened. Its tables may lie
+// behind the file's end unless `within_file`.
+Task<Result<Header>> read_header(File& file, bool within_file = true);
 }  // namespace qcow2
 
 class Qcow2 final : public Backend {
@@ -71,8 +73,18 @@ class Qcow2 final : public Backend {
   Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) override;
   Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                   bool may_unmap) override;
-
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
+
+  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Also while
+  // requests run that are within both sizes.
+  Task<Result<void>> resize(uint64_t size_bytes);
+
+  // Internal snapshots; for all but the list nobody else uses the disk meanwhile.
+  // They are called by their ID, or else by their name.
+  Task<Result<std::vector<qcow2::Snapshot>>> snapshots();
+  Task<Result<void>> create_snapshot(const std::string& name);
+  Task<Result<void>> apply_snapshot(const std::string& name);
+  Task<Result<void>> delete_snapshot(const std::string& name);
 
   // The cluster at `offset_bytes` becomes what compress() made `packed` of.
   Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
@@ -141,6 +153,15 @@ class Qcow2 final : public Backend {
     return l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped;
   }
   Task<Result<void>> checkpoint(bool stable);
+  Task<Result<void>> checkpoint_locked(bool stable);
+  Task<Result<void>> switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1);
+  Task<Result<void>> cut_tail();
+
+  enum class Count { kCheck, kAdd, kFree };
+  Task<Result<void>> count_tree(const std::vector<uint64_t>& l1, Count count);
+  Task<Result<void>> count_run(Run clusters, Count count);
+  Task<Result<void>> set_copied_flags();
+  Task<Result<void>> write_snapshots(const std::vector<qcow2::Snapshot>& snapshots);
   Task<Result<void>> apply_frees();
 
   const std::unique_ptr<File> file_;

@@ -52,9 +52,12 @@ Task<Result<uint64_t>> Qcow2::place_compressed(uint64_t length) {
   uint64_t place = compressed_end_;
   uint64_t room = align_up(place, header_.cluster_bytes()) - place;
   if (room > 0) {
-    const auto shared = co_await refcounts_.increment(cluster_of(place));
-    if (!shared) co_return std::unexpected(shared.error());
-    if (!*shared) room = 0;
+    const auto count = co_await refcounts_.get(cluster_of(place));
+    if (!count) co_return std::unexpected(count.error());
+    if (*count == 0 || *count >= header_.max_refcount())
+      room = 0;
+    else if (auto shared = co_await refcounts_.increment({cluster_of(place), 1}); !shared)
+      co_return std::unexpected(std::move(shared).error());
   }
   if (length > room) {
     const auto run = co_await refcounts_.allocate(1);

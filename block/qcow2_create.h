@@ -29,9 +29,9 @@ struct Qcow2CreateOptions {
   bool extended_l2 = false;
   qcow2::Compression compression = qcow2::Compression::kZlib;
   Preallocation preallocation = Preallocation::kOff;
-  std::string backing_path;    // empty: none
-  std::string backing_format;  // empty: not said
-  std::string data_path;       // empty: the data is in the image
+  std::string backing_path = {};    // empty: none
+  std::string backing_format = {};  // empty: not said
+  std::string data_path = {};       // empty: the data is in the image
   bool raw_data = false;       // the data file is the disk, byte by byte
 };
 

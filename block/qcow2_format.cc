@@ -118,7 +118,7 @@ class Parser {
   std::unexpected<Error> bad(fmt::format_string<Args...> format, Args&&... args) const {
     return with_hint(
         fail("{}: the qcow2 image {}", path_, fmt::format(format, std::forward<Args>(args)...)),
-        "look at it with qemu-img info and qemu-img check");
+        "look at it with wick image info and wick image check");
   }
 
   Result<size_t> version_3() {

@@ -89,7 +89,7 @@ Task<Result<void>> Refcounts::set(uint64_t cluster, uint64_t value) {
   co_return Result<void>();
 }
 
-Task<Result<void>> Refcounts::decrement(ClusterRun clusters) {
+Task<Result<void>> Refcounts::change(ClusterRun clusters, bool up) {
   for (uint64_t cluster = clusters.first; cluster < clusters.first + clusters.count; ++cluster) {
     const auto old = co_await get(cluster);
     if (!old) co_return std::unexpected(old.error());
@@ -97,33 +97,33 @@ Task<Result<void>> Refcounts::decrement(ClusterRun clusters) {
       co_return with_hint(
           fail_errno(EIO, "{}: cluster {:#x} is referenced, but its reference count is 0",
                      file_.path(), cluster << header_.cluster_bits),
-          "mend it with qemu-img check -r all");
-    if (auto stored = co_await set(cluster, *old - 1); !stored) co_return stored;
+          "mend it with wick image check -r all");
+    if (up && *old == header_.max_refcount())
+      co_return with_hint(fail_errno(E2BIG, "{}: a reference count of {} bits is too small",
+                                     file_.path(), header_.refcount_bits()),
+                          "copy it: wick image convert -O qcow2 -o refcount_bits=16");
+    if (auto stored = co_await set(cluster, up ? *old + 1 : *old - 1); !stored) co_return stored;
   }
   co_return Result<void>();
 }
 
-Task<Result<bool>> Refcounts::increment(uint64_t cluster) {
-  const auto old = co_await get(cluster);
-  if (!old) co_return std::unexpected(old.error());
-  if (*old == 0 || *old >= header_.max_refcount()) co_return false;
-  if (auto stored = co_await set(cluster, *old + 1); !stored)
-    co_return std::unexpected(std::move(stored).error());
-  co_return true;
-}
-
-// It lies at the start of the range that it counts, all of which is free, and
-// counts itself.
-Result<void> Refcounts::create_block(uint64_t block) {
-  const ClusterRun place{block * per_block(), 1};
+// New blocks lie at the start of the range that they count, all of which is
+// free, and count themselves and so many clusters behind them.
+Result<void> Refcounts::create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind) {
+  const ClusterRun place{block * per_block(), count + clusters_behind};
   if (is_metadata_(place))
     return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
                       file_.path(), place.first << header_.cluster_bits);
-  table_[block] = place.first << header_.cluster_bits;
-  dirty_table_entries_.insert(block);
-  cache_.create(table_[block], header_.cluster_bytes());
-  store_refcount(cache_.find(table_[block]), 0, header_.refcount_order, 1);
-  first_fresh_ = std::max(first_fresh_, place.first + 1);
+  for (uint64_t i = 0; i < count; ++i) {
+    table_[block + i] = (place.first + i) << header_.cluster_bits;
+    dirty_table_entries_.insert(block + i);
+    cache_.create(table_[block + i], header_.cluster_bytes());
+  }
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  for (uint64_t i = 0; i < place.count; ++i)
+    store_refcount(cache_.find(entry_offset(place.first + i)), i % per_slice,
+                   header_.refcount_order, 1);
+  first_fresh_ = std::max(first_fresh_, place.first + place.count);
   return {};
 }
 
@@ -138,7 +138,7 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
       continue;
     }
     if (table_[block] == 0)
-      if (auto created = create_block(block); !created)
+      if (auto created = create_blocks(block, 1, 0); !created)
         co_return std::unexpected(std::move(created).error());
     const auto slice = co_await cache_.get(entry_offset(cluster));
     if (!slice) co_return std::unexpected(slice.error());
@@ -164,6 +164,48 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
     }
     first_fresh_ = std::max(first_fresh_, run.first + run.count);
     co_return run;
+  }
+}
+
+// A row that does not fit between two blocks, each at the start of its range.
+Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
+  uint64_t blocks = 1;
+  while (blocks * per_block() < blocks + count) ++blocks;
+  for (;;) {
+    uint64_t block = table_.size();
+    while (block > 0 && table_[block - 1] == 0) --block;
+    if (block + blocks <= table_.size()) {
+      if (auto created = create_blocks(block, blocks, count); !created)
+        co_return std::unexpected(std::move(created).error());
+      co_return block* per_block() + blocks;
+    }
+    if (auto grown = co_await grow(block + blocks + 1); !grown)
+      co_return std::unexpected(std::move(grown).error());
+  }
+}
+
+Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
+  if (count >= per_block()) co_return co_await allocate_row_behind(count);
+  const uint64_t start = first_maybe_free_;
+  ClusterRun row;
+  for (;;) {
+    const auto run = co_await allocate(count - row.count);
+    if (!run) {
+      if (row.count > 0) co_await decrement(row);
+      co_return std::unexpected(run.error());
+    }
+    if (row.count > 0 && run->first == row.first + row.count) {
+      row.count += run->count;
+    } else {
+      if (row.count > 0)  // too short: given back below
+        if (auto freed = co_await decrement(row); !freed)
+          co_return std::unexpected(std::move(freed).error());
+      first_maybe_free_ = run->first + run->count;
+      row = *run;
+    }
+    if (row.count < count) continue;
+    first_maybe_free_ = std::min(start, row.first);
+    co_return row.first;
   }
 }
 

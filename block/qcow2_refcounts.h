@@ -34,14 +34,16 @@ class Refcounts {
             IsMetadata is_metadata);
 
   Task<Result<uint64_t>> get(uint64_t cluster);
+  // For who knows what it should be. The cluster's block exists.
+  Task<Result<void>> set(uint64_t cluster, uint64_t value);
   // At the moment of an error the clusters before it have their new counts.
-  Task<Result<void>> decrement(ClusterRun clusters);
-
-  // False when the cluster cannot be counted once more.
-  Task<Result<bool>> increment(uint64_t cluster);
+  Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, true); }
+  Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, false); }
 
   // Neighbouring free clusters, at least one and at most `most`, now counted once.
   Task<Result<ClusterRun>> allocate(uint64_t most);
+  // The same for a table, all in a row; returns the first.
+  Task<Result<uint64_t>> allocate_row(uint64_t count);
 
   // Clusters from here on have never been written: they read as zeroes.
   uint64_t first_fresh() const { return first_fresh_; }
@@ -63,8 +65,9 @@ class Refcounts {
  private:
   uint64_t per_block() const { return header_.refcounts_per_block(); }
   uint64_t entry_offset(uint64_t cluster) const;
-  Task<Result<void>> set(uint64_t cluster, uint64_t value);
-  Result<void> create_block(uint64_t block);
+  Task<Result<void>> change(ClusterRun clusters, bool up);
+  Result<void> create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind);
+  Task<Result<uint64_t>> allocate_row_behind(uint64_t count);
   Task<Result<void>> grow(uint64_t blocks);
 
   File& file_;

@@ -52,11 +52,6 @@ Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const He
     if (extra.size() > kExtraBytes) snapshot.extra.assign(extra.begin() + kExtraBytes, extra.end());
     snapshot.id = text_of(entry.subspan(kEntryBytes + extra_bytes, id_bytes));
     snapshot.name = text_of(entry.subspan(kEntryBytes + extra_bytes + id_bytes, name_bytes));
-    if (snapshot.l1_offset % header.cluster_bytes() != 0 ||
-        uint64_t{snapshot.l1_entries} * 8 > kMaxL1Bytes)
-      return with_hint(fail("{}: snapshot {} has an L1 table of {} entries at {:#x}", path,
-                            snapshot.id, snapshot.l1_entries, snapshot.l1_offset),
-                       "look at it with wick image check");
     table.snapshots.push_back(std::move(snapshot));
     table.length_bytes = offset + whole;
     offset = std::min(offset + align_up(whole, 8), bytes.size());

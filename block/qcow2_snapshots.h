@@ -25,6 +25,10 @@ struct Snapshot {
   uint64_t disk_bytes = 0;
   uint64_t icount = ~0ull;       // none
   std::vector<std::byte> extra;  // behind what is known
+
+  bool has_possible_l1(const Header& header) const {
+    return l1_offset % header.cluster_bytes() == 0 && uint64_t{l1_entries} * 8 <= kMaxL1Bytes;
+  }
 };
 
 // The table that starts with `bytes`; `bytes` may be longer.

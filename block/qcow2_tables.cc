@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
+
 namespace wick::block::qcow2 {
 
 namespace {
@@ -115,6 +117,17 @@ void TableCache::evict() {
     ++use;  // erase() takes the one before
     erase(start);
   }
+}
+
+Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
+  std::vector<std::byte> bytes(entries * 8);
+  const iovec buffer = to_iovec(bytes);
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got)
+    co_return std::unexpected(std::move(got).error());
+  std::vector<uint64_t> table(entries);
+  for (uint64_t i = 0; i < entries; ++i)
+    table[i] = load_be<uint64_t>(std::span(bytes).subspan(i * 8));
+  co_return table;
 }
 
 }  // namespace wick::block::qcow2

@@ -80,4 +80,7 @@ class TableCache {
   std::set<uint64_t> dirty_;
 };
 
+// A table of 8-byte entries; the caller has checked how many.
+Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries);
+
 }  // namespace wick::block::qcow2

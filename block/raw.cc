@@ -38,6 +38,19 @@ class Raw final : public Backend {
     return file_->write(offset, buffers);
   }
 
+  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
+    if (auto checked = check_range(offset, length); !checked)
+      co_return std::unexpected(std::move(checked).error());
+    const File::Piece piece = file_->piece_at(offset);
+    // The file may end within the last sector.
+    const uint64_t end = piece.end >= file_->size_bytes() ? size_bytes_ : piece.end;
+    co_return Extent{.length_bytes = std::min(length, end - offset),
+                     .zero = piece.hole,
+                     .data = !piece.hole,
+                     .host_offset = offset,
+                     .path = file_->path()};
+  }
+
   Task<Result<void>> flush() override { return options_.read_only ? at_once({}) : file_->sync(); }
 
   Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
@@ -49,13 +62,6 @@ class Raw final : public Backend {
   Task<Result<void>> write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override {
     if (auto checked = check_write(offset, length); !checked) return at_once(std::move(checked));
     return may_unmap ? file_->punch(offset, length) : file_->zero(offset, length);
-  }
-
-  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
-    if (auto checked = check_range(offset, length); !checked)
-      co_return std::unexpected(std::move(checked).error());
-    const uint64_t hole = file_->hole_end(offset) - offset;
-    co_return Extent{hole > 0 ? std::min(length, hole) : length, hole > 0};
   }
 
  private:

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "block/create.h"
+#include "block/qcow2_check.h"
 #include "block/qcow2_snapshots.h"
 
 namespace wick::cli {
@@ -64,8 +65,57 @@ struct ImageRebase {
   bool progress = false;
 };
 
+struct ImageCheck {
+  std::string path;
+  std::optional<block::Format> format;
+  block::Repair repair = block::Repair::kNone;
+  bool json = false;
+  bool quiet = false;
+};
+
+struct ImageResize {
+  enum class Sign : uint8_t { kTo, kBy, kLessBy };
+
+  std::string path;
+  std::optional<block::Format> format;
+  Sign sign = Sign::kTo;
+  uint64_t bytes = 0;
+  bool shrink = false;
+  bool quiet = false;
+};
+
+struct ImageSnapshot {
+  enum class Action : uint8_t { kList, kCreate, kApply, kDelete };
+
+  std::string path;
+  std::optional<block::Format> format;
+  Action action = Action::kList;
+  std::string name;
+};
+
+struct ImageMap {
+  std::string path;
+  std::optional<block::Format> format;
+  bool json = false;
+};
+
+struct ImageCompare {
+  std::string paths[2];
+  std::optional<block::Format> formats[2];
+  bool strict = false;
+  bool quiet = false;
+};
+
+struct ImageIo {
+  std::string path;
+  std::optional<block::Format> format;
+  bool read_only = false;
+  std::vector<std::string> commands;
+};
+
 using ImageCommand =
-    std::variant<ImageCreate, ImageInfoQuery, ImageConvert, ImageCommit, ImageRebase>;
+    std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
+                 ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase>;
 
 // Each returns its exit status; 1 is for errors.
 Result<int> carry_out(const ImageCreate& command);
@@ -73,6 +123,12 @@ Result<int> carry_out(const ImageInfoQuery& command);
 Result<int> carry_out(const ImageConvert& command);
 Result<int> carry_out(const ImageCommit& command);
 Result<int> carry_out(const ImageRebase& command);
+Result<int> carry_out(const ImageCheck& command);
+Result<int> carry_out(const ImageResize& command);
+Result<int> carry_out(const ImageSnapshot& command);
+Result<int> carry_out(const ImageMap& command);
+Result<int> carry_out(const ImageCompare& command);
+Result<int> carry_out(const ImageIo& command);
 
 // As qemu-img shows it, with its head.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);

@@ -18,8 +18,39 @@ using Json = nlohmann::ordered_json;  // in qemu-img's order
 
 constexpr uint64_t kNanoseconds = 1'000'000'000;
 
-const char* encryption_name(const block::qcow2::Header& header) {
-  return header.crypt_method == 1 ? "aes" : "luks";
+Json encryption(const std::optional<ImageInfo::Luks>& luks) {
+  if (!luks) return {{"format", "aes"}};
+  // "xts-plain64": a mode, and how initialization vectors are made.
+  const size_t dash = std::min(luks->mode.find('-'), luks->mode.size());
+  const std::string mode = luks->mode.substr(0, dash);
+  const std::string vectors = luks->mode.substr(std::min(dash + 1, luks->mode.size()));
+  const uint64_t key_bits = uint64_t{luks->key_bytes} * 8 / (mode == "xts" ? 2 : 1);
+  Json json;
+  json["ivgen-alg"] = vectors.substr(0, vectors.find(':'));
+  if (const size_t colon = vectors.find(':'); colon != vectors.npos)
+    json["ivgen-hash-alg"] = vectors.substr(colon + 1);
+  json["hash-alg"] = luks->hash;
+  json["cipher-alg"] = fmt::format("{}-{}", luks->cipher, key_bits);
+  json["uuid"] = luks->uuid;
+  json["format"] = "luks";
+  json["cipher-mode"] = mode;
+  for (const auto& slot : luks->slots) {
+    Json& shown = json["slots"].emplace_back();
+    shown["active"] = slot.active;
+    if (slot.active) shown["iters"] = slot.iterations;
+    shown["key-offset"] = slot.key_offset;
+    if (slot.active) shown["stripes"] = slot.stripes;
+  }
+  json["payload-offset"] = luks->payload_offset;
+  json["master-key-iters"] = luks->iterations;
+  return json;
+}
+
+Json to_json(const ImageInfo::Bitmap& bitmap) {
+  Json flags = Json::array();
+  if (bitmap.in_use) flags.push_back("in-use");
+  if (bitmap.automatic) flags.push_back("auto");
+  return {{"flags", flags}, {"name", bitmap.name}, {"granularity", bitmap.granularity_bytes}};
 }
 
 Json specific(const ImageInfo::Qcow2& qcow2) {
@@ -30,8 +61,9 @@ Json specific(const ImageInfo::Qcow2& qcow2) {
   data["compression-type"] =
       header.compression == block::qcow2::Compression::kZstd ? "zstd" : "zlib";
   if (v3) data["lazy-refcounts"] = (header.compatible & block::qcow2::kLazyRefcounts) != 0;
+  for (const ImageInfo::Bitmap& bitmap : qcow2.bitmaps) data["bitmaps"].push_back(to_json(bitmap));
   data["refcount-bits"] = header.refcount_bits();
-  if (header.crypt_method != 0) data["encrypt"] = {{"format", encryption_name(header)}};
+  if (header.crypt_method != 0) data["encrypt"] = encryption(qcow2.luks);
   if (header.external_data()) {
     data["data-file"] = header.data_path;
     data["data-file-raw"] = (header.autoclear & block::qcow2::kRawExternalData) != 0;

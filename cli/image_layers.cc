@@ -31,7 +31,7 @@ Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
   return overlay;
 }
 
-// A raw base grows with its overlay.
+// A base grows with its overlay; a raw one before it is opened as a disk.
 Result<void> make_room(ImageRunner& runner, const std::string& path, Format format,
                        uint64_t size_bytes) {
   block::ImageOptions options;
@@ -62,9 +62,8 @@ Result<int> carry_out(const ImageCommit& command) {
   const auto base =
       TRY(runner->run([&] { return block::open_image(path, options, runner->io()); }));
   if (base->size_bytes() < image.size_bytes())
-    return with_hint(fail("{}: has {} bytes, {} has {}", path, base->size_bytes(), command.path,
-                          image.size_bytes()),
-                     fmt::format("enlarge it: wick image resize {} {}", path, image.size_bytes()));
+    if (auto* const smaller = dynamic_cast<Qcow2*>(base.get()))
+      TRY(runner->run([&] { return smaller->resize(image.size_bytes()); }));
   TRY(runner->run([&] { return block::commit_layer(image, *base, progress(command.progress)); }));
   if (!command.keep) TRY(runner->run([&] { return image.make_empty(); }));
   if (command.progress) fmt::print("\n");

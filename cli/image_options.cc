@@ -59,6 +59,42 @@ a guest sees no difference; with -b "" FILE then needs no backing file.
 Example:
   wick image rebase -b alpine-2.qcow2 overlay.qcow2)";
 
+constexpr const char* kCheckHelp =
+    R"(The exit status is 0 when all is well, 1 when the check cannot be done, 2 for
+corruption, 3 for lost space only, and 63 for a format without a check.
+
+Example:
+  wick image check -r all disk.qcow2)";
+
+constexpr const char* kResizeHelp = R"(Partitions and file systems are not touched.
+
+Example:
+  wick image resize disk.qcow2 +10G)";
+
+constexpr const char* kSnapshotHelp = R"(NAME can also be the ID that the list shows.
+
+Example:
+  wick image snapshot -c before-upgrade disk.qcow2)";
+
+constexpr const char* kMapHelp = R"(Example:
+  wick image map --output json overlay.qcow2)";
+
+constexpr const char* kCompareHelp =
+    R"(The exit status is 0 for equal disks, 1 for others, and more when it is not known.
+
+Example:
+  wick image compare disk.qcow2 disk.raw)";
+
+constexpr const char* kIoHelp = R"(The commands are those of qemu-io:
+  read [-P PATTERN] [-q] OFFSET LENGTH     with a pattern: it must be there
+  write [-P PATTERN|-z [-u]] [-q] OFFSET LENGTH
+                                           -z: zeroes, -u: they may free space
+  discard [-q] OFFSET LENGTH
+  flush
+
+Example:
+  wick image io -c 'write -P 7 1M 64k' -c 'read -P 7 1M 64k' disk.qcow2)";
+
 Result<std::string> file_of(const Given& given, const std::string& name = "FILE") {
   const std::string path = given.last(name).value_or("");
   if (path.empty()) return fail("{}: needs the name of a file", name);
@@ -176,6 +212,84 @@ Result<ImageCommand> make_rebase(const Given& given) {
   return rebase;
 }
 
+Result<ImageCommand> make_check(const Given& given) {
+  ImageCheck check;
+  check.path = TRY(file_of(given));
+  check.format = TRY(given.format("format"));
+  check.json = TRY(given.json());
+  check.quiet = given.has("q");
+  const std::string repair = given.last("repair").value_or("");
+  if (repair == "leaks")
+    check.repair = block::Repair::kLeaks;
+  else if (repair == "all")
+    check.repair = block::Repair::kAll;
+  else if (given.has("repair"))
+    return fail("-r: must be leaks or all");
+  return check;
+}
+
+Result<ImageCommand> make_resize(const Given& given) {
+  ImageResize resize;
+  resize.path = TRY(file_of(given));
+  resize.format = TRY(given.format("format"));
+  resize.shrink = given.has("shrink");
+  resize.quiet = given.has("q");
+  const std::string size = given.last("SIZE").value_or("");
+  std::string_view number = size;
+  if (size.starts_with('+')) resize.sign = ImageResize::Sign::kBy;
+  if (size.starts_with('-')) resize.sign = ImageResize::Sign::kLessBy;
+  if (resize.sign != ImageResize::Sign::kTo) number.remove_prefix(1);
+  resize.bytes = TRY(named("SIZE '" + size + "'", parse_image_size(number)));
+  return resize;
+}
+
+Result<ImageCommand> make_snapshot(const Given& given) {
+  using Action = ImageSnapshot::Action;
+  ImageSnapshot snapshot;
+  snapshot.path = TRY(file_of(given));
+  snapshot.format = TRY(given.format("format"));
+  int actions = given.has("l") ? 1 : 0;
+  for (const auto& [name, action] :
+       {std::pair("c", Action::kCreate), std::pair("a", Action::kApply),
+        std::pair("d", Action::kDelete)}) {
+    if (!given.has(name)) continue;
+    ++actions;
+    snapshot.action = action;
+    snapshot.name = *given.last(name);
+  }
+  if (actions > 1) return fail("-l, -c, -a and -d exclude each other");
+  return snapshot;
+}
+
+Result<ImageCommand> make_map(const Given& given) {
+  ImageMap map;
+  map.path = TRY(file_of(given));
+  map.format = TRY(given.format("format"));
+  map.json = TRY(given.json());
+  return map;
+}
+
+Result<ImageCommand> make_compare(const Given& given) {
+  ImageCompare compare;
+  compare.paths[0] = TRY(file_of(given, "FILE1"));
+  compare.paths[1] = TRY(file_of(given, "FILE2"));
+  compare.formats[0] = TRY(given.format("format"));
+  compare.formats[1] = TRY(given.format("F"));
+  compare.strict = given.has("s");
+  compare.quiet = given.has("q");
+  return compare;
+}
+
+Result<ImageCommand> make_io(const Given& given) {
+  ImageIo io;
+  io.path = TRY(file_of(given));
+  io.format = TRY(given.format("format"));
+  io.read_only = given.has("r");
+  io.commands = given.all("c");
+  if (io.commands.empty()) return fail("-c: nothing to do");
+  return io;
+}
+
 struct OptionRow {
   const char* names;  // as CLI11 takes them; without dashes: positional
   const char* value;  // nullptr: a flag
@@ -237,6 +351,47 @@ constexpr OptionRow kRebaseOptions[] = {
     kFile,
 };
 
+constexpr OptionRow kCheckOptions[] = {
+    kFormat, {"-r,--repair", "leaks|all", "mend lost space, or whatever is wrong"}, kOutput, kQuiet,
+    kFile,
+};
+
+constexpr OptionRow kResizeOptions[] = {
+    kFormat,
+    {"--shrink", nullptr, "it may become smaller, and lose what was there"},
+    kQuiet,
+    kFile,
+    {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
+};
+
+constexpr OptionRow kSnapshotOptions[] = {
+    kFormat,
+    {"-l", nullptr, "list the snapshots"},
+    {"-c", "NAME", "make one"},
+    {"-a", "NAME", "go back to one"},
+    {"-d", "NAME", "delete one"},
+    {"-q", nullptr, "as without it"},
+    kFile,
+};
+
+constexpr OptionRow kMapOptions[] = {kFormat, kOutput, kFile};
+
+constexpr OptionRow kCompareOptions[] = {
+    {"-f,--format", "FORMAT", "what FILE1 is (by its magic)"},
+    {"-F", "FORMAT", "what FILE2 is (by its magic)"},
+    {"-s", nullptr, "also sizes and what is allocated must be equal"},
+    kQuiet,
+    {"FILE1", "", "an image", 1},
+    {"FILE2", "", "another", 1},
+};
+
+constexpr OptionRow kIoOptions[] = {
+    kFormat,
+    {"-r", nullptr, "do not open it for writing"},
+    {"-c", "COMMAND", "what to do; repeat for more", 0},
+    kFile,
+};
+
 struct CommandRow {
   const char* name;
   const char* help;
@@ -248,10 +403,19 @@ struct CommandRow {
 const CommandRow kCommands[] = {
     {"create", "Makes a new image.", kCreateHelp, kCreateOptions, make_create},
     {"info", "Shows what an image is.", kInfoHelp, kInfoOptions, make_info},
+    {"check", "Says whether an image is consistent, and mends it.", kCheckHelp, kCheckOptions,
+     make_check},
     {"convert", "Copies disks between formats.", kConvertHelp, kConvertOptions, make_convert},
+    {"resize", "Changes the size of a disk.", kResizeHelp, kResizeOptions, make_resize},
+    {"snapshot", "Keeps states of a disk inside its image.", kSnapshotHelp, kSnapshotOptions,
+     make_snapshot},
     {"commit", "Moves an overlay's data to its backing file.", kCommitHelp, kCommitOptions,
      make_commit},
     {"rebase", "Gives an image another backing file.", kRebaseHelp, kRebaseOptions, make_rebase},
+    {"map", "Shows where the data is.", kMapHelp, kMapOptions, make_map},
+    {"compare", "Says whether two disks are equal to a guest.", kCompareHelp, kCompareOptions,
+     make_compare},
+    {"io", "Reads and writes patterns, for tests.", kIoHelp, kIoOptions, make_io},
 };
 
 Result<void> set_preallocation(Preallocation& to, const std::string& value) {

@@ -275,7 +275,7 @@ TEST_P(Qcow2Disk, WhoseBaseIsMissingSaysWhich) {
   EXPECT_THAT(
       opened.error().message(),
       testing::AllOf(testing::HasSubstr("backing file of " + path_),
-                     testing::HasSubstr("base.qcow2"), testing::HasSubstr("qemu-img info")));
+                     testing::HasSubstr("base.qcow2"), testing::HasSubstr("wick image info")));
 }
 
 TEST_P(Qcow2Disk, DoesNotFollowABaseWhoseFormatIsImplied) {
@@ -287,7 +287,7 @@ TEST_P(Qcow2Disk, DoesNotFollowABaseWhoseFormatIsImplied) {
   patch(72, 0x1234'5678'0000'0005);
   const auto opened = open({.format = Format::kQcow2});
   ASSERT_FALSE(opened);
-  EXPECT_THAT(opened.error().message(), testing::HasSubstr("qemu-img rebase"));
+  EXPECT_THAT(opened.error().message(), testing::HasSubstr("wick image rebase"));
 }
 
 TEST(RangeLock, GivesRangesInTheOrderOfAsking) {

@@ -136,10 +136,6 @@ TEST_F(ImageCopy, CommitsAnOverlayAndEmptiesIt) {
   for (const char* options : {"compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on"})
     for (const char* size : {"1M", "1500k", "900k"}) {
       make_chain("1M", size, options);
-      const bool larger = std::string(size) == "1500k";
-      if (larger) {
-        ASSERT_TRUE(shell("qemu-img resize middle.qcow2 1500k"));
-      }
       EXPECT_EQ(wick({"commit", "-q", "-d", "top.qcow2"}), "");
       EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw && qemu-img check top.qcow2"));
       EXPECT_EQ(wick({"commit", "-q", "top.qcow2"}), "");
@@ -169,9 +165,6 @@ TEST_F(ImageCopy, CommitKeepsSnapshots) {
 TEST_F(ImageCopy, CommitNeedsABackingFile) {
   ASSERT_TRUE(shell("qemu-img create -f qcow2 a.qcow2 1M"));
   EXPECT_THAT(wick({"commit", "a.qcow2"}), HasSubstr("no backing file"));
-  make_chain("1M", "2M");
-  EXPECT_THAT(wick({"commit", "top.qcow2"}), HasSubstr("enlarge it"));
-  EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw"));
 }
 
 TEST_F(ImageCopy, RebaseChangesNothingThatAGuestSees) {

@@ -1,0 +1,124 @@
+// A qcow2 disk of another size.
+#include <algorithm>
+#include <array>
+
+#include "base/bytes.h"
+#include "block/qcow2.h"
+
+namespace wick::block {
+
+using namespace qcow2;
+
+// A new L1 table and the header's fields of it and of the disk's size; those are in
+// one sector, and change at once. The old table's clusters are free then, and no
+// more than they: what `l1_` pointed to is the caller's.
+Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1) {
+  if (entries * 8 > kMaxL1Bytes)
+    co_return with_hint(
+        fail_errno(EFBIG, "{}: a disk of {} bytes needs too large a table", path(), size),
+        "copy it to an image with larger clusters: wick image convert");
+  l1.resize(std::max<uint64_t>(entries, 1));
+  const auto first = co_await refcounts_.allocate_row(header_.clusters_for(l1.size() * 8));
+  if (!first) co_return std::unexpected(first.error());
+  const Run old{cluster_of(header_.l1_offset),
+                header_.clusters_for(uint64_t{header_.l1_entries} * 8)};
+  if (auto done = co_await checkpoint_locked(true); !done) co_return done;
+  std::vector<std::byte> bytes(header_.clusters_for(l1.size() * 8) << header_.cluster_bits);
+  for (size_t i = 0; i < l1.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1[i]);
+  const iovec buffer = to_iovec(bytes);
+  auto written = co_await file_->write(*first << header_.cluster_bits, {&buffer, 1});
+  if (written) written = co_await file_->sync();
+  if (!written) co_return written;
+
+  std::array<std::byte, 24> fields{};  // "Header", bytes 24 to 47
+  store_be(std::span(fields), size);
+  store_be(std::span(fields).subspan(8), header_.crypt_method);
+  store_be(std::span(fields).subspan(12), static_cast<uint32_t>(l1.size()));
+  store_be(std::span(fields).subspan(16), *first << header_.cluster_bits);
+  const iovec field{fields.data(), fields.size()};
+  written = co_await file_->write(24, {&field, 1});
+  if (written) written = co_await file_->sync();
+  if (!written) co_return written;
+  header_.size_bytes = size;
+  header_.l1_offset = *first << header_.cluster_bits;
+  header_.l1_entries = static_cast<uint32_t>(l1.size());
+  l1_ = std::move(l1);
+  co_return co_await refcounts_.decrement(old);
+}
+
+Task<Result<void>> Qcow2::resize(uint64_t size) {
+  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
+  if (header_.version == 2 && header_.snapshot_count > 0)
+    co_return with_hint(
+        fail_errno(ENOTSUP, "{}: has snapshots, and its version cannot tell their sizes", path()),
+        "delete them, or convert it to compat=1.1");
+  if (!writing_)
+    if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  const uint64_t old_size = header_.size_bytes;
+  const uint64_t cluster = header_.cluster_bytes();
+  if (size < old_size) {
+    // What comes back when it grows again must be zeroes.
+    const uint64_t from = align_up(size, cluster);
+    const uint64_t to = align_up(old_size, cluster);
+    const uint64_t part = std::min(from, size_bytes()) - std::min(size, size_bytes());
+    if (part > 0)
+      if (auto done = co_await zero_part(size, part); !done) co_return done;
+    if (from < to)
+      if (auto done = co_await clear(from, to - from, false); !done) co_return done;
+  }
+  // Tables that map nothing any more.
+  for (size_t index = header_.l1_entries_for(size); index < l1_.size(); ++index) {
+    const uint64_t table = l1_[index] & kOffsetMask;
+    if (table == 0) continue;
+    l2_.forget(table, cluster);
+    unmapped_.push_back({{cluster_of(table), 1}, false});
+    l1_[index] = 0;
+    dirty_l1_.insert(index);
+  }
+  {
+    const auto held = co_await metadata_.exclusive(0, 0);
+    const uint64_t entries = header_.l1_entries_for(size);
+    if (entries > l1_.size()) {
+      if (auto done = co_await switch_l1(size, entries, l1_); !done) co_return done;
+    } else {
+      if (auto done = co_await checkpoint_locked(true); !done) co_return done;
+      std::array<std::byte, 8> field{};  // "Header", bytes 24 to 31
+      store_be(std::span(field), size);
+      const iovec buffer{field.data(), field.size()};
+      auto written = co_await file_->write(24, {&buffer, 1});
+      if (written) written = co_await file_->sync();
+      if (!written) co_return written;
+      header_.size_bytes = size;
+    }
+  }
+  if (data_file_)
+    if (auto done = data_file_->truncate(size); !done) co_return done;
+  if (size > old_size) {
+    // A longer backing file must not show.
+    const uint64_t end = backing_ ? std::min(size, backing_->size_bytes()) : 0;
+    const uint64_t from = std::min(old_size, size_bytes());
+    if (from < end)
+      if (auto done = co_await write_zeroes(from, end - from, true); !done) co_return done;
+  }
+  if (auto done = co_await checkpoint(true); !done) co_return done;
+  if (size < old_size) co_return co_await cut_tail();
+  co_return Result<void>();
+}
+
+// Gives back the free clusters at the file's end.
+Task<Result<void>> Qcow2::cut_tail() {
+  const auto held = co_await metadata_.exclusive(0, 0);
+  uint64_t end = header_.clusters_for(file_->size_bytes());
+  while (end > 0) {
+    const auto count = co_await refcounts_.get(end - 1);
+    if (!count) co_return std::unexpected(count.error());
+    if (*count > 0) break;
+    --end;
+  }
+  const uint64_t bytes = end << header_.cluster_bits;
+  if (bytes >= file_->size_bytes()) co_return Result<void>();
+  if (auto done = co_await checkpoint_locked(true); !done) co_return done;
+  co_return file_->truncate(bytes);
+}
+
+}  // namespace wick::block

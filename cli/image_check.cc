@@ -1,0 +1,107 @@
+// wick image check
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "block/qcow2_check.h"
+#include "cli/image.h"
+#include "cli/image_runner.h"
+
+namespace wick::cli {
+
+namespace {
+
+using block::CheckReport;
+
+// qemu-img's exit statuses.
+constexpr int kNotDone = 1;
+constexpr int kCorrupt = 2;
+constexpr int kLeaks = 3;
+constexpr int kUnsupported = 63;
+
+std::string to_json(const CheckReport& report, const std::string& path) {
+  nlohmann::ordered_json json;
+  const auto put = [&](const char* key, uint64_t value) {
+    if (value != 0) json[key] = value;
+  };
+  put("image-end-offset", report.image_end_bytes);
+  put("total-clusters", report.total_clusters);
+  json["check-errors"] = report.check_errors;
+  put("corruptions", report.corruptions);
+  put("corruptions-fixed", report.corruptions_fixed);
+  put("leaks", report.leaks);
+  put("leaks-fixed", report.leaks_fixed);
+  put("compressed-clusters", report.compressed_clusters);
+  put("allocated-clusters", report.allocated_clusters);
+  put("fragmented-clusters", report.fragmented_clusters);
+  json["filename"] = path;
+  json["format"] = "qcow2";
+  return json.dump(4) + "\n";
+}
+
+std::string to_text(const CheckReport& report) {
+  std::string text;
+  if (report.corruptions_fixed + report.leaks_fixed > 0)
+    text += fmt::format(
+        "The following inconsistencies were found and repaired:\n\n    {} leaked clusters\n    {} "
+        "corruptions\n\nDouble checking the fixed image now...\n",
+        report.leaks_fixed, report.corruptions_fixed);
+  if (report.clean()) text += "No errors were found on the image.\n";
+  if (report.corruptions > 0)
+    text += fmt::format(
+        "\n{} errors were found on the image.\nData may be corrupted, or further writes to the "
+        "image may corrupt it.\n",
+        report.corruptions);
+  if (report.leaks > 0)
+    text += fmt::format(
+        "\n{} leaked clusters were found on the image.\nThis means waste of disk space, but no "
+        "harm to data.\n",
+        report.leaks);
+  if (report.check_errors > 0)
+    text +=
+        fmt::format("\n{} internal errors have occurred during the check.\n", report.check_errors);
+  if (report.total_clusters > 0 && report.allocated_clusters > 0) {
+    const auto percent = [](uint64_t part, uint64_t whole) {
+      return static_cast<double>(part) * 100 / static_cast<double>(whole);
+    };
+    text +=
+        fmt::format("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n",
+                    report.allocated_clusters, report.total_clusters,
+                    percent(report.allocated_clusters, report.total_clusters),
+                    percent(report.fragmented_clusters, report.allocated_clusters),
+                    percent(report.compressed_clusters, report.allocated_clusters));
+  }
+  if (report.image_end_bytes > 0)
+    text += fmt::format("Image end offset: {}\n", report.image_end_bytes);
+  return text;
+}
+
+int status_of(const CheckReport& report) {
+  if (report.check_errors > 0) return kNotDone;
+  if (report.corruptions > 0) return kCorrupt;
+  return report.leaks > 0 ? kLeaks : 0;
+}
+
+}  // namespace
+
+Result<int> carry_out(const ImageCheck& command) {
+  const auto runner = TRY(ImageRunner::create());
+  block::ImageOptions options;
+  options.format = command.format;
+  options.read_only = command.repair == block::Repair::kNone;
+  auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
+  if (opened.format != block::Format::kQcow2) {
+    std::fputs("wick: this format has nothing to check; only qcow2 has\n", stderr);
+    return kUnsupported;
+  }
+  const auto tell = [](const std::string& finding) {
+    std::fputs((finding + "\n").c_str(), stderr);
+  };
+  const CheckReport report =
+      TRY(runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); }));
+  if (!command.quiet || command.json)
+    std::fputs((command.json ? to_json(report, command.path) : to_text(report)).c_str(), stdout);
+  return status_of(report);
+}
+
+}  // namespace wick::cli

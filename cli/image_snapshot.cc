@@ -1,0 +1,46 @@
+// wick image snapshot
+#include <fmt/format.h>
+
+#include "block/image_info.h"
+#include "block/qcow2.h"
+#include "cli/image.h"
+#include "cli/image_runner.h"
+
+namespace wick::cli {
+
+namespace {
+
+using Action = ImageSnapshot::Action;
+
+Task<Result<void>> act(block::Qcow2& disk, const ImageSnapshot& command) {
+  switch (command.action) {
+    case Action::kCreate:
+      return disk.create_snapshot(command.name);
+    case Action::kApply:
+      return disk.apply_snapshot(command.name);
+    default:
+      return disk.delete_snapshot(command.name);
+  }
+}
+
+}  // namespace
+
+Result<int> carry_out(const ImageSnapshot& command) {
+  const auto runner = TRY(ImageRunner::create());
+  if (command.action == Action::kList) {
+    const auto info = TRY(runner->run(
+        [&] { return block::inspect_image(command.path, command.format, runner->io()); }));
+    if (info.qcow2 && !info.qcow2->snapshots.empty())
+      fmt::print("Snapshot list:\n{}", snapshot_list(info.qcow2->snapshots));
+    return 0;
+  }
+  block::ImageOptions options;
+  options.format = command.format;
+  const auto disk =
+      TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+  TRY(runner->run([&] { return act(*disk, command); }));
+  TRY(runner->run([&] { return disk->flush(); }));
+  return 0;
+}
+
+}  // namespace wick::cli

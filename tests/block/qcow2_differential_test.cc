@@ -1,0 +1,283 @@
+// Random operations on images of random shapes, against a plain model in memory and
+// against QEMU: the same operations by qemu-io and qemu-img on an image of its own.
+// After each batch qemu-img finds ours clean and equal to QEMU's, and not larger by
+// more than a tenth or four clusters.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "base/bytes.h"
+#include "block/create.h"
+#include "block/qcow2.h"
+#include "tests/block/disk_fixture.h"
+
+namespace wick::block {
+namespace {
+
+struct Geometry {
+  uint32_t version;
+  uint64_t cluster_bytes;
+  uint64_t refcount_bits;
+  bool extended_l2;
+  bool lazy_refcounts;
+  uint64_t most_bytes;  // of the disk
+};
+
+constexpr Geometry kGeometries[] = {
+    {3, 64 << 10, 16, false, false, 8 << 20}, {2, 64 << 10, 16, false, false, 8 << 20},
+    {3, 512, 16, false, false, 1 << 20},      {3, 512, 64, false, false, 1 << 20},
+    {3, 4 << 10, 8, false, false, 4 << 20},   {3, 4 << 10, 1, false, true, 4 << 20},
+    {3, 16 << 10, 16, true, false, 4 << 20},  {3, 64 << 10, 32, true, false, 8 << 20},
+    {3, 2 << 20, 16, false, false, 24 << 20}, {2, 1 << 10, 16, false, false, 2 << 20},
+};
+
+class Qcow2Differential : public DiskFixture {
+ protected:
+  using Bytes = std::vector<std::byte>;
+
+  // Runs batches until so many operations are done.
+  void run_operations(uint64_t seed, uint64_t operations, uint64_t batch);
+
+ private:
+  uint64_t below(uint64_t limit) { return random_() % limit; }
+  bool one_in(uint64_t chances) { return below(chances) == 0; }
+
+  testing::AssertionResult shell(const std::string& command) const {
+    const std::string log = directory_ + "/log";
+    if (std::system(("cd " + directory_ + " && (" + command + ") >" + log + " 2>&1").c_str()) == 0)
+      return testing::AssertionSuccess();
+    std::ifstream file(log);
+    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    return testing::AssertionFailure() << command << "\n" << text;
+  }
+
+  Qcow2& disk() { return *qcow2_; }
+  Result<void> on_disk(const std::function<Task<Result<void>>()>& request) { return run(request); }
+
+  void start_image();
+  void open_ours();
+  void close_ours();
+  void run_batch(uint64_t operations);
+  void step();
+  void write_pattern(uint64_t offset, uint64_t length);
+  void change_whole_image();
+  void compare();
+
+  void told_qemu(const std::string& command) { qemu_commands_ += " -c '" + command + "'"; }
+  void run_qemu();
+
+  std::mt19937_64 random_;
+  Geometry geometry_{};
+  bool has_base_ = false;
+  Bytes model_;
+  std::map<std::string, Bytes> snapshots_;
+  std::unique_ptr<Qcow2> qcow2_;
+  std::string qemu_commands_;
+  int snapshot_number_ = 0;
+};
+
+INSTANTIATE_TEST_SUITE_P(Engines, Qcow2Differential, testing::Values(Engine::kUring), engine_name);
+
+void Qcow2Differential::start_image() {
+  geometry_ = kGeometries[below(std::size(kGeometries))];
+  const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+  snapshots_.clear();
+  model_.assign(size, std::byte{0});
+  Qcow2CreateOptions options;
+  options.version = geometry_.version;
+  options.cluster_bytes = geometry_.cluster_bytes;
+  options.refcount_bits = geometry_.refcount_bits;
+  options.extended_l2 = geometry_.extended_l2;
+  options.lazy_refcounts = geometry_.lazy_refcounts;
+  options.size_bytes = size;
+  has_base_ = one_in(2);
+  if (has_base_) {
+    // Shorter or longer than the disk, raw or over another image.
+    const auto base =
+        pattern((1 + below(geometry_.most_bytes / 512)) * 512, static_cast<uint32_t>(random_()));
+    make_file(directory_ + "/base.raw", base);
+    std::copy_n(base.begin(), std::min(base.size(), model_.size()), model_.begin());
+    options.backing_path = "base.raw";
+    options.backing_format = "raw";
+    if (one_in(2)) {
+      ASSERT_TRUE(shell("qemu-img create -q -f qcow2 -b base.raw -F raw middle.qcow2 " +
+                        std::to_string(base.size())));
+      options.backing_path = "middle.qcow2";
+      options.backing_format = "qcow2";
+    }
+  }
+  const auto made = run([&] { return create_image(path_, options, *io_); });
+  ASSERT_TRUE(made) << made.error().message();
+  ASSERT_TRUE(shell("qemu-img check disk.img && cp disk.img qemu.img"));
+}
+
+void Qcow2Differential::open_ours() {
+  ImageOptions options;
+  options.format = Format::kQcow2;
+  options.cache = Cache::kUnsafe;  // a sync would only take time
+  options.cache_bytes = one_in(3) ? 1 : 2 << 20;
+  auto opened = run_on(loop(), open_qcow2(path_, options, *io_));
+  ASSERT_TRUE(opened) << opened.error().message();
+  qcow2_ = *std::move(opened);
+}
+
+void Qcow2Differential::close_ours() {
+  const auto flushed = on_disk([&] { return disk().flush(); });
+  ASSERT_TRUE(flushed) << flushed.error().message();
+  qcow2_.reset();
+}
+
+// One byte all over, which qemu-io can be told.
+void Qcow2Differential::write_pattern(uint64_t offset, uint64_t length) {
+  const auto value = static_cast<std::byte>(1 + below(255));
+  const Bytes data(length, value);
+  const iovec buffer = to_iovec(data);
+  const auto written = on_disk([&] { return disk().write(offset, {&buffer, 1}); });
+  ASSERT_TRUE(written) << written.error().message();
+  std::fill_n(model_.begin() + static_cast<std::ptrdiff_t>(offset), length, value);
+  told_qemu(fmt::format("write -q -P {} {} {}", static_cast<int>(value), offset, length));
+}
+
+void Qcow2Differential::step() {
+  const uint64_t offset = below(model_.size() / 512) * 512;
+  const uint64_t most = one_in(8) ? 400'000 : 12'000;
+  const uint64_t length =
+      std::min<uint64_t>(align_up(1 + below(most), 512), model_.size() - offset);
+  const std::span part = std::span(model_).subspan(offset, length);
+  switch (below(16)) {
+    case 0:
+    case 1: {
+      const bool unmap = one_in(2);
+      const auto done = on_disk([&] { return disk().write_zeroes(offset, length, unmap); });
+      ASSERT_TRUE(done) << done.error().message();
+      std::ranges::fill(part, std::byte{0});
+      told_qemu(fmt::format("write -q -z {} {} {}", unmap ? "-u" : "", offset, length));
+      break;
+    }
+    case 2: {
+      // Indefinite, so made definite again.
+      const auto done = on_disk([&] { return disk().discard(offset, length); });
+      ASSERT_TRUE(done) << done.error().message();
+      told_qemu(fmt::format("discard -q {} {}", offset, length));
+      write_pattern(offset, length);
+      break;
+    }
+    case 3:
+      ASSERT_TRUE(on_disk([&] { return disk().flush(); }));
+      break;
+    case 4:
+    case 5:
+    case 6:
+    case 7: {
+      Bytes got(length, std::byte{0xcc});
+      const iovec buffer = to_iovec(got);
+      const auto read = on_disk([&] { return disk().read(offset, {&buffer, 1}); });
+      ASSERT_TRUE(read) << read.error().message();
+      ASSERT_TRUE(std::ranges::equal(got, part)) << offset << " " << length;
+      break;
+    }
+    default:
+      write_pattern(offset, length);
+  }
+}
+
+// What qemu-img does, not qemu-io: snapshots and sizes.
+void Qcow2Differential::change_whole_image() {
+  const bool can_snapshot = geometry_.refcount_bits >= 8;
+  const uint64_t choice = below(5);
+  Result<void> done;
+  std::string command;
+  if (choice == 0 && can_snapshot && snapshots_.size() < 6) {
+    const std::string name = "s" + std::to_string(++snapshot_number_);
+    done = on_disk([&] { return disk().create_snapshot(name); });
+    snapshots_[name] = model_;
+    command = "snapshot -c " + name + " qemu.img";
+  } else if (choice <= 2 && !snapshots_.empty()) {
+    const auto found =
+        std::next(snapshots_.begin(), static_cast<std::ptrdiff_t>(below(snapshots_.size())));
+    const std::string name = found->first;
+    if (choice == 1) {
+      done = on_disk([&] { return disk().apply_snapshot(name); });
+      model_ = found->second;
+    } else {
+      done = on_disk([&] { return disk().delete_snapshot(name); });
+      snapshots_.erase(found);
+    }
+    command = (choice == 1 ? "snapshot -a " : "snapshot -d ") + name + " qemu.img";
+  } else if (choice == 3 && (geometry_.version > 2 || snapshots_.empty())) {
+    const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+    done = on_disk([&] { return disk().resize(size); });
+    // What was cut off within a cluster comes back in QEMU when the disk grows.
+    const uint64_t old_size = model_.size();
+    const uint64_t end = std::min(size, align_up(old_size, geometry_.cluster_bytes));
+    if (end > old_size) told_qemu(fmt::format("write -q -z {} {}", old_size, end - old_size));
+    model_.resize(size);
+    command = "resize -q -f qcow2 --shrink qemu.img " + std::to_string(size);
+  } else {
+    return;
+  }
+  ASSERT_TRUE(done) << command << ": " << done.error().message();
+  ASSERT_TRUE(shell("qemu-img " + command));
+  run_qemu();
+}
+
+void Qcow2Differential::run_qemu() {
+  if (!qemu_commands_.empty()) {
+    ASSERT_TRUE(shell("qemu-io -t unsafe -f qcow2" + qemu_commands_ + " qemu.img"));
+  }
+  qemu_commands_.clear();
+}
+
+void Qcow2Differential::compare() {
+  ASSERT_TRUE(shell("qemu-img check -f qcow2 disk.img"));
+  make_file(directory_ + "/model.raw", model_);
+  ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F raw disk.img model.raw"));
+  ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F qcow2 disk.img qemu.img"));
+  const auto ours = std::filesystem::file_size(path_);
+  const auto qemus = std::filesystem::file_size(directory_ + "/qemu.img");
+  EXPECT_LE(ours, std::max(qemus + qemus / 10, qemus + 4 * geometry_.cluster_bytes));
+}
+
+void Qcow2Differential::run_batch(uint64_t operations) {
+  open_ours();
+  // One call of qemu-io has room for so many commands.
+  constexpr uint64_t kAtOnce = 1000;
+  for (uint64_t i = 0; i < operations && !HasFatalFailure(); ++i) {
+    step();
+    if (i % kAtOnce == kAtOnce - 1) run_qemu();
+  }
+  if (HasFatalFailure()) return;
+  run_qemu();
+  change_whole_image();
+  if (HasFatalFailure()) return;
+  close_ours();
+  compare();
+}
+
+void Qcow2Differential::run_operations(uint64_t seed, uint64_t operations, uint64_t batch) {
+  random_.seed(seed);
+  for (uint64_t done = 0; done < operations;) {
+    start_image();
+    SCOPED_TRACE(
+        fmt::format("seed {}, image at operation {}: version {}, clusters of {}, counts of "
+                    "{} bits{}{}",
+                    seed, done, geometry_.version, geometry_.cluster_bytes, geometry_.refcount_bits,
+                    geometry_.extended_l2 ? ", extended" : "", has_base_ ? ", over a base" : ""));
+    for (int batches = 0; batches < 6 && !HasFailure(); ++batches, done += batch) run_batch(batch);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAnyOperations) { run_operations(1, 2400, 60); }
+
+TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAMillionOperationsLong) {
+  run_operations(2, 1'000'000, 4000);
+}
+
+}  // namespace
+}  // namespace wick::block

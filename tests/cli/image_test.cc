@@ -1,0 +1,246 @@
+// wick image, from its command line to what it prints; qemu-img is the oracle.
+#include "cli/image.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "block/image.h"
+#include "cli/image_size.h"
+#include "cli/options.h"
+
+namespace wick::cli {
+namespace {
+
+using testing::HasSubstr;
+using Arguments = std::vector<std::string>;
+
+std::expected<Command, CommandError> parse(Arguments arguments) {
+  arguments.insert(arguments.begin(), "image");
+  return parse_command(arguments, [](const std::string&) { return nullptr; });
+}
+
+template <typename T>
+T parsed(const Arguments& arguments) {
+  const auto command = parse(arguments);
+  if (!command) {
+    ADD_FAILURE() << command.error().error.message();
+    return {};
+  }
+  return std::get<T>(std::get<ImageCommand>(*command));
+}
+
+std::string usage_error(const Arguments& arguments) {
+  const auto command = parse(arguments);
+  if (command) return "no error";
+  EXPECT_EQ(command.error().kind, CommandError::Kind::kUsage);
+  return command.error().error.message();
+}
+
+TEST(ImageSize, IsReadAsQemuImgReadsIt) {
+  EXPECT_EQ(parse_image_size("0"), 0u);
+  EXPECT_EQ(parse_image_size("512"), 512u);
+  EXPECT_EQ(parse_image_size("512b"), 512u);
+  EXPECT_EQ(parse_image_size("1k"), 1024u);
+  EXPECT_EQ(parse_image_size("1.5G"), 3ull << 29);
+  EXPECT_EQ(parse_image_size("0.7k"), 717u);
+  EXPECT_EQ(parse_image_size("2T"), 2ull << 40);
+  EXPECT_EQ(parse_image_size("0x200"), 512u);
+  for (const char* wrong :
+       {"", "k", "3x", "-1", "1.5", "1kk", "0x", "16E", "99999999999999999999", "1.k5", " 1", "1 "})
+    EXPECT_FALSE(parse_image_size(wrong)) << wrong;
+}
+
+TEST(ImageSize, IsShownWithThreeDigits) {
+  EXPECT_EQ(human_size(0), "0 B");
+  EXPECT_EQ(human_size(999), "999 B");
+  EXPECT_EQ(human_size(1000), "0.977 KiB");
+  EXPECT_EQ(human_size(3ull << 29), "1.5 GiB");
+  EXPECT_EQ(human_size(104857600), "100 MiB");
+}
+
+TEST(ImageOptions, OfCreate) {
+  const auto create = parsed<ImageCreate>({"create", "-f", "qcow2", "-b", "base,1.raw", "-F", "raw",
+                                           "-o", "cluster_size=4k,compat=v3", "-o",
+                                           "refcount_bits=8,cluster_size=8k", "new.qcow2", "1.5G"});
+  const auto& options = std::get<block::Qcow2CreateOptions>(create.options);
+  EXPECT_EQ(create.path, "new.qcow2");
+  EXPECT_EQ(create.size_bytes, 3ull << 29);
+  EXPECT_EQ(options.backing_path, "base,1.raw");
+  EXPECT_EQ(options.backing_format, "raw");
+  EXPECT_EQ(options.cluster_bytes, 8192u);
+  EXPECT_EQ(options.refcount_bits, 8u);
+  EXPECT_TRUE(std::holds_alternative<block::RawCreateOptions>(
+      parsed<ImageCreate>({"create", "new.raw", "1G"}).options));
+}
+
+TEST(ImageOptions, OfResizeAreSizesOrDifferences) {
+  using Sign = ImageResize::Sign;
+  EXPECT_EQ(parsed<ImageResize>({"resize", "a", "1G"}).sign, Sign::kTo);
+  EXPECT_EQ(parsed<ImageResize>({"resize", "a", "+1G"}).sign, Sign::kBy);
+  const auto less = parsed<ImageResize>({"resize", "--shrink", "a", "-512M"});
+  EXPECT_EQ(less.sign, Sign::kLessBy);
+  EXPECT_EQ(less.bytes, 512u << 20);
+  EXPECT_TRUE(less.shrink);
+}
+
+TEST(ImageOptions, OfTheOtherCommands) {
+  EXPECT_EQ(parsed<ImageCheck>({"check", "-r", "all", "a"}).repair, block::Repair::kAll);
+  EXPECT_EQ(parsed<ImageSnapshot>({"snapshot", "a"}).action, ImageSnapshot::Action::kList);
+  EXPECT_EQ(parsed<ImageSnapshot>({"snapshot", "-d", "x y", "a"}).name, "x y");
+  EXPECT_TRUE(parsed<ImageMap>({"map", "--output=json", "a"}).json);
+  const auto compare = parsed<ImageCompare>({"compare", "-s", "-f", "raw", "a", "b"});
+  EXPECT_EQ(compare.paths[1], "b");
+  EXPECT_EQ(compare.formats[0], block::Format::kRaw);
+  EXPECT_EQ(compare.formats[1], std::nullopt);
+  EXPECT_EQ(parsed<ImageIo>({"io", "-c", "read 0 1", "-c", "flush", "a"}).commands.size(), 2u);
+}
+
+TEST(ImageOptions, ThatAreWrongAreUsageErrors) {
+  EXPECT_THAT(usage_error({}), HasSubstr("the commands are create, info, check"));
+  EXPECT_THAT(usage_error({"foo"}), HasSubstr("unknown command 'image foo'"));
+  EXPECT_THAT(usage_error({"info"}), HasSubstr("FILE is required"));
+  EXPECT_THAT(usage_error({"info", "a", "b"}), HasSubstr("'b' is one argument too many"));
+  EXPECT_THAT(usage_error({"info", "--wrong", "a"}), HasSubstr("unknown option '--wrong'"));
+  EXPECT_THAT(usage_error({"create", "a"}), HasSubstr("SIZE is missing"));
+  EXPECT_THAT(usage_error({"create", "a", "1x"}), HasSubstr("not a size"));
+  EXPECT_THAT(usage_error({"create", "-f", "vhdx", "a", "1"}), HasSubstr("'vhdx'"));
+  EXPECT_THAT(usage_error({"create", "-f", "qcow2", "-o", "foo=1", "a", "1"}), HasSubstr("foo"));
+  EXPECT_THAT(usage_error({"create", "-f", "qcow2", "-o", "cluster_size=3k", "a", "1"}),
+              HasSubstr("cluster_size"));
+  EXPECT_THAT(usage_error({"create", "-b", "base", "a"}), HasSubstr("raw has no backing files"));
+  EXPECT_THAT(usage_error({"check", "-r", "some", "a"}), HasSubstr("leaks or all"));
+  EXPECT_THAT(usage_error({"snapshot", "-l", "-c", "b", "a"}), HasSubstr("exclude"));
+  EXPECT_THAT(usage_error({"info", "--output", "xml", "a"}), HasSubstr("human or json"));
+}
+
+TEST(ImageOptions, HelpFitsAScreenAndEndsWithAnExample) {
+  for (const char* command :
+       {"create", "info", "check", "resize", "snapshot", "map", "compare", "io"}) {
+    const auto help = parse({command, "--help"});
+    ASSERT_TRUE(help);
+    const std::string text = std::get<PrintText>(*help).text;
+    EXPECT_LE(std::ranges::count(text, '\n'), 36) << text;
+    EXPECT_THAT(text, HasSubstr(std::string("Example:\n  wick image ") + command));
+  }
+}
+
+// Commands in a folder of their own.
+class ImageCommands : public testing::Test {
+ protected:
+  ImageCommands() {
+    std::string name = std::filesystem::current_path() / "wick-image-XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+    old_ = std::filesystem::current_path();
+    std::filesystem::current_path(directory_);
+  }
+  ~ImageCommands() override {
+    std::filesystem::current_path(old_);
+    std::filesystem::remove_all(directory_);
+  }
+
+  struct Outcome {
+    int status = -1;
+    std::string out;
+    std::string error;
+  };
+  static Outcome wick(const Arguments& arguments) {
+    const auto command = parse(arguments);
+    if (!command) return {2, "", command.error().error.message()};
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const auto status = std::visit([](const auto& what) { return carry_out(what); },
+                                   std::get<ImageCommand>(*command));
+    Outcome outcome{status ? *status : 1, testing::internal::GetCapturedStdout(),
+                    testing::internal::GetCapturedStderr()};
+    if (!status) outcome.error += status.error().message();
+    return outcome;
+  }
+  static Outcome shell(const std::string& command) {
+    Outcome outcome;
+    outcome.status = WEXITSTATUS(std::system(("(" + command + ") >out 2>err").c_str()));
+    for (const auto& [name, text] :
+         {std::pair("out", &outcome.out), std::pair("err", &outcome.error)}) {
+      std::ifstream file(name);
+      text->assign(std::istreambuf_iterator<char>(file), {});
+    }
+    return outcome;
+  }
+  static void expect_same(const Arguments& arguments) {
+    std::string line = "qemu-img";
+    for (const std::string& argument : arguments) line += " '" + argument + "'";
+    const Outcome qemu = shell(line);
+    const Outcome ours = wick(arguments);
+    EXPECT_EQ(ours.status, qemu.status) << line << ours.error;
+    EXPECT_EQ(ours.out, qemu.out) << line;
+  }
+
+ private:
+  std::filesystem::path directory_;
+  std::filesystem::path old_;
+};
+
+TEST_F(ImageCommands, SayWhatQemuImgSays) {
+  ASSERT_EQ(
+      shell("qemu-img create -f raw base.raw 3M; qemu-io -f raw -c 'write 1M 64k' base.raw").status,
+      0);
+  expect_same({"create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "over.qcow2"});
+  expect_same({"create", "-f", "qcow2", "-o", "compat=0.10,cluster_size=4k", "old.qcow2", "5M"});
+  expect_same({"create", "-f", "raw", "new.raw", "3k"});
+  ASSERT_EQ(shell("qemu-io -c 'write 0 200k' -c 'write -z 300k 200k' over.qcow2").status, 0);
+  ASSERT_EQ(shell("qemu-img snapshot -c 'one two' over.qcow2").status, 0);
+  for (const char* image : {"base.raw", "over.qcow2", "old.qcow2"}) {
+    expect_same({"info", image});
+    expect_same({"info", "--output", "json", "--backing-chain", image});
+    expect_same({"snapshot", "-l", image});
+    expect_same({"map", image});
+    expect_same({"map", "--output=json", image});
+  }
+  expect_same({"check", "over.qcow2"});
+  expect_same({"check", "--output=json", "old.qcow2"});
+  expect_same({"check", "base.raw"});
+  expect_same({"resize", "old.qcow2", "+1M"});
+  expect_same({"resize", "old.qcow2", "-2M"});
+  expect_same({"resize", "--shrink", "old.qcow2", "-2M"});
+  expect_same({"resize", "new.raw", "1M"});
+  expect_same({"compare", "over.qcow2", "over.qcow2"});
+  expect_same({"compare", "base.raw", "over.qcow2"});
+  expect_same({"compare", "old.qcow2", "new.raw"});
+  expect_same({"compare", "-s", "old.qcow2", "new.raw"});
+  expect_same({"compare", "nothing", "new.raw"});
+  expect_same({"info", "nothing"});
+  expect_same({"snapshot", "-d", "nothing", "over.qcow2"});
+}
+
+TEST_F(ImageCommands, WriteAndReadPatterns) {
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "a.qcow2", "4M"}).status, 0);
+  EXPECT_EQ(wick({"io", "-c", "write -P 7 1M 64k", "-c", "write -z -u 1M 4k", "-c", "flush", "-c",
+                  "read -P 7 1028k 60k", "a.qcow2"})
+                .status,
+            0);
+  EXPECT_EQ(shell("qemu-io -r -c 'read -P 7 1028k 60k' -c 'read -P 0 1M 4k' a.qcow2").status, 0);
+  const auto wrong = wick({"io", "-c", "read -q -P 8 1028k 60k", "-c", "read -q 0 1k", "a.qcow2"});
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_EQ(wrong.out, "Pattern verification failed at offset 1052672, 61440 bytes\n");
+  EXPECT_EQ(wick({"io", "-c", "write 4M 1k", "a.qcow2"}).status, 1);
+  EXPECT_EQ(wick({"io", "-r", "-c", "write 0 1k", "a.qcow2"}).status, 1);
+  EXPECT_THAT(wick({"io", "-c", "erase 0 1k", "a.qcow2"}).error, HasSubstr("read, write"));
+}
+
+TEST_F(ImageCommands, AskForTheFormatOfARawBase) {
+  ASSERT_EQ(wick({"create", "-q", "base.raw", "1M"}).status, 0);
+  const auto refused = wick({"create", "-f", "qcow2", "-b", "base.raw", "a.qcow2"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.error, HasSubstr("-F raw"));
+  EXPECT_FALSE(std::filesystem::exists("a.qcow2"));
+  ASSERT_EQ(wick({"create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "a.qcow2"}).status, 0);
+  ASSERT_EQ(wick({"create", "-f", "qcow2", "-b", "a.qcow2", "b.qcow2"}).status, 0);
+  EXPECT_THAT(wick({"info", "b.qcow2"}).out, HasSubstr("backing file format: qcow2"));
+}
+
+}  // namespace
+}  // namespace wick::cli
