@@ -18,6 +18,7 @@ namespace {
 
 // So much is mapped, allocated and written in one step.
 constexpr uint64_t kMostStepBytes = 2 << 20;
+constexpr size_t kMostUnmapped = 4096;
 constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
 
 template <typename T>
@@ -45,7 +46,7 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   if (header->crypt_method != 0)
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
                              file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
-                        "decrypt it: wick image convert");
+                        "decrypt it: qemu-img convert");
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
                         "mend it with wick image check -r all, or open it with readonly=on");
@@ -536,7 +537,7 @@ Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
   l2_.create(table, header_.cluster_bytes());
   for (uint64_t at = 0; at < content.size(); at += l2_.slice_bytes())
     std::memcpy(l2_.find(table + at).data(), content.data() + at, l2_.slice_bytes());
-  if (shared != 0) unmapped_.push_back({{cluster_of(shared), 1}, false});
+  if (shared != 0) let_go_run({cluster_of(shared), 1}, false);
   l1_[index] = table | kCopied;
   dirty_l1_.insert(index);
   co_return Result<void>();
@@ -548,18 +549,25 @@ void Qcow2::let_go(Entry entry, bool punch) {
   if ((entry.descriptor & kCompressed) != 0) {
     const CompressedRange range = compressed_range(header_, entry.descriptor);
     const uint64_t first = cluster_of(range.offset);
-    unmapped_.push_back(
-        {{first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch});
+    let_go_run({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
     decompressed_.clear();  // its place may hold another one
     compressed_end_ = 0;    // which may be in the same cluster
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
-    const uint64_t cluster = cluster_of(host);
-    if (!unmapped_.empty() && unmapped_.back().punch == punch &&
-        unmapped_.back().clusters.first + unmapped_.back().clusters.count == cluster)
-      ++unmapped_.back().clusters.count;
-    else
-      unmapped_.push_back({{cluster, 1}, punch});
+    let_go_run({cluster_of(host), 1}, punch);
   }
+}
+
+void Qcow2::let_go_run(Run clusters, bool punch) {
+  unmapped_clusters_ += clusters.count;
+  if (!unmapped_.empty() && unmapped_.back().punch == punch &&
+      unmapped_.back().clusters.first + unmapped_.back().clusters.count == clusters.first)
+    unmapped_.back().clusters.count += clusters.count;
+  else
+    unmapped_.push_back({clusters, punch});
+}
+
+bool Qcow2::should_free() const {
+  return unmapped_.size() > kMostUnmapped || unmapped_clusters_ * 32 > refcounts_.first_fresh();
 }
 
 Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
@@ -674,6 +682,7 @@ Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   const auto tables = l2_.take_dirty();
   const auto l1 = std::exchange(dirty_l1_, {});
   const auto unmapped = std::exchange(unmapped_, {});
+  const uint64_t unmapped_clusters = std::exchange(unmapped_clusters_, 0);
 
   Result<void> done;
   const auto sync_all = [this]() -> Task<Result<void>> {
@@ -705,6 +714,7 @@ Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
   if (!done) {
     dirty_l1_.insert(l1.begin(), l1.end());
     unmapped_.insert(unmapped_.begin(), unmapped.begin(), unmapped.end());
+    unmapped_clusters_ += unmapped_clusters;
     co_return done;
   }
   frees_.insert(frees_.end(), unmapped.begin(), unmapped.end());

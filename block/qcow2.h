@@ -75,8 +75,8 @@ class Qcow2 final : public Backend {
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
-  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Also while
-  // requests run that are within both sizes.
+  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Nobody else uses
+  // the disk meanwhile.
   Task<Result<void>> resize(uint64_t size_bytes);
 
   // Internal snapshots; for all but the list nobody else uses the disk meanwhile.
@@ -99,7 +99,6 @@ class Qcow2 final : public Backend {
 
  private:
   using Run = qcow2::ClusterRun;
-  static constexpr size_t kMostUnmapped = 4096;
 
   Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, qcow2::Header header,
         std::vector<uint64_t> l1, std::vector<uint64_t> refcount_table);
@@ -146,12 +145,13 @@ class Qcow2 final : public Backend {
   Task<Result<uint64_t>> place_compressed(uint64_t length);
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
   void let_go(Entry entry, bool punch);
+  void let_go_run(Run clusters, bool punch);
+  // So much waits to be free that the file would grow for want of it.
+  bool should_free() const;
   Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
-  bool wants_checkpoint() const {
-    return l2_.crowded() || refcounts_.crowded() || unmapped_.size() > kMostUnmapped;
-  }
+  bool wants_checkpoint() const { return l2_.crowded() || refcounts_.crowded() || should_free(); }
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
   Task<Result<void>> switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1);
@@ -180,7 +180,8 @@ class Qcow2 final : public Backend {
     Run clusters;
     bool punch;
   };
-  std::vector<Free> unmapped_;   // since the last checkpoint began
+  std::vector<Free> unmapped_;  // since the last checkpoint began
+  uint64_t unmapped_clusters_ = 0;
   std::vector<Free> frees_;      // no stable table points there any more
   uint64_t compressed_end_ = 0;  // the next compressed cluster may go on there
 

@@ -83,7 +83,7 @@ class Checker {
         for (uint64_t i = 0; i < part->size(); ++i) {
           const uint64_t l2 = (*part)[i] & kOffsetMask;
           if (l2 == 0) continue;
-          if (auto done = co_await check_flag(stored, (*part)[i], "L1", start + i, 1); !done)
+          if (auto done = co_await check_flag(stored, (*part)[i], "L1", start + i, 1, false); !done)
             co_return done;
         }
       }
@@ -95,9 +95,10 @@ class Checker {
       const uint64_t step = header_.l2_entry_bytes() / 8;
       for (uint64_t i = 0; i < entries->size(); i += step) {
         const uint64_t entry = (*entries)[i];
-        if ((entry & kCompressed) != 0 || (entry & kOffsetMask) == 0 || header_.external_data())
-          continue;
-        if (auto done = co_await check_flag(stored, entry, "L2", i / step, table.active); !done)
+        if ((entry & kCompressed) != 0 || (entry & kOffsetMask) == 0) continue;
+        if (auto done = co_await check_flag(stored, entry, "L2", i / step, table.active,
+                                            header_.external_data());
+            !done)
           co_return done;
       }
     }
@@ -105,8 +106,10 @@ class Checker {
   }
 
   Task<Result<void>> check_flag(Refcounts& stored, uint64_t entry, const char* table,
-                                uint64_t index, uint64_t times) {
-    const auto count = co_await stored.get((entry & kOffsetMask) >> header_.cluster_bits);
+                                uint64_t index, uint64_t times, bool external) {
+    // What is in a data file is this disk's alone.
+    Result<uint64_t> count = 1;
+    if (!external) count = co_await stored.get((entry & kOffsetMask) >> header_.cluster_bits);
     if (!count) co_return std::unexpected(count.error());
     if ((*count == 1) == ((entry & kCopied) != 0)) co_return Result<void>();
     report_.corruptions += times;

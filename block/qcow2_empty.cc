@@ -31,7 +31,7 @@ Task<Result<void>> Qcow2::make_empty() {
     dirty_l1_.insert(index);
     l2_.forget(table, header_.cluster_bytes());
     for (const Entry entry : entries) let_go(entry, true);
-    unmapped_.push_back({{cluster_of(table), 1}, true});
+    let_go_run({cluster_of(table), 1}, true);
   }
   co_return co_await checkpoint(true);
 }

@@ -99,8 +99,8 @@ Task<Result<void>> Refcounts::change(ClusterRun clusters, bool up) {
                      file_.path(), cluster << header_.cluster_bits),
           "mend it with wick image check -r all");
     if (up && *old == header_.max_refcount())
-      co_return with_hint(fail_errno(E2BIG, "{}: a reference count of {} bits is too small",
-                                     file_.path(), header_.refcount_bits()),
+      co_return with_hint(fail("{}: a reference count of {} bits is too small", file_.path(),
+                               header_.refcount_bits()),
                           "copy it: wick image convert -O qcow2 -o refcount_bits=16");
     if (auto stored = co_await set(cluster, up ? *old + 1 : *old - 1); !stored) co_return stored;
   }

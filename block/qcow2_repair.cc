@@ -55,27 +55,28 @@ class EntryRepair {
 
   // Sets the copied flags to what the counts say.
   Task<Result<void>> set_copied(const ClusterCounts& counts) {
-    const auto flagged = [&](uint64_t entry) {
-      const bool alone = counts.get((entry & kOffsetMask) >> header_.cluster_bits) == 1;
+    const auto flagged = [&](uint64_t entry, bool external) {
+      const bool alone = external || counts.get((entry & kOffsetMask) >> header_.cluster_bits) == 1;
       return alone ? entry | kCopied : entry & ~kCopied;
     };
     for (const auto& [offset, table] : found_.l2_tables()) {
-      if (table.active == 0 || dropped_.contains(offset) || header_.external_data()) continue;
+      if (table.active == 0 || dropped_.contains(offset)) continue;
       auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
       if (!entries) co_return std::unexpected(std::move(entries).error());
       bool changed = false;
       for (uint64_t i = 0; i < entries->size(); i += header_.l2_entry_bytes() / 8) {
         uint64_t& entry = (*entries)[i];
         if ((entry & kCompressed) != 0 || (entry & kOffsetMask) == 0) continue;
-        changed = changed || flagged(entry) != entry;
-        entry = flagged(entry);
+        const uint64_t now = flagged(entry, header_.external_data());
+        changed = changed || now != entry;
+        entry = now;
       }
       // Not over something else that lies there.
       if (!changed || counts.get(offset >> header_.cluster_bits) > table.users) continue;
       if (auto done = co_await write_entries(file_, offset, *entries); !done) co_return done;
     }
     co_return co_await change_l1([&](uint64_t entry, bool active) {
-      return active && (entry & kOffsetMask) != 0 ? flagged(entry) : entry;
+      return active && (entry & kOffsetMask) != 0 ? flagged(entry, false) : entry;
     });
   }
 

@@ -14,9 +14,8 @@ using namespace qcow2;
 // more than they: what `l1_` pointed to is the caller's.
 Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1) {
   if (entries * 8 > kMaxL1Bytes)
-    co_return with_hint(
-        fail_errno(EFBIG, "{}: a disk of {} bytes needs too large a table", path(), size),
-        "copy it to an image with larger clusters: wick image convert");
+    co_return with_hint(fail("{}: a disk of {} bytes needs too large a table", path(), size),
+                        "copy it to an image with larger clusters: wick image convert");
   l1.resize(std::max<uint64_t>(entries, 1));
   const auto first = co_await refcounts_.allocate_row(header_.clusters_for(l1.size() * 8));
   if (!first) co_return std::unexpected(first.error());
@@ -49,9 +48,8 @@ Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector
 Task<Result<void>> Qcow2::resize(uint64_t size) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
   if (header_.version == 2 && header_.snapshot_count > 0)
-    co_return with_hint(
-        fail_errno(ENOTSUP, "{}: has snapshots, and its version cannot tell their sizes", path()),
-        "delete them, or convert it to compat=1.1");
+    co_return with_hint(fail("{}: has snapshots, and its version cannot tell their sizes", path()),
+                        "delete them, or convert it to compat=1.1");
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
   const uint64_t old_size = header_.size_bytes;
@@ -71,7 +69,7 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     const uint64_t table = l1_[index] & kOffsetMask;
     if (table == 0) continue;
     l2_.forget(table, cluster);
-    unmapped_.push_back({{cluster_of(table), 1}, false});
+    let_go_run({cluster_of(table), 1}, false);
     l1_[index] = 0;
     dirty_l1_.insert(index);
   }

@@ -27,7 +27,7 @@ auto find_snapshot(Snapshots& snapshots, const std::string& name) {
 }
 
 std::unexpected<Error> no_snapshot(const std::string& path, const std::string& name) {
-  return with_hint(fail_errno(ENOENT, "{}: snapshot {}", path, name), "see wick image snapshot -l");
+  return with_hint(fail("{}: has no snapshot {}", path, name), "see wick image snapshot -l");
 }
 
 uint64_t next_id(const std::vector<Snapshot>& snapshots) {
@@ -59,8 +59,8 @@ Task<Result<void>> Qcow2::count_run(Run clusters, Count count) {
                             (clusters.first + i) << header_.cluster_bits);
         if (*counted == header_.max_refcount())
           co_return with_hint(
-              fail_errno(E2BIG, "{}: its reference counts of {} bits are too small for snapshots",
-                         path(), header_.refcount_bits()),
+              fail("{}: its reference counts of {} bits are too small for one more snapshot",
+                   path(), header_.refcount_bits()),
               "copy it: wick image convert -O qcow2 -o refcount_bits=16");
       }
       break;
@@ -172,12 +172,14 @@ Task<Result<void>> Qcow2::write_snapshots(const std::vector<Snapshot>& snapshots
 
 Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  if (data_file_) co_return fail_errno(ENOTSUP, "{}: snapshots beside a data file", path());
+  if (data_file_)
+    co_return fail("{}: its data is in another file, so it can have no snapshots", path());
   if (name.empty() || name.size() > kMostNameBytes)
     co_return fail("{}: the name of a snapshot has 1 to {} bytes", path(), kMostNameBytes);
   auto all = co_await snapshots();
   if (!all) co_return std::unexpected(std::move(all).error());
-  if (all->size() >= kMaxSnapshots) co_return fail_errno(EFBIG, "{}: snapshots", path());
+  if (all->size() >= kMaxSnapshots)
+    co_return fail("{}: has {} snapshots, the most that it can", path(), kMaxSnapshots);
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
   if (auto done = co_await checkpoint(true); !done) co_return done;

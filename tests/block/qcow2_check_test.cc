@@ -140,6 +140,17 @@ TEST_P(Qcow2Check, MakesAnEntryThatCanBeNothingReadAsZeroes) {
             0);
 }
 
+TEST_P(Qcow2Check, KnowsThatADataFileIsThisDisksAlone) {
+  create("data_file=" + directory_ + "/data.raw", "4M");
+  write_by_qemu("-c 'write -P 1 0 256k'");
+  EXPECT_EQ(verdict(check()), 0);
+  patch(first_l2() + 8, 1 << 16);  // without the copied flag
+  EXPECT_EQ(verdict(check()), 2);
+  EXPECT_EQ(shell("qemu-img check disk.img"), 2);
+  EXPECT_EQ(verdict(check(Repair::kAll)), 0);
+  EXPECT_EQ(shell("qemu-img check disk.img && qemu-io -c 'read -P 1 0 256k' disk.img"), 0);
+}
+
 TEST_P(Qcow2Check, OfTablesInOneAnotherEnds) {
   create("cluster_size=512", "4M");
   write_by_qemu("-c 'write 0 1M'");

@@ -1,7 +1,7 @@
 // Random operations on images of random shapes, against a plain model in memory and
 // against QEMU: the same operations by qemu-io and qemu-img on an image of its own.
 // After each batch qemu-img finds ours clean and equal to QEMU's, and not larger by
-// more than a tenth or four clusters.
+// more than a tenth or a few clusters.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -74,6 +74,8 @@ class Qcow2Differential : public DiskFixture {
   std::mt19937_64 random_;
   Geometry geometry_{};
   bool has_base_ = false;
+  // Ours are made before the old ones are free, and may stay behind everything else.
+  bool has_new_l1_ = false;
   Bytes model_;
   std::map<std::string, Bytes> snapshots_;
   std::unique_ptr<Qcow2> qcow2_;
@@ -87,6 +89,7 @@ void Qcow2Differential::start_image() {
   geometry_ = kGeometries[below(std::size(kGeometries))];
   const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
   snapshots_.clear();
+  has_new_l1_ = false;
   model_.assign(size, std::byte{0});
   Qcow2CreateOptions options;
   options.version = geometry_.version;
@@ -221,6 +224,7 @@ void Qcow2Differential::change_whole_image() {
   } else {
     return;
   }
+  has_new_l1_ = has_new_l1_ || choice == 1 || choice == 3;
   ASSERT_TRUE(done) << command << ": " << done.error().message();
   ASSERT_TRUE(shell("qemu-img " + command));
   run_qemu();
@@ -240,7 +244,8 @@ void Qcow2Differential::compare() {
   ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F qcow2 disk.img qemu.img"));
   const auto ours = std::filesystem::file_size(path_);
   const auto qemus = std::filesystem::file_size(directory_ + "/qemu.img");
-  EXPECT_LE(ours, std::max(qemus + qemus / 10, qemus + 4 * geometry_.cluster_bytes));
+  const uint64_t slack = (has_new_l1_ ? 12 : 4) * geometry_.cluster_bytes;
+  EXPECT_LE(ours, qemus + std::max(qemus / 10, slack));
 }
 
 void Qcow2Differential::run_batch(uint64_t operations) {
@@ -273,7 +278,7 @@ void Qcow2Differential::run_operations(uint64_t seed, uint64_t operations, uint6
   }
 }
 
-TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAnyOperations) { run_operations(1, 2400, 60); }
+TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAnyOperations) { run_operations(1, 4800, 60); }
 
 TEST_P(Qcow2Differential, IsCleanAndEqualToQemuAfterAMillionOperationsLong) {
   run_operations(2, 1'000'000, 4000);
