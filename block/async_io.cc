@@ -128,7 +128,9 @@ class UringIo final : public AsyncIo {
   // A write into the page cache, for which io_uring always wakes a kernel worker:
   // two context switches, where a small copy is done sooner.
   bool only_copies(const IoOperation& operation) {
-    if (!operation.cached_write || total_bytes(operation.buffers) > kMostCopiedBytes) return false;
+    if (!operation.cached_write) return false;
+    if (hurries()) return true;
+    if (total_bytes(operation.buffers) > kMostCopiedBytes) return false;
     if (writes_elsewhere_ == 0) return true;
     --writes_elsewhere_;
     return false;

@@ -76,6 +76,7 @@ class AsyncIo {
   // For a program that does nothing else on the loop: what the page cache can
   // answer or take is done within the co_await, mostly.
   void hurry() { hurries_ = true; }
+  bool hurries() const { return hurries_; }
 
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
     return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, false};
