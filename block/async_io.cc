@@ -4,8 +4,11 @@
 #include <liburing.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
+#include <chrono>
 #include <deque>
+#include <vector>
+
+#include "block/file.h"
 
 namespace wick::block {
 
@@ -61,6 +64,9 @@ class UringIo final : public AsyncIo {
   // Room for one full virtqueue; more than that goes in several submissions.
   static constexpr unsigned kEntries = 256;
   static constexpr int kTurnsPerRound = 64;
+  static constexpr uint64_t kMostCopiedBytes = 64 << 10;
+  static constexpr std::chrono::microseconds kLong{500};
+  static constexpr unsigned kWritesElsewhere = 256;
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
 
@@ -97,24 +103,19 @@ class UringIo final : public AsyncIo {
         loop_.post([] {});
         return;
       }
-      // A write into the page cache only copies, but io_uring gives each to a
-      // kernel worker. One that is alone holds up nobody, so it is made here:
-      // two context switches less.
-      if (queued_.size() == 1 && in_flight_ == 0 && queued_.front()->cached_write) {
-        IoOperation& lone = *queued_.front();
-        queued_.pop_front();
-        lone.complete(perform(lone));
-        continue;
-      }
-      while (!queued_.empty()) {
+      for (; !queued_.empty(); queued_.pop_front()) {
+        IoOperation& operation = *queued_.front();
+        if (only_copies(operation)) {
+          copies_.push_back(&operation);
+          continue;
+        }
         io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
         if (entry == nullptr) break;
-        prepare(*entry, *queued_.front());
-        queued_.pop_front();
-        ++in_flight_;
+        prepare(*entry, operation);
       }
-      const int submitted = ::io_uring_submit(&ring_);
+      const int submitted = ::io_uring_sq_ready(&ring_) > 0 ? ::io_uring_submit(&ring_) : 0;
       complete_ready();
+      for (IoOperation* const copy : std::exchange(copies_, {})) copy->complete(timed(*copy));
       if (submitted < 0) {
         // Short of memory or of completion slots (EAGAIN, EBUSY), or interrupted:
         // completions in flight make room; look again on the next round.
@@ -124,13 +125,32 @@ class UringIo final : public AsyncIo {
     }
   }
 
+  // A write into the page cache, for which io_uring always wakes a kernel worker:
+  // two context switches, where a small copy is done sooner.
+  bool only_copies(const IoOperation& operation) {
+    if (!operation.cached_write) return false;
+    if (hurries()) return true;
+    if (total_bytes(operation.buffers) > kMostCopiedBytes) return false;
+    if (writes_elsewhere_ == 0) return true;
+    --writes_elsewhere_;
+    return false;
+  }
+
+  // One that takes long had to wait, for memory or for the disk: then others may
+  // have to, and the loop does not wait with them.
+  int64_t timed(const IoOperation& write) {
+    const auto start = std::chrono::steady_clock::now();
+    const int64_t result = perform(write);
+    if (std::chrono::steady_clock::now() - start > kLong) writes_elsewhere_ = kWritesElsewhere;
+    return result;
+  }
+
   void complete_ready() {
     io_uring_cqe* entry = nullptr;
     while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
       auto* operation = static_cast<IoOperation*>(::io_uring_cqe_get_data(entry));
       const int64_t result = entry->res;
       ::io_uring_cqe_seen(&ring_, entry);
-      --in_flight_;
       operation->complete(result);
     }
   }
@@ -140,8 +160,9 @@ class UringIo final : public AsyncIo {
 
   // Owned by the loop's thread.
   io_uring ring_{};
-  std::deque<IoOperation*> queued_;  // not handed to the kernel yet
-  uint64_t in_flight_ = 0;
+  std::deque<IoOperation*> queued_;   // not handed to the kernel yet
+  std::vector<IoOperation*> copies_;  // of this round
+  unsigned writes_elsewhere_ = 0;     // that the kernel's workers are to make
   EventLoop::Watch watch_;
 };
 
@@ -168,6 +189,25 @@ class ThreadedIo final : public AsyncIo {
 };
 
 }  // namespace
+
+bool AsyncIo::try_at_once(IoOperation& operation) {
+  // Without the loop between them, one coroutine after the other may use stack
+  // (where the compiler makes no tail calls).
+  constexpr unsigned kMostInRow = 32;
+  const bool write = operation.kind == IoOperation::Kind::kWrite && operation.cached_write;
+  if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMostInRow) {
+    at_once_ = 0;
+    return false;
+  }
+  if (write) {
+    operation.result_ = perform(operation);
+    return true;
+  }
+  operation.result_ =
+      ::preadv2(operation.fd, operation.buffers.data(), static_cast<int>(operation.buffers.size()),
+                static_cast<off_t>(operation.offset_bytes), RWF_NOWAIT);
+  return operation.result_ >= 0;  // otherwise it has to wait, or it fails again
+}
 
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {
   return UringIo::create(loop);

@@ -25,7 +25,7 @@ class IoOperation {
  public:
   enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate };
 
-  bool await_ready() const noexcept { return false; }
+  bool await_ready();
   void await_suspend(std::coroutine_handle<> awaiting);
   int64_t await_resume() const noexcept { return result_; }
 
@@ -57,6 +57,7 @@ class IoOperation {
   IoOperation& operator=(const IoOperation&) = delete;
 
  private:
+  friend class AsyncIo;
   AsyncIo& io_;
   int64_t result_ = 0;
   std::coroutine_handle<> awaiting_;
@@ -71,6 +72,11 @@ class AsyncIo {
   static Result<std::unique_ptr<AsyncIo>> create_uring(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
+
+  // For a program that does nothing else on the loop: what the page cache can
+  // answer or take is done within the co_await, mostly.
+  void hurry() { hurries_ = true; }
+  bool hurries() const { return hurries_; }
 
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
     return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, false};
@@ -91,7 +97,13 @@ class AsyncIo {
   friend class IoOperation;
   // Completes `operation` later, never inside this call.
   virtual void submit(IoOperation& operation) = 0;
+  bool try_at_once(IoOperation& operation);
+
+  bool hurries_ = false;
+  unsigned at_once_ = 0;  // operations in a row
 };
+
+inline bool IoOperation::await_ready() { return io_.hurries_ && io_.try_at_once(*this); }
 
 inline void IoOperation::await_suspend(std::coroutine_handle<> awaiting) {
   awaiting_ = awaiting;

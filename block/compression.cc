@@ -3,6 +3,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <array>
+
 namespace wick::block::qcow2 {
 
 namespace {
@@ -44,12 +46,61 @@ bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> clu
   return out.pos == out.size;
 }
 
+std::vector<std::byte> deflate_raw(std::span<const std::byte> cluster) {
+  // Level 6, zlib's default and QEMU's choice, takes up to a third longer to
+  // make an image a hundredth smaller.
+  constexpr int kLevel = 5;
+  constexpr int kMemoryLevel = 9;
+  std::vector<std::byte> packed(cluster.size() - 1);
+  z_stream stream{};
+  if (::deflateInit2(&stream, kLevel, Z_DEFLATED, kWindowBits, kMemoryLevel, Z_DEFAULT_STRATEGY) !=
+      Z_OK)
+    return {};
+  stream.next_in = bytes_of(cluster);
+  stream.avail_in = static_cast<uInt>(cluster.size());
+  stream.next_out = bytes_of(packed);
+  stream.avail_out = static_cast<uInt>(packed.size());
+  const int result = ::deflate(&stream, Z_FINISH);
+  packed.resize(result == Z_STREAM_END ? packed.size() - stream.avail_out : 0);
+  ::deflateEnd(&stream);
+  return packed;
+}
+
+std::vector<std::byte> compress_zstd(std::span<const std::byte> cluster, int level) {
+  std::vector<std::byte> packed(::ZSTD_compressBound(cluster.size()));
+  const size_t size =
+      ::ZSTD_compress(packed.data(), packed.size(), cluster.data(), cluster.size(), level);
+  if (::ZSTD_isError(size) || size >= cluster.size()) return {};
+  packed.resize(size);
+  return packed;
+}
+
+// Whether every byte value is about as frequent, as in what is compressed or
+// encrypted already.
+bool looks_random(std::span<const std::byte> cluster) {
+  constexpr size_t kStride = 3;
+  std::array<uint32_t, 256> counts{};
+  uint64_t total = 0;
+  for (size_t i = 0; i < cluster.size(); i += kStride, ++total) ++counts[size_t(cluster[i])];
+  uint64_t squares = 0;
+  for (const uint64_t count : counts) squares += count * count;
+  // Of random bytes the sum is close to total^2 / 256 + total.
+  return squares * 256 < (total + 256) * total + total * total / 64;
+}
+
 }  // namespace
 
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster) {
   return method == Compression::kZstd ? decompress_zstd(packed, cluster)
                                       : inflate_raw(packed, cluster);
+}
+
+std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
+  if (method == Compression::kZstd) return compress_zstd(cluster, ZSTD_CLEVEL_DEFAULT);
+  // zlib is slowest where there is nothing to gain, and zstd tells that ten times faster.
+  if (looks_random(cluster) && compress_zstd(cluster, 1).empty()) return {};
+  return deflate_raw(cluster);
 }
 
 }  // namespace wick::block::qcow2

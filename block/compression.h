@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "block/qcow2_format.h"
 
@@ -12,5 +13,7 @@ namespace wick::block::qcow2 {
 // Fills `cluster` from the start of `packed`; false when that is no such data.
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster);
+// Empty when it would not be smaller. Any thread.
+std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2

@@ -103,7 +103,7 @@ Result<Format> probe(const Fd& file, const std::string& path) {
   if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got)))) {
     if (format == "qcow2"sv) return Format::kQcow2;
     return with_hint(fail("disk {}: is a {} image, which wick cannot read", path, format),
-                     "convert it: wick image convert -O qcow2");
+                     "convert it: qemu-img convert -O qcow2");
   }
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
     return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
@@ -181,8 +181,9 @@ Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions
     if (!image) co_return std::unexpected(std::move(image).error());
     co_return std::unique_ptr<Backend>(*std::move(image));
   }
-  co_return open_raw(std::move(opened->file),
-                     {.read_only = options.read_only, .refuse_foreign_magic = !options.format});
+  co_return open_raw(std::move(opened->file), {.read_only = options.read_only,
+                                               .refuse_foreign_magic = !options.format,
+                                               .may_be_empty = options.may_be_empty});
 }
 
 }  // namespace
@@ -218,7 +219,7 @@ Result<std::string> named_file(const std::string& image, std::string name) {
   if (colon != std::string::npos && colon < name.find('/'))
     return with_hint(
         fail("{}: names the file {}, of a protocol that wick does not know", image, name),
-        "make it one file: wick image convert -O qcow2");
+        "make it one file: qemu-img convert -O qcow2");
   const std::filesystem::path path(name);
   return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
 }
@@ -227,7 +228,7 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
   if (name.empty()) return std::nullopt;
   if (const auto format = format_of_name(name)) return format;
   return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
-                   "make it one file: wick image convert -O qcow2");
+                   "make it one file: qemu-img convert -O qcow2");
 }
 
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,

@@ -27,6 +27,7 @@ struct ImageOptions {
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 2 << 20;  // qcow2: of tables in memory
   bool lock = true;                // keep others out (block/image_lock.h)
+  bool may_be_empty = false;       // a raw disk of 0 bytes, of no use to a guest
 };
 
 constexpr int kMostBackingFiles = 16;

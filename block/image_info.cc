@@ -101,6 +101,7 @@ Task<Result<ImageInfo>> inspect_image(std::string path, std::optional<Format> fo
   ImageOptions options;
   options.format = format;
   options.read_only = true;
+  options.lock = false;  // its tables are of no interest here, so it may be in use
   auto opened = open_image_file(path, options, io);
   if (!opened) co_return std::unexpected(std::move(opened).error());
   struct stat status {};

@@ -46,7 +46,7 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   if (header->crypt_method != 0)
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
                              file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
-                        "decrypt it: wick image convert");
+                        "decrypt it: qemu-img convert");
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
                         "mend it with wick image check -r all, or open it with readonly=on");
@@ -445,7 +445,7 @@ Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, 
 // clusters. Data first, then the entries that publish it (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
-  if (l2_.crowded() || refcounts_.crowded() || should_free())
+  if (wants_checkpoint())
     if (auto done = co_await checkpoint(false); !done) co_return failure(done);
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
 
@@ -562,6 +562,7 @@ void Qcow2::let_go(Entry entry, bool punch) {
     const uint64_t first = cluster_of(range.offset);
     let_go_run({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
     decompressed_.clear();  // its place may hold another one
+    compressed_end_ = 0;    // which may be in the same cluster
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
     let_go_run({cluster_of(host), 1}, punch);
   }
@@ -641,7 +642,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
     const uint64_t step = std::min(length, slice_span() - offset % slice_span());
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
-    if (should_free() || l2_.crowded())
+    if (wants_checkpoint())
       if (auto done = co_await checkpoint(false); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;

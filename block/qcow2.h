@@ -61,6 +61,7 @@ class Qcow2 final : public Backend {
   const qcow2::Header& header() const { return header_; }
   const std::string& path() const { return file_->path(); }
   void set_backing(std::unique_ptr<Backend> backing) { backing_ = std::move(backing); }
+  std::unique_ptr<Backend> take_backing() { return std::move(backing_); }
   void set_data_file(std::unique_ptr<File> data) { data_file_ = std::move(data); }
 
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
@@ -84,6 +85,12 @@ class Qcow2 final : public Backend {
   Task<Result<void>> create_snapshot(const std::string& name);
   Task<Result<void>> apply_snapshot(const std::string& name);
   Task<Result<void>> delete_snapshot(const std::string& name);
+
+  // The cluster at `offset_bytes` becomes what compress() made `packed` of.
+  Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
+
+  // All that the image holds goes; it then reads as its backing file.
+  Task<Result<void>> make_empty();
 
   // Where the range starts, and for how many of its bytes that goes on.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
@@ -136,6 +143,7 @@ class Qcow2 final : public Backend {
                                           uint64_t length);
   Task<Result<void>> old_content(uint64_t offset, std::span<std::byte> to, bool fresh,
                                  bool& needed);
+  Task<Result<uint64_t>> place_compressed(uint64_t length);
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
   void let_go(Entry entry, bool punch);
   void let_go_run(Run clusters, bool punch);
@@ -144,6 +152,7 @@ class Qcow2 final : public Backend {
   Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
+  bool wants_checkpoint() const { return l2_.crowded() || refcounts_.crowded() || should_free(); }
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
   Task<Result<void>> switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1);
@@ -174,7 +183,8 @@ class Qcow2 final : public Backend {
   };
   std::vector<Free> unmapped_;  // since the last checkpoint began
   uint64_t unmapped_clusters_ = 0;
-  std::vector<Free> frees_;  // no stable table points there any more
+  std::vector<Free> frees_;      // no stable table points there any more
+  uint64_t compressed_end_ = 0;  // the next compressed cluster may go on there
 
   RangeLock clusters_;  // of the guest's disk
   RangeLock metadata_;  // one range: allocation, checkpoints

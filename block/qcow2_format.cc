@@ -303,6 +303,12 @@ CompressedRange compressed_range(const Header& header, uint64_t l2_entry) {
   return {offset, sectors * 512 - offset % 512};
 }
 
+uint64_t compressed_entry(const Header& header, const CompressedRange& range) {
+  const uint32_t shift = 62 - (header.cluster_bits - 8);
+  const uint64_t sectors = (range.offset + range.length_bytes - 1) / 512 - range.offset / 512;
+  return kCompressed | sectors << shift | range.offset;
+}
+
 size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes) {
   const uint32_t bits = start.size() < 24 ? 0 : load_be<uint32_t>(start.subspan(20));
   return std::min(file_bytes, uint64_t{1} << std::clamp(bits, kMinClusterBits, kMaxClusterBits));

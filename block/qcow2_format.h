@@ -108,6 +108,7 @@ struct CompressedRange {
   uint64_t length_bytes = 0;  // the data ends somewhere in the last 512 of them
 };
 CompressedRange compressed_range(const Header& header, uint64_t l2_entry);
+uint64_t compressed_entry(const Header& header, const CompressedRange& range);
 
 // How much of a file of `file_bytes` that starts with `start` its header may fill;
 // 0 to a cluster of the largest size, whatever the file says.

@@ -116,7 +116,7 @@ class Raw final : public Backend {
 
 Result<std::unique_ptr<Backend>> open_raw(std::unique_ptr<File> file, const RawOptions& options) {
   const uint64_t size_bytes = file->size_bytes();
-  if (size_bytes == 0)
+  if (size_bytes == 0 && !options.may_be_empty)
     return with_hint(fail("{}: the disk is empty (0 bytes)", file->path()),
                      fmt::format("give it a size: truncate -s 1G {}", file->path()));
   return std::unique_ptr<Backend>(

@@ -14,6 +14,7 @@ struct RawOptions {
   // The user did not say `format=raw`: a guest must not turn the disk into
   // another format by writing its magic (PITFALLS 21).
   bool refuse_foreign_magic = false;
+  bool may_be_empty = false;
 };
 
 // A file whose size is no multiple of 512 is a disk of the next multiple that

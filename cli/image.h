@@ -35,6 +35,36 @@ struct ImageInfoQuery {
   bool backing_chain = false;
 };
 
+struct ImageConvert {
+  enum class Output { kRaw, kQcow2, kVdi, kVmdk };
+
+  std::vector<std::string> sources;
+  std::string target;
+  std::optional<block::Format> format;  // of the sources
+  Output output = Output::kRaw;
+  block::CreateOptions options;  // of raw and qcow2: all but the size
+  bool compressed = false;
+  bool progress = false;
+  bool into_existing = false;  // the target is not made
+};
+
+struct ImageCommit {
+  std::string path;
+  std::optional<block::Format> format;
+  bool keep = false;  // the overlay stays as it is
+  bool progress = false;
+  bool quiet = false;
+};
+
+struct ImageRebase {
+  std::string path;
+  std::optional<block::Format> format;
+  std::string base;  // empty: none
+  std::optional<block::Format> base_format;
+  bool unsafe = false;  // only the name changes
+  bool progress = false;
+};
+
 struct ImageCheck {
   std::string path;
   std::optional<block::Format> format;
@@ -83,12 +113,16 @@ struct ImageIo {
   std::vector<std::string> commands;
 };
 
-using ImageCommand = std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize,
-                                  ImageSnapshot, ImageMap, ImageCompare, ImageIo>;
+using ImageCommand =
+    std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
+                 ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase>;
 
 // Each returns its exit status; 1 is for errors.
 Result<int> carry_out(const ImageCreate& command);
 Result<int> carry_out(const ImageInfoQuery& command);
+Result<int> carry_out(const ImageConvert& command);
+Result<int> carry_out(const ImageCommit& command);
+Result<int> carry_out(const ImageRebase& command);
 Result<int> carry_out(const ImageCheck& command);
 Result<int> carry_out(const ImageResize& command);
 Result<int> carry_out(const ImageSnapshot& command);

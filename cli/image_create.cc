@@ -6,18 +6,17 @@
 
 #include "base/bytes.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 
 namespace wick::cli {
 
 namespace {
 
-using block::Format;
 using block::Qcow2CreateOptions;
 using block::RawCreateOptions;
 
-// As large as its base. What a raw base is must be said: a guest could write another
-// format's magic into it (PITFALLS 21).
+// As large as its base.
 Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
   auto& options = std::get<Qcow2CreateOptions>(create.options);
   const std::string path = TRY(block::named_file(create.path, options.backing_path));
@@ -25,12 +24,8 @@ Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
   how.read_only = true;
   how.format = block::format_of_name(options.backing_format);
   if (!how.format) {
-    const auto opened = TRY(block::open_image_file(path, how, runner.io()));
-    if (opened.format == Format::kRaw)
-      return with_hint(fail("{}: has no magic that would say what it is", path),
-                       "if it is a raw disk, add -F raw");
-    how.format = opened.format;
-    options.backing_format = format_name(opened.format);
+    options.backing_format = TRY(format_by_magic(path, runner.io()));
+    how.format = block::format_of_name(options.backing_format);
   }
   const auto base = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
   if (!create.size_bytes) create.size_bytes = base->size_bytes();

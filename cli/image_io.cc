@@ -5,6 +5,8 @@
 #include <chrono>
 #include <sstream>
 
+#include "block/compression.h"
+#include "block/qcow2.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
@@ -24,6 +26,7 @@ struct IoCommand {
   std::optional<std::byte> pattern;
   bool zeroes = false;
   bool may_unmap = false;
+  bool compressed = false;
   bool quiet = false;
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
@@ -53,6 +56,8 @@ Result<IoCommand> parse_io(const std::string& text) {
       command.zeroes = true;
     } else if (word == "-u" && writes) {
       command.may_unmap = true;
+    } else if (word == "-c" && writes) {
+      command.compressed = true;
     } else if (word.starts_with('-')) {
       return fail("{} knows no {}", command.verb, word);
     } else {
@@ -63,6 +68,7 @@ Result<IoCommand> parse_io(const std::string& text) {
     return fail("{} takes an offset and a length", command.verb);
   if (command.may_unmap && !command.zeroes) return fail("-u goes with -z");
   if (command.zeroes && command.pattern) return fail("-z and -P exclude each other");
+  if (command.zeroes && command.compressed) return fail("-z and -c exclude each other");
   if (numbers.empty()) return command;
   command.offset_bytes = numbers[0];
   command.length_bytes = numbers[1];
@@ -107,7 +113,30 @@ class IoSession {
     const iovec buffer = block::to_iovec(buffer_);
     if (command.verb == "read")
       return runner_.run([&] { return disk_.read(offset, {&buffer, 1}); });
+    if (command.compressed) return write_compressed(offset);
     return runner_.run([&] { return disk_.write(offset, {&buffer, 1}); });
+  }
+
+  // The buffer, a cluster at a time. What does not become smaller is written as it is.
+  Result<void> write_compressed(uint64_t offset) {
+    auto* const image = dynamic_cast<block::Qcow2*>(&disk_);
+    if (image == nullptr) return fail("only qcow2 has compressed clusters");
+    const uint64_t cluster = image->header().cluster_bytes();
+    for (uint64_t done = 0; done < buffer_.size(); done += cluster) {
+      std::vector<std::byte> content(cluster);
+      const auto part = std::span(buffer_).subspan(done).first(
+          std::min<uint64_t>(cluster, buffer_.size() - done));
+      if (part.size() < cluster && offset + buffer_.size() != disk_.size_bytes())
+        return fail("-c writes whole clusters of {} bytes", cluster);
+      std::ranges::copy(part, content.begin());
+      const auto packed = block::qcow2::compress(image->header().compression, content);
+      const iovec plain = block::to_iovec(part);
+      TRY(runner_.run([&] {
+        return packed.empty() ? disk_.write(offset + done, {&plain, 1})
+                              : image->write_compressed(offset + done, packed);
+      }));
+    }
+    return {};
   }
 
   static void report(const IoCommand& command, double seconds) {

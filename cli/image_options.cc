@@ -39,6 +39,26 @@ Example:
 constexpr const char* kInfoHelp = R"(Example:
   wick image info --backing-chain --output json overlay.qcow2)";
 
+constexpr const char* kConvertHelp =
+    R"(Several sources become one disk, one behind the other. A chain of backing files
+becomes one image. The options of -o are those of wick image create.
+
+Example:
+  wick image convert -p -c -O qcow2 disk.raw disk.qcow2)";
+
+constexpr const char* kCommitHelp =
+    R"(The backing file then holds what the guest saw, and FILE is empty.
+
+Example:
+  wick image commit overlay.qcow2)";
+
+constexpr const char* kRebaseHelp =
+    R"(What differs between the old and the new backing file is copied to FILE, so that
+a guest sees no difference; with -b "" FILE then needs no backing file.
+
+Example:
+  wick image rebase -b alpine-2.qcow2 overlay.qcow2)";
+
 constexpr const char* kCheckHelp =
     R"(The exit status is 0 when all is well, 1 when the check cannot be done, 2 for
 corruption, 3 for lost space only, and 63 for a format without a check.
@@ -126,6 +146,70 @@ Result<ImageCommand> make_info(const Given& given) {
   info.json = TRY(given.json());
   info.backing_chain = given.has("backing-chain");
   return info;
+}
+
+Result<ImageCommand> make_convert(const Given& given) {
+  using Output = ImageConvert::Output;
+  constexpr std::array<std::pair<std::string_view, Output>, 4> kOutputs = {
+      {{"raw", Output::kRaw},
+       {"qcow2", Output::kQcow2},
+       {"vdi", Output::kVdi},
+       {"vmdk", Output::kVmdk}}};
+  ImageConvert convert;
+  convert.sources = given.all("FILE");
+  convert.target = TRY(file_of(given));
+  convert.sources.pop_back();
+  if (convert.sources.empty()) return fail("FILE: needs a source and a target");
+  convert.format = TRY(given.format("format"));
+  const std::string output = given.last("O").value_or("raw");
+  const auto* const row = std::ranges::find(
+      kOutputs, output, [](const auto& pair) -> const auto& { return pair.first; });
+  if (row == kOutputs.end()) return fail("-O: '{}' must be raw, qcow2, vdi or vmdk", output);
+  convert.output = row->second;
+  convert.compressed = given.has("c");
+  convert.progress = given.has("p") && !given.has("q");
+  convert.into_existing = given.has("n");
+
+  if (convert.compressed && convert.output != Output::kQcow2)
+    return with_hint(fail("-c: {} images are not compressed", output), "add -O qcow2");
+  if (const auto format = block::format_of_name(output)) {
+    auto parsed = TRY(named("-o", parse_create_options(*format, given.all("o"))));
+    for (const auto& [key, value] : parsed.pairs)
+      if (key == "size" || key == "backing_file" || key == "backing_fmt")
+        return fail("-o: {}: a copy has the size and the content of its sources", key);
+    convert.options = std::move(parsed.options);
+    if (const auto* const qcow2 = std::get_if<Qcow2CreateOptions>(&convert.options)) {
+      TRY(named("-o", check_create_options(*qcow2)));
+      if (convert.compressed && !qcow2->data_path.empty())
+        return fail("-c: what lies in a data file is not compressed");
+    }
+  } else if (given.has("o") || convert.into_existing) {
+    return fail("-{}: not with -O {}", given.has("o") ? "o" : "n", output);
+  }
+  return convert;
+}
+
+Result<ImageCommand> make_commit(const Given& given) {
+  ImageCommit commit;
+  commit.path = TRY(file_of(given));
+  commit.format = TRY(given.format("format"));
+  commit.keep = given.has("d");
+  commit.quiet = given.has("q");
+  commit.progress = given.has("p") && !commit.quiet;
+  return commit;
+}
+
+Result<ImageCommand> make_rebase(const Given& given) {
+  ImageRebase rebase;
+  rebase.path = TRY(file_of(given));
+  rebase.format = TRY(given.format("format"));
+  if (!given.has("backing")) return with_hint(fail("-b is missing"), "-b '' is for none");
+  rebase.base = given.last("backing").value_or("");
+  rebase.base_format = TRY(given.format("F"));
+  if (rebase.base.empty() && rebase.base_format) return fail("-F: there is no backing file");
+  rebase.unsafe = given.has("u");
+  rebase.progress = given.has("p") && !given.has("q");
+  return rebase;
 }
 
 Result<ImageCommand> make_check(const Given& given) {
@@ -217,6 +301,7 @@ struct OptionRow {
 constexpr OptionRow kFile = {"FILE", "", "the image", 1};
 constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "what FILE is (by its magic)"};
 constexpr OptionRow kOutput = {"--output", "human|json", "the form of the answer (human)"};
+constexpr OptionRow kProgress = {"-p", nullptr, "show how far it is"};
 constexpr OptionRow kQuiet = {"-q", nullptr, "say nothing unless it fails"};
 
 constexpr OptionRow kCreateOptions[] = {
@@ -235,6 +320,34 @@ constexpr OptionRow kInfoOptions[] = {
     kOutput,
     {"--backing-chain", nullptr, "also of its backing files"},
     {"-U,--force-share", nullptr, "as without it"},
+    kFile,
+};
+
+constexpr OptionRow kConvertOptions[] = {
+    {"-f,--format", "FORMAT", "what the sources are (by their magic)"},
+    {"-O", "FORMAT", "what to make: raw, qcow2, vdi or vmdk (raw)"},
+    {"-o", "k=v,...", "more options of what is made"},
+    {"-c", nullptr, "compress (qcow2)"},
+    kProgress,
+    {"-n", nullptr, "the target exists: only write into it"},
+    {"-W", nullptr, "as without it"},
+    {"-m", "N", "as without it"},
+    {"-U,--force-share", nullptr, "as without it"},
+    kQuiet,
+    {"FILE", "", "the sources, then the target", 2, 1000},
+};
+
+constexpr OptionRow kCommitOptions[] = {
+    kFormat, {"-d", nullptr, "leave FILE as it is"}, kProgress, kQuiet, kFile,
+};
+
+constexpr OptionRow kRebaseOptions[] = {
+    kFormat,
+    {"-b,--backing", "BASE", "the new backing file; relative to FILE's folder"},
+    {"-F", "FORMAT", "what BASE is (by its magic)"},
+    {"-u", nullptr, "only change the name, copy nothing"},
+    kProgress,
+    kQuiet,
     kFile,
 };
 
@@ -292,9 +405,13 @@ const CommandRow kCommands[] = {
     {"info", "Shows what an image is.", kInfoHelp, kInfoOptions, make_info},
     {"check", "Says whether an image is consistent, and mends it.", kCheckHelp, kCheckOptions,
      make_check},
+    {"convert", "Copies disks between formats.", kConvertHelp, kConvertOptions, make_convert},
     {"resize", "Changes the size of a disk.", kResizeHelp, kResizeOptions, make_resize},
     {"snapshot", "Keeps states of a disk inside its image.", kSnapshotHelp, kSnapshotOptions,
      make_snapshot},
+    {"commit", "Moves an overlay's data to its backing file.", kCommitHelp, kCommitOptions,
+     make_commit},
+    {"rebase", "Gives an image another backing file.", kRebaseHelp, kRebaseOptions, make_rebase},
     {"map", "Shows where the data is.", kMapHelp, kMapOptions, make_map},
     {"compare", "Says whether two disks are equal to a guest.", kCompareHelp, kCompareOptions,
      make_compare},
@@ -448,7 +565,7 @@ ImageArguments::ImageArguments(CLI::App& wick)
       option->type_name(value);
       option->expected(1);
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-      if (*names != '-' && most > 1) option->expected(least, most);
+      if (*names != '-' && most > 1) option->expected(least, most)->allow_extra_args();
       option->required(least > 0);
     }
   }

@@ -33,6 +33,7 @@ class ImageRunner {
   ImageRunner& operator=(const ImageRunner&) = delete;
 
   block::AsyncIo& io() { return *io_; }
+  EventLoop& loop() { return thread_->loop(); }
 
   // The result of the Task that `start` makes, on the loop.
   template <typename F>

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "base/event_loop.h"
 #include "block/async_io.h"
 #include "block/image.h"
+#include "tests/block/shell.h"
 
 namespace wick::block {
 

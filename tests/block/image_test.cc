@@ -129,7 +129,7 @@ TEST_P(OpenImage, RefusesFormatsThatItCannotRead) {
     for (const bool read_only : {false, true}) {
       const std::string told = complaint(path_, {.format = {}, .read_only = read_only});
       EXPECT_THAT(told, HasSubstr(std::string(image.format) + " image"));
-      EXPECT_THAT(told, HasSubstr("wick image convert"));
+      EXPECT_THAT(told, HasSubstr("qemu-img convert"));
     }
     EXPECT_TRUE(open({.format = Format::kRaw})) << image.format;
   }

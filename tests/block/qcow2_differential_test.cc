@@ -48,12 +48,7 @@ class Qcow2Differential : public DiskFixture {
   bool one_in(uint64_t chances) { return below(chances) == 0; }
 
   testing::AssertionResult shell(const std::string& command) const {
-    const std::string log = directory_ + "/log";
-    if (std::system(("cd " + directory_ + " && (" + command + ") >" + log + " 2>&1").c_str()) == 0)
-      return testing::AssertionSuccess();
-    std::ifstream file(log);
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
-    return testing::AssertionFailure() << command << "\n" << text;
+    return block::shell("cd " + directory_ + " && " + command);
   }
 
   Qcow2& disk() { return *qcow2_; }

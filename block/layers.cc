@@ -1,0 +1,115 @@
+#include "block/layers.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/bytes.h"
+
+namespace wick::block {
+
+namespace {
+
+constexpr uint64_t kStepBytes = 1 << 20;
+
+// Behind its end a backing file is zeroes (PITFALLS 15).
+Task<Result<void>> read_padded(Backend* disk, uint64_t offset, std::span<std::byte> to) {
+  const uint64_t end = disk != nullptr ? disk->size_bytes() : 0;
+  const auto there = to.first(offset < end ? std::min<uint64_t>(to.size(), end - offset) : 0);
+  std::ranges::fill(to.subspan(there.size()), std::byte{0});
+  if (there.empty()) co_return Result<void>();
+  const iovec buffer = to_iovec(there);
+  co_return co_await disk->read(offset, {&buffer, 1});
+}
+
+// What differs, in whole units of the overlay and neighbouring ones together.
+Task<Result<void>> write_differences(Qcow2& overlay, uint64_t offset,
+                                     std::span<const std::byte> wanted,
+                                     std::span<const std::byte> there) {
+  const uint64_t unit = overlay.header().unit_bytes();
+  const auto length_at = [&](size_t at) { return std::min<size_t>(unit, wanted.size() - at); };
+  const auto kind = [&](size_t at) {  // 0: equal, 1: zeroes, 2: data
+    const auto part = wanted.subspan(at, length_at(at));
+    if (std::memcmp(part.data(), there.data() + at, part.size()) == 0) return 0;
+    return is_zero(part) ? 1 : 2;
+  };
+  for (size_t at = 0; at < wanted.size();) {
+    const int now = kind(at);
+    size_t end = at + length_at(at);
+    while (end < wanted.size() && kind(end) == now) end += length_at(end);
+    Result<void> written;
+    const iovec buffer = to_iovec(wanted.subspan(at, end - at));
+    if (now == 1) written = co_await overlay.write_zeroes(offset + at, end - at, true);
+    if (now == 2) written = co_await overlay.write(offset + at, {&buffer, 1});
+    if (!written) co_return written;
+    at = end;
+  }
+  co_return Result<void>();
+}
+
+}  // namespace
+
+Task<Result<void>> commit_layer(Qcow2& overlay, Backend& base, CopyProgress progress) {
+  const uint64_t size = overlay.size_bytes();
+  std::vector<std::byte> bytes(kStepBytes);
+  for (uint64_t offset = 0; offset < size;) {
+    const auto mapping = co_await overlay.map(offset, size - offset);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    uint64_t step = mapping->length_bytes;
+    Result<void> done;
+    if (mapping->kind == Mapping::Kind::kZero) {
+      done = co_await base.write_zeroes(offset, step, true);
+    } else if (mapping->kind != Mapping::Kind::kUnallocated) {
+      step = std::min(step, kStepBytes);
+      const iovec buffer = to_iovec(std::span(bytes).first(step));
+      done = co_await overlay.read(offset, {&buffer, 1});
+      if (done) done = co_await base.write(offset, {&buffer, 1});
+    }
+    if (!done) co_return done;
+    offset += step;
+    if (progress) progress(offset, size);
+  }
+  co_return co_await base.flush();
+}
+
+Task<Result<void>> rebase_layer(Qcow2& overlay, Backend* old_base, CopyProgress progress) {
+  const uint64_t size = overlay.size_bytes();
+  const uint64_t step_bytes = std::max(kStepBytes, overlay.header().unit_bytes());
+  std::vector<std::byte> wanted(step_bytes), there(step_bytes);
+  for (uint64_t offset = 0; offset < size;) {
+    const auto mapping = co_await overlay.map(offset, size - offset);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    uint64_t step = mapping->length_bytes;
+    if (mapping->kind == Mapping::Kind::kUnallocated) {
+      step = std::min(step, step_bytes);
+      const std::span old_part = std::span(wanted).first(step);
+      const std::span new_part = std::span(there).first(step);
+      auto done = co_await read_padded(old_base, offset, old_part);
+      if (done) done = co_await read_padded(&overlay, offset, new_part);
+      if (done) done = co_await write_differences(overlay, offset, old_part, new_part);
+      if (!done) co_return done;
+    }
+    offset += step;
+    if (progress) progress(offset, size);
+  }
+  co_return co_await overlay.flush();
+}
+
+Task<Result<void>> name_backing(File& image, std::string path, std::string format) {
+  auto header = co_await qcow2::read_header(image);
+  if (!header) co_return std::unexpected(std::move(header).error());
+  header->backing_path = std::move(path);
+  header->backing_format = std::move(format);
+  auto bytes = qcow2::format_header(*header);
+  if (!bytes) {
+    bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
+    co_return std::unexpected(std::move(bytes).error());
+  }
+  // What is behind the names is never read.
+  while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
+  bytes->resize(align_up(bytes->size(), 512));
+  const iovec buffer = to_iovec(*bytes);
+  if (auto written = co_await image.write(0, {&buffer, 1}); !written) co_return written;
+  co_return co_await image.sync();
+}
+
+}  // namespace wick::block

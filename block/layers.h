@@ -1,0 +1,26 @@
+// Moves data between an overlay and the images below it, so that a guest sees no
+// difference.
+//
+// Thread rule: the EventLoop of the images.
+#pragma once
+
+#include <string>
+
+#include "block/copy.h"
+#include "block/qcow2.h"
+
+namespace wick::block {
+
+// Writes what `overlay` holds itself to `base`, which is at least as large, and
+// makes it stable there. `overlay` is as before.
+Task<Result<void>> commit_layer(Qcow2& overlay, Backend& base, CopyProgress progress);
+
+// `overlay` has lost its old backing file and got its new one by set_backing(); the
+// data that it then lacks is copied to it from `old_base` (nullptr: none), and is
+// stable. Then, and not before, its header may name the new one.
+Task<Result<void>> rebase_layer(Qcow2& overlay, Backend* old_base, CopyProgress progress);
+
+// Writes the name of a backing file, and its format, into a header. Empty: none.
+Task<Result<void>> name_backing(File& image, std::string path, std::string format);
+
+}  // namespace wick::block

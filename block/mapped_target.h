@@ -1,0 +1,61 @@
+// What new images of formats with one flat map have in common: blocks are added
+// to the file as they come, and the map is written at the end. An image is one
+// only then: its header is the last thing written.
+//
+// Thread rule: as for CopyTarget.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "block/copy.h"
+#include "block/file.h"
+
+namespace wick::block {
+
+class MappedTarget : public CopyTarget {
+ public:
+  uint64_t granule_bytes() const override { return block_bytes_; }
+  bool is_new() const override { return true; }
+
+  Task<Result<void>> write(uint64_t offset, std::span<const std::byte> piece) override {
+    const uint64_t first = added_;
+    for (uint64_t at = 0; at < piece.size(); at += block_bytes_)
+      blocks_[(offset + at) / block_bytes_] = static_cast<uint32_t>(++added_);
+    const iovec buffer = to_iovec(piece);
+    co_return co_await file_.write(data_offset_ + first * block_bytes_, {&buffer, 1});
+  }
+  Task<Result<void>> write_zeroes(uint64_t, uint64_t) override { co_return Result<void>(); }
+
+  Task<Result<void>> finish() override {
+    // The last block may be written in part only.
+    if (auto done = file_.truncate(data_offset_ + added_ * block_bytes_); !done) co_return done;
+    if (auto done = co_await write_tables(); !done) co_return done;
+    co_return co_await file_.sync();
+  }
+
+ protected:
+  MappedTarget(File& file, uint64_t size_bytes, uint64_t block_bytes, uint64_t data_offset)
+      : file_(file),
+        size_bytes_(size_bytes),
+        block_bytes_(block_bytes),
+        data_offset_(data_offset),
+        blocks_((size_bytes + block_bytes - 1) / block_bytes) {}
+
+  virtual Task<Result<void>> write_tables() = 0;
+
+  Task<Result<void>> put(uint64_t offset, std::span<const std::byte> bytes) {
+    const iovec buffer = to_iovec(bytes);
+    co_return co_await file_.write(offset, {&buffer, 1});
+  }
+
+  File& file_;
+  const uint64_t size_bytes_;
+  const uint64_t block_bytes_;
+  const uint64_t data_offset_;
+  std::vector<uint32_t> blocks_;  // of the disk: the number in the file, from 1; 0: none
+  uint64_t added_ = 0;
+};
+
+}  // namespace wick::block

@@ -1,0 +1,29 @@
+// What the commands on images need to know of their files, and a progress bar.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "block/copy.h"
+#include "block/image.h"
+#include "cli/image_runner.h"
+
+namespace wick::cli {
+
+// All that an image is read from: its backing files too, and their data files.
+Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
+                                          std::optional<block::Format> format);
+
+// The one of `files` that is the same file as `path`; or empty.
+std::string same_file(std::span<const std::string> files, const std::string& path);
+
+// The name of the format. What a raw file is must be said: a guest could have
+// written another format's magic into it (PITFALLS 21).
+Result<std::string> format_by_magic(const std::string& path, block::AsyncIo& io);
+
+// As qemu-img's: in steps of one in a hundred. `shown`: or nothing.
+block::CopyProgress progress(bool shown);
+
+}  // namespace wick::cli

@@ -1,0 +1,120 @@
+// wick image commit and wick image rebase
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "block/layers.h"
+#include "cli/image.h"
+#include "cli/image_files.h"
+#include "cli/image_runner.h"
+
+namespace wick::cli {
+
+namespace {
+
+using block::Format;
+using block::Qcow2;
+
+struct Overlay {
+  std::unique_ptr<block::Backend> disk;
+  Qcow2* qcow2 = nullptr;
+};
+
+Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
+                             std::optional<Format> format) {
+  block::ImageOptions options;
+  options.format = format;
+  Overlay overlay;
+  overlay.disk = TRY(runner.run([&] { return block::open_image(path, options, runner.io()); }));
+  overlay.qcow2 = dynamic_cast<Qcow2*>(overlay.disk.get());
+  if (overlay.qcow2 == nullptr) return fail("{}: is raw, which has no backing file", path);
+  return overlay;
+}
+
+// A base grows with its overlay; a raw one before it is opened as a disk.
+Result<void> make_room(ImageRunner& runner, const std::string& path, Format format,
+                       uint64_t size_bytes) {
+  block::ImageOptions options;
+  options.format = format;
+  const auto image = TRY(block::open_image_file(path, options, runner.io()));
+  if (image.format == Format::kRaw && image.file->size_bytes() < size_bytes)
+    return image.file->truncate(size_bytes);
+  return {};
+}
+
+}  // namespace
+
+Result<int> carry_out(const ImageCommit& command) {
+  const auto runner = TRY(ImageRunner::create());
+  runner->io().hurry();
+  const Overlay overlay = TRY(open_overlay(*runner, command.path, command.format));
+  Qcow2& image = *overlay.qcow2;
+  const block::qcow2::Header& header = image.header();
+  if (header.backing_path.empty())
+    return fail("{}: has no backing file to commit to", command.path);
+  image.take_backing().reset();  // or it would be open twice
+
+  const std::string path = TRY(block::named_file(command.path, header.backing_path));
+  block::ImageOptions options;
+  options.format = TRY(block::named_format(command.path, header.backing_format));
+  if (!options.format) options.format = TRY(block::open_image_file(path, {}, runner->io())).format;
+  TRY(make_room(*runner, path, *options.format, image.size_bytes()));
+  const auto base =
+      TRY(runner->run([&] { return block::open_image(path, options, runner->io()); }));
+  if (base->size_bytes() < image.size_bytes())
+    if (auto* const smaller = dynamic_cast<Qcow2*>(base.get()))
+      TRY(runner->run([&] { return smaller->resize(image.size_bytes()); }));
+  TRY(runner->run([&] { return block::commit_layer(image, *base, progress(command.progress)); }));
+  if (!command.keep) TRY(runner->run([&] { return image.make_empty(); }));
+  if (command.progress) fmt::print("\n");
+  if (!command.quiet) fmt::print("Image committed.\n");
+  return 0;
+}
+
+Result<int> carry_out(const ImageRebase& command) {
+  const auto runner = TRY(ImageRunner::create());
+  runner->io().hurry();
+  std::string format;
+  if (!command.base.empty()) {
+    const std::string path = TRY(block::named_file(command.path, command.base));
+    if (command.base_format)
+      format = format_name(*command.base_format);
+    else if (!command.unsafe)
+      format = TRY(format_by_magic(path, runner->io()));
+    if (!command.unsafe) {
+      const auto chain = TRY(files_of(*runner, path, block::format_of_name(format)));
+      if (const std::string same = same_file(chain, command.path); !same.empty())
+        return fail("{}: would be its own backing file", command.path);
+      if (chain.size() > block::kMostBackingFiles)
+        return fail("{}: would be deeper than {} backing files", command.path,
+                    block::kMostBackingFiles);
+    }
+  }
+
+  if (!command.unsafe) {
+    const Overlay overlay = TRY(open_overlay(*runner, command.path, command.format));
+    Qcow2& image = *overlay.qcow2;
+    const std::unique_ptr<block::Backend> old_base = image.take_backing();
+    if (!command.base.empty()) {
+      block::ImageOptions options;
+      options.read_only = true;
+      options.format = block::format_of_name(format);
+      const std::string path = TRY(block::named_file(command.path, command.base));
+      image.set_backing(
+          TRY(runner->run([&] { return block::open_image(path, options, runner->io()); })));
+    }
+    TRY(runner->run(
+        [&] { return block::rebase_layer(image, old_base.get(), progress(command.progress)); }));
+    if (command.progress) fmt::print("\n");
+  }
+
+  block::ImageOptions options;
+  options.format = command.format;
+  const auto image = TRY(block::open_image_file(command.path, options, runner->io()));
+  if (image.format != Format::kQcow2)
+    return fail("{}: is raw, which has no backing file", command.path);
+  TRY(runner->run([&] { return block::name_backing(*image.file, command.base, format); }));
+  return 0;
+}
+
+}  // namespace wick::cli
