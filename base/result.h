@@ -42,9 +42,15 @@ std::unexpected<Error> fail_errno(int code, fmt::format_string<Args...> format, 
   return std::unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...), {}});
 }
 
-inline std::unexpected<Error> with_hint(std::unexpected<Error> failure, std::string hint) {
-  failure.error().hint = std::move(hint);
-  return failure;
+inline std::unexpected<Error> with_hint(std::unexpected<Error> refusal, std::string hint) {
+  refusal.error().hint = std::move(hint);
+  return refusal;
+}
+
+// The error of a Result that has one, for coroutines to co_return.
+template <typename T>
+std::unexpected<Error> failure(Result<T>& result) {
+  return std::unexpected(std::move(result).error());
 }
 
 }  // namespace wick

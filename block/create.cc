@@ -63,14 +63,14 @@ Task<Result<void>> create_image(std::string path, CreateOptions options, AsyncIo
     }
     if (!qcow2->data_path.empty()) {
       auto name = named_file(path, qcow2->data_path);
-      if (!name) co_return std::unexpected(std::move(name).error());
+      if (!name) co_return failure(name);
       auto made = NewFile::make(*name, io);
-      if (!made) co_return std::unexpected(std::move(made).error());
+      if (!made) co_return failure(made);
       data.emplace(*std::move(made));
     }
   }
   auto image = NewFile::make(path, io);
-  if (!image) co_return std::unexpected(std::move(image).error());
+  if (!image) co_return failure(image);
   Task<Result<void>> filled =
       qcow2 != nullptr ? create_qcow2(image->file(), data ? &data->file() : nullptr, *qcow2)
                        : fill_raw(image->file(), std::get<RawCreateOptions>(options));

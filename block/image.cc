@@ -132,28 +132,28 @@ Task<Result<std::unique_ptr<Qcow2>>> open_layer(std::unique_ptr<File> file,
   const std::string path = file->path();
   Qcow2Options qcow2_options{.read_only = options.read_only, .cache_bytes = options.cache_bytes};
   auto opened = co_await Qcow2::open(std::move(file), qcow2_options);
-  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (!opened) co_return failure(opened);
   std::unique_ptr<Qcow2> image = *std::move(opened);
   const qcow2::Header& header = image->header();
   if (auto checked = check_implied(header, options, depth, path); !checked)
-    co_return std::unexpected(std::move(checked).error());
+    co_return failure(checked);
   if (header.external_data()) {
     if (header.data_path.empty())
       co_return with_hint(fail("{}: does not name its data file", path),
                           "look at it with wick image info");
     auto name = named_file(path, header.data_path);
-    if (!name) co_return std::unexpected(std::move(name).error());
+    if (!name) co_return failure(name);
     auto data = open_file(*name, options.read_only, options.lock);
-    if (!data) co_return std::unexpected(std::move(data).error());
+    if (!data) co_return failure(data);
     auto data_file = open_host_file(*std::move(data), *name, options.cache, options.read_only, io);
-    if (!data_file) co_return std::unexpected(std::move(data_file).error());
+    if (!data_file) co_return failure(data_file);
     image->set_data_file(*std::move(data_file));
   }
   if (!header.backing_path.empty()) {
     auto name = named_file(path, header.backing_path);
-    if (!name) co_return std::unexpected(std::move(name).error());
+    if (!name) co_return failure(name);
     auto format = named_format(path, header.backing_format);
-    if (!format) co_return std::unexpected(std::move(format).error());
+    if (!format) co_return failure(format);
     ImageOptions read_only = options;
     read_only.read_only = true;
     read_only.format = *format;
@@ -175,10 +175,10 @@ Task<Result<std::unique_ptr<Backend>>> open_chain(std::string path, ImageOptions
     co_return with_hint(fail("{}: is deeper than {} backing files", path, kMostBackingFiles),
                         "make the chain shorter: wick image commit or convert");
   auto opened = open_image_file(path, options, io);
-  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (!opened) co_return failure(opened);
   if (opened->format == Format::kQcow2) {
     auto image = co_await open_layer(std::move(opened->file), options, io, depth);
-    if (!image) co_return std::unexpected(std::move(image).error());
+    if (!image) co_return failure(image);
     co_return std::unique_ptr<Backend>(*std::move(image));
   }
   co_return open_raw(std::move(opened->file), {.read_only = options.read_only,
@@ -242,7 +242,7 @@ Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions
 Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions options,
                                                 AsyncIo& io) {
   auto opened = open_image_file(path, options, io);
-  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (!opened) co_return failure(opened);
   if (opened->format != Format::kQcow2)
     co_return with_hint(
         fail("{}: is {}, and only qcow2 can do that", path, format_name(opened->format)),

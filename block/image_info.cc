@@ -17,8 +17,7 @@ constexpr size_t kLuksHeaderBytes = 592;
 Task<Result<std::vector<std::byte>>> read_part(File& file, uint64_t offset, uint64_t length) {
   std::vector<std::byte> bytes(length);
   const iovec buffer = to_iovec(bytes);
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got)
-    co_return std::unexpected(std::move(got).error());
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
   co_return bytes;
 }
 
@@ -68,9 +67,9 @@ ImageInfo::Luks parse_luks(std::span<const std::byte> bytes) {
 
 Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
   auto header = co_await qcow2::read_header(file);
-  if (!header) co_return std::unexpected(std::move(header).error());
+  if (!header) co_return failure(header);
   auto snapshots = co_await qcow2::read_snapshots(file, *header);
-  if (!snapshots) co_return std::unexpected(std::move(snapshots).error());
+  if (!snapshots) co_return failure(snapshots);
   info.size_bytes = header->size_bytes;
   if (!header->backing_path.empty())
     // A name of another program's is shown as it is.
@@ -103,7 +102,7 @@ Task<Result<ImageInfo>> inspect_image(std::string path, std::optional<Format> fo
   options.read_only = true;
   options.lock = false;  // its tables are of no interest here, so it may be in use
   auto opened = open_image_file(path, options, io);
-  if (!opened) co_return std::unexpected(std::move(opened).error());
+  if (!opened) co_return failure(opened);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) co_return fail_errno(errno, "{}: cannot stat", path);
   ImageInfo info;
@@ -112,8 +111,7 @@ Task<Result<ImageInfo>> inspect_image(std::string path, std::optional<Format> fo
   info.size_bytes = align_up(opened->file->size_bytes(), 512);
   info.allocated_bytes = static_cast<uint64_t>(status.st_blocks) * 512;
   if (info.format == Format::kQcow2)
-    if (auto done = co_await inspect_qcow2(*opened->file, info); !done)
-      co_return std::unexpected(std::move(done).error());
+    if (auto done = co_await inspect_qcow2(*opened->file, info); !done) co_return failure(done);
   co_return info;
 }
 

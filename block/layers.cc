@@ -96,13 +96,13 @@ Task<Result<void>> rebase_layer(Qcow2& overlay, Backend* old_base, CopyProgress 
 
 Task<Result<void>> name_backing(File& image, std::string path, std::string format) {
   auto header = co_await qcow2::read_header(image);
-  if (!header) co_return std::unexpected(std::move(header).error());
+  if (!header) co_return failure(header);
   header->backing_path = std::move(path);
   header->backing_format = std::move(format);
   auto bytes = qcow2::format_header(*header);
   if (!bytes) {
     bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
-    co_return std::unexpected(std::move(bytes).error());
+    co_return failure(bytes);
   }
   // What is behind the names is never read.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();

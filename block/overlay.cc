@@ -31,14 +31,14 @@ Result<std::unique_ptr<File>> make_nameless_file(AsyncIo& io) {
 Task<Result<std::unique_ptr<Backend>>> open_overlay(std::unique_ptr<Backend> base,
                                                     uint64_t cache_bytes, AsyncIo& io) {
   auto file = make_nameless_file(io);
-  if (!file) co_return std::unexpected(std::move(file).error());
+  if (!file) co_return failure(file);
   Qcow2CreateOptions options;
   options.size_bytes = base->size_bytes();
   auto created = co_await create_qcow2(**file, nullptr, options);
-  if (!created) co_return std::unexpected(std::move(created).error());
+  if (!created) co_return failure(created);
   const Qcow2Options with_cache{.cache_bytes = cache_bytes};
   auto overlay = co_await Qcow2::open(*std::move(file), with_cache);
-  if (!overlay) co_return std::unexpected(std::move(overlay).error());
+  if (!overlay) co_return failure(overlay);
   (*overlay)->set_backing(std::move(base));
   co_return std::unique_ptr<Backend>(*std::move(overlay));
 }

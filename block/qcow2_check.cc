@@ -19,7 +19,7 @@ class Checker {
 
   Task<Result<void>> run() {
     auto table = co_await read_refcount_table(file_, header_);
-    if (!table) co_return std::unexpected(std::move(table).error());
+    if (!table) co_return failure(table);
     table_ = *std::move(table);
     if (auto done = co_await references_.count(table_); !done) co_return done;
     if (auto done = co_await compare_counts(); !done) co_return done;
@@ -137,13 +137,12 @@ bool is_flagged(const Header& header) { return (header.incompatible & (kDirty | 
 
 Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell) {
   auto header = co_await read_header(file, false);
-  if (!header) co_return std::unexpected(std::move(header).error());
+  if (!header) co_return failure(header);
   CheckReport before;
   bool writes = false;
   {
     Checker checker(file, *header, tell);
-    if (auto done = co_await checker.run(); !done)
-      co_return std::unexpected(std::move(done).error());
+    if (auto done = co_await checker.run(); !done) co_return failure(done);
     before = checker.report();
     const bool mends = repair == Repair::kAll
                            ? !before.clean()
@@ -152,15 +151,14 @@ Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell) {
       writes = true;
       auto mended = co_await repair_qcow2(file, *header, checker.references(), checker.mismatches(),
                                           checker.refcount_table(), repair == Repair::kAll);
-      if (!mended) co_return std::unexpected(std::move(mended).error());
+      if (!mended) co_return failure(mended);
     }
   }
   CheckReport after = before;
   if (writes) {
     const Tell silent = [](const std::string&) {};
     Checker checker(file, *header, silent);
-    if (auto done = co_await checker.run(); !done)
-      co_return std::unexpected(std::move(done).error());
+    if (auto done = co_await checker.run(); !done) co_return failure(done);
     after = checker.report();
     after.corruptions_fixed = before.corruptions - std::min(before.corruptions, after.corruptions);
     after.leaks_fixed = before.leaks - std::min(before.leaks, after.leaks);
@@ -168,7 +166,7 @@ Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell) {
   if (repair != Repair::kNone && after.corruptions + after.check_errors == 0 &&
       is_flagged(*header)) {
     auto cleared = co_await clear_flags(file, *header);
-    if (!cleared) co_return std::unexpected(std::move(cleared).error());
+    if (!cleared) co_return failure(cleared);
   }
   co_return after;
 }

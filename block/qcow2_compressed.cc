@@ -57,14 +57,14 @@ Task<Result<uint64_t>> Qcow2::place_compressed(uint64_t length) {
     if (*count == 0 || *count >= header_.max_refcount())
       room = 0;
     else if (auto shared = co_await refcounts_.increment({cluster_of(place), 1}); !shared)
-      co_return std::unexpected(std::move(shared).error());
+      co_return failure(shared);
   }
   if (length > room) {
     const auto run = co_await refcounts_.allocate(1);
     const bool goes_on = run && room > 0 && run->first == cluster_of(place) + 1;
     if (room > 0 && !goes_on)
       if (auto freed = co_await refcounts_.decrement({cluster_of(place), 1}); !freed)
-        co_return std::unexpected(std::move(freed).error());
+        co_return failure(freed);
     if (!run) co_return std::unexpected(run.error());
     if (!goes_on) place = run->first << header_.cluster_bits;
   }

@@ -32,7 +32,7 @@ struct Qcow2CreateOptions {
   std::string backing_path = {};    // empty: none
   std::string backing_format = {};  // empty: not said
   std::string data_path = {};       // empty: the data is in the image
-  bool raw_data = false;       // the data file is the disk, byte by byte
+  bool raw_data = false;            // the data file is the disk, byte by byte
 };
 
 // What qemu-img would refuse is refused, by the names of its options.

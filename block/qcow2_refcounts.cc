@@ -74,14 +74,14 @@ Task<Result<uint64_t>> Refcounts::get(uint64_t cluster) {
   const uint64_t block = cluster / per_block();
   if (block >= table_.size() || table_[block] == 0) co_return uint64_t{0};
   auto slice = co_await cache_.get(entry_offset(cluster));
-  if (!slice) co_return std::unexpected(std::move(slice).error());
+  if (!slice) co_return failure(slice);
   const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
   co_return load_refcount(*slice, cluster % per_slice, header_.refcount_order);
 }
 
 Task<Result<void>> Refcounts::set(uint64_t cluster, uint64_t value) {
   auto slice = co_await cache_.get(entry_offset(cluster));
-  if (!slice) co_return std::unexpected(std::move(slice).error());
+  if (!slice) co_return failure(slice);
   const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
   store_refcount(*slice, cluster % per_slice, header_.refcount_order, value);
   cache_.mark_dirty(entry_offset(cluster));
@@ -133,13 +133,11 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
   for (uint64_t cluster = first_maybe_free_;;) {
     const uint64_t block = cluster / per_block();
     if (block >= table_.size()) {
-      if (auto grown = co_await grow(block + 1); !grown)
-        co_return std::unexpected(std::move(grown).error());
+      if (auto grown = co_await grow(block + 1); !grown) co_return failure(grown);
       continue;
     }
     if (table_[block] == 0)
-      if (auto created = create_blocks(block, 1, 0); !created)
-        co_return std::unexpected(std::move(created).error());
+      if (auto created = create_blocks(block, 1, 0); !created) co_return failure(created);
     const auto slice = co_await cache_.get(entry_offset(cluster));
     if (!slice) co_return std::unexpected(slice.error());
     const uint64_t end = cluster - cluster % per_slice + per_slice;
@@ -175,12 +173,10 @@ Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
     uint64_t block = table_.size();
     while (block > 0 && table_[block - 1] == 0) --block;
     if (block + blocks <= table_.size()) {
-      if (auto created = create_blocks(block, blocks, count); !created)
-        co_return std::unexpected(std::move(created).error());
+      if (auto created = create_blocks(block, blocks, count); !created) co_return failure(created);
       co_return block* per_block() + blocks;
     }
-    if (auto grown = co_await grow(block + blocks + 1); !grown)
-      co_return std::unexpected(std::move(grown).error());
+    if (auto grown = co_await grow(block + blocks + 1); !grown) co_return failure(grown);
   }
 }
 
@@ -198,8 +194,7 @@ Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
       row.count += run->count;
     } else {
       if (row.count > 0)  // too short: given back below
-        if (auto freed = co_await decrement(row); !freed)
-          co_return std::unexpected(std::move(freed).error());
+        if (auto freed = co_await decrement(row); !freed) co_return failure(freed);
       first_maybe_free_ = run->first + run->count;
       row = *run;
     }

@@ -135,7 +135,7 @@ Task<Result<void>> References::find_l1_tables() {
   if (header_.l1_entries > 0)
     tables[header_.l1_offset] = {header_.l1_offset, header_.l1_entries, 1, true};
   auto read = co_await read_snapshots(file_, header_);
-  if (!read) co_return std::unexpected(std::move(read).error());
+  if (!read) co_return failure(read);
   add(header_.snapshots_offset, read->length_bytes, 1, Use::kTable);
   if (header_.external_data() && !read->snapshots.empty())
     corruption("there are snapshots beside a data file");

@@ -36,7 +36,7 @@ class EntryRepair {
     for (const auto& [offset, table] : found_.l2_tables()) {
       const uint64_t cluster = offset >> header_.cluster_bits;
       auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
-      if (!entries) co_return std::unexpected(std::move(entries).error());
+      if (!entries) co_return failure(entries);
       const bool other = found_.is_other_table(cluster);
       if (!other && !mend_l2(*entries)) continue;
       if (other || found_.counts().get(cluster) != table.users) {
@@ -62,7 +62,7 @@ class EntryRepair {
     for (const auto& [offset, table] : found_.l2_tables()) {
       if (table.active == 0 || dropped_.contains(offset)) continue;
       auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
-      if (!entries) co_return std::unexpected(std::move(entries).error());
+      if (!entries) co_return failure(entries);
       bool changed = false;
       for (uint64_t i = 0; i < entries->size(); i += header_.l2_entry_bytes() / 8) {
         uint64_t& entry = (*entries)[i];
@@ -114,7 +114,7 @@ class EntryRepair {
         if (place >= file_.size_bytes()) break;
         auto part =
             co_await read_table(file_, place, std::min(kEntriesAtOnce, table.entries - start));
-        if (!part) co_return std::unexpected(std::move(part).error());
+        if (!part) co_return failure(part);
         bool changed = false;
         for (uint64_t& entry : *part) {
           if (entry == 0) continue;

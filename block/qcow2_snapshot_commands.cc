@@ -44,7 +44,7 @@ uint64_t next_id(const std::vector<Snapshot>& snapshots) {
 
 Task<Result<std::vector<Snapshot>>> Qcow2::snapshots() {
   auto table = co_await read_snapshots(*file_, header_);
-  if (!table) co_return std::unexpected(std::move(table).error());
+  if (!table) co_return failure(table);
   co_return std::move(table->snapshots);
 }
 
@@ -177,7 +177,7 @@ Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
   if (name.empty() || name.size() > kMostNameBytes)
     co_return fail("{}: the name of a snapshot has 1 to {} bytes", path(), kMostNameBytes);
   auto all = co_await snapshots();
-  if (!all) co_return std::unexpected(std::move(all).error());
+  if (!all) co_return failure(all);
   if (all->size() >= kMaxSnapshots)
     co_return fail("{}: has {} snapshots, the most that it can", path(), kMaxSnapshots);
   if (!writing_)
@@ -217,7 +217,7 @@ Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
 Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
   auto all = co_await snapshots();
-  if (!all) co_return std::unexpected(std::move(all).error());
+  if (!all) co_return failure(all);
   const auto found = find_snapshot(*all, name);
   if (found == all->end()) co_return no_snapshot(path(), name);
   if (!found->has_possible_l1(header_) ||
@@ -228,7 +228,7 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
   if (auto done = co_await checkpoint(true); !done) co_return done;
   auto l1 = co_await read_table(*file_, found->l1_offset, found->l1_entries);
-  if (!l1) co_return std::unexpected(std::move(l1).error());
+  if (!l1) co_return failure(l1);
   for (uint64_t& entry : *l1) entry &= kOffsetMask;
   if (auto done = co_await count_tree(*l1, Count::kCheck); !done) co_return done;
   if (auto done = co_await count_tree(*l1, Count::kAdd); !done) co_return done;
@@ -247,7 +247,7 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
 Task<Result<void>> Qcow2::delete_snapshot(const std::string& name) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
   auto all = co_await snapshots();
-  if (!all) co_return std::unexpected(std::move(all).error());
+  if (!all) co_return failure(all);
   const auto found = find_snapshot(*all, name);
   if (found == all->end()) co_return no_snapshot(path(), name);
   if (!found->has_possible_l1(header_) || found->l1_offset > file_->size_bytes())

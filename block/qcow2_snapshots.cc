@@ -99,7 +99,7 @@ Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header) {
     std::vector<std::byte> bytes(length);
     const iovec buffer = to_iovec(bytes);
     if (auto got = co_await file.read(header.snapshots_offset, {&buffer, 1}); !got)
-      co_return std::unexpected(std::move(got).error());
+      co_return failure(got);
     auto table = parse_snapshots(bytes, header, file.path());
     if (table || length == most) co_return table;
   }

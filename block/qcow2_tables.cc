@@ -51,7 +51,7 @@ Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   if (!created && loaded) slice.page = std::move(page);
   if (!created && !loaded) erase(start);
   for (const auto handle : waiting) handle.resume();
-  if (!created && !loaded) co_return std::unexpected(std::move(loaded).error());
+  if (!created && !loaded) co_return failure(loaded);
   co_return co_await get(offset);  // those who waited may have evicted it
 }
 
@@ -125,8 +125,7 @@ void TableCache::evict() {
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
   std::vector<uint64_t> table(entries);
   const iovec buffer = to_iovec(std::as_bytes(std::span(table)));
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got)
-    co_return std::unexpected(std::move(got).error());
+  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
   for (uint64_t& entry : table) entry = std::byteswap(entry);
   co_return table;
 }

@@ -43,8 +43,7 @@ class Raw final : public Backend {
   }
 
   Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
-    if (auto checked = check_range(offset, length); !checked)
-      co_return std::unexpected(std::move(checked).error());
+    if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
     const File::Piece piece = file_->piece_at(offset);
     // The file may end within the last sector.
     const uint64_t end = piece.end >= file_->size_bytes() ? size_bytes_ : piece.end;

@@ -32,14 +32,6 @@ class Given {
   const CLI::App& app_;
 };
 
-// -o k=v,...: options of a new image, but for its size and its backing file.
-struct ParsedCreateOptions {
-  block::CreateOptions options;
-  std::vector<std::pair<std::string, std::string>> pairs;
-};
-Result<ParsedCreateOptions> parse_create_options(block::Format format,
-                                                 std::span<const std::string> texts);
-
 class ImageArguments {
  public:
   explicit ImageArguments(CLI::App& wick);

@@ -44,7 +44,8 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   disk->backend_ =
       TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
   if (config.device == DiskConfig::Device::kVirtio) {
-    disk->blk_ = std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id, config.queues);
+    disk->blk_ =
+        std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id, config.queues);
     return disk;
   }
   using Kind = devices::IdeDrive::Kind;

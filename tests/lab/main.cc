@@ -96,6 +96,7 @@ int run_again_in_lab(char* self, int tries, const std::vector<std::string>& fail
                   "suspected of losing interrupts: {}",
                   tries, kMostTries, names));
   ::unsetenv("GTEST_TOTAL_SHARDS");
+  ::unsetenv("GTEST_SHARD_INDEX");
   ::setenv(kTry, std::to_string(tries + 1).c_str(), 1);
   std::string filter = "--gtest_filter=" + names;
   char* const words[] = {self, filter.data(), nullptr};

@@ -155,7 +155,7 @@ TEST(Refusal, OfDisksThatAreNoReadableImage) {
   const auto with_disk = [&](const std::string& spec) {
     return run_tiny(dir, Code().reset(), {"-d", spec});
   };
-  expect_refusal(with_disk(dir / "missing"), {dir / "missing", "No such file", "--disk"});
+  expect_refusal(with_disk(dir / "missing"), {dir / "missing", "No such file", "check the path"});
   expect_refusal(with_disk(dir.path()), {dir.path(), "directory"});
   make_fifo(dir / "fifo");
   expect_refusal(with_disk(dir / "fifo"), {dir / "fifo", "FIFO"});
