@@ -54,6 +54,7 @@ Result<void> lock_image(const Fd& file, bool read_only, const std::string& path)
                                                 kUsedBase + kResize};  // the last two: a writer's
   for (const off_t byte : std::span(kOwn).first(read_only ? 3 : 5))
     if (!hold(file, byte)) {
+      if (errno == EAGAIN || errno == EACCES) return in_use(path, true);
       spdlog::debug("{}: no locks here: {}", path, std::strerror(errno));
       return {};
     }

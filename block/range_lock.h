@@ -70,10 +70,13 @@ class RangeLock {
     return false;
   }
 
-  // A waiter that runs may change the list under us, so each is looked for anew.
+  // A waiter that runs may change the list under us, so each is looked for anew; and
+  // may release its own range, which must not nest: a guest has thousands of waiters.
   void remove(Place place) {
     entries_.erase(place);
+    if (std::exchange(resuming_, true)) return;
     while (std::coroutine_handle<> ready = next_ready()) ready.resume();
+    resuming_ = false;
   }
   std::coroutine_handle<> next_ready() {
     for (Place place = entries_.begin(); place != entries_.end(); ++place)
@@ -82,6 +85,7 @@ class RangeLock {
   }
 
   std::list<Entry> entries_;  // in the order of asking; holders and waiters
+  bool resuming_ = false;
 };
 
 }  // namespace wick::block

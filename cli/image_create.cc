@@ -27,6 +27,14 @@ Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
     options.backing_format = TRY(format_by_magic(path, runner.io()));
     how.format = block::format_of_name(options.backing_format);
   }
+  const auto files = TRY(files_of(runner, path, how.format));
+  std::vector<std::string> made = {create.path};
+  if (!options.data_path.empty())
+    made.push_back(TRY(block::named_file(create.path, options.data_path)));
+  for (const std::string& file : made)
+    if (!same_file(files, file).empty())
+      return with_hint(fail("{}: is read from, as the backing file {} or for it", file, path),
+                       "choose another name for what is new");
   const auto base = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
   if (!create.size_bytes) create.size_bytes = base->size_bytes();
   return {};

@@ -315,6 +315,26 @@ TEST(RangeLock, GivesRangesInTheOrderOfAsking) {
   EXPECT_EQ(order, "acebd");
 }
 
+TEST(RangeLock, LetsAnyNumberOfWaitersGoWithoutNesting) {
+  RangeLock lock;
+  std::optional<RangeLock::Held> first;
+  spawn([](RangeLock& what, std::optional<RangeLock::Held>& held) -> Task<void> {
+    held.emplace(co_await what.exclusive(0, 0));
+  }(lock, first));
+  int depth = 0, deepest = 0, done = 0;
+  for (int i = 0; i < 2000; ++i)
+    spawn([](RangeLock& what, int& now, int& most, int& count) -> Task<void> {
+      auto held = co_await what.exclusive(0, 0);
+      most = std::max(most, ++now);
+      held.release();
+      --now;
+      ++count;
+    }(lock, depth, deepest, done));
+  first.reset();
+  EXPECT_EQ(done, 2000);
+  EXPECT_EQ(deepest, 1);
+}
+
 using qcow2::Header;
 
 std::vector<std::byte> header_bytes(const Header& header) {

@@ -184,6 +184,22 @@ class ImageCommands : public testing::Test {
   std::filesystem::path old_;
 };
 
+TEST_F(ImageCommands, CreateDoesNotDestroyTheBackingFile) {
+  ASSERT_EQ(wick({"create", "-f", "qcow2", "a.qcow2", "1M"}).status, 0);
+  const auto size = std::filesystem::file_size("a.qcow2");
+  std::filesystem::create_symlink("a.qcow2", "link");
+  const std::vector<Arguments> all = {
+      {"create", "-f", "qcow2", "-b", "a.qcow2", "a.qcow2"},
+      {"create", "-f", "qcow2", "-b", "a.qcow2", "link"},
+      {"create", "-f", "qcow2", "-b", "a.qcow2", "-o", "data_file=a.qcow2", "b.qcow2"}};
+  for (const Arguments& arguments : all) {
+    const Outcome refused = wick(arguments);
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.error.find("is read from"), std::string::npos) << refused.error;
+    EXPECT_EQ(std::filesystem::file_size("a.qcow2"), size);
+  }
+}
+
 TEST_F(ImageCommands, SayWhatQemuImgSays) {
   ASSERT_EQ(
       shell("qemu-img create -f raw base.raw 3M; qemu-io -f raw -c 'write 1M 64k' base.raw").status,
