@@ -226,7 +226,6 @@ class Parser {
   }
 
   Result<void> tables() const {
-    // 2^56 is where host offsets end; QEMU's limit by the L1 table is far below.
     if (header_.size_bytes >= 1ull << 56)
       return bad("claims a disk of {} bytes", header_.size_bytes);
     if (header_.l1_entries < header_.l1_entries_for(header_.size_bytes))

@@ -47,6 +47,9 @@ Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector
 
 Task<Result<void>> Qcow2::resize(uint64_t size) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
+  if (size > kMostDiskBytes)
+    co_return with_hint(fail_errno(EFBIG, "{}: a qcow2 disk cannot have {} bytes", path(), size),
+                        fmt::format("give it at most {}", kMostDiskBytes));
   if (header_.version == 2 && header_.snapshot_count > 0)
     co_return with_hint(fail("{}: has snapshots, and its version cannot tell their sizes", path()),
                         "delete them, or convert it to compat=1.1");

@@ -220,7 +220,7 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   if (!all) co_return failure(all);
   const auto found = find_snapshot(*all, name);
   if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) ||
+  if (!found->has_possible_l1(header_) || found->disk_bytes > kMostDiskBytes ||
       found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
       found->l1_offset > file_->size_bytes())
     co_return corrupt("a snapshot's L1 table at", found->l1_offset);

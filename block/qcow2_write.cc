@@ -388,6 +388,7 @@ Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
 Task<Result<void>> Qcow2::apply_frees() {
   const std::vector<Free> frees = std::exchange(frees_, {});
   for (const Free& free : frees) {
+    if (is_table(free.clusters)) continue;  // only where an image's entries lie
     if (free.punch && file_->can_punch()) {
       bool alone = true;
       for (uint64_t i = 0; alone && i < free.clusters.count; ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace wick::virtio {
 
@@ -63,7 +64,10 @@ void Blk::update_capacity() {
   const uint64_t sectors = backend_.size_bytes() / kSectorBytes;
   if (capacity_sectors_.exchange(sectors) == sectors) return;
   limits_.capacity_sectors = sectors;
-  if (notifier_ != nullptr) notifier_->config_changed();
+  if (notifier_ != nullptr)
+    notifier_->config_changed();
+  else
+    capacity_untold_ = true;
 }
 
 void Blk::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
@@ -91,6 +95,8 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
     }
     queues_.push_back({std::move(queues[number]), *std::move(watch)});
   }
+  // One that was reading the configuration meanwhile may have the old capacity.
+  if (std::exchange(capacity_untold_, false)) notifier.config_changed();
   for (size_t number = 0; number < queues_.size(); ++number) process_queue(number);
 }
 

@@ -67,6 +67,7 @@ class Blk final : public VirtioDevice {
   // Owned by the loop's thread.
   std::vector<Queue> queues_;  // stay where they are from activation to reset
   DriverNotifier* notifier_ = nullptr;
+  bool capacity_untold_ = false;  // it changed while there was no driver
   BlkLimits limits_;
   uint32_t in_flight_ = 0;
   std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0

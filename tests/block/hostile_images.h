@@ -94,6 +94,7 @@ struct HostileCase {
 // Those that QEMU 7.2 opens all the same, to read their first cluster.
 inline bool qemu_is_milder(std::string_view name) {
   static const std::set<std::string_view> names = {
+      "RefcountBlockTwice",
       "HeaderOdd",
       "BackingNameWithNul",
       "L1BeyondTheEnd",
@@ -214,6 +215,8 @@ inline std::vector<HostileCase> hostile_cases() {
        [](Image& i) { i.put64(1 << 12, 0x2200); }},
       {"RefcountBlockOverL1", "refcount block at 0x3000",
        [](Image& i) { i.put64(1 << 12, 3 << 12); }},
+      {"RefcountBlockTwice", "refcount block at 0x2000 twice",
+       [](Image& i) { i.put64((1 << 12) + 8, 2 << 12); }},
       {"RefcountBlockBeyondTheEnd", "refcount block at 0x6000",
        [](Image& i) { i.put64(1 << 12, 6 << 12); }},
       {"SnapshotsTooMany", "claims 65537 snapshots", [](Image& i) { i.put32(60, 65537); }},

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "block/qcow2_create.h"
 #include "tests/block/hostile_images.h"
 #include "tests/block/qcow2_images.h"
 
@@ -186,6 +187,44 @@ TEST_F(HostileQcow2, SurvivesAnL2TableThatMapsItself) {
     (void)finish(disk->discard(i % 5 << 12, 4096));
     (void)read_now(*disk, 0, 64 << 10);
   }
+}
+
+TEST_F(HostileQcow2, DoesNotLoseTheTablesThatItsEntriesName) {
+  for (const uint64_t place : {0, 1, 3})
+    for (const uint64_t flag : {0, 1}) {
+      HostileImage image;
+      // In the header's cluster, not at its start: there it would be none.
+      const uint64_t named = place == 0 ? 0x200 | flag : place << 12 | flag;
+      image.put64(HostileImage::kL2 << 12, named | kHostileCopied);
+      const auto table = [&] {
+        std::vector<std::byte> bytes(4096);
+        image.store.bytes.read(place << 12, bytes);
+        return bytes;
+      };
+      const auto before = table();
+      auto disk = *finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(image.store), {}));
+      const auto bytes = pattern(4096, 1);
+      const iovec buffer = to_iovec(bytes);
+      EXPECT_FALSE(finish(disk->write(0, {&buffer, 1}))) << named;
+      (void)finish(disk->discard(0, 4096));
+      (void)finish(disk->flush());
+      EXPECT_EQ(table(), before) << named;
+    }
+}
+
+TEST_F(HostileQcow2, IsNotMadeLargerThanItCouldBeOpened) {
+  fakes::MemoryStore store;
+  fakes::MemoryFile file(store);
+  Qcow2CreateOptions options;
+  options.size_bytes = 1 << 20;
+  options.cluster_bytes = 2 << 20;
+  ASSERT_TRUE(finish(create_qcow2(file, nullptr, options)));
+  auto disk = *finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(store), {}));
+  const auto refused = finish(disk->resize(1ull << 56));
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr(store.path));
+  disk.reset();
+  EXPECT_TRUE(finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(store), {})));
 }
 
 // Chains are of files by name.

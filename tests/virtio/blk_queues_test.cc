@@ -165,6 +165,17 @@ TEST_F(BlkQueues, TellOfADiskThatGrew) {
   EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, 0u);
 }
 
+TEST_F(BlkQueues, TellOfADiskThatGrewBeforeTheDriverWasReady) {
+  start(1);
+  regs().reset();
+  loop().post_and_wait([&] {
+    disk_->resize(2 * kDiskBytes);
+    blk_->update_capacity();
+  });
+  start(1);
+  EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, MmioDriver::kConfigCause);
+}
+
 TEST_F(BlkQueues, RefuseWhatIsBehindTheEndOfADiskThatShrank) {
   start(1);
   loop().post_and_wait([&] {
