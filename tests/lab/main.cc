@@ -85,15 +85,14 @@ std::vector<std::string> failed_tests() {
   return names;
 }
 
-// In a lab with several CPUs guests hang or fault now and then, probably by QEMU 7.2's
-// fault (tests/lab/lab). In labs, and only there, a few failed tests are run again, and
-// named.
+// In a lab with several CPUs guests hang now and then, by QEMU's fault (tests/lab/lab).
+// In labs, and only there, a few failed tests are run again, and named.
 int run_again_in_lab(char* self, int tries, const std::vector<std::string>& failed) {
   std::string names;
   for (const std::string& name : failed) names += (names.empty() ? "" : ":") + name;
   say(
-      fmt::format("failed at try {} of {}, which a lab gives, since its emulated CPUs are "
-                  "suspected of losing interrupts: {}",
+      fmt::format("failed at try {} of {}, which a lab gives, since its emulated CPUs "
+                  "lose interrupts now and then: {}",
                   tries, kMostTries, names));
   ::unsetenv("GTEST_TOTAL_SHARDS");
   ::unsetenv("GTEST_SHARD_INDEX");
