@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kMaxZeroSectors = 4u << 20;  // 2 GiB
 constexpr uint16_t kQueueSize = 512;
 constexpr uint32_t kMaxSegments = 510;  // with header and status a full ring (2.7.5.3.1)
+// Of all queues together: each may hold a cluster's worth of the host's memory.
+constexpr uint32_t kMaxInFlight = 256;
 
 }  // namespace
 
@@ -111,6 +113,7 @@ void Blk::reset() {
   loop_.post_and_wait([&] {
     idle_ = nullptr;
     notifier_ = nullptr;
+    stalled_ = false;
     queues_.clear();
   });
 }
@@ -125,7 +128,7 @@ void Blk::process_queue(size_t number) {
   uint32_t budget = ring.size();
   do {
     ring.disable_notifications();
-    for (; budget > 0; --budget) {
+    for (; budget > 0 && in_flight_ < kMaxInFlight; --budget) {
       auto chain = ring.pop();
       if (!chain) {
         complaints_.warn("{}: {}; the driver must reset it", name_, chain.error().message());
@@ -138,10 +141,13 @@ void Blk::process_queue(size_t number) {
       ++in_flight_;
       spawn(serve(queue, **std::move(chain)));
     }
-  } while (budget > 0 && ring.enable_notifications());
+  } while (budget > 0 && in_flight_ < kMaxInFlight && ring.enable_notifications());
   queue.processing = false;
   signal_completions(queue);
-  if (budget == 0) loop_.post([this, number] { process_queue(number); });
+  if (in_flight_ == kMaxInFlight)
+    stalled_ = true;
+  else if (budget == 0)
+    loop_.post([this, number] { process_queue(number); });
 }
 
 Task<void> Blk::serve(Queue& queue, Chain chain) {
@@ -160,6 +166,12 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   std::move(chain).complete(written);
   --in_flight_;
   if (!queue.processing) signal_completions(queue);
+  if (stalled_ && in_flight_ == kMaxInFlight / 2) {
+    stalled_ = false;
+    loop_.post([this] {
+      for (size_t number = 0; number < queues_.size(); ++number) process_queue(number);
+    });
+  }
   if (in_flight_ == 0 && idle_ != nullptr) idle_->release();
 }
 

@@ -70,6 +70,7 @@ class Blk final : public VirtioDevice {
   bool capacity_untold_ = false;  // it changed while there was no driver
   BlkLimits limits_;
   uint32_t in_flight_ = 0;
+  bool stalled_ = false;                   // queues wait for fewer requests in flight
   std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0
   RateLimit complaints_;
 };

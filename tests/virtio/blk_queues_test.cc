@@ -26,6 +26,7 @@ using fakes::MmioDriver;
 using fakes::wait_for;
 
 constexpr uint16_t kQueues = 4;
+constexpr uint16_t kRingSize = 256;
 constexpr uint64_t kDiskBytes = 1 << 20;
 constexpr uint64_t kCapacityOffset = 0;
 constexpr uint64_t kNumQueuesOffset = 34;
@@ -56,7 +57,7 @@ class BlkQueues : public testing::Test {
               MmioDriver::kFeaturesOk);
     drivers_.clear();
     for (uint16_t i = 0; i < queues; ++i) {
-      drivers_.emplace_back(*memory_, FakeDriver::Options{.size = 16,
+      drivers_.emplace_back(*memory_, FakeDriver::Options{.size = kRingSize,
                                                           .base = {0x10000 + i * 0x100000ull},
                                                           .buffer_area_bytes = 0x80000});
       regs().set_queue(i, drivers_.back().layout());
@@ -140,6 +141,30 @@ TEST_F(BlkQueues, AreEmptyWhenAResetReturns) {
   loop().post_and_wait([&] { disk_->set_delay(MemoryBackend::Delay::kNone); });
   start(1);
   EXPECT_TRUE(used(0, publish_read(0, 5)));
+}
+
+// A request may hold 2 MiB of the host's memory, so their number has a bound.
+TEST_F(BlkQueues, TakeTurnsWhenThereAreTooManyRequests) {
+  constexpr int kEach = kRingSize / 3;  // descriptors of a request
+  constexpr int kMostInFlight = 256;
+  start(kQueues);
+  hold();
+  std::array<std::vector<FakeDriver::Request>, kQueues> requests;
+  for (int i = 0; i < kEach; ++i)
+    for (uint16_t queue = 0; queue < kQueues; ++queue)
+      requests[queue].push_back(publish_read(queue, static_cast<uint64_t>(i)));
+  ASSERT_TRUE(held(kMostInFlight));
+  loop().post_and_wait([] {});
+  EXPECT_EQ(disk_->calls().held, kMostInFlight);
+  EXPECT_EQ(disk_->calls().reads, kMostInFlight);
+  // All are served in the end, though nobody kicks again.
+  loop().post_and_wait([&] {
+    disk_->set_delay(MemoryBackend::Delay::kNextRound);
+    disk_->release_all();
+  });
+  EXPECT_TRUE(wait_for([&] { return disk_->calls().reads == kEach * kQueues; }));
+  for (uint16_t queue = 0; queue < kQueues; ++queue)
+    for (const FakeDriver::Request& request : requests[queue]) EXPECT_TRUE(used(queue, request));
 }
 
 TEST_F(BlkQueues, OneThatIsBrokenStopsAtThat) {
