@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <thread>
@@ -28,6 +29,55 @@ Process boot(const std::string& disk, const std::vector<std::string>& more = {})
   std::vector<std::string> words = {"-k", image("bzImage"), "-a", "quiet", "-d", disk};
   words.insert(words.end(), more.begin(), more.end());
   return Process(wick_run(words));
+}
+
+// Boots from `disk`, whose layers below have the files of `below`, and adds one.
+void add_file_in_guest(const std::string& disk, const std::vector<std::string>& kernel,
+                       const std::string& below, const std::string& file) {
+  std::vector<std::string> words = {"-d", disk, "-a", "root=/dev/vda rw quiet"};
+  words.insert(words.end(), kernel.begin(), kernel.end());
+  Process vm(wick_run(words));
+  log_in(vm.console());
+  EXPECT_EQ(run_in_guest(vm.console(), "cd /root; echo *"), below);
+  (void)run_in_guest(vm.console(), "echo of-" + file + " >/root/" + file);
+  power_off(vm);
+  EXPECT_EQ(finish({"qemu-img", "check", disk}).status, 0);
+}
+
+void expect_chain_of_three_works(const std::vector<std::string>& kernel) {
+  const TempDir dir;
+  const std::string base = dir / "base.qcow2";
+  const std::string middle = dir / "middle.qcow2";
+  const std::string top = dir / "top.qcow2";
+  expect_done({"convert", "-O", "qcow2", "-c", alpine_disk(dir), base});
+  expect_done({"create", "-f", "qcow2", "-b", base, "-F", "qcow2", middle});
+  add_file_in_guest(middle, kernel, "*", "one");
+  const std::string base_before = read_file(base);
+  const std::string middle_before = read_file(middle);
+  expect_done({"create", "-f", "qcow2", "-b", middle, "-F", "qcow2", top});
+  add_file_in_guest(top, kernel, "one", "two");
+  EXPECT_TRUE(read_file(base) == base_before);
+  EXPECT_TRUE(read_file(middle) == middle_before);
+  const std::string raw = dir / "all.raw";
+  ASSERT_EQ(finish({"qemu-img", "convert", "-O", "raw", top, raw}).status, 0);
+  expect_clean(raw);
+  EXPECT_EQ(file_in_image(raw, "/root/one"), "of-one\n");
+  EXPECT_EQ(file_in_image(raw, "/root/two"), "of-two\n");
+}
+
+// Copies a program of this system's and its libraries into a disk's file system; what
+// runs it in the guest.
+std::string lend_program(const std::string& disk, const std::string& program) {
+  const Finished copied = finish({"sh", "-c",
+                                  R"({ echo mkdir /lent; echo cd /lent
+            for file in "$1" $(ldd "$1" | grep -o '/[^ ]*'); do
+              echo "write $(readlink -f "$file") ${file##*/}"
+              echo "set_inode_field ${file##*/} mode 0100755"
+            done; } | debugfs -w -f - "$0")",
+                                  disk, program});
+  EXPECT_EQ(copied.status, 0) << copied.out << copied.err;
+  return "/lent/ld-linux-x86-64.so.2 --library-path /lent /lent/" +
+         std::filesystem::path(program).filename().string();
 }
 
 uint64_t allocated_bytes(const std::string& path) {
@@ -58,6 +108,32 @@ void expect_sound_after_kill(int delay_ms) {
   EXPECT_THAT(replay.status, AnyOf(0, 1)) << replay.out << replay.err;
   expect_clean(raw);
   EXPECT_EQ(file_in_image(raw, "/root/kept"), "flushed\n");
+}
+
+TEST(Image, ChainOfThreeWorks) { expect_chain_of_three_works({"-k", image("bzImage")}); }
+
+TEST(Image, ChainOfThreeWorksUnderAStockKernel) {
+  expect_chain_of_three_works({"-k", image("debian-cloud/vmlinuz"), "-i", "auto"});
+}
+
+TEST(Image, IsTheBaseOfTwoMachinesAtOnce) {
+  const TempDir dir;
+  const std::string base = alpine_disk(dir);
+  const std::string before = read_file(base);
+  const std::array overlays = {dir / "one", dir / "two"};
+  for (const std::string& overlay : overlays)
+    expect_done({"create", "-f", "qcow2", "-b", base, "-F", "raw", overlay});
+  std::array<Process, 2> machines = {boot(overlays[0]), boot(overlays[1])};
+  for (size_t i = 0; i < machines.size(); ++i) {
+    log_in(machines[i].console());
+    (void)run_in_guest(machines[i].console(), "echo " + overlays[i] + " >/root/mine; sync");
+  }
+  for (size_t i = 0; i < machines.size(); ++i) {
+    EXPECT_EQ(run_in_guest(machines[i].console(), "cat /root/mine"), overlays[i]);
+    power_off(machines[i]);
+    EXPECT_EQ(finish({"qemu-img", "check", overlays[i]}).status, 0);
+  }
+  EXPECT_TRUE(read_file(base) == before);
 }
 
 TEST(Image, IsSoundAfterKill9DuringWrites) { expect_sound_after_kill(900); }
@@ -120,6 +196,26 @@ TEST(Image, ThatGrowsIsSeenByARunningGuest) {
                      "echo the-end | dd of=/dev/vdb bs=512 seek=131071 conv=sync,fsync");
   power_off(vm);
   EXPECT_TRUE(read_file(data, (64 << 20) - 512).starts_with("the-end\n"));
+}
+
+TEST(Image, ThatGrowsUnderAMountedFileSystemGrowsItToo) {
+  const TempDir dir;
+  const std::string disk = alpine_disk(dir);
+  const std::string resize2fs = lend_program(disk, "/sbin/resize2fs");
+  const std::string data = dir / "data.img";
+  ASSERT_EQ(finish({"mke2fs", "-q", "-t", "ext4", data, "16M"}).status, 0);
+  Process vm = boot(disk, {"-d", data + ",format=raw"});
+  log_in(vm.console());
+  (void)run_in_guest(vm.console(), "mount /dev/vdb /mnt; echo kept >/mnt/note");
+  std::filesystem::resize_file(data, 96 << 20);
+  vm.signal(SIGUSR1);
+  (void)run_in_guest(vm.console(),
+                     "until [ $(cat /sys/block/vdb/size) = 196608 ]; do sleep 0.1; done; " +
+                         resize2fs + " /dev/vdb");
+  (void)run_in_guest(vm.console(), "dd if=/dev/urandom of=/mnt/large bs=1M count=64; umount /mnt");
+  power_off(vm);
+  expect_clean(data);
+  EXPECT_EQ(file_in_image(data, "/note"), "kept\n");
 }
 
 }  // namespace
