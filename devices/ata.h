@@ -37,6 +37,7 @@ constexpr uint8_t kFault = 1 << 5;
 constexpr uint8_t kSeekComplete = 1 << 4;
 constexpr uint8_t kDataRequest = 1 << 3;
 constexpr uint8_t kError = 1 << 0;
+constexpr uint8_t kIdleStatus = kReady | kSeekComplete;
 
 // "Error register".
 constexpr uint8_t kUncorrectable = 1 << 6;
