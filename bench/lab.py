@@ -52,13 +52,20 @@ def qemu_q35(kernel, disk, **others):
     return qemu("q35", "virtio-blk-pci", kernel, disk, **others)
 
 
-def qemu(machine, device, kernel, disk, cmdline=CMDLINE, memory="256", aio="io_uring",
-         initrd=None):
+def qemu_pc(kernel, disk, **others):
+    return qemu("pc", "virtio-blk-pci", kernel, disk, **others)
+
+
+def qemu_disk(name, device, path, form="raw"):
+    return ["-drive", f"id={name},file={path},format={form},if=none,aio=io_uring",
+            "-device", f"{device},drive={name}"]
+
+
+def qemu(machine, device, kernel, disk, cmdline=CMDLINE, memory="256", initrd=None):
     command = ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", memory,
                "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-               "-kernel", file(kernel), "-append", cmdline,
-               "-drive", f"id=d,file={file(disk)},format=raw,if=none,aio={aio}",
-               "-device", f"{device},drive=d"]
+               "-kernel", file(kernel), "-append", cmdline]
+    command += qemu_disk("d", device, file(disk))
     return command + (["-initrd", file(initrd)] if initrd else [])
 
 
