@@ -99,14 +99,16 @@ Task<Result<void>> name_backing(File& image, std::string path, std::string forma
   if (!header) co_return failure(header);
   header->backing_path = std::move(path);
   header->backing_format = std::move(format);
-  auto bytes = qcow2::format_header(*header);
+  // In one sector if it can be, which changes at once.
+  constexpr uint64_t kSectorBytes = 512;
+  auto bytes = qcow2::format_header(*header, kSectorBytes);
   if (!bytes) {
     bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
     co_return failure(bytes);
   }
   // What is behind the names is never read.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
-  bytes->resize(align_up(bytes->size(), 512));
+  bytes->resize(align_up(bytes->size(), kSectorBytes));
   const iovec buffer = to_iovec(*bytes);
   if (auto written = co_await image.write(0, {&buffer, 1}); !written) co_return written;
   co_return co_await image.sync();
