@@ -17,14 +17,14 @@
 namespace wick::block {
 
 // As wick image commit does it.
-inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk, bool empty) {
+inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
   disk.take_backing().reset();
   fakes::MemoryStore& below = *store.beside;
   if (below.bytes.size_bytes() < disk.size_bytes())
     TRY(fakes::MemoryFile(below).truncate(disk.size_bytes()));
   const auto base = ImageFolder::open_base(below, false);
   TRY(fakes::finish(commit_layer(disk, *base, {})));
-  if (empty) TRY(fakes::finish(disk.make_empty()));
+  TRY(fakes::finish(disk.make_empty()));
   disk.set_backing(ImageFolder::open_base(below, true));
   return {};
 }
@@ -50,7 +50,12 @@ class ImageKeeper {
   // size that the disk may have.
   ImageKeeper(fakes::MemoryStore& store, ImageFolder& folder, std::unique_ptr<Qcow2>& disk,
               SectorHistory& history, uint64_t seed)
-      : store_(store), folder_(folder), disk_(disk), history_(history), random_(seed) {
+      : store_(store),
+        folder_(folder),
+        disk_(disk),
+        history_(history),
+        random_(seed),
+        next_(seed * 3 + seed / 2) {
     sizes_.push_back({disk->size_bytes(), 0, 0});
   }
 
@@ -58,23 +63,26 @@ class ImageKeeper {
   void change() {
     const qcow2::Header& header = disk_->header();
     const bool over_base = !header.external_data() && store_.beside != nullptr;
-    switch (random_() % 6) {
+    const bool has_base = over_base && !header.backing_path.empty();
+    const bool can_snapshot = header.refcount_bits() >= 8 && !header.external_data();
+    switch (next_++ % 6) {
       case 0:
-      case 1:
-        if (header.version > 2 || header.snapshot_count == 0) resize();
+        if (can_snapshot) return create_snapshot();
         break;
       case 2:
-        if (header.refcount_bits() >= 8 && !header.external_data()) create_snapshot();
+        if (over_base) return rebase();
         break;
       case 3:
-        if (!snapshots_.empty()) return random_() % 2 == 0 ? apply_snapshot() : delete_snapshot();
+        if (has_base) return commit();
         break;
-      case 4:
-        if (over_base && !header.backing_path.empty()) commit();
+      case 5:
+        if (!snapshots_.empty()) return random_() % 2 == 0 ? apply_snapshot() : delete_snapshot();
+        if (can_snapshot) return create_snapshot();
         break;
       default:
-        if (over_base) rebase();
+        break;
     }
+    if (header.version > 2 || header.snapshot_count == 0) resize();
   }
 
   bool changed_snapshots() const { return !snapshots_.empty() || snapshot_number_ > 0; }
@@ -193,7 +201,9 @@ class ImageKeeper {
 
   void commit() {
     forget_contents();
-    const auto done = commit_image(store_, *disk_, random_() % 4 > 0);
+    ASSERT_TRUE(fakes::finish(disk_->flush()));
+    history_.end_flush(history_.begin_flush(), now());
+    const auto done = commit_image(store_, *disk_);
     ASSERT_TRUE(done) << done.error().message();
   }
 
@@ -208,6 +218,7 @@ class ImageKeeper {
   std::unique_ptr<Qcow2>& disk_;
   SectorHistory& history_;
   std::mt19937_64 random_;
+  uint64_t next_;            // the kind of change: so that few changes are of all kinds
   std::vector<Size> sizes_;  // the oldest first
   std::vector<Snapshot> snapshots_;
   int snapshot_number_ = 0;

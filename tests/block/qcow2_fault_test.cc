@@ -164,7 +164,7 @@ constexpr uint64_t kSmallBytes = (60 << 10) + 512;  // and its end within a clus
 Result<void> shrink(Image& image) { return image.resize(kSmallBytes); }
 Result<void> grow(Image& image) { return image.resize(kSizeBytes); }
 Result<void> commit(Image& image) {
-  TRY(commit_image(image.store, *image.disk, true));
+  TRY(commit_image(image.store, *image.disk));
   const Mapping mapping = TRY(finish(image.disk->map(0, kSizeBytes)));
   EXPECT_EQ(mapping.kind, Mapping::Kind::kUnallocated);
   return {};
