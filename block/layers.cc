@@ -46,6 +46,21 @@ Task<Result<void>> write_differences(Qcow2& overlay, uint64_t offset,
   co_return Result<void>();
 }
 
+// As the overlay shall read: what it does not hold is still the old backing file's.
+Task<Result<void>> read_wanted(Qcow2& overlay, Backend* old_base, uint64_t offset,
+                               std::span<std::byte> to) {
+  for (size_t at = 0; at < to.size();) {
+    const auto mapping = co_await overlay.map(offset + at, to.size() - at);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    const bool held = mapping->kind != Mapping::Kind::kUnallocated;
+    Backend* const from = held ? &overlay : old_base;
+    const auto part = to.subspan(at, mapping->length_bytes);
+    if (auto done = co_await read_padded(from, offset + at, part); !done) co_return done;
+    at += part.size();
+  }
+  co_return Result<void>();
+}
+
 }  // namespace
 
 Task<Result<void>> commit_layer(Qcow2& overlay, Backend& base, CopyProgress progress) {
@@ -73,17 +88,20 @@ Task<Result<void>> commit_layer(Qcow2& overlay, Backend& base, CopyProgress prog
 
 Task<Result<void>> rebase_layer(Qcow2& overlay, Backend* old_base, CopyProgress progress) {
   const uint64_t size = overlay.size_bytes();
-  const uint64_t step_bytes = std::max(kStepBytes, overlay.header().unit_bytes());
-  std::vector<std::byte> wanted(step_bytes), there(step_bytes);
+  const uint64_t cluster = overlay.header().cluster_bytes();
+  std::vector<std::byte> wanted(kStepBytes + cluster), there(kStepBytes + cluster);
   for (uint64_t offset = 0; offset < size;) {
     const auto mapping = co_await overlay.map(offset, size - offset);
     if (!mapping) co_return std::unexpected(mapping.error());
     uint64_t step = mapping->length_bytes;
     if (mapping->kind == Mapping::Kind::kUnallocated) {
-      step = std::min(step, step_bytes);
+      // To a cluster's end: one that is shared with a snapshot is copied whole when it is
+      // written, and the rest of it must be known before that.
+      const uint64_t end = align_up(offset + std::min(step, kStepBytes), cluster);
+      step = std::min(end, size) - offset;
       const std::span old_part = std::span(wanted).first(step);
       const std::span new_part = std::span(there).first(step);
-      auto done = co_await read_padded(old_base, offset, old_part);
+      auto done = co_await read_wanted(overlay, old_base, offset, old_part);
       if (done) done = co_await read_padded(&overlay, offset, new_part);
       if (done) done = co_await write_differences(overlay, offset, old_part, new_part);
       if (!done) co_return done;
@@ -99,14 +117,16 @@ Task<Result<void>> name_backing(File& image, std::string path, std::string forma
   if (!header) co_return failure(header);
   header->backing_path = std::move(path);
   header->backing_format = std::move(format);
-  auto bytes = qcow2::format_header(*header);
+  // In one sector if it can be, which changes at once.
+  constexpr uint64_t kSectorBytes = 512;
+  auto bytes = qcow2::format_header(*header, kSectorBytes);
   if (!bytes) {
     bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
     co_return failure(bytes);
   }
   // What is behind the names is never read.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
-  bytes->resize(align_up(bytes->size(), 512));
+  bytes->resize(align_up(bytes->size(), kSectorBytes));
   const iovec buffer = to_iovec(*bytes);
   if (auto written = co_await image.write(0, {&buffer, 1}); !written) co_return written;
   co_return co_await image.sync();

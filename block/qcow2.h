@@ -76,7 +76,8 @@ class Qcow2 final : public Backend {
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
   // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Nobody else uses
-  // the disk meanwhile.
+  // the disk meanwhile. After an error of this, or of a change of snapshots, it is not
+  // known what the header says: the image must be opened anew.
   Task<Result<void>> resize(uint64_t size_bytes);
 
   // Internal snapshots; for all but the list nobody else uses the disk meanwhile.
@@ -156,6 +157,7 @@ class Qcow2 final : public Backend {
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
   Task<Result<void>> switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1);
+  Task<Result<void>> make_room(uint64_t size);
   Task<Result<void>> cut_tail();
 
   enum class Count { kCheck, kAdd, kFree };

@@ -320,7 +320,8 @@ Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t f
 
 namespace {
 
-Result<std::vector<std::byte>> format_header(const Header& header, bool with_feature_names) {
+Result<std::vector<std::byte>> format_header(const Header& header, bool with_feature_names,
+                                             uint64_t most_bytes) {
   std::vector<std::byte> bytes(header.version == 2 ? kVersion2Bytes : kOurBytes);
   const auto put = [&](size_t offset, auto value) {
     store_be(std::span(bytes).subspan(offset), value);
@@ -374,20 +375,21 @@ Result<std::vector<std::byte>> format_header(const Header& header, bool with_fea
     put(8, static_cast<uint64_t>(offset));
     put(16, static_cast<uint32_t>(name.size()));
   }
-  if (bytes.size() > header.cluster_bytes())
+  if (bytes.size() > most_bytes)
     return fail("header, backing file name and extensions have {} bytes; a cluster has {}",
-                bytes.size(), header.cluster_bytes());
+                bytes.size(), most_bytes);
   bytes.resize(header.cluster_bytes());
   return bytes;
 }
 
 }  // namespace
 
-Result<std::vector<std::byte>> format_header(const Header& header) {
-  // The names only serve messages, and where clusters are small they may not fit.
+Result<std::vector<std::byte>> format_header(const Header& header, uint64_t names_within_bytes) {
+  const uint64_t cluster = header.cluster_bytes();
   if (header.version == 3)
-    if (auto bytes = format_header(header, true)) return bytes;
-  return format_header(header, false);
+    if (auto bytes = format_header(header, true, std::min(cluster, names_within_bytes)))
+      return bytes;
+  return format_header(header, false, cluster);
 }
 
 }  // namespace wick::block::qcow2

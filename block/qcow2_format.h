@@ -124,7 +124,9 @@ Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t f
                             const std::string& path);
 
 // The first cluster of an image with this header. Fails when backing file name
-// and extensions do not fit.
-Result<std::vector<std::byte>> format_header(const Header& header);
+// and extensions do not fit. The names of features, which only serve messages, are
+// there if all then fits into `names_within_bytes`.
+Result<std::vector<std::byte>> format_header(const Header& header,
+                                             uint64_t names_within_bytes = ~0ull);
 
 }  // namespace wick::block::qcow2

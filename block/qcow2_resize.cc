@@ -67,6 +67,19 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     if (from < to)
       if (auto done = co_await clear(from, to - from, false); !done) co_return done;
   }
+  if (size > old_size)
+    if (auto done = co_await make_room(size); !done) co_return done;
+  {
+    const auto held = co_await metadata_.exclusive(0, 0);
+    if (auto done = co_await checkpoint_locked(true); !done) co_return done;
+    std::array<std::byte, 8> field{};  // "Header", bytes 24 to 31
+    store_be(std::span(field), size);
+    const iovec buffer{field.data(), field.size()};
+    auto written = co_await file_->write(24, {&buffer, 1});
+    if (written) written = co_await file_->sync();
+    if (!written) co_return written;
+    header_.size_bytes = size;
+  }
   // Tables that map nothing any more.
   for (size_t index = header_.l1_entries_for(size); index < l1_.size(); ++index) {
     const uint64_t table = l1_[index] & kOffsetMask;
@@ -76,34 +89,29 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     l1_[index] = 0;
     dirty_l1_.insert(index);
   }
-  {
-    const auto held = co_await metadata_.exclusive(0, 0);
-    const uint64_t entries = header_.l1_entries_for(size);
-    if (entries > l1_.size()) {
-      if (auto done = co_await switch_l1(size, entries, l1_); !done) co_return done;
-    } else {
-      if (auto done = co_await checkpoint_locked(true); !done) co_return done;
-      std::array<std::byte, 8> field{};  // "Header", bytes 24 to 31
-      store_be(std::span(field), size);
-      const iovec buffer{field.data(), field.size()};
-      auto written = co_await file_->write(24, {&buffer, 1});
-      if (written) written = co_await file_->sync();
-      if (!written) co_return written;
-      header_.size_bytes = size;
-    }
-  }
-  if (data_file_)
+  if (data_file_ && size < old_size)
     if (auto done = data_file_->truncate(size); !done) co_return done;
-  if (size > old_size) {
-    // A longer backing file must not show.
-    const uint64_t end = backing_ ? std::min(size, backing_->size_bytes()) : 0;
-    const uint64_t from = std::min(old_size, size_bytes());
-    if (from < end)
-      if (auto done = co_await write_zeroes(from, end - from, true); !done) co_return done;
-  }
   if (auto done = co_await checkpoint(true); !done) co_return done;
   if (size < old_size) co_return co_await cut_tail();
   co_return Result<void>();
+}
+
+// What must be there before the disk is that large: a data file, an L1 table, and
+// zeroes where a longer backing file would show.
+Task<Result<void>> Qcow2::make_room(uint64_t size) {
+  const uint64_t old_size = header_.size_bytes;
+  if (data_file_)
+    if (auto done = data_file_->truncate(size); !done) co_return done;
+  if (const uint64_t entries = header_.l1_entries_for(size); entries > l1_.size()) {
+    const auto held = co_await metadata_.exclusive(0, 0);
+    if (auto done = co_await switch_l1(old_size, entries, l1_); !done) co_return done;
+  }
+  const uint64_t end = backing_ ? std::min(size, backing_->size_bytes()) : 0;
+  if (old_size >= end) co_return Result<void>();
+  header_.size_bytes = size;  // in memory only, for the call
+  auto done = co_await write_zeroes(old_size, end - old_size, true);
+  header_.size_bytes = old_size;
+  co_return done;
 }
 
 // Gives back the free clusters at the file's end.

@@ -19,7 +19,7 @@ constexpr uint64_t kGrainsPerTable = 512;
 constexpr uint64_t kTableSectors = kGrainsPerTable * 4 / kSector;
 constexpr uint64_t kDescriptorSector = 1;
 constexpr uint64_t kDescriptorSectors = 20;
-constexpr uint64_t kMostBytes = uint64_t{2} << 40;  // 32-bit sector numbers
+constexpr uint64_t kMostFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
 
 // Where things are, in sectors. Each of the two directories is followed by its
 // grain tables; the first is the copy.
@@ -122,9 +122,11 @@ ddb.toolsVersion = "2147483647"
 }  // namespace
 
 Result<std::unique_ptr<CopyTarget>> new_vmdk(File& file, uint64_t size_bytes) {
-  if (size_bytes > kMostBytes)
+  // All grains must have a place behind the tables.
+  const uint64_t most_bytes = kMostFileBytes - Layout(kMostFileBytes).grains * kSector;
+  if (size_bytes > most_bytes)
     return fail("{}: the disk is too large for vmdk: {} bytes, {} are possible", file.path(),
-                size_bytes, kMostBytes);
+                size_bytes, most_bytes);
   // Without a capacity the file would be taken for a descriptor of others.
   if (size_bytes == 0) return fail("{}: vmdk cannot hold an empty disk", file.path());
   // The name stands in the image, in quotes.

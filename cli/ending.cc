@@ -4,6 +4,8 @@
 #include <csignal>
 #include <string_view>
 
+#include "base/printable.h"
+
 namespace wick::cli {
 namespace {
 
@@ -41,37 +43,6 @@ Outcome outcome_of(Ending ending) {
 
 constexpr size_t kShownConsoleLines = 20;
 
-// The length of the UTF-8 character at the start of `text` if it is well formed
-// and not a C1 control (U+0080 to U+009F), which some terminals obey; else 0.
-size_t character_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return (lead >= 0x20 && lead != 0x7f) || lead == '\t' ? 1 : 0;
-  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return 0;
-  uint32_t code = lead & (0xffu >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3fu);
-  }
-  constexpr uint32_t kSmallest[] = {0, 0, 0xa0, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  return code >= kSmallest[length] && code <= 0x10ffff && !surrogate ? length : 0;
-}
-
-// `text` with control characters and what is no text as \xNN, so that a guest's
-// last lines cannot drive the terminal that shows them.
-std::string printable(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const size_t length = character_length(text);
-    out += length > 0 ? std::string(text.substr(0, length))
-                      : fmt::format("\\x{:02x}", static_cast<unsigned char>(text.front()));
-    text.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return out;
-}
-
 // Each line of `text`, indented.
 std::string indented(std::string_view text) {
   std::string out;
@@ -91,7 +62,7 @@ std::string evidence(const RunReport& report) {
     text += "wick: the console's last lines:\n";
     const size_t count = report.console_lines.size();
     for (size_t i = count - std::min(count, kShownConsoleLines); i < count; ++i)
-      text += fmt::format("  {}\n", printable(report.console_lines[i]));
+      text += fmt::format("  {}\n", printable(report.console_lines[i], true));
   }
   for (size_t i = 0; i < report.cpus.size(); ++i) {
     const auto& [registers, last_exits] = report.cpus[i];

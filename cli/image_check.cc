@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "block/qcow2_check.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
@@ -95,7 +96,7 @@ Result<int> carry_out(const ImageCheck& command) {
     return kUnsupported;
   }
   const auto tell = [](const std::string& finding) {
-    std::fputs((finding + "\n").c_str(), stderr);
+    std::fputs((printable(finding) + "\n").c_str(), stderr);
   };
   const CheckReport report =
       TRY(runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); }));

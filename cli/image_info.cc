@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "block/image_info.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
@@ -120,7 +121,7 @@ std::string indented(const Json& json, size_t depth) {
     if (value.is_structured())
       text += "\n" + indented(value, depth + 1);
     else
-      text += " " + (value.is_string() ? value.get<std::string>() : value.dump()) + "\n";
+      text += " " + (value.is_string() ? printable(value.get<std::string>()) : value.dump()) + "\n";
   }
   return text;
 }
@@ -128,20 +129,20 @@ std::string indented(const Json& json, size_t depth) {
 std::string to_text(const ImageInfo& info) {
   std::string text =
       fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
-                  info.path, format_name(info.format), human_size(info.size_bytes), info.size_bytes,
-                  human_size(info.allocated_bytes));
+                  printable(info.path), format_name(info.format), human_size(info.size_bytes),
+                  info.size_bytes, human_size(info.allocated_bytes));
   if (!info.qcow2) return text;
   const block::qcow2::Header& header = info.qcow2->header;
   if (header.crypt_method != 0) text += "encrypted: yes\n";
   text += fmt::format("cluster_size: {}\n", header.cluster_bytes());
   if ((header.incompatible & block::qcow2::kDirty) != 0) text += "cleanly shut down: no\n";
   if (!header.backing_path.empty()) {
-    text += "backing file: " + header.backing_path;
+    text += "backing file: " + printable(header.backing_path);
     if (info.full_backing_path != header.backing_path)
-      text += fmt::format(" (actual path: {})", info.full_backing_path);
+      text += fmt::format(" (actual path: {})", printable(info.full_backing_path));
     text += "\n";
     if (!header.backing_format.empty())
-      text += fmt::format("backing file format: {}\n", header.backing_format);
+      text += fmt::format("backing file format: {}\n", printable(header.backing_format));
   }
   if (!info.qcow2->snapshots.empty())
     text += "Snapshot list:\n" + snapshot_list(info.qcow2->snapshots);
@@ -176,8 +177,8 @@ std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots) {
         fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60,
                     snapshot.vm_clock_ns / 1'000'000 % 1000);
     const std::string icount = snapshot.icount == ~0ull ? "" : fmt::to_string(snapshot.icount);
-    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
-                        human_size(snapshot.vm_state_bytes),
+    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", printable(snapshot.id),
+                        printable(snapshot.name), human_size(snapshot.vm_state_bytes),
                         fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(snapshot.date_s)), clock,
                         icount);
   }

@@ -1,6 +1,7 @@
 // wick image map
 #include <fmt/format.h>
 
+#include "base/printable.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
 
@@ -47,7 +48,7 @@ class Printer {
     // As printf's %#x: zero has no prefix.
     const auto hex = [](uint64_t value) { return value == 0 ? "0" : fmt::format("{:#x}", value); };
     fmt::print("{:<16}{:<16}{:<16}{}\n", hex(start), hex(extent.length_bytes),
-               hex(*extent.host_offset), extent.path);
+               hex(*extent.host_offset), printable(extent.path));
     return {};
   }
 

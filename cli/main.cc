@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/printable.h"
 #include "cli/attach.h"
 #include "cli/doctor.h"
 #include "cli/options.h"
@@ -59,7 +60,7 @@ void set_up_log() {
 }
 
 int print_error(const std::string& message, int status) {
-  std::fputs(("wick: " + message + "\n").c_str(), stderr);
+  std::fputs(("wick: " + wick::printable(message) + "\n").c_str(), stderr);
   return status;
 }
 

@@ -432,11 +432,12 @@ Result<RunOptions> complete(RunOptions options) {
                      "leave --acpi out");
   const auto on_ide = [](const DiskConfig& d) { return d.device == DiskConfig::Device::kIde; };
   constexpr int kMostIdeDrives = 4;
-  const auto ide_drives = std::ranges::count_if(machine.disks, on_ide);
-  if (ide_drives > kMostIdeDrives)
-    return with_hint(fail("--disk, --cdrom: {} IDE drives given; a machine has room for {}",
-                          ide_drives, kMostIdeDrives),
-                     "use device=virtio for the others");
+  int ide_drives = 0;
+  for (const DiskConfig& disk : machine.disks)
+    if (on_ide(disk) && ++ide_drives > kMostIdeDrives)
+      return with_hint(fail("--disk, --cdrom: no room for {}: a machine has {} IDE drives",
+                            disk.path, kMostIdeDrives),
+                       "use device=virtio for the others");
   if (ide_drives > 0 && !machine.on_pci())
     return with_hint(fail("--disk, --cdrom: IDE drives are on PCI, which this machine has not"),
                      "leave --transport mmio and --acpi off out, or device=ide");

@@ -192,6 +192,10 @@ Result<DiskConfig> parse_disk(std::string_view text) {
   if (disk.queues > 1 && disk.device == DiskConfig::Device::kIde)
     return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
                      "leave out queues");
+  // What an ephemeral disk is given goes to a qcow2 image.
+  if (disk.cache_bytes != 0 && disk.format == DiskConfig::Format::kRaw && !disk.ephemeral)
+    return with_hint(fail("cache-size={}: a raw disk has no tables to keep", disk.cache_bytes),
+                     "leave out cache-size");
   if (disk.read_only && disk.ephemeral)
     return with_hint(fail("ephemeral=on: this disk is not written at all"),
                      "leave out ephemeral, or what makes it read-only");

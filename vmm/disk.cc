@@ -1,6 +1,7 @@
 #include "vmm/disk.h"
 
 #include "block/image.h"
+#include "block/qcow2.h"
 
 namespace wick {
 
@@ -43,6 +44,12 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   if (!opened) return std::unexpected(std::move(opened).error());
   disk->backend_ =
       TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
+  const bool has_tables =
+      config.ephemeral || dynamic_cast<const block::Qcow2*>(disk->backend_.get()) != nullptr;
+  if (config.cache_bytes != 0 && !has_tables)
+    return with_hint(fail("disk {}: cache-size={}: a raw disk has no tables to keep", config.path,
+                          config.cache_bytes),
+                     "leave out cache-size");
   if (config.device == DiskConfig::Device::kVirtio) {
     disk->blk_ =
         std::make_unique<virtio::Blk>(*disk->backend_, loop, config.serial, id, config.queues);

@@ -72,8 +72,9 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
       continue;
     }
     if (ide_drives_.size() == devices::Ide::kDrives)
-      return with_hint(fail("there is room for only {} IDE drives", devices::Ide::kDrives),
-                       "give fewer disks with device=ide");
+      return with_hint(
+          fail("disk {}: there is room for only {} IDE drives", disk.path, devices::Ide::kDrives),
+          "give fewer disks with device=ide");
     const std::string id = disk.media == DiskConfig::Media::kCdrom
                                ? fmt::format("sr{}", cdrom_count++)
                                : fmt::format("sd{:c}", 'a' + ide_disk_count++);

@@ -75,7 +75,7 @@ class GuestWorkload {
   // Around few places, so that much is done twice. What overlaps may happen in any
   // order, so that is left out.
   bool choose_range(Request& request) {
-    const uint64_t sectors = history_.sectors();
+    const uint64_t sectors = disk_.size_bytes() / kSectorBytes;
     for (int tries = 0; tries < 10; ++tries) {
       const uint64_t place = below(2) == 0 ? below(4) * sectors / 4 + below(24) : below(sectors);
       const uint64_t longest = below(6) == 0 ? 160 : 12;

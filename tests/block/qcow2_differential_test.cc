@@ -1,7 +1,7 @@
-// Random operations on images of random shapes, against a plain model in memory and
-// against QEMU: the same operations by qemu-io and qemu-img on an image of its own.
-// After each batch qemu-img finds ours clean and equal to QEMU's, and not larger by
-// more than a tenth or a few clusters.
+// Random operations on images of random shapes over random chains, against a plain
+// model in memory and against QEMU: the same operations by qemu-io and qemu-img on
+// images of its own. After each batch qemu-img finds ours clean and equal to QEMU's,
+// and not larger by more than a tenth or a few clusters.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,11 +9,14 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <random>
+#include <set>
 
 #include "base/bytes.h"
 #include "block/create.h"
 #include "block/qcow2.h"
+#include "cli/image.h"
 #include "tests/block/disk_fixture.h"
 
 namespace wick::block {
@@ -47,6 +50,9 @@ class Qcow2Differential : public DiskFixture {
   uint64_t below(uint64_t limit) { return random_() % limit; }
   bool one_in(uint64_t chances) { return below(chances) == 0; }
 
+  uint64_t file_bytes(const std::string& name) const {
+    return std::filesystem::file_size(directory_ + "/" + name);
+  }
   testing::AssertionResult shell(const std::string& command) const {
     return block::shell("cd " + directory_ + " && " + command);
   }
@@ -54,30 +60,49 @@ class Qcow2Differential : public DiskFixture {
   Qcow2& disk() { return *qcow2_; }
   Result<void> on_disk(const std::function<Task<Result<void>>()>& request) { return run(request); }
 
+  // An image below the disk, or one that may become that.
+  struct Layer {
+    std::string name;
+    std::string format;
+    std::string below;  // the name of its own backing file, or empty
+    uint64_t cluster_bytes = 0;
+    Bytes content = {};  // as it is seen through this one
+  };
+
   void start_image();
+  Layer& add_layer(const std::string& below_name);
+  Layer& any_layer();
+  void give_to_qemu(const Layer& layer);
   void open_ours();
   void close_ours();
   void run_batch(uint64_t operations);
   void step();
   void write_pattern(uint64_t offset, uint64_t length);
   void change_whole_image();
+  void commit();
+  void rebase();
+  void rebase_to_a_copy();
+  void rebased(const std::string& name, bool unsafe);
   void compare();
+  void compare_sizes(const std::string& name, uint64_t most, uint64_t slack);
 
   void told_qemu(const std::string& command) { qemu_commands_ += " -c '" + command + "'"; }
   void run_qemu();
 
   std::mt19937_64 random_;
   Geometry geometry_{};
-  bool has_base_ = false;
+  std::map<std::string, Layer> layers_;
+  std::string backing_;  // the disk's; empty: none
   // Ours are made before the old ones are free, and may stay behind everything else.
   bool has_new_l1_ = false;
   // What shrinks is cut behind the last cluster in use, wherever that happens to be.
   uint64_t most_qemu_bytes_ = 0;
   Bytes model_;
-  std::map<std::string, Bytes> snapshots_;
+  std::map<std::string, std::optional<Bytes>> snapshots_;  // none: not known any more
   std::unique_ptr<Qcow2> qcow2_;
   std::string qemu_commands_;
   int snapshot_number_ = 0;
+  int layer_number_ = 0;
 };
 
 INSTANTIATE_TEST_SUITE_P(Engines, Qcow2Differential, testing::Values(Engine::kUring), engine_name);
@@ -96,25 +121,63 @@ void Qcow2Differential::start_image() {
   options.extended_l2 = geometry_.extended_l2;
   options.lazy_refcounts = geometry_.lazy_refcounts;
   options.size_bytes = size;
-  has_base_ = one_in(2);
-  if (has_base_) {
-    // Shorter or longer than the disk, raw or over another image.
-    const auto base =
-        pattern((1 + below(geometry_.most_bytes / 512)) * 512, static_cast<uint32_t>(random_()));
-    make_file(directory_ + "/base.raw", base);
+  layers_.clear();
+  backing_.clear();
+  ASSERT_TRUE(shell("rm -rf qemu layer* && mkdir qemu"));
+  // Shorter or longer than the disk, raw or over another image.
+  for (uint64_t depth = one_in(2) ? 0 : 1 + below(3); depth > 0 && !HasFatalFailure(); --depth)
+    backing_ = add_layer(backing_).name;
+  if (!backing_.empty()) {
+    const Bytes& base = layers_.at(backing_).content;
     std::copy_n(base.begin(), std::min(base.size(), model_.size()), model_.begin());
-    options.backing_path = "base.raw";
-    options.backing_format = "raw";
-    if (one_in(2)) {
-      ASSERT_TRUE(shell("qemu-img create -q -f qcow2 -b base.raw -F raw middle.qcow2 " +
-                        std::to_string(base.size())));
-      options.backing_path = "middle.qcow2";
-      options.backing_format = "qcow2";
-    }
+    options.backing_path = backing_;
+    options.backing_format = layers_.at(backing_).format;
   }
   const auto made = run([&] { return create_image(path_, options, *io_); });
   ASSERT_TRUE(made) << made.error().message();
-  ASSERT_TRUE(shell("qemu-img check disk.img && cp disk.img qemu.img"));
+  ASSERT_TRUE(shell("qemu-img check disk.img && cp disk.img qemu"));
+}
+
+Qcow2Differential::Layer& Qcow2Differential::add_layer(const std::string& below_name) {
+  const std::string name = "layer" + std::to_string(++layer_number_);
+  const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+  Layer layer{name, "raw", below_name};
+  if (below_name.empty() && one_in(2)) {
+    layer.content = pattern(size, static_cast<uint32_t>(random_()));
+    make_file(directory_ + "/" + name, layer.content);
+  } else {
+    constexpr uint64_t kClusterBytes[] = {512, 4 << 10, 64 << 10};
+    layer.format = "qcow2";
+    layer.cluster_bytes = kClusterBytes[below(std::size(kClusterBytes))];
+    std::string command = fmt::format("qemu-img create -q -f qcow2 -o cluster_size={} {} {}",
+                                      layer.cluster_bytes, name, size);
+    if (!below_name.empty()) {
+      layer.content = layers_.at(below_name).content;
+      command += fmt::format(" -b {} -F {}", below_name, layers_.at(below_name).format);
+    }
+    layer.content.resize(size);
+    command += " && qemu-io -t unsafe -f qcow2";
+    for (int i = 0; i < 4; ++i) {
+      const uint64_t offset = below(size / 512) * 512;
+      const uint64_t length = std::min((1 + below(400)) * 512, size - offset);
+      const auto value = static_cast<std::byte>(below(3) == 0 ? 0 : 1 + below(255));
+      std::fill_n(layer.content.begin() + static_cast<std::ptrdiff_t>(offset), length, value);
+      command += value == std::byte{0} ? fmt::format(" -c 'write -q -z {} {}'", offset, length)
+                                       : fmt::format(" -c 'write -q -P {} {} {}'",
+                                                     static_cast<int>(value), offset, length);
+    }
+    EXPECT_TRUE(shell(command + " " + name));
+  }
+  give_to_qemu(layer);
+  return layers_[name] = std::move(layer);
+}
+
+void Qcow2Differential::give_to_qemu(const Layer& layer) {
+  EXPECT_TRUE(shell("cp " + layer.name + " qemu"));
+}
+
+Qcow2Differential::Layer& Qcow2Differential::any_layer() {
+  return std::next(layers_.begin(), static_cast<std::ptrdiff_t>(below(layers_.size())))->second;
 }
 
 void Qcow2Differential::open_ours() {
@@ -197,19 +260,20 @@ void Qcow2Differential::change_whole_image() {
     const std::string name = "s" + std::to_string(++snapshot_number_);
     done = on_disk([&] { return disk().create_snapshot(name); });
     snapshots_[name] = model_;
-    command = "snapshot -c " + name + " qemu.img";
+    command = "snapshot -c " + name + " disk.img";
   } else if (choice <= 2 && !snapshots_.empty()) {
     const auto found =
         std::next(snapshots_.begin(), static_cast<std::ptrdiff_t>(below(snapshots_.size())));
     const std::string name = found->first;
-    if (choice == 1) {
+    const bool apply = choice == 1 && found->second;
+    if (apply) {
       done = on_disk([&] { return disk().apply_snapshot(name); });
-      model_ = found->second;
+      model_ = *found->second;
     } else {
       done = on_disk([&] { return disk().delete_snapshot(name); });
       snapshots_.erase(found);
     }
-    command = (choice == 1 ? "snapshot -a " : "snapshot -d ") + name + " qemu.img";
+    command = (apply ? "snapshot -a " : "snapshot -d ") + name + " disk.img";
   } else if (choice == 3 && (geometry_.version > 2 || snapshots_.empty())) {
     const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
     done = on_disk([&] { return disk().resize(size); });
@@ -218,33 +282,112 @@ void Qcow2Differential::change_whole_image() {
     const uint64_t end = std::min(size, align_up(old_size, geometry_.cluster_bytes));
     if (end > old_size) told_qemu(fmt::format("write -q -z {} {}", old_size, end - old_size));
     model_.resize(size);
-    command = "resize -q -f qcow2 --shrink qemu.img " + std::to_string(size);
+    command = "resize -q -f qcow2 --shrink disk.img " + std::to_string(size);
   } else {
     return;
   }
   has_new_l1_ = has_new_l1_ || choice == 1 || choice == 3;
   ASSERT_TRUE(done) << command << ": " << done.error().message();
-  ASSERT_TRUE(shell("qemu-img " + command));
+  ASSERT_TRUE(shell("cd qemu && qemu-img " + command));
   run_qemu();
+}
+
+// To the layer below, which then is as the disk.
+void Qcow2Differential::commit() {
+  const bool keep = one_in(4);
+  const auto done = cli::carry_out(
+      cli::ImageCommit{.path = path_, .format = Format::kQcow2, .keep = keep, .quiet = true});
+  ASSERT_TRUE(done) << done.error().message();
+  Layer& base = layers_.at(backing_);
+  ASSERT_TRUE(
+      shell(fmt::format("cd qemu && qemu-img commit -q {} -f qcow2 disk.img && "
+                        "cd .. && qemu-img compare -f {} -F {} {} qemu/{}",
+                        keep ? "-d" : "", base.format, base.format, base.name, base.name)));
+  base.content.resize(std::max(base.content.size(), model_.size()));
+  std::ranges::copy(model_, base.content.begin());
+  make_file(directory_ + "/model.raw", base.content);
+  ASSERT_TRUE(
+      shell(fmt::format("qemu-img compare -f {} -F raw {} model.raw", base.format, base.name)));
+  if (base.format == "qcow2") {
+    ASSERT_TRUE(shell("qemu-img check -f qcow2 " + base.name));
+    compare_sizes(base.name, 0, (has_new_l1_ ? 12 : 4) * base.cluster_bytes);
+  }
+  // What else stands on it is not what it was.
+  std::set<std::string> changed = {base.name};
+  for (bool more = true; more;) {
+    more = false;
+    for (const auto& [name, layer] : layers_)
+      if (changed.contains(layer.below)) more = changed.insert(name).second || more;
+  }
+  std::erase_if(layers_, [&](const auto& entry) {
+    return entry.first != backing_ && changed.contains(entry.first);
+  });
+  for (auto& [name, content] : snapshots_) content.reset();
+}
+
+void Qcow2Differential::rebase() {
+  std::string name;
+  if (!one_in(5)) name = layers_.empty() || one_in(3) ? "new" : any_layer().name;
+  if (name == "new") name = add_layer(layers_.empty() || one_in(2) ? "" : any_layer().name).name;
+  rebased(name, false);
+  for (auto& [snapshot, content] : snapshots_) content.reset();
+}
+
+// Unsafe where the new backing file does not hold what the old one does.
+void Qcow2Differential::rebase_to_a_copy() {
+  const Layer& old = layers_.at(backing_);
+  Layer copy{.name = "layer" + std::to_string(++layer_number_),
+             .format = one_in(2) ? "raw" : "qcow2",
+             .below = "",
+             .cluster_bytes = 64 << 10,
+             .content = old.content};
+  ASSERT_TRUE(shell(fmt::format("qemu-img convert -f {} -O {} {} {}", old.format, copy.format,
+                                old.name, copy.name)));
+  give_to_qemu(copy);
+  const std::string name = copy.name;
+  layers_[name] = std::move(copy);
+  rebased(name, true);
+}
+
+void Qcow2Differential::rebased(const std::string& name, bool unsafe) {
+  cli::ImageRebase command;
+  command.path = path_;
+  command.format = Format::kQcow2;
+  command.base = name;
+  command.unsafe = unsafe;
+  std::string format;
+  if (!name.empty()) {
+    format = "-F " + layers_.at(name).format;
+    command.base_format = format_of_name(layers_.at(name).format);
+  }
+  const auto done = cli::carry_out(command);
+  ASSERT_TRUE(done) << done.error().message();
+  ASSERT_TRUE(
+      shell(fmt::format("cd qemu && qemu-img rebase {} -t unsafe -f qcow2 -b '{}' {} disk.img",
+                        unsafe ? "-u" : "", name, format)));
+  backing_ = name;
 }
 
 void Qcow2Differential::run_qemu() {
   if (!qemu_commands_.empty()) {
-    ASSERT_TRUE(shell("qemu-io -t unsafe -f qcow2" + qemu_commands_ + " qemu.img"));
+    ASSERT_TRUE(shell("qemu-io -t unsafe -f qcow2" + qemu_commands_ + " qemu/disk.img"));
   }
   qemu_commands_.clear();
-  most_qemu_bytes_ =
-      std::max(most_qemu_bytes_, std::filesystem::file_size(directory_ + "/qemu.img"));
+  most_qemu_bytes_ = std::max(most_qemu_bytes_, file_bytes("qemu/disk.img"));
 }
 
 void Qcow2Differential::compare() {
   ASSERT_TRUE(shell("qemu-img check -f qcow2 disk.img"));
   make_file(directory_ + "/model.raw", model_);
   ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F raw disk.img model.raw"));
-  ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F qcow2 disk.img qemu.img"));
-  const auto ours = std::filesystem::file_size(path_);
-  const uint64_t slack = (has_new_l1_ ? 12 : 4) * geometry_.cluster_bytes;
-  EXPECT_LE(ours, most_qemu_bytes_ + std::max(most_qemu_bytes_ / 10, slack));
+  ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F qcow2 disk.img qemu/disk.img"));
+  compare_sizes("disk.img", most_qemu_bytes_, (has_new_l1_ ? 12 : 4) * geometry_.cluster_bytes);
+}
+
+// `most`: what QEMU's had before.
+void Qcow2Differential::compare_sizes(const std::string& name, uint64_t most, uint64_t slack) {
+  const uint64_t qemus = std::max(most, file_bytes("qemu/" + name));
+  EXPECT_LE(file_bytes(name), qemus + std::max(qemus / 10, slack)) << name;
 }
 
 void Qcow2Differential::run_batch(uint64_t operations) {
@@ -260,6 +403,22 @@ void Qcow2Differential::run_batch(uint64_t operations) {
   change_whole_image();
   if (HasFatalFailure()) return;
   close_ours();
+  switch (below(6)) {
+    case 0:
+    case 1:
+      if (!backing_.empty()) commit();
+      break;
+    case 2:
+      rebase();
+      break;
+    case 3:
+      if (!backing_.empty()) rebase_to_a_copy();
+      break;
+    default:
+      break;
+  }
+  if (HasFatalFailure()) return;
+  run_qemu();
   compare();
 }
 
@@ -267,11 +426,11 @@ void Qcow2Differential::run_operations(uint64_t seed, uint64_t operations, uint6
   random_.seed(seed);
   for (uint64_t done = 0; done < operations;) {
     start_image();
-    SCOPED_TRACE(
-        fmt::format("seed {}, image at operation {}: version {}, clusters of {}, counts of "
-                    "{} bits{}{}",
-                    seed, done, geometry_.version, geometry_.cluster_bytes, geometry_.refcount_bits,
-                    geometry_.extended_l2 ? ", extended" : "", has_base_ ? ", over a base" : ""));
+    SCOPED_TRACE(fmt::format(
+        "seed {}, image at operation {}: version {}, clusters of {}, counts of "
+        "{} bits{}{}",
+        seed, done, geometry_.version, geometry_.cluster_bytes, geometry_.refcount_bits,
+        geometry_.extended_l2 ? ", extended" : "", backing_.empty() ? "" : ", over a base"));
     for (int batches = 0; batches < 6 && !HasFailure(); ++batches, done += batch) run_batch(batch);
     if (HasFailure()) return;
   }

@@ -8,9 +8,11 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "block/qcow2.h"
 #include "block/raw.h"
 #include "tests/block/disk_fixture.h"
@@ -28,6 +30,7 @@ struct SmallShape {
   const char* filled = "";  // qemu-io commands
   bool snapshot = false;    // of what was filled
   int weight = 1;           // of its random requests
+  bool data_file = false;
 };
 
 constexpr SmallShape kSmallShapes[] = {
@@ -54,6 +57,10 @@ constexpr SmallShape kSmallShapes[] = {
     // So full that the refcount table has to move.
     {"RefcountTableGrows", "cluster_size=512,refcount_bits=64", 1984 << 10, false,
      "-c 'write -P 7 0 1932k'", true, 3},
+    {"DataFile", "cluster_size=4k", 512 << 10, false, "-c 'write -P 7 0 300k'", false, 1, true},
+    {"DataFileBacking", "cluster_size=4k", 512 << 10, true, "", false, 1, true},
+    {"DataFileRaw", "cluster_size=4k,data_file_raw=on", 512 << 10, false, "", false, 1, true},
+    {"DataFileExtended", "cluster_size=16k,extended_l2=on", 512 << 10, true, "", false, 1, true},
 };
 
 inline std::string name_of(const testing::TestParamInfo<SmallShape>& param) {
@@ -61,7 +68,8 @@ inline std::string name_of(const testing::TestParamInfo<SmallShape>& param) {
 }
 inline void PrintTo(const SmallShape& shape, std::ostream* out) { *out << shape.name; }
 
-// A folder for qemu-img, with the base that the images with one name.
+// A folder for qemu-img, with the file that the images beside it name: base.raw, or
+// data.raw.
 class ImageFolder {
  public:
   ImageFolder() {
@@ -74,22 +82,37 @@ class ImageFolder {
 
   const std::string& path() const { return path_; }
 
-  fakes::SparseBytes create(const SmallShape& shape) {
-    base_.clear();
-    std::string more;
+  struct Files {
+    fakes::SparseBytes image;
+    std::optional<fakes::SparseBytes> beside;
+  };
+
+  Files create(const SmallShape& shape) {
+    std::string more = shape.data_file ? ",data_file=data.raw" : "";
     if (shape.backing) {
-      base_ = pattern(shape.size_bytes * 3 / 4 / 512 * 512, 99);
+      const auto base = pattern(shape.size_bytes * 3 / 4 / 512 * 512, 99);
       std::ofstream(path_ + "/base.raw", std::ios::binary)
-          .write(reinterpret_cast<const char*>(base_.data()),
-                 static_cast<std::streamsize>(base_.size()));
-      more = " -b base.raw -F raw";
+          .write(reinterpret_cast<const char*>(base.data()),
+                 static_cast<std::streamsize>(base.size()));
+      more += " -b base.raw -F raw";
     }
     std::string command = "cd " + path_ + " && qemu-img create -q -f qcow2 -o " + shape.options +
                           more + " disk.img " + std::to_string(shape.size_bytes);
     if (*shape.filled != '\0') command += std::string(" && qemu-io ") + shape.filled + " disk.img";
     if (shape.snapshot) command += " && qemu-img snapshot -c before disk.img";
     EXPECT_TRUE(shell(command));
-    return load("disk.img");
+    Files files{load("disk.img"), {}};
+    if (shape.data_file) files.beside = load("data.raw");
+    if (shape.backing && !shape.data_file) files.beside = load("base.raw");
+    if (shape.backing) base_.bytes = load("base.raw");
+    return files;
+  }
+
+  static void fill(fakes::MemoryStore& store, const Files& files) {
+    store.bytes = store.stable = files.image;
+    if (!files.beside) return;
+    fakes::MemoryStore& beside = store.add_beside();
+    beside.bytes = beside.stable = *files.beside;
   }
 
   fakes::SparseBytes load(const std::string& name) const {
@@ -110,22 +133,25 @@ class ImageFolder {
                static_cast<std::streamsize>(content.size()));
   }
 
-  // The disk in `store`; the base is what create() made last.
+  // The disk that fill() has put into `store`.
   Result<std::unique_ptr<Qcow2>> open(fakes::MemoryStore& store, uint64_t cache_bytes) {
     auto disk = fakes::finish(
         Qcow2::open(std::make_unique<fakes::MemoryFile>(store), {.cache_bytes = cache_bytes}));
-    if (disk && !base_.empty()) {
-      if (base_store_.bytes.size_bytes() == 0) base_store_.bytes.write(0, base_);
-      (*disk)->set_backing(
-          open_raw(std::make_unique<fakes::MemoryFile>(base_store_), {.read_only = true}).value());
-    }
+    if (!disk) return disk;
+    const qcow2::Header& header = (*disk)->header();
+    if (header.external_data())
+      (*disk)->set_data_file(std::make_unique<fakes::MemoryFile>(*store.beside));
+    if (!header.backing_path.empty())
+      (*disk)->set_backing(open_base(header.external_data() ? base_ : *store.beside, true));
     return disk;
+  }
+  static std::unique_ptr<Backend> open_base(fakes::MemoryStore& store, bool read_only) {
+    return open_raw(std::make_unique<fakes::MemoryFile>(store), {.read_only = read_only}).value();
   }
 
  private:
   std::string path_;
-  std::vector<std::byte> base_;
-  fakes::MemoryStore base_store_;
+  fakes::MemoryStore base_;
 };
 
 inline Result<std::vector<std::byte>> read_now(Backend& disk, uint64_t offset, size_t size) {
@@ -136,15 +162,17 @@ inline Result<std::vector<std::byte>> read_now(Backend& disk, uint64_t offset, s
   return bytes;
 }
 
-// Whether each sector that was touched is as `history` allows it at moment `at`.
+// Whether each sector that was touched, of so many bytes, is as `history` allows it at
+// moment `at`.
 inline testing::AssertionResult holds_what_it_may(Backend& disk, const SectorHistory& history,
-                                                  size_t at) {
+                                                  size_t at, uint64_t most_bytes = ~0ull) {
   constexpr size_t kSectorBytes = SectorHistory::kSectorBytes;
   const std::set<uint64_t>& touched = history.touched();
-  for (auto sector = touched.begin(); sector != touched.end();) {
+  const uint64_t sectors = std::min(disk.size_bytes(), most_bytes) / kSectorBytes;
+  for (auto sector = touched.begin(); sector != touched.end() && *sector < sectors;) {
     const uint64_t first = *sector;
     uint64_t end = first;
-    for (; sector != touched.end() && *sector == end; ++sector) ++end;
+    for (; sector != touched.end() && *sector == end && end < sectors; ++sector) ++end;
     const auto bytes = read_now(disk, first * kSectorBytes, (end - first) * kSectorBytes);
     if (!bytes) return testing::AssertionFailure() << bytes.error().message();
     for (uint64_t i = first; i < end; ++i)

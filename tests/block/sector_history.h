@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <utility>
@@ -19,7 +21,7 @@ class SectorHistory {
  public:
   static constexpr size_t kSectorBytes = 512;
   static constexpr size_t kNever = std::numeric_limits<size_t>::max();
-  enum class Content : uint8_t { kData, kZeroes, kIndefinite };
+  enum class Content : uint8_t { kData, kZeroes, kIndefinite, kGiven };
 
   explicit SectorHistory(std::vector<std::byte> initial)
       : initial_(std::move(initial)), versions_(initial_.size() / kSectorBytes) {}
@@ -35,6 +37,12 @@ class SectorHistory {
       touched_.insert(sector);
     }
     return last_id_;
+  }
+  // The sectors from the first on, as many as there are bytes for.
+  uint64_t begin_given(std::shared_ptr<const std::vector<std::byte>> bytes, size_t at) {
+    const uint64_t id = begin(0, bytes->size() / kSectorBytes, Content::kGiven, at);
+    given_[id] = std::move(bytes);
+    return id;
   }
   // It has succeeded. (One that failed stays possible for ever.)
   void end(uint64_t first, uint64_t count, uint64_t id) {
@@ -83,8 +91,10 @@ class SectorHistory {
     bool ended = false;
   };
 
-  static bool is(const Version& version, uint64_t sector, std::span<const std::byte> bytes) {
+  bool is(const Version& version, uint64_t sector, std::span<const std::byte> bytes) const {
     std::array<std::byte, kSectorBytes> expected{};
+    if (version.content == Content::kGiven)
+      std::memcpy(expected.data(), &(*given_.at(version.id))[sector * kSectorBytes], kSectorBytes);
     if (version.content == Content::kData) fill(sector, version.id, expected);
     return std::memcmp(expected.data(), bytes.data(), kSectorBytes) == 0;
   }
@@ -94,6 +104,7 @@ class SectorHistory {
   std::vector<std::vector<Version>> versions_;           // by sector, the oldest first
   std::vector<std::pair<uint64_t, uint64_t>> unstable_;  // sector, id: in the order of ending
   std::set<uint64_t> touched_;
+  std::map<uint64_t, std::shared_ptr<const std::vector<std::byte>>> given_;  // by ID
 };
 
 }  // namespace wick::block

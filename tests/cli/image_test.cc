@@ -232,6 +232,24 @@ TEST_F(ImageCommands, SayWhatQemuImgSays) {
   expect_same({"snapshot", "-d", "nothing", "over.qcow2"});
 }
 
+TEST_F(ImageCommands, ShowNamesThatDoNotDriveTheTerminal) {
+  const std::string name = "a\x1b[2J\x07\xff";
+  const std::string shown = "a\\x1b[2J\\x07\\xff";
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "below.qcow2", "1M"}).status, 0);
+  std::filesystem::rename("below.qcow2", name);
+  ASSERT_EQ(wick({"io", "-c", "write -q 0 64k", name}).status, 0);
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "-b", name, "-F", "qcow2", "a.qcow2"}).status, 0);
+  ASSERT_EQ(wick({"snapshot", "-c", name, "a.qcow2"}).status, 0);
+  const std::string info = wick({"info", "a.qcow2"}).out;
+  EXPECT_THAT(info, HasSubstr("backing file: " + shown + "\n"));
+  EXPECT_THAT(info, HasSubstr("1         " + shown + " "));
+  EXPECT_THAT(wick({"snapshot", "-l", "a.qcow2"}).out, HasSubstr(shown + " "));
+  EXPECT_THAT(wick({"map", "a.qcow2"}).out, HasSubstr(shown + "\n"));
+  const std::string data = "data_file=" + name + "d";
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "-o", data, "b.qcow2", "1M"}).status, 0);
+  EXPECT_THAT(wick({"info", "b.qcow2"}).out, HasSubstr("data file: " + shown + "d\n"));
+}
+
 TEST_F(ImageCommands, WriteAndReadPatterns) {
   ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "a.qcow2", "4M"}).status, 0);
   EXPECT_EQ(wick({"io", "-c", "write -P 7 1M 64k", "-c", "write -z -u 1M 4k", "-c", "flush", "-c",

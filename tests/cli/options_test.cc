@@ -351,7 +351,7 @@ TEST(Options, ThereIsRoomForFourIdeDrives) {
   EXPECT_EQ(run_options(run_with(more)).machine.disks.size(), 5u);
   more.insert(more.end(), {"--cdrom", "f"});
   EXPECT_EQ(usage_error(run_with(more)),
-            "--disk, --cdrom: 5 IDE drives given; a machine has room for 4; use device=virtio for "
+            "--disk, --cdrom: no room for f: a machine has 4 IDE drives; use device=virtio for "
             "the others");
 }
 

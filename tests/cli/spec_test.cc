@@ -152,6 +152,14 @@ TEST(DiskSpec, TakesEveryKey) {
             "it read-only");
 }
 
+TEST(DiskSpec, ARawDiskHasNoTablesToKeep) {
+  EXPECT_EQ(error_of(parse_disk("a,format=raw,cache-size=1M")),
+            "cache-size=1048576: a raw disk has no tables to keep; leave out cache-size");
+  EXPECT_TRUE(parse_disk("a,format=raw,cache-size=1M,ephemeral=on"));
+  EXPECT_TRUE(parse_disk("a,format=qcow2,cache-size=1M"));
+  EXPECT_TRUE(parse_disk("a,cache-size=1M"));
+}
+
 TEST(DiskSpec, BadValueNamesTheKeyAndTheValidOnes) {
   EXPECT_EQ(error_of(parse_disk("a,cache=fast")),
             "cache=fast: must be writeback or none or unsafe");

@@ -21,13 +21,14 @@
 namespace wick::fakes {
 
 struct FileOperation {
-  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kSync };
+  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kTruncate, kSync };
 
   Kind kind = Kind::kRead;
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
   std::vector<std::byte> data;  // kWrite
   size_t issued_at = 0;         // so many were in the log when it was asked for
+  bool beside = false;          // on the file beside the first
 };
 
 // What the operation does to a file. Of a write only `sectors`, where they are given.
@@ -49,6 +50,9 @@ inline void apply(const FileOperation& operation, SparseBytes& bytes,
     case FileOperation::Kind::kZero:
       bytes.clear(operation.offset_bytes, operation.length_bytes);
       break;
+    case FileOperation::Kind::kTruncate:
+      bytes.resize(operation.offset_bytes);
+      break;
     case FileOperation::Kind::kRead:
     case FileOperation::Kind::kSync:
       break;
@@ -63,6 +67,17 @@ struct MemoryStore {
   SparseBytes bytes;
   std::string path = "memory.qcow2";
   bool can_punch = true;
+
+  // A second file: a data file, or a backing file that is written too. What follows,
+  // but for `stable` and `sync_failed`, is then the first one's for both.
+  std::unique_ptr<MemoryStore> beside;
+  MemoryStore* first = this;
+  MemoryStore& add_beside() {
+    beside = std::make_unique<MemoryStore>();
+    beside->path = "beside.raw";
+    beside->first = this;
+    return *beside;
+  }
 
   // Changes and syncs, in the order of completion.
   bool logs = false;
@@ -85,6 +100,10 @@ struct MemoryStore {
   SparseBytes stable;
   bool sync_failed = false;
 
+  MemoryStore() = default;
+  MemoryStore(const MemoryStore&) = delete;
+  MemoryStore& operator=(const MemoryStore&) = delete;
+
   struct Hold {
     MemoryStore& store;
     bool await_ready() const { return !store.holds; }
@@ -95,7 +114,7 @@ struct MemoryStore {
 
 class MemoryFile final : public block::File {
  public:
-  explicit MemoryFile(MemoryStore& store) : store_(store) {}
+  explicit MemoryFile(MemoryStore& store) : store_(store), first_(*store.first) {}
 
   uint64_t size_bytes() const override { return store_.bytes.size_bytes(); }
   bool can_punch() const override { return store_.can_punch; }
@@ -132,10 +151,17 @@ class MemoryFile final : public block::File {
                       .data = {}},
                      {});
   }
-  // Not in the log.
   Result<void> truncate(uint64_t size) override {
     if (size > MemoryStore::kMostBytes) return fail_errno(EFBIG, "{}", path());
-    store_.bytes.resize(size);
+    FileOperation operation{.kind = FileOperation::Kind::kTruncate,
+                            .offset_bytes = size,
+                            .data = {},
+                            .issued_at = first_.log.size(),
+                            .beside = &first_ != &store_};
+    if (const int code = first_.fault ? first_.fault(operation) : 0; code != 0)
+      return fail_errno(code, "{}: told to fail at {:#x}", path(), size);
+    apply(operation, store_.bytes);
+    if (first_.logs) first_.log.push_back(std::move(operation));
     return {};
   }
 
@@ -143,10 +169,11 @@ class MemoryFile final : public block::File {
   using Kind = FileOperation::Kind;
 
   Task<Result<void>> carry_out(FileOperation operation, std::span<const iovec> buffers) {
-    operation.issued_at = store_.log.size();
+    operation.issued_at = first_.log.size();
+    operation.beside = &first_ != &store_;
     SparseBytes before;
     if (operation.kind == Kind::kSync) before = store_.bytes;
-    co_await MemoryStore::Hold{store_};
+    co_await MemoryStore::Hold{first_};
     // As late as they may be looked at: they must be valid until now.
     if (operation.kind == Kind::kWrite)
       for (const iovec& buffer : buffers) {
@@ -154,7 +181,7 @@ class MemoryFile final : public block::File {
         operation.data.insert(operation.data.end(), from, from + buffer.iov_len);
       }
     int code = 0;
-    if (store_.fault) code = store_.fault(operation);
+    if (first_.fault) code = first_.fault(operation);
     if (operation.kind == Kind::kSync && store_.sync_failed) code = EIO;
     if (code == 0) code = limit(operation);
     if (code != 0) {
@@ -169,8 +196,8 @@ class MemoryFile final : public block::File {
                           {static_cast<std::byte*>(buffer.iov_base), buffer.iov_len});
         operation.offset_bytes += buffer.iov_len;
       }
-    else if (store_.logs)
-      store_.log.push_back(std::move(operation));
+    else if (first_.logs)
+      first_.log.push_back(std::move(operation));
     co_return Result<void>();
   }
 
@@ -183,7 +210,7 @@ class MemoryFile final : public block::File {
 
   void fail_with(FileOperation& operation) {
     if (operation.kind == Kind::kWrite) {
-      operation.length_bytes = std::min(operation.length_bytes, store_.failed_write_bytes);
+      operation.length_bytes = std::min(operation.length_bytes, first_.failed_write_bytes);
       if (limit(operation) == 0) apply(operation, store_.bytes);
     }
     if (operation.kind == Kind::kSync && !std::exchange(store_.sync_failed, true))
@@ -191,6 +218,7 @@ class MemoryFile final : public block::File {
   }
 
   MemoryStore& store_;
+  MemoryStore& first_;
 };
 
 // The result of a task that waits for nothing, its files holding nothing.

@@ -1,0 +1,227 @@
+// What is done to all of an image at once, in memory: sizes, snapshots, commit, rebase.
+// A keeper does such things at random between the runs of a disk's guest, and remembers
+// what must be there.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "block/layers.h"
+#include "tests/block/qcow2_images.h"
+#include "tests/block/sector_history.h"
+
+namespace wick::block {
+
+// As wick image commit does it.
+inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
+  disk.take_backing().reset();
+  fakes::MemoryStore& below = *store.beside;
+  if (below.bytes.size_bytes() < disk.size_bytes())
+    TRY(fakes::MemoryFile(below).truncate(disk.size_bytes()));
+  const auto base = ImageFolder::open_base(below, false);
+  TRY(fakes::finish(commit_layer(disk, *base, {})));
+  TRY(fakes::finish(disk.make_empty()));
+  disk.set_backing(ImageFolder::open_base(below, true));
+  return {};
+}
+
+// As wick image rebase does it: to none, or from none to the base. `disk` is then open
+// again, or on an error may be none.
+inline Result<void> rebase_image(fakes::MemoryStore& store, ImageFolder& folder,
+                                 std::unique_ptr<Qcow2>& disk) {
+  const bool to_base = disk->header().backing_path.empty();
+  const std::unique_ptr<Backend> old_base = disk->take_backing();
+  if (to_base) disk->set_backing(ImageFolder::open_base(*store.beside, true));
+  TRY(fakes::finish(rebase_layer(*disk, old_base.get(), {})));
+  disk.reset();
+  fakes::MemoryFile file(store);
+  TRY(fakes::finish(to_base ? name_backing(file, "base.raw", "raw") : name_backing(file, "", "")));
+  disk = TRY(folder.open(store, 64 << 10));
+  return {};
+}
+
+class ImageKeeper {
+ public:
+  // `disk` is open on `store`, and may be opened anew. The history is of the largest
+  // size that the disk may have.
+  ImageKeeper(fakes::MemoryStore& store, ImageFolder& folder, std::unique_ptr<Qcow2>& disk,
+              SectorHistory& history, uint64_t seed)
+      : store_(store),
+        folder_(folder),
+        disk_(disk),
+        history_(history),
+        random_(seed),
+        next_(seed * 3 + seed / 2) {
+    sizes_.push_back({disk->size_bytes(), 0, 0});
+  }
+
+  // Nothing of the guest is under way.
+  void change() {
+    const qcow2::Header& header = disk_->header();
+    const bool over_base = !header.external_data() && store_.beside != nullptr;
+    const bool has_base = over_base && !header.backing_path.empty();
+    const bool can_snapshot = header.refcount_bits() >= 8 && !header.external_data();
+    switch (next_++ % 6) {
+      case 0:
+        if (can_snapshot) return create_snapshot();
+        break;
+      case 2:
+        if (over_base) return rebase();
+        break;
+      case 3:
+        if (has_base) return commit();
+        break;
+      case 5:
+        if (!snapshots_.empty()) return random_() % 2 == 0 ? apply_snapshot() : delete_snapshot();
+        if (can_snapshot) return create_snapshot();
+        break;
+      default:
+        break;
+    }
+    if (header.version > 2 || header.snapshot_count == 0) resize();
+  }
+
+  bool changed_snapshots() const { return !snapshots_.empty() || snapshot_number_ > 0; }
+
+  // What a cut that has begun is to leave: the rest may be anything, until it is gone.
+  uint64_t uncut_bytes(size_t at) const {
+    uint64_t bytes = ~0ull;
+    for (size_t i = 1; i < sizes_.size(); ++i)
+      if (sizes_[i].begun_at <= at && at < sizes_[i].ended_at &&
+          sizes_[i].bytes < sizes_[i - 1].bytes)
+        bytes = sizes_[i].bytes;
+    return bytes;
+  }
+
+  // What must be there after a crash at moment `at`, or now (kNever). The disk is the
+  // store's, and changes.
+  testing::AssertionResult finds_what_must_be(Qcow2& disk, size_t at, bool with_contents) const {
+    bool possible = false;
+    for (size_t i = sizes_.size(); i-- > 0 && !possible;) {
+      possible = sizes_[i].begun_at <= at && disk.size_bytes() == sizes_[i].bytes;
+      if (sizes_[i].ended_at <= at) break;
+    }
+    if (!possible) return testing::AssertionFailure() << "a size of " << disk.size_bytes();
+    const auto there = fakes::finish(disk.snapshots());
+    if (!there) return testing::AssertionFailure() << there.error().message();
+    for (const Snapshot& snapshot : snapshots_) {
+      const bool is_there =
+          std::ranges::find(*there, snapshot.name, &qcow2::Snapshot::name) != there->end();
+      if (!is_there && snapshot.made_at <= at && at < snapshot.dying_at)
+        return testing::AssertionFailure() << "no snapshot " << snapshot.name;
+      if (!is_there || !with_contents || at >= snapshot.known_until) continue;
+      const auto applied = fakes::finish(disk.apply_snapshot(snapshot.name));
+      if (!applied) return testing::AssertionFailure() << applied.error().message();
+      if (read_now(disk, 0, disk.size_bytes()).value() != *snapshot.content)
+        return testing::AssertionFailure() << "snapshot " << snapshot.name << " is another";
+    }
+    return testing::AssertionSuccess();
+  }
+
+ private:
+  using Bytes = std::vector<std::byte>;
+  static constexpr size_t kSectorBytes = SectorHistory::kSectorBytes;
+  static constexpr size_t kNever = SectorHistory::kNever;
+  struct Size {
+    uint64_t bytes = 0;
+    size_t begun_at = 0;
+    size_t ended_at = kNever;
+  };
+  struct Snapshot {
+    std::string name;
+    std::shared_ptr<const Bytes> content;
+    size_t made_at = kNever;
+    size_t dying_at = kNever;
+    size_t known_until = kNever;  // what it leaves to the backing file changes then
+  };
+
+  size_t now() const { return store_.log.size(); }
+
+  // A change of the content, which `act` makes stable.
+  template <typename Act>
+  void change_content(uint64_t bytes, std::shared_ptr<const Bytes> content, Act act) {
+    const uint64_t sectors = bytes / kSectorBytes;
+    const uint64_t given =
+        content ? content->size() / kSectorBytes : disk_->size_bytes() / kSectorBytes;
+    const uint64_t from = std::min(given, sectors);
+    uint64_t given_id = 0;
+    if (content) given_id = history_.begin_given(content, now());
+    const uint64_t zero_id =
+        history_.begin(from, history_.sectors() - from, SectorHistory::Content::kZeroes, now());
+    sizes_.push_back({bytes, now()});
+    const Result<void> done = act();
+    ASSERT_TRUE(done) << done.error().message();
+    ASSERT_EQ(disk_->size_bytes(), bytes);
+    sizes_.back().ended_at = now();
+    if (content) history_.end(0, given, given_id);
+    history_.end(from, history_.sectors() - from, zero_id);
+    history_.end_flush(history_.begin_flush(), now());
+  }
+
+  void resize() {
+    const uint64_t bytes = (1 + random_() % history_.sectors()) * kSectorBytes;
+    change_content(bytes, nullptr, [&] { return fakes::finish(disk_->resize(bytes)); });
+  }
+
+  void create_snapshot() {
+    Snapshot& snapshot = snapshots_.emplace_back();
+    snapshot.name = "kept" + std::to_string(++snapshot_number_);
+    snapshot.content =
+        std::make_shared<const Bytes>(read_now(*disk_, 0, disk_->size_bytes()).value());
+    const auto done = fakes::finish(disk_->create_snapshot(snapshot.name));
+    ASSERT_TRUE(done) << done.error().message();
+    snapshot.made_at = now();
+  }
+
+  Snapshot& any_snapshot() { return snapshots_[random_() % snapshots_.size()]; }
+
+  void apply_snapshot() {
+    const Snapshot& snapshot = any_snapshot();
+    if (snapshot.dying_at != kNever || snapshot.known_until != kNever) return;
+    change_content(snapshot.content->size(), snapshot.content,
+                   [&] { return fakes::finish(disk_->apply_snapshot(snapshot.name)); });
+  }
+
+  void delete_snapshot() {
+    Snapshot& snapshot = any_snapshot();
+    if (snapshot.dying_at != kNever) return;
+    snapshot.dying_at = now();
+    const auto done = fakes::finish(disk_->delete_snapshot(snapshot.name));
+    ASSERT_TRUE(done) << done.error().message();
+  }
+
+  void forget_contents() {
+    for (Snapshot& snapshot : snapshots_)
+      snapshot.known_until = std::min(snapshot.known_until, now());
+  }
+
+  void commit() {
+    forget_contents();
+    ASSERT_TRUE(fakes::finish(disk_->flush()));
+    history_.end_flush(history_.begin_flush(), now());
+    const auto done = commit_image(store_, *disk_);
+    ASSERT_TRUE(done) << done.error().message();
+  }
+
+  void rebase() {
+    forget_contents();
+    const auto done = rebase_image(store_, folder_, disk_);
+    ASSERT_TRUE(done) << done.error().message();
+  }
+
+  fakes::MemoryStore& store_;
+  ImageFolder& folder_;
+  std::unique_ptr<Qcow2>& disk_;
+  SectorHistory& history_;
+  std::mt19937_64 random_;
+  uint64_t next_;            // the kind of change: so that few changes are of all kinds
+  std::vector<Size> sizes_;  // the oldest first
+  std::vector<Snapshot> snapshots_;
+  int snapshot_number_ = 0;
+};
+
+}  // namespace wick::block
