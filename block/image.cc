@@ -85,6 +85,8 @@ Result<Fd> open_file(const std::string& path, bool read_only, bool lock) {
                        read_only ? "check the file's permissions"
                                  : "check the file's permissions, or add readonly=on");
     if (code == ENOENT) return with_hint(std::move(failure), "check the path");
+    if (code == EISDIR)
+      return with_hint(std::move(failure), "give an image file, or a block device");
     return failure;
   }
   struct stat status {};
@@ -103,7 +105,7 @@ Result<Format> probe(const Fd& file, const std::string& path) {
   if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got)))) {
     if (format == "qcow2"sv) return Format::kQcow2;
     return with_hint(fail("disk {}: is a {} image, which wick cannot read", path, format),
-                     "convert it: qemu-img convert -O qcow2");
+                     "convert it: qemu-img convert -O qcow2 OLD NEW");
   }
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
     return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),

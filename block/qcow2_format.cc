@@ -84,7 +84,9 @@ class Parser {
   Result<Header> run() {
     if (bytes_.size() < kVersion2Bytes)
       return bad("is {} bytes long, too short for a header", bytes_.size());
-    if (at<uint32_t>(0) != kMagic) return bad("has no qcow2 magic");
+    if (at<uint32_t>(0) != kMagic)
+      return with_hint(fail("{}: is no qcow2 image: it has no such magic", path_),
+                       "leave out the format if it is of another");
     header_.version = at<uint32_t>(4);
     if (header_.version != 2 && header_.version != 3)
       return bad("has version {}; wick knows 2 and 3", header_.version);
@@ -119,7 +121,7 @@ class Parser {
   std::unexpected<Error> bad(fmt::format_string<Args...> format, Args&&... args) const {
     return with_hint(
         fail("{}: the qcow2 image {}", path_, fmt::format(format, std::forward<Args>(args)...)),
-        "look at it with wick image info and wick image check");
+        "its header is damaged, or of a newer kind than this wick knows: try a copy of it");
   }
 
   Result<size_t> version_3() {

@@ -65,7 +65,7 @@ std::string no_root(std::string_view /*rest*/, const Facts& facts) {
     return "the machine has no root device: give a disk with -d, or an initrd with -i";
   return fmt::format(
       "the kernel did not find its root device: it has no driver for {} disks built in and no "
-      "initrd was given; give the one that belongs to it with -i",
+      "initrd was given; give the one that belongs to it with -i, or -i auto",
       root->device == DiskConfig::Device::kIde ? "IDE" : "virtio");
 }
 

@@ -92,7 +92,8 @@ Result<int> carry_out(const ImageCheck& command) {
   options.read_only = command.repair == block::Repair::kNone;
   auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
   if (opened.format != block::Format::kQcow2) {
-    std::fputs("wick: this format has nothing to check; only qcow2 has\n", stderr);
+    fmt::print(stderr, "wick: {}: a raw image has nothing to check; only qcow2 has\n",
+               printable(command.path));
     return kUnsupported;
   }
   const auto tell = [](const std::string& finding) {

@@ -319,7 +319,7 @@ constexpr OptionRow kInfoOptions[] = {
     kFormat,
     kOutput,
     {"--backing-chain", nullptr, "also of its backing files"},
-    {"-U,--force-share", nullptr, "as without it"},
+    {"-U,--force-share", nullptr, "accepted, without effect"},
     kFile,
 };
 
@@ -330,9 +330,9 @@ constexpr OptionRow kConvertOptions[] = {
     {"-c", nullptr, "compress (qcow2)"},
     kProgress,
     {"-n", nullptr, "the target exists: only write into it"},
-    {"-W", nullptr, "as without it"},
-    {"-m", "N", "as without it"},
-    {"-U,--force-share", nullptr, "as without it"},
+    {"-W", nullptr, "accepted, without effect"},
+    {"-m", "N", "accepted, without effect"},
+    {"-U,--force-share", nullptr, "accepted, without effect"},
     kQuiet,
     {"FILE", "", "the sources, then the target", 2, 1000},
 };
@@ -370,7 +370,7 @@ constexpr OptionRow kSnapshotOptions[] = {
     {"-c", "NAME", "make one"},
     {"-a", "NAME", "go back to one"},
     {"-d", "NAME", "delete one"},
-    {"-q", nullptr, "as without it"},
+    {"-q", nullptr, "accepted, without effect"},
     kFile,
 };
 
