@@ -38,8 +38,8 @@ bool held_by_another(const Fd& file, off_t byte) {
 }
 
 std::unexpected<Error> in_use(const std::string& path, bool by_writer) {
-  return with_hint(fail("{}: another program, or another disk of this machine, {} it", path,
-                        by_writer ? "writes to" : "uses"),
+  return with_hint(fail_errno(EAGAIN, "{}: another program, or another disk of this machine, {} it",
+                              path, by_writer ? "writes to" : "uses"),
                    by_writer
                        ? "stop that one first, or give each an overlay of its own or ephemeral=on"
                        : "stop that one first, or open it read-only here too");

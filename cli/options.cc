@@ -187,7 +187,7 @@ serial port or console is stdio, pty, unix:PATH, file:PATH or null, each with
 WICK_OPTION in the environment (several SPECs: with ';' between), and then from
 the config file. On a terminal, Ctrl-] then ? lists the keys.
 
-The exit status: 0 the guest ended well, 1 the host failed, 2 the command line is
+Exit status: 0 the guest ended well, 1 the host failed, 2 the command line is
 wrong, 3 the guest panicked, 4 it had a triple fault, 5 the time was over, 6 KVM
 failed, 128+N signal N came. The last line on stderr says it in words.
 
