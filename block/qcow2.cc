@@ -220,22 +220,39 @@ Task<Result<Mapping>> Qcow2::map(uint64_t offset, uint64_t length) {
     if (!loaded) co_return failure(loaded);
     slice = *loaded;
   }
+  co_return map_by(slice, offset, length);
+}
+
+// `slice` is the one with the entry of `offset`.
+Result<Mapping> Qcow2::map_by(std::span<const std::byte> slice, uint64_t offset,
+                              uint64_t length) const {
   const uint64_t end = offset + std::min(length, slice_span() - offset % slice_span());
-  auto mapping = classify(load_entry(slice, offset), offset);
-  if (!mapping) co_return failure(mapping);
-  for (uint64_t at = offset + mapping->length_bytes;
-       at < end && mapping->kind != Mapping::Kind::kCompressed;) {
+  Mapping mapping = TRY(classify(load_entry(slice, offset), offset));
+  for (uint64_t at = offset + mapping.length_bytes;
+       at < end && mapping.kind != Mapping::Kind::kCompressed;) {
     const auto next = classify(load_entry(slice, at), at);
     // What is wrong further on is told when it is asked for.
-    if (!next || next->kind != mapping->kind || next->in_place != mapping->in_place) break;
+    if (!next || next->kind != mapping.kind || next->in_place != mapping.in_place) break;
     if (next->kind == Mapping::Kind::kData &&
-        next->host_offset != mapping->host_offset + (at - offset))
+        next->host_offset != mapping.host_offset + (at - offset))
       break;
     at += next->length_bytes;
-    mapping->length_bytes = at - offset;
+    mapping.length_bytes = at - offset;
   }
-  mapping->length_bytes = std::min(mapping->length_bytes, end - offset);
-  co_return mapping;
+  mapping.length_bytes = std::min(mapping.length_bytes, end - offset);
+  return mapping;
+}
+
+// For most requests: in one piece, and found without waiting.
+std::optional<Mapping> Qcow2::map_at_once(uint64_t offset, uint64_t length) {
+  const uint64_t index = l1_index(offset);
+  if (index >= l1_.size() || (l1_[index] & kOffsetMask) == 0 || !check_l2_table(index)) return {};
+  const std::span<const std::byte> slice = l2_.find(entry_offset(offset));
+  if (slice.empty()) return {};
+  const auto mapping = map_by(slice, offset, length);
+  if (!mapping || mapping->kind != Mapping::Kind::kData || mapping->length_bytes != length)
+    return {};
+  return *mapping;
 }
 
 Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
@@ -289,6 +306,8 @@ Task<Result<void>> Qcow2::read(uint64_t offset, std::span<const iovec> buffers) 
   const uint64_t length = total_bytes(buffers);
   if (auto checked = check_range(offset, length); !checked || length == 0) co_return checked;
   const auto held = co_await clusters_.shared(cluster_of(offset), cluster_of(offset + length - 1));
+  if (const auto mapping = map_at_once(offset, length))
+    co_return co_await data().read(mapping->host_offset, buffers);
   co_return co_await read_locked(offset, buffers);
 }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -130,6 +131,8 @@ class Qcow2 final : public Backend {
   bool owns_cluster(Entry entry) const;
   Result<void> check_l2_table(uint64_t l1_index) const;
 
+  Result<Mapping> map_by(std::span<const std::byte> slice, uint64_t offset, uint64_t length) const;
+  std::optional<Mapping> map_at_once(uint64_t offset, uint64_t length);
   Task<Result<void>> read_locked(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_mapped(const Mapping& mapping, uint64_t offset,
                                  std::span<const iovec> buffers);

@@ -42,6 +42,13 @@ Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers)
   if (auto checked = check_write(offset, length); !checked) co_return checked;
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  if (length > 0) {
+    const auto held =
+        co_await clusters_.shared(cluster_of(offset), cluster_of(offset + length - 1));
+    const auto mapping = map_at_once(offset, length);
+    if (mapping && mapping->in_place)
+      co_return co_await data().write(mapping->host_offset, buffers);
+  }
   for (uint64_t done = 0; done < length;) {
     std::vector<iovec> rest;
     if (done > 0) rest = slice(buffers, done, length - done);
