@@ -39,6 +39,12 @@ int64_t perform(const IoOperation& operation) {
   return result < 0 ? -errno : result;
 }
 
+// As far as the page cache has it; negative, as preadv2(2) has it, when it has nothing.
+int64_t read_cached(const IoOperation& read) {
+  return ::preadv2(read.fd, read.buffers.data(), static_cast<int>(read.buffers.size()),
+                   static_cast<off_t>(read.offset_bytes), RWF_NOWAIT);
+}
+
 // Submissions gather during a round of the loop and go to the kernel together
 // at its end. What the page cache can answer is done by then, so completions
 // are looked at before the loop sleeps.
@@ -67,6 +73,7 @@ class UringIo final : public AsyncIo {
   static constexpr uint64_t kMostCopiedBytes = 64 << 10;
   static constexpr std::chrono::microseconds kLong{500};
   static constexpr unsigned kWritesElsewhere = 256;
+  static constexpr unsigned kReadsElsewhere = 64;
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
 
@@ -103,6 +110,7 @@ class UringIo final : public AsyncIo {
         loop_.post([] {});
         return;
       }
+      if (queued_.size() == 1 && read_at_once(*queued_.front())) continue;
       for (; !queued_.empty(); queued_.pop_front()) {
         IoOperation& operation = *queued_.front();
         if (only_copies(operation)) {
@@ -125,10 +133,28 @@ class UringIo final : public AsyncIo {
     }
   }
 
+  // A read that comes alone is mostly answered by the page cache, and then by one
+  // system call; several at once are cheaper through the ring.
+  bool read_at_once(IoOperation& operation) {
+    if (operation.kind != IoOperation::Kind::kRead || !operation.in_page_cache) return false;
+    if (reads_elsewhere_ > 0) {
+      --reads_elsewhere_;
+      return false;
+    }
+    const int64_t result = read_cached(operation);
+    if (result < 0) {  // it has to wait, or it fails again
+      reads_elsewhere_ = kReadsElsewhere;
+      return false;
+    }
+    queued_.pop_front();
+    operation.complete(result);
+    return true;
+  }
+
   // A write into the page cache, for which io_uring always wakes a kernel worker:
   // two context switches, where a small copy is done sooner.
   bool only_copies(const IoOperation& operation) {
-    if (!operation.cached_write) return false;
+    if (operation.kind != IoOperation::Kind::kWrite || !operation.in_page_cache) return false;
     if (hurries()) return true;
     if (total_bytes(operation.buffers) > kMostCopiedBytes) return false;
     if (writes_elsewhere_ == 0) return true;
@@ -163,6 +189,7 @@ class UringIo final : public AsyncIo {
   std::deque<IoOperation*> queued_;   // not handed to the kernel yet
   std::vector<IoOperation*> copies_;  // of this round
   unsigned writes_elsewhere_ = 0;     // that the kernel's workers are to make
+  unsigned reads_elsewhere_ = 0;      // that the ring is to make
   EventLoop::Watch watch_;
 };
 
@@ -194,7 +221,7 @@ bool AsyncIo::try_at_once(IoOperation& operation) {
   // Without the loop between them, one coroutine after the other may use stack
   // (where the compiler makes no tail calls).
   constexpr unsigned kMostInRow = 32;
-  const bool write = operation.kind == IoOperation::Kind::kWrite && operation.cached_write;
+  const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
   if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMostInRow) {
     at_once_ = 0;
     return false;
@@ -203,9 +230,7 @@ bool AsyncIo::try_at_once(IoOperation& operation) {
     operation.result_ = perform(operation);
     return true;
   }
-  operation.result_ =
-      ::preadv2(operation.fd, operation.buffers.data(), static_cast<int>(operation.buffers.size()),
-                static_cast<off_t>(operation.offset_bytes), RWF_NOWAIT);
+  operation.result_ = read_cached(operation);
   return operation.result_ >= 0;  // otherwise it has to wait, or it fails again
 }
 

@@ -39,19 +39,19 @@ class IoOperation {
   const int fd;
   const std::span<const iovec> buffers;  // kRead, kWrite
   const uint64_t offset_bytes = 0;
-  const uint64_t length_bytes = 0;  // kAllocate
-  const int mode = 0;               // kAllocate: as for fallocate(2)
-  const bool cached_write = false;  // goes into the page cache: waits for no device
+  const uint64_t length_bytes = 0;   // kAllocate
+  const int mode = 0;                // kAllocate: as for fallocate(2)
+  const bool in_page_cache = false;  // kRead, kWrite: of a file, without O_DIRECT
 
   IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
-              uint64_t length, int allocate_mode, bool into_page_cache)
+              uint64_t length, int allocate_mode, bool through_page_cache)
       : kind(operation),
         fd(file),
         buffers(data),
         offset_bytes(offset),
         length_bytes(length),
         mode(allocate_mode),
-        cached_write(into_page_cache),
+        in_page_cache(through_page_cache),
         io_(io) {}
   IoOperation(const IoOperation&) = delete;
   IoOperation& operator=(const IoOperation&) = delete;
@@ -78,13 +78,14 @@ class AsyncIo {
   void hurry() { hurries_ = true; }
   bool hurries() const { return hurries_; }
 
-  IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers) {
-    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, false};
+  // `in_page_cache`: the descriptor is a file's, without O_DIRECT.
+  IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
+                   bool in_page_cache) {
+    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, in_page_cache};
   }
-  // `into_page_cache`: the descriptor is a file's, without O_DIRECT.
   IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
-                    bool into_page_cache) {
-    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, into_page_cache};
+                    bool in_page_cache) {
+    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, in_page_cache};
   }
   // fdatasync(2)
   IoOperation sync(int fd) { return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0, false}; }

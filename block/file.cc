@@ -64,7 +64,7 @@ class HostFile final : public File {
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
     const uint64_t length = total_bytes(buffers);
     const int fd = descriptor_for(offset, buffers);
-    int64_t got = co_await io_.read(fd, offset, buffers);
+    int64_t got = co_await io_.read(fd, offset, buffers, fd == buffered_.get());
     if (got == static_cast<int64_t>(length)) co_return Result<void>();
     std::vector<iovec> rest(buffers.begin(), buffers.end());
     for (uint64_t done = 0;;) {
@@ -74,7 +74,7 @@ class HostFile final : public File {
       rest = slice(rest, static_cast<uint64_t>(got), length);
       if (got == 0 && offset + done >= size_bytes()) fill_zeroes(rest), rest.clear();
       if (rest.empty()) co_return Result<void>();
-      got = co_await io_.read(buffered_.get(), offset + done, rest);
+      got = co_await io_.read(buffered_.get(), offset + done, rest, true);
     }
   }
 

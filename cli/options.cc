@@ -67,8 +67,6 @@ Result<bool> one_of(std::string_view value, std::string_view first, std::string_
   return fail("must be {} or {}", first, second);
 }
 
-Result<void> not_yet(RunOptions&, const std::string&) { return fail("not there yet"); }
-
 constexpr Option kRunOptions[] = {
     {"-k,--kernel", "FILE", "kernel: bzImage or ELF vmlinux (the newest in /boot)", false,
      [](RunOptions& o, const std::string& v) { return set_path(o.machine.kernel_path, v); }},
@@ -110,6 +108,11 @@ constexpr Option kRunOptions[] = {
        cdrom.media = DiskConfig::Media::kCdrom;
        cdrom.read_only = true;
        o.machine.disks.push_back(std::move(cdrom));
+       return {};
+     }},
+    {"-n,--net", "SPEC", "a network card; repeat for more (none)", true,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       if (const auto net = TRY(parse_net(v))) o.machine.nets.push_back(*net);
        return {};
      }},
     {"-s,--serial", "SPEC", "where ttyS0 goes; repeat up to ttyS3 (stdio)", true,
@@ -161,7 +164,6 @@ constexpr Option kRunOptions[] = {
      }},
     {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
      [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
-    {"-n,--net", "SPEC", nullptr, true, not_yet},
 };
 
 // Not settings themselves: one says where settings are, one is short for

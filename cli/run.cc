@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "boot/find_kernel.h"
 #include "boot/input_file.h"
@@ -69,6 +71,7 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
                          : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
                                               "with --acpi off virtio devices are found by it"});
   }
+  if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
   for (const std::string& line :
        boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
     spdlog::warn("{}", line);
@@ -95,7 +98,25 @@ Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signal
   return machine.run();
 }
 
+void choose_addresses(MachineConfig& config, const std::string& machine_id) {
+  std::string machine = config.name;
+  if (machine.empty() && !config.disks.empty()) {
+    std::error_code ignored;
+    machine = std::filesystem::absolute(config.disks.front().path, ignored);
+  }
+  if (machine.empty()) machine = fmt::format("{}", ::getpid());
+  for (size_t i = 0; i < config.nets.size(); ++i)
+    if (!config.nets[i].mac)
+      config.nets[i].mac = net::derive_mac(fmt::format("{}\n{}\n{}", machine_id, machine, i));
+}
+
 namespace {
+
+std::string host_machine_id() {
+  std::string id;
+  std::ifstream("/etc/machine-id") >> id;
+  return id;
+}
 
 Result<Fd> open_stats_file(const StatsForm& form) {
   if (form.path.empty()) return Fd();
@@ -121,6 +142,7 @@ void write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
 Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   MachineConfig config = options.machine;
+  choose_addresses(config, host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
   TRY(choose_kernel(config, options.initrd_auto));
 

@@ -28,6 +28,10 @@ Result<Fd> take_signals();
 Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder = "/boot");
 
+// Gives each network card that has none an address, which depends on the host, on the
+// machine's name (or else its first disk) and on the card's place.
+void choose_addresses(MachineConfig& config, const std::string& machine_id);
+
 // Machine::run(), ended early by a signal, by one that came before, or by the
 // time limit.
 Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,

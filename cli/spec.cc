@@ -202,6 +202,53 @@ Result<DiskConfig> parse_disk(std::string_view text) {
   return disk;
 }
 
+Result<std::optional<NetConfig>> parse_net(std::string_view text) {
+  constexpr std::array<std::string_view, 7> kKeys = {"ifname", "bridge", "mac", "device",
+                                                     "vhost",  "queues", "mtu"};
+  const Spec spec = TRY(parse_spec(text, kKeys));
+  if (spec.value == "none" && spec.pairs.empty()) return std::nullopt;
+  NetConfig net;
+  if (spec.value == "user")
+    net.kind = NetConfig::Kind::kUser;
+  else if (spec.value != "tap")
+    return with_hint(fail("'{}' is no network", spec.value), "write tap, user or none");
+  for (const auto& [key, value] : spec.pairs) {
+    const bool of_tap = key == "ifname" || key == "bridge" || key == "vhost" || key == "queues";
+    if (of_tap && net.kind != NetConfig::Kind::kTap)
+      return with_hint(fail("{}={}: only a TAP has that", key, value), "use tap, or leave it out");
+    if (key == "ifname") {
+      net.interface = value;
+    } else if (key == "bridge") {
+      net.bridge = value;
+    } else if (key == "mac") {
+      net.mac = net::parse_mac(value);
+      if (!net.mac)
+        return with_hint(fail("mac={}: not the address of a station", value),
+                         "write one such as 52:54:00:12:34:56");
+    } else if (key == "device") {
+      const bool e1000 = TRY(choose(key, value, {"virtio", "e1000"})) == 1;
+      net.device = e1000 ? NetConfig::Device::kE1000 : NetConfig::Device::kVirtio;
+    } else if (key == "vhost") {
+      net.vhost = TRY(choose(key, value, {"off", "on"})) == 1;
+    } else {
+      const bool queues = key == "queues";
+      const uint32_t least = queues ? 1 : NetConfig::kLeastMtu;
+      const uint32_t most = queues ? NetConfig::kMostQueues : UINT16_MAX;
+      const auto number = parse_count(value);
+      if (!number || *number < least || *number > most)
+        return fail("{}={}: must be {} to {}", key, value, least, most);
+      if (queues)
+        net.queues = static_cast<uint16_t>(*number);
+      else
+        net.mtu = static_cast<uint16_t>(*number);
+    }
+  }
+  if (net.device == NetConfig::Device::kE1000 && (net.vhost || net.queues > 1))
+    return with_hint(fail("device=e1000: it has one queue, and vhost knows virtio alone"),
+                     "leave vhost and queues out, or device");
+  return net;
+}
+
 Result<SerialConfig> parse_serial(std::string_view text) {
   using Kind = SerialConfig::Kind;
   constexpr std::array<std::string_view, 1> kKeys = {"log"};

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +56,10 @@ Result<StatsForm> parse_stats(std::string_view text);
 // PATH[,format=raw|qcow2][,readonly=on|off][,device=virtio|ide][,media=disk|cdrom][,cache=...]
 // [,serial=ID]
 Result<DiskConfig> parse_disk(std::string_view text);
+
+// tap[,ifname=IF][,bridge=BR][,vhost=on|off][,queues=N] or user, both with [,mac=MAC]
+// [,device=virtio|e1000][,mtu=N]; or none, which is no card.
+Result<std::optional<NetConfig>> parse_net(std::string_view text);
 
 // stdio|pty|null|unix:PATH|file:PATH[,log=FILE]
 Result<SerialConfig> parse_serial(std::string_view text);

@@ -143,6 +143,11 @@ void VirtQueue::push_used(uint16_t head, uint32_t written_bytes) {
   std::memcpy(device_area_ + 4 + sizeof(element) * (next_used_ % size_), &element, sizeof(element));
   ++next_used_;
   --outstanding_;
+  if (!holding_) publish_completions();
+}
+
+void VirtQueue::publish_completions() {
+  holding_ = false;
   store(used_index(), next_used_, std::memory_order_release);
 }
 

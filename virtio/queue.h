@@ -95,6 +95,10 @@ class VirtQueue {
   // since this last said yes (2.7.7, 2.7.10)?
   bool interrupt_needed();
 
+  // Chains completed between these two reach the driver all at once (5.1.6.4).
+  void hold_completions() { holding_ = true; }
+  void publish_completions();
+
   uint16_t size() const { return size_; }
 
  private:
@@ -130,6 +134,7 @@ class VirtQueue {
   uint16_t outstanding_ = 0;  // chains popped and not yet completed
   uint16_t next_available_ = 0;
   uint16_t next_used_ = 0;
+  bool holding_ = false;
   uint16_t signalled_used_ = 0;  // next_used_ when an interrupt was last wanted
 };
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "net/mac_address.h"
+
 namespace wick {
 
 // -d PATH[,key=value...]
@@ -29,6 +31,23 @@ struct DiskConfig {
   Media media = Media::kDisk;  // a CD-ROM is on IDE, and read-only
 };
 
+// -n tap|user[,key=value...]
+struct NetConfig {
+  enum class Kind { kTap, kUser };
+  enum class Device { kVirtio, kE1000 };
+  static constexpr uint16_t kMostQueues = 16;
+  static constexpr uint16_t kLeastMtu = 68;  // virtio 1.2, 5.1.4.1
+
+  Kind kind = Kind::kTap;
+  Device device = Device::kVirtio;
+  std::string interface;  // kTap: one that exists, or the name of the one to make
+  std::string bridge;     // kTap: that it becomes a port of
+  uint16_t queues = 1;    // pairs, of virtio
+  bool vhost = false;     // of virtio on a TAP
+  std::optional<uint16_t> mtu;
+  std::optional<net::MacAddress> mac;  // none until the machine's default is known
+};
+
 // -s SPEC, --console SPEC
 struct SerialConfig {
   enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
@@ -47,6 +66,7 @@ struct MachineConfig {
   uint64_t memory_bytes = 512 << 20;
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
+  std::vector<NetConfig> nets;
   std::vector<SerialConfig> serials;    // ttyS0 first, at most four
   std::optional<SerialConfig> console;  // hvc0
   // The one for the kernel's command line: the first that leads anywhere. Empty:

@@ -1,6 +1,7 @@
 #include "vmm/peripherals.h"
 
 #include "devices/ide.h"
+#include "devices/pci_host.h"
 #include "vmm/layout.h"
 
 namespace wick {
@@ -38,6 +39,7 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
     made.consoles_.push_back(
         TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
   TRY(made.add_disks(config));
+  TRY(made.add_cards(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
@@ -80,6 +82,21 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
                                : fmt::format("sd{:c}", 'a' + ide_disk_count++);
     disks_.push_back(TRY(Disk::create(disk, id)));
     ide_drives_.push_back(disks_.back()->drive());
+  }
+  return {};
+}
+
+Result<void> Peripherals::add_cards(const MachineConfig& config) {
+  constexpr size_t kMostCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
+  for (const NetConfig& net : config.nets) {
+    const size_t index = cards_.size();
+    if (index == kMostCards)
+      return with_hint(fail("there is room for only {} network cards", kMostCards),
+                       "give --net less often");
+    const std::string id = fmt::format("net{}", index);
+    cards_.push_back(TRY(NetworkCard::create(net, id)));
+    slots_.push_back(
+        {cards_.back()->virtio(), id, static_cast<uint8_t>(layout::kFirstNetSlot + index)});
   }
   return {};
 }

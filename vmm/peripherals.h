@@ -1,5 +1,5 @@
 // What is plugged into a machine and stays so when the guest resets it: the
-// host's ends of consoles and disks, and the virtio devices over them.
+// host's ends of consoles, disks and networks, and the virtio devices over them.
 //
 // Thread rule: made and destroyed on the main loop's thread.
 #pragma once
@@ -17,6 +17,7 @@
 #include "virtio/rng.h"
 #include "vmm/config.h"
 #include "vmm/disk.h"
+#include "vmm/network_card.h"
 
 namespace wick {
 
@@ -48,11 +49,13 @@ class Peripherals {
 
  private:
   Result<void> add_disks(const MachineConfig& config);
+  Result<void> add_cards(const MachineConfig& config);
 
   std::vector<std::unique_ptr<console::Port>> consoles_;
   std::unique_ptr<virtio::Console> hvc_;
   std::unique_ptr<virtio::Rng> rng_;
   std::vector<std::unique_ptr<Disk>> disks_;
+  std::vector<std::unique_ptr<NetworkCard>> cards_;
   std::vector<Slot> slots_;
   std::vector<devices::IdeDrive*> ide_drives_;
 };

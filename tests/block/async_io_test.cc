@@ -46,9 +46,9 @@ TEST_P(AsyncIoTest, ReturnsCountsAndNegativeErrnos) {
     EXPECT_EQ(result_of([&] { return io_->write(file_.get(), 0, buffers, into_page_cache); }), 512);
     EXPECT_EQ(result_of([&] { return io_->write(-1, 0, buffers, into_page_cache); }), -EBADF);
   }
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536 - 100, buffers); }), 100);
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536, buffers); }), 0);
-  EXPECT_EQ(result_of([&] { return io_->read(-1, 0, buffers); }), -EBADF);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536 - 100, buffers, true); }), 100);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536, buffers, true); }), 0);
+  EXPECT_EQ(result_of([&] { return io_->read(-1, 0, buffers, true); }), -EBADF);
   EXPECT_EQ(result_of([&] { return io_->sync(file_.get()); }), 0);
   EXPECT_EQ(result_of([&] { return io_->sync(-1); }), -EBADF);
   EXPECT_EQ(result_of([&] { return io_->allocate(file_.get(), 0, 0, 131072); }), 0);
@@ -65,7 +65,7 @@ TEST_P(AsyncIoTest, NeverCompletesInsideTheCallThatSubmits) {
   loop().post([&] {
     spawn([](AsyncIo& io, int fd, std::span<const iovec> data, bool& caller_went_on, bool& finished,
              std::binary_semaphore& release) -> Task<void> {
-      (void)co_await io.read(fd, 0, data);
+      (void)co_await io.read(fd, 0, data, true);
       EXPECT_TRUE(caller_went_on);
       finished = true;
       release.release();
@@ -82,7 +82,7 @@ TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
   EXPECT_TRUE(run([&]() -> Task<Result<void>> {
     return [](AsyncIo& io, int fd, std::span<const iovec> data) -> Task<Result<void>> {
       for (int i = 0; i < 2000; ++i) {
-        const int64_t got = co_await io.read(fd, 0, data);
+        const int64_t got = co_await io.read(fd, 0, data, true);
         if (got != 512) co_return fail("read {}", got);
       }
       co_return Result<void>();
@@ -96,7 +96,7 @@ TEST_P(AsyncIoTest, LetsTheLoopRunBetweenTheOperationsOfALongTask) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
   const std::array<std::function<IoOperation()>, 3> operations = {
-      [&] { return io_->read(file_.get(), 0, buffers); },
+      [&] { return io_->read(file_.get(), 0, buffers, true); },
       [&] { return io_->write(file_.get(), 0, buffers, true); },
       [&] { return io_->write(file_.get(), 0, buffers, false); },
   };
@@ -129,13 +129,13 @@ TEST_P(UringIoTest, CompletesOutOfOrder) {
   loop().post([&] {
     spawn([](AsyncIo& io, int fd, std::span<const iovec> data, int64_t& out,
              std::binary_semaphore& release) -> Task<void> {
-      out = co_await io.read(fd, static_cast<uint64_t>(-1), data);
+      out = co_await io.read(fd, static_cast<uint64_t>(-1), data, true);
       release.release();
     }(*io_, reader.get(), slow_buffers, got, pipe_read));
   });
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 0, buffers); }), 512);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 0, buffers, true); }), 512);
   EXPECT_FALSE(pipe_read.try_acquire());
   ASSERT_EQ(::write(writer.get(), "x", 1), 1);
   ASSERT_TRUE(pipe_read.try_acquire_for(std::chrono::seconds(30)));
@@ -174,7 +174,7 @@ TEST(AsyncIo, FallsBackToAWorkerWhereTheKernelForbidsIoUring) {
   int64_t got = 0;
   spawn([](AsyncIo& io, EventLoop& on, int fd, std::span<const iovec> data,
            int64_t& out) -> Task<void> {
-    out = co_await io.read(fd, 0, data);
+    out = co_await io.read(fd, 0, data, true);
     on.stop();
   }(**chosen, *loop, file.get(), buffers, got));
   loop->run();
