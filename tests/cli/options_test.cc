@@ -315,8 +315,9 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
             "WICK_TIMEOUT 'x': not a number of seconds above zero; write one such as 30 or 0.5");
 }
 
-TEST(Options, WhatIsNotThereYetIsSaidToBeSo) {
-  EXPECT_THAT(usage_error(run_with({"-n", "tap"})), HasSubstr("not there yet"));
+TEST(Options, NoNetworkIsNoCard) {
+  EXPECT_TRUE(run_options(run_with({"-n", "none"})).machine.nets.empty());
+  EXPECT_EQ(run_options(run_with({"-n", "tap", "-n", "user"})).machine.nets.size(), 2u);
 }
 
 TEST(Options, CdromIsShortForADriveOnIde) {

@@ -1,0 +1,43 @@
+#include "net/mac_address.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace wick::net {
+
+std::optional<MacAddress> parse_mac(std::string_view text) {
+  MacAddress mac{};
+  if (text.size() != 3 * mac.size() - 1) return std::nullopt;
+  for (size_t i = 0; i < mac.size(); ++i) {
+    const char* const digits = text.data() + 3 * i;
+    const auto [end, error] = std::from_chars(digits, digits + 2, mac[i], 16);
+    if (error != std::errc{} || end != digits + 2) return std::nullopt;
+    if (i + 1 < mac.size() && digits[2] != ':') return std::nullopt;
+  }
+  if ((mac[0] & 1) != 0 || mac == MacAddress{}) return std::nullopt;
+  return mac;
+}
+
+std::string to_text(const MacAddress& mac) {
+  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3],
+                     mac[4], mac[5]);
+}
+
+MacAddress derive_mac(std::string_view seed) {
+  uint64_t hash = 0xcbf2'9ce4'8422'2325;  // FNV-1a
+  for (const char c : seed) {
+    hash ^= static_cast<uint8_t>(c);
+    hash *= 0x100'0000'01b3;
+  }
+  hash ^= hash >> 32;  // its upper bits are the better mixed ones
+  MacAddress mac{};
+  for (uint8_t& byte : mac) {
+    byte = static_cast<uint8_t>(hash);
+    hash >>= 8;
+  }
+  mac[0] = static_cast<uint8_t>((mac[0] & 0xfc) | 2);
+  return mac;
+}
+
+}  // namespace wick::net

@@ -1,0 +1,21 @@
+// Ethernet addresses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace wick::net {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+// "52:54:00:12:34:56", of one station: not a group's, and not all zeroes.
+std::optional<MacAddress> parse_mac(std::string_view text);
+std::string to_text(const MacAddress& mac);
+
+// A locally administered address (IEEE 802, 8.4) that depends on `seed` alone.
+MacAddress derive_mac(std::string_view seed);
+
+}  // namespace wick::net

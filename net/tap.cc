@@ -1,0 +1,264 @@
+#include "net/tap.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+namespace wick::net {
+
+namespace {
+
+constexpr unsigned kUdpOffloads = 0x20 | 0x40;  // TUN_F_USO4, TUN_F_USO6 (Linux 6.2)
+
+unsigned offload_flags(Offloads offloads) {
+  if (!offloads.checksum) return 0;
+  return TUN_F_CSUM | (offloads.tcp4 ? TUN_F_TSO4 : 0) | (offloads.tcp6 ? TUN_F_TSO6 : 0) |
+         (offloads.ecn ? TUN_F_TSO_ECN : 0) | (offloads.udp ? kUdpOffloads : 0);
+}
+
+ifreq named(const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+  return request;
+}
+
+Result<Fd> open_socket() {
+  Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return fail_errno(errno, "network: cannot open a socket");
+  return socket;
+}
+
+class Tap final : public Backend {
+ public:
+  Tap(std::string name, std::vector<Fd> queues) : name_(std::move(name)) {
+    for (Fd& queue : queues) queues_.push_back({std::move(queue), {}});
+    // Not all at once: USO came later than the others.
+    constexpr Offloads kOlder{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true};
+    constexpr Offloads kAll{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
+    for (const Offloads& some : {kOlder, kAll})
+      if (request_offloads(some)) supported_ = some;
+    request_offloads({});
+    for (size_t pair = 1; pair < queues_.size(); ++pair) request_queue(pair, false);
+  }
+
+  const std::string& name() const override { return name_; }
+  uint16_t queue_pairs() const override { return static_cast<uint16_t>(queues_.size()); }
+  Offloads supported_offloads() const override { return supported_; }
+  int vhost_descriptor(uint16_t pair) const override { return queues_[pair].fd.get(); }
+
+  Result<void> attach(EventLoop& loop, Events events) override {
+    loop_ = &loop;
+    events_ = std::move(events);
+    TRY(watch_links());
+    return watch_queue(0);
+  }
+
+  void detach() override {
+    link_watch_.reset();
+    for (Queue& queue : queues_) queue.watch.reset();
+    loop_ = nullptr;
+  }
+
+  void set_offloads(Offloads offloads) override { request_offloads(offloads); }
+
+  void set_active_pairs(uint16_t count) override {
+    for (size_t pair = 1; pair < queues_.size(); ++pair) {
+      const bool wanted = pair < count;
+      if (wanted == queues_[pair].watch.active()) continue;
+      queues_[pair].watch.reset();
+      request_queue(pair, wanted);
+      if (wanted) static_cast<void>(watch_queue(pair));
+    }
+  }
+
+  size_t receive(uint16_t pair, std::span<const iovec> buffers) override {
+    const ssize_t got =
+        ::readv(queues_[pair].fd.get(), buffers.data(), static_cast<int>(buffers.size()));
+    return got > 0 ? static_cast<size_t>(got) : 0;
+  }
+
+  // Of what can go wrong here (the interface is down or gone, or full; the guest sent
+  // nonsense) a card on a wire would not know either.
+  void send(uint16_t pair, std::span<const iovec> packet) override {
+    [[maybe_unused]] const auto sent =
+        ::writev(queues_[pair].fd.get(), packet.data(), static_cast<int>(packet.size()));
+  }
+
+  bool link_up() const override { return link_up_; }
+
+  void read_link();
+
+ private:
+  struct Queue {
+    Fd fd;
+    EventLoop::Watch watch;
+  };
+
+  bool request_offloads(Offloads offloads) {
+    return ::ioctl(queues_.front().fd.get(), TUNSETOFFLOAD, offload_flags(offloads)) == 0;
+  }
+  void request_queue(size_t pair, bool active) {
+    ifreq request{};
+    request.ifr_flags = active ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
+    ::ioctl(queues_[pair].fd.get(), TUNSETQUEUE, &request);
+  }
+  // Edge-triggered: there is no event while nobody takes the packets.
+  Result<void> watch_queue(size_t pair) {
+    queues_[pair].watch =
+        TRY(loop_->watch(queues_[pair].fd.get(), EPOLLIN | EPOLLET, [this, pair](uint32_t) {
+          events_.readable(static_cast<uint16_t>(pair));
+        }));
+    return {};
+  }
+  Result<void> watch_links();
+
+  // Constant after construction.
+  const std::string name_;
+  Offloads supported_;
+
+  // Owned by the loop's thread.
+  std::vector<Queue> queues_;
+  EventLoop* loop_ = nullptr;
+  Events events_;
+  Fd links_;  // netlink: tells of every interface
+  EventLoop::Watch link_watch_;
+  bool link_up_ = true;
+};
+
+// The name may have changed since: the descriptor knows it.
+void Tap::read_link() {
+  ifreq request{};
+  link_up_ = ::ioctl(queues_.front().fd.get(), TUNGETIFF, &request) == 0;
+  auto socket = open_socket();
+  if (link_up_ && socket && ::ioctl(socket->get(), SIOCGIFFLAGS, &request) == 0)
+    link_up_ = (request.ifr_flags & IFF_UP) != 0;
+}
+
+Result<void> Tap::watch_links() {
+  if (!links_.valid()) {
+    links_ = Fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = RTMGRP_LINK;
+    if (!links_.valid() ||
+        ::bind(links_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+      return fail_errno(errno, "{}: cannot watch the state of the link", name_);
+  }
+  link_watch_ = TRY(loop_->watch(links_.get(), EPOLLIN, [this](uint32_t) {
+    // Only that something happened matters, so a message cut off or lost does not.
+    std::array<char, 64> start{};
+    while (::recv(links_.get(), start.data(), start.size(), 0) > 0 || errno == ENOBUFS) {
+    }
+    const bool before = link_up_;
+    read_link();
+    if (link_up_ != before) events_.link_changed();
+  }));
+  read_link();
+  return {};
+}
+
+// Opens a queue of the interface in `request`, whose name it may fill in.
+Result<Fd> open_queue(ifreq& request) {
+  static constexpr const char* kTun = "/dev/net/tun";
+  Fd fd(::open(kTun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid())
+    return with_hint(fail_errno(errno, "{}: cannot open", kTun),
+                     "load the module: modprobe tun; wick doctor says more");
+  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail_errno(errno, "{}", request.ifr_name);
+  return fd;
+}
+
+std::unexpected<Error> explain(Error error, const std::string& interface, bool exists) {
+  const std::string name = interface.empty() ? "tap" : interface;
+  const char* hint = "";
+  if (error.code == EPERM)
+    hint = exists ? "another user owns it: use one of your own, or run as root"
+                  : "making one needs root: use -n user, or have the administrator run "
+                    "wick net up --user NAME";
+  if (error.code == EBUSY) hint = "another machine uses it: give another ifname";
+  if (error.code == EINVAL)
+    hint = exists ? "it is no TAP device, or it has other queues or headers than wick asks for: "
+                    "make it with ip tuntap add mode tap vnet_hdr (and multi_queue for queues=N)"
+                  : "an interface cannot be called that";
+  if (error.context != name) error.context = fmt::format("{}: cannot be used as a TAP", name);
+  return with_hint(std::unexpected(std::move(error)), hint);
+}
+
+Result<void> set_up(const std::string& name, const TapConfig& config) {
+  const Fd socket = TRY(open_socket());
+  ifreq request = named(name);
+  if (config.mtu) {
+    request.ifr_mtu = *config.mtu;
+    if (::ioctl(socket.get(), SIOCSIFMTU, &request) != 0)
+      return with_hint(fail_errno(errno, "{}: cannot set its MTU to {}", name, *config.mtu),
+                       "leave mtu out, or set it as root: ip link set dev NAME mtu N");
+  }
+  if (!config.bridge.empty()) {
+    request = named(config.bridge);
+    request.ifr_ifindex = static_cast<int>(::if_nametoindex(name.c_str()));
+    if (::ioctl(socket.get(), SIOCBRADDIF, &request) != 0) {
+      const int code = errno;
+      const char* hint = "";
+      if (code == ENODEV) hint = "there is no such bridge: wick net up makes one";
+      if (code == EOPNOTSUPP || code == EINVAL) hint = "is that a bridge? see ip -d link";
+      if (code == EPERM) hint = "run as root, or use a TAP that is on the bridge already";
+      if (code == EBUSY) hint = "it is on another bridge; leave bridge out";
+      return with_hint(fail_errno(code, "{}: cannot be put on the bridge {}", name, config.bridge),
+                       hint);
+    }
+  }
+  request = named(name);
+  if (::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0)
+    return {};
+  request.ifr_flags |= IFF_UP;
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0)
+    return with_hint(fail_errno(errno, "{}: the interface is down, and cannot be set up", name),
+                     fmt::format("as root: ip link set dev {} up", name));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
+  if (config.interface.size() >= IFNAMSIZ)
+    return with_hint(fail("{}: too long a name for an interface", config.interface),
+                     fmt::format("use at most {} characters", IFNAMSIZ - 1));
+  const bool exists = !config.interface.empty() && ::if_nametoindex(config.interface.c_str()) != 0;
+  ifreq request = named(config.interface.empty() ? "tap%d" : config.interface);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  if (config.queues > 1) request.ifr_flags |= IFF_MULTI_QUEUE;
+
+  std::vector<Fd> queues;
+  auto first = open_queue(request);
+  // One that was made for many queues must be opened like that for a single one too.
+  if (!first && first.error().code == EINVAL && exists && config.queues == 1) {
+    request.ifr_flags |= IFF_MULTI_QUEUE;
+    first = open_queue(request);
+  }
+  if (!first) return explain(std::move(first).error(), config.interface, exists);
+  const std::string name = request.ifr_name;
+  queues.push_back(*std::move(first));
+  while (queues.size() < config.queues) {
+    auto another = open_queue(request);
+    if (!another) return explain(std::move(another).error(), name, true);
+    queues.push_back(*std::move(another));
+  }
+  int header_bytes = sizeof(PacketHeader);
+  for (const Fd& queue : queues)
+    if (::ioctl(queue.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
+      return fail_errno(errno, "{}: cannot set the size of the packets' header", name);
+  TRY(set_up(name, config));
+  return std::make_unique<Tap>(name, std::move(queues));
+}
+
+}  // namespace wick::net

@@ -1,0 +1,249 @@
+#include "virtio/net.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr uint16_t kQueueSize = 256;
+constexpr uint16_t kControlQueueSize = 64;
+constexpr size_t kTurnBytes = 512 << 10;
+constexpr size_t kMostCommandBytes = 16 << 10;
+constexpr size_t kMostPacketBuffers = 1024;  // writev(2)
+
+// 5.1.4
+struct Config {
+  std::array<uint8_t, 6> mac;
+  uint16_t status;
+  uint16_t most_pairs;
+  uint16_t mtu;
+};
+static_assert(sizeof(Config) == 12);
+constexpr uint16_t kLinkUp = 1;
+constexpr uint16_t kAnnounce = 2;
+
+constexpr uint64_t bit(unsigned feature) { return 1ull << feature; }
+
+uint64_t features_of(const net::Backend& backend, bool has_mtu) {
+  uint64_t features = bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) |
+                      bit(kNetHostEcn) | bit(kNetMergedBuffers) | bit(kNetStatus) |
+                      bit(kNetControlQueue) | bit(kNetControlReceive) | bit(kNetControlVlan) |
+                      bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) | bit(kNetControlMac);
+  const net::Offloads offloads = backend.supported_offloads();
+  if (offloads.checksum) features |= bit(kNetGuestChecksum) | bit(kNetControlGuestOffloads);
+  if (offloads.tcp4) features |= bit(kNetGuestTcp4);
+  if (offloads.tcp6) features |= bit(kNetGuestTcp6);
+  if (offloads.ecn) features |= bit(kNetGuestEcn);
+  // A kernel that gives such packets takes them too.
+  if (offloads.udp) features |= bit(kNetGuestUdp4) | bit(kNetGuestUdp6) | bit(kNetHostUdp);
+  if (has_mtu) features |= bit(kNetMtu);
+  if (backend.queue_pairs() > 1) features |= bit(kNetMultiqueue);
+  return features;
+}
+
+std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
+  std::vector<uint16_t> sizes(2u * backend.queue_pairs(), kQueueSize);
+  sizes.push_back(kControlQueueSize);
+  return sizes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
+                                         const net::MacAddress& mac, std::optional<uint16_t> mtu,
+                                         std::string name) {
+  std::unique_ptr<Net> card(new Net(backend, loop, mac, mtu, std::move(name)));
+  Result<void> attached;
+  loop.post_and_wait([&] {
+    attached =
+        backend.attach(loop, {.readable =
+                                  [self = card.get()](uint16_t pair) {
+                                    if (pair < self->receivers_.size() && self->receivers_[pair])
+                                      self->receivers_[pair]->receive();
+                                  },
+                              .link_changed = [self = card.get()] { self->link_changed(); }});
+    card->link_up_ = backend.link_up();
+  });
+  TRY(std::move(attached));
+  return card;
+}
+
+Net::Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
+         std::optional<uint16_t> mtu, std::string name)
+    : backend_(backend),
+      loop_(loop),
+      mac_(mac),
+      mtu_(mtu),
+      name_(std::move(name)),
+      features_(features_of(backend, mtu.has_value())),
+      queue_sizes_(queue_sizes_of(backend)) {}
+
+Net::~Net() {
+  loop_.post_and_wait([this] {
+    stop();
+    backend_.detach();
+  });
+}
+
+void Net::read_config(uint64_t offset, std::span<std::byte> data) {
+  std::ranges::fill(data, std::byte{0});
+  const Config config{
+      .mac = mac_,
+      .status = static_cast<uint16_t>((link_up_ ? kLinkUp : 0) | (announce_ ? kAnnounce : 0)),
+      .most_pairs = backend_.queue_pairs(),
+      .mtu = mtu_.value_or(0)};
+  if (offset >= sizeof(config)) return;
+  const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
+  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
+}
+
+void Net::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
+  loop_.post_and_wait([&] { start(features, std::move(queues), notifier); });
+}
+
+void Net::reset() {
+  loop_.post_and_wait([this] { stop(); });
+}
+
+void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
+  notifier_ = &notifier;
+  settings_ = {.features = features,
+               .most_pairs = backend_.queue_pairs(),
+               .mac = mac_,
+               .unicast = {},
+               .multicast = {},
+               .vlans = {},
+               .offloads = features};  // 5.1.6.5.6: all that were agreed to
+  apply_settings();
+
+  const uint16_t pairs = backend_.queue_pairs();
+  receivers_.resize(pairs);
+  transmitters_.resize(pairs);
+  // 5.1.2: without multiqueue the control queue is the third.
+  const uint16_t control = settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * pairs) : 2;
+  for (ActiveQueue& queue : queues) {
+    const uint16_t index = queue.index;
+    const auto pair = static_cast<uint16_t>(index / 2);
+    if (index == control) {
+      if (settings_.has(kNetControlQueue))
+        control_.emplace(loop_, std::move(queue), notifier, name_, complaints_,
+                         [this] { serve_control(); });
+    } else if (index > control) {
+      continue;
+    } else if (index % 2 == 0) {
+      receivers_[pair].emplace(loop_, std::move(queue), notifier, backend_, pair, settings_, name_,
+                               complaints_);
+    } else {
+      transmitters_[pair].emplace(loop_, std::move(queue), notifier, name_, complaints_,
+                                  [this, pair] { serve_transmit(pair); });
+    }
+  }
+  serve_control();
+  for (uint16_t pair = 0; pair < pairs; ++pair) {
+    serve_transmit(pair);
+    if (receivers_[pair]) receivers_[pair]->receive();
+  }
+}
+
+void Net::stop() {
+  receivers_.clear();
+  transmitters_.clear();
+  control_.reset();
+  notifier_ = nullptr;
+  announce_ = false;
+  settings_ = {};
+  apply_settings();
+}
+
+void Net::serve_transmit(uint16_t pair) {
+  if (pair >= transmitters_.size() || !transmitters_[pair]) return;
+  transmitters_[pair]->serve(
+      kTurnBytes, [&](auto& request, size_t& budget) { return transmit(pair, request, budget); });
+}
+
+// 5.1.6.2
+bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
+  net::PacketHeader header;
+  size_t bytes = request.readable.read(std::as_writable_bytes(std::span(&header, 1)));
+  bool good = bytes == sizeof(header) && may_send(header);
+  header.flags &= net::PacketHeader::kNeedsChecksum;
+  header.buffers = 0;
+  packet_.assign(1, {&header, sizeof(header)});
+  for (auto part = request.readable.front(net::kMaxPacketBytes); !part.empty();
+       part = request.readable.front(net::kMaxPacketBytes)) {
+    packet_.push_back({part.data(), part.size()});
+    request.readable.advance(part.size());
+    bytes += part.size();
+  }
+  good = good && bytes <= net::kMaxPacketBytes && packet_.size() <= kMostPacketBuffers;
+  if (good)
+    backend_.send(pair, packet_);
+  else
+    complaints_.warn("{}: a malformed packet is not sent", name_);
+  spend(budget, std::max<size_t>(bytes, 1024));
+  return true;
+}
+
+bool Net::may_send(const net::PacketHeader& header) const {
+  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 && !settings_.has(kNetChecksum))
+    return false;
+  const bool ecn = (header.segmentation & net::PacketHeader::kEcn) != 0;
+  if (ecn && !settings_.has(kNetHostEcn)) return false;
+  switch (header.segmentation & ~net::PacketHeader::kEcn) {
+    case net::PacketHeader::kNone:
+      return !ecn;
+    case net::PacketHeader::kTcp4:
+      return settings_.has(kNetHostTcp4);
+    case net::PacketHeader::kTcp6:
+      return settings_.has(kNetHostTcp6);
+    case net::PacketHeader::kUdp:
+      return settings_.has(kNetHostUdp);
+    default:
+      return false;
+  }
+}
+
+void Net::serve_control() {
+  if (!control_) return;
+  control_->serve(kTurnBytes,
+                  [&](auto& request, size_t& budget) { return control(request, budget); });
+}
+
+// 5.1.6.5
+bool Net::control(LoopQueue::Request& request, size_t& budget) {
+  std::vector<std::byte> command(kMostCommandBytes);
+  command.resize(request.readable.read(command));
+  spend(budget, kMostCommandBytes);
+  const bool whole = request.readable.front(1).empty();
+  const std::byte status{whole ? settings_.execute(command) : kNetError};
+  request.written_bytes = static_cast<uint32_t>(request.writable.write({&status, 1}));
+  if (status != std::byte{kNetOk})
+    complaints_.warn("{}: a malformed or unsupported command", name_);
+  apply_settings();
+  return true;
+}
+
+// What the settings ask of the back end.
+void Net::apply_settings() {
+  const auto has = [&](unsigned feature) { return (settings_.offloads >> feature & 1) != 0; };
+  backend_.set_offloads({.checksum = has(kNetGuestChecksum),
+                         .tcp4 = has(kNetGuestTcp4),
+                         .tcp6 = has(kNetGuestTcp6),
+                         .ecn = has(kNetGuestEcn),
+                         .udp = has(kNetGuestUdp4) && has(kNetGuestUdp6)});
+  backend_.set_active_pairs(settings_.pairs);
+  if (std::exchange(settings_.announced, false)) announce_ = false;
+}
+
+void Net::link_changed() {
+  const bool up = backend_.link_up();
+  if (link_up_.exchange(up) == up || notifier_ == nullptr) return;
+  // Switches may have forgotten the guest meanwhile.
+  announce_ = up && settings_.has(kNetGuestAnnounce);
+  notifier_->config_changed();
+}
+
+}  // namespace wick::virtio

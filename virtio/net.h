@@ -1,0 +1,82 @@
+// The virtio network card (virtio 1.2, 5.1) over a back end of net/.
+//
+// What the driver sends, the back end takes straight from its buffers; how it
+// receives, net_receiver.h tells. A header says what is to be done to a packet; only
+// what the driver agreed to goes either way.
+//
+// Thread rule: VirtioDevice's calls as written there; everything else on the
+// loop, which the back end is attached to.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/backend.h"
+#include "net/mac_address.h"
+#include "virtio/loop_queue.h"
+#include "virtio/net_control.h"
+#include "virtio/net_receiver.h"
+
+namespace wick::virtio {
+
+class Net final : public VirtioDevice {
+ public:
+  // Attaches the back end. All references must outlive the card; `name` is for
+  // messages. `mtu`, in bytes, is told to the driver.
+  static Result<std::unique_ptr<Net>> create(net::Backend& backend, EventLoop& loop,
+                                             const net::MacAddress& mac,
+                                             std::optional<uint16_t> mtu, std::string name);
+  ~Net() override;
+
+  uint32_t id() const override { return 1; }
+  uint64_t features() const override { return features_; }
+  std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
+  void read_config(uint64_t offset, std::span<std::byte> data) override;
+  // Of the fields none may be written (5.1.4).
+  void write_config(uint64_t, std::span<const std::byte>) override {}
+  void activate(uint64_t features, std::vector<ActiveQueue> queues,
+                DriverNotifier& notifier) override;
+  void reset() override;
+
+ private:
+  Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
+      std::optional<uint16_t> mtu, std::string name);
+
+  void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
+  void stop();
+  void serve_transmit(uint16_t pair);
+  bool transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget);
+  bool may_send(const net::PacketHeader& header) const;
+  void serve_control();
+  bool control(LoopQueue::Request& request, size_t& budget);
+  void apply_settings();
+  void link_changed();
+
+  // Constant after construction.
+  net::Backend& backend_;
+  EventLoop& loop_;
+  const net::MacAddress mac_;
+  const std::optional<uint16_t> mtu_;
+  const std::string name_;
+  const uint64_t features_;
+  const std::vector<uint16_t> queue_sizes_;
+
+  // A vCPU reads these too.
+  std::atomic<bool> link_up_{true};
+  std::atomic<bool> announce_{false};
+
+  // Owned by the loop's thread.
+  NetSettings settings_;
+  std::deque<std::optional<NetReceiver>> receivers_;  // by pair; a queue may not be in use
+  std::deque<std::optional<LoopQueue>> transmitters_;
+  std::optional<LoopQueue> control_;
+  DriverNotifier* notifier_ = nullptr;  // while active
+  std::vector<iovec> packet_;
+  RateLimit complaints_;
+};
+
+}  // namespace wick::virtio

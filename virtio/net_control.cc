@@ -1,0 +1,153 @@
+#include "virtio/net_control.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "base/bytes.h"
+
+namespace wick::virtio {
+
+namespace {
+
+using Bytes = std::span<const std::byte>;
+using net::MacAddress;
+
+// Classes of commands (5.1.6.5).
+constexpr uint8_t kReceiveMode = 0;
+constexpr uint8_t kMac = 1;
+constexpr uint8_t kVlan = 2;
+constexpr uint8_t kAnnounce = 3;
+constexpr uint8_t kQueuePairs = 4;
+constexpr uint8_t kGuestOffloads = 5;
+
+constexpr uint16_t kTagged = 0x8100;  // IEEE 802.1Q
+constexpr uint64_t kGuestOffloadBits = 1ull << kNetGuestChecksum | 1ull << kNetGuestTcp4 |
+                                       1ull << kNetGuestTcp6 | 1ull << kNetGuestEcn |
+                                       1ull << kNetGuestUdp4 | 1ull << kNetGuestUdp6;
+
+// A little-endian number of all of `data`; none when that is of another size.
+template <typename T>
+std::optional<T> whole(Bytes data) {
+  if (data.size() != sizeof(T)) return std::nullopt;
+  return load_le<T>(data);
+}
+
+// Takes a table of addresses off the front of `data` (5.1.6.5.2).
+std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
+  if (data.size() < 4) return std::nullopt;
+  const size_t count = load_le<uint32_t>(data);
+  data = data.subspan(4);
+  if (count > data.size() / sizeof(MacAddress)) return std::nullopt;
+  std::vector<MacAddress> addresses(count);
+  std::memcpy(addresses.data(), data.data(), count * sizeof(MacAddress));
+  data = data.subspan(count * sizeof(MacAddress));
+  return addresses;
+}
+
+bool set_receive_mode(NetSettings& settings, uint8_t command, Bytes data) {
+  bool* const modes[] = {&settings.promiscuous,  &settings.all_multicast, &settings.all_unicast,
+                         &settings.no_multicast, &settings.no_unicast,    &settings.no_broadcast};
+  constexpr uint8_t kFirstExtra = 2;
+  const auto on = whole<uint8_t>(data);
+  if (!on || command >= std::size(modes)) return false;
+  if (!settings.has(command < kFirstExtra ? kNetControlReceive : kNetControlReceiveExtra))
+    return false;
+  *modes[command] = *on != 0;
+  return true;
+}
+
+bool set_addresses(NetSettings& settings, uint8_t command, Bytes data) {
+  if (command == 0 && settings.has(kNetControlReceive)) {
+    auto unicast = take_addresses(data);
+    auto multicast = unicast ? take_addresses(data) : std::nullopt;
+    if (!multicast || !data.empty()) return false;
+    settings.unicast = *std::move(unicast);
+    settings.multicast = *std::move(multicast);
+    return true;
+  }
+  if (command != 1 || !settings.has(kNetControlMac) || data.size() != sizeof(MacAddress))
+    return false;
+  std::memcpy(settings.mac.data(), data.data(), data.size());
+  return true;
+}
+
+bool set_vlan(NetSettings& settings, uint8_t command, Bytes data) {
+  const auto vlan = whole<uint16_t>(data);
+  if (!settings.has(kNetControlVlan) || command > 1 || !vlan || *vlan >= settings.vlans.size())
+    return false;
+  settings.vlans[*vlan] = command == 0;
+  return true;
+}
+
+bool set_pairs(NetSettings& settings, uint8_t command, Bytes data) {
+  const auto pairs = whole<uint16_t>(data);
+  if (!settings.has(kNetMultiqueue) || command != 0 || !pairs || *pairs == 0 ||
+      *pairs > settings.most_pairs)
+    return false;
+  settings.pairs = *pairs;
+  return true;
+}
+
+bool set_offloads(NetSettings& settings, uint8_t command, Bytes data) {
+  const auto offloads = whole<uint64_t>(data);
+  if (!settings.has(kNetControlGuestOffloads) || command != 0 || !offloads ||
+      (*offloads & ~(settings.features & kGuestOffloadBits)) != 0)
+    return false;
+  settings.offloads = *offloads;
+  return true;
+}
+
+}  // namespace
+
+uint8_t NetSettings::execute(Bytes command) {
+  if (command.size() < 2) return kNetError;
+  const auto number = static_cast<uint8_t>(command[1]);
+  const Bytes data = command.subspan(2);
+  bool done = false;
+  switch (static_cast<uint8_t>(command[0])) {
+    case kReceiveMode:
+      done = set_receive_mode(*this, number, data);
+      break;
+    case kMac:
+      done = set_addresses(*this, number, data);
+      break;
+    case kVlan:
+      done = set_vlan(*this, number, data);
+      break;
+    case kAnnounce:
+      done = has(kNetGuestAnnounce) && number == 0;
+      announced = announced || done;
+      break;
+    case kQueuePairs:
+      done = set_pairs(*this, number, data);
+      break;
+    case kGuestOffloads:
+      done = set_offloads(*this, number, data);
+      break;
+    default:
+      break;
+  }
+  return done ? kNetOk : kNetError;
+}
+
+bool NetSettings::accepts(Bytes start) const {
+  if (promiscuous) return true;
+  MacAddress destination{};
+  if (start.size() < sizeof(destination)) return false;
+  std::memcpy(destination.data(), start.data(), sizeof(destination));
+  if (has(kNetControlVlan) && start.size() >= kStartBytes &&
+      load_be<uint16_t>(start.subspan(12)) == kTagged &&
+      !vlans[load_be<uint16_t>(start.subspan(14)) % vlans.size()])
+    return false;
+  const auto is_in = [&](const std::vector<MacAddress>& table) {
+    return std::ranges::find(table, destination) != table.end();
+  };
+  if ((destination[0] & 1) == 0)
+    return !no_unicast && (all_unicast || destination == mac || is_in(unicast));
+  if (std::ranges::all_of(destination, [](uint8_t byte) { return byte == 0xff; }))
+    return !no_broadcast;
+  return !no_multicast && (all_multicast || is_in(multicast));
+}
+
+}  // namespace wick::virtio

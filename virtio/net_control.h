@@ -1,0 +1,76 @@
+// What a driver tells a network card through the control queue (virtio 1.2,
+// 5.1.6.5), and what follows from it: which frames it gets.
+//
+// Plain values and functions of them; no thread of its own.
+#pragma once
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "net/mac_address.h"
+
+namespace wick::virtio {
+
+struct NetSettings {
+  // Of what the driver could set, only this is in its hands: VIRTIO_NET_F_*.
+  uint64_t features = 0;
+  uint16_t most_pairs = 1;
+
+  net::MacAddress mac{};
+  // 5.1.6.5.1 and .2. Whatever comes, until a driver asks for less.
+  bool promiscuous = true;
+  bool all_multicast = false;
+  bool all_unicast = false;
+  bool no_multicast = false;
+  bool no_unicast = false;
+  bool no_broadcast = false;
+  std::vector<net::MacAddress> unicast;
+  std::vector<net::MacAddress> multicast;
+  std::bitset<4096> vlans;  // 5.1.6.5.3: of those with a tag, these
+  uint16_t pairs = 1;       // 5.1.6.5.5
+  uint64_t offloads = 0;    // 5.1.6.5.6: bits of VIRTIO_NET_F_GUEST_*
+  bool announced = false;   // 5.1.6.5.4: the driver has done so
+
+  bool has(unsigned feature) const { return (features >> feature & 1) != 0; }
+
+  // Carries out one command: its class, its number, its data. The status for the
+  // driver: VIRTIO_NET_OK, or VIRTIO_NET_ERR and nothing has changed.
+  uint8_t execute(std::span<const std::byte> command);
+
+  // `start` is that of a frame, of kStartBytes if it has so many.
+  static constexpr size_t kStartBytes = 18;
+  bool accepts(std::span<const std::byte> start) const;
+};
+
+// Feature bits (5.1.3).
+constexpr unsigned kNetChecksum = 0;
+constexpr unsigned kNetGuestChecksum = 1;
+constexpr unsigned kNetControlGuestOffloads = 2;
+constexpr unsigned kNetMtu = 3;
+constexpr unsigned kNetMac = 5;
+constexpr unsigned kNetGuestTcp4 = 7;
+constexpr unsigned kNetGuestTcp6 = 8;
+constexpr unsigned kNetGuestEcn = 9;
+constexpr unsigned kNetHostTcp4 = 11;
+constexpr unsigned kNetHostTcp6 = 12;
+constexpr unsigned kNetHostEcn = 13;
+constexpr unsigned kNetMergedBuffers = 15;
+constexpr unsigned kNetStatus = 16;
+constexpr unsigned kNetControlQueue = 17;
+constexpr unsigned kNetControlReceive = 18;
+constexpr unsigned kNetControlVlan = 19;
+constexpr unsigned kNetControlReceiveExtra = 20;
+constexpr unsigned kNetGuestAnnounce = 21;
+constexpr unsigned kNetMultiqueue = 22;
+constexpr unsigned kNetControlMac = 23;
+constexpr unsigned kNetGuestUdp4 = 54;
+constexpr unsigned kNetGuestUdp6 = 55;
+constexpr unsigned kNetHostUdp = 56;
+
+constexpr uint8_t kNetOk = 0;
+constexpr uint8_t kNetError = 1;
+
+}  // namespace wick::virtio

@@ -1,0 +1,194 @@
+#include "virtio/net_receiver.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr int kTurnPackets = 64;
+constexpr size_t kLeastBytes = sizeof(net::PacketHeader) + 14;
+constexpr size_t kMostBuffers = 1000;  // readv(2) takes 1024
+constexpr size_t kLeastExpectedBytes = 2048;
+
+}  // namespace
+
+NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier,
+                         net::Backend& backend, uint16_t pair, const NetSettings& settings,
+                         const std::string& name, RateLimit& complaints)
+    : backend_(backend),
+      pair_(pair),
+      settings_(settings),
+      merges_(settings.has(kNetMergedBuffers)),
+      queue_(std::move(queue)),
+      notifier_(notifier),
+      name_(name),
+      complaints_(complaints),
+      overflow_(std::make_unique_for_overwrite<std::byte[]>(net::kMaxPacketBytes)) {
+  auto watch = loop.watch(queue_.kick->fd(), EPOLLIN | EPOLLET, [this](uint32_t) { receive(); });
+  if (watch)
+    kick_ = *std::move(watch);
+  else
+    give_up(watch.error().message());
+}
+
+void NetReceiver::receive() {
+  if (broken_) return;
+  queue_.ring.disable_notifications();
+  int budget = kTurnPackets;
+  while (budget > 0 && (packet_bytes_ > 0 || (gather(expected_bytes_) && read_packet())) &&
+         deliver())
+    --budget;
+  if (queue_.ring.interrupt_needed()) notifier_.queue_interrupt(queue_.index);
+  if (budget == 0) queue_.kick->signal();
+}
+
+// Takes chains until their buffers hold so much, or there are no more. True: there is
+// one. False: a kick will come when there is.
+bool NetReceiver::gather(size_t wanted_bytes) {
+  while (!broken_ && (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes)) &&
+         room_.size() < kMostBuffers) {
+    auto chain = queue_.ring.pop();
+    if (!chain) {
+      give_up(chain.error().message());
+      break;
+    }
+    if (!*chain) {
+      if (!chains_.empty() || !queue_.ring.enable_notifications()) break;
+      queue_.ring.disable_notifications();
+      continue;
+    }
+    auto buffers = (*chain)->writable();
+    buffers = buffers.first(std::min(buffers.size(), kMostBuffers - room_.size()));
+    size_t bytes = 0;
+    for (const iovec& buffer : buffers) bytes += buffer.iov_len;
+    if (bytes == 0) {
+      complaints_.warn("{}: a receive buffer without room", name_);
+      continue;  // back to the driver
+    }
+    room_.insert(room_.end(), buffers.begin(), buffers.end());
+    room_bytes_ += bytes;
+    chains_.push_back({**std::move(chain), buffers.size(), bytes});
+  }
+  return !broken_ && !chains_.empty();
+}
+
+// False: there is none.
+bool NetReceiver::read_packet() {
+  scattered_.assign(1, {&head_, sizeof(head_)});
+  size_t skip = sizeof(head_);  // it gets there from head_
+  for (const iovec& buffer : room_) {
+    const size_t skipped = std::min(skip, buffer.iov_len);
+    skip -= skipped;
+    if (buffer.iov_len > skipped)
+      scattered_.push_back(
+          {static_cast<std::byte*>(buffer.iov_base) + skipped, buffer.iov_len - skipped});
+  }
+  scattered_.push_back({overflow_.get(), net::kMaxPacketBytes});
+  packet_bytes_ = backend_.receive(pair_, scattered_);
+  placed_bytes_ = std::max(room_bytes_, sizeof(head_));
+  return packet_bytes_ > 0;
+}
+
+// Whether the driver is to have this packet: no offload that it did not agree to (a
+// packet may be older than the agreement), no frame that it filters out.
+bool NetReceiver::wanted() const {
+  if (packet_bytes_ < kLeastBytes) return false;
+  const auto allowed = [&](unsigned feature) { return (settings_.offloads >> feature & 1) != 0; };
+  const net::PacketHeader& header = head_.header;
+  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 && !allowed(kNetGuestChecksum))
+    return false;
+  switch (header.segmentation & ~net::PacketHeader::kEcn) {
+    case net::PacketHeader::kNone:
+      break;
+    case net::PacketHeader::kTcp4:
+      if (!allowed(kNetGuestTcp4)) return false;
+      break;
+    case net::PacketHeader::kTcp6:
+      if (!allowed(kNetGuestTcp6)) return false;
+      break;
+    case net::PacketHeader::kUdp:
+      if (!allowed(kNetGuestUdp4) || !allowed(kNetGuestUdp6)) return false;
+      break;
+    default:
+      return false;
+  }
+  if ((header.segmentation & net::PacketHeader::kEcn) != 0 && !allowed(kNetGuestEcn)) return false;
+  const size_t frame_bytes = packet_bytes_ - sizeof(header);
+  return settings_.accepts(std::span(head_.start).first(std::min(frame_bytes, head_.start.size())));
+}
+
+// The packet that was read goes to the driver, or is dropped. False: it waits for
+// buffers.
+bool NetReceiver::deliver() {
+  if (!wanted()) {
+    packet_bytes_ = 0;
+    return true;
+  }
+  if (packet_bytes_ > room_bytes_ && !make_room()) return packet_bytes_ == 0;
+  if (packet_bytes_ > placed_bytes_)
+    copy_in(placed_bytes_, {overflow_.get(), packet_bytes_ - placed_bytes_});
+
+  size_t count = 0;
+  for (size_t bytes = 0; bytes < packet_bytes_; ++count) bytes += chains_[count].bytes;
+  head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without merging
+  if (!settings_.has(kNetGuestChecksum)) head_.header.flags = 0;
+  copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
+
+  // The driver counts on finding all of them.
+  queue_.ring.hold_completions();
+  size_t buffers = 0;
+  for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {
+    Held& held = chains_.front();
+    const size_t written = std::min(left, held.bytes);
+    std::move(held.chain).complete(static_cast<uint32_t>(written));
+    left -= written;
+    room_bytes_ -= held.bytes;
+    buffers += held.buffers;
+  }
+  queue_.ring.publish_completions();
+  room_.erase(room_.begin(), room_.begin() + static_cast<std::ptrdiff_t>(buffers));
+  expected_bytes_ = std::max({packet_bytes_, expected_bytes_ / 2, kLeastExpectedBytes});
+  packet_bytes_ = 0;
+  return true;
+}
+
+// More buffers for a packet that is larger than those in hand. False: there are none
+// now, or none that would do, and then the packet is dropped.
+bool NetReceiver::make_room() {
+  while (merges_ && gather(packet_bytes_)) {
+    if (room_bytes_ >= packet_bytes_) return true;
+    // The driver has no other buffers to give.
+    if (chains_.size() == queue_.ring.size() || room_.size() >= kMostBuffers) break;
+    if (!queue_.ring.enable_notifications()) return false;
+    queue_.ring.disable_notifications();
+  }
+  complaints_.warn("{}: a packet of {} bytes has no room in the driver's buffers", name_,
+                   packet_bytes_);
+  packet_bytes_ = 0;
+  return false;
+}
+
+void NetReceiver::copy_in(size_t offset, std::span<const std::byte> bytes) {
+  for (const iovec& buffer : room_) {
+    if (offset >= buffer.iov_len) {
+      offset -= buffer.iov_len;
+      continue;
+    }
+    const size_t part = std::min(bytes.size(), buffer.iov_len - offset);
+    std::memcpy(static_cast<std::byte*>(buffer.iov_base) + offset, bytes.data(), part);
+    bytes = bytes.subspan(part);
+    if (bytes.empty()) return;
+    offset = 0;
+  }
+}
+
+void NetReceiver::give_up(const std::string& why) {
+  complaints_.warn("{}: {}; the driver must reset it", name_, why);
+  broken_ = true;
+  kick_.reset();
+  notifier_.needs_reset();
+}
+
+}  // namespace wick::virtio
