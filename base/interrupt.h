@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "base/fd.h"
+
 namespace wick {
 
 class InterruptLine {
@@ -24,6 +26,15 @@ class MsiSink {
  public:
   virtual ~MsiSink() = default;
   virtual void send(uint64_t address, uint32_t data) = 0;
+  // True: until disconnect() each signal of `event` is such a message, which no thread
+  // of ours has to send; what was signalled before is sent now. Again, with another
+  // message, replaces it.
+  virtual bool connect(const EventFd& event, uint64_t address, uint32_t data) {
+    static_cast<void>(event), static_cast<void>(address), static_cast<void>(data);
+    return false;
+  }
+  // What is signalled from now on waits in the event.
+  virtual void disconnect(const EventFd& event) { static_cast<void>(event); }
 };
 
 }  // namespace wick

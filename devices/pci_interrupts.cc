@@ -35,7 +35,42 @@ void PciInterrupts::send(uint16_t vector) {
 
 bool PciInterrupts::msix_enabled() const {
   const std::lock_guard lock(mutex_);
-  return (state_.msix_control & kMsixEnable) != 0;
+  return msix_in_use();
+}
+
+bool PciInterrupts::connect(uint16_t vector, const EventFd& event) {
+  if (vector >= vectors_) return false;
+  const std::lock_guard lock(mutex_);
+  if (!msix_in_use()) return false;
+  Connection& made = connections_.emplace_back(Connection{&event, vector, false, {}});
+  update(made);
+  if (made.made || masked(state_.table[vector])) return true;
+  connections_.pop_back();
+  return false;
+}
+
+void PciInterrupts::disconnect(const EventFd& event) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(connections_, [&](const Connection& connection) {
+    if (connection.event != &event) return false;
+    if (connection.made) sink_.disconnect(event);
+    return true;
+  });
+}
+
+// While the vector is masked the event keeps what is signalled.
+void PciInterrupts::update(Connection& connection) {
+  const Vector& entry = state_.table[connection.vector];
+  const bool wanted = !masked(entry);
+  if (connection.made && !wanted) sink_.disconnect(*connection.event);
+  const bool same = connection.made && entry.address == connection.message.address &&
+                    entry.data == connection.message.data;
+  connection.message = entry;
+  connection.made = wanted && (same || sink_.connect(*connection.event, entry.address, entry.data));
+}
+
+void PciInterrupts::update_connections() {
+  for (Connection& connection : connections_) update(connection);
 }
 
 // 6.8.3.5: a pending bit whose cause is gone must be cleared, or unmasking it
@@ -59,6 +94,7 @@ void PciInterrupts::configure(bool intx_disabled, uint16_t msix_control) {
   state_.msix_control = msix_control;
   update_line();
   send_pending();
+  update_connections();
 }
 
 // 6.8.2: the table and the pending bits take aligned accesses of 4 or 8 bytes;
@@ -77,6 +113,7 @@ void PciInterrupts::write(uint64_t offset, std::span<const std::byte> data) {
   for (size_t i = 0; i < data.size(); i += 4)
     write_word(offset + i, load_le<uint32_t>(data.subspan(i, 4)));
   send_pending();
+  update_connections();
 }
 
 uint32_t PciInterrupts::read_word(uint64_t offset) const {

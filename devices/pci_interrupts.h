@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
@@ -37,6 +38,10 @@ class PciInterrupts final : public BusDevice {
   // A vector that does not exist is nobody's interrupt.
   void send(uint16_t vector);
   bool msix_enabled() const;
+  // True: until disconnect() each signal of `event` is a send(vector). False: MSI-X is not
+  // in use, or the sink cannot do that.
+  bool connect(uint16_t vector, const EventFd& event);
+  void disconnect(const EventFd& event);
   // There is no interrupt any more, on the wire or pending: the device was reset.
   void withdraw();
 
@@ -70,6 +75,17 @@ class PciInterrupts final : public BusDevice {
   bool masked(const Vector& vector) const;
   void send_pending();
   void update_line();
+  bool msix_in_use() const { return (state_.msix_control & kMsixEnable) != 0; }
+
+  // An event that stands for a vector.
+  struct Connection {
+    const EventFd* event;
+    uint16_t vector;
+    bool made;
+    Vector message;  // as the sink has it, if made
+  };
+  void update(Connection& connection);
+  void update_connections();
 
   const uint16_t vectors_;
   InterruptLine& intx_;
@@ -79,6 +95,7 @@ class PciInterrupts final : public BusDevice {
   // Guarded by mutex_.
   State state_;
   bool line_ = false;  // what intx_ was told last
+  std::vector<Connection> connections_;
 };
 
 }  // namespace wick::devices

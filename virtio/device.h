@@ -24,6 +24,13 @@ class DriverNotifier {
   virtual void config_changed() = 0;
   // The driver broke the rules beyond repair (2.1.2, DEVICE_NEEDS_RESET).
   virtual void needs_reset() = 0;
+  // True: until disconnect_interrupt(), which must come, each signal of `event` is a
+  // queue_interrupt(queue) that costs no thread of ours anything.
+  virtual bool connect_interrupt(uint16_t queue, const EventFd& event) {
+    static_cast<void>(queue), static_cast<void>(event);
+    return false;
+  }
+  virtual void disconnect_interrupt(const EventFd& event) { static_cast<void>(event); }
 };
 
 // A queue in use: the ring, and what becomes readable when the driver kicks it.

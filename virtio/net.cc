@@ -54,8 +54,10 @@ std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
 
 Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
                                          const net::MacAddress& mac, std::optional<uint16_t> mtu,
-                                         std::string name) {
+                                         std::string name,
+                                         std::vector<std::unique_ptr<VhostNet>> vhosts) {
   std::unique_ptr<Net> card(new Net(backend, loop, mac, mtu, std::move(name)));
+  card->vhosts_ = std::move(vhosts);
   Result<void> attached;
   loop.post_and_wait([&] {
     attached =
@@ -124,6 +126,7 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   transmitters_.resize(pairs);
   // 5.1.2: without multiqueue the control queue is the third.
   const uint16_t control = settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * pairs) : 2;
+  std::optional<ActiveQueue> receive;  // of the pair, which has both or is not in use
   for (ActiveQueue& queue : queues) {
     const uint16_t index = queue.index;
     const auto pair = static_cast<uint16_t>(index / 2);
@@ -133,6 +136,11 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
                          [this] { serve_control(); });
     } else if (index > control) {
       continue;
+    } else if (!vhosts_.empty()) {
+      if (index % 2 == 0)
+        receive.emplace(std::move(queue));
+      else if (receive && receive->index + 1 == index)
+        start_vhost(pair, *std::move(receive), std::move(queue));
     } else if (index % 2 == 0) {
       receivers_[pair].emplace(loop_, std::move(queue), notifier, backend_, pair, settings_, name_,
                                complaints_);
@@ -148,7 +156,17 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   }
 }
 
+void Net::start_vhost(uint16_t pair, ActiveQueue receive, ActiveQueue transmit) {
+  const auto started =
+      vhosts_[pair]->start(loop_, settings_.features, std::move(receive), std::move(transmit),
+                           backend_.vhost_descriptor(pair), *notifier_, name_);
+  if (started) return;
+  spdlog::error("{}", started.error().message());
+  notifier_->needs_reset();
+}
+
 void Net::stop() {
+  for (const auto& vhost : vhosts_) vhost->stop();
   receivers_.clear();
   transmitters_.clear();
   control_.reset();

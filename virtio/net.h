@@ -20,16 +20,19 @@
 #include "virtio/loop_queue.h"
 #include "virtio/net_control.h"
 #include "virtio/net_receiver.h"
+#include "virtio/vhost_net.h"
 
 namespace wick::virtio {
 
 class Net final : public VirtioDevice {
  public:
   // Attaches the back end. All references must outlive the card; `name` is for
-  // messages. `mtu`, in bytes, is told to the driver.
+  // messages. `mtu`, in bytes, is told to the driver. With `vhosts`, one for each queue
+  // pair, the kernel moves the packets, and filters none of them.
   static Result<std::unique_ptr<Net>> create(net::Backend& backend, EventLoop& loop,
                                              const net::MacAddress& mac,
-                                             std::optional<uint16_t> mtu, std::string name);
+                                             std::optional<uint16_t> mtu, std::string name,
+                                             std::vector<std::unique_ptr<VhostNet>> vhosts = {});
   ~Net() override;
 
   uint32_t id() const override { return 1; }
@@ -47,6 +50,7 @@ class Net final : public VirtioDevice {
       std::optional<uint16_t> mtu, std::string name);
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
+  void start_vhost(uint16_t pair, ActiveQueue receive, ActiveQueue transmit);
   void stop();
   void serve_transmit(uint16_t pair);
   bool transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget);
@@ -74,6 +78,7 @@ class Net final : public VirtioDevice {
   std::deque<std::optional<NetReceiver>> receivers_;  // by pair; a queue may not be in use
   std::deque<std::optional<LoopQueue>> transmitters_;
   std::optional<LoopQueue> control_;
+  std::vector<std::unique_ptr<VhostNet>> vhosts_;
   DriverNotifier* notifier_ = nullptr;  // while active
   std::vector<iovec> packet_;
   RateLimit complaints_;

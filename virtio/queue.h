@@ -100,6 +100,12 @@ class VirtQueue {
   void publish_completions();
 
   uint16_t size() const { return size_; }
+  // For another who works on the rings, instead of this one: where they are in the host's
+  // view, and the RAM that they are in.
+  const GuestMemory& memory() const { return *memory_; }
+  const void* descriptors() const { return descriptors_; }
+  const void* driver_area() const { return driver_area_; }
+  const void* device_area() const { return device_area_; }
 
  private:
   friend class Chain;

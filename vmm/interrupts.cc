@@ -1,5 +1,9 @@
 #include "vmm/interrupts.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
 namespace wick {
 
 class SharedPin::Handle final : public InterruptLine {
@@ -24,6 +28,39 @@ class SharedPin::Handle final : public InterruptLine {
   SharedPin& pin_;
   bool asserted_ = false;  // guarded by pin_.mutex_
 };
+
+bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
+  if (found != routes_.end()) {
+    found->address = address;
+    found->data = data;
+    return vm_.set_routes(routes_).has_value();
+  }
+  routes_.push_back({&event, address, data, free_gsi()});
+  // A signal that comes meanwhile, or came before, is sent when the route exists.
+  auto connected = vm_.set_routes(routes_);
+  if (connected) connected = vm_.add(routes_.back());
+  if (!connected) {
+    spdlog::warn("{}; interrupts take the long way", connected.error().message());
+    routes_.pop_back();
+  }
+  return connected.has_value();
+}
+
+void MsiPort::disconnect(const EventFd& event) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
+  if (found == routes_.end()) return;
+  vm_.remove(*found);
+  routes_.erase(found);
+}
+
+uint32_t MsiPort::free_gsi() const {
+  uint32_t gsi = Vm::kFirstMsiGsi;
+  while (std::ranges::find(routes_, gsi, &Vm::MsiRoute::gsi) != routes_.end()) ++gsi;
+  return gsi;
+}
 
 std::unique_ptr<InterruptLine> SharedPin::connect() { return std::make_unique<Handle>(*this); }
 

@@ -49,15 +49,22 @@ class SharedPin {
 };
 
 // Messages go straight to the local APICs: one ioctl, and no table of routes
-// that would have to be replaced whenever a driver moves a vector.
+// that would have to be replaced whenever a driver moves a vector. There is one only for
+// events that are connected, for what the host's kernel sends by itself.
 class MsiPort final : public MsiSink {
  public:
   // `vm` must outlive it.
   explicit MsiPort(const Vm& vm) : vm_(vm) {}
   void send(uint64_t address, uint32_t data) override { vm_.send_msi(address, data); }
+  bool connect(const EventFd& event, uint64_t address, uint32_t data) override;
+  void disconnect(const EventFd& event) override;
 
  private:
+  uint32_t free_gsi() const;
+
   const Vm& vm_;
+  std::mutex mutex_;
+  std::vector<Vm::MsiRoute> routes_;  // guarded by mutex_
 };
 
 }  // namespace wick

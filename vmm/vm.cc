@@ -3,6 +3,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 
+#include <cstring>
+#include <vector>
+
 #include "vmm/layout.h"
 
 namespace wick {
@@ -59,6 +62,72 @@ void Vm::send_msi(uint64_t address, uint32_t data) const {
   message.data = data;
   // What the guest made up, to no processor or of no kind, is lost as on a PC.
   (void)::ioctl(fd_.get(), KVM_SIGNAL_MSI, &message);
+}
+
+namespace {
+
+// kvm_irq_routing without its array, which newer headers give a size of its own in C++, so
+// that KVM_SET_GSI_ROUTING is another number there.
+struct RoutingHeader {
+  uint32_t count;
+  uint32_t flags;
+};
+constexpr unsigned long kSetGsiRouting = _IOW(KVMIO, 0x6a, RoutingHeader);
+
+}  // namespace
+
+Result<void> Vm::set_routes(std::span<const MsiRoute> routes) const {
+  constexpr uint32_t kPicPins = 16;
+  std::vector<kvm_irq_routing_entry> entries;
+  const auto add_pin = [&](uint32_t gsi, uint32_t chip, uint32_t pin) {
+    kvm_irq_routing_entry& entry = entries.emplace_back();
+    entry.gsi = gsi;
+    entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+    entry.u.irqchip = {chip, pin};
+  };
+  // As KVM has them by itself.
+  for (uint32_t gsi = 0; gsi < kFirstMsiGsi; ++gsi) {
+    if (gsi < kPicPins)
+      add_pin(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);
+    add_pin(gsi, KVM_IRQCHIP_IOAPIC, gsi);
+  }
+  for (const MsiRoute& route : routes) {
+    kvm_irq_routing_entry& entry = entries.emplace_back();
+    entry.gsi = route.gsi;
+    entry.type = KVM_IRQ_ROUTING_MSI;
+    entry.u.msi.address_lo = static_cast<uint32_t>(route.address);
+    entry.u.msi.address_hi = static_cast<uint32_t>(route.address >> 32);
+    entry.u.msi.data = route.data;
+  }
+  const RoutingHeader header{static_cast<uint32_t>(entries.size()), 0};
+  std::vector<std::byte> table(sizeof(header) + std::as_bytes(std::span(entries)).size());
+  std::memcpy(table.data(), &header, sizeof(header));
+  std::memcpy(table.data() + sizeof(header), entries.data(), table.size() - sizeof(header));
+  if (::ioctl(fd_.get(), kSetGsiRouting, table.data()) != 0)
+    return fail_errno(errno, "kvm: KVM_SET_GSI_ROUTING, {} routes", entries.size());
+  return {};
+}
+
+namespace {
+
+int request(int vm, const Vm::MsiRoute& route, uint32_t flags) {
+  kvm_irqfd request{};
+  request.fd = static_cast<uint32_t>(route.event->fd());
+  request.gsi = route.gsi;
+  request.flags = flags;
+  return ::ioctl(vm, KVM_IRQFD, &request);
+}
+
+}  // namespace
+
+Result<void> Vm::add(const MsiRoute& route) const {
+  if (request(fd_.get(), route, 0) != 0) return fail_errno(errno, "kvm: KVM_IRQFD {}", route.gsi);
+  return {};
+}
+
+void Vm::remove(const MsiRoute& route) const {
+  if (request(fd_.get(), route, KVM_IRQFD_FLAG_DEASSIGN) != 0)
+    spdlog::error("kvm: KVM_IRQFD, removing {}: {}", route.gsi, std::strerror(errno));
 }
 
 namespace {

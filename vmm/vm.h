@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "base/fd.h"
 #include "base/guest_memory.h"
@@ -38,6 +39,19 @@ class Vm {
   };
   Result<void> add(const Ioeventfd& wanted) const;
   void remove(const Ioeventfd& added) const;
+
+  // A signal of `event` that is a message as of send_msi(). An irqfd of KVM's; the whole
+  // table of their messages is set at once, `gsi` being a message's place in it.
+  struct MsiRoute {
+    const EventFd* event = nullptr;
+    uint64_t address = 0;
+    uint32_t data = 0;
+    uint32_t gsi = 0;
+  };
+  static constexpr uint32_t kFirstMsiGsi = 24;  // behind the pins of the IO-APIC
+  Result<void> set_routes(std::span<const MsiRoute> routes) const;
+  Result<void> add(const MsiRoute& route) const;
+  void remove(const MsiRoute& route) const;
 
   int fd() const { return fd_.get(); }
   const Kvm& kvm() const { return *kvm_; }

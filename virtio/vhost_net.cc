@@ -1,0 +1,131 @@
+#include "virtio/vhost_net.h"
+
+#include <fcntl.h>
+#define VIRTIO_RING_NO_LEGACY  // else no C++
+#include <linux/vhost.h>
+#include <sys/ioctl.h>
+
+#include <cstring>
+#include <vector>
+
+#include "virtio/net_control.h"
+
+namespace wick::virtio {
+
+namespace {
+
+constexpr const char* kPath = "/dev/vhost-net";
+constexpr uint64_t kFeatures =
+    kFeatureIndirect | kFeatureEventIndex | kFeatureVersion1 | 1ull << kNetMergedBuffers;
+
+uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring); }
+
+}  // namespace
+
+Result<std::unique_ptr<VhostNet>> VhostNet::open() {
+  Fd fd(::open(kPath, O_RDWR | O_CLOEXEC));
+  if (!fd.valid())
+    return with_hint(fail_errno(errno, "{}: cannot open", kPath),
+                     "load the module: modprobe vhost_net, and see that you may open it");
+  uint64_t features = 0;
+  if (::ioctl(fd.get(), VHOST_SET_OWNER) != 0 ||
+      ::ioctl(fd.get(), VHOST_GET_FEATURES, &features) != 0)
+    return fail_errno(errno, "{}: cannot be set up", kPath);
+  if ((features & kFeatures) != kFeatures)
+    return fail("{}: lacks features {:#x}", kPath, kFeatures & ~features);
+  return std::unique_ptr<VhostNet>(new VhostNet(std::move(fd)));
+}
+
+Result<void> VhostNet::start(EventLoop& loop, uint64_t features, ActiveQueue receive,
+                             ActiveQueue transmit, int tap, DriverNotifier& notifier,
+                             const std::string& name) {
+  notifier_ = &notifier;
+  name_ = &name;
+  features &= kFeatures;
+  if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
+    return fail_errno(errno, "{}: {}: features {:#x}", name, kPath, features);
+  TRY(set_memory(receive.ring.memory()));
+  queues_[0].active.emplace(std::move(receive));
+  queues_[1].active.emplace(std::move(transmit));
+  for (unsigned index = 0; index < kQueues; ++index) TRY(set_up(index, loop, notifier));
+  for (unsigned index = 0; index < kQueues; ++index) set_backend(index, tap);
+  return {};
+}
+
+void VhostNet::stop() {
+  if (notifier_ == nullptr) return;
+  for (unsigned index = 0; index < kQueues; ++index) set_backend(index, -1);
+  for (Queue& queue : queues_) {
+    queue.call_watch.reset();
+    queue.error_watch.reset();
+    if (queue.call) notifier_->disconnect_interrupt(*queue.call);
+    queue.active.reset();
+  }
+  notifier_ = nullptr;
+}
+
+Result<void> VhostNet::set_memory(const GuestMemory& memory) {
+  const auto regions = memory.regions();
+  std::vector<std::byte> storage(sizeof(vhost_memory) +
+                                 regions.size() * sizeof(vhost_memory_region));
+  vhost_memory header{};
+  header.nregions = static_cast<uint32_t>(regions.size());
+  std::memcpy(storage.data(), &header, sizeof(header));
+  for (size_t i = 0; i < regions.size(); ++i) {
+    vhost_memory_region region{};
+    region.guest_phys_addr = regions[i].start.value;
+    region.memory_size = regions[i].size_bytes;
+    region.userspace_addr = address_of(regions[i].host);
+    std::memcpy(storage.data() + sizeof(header) + i * sizeof(region), &region, sizeof(region));
+  }
+  if (::ioctl(fd_.get(), VHOST_SET_MEM_TABLE, storage.data()) != 0)
+    return fail_errno(errno, "{}: {}: cannot give it the guest's memory", *name_, kPath);
+  return {};
+}
+
+Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& notifier) {
+  Queue& queue = queues_[index];
+  if (!queue.call) queue.call.emplace(TRY(EventFd::create()));
+  if (!queue.error) queue.error.emplace(TRY(EventFd::create()));
+  const VirtQueue& ring = queue.active->ring;
+  const uint16_t number = queue.active->index;
+
+  const vhost_vring_state size{index, ring.size()};
+  const vhost_vring_state base{index, 0};
+  const vhost_vring_addr addresses{index,
+                                   0,
+                                   address_of(ring.descriptors()),
+                                   address_of(ring.device_area()),
+                                   address_of(ring.driver_area()),
+                                   0};
+  const vhost_vring_file kick{index, queue.active->kick->fd()};
+  const vhost_vring_file call{index, queue.call->fd()};
+  const vhost_vring_file error{index, queue.error->fd()};
+  if (::ioctl(fd_.get(), VHOST_SET_VRING_NUM, &size) != 0 ||
+      ::ioctl(fd_.get(), VHOST_SET_VRING_BASE, &base) != 0 ||
+      ::ioctl(fd_.get(), VHOST_SET_VRING_ADDR, &addresses) != 0 ||
+      ::ioctl(fd_.get(), VHOST_SET_VRING_KICK, &kick) != 0 ||
+      ::ioctl(fd_.get(), VHOST_SET_VRING_CALL, &call) != 0 ||
+      ::ioctl(fd_.get(), VHOST_SET_VRING_ERR, &error) != 0)
+    return fail_errno(errno, "{}: {}: queue {} cannot be set up", *name_, kPath, number);
+
+  if (!notifier.connect_interrupt(number, *queue.call))
+    queue.call_watch =
+        TRY(loop.watch(queue.call->fd(), EPOLLIN | EPOLLET,
+                       [&notifier, number](uint32_t) { notifier.queue_interrupt(number); }));
+  queue.error_watch = TRY(loop.watch(queue.error->fd(), EPOLLIN | EPOLLET, [this](uint32_t) {
+    complaints_.warn("{}: the kernel finds the ring broken; the driver must reset it", *name_);
+    notifier_->needs_reset();
+  }));
+  return {};
+}
+
+void VhostNet::set_backend(unsigned index, int tap) const {
+  const vhost_vring_file backend{index, tap};
+  if (::ioctl(fd_.get(), VHOST_NET_SET_BACKEND, &backend) != 0 && tap >= 0) {
+    spdlog::error("{}: {}: cannot use the TAP: {}", *name_, kPath, std::strerror(errno));
+    notifier_->needs_reset();
+  }
+}
+
+}  // namespace wick::virtio
