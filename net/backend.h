@@ -38,8 +38,16 @@ class Backend {
   virtual uint16_t queue_pairs() const { return 1; }
   virtual Offloads supported_offloads() const { return {}; }
 
-  // `loop` must outlive the back end, and so must what the callbacks touch.
+  // `loop` must outlive the back end, or its detach(). Not while attached.
   virtual Result<void> attach(EventLoop& loop, Events events) = 0;
+  // After it no callback comes; another card may attach.
+  virtual void detach() {}
+
+  // A descriptor that vhost-net can take packets from and give packets to; or -1.
+  virtual int vhost_descriptor(uint16_t pair) const {
+    static_cast<void>(pair);
+    return -1;
+  }
 
   virtual void set_offloads(Offloads offloads) { static_cast<void>(offloads); }
   // Packets come to the first `count` pairs only; 1 in the beginning.

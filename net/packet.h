@@ -2,26 +2,25 @@
 // to be done to the frame, and the Ethernet frame without its check sequence.
 #pragma once
 
-#include <linux/virtio_net.h>
-
 #include <cstddef>
 #include <cstdint>
 
 namespace wick::net {
 
 // Laid out as the kernel has it for a TAP with IFF_VNET_HDR, which is what virtio
-// 1.2, 5.1.6 has too (struct virtio_net_hdr): little-endian, on x86.
+// has too (virtio 1.2, 5.1.6, struct virtio_net_hdr): little-endian, as x86 is.
 struct PacketHeader {
-  static constexpr uint8_t kNeedsChecksum = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-  static constexpr uint8_t kChecksumValid = VIRTIO_NET_HDR_F_DATA_VALID;
+  // Flags.
+  static constexpr uint8_t kNeedsChecksum = 1;
+  static constexpr uint8_t kChecksumValid = 2;
 
   enum Segmentation : uint8_t {
-    kNone = VIRTIO_NET_HDR_GSO_NONE,
-    kTcp4 = VIRTIO_NET_HDR_GSO_TCPV4,
-    kUfo = VIRTIO_NET_HDR_GSO_UDP,  // IP fragments; deprecated
-    kTcp6 = VIRTIO_NET_HDR_GSO_TCPV6,
-    kUdp = 5,                       // VIRTIO_NET_HDR_GSO_UDP_L4: datagrams (virtio 1.2)
-    kEcn = VIRTIO_NET_HDR_GSO_ECN,  // a flag beside kTcp4 and kTcp6
+    kNone = 0,
+    kTcp4 = 1,
+    kFragments = 3,  // of UDP over IP; deprecated
+    kTcp6 = 4,
+    kUdp = 5,     // datagrams
+    kEcn = 0x80,  // a flag beside kTcp4 and kTcp6
   };
 
   uint8_t flags = 0;
@@ -32,7 +31,7 @@ struct PacketHeader {
   uint16_t checksum_offset = 0;  // …goes here, from checksum_start on
   uint16_t buffers = 0;          // of merged receive buffers; nothing to a back end
 };
-static_assert(sizeof(PacketHeader) == sizeof(virtio_net_hdr_v1));
+static_assert(sizeof(PacketHeader) == 12);
 
 // The largest IP packet behind an Ethernet header, perhaps with a VLAN tag.
 constexpr size_t kMaxFrameBytes = 65535 + 14 + 4;
