@@ -293,7 +293,7 @@ void User::send(uint16_t, std::span<const iovec> packet) {
 
 void User::input(std::span<std::byte> frame) {
   using Verdict = UserFilter::Verdict;
-  switch (filter_.judge(frame, sockets_.size(), slirp_clock_ms_)) {
+  switch (filter_.judge(frame, sockets_.size())) {
     case Verdict::kPass: {
       const uint64_t before = frames_out_;
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
@@ -307,8 +307,8 @@ void User::input(std::span<std::byte> frame) {
       refusals_.warn("{}: the guest has {} connections; it gets no more until some end", name_,
                      sockets_.size());
       break;
-    case Verdict::kTooManyFragments:
-      refusals_.warn("{}: the guest sends too many fragments", name_);
+    case Verdict::kFragment:
+      refusals_.warn("{}: the guest sent a fragment of a datagram, which cannot be carried", name_);
       break;
     case Verdict::kTooManyAddresses:
       refusals_.warn("{}: the guest asks for too many addresses", name_);

@@ -26,15 +26,12 @@ constexpr uint16_t kAck = 0x10;
 constexpr uint16_t kUrgent = 0x20;
 constexpr uint16_t kSyn = 0x02;
 
-constexpr size_t kFragmentCost = 2048;  // what libslirp takes for a small one
-constexpr int64_t kFragmentLife_ms = 30'000;
 constexpr size_t kMostStations = 16;  // addresses of libslirp's DHCP
 
 // What of a frame decides. Nothing is kept of what it points to.
 struct Parsed {
   uint8_t protocol = 0;
   bool fragment = false;
-  size_t fragment_offset = 0;
   std::span<std::byte> transport;  // as far as the network header says
 };
 
@@ -56,10 +53,9 @@ bool parse(std::span<std::byte> frame, Parsed& out) {
   if (first >> 4 != 4 || header_bytes < 20 || total_bytes < header_bytes ||
       total_bytes > network.size())
     return false;
-  const auto fragment = load_be<uint16_t>(network.subspan(6));
   out.protocol = load_le<uint8_t>(network.subspan(9));
-  out.fragment = (fragment & 0x3fff) != 0;
-  out.fragment_offset = size_t{fragment} % 0x2000 * 8;
+  // All but "do not fragment", as libslirp decides.
+  out.fragment = (load_be<uint16_t>(network.subspan(6)) & 0xbfff) != 0;
   out.transport = network.subspan(header_bytes, total_bytes - header_bytes);
   return true;
 }
@@ -87,7 +83,7 @@ uint16_t destination_port(std::span<const std::byte> transport) {
 // the frame is none.
 std::span<const std::byte> dhcp_station(const Parsed& parsed) {
   constexpr size_t kPlace = kUdpBytes + 28;
-  if (parsed.protocol != kUdp || parsed.fragment || parsed.transport.size() < kPlace + 6 ||
+  if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + 6 ||
       destination_port(parsed.transport) != kDhcpPort)
     return {};
   return parsed.transport.subspan(kPlace, 6);
@@ -95,8 +91,7 @@ std::span<const std::byte> dhcp_station(const Parsed& parsed) {
 
 }  // namespace
 
-UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_sockets,
-                                      int64_t now_ms) {
+UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_sockets) {
   if (frame.size() < kEthernetBytes || frame.size() > kMostFrameBytes) return Verdict::kIgnore;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if (type == kArpType) return Verdict::kPass;
@@ -104,15 +99,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return Verdict::kIgnore;
 
   const bool full = open_sockets >= kMostSockets;
-  if (parsed.fragment) {
-    if (parsed.protocol == kTcp) return Verdict::kIgnore;
-    // The ports come with the first, and DHCP is small enough to need no second.
-    if (parsed.fragment_offset == 0 && parsed.protocol == kUdp &&
-        (parsed.transport.size() < kUdpBytes || destination_port(parsed.transport) == kDhcpPort))
-      return Verdict::kIgnore;
-    if (full) return Verdict::kTooManySockets;
-    return take_fragment(frame.size(), now_ms) ? Verdict::kPass : Verdict::kTooManyFragments;
-  }
+  if (parsed.fragment) return Verdict::kFragment;
   bool opens = false;
   switch (parsed.protocol) {
     case kTcp: {
@@ -157,20 +144,6 @@ void UserFilter::passed(std::span<std::byte> frame, bool answered) {
   } else if (known == known_stations_.end() && known_stations_.size() < kMostStations) {
     std::ranges::copy(station, known_stations_.emplace_back().begin());
   }
-}
-
-bool UserFilter::take_fragment(size_t frame_bytes, int64_t now_ms) {
-  const int64_t passed_ms = std::min(now_ms - refilled_ms_, kFragmentLife_ms);
-  if (passed_ms > 0) {
-    refilled_ms_ = now_ms;
-    fragment_bytes_left_ = std::min(
-        kFragmentBytes,
-        fragment_bytes_left_ + kFragmentBytes * static_cast<size_t>(passed_ms) / kFragmentLife_ms);
-  }
-  const size_t cost = std::max(frame_bytes, kFragmentCost);
-  if (cost > fragment_bytes_left_) return false;
-  fragment_bytes_left_ -= cost;
-  return true;
 }
 
 }  // namespace wick::net

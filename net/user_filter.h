@@ -3,9 +3,8 @@
 //
 // - frames longer than its MTU, and protocols it has no business with (NC-SI);
 // - flows that would open more sockets than `kMostSockets`;
-// - more fragments of datagrams than `kFragmentBytes` at a time: it keeps those it
-//   cannot put together for 30 s, without a limit; and fragments of TCP and DHCP,
-//   which nobody sends, at all;
+// - fragments of IPv4, and so datagrams longer than the MTU: it keeps those that it
+//   cannot put together for 30 s, without a limit, and falls over some that it can;
 // - the urgent bit of TCP: it sends memory behind its buffer as urgent data;
 // - DHCP from more stations than it has addresses: it loses memory at each.
 //
@@ -24,23 +23,18 @@ class UserFilter {
  public:
   static constexpr size_t kMostFrameBytes = 1514;
   static constexpr size_t kMostSockets = 512;
-  static constexpr size_t kFragmentBytes = 16 << 20;
   static constexpr size_t kMostUnanswered = 1024;  // requests for an address
 
-  enum class Verdict { kPass, kIgnore, kTooManySockets, kTooManyFragments, kTooManyAddresses };
+  enum class Verdict { kPass, kIgnore, kFragment, kTooManySockets, kTooManyAddresses };
 
-  // May change the frame. `now_ms` never goes back.
-  Verdict judge(std::span<std::byte> frame, size_t open_sockets, int64_t now_ms);
+  // May change the frame.
+  Verdict judge(std::span<std::byte> frame, size_t open_sockets);
   // After a frame that passed: whether anything came back at once.
   void passed(std::span<std::byte> frame, bool answered);
 
  private:
   using Station = std::array<std::byte, 6>;
 
-  bool take_fragment(size_t frame_bytes, int64_t now_ms);
-
-  size_t fragment_bytes_left_ = kFragmentBytes;
-  int64_t refilled_ms_ = 0;
   std::vector<Station> known_stations_;
   size_t unanswered_ = 0;
 };
