@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/user.h"
 #include "vmm/config.h"
 
 namespace wick::cli {
@@ -63,5 +64,10 @@ Result<std::optional<NetConfig>> parse_net(std::string_view text);
 
 // stdio|pty|null|unix:PATH|file:PATH[,log=FILE]
 Result<SerialConfig> parse_serial(std::string_view text);
+
+// As QEMU's hostfwd: [tcp|udp]:[HOST ADDRESS]:HOST PORT-[GUEST ADDRESS]:GUEST PORT.
+// Without a protocol TCP, without the guest's address the first of DHCP's. Without
+// the host's address 127.0.0.1, where QEMU takes all: who wants others in says so.
+Result<net::HostForward> parse_host_forward(std::string_view text);
 
 }  // namespace wick::cli

@@ -48,6 +48,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                             serial->kind == wick::SerialConfig::Kind::kFile;
     require(takes_path != serial->path.empty());
   }
+  if (const auto forward = wick::cli::parse_host_forward(text)) {
+    require(forward->host_port > 0 && forward->guest_port > 0);
+    require(*wick::cli::parse_host_forward(forward->text()) == *forward);
+  }
   if (const auto entries = wick::cli::parse_toml(text)) {
     for (const auto& entry : *entries) {
       require(entry.line > 0);

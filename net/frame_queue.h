@@ -1,0 +1,74 @@
+// Frames that wait for a card: a ring of bytes, bounded, without an allocation
+// per frame.
+//
+// Thread rule: its owner's thread.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+
+namespace wick::net {
+
+class FrameQueue {
+ public:
+  explicit FrameQueue(size_t capacity_bytes)
+      : capacity_bytes_(capacity_bytes),
+        ring_(std::make_unique_for_overwrite<std::byte[]>(capacity_bytes)) {}
+
+  // False: there is no room, and the frame is lost.
+  bool push(std::span<const std::byte> frame) {
+    const auto size = static_cast<uint32_t>(frame.size());
+    if (sizeof(size) + frame.size() > capacity_bytes_ - used_bytes_) return false;
+    write(std::as_bytes(std::span(&size, 1)));
+    write(frame);
+    return true;
+  }
+
+  // The next frame's size in bytes; 0 when there is none.
+  size_t front_bytes() const {
+    uint32_t size = 0;
+    if (used_bytes_ > 0) copy(0, std::as_writable_bytes(std::span(&size, 1)));
+    return size;
+  }
+
+  // Of the next frame, from `offset` on; the caller keeps inside it.
+  void read(size_t offset, std::span<std::byte> to) const { copy(sizeof(uint32_t) + offset, to); }
+
+  void pop() {
+    const size_t bytes = sizeof(uint32_t) + front_bytes();
+    used_bytes_ -= bytes;
+    // From the start again, so that little traffic touches little memory.
+    start_ = used_bytes_ == 0 ? 0 : (start_ + bytes) % capacity_bytes_;
+  }
+
+  void clear() { start_ = used_bytes_ = 0; }
+  bool empty() const { return used_bytes_ == 0; }
+  // Those used, with what each frame costs besides.
+  size_t used_bytes() const { return used_bytes_; }
+
+ private:
+  void write(std::span<const std::byte> from) {
+    const size_t at = (start_ + used_bytes_) % capacity_bytes_;
+    const size_t first = std::min(from.size(), capacity_bytes_ - at);
+    std::memcpy(ring_.get() + at, from.data(), first);
+    std::memcpy(ring_.get(), from.data() + first, from.size() - first);
+    used_bytes_ += from.size();
+  }
+  void copy(size_t offset, std::span<std::byte> to) const {
+    const size_t at = (start_ + offset) % capacity_bytes_;
+    const size_t first = std::min(to.size(), capacity_bytes_ - at);
+    std::memcpy(to.data(), ring_.get() + at, first);
+    std::memcpy(to.data() + first, ring_.get(), to.size() - first);
+  }
+
+  const size_t capacity_bytes_;
+  const std::unique_ptr<std::byte[]> ring_;  // touched as far as it is used
+  size_t start_ = 0;
+  size_t used_bytes_ = 0;
+};
+
+}  // namespace wick::net

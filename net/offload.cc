@@ -1,0 +1,211 @@
+#include "net/offload.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/bytes.h"
+
+namespace wick::net {
+
+namespace {
+
+constexpr size_t kEthernetBytes = 14;
+constexpr size_t kVlanBytes = 4;
+constexpr size_t kIp4Bytes = 20;  // without options
+constexpr size_t kIp6Bytes = 40;
+constexpr size_t kTcpBytes = 20;  // without options
+constexpr size_t kUdpBytes = 8;
+constexpr size_t kTcpChecksum = 16;  // its place in the header
+constexpr size_t kUdpChecksum = 6;
+constexpr size_t kMostHeaderBytes = kEthernetBytes + kVlanBytes + 60 + 60;
+
+constexpr uint16_t kEtherIp4 = 0x0800;
+constexpr uint16_t kEtherIp6 = 0x86dd;
+constexpr uint16_t kEtherVlan = 0x8100;
+constexpr uint16_t kEtherServiceVlan = 0x88a8;
+constexpr uint8_t kProtocolTcp = 6;
+constexpr uint8_t kProtocolUdp = 17;
+
+constexpr uint8_t kFin = 0x01;
+constexpr uint8_t kPsh = 0x08;
+constexpr uint8_t kCwr = 0x80;
+
+// Where the headers of a packet that will be cut are.
+struct Layout {
+  bool ip4 = false;
+  bool tcp = false;
+  size_t network = 0;
+  size_t transport = 0;
+  size_t payload = 0;
+};
+
+Result<Layout> find_headers(const PacketHeader& header, std::span<const std::byte> frame) {
+  Layout layout;
+  const uint8_t kind = header.segmentation & static_cast<uint8_t>(~PacketHeader::kEcn);
+  layout.tcp = kind == PacketHeader::kTcp4 || kind == PacketHeader::kTcp6;
+  if (!layout.tcp && header.segmentation != PacketHeader::kUdp)
+    return fail("segmentation of kind {:#x} is not offered", header.segmentation);
+
+  if (frame.size() < kEthernetBytes + kVlanBytes) return fail("a frame without an IP header");
+  uint16_t ether_type = load_be<uint16_t>(frame.subspan(kEthernetBytes - 2));
+  layout.network = kEthernetBytes;
+  if (ether_type == kEtherVlan || ether_type == kEtherServiceVlan) {
+    ether_type = load_be<uint16_t>(frame.subspan(kEthernetBytes + 2));
+    layout.network += kVlanBytes;
+  }
+  const auto network = frame.subspan(layout.network);
+  uint8_t protocol = 0;
+  if (ether_type == kEtherIp4 && kind != PacketHeader::kTcp6) {
+    layout.ip4 = true;
+    if (network.size() < kIp4Bytes) return fail("an IPv4 header that is cut off");
+    const auto first = load_le<uint8_t>(network);
+    const size_t header_bytes = size_t{first & 0xfu} * 4;
+    if (first >> 4 != 4 || header_bytes < kIp4Bytes || header_bytes > network.size())
+      return fail("an IPv4 header that lies about its length");
+    // More fragments, or an offset: the rest of the datagram is elsewhere.
+    if ((load_be<uint16_t>(network.subspan(6)) & 0x3fff) != 0)
+      return fail("segmentation of an IPv4 fragment");
+    protocol = load_le<uint8_t>(network.subspan(9));
+    layout.transport = layout.network + header_bytes;
+  } else if (ether_type == kEtherIp6 && kind != PacketHeader::kTcp4) {
+    if (network.size() < kIp6Bytes) return fail("an IPv6 header that is cut off");
+    if (load_le<uint8_t>(network) >> 4 != 6) return fail("an IPv6 header of another version");
+    protocol = load_le<uint8_t>(network.subspan(6));
+    layout.transport = layout.network + kIp6Bytes;
+  } else {
+    return fail("segmentation of another protocol than the frame's");
+  }
+  // So are IPv6 extension headers.
+  if (protocol != (layout.tcp ? kProtocolTcp : kProtocolUdp))
+    return fail("segmentation of another transport than the packet's");
+
+  const auto transport = frame.subspan(layout.transport);
+  size_t transport_bytes = kUdpBytes;
+  if (transport.size() < (layout.tcp ? kTcpBytes : kUdpBytes))
+    return fail("a transport header that is cut off");
+  if (layout.tcp) {
+    transport_bytes = size_t{load_le<uint8_t>(transport.subspan(12))} / 16 * 4;
+    if (transport_bytes < kTcpBytes || transport_bytes > transport.size())
+      return fail("a TCP header that lies about its length");
+  }
+  layout.payload = layout.transport + transport_bytes;
+  // 5.1.6.2.1: the driver sets NEEDS_CSUM with these, as for a packet that stays whole.
+  if ((header.flags & PacketHeader::kNeedsChecksum) == 0 ||
+      header.checksum_start != layout.transport ||
+      header.checksum_offset != (layout.tcp ? kTcpChecksum : kUdpChecksum))
+    return fail("segmentation without the transport's checksum");
+  return layout;
+}
+
+// `frame` is one segment with the headers of the whole.
+void finish_segment(const Layout& layout, std::span<std::byte> frame, uint16_t number) {
+  const auto network = frame.subspan(layout.network, layout.transport - layout.network);
+  const auto transport = frame.subspan(layout.transport);
+  const auto transport_bytes = static_cast<uint16_t>(transport.size());
+  uint32_t pseudo_header = 0;
+  if (layout.ip4) {
+    store_be(network.subspan(2), static_cast<uint16_t>(network.size() + transport.size()));
+    const auto id = load_be<uint16_t>(network.subspan(4));
+    store_be(network.subspan(4), static_cast<uint16_t>(id + number));
+    store_be(network.subspan(10), uint16_t{0});
+    store_be(network.subspan(10), fold_checksum(add_to_checksum(0, network)));
+    pseudo_header = add_to_checksum(0, network.subspan(12, 8));
+  } else {
+    store_be(network.subspan(4), transport_bytes);
+    pseudo_header = add_to_checksum(0, network.subspan(8, 32));
+  }
+  pseudo_header += (layout.tcp ? kProtocolTcp : kProtocolUdp) + uint32_t{transport_bytes};
+
+  if (!layout.tcp) store_be(transport.subspan(4), transport_bytes);
+  const auto checksum = transport.subspan(layout.tcp ? kTcpChecksum : kUdpChecksum);
+  store_be(checksum, uint16_t{0});
+  uint16_t sum = fold_checksum(add_to_checksum(pseudo_header, transport));
+  // RFC 768: a zero would mean that there is none.
+  if (!layout.tcp && sum == 0) sum = 0xffff;
+  store_be(checksum, sum);
+}
+
+// The segments are made in place, without a copy of the payload: the headers of
+// each go right before its part, over what has been sent.
+Result<void> segment(const PacketHeader& header, std::span<std::byte> frame,
+                     const FrameSink& sink) {
+  const Layout layout = TRY(find_headers(header, frame));
+  const size_t payload_bytes = frame.size() - layout.payload;
+  const size_t segment_bytes = header.segment_bytes;
+  if (segment_bytes == 0) return fail("segments of no bytes");
+  const size_t segments = std::max<size_t>(1, (payload_bytes + segment_bytes - 1) / segment_bytes);
+  if (segments > kMaxSegments) return fail("{} segments in one packet", segments);
+  const size_t largest_bytes = layout.payload + std::min(segment_bytes, payload_bytes);
+  if (largest_bytes - layout.network > 0xffff) return fail("a segment of {} bytes", largest_bytes);
+
+  std::array<std::byte, kMostHeaderBytes> kept{};
+  const auto headers = std::span(kept).first(layout.payload);
+  std::ranges::copy(frame.first(headers.size()), headers.begin());
+  const auto tcp_flags =
+      load_le<uint8_t>(headers.subspan(layout.transport).subspan(layout.tcp ? 13 : 0));
+  for (size_t i = 0; i < segments; ++i) {
+    const size_t done = i * segment_bytes;
+    const size_t part = std::min(segment_bytes, payload_bytes - done);
+    const auto out = frame.subspan(done, headers.size() + part);
+    std::ranges::copy(headers, out.begin());
+    if (layout.tcp) {
+      const auto transport = out.subspan(layout.transport);
+      const auto sequence = load_be<uint32_t>(transport.subspan(4));
+      store_be(transport.subspan(4), static_cast<uint32_t>(sequence + done));
+      uint8_t flags = tcp_flags;
+      // RFC 3168, 6.1.2: the window was reduced once.
+      if (i > 0) flags &= static_cast<uint8_t>(~kCwr);
+      if (i + 1 < segments) flags &= static_cast<uint8_t>(~(kFin | kPsh));
+      store_le(transport.subspan(13, 1), flags);
+    }
+    finish_segment(layout, out, static_cast<uint16_t>(i));
+    sink(out);
+  }
+  return {};
+}
+
+}  // namespace
+
+uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
+  // RFC 1071, 2(B): sums of words swapped are the sum swapped; and 2(C): wider words
+  // do as well, with their carries kept.
+  uint64_t wide = 0;
+  while (bytes.size() >= sizeof(uint32_t)) {
+    uint32_t word = 0;
+    std::memcpy(&word, bytes.data(), sizeof(word));
+    wide += word;
+    bytes = bytes.subspan(sizeof(word));
+  }
+  wide += load_le<uint32_t>(bytes);  // zero-extended
+  while (wide >> 16 != 0) wide = (wide & 0xffff) + (wide >> 16);
+  const uint32_t total = (sum & 0xffff) + (sum >> 16) + std::byteswap(static_cast<uint16_t>(wide));
+  return (total & 0xffff) + (total >> 16);
+}
+
+uint16_t fold_checksum(uint32_t sum) {
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
+
+Result<void> finish_offloads(std::span<std::byte> packet, const FrameSink& sink) {
+  if (packet.size() < sizeof(PacketHeader)) return fail("a packet without a header");
+  const auto header = load_le<PacketHeader>(packet);
+  const auto frame = packet.subspan(sizeof(PacketHeader));
+  if (frame.size() > kMaxFrameBytes) return fail("a frame of {} bytes", frame.size());
+  if (header.segmentation != PacketHeader::kNone) return segment(header, frame, sink);
+
+  if ((header.flags & PacketHeader::kNeedsChecksum) != 0) {
+    const size_t place = size_t{header.checksum_start} + header.checksum_offset;
+    if (place + sizeof(uint16_t) > frame.size()) return fail("a checksum outside the frame");
+    // The sender left the sum of the pseudo header there.
+    const auto covered = frame.subspan(header.checksum_start);
+    const uint16_t sum = fold_checksum(add_to_checksum(0, covered));
+    // As Linux has it (skb_checksum_help): right for UDP, and the same sum for all.
+    store_be(frame.subspan(place), sum == 0 ? uint16_t{0xffff} : sum);
+  }
+  sink(frame);
+  return {};
+}
+
+}  // namespace wick::net

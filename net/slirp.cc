@@ -1,0 +1,62 @@
+#include "net/slirp.h"
+
+#include <dlfcn.h>
+
+#include "base/log.h"
+
+namespace wick::net {
+
+namespace {
+
+constexpr const char* kLibrary = "libslirp.so.0";
+
+template <typename Function>
+bool find(void* library, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(::dlsym(library, name));
+  return function != nullptr;
+}
+
+// What libslirp says through glib: much of it a guest can provoke, and glib would
+// write all of it to stderr.
+void log_message(const char*, int, const char* message, void*) {
+  static RateLimit limit;
+  limit.warn("libslirp: {}", message);
+}
+
+// GLib's g_log_set_handler(), which has no header that we want to depend on. Levels
+// are all but "fatal" and "recursion", which are flags of the caller's.
+void take_over_log(void* library) {
+  constexpr int kAllLevels = ~3;
+  unsigned (*set_handler)(const char*, int, void (*)(const char*, int, const char*, void*), void*) =
+      nullptr;
+  if (find(library, "g_log_set_handler", set_handler))
+    set_handler("Slirp", kAllLevels, log_message, nullptr);
+}
+
+Result<void> load(SlirpLibrary& slirp) {
+  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr)
+    return with_hint(fail("user network: {}", ::dlerror()), "install the package libslirp0");
+  if (!find(library, "slirp_new", slirp.create) || !find(library, "slirp_cleanup", slirp.destroy) ||
+      !find(library, "slirp_pollfds_fill", slirp.fill) ||
+      !find(library, "slirp_pollfds_poll", slirp.poll) ||
+      !find(library, "slirp_input", slirp.input) ||
+      !find(library, "slirp_add_hostfwd", slirp.forward)) {
+    (void)::dlclose(library);
+    return with_hint(fail("user network: {} lacks a function", kLibrary),
+                     "install libslirp0, 4.1 or later");
+  }
+  take_over_log(library);
+  return {};
+}
+
+}  // namespace
+
+Result<SlirpLibrary*> load_slirp() {
+  static SlirpLibrary slirp;
+  const std::lock_guard lock(slirp.mutex);
+  if (slirp.create == nullptr) TRY(load(slirp));
+  return &slirp;
+}
+
+}  // namespace wick::net

@@ -1,0 +1,149 @@
+#include "net/user_filter.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace wick::net {
+
+namespace {
+
+constexpr size_t kEthernetBytes = 14;
+constexpr size_t kIp6Bytes = 40;
+constexpr size_t kTcpBytes = 20;
+constexpr size_t kUdpBytes = 8;
+constexpr uint16_t kArpType = 0x0806;
+constexpr uint16_t kIp4Type = 0x0800;
+constexpr uint16_t kIp6Type = 0x86dd;
+constexpr uint8_t kIcmp = 1;
+constexpr uint8_t kTcp = 6;
+constexpr uint8_t kUdp = 17;
+constexpr uint8_t kIcmpEcho = 8;
+constexpr uint16_t kDhcpPort = 67;
+constexpr uint16_t kDhcp6Port = 547;
+
+constexpr uint16_t kAck = 0x10;
+constexpr uint16_t kUrgent = 0x20;
+constexpr uint16_t kSyn = 0x02;
+
+constexpr size_t kMostStations = 16;  // addresses of libslirp's DHCP
+
+// What of a frame decides. Nothing is kept of what it points to.
+struct Parsed {
+  uint8_t protocol = 0;
+  bool fragment = false;
+  std::span<std::byte> transport;  // as far as the network header says
+};
+
+// False: libslirp would drop it, or has no use for it.
+bool parse(std::span<std::byte> frame, Parsed& out) {
+  const auto network = frame.subspan(kEthernetBytes);
+  if (load_be<uint16_t>(frame.subspan(12)) == kIp6Type) {
+    if (network.size() < kIp6Bytes) return false;
+    const size_t length = load_be<uint16_t>(network.subspan(4));
+    if (length > network.size() - kIp6Bytes) return false;
+    out.protocol = load_le<uint8_t>(network.subspan(6));
+    out.transport = network.subspan(kIp6Bytes, length);
+    return true;
+  }
+  if (network.size() < 20) return false;
+  const auto first = load_le<uint8_t>(network);
+  const size_t header_bytes = size_t{first} % 16 * 4;
+  const size_t total_bytes = load_be<uint16_t>(network.subspan(2));
+  if (first >> 4 != 4 || header_bytes < 20 || total_bytes < header_bytes ||
+      total_bytes > network.size())
+    return false;
+  out.protocol = load_le<uint8_t>(network.subspan(9));
+  // All but "do not fragment", as libslirp decides.
+  out.fragment = (load_be<uint16_t>(network.subspan(6)) & 0xbfff) != 0;
+  out.transport = network.subspan(header_bytes, total_bytes - header_bytes);
+  return true;
+}
+
+// RFC 1624, 3: the checksum is changed as the word it covers is.
+void clear_urgent(std::span<std::byte> tcp) {
+  const auto word = load_be<uint16_t>(tcp.subspan(12));
+  if ((word & kUrgent) == 0) return;
+  const auto cleared = static_cast<uint16_t>(word & ~kUrgent);
+  const auto checksum = load_be<uint16_t>(tcp.subspan(16));
+  uint32_t sum = static_cast<uint16_t>(~checksum);
+  sum += static_cast<uint16_t>(~word);
+  sum += cleared;
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  store_be(tcp.subspan(12), cleared);
+  store_be(tcp.subspan(16), static_cast<uint16_t>(~sum));
+}
+
+uint16_t destination_port(std::span<const std::byte> transport) {
+  return load_be<uint16_t>(transport.subspan(2));
+}
+
+// The station's own address in a DHCP request (RFC 2131, 2: chaddr); empty when
+// the frame is none.
+std::span<const std::byte> dhcp_station(const Parsed& parsed) {
+  constexpr size_t kPlace = kUdpBytes + 28;
+  if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + 6 ||
+      destination_port(parsed.transport) != kDhcpPort)
+    return {};
+  return parsed.transport.subspan(kPlace, 6);
+}
+
+}  // namespace
+
+UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_sockets) {
+  if (frame.size() < kEthernetBytes || frame.size() > kMostFrameBytes) return Verdict::kIgnore;
+  const auto type = load_be<uint16_t>(frame.subspan(12));
+  if (type == kArpType) return Verdict::kPass;
+  Parsed parsed;
+  if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return Verdict::kIgnore;
+
+  const bool full = open_sockets >= kMostSockets;
+  if (parsed.fragment) return Verdict::kFragment;
+  bool opens = false;
+  switch (parsed.protocol) {
+    case kTcp: {
+      if (parsed.transport.size() < kTcpBytes) return Verdict::kIgnore;
+      clear_urgent(parsed.transport);
+      const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
+      opens = (flags & (kSyn | kAck)) == kSyn;
+      break;
+    }
+    case kUdp: {
+      if (parsed.transport.size() < kUdpBytes) return Verdict::kIgnore;
+      const uint16_t port = destination_port(parsed.transport);
+      opens = port != kDhcpPort && port != kDhcp6Port;
+      if (const auto station = dhcp_station(parsed);
+          !station.empty() && unanswered_ >= kMostUnanswered &&
+          std::ranges::none_of(known_stations_, [&](const Station& known) {
+            return std::ranges::equal(known, station);
+          }))
+        return Verdict::kTooManyAddresses;
+      break;
+    }
+    case kIcmp:
+      opens = type == kIp4Type && !parsed.transport.empty() &&
+              load_le<uint8_t>(parsed.transport) == kIcmpEcho;
+      break;
+    default:
+      break;
+  }
+  return opens && full ? Verdict::kTooManySockets : Verdict::kPass;
+}
+
+void UserFilter::passed(std::span<std::byte> frame, bool answered) {
+  Parsed parsed;
+  if (load_be<uint16_t>(frame.subspan(12)) != kIp4Type || !parse(frame, parsed)) return;
+  const auto station = dhcp_station(parsed);
+  if (station.empty()) return;
+  const auto known = std::ranges::find_if(
+      known_stations_, [&](const Station& one) { return std::ranges::equal(one, station); });
+  if (!answered) {
+    ++unanswered_;
+    if (known != known_stations_.end()) known_stations_.erase(known);
+  } else if (known == known_stations_.end() && known_stations_.size() < kMostStations) {
+    std::ranges::copy(station, known_stations_.emplace_back().begin());
+  }
+}
+
+}  // namespace wick::net
