@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -119,6 +120,11 @@ void E1000::reset() {
 // 13.1: registers are words of 32 bits. Here a read may be of any part of them; a
 // write of anything less has no effect.
 void E1000::MemoryBar::read(uint64_t offset, std::span<std::byte> data) {
+  if (data.size() == 4 && offset % 4 == 0) {
+    const uint32_t value = card.read_register(offset);
+    std::memcpy(data.data(), &value, 4);
+    return;
+  }
   while (!data.empty()) {
     const uint64_t in_word = offset % 4;
     const uint32_t value = card.read_register(offset - in_word);
@@ -131,8 +137,11 @@ void E1000::MemoryBar::read(uint64_t offset, std::span<std::byte> data) {
 
 void E1000::MemoryBar::write(uint64_t offset, std::span<const std::byte> data) {
   if (offset % 4 != 0) return;
-  for (; data.size() >= 4; data = data.subspan(4), offset += 4)
-    card.write_register(offset, load_le<uint32_t>(data));
+  for (; data.size() >= 4; data = data.subspan(4), offset += 4) {
+    uint32_t value = 0;
+    std::memcpy(&value, data.data(), 4);
+    card.write_register(offset, value);
+  }
 }
 
 BusDevice::Name E1000::MemoryBar::name_of(uint64_t offset, bool /*write*/) const {

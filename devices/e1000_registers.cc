@@ -40,7 +40,7 @@ constexpr Register kTable[] = {
     {kImc, "IMC", kWriteOnly},
     {kRctl, "RCTL", kReadWrite, 0, kRctlBits},
     {0x0170, "FCTTV", kReadWrite, 0, kLow16},
-    {0x0178, "TXCW"},
+    {0x0178, "TXCW", kReadWrite, 0, 0xc000ffff},
     {0x0180, "RXCW", kReadOnly},
     {kTctl, "TCTL", kReadWrite, 0, kTctlBits},
     {0x0410, "TIPG", kReadWrite, 0, 0x3fffffff},
@@ -140,7 +140,8 @@ constexpr Register kTable[] = {
     {kTsctfc, "TSCTFC", kReadClear},
     {kRxcsum, "RXCSUM", kReadWrite, 0, 0x07ff},
     {kMta, "MTA", kReadWrite, 0, 0xffffffff, kMulticastWords},
-    {kRa, "RA", kReadWrite, 0, 0xffffffff, 2 * kReceiveAddresses},
+    {kRa, "RAL", kReadWrite, 0, 0xffffffff, kReceiveAddresses, 8},
+    {kRa + 4, "RAH", kReadWrite, 0, 0x8003ffff, kReceiveAddresses, 8},
     {kVfta, "VFTA", kReadWrite, 0, 0xffffffff, kVlanWords},
     {0x5800, "WUC", kReadWrite, 0, 0x000f},
     {0x5808, "WUFC", kReadWrite, 0, 0x000f80ff},
@@ -163,7 +164,7 @@ constexpr auto kIndex = [] {
   index.fill(kNone);
   uint8_t at = 0;
   for (const Register& each : kTable) {
-    for (uint32_t i = 0; i < each.count; ++i) index.at(each.offset / 4 + i) = at;
+    for (uint32_t i = 0; i < each.count; ++i) index.at((each.offset + i * each.stride) / 4) = at;
     ++at;
   }
   return index;

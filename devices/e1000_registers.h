@@ -103,14 +103,14 @@ constexpr uint32_t kMdicInterrupt = 1 << 29;
 constexpr uint32_t kMdicError = 1 << 30;
 
 // ICR and its like (13.4.17).
-constexpr uint32_t kTxdw = 1 << 0;    // transmit descriptor written back
-constexpr uint32_t kTxqe = 1 << 1;    // transmit queue empty
-constexpr uint32_t kLsc = 1 << 2;     // link status change
-constexpr uint32_t kRxdmt0 = 1 << 4;  // receive descriptors: few left
-constexpr uint32_t kRxo = 1 << 6;     // receiver overrun
-constexpr uint32_t kRxt0 = 1 << 7;    // receiver timer: packets are there
-constexpr uint32_t kMdac = 1 << 9;    // MDIC access completed
-constexpr uint32_t kCauses = 0x1fedf;
+constexpr uint32_t kTxdw = 1 << 0;     // transmit descriptor written back
+constexpr uint32_t kTxqe = 1 << 1;     // transmit queue empty
+constexpr uint32_t kLsc = 1 << 2;      // link status change
+constexpr uint32_t kRxdmt0 = 1 << 4;   // receive descriptors: few left
+constexpr uint32_t kRxo = 1 << 6;      // receiver overrun
+constexpr uint32_t kRxt0 = 1 << 7;     // receiver timer: packets are there
+constexpr uint32_t kMdac = 1 << 9;     // MDIC access completed
+constexpr uint32_t kCauses = 0x1ffff;  // and some that nothing causes but ICS
 
 constexpr uint32_t kItrUnitNs = 256;
 
@@ -154,7 +154,8 @@ struct Register {
   Access access = Access::kReadWrite;
   uint32_t reset = 0;
   uint32_t writable = 0xffffffff;
-  uint32_t count = 1;  // of a table's words
+  uint32_t count = 1;   // of a table's
+  uint32_t stride = 4;  // from one to the next, in bytes
 };
 
 // The register at `offset`, a multiple of 4; nullptr where there is none.

@@ -131,10 +131,11 @@ class Ring {
   template <typename T>
   T read(uint32_t index) const {
     static_assert(sizeof(T) == kDescriptorBytes);
-    T descriptor;
-    std::memcpy(&descriptor, at(index), sizeof(T));
-    asm volatile("" ::: "memory");
-    return descriptor;
+    const auto word = [at = at(index)](size_t offset) {
+      return std::atomic_ref(*reinterpret_cast<uint64_t*>(at + offset))
+          .load(std::memory_order_relaxed);
+    };
+    return std::bit_cast<T>(std::array{word(0), word(8)});
   }
 
   // Whoever sees these sees what was written before.

@@ -460,6 +460,7 @@ TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
 
 // Every CPU of the guest at the registers, and packets both ways.
 TEST_F(E1000RaceTest, ServesAllCpusAtOnce) {
+  driver_.lay_buffers();
   std::vector<std::thread> cpus;
   for (unsigned int seed = 0; seed < 3; ++seed)
     cpus.emplace_back([&, seed] {
@@ -485,7 +486,7 @@ TEST_F(E1000RaceTest, ServesAllCpusAtOnce) {
             driver_.start_transmitter();
             break;
           case 6:
-            driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+            driver_.enable_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
             break;
           default:
             driver_.set(kItr, static_cast<uint32_t>(random()) % 8);

@@ -98,11 +98,17 @@ class E1000Driver {
   // --- receive ---
 
   void start_receiver(uint32_t more, uint32_t descriptors = kDescriptors) const {
-    using namespace devices::e1000;
+    lay_buffers(descriptors);
+    enable_receiver(more, descriptors);
+  }
+  void lay_buffers(uint32_t descriptors = kDescriptors) const {
     for (uint32_t i = 0; i < descriptors; ++i) {
       const Receive free{.address = kReceiveBuffers + i * kBufferStride, .written = {}};
       memory_->write({kReceiveRing + 16 * uint64_t{i}}, free).value();
     }
+  }
+  void enable_receiver(uint32_t more, uint32_t descriptors = kDescriptors) const {
+    using namespace devices::e1000;
     set(kRdbal, kReceiveRing);
     set(kRdbah, 0);
     set(kRdlen, descriptors * 16);
