@@ -353,14 +353,13 @@ void E1000::access_phy(uint32_t value) {
   uint32_t result = value & ~(kMdicReady | kMdicError);
   const bool was_up = link_up();
   bool negotiated = false;
-  if (address != Phy::kAddress)
+  const bool read = operation == kMdicRead;
+  if (address != Phy::kAddress || (!read && operation != kMdicWrite))
     result |= kMdicError;
-  else if (operation == kMdicRead)
+  else if (read)
     result = (result & ~0xffffu) | state_.phy.read(index, state_.cable);
-  else if (operation == kMdicWrite)
-    negotiated = state_.phy.write(index, static_cast<uint16_t>(value));
   else
-    result |= kMdicError;
+    negotiated = state_.phy.write(index, static_cast<uint16_t>(value));
   reg(kMdic) = result | kMdicReady;
   if ((value & kMdicInterrupt) != 0) raise(kMdac);
   if (negotiated && link_up())

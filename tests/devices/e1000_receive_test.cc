@@ -7,7 +7,6 @@ namespace {
 using namespace e1000;
 using net::PacketHeader;
 using testing::Each;
-using testing::SizeIs;
 using Status = ReceiveDescriptor;
 
 constexpr uint8_t kWhole = kDone | Status::kEndOfPacket;

@@ -12,8 +12,6 @@ using namespace e1000;
 using fakes::read_register;
 using fakes::wait_for;
 using fakes::write_register;
-using testing::ElementsAre;
-using testing::IsEmpty;
 
 // PHY registers.
 constexpr uint32_t kPhyControl = 0;
