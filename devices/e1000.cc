@@ -288,11 +288,13 @@ E1000::Errand E1000::store(uint32_t offset, uint32_t value) {
     case kRdbah:
     case kRdlen:
     case kRdh:
+      change_ring(receiving_);
+      break;
     case kTdbal:
     case kTdbah:
     case kTdlen:
     case kTdh:
-      ++epoch_;
+      change_ring(sending_);
       break;
     case kVet:
     case kRxcsum:
@@ -323,7 +325,7 @@ E1000::Errand E1000::store_enable(uint32_t offset, uint32_t enable, uint32_t val
   const bool enabled = (value & enable) != 0;
   reg(offset) = value;
   if (enabled) return offset == kTctl ? wake_transmitter() : wake_receiver();
-  if (was_enabled) ++epoch_;
+  if (was_enabled) ++(offset == kTctl ? sending_ : receiving_).epoch;
   return {.stop_dma = was_enabled};
 }
 
@@ -331,12 +333,18 @@ E1000::Errand E1000::store_enable(uint32_t offset, uint32_t enable, uint32_t val
 E1000::Errand E1000::reset_registers() {
   state_.registers = reset_values();
   load_address();
-  ++epoch_;
+  change_ring(sending_);
+  change_ring(receiving_);
   ++filters_version_;
   last_interrupt_ns_.reset();
   timer_armed_ = false;
   update_interrupt();
   return {.stop_dma = true};
+}
+
+void E1000::change_ring(Direction& direction) {
+  ++direction.generation;
+  ++direction.epoch;
 }
 
 void E1000::load_address() {

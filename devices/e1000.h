@@ -101,6 +101,14 @@ class E1000 {
   struct NoMessages final : MsiSink {
     void send(uint64_t, uint32_t) override {}
   };
+  // One of the two ways of packets, as the loop has to know it.
+  struct Direction {
+    // Changed under mutex_: when the loop's turn has to end…
+    std::atomic<uint32_t> epoch = 0;
+    // …and when, beyond that, the ring is not any more what it was. Guarded by mutex_.
+    uint32_t generation = 0;
+    uint32_t served_generation = 0;  // the loop's
+  };
   // What is left to do when mutex_ is free again.
   struct Errand {
     bool wake_loop = false;
@@ -122,6 +130,7 @@ class E1000 {
   Errand store(uint32_t offset, uint32_t value);
   Errand store_control(uint32_t value);
   Errand store_enable(uint32_t offset, uint32_t enable, uint32_t value);
+  static void change_ring(Direction& direction);
   Errand reset_registers();
   Errand wake_transmitter();
   Errand wake_receiver();
@@ -166,16 +175,13 @@ class E1000 {
   e1000::Receiver receiver_;
   e1000::ReceiveSettings settings_;
   uint32_t settings_version_ = 0;
-  uint32_t transmit_epoch_ = 0;
-  uint32_t receive_epoch_ = 0;
   bool packets_waiting_ = true;  // the back end may have some
 
   // Held by the loop while it may touch the guest's memory; taken before mutex_.
   std::mutex dma_mutex_;
 
-  // Changed under mutex_: whenever what a turn of the loop began with is no longer
-  // true.
-  std::atomic<uint32_t> epoch_ = 0;
+  Direction sending_;
+  Direction receiving_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.

@@ -1,6 +1,7 @@
 // What the 82540EM does on its loop: turns over its rings, and what the registers
 // say after each.
 #include <algorithm>
+#include <utility>
 
 #include "devices/e1000.h"
 
@@ -67,14 +68,14 @@ bool E1000::transmit() {
   const TransmitSettings settings{.pad_short = (reg(kTctl) & kPadShortPackets) != 0,
                                   .vlan = (reg(kCtrl) & kVlanMode) != 0,
                                   .vlan_type = static_cast<uint16_t>(reg(kVet))};
-  const Epoch epoch(epoch_);
+  const Epoch epoch(sending_.epoch);
+  const uint32_t generation = sending_.generation;
   lock.unlock();
-  if (epoch.number() != transmit_epoch_) transmitter_.reset();
-  transmit_epoch_ = epoch.number();
+  if (std::exchange(sending_.served_generation, generation) != generation) transmitter_.reset();
   const Transmitter::Outcome outcome = transmitter_.run(*ring, settings, epoch);
   lock.lock();
+  if (sending_.generation == generation) finish_transmit(outcome);
   if (epoch.over()) return true;
-  finish_transmit(outcome);
   // Without progress there is the beginning of a packet, whose rest will be
   // announced.
   const bool more = reg(kTdt) != registers.tail || (outcome.progress && reg(kTdh) != reg(kTdt));
@@ -116,15 +117,15 @@ bool E1000::receive() {
   }
   wants_buffers_ = false;
   take_settings();
-  const Epoch epoch(epoch_);
+  const Epoch epoch(receiving_.epoch);
+  const uint32_t generation = receiving_.generation;
   lock.unlock();
-  if (epoch.number() != receive_epoch_) receiver_.reset();
-  receive_epoch_ = epoch.number();
+  if (std::exchange(receiving_.served_generation, generation) != generation) receiver_.reset();
   const Receiver::Outcome outcome = receiver_.run(*ring, settings_, epoch);
   if (outcome.drained) packets_waiting_ = false;
   lock.lock();
+  if (receiving_.generation == generation) finish_receive(outcome);
   if (epoch.over()) return true;
-  finish_receive(outcome);
   if (outcome.wants_buffers && reg(kRdt) == registers.tail) {
     count(kRnbc, 1);
     wants_buffers_ = true;

@@ -166,7 +166,6 @@ class Epoch {
  public:
   explicit Epoch(const std::atomic<uint32_t>& now) : now_(now), began_(now) {}
   bool over() const { return now_.load(std::memory_order_acquire) != began_; }
-  uint32_t number() const { return began_; }
 
  private:
   const std::atomic<uint32_t>& now_;

@@ -434,6 +434,51 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWhenTheReceiverIsOff) {
   EXPECT_TRUE(std::ranges::all_of(ram, [](std::byte b) { return b == std::byte{0}; }));
 }
 
+TEST_F(E1000RaceTest, WhatWasDoneBeforeTheTransmitterStoppedIsNotDoneAgain) {
+  std::binary_semaphore sending(0);
+  std::binary_semaphore go_on(0);
+  network_.during = [&] {
+    sending.release();
+    go_on.acquire();
+  };
+  send_all();
+  sending.acquire();
+  std::thread guest([&] { driver_.set(kTctl, 0); });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTctl) == 0; }));
+  go_on.release();
+  guest.join();
+  EXPECT_EQ(network_.sent, 1);
+  EXPECT_EQ(driver_.get(kTdh), 1u);
+  EXPECT_EQ(driver_.get(kGptc), 1u);
+  driver_.set(kTctl, kTransmitEnable);
+  EXPECT_TRUE(wait_for([&] { return network_.sent == Driver::kDescriptors - 1; }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == Driver::kDescriptors - 1; }));
+  EXPECT_EQ(network_.sent, static_cast<int>(Driver::kDescriptors) - 1);
+}
+
+TEST_F(E1000RaceTest, OneDirectionStopsWithoutTheOther) {
+  std::binary_semaphore receiving(0);
+  std::binary_semaphore go_on(0);
+  network_.to_receive = 5;
+  network_.during = [&] {
+    receiving.release();
+    go_on.acquire();
+  };
+  driver_.start_transmitter();
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  receiving.acquire();
+  std::thread guest([&] {
+    driver_.set(kTdh, 3);
+    driver_.set(kTctl, 0);
+  });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTctl) == 0; }));
+  go_on.release();
+  guest.join();
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kRdh) == 5; }));
+  EXPECT_EQ(driver_.get(kGprc), 5u) << "each of them once";
+}
+
 TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
   std::atomic<bool> stop = false;
   driver_.start_transmitter();
