@@ -27,11 +27,16 @@ class FakeNetwork final : public net::Backend {
   void arrive(Packet packet, uint16_t pair = 0) {
     arrived_[pair].push_back(std::move(packet));
     if (std::exchange(drained_, false) && loop_ != nullptr)
-      loop_->post([this, pair] { events_.readable(pair); });
+      loop_->post([this, pair] {
+        if (events_.readable) events_.readable(pair);
+      });
   }
   void set_link(bool up) {
     link_up_ = up;
-    if (loop_ != nullptr) loop_->post([this] { events_.link_changed(); });
+    if (loop_ != nullptr)
+      loop_->post([this] {
+        if (events_.link_changed) events_.link_changed();
+      });
   }
 
   const std::string& name() const override { return name_; }
@@ -41,6 +46,10 @@ class FakeNetwork final : public net::Backend {
     loop_ = &loop;
     events_ = std::move(events);
     return {};
+  }
+  void detach() override {
+    loop_ = nullptr;
+    events_ = {};
   }
   void set_offloads(net::Offloads offloads) override { offloads_ = offloads; }
   void set_active_pairs(uint16_t count) override { active_pairs_ = count; }

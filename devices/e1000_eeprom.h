@@ -1,0 +1,53 @@
+// The EEPROM beside the 82540EM: 64 words that tell who the card is, and the four
+// wires by which a driver may read them itself.
+//
+// It cannot be written: the card's address is the host's to give.
+//
+// Plain values, no thread rule: it is called with the card's mutex held.
+//
+// Specification: Intel 8254x Software Developer's Manual (317453), 5.6 (contents)
+// and 13.4.3 (EECD); the Microwire protocol is that of a 93C46.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace wick::devices::e1000 {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+// What the card says of itself there and in PCI's configuration space: a PRO/1000
+// MT Desktop Adapter.
+constexpr uint16_t kIntel = 0x8086;
+constexpr uint16_t k82540em = 0x100e;
+constexpr uint16_t kDesktopAdapter = 0x001e;
+
+class Eeprom {
+ public:
+  static constexpr size_t kWords = 64;
+
+  explicit Eeprom(const MacAddress& address);
+
+  uint16_t word(size_t index) const { return index < kWords ? words_[index] : uint16_t{0xffff}; }
+
+  // EECD.
+  uint32_t control() const;
+  void set_control(uint32_t value);
+
+  bool operator==(const Eeprom&) const = default;
+
+ private:
+  void clock(bool data);
+
+  std::array<uint16_t, kWords> words_{};
+  uint32_t pins_ = 0;     // those of EECD that the driver has set
+  uint16_t command_ = 0;  // start bit, opcode and address, as far as they came
+  uint8_t command_bits_ = 0;
+  uint8_t output_bits_ = 0;  // of word_, still to come
+  uint16_t word_ = 0;
+  uint8_t next_ = 0;    // the address of the word after it
+  bool output_ = true;  // the wire to the card; high when nobody drives it
+};
+
+}  // namespace wick::devices::e1000

@@ -1,0 +1,182 @@
+#include "devices/e1000_receive.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/bytes.h"
+
+namespace wick::devices::e1000 {
+
+namespace {
+
+constexpr size_t kEthernetBytes = 14;
+constexpr size_t kTypeOffset = 12;
+constexpr size_t kTagBytes = 4;
+constexpr size_t kLeastFrameBytes = 60;  // without the check sequence
+constexpr size_t kCheckSequenceBytes = 4;
+constexpr size_t kMostShortBytes = 1522;  // with both; more is a long packet
+constexpr size_t kMostLongBytes = 16384;
+
+bool bit(std::span<const uint32_t> table, uint32_t index) {
+  return (table[index / 32] >> index % 32 & 1) != 0;
+}
+
+}  // namespace
+
+ReceiveSettings::Match ReceiveSettings::match(std::span<const std::byte> frame) const {
+  // 9.3: a packet of a VLAN also has to pass its filter.
+  const auto type = load_be<uint16_t>(frame.subspan(kTypeOffset));
+  if (type == vlan_type && (rctl & kVlanFilter) != 0 && frame.size() >= kEthernetBytes + 2) {
+    const auto tag = load_be<uint16_t>(frame.subspan(kEthernetBytes));
+    if (!bit(vlans, tag & 0xfff)) return Match::kNone;
+    const bool canonical = (tag & 0x1000) != 0;
+    if ((rctl & kCanonicalFilter) != 0 && canonical != ((rctl & kCanonical) != 0))
+      return Match::kNone;
+  }
+  const auto low = load_le<uint32_t>(frame);
+  const auto high = load_le<uint16_t>(frame.subspan(4));
+  for (size_t i = 0; i < addresses.size(); i += 2)
+    if (addresses[i] == low && (addresses[i + 1] & 0xffff) == high &&
+        (addresses[i + 1] & (kAddressValid | kAddressSelect)) == kAddressValid)
+      return Match::kExact;
+  const bool multicast = (low & 1) != 0;
+  if (!multicast) return (rctl & kUnicastPromiscuous) != 0 ? Match::kExact : Match::kNone;
+  if ((rctl & kMulticastPromiscuous) != 0) return Match::kExact;
+  if (low == 0xffffffff && high == 0xffff && (rctl & kBroadcastAccept) != 0) return Match::kExact;
+  // 13.5.1: twelve of the upper sixteen bits of the address, which MO says.
+  constexpr std::array<uint32_t, 4> kShifts = {4, 3, 2, 0};
+  const uint32_t hash = high >> kShifts[multicast_offset(rctl)] & 0xfff;
+  return bit(multicasts, hash) ? Match::kInexact : Match::kNone;
+}
+
+Receiver::Receiver(const GuestMemory& memory, net::Backend& backend)
+    : memory_(memory),
+      backend_(backend),
+      packet_(std::make_unique<std::byte[]>(net::kMaxFrameBytes + kCheckSequenceBytes)) {}
+
+Receiver::Outcome Receiver::run(Ring ring, const ReceiveSettings& settings, const Epoch& epoch) {
+  Outcome outcome;
+  for (uint32_t packets = 0; packets < kMostPackets && !epoch.over(); ++packets) {
+    if (ring.available() == 0) {
+      outcome.wants_buffers = true;
+      break;
+    }
+    if (!holds_packet() && !fetch(settings, outcome)) {
+      if (outcome.drained) break;
+      continue;
+    }
+    const Room room = find_room(ring, buffer_bytes(settings.rctl));
+    if (room == Room::kLater) {
+      outcome.wants_buffers = true;
+      break;
+    }
+    if (room == Room::kNever) {
+      outcome.overrun = true;
+      ++outcome.missed;
+    } else {
+      deliver(ring);
+      ring.advance(static_cast<uint32_t>(buffer_count_));
+    }
+    left_bytes_ = 0;
+  }
+  outcome.head = ring.head();
+  return outcome;
+}
+
+// False: there is none, or the filter did not let it in.
+bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
+  const std::array<iovec, 2> parts = {
+      {{&header_, sizeof(header_)}, {packet_.get(), net::kMaxFrameBytes}}};
+  const size_t bytes = backend_.receive(0, parts);
+  outcome.drained = bytes == 0;
+  if (bytes < sizeof(header_) + kEthernetBytes) return false;
+  return admit(settings, std::min(bytes - sizeof(header_), net::kMaxFrameBytes), outcome);
+}
+
+bool Receiver::admit(const ReceiveSettings& settings, size_t frame_bytes, Outcome& outcome) {
+  std::span<std::byte> frame(packet_.get(), frame_bytes);
+  const auto match = settings.match(frame);
+  if (match == ReceiveSettings::Match::kNone) return false;
+  // On a wire no frame is shorter; the host's packets come from none.
+  if (frame_bytes < kLeastFrameBytes) {
+    std::fill_n(packet_.get() + frame_bytes, kLeastFrameBytes - frame_bytes, std::byte{0});
+    frame = {packet_.get(), kLeastFrameBytes};
+  }
+  const size_t wire_bytes = frame.size() + kCheckSequenceBytes;
+  if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMostLongBytes : kMostShortBytes)) {
+    ++outcome.oversized;
+    return false;
+  }
+  outcome.tally.add(1, wire_bytes);
+  outcome.tally.add_cast(1, std::span<const std::byte, 6>(frame.first(6)));
+
+  written_ = {};
+  if (match == ReceiveSettings::Match::kInexact) written_.status |= ReceiveDescriptor::kInexact;
+  // What nobody has verified, the guest has to.
+  const bool good = (header_.flags & net::PacketHeader::kChecksumValid) != 0 &&
+                    (header_.flags & net::PacketHeader::kNeedsChecksum) == 0 &&
+                    (settings.rxcsum & kReportTcpUdp) != 0;
+  written_.status |= good ? ReceiveDescriptor::kTcpChecksum : ReceiveDescriptor::kIgnoreChecksum;
+  start_ = 0;
+  left_bytes_ = frame.size();
+  if (settings.strip_vlan && load_be<uint16_t>(frame.subspan(kTypeOffset)) == settings.vlan_type) {
+    written_.status |= ReceiveDescriptor::kVlanPacket;
+    written_.special = load_be<uint16_t>(frame.subspan(kEthernetBytes));
+    std::memmove(frame.data() + kTagBytes, frame.data(), kTypeOffset);
+    start_ = kTagBytes;
+    left_bytes_ -= kTagBytes;
+  }
+  // The check sequence is made of zeroes: no driver looks at it, but most expect it
+  // to be there.
+  if ((settings.rctl & kStripCrc) == 0) {
+    std::fill_n(packet_.get() + start_ + left_bytes_, kCheckSequenceBytes, std::byte{0});
+    left_bytes_ += kCheckSequenceBytes;
+  }
+  return true;
+}
+
+// 3.2.4: a descriptor with an address of zero takes no data.
+Receiver::Room Receiver::find_room(const Ring& ring, size_t buffer_bytes) {
+  buffer_count_ = 0;
+  size_t found = 0;
+  uint32_t index = ring.head();
+  while (found < left_bytes_) {
+    if (buffer_count_ == kMostBuffers || buffer_count_ + 1 >= ring.count()) return Room::kNever;
+    if (buffer_count_ == ring.available()) return Room::kLater;
+    const auto descriptor = ring.read<ReceiveDescriptor>(index);
+    Buffer& buffer = buffers_[buffer_count_++];
+    buffer = {.index = index, .null = descriptor.address == 0, .bytes = {}, .filled = 0};
+    if (!buffer.null) {
+      buffer.filled = std::min(buffer_bytes, left_bytes_ - found);
+      if (const auto bytes = memory_.slice({descriptor.address}, buffer.filled))
+        buffer.bytes = *bytes;
+      found += buffer.filled;
+    }
+    index = ring.next(index);
+  }
+  return Room::kEnough;
+}
+
+void Receiver::deliver(const Ring& ring) {
+  size_t copied = 0;
+  uint8_t errors = 0;
+  for (const Buffer& buffer : std::span(buffers_).first(buffer_count_)) {
+    if (buffer.null) {
+      ring.set_status(buffer.index, kDone);
+      continue;
+    }
+    if (buffer.bytes.empty())
+      errors = ReceiveDescriptor::kDataError;
+    else
+      std::memcpy(buffer.bytes.data(), packet_.get() + start_ + copied, buffer.filled);
+    copied += buffer.filled;
+    ReceiveDescriptor::WriteBack what = written_;
+    what.length = static_cast<uint16_t>(buffer.filled);
+    what.status |= kDone;
+    what.errors = errors;
+    if (copied == left_bytes_) what.status |= ReceiveDescriptor::kEndOfPacket;
+    ring.write_back(buffer.index, what);
+  }
+}
+
+}  // namespace wick::devices::e1000
