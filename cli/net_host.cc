@@ -48,7 +48,7 @@ Result<Json> parse_list(std::string_view text) {
 Result<std::string> ask_ip(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "ip");
   const auto outcome = TRY(run_process(arguments));
-  if (outcome.status != 0) return fail("{}: {}", shell_words(arguments), outcome.errors);
+  if (outcome.status != 0) return fail("{}: {}", shell_words(arguments), one_line(outcome.errors));
   return outcome.output;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/printable.h"
 
 namespace wick::cli {
 
@@ -124,6 +125,12 @@ Result<ProcessOutcome> run_process(std::span<const std::string> arguments,
     if (errno != EINTR) return fail_errno(errno, "{}: cannot wait for it", program);
   return ProcessOutcome{WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status),
                         contents(out), contents(errors)};
+}
+
+std::string one_line(std::string text) {
+  while (text.ends_with('\n')) text.pop_back();
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos;) text.replace(at, 1, "; ");
+  return printable(text, true);
 }
 
 std::string shell_words(std::span<const std::string> arguments) {

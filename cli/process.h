@@ -23,6 +23,9 @@ Result<std::string> find_program(const std::string& name);
 Result<ProcessOutcome> run_process(std::span<const std::string> arguments,
                                    const std::string& input = {});
 
+// What a program said on stderr, for an error of ours.
+std::string one_line(std::string text);
+
 // As a shell takes it: quoted where that is needed.
 std::string shell_words(std::span<const std::string> arguments);
 

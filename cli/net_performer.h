@@ -1,6 +1,4 @@
-// Doing and undoing what cli/net_plan.h lists, with a state file that is true
-// before and after each step: whatever ends wick in between, `wick net down` finds
-// what was made.
+// Carries out the actions of cli/net_plan.h on this host.
 #pragma once
 
 #include "cli/net.h"
@@ -8,13 +6,15 @@
 
 namespace wick::cli {
 
-// Who carries out an action; tests stand in between.
+// Tests stand in between.
 class Performer {
  public:
   virtual ~Performer() = default;
+  // The error names the command, and says what it said.
   virtual Result<void> perform(const Action& action);
 };
 
+// carry_out() of cli/net.h, by this performer.
 Result<int> net_up(const NetUp& wanted, Performer& performer);
 Result<int> net_down(const NetDown& wanted, Performer& performer);
 
