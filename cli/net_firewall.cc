@@ -35,11 +35,11 @@ std::string iptables_mend(const std::string& chain, const std::string& bridge) {
 
 std::string nft_mend(const std::string& chain, bool input, const std::string& bridge) {
   if (input)
-    return fmt::format("nft insert rule {} iifname {} udp dport '{{ 53, 67 }}' accept", chain,
+    return fmt::format("nft 'insert rule {} iifname \"{}\" udp dport {{ 53, 67 }} accept'", chain,
                        bridge);
   return fmt::format(
-      "nft insert rule {0} iifname {1} accept && nft insert rule {0} oifname {1} ct state "
-      "established,related accept",
+      "nft 'insert rule {0} iifname \"{1}\" accept' && nft 'insert rule {0} oifname \"{1}\" ct "
+      "state established,related accept'",
       chain, bridge);
 }
 
