@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <liburing.h>
-#include <net/if.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -64,9 +63,12 @@ NetFacts look_at_network() {
     return facts;
   }
   facts.network = *std::move(network);
-  const auto* const made = facts.network ? facts.network->find_made(net::kBridgeStep) : nullptr;
-  facts.bridge_there =
-      made != nullptr && ::if_nametoindex(facts.network->name.c_str()) == made->index;
+  if (facts.network) {
+    const auto* const made = facts.network->find_made(net::kBridgeStep);
+    const std::string index =
+        first_line(fmt::format("/sys/class/net/{}/ifindex", facts.network->name).c_str());
+    facts.bridge_there = made != nullptr && index == fmt::format("{}", made->index);
+  }
   const passwd* const user = ::getpwuid(::geteuid());
   facts.user = user != nullptr ? user->pw_name : "USER";
   facts.root = ::geteuid() == 0;
@@ -151,8 +153,9 @@ Finding extra(const char* name, int error, const char* purpose, const char* mend
 Finding network_finding(const NetFacts& facts) {
   if (!facts.error.empty()) return {Level::kWarn, "wick net: " + printable(facts.error)};
   if (!facts.network)
-    return {Level::kOk,
-            "wick net: no network is up; for guests on one: sudo wick net up --user " + facts.user};
+    return {Level::kOk, "wick net: no network is up; for guests on one: " +
+                            (facts.root ? std::string("wick net up")
+                                        : "sudo wick net up --user " + facts.user)};
   const net::HostNetwork& network = *facts.network;
   if (!facts.bridge_there)
     return {Level::kWarn,

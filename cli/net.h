@@ -24,13 +24,13 @@ struct NetUp {
   bool no_nat = false;
   bool no_dhcp = false;
   bool dry_run = false;
-  bool verbose = false;
+  unsigned verbosity = 0;  // 1: what there was nothing to do about; 2: each command
 };
 
 struct NetDown {
   std::string name = net::kDefaultNetwork;
   bool dry_run = false;
-  bool verbose = false;
+  unsigned verbosity = 0;  // 1: what there was nothing to do about; 2: each command
 };
 
 struct NetStatus {

@@ -44,7 +44,9 @@ Result<int> net_down(const NetDown& wanted, Performer& performer) {
 }
 
 Result<int> carry_out(const NetDown& command) {
-  if (command.verbose) spdlog::set_level(spdlog::level::info);
+  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
+                    : command.verbosity > 0 ? spdlog::level::info
+                                            : spdlog::level::warn);
   Performer performer;
   return net_down(command, performer);
 }

@@ -58,7 +58,8 @@ struct OptionRow {
 
 constexpr OptionRow kName = {"NAME", "", "the network (wick0)"};
 constexpr OptionRow kDryRun = {"--dry-run", nullptr, "print what would be done, for a shell"};
-constexpr OptionRow kVerbose = {"-v", nullptr, "also say what there was nothing to do about"};
+constexpr OptionRow kVerbose = {"-v", nullptr,
+                                "say what was there or gone already; -vv: each command"};
 
 constexpr OptionRow kUpOptions[] = {
     {"--user", "USER", "make TAPs that USER's machines can use without root"},
@@ -116,7 +117,7 @@ Result<NetCommand> make_up(const Given& given) {
   up.no_nat = given.has("no-nat");
   up.no_dhcp = given.has("no-dhcp");
   up.dry_run = given.has("dry-run");
-  up.verbose = given.has("v");
+  up.verbosity = given.count("v");
   return up;
 }
 
@@ -124,7 +125,7 @@ Result<NetCommand> make_down(const Given& given) {
   NetDown down;
   down.name = TRY(name_of(given)).value_or(down.name);
   down.dry_run = given.has("dry-run");
-  down.verbose = given.has("v");
+  down.verbosity = given.count("v");
   return down;
 }
 

@@ -130,6 +130,7 @@ Result<int> net_up(const NetUp& wanted, Performer& performer) {
   for (const Step& step : steps) {
     const Presence now = TRY(presence(host, network, step));
     if (now == Presence::kForeign) return std::unexpected(foreign(step));
+    if (now == Presence::kOurs) spdlog::info("{}: there already", step.object);
     if (now == Presence::kOurs) note_index(host, step, network);
     bridge_missing = bridge_missing || (step.kind == Kind::kBridge && now == Presence::kAbsent);
     // One that listens on a bridge that is gone hears nothing.
@@ -168,7 +169,9 @@ Result<int> net_up(const NetUp& wanted, Performer& performer) {
 }
 
 Result<int> carry_out(const NetUp& command) {
-  if (command.verbose) spdlog::set_level(spdlog::level::info);
+  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
+                    : command.verbosity > 0 ? spdlog::level::info
+                                            : spdlog::level::warn);
   Performer performer;
   return net_up(command, performer);
 }

@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/if.h>
 #include <linux/if_tun.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <spdlog/sinks/ostream_sink.h>
@@ -73,6 +73,7 @@ class NetNamespace : public testing::Test {
 
   void TearDown() override {
     if (old_logger_) spdlog::set_default_logger(old_logger_);
+    spdlog::set_level(spdlog::level::info);
     if (!entered_) return;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator("/run/wick/net", error))
@@ -374,6 +375,11 @@ TEST_F(NetNamespace, DownSurvivesThingsThatAreGone) {
   EXPECT_EQ(shell("nft delete table ip wick_wick0; ip link del wick0; ip link del wick0-t1; "
                   "echo 0 >/proc/sys/net/ipv4/ip_forward"),
             "");
+  const std::string state = file_text("/run/wick/net/wick0/state.json");
+  expect_ok({"down"});
+  EXPECT_THAT(log(), Not(HasSubstr("gone")));
+  fs::create_directory("/run/wick/net/wick0");
+  std::ofstream("/run/wick/net/wick0/state.json") << state;
   expect_ok({"down", "-v"});
   for (const char* what : {"wick0: already gone", "wick_wick0: already gone",
                            "wick0-t1: already gone", "dnsmasq of wick0: already gone"})
@@ -538,6 +544,26 @@ TEST_F(NetNamespace, DryRunDoesNothingAndItsLinesDoTheSame) {
   while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
   expect_no_trace("after the lines of down");
   EXPECT_EQ(wick({"down", "--dry-run"}).text, "");
+}
+
+TEST_F(NetNamespace, TwoAtOnceDoNotMeet) {
+  std::vector<pid_t> children;
+  for (const char* name : {"one", "two", "three"}) {
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(wick({"up", name}).status);
+    children.push_back(pid);
+  }
+  for (const pid_t pid : children) {
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  std::vector<std::string> addresses;
+  for (const Json& network : status()) addresses.push_back(network.at("address"));
+  EXPECT_THAT(addresses,
+              testing::UnorderedElementsAre("10.87.0.1/24", "10.87.1.1/24", "10.87.2.1/24"));
+  for (const char* name : {"one", "two", "three"}) expect_ok({"down", name});
+  expect_no_trace("after three networks");
 }
 
 // Hides a program for the rest of the test.

@@ -55,16 +55,17 @@ TEST(NetOptions, OfUp) {
   const auto plain = parsed<NetUp>({"up"});
   EXPECT_EQ(plain.name, "wick0");
   EXPECT_FALSE(plain.address || plain.domain || plain.user || plain.taps);
-  EXPECT_FALSE(plain.no_nat || plain.no_dhcp || plain.dry_run || plain.verbose);
+  EXPECT_FALSE(plain.no_nat || plain.no_dhcp || plain.dry_run || plain.verbosity > 0);
   const auto full =
       parsed<NetUp>({"up", "lab", "--user", "alice", "--taps", "3", "--address", "10.9.0.1/16",
-                     "--domain", "lab.test", "--no-nat", "--no-dhcp", "--dry-run", "-v"});
+                     "--domain", "lab.test", "--no-nat", "--no-dhcp", "--dry-run", "-vv"});
   EXPECT_EQ(full.name, "lab");
   EXPECT_EQ(full.user, "alice");
   EXPECT_EQ(full.taps, 3u);
   EXPECT_EQ(full.address, subnet("10.9.0.1/16"));
   EXPECT_EQ(full.domain, "lab.test");
-  EXPECT_TRUE(full.no_nat && full.no_dhcp && full.dry_run && full.verbose);
+  EXPECT_TRUE(full.no_nat && full.no_dhcp && full.dry_run);
+  EXPECT_EQ(full.verbosity, 2u);
 }
 
 TEST(NetOptions, OfTheOtherCommands) {
