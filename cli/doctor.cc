@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <liburing.h>
+#include <pwd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +13,7 @@
 #include <sstream>
 
 #include "base/fd.h"
+#include "base/printable.h"
 
 namespace wick::cli {
 namespace {
@@ -44,6 +47,34 @@ bool has_word(const std::string& line, std::string_view wanted) {
   return false;
 }
 
+Result<std::optional<net::HostNetwork>> some_network() {
+  auto network = TRY(net::find_host_network());
+  if (network) return network;
+  const auto names = TRY(net::host_network_names());
+  if (names.empty()) return std::nullopt;
+  return net::find_host_network(names.front());
+}
+
+NetFacts look_at_network() {
+  NetFacts facts;
+  auto network = some_network();
+  if (!network) {
+    facts.error = network.error().message();
+    return facts;
+  }
+  facts.network = *std::move(network);
+  if (facts.network) {
+    const auto* const made = facts.network->find_made(net::kBridgeStep);
+    const std::string index =
+        first_line(fmt::format("/sys/class/net/{}/ifindex", facts.network->name).c_str());
+    facts.bridge_there = made != nullptr && index == fmt::format("{}", made->index);
+  }
+  const passwd* const user = ::getpwuid(::geteuid());
+  facts.user = user != nullptr ? user->pw_name : "USER";
+  facts.root = ::geteuid() == 0;
+  return facts;
+}
+
 HostFacts look() {
   HostFacts facts;
   facts.kvm = probe_kvm();
@@ -51,6 +82,7 @@ HostFacts look() {
   facts.has_virtualization = has_word(flags, "vmx") || has_word(flags, "svm");
   facts.tun_error = error_of_opening("/dev/net/tun");
   facts.vhost_net_error = error_of_opening("/dev/vhost-net");
+  facts.net = look_at_network();
   facts.io_uring_error = error_of_io_uring();
   // "always [madvise] never"
   const std::string choices = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -117,6 +149,30 @@ Finding extra(const char* name, int error, const char* purpose, const char* mend
   return {Level::kWarn, fmt::format("{}: {}; {}: {}", name, std::strerror(error), purpose, mend)};
 }
 
+// Without a network of wick's all is well: not everyone wants one.
+Finding network_finding(const NetFacts& facts) {
+  if (!facts.error.empty()) return {Level::kWarn, "wick net: " + printable(facts.error)};
+  if (!facts.network)
+    return {Level::kOk, "wick net: no network is up; for guests on one: " +
+                            (facts.root ? std::string("wick net up")
+                                        : "sudo wick net up --user " + facts.user)};
+  const net::HostNetwork& network = *facts.network;
+  if (!facts.bridge_there)
+    return {Level::kWarn,
+            fmt::format("wick net: the bridge {0} is gone; sudo wick net up {0}", network.name)};
+  const std::string up = fmt::format("wick net: {} is up", network.name);
+  if (facts.root) return {Level::kOk, up};
+  if (network.user == facts.user)
+    return {Level::kOk, fmt::format("{}, with {} TAPs for you", up, network.taps.size())};
+  if (network.taps.empty())
+    return {Level::kWarn,
+            fmt::format("{}, but you have no TAPs there; sudo wick net up {} --user {}", up,
+                        network.name, facts.user)};
+  return {Level::kWarn,
+          fmt::format("{}, but its TAPs are for {}; sudo wick net up NAME --user {} makes another",
+                      up, printable(network.user), facts.user)};
+}
+
 }  // namespace
 
 std::vector<Finding> diagnose(const HostFacts& facts) {
@@ -129,6 +185,7 @@ std::vector<Finding> diagnose(const HostFacts& facts) {
   findings.push_back(
       extra("/dev/vhost-net", facts.vhost_net_error, "for faster networks",
             facts.vhost_net_error == ENOENT ? "modprobe vhost_net" : "let your user open it"));
+  findings.push_back(network_finding(facts.net));
   findings.push_back(extra("io_uring", facts.io_uring_error, "disks use a thread, which is slower",
                            facts.io_uring_error == EPERM
                                ? "sysctl kernel.io_uring_disabled=0, or allow it in the container"

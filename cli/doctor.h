@@ -1,12 +1,23 @@
 // wick doctor: can this host run guests, and what is missing?
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "net/host_network.h"
 #include "vmm/kvm.h"
 
 namespace wick::cli {
+
+// The network of wick net: the default one, else the first that is up.
+struct NetFacts {
+  std::string error;  // why it cannot be told
+  std::optional<net::HostNetwork> network;
+  bool bridge_there = false;
+  std::string user;  // who asks
+  bool root = false;
+};
 
 // What there is to know of a host. Errors are errno values, 0 where it works.
 struct HostFacts {
@@ -14,6 +25,7 @@ struct HostFacts {
   bool has_virtualization = false;  // the CPU says vmx or svm
   int tun_error = 0;
   int vhost_net_error = 0;
+  NetFacts net;
   int io_uring_error = 0;
   std::string huge_pages;  // the chosen one of "always", "madvise" and "never"; empty: unknown
 };

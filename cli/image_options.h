@@ -1,5 +1,5 @@
 // The command line of wick image, made into plain values: a table of its commands
-// and their options.
+// and their options. `Given` serves wick net too.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -19,6 +19,9 @@ class Given {
   explicit Given(const CLI::App& app) : app_(app) {}
 
   bool has(const std::string& name) const { return find(name)->count() > 0; }
+  unsigned count(const std::string& name) const {
+    return static_cast<unsigned>(find(name)->count());
+  }
   std::vector<std::string> all(const std::string& name) const { return find(name)->results(); }
   // The last one; or nothing.
   std::optional<std::string> last(const std::string& name) const;

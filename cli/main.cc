@@ -27,6 +27,7 @@ using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
 using wick::cli::ImageCommand;
+using wick::cli::NetCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
 
@@ -79,6 +80,8 @@ Result<int> carry_out(const Command& command) {
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
   if (const auto* const image = std::get_if<ImageCommand>(&command))
     return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *image);
+  if (const auto* const net = std::get_if<NetCommand>(&command))
+    return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *net);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }

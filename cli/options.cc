@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "cli/image_options.h"
+#include "cli/net_options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"
 
@@ -172,12 +173,13 @@ constexpr const char* kConfigFlag = "--config";
 constexpr const char* kConfigVariable = "WICK_CONFIG";
 constexpr const char* kVerboseFlag = "-v";
 
-constexpr const char* kKnownCommands = "the commands are run, attach, image and doctor";
+constexpr const char* kKnownCommands = "the commands are run, attach, image, net and doctor";
 
 constexpr const char* kMainHelp = R"(Examples:
   wick run -k bzImage -d alpine.ext4 -m 256M
   wick attach serial.socket
   wick image create -f qcow2 disk.qcow2 20G
+  sudo wick net up --user alice
   wick doctor)";
 
 constexpr const char* kRunHelp =
@@ -223,7 +225,8 @@ class Arguments {
     run_->footer(kRunHelp);
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);
-    for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"), doctor_}) {
+    for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"),
+                                app_.get_subcommand("net"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // so that the message about them is ours
     }
@@ -248,10 +251,12 @@ class Arguments {
     }
     for (const std::string& extra : app_.remaining(true)) {
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
-      if (is_run() || is_attach() || is_doctor() || image_.has_command())
+      if (is_run() || is_attach() || is_doctor() || image_.has_command() || net_.has_command())
         return fail("'{}' is one argument too many", extra);
       if (image_.parsed())
         return with_hint(fail("unknown command 'image {}'", extra), image_.known_commands());
+      if (net_.parsed())
+        return with_hint(fail("unknown command 'net {}'", extra), net_.known_commands());
       return with_hint(fail("unknown command '{}'", extra), kKnownCommands);
     }
     return std::nullopt;
@@ -261,8 +266,10 @@ class Arguments {
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
   const ImageArguments& image() const { return image_; }
+  const NetArguments& net() const { return net_; }
   std::string help_command() const {
     if (image_.parsed()) return image_.help_command();
+    if (net_.parsed()) return net_.help_command();
     for (const CLI::App* const command : {run_, attach_, doctor_})
       if (command->parsed()) return "wick " + command->get_name() + " --help";
     return "wick --help";
@@ -303,6 +310,7 @@ class Arguments {
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
   const ImageArguments image_{app_};
+  const NetArguments net_{app_};
   CLI::App* const doctor_ = app_.add_subcommand("doctor", "Says whether this host can run guests.");
 };
 
@@ -479,6 +487,11 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (parsed.is_doctor()) return DoctorOptions{};
   if (parsed.image().parsed()) {
     auto command = parsed.image().command();
+    if (!command) return usage(std::move(command).error());
+    return *std::move(command);
+  }
+  if (parsed.net().parsed()) {
+    auto command = parsed.net().command();
     if (!command) return usage(std::move(command).error());
     return *std::move(command);
   }

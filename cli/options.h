@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "cli/image.h"
+#include "cli/net.h"
 #include "cli/spec.h"
 #include "vmm/config.h"
 
@@ -42,7 +43,8 @@ struct PrintText {
   std::string text;
 };
 
-using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, ImageCommand, PrintText>;
+using Command =
+    std::variant<RunOptions, AttachOptions, DoctorOptions, ImageCommand, NetCommand, PrintText>;
 
 // Why there is no command to carry out.
 struct CommandError {

@@ -80,5 +80,26 @@ TEST(Diagnosis, WhatOnlySomeRunsNeedIsAWarning) {
   EXPECT_THAT(findings, Says(Level::kWarn, "KVM_CAP_NICE: missing, less nice"));
 }
 
+TEST(Diagnosis, NetworkThatIsUpIsLookedAtWithTheUsersEyes) {
+  HostFacts facts = good_host();
+  facts.net.user = "bob";
+  EXPECT_THAT(diagnose(facts), Says(Level::kOk, "sudo wick net up --user bob"));
+  auto& network = facts.net.network.emplace();
+  network.name = "wick0";
+  EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "the bridge wick0 is gone"));
+  facts.net.bridge_there = true;
+  EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "sudo wick net up wick0 --user bob"));
+  network.user = "alice";
+  network.taps = {"wick0-t0"};
+  EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "its TAPs are for alice"));
+  facts.net.user = "alice";
+  EXPECT_THAT(diagnose(facts), Says(Level::kOk, "wick0 is up, with 1 TAPs for you"));
+  facts.net.user = "root";
+  facts.net.root = true;
+  EXPECT_THAT(diagnose(facts), Says(Level::kOk, "wick0 is up"));
+  facts.net.error = "state.json: damaged";
+  EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "wick net: state.json: damaged"));
+}
+
 }  // namespace
 }  // namespace wick::cli

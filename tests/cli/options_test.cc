@@ -443,9 +443,9 @@ TEST(Options, EntropyIsOnByDefault) {
 }
 
 TEST(Options, WhatIsUnknownIsNamed) {
-  EXPECT_EQ(usage_error({}), "no command; the commands are run, attach, image and doctor");
+  EXPECT_EQ(usage_error({}), "no command; the commands are run, attach, image, net and doctor");
   EXPECT_EQ(usage_error({"boot"}),
-            "unknown command 'boot'; the commands are run, attach, image and doctor");
+            "unknown command 'boot'; the commands are run, attach, image, net and doctor");
   EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})), "unknown option '--memroy'");
   EXPECT_EQ(usage_error(run_with({"-x"})), "unknown option '-x'");
   EXPECT_EQ(usage_error(run_with({"bzImage"})), "'bzImage' is one argument too many");

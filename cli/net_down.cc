@@ -1,0 +1,54 @@
+// wick net down
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <ranges>
+
+#include "base/printable.h"
+#include "cli/net_steps.h"
+
+namespace wick::cli {
+
+using Kind = Step::Kind;
+
+Result<int> net_down(const NetDown& wanted, Performer& performer) {
+  if (!wanted.dry_run) TRY(require_root("down", wanted.name));
+  const Fd lock = wanted.dry_run ? Fd() : TRY(lock_networks());
+  const auto network = TRY(net::find_host_network(wanted.name));
+  if (!network) {
+    const HostView host = TRY(look_at_host());
+    if (host.find(wanted.name) != nullptr)
+      return with_hint(
+          fail("{}: an interface of that name is there, but wick net did not make it", wanted.name),
+          fmt::format("if it is to go: ip link del dev {}", wanted.name));
+    if (!wanted.dry_run) fmt::print("{} is not up\n", wanted.name);
+    return 0;
+  }
+  if (wanted.dry_run) {
+    const HostView host = TRY(look_at_host());
+    const std::vector<Step> steps = plan(*network);
+    for (const Step& step : std::views::reverse(steps)) {
+      if (step.kind != Kind::kFolder && network->find_made(step.name) == nullptr) continue;
+      if (TRY(presence(host, *network, step)) != Presence::kOurs) continue;
+      if (step.kind == Kind::kForwarding && others_forward(network->name)) continue;
+      for (const Action& action : step.undo) fmt::print("{}", shell_line(action));
+    }
+    return 0;
+  }
+  for (const TapUser& user : tap_users())
+    if (std::ranges::find(network->taps, user.tap) != network->taps.end())
+      spdlog::warn("{}: {} (process {}) uses it, and loses its network", user.tap,
+                   printable(user.machine.empty() ? user.program : user.machine), user.pid);
+  TRY(undo_all(*network, performer));
+  return 0;
+}
+
+Result<int> carry_out(const NetDown& command) {
+  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
+                    : command.verbosity > 0 ? spdlog::level::info
+                                            : spdlog::level::warn);
+  Performer performer;
+  return net_down(command, performer);
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,198 @@
+#include "cli/net_host.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/process.h"
+
+namespace wick::cli {
+
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+// Everywhere, or half of it, as VPNs like to have it: such a route hides nothing.
+constexpr uint8_t kDefaultRouteBits = 4;
+
+std::string text_of(const Json& object, const char* key) {
+  const auto value = object.is_object() ? object.find(key) : object.end();
+  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+uint32_t number_of(const Json& object, const char* key) {
+  const auto value = object.is_object() ? object.find(key) : object.end();
+  return value != object.end() && value->is_number_unsigned() ? value->get<uint32_t>() : 0;
+}
+
+const Json& member_of(const Json& object, const char* key) {
+  static const Json none;
+  const auto value = object.is_object() ? object.find(key) : object.end();
+  return value != object.end() ? *value : none;
+}
+
+Result<Json> parse_list(std::string_view text) {
+  // Old versions of ip write nothing for an empty list.
+  if (text.find_first_not_of(" \n") == std::string_view::npos) return Json::array();
+  Json list = Json::parse(text, nullptr, false);
+  if (!list.is_array()) return fail("ip: its answer is no list of JSON");
+  return list;
+}
+
+Result<std::string> ask_ip(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "ip");
+  const auto outcome = TRY(run_process(arguments));
+  if (outcome.status != 0) return fail("{}: {}", shell_words(arguments), one_line(outcome.errors));
+  return outcome.output;
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The arguments of a process.
+std::vector<std::string> arguments_of(const fs::path& process) {
+  const std::string text = file_text(process / "cmdline");
+  std::vector<std::string> arguments;
+  for (size_t start = 0; start < text.size();) {
+    const size_t end = std::min(text.find('\0', start), text.size());
+    arguments.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return arguments;
+}
+
+// Whether it is in this network namespace, as far as one may look.
+bool is_in_our_namespace(const fs::path& process) {
+  std::error_code error;
+  const fs::path theirs = fs::read_symlink(process / "ns/net", error);
+  if (error) return true;
+  return theirs == fs::read_symlink("/proc/thread-self/ns/net", error);
+}
+
+// The folders of all processes in /proc.
+std::vector<std::pair<pid_t, fs::path>> processes() {
+  std::vector<std::pair<pid_t, fs::path>> found;
+  std::error_code error;
+  for (fs::directory_iterator entry("/proc", error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    pid_t pid = 0;
+    const auto [last, bad] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (bad == std::errc() && last == name.data() + name.size())
+      found.emplace_back(pid, entry->path());
+  }
+  return found;
+}
+
+std::string machine_name(const std::vector<std::string>& arguments, pid_t pid) {
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (arguments[i] == "--name" && i + 1 < arguments.size()) return arguments[i + 1];
+    if (arguments[i].starts_with("--name=")) return arguments[i].substr(7);
+  }
+  return fmt::format("wick-{}", pid);
+}
+
+// The interface that a descriptor of /dev/net/tun is attached to, or nothing.
+std::string interface_of(const fs::path& process, const std::string& descriptor) {
+  std::ifstream info(process / "fdinfo" / descriptor);
+  constexpr std::string_view kKey = "iff:\t";
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with(kKey)) return line.substr(kKey.size());
+  return {};
+}
+
+}  // namespace
+
+const HostLink* HostView::find(std::string_view name) const {
+  const auto found = std::ranges::find(links, name, &HostLink::name);
+  return found == links.end() ? nullptr : &*found;
+}
+
+Result<std::vector<HostLink>> parse_links(std::string_view json) {
+  std::vector<HostLink> links;
+  for (const Json& entry : TRY(parse_list(json))) {
+    HostLink link;
+    link.name = text_of(entry, "ifname");
+    if (link.name.empty()) continue;  // ip 4.x leaves {} for what a filter hid
+    link.index = number_of(entry, "ifindex");
+    link.mac = text_of(entry, "address");
+    link.master = text_of(entry, "master");
+    const Json& info = member_of(entry, "linkinfo");
+    link.kind = text_of(info, "info_kind");
+    const Json& owner = member_of(member_of(info, "info_data"), "user");
+    if (owner.is_string()) link.tap_owner = owner.get<std::string>();
+    if (owner.is_number_unsigned()) link.tap_owner = fmt::format("{}", owner.get<uint32_t>());
+    for (const Json& flag : member_of(entry, "flags")) link.up = link.up || flag == "UP";
+    for (const Json& address : member_of(entry, "addr_info")) {
+      const auto parsed = net::parse_ipv4(text_of(address, "local"));
+      const uint32_t bits = number_of(address, "prefixlen");
+      if (parsed && bits <= 32) link.addresses.push_back({*parsed, static_cast<uint8_t>(bits)});
+    }
+    links.push_back(std::move(link));
+  }
+  return links;
+}
+
+Result<std::vector<HostRoute>> parse_routes(std::string_view json) {
+  std::vector<HostRoute> routes;
+  for (const Json& entry : TRY(parse_list(json))) {
+    const auto destination = net::parse_ipv4_subnet(text_of(entry, "dst"));  // not "default"
+    if (!destination || destination->prefix_bits < kDefaultRouteBits) continue;
+    routes.push_back({*destination, text_of(entry, "dev")});
+  }
+  return routes;
+}
+
+Result<HostView> look_at_host() {
+  HostView view;
+  const std::string links = TRY(ask_ip({"-j", "-d", "addr", "show"}));
+  view.links = TRY(parse_links(links));
+  const std::string routes = TRY(ask_ip({"-j", "-4", "route", "show", "table", "all"}));
+  view.routes = TRY(parse_routes(routes));
+  view.forwarding = file_text(kForwardingPath).starts_with('1');
+  return view;
+}
+
+pid_t find_dnsmasq(const std::string& pid_path) {
+  const std::string wanted = "--pid-file=" + pid_path;
+  for (const auto& [pid, process] : processes()) {
+    const auto arguments = arguments_of(process);
+    if (!arguments.empty() && fs::path(arguments.front()).filename() == "dnsmasq" &&
+        std::ranges::find(arguments, wanted) != arguments.end() && is_in_our_namespace(process))
+      return pid;
+  }
+  return 0;
+}
+
+std::vector<TapUser> tap_users() {
+  std::vector<TapUser> users;
+  for (const auto& [pid, process] : processes()) {
+    if (!is_in_our_namespace(process)) continue;
+    std::error_code error;
+    for (fs::directory_iterator entry(process / "fd", error), end; !error && entry != end;
+         entry.increment(error)) {
+      std::error_code gone;
+      if (fs::read_symlink(entry->path(), gone) != "/dev/net/tun") continue;
+      TapUser user;
+      user.tap = interface_of(process, entry->path().filename());
+      user.pid = pid;
+      user.program = file_text(process / "comm");
+      if (user.program.ends_with('\n')) user.program.pop_back();
+      if (user.program == "wick") user.machine = machine_name(arguments_of(process), pid);
+      const bool known = std::ranges::any_of(
+          users, [&](const TapUser& u) { return u.tap == user.tap && u.pid == pid; });
+      if (!user.tap.empty() && !known) users.push_back(std::move(user));  // a queue more
+    }
+  }
+  return users;
+}
+
+}  // namespace wick::cli

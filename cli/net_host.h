@@ -1,0 +1,64 @@
+// What the host's network looks like now: interfaces and routes as `ip` tells them,
+// and the few things that wick net looks for besides.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "net/host_network.h"
+
+namespace wick::cli {
+
+struct HostLink {
+  std::string name;
+  uint32_t index = 0;
+  std::string mac;
+  std::string kind;  // "bridge", "tun" (TAPs too), "veth"; empty: hardware
+  bool up = false;
+  std::string master;     // the bridge it is in
+  std::string tap_owner;  // as `ip` says it: a name or a number
+  std::vector<net::Ipv4Subnet> addresses;
+};
+
+// A network that the host knows a way to.
+struct HostRoute {
+  net::Ipv4Subnet destination;
+  std::string interface;
+};
+
+struct HostView {
+  std::vector<HostLink> links;
+  std::vector<HostRoute> routes;  // but those to everywhere, which hide no network
+  bool forwarding = false;        // net.ipv4.ip_forward
+
+  const HostLink* find(std::string_view name) const;
+};
+
+// From `ip -j -d addr show` and `ip -j -4 route show table all`.
+Result<std::vector<HostLink>> parse_links(std::string_view json);
+Result<std::vector<HostRoute>> parse_routes(std::string_view json);
+
+Result<HostView> look_at_host();
+
+constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
+
+// The dnsmasq of this network namespace with that file for its process ID, or 0.
+pid_t find_dnsmasq(const std::string& pid_path);
+
+// A process that has a TAP open.
+struct TapUser {
+  std::string tap;
+  pid_t pid = 0;
+  std::string program;
+  std::string machine;  // of wick run: its --name, or wick-PID
+};
+// As far as the caller may look: root sees all.
+std::vector<TapUser> tap_users();
+
+}  // namespace wick::cli

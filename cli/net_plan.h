@@ -1,0 +1,67 @@
+// How a network is made and undone: one list of steps. From it comes all that
+// `wick net up` and `down` do, and what --dry-run prints. A function of the network;
+// nothing is looked at and nothing is done here.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/host_network.h"
+
+namespace wick::cli {
+
+// Another program, without a shell.
+struct RunCommand {
+  std::vector<std::string> arguments;
+  std::string input = {};
+  bool may_fail = false;
+};
+// A sysctl.
+struct WriteValue {
+  std::string path;
+  std::string value;
+};
+// The dnsmasq with that file for its process ID.
+struct StopDnsmasq {
+  std::string pid_path;
+};
+using Action = std::variant<RunCommand, WriteValue, StopDnsmasq>;
+
+struct Step {
+  enum class Kind : uint8_t {
+    kFolder,
+    kBridge,
+    kAddress,
+    kForwarding,
+    kTable,  // of nftables
+    kChain,  // of iptables
+    kDnsmasq,
+    kLock,  // of a TAP
+    kTap,
+    kPort,  // a TAP in the bridge
+  };
+
+  Kind kind = Kind::kFolder;
+  std::string name;    // as HostNetwork::Made has it; empty: not kept there
+  std::string object;  // what it is about: an interface, table, chain or path
+  std::vector<Action> make;
+  std::vector<Action> undo = {};  // empty: it goes with another
+  std::string table = {};         // of a chain
+};
+
+// In the order of making.
+std::vector<Step> plan(const net::HostNetwork& network);
+
+// As a person would type it; it ends with a newline.
+std::string shell_line(const Action& action);
+
+// The table of nftables, or the chain of iptables.
+std::string table_name(const std::string& network);
+std::string dnsmasq_pid_path(const std::string& network);
+
+// A locally administered address, for the bridge: the same on each `up`, so guests
+// that stay see the same host.
+std::string bridge_mac(const std::string& machine_id, const std::string& network);
+
+}  // namespace wick::cli

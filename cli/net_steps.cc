@@ -1,0 +1,174 @@
+#include "cli/net_steps.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <ranges>
+
+#include "cli/process.h"
+
+namespace wick::cli {
+
+namespace {
+
+using net::HostNetwork;
+using Kind = Step::Kind;
+
+template <typename F>
+Presence presence_of_link(const HostView& host, const HostNetwork& network, const Step& step,
+                          F is_like_ours) {
+  const HostLink* const link = host.find(step.object);
+  const HostNetwork::Made* const made = network.find_made(step.name);
+  if (link == nullptr) return Presence::kAbsent;
+  if (made == nullptr) return Presence::kForeign;
+  const bool ours = made->index != 0 ? link->index == made->index : is_like_ours(*link);
+  return ours ? Presence::kOurs : Presence::kForeign;
+}
+
+// Of what only root can ask for, by a command that fails where it is not there.
+Result<Presence> presence_by(const HostNetwork& network, const Step& step,
+                             const std::vector<std::string>& command) {
+  const bool made = network.find_made(step.name) != nullptr;
+  if (::geteuid() != 0) return made ? Presence::kOurs : Presence::kAbsent;
+  const auto answer = TRY(run_process(command));
+  if (answer.status == 0) return made ? Presence::kOurs : Presence::kForeign;
+  // iptables(8): 1 is "all other errors", and its messages are many.
+  const bool absent = step.kind == Kind::kChain
+                          ? answer.status == 1
+                          : answer.errors.find("No such file") != std::string::npos;
+  if (absent) return Presence::kAbsent;
+  return fail("{}: {}", shell_words(command), one_line(answer.errors));
+}
+
+// Undoes one step that is noted, and forgets it.
+Result<void> undo(const Step& step, HostNetwork& network, Presence now, Performer& performer) {
+  const bool needed = step.kind == Kind::kForwarding && others_forward(network.name);
+  if (now == Presence::kForeign)
+    spdlog::warn("{}: left alone: it is not what wick net made", step.object);
+  else if (now == Presence::kAbsent)
+    spdlog::info("{}: already gone", step.object);
+  else if (needed)
+    spdlog::info("{}: stays for the other networks", step.object);
+  else
+    for (const Action& action : step.undo) TRY(performer.perform(action));
+  std::erase_if(network.made, [&](const auto& made) { return made.what == step.name; });
+  return net::save_host_network(network);
+}
+
+}  // namespace
+
+Result<Presence> presence(const HostView& host, const HostNetwork& network, const Step& step) {
+  const auto if_ours = [](bool ours) { return ours ? Presence::kOurs : Presence::kAbsent; };
+  const HostLink* const link = host.find(step.object);
+  switch (step.kind) {
+    case Kind::kFolder:
+    case Kind::kLock:
+      return if_ours(::access(step.object.c_str(), F_OK) == 0);
+    case Kind::kBridge:
+      return presence_of_link(host, network, step, [&](const HostLink& bridge) {
+        return bridge.kind == "bridge" && bridge.mac == network.mac;
+      });
+    case Kind::kTap:
+      return presence_of_link(host, network, step, [&](const HostLink& tap) {
+        return tap.kind == "tun" &&
+               (tap.tap_owner == network.user || tap.tap_owner == fmt::format("{}", network.uid));
+      });
+    case Kind::kAddress:
+      return if_ours(link != nullptr && link->up &&
+                     std::ranges::find(link->addresses, network.address) != link->addresses.end());
+    case Kind::kPort:
+      return if_ours(link != nullptr && link->up && link->master == network.name);
+    case Kind::kForwarding:
+      return if_ours(host.forwarding);
+    case Kind::kTable:
+      return presence_by(network, step, {"nft", "list", "table", "ip", step.object});
+    case Kind::kChain:
+      return presence_by(network, step, {"iptables", "-w", "-t", step.table, "-S", step.object});
+    case Kind::kDnsmasq:
+      return if_ours(find_dnsmasq(dnsmasq_pid_path(network.name)) != 0);
+  }
+  return Presence::kAbsent;
+}
+
+Error foreign(const Step& step) {
+  const char* const kind = step.kind == Kind::kTable   ? "a table of nftables"
+                           : step.kind == Kind::kChain ? "a chain of iptables"
+                                                       : "an interface";
+  const std::string removal = shell_line(step.undo.back());
+  return {
+      0,
+      fmt::format("{}: {} of that name is there already, and wick net did not make it", step.object,
+                  kind),
+      fmt::format("choose another name, or remove it: {}", removal.substr(0, removal.size() - 1))};
+}
+
+HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what) {
+  const auto found = std::ranges::find(network.made, what, &HostNetwork::Made::what);
+  return found != network.made.end() ? *found : network.made.emplace_back(what, 0);
+}
+
+void note_index(const HostView& host, const Step& step, HostNetwork& network) {
+  if (step.kind != Kind::kBridge && step.kind != Kind::kTap) return;
+  const HostLink* const link = host.find(step.object);
+  entry_of(network, step.name).index = link == nullptr ? 0 : link->index;
+}
+
+Result<void> make(const Step& step, HostNetwork& network, Performer& performer) {
+  if (!step.name.empty()) {
+    entry_of(network, step.name).index = 0;
+    TRY(net::save_host_network(network));
+  }
+  for (const Action& action : step.make) TRY(performer.perform(action));
+  if (step.kind != Kind::kBridge && step.kind != Kind::kTap) return {};
+  note_index(TRY(look_at_host()), step, network);
+  return net::save_host_network(network);
+}
+
+Result<void> undo_all(HostNetwork network, Performer& performer) {
+  const HostView host = TRY(look_at_host());
+  Result<void> outcome;
+  const std::vector<Step> steps = plan(network);
+  for (const Step& step : std::views::reverse(steps)) {
+    if (network.find_made(step.name) == nullptr) continue;
+    const auto now = presence(host, network, step);
+    const auto undone =
+        now ? undo(step, network, *now, performer) : Result<void>(std::unexpected(now.error()));
+    if (!undone && outcome) outcome = undone;
+  }
+  if (!outcome) return outcome;
+  for (const Action& action : steps.front().undo) TRY(performer.perform(action));
+  return {};
+}
+
+bool others_forward(const std::string& name) {
+  const auto names = net::host_network_names();
+  return names && std::ranges::any_of(*names, [&](const std::string& other) {
+           if (other == name) return false;
+           const auto network = net::find_host_network(other);
+           return network && *network && (*network)->find_made(net::kForwardingStep) != nullptr;
+         });
+}
+
+Result<void> require_root(const char* command, const std::string& name) {
+  if (::geteuid() == 0) return {};
+  return with_hint(fail("wick net {}: only root may change the host's network", command),
+                   fmt::format("sudo wick net {0} {1}, or look at what it would do: wick net {0} "
+                               "{1} --dry-run",
+                               command, name));
+}
+
+Result<Fd> lock_networks() {
+  std::error_code error;
+  std::filesystem::create_directories(net::networks_folder(), error);
+  const std::string path = net::networks_folder() + "/.lock";
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);
+  while (::flock(fd.get(), LOCK_EX) < 0)
+    if (errno != EINTR) return fail_errno(errno, "{}: cannot lock", path);
+  return fd;
+}
+
+}  // namespace wick::cli

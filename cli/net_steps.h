@@ -1,0 +1,44 @@
+// Making and undoing steps of cli/net_plan.h, with a state file that is true before
+// and after each: whatever ends wick in between, `wick net down` finds what was made.
+//
+// Thread rule: one `wick net up` or `down` at a time, see lock_networks().
+#pragma once
+
+#include "base/fd.h"
+#include "cli/net_host.h"
+#include "cli/net_performer.h"
+#include "cli/net_plan.h"
+
+namespace wick::cli {
+
+enum class Presence { kAbsent, kOurs, kForeign };
+
+// Of what a step makes. An interface is ours by its index; where wick ended before it
+// could note that, by the bridge's MAC address or the TAP's owner.
+Result<Presence> presence(const HostView& host, const net::HostNetwork& network, const Step& step);
+
+// Why `up` refuses what is kForeign.
+Error foreign(const Step& step);
+
+// Notes it before and, with its index, after.
+Result<void> make(const Step& step, net::HostNetwork& network, Performer& performer);
+
+// Of an interface that is ours: where an `up` ended before it could do so itself.
+void note_index(const HostView& host, const Step& step, net::HostNetwork& network);
+
+// An entry of `network.made`, new or old.
+net::HostNetwork::Made& entry_of(net::HostNetwork& network, const std::string& what);
+
+// Undoes all that is noted, the last first, then removes the network's folder. Goes on
+// where something cannot be undone, and keeps that for another try.
+Result<void> undo_all(net::HostNetwork network, Performer& performer);
+
+// Whether another network of wick's needs the host to forward.
+bool others_forward(const std::string& name);
+
+Result<void> require_root(const char* command, const std::string& name);
+
+// Held by one process, for all networks: they choose addresses and share a sysctl.
+Result<Fd> lock_networks();
+
+}  // namespace wick::cli

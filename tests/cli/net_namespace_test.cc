@@ -1,0 +1,775 @@
+// wick net as root, in a network namespace of each test's own: what it makes works,
+// and is gone without a trace when it is undone, whatever came in between.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <signal.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/fd.h"
+#include "cli/net_host.h"
+#include "cli/net_performer.h"
+#include "cli/options.h"
+#include "cli/process.h"
+#include "net/dhcp_leases.h"
+
+namespace wick::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using Json = nlohmann::json;
+using Arguments = std::vector<std::string>;
+
+constexpr uid_t kNobody = 65534;
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class NetNamespace : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make network namespaces";
+    for (const char* program : {"ip", "nft", "dnsmasq", "busybox"})
+      if (!find_program(program)) GTEST_SKIP() << "needs " << program;
+    net_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    mounts_ = Fd(::open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
+    folder_ = Fd(::open(".", O_RDONLY | O_CLOEXEC | O_DIRECTORY));
+    // Both or none.
+    if (::unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+      GTEST_SKIP() << "this host permits no new network namespace: " << std::strerror(errno);
+    entered_ = true;
+    // A /run of our own: the state, and what `ip netns` keeps there.
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+        ::mount("run", "/run", "tmpfs", 0, "mode=755") < 0)
+      GTEST_SKIP() << "this host permits no mounts: " << std::strerror(errno);
+    ::unsetenv("WICK_NET_STATE");
+    old_logger_ = spdlog::default_logger();
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        "wick", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_)));
+    ASSERT_EQ(shell("ip link set lo up"), "");
+    before_ = snapshot();
+  }
+
+  void TearDown() override {
+    if (old_logger_) spdlog::set_default_logger(old_logger_);
+    spdlog::set_level(spdlog::level::info);
+    if (!entered_) return;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator("/run/wick/net", error))
+      if (const pid_t pid = find_dnsmasq(entry.path() / "dnsmasq.pid"); pid != 0)
+        ::kill(pid, SIGKILL);
+    ::setns(net_.get(), CLONE_NEWNET);
+    ::setns(mounts_.get(), CLONE_NEWNS);
+    ASSERT_EQ(::fchdir(folder_.get()), 0);
+  }
+
+  // What a command said, stderr too; with its exit status where that is not 0.
+  static std::string shell(const std::string& command) {
+    const Arguments arguments = {"sh", "-c", "exec 2>&1; " + command};
+    const auto outcome = run_process(arguments);
+    if (!outcome) return outcome.error().message();
+    return outcome->output +
+           (outcome->status == 0 ? "" : fmt::format("(exit status {})", outcome->status));
+  }
+  static std::string in(const std::string& name, const std::string& command) {
+    return shell("ip netns exec " + name + " " + command);
+  }
+
+  // All that must be as it was.
+  static std::string snapshot() {
+    return shell("ip -j link; ip -j addr; ip -j route show table all; nft list ruleset") +
+           file_text(kForwardingPath);
+  }
+  void expect_no_trace(const std::string& when) const {
+    EXPECT_EQ(snapshot(), before_) << when;
+    EXPECT_EQ(shell("ls /run/wick/net"), "") << when;
+  }
+
+  struct Outcome {
+    int status = -1;
+    std::string text;  // what was printed, or the error
+  };
+  static Outcome wick(Arguments arguments) {
+    arguments.insert(arguments.begin(), "net");
+    const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
+    if (!command) return {2, command.error().error.message()};
+    testing::internal::CaptureStdout();
+    const auto status = std::visit([](const auto& what) { return carry_out(what); },
+                                   std::get<NetCommand>(*command));
+    const std::string out = testing::internal::GetCapturedStdout();
+    return status ? Outcome{*status, out} : Outcome{1, status.error().message()};
+  }
+  static void expect_ok(const Arguments& arguments) {
+    const Outcome outcome = wick(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.text;
+  }
+  static Json status() { return Json::parse(wick({"status", "--output", "json"}).text); }
+  std::string log() const { return log_.str(); }
+
+  // A namespace with a cable to the bridge.
+  static void add_guest(const std::string& name, const std::string& bridge = "wick0") {
+    ASSERT_EQ(shell(fmt::format("ip netns add {0} && ip link add v-{0} type veth peer name eth0 "
+                                "netns {0} && ip link set v-{0} master {1} up && "
+                                "ip -n {0} link set eth0 up && ip -n {0} link set lo up",
+                                name, bridge)),
+              "");
+  }
+  // The outside, 192.0.2.2. No IPv6 address of it changes while a test looks on.
+  static void add_world() {
+    ASSERT_EQ(shell("ip netns add world && ip link add up0 type veth peer name eth0 netns world && "
+                    "ip link set up0 addrgenmode none && ip addr add 192.0.2.1/24 dev up0 && "
+                    "ip link set up0 up && ip -n world addr add 192.0.2.2/24 dev eth0 && "
+                    "ip -n world link set eth0 up"),
+              "");
+  }
+  // Its DHCP client; returns the guest's address.
+  static std::string boot(const std::string& name) {
+    std::ofstream script("/run/udhcpc.sh");
+    script << "#!/bin/sh\n[ $1 = bound ] || exit 0\nip addr replace $ip/$mask dev $interface\n"
+              "[ -z \"$router\" ] || ip route replace default via $router\n"
+              "echo $ip >/run/address-$hostname\necho $dns $domain >/run/options-$hostname\n";
+    script.close();
+    ::chmod("/run/udhcpc.sh", 0755);
+    const std::string said =
+        in(name, fmt::format("env hostname={0} busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 "
+                             "-x hostname:{0} -s /run/udhcpc.sh",
+                             name));
+    std::string address = file_text("/run/address-" + name);
+    if (address.ends_with('\n')) address.pop_back();
+    EXPECT_NE(address, "") << said;
+    return address;
+  }
+  static void remove_guest(const std::string& name) {
+    EXPECT_EQ(shell(fmt::format("ip link del v-{0}; ip netns del {0}", name)), "");
+  }
+
+  std::string before_;
+
+ private:
+  Fd net_;
+  Fd mounts_;
+  Fd folder_;
+  bool entered_ = false;
+  std::shared_ptr<spdlog::logger> old_logger_;
+  std::ostringstream log_;
+};
+
+// Ends the process, or fails, at the n-th action.
+class Saboteur : public Performer {
+ public:
+  enum class Way { kDieBefore, kDieAfter, kFail };
+
+  Saboteur(Way way, int at) : way_(way), at_(at) {}
+
+  Result<void> perform(const Action& action) override {
+    const bool now = count_++ == at_;
+    if (now && way_ == Way::kDieBefore) ::_exit(9);
+    if (now && way_ == Way::kFail) return fail("sabotage");
+    auto performed = Performer::perform(action);
+    if (now && way_ == Way::kDieAfter) ::_exit(9);
+    return performed;
+  }
+
+ private:
+  const Way way_;
+  const int at_;
+  int count_ = 0;
+};
+
+// Its exit status: 9 where it was sabotaged.
+template <typename F>
+int status_of_child(F function) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(::open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+    ::_exit(function());
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+NetUp up_with_taps() {
+  NetUp up;
+  up.user = "nobody";
+  up.taps = 2;
+  return up;
+}
+
+// Each way and each action, until a run comes to its end unharmed.
+template <typename F>
+void at_every_action(F run) {
+  for (const auto way : {Saboteur::Way::kDieBefore, Saboteur::Way::kDieAfter}) {
+    int at = 0;
+    while (run(way, at) == 9) ++at;
+    EXPECT_GT(at, 5);
+  }
+}
+
+TEST_F(NetNamespace, UpStatusDownLeaveNoTrace) {
+  const Outcome up = wick({"up", "--user", "nobody", "--taps", "2"});
+  ASSERT_EQ(up.status, 0) << up.text;
+  EXPECT_EQ(up.text,
+            "wick0 is up: 10.87.0.1/24, NAT by nftables, DHCP and names in .wick by dnsmasq, 2 "
+            "TAPs for nobody\n");
+  EXPECT_EQ(file_text(kForwardingPath), "1\n");
+  const Json network = status().at(0);
+  EXPECT_EQ(network.at("name"), "wick0");
+  EXPECT_EQ(network.at("bridge"), true);
+  EXPECT_EQ(network.at("address"), "10.87.0.1/24");
+  EXPECT_TRUE(network.at("dhcp").at("pid").is_number());
+  EXPECT_EQ(network.at("taps").size(), 2u);
+  EXPECT_EQ(network.at("taps").at(1).at("name"), "wick0-t1");
+  const Outcome shown = wick({"status"});
+  EXPECT_THAT(shown.text, HasSubstr("wick0: 10.87.0.1/24\n"));
+  EXPECT_THAT(shown.text, HasSubstr("    wick0-t1         free\n"));
+  expect_ok({"down"});
+  expect_no_trace("after down");
+  EXPECT_EQ(wick({"status"}).text, "no network is up\n");
+  EXPECT_EQ(wick({"status"}).status, 1);
+}
+
+TEST_F(NetNamespace, GuestsGetAddressesNamesAndTheOutside) {
+  // The world outside knows no way to the guests: it is NAT that brings answers.
+  add_world();
+  before_ = snapshot();
+  expect_ok({"up"});
+  add_guest("alpha");
+  add_guest("beta");
+  const std::string alpha = boot("alpha");
+  const std::string beta = boot("beta");
+  EXPECT_NE(alpha, beta);
+  EXPECT_EQ(file_text("/run/options-alpha"), "10.87.0.1 wick\n");
+
+  const auto lookup = [&](const std::string& name) {
+    return in("beta", "busybox nslookup " + name + " 10.87.0.1");
+  };
+  EXPECT_THAT(lookup("alpha.wick"), HasSubstr("Address: " + alpha));
+  EXPECT_THAT(lookup("alpha"), HasSubstr("Address: " + alpha));
+  EXPECT_THAT(lookup("host.wick"), HasSubstr("Address: 10.87.0.1"));
+  EXPECT_THAT(lookup("nobody.wick"), HasSubstr("NXDOMAIN"));
+  EXPECT_THAT(shell("busybox nslookup alpha.wick 10.87.0.1"), HasSubstr("Address: " + alpha));
+
+  EXPECT_THAT(in("beta", "busybox ping -c 1 -W 5 " + alpha), HasSubstr(" 0% packet loss"));
+  EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 10.87.0.1"), HasSubstr(" 0% packet loss"));
+  EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 192.0.2.2"), HasSubstr(" 0% packet loss"));
+  // The world is not let in, even if it finds the way.
+  EXPECT_EQ(shell("ip -n world route add 10.87.0.0/24 via 192.0.2.1"), "");
+  EXPECT_THAT(in("world", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
+
+  const Json leases = status().at(0).at("leases");
+  ASSERT_EQ(leases.size(), 2u);
+  EXPECT_THAT((std::vector<std::string>{leases[0].at("name"), leases[1].at("name")}),
+              testing::UnorderedElementsAre("alpha", "beta"));
+  EXPECT_THAT(wick({"hosts"}).text, HasSubstr(alpha + " alpha alpha.wick\n"));
+  EXPECT_THAT(wick({"status"}).text, HasSubstr("alpha\n"));
+
+  remove_guest("alpha");
+  remove_guest("beta");
+  EXPECT_EQ(shell("ip -n world route del 10.87.0.0/24"), "");
+  expect_ok({"down"});
+  expect_no_trace("after guests");
+}
+
+TEST_F(NetNamespace, AGuestCannotTakeTheHostsNameNorTheProxys) {
+  expect_ok({"up"});
+  for (const char* name : {"host", "wpad", "localhost"}) {
+    add_guest(name);
+    boot(name);
+  }
+  const auto lookup = [](const std::string& name) {
+    return shell("busybox nslookup " + name + " 10.87.0.1");
+  };
+  EXPECT_THAT(lookup("host.wick"), HasSubstr("Address: 10.87.0.1\n"));
+  EXPECT_THAT(lookup("wpad.wick"), HasSubstr("NXDOMAIN"));
+  EXPECT_THAT(wick({"hosts"}).text, Not(HasSubstr("localhost")));
+  EXPECT_THAT(wick({"hosts"}).text, Not(HasSubstr("wpad")));
+}
+
+TEST_F(NetNamespace, WithoutNatThereIsNoWayOut) {
+  expect_ok({"up", "--no-nat", "--domain", "lab.test"});
+  EXPECT_EQ(file_text(kForwardingPath), "0\n");
+  add_guest("alpha");
+  boot("alpha");
+  EXPECT_EQ(file_text("/run/options-alpha"), "10.87.0.1 lab.test\n");
+  EXPECT_EQ(in("alpha", "ip route show default"), "");
+  remove_guest("alpha");
+  expect_ok({"down"});
+  expect_no_trace("after --no-nat");
+}
+
+TEST_F(NetNamespace, UpTwiceAndDownTwiceAreAsOnce) {
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  const std::string once = snapshot();
+  const Json first = status();
+  expect_ok({"up"});
+  EXPECT_EQ(snapshot(), once);
+  EXPECT_EQ(status(), first);
+  // More of what is there, and nothing else.
+  expect_ok({"up", "--user", "nobody", "--taps", "3"});
+  EXPECT_EQ(status().at(0).at("taps").size(), 3u);
+  EXPECT_THAT(wick({"up", "--address", "10.99.0.1/24"}).text, HasSubstr("wick net down wick0"));
+  EXPECT_THAT(wick({"up", "--no-nat"}).text, HasSubstr("is up, with NAT"));
+  EXPECT_THAT(wick({"up", "--user", "root"}).text, HasSubstr("TAPs of nobody"));
+  expect_ok({"down"});
+  expect_no_trace("after down");
+  const Outcome again = wick({"down"});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_EQ(again.text, "wick0 is not up\n");
+  expect_no_trace("after a second down");
+}
+
+TEST_F(NetNamespace, UpMendsWhatIsMissing) {
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  ASSERT_GT(dnsmasq, 0);
+  ASSERT_EQ(::kill(dnsmasq, SIGKILL), 0);
+  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  EXPECT_EQ(shell("nft delete table ip wick_wick0; ip link del wick0-t0; "
+                  "ip link set wick0-t1 nomaster; echo 0 >/proc/sys/net/ipv4/ip_forward"),
+            "");
+  EXPECT_THAT(wick({"status"}).text, HasSubstr("dnsmasq is gone; wick net up wick0"));
+  expect_ok({"up"});
+  EXPECT_THAT(shell("nft list ruleset"), HasSubstr("wick_wick0"));
+  EXPECT_THAT(shell("bridge link"), HasSubstr("wick0-t0"));
+  EXPECT_THAT(shell("bridge link"), HasSubstr("wick0-t1"));
+  EXPECT_EQ(file_text(kForwardingPath), "1\n");
+  EXPECT_TRUE(status().at(0).at("dhcp").at("pid").is_number());
+  // A dnsmasq that lost its bridge hears nothing.
+  EXPECT_EQ(shell("ip link del wick0"), "");
+  EXPECT_THAT(wick({"status"}).text, HasSubstr("gone; wick net up wick0"));
+  expect_ok({"up"});
+  add_guest("alpha");
+  EXPECT_NE(boot("alpha"), "");
+  remove_guest("alpha");
+  expect_ok({"down"});
+  expect_no_trace("after mending");
+}
+
+TEST_F(NetNamespace, DownSurvivesThingsThatAreGone) {
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  ASSERT_EQ(::kill(dnsmasq, SIGKILL), 0);
+  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  EXPECT_EQ(shell("nft delete table ip wick_wick0; ip link del wick0; ip link del wick0-t1; "
+                  "echo 0 >/proc/sys/net/ipv4/ip_forward"),
+            "");
+  const std::string state = file_text("/run/wick/net/wick0/state.json");
+  expect_ok({"down"});
+  EXPECT_THAT(log(), Not(HasSubstr("gone")));
+  fs::create_directory("/run/wick/net/wick0");
+  std::ofstream("/run/wick/net/wick0/state.json") << state;
+  expect_ok({"down", "-v"});
+  for (const char* what : {"wick0: already gone", "wick_wick0: already gone",
+                           "wick0-t1: already gone", "dnsmasq of wick0: already gone"})
+    EXPECT_THAT(log(), HasSubstr(what));
+  expect_no_trace("after down of nearly nothing");
+}
+
+TEST_F(NetNamespace, WhatOthersMadeIsRefusedAndLeftAlone) {
+  const std::pair<const char*, const char*> others[] = {
+      {"ip link add wick0 type bridge", "ip link del dev wick0"},
+      {"ip link add wick0 type veth peer name other", "ip link del dev wick0"},
+      {"nft add table ip wick_wick0", "nft delete table ip wick_wick0"},
+      {"ip tuntap add dev wick0-t1 mode tap", "ip link del dev wick0-t1"}};
+  for (const auto& [make, remove] : others) {
+    EXPECT_EQ(shell(make), "");
+    const std::string there = snapshot();
+    const Outcome up = wick({"up", "--user", "nobody", "--taps", "2"});
+    EXPECT_EQ(up.status, 1) << make;
+    EXPECT_THAT(up.text, HasSubstr("wick net did not make it")) << make;
+    EXPECT_THAT(up.text, HasSubstr(remove));
+    EXPECT_EQ(snapshot(), there);
+    EXPECT_EQ(shell("ls /run/wick/net"), "");
+    const Outcome down = wick({"down"});
+    const bool interface = std::string(remove).ends_with("wick0") && remove[0] == 'i';
+    EXPECT_EQ(down.status, interface ? 1 : 0) << make;
+    if (interface) {
+      EXPECT_THAT(down.text, HasSubstr("wick net did not make it"));
+    }
+    EXPECT_EQ(snapshot(), there);
+    EXPECT_EQ(shell(remove), "");
+  }
+}
+
+TEST_F(NetNamespace, ABridgeThatTookThePlaceOfOursIsLeftAlone) {
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  EXPECT_EQ(shell("ip link del wick0 && ip link add wick0 type bridge"), "");
+  EXPECT_THAT(wick({"up"}).text, HasSubstr("wick net did not make it"));
+  expect_ok({"down"});
+  EXPECT_THAT(log(), HasSubstr("wick0: left alone"));
+  EXPECT_THAT(shell("ip link show wick0"), HasSubstr("wick0"));
+  EXPECT_EQ(shell("ip link del wick0"), "");
+  expect_no_trace("but for the other bridge");
+}
+
+TEST_F(NetNamespace, UpThatIsKilledAnywhereIsUndoneByDown) {
+  at_every_action([&](Saboteur::Way way, int at) {
+    const int status = status_of_child([&] {
+      Saboteur saboteur(way, at);
+      const auto done = net_up(up_with_taps(), saboteur);
+      return done ? *done : 1;
+    });
+    EXPECT_TRUE(status == 9 || status == 0) << status;
+    expect_ok({"down"});
+    expect_no_trace(fmt::format("killed at action {}", at));
+    return status;
+  });
+}
+
+TEST_F(NetNamespace, UpThatIsKilledAnywhereIsCompletedByUp) {
+  at_every_action([&](Saboteur::Way way, int at) {
+    const int status = status_of_child([&] {
+      Saboteur saboteur(way, at);
+      const auto done = net_up(up_with_taps(), saboteur);
+      return done ? *done : 1;
+    });
+    expect_ok({"up", "--user", "nobody", "--taps", "2"});
+    EXPECT_THAT(wick({"status"}).text, Not(HasSubstr("gone"))) << at;
+    EXPECT_THAT(shell("nft list ruleset; bridge link"), HasSubstr("wick0-t1")) << at;
+    expect_ok({"down"});
+    expect_no_trace(fmt::format("killed at action {}, then completed", at));
+    return status;
+  });
+}
+
+TEST_F(NetNamespace, DownThatIsKilledAnywhereIsCompletedByDown) {
+  at_every_action([&](Saboteur::Way way, int at) {
+    expect_ok({"up", "--user", "nobody", "--taps", "2"});
+    const int status = status_of_child([&] {
+      Saboteur saboteur(way, at);
+      const auto done = net_down(NetDown(), saboteur);
+      return done ? *done : 1;
+    });
+    expect_ok({"down"});
+    expect_no_trace(fmt::format("killed at action {}", at));
+    return status;
+  });
+}
+
+TEST_F(NetNamespace, UpThatFailsAnywhereUndoesItself) {
+  for (int at = 0;; ++at) {
+    Saboteur saboteur(Saboteur::Way::kFail, at);
+    testing::internal::CaptureStdout();
+    const auto done = net_up(up_with_taps(), saboteur);
+    testing::internal::GetCapturedStdout();
+    if (done) {
+      EXPECT_GT(at, 5);
+      break;
+    }
+    EXPECT_EQ(done.error().message(), "sabotage");
+    expect_no_trace(fmt::format("failed at action {}", at));
+  }
+}
+
+TEST_F(NetNamespace, DownGoesOnWhereSomethingFailsAndKeepsItForAnotherTry) {
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  Saboteur saboteur(Saboteur::Way::kFail, 3);  // the table of nftables
+  const auto done = net_down(NetDown(), saboteur);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(shell("nft list ruleset"), HasSubstr("wick_wick0"));
+  EXPECT_THAT(shell("ip link"), Not(HasSubstr("wick0")));
+  expect_ok({"down"});
+  expect_no_trace("after the other try");
+}
+
+TEST_F(NetNamespace, ForwardingIsGivenBackByTheLastNetwork) {
+  expect_ok({"up", "one"});
+  expect_ok({"up", "two"});
+  EXPECT_EQ(status().at(1).at("address"), "10.87.1.1/24");
+  expect_ok({"down", "one"});
+  EXPECT_EQ(file_text(kForwardingPath), "1\n");
+  expect_ok({"down", "two"});
+  expect_no_trace("after both");
+  // What was on before stays on.
+  EXPECT_EQ(shell("echo 1 >/proc/sys/net/ipv4/ip_forward"), "");
+  before_ = snapshot();
+  expect_ok({"up"});
+  expect_ok({"down"});
+  expect_no_trace("with forwarding on before");
+}
+
+TEST_F(NetNamespace, DryRunDoesNothingAndItsLinesDoTheSame) {
+  const Outcome lines = wick({"up", "--user", "nobody", "--taps", "1", "--dry-run"});
+  ASSERT_EQ(lines.status, 0) << lines.text;
+  EXPECT_EQ(snapshot(), before_);
+  EXPECT_FALSE(fs::exists("/run/wick"));
+  const auto view = [] {
+    std::string text = shell("nft list ruleset; ip route; bridge link | sed 's/^[0-9]*//'");
+    const auto host = look_at_host();
+    for (const HostLink& link : host->links)
+      text += fmt::format("{} {} {} {} {}\n", link.name, link.kind, link.up, link.master,
+                          link.addresses.size());
+    return text;
+  };
+  std::ofstream("/run/up.sh") << lines.text;
+  EXPECT_EQ(shell("sh -e /run/up.sh"), "");
+  const std::string by_hand = view();
+  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  EXPECT_GT(dnsmasq, 0);
+  ::kill(dnsmasq, SIGKILL);
+  EXPECT_EQ(shell("ip link del wick0-t0; ip link del wick0; nft delete table ip wick_wick0; "
+                  "echo 0 >/proc/sys/net/ipv4/ip_forward; rm -r /run/wick"),
+            "");
+  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  EXPECT_EQ(view(), by_hand);
+
+  const Outcome down = wick({"down", "--dry-run"});
+  ASSERT_EQ(down.status, 0) << down.text;
+  EXPECT_EQ(view(), by_hand);
+  std::ofstream("/run/down.sh") << down.text;
+  EXPECT_EQ(shell("sh -e /run/down.sh"), "");
+  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  expect_no_trace("after the lines of down");
+  EXPECT_EQ(wick({"down", "--dry-run"}).text, "");
+}
+
+TEST_F(NetNamespace, TwoAtOnceDoNotMeet) {
+  std::vector<pid_t> children;
+  for (const char* name : {"one", "two", "three"}) {
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(wick({"up", name}).status);
+    children.push_back(pid);
+  }
+  for (const pid_t pid : children) {
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  std::vector<std::string> addresses;
+  for (const Json& network : status()) addresses.push_back(network.at("address"));
+  EXPECT_THAT(addresses,
+              testing::UnorderedElementsAre("10.87.0.1/24", "10.87.1.1/24", "10.87.2.1/24"));
+  for (const char* name : {"one", "two", "three"}) expect_ok({"down", name});
+  expect_no_trace("after three networks");
+}
+
+// Hides a program for the rest of the test.
+bool hide(const std::string& program) {
+  const auto path = find_program(program);
+  return path && ::mount("/dev/null", path->c_str(), nullptr, MS_BIND, nullptr) == 0 &&
+         !find_program(program);
+}
+
+TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
+  if (!find_program("iptables-restore")) GTEST_SKIP() << "needs iptables";
+  // A table that is looked at is there from then on.
+  const auto rules = [] {
+    return shell(
+               "iptables-save -t filter | grep -v '^[#:]'; iptables-save -t nat | grep -v "
+               "'^[#:]'") +
+           file_text(kForwardingPath) + shell("ip -j link");
+  };
+  EXPECT_EQ(shell("iptables -P FORWARD DROP"), "");  // as docker does
+  add_world();
+  EXPECT_EQ(shell("iptables -t nat -L -n >/dev/null"), "");
+  const std::string before = rules();
+  ASSERT_TRUE(hide("nft"));
+  const Outcome up = wick({"up"});
+  ASSERT_EQ(up.status, 0) << up.text;
+  EXPECT_THAT(up.text, HasSubstr("NAT by iptables"));
+  add_guest("alpha");
+  const std::string alpha = boot("alpha");
+  EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 192.0.2.2"), HasSubstr(" 0% packet loss"));
+  EXPECT_EQ(shell("ip -n world route add 10.87.0.0/24 via 192.0.2.1"), "");
+  EXPECT_THAT(in("world", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
+  remove_guest("alpha");
+  // Someone flushed the chains that lead to ours.
+  EXPECT_EQ(shell("iptables -F FORWARD"), "");
+  expect_ok({"down"});
+  EXPECT_EQ(rules(), before);
+
+  at_every_action([&](Saboteur::Way way, int at) {
+    const int status = status_of_child([&] {
+      Saboteur saboteur(way, at);
+      const auto done = net_up(NetUp(), saboteur);
+      return done ? *done : 1;
+    });
+    expect_ok({"down"});
+    EXPECT_EQ(rules(), before) << at;
+    return status;
+  });
+  ASSERT_TRUE(hide("iptables-restore"));
+  EXPECT_THAT(wick({"up"}).text, HasSubstr("apt-get install nftables"));
+}
+
+TEST_F(NetNamespace, AProgramThatIsMissingIsNamedBeforeAnythingIsMade) {
+  ASSERT_TRUE(hide("dnsmasq"));
+  const Outcome up = wick({"up"});
+  EXPECT_EQ(up.status, 1);
+  EXPECT_THAT(up.text, HasSubstr("dnsmasq: not found; install it: apt-get install dnsmasq-base"));
+  expect_no_trace("without dnsmasq");
+  expect_ok({"up", "--no-dhcp"});
+  expect_ok({"down"});
+  expect_no_trace("without DHCP");
+}
+
+TEST_F(NetNamespace, AnAddressThatIsInUseIsRefused) {
+  EXPECT_EQ(shell("ip link add up0 type veth peer name up1 && ip addr add 10.87.0.9/24 dev up0 && "
+                  "ip link set up0 up"),
+            "");
+  EXPECT_THAT(wick({"up", "--address", "10.87.0.1/16"}).text,
+              HasSubstr("--address 10.87.0.1/16: overlaps 10.87.0.9/24 on up0"));
+  expect_ok({"up"});
+  EXPECT_EQ(status().at(0).at("address"), "10.87.1.1/24");
+}
+
+TEST_F(NetNamespace, AnotherDnsServerIsNamed) {
+  EXPECT_EQ(shell("dnsmasq --conf-file= --no-resolv --pid-file=/run/wick/net/other/dnsmasq.pid "
+                  "2>&1 || { mkdir -p /run/wick/net/other && dnsmasq --conf-file= --no-resolv "
+                  "--pid-file=/run/wick/net/other/dnsmasq.pid; }")
+                .find("exit status"),
+            std::string::npos);
+  const Outcome up = wick({"up"});
+  EXPECT_EQ(up.status, 1);
+  EXPECT_THAT(up.text, HasSubstr("bind to its own interfaces only, or use --no-dhcp"));
+  EXPECT_EQ(snapshot(), before_);
+}
+
+TEST_F(NetNamespace, AFirewallThatDropsIsWarnedOf) {
+  EXPECT_EQ(
+      shell("nft add table inet strict && nft add chain inet strict onward '{ type filter hook "
+            "forward priority 0; policy drop; }'"),
+      "");
+  expect_ok({"up"});
+  EXPECT_THAT(log(), HasSubstr("this host's firewall (inet strict onward) drops"));
+  // The mend is one.
+  const std::string warning = log().substr(log().find("; nft ") + 2);
+  EXPECT_EQ(shell(warning.substr(0, warning.find('\n'))), "") << warning;
+  const size_t said = log().size();
+  expect_ok({"up"});
+  EXPECT_EQ(log().size(), said);
+}
+
+TEST_F(NetNamespace, ADamagedStateIsAnErrorThatNamesTheFile) {
+  expect_ok({"up"});
+  const std::string path = "/run/wick/net/wick0/state.json";
+  const std::string state = file_text(path);
+  std::ofstream(path) << state.substr(0, state.size() / 2);
+  for (const char* command : {"up", "down", "status", "hosts"}) {
+    const Outcome outcome = wick({command});
+    EXPECT_EQ(outcome.status, 1) << command;
+    EXPECT_THAT(outcome.text, HasSubstr(path + ": damaged")) << command;
+  }
+  std::ofstream(path) << state;
+  expect_ok({"down"});
+  expect_no_trace("after the file is whole again");
+}
+
+TEST_F(NetNamespace, LeasesOfHostileGuestsDoNotDriveTheTerminal) {
+  expect_ok({"up"});
+  std::ofstream("/run/wick/net/wick0/leases")
+      << "1795315651 02:00:00:00:00:02 10.87.0.33 a\x1b[2J\x07 *\ngarbage\n\xff\xfe\n";
+  const Outcome shown = wick({"status"});
+  EXPECT_THAT(shown.text, HasSubstr("a\\x1b[2J\\x07\n"));
+  EXPECT_EQ(shown.text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(wick({"status", "--output", "json"}).text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(wick({"hosts"}).text, "");
+}
+
+// Attaches to a TAP as wick run does.
+Fd open_tap(const std::string& name) {
+  Fd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  ifreq request{};
+  std::strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+  if (!tun.valid() || ::ioctl(tun.get(), TUNSETIFF, &request) < 0) return {};
+  return tun;
+}
+
+// A /dev/net/tun for everyone, as udev makes it.
+bool open_tun_to_everyone() {
+  return ::mknod("/run/tun", S_IFCHR | 0600, makedev(10, 200)) == 0 &&
+         ::chmod("/run/tun", 0666) == 0 &&
+         ::mount("/run/tun", "/dev/net/tun", nullptr, MS_BIND, nullptr) == 0;
+}
+
+TEST_F(NetNamespace, AUserUsesItsTapsWithoutPrivilege) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  ASSERT_TRUE(open_tun_to_everyone());
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  EXPECT_EQ(log(), "");
+  const auto as_nobody = [](auto function) {
+    return status_of_child([&] {
+      if (::setgid(kNobody) < 0 || ::setuid(kNobody) < 0) return 99;
+      return function();
+    });
+  };
+  EXPECT_EQ(as_nobody([] {
+              const auto network = net::find_host_network();
+              if (!network || !*network) return 1;
+              const auto first = net::claim_tap(**network);
+              const auto second = net::claim_tap(**network);
+              const auto third = net::claim_tap(**network);
+              if (!first || !*first || !second || !*second || !third || *third) return 2;
+              if (!open_tap((*first)->name).valid() || !open_tap((*second)->name).valid()) return 3;
+              return 0;
+            }),
+            0);
+  EXPECT_EQ(as_nobody([] { return wick({"status"}).status; }), 0);
+  EXPECT_EQ(as_nobody([] { return wick({"up", "lab", "--dry-run"}).status; }), 0);
+  EXPECT_EQ(as_nobody([] { return wick({"down", "--dry-run"}).status; }), 0);
+  for (const char* command : {"up", "down"})
+    EXPECT_EQ(
+        as_nobody([&] {
+          const Outcome outcome = wick({command});
+          return outcome.status == 1 && outcome.text.find("sudo wick net") != std::string::npos ? 0
+                                                                                                : 1;
+        }),
+        0);
+}
+
+TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t machine = ::fork();
+  if (machine == 0) {
+    ::prctl(PR_SET_NAME, "wick");
+    const Fd tap = open_tap("wick0-t1");
+    [[maybe_unused]] const auto put = ::write(ready[1], tap.valid() ? "y" : "n", 1);
+    ::pause();
+    ::_exit(0);
+  }
+  char answer = 'n';
+  ASSERT_EQ(::read(ready[0], &answer, 1), 1);
+  EXPECT_EQ(answer, 'y');
+  const Json tap = status().at(0).at("taps").at(1);
+  EXPECT_EQ(tap.at("pid"), machine);
+  EXPECT_EQ(tap.at("machine"), fmt::format("wick-{}", machine));
+  EXPECT_THAT(wick({"status"}).text,
+              HasSubstr(fmt::format("wick0-t1         wick-{0} (process {0})", machine)));
+  expect_ok({"down"});
+  EXPECT_THAT(log(), HasSubstr("uses it, and loses its network"));
+  ::kill(machine, SIGKILL);
+  ::waitpid(machine, nullptr, 0);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  expect_no_trace("with a machine on it");
+}
+
+}  // namespace
+}  // namespace wick::cli

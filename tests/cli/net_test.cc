@@ -1,0 +1,395 @@
+// wick net without touching any network: its command line, its plan, its choices.
+#include "cli/net.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "cli/net_address.h"
+#include "cli/net_firewall.h"
+#include "cli/net_plan.h"
+#include "cli/options.h"
+#include "cli/process.h"
+
+namespace wick::cli {
+namespace {
+
+using net::HostNetwork;
+using net::ipv4_string;
+using net::Ipv4Subnet;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using Arguments = std::vector<std::string>;
+
+std::expected<Command, CommandError> parse(Arguments arguments) {
+  arguments.insert(arguments.begin(), "net");
+  return parse_command(arguments, [](const std::string&) { return nullptr; });
+}
+
+template <typename T>
+T parsed(const Arguments& arguments) {
+  const auto command = parse(arguments);
+  if (!command) {
+    ADD_FAILURE() << command.error().error.message();
+    return {};
+  }
+  return std::get<T>(std::get<NetCommand>(*command));
+}
+
+std::string usage_error(const Arguments& arguments) {
+  const auto command = parse(arguments);
+  if (command) return "no error";
+  EXPECT_EQ(command.error().kind, CommandError::Kind::kUsage);
+  return command.error().error.message();
+}
+
+Ipv4Subnet subnet(const char* text) { return *net::parse_ipv4_subnet(text); }
+
+// --- The command line --------------------------------------------------------------------
+
+TEST(NetOptions, OfUp) {
+  const auto plain = parsed<NetUp>({"up"});
+  EXPECT_EQ(plain.name, "wick0");
+  EXPECT_FALSE(plain.address || plain.domain || plain.user || plain.taps);
+  EXPECT_FALSE(plain.no_nat || plain.no_dhcp || plain.dry_run || plain.verbosity > 0);
+  const auto full =
+      parsed<NetUp>({"up", "lab", "--user", "alice", "--taps", "3", "--address", "10.9.0.1/16",
+                     "--domain", "lab.test", "--no-nat", "--no-dhcp", "--dry-run", "-vv"});
+  EXPECT_EQ(full.name, "lab");
+  EXPECT_EQ(full.user, "alice");
+  EXPECT_EQ(full.taps, 3u);
+  EXPECT_EQ(full.address, subnet("10.9.0.1/16"));
+  EXPECT_EQ(full.domain, "lab.test");
+  EXPECT_TRUE(full.no_nat && full.no_dhcp && full.dry_run);
+  EXPECT_EQ(full.verbosity, 2u);
+}
+
+TEST(NetOptions, OfTheOtherCommands) {
+  EXPECT_EQ(parsed<NetDown>({"down"}).name, "wick0");
+  EXPECT_TRUE(parsed<NetDown>({"down", "lab", "--dry-run"}).dry_run);
+  EXPECT_EQ(parsed<NetStatus>({"status"}).name, std::nullopt);
+  EXPECT_TRUE(parsed<NetStatus>({"status", "lab", "--output=json"}).json);
+  EXPECT_EQ(parsed<NetHosts>({"hosts", "lab"}).name, "lab");
+}
+
+TEST(NetOptions, ThatAreWrongAreUsageErrors) {
+  EXPECT_THAT(usage_error({}), HasSubstr("the commands are up, down, status, hosts"));
+  EXPECT_THAT(usage_error({"start"}), HasSubstr("unknown command 'net start'"));
+  EXPECT_THAT(usage_error({"up", "a", "b"}), HasSubstr("'b' is one argument too many"));
+  EXPECT_THAT(usage_error({"up", "--what"}), HasSubstr("unknown option '--what'"));
+  for (const char* name :
+       {"", "a/b", "../a", "a b", "a\nb", "7up", "all", "lo", "sixteen-letters-"})
+    for (const char* command : {"up", "down", "status", "hosts"})
+      EXPECT_THAT(usage_error({command, name}), HasSubstr("no name for a network")) << name;
+  EXPECT_THAT(usage_error({"up", "--taps", "2"}), HasSubstr("--user"));
+  for (const char* taps : {"", "0", "65", "-1", "2x", "99999999999"})
+    EXPECT_THAT(usage_error({"up", "--user", "a", "--taps", taps}), HasSubstr("1 to 64")) << taps;
+  EXPECT_THAT(usage_error({"up", "--user", ""}), HasSubstr("name of a user"));
+  EXPECT_THAT(usage_error({"up", "--domain", "a..b"}), HasSubstr("--domain"));
+  EXPECT_THAT(usage_error({"status", "--output", "xml"}), HasSubstr("human or json"));
+}
+
+TEST(NetOptions, NamesLeaveRoomForThoseOfTheTaps) {
+  EXPECT_EQ(parsed<NetUp>({"up", "fifteen-letters"}).name, "fifteen-letters");
+  EXPECT_EQ(parsed<NetUp>({"up", "twelve-lette", "--user", "a"}).name, "twelve-lette");
+  EXPECT_THAT(usage_error({"up", "thirteen-lett", "--user", "a"}), HasSubstr("12 characters"));
+  EXPECT_THAT(usage_error({"up", "twelve-lette", "--user", "a", "--taps", "11"}),
+              HasSubstr("11 characters"));
+}
+
+TEST(NetOptions, AnAddressIsTheHostsInItsNetwork) {
+  for (const char* wrong : {"", "10.0.0.1", "10.0.0.1/31", "10.0.0.1/7", "x/24", "10.0.0.1/24/1",
+                            "127.0.0.1/8", "224.0.0.1/24", "0.0.0.1/24", "255.255.255.1/24"})
+    EXPECT_THAT(usage_error({"up", "--address", wrong}), HasSubstr("--address")) << wrong;
+  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.0/24"}), HasSubstr("10.0.0.1/24 is one"));
+  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.255/24"}), HasSubstr("10.0.0.1/24 is one"));
+  EXPECT_EQ(parse_network_address("10.0.0.2/30"), subnet("10.0.0.2/30"));
+}
+
+TEST(NetOptions, HelpFitsAScreenAndEndsWithAnExample) {
+  for (const Arguments& arguments :
+       {Arguments{"--help"}, Arguments{"up", "--help"}, Arguments{"down", "--help"},
+        Arguments{"status", "--help"}, Arguments{"hosts", "--help"}}) {
+    const auto help = parse(arguments);
+    ASSERT_TRUE(help);
+    const std::string text = std::get<PrintText>(*help).text;
+    EXPECT_LE(std::ranges::count(text, '\n'), 36) << text;
+    EXPECT_THAT(text, HasSubstr("Example:\n  "));
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+  }
+}
+
+// --- Addresses ---------------------------------------------------------------------------
+
+HostView host_with_routes(std::initializer_list<const char*> routes) {
+  HostView host;
+  for (const char* route : routes) host.routes.push_back({subnet(route), "eth0"});
+  return host;
+}
+
+std::string chosen(const HostView& host) {
+  const auto address = choose_address(host);
+  return address ? ipv4_string(*address) : address.error().message();
+}
+
+TEST(NetAddress, IsTheFirstThatNothingIsInTheWayOf) {
+  EXPECT_EQ(chosen({}), "10.87.0.1/24");
+  EXPECT_EQ(chosen(host_with_routes({"10.87.0.0/24"})), "10.87.1.1/24");
+  EXPECT_EQ(chosen(host_with_routes({"10.87.0.0/23", "10.87.2.77"})), "10.87.3.1/24");
+  EXPECT_EQ(chosen(host_with_routes({"10.0.0.0/8"})), "192.168.87.1/24");
+  EXPECT_EQ(chosen(host_with_routes({"10.0.0.0/8", "192.168.0.0/17"})), "192.168.128.1/24");
+  EXPECT_EQ(chosen(host_with_routes({"10.0.0.0/8", "192.168.64.0/18", "192.168.128.0/17"})),
+            "192.168.0.1/24");
+  EXPECT_THAT(chosen(host_with_routes({"10.0.0.0/8", "192.168.0.0/16"})), HasSubstr("--address"));
+}
+
+TEST(NetAddress, AvoidsAddressesToo) {
+  HostView host;
+  host.links.push_back({});
+  host.links.back().name = "tun0";
+  host.links.back().addresses = {subnet("10.87.0.200")};
+  EXPECT_EQ(chosen(host), "10.87.1.1/24");
+  EXPECT_EQ(overlap(host, subnet("10.87.0.1/24")), "10.87.0.200/32 on tun0");
+  EXPECT_EQ(overlap(host, subnet("10.87.1.1/24")), std::nullopt);
+}
+
+TEST(NetAddress, DhcpLeavesSomeForOthers) {
+  const auto range = [](const char* text) {
+    const auto [first, last] = dhcp_range(subnet(text));
+    return ipv4_string(first) + "-" + ipv4_string(last);
+  };
+  EXPECT_EQ(range("10.87.0.1/24"), "10.87.0.32-10.87.0.254");
+  EXPECT_EQ(range("10.87.0.254/24"), "10.87.0.32-10.87.0.253");
+  EXPECT_EQ(range("10.87.0.40/24"), "10.87.0.41-10.87.0.254");
+  EXPECT_EQ(range("10.9.0.1/16"), "10.9.32.0-10.9.255.254");
+  EXPECT_EQ(range("10.9.0.1/30"), "10.9.0.2-10.9.0.2");
+  EXPECT_EQ(range("10.9.0.2/30"), "10.9.0.1-10.9.0.1");
+  EXPECT_EQ(range("10.9.0.1/29"), "10.9.0.2-10.9.0.6");
+}
+
+// --- What ip says ------------------------------------------------------------------------
+
+TEST(NetHost, ReadsWhatIpSays) {
+  const auto links = parse_links(R"([{},
+    {"ifindex":3,"ifname":"wick0","flags":["NO-CARRIER","BROADCAST","UP"],"address":"02:11:22:33:44:55",
+     "linkinfo":{"info_kind":"bridge","info_data":{}},
+     "addr_info":[{"family":"inet","local":"10.87.0.1","prefixlen":24},
+                  {"family":"inet6","local":"fe80::1","prefixlen":64}]},
+    {"ifindex":4,"ifname":"wick0-t0","flags":["LOWER_UP"],"master":"wick0",
+     "linkinfo":{"info_kind":"tun","info_data":{"type":"tap","user":"alice"}}}])");
+  ASSERT_TRUE(links);
+  ASSERT_EQ(links->size(), 2u);
+  EXPECT_EQ(links->at(0).name, "wick0");
+  EXPECT_EQ(links->at(0).index, 3u);
+  EXPECT_EQ(links->at(0).mac, "02:11:22:33:44:55");
+  EXPECT_EQ(links->at(0).kind, "bridge");
+  EXPECT_TRUE(links->at(0).up);
+  EXPECT_THAT(links->at(0).addresses, ElementsAre(subnet("10.87.0.1/24")));
+  EXPECT_FALSE(links->at(1).up);
+  EXPECT_EQ(links->at(1).master, "wick0");
+  EXPECT_EQ(links->at(1).tap_owner, "alice");
+}
+
+TEST(NetHost, RoutesToEverywhereHideNoNetwork) {
+  const auto routes =
+      parse_routes(R"([{"dst":"default","dev":"eth0"},{"dst":"0.0.0.0/1","dev":"tun0"},
+    {"dst":"128.0.0.0/1","dev":"tun0"},{"dst":"10.0.0.0/8","dev":"tun0"},{"dst":"10.1.2.3","type":"local"}])");
+  ASSERT_TRUE(routes);
+  ASSERT_EQ(routes->size(), 2u);
+  EXPECT_EQ(routes->at(0).destination, subnet("10.0.0.0/8"));
+  EXPECT_EQ(routes->at(0).interface, "tun0");
+  EXPECT_EQ(routes->at(1).destination, subnet("10.1.2.3/32"));
+}
+
+TEST(NetHost, AnswersThatAreNoneAreErrors) {
+  EXPECT_TRUE(parse_links("")->empty());
+  for (const char* wrong : {"{", "{}", "null", "[1"}) {
+    EXPECT_FALSE(parse_links(wrong)) << wrong;
+    EXPECT_FALSE(parse_routes(wrong)) << wrong;
+  }
+  EXPECT_TRUE(parse_links(R"([1, null, "x", {"ifname": 5}, {"flags": 7}])")->empty());
+}
+
+// --- The plan ----------------------------------------------------------------------------
+
+HostNetwork example() {
+  HostNetwork network;
+  network.name = "wick0";
+  network.address = subnet("10.87.0.1/24");
+  network.mac = "02:00:00:00:00:01";
+  network.nat = HostNetwork::Nat::kNftables;
+  network.user = "alice";
+  network.taps = {"wick0-t0"};
+  return network;
+}
+
+std::string lines_up(const HostNetwork& network) {
+  std::string text;
+  for (const Step& step : plan(network))
+    for (const Action& action : step.make) text += shell_line(action);
+  return text;
+}
+
+std::string lines_down(const HostNetwork& network) {
+  std::string text;
+  auto steps = plan(network);
+  std::ranges::reverse(steps);
+  for (const Step& step : steps)
+    for (const Action& action : step.undo) text += shell_line(action);
+  return text;
+}
+
+TEST(NetPlan, IsWhatAPersonWouldType) {
+  EXPECT_EQ(lines_up(example()),
+            R"(mkdir -p /run/wick/net/wick0
+ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
+ip addr replace 10.87.0.1/24 broadcast + dev wick0
+ip link set dev wick0 up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+nft -f - <<'END'
+table ip wick_wick0 {
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname "wick0" accept
+    oifname "wick0" ct state established,related accept
+    oifname "wick0" ct status dnat accept
+    oifname "wick0" drop
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr 10.87.0.0/24 oifname != "wick0" masquerade
+  }
+}
+END
+)"
+            "dnsmasq --conf-file= --bind-interfaces --interface=wick0 "
+            "--except-interface=lo "
+            "--pid-file=/run/wick/net/wick0/dnsmasq.pid "
+            "--dhcp-leasefile=/run/wick/net/wick0/leases "
+            "--dhcp-range=10.87.0.32,10.87.0.254,255.255.255.0,1h "
+            "--dhcp-authoritative --no-ping --no-hosts --domain=wick "
+            "--local=/wick/ --domain-needed --host-record=host.wick,10.87.0.1 "
+            "--dhcp-name-match=set:wpad,wpad --dhcp-ignore-names=tag:wpad\n"
+            R"(install -m 600 -o alice /dev/null /run/wick/net/wick0/wick0-t0.lock
+ip tuntap add dev wick0-t0 mode tap user alice vnet_hdr multi_queue
+ip link set dev wick0-t0 master wick0 up
+)");
+  EXPECT_EQ(lines_down(example()), R"--(ip link del dev wick0-t0
+kill "$(cat /run/wick/net/wick0/dnsmasq.pid)"
+nft delete table ip wick_wick0
+echo 0 >/proc/sys/net/ipv4/ip_forward
+ip link del dev wick0
+rm -r /run/wick/net/wick0
+)--");
+}
+
+TEST(NetPlan, WithIptablesHasChainsOfItsOwn) {
+  HostNetwork network = example();
+  network.nat = HostNetwork::Nat::kIptables;
+  const std::string up = lines_up(network);
+  EXPECT_THAT(up, HasSubstr(":wick_wick0 - [0:0]\n"));
+  EXPECT_THAT(up, HasSubstr("-A wick_wick0 -s 10.87.0.0/24 ! -o wick0 -j MASQUERADE\n"));
+  EXPECT_THAT(up, HasSubstr("-I FORWARD -j wick_wick0\n"));
+  EXPECT_THAT(up, HasSubstr("-I INPUT -j wick_wick0_in\n"));
+  EXPECT_THAT(up, Not(HasSubstr("nft")));
+  EXPECT_THAT(lines_down(network), HasSubstr("iptables -w -t nat -D POSTROUTING -j wick_wick0 || "
+                                             "true\niptables -w -t nat -F wick_wick0\n"
+                                             "iptables -w -t nat -X wick_wick0\n"));
+}
+
+TEST(NetPlan, LeavesOutWhatIsNotWanted) {
+  HostNetwork network = example();
+  network.nat = HostNetwork::Nat::kNone;
+  network.taps.clear();
+  EXPECT_THAT(lines_up(network), Not(HasSubstr("ip_forward")));
+  EXPECT_THAT(lines_up(network), Not(HasSubstr("nft")));
+  EXPECT_THAT(lines_up(network), HasSubstr("--dhcp-option=3\n"));  // no router
+  network.dhcp = false;
+  EXPECT_EQ(lines_up(network),
+            "mkdir -p /run/wick/net/wick0\n"
+            "ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0\n"
+            "ip addr replace 10.87.0.1/24 broadcast + dev wick0\n"
+            "ip link set dev wick0 up\n");
+}
+
+TEST(NetPlan, TheBridgesAddressIsOfTheHostAndTheName) {
+  const std::string mac = bridge_mac("0123", "wick0");
+  EXPECT_EQ(mac.size(), 17u);
+  EXPECT_TRUE(mac.starts_with("02:"));
+  EXPECT_EQ(mac, bridge_mac("0123", "wick0"));
+  EXPECT_NE(mac, bridge_mac("0123", "wick1"));
+  EXPECT_NE(mac, bridge_mac("0124", "wick0"));
+}
+
+TEST(ShellWords, AreQuotedWhereAShellWouldTakeThemApart) {
+  const Arguments words = {"ip", "a b", "", "it's", "$(id)", "a;b", "x=/y", "*"};
+  EXPECT_EQ(shell_words(words), R"(ip 'a b' '' 'it'\''s' '$(id)' 'a;b' x=/y '*')");
+}
+
+TEST(Process, SaysWhatAProgramSaid) {
+  const Arguments cat = {"sh", "-c", "cat; echo no >&2; exit 3"};
+  const auto outcome = run_process(cat, "yes\n");
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->status, 3);
+  EXPECT_EQ(outcome->output, "yes\n");
+  EXPECT_EQ(outcome->errors, "no\n");
+}
+
+TEST(Process, OneThatIsNotThereIsAnErrorWithItsPackage) {
+  const char* const path = std::getenv("PATH");
+  EXPECT_THAT(find_program("wick-no-such-program").error().message(), HasSubstr("not found"));
+  EXPECT_TRUE(find_program("sh")->ends_with("/sh"));
+  ASSERT_NE(path, nullptr);
+}
+
+// --- Firewalls ---------------------------------------------------------------------------
+
+TEST(NetFirewall, ThatDropsIsWarnedOfWithTheMend) {
+  const auto warnings = firewall_warnings(R"({"nftables": [{"metainfo": {}},
+    {"table": {"family": "inet", "name": "strict"}},
+    {"chain": {"family": "inet", "table": "strict", "name": "in", "hook": "input", "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "strict", "name": "fwd", "hook": "forward", "policy": "drop"}},
+    {"chain": {"family": "ip", "table": "wick_wick0", "name": "f", "hook": "forward", "policy": "drop"}},
+    {"chain": {"family": "ip6", "table": "six", "name": "f", "hook": "forward", "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "open", "name": "f", "hook": "forward", "policy": "accept"}}]})",
+                                          "wick0");
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_THAT(warnings[0], HasSubstr("(inet strict in)"));
+  EXPECT_THAT(warnings[0],
+              HasSubstr("nft 'insert rule inet strict in iifname \"wick0\" udp dport"));
+  EXPECT_THAT(warnings[1], HasSubstr("nft 'insert rule inet strict fwd iifname \"wick0\" accept'"));
+}
+
+TEST(NetFirewall, OfDockerHasAPlaceForUsersRules) {
+  const std::string chains =
+      R"({"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}},
+         {"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER"}})";
+  const auto warnings = firewall_warnings("{\"nftables\": [" + chains + "]}", "wick0");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("iptables -I DOCKER-USER -i wick0 -j ACCEPT"));
+  // And once it is told:
+  EXPECT_THAT(firewall_warnings("{\"nftables\": [" + chains +
+                                    R"(, {"rule": {"family": "ip", "table": "filter",
+                                          "chain": "DOCKER-USER", "expr": [{"match":
+                                          {"right": "wick0"}}, {"accept": null}]}}]})",
+                                "wick0"),
+              IsEmpty());
+  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-N DOCKER-USER\n", "wick0")[0],
+              HasSubstr("-I DOCKER-USER -i wick0"));
+  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-A DOCKER-USER -i wick0 -j ACCEPT\n", "wick0"),
+              IsEmpty());
+}
+
+TEST(NetFirewall, AnAnswerThatIsNoneGivesNoWarning) {
+  for (const char* ruleset : {"", "[", "{}", "{\"nftables\": 5}", "{\"nftables\": [1, {}, [2]]}",
+                              "{\"nftables\": [{\"chain\": 5}, {\"table\": null}]}"})
+    EXPECT_THAT(firewall_warnings(ruleset, "wick0"), IsEmpty()) << ruleset;
+}
+
+}  // namespace
+}  // namespace wick::cli
