@@ -238,7 +238,7 @@ class NetDriver : public testing::Test {
   template <typename... T>
   int command(uint8_t which, uint8_t number, const T&... data) {
     Bytes bytes = {std::byte{which}, std::byte{number}};
-    const auto append = [&](const auto& value) {
+    [[maybe_unused]] const auto append = [&](const auto& value) {
       const auto more = as_bytes(&value, sizeof(value));
       bytes.insert(bytes.end(), more.begin(), more.end());
     };
