@@ -102,7 +102,7 @@ void choose_addresses(MachineConfig& config, const std::string& machine_id) {
   std::string machine = config.name;
   if (machine.empty() && !config.disks.empty()) {
     std::error_code ignored;
-    machine = std::filesystem::absolute(config.disks.front().path, ignored);
+    machine = std::filesystem::absolute(config.disks.front().path, ignored).lexically_normal();
   }
   if (machine.empty()) machine = fmt::format("{}", ::getpid());
   for (size_t i = 0; i < config.nets.size(); ++i)

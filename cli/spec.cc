@@ -42,7 +42,8 @@ Result<size_t> choose(std::string_view key, std::string_view value,
 
 }  // namespace
 
-Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys) {
+Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys,
+                        std::string_view repeats) {
   const std::vector<std::string> parts = split_at_commas(text);
   Spec spec{.value = parts.front(), .pairs = {}};
   if (spec.value.empty()) return fail("the value before the first comma is missing");
@@ -57,7 +58,7 @@ Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view>
     if (equals == std::string::npos || equals + 1 == part.size())
       return with_hint(fail("key '{}' has no value", key), fmt::format("write {}=VALUE", key));
     const auto same_key = [&](const auto& pair) { return pair.first == key; };
-    if (std::any_of(spec.pairs.begin(), spec.pairs.end(), same_key))
+    if (key != repeats && std::any_of(spec.pairs.begin(), spec.pairs.end(), same_key))
       return with_hint(fail("key '{}' is there twice", key), valid);
     spec.pairs.emplace_back(key, part.substr(equals + 1));
   }
@@ -204,9 +205,9 @@ Result<DiskConfig> parse_disk(std::string_view text) {
 }
 
 Result<std::optional<NetConfig>> parse_net(std::string_view text) {
-  constexpr std::array<std::string_view, 7> kKeys = {"ifname", "bridge", "mac", "device",
-                                                     "vhost",  "queues", "mtu"};
-  const Spec spec = TRY(parse_spec(text, kKeys));
+  constexpr std::array<std::string_view, 8> kKeys = {"ifname", "bridge", "hostfwd", "mac",
+                                                     "device", "vhost",  "queues",  "mtu"};
+  const Spec spec = TRY(parse_spec(text, kKeys, "hostfwd"));
   if (spec.value == "none" && spec.pairs.empty()) return std::nullopt;
   NetConfig net;
   if (spec.value == "user")
@@ -217,7 +218,12 @@ Result<std::optional<NetConfig>> parse_net(std::string_view text) {
     const bool of_tap = key == "ifname" || key == "bridge" || key == "vhost" || key == "queues";
     if (of_tap && net.kind != NetConfig::Kind::kTap)
       return with_hint(fail("{}={}: only a TAP has that", key, value), "use tap, or leave it out");
-    if (key == "ifname") {
+    if (key == "hostfwd" && net.kind != NetConfig::Kind::kUser)
+      return with_hint(fail("{}={}: only a user network has that", key, value),
+                       "use user, or leave it out");
+    if (key == "hostfwd") {
+      net.forwards.push_back(TRY(parse_host_forward(value)));
+    } else if (key == "ifname") {
       net.interface = value;
     } else if (key == "bridge") {
       net.bridge = value;

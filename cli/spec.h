@@ -25,7 +25,9 @@ struct Spec {
 };
 
 // `keys` are the valid ones. No part is empty, and no key comes twice.
-Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys);
+// But for `repeats`.
+Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys,
+                        std::string_view repeats = "");
 
 // A positive number of bytes. The suffixes K, M and G, also in lower case, are
 // binary; without one the number counts `default_unit_bytes`.
@@ -58,8 +60,8 @@ Result<StatsForm> parse_stats(std::string_view text);
 // [,serial=ID]
 Result<DiskConfig> parse_disk(std::string_view text);
 
-// tap[,ifname=IF][,bridge=BR][,vhost=on|off][,queues=N] or user, both with [,mac=MAC]
-// [,device=virtio|e1000][,mtu=N]; or none, which is no card.
+// tap[,ifname=IF][,bridge=BR][,vhost=on|off][,queues=N] or user[,hostfwd=FORWARD],
+// which may repeat; both with [,mac=MAC][,device=virtio|e1000][,mtu=N]; or none: no card.
 Result<std::optional<NetConfig>> parse_net(std::string_view text);
 
 // stdio|pty|null|unix:PATH|file:PATH[,log=FILE]

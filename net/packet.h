@@ -33,6 +33,9 @@ struct PacketHeader {
 };
 static_assert(sizeof(PacketHeader) == 12);
 
+// An Ethernet header alone.
+constexpr size_t kMinPacketBytes = sizeof(PacketHeader) + 14;
+
 // The largest IP packet behind an Ethernet header, perhaps with a VLAN tag.
 constexpr size_t kMaxFrameBytes = 65535 + 14 + 4;
 constexpr size_t kMaxPacketBytes = sizeof(PacketHeader) + kMaxFrameBytes;

@@ -27,6 +27,12 @@ constexpr uint16_t kAnnounce = 2;
 
 constexpr uint64_t bit(unsigned feature) { return 1ull << feature; }
 
+uint64_t packed(const net::MacAddress& mac) {
+  uint64_t value = 0;
+  std::memcpy(&value, mac.data(), mac.size());
+  return value;
+}
+
 uint64_t features_of(const net::Backend& backend, bool has_mtu) {
   uint64_t features = bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) |
                       bit(kNetHostEcn) | bit(kNetMergedBuffers) | bit(kNetStatus) |
@@ -81,7 +87,8 @@ Net::Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
       mtu_(mtu),
       name_(std::move(name)),
       features_(features_of(backend, mtu.has_value())),
-      queue_sizes_(queue_sizes_of(backend)) {}
+      queue_sizes_(queue_sizes_of(backend)),
+      current_mac_(packed(mac)) {}
 
 Net::~Net() {
   loop_.post_and_wait([this] {
@@ -92,11 +99,13 @@ Net::~Net() {
 
 void Net::read_config(uint64_t offset, std::span<std::byte> data) {
   std::ranges::fill(data, std::byte{0});
-  const Config config{
-      .mac = mac_,
+  Config config{
+      .mac = {},
       .status = static_cast<uint16_t>((link_up_ ? kLinkUp : 0) | (announce_ ? kAnnounce : 0)),
       .most_pairs = backend_.queue_pairs(),
       .mtu = mtu_.value_or(0)};
+  const uint64_t mac = current_mac_;
+  std::memcpy(config.mac.data(), &mac, config.mac.size());
   if (offset >= sizeof(config)) return;
   const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
   std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
@@ -114,6 +123,7 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   notifier_ = &notifier;
   settings_ = {.features = features,
                .most_pairs = backend_.queue_pairs(),
+               .mtu = (features & bit(kNetMtu)) != 0 ? mtu_.value_or(0) : uint16_t{0},
                .mac = mac_,
                .unicast = {},
                .multicast = {},
@@ -154,6 +164,8 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
     serve_transmit(pair);
     if (receivers_[pair]) receivers_[pair]->receive();
   }
+  // One that was reading the configuration meanwhile may have the old state.
+  if (std::exchange(link_untold_, false)) notifier.config_changed();
 }
 
 void Net::start_vhost(uint16_t pair, ActiveQueue receive, ActiveQueue transmit) {
@@ -173,6 +185,7 @@ void Net::stop() {
   notifier_ = nullptr;
   announce_ = false;
   settings_ = {};
+  settings_.mac = mac_;
   apply_settings();
 }
 
@@ -186,18 +199,19 @@ void Net::serve_transmit(uint16_t pair) {
 bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
   net::PacketHeader header;
   size_t bytes = request.readable.read(std::as_writable_bytes(std::span(&header, 1)));
-  bool good = bytes == sizeof(header) && may_send(header);
+  const bool allowed = bytes == sizeof(header) && may_send(header);
   header.flags &= net::PacketHeader::kNeedsChecksum;
   header.buffers = 0;
   packet_.assign(1, {&header, sizeof(header)});
-  for (auto part = request.readable.front(net::kMaxPacketBytes); !part.empty();
-       part = request.readable.front(net::kMaxPacketBytes)) {
+  while (bytes <= net::kMaxPacketBytes) {
+    const auto part = request.readable.front(net::kMaxPacketBytes);
+    if (part.empty()) break;
     packet_.push_back({part.data(), part.size()});
     request.readable.advance(part.size());
     bytes += part.size();
   }
-  good = good && bytes <= net::kMaxPacketBytes && packet_.size() <= kMostPacketBuffers;
-  if (good)
+  if (allowed && bytes >= net::kMinPacketBytes && bytes <= net::kMaxPacketBytes &&
+      packet_.size() <= kMostPacketBuffers)
     backend_.send(pair, packet_);
   else
     complaints_.warn("{}: a malformed packet is not sent", name_);
@@ -236,29 +250,37 @@ bool Net::control(LoopQueue::Request& request, size_t& budget) {
   command.resize(request.readable.read(command));
   spend(budget, kMostCommandBytes);
   const bool whole = request.readable.front(1).empty();
+  const uint16_t pairs = settings_.pairs;
   const std::byte status{whole ? settings_.execute(command) : kNetError};
   request.written_bytes = static_cast<uint32_t>(request.writable.write({&status, 1}));
   if (status != std::byte{kNetOk})
     complaints_.warn("{}: a malformed or unsupported command", name_);
   apply_settings();
+  if (settings_.pairs != pairs)
+    for (auto& receiver : receivers_)
+      if (receiver) receiver->receive();
   return true;
 }
 
 // What the settings ask of the back end.
 void Net::apply_settings() {
-  const auto has = [&](unsigned feature) { return (settings_.offloads >> feature & 1) != 0; };
-  backend_.set_offloads({.checksum = has(kNetGuestChecksum),
-                         .tcp4 = has(kNetGuestTcp4),
-                         .tcp6 = has(kNetGuestTcp6),
-                         .ecn = has(kNetGuestEcn),
-                         .udp = has(kNetGuestUdp4) && has(kNetGuestUdp6)});
+  backend_.set_offloads({.checksum = settings_.takes(kNetGuestChecksum),
+                         .tcp4 = settings_.takes(kNetGuestTcp4),
+                         .tcp6 = settings_.takes(kNetGuestTcp6),
+                         .ecn = settings_.takes(kNetGuestEcn),
+                         .udp = settings_.takes(kNetGuestUdp4) && settings_.takes(kNetGuestUdp6)});
   backend_.set_active_pairs(settings_.pairs);
+  current_mac_ = packed(settings_.mac);
   if (std::exchange(settings_.announced, false)) announce_ = false;
 }
 
 void Net::link_changed() {
   const bool up = backend_.link_up();
-  if (link_up_.exchange(up) == up || notifier_ == nullptr) return;
+  if (link_up_.exchange(up) == up) return;
+  if (notifier_ == nullptr) {
+    link_untold_ = true;
+    return;
+  }
   // Switches may have forgotten the guest meanwhile.
   announce_ = up && settings_.has(kNetGuestAnnounce);
   notifier_->config_changed();

@@ -70,6 +70,7 @@ class Net final : public VirtioDevice {
   const std::vector<uint16_t> queue_sizes_;
 
   // A vCPU reads these too.
+  std::atomic<uint64_t> current_mac_;  // its first six bytes
   std::atomic<bool> link_up_{true};
   std::atomic<bool> announce_{false};
 
@@ -80,6 +81,7 @@ class Net final : public VirtioDevice {
   std::optional<LoopQueue> control_;
   std::vector<std::unique_ptr<VhostNet>> vhosts_;
   DriverNotifier* notifier_ = nullptr;  // while active
+  bool link_untold_ = false;            // it changed while there was no driver
   std::vector<iovec> packet_;
   RateLimit complaints_;
 };

@@ -40,7 +40,7 @@ std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
   data = data.subspan(4);
   if (count > data.size() / sizeof(MacAddress)) return std::nullopt;
   std::vector<MacAddress> addresses(count);
-  std::memcpy(addresses.data(), data.data(), count * sizeof(MacAddress));
+  if (count > 0) std::memcpy(addresses.data(), data.data(), count * sizeof(MacAddress));
   data = data.subspan(count * sizeof(MacAddress));
   return addresses;
 }
@@ -116,7 +116,7 @@ uint8_t NetSettings::execute(Bytes command) {
       done = set_vlan(*this, number, data);
       break;
     case kAnnounce:
-      done = has(kNetGuestAnnounce) && number == 0;
+      done = has(kNetGuestAnnounce) && number == 0 && data.empty();
       announced = announced || done;
       break;
     case kQueuePairs:

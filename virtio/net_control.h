@@ -18,6 +18,7 @@ struct NetSettings {
   // Of what the driver could set, only this is in its hands: VIRTIO_NET_F_*.
   uint64_t features = 0;
   uint16_t most_pairs = 1;
+  uint16_t mtu = 0;  // that was agreed to; 0: none
 
   net::MacAddress mac{};
   // 5.1.6.5.1 and .2. Whatever comes, until a driver asks for less.
@@ -35,6 +36,8 @@ struct NetSettings {
   bool announced = false;   // 5.1.6.5.4: the driver has done so
 
   bool has(unsigned feature) const { return (features >> feature & 1) != 0; }
+  // Whether the driver wants this offload now.
+  bool takes(unsigned feature) const { return (offloads >> feature & 1) != 0; }
 
   // Carries out one command: its class, its number, its data. The status for the
   // driver: VIRTIO_NET_OK, or VIRTIO_NET_ERR and nothing has changed.

@@ -8,8 +8,9 @@ namespace wick::virtio {
 namespace {
 
 constexpr int kTurnPackets = 64;
-constexpr size_t kLeastBytes = sizeof(net::PacketHeader) + 14;
-constexpr size_t kMostBuffers = 1000;  // readv(2) takes 1024
+constexpr size_t kEthernetBytes = 14 + 4;  // with a VLAN tag
+// Before one more chain, which has 256 at most; readv(2) takes 1024, with ours.
+constexpr size_t kMostBuffers = 1024 - 2 - 256;
 constexpr size_t kLeastExpectedBytes = 2048;
 
 }  // namespace
@@ -35,20 +36,25 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
 
 void NetReceiver::receive() {
   if (broken_) return;
+  if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver wants nothing here
+    packet_bytes_ = 0;
+    return;
+  }
   queue_.ring.disable_notifications();
   int budget = kTurnPackets;
+  useless_chains_ = 0;
   while (budget > 0 && (packet_bytes_ > 0 || (gather(expected_bytes_) && read_packet())) &&
          deliver())
     --budget;
   if (queue_.ring.interrupt_needed()) notifier_.queue_interrupt(queue_.index);
-  if (budget == 0) queue_.kick->signal();
+  if (budget == 0 || turn_is_over()) queue_.kick->signal();
 }
 
 // Takes chains until their buffers hold so much, or there are no more. True: there is
 // one. False: a kick will come when there is.
 bool NetReceiver::gather(size_t wanted_bytes) {
-  while (!broken_ && (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes)) &&
-         room_.size() < kMostBuffers) {
+  while (!broken_ && !turn_is_over() && room_.size() < kMostBuffers &&
+         (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes))) {
     auto chain = queue_.ring.pop();
     if (!chain) {
       give_up(chain.error().message());
@@ -59,17 +65,18 @@ bool NetReceiver::gather(size_t wanted_bytes) {
       queue_.ring.disable_notifications();
       continue;
     }
-    auto buffers = (*chain)->writable();
-    buffers = buffers.first(std::min(buffers.size(), kMostBuffers - room_.size()));
+    const auto buffers = (*chain)->writable();
     size_t bytes = 0;
     for (const iovec& buffer : buffers) bytes += buffer.iov_len;
     if (bytes == 0) {
       complaints_.warn("{}: a receive buffer without room", name_);
+      ++useless_chains_;
       continue;  // back to the driver
     }
     room_.insert(room_.end(), buffers.begin(), buffers.end());
     room_bytes_ += bytes;
-    chains_.push_back({**std::move(chain), buffers.size(), bytes});
+    descriptors_ += (*chain)->descriptor_count();
+    chains_.push_back({**std::move(chain), bytes});
   }
   return !broken_ && !chains_.empty();
 }
@@ -94,28 +101,30 @@ bool NetReceiver::read_packet() {
 // Whether the driver is to have this packet: no offload that it did not agree to (a
 // packet may be older than the agreement), no frame that it filters out.
 bool NetReceiver::wanted() const {
-  if (packet_bytes_ < kLeastBytes) return false;
-  const auto allowed = [&](unsigned feature) { return (settings_.offloads >> feature & 1) != 0; };
+  if (packet_bytes_ < net::kMinPacketBytes) return false;
   const net::PacketHeader& header = head_.header;
-  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 && !allowed(kNetGuestChecksum))
+  const size_t frame_bytes = packet_bytes_ - sizeof(header);
+  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 &&
+      !settings_.takes(kNetGuestChecksum))
     return false;
   switch (header.segmentation & ~net::PacketHeader::kEcn) {
     case net::PacketHeader::kNone:
+      if (settings_.mtu > 0 && frame_bytes > settings_.mtu + kEthernetBytes) return false;
       break;
     case net::PacketHeader::kTcp4:
-      if (!allowed(kNetGuestTcp4)) return false;
+      if (!settings_.takes(kNetGuestTcp4)) return false;
       break;
     case net::PacketHeader::kTcp6:
-      if (!allowed(kNetGuestTcp6)) return false;
+      if (!settings_.takes(kNetGuestTcp6)) return false;
       break;
     case net::PacketHeader::kUdp:
-      if (!allowed(kNetGuestUdp4) || !allowed(kNetGuestUdp6)) return false;
+      if (!settings_.takes(kNetGuestUdp4) || !settings_.takes(kNetGuestUdp6)) return false;
       break;
     default:
       return false;
   }
-  if ((header.segmentation & net::PacketHeader::kEcn) != 0 && !allowed(kNetGuestEcn)) return false;
-  const size_t frame_bytes = packet_bytes_ - sizeof(header);
+  if ((header.segmentation & net::PacketHeader::kEcn) != 0 && !settings_.takes(kNetGuestEcn))
+    return false;
   return settings_.accepts(std::span(head_.start).first(std::min(frame_bytes, head_.start.size())));
 }
 
@@ -133,7 +142,8 @@ bool NetReceiver::deliver() {
   size_t count = 0;
   for (size_t bytes = 0; bytes < packet_bytes_; ++count) bytes += chains_[count].bytes;
   head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without merging
-  if (!settings_.has(kNetGuestChecksum)) head_.header.flags = 0;
+  head_.header.flags &= net::PacketHeader::kNeedsChecksum | net::PacketHeader::kChecksumValid;
+  if (!settings_.takes(kNetGuestChecksum)) head_.header.flags = 0;
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
   // The driver counts on finding all of them.
@@ -142,10 +152,11 @@ bool NetReceiver::deliver() {
   for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {
     Held& held = chains_.front();
     const size_t written = std::min(left, held.bytes);
-    std::move(held.chain).complete(static_cast<uint32_t>(written));
     left -= written;
     room_bytes_ -= held.bytes;
-    buffers += held.buffers;
+    buffers += held.chain.writable().size();
+    descriptors_ -= held.chain.descriptor_count();
+    std::move(held.chain).complete(static_cast<uint32_t>(written));
   }
   queue_.ring.publish_completions();
   room_.erase(room_.begin(), room_.begin() + static_cast<std::ptrdiff_t>(buffers));
@@ -160,8 +171,8 @@ bool NetReceiver::make_room() {
   while (merges_ && gather(packet_bytes_)) {
     if (room_bytes_ >= packet_bytes_) return true;
     // The driver has no other buffers to give.
-    if (chains_.size() == queue_.ring.size() || room_.size() >= kMostBuffers) break;
-    if (!queue_.ring.enable_notifications()) return false;
+    if (descriptors_ >= queue_.ring.size() || room_.size() >= kMostBuffers) break;
+    if (turn_is_over() || !queue_.ring.enable_notifications()) return false;
     queue_.ring.disable_notifications();
   }
   complaints_.warn("{}: a packet of {} bytes has no room in the driver's buffers", name_,

@@ -44,10 +44,9 @@ class NetReceiver {
   };
   static_assert(sizeof(Head) == sizeof(net::PacketHeader) + NetSettings::kStartBytes);
 
-  // A chain in hand, and how much of its buffers is in room_.
+  // A chain in hand, all of whose buffers are in room_.
   struct Held {
     Chain chain;
-    size_t buffers;
     size_t bytes;
   };
 
@@ -56,6 +55,7 @@ class NetReceiver {
   bool wanted() const;
   bool deliver();
   bool make_room();
+  bool turn_is_over() const { return useless_chains_ >= queue_.ring.size(); }
   void copy_in(size_t offset, std::span<const std::byte> bytes);
   void give_up(const std::string& why);
 
@@ -74,7 +74,9 @@ class NetReceiver {
   std::deque<Held> chains_;
   std::vector<iovec> room_;
   size_t room_bytes_ = 0;
+  size_t descriptors_ = 0;     // of the driver's, that chains_ take
   size_t expected_bytes_ = 0;  // of the next packet, by those before
+  size_t useless_chains_ = 0;  // in this turn
 
   // A packet that was read and not delivered yet; 0: none.
   size_t packet_bytes_ = 0;

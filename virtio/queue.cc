@@ -30,6 +30,7 @@ bool event_passed(uint16_t event, uint16_t now, uint16_t before) {
 Chain::Chain(Chain&& other) noexcept
     : queue_(std::exchange(other.queue_, nullptr)),
       head_(other.head_),
+      descriptor_count_(other.descriptor_count_),
       readable_count_(other.readable_count_),
       buffers_(std::move(other.buffers_)) {}
 
@@ -101,6 +102,7 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
     Descriptor descriptor;
     std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));
     asm volatile("" ::: "memory");  // only the copy is looked at
+    if (!in_indirect) ++chain.descriptor_count_;
 
     if ((descriptor.flags & Descriptor::kIndirect) != 0) {
       if (in_indirect) return fail("virtqueue: chain {} nests indirect tables", head);

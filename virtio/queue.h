@@ -45,6 +45,9 @@ class Chain {
   std::span<const iovec> readable() const { return std::span(buffers_).first(readable_count_); }
   std::span<const iovec> writable() const { return std::span(buffers_).subspan(readable_count_); }
 
+  // How many descriptors of the ring's table it takes: an indirect one is one.
+  size_t descriptor_count() const { return descriptor_count_; }
+
   // `written_bytes`: how much of writable() was filled, from its beginning.
   void complete(uint32_t written_bytes) &&;
 
@@ -54,6 +57,7 @@ class Chain {
 
   VirtQueue* queue_;  // nullptr when moved from or completed
   uint16_t head_;
+  uint16_t descriptor_count_ = 0;
   size_t readable_count_ = 0;
   std::vector<iovec> buffers_;
 };

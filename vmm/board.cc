@@ -32,6 +32,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const 
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
+  for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Not for the few interrupts that there are without ACPI.
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
@@ -120,6 +121,20 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
   }
   // It has no PCI interrupt.
   return pci_->attach(layout::kIdeSlot, ide_->function(), 0);
+}
+
+Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
+  if (!pci_)
+    return with_hint(fail("{}: an e1000 is on PCI, which this machine has not", wanted.name),
+                     "leave --transport and --acpi out, or device=e1000");
+  const size_t pin = wanted.pci_slot % pci_pins_.size();
+  EmulatedCard made;
+  made.line = pci_pins_[pin]->connect();
+  made.chip = TRY(devices::E1000::create(wanted.card->backend(), wanted.card->loop(),
+                                         wanted.card->mac(), memory_, *made.line, wanted.name));
+  TRY(pci_->attach(wanted.pci_slot, made.chip->function(), layout::kPciIrqs[pin]));
+  cards_.push_back(std::move(made));
+  return {};
 }
 
 Result<void> Board::add_virtio(const Peripherals::Slot& wanted) {

@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "boot/acpi.h"
 #include "devices/acpi_pm.h"
+#include "devices/e1000.h"
 #include "devices/i8042.h"
 #include "devices/ide.h"
 #include "devices/pci_host.h"
@@ -73,6 +74,10 @@ class Board {
     std::unique_ptr<IrqLine> line;
     std::unique_ptr<virtio::MmioTransport> transport;
   };
+  struct EmulatedCard {
+    std::unique_ptr<InterruptLine> line;
+    std::unique_ptr<devices::E1000> chip;
+  };
   struct PciSlot {
     uint8_t slot = 0;
     std::unique_ptr<InterruptLine> line;
@@ -90,6 +95,7 @@ class Board {
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
   Result<void> build_ide(const Peripherals& peripherals);
+  Result<void> add_card(const Peripherals::EmulatedCard& wanted);
   Result<void> add_virtio(const Peripherals::Slot& wanted);
   Result<void> add_virtio_pci(const Peripherals::Slot& wanted);
   Result<void> add_virtio_mmio(const Peripherals::Slot& wanted);
@@ -118,6 +124,7 @@ class Board {
   std::unique_ptr<devices::PciHost> pci_;
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
   std::unique_ptr<devices::Ide> ide_;
+  std::vector<EmulatedCard> cards_;
   std::vector<std::unique_ptr<PciSlot>> pci_slots_;
   std::vector<MmioSlot> mmio_slots_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "net/mac_address.h"
+#include "net/user.h"
 
 namespace wick {
 
@@ -45,7 +46,8 @@ struct NetConfig {
   uint16_t queues = 1;    // pairs, of virtio
   bool vhost = false;     // of virtio on a TAP
   std::optional<uint16_t> mtu;
-  std::optional<net::MacAddress> mac;  // none until the machine's default is known
+  std::vector<net::HostForward> forwards;  // kUser
+  std::optional<net::MacAddress> mac;      // none until the machine's default is known
 };
 
 // -s SPEC, --console SPEC

@@ -1,19 +1,15 @@
 #include "vmm/network_card.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include "net/host_network.h"
 #include "net/tap.h"
+#include "net/user.h"
 
 namespace wick {
 
 namespace {
-
-Result<std::unique_ptr<net::Backend>> open_backend(const NetConfig& config) {
-  return net::open_tap({.interface = config.interface,
-                        .bridge = config.bridge,
-                        .queues = config.queues,
-                        .mtu = config.mtu});
-}
 
 // None, which a log line says, where the host does not have it.
 std::vector<std::unique_ptr<virtio::VhostNet>> open_vhosts(const net::Backend& backend,
@@ -33,21 +29,61 @@ std::vector<std::unique_ptr<virtio::VhostNet>> open_vhosts(const net::Backend& b
 }  // namespace
 
 Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config,
-                                                         const std::string& id) {
-  std::unique_ptr<NetworkCard> card(new NetworkCard);
-  card->backend_ = TRY(open_backend(config));
-  std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
-  if (config.vhost) vhosts = open_vhosts(*card->backend_, id);
-  card->thread_ = TRY(LoopThread::start(id));
-  card->virtio_ = TRY(virtio::Net::create(*card->backend_, card->thread_->loop(), *config.mac,
-                                          config.mtu, id, std::move(vhosts)));
-  spdlog::info("{}: {} on {}", id, net::to_text(*config.mac), card->backend_->name());
+                                                         const std::string& id,
+                                                         const std::string& machine) {
+  std::unique_ptr<NetworkCard> card(new NetworkCard(*config.mac));
+  TRY(card->open_backend(config, id, machine));
+  spdlog::info("{}: {} on {}", id, net::to_text(card->mac_), card->backend_->name());
+  if (config.device == NetConfig::Device::kVirtio) {
+    std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
+    if (config.vhost) vhosts = open_vhosts(*card->backend_, id);
+    card->thread_ = TRY(LoopThread::start(id));
+    card->virtio_ = TRY(virtio::Net::create(*card->backend_, card->loop(), card->mac_, config.mtu,
+                                            id, std::move(vhosts)));
+  } else {
+    card->thread_ = TRY(LoopThread::start(id));
+  }
   return card;
 }
 
 NetworkCard::~NetworkCard() {
   virtio_.reset();
   if (thread_) thread_->stop();
+}
+
+Result<void> NetworkCard::open_backend(const NetConfig& config, const std::string& id,
+                                       const std::string& machine) {
+  if (config.kind == NetConfig::Kind::kTap) return open_tap(config);
+  backend_ = TRY(net::open_user({.name = id, .host_name = machine, .forwards = config.forwards}));
+  return {};
+}
+
+// Without a word of the user's which, the TAP is one on the bridge of wick net: one of
+// those that wait there for this user, or a new one.
+Result<void> NetworkCard::open_tap(const NetConfig& config) {
+  net::TapConfig tap{.interface = config.interface,
+                     .bridge = config.bridge,
+                     .queues = config.queues,
+                     .mtu = config.mtu};
+  if (tap.interface.empty() && tap.bridge.empty()) {
+    if (const auto network = TRY(net::find_host_network())) {
+      if (::geteuid() != 0 && !network->taps.empty()) {
+        auto claimed = TRY(net::claim_tap(*network));
+        if (!claimed)
+          return with_hint(
+              fail("{}: all of its {} TAPs are in use", network->name, network->taps.size()),
+              "end a machine, or make more: wick net up --user NAME --taps N");
+        tap.interface = std::move(claimed->name);
+        tap_lock_ = std::move(claimed->lock);
+      } else {
+        tap.bridge = network->name;
+      }
+    } else {
+      spdlog::info("no network of wick net is up: the TAP is on no bridge");
+    }
+  }
+  backend_ = TRY(net::open_tap(tap));
+  return {};
 }
 
 }  // namespace wick

@@ -94,9 +94,12 @@ Result<void> Peripherals::add_cards(const MachineConfig& config) {
       return with_hint(fail("there is room for only {} network cards", kMostCards),
                        "give --net less often");
     const std::string id = fmt::format("net{}", index);
-    cards_.push_back(TRY(NetworkCard::create(net, id)));
-    slots_.push_back(
-        {cards_.back()->virtio(), id, static_cast<uint8_t>(layout::kFirstNetSlot + index)});
+    const auto slot = static_cast<uint8_t>(layout::kFirstNetSlot + index);
+    auto& card = *cards_.emplace_back(TRY(NetworkCard::create(net, id, config.name)));
+    if (card.virtio() != nullptr)
+      slots_.push_back({card.virtio(), id, slot});
+    else
+      emulated_cards_.push_back({&card, id, slot});
   }
   return {};
 }

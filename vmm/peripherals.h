@@ -40,6 +40,13 @@ class Peripherals {
   const std::vector<Slot>& slots() const { return slots_; }
   // In the order of the IDE controller's places, at most as many as it has.
   const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
+  // The cards that the board makes chips for.
+  struct EmulatedCard {
+    NetworkCard* card = nullptr;
+    std::string name;
+    uint8_t pci_slot = 0;
+  };
+  const std::vector<EmulatedCard>& emulated_cards() const { return emulated_cards_; }
 
   void update_disk_sizes();
 
@@ -58,6 +65,7 @@ class Peripherals {
   std::vector<std::unique_ptr<NetworkCard>> cards_;
   std::vector<Slot> slots_;
   std::vector<devices::IdeDrive*> ide_drives_;
+  std::vector<EmulatedCard> emulated_cards_;
 };
 
 }  // namespace wick

@@ -187,5 +187,65 @@ TEST_F(ChooseKernel, LooksBesideTheKernelThatWasGiven) {
   EXPECT_EQ(config_.initrd_path, initrd);
 }
 
+class ChooseAddresses : public ::testing::Test {
+ protected:
+  // Of a machine with that name, those disks and two cards.
+  static std::vector<net::MacAddress> addresses(const std::string& name,
+                                                const std::vector<std::string>& disks = {},
+                                                const std::string& machine_id = "host") {
+    MachineConfig config;
+    config.name = name;
+    for (const std::string& path : disks) config.disks.emplace_back().path = path;
+    config.nets.resize(2);
+    choose_addresses(config, machine_id);
+    std::vector<net::MacAddress> result;
+    for (const NetConfig& net : config.nets) {
+      EXPECT_TRUE(net.mac);
+      result.push_back(net.mac.value_or(net::MacAddress{}));
+    }
+    return result;
+  }
+};
+
+TEST_F(ChooseAddresses, AreTheSameForTheSameMachineAndDifferForEachCard) {
+  const auto once = addresses("vm");
+  EXPECT_EQ(addresses("vm"), once);
+  EXPECT_EQ(addresses("vm", {"a.img"}), once) << "a name is enough";
+  EXPECT_NE(once[0], once[1]);
+  EXPECT_NE(addresses("vm2")[0], once[0]);
+  EXPECT_EQ(once[0][0] & 3, 2) << "locally administered, of one station";
+}
+
+TEST_F(ChooseAddresses, DifferFromHostToHost) {
+  EXPECT_NE(addresses("vm", {}, "host")[0], addresses("vm", {}, "other")[0]);
+  EXPECT_NE(addresses("vm", {}, "host")[0], addresses("vm", {}, "")[0]);
+}
+
+TEST_F(ChooseAddresses, GoByTheFirstDiskWithoutAName) {
+  const auto once = addresses("", {"/vm/a.img", "/vm/b.img"});
+  EXPECT_EQ(addresses("", {"/vm/a.img"}), once);
+  EXPECT_NE(addresses("", {"/vm/b.img", "/vm/a.img"})[0], once[0]);
+  EXPECT_EQ(addresses("", {"a.img"}),
+            addresses("", {(std::filesystem::current_path() / "a.img").string()}));
+  EXPECT_EQ(addresses("", {"a.img"}), addresses("", {"./x/../a.img"})) << "the same file";
+}
+
+TEST_F(ChooseAddresses, AreThereForMachinesWithNothingToGoBy) {
+  const auto once = addresses("");
+  EXPECT_NE(once[0], once[1]);
+  EXPECT_EQ(addresses(""), once) << "in one process";
+}
+
+TEST_F(ChooseAddresses, LeaveTheUsersOwnAlone) {
+  constexpr net::MacAddress kMine = {0x52, 0x54, 0, 0, 0, 1};
+  MachineConfig config;
+  config.name = "vm";
+  config.nets.resize(2);
+  config.nets[0].mac = kMine;
+  choose_addresses(config, "host");
+  EXPECT_EQ(config.nets[0].mac, kMine);
+  EXPECT_EQ(config.nets[1].mac, addresses("vm")[1]) << "which its neighbour does not change";
+}
+
 }  // namespace
 }  // namespace wick::cli

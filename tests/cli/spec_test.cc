@@ -191,6 +191,82 @@ TEST(DiskSpec, SerialFitsTheGuestsField) {
               HasSubstr("longer than 20 bytes"));
 }
 
+TEST(NetSpec, TakesEveryKey) {
+  const auto plain = parse_net("tap");
+  ASSERT_TRUE(plain) << error_of(plain);
+  ASSERT_TRUE(*plain);
+  EXPECT_EQ((*plain)->kind, NetConfig::Kind::kTap);
+  EXPECT_EQ((*plain)->device, NetConfig::Device::kVirtio);
+  EXPECT_EQ((*plain)->interface, "");
+  EXPECT_EQ((*plain)->bridge, "");
+  EXPECT_EQ((*plain)->queues, 1);
+  EXPECT_FALSE((*plain)->vhost);
+  EXPECT_FALSE((*plain)->mtu);
+  EXPECT_FALSE((*plain)->mac);
+  const auto all = parse_net(
+      "tap,ifname=tap7,bridge=br0,mac=52:54:00:12:34:56,device=virtio,vhost=on,queues=4,mtu=9000");
+  ASSERT_TRUE(all) << error_of(all);
+  ASSERT_TRUE(*all);
+  EXPECT_EQ((*all)->interface, "tap7");
+  EXPECT_EQ((*all)->bridge, "br0");
+  EXPECT_EQ((*all)->mac, (net::MacAddress{0x52, 0x54, 0, 0x12, 0x34, 0x56}));
+  EXPECT_TRUE((*all)->vhost);
+  EXPECT_EQ((*all)->queues, 4);
+  EXPECT_EQ((*all)->mtu, 9000);
+}
+
+TEST(NetSpec, MayBeNoneOrAUsersNetwork) {
+  const auto none = parse_net("none");
+  ASSERT_TRUE(none) << error_of(none);
+  EXPECT_FALSE(*none);
+  const auto user = parse_net("user,device=e1000,mac=52:54:00:00:00:01,mtu=1400");
+  ASSERT_TRUE(user) << error_of(user);
+  EXPECT_EQ((*user)->kind, NetConfig::Kind::kUser);
+  EXPECT_EQ((*user)->device, NetConfig::Device::kE1000);
+  EXPECT_EQ((*user)->mtu, 1400);
+}
+
+TEST(NetSpec, RefusesOtherNetworks) {
+  for (const char* const text : {"nat", "Tap", "TAP", "tap0", "bridge", "slirp", "user:"})
+    EXPECT_THAT(error_of(parse_net(text)), HasSubstr("write tap, user or none")) << text;
+  EXPECT_FALSE(parse_net(""));
+  EXPECT_FALSE(parse_net("none,mtu=1500"));
+  EXPECT_THAT(error_of(parse_net("tap,model=virtio")), HasSubstr("unknown key 'model'"));
+  EXPECT_THAT(error_of(parse_net("tap,mtu=1500,mtu=1500")), HasSubstr("'mtu' is there twice"));
+}
+
+TEST(NetSpec, OnlyATapHasAnInterface) {
+  for (const char* const pair : {"ifname=tap0", "bridge=br0", "vhost=on", "vhost=off", "queues=1"})
+    EXPECT_EQ(error_of(parse_net(fmt::format("user,{}", pair))),
+              fmt::format("{}: only a TAP has that; use tap, or leave it out", pair));
+}
+
+TEST(NetSpec, BadValueNamesTheKeyAndTheValidOnes) {
+  for (const char* const mac : {"1", "52:54:00:12:34", "01:00:5e:00:00:01", "00:00:00:00:00:00"})
+    EXPECT_EQ(error_of(parse_net(fmt::format("tap,mac={}", mac))),
+              fmt::format("mac={}: not the address of a station; write one such as "
+                          "52:54:00:12:34:56",
+                          mac));
+  EXPECT_EQ(error_of(parse_net("tap,device=rtl8139")), "device=rtl8139: must be virtio or e1000");
+  EXPECT_EQ(error_of(parse_net("tap,vhost=yes")), "vhost=yes: must be off or on");
+  for (const char* const queues : {"0", "17", "-1", "x", "1.5", "65537", "4294967297", "1x"})
+    EXPECT_EQ(error_of(parse_net(fmt::format("tap,queues={}", queues))),
+              fmt::format("queues={}: must be 1 to 16", queues));
+  for (const char* const mtu : {"0", "67", "65536", "131136", "4294968796", "1500B", "-1"})
+    EXPECT_EQ(error_of(parse_net(fmt::format("tap,mtu={}", mtu))),
+              fmt::format("mtu={}: must be 68 to 65535", mtu));
+  EXPECT_EQ((*parse_net("tap,mtu=68"))->mtu, 68);
+  EXPECT_EQ((*parse_net("tap,mtu=65535"))->mtu, 65535);
+  EXPECT_EQ((*parse_net("tap,queues=16"))->queues, 16);
+}
+
+TEST(NetSpec, AnE1000HasOneQueueAndNoVhost) {
+  for (const char* const text :
+       {"tap,device=e1000,queues=2", "tap,queues=2,device=e1000", "tap,device=e1000,vhost=on"})
+    EXPECT_THAT(error_of(parse_net(text)), HasSubstr("device=e1000: it has one queue")) << text;
+  EXPECT_TRUE(parse_net("tap,device=e1000,queues=1,vhost=off"));
+}
+
 TEST(SerialSpec, TakesEveryKind) {
   using Kind = SerialConfig::Kind;
   EXPECT_EQ(parse_serial("stdio")->kind, Kind::kStdio);

@@ -20,23 +20,39 @@ struct Packet {
 class FakeNetwork final : public net::Backend {
  public:
   explicit FakeNetwork(uint16_t pairs = 1, net::Offloads supported = {})
-      : supported_(supported), arrived_(pairs) {}
+      : supported_(supported), arrived_(pairs), drained_(pairs, true) {}
 
   // On the loop's thread, or before it runs. The card hears of it when it had
   // found nothing before, as with an edge-triggered descriptor.
   void arrive(Packet packet, uint16_t pair = 0) {
     arrived_[pair].push_back(std::move(packet));
+<<<<<<< HEAD
     if (std::exchange(drained_, false) && loop_ != nullptr)
       loop_->post([this, pair] {
         if (events_.readable) events_.readable(pair);
       });
+=======
+    if (!drained_[pair] || loop_ == nullptr) return;
+    drained_[pair] = false;
+    loop_->post([this, pair] {
+      if (loop_ != nullptr) events_.readable(pair);
+    });
+>>>>>>> nettests
   }
+  // On the loop's thread.
   void set_link(bool up) {
     link_up_ = up;
+<<<<<<< HEAD
     if (loop_ != nullptr)
       loop_->post([this] {
         if (events_.link_changed) events_.link_changed();
       });
+=======
+    if (loop_ == nullptr) return;
+    loop_->post([this] {
+      if (loop_ != nullptr) events_.link_changed();
+    });
+>>>>>>> nettests
   }
 
   const std::string& name() const override { return name_; }
@@ -56,7 +72,7 @@ class FakeNetwork final : public net::Backend {
   size_t receive(uint16_t pair, std::span<const iovec> buffers) override {
     ++receive_calls;
     if (arrived_[pair].empty()) {
-      drained_ = true;
+      drained_[pair] = true;
       return 0;
     }
     const Packet packet = std::move(arrived_[pair].front());
@@ -101,8 +117,8 @@ class FakeNetwork final : public net::Backend {
   const net::Offloads supported_;
   EventLoop* loop_ = nullptr;
   Events events_;
-  std::vector<std::deque<Packet>> arrived_;
-  bool drained_ = false;
+  std::vector<std::deque<Packet>> arrived_;  // by pair
+  std::vector<bool> drained_;                // by pair
   bool link_up_ = true;
   net::Offloads offloads_;
   uint16_t active_pairs_ = 1;
