@@ -26,33 +26,19 @@ class FakeNetwork final : public net::Backend {
   // found nothing before, as with an edge-triggered descriptor.
   void arrive(Packet packet, uint16_t pair = 0) {
     arrived_[pair].push_back(std::move(packet));
-<<<<<<< HEAD
-    if (std::exchange(drained_, false) && loop_ != nullptr)
-      loop_->post([this, pair] {
-        if (events_.readable) events_.readable(pair);
-      });
-=======
     if (!drained_[pair] || loop_ == nullptr) return;
     drained_[pair] = false;
     loop_->post([this, pair] {
       if (loop_ != nullptr) events_.readable(pair);
     });
->>>>>>> nettests
   }
   // On the loop's thread.
   void set_link(bool up) {
     link_up_ = up;
-<<<<<<< HEAD
-    if (loop_ != nullptr)
-      loop_->post([this] {
-        if (events_.link_changed) events_.link_changed();
-      });
-=======
     if (loop_ == nullptr) return;
     loop_->post([this] {
       if (loop_ != nullptr) events_.link_changed();
     });
->>>>>>> nettests
   }
 
   const std::string& name() const override { return name_; }
