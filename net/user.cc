@@ -303,6 +303,8 @@ void User::input(std::span<std::byte> frame) {
     }
     case Verdict::kIgnore:
       break;
+    case Verdict::kEarly:
+      break;
     case Verdict::kTooManySockets:
       refusals_.warn("{}: the guest has {} connections; it gets no more until some end", name_,
                      sockets_.size());
@@ -329,6 +331,7 @@ void User::refresh_clock() {
 // From inside a call of libslirp's.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
+  filter_.came_back(frame);
   if (loop_ == nullptr || frame.size() > kMaxFrameBytes) return;
   const bool was_empty = queue_.empty();
   // A full queue drops, as a wire does.
