@@ -302,7 +302,6 @@ void User::input(std::span<std::byte> frame) {
       break;
     }
     case Verdict::kIgnore:
-      break;
     case Verdict::kEarly:
       break;
     case Verdict::kTooManySockets:
