@@ -302,6 +302,7 @@ void User::input(std::span<std::byte> frame) {
       break;
     }
     case Verdict::kIgnore:
+    case Verdict::kEarly:
       break;
     case Verdict::kTooManySockets:
       refusals_.warn("{}: the guest has {} connections; it gets no more until some end", name_,
@@ -329,6 +330,7 @@ void User::refresh_clock() {
 // From inside a call of libslirp's.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
+  filter_.came_back(frame);
   if (loop_ == nullptr || frame.size() > kMaxFrameBytes) return;
   const bool was_empty = queue_.empty();
   // A full queue drops, as a wire does.

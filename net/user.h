@@ -38,9 +38,9 @@ struct HostForward {
 };
 
 struct UserNetwork {
-  std::string name;       // in logs
-  std::string host_name;  // that DHCP tells the guest; its first 32 bytes
-  std::vector<HostForward> forwards;
+  std::string name;            // in logs
+  std::string host_name = {};  // that DHCP tells the guest; its first 32 bytes
+  std::vector<HostForward> forwards = {};
   // The guest reaches nothing but DHCP and the host's address, and is reached
   // through the forwards.
   bool restricted = false;

@@ -1,6 +1,7 @@
 #include "net/user_filter.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.h"
 
@@ -24,25 +25,33 @@ constexpr uint16_t kDhcp6Port = 547;
 
 constexpr uint16_t kAck = 0x10;
 constexpr uint16_t kUrgent = 0x20;
+constexpr uint16_t kFin = 0x01;
 constexpr uint16_t kSyn = 0x02;
+constexpr uint16_t kRst = 0x04;
 
 constexpr size_t kMostStations = 16;  // addresses of libslirp's DHCP
 
-// What of a frame decides. Nothing is kept of what it points to.
+// What of a frame decides.
+template <typename Byte>
 struct Parsed {
   uint8_t protocol = 0;
   bool fragment = false;
-  std::span<std::byte> transport;  // as far as the network header says
+  std::span<Byte> from;  // addresses
+  std::span<Byte> to;
+  std::span<Byte> transport;  // as far as the network header says
 };
 
 // False: libslirp would drop it, or has no use for it.
-bool parse(std::span<std::byte> frame, Parsed& out) {
+template <typename Byte>
+bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
   const auto network = frame.subspan(kEthernetBytes);
   if (load_be<uint16_t>(frame.subspan(12)) == kIp6Type) {
     if (network.size() < kIp6Bytes) return false;
     const size_t length = load_be<uint16_t>(network.subspan(4));
     if (length > network.size() - kIp6Bytes) return false;
     out.protocol = load_le<uint8_t>(network.subspan(6));
+    out.from = network.subspan(8, 16);
+    out.to = network.subspan(24, 16);
     out.transport = network.subspan(kIp6Bytes, length);
     return true;
   }
@@ -56,6 +65,8 @@ bool parse(std::span<std::byte> frame, Parsed& out) {
   out.protocol = load_le<uint8_t>(network.subspan(9));
   // All but "do not fragment", as libslirp decides.
   out.fragment = (load_be<uint16_t>(network.subspan(6)) & 0xbfff) != 0;
+  out.from = network.subspan(12, 4);
+  out.to = network.subspan(16, 4);
   out.transport = network.subspan(header_bytes, total_bytes - header_bytes);
   return true;
 }
@@ -81,12 +92,26 @@ uint16_t destination_port(std::span<const std::byte> transport) {
 
 // The station's own address in a DHCP request (RFC 2131, 2: chaddr); empty when
 // the frame is none.
-std::span<const std::byte> dhcp_station(const Parsed& parsed) {
+std::span<const std::byte> dhcp_station(const Parsed<std::byte>& parsed) {
   constexpr size_t kPlace = kUdpBytes + 28;
   if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + 6 ||
       destination_port(parsed.transport) != kDhcpPort)
     return {};
   return parsed.transport.subspan(kPlace, 6);
+}
+
+// FNV-1a. Who makes two flows meet confuses only what is expected of their own.
+uint64_t hash(uint64_t sum, std::span<const std::byte> bytes) {
+  for (const std::byte byte : bytes) sum = (sum ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  return sum;
+}
+
+// By the guest's end, then the other.
+uint64_t hash_flow(std::span<const std::byte> guest, std::span<const std::byte> guest_port,
+                   std::span<const std::byte> peer, std::span<const std::byte> peer_port) {
+  uint64_t sum = 0xcbf29ce484222325;
+  for (const auto part : {guest, guest_port, peer, peer_port}) sum = hash(sum, part);
+  return sum;
 }
 
 }  // namespace
@@ -95,7 +120,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
   if (frame.size() < kEthernetBytes || frame.size() > kMostFrameBytes) return Verdict::kIgnore;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if (type == kArpType) return Verdict::kPass;
-  Parsed parsed;
+  Parsed<std::byte> parsed;
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return Verdict::kIgnore;
 
   const bool full = open_sockets >= kMostSockets;
@@ -107,6 +132,12 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       clear_urgent(parsed.transport);
       const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
       opens = (flags & (kSyn | kAck)) == kSyn;
+      const size_t header_bytes = size_t{load_le<uint8_t>(parsed.transport.subspan(12))} / 16 * 4;
+      if (opens || (parsed.transport.size() <= header_bytes && (flags & kFin) == 0)) break;
+      if (!take_segment(hash_flow(parsed.from, parsed.transport.first(2), parsed.to,
+                                  parsed.transport.subspan(2, 2)),
+                        load_be<uint32_t>(parsed.transport.subspan(4))))
+        return Verdict::kEarly;  // it is sent again when its time has come
       break;
     }
     case kUdp: {
@@ -132,7 +163,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
 }
 
 void UserFilter::passed(std::span<std::byte> frame, bool answered) {
-  Parsed parsed;
+  Parsed<std::byte> parsed;
   if (load_be<uint16_t>(frame.subspan(12)) != kIp4Type || !parse(frame, parsed)) return;
   const auto station = dhcp_station(parsed);
   if (station.empty()) return;
@@ -143,6 +174,45 @@ void UserFilter::passed(std::span<std::byte> frame, bool answered) {
     if (known != known_stations_.end()) known_stations_.erase(known);
   } else if (known == known_stations_.end() && known_stations_.size() < kMostStations) {
     std::ranges::copy(station, known_stations_.emplace_back().begin());
+  }
+}
+
+// What it waits for passes always.
+bool UserFilter::take_segment(Flow flow, uint32_t sequence) {
+  auto place = streams_.find(flow);
+  if (place == streams_.end()) {
+    if (streams_.size() >= kMostFlows)
+      std::erase_if(streams_, [](const auto& one) { return one.second.waiting.empty(); });
+    if (streams_.size() >= kMostFlows) return false;
+    place = streams_.emplace(flow, Stream{sequence, {}}).first;
+  }
+  auto& [acknowledged, waiting] = place->second;
+  if (waiting.size() < kMostEarly) {
+    waiting.push_back(sequence);
+    return true;
+  }
+  return static_cast<int32_t>(sequence - acknowledged) <= 0;
+}
+
+void UserFilter::came_back(std::span<const std::byte> frame) {
+  if (frame.size() < kEthernetBytes || streams_.empty()) return;
+  const auto type = load_be<uint16_t>(frame.subspan(12));
+  Parsed<const std::byte> parsed;
+  if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed) || parsed.protocol != kTcp ||
+      parsed.transport.size() < kTcpBytes)
+    return;
+  const auto place = streams_.find(
+      hash_flow(parsed.to, parsed.transport.subspan(2, 2), parsed.from, parsed.transport.first(2)));
+  if (place == streams_.end()) return;
+  const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
+  if ((flags & kRst) != 0) {
+    streams_.erase(place);
+  } else if ((flags & kAck) != 0) {
+    auto& [acknowledged, waiting] = place->second;
+    const auto next = load_be<uint32_t>(parsed.transport.subspan(8));
+    acknowledged = next;
+    std::erase_if(waiting,
+                  [next](uint32_t sequence) { return static_cast<int32_t>(sequence - next) < 0; });
   }
 }
 

@@ -6,6 +6,8 @@
 // - fragments of IPv4, and so datagrams longer than the MTU: it keeps those that it
 //   cannot put together for 30 s, without a limit, and falls over some that it can;
 // - the urgent bit of TCP: it sends memory behind its buffer as urgent data;
+// - more than `kMostEarly` segments of a TCP connection ahead of what it expects: it
+//   keeps each in a buffer of its own, so that single bytes would cost 100 MB;
 // - DHCP from more stations than it has addresses: it loses memory at each.
 //
 // Thread rule: its owner's thread.
@@ -15,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace wick::net {
@@ -23,18 +26,31 @@ class UserFilter {
  public:
   static constexpr size_t kMostFrameBytes = 1514;
   static constexpr size_t kMostSockets = 512;
+  static constexpr size_t kMostEarly = 64;         // above a window of whole segments
   static constexpr size_t kMostUnanswered = 1024;  // requests for an address
 
-  enum class Verdict { kPass, kIgnore, kFragment, kTooManySockets, kTooManyAddresses };
+  enum class Verdict { kPass, kIgnore, kFragment, kEarly, kTooManySockets, kTooManyAddresses };
 
   // May change the frame.
   Verdict judge(std::span<std::byte> frame, size_t open_sockets);
   // After a frame that passed: whether anything came back at once.
   void passed(std::span<std::byte> frame, bool answered);
+  // A frame from libslirp to the guest.
+  void came_back(std::span<const std::byte> frame);
 
  private:
   using Station = std::array<std::byte, 6>;
+  using Flow = uint64_t;  // a hash of addresses and ports
+  struct Stream {
+    uint32_t acknowledged;
+    std::vector<uint32_t> waiting;  // sequence numbers from there on
+  };
 
+  static constexpr size_t kMostFlows = 4 * kMostSockets;
+
+  bool take_segment(Flow flow, uint32_t sequence);
+
+  std::unordered_map<Flow, Stream> streams_;
   std::vector<Station> known_stations_;
   size_t unanswered_ = 0;
 };

@@ -161,13 +161,12 @@ class UserGuest {
  private:
   void take_frames() {
     while (taking_) {
-      fakes::Bytes packet(kMaxPacketBytes);
-      const std::array<iovec, 2> buffers = {iovec{packet.data(), 5},
-                                            iovec{packet.data() + 5, packet.size() - 5}};
+      const std::array<iovec, 2> buffers = {iovec{room_.data(), 5},
+                                            iovec{room_.data() + 5, room_.size() - 5}};
       const size_t size = backend_->receive(0, buffers);
       if (size == 0) return;
-      packet.resize(size);
-      packet.erase(packet.begin(), packet.begin() + sizeof(PacketHeader));
+      const auto frame = std::span(room_).first(size).subspan(sizeof(PacketHeader));
+      fakes::Bytes packet(frame.begin(), frame.end());
       if (fakes::get16(packet, 12) == fakes::kArpType && fakes::get16(packet, 20) == 1 &&
           fakes::get32(packet, 38) == kGuest4)
         send_here(arp(2, kGuest4, fakes::get32(packet, 28)));
@@ -179,6 +178,7 @@ class UserGuest {
   std::unique_ptr<LoopThread> thread_ = LoopThread::start("net-test").value();
   std::unique_ptr<Backend> backend_;
   bool taking_ = true;
+  fakes::Bytes room_ = fakes::Bytes(kMaxPacketBytes);
 
   std::mutex mutex_;
   // Guarded by mutex_.
