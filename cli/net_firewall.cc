@@ -15,6 +15,12 @@ namespace wick::cli {
 namespace {
 
 using Json = nlohmann::json;
+using net::HostNetwork;
+
+// What comes to the host is DHCP and DNS, what goes on is on its way out.
+bool matters(const HostNetwork& network, bool input) {
+  return input ? network.dhcp : network.nat != HostNetwork::Nat::kNone;
+}
 
 std::string text_of(const Json& object, const char* key) {
   const auto value = object.is_object() ? object.find(key) : object.end();
@@ -53,7 +59,8 @@ std::string warning(const std::string& bridge, const std::string& chain, bool in
 
 }  // namespace
 
-std::vector<std::string> firewall_warnings(std::string_view ruleset, const std::string& bridge) {
+std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostNetwork& network) {
+  const std::string& bridge = network.name;
   const Json json = Json::parse(ruleset, nullptr, false);
   const auto list = json.is_object() ? json.find("nftables") : json.end();
   if (list == json.end() || !list->is_array()) return {};
@@ -86,7 +93,7 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const std::
   }
   std::vector<std::string> warnings;
   for (const auto& [table, chain, input] : chains) {
-    if (named[table]) continue;
+    if (named[table] || !matters(network, input)) continue;
     const bool iptables = table == "ip filter" && (chain == "FORWARD" || chain == "INPUT");
     const bool to_docker = iptables && !input && docker;
     warnings.push_back(warning(bridge, table + " " + chain, input,
@@ -101,7 +108,8 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const std::
   return warnings;
 }
 
-std::vector<std::string> iptables_warnings(std::string_view rules, const std::string& bridge) {
+std::vector<std::string> iptables_warnings(std::string_view rules, const HostNetwork& network) {
+  const std::string& bridge = network.name;
   if (rules.find(fmt::format("o {} ", bridge)) != std::string_view::npos ||
       rules.find(fmt::format("i {} ", bridge)) != std::string_view::npos)
     return {};
@@ -110,24 +118,25 @@ std::vector<std::string> iptables_warnings(std::string_view rules, const std::st
   for (const char* const chain : {"FORWARD", "INPUT"}) {
     if (rules.find(fmt::format("-P {} DROP\n", chain)) == std::string_view::npos) continue;
     const bool input = std::string_view(chain) == "INPUT";
+    if (!matters(network, input)) continue;
     warnings.push_back(warning(bridge, fmt::format("iptables {}", chain), input,
                                iptables_mend(!input && docker ? "DOCKER-USER" : chain, bridge)));
   }
   return warnings;
 }
 
-std::vector<std::string> firewall_warnings(const std::string& bridge) {
+std::vector<std::string> firewall_warnings(const HostNetwork& network) {
   std::vector<std::string> warnings;
   const std::vector<std::string> nft = {"nft", "-j", "list", "ruleset"};
   if (const auto ruleset = run_process(nft); ruleset && ruleset->status == 0)
-    warnings = firewall_warnings(ruleset->output, bridge);
+    warnings = firewall_warnings(ruleset->output, network);
   // Only where they are in use: asking would load modules.
   std::ifstream tables("/proc/net/ip_tables_names");
   const std::vector<std::string> legacy = {"iptables-legacy", "-w", "-S"};
   for (std::string table; std::getline(tables, table);) {
     if (table != "filter") continue;
     if (const auto rules = run_process(legacy); rules && rules->status == 0)
-      for (std::string& line : iptables_warnings(rules->output, bridge))
+      for (std::string& line : iptables_warnings(rules->output, network))
         warnings.push_back(std::move(line));
   }
   return warnings;

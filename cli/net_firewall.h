@@ -5,15 +5,18 @@
 #include <string_view>
 #include <vector>
 
+#include "net/host_network.h"
+
 namespace wick::cli {
 
-// What `nft -j list ruleset` says about the bridge: a line each, with the mend. A
+// What `nft -j list ruleset` says about the network: a line each, with the mend. A
 // firewall that names the bridge somewhere was told of it, and is left in peace.
-std::vector<std::string> firewall_warnings(std::string_view ruleset, const std::string& bridge);
+std::vector<std::string> firewall_warnings(std::string_view ruleset,
+                                           const net::HostNetwork& network);
 // The same of `iptables -S`, for kernels that have both.
-std::vector<std::string> iptables_warnings(std::string_view rules, const std::string& bridge);
+std::vector<std::string> iptables_warnings(std::string_view rules, const net::HostNetwork& network);
 
 // Looks at this host. What cannot be looked at gives no warning.
-std::vector<std::string> firewall_warnings(const std::string& bridge);
+std::vector<std::string> firewall_warnings(const net::HostNetwork& network);
 
 }  // namespace wick::cli

@@ -35,15 +35,20 @@ constexpr const char* kNftRules = R"(table ip {table} {{
 }}
 )";
 
-// Each as a whole or not at all. They come first in their chains, so what other
-// rules would drop is accepted before.
+// Each as a whole or not at all. Those of filter come first in their chains, so what
+// other rules would drop is accepted before.
 constexpr const char* kForwardRules = R"(*filter
 :{chain} - [0:0]
 -A {chain} -i {bridge} -j ACCEPT
--A {chain} -o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A {chain} -o {bridge} -m conntrack --ctstate DNAT -j ACCEPT
--A {chain} -o {bridge} -j DROP
+-A {chain} -o {bridge} -j ACCEPT
 -I FORWARD -j {chain}
+COMMIT
+)";
+// In a table of its own, since it must come before what other networks accept.
+constexpr const char* kGuardRules = R"(*mangle
+:{chain} - [0:0]
+-A {chain} ! -i {bridge} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+-A FORWARD -j {chain}
 COMMIT
 )";
 constexpr const char* kInputRules = R"(*filter
@@ -101,9 +106,10 @@ void add_nat(std::vector<Step>& steps, const HostNetwork& network) {
                      {run({"nft", "delete", "table", "ip", table})}});
     return;
   }
+  steps.push_back(chain_step(network, "guard", table, "mangle", "FORWARD", kGuardRules));
   steps.push_back(chain_step(network, "forward", table, "filter", "FORWARD", kForwardRules));
   if (network.dhcp)
-    steps.push_back(chain_step(network, "input", table + "_in", "filter", "INPUT", kInputRules));
+    steps.push_back(chain_step(network, "input", table + ".in", "filter", "INPUT", kInputRules));
   steps.push_back(chain_step(network, "nat", table, "nat", "POSTROUTING", kNatRules));
 }
 

@@ -105,7 +105,7 @@ std::string summary(const HostNetwork& network) {
 
 void warn_of_what_is_in_the_way(const HostNetwork& network) {
   if (network.nat != Nat::kIptables)
-    for (const std::string& line : firewall_warnings(network.name)) spdlog::warn("{}", line);
+    for (const std::string& line : firewall_warnings(network)) spdlog::warn("{}", line);
   struct stat device {};
   const bool open_to_all = ::stat("/dev/net/tun", &device) == 0 && (device.st_mode & 0006) == 0006;
   // A group may be the mend of others.

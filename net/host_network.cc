@@ -107,8 +107,8 @@ Result<void> parse_taps(const Json& list, HostNetwork& network) {
 }
 
 Result<void> parse_made(const Json& list, HostNetwork& network) {
-  constexpr std::array<std::string_view, 6> kSteps = {kBridgeStep, kForwardingStep, "forward",
-                                                      "input",     "nat",           "dhcp"};
+  constexpr std::array<std::string_view, 7> kSteps = {
+      kBridgeStep, kForwardingStep, "guard", "forward", "input", "nat", "dhcp"};
   for (const Json& entry : list) {
     Members members(entry);
     HostNetwork::Made made;

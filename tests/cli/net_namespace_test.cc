@@ -160,6 +160,15 @@ class NetNamespace : public testing::Test {
     EXPECT_NE(address, "") << said;
     return address;
   }
+  // A guest of the network `other`, made later, and alpha in wick0.
+  static void expect_networks_apart() {
+    add_guest("stranger", "other");
+    const std::string stranger = boot("stranger");
+    const std::string alpha = file_text("/run/address-alpha");
+    EXPECT_THAT(in("stranger", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
+    EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 1 " + stranger), HasSubstr("100% packet loss"));
+    remove_guest("stranger");
+  }
   static void remove_guest(const std::string& name) {
     EXPECT_EQ(shell(fmt::format("ip link del v-{0}; ip netns del {0}", name)), "");
   }
@@ -290,6 +299,18 @@ TEST_F(NetNamespace, GuestsGetAddressesNamesAndTheOutside) {
   EXPECT_EQ(shell("ip -n world route del 10.87.0.0/24"), "");
   expect_ok({"down"});
   expect_no_trace("after guests");
+}
+
+TEST_F(NetNamespace, GuestsOfDifferentNetworksDoNotMeet) {
+  expect_ok({"up"});
+  expect_ok({"up", "other"});
+  add_guest("alpha");
+  boot("alpha");
+  expect_networks_apart();
+  remove_guest("alpha");
+  expect_ok({"down"});
+  expect_ok({"down", "other"});
+  expect_no_trace("after two networks");
 }
 
 TEST_F(NetNamespace, AGuestCannotTakeTheHostsNameNorTheProxys) {
@@ -580,7 +601,8 @@ TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
     return shell(
                "iptables-save -t filter | grep -v '^[#:]'; iptables-save -t nat | grep -v "
                "'^[#:]'") +
-           file_text(kForwardingPath) + shell("ip -j link");
+           shell("iptables-save -t mangle | grep -v '^[#:]'") + file_text(kForwardingPath) +
+           shell("ip -j link");
   };
   EXPECT_EQ(shell("iptables -P FORWARD DROP"), "");  // as docker does
   add_world();
@@ -595,6 +617,9 @@ TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
   EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 192.0.2.2"), HasSubstr(" 0% packet loss"));
   EXPECT_EQ(shell("ip -n world route add 10.87.0.0/24 via 192.0.2.1"), "");
   EXPECT_THAT(in("world", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
+  expect_ok({"up", "other"});
+  expect_networks_apart();
+  expect_ok({"down", "other"});
   remove_guest("alpha");
   // Someone flushed the chains that lead to ours.
   EXPECT_EQ(shell("iptables -F FORWARD"), "");

@@ -295,7 +295,7 @@ TEST(NetPlan, WithIptablesHasChainsOfItsOwn) {
   EXPECT_THAT(up, HasSubstr(":wick_wick0 - [0:0]\n"));
   EXPECT_THAT(up, HasSubstr("-A wick_wick0 -s 10.87.0.0/24 ! -o wick0 -j MASQUERADE\n"));
   EXPECT_THAT(up, HasSubstr("-I FORWARD -j wick_wick0\n"));
-  EXPECT_THAT(up, HasSubstr("-I INPUT -j wick_wick0_in\n"));
+  EXPECT_THAT(up, HasSubstr("-I INPUT -j wick_wick0.in\n"));
   EXPECT_THAT(up, Not(HasSubstr("nft")));
   EXPECT_THAT(lines_down(network), HasSubstr("iptables -w -t nat -D POSTROUTING -j wick_wick0 || "
                                              "true\niptables -w -t nat -F wick_wick0\n"
@@ -357,7 +357,7 @@ TEST(NetFirewall, ThatDropsIsWarnedOfWithTheMend) {
     {"chain": {"family": "ip", "table": "wick_wick0", "name": "f", "hook": "forward", "policy": "drop"}},
     {"chain": {"family": "ip6", "table": "six", "name": "f", "hook": "forward", "policy": "drop"}},
     {"chain": {"family": "inet", "table": "open", "name": "f", "hook": "forward", "policy": "accept"}}]})",
-                                          "wick0");
+                                          example());
   ASSERT_EQ(warnings.size(), 2u);
   EXPECT_THAT(warnings[0], HasSubstr("(inet strict in)"));
   EXPECT_THAT(warnings[0],
@@ -365,11 +365,28 @@ TEST(NetFirewall, ThatDropsIsWarnedOfWithTheMend) {
   EXPECT_THAT(warnings[1], HasSubstr("nft 'insert rule inet strict fwd iifname \"wick0\" accept'"));
 }
 
+TEST(NetFirewall, ThatIsNotInTheWayIsNotWarnedOf) {
+  const std::string chain =
+      R"({"nftables": [{"chain": {"family": "inet", "table": "t", "name": "c", "hook": "HOOK", "policy": "drop"}}]})";
+  const auto warnings = [&](const char* hook, const HostNetwork& network) {
+    std::string text = chain;
+    return firewall_warnings(text.replace(text.find("HOOK"), 4, hook), network).size();
+  };
+  HostNetwork network = example();
+  EXPECT_EQ(warnings("forward", network), 1u);
+  EXPECT_EQ(warnings("input", network), 1u);
+  EXPECT_EQ(warnings("output", network), 0u);
+  network.nat = HostNetwork::Nat::kNone;
+  EXPECT_EQ(warnings("forward", network), 0u);
+  network.dhcp = false;
+  EXPECT_EQ(warnings("input", network), 0u);
+}
+
 TEST(NetFirewall, OfDockerHasAPlaceForUsersRules) {
   const std::string chains =
       R"({"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}},
          {"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER"}})";
-  const auto warnings = firewall_warnings("{\"nftables\": [" + chains + "]}", "wick0");
+  const auto warnings = firewall_warnings("{\"nftables\": [" + chains + "]}", example());
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("iptables -I DOCKER-USER -i wick0 -j ACCEPT"));
   // And once it is told:
@@ -377,18 +394,18 @@ TEST(NetFirewall, OfDockerHasAPlaceForUsersRules) {
                                     R"(, {"rule": {"family": "ip", "table": "filter",
                                           "chain": "DOCKER-USER", "expr": [{"match":
                                           {"right": "wick0"}}, {"accept": null}]}}]})",
-                                "wick0"),
+                                example()),
               IsEmpty());
-  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-N DOCKER-USER\n", "wick0")[0],
+  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-N DOCKER-USER\n", example())[0],
               HasSubstr("-I DOCKER-USER -i wick0"));
-  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-A DOCKER-USER -i wick0 -j ACCEPT\n", "wick0"),
+  EXPECT_THAT(iptables_warnings("-P FORWARD DROP\n-A DOCKER-USER -i wick0 -j ACCEPT\n", example()),
               IsEmpty());
 }
 
 TEST(NetFirewall, AnAnswerThatIsNoneGivesNoWarning) {
   for (const char* ruleset : {"", "[", "{}", "{\"nftables\": 5}", "{\"nftables\": [1, {}, [2]]}",
                               "{\"nftables\": [{\"chain\": 5}, {\"table\": null}]}"})
-    EXPECT_THAT(firewall_warnings(ruleset, "wick0"), IsEmpty()) << ruleset;
+    EXPECT_THAT(firewall_warnings(ruleset, example()), IsEmpty()) << ruleset;
 }
 
 }  // namespace
