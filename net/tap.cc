@@ -1,6 +1,7 @@
 #include "net/tap.h"
 
 #include <fcntl.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -64,12 +65,17 @@ class Tap final : public Backend {
   }
 
   void detach() override {
+    set_active_pairs(1);
+    queues_.front().watch.reset();
     link_watch_.reset();
-    for (Queue& queue : queues_) queue.watch.reset();
     loop_ = nullptr;
   }
 
-  void set_offloads(Offloads offloads) override { request_offloads(offloads); }
+  void set_offloads(Offloads offloads) override {
+    if (offloads == offloads_) return;
+    offloads_ = offloads;
+    request_offloads(offloads);
+  }
 
   void set_active_pairs(uint16_t count) override {
     for (size_t pair = 1; pair < queues_.size(); ++pair) {
@@ -128,6 +134,7 @@ class Tap final : public Backend {
 
   // Owned by the loop's thread.
   std::vector<Queue> queues_;
+  Offloads offloads_;
   EventLoop* loop_ = nullptr;
   Events events_;
   Fd links_;  // netlink: tells of every interface
@@ -171,15 +178,20 @@ Result<void> Tap::watch_links() {
 Result<Fd> open_queue(ifreq& request) {
   static constexpr const char* kTun = "/dev/net/tun";
   Fd fd(::open(kTun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid())
-    return with_hint(fail_errno(errno, "{}: cannot open", kTun),
-                     "load the module: modprobe tun; wick doctor says more");
+  if (!fd.valid()) {
+    const int code = errno;
+    return with_hint(fail_errno(code, "{}: cannot open", kTun),
+                     code == EACCES ? "run as root, or let everyone open it, which is safe: "
+                                      "chmod 666 /dev/net/tun"
+                                    : "load the module: modprobe tun; wick doctor says more");
+  }
   if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail_errno(errno, "{}", request.ifr_name);
   return fd;
 }
 
 std::unexpected<Error> explain(Error error, const std::string& interface, bool exists) {
-  const std::string name = interface.empty() ? "tap" : interface;
+  if (!error.hint.empty()) return std::unexpected(std::move(error));
+  error.context = fmt::format("{}: cannot be used as a TAP", interface.empty() ? "tap" : interface);
   const char* hint = "";
   if (error.code == EPERM)
     hint = exists ? "another user owns it: use one of your own, or run as root"
@@ -190,22 +202,35 @@ std::unexpected<Error> explain(Error error, const std::string& interface, bool e
     hint = exists ? "it is no TAP device, or it has other queues or headers than wick asks for: "
                     "make it with ip tuntap add mode tap vnet_hdr (and multi_queue for queues=N)"
                   : "an interface cannot be called that";
-  if (error.context != name) error.context = fmt::format("{}: cannot be used as a TAP", name);
   return with_hint(std::unexpected(std::move(error)), hint);
 }
 
+// Whether the interface of this index is on `bridge` already.
+bool is_port(const Fd& socket, const std::string& bridge, int index) {
+  std::array<int, 1024> ports{};  // BR_MAX_PORTS
+  std::array<unsigned long, 3> arguments = {
+      BRCTL_GET_PORT_LIST, reinterpret_cast<unsigned long>(ports.data()), ports.size()};
+  ifreq request = named(bridge);
+  request.ifr_data = reinterpret_cast<char*>(arguments.data());
+  return ::ioctl(socket.get(), SIOCDEVPRIVATE, &request) >= 0 &&
+         std::ranges::find(ports, index) != ports.end();
+}
+
+// What is as it should be takes no rights.
 Result<void> set_up(const std::string& name, const TapConfig& config) {
   const Fd socket = TRY(open_socket());
   ifreq request = named(name);
-  if (config.mtu) {
+  if (config.mtu &&
+      (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu != *config.mtu)) {
     request.ifr_mtu = *config.mtu;
     if (::ioctl(socket.get(), SIOCSIFMTU, &request) != 0)
       return with_hint(fail_errno(errno, "{}: cannot set its MTU to {}", name, *config.mtu),
                        "leave mtu out, or set it as root: ip link set dev NAME mtu N");
   }
-  if (!config.bridge.empty()) {
+  const int index = static_cast<int>(::if_nametoindex(name.c_str()));
+  if (!config.bridge.empty() && !is_port(socket, config.bridge, index)) {
     request = named(config.bridge);
-    request.ifr_ifindex = static_cast<int>(::if_nametoindex(name.c_str()));
+    request.ifr_ifindex = index;
     if (::ioctl(socket.get(), SIOCBRADDIF, &request) != 0) {
       const int code = errno;
       const char* hint = "";

@@ -16,10 +16,10 @@ namespace wick::net {
 
 struct TapConfig {
   // One that exists, or the name of the one to make; empty: the kernel finds a name.
-  std::string interface;
-  std::string bridge;  // that it becomes a port of; empty: none
+  std::string interface = {};
+  std::string bridge = {};  // that it becomes a port of; empty: none
   uint16_t queues = 1;
-  std::optional<uint16_t> mtu;  // bytes; none: as it is
+  std::optional<uint16_t> mtu = {};  // bytes; none: as it is
 };
 
 // What is made here goes when the back end does. Making one, and the bridge, need

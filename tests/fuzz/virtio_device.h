@@ -53,6 +53,7 @@ class Device {
     for (uint64_t bit = 1; bit < 1ull << 24; bit <<= 1)
       if ((features & bit) != 0 && input.ConsumeProbability<float>() < 0.1f) features &= ~bit;
     require(registers_->negotiate(features) == fakes::MmioDriver::kFeaturesOk);
+    features_ = features;
     pending_.resize(device.queue_max_sizes().size());
     for (uint16_t i = 0; i < pending_.size(); ++i) {
       drivers_.emplace_back(memory(), fakes::FakeDriver::Options{.size = 16,
@@ -64,6 +65,8 @@ class Device {
     registers_->set_status(fakes::MmioDriver::kDriverOk);
     require(registers_->status() == fakes::MmioDriver::kDriverOk);
   }
+
+  uint64_t features() const { return features_; }
 
   // A chain with `message` in readable buffers, cut at random, and some room.
   void publish(uint16_t queue, std::span<const std::byte> message) {
@@ -142,6 +145,7 @@ class Device {
   }
 
   FuzzedDataProvider& input_;
+  uint64_t features_ = 0;
   fakes::CountingLine line_;
   std::unique_ptr<virtio::MmioTransport> transport_;
   std::unique_ptr<fakes::MmioDriver> registers_;

@@ -174,6 +174,31 @@ TEST_F(VirtQueueTest, ReturnsAMovedChainOnce) {
   EXPECT_EQ(driver_->used_index(), 1);
 }
 
+TEST_F(VirtQueueTest, ShowsCompletionsThatWereHeldAllAtOnce) {
+  start({});
+  for (int i = 0; i < 4; ++i) driver_->chain().writable(1).publish();
+  std::vector<Chain> chains;
+  for (int i = 0; i < 4; ++i) chains.push_back(*pop());
+  queue_->hold_completions();
+  std::move(chains[0]).complete(1);
+  std::move(chains[1]).complete(1);
+  { const Chain abandoned = std::move(chains[2]); }
+  EXPECT_EQ(driver_->used_index(), 0);
+  queue_->publish_completions();
+  EXPECT_EQ(driver_->used_index(), 3);
+  EXPECT_TRUE(queue_->interrupt_needed());
+  std::move(chains[3]).complete(1);
+  EXPECT_EQ(driver_->used_index(), 4) << "no longer held";
+}
+
+TEST_F(VirtQueueTest, CountsTheDescriptorsOfTheRingThatAChainTakes) {
+  start({});
+  driver_->chain().readable("a").writable(1).writable(1).publish();
+  EXPECT_EQ(pop()->descriptor_count(), 3u);
+  driver_->chain().readable("a").writable(1).writable(1).indirect().publish();
+  EXPECT_EQ(pop()->descriptor_count(), 1u);
+}
+
 TEST_F(VirtQueueTest, GoesOnAfterTheIndicesWrap) {
   start({.size = 4});
   for (int i = 0; i < 70'000; ++i) ASSERT_NO_FATAL_FAILURE(round_trip());
