@@ -71,12 +71,13 @@ void drive(FuzzedDataProvider& input, fakes::FakeNetwork& network, fuzz::Device&
         break;
       case 3:
         return;  // to a reset
-      case 4:
+      case 4: {
+        const auto at = input.ConsumeIntegralInRange<uint64_t>(fuzz::kRingsEnd, fuzz::kRamBytes);
         device.publish_at(
-            input.ConsumeIntegralInRange<uint16_t>(0, 2u * pairs),
-            {input.ConsumeIntegralInRange<uint64_t>(fuzz::kRingsEnd, fuzz::kRamBytes)},
-            input.ConsumeIntegralInRange<uint32_t>(0, 1 << 20));
+            input.ConsumeIntegralInRange<uint16_t>(0, 2u * pairs), {at},
+            input.ConsumeIntegralInRange<uint32_t>(0, static_cast<uint32_t>(fuzz::kRamBytes - at)));
         break;
+      }
       case 5:
       case 6:
       case 7:
