@@ -185,15 +185,15 @@ constexpr const char* kMainHelp = R"(Examples:
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]
 [,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]
-[,cache-size=SIZE][,queues=N][,serial=ID]; ephemeral: writes are thrown away. A
-serial port or console is stdio, pty, unix:PATH, file:PATH or null, each with
-[,log=FILE]. In a SPEC a doubled comma is a comma. Every option also comes from
-WICK_OPTION in the environment (several SPECs: with ';' between), and then from
-the config file. On a terminal, Ctrl-] then ? lists the keys.
-
-Exit status: 0 the guest ended well, 1 the host failed, 2 the command line is
-wrong, 3 the guest panicked, 4 it had a triple fault, 5 the time was over, 6 KVM
-failed, 128+N signal N came. The last line on stderr says it in words.
+[,cache-size=SIZE][,queues=N][,serial=ID]. A network card is none, or
+user[,hostfwd=tcp:127.0.0.1:2222-:22], or tap[,ifname=tap0][,bridge=BR]
+[,vhost=on][,queues=N], with [,mac=MAC][,mtu=N][,device=virtio|e1000]. A serial
+port or console is stdio, pty, unix:PATH, file:PATH or null, with [,log=FILE].
+A doubled comma is a comma. Every option also comes from WICK_OPTION in the
+environment (';' between SPECs), then from the config file. On a terminal,
+Ctrl-] then ? lists the keys. Exit status: 0 the guest ended well, 1 the host
+failed, 2 wrong command line, 3 panic, 4 triple fault, 5 the time was over, 6
+KVM failed, 128+N signal N; the last line says it in words.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";

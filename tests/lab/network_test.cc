@@ -1,0 +1,320 @@
+// Network cards of whole machines: virtio-net and e1000, on TAPs, bridges and user
+// networks. The host's side of each test is a network namespace of its own, in which
+// all its processes are; making one needs root.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/lab/vm.h"
+
+namespace wick::lab {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* kHost = "10.9.0.1";
+constexpr const char* kGuest = "10.9.0.2";
+
+// On the host, by a shell; the test fails if it does.
+std::string on_host(const std::string& command, Seconds patience = kPatience) {
+  const Finished done = finish({"sh", "-c", command}, patience);
+  EXPECT_EQ(done.status, 0) << command << "\n" << done.out << done.err;
+  return done.out;
+}
+
+std::string digest(const std::string& text) { return text.substr(0, 32); }
+
+class Network : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root, for network namespaces";
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    on_host("ip link set lo up");
+  }
+
+  // What a guest with a shell and network tools boots from.
+  std::vector<std::string> guest(const std::string& kernel, const std::string& initrd,
+                                 const std::vector<std::string>& options) {
+    const std::string combined = dir_ / (kernel.substr(0, kernel.find('/')) + "-initrd");
+    write_file(combined, read_file(image(initrd)) + read_file(image("net.gz")));
+    std::vector<std::string> all = {"-k", image(kernel), "-i", combined, "-a", "quiet wick.sh"};
+    all.insert(all.end(), options.begin(), options.end());
+    return wick_run(all);
+  }
+  std::vector<std::string> guest(const std::vector<std::string>& options) {
+    return guest("bzImage", "initrd.gz", options);
+  }
+  static Dialogue& shell_of(Process& vm) {
+    vm.console().expect("/ # ");
+    return vm.console();
+  }
+  static void end(Process& vm) {
+    vm.console().send("poweroff -f\n");
+    expect_ending(vm, 0, "wick: the guest powered off");
+  }
+
+  static void make_tap(const std::string& name = "tap0", const std::string& more = "vnet_hdr") {
+    on_host(
+        fmt::format("ip tuntap add {0} mode tap {2}; ip addr add {1}/24 dev {0}; "
+                    "ip link set {0} up",
+                    name, kHost, more));
+  }
+  static void configure(Dialogue& shell, const std::string& address = kGuest,
+                        const std::string& interface = "eth0") {
+    (void)run_in_guest(shell, fmt::format("ip link set lo up; ip addr add {}/24 dev {}; "
+                                          "ip link set {} up",
+                                          address, interface, interface));
+  }
+  static void expect_ping(const std::string& address, const std::string& options = "") {
+    on_host(fmt::format("ping -q -c 3 -i 0.2 -w 30 {} {}", options, address));
+  }
+
+  // Both ways at once between host and guest, each byte checked by a digest.
+  void transfer(Dialogue& shell, unsigned mib, const std::string& address = kGuest) {
+    on_host(fmt::format("head -c {}M /dev/urandom >{}", mib, dir_ / "out"));
+    const std::string sent = digest(on_host("md5sum <" + (dir_ / "out")));
+    (void)run_in_guest(
+        shell, fmt::format("head -c {}M /dev/urandom >/tmp/out; "
+                           "(nc -l -p 5001 </dev/null | md5sum >/tmp/sum; touch /tmp/done) & "
+                           "nc -l -p 5002 </tmp/out >/dev/null & sleep 1",
+                           mib));
+    const std::string to = "TCP:" + address;
+    Process send({"sh", "-c", fmt::format("socat -u FILE:{} {}:5001", dir_ / "out", to)});
+    const std::string received =
+        digest(on_host(fmt::format("socat -u {}:5002 - | md5sum", to), Seconds(300)));
+    EXPECT_EQ(send.wait(Seconds(300)), 0);
+    EXPECT_EQ(digest(run_in_guest(shell, "md5sum </tmp/out")), received);
+    (void)run_in_guest(shell, "until [ -e /tmp/done ]; do sleep 0.2; done");
+    EXPECT_EQ(digest(run_in_guest(shell, "cat /tmp/sum")), sent);
+    (void)run_in_guest(shell, "rm /tmp/out /tmp/sum /tmp/done");
+  }
+
+  TempDir dir_;
+};
+
+struct Card {
+  const char* name;
+  const char* kernel;
+  const char* initrd;
+  const char* options;
+  const char* cpus = "1";
+  const char* tap = "vnet_hdr";
+};
+
+class NetworkCard : public Network, public testing::WithParamInterface<Card> {};
+
+TEST_P(NetworkCard, CarriesPacketsOfAllKindsBothWays) {
+  make_tap("tap0", GetParam().tap);
+  Process vm(
+      guest(GetParam().kernel, GetParam().initrd,
+            {"-c", GetParam().cpus, "-n", fmt::format("tap,ifname=tap0{}", GetParam().options)}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  expect_ping(kGuest);
+  expect_ping(kGuest, "-s 1400");
+  expect_ping(kGuest, "-s 20000");  // fragments
+  (void)run_in_guest(shell, fmt::format("ping -q -c 3 -w 30 {}", kHost));
+  // IPv6, to whom multicast finds; and IPv4's.
+  on_host("ping -6 -q -c 2 -w 30 ff02::1%tap0");
+  const std::string link_local =
+      run_in_guest(shell, "ip -6 addr show dev eth0 | grep -o 'fe80[^/]*'");
+  on_host(fmt::format("ping -6 -q -c 2 -w 30 {}%tap0", link_local));
+  transfer(shell, 16);
+
+  // The cable, pulled out on the host.
+  on_host("ip link set tap0 down");
+  (void)run_in_guest(shell, "until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 0.1; done");
+  on_host("ip link set tap0 up");
+  (void)run_in_guest(shell, "until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 0.1; done");
+  expect_ping(kGuest);
+
+  (void)run_in_guest(shell,
+                     "for i in 1 2 3 4 5 6 7 8 9 10; do ip link set eth0 down; "
+                     "ip link set eth0 up; done");
+  (void)run_in_guest(shell,
+                     "ip link set eth0 down; ip link set eth0 name lan7; "
+                     "ip link set lan7 up");
+  expect_ping(kGuest);
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  end(vm);
+}
+
+TEST_P(NetworkCard, HasVlansAndAnyMtu) {
+  make_tap("tap0", GetParam().tap);
+  on_host(
+      "ip link add link tap0 name tap0.7 type vlan id 7; ip addr add 10.7.0.1/24 dev tap0.7; "
+      "ip link set tap0.7 up");
+  Process vm(
+      guest(GetParam().kernel, GetParam().initrd,
+            {"-c", GetParam().cpus, "-n", fmt::format("tap,ifname=tap0{}", GetParam().options)}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  (void)run_in_guest(shell,
+                     "/usr/sbin/ip link add link eth0 name eth0.7 type vlan id 7; "
+                     "ip addr add 10.7.0.2/24 dev eth0.7; ip link set eth0.7 up");
+  expect_ping("10.7.0.2");
+  transfer(shell, 4, "10.7.0.2");
+  for (const unsigned mtu : {1280u, 9000u, 1500u}) {
+    on_host(fmt::format("ip link set tap0 mtu {}", mtu));
+    (void)run_in_guest(shell, fmt::format("ip link set eth0 mtu {}", mtu));
+    expect_ping(kGuest, fmt::format("-M do -s {}", mtu - 28));
+    transfer(shell, 1);
+  }
+  end(vm);
+}
+
+// Every offload on and off, in pairs of which one goes each way.
+TEST_P(NetworkCard, CarriesTheSameBytesWithAnyOffloadsLong) {
+  make_tap("tap0", GetParam().tap);
+  Process vm(
+      guest(GetParam().kernel, GetParam().initrd,
+            {"-c", GetParam().cpus, "-n", fmt::format("tap,ifname=tap0{}", GetParam().options)}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  for (const std::string sending : {"tx", "tso", "gso", "sg"})
+    for (const std::string receiving : {"rx", "gro", "tx"})
+      for (const std::string state : {"off", "on"}) {
+        // Some cards cannot switch some of them: that is their right.
+        (void)ask(shell, fmt::format("ethtool -K eth0 {} {}", sending, state));
+        (void)ask(shell, fmt::format("ethtool -K eth0 {} {}", receiving, state));
+        SCOPED_TRACE(sending + " " + receiving + " " + state);
+        transfer(shell, 2);
+      }
+  (void)run_in_guest(shell,
+                     "i=0; while [ $i -lt 100 ]; do ip link set eth0 down; "
+                     "ip link set eth0 up; i=$((i + 1)); done");
+  expect_ping(kGuest);
+  transfer(shell, 64);
+  end(vm);
+}
+
+constexpr const char* kGeneric = "debian-generic/vmlinuz";
+constexpr const char* kGenericInitrd = "debian-generic/initrd.img";
+
+INSTANTIATE_TEST_SUITE_P(
+    Devices, NetworkCard,
+    testing::Values(Card{"Virtio", "bzImage", "initrd.gz", ""},
+                    Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
+                    Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
+                    Card{"E1000", "bzImage", "initrd.gz", ",device=e1000"},
+                    Card{"E1000Debian", kGeneric, kGenericInitrd, ",device=e1000"},
+                    Card{"VirtioQueuesCpus", kGeneric, kGenericInitrd, ",queues=4", "4",
+                         "vnet_hdr multi_queue"},
+                    Card{"E1000Cpus", "bzImage", "initrd.gz", ",device=e1000", "4"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST_F(Network, TwoMachinesMeetOnTwoBridges) {
+  on_host(
+      "ip link add br0 type bridge; ip link set br0 up; "
+      "ip link add br1 type bridge; ip link set br1 up");
+  const std::vector<std::string> cards = {"-n", "tap,bridge=br0", "-n",
+                                          "tap,bridge=br1,device=e1000"};
+  std::vector<std::string> options = {"--name", "one"};
+  options.insert(options.end(), cards.begin(), cards.end());
+  Process first(guest(options));
+  options[1] = "two";
+  Process second(guest(options));
+  Dialogue& one = shell_of(first);
+  Dialogue& two = shell_of(second);
+  const std::string macs = "cat /sys/class/net/eth*/address";
+  EXPECT_NE(run_in_guest(one, macs), run_in_guest(two, macs));
+  // Which of the names is which card, the driver tells.
+  const std::string by_driver =
+      "for i in eth0 eth1; do case $(readlink /sys/class/net/$i/device/driver) in "
+      "*e1000) e=$i ;; *) v=$i ;; esac; done; ";
+  for (const auto& [shell, last] : {std::pair(&one, 1), std::pair(&two, 2)})
+    (void)run_in_guest(*shell,
+                       fmt::format("{0}ip addr add 10.1.0.{1}/24 dev $v; ip link set $v up; "
+                                   "ip addr add 10.2.0.{1}/24 dev $e; ip link set $e up",
+                                   by_driver, last));
+  (void)run_in_guest(one, "(iperf3 -s >/dev/null 2>&1 &) ; sleep 1");
+  for (const std::string network : {"10.1.0.", "10.2.0."}) {
+    (void)run_in_guest(two, fmt::format("ping -q -c 3 -w 30 {}1", network));
+    EXPECT_THAT(run_in_guest(two, fmt::format("iperf3 -n 8M -c {}1", network)),
+                HasSubstr("receiver"));
+  }
+  end(first);
+  end(second);
+}
+
+TEST_F(Network, UserNetworkNeedsNoRights) {
+  Process vm(guest({"--name", "penguin", "-n", "user,hostfwd=tcp:127.0.0.1:2222-:22"}));
+  Dialogue& shell = shell_of(vm);
+  (void)run_in_guest(shell,
+                     "ip link set lo up; ip link set eth0 up; "
+                     "printf '#!/bin/sh\\n[ -z $ip ] || ip addr add $ip/$mask dev $interface\\n"
+                     "[ -z $router ] || ip route add default via $router\\n' >/tmp/dhcp; "
+                     "chmod +x /tmp/dhcp; udhcpc -i eth0 -q -n -s /tmp/dhcp");
+  EXPECT_THAT(run_in_guest(shell, "ip addr show dev eth0"), HasSubstr("10.0.2.15/24"));
+  (void)run_in_guest(shell, "ping -q -c 2 -w 30 10.0.2.2");
+  // In…
+  (void)run_in_guest(shell, "(echo from-the-guest | nc -l -p 22 >/tmp/got &) ; sleep 1");
+  EXPECT_EQ(on_host("echo from-the-host | socat -t 5 - TCP:127.0.0.1:2222"), "from-the-guest\n");
+  EXPECT_EQ(run_in_guest(shell, "cat /tmp/got"), "from-the-host");
+  // …and out, to the host's loopback.
+  Process server(
+      {"socat", "-u", "SYSTEM:head -c 3000000 /dev/zero", "TCP-LISTEN:7000,bind=127.0.0.1"});
+  std::this_thread::sleep_for(Seconds(1));
+  EXPECT_EQ(run_in_guest(shell, "nc 10.0.2.2 7000 </dev/null | wc -c"), "3000000");
+  end(vm);
+}
+
+TEST_F(Network, WickNetGivesLeasesNamesAndTheWayOut) {
+  // The outside is another namespace.
+  on_host(
+      "ip netns add outside; ip link add up0 type veth peer name up1 netns outside; "
+      "ip addr add 192.0.2.1/24 dev up0; ip link set up0 up; "
+      "ip -n outside addr add 192.0.2.9/24 dev up1; ip -n outside link set up1 up");
+  const auto wick_net = [](const std::string& what) {
+    return on_host(fmt::format("{} net {}", WICK_BINARY, what));
+  };
+  const std::string before = on_host("ip -j link; ip -j addr; cat /proc/sys/net/ipv4/ip_forward");
+  wick_net("up");
+  Process vm(guest({"--name", "penguin", "-n", "tap"}));
+  Dialogue& shell = shell_of(vm);
+  (void)run_in_guest(shell,
+                     "ip link set lo up; ip link set eth0 up; "
+                     "printf '#!/bin/sh\\n[ -z $ip ] || ip addr add $ip/$mask dev $interface\\n"
+                     "[ -z $router ] || ip route add default via $router\\n' >/tmp/dhcp; "
+                     "chmod +x /tmp/dhcp; udhcpc -i eth0 -q -n -x hostname:penguin -s /tmp/dhcp",
+                     Seconds(120));
+  (void)run_in_guest(shell, "ping -q -c 3 -w 30 192.0.2.9");
+  EXPECT_THAT(wick_net("hosts"), ContainsRegex("[0-9.]+[ \t]+penguin"));
+  EXPECT_THAT(wick_net("status"), HasSubstr("penguin"));
+  end(vm);
+  wick_net("down");
+  EXPECT_EQ(on_host("ip -j link; ip -j addr; cat /proc/sys/net/ipv4/ip_forward"), before);
+  on_host("ip netns del outside");
+}
+
+TEST_F(Network, TapThatIsDeletedIsACablePulledOut) {
+  make_tap();
+  Process vm(guest({"-n", "tap,ifname=tap0"}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  expect_ping(kGuest);
+  on_host("ip link del tap0");
+  (void)run_in_guest(shell, "until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 0.1; done");
+  (void)ask(shell, fmt::format("ping -q -c 2 -w 3 {}", kHost));
+  end(vm);
+}
+
+// Its interface is down: nobody takes the packets.
+TEST_F(Network, GuestThatTakesNothingCostsNothing) {
+  make_tap();
+  Process vm(guest({"-n", "tap,ifname=tap0"}));
+  Dialogue& shell = shell_of(vm);
+  (void)finish({"sh", "-c", "ping -q -b -c 2000 -i 0.002 -w 20 10.9.0.255"});
+  configure(shell);
+  expect_ping(kGuest);
+  end(vm);
+}
+
+}  // namespace
+}  // namespace wick::lab
