@@ -71,6 +71,7 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
   };
   std::vector<Dropping> chains;
   std::map<std::string, bool> named;  // tables, and whether they know the bridge
+  const std::string quoted = fmt::format("\"{}\"", bridge);
   bool docker = false;
   bool firewalld = false;
   for (const Json& entry : *list) {
@@ -81,8 +82,7 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
     const std::string table = text_of(object, "family") + " " + name;
     if (name == table_name(bridge)) continue;
     firewalld = firewalld || (kind == "table" && name == "firewalld");
-    if (kind == "rule" && object.dump().find('"' + bridge + '"') != std::string::npos)
-      named[table] = true;
+    if (kind == "rule" && object.dump().find(quoted) != std::string::npos) named[table] = true;
     if (kind != "chain") continue;
     docker = docker || text_of(object, "name") == "DOCKER-USER";
     const std::string hook = text_of(object, "hook");
@@ -96,9 +96,10 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
     if (named[table] || !matters(network, input)) continue;
     const bool iptables = table == "ip filter" && (chain == "FORWARD" || chain == "INPUT");
     const bool to_docker = iptables && !input && docker;
-    warnings.push_back(warning(bridge, table + " " + chain, input,
+    const std::string place = fmt::format("{} {}", table, chain);
+    warnings.push_back(warning(bridge, place, input,
                                iptables ? iptables_mend(to_docker ? "DOCKER-USER" : chain, bridge)
-                                        : nft_mend(table + " " + chain, input, bridge)));
+                                        : nft_mend(place, input, bridge)));
   }
   if (firewalld && !named["inet firewalld"])
     warnings.push_back(

@@ -11,9 +11,6 @@
 namespace wick::net {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
-
 constexpr const char* kFile =
     "1795315651 4A:65:3d:94:18:64 10.87.0.105 alpha 01:4a:65:3d:94:18:64\n"
     "0 02:00:00:00:00:02 10.87.0.33 * *\n";
