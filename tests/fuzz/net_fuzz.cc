@@ -108,9 +108,12 @@ void drive(FuzzedDataProvider& input, fakes::FakeNetwork& network, fuzz::Device&
       case 19:
       case 20:
       case 21:
-      case 22:
-        device.publish(static_cast<uint16_t>(2u * any_pair() + 1), any_packet(input));
+      case 22: {
+        const auto bytes = any_packet(input);
+        if (bytes.size() > 0x8000) device.run(), device.run();  // or there may be no room for it
+        device.publish(static_cast<uint16_t>(2u * any_pair() + 1), bytes);
         break;
+      }
       default:
         device.publish(static_cast<uint16_t>(2u * any_pair()), {});
     }
