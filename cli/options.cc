@@ -189,11 +189,10 @@ constexpr const char* kRunHelp =
 user[,hostfwd=tcp:127.0.0.1:2222-:22], or tap[,ifname=tap0][,bridge=BR]
 [,vhost=on][,queues=N], with [,mac=MAC][,mtu=N][,device=virtio|e1000]. A serial
 port or console is stdio, pty, unix:PATH, file:PATH or null, with [,log=FILE].
-A doubled comma is a comma. Every option also comes from WICK_OPTION in the
-environment (';' between SPECs), then from the config file. On a terminal,
-Ctrl-] then ? lists the keys. Exit status: 0 the guest ended well, 1 the host
-failed, 2 wrong command line, 3 panic, 4 triple fault, 5 the time was over, 6
-KVM failed, 128+N signal N; the last line says it in words.
+A doubled comma is a comma. Every option also comes from WICK_OPTION (';'
+between SPECs), then from the config file. On a terminal, Ctrl-] then ? lists
+the keys. Exit status: 0 the guest ended well, 1 the host failed, 2 wrong
+command line, 3 panic, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";

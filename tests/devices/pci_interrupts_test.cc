@@ -298,5 +298,55 @@ TEST_F(PciInterruptsTest, ATornEntryIsMadeOfItsOldAndNewWords) {
   EXPECT_EQ(line_.sets(), 0);
 }
 
+// --- events that stand for vectors ---
+
+TEST_F(PciInterruptsTest, AConnectedEventFollowsItsVector) {
+  const EventFd event = EventFd::create().value();
+  set_vectors();
+  EXPECT_FALSE(interrupts_.connect(1, event)) << "MSI-X is not in use";
+  use_msix();
+  ASSERT_TRUE(interrupts_.connect(1, event));
+  EXPECT_EQ(sink_.connected(event), message(1));
+  write(kEntryBytes + kData, 77);
+  EXPECT_EQ(sink_.connected(event), (Message{message(1).address, 77}));
+  set_masked(1, true);
+  EXPECT_EQ(sink_.connected(event), std::nullopt) << "the event keeps what is signalled";
+  set_masked(1, false);
+  EXPECT_EQ(sink_.connected(event), (Message{message(1).address, 77}));
+  use_msix(PciInterrupts::kMsixMaskAll);
+  EXPECT_EQ(sink_.connected(event), std::nullopt);
+  use_msix();
+  EXPECT_NE(sink_.connected(event), std::nullopt);
+  interrupts_.disconnect(event);
+  EXPECT_EQ(sink_.connected(event), std::nullopt);
+  set_masked(1, true);
+  set_masked(1, false);
+  EXPECT_EQ(sink_.connected(event), std::nullopt);
+}
+
+TEST_F(PciInterruptsTest, AnEventOfAMaskedVectorIsConnectedLater) {
+  const EventFd event = EventFd::create().value();
+  set_vectors();
+  set_masked(2, true);
+  use_msix();
+  ASSERT_TRUE(interrupts_.connect(2, event));
+  EXPECT_EQ(sink_.connected(event), std::nullopt);
+  set_masked(2, false);
+  EXPECT_EQ(sink_.connected(event), message(2));
+  EXPECT_FALSE(interrupts_.connect(kVectors, event)) << "there is no such vector";
+}
+
+TEST_F(PciInterruptsTest, ASinkThatCannotConnectIsSaidToBeOne) {
+  const EventFd event = EventFd::create().value();
+  set_vectors();
+  use_msix();
+  sink_.can_connect = false;
+  EXPECT_FALSE(interrupts_.connect(0, event));
+  sink_.can_connect = true;
+  set_masked(0, true);
+  set_masked(0, false);
+  EXPECT_EQ(sink_.connected(event), std::nullopt) << "it was not taken";
+}
+
 }  // namespace
 }  // namespace wick::devices

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,24 @@ class RecordingSink final : public MsiSink {
     messages_.push_back({address, data});
   }
 
+  bool connect(const EventFd& event, uint64_t address, uint32_t data) override {
+    const std::lock_guard lock(mutex_);
+    if (!can_connect) return false;
+    connected_[&event] = {address, data};
+    return true;
+  }
+  void disconnect(const EventFd& event) override {
+    const std::lock_guard lock(mutex_);
+    connected_.erase(&event);
+  }
+  // What a signal of `event` would send; none when it is not connected.
+  std::optional<Message> connected(const EventFd& event) {
+    const std::lock_guard lock(mutex_);
+    const auto found = connected_.find(&event);
+    return found == connected_.end() ? std::nullopt : std::optional(found->second);
+  }
+  bool can_connect = true;
+
   // Those since the last call.
   std::vector<Message> take() {
     const std::lock_guard lock(mutex_);
@@ -32,6 +52,7 @@ class RecordingSink final : public MsiSink {
  private:
   std::mutex mutex_;
   std::vector<Message> messages_;
+  std::map<const EventFd*, Message> connected_;
 };
 
 }  // namespace wick::fakes

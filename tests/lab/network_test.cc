@@ -274,7 +274,9 @@ TEST_F(Network, WickNetGivesLeasesNamesAndTheWayOut) {
   const auto wick_net = [](const std::string& what) {
     return on_host(fmt::format("{} net {}", WICK_BINARY, what));
   };
-  const std::string before = on_host("ip -j link; ip -j addr; cat /proc/sys/net/ipv4/ip_forward");
+  const std::string state =
+      "ip -br link; ip -4 addr; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward";
+  const std::string before = on_host(state);
   wick_net("up");
   Process vm(guest({"--name", "penguin", "-n", "tap"}));
   Dialogue& shell = shell_of(vm);
@@ -289,7 +291,7 @@ TEST_F(Network, WickNetGivesLeasesNamesAndTheWayOut) {
   EXPECT_THAT(wick_net("status"), HasSubstr("penguin"));
   end(vm);
   wick_net("down");
-  EXPECT_EQ(on_host("ip -j link; ip -j addr; cat /proc/sys/net/ipv4/ip_forward"), before);
+  EXPECT_EQ(on_host(state), before);
   on_host("ip netns del outside");
 }
 
