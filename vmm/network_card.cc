@@ -41,7 +41,10 @@ Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config
                                                          const std::string& id,
                                                          const std::string& machine) {
   std::unique_ptr<NetworkCard> card(new NetworkCard(*config.mac));
-  TRY(card->open_backend(config, id, machine));
+  if (auto opened = card->open_backend(config, id, machine); !opened) {
+    opened.error().context.insert(0, id + ": ");
+    return std::unexpected(std::move(opened).error());
+  }
   card->thread_ = TRY(LoopThread::start(id));
   card->loop().post_and_wait(let_senders_finish);
   spdlog::info("{}: {} on {}", id, net::to_text(card->mac_), card->backend_->name());
@@ -66,28 +69,30 @@ Result<void> NetworkCard::open_backend(const NetConfig& config, const std::strin
   return {};
 }
 
-// Without a word of the user's which, the TAP is one on the bridge of wick net: one of
-// those that wait there for this user, or a new one.
+// On the bridge of wick net, the one that the user names or the usual one, the TAP is one
+// of those that wait there for this user, or a new one.
 Result<void> NetworkCard::open_tap(const NetConfig& config) {
   net::TapConfig tap{.interface = config.interface,
                      .bridge = config.bridge,
                      .queues = config.queues,
                      .mtu = config.mtu};
-  if (tap.interface.empty() && tap.bridge.empty()) {
-    if (const auto network = TRY(net::find_host_network())) {
-      if (::geteuid() != 0 && !network->taps.empty()) {
-        auto claimed = TRY(net::claim_tap(*network));
-        if (!claimed)
-          return with_hint(
-              fail("{}: all of its {} TAPs are in use", network->name, network->taps.size()),
-              "end a machine, or make more: wick net up --user NAME --taps N");
-        tap.interface = std::move(claimed->name);
-        tap_lock_ = std::move(claimed->lock);
-      } else {
-        tap.bridge = network->name;
-      }
-    } else {
-      spdlog::info("no network of wick net is up: the TAP is on no bridge");
+  if (tap.interface.empty()) {
+    const std::string name = tap.bridge.empty() ? net::kDefaultNetwork : tap.bridge;
+    std::optional<net::HostNetwork> network;
+    if (net::is_network_name(name)) network = TRY(net::find_host_network(name));
+    if (network && ::geteuid() != 0 && !network->taps.empty()) {
+      auto claimed = TRY(net::claim_tap(*network));
+      if (!claimed)
+        return with_hint(
+            fail("{}: all of its {} TAPs are in use", network->name, network->taps.size()),
+            "end a machine, or make more: wick net up --user NAME --taps N");
+      tap.interface = std::move(claimed->name);
+      tap.bridge.clear();  // it is there
+      tap_lock_ = std::move(claimed->lock);
+    } else if (network) {
+      tap.bridge = network->name;
+    } else if (tap.bridge.empty()) {
+      spdlog::warn("the TAP is on no bridge, since no network is up; wick net up makes one");
     }
   }
   backend_ = TRY(net::open_tap(tap));
