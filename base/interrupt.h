@@ -28,7 +28,7 @@ class MsiSink {
   virtual void send(uint64_t address, uint32_t data) = 0;
   // True: until disconnect() each signal of `event` is such a message, which no thread
   // of ours has to send; what was signalled before is sent now. Again, with another
-  // message, replaces it.
+  // message, replaces it. False: it is not connected (any more).
   virtual bool connect(const EventFd& event, uint64_t address, uint32_t data) {
     static_cast<void>(event), static_cast<void>(address), static_cast<void>(data);
     return false;

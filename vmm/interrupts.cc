@@ -35,7 +35,10 @@ bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
   if (found != routes_.end()) {
     found->address = address;
     found->data = data;
-    return vm_.set_routes(routes_).has_value();
+    if (const auto moved = vm_.set_routes(routes_)) return true;
+    vm_.remove(*found);  // or it would send the old message
+    routes_.erase(found);
+    return false;
   }
   routes_.push_back({&event, address, data, free_gsi()});
   // A signal that comes meanwhile, or came before, is sent when the route exists.
