@@ -25,7 +25,8 @@ class Backend {
  public:
   // Called on the loop, never from inside a call to the back end.
   struct Events {
-    // receive() may have a packet for this queue pair, after it had none.
+    // receive() may have a packet for this queue pair, after it had none. None: who
+    // attaches has another take the packets, by vhost_descriptor().
     std::function<void(uint16_t pair)> readable;
     std::function<void()> link_changed;
   };

@@ -42,7 +42,7 @@ Result<Fd> open_socket() {
 class Tap final : public Backend {
  public:
   Tap(std::string name, std::vector<Fd> queues) : name_(std::move(name)) {
-    for (Fd& queue : queues) queues_.push_back({std::move(queue), {}});
+    for (Fd& queue : queues) queues_.push_back({std::move(queue), {}, false});
     // Not all at once: USO came later than the others.
     constexpr Offloads kOlder{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true};
     constexpr Offloads kAll{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
@@ -80,7 +80,8 @@ class Tap final : public Backend {
   void set_active_pairs(uint16_t count) override {
     for (size_t pair = 1; pair < queues_.size(); ++pair) {
       const bool wanted = pair < count;
-      if (wanted == queues_[pair].watch.active()) continue;
+      if (wanted == queues_[pair].active) continue;
+      queues_[pair].active = wanted;
       queues_[pair].watch.reset();
       request_queue(pair, wanted);
       if (wanted) static_cast<void>(watch_queue(pair));
@@ -108,6 +109,7 @@ class Tap final : public Backend {
   struct Queue {
     Fd fd;
     EventLoop::Watch watch;
+    bool active = false;  // of all but the first: the kernel gives it packets
   };
 
   bool request_offloads(Offloads offloads) {
@@ -120,6 +122,7 @@ class Tap final : public Backend {
   }
   // Edge-triggered: there is no event while nobody takes the packets.
   Result<void> watch_queue(size_t pair) {
+    if (!events_.readable) return {};
     queues_[pair].watch =
         TRY(loop_->watch(queues_[pair].fd.get(), EPOLLIN | EPOLLET, [this, pair](uint32_t) {
           events_.readable(static_cast<uint16_t>(pair));

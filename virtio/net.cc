@@ -66,13 +66,15 @@ Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
   card->vhosts_ = std::move(vhosts);
   Result<void> attached;
   loop.post_and_wait([&] {
-    attached =
-        backend.attach(loop, {.readable =
-                                  [self = card.get()](uint16_t pair) {
-                                    if (pair < self->receivers_.size() && self->receivers_[pair])
-                                      self->receivers_[pair]->receive();
-                                  },
-                              .link_changed = [self = card.get()] { self->link_changed(); }});
+    net::Backend::Events events{.readable = {},
+                                .link_changed = [self = card.get()] { self->link_changed(); }};
+    // Else each packet would wake the loop too, for nothing.
+    if (card->vhosts_.empty())
+      events.readable = [self = card.get()](uint16_t pair) {
+        if (pair < self->receivers_.size() && self->receivers_[pair])
+          self->receivers_[pair]->receive();
+      };
+    attached = backend.attach(loop, std::move(events));
     card->link_up_ = backend.link_up();
   });
   TRY(std::move(attached));
