@@ -6,6 +6,7 @@
 #include "cli/net_host.h"
 #include "cli/process.h"
 #include "net/dhcp_leases.h"
+#include "net/mac_address.h"
 
 namespace wick::cli {
 
@@ -210,12 +211,9 @@ std::string dnsmasq_pid_path(const std::string& network) {
 }
 
 std::string bridge_mac(const std::string& machine_id, const std::string& network) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : fmt::format("{}/{}", machine_id, network))
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  std::string mac = "02";
-  for (int i = 0; i < 5; ++i) mac += fmt::format(":{:02x}", hash >> (8 * i + 16) & 0xff);
-  return mac;
+  net::MacAddress mac = net::derive_mac(fmt::format("{}/{}", machine_id, network));
+  mac.front() = 2;  // the same for every network, to be told from guests' at sight
+  return net::to_text(mac);
 }
 
 }  // namespace wick::cli

@@ -4,13 +4,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "base/printable.h"
 #include "cli/net_address.h"
 #include "cli/net_firewall.h"
 #include "cli/net_steps.h"
 #include "cli/process.h"
+#include "net/mac_address.h"
 
 namespace wick::cli {
 
@@ -21,13 +21,6 @@ using Kind = Step::Kind;
 using Nat = HostNetwork::Nat;
 
 constexpr unsigned kDefaultTaps = 8;
-
-std::string machine_id() {
-  std::ifstream file("/etc/machine-id");
-  std::string id;
-  std::getline(file, id);
-  return id;
-}
 
 Result<Nat> choose_nat() {
   const std::vector<std::string> ask = {"nft", "list", "tables"};
@@ -66,7 +59,7 @@ Result<HostNetwork> new_network(const NetUp& wanted, const HostView& host) {
                        "choose another, or leave it to wick");
   }
   network.address = wanted.address ? *wanted.address : TRY(choose_address(host));
-  network.mac = bridge_mac(machine_id(), wanted.name);
+  network.mac = bridge_mac(net::host_machine_id(), wanted.name);
   network.nat = wanted.no_nat ? Nat::kNone : TRY(choose_nat());
   network.dhcp = !wanted.no_dhcp;
   if (wanted.domain) network.domain = *wanted.domain;

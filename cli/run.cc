@@ -9,7 +9,6 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "boot/find_kernel.h"
 #include "boot/input_file.h"
@@ -112,12 +111,6 @@ void choose_addresses(MachineConfig& config, const std::string& machine_id) {
 
 namespace {
 
-std::string host_machine_id() {
-  std::string id;
-  std::ifstream("/etc/machine-id") >> id;
-  return id;
-}
-
 Result<Fd> open_stats_file(const StatsForm& form) {
   if (form.path.empty()) return Fd();
   Fd fd(::open(form.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -142,7 +135,7 @@ void write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
 Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   MachineConfig config = options.machine;
-  choose_addresses(config, host_machine_id());
+  choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
   TRY(choose_kernel(config, options.initrd_auto));
 

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
+#include "net/mac_address.h"
 
 namespace wick::net {
 
@@ -27,16 +28,6 @@ constexpr const char* kNatNames[] = {"none", "nftables", "iptables"};
 
 bool is_alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-bool is_mac(std::string_view text) {
-  if (text.size() != 17) return false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool separator = i % 3 == 2;
-    if (separator ? text[i] != ':' : std::isxdigit(static_cast<unsigned char>(text[i])) == 0)
-      return false;
-  }
-  return true;
 }
 
 // Whatever getpwnam() may have found, but nothing that a command takes for an option.
@@ -210,7 +201,7 @@ Result<HostNetwork> parse_host_network(std::string_view text) {
     return fail("\"address\" is none, or its prefix length is not 8 to 30");
   network.address = *address;
   network.mac = TRY(members.text("mac"));
-  if (!is_mac(network.mac)) return fail("\"mac\" is no MAC address");
+  if (!parse_mac(network.mac)) return fail("\"mac\" is no MAC address");
   const std::string nat = TRY(members.text("nat"));
   const auto* const kind = std::ranges::find(kNatNames, nat);
   if (kind == std::end(kNatNames)) return fail("\"nat\" is not none, nftables or iptables");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <fstream>
 
 namespace wick::net {
 
@@ -38,6 +39,12 @@ MacAddress derive_mac(std::string_view seed) {
   }
   mac[0] = static_cast<uint8_t>((mac[0] & 0xfc) | 2);
   return mac;
+}
+
+std::string host_machine_id() {
+  std::string id;
+  std::ifstream("/etc/machine-id") >> id;
+  return id;
 }
 
 }  // namespace wick::net

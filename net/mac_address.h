@@ -18,4 +18,7 @@ std::string to_text(const MacAddress& mac);
 // A locally administered address (IEEE 802, 8.4) that depends on `seed` alone.
 MacAddress derive_mac(std::string_view seed);
 
+// What tells this host from others (machine-id(5)); empty where it has none.
+std::string host_machine_id();
+
 }  // namespace wick::net
