@@ -81,8 +81,8 @@ Result<void> E1000::start() {
                                       },
                                   .link_changed = [this] { follow_link(); }}));
       attached_ = true;
-      // Whole packets with their checksums, as they come out of a wire.
-      backend_.set_offloads({});
+      // The receiver finishes whatever there is.
+      backend_.set_offloads(backend_.supported_offloads());
       follow_link();
       return {};
     }();

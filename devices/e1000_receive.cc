@@ -52,7 +52,7 @@ ReceiveSettings::Match ReceiveSettings::match(std::span<const std::byte> frame) 
 Receiver::Receiver(const GuestMemory& memory, net::Backend& backend)
     : memory_(memory),
       backend_(backend),
-      packet_(std::make_unique<std::byte[]>(net::kMaxFrameBytes + kCheckSequenceBytes)) {}
+      packet_(std::make_unique<std::byte[]>(net::kMaxPacketBytes)) {}
 
 Receiver::Outcome Receiver::run(Ring ring, const ReceiveSettings& settings, const Epoch& epoch) {
   Outcome outcome;
@@ -85,24 +85,30 @@ Receiver::Outcome Receiver::run(Ring ring, const ReceiveSettings& settings, cons
 
 // False: there is none, or the filter did not let it in.
 bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
-  const std::array<iovec, 2> parts = {
-      {{&header_, sizeof(header_)}, {packet_.get(), net::kMaxFrameBytes}}};
-  const size_t bytes = backend_.receive(0, parts);
-  outcome.drained = bytes == 0;
-  if (bytes < sizeof(header_) + kEthernetBytes) return false;
-  return admit(settings, std::min(bytes - sizeof(header_), net::kMaxFrameBytes), outcome);
+  auto frame = frames_.next();
+  if (frame.empty()) {
+    const iovec buffer{packet_.get(), net::kMaxPacketBytes};
+    const size_t bytes = backend_.receive(0, std::span(&buffer, 1));
+    outcome.drained = bytes == 0;
+    auto frames = net::FinishedFrames::of({packet_.get(), bytes});
+    if (!frames) return false;
+    // Of what is left to us to sum up, the back end knows that it is good.
+    const auto flags = load_le<net::PacketHeader>({packet_.get(), bytes}).flags;
+    checksums_good_ =
+        (flags & (net::PacketHeader::kChecksumValid | net::PacketHeader::kNeedsChecksum)) != 0;
+    frames_ = *frames;
+    frame = frames_.next();
+  }
+  return frame.size() >= kEthernetBytes && admit(settings, frame, outcome);
 }
 
-bool Receiver::admit(const ReceiveSettings& settings, size_t frame_bytes, Outcome& outcome) {
-  std::span<std::byte> frame(packet_.get(), frame_bytes);
+bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame,
+                     Outcome& outcome) {
   const auto match = settings.match(frame);
   if (match == ReceiveSettings::Match::kNone) return false;
   // On a wire no frame is shorter; the host's packets come from none.
-  if (frame_bytes < kLeastFrameBytes) {
-    std::fill_n(packet_.get() + frame_bytes, kLeastFrameBytes - frame_bytes, std::byte{0});
-    frame = {packet_.get(), kLeastFrameBytes};
-  }
-  const size_t wire_bytes = frame.size() + kCheckSequenceBytes;
+  const size_t padded_bytes = std::max(frame.size(), kLeastFrameBytes);
+  const size_t wire_bytes = padded_bytes + kCheckSequenceBytes;
   if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMostLongBytes : kMostShortBytes)) {
     ++outcome.oversized;
     return false;
@@ -113,25 +119,19 @@ bool Receiver::admit(const ReceiveSettings& settings, size_t frame_bytes, Outcom
   written_ = {};
   if (match == ReceiveSettings::Match::kInexact) written_.status |= ReceiveDescriptor::kInexact;
   // What nobody has verified, the guest has to.
-  const bool good = (header_.flags & net::PacketHeader::kChecksumValid) != 0 &&
-                    (header_.flags & net::PacketHeader::kNeedsChecksum) == 0 &&
-                    (settings.rxcsum & kReportTcpUdp) != 0;
+  const bool good = checksums_good_ && (settings.rxcsum & kReportTcpUdp) != 0;
   written_.status |= good ? ReceiveDescriptor::kTcpChecksum : ReceiveDescriptor::kIgnoreChecksum;
-  start_ = 0;
-  left_bytes_ = frame.size();
+  // The check sequence is made of zeroes: no driver looks at it, but most expect it
+  // to be there.
+  left_bytes_ = (settings.rctl & kStripCrc) != 0 ? padded_bytes : wire_bytes;
   if (settings.strip_vlan && load_be<uint16_t>(frame.subspan(kTypeOffset)) == settings.vlan_type) {
     written_.status |= ReceiveDescriptor::kVlanPacket;
     written_.special = load_be<uint16_t>(frame.subspan(kEthernetBytes));
     std::memmove(frame.data() + kTagBytes, frame.data(), kTypeOffset);
-    start_ = kTagBytes;
+    frame = frame.subspan(kTagBytes);
     left_bytes_ -= kTagBytes;
   }
-  // The check sequence is made of zeroes: no driver looks at it, but most expect it
-  // to be there.
-  if ((settings.rctl & kStripCrc) == 0) {
-    std::fill_n(packet_.get() + start_ + left_bytes_, kCheckSequenceBytes, std::byte{0});
-    left_bytes_ += kCheckSequenceBytes;
-  }
+  frame_ = frame;
   return true;
 }
 
@@ -157,6 +157,14 @@ Receiver::Room Receiver::find_room(const Ring& ring, size_t buffer_bytes) {
   return Room::kEnough;
 }
 
+// From the frame as it would be on the wire.
+void Receiver::copy_out(size_t offset, std::span<std::byte> to) const {
+  const auto data = frame_.subspan(std::min(offset, frame_.size()));
+  const size_t bytes = std::min(data.size(), to.size());
+  std::memcpy(to.data(), data.data(), bytes);
+  std::memset(to.data() + bytes, 0, to.size() - bytes);
+}
+
 void Receiver::deliver(const Ring& ring) {
   size_t copied = 0;
   uint8_t errors = 0;
@@ -168,7 +176,7 @@ void Receiver::deliver(const Ring& ring) {
     if (buffer.bytes.empty())
       errors = ReceiveDescriptor::kDataError;
     else
-      std::memcpy(buffer.bytes.data(), packet_.get() + start_ + copied, buffer.filled);
+      copy_out(copied, buffer.bytes);
     copied += buffer.filled;
     ReceiveDescriptor::WriteBack what = written_;
     what.length = static_cast<uint16_t>(buffer.filled);

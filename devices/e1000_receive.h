@@ -2,7 +2,8 @@
 //
 // A packet is taken from the back end only when there are descriptors for it, and
 // kept until there are enough. It is copied: what the guest sees of it is what the
-// filter saw.
+// filter saw. The back end may leave checksums to us, and give us packets that are
+// larger than frames, so that it has fewer: they are finished here.
 //
 // Thread rule: the loop's thread only.
 //
@@ -20,6 +21,7 @@
 #include "devices/e1000_registers.h"
 #include "devices/e1000_rings.h"
 #include "net/backend.h"
+#include "net/offload.h"
 
 namespace wick::devices::e1000 {
 
@@ -54,8 +56,11 @@ class Receiver {
 
   Receiver(const GuestMemory& memory, net::Backend& backend);
 
-  // Drops the packet that waits.
-  void reset() { left_bytes_ = 0; }
+  // Drops what waits.
+  void reset() {
+    left_bytes_ = 0;
+    frames_ = {};
+  }
   bool holds_packet() const { return left_bytes_ > 0; }
 
   // Fills descriptors, in a bounded turn that ends with `epoch`.
@@ -74,19 +79,24 @@ class Receiver {
   enum class Room : uint8_t { kEnough, kLater, kNever };
 
   bool fetch(const ReceiveSettings& settings, Outcome& outcome);
-  bool admit(const ReceiveSettings& settings, size_t frame_bytes, Outcome& outcome);
+  bool admit(const ReceiveSettings& settings, std::span<std::byte> frame, Outcome& outcome);
   Room find_room(const Ring& ring, size_t buffer_bytes);
   void deliver(const Ring& ring);
+  void copy_out(size_t offset, std::span<std::byte> to) const;
 
   const GuestMemory& memory_;
   net::Backend& backend_;
 
-  // The packet that waits: what is left of it to hand over, behind the tag if that
-  // was stripped.
-  net::PacketHeader header_;
+  // The last packet of the back end, header first, and those of its frames that are
+  // still to come.
   const std::unique_ptr<std::byte[]> packet_;
-  size_t start_ = 0;
-  size_t left_bytes_ = 0;  // 0: there is none
+  bool checksums_good_ = false;
+  net::FinishedFrames frames_;
+
+  // The frame that waits, without its tag if that was stripped. On the wire there are
+  // zeroes behind it: padding and the check sequence.
+  std::span<const std::byte> frame_;
+  size_t left_bytes_ = 0;  // with them; 0: there is none
   ReceiveDescriptor::WriteBack written_;
   std::array<Buffer, kMostBuffers> buffers_;
   size_t buffer_count_ = 0;

@@ -1,7 +1,6 @@
 #include "net/offload.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/bytes.h"
@@ -18,7 +17,6 @@ constexpr size_t kTcpBytes = 20;  // without options
 constexpr size_t kUdpBytes = 8;
 constexpr size_t kTcpChecksum = 16;  // its place in the header
 constexpr size_t kUdpChecksum = 6;
-constexpr size_t kMostHeaderBytes = kEthernetBytes + kVlanBytes + 60 + 60;
 
 constexpr uint16_t kEtherIp4 = 0x0800;
 constexpr uint16_t kEtherIp6 = 0x86dd;
@@ -31,16 +29,10 @@ constexpr uint8_t kFin = 0x01;
 constexpr uint8_t kPsh = 0x08;
 constexpr uint8_t kCwr = 0x80;
 
-// Where the headers of a packet that will be cut are.
-struct Layout {
-  bool ip4 = false;
-  bool tcp = false;
-  size_t network = 0;
-  size_t transport = 0;
-  size_t payload = 0;
-};
+}  // namespace
 
-Result<Layout> find_headers(const PacketHeader& header, std::span<const std::byte> frame) {
+Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& header,
+                                                            std::span<const std::byte> frame) {
   Layout layout;
   const uint8_t kind = header.segmentation & static_cast<uint8_t>(~PacketHeader::kEcn);
   layout.tcp = kind == PacketHeader::kTcp4 || kind == PacketHeader::kTcp6;
@@ -98,13 +90,13 @@ Result<Layout> find_headers(const PacketHeader& header, std::span<const std::byt
   return layout;
 }
 
-// `frame` is one segment with the headers of the whole.
-void finish_segment(const Layout& layout, std::span<std::byte> frame, uint16_t number) {
-  const auto network = frame.subspan(layout.network, layout.transport - layout.network);
-  const auto transport = frame.subspan(layout.transport);
+// `segment` has the headers of the whole.
+void FinishedFrames::finish_segment(std::span<std::byte> segment, uint16_t number) const {
+  const auto network = segment.subspan(layout_.network, layout_.transport - layout_.network);
+  const auto transport = segment.subspan(layout_.transport);
   const auto transport_bytes = static_cast<uint16_t>(transport.size());
   uint32_t pseudo_header = 0;
-  if (layout.ip4) {
+  if (layout_.ip4) {
     store_be(network.subspan(2), static_cast<uint16_t>(network.size() + transport.size()));
     const auto id = load_be<uint16_t>(network.subspan(4));
     store_be(network.subspan(4), static_cast<uint16_t>(id + number));
@@ -115,69 +107,99 @@ void finish_segment(const Layout& layout, std::span<std::byte> frame, uint16_t n
     store_be(network.subspan(4), transport_bytes);
     pseudo_header = add_to_checksum(0, network.subspan(8, 32));
   }
-  pseudo_header += (layout.tcp ? kProtocolTcp : kProtocolUdp) + uint32_t{transport_bytes};
+  pseudo_header += (layout_.tcp ? kProtocolTcp : kProtocolUdp) + uint32_t{transport_bytes};
 
-  if (!layout.tcp) store_be(transport.subspan(4), transport_bytes);
-  const auto checksum = transport.subspan(layout.tcp ? kTcpChecksum : kUdpChecksum);
+  if (!layout_.tcp) store_be(transport.subspan(4), transport_bytes);
+  const auto checksum = transport.subspan(layout_.tcp ? kTcpChecksum : kUdpChecksum);
   store_be(checksum, uint16_t{0});
   uint16_t sum = fold_checksum(add_to_checksum(pseudo_header, transport));
   // RFC 768: a zero would mean that there is none.
-  if (!layout.tcp && sum == 0) sum = 0xffff;
+  if (!layout_.tcp && sum == 0) sum = 0xffff;
   store_be(checksum, sum);
 }
 
-// The segments are made in place, without a copy of the payload: the headers of
-// each go right before its part, over what has been sent.
-Result<void> segment(const PacketHeader& header, std::span<std::byte> frame,
-                     const FrameSink& sink) {
-  const Layout layout = TRY(find_headers(header, frame));
-  const size_t payload_bytes = frame.size() - layout.payload;
-  const size_t segment_bytes = header.segment_bytes;
-  if (segment_bytes == 0) return fail("segments of no bytes");
-  const size_t segments = std::max<size_t>(1, (payload_bytes + segment_bytes - 1) / segment_bytes);
-  if (segments > kMaxSegments) return fail("{} segments in one packet", segments);
-  const size_t largest_bytes = layout.payload + std::min(segment_bytes, payload_bytes);
-  if (largest_bytes - layout.network > 0xffff) return fail("a segment of {} bytes", largest_bytes);
-
-  std::array<std::byte, kMostHeaderBytes> kept{};
-  const auto headers = std::span(kept).first(layout.payload);
-  std::ranges::copy(frame.first(headers.size()), headers.begin());
-  const auto tcp_flags =
-      load_le<uint8_t>(headers.subspan(layout.transport).subspan(layout.tcp ? 13 : 0));
-  for (size_t i = 0; i < segments; ++i) {
-    const size_t done = i * segment_bytes;
-    const size_t part = std::min(segment_bytes, payload_bytes - done);
-    const auto out = frame.subspan(done, headers.size() + part);
-    std::ranges::copy(headers, out.begin());
-    if (layout.tcp) {
-      const auto transport = out.subspan(layout.transport);
-      const auto sequence = load_be<uint32_t>(transport.subspan(4));
-      store_be(transport.subspan(4), static_cast<uint32_t>(sequence + done));
-      uint8_t flags = tcp_flags;
-      // RFC 3168, 6.1.2: the window was reduced once.
-      if (i > 0) flags &= static_cast<uint8_t>(~kCwr);
-      if (i + 1 < segments) flags &= static_cast<uint8_t>(~(kFin | kPsh));
-      store_le(transport.subspan(13, 1), flags);
-    }
-    finish_segment(layout, out, static_cast<uint16_t>(i));
-    sink(out);
-  }
+Result<void> FinishedFrames::start_segments(const PacketHeader& header) {
+  layout_ = TRY(find_headers(header, frame_));
+  const size_t payload_bytes = frame_.size() - layout_.payload;
+  segment_bytes_ = header.segment_bytes;
+  if (segment_bytes_ == 0) return fail("segments of no bytes");
+  segments_ = std::max<size_t>(1, (payload_bytes + segment_bytes_ - 1) / segment_bytes_);
+  if (segments_ > kMaxSegments) return fail("{} segments in one packet", segments_);
+  const size_t largest_bytes = layout_.payload + std::min(segment_bytes_, payload_bytes);
+  if (largest_bytes - layout_.network > 0xffff) return fail("a segment of {} bytes", largest_bytes);
+  std::ranges::copy(frame_.first(layout_.payload), headers_.begin());
   return {};
 }
 
-}  // namespace
+// The segments are made in place, without a copy of the payload: the headers of
+// each go right before its part, over what has been given out.
+std::span<std::byte> FinishedFrames::next_segment() {
+  const auto headers = std::span(headers_).first(layout_.payload);
+  const size_t done = made_ * segment_bytes_;
+  const size_t part = std::min(segment_bytes_, frame_.size() - layout_.payload - done);
+  const auto segment = frame_.subspan(done, headers.size() + part);
+  std::ranges::copy(headers, segment.begin());
+  if (layout_.tcp) {
+    const auto transport = segment.subspan(layout_.transport);
+    const auto sequence = load_be<uint32_t>(transport.subspan(4));
+    store_be(transport.subspan(4), static_cast<uint32_t>(sequence + done));
+    auto flags = load_le<uint8_t>(transport.subspan(13, 1));
+    // RFC 3168, 6.1.2: the window was reduced once.
+    if (made_ > 0) flags &= static_cast<uint8_t>(~kCwr);
+    if (made_ + 1 < segments_) flags &= static_cast<uint8_t>(~(kFin | kPsh));
+    store_le(transport.subspan(13, 1), flags);
+  }
+  finish_segment(segment, static_cast<uint16_t>(made_));
+  return segment;
+}
+
+Result<FinishedFrames> FinishedFrames::of(std::span<std::byte> packet) {
+  if (packet.size() < sizeof(PacketHeader)) return fail("a packet without a header");
+  const auto header = load_le<PacketHeader>(packet);
+  FinishedFrames frames;
+  frames.frame_ = packet.subspan(sizeof(PacketHeader));
+  if (frames.frame_.size() > kMaxFrameBytes) return fail("a frame of {} bytes", frames.frame_.size());
+  if (header.segmentation != PacketHeader::kNone) {
+    TRY(frames.start_segments(header));
+    return frames;
+  }
+  frames.segments_ = 1;
+  if ((header.flags & PacketHeader::kNeedsChecksum) != 0) {
+    const size_t place = size_t{header.checksum_start} + header.checksum_offset;
+    if (place + sizeof(uint16_t) > frames.frame_.size())
+      return fail("a checksum outside the frame");
+    // The sender left the sum of the pseudo header there.
+    const auto covered = frames.frame_.subspan(header.checksum_start);
+    const uint16_t sum = fold_checksum(add_to_checksum(0, covered));
+    // As Linux has it (skb_checksum_help): right for UDP, and the same sum for all.
+    store_be(frames.frame_.subspan(place), sum == 0 ? uint16_t{0xffff} : sum);
+  }
+  return frames;
+}
+
+std::span<std::byte> FinishedFrames::next() {
+  if (made_ == segments_) return {};
+  const auto frame = segment_bytes_ == 0 ? frame_ : next_segment();
+  ++made_;
+  return frame;
+}
 
 uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
   // RFC 1071, 2(B): sums of words swapped are the sum swapped; and 2(C): wider words
   // do as well, with their carries kept.
   uint64_t wide = 0;
-  while (bytes.size() >= sizeof(uint32_t)) {
-    uint32_t word = 0;
-    std::memcpy(&word, bytes.data(), sizeof(word));
-    wide += word;
-    bytes = bytes.subspan(sizeof(word));
+  for (; bytes.size() >= 32; bytes = bytes.subspan(32)) {
+    asm("addq (%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\tadcq $0, %0"
+        : "+r"(wide)
+        : "r"(bytes.data()), "m"(*reinterpret_cast<const std::byte(*)[32]>(bytes.data()))
+        : "cc");
   }
-  wide += load_le<uint32_t>(bytes);  // zero-extended
+  wide = (wide & UINT32_MAX) + (wide >> 32);
+  while (!bytes.empty()) {
+    const auto some = bytes.first(std::min(bytes.size(), sizeof(uint32_t)));
+    wide += load_le<uint32_t>(some);  // zero-extended
+    bytes = bytes.subspan(some.size());
+  }
   while (wide >> 16 != 0) wide = (wide & 0xffff) + (wide >> 16);
   const uint32_t total = (sum & 0xffff) + (sum >> 16) + std::byteswap(static_cast<uint16_t>(wide));
   return (total & 0xffff) + (total >> 16);
@@ -186,26 +208,6 @@ uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
 uint16_t fold_checksum(uint32_t sum) {
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(~sum);
-}
-
-Result<void> finish_offloads(std::span<std::byte> packet, const FrameSink& sink) {
-  if (packet.size() < sizeof(PacketHeader)) return fail("a packet without a header");
-  const auto header = load_le<PacketHeader>(packet);
-  const auto frame = packet.subspan(sizeof(PacketHeader));
-  if (frame.size() > kMaxFrameBytes) return fail("a frame of {} bytes", frame.size());
-  if (header.segmentation != PacketHeader::kNone) return segment(header, frame, sink);
-
-  if ((header.flags & PacketHeader::kNeedsChecksum) != 0) {
-    const size_t place = size_t{header.checksum_start} + header.checksum_offset;
-    if (place + sizeof(uint16_t) > frame.size()) return fail("a checksum outside the frame");
-    // The sender left the sum of the pseudo header there.
-    const auto covered = frame.subspan(header.checksum_start);
-    const uint16_t sum = fold_checksum(add_to_checksum(0, covered));
-    // As Linux has it (skb_checksum_help): right for UDP, and the same sum for all.
-    store_be(frame.subspan(place), sum == 0 ? uint16_t{0xffff} : sum);
-  }
-  sink(frame);
-  return {};
 }
 
 }  // namespace wick::net

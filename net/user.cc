@@ -285,9 +285,11 @@ void User::send(uint16_t, std::span<const iovec> packet) {
   const std::lock_guard lock(library_.mutex);
   refresh_clock();
   // All checksums are made: libslirp checks those of IPv4, TCP and UDP.
-  const auto done = finish_offloads(std::span(packet_.get(), size),
-                                    [this](std::span<std::byte> frame) { input(frame); });
-  if (!done) refusals_.warn("{}: the guest sent {}", name_, done.error().message());
+  auto frames = FinishedFrames::of(std::span(packet_.get(), size));
+  if (!frames)
+    refusals_.warn("{}: the guest sent {}", name_, frames.error().message());
+  else
+    for (auto frame = frames->next(); !frame.empty(); frame = frames->next()) input(frame);
   schedule_round();
 }
 

@@ -76,7 +76,7 @@ class E1000Test : public testing::Test {
   const std::array<GuestMemory::Range, 1> ranges_ = {GuestMemory::Range{{0}, kRamBytes}};
   const GuestMemory memory_ = GuestMemory::create(ranges_).value();
   const std::unique_ptr<EventLoop> loop_ = EventLoop::create().value();
-  fakes::FakeNetwork network_;
+  fakes::FakeNetwork network_{1, {.checksum = true, .tcp4 = true}};
   fakes::CountingLine line_;
   uint64_t now_ns_ = 1'000'000'000;
   const std::unique_ptr<E1000> card_ =

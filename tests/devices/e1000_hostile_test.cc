@@ -346,9 +346,10 @@ class E1000RaceTest : public testing::Test {
       if (to_receive == 0) return 0;
       --to_receive;
       interrupted();
-      std::memset(buffers[0].iov_base, 0, buffers[0].iov_len);
-      std::memset(buffers[1].iov_base, 0x55, 100);
-      return buffers[0].iov_len + 100;
+      auto* const packet = static_cast<std::byte*>(buffers[0].iov_base);
+      std::memset(packet, 0, sizeof(net::PacketHeader));
+      std::memset(packet + sizeof(net::PacketHeader), 0x55, 100);
+      return sizeof(net::PacketHeader) + 100;
     }
     void send(uint16_t, std::span<const iovec>) override {
       ++sent;

@@ -1,5 +1,6 @@
 // What a driver gets from the 82540EM of the packets that arrive.
 #include "tests/devices/e1000_fixture.h"
+#include "tests/fakes/frames.h"
 
 namespace wick::devices {
 namespace {
@@ -288,7 +289,7 @@ TEST_F(E1000ReceiveTest, StripsVlanTags) {
   EXPECT_EQ(driver_.received(2).status & Status::kVlanPacket, 0);
 }
 
-// --- checksums and counters ---
+// --- checksums ---
 
 TEST_F(E1000ReceiveTest, AChecksumIsGoodOnlyIfSomebodyLooked) {
   driver_.set(kRxcsum, kReportTcpUdp);
@@ -300,14 +301,133 @@ TEST_F(E1000ReceiveTest, AChecksumIsGoodOnlyIfSomebodyLooked) {
   };
   EXPECT_EQ(status_of({}), Status::kIgnoreChecksum);
   EXPECT_EQ(status_of({.flags = PacketHeader::kChecksumValid}), Status::kTcpChecksum);
-  EXPECT_EQ(status_of({.flags = PacketHeader::kNeedsChecksum}), Status::kIgnoreChecksum);
+  EXPECT_EQ(status_of({.flags = PacketHeader::kNeedsChecksum, .checksum_start = 34}),
+            Status::kTcpChecksum)
+      << "it is made here";
   driver_.set(kRxcsum, 0);
   EXPECT_EQ(status_of({.flags = PacketHeader::kChecksumValid}), Status::kIgnoreChecksum);
 }
 
-TEST_F(E1000ReceiveTest, AsksForWholePacketsOnly) {
-  EXPECT_EQ(network_.offloads(), net::Offloads());
+// --- what the back end leaves to do ---
+
+class E1000LargePacketTest : public E1000ReceiveTest {
+ protected:
+  static constexpr size_t kHeaders = 14 + 20 + 20;
+  static constexpr size_t kPayload = 3000;
+  static constexpr uint16_t kSegment = 1200;
+
+  // TCP over IPv4, of which there are frames with 1200, 1200 and 600 bytes.
+  static fakes::Packet large(uint16_t vlan = 0) {
+    constexpr uint32_t kFrom = 0x0a000001;
+    constexpr uint32_t kTo = 0x0a000002;
+    const auto segment = fakes::tcp({.from = 1, .to = 2, .sequence = 5000, .flags = fakes::kAck},
+                                    fakes::counting_bytes(kPayload));
+    const auto sum = fakes::pseudo_sum4(kFrom, kTo, fakes::kTcp, segment.size());
+    const fakes::Ip4Header ip{.from = kFrom, .to = kTo, .protocol = fakes::kTcp};
+    fakes::Packet packet;
+    packet.frame =
+        fakes::ethernet(kMac, kOther, fakes::kIp4Type,
+                        fakes::ip4(ip, fakes::with_partial_checksum(segment, fakes::kTcp, sum)));
+    if (vlan != 0) packet.frame = fakes::with_vlan(packet.frame, vlan);
+    packet.header.flags = PacketHeader::kNeedsChecksum;
+    packet.header.segmentation = PacketHeader::kTcp4;
+    packet.header.segment_bytes = kSegment;
+    packet.header.checksum_start = vlan != 0 ? 38 : 34;
+    packet.header.checksum_offset = 16;
+    return packet;
+  }
+  void receive_large(uint16_t vlan = 0) {
+    network_.arrive(large(vlan));
+    settle();
+  }
+
+  // Whether the driver got this segment in the descriptor of that index, untagged.
+  void expect_segment(uint32_t index, size_t number) {
+    const size_t start = number * kSegment;
+    const size_t bytes = std::min<size_t>(kSegment, kPayload - start);
+    const Bytes got = part(driver_.received_bytes(index), 0, kHeaders + bytes);
+    EXPECT_EQ(part(got, kHeaders, bytes), part(fakes::counting_bytes(kPayload), start, bytes));
+    EXPECT_EQ(fakes::get32(got, 38), 5000 + start);
+    const auto transport = std::span(got).subspan(34);
+    const uint32_t pseudo =
+        fakes::pseudo_sum4(0x0a000001, 0x0a000002, fakes::kTcp, transport.size());
+    EXPECT_EQ(fakes::ones_complement_sum(transport, pseudo), 0xffff);
+  }
+};
+
+TEST_F(E1000LargePacketTest, AsksForAllThatTheBackEndHas) {
+  EXPECT_EQ(network_.offloads(), network_.supported_offloads());
 }
+
+TEST_F(E1000LargePacketTest, BecomesFrames) {
+  driver_.set(kRxcsum, kReportTcpUdp);
+  start();
+  receive_large();
+  EXPECT_EQ(driver_.get(kRdh), 3u);
+  for (uint32_t i = 0; i < 3; ++i) {
+    expect_segment(i, i);
+    EXPECT_EQ(driver_.received(i).status, kWhole | Status::kTcpChecksum);
+  }
+  EXPECT_EQ(driver_.received(2).length, kHeaders + 600);
+  EXPECT_EQ(driver_.get(kGprc), 3u);
+  EXPECT_EQ(driver_.get(kGorcl), 3 * (kHeaders + 4) + kPayload);
+}
+
+TEST_F(E1000LargePacketTest, ItsCheckSequencesAreNoPartOfWhatComesNext) {
+  driver_.start_receiver(0);
+  driver_.set(kRdt, 8);
+  receive_large();
+  EXPECT_EQ(driver_.received(0).length, kHeaders + kSegment + 4);
+  for (uint32_t i = 0; i < 3; ++i) expect_segment(i, i);
+}
+
+TEST_F(E1000LargePacketTest, ItsTagIsStrippedFromEachFrame) {
+  driver_.set(kCtrl, kVlanMode);
+  start();
+  receive_large(0x123);
+  for (uint32_t i = 0; i < 3; ++i) {
+    expect_segment(i, i);
+    EXPECT_EQ(driver_.received(i).special, 0x123);
+  }
+}
+
+TEST_F(E1000LargePacketTest, TheRestOfItWaitsForBuffers) {
+  start(0, 1);
+  receive_large();
+  receive(frame(100));
+  EXPECT_EQ(driver_.get(kRdh), 1u);
+  driver_.set(kRdt, 2);
+  settle();
+  EXPECT_EQ(driver_.get(kRdh), 2u);
+  driver_.set(kRdt, 8);
+  settle();
+  EXPECT_EQ(driver_.get(kRdh), 4u);
+  for (uint32_t i = 0; i < 3; ++i) expect_segment(i, i);
+  EXPECT_EQ(driver_.received_bytes(3), frame(100));
+}
+
+TEST_F(E1000LargePacketTest, TheRestOfItIsDroppedByAReset) {
+  start(0, 1);
+  receive_large();
+  driver_.set(kCtrl, kReset);
+  settle();
+  start();
+  receive(frame(100));
+  EXPECT_EQ(driver_.get(kRdh), 1u);
+  EXPECT_EQ(driver_.received_bytes(0), frame(100));
+}
+
+TEST_F(E1000LargePacketTest, OneThatContradictsItselfIsDropped) {
+  start();
+  auto packet = large();
+  packet.header.segment_bytes = 0;
+  network_.arrive(packet);
+  receive(frame(100));
+  EXPECT_EQ(driver_.get(kRdh), 1u);
+  EXPECT_EQ(driver_.received_bytes(0), frame(100));
+}
+
+// --- counters ---
 
 TEST_F(E1000ReceiveTest, CountsWhatItReceives) {
   start(kBroadcastAccept | kMulticastPromiscuous);

@@ -170,6 +170,20 @@ class Session {
     net::PacketHeader header;
     header.flags = input_.ConsumeIntegral<uint8_t>();
     header.segmentation = input_.ConsumeIntegral<uint8_t>();
+    header.segment_bytes = static_cast<uint16_t>(number(1500));
+    if (frame.size() >= 54 && input_.ConsumeBool()) {  // one to cut
+      frame[12] = std::byte{0x08};
+      frame[13] = std::byte{0x00};
+      frame[14] = std::byte{0x45};
+      frame[20] = frame[21] = std::byte{0};
+      frame[23] = std::byte{6};
+      frame[46] = std::byte{0x50};
+      header = {.flags = net::PacketHeader::kNeedsChecksum,
+                .segmentation = net::PacketHeader::kTcp4,
+                .segment_bytes = header.segment_bytes,
+                .checksum_start = 34,
+                .checksum_offset = 16};
+    }
     network_.arrive({header, std::move(frame)});
   }
   void settle() {

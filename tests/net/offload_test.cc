@@ -85,13 +85,10 @@ Packet tagged(Packet packet) {
 
 Result<std::vector<Bytes>> finish(const Packet& packet) {
   Bytes bytes = packet.bytes();
+  auto finished = TRY(FinishedFrames::of(bytes));
   std::vector<Bytes> frames;
-  const auto done = finish_offloads(
-      bytes, [&](std::span<std::byte> frame) { frames.emplace_back(frame.begin(), frame.end()); });
-  if (!done) {
-    EXPECT_TRUE(frames.empty()) << "refused, and yet sent in part";
-    return std::unexpected(done.error());
-  }
+  for (auto frame = finished.next(); !frame.empty(); frame = finished.next())
+    frames.emplace_back(frame.begin(), frame.end());
   return frames;
 }
 
@@ -223,9 +220,9 @@ TEST(Offload, CutsTheLargestPacketIntoABoundedNumberOfSegments) {
 
 TEST(Offload, RefusesAPacketThatIsTooShortOrTooLong) {
   Bytes nothing;
-  EXPECT_FALSE(finish_offloads(nothing, [](auto) { FAIL(); }));
+  EXPECT_FALSE(FinishedFrames::of(nothing));
   Bytes cut(sizeof(PacketHeader) - 1);
-  EXPECT_FALSE(finish_offloads(cut, [](auto) { FAIL(); }));
+  EXPECT_FALSE(FinishedFrames::of(cut));
   EXPECT_THAT(refusal({.header = {}, .frame = Bytes(kMaxFrameBytes + 1)}), HasSubstr("a frame of"));
   EXPECT_EQ(refusal({.header = {}, .frame = Bytes(kMaxFrameBytes)}), "taken");
 }
@@ -317,10 +314,12 @@ TEST(Offload, NeverLeavesTheFrameWhateverTheHeaderSays) {
     const std::byte* const begin = bytes.data() + sizeof(PacketHeader);
     const std::byte* const end = bytes.data() + bytes.size();
     size_t frames = 0;
-    (void)finish_offloads(bytes, [&](std::span<std::byte> frame) {
+    auto finished = FinishedFrames::of(bytes);
+    if (!finished) continue;
+    for (auto frame = finished->next(); !frame.empty(); frame = finished->next()) {
       ++frames;
       EXPECT_TRUE(frame.data() >= begin && frame.data() + frame.size() <= end);
-    });
+    }
     EXPECT_LE(frames, kMaxSegments);
   }
 }
