@@ -28,11 +28,13 @@
 #include "cli/options.h"
 #include "cli/process.h"
 #include "net/dhcp_leases.h"
+#include "tests/fakes/frames.h"
 
 namespace wick::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using Json = nlohmann::json;
@@ -763,6 +765,31 @@ TEST_F(NetNamespace, AUserUsesItsTapsWithoutPrivilege) {
                                                                                                 : 1;
         }),
         0);
+}
+
+TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  const std::string sysctls = "/proc/sys/net/ipv6/conf/wick0/";
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  if (!fs::exists(sysctls)) GTEST_SKIP() << "needs IPv6";
+  const Fd tap = open_tap("wick0-t0");
+  const auto advertise = [&] {
+    fakes::Bytes packet(10);  // IFF_VNET_HDR
+    fakes::append(packet, fakes::router_advertisement());
+    EXPECT_EQ(::write(tap.get(), packet.data(), packet.size()),
+              static_cast<ssize_t>(packet.size()));
+    return shell("ip -6 route show default; ip -6 addr show dev wick0 scope global");
+  };
+  EXPECT_EQ(advertise(), "");
+  // As an older wick left it, the host would believe it.
+  EXPECT_EQ(
+      shell(fmt::format("for i in {0}accept_*; do echo 1 >$i; done; echo 1 >{0}autoconf", sysctls)),
+      "");
+  EXPECT_THAT(advertise(), AllOf(HasSubstr("via fe80::bad"), HasSubstr("2001:db8:bad:")));
+  expect_ok({"up"});
+  for (const char* name : {"accept_ra", "autoconf", "accept_redirects"})
+    EXPECT_EQ(file_text(sysctls + name), "0\n") << name;
+  expect_ok({"down"});
 }
 
 TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {
