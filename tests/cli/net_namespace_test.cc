@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -387,6 +388,52 @@ TEST_F(NetNamespace, UpMendsWhatIsMissing) {
   remove_guest("alpha");
   expect_ok({"down"});
   expect_no_trace("after mending");
+}
+
+// A program with the arguments of wick's dnsmasq, until it is killed.
+pid_t start_impostor(const char* program, uid_t uid) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::setresuid(uid, uid, uid) < 0) ::_exit(1);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::execl(program, "dnsmasq", "-c",
+            "kill -STOP $$; :", "--pid-file=/run/wick/net/wick0/dnsmasq.pid", nullptr);
+    ::_exit(1);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, WUNTRACED), pid);
+  EXPECT_TRUE(WIFSTOPPED(status)) << program;
+  return pid;
+}
+
+TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
+  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
+  // A copy of the program, and what a setuid program such as sudo is: root, with arguments
+  // of the user's choice.
+  ASSERT_EQ(shell("mkdir /run/bin && cp /bin/sh /run/bin/dnsmasq"), "");
+  const std::array impostors = {start_impostor("/run/bin/dnsmasq", 12345),
+                                start_impostor("/bin/sh", 0)};
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  expect_ok({"up"});
+  const pid_t dnsmasq = find_dnsmasq(pid_path);
+  EXPECT_NE(dnsmasq, 0);
+  EXPECT_THAT(impostors, testing::Each(testing::Ne(dnsmasq)));
+  expect_ok({"down"});
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  for (const pid_t pid : impostors) {
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "down killed another's process";
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+
+TEST_F(NetNamespace, DownEndsEveryDnsmasqOfTheNetwork) {
+  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
+  expect_ok({"up"});
+  EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --pid-file=" + pid_path), "");
+  expect_ok({"down"});
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  expect_no_trace("with two of them");
 }
 
 TEST_F(NetNamespace, DownSurvivesThingsThatAreGone) {
