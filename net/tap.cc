@@ -169,7 +169,7 @@ Result<void> Tap::watch_links() {
   link_watch_ = TRY(loop_->watch(links_.get(), EPOLLIN, [this](uint32_t) {
     // Only that something happened matters, so a message cut off or lost does not.
     std::array<char, 64> start{};
-    while (::recv(links_.get(), start.data(), start.size(), 0) > 0 || errno == ENOBUFS) {
+    while (::recv(links_.get(), start.data(), start.size(), 0) >= 0 || errno == ENOBUFS) {
     }
     const bool before = link_up_;
     read_link();
