@@ -1,6 +1,7 @@
 #include "cli/net_host.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -8,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/process.h"
 
@@ -75,6 +77,35 @@ bool is_in_our_namespace(const fs::path& process) {
   const fs::path theirs = fs::read_symlink(process / "ns/net", error);
   if (error) return true;
   return theirs == fs::read_symlink("/proc/thread-self/ns/net", error);
+}
+
+// Root, and whom dnsmasq may become: its default is one of these.
+std::vector<uid_t> users_of_dnsmasq() {
+  std::vector<uid_t> users = {0};
+  for (const char* name : {"dnsmasq", "nobody"})
+    if (const passwd* const user = ::getpwnam(name)) users.push_back(user->pw_uid);
+  return users;
+}
+
+// Whether all its user IDs (real, effective, saved, of file accesses) are among `users`.
+bool is_of_users(const fs::path& process, const std::vector<uid_t>& users) {
+  std::ifstream status(process / "status");
+  constexpr std::string_view kKey = "Uid:";
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(kKey)) continue;
+    std::istringstream ids(line.substr(kKey.size()));
+    return std::all_of(std::istream_iterator<uid_t>(ids), {},
+                       [&](uid_t id) { return std::ranges::find(users, id) != users.end(); });
+  }
+  return false;
+}
+
+// Whether it runs a program of this name, as far as one may look. Its arguments do not tell:
+// those of a setuid program are its user's choice.
+bool runs(const fs::path& process, std::string_view name) {
+  std::error_code error;
+  const std::string program = fs::read_symlink(process / "exe", error).filename();
+  return error || program == name || program == fmt::format("{} (deleted)", name);
 }
 
 // The folders of all processes in /proc.
@@ -163,10 +194,14 @@ Result<HostView> look_at_host() {
 
 pid_t find_dnsmasq(const std::string& pid_path) {
   const std::string wanted = "--pid-file=" + pid_path;
+  const auto users = users_of_dnsmasq();
   for (const auto& [pid, process] : processes()) {
+    // Before its arguments: a user can make whoever reads those wait for ever.
+    if (!is_of_users(process, users) || !runs(process, "dnsmasq") || !is_in_our_namespace(process))
+      continue;
     const auto arguments = arguments_of(process);
     if (!arguments.empty() && fs::path(arguments.front()).filename() == "dnsmasq" &&
-        std::ranges::find(arguments, wanted) != arguments.end() && is_in_our_namespace(process))
+        std::ranges::find(arguments, wanted) != arguments.end())
       return pid;
   }
   return 0;

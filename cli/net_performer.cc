@@ -15,12 +15,7 @@ namespace wick::cli {
 
 namespace {
 
-Result<void> stop_dnsmasq(const std::string& pid_path) {
-  const pid_t pid = find_dnsmasq(pid_path);
-  if (pid == 0) return {};
-  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  // Still the same one?
-  if (!process.valid() || find_dnsmasq(pid_path) != pid) return {};
+Result<void> end_process(const Fd& process, pid_t pid) {
   for (const int number : {SIGTERM, SIGKILL}) {
     constexpr int kPatienceMs = 5000;
     if (::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0) < 0 && errno != ESRCH)
@@ -31,8 +26,22 @@ Result<void> stop_dnsmasq(const std::string& pid_path) {
   return fail("dnsmasq, process {}: does not end", pid);
 }
 
+// All of them, in case it multiplied; but one that was taken over could go on with that.
+Result<void> stop_dnsmasq(const std::string& pid_path) {
+  constexpr int kMost = 64;
+  for (int i = 0; i < kMost; ++i) {
+    const pid_t pid = find_dnsmasq(pid_path);
+    if (pid == 0) return {};
+    const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    // Still the same one?
+    if (process.valid() && find_dnsmasq(pid_path) == pid) TRY(end_process(process, pid));
+  }
+  return fail("dnsmasq, with --pid-file={}: there is always another", pid_path);
+}
+
 Result<void> write_value(const WriteValue& action) {
   const Fd fd(::open(action.path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid() && errno == ENOENT && action.may_lack) return {};
   if (!fd.valid()) return fail_errno(errno, "{}: cannot open", action.path);
   if (::write(fd.get(), action.value.data(), action.value.size()) < 0)
     return fail_errno(errno, "{}: cannot write {}", action.path, action.value);

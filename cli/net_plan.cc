@@ -6,6 +6,7 @@
 #include "cli/net_host.h"
 #include "cli/process.h"
 #include "net/dhcp_leases.h"
+#include "net/ipv6_sysctls.h"
 #include "net/mac_address.h"
 
 namespace wick::cli {
@@ -114,6 +115,13 @@ void add_nat(std::vector<Step>& steps, const HostNetwork& network) {
   steps.push_back(chain_step(network, "nat", table, "nat", "POSTROUTING", kNatRules));
 }
 
+Step sysctls(const std::string& bridge) {
+  Step step{Kind::kSysctls, "", bridge, {}};
+  for (const std::string& path : net::ipv6_sysctls(bridge))
+    step.make.emplace_back(WriteValue{path, "0", true});
+  return step;
+}
+
 Step dnsmasq(const HostNetwork& network) {
   const AddressRange range = dhcp_range(network.address);
   const std::string own = net::ipv4_string(network.address.address);
@@ -180,6 +188,7 @@ std::vector<Step> plan(const HostNetwork& network) {
        {run({"ip", "link", "add", "name", bridge, "address", network.mac, "type", "bridge",
              "forward_delay", "0"})},
        {run({"ip", "link", "del", "dev", bridge})}},
+      sysctls(bridge),
       {Kind::kAddress,
        "",
        bridge,
@@ -195,7 +204,9 @@ std::vector<Step> plan(const HostNetwork& network) {
 
 std::string shell_line(const Action& action) {
   if (const auto* const value = std::get_if<WriteValue>(&action))
-    return fmt::format("echo {} >{}\n", value->value, value->path);
+    return fmt::format("{}echo {} >{}\n",
+                       value->may_lack ? fmt::format("[ ! -e {} ] || ", value->path) : "",
+                       value->value, value->path);
   if (const auto* const stop = std::get_if<StopDnsmasq>(&action))
     return fmt::format("kill \"$(cat {})\"\n", shell_words({{stop->pid_path}}));
   const auto& command = std::get<RunCommand>(action);

@@ -21,6 +21,7 @@ struct RunCommand {
 struct WriteValue {
   std::string path;
   std::string value;
+  bool may_lack = false;  // a kernel may have none
 };
 // The dnsmasq with that file for its process ID.
 struct StopDnsmasq {
@@ -32,6 +33,7 @@ struct Step {
   enum class Kind : uint8_t {
     kFolder,
     kBridge,
+    kSysctls,  // of the bridge
     kAddress,
     kForwarding,
     kTable,  // of nftables

@@ -162,7 +162,7 @@ Result<int> carry_out(const NetStatus& command) {
   } else {
     text = command.name ? fmt::format("{} is not up\n", *command.name) : "no network is up\n";
   }
-  if (command.json) text = list.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+  if (command.json) text = list.dump(2, ' ', true, Json::error_handler_t::replace) + '\n';
   fmt::print("{}", text);
   return networks.empty() ? 1 : 0;
 }

@@ -9,6 +9,7 @@
 #include <ranges>
 
 #include "cli/process.h"
+#include "net/ipv6_sysctls.h"
 
 namespace wick::cli {
 
@@ -76,6 +77,9 @@ Result<Presence> presence(const HostView& host, const HostNetwork& network, cons
         return tap.kind == "tun" &&
                (tap.tap_owner == network.user || tap.tap_owner == fmt::format("{}", network.uid));
       });
+    case Kind::kSysctls:
+      return if_ours(link != nullptr &&
+                     std::ranges::all_of(net::ipv6_sysctls(step.object), net::is_off));
     case Kind::kAddress:
       return if_ours(link != nullptr && link->up &&
                      std::ranges::find(link->addresses, network.address) != link->addresses.end());

@@ -74,12 +74,14 @@ std::vector<DhcpLease> parse_dhcp_leases(std::string_view text) {
 
 std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string& domain,
                         std::string_view host_name) {
-  const std::string_view own = host_name.substr(0, host_name.find('.'));
+  // In the domain `host` is the host's name, and `wpad` nobody's (cli/net_plan.cc).
+  const std::array<std::string_view, 4> taken = {"localhost", "host", "wpad",
+                                                 host_name.substr(0, host_name.find('.'))};
   std::string lines;
   for (const DhcpLease& lease : leases) {
     const std::string& name = lease.name;
     if (!is_domain_name(name) || name.find('.') != std::string::npos || is_all_digits(name) ||
-        equal_ignoring_case(name, "localhost") || equal_ignoring_case(name, own))
+        std::ranges::any_of(taken, [&](auto other) { return equal_ignoring_case(name, other); }))
       continue;
     lines += fmt::format("{} {} {}.{}\n", ipv4_string(lease.address), name, name, domain);
   }

@@ -25,7 +25,8 @@ struct DhcpLease {
 std::vector<DhcpLease> parse_dhcp_leases(std::string_view text);
 
 // "IP NAME NAME.DOMAIN" lines for a hosts file. Only names that a hosts file can
-// hold, and none that would speak for the host itself: no `localhost`, nor `host_name`.
+// hold, and none that would speak for the host itself (`localhost`, `host`, `host_name`)
+// or be a proxy (`wpad`).
 std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string& domain,
                         std::string_view host_name);
 

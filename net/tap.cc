@@ -15,6 +15,8 @@
 #include <cstring>
 #include <vector>
 
+#include "net/ipv6_sysctls.h"
+
 namespace wick::net {
 
 namespace {
@@ -167,7 +169,7 @@ Result<void> Tap::watch_links() {
   link_watch_ = TRY(loop_->watch(links_.get(), EPOLLIN, [this](uint32_t) {
     // Only that something happened matters, so a message cut off or lost does not.
     std::array<char, 64> start{};
-    while (::recv(links_.get(), start.data(), start.size(), 0) > 0 || errno == ENOBUFS) {
+    while (::recv(links_.get(), start.data(), start.size(), 0) >= 0 || errno == ENOBUFS) {
     }
     const bool before = link_up_;
     read_link();
@@ -217,6 +219,22 @@ bool is_port(const Fd& socket, const std::string& bridge, int index) {
   request.ifr_data = reinterpret_cast<char*>(arguments.data());
   return ::ioctl(socket.get(), SIOCDEVPRIVATE, &request) >= 0 &&
          std::ranges::find(ports, index) != ports.end();
+}
+
+// On a bridge the host's end is the bridge, and not of our making.
+Result<void> distrust(const std::string& name) {
+  for (const std::string& sysctl : ipv6_sysctls(name)) {
+    if (is_off(sysctl)) continue;
+    const Fd fd(::open(sysctl.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!fd.valid() || ::write(fd.get(), "0", 1) < 0)
+      return with_hint(fail_errno(errno,
+                                  "{}: cannot be set to 0, and the guest could redirect the "
+                                  "host's IPv6",
+                                  sysctl),
+                       "if that may be, make the TAP yourself: ip tuntap add dev NAME mode tap "
+                       "vnet_hdr");
+  }
+  return {};
 }
 
 // What is as it should be takes no rights.
@@ -285,6 +303,7 @@ Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
   for (const Fd& queue : queues)
     if (::ioctl(queue.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
       return fail_errno(errno, "{}: cannot set the size of the packets' header", name);
+  if (!exists && config.bridge.empty()) TRY(distrust(name));
   TRY(set_up(name, config));
   return std::make_unique<Tap>(name, std::move(queues));
 }

@@ -87,6 +87,9 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
   Queue& queue = queues_[index];
   if (!queue.call) queue.call.emplace(TRY(EventFd::create()));
   if (!queue.error) queue.error.emplace(TRY(EventFd::create()));
+  // What the last driver left.
+  queue.call->consume();
+  queue.error->consume();
   const VirtQueue& ring = queue.active->ring;
   const uint16_t number = queue.active->index;
 

@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -28,11 +29,13 @@
 #include "cli/options.h"
 #include "cli/process.h"
 #include "net/dhcp_leases.h"
+#include "tests/fakes/frames.h"
 
 namespace wick::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using Json = nlohmann::json;
@@ -323,8 +326,7 @@ TEST_F(NetNamespace, AGuestCannotTakeTheHostsNameNorTheProxys) {
   };
   EXPECT_THAT(lookup("host.wick"), HasSubstr("Address: 10.87.0.1\n"));
   EXPECT_THAT(lookup("wpad.wick"), HasSubstr("NXDOMAIN"));
-  EXPECT_THAT(wick({"hosts"}).text, Not(HasSubstr("localhost")));
-  EXPECT_THAT(wick({"hosts"}).text, Not(HasSubstr("wpad")));
+  EXPECT_EQ(wick({"hosts"}).text, "");
 }
 
 TEST_F(NetNamespace, WithoutNatThereIsNoWayOut) {
@@ -385,6 +387,52 @@ TEST_F(NetNamespace, UpMendsWhatIsMissing) {
   remove_guest("alpha");
   expect_ok({"down"});
   expect_no_trace("after mending");
+}
+
+// A program with the arguments of wick's dnsmasq, until it is killed.
+pid_t start_impostor(const char* program, uid_t uid) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::setresuid(uid, uid, uid) < 0) ::_exit(1);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::execl(program, "dnsmasq", "-c",
+            "kill -STOP $$; :", "--pid-file=/run/wick/net/wick0/dnsmasq.pid", nullptr);
+    ::_exit(1);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, WUNTRACED), pid);
+  EXPECT_TRUE(WIFSTOPPED(status)) << program;
+  return pid;
+}
+
+TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
+  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
+  // A copy of the program, and what a setuid program such as sudo is: root, with arguments
+  // of the user's choice.
+  ASSERT_EQ(shell("mkdir /run/bin && cp /bin/sh /run/bin/dnsmasq"), "");
+  const std::array impostors = {start_impostor("/run/bin/dnsmasq", 12345),
+                                start_impostor("/bin/sh", 0)};
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  expect_ok({"up"});
+  const pid_t dnsmasq = find_dnsmasq(pid_path);
+  EXPECT_NE(dnsmasq, 0);
+  EXPECT_THAT(impostors, testing::Each(testing::Ne(dnsmasq)));
+  expect_ok({"down"});
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  for (const pid_t pid : impostors) {
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "down killed another's process";
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+
+TEST_F(NetNamespace, DownEndsEveryDnsmasqOfTheNetwork) {
+  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
+  expect_ok({"up"});
+  EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --pid-file=" + pid_path), "");
+  expect_ok({"down"});
+  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  expect_no_trace("with two of them");
 }
 
 TEST_F(NetNamespace, DownSurvivesThingsThatAreGone) {
@@ -705,11 +753,14 @@ TEST_F(NetNamespace, ADamagedStateIsAnErrorThatNamesTheFile) {
 TEST_F(NetNamespace, LeasesOfHostileGuestsDoNotDriveTheTerminal) {
   expect_ok({"up"});
   std::ofstream("/run/wick/net/wick0/leases")
-      << "1795315651 02:00:00:00:00:02 10.87.0.33 a\x1b[2J\x07 *\ngarbage\n\xff\xfe\n";
+      << "1795315651 02:00:00:00:00:02 10.87.0.33 a\x1b[2J\x07\x7f\xc2\x9b *\ngarbage\n\xff\xfe\n";
   const Outcome shown = wick({"status"});
-  EXPECT_THAT(shown.text, HasSubstr("a\\x1b[2J\\x07\n"));
-  EXPECT_EQ(shown.text.find('\x1b'), std::string::npos);
-  EXPECT_EQ(wick({"status", "--output", "json"}).text.find('\x1b'), std::string::npos);
+  EXPECT_THAT(shown.text, HasSubstr("a\\x1b[2J\\x07\\x7f\\xc2\\x9b\n"));
+  const std::string json = wick({"status", "--output", "json"}).text;
+  for (const char* control : {"\x1b", "\x7f", "\xc2\x9b"}) {
+    EXPECT_THAT(shown.text, Not(HasSubstr(control)));
+    EXPECT_THAT(json, Not(HasSubstr(control)));
+  }
   EXPECT_EQ(wick({"hosts"}).text, "");
 }
 
@@ -763,6 +814,31 @@ TEST_F(NetNamespace, AUserUsesItsTapsWithoutPrivilege) {
                                                                                                 : 1;
         }),
         0);
+}
+
+TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  const std::string sysctls = "/proc/sys/net/ipv6/conf/wick0/";
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  if (!fs::exists(sysctls)) GTEST_SKIP() << "needs IPv6";
+  const Fd tap = open_tap("wick0-t0");
+  const auto advertise = [&] {
+    fakes::Bytes packet(10);  // IFF_VNET_HDR
+    fakes::append(packet, fakes::router_advertisement());
+    EXPECT_EQ(::write(tap.get(), packet.data(), packet.size()),
+              static_cast<ssize_t>(packet.size()));
+    return shell("ip -6 route show default; ip -6 addr show dev wick0 scope global");
+  };
+  EXPECT_EQ(advertise(), "");
+  // As an older wick left it, the host would believe it.
+  EXPECT_EQ(
+      shell(fmt::format("for i in {0}accept_*; do echo 1 >$i; done; echo 1 >{0}autoconf", sysctls)),
+      "");
+  EXPECT_THAT(advertise(), AllOf(HasSubstr("via fe80::bad"), HasSubstr("2001:db8:bad:")));
+  expect_ok({"up"});
+  for (const char* name : {"accept_ra", "autoconf", "accept_redirects"})
+    EXPECT_EQ(file_text(sysctls + name), "0\n") << name;
+  expect_ok({"down"});
 }
 
 TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {

@@ -248,6 +248,9 @@ TEST(NetPlan, IsWhatAPersonWouldType) {
   EXPECT_EQ(lines_up(example()),
             R"(mkdir -p /run/wick/net/wick0
 ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
+[ ! -e /proc/sys/net/ipv6/conf/wick0/accept_ra ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/accept_ra
+[ ! -e /proc/sys/net/ipv6/conf/wick0/autoconf ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/autoconf
+[ ! -e /proc/sys/net/ipv6/conf/wick0/accept_redirects ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/accept_redirects
 ip addr replace 10.87.0.1/24 broadcast + dev wick0
 ip link set dev wick0 up
 echo 1 >/proc/sys/net/ipv4/ip_forward
@@ -313,6 +316,12 @@ TEST(NetPlan, LeavesOutWhatIsNotWanted) {
   EXPECT_EQ(lines_up(network),
             "mkdir -p /run/wick/net/wick0\n"
             "ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0\n"
+            "[ ! -e /proc/sys/net/ipv6/conf/wick0/accept_ra ] || echo 0 "
+            ">/proc/sys/net/ipv6/conf/wick0/accept_ra\n"
+            "[ ! -e /proc/sys/net/ipv6/conf/wick0/autoconf ] || echo 0 "
+            ">/proc/sys/net/ipv6/conf/wick0/autoconf\n"
+            "[ ! -e /proc/sys/net/ipv6/conf/wick0/accept_redirects ] || echo 0 "
+            ">/proc/sys/net/ipv6/conf/wick0/accept_redirects\n"
             "ip addr replace 10.87.0.1/24 broadcast + dev wick0\n"
             "ip link set dev wick0 up\n");
 }

@@ -207,4 +207,28 @@ inline Bytes with_partial_checksum(Bytes transport, uint8_t protocol, uint16_t p
   return transport;
 }
 
+// By which a host takes fe80::bad for its router, and an address in 2001:db8:bad::/64
+// (RFC 4861, 4.2 and 4.6.2).
+inline Bytes router_advertisement() {
+  constexpr Ip6Address kRouter = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, 0xad};
+  constexpr Ip6Address kAllNodes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  constexpr uint8_t kIcmp6 = 58;
+  Bytes message;
+  append32(message, 134u << 24);   // type
+  append32(message, 0x4000'0708);  // hops; it is a router for half an hour
+  append32(message, 0);
+  append32(message, 0);
+  append32(message, 0x0304'40c0);  // a prefix of 64 bits, for addresses
+  append32(message, 1800);
+  append32(message, 1800);
+  append32(message, 0);
+  for (const uint32_t word : {0x2001'0db8u, 0x0bad'0000u, 0u, 0u}) append32(message, word);
+  store_be(std::span(message).subspan(2),
+           static_cast<uint16_t>(~ones_complement_sum(
+               message, pseudo_sum6(kRouter, kAllNodes, kIcmp6, message.size()))));
+  Bytes packet = ip6(kRouter, kAllNodes, kIcmp6, message);
+  packet[7] = std::byte{255};  // what came over a router is none
+  return ethernet({0x33, 0x33, 0, 0, 0, 1}, {0x52, 0x54, 0, 0x12, 0x34, 0x56}, kIp6Type, packet);
+}
+
 }  // namespace wick::fakes

@@ -54,6 +54,8 @@ TEST(DhcpLeases, AHostsFileGetsNamesAndNothingElse) {
                            "1 02:00:00:00:00:03 10.87.0.46 a#b *\n"
                            "1 02:00:00:00:00:03 10.87.0.47 127 *\n"
                            "1 02:00:00:00:00:03 10.87.0.48 -rf *\n"
+                           "1 02:00:00:00:00:03 10.87.0.50 host *\n"
+                           "1 02:00:00:00:00:03 10.87.0.51 WPAD *\n"
                            "1 02:00:00:00:00:03 10.87.0.49 beta *\n";
   EXPECT_EQ(hosts_lines(parse_dhcp_leases(text), "wick", "build-host.example"),
             "10.87.0.49 beta beta.wick\n"

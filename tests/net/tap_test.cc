@@ -23,6 +23,7 @@
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "tests/fakes/frames.h"
 #include "tests/fakes/wait_for.h"
 
 namespace wick::net {
@@ -383,6 +384,21 @@ TEST_F(TapTest, SetsTheMtu) {
   close();
   EXPECT_THAT(error_of({.interface = "wick0", .mtu = 65535}),
               HasSubstr("wick0: cannot set its MTU to 65535: "));
+}
+
+TEST_F(TapTest, OfItsMakingTheGuestIsNoRouterToTheHost) {
+  if (::access("/proc/sys/net/ipv6", F_OK) != 0) GTEST_SKIP() << "needs IPv6";
+  const char* const believed = "ip -6 route show default dev wick0 | grep fe80::bad";
+  open({.interface = "wick0"});
+  send({}, fakes::router_advertisement());
+  EXPECT_FALSE(run(believed));
+  close();
+  ASSERT_TRUE(run("ip tuntap add name wick0 mode tap"));
+  open({.interface = "wick0"});
+  send({}, fakes::router_advertisement());
+  EXPECT_TRUE(run(believed)) << "who made it decides";
+  close();
+  ASSERT_TRUE(run("ip link del wick0"));
 }
 
 // --- packets ---
