@@ -37,7 +37,7 @@ std::string to_json(const CheckReport& report, const std::string& path) {
   put("fragmented-clusters", report.fragmented_clusters);
   json["filename"] = path;
   json["format"] = "qcow2";
-  return json.dump(4) + "\n";
+  return json.dump(4, ' ', true, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string to_text(const CheckReport& report) {

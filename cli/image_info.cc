@@ -193,9 +193,9 @@ Result<int> carry_out(const ImageInfoQuery& query) {
     json.push_back(to_json(info));
     text += (text.empty() ? "" : "\n") + to_text(info);
   }
-  if (query.json)  // names from an image need not be UTF-8
+  if (query.json)  // names from an image need not be UTF-8, and may hold control characters
     text = (query.backing_chain ? json : json.front())
-               .dump(4, ' ', false, Json::error_handler_t::replace) +
+               .dump(4, ' ', true, Json::error_handler_t::replace) +
            "\n";
   std::fputs(text.c_str(), stdout);
   return 0;

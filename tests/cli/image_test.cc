@@ -243,6 +243,13 @@ TEST_F(ImageCommands, ShowNamesThatDoNotDriveTheTerminal) {
   const std::string info = wick({"info", "a.qcow2"}).out;
   EXPECT_THAT(info, HasSubstr("backing file: " + shown + "\n"));
   EXPECT_THAT(info, HasSubstr("1         " + shown + " "));
+  for (const char* command : {"info", "check"}) {
+    const std::string c1 = "\xc2\x9b" + name;  // the other way to start an escape sequence
+    std::filesystem::copy_file("a.qcow2", c1, std::filesystem::copy_options::overwrite_existing);
+    const Outcome json = wick({command, "--output", "json", c1});
+    EXPECT_EQ(json.status, 0) << json.error;
+    EXPECT_THAT(json.out, HasSubstr(R"(\u009ba\u001b[2J\u0007\ufffd)"));
+  }
   EXPECT_THAT(wick({"snapshot", "-l", "a.qcow2"}).out, HasSubstr(shown + " "));
   EXPECT_THAT(wick({"map", "a.qcow2"}).out, HasSubstr(shown + "\n"));
   const std::string data = "data_file=" + name + "d";
