@@ -112,7 +112,7 @@ void expect_sound_after_kill(int delay_ms) {
 
 TEST(Image, ChainOfThreeWorks) { expect_chain_of_three_works({"-k", image("bzImage")}); }
 
-TEST(Image, ChainOfThreeWorksUnderAStockKernel) {
+TEST(Image, ChainOfThreeWorksUnderAStockKernelLong) {
   expect_chain_of_three_works({"-k", image("debian-cloud/vmlinuz"), "-i", "auto"});
 }
 

@@ -69,13 +69,13 @@ constexpr const char* kGeneric = "debian-generic";
 constexpr const char* kNew = "debian-new";
 
 INSTANTIATE_TEST_SUITE_P(Matrix, StockKernel,
-                         testing::Values(Variant{kCloud, "pci", 1}, Variant{kCloud, "pci", 2},
-                                         Variant{kCloud, "pci", 4}, Variant{kCloud, "mmio", 2},
-                                         Variant{kGeneric, "pci", 2}, Variant{kNew, "pci", 2}),
+                         testing::Values(Variant{kCloud, "pci", 1}, Variant{kCloud, "pci", 4},
+                                         Variant{kCloud, "mmio", 2}, Variant{kNew, "pci", 2}),
                          name_of);
 
 INSTANTIATE_TEST_SUITE_P(MatrixLong, StockKernel,
-                         testing::Values(Variant{kGeneric, "pci", 1}, Variant{kGeneric, "pci", 4},
+                         testing::Values(Variant{kCloud, "pci", 2}, Variant{kGeneric, "pci", 1},
+                                         Variant{kGeneric, "pci", 2}, Variant{kGeneric, "pci", 4},
                                          Variant{kNew, "pci", 1}, Variant{kNew, "pci", 4},
                                          Variant{kCloud, "mmio", 1}, Variant{kCloud, "mmio", 4},
                                          Variant{kGeneric, "mmio", 1}, Variant{kGeneric, "mmio", 2},
@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(MatrixLong, StockKernel,
                                          Variant{kNew, "mmio", 2}, Variant{kNew, "mmio", 4}),
                          [](const auto& test) { return name_of(test) + "_Long"; });
 
-TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrow) {
+void expect_boots_again(int times) {
   const TempDir dir;
   Process vm(
       wick_run({"-k", image("bzImage"), "-d", alpine_disk(dir), "-c", "2", "-m", "128M", "-a",
@@ -91,7 +91,7 @@ TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrow) {
   Dialogue& console = vm.console();
   log_in(console);
   long first_kib = 0;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < times; ++i) {
     console.send("reboot\n");
     console.expect("Restarting system");
     log_in(console);
@@ -103,6 +103,9 @@ TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrow) {
   EXPECT_EQ(run_in_guest(console, "nproc"), "2");
   power_off(vm);
 }
+
+TEST(Reset, BootsAgain) { expect_boots_again(2); }
+TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrowLong) { expect_boots_again(10); }
 
 TEST(Reset, PanicEndsTheRunAllTheSame) {
   const TempDir dir;
