@@ -1,6 +1,8 @@
 #include "net/user.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -31,7 +33,7 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Urgent data is read as all other (SO_OOBINLINE): no EPOLLPRI.
+// Urgent data is read as all other (SO_OOBINLINE): no EPOLLPRI. poll(2) has the same bits.
 int to_slirp(uint32_t events) {
   int flags = 0;
   if ((events & EPOLLIN) != 0) flags |= SLIRP_POLL_IN;
@@ -81,6 +83,7 @@ class User final : public Backend {
     EventLoop::Watch watch;
     int wanted = 0;  // SLIRP_POLL_*, by the last fill
     int ready = 0;
+    bool datagrams = false;
     bool listens = false;
     bool was_read = false;
   };
@@ -89,6 +92,7 @@ class User final : public Backend {
   User(std::string name, SlirpLibrary& library) : name_(std::move(name)), library_(library) {}
   static User& self(void* opaque) { return *static_cast<User*>(opaque); }
   static const SlirpCb& callbacks();
+  static Socket adopt(int fd);
 
   Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame);
@@ -98,6 +102,7 @@ class User final : public Backend {
   void round();
   void run_timers();
   int add_poll(int fd, int events);
+  static int datagrams_now(int fd);
   int ready_events(int fd);
   void watch_sockets();
   void arm_timer(int64_t due_ms);
@@ -151,7 +156,7 @@ const SlirpCb& User::callbacks() {
     };
     // Comes when a socket is there, and right before it is closed.
     all.register_poll_fd = [](int fd, void* opaque) {
-      if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, Socket());
+      if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, adopt(fd));
     };
     all.unregister_poll_fd = [](int fd, void* opaque) { self(opaque).sockets_.erase(fd); };
     all.notify = [](void* opaque) { self(opaque).schedule_round(); };
@@ -387,27 +392,49 @@ void User::run_timers() {
   }
 }
 
+// libslirp sends and receives datagrams with calls that wait.
+User::Socket User::adopt(int fd) {
+  (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  const auto option = [fd](int name) {
+    int value = 0;
+    socklen_t size = sizeof(value);
+    (void)::getsockopt(fd, SOL_SOCKET, name, &value, &size);
+    return value;
+  };
+  Socket socket;
+  socket.datagrams = option(SO_TYPE) != SOCK_STREAM;
+  socket.listens = option(SO_ACCEPTCONN) != 0;
+  return socket;
+}
+
 // libslirp's index of a socket is the socket itself.
 int User::add_poll(int fd, int events) {
-  const auto [place, added] = sockets_.try_emplace(fd);
+  auto place = sockets_.find(fd);
+  // One that was never registered is a forward's.
+  if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
   Socket& socket = place->second;
-  if (added) {
-    // One that was never registered is a forward's.
-    int listens = 0;
-    socklen_t size = sizeof(listens);
-    (void)::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-    socket.listens = listens != 0;
-  }
   socket.wanted = events;
   if ((events & SLIRP_POLL_IN) != 0) socket.was_read = true;
   return fd;
+}
+
+// libslirp takes what it is told for true, and may crash (4.7) when nothing is there: an
+// event may be older than the last round, or that of a datagram whose checksum is wrong,
+// which only reading finds out.
+int User::datagrams_now(int fd) {
+  pollfd now{.fd = fd, .events = POLLIN, .revents = 0};
+  if (::poll(&now, 1, 0) <= 0) return 0;
+  const int ready = to_slirp(static_cast<uint32_t>(now.revents));
+  char first = 0;
+  return ready != SLIRP_POLL_IN || ::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ? ready : 0;
 }
 
 int User::ready_events(int fd) {
   const auto place = sockets_.find(fd);
   if (place == sockets_.end()) return 0;
   Socket& socket = place->second;
-  const int ready = std::exchange(socket.ready, 0);
+  int ready = std::exchange(socket.ready, 0);
+  if (ready != 0 && socket.datagrams) ready = datagrams_now(fd);
   if ((socket.wanted & SLIRP_POLL_IN) != 0 || !socket.was_read) return ready;
   // It has something to send, and perhaps no room to read: then an error, which is
   // read, would be an assertion that fails (soread). Sending finds the error too.
