@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "net/frame_queue.h"
+#include "net/neighbour.h"
 #include "net/offload.h"
 #include "net/slirp.h"
 #include "net/user_filter.h"
@@ -96,6 +97,8 @@ class User final : public Backend {
 
   Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame);
+  void answer_questions();
+  void poll_nothing();
   void refresh_clock();
   void output(std::span<const std::byte> frame);
   void schedule_round();
@@ -130,6 +133,8 @@ class User final : public Backend {
   uint64_t frames_out_ = 0;
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
+  std::optional<Station> station_;               // the last that the guest sent from
+  std::vector<std::vector<std::byte>> answers_;  // to questions of libslirp's
   RateLimit refusals_;
   RateLimit complaints_;
 };
@@ -301,9 +306,11 @@ void User::input(std::span<std::byte> frame) {
   switch (filter_.judge(frame, sockets_.size())) {
     case Verdict::kPass: {
       const uint64_t before = frames_out_;
+      std::ranges::copy(frame.subspan(6, 6), station_.emplace().begin());
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
                      static_cast<int>(frame.size()));
       filter_.passed(frame, frames_out_ != before);
+      answer_questions();
       break;
     }
     case Verdict::kIgnore:
@@ -322,20 +329,45 @@ void User::input(std::span<std::byte> frame) {
   }
 }
 
+// libslirp asks the guest for the station of an address, and keeps what it has for it
+// meanwhile, without a bound. So it gets an answer at once: the station that it is most
+// likely to be. That of the guest, which hears the question too, puts it right.
+void User::answer_questions() {
+  while (!answers_.empty()) {
+    const auto answer = std::move(answers_.back());
+    answers_.pop_back();
+    library_.input(slirp_, reinterpret_cast<const uint8_t*>(answer.data()),
+                   static_cast<int>(answer.size()));
+    // Each time it sends one frame of a connection.
+    for (uint64_t before = ~frames_out_; before != frames_out_;) {
+      before = frames_out_;
+      poll_nothing();
+    }
+  }
+}
+
+// With an error to tell there are no sockets.
+void User::poll_nothing() {
+  library_.poll(
+      slirp_, 1, [](int, void*) { return 0; }, this);
+}
+
 // libslirp looks at the clock when it polls, and nowhere else: a new socket would
-// be taken for as old as the last round. With an error to tell there are no sockets.
+// be taken for as old as the last round.
 void User::refresh_clock() {
   const int64_t now_ms = clock_ms();
   if (now_ms == slirp_clock_ms_) return;
   slirp_clock_ms_ = now_ms;
-  library_.poll(
-      slirp_, 1, [](int, void*) { return 0; }, this);
+  poll_nothing();
 }
 
 // From inside a call of libslirp's.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
   filter_.came_back(frame);
+  if (station_)
+    if (auto answer = answer_as(*station_, frame); !answer.empty())
+      answers_.push_back(std::move(answer));
   if (loop_ == nullptr || frame.size() > kMaxFrameBytes) return;
   const bool was_empty = queue_.empty();
   // A full queue drops, as a wire does.
@@ -369,6 +401,7 @@ void User::round() {
     library_.poll(
         slirp_, congested() ? 1 : 0,
         [](int fd, void* opaque) { return self(opaque).ready_events(fd); }, this);
+    answer_questions();
     for (auto& [fd, socket] : sockets_) socket.wanted = socket.ready = 0;
     constexpr uint32_t kIdle_ms = 1000;
     uint32_t timeout_ms = kIdle_ms;
