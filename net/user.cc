@@ -131,6 +131,7 @@ class User final : public Backend {
   const std::unique_ptr<std::byte[]> packet_ =
       std::make_unique_for_overwrite<std::byte[]>(kMaxPacketBytes);
   uint64_t frames_out_ = 0;
+  uint64_t sockets_closed_ = 0;
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
   std::optional<Station> station_;               // the last that the guest sent from
@@ -163,7 +164,10 @@ const SlirpCb& User::callbacks() {
     all.register_poll_fd = [](int fd, void* opaque) {
       if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, adopt(fd));
     };
-    all.unregister_poll_fd = [](int fd, void* opaque) { self(opaque).sockets_.erase(fd); };
+    all.unregister_poll_fd = [](int fd, void* opaque) {
+      self(opaque).sockets_.erase(fd);
+      ++self(opaque).sockets_closed_;
+    };
     all.notify = [](void* opaque) { self(opaque).schedule_round(); };
     return all;
   }();
@@ -305,11 +309,12 @@ void User::input(std::span<std::byte> frame) {
   using Verdict = UserFilter::Verdict;
   switch (filter_.judge(frame, sockets_.size())) {
     case Verdict::kPass: {
-      const uint64_t before = frames_out_;
+      const uint64_t out_before = frames_out_;
+      const uint64_t closed_before = sockets_closed_;
       std::ranges::copy(frame.subspan(6, 6), station_.emplace().begin());
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
                      static_cast<int>(frame.size()));
-      filter_.passed(frame, frames_out_ != before);
+      filter_.passed(frame, frames_out_ != out_before, sockets_closed_ != closed_before);
       answer_questions();
       break;
     }

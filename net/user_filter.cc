@@ -114,6 +114,12 @@ uint64_t hash_flow(std::span<const std::byte> guest, std::span<const std::byte> 
   return sum;
 }
 
+// Of a TCP segment from the guest.
+uint64_t sent_flow(const Parsed<std::byte>& parsed) {
+  return hash_flow(parsed.from, parsed.transport.first(2), parsed.to,
+                   parsed.transport.subspan(2, 2));
+}
+
 }  // namespace
 
 UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_sockets) {
@@ -134,9 +140,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       opens = (flags & (kSyn | kAck)) == kSyn;
       const size_t header_bytes = size_t{load_le<uint8_t>(parsed.transport.subspan(12))} / 16 * 4;
       if (opens || (parsed.transport.size() <= header_bytes && (flags & kFin) == 0)) break;
-      if (!take_segment(hash_flow(parsed.from, parsed.transport.first(2), parsed.to,
-                                  parsed.transport.subspan(2, 2)),
-                        load_be<uint32_t>(parsed.transport.subspan(4))))
+      if (!take_segment(sent_flow(parsed), load_be<uint32_t>(parsed.transport.subspan(4))))
         return Verdict::kEarly;  // it is sent again when its time has come
       break;
     }
@@ -162,9 +166,13 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
   return opens && full ? Verdict::kTooManySockets : Verdict::kPass;
 }
 
-void UserFilter::passed(std::span<std::byte> frame, bool answered) {
+void UserFilter::passed(std::span<std::byte> frame, bool answered, bool closed) {
   Parsed<std::byte> parsed;
-  if (load_be<uint16_t>(frame.subspan(12)) != kIp4Type || !parse(frame, parsed)) return;
+  const auto type = load_be<uint16_t>(frame.subspan(12));
+  if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return;
+  // Only then: a reset that it does not believe leaves it what it keeps.
+  if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
+  if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);
   if (station.empty()) return;
   const auto known = std::ranges::find_if(
@@ -205,7 +213,8 @@ void UserFilter::came_back(std::span<const std::byte> frame) {
       hash_flow(parsed.to, parsed.transport.subspan(2, 2), parsed.from, parsed.transport.first(2)));
   if (place == streams_.end()) return;
   const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
-  if ((flags & kRst) != 0) {
+  // Its own SYN is of a connection that is new.
+  if ((flags & (kRst | kSyn)) != 0) {
     streams_.erase(place);
   } else if ((flags & kAck) != 0) {
     auto& [acknowledged, waiting] = place->second;

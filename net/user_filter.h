@@ -33,8 +33,9 @@ class UserFilter {
 
   // May change the frame.
   Verdict judge(std::span<std::byte> frame, size_t open_sockets);
-  // After a frame that passed: whether anything came back at once.
-  void passed(std::span<std::byte> frame, bool answered);
+  // After a frame that passed: whether anything came back at once, and whether a
+  // socket was closed.
+  void passed(std::span<std::byte> frame, bool answered, bool closed);
   // A frame from libslirp to the guest.
   void came_back(std::span<const std::byte> frame);
 
