@@ -58,7 +58,8 @@ void Transmitter::reset() {
 Transmitter::Outcome Transmitter::run(Ring ring, const TransmitSettings& settings,
                                       const Epoch& epoch) {
   Outcome outcome;
-  for (uint32_t packets = 0; packets < kMostPackets && !epoch.over(); ++packets) {
+  for (uint32_t packets = 0;
+       packets < kMostPackets && outcome.tally.frames < kMostFrames && !epoch.over(); ++packets) {
     const uint32_t taken = take(ring);
     if (taken == 0) break;
     send(settings, outcome);

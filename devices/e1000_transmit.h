@@ -38,6 +38,8 @@ class Transmitter {
  public:
   // In one turn; a context descriptor counts as one.
   static constexpr uint32_t kMostPackets = 128;
+  // Or until they have become as many frames, which the network may have to make.
+  static constexpr uint32_t kMostFrames = 512;
   // A packet in more descriptors is dropped.
   static constexpr uint32_t kMostDescriptors = 512;
 

@@ -1,6 +1,8 @@
 #include "net/user.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -12,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "net/frame_queue.h"
+#include "net/neighbour.h"
 #include "net/offload.h"
 #include "net/slirp.h"
 #include "net/user_filter.h"
@@ -31,7 +34,7 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Urgent data is read as all other (SO_OOBINLINE): no EPOLLPRI.
+// Urgent data is read as all other (SO_OOBINLINE): no EPOLLPRI. poll(2) has the same bits.
 int to_slirp(uint32_t events) {
   int flags = 0;
   if ((events & EPOLLIN) != 0) flags |= SLIRP_POLL_IN;
@@ -81,6 +84,7 @@ class User final : public Backend {
     EventLoop::Watch watch;
     int wanted = 0;  // SLIRP_POLL_*, by the last fill
     int ready = 0;
+    bool datagrams = false;
     bool listens = false;
     bool was_read = false;
   };
@@ -89,15 +93,19 @@ class User final : public Backend {
   User(std::string name, SlirpLibrary& library) : name_(std::move(name)), library_(library) {}
   static User& self(void* opaque) { return *static_cast<User*>(opaque); }
   static const SlirpCb& callbacks();
+  static Socket adopt(int fd);
 
   Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame);
+  void answer_questions();
+  void poll_nothing();
   void refresh_clock();
   void output(std::span<const std::byte> frame);
   void schedule_round();
   void round();
   void run_timers();
   int add_poll(int fd, int events);
+  static int datagrams_now(int fd);
   int ready_events(int fd);
   void watch_sockets();
   void arm_timer(int64_t due_ms);
@@ -123,8 +131,11 @@ class User final : public Backend {
   const std::unique_ptr<std::byte[]> packet_ =
       std::make_unique_for_overwrite<std::byte[]>(kMaxPacketBytes);
   uint64_t frames_out_ = 0;
+  uint64_t sockets_closed_ = 0;
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
+  std::optional<Station> station_;               // the last that the guest sent from
+  std::vector<std::vector<std::byte>> answers_;  // to questions of libslirp's
   RateLimit refusals_;
   RateLimit complaints_;
 };
@@ -151,9 +162,12 @@ const SlirpCb& User::callbacks() {
     };
     // Comes when a socket is there, and right before it is closed.
     all.register_poll_fd = [](int fd, void* opaque) {
-      if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, Socket());
+      if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, adopt(fd));
     };
-    all.unregister_poll_fd = [](int fd, void* opaque) { self(opaque).sockets_.erase(fd); };
+    all.unregister_poll_fd = [](int fd, void* opaque) {
+      self(opaque).sockets_.erase(fd);
+      ++self(opaque).sockets_closed_;
+    };
     all.notify = [](void* opaque) { self(opaque).schedule_round(); };
     return all;
   }();
@@ -297,10 +311,13 @@ void User::input(std::span<std::byte> frame) {
   using Verdict = UserFilter::Verdict;
   switch (filter_.judge(frame, sockets_.size())) {
     case Verdict::kPass: {
-      const uint64_t before = frames_out_;
+      const uint64_t out_before = frames_out_;
+      const uint64_t closed_before = sockets_closed_;
+      std::ranges::copy(frame.subspan(6, 6), station_.emplace().begin());
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
                      static_cast<int>(frame.size()));
-      filter_.passed(frame, frames_out_ != before);
+      filter_.passed(frame, frames_out_ != out_before, sockets_closed_ != closed_before);
+      answer_questions();
       break;
     }
     case Verdict::kIgnore:
@@ -319,20 +336,45 @@ void User::input(std::span<std::byte> frame) {
   }
 }
 
+// libslirp asks the guest for the station of an address, and keeps what it has for it
+// meanwhile, without a bound. So it gets an answer at once: the station that it is most
+// likely to be. That of the guest, which hears the question too, puts it right.
+void User::answer_questions() {
+  while (!answers_.empty()) {
+    const auto answer = std::move(answers_.back());
+    answers_.pop_back();
+    library_.input(slirp_, reinterpret_cast<const uint8_t*>(answer.data()),
+                   static_cast<int>(answer.size()));
+    // Each time it sends one frame of a connection.
+    for (uint64_t before = ~frames_out_; before != frames_out_;) {
+      before = frames_out_;
+      poll_nothing();
+    }
+  }
+}
+
+// With an error to tell there are no sockets.
+void User::poll_nothing() {
+  library_.poll(
+      slirp_, 1, [](int, void*) { return 0; }, this);
+}
+
 // libslirp looks at the clock when it polls, and nowhere else: a new socket would
-// be taken for as old as the last round. With an error to tell there are no sockets.
+// be taken for as old as the last round.
 void User::refresh_clock() {
   const int64_t now_ms = clock_ms();
   if (now_ms == slirp_clock_ms_) return;
   slirp_clock_ms_ = now_ms;
-  library_.poll(
-      slirp_, 1, [](int, void*) { return 0; }, this);
+  poll_nothing();
 }
 
 // From inside a call of libslirp's.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
   filter_.came_back(frame);
+  if (station_)
+    if (auto answer = answer_as(*station_, frame); !answer.empty())
+      answers_.push_back(std::move(answer));
   if (loop_ == nullptr || frame.size() > kMaxFrameBytes) return;
   const bool was_empty = queue_.empty();
   // A full queue drops, as a wire does.
@@ -366,6 +408,7 @@ void User::round() {
     library_.poll(
         slirp_, congested() ? 1 : 0,
         [](int fd, void* opaque) { return self(opaque).ready_events(fd); }, this);
+    answer_questions();
     for (auto& [fd, socket] : sockets_) socket.wanted = socket.ready = 0;
     constexpr uint32_t kIdle_ms = 1000;
     uint32_t timeout_ms = kIdle_ms;
@@ -389,27 +432,49 @@ void User::run_timers() {
   }
 }
 
+// libslirp sends and receives datagrams with calls that wait.
+User::Socket User::adopt(int fd) {
+  (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  const auto option = [fd](int name) {
+    int value = 0;
+    socklen_t size = sizeof(value);
+    (void)::getsockopt(fd, SOL_SOCKET, name, &value, &size);
+    return value;
+  };
+  Socket socket;
+  socket.datagrams = option(SO_TYPE) != SOCK_STREAM;
+  socket.listens = option(SO_ACCEPTCONN) != 0;
+  return socket;
+}
+
 // libslirp's index of a socket is the socket itself.
 int User::add_poll(int fd, int events) {
-  const auto [place, added] = sockets_.try_emplace(fd);
+  auto place = sockets_.find(fd);
+  // One that was never registered is a forward's.
+  if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
   Socket& socket = place->second;
-  if (added) {
-    // One that was never registered is a forward's.
-    int listens = 0;
-    socklen_t size = sizeof(listens);
-    (void)::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-    socket.listens = listens != 0;
-  }
   socket.wanted = events;
   if ((events & SLIRP_POLL_IN) != 0) socket.was_read = true;
   return fd;
+}
+
+// libslirp takes what it is told for true, and may crash (4.7) when nothing is there: an
+// event may be older than the last round, or that of a datagram whose checksum is wrong,
+// which only reading finds out.
+int User::datagrams_now(int fd) {
+  pollfd now{.fd = fd, .events = POLLIN, .revents = 0};
+  if (::poll(&now, 1, 0) <= 0) return 0;
+  const int ready = to_slirp(static_cast<uint32_t>(now.revents));
+  char first = 0;
+  return ready != SLIRP_POLL_IN || ::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ? ready : 0;
 }
 
 int User::ready_events(int fd) {
   const auto place = sockets_.find(fd);
   if (place == sockets_.end()) return 0;
   Socket& socket = place->second;
-  const int ready = std::exchange(socket.ready, 0);
+  int ready = std::exchange(socket.ready, 0);
+  if (ready != 0 && socket.datagrams) ready = datagrams_now(fd);
   if ((socket.wanted & SLIRP_POLL_IN) != 0 || !socket.was_read) return ready;
   // It has something to send, and perhaps no room to read: then an error, which is
   // read, would be an assertion that fails (soread). Sending finds the error too.

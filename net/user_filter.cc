@@ -100,18 +100,23 @@ std::span<const std::byte> dhcp_station(const Parsed<std::byte>& parsed) {
   return parsed.transport.subspan(kPlace, 6);
 }
 
-// FNV-1a. Who makes two flows meet confuses only what is expected of their own.
-uint64_t hash(uint64_t sum, std::span<const std::byte> bytes) {
-  for (const std::byte byte : bytes) sum = (sum ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
-  return sum;
+// No hash: a guest that finds two flows of one hash could have what one keeps forgotten
+// by resetting the other.
+std::array<std::byte, 37> flow_of(std::span<const std::byte> guest,
+                                  std::span<const std::byte> guest_port,
+                                  std::span<const std::byte> peer,
+                                  std::span<const std::byte> peer_port) {
+  std::array<std::byte, 37> flow{};
+  auto end = flow.begin();
+  for (const auto part : {guest, guest_port, peer, peer_port})
+    end = std::ranges::copy(part, end).out;
+  flow.back() = static_cast<std::byte>(guest.size());
+  return flow;
 }
 
-// By the guest's end, then the other.
-uint64_t hash_flow(std::span<const std::byte> guest, std::span<const std::byte> guest_port,
-                   std::span<const std::byte> peer, std::span<const std::byte> peer_port) {
-  uint64_t sum = 0xcbf29ce484222325;
-  for (const auto part : {guest, guest_port, peer, peer_port}) sum = hash(sum, part);
-  return sum;
+// Of a TCP segment from the guest.
+std::array<std::byte, 37> sent_flow(const Parsed<std::byte>& parsed) {
+  return flow_of(parsed.from, parsed.transport.first(2), parsed.to, parsed.transport.subspan(2, 2));
 }
 
 }  // namespace
@@ -134,9 +139,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       opens = (flags & (kSyn | kAck)) == kSyn;
       const size_t header_bytes = size_t{load_le<uint8_t>(parsed.transport.subspan(12))} / 16 * 4;
       if (opens || (parsed.transport.size() <= header_bytes && (flags & kFin) == 0)) break;
-      if (!take_segment(hash_flow(parsed.from, parsed.transport.first(2), parsed.to,
-                                  parsed.transport.subspan(2, 2)),
-                        load_be<uint32_t>(parsed.transport.subspan(4))))
+      if (!take_segment(sent_flow(parsed), load_be<uint32_t>(parsed.transport.subspan(4))))
         return Verdict::kEarly;  // it is sent again when its time has come
       break;
     }
@@ -162,9 +165,13 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
   return opens && full ? Verdict::kTooManySockets : Verdict::kPass;
 }
 
-void UserFilter::passed(std::span<std::byte> frame, bool answered) {
+void UserFilter::passed(std::span<std::byte> frame, bool answered, bool closed) {
   Parsed<std::byte> parsed;
-  if (load_be<uint16_t>(frame.subspan(12)) != kIp4Type || !parse(frame, parsed)) return;
+  const auto type = load_be<uint16_t>(frame.subspan(12));
+  if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return;
+  // Only then: a reset that it does not believe leaves it what it keeps.
+  if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
+  if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);
   if (station.empty()) return;
   const auto known = std::ranges::find_if(
@@ -178,7 +185,7 @@ void UserFilter::passed(std::span<std::byte> frame, bool answered) {
 }
 
 // What it waits for passes always.
-bool UserFilter::take_segment(Flow flow, uint32_t sequence) {
+bool UserFilter::take_segment(const Flow& flow, uint32_t sequence) {
   auto place = streams_.find(flow);
   if (place == streams_.end()) {
     if (streams_.size() >= kMostFlows)
@@ -202,10 +209,11 @@ void UserFilter::came_back(std::span<const std::byte> frame) {
       parsed.transport.size() < kTcpBytes)
     return;
   const auto place = streams_.find(
-      hash_flow(parsed.to, parsed.transport.subspan(2, 2), parsed.from, parsed.transport.first(2)));
+      flow_of(parsed.to, parsed.transport.subspan(2, 2), parsed.from, parsed.transport.first(2)));
   if (place == streams_.end()) return;
   const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
-  if ((flags & kRst) != 0) {
+  // Its own SYN is of a connection that is new.
+  if ((flags & (kRst | kSyn)) != 0) {
     streams_.erase(place);
   } else if ((flags & kAck) != 0) {
     auto& [acknowledged, waiting] = place->second;

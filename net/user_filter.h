@@ -16,8 +16,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 namespace wick::net {
@@ -33,14 +33,16 @@ class UserFilter {
 
   // May change the frame.
   Verdict judge(std::span<std::byte> frame, size_t open_sockets);
-  // After a frame that passed: whether anything came back at once.
-  void passed(std::span<std::byte> frame, bool answered);
+  // After a frame that passed: whether anything came back at once, and whether a
+  // socket was closed.
+  void passed(std::span<std::byte> frame, bool answered, bool closed);
   // A frame from libslirp to the guest.
   void came_back(std::span<const std::byte> frame);
 
  private:
   using Station = std::array<std::byte, 6>;
-  using Flow = uint64_t;  // a hash of addresses and ports
+  // The guest's address and port, the other's, and how long addresses are.
+  using Flow = std::array<std::byte, 37>;
   struct Stream {
     uint32_t acknowledged;
     std::vector<uint32_t> waiting;  // sequence numbers from there on
@@ -48,9 +50,9 @@ class UserFilter {
 
   static constexpr size_t kMostFlows = 4 * kMostSockets;
 
-  bool take_segment(Flow flow, uint32_t sequence);
+  bool take_segment(const Flow& flow, uint32_t sequence);
 
-  std::unordered_map<Flow, Stream> streams_;
+  std::map<Flow, Stream> streams_;
   std::vector<Station> known_stations_;
   size_t unanswered_ = 0;
 };

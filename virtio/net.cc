@@ -11,6 +11,7 @@ namespace {
 constexpr uint16_t kQueueSize = 256;
 constexpr uint16_t kControlQueueSize = 64;
 constexpr size_t kTurnBytes = 512 << 10;
+constexpr size_t kLeastCost = 1024;  // of a frame, in such bytes
 constexpr size_t kMostCommandBytes = 16 << 10;
 constexpr size_t kMostPacketBuffers = 1024;  // writev(2)
 
@@ -54,6 +55,14 @@ std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
   std::vector<uint16_t> sizes(2u * backend.queue_pairs(), kQueueSize);
   sizes.push_back(kControlQueueSize);
   return sizes;
+}
+
+// What a packet takes of a turn: the back end may have to cut it.
+size_t cost(const net::PacketHeader& header, size_t bytes) {
+  const size_t segments = header.segmentation == net::PacketHeader::kNone
+                              ? 1
+                              : bytes / std::max<size_t>(1, header.segment_bytes) + 1;
+  return std::max(bytes, segments * kLeastCost);
 }
 
 }  // namespace
@@ -217,7 +226,7 @@ bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
     backend_.send(pair, packet_);
   else
     complaints_.warn("{}: a malformed packet is not sent", name_);
-  spend(budget, std::max<size_t>(bytes, 1024));
+  spend(budget, cost(header, bytes));
   return true;
 }
 

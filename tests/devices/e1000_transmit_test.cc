@@ -376,6 +376,34 @@ TEST_F(E1000TransmitTest, CountsSegmentsAsTheFramesThatTheyBecome) {
   EXPECT_EQ(driver_.get(kPtc64 + 16), 1u) << "and one of 570";
 }
 
+// The network may have to make each.
+TEST_F(E1000TransmitTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
+  constexpr size_t kPackets = 10;
+  const auto most_in_a_turn = [&](uint16_t segment_bytes) {
+    const Bytes data = tcp4(1500);
+    fill(data);
+    put_context(segmentation(true, segment_bytes));
+    for (size_t i = 0; i < kPackets; ++i)
+      driver_.put(Driver::data(kData, data.size(), kSegment | kEnd, kIp | kTcpUdp));
+    network_.sent.clear();
+    // It runs once between two turns.
+    size_t sent = 0;
+    size_t most = 0;
+    int looks = 0;
+    std::function<void()> look = [&] {
+      most = std::max(most, network_.sent.size() - sent);
+      sent = network_.sent.size();
+      if (sent < kPackets && ++looks < 100) loop_->post(look);
+    };
+    loop_->post(look);
+    send();
+    EXPECT_THAT(network_.sent, SizeIs(kPackets));
+    return most;
+  };
+  EXPECT_EQ(most_in_a_turn(1448), kPackets);
+  EXPECT_EQ(most_in_a_turn(1), 4u) << "one in each round";
+}
+
 TEST_F(E1000TransmitTest, TheTwoContextsAreApart) {
   fill(tcp4(5000));
   put_context(segmentation(true, 1448));

@@ -90,6 +90,67 @@ TEST(UserFilter, OpensNothingMoreWhenThereAreManySockets) {
   EXPECT_EQ(judge(filter, UserGuest::dhcp(1), full), Verdict::kPass);
 }
 
+// More connections than are remembered, each with a segment that is not acknowledged.
+TEST(UserFilter, ForgetsConnectionsThatAreGone) {
+  UserFilter filter;
+  const auto data = [&](uint16_t port, uint32_t sequence) {
+    return judge(filter,
+                 UserGuest::frame4(kTcp, kHost4,
+                                   tcp({.from = port, .to = 80, .sequence = sequence}, Bytes(1))));
+  };
+  const auto reset = [&](uint16_t port, bool closed) {
+    auto frame = UserGuest::frame4(kTcp, kHost4, tcp({.from = port, .to = 80, .flags = kRst}, {}));
+    EXPECT_EQ(filter.judge(frame, 0), Verdict::kPass);
+    filter.passed(frame, false, closed);
+  };
+  const auto fill = [&](uint16_t port) {
+    for (uint32_t i = 0; i < UserFilter::kMostEarly; ++i)
+      EXPECT_EQ(data(port, 9 + i), Verdict::kPass);
+    EXPECT_EQ(data(port, 100), Verdict::kEarly);
+  };
+  for (uint16_t port = 2; port < 10'000; ++port) {
+    EXPECT_EQ(data(port, 9), Verdict::kPass);
+    reset(port, true);
+  }
+  fill(1);
+  // A reset that is not believed makes no room for more; a new connection does.
+  reset(1, false);
+  EXPECT_EQ(data(1, 100), Verdict::kEarly);
+  filter.came_back(
+      ethernet(kGuestMac, kRouterMac, kIp4Type,
+               ip4({.from = kHost4, .to = kGuest4, .protocol = kTcp},
+                   tcp({.from = 80, .to = 1, .acknowledged = 5, .flags = kSyn | kAck}, {}))));
+  fill(1);
+}
+
+TEST(UserFilter, CarriesDataAfterManyConnectionsThatTheGuestReset) {
+  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET,
+                      .sin_port = 0,
+                      .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)},
+                      .sin_zero = {}};
+  socklen_t size = sizeof(address);
+  auto* const name = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(server.get(), name, sizeof(address)), 0);
+  ASSERT_EQ(::listen(server.get(), 64), 0);
+  ASSERT_EQ(::getsockname(server.get(), name, &size), 0);
+  UserGuest guest(UserNetwork{.name = "net0"});
+  guest.announce();
+  for (uint16_t port = 4000; port < 6200; ++port) {
+    GuestTcp tcp(guest, port, kHost4, ntohs(address.sin_port));
+    ASSERT_TRUE(tcp.connect());
+    const Fd peer(::accept(server.get(), nullptr, nullptr));
+    const uint32_t next = tcp.sequence();
+    tcp.set_sequence(next + 100);
+    tcp.say(kAck, Bytes(1));  // with what is missing before it, not acknowledged
+    tcp.set_sequence(next);
+    tcp.say(kRst | kAck);
+  }
+  GuestTcp tcp(guest, 3999, kHost4, ntohs(address.sin_port));
+  ASSERT_TRUE(tcp.connect());
+  EXPECT_TRUE(tcp.write(counting_bytes(5000)));
+}
+
 // The heap of this process, with what is cached in it left out.
 size_t heap_bytes() { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; }
 

@@ -21,6 +21,7 @@ constexpr fakes::Mac kEveryone = {255, 255, 255, 255, 255, 255};
 constexpr fakes::Mac kRouterMac = {0x52, 0x55, 10, 0, 2, 2};
 constexpr uint32_t kGuest4 = 0x0a00020f;
 constexpr uint32_t kHost4 = 0x0a000202;
+constexpr fakes::Ip6Address kHost6 = {0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2};
 constexpr uint32_t kNames4 = 0x0a000203;
 constexpr size_t kIpPlace = 14;
 constexpr size_t kTransportPlace = 34;

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <random>
+#include <set>
 
 #include "base/fd.h"
 #include "net/user_filter.h"
@@ -77,6 +79,12 @@ class HostSocket {
   }
   Fd fd_;
 };
+
+size_t open_descriptors() {
+  size_t count = 0;
+  for (int fd = 0; fd < 10'000; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  return count;
+}
 
 uint16_t free_port(int type) { return HostSocket(type).port(); }
 
@@ -193,6 +201,70 @@ TEST_F(UserTest, TellsTheGuestThatNobodyListens) {
   const auto unreachable = guest.await([](auto frame) { return is4(frame, kIcmp); });
   ASSERT_TRUE(unreachable);
   EXPECT_EQ(get8(*unreachable, kTransportPlace), 3);
+}
+
+// Gives every socket for datagrams of this process something to read.
+void feed_datagram_sockets() {
+  const HostSocket source(SOCK_DGRAM);
+  for (int fd = 0; fd < 1000; ++fd) {
+    int type = 0;
+    socklen_t type_size = sizeof(type);
+    sockaddr_in name{};
+    socklen_t name_size = sizeof(name);
+    auto* const address = reinterpret_cast<sockaddr*>(&name);
+    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) != 0 || type != SOCK_DGRAM ||
+        ::getsockname(fd, address, &name_size) != 0 || name.sin_family != AF_INET)
+      continue;
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    (void)::sendto(source.get(), "!", 1, MSG_DONTWAIT, address, name_size);
+  }
+}
+
+// A socket that is told of twice in an error, which the first round takes away: in the
+// second, libslirp would wait for a datagram that nobody sends.
+TEST_F(UserTest, NeverWaitsForASocketWhoseErrorIsGone) {
+  UserGuest guest(kPlain);
+  guest.announce();
+  const auto frame =
+      UserGuest::frame4(kUdp, kHost4, udp(5000, free_port(SOCK_DGRAM), bytes_of("?")));
+  std::atomic<bool> served = false;
+  for (int i = 0; i < 50; ++i) {
+    if (i % 5 == 0) guest.loop().post([&] { guest.send_here(frame); });
+    served = false;
+    guest.loop().post([&] { served = true; });
+    const bool waits = !wait_for([&] { return served.load(); }, std::chrono::seconds(5));
+    if (waits) feed_datagram_sockets();  // or it would be for ever
+    ASSERT_FALSE(waits);
+  }
+}
+
+TEST_F(UserTest, HasNoSocketThatWaits) {
+  const uint16_t port = free_port(SOCK_DGRAM);
+  UserNetwork config = kPlain;
+  config.forwards = {HostForward{.udp = true, .host_port = port, .guest_port = 53},
+                     HostForward{.host_port = free_port(SOCK_STREAM), .guest_port = 22}};
+  const auto sockets_that_wait = [] {
+    std::set<int> found;
+    for (int fd = 0; fd < 1000; ++fd) {
+      int type = 0;
+      socklen_t size = sizeof(type);
+      if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+          (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0)
+        found.insert(fd);
+    }
+    return found;
+  };
+  const HostSocket server(SOCK_STREAM);
+  const auto before = sockets_that_wait();
+  const size_t descriptors = open_descriptors();
+  UserGuest guest(config);
+  guest.announce();
+  guest.send4(kUdp, kHost4, udp(5000, server.port(), {}));
+  guest.send4(kIcmp, 0x7f000001, UserGuest::echo_request(7, {}));
+  GuestTcp(guest, 4000, kHost4, server.port()).say(kSyn);
+  EXPECT_TRUE(guest.await([](auto frame) { return is4(frame, kTcp); }));
+  EXPECT_GE(open_descriptors(), descriptors + 4);
+  EXPECT_EQ(sockets_that_wait(), before);
 }
 
 // --- forwards ---
@@ -323,12 +395,6 @@ TEST_F(UserTest, LivesThroughGarbage) {
       [](auto frame) { return is4(frame, kIcmp) && get16(frame, kTransportPlace + 4) == 9; }));
 }
 
-size_t open_descriptors() {
-  size_t count = 0;
-  for (int fd = 0; fd < 10'000; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
-  return count;
-}
-
 TEST_F(UserTest, GivesAGuestABoundedNumberOfSockets) {
   const HostSocket server(SOCK_DGRAM);
   UserGuest guest(kPlain);
@@ -352,6 +418,83 @@ TEST_F(UserTest, GivesAGuestABoundedNumberOfSockets) {
   guest.send(UserGuest::dhcp(1));
   EXPECT_TRUE(guest.await(
       [](auto frame) { return is4(frame, kUdp) && get16(frame, kTransportPlace) == 67; }));
+}
+
+// The heap of this process, with what is cached in it left out.
+size_t heap_bytes() { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; }
+
+constexpr uint32_t kSilent = 0x0a00024d;  // nobody answers for it
+
+// libslirp keeps what it owes to a neighbour whose address it has asked for.
+TEST_F(UserTest, KeepsNothingForAddressesThatNobodyAnswersFor) {
+  const HostSocket server(SOCK_STREAM);
+  UserGuest guest(kPlain);
+  const auto from = [&](uint32_t address, uint8_t protocol, const Bytes& transport) {
+    guest.send_here(UserGuest::frame4(protocol, kHost4, transport, address));
+  };
+  TcpHeader ahead{.from = 4000, .to = server.port(), .sequence = 1, .flags = kSyn};
+  guest.on_loop([&] { from(kSilent, kTcp, tcp(ahead, {})); });
+  EXPECT_TRUE(guest.await([](auto frame) { return is4(frame, kTcp); }));
+  ahead.sequence = 0x100000;
+  ahead.flags = 0;
+  const size_t before = heap_bytes();
+  guest.on_loop([&] {
+    // Each draws an acknowledgement.
+    for (int i = 0; i < 20'000; ++i) from(kSilent, kTcp, tcp(ahead, {}));
+    // From more addresses than it remembers, which it is told to forget.
+    for (uint32_t i = 0; i < 5'000; ++i) {
+      from(0x0a000220 + i % 64, kIcmp, UserGuest::echo_request(1, {}));
+      from(kSilent, kTcp, tcp(ahead, {}));
+      for (uint32_t other = 0; other < 20; ++other)
+        guest.send_here(UserGuest::arp(1, 0x0a0002a0 + other, 0x0a0002a0 + other));
+    }
+  });
+  EXPECT_LT(heap_bytes(), before + (4 << 20));
+}
+
+TEST_F(UserTest, KeepsNothingForAddresses6ThatNobodyAnswersFor) {
+  UserGuest guest(kPlain);
+  const auto ping = [](uint16_t number) {
+    Ip6Address from = kHost6;
+    from[14] = static_cast<uint8_t>(number >> 8 | 0x80);
+    from[15] = static_cast<uint8_t>(number);
+    Bytes message = UserGuest::echo_request(number, {});
+    message[0] = std::byte{128};
+    return ethernet(
+        kRouterMac, kGuestMac, kIp6Type,
+        ip6(from, kHost6, 58,
+            with_checksum(message, kIcmp, pseudo_sum6(from, kHost6, 58, message.size()))));
+  };
+  const size_t before = heap_bytes();
+  guest.on_loop([&] {
+    for (uint16_t i = 0; i < 10'000; ++i) guest.send_here(ping(i % 100));
+  });
+  EXPECT_LT(heap_bytes(), before + (4 << 20));
+  // To where they came from.
+  const auto reply = guest.await([](auto frame) {
+    return get16(frame, 12) == kIp6Type && get8(frame, 20) == 58 && get8(frame, 54) == 129;
+  });
+  ASSERT_TRUE(reply);
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(get8(*reply, i), kGuestMac[i]);
+}
+
+// Errors of datagrams come when their sender is forgotten.
+TEST_F(UserTest, KeepsNothingOfWhatComesLate) {
+  UserGuest guest(kPlain);
+  const uint16_t port = free_port(SOCK_DGRAM);
+  const size_t before = heap_bytes();
+  size_t errors = 0;
+  for (uint16_t i = 0; i < 10'000; ++i) {
+    guest.on_loop([&] {
+      guest.send_here(UserGuest::frame4(kUdp, kHost4, udp(i % 100, port, Bytes(1000)), kSilent));
+      for (uint32_t other = 0; other < 20; ++other)
+        guest.send_here(UserGuest::arp(1, 0x0a0002a0 + other, 0x0a0002a0 + other));
+    });
+    while (const auto frame = guest.try_take([](auto) { return true; }))
+      errors += is4(*frame, kIcmp) ? 1 : 0;
+  }
+  EXPECT_LT(heap_bytes(), before + (4 << 20));
+  EXPECT_GT(errors, 5'000u);
 }
 
 TEST_F(UserTest, KeepsABoundedNumberOfFramesForAGuestThatTakesNone) {

@@ -259,6 +259,41 @@ TEST_F(NetTest, DoesNotInterruptADriverThatRefuses) {
   EXPECT_EQ(regs().take_causes(), 0u);
 }
 
+// How many packets of a kind go out in one turn at most.
+TEST_F(NetTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
+  start();
+  uint16_t used = 0;
+  const auto most_in_a_turn = [&](size_t frame_bytes, uint16_t segment_bytes) {
+    constexpr uint16_t kPackets = 30;
+    const Bytes bytes = bytes_of(packet(
+        frame_bytes, 1, {.segmentation = PacketHeader::kTcp4, .segment_bytes = segment_bytes}));
+    for (size_t i = 0; i < kPackets; ++i) (void)queue(kTransmit).chain().readable(bytes).publish();
+    // It runs once between two turns.
+    size_t sent = 0;
+    size_t most = 0;
+    std::function<void()> look = [&] {
+      most = std::max(most, network_->sent.size() - sent);
+      sent = network_->sent.size();
+      if (sent < kPackets) loop().post(look);
+    };
+    loop().post_and_wait([&] {
+      regs().kick(kTransmit);
+      look();
+    });
+    used += kPackets;
+    EXPECT_TRUE(wait_for([&] { return queue(kTransmit).used_index() == used; }));
+    settle();
+    while (queue(kTransmit).take_used()) {
+    }
+    EXPECT_EQ(take_sent().size(), kPackets);
+    return most;
+  };
+  EXPECT_EQ(most_in_a_turn(2000, 1), 1u);
+  EXPECT_EQ(most_in_a_turn(2000, 0), 1u) << "which is none";
+  EXPECT_EQ(most_in_a_turn(60'000, 1448), 9u);
+  EXPECT_EQ(most_in_a_turn(2000, 1448), 30u);
+}
+
 TEST_F(NetTest, LeavesTheLoopToOthersWhenTheDriverNeverStopsSending) {
   start();
   for (uint32_t i = 0; i < 256; ++i)
