@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/bytes.h"
 #include "virtio/net_control.h"
 
 namespace wick::virtio {
@@ -68,15 +69,13 @@ Result<void> VhostNet::set_memory(const GuestMemory& memory) {
   const auto regions = memory.regions();
   std::vector<std::byte> storage(sizeof(vhost_memory) +
                                  regions.size() * sizeof(vhost_memory_region));
-  vhost_memory header{};
-  header.nregions = static_cast<uint32_t>(regions.size());
-  std::memcpy(storage.data(), &header, sizeof(header));
+  store_le(std::span(storage).first(sizeof(uint32_t)), static_cast<uint32_t>(regions.size()));
   for (size_t i = 0; i < regions.size(); ++i) {
     vhost_memory_region region{};
     region.guest_phys_addr = regions[i].start.value;
     region.memory_size = regions[i].size_bytes;
     region.userspace_addr = address_of(regions[i].host);
-    std::memcpy(storage.data() + sizeof(header) + i * sizeof(region), &region, sizeof(region));
+    std::memcpy(storage.data() + sizeof(vhost_memory) + i * sizeof(region), &region, sizeof(region));
   }
   if (::ioctl(fd_.get(), VHOST_SET_MEM_TABLE, storage.data()) != 0)
     return fail_errno(errno, "{}: {}: cannot give it the guest's memory", *name_, kPath);
