@@ -30,8 +30,7 @@ class RangeLock {
   // Holds a range until destroyed or released.
   class Held {
    public:
-    Held(Held&& other) noexcept
-        : lock_(std::exchange(other.lock_, nullptr)), entry_(other.entry_) {
+    Held(Held&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)), entry_(other.entry_) {
       if (lock_ != nullptr) lock_->link(entry_);
     }
     Held& operator=(Held&&) = delete;

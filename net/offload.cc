@@ -158,7 +158,8 @@ Result<FinishedFrames> FinishedFrames::of(std::span<std::byte> packet) {
   const auto header = load_le<PacketHeader>(packet);
   FinishedFrames frames;
   frames.frame_ = packet.subspan(sizeof(PacketHeader));
-  if (frames.frame_.size() > kMaxFrameBytes) return fail("a frame of {} bytes", frames.frame_.size());
+  if (frames.frame_.size() > kMaxFrameBytes)
+    return fail("a frame of {} bytes", frames.frame_.size());
   if (header.segmentation != PacketHeader::kNone) {
     TRY(frames.start_segments(header));
     return frames;

@@ -75,7 +75,8 @@ Result<void> VhostNet::set_memory(const GuestMemory& memory) {
     region.guest_phys_addr = regions[i].start.value;
     region.memory_size = regions[i].size_bytes;
     region.userspace_addr = address_of(regions[i].host);
-    std::memcpy(storage.data() + sizeof(vhost_memory) + i * sizeof(region), &region, sizeof(region));
+    std::memcpy(storage.data() + sizeof(vhost_memory) + i * sizeof(region), &region,
+                sizeof(region));
   }
   if (::ioctl(fd_.get(), VHOST_SET_MEM_TABLE, storage.data()) != 0)
     return fail_errno(errno, "{}: {}: cannot give it the guest's memory", *name_, kPath);

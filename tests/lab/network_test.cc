@@ -202,19 +202,18 @@ constexpr Card kVirtio{"Virtio", "bzImage", "initrd.gz", ""};
 constexpr Card kE1000{"E1000", "bzImage", "initrd.gz", ",device=e1000"};
 const auto kNameOfCard = [](const auto& test) { return std::string(test.param.name); };
 
-INSTANTIATE_TEST_SUITE_P(
-    Devices, NetworkCard,
-    testing::Values(kVirtio, kE1000, Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
-                    Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
-                    Card{"VirtioQueuesCpus", kGeneric, kGenericInitrd, ",queues=4", "4",
-                         "vnet_hdr multi_queue"}),
-    kNameOfCard);
-INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCard,
-                         testing::Values(Card{"E1000Debian", kGeneric, kGenericInitrd,
-                                              ",device=e1000"},
-                                         Card{"E1000Cpus", "bzImage", "initrd.gz", ",device=e1000",
-                                              "4"}),
+INSTANTIATE_TEST_SUITE_P(Devices, NetworkCard,
+                         testing::Values(kVirtio, kE1000,
+                                         Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
+                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
+                                         Card{"VirtioQueuesCpus", kGeneric, kGenericInitrd,
+                                              ",queues=4", "4", "vnet_hdr multi_queue"}),
                          kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(
+    DevicesLong, NetworkCard,
+    testing::Values(Card{"E1000Debian", kGeneric, kGenericInitrd, ",device=e1000"},
+                    Card{"E1000Cpus", "bzImage", "initrd.gz", ",device=e1000", "4"}),
+    kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardInDepth, testing::Values(kVirtio), kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardInDepth, testing::Values(kE1000), kNameOfCard);
 
