@@ -75,26 +75,34 @@ class Network : public testing::Test {
     on_host(fmt::format("ping -q -c 3 -i 0.2 -w 30 {} {}", options, address));
   }
 
-  // Both ways at once between host and guest, each byte checked by a digest.
-  void transfer(Dialogue& shell, unsigned mib, const std::string& address = kGuest) {
+  // Both ways at once between host and guest, so often, each byte checked by a digest.
+  void transfer(Dialogue& shell, unsigned mib, const std::string& address = kGuest,
+                unsigned times = 1) {
+    const auto repeated = [times](const std::string& file) {
+      return fmt::format("for i in $(seq {}); do cat {}; done", times, file);
+    };
     on_host(fmt::format("head -c {}M /dev/urandom >{}", mib, dir_ / "out"));
-    const std::string sent = digest(on_host("md5sum <" + (dir_ / "out")));
+    const std::string send_all = repeated(dir_ / "out");
+    const std::string sent = digest(on_host(fmt::format("({}) | md5sum", send_all), kLong));
     (void)run_in_guest(
         shell, fmt::format("head -c {}M /dev/urandom >/tmp/out; "
                            "(nc -l -p 5001 </dev/null | md5sum >/tmp/sum; touch /tmp/done) & "
-                           "nc -l -p 5002 </tmp/out >/dev/null & sleep 1",
-                           mib));
+                           "({}) | nc -l -p 5002 >/dev/null & sleep 1",
+                           mib, repeated("/tmp/out")));
     const std::string to = "TCP:" + address;
-    Process send({"sh", "-c", fmt::format("socat -u FILE:{} {}:5001", dir_ / "out", to)});
+    Process send({"sh", "-c", fmt::format("({}) | socat -u - {}:5001", send_all, to)});
     const std::string received =
-        digest(on_host(fmt::format("socat -u {}:5002 - | md5sum", to), Seconds(300)));
-    EXPECT_EQ(send.wait(Seconds(300)), 0);
-    EXPECT_EQ(digest(run_in_guest(shell, "md5sum </tmp/out")), received);
-    (void)run_in_guest(shell, "until [ -e /tmp/done ]; do sleep 0.2; done");
+        digest(on_host(fmt::format("socat -u {}:5002 - | md5sum", to), kLong));
+    EXPECT_EQ(send.wait(kLong), 0);
+    (void)run_in_guest(shell, "until [ -e /tmp/done ]; do sleep 0.2; done", kLong);
+    EXPECT_EQ(
+        digest(run_in_guest(shell, fmt::format("({}) | md5sum", repeated("/tmp/out")), kLong)),
+        received);
     EXPECT_EQ(digest(run_in_guest(shell, "cat /tmp/sum")), sent);
     (void)run_in_guest(shell, "rm /tmp/out /tmp/sum /tmp/done");
   }
 
+  static constexpr Seconds kLong{600};
   TempDir dir_;
 };
 
@@ -167,6 +175,15 @@ TEST_P(NetworkCardInDepth, HasVlansAndAnyMtu) {
     expect_ping(kGuest, fmt::format("-M do -s {}", mtu - 28));
     transfer(shell, 1);
   }
+  end(vm);
+}
+
+TEST_F(Network, AGibibyteGoesBothWaysAtOnceLong) {
+  make_tap();
+  Process vm(guest({"-n", "tap,ifname=tap0"}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  transfer(shell, 64, kGuest, 16);
   end(vm);
 }
 
