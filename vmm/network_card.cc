@@ -1,8 +1,12 @@
 #include "vmm/network_card.h"
 
-#include <pthread.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "net/host_network.h"
 #include "net/tap.h"
@@ -15,9 +19,23 @@ namespace {
 // Where a CPU is shared, the arrival of a packet must not take it from whoever sends:
 // there would be a switch of threads, and an interrupt, for every packet. (A sixth of the
 // throughput, ./dev bench net; with a CPU to itself the thread runs at once all the same.)
-void let_senders_finish() {
+void let_senders_finish(pid_t thread) {
   const sched_param no_priority{};
-  ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &no_priority);
+  ::sched_setscheduler(thread, SCHED_BATCH, &no_priority);
+}
+
+// So for the threads of vhost-net that the calling thread has opened, whose name says so.
+// From Linux 6.4 on they begin like that one; before, it takes CAP_SYS_NICE to change them.
+void let_senders_finish_by_vhost() {
+  const std::string name = fmt::format("vhost-{}", ::gettid());
+  std::error_code none;
+  for (std::filesystem::directory_iterator entry("/proc", none), end; entry != end;
+       entry.increment(none)) {
+    std::ifstream file(entry->path() / "comm");
+    std::string comm;
+    if (std::getline(file, comm) && comm == name)
+      let_senders_finish(std::atoi(entry->path().filename().c_str()));
+  }
 }
 
 // None, which a log line says, where the host does not have it.
@@ -46,11 +64,15 @@ Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config
     return std::unexpected(std::move(opened).error());
   }
   card->thread_ = TRY(LoopThread::start(id));
-  card->loop().post_and_wait(let_senders_finish);
+  card->loop().post_and_wait([] { let_senders_finish(::gettid()); });
   spdlog::info("{}: {} on {}", id, net::to_text(card->mac_), card->backend_->name());
   if (config.device == NetConfig::Device::kVirtio) {
     std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
-    if (config.vhost) vhosts = open_vhosts(*card->backend_, id);
+    if (config.vhost)
+      card->loop().post_and_wait([&] {
+        vhosts = open_vhosts(*card->backend_, id);
+        let_senders_finish_by_vhost();
+      });
     card->virtio_ = TRY(virtio::Net::create(*card->backend_, card->loop(), card->mac_, config.mtu,
                                             id, std::move(vhosts)));
   }
