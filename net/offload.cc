@@ -196,11 +196,8 @@ uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
         : "cc");
   }
   wide = (wide & UINT32_MAX) + (wide >> 32);
-  while (!bytes.empty()) {
-    const auto some = bytes.first(std::min(bytes.size(), sizeof(uint32_t)));
-    wide += load_le<uint32_t>(some);  // zero-extended
-    bytes = bytes.subspan(some.size());
-  }
+  for (; bytes.size() >= 4; bytes = bytes.subspan(4)) wide += load_le<uint32_t>(bytes.first<4>());
+  if (!bytes.empty()) wide += load_le<uint32_t>(bytes);  // zero-extended
   while (wide >> 16 != 0) wide = (wide & 0xffff) + (wide >> 16);
   const uint32_t total = (sum & 0xffff) + (sum >> 16) + std::byteswap(static_cast<uint16_t>(wide));
   return (total & 0xffff) + (total >> 16);
