@@ -35,8 +35,9 @@ Result<int> net_down(const NetDown& wanted, Performer& performer) {
     }
     return 0;
   }
+  const auto taps = taps_of(*network, TRY(look_at_host()));
   for (const TapUser& user : tap_users())
-    if (std::ranges::find(network->taps, user.tap) != network->taps.end())
+    if (std::ranges::find(taps, user.tap) != taps.end())
       spdlog::warn("{}: {} (process {}) uses it, and loses its network", user.tap,
                    printable(user.machine.empty() ? user.program : user.machine), user.pid);
   TRY(undo_all(*network, performer));

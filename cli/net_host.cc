@@ -207,6 +207,15 @@ pid_t find_dnsmasq(const std::string& pid_path) {
   return 0;
 }
 
+std::vector<std::string> taps_of(const net::HostNetwork& network, const HostView& host) {
+  std::vector<std::string> taps = network.taps;
+  for (const HostLink& link : host.links)
+    if (link.master == network.name && link.kind == "tun" &&
+        std::ranges::find(network.taps, link.name) == network.taps.end())
+      taps.push_back(link.name);
+  return taps;
+}
+
 std::vector<TapUser> tap_users() {
   std::vector<TapUser> users;
   for (const auto& [pid, process] : processes()) {

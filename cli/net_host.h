@@ -51,6 +51,9 @@ constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
 // The dnsmasq of this network namespace with that file for its process ID, or 0.
 pid_t find_dnsmasq(const std::string& pid_path);
 
+// The TAPs on the network's bridge: those that it made, there or not, and then others.
+std::vector<std::string> taps_of(const net::HostNetwork& network, const HostView& host);
+
 // A process that has a TAP open.
 struct TapUser {
   std::string tap;

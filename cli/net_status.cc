@@ -89,8 +89,11 @@ std::string human(const Seen& seen, const std::vector<TapUser>& users, const Hos
   else
     text +=
         fmt::format("  DHCP    dnsmasq, process {}; names in .{}\n", seen.dnsmasq, network.domain);
-  if (!network.taps.empty()) text += fmt::format("  TAPs    of {}\n", printable(network.user));
-  for (const std::string& tap : network.taps) {
+  const auto taps = taps_of(network, host);
+  if (!taps.empty())
+    text += network.taps.empty() ? "  TAPs\n"
+                                 : fmt::format("  TAPs    of {}\n", printable(network.user));
+  for (const std::string& tap : taps) {
     const std::string user = name_of(users, tap);
     text += fmt::format("    {:<15}  {}\n", tap,
                         host.find(tap) == nullptr ? "gone"
@@ -120,7 +123,7 @@ Json json(const Seen& seen, const std::vector<TapUser>& users, const HostView& h
   if (network.dhcp)
     object["dhcp"] = {{"pid", seen.dnsmasq == 0 ? Json() : Json(seen.dnsmasq)},
                       {"domain", network.domain}};
-  for (const std::string& tap : network.taps) {
+  for (const std::string& tap : taps_of(network, host)) {
     const auto user = std::ranges::find(users, tap, &TapUser::tap);
     const bool used = user != users.end();
     object["taps"].push_back(

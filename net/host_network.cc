@@ -294,8 +294,9 @@ std::string tap_lock_path(const HostNetwork& network, const std::string& tap) {
   return network_folder(network.name) + "/" + tap + ".lock";
 }
 
-Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network) {
+Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network, const std::string& wanted) {
   for (const std::string& tap : network.taps) {
+    if (!wanted.empty() && tap != wanted) continue;
     if (network.find_made(tap_step(tap)) == nullptr) continue;
     const std::string path = tap_lock_path(network, tap);
     Fd lock(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -114,10 +115,31 @@ Result<void> NetworkCard::open_tap(const NetConfig& config) {
     } else if (network) {
       tap.bridge = network->name;
     } else if (tap.bridge.empty()) {
-      spdlog::warn("the TAP is on no bridge, since no network is up; wick net up makes one");
+      const auto others = net::host_network_names();
+      const bool alone = !others || others->empty();
+      spdlog::warn(
+          "the TAP is on no bridge, since no network {} is up; {}", name,
+          alone ? "wick net up makes it"
+                : fmt::format("for {} write bridge={}", fmt::join(*others, ", "), others->front()));
     }
+  } else {
+    TRY(lock_named_tap(tap.interface));
   }
   backend_ = TRY(net::open_tap(tap));
+  return {};
+}
+
+// If it is one of wick net's, which the kernel would give to a second machine as well.
+Result<void> NetworkCard::lock_named_tap(const std::string& interface) {
+  for (const std::string& name : TRY(net::host_network_names())) {
+    const auto network = TRY(net::find_host_network(name));
+    if (!network || std::ranges::find(network->taps, interface) == network->taps.end()) continue;
+    auto claimed = TRY(net::claim_tap(*network, interface));
+    if (!claimed)
+      return with_hint(fail("{}: another machine uses it, or another card of this one", interface),
+                       fmt::format("wick net status {} says which TAPs are free", name));
+    tap_lock_ = std::move(claimed->lock);
+  }
   return {};
 }
 

@@ -841,15 +841,19 @@ TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
   expect_ok({"down"});
 }
 
-TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {
-  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
-  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+class NetNamespaceMachine : public NetNamespace {
+ protected:
+  void expect_named(const std::string& interface);
+};
+
+// While it has that TAP, which gets onto the bridge.
+void NetNamespaceMachine::expect_named(const std::string& interface) {
   int ready[2];
   ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
   const pid_t machine = ::fork();
   if (machine == 0) {
     ::prctl(PR_SET_NAME, "wick");
-    const Fd tap = open_tap("wick0-t1");
+    const Fd tap = open_tap(interface);
     [[maybe_unused]] const auto put = ::write(ready[1], tap.valid() ? "y" : "n", 1);
     ::pause();
     ::_exit(0);
@@ -857,11 +861,13 @@ TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {
   char answer = 'n';
   ASSERT_EQ(::read(ready[0], &answer, 1), 1);
   EXPECT_EQ(answer, 'y');
-  const Json tap = status().at(0).at("taps").at(1);
+  EXPECT_EQ(shell(fmt::format("ip link set {} master wick0", interface)), "");
+  const Json tap = status().at(0).at("taps").back();
+  EXPECT_EQ(tap.at("name"), interface);
   EXPECT_EQ(tap.at("pid"), machine);
   EXPECT_EQ(tap.at("machine"), fmt::format("wick-{}", machine));
   EXPECT_THAT(wick({"status"}).text,
-              HasSubstr(fmt::format("wick0-t1         wick-{0} (process {0})", machine)));
+              HasSubstr(fmt::format("{1:<15}  wick-{0} (process {0})", machine, interface)));
   expect_ok({"down"});
   EXPECT_THAT(log(), HasSubstr("uses it, and loses its network"));
   ::kill(machine, SIGKILL);
@@ -869,6 +875,18 @@ TEST_F(NetNamespace, StatusNamesTheMachineOnATap) {
   ::close(ready[0]);
   ::close(ready[1]);
   expect_no_trace("with a machine on it");
+}
+
+TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsUser) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  expect_named("wick0-t1");
+}
+
+TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsOwn) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  expect_ok({"up"});
+  expect_named("tap7");
 }
 
 }  // namespace

@@ -219,6 +219,16 @@ TEST_F(HostNetworkFolder, EachTapIsClaimedOnce) {
   EXPECT_EQ((*again)->name, "wick0-t0");
 }
 
+TEST_F(HostNetworkFolder, ATapThatIsNamedIsThatOneOrNone) {
+  save_with_locks(example());
+  const auto named = claim_tap(example(), "wick0-t1");
+  ASSERT_TRUE(named && *named);
+  EXPECT_EQ((*named)->name, "wick0-t1");
+  const auto again = claim_tap(example(), "wick0-t1");
+  ASSERT_TRUE(again);
+  EXPECT_FALSE(again->has_value());
+}
+
 TEST_F(HostNetworkFolder, ATapThatIsNotThereYetIsNotClaimed) {
   HostNetwork network = example();
   network.made.pop_back();
