@@ -302,7 +302,10 @@ TEST_F(Network, WickNetGivesLeasesNamesAndTheWayOut) {
   const std::string state =
       "ip -br link; ip -4 addr; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward";
   const std::string before = on_host(state);
-  wick_net("up");
+  wick_net("up --user nobody --taps 1");
+  const Finished twice = finish(guest({"-n", "tap,ifname=wick0-t0", "-n", "tap,ifname=wick0-t0"}));
+  EXPECT_EQ(twice.status, 1);
+  EXPECT_THAT(twice.err, HasSubstr("wick0-t0: another machine uses it, or another card"));
   Process vm(guest({"--name", "penguin", "-n", "tap"}));
   Dialogue& shell = shell_of(vm);
   (void)run_in_guest(shell,
