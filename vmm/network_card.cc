@@ -131,8 +131,9 @@ Result<void> NetworkCard::open_tap(const NetConfig& config) {
 
 // If it is one of wick net's, which the kernel would give to a second machine as well.
 Result<void> NetworkCard::lock_named_tap(const std::string& interface) {
-  for (const std::string& name : TRY(net::host_network_names())) {
-    const auto network = TRY(net::find_host_network(name));
+  for (const std::string& name : net::host_network_names().value_or(std::vector<std::string>())) {
+    const auto found = net::find_host_network(name);  // an error is of another network
+    const auto network = found ? *found : std::nullopt;
     if (!network || std::ranges::find(network->taps, interface) == network->taps.end()) continue;
     auto claimed = TRY(net::claim_tap(*network, interface));
     if (!claimed)
