@@ -163,7 +163,8 @@ Finding network_finding(const NetFacts& facts) {
   const std::string up = fmt::format("wick net: {} is up", network.name);
   if (facts.root) return {Level::kOk, up};
   if (network.user == facts.user)
-    return {Level::kOk, fmt::format("{}, with {} TAPs for you", up, network.taps.size())};
+    return {Level::kOk, fmt::format("{}, with {} TAP{} for you", up, network.taps.size(),
+                                    network.taps.size() == 1 ? "" : "s")};
   if (network.taps.empty())
     return {Level::kWarn,
             fmt::format("{}, but you have no TAPs there; sudo wick net up {} --user {}", up,

@@ -81,7 +81,8 @@ Result<std::optional<std::string>> name_of(const Given& given, unsigned taps = 0
   const auto name = given.last("NAME");
   if (name && !net::is_network_name(*name))
     return with_hint(fail("NAME '{}': no name for a network", *name),
-                     "a letter, then letters, digits, '-' and '_', at most 15 in all");
+                     "a letter, then letters, digits, '-' and '_', at most 15 in all; "
+                     "not all, any, default or lo");
   const size_t room = 15 - (taps > 10 ? 4 : taps > 0 ? 3 : 0);
   if (name.value_or("").size() > room)
     return fail("NAME '{}': too long for the names of {} TAPs; {} characters at most", *name, taps,

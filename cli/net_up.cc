@@ -92,7 +92,8 @@ std::string summary(const HostNetwork& network) {
     text += network.nat == Nat::kNftables ? ", NAT by nftables" : ", NAT by iptables";
   if (network.dhcp) text += fmt::format(", DHCP and names in .{} by dnsmasq", network.domain);
   if (!network.taps.empty())
-    text += fmt::format(", {} TAPs for {}", network.taps.size(), printable(network.user));
+    text += fmt::format(", {} TAP{} for {}", network.taps.size(),
+                        network.taps.size() == 1 ? "" : "s", printable(network.user));
   return text;
 }
 

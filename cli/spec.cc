@@ -228,10 +228,13 @@ Result<std::optional<NetConfig>> parse_net(std::string_view text) {
     } else if (key == "bridge") {
       net.bridge = value;
     } else if (key == "mac") {
-      net.mac = net::parse_mac(value);
+      net.mac = net::parse_any_mac(value);
       if (!net.mac)
-        return with_hint(fail("mac={}: not the address of a station", value),
+        return with_hint(fail("mac={}: not six pairs of hexadecimal digits", value),
                          "write one such as 52:54:00:12:34:56");
+      if ((net.mac->front() & 1) != 0)
+        return fail("mac={}: a group address: the first byte is odd", value);
+      if (*net.mac == net::MacAddress{}) return fail("mac={}: no card has that address", value);
     } else if (key == "device") {
       const bool e1000 = TRY(choose(key, value, {"virtio", "e1000"})) == 1;
       net.device = e1000 ? NetConfig::Device::kE1000 : NetConfig::Device::kVirtio;
@@ -250,9 +253,11 @@ Result<std::optional<NetConfig>> parse_net(std::string_view text) {
         net.mtu = static_cast<uint16_t>(*number);
     }
   }
-  if (net.device == NetConfig::Device::kE1000 && (net.vhost || net.queues > 1))
-    return with_hint(fail("device=e1000: it has one queue, and vhost knows virtio alone"),
-                     "leave vhost and queues out, or device");
+  const bool e1000 = net.device == NetConfig::Device::kE1000;
+  if (e1000 && net.vhost)
+    return with_hint(fail("device=e1000: vhost knows virtio alone"), "leave vhost or device out");
+  if (e1000 && net.queues > 1)
+    return with_hint(fail("device=e1000: it has one queue"), "leave queues or device out");
   return net;
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "console/open.h"
 
@@ -163,7 +164,10 @@ Result<Fd> connect_unix(const std::string& path) {
   const int error = errno;
   const char* hint = "check the path and its permissions";
   if (error == ENOENT) hint = "is the machine running with --serial unix:PATH?";
-  if (error == ECONNREFUSED) hint = "no machine listens there (any more)";
+  std::error_code absent;
+  if (error == ECONNREFUSED)
+    hint = std::filesystem::is_socket(path, absent) ? "no machine listens there (any more)"
+                                                    : "that is no socket";
   return with_hint(fail_errno(error, "unix:{}: cannot connect", path), hint);
 }
 

@@ -7,7 +7,7 @@
 
 namespace wick::net {
 
-std::optional<MacAddress> parse_mac(std::string_view text) {
+std::optional<MacAddress> parse_any_mac(std::string_view text) {
   MacAddress mac{};
   if (text.size() != 3 * mac.size() - 1) return std::nullopt;
   for (size_t i = 0; i < mac.size(); ++i) {
@@ -16,7 +16,12 @@ std::optional<MacAddress> parse_mac(std::string_view text) {
     if (error != std::errc{} || end != digits + 2) return std::nullopt;
     if (i + 1 < mac.size() && digits[2] != ':') return std::nullopt;
   }
-  if ((mac[0] & 1) != 0 || mac == MacAddress{}) return std::nullopt;
+  return mac;
+}
+
+std::optional<MacAddress> parse_mac(std::string_view text) {
+  const auto mac = parse_any_mac(text);
+  if (!mac || (mac->front() & 1) != 0 || *mac == MacAddress{}) return std::nullopt;
   return mac;
 }
 

@@ -11,7 +11,10 @@ namespace wick::net {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-// "52:54:00:12:34:56", of one station: not a group's, and not all zeroes.
+// "52:54:00:12:34:56", whatever has it.
+std::optional<MacAddress> parse_any_mac(std::string_view text);
+
+// The same, of one station: not a group's, and not all zeroes.
 std::optional<MacAddress> parse_mac(std::string_view text);
 std::string to_text(const MacAddress& mac);
 

@@ -196,6 +196,9 @@ Result<Fd> open_queue(ifreq& request) {
 
 std::unexpected<Error> explain(Error error, const std::string& interface, bool exists) {
   if (!error.hint.empty()) return std::unexpected(std::move(error));
+  if (error.code == EPERM && !exists && !interface.empty())
+    return with_hint(fail("there is no interface {}, and making one needs root", interface),
+                     "name one that is there, or use -n user");
   error.context = fmt::format("{}: cannot be used as a TAP", interface.empty() ? "tap" : interface);
   const char* hint = "";
   if (error.code == EPERM)
@@ -246,7 +249,8 @@ Result<void> set_up(const std::string& name, const TapConfig& config) {
     request.ifr_mtu = *config.mtu;
     if (::ioctl(socket.get(), SIOCSIFMTU, &request) != 0)
       return with_hint(fail_errno(errno, "{}: cannot set its MTU to {}", name, *config.mtu),
-                       "leave mtu out, or set it as root: ip link set dev NAME mtu N");
+                       fmt::format("leave mtu out, or set it as root: ip link set dev {} mtu {}",
+                                   name, *config.mtu));
   }
   const int index = static_cast<int>(::if_nametoindex(name.c_str()));
   if (!config.bridge.empty() && !is_port(socket, config.bridge, index)) {
@@ -255,7 +259,6 @@ Result<void> set_up(const std::string& name, const TapConfig& config) {
     if (::ioctl(socket.get(), SIOCBRADDIF, &request) != 0) {
       const int code = errno;
       const char* hint = "";
-      if (code == ENODEV) hint = "there is no such bridge: wick net up makes one";
       if (code == EOPNOTSUPP || code == EINVAL) hint = "is that a bridge? see ip -d link";
       if (code == EPERM) hint = "run as root, or use a TAP that is on the bridge already";
       if (code == EBUSY) hint = "it is on another bridge; leave bridge out";
@@ -279,6 +282,9 @@ Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
   if (config.interface.size() >= IFNAMSIZ)
     return with_hint(fail("{}: too long a name for an interface", config.interface),
                      fmt::format("use at most {} characters", IFNAMSIZ - 1));
+  if (!config.bridge.empty() && ::if_nametoindex(config.bridge.c_str()) == 0)
+    return with_hint(fail("{}: there is no such bridge", config.bridge),
+                     fmt::format("wick net up {} makes one", config.bridge));
   const bool exists = !config.interface.empty() && ::if_nametoindex(config.interface.c_str()) != 0;
   ifreq request = named(config.interface.empty() ? "tap%d" : config.interface);
   request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;

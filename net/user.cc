@@ -197,8 +197,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
     user->slirp_ = library->create(&slirp, &callbacks(), user.get());
   }
   if (user->slirp_ == nullptr)
-    return with_hint(fail("{}: libslirp refuses its configuration", config.name),
-                     "install libslirp0, 4.1 or later");
+    return with_hint(fail("libslirp refuses its configuration"), "install libslirp0, 4.1 or later");
   for (const HostForward& forward : config.forwards) TRY(user->forward(forward));
   return user;
 }
@@ -215,7 +214,7 @@ Result<void> User::forward(const HostForward& forward) {
   in_addr guest{};
   if (::inet_pton(AF_INET, forward.host_address.c_str(), &host) != 1 ||
       ::inet_pton(AF_INET, forward.guest_address.c_str(), &guest) != 1)
-    return fail("{}: hostfwd={}: not an IPv4 address", name_, forward.text());
+    return fail("hostfwd={}: not an IPv4 address", forward.text());
   const std::lock_guard lock(library_.mutex);
   errno = 0;
   if (library_.forward(slirp_, forward.udp ? 1 : 0, host, forward.host_port, guest,
@@ -227,7 +226,7 @@ Result<void> User::forward(const HostForward& forward) {
                            : code == EACCES ? "choose a host port from 1024 on, or run as root"
                            : code == EADDRNOTAVAIL ? "choose an address of this host, or 127.0.0.1"
                                                    : "choose another host address and port";
-  return with_hint(fail_errno(code, "{}: hostfwd={}: cannot listen", name_, forward.text()), hint);
+  return with_hint(fail_errno(code, "hostfwd={}: cannot listen", forward.text()), hint);
 }
 
 Result<void> User::attach(EventLoop& loop, Events events) {

@@ -93,7 +93,7 @@ TEST(Diagnosis, NetworkThatIsUpIsLookedAtWithTheUsersEyes) {
   network.taps = {"wick0-t0"};
   EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "its TAPs are for alice"));
   facts.net.user = "alice";
-  EXPECT_THAT(diagnose(facts), Says(Level::kOk, "wick0 is up, with 1 TAPs for you"));
+  EXPECT_THAT(diagnose(facts), Says(Level::kOk, "wick0 is up, with 1 TAP for you"));
   facts.net.user = "root";
   facts.net.root = true;
   EXPECT_THAT(diagnose(facts), Says(Level::kOk, "wick0 is up"));

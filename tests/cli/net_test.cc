@@ -85,6 +85,7 @@ TEST(NetOptions, ThatAreWrongAreUsageErrors) {
        {"", "a/b", "../a", "a b", "a\nb", "7up", "all", "lo", "sixteen-letters-"})
     for (const char* command : {"up", "down", "status", "hosts"})
       EXPECT_THAT(usage_error({command, name}), HasSubstr("no name for a network")) << name;
+  EXPECT_THAT(usage_error({"up", "lo"}), HasSubstr("not all, any, default or lo"));
   EXPECT_THAT(usage_error({"up", "--taps", "2"}), HasSubstr("--user"));
   for (const char* taps : {"", "0", "65", "-1", "2x", "99999999999"})
     EXPECT_THAT(usage_error({"up", "--user", "a", "--taps", taps}), HasSubstr("1 to 64")) << taps;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include <fstream>
 #include <thread>
 
 #include "console/open.h"
@@ -224,6 +225,8 @@ TEST_F(UnixSocketTest, SaysWhyOneCannotConnect) {
   EXPECT_THAT(connect_unix(path("serial")).error().message(), HasSubstr("is the machine running"));
   leave_stale("serial");
   EXPECT_THAT(connect_unix(path("serial")).error().message(), HasSubstr("no machine listens"));
+  std::ofstream(path("file")) << "text";
+  EXPECT_THAT(connect_unix(path("file")).error().message(), HasSubstr("that is no socket"));
 }
 
 }  // namespace

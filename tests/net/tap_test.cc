@@ -334,7 +334,10 @@ TEST_F(TapTest, SaysWhatAnOrdinaryUserIsToDo) {
   ASSERT_EQ(::syscall(SYS_setresuid, -1, 65534, -1), 0);
   const std::string made = error_of({});
   const std::string used = error_of({.interface = "roots"});
+  const std::string absent = error_of({.interface = "nosuch"});
+  const std::string bridge = error_of({.bridge = "nobr"});
   ASSERT_EQ(::syscall(SYS_setresuid, -1, 0, -1), 0);
+  EXPECT_THAT(bridge, HasSubstr("nobr: there is no such bridge"));
   if (made.starts_with("/dev/net/tun")) {
     EXPECT_EQ(made,
               "/dev/net/tun: cannot open: Permission denied; run as root, or let everyone open it, "
@@ -343,6 +346,7 @@ TEST_F(TapTest, SaysWhatAnOrdinaryUserIsToDo) {
   } else {
     EXPECT_THAT(made, HasSubstr("making one needs root"));
     EXPECT_THAT(used, HasSubstr("another user owns it"));
+    EXPECT_THAT(absent, HasSubstr("there is no interface nosuch, and making one needs root"));
   }
 }
 
@@ -362,8 +366,7 @@ TEST_F(TapTest, BecomesAPortOfABridge) {
 
 TEST_F(TapTest, SaysWhatIsNoBridge) {
   EXPECT_EQ(error_of({.interface = "wick0", .bridge = "br9"}),
-            "wick0: cannot be put on the bridge br9: No such device; there is no such bridge: wick "
-            "net up makes one");
+            "br9: there is no such bridge; wick net up br9 makes one");
   EXPECT_FALSE(exists("wick0")) << "and leaves nothing behind";
   EXPECT_THAT(error_of({.interface = "wick0", .bridge = "lo"}),
               HasSubstr("wick0: cannot be put on the bridge lo: "));
@@ -383,7 +386,8 @@ TEST_F(TapTest, SetsTheMtu) {
   EXPECT_EQ(mtu("wick0"), 1500);
   close();
   EXPECT_THAT(error_of({.interface = "wick0", .mtu = 65535}),
-              HasSubstr("wick0: cannot set its MTU to 65535: "));
+              AllOf(HasSubstr("wick0: cannot set its MTU to 65535: "),
+                    HasSubstr("as root: ip link set dev wick0 mtu 65535")));
 }
 
 TEST_F(TapTest, OfItsMakingTheGuestIsNoRouterToTheHost) {

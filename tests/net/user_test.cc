@@ -311,7 +311,7 @@ TEST_F(UserTest, NamesTheForwardThatCannotListen) {
   const auto refused = open_user(config);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message(),
-            fmt::format("net0: hostfwd=tcp:127.0.0.1:{}-10.0.2.15:22: cannot listen: Address "
+            fmt::format("hostfwd=tcp:127.0.0.1:{}-10.0.2.15:22: cannot listen: Address "
                         "already in use; another program listens there, so choose another host "
                         "port",
                         taken.port()));
