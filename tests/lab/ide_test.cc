@@ -215,7 +215,7 @@ void expect_stock_kernel_works(const std::string& flavour) {
   EXPECT_EQ(md5_of(dir / "file"), sum);
 }
 
-TEST(Ide, StockDebianKernelUsesADiskAndACdrom) { expect_stock_kernel_works("debian-generic"); }
+TEST(Ide, StockDebianKernelUsesADiskAndACdromLong) { expect_stock_kernel_works("debian-generic"); }
 
 TEST(Ide, NewerDebianKernelUsesADiskAndACdromLong) { expect_stock_kernel_works("debian-new"); }
 

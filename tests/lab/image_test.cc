@@ -116,7 +116,7 @@ TEST(Image, ChainOfThreeWorksUnderAStockKernelLong) {
   expect_chain_of_three_works({"-k", image("debian-cloud/vmlinuz"), "-i", "auto"});
 }
 
-TEST(Image, IsTheBaseOfTwoMachinesAtOnce) {
+TEST(Image, IsTheBaseOfTwoMachinesAtOnceLong) {
   const TempDir dir;
   const std::string base = alpine_disk(dir);
   const std::string before = read_file(base);

@@ -223,12 +223,14 @@ INSTANTIATE_TEST_SUITE_P(Devices, NetworkCard,
                          testing::Values(kVirtio, kE1000,
                                          Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
                                          Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
-                                         Card{"VirtioQueuesCpus", kGeneric, kGenericInitrd,
+                                         Card{"VirtioQueuesCpus", "bzImage", "initrd.gz",
                                               ",queues=4", "4", "vnet_hdr multi_queue"}),
                          kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(
     DevicesLong, NetworkCard,
-    testing::Values(Card{"E1000Debian", kGeneric, kGenericInitrd, ",device=e1000"},
+    testing::Values(Card{"VirtioQueuesDebianCpus", kGeneric, kGenericInitrd, ",queues=4", "4",
+                         "vnet_hdr multi_queue"},
+                    Card{"E1000Debian", kGeneric, kGenericInitrd, ",device=e1000"},
                     Card{"E1000Cpus", "bzImage", "initrd.gz", ",device=e1000", "4"}),
     kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardInDepth, testing::Values(kVirtio), kNameOfCard);
