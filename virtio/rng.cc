@@ -17,14 +17,16 @@ constexpr std::chrono::milliseconds kRetryDelay{20};
 
 Result<std::unique_ptr<Rng>> Rng::create(EventLoop& loop, const std::string& path) {
   std::unique_ptr<Rng> rng(new Rng(loop, path));
+  if (!path.empty()) {
+    rng->file_ = Fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    struct stat status {};
+    if (!rng->file_.valid() || ::fstat(rng->file_.get(), &status) != 0)
+      return with_hint(fail_errno(errno, "{}: cannot open for entropy", path),
+                       "check --rng and the file's permissions");
+    if (S_ISDIR(status.st_mode)) return fail_errno(EISDIR, "{}: cannot read entropy", path);
+  }
+  // Last: on the loop, which runs, it could not be taken back from here.
   rng->retry_ = TRY(loop.timer([self = rng.get()] { self->serve(); }));
-  if (path.empty()) return rng;
-  rng->file_ = Fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  struct stat status {};
-  if (!rng->file_.valid() || ::fstat(rng->file_.get(), &status) != 0)
-    return with_hint(fail_errno(errno, "{}: cannot open for entropy", path),
-                     "check --rng and the file's permissions");
-  if (S_ISDIR(status.st_mode)) return fail_errno(EISDIR, "{}: cannot read entropy", path);
   return rng;
 }
 
