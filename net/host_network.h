@@ -86,11 +86,10 @@ struct ClaimedTap {
   Fd lock;
 };
 
-// That one of the network's TAPs, or the first that is free; nothing if it is not free,
-// or none is. A TAP with
-// IFF_MULTI_QUEUE takes further openers as further queues, where one without it
-// would say EBUSY: so each has a lock file, which only its user and root can open.
-// Attach to it with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE.
+// The first of the network's TAPs that is free, or the `wanted` one if it is; else
+// nothing. A TAP with IFF_MULTI_QUEUE takes further openers as further queues, where one
+// without it would say EBUSY: so each has a lock file, which only its user and root can
+// open. Attach to it with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE.
 Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network,
                                             const std::string& wanted = {});
 std::string tap_lock_path(const HostNetwork& network, const std::string& tap);

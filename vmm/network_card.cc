@@ -72,7 +72,7 @@ Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config
     if (config.vhost)
       card->loop().post_and_wait([&] {
         vhosts = open_vhosts(*card->backend_, id);
-        let_senders_finish_by_vhost();
+        if (!vhosts.empty()) let_senders_finish_by_vhost();
       });
     card->virtio_ = TRY(virtio::Net::create(*card->backend_, card->loop(), card->mac_, config.mtu,
                                             id, std::move(vhosts)));
