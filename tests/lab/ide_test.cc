@@ -163,6 +163,7 @@ TEST(Ide, ComesBackAfterAReset) {
   Process vm(wick_run(
       {"-k", image("bzImage"), "-a", "quiet", "-d", disk + ",device=ide", "--on-reboot", "reset"}));
   log_in(vm.console());
+  expect_quiet(vm.console());
   vm.console().send("reboot\n");
   vm.console().expect("Restarting system");
   log_in(vm.console());
