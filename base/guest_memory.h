@@ -80,8 +80,9 @@ class GuestMemory {
   }
 
   // Gives pages back to the host: they read as zeroes from now on, and take
-  // memory again when they are touched. An error unless it is whole pages, all
-  // RAM of one region. `pages` must be from slice().
+  // memory again when they are touched, or when the host's khugepaged makes a
+  // huge page of them and of neighbours that are in use. An error unless it is
+  // whole pages, all RAM of one region. `pages` must be from slice().
   Result<void> discard(GuestAddress address, size_t size_bytes) const {
     return discard(TRY(slice(address, size_bytes)));
   }

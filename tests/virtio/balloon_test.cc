@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 #include <linux/virtio_balloon.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
+#include <cerrno>
+#include <cstring>
 #include <deque>
 
 #include "tests/fakes/counting_line.h"
@@ -33,6 +36,9 @@ class BalloonTest : public testing::Test {
   enum Queue : uint16_t { kInflate, kDeflate, kReporting };
 
   BalloonTest() {
+    // Else khugepaged may fill what was given back, if in part, with a huge page
+    // again before we look.
+    EXPECT_EQ(::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0) << std::strerror(errno);
     const std::array ranges = {GuestMemory::Range{{0}, 256 * kMiB},
                                GuestMemory::Range{{kHigh}, 4 * kMiB}};
     memory_.emplace(GuestMemory::create(ranges).value());
