@@ -54,9 +54,12 @@ Result<std::string> ask_ip(std::vector<std::string> arguments) {
   return outcome.output;
 }
 
+// As far as it can be read, without an exception where it cannot: a process that is in
+// /proc may end at any time.
 std::string file_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
 }
 
 // The arguments of a process.

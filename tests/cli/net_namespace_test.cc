@@ -44,8 +44,9 @@ using Arguments = std::vector<std::string>;
 constexpr uid_t kNobody = 65534;
 
 std::string file_text(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
 }
 
 class NetNamespace : public testing::Test {
@@ -843,49 +844,76 @@ TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
 
 class NetNamespaceMachine : public NetNamespace {
  protected:
-  void expect_named(const std::string& interface);
-};
-
-// While it has that TAP, which gets onto the bridge.
-void NetNamespaceMachine::expect_named(const std::string& interface) {
-  int ready[2];
-  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
-  const pid_t machine = ::fork();
-  if (machine == 0) {
-    ::prctl(PR_SET_NAME, "wick");
-    const Fd tap = open_tap(interface);
-    [[maybe_unused]] const auto put = ::write(ready[1], tap.valid() ? "y" : "n", 1);
-    ::pause();
-    ::_exit(0);
+  void TearDown() override {
+    end();
+    NetNamespace::TearDown();
   }
-  char answer = 'n';
-  ASSERT_EQ(::read(ready[0], &answer, 1), 1);
-  EXPECT_EQ(answer, 'y');
-  EXPECT_EQ(shell(fmt::format("ip link set {} master wick0", interface)), "");
-  const Json tap = status().at(0).at("taps").back();
-  EXPECT_EQ(tap.at("name"), interface);
-  EXPECT_EQ(tap.at("pid"), machine);
-  EXPECT_EQ(tap.at("machine"), fmt::format("wick-{}", machine));
-  EXPECT_THAT(wick({"status"}).text,
-              HasSubstr(fmt::format("{1:<15}  wick-{0} (process {0})", machine, interface)));
-  expect_ok({"down"});
-  EXPECT_THAT(log(), HasSubstr("uses it, and loses its network"));
-  ::kill(machine, SIGKILL);
-  ::waitpid(machine, nullptr, 0);
-  ::close(ready[0]);
-  ::close(ready[1]);
-  expect_no_trace("with a machine on it");
-}
+
+  // Has that TAP, and gets it onto the bridge.
+  void start(const std::string& interface) {
+    int ready[2];
+    ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+    const Fd read_end(ready[0]);
+    const Fd write_end(ready[1]);
+    machine_ = ::fork();
+    if (machine_ == 0) {
+      ::prctl(PR_SET_NAME, "wick");
+      const Fd tap = open_tap(interface);
+      [[maybe_unused]] const auto put = ::write(write_end.get(), tap.valid() ? "y" : "n", 1);
+      ::pause();
+      ::_exit(0);
+    }
+    ASSERT_GT(machine_, 0);
+    char answer = 'n';
+    ASSERT_EQ(::read(read_end.get(), &answer, 1), 1);
+    EXPECT_EQ(answer, 'y');
+    EXPECT_EQ(shell(fmt::format("ip link set {} master wick0", interface)), "");
+  }
+  void end() {
+    if (machine_ <= 0) return;
+    ::kill(machine_, SIGKILL);
+    ::waitpid(machine_, nullptr, 0);
+    machine_ = 0;
+  }
+  void expect_named(const std::string& interface) {
+    const Json tap = status().at(0).at("taps").back();
+    EXPECT_EQ(tap.at("name"), interface);
+    EXPECT_EQ(tap.at("pid"), machine_);
+    EXPECT_EQ(tap.at("machine"), fmt::format("wick-{}", machine_));
+    EXPECT_THAT(wick({"status"}).text,
+                HasSubstr(fmt::format("{1:<15}  wick-{0} (process {0})", machine_, interface)));
+    expect_ok({"down"});
+    EXPECT_THAT(log(), HasSubstr("uses it, and loses its network"));
+    end();
+    expect_no_trace("with a machine on it");
+  }
+
+  pid_t machine_ = 0;
+};
 
 TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsUser) {
   if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
+  start("wick0-t1");
   expect_named("wick0-t1");
 }
 
 TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsOwn) {
   if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   expect_ok({"up"});
+  start("tap7");
+  expect_named("tap7");
+}
+
+// As of one that ends just then.
+TEST_F(NetNamespaceMachine, ArgumentsThatCannotBeReadAreNoArguments) {
+  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  expect_ok({"up"});
+  start("tap7");
+  const std::string arguments = fmt::format("/proc/{}/cmdline", machine_);
+  // Nothing is at the address 0: EIO.
+  ASSERT_EQ(::mount("/proc/self/mem", arguments.c_str(), nullptr, MS_BIND, nullptr), 0)
+      << std::strerror(errno);
   expect_named("tap7");
 }
 

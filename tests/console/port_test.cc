@@ -104,7 +104,7 @@ TEST_F(PortTest, ManyThreadsWriteWhileTheLoopRuns) {
   std::string got;
   EXPECT_TRUE(run_until([&] {
     receive(out.read, got);
-    return got.size() == kWriters * kWrites * 10;
+    return got.size() == kWriters * kWrites * 10 && content("log").size() == got.size();
   }));
   EXPECT_EQ(content("log"), got);
 }
