@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 
 #include "base/fd.h"
@@ -13,6 +14,7 @@
 #include "cli/net_options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"
+#include "net/mac_address.h"
 
 namespace wick::cli {
 namespace {
@@ -454,6 +456,13 @@ Result<RunOptions> complete(RunOptions options) {
   if (ide_drives > 0 && !machine.on_pci())
     return with_hint(fail("--disk, --cdrom: IDE drives are on PCI, which this machine has not"),
                      "leave --transport mmio and --acpi off out, or device=ide");
+  for (size_t i = 1; i < machine.nets.size(); ++i) {
+    const auto& mac = machine.nets[i].mac;
+    const auto others = std::span(machine.nets).first(i);
+    if (mac && std::ranges::find(others, mac, &NetConfig::mac) != others.end())
+      return with_hint(fail("--net: two cards with mac={}", net::to_text(*mac)),
+                       "leave mac out: wick gives each card its own");
+  }
   const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
   const bool console_on_stdio = machine.console && on_stdio(*machine.console);
   if (machine.serials.empty()) {

@@ -320,6 +320,18 @@ TEST(Options, NoNetworkIsNoCard) {
   EXPECT_EQ(run_options(run_with({"-n", "tap", "-n", "user"})).machine.nets.size(), 2u);
 }
 
+TEST(Options, NoTwoCardsOfAMachineHaveTheSameAddress) {
+  const auto cards = [](const char* first, const char* second) {
+    return run_with({"-n", "tap", "-n", first, "-n", "user", "-n", second});
+  };
+  EXPECT_EQ(usage_error(cards("tap,mac=52:54:00:12:34:5a", "user,mac=52:54:00:12:34:5A")),
+            "--net: two cards with mac=52:54:00:12:34:5a; leave mac out: wick gives each card its "
+            "own");
+  EXPECT_EQ(run_options(cards("tap,mac=52:54:00:12:34:5a", "tap,mac=52:54:00:12:34:5b"))
+                .machine.nets.size(),
+            4u);
+}
+
 TEST(Options, CdromIsShortForADriveOnIde) {
   const auto& disks = run_options(run_with({"--cdrom", "a,b.iso", "-d", "disk"})).machine.disks;
   ASSERT_EQ(disks.size(), 2u);
