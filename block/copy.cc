@@ -177,7 +177,7 @@ class Copy {
       auto piece = co_await next_piece();
       Result<void> done;
       if (!piece) {
-        done = std::unexpected(std::move(piece).error());
+        done = std::unexpected(piece.error());
       } else if (piece->length_bytes == 0) {
         break;
       } else if (piece->zero) {

@@ -16,7 +16,7 @@ Task<Result<void>> read_padded(Backend* disk, uint64_t offset, std::span<std::by
   const uint64_t end = disk != nullptr ? disk->size_bytes() : 0;
   const auto there = to.first(offset < end ? std::min<uint64_t>(to.size(), end - offset) : 0);
   std::ranges::fill(to.subspan(there.size()), std::byte{0});
-  if (there.empty()) co_return Result<void>();
+  if (disk == nullptr || there.empty()) co_return Result<void>();
   const iovec buffer = to_iovec(there);
   co_return co_await disk->read(offset, {&buffer, 1});
 }

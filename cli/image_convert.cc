@@ -17,8 +17,6 @@ namespace {
 
 using block::Backend;
 using block::CopyTarget;
-using block::Qcow2CreateOptions;
-using block::RawCreateOptions;
 using Output = ImageConvert::Output;
 
 constexpr uint64_t kTableCacheBytes = 16 << 20;

@@ -14,7 +14,6 @@ namespace wick::cli {
 namespace {
 
 using block::Qcow2CreateOptions;
-using block::RawCreateOptions;
 
 // As large as its base.
 Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {

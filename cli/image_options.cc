@@ -16,7 +16,6 @@ namespace {
 using block::CreateOptions;
 using block::Format;
 using block::Qcow2CreateOptions;
-using block::RawCreateOptions;
 
 constexpr const char* kImageHelp = R"(Names, options and output are those of qemu-img.
 

@@ -88,7 +88,8 @@ Result<int> carry_out(const Command& command) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+// What a library throws (bad_alloc) is fatal, wherever it is.
+int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   open_standard_descriptors();
   set_stack_size();
   set_up_log();

@@ -199,8 +199,8 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
       queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), notifier, name_,
                                                    complaints_, [this, index] { kicked(index); });
     }
-    for (uint16_t i = 0; i < queues_.size(); ++i)
-      if (queues_[i] != nullptr) kicked(i);
+    for (size_t i = 0; i < queues_.size(); ++i)
+      if (queues_[i] != nullptr) kicked(static_cast<uint16_t>(i));
     // Linux without multiport looks at the size only when it changes.
     if (tells_size_ && !multiport_ && size_.load() != console::Size()) notifier.config_changed();
   });

@@ -52,7 +52,7 @@ uint64_t features_of(const net::Backend& backend, bool has_mtu) {
 }
 
 std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
-  std::vector<uint16_t> sizes(2u * backend.queue_pairs(), kQueueSize);
+  std::vector<uint16_t> sizes(size_t{2} * backend.queue_pairs(), kQueueSize);
   sizes.push_back(kControlQueueSize);
   return sizes;
 }
@@ -161,7 +161,7 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
       if (index % 2 == 0)
         receive.emplace(std::move(queue));
       else if (receive && receive->index + 1 == index)
-        start_vhost(pair, *std::move(receive), std::move(queue));
+        start_vhost(pair, *std::exchange(receive, std::nullopt), std::move(queue));
     } else if (index % 2 == 0) {
       receivers_[pair].emplace(loop_, std::move(queue), notifier, backend_, pair, settings_, name_,
                                complaints_);

@@ -16,7 +16,6 @@ namespace {
 
 using testing::ContainsRegex;
 using testing::HasSubstr;
-using testing::Not;
 
 constexpr const char* kHost = "10.9.0.1";
 constexpr const char* kGuest = "10.9.0.2";

@@ -37,7 +37,7 @@ TEST(MacAddress, RefusesWhatIsNone) {
                                  "52:54:00:12:34;56",
                                  "52.54:00:12:34:56"})
     EXPECT_FALSE(parse_mac(text)) << text;
-  EXPECT_FALSE(parse_mac(std::string("52:54:00:12:34:\0", 17)));
+  EXPECT_FALSE(parse_mac(std::string("52:54:00:12:34:\0\0", 17)));
 }
 
 TEST(MacAddress, IsThatOfOneStation) {
