@@ -8,10 +8,10 @@
 //   }
 //
 // A Task starts when it is awaited (or spawned), runs on the thread that
-// resumes it, and must be awaited at most once. There is no cancellation: who
-// wants to stop drains. Arguments that a coroutine uses after its first
-// co_await must live until the Task is done; callers that await at once need
-// not think about it.
+// resumes it, one for all that await each other, and must be awaited at most
+// once. There is no cancellation: who wants to stop drains. Arguments that a
+// coroutine uses after its first co_await must live until the Task is done;
+// callers that await at once need not think about it.
 #pragma once
 
 #include <coroutine>
@@ -26,19 +26,26 @@ class Task;
 
 namespace task_internal {
 
-// Goes back to whoever awaits; a chain of Tasks uses no stack.
+// Goes back to whoever awaits.
 struct FinalAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> done) const noexcept {
-    return done.promise().awaiting;
+    return done.promise().finish();
   }
   void await_resume() const noexcept {}
 };
 
 struct PromiseBase {
   std::coroutine_handle<> awaiting = std::noop_coroutine();
+  bool starting = false;  // its first resume() is on the stack
 
+  // Who goes on. If it never waited, that resume() returns to whoever awaits: so a
+  // loop over such Tasks takes no stack, even where symmetric transfer is no tail
+  // call (g++ without optimisation, or with a sanitizer).
+  std::coroutine_handle<> finish() {
+    return std::exchange(starting, false) ? std::noop_coroutine() : awaiting;
+  }
   std::suspend_always initial_suspend() const noexcept { return {}; }
   FinalAwaiter final_suspend() const noexcept { return {}; }
   // Our code throws nothing; what the library throws (bad_alloc) is fatal.
@@ -75,9 +82,13 @@ class [[nodiscard]] Task {
   }
 
   bool await_ready() const noexcept { return false; }
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
-    handle_.promise().awaiting = awaiting;
-    return handle_;
+  // False: it is done already.
+  bool await_suspend(std::coroutine_handle<> awaiting) {
+    auto& promise = handle_.promise();
+    promise.awaiting = awaiting;
+    promise.starting = true;
+    handle_.resume();
+    return std::exchange(promise.starting, false);
   }
   T await_resume() { return handle_.promise().take(); }
 
