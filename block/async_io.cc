@@ -218,8 +218,7 @@ class ThreadedIo final : public AsyncIo {
 }  // namespace
 
 bool AsyncIo::try_at_once(IoOperation& operation) {
-  // Without the loop between them, one coroutine after the other may use stack
-  // (where the compiler makes no tail calls).
+  // Between them the loop has others to serve.
   constexpr unsigned kMostInRow = 32;
   const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
   if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMostInRow) {

@@ -844,6 +844,10 @@ TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
 
 class NetNamespaceMachine : public NetNamespace {
  protected:
+  void SetUp() override {
+    NetNamespace::SetUp();
+    if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+  }
   void TearDown() override {
     end();
     NetNamespace::TearDown();
@@ -892,14 +896,12 @@ class NetNamespaceMachine : public NetNamespace {
 };
 
 TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsUser) {
-  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
   start("wick0-t1");
   expect_named("wick0-t1");
 }
 
 TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsOwn) {
-  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   expect_ok({"up"});
   start("tap7");
   expect_named("tap7");
@@ -907,7 +909,6 @@ TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsOwn) {
 
 // As of one that ends just then.
 TEST_F(NetNamespaceMachine, ArgumentsThatCannotBeReadAreNoArguments) {
-  if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   expect_ok({"up"});
   start("tap7");
   const std::string arguments = fmt::format("/proc/{}/cmdline", machine_);
