@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "net/vlan.h"
 
 namespace wick::devices::e1000 {
 
@@ -14,7 +15,7 @@ constexpr size_t kTypeOffset = 12;
 constexpr size_t kTagBytes = 4;
 constexpr size_t kLeastFrameBytes = 60;  // without the check sequence
 constexpr size_t kCheckSequenceBytes = 4;
-constexpr size_t kMostShortBytes = 1522;  // with both; more is a long packet
+constexpr size_t kMostShortBytes = 1522;  // with both and a tag; more is a long packet
 constexpr size_t kMostLongBytes = 16384;
 
 bool bit(std::span<const uint32_t> table, uint32_t index) {
@@ -26,7 +27,7 @@ bool bit(std::span<const uint32_t> table, uint32_t index) {
 ReceiveSettings::Match ReceiveSettings::match(std::span<const std::byte> frame) const {
   // 9.3: a packet of a VLAN also has to pass its filter.
   const auto type = load_be<uint16_t>(frame.subspan(kTypeOffset));
-  if (type == vlan_type && (rctl & kVlanFilter) != 0 && frame.size() >= kEthernetBytes + 2) {
+  if (type == vlan_type && (rctl & kVlanFilter) != 0) {
     const auto tag = load_be<uint16_t>(frame.subspan(kEthernetBytes));
     if (!bit(vlans, tag & 0xfff)) return Match::kNone;
     const bool canonical = (tag & 0x1000) != 0;
@@ -99,7 +100,15 @@ bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
     frames_ = *frames;
     frame = frames_.next();
   }
-  return frame.size() >= kEthernetBytes && admit(settings, frame, outcome);
+  if (frame.size() < kEthernetBytes) return false;
+  // The padding that it would have on a wire, as far as a tag may reach. No segment of a larger
+  // packet is that short, so nothing that comes later is behind it in the packet's buffer.
+  constexpr size_t kLeastBytes = kEthernetBytes + kTagBytes;
+  if (frame.size() < kLeastBytes) {
+    std::memset(frame.data() + frame.size(), 0, kLeastBytes - frame.size());
+    frame = {frame.data(), kLeastBytes};
+  }
+  return admit(settings, frame, outcome);
 }
 
 bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame,
@@ -109,7 +118,10 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
   // On a wire no frame is shorter; the host's packets come from none.
   const size_t padded_bytes = std::max(frame.size(), kLeastFrameBytes);
   const size_t wire_bytes = padded_bytes + kCheckSequenceBytes;
-  if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMostLongBytes : kMostShortBytes)) {
+  // The real chip takes no second tag. Linux's driver has room for it, and allows no long packets
+  // for the usual MTU.
+  const size_t most_short_bytes = kMostShortBytes + (net::has_two_tags(frame) ? kTagBytes : 0);
+  if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMostLongBytes : most_short_bytes)) {
     ++outcome.oversized;
     return false;
   }

@@ -36,7 +36,7 @@ struct ReceiveSettings {
   std::array<uint32_t, kVlanWords> vlans{};
 
   enum class Match : uint8_t { kNone, kInexact, kExact };
-  // 3.2.1; `frame` is at least an Ethernet header.
+  // 3.2.1; `frame` is at least an Ethernet header and a tag.
   Match match(std::span<const std::byte> frame) const;
 };
 

@@ -149,9 +149,12 @@ void Transmitter::send(const TransmitSettings& settings, Outcome& outcome) {
   // 3.3.7.1: they are valid in the first descriptor of what is segmented, and in the
   // last of anything else.
   const TransmitDescriptor& tagged = segment ? *frame_.first : frame_.last;
-  const bool tag = settings.vlan && tagged.has(TransmitDescriptor::kVlan) &&
-                   frame_.bytes + kTagBytes <= net::kMaxFrameBytes;
+  const bool tag = settings.vlan && tagged.has(TransmitDescriptor::kVlan);
   const size_t bytes = frame_.bytes + (tag ? kTagBytes : 0);
+  if (bytes > net::kMaxFrameBytes) {
+    complaints_.warn("{}: a packet to send is too large with its VLAN tag; dropped", name_);
+    return;
+  }
   const size_t padding =
       settings.pad_short && bytes < kLeastFrameBytes ? kLeastFrameBytes - bytes : 0;
   count((tag ? kTagBytes : 0) + padding, outcome.tally);

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "net/vlan.h"
+
 namespace wick::virtio {
 
 namespace {
 
 constexpr int kTurnPackets = 64;
-constexpr size_t kEthernetBytes = 14 + 4;  // with a VLAN tag
+constexpr size_t kTagBytes = 4;
+constexpr size_t kEthernetBytes = 14 + kTagBytes;  // with a VLAN tag
 // Before one more chain, which has 256 at most; readv(2) takes 1024, with ours.
 constexpr size_t kMostBuffers = 1024 - 2 - 256;
 constexpr size_t kLeastExpectedBytes = 2048;
@@ -104,12 +107,15 @@ bool NetReceiver::wanted() const {
   if (packet_bytes_ < net::kMinPacketBytes) return false;
   const net::PacketHeader& header = head_.header;
   const size_t frame_bytes = packet_bytes_ - sizeof(header);
+  const auto start = std::span(head_.start).first(std::min(frame_bytes, head_.start.size()));
   if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 &&
       !settings_.takes(kNetGuestChecksum))
     return false;
   switch (header.segmentation & ~net::PacketHeader::kEcn) {
     case net::PacketHeader::kNone:
-      if (settings_.mtu > 0 && frame_bytes > settings_.mtu + kEthernetBytes) return false;
+      if (settings_.mtu > 0 &&
+          frame_bytes > settings_.mtu + kEthernetBytes + (net::has_two_tags(start) ? kTagBytes : 0))
+        return false;
       break;
     case net::PacketHeader::kTcp4:
       if (!settings_.takes(kNetGuestTcp4)) return false;
@@ -125,7 +131,7 @@ bool NetReceiver::wanted() const {
   }
   if ((header.segmentation & net::PacketHeader::kEcn) != 0 && !settings_.takes(kNetGuestEcn))
     return false;
-  return settings_.accepts(std::span(head_.start).first(std::min(frame_bytes, head_.start.size())));
+  return settings_.accepts(start);
 }
 
 // The packet that was read goes to the driver, or is dropped. False: it waits for

@@ -289,6 +289,56 @@ TEST_F(E1000ReceiveTest, StripsVlanTags) {
   EXPECT_EQ(driver_.received(2).status & Status::kVlanPacket, 0);
 }
 
+// A full payload behind two tags, while long packets are not allowed.
+TEST_F(E1000ReceiveTest, AFullFrameMayHaveTwoTags) {
+  start();
+  for (const uint16_t outer : std::to_array<uint16_t>({0x8100, 0x88a8, 0x9100})) {
+    const uint32_t at = driver_.get(kRdh);
+    Bytes data = frame(1522, kMac, outer);
+    store_be(std::span(data).subspan(16, 2), uint16_t{0x8100});
+    receive(data);
+    ASSERT_EQ(driver_.get(kRdh), at + 1) << std::hex << outer;
+    EXPECT_EQ(driver_.received_bytes(at), data);
+  }
+  const uint32_t before = driver_.get(kRdh);
+  Bytes longer = frame(1523, kMac, 0x88a8);
+  store_be(std::span(longer).subspan(16, 2), uint16_t{0x8100});
+  receive(longer);
+  receive(frame(1522, kMac, 0x88a8));  // one tag
+  EXPECT_EQ(driver_.get(kRdh), before);
+  EXPECT_EQ(driver_.get(kRoc), 2u);
+}
+
+// As it would be on a wire, behind which there is padding: its tag is 0, whatever the packet
+// before has left behind it.
+TEST_F(E1000ReceiveTest, AFrameThatEndsInOrBehindItsTagIsPadded) {
+  start();
+  driver_.set(kCtrl, kVlanMode);
+  for (size_t bytes = 14; bytes <= 20; ++bytes) {
+    receive(Bytes(300, std::byte{0xff}));  // a broadcast, which fills the card's buffer
+    const uint32_t at = driver_.get(kRdh);
+    Bytes data = tagged_frame(std::max<size_t>(bytes, 16), 0x0123);
+    data.resize(bytes);
+    receive(data);
+    ASSERT_EQ(driver_.get(kRdh), at + 1) << bytes;
+    data.resize(60);
+    EXPECT_EQ(driver_.received(at).special, word_at(data, 14)) << bytes;
+    EXPECT_NE(driver_.received(at).status & Status::kVlanPacket, 0);
+    data.erase(data.begin() + 12, data.begin() + 16);
+    EXPECT_EQ(driver_.received_bytes(at), data) << bytes;
+  }
+}
+
+// A VLAN's filter is not passed by a frame that is too short to have a tag.
+TEST_F(E1000ReceiveTest, AFrameThatEndsBeforeItsTagIsOfVlanZero) {
+  start(kVlanFilter);
+  Bytes data = tagged_frame(16, 0);
+  data.resize(14);
+  EXPECT_EQ(received_of({data}), 0u);
+  driver_.set(kVfta, 1);
+  EXPECT_EQ(received_of({data}), 1u);
+}
+
 // --- checksums ---
 
 TEST_F(E1000ReceiveTest, AChecksumIsGoodOnlyIfSomebodyLooked) {

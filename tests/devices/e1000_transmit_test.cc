@@ -485,5 +485,31 @@ TEST_F(E1000TransmitTest, TakesTheTagFromTheDescriptorThatTheManualSays) {
   EXPECT_EQ(word_at(sent(1).frame, 14), 2);
 }
 
+TEST_F(E1000TransmitTest, TagsTheShortestFrame) {
+  driver_.set(kCtrl, kVlanMode);
+  const Bytes data = frame(14);
+  fill(data);
+  auto descriptor = Driver::legacy(kData, 14, kEnd | kVlan);
+  descriptor.special = 0x123;
+  driver_.put(descriptor);
+  send();
+  ASSERT_THAT(sent().frame, SizeIs(18));
+  EXPECT_EQ(part(sent().frame, 0, 12), part(data, 0, 12));
+  EXPECT_EQ(word_at(sent().frame, 14), 0x123);
+  EXPECT_EQ(part(sent().frame, 16, 2), part(data, 12, 2));
+}
+
+// What belongs to a VLAN does not go out without its tag.
+TEST_F(E1000TransmitTest, APacketThatATagMakesTooLargeIsDropped) {
+  driver_.set(kCtrl, kVlanMode);
+  for (const size_t bytes : {net::kMaxFrameBytes - 4, net::kMaxFrameBytes - 3}) {
+    auto descriptor = Driver::data(kData, bytes, kEnd | kVlan, 0);
+    driver_.put(descriptor);
+    send();
+    ASSERT_THAT(network_.sent, SizeIs(1)) << bytes;
+  }
+  EXPECT_THAT(sent().frame, SizeIs(net::kMaxFrameBytes));
+}
+
 }  // namespace
 }  // namespace wick::devices

@@ -379,6 +379,14 @@ TEST_F(NetReceive, FramesAboveTheAgreedMtuAreLost) {
   arrive(packet(3000, 3, large));
   expect_packet(packet(1018, 2));
   expect_packet(packet(3000, 3, large));
+  Packet tagged_twice = packet(1022, 4);
+  store_be(std::span(tagged_twice.frame).subspan(12, 2), uint16_t{0x88a8});
+  store_be(std::span(tagged_twice.frame).subspan(16, 2), uint16_t{0x8100});
+  Packet too_long = tagged_twice;
+  too_long.frame.push_back({});
+  arrive(too_long);
+  arrive(tagged_twice);
+  expect_packet(tagged_twice);
   start(bit(kNetMtu));
   post_each(8, 4096);
   arrive(packet(1019, 1));

@@ -1,0 +1,22 @@
+// VLAN tags of Ethernet frames (IEEE 802.1Q and 802.1ad).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/bytes.h"
+
+namespace wick::net {
+
+// A second tag behind the first (QinQ), with which a frame may be four bytes longer: no system
+// lowers its MTU for a tag.
+inline bool has_two_tags(std::span<const std::byte> frame) {
+  const auto is_tag = [&](size_t offset) {
+    const auto type = load_be<uint16_t>(frame.subspan(offset));
+    return type == 0x8100 || type == 0x88a8 || type == 0x9100;
+  };
+  return frame.size() >= 18 && is_tag(12) && is_tag(16);
+}
+
+}  // namespace wick::net
