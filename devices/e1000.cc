@@ -60,6 +60,7 @@ E1000::E1000(net::Backend& backend, EventLoop& loop, const MacAddress& address,
       state_(address) {
   function_.add_bar(kMemoryBarIndex, kMemoryBytes, memory_bar_);
   function_.add_io_bar(kIoBarIndex, kIoPorts, io_bar_);
+  function_.on_bus_master([this](bool enabled) { enable_dma(enabled); });
   state_.registers = reset_values();
   load_address();
 }
@@ -230,6 +231,24 @@ void E1000::run(const Errand& errand) {
   // The loop sees the new epoch, and ends its turn.
   if (errand.stop_dma) const std::lock_guard wait(dma_mutex_);
   if (errand.wake_loop) wake_.signal();
+}
+
+void E1000::enable_dma(bool enabled) {
+  Errand errand;
+  {
+    const std::lock_guard lock(mutex_);
+    dma_enabled_ = enabled;
+    errand.stop_dma = !enabled;
+    if (enabled) {
+      const Errand transmit = wake_transmitter();
+      const Errand receive = wake_receiver();
+      errand.wake_loop = transmit.wake_loop || receive.wake_loop;
+    } else {
+      ++sending_.epoch;
+      ++receiving_.epoch;
+    }
+  }
+  run(errand);
 }
 
 E1000::Errand E1000::store(uint32_t offset, uint32_t value) {

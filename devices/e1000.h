@@ -125,6 +125,9 @@ class E1000 {
   void write_register(uint64_t offset, uint32_t value);
   void run(const Errand& errand);
 
+  // Whether the function may access guest memory. False: returns when the loop has let go.
+  void enable_dma(bool enabled);
+
   // With mutex_ held.
   uint32_t& reg(uint32_t offset) { return state_.registers[offset / 4]; }
   Errand store(uint32_t offset, uint32_t value);
@@ -138,6 +141,12 @@ class E1000 {
   void access_phy(uint32_t value);
   void set_link(bool was_up);
   bool link_up() const { return state_.phy.link_up(state_.cable); }
+  bool transmitter_enabled() {
+    return dma_enabled_ && (reg(e1000::kTctl) & e1000::kTransmitEnable) != 0;
+  }
+  bool receiver_enabled() {
+    return dma_enabled_ && (reg(e1000::kRctl) & e1000::kReceiveEnable) != 0;
+  }
   void raise(uint32_t causes);
   void update_interrupt();
   bool throttled();
@@ -186,7 +195,8 @@ class E1000 {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool asserted_ = false;         // what the line was told last
+  bool asserted_ = false;  // what the line was told last
+  bool dma_enabled_ = true;
   bool transmitting_ = false;     // the loop will look at the transmit ring again
   bool wants_buffers_ = true;     // the loop will not look at the receive ring again
   uint32_t filters_version_ = 1;  // of what settings_ is a copy of

@@ -23,13 +23,13 @@ constexpr int kRounds = 4;
 }  // namespace
 
 E1000::Errand E1000::wake_transmitter() {
-  if (transmitting_ || (reg(kTctl) & kTransmitEnable) == 0 || reg(kTdh) == reg(kTdt)) return {};
+  if (transmitting_ || !transmitter_enabled() || reg(kTdh) == reg(kTdt)) return {};
   transmitting_ = true;
   return {.wake_loop = true};
 }
 
 E1000::Errand E1000::wake_receiver() {
-  if (!wants_buffers_ || (reg(kRctl) & kReceiveEnable) == 0 || reg(kRdh) == reg(kRdt)) return {};
+  if (!wants_buffers_ || !receiver_enabled() || reg(kRdh) == reg(kRdt)) return {};
   wants_buffers_ = false;
   return {.wake_loop = true};
 }
@@ -58,7 +58,7 @@ bool E1000::transmit() {
   if (!transmitting_) return false;
   const RingRegisters registers = ring(kTdbal);
   const auto ring = Ring::open(memory_, registers);
-  if ((reg(kTctl) & kTransmitEnable) == 0 || registers.head == registers.tail || !ring) {
+  if (!transmitter_enabled() || registers.head == registers.tail || !ring) {
     transmitting_ = false;
     if (registers.head != registers.tail && !ring)
       complaints_.warn("{}: the transmit ring is not in RAM, or its head or tail is not in it",
@@ -105,7 +105,7 @@ bool E1000::receive() {
   if (!packets_waiting_ && !receiver_.holds_packet()) return false;
   std::unique_lock lock(mutex_);
   const RingRegisters registers = ring(kRdbal);
-  const bool enabled = (reg(kRctl) & kReceiveEnable) != 0;
+  const bool enabled = receiver_enabled();
   const auto ring = Ring::open(memory_, registers);
   if (!enabled || registers.head == registers.tail || !ring) {
     if (!wants_buffers_ && enabled) count(kRnbc, 1);

@@ -37,6 +37,10 @@ Ide::Ide(const GuestMemory& memory, const std::array<InterruptLine*, kChannels>&
     decoded |= kDecode << 16 * i;
   }
   function_.add_io_bar(kBusMasterBar, kBusMasterBytes, bus_masters_);
+  function_.on_bus_master([this](bool enabled) {
+    for (auto& channel : channels_)
+      if (channel) channel->enable_dma(enabled);
+  });
   function_.add_register(kTimings, decoded, kTimingBits << 16 | kTimingBits);
   function_.add_register(kMoreTimings, 0, 0x000000ff);
   function_.add_register(kUltraTimings, 0, 0x3333000f);

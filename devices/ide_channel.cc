@@ -223,6 +223,14 @@ void IdeChannel::write_bus_master(uint64_t port, uint8_t value) {
   }
 }
 
+// RAM is touched under the mutex alone, by run_bus_master().
+void IdeChannel::enable_dma(bool enabled) {
+  const std::lock_guard lock(mutex_);
+  dma_enabled_ = enabled;
+  run_bus_master();
+  settle();
+}
+
 void IdeChannel::stop_bus_master(bool error) {
   state_.bus_master_status &= static_cast<uint8_t>(~kActive);
   if (error) state_.bus_master_status |= kMasterError;
@@ -232,7 +240,7 @@ void IdeChannel::stop_bus_master(bool error) {
 // in a drive's buffer.
 void IdeChannel::run_bus_master() {
   State& s = state_;
-  while ((s.bus_master_status & kActive) != 0) {
+  while (dma_enabled_ && (s.bus_master_status & kActive) != 0) {
     IdeDrive* drive = nullptr;
     IdeDrive::Dma wanted;
     for (IdeDrive* each : drives_) {

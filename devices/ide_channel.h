@@ -60,6 +60,8 @@ class IdeChannel {
   BusDevice& command_block() { return command_block_; }
   BusDevice& control_block() { return control_block_; }
   BusDevice& bus_master() { return bus_master_; }
+  // Whether the function may access guest memory: what is under way waits until it may.
+  void enable_dma(bool enabled);
 
   State state() const;
   IdeDrive::State drive_state(size_t index) const;  // of one that is there
@@ -112,6 +114,7 @@ class IdeChannel {
   // Guarded by mutex_, as are the drives.
   State state_;
   bool asserted_ = false;  // what line_ was told last
+  bool dma_enabled_ = true;
 };
 
 }  // namespace wick::devices

@@ -56,7 +56,9 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
     : interrupts_(interrupts) {
   set(kVendorId, identity.vendor);
   set(kDeviceId, identity.device);
-  set<uint16_t>(kCommand, 0, kMemorySpace | kBusMaster | kInterruptDisable);
+  // Firmware leaves bus masters on where it has used them, and kernels that bring no PCI
+  // subsystem count on it.
+  set<uint16_t>(kCommand, kBusMaster, kMemorySpace | kBusMaster | kInterruptDisable);
   set<uint32_t>(kRevision, identity.class_code << 8 | identity.revision);
   static_assert(kClassCode == kRevision + 1);
   set<uint8_t>(kCacheLineSize, 0, 0xff);
@@ -129,7 +131,7 @@ void PciFunction::set_window(uint8_t offset, BusDevice& device) {
 void PciFunction::place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line) {
   window_ = window;
   place(Space::kMemory, next);
-  store_le(std::span(config_).subspan(kCommand, 2), kMemorySpace);
+  config_[kCommand] |= std::byte{kMemorySpace};
   store_le(std::span(config_).subspan(kInterruptLine, 1), interrupt_line);
   apply();
 }
@@ -181,9 +183,15 @@ void PciFunction::write_config(uint64_t offset, std::span<const std::byte> data)
 // What the registers say becomes true.
 void PciFunction::apply() {
   const auto command = get<uint16_t>(kCommand);
+  const bool bus_master = (command & kBusMaster) != 0;
+  // Before the interrupts: those of what was in flight are still sent.
+  if (std::exchange(bus_master_, bus_master) != bus_master && bus_master_changed_)
+    bus_master_changed_(bus_master);
   if (interrupts_ != nullptr)
-    interrupts_->configure((command & kInterruptDisable) != 0,
-                           msix_ == 0 ? uint16_t{0} : get<uint16_t>(msix_ + kMsixControl));
+    interrupts_->configure(
+        {.intx_disabled = (command & kInterruptDisable) != 0,
+         .bus_master = bus_master,
+         .msix_control = msix_ == 0 ? uint16_t{0} : get<uint16_t>(msix_ + kMsixControl)});
   for (size_t i = 0; i < bars_.size(); ++i) {
     Bar& bar = bars_[i];
     if (bar.device == nullptr) continue;

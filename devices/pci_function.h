@@ -37,6 +37,9 @@ class PciFunction {
 
   // Where a BAR is decoded now; 0 for nowhere.
   using Moved = std::function<void(uint64_t from, uint64_t to)>;
+  // Whether the function may access guest memory now (6.2.2, Bus Master). After the call with
+  // false has returned, it does not, until the call with true.
+  using BusMasterChanged = std::function<void(bool enabled)>;
 
   // `interrupts` must outlive it; nullptr for a function without.
   PciFunction(const Identity& identity, PciInterrupts* interrupts);
@@ -55,6 +58,9 @@ class PciFunction {
   // Four bytes at `offset`, behind the header, that the function only keeps; of
   // their bits, those in `writable` are the guest's.
   void add_register(uint8_t offset, uint32_t value, uint32_t writable);
+  // At first the function is a bus master. `changed` hears of each change, before the guest's
+  // write returns, and under the lock of the host bridge; it may wait for the device's loop.
+  void on_bus_master(BusMasterChanged changed) { bus_master_changed_ = std::move(changed); }
   // Accesses to the four bytes at `offset` go to `device` instead.
   void set_window(uint8_t offset, BusDevice& device);
 
@@ -97,6 +103,8 @@ class PciFunction {
   uint8_t msix_ = 0;  // the capability's offset
   uint8_t access_window_ = 0;
   BusDevice* access_device_ = nullptr;
+  BusMasterChanged bus_master_changed_;
+  bool bus_master_ = true;  // as bus_master_changed_ knows it
 
   // What the guest can see.
   std::array<std::byte, kConfigBytes> config_{};

@@ -85,13 +85,12 @@ void PciInterrupts::withdraw() {
 // 6.2.3: whatever the disable bit says; with MSI-X the wire is not in use.
 bool PciInterrupts::intx_pending() const {
   const std::lock_guard lock(mutex_);
-  return state_.intx_asserted && (state_.msix_control & kMsixEnable) == 0;
+  return state_.intx_asserted && !msix_in_use();
 }
 
-void PciInterrupts::configure(bool intx_disabled, uint16_t msix_control) {
+void PciInterrupts::configure(const Control& control) {
   const std::lock_guard lock(mutex_);
-  state_.intx_disabled = intx_disabled;
-  state_.msix_control = msix_control;
+  state_.control = control;
   update_line();
   send_pending();
   update_connections();
@@ -160,8 +159,8 @@ void PciInterrupts::write_word(uint64_t offset, uint32_t value) {
 }
 
 bool PciInterrupts::masked(const Vector& vector) const {
-  return (state_.msix_control & (kMsixEnable | kMsixMaskAll)) != kMsixEnable ||
-         (vector.control & Vector::kMasked) != 0;
+  return (state_.control.msix_control & (kMsixEnable | kMsixMaskAll)) != kMsixEnable ||
+         !state_.control.bus_master || (vector.control & Vector::kMasked) != 0;
 }
 
 void PciInterrupts::send_pending() {
@@ -177,8 +176,7 @@ void PciInterrupts::send_pending() {
 }
 
 void PciInterrupts::update_line() {
-  const bool wanted =
-      state_.intx_asserted && !state_.intx_disabled && (state_.msix_control & kMsixEnable) == 0;
+  const bool wanted = state_.intx_asserted && !state_.control.intx_disabled && !msix_in_use();
   if (wanted == line_) return;
   line_ = wanted;
   intx_.set(wanted);

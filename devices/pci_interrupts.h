@@ -48,7 +48,14 @@ class PciInterrupts final : public BusDevice {
   // For the configuration space.
   uint16_t vectors() const { return vectors_; }
   bool intx_pending() const;  // the interrupt status bit
-  void configure(bool intx_disabled, uint16_t msix_control);
+  struct Control {
+    bool intx_disabled = false;
+    // 6.2.2: without it the function sends no messages, which are writes to memory. They
+    // become pending.
+    bool bus_master = true;
+    uint16_t msix_control = 0;
+  };
+  void configure(const Control& control);
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
@@ -64,8 +71,7 @@ class PciInterrupts final : public BusDevice {
   struct State {
     std::array<Vector, kMostVectors> table = {};
     std::array<uint64_t, kMostVectors / 64> pending = {};
-    uint16_t msix_control = 0;
-    bool intx_disabled = false;
+    Control control;
     bool intx_asserted = false;
   };
 
@@ -75,7 +81,7 @@ class PciInterrupts final : public BusDevice {
   bool masked(const Vector& vector) const;
   void send_pending();
   void update_line();
-  bool msix_in_use() const { return (state_.msix_control & kMsixEnable) != 0; }
+  bool msix_in_use() const { return (state_.control.msix_control & kMsixEnable) != 0; }
 
   // An event that stands for a vector.
   struct Connection {

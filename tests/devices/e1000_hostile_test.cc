@@ -371,6 +371,10 @@ class E1000RaceTest : public testing::Test {
   using Driver = fakes::E1000Driver;
   static constexpr uint64_t kRamBytes = 1 << 20;
 
+  void set_bus_master(bool enabled) {
+    const uint16_t command = enabled ? 1 << 2 : 0;
+    card_->function().write_config(4, as_bytes(&command, sizeof(command)));
+  }
   // Fills the transmit ring.
   void send_all() {
     driver_.start_transmitter();
@@ -433,6 +437,66 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWhenTheReceiverIsOff) {
   std::memset(ram.data(), 0, ram.size());
   for (int i = 0; i < 3; ++i) thread_->loop().post_and_wait([] {});
   EXPECT_TRUE(std::ranges::all_of(ram, [](std::byte b) { return b == std::byte{0}; }));
+}
+
+// PCI 3.0, 6.2.2: as if both directions were off, but that they go on by themselves.
+TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWithoutTheBusMasterBit) {
+  std::binary_semaphore receiving(0);
+  std::binary_semaphore go_on(0);
+  network_.to_receive = 10;
+  network_.during = [&] {
+    receiving.release();
+    go_on.acquire();
+  };
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  receiving.acquire();
+  std::atomic<bool> begun = false;
+  std::atomic<bool> returned = false;
+  std::thread guest([&] {
+    begun = true;
+    set_bus_master(false);
+    returned = true;
+  });
+  EXPECT_TRUE(wait_for([&] { return begun.load(); }));
+  // It waits for the packet at hand, which the loop waits with until we say so.
+  EXPECT_FALSE(returned);
+  go_on.release();
+  guest.join();
+  const int left = network_.to_receive;
+  send_all();
+  const auto ram = memory_.slice({0}, kRamBytes).value();
+  const std::vector<std::byte> before(ram.begin(), ram.end());
+  for (int i = 0; i < 10; ++i) thread_->loop().post_and_wait([] {});
+  EXPECT_TRUE(std::ranges::equal(ram, before));
+  EXPECT_EQ(network_.to_receive, left);
+  EXPECT_EQ(network_.sent, 0);
+  set_bus_master(true);
+  EXPECT_TRUE(wait_for([&] { return network_.to_receive == 0 && driver_.get(kRdh) == 10; }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == Driver::kDescriptors - 1; }));
+  EXPECT_EQ(network_.sent, static_cast<int>(Driver::kDescriptors) - 1) << "each once";
+}
+
+TEST_F(E1000RaceTest, TheBusMasterBitComesAndGoesUnderTraffic) {
+  network_.to_receive = 1 << 30;
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  send_all();
+  // The last one of the ring too: a tail may be anywhere.
+  driver_.put(Driver::legacy(Driver::kTransmitData, 100, kEnd | kReport));
+  for (uint32_t i = 0; i < 500; ++i) {
+    driver_.set(kRdt, (driver_.get(kRdh) + Driver::kDescriptors - 1) % Driver::kDescriptors);
+    driver_.set(kTdt, (driver_.get(kTdh) + Driver::kDescriptors - 1) % Driver::kDescriptors);
+    set_bus_master(false);
+    const uint32_t received = driver_.get(kRdh);
+    const uint32_t sent = driver_.get(kTdh);
+    thread_->loop().post_and_wait([] {});
+    EXPECT_EQ(driver_.get(kRdh), received);
+    EXPECT_EQ(driver_.get(kTdh), sent);
+    set_bus_master(true);
+  }
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == driver_.get(kTdt); }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kRdh) == driver_.get(kRdt); }));
+  network_.to_receive = 0;
 }
 
 TEST_F(E1000RaceTest, WhatWasDoneBeforeTheTransmitterStoppedIsNotDoneAgain) {

@@ -1035,6 +1035,46 @@ TEST_F(IdeOnPci, HasItsBusMastersInABarOfPorts) {
   EXPECT_EQ(in(0xc004, 4), 0xffffffffu) << "I/O space is off";
 }
 
+// PCI 3.0, 6.2.2: what the back end brings while the bit is off waits in the drive.
+TEST_F(IdeOnPci, MovesNoDataWithoutItsBusMasterBit) {
+  const IdeHost guest(*ide_->channel(0));
+  const IdeHost::Region region{kArea, 512, IdeHost::kLast};
+  guest.set_table(memory_, kTable, std::span(&region, 1));
+  set_delay(MemoryBackend::Delay::kHeld);
+  guest.start(IdeHost::kToMemory);
+  guest.command(kReadDma, 0, 1);
+  ASSERT_TRUE(await_held());
+  set_config(4, config(4, 2) & ~4u, 2);
+  release();
+  on_loop([] {});
+  EXPECT_THAT(ram(kArea, 512), Each(std::byte{0}));
+  EXPECT_TRUE(guest.busy());
+  EXPECT_EQ(irqs_[0].edges(), 0);
+  set_config(4, config(4, 2) | 4, 2);
+  EXPECT_EQ(irqs_[0].edges(), 1);
+  EXPECT_TRUE(same(ram(kArea, 512), on_disk(0, 512)));
+}
+
+TEST_F(IdeOnPci, TakesNoDataWithoutItsBusMasterBit) {
+  const IdeHost guest(*ide_->channel(0));
+  const IdeHost::Region region{kArea, 512, IdeHost::kLast};
+  guest.set_table(memory_, kTable, std::span(&region, 1));
+  const auto before = on_disk(0, 512);
+  std::ranges::fill(ram(kArea, 512), std::byte{0x42});
+  set_config(4, config(4, 2) & ~4u, 2);
+  guest.start(0);
+  guest.command(kWriteDma, 0, 1);
+  on_loop([] {});
+  EXPECT_TRUE(guest.busy());
+  EXPECT_TRUE(same(on_disk(0, 512), before));
+  // The ports of the drive need no bus master: a reset ends the command.
+  guest.control(kSoftwareReset);
+  guest.control(0);
+  set_config(4, config(4, 2) | 4, 2);
+  on_loop([] {});
+  EXPECT_TRUE(same(on_disk(0, 512), before));
+}
+
 TEST_F(IdeOnPci, NamesItsRegisters) {
   BusDevice& ports = ide_->channel(0)->command_block();
   EXPECT_EQ(ports.name_of(7, false).reg, "status");

@@ -28,6 +28,7 @@ constexpr uint64_t kBar0 = 0x10;
 constexpr uint64_t kMsixBar = 0x14;
 constexpr uint64_t kCapabilities = 0x34;
 constexpr uint16_t kMemorySpace = 1 << 1;
+constexpr uint16_t kBusMaster = 1 << 2;
 constexpr uint16_t kInterruptDisable = 1 << 10;
 constexpr uint16_t kInterruptStatus = 1 << 3;
 
@@ -109,7 +110,7 @@ TEST_F(PciFunctionTest, IntroducesItself) {
 }
 
 TEST_F(PciFunctionTest, IsLeftByTheFirmwareWithItsBarsDecoded) {
-  EXPECT_EQ(read(kCommand, 2), kMemorySpace);
+  EXPECT_EQ(read(kCommand, 2), kMemorySpace | kBusMaster);
   EXPECT_EQ(read(kBar0, 4), kWindow.start + kBarBytes) << "aligned to its size";
   EXPECT_EQ(read(kMsixBar, 4), kWindow.start + 2 * kBarBytes);
   EXPECT_EQ(next_, kWindow.start + 2 * kBarBytes + PciInterrupts::kBarBytes);
@@ -345,6 +346,22 @@ TEST_F(PciFunctionTest, AWindowTakesTheAccessesToItsFourBytes) {
   write(at + 4u, 0, 4);
   write(at - 4u, 0, 4);
   EXPECT_THAT(device.touched, IsEmpty());
+}
+
+// 6.2.2: the device hears of each change, before the write returns.
+TEST_F(PciFunctionTest, TellsOfEachChangeOfTheBusMasterBit) {
+  std::vector<bool> changes;
+  function_.on_bus_master([&](bool enabled) { changes.push_back(enabled); });
+  EXPECT_EQ(read(kCommand, 2) & kBusMaster, kBusMaster) << "as firmware leaves it";
+  write(kCommand, kMemorySpace | kBusMaster, 2);
+  EXPECT_THAT(changes, IsEmpty());
+  write(kCommand, kMemorySpace, 1);
+  write(kCommand + 1, 0xff, 1);  // not that byte
+  write(0x3c, 7, 1);
+  EXPECT_THAT(changes, ElementsAre(false));
+  write(kCommand, kBusMaster, 2);
+  write(kCommand, 0, 4);
+  EXPECT_THAT(changes, ElementsAre(false, true, false));
 }
 
 }  // namespace

@@ -317,7 +317,7 @@ TEST_F(PciHostTest, ServesSeveralThreadsAtOnce) {
   for (uint32_t i = 0; i < 2000; ++i) {
     const uint32_t slot = kSlots[i % 2];
     set_ecam(slot, kBar0, kWindow.start + 0x40000, 4);
-    set_ecam(slot, kCommand, i % 3 == 0 ? 0x402 : 0x002, 2);
+    set_ecam(slot, kCommand, i % 3 == 0 ? 0x406 : 0x006, 2);
     set_ecam(slot, kBar0, kWindow.start + 0x1000 * slot, 4);
     set_ecam(slot, kCommand, 0, 2);
   }

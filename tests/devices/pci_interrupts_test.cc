@@ -49,9 +49,10 @@ class PciInterruptsTest : public testing::Test {
   }
   static Message message(uint16_t vector) { return {kApic + 0x1000u * vector, vector + 1u}; }
   void use_msix(uint16_t more = 0) {
-    interrupts_.configure(false, PciInterrupts::kMsixEnable | more);
+    interrupts_.configure(
+        {.msix_control = static_cast<uint16_t>(PciInterrupts::kMsixEnable | more)});
   }
-  void use_intx() { interrupts_.configure(false, 0); }
+  void use_intx() { interrupts_.configure({}); }
   uint64_t pending() { return read(PciInterrupts::kPendingOffset, 8); }
 
   fakes::CountingLine line_;
@@ -77,13 +78,13 @@ TEST_F(PciInterruptsTest, TheWireFollowsTheDeviceAndIsToldOfChangesOnly) {
 
 // 6.2.3: the status is the device's, whatever the disable bit says.
 TEST_F(PciInterruptsTest, ADisabledWireStaysLowAndRisesWhenEnabled) {
-  interrupts_.configure(true, 0);
+  interrupts_.configure({.intx_disabled = true});
   interrupts_.set_intx(true);
   EXPECT_FALSE(line_.level());
   EXPECT_TRUE(interrupts_.intx_pending());
   use_intx();
   EXPECT_TRUE(line_.level());
-  interrupts_.configure(true, 0);
+  interrupts_.configure({.intx_disabled = true});
   EXPECT_FALSE(line_.level());
 }
 
@@ -197,7 +198,7 @@ TEST_F(PciInterruptsTest, AVectorThatDoesNotExistIsNobodysInterrupt) {
 
 TEST_F(PciInterruptsTest, HasAPendingBitForEachOfAllVectors) {
   PciInterrupts most(PciInterrupts::kMostVectors, line_, sink_);
-  most.configure(false, PciInterrupts::kMsixEnable);
+  most.configure({.msix_control = PciInterrupts::kMsixEnable});
   for (uint16_t vector = 0; vector < PciInterrupts::kMostVectors; ++vector) {
     most.send(vector);
     const uint64_t word = PciInterrupts::kPendingOffset + vector / 64 * 8;

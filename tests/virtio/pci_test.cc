@@ -307,11 +307,11 @@ TEST_F(PciTest, TheIsrAnswersAnyWidth) {
 
 TEST_F(PciTest, ADisabledWireKeepsItsCauses) {
   start();
-  regs().set_space(PciDriver::kCommand, 0x402, 2);
+  regs().set_space(PciDriver::kCommand, 0x406, 2);
   transport().queue_interrupt(0);
   EXPECT_FALSE(plugged_.line().level());
   EXPECT_TRUE(interrupt_status());
-  regs().set_space(PciDriver::kCommand, 0x002, 2);
+  regs().set_space(PciDriver::kCommand, 0x006, 2);
   EXPECT_TRUE(plugged_.line().level());
   EXPECT_EQ(regs().take_causes(), 1u);
   EXPECT_FALSE(plugged_.line().level());
@@ -527,9 +527,9 @@ TEST_F(PciTest, ServesSeveralThreadsAtOnce) {
       regs().set_vector(1, kSecond, false);
       (void)regs().space(regs().aim(status, 1), 1);
       regs().set_space(regs().aim(status, 1), 0, 1);
-      regs().set_space(PciDriver::kCommand, 0x402, 2);
+      regs().set_space(PciDriver::kCommand, 0x406, 2);
       regs().set_msix(PciDriver::kMsixMaskAll);
-      regs().set_space(PciDriver::kCommand, 0x002, 2);
+      regs().set_space(PciDriver::kCommand, 0x006, 2);
       regs().set_msix(0);
     }
   });
