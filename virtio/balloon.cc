@@ -54,13 +54,19 @@ void Balloon::write_config(uint64_t offset, std::span<const std::byte> data) {
 void Balloon::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
   loop_.post_and_wait([&] {
     notifier_ = &notifier;
-    for (ActiveQueue& queue : queues) {
-      const uint16_t index = queue.index;
-      queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), notifier, name_,
-                                                   complaints_, [this, index] { serve(index); });
-      serve(index);
-    }
+    for (ActiveQueue& queue : queues) start(std::move(queue));
   });
+}
+
+void Balloon::start_queue(ActiveQueue queue, DriverNotifier&) {
+  loop_.post_and_wait([&] { start(std::move(queue)); });
+}
+
+void Balloon::start(ActiveQueue queue) {
+  const uint16_t index = queue.index;
+  queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), *notifier_, name_,
+                                               complaints_, [this, index] { serve(index); });
+  serve(index);
 }
 
 void Balloon::reset() {

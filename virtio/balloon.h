@@ -40,6 +40,13 @@ class Balloon final : public VirtioDevice {
   void write_config(uint64_t offset, std::span<const std::byte> data) override;
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
+  void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
+  void stop_queue(uint16_t index) override {
+    loop_.post_and_wait([&] { queues_[index].reset(); });
+  }
+  void dma_changed(bool) override {
+    loop_.post_and_wait([] {});
+  }
   void reset() override;
 
  private:
@@ -48,6 +55,7 @@ class Balloon final : public VirtioDevice {
   // ranges there.
   static constexpr std::array<uint16_t, 3> kQueueSizes = {128, 128, 128};
 
+  void start(ActiveQueue queue);
   void serve(uint16_t queue);
   bool inflate(LoopQueue::Request& request, size_t& budget);
   bool take_reported(LoopQueue::Request& request, size_t& budget);

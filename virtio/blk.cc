@@ -85,42 +85,79 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
              .write_zeroes = (features >> VIRTIO_BLK_F_WRITE_ZEROES & 1) != 0,
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
-  queues_.reserve(queues.size());
-  for (size_t number = 0; number < queues.size(); ++number) {
-    // Edge-triggered: each kick is one event, and nobody needs to read the count.
-    auto watch = loop_.watch(queues[number].kick->fd(), EPOLLIN | EPOLLET,
-                             [this, number](uint32_t) { process_queue(number); });
-    if (!watch) {
-      spdlog::error("{}: {}", name_, watch.error().message());
-      notifier.needs_reset();
-      return;
-    }
-    queues_.push_back({std::move(queues[number]), *std::move(watch)});
-  }
+  queues_.resize(queue_sizes_.size());
+  for (ActiveQueue& queue : queues) add(std::move(queue));
   // One that was reading the configuration meanwhile may have the old capacity.
   if (std::exchange(capacity_untold_, false)) notifier.config_changed();
-  for (size_t number = 0; number < queues_.size(); ++number) process_queue(number);
+  for (size_t index = 0; index < queues_.size(); ++index) process_queue(index);
+}
+
+void Blk::add(ActiveQueue queue) {
+  const uint16_t index = queue.index;
+  // Edge-triggered: each kick is one event, and nobody needs to read the count.
+  auto watch = loop_.watch(queue.kick->fd(), EPOLLIN | EPOLLET,
+                           [this, index](uint32_t) { process_queue(index); });
+  if (!watch) {
+    spdlog::error("{}: {}", name_, watch.error().message());
+    notifier_->needs_reset();
+    return;
+  }
+  queues_[index] = std::make_unique<Queue>(std::move(queue), *std::move(watch));
+}
+
+void Blk::start_queue(ActiveQueue queue, DriverNotifier&) {
+  loop_.post_and_wait([&] {
+    const uint16_t index = queue.index;
+    add(std::move(queue));
+    process_queue(index);
+  });
+}
+
+void Blk::stop_queue(uint16_t index) {
+  Queue* queue = nullptr;
+  loop_.post_and_wait([&] {
+    queue = queues_[index].get();
+    if (queue != nullptr) queue->kick.reset();
+  });
+  if (queue == nullptr) return;
+  drain(queue->in_flight);
+  loop_.post_and_wait([&] { queues_[index].reset(); });
+}
+
+void Blk::dma_changed(bool enabled) {
+  if (!enabled) drain(in_flight_);
+}
+
+// Waits for one of our counts to be 0; of what it counts nothing new begins.
+void Blk::drain(const uint32_t& in_flight) {
+  std::binary_semaphore idle(0);
+  loop_.post_and_wait([&] {
+    if (in_flight == 0) return idle.release();
+    drained_ = &in_flight;
+    idle_ = &idle;
+  });
+  idle.acquire();
+  // Once more, so that the loop has left what released it.
+  loop_.post_and_wait([] {});
 }
 
 void Blk::reset() {
-  std::binary_semaphore idle(0);
-  loop_.post_and_wait([&] {
-    for (Queue& queue : queues_) queue.kick.reset();
-    idle_ = &idle;
-    if (in_flight_ == 0) idle.release();
+  loop_.post_and_wait([this] {
+    for (const auto& queue : queues_)
+      if (queue != nullptr) queue->kick.reset();
   });
-  idle.acquire();
-  loop_.post_and_wait([&] {
-    idle_ = nullptr;
+  drain(in_flight_);
+  loop_.post_and_wait([this] {
     notifier_ = nullptr;
     stalled_ = false;
     queues_.clear();
   });
 }
 
-void Blk::process_queue(size_t number) {
-  if (number >= queues_.size() || !queues_[number].kick.active()) return;
-  Queue& queue = queues_[number];
+void Blk::process_queue(size_t index) {
+  if (index >= queues_.size() || queues_[index] == nullptr) return;
+  Queue& queue = *queues_[index];
+  if (!queue.kick.active() || !queue.active.may_run()) return;
   VirtQueue& ring = queue.active.ring;
   queue.processing = true;
   // At most one ring's worth, so that a driver that never stops does not keep
@@ -139,6 +176,7 @@ void Blk::process_queue(size_t number) {
       }
       if (!*chain) break;
       ++in_flight_;
+      ++queue.in_flight;
       spawn(serve(queue, **std::move(chain)));
     }
   } while (budget > 0 && in_flight_ < kMaxInFlight && ring.enable_notifications());
@@ -147,7 +185,7 @@ void Blk::process_queue(size_t number) {
   if (in_flight_ == kMaxInFlight)
     stalled_ = true;
   else if (budget == 0)
-    loop_.post([this, number] { process_queue(number); });
+    loop_.post([this, index] { process_queue(index); });
 }
 
 Task<void> Blk::serve(Queue& queue, Chain chain) {
@@ -165,14 +203,15 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   }
   std::move(chain).complete(written);
   --in_flight_;
+  --queue.in_flight;
   if (!queue.processing) signal_completions(queue);
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {
-      for (size_t number = 0; number < queues_.size(); ++number) process_queue(number);
+      for (size_t index = 0; index < queues_.size(); ++index) process_queue(index);
     });
   }
-  if (in_flight_ == 0 && idle_ != nullptr) idle_->release();
+  if (idle_ != nullptr && *drained_ == 0) std::exchange(idle_, nullptr)->release();
 }
 
 Task<uint8_t> Blk::execute(BlkRequest& request) {

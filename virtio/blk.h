@@ -8,6 +8,7 @@
 #include <linux/virtio_blk.h>
 
 #include <atomic>
+#include <memory>
 #include <semaphore>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ class Blk final : public VirtioDevice {
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
+  void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
+  void stop_queue(uint16_t index) override;
+  void dma_changed(bool enabled) override;
   void reset() override;
 
  private:
@@ -46,10 +50,13 @@ class Blk final : public VirtioDevice {
     ActiveQueue active;
     EventLoop::Watch kick;
     bool processing = false;  // completions are signalled once, at the end
+    uint32_t in_flight = 0;
   };
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
-  void process_queue(size_t number);
+  void add(ActiveQueue queue);
+  void drain(const uint32_t& in_flight);
+  void process_queue(size_t index);
   Task<void> serve(Queue& queue, Chain chain);
   Task<uint8_t> execute(BlkRequest& request);
   void signal_completions(Queue& queue);
@@ -65,13 +72,15 @@ class Blk final : public VirtioDevice {
   std::atomic<uint64_t> capacity_sectors_;  // changed by the loop's thread
 
   // Owned by the loop's thread.
-  std::vector<Queue> queues_;  // stay where they are from activation to reset
+  std::vector<std::unique_ptr<Queue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
   bool capacity_untold_ = false;  // it changed while there was no driver
   BlkLimits limits_;
-  uint32_t in_flight_ = 0;
-  bool stalled_ = false;                   // queues wait for fewer requests in flight
-  std::binary_semaphore* idle_ = nullptr;  // someone waits for in_flight_ to be 0
+  uint32_t in_flight_ = 0;  // of all queues
+  bool stalled_ = false;    // queues wait for fewer requests in flight
+  // Someone waits for the count *drained_, in_flight_ or a queue's, to be 0.
+  const uint32_t* drained_ = nullptr;
+  std::binary_semaphore* idle_ = nullptr;
   RateLimit complaints_;
 };
 

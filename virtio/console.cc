@@ -194,16 +194,26 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
     notifier_ = &notifier;
     multiport_ = (features >> VIRTIO_CONSOLE_F_MULTIPORT & 1) != 0;
     tells_size_ = (features >> VIRTIO_CONSOLE_F_SIZE & 1) != 0;
-    for (ActiveQueue& queue : queues) {
-      const uint16_t index = queue.index;
-      queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), notifier, name_,
-                                                   complaints_, [this, index] { kicked(index); });
-    }
+    for (ActiveQueue& queue : queues) add(std::move(queue));
     for (size_t i = 0; i < queues_.size(); ++i)
       if (queues_[i] != nullptr) kicked(static_cast<uint16_t>(i));
     // Linux without multiport looks at the size only when it changes.
     if (tells_size_ && !multiport_ && size_.load() != console::Size()) notifier.config_changed();
   });
+}
+
+void Console::start_queue(ActiveQueue queue, DriverNotifier&) {
+  loop_.post_and_wait([&] {
+    const uint16_t index = queue.index;
+    add(std::move(queue));
+    kicked(index);
+  });
+}
+
+void Console::add(ActiveQueue queue) {
+  const uint16_t index = queue.index;
+  queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), *notifier_, name_,
+                                               complaints_, [this, index] { kicked(index); });
 }
 
 void Console::reset() {

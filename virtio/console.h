@@ -43,12 +43,20 @@ class Console final : public VirtioDevice {
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
+  void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
+  void stop_queue(uint16_t index) override {
+    loop_.post_and_wait([&] { queues_[index].reset(); });
+  }
+  void dma_changed(bool) override {
+    loop_.post_and_wait([] {});
+  }
   void reset() override;
 
  private:
   class Port;
   struct Message;
 
+  void add(ActiveQueue queue);
   void kicked(uint16_t queue);
   void serve_control();
   void obey(const virtio_console_control& control);

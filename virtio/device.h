@@ -2,6 +2,7 @@
 // sees it. Neither knows which transport or which device the other is.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -15,6 +16,7 @@ namespace wick::virtio {
 constexpr uint64_t kFeatureIndirect = 1ull << 28;
 constexpr uint64_t kFeatureEventIndex = 1ull << 29;
 constexpr uint64_t kFeatureVersion1 = 1ull << 32;
+constexpr uint64_t kFeatureRingReset = 1ull << 40;
 
 // What a device says to its driver. Any thread.
 class DriverNotifier {
@@ -37,7 +39,12 @@ class DriverNotifier {
 struct ActiveQueue {
   uint16_t index = 0;
   VirtQueue ring;
-  const EventFd* kick = nullptr;  // the transport's; lives as long as that
+  // The transport's; they live as long as that.
+  const EventFd* kick = nullptr;
+  const std::atomic<bool>* dma_enabled = nullptr;
+
+  // Whether the device may access guest memory now: it asks before each turn over the ring.
+  bool may_run() const { return dma_enabled->load(std::memory_order_relaxed); }
 };
 
 // Thread rule: called by the transport with its mutex held, so one at a time;
@@ -59,6 +66,15 @@ class VirtioDevice {
   // features it accepted. `notifier` stays valid until reset() has returned.
   virtual void activate(uint64_t features, std::vector<ActiveQueue> queues,
                         DriverNotifier& notifier) = 0;
+  // One queue of a running device, as for activate().
+  virtual void start_queue(ActiveQueue queue, DriverNotifier& notifier) = 0;
+  // Returns when no request of this queue is in flight and the queue is gone (2.6.1). Harmless
+  // when it is not in use. It waits for the device's loop, as reset() does.
+  virtual void stop_queue(uint16_t index) = 0;
+  // The queues' dma_enabled has changed. False: returns when no request is in flight and the
+  // loop has seen it, so that the device leaves guest memory alone. True: each queue is kicked
+  // afterwards.
+  virtual void dma_changed(bool enabled) = 0;
   // Returns when no request is in flight and the queues are gone: the driver
   // may reuse their memory (2.4.1). Harmless when not active. It waits for the
   // device's loop, which therefore must never want the transport's mutex.

@@ -34,6 +34,7 @@ enum Register : uint64_t {
   kShmLenHigh = 0x0b4,
   kShmBaseLow = 0x0b8,
   kShmBaseHigh = 0x0bc,
+  kQueueReset = 0x0c0,
   kConfigGeneration = 0x0fc,
   kConfig = 0x100,
 };
@@ -66,6 +67,7 @@ constexpr std::pair<uint64_t, const char*> kNames[] = {
     {kShmLenHigh, "SHMLenHigh"},
     {kShmBaseLow, "SHMBaseLow"},
     {kShmBaseHigh, "SHMBaseHigh"},
+    {kQueueReset, "QueueReset"},
     {kConfigGeneration, "ConfigGeneration"},
 };
 
@@ -163,6 +165,10 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
       break;
     case kQueueReady:
       set_queue_ready(value == 1);
+      break;
+    case kQueueReset:
+      // It is over when the write returns, so that the register always reads 0.
+      if (value == 1) reset_queue();
       break;
     case kQueueNotify:
       kick(value);

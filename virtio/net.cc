@@ -142,50 +142,84 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
                .offloads = features};  // 5.1.6.5.6: all that were agreed to
   apply_settings();
 
-  const uint16_t pairs = backend_.queue_pairs();
-  receivers_.resize(pairs);
-  transmitters_.resize(pairs);
-  // 5.1.2: without multiqueue the control queue is the third.
-  const uint16_t control = settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * pairs) : 2;
-  std::optional<ActiveQueue> receive;  // of the pair, which has both or is not in use
-  for (ActiveQueue& queue : queues) {
-    const uint16_t index = queue.index;
-    const auto pair = static_cast<uint16_t>(index / 2);
-    if (index == control) {
-      if (settings_.has(kNetControlQueue))
-        control_.emplace(loop_, std::move(queue), notifier, name_, complaints_,
-                         [this] { serve_control(); });
-    } else if (index > control) {
-      continue;
-    } else if (!vhosts_.empty()) {
-      if (index % 2 == 0)
-        receive.emplace(std::move(queue));
-      else if (receive && receive->index + 1 == index)
-        start_vhost(pair, *std::exchange(receive, std::nullopt), std::move(queue));
-    } else if (index % 2 == 0) {
-      receivers_[pair].emplace(loop_, std::move(queue), notifier, backend_, pair, settings_, name_,
-                               complaints_);
-    } else {
-      transmitters_[pair].emplace(loop_, std::move(queue), notifier, name_, complaints_,
-                                  [this, pair] { serve_transmit(pair); });
-    }
-  }
-  serve_control();
-  for (uint16_t pair = 0; pair < pairs; ++pair) {
-    serve_transmit(pair);
-    if (receivers_[pair]) receivers_[pair]->receive();
-  }
+  receivers_.resize(backend_.queue_pairs());
+  transmitters_.resize(backend_.queue_pairs());
+  for (ActiveQueue& queue : queues) add(std::move(queue));
+  serve_all();
   // One that was reading the configuration meanwhile may have the old state.
   if (std::exchange(link_untold_, false)) notifier.config_changed();
 }
 
-void Net::start_vhost(uint16_t pair, ActiveQueue receive, ActiveQueue transmit) {
+// 5.1.2: without multiqueue the control queue is the third.
+uint16_t Net::control_index() const {
+  return settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * backend_.queue_pairs())
+                                       : uint16_t{2};
+}
+
+void Net::add(ActiveQueue queue) {
+  const auto pair = static_cast<uint16_t>(queue.index / 2);
+  if (queue.index == control_index()) {
+    if (settings_.has(kNetControlQueue))
+      control_.emplace(loop_, std::move(queue), *notifier_, name_, complaints_,
+                       [this] { serve_control(); });
+  } else if (queue.index > control_index()) {
+    return;
+  } else if (!vhosts_.empty()) {
+    add_to_vhost(std::move(queue));
+  } else if (queue.index % 2 == 0) {
+    receivers_[pair].emplace(loop_, std::move(queue), *notifier_, backend_, pair, settings_, name_,
+                             complaints_);
+  } else {
+    transmitters_[pair].emplace(loop_, std::move(queue), *notifier_, name_, complaints_,
+                                [this, pair] { serve_transmit(pair); });
+  }
+}
+
+void Net::add_to_vhost(ActiveQueue queue) {
+  const auto pair = static_cast<uint16_t>(queue.index / 2);
   const auto started =
-      vhosts_[pair]->start(loop_, settings_.features, std::move(receive), std::move(transmit),
-                           backend_.vhost_descriptor(pair), *notifier_, name_);
+      vhosts_[pair]->start_queue(loop_, settings_.features, std::move(queue),
+                                 backend_.vhost_descriptor(pair), *notifier_, name_);
   if (started) return;
   spdlog::error("{}", started.error().message());
   notifier_->needs_reset();
+}
+
+void Net::start_queue(ActiveQueue queue, DriverNotifier&) {
+  loop_.post_and_wait([&] {
+    add(std::move(queue));
+    serve_all();
+  });
+}
+
+void Net::stop_queue(uint16_t index) {
+  loop_.post_and_wait([&] {
+    const auto pair = static_cast<uint16_t>(index / 2);
+    if (index == control_index())
+      control_.reset();
+    else if (index > control_index())
+      return;
+    else if (!vhosts_.empty())
+      vhosts_[pair]->stop_queue(index % 2);
+    else if (index % 2 == 0)
+      receivers_[pair].reset();
+    else
+      transmitters_[pair].reset();
+  });
+}
+
+void Net::dma_changed(bool enabled) {
+  loop_.post_and_wait([&] {
+    for (const auto& vhost : vhosts_) vhost->dma_changed(enabled);
+  });
+}
+
+void Net::serve_all() {
+  serve_control();
+  for (uint16_t pair = 0; pair < receivers_.size(); ++pair) {
+    serve_transmit(pair);
+    if (receivers_[pair]) receivers_[pair]->receive();
+  }
 }
 
 void Net::stop() {

@@ -43,6 +43,9 @@ class Net final : public VirtioDevice {
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
+  void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
+  void stop_queue(uint16_t index) override;
+  void dma_changed(bool enabled) override;
   void reset() override;
 
  private:
@@ -50,7 +53,10 @@ class Net final : public VirtioDevice {
       std::optional<uint16_t> mtu, std::string name);
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
-  void start_vhost(uint16_t pair, ActiveQueue receive, ActiveQueue transmit);
+  void add(ActiveQueue queue);
+  void add_to_vhost(ActiveQueue queue);
+  void serve_all();
+  uint16_t control_index() const;
   void stop();
   void serve_transmit(uint16_t pair);
   bool transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget);

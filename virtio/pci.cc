@@ -56,6 +56,7 @@ constexpr std::array kCommonRegisters = {
     Register{VIRTIO_PCI_COMMON_Q_AVAILHI, 4, "queue_driver"},
     Register{VIRTIO_PCI_COMMON_Q_USEDLO, 4, "queue_device"},
     Register{VIRTIO_PCI_COMMON_Q_USEDHI, 4, "queue_device"},
+    Register{VIRTIO_PCI_COMMON_Q_RESET, 2, "queue_reset"},
 };
 
 bool is_register(uint64_t offset, size_t size_bytes) {
@@ -113,6 +114,7 @@ PciTransport::PciTransport(VirtioDevice& device, const GuestMemory& memory, Inte
   for (auto& vector : queue_vectors_) vector = kNoVector;
   function_.add_bar(kRegisterBar, kBarBytes, *this, std::move(moved));
   function_.add_msix(kMsixBar);
+  function_.on_bus_master([this](bool enabled) { enable_dma(enabled); });
   add_capabilities();
 }
 
@@ -137,7 +139,7 @@ void PciTransport::add_capabilities() {
   add({.length = kPlain,
        .type = VIRTIO_PCI_CAP_COMMON_CFG,
        .offset = kCommon,
-       .length_bytes = VIRTIO_PCI_COMMON_Q_USEDHI + 4});
+       .length_bytes = VIRTIO_PCI_COMMON_Q_RESET + 2});
   add({.length = kPlain, .type = VIRTIO_PCI_CAP_ISR_CFG, .offset = kIsr, .length_bytes = 1});
   add({.length = kPlain,
        .type = VIRTIO_PCI_CAP_DEVICE_CFG,
@@ -277,6 +279,10 @@ void PciTransport::write_common(uint64_t offset, uint32_t value) {
     case VIRTIO_PCI_COMMON_Q_ENABLE:
       // 4.1.4.3.2: a driver writes no 0 here.
       if (value == 1) set_queue_ready(true);
+      break;
+    case VIRTIO_PCI_COMMON_Q_RESET:
+      // It is over when the write returns, so that the register always reads 0.
+      if (value == 1 && reset_queue()) queue_vectors_[queue_select_] = kNoVector;
       break;
     case VIRTIO_PCI_COMMON_Q_SIZE:
       if (auto* queue = configurable_queue()) queue->size = static_cast<uint16_t>(value);

@@ -31,10 +31,12 @@ Result<std::unique_ptr<Rng>> Rng::create(EventLoop& loop, const std::string& pat
 }
 
 void Rng::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
-  if (queues.empty()) return;
+  if (!queues.empty()) start_queue(std::move(queues.front()), notifier);
+}
+
+void Rng::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   loop_.post_and_wait([&] {
-    queue_.emplace(loop_, std::move(queues.front()), notifier, name_, complaints_,
-                   [this] { serve(); });
+    queue_.emplace(loop_, std::move(queue), notifier, name_, complaints_, [this] { serve(); });
     serve();
   });
 }

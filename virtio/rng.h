@@ -33,6 +33,11 @@ class Rng final : public VirtioDevice {
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
+  void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
+  void stop_queue(uint16_t) override { reset(); }
+  void dma_changed(bool) override {
+    loop_.post_and_wait([] {});
+  }
   void reset() override;
 
  private:

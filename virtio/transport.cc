@@ -94,7 +94,9 @@ Transport::QueueState* Transport::configurable_queue() {
   if (queue_select_ >= queues_.size()) return nullptr;
   QueueState& queue = queues_[queue_select_];
   const uint8_t now = status();
-  if (queue.ready || (now & kStatusFeaturesOk) == 0 || (now & kStatusDriverOk) != 0) {
+  const bool restartable = active_ && (driver_features_ & kFeatureRingReset) != 0;
+  if (queue.ready || (now & kStatusFeaturesOk) == 0 ||
+      ((now & kStatusDriverOk) != 0 && !restartable)) {
     complaints_.warn("{}: queue {} changed at the wrong time; ignored", name_, queue_select_);
     return nullptr;
   }
@@ -111,16 +113,37 @@ uint16_t Transport::selected_queue_max() const {
 
 void Transport::set_queue_ready(bool ready) {
   if (ready) {
-    if (QueueState* queue = configurable_queue()) queue->ready = true;
+    QueueState* const queue = configurable_queue();
+    if (queue == nullptr) return;
+    queue->ready = true;
+    if (!active_) return;
+    if (auto opened = open_queue(static_cast<uint16_t>(queue_select_)))
+      device_.start_queue(*std::move(opened), *this);
     return;
   }
   if (queue_select_ >= queues_.size() || !queues_[queue_select_].ready) return;
   queues_[queue_select_].ready = false;
-  if ((status() & kStatusDriverOk) == 0) return;
-  // 4.2.2.1, 4.2.2.2: from now on the queue is the driver's. A device gives its
-  // queues back all together; if others were in use, the driver has to hear it.
-  device_.reset();
-  if (std::ranges::any_of(queues_, &QueueState::ready)) needs_reset();
+  // 4.2.2.1, 4.2.2.2: from now on the queue is the driver's.
+  if (active_) device_.stop_queue(static_cast<uint16_t>(queue_select_));
+}
+
+bool Transport::reset_queue() {
+  if (queue_select_ >= queues_.size() || (status() & kStatusFeaturesOk) == 0 ||
+      (driver_features_ & kFeatureRingReset) == 0)
+    return false;
+  if (active_) device_.stop_queue(static_cast<uint16_t>(queue_select_));
+  queues_[queue_select_] = {.size = selected_queue_max()};
+  return true;
+}
+
+void Transport::enable_dma(bool enabled) {
+  const std::lock_guard lock(mutex_);
+  dma_enabled_ = enabled;
+  if (!active_) return;
+  device_.dma_changed(enabled);
+  // What the driver, or the host, asked for meanwhile.
+  if (enabled)
+    for (const EventFd& kick : kicks_) kick.signal();
 }
 
 void Transport::kick(uint32_t queue) const {
@@ -138,31 +161,39 @@ void Transport::power_off() {
   reset();
 }
 
+// None: the driver was told that the device needs a reset.
+std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
+  const QueueState& queue = queues_[index];
+  auto ring =
+      VirtQueue::create(memory_, {.size = queue.size,
+                                  .descriptors = {queue.descriptors},
+                                  .driver_area = {queue.driver_area},
+                                  .device_area = {queue.device_area},
+                                  .event_index = (driver_features_ & kFeatureEventIndex) != 0,
+                                  .indirect = (driver_features_ & kFeatureIndirect) != 0});
+  if (ring && queue.size <= device_.queue_max_sizes()[index])
+    return ActiveQueue{index, *std::move(ring), &kicks_[index], &dma_enabled_};
+  complaints_.warn("{}: queue {} is unusable: {}", name_, index,
+                   ring ? "too large" : ring.error().message());
+  needs_reset();
+  return std::nullopt;
+}
+
 void Transport::activate() {
-  std::vector<ActiveQueue> active;
+  std::vector<ActiveQueue> opened;
   for (size_t i = 0; i < queues_.size(); ++i) {
-    const QueueState& queue = queues_[i];
-    if (!queue.ready) continue;
-    auto ring =
-        VirtQueue::create(memory_, {.size = queue.size,
-                                    .descriptors = {queue.descriptors},
-                                    .driver_area = {queue.driver_area},
-                                    .device_area = {queue.device_area},
-                                    .event_index = (driver_features_ & kFeatureEventIndex) != 0,
-                                    .indirect = (driver_features_ & kFeatureIndirect) != 0});
-    if (!ring || queue.size > device_.queue_max_sizes()[i]) {
-      complaints_.warn("{}: queue {} is unusable: {}", name_, i,
-                       ring ? "too large" : ring.error().message());
-      needs_reset();
-      return;
-    }
-    active.push_back({static_cast<uint16_t>(i), *std::move(ring), &kicks_[i]});
+    if (!queues_[i].ready) continue;
+    auto queue = open_queue(static_cast<uint16_t>(i));
+    if (!queue) return;
+    opened.push_back(*std::move(queue));
   }
-  device_.activate(driver_features_, std::move(active), *this);
+  active_ = true;
+  device_.activate(driver_features_, std::move(opened), *this);
 }
 
 void Transport::reset() {
   device_.reset();
+  active_ = false;
   driver_features_ = 0;
   device_features_select_ = 0;
   driver_features_select_ = 0;

@@ -57,6 +57,10 @@ class Transport : public DriverNotifier {
   };
 
  protected:
+  // Whether the device may access guest memory: at first it may. False: returns when it
+  // does not any more. What the driver asks for meanwhile is done when it may again.
+  void enable_dma(bool enabled);
+
   // The calls below: with mutex_ held.
 
   uint32_t device_features_word() const;
@@ -69,12 +73,15 @@ class Transport : public DriverNotifier {
 
   // The selected queue as far as it may be set up now; nullptr when it does not
   // exist, is ready, or this is not the time (3.1.1: after FEATURES_OK, before
-  // DRIVER_OK).
+  // DRIVER_OK; 2.6.1.2: later too, with VIRTIO_F_RING_RESET).
   QueueState* configurable_queue();
   const QueueState* selected_queue() const;
   uint16_t selected_queue_max() const;
-  // False, in a running device, returns when the device is done with the queue.
+  // In a running device the queue starts at once; false returns when the device is done with it.
   void set_queue_ready(bool ready);
+  // 2.6.1: gives the selected queue back to the driver, in the state that it had before it was
+  // set up. Returns when the device is done with it. False: not negotiated, or no such queue.
+  bool reset_queue();
   void kick(uint32_t queue) const;
 
   const std::string& name() const { return name_; }
@@ -95,9 +102,11 @@ class Transport : public DriverNotifier {
   virtual void reset_interrupts() = 0;
 
   uint64_t offered_features() const {
-    return device_.features() | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex;
+    return device_.features() | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex |
+           kFeatureRingReset;
   }
   static std::vector<QueueState> initial_queues(const VirtioDevice& device);
+  std::optional<ActiveQueue> open_queue(uint16_t index);
   void activate();
   void reset();
 
@@ -106,7 +115,11 @@ class Transport : public DriverNotifier {
   const std::vector<EventFd> kicks_;
   RateLimit complaints_;
 
+  // Read by the device's loop.
+  std::atomic<bool> dma_enabled_{true};
+
   // Guarded by mutex_.
+  bool active_ = false;  // the device has the queues
   uint64_t driver_features_ = 0;
   std::vector<QueueState> queues_;
 };

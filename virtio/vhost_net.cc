@@ -37,32 +37,43 @@ Result<std::unique_ptr<VhostNet>> VhostNet::open() {
   return std::unique_ptr<VhostNet>(new VhostNet(std::move(fd)));
 }
 
-Result<void> VhostNet::start(EventLoop& loop, uint64_t features, ActiveQueue receive,
-                             ActiveQueue transmit, int tap, DriverNotifier& notifier,
-                             const std::string& name) {
-  notifier_ = &notifier;
-  name_ = &name;
-  features &= kFeatures;
-  if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
-    return fail_errno(errno, "{}: {}: features {:#x}", name, kPath, features);
-  TRY(set_memory(receive.ring.memory()));
-  queues_[0].active.emplace(std::move(receive));
-  queues_[1].active.emplace(std::move(transmit));
-  for (unsigned index = 0; index < kQueues; ++index) TRY(set_up(index, loop, notifier));
-  for (unsigned index = 0; index < kQueues; ++index) set_backend(index, tap);
+Result<void> VhostNet::start_queue(EventLoop& loop, uint64_t features, ActiveQueue queue, int tap,
+                                   DriverNotifier& notifier, const std::string& name) {
+  const unsigned index = queue.index % kQueues;
+  if (notifier_ == nullptr) {
+    name_ = &name;
+    tap_ = tap;
+    features &= kFeatures;
+    if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
+      return fail_errno(errno, "{}: {}: features {:#x}", name, kPath, features);
+    TRY(set_memory(queue.ring.memory()));
+    notifier_ = &notifier;
+  }
+  queues_[index].active.emplace(std::move(queue));
+  TRY(set_up(index, loop, notifier));
+  if (queues_[index].active->may_run()) set_backend(index, tap);
   return {};
 }
 
+void VhostNet::stop_queue(unsigned index) {
+  Queue& queue = queues_[index];
+  if (!queue.active) return;
+  set_backend(index, -1);
+  queue.call_watch.reset();
+  queue.error_watch.reset();
+  if (queue.call) notifier_->disconnect_interrupt(*queue.call);
+  queue.active.reset();
+}
+
 void VhostNet::stop() {
-  if (notifier_ == nullptr) return;
-  for (unsigned index = 0; index < kQueues; ++index) set_backend(index, -1);
-  for (Queue& queue : queues_) {
-    queue.call_watch.reset();
-    queue.error_watch.reset();
-    if (queue.call) notifier_->disconnect_interrupt(*queue.call);
-    queue.active.reset();
-  }
+  for (unsigned index = 0; index < kQueues; ++index) stop_queue(index);
   notifier_ = nullptr;
+}
+
+// Without its back end the kernel leaves a ring alone, and keeps its place in it.
+void VhostNet::dma_changed(bool enabled) const {
+  for (unsigned index = 0; index < kQueues; ++index)
+    if (queues_[index].active) set_backend(index, enabled ? tap_ : -1);
 }
 
 Result<void> VhostNet::set_memory(const GuestMemory& memory) {

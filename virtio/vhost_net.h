@@ -24,12 +24,17 @@ class VhostNet {
   static Result<std::unique_ptr<VhostNet>> open();
   ~VhostNet() { stop(); }
 
-  // `tap` is a TAP's descriptor with virtio-net headers. All references must outlive
-  // stop(); `name` is for messages.
-  Result<void> start(EventLoop& loop, uint64_t features, ActiveQueue receive, ActiveQueue transmit,
-                     int tap, DriverNotifier& notifier, const std::string& name);
-  // Returns when the kernel touches the rings no more; harmless when not started.
+  // One of the pair: the receive queue has an even index. `features`, `tap`, a TAP's
+  // descriptor with virtio-net headers, and the references, which must outlive stop(), are the
+  // same for both; `name` is for messages.
+  Result<void> start_queue(EventLoop& loop, uint64_t features, ActiveQueue queue, int tap,
+                           DriverNotifier& notifier, const std::string& name);
+  // They return when the kernel touches the ring, or the rings, no more; harmless when not
+  // started. `index`: 0 for receive, 1 for transmit.
+  void stop_queue(unsigned index);
   void stop();
+  // As VirtioDevice's.
+  void dma_changed(bool enabled) const;
 
  private:
   // In the kernel's order.
@@ -49,6 +54,7 @@ class VhostNet {
 
   const Fd fd_;
   std::array<Queue, kQueues> queues_;
+  int tap_ = -1;
   DriverNotifier* notifier_ = nullptr;  // while started
   const std::string* name_ = nullptr;
   RateLimit complaints_;

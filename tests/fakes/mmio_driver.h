@@ -33,6 +33,7 @@ class MmioDriver final : public TransportDriver {
     kQueueDriverHigh = 0x94,
     kQueueDeviceLow = 0xa0,
     kQueueDeviceHigh = 0xa4,
+    kQueueReset = 0xc0,
     kConfigGeneration = 0xfc,
     kConfig = 0x100,
   };
@@ -74,6 +75,14 @@ class MmioDriver final : public TransportDriver {
   bool queue_ready(uint32_t index) const override {
     write(kQueueSel, index);
     return read(kQueueReady) == 1;
+  }
+  void reset_queue(uint32_t index) const override {
+    write(kQueueSel, index);
+    write(kQueueReset, 1);
+  }
+  bool queue_in_reset(uint32_t index) const override {
+    write(kQueueSel, index);
+    return read(kQueueReset) != 0;
   }
   void kick(uint32_t queue) const override { write(kQueueNotify, queue); }
   uint32_t config_generation() const override { return read(kConfigGeneration); }

@@ -62,6 +62,11 @@ class PciDriver final : public TransportDriver {
   void set_space(uint64_t offset, uint64_t value, size_t width) const {
     write(space_ + offset, value, width);
   }
+  void set_bus_master(bool enabled) const {
+    constexpr uint64_t kBusMaster = 1 << 2;
+    const uint64_t command = space(kCommand, 2);
+    set_space(kCommand, enabled ? command | kBusMaster : command & ~kBusMaster, 2);
+  }
   uint64_t bar(uint64_t index) const { return space(kBars + 4 * index, 4); }
 
   std::vector<Capability> capabilities() const {
@@ -171,6 +176,14 @@ class PciDriver final : public TransportDriver {
   bool queue_ready(uint32_t index) const override {
     select(index);
     return common(VIRTIO_PCI_COMMON_Q_ENABLE, 2) == 1;
+  }
+  void reset_queue(uint32_t index) const override {
+    select(index);
+    set_common(VIRTIO_PCI_COMMON_Q_RESET, 1, 2);
+  }
+  bool queue_in_reset(uint32_t index) const override {
+    select(index);
+    return common(VIRTIO_PCI_COMMON_Q_RESET, 2) != 0;
   }
   void kick(uint32_t queue) const override { write(notify_ + queue * notify_stride_, queue, 2); }
   uint32_t config_generation() const override {

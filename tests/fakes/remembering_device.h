@@ -33,6 +33,15 @@ class RememberingDevice final : public virtio::VirtioDevice {
     for (const virtio::ActiveQueue& queue : moved_in) queue_indices.push_back(queue.index);
     notifier = &to_driver;
   }
+  void start_queue(virtio::ActiveQueue queue, virtio::DriverNotifier&) override {
+    queue_indices.push_back(queue.index);
+    queue_sizes.push_back(queue.ring.size());
+  }
+  void stop_queue(uint16_t index) override {
+    ++stops;
+    std::erase(queue_indices, index);
+  }
+  void dma_changed(bool enabled) override { dma.push_back(enabled); }
   void reset() override {
     ++resets;
     queue_indices.clear();
@@ -42,6 +51,9 @@ class RememberingDevice final : public virtio::VirtioDevice {
   std::array<std::byte, 6> config{};
   int activations = 0;
   int resets = 0;
+  int stops = 0;                      // of a queue
+  std::vector<uint16_t> queue_sizes;  // of those that were started alone
+  std::vector<bool> dma;              // as it changed
   uint64_t features_accepted = 0;
   std::vector<uint16_t> queue_indices;
   virtio::DriverNotifier* notifier = nullptr;

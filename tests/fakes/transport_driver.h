@@ -31,6 +31,9 @@ class TransportDriver {
   virtual void set_queue_registers(uint32_t index, const virtio::QueueLayout& layout) const = 0;
   virtual void enable_queue(uint32_t index) const = 0;
   virtual bool queue_ready(uint32_t index) const = 0;
+  // 2.6.1; whether the device is still at it.
+  virtual void reset_queue(uint32_t index) const = 0;
+  virtual bool queue_in_reset(uint32_t index) const = 0;
   virtual void kick(uint32_t queue) const = 0;
   virtual uint32_t config_generation() const = 0;
   virtual uint64_t config(uint64_t offset, size_t width) const = 0;

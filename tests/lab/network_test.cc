@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <thread>
 
@@ -211,6 +212,62 @@ TEST_P(NetworkCardInDepth, CarriesTheSameBytesWithAnyOffloadsLong) {
   end(vm);
 }
 
+class NetworkCardStopped : public NetworkCard {};
+
+// The bus master bit of its PCI function, by the configuration space in sysfs: without it no
+// packet gets into the guest's memory or out of it, and with it all goes on.
+TEST_P(NetworkCardStopped, WaitsWithoutItsBusMasterBit) {
+  make_tap("tap0", GetParam().tap);
+  Process vm(
+      guest(GetParam().kernel, GetParam().initrd,
+            {"-c", GetParam().cpus, "-n", fmt::format("tap,ifname=tap0{}", GetParam().options)}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  expect_ping(kGuest);
+  (void)run_in_guest(shell,
+                     "d=$(readlink -f /sys/class/net/eth0/device); "
+                     "while [ ! -e $d/config ]; do d=${d%/*}; done; "
+                     "set_command() { printf $1 | dd of=$d/config bs=1 seek=4 conv=notrunc; }");
+  const char* kReceived = "cat /sys/class/net/eth0/statistics/rx_packets";
+  (void)run_in_guest(shell, "set_command '\\003'");
+  const std::string before = run_in_guest(shell, kReceived);
+  EXPECT_NE(finish({"sh", "-c", fmt::format("ping -q -c 3 -W 2 {}", kGuest)}).status, 0);
+  EXPECT_EQ(run_in_guest(shell, kReceived), before);
+  (void)run_in_guest(shell, "set_command '\\007'");
+  expect_ping(kGuest);
+  transfer(shell, 2);
+  EXPECT_NE(run_in_guest(shell, kReceived), before);
+  end(vm);
+}
+
+class NetworkCardRings : public NetworkCard {};
+
+// VIRTIO_F_RING_RESET, while packets come.
+TEST_P(NetworkCardRings, ChangeTheirSizeUnderTraffic) {
+  make_tap("tap0", GetParam().tap);
+  Process vm(
+      guest(GetParam().kernel, GetParam().initrd,
+            {"-c", GetParam().cpus, "-n", fmt::format("tap,ifname=tap0{}", GetParam().options)}));
+  Dialogue& shell = shell_of(vm);
+  configure(shell);
+  expect_ping(kGuest);
+  Process traffic({"sh", "-c", fmt::format("ping -q -i 0.005 -s 1400 -w 600 {}", kGuest)});
+  for (const unsigned size : {64u, 16u, 128u, 256u}) {
+    SCOPED_TRACE(size);
+    (void)run_in_guest(shell, fmt::format("ethtool -G eth0 rx {0} tx {0}", size));
+    EXPECT_EQ(
+        run_in_guest(shell, fmt::format("ethtool -g eth0 | grep -c '^[RT]X:.*[^0-9]{}$'", size)),
+        size == 256 ? "4" : "2")
+        << "the current size, and the largest";
+    expect_ping(kGuest);
+    transfer(shell, 1);
+  }
+  traffic.signal(SIGINT);
+  (void)traffic.wait();
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  end(vm);
+}
+
 constexpr const char* kGeneric = "debian-generic/vmlinuz";
 constexpr const char* kGenericInitrd = "debian-generic/initrd.img";
 
@@ -234,6 +291,15 @@ INSTANTIATE_TEST_SUITE_P(
     kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardInDepth, testing::Values(kVirtio), kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardInDepth, testing::Values(kE1000), kNameOfCard);
+
+INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardStopped,
+                         testing::Values(kVirtio, kE1000,
+                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),
+                         kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardRings,
+                         testing::Values(kVirtio,
+                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),
+                         kNameOfCard);
 
 TEST_F(Network, TwoMachinesMeetOnTwoBridges) {
   on_host(

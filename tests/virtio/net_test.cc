@@ -98,11 +98,12 @@ TEST_F(NetTest, OffersWhatItsBackEndCanDo) {
   constexpr uint64_t kOfBackEnd = bit(kNetGuestChecksum) | bit(kNetGuestTcp4) | bit(kNetGuestTcp6) |
                                   bit(kNetGuestEcn) | bit(kNetGuestUdp4) | bit(kNetGuestUdp6) |
                                   bit(kNetHostUdp) | bit(kNetControlGuestOffloads);
-  constexpr uint64_t kAlways =
-      bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) | bit(kNetHostEcn) |
-      bit(kNetMergedBuffers) | bit(kNetStatus) | bit(kNetControlQueue) | bit(kNetControlReceive) |
-      bit(kNetControlVlan) | bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) |
-      bit(kNetControlMac) | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex;
+  constexpr uint64_t kAlways = bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) |
+                               bit(kNetHostTcp6) | bit(kNetHostEcn) | bit(kNetMergedBuffers) |
+                               bit(kNetStatus) | bit(kNetControlQueue) | bit(kNetControlReceive) |
+                               bit(kNetControlVlan) | bit(kNetControlReceiveExtra) |
+                               bit(kNetGuestAnnounce) | bit(kNetControlMac) | kFeatureVersion1 |
+                               kFeatureIndirect | kFeatureEventIndex | kFeatureRingReset;
   EXPECT_EQ(regs().device_features(), kAlways);
   make(1, kAllOffloads);
   EXPECT_EQ(regs().device_features(), kAlways | kOfBackEnd);

@@ -46,7 +46,7 @@ GuestMemory make_memory(uint64_t size_bytes = 4 << 20) {
 const std::map<uint64_t, size_t> kCommonRegisters = {
     {0x00, 4}, {0x04, 4}, {0x08, 4}, {0x0c, 4}, {0x10, 2}, {0x12, 2}, {0x14, 1},
     {0x15, 1}, {0x16, 2}, {0x18, 2}, {0x1a, 2}, {0x1c, 2}, {0x1e, 2}, {0x20, 4},
-    {0x24, 4}, {0x28, 4}, {0x2c, 4}, {0x30, 4}, {0x34, 4}};
+    {0x24, 4}, {0x28, 4}, {0x2c, 4}, {0x30, 4}, {0x34, 4}, {0x3a, 2}};
 
 class PciTest : public testing::Test {
  protected:
@@ -664,6 +664,73 @@ TEST_F(BlkOnPci, WorksOnWhileItsBarsMove) {
   EXPECT_EQ(plugged_->sink().take().size(), 2u);
   regs().set_space(PciDriver::kBars, start, 4);
   publish(1);
+}
+
+// --- bus master (PCI 3.0, 6.2.2) ---
+
+TEST_F(PciTest, TellsTheDeviceOfEachChangeOfItsBusMasterBit) {
+  start();
+  regs().set_bus_master(true);  // as it is
+  EXPECT_THAT(device_.dma, IsEmpty());
+  regs().set_bus_master(false);
+  EXPECT_THAT(device_.dma, ElementsAre(false));
+  for (const EventFd& kick : transport().kicks()) (void)kick.consume();
+  regs().set_bus_master(true);
+  EXPECT_THAT(device_.dma, ElementsAre(false, true));
+  for (const EventFd& kick : transport().kicks())
+    EXPECT_TRUE(kick.consume()) << "what the driver asked for meanwhile";
+}
+
+TEST_F(PciTest, SendsNoMessagesWithoutItsBusMasterBit) {
+  start();
+  use_msix();
+  regs().set_bus_master(false);
+  transport().queue_interrupt(0);
+  transport().queue_interrupt(0);
+  EXPECT_THAT(messages(), IsEmpty());
+  EXPECT_EQ(regs().pending(), 2u);
+  EXPECT_FALSE(plugged_.line().level());
+  regs().set_bus_master(true);
+  EXPECT_THAT(messages(), ElementsAre(kSecond));
+  EXPECT_EQ(regs().pending(), 0u);
+}
+
+// A kernel after kexec resets the device before it switches the bit on again.
+TEST_F(PciTest, AResetForgetsTheMessagesThatWaitForTheBusMasterBit) {
+  start();
+  use_msix();
+  regs().set_bus_master(false);
+  transport().queue_interrupt(0);
+  regs().reset();
+  regs().set_bus_master(true);
+  EXPECT_THAT(messages(), IsEmpty());
+}
+
+// The wire is no access to memory.
+TEST_F(PciTest, RaisesItsWireWithoutItsBusMasterBit) {
+  start();
+  regs().set_bus_master(false);
+  transport().queue_interrupt(0);
+  EXPECT_TRUE(plugged_.line().level());
+}
+
+TEST_F(PciTest, AnswersAtItsRegistersWithoutItsBusMasterBit) {
+  regs().set_bus_master(false);
+  start();
+  EXPECT_EQ(device_.activations, 1);
+  const uint64_t at = regs().aim(VIRTIO_PCI_COMMON_STATUS, 1);
+  EXPECT_EQ(regs().space(at, 1), PciDriver::kDriverOk);
+}
+
+TEST_F(PciTest, AResetQueueHasNoVector) {
+  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), PciDriver::kFeaturesOk);
+  regs().set_queue(0, layout());
+  use_msix();
+  regs().set_status(PciDriver::kDriverOk);
+  regs().reset_queue(0);
+  EXPECT_EQ(regs().common(VIRTIO_PCI_COMMON_Q_MSIX, 2), kNoVector);
+  regs().set_common(VIRTIO_PCI_COMMON_Q_RESET, 0, 2);
+  EXPECT_EQ(regs().set_queue_vector(0, 1), 1u);
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ using fakes::RememberingDevice;
 using fakes::TransportDriver;
 
 constexpr uint64_t kRamBytes = 4 << 20;
-constexpr uint64_t kAlwaysOffered = kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex;
+constexpr uint64_t kAlwaysOffered =
+    kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex | kFeatureRingReset;
 
 GuestMemory make_memory() {
   const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
@@ -53,6 +54,14 @@ class TransportTest : public testing::TestWithParam<Kind> {
     regs().set_status(TransportDriver::kDriverOk);
     ASSERT_EQ(regs().status(), TransportDriver::kDriverOk);
     ASSERT_EQ(device_.activations, 1);
+  }
+  // With both queues, whose resets are negotiated.
+  void start_two() {
+    ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+    regs().set_queue(0, layout());
+    regs().set_queue(1, layout());
+    regs().set_status(TransportDriver::kDriverOk);
+    ASSERT_EQ(regs().status(), TransportDriver::kDriverOk);
   }
   // DRIVER_OK with this queue 0 must end in DEVICE_NEEDS_RESET, with the device
   // untouched.
@@ -339,6 +348,111 @@ TEST_P(TransportTest, IgnoresAKickOfAQueueThatDoesNotExist) {
   start();
   for (const uint32_t index : {2u, 3u, 0x10000u, 0xffffffffu}) regs().kick(index);
   for (const EventFd& kick : transport().kicks()) EXPECT_FALSE(kick.consume());
+}
+
+// --- the reset of one queue (2.6.1, 4.1.4.3, 4.2.2) ---
+
+TEST_P(TransportTest, AResetQueueStartsAgainElsewhereAndInAnotherSize) {
+  start_two();
+  regs().reset_queue(0);
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(1));
+  EXPECT_FALSE(regs().queue_in_reset(0));
+  EXPECT_FALSE(regs().queue_ready(0));
+  EXPECT_TRUE(regs().queue_ready(1));
+  EXPECT_EQ(regs().queue_max_size(0), 64u) << "what it was before it was set up";
+
+  const FakeDriver smaller(memory_, {.size = 8, .base = {0x200000}});
+  regs().set_queue(0, smaller.layout());
+  EXPECT_TRUE(regs().queue_ready(0));
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(1, 0));
+  EXPECT_THAT(device_.queue_sizes, testing::ElementsAre(8));
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+  EXPECT_EQ(device_.activations, 1);
+  EXPECT_EQ(device_.resets, 1) << "that of negotiate()";
+}
+
+TEST_P(TransportTest, IgnoresTheResetOfAQueueThatWasNotNegotiated) {
+  start();
+  regs().reset_queue(0);
+  EXPECT_TRUE(regs().queue_ready(0));
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+}
+
+TEST_P(TransportTest, IgnoresTheResetOfAQueueBeforeFeaturesOk) {
+  regs().reset();
+  regs().set_status(TransportDriver::kAcknowledged);
+  regs().set_status(TransportDriver::kDriver);
+  regs().set_driver_features(kFeatureVersion1 | kFeatureRingReset);
+  regs().reset_queue(0);
+  EXPECT_EQ(device_.stops, 0);
+}
+
+TEST_P(TransportTest, ResetsAQueueBeforeDriverOk) {
+  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  regs().set_queue(0, layout());
+  regs().reset_queue(0);
+  EXPECT_FALSE(regs().queue_ready(0));
+  EXPECT_EQ(device_.stops, 0) << "the device never had it";
+  regs().set_queue(0, layout());
+  regs().set_status(TransportDriver::kDriverOk);
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+}
+
+TEST_P(TransportTest, AQueueMayBeResetTwiceAndWithoutBeingInUse) {
+  start_two();
+  for (int i = 0; i < 2; ++i) regs().reset_queue(1);
+  for (const uint32_t index : {2u, 0x8000u, 0xffffu}) regs().reset_queue(index);
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
+  regs().set_queue(1, layout());
+  EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0, 1));
+  EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
+}
+
+TEST_P(TransportTest, NeedsResetForAnUnusableQueueInARunningDevice) {
+  for (const uint64_t at : std::to_array<uint64_t>({kRamBytes, ~0ull - 15, 8})) {
+    start_two();
+    (void)regs().take_causes();
+    regs().reset_queue(0);
+    QueueLayout bad = layout();
+    bad.descriptors = {at};
+    regs().set_queue(0, bad);
+    EXPECT_EQ(regs().status(), TransportDriver::kDriverOk | TransportDriver::kNeedsReset);
+    EXPECT_EQ(regs().take_causes(), TransportDriver::kConfigCause);
+    EXPECT_THAT(device_.queue_indices, testing::ElementsAre(1));
+    regs().reset_queue(0);
+  }
+}
+
+// DRIVER_OK with a ring that cannot be: the device has never seen this driver.
+TEST_P(TransportTest, ADeviceThatDidNotStartTakesNoQueueLater) {
+  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  QueueLayout bad = layout();
+  bad.size = 3;
+  regs().set_queue(0, bad);
+  regs().set_status(TransportDriver::kDriverOk);
+  regs().reset_queue(0);
+  regs().set_queue(0, layout());
+  EXPECT_FALSE(regs().queue_ready(0));
+  EXPECT_TRUE(device_.queue_indices.empty());
+  EXPECT_EQ(device_.stops, 0);
+}
+
+// One vCPU resets and starts queues while another does the same, and kicks.
+TEST_P(TransportTest, SeveralThreadsResetQueuesAtOnce) {
+  start_two();
+  std::vector<std::thread> threads;
+  for (int cpu = 0; cpu < 2; ++cpu) {
+    threads.emplace_back([this] {
+      for (uint32_t i = 0; i < 300; ++i) {
+        regs().reset_queue(i % 3);
+        regs().set_queue(i % 2, layout());
+        regs().kick(i % 2);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  regs().reset();
+  EXPECT_EQ(regs().status(), 0u);
 }
 
 // --- reset ---

@@ -38,17 +38,21 @@ TEST(VhostNetTest, ARingBrokenBeforeTheResetIsNotToldAfterIt) {
   const std::array kicks = {EventFd::create().value(), EventFd::create().value()};
   const std::string name = "net0";
   Notifier notifier;
+  const std::atomic<bool> dma_enabled = true;
 
   for (const int expected : {1, 2}) {
     std::array drivers = {FakeDriver(memory, {.base = {0x10000}}),
                           FakeDriver(memory, {.base = {0x800000}})};
     const auto queue = [&](uint16_t i) {
-      return ActiveQueue{i, VirtQueue::create(memory, drivers[i].layout()).value(), &kicks[i]};
+      return ActiveQueue{i, VirtQueue::create(memory, drivers[i].layout()).value(), &kicks[i],
+                         &dma_enabled};
     };
     loop.post_and_wait([&] {
-      const auto started = (*vhost)->start(loop, kFeatureVersion1, queue(0), queue(1),
-                                           (*tap)->vhost_descriptor(0), notifier, name);
-      EXPECT_TRUE(started) << started.error().message();
+      for (const uint16_t i : std::to_array<uint16_t>({0, 1})) {
+        const auto started = (*vhost)->start_queue(loop, kFeatureVersion1, queue(i),
+                                                   (*tap)->vhost_descriptor(0), notifier, name);
+        EXPECT_TRUE(started) << started.error().message();
+      }
     });
     for (int i = 0; i < 10; ++i) loop.post_and_wait([] {});
     EXPECT_EQ(notifier.resets, expected - 1);
