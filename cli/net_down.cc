@@ -26,11 +26,10 @@ Result<int> net_down(const NetDown& wanted, Performer& performer) {
   }
   if (wanted.dry_run) {
     const HostView host = TRY(look_at_host());
-    const std::vector<Step> steps = plan(*network);
+    const std::vector<Step> steps = plan(*network, others_that_forward(network->name));
     for (const Step& step : std::views::reverse(steps)) {
       if (step.kind != Kind::kFolder && network->find_made(step.name) == nullptr) continue;
       if (TRY(presence(host, *network, step)) != Presence::kOurs) continue;
-      if (step.kind == Kind::kForwarding && others_forward(network->name)) continue;
       for (const Action& action : step.undo) fmt::print("{}", shell_line(action));
     }
     return 0;

@@ -80,7 +80,7 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
     const Json& object = entry.begin().value();
     const std::string name = text_of(object, kind == "table" ? "name" : "table");
     const std::string table = text_of(object, "family") + " " + name;
-    if (name == table_name(bridge)) continue;
+    if (name == table_name(bridge) || name == kForwardingGuard) continue;
     firewalld = firewalld || (kind == "table" && name == "firewalld");
     if (kind == "rule" && object.dump().find(quoted) != std::string::npos) named[table] = true;
     if (kind != "chain") continue;

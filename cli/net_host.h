@@ -47,6 +47,8 @@ Result<std::vector<HostRoute>> parse_routes(std::string_view json);
 Result<HostView> look_at_host();
 
 constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
+// The kernel sets it to 0 when ip_forward becomes 1, and to 1 when that becomes 0.
+constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redirects";
 
 // The dnsmasq of this network namespace with that file for its process ID, or 0.
 pid_t find_dnsmasq(const std::string& pid_path);

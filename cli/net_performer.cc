@@ -50,10 +50,14 @@ Result<void> write_value(const WriteValue& action) {
 
 Result<void> run_command(const RunCommand& command) {
   const auto outcome = TRY(run_process(command.arguments, command.input));
-  if (outcome.status == 0 || command.may_fail) return {};
+  if (outcome.status == 0) return {};
   const std::string& program = command.arguments.front();
   const auto refusal = fail("{}: exit status {}: {}", shell_words(command.arguments),
                             outcome.status, one_line(outcome.errors));
+  if (command.may_fail) {
+    spdlog::info("{}", printable(refusal.error().message()));
+    return {};
+  }
   if (program == "dnsmasq" && outcome.errors.find("in use") != std::string::npos)
     return with_hint(refusal,
                      "another DNS or DHCP server has the port (ss -lnup): let it bind to its own "

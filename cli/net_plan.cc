@@ -9,6 +9,10 @@
 #include "net/ipv6_sysctls.h"
 #include "net/mac_address.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 namespace wick::cli {
 
 namespace {
@@ -21,18 +25,73 @@ Action run(std::vector<std::string> arguments, std::string input = {}) {
 }
 
 // The host drops what comes from elsewhere to the guests unless they asked for it, or
-// the host forwards a port to them: so networks with NAT are everywhere.
-constexpr const char* kNftRules = R"(table ip {table} {{
+// the host forwards a port to them: so networks with NAT are everywhere. It drops what
+// guests send from addresses that are not of their network; a client that has none yet
+// asks DHCP from 0.0.0.0. Guests have IPv6 among themselves and with the host only. Where
+// br_netfilter is loaded, frames from guest to guest pass here as well, in and out by the
+// bridge: they are the guests' own affair.
+constexpr const char* kFilterRules = R"(table inet {table} {{
+  chain sources {{
+    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    ip saddr {subnet} accept
+    ip6 saddr {{ ::, fe80::/10 }} accept
+    drop
+  }}
+  chain input {{
+    type filter hook input priority 0; policy accept;
+    iifname "{bridge}" jump sources
+  }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
-    iifname "{bridge}" accept
+    iifname "{bridge}" oifname "{bridge}" accept
+    iifname "{bridge}" jump sources
     oifname "{bridge}" ct state established,related accept
     oifname "{bridge}" ct status dnat accept
     oifname "{bridge}" drop
   }}
+}}
+)";
+// What a guest sends in the host's name: it would get what other guests send to the host.
+// Not every kernel can tell which bridge a frame is on, but no other bridge has these
+// addresses.
+constexpr const char* kNeighbourRules = R"(table bridge {table} {{
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy accept;
+    ether saddr {mac} drop
+    arp saddr ip {own} drop
+  }}
+}}
+)";
+constexpr const char* kNftNatRules = R"(table ip {table} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     ip saddr {subnet} oifname != "{bridge}" masquerade
+  }}
+}}
+)";
+
+// Turning forwarding on lets all interfaces forward to all others. Where wick has turned
+// it on, it is for guests alone. A frame that only crosses a bridge is not forwarded by
+// IP, but passes here where br_netfilter is loaded: it leaves by the bridge it came from.
+// The table is replaced as a whole, so that there is no moment without it.
+constexpr const char* kForwardingGuardRules = R"(table ip {guard}
+delete table ip {guard}
+table ip {guard} {{
+  set bridged {{
+    type iface_index . iface_index
+    size 1024
+    flags dynamic
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy accept;
+    meta iifkind "bridge" add @bridged {{ iif . iif }}
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname {{ {bridges} }} accept
+    oifname {{ {bridges} }} accept
+    iif . oif @bridged accept
+    drop
   }}
 }}
 )";
@@ -50,6 +109,28 @@ COMMIT
 constexpr const char* kGuardRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+-A FORWARD -j {chain}
+COMMIT
+)";
+// As `sources` of kFilterRules.
+constexpr const char* kSourceRules = R"(*mangle
+:{chain} - [0:0]
+-A {chain} ! -i {bridge} -j RETURN
+-A {chain} -o {bridge} -j RETURN
+-A {chain} -s 0.0.0.0 -p udp --sport 68 --dport 67 -j RETURN
+-A {chain} ! -s {subnet} -j DROP
+-A INPUT -j {chain}
+-A FORWARD -j {chain}
+COMMIT
+)";
+constexpr const char* kSourceRules6 = R"(*mangle
+:{chain} - [0:0]
+-A {chain} -i {bridge} -o {bridge} -j RETURN
+-A {chain} -o {bridge} -j DROP
+-A {chain} ! -i {bridge} -j RETURN
+-A {chain} -s fe80::/10 -j RETURN
+-A {chain} ! -s :: -j DROP
+-A INPUT -j {chain}
 -A FORWARD -j {chain}
 COMMIT
 )";
@@ -72,47 +153,145 @@ std::string subnet_of(const HostNetwork& network) {
   return net::ipv4_string(net::Ipv4Subnet{network.address.first(), network.address.prefix_bits});
 }
 
-// A chain of ours and the rule that leads to it. Someone may have flushed that.
-Step chain_step(const HostNetwork& network, const char* name, const std::string& chain,
-                const char* table, const char* from, const char* rules) {
-  const auto iptables = [&](std::vector<std::string> arguments, bool may_fail = false) {
-    arguments.insert(arguments.begin(), {"iptables", "-w", "-t", table});
-    return RunCommand{std::move(arguments), {}, may_fail};
-  };
-  return {
-      Kind::kChain,
-      name,
-      chain,
-      {run({"iptables-restore", "-w", "--noflush"},
-           fmt::format(fmt::runtime(rules), fmt::arg("chain", chain),
-                       fmt::arg("bridge", network.name), fmt::arg("subnet", subnet_of(network))))},
-      {iptables({"-D", from, "-j", chain}, true), iptables({"-F", chain}), iptables({"-X", chain})},
-      table};
+Step table_step(const char* name, const char* family, const std::string& table, std::string rules) {
+  return {Kind::kTable,
+          name,
+          table,
+          {run({"nft", "-f", "-"}, std::move(rules))},
+          {run({"nft", "delete", "table", family, table})},
+          {"nft", "list", "table", family, table}};
 }
 
-void add_nat(std::vector<Step>& steps, const HostNetwork& network) {
-  if (network.nat == HostNetwork::Nat::kNone) return;
-  steps.push_back({Kind::kForwarding,
-                   net::kForwardingStep,
-                   kForwardingPath,
-                   {WriteValue{kForwardingPath, "1"}},
-                   {WriteValue{kForwardingPath, "0"}}});
+RunCommand iptables(std::vector<std::string> arguments, const char* program = "iptables",
+                    bool may_fail = false) {
+  arguments.insert(arguments.begin(), {program, "-w", "-t"});
+  return {std::move(arguments), {}, may_fail};
+}
+
+Action restore(std::string rules, const char* program = "iptables") {
+  return run({fmt::format("{}-restore", program), "-w", "--noflush"}, std::move(rules));
+}
+
+// A chain of ours and the rules that lead to it. Someone may have flushed those.
+Step chain_step(const HostNetwork& network, const char* name, const std::string& chain,
+                const char* table, std::vector<std::string> from, const char* rules,
+                const char* program = "iptables") {
+  Step step{Kind::kChain,
+            name,
+            chain,
+            {restore(fmt::format(fmt::runtime(rules), fmt::arg("chain", chain),
+                                 fmt::arg("bridge", network.name),
+                                 fmt::arg("subnet", subnet_of(network))),
+                     program)}};
+  for (const std::string& hook : from)
+    step.undo.emplace_back(iptables({table, "-D", hook, "-j", chain}, program, true));
+  step.undo.emplace_back(iptables({table, "-F", chain}, program));
+  step.undo.emplace_back(iptables({table, "-X", chain}, program));
+  step.look = iptables({table, "-S", chain}, program).arguments;
+  return step;
+}
+
+std::string forwarding_table(const std::vector<std::string>& bridges) {
+  return fmt::format(kForwardingGuardRules, fmt::arg("guard", kForwardingGuard),
+                     fmt::arg("bridges", fmt::format("\"{}\"", fmt::join(bridges, "\", \""))));
+}
+
+// To be completed with the rules that lead to the chain, and COMMIT.
+std::string forwarding_chain(const std::vector<std::string>& bridges) {
+  std::string rules = fmt::format("*mangle\n:{} - [0:0]\n", kForwardingGuard);
+  for (const std::string& bridge : bridges)
+    rules +=
+        fmt::format("-A {0} -i {1} -j RETURN\n-A {0} -o {1} -j RETURN\n", kForwardingGuard, bridge);
+  return rules + fmt::format("-A {} -j DROP\n", kForwardingGuard);
+}
+
+bool has_made(const std::vector<HostNetwork>& networks, const char* step) {
+  return std::ranges::any_of(
+      networks, [&](const HostNetwork& network) { return network.find_made(step) != nullptr; });
+}
+
+// Whatever forwards is let through, also where a former wick made no guard for it. The last
+// network that has the guard removes it.
+Step forwarding_guard(const HostNetwork& network, const std::vector<HostNetwork>& others) {
+  std::vector<std::string> bridges;
+  for (const HostNetwork& other : others) bridges.push_back(other.name);
+  const std::vector<std::string> without = bridges;
+  bridges.push_back(network.name);
+  const bool shared = has_made(others, net::kForwardingGuardStep);
+  if (network.nat == HostNetwork::Nat::kNftables) {
+    Step step =
+        table_step(net::kForwardingGuardStep, "ip", kForwardingGuard, forwarding_table(bridges));
+    step.shared = shared;
+    if (shared) step.undo = {run({"nft", "-f", "-"}, forwarding_table(without))};
+    return step;
+  }
+  // Each network has a rule of its own that leads to the chain, so that it can be removed.
+  const std::vector<std::string> jump = {"FORWARD", "!",          "-i", network.name,    "!",
+                                         "-o",      network.name, "-j", kForwardingGuard};
+  std::vector<std::string> remove = {"mangle", "-D"};
+  remove.insert(remove.end(), jump.begin(), jump.end());
+  Step step{
+      Kind::kChain,
+      net::kForwardingGuardStep,
+      kForwardingGuard,
+      {restore(forwarding_chain(bridges) + fmt::format("-A {}\nCOMMIT\n", fmt::join(jump, " ")))},
+      {iptables(std::move(remove), "iptables", true)},
+      iptables({"mangle", "-S", kForwardingGuard}).arguments,
+      shared};
+  if (shared) {
+    step.undo.push_back(restore(forwarding_chain(without) + "COMMIT\n"));
+  } else {
+    step.undo.emplace_back(iptables({"mangle", "-F", kForwardingGuard}));
+    step.undo.emplace_back(iptables({"mangle", "-X", kForwardingGuard}));
+  }
+  return step;
+}
+
+void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
   const std::string table = table_name(network.name);
   if (network.nat == HostNetwork::Nat::kNftables) {
-    steps.push_back({Kind::kTable,
-                     "nat",
-                     table,
-                     {run({"nft", "-f", "-"}, fmt::format(kNftRules, fmt::arg("table", table),
-                                                          fmt::arg("bridge", network.name),
-                                                          fmt::arg("subnet", subnet_of(network))))},
-                     {run({"nft", "delete", "table", "ip", table})}});
+    const auto rules = [&](const char* format) {
+      return fmt::format(fmt::runtime(format), fmt::arg("table", table),
+                         fmt::arg("bridge", network.name), fmt::arg("subnet", subnet_of(network)),
+                         fmt::arg("mac", network.mac),
+                         fmt::arg("own", net::ipv4_string(network.address.address)));
+    };
+    steps.push_back(table_step("filter", "inet", table, rules(kFilterRules)));
+    // For the guests' sake alone: a kernel without nftables for bridges does without.
+    steps.push_back(table_step("neighbours", "bridge", table, rules(kNeighbourRules)));
+    std::get<RunCommand>(steps.back().make.front()).may_fail = true;
+    steps.push_back(table_step("nat", "ip", table, rules(kNftNatRules)));
     return;
   }
-  steps.push_back(chain_step(network, "guard", table, "mangle", "FORWARD", kGuardRules));
-  steps.push_back(chain_step(network, "forward", table, "filter", "FORWARD", kForwardRules));
-  if (network.dhcp)
-    steps.push_back(chain_step(network, "input", table + ".in", "filter", "INPUT", kInputRules));
-  steps.push_back(chain_step(network, "nat", table, "nat", "POSTROUTING", kNatRules));
+  const auto add = [&](const char* name, const char* suffix, const char* in,
+                       std::vector<std::string> from, const char* rules,
+                       const char* program = "iptables") {
+    steps.push_back(chain_step(network, name, table + suffix, in, std::move(from), rules, program));
+  };
+  add("sources", ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules);
+  add("sources6", ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules6, kIp6tables);
+  add("guard", "", "mangle", {"FORWARD"}, kGuardRules);
+  add("forward", "", "filter", {"FORWARD"}, kForwardRules);
+  if (network.dhcp) add("input", ".in", "filter", {"INPUT"}, kInputRules);
+  add("nat", "", "nat", {"POSTROUTING"}, kNatRules);
+}
+
+// Forwarding comes last and goes first: it is never on without what bounds it.
+void add_nat(std::vector<Step>& steps, const HostNetwork& network,
+             const std::vector<HostNetwork>& others) {
+  if (network.nat == HostNetwork::Nat::kNone) return;
+  add_filters(steps, network);
+  steps.push_back(forwarding_guard(network, others));
+  const auto add = [&](Kind kind, const char* name, const char* path, const char* value) {
+    Step step{kind, name, path, {WriteValue{path, value}}};
+    step.shared = has_made(others, name);
+    if (!step.shared) step.undo.emplace_back(WriteValue{path, "0"});
+    steps.push_back(std::move(step));
+  };
+  // Off means 1 to the kernel, for hosts take redirects and routers do not. A host that
+  // took none before gets its 0 back.
+  add(Kind::kRedirects, net::kRedirectsStep, kRedirectsPath, "0");
+  add(Kind::kForwarding, net::kForwardingStep, kForwardingPath, "1");
 }
 
 Step sysctls(const std::string& bridge) {
@@ -176,7 +355,7 @@ void add_tap(std::vector<Step>& steps, const HostNetwork& network, const std::st
 
 }  // namespace
 
-std::vector<Step> plan(const HostNetwork& network) {
+std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork>& others) {
   const std::string& bridge = network.name;
   const std::string folder = net::network_folder(network.name);
   std::vector<Step> steps = {
@@ -196,7 +375,7 @@ std::vector<Step> plan(const HostNetwork& network) {
              bridge}),
         run({"ip", "link", "set", "dev", bridge, "up"})}},
   };
-  add_nat(steps, network);
+  add_nat(steps, network, others);
   if (network.dhcp) steps.push_back(dnsmasq(network));
   for (const std::string& tap : network.taps) add_tap(steps, network, tap);
   return steps;
@@ -211,8 +390,9 @@ std::string shell_line(const Action& action) {
     return fmt::format("kill \"$(cat {})\"\n", shell_words({{stop->pid_path}}));
   const auto& command = std::get<RunCommand>(action);
   const std::string line = shell_words(command.arguments);
-  if (command.input.empty()) return line + (command.may_fail ? " || true\n" : "\n");
-  return fmt::format("{} <<'END'\n{}END\n", line, command.input);
+  const char* const otherwise = command.may_fail ? " || true" : "";
+  if (command.input.empty()) return line + otherwise + "\n";
+  return fmt::format("{} <<'END'{}\n{}END\n", line, otherwise, command.input);
 }
 
 std::string table_name(const std::string& network) { return "wick_" + network; }

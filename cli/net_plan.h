@@ -1,6 +1,6 @@
 // How a network is made and undone: one list of steps. From it comes all that
-// `wick net up` and `down` do, and what --dry-run prints. A function of the network;
-// nothing is looked at and nothing is done here.
+// `wick net up` and `down` do, and what --dry-run prints. A function of the network
+// and of wick's other networks; nothing is looked at and nothing is done here.
 #pragma once
 
 #include <string>
@@ -35,9 +35,10 @@ struct Step {
     kBridge,
     kSysctls,  // of the bridge
     kAddress,
+    kTable,      // of nftables
+    kChain,      // of iptables
+    kRedirects,  // a sysctl that turning forwarding on and off changes
     kForwarding,
-    kTable,  // of nftables
-    kChain,  // of iptables
     kDnsmasq,
     kLock,  // of a TAP
     kTap,
@@ -48,18 +49,25 @@ struct Step {
   std::string name;    // as HostNetwork::Made has it; empty: not kept there
   std::string object;  // what it is about: an interface, table, chain or path
   std::vector<Action> make;
-  std::vector<Action> undo = {};  // empty: it goes with another
-  std::string table = {};         // of a chain
+  std::vector<Action> undo = {};       // empty: it goes with another, or other networks need it
+  std::vector<std::string> look = {};  // of a table or chain: the command that finds it
+  bool shared = false;                 // another network has made it, too
 };
 
-// In the order of making.
-std::vector<Step> plan(const net::HostNetwork& network);
+// In the order of making. `others` are wick's other networks with kForwardingStep made.
+std::vector<Step> plan(const net::HostNetwork& network,
+                       const std::vector<net::HostNetwork>& others = {});
 
 // As a person would type it; it ends with a newline.
 std::string shell_line(const Action& action);
 
 // The table of nftables, or the chain of iptables.
 std::string table_name(const std::string& network);
+// The same, for what is forwarded between interfaces that are not wick's. It is one for
+// all networks, and no network's table_name().
+constexpr const char* kForwardingGuard = "wick-forwarding";
+// Its table and chains are others than those of iptables.
+constexpr const char* kIp6tables = "ip6tables";
 std::string dnsmasq_pid_path(const std::string& network);
 
 // A locally administered address, for the bridge: the same on each `up`, so guests

@@ -29,13 +29,25 @@ Presence presence_of_link(const HostView& host, const HostNetwork& network, cons
   return ours ? Presence::kOurs : Presence::kForeign;
 }
 
-// Of what only root can ask for, by a command that fails where it is not there.
-Result<Presence> presence_by(const HostNetwork& network, const Step& step,
-                             const std::vector<std::string>& command) {
+// Of a table or chain: only root can ask for it, by a command that fails where it is not
+// there.
+Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& network,
+                                   const Step& step) {
+  const std::vector<std::string>& command = step.look;
   const bool made = network.find_made(step.name) != nullptr;
+  // There is nothing to guard where somebody else has turned forwarding on, and no IPv6
+  // to filter where the kernel has none.
+  const bool forwarding_is_ours =
+      !host.forwarding || network.find_made(net::kForwardingStep) != nullptr;
+  if (!made && step.name == net::kForwardingGuardStep && !forwarding_is_ours)
+    return Presence::kOurs;
+  if (!made && command.front() == kIp6tables && ::access("/proc/sys/net/ipv6", F_OK) < 0)
+    return Presence::kOurs;
   if (::geteuid() != 0) return made ? Presence::kOurs : Presence::kAbsent;
   const auto answer = TRY(run_process(command));
-  if (answer.status == 0) return made ? Presence::kOurs : Presence::kForeign;
+  // What another network has made is to be extended for this one.
+  if (answer.status == 0)
+    return made ? Presence::kOurs : step.shared ? Presence::kAbsent : Presence::kForeign;
   // iptables(8): 1 is "all other errors", and its messages are many.
   const bool absent = step.kind == Kind::kChain
                           ? answer.status == 1
@@ -46,12 +58,11 @@ Result<Presence> presence_by(const HostNetwork& network, const Step& step,
 
 // Undoes one step that is noted, and forgets it.
 Result<void> undo(const Step& step, HostNetwork& network, Presence now, Performer& performer) {
-  const bool needed = step.kind == Kind::kForwarding && others_forward(network.name);
   if (now == Presence::kForeign)
     spdlog::warn("{}: left alone: it is not what wick net made", step.object);
   else if (now == Presence::kAbsent)
     spdlog::info("{}: already gone", step.object);
-  else if (needed)
+  else if (step.undo.empty())
     spdlog::info("{}: stays for the other networks", step.object);
   else
     for (const Action& action : step.undo) TRY(performer.perform(action));
@@ -85,12 +96,14 @@ Result<Presence> presence(const HostView& host, const HostNetwork& network, cons
                      std::ranges::find(link->addresses, network.address) != link->addresses.end());
     case Kind::kPort:
       return if_ours(link != nullptr && link->up && link->master == network.name);
+    case Kind::kRedirects:  // only to be noted, while forwarding has not changed it
+      return if_ours(network.find_made(step.name) != nullptr || host.forwarding ||
+                     !net::is_off(step.object));
     case Kind::kForwarding:
       return if_ours(host.forwarding);
     case Kind::kTable:
-      return presence_by(network, step, {"nft", "list", "table", "ip", step.object});
     case Kind::kChain:
-      return presence_by(network, step, {"iptables", "-w", "-t", step.table, "-S", step.object});
+      return presence_of_rules(host, network, step);
     case Kind::kDnsmasq:
       return if_ours(find_dnsmasq(dnsmasq_pid_path(network.name)) != 0);
   }
@@ -102,11 +115,12 @@ Error foreign(const Step& step) {
                            : step.kind == Kind::kChain ? "a chain of iptables"
                                                        : "an interface";
   const std::string removal = shell_line(step.undo.back());
-  return {
-      0,
-      fmt::format("{}: {} of that name is there already, and wick net did not make it", step.object,
-                  kind),
-      fmt::format("choose another name, or remove it: {}", removal.substr(0, removal.size() - 1))};
+  return {0,
+          fmt::format("{}: {} of that name is there already, and wick net did not make it",
+                      step.object, kind),
+          fmt::format("{}remove it: {}",
+                      step.object == kForwardingGuard ? "" : "choose another name, or ",
+                      removal.substr(0, removal.size() - 1))};
 }
 
 HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what) {
@@ -134,7 +148,7 @@ Result<void> make(const Step& step, HostNetwork& network, Performer& performer) 
 Result<void> undo_all(HostNetwork network, Performer& performer) {
   const HostView host = TRY(look_at_host());
   Result<void> outcome;
-  const std::vector<Step> steps = plan(network);
+  const std::vector<Step> steps = plan(network, others_that_forward(network.name));
   for (const Step& step : std::views::reverse(steps)) {
     if (network.find_made(step.name) == nullptr) continue;
     const auto now = presence(host, network, step);
@@ -147,13 +161,17 @@ Result<void> undo_all(HostNetwork network, Performer& performer) {
   return {};
 }
 
-bool others_forward(const std::string& name) {
+std::vector<HostNetwork> others_that_forward(const std::string& name) {
+  std::vector<HostNetwork> others;
   const auto names = net::host_network_names();
-  return names && std::ranges::any_of(*names, [&](const std::string& other) {
-           if (other == name) return false;
-           const auto network = net::find_host_network(other);
-           return network && *network && (*network)->find_made(net::kForwardingStep) != nullptr;
-         });
+  if (!names) return others;
+  for (const std::string& other : *names) {
+    auto network = net::find_host_network(other);
+    if (other != name && network && *network &&
+        (*network)->find_made(net::kForwardingStep) != nullptr)
+      others.push_back(**std::move(network));
+  }
+  return others;
 }
 
 Result<void> require_root(const char* command, const std::string& name) {

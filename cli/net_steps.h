@@ -33,8 +33,8 @@ net::HostNetwork::Made& entry_of(net::HostNetwork& network, const std::string& w
 // where something cannot be undone, and keeps that for another try.
 Result<void> undo_all(net::HostNetwork network, Performer& performer);
 
-// Whether another network of wick's needs the host to forward.
-bool others_forward(const std::string& name);
+// Wick's other networks that need the host to forward.
+std::vector<net::HostNetwork> others_that_forward(const std::string& name);
 
 Result<void> require_root(const char* command, const std::string& name);
 

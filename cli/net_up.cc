@@ -118,7 +118,13 @@ Result<int> net_up(const NetUp& wanted, Performer& performer) {
   const HostView host = TRY(look_at_host());
   HostNetwork network = TRY(existing ? extended(*existing, wanted) : new_network(wanted, host));
 
-  const std::vector<Step> steps = plan(network);
+  // Turned on for another network: the last one that goes turns it off.
+  const auto others = others_that_forward(network.name);
+  for (const char* const step : {net::kForwardingStep, net::kRedirectsStep})
+    if (network.nat != Nat::kNone &&
+        std::ranges::any_of(others, [&](const auto& o) { return o.find_made(step) != nullptr; }))
+      entry_of(network, step);
+  const std::vector<Step> steps = plan(network, others);
   std::vector<Step> missing;
   bool bridge_missing = false;
   for (const Step& step : steps) {
@@ -143,9 +149,6 @@ Result<int> net_up(const NetUp& wanted, Performer& performer) {
         TRY(find_program(command->arguments.front()));
 
   const auto made = [&]() -> Result<void> {
-    // Turned on for another network: the last one that goes turns it off.
-    if (network.nat != Nat::kNone && host.forwarding && others_forward(network.name))
-      entry_of(network, net::kForwardingStep);
     TRY(net::save_host_network(network));
     for (const Step& step : missing) TRY(make(step, network, performer));
     return {};

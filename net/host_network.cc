@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
@@ -98,8 +97,10 @@ Result<void> parse_taps(const Json& list, HostNetwork& network) {
 }
 
 Result<void> parse_made(const Json& list, HostNetwork& network) {
-  constexpr std::array<std::string_view, 7> kSteps = {
-      kBridgeStep, kForwardingStep, "guard", "forward", "input", "nat", "dhcp"};
+  constexpr std::string_view kSteps[] = {
+      kBridgeStep,    "filter", "neighbours", "sources", "sources6",           "guard",
+      "forward",      "input",  "nat",        "dhcp",    kForwardingGuardStep, kRedirectsStep,
+      kForwardingStep};
   for (const Json& entry : list) {
     Members members(entry);
     HostNetwork::Made made;
@@ -108,7 +109,7 @@ Result<void> parse_made(const Json& list, HostNetwork& network) {
     TRY(members.no_more());
     const bool tap = std::ranges::any_of(
         network.taps, [&](const std::string& name) { return made.what == tap_step(name); });
-    if (!tap && std::ranges::find(kSteps, made.what) == kSteps.end())
+    if (!tap && std::ranges::find(kSteps, made.what) == std::end(kSteps))
       return fail("\"made\" has \"{}\", which is no step", made.what);
     if (network.find_made(made.what) != nullptr)
       return fail("\"made\" has \"{}\" twice", made.what);

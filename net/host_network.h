@@ -52,6 +52,8 @@ struct HostNetwork {
 // The steps that more than one place names.
 constexpr const char* kBridgeStep = "bridge";
 constexpr const char* kForwardingStep = "forwarding";  // net.ipv4.ip_forward, from 0 to 1
+constexpr const char* kRedirectsStep = "redirects";    // accept_redirects was 0 before
+constexpr const char* kForwardingGuardStep = "forwarding guard";
 std::string tap_step(const std::string& tap);
 
 // What a network can be called, and an interface: a letter, then letters, digits,

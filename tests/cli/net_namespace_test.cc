@@ -70,7 +70,8 @@ class NetNamespace : public testing::Test {
     old_logger_ = spdlog::default_logger();
     spdlog::set_default_logger(std::make_shared<spdlog::logger>(
         "wick", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_)));
-    ASSERT_EQ(shell("ip link set lo up"), "");
+    // A second nft, for tests that hide the first.
+    ASSERT_EQ(shell("ip link set lo up && cp \"$(command -v nft)\" /run/nft"), "");
     before_ = snapshot();
   }
 
@@ -138,13 +139,46 @@ class NetNamespace : public testing::Test {
                                 name, bridge)),
               "");
   }
-  // The outside, 192.0.2.2. No IPv6 address of it changes while a test looks on.
-  static void add_world() {
-    ASSERT_EQ(shell("ip netns add world && ip link add up0 type veth peer name eth0 netns world && "
-                    "ip link set up0 addrgenmode none && ip addr add 192.0.2.1/24 dev up0 && "
-                    "ip link set up0 up && ip -n world addr add 192.0.2.2/24 dev eth0 && "
-                    "ip -n world link set eth0 up"),
+  // A host of the outside, NETWORK.2; the host is NETWORK.1 there. No IPv6 address of it
+  // changes while a test looks on.
+  static void add_outside(const std::string& name, const std::string& interface,
+                          const std::string& network) {
+    ASSERT_EQ(
+        shell(fmt::format("ip netns add {0} && ip link add {1} type veth peer name eth0 netns {0} "
+                          "&& ip link set {1} addrgenmode none && ip addr add {2}.1/24 dev {1} && "
+                          "ip link set {1} up && ip -n {0} addr add {2}.2/24 dev eth0 && "
+                          "ip -n {0} link set eth0 up",
+                          name, interface, network)),
+        "");
+  }
+  static void add_world() { add_outside("world", "up0", "192.0.2"); }
+  // Another one, behind another interface, that takes the host for its way to everywhere. It
+  // is 198.51.100.2.
+  static void add_lan() {
+    add_outside("lan", "up1", "198.51.100");
+    ASSERT_EQ(shell("ip -n lan route add default via 198.51.100.1; "
+                    "ip -n world route add 198.51.100.0/24 via 192.0.2.1"),
               "");
+  }
+  static bool reaches(const std::string& from, const std::string& address) {
+    return in(from, "busybox ping -c 1 -W 1 " + address).find(" 0% packet loss") !=
+           std::string::npos;
+  }
+  // Counts what arrives in a namespace ("": this one) and matches; count() tells how many.
+  static std::string prefix(const std::string& name) {
+    return name.empty() ? "" : "ip netns exec " + name + " ";
+  }
+  static void start_count(const std::string& name, const std::string& match) {
+    ASSERT_EQ(
+        shell(fmt::format("{0}/run/nft 'add table inet counted; add chain inet counted c {{ type "
+                          "filter hook input priority 300; }}; add rule inet counted c {1} "
+                          "counter'",
+                          prefix(name), match)),
+        "");
+  }
+  static std::string count(const std::string& name) {
+    return shell(prefix(name) + "/run/nft list table inet counted | grep -o 'packets [0-9]*'; " +
+                 prefix(name) + "/run/nft delete table inet counted");
   }
   // Its DHCP client; returns the guest's address.
   static std::string boot(const std::string& name) {
@@ -172,6 +206,7 @@ class NetNamespace : public testing::Test {
     EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 1 " + stranger), HasSubstr("100% packet loss"));
     remove_guest("stranger");
   }
+  static void expect_no_spoofing();
   static void remove_guest(const std::string& name) {
     EXPECT_EQ(shell(fmt::format("ip link del v-{0}; ip netns del {0}", name)), "");
   }
@@ -554,7 +589,7 @@ TEST_F(NetNamespace, UpThatFailsAnywhereUndoesItself) {
 
 TEST_F(NetNamespace, DownGoesOnWhereSomethingFailsAndKeepsItForAnotherTry) {
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
-  Saboteur saboteur(Saboteur::Way::kFail, 3);  // the table of nftables
+  Saboteur saboteur(Saboteur::Way::kFail, 5);  // the table of NAT
   const auto done = net_down(NetDown(), saboteur);
   ASSERT_FALSE(done);
   EXPECT_THAT(shell("nft list ruleset"), HasSubstr("wick_wick0"));
@@ -598,7 +633,7 @@ TEST_F(NetNamespace, DryRunDoesNothingAndItsLinesDoTheSame) {
   const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
   EXPECT_GT(dnsmasq, 0);
   ::kill(dnsmasq, SIGKILL);
-  EXPECT_EQ(shell("ip link del wick0-t0; ip link del wick0; nft delete table ip wick_wick0; "
+  EXPECT_EQ(shell("ip link del wick0-t0; ip link del wick0; nft flush ruleset; "
                   "echo 0 >/proc/sys/net/ipv4/ip_forward; rm -r /run/wick"),
             "");
   while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
@@ -635,6 +670,239 @@ TEST_F(NetNamespace, TwoAtOnceDoNotMeet) {
   expect_no_trace("after three networks");
 }
 
+TEST_F(NetNamespace, ForwardingThatItTurnsOnIsForItsGuestsAlone) {
+  add_world();
+  add_lan();
+  before_ = snapshot();
+  const std::string forwarding6 = "/proc/sys/net/ipv6/conf/all/forwarding";
+  const std::string before6 = file_text(forwarding6);
+  EXPECT_FALSE(reaches("lan", "192.0.2.2"));
+  expect_ok({"up"});
+  EXPECT_FALSE(reaches("lan", "192.0.2.2")) << "the host forwards for strangers";
+  EXPECT_FALSE(reaches("world", "198.51.100.2"));
+  EXPECT_TRUE(reaches("lan", "198.51.100.1"));
+  EXPECT_EQ(file_text(forwarding6), before6);
+  add_guest("alpha");
+  boot("alpha");
+  EXPECT_TRUE(reaches("alpha", "192.0.2.2"));
+  EXPECT_TRUE(reaches("alpha", "198.51.100.2"));
+  remove_guest("alpha");
+  expect_ok({"down"});
+  expect_no_trace("after up and down");
+  // An administrator's own forwarding is none of wick's business.
+  EXPECT_EQ(shell("echo 1 >/proc/sys/net/ipv4/ip_forward"), "");
+  before_ = snapshot();
+  EXPECT_TRUE(reaches("lan", "192.0.2.2"));
+  expect_ok({"up"});
+  EXPECT_TRUE(reaches("lan", "192.0.2.2"));
+  EXPECT_TRUE(reaches("world", "198.51.100.2"));
+  expect_ok({"down"});
+  EXPECT_TRUE(reaches("lan", "192.0.2.2"));
+  expect_no_trace("with forwarding on before");
+}
+
+// Through `down` of the one or the other first, and what a firewall's reload does.
+TEST_F(NetNamespace, TheGuardOfForwardingGoesWithTheLastNetwork) {
+  add_world();
+  add_lan();
+  before_ = snapshot();
+  for (const bool first_goes_first : {true, false}) {
+    expect_ok({"up", "one"});
+    expect_ok({"up", "two"});
+    add_guest("alpha", "one");
+    add_guest("beta", "two");
+    boot("alpha");
+    boot("beta");
+    const auto expect_guarded = [](std::initializer_list<const char*> guests) {
+      for (const char* guest : guests) EXPECT_TRUE(reaches(guest, "192.0.2.2")) << guest;
+      EXPECT_FALSE(reaches("lan", "192.0.2.2"));
+    };
+    expect_guarded({"alpha", "beta"});
+    EXPECT_EQ(shell("nft flush ruleset"), "");
+    expect_ok({"up", "two"});
+    expect_guarded({"beta"});
+    expect_ok({"up", "one"});
+    expect_guarded({"alpha", "beta"});
+    expect_ok({"down", first_goes_first ? "one" : "two"});
+    expect_guarded({first_goes_first ? "beta" : "alpha"});
+    EXPECT_THAT(shell("nft list ruleset"), Not(HasSubstr(first_goes_first ? "one" : "two")));
+    expect_ok({"down", first_goes_first ? "two" : "one"});
+    remove_guest("alpha");
+    remove_guest("beta");
+    expect_no_trace("after both");
+  }
+}
+
+// Its frames pass the firewall for IP where br_netfilter is loaded.
+TEST_F(NetNamespace, ABridgeOfOthersStaysABridge) {
+  EXPECT_EQ(shell("ip link add br0 type bridge && ip link set br0 up"), "");
+  for (const char* name : {"one", "two"}) add_guest(name, "br0");
+  EXPECT_EQ(shell("ip -n one addr add 172.16.0.1/24 dev eth0; "
+                  "ip -n two addr add 172.16.0.2/24 dev eth0"),
+            "");
+  ASSERT_TRUE(reaches("one", "172.16.0.2"));
+  expect_ok({"up"});
+  EXPECT_TRUE(reaches("one", "172.16.0.2"));
+}
+
+TEST_F(NetNamespace, GuestsAmongThemselvesUseWhateverAddressesTheyLike) {
+  expect_ok({"up"});
+  for (const char* name : {"one", "two"}) add_guest(name);
+  EXPECT_EQ(shell("for i in 1 2; do n=$([ $i = 1 ] && echo one || echo two); "
+                  "ip -n $n addr add 172.16.0.$i/24 dev eth0; "
+                  "ip -n $n addr add fd00::$i/64 dev eth0 nodad; done"),
+            "");
+  EXPECT_TRUE(reaches("one", "172.16.0.2"));
+  EXPECT_TRUE(reaches("one", "fd00::2"));
+}
+
+// Packets with addresses that are not the guest network's neither leave nor reach the host.
+void NetNamespace::expect_no_spoofing() {
+  add_guest("spoofer");
+  boot("spoofer");
+  // Answers would find the way back, to the true owner.
+  EXPECT_EQ(shell("ip -n spoofer addr add 203.0.113.7/32 dev eth0; "
+                  "ip -n spoofer addr add 2001:db8:5::7/64 dev eth0 nodad; "
+                  "ip -n spoofer -6 route replace default via fe80::1 dev eth0; "
+                  "ip addr add fe80::1/64 dev wick0 nodad; "
+                  "ip addr add 2001:db8:7::1/64 dev up0 nodad; "
+                  "ip addr add fe80::2/64 dev up0 nodad; "  // for neighbour discovery
+                  "ip -n world addr add 2001:db8:7::2/64 dev eth0 nodad; "
+                  "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"),
+            "");
+  const auto arrives = [](const std::string& at, const std::string& source,
+                          const std::string& destination, const std::string& match) {
+    start_count(at, match);
+    in("spoofer", fmt::format("busybox ping -c 1 -W 1 -I {} {}", source, destination));
+    return count(at) != "packets 0\n";
+  };
+  EXPECT_FALSE(arrives("world", "203.0.113.7", "192.0.2.2", "ip saddr 203.0.113.7"));
+  EXPECT_FALSE(arrives("", "203.0.113.7", "10.87.0.1", "ip saddr 203.0.113.7"));
+  EXPECT_FALSE(arrives("", "203.0.113.7", "192.0.2.1", "ip saddr 203.0.113.7"));
+  EXPECT_FALSE(arrives("world", "2001:db8:5::7", "2001:db8:7::2",
+                       "ip6 saddr 2001:db8:5::7 icmpv6 type "
+                       "echo-request"));
+  EXPECT_FALSE(arrives("", "2001:db8:5::7", "2001:db8:7::1",
+                       "ip6 saddr 2001:db8:5::7 icmpv6 type echo-request"));
+  // The same by its own addresses does arrive.
+  const std::string own = file_text("/run/address-spoofer");
+  EXPECT_TRUE(arrives("", own.substr(0, own.size() - 1), "10.87.0.1", "ip saddr 10.87.0.0/24"));
+  EXPECT_TRUE(arrives("world", own.substr(0, own.size() - 1), "192.0.2.2", "ip saddr 192.0.2.1"));
+  EXPECT_THAT(in("spoofer", "busybox ping -6 -c 1 -W 1 fe80::1%eth0"),
+              HasSubstr(" 0% packet loss"));
+  // And from outside IPv6 does not come in.
+  EXPECT_EQ(shell("ip -n world -6 route add 2001:db8:5::/64 via 2001:db8:7::1; "
+                  "ip -6 route add 2001:db8:5::/64 dev wick0"),
+            "");
+  start_count("spoofer", "ip6 saddr 2001:db8:7::2");
+  in("world", "busybox ping -6 -c 1 -W 1 2001:db8:5::7");
+  EXPECT_EQ(count("spoofer"), "packets 0\n");
+  EXPECT_EQ(shell("echo 0 >/proc/sys/net/ipv6/conf/all/forwarding; "
+                  "ip addr del 2001:db8:7::1/64 dev up0; ip addr del fe80::2/64 dev up0"),
+            "");
+  remove_guest("spoofer");
+}
+
+TEST_F(NetNamespace, AddressesThatAreNotTheGuestsAreDropped) {
+  add_world();
+  before_ = snapshot();
+  expect_ok({"up"});
+  expect_no_spoofing();
+  expect_ok({"down"});
+  expect_no_trace("after spoofing");
+}
+
+TEST_F(NetNamespace, AGuestDoesNotTakeTheHostsPlaceAmongItsNeighbours) {
+  expect_ok({"up"});
+  add_guest("alpha");
+  add_guest("beta");
+  const std::string beta = boot("beta");
+  EXPECT_EQ(shell("ip -n alpha addr add 10.87.0.1/24 dev eth0"), "");
+  const auto host_of_beta = [] { return in("beta", "ip neigh show 10.87.0.1"); };
+  // Newer than the answer that was true: the kernel keeps that for a second.
+  EXPECT_EQ(in("beta", "sh -c 'echo 0 >/proc/sys/net/ipv4/neigh/eth0/locktime'"), "");
+  EXPECT_TRUE(reaches("beta", "10.87.0.1"));
+  const std::string bridge = look_at_host()->find("wick0")->mac;
+  EXPECT_THAT(host_of_beta(), HasSubstr(bridge));
+  in("alpha", fmt::format("busybox arping -c 2 -A -I eth0 -s 10.87.0.1 10.87.0.1"));
+  EXPECT_THAT(host_of_beta(), HasSubstr(bridge));
+  // Nor by the host's own hardware address.
+  EXPECT_EQ(shell(fmt::format(
+                "ip -n alpha addr flush dev eth0; ip -n alpha addr add 10.87.0.9/24 dev eth0; "
+                "ip -n alpha link set eth0 address {}; "
+                "ip -n alpha neigh replace {} dev eth0 lladdr $(ip -n beta -o link show eth0 | "
+                "sed 's/.*ether //; s/ .*//')",
+                bridge, beta)),
+            "");
+  start_count("beta", "ether saddr " + bridge + " ip saddr 10.87.0.9");
+  in("alpha", "busybox ping -c 1 -W 1 " + beta);
+  EXPECT_EQ(count("beta"), "packets 0\n");
+}
+
+TEST_F(NetNamespace, RedirectsThatTheHostDoesNotTakeStayOff) {
+  const std::string path = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+  for (const char* value : {"0\n", "1\n"}) {
+    std::ofstream(path) << value;
+    for (const char* name : {"one", "two"}) expect_ok({"up", name});
+    for (const char* name : {"one", "two"}) expect_ok({"down", name});
+    EXPECT_EQ(file_text(path), value);
+    expect_no_trace("after both");
+  }
+}
+
+// What `wick net up` of 2026-11-28 did, and what it wrote.
+constexpr const char* kFormerUp = R"(mkdir -p /run/wick/net/wick0
+ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
+ip addr replace 10.87.0.1/24 broadcast + dev wick0
+ip link set dev wick0 up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+nft -f - <<'END'
+table ip wick_wick0 {
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname "wick0" accept
+    oifname "wick0" ct state established,related accept
+    oifname "wick0" ct status dnat accept
+    oifname "wick0" drop
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr 10.87.0.0/24 oifname != "wick0" masquerade
+  }
+}
+END
+cat >/run/wick/net/wick0/state.json <<END
+{"version": 1, "name": "wick0", "address": "10.87.0.1/24", "mac": "02:00:00:00:00:01",
+ "nat": "nftables", "dhcp": false, "domain": "wick", "user": "", "uid": 0, "taps": [],
+ "made": [{"what": "bridge", "index": $(ip -o link show wick0 | cut -d: -f1)},
+          {"what": "forwarding", "index": 0}, {"what": "nat", "index": 0}]}
+END
+)";
+
+TEST_F(NetNamespace, WhatAFormerWickMadeComesDown) {
+  add_world();
+  add_lan();
+  before_ = snapshot();
+  std::ofstream("/run/former.sh") << kFormerUp;
+  EXPECT_EQ(shell("sh -e /run/former.sh"), "");
+  expect_ok({"down"});
+  expect_no_trace("after down");
+  // `up` gives it what it lacks.
+  EXPECT_EQ(shell("sh -e /run/former.sh"), "");
+  EXPECT_TRUE(reaches("lan", "192.0.2.2"));
+  expect_ok({"up"});
+  EXPECT_FALSE(reaches("lan", "192.0.2.2"));
+  expect_ok({"down"});
+  expect_no_trace("after up and down");
+  // Another network beside it guards what it lets through, and takes that along.
+  EXPECT_EQ(shell("sh -e /run/former.sh"), "");
+  expect_ok({"up", "other"});
+  EXPECT_FALSE(reaches("lan", "192.0.2.2"));
+  expect_ok({"down", "other"});
+  expect_ok({"down"});
+  expect_no_trace("after both");
+}
+
 // Hides a program for the rest of the test.
 bool hide(const std::string& program) {
   const auto path = find_program(program);
@@ -649,11 +917,13 @@ TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
     return shell(
                "iptables-save -t filter | grep -v '^[#:]'; iptables-save -t nat | grep -v "
                "'^[#:]'") +
-           shell("iptables-save -t mangle | grep -v '^[#:]'") + file_text(kForwardingPath) +
+           shell("iptables-save -t mangle | grep -v '^[#:]'") +
+           shell("ip6tables-save -t mangle | grep -v '^[#:]'") + file_text(kForwardingPath) +
            shell("ip -j link");
   };
-  EXPECT_EQ(shell("iptables -P FORWARD DROP"), "");  // as docker does
+  EXPECT_EQ(shell("iptables -t mangle -L -n >/dev/null; ip6tables -t mangle -L -n >/dev/null"), "");
   add_world();
+  add_lan();
   EXPECT_EQ(shell("iptables -t nat -L -n >/dev/null"), "");
   const std::string before = rules();
   ASSERT_TRUE(hide("nft"));
@@ -665,9 +935,17 @@ TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
   EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 192.0.2.2"), HasSubstr(" 0% packet loss"));
   EXPECT_EQ(shell("ip -n world route add 10.87.0.0/24 via 192.0.2.1"), "");
   EXPECT_THAT(in("world", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
+  EXPECT_FALSE(reaches("lan", "192.0.2.2")) << "the host forwards for strangers";
+  expect_no_spoofing();
+  EXPECT_EQ(shell("iptables -P FORWARD DROP"), "");  // as docker does
+  EXPECT_TRUE(reaches("alpha", "192.0.2.2"));
+  EXPECT_EQ(shell("iptables -P FORWARD ACCEPT"), "");
   expect_ok({"up", "other"});
+  EXPECT_FALSE(reaches("lan", "192.0.2.2"));
   expect_networks_apart();
   expect_ok({"down", "other"});
+  EXPECT_FALSE(reaches("lan", "192.0.2.2"));
+  EXPECT_TRUE(reaches("alpha", "192.0.2.2"));
   remove_guest("alpha");
   // Someone flushed the chains that lead to ours.
   EXPECT_EQ(shell("iptables -F FORWARD"), "");

@@ -254,22 +254,69 @@ ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
 [ ! -e /proc/sys/net/ipv6/conf/wick0/accept_redirects ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/accept_redirects
 ip addr replace 10.87.0.1/24 broadcast + dev wick0
 ip link set dev wick0 up
-echo 1 >/proc/sys/net/ipv4/ip_forward
 nft -f - <<'END'
-table ip wick_wick0 {
+table inet wick_wick0 {
+  chain sources {
+    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    ip saddr 10.87.0.0/24 accept
+    ip6 saddr { ::, fe80::/10 } accept
+    drop
+  }
+  chain input {
+    type filter hook input priority 0; policy accept;
+    iifname "wick0" jump sources
+  }
   chain forward {
     type filter hook forward priority 0; policy accept;
-    iifname "wick0" accept
+    iifname "wick0" oifname "wick0" accept
+    iifname "wick0" jump sources
     oifname "wick0" ct state established,related accept
     oifname "wick0" ct status dnat accept
     oifname "wick0" drop
   }
+}
+END
+nft -f - <<'END' || true
+table bridge wick_wick0 {
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    ether saddr 02:00:00:00:00:01 drop
+    arp saddr ip 10.87.0.1 drop
+  }
+}
+END
+nft -f - <<'END'
+table ip wick_wick0 {
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     ip saddr 10.87.0.0/24 oifname != "wick0" masquerade
   }
 }
 END
+nft -f - <<'END'
+table ip wick-forwarding
+delete table ip wick-forwarding
+table ip wick-forwarding {
+  set bridged {
+    type iface_index . iface_index
+    size 1024
+    flags dynamic
+  }
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    meta iifkind "bridge" add @bridged { iif . iif }
+  }
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname { "wick0" } accept
+    oifname { "wick0" } accept
+    iif . oif @bridged accept
+    drop
+  }
+}
+END
+echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects
+echo 1 >/proc/sys/net/ipv4/ip_forward
 )"
             "dnsmasq --conf-file= --bind-interfaces --interface=wick0 "
             "--except-interface=lo "
@@ -285,8 +332,12 @@ ip link set dev wick0-t0 master wick0 up
 )");
   EXPECT_EQ(lines_down(example()), R"--(ip link del dev wick0-t0
 kill "$(cat /run/wick/net/wick0/dnsmasq.pid)"
-nft delete table ip wick_wick0
 echo 0 >/proc/sys/net/ipv4/ip_forward
+echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects
+nft delete table ip wick-forwarding
+nft delete table ip wick_wick0
+nft delete table bridge wick_wick0
+nft delete table inet wick_wick0
 ip link del dev wick0
 rm -r /run/wick/net/wick0
 )--");
@@ -304,6 +355,31 @@ TEST(NetPlan, WithIptablesHasChainsOfItsOwn) {
   EXPECT_THAT(lines_down(network), HasSubstr("iptables -w -t nat -D POSTROUTING -j wick_wick0 || "
                                              "true\niptables -w -t nat -F wick_wick0\n"
                                              "iptables -w -t nat -X wick_wick0\n"));
+}
+
+TEST(NetPlan, WithOtherNetworksKeepsWhatTheyNeed) {
+  HostNetwork other = example();
+  other.name = "lab-1";
+  other.made = {{net::kForwardingGuardStep, 0}, {net::kForwardingStep, 0}};
+  for (const auto nat : {HostNetwork::Nat::kNftables, HostNetwork::Nat::kIptables}) {
+    HostNetwork network = example();
+    network.nat = nat;
+    std::string up;
+    std::string down;
+    for (const Step& step : plan(network, {other})) {
+      for (const Action& action : step.make) up += shell_line(action);
+      for (const Action& action : step.undo) down += shell_line(action);
+    }
+    EXPECT_THAT(up, HasSubstr(nat == HostNetwork::Nat::kNftables
+                                  ? "iifname { \"lab-1\", \"wick0\" } accept"
+                                  : "-A wick-forwarding -i lab-1 -j RETURN"));
+    EXPECT_THAT(down, HasSubstr(nat == HostNetwork::Nat::kNftables
+                                    ? "iifname { \"lab-1\" } accept"
+                                    : "-A wick-forwarding -i lab-1 -j RETURN"));
+    EXPECT_THAT(down, Not(HasSubstr("ip_forward")));
+    EXPECT_THAT(down, Not(HasSubstr("delete table ip wick-forwarding\nip")));
+    EXPECT_THAT(down, Not(HasSubstr("-X wick-forwarding")));
+  }
 }
 
 TEST(NetPlan, LeavesOutWhatIsNotWanted) {
