@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pwd.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <charconv>
@@ -11,7 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "cli/net_plan.h"
 #include "cli/process.h"
+#include "net/dhcp_leases.h"
 
 namespace wick::cli {
 
@@ -60,18 +63,6 @@ std::string file_text(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();
-}
-
-// The arguments of a process.
-std::vector<std::string> arguments_of(const fs::path& process) {
-  const std::string text = file_text(process / "cmdline");
-  std::vector<std::string> arguments;
-  for (size_t start = 0; start < text.size();) {
-    const size_t end = std::min(text.find('\0', start), text.size());
-    arguments.push_back(text.substr(start, end - start));
-    start = end + 1;
-  }
-  return arguments;
 }
 
 // Whether it is in this network namespace, as far as one may look.
@@ -126,11 +117,34 @@ std::vector<std::pair<pid_t, fs::path>> processes() {
   return found;
 }
 
-std::string machine_name(const std::vector<std::string>& arguments, pid_t pid) {
-  for (size_t i = 1; i < arguments.size(); ++i) {
-    if (arguments[i] == "--name" && i + 1 < arguments.size()) return arguments[i + 1];
-    if (arguments[i].starts_with("--name=")) return arguments[i].substr(7);
+// A descriptor of a process, and what it is open on: a path, as the kernel knows it.
+struct OpenFile {
+  std::string descriptor;
+  std::string target;
+};
+
+// Nothing if one may not look.
+std::optional<std::vector<OpenFile>> open_files(const fs::path& process) {
+  std::vector<OpenFile> files;
+  std::error_code error;
+  fs::directory_iterator entry(process / "fd", error), end;
+  if (error) return std::nullopt;
+  for (; !error && entry != end; entry.increment(error)) {
+    std::error_code gone;
+    files.push_back({entry->path().filename(), fs::read_symlink(entry->path(), gone)});
   }
+  return files;
+}
+
+// A memory file with a name: the kernel shows that to those who may look at the process.
+constexpr std::string_view kMachineFile = "wick-machine:";
+
+std::string machine_name(const std::vector<OpenFile>& files, pid_t pid) {
+  const std::string prefix = fmt::format("/memfd:{}", kMachineFile);
+  constexpr std::string_view kSuffix = " (deleted)";
+  for (const auto& [descriptor, target] : files)
+    if (target.starts_with(prefix) && target.ends_with(kSuffix))
+      return target.substr(prefix.size(), target.size() - prefix.size() - kSuffix.size());
   return fmt::format("wick-{}", pid);
 }
 
@@ -195,16 +209,19 @@ Result<HostView> look_at_host() {
   return view;
 }
 
-pid_t find_dnsmasq(const std::string& pid_path) {
-  const std::string wanted = "--pid-file=" + pid_path;
+pid_t find_dnsmasq(const std::string& network) {
+  const std::string leases = net::dhcp_leases_path(network);
+  const auto noted = net::read_network_file(dnsmasq_pid_path(network), 32, net::Trust::kAny);
   const auto users = users_of_dnsmasq();
   for (const auto& [pid, process] : processes()) {
-    // Before its arguments: a user can make whoever reads those wait for ever.
     if (!is_of_users(process, users) || !runs(process, "dnsmasq") || !is_in_our_namespace(process))
       continue;
-    const auto arguments = arguments_of(process);
-    if (!arguments.empty() && fs::path(arguments.front()).filename() == "dnsmasq" &&
-        std::ranges::find(arguments, wanted) != arguments.end())
+    const auto files = open_files(process);
+    const auto is_leases = [&](const OpenFile& file) {
+      return file.target == leases || file.target == leases + " (deleted)";
+    };
+    if (files ? std::ranges::any_of(*files, is_leases)
+              : noted && *noted == fmt::format("{}\n", pid))
       return pid;
   }
   return 0;
@@ -219,21 +236,25 @@ std::vector<std::string> taps_of(const net::HostNetwork& network, const HostView
   return taps;
 }
 
+Fd publish_machine_name(const std::string& name) {
+  constexpr size_t kMostBytes = 249;  // memfd_create(2)
+  const std::string file = (std::string(kMachineFile) + name).substr(0, kMostBytes);
+  return Fd(::memfd_create(file.c_str(), MFD_CLOEXEC));
+}
+
 std::vector<TapUser> tap_users() {
   std::vector<TapUser> users;
   for (const auto& [pid, process] : processes()) {
     if (!is_in_our_namespace(process)) continue;
-    std::error_code error;
-    for (fs::directory_iterator entry(process / "fd", error), end; !error && entry != end;
-         entry.increment(error)) {
-      std::error_code gone;
-      if (fs::read_symlink(entry->path(), gone) != "/dev/net/tun") continue;
+    const auto files = open_files(process).value_or(std::vector<OpenFile>());
+    for (const auto& [descriptor, target] : files) {
+      if (target != "/dev/net/tun") continue;
       TapUser user;
-      user.tap = interface_of(process, entry->path().filename());
+      user.tap = interface_of(process, descriptor);
       user.pid = pid;
       user.program = file_text(process / "comm");
       if (user.program.ends_with('\n')) user.program.pop_back();
-      if (user.program == "wick") user.machine = machine_name(arguments_of(process), pid);
+      if (user.program == "wick") user.machine = machine_name(files, pid);
       const bool known = std::ranges::any_of(
           users, [&](const TapUser& u) { return u.tap == user.tap && u.pid == pid; });
       if (!user.tap.empty() && !known) users.push_back(std::move(user));  // a queue more

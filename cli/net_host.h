@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "net/host_network.h"
 
@@ -50,8 +51,12 @@ constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
 // The kernel sets it to 0 when ip_forward becomes 1, and to 1 when that becomes 0.
 constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redirects";
 
-// The dnsmasq of this network namespace with that file for its process ID, or 0.
-pid_t find_dnsmasq(const std::string& pid_path);
+// What is asked of processes here is what the kernel keeps of them. Their arguments are in
+// their own memory: a process can make whoever reads them wait for ever.
+
+// The network's dnsmasq in this network namespace, or 0: the one that has its leases open.
+// Who may not look at that is told what is in the PID file.
+pid_t find_dnsmasq(const std::string& network);
 
 // The TAPs on the network's bridge: those that it made, there or not, and then others.
 std::vector<std::string> taps_of(const net::HostNetwork& network, const HostView& host);
@@ -63,6 +68,9 @@ struct TapUser {
   std::string program;
   std::string machine;  // of wick run: its --name, or wick-PID
 };
+
+// Tells tap_users() the machine's name, for as long as it is open.
+Fd publish_machine_name(const std::string& name);
 // As far as the caller may look: root sees all.
 std::vector<TapUser> tap_users();
 

@@ -27,16 +27,16 @@ Result<void> end_process(const Fd& process, pid_t pid) {
 }
 
 // All of them, in case it multiplied; but one that was taken over could go on with that.
-Result<void> stop_dnsmasq(const std::string& pid_path) {
+Result<void> stop_dnsmasq(const std::string& network) {
   constexpr int kMost = 64;
   for (int i = 0; i < kMost; ++i) {
-    const pid_t pid = find_dnsmasq(pid_path);
+    const pid_t pid = find_dnsmasq(network);
     if (pid == 0) return {};
     const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     // Still the same one?
-    if (process.valid() && find_dnsmasq(pid_path) == pid) TRY(end_process(process, pid));
+    if (process.valid() && find_dnsmasq(network) == pid) TRY(end_process(process, pid));
   }
-  return fail("dnsmasq, with --pid-file={}: there is always another", pid_path);
+  return fail("dnsmasq of {}: there is always another", network);
 }
 
 Result<void> write_value(const WriteValue& action) {
@@ -73,7 +73,7 @@ Result<void> Performer::perform(const Action& action) {
   spdlog::debug("{}", printable(shell_line(action)));
   if (const auto* const value = std::get_if<WriteValue>(&action)) return write_value(*value);
   if (const auto* const stop = std::get_if<StopDnsmasq>(&action))
-    return stop_dnsmasq(stop->pid_path);
+    return stop_dnsmasq(stop->network);
   return run_command(std::get<RunCommand>(action));
 }
 

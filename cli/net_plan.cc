@@ -332,7 +332,7 @@ Step dnsmasq(const HostNetwork& network) {
           "dhcp",
           "dnsmasq of " + network.name,
           {run(std::move(arguments))},
-          {StopDnsmasq{pid_path}}};
+          {StopDnsmasq{network.name}}};
 }
 
 void add_tap(std::vector<Step>& steps, const HostNetwork& network, const std::string& tap) {
@@ -359,7 +359,11 @@ std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork
   const std::string& bridge = network.name;
   const std::string folder = net::network_folder(network.name);
   std::vector<Step> steps = {
-      {Kind::kFolder, "", folder, {run({"mkdir", "-p", folder})}, {run({"rm", "-r", folder})}},
+      {Kind::kFolder,
+       "",
+       folder,
+       {run({"install", "-d", "-m", "755", "/run/wick", net::networks_folder(), folder})},
+       {run({"rm", "-r", folder})}},
       // Without a delay: a bridge would keep new guests waiting for 15 s.
       {Kind::kBridge,
        net::kBridgeStep,
@@ -387,7 +391,7 @@ std::string shell_line(const Action& action) {
                        value->may_lack ? fmt::format("[ ! -e {} ] || ", value->path) : "",
                        value->value, value->path);
   if (const auto* const stop = std::get_if<StopDnsmasq>(&action))
-    return fmt::format("kill \"$(cat {})\"\n", shell_words({{stop->pid_path}}));
+    return fmt::format("kill \"$(cat {})\"\n", shell_words({{dnsmasq_pid_path(stop->network)}}));
   const auto& command = std::get<RunCommand>(action);
   const std::string line = shell_words(command.arguments);
   const char* const otherwise = command.may_fail ? " || true" : "";

@@ -23,9 +23,9 @@ struct WriteValue {
   std::string value;
   bool may_lack = false;  // a kernel may have none
 };
-// The dnsmasq with that file for its process ID.
+// The dnsmasq of that network.
 struct StopDnsmasq {
-  std::string pid_path;
+  std::string network;
 };
 using Action = std::variant<RunCommand, WriteValue, StopDnsmasq>;
 

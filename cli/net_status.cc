@@ -46,7 +46,7 @@ Seen look(const HostNetwork& network, const HostView& host) {
   const HostLink* const bridge = host.find(network.name);
   const HostNetwork::Made* const made = network.find_made(net::kBridgeStep);
   seen.bridge = bridge != nullptr && made != nullptr && bridge->index == made->index;
-  if (network.dhcp) seen.dnsmasq = find_dnsmasq(dnsmasq_pid_path(network.name));
+  if (network.dhcp) seen.dnsmasq = find_dnsmasq(network.name);
   if (auto leases = net::read_dhcp_leases(network.name)) seen.leases = *std::move(leases);
   return seen;
 }

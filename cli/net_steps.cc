@@ -5,7 +5,6 @@
 #include <sys/file.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <ranges>
 
 #include "cli/process.h"
@@ -105,7 +104,7 @@ Result<Presence> presence(const HostView& host, const HostNetwork& network, cons
     case Kind::kChain:
       return presence_of_rules(host, network, step);
     case Kind::kDnsmasq:
-      return if_ours(find_dnsmasq(dnsmasq_pid_path(network.name)) != 0);
+      return if_ours(find_dnsmasq(network.name) != 0);
   }
   return Presence::kAbsent;
 }
@@ -183,8 +182,7 @@ Result<void> require_root(const char* command, const std::string& name) {
 }
 
 Result<Fd> lock_networks() {
-  std::error_code error;
-  std::filesystem::create_directories(net::networks_folder(), error);
+  TRY(net::make_networks_folder());
   const std::string path = net::networks_folder() + "/.lock";
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);

@@ -14,6 +14,7 @@
 #include "boot/input_file.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
+#include "cli/net_host.h"
 #include "cli/stats.h"
 
 namespace wick::cli {
@@ -137,6 +138,7 @@ Result<int> run(const RunOptions& options) {
   MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+  const Fd published_name = publish_machine_name(config.name);
   TRY(choose_kernel(config, options.initrd_auto));
 
   // Now, so that a run is not lost on a file that cannot be written.

@@ -6,7 +6,6 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
-#include <fstream>
 #include <optional>
 
 #include "net/host_network.h"
@@ -93,17 +92,10 @@ std::string dhcp_leases_path(const std::string& network) {
 }
 
 Result<std::vector<DhcpLease>> read_dhcp_leases(const std::string& network) {
-  const std::string path = dhcp_leases_path(network);
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    if (errno == ENOENT) return std::vector<DhcpLease>();
-    return fail_errno(errno, "{}: cannot open", path);
-  }
-  std::string text(kMostBytes, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
-  return parse_dhcp_leases(text);
+  const auto text = read_network_file(dhcp_leases_path(network), kMostBytes, Trust::kAny);
+  if (text) return parse_dhcp_leases(*text);
+  if (text.error().code == ENOENT) return std::vector<DhcpLease>();
+  return std::unexpected(text.error());
 }
 
 }  // namespace wick::net

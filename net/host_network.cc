@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -118,24 +117,48 @@ Result<void> parse_made(const Json& list, HostNetwork& network) {
   return {};
 }
 
-Result<std::string> read_file(const std::string& path) {
-  // Not blocking: it might be a FIFO.
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);
+std::string& folder_of_networks() {
+  static std::string folder = "/run/wick/net";
+  return folder;
+}
+
+// Whether nobody but root and the caller can have changed it.
+Result<void> check_owner(const Fd& fd, const std::string& path) {
   struct stat status {};
-  if (::fstat(fd.get(), &status) < 0 || !S_ISREG(status.st_mode))
-    return fail("{}: no regular file", path);
-  std::string text(kMostBytes + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(errno, "{}: cannot read", path);
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  text.resize(size);
-  return text;
+  if (::fstat(fd.get(), &status) < 0) return fail_errno(errno, "{}: cannot look at it", path);
+  const bool owned = status.st_uid == 0 || status.st_uid == ::geteuid();
+  if (owned && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0) return {};
+  return with_hint(
+      fail("{}: not trusted: {}", path,
+           owned ? "others than its owner may write to it" : "its owner is not root"),
+      fmt::format("see that all in it is what wick net made, then: chown 0:0 {0} && chmod go-w {0}",
+                  path));
+}
+
+Result<void> check_folder(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return fail_errno(errno, "{}: cannot open the folder", path);
+  return check_owner(fd, path);
+}
+
+// Not by the umask: it must be nobody else's to write to, and everyone's to read.
+Result<void> make_folder(const std::string& path) {
+  const bool made = ::mkdir(path.c_str(), 0755) == 0;
+  if (!made && errno != EEXIST) return fail_errno(errno, "{}: cannot make the folder", path);
+  TRY(check_folder(path));
+  if (made && ::chmod(path.c_str(), 0755) < 0)
+    return fail_errno(errno, "{}: cannot change its mode", path);
+  return {};
+}
+
+std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+// A network's folder, and those above it that are wick's. The error of one that is not
+// there is ENOENT.
+Result<void> check_folders(const std::string& name = {}) {
+  TRY(check_folder(parent_of(networks_folder())));
+  TRY(check_folder(networks_folder()));
+  return name.empty() ? Result<void>() : check_folder(network_folder(name));
 }
 
 std::string state_path(const std::string& name) { return network_folder(name) + "/state.json"; }
@@ -239,9 +262,34 @@ std::string to_json(const HostNetwork& network) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
-std::string networks_folder() {
-  const char* const folder = std::getenv("WICK_NET_STATE");
-  return folder != nullptr && *folder != '\0' ? folder : "/run/wick/net";
+std::string networks_folder() { return folder_of_networks(); }
+
+void set_networks_folder(std::string folder) { folder_of_networks() = std::move(folder); }
+
+Result<void> make_networks_folder() {
+  TRY(make_folder(parent_of(networks_folder())));
+  return make_folder(networks_folder());
+}
+
+Result<std::string> read_network_file(const std::string& path, size_t most_bytes, Trust trust) {
+  // Not blocking: it might be a FIFO.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) < 0 || !S_ISREG(status.st_mode))
+    return fail("{}: no regular file", path);
+  if (trust == Trust::kOwnersOnly) TRY(check_owner(fd, path));
+  std::string text(most_bytes, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "{}: cannot read", path);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  text.resize(size);
+  return text;
 }
 
 std::string network_folder(const std::string& name) { return networks_folder() + "/" + name; }
@@ -249,7 +297,9 @@ std::string network_folder(const std::string& name) { return networks_folder() +
 Result<std::optional<HostNetwork>> find_host_network(const std::string& name) {
   if (!is_network_name(name)) return fail("'{}': no name of a network", printable(name));
   const std::string path = state_path(name);
-  const auto text = read_file(path);
+  const auto checked = check_folders(name);
+  const auto text = checked ? read_network_file(path, kMostBytes + 1, Trust::kOwnersOnly)
+                            : Result<std::string>(std::unexpected(checked.error()));
   if (!text) {
     if (text.error().code == ENOENT) return std::nullopt;
     return std::unexpected(text.error());
@@ -265,9 +315,12 @@ Result<std::optional<HostNetwork>> find_host_network(const std::string& name) {
 
 Result<std::vector<std::string>> host_network_names() {
   std::vector<std::string> names;
+  if (const auto checked = check_folders(); !checked) {
+    if (checked.error().code == ENOENT) return names;
+    return std::unexpected(checked.error());
+  }
   std::error_code error;
   std::filesystem::directory_iterator entry(networks_folder(), error), end;
-  if (error == std::errc::no_such_file_or_directory) return names;
   for (; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename();
     std::error_code absent;
@@ -281,10 +334,8 @@ Result<std::vector<std::string>> host_network_names() {
 
 Result<void> save_host_network(const HostNetwork& network) {
   const std::string path = state_path(network.name);
-  std::error_code error;
-  std::filesystem::create_directories(network_folder(network.name), error);
-  if (error)
-    return fail_errno(error.value(), "{}: cannot make the folder", network_folder(network.name));
+  TRY(make_networks_folder());
+  TRY(make_folder(network_folder(network.name)));
   TRY(write_file(path + ".new", to_json(network)));
   if (::rename((path + ".new").c_str(), path.c_str()) < 0)
     return fail_errno(errno, "{}: cannot replace", path);
@@ -308,6 +359,9 @@ Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network, const st
                                                     "--user USER makes another network",
                                                     network.name, printable(network.user))
                                       : fmt::format("wick net up {} mends it", network.name));
+    struct stat status {};
+    if (::fstat(lock.get(), &status) < 0 || !S_ISREG(status.st_mode))
+      return fail("{}: no regular file", path);
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return ClaimedTap{tap, std::move(lock)};
     if (errno != EWOULDBLOCK) return fail_errno(errno, "{}: cannot lock", path);
   }

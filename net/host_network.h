@@ -1,9 +1,10 @@
 // A network that `wick net up` made on this host, and the file that tells of it:
-// FOLDER/NAME/state.json, where FOLDER is /run/wick/net or, for tests, what
-// WICK_NET_STATE names. Only root writes it, everyone may read it. It holds each
-// thing that was made, so that it can be undone exactly.
+// /run/wick/net/NAME/state.json. Only root writes it, everyone may read it. It holds
+// each thing that was made, so that it can be undone exactly. It tells root what to
+// remove, so it counts only in folders that nobody but root (or, for what the caller made
+// itself, the caller) may write to.
 //
-// Thread rule: none; values and functions.
+// Thread rule: none; values and functions. set_networks_folder() comes before all others.
 #pragma once
 
 #include <sys/types.h>
@@ -71,6 +72,16 @@ std::string to_json(const HostNetwork& network);
 // Where all networks' folders are, and that of one.
 std::string networks_folder();
 std::string network_folder(const std::string& name);
+// For tests: another one. Its parent is checked as well.
+void set_networks_folder(std::string folder);
+// Makes it if it is not there, readable for everyone whatever the umask.
+Result<void> make_networks_folder();
+
+// A file in a network's folder. A symbolic link is not followed, a FIFO not waited for; of
+// a longer one there are the first `most_bytes`. kOwnersOnly refuses what others than root
+// and the caller may have written.
+enum class Trust : uint8_t { kOwnersOnly, kAny };
+Result<std::string> read_network_file(const std::string& path, size_t most_bytes, Trust trust);
 
 // Nothing if no network of that name is up. An error names the file and the mend.
 // That the file is there does not mean that the bridge still is.

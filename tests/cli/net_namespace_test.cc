@@ -66,7 +66,6 @@ class NetNamespace : public testing::Test {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
         ::mount("run", "/run", "tmpfs", 0, "mode=755") < 0)
       GTEST_SKIP() << "this host permits no mounts: " << std::strerror(errno);
-    ::unsetenv("WICK_NET_STATE");
     old_logger_ = spdlog::default_logger();
     spdlog::set_default_logger(std::make_shared<spdlog::logger>(
         "wick", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_)));
@@ -81,8 +80,7 @@ class NetNamespace : public testing::Test {
     if (!entered_) return;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator("/run/wick/net", error))
-      if (const pid_t pid = find_dnsmasq(entry.path() / "dnsmasq.pid"); pid != 0)
-        ::kill(pid, SIGKILL);
+      if (const pid_t pid = find_dnsmasq(entry.path().filename()); pid != 0) ::kill(pid, SIGKILL);
     ::setns(net_.get(), CLONE_NEWNET);
     ::setns(mounts_.get(), CLONE_NEWNS);
     ASSERT_EQ(::fchdir(folder_.get()), 0);
@@ -109,6 +107,8 @@ class NetNamespace : public testing::Test {
     EXPECT_EQ(snapshot(), before_) << when;
     EXPECT_EQ(shell("ls /run/wick/net"), "") << when;
   }
+
+  static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
   struct Outcome {
     int status = -1;
@@ -400,10 +400,10 @@ TEST_F(NetNamespace, UpTwiceAndDownTwiceAreAsOnce) {
 
 TEST_F(NetNamespace, UpMendsWhatIsMissing) {
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
-  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  const pid_t dnsmasq = find_dnsmasq("wick0");
   ASSERT_GT(dnsmasq, 0);
   ASSERT_EQ(::kill(dnsmasq, SIGKILL), 0);
-  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  while (find_dnsmasq("wick0") != 0) ::usleep(1000);
   EXPECT_EQ(shell("nft delete table ip wick_wick0; ip link del wick0-t0; "
                   "ip link set wick0-t1 nomaster; echo 0 >/proc/sys/net/ipv4/ip_forward"),
             "");
@@ -442,19 +442,18 @@ pid_t start_impostor(const char* program, uid_t uid) {
 }
 
 TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
-  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
   // A copy of the program, and what a setuid program such as sudo is: root, with arguments
   // of the user's choice.
   ASSERT_EQ(shell("mkdir /run/bin && cp /bin/sh /run/bin/dnsmasq"), "");
   const std::array impostors = {start_impostor("/run/bin/dnsmasq", 12345),
                                 start_impostor("/bin/sh", 0)};
-  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  EXPECT_EQ(find_dnsmasq("wick0"), 0);
   expect_ok({"up"});
-  const pid_t dnsmasq = find_dnsmasq(pid_path);
+  const pid_t dnsmasq = find_dnsmasq("wick0");
   EXPECT_NE(dnsmasq, 0);
   EXPECT_THAT(impostors, testing::Each(testing::Ne(dnsmasq)));
   expect_ok({"down"});
-  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  EXPECT_EQ(find_dnsmasq("wick0"), 0);
   for (const pid_t pid : impostors) {
     EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "down killed another's process";
     ::kill(pid, SIGKILL);
@@ -463,19 +462,21 @@ TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
 }
 
 TEST_F(NetNamespace, DownEndsEveryDnsmasqOfTheNetwork) {
-  const std::string pid_path = "/run/wick/net/wick0/dnsmasq.pid";
   expect_ok({"up"});
-  EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --pid-file=" + pid_path), "");
+  EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --bind-interfaces --interface=lo "
+                  "--pid-file=/run/other.pid --dhcp-range=127.0.0.10,127.0.0.20 "
+                  "--dhcp-leasefile=/run/wick/net/wick0/leases"),
+            "");
   expect_ok({"down"});
-  EXPECT_EQ(find_dnsmasq(pid_path), 0);
+  EXPECT_EQ(find_dnsmasq("wick0"), 0);
   expect_no_trace("with two of them");
 }
 
 TEST_F(NetNamespace, DownSurvivesThingsThatAreGone) {
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
-  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  const pid_t dnsmasq = find_dnsmasq("wick0");
   ASSERT_EQ(::kill(dnsmasq, SIGKILL), 0);
-  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  while (find_dnsmasq("wick0") != 0) ::usleep(1000);
   EXPECT_EQ(shell("nft delete table ip wick_wick0; ip link del wick0; ip link del wick0-t1; "
                   "echo 0 >/proc/sys/net/ipv4/ip_forward"),
             "");
@@ -630,13 +631,13 @@ TEST_F(NetNamespace, DryRunDoesNothingAndItsLinesDoTheSame) {
   std::ofstream("/run/up.sh") << lines.text;
   EXPECT_EQ(shell("sh -e /run/up.sh"), "");
   const std::string by_hand = view();
-  const pid_t dnsmasq = find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid");
+  const pid_t dnsmasq = find_dnsmasq("wick0");
   EXPECT_GT(dnsmasq, 0);
   ::kill(dnsmasq, SIGKILL);
   EXPECT_EQ(shell("ip link del wick0-t0; ip link del wick0; nft flush ruleset; "
                   "echo 0 >/proc/sys/net/ipv4/ip_forward; rm -r /run/wick"),
             "");
-  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  while (find_dnsmasq("wick0") != 0) ::usleep(1000);
   expect_ok({"up", "--user", "nobody", "--taps", "1"});
   EXPECT_EQ(view(), by_hand);
 
@@ -645,9 +646,49 @@ TEST_F(NetNamespace, DryRunDoesNothingAndItsLinesDoTheSame) {
   EXPECT_EQ(view(), by_hand);
   std::ofstream("/run/down.sh") << down.text;
   EXPECT_EQ(shell("sh -e /run/down.sh"), "");
-  while (find_dnsmasq("/run/wick/net/wick0/dnsmasq.pid") != 0) ::usleep(1000);
+  while (find_dnsmasq("wick0") != 0) ::usleep(1000);
   expect_no_trace("after the lines of down");
   EXPECT_EQ(wick({"down", "--dry-run"}).text, "");
+}
+
+TEST_F(NetNamespace, ItsFolderIsRootsAloneWhateverTheUmask) {
+  const auto modes = [] { return shell("cd /run/wick && stat -c '%a %u %n' . net net/.lock"); };
+  const mode_t mask = ::umask(0);
+  expect_ok({"down"});
+  EXPECT_EQ(modes(), "755 0 .\n755 0 net\n600 0 net/.lock\n");
+  fs::remove_all("/run/wick");
+  expect_ok({"up", "--user", "nobody", "--taps", "1"});
+  EXPECT_EQ(modes(), "755 0 .\n755 0 net\n600 0 net/.lock\n");
+  EXPECT_EQ(shell("cd /run/wick/net/wick0 && stat -c '%a %U %n' . leases state.json *.lock"),
+            "755 root .\n644 root leases\n644 root state.json\n600 nobody wick0-t0.lock\n");
+  ::umask(mask);
+  // The lines that --dry-run prints do as well.
+  expect_ok({"down"});
+  fs::remove_all("/run/wick");
+  EXPECT_EQ(shell("umask 0; " + first_line(wick({"up", "--dry-run"}).text)), "");
+  EXPECT_EQ(shell("stat -c '%a %n' /run/wick /run/wick/net /run/wick/net/wick0"),
+            "755 /run/wick\n755 /run/wick/net\n755 /run/wick/net/wick0\n");
+}
+
+// Whoever may write there would have root delete the interfaces of their choice.
+TEST_F(NetNamespace, AFolderThatOthersMayWriteToIsRefused) {
+  expect_ok({"up"});
+  for (const char* object :
+       {"/run/wick", "/run/wick/net", "/run/wick/net/wick0", "/run/wick/net/wick0/state.json"}) {
+    const std::string mode = shell(fmt::format("stat -c %a {}", object));
+    EXPECT_EQ(shell(fmt::format("chmod o+w {}", object)), "");
+    for (const char* command : {"up", "down", "status", "hosts"}) {
+      const Outcome outcome = wick({command});
+      EXPECT_EQ(outcome.status, 1) << object << command;
+      EXPECT_THAT(outcome.text, HasSubstr(fmt::format("{}: not trusted: others", object)));
+    }
+    EXPECT_THAT(shell("ip link show wick0"), HasSubstr("wick0"));
+    // As the error advises.
+    EXPECT_EQ(shell(fmt::format("chown 0:0 {0} && chmod go-w {0}", object)), "");
+    EXPECT_EQ(shell(fmt::format("stat -c %a {}", object)), mode);
+  }
+  expect_ok({"down"});
+  expect_no_trace("after the modes are right again");
 }
 
 TEST_F(NetNamespace, TwoAtOnceDoNotMeet) {
@@ -995,6 +1036,7 @@ TEST_F(NetNamespace, AnotherDnsServerIsNamed) {
             std::string::npos);
   const Outcome up = wick({"up"});
   EXPECT_EQ(up.status, 1);
+  EXPECT_EQ(shell("kill $(cat /run/wick/net/other/dnsmasq.pid)"), "");
   EXPECT_THAT(up.text, HasSubstr("bind to its own interfaces only, or use --no-dhcp"));
   EXPECT_EQ(snapshot(), before_);
 }
@@ -1141,6 +1183,7 @@ class NetNamespaceMachine : public NetNamespace {
     if (machine_ == 0) {
       ::prctl(PR_SET_NAME, "wick");
       const Fd tap = open_tap(interface);
+      const Fd name = name_.empty() ? Fd() : publish_machine_name(name_);
       [[maybe_unused]] const auto put = ::write(write_end.get(), tap.valid() ? "y" : "n", 1);
       ::pause();
       ::_exit(0);
@@ -1170,6 +1213,7 @@ class NetNamespaceMachine : public NetNamespace {
     expect_no_trace("with a machine on it");
   }
 
+  std::string name_;  // --name
   pid_t machine_ = 0;
 };
 
@@ -1185,15 +1229,55 @@ TEST_F(NetNamespaceMachine, StatusNamesItOnATapOfItsOwn) {
   expect_named("tap7");
 }
 
-// As of one that ends just then.
-TEST_F(NetNamespaceMachine, ArgumentsThatCannotBeReadAreNoArguments) {
+TEST_F(NetNamespaceMachine, StatusTellsItsName) {
+  expect_ok({"up"});
+  name_ = "web \x1b[2J, \"blue\"";
+  start("tap7");
+  EXPECT_EQ(status().at(0).at("taps").back().at("machine"), name_);
+  EXPECT_THAT(wick({"status"}).text, HasSubstr("  web \\x1b[2J, \"blue\" (process "));
+}
+
+// A process decides how long a read of its memory takes: /proc/PID/cmdline and its siblings.
+// A FIFO without a writer stands for one where that is for ever.
+void hide_memory(pid_t pid) {
+  ASSERT_TRUE(::mkfifo("/run/slow", 0644) == 0 || errno == EEXIST);
+  for (const char* file : {"cmdline", "environ", "maps", "smaps", "mem", "auxv"}) {
+    const std::string path = fmt::format("/proc/{}/{}", pid, file);
+    ASSERT_EQ(::mount("/run/slow", path.c_str(), nullptr, MS_BIND, nullptr), 0) << path;
+  }
+}
+
+TEST_F(NetNamespaceMachine, NobodyIsMadeToWaitForAProcesssMemory) {
   expect_ok({"up"});
   start("tap7");
-  const std::string arguments = fmt::format("/proc/{}/cmdline", machine_);
-  // Nothing is at the address 0: EIO.
-  ASSERT_EQ(::mount("/proc/self/mem", arguments.c_str(), nullptr, MS_BIND, nullptr), 0)
-      << std::strerror(errno);
-  expect_named("tap7");
+  hide_memory(machine_);
+  // A dnsmasq of another network, and one of this that was taken over.
+  EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --interface=lo --pid-file=/run/other.pid"), "");
+  const pid_t other = std::stoi(file_text("/run/other.pid"));
+  hide_memory(other);
+  const pid_t own = find_dnsmasq("wick0");
+  ASSERT_NE(own, 0);
+  hide_memory(own);
+  // In a child, so that one that waits can be ended.
+  for (const char* command : {"status", "up", "down"}) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::dup2(::open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+      ::_exit(wick({command}).status);
+    }
+    int status = -1;
+    constexpr int kTries = 3000;  // of 10 ms
+    for (int i = 0; i < kTries && ::waitpid(pid, &status, WNOHANG) == 0; ++i) ::usleep(10'000);
+    if (status == -1) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, &status, 0);
+    }
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << command;
+  }
+  EXPECT_EQ(::kill(other, 0), 0) << "down killed another's process";
+  ::kill(other, SIGKILL);
+  end();
+  expect_no_trace("after down");
 }
 
 }  // namespace

@@ -247,7 +247,7 @@ std::string lines_down(const HostNetwork& network) {
 
 TEST(NetPlan, IsWhatAPersonWouldType) {
   EXPECT_EQ(lines_up(example()),
-            R"(mkdir -p /run/wick/net/wick0
+            R"(install -d -m 755 /run/wick /run/wick/net /run/wick/net/wick0
 ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
 [ ! -e /proc/sys/net/ipv6/conf/wick0/accept_ra ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/accept_ra
 [ ! -e /proc/sys/net/ipv6/conf/wick0/autoconf ] || echo 0 >/proc/sys/net/ipv6/conf/wick0/autoconf
@@ -391,7 +391,7 @@ TEST(NetPlan, LeavesOutWhatIsNotWanted) {
   EXPECT_THAT(lines_up(network), HasSubstr("--dhcp-option=3\n"));  // no router
   network.dhcp = false;
   EXPECT_EQ(lines_up(network),
-            "mkdir -p /run/wick/net/wick0\n"
+            "install -d -m 755 /run/wick /run/wick/net /run/wick/net/wick0\n"
             "ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0\n"
             "[ ! -e /proc/sys/net/ipv6/conf/wick0/accept_ra ] || echo 0 "
             ">/proc/sys/net/ipv6/conf/wick0/accept_ra\n"

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "net/host_network.h"
+
 namespace wick::net {
 namespace {
 
@@ -63,9 +65,10 @@ TEST(DhcpLeases, AHostsFileGetsNamesAndNothingElse) {
 }
 
 TEST(DhcpLeases, OfANetworkWithoutAFileAreNone) {
-  ::setenv("WICK_NET_STATE", "/nonexistent", 1);
+  const std::string before = networks_folder();
+  set_networks_folder("/nonexistent/net");
   const auto leases = read_dhcp_leases("wick0");
-  ::unsetenv("WICK_NET_STATE");
+  set_networks_folder(before);
   ASSERT_TRUE(leases);
   EXPECT_TRUE(leases->empty());
 }

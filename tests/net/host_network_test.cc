@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "base/printable.h"
+#include "net/dhcp_leases.h"
 
 namespace wick::net {
 namespace {
@@ -140,23 +141,34 @@ class HostNetworkFolder : public testing::Test {
  protected:
   HostNetworkFolder() {
     std::string name = fs::current_path() / "wick-net-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    ::setenv("WICK_NET_STATE", folder_.c_str(), 1);
+    parent_ = ::mkdtemp(name.data());
+    folder_ = parent_ / "net";
+    set_networks_folder(folder_);
+    old_umask_ = ::umask(022);
   }
   ~HostNetworkFolder() override {
-    ::unsetenv("WICK_NET_STATE");
-    fs::remove_all(folder_);
+    ::umask(old_umask_);
+    set_networks_folder(before_);
+    fs::remove_all(parent_);
   }
   void write(const std::string& file, const std::string& text) const {
     fs::create_directories((folder_ / file).parent_path());
     std::ofstream(folder_ / file) << text;
+  }
+  mode_t mode_of(const std::string& file) const {
+    struct stat status {};
+    EXPECT_EQ(::lstat((folder_ / file).c_str(), &status), 0) << file;
+    return status.st_mode & 07777;
   }
   static void save_with_locks(const HostNetwork& network) {
     ASSERT_TRUE(save_host_network(network));
     for (const std::string& tap : network.taps) std::ofstream(tap_lock_path(network, tap)) << "";
   }
 
+  const std::string before_ = networks_folder();
+  fs::path parent_;
   fs::path folder_;
+  mode_t old_umask_ = 0;
 };
 
 TEST_F(HostNetworkFolder, HoldsWhatWasSaved) {
@@ -169,9 +181,73 @@ TEST_F(HostNetworkFolder, HoldsWhatWasSaved) {
   ASSERT_TRUE(found && *found);
   EXPECT_EQ(**found, example());
   EXPECT_THAT(*host_network_names(), testing::ElementsAre("wick0"));
-  struct stat status {};
-  ASSERT_EQ(::stat((folder_ / "wick0/state.json").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0644u);
+}
+
+TEST_F(HostNetworkFolder, IsItsOwnersToWriteToWhateverTheUmask) {
+  for (const mode_t mask : {0000, 0022, 0077}) {
+    ::umask(mask);
+    ASSERT_TRUE(save_host_network(example()));
+    for (const char* folder : {"", "wick0"}) EXPECT_EQ(mode_of(folder), 0755u) << folder << mask;
+    EXPECT_EQ(mode_of("wick0/state.json"), 0644u) << mask;
+    fs::remove_all(folder_);
+  }
+}
+
+// The state tells root which interfaces to delete.
+TEST_F(HostNetworkFolder, WhatOthersMayHaveWrittenIsNotTrusted) {
+  ASSERT_TRUE(save_host_network(example()));
+  const auto expect_refused = [](const std::string& path, const std::string& why) {
+    const auto found = find_host_network();
+    ASSERT_FALSE(found) << path;
+    EXPECT_THAT(found.error().message(), HasSubstr(path + ": not trusted: " + why));
+    EXPECT_THAT(found.error().message(), HasSubstr("chmod go-w " + path));
+  };
+  for (const char* file : {"/..", "", "/wick0", "/wick0/state.json"}) {
+    const std::string path = fs::path(folder_.string() + file).lexically_normal();
+    const std::string object = path.ends_with('/') ? path.substr(0, path.size() - 1) : path;
+    struct stat status {};
+    ASSERT_EQ(::stat(object.c_str(), &status), 0);
+    for (const mode_t others : {0020, 0002}) {
+      ASSERT_EQ(::chmod(object.c_str(), status.st_mode | others), 0);
+      expect_refused(object, "others than its owner may write to it");
+      EXPECT_EQ(host_network_names().has_value(), std::string(file).find("/wick0") == 0);
+      EXPECT_EQ(save_host_network(example()).has_value(), std::string(file).ends_with(".json"));
+      ASSERT_EQ(::chmod(object.c_str(), status.st_mode), 0);
+      // Saving makes the file anew.
+      ASSERT_TRUE(save_host_network(example()));
+    }
+    if (::geteuid() != 0) continue;
+    ASSERT_EQ(::chown(object.c_str(), 12345, 12345), 0);
+    expect_refused(object, "its owner is not root");
+    ASSERT_EQ(::chown(object.c_str(), 0, 0), 0);
+  }
+}
+
+TEST_F(HostNetworkFolder, SymbolicLinksAreNotFollowed) {
+  ASSERT_TRUE(save_host_network(example()));
+  const fs::path state = folder_ / "wick0/state.json";
+  fs::rename(state, folder_ / "elsewhere");
+  fs::create_symlink(folder_ / "elsewhere", state);
+  EXPECT_FALSE(find_host_network());
+  fs::create_symlink("/etc/passwd", folder_ / "wick0/leases");
+  EXPECT_FALSE(read_dhcp_leases("wick0"));
+  fs::rename(folder_ / "elsewhere", state);
+  fs::rename(folder_ / "wick0", folder_ / "moved");
+  fs::create_directory_symlink(folder_ / "moved", folder_ / "wick0");
+  EXPECT_FALSE(find_host_network());
+}
+
+// Root's environment may be a user's (sudo -E).
+TEST_F(HostNetworkFolder, TheEnvironmentDoesNotChooseIt) {
+  ::setenv("WICK_NET_STATE", "/tmp", 1);
+  EXPECT_EQ(networks_folder(), folder_);
+  ::unsetenv("WICK_NET_STATE");
+}
+
+TEST_F(HostNetworkFolder, ALeasesFileThatIsNoneIsNotWaitedFor) {
+  ASSERT_TRUE(save_host_network(example()));
+  ASSERT_EQ(::mkfifo((folder_ / "wick0/leases").c_str(), 0644), 0);
+  EXPECT_FALSE(read_dhcp_leases("wick0"));
 }
 
 TEST_F(HostNetworkFolder, ADamagedFileIsAnErrorThatNamesItAndTheMend) {
@@ -183,12 +259,13 @@ TEST_F(HostNetworkFolder, ADamagedFileIsAnErrorThatNamesItAndTheMend) {
 }
 
 TEST_F(HostNetworkFolder, AFileOfAnotherNetworkIsRefused) {
+  ASSERT_TRUE(save_host_network(example()));
   write("wick1/state.json", to_json(example()));
   EXPECT_THAT(find_host_network("wick1").error().message(), HasSubstr("it is of wick0"));
 }
 
 TEST_F(HostNetworkFolder, WhatIsNoFileIsNotWaitedFor) {
-  fs::create_directory(folder_ / "wick0");
+  fs::create_directories(folder_ / "wick0");
   ASSERT_EQ(::mkfifo((folder_ / "wick0/state.json").c_str(), 0600), 0);
   EXPECT_FALSE(find_host_network());
   fs::remove(folder_ / "wick0/state.json");
