@@ -54,7 +54,7 @@ struct [[gnu::packed]] GenericAddress {
   uint8_t space = 0;  // 1: I/O ports
   uint8_t bit_width = 0;
   uint8_t bit_offset = 0;
-  uint8_t access_size = 0;  // 1: byte, 2: word
+  uint8_t access_size = 0;  // 1: byte, 2: word, 3: double word
   uint64_t address = 0;
 };
 static_assert(sizeof(GenericAddress) == 12);
@@ -65,7 +65,7 @@ struct [[gnu::packed]] Fadt {
   static constexpr uint32_t kWbinvd = 1 << 0;
   static constexpr uint32_t kProcC1 = 1 << 2;
   static constexpr uint32_t kNoSleepButton = 1 << 5;
-  static constexpr uint32_t kNoRtcWake = 1 << 6;
+  static constexpr uint32_t kTimer32Bits = 1 << 8;
   static constexpr uint32_t kResetRegister = 1 << 10;
   // IA-PC boot architecture flags (table 5.11).
   static constexpr uint16_t kLegacyDevices = 1 << 0;
@@ -90,13 +90,13 @@ struct [[gnu::packed]] Fadt {
   uint32_t pm1a_control = 0;
   uint32_t pm1b_control = 0;
   uint32_t pm2_control = 0;
-  uint32_t pm_timer = 0;  // optional since ACPI 5.0
+  uint32_t pm_timer = 0;
   uint32_t gpe0 = 0;
   uint32_t gpe1 = 0;
   uint8_t pm1_event_length = 4;
   uint8_t pm1_control_length = 2;
   uint8_t pm2_control_length = 0;
-  uint8_t pm_timer_length = 0;
+  uint8_t pm_timer_length = 4;
   uint8_t gpe0_length = 0;
   uint8_t gpe1_length = 0;
   uint8_t gpe1_base = 0;
@@ -112,8 +112,9 @@ struct [[gnu::packed]] Fadt {
   uint8_t century = 0;
   uint16_t boot_architecture = kLegacyDevices | kVgaNotPresent;
   uint8_t reserved1 = 0;
-  // The power button is fixed hardware: its flag, bit 4, is off.
-  uint32_t flags = kWbinvd | kProcC1 | kNoSleepButton | kNoRtcWake | kResetRegister;
+  // The power button and the clock's alarm are fixed hardware: the flags that say
+  // otherwise, bits 4 and 6, are off.
+  uint32_t flags = kWbinvd | kProcC1 | kNoSleepButton | kTimer32Bits | kResetRegister;
   GenericAddress reset_register;
   uint8_t reset_value = 0;
   uint16_t arm_boot_architecture = 0;
@@ -354,6 +355,8 @@ Table fadt(const AcpiPlatform& platform, GuestAddress facs, GuestAddress dsdt_ad
   fadt.sci_interrupt = platform.sci_irq;
   fadt.pm1a_event = platform.pm1_event_port;
   fadt.pm1a_control = platform.pm1_control_port;
+  fadt.pm_timer = platform.pm_timer_port;
+  fadt.x_pm_timer = ports(platform.pm_timer_port, fadt.pm_timer_length, 3);
   fadt.x_pm1a_event = ports(platform.pm1_event_port, fadt.pm1_event_length, 2);
   fadt.x_pm1a_control = ports(platform.pm1_control_port, fadt.pm1_control_length, 2);
   fadt.reset_register = ports(platform.reset_port, 1, 1);

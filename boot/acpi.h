@@ -53,7 +53,8 @@ struct AcpiPlatform {
   uint8_t sci_irq = 9;  // level-triggered, active high
   uint16_t pm1_event_port = 0;
   uint16_t pm1_control_port = 0;
-  uint8_t sleep_type_s5 = 0;  // what goes into SLP_TYP to power off
+  uint16_t pm_timer_port = 0;  // 32 bits
+  uint8_t sleep_type_s5 = 0;   // what goes into SLP_TYP to power off
   uint16_t reset_port = 0;
   uint8_t reset_value = 0;
 

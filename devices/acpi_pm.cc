@@ -9,12 +9,22 @@ namespace {
 constexpr uint64_t kStatus = 0;
 constexpr uint64_t kEnable = 2;
 constexpr uint64_t kControl = AcpiPm::kControlOffset;
+constexpr uint64_t kTimer = AcpiPm::kTimerOffset;
+constexpr uint64_t kTimerBytes = 4;
 
 // PM1 status and enable (tables 4.11 and 4.12). What never happens here, the
-// timer, the global lock, the sleep button and the RTC, can be enabled all the
-// same: ACPICA reads back whether it could.
+// global lock and the sleep button, can be enabled all the same: ACPICA reads back
+// whether it could.
+constexpr uint16_t kTimerCarry = 1 << 0;
 constexpr uint16_t kPowerButton = 1 << 8;
-constexpr uint16_t kEnableBits = 1 << 0 | 1 << 5 | kPowerButton | 1 << 9 | 1 << 10;
+constexpr uint16_t kRtcAlarm = 1 << 10;
+constexpr uint16_t kEnableBits = kTimerCarry | 1 << 5 | kPowerButton | 1 << 9 | kRtcAlarm;
+
+// 4.8.3.3. TMR_STS is set when the highest bit of the timer changes.
+constexpr uint64_t kTicksPerSecond = 3'579'545;
+constexpr unsigned kTimerTopBit = 31;
+constexpr uint64_t kTicksPerCarry = 1ULL << kTimerTopBit;
+constexpr uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // PM1 control (table 4.13).
 constexpr uint16_t kSciEnable = 1 << 0;
@@ -34,9 +44,16 @@ uint16_t with_byte(uint16_t word, uint64_t offset, uint8_t value) {
 
 }  // namespace
 
+AcpiPm::AcpiPm(InterruptLine& sci, Actions actions, Clock clock)
+    : sci_(sci), actions_(std::move(actions)), clock_(std::move(clock)) {
+  state_.timer_top = (ticks() >> kTimerTopBit & 1) != 0;
+}
+
 void AcpiPm::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
-  for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
+  const uint64_t now = ticks();
+  update_timer(now);
+  for (std::byte& byte : data) byte = std::byte{read_register(offset++, now)};
 }
 
 void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
@@ -44,11 +61,12 @@ void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
   bool power_off = false;
   {
     const std::lock_guard lock(mutex_);
+    update_timer(ticks());
     for (const std::byte byte : data) {
       reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
     }
     power_off = take_power_off();
-    update_sci();
+    update_timer(ticks());
   }
   if (power_off) actions_.power_off();
   if (reset) actions_.reset();
@@ -56,14 +74,24 @@ void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
 
 BusDevice::Name AcpiPm::name_of(uint64_t offset, bool /*write*/) const {
   constexpr std::array<const char*, kPorts> kNames = {"PM1_STS", "PM1_STS", "PM1_EN",    "PM1_EN",
-                                                      "PM1_CNT", "PM1_CNT", "RESET_REG", ""};
+                                                      "PM1_CNT", "PM1_CNT", "RESET_REG", "",
+                                                      "PM_TMR",  "PM_TMR",  "PM_TMR",    "PM_TMR"};
   return {kNames[offset], {}};
 }
 
-void AcpiPm::press_power_button() {
+void AcpiPm::press_power_button() { raise(kPowerButton); }
+
+void AcpiPm::rtc_alarm() { raise(kRtcAlarm); }
+
+void AcpiPm::raise(uint16_t status) {
   const std::lock_guard lock(mutex_);
-  state_.status |= kPowerButton;
+  state_.status |= status;
   update_sci();
+}
+
+void AcpiPm::wake() {
+  const std::lock_guard lock(mutex_);
+  update_timer(ticks());
 }
 
 AcpiPm::State AcpiPm::state() const {
@@ -71,7 +99,15 @@ AcpiPm::State AcpiPm::state() const {
   return state_;
 }
 
-uint8_t AcpiPm::read_register(uint64_t offset) const {
+uint64_t AcpiPm::ticks() const {
+  const auto now = static_cast<uint64_t>(clock_.now().count());
+  return now / kNanosecondsPerSecond * kTicksPerSecond +
+         now % kNanosecondsPerSecond * kTicksPerSecond / kNanosecondsPerSecond;
+}
+
+uint8_t AcpiPm::read_register(uint64_t offset, uint64_t ticks) const {
+  if (offset >= kTimer && offset < kTimer + kTimerBytes)
+    return static_cast<uint8_t>(ticks >> (offset - kTimer) * 8);
   switch (offset) {
     case kStatus:
     case kStatus + 1:
@@ -118,6 +154,20 @@ bool AcpiPm::take_power_off() {
   if (type == kSleepTypeS5) return true;
   warning_.warn("acpi: the guest asked for a sleeping state that there is not, type {}", type);
   return false;
+}
+
+// Brings TMR_STS up to now, and makes sure of being called at the next carry where
+// the guest wants an interrupt of it.
+void AcpiPm::update_timer(uint64_t ticks) {
+  const bool top = (ticks >> kTimerTopBit & 1) != 0;
+  if (top != state_.timer_top) state_.status |= kTimerCarry;
+  state_.timer_top = top;
+  if ((state_.enable & kTimerCarry) != 0 && (state_.status & kTimerCarry) == 0) {
+    const uint64_t left = kTicksPerCarry - ticks % kTicksPerCarry;
+    // A microsecond is more than three ticks: never too early.
+    clock_.arm(std::chrono::microseconds(left * 1'000'000 / kTicksPerSecond + 1));
+  }
+  update_sci();
 }
 
 void AcpiPm::update_sci() {

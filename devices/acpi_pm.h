@@ -1,22 +1,24 @@
-// The part of ACPI that is hardware: the power button, soft off (S5) and
-// reset, in one block of ports:
+// The part of ACPI that is hardware: the power button, the wake alarm, soft off
+// (S5), reset and the power management timer, in one block of ports:
 //
 //   0  PM1a_EVT_BLK  status, 16 bits
 //   2                enable, 16 bits
 //   4  PM1a_CNT_BLK  control, 16 bits
 //   6  RESET_REG     8 bits
+//   8  PM_TMR_BLK    counts at 3.579545 MHz, 32 bits
 //
-// There is no SMI_CMD: the machine is always in ACPI mode. There is no PM
-// timer either, which ACPI 5.0 and later allow: Linux has kvmclock or the TSC
-// and would spend 5 ms of each boot on proving the timer good.
+// There is no SMI_CMD: the machine is always in ACPI mode.
 //
-// Thread rule: registers from any vCPU thread, press_power_button() from any
-// thread; locks itself. The SCI is set under the lock; the callbacks are called
-// outside it, on the vCPU's thread, each time the guest asks.
+// Thread rule: registers from any vCPU thread, the events (press_power_button(),
+// rtc_alarm(), wake()) from any thread; locks itself. The SCI is set and the timer
+// armed under the lock; the callbacks are called outside it, on the vCPU's thread,
+// each time the guest asks.
 //
-// Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.6 (reset register).
+// Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.3 (power
+// management timer), 4.8.3.6 (reset register).
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -31,7 +33,7 @@ namespace wick::devices {
 
 class AcpiPm final : public BusDevice {
  public:
-  static constexpr uint64_t kPorts = 8;
+  static constexpr uint64_t kPorts = 12;
   // Where the FADT's registers are, and how long.
   static constexpr uint64_t kEventOffset = 0;
   static constexpr uint8_t kEventBytes = 4;
@@ -39,13 +41,15 @@ class AcpiPm final : public BusDevice {
   static constexpr uint8_t kControlBytes = 2;
   static constexpr uint64_t kResetOffset = 6;
   static constexpr uint8_t kResetValue = 0x01;
+  static constexpr uint64_t kTimerOffset = 8;
   // SLP_TYP for the DSDT's \_S5, the only sleeping state there is.
   static constexpr uint8_t kSleepTypeS5 = 5;
 
   struct State {
     uint16_t status = 0;
     uint16_t enable = 0;
-    uint16_t control = 1;  // SCI_EN
+    uint16_t control = 1;    // SCI_EN
+    bool timer_top = false;  // the timer's highest bit when TMR_STS was last brought up to now
     bool operator==(const State&) const = default;
   };
   struct Actions {
@@ -53,8 +57,13 @@ class AcpiPm final : public BusDevice {
     std::function<void()> reset;
   };
 
+  struct Clock {
+    std::function<std::chrono::nanoseconds()> now;       // monotonic, arbitrary epoch
+    std::function<void(std::chrono::microseconds)> arm;  // wake() is to be called that much later
+  };
+
   // `sci` must outlive the block; it is level-triggered.
-  AcpiPm(InterruptLine& sci, Actions actions) : sci_(sci), actions_(std::move(actions)) {}
+  AcpiPm(InterruptLine& sci, Actions actions, Clock clock);
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
@@ -63,16 +72,25 @@ class AcpiPm final : public BusDevice {
   // What the guest makes of it is its own affair: most shut down, some ask.
   void press_power_button();
 
+  // The clock's alarm went off; a guest that sleeps may have asked to be woken by it.
+  void rtc_alarm();
+  // The armed time has come.
+  void wake();
+
   State state() const;
 
  private:
-  uint8_t read_register(uint64_t offset) const;
+  void raise(uint16_t status);
+  uint64_t ticks() const;
+  uint8_t read_register(uint64_t offset, uint64_t ticks) const;
   bool write_register(uint64_t offset, uint8_t value);
   bool take_power_off();
+  void update_timer(uint64_t ticks);
   void update_sci();
 
   InterruptLine& sci_;
   const Actions actions_;
+  const Clock clock_;
   RateLimit warning_;
 
   mutable std::mutex mutex_;

@@ -255,7 +255,11 @@ void Rtc::update() {
 void Rtc::update_line() {
   uint8_t& flags = state_.bytes[kC];
   flags &= static_cast<uint8_t>(~kInterruptRequest);
-  const bool asserted = (flags & state_.bytes[kB]) != 0;
+  const uint8_t requested = flags & state_.bytes[kB];
+  const bool alarm = (requested & kAlarm) != 0;
+  if (alarm && !alarmed_) wires_.alarm();
+  alarmed_ = alarm;
+  const bool asserted = requested != 0;
   if (asserted) flags |= kInterruptRequest;
   if (asserted == asserted_) return;
   asserted_ = asserted;

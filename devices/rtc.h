@@ -7,7 +7,7 @@
 // interrupt and no square wave, which Linux has not used since 2.6.38.
 //
 // Thread rule: registers from any vCPU thread, wake() from any thread; locks
-// itself. `line` and `arm` are called under the lock.
+// itself. `line`, `arm` and `alarm` are called under the lock.
 //
 // Specification: MC146818A data sheet (Motorola); the century is at 0x32 as in
 // the IBM AT, and the FADT says so.
@@ -34,6 +34,7 @@ class Rtc final : public BusDevice {
   struct Wires {
     std::function<std::chrono::nanoseconds()> now;       // since 1970, UTC
     std::function<void(std::chrono::microseconds)> arm;  // wake() is to be called that much later
+    std::function<void()> alarm;                         // an enabled alarm went off
   };
 
   struct State {
@@ -83,6 +84,7 @@ class Rtc final : public BusDevice {
   // Guarded by mutex_.
   State state_;
   bool asserted_ = false;  // what line_ was told last
+  bool alarmed_ = false;   // wires_.alarm was called for the alarm that is requested now
 };
 
 // CLOCK_REALTIME, for Wires::now.

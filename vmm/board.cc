@@ -53,15 +53,20 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   TRY(ports_.attach({layout::kI8042Port, devices::I8042::kPorts}, *i8042_, "i8042"));
 
   sci_ = std::make_unique<IrqLine>(vm_, layout::kSciIrq);
+  acpi_timer_ = TRY(main_loop.timer([this] { acpi_pm_->wake(); }));
   acpi_pm_ = std::make_unique<devices::AcpiPm>(
-      *sci_, devices::AcpiPm::Actions{.power_off = events.power_off, .reset = events.reset});
+      *sci_, devices::AcpiPm::Actions{.power_off = events.power_off, .reset = events.reset},
+      devices::AcpiPm::Clock{
+          .now = [] { return std::chrono::steady_clock::now().time_since_epoch(); },
+          .arm = [this](auto delay) { acpi_timer_.arm(delay); }});
   TRY(ports_.attach({layout::kAcpiPmPort, devices::AcpiPm::kPorts}, *acpi_pm_, "acpi"));
 
   rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);
   rtc_timer_ = TRY(main_loop.timer([this] { rtc_->wake(); }));
   rtc_ = std::make_unique<devices::Rtc>(
       *rtc_line_, devices::Rtc::Wires{.now = devices::host_time,
-                                      .arm = [this](auto delay) { rtc_timer_.arm(delay); }});
+                                      .arm = [this](auto delay) { rtc_timer_.arm(delay); },
+                                      .alarm = [this] { acpi_pm_->rtc_alarm(); }});
   TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
 
   pvpanic_ = std::make_unique<devices::Pvpanic>(
@@ -236,6 +241,7 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .sci_irq = layout::kSciIrq,
       .pm1_event_port = layout::kAcpiPmPort + devices::AcpiPm::kEventOffset,
       .pm1_control_port = layout::kAcpiPmPort + devices::AcpiPm::kControlOffset,
+      .pm_timer_port = layout::kAcpiPmPort + devices::AcpiPm::kTimerOffset,
       .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,
       .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
       .reset_value = devices::AcpiPm::kResetValue,

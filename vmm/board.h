@@ -113,6 +113,7 @@ class Board {
   std::unique_ptr<devices::I8042> i8042_;
   std::unique_ptr<IrqLine> sci_;
   std::unique_ptr<devices::AcpiPm> acpi_pm_;
+  EventLoop::Timer acpi_timer_;
   std::unique_ptr<IrqLine> rtc_line_;
   std::unique_ptr<devices::Rtc> rtc_;
   EventLoop::Timer rtc_timer_;

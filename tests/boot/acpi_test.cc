@@ -24,6 +24,7 @@ AcpiPlatform platform() {
   p.io_apic_address = 0xfec0'0000;
   p.pm1_event_port = 0x600;
   p.pm1_control_port = 0x604;
+  p.pm_timer_port = 0x608;
   p.sleep_type_s5 = 5;
   p.reset_port = 0x606;
   p.reset_value = 1;
@@ -116,10 +117,16 @@ TEST(AcpiTables, DescribeFixedHardware) {
   EXPECT_EQ(field<uint32_t>(fadt, 48), 0u) << "no SMI command: always in ACPI mode";
   EXPECT_EQ(field<uint32_t>(fadt, 56), 0x600u);
   EXPECT_EQ(field<uint32_t>(fadt, 64), 0x604u);
+  EXPECT_EQ(field<uint32_t>(fadt, 76), 0x608u) << "timer";
+  EXPECT_EQ(field<uint8_t>(fadt, 91), 4) << "length of the timer";
+  EXPECT_EQ(field<uint8_t>(fadt, 208), 1) << "the timer is a port";
+  EXPECT_EQ(field<uint64_t>(fadt, 212), 0x608u);
   EXPECT_EQ(field<uint8_t>(fadt, 108), 0x32) << "century";
   const uint32_t flags = field<uint32_t>(fadt, 112);
   EXPECT_EQ(flags & 1u << 4, 0u) << "power button is fixed hardware";
   EXPECT_NE(flags & 1u << 5, 0u) << "sleep button is not";
+  EXPECT_EQ(flags & 1u << 6, 0u) << "the clock's alarm is";
+  EXPECT_NE(flags & 1u << 8, 0u) << "the timer has 32 bits";
   EXPECT_NE(flags & 1u << 10, 0u) << "there is a reset register";
   EXPECT_EQ(flags & 1u << 20, 0u) << "not hardware-reduced";
   EXPECT_EQ(field<uint8_t>(fadt, 116), 1) << "reset register is a port";

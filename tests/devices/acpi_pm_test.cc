@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
+#include <optional>
 
 #include "base/bytes.h"
 #include "tests/fakes/counting_line.h"
@@ -15,6 +17,9 @@ constexpr uint64_t kEnable = 2;
 constexpr uint64_t kControl = 4;
 constexpr uint16_t kPowerButton = 0x0100;
 constexpr uint16_t kSleepEnable = 0x2000;
+constexpr uint64_t kTimer = 8;
+constexpr uint16_t kTimerCarry = 0x0001;
+constexpr uint16_t kRtcAlarm = 0x0400;
 
 class AcpiPmTest : public testing::Test {
  protected:
@@ -26,10 +31,21 @@ class AcpiPmTest : public testing::Test {
   void out(uint64_t offset, uint16_t value) { pm_.write(offset, as_bytes(&value, sizeof(value))); }
   void out_byte(uint64_t offset, uint8_t value) { pm_.write(offset, as_bytes(&value, 1)); }
 
+  uint32_t timer() {
+    std::array<std::byte, 4> data{};
+    pm_.read(kTimer, data);
+    return load_le<uint32_t>(data);
+  }
+
   int power_offs_ = 0;
   int resets_ = 0;
+  std::chrono::nanoseconds now_{0};
+  std::optional<std::chrono::nanoseconds> wake_at_;
   fakes::CountingLine sci_;
-  AcpiPm pm_{sci_, {.power_off = [this] { ++power_offs_; }, .reset = [this] { ++resets_; }}};
+  AcpiPm pm_{sci_,
+             {.power_off = [this] { ++power_offs_; }, .reset = [this] { ++resets_; }},
+             {.now = [this] { return now_; },
+              .arm = [this](std::chrono::microseconds in) { wake_at_ = now_ + in; }}};
 };
 
 TEST_F(AcpiPmTest, IsInAcpiModeForever) {
@@ -102,6 +118,61 @@ TEST_F(AcpiPmTest, TheSciIsToldChangesOnly) {
   in(kStatus);
   out(kEnable, kPowerButton | 0x0020);
   EXPECT_EQ(sci_.sets(), 1);
+}
+
+TEST_F(AcpiPmTest, TheClocksAlarmRaisesTheSciAsThePowerButtonDoes) {
+  pm_.rtc_alarm();
+  EXPECT_FALSE(sci_.level()) << "not enabled";
+  EXPECT_EQ(in(kStatus), kRtcAlarm);
+  out(kStatus, kRtcAlarm);
+  out(kEnable, kRtcAlarm);
+  EXPECT_FALSE(sci_.level());
+  pm_.rtc_alarm();
+  EXPECT_TRUE(sci_.level());
+  out(kStatus, kRtcAlarm);
+  EXPECT_FALSE(sci_.level());
+}
+
+// --- the timer ---
+
+TEST_F(AcpiPmTest, TheTimerCountsAtItsFrequency) {
+  EXPECT_EQ(timer(), 0u);
+  now_ = std::chrono::seconds(1);
+  EXPECT_EQ(timer(), 3'579'545u);
+  now_ += std::chrono::milliseconds(500);
+  EXPECT_EQ(timer(), 5'369'317u);
+  now_ = std::chrono::hours(24 * 365);
+  EXPECT_EQ(timer(), static_cast<uint32_t>(3'579'545ULL * 3600 * 24 * 365)) << "it wraps";
+  out(kTimer, 0);
+  EXPECT_EQ(timer(), static_cast<uint32_t>(3'579'545ULL * 3600 * 24 * 365)) << "read-only";
+}
+
+TEST_F(AcpiPmTest, TheTimersCarrySetsItsStatusEachTime) {
+  EXPECT_EQ(in(kStatus), 0);
+  now_ = std::chrono::seconds(599);
+  EXPECT_EQ(in(kStatus), 0);
+  now_ = std::chrono::seconds(600);  // 2^31 ticks are 599.93 s
+  EXPECT_EQ(in(kStatus), kTimerCarry);
+  out(kStatus, kTimerCarry);
+  EXPECT_EQ(in(kStatus), 0);
+  now_ = std::chrono::seconds(1200);
+  EXPECT_EQ(in(kStatus), kTimerCarry);
+  EXPECT_FALSE(sci_.level());
+  EXPECT_FALSE(wake_at_) << "nobody asked for an interrupt";
+}
+
+TEST_F(AcpiPmTest, TheTimersCarryInterruptsWhenEnabled) {
+  out(kEnable, kTimerCarry);
+  for (int carry = 1; carry <= 3; ++carry) {
+    ASSERT_TRUE(wake_at_);
+    now_ = *std::exchange(wake_at_, std::nullopt);
+    EXPECT_EQ(timer() >> 31, static_cast<uint32_t>(carry % 2));
+    pm_.wake();
+    EXPECT_TRUE(sci_.level());
+    EXPECT_FALSE(wake_at_);
+    out(kStatus, kTimerCarry);
+    EXPECT_FALSE(sci_.level());
+  }
 }
 
 // acpi_enable_event() reads back what it wrote and fails if it does not stick.

@@ -62,9 +62,11 @@ class RtcTest : public testing::Test {
   nanoseconds now_ = seconds(1709217296);  // 2024-02-29 14:34:56, a Thursday
   std::optional<nanoseconds> wake_at_;
   fakes::CountingLine line_;
-  Rtc rtc_{
-      line_,
-      {.now = [this] { return now_; }, .arm = [this](microseconds in) { wake_at_ = now_ + in; }}};
+  int alarms_ = 0;
+  Rtc rtc_{line_,
+           {.now = [this] { return now_; },
+            .arm = [this](microseconds in) { wake_at_ = now_ + in; },
+            .alarm = [this] { ++alarms_; }}};
 };
 
 // --- the time ---------------------------------------------------------------
@@ -249,6 +251,25 @@ TEST_F(RtcTest, InterruptsAtTheAlarm) {
     put(kB, mode);
     get(kC);
   }
+}
+
+// What ACPI makes a wake event of.
+TEST_F(RtcTest, TellsOfEachEnabledAlarmOnce) {
+  put(1, 0x00);  // each minute
+  put(3, 0xff);
+  put(5, 0xc0);
+  put(kB, k24 | kUie);
+  sleep(seconds(60));
+  EXPECT_EQ(alarms_, 0) << "not enabled";
+  get(kC);
+  put(kB, k24 | kAie);
+  sleep(seconds(60));
+  EXPECT_EQ(alarms_, 1);
+  sleep(seconds(60));
+  EXPECT_EQ(alarms_, 1) << "still the same interrupt";
+  get(kC);
+  sleep(seconds(60));
+  EXPECT_EQ(alarms_, 2);
 }
 
 TEST_F(RtcTest, AnAlarmByteMayMatchEverything) {
