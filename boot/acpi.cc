@@ -285,6 +285,35 @@ aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
                         {memory32(virtio.address, virtio.size_bytes), interrupt(virtio.gsi)}))});
 }
 
+// PCI Firmware Specification 3.3, 4.5.1: what an operating system may take over
+// from firmware. There is no firmware that would keep anything, and nothing to take
+// over but the PCI Express capability structures, of which no device has one: that
+// bit is granted because Linux takes everything else for a failure and turns ASPM
+// off. Hot plug, power management events and error reporting are not there. A
+// buffer too short for the third double word is left alone.
+aml::Bytes pci_osc() {
+  using namespace aml;
+  constexpr uint64_t kUnknownUuid = 1 << 2;
+  constexpr uint64_t kUnknownRevision = 1 << 3;
+  constexpr uint64_t kMasked = 1 << 4;
+  constexpr uint64_t kExpressCapability = 1 << 4;
+  const Bytes status = reference("CDW1");
+  const Bytes control = reference("CDW3");
+  const Bytes none = integer(0);
+  return method(
+      "_OSC", 4,
+      {dword_field(argument(3), 0, "CDW1"),
+       when(equal(argument(0), uuid("33db4d5b-1ff7-401c-9657-7441c03dd766")),
+            {when(equal(argument(1), integer(1)),
+                  {when(greater(argument(2), integer(2)),
+                        {dword_field(argument(3), 8, "CDW3"),
+                         when(bit_and(control, integer(0xffff'ffff & ~kExpressCapability), none),
+                              {bit_or(status, integer(kMasked), status)}),
+                         bit_and(control, integer(kExpressCapability), control)})}),
+             otherwise({bit_or(status, integer(kUnknownRevision), status)})}),
+       otherwise({bit_or(status, integer(kUnknownUuid), status)}), give_back(argument(3))});
+}
+
 aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   using namespace aml;
   // 6.2.13: address of the slot with any function, pin (0: INTA), no link
@@ -302,7 +331,7 @@ aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
             resource_template({bus_numbers(0, 0), io_ports(pci.config_port, kPciConfigPorts),
                                io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
                                memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
-       name("_PRT", package(routes))});
+       name("_PRT", package(routes)), pci_osc()});
 }
 
 // Without this Linux takes the ECAM for a mistake of the firmware.

@@ -1,5 +1,6 @@
 #include "boot/aml.h"
 
+#include <array>
 #include <bit>
 #include <cassert>
 
@@ -19,8 +20,18 @@ constexpr uint8_t kQWordPrefix = 0x0e;
 constexpr uint8_t kScopeOp = 0x10;
 constexpr uint8_t kBufferOp = 0x11;
 constexpr uint8_t kPackageOp = 0x12;
+constexpr uint8_t kMethodOp = 0x14;
 constexpr uint8_t kExtOpPrefix = 0x5b;
-constexpr uint8_t kDeviceOp = 0x82;
+constexpr uint8_t kArg0Op = 0x68;
+constexpr uint8_t kAndOp = 0x7b;
+constexpr uint8_t kOrOp = 0x7d;
+constexpr uint8_t kDeviceOp = 0x82;  // behind kExtOpPrefix
+constexpr uint8_t kCreateDWordFieldOp = 0x8a;
+constexpr uint8_t kLEqualOp = 0x93;
+constexpr uint8_t kLGreaterOp = 0x94;
+constexpr uint8_t kIfOp = 0xa0;
+constexpr uint8_t kElseOp = 0xa1;
+constexpr uint8_t kReturnOp = 0xa4;
 
 void append(Bytes& to, const Bytes& bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 
@@ -123,13 +134,88 @@ Bytes device(std::string_view segment, std::initializer_list<Bytes> terms) {
   return with_length({kExtOpPrefix, kDeviceOp}, content);
 }
 
+Bytes buffer(std::span<const uint8_t> bytes) {
+  Bytes content = integer(bytes.size());
+  content.insert(content.end(), bytes.begin(), bytes.end());
+  return with_length({kBufferOp}, content);
+}
+
+// 19.6.142: the first three groups are little-endian.
+Bytes uuid(std::string_view text) {
+  assert(text.size() == 36);
+  constexpr std::array<size_t, 16> kOrder = {6,  4,  2,  0,  11, 9,  16, 14,
+                                             19, 21, 24, 26, 28, 30, 32, 34};
+  const auto digit = [&](size_t at) {
+    const char c = text[at];
+    return static_cast<uint8_t>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+  };
+  Bytes bytes;
+  for (const size_t at : kOrder)
+    bytes.push_back(static_cast<uint8_t>(digit(at) << 4 | digit(at + 1)));
+  return buffer(bytes);
+}
+
+Bytes reference(std::string_view segment) { return name_segment(segment); }
+
+Bytes argument(unsigned number) {
+  assert(number <= 6);
+  return {static_cast<uint8_t>(kArg0Op + number)};
+}
+
+Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms) {
+  assert(arguments <= 7);
+  constexpr uint8_t kSerialized = 1 << 3;  // a method that makes names runs once at a time
+  Bytes content = name_segment(segment);
+  content.push_back(static_cast<uint8_t>(arguments | kSerialized));
+  append(content, sequence(terms));
+  return with_length({kMethodOp}, content);
+}
+
+Bytes when(const Bytes& condition, std::initializer_list<Bytes> terms) {
+  Bytes content = condition;
+  append(content, sequence(terms));
+  return with_length({kIfOp}, content);
+}
+
+Bytes otherwise(std::initializer_list<Bytes> terms) {
+  return with_length({kElseOp}, sequence(terms));
+}
+
+namespace {
+
+Bytes operation(uint8_t opcode, std::initializer_list<Bytes> operands) {
+  Bytes bytes = {opcode};
+  append(bytes, sequence(operands));
+  return bytes;
+}
+
+}  // namespace
+
+Bytes equal(const Bytes& left, const Bytes& right) { return operation(kLEqualOp, {left, right}); }
+
+Bytes greater(const Bytes& left, const Bytes& right) {
+  return operation(kLGreaterOp, {left, right});
+}
+
+Bytes bit_and(const Bytes& left, const Bytes& right, const Bytes& result) {
+  return operation(kAndOp, {left, right, result});
+}
+
+Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result) {
+  return operation(kOrOp, {left, right, result});
+}
+
+Bytes dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment) {
+  return operation(kCreateDWordFieldOp, {buffer, integer(byte_index), name_segment(segment)});
+}
+
+Bytes give_back(const Bytes& value) { return operation(kReturnOp, {value}); }
+
 Bytes resource_template(std::initializer_list<Bytes> descriptors) {
   Bytes resources = sequence(descriptors);
   // End tag (6.4.2.9); a checksum of 0 stands for a right one.
   append(resources, {0x79, 0});
-  Bytes content = integer(resources.size());
-  append(content, resources);
-  return with_length({kBufferOp}, content);
+  return buffer(resources);
 }
 
 // I/O port descriptor (6.4.2.5), all 16 address bits decoded.

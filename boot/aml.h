@@ -1,5 +1,5 @@
-// ACPI Machine Language, as little of it as describes a machine without
-// methods: each function gives the bytes of one term, and terms nest.
+// ACPI Machine Language, as little of it as describes this machine: each function
+// gives the bytes of one term, and terms nest.
 //
 //   scope("_SB_", {device("COM1", {name("_HID", eisa_id("PNP0501")), ...})})
 //
@@ -33,6 +33,22 @@ Bytes package(std::initializer_list<Bytes> elements);
 Bytes name(std::string_view segment, const Bytes& value);
 Bytes scope(std::string_view segment, std::span<const Bytes> terms);
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
+
+// Methods. An operand is a data object, an argument or a name; 0 as the result of
+// an operator throws the result away.
+Bytes buffer(std::span<const uint8_t> bytes);
+Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
+Bytes reference(std::string_view segment);
+Bytes argument(unsigned number);  // 0 to 6
+Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms);
+Bytes when(const Bytes& condition, std::initializer_list<Bytes> terms);  // If
+Bytes otherwise(std::initializer_list<Bytes> terms);                     // Else
+Bytes equal(const Bytes& left, const Bytes& right);
+Bytes greater(const Bytes& left, const Bytes& right);
+Bytes bit_and(const Bytes& left, const Bytes& right, const Bytes& result);
+Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result);
+Bytes dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment);
+Bytes give_back(const Bytes& value);  // Return
 
 // What a device decodes and drives, for its _CRS.
 Bytes resource_template(std::initializer_list<Bytes> descriptors);

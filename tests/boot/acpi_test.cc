@@ -244,9 +244,11 @@ class Iasl : public ::testing::Test {
   }
   ~Iasl() override { std::filesystem::remove_all(directory_); }
 
-  // Its output; a failure unless it exits with 0.
-  std::string run(const std::string& arguments) const {
-    const std::string command = "cd '" + directory_ + "' && iasl " + arguments + " 2>&1";
+  std::string run(const std::string& arguments) const { return run_tool("iasl " + arguments); }
+
+  // The output of a tool; a failure unless it exits with 0.
+  std::string run_tool(const std::string& tool) const {
+    const std::string command = "cd '" + directory_ + "' && " + tool + " 2>&1";
     FILE* pipe = ::popen(command.c_str(), "r");
     std::string output;
     for (int c = 0; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
@@ -343,6 +345,41 @@ TEST_F(Iasl, SeesAnInterruptForEachPciSlot) {
     EXPECT_THAT(source,
                 HasSubstr(fmt::format("Package (0x04) {{ 0x{:04X}FFFF, Zero, Zero, 0x{:X} }}", slot,
                                       16 + slot % 8)));
+}
+
+TEST_F(Iasl, SeesThatThePciRootAnswersWhatTheSystemMayControl) {
+  const std::string source = without_comments(round_trip(platform_with_pci()));
+  EXPECT_THAT(source, HasSubstr("Method (_OSC, 4, Serialized)"));
+  EXPECT_THAT(source, HasSubstr("ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")"));
+  EXPECT_THAT(source, HasSubstr("CreateDWordField (Arg3, 0x08, CDW3)"));
+}
+
+// acpiexec, of the same package, runs methods as Linux does.
+TEST_F(Iasl, GrantsOnlyTheControlThatThereIs) {
+  round_trip(platform_with_pci());
+  const auto osc = [&](const std::string& uuid, int revision, int count, const std::string& words) {
+    const std::string output =
+        run_tool(fmt::format("acpiexec -b 'execute \\_SB.PCI0._OSC ({}) {} {} ({})' DSDT.aml", uuid,
+                             revision, count, words));
+    EXPECT_THAT(output, Not(HasSubstr("Error")));
+    const size_t start = output.find("0000: ") + 6;
+    return output.substr(start, output.find("  ", start) - start);
+  };
+  const std::string pci = "5B 4D DB 33 F7 1F 1C 40 96 57 74 41 C0 3D D7 66";
+  // Double words: query and results, what the system supports, what it would control.
+  EXPECT_EQ(osc(pci, 1, 3, "01 00 00 00 1F 00 00 00 FF 03 00 00"),
+            "11 00 00 00 1F 00 00 00 10 00 00 00");
+  EXPECT_EQ(osc(pci, 1, 3, "00 00 00 00 1F 00 00 00 10 00 00 00"),
+            "00 00 00 00 1F 00 00 00 10 00 00 00");
+  EXPECT_EQ(osc(pci, 1, 3, "00 00 00 00 1F 00 00 00 00 00 00 00"),
+            "00 00 00 00 1F 00 00 00 00 00 00 00");
+  EXPECT_EQ(osc(pci, 2, 3, "00 00 00 00 1F 00 00 00 10 00 00 00"),
+            "08 00 00 00 1F 00 00 00 10 00 00 00")
+      << "another revision";
+  EXPECT_EQ(osc(pci, 1, 2, "00 00 00 00 1F 00 00 00"), "00 00 00 00 1F 00 00 00") << "short";
+  EXPECT_EQ(osc("00 " + pci.substr(3), 1, 3, "00 00 00 00 1F 00 00 00 10 00 00 00"),
+            "04 00 00 00 1F 00 00 00 10 00 00 00")
+      << "another interface";
 }
 
 // Linux uses the configuration spaces only where a PNP0C02 has them.
