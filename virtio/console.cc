@@ -22,6 +22,10 @@ constexpr uint16_t receive_queue(size_t port) {
 }
 constexpr size_t port_of_queue(uint16_t queue) { return queue < 2 ? 0 : queue / 2 - 1; }
 
+// What a console without a terminal at its other end is said to be. With 0 columns
+// a guest's programs would know no size at all.
+constexpr console::Size kDefaultSize{.columns = 80, .rows = 24};
+
 // What the driver has yet to be told of a port, in this order (5.3.6.2).
 enum News : uint8_t {
   kAdded = 1 << 0,
@@ -64,6 +68,7 @@ class Console::Port final : public console::Guest {
   }
   void send_break() override {}  // there is no such thing here
   void resized(console::Size size) override {
+    if (size.columns == 0 || size.rows == 0) return;  // a terminal that does not know
     size_ = size;
     if (index_ == 0) console_.size_ = size;
     if (console_.multiport_) {
@@ -163,6 +168,7 @@ class Console::Port final : public console::Guest {
 Console::Console(EventLoop& loop, std::vector<PortConfig> ports)
     : loop_(loop),
       queue_sizes_(ports.size() == 1 ? 2 : 2 + 2 * ports.size(), kQueueSize),
+      size_(kDefaultSize),
       queues_(queue_sizes_.size()) {
   for (PortConfig& port : ports)
     ports_.push_back(std::make_unique<Port>(*this, ports_.size(), std::move(port)));
@@ -198,7 +204,7 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
     for (size_t i = 0; i < queues_.size(); ++i)
       if (queues_[i] != nullptr) kicked(static_cast<uint16_t>(i));
     // Linux without multiport looks at the size only when it changes.
-    if (tells_size_ && !multiport_ && size_.load() != console::Size()) notifier.config_changed();
+    if (tells_size_ && !multiport_) notifier.config_changed();
   });
 }
 

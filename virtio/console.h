@@ -69,7 +69,7 @@ class Console final : public VirtioDevice {
   std::vector<uint16_t> queue_sizes_;
   std::vector<std::unique_ptr<Port>> ports_;
 
-  std::atomic<console::Size> size_{};  // of port 0
+  std::atomic<console::Size> size_;  // of port 0
 
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<LoopQueue>> queues_;  // by index; nullptr: not in use

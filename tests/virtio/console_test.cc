@@ -264,10 +264,9 @@ TEST_F(ConsoleTest, TouchesNoBufferAfterReset) {
 
 TEST_F(ConsoleTest, TellsTheTerminalsSize) {
   make();
-  EXPECT_EQ(regs().config(0, 4), 0u);
-  resize({.columns = 80, .rows = 25});
+  resize({.columns = 81, .rows = 25});
   start();
-  EXPECT_EQ(regs().config(0, 2), 80u);
+  EXPECT_EQ(regs().config(0, 2), 81u);
   EXPECT_EQ(regs().config(2, 2), 25u);
   EXPECT_EQ(regs().config(4, 4), 1u);
   EXPECT_EQ(regs().read(MmioDriver::kInterruptStatus), kConfigInterrupt)
@@ -275,6 +274,20 @@ TEST_F(ConsoleTest, TellsTheTerminalsSize) {
   regs().write(MmioDriver::kInterruptAck, kConfigInterrupt);
   resize({.columns = 132, .rows = 43});
   EXPECT_EQ(regs().read(MmioDriver::kInterruptStatus), kConfigInterrupt);
+  EXPECT_EQ(regs().config(0, 4), 132u | 43u << 16);
+}
+
+TEST_F(ConsoleTest, HasA80x24TerminalWhereNobodyKnowsTheSize) {
+  constexpr uint32_t kDefault = 80u | 24u << 16;
+  make();
+  EXPECT_EQ(regs().config(0, 4), kDefault) << "no terminal";
+  start();
+  EXPECT_EQ(regs().config(0, 4), kDefault);
+  EXPECT_EQ(regs().read(MmioDriver::kInterruptStatus), kConfigInterrupt)
+      << "or Linux does not look";
+  resize({.columns = 0, .rows = 0});
+  EXPECT_EQ(regs().config(0, 4), kDefault) << "a terminal that says 0";
+  resize({.columns = 132, .rows = 43});
   EXPECT_EQ(regs().config(0, 4), 132u | 43u << 16);
 }
 
@@ -289,8 +302,9 @@ TEST_F(ConsoleTest, ReadsZeroPastItsConfiguration) {
   make();
   for (const uint64_t offset : {uint64_t{12}, uint64_t{0xef8}})
     for (const size_t width : {1u, 2u, 4u, 8u}) EXPECT_EQ(regs().config(offset, width), 0u);
+  const uint64_t size = regs().config(0, 4);
   regs().write(MmioDriver::kConfig, ~0u);
-  EXPECT_EQ(regs().config(0, 4), 0u);
+  EXPECT_EQ(regs().config(0, 4), size);
 }
 
 // --- several ports ---
