@@ -65,9 +65,8 @@ struct AcpiPlatform {
   std::optional<Pci> pci = {};
 };
 
-// Writes all tables into the last 128 KiB of the first megabyte, where the
-// memory map says reserved, and gives the address of the RSDP, which is also
-// found by scanning from 0xe0000.
+// Writes all tables at kAcpiTables, where the memory map says reserved, and gives the address of
+// the RSDP, which is also found by scanning from 0xe0000.
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform);
 
 }  // namespace wick::boot

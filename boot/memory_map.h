@@ -22,11 +22,13 @@ constexpr GuestAddress kBootStackEnd{
 constexpr GuestAddress kCommandLine{0x10000};
 constexpr uint64_t kCommandLineBytes = 0x10000;  // with its NUL
 
-// A PC's BIOS has its data from here to 1 MiB; the ACPI tables are in its last
-// 128 KiB, where an operating system looks for them (ACPI 6.5, 5.2.5.1).
+// A PC's BIOS has its data from here to 1 MiB; the ACPI and SMBIOS tables are in its
+// last 128 KiB, where an operating system looks for them (ACPI 6.5, 5.2.5.1; SMBIOS
+// 2.8, 5.2.1).
 constexpr uint64_t kConventionalEnd = 0x9fc00;
 constexpr GuestAddress kAcpiTables{0xe0000};
-constexpr uint64_t kAcpiTablesBytes = 0x20000;
+constexpr uint64_t kAcpiTablesBytes = 0x10000;
+constexpr GuestAddress kSmbiosTables{0xf0000};
 
 // From here kernels and initrds are loaded, up to what 32 bits can address.
 constexpr uint64_t kHighMemory = 0x10'0000;

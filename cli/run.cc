@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
+#include "base/hash.h"
 #include "boot/find_kernel.h"
 #include "boot/input_file.h"
 #include "cli/ending.h"
@@ -105,6 +107,13 @@ void choose_addresses(MachineConfig& config, const std::string& machine_id) {
     machine = std::filesystem::absolute(config.disks.front().path, ignored).lexically_normal();
   }
   if (machine.empty()) machine = fmt::format("{}", ::getpid());
+  for (size_t i = 0; i < config.uuid.size(); i += sizeof(uint64_t)) {
+    const uint64_t half = fnv1a(fmt::format("{}\n{}\nuuid {}", machine_id, machine, i));
+    std::memcpy(config.uuid.data() + i, &half, sizeof(half));
+  }
+  // RFC 9562: version 8, made in a way of one's own.
+  config.uuid[6] = static_cast<uint8_t>((config.uuid[6] & 0x0f) | 0x80);
+  config.uuid[8] = static_cast<uint8_t>((config.uuid[8] & 0x3f) | 0x80);
   for (size_t i = 0; i < config.nets.size(); ++i)
     if (!config.nets[i].mac)
       config.nets[i].mac = net::derive_mac(fmt::format("{}\n{}\n{}", machine_id, machine, i));

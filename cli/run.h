@@ -28,8 +28,9 @@ Result<Fd> take_signals();
 Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder = "/boot");
 
-// Gives each network card that has none an address, which depends on the host, on the
-// machine's name (or else its first disk) and on the card's place.
+// Gives the machine a UUID, and each network card that has none an address. They depend
+// on the host and on the machine's name (or else its first disk), the address also on
+// the card's place.
 void choose_addresses(MachineConfig& config, const std::string& machine_id);
 
 // Machine::run(), ended early by a signal, by one that came before, or by the

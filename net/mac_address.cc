@@ -5,6 +5,8 @@
 #include <charconv>
 #include <fstream>
 
+#include "base/hash.h"
+
 namespace wick::net {
 
 std::optional<MacAddress> parse_any_mac(std::string_view text) {
@@ -31,11 +33,7 @@ std::string to_text(const MacAddress& mac) {
 }
 
 MacAddress derive_mac(std::string_view seed) {
-  uint64_t hash = 0xcbf2'9ce4'8422'2325;  // FNV-1a
-  for (const char c : seed) {
-    hash ^= static_cast<uint8_t>(c);
-    hash *= 0x100'0000'01b3;
-  }
+  uint64_t hash = fnv1a(seed);
   hash ^= hash >> 32;  // its upper bits are the better mixed ones
   MacAddress mac{};
   for (uint8_t& byte : mac) {

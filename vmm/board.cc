@@ -6,6 +6,7 @@
 
 #include "boot/boot.h"
 #include "boot/cmdline.h"
+#include "boot/smbios.h"
 #include "vmm/layout.h"
 
 namespace wick {
@@ -227,6 +228,8 @@ Result<void> Board::load_kernel() {
                             .initrd_path = config_.initrd_path,
                             .cmdline = cmdline_,
                             .rsdp = {0}};
+  TRY(boot::write_smbios_tables(
+      memory_, {.name = config_.name, .uuid = config_.uuid, .cpus = config_.cpus}));
   if (config_.acpi) request.rsdp = TRY(boot::write_acpi_tables(memory_, acpi_platform()));
   const boot::BootImage image = TRY(boot::load(memory_, request));
   spdlog::info("{}: {}", config_.kernel_path, image.kernel);

@@ -2,6 +2,7 @@
 // read them (cli/, tests). The machine checks them against the host.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -61,6 +62,7 @@ struct SerialConfig {
 
 struct MachineConfig {
   std::string name;
+  std::array<uint8_t, 16> uuid = {};  // in network byte order
   std::string kernel_path;
   std::string initrd_path;             // empty: none
   std::optional<std::string> cmdline;  // the whole command line; none: generated

@@ -216,6 +216,21 @@ TEST_F(ChooseAddresses, AreTheSameForTheSameMachineAndDifferForEachCard) {
   EXPECT_EQ(once[0][0] & 3, 2) << "locally administered, of one station";
 }
 
+TEST_F(ChooseAddresses, GiveTheMachineAUuidOfItsOwn) {
+  const auto uuid = [](const std::string& name, const std::string& host) {
+    MachineConfig config;
+    config.name = name;
+    choose_addresses(config, host);
+    return config.uuid;
+  };
+  const auto once = uuid("vm", "host");
+  EXPECT_EQ(uuid("vm", "host"), once);
+  EXPECT_NE(uuid("vm2", "host"), once);
+  EXPECT_NE(uuid("vm", "other"), once);
+  EXPECT_EQ(once[6] >> 4, 8) << "version";
+  EXPECT_EQ(once[8] >> 6, 2) << "variant";
+}
+
 TEST_F(ChooseAddresses, DifferFromHostToHost) {
   EXPECT_NE(addresses("vm", {}, "host")[0], addresses("vm", {}, "other")[0]);
   EXPECT_NE(addresses("vm", {}, "host")[0], addresses("vm", {}, "")[0]);

@@ -1,0 +1,281 @@
+#include "boot/smbios.h"
+
+#include <algorithm>
+#include <numeric>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "boot/memory_map.h"
+
+namespace wick::boot {
+
+namespace {
+
+constexpr std::string_view kVendor = "wick";
+constexpr std::string_view kProduct = "Virtual Machine";
+constexpr std::string_view kBiosVersion = "1";
+constexpr std::string_view kBiosDate = "01/01/2026";
+constexpr size_t kMaxTextBytes = 64;
+
+// 6.1.2: handles are any numbers that differ.
+enum Handle : uint16_t {
+  kBios = 0,
+  kSystem = 0x100,
+  kChassis = 0x300,
+  kProcessor = 0x400,
+  kMemoryArray = 0x1000,
+  kMemoryDevice = 0x1100,
+  kFirstMappedRange = 0x1300,
+  kBootInformation = 0x2000,
+  kEnd = 0x7f00,
+};
+
+constexpr uint8_t kOther = 1;  // of several enumerations
+constexpr uint8_t kSafe = 3;   // 7.4.2
+constexpr uint16_t kNoHandle = 0xfffe;
+
+// One structure: its formatted part, then its texts, which the former names by
+// number, from 1 (6.1.3).
+class Structure {
+ public:
+  Structure(uint8_t type, uint16_t handle) {
+    number(type).number<uint8_t>(0).number(handle);  // the length comes last
+  }
+
+  template <typename T>
+  Structure& number(T value) {
+    const size_t at = formatted_.size();
+    formatted_.resize(at + sizeof(value));
+    store_le(std::span(formatted_).subspan(at), value);
+    return *this;
+  }
+  // Empty: there is none.
+  Structure& text(std::string_view text) {
+    if (text.empty()) return number<uint8_t>(0);
+    texts_ += text.substr(0, kMaxTextBytes);
+    texts_ += '\0';
+    return number(++text_count_);
+  }
+
+  std::vector<std::byte> bytes() const {
+    std::vector<std::byte> all = formatted_;
+    all[1] = static_cast<std::byte>(formatted_.size());
+    const auto texts = std::as_bytes(std::span(texts_));
+    all.insert(all.end(), texts.begin(), texts.end());
+    // An empty text ends the texts; without any, two zeroes do.
+    all.resize(all.size() + (texts_.empty() ? 2 : 1));
+    return all;
+  }
+
+ private:
+  std::vector<std::byte> formatted_;
+  std::string texts_;
+  uint8_t text_count_ = 0;
+};
+
+Structure bios() {  // 7.1
+  constexpr uint64_t kCharacteristicsNotSupported = 1 << 3;
+  constexpr uint8_t kVirtualMachine = 1 << 4;
+  return Structure(0, kBios)
+      .text(kVendor)
+      .text(kBiosVersion)
+      .number<uint16_t>(static_cast<uint16_t>(kSmbiosTables.value >> 4))  // segment
+      .text(kBiosDate)
+      .number<uint8_t>(0)  // 64 KiB
+      .number<uint64_t>(kCharacteristicsNotSupported)
+      .number<uint8_t>(0)
+      .number<uint8_t>(kVirtualMachine)
+      .number<uint16_t>(0xffff)   // release: none
+      .number<uint16_t>(0xffff);  // embedded controller's: none
+}
+
+Structure system_information(const SmbiosPlatform& platform) {  // 7.2
+  constexpr uint8_t kPowerSwitch = 6;
+  Structure system(1, kSystem);
+  system.text(kVendor).text(kProduct).text({}).text(platform.name);
+  // 7.2.1: the first three groups are little-endian.
+  constexpr std::array<size_t, 16> kOrder = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (const size_t i : kOrder) system.number(platform.uuid[i]);
+  return system.number(kPowerSwitch).text({}).text({});
+}
+
+Structure chassis() {  // 7.4
+  constexpr uint8_t kNoSecurity = 3;
+  return Structure(3, kChassis)
+      .text(kVendor)
+      .number(kOther)
+      .text({})  // version, serial number, asset tag
+      .text({})
+      .text({})
+      .number(kSafe)  // of the boot, the power supply, the temperature
+      .number(kSafe)
+      .number(kSafe)
+      .number(kNoSecurity)
+      .number<uint32_t>(0)  // for its maker
+      .number<uint8_t>(0)   // height
+      .number<uint8_t>(0)   // power cords
+      .number<uint8_t>(0)   // contained elements, and the length of each
+      .number<uint8_t>(0)
+      .text({});
+}
+
+// What CPUID says better is left out.
+Structure processor(const SmbiosPlatform& platform) {  // 7.5
+  constexpr uint8_t kCentralProcessor = 3;
+  constexpr uint8_t kPopulatedAndEnabled = 0x41;
+  constexpr uint16_t k64Bit = 1 << 2;
+  constexpr uint16_t kMultiCore = 1 << 3;
+  const auto count = static_cast<uint8_t>(std::min(platform.cpus, 0xffu));
+  const uint16_t characteristics = platform.cpus > 1 ? k64Bit | kMultiCore : k64Bit;
+  Structure cpu(4, kProcessor);
+  cpu.text("CPU 0")
+      .number(kCentralProcessor)
+      .number(kOther)  // family
+      .text(kVendor)
+      .number<uint64_t>(0)  // CPUID
+      .text({})             // version
+      .number<uint8_t>(0)   // voltage
+      .number<uint16_t>(0)  // clock, fastest and current speed: unknown
+      .number<uint16_t>(0)
+      .number<uint16_t>(0)
+      .number(kPopulatedAndEnabled)
+      .number(kOther)            // upgrade
+      .number<uint16_t>(0xffff)  // no handles of caches
+      .number<uint16_t>(0xffff)
+      .number<uint16_t>(0xffff)
+      .text({})  // serial number, asset tag, part number
+      .text({})
+      .text({});
+  for (int i = 0; i < 3; ++i) cpu.number(count);                // cores, enabled ones, threads
+  return cpu.number(characteristics).number<uint16_t>(kOther);  // family, again
+}
+
+Structure memory_array(uint64_t size_bytes) {  // 7.17
+  constexpr uint8_t kSystemMemory = 3;
+  constexpr uint8_t kNoErrorCorrection = 3;
+  constexpr uint32_t kSeeExtended = 0x8000'0000;
+  const uint64_t kibibytes = size_bytes >> 10;
+  const bool extended = kibibytes >= kSeeExtended;
+  return Structure(16, kMemoryArray)
+      .number(kOther)
+      .number(kSystemMemory)
+      .number(kNoErrorCorrection)
+      .number(extended ? kSeeExtended : static_cast<uint32_t>(kibibytes))
+      .number(kNoHandle)
+      .number<uint16_t>(1)  // device
+      .number<uint64_t>(extended ? size_bytes : 0);
+}
+
+Structure memory_device(uint64_t size_bytes) {  // 7.18
+  constexpr uint8_t kDimm = 9;
+  constexpr uint8_t kRam = 7;
+  constexpr uint16_t kSeeExtended = 0x7fff;
+  const uint64_t size = mebibytes(size_bytes);
+  const bool extended = size >= kSeeExtended;
+  return Structure(17, kMemoryDevice)
+      .number<uint16_t>(kMemoryArray)
+      .number(kNoHandle)
+      .number<uint16_t>(0xffff)  // width, and that of data: unknown
+      .number<uint16_t>(0xffff)
+      .number(extended ? kSeeExtended : static_cast<uint16_t>(size))
+      .number(kDimm)
+      .number<uint8_t>(0)  // of no set
+      .text("DIMM 0")
+      .text({})
+      .number(kRam)
+      .number<uint16_t>(1 << 1)  // detail: other
+      .number<uint16_t>(0)       // speed: unknown
+      .text(kVendor)
+      .text({})  // serial number, asset tag, part number
+      .text({})
+      .text({})
+      .number<uint8_t>(0)  // rank: unknown
+      .number(extended ? static_cast<uint32_t>(size) : uint32_t{0})
+      .number<uint16_t>(0)  // configured speed and voltages: unknown
+      .number<uint16_t>(0)
+      .number<uint16_t>(0)
+      .number<uint16_t>(0);
+}
+
+Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // 7.20
+  const uint64_t first = region.start.value;
+  const uint64_t last = first + (region.size_bytes - 1);
+  constexpr uint32_t kSeeExtended = 0xffff'ffff;
+  const bool extended = last >> 10 >= kSeeExtended;
+  return Structure(19, static_cast<uint16_t>(kFirstMappedRange + index))
+      .number(extended ? kSeeExtended : static_cast<uint32_t>(first >> 10))
+      .number(extended ? kSeeExtended : static_cast<uint32_t>(last >> 10))
+      .number<uint16_t>(kMemoryArray)
+      .number<uint8_t>(1)  // device in a row
+      .number<uint64_t>(extended ? first : 0)
+      .number<uint64_t>(extended ? last : 0);
+}
+
+Structure boot_information() {  // 7.33
+  constexpr uint8_t kNoErrors = 0;
+  Structure boot(32, kBootInformation);
+  for (int i = 0; i < 6; ++i) boot.number<uint8_t>(0);
+  return boot.number(kNoErrors);
+}
+
+// 5.2.1, with the intermediate part that 16-bit code looked for.
+struct [[gnu::packed]] EntryPoint {
+  std::array<char, 4> anchor = {'_', 'S', 'M', '_'};
+  uint8_t checksum = 0;
+  uint8_t length = 31;
+  uint8_t major_version = 2;
+  uint8_t minor_version = 8;
+  uint16_t largest_structure = 0;
+  uint8_t revision = 0;
+  std::array<uint8_t, 5> unused = {};
+  std::array<char, 5> intermediate_anchor = {'_', 'D', 'M', 'I', '_'};
+  uint8_t intermediate_checksum = 0;
+  uint16_t tables_length = 0;
+  uint32_t tables = 0;
+  uint16_t structure_count = 0;
+  uint8_t bcd_version = 0x28;
+};
+static_assert(sizeof(EntryPoint) == 31 && offsetof(EntryPoint, intermediate_anchor) == 16);
+
+uint8_t checksum(std::span<const std::byte> bytes) {
+  return static_cast<uint8_t>(-std::accumulate(bytes.begin(), bytes.end(), 0,
+                                               [](int sum, std::byte b) { return sum + int(b); }));
+}
+
+}  // namespace
+
+Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform& platform) {
+  TRY(check_low_memory(memory));
+  std::vector<Structure> structures = {bios(),
+                                       system_information(platform),
+                                       chassis(),
+                                       processor(platform),
+                                       memory_array(memory.size_bytes()),
+                                       memory_device(memory.size_bytes())};
+  for (size_t i = 0; i < memory.regions().size(); ++i)
+    structures.push_back(mapped_range(i, memory.regions()[i]));
+  structures.push_back(boot_information());
+  structures.emplace_back(127, kEnd);
+
+  EntryPoint entry;
+  std::vector<std::byte> tables;
+  for (const Structure& structure : structures) {
+    const auto bytes = structure.bytes();
+    tables.insert(tables.end(), bytes.begin(), bytes.end());
+    entry.largest_structure =
+        std::max(uint16_t{entry.largest_structure}, static_cast<uint16_t>(bytes.size()));
+  }
+  const GuestAddress start = kSmbiosTables + align_up(sizeof(entry), 16);
+  entry.tables_length = static_cast<uint16_t>(tables.size());
+  entry.tables = static_cast<uint32_t>(start.value);
+  entry.structure_count = static_cast<uint16_t>(structures.size());
+  const auto bytes = as_bytes(&entry, sizeof(entry));
+  entry.intermediate_checksum = checksum(bytes.subspan(offsetof(EntryPoint, intermediate_anchor)));
+  entry.checksum = checksum(bytes);
+  TRY(memory.write(kSmbiosTables, entry));
+  return memory.write_bytes(start, tables);
+}
+
+}  // namespace wick::boot

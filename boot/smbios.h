@@ -1,0 +1,27 @@
+// The SMBIOS tables: what the machine is called, for people and for programs that
+// choose by it (dmidecode, /sys/class/dmi, cloud-init), and how its memory lies.
+//
+// Thread rule: before the first vCPU runs.
+// Specification: SMBIOS 2.8 (DSP0134), 5.2.1 (entry point), 7 (structures).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/guest_memory.h"
+#include "base/result.h"
+
+namespace wick::boot {
+
+struct SmbiosPlatform {
+  std::string name = {};              // of the machine, its serial number; empty: none
+  std::array<uint8_t, 16> uuid = {};  // in network byte order (RFC 9562); all 0: none
+  uint32_t cpus = 1;                  // cores of the only socket
+};
+
+// Writes the entry point and the tables at kSmbiosTables, where operating systems
+// scan for them and the memory map says reserved.
+Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform& platform);
+
+}  // namespace wick::boot
