@@ -15,13 +15,18 @@ struct Outcome {
   bool needs_evidence = false;
 };
 
-Outcome outcome_of(Ending ending) {
-  switch (ending) {
+Outcome outcome_of(const RunReport& report) {
+  switch (report.ending) {
     case Ending::kPoweredOff:
       return {0, "the guest powered off"};
+    // A kernel that dies early does so without a word, and a script must not take
+    // that for success. A guest that powers off meant to.
     case Ending::kRebooted:
+      if (report.silent) return {3, "the guest rebooted without having written anything", true};
       return {0, "the guest rebooted"};
     case Ending::kHalted:
+      if (report.silent)
+        return {3, "the guest halted for good without having written anything", true};
       return {0, "the guest halted for good"};
     case Ending::kQuit:
       return {0, "ended from the terminal"};
@@ -69,8 +74,11 @@ std::string evidence(const RunReport& report) {
     if (report.ending == Ending::kTripleFault)
       text += fmt::format(
           "wick: vcpu{}, last known before the fault:\n{}"
-          "wick: vcpu{}, after the fault (KVM on AMD resets the registers):\n{}",
-          i, indented(last_exits), i, indented(registers));
+          "wick: vcpu{}, {}:\n{}",
+          i, indented(last_exits), i,
+          report.registers_were_reset ? "after the fault (KVM on AMD resets the registers)"
+                                      : "at the fault",
+          indented(registers));
     else
       text += fmt::format("wick: vcpu{}, at the end:\n{}{}", i, indented(registers),
                           indented(last_exits));
@@ -81,12 +89,12 @@ std::string evidence(const RunReport& report) {
 }  // namespace
 
 int exit_status(const RunReport& report) {
-  const int status = outcome_of(report.ending).status;
+  const int status = outcome_of(report).status;
   return report.ending == Ending::kSignal ? status + report.signal : status;
 }
 
 std::string describe(const RunReport& report, std::string_view hint) {
-  const Outcome outcome = outcome_of(report.ending);
+  const Outcome outcome = outcome_of(report);
   std::string text = outcome.needs_evidence ? evidence(report) : "";
   if (!hint.empty()) text += fmt::format("wick: hint: {}\n", printable(hint));
   text += fmt::format("wick: {}", outcome.name);

@@ -146,9 +146,8 @@ std::string ending_hint(const RunReport& report, const MachineConfig& config,
     case Ending::kTripleFault:
     case Ending::kTimeout:
     case Ending::kHalted:
-      if (report.console_lines.empty()) return silence_hint(cmdline);
-      break;
     case Ending::kRebooted:  // an initramfs does, with panic=-1, when it finds no root device
+      if (report.console_lines.empty()) return silence_hint(cmdline);
       break;
     default:
       return {};

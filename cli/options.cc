@@ -193,8 +193,8 @@ user[,hostfwd=tcp:127.0.0.1:2222-:22], or tap[,ifname=tap0][,bridge=BR]
 port or console is stdio, pty, unix:PATH, file:PATH or null, with [,log=FILE].
 A doubled comma is a comma. Every option also comes from WICK_OPTION (';'
 between SPECs), then from the config file. On a terminal, Ctrl-] then ? lists
-the keys. Exit status: 0 the guest ended well, 1 the host failed, 2 wrong
-command line, 3 panic, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
+the keys. Exit status: 0 ended well, 1 host failed, 2 wrong usage, 3 panic or
+death without a word, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";

@@ -9,7 +9,11 @@ namespace wick::console {
 
 namespace {
 
-constexpr std::string_view kPanic = "Kernel panic - not syncing";
+// The last words of a kernel: of panic(), of an exception before there are
+// handlers (arch/x86/kernel/head64.c), and of the code that unpacks it
+// (arch/x86/boot/compressed/error.c).
+constexpr std::string_view kLastWords[] = {"Kernel panic - not syncing", "PANIC: early exception",
+                                           " -- System halted"};
 // Of kernel/reboot.c, at a level that no console filters out.
 constexpr std::string_view kOrderly[] = {"reboot: Restarting system", "reboot: System halted",
                                          "reboot: Power down"};
@@ -44,6 +48,15 @@ size_t escape_length(std::string_view text) {
 
 }  // namespace
 
+namespace {
+
+bool says_any(std::string_view line, std::span<const std::string_view> messages) {
+  return std::ranges::any_of(
+      messages, [&](std::string_view said) { return after_message(line, said).has_value(); });
+}
+
+}  // namespace
+
 // Not zeroed: a page that the guest never fills is never touched.
 Transcript::Transcript() : kept_(new std::array<std::byte, kKeptBytes>) {}
 
@@ -63,13 +76,11 @@ bool Transcript::append(std::span<const std::byte> bytes) {
 void Transcript::end_line_locked() {
   const std::string_view line = line_locked();
   line_size_ = 0;
-  if (after_message(line, kPanic)) panicked_ = true;
+  if (says_any(line, kLastWords)) panicked_ = true;
   if (!panicked_) return;
   if (after_message(line, kStart)) crash_kernel_ = true;
   // A kernel that has panicked never gets to this; one that collects its dump does.
-  const bool orderly = std::ranges::any_of(
-      kOrderly, [&](std::string_view said) { return after_message(line, said).has_value(); });
-  if (orderly && !crash_kernel_) panicked_ = false;
+  if (says_any(line, kOrderly) && !crash_kernel_) panicked_ = false;
 }
 
 void Transcript::listen(bool on) {
@@ -100,7 +111,7 @@ uint64_t Transcript::end() const {
 
 bool Transcript::panicked() const {
   const std::lock_guard lock(mutex_);
-  return panicked_ || after_message(line_locked(), kPanic).has_value();
+  return panicked_ || says_any(line_locked(), kLastWords);
 }
 
 std::vector<std::string> Transcript::last_lines(size_t count) const {

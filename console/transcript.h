@@ -45,9 +45,9 @@ class Transcript {
   uint64_t oldest() const;  // the position of the first byte still kept
   uint64_t end() const;     // how much the guest has written so far
 
-  // Linux said `Kernel panic - not syncing`, as printk writes it, and went on in
-  // no way that shows it had not. A user who prints the same, and then resets
-  // the machine without an orderly reboot, looks no different.
+  // Linux said that it died (`Kernel panic - not syncing`, or what it says before
+  // it can panic), as printk writes it, and went on in no way that shows it had not. A user who
+  // prints the same, and then resets the machine without an orderly reboot, looks no different.
   bool panicked() const;
 
   // At most `count` lines, the last one perhaps unfinished, made fit for

@@ -1,5 +1,6 @@
 #include "vmm/kvm.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
@@ -75,6 +76,15 @@ uint32_t Kvm::max_cpus() const {
   // Without KVM_CAP_MAX_VCPUS the soft limit counts (api.rst, 4.4).
   const int hard = capability(KVM_CAP_MAX_VCPUS);
   return static_cast<uint32_t>(hard > 0 ? hard : std::max(1, capability(KVM_CAP_NR_VCPUS)));
+}
+
+bool Kvm::resets_on_shutdown() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned kSvm = 1 << 2;  // AMD APM 3, appendix E, Fn8000_0001 ECX
+  return __get_cpuid(0x8000'0001, &eax, &ebx, &ecx, &edx) != 0 && (ecx & kSvm) != 0;
 }
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {

@@ -27,6 +27,7 @@ constexpr size_t kMostCpuidEntries = 256;  // what KVM takes at most
 using KvmCpuid = KvmList<kvm_cpuid_entry2, kMostCpuidEntries>;
 static_assert(offsetof(KvmCpuid, entries) == 8);
 constexpr unsigned long kKvmGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
+constexpr unsigned long kKvmGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
 constexpr unsigned long kKvmSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
 constexpr unsigned long kKvmSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
@@ -41,6 +42,10 @@ class Kvm {
   int capability(unsigned long capability) const;
   uint32_t max_cpus() const;
   size_t run_area_bytes() const { return run_area_bytes_; }
+
+  // True on hosts with AMD's SVM: there a vCPU that shut down (triple fault) has
+  // been reset before user space sees it; Intel's VMX leaves its registers as they were.
+  static bool resets_on_shutdown();
 
   // KVM_GET_SUPPORTED_CPUID
   Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;

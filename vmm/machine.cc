@@ -41,6 +41,7 @@ class KvmMachine final : public Machine {
   void run_board();
   bool wants_reset();
   bool panicked() const;
+  uint64_t written_bytes() const;
   RunReport report();
   void end_with(Ending ending, int signal, std::string detail);
   void vcpu_ended(const VcpuExit& exit);
@@ -55,6 +56,7 @@ class KvmMachine final : public Machine {
   std::optional<Peripherals> peripherals_;
   std::unique_ptr<Board> board_;  // none: a reset failed
   std::string cmdline_;
+  uint64_t written_before_start_ = 0;  // written_bytes() when the board was built
   EventLoop::Timer panic_timer_;
   std::atomic<bool> said_panic_{false};  // by pvpanic
   std::vector<std::thread> vcpu_threads_;
@@ -90,6 +92,7 @@ Result<void> KvmMachine::build() {
 }
 
 Result<void> KvmMachine::power_on() {
+  written_before_start_ = written_bytes();
   board_.reset();  // before the next one, whose memory is as large
   board_ = TRY(Board::create(config_, *kvm_, *peripherals_, main_loop_,
                              {.power_off = [this] { end(Ending::kPoweredOff, 0); },
@@ -160,6 +163,13 @@ bool KvmMachine::panicked() const {
          });
 }
 
+// On all consoles, through all resets.
+uint64_t KvmMachine::written_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& port : peripherals_->consoles()) bytes += port->transcript().end();
+  return bytes;
+}
+
 RunReport KvmMachine::report() {
   RunReport report;
   {
@@ -175,6 +185,8 @@ RunReport KvmMachine::report() {
   const bool stopped = report.ending == Ending::kRebooted || report.ending == Ending::kHalted ||
                        report.ending == Ending::kTripleFault;
   if (stopped && panicked()) report.ending = Ending::kPanicked;
+  report.silent = written_bytes() == written_before_start_;
+  report.registers_were_reset = report.ending == Ending::kTripleFault && Kvm::resets_on_shutdown();
   for (const auto& port : peripherals_->consoles())
     if (report.console_lines.empty())
       report.console_lines = port->transcript().last_lines(kReportedConsoleLines);
@@ -252,12 +264,10 @@ void KvmMachine::check_for_halt() {
 }
 
 std::string KvmMachine::timeout_detail() const {
-  const bool wrote = std::ranges::any_of(
-      peripherals_->consoles(), [](const auto& port) { return port->transcript().end() > 0; });
   const bool halted =
       std::ranges::all_of(board_->vcpus(), [](const auto& vcpu) { return vcpu->halted(); });
   return fmt::format("the guest was {}{}", halted ? "halted, waiting for an interrupt" : "running",
-                     wrote ? "" : ", and had never written anything");
+                     written_bytes() > 0 ? "" : ", and had never written anything");
 }
 
 void KvmMachine::stop_vcpus() {

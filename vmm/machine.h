@@ -18,8 +18,9 @@ namespace wick {
 // How a run ended; the exit statuses of the interface, "How a run ends".
 enum class Ending {
   kPoweredOff,   // 0: ACPI S5
-  kRebooted,     // 0: reset through the keyboard controller, ACPI or the chipset
-  kHalted,       // 0: every vCPU in HLT with interrupts off
+  kRebooted,     // 0: reset through the keyboard controller, ACPI or the chipset;
+                 // 3 if the guest had been silent
+  kHalted,       // 0: every vCPU in HLT with interrupts off; 3 if it had been silent
   kHostFailed,   // 1: a call to the host failed during the run
   kPanicked,     // 3
   kTripleFault,  // 4
@@ -33,6 +34,8 @@ struct RunReport {
   Ending ending = Ending::kPoweredOff;
   int signal = 0;                          // for kSignal
   std::string detail;                      // what exactly happened, for the last line; or empty
+  bool silent = false;                     // nothing on any console since the guest's last start
+  bool registers_were_reset = false;       // by KVM, after a triple fault
   std::vector<std::string> console_lines;  // the last 200 of the first console that has any
   struct Cpu {                             // texts of several lines
     std::string registers;

@@ -108,7 +108,11 @@ TEST(EndingHint, SilentGuestIsAskedForItsConsole) {
   EXPECT_THAT(ending_hint(report, {}, "root=/dev/vda"), HasSubstr("no console=ttyS0"));
   EXPECT_THAT(ending_hint(report, {}, kCmdline), HasSubstr("earlyprintk"));
   EXPECT_EQ(ending_hint(report, {}, "console=ttyS0 earlyprintk=serial"), "");
-  report.ending = Ending::kRebooted;
+  for (const Ending ending : {Ending::kHalted, Ending::kRebooted}) {
+    report.ending = ending;
+    EXPECT_THAT(ending_hint(report, {}, ""), HasSubstr("no console=ttyS0"));
+  }
+  report.ending = Ending::kPoweredOff;
   EXPECT_EQ(ending_hint(report, {}, ""), "");
 }
 

@@ -33,6 +33,20 @@ TEST(ExitStatus, IsThatOfTheInterface) {
   EXPECT_EQ(exit_status(report_of(Ending::kKvmError)), 6);
 }
 
+TEST(ExitStatus, OfAGuestThatDiedWithoutAWordIsNotZero) {
+  for (const Ending ending : {Ending::kHalted, Ending::kRebooted}) {
+    RunReport report = report_of(ending);
+    report.silent = true;
+    report.console_lines.clear();
+    EXPECT_EQ(exit_status(report), 3);
+    EXPECT_THAT(describe(report), HasSubstr("wick: vcpu0, at the end:\n  rip 1\n"));
+    EXPECT_THAT(describe(report), EndsWith(" without having written anything\n"));
+  }
+  RunReport off = report_of(Ending::kPoweredOff);
+  off.silent = true;
+  EXPECT_EQ(exit_status(off), 0) << "no kernel powers off by mistake";
+}
+
 TEST(ExitStatus, OfASignalIs128AndItsNumber) {
   RunReport report = report_of(Ending::kSignal);
   report.signal = SIGTERM;
@@ -71,10 +85,14 @@ TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
 }
 
 TEST(Describe, TripleFaultShowsWhatWasBeforeItApartFromTheRegisters) {
-  EXPECT_THAT(describe(report_of(Ending::kTripleFault)),
-              HasSubstr("wick: vcpu0, last known before the fault:\n"
-                        "  write to port 1\n"
-                        "wick: vcpu0, after the fault (KVM on AMD resets the registers):\n"
+  RunReport report = report_of(Ending::kTripleFault);
+  EXPECT_THAT(describe(report), HasSubstr("wick: vcpu0, last known before the fault:\n"
+                                          "  write to port 1\n"
+                                          "wick: vcpu0, at the fault:\n"
+                                          "  rip 1\n"));
+  report.registers_were_reset = true;
+  EXPECT_THAT(describe(report),
+              HasSubstr("wick: vcpu0, after the fault (KVM on AMD resets the registers):\n"
                         "  rip 1\n"));
 }
 

@@ -81,6 +81,14 @@ TEST(Transcript, PanicIsWhatPrintkWrites) {
   EXPECT_FALSE(is_panic(" Kernel panic - not syncing\n"));
 }
 
+TEST(Transcript, KernelThatCannotPanicYetHasOtherLastWords) {
+  EXPECT_TRUE(is_panic("PANIC: early exception 0x0e IP 10:ffffffff81000110 error 0 cr2 0x0\n"));
+  EXPECT_TRUE(is_panic("[    0.000000] PANIC: early exception 0x0d IP 10:0 error 0 cr2 0x0\n"));
+  EXPECT_TRUE(is_panic("Out of memory while allocating output buffer\n\n -- System halted"));
+  EXPECT_FALSE(is_panic("[   20.0] reboot: System halted\n"));
+  EXPECT_FALSE(is_panic("# echo ' -- System halted'\n"));
+}
+
 TEST(Transcript, PanicTextBeforeAnOrderlyEndIsAUsers) {
   const std::string panic = "Kernel panic - not syncing: said a user\n";
   EXPECT_FALSE(is_panic(panic + "[   20.0] reboot: Restarting system\n"));

@@ -153,7 +153,7 @@ TEST(Refusal, OfInitrdsThatAreNoReadableFile) {
 TEST(Refusal, OfDisksThatAreNoReadableImage) {
   const TempDir dir;
   const auto with_disk = [&](const std::string& spec) {
-    return run_tiny(dir, Code().reset(), {"-d", spec});
+    return run_tiny(dir, Code().print("up\n").reset(), {"-d", spec});
   };
   expect_refusal(with_disk(dir / "missing"), {dir / "missing", "No such file", "check the path"});
   expect_refusal(with_disk(dir.path()), {dir.path(), "directory"});
