@@ -83,11 +83,20 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
     return fail_errno(errno, "kvm: KVM_SET_CPUID2 for vCPU {}", index_);
 
   // What firmware leaves behind: string instructions may be fast, and memory is
-  // write-back by default (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE).
-  const KvmList<kvm_msr_entry, 2> msrs{
-      .count = 2,
-      .entries = {{{.index = 0x1a0, .reserved = 0, .data = 1},
-                   {.index = 0x2ff, .reserved = 0, .data = 0x806}}}};
+  // write-back by default (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE). The
+  // rest of IA32_MISC_ENABLE stays as KVM has it. There is no branch trace store and
+  // no PEBS here; older kernels leave their "unavailable" bits off.
+  constexpr uint32_t kMiscEnable = 0x1a0;
+  constexpr uint64_t kFastStrings = 1 << 0;
+  constexpr uint64_t kBtsUnavailable = 1 << 11;
+  constexpr uint64_t kPebsUnavailable = 1 << 12;
+  KvmList<kvm_msr_entry, 2> msrs{.count = 1};
+  msrs.entries[0].index = kMiscEnable;
+  if (::ioctl(fd_.get(), kKvmGetMsrs, &msrs) != static_cast<int>(msrs.count))
+    return fail_errno(errno, "kvm: KVM_GET_MSRS for vCPU {}", index_);
+  msrs.entries[0].data |= kFastStrings | kBtsUnavailable | kPebsUnavailable;
+  msrs.entries[1] = {.index = 0x2ff, .reserved = 0, .data = 0x806};
+  msrs.count = 2;
   if (::ioctl(fd_.get(), kKvmSetMsrs, &msrs) != static_cast<int>(msrs.count))
     return fail_errno(errno, "kvm: KVM_SET_MSRS for vCPU {}", index_);
 

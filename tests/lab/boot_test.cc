@@ -3,13 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cctype>
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
+#include "tests/lab/tiny.h"
 #include "tests/lab/vm.h"
 
 namespace wick::lab {
@@ -242,6 +245,22 @@ TEST(Boot, TwentyTimesInARowLong) {
     power_off(vm);
     expect_clean(disk);
   }
+}
+
+// IA32_MISC_ENABLE: fast strings; no branch trace store, no PEBS.
+TEST(FirstCpu, StartsWithWhatFirmwareLeavesInMiscEnable) {
+  const TempDir dir;
+  guests::Code code;
+  for (const auto byte :
+       std::to_array<uint8_t>({0xb9, 0xa0, 0x01, 0x00, 0x00, 0x0f, 0x32}))  // mov ecx, 0x1a0; rdmsr
+    code.byte(byte);
+  code.out_al(guests::kSerialPort);
+  for (const auto byte : std::to_array<uint8_t>({0xc1, 0xe8, 0x08})) code.byte(byte);  // shr eax, 8
+  code.out_al(guests::kSerialPort).power_off();
+  const Finished run = finish(run_tiny(dir, code));
+  ASSERT_EQ(run.out.size(), 2u) << run.err;
+  EXPECT_EQ(run.out[0] & 0x01, 0x01);
+  EXPECT_EQ(run.out[1] & 0x18, 0x18);
 }
 
 }  // namespace
