@@ -28,6 +28,8 @@ const char* machine_name(uint16_t machine) {
   switch (machine) {
     case EM_386:
       return "32-bit x86";
+    case EM_X86_64:
+      return "x86-64";
     case EM_ARM:
       return "32-bit ARM";
     case EM_AARCH64:
@@ -43,36 +45,61 @@ const char* machine_name(uint16_t machine) {
   }
 }
 
+// The same headers of 32-bit and of 64-bit files, but for the widths.
+template <typename FileHeader, typename ProgramHeader>
 Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
   const std::string& name = file.name();
-  Elf64_Ehdr header{};
+  FileHeader header{};
+  if (file.size_bytes() < sizeof(header))
+    return fail("{}: {} bytes are too few for an ELF kernel", name, file.size_bytes());
+  TRY(file.read(0, std::as_writable_bytes(std::span(&header, 1))));
+  if (header.e_type != ET_EXEC && header.e_type != ET_DYN)
+    return with_hint(fail("{}: an ELF file of type {}, not an executable", name, header.e_type),
+                     "an object or a core file is no kernel");
+  if (header.e_phentsize != sizeof(ProgramHeader))
+    return fail("{}: damaged ELF header: program headers of {} bytes", name, header.e_phentsize);
+  if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders)
+    return fail("{}: {} program headers; an ELF kernel has 1 to {}", name, header.e_phnum,
+                kMaxProgramHeaders);
+
+  std::vector<ProgramHeader> read(header.e_phnum);
+  const auto bytes = std::as_writable_bytes(std::span(read));
+  if (header.e_phoff > file.size_bytes() || bytes.size() > file.size_bytes() - header.e_phoff)
+    return fail("{}: the file is cut short: its program headers are at {:#x}, its end at {:#x}",
+                name, header.e_phoff, file.size_bytes());
+  TRY(file.read(header.e_phoff, bytes));
+  std::vector<Elf64_Phdr> segments;
+  for (const ProgramHeader& segment : read)
+    segments.push_back({.p_type = segment.p_type,
+                        .p_flags = segment.p_flags,
+                        .p_offset = segment.p_offset,
+                        .p_vaddr = segment.p_vaddr,
+                        .p_paddr = segment.p_paddr,
+                        .p_filesz = segment.p_filesz,
+                        .p_memsz = segment.p_memsz,
+                        .p_align = segment.p_align});
+  return segments;
+}
+
+// The beginning, which is the same in all ELF files, tells how to read the rest.
+Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
+  const std::string& name = file.name();
+  Elf32_Ehdr header{};
   if (file.size_bytes() < sizeof(header))
     return fail("{}: {} bytes are too few for an ELF kernel", name, file.size_bytes());
   TRY(file.read(0, std::as_writable_bytes(std::span(&header, 1))));
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return fail("{}: not an ELF file", name);
   if (header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_ident[EI_VERSION] != EV_CURRENT)
     return fail("{}: an ELF file for a big-endian machine, or damaged", name);
-  if (header.e_machine != EM_X86_64)
+  if (header.e_machine != EM_X86_64 && header.e_machine != EM_386)
     return with_hint(fail("{}: an ELF file for {}", name, machine_name(header.e_machine)),
-                     "wick runs x86-64 guests");
-  if (header.e_ident[EI_CLASS] != ELFCLASS64)
-    return fail("{}: a 32-bit ELF file; wick boots 64-bit kernels", name);
-  if (header.e_type != ET_EXEC && header.e_type != ET_DYN)
-    return with_hint(fail("{}: an ELF file of type {}, not an executable", name, header.e_type),
-                     "an object or a core file is no kernel");
-  if (header.e_phentsize != sizeof(Elf64_Phdr))
-    return fail("{}: damaged ELF header: program headers of {} bytes", name, header.e_phentsize);
-  if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders)
-    return fail("{}: {} program headers; an ELF kernel has 1 to {}", name, header.e_phnum,
-                kMaxProgramHeaders);
-
-  std::vector<Elf64_Phdr> segments(header.e_phnum);
-  const auto bytes = std::as_writable_bytes(std::span(segments));
-  if (header.e_phoff > file.size_bytes() || bytes.size() > file.size_bytes() - header.e_phoff)
-    return fail("{}: the file is cut short: its program headers are at {:#x}, its end at {:#x}",
-                name, header.e_phoff, file.size_bytes());
-  TRY(file.read(header.e_phoff, bytes));
-  return segments;
+                     "wick runs x86 guests");
+  const bool is_64bit = header.e_machine == EM_X86_64;
+  if (header.e_ident[EI_CLASS] != (is_64bit ? ELFCLASS64 : ELFCLASS32))
+    return fail("{}: damaged ELF header: class {} for {}", name, header.e_ident[EI_CLASS],
+                machine_name(header.e_machine));
+  return is_64bit ? read_program_headers<Elf64_Ehdr, Elf64_Phdr>(file)
+                  : read_program_headers<Elf32_Ehdr, Elf32_Phdr>(file);
 }
 
 // The segment's bytes lie in the file.
@@ -150,11 +177,16 @@ Result<std::vector<Elf64_Phdr>> loadable(const GuestMemory& memory, const InputF
   }
   for (const Elf64_Phdr& segment : segments) {
     if (!memory.slice({segment.p_paddr}, segment.p_memsz))
-      return with_hint(fail("{}: the kernel has a segment from {:#x} to {:#x}, and the guest has "
-                            "{} MiB of memory",
-                            name, segment.p_paddr, segment.p_paddr + segment.p_memsz,
-                            mebibytes(memory.size_bytes())),
-                       fmt::format("give at least {} MiB with --memory", mebibytes(previous_end)));
+      return with_hint(
+          fail("{}: the kernel has a segment from {:#x} to {:#x}, and the guest has "
+               "{} MiB of memory",
+               name, segment.p_paddr, segment.p_paddr + segment.p_memsz,
+               mebibytes(memory.size_bytes())),
+          previous_end <= kLowRamEnd
+              ? fmt::format("give at least {} MiB with --memory", mebibytes(previous_end))
+              : fmt::format("take another kernel: no guest has memory from {:#x} to "
+                            "4 GiB",
+                            kLowRamEnd));
   }
   return segments;
 }
@@ -203,14 +235,17 @@ Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files) {
   if (files.initrd) {
     const uint64_t size = files.initrd->size_bytes();
     const auto place = place_initrd(memory, size, kAddressableEnd, loaded.kernel_range);
+    const uint64_t needed = start + loaded.kernel_range.size_bytes + size;
     if (!place)
       return with_hint(
           fail("{}: {} MiB do not fit beside a kernel of {} MiB, and the guest has {} MiB of "
                "memory",
                files.initrd->name(), mebibytes(size), mebibytes(loaded.kernel_range.size_bytes),
                mebibytes(memory.size_bytes())),
-          fmt::format("give at least {} MiB with --memory",
-                      mebibytes(start + loaded.kernel_range.size_bytes) + mebibytes(size)));
+          needed <= kLowRamEnd
+              ? fmt::format("give at least {} MiB with --memory", mebibytes(needed))
+              : fmt::format("take a smaller initrd: by a PVH entry it must lie below {} MiB",
+                            mebibytes(kLowRamEnd)));
     loaded.initrd_range = *place;
     TRY(load_initrd(memory, *files.initrd, *place));
   }

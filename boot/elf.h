@@ -1,5 +1,5 @@
-// An ELF kernel by its PVH note: vmlinux, or any kernel that has the 32-bit
-// entry of the Xen HVM direct boot ABI. Loaded by physical addresses; a vmlinux
+// An ELF kernel by its PVH note: vmlinux of x86-64 or of 32-bit x86, or any kernel that
+// has the 32-bit entry of the Xen HVM direct boot ABI. Loaded by physical addresses; a vmlinux
 // has a segment at virtual address 0.
 //
 // Specification: System V ABI, "Object Files"; Xen, docs/misc/pvh.pandoc,

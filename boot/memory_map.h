@@ -34,6 +34,9 @@ constexpr GuestAddress kSmbiosTables{0xf0000};
 constexpr uint64_t kHighMemory = 0x10'0000;
 constexpr uint64_t kAddressableEnd = 1ULL << 32;
 
+// RAM from 0 ends here at the latest; the rest of it begins at 4 GiB.
+constexpr uint64_t kLowRamEnd = 0xc000'0000;
+
 struct MemoryMapEntry {
   // Values of the address range types (ACPI 6.5, table 15.1).
   enum class Type : uint32_t { kUsable = 1, kReserved = 2 };

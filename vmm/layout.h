@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "boot/memory_map.h"
+
 namespace wick::layout {
 
 // Guest physical memory: RAM up to the hole, devices in the hole below 4 GiB,
 // the rest of RAM above it.
-constexpr uint64_t kLowRamEnd = 0xc000'0000;
-constexpr uint64_t kHighRamStart = 0x1'0000'0000;
+constexpr uint64_t kLowRamEnd = boot::kLowRamEnd;
+constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 
 // Where the BARs of PCI functions are, and the configuration spaces of bus 0.
 constexpr uint64_t kPciWindow = 0xc000'0000;

@@ -10,7 +10,9 @@
 namespace wick::boot {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 HvmStartInfo start_info(const GuestMemory& memory, const BootImage& loaded) {
   return *memory.read<HvmStartInfo>({loaded.cpu.rbx});
@@ -96,11 +98,12 @@ INSTANTIATE_TEST_SUITE_P(
     Kernels, ElfKernelThatIsWrong,
     ::testing::Values(
         WrongElf{"magic", [](auto& e) { e.header.e_ident[0] = 0; }, "not an ELF file"},
-        WrongElf{"class32", [](auto& e) { e.header.e_ident[EI_CLASS] = ELFCLASS32; }, "32-bit ELF"},
+        WrongElf{"class32", [](auto& e) { e.header.e_ident[EI_CLASS] = ELFCLASS32; },
+                 "class 1 for x86-64"},
         WrongElf{"big_endian", [](auto& e) { e.header.e_ident[EI_DATA] = ELFDATA2MSB; },
                  "big-endian"},
         WrongElf{"arm64", [](auto& e) { e.header.e_machine = EM_AARCH64; }, "for arm64"},
-        WrongElf{"x86_32", [](auto& e) { e.header.e_machine = EM_386; }, "for 32-bit x86"},
+        WrongElf{"class64", [](auto& e) { e.header.e_machine = EM_386; }, "class 2 for 32-bit x86"},
         WrongElf{"object", [](auto& e) { e.header.e_type = ET_REL; }, "of type 1"},
         WrongElf{"phentsize", [](auto& e) { e.header.e_phentsize = 32; }, "headers of 32 bytes"},
         WrongElf{"phnum", [](auto& e) { e.header.e_phnum = 0xffff; }, "65535 program headers"},
@@ -174,6 +177,72 @@ TEST(ElfKernel, RefusesACommandLineThatLinuxWouldCut) {
   EXPECT_TRUE(load_elf(memory, ElfImage::files(bytes, std::string(2047, 'x'))));
   EXPECT_THAT(message(load_elf(memory, ElfImage::files(bytes, std::string(2048, 'x')))),
               HasSubstr("2048 bytes, but this kernel takes 2047"));
+}
+
+// The same kernel as a 32-bit file, as a vmlinux of 32-bit x86 is one.
+Bytes as_elf32(const ElfImage& image) {
+  Bytes bytes = image.bytes();
+  const auto wide = image.program_headers();
+  Elf32_Ehdr header{};
+  std::memcpy(header.e_ident, image.header.e_ident, sizeof(header.e_ident));
+  header.e_ident[EI_CLASS] = ELFCLASS32;
+  header.e_type = ET_EXEC;
+  header.e_machine = EM_386;
+  header.e_phoff = sizeof(header);
+  header.e_ehsize = sizeof(header);
+  header.e_phentsize = sizeof(Elf32_Phdr);
+  header.e_phnum = static_cast<uint16_t>(wide.size());
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  for (size_t i = 0; i < wide.size(); ++i) {
+    const Elf32_Phdr segment{.p_type = wide[i].p_type,
+                             .p_offset = static_cast<uint32_t>(wide[i].p_offset),
+                             .p_vaddr = 0xc100'0000,
+                             .p_paddr = static_cast<uint32_t>(wide[i].p_paddr),
+                             .p_filesz = static_cast<uint32_t>(wide[i].p_filesz),
+                             .p_memsz = static_cast<uint32_t>(wide[i].p_memsz),
+                             .p_flags = PF_R,
+                             .p_align = static_cast<uint32_t>(wide[i].p_align)};
+    std::memcpy(bytes.data() + sizeof(header) + i * sizeof(segment), &segment, sizeof(segment));
+  }
+  return bytes;
+}
+
+TEST(ElfKernel, Of32BitsIsLoadedLikeOneOf64) {
+  ElfImage image;
+  image.notes.clear();
+  image.add_note("Xen", 18, {std::byte{0}, std::byte{1}, std::byte{0}, std::byte{1}});
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = load_elf(memory, ElfImage::files(as_elf32(image)));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->cpu.rip, 16 * kMiB + 0x100);
+  EXPECT_EQ(loaded->cpu.efer, 0u);
+  EXPECT_EQ(loaded->kernel_range.start.value, 16 * kMiB);
+  EXPECT_EQ(loaded->kernel_range.size_bytes, 2 * kMiB + 16384);
+  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 4095}), 0xc3);
+  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 4096}), 0) << "bss";
+  EXPECT_EQ(start_info(memory, *loaded).magic, 0x336ec578u);
+}
+
+TEST(ElfKernel, Of32BitsCutShortAnywhereIsRefused) {
+  const Bytes bytes = as_elf32(ElfImage());
+  const auto memory = memory_of(64 * kMiB);
+  for (size_t length = 1; length < bytes.size(); length += 61)
+    ASSERT_FALSE(load_elf(
+        memory, ElfImage::files({bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length)})))
+        << length;
+}
+
+TEST(ElfKernel, AdvisesNoMemoryThatDoesNotHelp) {
+  BootFiles files = ElfImage().files();
+  Fd fd(::memfd_create("initrd", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(fd.get(), 3070ll << 20), 0);
+  files.initrd = *InputFile::adopt(std::move(fd), "initrd");
+  EXPECT_THAT(message(load_elf(memory_of(64 * kMiB), files)),
+              AllOf(HasSubstr("take a smaller initrd"), Not(HasSubstr("--memory"))));
+  ElfImage high;
+  high.segments[1].address = 0xd000'0000;
+  EXPECT_THAT(message(load_elf(memory_of(64 * kMiB), high.files())),
+              AllOf(HasSubstr("take another kernel"), Not(HasSubstr("--memory"))));
 }
 
 }  // namespace
