@@ -8,10 +8,12 @@
 namespace wick::boot {
 
 Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::byte> header,
-                               GuestAddress rsdp) {
+                               GuestMemory::Range initrd, GuestAddress rsdp) {
   ::boot_params params{};
   std::memcpy(reinterpret_cast<std::byte*>(&params) + kSetupHeader, header.data(),
               std::min(header.size(), kSetupHeaderLimit - kSetupHeader));
+  params.ext_ramdisk_image = static_cast<uint32_t>(initrd.start.value >> 32);
+  params.ext_ramdisk_size = static_cast<uint32_t>(initrd.size_bytes >> 32);
   params.acpi_rsdp_addr = rsdp.value;
 
   const auto map = memory_map(memory);

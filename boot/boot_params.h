@@ -15,6 +15,7 @@ namespace wick::boot {
 
 static_assert(sizeof(::boot_params) == 4096);
 static_assert(offsetof(::boot_params, acpi_rsdp_addr) == 0x070);
+static_assert(offsetof(::boot_params, ext_ramdisk_image) == 0x0c0);
 static_assert(offsetof(::boot_params, e820_entries) == 0x1e8);
 static_assert(offsetof(::boot_params, hdr) == 0x1f1);
 static_assert(offsetof(::boot_params, e820_table) == 0x2d0);
@@ -26,10 +27,11 @@ static_assert(sizeof(::setup_header) == 0x26c - 0x1f1);
 constexpr size_t kSetupHeader = offsetof(::boot_params, hdr);
 constexpr size_t kSetupHeaderLimit = offsetof(::boot_params, edd_mbr_sig_buffer);
 
-// Writes a zero page at kBootInfo: `header` as the loader filled it in, the
-// memory map, and where the ACPI tables are (0: none). A new kernel's header
+// Writes a zero page at kBootInfo: `header` as the loader filled it in, the upper
+// halves of the initrd's place and size, the memory map, and where the ACPI tables
+// are (0: none). A new kernel's header
 // may be longer than the ::setup_header we know.
 Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::byte> header,
-                               GuestAddress rsdp);
+                               GuestMemory::Range initrd, GuestAddress rsdp);
 
 }  // namespace wick::boot

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -21,6 +22,7 @@ constexpr uint32_t kHeaderMagic = 0x5372'6448;  // "HdrS"
 // The protocol in which a field that we need came (boot.rst, "Details of Header
 // Fields").
 constexpr uint16_t kHasCmdlineSize = 0x0206;
+constexpr uint16_t kHasPayload = 0x0208;
 constexpr uint16_t kHasInitSize = 0x020a;  // and pref_address
 constexpr uint16_t kHasXloadflags = 0x020c;
 constexpr uint8_t kJumpShort = 0xeb;
@@ -35,9 +37,13 @@ struct Image {
   std::vector<std::byte> raw_header;  // as long as the kernel says, perhaps longer than ours
   ::setup_header header{};
   uint64_t code_offset = 0;  // of the protected-mode code in the file
-  uint64_t code_bytes = 0;
+  uint64_t code_bytes = 0;   // in the file
+  uint64_t size_bytes = 0;   // as syssize says: less than a paragraph more, of zeroes
 
   bool has_64bit_entry() const { return (header.xloadflags & XLF_KERNEL_64) != 0; }
+  bool takes_initrd_above_4g() const {
+    return has_64bit_entry() && (header.xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G) != 0;
+  }
 };
 
 struct Placement {
@@ -70,13 +76,24 @@ Result<Image> read_image(const InputFile& file) {
   if ((header.loadflags & LOADED_HIGH) == 0)
     return fail("{}: a zImage (LOADED_HIGH is off), wick boots bzImages", name);
 
+  // What is loaded high begins with its 32-bit entry; this says where that is.
+  if (header.code32_start == 0)
+    return with_hint(fail("{}: starts in real mode and calls a BIOS (code32_start is 0), and wick "
+                          "has none",
+                          name),
+                     "give --kernel the kernel that it would have booted");
+
+  if ((header.jump & 0xff) != kJumpShort)
+    return fail(
+        "{}: the setup header is damaged: at 0x200 is opcode {:#04x}, not a short jump "
+        "({:#04x})",
+        name, header.jump & 0xff, kJumpShort);
   // The jump over the header tells its end (boot.rst, "64-bit Boot Protocol").
   const uint64_t header_end =
       offsetof(::boot_params, hdr.header) + static_cast<uint8_t>(header.jump >> 8);
   const uint64_t needed_end = version < kHasInitSize ? offsetof(::boot_params, hdr.hardware_subarch)
                                                      : offsetof(::boot_params, hdr.handover_offset);
-  if ((header.jump & 0xff) != kJumpShort || header_end < needed_end ||
-      header_end > kSetupHeaderLimit)
+  if (header_end < needed_end || header_end > kSetupHeaderLimit)
     return fail("{}: the setup header is damaged: it ends at {:#x}", name, header_end);
   image.raw_header.assign(start.begin() + kSetupHeader,
                           start.begin() + static_cast<ptrdiff_t>(header_end));
@@ -85,24 +102,28 @@ Result<Image> read_image(const InputFile& file) {
   std::memcpy(&header, image.raw_header.data(), std::min(sizeof(header), image.raw_header.size()));
 
   if (version < kHasXloadflags) header.xloadflags = 0;
+  if (version < kHasPayload) header.payload_offset = header.payload_length = 0;
 
   const uint64_t setup_sectors = header.setup_sects == 0 ? 4 : header.setup_sects;
   image.code_offset = (setup_sectors + 1) * kSectorBytes;
-  image.code_bytes = header.syssize * kParagraphBytes;
-  if (image.code_bytes <= kEntry64)
+  image.size_bytes = header.syssize * kParagraphBytes;
+  if (image.size_bytes <= kEntry64)
     return fail("{}: the setup header is damaged: syssize gives {} bytes of code", name,
-                image.code_bytes);
-  // Behind the code there may be more, a signature for instance.
-  const uint64_t file_bytes = image.code_offset + image.code_bytes;
-  if (file.size_bytes() < file_bytes)
+                image.size_bytes);
+  // Behind the code there may be more, a signature for instance. syssize counts
+  // paragraphs, rounded up: of the last one any part may be there.
+  const uint64_t file_bytes = image.code_offset + image.size_bytes;
+  image.code_bytes =
+      std::min(file.size_bytes(), file_bytes) - std::min(file.size_bytes(), image.code_offset);
+  if (image.size_bytes - image.code_bytes >= kParagraphBytes)
     return with_hint(fail("{}: the file is cut short: {} of {} bytes are missing", name,
                           file_bytes - file.size_bytes(), file_bytes),
                      "copy it again");
 
   const uint64_t payload_end = uint64_t{header.payload_offset} + header.payload_length;
-  if (payload_end > image.code_bytes)
+  if (payload_end > image.size_bytes)
     return fail("{}: the setup header is damaged: the payload ends at {:#x}, the code at {:#x}",
-                name, payload_end, image.code_bytes);
+                name, payload_end, image.size_bytes);
   const uint32_t alignment = header.kernel_alignment;
   if (header.relocatable_kernel != 0 && !std::has_single_bit(alignment))
     return fail("{}: the setup header is damaged: kernel_alignment {:#x} is no power of two", name,
@@ -111,13 +132,13 @@ Result<Image> read_image(const InputFile& file) {
     // What it unpacks to is not said; GRUB makes the same guess.
     header.pref_address = kHighMemory;
     header.init_size =
-        static_cast<uint32_t>(std::min<uint64_t>(image.code_bytes * 3, kAddressableEnd - 1));
+        static_cast<uint32_t>(std::min<uint64_t>(image.size_bytes * 3, kAddressableEnd - 1));
   }
   const uint64_t pref_address = header.pref_address;
   const uint64_t init_size = header.init_size;
-  if (init_size < image.code_bytes)
+  if (init_size < image.size_bytes)
     return fail("{}: the setup header is damaged: init_size {:#x} is less than the code, {:#x}",
-                name, init_size, image.code_bytes);
+                name, init_size, image.size_bytes);
   if (pref_address >= kAddressableEnd || init_size > kAddressableEnd - pref_address)
     return fail("{}: the setup header is damaged: {:#x} bytes at pref_address {:#x} pass 4 GiB",
                 name, init_size, pref_address);
@@ -150,35 +171,72 @@ std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_hea
   return low;
 }
 
-Result<Placement> place(const GuestMemory& memory, const ::setup_header& header,
-                        const BootFiles& files) {
+// The lowest place for a kernel above `address`, if it may choose.
+uint64_t lowest_place(const ::setup_header& header, uint64_t address = 0) {
+  const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
+  if (header.relocatable_kernel == 0) return preferred;
+  return align_up(std::max(preferred, address), header.kernel_alignment);
+}
+
+// The least memory in which there is a place for an initrd as well; none: no amount
+// helps.
+std::optional<uint64_t> needed_memory(const Image& image, uint64_t initrd_bytes,
+                                      uint64_t initrd_end) {
+  const ::setup_header& header = image.header;
+  const bool anywhere = image.takes_initrd_above_4g();
+  const uint64_t limit = anywhere ? kLowRamEnd : std::min(initrd_end, kLowRamEnd);
+  const uint64_t behind = lowest_place(header) + header.init_size + initrd_bytes;
+  const uint64_t below = kHighMemory + initrd_bytes;
+  const uint64_t kernel_behind = lowest_place(header, below) + header.init_size;
+  std::optional<uint64_t> least;
+  if (anywhere) least = kLowRamEnd + initrd_bytes;
+  if (behind <= limit) least = behind;
+  if (header.relocatable_kernel != 0 && below <= limit && kernel_behind <= kLowRamEnd)
+    least = std::min(least.value_or(UINT64_MAX), kernel_behind);
+  return least;
+}
+
+Result<Placement> place(const GuestMemory& memory, const Image& image, const BootFiles& files) {
+  const ::setup_header& header = image.header;
   const uint64_t init_size = header.init_size;
   const std::vector<uint64_t> places = kernel_places(memory, header);
   const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
-  if (places.empty())
+  if (places.empty()) {
+    const uint64_t needed = lowest_place(header) + init_size;
     return with_hint(
         fail("{}: the kernel unpacks into {} MiB at {:#x}, and the guest has {} MiB "
              "of memory",
              files.kernel.name(), mebibytes(init_size), preferred, mebibytes(memory.size_bytes())),
-        fmt::format("give at least {} MiB with --memory",
-                    mebibytes(init_size) + mebibytes(preferred)));
+        needed <= kLowRamEnd
+            ? fmt::format("give at least {} MiB with --memory", mebibytes(needed))
+            : fmt::format("take another kernel: no guest has memory from {:#x} to 4 GiB",
+                          kLowRamEnd));
+  }
   if (!files.initrd) return Placement{{{places.front()}, init_size}, {}};
 
-  // initrd_addr_max is the highest byte that the initrd may occupy.
+  // initrd_addr_max is the highest byte that the initrd may occupy. A kernel that
+  // takes one above 4 GiB takes it anywhere; the usual place is still the better one.
   const uint64_t initrd_end = uint64_t{header.initrd_addr_max} + 1;
   const uint64_t initrd_bytes = files.initrd->size_bytes();
-  for (const uint64_t address : places) {
-    const GuestMemory::Range kernel{{address}, init_size};
-    if (const auto initrd = place_initrd(memory, initrd_bytes, initrd_end, kernel))
-      return Placement{kernel, *initrd};
+  for (const uint64_t end : {initrd_end, image.takes_initrd_above_4g() ? UINT64_MAX : 0}) {
+    for (const uint64_t address : places) {
+      const GuestMemory::Range kernel{{address}, init_size};
+      if (const auto initrd = place_initrd(memory, initrd_bytes, end, kernel))
+        return Placement{kernel, *initrd};
+    }
   }
+  const std::string& name = files.initrd->name();
+  const auto needed = needed_memory(image, initrd_bytes, initrd_end);
+  if (!needed)
+    return with_hint(fail("{}: {} MiB beside a kernel of {} MiB fit nowhere below {:#x} "
+                          "(initrd_addr_max), however much memory the guest has",
+                          name, mebibytes(initrd_bytes), mebibytes(init_size), initrd_end),
+                     "take a smaller initrd");
   return with_hint(
-      fail("{}: {} MiB beside a kernel of {} MiB fit nowhere below {:#x} (initrd_addr_max), and "
-           "the guest has {} MiB of memory",
-           files.initrd->name(), mebibytes(initrd_bytes), mebibytes(init_size), initrd_end,
-           mebibytes(memory.size_bytes())),
+      fail("{}: {} MiB beside a kernel of {} MiB fit nowhere, and the guest has {} MiB of memory",
+           name, mebibytes(initrd_bytes), mebibytes(init_size), mebibytes(memory.size_bytes())),
       fmt::format("give at least {} MiB with --memory or take a smaller initrd",
-                  mebibytes(preferred) + mebibytes(init_size) + mebibytes(initrd_bytes)));
+                  mebibytes(*needed)));
 }
 
 // The fields that a loader writes (boot.rst, "Details of Header Fields").
@@ -189,7 +247,7 @@ void fill_in(::setup_header& header, const Placement& placement) {
   header.ext_loader_type = 0;
   header.ext_loader_ver = 0;
   header.code32_start = static_cast<uint32_t>(placement.kernel.start.value);
-  header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);
+  header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);  // low halves
   header.ramdisk_size = static_cast<uint32_t>(placement.initrd.size_bytes);
   header.cmd_line_ptr = static_cast<uint32_t>(kCommandLine.value);
   header.setup_data = 0;
@@ -217,18 +275,19 @@ std::string version_text(const InputFile& file, const Image& image) {
 Result<BootImage> load_bzimage(const GuestMemory& memory, const BootFiles& files) {
   TRY(check_low_memory(memory));
   Image image = TRY(read_image(files.kernel));
-  const Placement placement = TRY(place(memory, image.header, files));
+  const Placement placement = TRY(place(memory, image, files));
 
   TRY(write_command_line(memory, files.cmdline, image.header.cmdline_size));
   const GuestAddress start = placement.kernel.start;
-  const auto code = TRY(memory.slice(start, image.code_bytes));
-  TRY(files.kernel.read(image.code_offset, code));
+  const auto code = TRY(memory.slice(start, image.size_bytes));
+  TRY(files.kernel.read(image.code_offset, code.first(image.code_bytes)));
+  std::ranges::fill(code.subspan(image.code_bytes), std::byte{0});
   if (files.initrd) TRY(load_initrd(memory, *files.initrd, placement.initrd));
 
   fill_in(image.header, placement);
   std::memcpy(image.raw_header.data(), &image.header,
               std::min(sizeof(image.header), image.raw_header.size()));
-  TRY(write_boot_params(memory, image.raw_header, files.rsdp));
+  TRY(write_boot_params(memory, image.raw_header, placement.initrd, files.rsdp));
 
   BootImage loaded;
   loaded.cpu = image.has_64bit_entry() ? TRY(linux_64bit_entry(memory, start + kEntry64, kBootInfo))

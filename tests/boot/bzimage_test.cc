@@ -182,7 +182,10 @@ INSTANTIATE_TEST_SUITE_P(
                    "boot protocol 2.02 is too old, wick wants 2.06"},
         WrongField{"version_2_05", [](auto& h) { h.version = 0x0205; }, "boot protocol 2.05"},
         WrongField{"loadflags", [](auto& h) { h.loadflags = 0; }, "a zImage (LOADED_HIGH is off)"},
-        WrongField{"jump_opcode", [](auto& h) { h.jump = 0x6ae9; }, "setup header is damaged"},
+        WrongField{"jump_opcode", [](auto& h) { h.jump = 0x6ae9; },
+                   "setup header is damaged: at 0x200 is opcode 0xe9, not a short jump (0xeb)"},
+        WrongField{"code32_start", [](auto& h) { h.code32_start = 0; },
+                   "starts in real mode and calls a BIOS (code32_start is 0)"},
         WrongField{"jump_short", [](auto& h) { h.jump = 0x20eb; }, "it ends at 0x222"},
         WrongField{"jump_short_2_10", [](auto& h) { h.version = 0x020a, h.jump = 0x5eeb; },
                    "it ends at 0x260"},
@@ -200,20 +203,20 @@ INSTANTIATE_TEST_SUITE_P(
         WrongField{"alignment_odd", [](auto& h) { h.kernel_alignment = 0x300000; },
                    "kernel_alignment 0x300000 is no power of two"},
         WrongField{"alignment_large", [](auto& h) { h.kernel_alignment = 0x8000'0000; },
-                   "the guest has 64 MiB"},
+                   "the guest has 64 MiB of memory; give at least 2056 MiB"},
         WrongField{"init_size_zero", [](auto& h) { h.init_size = 0; }, "init_size 0x0 is less"},
         WrongField{"init_size_large", [](auto& h) { h.init_size = 0xffff'ffff; }, "pass 4 GiB"},
         WrongField{"pref_address", [](auto& h) { h.pref_address = ~0ULL; },
                    "pref_address 0xffffffffffffffff"},
         WrongField{"pref_address_high", [](auto& h) { h.pref_address = 0xc000'0000; },
-                   "give at least 3080 MiB"},
+                   "no guest has memory from 0xc0000000 to 4 GiB"},
         WrongField{"cmdline_size", [](auto& h) { h.cmdline_size = 4; }, "takes 4 at most"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(BzImage, OfAnyShorterLengthSaysHowMuchIsMissing) {
   const Bytes bytes = BzImage().bytes();
   const auto memory = memory_of(64 * kMiB);
-  for (size_t length = 1; length < bytes.size(); length += 37) {
+  for (size_t length = 1; length <= bytes.size() - 16; length += 37) {
     const auto loaded = load_bzimage(
         memory, {input_file(std::span(bytes).first(length), "bzImage"), std::nullopt, "", {}});
     ASSERT_FALSE(loaded);
@@ -223,6 +226,43 @@ TEST(BzImage, OfAnyShorterLengthSaysHowMuchIsMissing) {
                                         bytes.size())));
     }
   }
+}
+
+// syssize counts paragraphs of 16 bytes, rounded up (memtest86+, iPXE).
+TEST(BzImage, MayLackAPartOfItsLastParagraph) {
+  const Bytes bytes = BzImage().bytes();
+  for (size_t missing = 1; missing < 16; ++missing) {
+    const auto memory = memory_of(64 * kMiB);
+    const uint64_t end = 16 * kMiB + 8192;
+    std::ranges::fill(*memory.slice({end - 16}, 32), std::byte{0xee});
+    const auto file = std::span(bytes).first(bytes.size() - missing);
+    const auto loaded = load_bzimage(memory, {input_file(file, "bzImage"), std::nullopt, "", {}});
+    ASSERT_TRUE(loaded) << message(loaded);
+    EXPECT_EQ(*memory.read<uint8_t>({end - missing - 1}), 0xc3);
+    EXPECT_EQ(*memory.read<uint8_t>({end - missing}), 0);
+    EXPECT_EQ(*memory.read<uint8_t>({end - 1}), 0);
+    EXPECT_EQ(*memory.read<uint8_t>({end}), 0xee);
+  }
+}
+
+TEST(BzImage, LacksAWholeParagraphWhenItIsCutShort) {
+  const Bytes bytes = BzImage().bytes();
+  const auto file = std::span(bytes).first(bytes.size() - 16);
+  EXPECT_THAT(message(load_bzimage(memory_of(64 * kMiB),
+                                   {input_file(file, "bzImage"), std::nullopt, "", {}})),
+              HasSubstr("cut short: 16 of 10752 bytes are missing"));
+}
+
+TEST(BzImage, HasNoPayloadFieldsBeforeProtocol2_08) {
+  BzImage image;
+  image.header.payload_offset = 0x2e30'2e31;  // the text that iPXE has there
+  image.header.payload_length = 0x6967'2b30;
+  const auto memory = memory_of(64 * kMiB);
+  image.header.version = 0x0207;
+  const auto loaded = load_bzimage(memory, image.files());
+  EXPECT_TRUE(loaded) << message(loaded);
+  image.header.version = 0x0208;
+  EXPECT_THAT(message(load_bzimage(memory, image.files())), HasSubstr("the payload ends at"));
 }
 
 TEST(BzImage, RefusesACommandLineThatTheKernelWouldCut) {
@@ -280,8 +320,9 @@ TEST(BzImage, ThatCannotMoveStaysInTheInitrdsWay) {
   image.header.initrd_addr_max = 32 * kMiB - 1;
   const auto memory = memory_of(64 * kMiB);
   const auto loaded = load_bzimage(memory, image.files_with_initrd(20 * kMiB));
-  EXPECT_THAT(message(loaded), HasSubstr("initrd: 20 MiB beside a kernel of 8 MiB fit nowhere "
-                                         "below 0x2000000 (initrd_addr_max)"));
+  EXPECT_THAT(message(loaded),
+              HasSubstr("initrd: 20 MiB beside a kernel of 8 MiB fit nowhere below 0x2000000 "
+                        "(initrd_addr_max), however much memory the guest has; take a smaller"));
 }
 
 TEST(BzImage, RefusesAnInitrdAboveItsHighestAddress) {
@@ -290,6 +331,90 @@ TEST(BzImage, RefusesAnInitrdAboveItsHighestAddress) {
   const auto memory = memory_of(64 * kMiB);
   EXPECT_THAT(message(load_bzimage(memory, image.files_with_initrd(1))),
               HasSubstr("below 0x1 (initrd_addr_max)"));
+}
+
+constexpr uint64_t kGiB = 1ULL << 30;
+
+// Memory as a machine has it, and a sparse initrd that is never read in full.
+GuestMemory machine_memory(uint64_t size_bytes) {
+  if (size_bytes <= 3 * kGiB) return memory_of(size_bytes);
+  return memory_of({{{0}, 3 * kGiB}, {{4 * kGiB}, size_bytes - 3 * kGiB}});
+}
+
+BootFiles with_sparse_initrd(const BzImage& image, uint64_t size_bytes) {
+  BootFiles files = image.files();
+  Fd fd(::memfd_create("initrd", MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size_bytes)), 0);
+  files.initrd = *InputFile::adopt(std::move(fd), "initrd");
+  return files;
+}
+
+TEST(BzImage, TakesAnInitrdAbove4GiBWhereItSaysSo) {
+  BzImage image;
+  image.header.initrd_addr_max = 32 * kMiB - 1;  // as if low memory were small
+  const auto memory = machine_memory(3 * kGiB + 64 * kMiB);
+  const auto files = with_sparse_initrd(image, 40 * kMiB);
+  EXPECT_FALSE(load_bzimage(memory, files));
+  image.header.xloadflags = XLF_KERNEL_64 | XLF_CAN_BE_LOADED_ABOVE_4G;
+  const auto loaded = load_bzimage(memory, with_sparse_initrd(image, 40 * kMiB));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->initrd_range.start.value, 4 * kGiB + 24 * kMiB);
+  const auto params = zero_page(memory, *loaded);
+  EXPECT_EQ(params.hdr.ramdisk_image, 24 * kMiB);
+  EXPECT_EQ(params.ext_ramdisk_image, 1u);
+  EXPECT_EQ(params.hdr.ramdisk_size, 40 * kMiB);
+  EXPECT_EQ(params.ext_ramdisk_size, 0u);
+  // Without the 64-bit entry there is nobody to read the upper halves.
+  image.header.xloadflags = XLF_CAN_BE_LOADED_ABOVE_4G;
+  EXPECT_FALSE(load_bzimage(memory, with_sparse_initrd(image, 40 * kMiB)));
+}
+
+TEST(BzImage, PutsAnInitrdThatFitsWhereItAlwaysWas) {
+  BzImage image;
+  image.header.xloadflags = XLF_KERNEL_64 | XLF_CAN_BE_LOADED_ABOVE_4G;
+  const auto memory = machine_memory(5 * kGiB);
+  const auto loaded = load_bzimage(memory, image.files_with_initrd(4096));
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->initrd_range.start.value, 2 * kGiB - 4096);
+  EXPECT_EQ(zero_page(memory, *loaded).ext_ramdisk_image, 0u);
+}
+
+// What the message says helps, helps, and a MiB less does not.
+TEST(BzImage, AdvisesTheMemoryThatAnInitrdNeeds) {
+  struct Case {
+    uint64_t initrd_mib;
+    bool above_4g;
+    bool relocatable;
+    uint64_t needed_mib;  // 0: none helps
+  };
+  const Case cases[] = {
+      {100, false, true, 110},         {2000, false, true, 2010},      {2030, false, true, 2040},
+      {2000, false, false, 2024},      {2030, false, false, 0},        {2047, false, true, 2056},
+      {2048, false, true, 0},          {2500, false, true, 0},         {2500, true, true, 2510},
+      {3070, true, true, 3072 + 3070}, {5000, true, true, 3072 + 5000}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(fmt::format("{} MiB, {}, {}", c.initrd_mib, c.above_4g, c.relocatable));
+    BzImage image;
+    if (c.above_4g) image.header.xloadflags |= XLF_CAN_BE_LOADED_ABOVE_4G;
+    image.header.relocatable_kernel = c.relocatable ? 1 : 0;
+    image.header.kernel_alignment = 2 * kMiB;
+    const auto tried = [&](uint64_t memory_mib) {
+      return message(load_bzimage(machine_memory(memory_mib * kMiB),
+                                  with_sparse_initrd(image, c.initrd_mib * kMiB)));
+    };
+    if (c.needed_mib == 0) {
+      for (const uint64_t memory_mib : {64, 3072, 16384})
+        EXPECT_THAT(tried(memory_mib),
+                    HasSubstr("however much memory the guest has; take a smaller initrd"));
+      continue;
+    }
+    const std::string advice = fmt::format("give at least {} MiB with --memory", c.needed_mib);
+    EXPECT_THAT(tried(64), HasSubstr(advice));
+    EXPECT_THAT(tried(c.needed_mib - 1), HasSubstr(advice));
+    if (c.initrd_mib == 100 || c.initrd_mib == 2500) {
+      EXPECT_EQ(tried(c.needed_mib), "");
+    }
+  }
 }
 
 TEST(BzImage, SkipsAHoleInMemory) {

@@ -61,6 +61,7 @@ struct BzImage {
     header.version = 0x020f;
     header.kernel_version = 0x400;  // less 0x200
     header.loadflags = LOADED_HIGH;
+    header.code32_start = 0x10'0000;
     header.initrd_addr_max = 0x7fff'ffff;
     header.kernel_alignment = 0x20'0000;
     header.relocatable_kernel = 1;
