@@ -202,5 +202,43 @@ TEST(Balloon, FreedMemoryGoesBackToTheHost) {
   power_off(vm);
 }
 
+// A stock kernel's shell in its initramfs, on a machine with a name.
+class StockShell : public testing::Test {
+ protected:
+  void SetUp() override { vm_.console().expect("# "); }
+  std::string ask(const std::string& command) { return run_in_guest(vm_.console(), command); }
+  void TearDown() override {
+    vm_.console().send("poweroff -f\n");
+    expect_ending(vm_, 0, "wick: the guest powered off");
+  }
+
+  Process vm_{wick_run(
+      {"-k", image("debian-cloud/vmlinuz"), "-i", "auto", "-a", "wick.sh", "--name", "web1"})};
+};
+
+TEST_F(StockShell, KnowsWhatTheMachineIsCalled) {
+  const std::string log = ask("dmesg");
+  EXPECT_THAT(log, HasSubstr("DMI: wick Virtual Machine, BIOS 1"));
+  EXPECT_THAT(log, Not(ContainsRegex("_OSC.*(fail|does not|not request|retains)")));
+  EXPECT_THAT(log, HasSubstr("_OSC: OS now controls [PCIeCapability]"));
+  EXPECT_EQ(ask("cat /sys/class/dmi/id/product_serial"), "web1");
+  EXPECT_THAT(ask("cat /sys/class/dmi/id/product_uuid"),
+              ContainsRegex("^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-"));
+  EXPECT_THAT(ask("cat /sys/devices/system/clocksource/clocksource0/available_clocksource"),
+              HasSubstr("acpi_pm"));
+}
+
+TEST_F(StockShell, WakesFromSleepByTheClocksAlarm) {
+  EXPECT_EQ(ask("echo +3 >/sys/class/rtc/rtc0/wakealarm; echo freeze >/sys/power/state; echo up"),
+            "up");
+}
+
+TEST_F(StockShell, WakesFromSleepByThePowerButton) {
+  vm_.console().send("echo freeze >/sys/power/state; echo woken''up\n");
+  vm_.console().expect("suspend entry (s2idle)");
+  vm_.signal(SIGPWR);
+  vm_.console().expect("wokenup");
+}
+
 }  // namespace
 }  // namespace wick::lab
