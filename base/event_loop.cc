@@ -157,12 +157,21 @@ void EventLoop::run() {
       if (entry->alive) entry->callback(event.events);
     }
     forget_removed();
-    const std::lock_guard lock(mutex_);
-    if (stopping_ && posted_.empty()) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!stopping_) continue;
+    }
+    // What was posted before stop() still runs, and so does whatever others wait
+    // for by now. Who posts and waits from here on stands in for the loop.
+    const std::lock_guard alone(stand_in_);
+    {
+      const std::lock_guard lock(mutex_);
       stopping_ = false;
       runner_ = {};
-      return;
     }
+    run_posted();
+    forget_removed();
+    return;
   }
 }
 

@@ -80,7 +80,7 @@ class EventLoop {
   Result<Timer> timer(std::function<void()> callback);
 
   // Runs `function` on the loop's thread, soon; in the order of posting. What
-  // is posted after the loop stopped runs when it runs again or is destroyed.
+  // is posted after stop() may wait until the loop runs again or is destroyed.
   void post(std::function<void()> function);
 
   // Posts, and waits until it ran. On the loop's own thread, or when no thread
@@ -91,7 +91,7 @@ class EventLoop {
   // submit what the round gathered. For as long as the loop lives.
   void before_wait(std::function<void()> function) { before_wait_.push_back(std::move(function)); }
 
-  // Returns after stop(), which may come first.
+  // Returns after stop(), which may come first; also if posting never ends.
   void run();
   void stop();
 

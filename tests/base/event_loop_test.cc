@@ -229,6 +229,78 @@ TEST_F(EventLoopTest, PostedFunctionsDoNotKeepOthersWaiting) {
   SUCCEED();
 }
 
+// A guest that always has more to do must not keep the run from ending.
+TEST_F(EventLoopTest, StopsAlthoughPostedFunctionsPostThemselvesAgain) {
+  constexpr int kGivesUp = 100'000;
+  EventLoop& loop = *loop_;
+  int turns = 0;
+  std::function<void()> again = [&] {
+    if (++turns < kGivesUp) loop.post(again);
+  };
+  loop.post(again);
+  loop.stop();
+  loop.run();
+  EXPECT_LT(turns, 10);
+  loop_.reset();  // before what is still posted refers to nothing
+}
+
+// As vCPUs do that reset devices in a loop.
+TEST_F(EventLoopTest, StopsAlthoughOtherThreadsPostAndWaitWithoutEnd) {
+  constexpr int kGivesUp = 4000;
+  std::atomic<bool> stopped = false;
+  std::atomic<int> waits = 0;
+  std::jthread runner([&] {
+    loop_->run();
+    stopped = true;
+  });
+  std::vector<std::jthread> guests;
+  for (int i = 0; i < 8; ++i)
+    guests.emplace_back([&] {
+      while (!stopped && waits < kGivesUp)
+        loop_->post_and_wait([&] {
+          ++waits;
+          ::usleep(500);  // so that the others have posted again meanwhile
+        });
+    });
+  EXPECT_TRUE(fakes::wait_for([&] { return waits > 20; }));
+  loop_->stop();
+  runner.join();
+  EXPECT_LT(waits, kGivesUp);
+}
+
+TEST_F(EventLoopTest, NobodyWaitsForEverForALoopThatStopped) {
+  for (int life = 0; life < 200; ++life) {
+    std::jthread runner([&] { loop_->run(); });
+    std::jthread guest([&] {
+      for (int i = 0; i < 20; ++i) loop_->post_and_wait([] {});
+    });
+    loop_->stop();
+  }
+}
+
+// Signals, timers and keys have a turn in each round, whatever a guest posts.
+TEST_F(EventLoopTest, PostsWithoutEndDelayATimerOrADescriptorByOneRoundOnly) {
+  int posts = 0;
+  int posts_at_signal = -1;
+  EventLoop& loop = *loop_;
+  std::function<void()> again = [&] {
+    if (++posts == 1000) first_.signal();
+    if (posts < 100'000) loop.post(again);
+  };
+  auto watch = loop.watch(first_.fd(), EPOLLIN,
+                          [&](uint32_t) {
+                            first_.consume();
+                            posts_at_signal = posts;
+                            loop.stop();
+                          })
+                   .value();
+  loop.post(again);
+  loop.run();
+  EXPECT_LE(posts_at_signal, 1002);
+  watch.reset();
+  loop_.reset();
+}
+
 TEST_F(EventLoopTest, RunsLatePostsWhenItIsDestroyed) {
   run_once();
   bool ran = false;

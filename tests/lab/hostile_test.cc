@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <tuple>
 
 #include "tests/lab/tiny.h"
@@ -79,6 +80,22 @@ TEST(HostileGuest, CanWriteEveryVirtioRegister) {
   expect_survives(code.print("survived\n").reset(),
                   {"--transport", "mmio", "-d", blank_disk(dir, "a", 1 << 20), "-d",
                    blank_disk(dir, "b", 1 << 20) + ",readonly=on"});
+}
+
+// Each reset posts to the main loop and waits for it.
+TEST(HostileGuest, ThatResetsADeviceInALoopCanBeStopped) {
+  const TempDir dir;
+  Code code;
+  code.print("running\n");
+  const auto again = code.here();
+  for (const uint32_t status : {1U, 3U, 0U}) code.store32(kVirtioWindows + 0x70, status);
+  code.jump(again);
+  Process vm(run_tiny(dir, code, {"--transport", "mmio"}));
+  vm.console().expect("running");
+  vm.signal(SIGTERM);
+  expect_ending(vm, 128 + SIGTERM, "wick: ended by signal 15");
+  const Finished late = finish(run_tiny(dir, code, {"--transport", "mmio", "--timeout", "1"}));
+  EXPECT_EQ(late.status, 5) << late.err;
 }
 
 // On both drives of both channels, while earlier ones are still carried out, with

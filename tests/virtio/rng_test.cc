@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
@@ -159,6 +161,37 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughADriverNeverDoes) {
   thread_->stop();
   stop = true;
   guest.join();
+}
+
+// Each reset posts to the loop and waits for it.
+TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
+  std::atomic<bool> stop = false;
+  std::atomic<int> resets = 0;
+  start();
+  // As vCPUs that share the main loop, each with a device of its own.
+  struct Other {
+    std::unique_ptr<Rng> rng;
+    std::unique_ptr<MmioTransport> transport;
+    std::jthread guest;
+  };
+  std::vector<Other> others(3);
+  for (Other& other : others) {
+    other.rng = Rng::create(thread_->loop(), "").value();
+    other.transport = MmioTransport::create(*other.rng, *memory_, line_, "rng").value();
+    other.guest = std::jthread([&] {
+      const MmioDriver registers(*other.transport);
+      while (!stop) {
+        registers.set_status(1);
+        registers.set_status(0);
+        ++resets;
+      }
+    });
+  }
+  EXPECT_TRUE(wait_for([&] { return resets > 100; }));
+  thread_->stop();
+  const int before = resets;
+  EXPECT_TRUE(wait_for([&] { return resets > before + 100; })) << "a vCPU waits for ever";
+  stop = true;
 }
 
 TEST_F(RngTest, ReadsAFile) {
