@@ -15,11 +15,9 @@
 #include <spdlog/sinks/base_sink-inl.h>
 #include <spdlog/sinks/sink-inl.h>
 #include <spdlog/sinks/stdout_color_sinks-inl.h>
-#include <spdlog/sinks/stdout_sinks-inl.h>
 #include <spdlog/spdlog-inl.h>
 
 template std::locale fmt::detail::locale_ref::get<std::locale>() const;
 template char fmt::detail::decimal_point_impl(locale_ref);
 template fmt::detail::thousands_sep_result<char> fmt::detail::thousands_sep_impl(locale_ref);
 template class spdlog::sinks::base_sink<std::mutex>;
-template class spdlog::sinks::stderr_sink<spdlog::details::console_mutex>;

@@ -6,6 +6,7 @@
 
 #include "cli/image.h"
 #include "cli/image_runner.h"
+#include "cli/output.h"
 
 namespace wick::cli {
 
@@ -114,7 +115,7 @@ class Comparison {
 };
 
 int cannot(const Error& error, int status) {
-  fmt::print(stderr, "wick: {}\n", error.message());
+  say_error(error.message());
   return status;
 }
 

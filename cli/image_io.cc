@@ -5,11 +5,13 @@
 #include <chrono>
 #include <sstream>
 
+#include "base/printable.h"
 #include "block/compression.h"
 #include "block/qcow2.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
+#include "cli/output.h"
 
 namespace wick::cli {
 
@@ -87,7 +89,7 @@ class IoSession {
     const auto done = carry_out(command);
     const std::chrono::duration<double> seconds = Clock::now() - start;
     if (!done) {
-      fmt::print(stderr, "{} failed: {}\n", command.verb, done.error().message());
+      fmt::print(stderr, "{} failed: {}\n", command.verb, printable(done.error().message()));
       return false;
     }
     bool right = true;
@@ -168,7 +170,7 @@ Result<int> carry_out(const ImageIo& command) {
   for (const std::string& text : command.commands) {
     const auto parsed = parse_io(text);
     if (!parsed) {
-      fmt::print(stderr, "wick: -c '{}': {}\n", text, parsed.error().message());
+      say_error(fmt::format("-c '{}': {}", text, parsed.error().message()));
       all_well = false;
       continue;
     }

@@ -2,21 +2,18 @@
 // status. Every error of the host or the user is printed here.
 #include <fcntl.h>
 #include <pthread.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "base/printable.h"
 #include "cli/attach.h"
 #include "cli/doctor.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/run.h"
 
 namespace {
@@ -34,11 +31,12 @@ using wick::cli::RunOptions;
 constexpr int kHostFailed = 1;
 constexpr int kUsage = 2;
 
-// A disk image must not become descriptor 1 because the caller closed it.
+// A disk image must not become descriptor 1 because the caller closed it. Results
+// for a closed standard output are an error all the same: one cannot write there.
 void open_standard_descriptors() {
-  int fd = 0;
-  while (fd >= 0 && fd <= STDERR_FILENO) fd = ::open("/dev/null", O_RDWR);
-  if (fd > STDERR_FILENO) ::close(fd);
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0)
+      (void)::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 // The default of 8 MiB is a huge page to the kernel, which would make 2 MiB of
@@ -52,16 +50,8 @@ void set_stack_size() {
   pthread_attr_destroy(&attributes);
 }
 
-// While the guest's console has the terminal, a newline does not return.
-void set_up_log() {
-  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("wick", std::move(sink)));
-  spdlog::set_formatter(std::make_unique<spdlog::pattern_formatter>(
-      "%n: %l: %v", spdlog::pattern_time_type::local, ::isatty(STDERR_FILENO) ? "\r\n" : "\n"));
-}
-
 int print_error(const std::string& message, int status) {
-  std::fputs(("wick: " + wick::printable(message) + "\n").c_str(), stderr);
+  wick::cli::say_error(message);
   return status;
 }
 
@@ -92,7 +82,8 @@ Result<int> carry_out(const Command& command) {
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   open_standard_descriptors();
   set_stack_size();
-  set_up_log();
+  wick::cli::set_up_output();
+  wick::cli::set_up_log(STDERR_FILENO);
   const auto command = parse(argc, argv);
   if (!command) {
     const auto& [kind, error, help] = command.error();
@@ -100,5 +91,8 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
     return print_error(fmt::format("usage: {} (see {})", error.message(), help), kUsage);
   }
   const auto status = carry_out(*command);
-  return status ? *status : print_error(status.error().message(), kHostFailed);
+  const auto results = wick::cli::finish_results();
+  spdlog::default_logger()->flush();
+  if (!status) return print_error(status.error().message(), kHostFailed);
+  return results ? *status : print_error(results.error().message(), kHostFailed);
 }
