@@ -8,12 +8,12 @@
 #include <array>
 #include <csignal>
 #include <cstddef>
-#include <cstdio>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "cli/output.h"
 #include "console/escape_keys.h"
 #include "console/terminal.h"
 #include "console/unix_socket.h"
@@ -44,18 +44,24 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes) {
 
 class Session {
  public:
-  Session(Fd socket, int in, int out, bool terminal)
+  // `terminal`: what `in` is, or nullptr.
+  Session(Fd socket, int in, int out, console::RawTerminal* terminal)
       : socket_(std::move(socket)), in_(in), out_(out), terminal_(terminal) {}
 
   Result<End> run() {
     for (;;) {
-      // Typing waits while the machine has no room for what was typed.
-      const bool typing = input_open_ && to_send_.empty();
+      if (background_) background_ = !terminal_->follow();
+      // Typing waits while the machine has no room for what was typed, and what
+      // is typed while we are in the background is the shell's.
+      const bool typing = input_open_ && to_send_.empty() && !background_;
       const short socket_events = to_send_.empty() ? POLLIN : POLLIN | POLLOUT;
       std::array<pollfd, 2> ends = {{{.fd = socket_.get(), .events = socket_events, .revents = 0},
                                      {.fd = typing ? in_ : -1, .events = POLLIN, .revents = 0}}};
       const bool leaving = !input_open_ && to_send_.empty() && sent_anything_;
-      const int ready = ::poll(ends.data(), ends.size(), leaving ? kQuietMs : -1);
+      constexpr auto kBackgroundMs = static_cast<int>(console::RawTerminal::kFollowPeriod.count());
+      const int patience_ms = background_ ? kBackgroundMs : leaving ? kQuietMs : -1;
+      const int ready = ::poll(ends.data(), ends.size(), patience_ms);
+      if (ready == 0 && background_) continue;
       if (ready == 0) return End::kDetached;
       if (ready < 0) continue;
       std::optional<End> end;
@@ -86,14 +92,18 @@ class Session {
     std::array<std::byte, 4096> chunk;
     const ssize_t got = ::read(in_, chunk.data(), chunk.size());
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
+    if (got < 0 && errno == EIO && terminal_ != nullptr && !terminal_->follow()) {
+      background_ = true;
+      return {};
+    }
     if (got <= 0) {
-      if (terminal_) return End::kDetached;  // the terminal is gone
+      if (terminal_ != nullptr) return End::kDetached;  // the terminal is gone
       input_open_ = false;
       return {};
     }
     auto bytes = std::span(chunk).first(static_cast<size_t>(got));
     const auto escape = std::ranges::find(bytes, console::kEscapeKey);
-    const bool leave = terminal_ && escape != bytes.end();
+    const bool leave = terminal_ != nullptr && escape != bytes.end();
     if (leave) bytes = bytes.first(static_cast<size_t>(escape - bytes.begin()));
     to_send_.assign(bytes.begin(), bytes.end());
     send();
@@ -115,7 +125,8 @@ class Session {
   const Fd socket_;
   const int in_;
   const int out_;
-  const bool terminal_;
+  console::RawTerminal* const terminal_;
+  bool background_ = terminal_ != nullptr;  // or not looked yet
   bool input_open_ = true;
   bool sent_anything_ = false;
   std::vector<std::byte> to_send_;
@@ -127,22 +138,19 @@ class Session {
 Result<int> attach(const std::string& socket_path, int in, int out) {
   Fd socket = TRY(console::connect_unix(socket_path));
   std::signal(SIGPIPE, SIG_IGN);  // a closed stdout is an error to report
-  const bool terminal = ::isatty(in) == 1;
-  Session session(std::move(socket), in, out, terminal);
-  const auto run = [&]() -> Result<End> {
-    std::optional<console::RawTerminal> raw;
-    if (terminal) raw.emplace(TRY(console::RawTerminal::enter(in)));
-    return session.run();
-  };
-  const End end = TRY(run());
+  std::optional<console::RawTerminal> terminal;
+  if (::isatty(in) == 1) terminal.emplace(TRY(console::RawTerminal::enter(in)));
+  Session session(std::move(socket), in, out, terminal ? &*terminal : nullptr);
+  const Result<End> end = session.run();
+  terminal.reset();  // before anything is said
+  if (!end) return std::unexpected(end.error());
   if (session.refused()) {
-    std::fprintf(stderr, "wick: %s: someone else is attached\n", socket_path.c_str());
+    say_error(socket_path + ": someone else is attached");
     return 1;
   }
-  std::fprintf(stderr,
-               end == End::kDetached ? "wick: detached from %s; the machine goes on\n"
-                                     : "wick: %s: the machine closed the connection\n",
-               socket_path.c_str());
+  say_error(*end == End::kDetached
+                ? fmt::format("detached from {}; the machine goes on", socket_path)
+                : socket_path + ": the machine closed the connection");
   return 0;
 }
 

@@ -39,6 +39,9 @@ void EscapeKeys::type(std::span<const std::byte> typed) {
       case 'p':
         press(actions_.power_button);
         break;
+      case 'z':
+        press(actions_.suspend);
+        break;
       default:
         press(actions_.help);
     }

@@ -1,6 +1,7 @@
 // The keys that wick keeps for itself on a terminal, where every other one is
 // the guest's: Ctrl-] and then
-//   q  quit      b  BREAK      p  power button      ?  help      Ctrl-]  itself
+//   q  quit      b  BREAK      p  power button      z  suspend
+//   ?  help      Ctrl-]  itself
 // Any other key after Ctrl-] is as `?`.
 #pragma once
 
@@ -19,6 +20,7 @@ class EscapeKeys {
     std::function<void()> quit;
     std::function<void()> send_break;
     std::function<void()> power_button;
+    std::function<void()> suspend;
     std::function<void()> help;
   };
 

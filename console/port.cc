@@ -82,6 +82,11 @@ void Port::part() {
   }
 }
 
+void Port::hold_input(bool held) {
+  input_held_ = held;
+  watch_input();
+}
+
 void Port::push_input(std::span<const std::byte> bytes) {
   if (const size_t kept = queue_.push(bytes); kept < bytes.size())
     drop_warning_.warn("{}: the guest does not listen; {} bytes for it were dropped", name_,
@@ -175,7 +180,7 @@ void Port::flush(Output& output, std::chrono::steady_clock::time_point deadline)
 // wanted is not watched at all, because its end cannot be masked.
 void Port::watch_input() {
   if (!input_.valid() || !queue_.connected()) return;
-  if (queue_.room() == 0) {
+  if (queue_.room() == 0 || input_held_) {
     input_watch_.reset();
   } else if (input_always_ready_) {
     read_input();
@@ -194,6 +199,7 @@ void Port::read_input() {
   std::array<std::byte, kChunkBytes> chunk;
   const ssize_t got = input_.read(std::span(chunk).first(std::min(queue_.room(), chunk.size())));
   if (got == -EAGAIN) return;
+  if (got == -EIO && host_->input_is_elsewhere()) return;
   if (got <= 0) {
     input_watch_.reset();
     input_ = {};

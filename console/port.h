@@ -37,6 +37,9 @@ class Port final : public Backend {
     virtual void received(std::span<const std::byte> bytes) = 0;
     // The stream will deliver nothing more; the output goes on.
     virtual void input_ended() {}
+    // read(2) failed with EIO. True: only for now, because the terminal belongs
+    // to another process group (a shell's), and the host held the input.
+    virtual bool input_is_elsewhere() { return false; }
     // The stream takes nothing more and is closed, for the reason `error` (an
     // errno value, EPIPE for one that left); the input goes on.
     virtual void output_ended(int error) = 0;
@@ -67,6 +70,8 @@ class Port final : public Backend {
   // Nobody is there any more. What is already on its way in still counts.
   void part();
   bool joined() const { return input_.valid() || output_.sink.stream().valid(); }
+  // While held, nothing is read from the stream.
+  void hold_input(bool held);
   void push_input(std::span<const std::byte> bytes);
   void push_break();
   void resize(Size size);
@@ -106,6 +111,7 @@ class Port final : public Backend {
   Stream input_;
   EventLoop::Watch input_watch_;
   bool input_always_ready_ = false;  // a file: epoll will not have it
+  bool input_held_ = false;
   RateLimit drop_warning_;
   std::unique_ptr<Host> host_;
 };

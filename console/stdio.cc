@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kHelp =
     "\r\nCtrl-] and then:  q  end the run       p       press the power button\r\n"
-    "                  b  send a BREAK      Ctrl-]  send a Ctrl-]\r\n";
+    "                  b  send a BREAK      z       suspend wick (the shell's fg continues it)\r\n"
+    "                  Ctrl-]  send a Ctrl-]\r\n";
 
 // What a user has at a terminal, and a script has not.
 struct Terminal {
@@ -38,9 +39,21 @@ class StdioHost final : public Port::Host {
             .quit = std::move(keys.quit),
             .send_break = [this] { port_.push_break(); },
             .power_button = std::move(keys.power_button),
+            .suspend =
+                [this] {
+                  terminal_->raw.suspend();
+                  (void)follow_foreground();
+                },
             .help = [this] { (void)terminal_->screen.write(std::as_bytes(std::span(kHelp))); },
         }),
     });
+  }
+
+  // Leaves the terminal to the shell for as long as we are in its background.
+  Result<void> follow_jobs(EventLoop& loop) {
+    foreground_timer_ = TRY(loop.timer([this] { (void)follow_foreground(); }));
+    (void)follow_foreground();
+    return {};
   }
 
   // Tells the guest the terminal's size, now and whenever it changes.
@@ -70,12 +83,24 @@ class StdioHost final : public Port::Host {
     }
   }
 
+  bool input_is_elsewhere() override { return terminal_ && !follow_foreground(); }
+
   void output_ended(int error) override {
     spdlog::warn("standard output: cannot write the guest's output: {}; it ends here",
                  std::strerror(error));
   }
 
  private:
+  bool follow_foreground() {
+    const bool foreground = terminal_->raw.follow();
+    port_.hold_input(!foreground);
+    if (foreground)
+      tell_size();  // in the background nobody says that it changed
+    else
+      foreground_timer_.arm(RawTerminal::kFollowPeriod);
+    return foreground;
+  }
+
   void tell_size() {
     winsize size{};
     if (::ioctl(terminal_->screen.fd(), TIOCGWINSZ, &size) == 0)
@@ -84,6 +109,7 @@ class StdioHost final : public Port::Host {
 
   Port& port_;
   std::optional<Terminal> terminal_;
+  EventLoop::Timer foreground_timer_;
   Fd resize_signal_;
   EventLoop::Watch resize_watch_;
 };
@@ -96,6 +122,7 @@ Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
   auto host = std::make_unique<StdioHost>(*port);
   if (::isatty(in) == 1) {
     host->use_terminal(TRY(RawTerminal::enter(in)), in, std::move(keys));
+    TRY(host->follow_jobs(loop));
     TRY(host->follow_size(loop));
   }
   port->set_host(std::move(host));

@@ -1,14 +1,20 @@
 #include "console/terminal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 namespace wick::console {
 
@@ -25,28 +31,51 @@ constexpr size_t kFaults = 4;
 // A signal handler has nothing else to go by than a global.
 struct {
   std::atomic<bool> entered = false;
+  std::atomic<bool> raw_now = false;  // made so by us, in the foreground
   int fd = -1;
+  bool of_another_session = false;
   termios before = {};
   termios raw = {};
   std::array<struct sigaction, kFatalSignals.size()> actions_before = {};
   struct sigaction continue_before = {};
+  struct sigaction background_read_before = {};
+  struct sigaction background_write_before = {};
 } terminal;
 
 // From here to enter(): async-signal-safe calls only.
 
-void set_modes(const termios& modes) {
-  // In the background this would stop the process.
-  sigset_t stop;
-  sigset_t mask_before;
-  sigemptyset(&stop);
-  sigaddset(&stop, SIGTTOU);
-  pthread_sigmask(SIG_BLOCK, &stop, &mask_before);
-  (void)::tcsetattr(terminal.fd, TCSANOW, &modes);
-  pthread_sigmask(SIG_SETMASK, &mask_before, nullptr);
+bool in_foreground() {
+  if (terminal.of_another_session) return false;
+  const pid_t owner = ::tcgetpgrp(terminal.fd);
+  return owner < 0 || owner == ::getpgrp();
 }
 
+bool same_modes(const termios& a, const termios& b) {
+  return a.c_iflag == b.c_iflag && a.c_oflag == b.c_oflag && a.c_cflag == b.c_cflag &&
+         a.c_lflag == b.c_lflag;
+}
+
+// Not in the background: the modes are the shell's then.
 void restore() {
-  if (terminal.entered.exchange(false)) set_modes(terminal.before);
+  if (terminal.raw_now.exchange(false) && in_foreground())
+    (void)::tcsetattr(terminal.fd, TCSANOW, &terminal.before);
+}
+
+bool make_raw() {
+  if (!in_foreground()) {
+    terminal.raw_now = false;
+    return false;
+  }
+  termios now;
+  if (::tcgetattr(terminal.fd, &now) != 0) return true;
+  // The shell may have changed the modes meanwhile; those are to come back.
+  if (!terminal.raw_now || !same_modes(now, terminal.raw)) {
+    terminal.before = terminal.raw = now;
+    ::cfmakeraw(&terminal.raw);
+  }
+  terminal.raw_now = true;
+  (void)::tcsetattr(terminal.fd, TCSANOW, &terminal.raw);
+  return true;
 }
 
 void on_fatal(int signal, siginfo_t* info, void*) {
@@ -61,9 +90,32 @@ void on_fatal(int signal, siginfo_t* info, void*) {
 }
 
 void on_continue(int) {
-  // The shell changed the modes while we were stopped.
-  const bool foreground = ::tcgetpgrp(terminal.fd) == ::getpgrp();
-  if (terminal.entered && foreground) set_modes(terminal.raw);
+  const int error = errno;
+  if (terminal.entered) (void)make_raw();
+  errno = error;
+}
+
+// After setsid(1) the terminal is still the shell's, which reads from it. The
+// kernel tells that by nothing but the processes that it controls (proc(5),
+// "tty_nr").
+bool controls_another_session(int fd) {
+  struct stat status {};
+  if (::tcgetpgrp(fd) >= 0 || ::fstat(fd, &status) != 0) return false;
+  const uint64_t number = (minor(status.st_rdev) & 0xff) | major(status.st_rdev) << 8 |
+                          uint64_t{minor(status.st_rdev) & ~0xffu} << 12;
+  std::error_code gone;
+  for (std::filesystem::directory_iterator process("/proc", gone), end; !gone && process != end;
+       process.increment(gone)) {
+    std::ifstream file(process->path() / "stat");
+    std::string name;
+    std::getline(file, name, ')');
+    std::string state;
+    pid_t parent = 0, group = 0, session = 0;
+    uint64_t terminal_number = 0;
+    if (file >> state >> parent >> group >> session >> terminal_number && terminal_number == number)
+      return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -74,10 +126,10 @@ Result<RawTerminal> RawTerminal::enter(int fd) {
     return fail_errno(errno, "terminal: cannot read its modes");
   terminal.fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (terminal.fd < 0) return fail_errno(errno, "terminal: cannot keep it open");
-  terminal.raw = terminal.before;
-  ::cfmakeraw(&terminal.raw);
 
-  static const int at_exit = std::atexit(restore);
+  terminal.of_another_session = controls_another_session(fd);
+
+  static const int at_exit = std::atexit(restore) + std::at_quick_exit(restore);
   (void)at_exit;
   terminal.entered = true;
   struct sigaction action {};
@@ -92,18 +144,37 @@ Result<RawTerminal> RawTerminal::enter(int fd) {
   action.sa_flags = SA_RESTART;
   action.sa_handler = on_continue;
   (void)::sigaction(SIGCONT, &action, &terminal.continue_before);
+  action.sa_handler = SIG_IGN;
+  (void)::sigaction(SIGTTIN, &action, &terminal.background_read_before);
+  (void)::sigaction(SIGTTOU, &action, &terminal.background_write_before);
 
   RawTerminal entered;
-  // In the background it stops us until the shell's `fg`, as any program that
-  // wants the terminal.
-  if (::tcsetattr(terminal.fd, TCSANOW, &terminal.raw) != 0)
-    return fail_errno(errno, "terminal: cannot make it raw");
+  (void)entered.follow();
   return entered;
+}
+
+bool RawTerminal::follow() {
+  // Else on_continue() could come in between.
+  sigset_t cont;
+  sigset_t mask_before;
+  sigemptyset(&cont);
+  sigaddset(&cont, SIGCONT);
+  pthread_sigmask(SIG_BLOCK, &cont, &mask_before);
+  const bool foreground = make_raw();
+  pthread_sigmask(SIG_SETMASK, &mask_before, nullptr);
+  return foreground;
+}
+
+void RawTerminal::suspend() {
+  restore();
+  // Without effect in a process group whose shell is gone or never was.
+  (void)::kill(0, SIGTSTP);
 }
 
 RawTerminal::~RawTerminal() {
   if (!entered_) return;
   restore();
+  terminal.entered = false;
   // Only what is still ours.
   for (size_t i = 0; i < kFatalSignals.size(); ++i) {
     struct sigaction now {};
@@ -112,6 +183,8 @@ RawTerminal::~RawTerminal() {
       (void)::sigaction(kFatalSignals[i], &terminal.actions_before[i], nullptr);
   }
   (void)::sigaction(SIGCONT, &terminal.continue_before, nullptr);
+  (void)::sigaction(SIGTTIN, &terminal.background_read_before, nullptr);
+  (void)::sigaction(SIGTTOU, &terminal.background_write_before, nullptr);
   ::close(terminal.fd);
 }
 

@@ -18,6 +18,7 @@ class EscapeKeysTest : public ::testing::TestWithParam<size_t> {
         .quit = [&] { happened += "<quit>"; },
         .send_break = [&] { happened += "<break>"; },
         .power_button = [&] { happened += "<power>"; },
+        .suspend = [&] { happened += "<suspend>"; },
         .help = [&] { happened += "<help>"; },
     });
     for (size_t at = 0; at < typed.size(); at += GetParam())
@@ -34,8 +35,9 @@ TEST_P(EscapeKeysTest, ActInTheOrderOfTyping) {
   EXPECT_EQ(type("a\x1d"
                  "bc\x1d"
                  "pd\x1d"
+                 "ze\x1d"
                  "?\x1dq"),
-            "a<break>c<power>d<help><quit>");
+            "a<break>c<power>d<suspend>e<help><quit>");
 }
 
 TEST_P(EscapeKeysTest, TwiceSendsOne) {
@@ -43,7 +45,7 @@ TEST_P(EscapeKeysTest, TwiceSendsOne) {
 }
 
 TEST_P(EscapeKeysTest, AnUnknownKeyListsTheKeysAndIsNotSent) {
-  EXPECT_EQ(type("\x1dzq"), "<help>q");
+  EXPECT_EQ(type("\x1dxq"), "<help>q");
 }
 
 INSTANTIATE_TEST_SUITE_P(BytesPerRead, EscapeKeysTest, ::testing::Values(1, 2, 100));

@@ -282,6 +282,157 @@ TEST_F(StdioTest, TheGuestHearsOfATerminalsSize) {
   EXPECT_TRUE(run_until([&] { return guest_.terminal == Size{132, 43}; }));
 }
 
+// Under a shell with job control, which starts and moves what uses the terminal.
+class StdioJobTest : public StdioTest {
+ protected:
+  enum class Start { kForeground, kBackground };
+
+  // A session of its own on `terminal_`: a shell, and in another process group a
+  // process with a stdio port, which writes what it took as input to taken_.
+  void start(Start how) {
+    shell_ = ::fork();
+    if (shell_ != 0) return;
+    (void)::setsid();
+    (void)::ioctl(terminal_.tty.get(), TIOCSCTTY, 0);
+    (void)std::signal(SIGTTOU, SIG_IGN);
+    job_ = ::fork();
+    if (job_ == 0) job(how);
+    (void)::setpgid(job_, job_);
+    obey();
+  }
+  ~StdioJobTest() override {
+    (void)::kill(shell_, SIGKILL);
+    (void)::waitpid(shell_, nullptr, 0);
+  }
+
+  // What the shell does, and answers: "fg" moves the job to the foreground as
+  // bash does with one that runs, without a signal; "cont" continues it where it
+  // is; "take" takes the terminal; "state" tells whether it is stopped.
+  std::string shell(const std::string& order) {
+    send(orders_.write, order + "\n");
+    std::string answer;
+    EXPECT_TRUE(
+        run_until([&] { return !receive(answers_.read, answer) || answer.ends_with('\n'); }));
+    return answer;
+  }
+
+  bool takes(const std::string& typed) {
+    send(terminal_.user, typed);
+    return run_until([&] {
+      receive(taken_.read, got_);
+      return got_.ends_with(typed);
+    });
+  }
+
+  const TestTerminal terminal_;
+  const Pair orders_ = make_pipe();
+  const Pair answers_ = make_pipe();
+  const Pair taken_ = make_pipe();
+  std::string got_;
+
+ private:
+  [[noreturn]] void job(Start how) {
+    (void)::setpgid(0, 0);
+    if (how == Start::kForeground) (void)::tcsetpgrp(terminal_.tty.get(), ::getpid());
+    (void)std::signal(SIGTTOU, SIG_DFL);
+    const auto port = open(terminal_.tty.get(), terminal_.tty.get());
+    send(answers_.write, "job\n");
+    size_t told = 0;
+    EventLoop::Timer tick;
+    tick = *loop_->timer([&] {
+      if (guest_.taken.size() > told) send(taken_.write, guest_.taken.substr(told));
+      told = guest_.taken.size();
+      tick.arm(std::chrono::milliseconds(1));
+    });
+    tick.arm(std::chrono::milliseconds(1));
+    loop_->run();
+    ::_exit(0);
+  }
+
+  [[noreturn]] void obey() {
+    bool stopped = false;
+    std::string order;
+    for (char c = 0; ::read(orders_.read.get(), &c, 1) == 1;) {
+      if (c != '\n') {
+        order += c;
+        continue;
+      }
+      int status = 0;
+      const bool wait_for_stop = order == "wait for stop";
+      while (::waitpid(job_, &status, WUNTRACED | WCONTINUED | (wait_for_stop ? 0 : WNOHANG)) > 0) {
+        stopped = WIFSTOPPED(status);
+        if (wait_for_stop || WIFEXITED(status) || WIFSIGNALED(status)) break;
+      }
+      if (order == "fg") (void)::tcsetpgrp(terminal_.tty.get(), job_);
+      if (order == "take") (void)::tcsetpgrp(terminal_.tty.get(), ::getpid());
+      if (order == "cont") (void)::kill(job_, SIGCONT);
+      if (order == "stop") (void)::kill(job_, SIGSTOP);
+      send(answers_.write, stopped ? "stopped\n" : "runs\n");
+      order.clear();
+    }
+    (void)::kill(job_, SIGKILL);
+    ::_exit(0);
+  }
+
+  pid_t shell_ = -1;
+  pid_t job_ = -1;
+};
+
+TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShells) {
+  start(Start::kBackground);
+  std::string said;
+  EXPECT_TRUE(run_until([&] { return receive(answers_.read, said), said == "job\n"; }));
+  EXPECT_FALSE(terminal_.is_raw());
+  // What is typed is not taken away from the shell, and stops nobody.
+  send(terminal_.user, "for the shell\n");
+  run_for_a_while();
+  EXPECT_EQ(shell("state"), "runs\n");
+  EXPECT_FALSE(terminal_.is_raw());
+  std::array<char, 64> line{};
+  EXPECT_EQ(::read(terminal_.tty.get(), line.data(), line.size()), 14);
+
+  EXPECT_EQ(shell("fg"), "runs\n");
+  EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
+  EXPECT_TRUE(takes("root\r\x03"));
+  EXPECT_EQ(got_, "root\r\x03");
+}
+
+TEST_F(StdioJobTest, TheEscapeKeyForItSuspends) {
+  start(Start::kForeground);
+  EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
+  EXPECT_TRUE(takes("one"));
+  send(terminal_.user, "\x1dz");
+  std::string said;
+  EXPECT_TRUE(run_until([&] { return receive(answers_.read, said), said == "job\n"; }));
+  EXPECT_EQ(shell("wait for stop"), "stopped\n");
+  EXPECT_FALSE(terminal_.is_raw());
+  // bg
+  (void)shell("take");
+  (void)shell("cont");
+  run_for_a_while();
+  EXPECT_EQ(shell("state"), "runs\n");
+  EXPECT_FALSE(terminal_.is_raw());
+  // fg
+  (void)shell("fg");
+  EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
+  EXPECT_TRUE(takes("two"));
+}
+
+TEST_F(StdioJobTest, StoppedByAnotherProcessItIsRawAgainWhenContinued) {
+  start(Start::kForeground);
+  EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
+  (void)shell("stop");
+  (void)shell("take");
+  termios modes = terminal_.modes();
+  modes.c_lflag |= ICANON | ECHO | ISIG;
+  modes.c_oflag |= OPOST;
+  ASSERT_EQ(::tcsetattr(terminal_.tty.get(), TCSANOW, &modes), 0);  // as the shell does
+  (void)shell("fg");
+  (void)shell("cont");
+  EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
+  EXPECT_TRUE(takes("again"));
+}
+
 TEST_F(StdioTest, ATerminalThatGoesAwayIsNoBusyLoop) {
   TestTerminal terminal;
   const auto port = open(terminal.tty.get(), terminal.tty.get());
