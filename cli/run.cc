@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 
 #include "base/hash.h"
 #include "boot/find_kernel.h"
@@ -17,27 +17,10 @@
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
 #include "cli/net_host.h"
+#include "cli/output.h"
 #include "cli/stats.h"
 
 namespace wick::cli {
-
-Result<Fd> take_signals() {
-  sigset_t taken;
-  sigemptyset(&taken);
-  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGUSR1}) sigaddset(&taken, number);
-  // Under nohup a hangup stays ignored.
-  struct sigaction hangup {};
-  (void)::sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) sigaddset(&taken, SIGHUP);
-  // A client that goes away is an error of write(), not the end.
-  std::signal(SIGPIPE, SIG_IGN);
-
-  if (const int code = ::pthread_sigmask(SIG_BLOCK, &taken, nullptr); code != 0)
-    return fail_errno(code, "signals: cannot block");
-  Fd fd(::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd.valid()) return fail_errno(errno, "signalfd: cannot create");
-  return fd;
-}
 
 Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder) {
@@ -80,24 +63,26 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
   return {};
 }
 
-Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
+Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, Signals& signals,
                              std::optional<std::chrono::microseconds> timeout) {
-  const auto take_signal = [&] {
+  const auto take_request = [&] {
     signalfd_siginfo info{};
-    while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
+    while (::read(signals.requests().get(), &info, sizeof(info)) == sizeof(info)) {
       if (info.ssi_signo == SIGPWR)
         machine.press_power_button();
-      else if (info.ssi_signo == SIGUSR1)
-        machine.update_disk_sizes();
       else
-        machine.end(Ending::kSignal, static_cast<int>(info.ssi_signo));
+        machine.update_disk_sizes();
     }
   };
-  const auto watch = TRY(loop.watch(signals.get(), EPOLLIN, [&](uint32_t) { take_signal(); }));
+  const auto watch =
+      TRY(loop.watch(signals.requests().get(), EPOLLIN, [&](uint32_t) { take_request(); }));
   const auto timer = TRY(loop.timer([&] { machine.end(Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
-  take_signal();
-  return machine.run();
+  take_request();
+  signals.on_end([&](int number) { machine.end(Ending::kSignal, number); });
+  RunReport report = machine.run();
+  signals.on_end({});
+  return report;
 }
 
 void choose_addresses(MachineConfig& config, const std::string& machine_id) {
@@ -130,20 +115,24 @@ Result<Fd> open_stats_file(const StatsForm& form) {
   return fd;
 }
 
-void write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
-  if (form.kind == StatsForm::Kind::kOff) return;
+Result<void> write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
+  if (form.kind == StatsForm::Kind::kOff) return {};
   const std::string text =
       form.kind == StatsForm::Kind::kJson ? stats_json(stats) : stats_table(stats);
-  if (!file.valid())
-    std::fputs(text.c_str(), stderr);
-  else if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-    spdlog::error("{}: not all of the statistics could be written", form.path);
+  if (!file.valid()) return say(text);
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t written = ::write(file.get(), rest.data(), rest.size());
+    if (written < 0) return fail_errno(errno, "{}: cannot write the statistics", form.path);
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+  return {};
 }
 
 }  // namespace
 
 Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
+  const auto signals = TRY(Signals::take());  // first, so that all the rest can be ended
   MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
@@ -152,17 +141,19 @@ Result<int> run(const RunOptions& options) {
 
   // Now, so that a run is not lost on a file that cannot be written.
   const Fd stats_file = TRY(open_stats_file(options.stats));
-  const Fd signals = TRY(take_signals());
   const auto loop = TRY(EventLoop::create());
   auto machine = TRY(Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
 
-  const RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
+  const RunReport report = TRY(run_to_end(*machine, *loop, *signals, options.timeout));
   const std::string hint = ending_hint(report, config, machine->cmdline());
   machine.reset();  // gives the terminal back before we write to it
-  write_stats(report.stats, options.stats, stats_file);
-  std::fputs(describe(report, hint).c_str(), stderr);
-  return exit_status(report);
+  const auto written = write_stats(report.stats, options.stats, stats_file);
+  if (!written) say_error(written.error().message());
+  (void)say(describe(report, hint));
+  // A run that ended well and lost its statistics has failed for a script.
+  const int status = exit_status(report);
+  return status == 0 && !written ? 1 : status;
 }
 
 }  // namespace wick::cli

@@ -5,22 +5,18 @@
 #include <optional>
 
 #include "base/event_loop.h"
-#include "base/fd.h"
 #include "base/result.h"
 #include "cli/options.h"
+#include "cli/signals.h"
 #include "vmm/machine.h"
 
 namespace wick::cli {
 
 // Returns the exit status; an error when the machine could not be built. To be
-// called once, before the process has a second thread: see take_signals().
+// called once, before the process has a second thread: see Signals::take().
 Result<int> run(const RunOptions& options);
 
 // The steps of run() that tests take one by one.
-
-// Blocks the signals that end a run, for this thread and those it starts later,
-// and returns the descriptor from which they are read. Ignores SIGPIPE.
-Result<Fd> take_signals();
 
 // Fills in what the user left to us: the newest kernel in `boot_folder`, with its
 // initramfs if it has one, or only the initramfs beside the kernel. Warns of
@@ -33,9 +29,9 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
 // the card's place.
 void choose_addresses(MachineConfig& config, const std::string& machine_id);
 
-// Machine::run(), ended early by a signal, by one that came before, or by the
-// time limit.
-Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, const Fd& signals,
+// Machine::run(), ended early by a signal or by the time limit, which counts also
+// while the process is stopped.
+Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, Signals& signals,
                              std::optional<std::chrono::microseconds> timeout);
 
 }  // namespace wick::cli

@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
+#include <vector>
 
 #include "console/open.h"
 
@@ -52,20 +55,50 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   return {};
 }
 
-// One client at a time, between a listener and a file to remove.
-class UnixHost final : public Port::Host {
+// The file of a socket, removed at the end; also by quick_exit(), with which a
+// process ends whose main thread cannot be waited for.
+class SocketFile {
  public:
-  UnixHost(Port& port, std::string path, Fd listener)
-      : port_(port), path_(std::move(path)), listener_(std::move(listener)) {
+  explicit SocketFile(std::string path) : path_(std::move(path)) {
     (void)::lstat(path_.c_str(), &file_);
+    static const int at_quick_exit = std::at_quick_exit(remove_all);
+    (void)at_quick_exit;
+    const std::lock_guard lock(mutex);
+    files.push_back(this);
+  }
+  SocketFile(const SocketFile&) = delete;
+  SocketFile& operator=(const SocketFile&) = delete;
+  ~SocketFile() {
+    const std::lock_guard lock(mutex);
+    std::erase(files, this);
+    remove();
   }
 
-  ~UnixHost() override {
+ private:
+  static void remove_all() {
+    const std::lock_guard lock(mutex);
+    for (const SocketFile* const file : files) file->remove();
+  }
+
+  void remove() const {
     struct stat now {};
     const bool ours = ::lstat(path_.c_str(), &now) == 0 && now.st_ino == file_.st_ino &&
                       now.st_dev == file_.st_dev;
     if (ours) (void)::unlink(path_.c_str());
   }
+
+  static inline std::mutex mutex;
+  static inline std::vector<const SocketFile*> files;  // guarded by it
+
+  const std::string path_;
+  struct stat file_ {};
+};
+
+// One client at a time, between a listener and a file to remove.
+class UnixHost final : public Port::Host {
+ public:
+  UnixHost(Port& port, const std::string& path, Fd listener)
+      : port_(port), listener_(std::move(listener)), file_(path) {}
 
   Result<void> start(EventLoop& loop) {
     // On edges, so that running out of descriptors is no busy loop.
@@ -116,9 +149,8 @@ class UnixHost final : public Port::Host {
   }
 
   Port& port_;
-  const std::string path_;
   const Fd listener_;
-  struct stat file_ {};
+  const SocketFile file_;
   EventLoop::Watch watch_;
   Fd client_;
   RateLimit limit_;

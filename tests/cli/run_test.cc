@@ -3,10 +3,16 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+
+#include "console/open.h"
+#include "console/terminal.h"
+#include "tests/console/fakes.h"
 
 namespace wick::cli {
 namespace {
@@ -57,6 +63,7 @@ class Run : public ::testing::Test {
     pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
     std::signal(SIGHUP, hangup_);
     std::signal(SIGPIPE, SIG_DFL);
+    std::signal(SIGTTOU, SIG_DFL);
   }
 
   sigset_t mask_{};
@@ -66,73 +73,178 @@ class Run : public ::testing::Test {
 };
 
 TEST_F(Run, SigpwrPressesThePowerButton) {
-  const auto signals = take_signals();
+  const auto signals = Signals::take();
   ASSERT_TRUE(signals);
   raise(SIGPWR);
-  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(20));
+  const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(20));
   ASSERT_TRUE(report);
   EXPECT_EQ(report->ending, Ending::kTimeout);
   EXPECT_EQ(machine_->presses(), 1);
 }
 
 TEST_F(Run, Sigusr1LooksAtTheDisksSizes) {
-  const auto signals = take_signals();
+  const auto signals = Signals::take();
   ASSERT_TRUE(signals);
   raise(SIGUSR1);
-  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(20));
+  const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(20));
   ASSERT_TRUE(report);
   EXPECT_EQ(report->ending, Ending::kTimeout);
   EXPECT_EQ(machine_->size_updates(), 1);
 }
 
 TEST_F(Run, EachEndingSignalEndsItByItsNumber) {
-  const auto signals = take_signals();
-  ASSERT_TRUE(signals);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
-    machine_.emplace(*loop_);
+    const auto signals = Signals::take();
+    ASSERT_TRUE(signals);
     auto loop = EventLoop::create();
     HangingMachine machine(**loop);
-    (*loop)->post([&] { raise(number); });
-    const auto report = run_to_end(machine, **loop, *signals, std::nullopt);
+    (*loop)->post([&] { ::kill(::getpid(), number); });
+    const auto report = run_to_end(machine, **loop, **signals, std::nullopt);
     ASSERT_TRUE(report);
     EXPECT_EQ(report->ending, Ending::kSignal);
     EXPECT_EQ(report->signal, number);
   }
 }
 
-TEST_F(Run, SignalBeforeTheStartEndsItToo) {
-  const auto signals = take_signals();
-  ASSERT_TRUE(signals);
-  raise(SIGTERM);
-  const auto report = run_to_end(*machine_, *loop_, *signals, std::nullopt);
-  ASSERT_TRUE(report);
-  EXPECT_EQ(report->ending, Ending::kSignal);
-  EXPECT_EQ(report->signal, SIGTERM);
+// timeout(1) sends two, and so does a terminal that closes.
+TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
+  for (int i = 0; i < 20; ++i) {
+    auto signals = Signals::take();
+    ASSERT_TRUE(signals);
+    HangingMachine machine(*loop_);
+    loop_->post([&] {
+      ::kill(::getpid(), SIGTERM);
+      ::usleep(1000);
+      ::kill(::getpid(), SIGHUP);
+    });
+    const auto report = run_to_end(machine, *loop_, **signals, std::nullopt);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->signal, SIGTERM);
+    signals->reset();
+    // It may have come too late for the thread that takes signals.
+    sigset_t hangup;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    constexpr timespec kNow{};
+    (void)::sigtimedwait(&hangup, nullptr, &kNow);
+  }
+}
+
+// A machine that cannot end: its disks take for ever.
+class StuckMachine final : public HangingMachine {
+ public:
+  using HangingMachine::HangingMachine;
+  void end(Ending, int) override { ended_ = true; }
+  bool ended() const { return ended_; }
+
+ private:
+  std::atomic<bool> ended_ = false;
+};
+
+class RunDeathTest : public Run {
+ protected:
+  // Signals come from another process's point of view: to no thread in particular.
+  static void send(int number) { ::kill(::getpid(), number); }
+};
+
+TEST_F(RunDeathTest, ASignalBeforeTheMachineEndsTheProcessWhateverItDoes) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT})
+    EXPECT_EXIT(
+        {
+          const auto signals = Signals::take();
+          send(number);
+          for (;;) ::pause();
+        },
+        testing::ExitedWithCode(128 + number), "wick: ended by signal");
+}
+
+TEST_F(RunDeathTest, ASignalAfterTheMachineEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        const auto signals = Signals::take();
+        (void)run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(1));
+        send(SIGTERM);
+        for (;;) ::pause();
+      },
+      testing::ExitedWithCode(143), "ended by signal 15 .SIGTERM.");
+}
+
+TEST_F(RunDeathTest, TheSecondSignalEndsAMachineThatCannotEnd) {
+  for (const bool at_once : {true, false})
+    EXPECT_EXIT(
+        {
+          const auto signals = Signals::take();
+          StuckMachine machine(*loop_);
+          std::jthread user([&] {
+            send(SIGTERM);
+            while (!at_once && !machine.ended()) ::usleep(1000);
+            ::usleep(at_once ? 1000 : 600'000);
+            send(SIGINT);
+          });
+          (void)run_to_end(machine, *loop_, **signals, std::nullopt);
+          ::_exit(0);
+        },
+        testing::ExitedWithCode(130), "ended by signal 2 .SIGINT., the second");
+}
+
+TEST_F(RunDeathTest, ASignalRemovesSocketsAndRestoresTheTerminal) {
+  const console::TestTerminal terminal;
+  const std::string path = ::testing::TempDir() + "wick-run-" + std::to_string(::getpid());
+  EXPECT_EXIT(
+      {
+        const auto signals = Signals::take();
+        const auto socket = console::open_unix(*loop_, path, "");
+        const auto raw = console::RawTerminal::enter(terminal.tty.get());
+        if (!socket || !std::filesystem::is_socket(path) || !terminal.is_raw()) ::_exit(1);
+        send(SIGTERM);
+        for (;;) ::pause();
+      },
+      testing::ExitedWithCode(143), "");
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(terminal.is_raw());
+}
+
+// The deadline is one of the clock, not of the time that the process ran.
+TEST_F(RunDeathTest, TheTimeLimitCountsWhileTheProcessIsStopped) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto signals = Signals::take();
+    loop_->post([] { ::kill(::getpid(), SIGSTOP); });
+    const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(300));
+    ::_exit(report && report->ending == Ending::kTimeout ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  ::usleep(400'000);
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(Run, TimeLimitEndsIt) {
-  const auto signals = take_signals();
+  const auto signals = Signals::take();
   ASSERT_TRUE(signals);
-  const auto report = run_to_end(*machine_, *loop_, *signals, std::chrono::milliseconds(1));
+  const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(1));
   ASSERT_TRUE(report);
   EXPECT_EQ(report->ending, Ending::kTimeout);
 }
 
 TEST_F(Run, HangupStaysIgnoredUnderNohup) {
   std::signal(SIGHUP, SIG_IGN);
-  const auto signals = take_signals();
+  const auto signals = Signals::take();
   ASSERT_TRUE(signals);
   loop_->post([] {
-    raise(SIGHUP);
-    raise(SIGTERM);
+    ::kill(::getpid(), SIGHUP);
+    ::kill(::getpid(), SIGTERM);
   });
-  const auto report = run_to_end(*machine_, *loop_, *signals, std::nullopt);
+  const auto report = run_to_end(*machine_, *loop_, **signals, std::nullopt);
   ASSERT_TRUE(report);
   EXPECT_EQ(report->signal, SIGTERM);
 }
 
 TEST_F(Run, BrokenPipeDoesNotKill) {
-  ASSERT_TRUE(take_signals());
+  ASSERT_TRUE(Signals::take());
   raise(SIGPIPE);
 }
 
