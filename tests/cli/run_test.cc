@@ -134,10 +134,16 @@ TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
 class StuckMachine final : public HangingMachine {
  public:
   using HangingMachine::HangingMachine;
+  RunReport run() override {
+    runs_ = true;
+    return HangingMachine::run();
+  }
   void end(Ending, int) override { ended_ = true; }
+  bool runs() const { return runs_; }
   bool ended() const { return ended_; }
 
  private:
+  std::atomic<bool> runs_ = false;
   std::atomic<bool> ended_ = false;
 };
 
@@ -176,6 +182,7 @@ TEST_F(RunDeathTest, TheSecondSignalEndsAMachineThatCannotEnd) {
           const auto signals = Signals::take();
           StuckMachine machine(*loop_);
           std::jthread user([&] {
+            while (!machine.runs()) ::usleep(1000);
             send(SIGTERM);
             while (!at_once && !machine.ended()) ::usleep(1000);
             ::usleep(at_once ? 1000 : 600'000);
