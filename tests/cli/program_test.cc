@@ -64,7 +64,7 @@ TEST_P(ResultsThatCannotBeWritten, AreAnErrorWithOneLine) {
 INSTANTIATE_TEST_SUITE_P(
     Commands, ResultsThatCannotBeWritten,
     ::testing::Values("--help", "--version", "run --help", "image --help", "doctor", "net status",
-                      "net up --dry-run", "image info d.qcow2", "image info --output json d.qcow2",
+                      "image info d.qcow2", "image info --output json d.qcow2",
                       "image check d.qcow2", "image map d.qcow2", "image map --output json d.qcow2",
                       "image compare d.qcow2 e.qcow2", "image snapshot -l d.qcow2",
                       "image create -f qcow2 new.qcow2 1M", "image resize e.qcow2 8M",
@@ -79,8 +79,7 @@ TEST_F(Program, ResultsArriveAtAPipeOrAFile) {
 TEST_F(Program, ResultsArriveWhereSomeoneMadeTheDescriptorNonBlocking) {
   // 64 KiB fill the pipe, and the reader begins late.
   ASSERT_EQ(
-      status("for i in {1..60}; do echo read 0 $i; done >commands;"
-             "$wick image create -q -f raw d.raw 64M;"
+      status("$wick image create -q -f raw d.raw 64M;"
              "args=(); for i in {1..900}; do args+=(-c \"read 0 512\"); done;"
              "python3 -c \"import fcntl, os, sys; fcntl.fcntl(1, fcntl.F_SETFL, os.O_NONBLOCK);"
              "os.execv(sys.argv[1], sys.argv[1:])\" $wick image io -f raw \"${args[@]}\" d.raw"
