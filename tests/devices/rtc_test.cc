@@ -199,7 +199,7 @@ TEST_F(RtcTest, AnnouncesEachUpdate) {
 
 TEST_F(RtcTest, TheRealClockIsTheHosts) {
   const auto before = std::chrono::floor<seconds>(host_time());
-  Rtc real(line_, {.now = host_time, .arm = [](microseconds) {}});
+  Rtc real(line_, {.now = host_time, .arm = [](microseconds) {}, .alarm = [] {}});
   const std::byte index{0x09};
   std::byte year{};
   real.write(0, {&index, 1});
