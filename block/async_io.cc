@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/fs.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 
 #include <chrono>
 #include <deque>
@@ -34,6 +36,11 @@ int64_t perform(const IoOperation& operation) {
         result = ::fallocate(operation.fd, operation.mode, offset,
                              static_cast<off_t>(operation.length_bytes));
         break;
+      case IoOperation::Kind::kDiscard: {
+        uint64_t range[2] = {operation.offset_bytes, operation.length_bytes};
+        result = ::ioctl(operation.fd, BLKDISCARD, range);
+        break;
+      }
     }
   } while (result < 0 && errno == EINTR);
   return result < 0 ? -errno : result;
@@ -44,6 +51,28 @@ int64_t read_cached(const IoOperation& read) {
   return ::preadv2(read.fd, read.buffers.data(), static_cast<int>(read.buffers.size()),
                    static_cast<off_t>(read.offset_bytes), RWF_NOWAIT);
 }
+
+// One worker that makes the blocking calls in order.
+class ThreadedIo final : public AsyncIo {
+ public:
+  static Result<std::unique_ptr<ThreadedIo>> create(EventLoop& loop) {
+    return std::unique_ptr<ThreadedIo>(new ThreadedIo(loop, TRY(LoopThread::start("disk-worker"))));
+  }
+
+  void submit(IoOperation& operation) override {
+    worker_->loop().post([this, &operation] {
+      const int64_t result = perform(operation);
+      loop_.post([&operation, result] { operation.complete(result); });
+    });
+  }
+
+ private:
+  ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
+      : loop_(loop), worker_(std::move(worker)) {}
+
+  EventLoop& loop_;
+  std::unique_ptr<LoopThread> worker_;
+};
 
 // Submissions gather during a round of the loop and go to the kernel together
 // at its end. What the page cache can answer is done by then, so completions
@@ -77,7 +106,26 @@ class UringIo final : public AsyncIo {
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
 
-  void submit(IoOperation& operation) override { queued_.push_back(&operation); }
+  void submit(IoOperation& operation) override {
+    if (operation.kind == IoOperation::Kind::kDiscard)
+      submit_elsewhere(operation);
+    else
+      queued_.push_back(&operation);
+  }
+
+  // The ring has no such operation before Linux 6.12, and the call may take long.
+  void submit_elsewhere(IoOperation& operation) {
+    if (!worker_) {
+      auto worker = ThreadedIo::create(loop_);
+      if (!worker) {
+        spdlog::warn("{}", worker.error().message());
+        loop_.post([&operation] { operation.complete(-EAGAIN); });
+        return;
+      }
+      worker_ = *std::move(worker);
+    }
+    worker_->submit(operation);
+  }
 
   static void prepare(io_uring_sqe& entry, IoOperation& operation) {
     const auto count = static_cast<unsigned>(operation.buffers.size());
@@ -98,6 +146,8 @@ class UringIo final : public AsyncIo {
                                   static_cast<off_t>(operation.offset_bytes),
                                   static_cast<off_t>(operation.length_bytes));
         break;
+      case IoOperation::Kind::kDiscard:
+        std::unreachable();
     }
     ::io_uring_sqe_set_data(&entry, &operation);
   }
@@ -182,6 +232,7 @@ class UringIo final : public AsyncIo {
   }
 
   EventLoop& loop_;
+  std::unique_ptr<ThreadedIo> worker_;  // from the first discard on
   bool ring_exists_ = false;
 
   // Owned by the loop's thread.
@@ -191,28 +242,6 @@ class UringIo final : public AsyncIo {
   unsigned writes_elsewhere_ = 0;     // that the kernel's workers are to make
   unsigned reads_elsewhere_ = 0;      // that the ring is to make
   EventLoop::Watch watch_;
-};
-
-// One worker that makes the blocking calls in order.
-class ThreadedIo final : public AsyncIo {
- public:
-  static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop) {
-    return std::unique_ptr<AsyncIo>(new ThreadedIo(loop, TRY(LoopThread::start("disk-worker"))));
-  }
-
- private:
-  ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
-      : loop_(loop), worker_(std::move(worker)) {}
-
-  void submit(IoOperation& operation) override {
-    worker_->loop().post([this, &operation] {
-      const int64_t result = perform(operation);
-      loop_.post([&operation, result] { operation.complete(result); });
-    });
-  }
-
-  EventLoop& loop_;
-  std::unique_ptr<LoopThread> worker_;
 };
 
 }  // namespace

@@ -23,7 +23,7 @@ class AsyncIo;
 // they are until then, which a coroutine's frame sees to.
 class IoOperation {
  public:
-  enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate };
+  enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate, kDiscard };
 
   bool await_ready();
   void await_suspend(std::coroutine_handle<> awaiting);
@@ -39,7 +39,7 @@ class IoOperation {
   const int fd;
   const std::span<const iovec> buffers;  // kRead, kWrite
   const uint64_t offset_bytes = 0;
-  const uint64_t length_bytes = 0;   // kAllocate
+  const uint64_t length_bytes = 0;   // kAllocate, kDiscard
   const int mode = 0;                // kAllocate: as for fallocate(2)
   const bool in_page_cache = false;  // kRead, kWrite: of a file, without O_DIRECT
 
@@ -92,6 +92,10 @@ class AsyncIo {
   // fallocate(2)
   IoOperation allocate(int fd, int mode, uint64_t offset_bytes, uint64_t length_bytes) {
     return {*this, IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode, false};
+  }
+  // ioctl(BLKDISCARD), of a block device
+  IoOperation discard(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+    return {*this, IoOperation::Kind::kDiscard, fd, {}, offset_bytes, length_bytes, 0, false};
   }
 
  private:

@@ -41,6 +41,9 @@ class Backend {
   virtual void update_size() {}
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
+  // Whether write_zeroes() takes little time: most of it writes nothing to the host. May
+  // become false when the host turns out to be unable.
+  virtual bool zeroes_fast(bool may_unmap) const = 0;
 
   // The buffers must stay valid until the Task is done. A range that is not
   // wholly inside the disk is an error (EINVAL), also for the calls below; so
@@ -52,7 +55,8 @@ class Backend {
   // What completed before this call is on stable storage when it is done.
   virtual Task<Result<void>> flush() = 0;
 
-  // The content of the range becomes indefinite. Not a promise to free space.
+  // The content of the range becomes indefinite: what it was, or zeroes, but never what
+  // an image below holds. Not a promise to free space, and never done by writing zeroes.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Where the content is; who does not know says that all is data.
   virtual Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) {

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,34 +25,26 @@ namespace {
 // once; aligned for O_DIRECT.
 alignas(4096) constexpr std::array<std::byte, 4096> kZeroPage{};
 
-// The first `most` bytes of 256 KiB of zeroes.
-std::vector<iovec> zeroes(uint64_t most) {
-  std::vector<iovec> pages;
-  while (most > 0 && pages.size() < 64) {
-    const size_t size = std::min<uint64_t>(most, kZeroPage.size());
-    pages.push_back({const_cast<std::byte*>(kZeroPage.data()), size});  // only written from
-    most -= size;
-  }
-  return pages;
-}
-
 class HostFile final : public File {
  public:
-  HostFile(Fd buffered, Fd direct, uint64_t direct_alignment, bool punches, bool syncs,
-           std::string path, AsyncIo& io)
+  HostFile(Fd buffered, Fd direct, const FileAbilities& abilities, bool syncs, std::string path,
+           AsyncIo& io)
       : buffered_(std::move(buffered)),
         direct_(std::move(direct)),
-        direct_alignment_(direct_alignment),
-        can_punch_(punches),
+        abilities_(abilities),
         syncs_(syncs),
         path_(std::move(path)),
-        io_(io) {}
+        io_(io),
+        zeroes_fast_(abilities.zeroes_fast) {}
 
   uint64_t size_bytes() const override {
     const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // of a block device too
     return end < 0 ? 0 : static_cast<uint64_t>(end);
   }
-  bool can_punch() const override { return can_punch_; }
+  bool can_discard() const override { return abilities_.discards; }
+  bool zeroes_fast(bool may_unmap) const override {
+    return zeroes_fast_ || (may_unmap && abilities_.discards && !abilities_.is_device);
+  }
   const std::string& path() const override { return path_; }
   Piece piece_at(uint64_t offset) const override {
     const off_t at = static_cast<off_t>(offset);
@@ -107,11 +101,30 @@ class HostFile final : public File {
   }
 
   Task<Result<void>> punch(uint64_t offset, uint64_t length) override {
-    return deallocate(can_punch_ ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, length);
+    return make_zero(abilities_.discards ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset,
+                     length);
   }
 
   Task<Result<void>> zero(uint64_t offset, uint64_t length) override {
-    return deallocate(FALLOC_FL_ZERO_RANGE, offset, length);
+    return make_zero(FALLOC_FL_ZERO_RANGE, offset, length);
+  }
+
+  // PUNCH_HOLE on a device is write-zeroes, which many that discard do by writing (PITFALLS 42).
+  Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
+    int64_t result = 0;
+    if (!abilities_.discards || length == 0) co_return Result<void>();
+    if (!abilities_.is_device) {
+      result = co_await io_.allocate(buffered_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     offset, length);
+    } else {
+      const uint64_t sector = abilities_.sector_bytes;
+      const uint64_t from = align_up(offset, sector);
+      const uint64_t to = (offset + length) / sector * sector;
+      if (from < to) result = co_await io_.discard(buffered_.get(), from, to - from);
+    }
+    if (result < 0 && result != -EOPNOTSUPP)
+      co_return failed("discard", static_cast<int>(-result), offset, length);
+    co_return Result<void>();
   }
 
   Result<void> truncate(uint64_t size) override {
@@ -133,19 +146,19 @@ class HostFile final : public File {
     uint64_t bits = offset;
     for (const iovec& buffer : buffers)
       bits |= reinterpret_cast<uint64_t>(buffer.iov_base) | buffer.iov_len;
-    return bits % direct_alignment_ == 0 ? direct_.get() : buffered_.get();
+    return bits % abilities_.sector_bytes == 0 ? direct_.get() : buffered_.get();
   }
 
-  Task<Result<void>> deallocate(int mode, uint64_t offset, uint64_t length) {
+  Task<Result<void>> make_zero(int mode, uint64_t offset, uint64_t length) {
     if (length == 0) co_return Result<void>();
     const int64_t result =
         co_await io_.allocate(buffered_.get(), mode | FALLOC_FL_KEEP_SIZE, offset, length);
     if (result >= 0) co_return Result<void>();
+    if (result == -EOPNOTSUPP) zeroes_fast_ = false;
     if (result != -EOPNOTSUPP && result != -EINVAL)
-      co_return failed(mode == FALLOC_FL_PUNCH_HOLE ? "discard" : "write zeroes",
-                       static_cast<int>(-result), offset, length);
+      co_return failed("write zeroes", static_cast<int>(-result), offset, length);
     while (length > 0) {
-      const std::vector<iovec> chunk = zeroes(length);
+      const std::vector<iovec> chunk = zero_buffers(length);
       const uint64_t bytes = total_bytes(chunk);
       auto written = co_await write(offset, chunk);
       if (!written) co_return written;
@@ -157,51 +170,103 @@ class HostFile final : public File {
 
   const Fd buffered_;
   const Fd direct_;  // invalid unless Cache::kNone
-  const uint64_t direct_alignment_;
-  const bool can_punch_;
+  const FileAbilities abilities_;
   const bool syncs_;
   const std::string path_;
   AsyncIo& io_;
+  bool zeroes_fast_;
   int sync_error_ = 0;
 };
 
-// Asks without touching data: a hole beyond the end of a file, the queue limit
-// of a device.
-bool supports_punch(int fd, const struct stat& status) {
-  if (S_ISREG(status.st_mode))
-    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                       static_cast<off_t>(align_up(static_cast<uint64_t>(status.st_size), 4096)),
-                       4096) == 0;
-  const std::string limit = fmt::format("/sys/dev/block/{}:{}/queue/discard_max_bytes",
-                                        major(status.st_rdev), minor(status.st_rdev));
-  unsigned long long bytes = 0;
-  if (std::FILE* file = std::fopen(limit.c_str(), "re")) {
-    if (std::fscanf(file, "%llu", &bytes) != 1) bytes = 0;
-    std::fclose(file);
+// A number that a device tells of its queue; 0 if there is none. A partition has its
+// disk's queue.
+uint64_t queue_limit(const std::string& device, const char* name) {
+  unsigned long long value = 0;
+  for (const char* const folder : {"/queue/", "/../queue/"})
+    if (std::FILE* const file = std::fopen((device + folder + name).c_str(), "re")) {
+      if (std::fscanf(file, "%llu", &value) != 1) value = 0;
+      std::fclose(file);
+      break;
+    }
+  return value;
+}
+
+// By its file system: to try it would allocate.
+bool has_zero_range(const Fd& file) {
+  struct statfs system {};
+  if (::fstatfs(file.get(), &system) != 0) return false;
+  switch (static_cast<uint32_t>(system.f_type)) {
+    case BTRFS_SUPER_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+      return true;
+    default:
+      return false;
   }
-  return bytes > 0;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, Cache cache,
-                                             bool read_only, AsyncIo& io) {
+Result<FileAbilities> find_abilities(const Fd& file, const std::string& path) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
-  int alignment = 4096;
-  if (S_ISBLK(status.st_mode) && ::ioctl(file.get(), BLKSSZGET, &alignment) != 0)
+  FileAbilities abilities;
+  if (!S_ISBLK(status.st_mode)) {
+    // A hole beyond the end.
+    abilities.discards =
+        ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(align_up(static_cast<uint64_t>(status.st_size), 4096)),
+                    4096) == 0;
+    abilities.zeroes_fast = has_zero_range(file);
+    return abilities;
+  }
+  int sector_bytes = 0;
+  if (::ioctl(file.get(), BLKSSZGET, &sector_bytes) != 0 || sector_bytes <= 0)
     return fail_errno(errno, "{}: cannot get the sector size of the device", path);
+  abilities = device_abilities(
+      fmt::format("/sys/dev/block/{}:{}", major(status.st_rdev), minor(status.st_rdev)));
+  abilities.sector_bytes = static_cast<uint64_t>(sector_bytes);
+  return abilities;
+}
+
+FileAbilities device_abilities(const std::string& device) {
+  return {.is_device = true,
+          .discards = queue_limit(device, "discard_max_bytes") > 0,
+          .zeroes_fast = queue_limit(device, "write_zeroes_max_bytes") > 0};
+}
+
+std::unique_ptr<File> make_host_file(Fd file, Fd direct, const FileAbilities& abilities, bool syncs,
+                                     std::string path, AsyncIo& io) {
+  return std::make_unique<HostFile>(std::move(file), std::move(direct), abilities, syncs,
+                                    std::move(path), io);
+}
+
+Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, Cache cache,
+                                             bool read_only, AsyncIo& io) {
+  FileAbilities abilities = TRY(find_abilities(file, path));
+  if (read_only) abilities.discards = false;
   Fd direct;
   if (cache == Cache::kNone) {
-    direct = Fd(::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC));
+    // The same file, whatever `path` leads to by now.
+    direct = Fd(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(),
+                       (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC));
     if (!direct.valid())
       return with_hint(fail_errno(errno, "{}: cannot open for cache=none (O_DIRECT)", path),
                        "use cache=writeback");
   }
-  const bool punches = !read_only && supports_punch(file.get(), status);
-  return std::unique_ptr<File>(new HostFile(std::move(file), std::move(direct),
-                                            static_cast<uint64_t>(alignment), punches,
-                                            cache != Cache::kUnsafe && !read_only, path, io));
+  return make_host_file(std::move(file), std::move(direct), abilities,
+                        cache != Cache::kUnsafe && !read_only, path, io);
+}
+
+std::vector<iovec> zero_buffers(uint64_t most) {
+  std::vector<iovec> pages;
+  while (most > 0 && pages.size() < 64) {
+    const size_t size = std::min<uint64_t>(most, kZeroPage.size());
+    pages.push_back({const_cast<std::byte*>(kZeroPage.data()), size});  // only written from
+    most -= size;
+  }
+  return pages;
 }
 
 uint64_t total_bytes(std::span<const iovec> buffers) {

@@ -31,8 +31,11 @@ class File {
 
   // Where the file ends now.
   virtual uint64_t size_bytes() const = 0;
-  // Whether punch() gives space back to the host.
-  virtual bool can_punch() const = 0;
+  // Whether discard() gives space back to the host.
+  virtual bool can_discard() const = 0;
+  // Whether zero() takes little time, or, with `may_unmap`, punch() does: no zeroes are
+  // written for it. May become false when the host turns out to be unable.
+  virtual bool zeroes_fast(bool may_unmap) const = 0;
   virtual const std::string& path() const = 0;
   // Whether `offset_bytes` is in a hole, and behind it the first byte that differs.
   struct Piece {
@@ -52,8 +55,11 @@ class File {
   // failed all fail: the host may have dropped what it could not write, and who
   // went on would publish what is not there.
   virtual Task<Result<void>> sync() = 0;
-  // The range then reads as zeroes; a file does not grow by it. punch() gives its
-  // space back where can_punch(), zero() keeps it.
+  // The range's content becomes indefinite: what it was, zeroes, or a mix. Space is given
+  // back as far as the host can; that it cannot is no error.
+  virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
+  // The range then reads as zeroes; a file does not grow by it. punch() may give its
+  // space back, zero() keeps it.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Cuts or extends a regular file.
@@ -61,10 +67,28 @@ class File {
 };
 
 // `file` is open for reading, and for writing unless `read_only`, without
-// O_DIRECT; `path` serves messages, and opening a second, direct descriptor.
+// O_DIRECT; `path` serves messages.
 // `io` must outlive the File.
 Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, Cache cache,
                                              bool read_only, AsyncIo& io);
+
+// What the host can do with an open file or block device.
+struct FileAbilities {
+  bool is_device = false;
+  uint64_t sector_bytes = 4096;  // of direct I/O, and of a device's discards
+  bool discards = false;
+  bool zeroes_fast = false;
+};
+// Asks without touching data.
+Result<FileAbilities> find_abilities(const Fd& file, const std::string& path);
+// The part of it that a device's folder in sysfs tells.
+FileAbilities device_abilities(const std::string& folder);
+// open_host_file() once that is known. `direct` is invalid without O_DIRECT.
+std::unique_ptr<File> make_host_file(Fd file, Fd direct, const FileAbilities& abilities, bool syncs,
+                                     std::string path, AsyncIo& io);
+
+// The first `most_bytes` of 256 KiB of zeroes, to be written from. All have the same page.
+std::vector<iovec> zero_buffers(uint64_t most_bytes);
 
 // What images of all formats do with a request's buffers.
 uint64_t total_bytes(std::span<const iovec> buffers);

@@ -68,6 +68,10 @@ class Qcow2 final : public Backend {
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
   bool read_only() const override { return options_.read_only; }
   bool can_discard() const override { return !options_.read_only; }
+  // Version 2 has no clusters of zeroes.
+  bool zeroes_fast(bool may_unmap) const override {
+    return header_.version >= 3 && (!data_file_ || data_file_->zeroes_fast(may_unmap));
+  }
   Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) override;
   Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) override;
   Task<Result<void>> flush() override;
@@ -153,7 +157,8 @@ class Qcow2 final : public Backend {
   void let_go_run(Run clusters, bool punch);
   // So much waits to be free that the file would grow for want of it.
   bool should_free() const;
-  Task<Result<void>> clear(uint64_t offset, uint64_t length, bool keep);
+  enum class Clear : uint8_t { kDiscard, kUnmap, kKeep };  // what becomes of the space
+  Task<Result<void>> clear(uint64_t offset, uint64_t length, Clear how);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
   bool wants_checkpoint() const { return l2_.crowded() || refcounts_.crowded() || should_free(); }

@@ -65,7 +65,7 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     if (part > 0)
       if (auto done = co_await zero_part(size, part); !done) co_return done;
     if (from < to)
-      if (auto done = co_await clear(from, to - from, false); !done) co_return done;
+      if (auto done = co_await clear(from, to - from, Clear::kUnmap); !done) co_return done;
   }
   if (size > old_size)
     if (auto done = co_await make_room(size); !done) co_return done;

@@ -246,9 +246,13 @@ Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
   // The disk may end within a cluster.
   const uint64_t to = offset + length == size_bytes() ? align_up(offset + length, cluster)
                                                       : (offset + length) / cluster * cluster;
-  // Version 2 cannot hide a backing file.
-  if (from >= to || (header_.version == 2 && backing_)) co_return Result<void>();
-  co_return co_await clear(from, to - from, false);
+  // Version 2 cannot hide a backing file. A data file that is the disk, byte by byte, must
+  // read like it, for which no zeroes are to be written.
+  const bool raw_data = data_file_ && (header_.autoclear & kRawExternalData) != 0;
+  if (from >= to || (header_.version == 2 && backing_) ||
+      (raw_data && !data_file_->zeroes_fast(true)))
+    co_return Result<void>();
+  co_return co_await clear(from, to - from, raw_data ? Clear::kUnmap : Clear::kDiscard);
 }
 
 Task<Result<void>> Qcow2::write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) {
@@ -262,16 +266,18 @@ Task<Result<void>> Qcow2::write_zeroes(uint64_t offset, uint64_t length, bool ma
   if (from > offset)
     if (auto done = co_await zero_part(offset, from - offset); !done) co_return done;
   if (to > from)
-    if (auto done = co_await clear(from, to - from, !may_unmap); !done) co_return done;
+    if (auto done = co_await clear(from, to - from, may_unmap ? Clear::kUnmap : Clear::kKeep);
+        !done)
+      co_return done;
   if (end > to) co_return co_await zero_part(to, end - to);
   co_return Result<void>();
 }
 
 // By writing, a step at a time, what does not read as zeroes already.
 Task<Result<void>> Qcow2::zero_part(uint64_t offset, uint64_t length) {
-  const std::vector<std::byte> zeroes(std::min(length, kMostStepBytes));
   while (length > 0) {
-    const uint64_t step = std::min<uint64_t>(length, zeroes.size());
+    const std::vector<iovec> zeroes = zero_buffers(length);
+    const uint64_t step = total_bytes(zeroes);
     bool zero = false;
     {
       const auto held =
@@ -280,19 +286,18 @@ Task<Result<void>> Qcow2::zero_part(uint64_t offset, uint64_t length) {
       if (!known) co_return failure(known);
       zero = *known;
     }
-    if (!zero) {
-      const iovec buffer = to_iovec(std::span(zeroes).first(step));
-      if (auto written = co_await write(offset, {&buffer, 1}); !written) co_return written;
-    }
+    if (!zero)
+      if (auto written = co_await write(offset, zeroes); !written) co_return written;
     offset += step;
     length -= step;
   }
   co_return Result<void>();
 }
 
-// Whole clusters that read as zeroes from now on; with `keep` they stay allocated
+// Whole clusters that read as zeroes from now on; with kKeep they stay allocated
 // where they are.
-Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
+Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
+  const bool keep = how == Clear::kKeep;
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
   const uint64_t cluster = header_.cluster_bytes();
@@ -305,8 +310,9 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, bool keep) {
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
       if (data_file_) {
-        Task<Result<void>> cleared =
-            keep ? data_file_->zero(offset, step) : data_file_->punch(offset, step);
+        Task<Result<void>> cleared = how == Clear::kKeep    ? data_file_->zero(offset, step)
+                                     : how == Clear::kUnmap ? data_file_->punch(offset, step)
+                                                            : data_file_->discard(offset, step);
         if (auto done = co_await cleared; !done) co_return done;
       }
       auto slice_bytes = co_await l2_.get(entry_offset(offset));
@@ -396,15 +402,15 @@ Task<Result<void>> Qcow2::apply_frees() {
   const std::vector<Free> frees = std::exchange(frees_, {});
   for (const Free& free : frees) {
     if (is_table(free.clusters)) continue;  // only where an image's entries lie
-    if (free.punch && file_->can_punch()) {
+    if (free.punch && file_->can_discard()) {
       bool alone = true;
       for (uint64_t i = 0; alone && i < free.clusters.count; ++i) {
         const auto count = co_await refcounts_.get(free.clusters.first + i);
         alone = count && *count == 1;
       }
       if (alone)
-        co_await file_->punch(free.clusters.first << header_.cluster_bits,
-                              free.clusters.count << header_.cluster_bits);
+        co_await file_->discard(free.clusters.first << header_.cluster_bits,
+                                free.clusters.count << header_.cluster_bits);
     }
     if (auto freed = co_await refcounts_.decrement(free.clusters); !freed) co_return freed;
   }

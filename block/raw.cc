@@ -26,7 +26,8 @@ class Raw final : public Backend {
     if (const uint64_t size = file_->size_bytes(); size > 0)
       size_bytes_ = align_up(size, kSectorBytes);
   }
-  bool can_discard() const override { return file_->can_punch(); }
+  bool can_discard() const override { return file_->can_discard(); }
+  bool zeroes_fast(bool may_unmap) const override { return file_->zeroes_fast(may_unmap); }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
     if (auto checked = check_range(offset, total_bytes(buffers)); !checked)
@@ -57,9 +58,8 @@ class Raw final : public Backend {
   Task<Result<void>> flush() override { return options_.read_only ? at_once({}) : file_->sync(); }
 
   Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
-    auto checked = check_write(offset, length);
-    if (!checked || !can_discard()) return at_once(std::move(checked));
-    return file_->punch(offset, length);
+    if (auto checked = check_write(offset, length); !checked) return at_once(std::move(checked));
+    return file_->discard(offset, length);
   }
 
   Task<Result<void>> write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override {

@@ -1,11 +1,15 @@
 // A file of the host whose operations end early, as system calls may.
 #include "block/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/falloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <deque>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "tests/block/disk_fixture.h"
@@ -91,6 +95,142 @@ TEST_F(HostFile, TellsTheErrorOfATransfer) {
   io_.next_result = 0;  // as a full device may answer
   EXPECT_EQ(finish(file_->write(0, {&buffer, 1})).error().code, ENOSPC);
 }
+
+// Answers without doing anything, and notes what it was asked for.
+class NotingIo final : public AsyncIo {
+ public:
+  struct Asked {
+    IoOperation::Kind kind;
+    uint64_t offset;
+    uint64_t length;
+    int mode;
+  };
+  std::vector<Asked> asked;
+  std::deque<int64_t> results;  // of operations that are no writes; then 0
+
+  void run() {
+    while (!queued_.empty()) {
+      IoOperation& operation = *queued_.front();
+      queued_.pop_front();
+      const bool write = operation.kind == IoOperation::Kind::kWrite;
+      const uint64_t bytes = write ? total_bytes(operation.buffers) : operation.length_bytes;
+      asked.push_back({operation.kind, operation.offset_bytes, bytes, operation.mode});
+      int64_t result = write ? static_cast<int64_t>(bytes) : 0;
+      if (!write && !results.empty()) {
+        result = results.front();
+        results.pop_front();
+      }
+      operation.complete(result);
+    }
+  }
+
+ private:
+  void submit(IoOperation& operation) override { queued_.push_back(&operation); }
+  std::deque<IoOperation*> queued_;
+};
+
+class FileAbilitiesTest : public testing::Test {
+ protected:
+  void open(const FileAbilities& abilities) {
+    file_ =
+        make_host_file(Fd(::memfd_create("file", MFD_CLOEXEC)), Fd(), abilities, true, "file", io_);
+    io_.asked.clear();
+  }
+  Result<void> finish(Task<Result<void>> task) {
+    std::optional<Result<void>> result;
+    spawn([](Task<Result<void>> what, std::optional<Result<void>>& out) -> Task<void> {
+      out = co_await what;
+    }(std::move(task), result));
+    io_.run();
+    return result.value();
+  }
+
+  NotingIo io_;
+  std::unique_ptr<File> file_;
+};
+
+TEST_F(FileAbilitiesTest, ADeviceDiscardsWithoutWritingZeroes) {
+  open({.is_device = true, .sector_bytes = 4096, .discards = true, .zeroes_fast = false});
+  EXPECT_TRUE(file_->can_discard());
+  ASSERT_TRUE(finish(file_->discard(512, 3 * 4096)));  // whole sectors of the device only
+  ASSERT_EQ(io_.asked.size(), 1u);
+  EXPECT_EQ(io_.asked[0].kind, IoOperation::Kind::kDiscard);
+  EXPECT_EQ(io_.asked[0].offset, 4096u);
+  EXPECT_EQ(io_.asked[0].length, 2u * 4096);
+  ASSERT_TRUE(finish(file_->discard(512, 4096)));  // there are none
+  EXPECT_EQ(io_.asked.size(), 1u);
+}
+
+TEST_F(FileAbilitiesTest, ADiscardThatTheHostCannotDoIsNoError) {
+  for (const bool is_device : {false, true}) {
+    open({.is_device = is_device, .discards = true});
+    io_.results = {-EOPNOTSUPP};
+    EXPECT_TRUE(finish(file_->discard(0, 8192)));
+    EXPECT_EQ(io_.asked.size(), 1u);  // and nothing is written instead
+    io_.results = {-EIO};
+    EXPECT_EQ(finish(file_->discard(0, 8192)).error().code, EIO);
+    open({.is_device = is_device, .discards = false});
+    EXPECT_TRUE(finish(file_->discard(0, 8192)));
+    EXPECT_TRUE(io_.asked.empty());
+  }
+}
+
+TEST_F(FileAbilitiesTest, AFileDiscardsByAHole) {
+  open({.discards = true, .zeroes_fast = true});
+  ASSERT_TRUE(finish(file_->discard(512, 8192)));
+  ASSERT_EQ(io_.asked.size(), 1u);
+  EXPECT_EQ(io_.asked[0].kind, IoOperation::Kind::kAllocate);
+  EXPECT_EQ(io_.asked[0].mode, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
+
+TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
+  open({.discards = true, .zeroes_fast = true});
+  io_.results = {-EOPNOTSUPP};
+  ASSERT_TRUE(finish(file_->zero(0, 300 << 10)));
+  EXPECT_FALSE(file_->zeroes_fast(false));
+  EXPECT_TRUE(file_->zeroes_fast(true));  // by a hole
+  ASSERT_EQ(io_.asked.size(), 3u);  // it asked, and then wrote them
+  EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
+}
+
+TEST_F(FileAbilitiesTest, OfADeviceAreItsQueuesLimits) {
+  std::string name = std::filesystem::current_path() / "wick-sysfs-XXXXXX";
+  const std::string folder = ::mkdtemp(name.data());
+  std::filesystem::create_directories(folder + "/sda/queue");
+  std::filesystem::create_directories(folder + "/sda/sda1");
+  const auto abilities = [&](const char* discard, const char* zeroes, const char* of) {
+    std::ofstream(folder + "/sda/queue/discard_max_bytes") << discard << "\n";
+    std::ofstream(folder + "/sda/queue/write_zeroes_max_bytes") << zeroes << "\n";
+    return device_abilities(folder + of);
+  };
+  for (const char* of : {"/sda", "/sda/sda1"}) {  // a partition has its disk's queue
+    EXPECT_TRUE(abilities("2147450880", "0", of).discards);
+    EXPECT_FALSE(abilities("2147450880", "0", of).zeroes_fast);
+    EXPECT_FALSE(abilities("0", "65536", of).discards);
+    EXPECT_TRUE(abilities("0", "65536", of).zeroes_fast);
+  }
+  EXPECT_FALSE(abilities("1", "1", "/sdb").discards);
+  EXPECT_TRUE(abilities("1", "1", "/sda").is_device);
+  std::filesystem::remove_all(folder);
+}
+
+class DeviceDiscard : public DiskFixture {};
+
+// By an ioctl that the ring does not know; on a regular file it is one of another's.
+TEST_P(DeviceDiscard, ReachesTheKernel) {
+  make_file(8192);
+  Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  const auto device = make_host_file(std::move(file), Fd(), {.is_device = true, .discards = true},
+                                     true, path_, *io_);
+  for (int i = 0; i < 2; ++i) {
+    const auto result = run([&] { return device->discard(0, 8192); });
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ENOTTY);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, DeviceDiscard, testing::Values(Engine::kUring, Engine::kThreaded),
+                         engine_name);
 
 }  // namespace
 }  // namespace wick::block

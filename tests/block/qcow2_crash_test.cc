@@ -34,7 +34,7 @@ class CrashTest : public testing::Test {
     random_.seed(seed);
     MemoryStore store;
     ImageFolder::fill(store, files_);
-    store.can_punch = below(2) == 0;
+    store.can_discard = below(2) == 0;
     auto opened = folder_.open(store, below(2) == 0 ? 1 : 64 << 10);
     ASSERT_TRUE(opened) << opened.error().message();
     std::unique_ptr<Qcow2> disk = *std::move(opened);

@@ -308,7 +308,7 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
       const bool hit = operations >= nth && operations < nth + fault.operations;
       ++operations;
       // A hole is only space, and so is what is read before it is made.
-      const bool changes = operation.kind != Kind::kPunch && operation.kind != Kind::kRead;
+      const bool changes = operation.kind != Kind::kDiscard && operation.kind != Kind::kRead;
       must_be_told = must_be_told || (hit && changes);
       return hit ? fault.code : 0;
     };
@@ -478,7 +478,7 @@ TEST_F(Qcow2FaultNamed, AHoleThatCannotBeMadeCostsSpaceOnly) {
   create(kPlain);
   ASSERT_TRUE(write(0, pattern(65536, 1)));
   ASSERT_TRUE(finish(disk_->flush()));
-  fail_next(Kind::kPunch, EIO);
+  fail_next(Kind::kDiscard, EIO);
   ASSERT_TRUE(finish(disk_->discard(0, 65536)));
   ASSERT_TRUE(finish(disk_->flush()));
   EXPECT_EQ(read_now(*disk_, 0, 65536).value(), std::vector<std::byte>(65536));

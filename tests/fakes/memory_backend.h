@@ -48,6 +48,8 @@ class MemoryBackend final : public block::Backend {
     failure_code_ = code;
   }
   std::span<std::byte> bytes() { return bytes_; }
+  // Before it belongs to a device.
+  void set_zeroes_fast(bool fast) { zeroes_fast_ = fast; }
   void resize(uint64_t size_bytes) { bytes_.resize(size_bytes); }
 
   void release_oldest() { release(true); }
@@ -59,6 +61,7 @@ class MemoryBackend final : public block::Backend {
   uint64_t size_bytes() const override { return bytes_.size(); }
   bool read_only() const override { return read_only_; }
   bool can_discard() const override { return !read_only_; }
+  bool zeroes_fast(bool) const override { return zeroes_fast_; }
 
   Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) override {
     ++calls_.reads;
@@ -159,6 +162,7 @@ class MemoryBackend final : public block::Backend {
   // Owned by the loop's thread.
   std::vector<std::byte> bytes_;
   Delay delay_ = Delay::kNone;
+  bool zeroes_fast_ = true;
   int failures_ = 0;
   int failure_code_ = 0;
   std::deque<std::coroutine_handle<>> held_;

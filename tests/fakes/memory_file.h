@@ -21,7 +21,7 @@
 namespace wick::fakes {
 
 struct FileOperation {
-  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kTruncate, kSync };
+  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kTruncate, kSync, kDiscard };
 
   Kind kind = Kind::kRead;
   uint64_t offset_bytes = 0;
@@ -48,6 +48,7 @@ inline void apply(const FileOperation& operation, SparseBytes& bytes,
       break;
     case FileOperation::Kind::kPunch:
     case FileOperation::Kind::kZero:
+    case FileOperation::Kind::kDiscard:
       bytes.clear(operation.offset_bytes, operation.length_bytes);
       break;
     case FileOperation::Kind::kTruncate:
@@ -66,7 +67,8 @@ struct MemoryStore {
 
   SparseBytes bytes;
   std::string path = "memory.qcow2";
-  bool can_punch = true;
+  bool can_discard = true;
+  bool zeroes_fast = true;
 
   // A second file: a data file, or a backing file that is written too. What follows,
   // but for `stable` and `sync_failed`, is then the first one's for both.
@@ -117,7 +119,8 @@ class MemoryFile final : public block::File {
   explicit MemoryFile(MemoryStore& store) : store_(store), first_(*store.first) {}
 
   uint64_t size_bytes() const override { return store_.bytes.size_bytes(); }
-  bool can_punch() const override { return store_.can_punch; }
+  bool can_discard() const override { return store_.can_discard; }
+  bool zeroes_fast(bool) const override { return store_.zeroes_fast; }
   const std::string& path() const override { return store_.path; }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
@@ -136,6 +139,13 @@ class MemoryFile final : public block::File {
   }
   Task<Result<void>> sync() override {
     return carry_out({.kind = FileOperation::Kind::kSync, .data = {}}, {});
+  }
+  Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
+    return carry_out({.kind = FileOperation::Kind::kDiscard,
+                      .offset_bytes = offset,
+                      .length_bytes = length,
+                      .data = {}},
+                     {});
   }
   Task<Result<void>> punch(uint64_t offset, uint64_t length) override {
     return carry_out({.kind = FileOperation::Kind::kPunch,

@@ -87,7 +87,7 @@ class Session {
       return code_;
     };
     store_.fault = fault;
-    store_.can_punch = input_.ConsumeBool();
+    store_.can_discard = input_.ConsumeBool();
     store_.failed_write_bytes = input_.ConsumeBool() ? 0 : 512;
     disk_ = open(store_, false);
     if (disk_ && input_.ConsumeBool()) {
