@@ -66,6 +66,7 @@ Qcow2::Qcow2(std::unique_ptr<File> file, const Qcow2Options& options, Header hea
              std::vector<uint64_t> l1, std::vector<uint64_t> refcount_table)
     : file_(std::move(file)),
       options_(options),
+      bounce_(options.bounce ? options.bounce : std::make_shared<BounceBudget>()),
       header_(std::move(header)),
       l1_(std::move(l1)),
       l2_(*file_, header_.cluster_bytes(), options.cache_bytes * 3 / 4),
@@ -361,7 +362,12 @@ Task<Result<void>> Qcow2::read_backing(uint64_t offset, std::span<const iovec> b
 
 Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offset,
                                           std::span<const iovec> buffers) {
-  if (decompressed_entry_ != mapping.host_offset || decompressed_.empty()) {
+  const auto is_there = [&] {
+    return decompressed_entry_ == mapping.host_offset && !decompressed_.empty();
+  };
+  const uint64_t needed = mapping.compressed_bytes + header_.cluster_bytes();
+  const auto room = co_await bounce_->decompressed.take(is_there() ? 0 : needed);
+  if (!is_there()) {
     std::vector<std::byte> packed(mapping.compressed_bytes);
     const iovec buffer = to_iovec(packed);
     if (auto got = co_await file_->read(mapping.host_offset, {&buffer, 1}); !got) co_return got;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "block/backend.h"
+#include "block/byte_budget.h"
 #include "block/file.h"
 #include "block/qcow2_format.h"
 #include "block/qcow2_refcounts.h"
@@ -28,10 +29,18 @@
 
 namespace wick::block {
 
+// Of the memory that the requests of one disk, all images of its chain together, hold for
+// data that is not the guest's. Who holds some of the first may wait for the second.
+struct BounceBudget {
+  ByteBudget copied_up{32 << 20};     // the rest of clusters that are written in part
+  ByteBudget decompressed{32 << 20};  // compressed clusters, before and after
+};
+
 struct Qcow2Options {
   bool read_only = false;
   // Of tables in memory, besides the L1 and the refcount table.
   uint64_t cache_bytes = 0;
+  std::shared_ptr<BounceBudget> bounce = nullptr;  // none: one of its own
 };
 
 // Where a range of the disk is: a value.
@@ -177,6 +186,7 @@ class Qcow2 final : public Backend {
 
   const std::unique_ptr<File> file_;
   const Qcow2Options options_;
+  const std::shared_ptr<BounceBudget> bounce_;
   std::unique_ptr<File> data_file_;
   std::unique_ptr<Backend> backing_;
 

@@ -143,6 +143,7 @@ Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const 
   const uint64_t granule = by_units ? header_.unit_bytes() : cluster_bytes;
   const uint64_t filled_from = offset - offset % granule;
   const uint64_t filled_to = align_up(end, granule);
+  const auto room = co_await bounce_->copied_up.take(offset - filled_from + (filled_to - end));
   std::vector<std::byte> head(offset - filled_from);
   std::vector<std::byte> tail(filled_to - end);
   bool head_needed = false, tail_needed = false;
