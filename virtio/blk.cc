@@ -4,16 +4,23 @@
 #include <cstring>
 #include <utility>
 
+#include "block/file.h"
+
 namespace wick::virtio {
 
 namespace {
 
-// Linux splits larger requests by itself; the limit keeps a fallocate(2) from
-// holding a disk's metadata for long.
-constexpr uint32_t kMaxZeroSectors = 4u << 20;  // 2 GiB
+// Linux splits larger requests by itself.
+constexpr uint32_t kMaxZeroSectors = 4u << 20;       // 2 GiB
+constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB: zeroes are written
+// Longer requests are carried out a piece at a time, and all of them share a budget
+// (pieces_), so that a reset or a stop, which wait for pieces alone, wait for little.
+constexpr uint64_t kPieceBytes = 2 << 20;
+// Of what writes nothing to the host's disk. It counts as one of kPieceBytes.
+constexpr uint64_t kFastPieceBytes = 128 << 20;
 constexpr uint16_t kQueueSize = 512;
 constexpr uint32_t kMaxSegments = 510;  // with header and status a full ring (2.7.5.3.1)
-// Of all queues together: each may hold a cluster's worth of the host's memory.
+// Of all queues together.
 constexpr uint32_t kMaxInFlight = 256;
 
 }  // namespace
@@ -30,7 +37,8 @@ Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::stri
   config_.seg_max = kMaxSegments;
   config_.blk_size = kSectorBytes;
   if (!backend.read_only()) {
-    config_.max_write_zeroes_sectors = kMaxZeroSectors;
+    config_.max_write_zeroes_sectors =
+        backend.zeroes_fast(false) ? kMaxZeroSectors : kMaxSlowZeroSectors;
     config_.max_write_zeroes_seg = 1;
     config_.write_zeroes_may_unmap = backend.can_discard() ? 1 : 0;
   }
@@ -190,7 +198,7 @@ void Blk::process_queue(size_t index) {
 
 Task<void> Blk::serve(Queue& queue, Chain chain) {
   BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
-  const uint8_t status = co_await execute(request);
+  const uint8_t status = co_await execute(request, queue);
   uint32_t written = 0;
   if (request.status_byte != nullptr) {
     *request.status_byte = std::byte{status};
@@ -214,17 +222,23 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   if (idle_ != nullptr && *drained_ == 0) std::exchange(idle_, nullptr)->release();
 }
 
-Task<uint8_t> Blk::execute(BlkRequest& request) {
+Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
   Result<void> result;
   switch (request.kind) {
     case BlkRequest::Kind::kRefused:
       complaints_.warn("{}: a malformed or unsupported request", name_);
       co_return request.refusal;
     case BlkRequest::Kind::kRead:
-      result = co_await backend_.read(request.offset_bytes, request.data);
+      if (request.length_bytes > kPieceBytes)
+        result = co_await execute_in_pieces(request, queue);
+      else
+        result = co_await backend_.read(request.offset_bytes, request.data);
       break;
     case BlkRequest::Kind::kWrite:
-      result = co_await backend_.write(request.offset_bytes, request.data);
+      if (request.length_bytes > kPieceBytes)
+        result = co_await execute_in_pieces(request, queue);
+      else
+        result = co_await backend_.write(request.offset_bytes, request.data);
       // 5.2.6.2: without FLUSH the driver expects a write-through cache.
       if (result && !limits_.flush) result = co_await backend_.flush();
       break;
@@ -232,11 +246,8 @@ Task<uint8_t> Blk::execute(BlkRequest& request) {
       result = co_await backend_.flush();
       break;
     case BlkRequest::Kind::kDiscard:
-      result = co_await backend_.discard(request.offset_bytes, request.length_bytes);
-      break;
     case BlkRequest::Kind::kWriteZeroes:
-      result =
-          co_await backend_.write_zeroes(request.offset_bytes, request.length_bytes, request.unmap);
+      result = co_await execute_in_pieces(request, queue);
       break;
     case BlkRequest::Kind::kGetId: {
       // 5.2.6: 20 bytes, padded with zeroes; no terminator when full.
@@ -253,8 +264,36 @@ Task<uint8_t> Blk::execute(BlkRequest& request) {
     }
   }
   if (result) co_return VIRTIO_BLK_S_OK;
-  complaints_.warn("{}: {}", name_, result.error().message());
+  if (!drains(queue)) complaints_.warn("{}: {}", name_, result.error().message());
   co_return VIRTIO_BLK_S_IOERR;
+}
+
+Task<Result<void>> Blk::execute_in_pieces(const BlkRequest& request, const Queue& queue) {
+  for (uint64_t done = 0; done < request.length_bytes;) {
+    const bool fast =
+        request.kind == BlkRequest::Kind::kDiscard ||
+        (request.kind == BlkRequest::Kind::kWriteZeroes && backend_.zeroes_fast(request.unmap));
+    const uint64_t length =
+        std::min(request.length_bytes - done, fast ? kFastPieceBytes : kPieceBytes);
+    const auto held = co_await pieces_.take(std::min(length, kPieceBytes));
+    // The driver that wanted it is gone, or the machine stops.
+    if (drains(queue)) co_return fail_errno(ECANCELED, "reset in the middle of a request");
+    auto result = co_await execute_piece(request, done, length);
+    if (!result) co_return result;
+    done += length;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Blk::execute_piece(const BlkRequest& request, uint64_t done, uint64_t length) {
+  const uint64_t offset = request.offset_bytes + done;
+  if (request.kind == BlkRequest::Kind::kDiscard)
+    co_return co_await backend_.discard(offset, length);
+  if (request.kind == BlkRequest::Kind::kWriteZeroes)
+    co_return co_await backend_.write_zeroes(offset, length, request.unmap);
+  const std::vector<iovec> buffers = block::slice(request.data, done, length);
+  if (request.kind == BlkRequest::Kind::kRead) co_return co_await backend_.read(offset, buffers);
+  co_return co_await backend_.write(offset, buffers);
 }
 
 void Blk::signal_completions(Queue& queue) {

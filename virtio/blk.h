@@ -16,6 +16,7 @@
 #include "base/event_loop.h"
 #include "base/log.h"
 #include "block/backend.h"
+#include "block/byte_budget.h"
 #include "virtio/blk_request.h"
 #include "virtio/device.h"
 
@@ -58,8 +59,14 @@ class Blk final : public VirtioDevice {
   void drain(const uint32_t& in_flight);
   void process_queue(size_t index);
   Task<void> serve(Queue& queue, Chain chain);
-  Task<uint8_t> execute(BlkRequest& request);
+  Task<uint8_t> execute(BlkRequest& request, const Queue& queue);
+  Task<Result<void>> execute_in_pieces(const BlkRequest& request, const Queue& queue);
+  Task<Result<void>> execute_piece(const BlkRequest& request, uint64_t done, uint64_t length);
   void signal_completions(Queue& queue);
+  // Whether someone waits for the queue's requests to end.
+  bool drains(const Queue& queue) const {
+    return idle_ != nullptr && (drained_ == &in_flight_ || drained_ == &queue.in_flight);
+  }
 
   // Constant after construction.
   block::Backend& backend_;
@@ -76,8 +83,9 @@ class Blk final : public VirtioDevice {
   DriverNotifier* notifier_ = nullptr;
   bool capacity_untold_ = false;  // it changed while there was no driver
   BlkLimits limits_;
-  uint32_t in_flight_ = 0;  // of all queues
-  bool stalled_ = false;    // queues wait for fewer requests in flight
+  uint32_t in_flight_ = 0;              // of all queues
+  block::ByteBudget pieces_{16 << 20};  // of long requests, being carried out
+  bool stalled_ = false;                // queues wait for fewer requests in flight
   // Someone waits for the count *drained_, in_flight_ or a queue's, to be 0.
   const uint32_t* drained_ = nullptr;
   std::binary_semaphore* idle_ = nullptr;

@@ -23,6 +23,9 @@ struct Segment {  // 5.2.6, struct virtio_blk_discard_write_zeroes
 };
 static_assert(sizeof(Segment) == 16);
 
+// Of a buffer for the 20 bytes of an ID, which is filled at once.
+constexpr uint64_t kMaxIdBytes = 4096;
+
 uint64_t total_bytes(std::span<const iovec> buffers) {
   uint64_t total = 0;
   for (const iovec& buffer : buffers) total += buffer.iov_len;
@@ -117,8 +120,7 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
   std::vector<iovec> in(writable.begin(), writable.end());
   request.status_byte = take_last_byte(in);
   request.written_before_status = static_cast<uint32_t>(total_bytes(in));
-  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(Header) ||
-      total_bytes(readable) > kMaxTransferBytes || total_bytes(in) > kMaxTransferBytes) {
+  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(Header)) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return request;
   }
@@ -143,7 +145,9 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
     case VIRTIO_BLK_T_GET_ID:
       request.kind = Kind::kGetId;
       request.data = std::move(in);
-      if (total_bytes(request.data) < VIRTIO_BLK_ID_BYTES) refuse(request, VIRTIO_BLK_S_IOERR);
+      if (total_bytes(request.data) < VIRTIO_BLK_ID_BYTES ||
+          total_bytes(request.data) > kMaxIdBytes)
+        refuse(request, VIRTIO_BLK_S_IOERR);
       break;
     case VIRTIO_BLK_T_DISCARD:
     case VIRTIO_BLK_T_WRITE_ZEROES:

@@ -13,11 +13,6 @@ namespace wick::virtio {
 
 constexpr uint64_t kSectorBytes = 512;
 
-// What one request may carry. Buffers may overlap, so without a bound a small
-// guest could keep its disk, and every reset and stop, busy for hours. Linux
-// sends 1.25 MiB at most unless told otherwise.
-constexpr uint64_t kMaxTransferBytes = 32 << 20;
-
 // What the device offers; requests beyond it are answered UNSUPP or IOERR.
 struct BlkLimits {
   uint64_t capacity_sectors = 0;

@@ -1,5 +1,6 @@
 #include "virtio/queue.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -60,6 +61,7 @@ VirtQueue::VirtQueue(const GuestMemory& memory, const QueueLayout& layout, std::
                      std::byte* driver_area, std::byte* device_area)
     : memory_(&memory),
       size_(layout.size),
+      max_chain_(std::max(layout.size, layout.max_chain)),
       event_index_(layout.event_index),
       indirect_(layout.indirect),
       descriptors_(descriptors),
@@ -88,8 +90,8 @@ Result<std::optional<Chain>> VirtQueue::pop() {
   return chain;
 }
 
-// 2.7.5.2 to 2.7.5.3.1. Bounded by the queue's size, indirect tables included
-// (2.7.5.3.1: a chain is no longer than the queue), and by 2^32 bytes.
+// 2.7.5.2 to 2.7.5.3.1. Bounded by the queue's size, with an indirect table by max_chain_,
+// and by 2^32 bytes.
 Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   std::byte* table = descriptors_;
   size_t table_size = size_;
@@ -97,7 +99,7 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   bool in_indirect = false;
   uint64_t total_bytes = 0;
   for (;;) {
-    if (chain.buffers_.size() == size_)
+    if (in_indirect ? chain.buffers_.size() == max_chain_ : chain.descriptor_count_ == size_)
       return fail("virtqueue: chain {} has a loop or is too long", head);
     Descriptor descriptor;
     std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));

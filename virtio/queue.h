@@ -69,6 +69,9 @@ struct QueueLayout {
   GuestAddress device_area;  // 2.7.8, the used ring: aligned to 4
   bool event_index = false;  // VIRTIO_F_EVENT_IDX was negotiated
   bool indirect = false;     // VIRTIO_F_INDIRECT_DESC was negotiated
+  // Buffers of a chain with an indirect table, if more than `size`: Linux, with a ring that
+  // it made smaller, keeps to the device's limits and not to the ring's (2.7.5.3.1).
+  uint16_t max_chain = 0;
 };
 
 class VirtQueue {
@@ -134,6 +137,7 @@ class VirtQueue {
   // Constant after construction.
   const GuestMemory* memory_;
   const uint16_t size_;
+  const uint16_t max_chain_;
   const bool event_index_;
   const bool indirect_;
   std::byte* const descriptors_;

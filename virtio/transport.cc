@@ -170,7 +170,8 @@ std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
                                   .driver_area = {queue.driver_area},
                                   .device_area = {queue.device_area},
                                   .event_index = (driver_features_ & kFeatureEventIndex) != 0,
-                                  .indirect = (driver_features_ & kFeatureIndirect) != 0});
+                                  .indirect = (driver_features_ & kFeatureIndirect) != 0,
+                                  .max_chain = device_.queue_max_sizes()[index]});
   if (ring && queue.size <= device_.queue_max_sizes()[index])
     return ActiveQueue{index, *std::move(ring), &kicks_[index], &dma_enabled_};
   complaints_.warn("{}: queue {} is unusable: {}", name_, index,

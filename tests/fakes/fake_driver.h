@@ -36,6 +36,7 @@ class FakeDriver {
     bool indirect = true;
     GuestAddress base{0x10000};
     uint32_t buffer_area_bytes = 1 << 20;
+    uint16_t max_chain = 0;  // as the device has it
   };
 
   // What the device gave back.
@@ -131,7 +132,8 @@ class FakeDriver {
             .driver_area = driver_area_,
             .device_area = device_area_,
             .event_index = options_.event_index,
-            .indirect = options_.indirect};
+            .indirect = options_.indirect,
+            .max_chain = options_.max_chain};
   }
   const Options& options() const { return options_; }
   GuestAddress buffer_area() const { return buffers_; }

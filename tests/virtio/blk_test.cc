@@ -281,7 +281,69 @@ TEST_F(BlkTest, ServesEveryKindOfRing) {
   }
 }
 
+// Larger than Linux asks for unless it is told to (max_sectors_kb).
+TEST_F(BlkTest, ServesTransfersOfAnySize) {
+  constexpr uint32_t kBufferBytes = 1 << 20;
+  constexpr uint32_t kBuffers = 40;
+  use_disk(uint64_t{kBuffers} * kBufferBytes + 512);
+  set_driver({.size = 256});
+  start();
+  // All buffers are the same one, so each MiB of the disk gets the same content.
+  const GuestAddress at{6 << 20};
+  const auto data = pattern(kBufferBytes, 1);
+  std::ranges::copy(data, memory_->slice(at, kBufferBytes)->begin());
+  auto write = driver_->chain();
+  write.readable(header(VIRTIO_BLK_T_OUT, 1));
+  for (uint32_t i = 0; i < kBuffers; ++i) write.readable_at(at, kBufferBytes);
+  EXPECT_EQ(finish(write.writable(1).publish()), VIRTIO_BLK_S_OK);
+  on_loop([&] {
+    for (uint32_t i = 0; i < kBuffers; ++i)
+      EXPECT_TRUE(std::ranges::equal(
+          disk_->bytes().subspan(512 + uint64_t{i} * kBufferBytes, kBufferBytes), data))
+          << i;
+  });
+  std::ranges::fill(*memory_->slice(at, kBufferBytes), std::byte{0});
+  auto read = driver_->chain();
+  read.readable(header(VIRTIO_BLK_T_IN, 1));
+  for (uint32_t i = 0; i < kBuffers; ++i) read.writable_at(at, kBufferBytes);
+  const auto request = read.writable(1).publish();
+  kick();
+  EXPECT_EQ(take_used(), (FakeDriver::Used{request.head, kBuffers * kBufferBytes + 1}));
+  EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
+  EXPECT_TRUE(std::ranges::equal(*memory_->slice(at, kBufferBytes), data));
+  // An error in the middle is the request's.
+  on_loop([&] { disk_->fail_next(1, EIO); });
+  auto again = driver_->chain();
+  again.readable(header(VIRTIO_BLK_T_IN, 1));
+  for (uint32_t i = 0; i < kBuffers; ++i) again.writable_at(at, kBufferBytes);
+  EXPECT_EQ(finish(again.writable(1).publish()), VIRTIO_BLK_S_IOERR);
+}
+
+TEST_F(BlkTest, ServesSegMaxSegmentsInARingThatTheDriverMadeSmaller) {
+  set_driver({.size = 4});
+  start();
+  const uint64_t segments = regs().config(offsetof(virtio_blk_config, seg_max), 4);
+  ASSERT_GT(segments, 4u);
+  auto read = driver_->chain();
+  read.readable(header(VIRTIO_BLK_T_IN, 0));
+  for (uint64_t i = 0; i < segments; ++i) read.writable(512);
+  EXPECT_EQ(finish(read.writable(1).indirect().publish()), VIRTIO_BLK_S_OK);
+}
+
 // --- configuration space ---
+
+TEST_F(BlkTest, OffersSmallZeroRequestsWhereZeroesAreWritten) {
+  const auto most = [&](size_t field) { return regs().config(field, 4); };
+  EXPECT_EQ(most(offsetof(virtio_blk_config, max_write_zeroes_sectors)), 4u << 20);
+  EXPECT_EQ(most(offsetof(virtio_blk_config, max_discard_sectors)), 4u << 20);
+  blk_.reset();
+  disk_ = std::make_unique<MemoryBackend>(loop(), kDiskBytes);
+  disk_->set_zeroes_fast(false);
+  attach(*disk_);
+  EXPECT_LE(most(offsetof(virtio_blk_config, max_write_zeroes_sectors)), 32u << 10);
+  // A discard writes no zeroes.
+  EXPECT_EQ(most(offsetof(virtio_blk_config, max_discard_sectors)), 4u << 20);
+}
 
 TEST_F(BlkTest, DescribesAWritableDisk) {
   EXPECT_EQ(regs().config(offsetof(virtio_blk_config, capacity), 8), kDiskBytes / 512);
@@ -581,6 +643,51 @@ TEST_F(BlkTest, ResetWaitsForRequestsInFlight) {
   EXPECT_TRUE(wait_for([&] { return returned.load(); }));
   guest.join();
   for (const auto& request : requests) EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
+}
+
+// However much the driver has asked for, a reset waits for a few pieces of it.
+TEST_F(BlkTest, ResetWaitsForABoundedNumberOfBytesOfLongRequests) {
+  constexpr uint64_t kLongBytes = 8 << 20;
+  for (const uint32_t type : {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_IN}) {
+    disk_ = std::make_unique<MemoryBackend>(loop(), kLongBytes);
+    disk_->set_zeroes_fast(false);
+    attach(*disk_);
+    set_driver({.size = 256});
+    start();
+    set_delay(MemoryBackend::Delay::kHeld);
+    for (int i = 0; i < 64; ++i) {
+      auto chain = driver_->chain();
+      chain.readable(header(type, 0));
+      if (type == VIRTIO_BLK_T_WRITE_ZEROES)
+        chain.readable(segment(0, kLongBytes / 512, 0));
+      else
+        for (int j = 0; j < 8; ++j) chain.writable_at({6 << 20}, 1 << 20);
+      chain.writable(1).indirect().publish();
+    }
+    kick();
+    const auto& calls = disk_->calls();
+    EXPECT_TRUE(wait_for([&] { return calls.held > 0; }));
+    on_loop([] {});
+    const int in_flight = calls.held;
+    EXPECT_LE(in_flight, 8);  // of 2 MiB each
+    std::atomic<bool> returned = false;
+    std::thread guest([&] {
+      regs().reset();
+      returned = true;
+    });
+    // It has begun when a kick has no effect any more.
+    for (int flushes = -1; calls.flushes > flushes;) {
+      flushes = calls.flushes;
+      publish_out(VIRTIO_BLK_T_FLUSH);
+      transport_->kicks()[0].signal();
+      for (int i = 0; i < 20; ++i) on_loop([] {});
+    }
+    EXPECT_FALSE(returned);
+    while (!returned) on_loop([&] { disk_->release_all(); });
+    guest.join();
+    EXPECT_EQ(calls.zeroes + calls.reads, in_flight);  // and nothing of the rest
+    set_delay(MemoryBackend::Delay::kNone);
+  }
 }
 
 TEST_F(BlkTest, TouchesNoMemoryAfterReset) {

@@ -293,6 +293,33 @@ TEST_F(VirtQueueTest, RejectsIndirectChainLongerThanTheQueue) {
   EXPECT_THAT(refusal(), HasSubstr("too long"));
 }
 
+// Linux makes rings smaller and keeps to the device's seg_max.
+TEST_F(VirtQueueTest, TakesAnIndirectChainAsLongAsTheDeviceAllows) {
+  start({.size = 4, .max_chain = 9});
+  auto builder = driver_->chain();
+  for (int i = 0; i < 9; ++i) builder.readable("x");
+  builder.indirect().publish();
+  const auto chain = pop();
+  ASSERT_TRUE(chain);
+  EXPECT_EQ(text(chain->readable()), "xxxxxxxxx");
+}
+
+TEST_F(VirtQueueTest, RejectsIndirectChainLongerThanTheDeviceAllows) {
+  start({.size = 4, .max_chain = 9});
+  auto builder = driver_->chain();
+  for (int i = 0; i < 10; ++i) builder.readable("x");
+  builder.indirect().publish();
+  EXPECT_THAT(refusal(), HasSubstr("too long"));
+}
+
+TEST_F(VirtQueueTest, RejectsACyclicChainWhateverTheDeviceAllows) {
+  start({.size = 4, .max_chain = 512});
+  driver_->write_descriptor(0, {driver_->buffer_area().value, 1, Descriptor::kNext, 1});
+  driver_->write_descriptor(1, {driver_->buffer_area().value, 1, Descriptor::kNext, 0});
+  driver_->make_available(0);
+  EXPECT_THAT(refusal(), HasSubstr("too long"));
+}
+
 TEST_F(VirtQueueTest, RejectsDirectChainWithATailLongerThanTheQueue) {
   start({.size = 4});
   auto builder = driver_->chain();
