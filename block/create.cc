@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "block/image_lock.h"
+#include "block/named_file.h"
 
 namespace wick::block {
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "block/named_file.h"
 #include "block/qcow2.h"
 
 namespace wick::block {

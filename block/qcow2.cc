@@ -269,37 +269,36 @@ Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
   co_return true;
 }
 
+// A mapping that is not kUnallocated.
+Extent Qcow2::extent_of(const Mapping& mapping) const {
+  Extent extent{.length_bytes = mapping.length_bytes};
+  if (mapping.kind == Mapping::Kind::kZero) {
+    extent.zero = true;
+    extent.data = false;
+  } else if (mapping.kind == Mapping::Kind::kData) {
+    extent.host_offset = mapping.host_offset;
+    extent.path = data().path();
+  }
+  return extent;
+}
+
 Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
   if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
   const auto mapping = co_await map(offset, length);
   if (!mapping) co_return std::unexpected(mapping.error());
-  Extent extent{.length_bytes = mapping->length_bytes};
-  switch (mapping->kind) {
-    case Mapping::Kind::kData:
-      extent.host_offset = mapping->host_offset;
-      extent.path = data().path();
-      break;
-    case Mapping::Kind::kCompressed:
-      break;
-    case Mapping::Kind::kZero:
-      extent.zero = true;
-      extent.data = false;
-      break;
-    case Mapping::Kind::kUnallocated: {
-      const uint64_t end = backing_ ? backing_->size_bytes() : 0;
-      if (offset < end) {
-        auto below =
-            co_await backing_->extent(offset, std::min(mapping->length_bytes, end - offset));
-        if (below) ++below->depth;
-        co_return below;
-      }
-      extent = {.length_bytes = mapping->length_bytes,
-                .present = backing_ != nullptr,  // the backing file's end is there
-                .zero = true,
-                .data = false,
-                .depth = backing_ ? 1 : 0};
-    }
+  if (mapping->kind != Mapping::Kind::kUnallocated) co_return extent_of(*mapping);
+  const auto below = co_await find_below(offset, mapping->length_bytes);
+  if (!below) co_return std::unexpected(below.error());
+  Extent extent{
+      .length_bytes = below->length_bytes, .present = below->present, .zero = true, .data = false};
+  if (below->image != nullptr) {
+    extent = below->image->extent_of(below->mapping);
+  } else if (below->disk != nullptr) {
+    auto found = co_await below->disk->extent(offset, below->length_bytes);
+    if (!found) co_return found;
+    extent = *found;
   }
+  extent.depth += below->depth;
   co_return extent;
 }
 
@@ -346,17 +345,51 @@ Task<Result<void>> Qcow2::read_mapped(const Mapping& mapping, uint64_t offset,
   return []() -> Task<Result<void>> { co_return Result<void>(); }();
 }
 
-// A backing file may be shorter: zeroes behind it (PITFALLS 15).
+// A loop and no recursion: a chain may be 200 deep, and the stack is small. Images below
+// are only read, so their clusters need no lock.
+Task<Result<Qcow2::Below>> Qcow2::find_below(uint64_t offset, uint64_t length) {
+  Below below{.length_bytes = length};
+  for (Qcow2* image = this;; image = image->backing_image_) {
+    Backend* const next = image->backing_.get();
+    below.present = next != nullptr;
+    if (next != nullptr) ++below.depth;
+    // A backing file may be shorter: zeroes behind it (PITFALLS 15).
+    const uint64_t end = next != nullptr ? next->size_bytes() : 0;
+    if (offset >= end) co_return below;
+    below.length_bytes = std::min(below.length_bytes, end - offset);
+    if (image->backing_image_ == nullptr) {
+      below.disk = next;
+      co_return below;
+    }
+    const auto mapping = co_await image->backing_image_->map(offset, below.length_bytes);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    below.length_bytes = mapping->length_bytes;
+    if (mapping->kind != Mapping::Kind::kUnallocated) {
+      below.image = image->backing_image_;
+      below.mapping = *mapping;
+      co_return below;
+    }
+  }
+}
+
 Task<Result<void>> Qcow2::read_backing(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t length = total_bytes(buffers);
-  const uint64_t end = backing_ ? backing_->size_bytes() : 0;
-  const uint64_t there = offset < end ? std::min(length, end - offset) : 0;
-  if (there == length) co_return co_await backing_->read(offset, buffers);
-  if (there > 0) {
-    const auto part = slice(buffers, 0, there);
-    if (auto got = co_await backing_->read(offset, part); !got) co_return got;
+  for (uint64_t done = 0; done < length;) {
+    const auto below = co_await find_below(offset + done, length - done);
+    if (!below) co_return std::unexpected(below.error());
+    std::vector<iovec> part;
+    if (below->length_bytes < length) part = slice(buffers, done, below->length_bytes);
+    const std::span<const iovec> to = part.empty() ? buffers : part;
+    Result<void> got;
+    if (below->image != nullptr)
+      got = co_await below->image->read_mapped(below->mapping, offset + done, to);
+    else if (below->disk != nullptr)
+      got = co_await below->disk->read(offset + done, to);
+    else
+      fill_zeroes(to);
+    if (!got) co_return got;
+    done += below->length_bytes;
   }
-  fill_zeroes(slice(buffers, there, length - there));
   co_return Result<void>();
 }
 

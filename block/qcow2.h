@@ -70,8 +70,15 @@ class Qcow2 final : public Backend {
 
   const qcow2::Header& header() const { return header_; }
   const std::string& path() const { return file_->path(); }
-  void set_backing(std::unique_ptr<Backend> backing) { backing_ = std::move(backing); }
-  std::unique_ptr<Backend> take_backing() { return std::move(backing_); }
+  // `backing` is only read as long as it is here, and by this image alone.
+  void set_backing(std::unique_ptr<Backend> backing) {
+    backing_ = std::move(backing);
+    backing_image_ = dynamic_cast<Qcow2*>(backing_.get());
+  }
+  std::unique_ptr<Backend> take_backing() {
+    backing_image_ = nullptr;
+    return std::move(backing_);
+  }
   void set_data_file(std::unique_ptr<File> data) { data_file_ = std::move(data); }
 
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
@@ -149,6 +156,18 @@ class Qcow2 final : public Backend {
   Task<Result<void>> read_locked(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_mapped(const Mapping& mapping, uint64_t offset,
                                  std::span<const iovec> buffers);
+  // Where a range that this image does not hold comes from: the first image below that
+  // holds it, or the disk that ends the chain, or zeroes behind the end of one.
+  struct Below {
+    uint64_t length_bytes = 0;  // of the range, for which that goes on
+    Qcow2* image = nullptr;
+    Mapping mapping = {};  // of `image`
+    Backend* disk = nullptr;
+    int depth = 0;         // of `image`, `disk` or what has the end
+    bool present = false;  // zeroes: behind the end of a backing file
+  };
+  Task<Result<Below>> find_below(uint64_t offset, uint64_t length);
+  Extent extent_of(const Mapping& mapping) const;
   Task<Result<void>> read_backing(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_compressed(const Mapping& mapping, uint64_t offset,
                                      std::span<const iovec> buffers);
@@ -189,6 +208,7 @@ class Qcow2 final : public Backend {
   const std::shared_ptr<BounceBudget> bounce_;
   std::unique_ptr<File> data_file_;
   std::unique_ptr<Backend> backing_;
+  Qcow2* backing_image_ = nullptr;  // backing_, if it is one
 
   qcow2::Header header_;
   std::vector<uint64_t> l1_;

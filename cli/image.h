@@ -46,12 +46,14 @@ struct ImageConvert {
   bool compressed = false;
   bool progress = false;
   bool into_existing = false;  // the target is not made
+  bool trust_names = false;    // as for the other commands that write: see writing()
 };
 
 struct ImageCommit {
   std::string path;
   std::optional<block::Format> format;
   bool keep = false;  // the overlay stays as it is
+  bool trust_names = false;
   bool progress = false;
   bool quiet = false;
 };
@@ -62,6 +64,7 @@ struct ImageRebase {
   std::string base;  // empty: none
   std::optional<block::Format> base_format;
   bool unsafe = false;  // only the name changes
+  bool trust_names = false;
   bool progress = false;
 };
 
@@ -81,6 +84,7 @@ struct ImageResize {
   Sign sign = Sign::kTo;
   uint64_t bytes = 0;
   bool shrink = false;
+  bool trust_names = false;
   bool quiet = false;
 };
 
@@ -91,6 +95,7 @@ struct ImageSnapshot {
   std::optional<block::Format> format;
   Action action = Action::kList;
   std::string name;
+  bool trust_names = false;
 };
 
 struct ImageMap {
@@ -110,6 +115,7 @@ struct ImageIo {
   std::string path;
   std::optional<block::Format> format;
   bool read_only = false;
+  bool trust_names = false;
   std::vector<std::string> commands;
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/output.h"
 
@@ -125,11 +126,9 @@ Result<int> carry_out(const ImageCompare& command) {
   const auto runner = TRY(ImageRunner::create());
   std::unique_ptr<Backend> disks[2];
   for (size_t i = 0; i < 2; ++i) {
-    block::ImageOptions options;
-    options.format = command.formats[i];
-    options.read_only = true;
-    auto opened =
-        runner->run([&] { return block::open_image(command.paths[i], options, runner->io()); });
+    auto opened = runner->run([&] {
+      return block::open_image(command.paths[i], reading(command.formats[i]), runner->io());
+    });
     if (!opened) return cannot(opened.error(), kCannotOpen);
     disks[i] = *std::move(opened);
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "block/copy.h"
+#include "block/named_file.h"
 #include "block/vdi.h"
 #include "block/vmdk.h"
 #include "cli/image.h"
@@ -52,9 +53,7 @@ class Conversion {
  private:
   Result<void> open_sources() {
     for (const std::string& path : convert_.sources) {
-      block::ImageOptions options;
-      options.format = convert_.format;
-      options.read_only = true;
+      auto options = reading(convert_.format);
       options.may_be_empty = true;
       disks_.push_back(
           TRY(runner_.run([&] { return block::open_image(path, options, runner_.io()); })));
@@ -72,11 +71,14 @@ class Conversion {
   }
 
   Result<void> copy() {
-    block::ImageOptions how;
+    auto how = writing({}, convert_.trust_names);
     how.cache = block::Cache::kUnsafe;  // as qemu-img, and as any other copy
     how.cache_bytes = kTableCacheBytes;
     how.may_be_empty = true;
     how.format = convert_.output == Output::kQcow2 ? block::Format::kQcow2 : block::Format::kRaw;
+    const auto* const made = std::get_if<block::Qcow2CreateOptions>(&convert_.options);
+    if (!convert_.into_existing && made != nullptr && !made->data_path.empty())
+      how.data_path = TRY(block::named_file(convert_.target, made->data_path));
     std::unique_ptr<block::File> file;
     std::unique_ptr<Backend> disk;
     std::unique_ptr<block::Workers> workers;

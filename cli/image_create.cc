@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/bytes.h"
+#include "block/named_file.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
@@ -19,9 +20,7 @@ using block::Qcow2CreateOptions;
 Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
   auto& options = std::get<Qcow2CreateOptions>(create.options);
   const std::string path = TRY(block::named_file(create.path, options.backing_path));
-  block::ImageOptions how;
-  how.read_only = true;
-  how.format = block::format_of_name(options.backing_format);
+  auto how = reading(block::format_of_name(options.backing_format));
   if (!how.format) {
     options.backing_format = TRY(format_by_magic(path, runner.io()));
     how.format = block::format_of_name(options.backing_format);

@@ -5,24 +5,34 @@
 
 #include <cstdio>
 
-#include "block/image_info.h"
-
 namespace wick::cli {
+
+block::ImageOptions reading(std::optional<block::Format> format) {
+  block::ImageOptions options;
+  options.format = format;
+  options.read_only = true;
+  options.names = block::Names::kRead;
+  return options;
+}
+
+block::ImageOptions writing(std::optional<block::Format> format, bool trust_names) {
+  block::ImageOptions options;
+  options.format = format;
+  options.trust_option = "--trust-names";
+  if (trust_names) options.names = block::Names::kAny;
+  return options;
+}
 
 Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
                                           std::optional<block::Format> format) {
+  block::ImageOptions options = reading(format);
+  options.lock = false;
+  const auto layers =
+      TRY(runner.run([&] { return block::open_layers(image, options, runner.io()); }));
   std::vector<std::string> files;
-  std::string path = image;
-  for (int depth = 0; depth <= block::kMostBackingFiles; ++depth) {
-    files.push_back(path);
-    const auto info =
-        TRY(runner.run([&] { return block::inspect_image(path, format, runner.io()); }));
-    if (!info.qcow2) break;
-    const block::qcow2::Header& header = info.qcow2->header;
-    if (header.external_data()) files.push_back(TRY(block::named_file(path, header.data_path)));
-    if (info.full_backing_path.empty()) break;
-    path = info.full_backing_path;
-    format = TRY(block::named_format(info.path, header.backing_format));
+  for (const block::ImageLayer& layer : layers) {
+    files.push_back(layer.image.file->path());
+    if (layer.data) files.push_back(layer.data->path());
   }
   return files;
 }

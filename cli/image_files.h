@@ -12,6 +12,12 @@
 
 namespace wick::cli {
 
+// How a command opens the images that it reads: with every file that they name.
+block::ImageOptions reading(std::optional<block::Format> format);
+// And how it opens those that it writes: of what they name only the files in their folders
+// (block/named_file.h), unless the user trusts them.
+block::ImageOptions writing(std::optional<block::Format> format, bool trust_names);
+
 // All that an image is read from: its backing files too, and their data files.
 Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
                                           std::optional<block::Format> format);

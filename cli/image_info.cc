@@ -6,7 +6,9 @@
 
 #include "base/printable.h"
 #include "block/image_info.h"
+#include "block/named_file.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
 
@@ -152,6 +154,7 @@ std::string to_text(const ImageInfo& info) {
 Result<std::vector<ImageInfo>> inspect(const ImageInfoQuery& query) {
   const auto runner = TRY(ImageRunner::create());
   std::vector<ImageInfo> chain;
+  std::vector<std::string> files;  // of the chain, to find a loop
   std::string path = query.path;
   std::optional<block::Format> format = query.format;
   for (;;) {
@@ -159,9 +162,13 @@ Result<std::vector<ImageInfo>> inspect(const ImageInfoQuery& query) {
         TRY(runner->run([&] { return block::inspect_image(path, format, runner->io()); })));
     const ImageInfo& info = chain.back();
     if (!query.backing_chain || info.full_backing_path.empty()) return chain;
-    if (chain.size() > block::kMostBackingFiles)
-      return fail("{}: is deeper than {} backing files", query.path, block::kMostBackingFiles);
+    if (chain.size() > block::kMaxBackingFiles)
+      return fail("{}: is deeper than {} backing files", query.path, block::kMaxBackingFiles);
+    files.push_back(info.path);
     path = TRY(block::named_file(info.path, info.qcow2->header.backing_path));
+    if (const std::string same = same_file(files, path); !same.empty())
+      return fail("{}: the backing files form a loop: {} names {} again", query.path, info.path,
+                  same);
     format = TRY(block::named_format(info.path, info.qcow2->header.backing_format));
   }
 }

@@ -9,6 +9,7 @@
 #include "block/compression.h"
 #include "block/qcow2.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
 #include "cli/output.h"
@@ -160,9 +161,8 @@ class IoSession {
 
 Result<int> carry_out(const ImageIo& command) {
   const auto runner = TRY(ImageRunner::create());
-  block::ImageOptions options;
-  options.format = command.format;
-  options.read_only = command.read_only;
+  const block::ImageOptions options =
+      command.read_only ? reading(command.format) : writing(command.format, command.trust_names);
   const auto disk =
       TRY(runner->run([&] { return block::open_image(command.path, options, runner->io()); }));
   IoSession session(*runner, *disk);

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "block/layers.h"
+#include "block/named_file.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
@@ -21,9 +22,7 @@ struct Overlay {
 };
 
 Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
-                             std::optional<Format> format) {
-  block::ImageOptions options;
-  options.format = format;
+                             const block::ImageOptions& options) {
   Overlay overlay;
   overlay.disk = TRY(runner.run([&] { return block::open_image(path, options, runner.io()); }));
   overlay.qcow2 = dynamic_cast<Qcow2*>(overlay.disk.get());
@@ -47,7 +46,8 @@ Result<void> make_room(ImageRunner& runner, const std::string& path, Format form
 Result<int> carry_out(const ImageCommit& command) {
   const auto runner = TRY(ImageRunner::create());
   runner->io().hurry();
-  const Overlay overlay = TRY(open_overlay(*runner, command.path, command.format));
+  auto options = writing(command.format, command.trust_names);
+  const Overlay overlay = TRY(open_overlay(*runner, command.path, options));
   Qcow2& image = *overlay.qcow2;
   const block::qcow2::Header& header = image.header();
   if (header.backing_path.empty())
@@ -55,7 +55,6 @@ Result<int> carry_out(const ImageCommit& command) {
   image.take_backing().reset();  // or it would be open twice
 
   const std::string path = TRY(block::named_file(command.path, header.backing_path));
-  block::ImageOptions options;
   options.format = TRY(block::named_format(command.path, header.backing_format));
   if (!options.format) options.format = TRY(block::open_image_file(path, {}, runner->io())).format;
   TRY(make_room(*runner, path, *options.format, image.size_bytes()));
@@ -85,20 +84,20 @@ Result<int> carry_out(const ImageRebase& command) {
       const auto chain = TRY(files_of(*runner, path, block::format_of_name(format)));
       if (const std::string same = same_file(chain, command.path); !same.empty())
         return fail("{}: would be its own backing file", command.path);
-      if (chain.size() > block::kMostBackingFiles)
+      if (chain.size() > block::kMaxBackingFiles)
         return fail("{}: would be deeper than {} backing files", command.path,
-                    block::kMostBackingFiles);
+                    block::kMaxBackingFiles);
     }
   }
 
   if (!command.unsafe) {
-    const Overlay overlay = TRY(open_overlay(*runner, command.path, command.format));
+    const auto opened_as = writing(command.format, command.trust_names);
+    const Overlay overlay = TRY(open_overlay(*runner, command.path, opened_as));
     Qcow2& image = *overlay.qcow2;
     const std::unique_ptr<block::Backend> old_base = image.take_backing();
     if (!command.base.empty()) {
-      block::ImageOptions options;
+      auto options = writing(block::format_of_name(format), command.trust_names);
       options.read_only = true;
-      options.format = block::format_of_name(format);
       const std::string path = TRY(block::named_file(command.path, command.base));
       image.set_backing(
           TRY(runner->run([&] { return block::open_image(path, options, runner->io()); })));

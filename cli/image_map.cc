@@ -3,6 +3,7 @@
 
 #include "base/printable.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 
 namespace wick::cli {
@@ -65,11 +66,8 @@ class Printer {
 
 Result<int> carry_out(const ImageMap& command) {
   const auto runner = TRY(ImageRunner::create());
-  block::ImageOptions options;
-  options.format = command.format;
-  options.read_only = true;
-  const auto disk =
-      TRY(runner->run([&] { return block::open_image(command.path, options, runner->io()); }));
+  const auto disk = TRY(runner->run(
+      [&] { return block::open_image(command.path, reading(command.format), runner->io()); }));
   Printer printer(command.json);
   uint64_t start = 0;
   std::optional<Extent> gathered;

@@ -18,6 +18,8 @@ using block::Format;
 using block::Qcow2CreateOptions;
 
 constexpr const char* kImageHelp = R"(Names, options and output are those of qemu-img.
+A command that writes an image opens only those of the backing and data files that it
+names which lie in its folder or below it; --trust-names opens them all.
 
 Example:
   wick image create -f qcow2 -b alpine.qcow2 scratch.qcow2)";
@@ -168,6 +170,7 @@ Result<ImageCommand> make_convert(const Given& given) {
   convert.compressed = given.has("c");
   convert.progress = given.has("p") && !given.has("q");
   convert.into_existing = given.has("n");
+  convert.trust_names = given.has("trust-names");
 
   if (convert.compressed && convert.output != Output::kQcow2)
     return with_hint(fail("-c: {} images are not compressed", output), "add -O qcow2");
@@ -193,6 +196,7 @@ Result<ImageCommand> make_commit(const Given& given) {
   commit.path = TRY(file_of(given));
   commit.format = TRY(given.format("format"));
   commit.keep = given.has("d");
+  commit.trust_names = given.has("trust-names");
   commit.quiet = given.has("q");
   commit.progress = given.has("p") && !commit.quiet;
   return commit;
@@ -207,6 +211,7 @@ Result<ImageCommand> make_rebase(const Given& given) {
   rebase.base_format = TRY(given.format("F"));
   if (rebase.base.empty() && rebase.base_format) return fail("-F: there is no backing file");
   rebase.unsafe = given.has("u");
+  rebase.trust_names = given.has("trust-names");
   rebase.progress = given.has("p") && !given.has("q");
   return rebase;
 }
@@ -232,6 +237,7 @@ Result<ImageCommand> make_resize(const Given& given) {
   resize.path = TRY(file_of(given));
   resize.format = TRY(given.format("format"));
   resize.shrink = given.has("shrink");
+  resize.trust_names = given.has("trust-names");
   resize.quiet = given.has("q");
   const std::string size = given.last("SIZE").value_or("");
   std::string_view number = size;
@@ -247,6 +253,7 @@ Result<ImageCommand> make_snapshot(const Given& given) {
   ImageSnapshot snapshot;
   snapshot.path = TRY(file_of(given));
   snapshot.format = TRY(given.format("format"));
+  snapshot.trust_names = given.has("trust-names");
   int actions = given.has("l") ? 1 : 0;
   for (const auto& [name, action] :
        {std::pair("c", Action::kCreate), std::pair("a", Action::kApply),
@@ -284,6 +291,7 @@ Result<ImageCommand> make_io(const Given& given) {
   io.path = TRY(file_of(given));
   io.format = TRY(given.format("format"));
   io.read_only = given.has("r");
+  io.trust_names = given.has("trust-names");
   io.commands = given.all("c");
   if (io.commands.empty()) return fail("-c: nothing to do");
   return io;
@@ -301,6 +309,8 @@ constexpr OptionRow kFile = {"FILE", "", "the image", 1};
 constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "what FILE is (by its magic)"};
 constexpr OptionRow kOutput = {"--output", "human|json", "the form of the answer (human)"};
 constexpr OptionRow kProgress = {"-p", nullptr, "show how far it is"};
+constexpr OptionRow kTrustNames = {"--trust-names", nullptr,
+                                   "open the files that images name wherever they are"};
 constexpr OptionRow kQuiet = {"-q", nullptr, "say nothing unless it fails"};
 
 constexpr OptionRow kCreateOptions[] = {
@@ -329,6 +339,7 @@ constexpr OptionRow kConvertOptions[] = {
     {"-c", nullptr, "compress (qcow2)"},
     kProgress,
     {"-n", nullptr, "the target exists: only write into it"},
+    kTrustNames,
     {"-W", nullptr, "accepted, without effect"},
     {"-m", "N", "accepted, without effect"},
     {"-U,--force-share", nullptr, "accepted, without effect"},
@@ -337,7 +348,7 @@ constexpr OptionRow kConvertOptions[] = {
 };
 
 constexpr OptionRow kCommitOptions[] = {
-    kFormat, {"-d", nullptr, "leave FILE as it is"}, kProgress, kQuiet, kFile,
+    kFormat, {"-d", nullptr, "leave FILE as it is"}, kTrustNames, kProgress, kQuiet, kFile,
 };
 
 constexpr OptionRow kRebaseOptions[] = {
@@ -345,6 +356,7 @@ constexpr OptionRow kRebaseOptions[] = {
     {"-b,--backing", "BASE", "the new backing file; relative to FILE's folder"},
     {"-F", "FORMAT", "what BASE is (by its magic)"},
     {"-u", nullptr, "only change the name, copy nothing"},
+    kTrustNames,
     kProgress,
     kQuiet,
     kFile,
@@ -356,11 +368,9 @@ constexpr OptionRow kCheckOptions[] = {
 };
 
 constexpr OptionRow kResizeOptions[] = {
-    kFormat,
-    {"--shrink", nullptr, "it may become smaller, and lose what was there"},
-    kQuiet,
-    kFile,
-    {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
+    kFormat,     {"--shrink", nullptr, "it may become smaller, and lose what was there"},
+    kTrustNames, kQuiet,
+    kFile,       {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
 };
 
 constexpr OptionRow kSnapshotOptions[] = {
@@ -369,6 +379,7 @@ constexpr OptionRow kSnapshotOptions[] = {
     {"-c", "NAME", "make one"},
     {"-a", "NAME", "go back to one"},
     {"-d", "NAME", "delete one"},
+    kTrustNames,
     {"-q", nullptr, "accepted, without effect"},
     kFile,
 };
@@ -385,9 +396,8 @@ constexpr OptionRow kCompareOptions[] = {
 };
 
 constexpr OptionRow kIoOptions[] = {
-    kFormat,
-    {"-r", nullptr, "do not open it for writing"},
-    {"-c", "COMMAND", "what to do; repeat for more", 0},
+    kFormat,     {"-r", nullptr, "do not open it for writing"},
+    kTrustNames, {"-c", "COMMAND", "what to do; repeat for more", 0},
     kFile,
 };
 

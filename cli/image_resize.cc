@@ -3,6 +3,7 @@
 
 #include "block/qcow2.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 
 namespace wick::cli {
@@ -37,8 +38,7 @@ Result<uint64_t> new_size(const ImageResize& command, uint64_t old_bytes) {
 
 Result<int> carry_out(const ImageResize& command) {
   const auto runner = TRY(ImageRunner::create());
-  block::ImageOptions options;
-  options.format = command.format;
+  auto options = writing(command.format, command.trust_names);
   {
     auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
     options.format = opened.format;

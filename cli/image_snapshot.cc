@@ -4,6 +4,7 @@
 #include "block/image_info.h"
 #include "block/qcow2.h"
 #include "cli/image.h"
+#include "cli/image_files.h"
 #include "cli/image_runner.h"
 
 namespace wick::cli {
@@ -34,8 +35,7 @@ Result<int> carry_out(const ImageSnapshot& command) {
       fmt::print("Snapshot list:\n{}", snapshot_list(info.qcow2->snapshots));
     return 0;
   }
-  block::ImageOptions options;
-  options.format = command.format;
+  const auto options = writing(command.format, command.trust_names);
   const auto disk =
       TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
   TRY(runner->run([&] { return act(*disk, command); }));

@@ -187,7 +187,9 @@ constexpr const char* kMainHelp = R"(Examples:
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]
 [,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]
-[,cache-size=SIZE][,queues=N][,serial=ID]. A network card is none, or
+[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any]:
+of the files that a qcow2 image names only those in its folder or below it are
+opened; the last two keys open others. A network card is none, or
 user[,hostfwd=tcp:127.0.0.1:2222-:22], or tap[,ifname=tap0][,bridge=BR]
 [,vhost=on][,queues=N], with [,mac=MAC][,mtu=N][,device=virtio|e1000]. A serial
 port or console is stdio, pty, unix:PATH, file:PATH or null, with [,log=FILE].

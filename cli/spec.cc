@@ -146,9 +146,9 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<DiskConfig> parse_disk(std::string_view text) {
   using Cache = DiskConfig::Cache;
-  constexpr std::array<std::string_view, 9> kKeys = {"format",     "readonly", "ephemeral",
-                                                     "device",     "media",    "cache",
-                                                     "cache-size", "queues",   "serial"};
+  constexpr std::array<std::string_view, 11> kKeys = {"format", "readonly",  "ephemeral",  "device",
+                                                      "media",  "cache",     "cache-size", "queues",
+                                                      "serial", "data-file", "backing"};
   const Spec spec = TRY(parse_spec(text, kKeys));
   DiskConfig disk;
   disk.path = spec.value;
@@ -168,6 +168,10 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       read_only = TRY(choose(key, value, {"off", "on"})) == 1;
     } else if (key == "ephemeral") {
       disk.ephemeral = TRY(choose(key, value, {"off", "on"})) == 1;
+    } else if (key == "data-file") {
+      disk.data_path = value;
+    } else if (key == "backing") {
+      disk.any_backing = TRY(choose(key, value, {"folder", "any"})) == 1;
     } else if (key == "device") {
       const bool ide = TRY(choose(key, value, {"virtio", "ide"})) == 1;
       disk.device = ide ? DiskConfig::Device::kIde : DiskConfig::Device::kVirtio;
@@ -198,6 +202,9 @@ Result<DiskConfig> parse_disk(std::string_view text) {
   if (disk.cache_bytes != 0 && disk.format == DiskConfig::Format::kRaw && !disk.ephemeral)
     return with_hint(fail("cache-size={}: a raw disk has no tables to keep", disk.cache_bytes),
                      "leave out cache-size");
+  if (disk.format == DiskConfig::Format::kRaw && (disk.any_backing || !disk.data_path.empty()))
+    return with_hint(fail("format=raw: a raw disk has neither a data file nor backing files"),
+                     "leave out data-file and backing");
   if (disk.read_only && disk.ephemeral)
     return with_hint(fail("ephemeral=on: this disk is not written at all"),
                      "leave out ephemeral, or what makes it read-only");

@@ -57,7 +57,7 @@ struct StatsForm {
 Result<StatsForm> parse_stats(std::string_view text);
 
 // PATH[,format=raw|qcow2][,readonly=on|off][,device=virtio|ide][,media=disk|cdrom][,cache=...]
-// [,serial=ID]
+// [,serial=ID][,data-file=PATH][,backing=folder|any]
 Result<DiskConfig> parse_disk(std::string_view text);
 
 // tap[,ifname=IF][,bridge=BR][,vhost=on|off][,queues=N] or user[,hostfwd=FORWARD],

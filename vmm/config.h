@@ -29,6 +29,9 @@ struct DiskConfig {
   uint16_t queues = 1;       // of virtio
   uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
   std::string serial;        // at most 20 bytes; empty: none
+  // The files that qcow2 headers name are opened in the image's folder and below it only.
+  std::string data_path;     // the data file instead of the one that the header names
+  bool any_backing = false;  // backing files, which are only read, may lie anywhere
   Device device = Device::kVirtio;
   Media media = Media::kDisk;  // a CD-ROM is on IDE, and read-only
 };

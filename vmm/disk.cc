@@ -14,6 +14,8 @@ block::ImageOptions image_options(const DiskConfig& config) {
   if (config.cache_bytes != 0) options.cache_bytes = config.cache_bytes;
   options.read_only = config.read_only;
   options.ephemeral = config.ephemeral;
+  options.data_path = config.data_path;
+  if (config.any_backing) options.names = block::Names::kRead;
   switch (config.cache) {
     case DiskConfig::Cache::kWriteback:
       options.cache = block::Cache::kWriteback;

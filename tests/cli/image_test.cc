@@ -272,6 +272,111 @@ TEST_F(ImageCommands, WriteAndReadPatterns) {
   EXPECT_THAT(wick({"io", "-c", "erase 0 1k", "a.qcow2"}).error, HasSubstr("read, write"));
 }
 
+// What a header names outside of the image's folder is read by the commands that only
+// read, and opened by those that write if the user says so.
+TEST_F(ImageCommands, ThatWriteOpenNoFileElsewhereUnlessTold) {
+  std::filesystem::create_directory("images");
+  ASSERT_EQ(shell("qemu-img create -f raw base.raw 1M && qemu-img create -f raw secret 1M &&"
+                  "qemu-io -f raw -c 'write -P 5 0 1M' secret && cp secret secret.old &&"
+                  "cd images && qemu-img create -f qcow2 -b ../base.raw -F raw over.qcow2 &&"
+                  "qemu-img create -f qcow2 -o data_file=../secret,data_file_raw=on data.qcow2 1M")
+                .status,
+            0);
+  ASSERT_EQ(shell("cp secret.old secret").status, 0);
+  const std::vector<Arguments> reading = {{"info", "--backing-chain"},
+                                          {"check"},
+                                          {"map"},
+                                          {"io", "-r", "-c", "read 0 4k"},
+                                          {"snapshot", "-l"}};
+  const std::vector<Arguments> writing = {{"io", "-c", "write -P 7 0 4k"},
+                                          {"snapshot", "-c", "one"},
+                                          {"snapshot", "-a", "one"},
+                                          {"snapshot", "-d", "one"},
+                                          {"commit"},
+                                          {"rebase", "-b", ""}};
+  const auto run = [](Arguments command, const std::vector<std::string>& more) {
+    command.insert(command.end(), more.begin(), more.end());
+    return wick(command);
+  };
+  for (const char* image : {"images/over.qcow2", "images/data.qcow2"}) {
+    for (const Arguments& command : reading) {
+      const Outcome outcome = run(command, {image});
+      EXPECT_EQ(outcome.status, 0) << command[0] << " " << image << outcome.error;
+    }
+    EXPECT_EQ(wick({"convert", image, "copy.raw"}).status, 0);
+    EXPECT_EQ(wick({"compare", image, "copy.raw"}).status, 0);
+    const bool data = std::string(image) == "images/data.qcow2";
+    for (const Arguments& command : writing) {
+      if (data && command[0] != "io") continue;  // QEMU has no snapshots of a data file
+      const Outcome refused = run(command, {image});
+      EXPECT_EQ(refused.status, 1) << command[0];
+      EXPECT_THAT(refused.error, HasSubstr("add --trust-names")) << command[0];
+      EXPECT_EQ(shell("cmp secret secret.old && test $(stat -c %b base.raw) -eq 0").status, 0);
+    }
+    const Outcome resized = wick({"resize", image, "+1M"});
+    EXPECT_THAT(resized.error, HasSubstr("add --trust-names"));
+    const Outcome converted = wick({"convert", "-n", "-O", "qcow2", "copy.raw", image});
+    EXPECT_THAT(converted.error, HasSubstr("add --trust-names"));
+    EXPECT_EQ(run({"io", "-c", "write -P 7 0 4k"}, {"--trust-names", image}).status, 0);
+    EXPECT_EQ(run({"resize"}, {"--trust-names", image, "+1M"}).status, 0);
+  }
+  EXPECT_NE(shell("cmp secret secret.old").status, 0);
+  for (const Arguments& command : writing) {
+    const Outcome done = run(command, {"--trust-names", "images/over.qcow2"});
+    EXPECT_EQ(done.status, 0) << command[0] << done.error;
+  }
+  // The user's own word is enough for what is made.
+  const Outcome made =
+      wick({"convert", "-O", "qcow2", "-o", "data_file=../made.raw", "copy.raw", "images/a.qcow2"});
+  EXPECT_EQ(made.status, 0) << made.error;
+  EXPECT_EQ(shell("cd images && qemu-img compare ../copy.raw a.qcow2").status, 0);
+}
+
+TEST_F(ImageCommands, WorkOnChainsOfTwoHundredBackingFiles) {
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "0.qcow2", "1M"}).status, 0);
+  ASSERT_EQ(wick({"io", "-c", "write -q -P 9 0 64k", "0.qcow2"}).status, 0);
+  for (int i = 1; i <= 201; ++i)
+    ASSERT_EQ(wick({"create", "-q", "-u", "-f", "qcow2", "-b", fmt::format("{}.qcow2", i - 1), "-F",
+                    "qcow2", fmt::format("{}.qcow2", i), "1M"})
+                  .status,
+              0);
+  const Outcome chain = wick({"info", "--backing-chain", "200.qcow2"});
+  EXPECT_EQ(chain.status, 0) << chain.error;
+  EXPECT_EQ(wick({"check", "200.qcow2"}).status, 0);
+  EXPECT_THAT(wick({"map", "200.qcow2"}).out, HasSubstr("0.qcow2"));
+  EXPECT_EQ(wick({"convert", "200.qcow2", "copy.raw"}).status, 0);
+  EXPECT_EQ(wick({"compare", "200.qcow2", "copy.raw"}).status, 0);
+  EXPECT_EQ(wick({"io", "-c", "read -P 9 0 64k", "-c", "write -P 8 4k 4k", "200.qcow2"}).status, 0);
+
+  // What the refusal of a deeper one advises works.
+  const Outcome refused = wick({"commit", "201.qcow2"});
+  EXPECT_THAT(refused.error, HasSubstr("convert -O qcow2 101.qcow2 NEW, then wick image rebase -u "
+                                       "-b NEW -F qcow2 102.qcow2"));
+  EXPECT_EQ(wick({"convert", "-O", "qcow2", "101.qcow2", "new.qcow2"}).status, 0);
+  EXPECT_EQ(wick({"rebase", "-u", "-b", "new.qcow2", "-F", "qcow2", "102.qcow2"}).status, 0);
+  EXPECT_EQ(
+      wick({"io", "-r", "-c", "read -P 9 8k 4k", "-c", "read -P 8 4k 4k", "201.qcow2"}).status, 0);
+
+  EXPECT_EQ(wick({"rebase", "-u", "-b", "101.qcow2", "-F", "qcow2", "102.qcow2"}).status, 0);
+  EXPECT_EQ(wick({"commit", "200.qcow2"}).status, 0);
+  EXPECT_EQ(wick({"rebase", "-b", "new.qcow2", "-F", "qcow2", "200.qcow2"}).status, 0);
+  EXPECT_EQ(wick({"io", "-r", "-c", "read -P 9 0 4k", "-c", "read -P 8 4k 4k", "200.qcow2"}).status,
+            0);
+}
+
+TEST_F(ImageCommands, CallALoopOfBackingFilesALoop) {
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "a.qcow2", "1M"}).status, 0);
+  ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "-b", "a.qcow2", "b.qcow2"}).status, 0);
+  ASSERT_EQ(wick({"rebase", "-u", "-b", "b.qcow2", "-F", "qcow2", "a.qcow2"}).status, 0);
+  const std::vector<Arguments> all = {
+      {"info", "--backing-chain"}, {"map"}, {"commit"}, {"io", "-c", "read 0 4k"}};
+  for (Arguments command : all) {
+    command.push_back("b.qcow2");
+    EXPECT_THAT(wick(command).error, HasSubstr("loop")) << command[0];
+  }
+  EXPECT_EQ(wick({"info", "b.qcow2"}).status, 0);
+}
+
 TEST_F(ImageCommands, AskForTheFormatOfARawBase) {
   ASSERT_EQ(wick({"create", "-q", "base.raw", "1M"}).status, 0);
   const auto refused = wick({"create", "-f", "qcow2", "-b", "base.raw", "a.qcow2"});

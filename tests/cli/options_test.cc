@@ -310,7 +310,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
             "--memory '12Q': not a size; write a whole number, then K, M or G, such as 512M");
   EXPECT_EQ(usage_error(run_with({"-d", "a,b=c"})),
             "--disk 'a,b=c': unknown key 'b'; the keys are format, readonly, ephemeral, "
-            "device, media, cache, cache-size, queues, serial");
+            "device, media, cache, cache-size, queues, serial, data-file, backing");
   EXPECT_EQ(usage_error(run_with({}), {{"WICK_TIMEOUT", "x"}}),
             "WICK_TIMEOUT 'x': not a number of seconds above zero; write one such as 30 or 0.5");
 }

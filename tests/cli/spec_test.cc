@@ -152,6 +152,16 @@ TEST(DiskSpec, TakesEveryKey) {
             "it read-only");
 }
 
+TEST(DiskSpec, SaysWhichNamedFilesAreOpened) {
+  EXPECT_FALSE(parse_disk("a")->any_backing);
+  EXPECT_EQ(parse_disk("a")->data_path, "");
+  EXPECT_FALSE(parse_disk("a,backing=folder")->any_backing);
+  EXPECT_TRUE(parse_disk("a,backing=any")->any_backing);
+  EXPECT_EQ(parse_disk("a,data-file=/b,,c")->data_path, "/b,c");
+  EXPECT_EQ(error_of(parse_disk("a,backing=all")), "backing=all: must be folder or any");
+  EXPECT_FALSE(parse_disk("a,format=raw,data-file=b"));
+}
+
 TEST(DiskSpec, ARawDiskHasNoTablesToKeep) {
   EXPECT_EQ(error_of(parse_disk("a,format=raw,cache-size=1M")),
             "cache-size=1048576: a raw disk has no tables to keep; leave out cache-size");

@@ -1,0 +1,150 @@
+#include "block/named_file.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#include <filesystem>
+
+namespace wick::block {
+
+namespace {
+
+const char* describe_type(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "a directory";
+    case S_IFIFO:
+      return "a FIFO";
+    case S_IFCHR:
+      return "a character device";
+    case S_IFSOCK:
+      return "a socket";
+    default:
+      return "not a file";
+  }
+}
+
+std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
+  return with_hint(fail("disk {}: is {}", path, describe_type(mode)),
+                   "give an image file or a block device");
+}
+
+std::unexpected<Error> cannot_open(int code, const std::string& path, bool read_only) {
+  auto failure = fail_errno(code, "disk {}: cannot open", path);
+  if (code == EACCES || code == EROFS)
+    return with_hint(std::move(failure), read_only
+                                             ? "check the file's permissions"
+                                             : "check the file's permissions, or add readonly=on");
+  if (code == ENOENT) return with_hint(std::move(failure), "check the path");
+  return failure;
+}
+
+// `path` is what the user is told, `opened` the name that the kernel is given.
+Result<Fd> open_disk(const std::string& path, const std::string& opened, bool read_only) {
+  const auto is_disk = [](mode_t mode) { return S_ISREG(mode) || S_ISBLK(mode); };
+  struct stat status {};
+  // To open a device may already do something.
+  if (::stat(opened.c_str(), &status) == 0 && !is_disk(status.st_mode))
+    return not_a_disk(path, status.st_mode);
+  const int access = read_only ? O_RDONLY : O_RDWR;
+  // O_NONBLOCK: a FIFO must be refused, not waited for.
+  Fd file(::open(opened.c_str(), access | O_CLOEXEC | O_NONBLOCK));
+  if (!file.valid()) return cannot_open(errno, path, read_only);
+  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
+  if (!is_disk(status.st_mode)) return not_a_disk(path, status.st_mode);
+  // io_uring would answer EAGAIN where it should wait.
+  if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
+  return file;
+}
+
+std::string name_in_proc(const Fd& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
+
+// Where an open file lies, without symbolic links.
+std::string real_path(const Fd& file) {
+  char path[PATH_MAX];
+  const ssize_t length = ::readlink(name_in_proc(file).c_str(), path, sizeof(path));
+  return length > 0 ? std::string(path, static_cast<size_t>(length)) : std::string();
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+// The regular file that `path` leads to, if that is in the folder of `image` or below it.
+// It is not read or written yet (O_PATH). A link of /proc leads to a file that another
+// program opened, wherever it seems to lie.
+Fd find_in_folder(const std::string& image, const std::string& path) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_MAGICLINKS;
+  Fd file(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+  const Fd folder(::open(folder_of(image).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  struct stat status {};
+  if (!file.valid() || !folder.valid() || ::fstat(file.get(), &status) != 0 ||
+      !S_ISREG(status.st_mode))
+    return {};
+  std::string beginning = real_path(folder);
+  if (!beginning.ends_with('/')) beginning += '/';
+  return real_path(file).starts_with(beginning) ? std::move(file) : Fd();
+}
+
+// As a value in a SPEC.
+std::string with_doubled_commas(const std::string& text) {
+  std::string doubled;
+  for (const char c : text) doubled += c == ',' ? std::string(",,") : std::string(1, c);
+  return doubled;
+}
+
+}  // namespace
+
+Result<Fd> open_given_file(const std::string& path, bool read_only) {
+  return open_disk(path, path, read_only);
+}
+
+Result<std::string> named_file(const std::string& image, std::string name) {
+  if (name.starts_with("file:")) name.erase(0, 5);
+  const size_t colon = name.find(':');
+  if (colon != std::string::npos && colon < name.find('/'))
+    return with_hint(
+        fail("{}: names the file {}, of a protocol that wick does not know", image, name),
+        "make it one file: qemu-img convert -O qcow2");
+  const std::filesystem::path path(name);
+  return path.is_absolute() ? name : (std::filesystem::path(image).parent_path() / path).string();
+}
+
+Result<std::optional<Format>> named_format(const std::string& image, const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  if (const auto format = format_of_name(name)) return format;
+  return with_hint(fail("{}: has a backing file of format {}, which wick cannot read", image, name),
+                   "make it one file: qemu-img convert -O qcow2");
+}
+
+Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const std::string& path,
+                           const ImageOptions& options) {
+  Fd found(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (!found.valid()) return cannot_open(errno, path, options.read_only);
+  const bool anywhere =
+      options.names == Names::kAny || (options.names == Names::kRead && options.read_only);
+  if (!anywhere) {
+    const std::string place = real_path(found);
+    found = find_in_folder(image, path);
+    if (!found.valid()) {
+      const bool data = kind == NamedFileKind::kData;
+      const std::string word = options.trust_option != nullptr ? options.trust_option
+                               : data ? "data-file=" + with_doubled_commas(place)
+                                      : "backing=any";
+      return with_hint(
+          fail("{}: names the {} {}, which is no file in the image's folder or below it", image,
+               data ? "data file" : "backing file", place),
+          fmt::format("if you trust the image with that file, add {}", word));
+    }
+  }
+  return open_disk(path, name_in_proc(found), options.read_only);
+}
+
+}  // namespace wick::block

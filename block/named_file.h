@@ -1,0 +1,29 @@
+// The files that the header of an image names: its data file and its backing file.
+// The image may be hostile, so by default a name leads only to regular files in the
+// image's folder or below it; every other file needs the user's word (PITFALLS 39).
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "block/image.h"
+
+namespace wick::block {
+
+enum class NamedFileKind : uint8_t { kBacking, kData };
+
+// The path of a file that `image` names; and its format, if it says that.
+Result<std::string> named_file(const std::string& image, std::string name);
+Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
+
+// Opens `path`, a named_file() of `image`, as options.names and options.read_only have it.
+// Neither a FIFO nor a device is opened to find out what it is.
+Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const std::string& path,
+                           const ImageOptions& options);
+
+// Opens the file that the user gave as `path`: a regular file or a block device.
+Result<Fd> open_given_file(const std::string& path, bool read_only);
+
+}  // namespace wick::block
