@@ -25,6 +25,8 @@ namespace {
 // once; aligned for O_DIRECT.
 alignas(4096) constexpr std::array<std::byte, 4096> kZeroPage{};
 
+constexpr uint64_t kMaxCopyBytes = 64 << 10;
+
 class HostFile final : public File {
  public:
   HostFile(Fd buffered, Fd direct, const FileAbilities& abilities, bool syncs, std::string path,
@@ -124,6 +126,25 @@ class HostFile final : public File {
     }
     if (result < 0 && result != -EOPNOTSUPP)
       co_return failed("discard", static_cast<int>(-result), offset, length);
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> reserve(uint64_t offset, uint64_t length) override {
+    const int64_t result =
+        co_await io_.allocate(buffered_.get(), FALLOC_FL_KEEP_SIZE, offset, length);
+    if (result >= 0) co_return Result<void>();
+    if (result != -EOPNOTSUPP && result != -EINVAL)
+      co_return failed("reserve", static_cast<int>(-result), offset, length);
+    // Where the host cannot reserve, space is taken by writing what is there.
+    std::vector<std::byte> content(std::min(length, kMaxCopyBytes));
+    while (length > 0) {
+      const iovec part = to_iovec(std::span(content).first(std::min(length, kMaxCopyBytes)));
+      auto done = co_await read(offset, {&part, 1});
+      if (done) done = co_await write(offset, {&part, 1});
+      if (!done) co_return done;
+      offset += part.iov_len;
+      length -= part.iov_len;
+    }
     co_return Result<void>();
   }
 

@@ -62,6 +62,9 @@ class File {
   // space back, zero() keeps it.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
+  // The range has its space on the host afterwards: a write to it does not fail for
+  // want of space (PITFALLS 38). Its content stays. Nobody writes to it meanwhile.
+  virtual Task<Result<void>> reserve(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Cuts or extends a regular file.
   virtual Result<void> truncate(uint64_t size_bytes) = 0;
 };

@@ -279,6 +279,14 @@ Task<Result<std::vector<ImageLayer>>> open_layers(std::string path, ImageOptions
   co_return co_await opener.run();
 }
 
+Task<Result<void>> final_flush(Backend& disk) {
+  auto flushed = co_await disk.flush();
+  if (!flushed)
+    flushed.error().context =
+        "data that was written and not flushed before is lost: " + flushed.error().context;
+  co_return flushed;
+}
+
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io) {
   options.read_only |= options.ephemeral;

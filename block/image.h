@@ -79,6 +79,9 @@ struct ImageLayer {
 Task<Result<std::vector<ImageLayer>>> open_layers(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 
+// The flush of a disk before it goes; an error says that data is lost by it.
+Task<Result<void>> final_flush(Backend& disk);
+
 // The format of the image that starts with `sector`, the first 512 bytes of a
 // file; or nullptr.
 const char* format_of_magic(std::span<const std::byte> sector);

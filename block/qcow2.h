@@ -8,6 +8,11 @@
 // no longer mapped. So whatever a table in the file points to is counted and
 // holds its data, and a crash at any point leaves at most leaked clusters.
 //
+// The host's disk may fill up at any moment: the space of a table's cluster is
+// reserved when it is allocated, and that of an old table before it changes in
+// memory. So the request that needs more space than there is fails, by itself, and
+// a checkpoint needs none.
+//
 // Requests for clusters that stay where they are run side by side; one that
 // changes a cluster's place has that cluster for itself; allocation and
 // checkpoints happen one at a time.
@@ -183,16 +188,32 @@ class Qcow2 final : public Backend {
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
   void let_go(Entry entry, bool punch);
   void let_go_run(Run clusters, bool punch);
-  // So much waits to be free that the file would grow for want of it.
+  // True if the pending frees are large enough to force a checkpoint.
   bool should_free() const;
   enum class Clear : uint8_t { kDiscard, kUnmap, kKeep };  // what becomes of the space
   Task<Result<void>> clear(uint64_t offset, uint64_t length, Clear how);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
 
-  bool wants_checkpoint() const { return l2_.crowded() || refcounts_.crowded() || should_free(); }
+  struct Free {
+    Run clusters;
+    bool punch;
+  };
+  // What a checkpoint writes.
+  struct Changes {
+    qcow2::Refcounts::Copies counts;
+    std::vector<qcow2::TableCache::Copy> tables;
+    std::set<uint64_t> l1;
+    std::vector<Free> unmapped;
+  };
+  Task<Result<void>> checkpoint_when_due();
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
-  Task<Result<void>> switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1);
+  Task<Result<void>> write_changes(Changes& changes, bool stable);
+  bool maps_uncounted(const qcow2::TableCache::Copy& entries,
+                      const qcow2::Refcounts::Copies& counts) const;
+  Task<Result<void>> sync_all();
+  Task<Result<uint64_t>> allocate_l1(uint64_t size, uint64_t entries);
+  Task<Result<void>> switch_l1(uint64_t size, uint64_t first, std::vector<uint64_t> l1);
   Task<Result<void>> make_room(uint64_t size);
   Task<Result<void>> cut_tail();
 
@@ -200,7 +221,8 @@ class Qcow2 final : public Backend {
   Task<Result<void>> count_tree(const std::vector<uint64_t>& l1, Count count);
   Task<Result<void>> count_run(Run clusters, Count count);
   Task<Result<void>> set_copied_flags();
-  Task<Result<void>> write_snapshots(const std::vector<qcow2::Snapshot>& snapshots);
+  Task<Result<uint64_t>> allocate_snapshots(const std::vector<qcow2::Snapshot>& snapshots);
+  Task<Result<void>> write_snapshots(const std::vector<qcow2::Snapshot>& snapshots, uint64_t first);
   Task<Result<void>> apply_frees();
 
   const std::unique_ptr<File> file_;
@@ -217,10 +239,6 @@ class Qcow2 final : public Backend {
   qcow2::Refcounts refcounts_;
   bool writing_ = false;  // auto-clear features are cleared
 
-  struct Free {
-    Run clusters;
-    bool punch;
-  };
   std::vector<Free> unmapped_;  // since the last checkpoint began
   uint64_t unmapped_clusters_ = 0;
   std::vector<Free> frees_;      // no stable table points there any more

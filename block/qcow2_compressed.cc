@@ -17,8 +17,7 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
   const auto held = co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset));
-  if (wants_checkpoint())
-    if (auto done = co_await checkpoint(false); !done) co_return done;
+  if (auto done = co_await checkpoint_when_due(); !done) co_return done;
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
   const auto place = co_await place_compressed(packed.size());
   if (!place) co_return std::unexpected(place.error());
@@ -26,7 +25,7 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
   const iovec buffer = to_iovec(packed);
   auto written = co_await file_->write(*place, {&buffer, 1});
   if (written) {
-    auto slice = co_await l2_.get(entry_offset(offset));
+    auto slice = co_await l2_.get_for_change(entry_offset(offset));
     if (slice) {
       const Entry old = load_entry(*slice, offset);
       store_entry(*slice, offset, {compressed_entry(header_, {*place, packed.size()}), 0});

@@ -13,8 +13,7 @@ Task<Result<void>> Qcow2::make_empty() {
     const uint64_t start = index * table_span;
     const auto held =
         co_await clusters_.exclusive(cluster_of(start), cluster_of(start + table_span - 1));
-    if (wants_checkpoint())
-      if (auto done = co_await checkpoint(false); !done) co_return done;
+    if (auto done = co_await checkpoint_when_due(); !done) co_return done;
     if (auto checked = check_l2_table(index); !checked) co_return checked;
     const uint64_t table = l1_[index] & kOffsetMask;
     if (table == 0) continue;

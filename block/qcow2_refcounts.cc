@@ -48,14 +48,6 @@ void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order
   }
 }
 
-Task<Result<void>> write_copies(File& file, std::span<const TableCache::Copy> copies) {
-  for (const TableCache::Copy& copy : copies) {
-    const iovec buffer = to_iovec(copy.bytes);
-    if (auto written = co_await file.write(copy.offset, {&buffer, 1}); !written) co_return written;
-  }
-  co_return Result<void>();
-}
-
 Refcounts::Refcounts(File& file, Header& header, std::vector<uint64_t> table, uint64_t cache_bytes,
                      IsMetadata is_metadata)
     : file_(file),
@@ -80,7 +72,7 @@ Task<Result<uint64_t>> Refcounts::get(uint64_t cluster) {
 }
 
 Task<Result<void>> Refcounts::set(uint64_t cluster, uint64_t value) {
-  auto slice = co_await cache_.get(entry_offset(cluster));
+  auto slice = co_await cache_.get_for_change(entry_offset(cluster));
   if (!slice) co_return failure(slice);
   const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
   store_refcount(*slice, cluster % per_slice, header_.refcount_order, value);
@@ -107,13 +99,31 @@ Task<Result<void>> Refcounts::change(ClusterRun clusters, bool up) {
   co_return Result<void>();
 }
 
+Task<Result<void>> Refcounts::reserve(ClusterRun clusters) {
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  for (uint64_t cluster = clusters.first; cluster < clusters.first + clusters.count;
+       cluster += per_slice - cluster % per_slice) {
+    const uint64_t block = cluster / per_block();
+    if (block >= table_.size() || table_[block] == 0) continue;  // the change will tell
+    if (auto slice = co_await cache_.get_for_change(entry_offset(cluster)); !slice)
+      co_return failure(slice);
+  }
+  co_return Result<void>();
+}
+
 // New blocks lie at the start of the range that they count, all of which is
 // free, and count themselves and so many clusters behind them.
-Result<void> Refcounts::create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind) {
+Task<Result<void>> Refcounts::create_blocks(uint64_t block, uint64_t count,
+                                            uint64_t clusters_behind) {
   const ClusterRun place{block * per_block(), count + clusters_behind};
   if (is_metadata_(place))
-    return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
-                      file_.path(), place.first << header_.cluster_bits);
+    co_return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
+                         file_.path(), place.first << header_.cluster_bits);
+  auto reserved =
+      co_await file_.reserve(place.first << header_.cluster_bits, count << header_.cluster_bits);
+  if (reserved)
+    reserved = co_await file_.reserve(header_.refcount_table_offset + block * 8, count * 8);
+  if (!reserved) co_return reserved;
   for (uint64_t i = 0; i < count; ++i) {
     table_[block + i] = (place.first + i) << header_.cluster_bits;
     dirty_table_entries_.insert(block + i);
@@ -124,7 +134,7 @@ Result<void> Refcounts::create_blocks(uint64_t block, uint64_t count, uint64_t c
     store_refcount(cache_.find(entry_offset(place.first + i)), i % per_slice,
                    header_.refcount_order, 1);
   first_fresh_ = std::max(first_fresh_, place.first + place.count);
-  return {};
+  co_return Result<void>();
 }
 
 Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
@@ -137,21 +147,23 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
       continue;
     }
     if (table_[block] == 0)
-      if (auto created = create_blocks(block, 1, 0); !created) co_return failure(created);
-    const auto slice = co_await cache_.get(entry_offset(cluster));
-    if (!slice) co_return std::unexpected(slice.error());
+      if (auto created = co_await create_blocks(block, 1, 0); !created) co_return failure(created);
+    auto slice = co_await cache_.get(entry_offset(cluster));
+    if (!slice) co_return failure(slice);
     const uint64_t end = cluster - cluster % per_slice + per_slice;
-    for (; cluster < end && run.count < most; ++cluster) {
-      if (load_refcount(*slice, cluster % per_slice, header_.refcount_order) != 0) {
-        if (run.count > 0) break;
-        continue;
-      }
-      if (run.count == 0) run.first = cluster;
+    const auto is_free = [&] {
+      return load_refcount(*slice, cluster % per_slice, header_.refcount_order) == 0;
+    };
+    while (cluster < end && !is_free()) ++cluster;
+    first_maybe_free_ = cluster;
+    if (cluster == end) continue;
+    slice = co_await cache_.get_for_change(entry_offset(cluster));
+    if (!slice) co_return failure(slice);
+    for (run.first = cluster; cluster < end && run.count < most && is_free(); ++cluster) {
       ++run.count;
       store_refcount(*slice, cluster % per_slice, header_.refcount_order, 1);
     }
     first_maybe_free_ = cluster;
-    if (run.count == 0) continue;
     // A run ends with its slice, so that one step takes it whole.
     cache_.mark_dirty(entry_offset(run.first));
     if (is_metadata_(run)) {
@@ -173,7 +185,8 @@ Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
     uint64_t block = table_.size();
     while (block > 0 && table_[block - 1] == 0) --block;
     if (block + blocks <= table_.size()) {
-      if (auto created = create_blocks(block, blocks, count); !created) co_return failure(created);
+      if (auto created = co_await create_blocks(block, blocks, count); !created)
+        co_return failure(created);
       co_return block* per_block() + blocks;
     }
     if (auto grown = co_await grow(block + blocks + 1); !grown) co_return failure(grown);
@@ -202,6 +215,16 @@ Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
     first_maybe_free_ = std::min(start, row.first);
     co_return row.first;
   }
+}
+
+Task<Result<uint64_t>> Refcounts::allocate_table(uint64_t count) {
+  auto first = co_await allocate_row(count);
+  if (!first) co_return first;
+  auto reserved =
+      co_await file_.reserve(*first << header_.cluster_bits, count << header_.cluster_bits);
+  if (reserved) co_return first;
+  if (auto freed = co_await decrement({*first, count}); !freed) co_return failure(freed);
+  co_return failure(reserved);
 }
 
 // Moves the refcount table to the first clusters that it does not cover, with the
@@ -237,7 +260,7 @@ Task<Result<void>> Refcounts::grow(uint64_t blocks) {
   if (auto written = co_await file_.write(first << bits, {&buffer, 1}); !written) co_return written;
 
   // Blocks made since the last checkpoint are in the new table: they go first.
-  const Copies dirty = take_dirty();
+  Copies dirty = take_dirty();
   auto written = co_await write_blocks(dirty);
   if (written) written = co_await file_.sync();
   if (written) {
@@ -248,38 +271,60 @@ Task<Result<void>> Refcounts::grow(uint64_t blocks) {
     written = co_await file_.write(48, {&field, 1});
     if (written) written = co_await file_.sync();
   }
-  this->written({dirty.blocks, written ? std::set<uint64_t>() : dirty.table_entries}, !written);
+  if (written) dirty.table_entries.clear();
+  this->written(dirty);
   if (!written) co_return written;
 
   const ClusterRun old{header_.refcount_table_offset >> bits, header_.refcount_table_clusters};
   header_.refcount_table_offset = (first + new_blocks) << bits;
   header_.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
   table_ = std::move(table);
-  co_return co_await decrement(old);
+  if (auto freed = co_await decrement(old); !freed) co_return freed;
+  // At once: whoever asked may fail, and never come to a checkpoint.
+  Copies freed = take_dirty();
+  auto stored = co_await write_blocks(freed);
+  this->written(freed);
+  co_return stored;
 }
 
 Refcounts::Copies Refcounts::take_dirty() {
   return {cache_.take_dirty(), std::exchange(dirty_table_entries_, {})};
 }
 
-Task<Result<void>> Refcounts::write_blocks(const Copies& copies) {
-  return write_copies(file_, copies.blocks);
-}
+Task<Result<void>> Refcounts::write_blocks(Copies& copies) { return cache_.write(copies.blocks); }
 
-Task<Result<void>> Refcounts::write_table(const Copies& copies) {
+Task<Result<void>> Refcounts::write_table(Copies& copies) {
+  Result<void> result;
+  std::set<uint64_t> failed;
   for (const uint64_t entry : copies.table_entries) {
+    const bool has_block = std::ranges::none_of(copies.blocks, [&](const TableCache::Copy& copy) {
+      return copy.failed && copy.overlaps(table_[entry], header_.cluster_bytes());
+    });
     std::array<std::byte, 8> bytes{};
     store_be(std::span(bytes), table_[entry]);
     const iovec buffer{bytes.data(), bytes.size()};
     const uint64_t offset = header_.refcount_table_offset + entry * 8;
-    if (auto written = co_await file_.write(offset, {&buffer, 1}); !written) co_return written;
+    Result<void> written;
+    if (has_block) written = co_await file_.write(offset, {&buffer, 1});
+    if (!has_block || !written) failed.insert(entry);
+    if (!written && result) result = std::move(written);
   }
-  co_return Result<void>();
+  copies.table_entries = std::move(failed);
+  co_return result;
 }
 
-void Refcounts::written(const Copies& copies, bool failed) {
-  cache_.written(copies.blocks, failed);
-  if (failed) dirty_table_entries_.insert(copies.table_entries.begin(), copies.table_entries.end());
+bool Refcounts::lacks_count(const Copies& copies, uint64_t cluster) const {
+  const uint64_t block = cluster / per_block();
+  if (block >= table_.size() || table_[block] == 0 || copies.table_entries.contains(block))
+    return true;
+  return std::ranges::any_of(copies.blocks, [&](const TableCache::Copy& copy) {
+    return copy.failed && copy.overlaps(entry_offset(cluster), 1);
+  });
+}
+
+void Refcounts::written(const Copies& copies) {
+  cache_.written(copies.blocks);
+  dirty_table_entries_.insert(copies.table_entries.begin(), copies.table_entries.end());
 }
 
 }  // namespace wick::block::qcow2

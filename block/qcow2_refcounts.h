@@ -39,25 +39,32 @@ class Refcounts {
   // At the moment of an error the clusters before it have their new counts.
   Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, true); }
   Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, false); }
+  // Reserves the host's space for the counts of these clusters, which have blocks, so
+  // that changing them needs none.
+  Task<Result<void>> reserve(ClusterRun clusters);
 
   // Neighbouring free clusters, at least one and at most `most`, now counted once.
   Task<Result<ClusterRun>> allocate(uint64_t most);
-  // The same for a table, all in a row; returns the first.
-  Task<Result<uint64_t>> allocate_row(uint64_t count);
+  // The same for a table: all in a row, and with the host's space reserved. Returns
+  // the first.
+  Task<Result<uint64_t>> allocate_table(uint64_t count);
 
   // Clusters from here on have never been written: they read as zeroes.
   uint64_t first_fresh() const { return first_fresh_; }
 
-  // What is to be written: blocks first, then, when those are stable, the table.
+  // What is to be written: blocks first, then, when those are stable, the table. Both
+  // write all that they can; the result is the first error.
   struct Copies {
     std::vector<TableCache::Copy> blocks;
-    std::set<uint64_t> table_entries;
-    bool empty() const { return blocks.empty() && table_entries.empty(); }
+    std::set<uint64_t> table_entries;  // of which write_table() leaves what failed
   };
   Copies take_dirty();
-  Task<Result<void>> write_blocks(const Copies& copies);
-  Task<Result<void>> write_table(const Copies& copies);
-  void written(const Copies& copies, bool failed);
+  Task<Result<void>> write_blocks(Copies& copies);
+  Task<Result<void>> write_table(Copies& copies);
+  // After both: whether the file lacks the new count of the cluster.
+  bool lacks_count(const Copies& copies, uint64_t cluster) const;
+  // The end of what take_dirty() began; what failed is dirty again.
+  void written(const Copies& copies);
   bool crowded() const { return cache_.crowded(); }
 
   const std::vector<uint64_t>& table() const { return table_; }
@@ -66,7 +73,8 @@ class Refcounts {
   uint64_t per_block() const { return header_.refcounts_per_block(); }
   uint64_t entry_offset(uint64_t cluster) const;
   Task<Result<void>> change(ClusterRun clusters, bool up);
-  Result<void> create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind);
+  Task<Result<void>> create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind);
+  Task<Result<uint64_t>> allocate_row(uint64_t count);
   Task<Result<uint64_t>> allocate_row_behind(uint64_t count);
   Task<Result<void>> grow(uint64_t blocks);
 
@@ -80,8 +88,5 @@ class Refcounts {
   uint64_t first_maybe_free_ = 0;
   uint64_t first_fresh_ = 0;
 };
-
-// Writes copies of tables where they belong.
-Task<Result<void>> write_copies(File& file, std::span<const TableCache::Copy> copies);
 
 }  // namespace wick::block::qcow2

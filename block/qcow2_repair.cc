@@ -142,9 +142,9 @@ Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts&
   Refcounts stored(file, header, table, kCacheBytes, [](ClusterRun) { return false; });
   const uint64_t per_block = header.refcounts_per_block();
   const auto write_dirty = [&]() -> Task<Result<void>> {
-    const auto copies = stored.take_dirty();
+    auto copies = stored.take_dirty();
     auto written = co_await stored.write_blocks(copies);
-    stored.written(copies, !written);
+    stored.written(copies);
     co_return written;
   };
   for (uint64_t cluster = 0; cluster < end;) {

@@ -9,23 +9,27 @@ namespace wick::block {
 
 using namespace qcow2;
 
-// A new L1 table and the header's fields of it and of the disk's size; those are in
-// one sector, and change at once. The old table's clusters are free then, and no
-// more than they: what `l1_` pointed to is the caller's.
-Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector<uint64_t> l1) {
+// Clusters for an L1 table for a disk of `size`, which need not have been written.
+Task<Result<uint64_t>> Qcow2::allocate_l1(uint64_t size, uint64_t entries) {
   if (entries * 8 > kMaxL1Bytes)
     co_return with_hint(fail("{}: a disk of {} bytes needs too large a table", path(), size),
                         "copy it to an image with larger clusters: wick image convert");
-  l1.resize(std::max<uint64_t>(entries, 1));
-  const auto first = co_await refcounts_.allocate_row(header_.clusters_for(l1.size() * 8));
-  if (!first) co_return std::unexpected(first.error());
+  co_return co_await refcounts_.allocate_table(
+      header_.clusters_for(std::max<uint64_t>(entries, 1) * 8));
+}
+
+// Writes a new L1 table to the clusters from `first` on, and then the header's fields
+// of it and of the disk's size; those are in one sector, and change at once. The old
+// table's clusters are free then, and no more than they: what `l1_` pointed to is the
+// caller's.
+Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t first, std::vector<uint64_t> l1) {
   const Run old{cluster_of(header_.l1_offset),
                 header_.clusters_for(uint64_t{header_.l1_entries} * 8)};
   if (auto done = co_await checkpoint_locked(true); !done) co_return done;
   std::vector<std::byte> bytes(header_.clusters_for(l1.size() * 8) << header_.cluster_bits);
   for (size_t i = 0; i < l1.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1[i]);
   const iovec buffer = to_iovec(bytes);
-  auto written = co_await file_->write(*first << header_.cluster_bits, {&buffer, 1});
+  auto written = co_await file_->write(first << header_.cluster_bits, {&buffer, 1});
   if (written) written = co_await file_->sync();
   if (!written) co_return written;
 
@@ -33,13 +37,13 @@ Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t entries, std::vector
   store_be(std::span(fields), size);
   store_be(std::span(fields).subspan(8), header_.crypt_method);
   store_be(std::span(fields).subspan(12), static_cast<uint32_t>(l1.size()));
-  store_be(std::span(fields).subspan(16), *first << header_.cluster_bits);
+  store_be(std::span(fields).subspan(16), first << header_.cluster_bits);
   const iovec field{fields.data(), fields.size()};
   written = co_await file_->write(24, {&field, 1});
   if (written) written = co_await file_->sync();
   if (!written) co_return written;
   header_.size_bytes = size;
-  header_.l1_offset = *first << header_.cluster_bits;
+  header_.l1_offset = first << header_.cluster_bits;
   header_.l1_entries = static_cast<uint32_t>(l1.size());
   l1_ = std::move(l1);
   co_return co_await refcounts_.decrement(old);
@@ -104,7 +108,11 @@ Task<Result<void>> Qcow2::make_room(uint64_t size) {
     if (auto done = data_file_->truncate(size); !done) co_return done;
   if (const uint64_t entries = header_.l1_entries_for(size); entries > l1_.size()) {
     const auto held = co_await metadata_.exclusive(0, 0);
-    if (auto done = co_await switch_l1(old_size, entries, l1_); !done) co_return done;
+    const auto first = co_await allocate_l1(size, entries);
+    if (!first) co_return std::unexpected(first.error());
+    std::vector<uint64_t> l1 = l1_;
+    l1.resize(entries);
+    if (auto done = co_await switch_l1(old_size, *first, std::move(l1)); !done) co_return done;
   }
   const uint64_t end = backing_ ? std::min(size, backing_->size_bytes()) : 0;
   if (old_size >= end) co_return Result<void>();

@@ -1,7 +1,8 @@
 // Making, applying and deleting the internal snapshots of a qcow2 disk. A snapshot
 // is a second L1 table over the same L2 tables and data, all of which are counted
-// once more. The order: counts, then tables, then the header, so that whatever it
-// leads to is counted; freeing comes after, so that a crash leaves leaks at most.
+// once more. The order: the host's space, then counts, then tables, then the header,
+// so that whatever it leads to is counted, and a full disk is found before anything
+// changed; freeing comes after, so that a crash leaves leaks at most.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -51,6 +52,7 @@ Task<Result<std::vector<Snapshot>>> Qcow2::snapshots() {
 Task<Result<void>> Qcow2::count_run(Run clusters, Count count) {
   switch (count) {
     case Count::kCheck:
+      if (auto room = co_await refcounts_.reserve(clusters); !room) co_return room;
       for (uint64_t i = 0; i < clusters.count; ++i) {
         const auto counted = co_await refcounts_.get(clusters.first + i);
         if (!counted) co_return std::unexpected(counted.error());
@@ -87,6 +89,8 @@ Task<Result<void>> Qcow2::count_tree(const std::vector<uint64_t>& l1, Count coun
       co_return corrupt("an L2 table where none can be, L1 entry", entry);
     const auto entries = co_await read_table(*file_, l2, header_.cluster_bytes() / 8);
     if (!entries) co_return std::unexpected(entries.error());
+    if (count == Count::kCheck)  // for the copied flags
+      if (auto room = co_await file_->reserve(l2, header_.cluster_bytes()); !room) co_return room;
     Run run{cluster_of(l2), 1};
     for (uint64_t i = 0; i < entries->size(); i += step) {
       const L2Finding found =
@@ -130,7 +134,7 @@ Task<Result<void>> Qcow2::set_copied_flags() {
       const auto now = co_await flagged(entry);
       if (!now) co_return std::unexpected(now.error());
       if (*now == entry) continue;
-      const auto again = co_await l2_.get(table + at);
+      const auto again = co_await l2_.get_for_change(table + at);
       if (!again) co_return std::unexpected(again.error());
       store_be(again->subspan((table + at) % l2_.slice_bytes()), *now);
       l2_.mark_dirty(table + at);
@@ -141,16 +145,21 @@ Task<Result<void>> Qcow2::set_copied_flags() {
   co_return co_await checkpoint(true);
 }
 
-Task<Result<void>> Qcow2::write_snapshots(const std::vector<Snapshot>& snapshots) {
+// Clusters for the table of these snapshots; 0: it needs none.
+Task<Result<uint64_t>> Qcow2::allocate_snapshots(const std::vector<Snapshot>& snapshots) {
+  const uint64_t bytes = format_snapshots(snapshots).size();
+  if (bytes == 0) co_return uint64_t{0};
+  co_return co_await refcounts_.allocate_table(header_.clusters_for(bytes));
+}
+
+// `first`: what allocate_snapshots() returned for them.
+Task<Result<void>> Qcow2::write_snapshots(const std::vector<Snapshot>& snapshots, uint64_t first) {
   const std::vector<std::byte> bytes = format_snapshots(snapshots);
   const auto old = co_await read_snapshots(*file_, header_);
   if (!old) co_return std::unexpected(old.error());
   const Run old_run{cluster_of(header_.snapshots_offset), header_.clusters_for(old->length_bytes)};
-  uint64_t offset = 0;
+  const uint64_t offset = first << header_.cluster_bits;
   if (!bytes.empty()) {
-    const auto first = co_await refcounts_.allocate_row(header_.clusters_for(bytes.size()));
-    if (!first) co_return std::unexpected(first.error());
-    offset = *first << header_.cluster_bits;
     if (auto done = co_await checkpoint(true); !done) co_return done;
     const iovec buffer = to_iovec(bytes);
     auto written = co_await file_->write(offset, {&buffer, 1});
@@ -196,10 +205,19 @@ Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
   snapshot.disk_bytes = header_.size_bytes;
   snapshot.icount = 0;
   snapshot.l1_entries = header_.l1_entries;
-  if (!l1_.empty()) {
-    const auto first = co_await refcounts_.allocate_row(header_.clusters_for(l1_.size() * 8));
+  const Run table{0, header_.clusters_for(l1_.size() * 8)};
+  if (table.count > 0) {
+    const auto first = co_await refcounts_.allocate_table(table.count);
     if (!first) co_return std::unexpected(first.error());
     snapshot.l1_offset = *first << header_.cluster_bits;
+  }
+  const uint64_t l1_offset = snapshot.l1_offset;
+  all->push_back(std::move(snapshot));
+  const auto place = co_await allocate_snapshots(*all);
+  if (!place) {
+    if (auto freed = co_await refcounts_.decrement({cluster_of(l1_offset), table.count}); !freed)
+      co_return freed;
+    co_return std::unexpected(place.error());
   }
   if (auto done = co_await count_tree(l1_, Count::kAdd); !done) co_return done;
   if (auto done = co_await set_copied_flags(); !done) co_return done;
@@ -207,11 +225,10 @@ Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
     std::vector<std::byte> bytes(l1_.size() * 8);
     for (size_t i = 0; i < l1_.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1_[i]);
     const iovec buffer = to_iovec(bytes);
-    auto written = co_await file_->write(snapshot.l1_offset, {&buffer, 1});
+    auto written = co_await file_->write(l1_offset, {&buffer, 1});
     if (!written) co_return written;
   }
-  all->push_back(std::move(snapshot));
-  co_return co_await write_snapshots(*all);
+  co_return co_await write_snapshots(*all, *place);
 }
 
 Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
@@ -231,11 +248,14 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   if (!l1) co_return failure(l1);
   for (uint64_t& entry : *l1) entry &= kOffsetMask;
   if (auto done = co_await count_tree(*l1, Count::kCheck); !done) co_return done;
+  const auto first = co_await allocate_l1(found->disk_bytes, found->l1_entries);
+  if (!first) co_return std::unexpected(first.error());
   if (auto done = co_await count_tree(*l1, Count::kAdd); !done) co_return done;
   const std::vector<uint64_t> old = l1_;
   {
     const auto held = co_await metadata_.exclusive(0, 0);
-    auto done = co_await switch_l1(found->disk_bytes, found->l1_entries, *std::move(l1));
+    l1->resize(std::max<size_t>(l1->size(), 1));
+    auto done = co_await switch_l1(found->disk_bytes, *first, *std::move(l1));
     if (!done) co_return done;
   }
   decompressed_.clear();
@@ -260,7 +280,9 @@ Task<Result<void>> Qcow2::delete_snapshot(const std::string& name) {
   const Run table{cluster_of(found->l1_offset),
                   header_.clusters_for(uint64_t{found->l1_entries} * 8)};
   all->erase(found);
-  if (auto done = co_await write_snapshots(*all); !done) co_return done;
+  const auto place = co_await allocate_snapshots(*all);
+  if (!place) co_return std::unexpected(place.error());
+  if (auto done = co_await write_snapshots(*all, *place); !done) co_return done;
   if (auto done = co_await count_tree(*l1, Count::kFree); !done) co_return done;
   if (table.count > 0) frees_.push_back({table, false});
   if (auto done = co_await apply_frees(); !done) co_return done;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/bytes.h"
 
@@ -20,6 +21,7 @@ struct Suspend {
 
 TableCache::TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes)
     : file_(file),
+      cluster_bytes_(cluster_bytes),
       slice_bytes_(std::min<uint64_t>(cluster_bytes, kMostSliceBytes)),
       most_slices_(std::max<uint64_t>(most_bytes / kMostSliceBytes, 8)) {}
 
@@ -45,14 +47,36 @@ Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   auto page = std::make_unique<Page>();
   const iovec buffer{page->bytes.data(), slice_bytes_};
   auto loaded = co_await file_.read(start, {&buffer, 1});
-  slice.loading = false;  // a loading slice is neither moved nor erased
-  const auto waiting = std::move(slice.waiting);
   const bool created = slice.page != nullptr;  // meanwhile: what was read is old
   if (!created && loaded) slice.page = std::move(page);
+  auto waiting = finish_loading(slice);  // a loading slice is neither moved nor erased
   if (!created && !loaded) erase(start);
   for (const auto handle : waiting) handle.resume();
   if (!created && !loaded) co_return failure(loaded);
   co_return co_await get(offset);  // those who waited may have evicted it
+}
+
+std::vector<std::coroutine_handle<>> TableCache::finish_loading(Slice& slice) {
+  slice.loading = false;
+  return std::exchange(slice.waiting, {});
+}
+
+Task<Result<std::span<std::byte>>> TableCache::get_for_change(uint64_t offset) {
+  for (;;) {
+    auto bytes = co_await get(offset);
+    if (!bytes) co_return bytes;
+    Slice& slice = slices_.at(start_of(offset));
+    if (slice.reserved) co_return bytes;
+    if (slice.loading) {  // somebody else reserves it
+      co_await Suspend{slice.waiting};
+      continue;
+    }
+    slice.loading = true;
+    auto reserved = co_await file_.reserve(start_of(offset), slice_bytes_);
+    if (reserved) slice.reserved = true;
+    for (const auto handle : finish_loading(slice)) handle.resume();
+    if (!reserved) co_return failure(reserved);
+  }
 }
 
 void TableCache::mark_dirty(uint64_t offset) { dirty_.insert(start_of(offset)); }
@@ -62,6 +86,7 @@ void TableCache::create(uint64_t offset, uint64_t cluster_bytes) {
     auto found = slices_.find(start);
     Slice& slice = found == slices_.end() ? insert(start) : found->second;
     slice.page = std::make_unique<Page>();
+    slice.reserved = true;
     dirty_.insert(start);
   }
 }
@@ -79,7 +104,8 @@ std::vector<TableCache::Copy> TableCache::take_dirty() {
     Slice& slice = slices_.at(start);
     slice.writing = true;
     const auto bytes = bytes_of(slice);
-    if (copies.empty() || copies.back().offset + copies.back().bytes.size() != start)
+    if (copies.empty() || start % cluster_bytes_ == 0 ||
+        copies.back().offset + copies.back().bytes.size() != start)
       copies.push_back({start, {}});
     copies.back().bytes.insert(copies.back().bytes.end(), bytes.begin(), bytes.end());
   }
@@ -87,14 +113,26 @@ std::vector<TableCache::Copy> TableCache::take_dirty() {
   return copies;
 }
 
-void TableCache::written(std::span<const Copy> copies, bool failed) {
+Task<Result<void>> TableCache::write(std::vector<Copy>& copies) {
+  Result<void> result;
+  for (Copy& copy : copies) {
+    if (copy.failed) continue;
+    const iovec buffer = to_iovec(copy.bytes);
+    auto written = co_await file_.write(copy.offset, {&buffer, 1});
+    copy.failed = !written;
+    if (!written && result) result = std::move(written);
+  }
+  co_return result;
+}
+
+void TableCache::written(std::span<const Copy> copies) {
   for (const Copy& copy : copies)
     for (uint64_t start = copy.offset; start < copy.offset + copy.bytes.size();
          start += slice_bytes_) {
       const auto found = slices_.find(start);
       if (found == slices_.end()) continue;  // forgotten meanwhile
       found->second.writing = false;
-      if (failed) dirty_.insert(start);
+      if (copy.failed) dirty_.insert(start);
     }
   evict();
 }

@@ -29,11 +29,15 @@ class TableCache {
 
   // The slice that `offset`, a byte of the file, is in.
   Task<Result<std::span<std::byte>>> get(uint64_t offset);
-  // The same when it is in memory; or nothing.
+  // The same, to be changed: its space in the file is reserved.
+  Task<Result<std::span<std::byte>>> get_for_change(uint64_t offset);
+  // The slice when it is in memory; or nothing.
   std::span<std::byte> find(uint64_t offset);
+  // The slice came from get_for_change() or create().
   void mark_dirty(uint64_t offset);
 
-  // A new table of one cluster at `offset`, in memory only, dirty, of zeroes.
+  // A new table of one cluster at `offset`, in memory only, dirty, of zeroes. The
+  // caller has reserved the cluster.
   void create(uint64_t offset, uint64_t cluster_bytes);
   // The cluster holds no table any more; nothing of it is written.
   void forget(uint64_t offset, uint64_t cluster_bytes);
@@ -41,11 +45,18 @@ class TableCache {
   // What is to be written, as it was at the time of the call.
   struct Copy {
     uint64_t offset = 0;
-    std::vector<std::byte> bytes;  // of neighbouring slices
+    std::vector<std::byte> bytes;  // of neighbouring slices of one table
+    bool failed = false;           // the file does not have it
+    bool overlaps(uint64_t from, uint64_t length) const {
+      return from < offset + bytes.size() && offset < from + length;
+    }
   };
   std::vector<Copy> take_dirty();
-  // Says how writing them went; what failed is dirty again.
-  void written(std::span<const Copy> copies, bool failed);
+  // Writes what has not failed before. One that cannot be written is marked as failed,
+  // and the others are written all the same; the result is the first error.
+  Task<Result<void>> write(std::vector<Copy>& copies);
+  // The end of what take_dirty() began: what failed is dirty again.
+  void written(std::span<const Copy> copies);
 
   // So much is dirty that it should be written.
   bool crowded() const { return dirty_.size() * 2 > most_slices_; }
@@ -58,20 +69,23 @@ class TableCache {
   struct Slice {
     std::unique_ptr<Page> page;  // none yet: it is being loaded
     std::list<uint64_t>::iterator use;
-    bool loading = false;
+    bool loading = false;   // or being reserved
+    bool reserved = false;  // the host has space for it
     bool writing = false;
-    std::vector<std::coroutine_handle<>> waiting;  // for the load
+    std::vector<std::coroutine_handle<>> waiting;  // for the end of `loading`
   };
 
   uint64_t start_of(uint64_t offset) const { return offset - offset % slice_bytes_; }
   std::span<std::byte> bytes_of(Slice& slice) const {
     return {slice.page->bytes.data(), slice_bytes_};
   }
+  static std::vector<std::coroutine_handle<>> finish_loading(Slice& slice);
   Slice& insert(uint64_t start);
   void erase(uint64_t start);
   void evict();
 
   File& file_;
+  const uint64_t cluster_bytes_;
   const uint64_t slice_bytes_;
   const size_t most_slices_;
 

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "block/qcow2.h"
+#include "block/qcow2_references.h"
 
 namespace wick::block {
 
@@ -103,13 +104,12 @@ Task<Result<void>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, 
 // clusters. Data first, then the entries that publish it (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
-  if (wants_checkpoint())
-    if (auto done = co_await checkpoint(false); !done) co_return failure(done);
+  if (auto done = co_await checkpoint_when_due(); !done) co_return failure(done);
   if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return failure(made);
 
   const uint64_t cluster_bytes = header_.cluster_bytes();
   const uint64_t start = offset - offset % cluster_bytes;
-  auto entries = co_await l2_.get(entry_offset(offset));
+  auto entries = co_await l2_.get_for_change(entry_offset(offset));
   if (!entries) co_return failure(entries);
   std::vector<Entry> old = {load_entry(*entries, start)};
   const bool reuses = owns_cluster(old.front());
@@ -158,7 +158,7 @@ Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const 
   }
   std::span<std::byte> slice_bytes;
   if (written) {
-    auto again = co_await l2_.get(entry_offset(offset));
+    auto again = co_await l2_.get_for_change(entry_offset(offset));
     if (again)
       slice_bytes = *again;
     else
@@ -191,16 +191,19 @@ Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
   const auto held = co_await metadata_.exclusive(0, 0);
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
-  const auto run = co_await refcounts_.allocate(1);
-  if (!run) co_return std::unexpected(run.error());
-  const uint64_t table = run->first << header_.cluster_bits;
+  // Of an L1 table only what is not zero need be on the host.
+  if (auto reserved = co_await file_->reserve(header_.l1_offset + index * 8, 8); !reserved)
+    co_return reserved;
+  const auto allocated = co_await refcounts_.allocate_table(1);
+  if (!allocated) co_return std::unexpected(allocated.error());
+  const uint64_t table = *allocated << header_.cluster_bits;
   const uint64_t shared = l1_[index] & kOffsetMask;
   std::vector<std::byte> content(shared != 0 ? header_.cluster_bytes() : 0);
   if (shared != 0) {
     const iovec buffer = to_iovec(content);
     auto got = co_await file_->read(shared, {&buffer, 1});  // what is shared is not dirty
     if (!got) {
-      co_await refcounts_.decrement(*run);
+      co_await refcounts_.decrement({*allocated, 1});
       co_return got;
     }
   }
@@ -306,8 +309,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
     const uint64_t step = std::min(length, slice_span() - offset % slice_span());
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
-    if (wants_checkpoint())
-      if (auto done = co_await checkpoint(false); !done) co_return done;
+    if (auto done = co_await checkpoint_when_due(); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || backing_) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
       if (data_file_) {
@@ -316,7 +318,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
                                                             : data_file_->discard(offset, step);
         if (auto done = co_await cleared; !done) co_return done;
       }
-      auto slice_bytes = co_await l2_.get(entry_offset(offset));
+      auto slice_bytes = co_await l2_.get_for_change(entry_offset(offset));
       if (!slice_bytes) co_return failure(slice_bytes);
       for (uint64_t at = offset; at < offset + step; at += cluster) {
         const Entry old = load_entry(*slice_bytes, at);
@@ -353,48 +355,106 @@ Task<Result<void>> Qcow2::checkpoint(bool stable) {
   co_return co_await checkpoint_locked(stable);
 }
 
+// Before a change that adds to what a checkpoint writes. A checkpoint that fails is
+// told by the next flush; here only when memory would grow for it.
+Task<Result<void>> Qcow2::checkpoint_when_due() {
+  if (!l2_.crowded() && !refcounts_.crowded() && !should_free()) co_return Result<void>();
+  auto done = co_await checkpoint(false);
+  const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMostUnmapped;
+  if (!done && bounded) co_return Result<void>();
+  co_return done;
+}
+
 Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
-  const auto counts = refcounts_.take_dirty();
-  const auto tables = l2_.take_dirty();
-  const auto l1 = std::exchange(dirty_l1_, {});
-  const auto unmapped = std::exchange(unmapped_, {});
+  Changes changes{.counts = refcounts_.take_dirty(),
+                  .tables = l2_.take_dirty(),
+                  .l1 = std::exchange(dirty_l1_, {}),
+                  .unmapped = std::exchange(unmapped_, {})};
   const uint64_t unmapped_clusters = std::exchange(unmapped_clusters_, 0);
-
-  Result<void> done;
-  const auto sync_all = [this]() -> Task<Result<void>> {
-    if (data_file_)
-      if (auto synced = co_await data_file_->sync(); !synced) co_return synced;
-    co_return co_await file_->sync();
-  };
-  done = co_await refcounts_.write_blocks(counts);
-  const bool changes = !tables.empty() || !l1.empty();
-  if (done && (changes || !counts.table_entries.empty())) done = co_await sync_all();
-  if (done && !counts.table_entries.empty()) {
-    done = co_await refcounts_.write_table(counts);
-    if (done && changes) done = co_await sync_all();
-  }
-  if (done) done = co_await write_copies(*file_, tables);
-  if (done && !l1.empty()) {
-    if (!tables.empty()) done = co_await sync_all();
-    for (auto index = l1.begin(); done && index != l1.end(); ++index) {
-      std::array<std::byte, 8> entry{};
-      store_be(std::span(entry), l1_[*index]);
-      const iovec buffer{entry.data(), entry.size()};
-      done = co_await file_->write(header_.l1_offset + *index * 8, {&buffer, 1});
-    }
-  }
-  if (done && (stable || !unmapped.empty())) done = co_await sync_all();
-
-  refcounts_.written(counts, !done);
-  l2_.written(tables, !done);
+  auto done = co_await write_changes(changes, stable);
+  refcounts_.written(changes.counts);
+  l2_.written(changes.tables);
+  dirty_l1_.insert(changes.l1.begin(), changes.l1.end());
   if (!done) {
-    dirty_l1_.insert(l1.begin(), l1.end());
-    unmapped_.insert(unmapped_.begin(), unmapped.begin(), unmapped.end());
+    unmapped_.insert(unmapped_.begin(), changes.unmapped.begin(), changes.unmapped.end());
     unmapped_clusters_ += unmapped_clusters;
     co_return done;
   }
-  frees_.insert(frees_.end(), unmapped.begin(), unmapped.end());
+  frees_.insert(frees_.end(), changes.unmapped.begin(), changes.unmapped.end());
   co_return co_await apply_frees();
+}
+
+Task<Result<void>> Qcow2::sync_all() {
+  if (data_file_)
+    if (auto synced = co_await data_file_->sync(); !synced) co_return synced;
+  co_return co_await file_->sync();
+}
+
+// Each step writes all that it can, and what leads to something that could not be
+// written waits for the next checkpoint. Leaves in `changes` what is not in the file.
+// A sync that fails ends it: from then on all of them do.
+Task<Result<void>> Qcow2::write_changes(Changes& changes, bool stable) {
+  const bool maps = !changes.tables.empty() || !changes.l1.empty();
+  const bool new_blocks = !changes.counts.table_entries.empty();
+  const bool new_tables = !changes.tables.empty();
+  auto result = co_await refcounts_.write_blocks(changes.counts);
+  const auto keep_first_error = [&](Result<void> done) {
+    if (result) result = std::move(done);
+  };
+  const auto sync = [&]() -> Task<Result<void>> {
+    auto synced = co_await sync_all();
+    if (!synced)
+      for (auto* copies : {&changes.tables, &changes.counts.blocks})
+        for (TableCache::Copy& copy : *copies) copy.failed = true;
+    co_return synced;
+  };
+  if (maps || new_blocks)
+    if (auto synced = co_await sync(); !synced) co_return synced;
+  if (new_blocks) {
+    keep_first_error(co_await refcounts_.write_table(changes.counts));
+    if (maps)
+      if (auto synced = co_await sync(); !synced) co_return synced;
+  }
+  if (!result)
+    for (TableCache::Copy& copy : changes.tables)
+      copy.failed = maps_uncounted(copy, changes.counts);
+  keep_first_error(co_await l2_.write(changes.tables));
+  if (new_tables && !changes.l1.empty())
+    if (auto synced = co_await sync(); !synced) co_return synced;
+  for (auto index = changes.l1.begin(); index != changes.l1.end();) {
+    const uint64_t table = l1_[*index] & kOffsetMask;
+    const bool can_be_named =
+        result || table == 0 ||
+        (!refcounts_.lacks_count(changes.counts, cluster_of(table)) &&
+         std::ranges::none_of(changes.tables, [&](const TableCache::Copy& copy) {
+           return copy.failed && copy.overlaps(table, header_.cluster_bytes());
+         }));
+    std::array<std::byte, 8> entry{};
+    store_be(std::span(entry), l1_[*index]);
+    const iovec buffer{entry.data(), entry.size()};
+    Result<void> written;
+    if (can_be_named) written = co_await file_->write(header_.l1_offset + *index * 8, {&buffer, 1});
+    index = can_be_named && written ? changes.l1.erase(index) : std::next(index);
+    keep_first_error(std::move(written));
+  }
+  if (stable || !changes.unmapped.empty())
+    if (auto synced = co_await sync(); !synced) co_return synced;
+  co_return result;
+}
+
+// Whether an entry of these leads to a cluster whose count the file lacks.
+bool Qcow2::maps_uncounted(const TableCache::Copy& entries, const Refcounts::Copies& counts) const {
+  const std::span bytes(entries.bytes);
+  for (uint64_t at = 0; at < bytes.size(); at += header_.l2_entry_bytes()) {
+    const L2Finding found =
+        examine_l2_entry(header_, load_be<uint64_t>(bytes.subspan(at)),
+                         header_.extended_l2() ? load_be<uint64_t>(bytes.subspan(at + 8)) : 0);
+    if (found.length_bytes == 0) continue;
+    const uint64_t last = cluster_of(found.offset + found.length_bytes - 1);
+    for (uint64_t cluster = cluster_of(found.offset); cluster <= last; ++cluster)
+      if (refcounts_.lacks_count(counts, cluster)) return true;
+  }
+  return false;
 }
 
 // A cluster may be taken again only after its hole is made (PITFALLS 4). What goes
@@ -403,6 +463,10 @@ Task<Result<void>> Qcow2::apply_frees() {
   const std::vector<Free> frees = std::exchange(frees_, {});
   for (const Free& free : frees) {
     if (is_table(free.clusters)) continue;  // only where an image's entries lie
+    if (auto room = co_await refcounts_.reserve(free.clusters); !room) {
+      frees_.push_back(free);  // until the host has space for the counts
+      continue;
+    }
     if (free.punch && file_->can_discard()) {
       bool alone = true;
       for (uint64_t i = 0; alone && i < free.clusters.count; ++i) {
@@ -417,9 +481,9 @@ Task<Result<void>> Qcow2::apply_frees() {
   }
   if (frees.empty()) co_return Result<void>();
   // Not synced: until it is stable there are leaks.
-  const auto counts = refcounts_.take_dirty();
+  auto counts = refcounts_.take_dirty();
   auto written = co_await refcounts_.write_blocks(counts);
-  refcounts_.written(counts, !written);
+  refcounts_.written(counts);
   co_return written;
 }
 

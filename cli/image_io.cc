@@ -176,7 +176,7 @@ Result<int> carry_out(const ImageIo& command) {
     }
     all_well = session.run(*parsed) && all_well;
   }
-  TRY(runner->run([&] { return disk->flush(); }));
+  TRY(runner->run([&] { return block::final_flush(*disk); }));
   return all_well ? 0 : 1;
 }
 

@@ -84,7 +84,7 @@ void Disk::update_size() {
 
 Result<void> Disk::finish() {
   drain();
-  return run_on(thread_->loop(), backend_->flush());
+  return run_on(thread_->loop(), block::final_flush(*backend_));
 }
 
 }  // namespace wick

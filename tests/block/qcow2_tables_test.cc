@@ -50,7 +50,7 @@ TEST_F(TableCacheTest, ATableMadeWhereAnotherIsBeingLoadedIsTheNewOne) {
     const auto copies = cache_.take_dirty();
     ASSERT_EQ(copies.size(), 1u);
     EXPECT_EQ(copies[0].bytes, std::vector<std::byte>(kTableBytes));
-    cache_.written(copies, false);
+    cache_.written(copies);
     cache_.forget(0, kTableBytes);
   }
 }

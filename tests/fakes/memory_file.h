@@ -21,7 +21,7 @@
 namespace wick::fakes {
 
 struct FileOperation {
-  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kTruncate, kSync, kDiscard };
+  enum class Kind : uint8_t { kRead, kWrite, kPunch, kZero, kReserve, kTruncate, kSync, kDiscard };
 
   Kind kind = Kind::kRead;
   uint64_t offset_bytes = 0;
@@ -51,6 +51,9 @@ inline void apply(const FileOperation& operation, SparseBytes& bytes,
     case FileOperation::Kind::kDiscard:
       bytes.clear(operation.offset_bytes, operation.length_bytes);
       break;
+    case FileOperation::Kind::kReserve:
+      bytes.reserve(operation.offset_bytes, operation.length_bytes);
+      break;
     case FileOperation::Kind::kTruncate:
       bytes.resize(operation.offset_bytes);
       break;
@@ -69,6 +72,8 @@ struct MemoryStore {
   std::string path = "memory.qcow2";
   bool can_discard = true;
   bool zeroes_fast = true;
+  // The host's disk: what needs more space than this fails with ENOSPC.
+  uint64_t disk_bytes = ~0ull;
 
   // A second file: a data file, or a backing file that is written too. What follows,
   // but for `stable` and `sync_failed`, is then the first one's for both.
@@ -161,6 +166,13 @@ class MemoryFile final : public block::File {
                       .data = {}},
                      {});
   }
+  Task<Result<void>> reserve(uint64_t offset, uint64_t length) override {
+    return carry_out({.kind = FileOperation::Kind::kReserve,
+                      .offset_bytes = offset,
+                      .length_bytes = length,
+                      .data = {}},
+                     {});
+  }
   Result<void> truncate(uint64_t size) override {
     if (size > MemoryStore::kMostBytes) return fail_errno(EFBIG, "{}", path());
     FileOperation operation{.kind = FileOperation::Kind::kTruncate,
@@ -212,10 +224,16 @@ class MemoryFile final : public block::File {
   }
 
   // As a host's file system has it.
-  static int limit(const FileOperation& operation) {
+  int limit(const FileOperation& operation) const {
     const uint64_t end = operation.offset_bytes + operation.length_bytes;
     if (end < operation.offset_bytes || end > uint64_t{INT64_MAX}) return EINVAL;
-    return operation.kind == Kind::kWrite && end > MemoryStore::kMostBytes ? EFBIG : 0;
+    if (operation.kind != Kind::kWrite && operation.kind != Kind::kReserve) return 0;
+    if (end > MemoryStore::kMostBytes) return EFBIG;
+    const uint64_t missing =
+        store_.bytes.missing_bytes(operation.offset_bytes, operation.length_bytes);
+    const bool fits = missing == 0 || store_.disk_bytes == ~0ull ||
+                      store_.bytes.allocated_bytes() + missing <= store_.disk_bytes;
+    return fits ? 0 : ENOSPC;
   }
 
   void fail_with(FileOperation& operation) {

@@ -40,6 +40,23 @@ class SparseBytes {
     });
   }
 
+  // Space for the range, as a host's file system has it: in pages.
+  void reserve(uint64_t offset, uint64_t length) {
+    for_pages(offset, length, [&](uint64_t page, uint64_t, uint64_t, size_t) { own(page); });
+  }
+  uint64_t missing_bytes(uint64_t offset, uint64_t length) const {
+    uint64_t missing = 0;
+    for_pages(offset, length, [&](uint64_t page, uint64_t, uint64_t, size_t) {
+      if (page >= pages_.size() || !pages_[page]) missing += kPageBytes;
+    });
+    return missing;
+  }
+  uint64_t allocated_bytes() const {
+    return static_cast<uint64_t>(
+               std::ranges::count_if(pages_, [](const auto& page) { return page != nullptr; })) *
+           kPageBytes;
+  }
+
   // Makes a hole; does not extend.
   void clear(uint64_t offset, uint64_t length) {
     if (offset >= size_bytes_) return;
