@@ -37,8 +37,8 @@ class Backend {
   // A multiple of 512.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
-  // Takes over the size of a file that another program has made larger or smaller.
-  virtual void update_size() {}
+  // Takes over the size that another program gave the disk's file, while requests go on.
+  virtual Task<Result<void>> update_size() { co_return Result<void>(); }
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
   // Whether write_zeroes() takes little time: most of it writes nothing to the host. May

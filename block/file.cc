@@ -43,6 +43,11 @@ class HostFile final : public File {
     const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // of a block device too
     return end < 0 ? 0 : static_cast<uint64_t>(end);
   }
+  uint64_t allocated_bytes() const override {
+    struct stat status {};
+    if (::fstat(buffered_.get(), &status) != 0 || !S_ISREG(status.st_mode)) return size_bytes();
+    return static_cast<uint64_t>(status.st_blocks) * 512;
+  }
   bool can_discard() const override { return abilities_.discards; }
   bool zeroes_fast(bool may_unmap) const override {
     return zeroes_fast_ || (may_unmap && abilities_.discards && !abilities_.is_device);

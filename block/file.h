@@ -31,6 +31,8 @@ class File {
 
   // Where the file ends now.
   virtual uint64_t size_bytes() const = 0;
+  // Of the host's space that it has; less than its size where it is sparse.
+  virtual uint64_t allocated_bytes() const { return size_bytes(); }
   // Whether discard() gives space back to the host.
   virtual bool can_discard() const = 0;
   // Whether zero() takes little time, or, with `may_unmap`, punch() does: no zeroes are

@@ -67,9 +67,9 @@ ImageInfo::Luks parse_luks(std::span<const std::byte> bytes) {
 }
 
 Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
-  auto header = co_await qcow2::read_header(file);
+  auto header = co_await qcow2::read_header(file, qcow2::Parse::kLenient);
   if (!header) co_return failure(header);
-  auto snapshots = co_await qcow2::read_snapshots(file, *header);
+  auto snapshots = co_await qcow2::read_snapshots(file, *header, qcow2::Parse::kLenient);
   if (!snapshots) co_return failure(snapshots);
   info.size_bytes = header->size_bytes;
   if (!header->backing_path.empty())

@@ -14,7 +14,7 @@ namespace wick::block {
 
 using namespace qcow2;
 
-Task<Result<Header>> qcow2::read_header(File& file, bool within_file) {
+Task<Result<Header>> qcow2::read_header(File& file, Parse parse) {
   // First for the size of the cluster that the header may fill.
   std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
   for (const bool whole : {false, true}) {
@@ -22,7 +22,7 @@ Task<Result<Header>> qcow2::read_header(File& file, bool within_file) {
     const iovec buffer = to_iovec(first);
     if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
   }
-  co_return parse_header(first, within_file ? file.size_bytes() : ~0ull, file.path());
+  co_return parse_header(first, file.size_bytes(), file.path(), parse);
 }
 
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
@@ -33,12 +33,22 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
     co_return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read",
                              file->path(), header->crypt_method == 1 ? "AES" : "LUKS"),
                         "decrypt it: qemu-img convert");
+  if (auto named = check_data_file_named(*header, file->path()); !named) co_return failure(named);
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
                         "mend it with wick image check -r all, or open it with readonly=on");
   if (!options.read_only && (header->incompatible & kDirty) != 0) {
     // Its last writer kept reference counts lazily, and did not close it.
-    auto report = co_await check_qcow2(*file, Repair::kAll, [](const std::string&) {});
+    auto report = co_await check_qcow2(
+        *file, Repair::kAll, [](const std::string&) {}, true);
+    if (!report && report.error().code == EFBIG)
+      co_return with_hint(
+          fail_errno(EFBIG,
+                     "{}; it was not closed by its last writer, and is too odd to be "
+                     "repaired without being asked",
+                     report.error().context),
+          fmt::format("repair it with wick image check -r all {}, or open it with readonly=on",
+                      file->path()));
     if (!report) co_return failure(report);
     if (report->corruptions + report->check_errors > 0)
       co_return with_hint(

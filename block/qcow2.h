@@ -60,9 +60,11 @@ struct Mapping {
 };
 
 namespace qcow2 {
-// The header of any image, also of one that must not be opened. Its tables may lie
-// behind the file's end unless `within_file`.
-Task<Result<Header>> read_header(File& file, bool within_file = true);
+// Makes the size in the header larger, and changes nothing else: for an image that a
+// running wick has open, which takes over the size by update_size().
+Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
+// The header of any image, also of one that must not be opened.
+Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
 }  // namespace qcow2
 
 class Qcow2 final : public Backend {
@@ -101,8 +103,12 @@ class Qcow2 final : public Backend {
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
-  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. Nobody else uses
-  // the disk meanwhile. After an error of this, or of a change of snapshots, it is not
+  // The size in the header, which announce_size() wrote; or of raw external data the
+  // length of that file. The disk can only become larger.
+  Task<Result<void>> update_size() override;
+
+  // Cuts the disk, or makes it longer by zeroes. A multiple of 512. While it is cut nobody
+  // else uses the disk. After an error of this, or of a change of snapshots, it is not
   // known what the header says: the image must be opened anew.
   Task<Result<void>> resize(uint64_t size_bytes);
 

@@ -17,11 +17,13 @@ class Checker {
   Checker(File& file, Header& header, const Tell& tell)
       : file_(file), header_(header), tell_(tell), references_(file, header, report_, tell) {}
 
-  Task<Result<void>> run() {
-    auto table = co_await read_refcount_table(file_, header_);
-    if (!table) co_return failure(table);
-    table_ = *std::move(table);
-    if (auto done = co_await references_.count(table_); !done) co_return done;
+  Task<Result<void>> run(bool only_usual) {
+    if (header_.refcount_table_fault.empty()) {
+      auto table = co_await read_refcount_table(file_, header_);
+      if (!table) co_return failure(table);
+      table_ = *std::move(table);
+    }
+    if (auto done = co_await references_.count(table_, only_usual); !done) co_return done;
     if (auto done = co_await compare_counts(); !done) co_return done;
     co_return co_await check_copied_flags();
   }
@@ -36,6 +38,7 @@ class Checker {
     const uint64_t per_block = header_.refcounts_per_block();
     const uint64_t end = std::max(references_.file_clusters(), references_.counts().end());
     std::vector<std::byte> block(header_.cluster_bytes());
+    TableReader reader(file_);
     for (uint64_t first = 0; first < end; first += per_block) {
       const uint64_t index = first / per_block;
       const uint64_t count = std::min(per_block, end - first);
@@ -45,7 +48,7 @@ class Checker {
         continue;
       }
       if (place == 0 && !references_.counts().any(first, count)) continue;
-      if (place == 0) {
+      if (place == 0 || reader.is_hole(place, block.size())) {
         std::ranges::fill(block, std::byte{0});
       } else {
         const iovec buffer = to_iovec(block);
@@ -88,9 +91,10 @@ class Checker {
         }
       }
     }
-    for (const auto& [offset, table] : references_.l2_tables()) {
+    TableReader reader(file_);
+    for (const References::L2Table& table : references_.l2_tables()) {
       if (table.active == 0) continue;
-      const auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
+      const auto entries = co_await reader.read(table.offset, header_.cluster_bytes() / 8);
       if (!entries) co_return std::unexpected(entries.error());
       const uint64_t step = header_.l2_entry_bytes() / 8;
       for (uint64_t i = 0; i < entries->size(); i += step) {
@@ -135,14 +139,16 @@ bool is_flagged(const Header& header) { return (header.incompatible & (kDirty | 
 
 }  // namespace
 
-Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell) {
-  auto header = co_await read_header(file, false);
+Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell, bool only_usual) {
+  auto header = co_await read_header(file, Parse::kLenient);
   if (!header) co_return failure(header);
+  // Otherwise all data would be counted as leaked.
+  if (auto named = check_data_file_named(*header, file.path()); !named) co_return failure(named);
   CheckReport before;
   bool writes = false;
   {
     Checker checker(file, *header, tell);
-    if (auto done = co_await checker.run(); !done) co_return failure(done);
+    if (auto done = co_await checker.run(only_usual); !done) co_return failure(done);
     before = checker.report();
     const bool mends = repair == Repair::kAll
                            ? !before.clean()
@@ -158,7 +164,7 @@ Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell) {
   if (writes) {
     const Tell silent = [](const std::string&) {};
     Checker checker(file, *header, silent);
-    if (auto done = co_await checker.run(); !done) co_return failure(done);
+    if (auto done = co_await checker.run(only_usual); !done) co_return failure(done);
     after = checker.report();
     after.corruptions_fixed = before.corruptions - std::min(before.corruptions, after.corruptions);
     after.leaks_fixed = before.leaks - std::min(before.leaks, after.leaks);

@@ -18,6 +18,8 @@ enum class Repair : uint8_t { kNone, kLeaks, kAll };
 
 // Fails when the check cannot be done. With a repair, the report is of the image as
 // it is then, and counts what was mended. `tell` hears what is found before that.
-Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, qcow2::Tell tell);
+// `only_usual`: see References::count().
+Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, qcow2::Tell tell,
+                                      bool only_usual = false);
 
 }  // namespace wick::block

@@ -78,8 +78,9 @@ std::string name_features(uint64_t bits, std::span<const std::byte> names) {
 
 class Parser {
  public:
-  Parser(std::span<const std::byte> bytes, uint64_t file_bytes, const std::string& path)
-      : bytes_(bytes), file_bytes_(file_bytes), path_(path) {}
+  Parser(std::span<const std::byte> bytes, uint64_t file_bytes, const std::string& path,
+         Parse parse)
+      : bytes_(bytes), file_bytes_(file_bytes), path_(path), parse_(parse) {}
 
   Result<Header> run() {
     if (bytes_.size() < kVersion2Bytes)
@@ -217,61 +218,93 @@ class Parser {
     return {};
   }
 
-  Result<void> table(const char* what, uint64_t offset, uint64_t bytes, uint64_t most) const {
+  struct Table {
+    const char* what;
+    uint64_t offset;
+    uint64_t bytes;
+  };
+
+  Result<void> table(const Table& table, uint64_t most) const {
+    const auto& [what, offset, bytes] = table;
     if (offset % header_.cluster_bytes() != 0)
       return bad("has its {} at {:#x}, not at a cluster's start", what, offset);
     if (bytes > most) return bad("has {} bytes of {}; {} are possible", bytes, what, most);
     if (bytes > 0 && offset == 0) return bad("has its {} where its header is", what);
+    return {};
+  }
+
+  Result<void> within_file(const Table& table) const {
+    const auto& [what, offset, bytes] = table;
     if (bytes > 0 && (offset > file_bytes_ || bytes > file_bytes_ - offset))
       return bad("has its {} ({} bytes at {:#x}) beyond the end of the file", what, bytes, offset);
     return {};
   }
 
-  Result<void> tables() const {
+  Result<void> apart(const Table& table, const Table& other) const {
+    for (const auto& [one, two] : {std::pair(table, other), std::pair(other, table)})
+      if (one.offset >= two.offset && one.offset - two.offset < two.bytes && one.bytes > 0)
+        return bad("has its {} over its {}", one.what, two.what);
+    return {};
+  }
+
+  Table l1_table() const {
+    return {"L1 table", header_.l1_offset, uint64_t{header_.l1_entries} * 8};
+  }
+  Table refcount_table() const {
+    return {"refcount table", header_.refcount_table_offset,
+            uint64_t{header_.refcount_table_clusters} << header_.cluster_bits};
+  }
+  // An entry has at least 40 bytes.
+  Table snapshot_table() const {
+    return {"snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40};
+  }
+
+  Result<void> check_refcount_table() const {
+    if (header_.refcount_table_clusters == 0) return bad("has no refcount table");
+    TRY(table(refcount_table(), std::max(kMaxRefcountTableBytes, header_.cluster_bytes())));
+    TRY(within_file(refcount_table()));
+    return apart(l1_table(), refcount_table());
+  }
+
+  Result<void> check_snapshot_table() const {
+    if (header_.snapshot_count > kMaxSnapshots)
+      return bad("claims {} snapshots; {} are possible", header_.snapshot_count, kMaxSnapshots);
+    TRY(table(snapshot_table(), uint64_t{kMaxSnapshots} * 40));
+    TRY(within_file(snapshot_table()));
+    return apart(l1_table(), snapshot_table());
+  }
+
+  Result<void> tables() {
     if (header_.size_bytes >= 1ull << 56)
       return bad("claims a disk of {} bytes", header_.size_bytes);
     if (header_.l1_entries < header_.l1_entries_for(header_.size_bytes))
       return bad("has {} L1 entries, too few for a disk of {} bytes", header_.l1_entries,
                  header_.size_bytes);
-    TRY(table("L1 table", header_.l1_offset, uint64_t{header_.l1_entries} * 8, kMaxL1Bytes));
-    if (header_.refcount_table_clusters == 0) return bad("has no refcount table");
-    TRY(table("refcount table", header_.refcount_table_offset,
-              uint64_t{header_.refcount_table_clusters} << header_.cluster_bits,
-              std::max(kMaxRefcountTableBytes, header_.cluster_bytes())));
-    if (header_.snapshot_count > kMaxSnapshots)
-      return bad("claims {} snapshots; {} are possible", header_.snapshot_count, kMaxSnapshots);
-    // An entry has at least 40 bytes.
-    TRY(table("snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40,
-              uint64_t{kMaxSnapshots} * 40));
-    if (header_.bitmaps && (header_.autoclear & kBitmaps) != 0)
-      TRY(table("bitmap directory", header_.bitmaps->directory_offset,
-                header_.bitmaps->directory_bytes, kMostBitmapDirectoryBytes));
-    return apart();
-  }
-
-  Result<void> apart() const {
-    struct Table {
-      const char* what;
-      uint64_t offset;
-      uint64_t bytes;
-    };
-    const std::array tables = {
-        Table{"L1 table", header_.l1_offset, uint64_t{header_.l1_entries} * 8},
-        Table{"refcount table", header_.refcount_table_offset,
-              uint64_t{header_.refcount_table_clusters} << header_.cluster_bits},
-        Table{"snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40},
-    };
-    for (const Table& one : tables)
-      for (const Table& other : tables)
-        if (&one != &other && one.offset >= other.offset &&
-            one.offset - other.offset < other.bytes && one.bytes > 0)
-          return bad("has its {} over its {}", one.what, other.what);
+    TRY(table(l1_table(), kMaxL1Bytes));
+    const auto refcounts = check_refcount_table();
+    const auto snapshots = check_snapshot_table();
+    if (parse_ == Parse::kLenient) {
+      if (!refcounts) header_.refcount_table_fault = refcounts.error().context;
+      if (!snapshots) header_.snapshots_fault = snapshots.error().context;
+      return {};
+    }
+    TRY(within_file(l1_table()));
+    TRY(Result<void>(refcounts));
+    TRY(Result<void>(snapshots));
+    TRY(apart(refcount_table(), snapshot_table()));
+    if (header_.bitmaps && (header_.autoclear & kBitmaps) != 0) {
+      const Table directory{"bitmap directory", header_.bitmaps->directory_offset,
+                            header_.bitmaps->directory_bytes};
+      TRY(table(directory, kMostBitmapDirectoryBytes));
+      TRY(within_file(directory));
+    }
     return {};
   }
 
   const std::span<const std::byte> bytes_;
   const uint64_t file_bytes_;
   const std::string& path_;
+  const Parse parse_;
   Header header_;
   std::span<const std::byte> feature_names_;
 };
@@ -315,9 +348,15 @@ size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes
   return std::min(file_bytes, uint64_t{1} << std::clamp(bits, kMinClusterBits, kMaxClusterBits));
 }
 
+Result<void> check_data_file_named(const Header& header, const std::string& path) {
+  if (!header.external_data() || !header.data_path.empty()) return {};
+  return with_hint(fail("{}: does not name its data file", path),
+                   "look at it with wick image info");
+}
+
 Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
-                            const std::string& path) {
-  return Parser(first_cluster, file_bytes, path).run();
+                            const std::string& path, Parse parse) {
+  return Parser(first_cluster, file_bytes, path, parse).run();
 }
 
 namespace {

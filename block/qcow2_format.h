@@ -80,6 +80,10 @@ struct Header {
   std::optional<Luks> luks;
   std::vector<Extension> unknown;  // kept as they are
 
+  // Only of a lenient parse: why these tables cannot be used. Empty: nothing is wrong.
+  std::string refcount_table_fault;
+  std::string snapshots_fault;
+
   uint64_t cluster_bytes() const { return 1ull << cluster_bits; }
   bool extended_l2() const { return (incompatible & kExtendedL2) != 0; }
   bool external_data() const { return (incompatible & kExternalData) != 0; }
@@ -119,9 +123,15 @@ size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes
 // Checks every field by itself and against the file's size; `first_cluster`
 // begins with the file's first bytes, as many as there are up to a cluster of
 // the largest size. Errors name the field; unknown incompatible features are
-// refused by name. Encrypted images parse.
+// refused by name. Encrypted images parse. A lenient parse is for who looks at an image
+// or repairs it: the disk may be there although the header is wrong about the refcount
+// table or the snapshots, or the file was cut short.
+enum class Parse : uint8_t { kStrict, kLenient };
 Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
-                            const std::string& path);
+                            const std::string& path, Parse parse = Parse::kStrict);
+
+// That an image whose data is in another file names that file.
+Result<void> check_data_file_named(const Header& header, const std::string& path);
 
 // The first cluster of an image with this header. Fails when backing file name
 // and extensions do not fit. The names of features, which only serve messages, are

@@ -33,11 +33,13 @@ class EntryRepair {
   // What can be nothing reads as zeroes from now on. A table that lies where something
   // else does is no table, when its entries are wrong as well.
   Task<Result<void>> mend() {
-    for (const auto& [offset, table] : found_.l2_tables()) {
+    TableReader reader(file_);
+    for (const References::L2Table& table : found_.l2_tables()) {
+      const uint64_t offset = table.offset;
       const uint64_t cluster = offset >> header_.cluster_bits;
-      auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
+      auto entries = co_await reader.read(offset, header_.cluster_bytes() / 8);
       if (!entries) co_return failure(entries);
-      const bool other = found_.is_other_table(cluster);
+      const bool other = found_.counts().is_table(cluster);
       if (!other && !mend_l2(*entries)) continue;
       if (other || found_.counts().get(cluster) != table.users) {
         dropped_.insert(offset);
@@ -48,7 +50,7 @@ class EntryRepair {
     co_return co_await change_l1([this](uint64_t entry, bool) {
       const uint64_t mended = entry & ~kL1Reserved;
       const uint64_t l2 = mended & kOffsetMask;
-      const bool possible = found_.l2_tables().contains(l2) && !dropped_.contains(l2);
+      const bool possible = found_.is_l2_table(l2) && !dropped_.contains(l2);
       return possible ? mended : 0;
     });
   }
@@ -59,9 +61,11 @@ class EntryRepair {
       const bool alone = external || counts.get((entry & kOffsetMask) >> header_.cluster_bits) == 1;
       return alone ? entry | kCopied : entry & ~kCopied;
     };
-    for (const auto& [offset, table] : found_.l2_tables()) {
+    TableReader reader(file_);
+    for (const References::L2Table& table : found_.l2_tables()) {
+      const uint64_t offset = table.offset;
       if (table.active == 0 || dropped_.contains(offset)) continue;
-      auto entries = co_await read_table(file_, offset, header_.cluster_bytes() / 8);
+      auto entries = co_await reader.read(offset, header_.cluster_bytes() / 8);
       if (!entries) co_return failure(entries);
       bool changed = false;
       for (uint64_t i = 0; i < entries->size(); i += header_.l2_entry_bytes() / 8) {
@@ -208,6 +212,27 @@ Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& cou
   if (auto done = co_await write(file, 48, fields); !done) co_return done;
   header.refcount_table_offset = table_offset;
   header.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
+  header.refcount_table_fault.clear();
+  co_return co_await file.sync();
+}
+
+// Those snapshots that can be, in a table behind everything else, which is not counted.
+Task<Result<void>> rewrite_snapshots(File& file, Header& header, uint64_t file_clusters) {
+  const auto kept = co_await read_snapshots(file, header, Parse::kLenient);
+  if (!kept) co_return std::unexpected(kept.error());
+  const std::vector<std::byte> bytes = format_snapshots(kept->snapshots);
+  const uint64_t offset = bytes.empty() ? 0 : file_clusters << header.cluster_bits;
+  if (!bytes.empty()) {
+    if (auto done = co_await write(file, offset, bytes); !done) co_return done;
+    if (auto done = co_await file.sync(); !done) co_return done;
+  }
+  std::array<std::byte, 12> fields{};  // "Header", bytes 60 to 71
+  store_be(std::span(fields), static_cast<uint32_t>(kept->snapshots.size()));
+  store_be(std::span(fields).subspan(4), offset);
+  if (auto done = co_await write(file, 60, fields); !done) co_return done;
+  header.snapshot_count = static_cast<uint32_t>(kept->snapshots.size());
+  header.snapshots_offset = offset;
+  header.snapshots_fault.clear();
   co_return co_await file.sync();
 }
 
@@ -236,13 +261,18 @@ Task<Result<void>> repair_qcow2(File& file, Header& header, const References& fo
   const bool mends_entries = all && found.entries_are_wrong();
   if (mends_entries)
     if (auto done = co_await entries.mend(); !done) co_return done;
-  const bool rebuilds = all && (found.must_rebuild() || mismatches.without_block);
+  const bool rewrites_snapshots = all && found.snapshots_are_wrong();
+  if (rewrites_snapshots)
+    if (auto done = co_await rewrite_snapshots(file, header, found.file_clusters()); !done)
+      co_return done;
+  const bool rebuilds =
+      all && (found.must_rebuild() || mismatches.without_block || rewrites_snapshots);
 
   // What is pointed to now.
   References now(file, header, ignored, silent);
   const std::vector<uint64_t> none;
   if (auto done = co_await now.count(rebuilds ? none : refcount_table); !done) co_return done;
-  ClusterCounts counts = now.counts();
+  ClusterCounts& counts = now.counts();
   const uint64_t end = std::max(now.file_clusters(), counts.end());
   const std::vector<uint64_t> blocks = usable_blocks(refcount_table, header, file.size_bytes());
   auto stored = rebuilds ? rebuild_counts(file, header, counts, now.file_clusters())

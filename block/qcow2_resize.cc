@@ -100,6 +100,52 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
   co_return Result<void>();
 }
 
+Task<Result<void>> qcow2::announce_size(File& file, uint64_t size) {
+  const auto header = co_await read_header(file);
+  if (!header) co_return std::unexpected(header.error());
+  if (size < header->size_bytes)
+    co_return with_hint(fail("{}: is in use, and cannot become smaller", file.path()),
+                        "stop the machine first");
+  if (header->l1_entries_for(size) * 8 > kMaxL1Bytes || size > kMostDiskBytes)
+    co_return fail_errno(EFBIG, "{}: cannot have {} bytes", file.path(), size);
+  if (header->version == 2 && header->snapshot_count > 0)
+    co_return fail("{}: has snapshots, and its version cannot tell their sizes", file.path());
+  std::array<std::byte, 8> field{};  // "Header", bytes 24 to 31
+  store_be(std::span(field), size);
+  const iovec buffer{field.data(), field.size()};
+  auto written = co_await file.write(24, {&buffer, 1});
+  if (written) written = co_await file.sync();
+  co_return written;
+}
+
+Task<Result<void>> Qcow2::update_size() {
+  if (options_.read_only) co_return Result<void>();
+  std::array<std::byte, 72> bytes{};
+  const iovec buffer = to_iovec(bytes);
+  {
+    const auto held = co_await metadata_.exclusive(0, 0);  // no table is just moving
+    if (auto got = co_await file_->read(0, {&buffer, 1}); !got) co_return got;
+  }
+  const std::span<const std::byte> now(bytes);
+  // The fields of our tables, which only we may change.
+  if (load_be<uint32_t>(now.subspan(36)) != header_.l1_entries ||
+      load_be<uint64_t>(now.subspan(40)) != header_.l1_offset ||
+      load_be<uint64_t>(now.subspan(48)) != header_.refcount_table_offset ||
+      load_be<uint32_t>(now.subspan(60)) != header_.snapshot_count)
+    co_return with_hint(
+        fail("{}: another program has changed the image while it is in use", path()),
+        "stop the machine, and look at it with wick image check");
+  uint64_t size = load_be<uint64_t>(now.subspan(24));
+  if (data_file_ && (header_.autoclear & kRawExternalData) != 0)
+    size = std::max(size, data_file_->size_bytes() / 512 * 512);
+  if (size < header_.size_bytes)
+    co_return with_hint(fail("{}: is in use, and cannot become smaller", path()),
+                        fmt::format("give it its size again: wick image resize --in-use {} {}",
+                                    path(), header_.size_bytes));
+  if (size == header_.size_bytes) co_return Result<void>();
+  co_return co_await resize(size);
+}
+
 // What must be there before the disk is that large: a data file, an L1 table, and
 // zeroes where a longer backing file would show.
 Task<Result<void>> Qcow2::make_room(uint64_t size) {

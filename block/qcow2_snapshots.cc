@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "block/qcow2_tables.h"
 
 namespace wick::block::qcow2 {
 
@@ -19,7 +20,7 @@ std::string text_of(std::span<const std::byte> bytes) {
 }  // namespace
 
 Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
-                                      const std::string& path) {
+                                      const std::string& path, Parse parse) {
   SnapshotTable table;
   size_t offset = 0;
   for (uint32_t i = 0; i < header.snapshot_count; ++i) {
@@ -28,7 +29,12 @@ Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const He
                             path, i + 1, header.snapshot_count),
                        "look at it with wick image check");
     };
-    if (bytes.size() - offset < kEntryBytes) return ends();
+    const auto end_here = [&]() -> Result<SnapshotTable> {
+      if (parse == Parse::kStrict) return ends();
+      table.faults.push_back(ends().error().context);
+      return std::move(table);
+    };
+    if (bytes.size() - offset < kEntryBytes) return end_here();
     const auto entry = bytes.subspan(offset);
     Snapshot snapshot{.l1_offset = load_be<uint64_t>(entry),
                       .l1_entries = load_be<uint32_t>(entry.subspan(8)),
@@ -44,7 +50,7 @@ Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const He
     const size_t name_bytes = load_be<uint16_t>(entry.subspan(14));
     const size_t extra_bytes = load_be<uint32_t>(entry.subspan(36));
     const size_t whole = kEntryBytes + extra_bytes + id_bytes + name_bytes;
-    if (whole > entry.size()) return ends();
+    if (whole > entry.size()) return end_here();
     const auto extra = entry.subspan(kEntryBytes, extra_bytes);
     if (extra.size() >= 8) snapshot.vm_state_bytes = load_be<uint64_t>(extra);
     if (extra.size() >= 16) snapshot.disk_bytes = load_be<uint64_t>(extra.subspan(8));
@@ -88,7 +94,35 @@ std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots) {
   return bytes;
 }
 
-Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header) {
+namespace {
+
+// An L1 table of more than this is no table when the file has only a hole for it.
+constexpr uint64_t kMaxEmptyL1Bytes = 1 << 20;
+
+void drop_impossible(SnapshotTable& table, const Header& header, File& file) {
+  TableReader reader(file);
+  std::erase_if(table.snapshots, [&](const Snapshot& snapshot) {
+    const uint64_t l1_bytes = uint64_t{snapshot.l1_entries} * 8;
+    const bool has_l1 =
+        l1_bytes == 0 ||
+        (snapshot.l1_offset != 0 && snapshot.l1_offset < file.size_bytes() &&
+         (l1_bytes <= kMaxEmptyL1Bytes || !reader.is_hole(snapshot.l1_offset, l1_bytes)));
+    if (!snapshot.id.empty() && snapshot.has_possible_l1(header) && has_l1) return false;
+    table.faults.push_back(fmt::format("snapshot {} ({}) has an L1 table of {} entries at {:#x}",
+                                       snapshot.id, snapshot.name, snapshot.l1_entries,
+                                       snapshot.l1_offset));
+    return true;
+  });
+}
+
+}  // namespace
+
+Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header, Parse parse) {
+  if (!header.snapshots_fault.empty()) {
+    SnapshotTable nothing;
+    nothing.faults.push_back(header.snapshots_fault);
+    co_return nothing;
+  }
   if (header.snapshot_count == 0) co_return SnapshotTable{};
   // Its length is not known before, only that of the usual entry.
   const uint64_t file_bytes = file.size_bytes();
@@ -100,8 +134,10 @@ Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header) {
     const iovec buffer = to_iovec(bytes);
     if (auto got = co_await file.read(header.snapshots_offset, {&buffer, 1}); !got)
       co_return failure(got);
-    auto table = parse_snapshots(bytes, header, file.path());
-    if (table || length == most) co_return table;
+    auto table = parse_snapshots(bytes, header, file.path(), parse);
+    if (length < most && (!table || !table->faults.empty())) continue;
+    if (table && parse == Parse::kLenient) drop_impossible(*table, header, file);
+    co_return table;
   }
 }
 

@@ -35,11 +35,14 @@ struct Snapshot {
 struct SnapshotTable {
   std::vector<Snapshot> snapshots;
   uint64_t length_bytes = 0;
+  std::vector<std::string> faults;  // of a lenient parse: what is wrong with the others
 };
 Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
-                                      const std::string& path);
+                                      const std::string& path, Parse parse);
 std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots);
 
-Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header);
+// A lenient parse skips what can be no snapshot.
+Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header,
+                                           Parse parse = Parse::kStrict);
 
 }  // namespace wick::block::qcow2

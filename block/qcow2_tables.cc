@@ -160,6 +160,19 @@ void TableCache::evict() {
   }
 }
 
+bool TableReader::is_hole(uint64_t offset, uint64_t length) {
+  if (offset < piece_start_ || offset >= piece_.end) {
+    piece_ = file_.piece_at(offset);
+    piece_start_ = offset;
+  }
+  return piece_.hole && offset < piece_.end && length <= piece_.end - offset;
+}
+
+Task<Result<std::vector<uint64_t>>> TableReader::read(uint64_t offset, uint64_t entries) {
+  if (is_hole(offset, entries * 8)) co_return std::vector<uint64_t>();
+  co_return co_await read_table(file_, offset, entries);
+}
+
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
   std::vector<uint64_t> table(entries);
   const iovec buffer = to_iovec(std::as_bytes(std::span(table)));

@@ -97,4 +97,18 @@ class TableCache {
 // A table of 8-byte entries; the caller has checked how many.
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries);
 
+// Reads many tables, best in the order of their offsets, without reading the file's holes.
+class TableReader {
+ public:
+  explicit TableReader(File& file) : file_(file) {}
+  bool is_hole(uint64_t offset, uint64_t length);
+  // As read_table(); nothing where the table is in a hole, so that all entries are zero.
+  Task<Result<std::vector<uint64_t>>> read(uint64_t offset, uint64_t entries);
+
+ private:
+  File& file_;
+  File::Piece piece_;  // the last one that was asked for, from piece_start_ on
+  uint64_t piece_start_ = 0;
+};
+
 }  // namespace wick::block::qcow2

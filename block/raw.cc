@@ -22,9 +22,10 @@ class Raw final : public Backend {
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return options_.read_only; }
-  void update_size() override {
+  Task<Result<void>> update_size() override {
     if (const uint64_t size = file_->size_bytes(); size > 0)
       size_bytes_ = align_up(size, kSectorBytes);
+    return at_once({});
   }
   bool can_discard() const override { return file_->can_discard(); }
   bool zeroes_fast(bool may_unmap) const override { return file_->zeroes_fast(may_unmap); }

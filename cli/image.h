@@ -85,6 +85,7 @@ struct ImageResize {
   uint64_t bytes = 0;
   bool shrink = false;
   bool trust_names = false;
+  bool in_use = false;  // by a running wick, which takes over the size at SIGUSR1
   bool quiet = false;
 };
 

@@ -238,6 +238,7 @@ Result<ImageCommand> make_resize(const Given& given) {
   resize.format = TRY(given.format("format"));
   resize.shrink = given.has("shrink");
   resize.trust_names = given.has("trust-names");
+  resize.in_use = given.has("in-use");
   resize.quiet = given.has("q");
   const std::string size = given.last("SIZE").value_or("");
   std::string_view number = size;
@@ -368,9 +369,13 @@ constexpr OptionRow kCheckOptions[] = {
 };
 
 constexpr OptionRow kResizeOptions[] = {
-    kFormat,     {"--shrink", nullptr, "it may become smaller, and lose what was there"},
-    kTrustNames, kQuiet,
-    kFile,       {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
+    kFormat,
+    {"--shrink", nullptr, "it may become smaller, and lose what was there"},
+    {"--in-use", nullptr, "a running wick has it open; send that SIGUSR1 afterwards"},
+    kTrustNames,
+    kQuiet,
+    kFile,
+    {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
 };
 
 constexpr OptionRow kSnapshotOptions[] = {

@@ -39,15 +39,21 @@ Result<uint64_t> new_size(const ImageResize& command, uint64_t old_bytes) {
 Result<int> carry_out(const ImageResize& command) {
   const auto runner = TRY(ImageRunner::create());
   auto options = writing(command.format, command.trust_names);
+  options.lock = !command.in_use;
   {
     auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
     options.format = opened.format;
     if (opened.format == block::Format::kRaw) {
       const uint64_t bytes = TRY(new_size(command, opened.file->size_bytes()));
       TRY(opened.file->truncate(bytes));
+    } else if (command.in_use) {
+      block::File& file = *opened.file;
+      const auto header = TRY(runner->run([&] { return block::qcow2::read_header(file); }));
+      const uint64_t bytes = TRY(new_size(command, header.size_bytes));
+      TRY(runner->run([&] { return block::qcow2::announce_size(file, bytes); }));
     }
   }
-  if (options.format == block::Format::kQcow2) {
+  if (options.format == block::Format::kQcow2 && !command.in_use) {
     const auto disk =
         TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
     const uint64_t bytes = TRY(new_size(command, disk->size_bytes()));

@@ -74,12 +74,11 @@ void Disk::drain() {
   if (drive_) drive_->drain();
 }
 
-void Disk::update_size() {
-  if (!blk_) return;
-  thread_->loop().post_and_wait([this] {
-    backend_->update_size();
-    blk_->update_capacity();
-  });
+Result<void> Disk::update_size() {
+  if (!blk_) return {};
+  auto updated = run_on(thread_->loop(), backend_->update_size());
+  thread_->loop().post_and_wait([this] { blk_->update_capacity(); });
+  return updated;
 }
 
 Result<void> Disk::finish() {

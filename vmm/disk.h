@@ -25,8 +25,9 @@ class Disk {
   virtio::VirtioDevice* virtio() { return blk_.get(); }
   devices::IdeDrive* drive() { return drive_.get(); }
 
-  // The guest sees the size that a raw file has now; not on IDE, which knows no such event.
-  void update_size();
+  // The guest sees the size that the image has now (block::Backend::update_size()); not on
+  // IDE, which knows no such event.
+  Result<void> update_size();
 
   // When the vCPUs have stopped: waits for the requests in flight and makes
   // everything written stable.

@@ -1,5 +1,7 @@
 #include "vmm/peripherals.h"
 
+#include <spdlog/spdlog.h>
+
 #include "devices/ide.h"
 #include "devices/pci_host.h"
 #include "vmm/layout.h"
@@ -105,7 +107,9 @@ Result<void> Peripherals::add_cards(const MachineConfig& config) {
 }
 
 void Peripherals::update_disk_sizes() {
-  for (const auto& disk : disks_) disk->update_size();
+  for (const auto& disk : disks_)
+    if (auto updated = disk->update_size(); !updated)
+      spdlog::error("{}", updated.error().message());
 }
 
 Result<void> Peripherals::finish() {

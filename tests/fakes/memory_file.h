@@ -126,6 +126,15 @@ class MemoryFile final : public block::File {
   uint64_t size_bytes() const override { return store_.bytes.size_bytes(); }
   bool can_discard() const override { return store_.can_discard; }
   bool zeroes_fast(bool) const override { return store_.zeroes_fast; }
+  uint64_t allocated_bytes() const override { return store_.bytes.allocated_bytes(); }
+  Piece piece_at(uint64_t offset) const override {
+    const SparseBytes& bytes = store_.bytes;
+    const auto is_hole = [&](uint64_t at) { return bytes.missing_bytes(at, 1) > 0; };
+    Piece piece{is_hole(offset), (offset / 4096 + 1) * 4096};
+    while (piece.end < bytes.size_bytes() && is_hole(piece.end) == piece.hole) piece.end += 4096;
+    piece.end = std::max(offset, std::min(piece.end, bytes.size_bytes()));
+    return piece;
+  }
   const std::string& path() const override { return store_.path; }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
@@ -229,10 +238,10 @@ class MemoryFile final : public block::File {
     if (end < operation.offset_bytes || end > uint64_t{INT64_MAX}) return EINVAL;
     if (operation.kind != Kind::kWrite && operation.kind != Kind::kReserve) return 0;
     if (end > MemoryStore::kMostBytes) return EFBIG;
+    if (store_.disk_bytes == ~0ull) return 0;
     const uint64_t missing =
         store_.bytes.missing_bytes(operation.offset_bytes, operation.length_bytes);
-    const bool fits = missing == 0 || store_.disk_bytes == ~0ull ||
-                      store_.bytes.allocated_bytes() + missing <= store_.disk_bytes;
+    const bool fits = missing == 0 || store_.bytes.allocated_bytes() + missing <= store_.disk_bytes;
     return fits ? 0 : ENOSPC;
   }
 
