@@ -9,6 +9,7 @@ namespace wick::block::qcow2 {
 
 namespace {
 
+constexpr int kZlibWindowBits = 15;
 constexpr int kWindowBits = -12;  // raw deflate with a window of 4 KiB, as QEMU writes it
 // A frame's reader allocates the window that it asks for. As much as zstd's usual
 // levels ask for without knowing how little a cluster is.
@@ -18,9 +19,9 @@ Bytef* bytes_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API is older
 }
 
-bool inflate_raw(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<std::byte> cluster) {
   z_stream stream{};
-  if (::inflateInit2(&stream, kWindowBits) != Z_OK) return false;
+  if (::inflateInit2(&stream, window_bits) != Z_OK) return false;
   stream.next_in = bytes_of(packed);
   stream.avail_in = static_cast<uInt>(packed.size());
   stream.next_out = bytes_of(cluster);
@@ -93,7 +94,7 @@ bool looks_random(std::span<const std::byte> cluster) {
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster) {
   return method == Compression::kZstd ? decompress_zstd(packed, cluster)
-                                      : inflate_raw(packed, cluster);
+                                      : inflate_all(kWindowBits, packed, cluster);
 }
 
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
@@ -104,3 +105,11 @@ std::vector<std::byte> compress(Compression method, std::span<const std::byte> c
 }
 
 }  // namespace wick::block::qcow2
+
+namespace wick::block {
+
+bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block) {
+  return qcow2::inflate_all(qcow2::kZlibWindowBits, packed, block);
+}
+
+}  // namespace wick::block

@@ -1,5 +1,5 @@
 // What qcow2 compresses clusters with ("Compressed Clusters Descriptor"): raw
-// deflate, or one zstd frame.
+// deflate, or one zstd frame; and what vmdk compresses grains with: zlib (RFC 1950).
 #pragma once
 
 #include <cstddef>
@@ -17,3 +17,10 @@ bool decompress(Compression method, std::span<const std::byte> packed,
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2
+
+namespace wick::block {
+
+// Fills `block` from zlib data at the start of `packed`; false when that is no such data.
+bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block);
+
+}  // namespace wick::block
