@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "block/copy.h"
@@ -21,8 +22,16 @@ class MappedTarget : public CopyTarget {
 
   Task<Result<void>> write(uint64_t offset, std::span<const std::byte> piece) override {
     const uint64_t first = added_;
-    for (uint64_t at = 0; at < piece.size(); at += block_bytes_)
-      blocks_[(offset + at) / block_bytes_] = static_cast<uint32_t>(++added_);
+    const uint64_t count = (piece.size() + block_bytes_ - 1) / block_bytes_;
+    if (count > max_blocks_ - added_)
+      co_return fail_errno(EFBIG, "{}: the format holds no more than {} bytes of data",
+                           file_.path(), max_blocks_ * block_bytes_);
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint64_t block = offset / block_bytes_ + i;
+      auto& part = parts_[block / kPartBlocks];
+      part.resize(kPartBlocks);
+      part[block % kPartBlocks] = static_cast<uint32_t>(++added_);
+    }
     const iovec buffer = to_iovec(piece);
     co_return co_await file_.write(data_offset_ + first * block_bytes_, {&buffer, 1});
   }
@@ -36,12 +45,17 @@ class MappedTarget : public CopyTarget {
   }
 
  protected:
-  MappedTarget(File& file, uint64_t size_bytes, uint64_t block_bytes, uint64_t data_offset)
+  // The map, in parts of so many blocks; those without data are not there.
+  static constexpr uint64_t kPartBlocks = 512;
+  using Part = std::vector<uint32_t>;  // the block's number in the file, from 1; 0: none
+
+  MappedTarget(File& file, uint64_t size_bytes, uint64_t block_bytes, uint64_t data_offset,
+               uint64_t max_blocks)
       : file_(file),
         size_bytes_(size_bytes),
         block_bytes_(block_bytes),
         data_offset_(data_offset),
-        blocks_((size_bytes + block_bytes - 1) / block_bytes) {}
+        max_blocks_(max_blocks) {}
 
   virtual Task<Result<void>> write_tables() = 0;
 
@@ -54,7 +68,8 @@ class MappedTarget : public CopyTarget {
   const uint64_t size_bytes_;
   const uint64_t block_bytes_;
   const uint64_t data_offset_;
-  std::vector<uint32_t> blocks_;  // of the disk: the number in the file, from 1; 0: none
+  const uint64_t max_blocks_;  // with data
+  std::map<uint64_t, Part> parts_;
   uint64_t added_ = 0;
 };
 

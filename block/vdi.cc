@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
@@ -16,20 +17,24 @@ namespace {
 constexpr uint64_t kBlockBytes = 1 << 20;
 constexpr uint64_t kMostBlocks = 1 << 26;  // 64 TiB; the map is in memory
 constexpr uint64_t kHeaderBytes = 512;
-constexpr uint32_t kNoBlock = 0xffff'ffff;
 
 class Vdi final : public MappedTarget {
  public:
   Vdi(File& file, uint64_t size)
       : MappedTarget(
             file, size, kBlockBytes,
-            align_up(kHeaderBytes + align_up(size, kBlockBytes) / kBlockBytes * 4, kBlockBytes)) {}
+            align_up(kHeaderBytes + align_up(size, kBlockBytes) / kBlockBytes * 4, kBlockBytes),
+            kMostBlocks) {}
 
  private:
   Task<Result<void>> write_tables() override {
-    std::vector<std::byte> map(align_up(blocks_.size() * 4, 512));
-    for (size_t i = 0; i < blocks_.size(); ++i)
-      store_le(std::span(map).subspan(i * 4, 4), blocks_[i] == 0 ? kNoBlock : blocks_[i] - 1);
+    const uint64_t blocks = align_up(size_bytes_, kBlockBytes) / kBlockBytes;
+    std::vector<std::byte> map(align_up(blocks * 4, 512));
+    std::fill_n(map.begin(), blocks * 4, std::byte{0xff});  // no block
+    for (const auto& [number, part] : parts_)
+      for (uint64_t i = 0; i < part.size(); ++i)
+        if (part[i] != 0)
+          store_le(std::span(map).subspan((number * kPartBlocks + i) * 4, 4), part[i] - 1);
     if (auto done = co_await put(kHeaderBytes, map); !done) co_return done;
 
     std::array<std::byte, kHeaderBytes> header{};
@@ -47,7 +52,7 @@ class Vdi final : public MappedTarget {
     store(0x168, uint32_t{512});  // of a sector
     store(0x170, size_bytes_);
     store(0x178, static_cast<uint32_t>(kBlockBytes));
-    store(0x180, static_cast<uint32_t>(blocks_.size()));
+    store(0x180, static_cast<uint32_t>(blocks));
     store(0x184, static_cast<uint32_t>(added_));
     // Of the image, and of its last change; random (RFC 4122, version 4).
     for (const size_t uuid : {0x188, 0x198}) {

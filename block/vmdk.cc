@@ -20,6 +20,7 @@ constexpr uint64_t kTableSectors = kGrainsPerTable * 4 / kSector;
 constexpr uint64_t kDescriptorSector = 1;
 constexpr uint64_t kDescriptorSectors = 20;
 constexpr uint64_t kMostFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
+constexpr uint64_t kMostTables = 32 << 20;              // as QEMU's: 1 PiB
 
 // Where things are, in sectors. Each of the two directories is followed by its
 // grain tables; the first is the copy.
@@ -42,7 +43,9 @@ struct Layout {
 class Vmdk final : public MappedTarget {
  public:
   Vmdk(File& file, uint64_t size)
-      : MappedTarget(file, size, kGrainBytes, Layout(size).grains * kSector), layout_(size) {}
+      : MappedTarget(file, size, kGrainBytes, Layout(size).grains * kSector,
+                     (kMostFileBytes - Layout(size).grains * kSector) / kGrainBytes),
+        layout_(size) {}
 
  private:
   Task<Result<void>> write_tables() override {
@@ -53,13 +56,17 @@ class Vmdk final : public MappedTarget {
         store_le(std::span(directory).subspan(i * 4, 4),
                  static_cast<uint32_t>(first_table + i * kTableSectors));
       if (auto done = co_await put(start * kSector, directory); !done) co_return done;
-      std::vector<std::byte> tables(layout_.tables * kTableSectors * kSector);
-      for (uint64_t i = 0; i < blocks_.size(); ++i)
-        if (blocks_[i] != 0)
-          store_le(
-              std::span(tables).subspan(i * 4, 4),
-              static_cast<uint32_t>((data_offset_ + (blocks_[i] - 1) * kGrainBytes) / kSector));
-      if (auto done = co_await put(first_table * kSector, tables); !done) co_return done;
+      // Tables that are not written are holes of the file: all zeroes.
+      for (const auto& [number, part] : parts_) {
+        std::array<std::byte, kTableSectors * kSector> table{};
+        for (uint64_t i = 0; i < part.size(); ++i)
+          if (part[i] != 0)
+            store_le(std::span(table).subspan(i * 4, 4),
+                     static_cast<uint32_t>((data_offset_ + (part[i] - 1) * kGrainBytes) / kSector));
+        if (auto done = co_await put((first_table + number * kTableSectors) * kSector, table);
+            !done)
+          co_return done;
+      }
     }
     const std::string text = descriptor();
     if (text.size() > kDescriptorSectors * kSector)
@@ -122,11 +129,10 @@ ddb.toolsVersion = "2147483647"
 }  // namespace
 
 Result<std::unique_ptr<CopyTarget>> new_vmdk(File& file, uint64_t size_bytes) {
-  // All grains must have a place behind the tables.
-  const uint64_t most_bytes = kMostFileBytes - Layout(kMostFileBytes).grains * kSector;
-  if (size_bytes > most_bytes)
+  constexpr uint64_t kMostBytes = kMostTables * kGrainsPerTable * kGrainBytes;
+  if (size_bytes > kMostBytes)
     return fail("{}: the disk is too large for vmdk: {} bytes, {} are possible", file.path(),
-                size_bytes, most_bytes);
+                size_bytes, kMostBytes);
   // Without a capacity the file would be taken for a descriptor of others.
   if (size_bytes == 0) return fail("{}: vmdk cannot hold an empty disk", file.path());
   // The name stands in the image, in quotes.
