@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "block/compression.h"
 #include "block/file.h"
+#include "block/joined_disk.h"
 
 namespace wick::block {
 
@@ -81,57 +82,12 @@ class CompressedTarget final : public CopyTarget {
   Task<Result<void>> write_zeroes(uint64_t offset, uint64_t length) override {
     return image_.write_zeroes(offset, length, true);
   }
-  Task<Result<void>> finish() override { return image_.flush(); }
+  Task<Result<void>> finish() override { return image_.end_compressed(); }
 
  private:
   Qcow2& image_;
   Workers& workers_;
   const bool is_new_;
-};
-
-// The sources as one disk.
-class Joined {
- public:
-  explicit Joined(std::vector<Backend*> disks) : disks_(std::move(disks)) {
-    for (const Backend* const disk : disks_) size_bytes_ += disk->size_bytes();
-  }
-
-  uint64_t size_bytes() const { return size_bytes_; }
-
-  Task<Result<void>> read(uint64_t offset, std::span<std::byte> to) const {
-    while (!to.empty()) {
-      const Place place = find(offset);
-      const auto part = to.first(std::min<uint64_t>(to.size(), place.length_bytes));
-      const iovec buffer = to_iovec(part);
-      if (auto got = co_await place.disk.read(place.offset_bytes, {&buffer, 1}); !got)
-        co_return got;
-      to = to.subspan(part.size());
-      offset += part.size();
-    }
-    co_return Result<void>();
-  }
-
-  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) const {
-    const Place place = find(offset);
-    return place.disk.extent(place.offset_bytes, std::min(length, place.length_bytes));
-  }
-
- private:
-  struct Place {
-    Backend& disk;
-    uint64_t offset_bytes;
-    uint64_t length_bytes;  // to the disk's end
-  };
-  Place find(uint64_t offset) const {
-    for (Backend* const disk : disks_) {
-      if (offset < disk->size_bytes()) return {*disk, offset, disk->size_bytes() - offset};
-      offset -= disk->size_bytes();
-    }
-    std::unreachable();
-  }
-
-  const std::vector<Backend*> disks_;
-  uint64_t size_bytes_ = 0;
 };
 
 struct Free {
@@ -142,10 +98,11 @@ struct Free {
 
 class Copy {
  public:
-  Copy(std::vector<Backend*> sources, CopyTarget& target, CopyProgress progress)
+  Copy(std::vector<Backend*> sources, CopyTarget& target, CopyProgress progress, CopyRules rules)
       : source_(std::move(sources)),
         target_(target),
         progress_(std::move(progress)),
+        rules_(std::move(rules)),
         piece_bytes_(std::max(kPieceBytes, target.granule_bytes())) {}
 
   Task<Result<void>> run() {
@@ -165,10 +122,12 @@ class Copy {
     void await_resume() const {}
   };
 
+  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: to the target's backing file
+
   struct Piece {
     uint64_t offset_bytes = 0;
     uint64_t length_bytes = 0;  // 0: there is no more
-    bool zero = false;
+    Kind kind = Kind::kData;
   };
 
   Task<void> copy_pieces() {
@@ -180,13 +139,13 @@ class Copy {
         done = std::unexpected(piece.error());
       } else if (piece->length_bytes == 0) {
         break;
-      } else if (piece->zero) {
-        if (!target_.is_new())
+      } else if (piece->kind != Kind::kData) {
+        if (piece->kind == Kind::kZero && !target_.is_new())
           done = co_await target_.write_zeroes(piece->offset_bytes, piece->length_bytes);
       } else {
         if (!buffer) buffer.reset(new (std::align_val_t(kAlignment)) std::byte[piece_bytes_]);
         const std::span bytes(buffer.get(), piece->length_bytes);
-        done = co_await source_.read(piece->offset_bytes, bytes);
+        done = co_await read(piece->offset_bytes, bytes);
         if (done) done = co_await write(piece->offset_bytes, bytes);
       }
       if (!done) {
@@ -199,8 +158,25 @@ class Copy {
     if (--running_ == 0 && waiting_) waiting_.resume();
   }
 
+  Task<Result<void>> read(uint64_t offset, std::span<std::byte> bytes) {
+    constexpr size_t kSectorBytes = 512;
+    const iovec all = to_iovec(bytes);
+    auto got = co_await source_.read(offset, {&all, 1});
+    if (got || !rules_.salvage) co_return got;
+    for (size_t at = 0; at < bytes.size(); at += kSectorBytes) {
+      const auto sector = bytes.subspan(at, std::min(kSectorBytes, bytes.size() - at));
+      const iovec buffer = to_iovec(sector);
+      if (auto read = co_await source_.read(offset + at, {&buffer, 1}); !read) {
+        rules_.salvage(offset + at, read.error());
+        std::ranges::fill(sector, std::byte{0});
+      }
+    }
+    co_return Result<void>();
+  }
+
   // What is data and what is zeroes in it, in turn.
   Task<Result<void>> write(uint64_t offset, std::span<const std::byte> bytes) {
+    if (rules_.fill) co_return co_await target_.write(offset, bytes);
     const uint64_t granule = target_.granule_bytes();
     while (!bytes.empty()) {
       uint64_t length = 0;
@@ -221,6 +197,11 @@ class Copy {
     co_return Result<void>();
   }
 
+  Kind kind_of(const Extent& extent) const {
+    if (extent.zero) return rules_.fill ? Kind::kData : Kind::kZero;
+    return extent.data ? Kind::kData : Kind::kLeft;
+  }
+
   // Whole granules of one kind.
   Task<Result<Piece>> next_piece() {
     const auto held = co_await looking_.exclusive(0, 0);
@@ -232,16 +213,16 @@ class Copy {
     for (uint64_t end = position_; end < limit;) {
       if (end >= known_to_) {
         const auto extent = co_await source_.extent(end, size - end);
-        if (!extent) co_return std::unexpected(extent.error());
-        known_to_ = end + extent->length_bytes;
-        known_zero_ = extent->zero;
+        if (!extent && !rules_.salvage) co_return std::unexpected(extent.error());
+        known_to_ = extent ? end + extent->length_bytes : limit;
+        known_kind_ = extent ? kind_of(*extent) : Kind::kData;
       }
       const uint64_t next = known_to_;
-      if (known_zero_) {
+      if (known_kind_ != Kind::kData) {
         const uint64_t zero_from = align_up(end, granule);
         const uint64_t zero_to = next == size ? size : next - next % granule;
         if (zero_from < zero_to && end == position_) {
-          piece.zero = true;
+          piece.kind = known_kind_;
           piece.length_bytes = zero_to - position_;
           break;
         }
@@ -257,15 +238,16 @@ class Copy {
     co_return piece;
   }
 
-  const Joined source_;
+  JoinedDisk source_;
   CopyTarget& target_;
   const CopyProgress progress_;
+  const CopyRules rules_;
   const uint64_t piece_bytes_;
 
   RangeLock looking_;
-  uint64_t position_ = 0;    // what is before it is copied, or being copied
-  uint64_t known_to_ = 0;    // how the source goes on is known up to there: finding the
-  bool known_zero_ = false;  // end of what is there can take a file system long
+  uint64_t position_ = 0;          // what is before it is copied, or being copied
+  uint64_t known_to_ = 0;          // how the source goes on is known up to there: finding the
+  Kind known_kind_ = Kind::kData;  // end of what is there can take a file system long
   uint64_t done_bytes_ = 0;
   size_t running_ = 0;
   std::coroutine_handle<> waiting_;
@@ -289,8 +271,8 @@ std::unique_ptr<CopyTarget> copy_compressed_to(Qcow2& image, Workers& workers, b
 }
 
 Task<Result<void>> copy_disks(std::vector<Backend*> sources, CopyTarget& target,
-                              CopyProgress progress) {
-  Copy copy(std::move(sources), target, std::move(progress));
+                              CopyProgress progress, CopyRules rules) {
+  Copy copy(std::move(sources), target, std::move(progress), std::move(rules));
   co_return co_await copy.run();
 }
 

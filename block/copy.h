@@ -37,9 +37,16 @@ std::unique_ptr<CopyTarget> copy_compressed_to(Qcow2& image, Workers& workers, b
 
 using CopyProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
 
+struct CopyRules {
+  bool fill = false;  // zeroes are written as data is, so that they get space
+  // Takes what cannot be read for zeroes, and is told of it.
+  std::function<void(uint64_t offset_bytes, const Error& error)> salvage = {};
+};
+
 // The sources make one disk, one behind the other; `target` has at least its size.
+// What a source leaves to a backing file that is not its own is not copied.
 Task<Result<void>> copy_disks(std::vector<Backend*> sources, CopyTarget& target,
-                              CopyProgress progress);
+                              CopyProgress progress, CopyRules rules = {});
 
 bool is_zero(std::span<const std::byte> bytes);
 

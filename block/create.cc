@@ -22,7 +22,10 @@ class NewFile {
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
     if (!S_ISREG(status.st_mode))
-      return with_hint(fail("{}: is not a regular file", path), "give a new file's path");
+      return with_hint(fail("{}: is not a regular file", path),
+                       S_ISBLK(status.st_mode)
+                           ? "write into a block device: wick image convert -n -O raw FILE DEVICE"
+                           : "give a new file's path");
     TRY(lock_image(fd, false, path));
     if (::fcntl(fd.get(), F_SETFL, 0) != 0) return fail_errno(errno, "{}: fcntl", path);
     if (::ftruncate(fd.get(), 0) != 0) return fail_errno(errno, "{}: cannot empty it", path);

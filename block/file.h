@@ -39,8 +39,6 @@ class File {
   // written for it. May become false when the host turns out to be unable.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
   virtual const std::string& path() const = 0;
-  // What the file occupies on the host.
-  virtual uint64_t allocated_bytes() const { return size_bytes(); }
   // Whether `offset_bytes` is in a hole, and behind it the first byte that differs.
   struct Piece {
     bool hole = false;

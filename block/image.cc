@@ -56,8 +56,10 @@ Result<Format> probe(const Fd& file, const std::string& path) {
   if (got < 0) return fail_errno(errno, "disk {}: cannot read", path);
   if (const char* format = format_of_magic(std::span(sector).first(static_cast<size_t>(got)))) {
     if (format == "qcow2"sv) return Format::kQcow2;
-    return with_hint(fail("disk {}: is a {} image, which wick cannot read", path, format),
-                     "convert it: qemu-img convert -O qcow2 OLD NEW");
+    const bool ours = format == "vdi"sv || format == "vmdk"sv;
+    return with_hint(
+        fail("disk {}: is a {} image, which is no guest's disk here", path, format),
+        fmt::format("convert it: {} convert -O qcow2 OLD NEW", ours ? "wick image" : "qemu-img"));
   }
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
     return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),

@@ -12,7 +12,6 @@ namespace wick::block {
 
 namespace {
 
-constexpr uint64_t kMaxBitmapDirectoryBytes = 1 << 20;
 constexpr size_t kLuksHeaderBytes = 592;
 
 Task<Result<std::vector<std::byte>>> read_part(File& file, uint64_t offset, uint64_t length) {
@@ -28,23 +27,6 @@ std::string text_of(std::span<const std::byte> bytes) {
 
 // Up to the first NUL.
 std::string c_text(std::span<const std::byte> bytes) { return text_of(bytes).c_str(); }
-
-std::vector<ImageInfo::Bitmap> parse_bitmaps(std::span<const std::byte> rest, uint32_t count) {
-  std::vector<ImageInfo::Bitmap> bitmaps;
-  for (; count > 0 && rest.size() >= 24; --count) {
-    const auto flags = load_be<uint32_t>(rest.subspan(12));
-    const size_t name_bytes = load_be<uint16_t>(rest.subspan(18));
-    const size_t extra_bytes = load_be<uint32_t>(rest.subspan(20));
-    const size_t length = 24 + extra_bytes + name_bytes;
-    if (length > rest.size()) break;
-    bitmaps.push_back({.name = text_of(rest.subspan(24 + extra_bytes, name_bytes)),
-                       .granularity_bytes = 1ull << (static_cast<unsigned>(rest[17]) % 64),
-                       .in_use = (flags & 1) != 0,
-                       .automatic = (flags & 2) != 0});
-    rest = rest.subspan(std::min(align_up(length, 8), rest.size()));
-  }
-  return bitmaps;
-}
 
 ImageInfo::Luks parse_luks(std::span<const std::byte> bytes) {
   constexpr uint64_t kSectorBytes = 512;
@@ -76,14 +58,8 @@ Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
     // A name of another program's is shown as it is.
     info.full_backing_path =
         named_file(info.path, header->backing_path).value_or(header->backing_path);
-  std::vector<ImageInfo::Bitmap> bitmaps;
-  if (header->bitmaps && (header->autoclear & qcow2::kBitmaps) != 0) {
-    const auto directory =
-        co_await read_part(file, header->bitmaps->directory_offset,
-                           std::min(header->bitmaps->directory_bytes, kMaxBitmapDirectoryBytes));
-    if (!directory) co_return std::unexpected(directory.error());
-    bitmaps = parse_bitmaps(*directory, header->bitmaps->count);
-  }
+  auto bitmaps = co_await qcow2::read_bitmaps(file, *header);
+  if (!bitmaps) co_return failure(bitmaps);
   std::optional<ImageInfo::Luks> luks;
   if (header->crypt_method == 2 && header->luks) {
     const auto bytes = co_await read_part(file, header->luks->offset, kLuksHeaderBytes);
@@ -91,7 +67,7 @@ Task<Result<void>> inspect_qcow2(File& file, ImageInfo& info) {
     luks = parse_luks(*bytes);
   }
   info.qcow2 = ImageInfo::Qcow2{*std::move(header), std::move(snapshots->snapshots),
-                                std::move(bitmaps), std::move(luks)};
+                                *std::move(bitmaps), std::move(luks)};
   co_return Result<void>();
 }
 

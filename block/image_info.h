@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "block/image.h"
+#include "block/qcow2_bitmaps.h"
 #include "block/qcow2_format.h"
 #include "block/qcow2_snapshots.h"
 
@@ -20,13 +21,6 @@ struct ImageInfo {
   uint64_t size_bytes = 0;
   uint64_t allocated_bytes = 0;  // of the host's file
 
-  // A dirty bitmap, "Bitmap directory".
-  struct Bitmap {
-    std::string name;
-    uint64_t granularity_bytes = 0;
-    bool in_use = false;  // not stored by its last user
-    bool automatic = false;
-  };
   // The header of encrypted data (LUKS On-Disk Format Specification 1.2.3).
   struct Luks {
     struct Slot {
@@ -47,7 +41,7 @@ struct ImageInfo {
   struct Qcow2 {
     qcow2::Header header;
     std::vector<qcow2::Snapshot> snapshots;
-    std::vector<Bitmap> bitmaps;
+    std::vector<qcow2::Bitmap> bitmaps;
     std::optional<Luks> luks;
   };
   std::optional<Qcow2> qcow2;

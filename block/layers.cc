@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "block/read_only_disk.h"
 
 namespace wick::block {
 
@@ -61,19 +62,44 @@ Task<Result<void>> read_wanted(Qcow2& overlay, Backend* old_base, uint64_t offse
   co_return Result<void>();
 }
 
+class TopLayer final : public ReadOnlyDisk {
+ public:
+  explicit TopLayer(Qcow2& overlay) : ReadOnlyDisk(overlay.path()), overlay_(overlay) {}
+
+  uint64_t size_bytes() const override { return overlay_.size_bytes(); }
+  Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
+    return overlay_.read(offset, buffers);
+  }
+  Task<Result<Extent>> extent(uint64_t offset, uint64_t length) override {
+    auto mapping = co_await overlay_.map(offset, length);
+    if (!mapping) co_return failure(mapping);
+    const uint64_t below = overlay_.backing() != nullptr ? overlay_.backing()->size_bytes() : 0;
+    if (mapping->kind == Mapping::Kind::kUnallocated && offset < below)
+      co_return Extent{.length_bytes = std::min(mapping->length_bytes, below - offset),
+                       .present = false,
+                       .data = false};
+    co_return co_await overlay_.extent(offset, mapping->length_bytes);
+  }
+
+ private:
+  Qcow2& overlay_;
+};
+
 }  // namespace
 
-Task<Result<void>> commit_layer(Qcow2& overlay, Backend& base, CopyProgress progress) {
+std::unique_ptr<Backend> top_layer(Qcow2& overlay) { return std::make_unique<TopLayer>(overlay); }
+
+Task<Result<void>> commit_layer(Backend& overlay, Backend& base, CopyProgress progress) {
   const uint64_t size = overlay.size_bytes();
   std::vector<std::byte> bytes(kStepBytes);
   for (uint64_t offset = 0; offset < size;) {
-    const auto mapping = co_await overlay.map(offset, size - offset);
-    if (!mapping) co_return std::unexpected(mapping.error());
-    uint64_t step = mapping->length_bytes;
+    const auto extent = co_await overlay.extent(offset, size - offset);
+    if (!extent) co_return std::unexpected(extent.error());
+    uint64_t step = extent->length_bytes;
     Result<void> done;
-    if (mapping->kind == Mapping::Kind::kZero) {
+    if (extent->zero && extent->present) {
       done = co_await base.write_zeroes(offset, step, true);
-    } else if (mapping->kind != Mapping::Kind::kUnallocated) {
+    } else if (extent->present) {
       step = std::min(step, kStepBytes);
       const iovec buffer = to_iovec(std::span(bytes).first(step));
       done = co_await overlay.read(offset, {&buffer, 1});
@@ -117,19 +143,7 @@ Task<Result<void>> name_backing(File& image, std::string path, std::string forma
   if (!header) co_return failure(header);
   header->backing_path = std::move(path);
   header->backing_format = std::move(format);
-  // In one sector if it can be, which changes at once.
-  constexpr uint64_t kSectorBytes = 512;
-  auto bytes = qcow2::format_header(*header, kSectorBytes);
-  if (!bytes) {
-    bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
-    co_return failure(bytes);
-  }
-  // What is behind the names is never read.
-  while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
-  bytes->resize(align_up(bytes->size(), kSectorBytes));
-  const iovec buffer = to_iovec(*bytes);
-  if (auto written = co_await image.write(0, {&buffer, 1}); !written) co_return written;
-  co_return co_await image.sync();
+  co_return co_await qcow2::write_header(image, *header);
 }
 
 }  // namespace wick::block

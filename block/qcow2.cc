@@ -198,11 +198,12 @@ Result<Mapping> Qcow2::classify(Entry entry, uint64_t offset) const {
     return corrupt("a zero cluster in version 2, L2 entry", entry.descriptor);
   if (!data_file_ && owns_cluster(entry) && is_table({cluster_of(host), 1}))
     return corrupt("metadata mapped as data, L2 entry", entry.descriptor);
+  mapping.has_cluster = has_cluster;
+  if (has_cluster) mapping.host_offset = host + in_cluster;
   if (zero) {
     mapping.kind = Mapping::Kind::kZero;
   } else if (allocated) {
     mapping.kind = Mapping::Kind::kData;
-    mapping.host_offset = host + in_cluster;
     mapping.in_place = owns_cluster(entry);
   }
   return mapping;
@@ -243,10 +244,10 @@ Result<Mapping> Qcow2::map_by(std::span<const std::byte> slice, uint64_t offset,
        at < end && mapping.kind != Mapping::Kind::kCompressed;) {
     const auto next = classify(load_entry(slice, at), at);
     // What is wrong further on is told when it is asked for.
-    if (!next || next->kind != mapping.kind || next->in_place != mapping.in_place) break;
-    if (next->kind == Mapping::Kind::kData &&
-        next->host_offset != mapping.host_offset + (at - offset))
+    if (!next || next->kind != mapping.kind || next->in_place != mapping.in_place ||
+        next->has_cluster != mapping.has_cluster)
       break;
+    if (next->has_cluster && next->host_offset != mapping.host_offset + (at - offset)) break;
     at += next->length_bytes;
     mapping.length_bytes = at - offset;
   }
@@ -277,39 +278,6 @@ Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
     length -= mapping->length_bytes;
   }
   co_return true;
-}
-
-// A mapping that is not kUnallocated.
-Extent Qcow2::extent_of(const Mapping& mapping) const {
-  Extent extent{.length_bytes = mapping.length_bytes};
-  if (mapping.kind == Mapping::Kind::kZero) {
-    extent.zero = true;
-    extent.data = false;
-  } else if (mapping.kind == Mapping::Kind::kData) {
-    extent.host_offset = mapping.host_offset;
-    extent.path = data().path();
-  }
-  return extent;
-}
-
-Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
-  if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
-  const auto mapping = co_await map(offset, length);
-  if (!mapping) co_return std::unexpected(mapping.error());
-  if (mapping->kind != Mapping::Kind::kUnallocated) co_return extent_of(*mapping);
-  const auto below = co_await find_below(offset, mapping->length_bytes);
-  if (!below) co_return std::unexpected(below.error());
-  Extent extent{
-      .length_bytes = below->length_bytes, .present = below->present, .zero = true, .data = false};
-  if (below->image != nullptr) {
-    extent = below->image->extent_of(below->mapping);
-  } else if (below->disk != nullptr) {
-    auto found = co_await below->disk->extent(offset, below->length_bytes);
-    if (!found) co_return found;
-    extent = *found;
-  }
-  extent.depth += below->depth;
-  co_return extent;
 }
 
 Task<Result<void>> Qcow2::read(uint64_t offset, std::span<const iovec> buffers) {

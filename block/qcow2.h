@@ -54,7 +54,8 @@ struct Mapping {
 
   Kind kind = Kind::kUnallocated;
   uint64_t length_bytes = 0;
-  uint64_t host_offset = 0;  // kData: of its first byte; kCompressed: of the cluster's
+  uint64_t host_offset = 0;  // of its first byte; kCompressed: of the cluster's
+  bool has_cluster = false;  // not compressed: host_offset is its own, of zeroes too
   bool in_place = false;     // kData: may be written where it is
   uint64_t compressed_bytes = 0;
 };
@@ -65,6 +66,8 @@ namespace qcow2 {
 Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
 // The header of any image, also of one that must not be opened.
 Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
+// Changes it, in one sector if it can be, and makes it stable.
+Task<Result<void>> write_header(File& file, const Header& header);
 }  // namespace qcow2
 
 class Qcow2 final : public Backend {
@@ -82,6 +85,7 @@ class Qcow2 final : public Backend {
     backing_ = std::move(backing);
     backing_image_ = dynamic_cast<Qcow2*>(backing_.get());
   }
+  Backend* backing() const { return backing_.get(); }
   std::unique_ptr<Backend> take_backing() {
     backing_image_ = nullptr;
     return std::move(backing_);
@@ -118,9 +122,14 @@ class Qcow2 final : public Backend {
   Task<Result<void>> create_snapshot(const std::string& name);
   Task<Result<void>> apply_snapshot(const std::string& name);
   Task<Result<void>> delete_snapshot(const std::string& name);
+  // A read-only disk then reads as it was; nobody has used it yet.
+  Task<Result<void>> show_snapshot(const std::string& name);
 
   // The cluster at `offset_bytes` becomes what compress() made `packed` of.
   Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
+  // After the last of them: flushes, and ends the file with a whole sector, as programs
+  // that read it without a page cache want. Nobody else uses the disk meanwhile.
+  Task<Result<void>> end_compressed();
 
   // All that the image holds goes; it then reads as its backing file.
   Task<Result<void>> make_empty();
@@ -178,7 +187,7 @@ class Qcow2 final : public Backend {
     bool present = false;  // zeroes: behind the end of a backing file
   };
   Task<Result<Below>> find_below(uint64_t offset, uint64_t length);
-  Extent extent_of(const Mapping& mapping) const;
+  Task<Result<Extent>> extent_of(Mapping mapping);
   Task<Result<void>> read_backing(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_compressed(const Mapping& mapping, uint64_t offset,
                                      std::span<const iovec> buffers);
@@ -199,6 +208,7 @@ class Qcow2 final : public Backend {
   enum class Clear : uint8_t { kDiscard, kUnmap, kKeep };  // what becomes of the space
   Task<Result<void>> clear(uint64_t offset, uint64_t length, Clear how);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
+  Task<Result<bool>> is_preallocated();
 
   struct Free {
     Run clusters;
@@ -243,7 +253,8 @@ class Qcow2 final : public Backend {
   std::set<uint64_t> dirty_l1_;
   qcow2::TableCache l2_;
   qcow2::Refcounts refcounts_;
-  bool writing_ = false;  // auto-clear features are cleared
+  bool writing_ = false;              // auto-clear features are cleared
+  std::optional<bool> preallocated_;  // once extent() wanted to know
 
   std::vector<Free> unmapped_;  // since the last checkpoint began
   uint64_t unmapped_clusters_ = 0;

@@ -44,6 +44,12 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
   co_return written;
 }
 
+Task<Result<void>> Qcow2::end_compressed() {
+  if (const uint64_t end = file_->size_bytes(); end % 512 != 0)
+    if (auto done = file_->truncate(align_up(end, 512)); !done) co_return done;
+  co_return co_await flush();
+}
+
 // Room for so many bytes, less than a cluster: behind the last compressed cluster,
 // whose host cluster both then share, or in a new one.
 Task<Result<uint64_t>> Qcow2::place_compressed(uint64_t length) {

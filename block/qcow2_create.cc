@@ -163,6 +163,13 @@ Result<void> check_create_options(const Qcow2CreateOptions& options) {
   return {};
 }
 
+uint64_t preallocated_bytes(Qcow2CreateOptions options) {
+  options.preallocation = Preallocation::kMetadata;
+  options.data_path.clear();
+  const Header header = header_of(options);
+  return lay_out(header, options).end << header.cluster_bits;
+}
+
 Task<Result<void>> create_qcow2(File& file, File* data, const Qcow2CreateOptions& options) {
   if (auto checked = check_create_options(options); !checked) co_return checked;
   Header header = header_of(options);

@@ -42,6 +42,9 @@ Result<void> check_create_options(const Qcow2CreateOptions& options);
 // `options.data_path` is.
 Task<Result<void>> create_qcow2(File& file, File* data, const Qcow2CreateOptions& options);
 
+// Bytes of an image with all of its disk in it.
+uint64_t preallocated_bytes(Qcow2CreateOptions options);
+
 // Gives the range the space that `preallocation` asks for.
 Task<Result<void>> preallocate(File& file, uint64_t offset_bytes, uint64_t length_bytes,
                                Preallocation preallocation);

@@ -264,6 +264,25 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   co_return co_await set_copied_flags();
 }
 
+Task<Result<void>> Qcow2::show_snapshot(const std::string& name) {
+  if (!options_.read_only) co_return fail_errno(EINVAL, "{}", path());
+  const auto all = co_await snapshots();
+  if (!all) co_return std::unexpected(all.error());
+  const auto found = find_snapshot(*all, name);
+  if (found == all->end()) co_return no_snapshot(path(), name);
+  if (!found->has_possible_l1(header_) || found->disk_bytes > kMostDiskBytes ||
+      found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
+      found->l1_offset > file_->size_bytes())
+    co_return corrupt("a snapshot's L1 table at", found->l1_offset);
+  auto l1 = co_await read_table(*file_, found->l1_offset, found->l1_entries);
+  if (!l1) co_return failure(l1);
+  l1_ = *std::move(l1);
+  header_.l1_offset = found->l1_offset;
+  header_.l1_entries = found->l1_entries;
+  header_.size_bytes = found->disk_bytes;
+  co_return Result<void>();
+}
+
 Task<Result<void>> Qcow2::delete_snapshot(const std::string& name) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
   auto all = co_await snapshots();

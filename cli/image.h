@@ -1,4 +1,4 @@
-// wick image: makes, shows and mends disk images. Names, output and exit statuses
+// wick image: makes, shows and repairs disk images. Names, output and exit statuses
 // are those of qemu-img 7.2, so that habits and scripts carry over.
 #pragma once
 
@@ -17,6 +17,9 @@
 
 namespace wick::cli {
 
+// What wick image reads and makes; a guest's disk is raw or qcow2.
+enum class ImageFormat : uint8_t { kRaw, kQcow2, kVdi, kVmdk };
+
 struct ImageCreate {
   std::string path;
   std::optional<uint64_t> size_bytes;                      // none: the backing file's
@@ -30,30 +33,44 @@ struct ImageCreate {
 
 struct ImageInfoQuery {
   std::string path;
-  std::optional<block::Format> format;
+  std::optional<ImageFormat> format;
   bool json = false;
   bool backing_chain = false;
 };
 
 struct ImageConvert {
-  enum class Output { kRaw, kQcow2, kVdi, kVmdk };
-
   std::vector<std::string> sources;
   std::string target;
-  std::optional<block::Format> format;  // of the sources
-  Output output = Output::kRaw;
+  std::optional<ImageFormat> format;  // of the sources
+  ImageFormat output = ImageFormat::kRaw;
   block::CreateOptions options;  // of raw and qcow2: all but the size
   bool compressed = false;
   bool progress = false;
   bool into_existing = false;  // the target is not made
   bool trust_names = false;    // as for the other commands that write: see writing()
+  bool target_is_zero = false;
+  bool share = false;    // the sources may be in use
+  bool salvage = false;  // what cannot be read becomes zeroes
+  bool quiet = false;
+  block::Cache cache = block::Cache::kUnsafe;  // of the target: as any other copy
+  block::Cache source_cache = block::Cache::kWriteback;
+  std::string snapshot;                  // of the source; empty: as it is now
+  std::optional<uint64_t> sparse_bytes;  // that many zeroes make a hole; 0: nothing does
+  uint64_t rate = 0;                     // bytes per second; 0: as fast as it goes
+  struct Part {
+    uint64_t start = 0;
+    uint64_t end = 0;  // or the source's
+  };
+  std::optional<Part> part;  // of the only source
 };
 
 struct ImageCommit {
   std::string path;
   std::optional<block::Format> format;
+  std::string base;   // of the chain; empty: the image's own backing file
   bool keep = false;  // the overlay stays as it is
   bool trust_names = false;
+  block::Cache cache = block::Cache::kWriteback;
   bool progress = false;
   bool quiet = false;
 };
@@ -65,15 +82,18 @@ struct ImageRebase {
   std::optional<block::Format> base_format;
   bool unsafe = false;  // only the name changes
   bool trust_names = false;
+  block::Cache cache = block::Cache::kWriteback;
+  block::Cache source_cache = block::Cache::kWriteback;
   bool progress = false;
 };
 
 struct ImageCheck {
   std::string path;
-  std::optional<block::Format> format;
+  std::optional<ImageFormat> format;
   block::Repair repair = block::Repair::kNone;
   bool json = false;
   bool quiet = false;
+  bool share = false;  // it may be in use
 };
 
 struct ImageResize {
@@ -83,6 +103,7 @@ struct ImageResize {
   std::optional<block::Format> format;
   Sign sign = Sign::kTo;
   uint64_t bytes = 0;
+  block::Preallocation preallocation = block::Preallocation::kOff;  // of what is added
   bool shrink = false;
   bool trust_names = false;
   bool in_use = false;  // by a running wick, which takes over the size at SIGUSR1
@@ -101,15 +122,19 @@ struct ImageSnapshot {
 
 struct ImageMap {
   std::string path;
-  std::optional<block::Format> format;
+  std::optional<ImageFormat> format;
+  uint64_t start_bytes = 0;
+  uint64_t length_bytes = ~uint64_t{0};  // or to the disk's end
   bool json = false;
+  bool share = false;  // it may be in use
 };
 
 struct ImageCompare {
   std::string paths[2];
-  std::optional<block::Format> formats[2];
+  std::optional<ImageFormat> formats[2];
   bool strict = false;
   bool quiet = false;
+  bool share = false;  // they may be in use
 };
 
 struct ImageIo {
@@ -120,9 +145,66 @@ struct ImageIo {
   std::vector<std::string> commands;
 };
 
+struct ImageMeasure {
+  std::optional<uint64_t> size_bytes;  // or what is in `path`
+  std::string path;
+  std::optional<ImageFormat> format;
+  std::string snapshot;  // empty: as it is now
+  ImageFormat output = ImageFormat::kRaw;
+  block::CreateOptions options;
+  bool json = false;
+  bool share = false;  // it may be in use
+};
+
+struct ImageDd {
+  std::string source;
+  std::string target;
+  std::optional<ImageFormat> format;
+  ImageFormat output = ImageFormat::kRaw;
+  uint64_t block_bytes = 512;
+  uint64_t skip = 0;              // blocks
+  std::optional<uint64_t> count;  // blocks, from the start of the source on
+  bool share = false;             // it may be in use
+};
+
+struct ImageBitmap {
+  enum class Action : uint8_t { kAdd, kRemove, kClear, kEnable, kDisable };
+
+  std::string path;
+  std::optional<block::Format> format;
+  std::string name;
+  std::vector<Action> actions;
+  uint64_t granularity_bytes = 0;  // 0: by the image
+};
+
+struct ImageAmend {
+  std::string path;
+  std::optional<block::Format> format;
+  block::Qcow2CreateOptions options;
+  std::vector<std::pair<std::string, std::string>> given;  // of -o, as it was written
+  bool trust_names = false;
+};
+
+struct ImageBench {
+  std::string path;
+  std::optional<block::Format> format;
+  uint64_t count = 75000;
+  uint64_t depth = 64;
+  uint64_t offset_bytes = 0;
+  uint64_t buffer_bytes = 4096;
+  uint64_t step_bytes = 0;  // 0: buffer_bytes
+  uint64_t flush_interval = 0;
+  std::byte pattern{0};
+  block::Cache cache = block::Cache::kWriteback;
+  bool write = false;
+  bool share = false;  // it may be in use
+  bool trust_names = false;
+};
+
 using ImageCommand =
     std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
-                 ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase>;
+                 ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
+                 ImageDd, ImageBitmap, ImageAmend, ImageBench>;
 
 // Each returns its exit status; 1 is for errors.
 Result<int> carry_out(const ImageCreate& command);
@@ -136,6 +218,11 @@ Result<int> carry_out(const ImageSnapshot& command);
 Result<int> carry_out(const ImageMap& command);
 Result<int> carry_out(const ImageCompare& command);
 Result<int> carry_out(const ImageIo& command);
+Result<int> carry_out(const ImageMeasure& command);
+Result<int> carry_out(const ImageDd& command);
+Result<int> carry_out(const ImageBitmap& command);
+Result<int> carry_out(const ImageAmend& command);
+Result<int> carry_out(const ImageBench& command);
 
 // As qemu-img shows it, with its head.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);

@@ -7,6 +7,7 @@
 #include "block/qcow2_check.h"
 #include "cli/image.h"
 #include "cli/image_runner.h"
+#include "cli/image_source.h"
 
 namespace wick::cli {
 
@@ -20,7 +21,7 @@ constexpr int kCorrupt = 2;
 constexpr int kLeaks = 3;
 constexpr int kUnsupported = 63;
 
-std::string to_json(const CheckReport& report, const std::string& path) {
+std::string to_json(const CheckReport& report, const std::string& path, ImageFormat format) {
   nlohmann::ordered_json json;
   const auto put = [&](const char* key, uint64_t value) {
     if (value != 0) json[key] = value;
@@ -36,7 +37,7 @@ std::string to_json(const CheckReport& report, const std::string& path) {
   put("allocated-clusters", report.allocated_clusters);
   put("fragmented-clusters", report.fragmented_clusters);
   json["filename"] = path;
-  json["format"] = "qcow2";
+  json["format"] = format_name(format);
   return json.dump(4, ' ', true, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -83,17 +84,49 @@ int status_of(const CheckReport& report) {
   return report.leaks > 0 ? kLeaks : 0;
 }
 
+void show(const ImageCheck& command, const CheckReport& report, ImageFormat format) {
+  if (command.quiet && !command.json) return;
+  const std::string text = command.json ? to_json(report, command.path, format) : to_text(report);
+  std::fputs(text.c_str(), stdout);
+}
+
+// vdi and vmdk count nothing: their map must lead to places inside the file.
+Result<int> check_map(ImageRunner& runner, const ImageCheck& command, ImageFormat format) {
+  if (command.repair != block::Repair::kNone) {
+    fmt::print(stderr, "wick: {}: wick cannot repair {}; convert what can be read\n",
+               printable(command.path), format_name(format));
+    return kUnsupported;
+  }
+  const auto disk =
+      TRY(open_source(runner, command.path, {.format = format, .share = command.share})).disk;
+  CheckReport report;
+  for (uint64_t offset = 0; offset < disk->size_bytes();) {
+    const auto extent =
+        runner.run([&] { return disk->extent(offset, disk->size_bytes() - offset); });
+    if (!extent) {
+      fmt::print(stderr, "{}\n", printable(extent.error().message()));
+      report.corruptions = 1;
+      break;
+    }
+    offset += extent->length_bytes;
+  }
+  show(command, report, format);
+  return status_of(report);
+}
+
 }  // namespace
 
 Result<int> carry_out(const ImageCheck& command) {
   const auto runner = TRY(ImageRunner::create());
+  const ImageFormat format = TRY(format_of(*runner, command.path, command.format));
+  if (is_foreign(format)) return check_map(*runner, command, format);
   block::ImageOptions options;
-  options.format = command.format;
+  options.format = block_format(format);
   options.read_only = command.repair == block::Repair::kNone;
+  options.lock = !command.share;
   auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
   if (opened.format != block::Format::kQcow2) {
-    fmt::print(stderr, "wick: {}: a raw image has nothing to check; only qcow2 has\n",
-               printable(command.path));
+    fmt::print(stderr, "wick: {}: a raw image has nothing to check\n", printable(command.path));
     return kUnsupported;
   }
   const auto tell = [](const std::string& finding) {
@@ -101,8 +134,7 @@ Result<int> carry_out(const ImageCheck& command) {
   };
   const CheckReport report =
       TRY(runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); }));
-  if (!command.quiet || command.json)
-    std::fputs((command.json ? to_json(report, command.path) : to_text(report)).c_str(), stdout);
+  show(command, report, format);
   return status_of(report);
 }
 

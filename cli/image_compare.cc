@@ -7,6 +7,7 @@
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
+#include "cli/image_source.h"
 #include "cli/output.h"
 
 namespace wick::cli {
@@ -126,11 +127,10 @@ Result<int> carry_out(const ImageCompare& command) {
   const auto runner = TRY(ImageRunner::create());
   std::unique_ptr<Backend> disks[2];
   for (size_t i = 0; i < 2; ++i) {
-    auto opened = runner->run([&] {
-      return block::open_image(command.paths[i], reading(command.formats[i]), runner->io());
-    });
+    auto opened = open_source(*runner, command.paths[i],
+                              {.format = command.formats[i], .share = command.share});
     if (!opened) return cannot(opened.error(), kCannotOpen);
-    disks[i] = *std::move(opened);
+    disks[i] = std::move(opened->disk);
   }
   const auto status = Comparison(*runner, *disks[0], *disks[1], command).run();
   return status ? *status : cannot(status.error(), kCannotRead);

@@ -1,16 +1,23 @@
 // wick image convert
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <bit>
 #include <csignal>
 #include <cstdio>
 
+#include "base/printable.h"
 #include "block/copy.h"
+#include "block/layers.h"
 #include "block/named_file.h"
+#include "block/part_disk.h"
 #include "block/vdi.h"
 #include "block/vmdk.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
+#include "cli/image_source.h"
 
 namespace wick::cli {
 
@@ -18,20 +25,10 @@ namespace {
 
 using block::Backend;
 using block::CopyTarget;
-using Output = ImageConvert::Output;
 
 constexpr uint64_t kTableCacheBytes = 16 << 20;
 constexpr uint64_t kRawGranuleBytes = 4096;
-
-Result<void> refuse_own_source(ImageRunner& runner, const ImageConvert& convert) {
-  for (const std::string& source : convert.sources) {
-    const auto files = TRY(files_of(runner, source, convert.format));
-    if (const std::string same = same_file(files, convert.target); !same.empty())
-      return with_hint(fail("{}: is read from to make it ({})", convert.target, same),
-                       "choose another name for the copy");
-  }
-  return {};
-}
+constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // it is a copy's buffer too
 
 class Conversion {
  public:
@@ -40,10 +37,11 @@ class Conversion {
 
   Result<void> run() {
     TRY(open_sources());
-    TRY(refuse_own_source(runner_, convert_));
     if (!convert_.into_existing) TRY(create());
     auto done = copy();
-    if (!done) {
+    if (!done && !convert_.into_existing) {
+      remove_target();
+    } else if (!done) {
       Error& error = done.error();
       error.context = fmt::format("{} is incomplete: {}", convert_.target, error.context);
     }
@@ -53,29 +51,80 @@ class Conversion {
  private:
   Result<void> open_sources() {
     for (const std::string& path : convert_.sources) {
-      auto options = reading(convert_.format);
-      options.may_be_empty = true;
-      disks_.push_back(
-          TRY(runner_.run([&] { return block::open_image(path, options, runner_.io()); })));
+      Source source = TRY(open_source(
+          runner_, path,
+          {.format = convert_.format, .share = convert_.share, .cache = convert_.source_cache}));
+      if (!is_foreign(source.format))
+        source.files = TRY(files_of(runner_, path, block_format(source.format)));
+      if (const std::string same = same_file(source.files, convert_.target); !same.empty())
+        return with_hint(fail("{}: is read from to make it ({})", convert_.target, same),
+                         "choose another name for the copy");
+      if (!convert_.snapshot.empty()) TRY(show_snapshot(runner_, source, convert_.snapshot));
+      disks_.push_back(std::move(source.disk));
+      auto* const qcow2 = dynamic_cast<block::Qcow2*>(disks_.back().get());
+      if (has_backing() && qcow2 != nullptr) disks_.push_back(block::top_layer(*qcow2));
+      if (convert_.part) take_part(path);
       sources_.push_back(disks_.back().get());
       size_bytes_ += disks_.back()->size_bytes();
     }
     return {};
   }
 
+  // The wanted part of the last disk.
+  void take_part(const std::string& path) {
+    Backend& disk = *disks_.back();
+    const uint64_t end = std::min(convert_.part->end, disk.size_bytes());
+    const uint64_t start = std::min(convert_.part->start, end);
+    if (start < convert_.part->start)
+      fmt::print(stderr, "wick: {}: cannot skip to offset {}\n", printable(path),
+                 convert_.part->start);
+    disks_.push_back(std::make_unique<block::PartDisk>(disk, start, end - start));
+  }
+
+  bool has_backing() const {
+    const auto* const options = std::get_if<block::Qcow2CreateOptions>(&convert_.options);
+    return options != nullptr && !options->backing_path.empty();
+  }
+
   Result<void> create() const {
     block::CreateOptions options = convert_.options;
-    if (convert_.output == Output::kRaw || convert_.output == Output::kQcow2)
+    if (!is_foreign(convert_.output))
       std::visit([&](auto& of_format) { of_format.size_bytes = size_bytes_; }, options);
+    if (auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&options); has_backing()) {
+      // It must be there, and not be the target.
+      const std::string base = TRY(block::named_file(convert_.target, qcow2->backing_path));
+      if (qcow2->backing_format.empty())
+        qcow2->backing_format = TRY(format_by_magic(base, runner_.io()));
+      const auto files = TRY(files_of(runner_, base, block::format_of_name(qcow2->backing_format)));
+      if (!same_file(files, convert_.target).empty())
+        return fail("{}: would be its own backing file", convert_.target);
+    }
     return runner_.run([&] { return block::create_image(convert_.target, options, runner_.io()); });
+  }
+
+  // What could not be finished is of no use, and is not to be taken for a copy.
+  void remove_target() const {
+    std::vector<std::string> made = {convert_.target};
+    if (const auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&convert_.options))
+      if (!qcow2->data_path.empty())
+        made.push_back(block::named_file(convert_.target, qcow2->data_path).value_or(""));
+    for (const std::string& path : made) {
+      struct stat status {};
+      if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
+    }
+  }
+
+  uint64_t granule_for(uint64_t unit) const {
+    const uint64_t wanted = convert_.sparse_bytes.value_or(kRawGranuleBytes);
+    return std::max(unit, std::bit_ceil(std::clamp<uint64_t>(wanted, 512, kMaxGranuleBytes)));
   }
 
   Result<void> copy() {
     auto how = writing({}, convert_.trust_names);
-    how.cache = block::Cache::kUnsafe;  // as qemu-img, and as any other copy
+    how.cache = convert_.cache;
     how.cache_bytes = kTableCacheBytes;
     how.may_be_empty = true;
-    how.format = convert_.output == Output::kQcow2 ? block::Format::kQcow2 : block::Format::kRaw;
+    how.format = block_format(convert_.output).value_or(block::Format::kRaw);
     const auto* const made = std::get_if<block::Qcow2CreateOptions>(&convert_.options);
     if (!convert_.into_existing && made != nullptr && !made->data_path.empty())
       how.data_path = TRY(block::named_file(convert_.target, made->data_path));
@@ -83,10 +132,10 @@ class Conversion {
     std::unique_ptr<Backend> disk;
     std::unique_ptr<block::Workers> workers;
     std::unique_ptr<CopyTarget> target;
-    if (convert_.output == Output::kVdi || convert_.output == Output::kVmdk) {
+    if (is_foreign(convert_.output)) {
       file = TRY(block::open_image_file(convert_.target, how, runner_.io())).file;
-      target = TRY(convert_.output == Output::kVdi ? block::new_vdi(*file, size_bytes_)
-                                                   : block::new_vmdk(*file, size_bytes_));
+      target = TRY(convert_.output == ImageFormat::kVdi ? block::new_vdi(*file, size_bytes_)
+                                                        : block::new_vmdk(*file, size_bytes_));
     } else {
       disk =
           TRY(runner_.run([&] { return block::open_image(convert_.target, how, runner_.io()); }));
@@ -95,17 +144,26 @@ class Conversion {
                               disk->size_bytes(), size_bytes_),
                          "enlarge it with wick image resize");
       auto* const qcow2 = dynamic_cast<block::Qcow2*>(disk.get());
-      const bool is_new = !convert_.into_existing;
+      const bool is_new = convert_.target_is_zero || (!convert_.into_existing && !has_backing());
       if (convert_.compressed) {
         workers = TRY(block::Workers::start(runner_.loop()));
         target = block::copy_compressed_to(*qcow2, *workers, is_new);
       } else {
-        const uint64_t granule = qcow2 != nullptr ? qcow2->header().unit_bytes() : kRawGranuleBytes;
-        target = block::copy_to(*disk, std::max(granule, kRawGranuleBytes), is_new);
+        target = block::copy_to(
+            *disk, granule_for(qcow2 != nullptr ? qcow2->header().unit_bytes() : 512), is_new);
       }
     }
-    TRY(runner_.run(
-        [&] { return block::copy_disks(sources_, *target, progress(convert_.progress)); }));
+    block::CopyRules rules{.fill = convert_.sparse_bytes == 0u};
+    if (convert_.salvage)
+      rules.salvage = [&](uint64_t offset, const Error& error) {
+        if (!convert_.quiet)
+          fmt::print(stderr, "wick: warning: error while reading offset {}: {}\n", offset,
+                     printable(error.message()));
+      };
+    TRY(runner_.run([&] {
+      return block::copy_disks(sources_, *target, progress(convert_.progress, convert_.rate),
+                               rules);
+    }));
     if (convert_.progress) fmt::print("\n");
     return {};
   }

@@ -17,14 +17,6 @@ using block::Preallocation;
 using block::Qcow2CreateOptions;
 using block::RawCreateOptions;
 
-Result<void> set_preallocation(Preallocation& to, const std::string& value) {
-  constexpr std::array kNames = {"off", "metadata", "falloc", "full"};
-  const auto found = std::ranges::find(kNames, value);
-  if (found == kNames.end()) return fail("must be {}", fmt::join(kNames, ", "));
-  to = static_cast<Preallocation>(found - kNames.begin());
-  return {};
-}
-
 struct CreateKey {
   std::string_view name;
   Result<void> (*apply)(Qcow2CreateOptions& options, const std::string& value);
@@ -76,8 +68,11 @@ constexpr CreateKey kQcow2Keys[] = {
        if (v != "zstd" && v != "zlib") return fail("must be zlib or zstd");
        return {};
      }},
-    {"preallocation", [](Qcow2CreateOptions& o,
-                         const std::string& v) { return set_preallocation(o.preallocation, v); }},
+    {"preallocation",
+     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+       o.preallocation = TRY(parse_preallocation(v));
+       return {};
+     }},
     {"data_file",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.data_path = v;
@@ -121,6 +116,13 @@ Result<ParsedCreateOptions> parse_create_options(Format format,
     return fail("preallocation=metadata: raw has off, falloc and full");
   parsed.options = RawCreateOptions{.preallocation = options.preallocation};
   return parsed;
+}
+
+Result<Preallocation> parse_preallocation(const std::string& value) {
+  constexpr std::array kNames = {"off", "metadata", "falloc", "full"};
+  const auto found = std::ranges::find(kNames, value);
+  if (found == kNames.end()) return fail("must be {}", fmt::join(kNames, ", "));
+  return static_cast<Preallocation>(found - kNames.begin());
 }
 
 }  // namespace wick::cli

@@ -18,4 +18,7 @@ struct ParsedCreateOptions {
 Result<ParsedCreateOptions> parse_create_options(block::Format format,
                                                  std::span<const std::string> texts);
 
+// off, metadata, falloc or full.
+Result<block::Preallocation> parse_preallocation(const std::string& value);
+
 }  // namespace wick::cli

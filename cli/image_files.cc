@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 namespace wick::cli {
 
@@ -59,9 +61,15 @@ Result<std::string> format_by_magic(const std::string& path, block::AsyncIo& io)
   return format_name(opened.format);
 }
 
-block::CopyProgress progress(bool shown) {
-  if (!shown) return {};
-  return [last = -1.0](uint64_t done, uint64_t total) mutable {
+block::CopyProgress progress(bool shown, uint64_t rate) {
+  if (!shown && rate == 0) return {};
+  using Clock = std::chrono::steady_clock;
+  return [=, last = -1.0, start = Clock::now()](uint64_t done, uint64_t total) mutable {
+    if (rate > 0)
+      std::this_thread::sleep_until(
+          start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                      static_cast<double>(done) / static_cast<double>(rate))));
+    if (!shown) return;
     const double percent =
         total == 0 ? 100 : 100 * static_cast<double>(done) / static_cast<double>(total);
     if (percent - last < 1 && (done < total || last >= percent)) return;

@@ -29,7 +29,8 @@ std::string same_file(std::span<const std::string> files, const std::string& pat
 // written another format's magic into it (PITFALLS 21).
 Result<std::string> format_by_magic(const std::string& path, block::AsyncIo& io);
 
-// As qemu-img's: in steps of one in a hundred. `shown`: or nothing.
-block::CopyProgress progress(bool shown);
+// As qemu-img's: in steps of one in a hundred. `shown`: or nothing. With a rate, in
+// bytes per second, it also holds the copy back.
+block::CopyProgress progress(bool shown, uint64_t rate = 0);
 
 }  // namespace wick::cli

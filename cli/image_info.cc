@@ -11,12 +11,14 @@
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
+#include "cli/image_source.h"
 
 namespace wick::cli {
 
 namespace {
 
 using block::ImageInfo;
+using block::qcow2::Bitmap;
 using Json = nlohmann::ordered_json;  // in qemu-img's order
 
 constexpr uint64_t kNanoseconds = 1'000'000'000;
@@ -49,11 +51,11 @@ Json encryption(const std::optional<ImageInfo::Luks>& luks) {
   return json;
 }
 
-Json to_json(const ImageInfo::Bitmap& bitmap) {
+Json to_json(const Bitmap& bitmap) {
   Json flags = Json::array();
-  if (bitmap.in_use) flags.push_back("in-use");
-  if (bitmap.automatic) flags.push_back("auto");
-  return {{"flags", flags}, {"name", bitmap.name}, {"granularity", bitmap.granularity_bytes}};
+  if ((bitmap.flags & Bitmap::kInUse) != 0) flags.push_back("in-use");
+  if ((bitmap.flags & Bitmap::kAuto) != 0) flags.push_back("auto");
+  return {{"flags", flags}, {"name", bitmap.name}, {"granularity", bitmap.granularity_bytes()}};
 }
 
 Json specific(const ImageInfo::Qcow2& qcow2) {
@@ -64,7 +66,7 @@ Json specific(const ImageInfo::Qcow2& qcow2) {
   data["compression-type"] =
       header.compression == block::qcow2::Compression::kZstd ? "zstd" : "zlib";
   if (v3) data["lazy-refcounts"] = (header.compatible & block::qcow2::kLazyRefcounts) != 0;
-  for (const ImageInfo::Bitmap& bitmap : qcow2.bitmaps) data["bitmaps"].push_back(to_json(bitmap));
+  for (const Bitmap& bitmap : qcow2.bitmaps) data["bitmaps"].push_back(to_json(bitmap));
   data["refcount-bits"] = header.refcount_bits();
   if (header.crypt_method != 0) data["encrypt"] = encryption(qcow2.luks);
   if (header.external_data()) {
@@ -100,7 +102,7 @@ Json to_json(const ImageInfo& info) {
   json["virtual-size"] = info.size_bytes;
   json["filename"] = info.path;
   if (header) json["cluster-size"] = header->cluster_bytes();
-  json["format"] = format_name(info.format);
+  json["format"] = block::format_name(info.format);
   json["actual-size"] = info.allocated_bytes;
   if (header) json["format-specific"] = {{"type", "qcow2"}, {"data", specific(*info.qcow2)}};
   if (header && header->crypt_method != 0) json["encrypted"] = true;
@@ -131,8 +133,8 @@ std::string indented(const Json& json, size_t depth) {
 std::string to_text(const ImageInfo& info) {
   std::string text =
       fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
-                  printable(info.path), format_name(info.format), human_size(info.size_bytes),
-                  info.size_bytes, human_size(info.allocated_bytes));
+                  printable(info.path), block::format_name(info.format),
+                  human_size(info.size_bytes), info.size_bytes, human_size(info.allocated_bytes));
   if (!info.qcow2) return text;
   const block::qcow2::Header& header = info.qcow2->header;
   if (header.crypt_method != 0) text += "encrypted: yes\n";
@@ -151,15 +153,53 @@ std::string to_text(const ImageInfo& info) {
   return text + "Format specific information:\n" + indented(specific(*info.qcow2), 1);
 }
 
-Result<std::vector<ImageInfo>> inspect(const ImageInfoQuery& query) {
-  const auto runner = TRY(ImageRunner::create());
+Json specific(const block::VmdkInfo& vmdk) {
+  Json data;
+  data["cid"] = vmdk.cid;
+  data["parent-cid"] = vmdk.parent_cid;
+  data["create-type"] = vmdk.create_type;
+  for (const auto& extent : vmdk.extents) {
+    Json& shown = data["extents"].emplace_back();
+    if (extent.compressed) shown["compressed"] = true;
+    shown["virtual-size"] = extent.size_bytes;
+    shown["filename"] = extent.path;
+    if (extent.grain_bytes > 0) shown["cluster-size"] = extent.grain_bytes;
+    shown["format"] = extent.type;
+  }
+  return data;
+}
+
+// Of vdi and vmdk.
+Json foreign_json(const Source& source, const std::string& path) {
+  Json json;
+  json["virtual-size"] = source.disk->size_bytes();
+  json["filename"] = path;
+  if (source.block_bytes > 0) json["cluster-size"] = source.block_bytes;
+  json["format"] = format_name(source.format);
+  json["actual-size"] = source.allocated_bytes;
+  if (source.vmdk) json["format-specific"] = {{"type", "vmdk"}, {"data", specific(*source.vmdk)}};
+  json["dirty-flag"] = false;
+  return json;
+}
+
+std::string foreign_text(const Source& source, const std::string& path) {
+  const uint64_t size = source.disk->size_bytes();
+  std::string text = fmt::format(
+      "image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n", printable(path),
+      format_name(source.format), human_size(size), size, human_size(source.allocated_bytes));
+  if (source.block_bytes > 0) text += fmt::format("cluster_size: {}\n", source.block_bytes);
+  if (source.vmdk) text += "Format specific information:\n" + indented(specific(*source.vmdk), 1);
+  return text;
+}
+
+Result<std::vector<ImageInfo>> inspect(ImageRunner& runner, const ImageInfoQuery& query) {
   std::vector<ImageInfo> chain;
   std::vector<std::string> files;  // of the chain, to find a loop
   std::string path = query.path;
-  std::optional<block::Format> format = query.format;
+  std::optional<block::Format> format = block_format(query.format);
   for (;;) {
     chain.push_back(
-        TRY(runner->run([&] { return block::inspect_image(path, format, runner->io()); })));
+        TRY(runner.run([&] { return block::inspect_image(path, format, runner.io()); })));
     const ImageInfo& info = chain.back();
     if (!query.backing_chain || info.full_backing_path.empty()) return chain;
     if (chain.size() > block::kMaxBackingFiles)
@@ -193,12 +233,19 @@ std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots) {
 }
 
 Result<int> carry_out(const ImageInfoQuery& query) {
-  const std::vector<ImageInfo> chain = TRY(inspect(query));
+  const auto runner = TRY(ImageRunner::create());
   Json json = Json::array();
   std::string text;
-  for (const ImageInfo& info : chain) {
-    json.push_back(to_json(info));
-    text += (text.empty() ? "" : "\n") + to_text(info);
+  const ImageFormat format = TRY(format_of(*runner, query.path, query.format));
+  if (is_foreign(format)) {
+    const auto source = TRY(open_source(*runner, query.path, {.format = format, .share = true}));
+    json.push_back(foreign_json(source, query.path));
+    text = foreign_text(source, query.path);
+  } else {
+    for (const ImageInfo& info : TRY(inspect(*runner, query))) {
+      json.push_back(to_json(info));
+      text += (text.empty() ? "" : "\n") + to_text(info);
+    }
   }
   if (query.json)  // names from an image need not be UTF-8, and may hold control characters
     text = (query.backing_chain ? json : json.front())

@@ -139,7 +139,7 @@ class IoSession {
                               : image->write_compressed(offset + done, packed);
       }));
     }
-    return {};
+    return runner_.run([&] { return image->end_compressed(); });
   }
 
   static void report(const IoCommand& command, double seconds) {

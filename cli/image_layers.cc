@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <functional>
 
 #include "block/layers.h"
 #include "block/named_file.h"
@@ -41,22 +42,37 @@ Result<void> make_room(ImageRunner& runner, const std::string& path, Format form
   return {};
 }
 
+// The layer of the chain whose backing file is `base`; or the first.
+Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& base) {
+  for (Qcow2* layer = &top; layer != nullptr; layer = dynamic_cast<Qcow2*>(layer->backing())) {
+    if (layer->header().backing_path.empty()) break;
+    const std::string path = TRY(block::named_file(layer->path(), layer->header().backing_path));
+    const std::string here[] = {path};
+    if (base.empty() || base == path || base == layer->header().backing_path ||
+        !same_file(here, base).empty())
+      return *layer;
+  }
+  if (base.empty()) return fail("{}: has no backing file to commit to", top.path());
+  return with_hint(fail("{}: {} is not in its chain of backing files", top.path(), base),
+                   "wick image info --backing-chain shows them");
+}
+
 }  // namespace
 
 Result<int> carry_out(const ImageCommit& command) {
   const auto runner = TRY(ImageRunner::create());
   runner->io().hurry();
   auto options = writing(command.format, command.trust_names);
+  options.cache = command.cache;
   const Overlay overlay = TRY(open_overlay(*runner, command.path, options));
   Qcow2& image = *overlay.qcow2;
-  const block::qcow2::Header& header = image.header();
-  if (header.backing_path.empty())
-    return fail("{}: has no backing file to commit to", command.path);
-  image.take_backing().reset();  // or it would be open twice
+  Qcow2& lowest = TRY(layer_over(image, command.base)).get();
+  const std::string path = TRY(block::named_file(lowest.path(), lowest.header().backing_path));
+  lowest.take_backing().reset();  // or it would be open twice
 
-  const std::string path = TRY(block::named_file(command.path, header.backing_path));
-  options.format = TRY(block::named_format(command.path, header.backing_format));
+  options.format = TRY(block::named_format(lowest.path(), lowest.header().backing_format));
   if (!options.format) options.format = TRY(block::open_image_file(path, {}, runner->io())).format;
+  options.cache = command.cache;
   TRY(make_room(*runner, path, *options.format, image.size_bytes()));
   const auto base =
       TRY(runner->run([&] { return block::open_image(path, options, runner->io()); }));
@@ -64,7 +80,7 @@ Result<int> carry_out(const ImageCommit& command) {
     if (auto* const smaller = dynamic_cast<Qcow2*>(base.get()))
       TRY(runner->run([&] { return smaller->resize(image.size_bytes()); }));
   TRY(runner->run([&] { return block::commit_layer(image, *base, progress(command.progress)); }));
-  if (!command.keep) TRY(runner->run([&] { return image.make_empty(); }));
+  if (!command.keep && command.base.empty()) TRY(runner->run([&] { return image.make_empty(); }));
   if (command.progress) fmt::print("\n");
   if (!command.quiet) fmt::print("Image committed.\n");
   return 0;
@@ -91,13 +107,15 @@ Result<int> carry_out(const ImageRebase& command) {
   }
 
   if (!command.unsafe) {
-    const auto opened_as = writing(command.format, command.trust_names);
+    auto opened_as = writing(command.format, command.trust_names);
+    opened_as.cache = command.cache;
     const Overlay overlay = TRY(open_overlay(*runner, command.path, opened_as));
     Qcow2& image = *overlay.qcow2;
     const std::unique_ptr<block::Backend> old_base = image.take_backing();
     if (!command.base.empty()) {
       auto options = writing(block::format_of_name(format), command.trust_names);
       options.read_only = true;
+      options.cache = command.source_cache;
       const std::string path = TRY(block::named_file(command.path, command.base));
       image.set_backing(
           TRY(runner->run([&] { return block::open_image(path, options, runner->io()); })));

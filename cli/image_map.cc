@@ -1,16 +1,23 @@
 // wick image map
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/printable.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
+#include "cli/image_source.h"
 
 namespace wick::cli {
 
 namespace {
 
 using block::Extent;
+
+bool is_compressed(const Extent& extent) {
+  return extent.data && !extent.zero && !extent.host_offset;
+}
 
 // The part of `extent` that starts `by` bytes later goes on where it would be.
 bool goes_on(const Extent& extent, const Extent& next) {
@@ -34,9 +41,9 @@ class Printer {
     if (json_) {
       fmt::print(
           "{}{{ \"start\": {}, \"length\": {}, \"depth\": {}, \"present\": {}, \"zero\": {}, "
-          "\"data\": {}",
+          "\"data\": {}, \"compressed\": {}",
           first_ ? "" : ",\n", start, extent.length_bytes, extent.depth, extent.present,
-          extent.zero, extent.data);
+          extent.zero, extent.data, is_compressed(extent));
       if (extent.host_offset) fmt::print(", \"offset\": {}", *extent.host_offset);
       fmt::print("}}");
       first_ = false;
@@ -66,14 +73,16 @@ class Printer {
 
 Result<int> carry_out(const ImageMap& command) {
   const auto runner = TRY(ImageRunner::create());
-  const auto disk = TRY(runner->run(
-      [&] { return block::open_image(command.path, reading(command.format), runner->io()); }));
+  const auto disk =
+      TRY(open_source(*runner, command.path, {.format = command.format, .share = command.share}))
+          .disk;
   Printer printer(command.json);
   uint64_t start = 0;
   std::optional<Extent> gathered;
-  for (uint64_t offset = 0; offset < disk->size_bytes();) {
-    const Extent extent =
-        TRY(runner->run([&] { return disk->extent(offset, disk->size_bytes() - offset); }));
+  const uint64_t first = std::min(command.start_bytes, disk->size_bytes());
+  const uint64_t end = first + std::min(command.length_bytes, disk->size_bytes() - first);
+  for (uint64_t offset = first; offset < end;) {
+    const Extent extent = TRY(runner->run([&] { return disk->extent(offset, end - offset); }));
     if (gathered && goes_on(*gathered, extent)) {
       gathered->length_bytes += extent.length_bytes;
     } else {

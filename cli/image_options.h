@@ -27,6 +27,10 @@ class Given {
   std::optional<std::string> last(const std::string& name) const;
   // -f, -F, -O: a format that wick knows.
   Result<std::optional<block::Format>> format(const std::string& name) const;
+  // The same for what is only read, of which there is more.
+  Result<std::optional<ImageFormat>> source_format(const std::string& name) const;
+  // -t, -T: how files are cached; `otherwise`: when it is not given.
+  Result<block::Cache> cache(const std::string& name, block::Cache otherwise) const;
   // --output
   Result<bool> json() const;
 

@@ -1,6 +1,8 @@
 // wick image resize
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "block/qcow2.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
@@ -31,7 +33,21 @@ Result<uint64_t> new_size(const ImageResize& command, uint64_t old_bytes) {
   if (bytes < old_bytes && !command.shrink)
     return with_hint(fail("{}: would lose all data beyond {} bytes", command.path, bytes),
                      "add --shrink if nothing important is there");
+  if (bytes < old_bytes && command.preallocation != block::Preallocation::kOff)
+    return fail("{}: only a disk that grows can be preallocated", command.path);
   return bytes;
+}
+
+// The part that was added gets its space.
+Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
+  const std::vector<std::byte> zeroes(1 << 20);
+  for (const uint64_t end = disk.size_bytes(); offset < end;) {
+    const uint64_t step = std::min<uint64_t>(zeroes.size(), end - offset);
+    const iovec buffer = block::to_iovec(std::span(zeroes).first(step));
+    if (auto written = co_await disk.write(offset, {&buffer, 1}); !written) co_return written;
+    offset += step;
+  }
+  co_return Result<void>();
 }
 
 }  // namespace
@@ -44,8 +60,16 @@ Result<int> carry_out(const ImageResize& command) {
     auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
     options.format = opened.format;
     if (opened.format == block::Format::kRaw) {
-      const uint64_t bytes = TRY(new_size(command, opened.file->size_bytes()));
+      const uint64_t old_bytes = opened.file->size_bytes();
+      const uint64_t bytes = TRY(new_size(command, old_bytes));
+      if (command.preallocation == block::Preallocation::kMetadata)
+        return fail("{}: raw has no metadata; falloc and full preallocate it", command.path);
       TRY(opened.file->truncate(bytes));
+      if (bytes > old_bytes)
+        TRY(runner->run([&] {
+          return block::preallocate(*opened.file, old_bytes, bytes - old_bytes,
+                                    command.preallocation);
+        }));
     } else if (command.in_use) {
       block::File& file = *opened.file;
       const auto header = TRY(runner->run([&] { return block::qcow2::read_header(file); }));
@@ -56,8 +80,11 @@ Result<int> carry_out(const ImageResize& command) {
   if (options.format == block::Format::kQcow2 && !command.in_use) {
     const auto disk =
         TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
-    const uint64_t bytes = TRY(new_size(command, disk->size_bytes()));
+    const uint64_t old_bytes = disk->size_bytes();
+    const uint64_t bytes = TRY(new_size(command, old_bytes));
     TRY(runner->run([&] { return disk->resize(bytes); }));
+    if (command.preallocation != block::Preallocation::kOff)
+      TRY(runner->run([&] { return fill(*disk, old_bytes); }));
     TRY(runner->run([&] { return disk->flush(); }));
   }
   if (!command.quiet) std::fputs("Image resized.\n", stdout);

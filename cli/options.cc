@@ -253,6 +253,7 @@ class Arguments {
       return fail("{}", error.what());
     }
     for (const std::string& extra : app_.remaining(true)) {
+      if (extra == "--") continue;  // the end of the options, which CLI11 leaves here
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
       if (is_run() || is_attach() || is_doctor() || image_.has_command() || net_.has_command())
         return fail("'{}' is one argument too many", extra);
@@ -299,9 +300,11 @@ class Arguments {
   // CLI11 takes them last one first, and reads `--append=` as `--append`.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
+    const auto end_of_options = std::ranges::find(arguments, "--");
     for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
       const bool empty_value = argument->starts_with("--") && argument->ends_with('=') &&
-                               argument->find('=') == argument->size() - 1;
+                               argument->find('=') == argument->size() - 1 &&
+                               argument.base() <= end_of_options;
       if (empty_value) reversed.emplace_back();
       reversed.push_back(empty_value ? argument->substr(0, argument->size() - 1) : *argument);
     }

@@ -119,16 +119,16 @@ TEST_F(ImageCopy, SaysThatTheDiskIsFull) {
   ::setrlimit(RLIMIT_FSIZE, &small);
   const std::string message = wick({"convert", "-O", "qcow2", "a.raw", "b.qcow2"});
   ::setrlimit(RLIMIT_FSIZE, &old);
-  EXPECT_THAT(message, StartsWith("b.qcow2 is incomplete: b.qcow2: write of"));
+  EXPECT_THAT(message, StartsWith("b.qcow2: write of"));
   EXPECT_THAT(message, HasSubstr("File too large"));
+  EXPECT_FALSE(std::filesystem::exists("b.qcow2"));
 }
 
 TEST_F(ImageCopy, RefusesWhatAFormatCannotDo) {
   EXPECT_THAT(wick({"convert", "-c", "a", "b"}), HasSubstr("raw images are not compressed"));
   EXPECT_THAT(wick({"convert", "-O", "qed", "a", "b"}), HasSubstr("-O: 'qed'"));
   EXPECT_THAT(wick({"convert", "-O", "vdi", "-o", "static=on", "a", "b"}), HasSubstr("-o: not"));
-  EXPECT_THAT(wick({"convert", "-O", "qcow2", "-o", "backing_file=c", "a", "b"}),
-              HasSubstr("backing_file"));
+  EXPECT_THAT(wick({"convert", "-O", "qcow2", "-o", "size=1M", "a", "b"}), HasSubstr("size"));
   EXPECT_THAT(wick({"convert", "a"}), StartsWith("usage"));
 }
 

@@ -3,27 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "block/image.h"
 #include "cli/image_size.h"
-#include "cli/options.h"
+#include "tests/cli/image_fixture.h"
 
 namespace wick::cli {
 namespace {
 
 using testing::HasSubstr;
-using Arguments = std::vector<std::string>;
-
-std::expected<Command, CommandError> parse(Arguments arguments) {
-  arguments.insert(arguments.begin(), "image");
-  return parse_command(arguments, [](const std::string&) { return nullptr; });
-}
-
 template <typename T>
 T parsed(const Arguments& arguments) {
   const auto command = parse(arguments);
@@ -95,7 +85,7 @@ TEST(ImageOptions, OfTheOtherCommands) {
   EXPECT_TRUE(parsed<ImageMap>({"map", "--output=json", "a"}).json);
   const auto compare = parsed<ImageCompare>({"compare", "-s", "-f", "raw", "a", "b"});
   EXPECT_EQ(compare.paths[1], "b");
-  EXPECT_EQ(compare.formats[0], block::Format::kRaw);
+  EXPECT_EQ(compare.formats[0], ImageFormat::kRaw);
   EXPECT_EQ(compare.formats[1], std::nullopt);
   EXPECT_EQ(parsed<ImageIo>({"io", "-c", "read 0 1", "-c", "flush", "a"}).commands.size(), 2u);
 }
@@ -128,61 +118,6 @@ TEST(ImageOptions, HelpFitsAScreenAndEndsWithAnExample) {
     EXPECT_THAT(text, HasSubstr(std::string("Example:\n  wick image ") + command));
   }
 }
-
-// Commands in a folder of their own.
-class ImageCommands : public testing::Test {
- protected:
-  ImageCommands() {
-    std::string name = std::filesystem::current_path() / "wick-image-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    old_ = std::filesystem::current_path();
-    std::filesystem::current_path(directory_);
-  }
-  ~ImageCommands() override {
-    std::filesystem::current_path(old_);
-    std::filesystem::remove_all(directory_);
-  }
-
-  struct Outcome {
-    int status = -1;
-    std::string out;
-    std::string error;
-  };
-  static Outcome wick(const Arguments& arguments) {
-    const auto command = parse(arguments);
-    if (!command) return {2, "", command.error().error.message()};
-    testing::internal::CaptureStdout();
-    testing::internal::CaptureStderr();
-    const auto status = std::visit([](const auto& what) { return carry_out(what); },
-                                   std::get<ImageCommand>(*command));
-    Outcome outcome{status ? *status : 1, testing::internal::GetCapturedStdout(),
-                    testing::internal::GetCapturedStderr()};
-    if (!status) outcome.error += status.error().message();
-    return outcome;
-  }
-  static Outcome shell(const std::string& command) {
-    Outcome outcome;
-    outcome.status = WEXITSTATUS(std::system(("(" + command + ") >out 2>err").c_str()));
-    for (const auto& [name, text] :
-         {std::pair("out", &outcome.out), std::pair("err", &outcome.error)}) {
-      std::ifstream file(name);
-      text->assign(std::istreambuf_iterator<char>(file), {});
-    }
-    return outcome;
-  }
-  static void expect_same(const Arguments& arguments) {
-    std::string line = "qemu-img";
-    for (const std::string& argument : arguments) line += " '" + argument + "'";
-    const Outcome qemu = shell(line);
-    const Outcome ours = wick(arguments);
-    EXPECT_EQ(ours.status, qemu.status) << line << ours.error;
-    EXPECT_EQ(ours.out, qemu.out) << line;
-  }
-
- private:
-  std::filesystem::path directory_;
-  std::filesystem::path old_;
-};
 
 TEST_F(ImageCommands, CreateDoesNotDestroyTheBackingFile) {
   ASSERT_EQ(wick({"create", "-f", "qcow2", "a.qcow2", "1M"}).status, 0);
