@@ -136,7 +136,7 @@ Result<std::vector<Bitmap>::iterator> BitmapEditor::find(const std::string& name
 }
 
 Task<Result<uint64_t>> BitmapEditor::write_new(std::span<const std::byte> bytes) {
-  const auto row = co_await refcounts_.allocate_row(header_.clusters_for(bytes.size()));
+  const auto row = co_await refcounts_.allocate_table(header_.clusters_for(bytes.size()));
   if (!row) co_return std::unexpected(row.error());
   std::vector<std::byte> whole(align_up(bytes.size(), header_.cluster_bytes()));
   std::ranges::copy(bytes, whole.begin());
@@ -226,11 +226,11 @@ Result<void> BitmapEditor::enable(const std::string& name, bool on) {
 
 // Counts first, and stable, as for a disk (block/qcow2.h).
 Task<Result<void>> BitmapEditor::write_counts() {
-  const auto counts = refcounts_.take_dirty();
+  auto counts = refcounts_.take_dirty();
   auto done = co_await refcounts_.write_blocks(counts);
   if (done) done = co_await file_.sync();
   if (done) done = co_await refcounts_.write_table(counts);
-  refcounts_.written(counts, !done);
+  refcounts_.written(counts);
   if (done) done = co_await file_.sync();
   co_return done;
 }

@@ -12,6 +12,7 @@ class ReadOnlyDisk : public Backend {
  public:
   bool read_only() const override { return true; }
   bool can_discard() const override { return false; }
+  bool zeroes_fast(bool) const override { return false; }
   Task<Result<void>> write(uint64_t, std::span<const iovec>) override { return refuse(); }
   Task<Result<void>> flush() override { co_return Result<void>(); }
   Task<Result<void>> discard(uint64_t, uint64_t) override { return refuse(); }

@@ -95,15 +95,16 @@ Result<int> carry_out(const ImageMeasure& command) {
   Measure measure{.required = size, .fully_allocated = size};
   if (command.output == ImageFormat::kQcow2)
     measure = TRY(measure_qcow2(*runner, command, source, size));
+  const uint64_t bitmaps = measure.bitmaps.value_or(0);  // g++ 12 doubts *measure.bitmaps
   if (command.json) {
     fmt::print("{{\n");
-    if (measure.bitmaps) fmt::print("    \"bitmaps\": {},\n", *measure.bitmaps);
+    if (measure.bitmaps) fmt::print("    \"bitmaps\": {},\n", bitmaps);
     fmt::print("    \"required\": {},\n    \"fully-allocated\": {}\n}}\n", measure.required,
                measure.fully_allocated);
   } else {
     fmt::print("required size: {}\nfully allocated size: {}\n", measure.required,
                measure.fully_allocated);
-    if (measure.bitmaps) fmt::print("bitmaps size: {}\n", *measure.bitmaps);
+    if (measure.bitmaps) fmt::print("bitmaps size: {}\n", bitmaps);
   }
   return 0;
 }

@@ -295,8 +295,8 @@ void Qcow2Differential::change_whole_image() {
 // To the layer below, which then is as the disk.
 void Qcow2Differential::commit() {
   const bool keep = one_in(4);
-  const auto done = cli::carry_out(
-      cli::ImageCommit{.path = path_, .format = Format::kQcow2, .keep = keep, .quiet = true});
+  const auto done = cli::carry_out(cli::ImageCommit{
+      .path = path_, .format = Format::kQcow2, .base = {}, .keep = keep, .quiet = true});
   ASSERT_TRUE(done) << done.error().message();
   Layer& base = layers_.at(backing_);
   ASSERT_TRUE(
