@@ -118,7 +118,8 @@ TEST(Transcript, HasTheLastLines) {
 
 TEST(Transcript, LeavesOutALineWhoseStartWasOverwritten) {
   Transcript transcript;
-  transcript.append(bytes(std::string(2 * Transcript::kKeptBytes, 'x') + "\nwhole\n"));
+  transcript.append(bytes(std::string(2 * Transcript::kKeptBytes, 'x')));
+  transcript.append(bytes("\nwhole\n"));
   EXPECT_THAT(transcript.last_lines(20), ElementsAre("whole"));
 }
 
