@@ -12,11 +12,14 @@ namespace wick::block {
 
 namespace {
 
-// A file that goes away again unless it is kept.
+// A file that goes away again unless it is kept, if it was not there before.
 class NewFile {
  public:
   static Result<NewFile> make(const std::string& path, AsyncIo& io) {
-    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644));
+    constexpr int kFlags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+    Fd fd(::open(path.c_str(), kFlags | O_EXCL, 0644));
+    const bool is_new = fd.valid();
+    if (!is_new && errno == EEXIST) fd = Fd(::open(path.c_str(), kFlags, 0644));
     if (!fd.valid())
       return with_hint(fail_errno(errno, "{}: cannot make the image", path), "check the path");
     struct stat status {};
@@ -31,13 +34,14 @@ class NewFile {
     if (::ftruncate(fd.get(), 0) != 0) return fail_errno(errno, "{}: cannot empty it", path);
     NewFile made;
     made.path_ = path;
+    made.is_new_ = is_new;
     made.file_ = TRY(open_host_file(std::move(fd), path, Cache::kWriteback, false, io));
     return made;
   }
   NewFile(NewFile&&) = default;
   NewFile& operator=(NewFile&&) = delete;
   ~NewFile() {
-    if (file_) ::unlink(path_.c_str());
+    if (file_ && is_new_) ::unlink(path_.c_str());
   }
 
   File& file() { return *file_; }
@@ -46,6 +50,7 @@ class NewFile {
  private:
   NewFile() = default;
   std::string path_;
+  bool is_new_ = false;
   std::unique_ptr<File> file_;
 };
 

@@ -23,6 +23,9 @@ class Checker {
       if (!table) co_return failure(table);
       table_ = *std::move(table);
     }
+    const bool twice = drop_repeated_blocks();
+    if (twice && only_usual)
+      co_return fail_errno(EFBIG, "{}: its refcount table names a block twice", file_.path());
     if (auto done = co_await references_.count(table_, only_usual); !done) co_return done;
     if (auto done = co_await compare_counts(); !done) co_return done;
     co_return co_await check_copied_flags();
@@ -34,6 +37,33 @@ class Checker {
   const Mismatches& mismatches() const { return mismatches_; }
 
  private:
+  // A block counts the clusters of one entry of the refcount table. Where another entry
+  // names it, too, that one counts as having none: a small file could else name clusters
+  // without end. Says whether there was one.
+  bool drop_repeated_blocks() {
+    std::vector<uint64_t> met;
+    for (const uint64_t entry : table_)
+      if (entry != 0) met.push_back(entry);
+    std::ranges::sort(met);
+    std::vector<uint64_t> repeated;
+    for (size_t i = 1; i < met.size(); ++i)
+      if (met[i] == met[i - 1]) repeated.push_back(met[i]);
+    if (repeated.empty()) return false;
+    std::vector<uint64_t> kept;
+    for (uint64_t& entry : table_) {
+      if (!std::ranges::binary_search(repeated, entry)) continue;
+      if (std::ranges::find(kept, entry) == kept.end()) {
+        kept.push_back(entry);
+        continue;
+      }
+      tell_(fmt::format("ERROR refcount block at {:#x} is named twice", entry));
+      entry = 0;
+      ++report_.corruptions;
+      mismatches_.too_small = mismatches_.without_block = true;
+    }
+    return true;
+  }
+
   Task<Result<void>> compare_counts() {
     const uint64_t per_block = header_.refcounts_per_block();
     const uint64_t end = std::max(references_.file_clusters(), references_.counts().end());

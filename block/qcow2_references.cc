@@ -45,7 +45,11 @@ bool ClusterCounts::any(uint64_t first, uint64_t count) const {
 // Where the cluster is, or would be.
 size_t ClusterCounts::slot_of(uint64_t cluster) const {
   const size_t mask = slots_.size() - 1;
-  size_t at = (cluster * 0x9e37'79b9'7f4a'7c15) >> 32 & mask;
+  // An image chooses its clusters, so the hash has a key that it cannot know.
+  uint64_t hash = cluster ^ key_;
+  hash = (hash ^ hash >> 33) * 0xff51'afd7'ed55'8ccd;
+  hash = (hash ^ hash >> 33) * 0xc4ce'b9fe'1a85'ec53;
+  size_t at = (hash ^ hash >> 33) & mask;
   while (slots_[at].cluster != kNone && slots_[at].cluster != cluster) at = (at + 1) & mask;
   return at;
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,7 @@ class ClusterCounts {
 
   static constexpr uint64_t kRange = 1024;
 
+  const uint64_t key_ = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
   uint64_t file_clusters_ = 0;
   std::vector<bool> ranges_;     // of kRange clusters, whether any is counted
   std::vector<uint32_t> array_;  // empty: the slots are in use

@@ -85,7 +85,8 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     header_.size_bytes = size;
   }
   // Tables that map nothing any more.
-  for (size_t index = header_.l1_entries_for(size); index < l1_.size(); ++index) {
+  for (size_t index = header_.l1_entries_for(size); size < old_size && index < l1_.size();
+       ++index) {
     const uint64_t table = l1_[index] & kOffsetMask;
     if (table == 0) continue;
     l2_.forget(table, cluster);

@@ -98,15 +98,21 @@ namespace {
 
 // An L1 table of more than this is no table when the file has only a hole for it.
 constexpr uint64_t kMaxEmptyL1Bytes = 1 << 20;
+// Nor are those of all snapshots, from here on.
+constexpr uint64_t kMaxEmptyL1BytesInAll = 64 << 20;
 
 void drop_impossible(SnapshotTable& table, const Header& header, File& file) {
   TableReader reader(file);
+  uint64_t empty_bytes = 0;
   std::erase_if(table.snapshots, [&](const Snapshot& snapshot) {
     const uint64_t l1_bytes = uint64_t{snapshot.l1_entries} * 8;
+    const bool inside = snapshot.l1_offset != 0 && snapshot.l1_offset < file.size_bytes();
+    const bool empty = inside && l1_bytes > 0 && reader.is_hole(snapshot.l1_offset, l1_bytes);
+    if (empty) empty_bytes += l1_bytes;
     const bool has_l1 =
         l1_bytes == 0 ||
-        (snapshot.l1_offset != 0 && snapshot.l1_offset < file.size_bytes() &&
-         (l1_bytes <= kMaxEmptyL1Bytes || !reader.is_hole(snapshot.l1_offset, l1_bytes)));
+        (inside &&
+         (!empty || (l1_bytes <= kMaxEmptyL1Bytes && empty_bytes <= kMaxEmptyL1BytesInAll)));
     if (!snapshot.id.empty() && snapshot.has_possible_l1(header) && has_l1) return false;
     table.faults.push_back(fmt::format("snapshot {} ({}) has an L1 table of {} entries at {:#x}",
                                        snapshot.id, snapshot.name, snapshot.l1_entries,

@@ -355,13 +355,14 @@ Task<Result<void>> Qcow2::checkpoint(bool stable) {
   co_return co_await checkpoint_locked(stable);
 }
 
-// Before a change that adds to what a checkpoint writes. A checkpoint that fails is
-// told by the next flush; here only when memory would grow for it.
+// Before a change that adds to what a checkpoint writes. A checkpoint for which the host
+// has no space is told by the next flush; here only when memory would grow for it.
 Task<Result<void>> Qcow2::checkpoint_when_due() {
   if (!l2_.crowded() && !refcounts_.crowded() && !should_free()) co_return Result<void>();
   auto done = co_await checkpoint(false);
   const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMostUnmapped;
-  if (!done && bounded) co_return Result<void>();
+  if (!done && bounded && (done.error().code == ENOSPC || done.error().code == EDQUOT))
+    co_return Result<void>();
   co_return done;
 }
 

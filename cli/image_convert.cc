@@ -59,6 +59,7 @@ class Conversion {
       if (const std::string same = same_file(source.files, convert_.target); !same.empty())
         return with_hint(fail("{}: is read from to make it ({})", convert_.target, same),
                          "choose another name for the copy");
+      read_files_.insert(read_files_.end(), source.files.begin(), source.files.end());
       if (!convert_.snapshot.empty()) TRY(show_snapshot(runner_, source, convert_.snapshot));
       disks_.push_back(std::move(source.disk));
       auto* const qcow2 = dynamic_cast<block::Qcow2*>(disks_.back().get());
@@ -86,7 +87,23 @@ class Conversion {
     return options != nullptr && !options->backing_path.empty();
   }
 
-  Result<void> create() const {
+  // The files of the copy: it, and the data file that it shall have.
+  Result<std::vector<std::string>> target_files() const {
+    std::vector<std::string> files = {convert_.target};
+    if (const auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&convert_.options))
+      if (!qcow2->data_path.empty())
+        files.push_back(TRY(block::named_file(convert_.target, qcow2->data_path)));
+    return files;
+  }
+
+  Result<void> create() {
+    for (const std::string& path : TRY(target_files())) {
+      if (const std::string same = same_file(read_files_, path); !same.empty())
+        return with_hint(fail("{}: is read from to make {} ({})", path, convert_.target, same),
+                         "choose another name");
+      struct stat status {};
+      if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) new_files_.push_back(path);
+    }
     block::CreateOptions options = convert_.options;
     if (!is_foreign(convert_.output))
       std::visit([&](auto& of_format) { of_format.size_bytes = size_bytes_; }, options);
@@ -96,21 +113,18 @@ class Conversion {
       if (qcow2->backing_format.empty())
         qcow2->backing_format = TRY(format_by_magic(base, runner_.io()));
       const auto files = TRY(files_of(runner_, base, block::format_of_name(qcow2->backing_format)));
-      if (!same_file(files, convert_.target).empty())
-        return fail("{}: would be its own backing file", convert_.target);
+      for (const std::string& path : TRY(target_files()))
+        if (!same_file(files, path).empty()) return fail("{}: would be its own backing file", path);
     }
     return runner_.run([&] { return block::create_image(convert_.target, options, runner_.io()); });
   }
 
-  // What could not be finished is of no use, and is not to be taken for a copy.
+  // What could not be finished is of no use, and is not to be taken for a copy. Only what
+  // was not there before goes.
   void remove_target() const {
-    std::vector<std::string> made = {convert_.target};
-    if (const auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&convert_.options))
-      if (!qcow2->data_path.empty())
-        made.push_back(block::named_file(convert_.target, qcow2->data_path).value_or(""));
-    for (const std::string& path : made) {
+    for (const std::string& path : new_files_) {
       struct stat status {};
-      if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
+      if (::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
     }
   }
 
@@ -173,6 +187,8 @@ class Conversion {
   std::vector<std::unique_ptr<Backend>> disks_;
   std::vector<Backend*> sources_;
   uint64_t size_bytes_ = 0;
+  std::vector<std::string> read_files_;  // all that the sources are read from
+  std::vector<std::string> new_files_;   // of the copy, which were not there before
 };
 
 }  // namespace

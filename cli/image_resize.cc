@@ -1,8 +1,10 @@
 // wick image resize
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "block/image_lock.h"
 #include "block/qcow2.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
@@ -50,6 +52,16 @@ Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
   co_return Result<void>();
 }
 
+// The size in a header is for the machine that takes it over; without one, the image's
+// tables would be too small for it.
+Result<void> check_in_use(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file.valid()) return fail_errno(errno, "{}: cannot open", path);
+  if (block::lock_image(file, false, path))
+    return with_hint(fail("{}: no program has it open", path), "leave out --in-use");
+  return {};
+}
+
 }  // namespace
 
 Result<int> carry_out(const ImageResize& command) {
@@ -59,9 +71,13 @@ Result<int> carry_out(const ImageResize& command) {
   {
     auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
     options.format = opened.format;
+    if (command.in_use) TRY(check_in_use(command.path));
     if (opened.format == block::Format::kRaw) {
       const uint64_t old_bytes = opened.file->size_bytes();
       const uint64_t bytes = TRY(new_size(command, old_bytes));
+      if (command.in_use && bytes < old_bytes)
+        return with_hint(fail("{}: is in use, and cannot become smaller", command.path),
+                         "stop the machine first");
       if (command.preallocation == block::Preallocation::kMetadata)
         return fail("{}: raw has no metadata; falloc and full preallocate it", command.path);
       TRY(opened.file->truncate(bytes));

@@ -187,16 +187,14 @@ constexpr const char* kMainHelp = R"(Examples:
 constexpr const char* kRunHelp =
     R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]
 [,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]
-[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any]:
-of the files that a qcow2 image names only those in its folder or below it are
-opened; the last two keys open others. A network card is none, or
-user[,hostfwd=tcp:127.0.0.1:2222-:22], or tap[,ifname=tap0][,bridge=BR]
-[,vhost=on][,queues=N], with [,mac=MAC][,mtu=N][,device=virtio|e1000]. A serial
-port or console is stdio, pty, unix:PATH, file:PATH or null, with [,log=FILE].
-A doubled comma is a comma. Every option also comes from WICK_OPTION (';'
-between SPECs), then from the config file. On a terminal, Ctrl-] then ? lists
-the keys. Exit status: 0 ended well, 1 host failed, 2 wrong usage, 3 panic or
-death without a word, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
+[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any].
+A network card is none, or user[,hostfwd=tcp:127.0.0.1:2222-:22], or
+tap[,ifname=tap0][,bridge=BR][,vhost=on][,queues=N], with [,mac=MAC][,mtu=N]
+[,device=virtio|e1000]. A serial port or console is stdio, pty, unix:PATH,
+file:PATH or null, with [,log=FILE]. A doubled comma is a comma. Options also
+come from WICK_OPTION (';' between SPECs), then the config file. On a terminal,
+Ctrl-] ? lists the keys. Exit status: 0 ended well, 1 host failed, 2 wrong use,
+3 panic or no word, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";

@@ -50,10 +50,6 @@ Result<std::unique_ptr<Signals>> Signals::take() {
   Result<void> watched;
   loop.post_and_wait([&] {
     watched = [&]() -> Result<void> {
-      self->second_timer_ = TRY(loop.timer([raw = self.get()] {
-        const std::lock_guard lock(raw->mutex_);
-        raw->end_process();
-      }));
       self->watch_ = TRY(loop.watch(self->endings_.get(), EPOLLIN,
                                     [raw = self.get()](uint32_t) { raw->received(); }));
       return {};
@@ -84,9 +80,6 @@ void Signals::received() {
       end_(number_);
     } else if (first || now - first_at_ >= kOneOfTwo) {
       end_process();
-    } else {
-      second_timer_.arm(
-          std::chrono::duration_cast<std::chrono::microseconds>(first_at_ + kOneOfTwo - now));
     }
   }
 }

@@ -32,8 +32,8 @@ class Signals {
   // status 128+N.
   //
   // So does the second signal in any case. But one that follows the first within
-  // half a second waits until that is over: timeout(1) sends two of a kind, and so
-  // do a terminal that closes and its shell.
+  // half a second is taken for the same: timeout(1) sends two of a kind, and so do
+  // a terminal that closes and its shell.
   void on_end(std::function<void(int number)> end);
 
   // From which SIGPWR and SIGUSR1 are read (signalfd(2)).
@@ -50,7 +50,6 @@ class Signals {
 
   // Owned by the thread.
   EventLoop::Watch watch_;
-  EventLoop::Timer second_timer_;
   std::chrono::steady_clock::time_point first_at_;
 
   std::mutex mutex_;

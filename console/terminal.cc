@@ -173,8 +173,8 @@ void RawTerminal::suspend() {
 
 RawTerminal::~RawTerminal() {
   if (!entered_) return;
+  terminal.entered = false;  // first: a SIGCONT from here on must not make it raw again
   restore();
-  terminal.entered = false;
   // Only what is still ours.
   for (size_t i = 0; i < kFatalSignals.size(); ++i) {
     struct sigaction now {};

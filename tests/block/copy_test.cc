@@ -273,14 +273,13 @@ TEST_P(CopyDisks, RefusesDisksThatVdiAndVmdkCannotHold) {
   auto image = open_image_file(file("b.img"), options, *io_).value().file;
   EXPECT_FALSE(new_vdi(*image, 1ull << 50));
   EXPECT_FALSE(new_vmdk(*image, 0));
-  // The last of its grains would lie where 32-bit sector numbers begin anew.
-  const auto full = new_vmdk(*image, 2ull << 40);
+  const auto full = new_vmdk(*image, (1ull << 50) + 512);
   ASSERT_FALSE(full);
-  EXPECT_EQ(full.error().message(), file("b.img") +
-                                        ": the disk is too large for vmdk: 2199023255552 bytes, "
-                                        "2198754230272 are possible");
-  EXPECT_FALSE(new_vmdk(*image, 2198754230272 + 512));
-  EXPECT_TRUE(new_vmdk(*image, 2198754230272));
+  EXPECT_EQ(full.error().message(),
+            file("b.img") +
+                ": the disk is too large for vmdk: 1125899906843136 bytes, 1125899906842624 are "
+                "possible");
+  EXPECT_TRUE(new_vmdk(*image, 1ull << 50));
 }
 
 // A target that is full after so much.

@@ -829,8 +829,9 @@ void NetNamespace::expect_no_spoofing() {
   const std::string own = file_text("/run/address-spoofer");
   EXPECT_TRUE(arrives("", own.substr(0, own.size() - 1), "10.87.0.1", "ip saddr 10.87.0.0/24"));
   EXPECT_TRUE(arrives("world", own.substr(0, own.size() - 1), "192.0.2.2", "ip saddr 192.0.2.1"));
-  EXPECT_THAT(in("spoofer", "busybox ping -6 -c 1 -W 1 fe80::1%eth0"),
-              HasSubstr(" 0% packet loss"));
+  // The first ones may be lost while the guest still takes the neighbour for unreachable.
+  EXPECT_THAT(in("spoofer", "busybox ping -6 -c 5 -W 2 fe80::1%eth0"),
+              Not(HasSubstr("100% packet loss")));
   // And from outside IPv6 does not come in.
   EXPECT_EQ(shell("ip -n world -6 route add 2001:db8:5::/64 via 2001:db8:7::1; "
                   "ip -6 route add 2001:db8:5::/64 dev wick0"),

@@ -90,26 +90,6 @@ TEST(Boot, StockDebianI386KernelStartsByIts32BitEntry) {
   expect_ending(vm, 0, "wick: the guest powered off");
 }
 
-// The vmlinux in a bzImage, still compressed (boot.rst, payload_offset).
-std::string payload_of(const std::string& bzimage) {
-  const std::string file = read_file(bzimage);
-  ::setup_header header{};
-  std::memcpy(&header, file.data() + 0x1f1, sizeof(header));
-  const size_t code = (size_t{header.setup_sects} + 1) * 512;
-  return file.substr(code + header.payload_offset, header.payload_length);
-}
-
-TEST(Boot, StockDebianI386VmlinuxStartsByItsPvhEntry) {
-  if (!is_offered("debian-i386")) GTEST_SKIP() << "guest-images/build debian found none";
-  const TempDir dir;
-  write_file(dir / "vmlinux", payload_of(image("debian-i386/vmlinuz")));
-  const Finished run = finish(wick_run(
-      {"-v", "-k", dir / "vmlinux", "-i", image("debian-i386/initrd.img"), "-a", "quiet"}));
-  EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_THAT(run.err, HasSubstr("ELF kernel, PVH entry"));
-  EXPECT_THAT(run.out, ContainsRegex("wick-initrd: Linux 6.1.*-686"));
-}
-
 TEST(Boot, StockDebianCloudKernelWithMemoryOnBothSidesOfTheHoleLong) {
   expect_debian_boots("debian-cloud", "-cloud-amd64$", "6G", 6 * kGiB);
 }

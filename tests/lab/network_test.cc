@@ -252,7 +252,8 @@ TEST_P(NetworkCardRings, ChangeTheirSizeUnderTraffic) {
   configure(shell);
   expect_ping(kGuest);
   Process traffic({"sh", "-c", fmt::format("ping -q -i 0.005 -s 1400 -w 600 {}", kGuest)});
-  for (const unsigned size : {64u, 16u, 128u, 256u}) {
+  // Linux sends nothing over a ring of fewer than 19 descriptors (virtio_net: 2 + MAX_SKB_FRAGS).
+  for (const unsigned size : {64u, 32u, 128u, 256u}) {
     SCOPED_TRACE(size);
     (void)run_in_guest(shell, fmt::format("ethtool -G eth0 rx {0} tx {0}", size));
     EXPECT_EQ(

@@ -54,6 +54,7 @@ TEST(Stats, JsonGoesToAFileAndSaysWhatNobodyAnswers) {
   const TempDir dir;
   const Code code = Code()
                         .load8(guests::kUnbacked)
+                        .print("up\n")
                         .store8(guests::kUnbacked, 1)
                         .load8(kFirstVirtioWindow + 0x70)
                         .load8(kFirstVirtioWindow + 0x100)
