@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <csignal>
 
@@ -235,14 +234,6 @@ TEST_F(StockShell, WakesFromSleepByTheClocksAlarm) {
       ask("echo +3 >/sys/class/rtc/rtc0/wakealarm; echo freeze >/sys/power/state; echo up");
   EXPECT_THAT(told, HasSubstr("suspend entry (s2idle)"));
   EXPECT_THAT(told, EndsWith("up"));
-}
-
-TEST_F(StockShell, WakesFromSleepByThePowerButton) {
-  vm_.console().send("echo freeze >/sys/power/state; echo woken''up\n");
-  vm_.console().expect("Suspending console");
-  ::sleep(2);  // behind that line the kernel says no more, and arms the button
-  vm_.signal(SIGPWR);
-  vm_.console().expect("wokenup");
 }
 
 }  // namespace
