@@ -251,7 +251,7 @@ TEST_P(NetworkCardRings, ChangeTheirSizeUnderTraffic) {
   Dialogue& shell = shell_of(vm);
   configure(shell);
   expect_ping(kGuest);
-  Process traffic({"sh", "-c", fmt::format("ping -q -i 0.005 -s 1400 -w 600 {}", kGuest)});
+  Process traffic({"sh", "-c", fmt::format("exec ping -q -i 0.005 -s 1400 -w 600 {}", kGuest)});
   // Linux sends nothing over a ring of fewer than 19 descriptors (virtio_net: 2 + MAX_SKB_FRAGS).
   for (const unsigned size : {64u, 32u, 128u, 256u}) {
     SCOPED_TRACE(size);
