@@ -378,7 +378,7 @@ class StdioJobTest : public StdioTest {
   pid_t job_ = -1;
 };
 
-TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShells) {
+TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShellsLong) {
   start(Start::kBackground);
   std::string said;
   EXPECT_TRUE(run_until([&] { return receive(answers_.read, said), said == "job\n"; }));
@@ -397,7 +397,7 @@ TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShells) {
   EXPECT_EQ(got_, "root\r\x03");
 }
 
-TEST_F(StdioJobTest, TheEscapeKeyForItSuspends) {
+TEST_F(StdioJobTest, TheEscapeKeyForItSuspendsLong) {
   start(Start::kForeground);
   EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
   EXPECT_TRUE(takes("one"));
@@ -418,7 +418,7 @@ TEST_F(StdioJobTest, TheEscapeKeyForItSuspends) {
   EXPECT_TRUE(takes("two"));
 }
 
-TEST_F(StdioJobTest, StoppedByAnotherProcessItIsRawAgainWhenContinued) {
+TEST_F(StdioJobTest, StoppedByAnotherProcessItIsRawAgainWhenContinuedLong) {
   start(Start::kForeground);
   EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
   (void)shell("stop");

@@ -646,7 +646,7 @@ TEST_F(BlkTest, ResetWaitsForRequestsInFlight) {
 }
 
 // However much the driver has asked for, a reset waits for a few pieces of it.
-TEST_F(BlkTest, ResetWaitsForABoundedNumberOfBytesOfLongRequests) {
+TEST_F(BlkTest, ResetWaitsForABoundedNumberOfBytesOfLongRequestsLong) {
   constexpr uint64_t kLongBytes = 8 << 20;
   for (const uint32_t type : {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_IN}) {
     disk_ = std::make_unique<MemoryBackend>(loop(), kLongBytes);
