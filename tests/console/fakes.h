@@ -154,7 +154,7 @@ class ConsoleTest : public ::testing::Test {
            << ::testing::PrintToString(got.substr(got.size() - std::min<size_t>(got.size(), 80)));
   }
 
-  const std::unique_ptr<EventLoop> loop_ = *EventLoop::create();
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::create();
   std::string folder_;
 };
 

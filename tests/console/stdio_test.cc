@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 
 #include <csignal>
 
@@ -292,6 +293,7 @@ class StdioJobTest : public StdioTest {
   void start(Start how) {
     shell_ = ::fork();
     if (shell_ != 0) return;
+    (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)::setsid();
     (void)::ioctl(terminal_.tty.get(), TIOCSCTTY, 0);
     (void)std::signal(SIGTTOU, SIG_IGN);
@@ -332,9 +334,15 @@ class StdioJobTest : public StdioTest {
 
  private:
   [[noreturn]] void job(Start how) {
+    // Else it, and the shell, would keep the output of a test that died open.
+    (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)::setpgid(0, 0);
     if (how == Start::kForeground) (void)::tcsetpgrp(terminal_.tty.get(), ::getpid());
-    (void)std::signal(SIGTTOU, SIG_DFL);
+    // As a shell does: whoever runs the tests may have them ignored.
+    for (const int signal : {SIGTTOU, SIGTTIN, SIGTSTP, SIGHUP}) (void)std::signal(signal, SIG_DFL);
+    // An epoll instance is shared across fork(2): the test would get this process's events.
+    (void)loop_.release();
+    loop_ = *EventLoop::create();
     const auto port = open(terminal_.tty.get(), terminal_.tty.get());
     send(answers_.write, "job\n");
     size_t told = 0;
@@ -378,7 +386,7 @@ class StdioJobTest : public StdioTest {
   pid_t job_ = -1;
 };
 
-TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShellsLong) {
+TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShells) {
   start(Start::kBackground);
   std::string said;
   EXPECT_TRUE(run_until([&] { return receive(answers_.read, said), said == "job\n"; }));
@@ -397,7 +405,7 @@ TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShellsLong) {
   EXPECT_EQ(got_, "root\r\x03");
 }
 
-TEST_F(StdioJobTest, TheEscapeKeyForItSuspendsLong) {
+TEST_F(StdioJobTest, TheEscapeKeyForItSuspends) {
   start(Start::kForeground);
   EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
   EXPECT_TRUE(takes("one"));
@@ -418,7 +426,7 @@ TEST_F(StdioJobTest, TheEscapeKeyForItSuspendsLong) {
   EXPECT_TRUE(takes("two"));
 }
 
-TEST_F(StdioJobTest, StoppedByAnotherProcessItIsRawAgainWhenContinuedLong) {
+TEST_F(StdioJobTest, StoppedByAnotherProcessItIsRawAgainWhenContinued) {
   start(Start::kForeground);
   EXPECT_TRUE(run_until([&] { return terminal_.is_raw(); }));
   (void)shell("stop");
