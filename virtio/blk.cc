@@ -123,38 +123,26 @@ void Blk::start_queue(ActiveQueue queue, DriverNotifier&) {
 
 void Blk::stop_queue(uint16_t index) {
   Queue* queue = nullptr;
+  std::binary_semaphore idle(0);
   loop_.post_and_wait([&] {
     queue = queues_[index].get();
-    if (queue != nullptr) queue->kick.reset();
+    if (queue == nullptr) return;
+    queue->kick.reset();
+    release_when_zero(queue->in_flight, idle);
   });
   if (queue == nullptr) return;
-  drain(queue->in_flight);
+  idle.acquire();
   loop_.post_and_wait([&] { queues_[index].reset(); });
 }
 
-void Blk::dma_changed(bool enabled) {
-  if (!enabled) drain(in_flight_);
-}
-
-// Waits for one of our counts to be 0; of what it counts nothing new begins.
-void Blk::drain(const uint32_t& in_flight) {
+void Blk::reset() {
   std::binary_semaphore idle(0);
   loop_.post_and_wait([&] {
-    if (in_flight == 0) return idle.release();
-    drained_ = &in_flight;
-    idle_ = &idle;
-  });
-  idle.acquire();
-  // Once more, so that the loop has left what released it.
-  loop_.post_and_wait([] {});
-}
-
-void Blk::reset() {
-  loop_.post_and_wait([this] {
     for (const auto& queue : queues_)
       if (queue != nullptr) queue->kick.reset();
+    release_when_zero(in_flight_, idle);
   });
-  drain(in_flight_);
+  idle.acquire();
   loop_.post_and_wait([this] {
     notifier_ = nullptr;
     stalled_ = false;
@@ -162,10 +150,17 @@ void Blk::reset() {
   });
 }
 
+// Of what it counts nothing new may begin; long requests end early from now on.
+void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle) {
+  if (in_flight == 0) return idle.release();
+  drained_ = &in_flight;
+  idle_ = &idle;
+}
+
 void Blk::process_queue(size_t index) {
   if (index >= queues_.size() || queues_[index] == nullptr) return;
   Queue& queue = *queues_[index];
-  if (!queue.kick.active() || !queue.active.may_run()) return;
+  if (!queue.kick.active()) return;
   VirtQueue& ring = queue.active.ring;
   queue.processing = true;
   // At most one ring's worth, so that a driver that never stops does not keep

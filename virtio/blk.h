@@ -43,7 +43,6 @@ class Blk final : public VirtioDevice {
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
   void stop_queue(uint16_t index) override;
-  void dma_changed(bool enabled) override;
   void reset() override;
 
  private:
@@ -56,7 +55,7 @@ class Blk final : public VirtioDevice {
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
   void add(ActiveQueue queue);
-  void drain(const uint32_t& in_flight);
+  void release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle);
   void process_queue(size_t index);
   Task<void> serve(Queue& queue, Chain chain);
   Task<uint8_t> execute(BlkRequest& request, const Queue& queue);
