@@ -44,9 +44,6 @@ class Balloon final : public VirtioDevice {
   void stop_queue(uint16_t index) override {
     loop_.post_and_wait([&] { queues_[index].reset(); });
   }
-  void dma_changed(bool) override {
-    loop_.post_and_wait([] {});
-  }
   void reset() override;
 
  private:

@@ -2,7 +2,6 @@
 // sees it. Neither knows which transport or which device the other is.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -39,12 +38,8 @@ class DriverNotifier {
 struct ActiveQueue {
   uint16_t index = 0;
   VirtQueue ring;
-  // The transport's; they live as long as that.
+  // The transport's; it lives as long as that.
   const EventFd* kick = nullptr;
-  const std::atomic<bool>* dma_enabled = nullptr;
-
-  // Whether the device may access guest memory now: it asks before each turn over the ring.
-  bool may_run() const { return dma_enabled->load(std::memory_order_relaxed); }
 };
 
 // Thread rule: called by the transport with its mutex held, so one at a time;
@@ -71,10 +66,6 @@ class VirtioDevice {
   // Returns when no request of this queue is in flight and the queue is gone (2.6.1). Harmless
   // when it is not in use. It waits for the device's loop, as reset() does.
   virtual void stop_queue(uint16_t index) = 0;
-  // The queues' dma_enabled has changed. False: returns when no request is in flight and the
-  // loop has seen it, so that the device leaves guest memory alone. True: each queue is kicked
-  // afterwards.
-  virtual void dma_changed(bool enabled) = 0;
   // Returns when no request is in flight and the queues are gone: the driver
   // may reuse their memory (2.4.1). Harmless when not active. It waits for the
   // device's loop, which therefore must never want the transport's mutex.

@@ -55,7 +55,6 @@ LoopQueue::LoopQueue(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifie
 }
 
 void LoopQueue::serve(size_t budget, const Step& step) {
-  if (!queue_.may_run()) return;
   size_t chains = queue_.ring.size();
   do {
     queue_.ring.disable_notifications();

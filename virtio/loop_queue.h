@@ -59,7 +59,6 @@ class LoopQueue {
   LoopQueue(const LoopQueue&) = delete;
   LoopQueue& operator=(const LoopQueue&) = delete;
 
-  // Nothing while the transport's dma_enabled is false; a kick comes when it is true again.
   // One turn: at most `budget` of work and one ring's worth of chains, then an
   // interrupt if the driver wants one; what is left is kicked to the next turn.
   void serve(size_t budget, const Step& step);

@@ -208,12 +208,6 @@ void Net::stop_queue(uint16_t index) {
   });
 }
 
-void Net::dma_changed(bool enabled) {
-  loop_.post_and_wait([&] {
-    for (const auto& vhost : vhosts_) vhost->dma_changed(enabled);
-  });
-}
-
 void Net::serve_all() {
   serve_control();
   for (uint16_t pair = 0; pair < receivers_.size(); ++pair) {

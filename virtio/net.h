@@ -45,7 +45,6 @@ class Net final : public VirtioDevice {
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
   void stop_queue(uint16_t index) override;
-  void dma_changed(bool enabled) override;
   void reset() override;
 
  private:

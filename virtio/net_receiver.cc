@@ -38,7 +38,7 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
 }
 
 void NetReceiver::receive() {
-  if (broken_ || !queue_.may_run()) return;
+  if (broken_) return;
   if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver wants nothing here
     packet_bytes_ = 0;
     return;

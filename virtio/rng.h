@@ -35,9 +35,6 @@ class Rng final : public VirtioDevice {
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
   void stop_queue(uint16_t) override { reset(); }
-  void dma_changed(bool) override {
-    loop_.post_and_wait([] {});
-  }
   void reset() override;
 
  private:

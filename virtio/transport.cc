@@ -139,11 +139,12 @@ bool Transport::reset_queue() {
 void Transport::enable_dma(bool enabled) {
   const std::lock_guard lock(mutex_);
   dma_enabled_ = enabled;
+  if (enabled) return activate();
   if (!active_) return;
-  device_.dma_changed(enabled);
-  // What the driver, or the host, asked for meanwhile.
-  if (enabled)
-    for (const EventFd& kick : kicks_) kick.signal();
+  device_.reset();
+  active_ = false;
+  // Without an interrupt: the next driver does not know why its wire would be raised.
+  status_.fetch_or(kStatusNeedsReset);
 }
 
 void Transport::kick(uint32_t queue) const {
@@ -173,14 +174,18 @@ std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
                                   .indirect = (driver_features_ & kFeatureIndirect) != 0,
                                   .max_chain = device_.queue_max_sizes()[index]});
   if (ring && queue.size <= device_.queue_max_sizes()[index])
-    return ActiveQueue{index, *std::move(ring), &kicks_[index], &dma_enabled_};
+    return ActiveQueue{index, *std::move(ring), &kicks_[index]};
   complaints_.warn("{}: queue {} is unusable: {}", name_, index,
                    ring ? "too large" : ring.error().message());
   needs_reset();
   return std::nullopt;
 }
 
+// Gives the device its queues, as soon as driver and bus allow it.
 void Transport::activate() {
+  const uint8_t now = status();
+  if (active_ || !dma_enabled_ || (now & kStatusDriverOk) == 0 || (now & kStatusNeedsReset) != 0)
+    return;
   std::vector<ActiveQueue> opened;
   for (size_t i = 0; i < queues_.size(); ++i) {
     if (!queues_[i].ready) continue;

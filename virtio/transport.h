@@ -57,8 +57,10 @@ class Transport : public DriverNotifier {
   };
 
  protected:
-  // Whether the device may access guest memory: at first it may. False: returns when it
-  // does not any more. What the driver asks for meanwhile is done when it may again.
+  // Whether the device may access guest memory; at first it may. `false` takes the queues away
+  // from a running device and returns when it is idle. That device then needs a reset, as in
+  // QEMU: the driver that sets the bit again may be another kernel's, which does not know
+  // these queues. A device that is started meanwhile gets its queues when it may.
   void enable_dma(bool enabled);
 
   // The calls below: with mutex_ held.
@@ -115,10 +117,8 @@ class Transport : public DriverNotifier {
   const std::vector<EventFd> kicks_;
   RateLimit complaints_;
 
-  // Read by the device's loop.
-  std::atomic<bool> dma_enabled_{true};
-
   // Guarded by mutex_.
+  bool dma_enabled_ = true;
   bool active_ = false;  // the device has the queues
   uint64_t driver_features_ = 0;
   std::vector<QueueState> queues_;

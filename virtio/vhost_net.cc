@@ -42,7 +42,6 @@ Result<void> VhostNet::start_queue(EventLoop& loop, uint64_t features, ActiveQue
   const unsigned index = queue.index % kQueues;
   if (notifier_ == nullptr) {
     name_ = &name;
-    tap_ = tap;
     features &= kFeatures;
     if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
       return fail_errno(errno, "{}: {}: features {:#x}", name, kPath, features);
@@ -51,7 +50,7 @@ Result<void> VhostNet::start_queue(EventLoop& loop, uint64_t features, ActiveQue
   }
   queues_[index].active.emplace(std::move(queue));
   TRY(set_up(index, loop, notifier));
-  if (queues_[index].active->may_run()) set_backend(index, tap);
+  set_backend(index, tap);
   return {};
 }
 
@@ -68,12 +67,6 @@ void VhostNet::stop_queue(unsigned index) {
 void VhostNet::stop() {
   for (unsigned index = 0; index < kQueues; ++index) stop_queue(index);
   notifier_ = nullptr;
-}
-
-// Without its back end the kernel leaves a ring alone, and keeps its place in it.
-void VhostNet::dma_changed(bool enabled) const {
-  for (unsigned index = 0; index < kQueues; ++index)
-    if (queues_[index].active) set_backend(index, enabled ? tap_ : -1);
 }
 
 Result<void> VhostNet::set_memory(const GuestMemory& memory) {

@@ -33,8 +33,6 @@ class VhostNet {
   // started. `index`: 0 for receive, 1 for transmit.
   void stop_queue(unsigned index);
   void stop();
-  // As VirtioDevice's.
-  void dma_changed(bool enabled) const;
 
  private:
   // In the kernel's order.
@@ -54,7 +52,6 @@ class VhostNet {
 
   const Fd fd_;
   std::array<Queue, kQueues> queues_;
-  int tap_ = -1;
   DriverNotifier* notifier_ = nullptr;  // while started
   const std::string* name_ = nullptr;
   RateLimit complaints_;

@@ -41,7 +41,6 @@ class RememberingDevice final : public virtio::VirtioDevice {
     ++stops;
     std::erase(queue_indices, index);
   }
-  void dma_changed(bool enabled) override { dma.push_back(enabled); }
   void reset() override {
     ++resets;
     queue_indices.clear();
@@ -53,7 +52,6 @@ class RememberingDevice final : public virtio::VirtioDevice {
   int resets = 0;
   int stops = 0;                      // of a queue
   std::vector<uint16_t> queue_sizes;  // of those that were started alone
-  std::vector<bool> dma;              // as it changed
   uint64_t features_accepted = 0;
   std::vector<uint16_t> queue_indices;
   virtio::DriverNotifier* notifier = nullptr;

@@ -38,14 +38,12 @@ TEST(VhostNetTest, ARingBrokenBeforeTheResetIsNotToldAfterIt) {
   const std::array kicks = {EventFd::create().value(), EventFd::create().value()};
   const std::string name = "net0";
   Notifier notifier;
-  const std::atomic<bool> dma_enabled = true;
 
   for (const int expected : {1, 2}) {
     std::array drivers = {FakeDriver(memory, {.base = {0x10000}}),
                           FakeDriver(memory, {.base = {0x800000}})};
     const auto queue = [&](uint16_t i) {
-      return ActiveQueue{i, VirtQueue::create(memory, drivers[i].layout()).value(), &kicks[i],
-                         &dma_enabled};
+      return ActiveQueue{i, VirtQueue::create(memory, drivers[i].layout()).value(), &kicks[i]};
     };
     loop.post_and_wait([&] {
       for (const uint16_t i : std::to_array<uint16_t>({0, 1})) {
