@@ -61,8 +61,8 @@ struct Mapping {
 };
 
 namespace qcow2 {
-// Makes the size in the header larger, and changes nothing else: for an image that a
-// running wick has open, which takes over the size by update_size().
+// Leaves a larger size in the file, which changes nothing for who opens the image: for one
+// that a running wick has open, which takes over the size by update_size().
 Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
 // The header of any image, also of one that must not be opened.
 Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
@@ -107,8 +107,9 @@ class Qcow2 final : public Backend {
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
-  // The size in the header, which announce_size() wrote; or of raw external data the
-  // length of that file. The disk can only become larger.
+  // The size that announce_size() left; or of raw external data the length of that file.
+  // The disk can only become larger. After an error it has its old size, and is as usable as
+  // before; but after one of the very last step it has the new one.
   Task<Result<void>> update_size() override;
 
   // Cuts the disk, or makes it longer by zeroes. A multiple of 512. While it is cut nobody
@@ -152,6 +153,8 @@ class Qcow2 final : public Backend {
   bool is_metadata(Run clusters) const;
   Result<void> check_refcount_blocks() const;
   File& data() const { return data_file_ ? *data_file_ : *file_; }
+  // Whether the data file is the disk, byte by byte.
+  bool raw_data() const { return data_file_ && (header_.autoclear & qcow2::kRawExternalData) != 0; }
   uint64_t cluster_of(uint64_t offset) const { return offset >> header_.cluster_bits; }
   uint64_t l1_index(uint64_t offset) const { return cluster_of(offset) / header_.l2_entries(); }
   // Of the disk's range that one slice of an L2 table maps.
@@ -229,8 +232,12 @@ class Qcow2 final : public Backend {
                       const qcow2::Refcounts::Copies& counts) const;
   Task<Result<void>> sync_all();
   Task<Result<uint64_t>> allocate_l1(uint64_t size, uint64_t entries);
+  Task<Result<void>> write_l1_fields(uint64_t size, uint64_t l1_offset, uint64_t entries);
+  Task<Result<void>> write_l1(uint64_t first, const std::vector<uint64_t>& l1);
   Task<Result<void>> switch_l1(uint64_t size, uint64_t first, std::vector<uint64_t> l1);
+  Task<Result<void>> write_size(uint64_t size);
   Task<Result<void>> make_room(uint64_t size);
+  Task<Result<void>> map_raw_data(uint64_t offset, uint64_t end);
   Task<Result<void>> cut_tail();
 
   enum class Count { kCheck, kAdd, kFree };

@@ -162,6 +162,7 @@ class Parser {
       TRY(extension(type, bytes_.subspan(offset, length)));
       offset += align_up(length, 8);
     }
+    header_.used_bytes = std::min<uint64_t>(offset, end);
     return {};
   }
 
@@ -212,6 +213,7 @@ class Parser {
     const uint64_t end = std::min<uint64_t>(bytes_.size(), header_.cluster_bytes());
     if (length > kMostBackingPath || offset > end || length > end - offset)
       return bad("has a backing file name of {} bytes at {:#x}", length, offset);
+    header_.used_bytes = std::max(header_.used_bytes, offset + length);
     header_.backing_path = text_of(bytes_.subspan(offset, length));
     if (header_.backing_path.find('\0') != std::string::npos)
       return bad("has a backing file name with a NUL in it");

@@ -79,6 +79,9 @@ struct Header {
   };
   std::optional<Luks> luks;
   std::vector<Extension> unknown;  // kept as they are
+  // Set by a parse: so much of the first cluster is filled by the header, its extensions
+  // and the backing file's name.
+  uint64_t used_bytes = 0;
 
   // Only of a lenient parse: why these tables cannot be used. Empty: nothing is wrong.
   std::string refcount_table_fault;

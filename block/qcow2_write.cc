@@ -252,11 +252,10 @@ Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
                                                       : (offset + length) / cluster * cluster;
   // Version 2 cannot hide a backing file. A data file that is the disk, byte by byte, must
   // read like it, for which no zeroes are to be written.
-  const bool raw_data = data_file_ && (header_.autoclear & kRawExternalData) != 0;
   if (from >= to || (header_.version == 2 && backing_) ||
-      (raw_data && !data_file_->zeroes_fast(true)))
+      (raw_data() && !data_file_->zeroes_fast(true)))
     co_return Result<void>();
-  co_return co_await clear(from, to - from, raw_data ? Clear::kUnmap : Clear::kDiscard);
+  co_return co_await clear(from, to - from, raw_data() ? Clear::kUnmap : Clear::kDiscard);
 }
 
 Task<Result<void>> Qcow2::write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) {

@@ -52,8 +52,8 @@ Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
   co_return Result<void>();
 }
 
-// The size in a header is for the machine that takes it over; without one, the image's
-// tables would be too small for it.
+// The size that is left in the file is for the machine that takes it over; without one,
+// nothing would come of it.
 Result<void> check_in_use(const std::string& path) {
   const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.valid()) return fail_errno(errno, "{}: cannot open", path);
@@ -103,7 +103,11 @@ Result<int> carry_out(const ImageResize& command) {
       TRY(runner->run([&] { return fill(*disk, old_bytes); }));
     TRY(runner->run([&] { return disk->flush(); }));
   }
-  if (!command.quiet) std::fputs("Image resized.\n", stdout);
+  if (!command.quiet && command.in_use)
+    std::fputs("The size is taken over when the wick that has the image open gets SIGUSR1.\n",
+               stdout);
+  else if (!command.quiet)
+    std::fputs("Image resized.\n", stdout);
   return 0;
 }
 
