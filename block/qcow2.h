@@ -117,6 +117,10 @@ class Qcow2 final : public Backend {
   // known what the header says: the image must be opened anew.
   Task<Result<void>> resize(uint64_t size_bytes);
 
+  // Unmaps clusters behind the disk's end, which are zeroes after a cut. Before it grows
+  // again, resize() hides a backing file there anyway.
+  Task<Result<void>> unmap_behind_end();
+
   // Internal snapshots; for all but the list nobody else uses the disk meanwhile.
   // They are called by their ID, or else by their name.
   Task<Result<std::vector<qcow2::Snapshot>>> snapshots();
@@ -208,7 +212,7 @@ class Qcow2 final : public Backend {
   void let_go_run(Run clusters, bool punch);
   // True if the pending frees are large enough to force a checkpoint.
   bool should_free() const;
-  enum class Clear : uint8_t { kDiscard, kUnmap, kKeep };  // what becomes of the space
+  enum class Clear : uint8_t { kDiscard, kUnmap, kKeep, kForget };  // what becomes of it
   Task<Result<void>> clear(uint64_t offset, uint64_t length, Clear how);
   Task<Result<void>> zero_part(uint64_t offset, uint64_t length);
   Task<Result<bool>> is_preallocated();

@@ -23,6 +23,7 @@ Task<Result<void>> expand_zeroes(Qcow2& image) {
     }
     offset += step;
   }
+  if (auto done = co_await image.unmap_behind_end(); !done) co_return done;
   co_return co_await image.flush();
 }
 

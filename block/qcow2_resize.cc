@@ -273,6 +273,19 @@ Task<Result<void>> Qcow2::map_raw_data(uint64_t offset, uint64_t end) {
   co_return Result<void>();
 }
 
+Task<Result<void>> Qcow2::unmap_behind_end() {
+  if (auto checked = check_write(0, 0); !checked) co_return checked;
+  const uint64_t table_span = header_.l2_entries() << header_.cluster_bits;
+  uint64_t offset = align_up(header_.size_bytes, header_.cluster_bytes());
+  for (uint64_t index = l1_index(offset); index < l1_.size(); ++index) {
+    const uint64_t end = (index + 1) * table_span;
+    if (l1_[index] != 0)
+      if (auto done = co_await clear(offset, end - offset, Clear::kForget); !done) co_return done;
+    offset = end;
+  }
+  co_return Result<void>();
+}
+
 // Gives back the free clusters at the file's end.
 Task<Result<void>> Qcow2::cut_tail() {
   const auto held = co_await metadata_.exclusive(0, 0);

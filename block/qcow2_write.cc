@@ -298,7 +298,7 @@ Task<Result<void>> Qcow2::zero_part(uint64_t offset, uint64_t length) {
 }
 
 // Whole clusters that read as zeroes from now on; with kKeep they stay allocated
-// where they are.
+// where they are. With kForget they may read as the backing file.
 Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
   const bool keep = how == Clear::kKeep;
   if (!writing_)
@@ -309,7 +309,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
     const auto held =
         co_await clusters_.exclusive(cluster_of(offset), cluster_of(offset + step - 1));
     if (auto done = co_await checkpoint_when_due(); !done) co_return done;
-    if (l1_[l1_index(offset)] != 0 || backing_) {
+    if (l1_[l1_index(offset)] != 0 || (backing_ && how != Clear::kForget)) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
       if (data_file_) {
         Task<Result<void>> cleared = how == Clear::kKeep    ? data_file_->zero(offset, step)
@@ -323,7 +323,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
         const Entry old = load_entry(*slice_bytes, at);
         Entry entry;
         if (owns_cluster(old) && (keep || data_file_)) entry.descriptor = old.descriptor;
-        if (header_.version >= 3 && (backing_ || entry.descriptor != 0)) {
+        if (header_.version >= 3 && how != Clear::kForget && (backing_ || entry.descriptor != 0)) {
           if (header_.extended_l2())
             entry.bitmap = kAllZero;
           else

@@ -253,6 +253,19 @@ TEST_F(ImageScripts, AmendChangesWhatQemuImgChanges) {
   EXPECT_EQ(wick({"amend", "a.qcow2"}).status, 2);
 }
 
+// Where a longer backing file would show, the cut leaves clusters of zeroes.
+TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesBehindTheEndOfADiskThatWasCut) {
+  make("truncate -s 1M base.raw; qemu-io -f raw -c 'write -P 65 0 1M' base.raw;"
+       " qemu-img create -f qcow2 -o cluster_size=4k -b base.raw -F raw a.qcow2 1M;"
+       " qemu-io -c 'write -P 1 200k 400k' a.qcow2");
+  EXPECT_EQ(wick({"resize", "--shrink", "a.qcow2", "256K"}).error, "");
+  EXPECT_EQ(wick({"amend", "-o", "compat=0.10", "a.qcow2"}).error, "");
+  EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
+  EXPECT_EQ(wick({"resize", "a.qcow2", "1M"}).error, "");
+  make("qemu-io -c 'read -P 65 0 200k' -c 'read -P 1 200k 56k' -c 'read -P 0 256k 768k' a.qcow2");
+  EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
+}
+
 TEST_F(ImageScripts, BenchSaysAndWritesWhatQemuImgDoes) {
   make("truncate -s 1M a.raw; cp a.raw b.raw");
   const auto shown = [](const std::string& text) {
