@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "base/task.h"
 
@@ -37,6 +38,8 @@ class Backend {
   // A multiple of 512.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
+  // The file of an image that open_image() opened, or of a chain its first (File::pin()).
+  virtual Fd pin() const { return {}; }
   // Takes over the size that another program gave the disk's file, while requests go on.
   virtual Task<Result<void>> update_size() { co_return Result<void>(); }
   // Whether discard() can give space back to the host.

@@ -53,6 +53,9 @@ class HostFile final : public File {
     return zeroes_fast_ || (may_unmap && abilities_.discards && !abilities_.is_device);
   }
   const std::string& path() const override { return path_; }
+  Fd pin() const override {
+    return Fd(::open(fmt::format("/proc/self/fd/{}", buffered_.get()).c_str(), O_PATH | O_CLOEXEC));
+  }
   Piece piece_at(uint64_t offset) const override {
     const off_t at = static_cast<off_t>(offset);
     const off_t data = ::lseek(buffered_.get(), at, SEEK_DATA);

@@ -39,6 +39,9 @@ class File {
   // written for it. May become false when the host turns out to be unable.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
   virtual const std::string& path() const = 0;
+  // A descriptor that only says which file this is (O_PATH), to open it anew whatever its
+  // path leads to by then. Invalid in tests.
+  virtual Fd pin() const { return {}; }
   // Whether `offset_bytes` is in a hole, and behind it the first byte that differs.
   struct Piece {
     bool hole = false;

@@ -77,6 +77,11 @@ Result<void> check_implied(const qcow2::Header& header, bool told, const std::st
                    "if it is, say so there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
+Result<Fd> open_first_file(const std::string& path, const ImageOptions& options) {
+  if (options.pinned != nullptr) return open_pinned_file(*options.pinned, path, options.read_only);
+  return open_given_file(path, options.read_only);
+}
+
 // Takes over an open descriptor.
 Result<ImageFile> make_image_file(Fd file, const std::string& path, const ImageOptions& options,
                                   AsyncIo& io) {
@@ -132,7 +137,7 @@ class LayerOpener {
   Task<Result<std::string>> open_next(const std::string& image, bool& more) {
     const bool first = image.empty();
     if (layers_.size() > kMaxBackingFiles) co_return too_deep();
-    auto file = first ? open_given_file(path_, options_.read_only)
+    auto file = first ? open_first_file(path_, options_)
                       : open_named_file(image, NamedFileKind::kBacking, path_, options_);
     if (!file) co_return failure(file);
     const auto is_new = note(*file, path_);  // before its lock, which it may hold already
@@ -272,7 +277,7 @@ std::optional<Format> format_of_name(std::string_view name) {
 
 Result<ImageFile> open_image_file(const std::string& path, const ImageOptions& options,
                                   AsyncIo& io) {
-  return make_image_file(TRY(open_given_file(path, options.read_only)), path, options, io);
+  return make_image_file(TRY(open_first_file(path, options)), path, options, io);
 }
 
 Task<Result<std::vector<ImageLayer>>> open_layers(std::string path, ImageOptions options,

@@ -40,6 +40,9 @@ struct ImageOptions {
   // The user's data file for the first image: opened wherever it is, instead of the one
   // that the header names. The data files of backing files stay those that they name.
   std::string data_path = {};
+  // The first image's file, if it was found before (File::pin()): opened instead of what the
+  // path leads to by now. Must outlive the opening.
+  const Fd* pinned = nullptr;
   // The option that a refusal of a name advises; nullptr: data-file= or backing=.
   const char* trust_option = nullptr;
 };

@@ -106,6 +106,10 @@ Result<Fd> open_given_file(const std::string& path, bool read_only) {
   return open_disk(path, path, read_only);
 }
 
+Result<Fd> open_pinned_file(const Fd& pin, const std::string& path, bool read_only) {
+  return open_disk(path, name_in_proc(pin), read_only);
+}
+
 Result<std::string> named_file(const std::string& image, std::string name) {
   if (name.starts_with("file:")) name.erase(0, 5);
   const size_t colon = name.find(':');

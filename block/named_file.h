@@ -23,6 +23,9 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
 Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options);
 
+// Opens the file that File::pin() gave, which messages call `path`.
+Result<Fd> open_pinned_file(const Fd& pin, const std::string& path, bool read_only);
+
 // Opens the file that the user gave as `path`: a regular file or a block device.
 Result<Fd> open_given_file(const std::string& path, bool read_only);
 

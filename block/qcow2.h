@@ -94,6 +94,7 @@ class Qcow2 final : public Backend {
 
   uint64_t size_bytes() const override { return header_.size_bytes / 512 * 512; }
   bool read_only() const override { return options_.read_only; }
+  Fd pin() const override { return file_->pin(); }
   bool can_discard() const override { return !options_.read_only; }
   // Version 2 has no clusters of zeroes.
   bool zeroes_fast(bool may_unmap) const override {

@@ -22,6 +22,7 @@ class Raw final : public Backend {
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return options_.read_only; }
+  Fd pin() const override { return file_->pin(); }
   Task<Result<void>> update_size() override {
     if (const uint64_t size = file_->size_bytes(); size > 0)
       size_bytes_ = align_up(size, kSectorBytes);

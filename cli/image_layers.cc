@@ -32,10 +32,8 @@ Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
 }
 
 // A base grows with its overlay; a raw one before it is opened as a disk.
-Result<void> make_room(ImageRunner& runner, const std::string& path, Format format,
-                       uint64_t size_bytes) {
-  block::ImageOptions options;
-  options.format = format;
+Result<void> make_room(ImageRunner& runner, const std::string& path,
+                       const block::ImageOptions& options, uint64_t size_bytes) {
   const auto image = TRY(block::open_image_file(path, options, runner.io()));
   if (image.format == Format::kRaw && image.file->size_bytes() < size_bytes)
     return image.file->truncate(size_bytes);
@@ -68,12 +66,16 @@ Result<int> carry_out(const ImageCommit& command) {
   Qcow2& image = *overlay.qcow2;
   Qcow2& lowest = TRY(layer_over(image, command.base)).get();
   const std::string path = TRY(block::named_file(lowest.path(), lowest.header().backing_path));
+  // By its name it could by now be another file than the one whose folder was looked at.
+  const Fd pin = lowest.backing()->pin();
+  if (!pin.valid()) return fail_errno(errno, "{}: cannot be opened again", path);
   lowest.take_backing().reset();  // or it would be open twice
 
+  options.pinned = &pin;
   options.format = TRY(block::named_format(lowest.path(), lowest.header().backing_format));
-  if (!options.format) options.format = TRY(block::open_image_file(path, {}, runner->io())).format;
-  options.cache = command.cache;
-  TRY(make_room(*runner, path, *options.format, image.size_bytes()));
+  if (!options.format)
+    options.format = TRY(block::open_image_file(path, options, runner->io())).format;
+  TRY(make_room(*runner, path, options, image.size_bytes()));
   const auto base =
       TRY(runner->run([&] { return block::open_image(path, options, runner->io()); }));
   if (base->size_bytes() < image.size_bytes())

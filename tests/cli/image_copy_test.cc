@@ -1,11 +1,16 @@
 // wick image convert, commit and rebase, against qemu-img.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
+#include "base/fd.h"
 #include "cli/options.h"
 
 namespace wick::cli {
@@ -160,6 +165,30 @@ TEST_F(ImageCopy, CommitKeepsSnapshots) {
   EXPECT_TRUE(
       shell("qemu-img snapshot -a one top.qcow2 && qemu-img check top.qcow2 &&"
             "qemu-io -c 'read -P 4 64k 64k' top.qcow2"));
+}
+
+// A program that may write to the folder puts another file in the place of the backing file,
+// as soon as that is open.
+TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(
+        shell("rm -f *; truncate -s 1M base.raw other.raw;"
+              "qemu-img create -f qcow2 -b base.raw -F raw top.qcow2 1M &&"
+              "qemu-io -c 'write -P 7 0 1M' top.qcow2"));
+    const Fd watch(::inotify_init1(IN_CLOEXEC));
+    ASSERT_GE(::inotify_add_watch(watch.get(), "base.raw", IN_OPEN), 0);
+    std::thread swap([&] {
+      std::array<char, 4096> event{};
+      EXPECT_GT(::read(watch.get(), event.data(), event.size()), 0);
+      std::filesystem::rename("base.raw", "moved.raw");
+      std::filesystem::rename("other.raw", "base.raw");
+    });
+    EXPECT_EQ(wick({"commit", "-q", "-d", "top.qcow2"}), "");
+    swap.join();
+    EXPECT_TRUE(shell("cmp -n 1M base.raw /dev/zero"));
+    EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' moved.raw"));
+    if (HasFailure()) break;
+  }
 }
 
 TEST_F(ImageCopy, CommitNeedsABackingFile) {
