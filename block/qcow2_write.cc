@@ -461,6 +461,7 @@ bool Qcow2::maps_uncounted(const TableCache::Copy& entries, const Refcounts::Cop
 // wrong here leaks, and harms nothing else.
 Task<Result<void>> Qcow2::apply_frees() {
   const std::vector<Free> frees = std::exchange(frees_, {});
+  Result<void> result;
   for (const Free& free : frees) {
     if (is_table(free.clusters)) continue;  // only where an image's entries lie
     if (auto room = co_await refcounts_.reserve(free.clusters); !room) {
@@ -477,14 +478,18 @@ Task<Result<void>> Qcow2::apply_frees() {
         co_await file_->discard(free.clusters.first << header_.cluster_bits,
                                 free.clusters.count << header_.cluster_bits);
     }
-    if (auto freed = co_await refcounts_.decrement(free.clusters); !freed) co_return freed;
+    for (uint64_t i = 0; i < free.clusters.count; ++i) {
+      auto freed = co_await refcounts_.decrement({free.clusters.first + i, 1});
+      if (!freed && result) result = std::move(freed);
+    }
   }
-  if (frees.empty()) co_return Result<void>();
+  if (frees.empty()) co_return result;
   // Not synced: until it is stable there are leaks.
   auto counts = refcounts_.take_dirty();
   auto written = co_await refcounts_.write_blocks(counts);
   refcounts_.written(counts);
-  co_return written;
+  if (result) result = std::move(written);
+  co_return result;
 }
 
 }  // namespace wick::block

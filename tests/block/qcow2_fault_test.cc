@@ -475,6 +475,29 @@ TEST_F(Qcow2FaultNamed, WhatAFailedFlushWasToFreeIsFreedByTheNext) {
   EXPECT_EQ(leaks(), 0u);
 }
 
+// Of an image that is damaged already only the damaged cluster cannot be given back.
+TEST_F(Qcow2FaultNamed, AClusterThatIsCountedNoMoreDoesNotKeepTheOthersFromBeingFreed) {
+  create(kPlain);
+  ASSERT_TRUE(write(0, pattern(256 << 10, 1)));
+  ASSERT_TRUE(finish(disk_->flush()));
+  const uint64_t host = finish(disk_->map(8192, 4096)).value().host_offset;
+  disk_.reset();
+  const auto field = [&](uint64_t offset) {
+    std::array<std::byte, 8> bytes{};
+    store_.bytes.read(offset, bytes);
+    return load_be<uint64_t>(std::span<const std::byte>(bytes));
+  };
+  store_.bytes.write(field(field(48)) + host / 4096 * 2, std::vector<std::byte>(2));
+  disk_ = folder_.open(store_, 64 << 10).value();
+  ASSERT_TRUE(finish(disk_->discard(8192, 8192)));
+  ASSERT_TRUE(finish(disk_->discard(128 << 10, 4096)));
+  const auto flushed = finish(disk_->flush());
+  ASSERT_FALSE(flushed);
+  EXPECT_THAT(flushed.error().message(), testing::HasSubstr("its reference count is 0"));
+  ASSERT_TRUE(finish(disk_->flush()));
+  EXPECT_EQ(leaks(), 0u);
+}
+
 // A hole is only space: what was discarded reads as zeroes all the same.
 TEST_F(Qcow2FaultNamed, AHoleThatCannotBeMadeCostsSpaceOnly) {
   create(kPlain);
