@@ -19,7 +19,9 @@ Bytef* bytes_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API is older
 }
 
-bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<std::byte> cluster) {
+// With `ends` the data must end with the cluster, and its checksum, if it has one, be right.
+bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<std::byte> cluster,
+                 bool ends) {
   z_stream stream{};
   if (::inflateInit2(&stream, window_bits) != Z_OK) return false;
   stream.next_in = bytes_of(packed);
@@ -29,7 +31,7 @@ bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<s
   const int result = ::inflate(&stream, Z_FINISH);
   ::inflateEnd(&stream);
   // The input may go on behind the data, and the output may be full before its end.
-  return stream.avail_out == 0 && (result == Z_STREAM_END || result == Z_BUF_ERROR);
+  return stream.avail_out == 0 && (result == Z_STREAM_END || (!ends && result == Z_BUF_ERROR));
 }
 
 bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> cluster) {
@@ -94,7 +96,7 @@ bool looks_random(std::span<const std::byte> cluster) {
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster) {
   return method == Compression::kZstd ? decompress_zstd(packed, cluster)
-                                      : inflate_all(kWindowBits, packed, cluster);
+                                      : inflate_all(kWindowBits, packed, cluster, false);
 }
 
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
@@ -108,8 +110,8 @@ std::vector<std::byte> compress(Compression method, std::span<const std::byte> c
 
 namespace wick::block {
 
-bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block) {
-  return qcow2::inflate_all(qcow2::kZlibWindowBits, packed, block);
+bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block, bool ends) {
+  return qcow2::inflate_all(qcow2::kZlibWindowBits, packed, block, ends);
 }
 
 }  // namespace wick::block

@@ -21,6 +21,7 @@ std::vector<std::byte> compress(Compression method, std::span<const std::byte> c
 namespace wick::block {
 
 // Fills `block` from zlib data at the start of `packed`; false when that is no such data.
-bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block);
+// Data that `ends` with the block is checked by its checksum.
+bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block, bool ends);
 
 }  // namespace wick::block

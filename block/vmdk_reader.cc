@@ -176,7 +176,8 @@ class Sparse final : public MappedSource {
     }
     const auto packed = co_await read_part(*file_, offset, length);
     if (!packed) co_return std::unexpected(packed.error());
-    if (!inflate_zlib(*packed, block))
+    // Of the last grain only a part may be the disk's.
+    if (!inflate_zlib(*packed, block, block.size() == block_bytes_))
       co_return fail_errno(EIO, "{}: the compressed grain at {:#x} is damaged", path(), offset);
     co_return Result<void>();
   }
