@@ -29,6 +29,8 @@ struct Extent {
   int depth = 0;        // 1: it is the backing file's, 2: that one's backing file's, ...
   std::optional<uint64_t> host_offset = {};  // in the file `path`; none: compressed
   std::string path = {};
+  // Compressed: its first so many bytes are unpacked together. 0: not compressed.
+  uint64_t block_bytes = 0;
 };
 
 class Backend {

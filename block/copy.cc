@@ -15,6 +15,7 @@ namespace wick::block {
 namespace {
 
 // Small enough to stay in a processor's cache between being read and written.
+constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kPieceBytes = 256 << 10;
 constexpr size_t kPiecesAtOnce = 8;
 // A shorter hole within data is read like it.
@@ -159,19 +160,35 @@ class Copy {
   }
 
   Task<Result<void>> read(uint64_t offset, std::span<std::byte> bytes) {
-    constexpr size_t kSectorBytes = 512;
     const iovec all = to_iovec(bytes);
     auto got = co_await source_.read(offset, {&all, 1});
     if (got || !rules_.salvage) co_return got;
-    for (size_t at = 0; at < bytes.size(); at += kSectorBytes) {
-      const auto sector = bytes.subspan(at, std::min(kSectorBytes, bytes.size() - at));
-      const iovec buffer = to_iovec(sector);
-      if (auto read = co_await source_.read(offset + at, {&buffer, 1}); !read) {
-        rules_.salvage(offset + at, read.error());
-        std::ranges::fill(sector, std::byte{0});
-      }
+    while (!bytes.empty()) {
+      // Reading a part of what is compressed unpacks all of it, and fails as all of it does.
+      const auto extent = co_await source_.extent(offset, bytes.size());
+      uint64_t length = kSectorBytes, step = kSectorBytes;
+      if (extent && extent->length_bytes > 0) length = extent->length_bytes;
+      if (extent && extent->block_bytes > 0) length = step = extent->block_bytes;
+      length = std::min(length, bytes.size());
+      co_await salvage(offset, bytes.first(length), step);
+      offset += length;
+      bytes = bytes.subspan(length);
     }
     co_return Result<void>();
+  }
+
+  // Reads a step at a time, and takes those that cannot be read for zeroes.
+  Task<void> salvage(uint64_t offset, std::span<std::byte> bytes, uint64_t step) {
+    while (!bytes.empty()) {
+      const auto part = bytes.first(std::min(step, bytes.size()));
+      const iovec buffer = to_iovec(part);
+      if (auto read = co_await source_.read(offset, {&buffer, 1}); !read) {
+        rules_.salvage(offset, read.error());
+        std::ranges::fill(part, std::byte{0});
+      }
+      offset += part.size();
+      bytes = bytes.subspan(part.size());
+    }
   }
 
   // What is data and what is zeroes in it, in turn.

@@ -73,6 +73,7 @@ Task<Result<Extent>> MappedSource::extent(uint64_t offset, uint64_t length) {
                 .present = kind != Kind::kAbsent,
                 .zero = !data,
                 .data = data};
+  if (kind == Kind::kCompressed) extent.block_bytes = block_bytes_ - within;
   if (kind == Kind::kData) {
     extent.host_offset = start + within;
     extent.path = file_->path();

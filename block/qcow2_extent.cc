@@ -14,6 +14,7 @@ Task<Result<Extent>> Qcow2::extent_of(Mapping mapping) {
     extent.host_offset = mapping.host_offset;
     extent.path = data().path();
   }
+  if (mapping.kind == Mapping::Kind::kCompressed) extent.block_bytes = mapping.length_bytes;
   if (mapping.kind == Mapping::Kind::kZero) {
     extent.zero = true;
     extent.data = false;
