@@ -21,6 +21,9 @@ constexpr int kCorrupt = 2;
 constexpr int kLeaks = 3;
 constexpr int kUnsupported = 63;
 
+// Of a line each. A damaged image may have millions, which the report counts.
+constexpr uint64_t kMaxFindingsShown = 200;
+
 std::string to_json(const CheckReport& report, const std::string& path, ImageFormat format) {
   nlohmann::ordered_json json;
   const auto put = [&](const char* key, uint64_t value) {
@@ -129,13 +132,17 @@ Result<int> carry_out(const ImageCheck& command) {
     fmt::print(stderr, "wick: {}: a raw image has nothing to check\n", printable(command.path));
     return kUnsupported;
   }
-  const auto tell = [](const std::string& finding) {
-    std::fputs((printable(finding) + "\n").c_str(), stderr);
+  uint64_t findings = 0;
+  const auto tell = [&](const std::string& finding) {
+    if (++findings <= kMaxFindingsShown) std::fputs((printable(finding) + "\n").c_str(), stderr);
   };
-  const CheckReport report =
-      TRY(runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); }));
-  show(command, report, format);
-  return status_of(report);
+  const auto report =
+      runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); });
+  if (findings > kMaxFindingsShown)
+    fmt::print(stderr, "and {} more\n", findings - kMaxFindingsShown);
+  if (!report) return std::unexpected(report.error());
+  show(command, *report, format);
+  return status_of(*report);
 }
 
 }  // namespace wick::cli

@@ -228,6 +228,22 @@ TEST_F(ImageScripts, BitmapsAreThoseOfQemuImg) {
   EXPECT_EQ(wick({"bitmap", "--clear", "-g", "4k", "a.qcow2", "b"}).status, 2);
 }
 
+// A leak for each line would be millions of them. All are counted.
+TEST_F(ImageScripts, CheckPrintsTheFirstFindingsAndSaysHowManyMoreThereAre) {
+  make(
+      "qemu-img create -f qcow2 -o cluster_size=512 a.qcow2 1M; qemu-io -c 'write 0 1M' a.qcow2;"
+      " dd if=/dev/zero of=a.qcow2 bs=1 seek=$(($(od -An -tu1 -j46 -N1 a.qcow2) * 256)) count=256"
+      " conv=notrunc");
+  const std::string json = shell("qemu-img check --output=json a.qcow2").out;
+  EXPECT_THAT(json, HasSubstr("\"leaks\": 2080"));
+  const Outcome checked = wick({"check", "--output=json", "a.qcow2"});
+  EXPECT_EQ(checked.status, 3);
+  EXPECT_EQ(checked.out, json);
+  EXPECT_EQ(std::ranges::count(checked.error, '\n'), 201);
+  EXPECT_THAT(checked.error, HasSubstr("\nand 1880 more\n"));
+  EXPECT_EQ(wick({"check", "-q", "-r", "leaks", "a.qcow2"}).status, 0);
+}
+
 TEST_F(ImageScripts, AmendChangesWhatQemuImgChanges) {
   const std::string start =
       "rm -f a.qcow2; qemu-img create -f qcow2 a.qcow2 4M;"
@@ -255,9 +271,10 @@ TEST_F(ImageScripts, AmendChangesWhatQemuImgChanges) {
 
 // Where a longer backing file would show, the cut leaves clusters of zeroes.
 TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesBehindTheEndOfADiskThatWasCut) {
-  make("truncate -s 1M base.raw; qemu-io -f raw -c 'write -P 65 0 1M' base.raw;"
-       " qemu-img create -f qcow2 -o cluster_size=4k -b base.raw -F raw a.qcow2 1M;"
-       " qemu-io -c 'write -P 1 200k 400k' a.qcow2");
+  make(
+      "truncate -s 1M base.raw; qemu-io -f raw -c 'write -P 65 0 1M' base.raw;"
+      " qemu-img create -f qcow2 -o cluster_size=4k -b base.raw -F raw a.qcow2 1M;"
+      " qemu-io -c 'write -P 1 200k 400k' a.qcow2");
   EXPECT_EQ(wick({"resize", "--shrink", "a.qcow2", "256K"}).error, "");
   EXPECT_EQ(wick({"amend", "-o", "compat=0.10", "a.qcow2"}).error, "");
   EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
