@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/bytes.h"
+#include "block/copy.h"
 #include "block/qcow2.h"
 #include "block/qcow2_tables.h"
 
@@ -64,6 +65,19 @@ std::vector<std::byte> format_directory(std::span<const Bitmap> bitmaps) {
                       entry.subspan(kEntryBytes + bitmap.extra.size()).begin());
   }
   return bytes;
+}
+
+// Sets in `to` what overlaps a bit that is set in `from`. Each has one bit for 2^shift bytes.
+void add_bits(std::span<const std::byte> from, uint32_t from_shift, std::span<std::byte> to,
+              uint32_t to_shift, uint64_t disk_bytes) {
+  for (uint64_t byte = 0; byte < from.size(); ++byte)
+    for (uint64_t i = 0; i < 8 && from[byte] != std::byte{0}; ++i) {
+      if ((from[byte] >> i & std::byte{1}) == std::byte{0}) continue;
+      const uint64_t start = (byte * 8 + i) << from_shift;
+      const uint64_t end = std::min(start + (uint64_t{1} << from_shift), disk_bytes);
+      for (uint64_t bit = start >> to_shift; bit << to_shift < end; ++bit)
+        to[bit / 8] |= std::byte{1} << (bit % 8);
+    }
 }
 
 bool has_bitmaps(const Header& header) {
@@ -135,6 +149,14 @@ Result<std::vector<Bitmap>::iterator> BitmapEditor::find(const std::string& name
   return found;
 }
 
+Result<std::vector<Bitmap>::iterator> BitmapEditor::find_sound(const std::string& name) {
+  const auto found = TRY(find(name));
+  if ((found->flags & Bitmap::kInUse) != 0)
+    return with_hint(fail("{}: bitmap '{}' is inconsistent", file_.path(), name),
+                     "remove it, and add it again");
+  return found;
+}
+
 Task<Result<uint64_t>> BitmapEditor::write_new(std::span<const std::byte> bytes) {
   const auto row = co_await refcounts_.allocate_table(header_.clusters_for(bytes.size()));
   if (!row) co_return std::unexpected(row.error());
@@ -158,13 +180,67 @@ Task<Result<void>> BitmapEditor::make_table(Bitmap& bitmap) {
   co_return Result<void>();
 }
 
+Result<void> BitmapEditor::check_in_file(const Bitmap& bitmap, uint64_t offset,
+                                         uint64_t length) const {
+  const uint64_t end = file_.size_bytes();
+  if (offset % header_.cluster_bytes() != 0 || offset == 0 || offset > end || length > end - offset)
+    return fail_errno(EIO, "{}: the table or data of bitmap '{}' at {:#x} is not inside the file",
+                      file_.path(), bitmap.name, offset);
+  return {};
+}
+
+// One bit for each `granularity` of the disk, the lowest of a byte first.
+Task<Result<std::vector<std::byte>>> BitmapEditor::read_bits(const Bitmap& bitmap) {
+  const uint64_t granularity = bitmap.granularity_bytes();
+  const bool possible = granularity >= kMinGranularity && granularity <= kMaxGranularity;
+  const uint64_t length = possible ? data_bytes(header_.size_bytes, granularity) : 0;
+  if (!possible || length > kMaxDataBytes || bitmap.type != 1 || !bitmap.extra.empty() ||
+      bitmap.table_entries != header_.clusters_for(length))
+    co_return fail("{}: bitmap '{}' is damaged, or of a kind that wick does not know", file_.path(),
+                   bitmap.name);
+  if (auto checked = check_in_file(bitmap, bitmap.table_offset, uint64_t{bitmap.table_entries} * 8);
+      !checked)
+    co_return failure(checked);
+  const auto table = co_await read_table(file_, bitmap.table_offset, bitmap.table_entries);
+  if (!table) co_return std::unexpected(table.error());
+  std::vector<std::byte> bits(length);
+  for (size_t i = 0; i < table->size(); ++i) {
+    const uint64_t start = i << header_.cluster_bits;
+    const auto part =
+        std::span(bits).subspan(start, std::min(header_.cluster_bytes(), length - start));
+    const uint64_t place = (*table)[i] & kOffsetMask;
+    if (place == 0) {  // bit 0 tells what all bits are ("Bitmap table")
+      std::ranges::fill(part, ((*table)[i] & 1) != 0 ? std::byte{0xff} : std::byte{0});
+      continue;
+    }
+    if (auto checked = check_in_file(bitmap, place, part.size()); !checked)
+      co_return failure(checked);
+    const iovec buffer = to_iovec(part);
+    if (auto got = co_await file_.read(place, {&buffer, 1}); !got) co_return failure(got);
+  }
+  co_return bits;
+}
+
+Task<Result<void>> BitmapEditor::write_bits(Bitmap& bitmap, std::span<const std::byte> bits) {
+  std::vector<std::byte> table(header_.clusters_for(bits.size()) * 8);
+  for (uint64_t at = 0; at < bits.size(); at += header_.cluster_bytes()) {
+    const auto part = bits.subspan(at, std::min(header_.cluster_bytes(), bits.size() - at));
+    if (is_zero(part)) continue;
+    const auto place = co_await write_new(part);
+    if (!place) co_return std::unexpected(place.error());
+    store_be(std::span(table).subspan((at >> header_.cluster_bits) * 8), *place);
+  }
+  const auto offset = co_await write_new(table);
+  if (!offset) co_return std::unexpected(offset.error());
+  bitmap.table_offset = *offset;
+  bitmap.table_entries = static_cast<uint32_t>(table.size() / 8);
+  co_return Result<void>();
+}
+
 Task<Result<void>> BitmapEditor::drop_table(const Bitmap& bitmap) {
   const uint64_t length = uint64_t{bitmap.table_entries} * 8;
-  const uint64_t end = file_.size_bytes();
-  if (bitmap.table_offset % header_.cluster_bytes() != 0 || bitmap.table_offset == 0 ||
-      bitmap.table_offset > end || length > end - bitmap.table_offset)
-    co_return fail_errno(EIO, "{}: the table of bitmap '{}' at {:#x} is not inside the file",
-                         file_.path(), bitmap.name, bitmap.table_offset);
+  if (auto checked = check_in_file(bitmap, bitmap.table_offset, length); !checked)
+    co_return checked;
   const auto table = co_await read_table(file_, bitmap.table_offset, bitmap.table_entries);
   if (!table) co_return std::unexpected(table.error());
   for (const uint64_t entry : *table)
@@ -206,22 +282,35 @@ Task<Result<void>> BitmapEditor::remove(const std::string& name) {
 }
 
 Task<Result<void>> BitmapEditor::clear(const std::string& name) {
-  const auto found = find(name);
+  const auto found = find_sound(name);
   if (!found) co_return std::unexpected(found.error());
-  if (((*found)->flags & Bitmap::kInUse) != 0)
-    co_return with_hint(fail("{}: bitmap '{}' is inconsistent", file_.path(), name),
-                        "remove it, and add it again");
   if (auto dropped = co_await drop_table(**found); !dropped) co_return dropped;
   co_return co_await make_table(**found);
 }
 
 Result<void> BitmapEditor::enable(const std::string& name, bool on) {
-  Bitmap& bitmap = *TRY(find(name));
-  if ((bitmap.flags & Bitmap::kInUse) != 0)
-    return with_hint(fail("{}: bitmap '{}' is inconsistent", file_.path(), name),
-                     "remove it, and add it again");
+  Bitmap& bitmap = *TRY(find_sound(name));
   bitmap.flags = on ? bitmap.flags | Bitmap::kAuto : bitmap.flags & ~Bitmap::kAuto;
   return {};
+}
+
+Task<Result<void>> BitmapEditor::merge(const std::string& name, BitmapEditor& from,
+                                       const std::string& source) {
+  const auto target = find_sound(name);
+  if (!target) co_return std::unexpected(target.error());
+  const auto found = from.find_sound(source);
+  if (!found) co_return std::unexpected(found.error());
+  if (from.header_.size_bytes != header_.size_bytes)
+    co_return fail("{}: has another size than {}, {} bytes and not {}", from.file_.path(),
+                   file_.path(), from.header_.size_bytes, header_.size_bytes);
+  const auto added = co_await from.read_bits(**found);
+  if (!added) co_return std::unexpected(added.error());
+  auto bits = co_await read_bits(**target);
+  if (!bits) co_return failure(bits);
+  add_bits(*added, (*found)->granularity_bits, *bits, (*target)->granularity_bits,
+           header_.size_bytes);
+  if (auto dropped = co_await drop_table(**target); !dropped) co_return dropped;
+  co_return co_await write_bits(**target, *bits);
 }
 
 // Counts first, and stable, as for a disk (block/qcow2.h).

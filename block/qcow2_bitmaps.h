@@ -49,6 +49,8 @@ class BitmapEditor {
   Task<Result<void>> remove(const std::string& name);
   Task<Result<void>> clear(const std::string& name);
   Result<void> enable(const std::string& name, bool on);
+  // Adds what `source` of `from`, which may be this, has recorded.
+  Task<Result<void>> merge(const std::string& name, BitmapEditor& from, const std::string& source);
 
   Task<Result<void>> finish();
 
@@ -56,6 +58,10 @@ class BitmapEditor {
   BitmapEditor(File& file, Header header, std::vector<uint64_t> refcount_table,
                std::vector<Bitmap> bitmaps);
   Result<std::vector<Bitmap>::iterator> find(const std::string& name);
+  Result<std::vector<Bitmap>::iterator> find_sound(const std::string& name);
+  Result<void> check_in_file(const Bitmap& bitmap, uint64_t offset, uint64_t length) const;
+  Task<Result<std::vector<std::byte>>> read_bits(const Bitmap& bitmap);
+  Task<Result<void>> write_bits(Bitmap& bitmap, std::span<const std::byte> bits);
   Task<Result<uint64_t>> write_new(std::span<const std::byte> bytes);
   Task<Result<void>> make_table(Bitmap& bitmap);
   Task<Result<void>> drop_table(const Bitmap& bitmap);

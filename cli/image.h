@@ -168,13 +168,16 @@ struct ImageDd {
 };
 
 struct ImageBitmap {
-  enum class Action : uint8_t { kAdd, kRemove, kClear, kEnable, kDisable };
+  enum class Action : uint8_t { kAdd, kRemove, kClear, kMerge, kEnable, kDisable };
 
   std::string path;
   std::optional<block::Format> format;
   std::string name;
   std::vector<Action> actions;
-  uint64_t granularity_bytes = 0;  // 0: by the image
+  uint64_t granularity_bytes = 0;   // 0: by the image
+  std::vector<std::string> merged;  // by kMerge
+  std::string merged_from;          // the image that has those; empty: `path`
+  std::optional<block::Format> merged_format;
 };
 
 struct ImageAmend {

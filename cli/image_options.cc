@@ -478,11 +478,16 @@ Result<ImageCommand> make_bitmap(const Given& given) {
   // qemu-img does them in the order given; there is one that makes sense.
   for (const auto& [name, action] :
        {std::pair("add", Action::kAdd), std::pair("clear", Action::kClear),
-        std::pair("enable", Action::kEnable), std::pair("disable", Action::kDisable),
-        std::pair("remove", Action::kRemove)})
+        std::pair("merge", Action::kMerge), std::pair("enable", Action::kEnable),
+        std::pair("disable", Action::kDisable), std::pair("remove", Action::kRemove)})
     if (given.has(name)) bitmap.actions.push_back(action);
   if (bitmap.actions.empty())
-    return fail("one of --add, --remove, --clear, --enable and --disable is needed");
+    return fail("one of --add, --remove, --clear, --merge, --enable and --disable is needed");
+  bitmap.merged = given.all("merge");
+  bitmap.merged_from = given.last("b").value_or("");
+  bitmap.merged_format = TRY(given.format("F"));
+  if (given.has("b") && bitmap.merged.empty()) return fail("-b: only with --merge");
+  if (given.has("F") && bitmap.merged_from.empty()) return fail("-F: only with -b");
   if (const auto granularity = given.last("g")) {
     if (!given.has("add")) return fail("-g: only with --add");
     bitmap.granularity_bytes = TRY(named("-g", parse_image_size(*granularity)));
@@ -717,6 +722,9 @@ constexpr OptionRow kBitmapOptions[] = {
     {"--clear", nullptr, "make it empty"},
     {"--enable", nullptr, "record writes from now on"},
     {"--disable", nullptr, "do not record writes"},
+    {"--merge", "SOURCE", "add what this bitmap has"},
+    {"-b", "FILE2", "SOURCE is one of this image"},
+    {"-F", "FORMAT", "what FILE2 is (by its magic)"},
     {"-g", "SIZE", "of what one bit stands for, with --add (64k)"},
     kImageOpts,
     kFile,

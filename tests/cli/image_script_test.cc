@@ -228,6 +228,57 @@ TEST_F(ImageScripts, BitmapsAreThoseOfQemuImg) {
   EXPECT_EQ(wick({"bitmap", "--clear", "-g", "4k", "a.qcow2", "b"}).status, 2);
 }
 
+TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
+  const std::string fill =
+      "qemu-img bitmap --add -g 4k NAME one; qemu-img bitmap --add NAME wide;"
+      " qemu-io -c 'write 1M 4k' -c 'write 50M 3M' -c 'write 99M 1M' NAME;"
+      " qemu-img bitmap --disable NAME one; qemu-io -c 'write 70M 4k' NAME;";
+  for (const std::string name : {"a.qcow2", "theirs.qcow2", "other.qcow2"})
+    make("qemu-img create -f qcow2 " + name + " 100M;" +
+         std::regex_replace(fill, std::regex("NAME"), name));
+  // What of the disk a program would copy that asks by NBD for the bitmap.
+  int served = 0;
+  const auto recorded = [&](const std::string& file, const std::string& name) {
+    const std::string copy = std::to_string(++served);  // served until nobody asks any more
+    return shell("cp " + file + " " + copy + " && qemu-nbd -r -f qcow2 -k $PWD/s" + copy +
+                 " --fork -B " + name + " " + copy +
+                 " && qemu-img map --output=json --image-opts driver=nbd,server.type=unix,"
+                 "server.path=s" +
+                 copy + ",x-dirty-bitmap=qemu:dirty-bitmap:" + name)
+        .out;
+  };
+  const std::vector<Arguments> steps = {
+      {"--merge", "one", "wide"},
+      {"--add", "-g", "64k", "--merge", "one", "coarse"},
+      {"--add", "-g", "512", "--merge", "wide", "--merge", "one", "fine"},
+      {"--merge", "coarse", "-b", "other.qcow2", "-F", "qcow2", "one"},
+  };
+  make("qemu-img bitmap --add -g 1M other.qcow2 coarse; qemu-io -c 'write 20M 5M' other.qcow2");
+  for (const Arguments& step : steps) {
+    Arguments options(step.begin(), step.end() - 1);
+    std::string line = "qemu-img bitmap";
+    for (const std::string& option : options) line += " " + option;
+    make(line + " theirs.qcow2 " + step.back());
+    options.insert(options.begin(), "bitmap");
+    options.push_back("a.qcow2");
+    options.push_back(step.back());
+    EXPECT_EQ(wick(options).error, "") << line;
+    EXPECT_EQ(info("a.qcow2"), info("theirs.qcow2")) << line;
+    const std::string there = recorded("a.qcow2", step.back());
+    EXPECT_THAT(there, HasSubstr("\"data\": false")) << line;
+    EXPECT_EQ(there, recorded("theirs.qcow2", step.back())) << line;
+    const Outcome check = shell("qemu-img check a.qcow2");
+    EXPECT_EQ(check.status, 0) << line;
+    EXPECT_EQ(check.out.find("leak"), std::string::npos) << line;
+  }
+  make("qemu-img create -f qcow2 small.qcow2 1M; qemu-img bitmap --add small.qcow2 b");
+  EXPECT_THAT(wick({"bitmap", "--merge", "b", "-b", "small.qcow2", "a.qcow2", "one"}).error,
+              HasSubstr("another size"));
+  EXPECT_THAT(wick({"bitmap", "--merge", "none", "a.qcow2", "one"}).error, HasSubstr("no bitmap"));
+  EXPECT_EQ(wick({"bitmap", "--add", "-b", "small.qcow2", "a.qcow2", "x"}).status, 2);
+  EXPECT_EQ(wick({"bitmap", "--merge", "b", "-F", "qcow2", "a.qcow2", "x"}).status, 2);
+}
+
 // A leak for each line would be millions of them. All are counted.
 TEST_F(ImageScripts, CheckPrintsTheFirstFindingsAndSaysHowManyMoreThereAre) {
   make(
