@@ -188,6 +188,11 @@ struct ImageAmend {
   bool trust_names = false;
 };
 
+// -o help
+struct ImageOptionHelp {
+  std::string text;
+};
+
 struct ImageBench {
   std::string path;
   std::optional<block::Format> format;
@@ -207,7 +212,7 @@ struct ImageBench {
 using ImageCommand =
     std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
                  ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
-                 ImageDd, ImageBitmap, ImageAmend, ImageBench>;
+                 ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageOptionHelp>;
 
 // Each returns its exit status; 1 is for errors.
 Result<int> carry_out(const ImageCreate& command);
@@ -226,6 +231,7 @@ Result<int> carry_out(const ImageDd& command);
 Result<int> carry_out(const ImageBitmap& command);
 Result<int> carry_out(const ImageAmend& command);
 Result<int> carry_out(const ImageBench& command);
+Result<int> carry_out(const ImageOptionHelp& command);
 
 // As qemu-img shows it, with its head.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);

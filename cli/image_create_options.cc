@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 
+#include "cli/image.h"
 #include "cli/image_size.h"
 #include "cli/spec.h"
 
@@ -19,66 +21,69 @@ using block::RawCreateOptions;
 
 struct CreateKey {
   std::string_view name;
+  const char* value;
+  const char* help;
   Result<void> (*apply)(Qcow2CreateOptions& options, const std::string& value);
 };
 
 constexpr CreateKey kQcow2Keys[] = {
-    {"size", [](Qcow2CreateOptions&, const std::string&) -> Result<void> { return {}; }},
-    {"compat",
+    {"size", "size", "of the disk",
+     [](Qcow2CreateOptions&, const std::string&) -> Result<void> { return {}; }},
+    {"compat", "str", "0.10 or 1.1 (v2, v3)",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.version = v == "0.10" || v == "v2" ? 2 : 3;
        if (o.version == 3 && v != "1.1" && v != "v3") return fail("must be 0.10 or 1.1 (v2, v3)");
        return {};
      }},
-    {"backing_file",
+    {"backing_file", "str", "the backing file",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.backing_path = v;
        return {};
      }},
-    {"backing_fmt",
+    {"backing_fmt", "str", "what it is: raw or qcow2",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        if (!block::format_of_name(v)) return fail("must be raw or qcow2");
        o.backing_format = v;
        return {};
      }},
-    {"cluster_size",
+    {"cluster_size", "size", "512 to 2M (64k)",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.cluster_bytes = TRY(parse_image_size(v));
        return {};
      }},
-    {"refcount_bits",
+    {"refcount_bits", "num", "1 to 64 (16)",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.refcount_bits = TRY(parse_image_size(v));
        return {};
      }},
-    {"lazy_refcounts",
+    {"lazy_refcounts", "bool (on/off)", "count clusters when the image is closed",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.lazy_refcounts = TRY(parse_switch(v));
        return {};
      }},
-    {"extended_l2",
+    {"extended_l2", "bool (on/off)", "allocate parts of clusters",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.extended_l2 = TRY(parse_switch(v));
        return {};
      }},
-    {"compression_type",
+    {"compression_type", "str", "of compressed clusters: zlib or zstd",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        using block::qcow2::Compression;
        o.compression = v == "zstd" ? Compression::kZstd : Compression::kZlib;
        if (v != "zstd" && v != "zlib") return fail("must be zlib or zstd");
        return {};
      }},
-    {"preallocation",
+    {"preallocation", "str", "off, metadata, falloc or full; raw: not metadata",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.preallocation = TRY(parse_preallocation(v));
        return {};
      }},
-    {"data_file",
+    {"data_file", "str", "the file that has the data",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.data_path = v;
        return {};
      }},
-    {"data_file_raw",
+    {"data_file_raw", "bool (on/off)", "it is a raw disk, too",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.raw_data = TRY(parse_switch(v));
        return {};
@@ -87,15 +92,44 @@ constexpr CreateKey kQcow2Keys[] = {
 
 constexpr std::array<std::string_view, 2> kRawKeys = {"size", "preallocation"};
 
+std::vector<std::string_view> keys_of(Format format) {
+  if (format == Format::kRaw) return {kRawKeys.begin(), kRawKeys.end()};
+  std::vector<std::string_view> keys;
+  for (const CreateKey& key : kQcow2Keys) keys.push_back(key.name);
+  return keys;
+}
+
+std::string list_options(std::vector<std::string_view> keys) {
+  std::ranges::sort(keys);
+  std::string text;
+  for (const std::string_view key : keys) {
+    const auto* const row = std::ranges::find(kQcow2Keys, key, &CreateKey::name);
+    text += fmt::format("  {:<22} - {}\n", fmt::format("{}=<{}>", key, row->value), row->help);
+  }
+  return text;
+}
+
 }  // namespace
+
+bool asks_for_options(std::span<const std::string> texts) {
+  return std::ranges::any_of(texts, [](const std::string& text) {
+    const std::string whole = "," + text + ",";
+    return whole.find(",help,") != whole.npos || whole.find(",?,") != whole.npos;
+  });
+}
+
+std::string help_on_create_options(Format format) {
+  return fmt::format("Supported {} options:\n{}", format_name(format),
+                     list_options(keys_of(format)));
+}
+
+std::string help_on_amend_options(std::span<const std::string_view> keys) {
+  return fmt::format("Amend options for 'qcow2':\n{}", list_options({keys.begin(), keys.end()}));
+}
 
 Result<ParsedCreateOptions> parse_create_options(Format format,
                                                  std::span<const std::string> texts) {
-  std::vector<std::string_view> keys(kRawKeys.begin(), kRawKeys.end());
-  if (format == Format::kQcow2) {
-    keys.clear();
-    for (const CreateKey& key : kQcow2Keys) keys.push_back(key.name);
-  }
+  const std::vector<std::string_view> keys = keys_of(format);
   ParsedCreateOptions parsed;
   Qcow2CreateOptions options;
   for (const std::string& text : texts) {
@@ -116,6 +150,11 @@ Result<ParsedCreateOptions> parse_create_options(Format format,
     return fail("preallocation=metadata: raw has off, falloc and full");
   parsed.options = RawCreateOptions{.preallocation = options.preallocation};
   return parsed;
+}
+
+Result<int> carry_out(const ImageOptionHelp& command) {
+  std::fputs(command.text.c_str(), stdout);
+  return 0;
 }
 
 Result<Preallocation> parse_preallocation(const std::string& value) {

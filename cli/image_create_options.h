@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,12 @@ struct ParsedCreateOptions {
 };
 Result<ParsedCreateOptions> parse_create_options(block::Format format,
                                                  std::span<const std::string> texts);
+
+// Whether they ask what there is: -o help.
+bool asks_for_options(std::span<const std::string> texts);
+// As qemu-img's answer, with the options that wick has.
+std::string help_on_create_options(block::Format format);
+std::string help_on_amend_options(std::span<const std::string_view> keys);
 
 // off, metadata, falloc or full.
 Result<block::Preallocation> parse_preallocation(const std::string& value);

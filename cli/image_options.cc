@@ -24,8 +24,8 @@ constexpr const char* kImageHelp =
 made by convert and dd, and read by info, check, map, compare and measure.
 
 What qemu-img has and wick has not: other formats and protocols; encryption
-(--object); -o help; create to a block device, and of vdi and vmdk; convert
---bitmaps; bitmap --merge and -b; amend of refcount_bits; compare -p; rebase -U;
+(--object); create to a block device, and of vdi and vmdk, and their -o help;
+convert --bitmaps; amend of refcount_bits; compare -p; rebase -U;
 resize --preallocation=metadata; parents of vdi and vmdk, and their repair.
 A wrong command line ends with status 2.
 
@@ -38,7 +38,7 @@ Example:
 constexpr const char* kCreateHelp =
     R"(FORMAT is raw or qcow2. SIZE is in bytes, or has a suffix K, M, G, T, P or E;
 without it the image is as large as its backing file. The options of qcow2, and
-after them what else they can be:
+after them what else they can be (-o help lists them with the others):
   cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
   refcount_bits=16 (1 to 64)            lazy_refcounts=off
   extended_l2=off                       compression_type=zlib (zstd)
@@ -182,12 +182,13 @@ Result<void> take_file(const Given& given, std::string& path, std::optional<Form
 }
 
 Result<ImageCommand> make_create(const Given& given) {
+  const Format format = TRY(given.format("format")).value_or(Format::kRaw);
+  if (asks_for_options(given.all("o"))) return ImageOptionHelp{help_on_create_options(format)};
   ImageCreate create;
   const std::string name = TRY(file_of(given));
   create.path = TRY(parse_image_name(name, false)).path;
   create.quiet = given.has("q");
   create.trust_backing = given.has("u");
-  const Format format = TRY(given.format("format")).value_or(Format::kRaw);
   auto parsed = TRY(named("-o", parse_create_options(format, given.all("o"))));
   create.options = std::move(parsed.options);
   create.given = std::move(parsed.pairs);
@@ -262,6 +263,9 @@ Result<void> set_output(const Given& given, ImageConvert& convert) {
 }
 
 Result<ImageCommand> make_convert(const Given& given) {
+  if (const auto output = block_format(TRY(output_format(given)));
+      output && asks_for_options(given.all("o")))
+    return ImageOptionHelp{help_on_create_options(*output)};
   ImageConvert convert;
   convert.format = TRY(given.source_format("format"));
   std::vector<std::string> files = given.all("FILE");
@@ -497,8 +501,9 @@ Result<ImageCommand> make_bitmap(const Given& given) {
 }
 
 Result<ImageCommand> make_amend(const Given& given) {
-  constexpr std::array kAmendable = {"compat", "lazy_refcounts", "size", "data_file",
-                                     "data_file_raw"};
+  constexpr std::array<std::string_view, 5> kAmendable = {"compat", "lazy_refcounts", "size",
+                                                          "data_file", "data_file_raw"};
+  if (asks_for_options(given.all("o"))) return ImageOptionHelp{help_on_amend_options(kAmendable)};
   ImageAmend amend;
   TRY(take_file(given, amend.path, amend.format));
   amend.trust_names = given.has("trust-names");
@@ -551,9 +556,11 @@ struct OptionRow {
   const char* help;
   int least = 0;  // of positional ones
   int most = 1;
+  bool may_be_missing = false;  // with -o help
 };
 
 constexpr OptionRow kFile = {"FILE", "", "the image", 1};
+constexpr OptionRow kFileOrHelp = {"FILE", "", "the image", 1, 1, true};
 constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "what FILE is (by its magic)"};
 constexpr OptionRow kOutput = {"--output", "human|json", "the form of the answer (human)"};
 constexpr OptionRow kImageOpts = {"--image-opts", nullptr, "FILE is driver=...,file.filename=..."};
@@ -570,7 +577,7 @@ constexpr OptionRow kCreateOptions[] = {
     {"-u", nullptr, "do not look at BASE"},
     {"-o", "k=v,...", "more options, see below"},
     kQuiet,
-    kFile,
+    kFileOrHelp,
     {"SIZE", "", "of the disk"},
 };
 
@@ -607,7 +614,7 @@ constexpr OptionRow kConvertOptions[] = {
     {"-C", nullptr, ""},
     {"-m", "N", ""},
     kQuiet,
-    {"FILE", "", "the sources, then the target", 2, 1000},
+    {"FILE", "", "the sources, then the target", 2, 1000, true},
 };
 
 constexpr OptionRow kCommitOptions[] = {
@@ -739,7 +746,7 @@ constexpr OptionRow kAmendOptions[] = {
     kQuiet,
     {"--force", nullptr, ""},
     kImageOpts,
-    kFile,
+    kFileOrHelp,
 };
 
 constexpr OptionRow kBenchOptions[] = {
@@ -856,7 +863,7 @@ ImageArguments::ImageArguments(CLI::App& wick)
     command->footer(row.footer);
     command->set_help_flag("-h,--help", "print this");
     command->allow_extras();
-    for (const auto& [names, value, help, least, most] : row.options) {
+    for (const auto& [names, value, help, least, most, may_be_missing] : row.options) {
       CLI::Option* const option = value != nullptr
                                       ? command->add_option(names, CLI::callback_t(), help)
                                       : command->add_flag(names, help);
@@ -866,7 +873,7 @@ ImageArguments::ImageArguments(CLI::App& wick)
       option->expected(1);
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
       if (*names != '-' && most > 1) option->expected(least, most)->allow_extra_args();
-      option->required(least > 0);
+      option->required(least > 0 && !may_be_missing);
     }
   }
 }

@@ -279,6 +279,36 @@ TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
   EXPECT_EQ(wick({"bitmap", "--merge", "b", "-F", "qcow2", "a.qcow2", "x"}).status, 2);
 }
 
+TEST_F(ImageScripts, OptionsAreListedForOHelp) {
+  // Those that wick has of qemu-img's, in its words' order.
+  const auto names = [](const std::string& text) {
+    std::vector<std::string> all;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+      if (line.starts_with("  ") && line.find("encr") == line.npos)
+        all.push_back(line.substr(0, line.find('=')));
+    return all;
+  };
+  for (const Arguments& arguments : {Arguments{"create", "-f", "qcow2", "-o", "help"},
+                                     Arguments{"convert", "-O", "qcow2", "-o", "help"}}) {
+    std::string line = "qemu-img";
+    for (const std::string& argument : arguments) line += " " + argument;
+    const Outcome ours = wick(arguments), theirs = shell(line);
+    EXPECT_EQ(ours.status, theirs.status) << line << ours.error;
+    EXPECT_TRUE(ours.out.starts_with(theirs.out.substr(0, theirs.out.find('\n')))) << ours.out;
+    EXPECT_EQ(names(ours.out), names(theirs.out));
+  }
+  EXPECT_EQ(wick({"create", "-f", "qcow2", "-o", "size=1M,help", "a.qcow2"}).status, 0);
+  EXPECT_FALSE(std::filesystem::exists("a.qcow2"));
+  const Outcome amend = wick({"amend", "-f", "qcow2", "-o", "help"});
+  EXPECT_EQ(amend.status, 0) << amend.error;
+  EXPECT_THAT(amend.out, HasSubstr("Amend options for 'qcow2':"));
+  EXPECT_THAT(amend.out, Not(HasSubstr("cluster_size")));
+  EXPECT_THAT(wick({"create", "-o", "help"}).out, HasSubstr("preallocation="));
+  for (const char* const command : {"create", "convert", "amend"})
+    EXPECT_EQ(wick({command, "-o", "size=1M"}).status, 2) << command;
+}
+
 // A leak for each line would be millions of them. All are counted.
 TEST_F(ImageScripts, CheckPrintsTheFirstFindingsAndSaysHowManyMoreThereAre) {
   make(
