@@ -90,6 +90,32 @@ TEST_P(Qcow2InUse, GrowsWhileRequestsAreInFlight) {
   EXPECT_TRUE(holds_what_it_may(**again, history, SectorHistory::kNever));
 }
 
+// What had reached the file by then is an image of the old size or of the new one.
+TEST_P(Qcow2InUse, IsSoundWhereverWickDiesAsItGrows) {
+  const uint64_t small = GetParam().size_bytes, large = small * 8;
+  auto content = read_now(*disk_, 0, small).value();
+  ASSERT_TRUE(announce(store_, large));
+  MemoryStore left;
+  ImageFolder::fill(left, files_);
+  left.bytes = store_.bytes;
+  store_.logs = true;
+  ASSERT_TRUE(finish(disk_->update_size()));
+  for (const fakes::FileOperation& operation : store_.log) {
+    SCOPED_TRACE(&operation - store_.log.data());
+    fakes::apply(operation, operation.beside ? left.beside->bytes : left.bytes);
+    Qcow2Checker checker(left.bytes);
+    checker.run();
+    ASSERT_EQ(checker.faults(), "");
+    const auto disk = folder_.open(left, 64 << 10);
+    ASSERT_TRUE(disk) << disk.error().message();
+    const uint64_t size = (*disk)->size_bytes();
+    EXPECT_THAT(size, testing::AnyOf(small, large));
+    content.resize(size);
+    ASSERT_TRUE(read_now(**disk, 0, size).value() == content);
+  }
+  EXPECT_EQ(content.size(), large);
+}
+
 class Qcow2InUseNamed : public testing::Test {
  protected:
   void create(const SmallShape& shape) {
