@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "block/image_lock.h"
 
 namespace wick::block {
 
@@ -38,6 +39,7 @@ class HostFile final : public File {
         path_(std::move(path)),
         io_(io),
         zeroes_fast_(abilities.zeroes_fast) {}
+  ~HostFile() override { unlock_image(buffered_); }
 
   uint64_t size_bytes() const override {
     const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // of a block device too

@@ -67,4 +67,10 @@ Result<void> lock_image(const Fd& file, bool read_only, const std::string& path)
   return {};
 }
 
+void unlock_image(const Fd& file) {
+  struct flock lock = lock_of(F_UNLCK, kUsedBase);
+  lock.l_len = 2 * (kUnsharedBase - kUsedBase);
+  (void)::fcntl(file.get(), F_OFD_SETLK, &lock);
+}
+
 }  // namespace wick::block

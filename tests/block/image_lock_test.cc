@@ -45,6 +45,18 @@ TEST_P(ImageLock, GivesAWriterTheImageForItself) {
   EXPECT_TRUE(open(options(false)));
 }
 
+// As an io_uring has one, for a while after the last request.
+TEST_P(ImageLock, EndsWithTheImageWhoeverHasAReferenceToItsFile) {
+  Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  const Fd reference(::dup(file.get()));
+  ASSERT_TRUE(lock_image(file, false, path_));
+  auto image = open_host_file(std::move(file), path_, Cache::kWriteback, false, *io_);
+  ASSERT_TRUE(image);
+  EXPECT_FALSE(open(options(false)));
+  image->reset();
+  EXPECT_TRUE(open(options(false)));
+}
+
 TEST_P(ImageLock, LetsReadersShareTheImageAndKeepsWritersOut) {
   ASSERT_TRUE(open(options(true)));
   EXPECT_TRUE(open_again(true));

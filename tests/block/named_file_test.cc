@@ -233,8 +233,11 @@ class Chain : public DiskFixture {
       }
       const auto made = run([&] { return create_image(layer(i), options, *io_); });
       ASSERT_TRUE(made) << made.error().message();
-      auto file = open_image_file(layer(i), {}, *io_).value().file;
-      auto image = run_on(loop(), Qcow2::open(std::move(file), {.cache_bytes = 1 << 20})).value();
+      auto file = open_image_file(layer(i), {}, *io_);
+      ASSERT_TRUE(file) << file.error().message();
+      auto opened = run_on(loop(), Qcow2::open(std::move(file->file), {.cache_bytes = 1 << 20}));
+      ASSERT_TRUE(opened) << opened.error().message();
+      const auto image = *std::move(opened);
       const auto data = pattern(kClusterBytes, static_cast<uint32_t>(i));
       const iovec buffer = to_iovec(data);
       ASSERT_TRUE(run([&] { return image->write(i * kClusterBytes, {&buffer, 1}); }));
@@ -254,8 +257,10 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
   pthread_setattr_default_np(&small);
   const auto thread = LoopThread::start("small").value();
   pthread_setattr_default_np(&old);
-  std::unique_ptr<AsyncIo> io;
-  thread->loop().post_and_wait([&] { io = AsyncIo::create_uring(thread->loop()).value(); });
+  Result<std::unique_ptr<AsyncIo>> created;
+  thread->loop().post_and_wait([&] { created = AsyncIo::create_uring(thread->loop()); });
+  ASSERT_TRUE(created) << created.error().message();
+  std::unique_ptr<AsyncIo> io = *std::move(created);
   auto opened = run_on(thread->loop(), open_image(layer(kDepth), {}, *io));
   ASSERT_TRUE(opened) << opened.error().message();
   auto disk = *std::move(opened);
