@@ -216,7 +216,8 @@ class NetworkCardStopped : public NetworkCard {};
 
 // The bus master bit of its PCI function, by the configuration space in sysfs: without it no
 // packet gets into the guest's memory or out of it. With it an e1000 goes on; a virtio card
-// does so for a driver that resets it, as the next kernel's would.
+// waits for the next kernel's driver, which resets it. (The one of Linux 6.1 that is there
+// cannot do so: it waits for its control queue first.)
 TEST_P(NetworkCardStopped, ReceivesNothingWithoutItsBusMasterBit) {
   make_tap("tap0", GetParam().tap);
   Process vm(
@@ -235,17 +236,13 @@ TEST_P(NetworkCardStopped, ReceivesNothingWithoutItsBusMasterBit) {
   EXPECT_NE(finish({"sh", "-c", fmt::format("ping -q -c 3 -W 2 {}", kGuest)}).status, 0);
   EXPECT_EQ(run_in_guest(shell, kReceived), before);
   (void)run_in_guest(shell, "set_command '\\007'");
-  if (GetParam().options != std::string_view(",device=e1000")) {
+  if (GetParam().options == std::string_view(",device=e1000")) {
+    expect_ping(kGuest);
+    transfer(shell, 2);
+  } else {
     EXPECT_NE(finish({"sh", "-c", fmt::format("ping -q -c 3 -W 2 {}", kGuest)}).status, 0);
     EXPECT_EQ(run_in_guest(shell, kReceived), before);
-    (void)run_in_guest(shell,
-                       "n=$(basename $(readlink -f /sys/class/net/eth0/device)); "
-                       "cd /sys/bus/virtio/drivers/virtio_net; "
-                       "echo $n >unbind; echo $n >bind; cd /");
-    configure(shell);
   }
-  expect_ping(kGuest);
-  transfer(shell, 2);
   end(vm);
 }
 
