@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/output.h"
+#include "base/output.h"
 #include "console/escape_keys.h"
 #include "console/terminal.h"
 #include "console/unix_socket.h"

@@ -47,12 +47,12 @@ bool has_word(const std::string& line, std::string_view wanted) {
   return false;
 }
 
-Result<std::optional<net::HostNetwork>> some_network() {
-  auto network = TRY(net::find_host_network());
+Result<std::optional<hostnet::HostNetwork>> some_network() {
+  auto network = TRY(hostnet::find_host_network());
   if (network) return network;
-  const auto names = TRY(net::host_network_names());
+  const auto names = TRY(hostnet::host_network_names());
   if (names.empty()) return std::nullopt;
-  return net::find_host_network(names.front());
+  return hostnet::find_host_network(names.front());
 }
 
 NetFacts look_at_network() {
@@ -64,7 +64,7 @@ NetFacts look_at_network() {
   }
   facts.network = *std::move(network);
   if (facts.network) {
-    const auto* const made = facts.network->find_made(net::kBridgeStep);
+    const auto* const made = facts.network->find_made(hostnet::kBridgeStep);
     const std::string index =
         first_line(fmt::format("/sys/class/net/{}/ifindex", facts.network->name).c_str());
     facts.bridge_there = made != nullptr && index == fmt::format("{}", made->index);
@@ -156,7 +156,7 @@ Finding network_finding(const NetFacts& facts) {
     return {Level::kOk, "wick net: no network is up; for guests on one: " +
                             (facts.root ? std::string("wick net up")
                                         : "sudo wick net up --user " + facts.user)};
-  const net::HostNetwork& network = *facts.network;
+  const hostnet::HostNetwork& network = *facts.network;
   if (!facts.bridge_there)
     return {Level::kWarn,
             fmt::format("wick net: the bridge {0} is gone; sudo wick net up {0}", network.name)};

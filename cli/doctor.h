@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "net/host_network.h"
+#include "hostnet/state.h"
 #include "vmm/kvm.h"
 
 namespace wick::cli {
@@ -13,7 +13,7 @@ namespace wick::cli {
 // The network of wick net: the default one, else the first that is up.
 struct NetFacts {
   std::string error;  // why it cannot be told
-  std::optional<net::HostNetwork> network;
+  std::optional<hostnet::HostNetwork> network;
   bool bridge_there = false;
   std::string user;  // who asks
   bool root = false;

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/output.h"
 #include "cli/image.h"
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/image_source.h"
-#include "cli/output.h"
 
 namespace wick::cli {
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 
+#include "base/output.h"
 #include "base/printable.h"
 #include "block/compression.h"
 #include "block/qcow2.h"
@@ -12,7 +13,6 @@
 #include "cli/image_files.h"
 #include "cli/image_runner.h"
 #include "cli/image_size.h"
-#include "cli/output.h"
 
 namespace wick::cli {
 

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "base/output.h"
 #include "cli/attach.h"
 #include "cli/doctor.h"
 #include "cli/options.h"
-#include "cli/output.h"
 #include "cli/run.h"
 
 namespace {
@@ -51,7 +51,7 @@ void set_stack_size() {
 }
 
 int print_error(const std::string& message, int status) {
-  wick::cli::say_error(message);
+  wick::say_error(message);
   return status;
 }
 
@@ -82,8 +82,8 @@ Result<int> carry_out(const Command& command) {
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   open_standard_descriptors();
   set_stack_size();
-  wick::cli::set_up_output();
-  wick::cli::set_up_log(STDERR_FILENO);
+  wick::set_up_output();
+  wick::set_up_log(STDERR_FILENO);
   const auto command = parse(argc, argv);
   if (!command) {
     const auto& [kind, error, help] = command.error();
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
     return print_error(fmt::format("usage: {} (see {})", error.message(), help), kUsage);
   }
   const auto status = carry_out(*command);
-  const auto results = wick::cli::finish_results();
+  const auto results = wick::finish_results();
   spdlog::default_logger()->flush();
   if (!status) return print_error(status.error().message(), kHostFailed);
   return results ? *status : print_error(results.error().message(), kHostFailed);

@@ -11,7 +11,7 @@
 
 #include "base/fd.h"
 #include "cli/image_options.h"
-#include "cli/net_options.h"
+#include "cli/net/options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"
 #include "net/mac_address.h"

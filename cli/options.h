@@ -15,7 +15,7 @@
 
 #include "base/result.h"
 #include "cli/image.h"
-#include "cli/net.h"
+#include "cli/net/commands.h"
 #include "cli/spec.h"
 #include "vmm/config.h"
 

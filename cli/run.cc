@@ -12,13 +12,13 @@
 #include <string_view>
 
 #include "base/hash.h"
+#include "base/output.h"
 #include "boot/find_kernel.h"
 #include "boot/input_file.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
-#include "cli/net_host.h"
-#include "cli/output.h"
 #include "cli/stats.h"
+#include "hostnet/host_view.h"
 
 namespace wick::cli {
 
@@ -136,7 +136,7 @@ Result<int> run(const RunOptions& options) {
   MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
-  const Fd published_name = publish_machine_name(config.name);
+  const Fd published_name = hostnet::publish_machine_name(config.name);
   TRY(choose_kernel(config, options.initrd_auto));
 
   // Now, so that a run is not lost on a file that cannot be written.

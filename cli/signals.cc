@@ -9,7 +9,7 @@
 #include <cstring>
 #include <initializer_list>
 
-#include "cli/output.h"
+#include "base/output.h"
 
 namespace wick::cli {
 

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "console/stream.h"
+#include "base/stream.h"
 #include "console/transcript.h"
 
 namespace wick::console {

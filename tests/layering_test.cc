@@ -22,11 +22,12 @@ const std::map<std::string, Rooms> kKnows = {
     {"boot", {"base"}},
     {"block", {"base"}},
     {"net", {"base"}},
+    {"hostnet", {"base", "net"}},
     {"console", {"base"}},
     {"devices", {"base", "block", "net", "console"}},
     {"virtio", {"base", "block", "net", "console", "devices"}},
-    {"vmm", {"base", "boot", "block", "net", "console", "devices", "virtio"}},
-    {"cli", {"base", "boot", "block", "net", "console", "devices", "virtio", "vmm"}},
+    {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio"}},
+    {"cli", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio", "vmm"}},
 };
 
 // <net/if.h> is the C library's.

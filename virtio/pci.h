@@ -8,7 +8,7 @@
 
 #include "base/bus.h"
 #include "base/interrupt.h"
-#include "devices/pci_function.h"
+#include "devices/pci/function.h"
 #include "virtio/transport.h"
 
 namespace wick::virtio {

@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "block/async_io.h"
 #include "block/backend.h"
-#include "devices/ide_drive.h"
+#include "devices/ide/drive.h"
 #include "virtio/blk.h"
 #include "vmm/config.h"
 

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "net/host_network.h"
+#include "hostnet/tap_claim.h"
 #include "net/tap.h"
 #include "net/user.h"
 
@@ -92,55 +92,13 @@ Result<void> NetworkCard::open_backend(const NetConfig& config, const std::strin
   return {};
 }
 
-// On the bridge of wick net, the one that the user names or the usual one, the TAP is one
-// of those that wait there for this user, or a new one.
 Result<void> NetworkCard::open_tap(const NetConfig& config) {
-  net::TapConfig tap{.interface = config.interface,
-                     .bridge = config.bridge,
-                     .queues = config.queues,
-                     .mtu = config.mtu};
-  if (tap.interface.empty()) {
-    const std::string name = tap.bridge.empty() ? net::kDefaultNetwork : tap.bridge;
-    std::optional<net::HostNetwork> network;
-    if (net::is_network_name(name)) network = TRY(net::find_host_network(name));
-    if (network && ::geteuid() != 0 && !network->taps.empty()) {
-      auto claimed = TRY(net::claim_tap(*network));
-      if (!claimed)
-        return with_hint(
-            fail("{}: all of its {} TAPs are in use", network->name, network->taps.size()),
-            "end a machine, or make more: wick net up --user NAME --taps N");
-      tap.interface = std::move(claimed->name);
-      tap.bridge.clear();  // it is there
-      tap_lock_ = std::move(claimed->lock);
-    } else if (network) {
-      tap.bridge = network->name;
-    } else if (tap.bridge.empty()) {
-      const auto others = net::host_network_names();
-      const bool alone = !others || others->empty();
-      spdlog::warn(
-          "the TAP is on no bridge, since no network {} is up; {}", name,
-          alone ? "wick net up makes it"
-                : fmt::format("for {} write bridge={}", fmt::join(*others, ", "), others->front()));
-    }
-  } else {
-    TRY(lock_named_tap(tap.interface));
-  }
-  backend_ = TRY(net::open_tap(tap));
-  return {};
-}
-
-// If it is one of wick net's, which the kernel would give to a second machine as well.
-Result<void> NetworkCard::lock_named_tap(const std::string& interface) {
-  for (const std::string& name : net::host_network_names().value_or(std::vector<std::string>())) {
-    const auto found = net::find_host_network(name);  // an error is of another network
-    const auto network = found ? *found : std::nullopt;
-    if (!network || std::ranges::find(network->taps, interface) == network->taps.end()) continue;
-    auto claimed = TRY(net::claim_tap(*network, interface));
-    if (!claimed)
-      return with_hint(fail("{}: another machine uses it, or another card of this one", interface),
-                       fmt::format("wick net status {} says which TAPs are free", name));
-    tap_lock_ = std::move(claimed->lock);
-  }
+  auto chosen = TRY(hostnet::choose_tap(config.interface, config.bridge));
+  tap_lock_ = std::move(chosen.lock);
+  backend_ = TRY(net::open_tap({.interface = std::move(chosen.interface),
+                                .bridge = std::move(chosen.bridge),
+                                .queues = config.queues,
+                                .mtu = config.mtu}));
   return {};
 }
 

@@ -32,7 +32,6 @@ class NetworkCard {
   Result<void> open_backend(const NetConfig& config, const std::string& id,
                             const std::string& machine);
   Result<void> open_tap(const NetConfig& config);
-  Result<void> lock_named_tap(const std::string& interface);
 
   const net::MacAddress mac_;
   Fd tap_lock_;  // of one of wick net's TAPs

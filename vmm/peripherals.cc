@@ -2,8 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
-#include "devices/ide.h"
-#include "devices/pci_host.h"
+#include "devices/ide/ide.h"
+#include "devices/pci/host.h"
 #include "vmm/layout.h"
 
 namespace wick {

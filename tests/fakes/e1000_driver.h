@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/guest_memory.h"
-#include "devices/e1000.h"
+#include "devices/e1000/e1000.h"
 #include "tests/fakes/registers.h"
 
 namespace wick::fakes {

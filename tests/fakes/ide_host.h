@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/guest_memory.h"
-#include "devices/ide_channel.h"
+#include "devices/ide/channel.h"
 #include "tests/fakes/registers.h"
 #include "tests/fakes/wait_for.h"
 

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "devices/pci_host.h"
+#include "devices/pci/host.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fakes/pci_driver.h"

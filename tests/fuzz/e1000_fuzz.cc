@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/guest_memory.h"
-#include "devices/e1000.h"
+#include "devices/e1000/e1000.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/e1000_driver.h"
 #include "tests/fakes/fake_network.h"

@@ -2,8 +2,8 @@
 // the DHCP leases, in which guests write their names.
 #include <string_view>
 
-#include "net/dhcp_leases.h"
-#include "net/host_network.h"
+#include "hostnet/leases.h"
+#include "hostnet/state.h"
 #include "tests/fuzz/harness.h"
 
 namespace {

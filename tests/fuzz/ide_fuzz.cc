@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/guest_memory.h"
-#include "devices/ide_channel.h"
+#include "devices/ide/channel.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/ide_host.h"
 #include "tests/fakes/memory_backend.h"

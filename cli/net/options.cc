@@ -1,0 +1,202 @@
+#include "cli/net/options.h"
+
+#include <fmt/ranges.h>
+
+#include <charconv>
+#include <span>
+#include <vector>
+
+#include "cli/image_options.h"
+#include "hostnet/address.h"
+
+namespace wick::cli {
+
+namespace {
+
+constexpr const char* kNetHelp =
+    R"(NAME is the network's and its bridge's, wick0 if left out. up and down are for
+root; docs/networks.md tells what they make.
+
+Example:
+  sudo wick net up --user alice
+  wick run -k bzImage -d alpine.ext4 -n tap)";
+
+constexpr const char* kUpHelp =
+    R"(It makes a bridge with an address, NAT to the outside (nftables, or iptables)
+and DHCP with names for the guests (dnsmasq). What is up already is mended where
+something is missing, and gets the TAPs that are asked for; to change the rest,
+take it down first. Without --address it is the first free network of
+10.87.0.1/24, 10.87.1.1/24, ... and then 192.168.87.1/24, ...
+
+Example:
+  sudo wick net up --user alice --taps 4)";
+
+constexpr const char* kDownHelp =
+    R"(Only what wick net up made is undone. A network that is not up is no error.
+
+Example:
+  sudo wick net down)";
+
+constexpr const char* kStatusHelp =
+    R"(Without NAME: all that are up. Root also sees which machines of others use the
+TAPs. The exit status is 1 when the network is not up.
+
+Example:
+  wick net status --output json)";
+
+constexpr const char* kHostsHelp =
+    R"(Lines for a hosts file, from the DHCP leases. Without NAME: of all networks.
+
+Example:
+  wick net hosts)";
+
+struct OptionRow {
+  const char* names;  // as CLI11 takes them; without dashes: positional
+  const char* value;  // nullptr: a flag
+  const char* help;
+};
+
+constexpr OptionRow kName = {"NAME", "", "the network (wick0)"};
+constexpr OptionRow kDryRun = {"--dry-run", nullptr, "print what would be done, for a shell"};
+constexpr OptionRow kVerbose = {"-v", nullptr,
+                                "say what was there or gone already; -vv: each command"};
+
+constexpr OptionRow kUpOptions[] = {
+    {"--user", "USER", "make TAPs that USER's machines can use without root"},
+    {"--taps", "N", "so many, 1 to 64; with --user (8)"},
+    {"--address", "CIDR", "the host's address (the first free network)"},
+    {"--domain", "DOMAIN", "of the guests' names (wick)"},
+    {"--no-nat", nullptr, "guests reach each other and the host only"},
+    {"--no-dhcp", nullptr, "no dnsmasq: neither addresses nor names"},
+    kDryRun,
+    kVerbose,
+    kName,
+};
+constexpr OptionRow kDownOptions[] = {kDryRun, kVerbose, kName};
+constexpr OptionRow kStatusOptions[] = {
+    {"--output", "human|json", "the form of the answer (human)"}, kName};
+constexpr OptionRow kHostsOptions[] = {kName};
+
+Result<std::optional<std::string>> name_of(const Given& given, unsigned taps = 0) {
+  const auto name = given.last("NAME");
+  if (name && !hostnet::is_network_name(*name))
+    return with_hint(fail("NAME '{}': no name for a network", *name),
+                     "a letter, then letters, digits, '-' and '_', at most 15 in all; "
+                     "not all, any, default or lo");
+  const size_t room = 15 - (taps > 10 ? 4 : taps > 0 ? 3 : 0);
+  if (name.value_or("").size() > room)
+    return fail("NAME '{}': too long for the names of {} TAPs; {} characters at most", *name, taps,
+                room);
+  return name;
+}
+
+Result<unsigned> parse_taps(const std::string& text) {
+  unsigned count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size() || count < 1 ||
+      count > hostnet::kMostTaps)
+    return fail("--taps '{}': must be a number, 1 to {}", text, hostnet::kMostTaps);
+  return count;
+}
+
+Result<NetCommand> make_up(const Given& given) {
+  NetUp up;
+  if (const auto taps = given.last("taps")) up.taps = TRY(parse_taps(*taps));
+  up.user = given.last("user");
+  if (up.user && up.user->empty()) return fail("--user: needs the name of a user");
+  if (up.taps && !up.user) return fail("--taps: needs --user, whose they are to be");
+  constexpr unsigned kDefaultTaps = 8;
+  up.name = TRY(name_of(given, up.user ? up.taps.value_or(kDefaultTaps) : 0)).value_or(up.name);
+  if (const auto address = given.last("address")) {
+    auto parsed = hostnet::parse_network_address(*address);
+    if (!parsed) return fail("--address '{}': {}", *address, parsed.error().message());
+    up.address = *parsed;
+  }
+  up.domain = given.last("domain");
+  if (up.domain && !hostnet::is_domain_name(*up.domain))
+    return fail("--domain '{}': letters, digits and '-', perhaps with dots between", *up.domain);
+  up.no_nat = given.has("no-nat");
+  up.no_dhcp = given.has("no-dhcp");
+  up.dry_run = given.has("dry-run");
+  up.verbosity = given.count("v");
+  return up;
+}
+
+Result<NetCommand> make_down(const Given& given) {
+  NetDown down;
+  down.name = TRY(name_of(given)).value_or(down.name);
+  down.dry_run = given.has("dry-run");
+  down.verbosity = given.count("v");
+  return down;
+}
+
+Result<NetCommand> make_status(const Given& given) {
+  NetStatus status;
+  status.name = TRY(name_of(given));
+  status.json = TRY(given.json());
+  return status;
+}
+
+Result<NetCommand> make_hosts(const Given& given) { return NetHosts{TRY(name_of(given))}; }
+
+struct CommandRow {
+  const char* name;
+  const char* help;
+  const char* footer;
+  std::span<const OptionRow> options;
+  Result<NetCommand> (*make)(const Given& given);
+};
+
+constexpr CommandRow kCommands[] = {
+    {"up", "Makes a network for guests.", kUpHelp, kUpOptions, make_up},
+    {"down", "Undoes exactly what up did.", kDownHelp, kDownOptions, make_down},
+    {"status", "Shows networks, and who is on them.", kStatusHelp, kStatusOptions, make_status},
+    {"hosts", "Prints the guests' names and addresses.", kHostsHelp, kHostsOptions, make_hosts},
+};
+
+}  // namespace
+
+NetArguments::NetArguments(CLI::App& wick)
+    : net_(wick.add_subcommand("net", "Makes a network for guests on this host.")) {
+  net_->footer(kNetHelp);
+  net_->require_subcommand(0, 1);
+  for (const CommandRow& row : kCommands) {
+    CLI::App* const command = net_->add_subcommand(row.name, row.help);
+    command->group("Commands");
+    command->footer(row.footer);
+    command->set_help_flag("-h,--help", "print this");
+    command->allow_extras();
+    for (const auto& [names, value, help] : row.options) {
+      if (value == nullptr) {
+        command->add_flag(names, help);
+        continue;
+      }
+      CLI::Option* const option = command->add_option(names, CLI::callback_t(), help);
+      option->type_name(value);
+      option->expected(1);
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    }
+  }
+}
+
+Result<NetCommand> NetArguments::command() const {
+  for (const CommandRow& row : kCommands)
+    if (const CLI::App* const command = net_->get_subcommand(row.name); command->parsed())
+      return row.make(Given(*command));
+  return with_hint(fail("no command"), known_commands());
+}
+
+std::string NetArguments::known_commands() {
+  std::vector<std::string> names;
+  for (const CommandRow& row : kCommands) names.emplace_back(row.name);
+  return fmt::format("the commands are {}", fmt::join(names, ", "));
+}
+
+std::string NetArguments::help_command() const {
+  for (const CommandRow& row : kCommands)
+    if (net_->get_subcommand(row.name)->parsed())
+      return fmt::format("wick net {} --help", row.name);
+  return "wick net --help";
+}
+
+}  // namespace wick::cli

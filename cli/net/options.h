@@ -1,0 +1,26 @@
+// The command line of wick net, made into plain values.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "cli/net/commands.h"
+
+namespace wick::cli {
+
+class NetArguments {
+ public:
+  explicit NetArguments(CLI::App& wick);
+
+  bool parsed() const { return net_->parsed(); }
+  bool has_command() const { return !net_->get_subcommands().empty(); }
+  static std::string known_commands();
+  Result<NetCommand> command() const;
+  // The command that says more about what was given.
+  std::string help_command() const;
+
+ private:
+  CLI::App* const net_;
+};
+
+}  // namespace wick::cli

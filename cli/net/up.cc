@@ -1,0 +1,179 @@
+// wick net up
+#include <pwd.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/printable.h"
+#include "base/process.h"
+#include "cli/net/commands.h"
+#include "hostnet/address.h"
+#include "hostnet/firewall.h"
+#include "hostnet/steps.h"
+#include "net/mac_address.h"
+
+namespace wick::cli {
+
+namespace {
+
+using hostnet::HostNetwork;
+using Kind = hostnet::Step::Kind;
+using Nat = HostNetwork::Nat;
+
+constexpr unsigned kDefaultTaps = 8;
+
+Result<Nat> choose_nat() {
+  const std::vector<std::string> ask = {"nft", "list", "tables"};
+  const auto nft = find_program("nft");
+  if (nft) {
+    // A kernel may lack what the program is for.
+    const auto answer = run_process(ask);
+    if (::geteuid() != 0 || !answer || answer->status == 0) return Nat::kNftables;
+  }
+  if (find_program("iptables-restore")) return Nat::kIptables;
+  if (nft) return Nat::kNftables;  // which then says what is wrong
+  return with_hint(fail("NAT takes nft or iptables: neither is found"),
+                   "install one (apt-get install nftables), or use --no-nat");
+}
+
+Result<void> set_taps(HostNetwork& network, const NetUp& wanted) {
+  const passwd* const user = ::getpwnam(wanted.user->c_str());
+  if (user == nullptr)
+    return with_hint(fail("--user '{}': there is no such user", *wanted.user),
+                     "check the name (getent passwd)");
+  network.user = user->pw_name;
+  network.uid = user->pw_uid;
+  const size_t had = network.taps.size();
+  const size_t count = std::max<size_t>(had, wanted.taps.value_or(had > 0 ? had : kDefaultTaps));
+  for (size_t i = had; i < count; ++i)
+    network.taps.push_back(fmt::format("{}-t{}", network.name, i));
+  return {};
+}
+
+Result<HostNetwork> new_network(const NetUp& wanted, const hostnet::HostView& host) {
+  HostNetwork network;
+  network.name = wanted.name;
+  if (wanted.address) {
+    if (const auto other = hostnet::overlap(host, *wanted.address))
+      return with_hint(fail("--address {}: overlaps {}", net::ipv4_string(*wanted.address), *other),
+                       "choose another, or leave it to wick");
+  }
+  network.address = wanted.address ? *wanted.address : TRY(hostnet::choose_address(host));
+  network.mac = hostnet::bridge_mac(net::host_machine_id(), wanted.name);
+  network.nat = wanted.no_nat ? Nat::kNone : TRY(choose_nat());
+  network.dhcp = !wanted.no_dhcp;
+  if (wanted.domain) network.domain = *wanted.domain;
+  if (wanted.user) TRY(set_taps(network, wanted));
+  return network;
+}
+
+// What is up stays as it is, for those who use it; it may only get TAPs.
+Result<HostNetwork> extended(HostNetwork network, const NetUp& wanted) {
+  const auto differs = [&](const char* option, const std::string& is) {
+    return with_hint(
+        fail("{}: {} is up, with {}", option, network.name, is),
+        fmt::format("leave {} out, or start again: wick net down {}", option, network.name));
+  };
+  if (wanted.address && *wanted.address != network.address)
+    return differs("--address", net::ipv4_string(network.address));
+  if (wanted.domain && *wanted.domain != network.domain) return differs("--domain", network.domain);
+  if (wanted.no_nat && network.nat != Nat::kNone) return differs("--no-nat", "NAT");
+  if (wanted.no_dhcp && network.dhcp) return differs("--no-dhcp", "DHCP");
+  if (!wanted.user) return network;
+  if (!network.user.empty() && network.user != *wanted.user)
+    return differs("--user", fmt::format("TAPs of {}", printable(network.user)));
+  TRY(set_taps(network, wanted));
+  return network;
+}
+
+std::string summary(const HostNetwork& network) {
+  std::string text = fmt::format("{} is up: {}", network.name, net::ipv4_string(network.address));
+  if (network.nat != Nat::kNone)
+    text += network.nat == Nat::kNftables ? ", NAT by nftables" : ", NAT by iptables";
+  if (network.dhcp) text += fmt::format(", DHCP and names in .{} by dnsmasq", network.domain);
+  if (!network.taps.empty())
+    text += fmt::format(", {} TAP{} for {}", network.taps.size(),
+                        network.taps.size() == 1 ? "" : "s", printable(network.user));
+  return text;
+}
+
+void warn_of_what_is_in_the_way(const HostNetwork& network) {
+  if (network.nat != Nat::kIptables)
+    for (const std::string& line : hostnet::firewall_warnings(network)) spdlog::warn("{}", line);
+  struct stat device {};
+  const bool open_to_all = ::stat("/dev/net/tun", &device) == 0 && (device.st_mode & 0006) == 0006;
+  // A group may be the mend of others.
+  if (!network.taps.empty() && network.uid != 0 && !open_to_all && device.st_gid == 0)
+    spdlog::warn("/dev/net/tun: {} cannot open it; chmod 666 /dev/net/tun, which is the usual mode",
+                 printable(network.user));
+}
+
+}  // namespace
+
+Result<int> net_up(const NetUp& wanted, hostnet::Performer& performer) {
+  if (!wanted.dry_run) TRY(hostnet::require_root("up", wanted.name));
+  ::umask(022);  // everyone may read the folders that it makes
+  const Fd lock = wanted.dry_run ? Fd() : TRY(hostnet::lock_networks());
+  const auto existing = TRY(hostnet::find_host_network(wanted.name));
+  const hostnet::HostView host = TRY(hostnet::look_at_host());
+  HostNetwork network = TRY(existing ? extended(*existing, wanted) : new_network(wanted, host));
+
+  // Turned on for another network: the last one that goes turns it off.
+  const auto others = hostnet::others_that_forward(network.name);
+  for (const char* const step : {hostnet::kForwardingStep, hostnet::kRedirectsStep})
+    if (network.nat != Nat::kNone &&
+        std::ranges::any_of(others, [&](const auto& o) { return o.find_made(step) != nullptr; }))
+      hostnet::entry_of(network, step);
+  const std::vector<hostnet::Step> steps = hostnet::plan(network, others);
+  std::vector<hostnet::Step> missing;
+  bool bridge_missing = false;
+  for (const hostnet::Step& step : steps) {
+    const hostnet::Presence now = TRY(hostnet::presence(host, network, step));
+    if (now == hostnet::Presence::kForeign) return std::unexpected(hostnet::foreign(step));
+    if (now == hostnet::Presence::kOurs) spdlog::info("{}: there already", step.object);
+    if (now == hostnet::Presence::kOurs) hostnet::note_index(host, step, network);
+    bridge_missing =
+        bridge_missing || (step.kind == Kind::kBridge && now == hostnet::Presence::kAbsent);
+    // One that listens on a bridge that is gone hears nothing.
+    const bool deaf =
+        step.kind == Kind::kDnsmasq && now == hostnet::Presence::kOurs && bridge_missing;
+    if (now != hostnet::Presence::kOurs || deaf) missing.push_back(step);
+    if (deaf) missing.back().make.insert(missing.back().make.begin(), step.undo.front());
+  }
+  if (wanted.dry_run) {
+    for (const hostnet::Step& step : missing)
+      for (const hostnet::Action& action : step.make) fmt::print("{}", hostnet::shell_line(action));
+    return 0;
+  }
+  for (const hostnet::Step& step : missing)
+    for (const hostnet::Action& action : step.make)
+      if (const auto* const command = std::get_if<hostnet::RunCommand>(&action))
+        TRY(find_program(command->arguments.front()));
+
+  const auto made = [&]() -> Result<void> {
+    TRY(hostnet::save_host_network(network));
+    for (const hostnet::Step& step : missing) TRY(hostnet::make(step, network, performer));
+    return {};
+  }();
+  if (!made && !existing) {
+    const auto undone = hostnet::undo_all(network, performer);
+    Error error = made.error();
+    if (!undone) error.context += fmt::format(" (and then {})", undone.error().message());
+    return std::unexpected(std::move(error));
+  }
+  if (!made) return std::unexpected(made.error());
+  warn_of_what_is_in_the_way(network);
+  fmt::print("{}\n", summary(network));
+  return 0;
+}
+
+Result<int> carry_out(const NetUp& command) {
+  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
+                    : command.verbosity > 0 ? spdlog::level::info
+                                            : spdlog::level::warn);
+  hostnet::Performer performer;
+  return net_up(command, performer);
+}
+
+}  // namespace wick::cli

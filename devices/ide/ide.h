@@ -1,0 +1,52 @@
+// The PCI IDE controller of a PC: the IDE function of Intel's PIIX4, two channels
+// at the ports and interrupts of old, which every operating system has a driver
+// for (Linux: ata_piix), with a bus master for each.
+//
+// A channel without a drive is one that is switched off.
+//
+// Thread rule: made before the first vCPU runs, destroyed when none does any
+// more. The rest is IdeChannel's and PciFunction's.
+//
+// Specification: Intel 82371AB (PIIX4) data sheet, 5.1 (configuration space);
+// PCI IDE Controller Specification 1.0, 2 (compatibility mode).
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "devices/ide/channel.h"
+#include "devices/ide/drive.h"
+#include "devices/pci/function.h"
+
+namespace wick::devices {
+
+class Ide {
+ public:
+  static constexpr size_t kChannels = 2;
+  static constexpr size_t kDrives = 4;
+
+  // Drives 0 and 1 are on the first channel; nullptr where there is none, but
+  // never before the second of a channel. All must outlive the controller.
+  Ide(const GuestMemory& memory, const std::array<InterruptLine*, kChannels>& lines,
+      const std::array<IdeDrive*, kDrives>& drives);
+
+  PciFunction& function() { return function_; }
+  IdeChannel* channel(size_t index) { return channels_.at(index) ? &*channels_[index] : nullptr; }
+
+ private:
+  // BAR 4: the bus masters' ports, one channel's after the other's.
+  struct BusMasters final : BusDevice {
+    explicit BusMasters(Ide& owner) : ide(owner) {}
+    void read(uint64_t offset, std::span<std::byte> data) override;
+    void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
+    BusDevice* at(uint64_t offset) const;
+    Ide& ide;
+  };
+
+  std::array<std::optional<IdeChannel>, kChannels> channels_;
+  BusMasters bus_masters_{*this};
+  PciFunction function_;
+};
+
+}  // namespace wick::devices

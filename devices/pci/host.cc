@@ -1,0 +1,137 @@
+#include "devices/pci/host.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace wick::devices {
+
+namespace {
+
+// Offsets from 0xcf8.
+constexpr uint64_t kAddress = 0;
+constexpr uint64_t kResetControl = 1;
+constexpr uint64_t kData = 4;
+
+constexpr uint32_t kAddressEnable = 1u << 31;
+constexpr uint32_t kAddressBits = 0x80fffffc;  // the others read as 0
+// Of the reset control register of Intel's bridges (0xcf9): the transition of
+// this bit to 1 resets.
+constexpr uint8_t kResetCpu = 1 << 2;
+
+// A host bridge that no operating system has quirks for.
+constexpr PciFunction::Identity kBridge{.vendor = 0x8086,
+                                        .device = 0x0d57,
+                                        .subsystem_vendor = 0,
+                                        .subsystem = 0,
+                                        .class_code = 0x060000};
+
+}  // namespace
+
+PciHost::PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window)
+    : reset_(std::move(reset)),
+      bridge_(kBridge, nullptr),
+      next_bar_(window.start),
+      next_io_bar_(io_window.start),
+      window_(*this, PciFunction::Space::kMemory, window),
+      io_window_(*this, PciFunction::Space::kIo, io_window) {
+  functions_[0] = &bridge_;
+}
+
+Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {
+  if (slot >= kSlots || functions_[slot] != nullptr)
+    return fail("pci: there is no free slot {}", slot);
+  const Bus::Range& window = window_.range;
+  const Bus::Range& io_window = io_window_.range;
+  function.place_bars(window, next_bar_, interrupt_line);
+  function.place_io_bars(io_window, next_io_bar_);
+  if (next_bar_ - window.start > window.size || next_io_bar_ - io_window.start > io_window.size)
+    return fail("pci: the function in slot {} has no place left for its registers", slot);
+  functions_[slot] = &function;
+  return {};
+}
+
+PciFunction* PciHost::at(uint32_t bus_device_function) {
+  // One bus, and in each slot function 0 alone.
+  const uint32_t slot = bus_device_function >> 3;
+  return slot < kSlots && (bus_device_function & 7) == 0 ? functions_[slot] : nullptr;
+}
+
+void PciHost::read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data) {
+  if (function != nullptr)
+    function->read_config(offset, data);
+  else
+    std::ranges::fill(data, std::byte{0xff});
+}
+
+void PciHost::Ports::read(uint64_t offset, std::span<std::byte> data) {
+  const std::lock_guard lock(host.mutex_);
+  std::ranges::fill(data, std::byte{0xff});
+  if (offset == kAddress && data.size() == 4) {
+    store_le(data, address);
+  } else if (offset >= kData && (address & kAddressEnable) != 0) {
+    host.read_config(host.at(address >> 8 & 0xffff), (address & 0xfc) + offset - kData, data);
+  }
+}
+
+void PciHost::Ports::write(uint64_t offset, std::span<const std::byte> data) {
+  if (offset == kResetControl && data.size() == 1) {
+    if ((load_le<uint8_t>(data) & kResetCpu) != 0) host.reset_();
+    return;
+  }
+  const std::lock_guard lock(host.mutex_);
+  if (offset == kAddress && data.size() == 4) {
+    address = load_le<uint32_t>(data) & kAddressBits;
+  } else if (offset >= kData && (address & kAddressEnable) != 0) {
+    if (PciFunction* function = host.at(address >> 8 & 0xffff))
+      function->write_config((address & 0xfc) + offset - kData, data);
+  }
+}
+
+BusDevice::Name PciHost::Ports::name_of(uint64_t offset, bool write) const {
+  if (offset >= kData) return {"CONFIG_DATA", {}};
+  return {write && offset == kResetControl ? "RESET_CONTROL" : "CONFIG_ADDRESS", {}};
+}
+
+void PciHost::Ecam::read(uint64_t offset, std::span<std::byte> data) {
+  const std::lock_guard lock(host.mutex_);
+  host.read_config(host.at(static_cast<uint32_t>(offset >> 12)), offset & 0xfff, data);
+}
+
+void PciHost::Ecam::write(uint64_t offset, std::span<const std::byte> data) {
+  const std::lock_guard lock(host.mutex_);
+  if (PciFunction* function = host.at(static_cast<uint32_t>(offset >> 12)))
+    function->write_config(offset & 0xfff, data);
+}
+
+BusDevice::Name PciHost::Ecam::name_of(uint64_t, bool) const { return {"config", {}}; }
+
+// Where the guest has laid BARs over each other, the lowest slot answers.
+BusDevice* PciHost::Window::find(uint64_t offset, size_t size, uint64_t& there) const {
+  for (const PciFunction* function : host.functions_)
+    if (function != nullptr)
+      if (BusDevice* device = function->find(range.start + offset, size, there, space))
+        return device;
+  return nullptr;
+}
+
+void PciHost::Window::read(uint64_t offset, std::span<std::byte> data) {
+  uint64_t there = 0;
+  if (BusDevice* device = find(offset, data.size(), there))
+    device->read(there, data);
+  else
+    std::ranges::fill(data, std::byte{0xff});
+}
+
+void PciHost::Window::write(uint64_t offset, std::span<const std::byte> data) {
+  uint64_t there = 0;
+  if (BusDevice* device = find(offset, data.size(), there)) device->write(there, data);
+}
+
+BusDevice::Name PciHost::Window::name_of(uint64_t offset, bool write) const {
+  uint64_t there = 0;
+  const BusDevice* device = find(offset, 1, there);
+  return device != nullptr ? device->name_of(there, write) : Name{};
+}
+
+}  // namespace wick::devices

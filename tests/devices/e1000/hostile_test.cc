@@ -1,0 +1,616 @@
+// What a driver that is out of its mind, or out to get us, does to the 82540EM: no
+// crash, no loop without an end, nothing outside of the guest's memory, and a card
+// that works after the next reset.
+#include <atomic>
+#include <random>
+#include <semaphore>
+#include <thread>
+
+#include "tests/devices/e1000/fixture.h"
+
+namespace wick::devices {
+namespace {
+
+using namespace e1000;
+using fakes::kWidths;
+using fakes::read_register;
+using fakes::wait_for;
+using fakes::write_register;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr uint32_t kEnd = TransmitDescriptor::kEndOfPacket;
+constexpr uint32_t kReport = TransmitDescriptor::kReportStatus;
+constexpr uint32_t kSegment = TransmitDescriptor::kSegment;
+constexpr uint8_t kAllOptions = 3;
+
+class E1000HostileTest : public E1000Test {
+ protected:
+  static constexpr uint64_t kData = Driver::kTransmitData;
+
+  // What comes of it, the card sends and receives afterwards as if nothing had been.
+  void expect_that_it_works() {
+    driver_.set(kCtrl, kReset);
+    settle();
+    while (network_.waiting() > 0) {
+      driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous | kLongPackets);
+      driver_.set(kRdt, Driver::kDescriptors - 1);
+      settle();
+      driver_.set(kCtrl, kReset);
+    }
+    network_.sent.clear();
+    driver_ = Driver(*card_, memory_);
+    driver_.start_transmitter();
+    driver_.start_receiver(kStripCrc);
+    driver_.set(kRdt, Driver::kDescriptors - 1);
+    driver_.set(kIms, kTxdw | kRxt0);
+    fill(frame(300));
+    driver_.put(Driver::legacy(kData, 300, kEnd | kReport));
+    driver_.send();
+    arrive(frame(200));
+    settle();
+    ASSERT_THAT(network_.sent, SizeIs(1));
+    EXPECT_EQ(network_.sent[0].frame, frame(300));
+    EXPECT_EQ(network_.sent[0].header.flags, 0);
+    EXPECT_EQ(driver_.received_bytes(0), frame(200));
+    EXPECT_TRUE(line_.level());
+    (void)driver_.get(kIcr);
+    EXPECT_FALSE(line_.level());
+  }
+  void send_segmented(const ContextDescriptor& context, size_t size_bytes) {
+    driver_.put(context);
+    driver_.put(Driver::data(kData, size_bytes, kEnd | kReport | kSegment, kAllOptions));
+    driver_.send();
+    settle();
+  }
+};
+
+// --- rings ---
+
+TEST_F(E1000HostileTest, HeadsAndTailsOutsideTheRingAreNotFollowed) {
+  for (const auto& [head, tail] : {std::pair(16, 3), std::pair(3, 16), std::pair(0, 0xffff),
+                                   std::pair(0xffff, 0), std::pair(0xffff, 0xfffe)}) {
+    driver_.start_transmitter();
+    driver_.start_receiver(kUnicastPromiscuous);
+    driver_.set(kTdh, static_cast<uint32_t>(head));
+    driver_.set(kTdt, static_cast<uint32_t>(tail));
+    driver_.set(kRdh, static_cast<uint32_t>(head));
+    driver_.set(kRdt, static_cast<uint32_t>(tail));
+    arrive(frame(100));
+    settle();
+    EXPECT_EQ(driver_.get(kTdh), static_cast<uint32_t>(head));
+    EXPECT_EQ(driver_.get(kRdh), static_cast<uint32_t>(head));
+    EXPECT_THAT(network_.sent, IsEmpty());
+  }
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, ARingOutsideOfRamIsNone) {
+  for (const uint64_t base : {kRamBytes, kRamBytes - 128, uint64_t{0xfffffff0},
+                              uint64_t{0xffffffff'fffffff0}, uint64_t{1} << 63}) {
+    driver_.start_transmitter();
+    driver_.start_receiver(kUnicastPromiscuous);
+    driver_.set(kTdbal, static_cast<uint32_t>(base));
+    driver_.set(kTdbah, static_cast<uint32_t>(base >> 32));
+    driver_.set(kRdbal, static_cast<uint32_t>(base));
+    driver_.set(kRdbah, static_cast<uint32_t>(base >> 32));
+    driver_.set(kTdt, 1);
+    driver_.set(kRdt, 1);
+    arrive(frame(100));
+    settle();
+    EXPECT_EQ(driver_.get(kTdh), 0u);
+    EXPECT_EQ(driver_.get(kRdh), 0u);
+  }
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, ARingOfNoLengthIsNone) {
+  driver_.start_transmitter(0, 0);
+  driver_.start_receiver(kUnicastPromiscuous, 0);
+  arrive(frame(100));
+  for (const uint32_t tail : {0, 1, 0xffff}) {
+    driver_.set(kTdt, tail);
+    driver_.set(kRdt, tail);
+    settle();
+  }
+  EXPECT_EQ(driver_.get(kTdh), 0u);
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, APacketWithoutAnEndIsNotSent) {
+  driver_.start_transmitter();
+  for (uint32_t i = 0; i + 1 < Driver::kDescriptors; ++i)
+    driver_.put(Driver::legacy(kData, 1000, kReport));
+  driver_.send();
+  settle();
+  EXPECT_THAT(network_.sent, IsEmpty());
+  EXPECT_EQ(driver_.get(kTdh), 0u) << "it may still come";
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, APacketInTooManyPiecesIsDroppedUpToItsEnd) {
+  constexpr uint32_t kPieces = 3 * Transmitter::kMostDescriptors;
+  driver_.start_transmitter(0, 4096);
+  const auto put = [&](uint32_t index, const TransmitDescriptor& descriptor) {
+    memory_.write({Driver::kTransmitRing + 16 * uint64_t{index}}, descriptor).value();
+  };
+  for (uint32_t i = 0; i < kPieces; ++i)
+    put(i, Driver::legacy(0x90000, 1, kReport | (i + 1 == kPieces ? kEnd : 0)));
+  fill(frame(100), 0x90000);
+  put(kPieces, Driver::legacy(0x90000, 100, kReport | kEnd));
+  driver_.set(kTdt, kPieces + 1);
+  settle(40);
+  EXPECT_EQ(driver_.get(kTdh), kPieces + 1);
+  ASSERT_THAT(network_.sent, SizeIs(1));
+  EXPECT_EQ(network_.sent[0].frame, frame(100));
+  EXPECT_EQ(driver_.transmitted(kPieces - 1).status, 1);
+}
+
+TEST_F(E1000HostileTest, BuffersOutsideOfRamAreNotRead) {
+  driver_.start_transmitter();
+  fill(frame(100));
+  for (const uint64_t address : {kRamBytes - 50, kRamBytes, ~uint64_t{0} - 10, uint64_t{1} << 63}) {
+    driver_.put(Driver::legacy(kData, 60, 0));
+    driver_.put(Driver::legacy(address, 100, kEnd | kReport));
+  }
+  driver_.send();
+  settle();
+  EXPECT_THAT(network_.sent, IsEmpty());
+  EXPECT_EQ(driver_.get(kTdh), 8u) << "they are done with";
+  EXPECT_EQ(driver_.transmitted(7).status, 1);
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, BuffersOutsideOfRamAreNotWrittenTo) {
+  driver_.start_receiver(kUnicastPromiscuous | kStripCrc);
+  for (const uint64_t index : {0, 1, 2}) {
+    const uint64_t addresses[] = {kRamBytes - 50, kRamBytes, ~uint64_t{0} - 10};
+    const ReceiveDescriptor wild{.address = addresses[index], .written = {}};
+    memory_.write({Driver::kReceiveRing + 16 * index}, wild).value();
+  }
+  driver_.set(kRdt, 8);
+  for (int i = 0; i < 4; ++i) arrive(frame(100));
+  settle();
+  for (const uint32_t index : {0, 1, 2})
+    EXPECT_EQ(driver_.received(index).errors, ReceiveDescriptor::kDataError);
+  EXPECT_EQ(driver_.received_bytes(3), frame(100));
+  EXPECT_EQ(driver_.received(3).errors, 0);
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, ARingOfNullDescriptorsTakesNoPacket) {
+  driver_.start_receiver(kUnicastPromiscuous);
+  for (uint64_t i = 0; i < Driver::kDescriptors; ++i)
+    memory_.write({Driver::kReceiveRing + 16 * i}, ReceiveDescriptor()).value();
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  for (int i = 0; i < 4; ++i) arrive(frame(100));
+  settle();
+  EXPECT_EQ(driver_.get(kMpc), 4u);
+  expect_that_it_works();
+}
+
+// The rings over each other, over their buffers, and over what is sent.
+TEST_F(E1000HostileTest, RingsAndBuffersMayLieOverEachOther) {
+  driver_.start_transmitter();
+  driver_.start_receiver(kUnicastPromiscuous);
+  for (uint64_t i = 0; i < Driver::kDescriptors; ++i)
+    memory_
+        .write({Driver::kTransmitRing + 16 * i},
+               Driver::legacy(Driver::kTransmitRing, 256, kEnd | kReport))
+        .value();
+  driver_.set(kRdbal, Driver::kTransmitRing);
+  for (int i = 0; i < 50; ++i) {
+    arrive(frame(1000));
+    driver_.set(kRdt, (driver_.get(kRdh) + 15) % 16);
+    driver_.set(kTdt, (driver_.get(kTdh) + 15) % 16);
+    settle(2);
+  }
+  expect_that_it_works();
+}
+
+// --- contexts ---
+
+TEST_F(E1000HostileTest, SegmentsNothingByHeadersThatAreNone) {
+  driver_.start_transmitter();
+  fill(frame(5000));
+  const ContextDescriptor good{.ip_start = 14,
+                               .ip_offset = 24,
+                               .ip_end = 33,
+                               .tcp_start = 34,
+                               .tcp_offset = 50,
+                               .lower = TransmitDescriptor::kExtended |
+                                        ContextDescriptor::kSegment | ContextDescriptor::kTcp |
+                                        ContextDescriptor::kIpv4,
+                               .header_bytes = 54,
+                               .segment_bytes = 1000};
+  send_segmented(good, 5000);
+  ASSERT_THAT(network_.sent, SizeIs(1));
+  const auto refused = [&](auto change, size_t size_bytes = 5000) {
+    ContextDescriptor context = good;
+    change(context);
+    const uint32_t before = driver_.get(kTdh);
+    send_segmented(context, size_bytes);
+    EXPECT_THAT(network_.sent, SizeIs(1));
+    EXPECT_EQ(driver_.get(kTsctfc), 1u);
+    EXPECT_EQ(driver_.get(kTdh), (before + 2) % Driver::kDescriptors) << "it is done with";
+  };
+  refused([](ContextDescriptor& c) { c.segment_bytes = 0; });
+  refused([](ContextDescriptor& c) { c.header_bytes = 0; });
+  refused([](ContextDescriptor& c) { c.header_bytes = 53; });
+  refused([](ContextDescriptor&) {}, 53);
+  refused([](ContextDescriptor& c) { c.header_bytes = 255; }, 254);
+  refused([](ContextDescriptor& c) { c.ip_start = 13; });
+  refused([](ContextDescriptor& c) { c.ip_start = 15; });
+  refused([](ContextDescriptor& c) { c.ip_start = 255; });
+  refused([](ContextDescriptor& c) { c.ip_offset = 13; });
+  refused([](ContextDescriptor& c) { c.ip_offset = 53; });
+  refused([](ContextDescriptor& c) { c.tcp_start = 35; });
+  refused([](ContextDescriptor& c) { c.tcp_start = 255; });
+  refused([](ContextDescriptor& c) { c.tcp_offset = 33; });
+  refused([](ContextDescriptor& c) { c.tcp_offset = 53; });
+  refused([](ContextDescriptor& c) { c.lower &= ~ContextDescriptor::kTcp; });
+  refused([](ContextDescriptor& c) { c.lower &= ~ContextDescriptor::kIpv4; });
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, SegmentsWithoutAContextAreNone) {
+  driver_.start_transmitter();
+  fill(frame(5000));
+  driver_.put(Driver::data(kData, 5000, kEnd | kReport | kSegment, kAllOptions));
+  driver_.send();
+  settle();
+  EXPECT_THAT(network_.sent, IsEmpty());
+  EXPECT_EQ(driver_.get(kTdh), 1u);
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, PacketsOfAnyLengthAreSentOrDropped) {
+  driver_.start_transmitter();
+  size_t sent = 0;
+  for (const size_t size_bytes : {0ul, 1ul, 13ul, 14ul, 15ul, 65553ul, 65554ul, 0xffffful}) {
+    driver_.put(Driver::data(0, size_bytes, kEnd | kReport, 0));
+    driver_.send();
+    settle();
+    if (size_bytes >= 14 && size_bytes <= net::kMaxFrameBytes) ++sent;
+    EXPECT_THAT(network_.sent, SizeIs(sent)) << size_bytes;
+  }
+  for (int i = 0; i < 3; ++i) driver_.put(Driver::data(0, 0xfffff, 0, 0));
+  driver_.put(Driver::data(0, 100, kEnd | kReport, 0));
+  driver_.send();
+  settle();
+  EXPECT_THAT(network_.sent, SizeIs(sent));
+  expect_that_it_works();
+}
+
+// --- registers ---
+
+TEST_F(E1000HostileTest, SurvivesAllOnesEverywhere) {
+  for (uint32_t offset = 0; offset < E1000::kMemoryBytes; offset += 4) {
+    driver_.set(offset, 0xffffffff);
+    if (offset % 0x100 == 0) settle(1);
+  }
+  arrive(frame(100));
+  settle();
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, SurvivesEveryWidthAtEveryOffset) {
+  for (BusDevice* bar : {&card_->memory_bar(), &card_->io_bar()})
+    for (uint64_t offset = 0; offset < (bar == &card_->io_bar() ? 64u : 0x6010u); ++offset)
+      for (const size_t width : kWidths) {
+        (void)read_register(*bar, offset, width);
+        write_register(*bar, offset, 0xa5a5a5a5'5a5a5a5a >> (offset % 64), width);
+      }
+  settle();
+  expect_that_it_works();
+}
+
+TEST_F(E1000HostileTest, SurvivesAnythingAnywhere) {
+  std::minstd_rand random(7);
+  const auto ram = memory_.slice({0}, kRamBytes).value();
+  for (std::byte& each : ram) each = static_cast<std::byte>(random());
+  constexpr auto kOffsets = std::to_array<uint32_t>(
+      {kCtrl, kRctl, kTctl, kRdbal, kRdlen, kRdh, kRdt, kTdbal, kTdlen, kTdh, kTdt, kIms, kItr});
+  for (int i = 0; i < 20000; ++i) {
+    const bool known = random() % 4 != 0;
+    const uint32_t offset = known ? kOffsets[random() % kOffsets.size()]
+                                  : static_cast<uint32_t>(random() % E1000::kMemoryBytes) & ~3u;
+    auto value = static_cast<uint32_t>(random());
+    if (random() % 2 == 0) value &= 0xff;
+    if (offset == kCtrl && random() % 8 != 0) value &= ~kReset;
+    if (offset == kRctl || offset == kTctl) value |= 2;
+    driver_.set(offset, value);
+    if (offset == kRdbal) driver_.set(kRdbah, 0);
+    if (offset == kTdbal) driver_.set(kTdbah, 0);
+    if (network_.waiting() < 8) arrive(frame(60 + random() % 2000));
+    if (i % 4 == 0) settle(1);
+    network_.sent.clear();
+  }
+  expect_that_it_works();
+}
+
+// --- at the same time ---
+
+// A back end in which the guest does something while a packet is sent.
+class E1000RaceTest : public testing::Test {
+ protected:
+  class Network final : public net::Backend {
+   public:
+    const std::string& name() const override { return name_; }
+    Result<void> attach(EventLoop&, Events events) override {
+      events_ = std::move(events);
+      return {};
+    }
+    void detach() override { events_ = {}; }
+    size_t receive(uint16_t, std::span<const iovec> buffers) override {
+      if (to_receive == 0) return 0;
+      --to_receive;
+      interrupted();
+      auto* const packet = static_cast<std::byte*>(buffers[0].iov_base);
+      std::memset(packet, 0, sizeof(net::PacketHeader));
+      std::memset(packet + sizeof(net::PacketHeader), 0x55, 100);
+      return sizeof(net::PacketHeader) + 100;
+    }
+    void send(uint16_t, std::span<const iovec>) override {
+      ++sent;
+      interrupted();
+    }
+
+    std::function<void()> during;  // the next packet
+    std::atomic<int> sent = 0;
+    std::atomic<int> to_receive = 0;
+
+   private:
+    void interrupted() {
+      if (const auto now = std::exchange(during, nullptr)) now();
+    }
+    const std::string name_ = "racing0";
+    Events events_;
+  };
+
+  using Driver = fakes::E1000Driver;
+  static constexpr uint64_t kRamBytes = 1 << 20;
+
+  void set_bus_master(bool enabled) {
+    const uint16_t command = enabled ? 1 << 2 : 0;
+    card_->function().write_config(4, as_bytes(&command, sizeof(command)));
+  }
+  // Fills the transmit ring.
+  void send_all() {
+    driver_.start_transmitter();
+    for (uint32_t i = 0; i + 1 < Driver::kDescriptors; ++i)
+      driver_.put(Driver::legacy(Driver::kTransmitData, 100, kEnd | kReport));
+    driver_.send();
+  }
+
+  const std::array<GuestMemory::Range, 1> ranges_ = {GuestMemory::Range{{0}, kRamBytes}};
+  const GuestMemory memory_ = GuestMemory::create(ranges_).value();
+  Network network_;
+  const std::unique_ptr<LoopThread> thread_ = LoopThread::start("net-test").value();
+  fakes::CountingLine line_;
+  const std::unique_ptr<E1000> card_ =
+      E1000::create(network_, thread_->loop(), {2, 0, 0, 0, 0, 1}, memory_, line_, "eth0").value();
+  Driver driver_{*card_, memory_};
+};
+
+TEST_F(E1000RaceTest, AResetInTheMiddleOfABatchEndsItAndWaitsForTheMemory) {
+  std::binary_semaphore sending(0);
+  std::binary_semaphore go_on(0);
+  std::atomic<bool> reset_done = false;
+  network_.during = [&] {
+    sending.release();
+    go_on.acquire();
+  };
+  send_all();
+  sending.acquire();
+  std::thread guest([&] {
+    driver_.set(kCtrl, kReset);
+    reset_done = true;
+  });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTctl) == 0; }))
+      << "registers answer while the loop is at work";
+  EXPECT_FALSE(reset_done) << "the packet at hand is still being sent";
+  go_on.release();
+  guest.join();
+  EXPECT_EQ(network_.sent, 1);
+  EXPECT_EQ(driver_.get(kTdh), 0u) << "nothing of the old batch is left";
+  EXPECT_EQ(driver_.get(kGptc), 0u);
+  EXPECT_EQ(driver_.get(kIcr), 0u);
+}
+
+TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWhenTheReceiverIsOff) {
+  std::binary_semaphore receiving(0);
+  std::binary_semaphore go_on(0);
+  network_.to_receive = 10;
+  network_.during = [&] {
+    receiving.release();
+    go_on.acquire();
+  };
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  receiving.acquire();
+  std::thread guest([&] { driver_.set(kRctl, 0); });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kRctl) == 0; }));
+  go_on.release();
+  guest.join();
+  const auto ram = memory_.slice({0}, kRamBytes).value();
+  std::memset(ram.data(), 0, ram.size());
+  for (int i = 0; i < 3; ++i) thread_->loop().post_and_wait([] {});
+  EXPECT_TRUE(std::ranges::all_of(ram, [](std::byte b) { return b == std::byte{0}; }));
+}
+
+// PCI 3.0, 6.2.2: as if both directions were off, but that they go on by themselves.
+TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWithoutTheBusMasterBit) {
+  std::binary_semaphore receiving(0);
+  std::binary_semaphore go_on(0);
+  network_.to_receive = 10;
+  network_.during = [&] {
+    receiving.release();
+    go_on.acquire();
+  };
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  receiving.acquire();
+  std::atomic<bool> begun = false;
+  std::atomic<bool> returned = false;
+  std::thread guest([&] {
+    begun = true;
+    set_bus_master(false);
+    returned = true;
+  });
+  EXPECT_TRUE(wait_for([&] { return begun.load(); }));
+  // It waits for the packet at hand, which the loop waits with until we say so.
+  EXPECT_FALSE(returned);
+  go_on.release();
+  guest.join();
+  const int left = network_.to_receive;
+  send_all();
+  const auto ram = memory_.slice({0}, kRamBytes).value();
+  const std::vector<std::byte> before(ram.begin(), ram.end());
+  for (int i = 0; i < 10; ++i) thread_->loop().post_and_wait([] {});
+  EXPECT_TRUE(std::ranges::equal(ram, before));
+  EXPECT_EQ(network_.to_receive, left);
+  EXPECT_EQ(network_.sent, 0);
+  set_bus_master(true);
+  EXPECT_TRUE(wait_for([&] { return network_.to_receive == 0 && driver_.get(kRdh) == 10; }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == Driver::kDescriptors - 1; }));
+  EXPECT_EQ(network_.sent, static_cast<int>(Driver::kDescriptors) - 1) << "each once";
+}
+
+TEST_F(E1000RaceTest, TheBusMasterBitComesAndGoesUnderTraffic) {
+  network_.to_receive = 1 << 30;
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  send_all();
+  // The last one of the ring too: a tail may be anywhere.
+  driver_.put(Driver::legacy(Driver::kTransmitData, 100, kEnd | kReport));
+  for (uint32_t i = 0; i < 500; ++i) {
+    driver_.set(kRdt, (driver_.get(kRdh) + Driver::kDescriptors - 1) % Driver::kDescriptors);
+    driver_.set(kTdt, (driver_.get(kTdh) + Driver::kDescriptors - 1) % Driver::kDescriptors);
+    set_bus_master(false);
+    const uint32_t received = driver_.get(kRdh);
+    const uint32_t sent = driver_.get(kTdh);
+    thread_->loop().post_and_wait([] {});
+    EXPECT_EQ(driver_.get(kRdh), received);
+    EXPECT_EQ(driver_.get(kTdh), sent);
+    set_bus_master(true);
+  }
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == driver_.get(kTdt); }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kRdh) == driver_.get(kRdt); }));
+  network_.to_receive = 0;
+}
+
+TEST_F(E1000RaceTest, WhatWasDoneBeforeTheTransmitterStoppedIsNotDoneAgain) {
+  std::binary_semaphore sending(0);
+  std::binary_semaphore go_on(0);
+  network_.during = [&] {
+    sending.release();
+    go_on.acquire();
+  };
+  send_all();
+  sending.acquire();
+  std::thread guest([&] { driver_.set(kTctl, 0); });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTctl) == 0; }));
+  go_on.release();
+  guest.join();
+  EXPECT_EQ(network_.sent, 1);
+  EXPECT_EQ(driver_.get(kTdh), 1u);
+  EXPECT_EQ(driver_.get(kGptc), 1u);
+  driver_.set(kTctl, kTransmitEnable);
+  EXPECT_TRUE(wait_for([&] { return network_.sent == Driver::kDescriptors - 1; }));
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTdh) == Driver::kDescriptors - 1; }));
+  EXPECT_EQ(network_.sent, static_cast<int>(Driver::kDescriptors) - 1);
+}
+
+TEST_F(E1000RaceTest, OneDirectionStopsWithoutTheOther) {
+  std::binary_semaphore receiving(0);
+  std::binary_semaphore go_on(0);
+  network_.to_receive = 5;
+  network_.during = [&] {
+    receiving.release();
+    go_on.acquire();
+  };
+  driver_.start_transmitter();
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  driver_.set(kRdt, Driver::kDescriptors - 1);
+  receiving.acquire();
+  std::thread guest([&] {
+    driver_.set(kTdh, 3);
+    driver_.set(kTctl, 0);
+  });
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kTctl) == 0; }));
+  go_on.release();
+  guest.join();
+  EXPECT_TRUE(wait_for([&] { return driver_.get(kRdh) == 5; }));
+  EXPECT_EQ(driver_.get(kGprc), 5u) << "each of them once";
+}
+
+TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
+  std::atomic<bool> stop = false;
+  driver_.start_transmitter();
+  driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+  // One that is sure to be seen by the card whole, others that are not.
+  std::thread guest([&] {
+    std::minstd_rand random(3);
+    while (!stop) {
+      const uint64_t ring = random() % 2 == 0 ? Driver::kTransmitRing : Driver::kReceiveRing;
+      const auto at = memory_.slice({ring + 8 * (random() % 32)}, 8).value();
+      const auto word = static_cast<uint64_t>(random()) | uint64_t{random()} << 24;
+      std::atomic_ref(*reinterpret_cast<uint64_t*>(at.data())).store(word);
+    }
+  });
+  for (int i = 0; i < 2000; ++i) {
+    network_.to_receive = 4;
+    driver_.set(kTdt, (driver_.get(kTdh) + 15) % 16);
+    driver_.set(kRdt, (driver_.get(kRdh) + 15) % 16);
+    if (i % 100 == 0) thread_->loop().post_and_wait([] {});
+  }
+  stop = true;
+  guest.join();
+}
+
+// Every CPU of the guest at the registers, and packets both ways.
+TEST_F(E1000RaceTest, ServesAllCpusAtOnce) {
+  driver_.lay_buffers();
+  std::vector<std::thread> cpus;
+  for (unsigned int seed = 0; seed < 3; ++seed)
+    cpus.emplace_back([&, seed] {
+      std::minstd_rand random(seed);
+      for (int i = 0; i < 3000; ++i) {
+        switch (random() % 8) {
+          case 0:
+            driver_.set(kIms, kCauses);
+            break;
+          case 1:
+            (void)driver_.get(kIcr);
+            break;
+          case 2:
+            driver_.set(kTdt, static_cast<uint32_t>(random()) % 16);
+            break;
+          case 3:
+            driver_.set(kRdt, static_cast<uint32_t>(random()) % 16);
+            break;
+          case 4:
+            if (random() % 8 == 0) driver_.set(kCtrl, kReset);
+            break;
+          case 5:
+            driver_.start_transmitter();
+            break;
+          case 6:
+            driver_.enable_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
+            break;
+          default:
+            driver_.set(kItr, static_cast<uint32_t>(random()) % 8);
+            network_.to_receive = 4;
+        }
+      }
+    });
+  for (std::thread& cpu : cpus) cpu.join();
+  driver_.set(kCtrl, kReset);
+  network_.sent = 0;
+  driver_ = Driver(*card_, memory_);
+  send_all();
+  EXPECT_TRUE(wait_for([&] { return network_.sent == Driver::kDescriptors - 1; }));
+}
+
+}  // namespace
+}  // namespace wick::devices
