@@ -57,4 +57,11 @@ constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
+// True for no bytes.
+inline bool is_zero(std::span<const std::byte> bytes) {
+  // Equal to itself one further on, so all equal to the first.
+  return bytes.empty() || (bytes[0] == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
 }  // namespace wick

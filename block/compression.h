@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "block/qcow2_format.h"
+#include "block/qcow2/format.h"
 
 namespace wick::block::qcow2 {
 

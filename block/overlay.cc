@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "block/qcow2.h"
-#include "block/qcow2_create.h"
+#include "block/qcow2/create.h"
+#include "block/qcow2/qcow2.h"
 
 namespace wick::block {
 

@@ -23,10 +23,10 @@ using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
-using wick::cli::ImageCommand;
 using wick::cli::NetCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
+using wick::image::ImageCommand;
 
 constexpr int kHostFailed = 1;
 constexpr int kUsage = 2;
@@ -69,7 +69,7 @@ Result<int> carry_out(const Command& command) {
     return wick::cli::attach(options->socket_path);
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
   if (const auto* const image = std::get_if<ImageCommand>(&command))
-    return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *image);
+    return std::visit([](const auto& what) { return wick::image::carry_out(what); }, *image);
   if (const auto* const net = std::get_if<NetCommand>(&command))
     return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *net);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "base/fd.h"
-#include "cli/image_options.h"
+#include "cli/image/options.h"
 #include "cli/net/options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"

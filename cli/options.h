@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/image.h"
 #include "cli/net/commands.h"
 #include "cli/spec.h"
+#include "image/commands.h"
 #include "vmm/config.h"
 
 namespace wick::cli {
@@ -43,8 +43,8 @@ struct PrintText {
   std::string text;
 };
 
-using Command =
-    std::variant<RunOptions, AttachOptions, DoctorOptions, ImageCommand, NetCommand, PrintText>;
+using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
+                             NetCommand, PrintText>;
 
 // Why there is no command to carry out.
 struct CommandError {

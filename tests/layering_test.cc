@@ -21,13 +21,15 @@ const std::map<std::string, Rooms> kKnows = {
     {"base", {}},
     {"boot", {"base"}},
     {"block", {"base"}},
+    {"image", {"base", "block"}},
     {"net", {"base"}},
     {"hostnet", {"base", "net"}},
     {"console", {"base"}},
     {"devices", {"base", "block", "net", "console"}},
     {"virtio", {"base", "block", "net", "console", "devices"}},
     {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio"}},
-    {"cli", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio", "vmm"}},
+    {"cli",
+     {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm"}},
 };
 
 // <net/if.h> is the C library's.

@@ -1,7 +1,7 @@
 #include "vmm/disk.h"
 
 #include "block/image.h"
-#include "block/qcow2.h"
+#include "block/qcow2/qcow2.h"
 
 namespace wick {
 

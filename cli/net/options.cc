@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "cli/image_options.h"
+#include "cli/image/options.h"
 #include "hostnet/address.h"
 
 namespace wick::cli {

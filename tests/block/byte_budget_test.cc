@@ -6,8 +6,8 @@
 #include <string>
 
 #include "block/compression.h"
-#include "block/qcow2.h"
-#include "block/qcow2_create.h"
+#include "block/qcow2/create.h"
+#include "block/qcow2/qcow2.h"
 #include "block/raw.h"
 #include "tests/block/disk_fixture.h"
 #include "tests/fakes/memory_file.h"

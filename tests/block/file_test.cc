@@ -189,7 +189,7 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   ASSERT_TRUE(finish(file_->zero(0, 300 << 10)));
   EXPECT_FALSE(file_->zeroes_fast(false));
   EXPECT_TRUE(file_->zeroes_fast(true));  // by a hole
-  ASSERT_EQ(io_.asked.size(), 3u);  // it asked, and then wrote them
+  ASSERT_EQ(io_.asked.size(), 3u);        // it asked, and then wrote them
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
 }
 

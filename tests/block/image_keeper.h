@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "block/layers.h"
-#include "tests/block/qcow2_images.h"
+#include "image/layers.h"
+#include "tests/block/qcow2/images.h"
 #include "tests/block/sector_history.h"
 
 namespace wick::block {
@@ -23,7 +23,7 @@ inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
   if (below.bytes.size_bytes() < disk.size_bytes())
     TRY(fakes::MemoryFile(below).truncate(disk.size_bytes()));
   const auto base = ImageFolder::open_base(below, false);
-  TRY(fakes::finish(commit_layer(disk, *base, {})));
+  TRY(fakes::finish(image::commit_layer(disk, *base, {})));
   TRY(fakes::finish(disk.make_empty()));
   disk.set_backing(ImageFolder::open_base(below, true));
   return {};
@@ -36,10 +36,11 @@ inline Result<void> rebase_image(fakes::MemoryStore& store, ImageFolder& folder,
   const bool to_base = disk->header().backing_path.empty();
   const std::unique_ptr<Backend> old_base = disk->take_backing();
   if (to_base) disk->set_backing(ImageFolder::open_base(*store.beside, true));
-  TRY(fakes::finish(rebase_layer(*disk, old_base.get(), {})));
+  TRY(fakes::finish(image::rebase_layer(*disk, old_base.get(), {})));
   disk.reset();
   fakes::MemoryFile file(store);
-  TRY(fakes::finish(to_base ? name_backing(file, "base.raw", "raw") : name_backing(file, "", "")));
+  TRY(fakes::finish(to_base ? image::name_backing(file, "base.raw", "raw")
+                            : image::name_backing(file, "", "")));
   disk = TRY(folder.open(store, 64 << 10));
   return {};
 }

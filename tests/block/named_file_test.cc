@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "block/create.h"
-#include "block/qcow2.h"
+#include "block/qcow2/qcow2.h"
+#include "image/new_image.h"
 #include "tests/block/disk_fixture.h"
 
 namespace wick::block {
@@ -40,7 +40,7 @@ class NamedFiles : public DiskFixture {
   }
 
   void make(const std::string& path, const Qcow2CreateOptions& options) {
-    const auto made = run([&] { return create_image(path, options, *io_); });
+    const auto made = run([&] { return image::create_image(path, options, *io_); });
     ASSERT_TRUE(made) << made.error().message();
   }
   // An image that names `name`, made elsewhere: names are not looked at.
@@ -231,7 +231,7 @@ class Chain : public DiskFixture {
         options.backing_path = fmt::format("{}.qcow2", i - 1);
         options.backing_format = "qcow2";
       }
-      const auto made = run([&] { return create_image(layer(i), options, *io_); });
+      const auto made = run([&] { return image::create_image(layer(i), options, *io_); });
       ASSERT_TRUE(made) << made.error().message();
       auto file = open_image_file(layer(i), {}, *io_);
       ASSERT_TRUE(file) << file.error().message();

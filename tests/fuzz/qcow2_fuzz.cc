@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "block/qcow2.h"
+#include "block/qcow2/qcow2.h"
 #include "block/raw.h"
 #include "tests/block/hostile_images.h"
 #include "tests/fakes/memory_file.h"

@@ -1,6 +1,6 @@
 // A vdi image of any content: refused, or read to its end, without memory to match
 // its claims.
-#include "block/vdi_reader.h"
+#include "image/vdi_reader.h"
 
 #include "tests/fuzz/foreign_disk.h"
 
@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kFields[] = {0x44, 0x4c, 0x154, 0x158, 0x170, 0x178, 0x180, 0x1a8};
   fakes::MemoryStore store;
   fuzz::make_file(input, start, kFields, store);
-  auto opened = fakes::finish(block::open_vdi(std::make_unique<fakes::MemoryFile>(store)));
+  auto opened = fakes::finish(image::open_vdi(std::make_unique<fakes::MemoryFile>(store)));
   if (opened)
     fuzz::read_all_over(input, *opened->disk);
   else

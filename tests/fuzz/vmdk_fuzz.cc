@@ -1,7 +1,7 @@
 // A vmdk image of any content, alone or with a descriptor of other files: refused, or
 // read to its end, without memory to match its claims, and without a file whose name
 // leads out of its folder.
-#include "block/vmdk_reader.h"
+#include "image/vmdk_reader.h"
 #include "tests/fuzz/foreign_disk.h"
 
 namespace {
@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return std::make_unique<fakes::MemoryFile>(beside);
   };
   auto opened =
-      fakes::finish(block::open_vmdk(std::make_unique<fakes::MemoryFile>(store), open_beside));
+      fakes::finish(image::open_vmdk(std::make_unique<fakes::MemoryFile>(store), open_beside));
   if (opened)
     fuzz::read_all_over(input, *opened->disk);
   else

@@ -1,0 +1,64 @@
+#include "block/qcow2/amend.h"
+
+#include <algorithm>
+
+namespace wick::block {
+
+using namespace qcow2;
+
+Task<Result<void>> expand_zeroes(Qcow2& image) {
+  if (image.header().snapshot_count > 0)
+    co_return with_hint(
+        fail("{}: the snapshots may have zeroes that version 2 does not know", image.path()),
+        "delete the snapshots first");
+  const std::vector<std::byte> zeroes(1 << 20);
+  for (uint64_t offset = 0; offset < image.size_bytes();) {
+    const auto mapping = co_await image.map(offset, image.size_bytes() - offset);
+    if (!mapping) co_return std::unexpected(mapping.error());
+    uint64_t step = mapping->length_bytes;
+    if (mapping->kind == Mapping::Kind::kZero) {
+      step = std::min<uint64_t>(step, zeroes.size());
+      const iovec buffer = to_iovec(std::span(zeroes).first(step));
+      if (auto written = co_await image.write(offset, {&buffer, 1}); !written) co_return written;
+    }
+    offset += step;
+  }
+  if (auto done = co_await image.unmap_behind_end(); !done) co_return done;
+  co_return co_await image.flush();
+}
+
+Task<Result<void>> amend_qcow2(File& file, const Qcow2Changes& changes) {
+  auto header = co_await read_header(file);
+  if (!header) co_return failure(header);
+  const auto refuse = [&](const char* why) { return fail("{}: {}", file.path(), why); };
+  header->version = changes.version.value_or(header->version);
+  if (changes.lazy_refcounts) {
+    if (*changes.lazy_refcounts && header->version < 3)
+      co_return refuse("lazy_refcounts needs compat=1.1");
+    header->compatible &= ~kLazyRefcounts;
+    if (*changes.lazy_refcounts) header->compatible |= kLazyRefcounts;
+  }
+  if ((changes.data_path || changes.raw_data) && !header->external_data())
+    co_return refuse("has no data file");
+  if (changes.data_path) header->data_path = *changes.data_path;
+  if (changes.raw_data) {
+    if (*changes.raw_data && (header->autoclear & kRawExternalData) == 0)
+      co_return refuse("data_file_raw cannot be set on an image that exists");
+    if (!*changes.raw_data) header->autoclear &= ~kRawExternalData;
+  }
+  if (header->version < 3) {
+    if ((header->incompatible & ~kDirty) != 0 || header->crypt_method != 0)
+      co_return refuse("has features that compat=0.10 does not know");
+    if ((header->incompatible & kDirty) != 0)
+      co_return with_hint(refuse("must be repaired first"), "wick image check -r all");
+    if (header->refcount_bits() != 16) co_return refuse("compat=0.10 has refcount_bits=16 only");
+    if (header->bitmaps && (header->autoclear & kBitmaps) != 0)
+      co_return with_hint(refuse("compat=0.10 keeps no bitmaps"),
+                          "remove them: wick image bitmap --remove");
+    header->bitmaps.reset();
+    header->compatible = header->autoclear = 0;
+  }
+  co_return co_await write_header(file, *header);
+}
+
+}  // namespace wick::block

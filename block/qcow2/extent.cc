@@ -1,0 +1,86 @@
+// Where a qcow2 disk's data is, for wick image map, compare and convert.
+#include <algorithm>
+
+#include "block/qcow2/qcow2.h"
+
+namespace wick::block {
+
+using namespace qcow2;
+
+// Of a mapping that is not kUnallocated.
+Task<Result<Extent>> Qcow2::extent_of(Mapping mapping) {
+  Extent extent{.length_bytes = mapping.length_bytes};
+  if (mapping.has_cluster) {
+    extent.host_offset = mapping.host_offset;
+    extent.path = data().path();
+  }
+  if (mapping.kind == Mapping::Kind::kCompressed) extent.block_bytes = mapping.length_bytes;
+  if (mapping.kind == Mapping::Kind::kZero) {
+    extent.zero = true;
+    extent.data = false;
+  } else if (mapping.kind == Mapping::Kind::kData) {
+    const auto preallocated = co_await is_preallocated();
+    if (!preallocated) co_return std::unexpected(preallocated.error());
+    if (!*preallocated) co_return extent;
+    const File::Piece piece = data().piece_at(mapping.host_offset);
+    if (piece.end > mapping.host_offset)
+      extent.length_bytes = std::min(extent.length_bytes, piece.end - mapping.host_offset);
+    extent.zero = piece.hole;
+  }
+  co_return extent;
+}
+
+Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
+  if (auto checked = check_range(offset, length); !checked) co_return failure(checked);
+  const auto mapping = co_await map(offset, length);
+  if (!mapping) co_return std::unexpected(mapping.error());
+  if (mapping->kind != Mapping::Kind::kUnallocated) {
+    auto here = co_await extent_of(*mapping);
+    co_return here;
+  }
+  const auto below = co_await find_below(offset, mapping->length_bytes);
+  if (!below) co_return std::unexpected(below.error());
+  Extent extent{
+      .length_bytes = below->length_bytes, .present = below->present, .zero = true, .data = false};
+  if (below->image != nullptr) {
+    auto found = co_await below->image->extent_of(below->mapping);
+    if (!found) co_return found;
+    extent = *found;
+  } else if (below->disk != nullptr) {
+    auto found = co_await below->disk->extent(offset, below->length_bytes);
+    if (!found) co_return found;
+    extent = *found;
+  } else if (!backing_ && mapping->has_cluster) {
+    extent.host_offset = mapping->host_offset;
+    extent.path = data().path();
+  }
+  extent.depth += below->depth;
+  co_return extent;
+}
+
+// Whether so many of the counted clusters are holes of the file that it is worth
+// looking for them, by the rule of qemu-img 7.2: `map` then tells the same.
+Task<Result<bool>> Qcow2::is_preallocated() {
+  if (preallocated_) co_return *preallocated_;
+  const uint64_t real = file_->allocated_bytes() >> header_.cluster_bits;
+  const uint64_t threshold = std::max(real + real / 9, real + 2);
+  const uint64_t end = header_.clusters_for(file_->size_bytes());
+  const uint64_t per_block = header_.refcounts_per_block();
+  uint64_t counted = 0;
+  for (uint64_t block = 0; block < refcounts_.table().size(); ++block) {
+    // A hole counts nothing, and a hostile file may have many.
+    const uint64_t place = refcounts_.table()[block] & kOffsetMask;
+    const File::Piece piece = file_->piece_at(place);
+    if (place == 0 || (piece.hole && piece.end >= place + header_.cluster_bytes())) continue;
+    const uint64_t first = block * per_block;
+    for (uint64_t i = first; i < std::min(end, first + per_block) && counted < threshold; ++i) {
+      const auto count = co_await refcounts_.get(i);
+      if (!count) co_return std::unexpected(count.error());
+      counted += *count > 0 ? 1 : 0;
+    }
+  }
+  preallocated_ = counted >= threshold;
+  co_return *preallocated_;
+}
+
+}  // namespace wick::block

@@ -1,0 +1,330 @@
+#include "block/qcow2/refcounts.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace wick::block::qcow2 {
+
+uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order) {
+  if (order < 3) {
+    const uint64_t per_byte = 8u >> order;
+    const auto byte = static_cast<uint8_t>(entries[index / per_byte]);
+    return (byte >> (index % per_byte << order)) & ((1u << (1u << order)) - 1);
+  }
+  const auto entry = entries.subspan(index << (order - 3));
+  switch (order) {
+    case 3:
+      return load_be<uint8_t>(entry);
+    case 4:
+      return load_be<uint16_t>(entry);
+    case 5:
+      return load_be<uint32_t>(entry);
+    default:
+      return load_be<uint64_t>(entry);
+  }
+}
+
+void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value) {
+  if (order < 3) {
+    const uint64_t per_byte = 8u >> order;
+    const auto shift = static_cast<unsigned>(index % per_byte << order);
+    const unsigned mask = ((1u << (1u << order)) - 1) << shift;
+    std::byte& byte = entries[index / per_byte];
+    byte = static_cast<std::byte>((static_cast<unsigned>(byte) & ~mask) |
+                                  static_cast<unsigned>(value) << shift);
+    return;
+  }
+  const auto entry = entries.subspan(index << (order - 3));
+  switch (order) {
+    case 3:
+      return store_be(entry, static_cast<uint8_t>(value));
+    case 4:
+      return store_be(entry, static_cast<uint16_t>(value));
+    case 5:
+      return store_be(entry, static_cast<uint32_t>(value));
+    default:
+      return store_be(entry, value);
+  }
+}
+
+Refcounts::Refcounts(File& file, Header& header, std::vector<uint64_t> table, uint64_t cache_bytes,
+                     IsMetadata is_metadata)
+    : file_(file),
+      header_(header),
+      cache_(file, header.cluster_bytes(), cache_bytes),
+      is_metadata_(std::move(is_metadata)),
+      table_(std::move(table)),
+      first_fresh_(header.clusters_for(file.size_bytes())) {}
+
+uint64_t Refcounts::entry_offset(uint64_t cluster) const {
+  const uint64_t bit = cluster % per_block() * header_.refcount_bits();
+  return table_[cluster / per_block()] + bit / 8;
+}
+
+Task<Result<uint64_t>> Refcounts::get(uint64_t cluster) {
+  const uint64_t block = cluster / per_block();
+  if (block >= table_.size() || table_[block] == 0) co_return uint64_t{0};
+  auto slice = co_await cache_.get(entry_offset(cluster));
+  if (!slice) co_return failure(slice);
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  co_return load_refcount(*slice, cluster % per_slice, header_.refcount_order);
+}
+
+Task<Result<void>> Refcounts::set(uint64_t cluster, uint64_t value) {
+  auto slice = co_await cache_.get_for_change(entry_offset(cluster));
+  if (!slice) co_return failure(slice);
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  store_refcount(*slice, cluster % per_slice, header_.refcount_order, value);
+  cache_.mark_dirty(entry_offset(cluster));
+  if (value == 0) first_maybe_free_ = std::min(first_maybe_free_, cluster);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Refcounts::change(ClusterRun clusters, bool up) {
+  for (uint64_t cluster = clusters.first; cluster < clusters.first + clusters.count; ++cluster) {
+    const auto old = co_await get(cluster);
+    if (!old) co_return std::unexpected(old.error());
+    if (*old == 0)
+      co_return with_hint(
+          fail_errno(EIO, "{}: cluster {:#x} is referenced, but its reference count is 0",
+                     file_.path(), cluster << header_.cluster_bits),
+          "mend it with wick image check -r all");
+    if (up && *old == header_.max_refcount())
+      co_return with_hint(fail("{}: a reference count of {} bits is too small", file_.path(),
+                               header_.refcount_bits()),
+                          "copy it: wick image convert -O qcow2 -o refcount_bits=16");
+    if (auto stored = co_await set(cluster, up ? *old + 1 : *old - 1); !stored) co_return stored;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Refcounts::reserve(ClusterRun clusters) {
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  for (uint64_t cluster = clusters.first; cluster < clusters.first + clusters.count;
+       cluster += per_slice - cluster % per_slice) {
+    const uint64_t block = cluster / per_block();
+    if (block >= table_.size() || table_[block] == 0) continue;  // the change will tell
+    if (auto slice = co_await cache_.get_for_change(entry_offset(cluster)); !slice)
+      co_return failure(slice);
+  }
+  co_return Result<void>();
+}
+
+// New blocks lie at the start of the range that they count, all of which is
+// free, and count themselves and so many clusters behind them.
+Task<Result<void>> Refcounts::create_blocks(uint64_t block, uint64_t count,
+                                            uint64_t clusters_behind) {
+  const ClusterRun place{block * per_block(), count + clusters_behind};
+  if (is_metadata_(place))
+    co_return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
+                         file_.path(), place.first << header_.cluster_bits);
+  auto reserved =
+      co_await file_.reserve(place.first << header_.cluster_bits, count << header_.cluster_bits);
+  if (reserved)
+    reserved = co_await file_.reserve(header_.refcount_table_offset + block * 8, count * 8);
+  if (!reserved) co_return reserved;
+  for (uint64_t i = 0; i < count; ++i) {
+    table_[block + i] = (place.first + i) << header_.cluster_bits;
+    dirty_table_entries_.insert(block + i);
+    cache_.create(table_[block + i], header_.cluster_bytes());
+  }
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  for (uint64_t i = 0; i < place.count; ++i)
+    store_refcount(cache_.find(entry_offset(place.first + i)), i % per_slice,
+                   header_.refcount_order, 1);
+  first_fresh_ = std::max(first_fresh_, place.first + place.count);
+  co_return Result<void>();
+}
+
+Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
+  const uint64_t per_slice = cache_.slice_bytes() * 8 / header_.refcount_bits();
+  ClusterRun run;
+  for (uint64_t cluster = first_maybe_free_;;) {
+    const uint64_t block = cluster / per_block();
+    if (block >= table_.size()) {
+      if (auto grown = co_await grow(block + 1); !grown) co_return failure(grown);
+      continue;
+    }
+    if (table_[block] == 0)
+      if (auto created = co_await create_blocks(block, 1, 0); !created) co_return failure(created);
+    auto slice = co_await cache_.get(entry_offset(cluster));
+    if (!slice) co_return failure(slice);
+    const uint64_t end = cluster - cluster % per_slice + per_slice;
+    const auto is_free = [&] {
+      return load_refcount(*slice, cluster % per_slice, header_.refcount_order) == 0;
+    };
+    while (cluster < end && !is_free()) ++cluster;
+    first_maybe_free_ = cluster;
+    if (cluster == end) continue;
+    slice = co_await cache_.get_for_change(entry_offset(cluster));
+    if (!slice) co_return failure(slice);
+    for (run.first = cluster; cluster < end && run.count < most && is_free(); ++cluster) {
+      ++run.count;
+      store_refcount(*slice, cluster % per_slice, header_.refcount_order, 1);
+    }
+    first_maybe_free_ = cluster;
+    // A run ends with its slice, so that one step takes it whole.
+    cache_.mark_dirty(entry_offset(run.first));
+    if (is_metadata_(run)) {
+      for (uint64_t i = 0; i < run.count; ++i)
+        store_refcount(*slice, (run.first + i) % per_slice, header_.refcount_order, 0);
+      co_return fail_errno(EIO, "{}: the reference counts say that metadata at {:#x} is free",
+                           file_.path(), run.first << header_.cluster_bits);
+    }
+    first_fresh_ = std::max(first_fresh_, run.first + run.count);
+    co_return run;
+  }
+}
+
+// A row that does not fit between two blocks, each at the start of its range.
+Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
+  uint64_t blocks = 1;
+  while (blocks * per_block() < blocks + count) ++blocks;
+  for (;;) {
+    uint64_t block = table_.size();
+    while (block > 0 && table_[block - 1] == 0) --block;
+    if (block + blocks <= table_.size()) {
+      if (auto created = co_await create_blocks(block, blocks, count); !created)
+        co_return failure(created);
+      co_return block* per_block() + blocks;
+    }
+    if (auto grown = co_await grow(block + blocks + 1); !grown) co_return failure(grown);
+  }
+}
+
+Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
+  if (count >= per_block()) co_return co_await allocate_row_behind(count);
+  const uint64_t start = first_maybe_free_;
+  ClusterRun row;
+  for (;;) {
+    const auto run = co_await allocate(count - row.count);
+    if (!run) {
+      if (row.count > 0) co_await decrement(row);
+      co_return std::unexpected(run.error());
+    }
+    if (row.count > 0 && run->first == row.first + row.count) {
+      row.count += run->count;
+    } else {
+      if (row.count > 0)  // too short: given back below
+        if (auto freed = co_await decrement(row); !freed) co_return failure(freed);
+      first_maybe_free_ = run->first + run->count;
+      row = *run;
+    }
+    if (row.count < count) continue;
+    first_maybe_free_ = std::min(start, row.first);
+    co_return row.first;
+  }
+}
+
+Task<Result<uint64_t>> Refcounts::allocate_table(uint64_t count) {
+  auto first = co_await allocate_row(count);
+  if (!first) co_return first;
+  auto reserved =
+      co_await file_.reserve(*first << header_.cluster_bits, count << header_.cluster_bits);
+  if (reserved) co_return first;
+  if (auto freed = co_await decrement({*first, count}); !freed) co_return failure(freed);
+  co_return failure(reserved);
+}
+
+// Moves the refcount table to the first clusters that it does not cover, with the
+// blocks that count them ("Host cluster management").
+Task<Result<void>> Refcounts::grow(uint64_t blocks) {
+  const uint64_t first = table_.size() * per_block();
+  const uint64_t bits = header_.cluster_bits;
+  const uint64_t per_table_cluster = header_.cluster_bytes() / 8;
+  uint64_t table_clusters = 0, new_blocks = 1;
+  for (;;) {
+    const uint64_t entries = std::max(blocks, table_.size() + new_blocks);
+    table_clusters = (entries + entries / 2 + per_table_cluster - 1) / per_table_cluster;
+    if (new_blocks * per_block() >= new_blocks + table_clusters) break;
+    ++new_blocks;
+  }
+  const uint64_t used = new_blocks + table_clusters;
+  if (table_clusters << bits > std::max(kMaxRefcountTableBytes, header_.cluster_bytes()))
+    co_return fail_errno(EFBIG, "{}: the refcount table would become too large", file_.path());
+  if (is_metadata_({first, used}))
+    co_return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
+                         file_.path(), first << bits);
+
+  std::vector<uint64_t> table = table_;
+  table.resize(table_clusters * per_table_cluster);
+  std::vector<std::byte> bytes(used << bits);
+  for (uint64_t i = 0; i < new_blocks; ++i) table[table_.size() + i] = (first + i) << bits;
+  for (uint64_t i = 0; i < used; ++i)
+    store_refcount(bytes, i, header_.refcount_order, 1);  // blocks are neighbours
+  for (uint64_t i = 0; i < table.size(); ++i)
+    store_be(std::span(bytes).subspan((new_blocks << bits) + i * 8), table[i]);
+  const iovec buffer = to_iovec(bytes);
+  first_fresh_ = std::max(first_fresh_, first + used);
+  if (auto written = co_await file_.write(first << bits, {&buffer, 1}); !written) co_return written;
+
+  // Blocks made since the last checkpoint are in the new table: they go first.
+  Copies dirty = take_dirty();
+  auto written = co_await write_blocks(dirty);
+  if (written) written = co_await file_.sync();
+  if (written) {
+    std::array<std::byte, 12> fields{};  // "Header", bytes 48 to 59
+    store_be(std::span(fields), (first + new_blocks) << bits);
+    store_be(std::span(fields).subspan(8), static_cast<uint32_t>(table_clusters));
+    const iovec field{fields.data(), fields.size()};
+    written = co_await file_.write(48, {&field, 1});
+    if (written) written = co_await file_.sync();
+  }
+  if (written) dirty.table_entries.clear();
+  this->written(dirty);
+  if (!written) co_return written;
+
+  const ClusterRun old{header_.refcount_table_offset >> bits, header_.refcount_table_clusters};
+  header_.refcount_table_offset = (first + new_blocks) << bits;
+  header_.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
+  table_ = std::move(table);
+  if (auto freed = co_await decrement(old); !freed) co_return freed;
+  // At once: whoever asked may fail, and never come to a checkpoint.
+  Copies freed = take_dirty();
+  auto stored = co_await write_blocks(freed);
+  this->written(freed);
+  co_return stored;
+}
+
+Refcounts::Copies Refcounts::take_dirty() {
+  return {cache_.take_dirty(), std::exchange(dirty_table_entries_, {})};
+}
+
+Task<Result<void>> Refcounts::write_blocks(Copies& copies) { return cache_.write(copies.blocks); }
+
+Task<Result<void>> Refcounts::write_table(Copies& copies) {
+  Result<void> result;
+  std::set<uint64_t> failed;
+  for (const uint64_t entry : copies.table_entries) {
+    const bool has_block = std::ranges::none_of(copies.blocks, [&](const TableCache::Copy& copy) {
+      return copy.failed && copy.overlaps(table_[entry], header_.cluster_bytes());
+    });
+    std::array<std::byte, 8> bytes{};
+    store_be(std::span(bytes), table_[entry]);
+    const iovec buffer{bytes.data(), bytes.size()};
+    const uint64_t offset = header_.refcount_table_offset + entry * 8;
+    Result<void> written;
+    if (has_block) written = co_await file_.write(offset, {&buffer, 1});
+    if (!has_block || !written) failed.insert(entry);
+    if (!written && result) result = std::move(written);
+  }
+  copies.table_entries = std::move(failed);
+  co_return result;
+}
+
+bool Refcounts::lacks_count(const Copies& copies, uint64_t cluster) const {
+  const uint64_t block = cluster / per_block();
+  if (block >= table_.size() || table_[block] == 0 || copies.table_entries.contains(block))
+    return true;
+  return std::ranges::any_of(copies.blocks, [&](const TableCache::Copy& copy) {
+    return copy.failed && copy.overlaps(entry_offset(cluster), 1);
+  });
+}
+
+void Refcounts::written(const Copies& copies) {
+  cache_.written(copies.blocks);
+  dirty_table_entries_.insert(copies.table_entries.begin(), copies.table_entries.end());
+}
+
+}  // namespace wick::block::qcow2

@@ -1,0 +1,67 @@
+#include "cli/image/name.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "cli/spec.h"
+#include "image/source.h"
+
+namespace wick::cli {
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kKeys = {"driver", "filename", "file.driver",
+                                                   "file.filename"};
+
+Result<ImageName> from_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  ImageName name;
+  std::string protocol = "file";
+  for (const auto& [key, value] : pairs) {
+    if (key == "file.driver") protocol = value;
+    if (key == "filename" || key == "file.filename") name.path = value;
+    if (key != "driver") continue;
+    if (value == "file" || value == "host_device")
+      name.format = image::ImageFormat::kRaw;  // the file as it is
+    else if (name.format = image::image_format_of_name(value); !name.format)
+      return fail("driver '{}': must be raw, qcow2, vdi, vmdk or file", value);
+  }
+  if (protocol != "file" && protocol != "host_device")
+    return fail("file.driver '{}': must be file or host_device", protocol);
+  if (name.path.empty()) return fail("it names no file: file.filename is missing");
+  return name;
+}
+
+// {"a": {"b": "c"}} is a.b=c.
+Result<void> flatten(const nlohmann::json& json, const std::string& prefix,
+                     std::vector<std::pair<std::string, std::string>>& pairs) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string name = prefix + key;
+    if (value.is_object() && prefix.empty() && name == "file") {
+      TRY(flatten(value, "file.", pairs));
+      continue;
+    }
+    if (!value.is_string() || std::ranges::find(kKeys, name) == kKeys.end())
+      return fail("'{}': there are only driver and filename, also of file", name);
+    pairs.emplace_back(name, value.get<std::string>());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ImageName> parse_image_name(const std::string& text, bool by_options) {
+  if (by_options) return from_pairs(TRY(parse_spec("-," + text, kKeys)).pairs);
+  if (text.starts_with("json:")) {
+    const auto json = nlohmann::json::parse(text.substr(5), nullptr, false);
+    if (!json.is_object()) return fail("is not a JSON object");
+    std::vector<std::pair<std::string, std::string>> pairs;
+    TRY(flatten(json, "", pairs));
+    return from_pairs(pairs);
+  }
+  return ImageName{text.starts_with("file:") ? text.substr(5) : text, std::nullopt};
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,20 @@
+// How the command line may name an image: by its path; as file:PATH; or, as qemu-img
+// has it, by options, in JSON or after --image-opts. Names in images are paths only.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "image/commands.h"
+
+namespace wick::cli {
+
+struct ImageName {
+  std::string path;
+  std::optional<image::ImageFormat> format;  // if the name says it
+};
+
+// `by_options`: --image-opts was given.
+Result<ImageName> parse_image_name(const std::string& text, bool by_options);
+
+}  // namespace wick::cli

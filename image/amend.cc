@@ -1,0 +1,44 @@
+// wick image amend
+#include "block/qcow2/amend.h"
+#include "image/commands.h"
+#include "image/files.h"
+#include "image/runner.h"
+
+namespace wick::image {
+
+namespace {
+
+block::Qcow2Changes changes_of(const ImageAmend& command) {
+  block::Qcow2Changes changes;
+  for (const auto& [key, value] : command.given) {
+    if (key == "compat") changes.version = command.options.version;
+    if (key == "lazy_refcounts") changes.lazy_refcounts = command.options.lazy_refcounts;
+    if (key == "data_file_raw") changes.raw_data = command.options.raw_data;
+    if (key == "data_file") changes.data_path = value;
+  }
+  return changes;
+}
+
+}  // namespace
+
+Result<int> carry_out(const ImageAmend& command) {
+  const auto runner = TRY(ImageRunner::create());
+  const block::Qcow2Changes changes = changes_of(command);
+  auto options = writing(command.format, command.trust_names);
+  {
+    // As a disk first: its last writer may not have closed it.
+    const auto disk =
+        TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+    for (const auto& [key, value] : command.given)
+      if (key == "size") TRY(runner->run([&] { return disk->resize(command.options.size_bytes); }));
+    if (changes.version == 2u && disk->header().version > 2)
+      TRY(runner->run([&] { return block::expand_zeroes(*disk); }));
+    TRY(runner->run([&] { return disk->flush(); }));
+  }
+  options.format = block::Format::kQcow2;
+  const auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
+  TRY(runner->run([&] { return block::amend_qcow2(*opened.file, changes); }));
+  return 0;
+}
+
+}  // namespace wick::image

@@ -1,0 +1,239 @@
+// wick image: makes, shows and repairs disk images. Names, output and exit statuses
+// are those of qemu-img 7.2, so that habits and scripts carry over.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "block/qcow2/check.h"
+#include "block/qcow2/snapshots.h"
+#include "image/new_image.h"
+
+namespace wick::image {
+
+// What wick image reads and makes; a guest's disk is raw or qcow2.
+enum class ImageFormat : uint8_t { kRaw, kQcow2, kVdi, kVmdk };
+
+struct ImageCreate {
+  std::string path;
+  std::optional<uint64_t> size_bytes;                      // none: the backing file's
+  CreateOptions options;                                   // all but the size
+  std::vector<std::pair<std::string, std::string>> given;  // of -o, as it was written
+  bool trust_backing = false;                              // it need not be there
+  bool quiet = false;
+
+  std::optional<std::string> option(std::string_view key) const;  // the last one of `given`
+};
+
+struct ImageInfoQuery {
+  std::string path;
+  std::optional<ImageFormat> format;
+  bool json = false;
+  bool backing_chain = false;
+};
+
+struct ImageConvert {
+  std::vector<std::string> sources;
+  std::string target;
+  std::optional<ImageFormat> format;  // of the sources
+  ImageFormat output = ImageFormat::kRaw;
+  CreateOptions options;  // of raw and qcow2: all but the size
+  bool compressed = false;
+  bool progress = false;
+  bool into_existing = false;  // the target is not made
+  bool trust_names = false;    // as for the other commands that write: see writing()
+  bool target_is_zero = false;
+  bool share = false;    // the sources may be in use
+  bool salvage = false;  // what cannot be read becomes zeroes
+  bool quiet = false;
+  block::Cache cache = block::Cache::kUnsafe;  // of the target: as any other copy
+  block::Cache source_cache = block::Cache::kWriteback;
+  std::string snapshot;                  // of the source; empty: as it is now
+  std::optional<uint64_t> sparse_bytes;  // that many zeroes make a hole; 0: nothing does
+  uint64_t rate = 0;                     // bytes per second; 0: as fast as it goes
+  struct Part {
+    uint64_t start = 0;
+    uint64_t end = 0;  // or the source's
+  };
+  std::optional<Part> part;  // of the only source
+};
+
+struct ImageCommit {
+  std::string path;
+  std::optional<block::Format> format;
+  std::string base;   // of the chain; empty: the image's own backing file
+  bool keep = false;  // the overlay stays as it is
+  bool trust_names = false;
+  block::Cache cache = block::Cache::kWriteback;
+  bool progress = false;
+  bool quiet = false;
+};
+
+struct ImageRebase {
+  std::string path;
+  std::optional<block::Format> format;
+  std::string base;  // empty: none
+  std::optional<block::Format> base_format;
+  bool unsafe = false;  // only the name changes
+  bool trust_names = false;
+  block::Cache cache = block::Cache::kWriteback;
+  block::Cache source_cache = block::Cache::kWriteback;
+  bool progress = false;
+};
+
+struct ImageCheck {
+  std::string path;
+  std::optional<ImageFormat> format;
+  block::Repair repair = block::Repair::kNone;
+  bool json = false;
+  bool quiet = false;
+  bool share = false;  // it may be in use
+};
+
+struct ImageResize {
+  enum class Sign : uint8_t { kTo, kBy, kLessBy };
+
+  std::string path;
+  std::optional<block::Format> format;
+  Sign sign = Sign::kTo;
+  uint64_t bytes = 0;
+  block::Preallocation preallocation = block::Preallocation::kOff;  // of what is added
+  bool shrink = false;
+  bool trust_names = false;
+  bool in_use = false;  // by a running wick, which takes over the size at SIGUSR1
+  bool quiet = false;
+};
+
+struct ImageSnapshot {
+  enum class Action : uint8_t { kList, kCreate, kApply, kDelete };
+
+  std::string path;
+  std::optional<block::Format> format;
+  Action action = Action::kList;
+  std::string name;
+  bool trust_names = false;
+};
+
+struct ImageMap {
+  std::string path;
+  std::optional<ImageFormat> format;
+  uint64_t start_bytes = 0;
+  uint64_t length_bytes = ~uint64_t{0};  // or to the disk's end
+  bool json = false;
+  bool share = false;  // it may be in use
+};
+
+struct ImageCompare {
+  std::string paths[2];
+  std::optional<ImageFormat> formats[2];
+  bool strict = false;
+  bool quiet = false;
+  bool share = false;  // they may be in use
+};
+
+struct ImageIo {
+  std::string path;
+  std::optional<block::Format> format;
+  bool read_only = false;
+  bool trust_names = false;
+  std::vector<std::string> commands;
+};
+
+struct ImageMeasure {
+  std::optional<uint64_t> size_bytes;  // or what is in `path`
+  std::string path;
+  std::optional<ImageFormat> format;
+  std::string snapshot;  // empty: as it is now
+  ImageFormat output = ImageFormat::kRaw;
+  CreateOptions options;
+  bool json = false;
+  bool share = false;  // it may be in use
+};
+
+struct ImageDd {
+  std::string source;
+  std::string target;
+  std::optional<ImageFormat> format;
+  ImageFormat output = ImageFormat::kRaw;
+  uint64_t block_bytes = 512;
+  uint64_t skip = 0;              // blocks
+  std::optional<uint64_t> count;  // blocks, from the start of the source on
+  bool share = false;             // it may be in use
+};
+
+struct ImageBitmap {
+  enum class Action : uint8_t { kAdd, kRemove, kClear, kMerge, kEnable, kDisable };
+
+  std::string path;
+  std::optional<block::Format> format;
+  std::string name;
+  std::vector<Action> actions;
+  uint64_t granularity_bytes = 0;   // 0: by the image
+  std::vector<std::string> merged;  // by kMerge
+  std::string merged_from;          // the image that has those; empty: `path`
+  std::optional<block::Format> merged_format;
+};
+
+struct ImageAmend {
+  std::string path;
+  std::optional<block::Format> format;
+  block::Qcow2CreateOptions options;
+  std::vector<std::pair<std::string, std::string>> given;  // of -o, as it was written
+  bool trust_names = false;
+};
+
+// -o help
+struct ImageOptionHelp {
+  std::string text;
+};
+
+struct ImageBench {
+  std::string path;
+  std::optional<block::Format> format;
+  uint64_t count = 75000;
+  uint64_t depth = 64;
+  uint64_t offset_bytes = 0;
+  uint64_t buffer_bytes = 4096;
+  uint64_t step_bytes = 0;  // 0: buffer_bytes
+  uint64_t flush_interval = 0;
+  std::byte pattern{0};
+  block::Cache cache = block::Cache::kWriteback;
+  bool write = false;
+  bool share = false;  // it may be in use
+  bool trust_names = false;
+};
+
+using ImageCommand =
+    std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
+                 ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
+                 ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageOptionHelp>;
+
+// Each returns its exit status; 1 is for errors.
+Result<int> carry_out(const ImageCreate& command);
+Result<int> carry_out(const ImageInfoQuery& command);
+Result<int> carry_out(const ImageConvert& command);
+Result<int> carry_out(const ImageCommit& command);
+Result<int> carry_out(const ImageRebase& command);
+Result<int> carry_out(const ImageCheck& command);
+Result<int> carry_out(const ImageResize& command);
+Result<int> carry_out(const ImageSnapshot& command);
+Result<int> carry_out(const ImageMap& command);
+Result<int> carry_out(const ImageCompare& command);
+Result<int> carry_out(const ImageIo& command);
+Result<int> carry_out(const ImageMeasure& command);
+Result<int> carry_out(const ImageDd& command);
+Result<int> carry_out(const ImageBitmap& command);
+Result<int> carry_out(const ImageAmend& command);
+Result<int> carry_out(const ImageBench& command);
+Result<int> carry_out(const ImageOptionHelp& command);
+
+// As qemu-img shows it, with its head.
+std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);
+
+}  // namespace wick::image

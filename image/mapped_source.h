@@ -1,0 +1,59 @@
+// What disks of formats with a map of equal blocks have in common when they are
+// read. The map stays in the file and is read where it is needed: what a header
+// claims costs no memory.
+//
+// Thread rule: as for Backend.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "block/file.h"
+#include "image/read_only_disk.h"
+
+namespace wick::image {
+
+class MappedSource : public ReadOnlyDisk {
+ public:
+  uint64_t size_bytes() const override { return size_bytes_; }
+  Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) override;
+  Task<Result<block::Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
+
+  const block::File& file() const { return *file_; }
+
+ protected:
+  struct Block {
+    enum class Kind : uint8_t { kAbsent, kZero, kData, kCompressed };
+    Kind kind = Kind::kAbsent;
+    uint64_t offset_bytes = 0;  // in the file; unless absent or zero
+  };
+
+  // A power of two of bytes in each block.
+  MappedSource(std::unique_ptr<block::File> file, uint64_t size_bytes, uint64_t block_bytes)
+      : ReadOnlyDisk(file->path()),
+        file_(std::move(file)),
+        size_bytes_(size_bytes),
+        block_bytes_(block_bytes) {}
+
+  // Where blocks are, from `first` on: at least one, at most `most` of them. All of a
+  // kData block is inside the file.
+  virtual Task<Result<std::vector<Block>>> find(uint64_t first, uint64_t most) = 0;
+  // The content of a kCompressed block.
+  virtual Task<Result<void>> unpack(uint64_t offset_bytes, std::span<std::byte> block);
+  // Whether holes of the file are to be told from its data.
+  virtual bool tells_holes() const { return false; }
+
+  // A little-endian array in the file.
+  Task<Result<std::vector<uint32_t>>> load(uint64_t offset_bytes, uint64_t count);
+  // Whether the range is inside the file.
+  bool in_file(uint64_t offset_bytes, uint64_t length_bytes) const {
+    const uint64_t end = file_->size_bytes();
+    return offset_bytes <= end && length_bytes <= end - offset_bytes;
+  }
+
+  const std::unique_ptr<block::File> file_;
+  const uint64_t size_bytes_;
+  const uint64_t block_bytes_;
+};
+
+}  // namespace wick::image

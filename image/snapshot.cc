@@ -1,0 +1,46 @@
+// wick image snapshot
+#include <fmt/format.h>
+
+#include "block/qcow2/qcow2.h"
+#include "image/commands.h"
+#include "image/files.h"
+#include "image/image_info.h"
+#include "image/runner.h"
+
+namespace wick::image {
+
+namespace {
+
+using Action = ImageSnapshot::Action;
+
+Task<Result<void>> act(block::Qcow2& disk, const ImageSnapshot& command) {
+  switch (command.action) {
+    case Action::kCreate:
+      return disk.create_snapshot(command.name);
+    case Action::kApply:
+      return disk.apply_snapshot(command.name);
+    default:
+      return disk.delete_snapshot(command.name);
+  }
+}
+
+}  // namespace
+
+Result<int> carry_out(const ImageSnapshot& command) {
+  const auto runner = TRY(ImageRunner::create());
+  if (command.action == Action::kList) {
+    const auto info =
+        TRY(runner->run([&] { return inspect_image(command.path, command.format, runner->io()); }));
+    if (info.qcow2 && !info.qcow2->snapshots.empty())
+      fmt::print("Snapshot list:\n{}", snapshot_list(info.qcow2->snapshots));
+    return 0;
+  }
+  const auto options = writing(command.format, command.trust_names);
+  const auto disk =
+      TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+  TRY(runner->run([&] { return act(*disk, command); }));
+  TRY(runner->run([&] { return disk->flush(); }));
+  return 0;
+}
+
+}  // namespace wick::image

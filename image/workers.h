@@ -1,0 +1,64 @@
+// Threads for what takes the processor long, so that a loop goes on meanwhile.
+//
+// Thread rule: run() on one EventLoop, on which the awaiting coroutine goes on.
+#pragma once
+
+#include <condition_variable>
+#include <coroutine>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+
+namespace wick::image {
+
+class Workers {
+ public:
+  // As many threads as the host has processors. `loop` must outlive them; when
+  // they are destroyed nothing may be under way.
+  static Result<std::unique_ptr<Workers>> start(EventLoop& loop);
+  ~Workers();
+
+  size_t count() const { return threads_.size(); }
+
+  class Job {
+   public:
+    Job(Workers& workers, std::function<void()> work) : workers_(workers), work_(std::move(work)) {}
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> awaiting) {
+      awaiting_ = awaiting;
+      workers_.queue(*this);
+    }
+    void await_resume() const {}
+
+   private:
+    friend class Workers;
+    Workers& workers_;
+    const std::function<void()> work_;
+    std::coroutine_handle<> awaiting_;
+  };
+
+  // To be awaited: `work` runs on a thread of these.
+  Job run(std::function<void()> work) { return {*this, std::move(work)}; }
+
+ private:
+  explicit Workers(EventLoop& loop) : loop_(loop) {}
+  void queue(Job& job);
+  void work();
+
+  EventLoop& loop_;
+  std::vector<std::thread> threads_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // Guarded by mutex_.
+  std::deque<Job*> jobs_;
+  bool stopping_ = false;
+};
+
+}  // namespace wick::image

@@ -1,0 +1,246 @@
+// wick image convert, commit and rebase, against qemu-img.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "base/fd.h"
+#include "cli/options.h"
+
+namespace wick::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class ImageCopy : public testing::Test {
+ protected:
+  ImageCopy() {
+    std::string name = std::filesystem::current_path() / "wick-image-XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+    old_ = std::filesystem::current_path();
+    std::filesystem::current_path(directory_);
+  }
+  ~ImageCopy() override {
+    std::filesystem::current_path(old_);
+    std::filesystem::remove_all(directory_);
+  }
+
+  // "" or what is wrong.
+  static std::string wick(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "image");
+    const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
+    if (!command) return "usage: " + command.error().error.message();
+    const auto status = std::visit([](const auto& what) { return image::carry_out(what); },
+                                   std::get<image::ImageCommand>(*command));
+    return status ? "" : status.error().message();
+  }
+  static bool shell(const std::string& command) {
+    return std::system(("(" + command + ") >/dev/null").c_str()) == 0;
+  }
+  // A chain: base.raw, or base.qcow2, middle.qcow2 over it, top.qcow2; and what top
+  // reads as.
+  static void make_chain(const std::string& base_size, const std::string& size,
+                         const std::string& options = "compat=1.1") {
+    ASSERT_TRUE(shell("qemu-img create -f raw base.raw " + base_size +
+                      " && qemu-io -f raw -c 'write -P 1 0 300k' -c 'write -P 2 700k 100k' base.raw"
+                      " && qemu-img create -f qcow2 -o " +
+                      options + " -b base.raw -F raw middle.qcow2 " + base_size +
+                      " && qemu-io -c 'write -P 3 100k 50k' -c 'write -z 200k 70k' middle.qcow2"
+                      " && qemu-img create -f qcow2 -o " +
+                      options + " -b middle.qcow2 -F qcow2 top.qcow2 " + size +
+                      " && qemu-io -c 'write -P 4 64k 64k' -c 'write -z 720k 30k'"
+                      " -c 'write -P 5 400k 200k' top.qcow2"
+                      " && qemu-img convert -O raw top.qcow2 top.raw"));
+  }
+
+  std::string directory_;
+  std::filesystem::path old_;
+};
+
+TEST_F(ImageCopy, ConvertsBetweenAllFormatsAndQemuAgrees) {
+  make_chain("1M", "1M");
+  for (const std::string format : {"raw", "qcow2", "vdi", "vmdk"}) {
+    EXPECT_EQ(wick({"convert", "-O", format, "top.qcow2", "out." + format}), "");
+    EXPECT_TRUE(shell("qemu-img compare -f " + format + " -F raw out." + format + " top.raw"));
+    EXPECT_TRUE(shell("qemu-img convert -f " + format + " -O raw out." + format +
+                      " back.raw && cmp back.raw top.raw"));
+  }
+  for (const char* type : {"zlib", "zstd"}) {
+    EXPECT_EQ(
+        wick({"convert", "-c", "-W", "-m", "4", "-O", "qcow2", "-o",
+              std::string("cluster_size=4k,compression_type=") + type, "top.qcow2", "c.qcow2"}),
+        "");
+    EXPECT_TRUE(shell("qemu-img compare c.qcow2 top.raw && qemu-img check c.qcow2"));
+  }
+  EXPECT_EQ(wick({"convert", "-O", "qcow2", "-o", "data_file=c.data", "top.qcow2", "d.qcow2"}), "");
+  EXPECT_EQ(wick({"convert", "-O", "qcow2", "-o", "preallocation=metadata", "d.qcow2", "e.qcow2"}),
+            "");
+  EXPECT_TRUE(shell("qemu-img compare e.qcow2 top.raw && qemu-img check e.qcow2"));
+}
+
+TEST_F(ImageCopy, SeveralSourcesFollowEachOther) {
+  ASSERT_TRUE(
+      shell("yes one | head -c 70000 > a.raw; yes two | head -c 512 > b.raw;"
+            "qemu-img convert -f raw -O raw a.raw a512.raw; cat a512.raw b.raw > ab.raw"));
+  EXPECT_EQ(wick({"convert", "-f", "raw", "-O", "qcow2", "a.raw", "b.raw", "ab.qcow2"}), "");
+  EXPECT_TRUE(shell("qemu-img compare -f qcow2 -F raw ab.qcow2 ab.raw"));
+}
+
+TEST_F(ImageCopy, AnEmptyDiskStaysEmpty) {
+  ASSERT_TRUE(shell("touch a.raw"));
+  EXPECT_EQ(wick({"convert", "-f", "raw", "-O", "qcow2", "a.raw", "b.qcow2"}), "");
+  EXPECT_EQ(wick({"convert", "b.qcow2", "c.raw"}), "");
+  EXPECT_EQ(std::filesystem::file_size("c.raw"), 0);
+}
+
+TEST_F(ImageCopy, WritesIntoAnExistingTargetThatIsLargeEnough) {
+  make_chain("1M", "1M");
+  ASSERT_TRUE(shell("head -c 1M /dev/urandom > there.raw; head -c 512k /dev/urandom > small.raw"));
+  EXPECT_EQ(wick({"convert", "-n", "top.qcow2", "there.raw"}), "");
+  EXPECT_TRUE(shell("cmp there.raw top.raw"));
+  EXPECT_THAT(wick({"convert", "-n", "top.qcow2", "small.raw"}), HasSubstr("too few"));
+}
+
+TEST_F(ImageCopy, NeverDestroysWhatItReads) {
+  make_chain("1M", "1M");
+  for (const char* target : {"top.qcow2", "middle.qcow2", "./base.raw"})
+    EXPECT_THAT(wick({"convert", "-O", "qcow2", "top.qcow2", target}), HasSubstr("is read from"));
+  EXPECT_THAT(wick({"convert", "nothing.qcow2", "top.raw"}), HasSubstr("No such file"));
+  EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw"));
+}
+
+TEST_F(ImageCopy, SaysThatTheDiskIsFull) {
+  ASSERT_TRUE(shell("head -c 4M /dev/urandom > a.raw"));
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit small{2 << 20, old.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  const std::string message = wick({"convert", "-O", "qcow2", "a.raw", "b.qcow2"});
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_THAT(message, StartsWith("b.qcow2: write of"));
+  EXPECT_THAT(message, HasSubstr("File too large"));
+  EXPECT_FALSE(std::filesystem::exists("b.qcow2"));
+}
+
+TEST_F(ImageCopy, RefusesWhatAFormatCannotDo) {
+  EXPECT_THAT(wick({"convert", "-c", "a", "b"}), HasSubstr("raw images are not compressed"));
+  EXPECT_THAT(wick({"convert", "-O", "qed", "a", "b"}), HasSubstr("-O: 'qed'"));
+  EXPECT_THAT(wick({"convert", "-O", "vdi", "-o", "static=on", "a", "b"}), HasSubstr("-o: not"));
+  EXPECT_THAT(wick({"convert", "-O", "qcow2", "-o", "size=1M", "a", "b"}), HasSubstr("size"));
+  EXPECT_THAT(wick({"convert", "a"}), StartsWith("usage"));
+}
+
+TEST_F(ImageCopy, CommitsAnOverlayAndEmptiesIt) {
+  for (const char* options : {"compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on"})
+    for (const char* size : {"1M", "1500k", "900k"}) {
+      make_chain("1M", size, options);
+      EXPECT_EQ(wick({"commit", "-q", "-d", "top.qcow2"}), "");
+      EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw && qemu-img check top.qcow2"));
+      EXPECT_EQ(wick({"commit", "-q", "top.qcow2"}), "");
+      for (const char* image : {"top.qcow2", "middle.qcow2"})
+        EXPECT_TRUE(shell(std::string("qemu-img check ") + image)) << options << size;
+      EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw")) << options << size;
+      EXPECT_TRUE(shell("qemu-img compare middle.qcow2 top.raw")) << options << size;
+      EXPECT_TRUE(shell("! qemu-img map top.qcow2 | grep -q top.qcow2")) << options << size;
+      // Into a raw one, which grows.
+      EXPECT_EQ(wick({"commit", "-q", "middle.qcow2"}), "");
+      EXPECT_TRUE(shell("qemu-img compare -F raw base.raw -f raw top.raw")) << options << size;
+    }
+}
+
+TEST_F(ImageCopy, CommitKeepsSnapshots) {
+  make_chain("1M", "1M");
+  ASSERT_TRUE(
+      shell("qemu-img snapshot -c one top.qcow2 && qemu-io -c 'write -P 9 64k 10k' top.qcow2"
+            " && qemu-img convert -O raw top.qcow2 now.raw"));
+  EXPECT_EQ(wick({"commit", "-q", "top.qcow2"}), "");
+  EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 now.raw"));
+  EXPECT_TRUE(
+      shell("qemu-img snapshot -a one top.qcow2 && qemu-img check top.qcow2 &&"
+            "qemu-io -c 'read -P 4 64k 64k' top.qcow2"));
+}
+
+// A program that may write to the folder puts another file in the place of the backing file,
+// as soon as that is open.
+TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(
+        shell("rm -f *; truncate -s 1M base.raw other.raw;"
+              "qemu-img create -f qcow2 -b base.raw -F raw top.qcow2 1M &&"
+              "qemu-io -c 'write -P 7 0 1M' top.qcow2"));
+    const Fd watch(::inotify_init1(IN_CLOEXEC));
+    ASSERT_GE(::inotify_add_watch(watch.get(), "base.raw", IN_OPEN), 0);
+    std::thread swap([&] {
+      std::array<char, 4096> event{};
+      EXPECT_GT(::read(watch.get(), event.data(), event.size()), 0);
+      std::filesystem::rename("base.raw", "moved.raw");
+      std::filesystem::rename("other.raw", "base.raw");
+    });
+    EXPECT_EQ(wick({"commit", "-q", "-d", "top.qcow2"}), "");
+    swap.join();
+    EXPECT_TRUE(shell("cmp -n 1M base.raw /dev/zero"));
+    EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' moved.raw"));
+    if (HasFailure()) break;
+  }
+}
+
+TEST_F(ImageCopy, CommitNeedsABackingFile) {
+  ASSERT_TRUE(shell("qemu-img create -f qcow2 a.qcow2 1M"));
+  EXPECT_THAT(wick({"commit", "a.qcow2"}), HasSubstr("no backing file"));
+}
+
+TEST_F(ImageCopy, RebaseChangesNothingThatAGuestSees) {
+  for (const char* options : {"compat=1.1", "compat=0.10", "cluster_size=512", "extended_l2=on"})
+    for (const char* size : {"1M", "1500k", "900k"}) {
+      make_chain("1M", size, options);
+      // Past the one below it, and to one that differs, is shorter, or longer.
+      EXPECT_EQ(wick({"rebase", "-b", "base.raw", "-F", "raw", "top.qcow2"}), "");
+      EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 top.raw"));
+      for (const char* other : {"500k", "2M"}) {
+        ASSERT_TRUE(shell("rm -f other.qcow2 && qemu-img create -f qcow2 other.qcow2 " +
+                          std::string(other) + " && qemu-io -c 'write -P 6 0 500k' other.qcow2"));
+        EXPECT_EQ(wick({"rebase", "-b", "other.qcow2", "top.qcow2"}), "");
+        EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 top.raw"))
+            << options << size << other;
+        EXPECT_TRUE(
+            shell("qemu-img info top.qcow2 | grep -q 'backing file: other.qcow2' &&"
+                  "qemu-img info top.qcow2 | grep -q 'backing file format: qcow2'"));
+      }
+      EXPECT_EQ(wick({"rebase", "-b", "", "top.qcow2"}), "");
+      EXPECT_TRUE(
+          shell("qemu-img check top.qcow2 && rm other.qcow2 &&"
+                "qemu-img compare top.qcow2 top.raw"))
+          << options << size;
+      // And an image without one gets one.
+      EXPECT_EQ(wick({"rebase", "-b", "middle.qcow2", "top.qcow2"}), "");
+      EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 top.raw"))
+          << options << size;
+    }
+}
+
+TEST_F(ImageCopy, AnUnsafeRebaseOnlyChangesTheName) {
+  make_chain("1M", "1M");
+  ASSERT_TRUE(shell("mv middle.qcow2 moved.qcow2"));
+  EXPECT_EQ(wick({"rebase", "-u", "-b", "moved.qcow2", "-F", "qcow2", "top.qcow2"}), "");
+  EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw && qemu-img check top.qcow2"));
+}
+
+TEST_F(ImageCopy, RebaseRefusesCirclesAndRawBasesThatAreNotSaidToBe) {
+  make_chain("1M", "1M");
+  EXPECT_THAT(wick({"rebase", "-b", "top.qcow2", "middle.qcow2"}),
+              HasSubstr("its own backing file"));
+  EXPECT_THAT(wick({"rebase", "-b", "base.raw", "top.qcow2"}), HasSubstr("-F raw"));
+  EXPECT_THAT(wick({"rebase", "-u", "-b", "middle.qcow2", "base.raw"}), HasSubstr("is raw"));
+  EXPECT_THAT(wick({"rebase", "-b", "missing.qcow2", "top.qcow2"}), HasSubstr("No such file"));
+  EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw"));
+}
+
+}  // namespace
+}  // namespace wick::cli
