@@ -1,23 +1,27 @@
-// docs/THREATS.md names the test that holds each mitigation: all of them exist.
+// What documents and code cite exists: tests, pitfalls, options.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 namespace wick {
 namespace {
 
 using Names = std::set<std::string>;
 
-const std::filesystem::path kTests = std::filesystem::path(WICK_SOURCE_DIR) / "tests";
-const std::filesystem::path kThreats =
-    std::filesystem::path(WICK_SOURCE_DIR) / "docs" / "THREATS.md";
+const std::filesystem::path kSource = WICK_SOURCE_DIR;
+const std::filesystem::path kTests = kSource / "tests";
+const std::filesystem::path kThreats = kSource / "docs" / "THREATS.md";
 
 std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -65,6 +69,85 @@ TEST(Docs, EveryTestThatIsNamedExists) {
 TEST(Docs, TestsAreToldFromFilesAndFunctions) {
   EXPECT_THAT(named_tests("`A.B`, `fuzz_ring` in `virtio/blk.cc`, `Vm.cc`, `VirtQueue::create`"),
               testing::ElementsAre("A.B", "fuzz_ring"));
+}
+
+// --- PITFALLS.md ---
+
+TEST(Docs, EveryPitfallThatIsCitedExists) {
+  static const std::regex item(R"((?:^|\n)(\d+)\. )");
+  static const std::regex citation(R"(PITFALLS (\d+))");
+  static const std::regex in_threats(R"([(,] ?P (\d+))");
+  Names items;
+  add_matches(items, read_file(kSource / "docs" / "PITFALLS.md"), item);
+  EXPECT_GT(items.size(), 40u);
+  Names cited;
+  add_matches(cited, read_file(kThreats), in_threats);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kSource)) {
+    const std::string path = entry.path();
+    if (path.find("/build") != std::string::npos || path.find("/.git/") != std::string::npos)
+      continue;
+    if (entry.path().extension() == ".cc" || entry.path().extension() == ".h")
+      add_matches(cited, read_file(entry.path()), citation);
+  }
+  EXPECT_GT(cited.size(), 15u);
+  Names missing;
+  std::ranges::set_difference(cited, items, std::inserter(missing, missing.end()));
+  EXPECT_THAT(missing, testing::IsEmpty());
+}
+
+// --- INTERFACE.md ---
+
+std::string output_of(const std::string& command) {
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return {};
+  std::string text;
+  std::array<char, 4096> part;
+  while (const size_t got = std::fread(part.data(), 1, part.size(), pipe))
+    text.append(part.data(), got);
+  EXPECT_EQ(::pclose(pipe), 0) << command;
+  return text;
+}
+
+// The commands that the help of `command` lists.
+std::vector<std::string> commands_in(const std::string& help) {
+  std::vector<std::string> names;
+  const size_t start = help.find("\nCommands:\n");
+  if (start == std::string::npos) return names;
+  std::istringstream lines(help.substr(start + 11));
+  for (std::string line; std::getline(lines, line) && line.starts_with("  ");)
+    names.push_back(line.substr(2, line.find(' ', 2) - 2));
+  return names;
+}
+
+void add_options(Names& options, const std::string& text, const std::regex& pattern) {
+  add_matches(options, text, pattern);
+  options.erase("-h");
+  options.erase("--help");
+  options.erase("--version");
+}
+
+TEST(Docs, TheInterfaceNamesEveryOptionAndNoOther) {
+  static const std::regex in_help(R"((?:\n  |,)(-[-\w]+)(?=[ ,]))");
+  static const std::regex in_page(R"((?:`|\n  )(--[a-z][-a-z]*))");
+  const std::string page = read_file(kSource / "docs" / "INTERFACE.md");
+  Names shown;
+  const std::string wick = WICK_BINARY;
+  for (const std::string& command : commands_in(output_of(wick + " --help"))) {
+    const std::string help = output_of(wick + " " + command + " --help");
+    EXPECT_NE(page.find("wick " + command), std::string::npos) << command;
+    add_options(shown, help, in_help);
+    for (const std::string& below : commands_in(help)) {
+      EXPECT_NE(page.find("`" + below), std::string::npos) << command << " " << below;
+      add_options(shown, output_of(wick + " " + command + " " + below + " --help"), in_help);
+    }
+  }
+  EXPECT_GT(shown.size(), 40u);
+  for (const std::string& option : shown)
+    EXPECT_NE(page.find("`" + option), std::string::npos) << option << " is not in INTERFACE.md";
+  Names named;
+  add_options(named, page, in_page);
+  for (const std::string& option : named)
+    EXPECT_TRUE(shown.contains(option) || option == "--no-drain") << option << " is in no help";
 }
 
 }  // namespace
