@@ -99,7 +99,7 @@ class UringIo final : public AsyncIo {
   // Room for one full virtqueue; more than that goes in several submissions.
   static constexpr unsigned kEntries = 256;
   static constexpr int kTurnsPerRound = 64;
-  static constexpr uint64_t kMostCopiedBytes = 64 << 10;
+  static constexpr uint64_t kMaxCopiedBytes = 64 << 10;
   static constexpr std::chrono::microseconds kLong{500};
   static constexpr unsigned kWritesElsewhere = 256;
   static constexpr unsigned kReadsElsewhere = 64;
@@ -205,8 +205,8 @@ class UringIo final : public AsyncIo {
   // two context switches, where a small copy is done sooner.
   bool only_copies(const IoOperation& operation) {
     if (operation.kind != IoOperation::Kind::kWrite || !operation.in_page_cache) return false;
-    if (hurries()) return true;
-    if (total_bytes(operation.buffers) > kMostCopiedBytes) return false;
+    if (completes_inline()) return true;
+    if (total_bytes(operation.buffers) > kMaxCopiedBytes) return false;
     if (writes_elsewhere_ == 0) return true;
     --writes_elsewhere_;
     return false;
@@ -248,9 +248,9 @@ class UringIo final : public AsyncIo {
 
 bool AsyncIo::try_at_once(IoOperation& operation) {
   // Between them the loop has others to serve.
-  constexpr unsigned kMostInRow = 32;
+  constexpr unsigned kMaxInRow = 32;
   const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
-  if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMostInRow) {
+  if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMaxInRow) {
     at_once_ = 0;
     return false;
   }

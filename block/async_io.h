@@ -75,8 +75,8 @@ class AsyncIo {
 
   // For a program that does nothing else on the loop: what the page cache can
   // answer or take is done within the co_await, mostly.
-  void hurry() { hurries_ = true; }
-  bool hurries() const { return hurries_; }
+  void enable_inline_completion() { inline_completion_ = true; }
+  bool completes_inline() const { return inline_completion_; }
 
   // `in_page_cache`: the descriptor is a file's, without O_DIRECT.
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
@@ -104,11 +104,11 @@ class AsyncIo {
   virtual void submit(IoOperation& operation) = 0;
   bool try_at_once(IoOperation& operation);
 
-  bool hurries_ = false;
+  bool inline_completion_ = false;
   unsigned at_once_ = 0;  // operations in a row
 };
 
-inline bool IoOperation::await_ready() { return io_.hurries_ && io_.try_at_once(*this); }
+inline bool IoOperation::await_ready() { return io_.inline_completion_ && io_.try_at_once(*this); }
 
 inline void IoOperation::await_suspend(std::coroutine_handle<> awaiting) {
   awaiting_ = awaiting;

@@ -13,7 +13,7 @@ constexpr int kZlibWindowBits = 15;
 constexpr int kWindowBits = -12;  // raw deflate with a window of 4 KiB, as QEMU writes it
 // A frame's reader allocates the window that it asks for. As much as zstd's usual
 // levels ask for without knowing how little a cluster is.
-constexpr int kMostZstdWindowBits = 23;
+constexpr int kMaxZstdWindowBits = 23;
 
 Bytef* bytes_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API is older
@@ -37,7 +37,7 @@ bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<s
 bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> cluster) {
   ZSTD_DCtx* const context = ::ZSTD_createDCtx();
   if (context == nullptr) return false;
-  ::ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, kMostZstdWindowBits);
+  ::ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, kMaxZstdWindowBits);
   ZSTD_inBuffer in{packed.data(), packed.size(), 0};
   ZSTD_outBuffer out{cluster.data(), cluster.size(), 0};
   while (out.pos < out.size) {

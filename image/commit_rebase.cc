@@ -59,7 +59,7 @@ Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& 
 
 Result<int> carry_out(const ImageCommit& command) {
   const auto runner = TRY(ImageRunner::create());
-  runner->io().hurry();
+  runner->io().enable_inline_completion();
   auto options = writing(command.format, command.trust_names);
   options.cache = command.cache;
   const Overlay overlay = TRY(open_overlay(*runner, command.path, options));
@@ -90,7 +90,7 @@ Result<int> carry_out(const ImageCommit& command) {
 
 Result<int> carry_out(const ImageRebase& command) {
   const auto runner = TRY(ImageRunner::create());
-  runner->io().hurry();
+  runner->io().enable_inline_completion();
   std::string format;
   if (!command.base.empty()) {
     const std::string path = TRY(block::named_file(command.path, command.base));

@@ -194,7 +194,7 @@ class Conversion {
 Result<int> carry_out(const ImageConvert& command) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow further is an error to tell
   const auto runner = TRY(ImageRunner::create());
-  runner->io().hurry();
+  runner->io().enable_inline_completion();
   TRY(Conversion(*runner, command).run());
   return 0;
 }

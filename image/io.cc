@@ -21,7 +21,7 @@ namespace {
 using block::Backend;
 using Clock = std::chrono::steady_clock;
 
-constexpr uint64_t kMostBytes = 1 << 30;  // of memory for one command
+constexpr uint64_t kMaxBytes = 1 << 30;  // of memory for one command
 constexpr std::byte kDefaultPattern{0xcd};
 
 struct IoCommand {
@@ -75,8 +75,8 @@ Result<IoCommand> parse_io(const std::string& text) {
   if (numbers.empty()) return command;
   command.offset_bytes = numbers[0];
   command.length_bytes = numbers[1];
-  if ((reads || (writes && !command.zeroes)) && command.length_bytes > kMostBytes)
-    return fail("a length of more than {} bytes", kMostBytes);
+  if ((reads || (writes && !command.zeroes)) && command.length_bytes > kMaxBytes)
+    return fail("a length of more than {} bytes", kMaxBytes);
   return command;
 }
 

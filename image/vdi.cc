@@ -15,7 +15,7 @@ namespace wick::image {
 namespace {
 
 constexpr uint64_t kBlockBytes = 1 << 20;
-constexpr uint64_t kMostBlocks = 1 << 26;  // 64 TiB; the map is in memory
+constexpr uint64_t kMaxBlocks = 1 << 26;  // 64 TiB; the map is in memory
 constexpr uint64_t kHeaderBytes = 512;
 
 class Vdi final : public MappedTarget {
@@ -24,7 +24,7 @@ class Vdi final : public MappedTarget {
       : MappedTarget(
             file, size, kBlockBytes,
             align_up(kHeaderBytes + align_up(size, kBlockBytes) / kBlockBytes * 4, kBlockBytes),
-            kMostBlocks) {}
+            kMaxBlocks) {}
 
  private:
   Task<Result<void>> write_tables() override {
@@ -68,9 +68,9 @@ class Vdi final : public MappedTarget {
 }  // namespace
 
 Result<std::unique_ptr<CopyTarget>> new_vdi(block::File& file, uint64_t size_bytes) {
-  if (size_bytes > kMostBlocks * kBlockBytes)
+  if (size_bytes > kMaxBlocks * kBlockBytes)
     return fail("{}: the disk is too large for wick's vdi: {} bytes, {} are possible", file.path(),
-                size_bytes, kMostBlocks * kBlockBytes);
+                size_bytes, kMaxBlocks * kBlockBytes);
   return std::make_unique<Vdi>(file, size_bytes);
 }
 

@@ -19,8 +19,8 @@ constexpr uint64_t kGrainsPerTable = 512;
 constexpr uint64_t kTableSectors = kGrainsPerTable * 4 / kSector;
 constexpr uint64_t kDescriptorSector = 1;
 constexpr uint64_t kDescriptorSectors = 20;
-constexpr uint64_t kMostFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
-constexpr uint64_t kMostTables = 32 << 20;              // as QEMU's: 1 PiB
+constexpr uint64_t kMaxFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
+constexpr uint64_t kMaxTables = 32 << 20;              // as QEMU's: 1 PiB
 
 // Where things are, in sectors. Each of the two directories is followed by its
 // grain tables; the first is the copy.
@@ -44,7 +44,7 @@ class Vmdk final : public MappedTarget {
  public:
   Vmdk(block::File& file, uint64_t size)
       : MappedTarget(file, size, kGrainBytes, Layout(size).grains * kSector,
-                     (kMostFileBytes - Layout(size).grains * kSector) / kGrainBytes),
+                     (kMaxFileBytes - Layout(size).grains * kSector) / kGrainBytes),
         layout_(size) {}
 
  private:
@@ -129,10 +129,10 @@ ddb.toolsVersion = "2147483647"
 }  // namespace
 
 Result<std::unique_ptr<CopyTarget>> new_vmdk(block::File& file, uint64_t size_bytes) {
-  constexpr uint64_t kMostBytes = kMostTables * kGrainsPerTable * kGrainBytes;
-  if (size_bytes > kMostBytes)
+  constexpr uint64_t kMaxBytes = kMaxTables * kGrainsPerTable * kGrainBytes;
+  if (size_bytes > kMaxBytes)
     return fail("{}: the disk is too large for vmdk: {} bytes, {} are possible", file.path(),
-                size_bytes, kMostBytes);
+                size_bytes, kMaxBytes);
   // Without a capacity the file would be taken for a descriptor of others.
   if (size_bytes == 0) return fail("{}: vmdk cannot hold an empty disk", file.path());
   // The name stands in the image, in quotes.

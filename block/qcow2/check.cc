@@ -180,14 +180,15 @@ Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell, bool
     Checker checker(file, *header, tell);
     if (auto done = co_await checker.run(only_usual); !done) co_return failure(done);
     before = checker.report();
-    const bool mends = repair == Repair::kAll
-                           ? !before.clean()
-                           : repair == Repair::kLeaks && checker.mismatches().leaks;
-    if (mends) {
+    const bool repairs = repair == Repair::kAll
+                             ? !before.clean()
+                             : repair == Repair::kLeaks && checker.mismatches().leaks;
+    if (repairs) {
       writes = true;
-      auto mended = co_await repair_qcow2(file, *header, checker.references(), checker.mismatches(),
-                                          checker.refcount_table(), repair == Repair::kAll);
-      if (!mended) co_return failure(mended);
+      auto repaired =
+          co_await repair_qcow2(file, *header, checker.references(), checker.mismatches(),
+                                checker.refcount_table(), repair == Repair::kAll);
+      if (!repaired) co_return failure(repaired);
     }
   }
   CheckReport after = before;

@@ -30,7 +30,7 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
       const Entry old = load_entry(*slice, offset);
       store_entry(*slice, offset, {compressed_entry(header_, {*place, packed.size()}), 0});
       l2_.mark_dirty(entry_offset(offset));
-      if (old.descriptor != 0) let_go(old, false);
+      if (old.descriptor != 0) release_cluster(old, false);
       co_return Result<void>();
     }
     written = std::unexpected(std::move(slice).error());

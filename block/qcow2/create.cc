@@ -157,7 +157,7 @@ Result<void> check_create_options(const Qcow2CreateOptions& options) {
   // Compared without the rounding, which might wrap.
   const uint64_t per_table =
       options.cluster_bytes / (options.extended_l2 ? 16 : 8) * options.cluster_bytes;
-  if (options.size_bytes > kMaxL1Bytes / 8 * per_table || options.size_bytes > kMostDiskBytes)
+  if (options.size_bytes > kMaxL1Bytes / 8 * per_table || options.size_bytes > kMaxDiskBytes)
     return fail("{} bytes are too many for clusters of {} bytes", options.size_bytes,
                 options.cluster_bytes);
   return {};

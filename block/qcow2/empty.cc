@@ -29,8 +29,8 @@ Task<Result<void>> Qcow2::make_empty() {
     l1_[index] = 0;
     dirty_l1_.insert(index);
     l2_.forget(table, header_.cluster_bytes());
-    for (const Entry entry : entries) let_go(entry, true);
-    let_go_run({cluster_of(table), 1}, true);
+    for (const Entry entry : entries) release_cluster(entry, true);
+    release_clusters({cluster_of(table), 1}, true);
   }
   co_return co_await checkpoint(true);
 }

@@ -18,8 +18,8 @@ constexpr uint32_t kMagic = 0x514649fb;
 constexpr size_t kVersion2Bytes = 72;
 constexpr size_t kVersion3Bytes = 104;
 constexpr size_t kOurBytes = 112;  // with the compression type and its padding
-constexpr size_t kMostBackingPath = 1023;
-constexpr uint64_t kMostBitmapDirectoryBytes = 64 << 20;
+constexpr size_t kMaxBackingPath = 1023;
+constexpr uint64_t kMaxBitmapDirectoryBytes = 64 << 20;
 constexpr uint64_t kKnownIncompatible =
     kDirty | kCorrupt | kExternalData | kCompressionType | kExtendedL2;
 
@@ -211,7 +211,7 @@ class Parser {
     const uint32_t length = at<uint32_t>(16);
     if (offset == 0) return {};
     const uint64_t end = std::min<uint64_t>(bytes_.size(), header_.cluster_bytes());
-    if (length > kMostBackingPath || offset > end || length > end - offset)
+    if (length > kMaxBackingPath || offset > end || length > end - offset)
       return bad("has a backing file name of {} bytes at {:#x}", length, offset);
     header_.used_bytes = std::max(header_.used_bytes, offset + length);
     header_.backing_path = text_of(bytes_.subspan(offset, length));
@@ -297,7 +297,7 @@ class Parser {
     if (header_.bitmaps && (header_.autoclear & kBitmaps) != 0) {
       const Table directory{"bitmap directory", header_.bitmaps->directory_offset,
                             header_.bitmaps->directory_bytes};
-      TRY(table(directory, kMostBitmapDirectoryBytes));
+      TRY(table(directory, kMaxBitmapDirectoryBytes));
       TRY(within_file(directory));
     }
     return {};
@@ -411,9 +411,9 @@ Result<std::vector<std::byte>> format_header(const Header& header, bool with_fea
   if (!header.backing_path.empty()) {
     const size_t offset = bytes.size();
     const auto name = bytes_of(header.backing_path);
-    if (name.size() > kMostBackingPath)
+    if (name.size() > kMaxBackingPath)
       return fail("the backing file's name has {} bytes; {} are possible", name.size(),
-                  kMostBackingPath);
+                  kMaxBackingPath);
     bytes.insert(bytes.end(), name.begin(), name.end());
     put(8, static_cast<uint64_t>(offset));
     put(16, static_cast<uint32_t>(name.size()));

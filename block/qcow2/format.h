@@ -19,7 +19,7 @@ constexpr uint64_t kMaxL1Bytes = 32 << 20;            // as QEMU's
 constexpr uint64_t kMaxRefcountTableBytes = 8 << 20;  // as QEMU's
 constexpr uint32_t kMaxSnapshots = 65536;             // as QEMU's
 // Where host offsets end; QEMU's limit by the L1 table is mostly far below.
-constexpr uint64_t kMostDiskBytes = (1ull << 56) - 512;
+constexpr uint64_t kMaxDiskBytes = (1ull << 56) - 512;
 constexpr uint32_t kSubclusters = 32;  // of a cluster, with extended L2 entries
 
 enum class Compression : uint8_t { kZlib = 0, kZstd = 1 };

@@ -36,7 +36,7 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   if (auto named = check_data_file_named(*header, file->path()); !named) co_return failure(named);
   if (!options.read_only && (header->incompatible & kCorrupt) != 0)
     co_return with_hint(fail("{}: the qcow2 image is marked as corrupt", file->path()),
-                        "mend it with wick image check -r all, or open it with readonly=on");
+                        "repair it with wick image check -r all, or open it with readonly=on");
   if (!options.read_only && (header->incompatible & kDirty) != 0) {
     // Its last writer kept reference counts lazily, and did not close it.
     auto report = co_await check_qcow2(
@@ -52,10 +52,10 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
     if (!report) co_return failure(report);
     if (report->corruptions + report->check_errors > 0)
       co_return with_hint(
-          fail("{}: the qcow2 image was not closed by its last writer, and cannot be mended",
+          fail("{}: the qcow2 image was not closed by its last writer, and cannot be repaired",
                file->path()),
           "look at it with wick image check, or open it with readonly=on");
-    spdlog::info("{}: was not closed by its last writer; its reference counts are mended",
+    spdlog::info("{}: was not closed by its last writer; its reference counts are repaired",
                  file->path());
     header = co_await read_header(*file);
     if (!header) co_return failure(header);

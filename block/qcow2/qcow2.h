@@ -209,8 +209,8 @@ class Qcow2 final : public Backend {
                                  bool& needed);
   Task<Result<uint64_t>> place_compressed(uint64_t length);
   Task<Result<void>> ensure_l2_table(uint64_t l1_index);
-  void let_go(Entry entry, bool punch);
-  void let_go_run(Run clusters, bool punch);
+  void release_cluster(Entry entry, bool punch);
+  void release_clusters(Run clusters, bool punch);
   // True if the pending frees are large enough to force a checkpoint.
   bool should_free() const;
   enum class Clear : uint8_t { kDiscard, kUnmap, kKeep, kForget };  // what becomes of it

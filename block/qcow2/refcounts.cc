@@ -89,7 +89,7 @@ Task<Result<void>> Refcounts::change(ClusterRun clusters, bool up) {
       co_return with_hint(
           fail_errno(EIO, "{}: cluster {:#x} is referenced, but its reference count is 0",
                      file_.path(), cluster << header_.cluster_bits),
-          "mend it with wick image check -r all");
+          "repair it with wick image check -r all");
     if (up && *old == header_.max_refcount())
       co_return with_hint(fail("{}: a reference count of {} bits is too small", file_.path(),
                                header_.refcount_bits()),

@@ -124,7 +124,7 @@ class References {
   bool is_l2_table(uint64_t offset) const;
   // Whether a range may be pointed to: all but a part of a cluster is in the file.
   bool in_file(uint64_t offset, uint64_t length_bytes) const;
-  // The tables themselves must be mended, not only counts.
+  // The tables themselves must be repaired, not only counts.
   bool entries_are_wrong() const { return entries_are_wrong_; }
   // The refcount table or its blocks must be made anew.
   bool must_rebuild() const { return must_rebuild_; }

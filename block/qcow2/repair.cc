@@ -32,7 +32,7 @@ class EntryRepair {
 
   // What can be nothing reads as zeroes from now on. A table that lies where something
   // else does is no table, when its entries are wrong as well.
-  Task<Result<void>> mend() {
+  Task<Result<void>> repair() {
     TableReader reader(file_);
     for (const References::L2Table& table : found_.l2_tables()) {
       const uint64_t offset = table.offset;
@@ -40,7 +40,7 @@ class EntryRepair {
       auto entries = co_await reader.read(offset, header_.cluster_bytes() / 8);
       if (!entries) co_return failure(entries);
       const bool other = found_.counts().is_table(cluster);
-      if (!other && !mend_l2(*entries)) continue;
+      if (!other && !repair_l2(*entries)) continue;
       if (other || found_.counts().get(cluster) != table.users) {
         dropped_.insert(offset);
       } else if (auto done = co_await write_entries(file_, offset, *entries); !done) {
@@ -48,10 +48,10 @@ class EntryRepair {
       }
     }
     co_return co_await change_l1([this](uint64_t entry, bool) {
-      const uint64_t mended = entry & ~kL1Reserved;
-      const uint64_t l2 = mended & kOffsetMask;
+      const uint64_t repaired = entry & ~kL1Reserved;
+      const uint64_t l2 = repaired & kOffsetMask;
       const bool possible = found_.is_l2_table(l2) && !dropped_.contains(l2);
-      return possible ? mended : 0;
+      return possible ? repaired : 0;
     });
   }
 
@@ -85,7 +85,7 @@ class EntryRepair {
   }
 
  private:
-  bool mend_l2(std::vector<uint64_t>& entries) const {
+  bool repair_l2(std::vector<uint64_t>& entries) const {
     bool changed = false;
     const uint64_t step = header_.l2_entry_bytes() / 8;
     for (uint64_t i = 0; i < entries.size(); i += step) {
@@ -122,9 +122,9 @@ class EntryRepair {
         bool changed = false;
         for (uint64_t& entry : *part) {
           if (entry == 0) continue;
-          const uint64_t mended = change(entry, table.active);
-          changed = changed || mended != entry;
-          entry = mended;
+          const uint64_t repaired = change(entry, table.active);
+          changed = changed || repaired != entry;
+          entry = repaired;
         }
         if (!changed) continue;
         if (auto done = co_await write_entries(file_, place, *part); !done) co_return done;
@@ -258,9 +258,9 @@ Task<Result<void>> repair_qcow2(File& file, Header& header, const References& fo
   const Tell silent = [](const std::string&) {};
   CheckReport ignored;
   EntryRepair entries(file, header, found);
-  const bool mends_entries = all && found.entries_are_wrong();
-  if (mends_entries)
-    if (auto done = co_await entries.mend(); !done) co_return done;
+  const bool repairs_entries = all && found.entries_are_wrong();
+  if (repairs_entries)
+    if (auto done = co_await entries.repair(); !done) co_return done;
   const bool rewrites_snapshots = all && found.snapshots_are_wrong();
   if (rewrites_snapshots)
     if (auto done = co_await rewrite_snapshots(file, header, found.file_clusters()); !done)

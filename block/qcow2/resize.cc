@@ -109,7 +109,7 @@ Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t first, std::vector<u
   header_.l1_offset = offset;
   header_.l1_entries = static_cast<uint32_t>(l1.size());
   l1_ = std::move(l1);
-  let_go_run(old, false);
+  release_clusters(old, false);
   co_return Result<void>();
 }
 
@@ -125,9 +125,9 @@ Task<Result<void>> Qcow2::write_size(uint64_t size) {
 
 Task<Result<void>> Qcow2::resize(uint64_t size) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  if (size > kMostDiskBytes)
+  if (size > kMaxDiskBytes)
     co_return with_hint(fail_errno(EFBIG, "{}: a qcow2 disk cannot have {} bytes", path(), size),
-                        fmt::format("give it at most {}", kMostDiskBytes));
+                        fmt::format("give it at most {}", kMaxDiskBytes));
   if (header_.version == 2 && header_.snapshot_count > 0)
     co_return with_hint(fail("{}: has snapshots, and its version cannot tell their sizes", path()),
                         "delete them, or convert it to compat=1.1");
@@ -163,7 +163,7 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     const uint64_t table = l1_[index] & kOffsetMask;
     if (table == 0) continue;
     l2_.forget(table, cluster);
-    let_go_run({cluster_of(table), 1}, false);
+    release_clusters({cluster_of(table), 1}, false);
     l1_[index] = 0;
     dirty_l1_.insert(index);
   }
@@ -180,7 +180,7 @@ Task<Result<void>> qcow2::announce_size(File& file, uint64_t size) {
   if (size < header->size_bytes)
     co_return with_hint(fail("{}: is in use, and cannot become smaller", file.path()),
                         "stop the machine first");
-  if (header->l1_entries_for(size) * 8 > kMaxL1Bytes || size > kMostDiskBytes)
+  if (header->l1_entries_for(size) * 8 > kMaxL1Bytes || size > kMaxDiskBytes)
     co_return fail_errno(EFBIG, "{}: cannot have {} bytes", file.path(), size);
   if (header->version == 2 && header->snapshot_count > 0)
     co_return fail("{}: has snapshots, and its version cannot tell their sizes", file.path());

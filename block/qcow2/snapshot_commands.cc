@@ -18,7 +18,7 @@ using namespace qcow2;
 
 namespace {
 
-constexpr size_t kMostNameBytes = 255;
+constexpr size_t kMaxNameBytes = 255;
 
 template <typename Snapshots>
 auto find_snapshot(Snapshots& snapshots, const std::string& name) {
@@ -183,8 +183,8 @@ Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
   if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
   if (data_file_)
     co_return fail("{}: its data is in another file, so it can have no snapshots", path());
-  if (name.empty() || name.size() > kMostNameBytes)
-    co_return fail("{}: the name of a snapshot has 1 to {} bytes", path(), kMostNameBytes);
+  if (name.empty() || name.size() > kMaxNameBytes)
+    co_return fail("{}: the name of a snapshot has 1 to {} bytes", path(), kMaxNameBytes);
   auto all = co_await snapshots();
   if (!all) co_return failure(all);
   if (all->size() >= kMaxSnapshots)
@@ -237,7 +237,7 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   if (!all) co_return failure(all);
   const auto found = find_snapshot(*all, name);
   if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) || found->disk_bytes > kMostDiskBytes ||
+  if (!found->has_possible_l1(header_) || found->disk_bytes > kMaxDiskBytes ||
       found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
       found->l1_offset > file_->size_bytes())
     co_return corrupt("a snapshot's L1 table at", found->l1_offset);
@@ -270,7 +270,7 @@ Task<Result<void>> Qcow2::show_snapshot(const std::string& name) {
   if (!all) co_return std::unexpected(all.error());
   const auto found = find_snapshot(*all, name);
   if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) || found->disk_bytes > kMostDiskBytes ||
+  if (!found->has_possible_l1(header_) || found->disk_bytes > kMaxDiskBytes ||
       found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
       found->l1_offset > file_->size_bytes())
     co_return corrupt("a snapshot's L1 table at", found->l1_offset);

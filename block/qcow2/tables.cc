@@ -22,8 +22,8 @@ struct Suspend {
 TableCache::TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes)
     : file_(file),
       cluster_bytes_(cluster_bytes),
-      slice_bytes_(std::min<uint64_t>(cluster_bytes, kMostSliceBytes)),
-      most_slices_(std::max<uint64_t>(most_bytes / kMostSliceBytes, 8)) {}
+      slice_bytes_(std::min<uint64_t>(cluster_bytes, kMaxSliceBytes)),
+      most_slices_(std::max<uint64_t>(most_bytes / kMaxSliceBytes, 8)) {}
 
 std::span<std::byte> TableCache::find(uint64_t offset) {
   const auto found = slices_.find(start_of(offset));

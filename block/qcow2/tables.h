@@ -62,9 +62,9 @@ class TableCache {
   bool crowded() const { return dirty_.size() * 2 > most_slices_; }
 
  private:
-  static constexpr size_t kMostSliceBytes = 4096;
-  struct alignas(kMostSliceBytes) Page {  // aligned for O_DIRECT
-    std::array<std::byte, kMostSliceBytes> bytes;
+  static constexpr size_t kMaxSliceBytes = 4096;
+  struct alignas(kMaxSliceBytes) Page {  // aligned for O_DIRECT
+    std::array<std::byte, kMaxSliceBytes> bytes;
   };
   struct Slice {
     std::unique_ptr<Page> page;  // none yet: it is being loaded

@@ -15,8 +15,8 @@ using namespace qcow2;
 namespace {
 
 // So much is mapped, allocated and written in one step.
-constexpr uint64_t kMostStepBytes = 2 << 20;
-constexpr size_t kMostUnmapped = 4096;
+constexpr uint64_t kMaxStepBytes = 2 << 20;
+constexpr size_t kMaxUnmapped = 4096;
 constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
 
 }  // namespace
@@ -64,7 +64,7 @@ Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers)
 // Writes a first part of the buffers; returns its length.
 Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t length =
-      std::min({total_bytes(buffers), slice_span() - offset % slice_span(), kMostStepBytes});
+      std::min({total_bytes(buffers), slice_span() - offset % slice_span(), kMaxStepBytes});
   const uint64_t first = cluster_of(offset);
   const uint64_t last = cluster_of(offset + length - 1);
   // Most need not have their clusters alone; those that do look again when they have.
@@ -180,7 +180,7 @@ Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const 
       entry.bitmap = (by_units ? (old[i].bitmap & ~(now << 32)) : 0) | now;
     }
     store_entry(slice_bytes, start + i * cluster_bytes, entry);
-    if (!reuses) let_go(old[i], false);
+    if (!reuses) release_cluster(old[i], false);
   }
   l2_.mark_dirty(entry_offset(offset));
   co_return end - offset;
@@ -210,27 +210,27 @@ Task<Result<void>> Qcow2::ensure_l2_table(uint64_t index) {
   l2_.create(table, header_.cluster_bytes());
   for (uint64_t at = 0; at < content.size(); at += l2_.slice_bytes())
     std::memcpy(l2_.find(table + at).data(), content.data() + at, l2_.slice_bytes());
-  if (shared != 0) let_go_run({cluster_of(shared), 1}, false);
+  if (shared != 0) release_clusters({cluster_of(shared), 1}, false);
   l1_[index] = table | kCopied;
   dirty_l1_.insert(index);
   co_return Result<void>();
 }
 
 // The entry's host clusters are no longer this disk's.
-void Qcow2::let_go(Entry entry, bool punch) {
+void Qcow2::release_cluster(Entry entry, bool punch) {
   if (data_file_) return;
   if ((entry.descriptor & kCompressed) != 0) {
     const CompressedRange range = compressed_range(header_, entry.descriptor);
     const uint64_t first = cluster_of(range.offset);
-    let_go_run({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
+    release_clusters({first, cluster_of(range.offset + range.length_bytes - 1) - first + 1}, punch);
     decompressed_.clear();  // its place may hold another one
     compressed_end_ = 0;    // which may be in the same cluster
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
-    let_go_run({cluster_of(host), 1}, punch);
+    release_clusters({cluster_of(host), 1}, punch);
   }
 }
 
-void Qcow2::let_go_run(Run clusters, bool punch) {
+void Qcow2::release_clusters(Run clusters, bool punch) {
   unmapped_clusters_ += clusters.count;
   if (!unmapped_.empty() && unmapped_.back().punch == punch &&
       unmapped_.back().clusters.first + unmapped_.back().clusters.count == clusters.first)
@@ -240,7 +240,7 @@ void Qcow2::let_go_run(Run clusters, bool punch) {
 }
 
 bool Qcow2::should_free() const {
-  return unmapped_.size() > kMostUnmapped || unmapped_clusters_ * 32 > refcounts_.first_fresh();
+  return unmapped_.size() > kMaxUnmapped || unmapped_clusters_ * 32 > refcounts_.first_fresh();
 }
 
 Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
@@ -331,7 +331,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
         }
         if (entry.descriptor == old.descriptor && entry.bitmap == old.bitmap) continue;
         store_entry(*slice_bytes, at, entry);
-        if ((entry.descriptor & kOffsetMask) == 0) let_go(old, true);
+        if ((entry.descriptor & kOffsetMask) == 0) release_cluster(old, true);
         l2_.mark_dirty(entry_offset(at));
       }
     }
@@ -359,7 +359,7 @@ Task<Result<void>> Qcow2::checkpoint(bool stable) {
 Task<Result<void>> Qcow2::checkpoint_when_due() {
   if (!l2_.crowded() && !refcounts_.crowded() && !should_free()) co_return Result<void>();
   auto done = co_await checkpoint(false);
-  const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMostUnmapped;
+  const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMaxUnmapped;
   if (!done && bounded && (done.error().code == ENOSPC || done.error().code == EDQUOT))
     co_return Result<void>();
   co_return done;

@@ -29,7 +29,7 @@ using fakes::MemoryFile;
 using fakes::MemoryStore;
 using fuzz::require;
 
-constexpr uint64_t kMostRequestBytes = 256 << 10;
+constexpr uint64_t kMaxRequestBytes = 256 << 10;
 
 // A sound image of some shape, to which the input then does harm, so that it gets
 // further than arbitrary bytes would.
@@ -165,14 +165,14 @@ class Session {
     request.kind = input_.ConsumeIntegralInRange(0, 5);
     const uint64_t disk_bytes = disk_->size_bytes();
     // Near the start, near the end, or anywhere; rarely outside.
-    uint64_t offset = input_.ConsumeIntegralInRange<uint64_t>(0, kMostRequestBytes);
+    uint64_t offset = input_.ConsumeIntegralInRange<uint64_t>(0, kMaxRequestBytes);
     if (input_.ConsumeIntegralInRange(0, 3) == 0)
       offset = disk_bytes - std::min(disk_bytes, offset);
     else if (input_.ConsumeIntegralInRange(0, 7) == 0)
       offset = input_.ConsumeIntegral<uint64_t>();
     request.offset = offset;
     request.bytes.resize(
-        input_.ConsumeIntegralInRange<size_t>(0, input_.ConsumeBool() ? 4096 : kMostRequestBytes));
+        input_.ConsumeIntegralInRange<size_t>(0, input_.ConsumeBool() ? 4096 : kMaxRequestBytes));
     spawn(serve(*disk_, request));
   }
 

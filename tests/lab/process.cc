@@ -186,8 +186,13 @@ Dialogue Dialogue::connect(const std::string& socket_path) {
   address.sun_family = AF_UNIX;
   if (socket_path.size() >= sizeof(address.sun_path)) give_up(socket_path + ": too long a path");
   std::ranges::copy(socket_path, address.sun_path);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
-    give_up(fmt::format("{}: cannot connect: {}", socket_path, std::strerror(errno)));
+  // The file is there a moment before someone listens: bind(2) makes it.
+  const auto deadline = Clock::now() + Seconds(10);
+  while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    if (errno != ECONNREFUSED || Clock::now() > deadline)
+      give_up(fmt::format("{}: cannot connect: {}", socket_path, std::strerror(errno)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   Fd out = duplicate(fd);
   return {std::move(fd), std::move(out)};
 }

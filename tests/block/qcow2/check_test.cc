@@ -1,4 +1,4 @@
-// Checking and mending images, with qemu-img check as the oracle: damaged at random
+// Checking and repairing images, with qemu-img check as the oracle: damaged at random
 // they get the same verdict from both, and after our repair qemu-img finds nothing.
 #include "block/qcow2/check.h"
 
@@ -93,10 +93,10 @@ TEST_P(Qcow2Check, FindsAndMendsLostSpace) {
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_EQ(report->leaks, 1u);
   EXPECT_EQ(report->corruptions, 0u);
-  const auto mended = check(Repair::kLeaks);
-  ASSERT_TRUE(mended) << mended.error().message();
-  EXPECT_EQ(mended->leaks_fixed, 1u);
-  EXPECT_TRUE(mended->clean());
+  const auto repaired = check(Repair::kLeaks);
+  ASSERT_TRUE(repaired) << repaired.error().message();
+  EXPECT_EQ(repaired->leaks_fixed, 1u);
+  EXPECT_TRUE(repaired->clean());
   EXPECT_EQ(shell("qemu-img check disk.img"), 0);
 }
 

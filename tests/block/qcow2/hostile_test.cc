@@ -49,7 +49,7 @@ namespace {
 using fakes::finish;
 using testing::HasSubstr;
 
-constexpr size_t kMostBytes = 64 << 20;
+constexpr size_t kMaxBytes = 64 << 20;
 
 class HostileQcow2 : public testing::Test {
  protected:
@@ -71,7 +71,7 @@ class HostileQcow2 : public testing::Test {
         if (!done) told = done.error().message();
       }
     }
-    EXPECT_LE(peak_bytes - before, kMostBytes);
+    EXPECT_LE(peak_bytes - before, kMaxBytes);
     return told;
   }
 
