@@ -16,7 +16,7 @@ Result<void> Bus::attach(Range range, BusDevice& device, std::string name) {
   if (above != nullptr && above->range.start - range.start < range.size)
     return fail("bus: {} at {:#x} overlaps {}", name, range.start, above->name);
   entries_.insert(after, Entry{range, &device, std::move(name)});
-  last_ = nullptr;  // they may have moved
+  last_ = nullptr;  // insert() may have moved the entries
   return {};
 }
 

@@ -1,9 +1,8 @@
-// Who answers a guest's access to a port or to an MMIO address. There are two
-// buses, one for each kind.
+// Address decoding: a Bus maps a guest's port or MMIO address to the device there. A
+// machine has two buses, one for ports and one for MMIO.
 //
-// Thread rule: attach() before the first vCPU runs; afterwards the map is
-// frozen, so look-ups take no lock and any vCPU thread may make them. A device
-// locks itself.
+// Thread rule: attach() before the first vCPU runs; afterwards the map is frozen, so any
+// vCPU thread may look up without a lock. Each device does its own locking.
 #pragma once
 
 #include <atomic>
@@ -18,21 +17,22 @@
 
 namespace wick {
 
-// A device as a bus sees it: it knows offsets into its own range, never its
-// address. An access lies wholly within the range; its length is 1 to 8, and any
-// of these: KVM splits what goes over the end of a page.
+// A device on a bus. It gets offsets into its own range, never its address. An access
+// lies wholly within the range. Its length is any number from 1 to 8, because KVM splits
+// an access that crosses a page boundary.
 class BusDevice {
  public:
-  // What statistics call an access.
+  // The name of an access in statistics.
   struct Name {
-    std::string_view reg;     // lives as long as the device; empty: no register of its
-    std::string_view device;  // where one range holds several devices; empty: the range's name
+    std::string_view reg;     // valid as long as the device; empty: not a named register
+    std::string_view device;  // set if the range holds several devices; empty: the range's name
   };
 
   virtual ~BusDevice() = default;
   virtual void read(uint64_t offset, std::span<std::byte> data) = 0;
   virtual void write(uint64_t offset, std::span<const std::byte> data) = 0;
-  // `write`: at one offset a PC's chips read and write different registers.
+  // `write` matters because some chips have different registers for reading and writing
+  // at the same offset.
   virtual Name name_of(uint64_t /*offset*/, bool /*write*/) const { return {}; }
 };
 
@@ -48,17 +48,16 @@ class Bus {
     std::string name;
   };
 
-  // The device stays the caller's and must outlive the bus. An empty range, one
-  // that wraps, or one that overlaps another is refused.
+  // The caller keeps the device, which must outlive the bus. Fails if the range is empty,
+  // wraps around, or overlaps another.
   Result<void> attach(Range range, BusDevice& device, std::string name);
 
-  // An address nobody answers reads as all ones and takes writes in silence, as
-  // on a PC; false then. An access over the end of a device's range counts as
-  // nobody's.
+  // False if the access does not lie wholly within one device's range. As on a PC, such a
+  // read gives all ones and such a write is ignored.
   bool read(uint64_t address, std::span<std::byte> data) const;
   bool write(uint64_t address, std::span<const std::byte> data) const;
 
-  // For statistics; empty for nobody's.
+  // For statistics; empty if no device is there.
   BusDevice::Name name_of(uint64_t address, size_t size, bool write) const;
 
  private:
@@ -73,7 +72,7 @@ class Bus {
   const Entry* search(uint64_t address) const;
 
   std::vector<Entry> entries_;  // sorted by start, no overlaps
-  // The last one found: a guest stays with a device for many accesses.
+  // The entry found last: a guest often accesses one device many times in a row.
   mutable std::atomic<const Entry*> last_{nullptr};
 };
 

@@ -1,6 +1,5 @@
-// Loads and stores of integers in byte buffers, which may be unaligned and of
-// any length: little-endian, the order of x86, virtio and PCI, and big-endian,
-// that of qcow2. The host is x86-64.
+// Loads and stores of integers in byte buffers, which may be unaligned: little-endian for
+// x86, virtio and PCI, big-endian for qcow2.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +14,7 @@ namespace wick {
 
 static_assert(std::endian::native == std::endian::little);
 
-// The first sizeof(T) bytes of `from`, zero-extended when there are fewer.
+// The first sizeof(T) bytes of `from`, zero-extended if there are fewer.
 template <typename T>
 requires std::is_trivially_copyable_v<T> T load_le(std::span<const std::byte> from) {
   T value{};
@@ -23,7 +22,7 @@ requires std::is_trivially_copyable_v<T> T load_le(std::span<const std::byte> fr
   return value;
 }
 
-// Fills `to` with the low bytes of `value`, and with zeroes past its size.
+// Fills `to` with the low bytes of `value`, and pads it with zeroes past sizeof(T).
 template <typename T>
 requires std::is_trivially_copyable_v<T>
 void store_le(std::span<std::byte> to, T value) {
@@ -51,8 +50,8 @@ inline std::span<const std::byte> as_bytes(const void* data, size_t size_bytes) 
   return {static_cast<const std::byte*>(data), size_bytes};
 }
 
-// `value` rounded up to a multiple of `alignment`, a power of two. The caller
-// makes sure that the sum does not wrap.
+// `value` rounded up to a multiple of `alignment`, which is a power of two. The caller
+// ensures that the sum does not wrap.
 constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }

@@ -23,7 +23,8 @@ void EventLoop::Watch::reset() {
   if (entry_ == nullptr) return;
   (void)::epoll_ctl(entry_->loop.epoll_.get(), EPOLL_CTL_DEL, entry_->fd, nullptr);
   entry_->alive = false;
-  // This may be its own callback, or a later event of the round may name it.
+  // The entry must live on for now: its own callback may be running, and a later event of
+  // this round may refer to it.
   EventLoop& loop = entry_->loop;
   loop.removed_.push_back(std::move(entry_));
 }
@@ -36,7 +37,7 @@ void EventLoop::Watch::set_events(uint32_t events) {
 }
 
 void EventLoop::Timer::arm(std::chrono::microseconds delay) const {
-  // A zero would disarm.
+  // Zero would disarm the timer.
   const int64_t ns = std::max<int64_t>(1, std::chrono::nanoseconds(delay).count());
   const itimerspec spec{.it_interval = {},
                         .it_value = {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000}};
@@ -81,7 +82,7 @@ Result<EventLoop::Timer> EventLoop::timer(std::function<void()> callback) {
   timer.watch_ = TRY(watch(timer.fd_.get(), EPOLLIN,
                            [fd = timer.fd_.get(), callback = std::move(callback)](uint32_t) {
                              uint64_t expirations = 0;
-                             // Nothing to read: it was disarmed meanwhile.
+                             // The read fails if the timer was disarmed meanwhile.
                              if (::read(fd, &expirations, sizeof(expirations)) > 0) callback();
                            }));
   return timer;
@@ -131,7 +132,7 @@ void EventLoop::run_posted() {
 }
 
 void EventLoop::forget_removed() {
-  // A callback may own another Watch, which then joins removed_.
+  // Destroying a callback may destroy a Watch that it owns, which adds to removed_.
   while (!removed_.empty()) std::exchange(removed_, {});
 }
 
@@ -161,8 +162,8 @@ void EventLoop::run() {
       const std::lock_guard lock(mutex_);
       if (!stopping_) continue;
     }
-    // What was posted before stop() still runs, and so does whatever others wait
-    // for by now. Who posts and waits from here on stands in for the loop.
+    // Functions posted before stop() still run, and so do those that post_and_wait() is
+    // waiting for. Once runner_ is reset, post_and_wait() runs its function itself.
     const std::lock_guard alone(stand_in_);
     {
       const std::lock_guard lock(mutex_);
@@ -183,7 +184,7 @@ void EventLoop::stop() {
 
 Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
   auto self = std::unique_ptr<LoopThread>(new LoopThread(TRY(EventLoop::create())));
-  // Signals are the main loop's alone; the new thread inherits this mask.
+  // No signal may be delivered to a loop's thread; the new thread inherits this mask.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -191,7 +192,8 @@ Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
   auto thread = start_thread(name, [&loop = *self->loop_] { loop.run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   self->thread_ = TRY(std::move(thread));
-  // From here on the loop has a runner, which post_and_wait() relies on.
+  // Wait until the thread is in run(), so that post_and_wait() does not run its function
+  // on the caller's thread.
   std::binary_semaphore running(0);
   self->loop_->post([&] { running.release(); });
   running.acquire();
@@ -207,7 +209,7 @@ void LoopThread::stop() {
 }
 
 Result<std::thread> start_thread(const std::string& name, std::function<void()> body) {
-  // The library's only way to say it.
+  // std::thread reports failure only by an exception.
   try {
     return std::thread([name, body = std::move(body)] {
       pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());

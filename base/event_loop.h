@@ -1,8 +1,8 @@
-// An epoll loop: everything that is watched, timed or posted runs on the one
-// thread that calls run(), so what belongs to a loop needs no lock.
+// An epoll loop. All callbacks of watches and timers and all posted functions run on the
+// one thread that calls run(), so the state they share needs no lock.
 //
-// Thread rule: post(), stop() and Timer::arm()/disarm() from any thread; the
-// rest on the loop's thread, or before run().
+// Thread rule: post(), post_and_wait(), stop() and Timer::arm()/disarm() from any thread;
+// the rest on the loop's thread, or before run().
 #pragma once
 
 #include <sys/epoll.h>
@@ -27,9 +27,9 @@ class EventLoop {
  public:
   using Callback = std::function<void(uint32_t events)>;
 
-  // A watched descriptor; stops watching when destroyed, also from inside its
-  // own callback. It must not outlive the loop. The descriptor stays the
-  // caller's and must stay open as long as the Watch.
+  // A watched descriptor. Destroying the Watch, even inside its own callback, ends the
+  // watching. A Watch must not outlive the loop. The caller keeps the descriptor and
+  // must not close it before the Watch is gone.
   class Watch {
    public:
     Watch() = default;
@@ -38,8 +38,8 @@ class EventLoop {
     ~Watch() { reset(); }
 
     void reset();
-    // Changes what is waited for. With 0 it calls back only for EPOLLERR and
-    // EPOLLHUP, which cannot be masked (epoll_ctl(2)).
+    // Changes the events to wait for. With 0 only EPOLLERR and EPOLLHUP, which cannot be
+    // masked (epoll_ctl(2)), call back.
     void set_events(uint32_t events);
     bool active() const { return entry_ != nullptr; }
 
@@ -59,7 +59,7 @@ class EventLoop {
   // A one-shot timer.
   class Timer {
    public:
-    // Calls back once, `delay` from now; arming again moves the deadline.
+    // Calls back once, `delay` from now. Arming again replaces the deadline.
     void arm(std::chrono::microseconds delay) const;
     void disarm() const;
 
@@ -74,24 +74,25 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // `events` as in epoll_ctl(2): EPOLLIN, EPOLLOUT, EPOLLET, ... Fails with
-  // EPERM for regular files, which are always ready.
+  // `events` as in epoll_ctl(2): EPOLLIN, EPOLLOUT, EPOLLET, ... Fails with EPERM for a
+  // regular file, which epoll does not support.
   Result<Watch> watch(int fd, uint32_t events, Callback callback);
   Result<Timer> timer(std::function<void()> callback);
 
-  // Runs `function` on the loop's thread, soon; in the order of posting. What
-  // is posted after stop() may wait until the loop runs again or is destroyed.
+  // Queues `function` to run on the loop's thread, in the order of posting. A function
+  // posted after stop() may wait until the loop runs again or is destroyed.
   void post(std::function<void()> function);
 
-  // Posts, and waits until it ran. On the loop's own thread, or when no thread
-  // runs the loop, it runs at once: in the latter case one caller at a time.
+  // Posts `function` and waits until it has run. On the loop's own thread, or if no thread
+  // runs the loop, the caller runs it directly; in the latter case one caller at a time.
   void post_and_wait(std::function<void()> function);
 
-  // `function` runs once in each round, before the loop waits: the place to
-  // submit what the round gathered. For as long as the loop lives.
+  // Registers, for the life of the loop, a function that runs in each round before
+  // epoll_wait: the place to submit what the round has gathered.
   void before_wait(std::function<void()> function) { before_wait_.push_back(std::move(function)); }
 
-  // Returns after stop(), which may come first; also if posting never ends.
+  // Runs until stop(), which may be called before run(). Endless posting does not prevent
+  // the return.
   void run();
   void stop();
 
@@ -105,26 +106,26 @@ class EventLoop {
 
   // Owned by the loop's thread.
   std::vector<std::function<void()>> before_wait_;
-  std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event can name them
+  std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event refers to them
 
-  // Held by whoever stands in for a loop that nobody runs; taken before mutex_.
+  // Held by a caller of post_and_wait() while no thread runs the loop; locked before mutex_.
   std::recursive_mutex stand_in_;
 
   std::mutex mutex_;
   // Guarded by mutex_.
   std::vector<std::function<void()>> posted_;
   bool stopping_ = false;
-  std::thread::id runner_;  // nobody's when no thread runs the loop
+  std::thread::id runner_;  // the default id if no thread runs the loop
 };
 
-// A loop with a thread of its own, which ends with this object.
+// A loop on its own thread, which ends with this object.
 class LoopThread {
  public:
   static Result<std::unique_ptr<LoopThread>> start(const std::string& name);
   ~LoopThread();
 
   EventLoop& loop() { return *loop_; }
-  // Stops the loop and joins the thread; harmless when done before.
+  // Stops the loop and joins the thread. May be called again.
   void stop();
 
  private:
@@ -133,8 +134,8 @@ class LoopThread {
   std::thread thread_;
 };
 
-// Runs `task` on the thread of `loop`, which is not this one, and waits for its
-// result.
+// Runs `task` on the thread of `loop`, which must not be the calling thread, and waits for
+// its result.
 template <typename T>
 T run_on(EventLoop& loop, Task<T> task) {
   std::optional<T> result;
@@ -149,8 +150,8 @@ T run_on(EventLoop& loop, Task<T> task) {
   return *std::move(result);
 }
 
-// A thread with a name as shown by top and gdb, at most 15 characters of it.
-// Fails where the host has no more threads to give (a cgroup's pids.max).
+// Starts a thread; top and gdb show the first 15 characters of its name. Fails if the host
+// allows no more threads (a cgroup's pids.max).
 Result<std::thread> start_thread(const std::string& name, std::function<void()> body);
 
 }  // namespace wick

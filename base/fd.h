@@ -11,8 +11,8 @@
 
 namespace wick {
 
-// Owns one descriptor, or none (-1). Closing cannot fail usefully: whoever
-// needs written data on disk calls fsync first.
+// Owns one descriptor, or none (-1). Errors of close(2) are ignored: a caller that needs its
+// data on disk calls fsync first.
 class Fd {
  public:
   Fd() = default;
@@ -37,7 +37,7 @@ class Fd {
   int fd_ = -1;
 };
 
-// A counter in the kernel that wakes whoever watches it (eventfd(2)).
+// An eventfd(2).
 class EventFd {
  public:
   static Result<EventFd> create() {
@@ -48,13 +48,13 @@ class EventFd {
 
   int fd() const { return fd_.get(); }
 
-  // Any thread. A full counter already wakes its reader, so EAGAIN is success.
+  // Any thread. EAGAIN is not an error: a full counter wakes the reader, too.
   void signal() const {
     const uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof(one));
   }
 
-  // Takes the count; false when it was zero.
+  // Resets the count to zero; false if it was zero.
   bool consume() const {
     uint64_t count = 0;
     return ::read(fd_.get(), &count, sizeof(count)) == sizeof(count);

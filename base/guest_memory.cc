@@ -10,8 +10,8 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kHugePageBytes = 2 << 20;
 
-// Maps `size_bytes` so that a huge page of the host can back a huge page of
-// the guest: each missing huge page costs the guest 512 faults.
+// Aligns the mapping so that the host can back each 2 MiB of the guest with a huge page;
+// without one the guest takes 512 page faults in its place.
 std::byte* map_aligned(uint64_t size_bytes) {
   const uint64_t reserved = size_bytes + kHugePageBytes;
   if (reserved < size_bytes) {
@@ -67,8 +67,9 @@ Result<std::span<std::byte>> GuestMemory::slice(GuestAddress address, size_t siz
   return fail("guest address {:#x} + {:#x} is not RAM", address.value, size_bytes);
 }
 
-// For a private mapping of nothing DONTNEED frees the pages; one of a file would
-// need REMOVE. The regions begin on a page of the host as they do in the guest.
+// MADV_DONTNEED frees the pages of a private anonymous mapping; a file mapping would need
+// MADV_REMOVE. Host and guest addresses have the same offset in a page, because regions are
+// page-aligned in both.
 Result<void> GuestMemory::discard(std::span<std::byte> pages) {
   if (reinterpret_cast<uint64_t>(pages.data()) % kPageBytes != 0 || pages.size() % kPageBytes != 0)
     return fail("guest memory: {} bytes to discard are not whole pages", pages.size());

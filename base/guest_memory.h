@@ -1,9 +1,9 @@
-// The guest's RAM, and the only way to it. The guest runs while we read, so
-// every address is checked as a whole range, and a structure is copied out
-// once and only the copy is looked at (PITFALLS 27).
+// The guest's RAM. All of wick's accesses to it go through GuestMemory, which checks each
+// address range as a whole. The guest may write while wick reads, so a structure is copied
+// once and only the copy is used (PITFALLS 27).
 //
-// Thread rule: the map never changes after create(); any thread may use it.
-// The bytes themselves belong to the guest and may change at any moment.
+// Thread rule: the map never changes after create(); any thread may use it. The guest may
+// change the bytes at any moment.
 #pragma once
 
 #include <compare>
@@ -24,7 +24,7 @@ struct GuestAddress {
   auto operator<=>(const GuestAddress&) const = default;
 };
 
-// Wraps like the guest's own arithmetic; GuestMemory checks what comes out.
+// Wraps as the guest's own arithmetic does; GuestMemory checks the result.
 constexpr GuestAddress operator+(GuestAddress address, uint64_t offset_bytes) {
   return {address.value + offset_bytes};
 }
@@ -41,26 +41,26 @@ class GuestMemory {
     std::byte* host = nullptr;
   };
 
-  // Maps zeroed memory for `ranges`: sorted, apart, multiples of the page
-  // size. Pages are taken from the host when first touched, not before.
+  // Maps zeroed memory for `ranges`, which must be sorted, disjoint, and multiples of the
+  // page size. The host allocates a page when it is first touched.
   static Result<GuestMemory> create(std::span<const Range> ranges);
 
   GuestMemory(GuestMemory&& other) noexcept;
   GuestMemory& operator=(GuestMemory&&) = delete;
   ~GuestMemory();
 
-  // The host's view of [address, address + size_bytes); an error unless all of
-  // it is RAM of one region. Valid as long as this object.
+  // The host's view of [address, address + size_bytes), valid as long as this object. An
+  // error unless all of it is RAM of one region.
   Result<std::span<std::byte>> slice(GuestAddress address, size_t size_bytes) const;
 
-  // One copy of a structure; a pointer into guest memory never leaks out.
+  // Copies a structure out of guest memory.
   template <typename T>
   requires std::is_trivially_copyable_v<T> Result<T> read(GuestAddress address)
   const {
     const auto bytes = TRY(slice(address, sizeof(T)));
     T value;
     std::memcpy(&value, bytes.data(), sizeof(T));
-    // The compiler must not read the guest's bytes again for a later use.
+    // Keeps the compiler from reading guest memory again where `value` is used.
     asm volatile("" ::: "memory");
     return value;
   }
@@ -79,10 +79,10 @@ class GuestMemory {
     return {};
   }
 
-  // Gives pages back to the host: they read as zeroes from now on, and take
-  // memory again when they are touched, or when the host's khugepaged makes a
-  // huge page of them and of neighbours that are in use. An error unless it is
-  // whole pages, all RAM of one region. `pages` must be from slice().
+  // Gives pages back to the host: they read as zeroes from now on. The host allocates them
+  // again when they are touched, or when khugepaged merges them into a huge page with
+  // neighbours in use. An error unless the range is whole pages of RAM of one region.
+  // `pages` must come from slice().
   Result<void> discard(GuestAddress address, size_t size_bytes) const {
     return discard(TRY(slice(address, size_bytes)));
   }

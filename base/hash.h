@@ -1,5 +1,5 @@
-// A hash that stays the same from build to build: for what is derived from a name
-// and must not change. Not for anything that an adversary may choose.
+// A hash that is stable across builds, for values derived from a name (MAC addresses,
+// subnets). It does not resist chosen input.
 //
 // Specification: FNV-1a, 64 bits (RFC 9923).
 #pragma once

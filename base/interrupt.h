@@ -1,6 +1,6 @@
-// How a device interrupts the guest: by a wire, or by a message. The device
-// knows neither the wire's number nor the interrupt controller; vmm/ makes the
-// real ones, tests count.
+// How a device interrupts the guest: by an interrupt line or by a message (MSI). A device
+// does not depend on the line's number or the interrupt controller: vmm/ implements these
+// interfaces with KVM, and tests with counters.
 //
 // Thread rule: any thread may call any of these at any time.
 #pragma once
@@ -14,26 +14,26 @@ namespace wick {
 class InterruptLine {
  public:
   virtual ~InterruptLine() = default;
-  // One edge: for edge-triggered interrupts, where each call is one message.
+  // For edge-triggered interrupts: each call is one interrupt.
   virtual void pulse() = 0;
-  // The level of the wire: for sources that stay asserted until served.
+  // For level-triggered interrupts: the line stays asserted until the device is served.
   virtual void set(bool asserted) = 0;
 };
 
-// Takes message signalled interrupts: the writes of `data` to `address` that
-// the guest chose (PCI 3.0, 6.8).
+// Delivers message signalled interrupts: writes of `data` to `address`, both chosen by the
+// guest (PCI 3.0, 6.8).
 class MsiSink {
  public:
   virtual ~MsiSink() = default;
   virtual void send(uint64_t address, uint32_t data) = 0;
-  // True: until disconnect() each signal of `event` is such a message, which no thread
-  // of ours has to send; what was signalled before is sent now. Again, with another
-  // message, replaces it. False: it is not connected (any more).
+  // Makes each signal of `event` such a message until disconnect(), delivered by the kernel
+  // (irqfd) with no wick thread involved. Signals that are pending in `event` are delivered
+  // now. A second call replaces the message. False: `event` is not connected (any more).
   virtual bool connect(const EventFd& event, uint64_t address, uint32_t data) {
     static_cast<void>(event), static_cast<void>(address), static_cast<void>(data);
     return false;
   }
-  // What is signalled from now on waits in the event.
+  // Signals from now on stay pending in `event`.
   virtual void disconnect(const EventFd& event) { static_cast<void>(event); }
 };
 

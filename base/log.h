@@ -1,5 +1,5 @@
-// Logging beyond spdlog's own calls: what a guest can provoke is rate-limited,
-// so that a hostile guest cannot fill the host's disk with log lines.
+// Rate-limited logging, for messages that a guest can provoke: a hostile guest must not fill
+// the host's disk with log lines.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -10,8 +10,8 @@
 
 namespace wick {
 
-// At most kPerSecond lines in any second of the steady clock; what is left out
-// is counted and said with the next line that gets through. Any thread.
+// Logs at most kPerSecond lines in each second of the steady clock. The number of dropped
+// lines is logged before the next line that passes. Any thread.
 class RateLimit {
  public:
   template <typename... Args>

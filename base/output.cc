@@ -25,7 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-int result_error = 0;  // an errno value, the first of standard output
+int result_error = 0;  // the first errno value of standard output
 
 // Returns an errno value, or 0.
 int write_all(int fd, std::string_view text) {
@@ -34,7 +34,7 @@ int write_all(int fd, std::string_view text) {
     if (written >= 0) {
       text.remove_prefix(static_cast<size_t>(written));
     } else if (errno == EAGAIN) {
-      // Whoever shares the descriptor with us made it so.
+      // Another process that shares the descriptor set O_NONBLOCK.
       pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
       (void)::poll(&writable, 1, -1);
     } else if (errno != EINTR) {
@@ -44,12 +44,12 @@ int write_all(int fd, std::string_view text) {
   return 0;
 }
 
-ssize_t write_result(void*, const char* data, size_t size_bytes) {
+ssize_t write_to_stdout(void*, const char* data, size_t size_bytes) {
   if (result_error == 0) result_error = write_all(STDOUT_FILENO, {data, size_bytes});
   return static_cast<ssize_t>(size_bytes);
 }
 
-ssize_t write_message(void*, const char* data, size_t size_bytes) {
+ssize_t write_to_stderr(void*, const char* data, size_t size_bytes) {
   (void)write_all(STDERR_FILENO, {data, size_bytes});
   return static_cast<ssize_t>(size_bytes);
 }
@@ -63,7 +63,8 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
-// While the guest's console has the terminal, a newline does not return.
+// Lines on a terminal end in "\r\n": while the guest's console uses the terminal it is in
+// raw mode, where a newline does not return to column 1.
 class Formatter final : public spdlog::formatter {
  public:
   explicit Formatter(std::string end_of_line) : end_of_line_(std::move(end_of_line)) {}
@@ -84,8 +85,8 @@ class Formatter final : public spdlog::formatter {
   const std::string end_of_line_;
 };
 
-// Keeps one line that found no room, whole or in part, and counts those that come
-// meanwhile.
+// Buffers one line that could not be written in full, and counts the messages that it drops
+// until that line is written.
 class Sink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit Sink(int fd) : fd_(fd) {}
@@ -102,12 +103,12 @@ class Sink final : public spdlog::sinks::base_sink<std::mutex> {
 
   void flush_() override { (void)caught_up("wick"); }
 
-  // Nothing waits any more, and what was dropped is told.
+  // True if nothing is buffered any more and the number of dropped messages is logged.
   bool caught_up(spdlog::string_view_t logger) {
     if (!write_waiting()) return false;
     if (dropped_ == 0) return true;
     const std::string text =
-        fmt::format("{} messages were dropped: standard error took no more", dropped_);
+        fmt::format("{} messages were dropped: standard error was full", dropped_);
     dropped_ = 0;
     queue({logger, spdlog::level::warn, text});
     return write_waiting();
@@ -119,9 +120,9 @@ class Sink final : public spdlog::sinks::base_sink<std::mutex> {
     waiting_.assign(line.data(), line.size());
   }
 
-  // A full disk may get room again, as a pipe may.
+  // Tries again after any error: a full disk may get room again, as a pipe does.
   bool write_waiting() {
-    // Not before there is something to write, as most runs have nothing.
+    // Opened on first use, because most runs log nothing.
     if (!stream_.valid() && !waiting_.empty()) stream_ = Stream::borrow(fd_, O_WRONLY);
     while (!waiting_.empty()) {
       const ssize_t written = stream_.write(bytes_of(waiting_));
@@ -140,12 +141,12 @@ class Sink final : public spdlog::sinks::base_sink<std::mutex> {
 }  // namespace
 
 void set_up_output() {
-  // Without memory for them the usual ones stay.
-  if (FILE* const results = stream_that_calls(write_result)) {
+  // If fopencookie has no memory, the standard streams stay.
+  if (FILE* const results = stream_that_calls(write_to_stdout)) {
     stdout = results;
     std::setvbuf(stdout, nullptr, ::isatty(STDOUT_FILENO) == 1 ? _IOLBF : _IOFBF, BUFSIZ);
   }
-  if (FILE* const messages = stream_that_calls(write_message)) {
+  if (FILE* const messages = stream_that_calls(write_to_stderr)) {
     stderr = messages;
     std::setvbuf(stderr, nullptr, _IONBF, 0);
   }
@@ -158,9 +159,9 @@ Result<void> finish_results() {
   return {};
 }
 
-Result<void> say(std::string_view text, milliseconds patience) {
+Result<void> write_message(std::string_view text, milliseconds timeout) {
   const Stream stream = Stream::borrow(STDERR_FILENO, O_WRONLY);
-  const auto deadline = steady_clock::now() + patience;
+  const auto deadline = steady_clock::now() + timeout;
   while (!text.empty()) {
     const ssize_t written = stream.write(bytes_of(text));
     if (written >= 0) {
@@ -176,7 +177,9 @@ Result<void> say(std::string_view text, milliseconds patience) {
   return {};
 }
 
-void say_error(std::string_view message) { (void)say("wick: " + printable(message) + "\n"); }
+void report_error(std::string_view message) {
+  (void)write_message("wick: " + printable(message) + "\n");
+}
 
 void set_up_log(int fd) {
   auto sink = std::make_shared<Sink>(fd);

@@ -1,6 +1,6 @@
-// What wick says, and where. Results go to standard output and must arrive: a
-// command whose results could not be written has failed. Messages go to standard
-// error and hold nothing up: what cannot be written there is dropped.
+// Standard output and standard error. Results go to standard output: a command that cannot
+// write its results has failed. Messages go to standard error and never block wick: those
+// that cannot be written are dropped.
 //
 // Thread rule: set_up_output() and finish_results() on the main thread, the rest
 // on any.
@@ -13,27 +13,27 @@
 
 namespace wick {
 
-// Replaces stdout and stderr by streams that never fail, so that nothing which
-// prints has to check, and fmt::print() does not throw. Errors of stdout are kept
-// for finish_results(). At most once, before anything is printed.
+// Replaces stdout and stderr by streams that never report an error, so that callers need not
+// check, and fmt::print() does not throw. finish_results() returns the errors of stdout. May
+// be called only once, before anything is printed.
 void set_up_output();
 
-// Writes what is still buffered for stdout. Returns the first error since
-// set_up_output().
+// Flushes stdout and returns its first error since set_up_output().
 Result<void> finish_results();
 
-inline constexpr std::chrono::milliseconds kPatience{2000};
+inline constexpr std::chrono::milliseconds kMessageTimeout{2000};
 
-// Writes to standard error, and waits at most so long for a reader.
-Result<void> say(std::string_view text, std::chrono::milliseconds patience = kPatience);
+// Writes to standard error, and waits at most `timeout` in all for room in a full pipe or
+// terminal.
+Result<void> write_message(std::string_view text,
+                           std::chrono::milliseconds timeout = kMessageTimeout);
 
-// Says "wick: MESSAGE" on a line, with nothing in it that a terminal obeys.
-void say_error(std::string_view message);
+// Writes the line "wick: MESSAGE", with control characters escaped (printable.h).
+void report_error(std::string_view message);
 
-// Makes spdlog write to `fd` without ever waiting for it. A message that finds
-// no room is dropped, and the next one that gets through is preceded by how many
-// were. Nothing in a message reaches a terminal as a control character, newlines
-// included: messages contain file names, and text from images and guests.
+// Makes spdlog write to `fd` without ever blocking. If `fd` is full, messages are dropped,
+// and their number is logged before the next message. Control characters, newlines included,
+// are escaped, because messages contain file names and text from images and guests.
 void set_up_log(int fd);
 
 }  // namespace wick

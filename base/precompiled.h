@@ -1,5 +1,5 @@
-// What most files include, precompiled: the build's precompiled header, and nothing else's
-// business. No file may rely on it, which lint sees: clang builds without it.
+// The build's precompiled header: what most files include. No file may depend on it; `./dev
+// lint` finds those that do, because clang builds without it.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 

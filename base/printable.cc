@@ -9,8 +9,8 @@ namespace wick {
 
 namespace {
 
-// The length of the UTF-8 character at the start of `text` if it is well formed
-// and not a C1 control (U+0080 to U+009F), which some terminals obey; else 0.
+// The length of the UTF-8 character at the start of `text`, or 0 if it is malformed or a
+// control character, including C1 (U+0080 to U+009F), which some terminals interpret.
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);

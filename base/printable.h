@@ -1,5 +1,4 @@
-// What a guest or an image says, for people: it cannot drive the terminal that
-// shows it.
+// Makes text from guests and images safe to show on a terminal.
 #pragma once
 
 #include <string>
@@ -7,7 +6,7 @@
 
 namespace wick {
 
-// `text` with control characters and what is no UTF-8 as \xNN.
+// `text` with control characters and invalid UTF-8 escaped as \xNN.
 std::string printable(std::string_view text, bool keep_tabs = false);
 
 }  // namespace wick

@@ -19,7 +19,7 @@ namespace wick {
 
 namespace {
 
-constexpr const char* kRootsFolders = "/usr/local/sbin:/usr/sbin:/sbin";
+constexpr const char* kSbinFolders = "/usr/local/sbin:/usr/sbin:/sbin";
 
 struct Package {
   std::string_view program;
@@ -37,14 +37,13 @@ bool is_program(const std::string& path) {
          ::access(path.c_str(), X_OK) == 0;
 }
 
-// A file that is nowhere.
 Result<Fd> memory_file(const std::string& text) {
   Fd fd(::memfd_create("wick", MFD_CLOEXEC));
-  if (!fd.valid()) return fail_errno(errno, "memfd_create: cannot make a file in memory");
+  if (!fd.valid()) return fail_errno(errno, "memfd_create: cannot create a file in memory");
   for (size_t done = 0; done < text.size();) {
     const ssize_t put = ::write(fd.get(), text.data() + done, text.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail_errno(errno, "cannot write to memory");
+    if (put < 0) return fail_errno(errno, "memfd: cannot write");
     done += static_cast<size_t>(put);
   }
   ::lseek(fd.get(), 0, SEEK_SET);
@@ -63,7 +62,7 @@ std::string contents(const Fd& fd) {
   }
 }
 
-// Ours, but with messages that are not translated.
+// wick's environment, with LC_ALL=C: messages must not be translated.
 std::vector<char*> child_environment() {
   static char c_locale[] = "LC_ALL=C";
   std::vector<char*> variables;
@@ -86,7 +85,7 @@ bool needs_no_quotes(const std::string& word) {
 
 Result<std::string> find_program(const std::string& name) {
   const char* const path = std::getenv("PATH");
-  std::string folders = fmt::format("{}:{}", path != nullptr ? path : "", kRootsFolders);
+  std::string folders = fmt::format("{}:{}", path != nullptr ? path : "", kSbinFolders);
   for (size_t start = 0; start <= folders.size();) {
     const size_t end = std::min(folders.find(':', start), folders.size());
     const std::string candidate = folders.substr(start, end - start) + "/" + name;

@@ -1,4 +1,4 @@
-// Other programs, run to their end.
+// Runs other programs and waits for them.
 #pragma once
 
 #include <span>
@@ -11,22 +11,22 @@ namespace wick {
 struct ProcessOutcome {
   int status = 0;  // the exit status; 128+N for signal N
   std::string output;
-  std::string errors;  // what it said on stderr
+  std::string errors;  // its output on stderr
 };
 
-// The path of a program: from PATH, else from the folders of root's programs, which
-// a user's PATH lacks. The error names the Debian package.
+// Finds a program in PATH, then in the sbin folders, which a user's PATH often lacks. The
+// error names the Debian package to install.
 Result<std::string> find_program(const std::string& name);
 
-// No shell: `arguments` start with the program's name. What it writes goes to
-// files in memory, so a daemon that it leaves behind delays nobody.
+// Runs a program without a shell; `arguments` start with its name. Its output goes to memfds
+// instead of pipes, so that a daemon which it leaves behind does not delay the return.
 Result<ProcessOutcome> run_process(std::span<const std::string> arguments,
                                    const std::string& input = {});
 
-// What a program said on stderr, for an error of ours.
+// Joins the lines of a program's error output with "; ", printable, for an error message.
 std::string one_line(std::string text);
 
-// As a shell takes it: quoted where that is needed.
+// A command line for a shell, with arguments quoted if necessary.
 std::string shell_words(std::span<const std::string> arguments);
 
 }  // namespace wick

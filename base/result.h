@@ -1,7 +1,6 @@
-// How a function of the host side says that it failed: a value, never an
-// exception (DESIGN, "Errors"). An Error is written for the person who will
-// read it: what failed and on which object (`context`), why (`code`), and what
-// to do about it (`hint`).
+// How functions report errors of the host or the user: by value, never by an exception
+// (ARCHITECTURE, "Errors"). An Error says, for the person who reads it, what failed and on
+// which object (`context`), why (`code`), and what to do about it (`hint`).
 #pragma once
 
 #include <fmt/format.h>
@@ -36,7 +35,7 @@ std::unexpected<Error> fail(fmt::format_string<Args...> format, Args&&... args) 
   return std::unexpected(Error{0, fmt::format(format, std::forward<Args>(args)...), {}});
 }
 
-// `code` is an errno value; take it before anything else can change errno.
+// `code` is an errno value.
 template <typename... Args>
 std::unexpected<Error> fail_errno(int code, fmt::format_string<Args...> format, Args&&... args) {
   return std::unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...), {}});
@@ -47,7 +46,7 @@ inline std::unexpected<Error> with_hint(std::unexpected<Error> refusal, std::str
   return refusal;
 }
 
-// The error of a Result that has one, for coroutines to co_return.
+// The error of a failed Result, for coroutines to co_return.
 template <typename T>
 std::unexpected<Error> failure(Result<T>& result) {
   return std::unexpected(std::move(result).error());
@@ -55,8 +54,8 @@ std::unexpected<Error> failure(Result<T>& result) {
 
 }  // namespace wick
 
-// The value of a Result, or return its error from the enclosing function.
-// (Not in coroutines: they `co_return` by hand.)
+// The value of a Result; on an error, returns it from the enclosing function. Not for
+// coroutines, which must `co_return` the error.
 #define TRY(expression)                                                     \
   __extension__({                                                           \
     auto try_result = (expression);                                         \

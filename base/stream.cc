@@ -14,8 +14,8 @@ namespace wick {
 
 namespace {
 
-// A terminal or pipe that poll(2) calls writable takes at least this much
-// without blocking, or nearly always so.
+// A terminal or pipe that poll(2) reports as writable nearly always takes this much without
+// blocking.
 constexpr size_t kSafeBytes = 256;
 
 bool ready(int fd, short events) {
@@ -31,7 +31,7 @@ bool is_socket(int fd) {
 }  // namespace
 
 Stream::Stream(Fd fd) : fd_(std::move(fd)), socket_(is_socket(fd_.get())) {
-  // Whoever reads our output may leave; that is EPIPE, not the end of wick.
+  // A reader that goes away must cause EPIPE, not end wick.
   std::signal(SIGPIPE, SIG_IGN);
 }
 
@@ -44,7 +44,7 @@ Stream Stream::borrow(int fd, int access) {
     Stream anew(Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)));
     if (anew.valid()) return anew;
   }
-  // A file keeps its offset, which the shell's next command goes on from.
+  // dup shares the file offset, so the shell's next command continues after our output.
   Stream same(Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));
   same.may_block_ = can_block;
   return same;

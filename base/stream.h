@@ -1,5 +1,4 @@
-// One descriptor of the host that bytes go to or come from, used without ever
-// waiting for it: a terminal, pipe, socket or file.
+// Non-blocking reads and writes of a host descriptor: a terminal, pipe, socket or file.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -19,23 +18,23 @@ class Stream {
  public:
   Stream() = default;
 
-  // A descriptor of ours; opened with O_NONBLOCK if it is one that can block.
+  // Takes a descriptor that wick opened, with O_NONBLOCK if it can block.
   explicit Stream(Fd fd);
 
-  // Stands for a descriptor that other processes share (stdin, stdout). Its
-  // O_NONBLOCK is theirs, so terminals and pipes are opened anew; where that is
-  // not allowed (another user's terminal) each call asks poll(2) first. `access`
-  // is O_RDONLY or O_WRONLY. Not valid() if `fd` is not open.
+  // Uses a descriptor that other processes share (stdin, stdout). Setting O_NONBLOCK would
+  // affect those, so terminals and pipes are opened again through /proc; where that is not
+  // allowed (another user's terminal) each call polls first. `access` is O_RDONLY or
+  // O_WRONLY. Not valid() if `fd` is not open.
   static Stream borrow(int fd, int access);
 
-  // A new or emptied file; a device or a FIFO that someone reads also does.
+  // Creates or truncates a file. The path may also be a device, or a FIFO with a reader.
   static Result<Stream> create_file(const std::string& path);
 
   bool valid() const { return fd_.valid(); }
   int fd() const { return fd_.get(); }
 
-  // As read(2) and write(2), but a negative errno value for an error, -EAGAIN
-  // for "not now", and -EPIPE without a signal.
+  // As read(2) and write(2), but errors are negative errno values: -EAGAIN if the call would
+  // block, -EPIPE without a signal.
   ssize_t read(std::span<std::byte> to) const;
   ssize_t write(std::span<const std::byte> from) const;
 

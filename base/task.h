@@ -7,11 +7,10 @@
 //     co_return Result<void>();
 //   }
 //
-// A Task starts when it is awaited (or spawned), runs on the thread that
-// resumes it, one for all that await each other, and must be awaited at most
-// once. There is no cancellation: who wants to stop drains. Arguments that a
-// coroutine uses after its first co_await must live until the Task is done;
-// callers that await at once need not think about it.
+// A Task starts when it is awaited (or spawned) and must be awaited at most once. It runs on
+// the thread that resumes it; Tasks that await each other must share one thread. There is no
+// cancellation: to stop, drain. Reference arguments of a coroutine must live until the Task is
+// done, which is always so if the caller awaits it in the same expression.
 #pragma once
 
 #include <coroutine>
@@ -26,7 +25,7 @@ class Task;
 
 namespace task_internal {
 
-// Goes back to whoever awaits.
+// Resumes the awaiter of a finished Task.
 struct FinalAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
@@ -38,17 +37,17 @@ struct FinalAwaiter {
 
 struct PromiseBase {
   std::coroutine_handle<> awaiting = std::noop_coroutine();
-  bool starting = false;  // its first resume() is on the stack
+  bool starting = false;  // the first resume() is on the stack
 
-  // Who goes on. If it never waited, that resume() returns to whoever awaits: so a
-  // loop over such Tasks takes no stack, even where symmetric transfer is no tail
-  // call (g++ without optimisation, or with a sanitizer).
+  // The coroutine to resume next. A Task that never suspended returns from that resume()
+  // to its awaiter instead: so a loop over such Tasks does not grow the stack even if
+  // symmetric transfer is not a tail call (g++ without optimisation, or with a sanitizer).
   std::coroutine_handle<> finish() {
     return std::exchange(starting, false) ? std::noop_coroutine() : awaiting;
   }
   std::suspend_always initial_suspend() const noexcept { return {}; }
   FinalAwaiter final_suspend() const noexcept { return {}; }
-  // Our code throws nothing; what the library throws (bad_alloc) is fatal.
+  // wick's code throws nothing; exceptions of the library (bad_alloc) are fatal.
   [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
 };
 
@@ -82,7 +81,7 @@ class [[nodiscard]] Task {
   }
 
   bool await_ready() const noexcept { return false; }
-  // False: it is done already.
+  // False if the Task is already done: the awaiter continues without suspending.
   bool await_suspend(std::coroutine_handle<> awaiting) {
     auto& promise = handle_.promise();
     promise.awaiting = awaiting;
@@ -119,7 +118,7 @@ struct Detached {
 
 }  // namespace task_internal
 
-// Starts `task` now and lets it finish by itself.
+// Starts `task` now. It frees itself when done.
 inline void spawn(Task<void> task) {
   [](Task<void> owned) -> task_internal::Detached { co_await owned; }(std::move(task));
 }

@@ -145,12 +145,12 @@ Result<int> attach(const std::string& socket_path, int in, int out) {
   terminal.reset();  // before anything is said
   if (!end) return std::unexpected(end.error());
   if (session.refused()) {
-    say_error(socket_path + ": someone else is attached");
+    report_error(socket_path + ": someone else is attached");
     return 1;
   }
-  say_error(*end == End::kDetached
-                ? fmt::format("detached from {}; the machine goes on", socket_path)
-                : socket_path + ": the machine closed the connection");
+  report_error(*end == End::kDetached
+                   ? fmt::format("detached from {}; the machine goes on", socket_path)
+                   : socket_path + ": the machine closed the connection");
   return 0;
 }
 

@@ -51,7 +51,7 @@ void set_stack_size() {
 }
 
 int print_error(const std::string& message, int status) {
-  wick::say_error(message);
+  wick::report_error(message);
   return status;
 }
 

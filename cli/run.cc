@@ -119,7 +119,7 @@ Result<void> write_stats(const RunStats& stats, const StatsForm& form, const Fd&
   if (form.kind == StatsForm::Kind::kOff) return {};
   const std::string text =
       form.kind == StatsForm::Kind::kJson ? stats_json(stats) : stats_table(stats);
-  if (!file.valid()) return say(text);
+  if (!file.valid()) return write_message(text);
   for (std::string_view rest = text; !rest.empty();) {
     const ssize_t written = ::write(file.get(), rest.data(), rest.size());
     if (written < 0) return fail_errno(errno, "{}: cannot write the statistics", form.path);
@@ -149,8 +149,8 @@ Result<int> run(const RunOptions& options) {
   const std::string hint = ending_hint(report, config, machine->cmdline());
   machine.reset();  // gives the terminal back before we write to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
-  if (!written) say_error(written.error().message());
-  (void)say(describe(report, hint));
+  if (!written) report_error(written.error().message());
+  (void)write_message(describe(report, hint));
   // A run that ended well and lost its statistics has failed for a script.
   const int status = exit_status(report);
   return status == 0 && !written ? 1 : status;

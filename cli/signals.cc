@@ -87,11 +87,12 @@ void Signals::received() {
 // The handlers of quick_exit() give the terminal back and remove sockets.
 void Signals::end_process() const {
   const char* const abbreviation = ::sigabbrev_np(number_);
-  (void)say(fmt::format("wick: ended by signal {} (SIG{}){}{}", number_,
-                        abbreviation != nullptr ? abbreviation : "?",
-                        end_ ? ", the second: what the disks had not flushed may be lost" : "",
-                        ::isatty(STDERR_FILENO) == 1 ? "\r\n" : "\n"),
-            std::chrono::milliseconds(0));
+  (void)write_message(
+      fmt::format("wick: ended by signal {} (SIG{}){}{}", number_,
+                  abbreviation != nullptr ? abbreviation : "?",
+                  end_ ? ", the second: what the disks had not flushed may be lost" : "",
+                  ::isatty(STDERR_FILENO) == 1 ? "\r\n" : "\n"),
+      std::chrono::milliseconds(0));
   std::quick_exit(128 + number_);
 }
 

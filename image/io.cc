@@ -170,7 +170,7 @@ Result<int> carry_out(const ImageIo& command) {
   for (const std::string& text : command.commands) {
     const auto parsed = parse_io(text);
     if (!parsed) {
-      say_error(fmt::format("-c '{}': {}", text, parsed.error().message()));
+      report_error(fmt::format("-c '{}': {}", text, parsed.error().message()));
       all_well = false;
       continue;
     }

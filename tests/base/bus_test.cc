@@ -12,7 +12,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// Reads as its own offsets; remembers the last write.
+// Reads return the offsets; the last write is recorded.
 class OffsetDevice final : public BusDevice {
  public:
   void read(uint64_t offset, std::span<std::byte> data) override {
@@ -62,7 +62,7 @@ TEST_F(BusTest, ReadsAllOnesWhereNobodyAnswers) {
 
 TEST_F(BusTest, GivesAnAccessOverTheEndOfADeviceToNobody) {
   ASSERT_TRUE(attach(0x100, 0x10));
-  ASSERT_TRUE(attach(0x110, 0x10));  // not even when the neighbour is there
+  ASSERT_TRUE(attach(0x110, 0x10));  // even with a device in the next range
   std::array<std::byte, 8> data{};
   EXPECT_FALSE(bus_.read(0x10d, std::span(data).first(4)));
   EXPECT_EQ(load_le<uint64_t>(data), 0xffffffffu);
@@ -113,7 +113,7 @@ TEST_F(BusTest, FindsEachOfManyDevicesWhateverTheOrder) {
   EXPECT_EQ(bus_.name_of(50 * 16, 1, false).device, "");
 }
 
-// A window with a device in it that has a name of its own.
+// A range that contains a device with its own name.
 class WindowDevice final : public BusDevice {
  public:
   void read(uint64_t, std::span<std::byte>) override {}

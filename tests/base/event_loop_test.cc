@@ -26,7 +26,7 @@ using testing::ElementsAre;
 // Runs on this thread, until a callback stops it.
 class EventLoopTest : public testing::Test {
  protected:
-  // Whatever is ready by now is called back in this run, then it ends.
+  // Callbacks that are ready now run before the loop ends.
   void run_once() {
     loop_->stop();
     loop_->run();
@@ -71,11 +71,11 @@ TEST_F(EventLoopTest, LetsAWatchGoInItsOwnCallback) {
               ->watch(first_.fd(), EPOLLIN,
                       [&, alive](uint32_t) {
                         watch.reset();
-                        EXPECT_EQ(*alive, 42);  // what the callback holds is still there
+                        EXPECT_EQ(*alive, 42);  // the captures of the callback are still alive
                         ++calls;
                       })
               .value();
-  first_.signal();  // and never consumed: level triggered, it would come again
+  first_.signal();  // never consumed, so a level-triggered event would come again
   run_once();
   run_once();
   EXPECT_EQ(calls, 1);
@@ -100,7 +100,7 @@ TEST_F(EventLoopTest, LetsAWatchGoInTheCallbackOfAnotherOfTheSameRound) {
   first_.signal();
   second_.signal();
   run_once();
-  EXPECT_EQ(calls, 1);  // whichever came first took the other with it
+  EXPECT_EQ(calls, 1);  // the first to run has removed the other
 }
 
 TEST_F(EventLoopTest, ReplacesAWatchInItsOwnCallback) {
@@ -126,8 +126,8 @@ TEST_F(EventLoopTest, ReplacesAWatchInItsOwnCallback) {
   EXPECT_THAT(calls, ElementsAre(1, 2));
 }
 
-// A session that lives as long as its callback, and holds a watch of its own:
-// that one ends while the loop cleans up after the first.
+// A callback owns a session with a second watch, which is destroyed while the loop cleans up
+// the first.
 TEST_F(EventLoopTest, LetsACallbackOwnAnotherWatch) {
   std::vector<EventFd> fds;
   for (int i = 0; i < 20; ++i) fds.push_back(EventFd::create().value());
@@ -139,7 +139,7 @@ TEST_F(EventLoopTest, LetsACallbackOwnAnotherWatch) {
     }
     if (run) run_once();
   }
-  loop_.reset();  // with the second half still to be cleaned up
+  loop_.reset();  // while the second watch is not cleaned up yet
 }
 
 TEST_F(EventLoopTest, WaitsForWhatTheWatchAsksNow) {
@@ -241,10 +241,10 @@ TEST_F(EventLoopTest, StopsAlthoughPostedFunctionsPostThemselvesAgain) {
   loop.stop();
   loop.run();
   EXPECT_LT(turns, 10);
-  loop_.reset();  // before what is still posted refers to nothing
+  loop_.reset();  // before the posted functions refer to dead objects
 }
 
-// As vCPUs do that reset devices in a loop.
+// vCPUs that reset devices in a loop do this.
 TEST_F(EventLoopTest, StopsAlthoughOtherThreadsPostAndWaitWithoutEnd) {
   constexpr int kGivesUp = 4000;
   std::atomic<bool> stopped = false;
@@ -259,7 +259,7 @@ TEST_F(EventLoopTest, StopsAlthoughOtherThreadsPostAndWaitWithoutEnd) {
       while (!stopped && waits < kGivesUp)
         loop_->post_and_wait([&] {
           ++waits;
-          ::usleep(500);  // so that the others have posted again meanwhile
+          ::usleep(500);  // gives the others time to post again
         });
     });
   EXPECT_TRUE(fakes::wait_for([&] { return waits > 20; }));
@@ -278,7 +278,7 @@ TEST_F(EventLoopTest, NobodyWaitsForEverForALoopThatStopped) {
   }
 }
 
-// Signals, timers and keys have a turn in each round, whatever a guest posts.
+// A guest that posts without end must not delay signals, timers and keys.
 TEST_F(EventLoopTest, PostsWithoutEndDelayATimerOrADescriptorByOneRoundOnly) {
   int posts = 0;
   int posts_at_signal = -1;
@@ -329,7 +329,7 @@ TEST_F(EventLoopTest, PostAndWaitRunsAtOnceWhenNobodyRunsTheLoop) {
   EXPECT_EQ(where, std::this_thread::get_id());
 }
 
-// As vCPUs do that reset their devices while the main loop ends, or starts.
+// vCPUs that reset their devices while the main loop ends or starts do this.
 TEST_F(EventLoopTest, PostAndWaitRunsOneAtATimeWhoeverRunsTheLoop) {
   std::atomic<int> inside = 0;
   int ran = 0;  // not atomic: one at a time

@@ -66,7 +66,7 @@ TEST(GuestMemory, HasAHoleBetweenItsRegions) {
   EXPECT_EQ(memory.size_bytes(), 2 * kMiB);
 }
 
-// They are two mappings of the host, whatever the guest thinks.
+// The regions are two separate mappings of the host.
 TEST(GuestMemory, DoesNotJoinRegionsThatTouch) {
   const auto memory = make({{{0}, 0x1000}, {{0x1000}, 0x1000}});
   EXPECT_TRUE(memory.slice({0xfff}, 1));

@@ -43,7 +43,7 @@ TEST_F(RateLimitTest, BoundsWhatAHostileGuestCanWrite) {
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin)
           .count();
   EXPECT_GE(lines(), 5);
-  EXPECT_LE(lines(), (seconds + 2) * 6);  // five and the count of the others, each second
+  EXPECT_LE(lines(), (seconds + 2) * 6);  // in each second five lines and the count of dropped ones
 }
 
 TEST_F(RateLimitTest, SaysHowManyLinesItLeftOut) {

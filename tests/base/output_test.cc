@@ -18,7 +18,7 @@ using console::receive;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-// What is logged goes into a pipe.
+// Log messages go into a pipe.
 class LogTest : public ::testing::Test {
  protected:
   LogTest() { set_up_log(pipe_.write.get()); }
@@ -43,7 +43,7 @@ TEST_F(LogTest, SaysWhoSpeaksAndHowSerious) {
   EXPECT_EQ(read(), "wick: warning: disk.img: 3 left\nwick: error: gone\n");
 }
 
-// The name of a backing file, as an image's header has it.
+// Such text can come from the name of a backing file in an image's header.
 TEST_F(LogTest, NothingThatATerminalObeysIsLeft) {
   spdlog::warn("{}: cannot open",
                "\x1b]0;title\x07\x9b"
@@ -62,7 +62,7 @@ TEST_F(LogTest, APipeThatNobodyReadsBlocksNobody) {
   spdlog::warn("later");
   text += read();
   EXPECT_THAT(text, EndsWith("wick: warning: later\n"));
-  // Each message is there or counted.
+  // Each message has arrived or is counted.
   std::smatch match;
   ASSERT_TRUE(
       std::regex_search(text, match, std::regex("wick: warning: (\\d+) messages were dropped")))
@@ -88,7 +88,7 @@ TEST_F(LogTest, TheCountIsSaidAtTheEndIfNoMessageComes) {
   for (int i = 0; i < 1000; ++i) spdlog::warn("message {}", i);
   (void)read();
   spdlog::default_logger()->flush();
-  EXPECT_THAT(read(), HasSubstr("messages were dropped: standard error took no more\n"));
+  EXPECT_THAT(read(), HasSubstr("messages were dropped: standard error was full\n"));
 }
 
 TEST_F(LogTest, LeavesTheSharedDescriptorBlocking) {

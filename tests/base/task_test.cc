@@ -14,7 +14,7 @@
 namespace wick {
 namespace {
 
-// Holds coroutines until the test lets them go on.
+// Suspends coroutines until the test resumes them.
 struct Gate {
   bool await_ready() const { return false; }
   void await_suspend(std::coroutine_handle<> handle) { waiting.push_back(handle); }
@@ -130,7 +130,7 @@ TEST(Task, ReturnsThroughManyLevels) {
   EXPECT_EQ(reached, 1000);
 }
 
-// However it is compiled.
+// This must hold with and without optimisation and sanitizers.
 TEST(Task, LoopsOverSynchronousTasksWithoutStack) {
   constexpr int kRounds = 1'000'000;  // at 100 bytes each twelve times the stack
   int64_t sum = 0;
@@ -141,7 +141,7 @@ TEST(Task, LoopsOverSynchronousTasksWithoutStack) {
   EXPECT_EQ(sum, kRounds);
 }
 
-// What truly waits starts each step on the loop's own stack.
+// A Task that really suspends resumes from the loop, on a shallow stack.
 TEST(Task, LoopsOverWaitingTasksWithoutStack) {
   const auto loop = EventLoop::create().value();
   struct NextRound {
