@@ -16,9 +16,9 @@ namespace wick::boot {
 
 namespace {
 
-constexpr size_t kMaxVirtioMmio = 256;  // the name of each has two digits
-constexpr size_t kMaxSerials = 9;       // the name of each has one, from 1
-constexpr size_t kMaxPciSlots = 31;     // after the bridge's
+constexpr size_t kMaxVirtioMmio = 256;  // names are VM00 to VMFF
+constexpr size_t kMaxSerials = 9;       // names are COM1 to COM9
+constexpr size_t kMaxPciSlots = 31;     // slot 0 is the host bridge's
 constexpr uint8_t kIsaIrqs = 16;
 
 // 5.2.6 System Description Table Header.
@@ -41,7 +41,7 @@ struct [[gnu::packed]] Rsdp {
   uint8_t checksum = 0;  // of the first 20 bytes
   std::array<char, 6> oem_id = {'W', 'I', 'C', 'K', ' ', ' '};
   uint8_t revision = 2;
-  uint32_t rsdt = 0;  // none: the XSDT has been there since ACPI 2.0
+  uint32_t rsdt = 0;  // none: the XSDT has replaced it since ACPI 2.0
   uint32_t length = 36;
   uint64_t xsdt = 0;
   uint8_t extended_checksum = 0;
@@ -70,7 +70,7 @@ struct [[gnu::packed]] Fadt {
   // IA-PC boot architecture flags (table 5.11).
   static constexpr uint16_t kLegacyDevices = 1 << 0;
   static constexpr uint16_t kVgaNotPresent = 1 << 2;
-  // Latencies that say that the state is not there (table 5.9).
+  // Latencies above the limit mean that the state is not supported (table 5.9).
   static constexpr uint16_t kNoC2 = 101;
   static constexpr uint16_t kNoC3 = 1001;
 
@@ -112,8 +112,8 @@ struct [[gnu::packed]] Fadt {
   uint8_t century = 0;
   uint16_t boot_architecture = kLegacyDevices | kVgaNotPresent;
   uint8_t reserved1 = 0;
-  // The power button and the clock's alarm are fixed hardware: the flags that say
-  // otherwise, bits 4 and 6, are off.
+  // The power button and the RTC alarm are fixed hardware, so PWR_BUTTON (bit 4) and FIX_RTC
+  // (bit 6) are clear.
   uint32_t flags = kWbinvd | kProcC1 | kNoSleepButton | kTimer32Bits | kResetRegister;
   GenericAddress reset_register;
   uint8_t reset_value = 0;
@@ -141,7 +141,7 @@ static_assert(sizeof(Fadt) == 276 && offsetof(Fadt, pm1a_event) == 56 &&
 struct [[gnu::packed]] Facs {
   std::array<char, 4> signature = {'F', 'A', 'C', 'S'};
   uint32_t length = 64;
-  std::array<uint8_t, 24> unused0 = {};  // waking, global lock: nothing of ours
+  std::array<uint8_t, 24> unused0 = {};  // waking vector and global lock
   uint8_t version = 2;
   std::array<uint8_t, 31> unused1 = {};
 };
@@ -149,7 +149,7 @@ static_assert(sizeof(Facs) == 64 && offsetof(Facs, version) == 32);
 
 // 5.2.12 Multiple APIC Description Table, and the structures in it.
 struct [[gnu::packed]] Madt {
-  static constexpr uint32_t kPcatCompatible = 1 << 0;  // there are 8259s as well
+  static constexpr uint32_t kPcatCompatible = 1 << 0;  // the machine also has 8259s
 
   TableHeader header{.signature = {'A', 'P', 'I', 'C'}, .revision = 5};
   uint32_t local_apic_address = 0;
@@ -169,7 +169,7 @@ static_assert(sizeof(MadtLocalApic) == 8);
 struct [[gnu::packed]] MadtIoApic {  // 5.2.12.3
   uint8_t type = 1;
   uint8_t length = 12;
-  uint8_t id = 0;  // as KVM's register says
+  uint8_t id = 0;  // KVM's IO-APIC has ID 0
   uint8_t reserved = 0;
   uint32_t address = 0;
   uint32_t gsi_base = 0;
@@ -185,7 +185,7 @@ struct [[gnu::packed]] MadtSourceOverride {  // 5.2.12.5
   uint8_t bus = 0;  // ISA
   uint8_t irq = 0;
   uint32_t gsi = 0;
-  uint16_t flags = 0;  // 0: as usual on the bus
+  uint16_t flags = 0;  // 0: conforms to the bus
 };
 static_assert(sizeof(MadtSourceOverride) == 10);
 
@@ -221,18 +221,18 @@ void append(Table& table, const T& structure) {
   table.insert(table.end(), bytes.begin(), bytes.end());
 }
 
-// The byte that makes the sum of all, with itself 0, zero.
+// The byte to add so that the sum of all bytes is 0; the checksum field must be 0 before.
 std::byte checksum(std::span<const std::byte> bytes) {
   return static_cast<std::byte>(-std::accumulate(
       bytes.begin(), bytes.end(), 0, [](int sum, std::byte b) { return sum + int(b); }));
 }
 
-// Writes tables one behind the other and says where each went.
+// Allocates space for tables, one after the other, and writes them.
 class TableArea {
  public:
   explicit TableArea(const GuestMemory& memory) : memory_(memory) {}
 
-  // With the length and the checksum that its header lacks.
+  // Fills in the length and the checksum of the header.
   Result<GuestAddress> put_table(Table table) {
     store_le(std::span(table).subspan(offsetof(TableHeader, length), 4),
              static_cast<uint32_t>(table.size()));
@@ -268,14 +268,14 @@ aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
                  name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
 }
 
-// QEMU0001 is what Linux's pvpanic driver binds to.
+// Linux's pvpanic driver binds to QEMU0001.
 aml::Bytes pvpanic_device(uint16_t port) {
   using namespace aml;
   return device("PEVT", {name("_HID", string("QEMU0001")), name("_STA", integer(0xf)),
                          name("_CRS", resource_template({io_ports(port, 1)}))});
 }
 
-// LNRO0005 is what Linux's virtio_mmio driver binds to.
+// Linux's virtio_mmio driver binds to LNRO0005.
 aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
   using namespace aml;
   return device(
@@ -285,12 +285,11 @@ aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
                         {memory32(virtio.address, virtio.size_bytes), interrupt(virtio.gsi)}))});
 }
 
-// PCI Firmware Specification 3.3, 4.5.1: what an operating system may take over
-// from firmware. There is no firmware that would keep anything, and nothing to take
-// over but the PCI Express capability structures, of which no device has one: that
-// bit is granted because Linux takes everything else for a failure and turns ASPM
-// off. Hot plug, power management events and error reporting are not there. A
-// buffer too short for the third double word is left alone.
+// _OSC: the features that an operating system may control in place of firmware (PCI Firmware
+// Specification 3.3, 4.5.1). Only control of the PCI Express capability structures is
+// granted. No device has one, but Linux takes a refusal as a failure and disables ASPM. Hot
+// plug, power management events and error reporting do not exist here. The method does not
+// touch a third double word that is beyond the buffer.
 aml::Bytes pci_osc() {
   using namespace aml;
   constexpr uint64_t kUnknownUuid = 1 << 2;
@@ -302,22 +301,22 @@ aml::Bytes pci_osc() {
   const Bytes none = integer(0);
   return method(
       "_OSC", 4,
-      {dword_field(argument(3), 0, "CDW1"),
-       when(equal(argument(0), uuid("33db4d5b-1ff7-401c-9657-7441c03dd766")),
-            {when(equal(argument(1), integer(1)),
-                  {when(greater(argument(2), integer(2)),
-                        {dword_field(argument(3), 8, "CDW3"),
-                         when(bit_and(control, integer(0xffff'ffff & ~kExpressCapability), none),
-                              {bit_or(status, integer(kMasked), status)}),
-                         bit_and(control, integer(kExpressCapability), control)})}),
-             otherwise({bit_or(status, integer(kUnknownRevision), status)})}),
-       otherwise({bit_or(status, integer(kUnknownUuid), status)}), give_back(argument(3))});
+      {create_dword_field(argument(3), 0, "CDW1"),
+       if_op(
+           equal(argument(0), uuid("33db4d5b-1ff7-401c-9657-7441c03dd766")),
+           {if_op(equal(argument(1), integer(1)),
+                  {if_op(greater(argument(2), integer(2)),
+                         {create_dword_field(argument(3), 8, "CDW3"),
+                          if_op(bit_and(control, integer(0xffff'ffff & ~kExpressCapability), none),
+                                {bit_or(status, integer(kMasked), status)}),
+                          bit_and(control, integer(kExpressCapability), control)})}),
+            else_op({bit_or(status, integer(kUnknownRevision), status)})}),
+       else_op({bit_or(status, integer(kUnknownUuid), status)}), return_op(argument(3))});
 }
 
 aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   using namespace aml;
-  // 6.2.13: address of the slot with any function, pin (0: INTA), no link
-  // device, GSI.
+  // 6.2.13: slot address with any function, pin (0: INTA), no link device, GSI.
   std::vector<Bytes> routes;
   for (size_t i = 0; i < pci.slot_irqs.size(); ++i)
     routes.push_back(package(
@@ -334,17 +333,17 @@ aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
        name("_PRT", package(routes)), pci_osc()});
 }
 
-// Without this Linux takes the ECAM for a mistake of the firmware.
+// Linux uses the ECAM only if a motherboard device (PNP0C02) reserves it.
 aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
   using namespace aml;
   return device("MBRD", {name("_HID", eisa_id("PNP0C02")),
                          name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
 }
 
-// The keyboard controller is left out, here and in the FADT: with it Linux
-// looks for keyboards, which costs a boot time and finds none. Its reset line
-// works all the same. Processors are in the MADT only: an object for each would
-// have Linux look for power states that a guest does not have.
+// The DSDT does not list the keyboard controller, and neither does the FADT: Linux would
+// spend boot time on a search for keyboards, and finds none. Its reset line works without
+// an entry. Processors are in the MADT only: for a processor object Linux would look for
+// power states, which a guest does not have.
 Table dsdt(const AcpiPlatform& platform) {
   using namespace aml;
   std::vector<Bytes> devices;
@@ -414,7 +413,7 @@ Table madt(const AcpiPlatform& platform) {
     timer.gsi = platform.timer_gsi;
     append(table, timer);
   }
-  // Without this an SCI is active low.
+  // Without an override the SCI would be active low.
   MadtSourceOverride sci;
   sci.irq = platform.sci_irq;
   sci.gsi = platform.sci_irq;
@@ -432,28 +431,31 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
-// What has no name or no place in a descriptor.
+// Refuses a platform that the tables cannot describe.
 Result<void> check(const AcpiPlatform& platform) {
-  if (platform.cpus > kMostAcpiCpus)
-    return fail("ACPI tables: {} CPUs, they can name {}", platform.cpus, kMostAcpiCpus);
+  if (platform.cpus > kMaxAcpiCpus)
+    return fail("ACPI tables: {} CPUs are more than the {} possible", platform.cpus, kMaxAcpiCpus);
   if (platform.virtio_mmio.size() > kMaxVirtioMmio)
-    return fail("ACPI tables: {} virtio-mmio devices, they can name {}",
+    return fail("ACPI tables: {} virtio-mmio devices are more than the {} possible",
                 platform.virtio_mmio.size(), kMaxVirtioMmio);
   if (platform.serials.size() > kMaxSerials)
-    return fail("ACPI tables: {} serial ports, they can name {}", platform.serials.size(),
-                kMaxSerials);
+    return fail("ACPI tables: {} serial ports are more than the {} possible",
+                platform.serials.size(), kMaxSerials);
   for (const AcpiPlatform::Serial& serial : platform.serials)
-    if (serial.irq >= kIsaIrqs) return fail("ACPI tables: IRQ {} is none of ISA's", serial.irq);
+    if (serial.irq >= kIsaIrqs) return fail("ACPI tables: IRQ {} is not an ISA IRQ", serial.irq);
   if (platform.rtc.irq >= kIsaIrqs)
-    return fail("ACPI tables: IRQ {} is none of ISA's", platform.rtc.irq);
+    return fail("ACPI tables: IRQ {} is not an ISA IRQ", platform.rtc.irq);
   if (!platform.pci) return {};
   const AcpiPlatform::Pci& pci = *platform.pci;
   if (pci.slot_irqs.size() > kMaxPciSlots)
-    return fail("ACPI tables: {} PCI slots, a bus has {}", pci.slot_irqs.size(), kMaxPciSlots);
+    return fail("ACPI tables: {} PCI slots are more than the {} of a bus", pci.slot_irqs.size(),
+                kMaxPciSlots);
+  // pci_root() describes an I/O window on each side of them.
   if (pci.config_port == 0 || pci.config_port + kPciConfigPorts > UINT16_MAX)
-    return fail("ACPI tables: PCI's ports at {:#x} leave none on one side", pci.config_port);
+    return fail("ACPI tables: PCI configuration ports at {:#x} leave no I/O window on one side",
+                pci.config_port);
   if (pci.window_bytes == 0 || pci.window_bytes - 1 > UINT32_MAX - pci.window)
-    return fail("ACPI tables: {:#x} bytes of PCI at {:#x}", pci.window_bytes, pci.window);
+    return fail("ACPI tables: bad PCI window {:#x} + {:#x}", pci.window, pci.window_bytes);
   return {};
 }
 

@@ -45,8 +45,8 @@ Bytes name_segment(std::string_view segment) {
   return {segment.begin(), segment.end()};
 }
 
-// PkgLength counts itself (20.2.4): one byte up to 63; else the low four bits
-// in the first byte, which also says how many follow.
+// PkgLength includes its own bytes (20.2.4). Up to 63 it is one byte; else the first byte holds
+// the low four bits and the number of bytes that follow.
 Bytes package_length(size_t content_bytes) {
   if (content_bytes + 1 < 1 << 6) return {static_cast<uint8_t>(content_bytes + 1)};
   size_t following = 1;
@@ -164,20 +164,21 @@ Bytes argument(unsigned number) {
 
 Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms) {
   assert(arguments <= 7);
-  constexpr uint8_t kSerialized = 1 << 3;  // a method that makes names runs once at a time
+  // A method that creates names must not run twice at the same time.
+  constexpr uint8_t kSerialized = 1 << 3;
   Bytes content = name_segment(segment);
   content.push_back(static_cast<uint8_t>(arguments | kSerialized));
   append(content, sequence(terms));
   return with_length({kMethodOp}, content);
 }
 
-Bytes when(const Bytes& condition, std::initializer_list<Bytes> terms) {
+Bytes if_op(const Bytes& condition, std::initializer_list<Bytes> terms) {
   Bytes content = condition;
   append(content, sequence(terms));
   return with_length({kIfOp}, content);
 }
 
-Bytes otherwise(std::initializer_list<Bytes> terms) {
+Bytes else_op(std::initializer_list<Bytes> terms) {
   return with_length({kElseOp}, sequence(terms));
 }
 
@@ -205,15 +206,15 @@ Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result) {
   return operation(kOrOp, {left, right, result});
 }
 
-Bytes dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment) {
+Bytes create_dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment) {
   return operation(kCreateDWordFieldOp, {buffer, integer(byte_index), name_segment(segment)});
 }
 
-Bytes give_back(const Bytes& value) { return operation(kReturnOp, {value}); }
+Bytes return_op(const Bytes& value) { return operation(kReturnOp, {value}); }
 
 Bytes resource_template(std::initializer_list<Bytes> descriptors) {
   Bytes resources = sequence(descriptors);
-  // End tag (6.4.2.9); a checksum of 0 stands for a right one.
+  // End tag (6.4.2.9); a checksum of 0 counts as correct.
   append(resources, {0x79, 0});
   return buffer(resources);
 }
@@ -221,8 +222,8 @@ Bytes resource_template(std::initializer_list<Bytes> descriptors) {
 // I/O port descriptor (6.4.2.5), all 16 address bits decoded.
 Bytes io_ports(uint16_t start, uint8_t count) {
   Bytes bytes = {0x47, 0x01};
-  append_le(bytes, start, 2);  // lowest and
-  append_le(bytes, start, 2);  // highest base
+  append_le(bytes, start, 2);  // minimum base
+  append_le(bytes, start, 2);  // maximum base
   append(bytes, {1, count});   // alignment, length
   return bytes;
 }
@@ -252,8 +253,8 @@ Bytes interrupt(uint32_t gsi) {
 
 namespace {
 
-// Word and double word address space descriptors (6.4.3.5.2, 6.4.3.5.3) of a
-// range that starts and ends where it does: granularity 0, no translation.
+// Word and double word address space descriptors (6.4.3.5.2, 6.4.3.5.3) of a fixed range:
+// granularity 0, no translation.
 Bytes address_space(uint8_t size_bytes, uint8_t type, uint8_t type_flags, uint64_t first,
                     uint64_t last) {
   constexpr uint8_t kMinimumAndMaximumFixed = 0x0c;
@@ -271,7 +272,7 @@ Bytes address_space(uint8_t size_bytes, uint8_t type, uint8_t type_flags, uint64
 Bytes bus_numbers(uint8_t first, uint8_t last) { return address_space(2, 2, 0, first, last); }
 
 Bytes io_window(uint16_t first, uint16_t last) {
-  return address_space(2, 1, 0x03, first, last);  // the entire range, not only ISA's part
+  return address_space(2, 1, 0x03, first, last);  // ISA and non-ISA ranges
 }
 
 Bytes memory_window(uint32_t first, uint32_t last) {

@@ -1,10 +1,10 @@
-// ACPI Machine Language, as little of it as describes this machine: each function
-// gives the bytes of one term, and terms nest.
+// An encoder for ACPI Machine Language, reduced to the terms that describe this machine. Each
+// function returns the bytes of one term; terms nest.
 //
 //   scope("_SB_", {device("COM1", {name("_HID", eisa_id("PNP0501")), ...})})
 //
-// Names have four characters of A to Z, 0 to 9 and _; a table begins at the root
-// of the namespace.
+// Names have four characters out of A to Z, 0 to 9 and _. A table begins at the root of the
+// namespace.
 //
 // Specification: ACPI 6.5, 20.2 (AML grammar), 6.4 (resource descriptors).
 #pragma once
@@ -19,7 +19,7 @@ namespace wick::boot::aml {
 
 using Bytes = std::vector<uint8_t>;
 
-// The bytes of several terms, one behind the other.
+// The bytes of several terms, concatenated.
 Bytes sequence(std::span<const Bytes> terms);
 
 // Data objects, in their shortest form.
@@ -34,30 +34,30 @@ Bytes name(std::string_view segment, const Bytes& value);
 Bytes scope(std::string_view segment, std::span<const Bytes> terms);
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
 
-// Methods. An operand is a data object, an argument or a name; 0 as the result of
-// an operator throws the result away.
+// Methods. An operand is a data object, an argument or a name. The result operand 0 discards
+// the result.
 Bytes buffer(std::span<const uint8_t> bytes);
 Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
 Bytes reference(std::string_view segment);
 Bytes argument(unsigned number);  // 0 to 6
 Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms);
-Bytes when(const Bytes& condition, std::initializer_list<Bytes> terms);  // If
-Bytes otherwise(std::initializer_list<Bytes> terms);                     // Else
+Bytes if_op(const Bytes& condition, std::initializer_list<Bytes> terms);
+Bytes else_op(std::initializer_list<Bytes> terms);
 Bytes equal(const Bytes& left, const Bytes& right);
 Bytes greater(const Bytes& left, const Bytes& right);
 Bytes bit_and(const Bytes& left, const Bytes& right, const Bytes& result);
 Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result);
-Bytes dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment);
-Bytes give_back(const Bytes& value);  // Return
+Bytes create_dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment);
+Bytes return_op(const Bytes& value);
 
-// What a device decodes and drives, for its _CRS.
+// The resources that a device uses, for its _CRS.
 Bytes resource_template(std::initializer_list<Bytes> descriptors);
 Bytes io_ports(uint16_t start, uint8_t count);
 Bytes isa_irq(uint8_t irq);                           // edge-triggered, active high, not shared
 Bytes memory32(uint32_t start, uint32_t size_bytes);  // writable
 Bytes interrupt(uint32_t gsi);                        // edge-triggered, active high, not shared
 
-// What a bridge passes on to its bus; `last` is the last one that it does.
+// The ranges that a bridge forwards to its bus; `last` is inclusive.
 Bytes bus_numbers(uint8_t first, uint8_t last);
 Bytes io_window(uint16_t first, uint16_t last);
 Bytes memory_window(uint32_t first, uint32_t last);

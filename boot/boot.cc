@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// As much of a file as tells its kind.
+// The magic numbers of all kinds lie within this many bytes.
 constexpr size_t kSniffBytes = 4096;
 
 struct Magic {
@@ -29,7 +29,7 @@ constexpr Magic kElfMagic{0,
                           "ELF"sv,
                           "an ELF file"};
 
-// What people give instead of a kernel.
+// Files that users give by mistake in place of a kernel.
 constexpr std::array kOthers = {
     Magic{0, "BZh"sv, "bzip2 data"},
     Magic{0, "0707"sv, "a cpio archive (an initrd)"},
@@ -55,7 +55,7 @@ bool is_text(std::string_view file) {
 }
 
 std::unexpected<Error> not_a_kernel(const InputFile& file, std::string_view start) {
-  std::string_view kind = "data of no known kind";
+  std::string_view kind = "data of an unknown kind";
   const auto* found =
       std::ranges::find_if(kOthers, [&](const Magic& magic) { return matches(start, magic); });
   if (found != kOthers.end())

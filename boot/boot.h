@@ -1,8 +1,7 @@
-// From a kernel's file to a guest that can start: finds out what kind of kernel
-// it is, decompresses it if need be, loads it, its initrd and its command line
-// into guest memory, and says with which registers the first vCPU begins. The
-// ACPI tables are not loaded here: they come first (boot/acpi.h), and their
-// address is told to the kernel.
+// Loads a kernel so that a guest can start: detects the kind of the kernel file, decompresses
+// it if necessary, loads it, its initrd and its command line into guest memory, and returns
+// the initial registers of the first vCPU. The caller writes the ACPI tables before
+// (boot/acpi.h); the kernel gets their address.
 //
 // Thread rule: before the first vCPU runs.
 #pragma once
@@ -27,13 +26,13 @@ struct BootRequest {
 struct BootImage {
   CpuState cpu;
   std::string kernel;               // for logs: "bzImage, boot protocol 2.15, Linux 6.1.0-18-amd64"
-  GuestMemory::Range kernel_range;  // all that the kernel writes before it looks at its map
-  GuestMemory::Range initrd_range;  // of no bytes: none
+  GuestMemory::Range kernel_range;  // what the kernel may write before it reads its memory map
+  GuestMemory::Range initrd_range;  // empty: none
 };
 
 Result<BootImage> load(const GuestMemory& memory, const BootRequest& request);
 
-// The same with files that are open already.
+// The same with files that are already open.
 struct BootFiles {
   InputFile kernel;
   std::optional<InputFile> initrd;

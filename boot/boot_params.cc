@@ -18,7 +18,7 @@ Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::b
 
   const auto map = memory_map(memory);
   if (map.size() > E820_MAX_ENTRIES_ZEROPAGE)
-    return fail("guest memory: {} ranges are more than the zero page holds", map.size());
+    return fail("guest memory: {} ranges do not fit into the zero page", map.size());
   for (const MemoryMapEntry& entry : map) {
     params.e820_table[params.e820_entries].addr = entry.start;
     params.e820_table[params.e820_entries].size = entry.size_bytes;

@@ -1,4 +1,4 @@
-// The zero page: what a boot loader tells Linux, in the kernel's own layout.
+// The zero page, in which a boot loader passes parameters to Linux.
 //
 // Specification: Linux, Documentation/x86/zero-page.rst and boot.rst.
 #pragma once
@@ -22,15 +22,14 @@ static_assert(offsetof(::boot_params, e820_table) == 0x2d0);
 static_assert(sizeof(::boot_e820_entry) == 20);
 static_assert(sizeof(::setup_header) == 0x26c - 0x1f1);
 
-// The setup header lies at this offset in the kernel's file and in the zero
-// page; it may grow up to the next field of the zero page.
+// The setup header has this offset in the kernel file and in the zero page, and may grow up to
+// the next field of the zero page.
 constexpr size_t kSetupHeader = offsetof(::boot_params, hdr);
 constexpr size_t kSetupHeaderLimit = offsetof(::boot_params, edd_mbr_sig_buffer);
 
-// Writes a zero page at kBootInfo: `header` as the loader filled it in, the upper
-// halves of the initrd's place and size, the memory map, and where the ACPI tables
-// are (0: none). A new kernel's header
-// may be longer than the ::setup_header we know.
+// Writes a zero page at kBootInfo: `header` as the loader filled it in, the upper halves of the
+// initrd's address and size, the memory map, and the address of the RSDP (0: none). The header
+// of a new kernel may be longer than ::setup_header.
 Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::byte> header,
                                GuestMemory::Range initrd, GuestAddress rsdp);
 

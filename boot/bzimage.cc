@@ -19,7 +19,7 @@ namespace {
 
 constexpr uint16_t kBootFlag = 0xaa55;
 constexpr uint32_t kHeaderMagic = 0x5372'6448;  // "HdrS"
-// The protocol in which a field that we need came (boot.rst, "Details of Header
+// The protocol versions that introduced fields used here (boot.rst, "Details of Header
 // Fields").
 constexpr uint16_t kHasCmdlineSize = 0x0206;
 constexpr uint16_t kHasPayload = 0x0208;
@@ -32,13 +32,13 @@ constexpr uint64_t kEntry64 = 0x200;  // from the start of the protected-mode co
 constexpr uint8_t kLoaderUndefined = 0xff;
 constexpr uint16_t kVideoModeNormal = 0xffff;
 
-// What the header says, once it has been checked against the file.
+// The header, checked against the file.
 struct Image {
-  std::vector<std::byte> raw_header;  // as long as the kernel says, perhaps longer than ours
+  std::vector<std::byte> raw_header;  // may be longer than ::setup_header
   ::setup_header header{};
   uint64_t code_offset = 0;  // of the protected-mode code in the file
   uint64_t code_bytes = 0;   // in the file
-  uint64_t size_bytes = 0;   // as syssize says: less than a paragraph more, of zeroes
+  uint64_t size_bytes = 0;   // by syssize: code_bytes and zeroes, less than a paragraph of them
 
   bool has_64bit_entry() const { return (header.xloadflags & XLF_KERNEL_64) != 0; }
   bool takes_initrd_above_4g() const {
@@ -70,25 +70,25 @@ Result<Image> read_image(const InputFile& file) {
   if (magic != kHeaderMagic)
     return fail("{}: not a bzImage: its setup header has no \"HdrS\"", name);
   if (version < kHasCmdlineSize)
-    return with_hint(fail("{}: boot protocol {}.{:02} is too old, wick wants 2.06", name,
+    return with_hint(fail("{}: boot protocol {}.{:02} is too old, wick needs 2.06", name,
                           version >> 8, version & 0xff),
                      "use Linux 2.6.22 or later");
   if ((header.loadflags & LOADED_HIGH) == 0)
     return fail("{}: a zImage (LOADED_HIGH is off), wick boots bzImages", name);
 
-  // What is loaded high begins with its 32-bit entry; this says where that is.
+  // code32_start is the 32-bit entry, which a kernel with LOADED_HIGH must have.
   if (header.code32_start == 0)
-    return with_hint(fail("{}: starts in real mode and calls a BIOS (code32_start is 0), and wick "
-                          "has none",
+    return with_hint(fail("{}: starts in real mode and calls a BIOS (code32_start is 0), but wick "
+                          "has no BIOS",
                           name),
                      "give --kernel the kernel that it would have booted");
 
   if ((header.jump & 0xff) != kJumpShort)
     return fail(
-        "{}: the setup header is damaged: at 0x200 is opcode {:#04x}, not a short jump "
+        "{}: the setup header is damaged: the opcode at 0x200 is {:#04x}, not a short jump "
         "({:#04x})",
         name, header.jump & 0xff, kJumpShort);
-  // The jump over the header tells its end (boot.rst, "64-bit Boot Protocol").
+  // The target of the jump is the end of the header (boot.rst, "64-bit Boot Protocol").
   const uint64_t header_end =
       offsetof(::boot_params, hdr.header) + static_cast<uint8_t>(header.jump >> 8);
   const uint64_t needed_end = version < kHasInitSize ? offsetof(::boot_params, hdr.hardware_subarch)
@@ -97,7 +97,7 @@ Result<Image> read_image(const InputFile& file) {
     return fail("{}: the setup header is damaged: it ends at {:#x}", name, header_end);
   image.raw_header.assign(start.begin() + kSetupHeader,
                           start.begin() + static_cast<ptrdiff_t>(header_end));
-  // What a shorter header does not have is not read from the code behind it.
+  // The fields that a shorter header lacks are 0, not the code that follows it.
   std::memset(&header, 0, sizeof(header));
   std::memcpy(&header, image.raw_header.data(), std::min(sizeof(header), image.raw_header.size()));
 
@@ -110,8 +110,8 @@ Result<Image> read_image(const InputFile& file) {
   if (image.size_bytes <= kEntry64)
     return fail("{}: the setup header is damaged: syssize gives {} bytes of code", name,
                 image.size_bytes);
-  // Behind the code there may be more, a signature for instance. syssize counts
-  // paragraphs, rounded up: of the last one any part may be there.
+  // The file may be longer than the code, by a signature for instance. It may also be shorter
+  // by part of a paragraph, because syssize is rounded up to paragraphs.
   const uint64_t file_bytes = image.code_offset + image.size_bytes;
   image.code_bytes =
       std::min(file.size_bytes(), file_bytes) - std::min(file.size_bytes(), image.code_offset);
@@ -126,10 +126,10 @@ Result<Image> read_image(const InputFile& file) {
                 name, payload_end, image.size_bytes);
   const uint32_t alignment = header.kernel_alignment;
   if (header.relocatable_kernel != 0 && !std::has_single_bit(alignment))
-    return fail("{}: the setup header is damaged: kernel_alignment {:#x} is no power of two", name,
-                alignment);
+    return fail("{}: the setup header is damaged: kernel_alignment {:#x} is not a power of two",
+                name, alignment);
   if (version < kHasInitSize) {
-    // What it unpacks to is not said; GRUB makes the same guess.
+    // The header does not say the unpacked size; GRUB makes the same guess.
     header.pref_address = kHighMemory;
     header.init_size =
         static_cast<uint32_t>(std::min<uint64_t>(image.size_bytes * 3, kAddressableEnd - 1));
@@ -145,10 +145,10 @@ Result<Image> read_image(const InputFile& file) {
   return image;
 }
 
-// Where the kernel may be loaded, the best first. Linux never runs below
-// pref_address: loaded lower, it would move itself there, over what was put
-// behind it (arch/x86/boot/compressed/head_64.S and head_32.S). So relocation
-// goes up only: past a hole in memory, or out of the initrd's way.
+// The possible load addresses of the kernel, best first. Linux never runs below pref_address:
+// if loaded lower, it moves itself there and overwrites whatever is there
+// (arch/x86/boot/compressed/head_64.S and head_32.S). So a kernel is relocated only upward, to
+// avoid a hole in memory or to make room for the initrd.
 std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_header& header) {
   const uint64_t size = header.init_size;
   const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
@@ -171,15 +171,14 @@ std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_hea
   return low;
 }
 
-// The lowest place for a kernel above `address`, if it may choose.
+// The lowest load address of the kernel; if it is relocatable, the lowest from `address` on.
 uint64_t lowest_place(const ::setup_header& header, uint64_t address = 0) {
   const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
   if (header.relocatable_kernel == 0) return preferred;
   return align_up(std::max(preferred, address), header.kernel_alignment);
 }
 
-// The least memory in which there is a place for an initrd as well; none: no amount
-// helps.
+// The memory needed for the kernel and an initrd, in bytes; nullopt if no amount suffices.
 std::optional<uint64_t> needed_memory(const Image& image, uint64_t initrd_bytes,
                                       uint64_t initrd_end) {
   const ::setup_header& header = image.header;
@@ -204,18 +203,17 @@ Result<Placement> place(const GuestMemory& memory, const Image& image, const Boo
   if (places.empty()) {
     const uint64_t needed = lowest_place(header) + init_size;
     return with_hint(
-        fail("{}: the kernel unpacks into {} MiB at {:#x}, and the guest has {} MiB "
-             "of memory",
+        fail("{}: the kernel unpacks to {} MiB at {:#x}, but the guest has {} MiB of memory",
              files.kernel.name(), mebibytes(init_size), preferred, mebibytes(memory.size_bytes())),
         needed <= kLowRamEnd
             ? fmt::format("give at least {} MiB with --memory", mebibytes(needed))
-            : fmt::format("take another kernel: no guest has memory from {:#x} to 4 GiB",
+            : fmt::format("use another kernel: no guest has memory from {:#x} to 4 GiB",
                           kLowRamEnd));
   }
   if (!files.initrd) return Placement{{{places.front()}, init_size}, {}};
 
-  // initrd_addr_max is the highest byte that the initrd may occupy. A kernel that
-  // takes one above 4 GiB takes it anywhere; the usual place is still the better one.
+  // initrd_addr_max is the highest byte that the initrd may occupy. A kernel with
+  // XLF_CAN_BE_LOADED_ABOVE_4G takes an initrd anywhere, but the usual place is preferred.
   const uint64_t initrd_end = uint64_t{header.initrd_addr_max} + 1;
   const uint64_t initrd_bytes = files.initrd->size_bytes();
   for (const uint64_t end : {initrd_end, image.takes_initrd_above_4g() ? UINT64_MAX : 0}) {
@@ -228,19 +226,19 @@ Result<Placement> place(const GuestMemory& memory, const Image& image, const Boo
   const std::string& name = files.initrd->name();
   const auto needed = needed_memory(image, initrd_bytes, initrd_end);
   if (!needed)
-    return with_hint(fail("{}: {} MiB beside a kernel of {} MiB fit nowhere below {:#x} "
+    return with_hint(fail("{}: {} MiB and a kernel of {} MiB do not fit below {:#x} "
                           "(initrd_addr_max), however much memory the guest has",
                           name, mebibytes(initrd_bytes), mebibytes(init_size), initrd_end),
-                     "take a smaller initrd");
+                     "use a smaller initrd");
   return with_hint(
-      fail("{}: {} MiB beside a kernel of {} MiB fit nowhere, and the guest has {} MiB of memory",
-           name, mebibytes(initrd_bytes), mebibytes(init_size), mebibytes(memory.size_bytes())),
-      fmt::format("give at least {} MiB with --memory or take a smaller initrd",
+      fail("{}: {} MiB and a kernel of {} MiB do not fit into the guest's {} MiB of memory", name,
+           mebibytes(initrd_bytes), mebibytes(init_size), mebibytes(memory.size_bytes())),
+      fmt::format("give at least {} MiB with --memory or use a smaller initrd",
                   mebibytes(*needed)));
 }
 
-// The fields that a loader writes (boot.rst, "Details of Header Fields").
-// The heap and its CAN_USE_HEAP are the real-mode code's, which never runs.
+// Writes the fields that are the loader's (boot.rst, "Details of Header Fields"). heap_end_ptr
+// and CAN_USE_HEAP are not set: they are for the real-mode code, which never runs.
 void fill_in(::setup_header& header, const Placement& placement) {
   header.vid_mode = kVideoModeNormal;
   header.type_of_loader = kLoaderUndefined;
@@ -253,8 +251,8 @@ void fill_in(::setup_header& header, const Placement& placement) {
   header.setup_data = 0;
 }
 
-// ", Linux 6.1.0-18-amd64" from the setup code, whose text goes on with who built
-// it; empty when there is none.
+// ", Linux 6.1.0-18-amd64": the first word of the version string in the setup code; empty if
+// there is none.
 std::string version_text(const InputFile& file, const Image& image) {
   const uint64_t offset = uint64_t{image.header.kernel_version} + kSectorBytes;
   if (image.header.kernel_version == 0 || offset >= image.code_offset) return {};

@@ -1,10 +1,9 @@
-// A Linux bzImage, by the boot protocol's 64-bit entry where it has one
-// (XLF_KERNEL_64), otherwise by its 32-bit entry: the compressed kernel goes to
-// where it will unpack itself, the setup header into the zero page, and the
-// real-mode code nowhere.
+// Loads a Linux bzImage, to start at the boot protocol's 64-bit entry if there is one
+// (XLF_KERNEL_64), else at its 32-bit entry. The compressed kernel is placed where it can
+// unpack itself, and the setup header goes into the zero page. The real-mode code is not used.
 //
-// Wants protocol 2.06 or later. Every field of the header is the file's claim,
-// and checked against the file and the guest's memory.
+// Protocol 2.06 or later is required. The fields of the header are untrusted: each is checked
+// against the file and the guest's memory.
 //
 // Specification: Linux, Documentation/x86/boot.rst ("boot.rst" below).
 #pragma once

@@ -14,9 +14,9 @@ namespace {
 
 constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// Is there a parameter that begins with `prefix`? Words as Linux finds them
-// (lib/cmdline.c, next_arg): spaces count inside double quotes, a quote may
-// enclose a whole word, and what follows "--" is for init.
+// True if a parameter begins with `prefix`. Words are split as Linux does it (lib/cmdline.c,
+// next_arg): spaces inside double quotes do not split, quotes may enclose a whole word, and
+// words after "--" are for init.
 bool has_parameter(std::string_view text, std::string_view prefix) {
   while (true) {
     const auto* begin = std::find_if_not(text.begin(), text.end(), is_space);

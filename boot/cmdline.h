@@ -1,5 +1,5 @@
-// The kernel's command line: what wick puts into it by itself, and its place in
-// the guest.
+// The kernel's command line: builds it from what wick adds and what the user gives, and writes
+// it into guest memory.
 //
 // Specification: Linux, Documentation/admin-guide/kernel-parameters.rst.
 #pragma once
@@ -25,19 +25,18 @@ struct MmioParameter {
 struct CommandLineParts {
   std::string console = {};      // "ttyS0"; empty: none
   std::string root_device = {};  // "/dev/vda"; empty: there is no disk
-  bool root_read_only = false;   // it can only be mounted so
-  bool has_initrd = false;       // which finds the root by itself
+  bool root_read_only = false;   // the disk is read-only
+  bool has_initrd = false;       // an initrd finds the root itself
   std::vector<MmioParameter> mmio = {};
-  std::string append = {};  // the user's, last, so that it overrides
+  std::string append = {};  // the user's parameters; they come last, so that they override
 };
 
-// Only what the parts imply: console=; root= for a disk, unless there is an
-// initrd or the user named a root; panic=-1 reboot=k, so that a dead guest ends
-// the run.
+// Makes a line of what the parts imply: console=; root= for a disk, unless there is an initrd
+// or the user gave a root=; panic=-1 reboot=k, so that a panic ends the run.
 std::string make_command_line(const CommandLineParts& parts);
 
-// Writes `text` and its NUL at kCommandLine. Refused when it is longer than
-// `limit_bytes`, what the kernel takes without the NUL.
+// Writes `text` and a NUL at kCommandLine. Fails if `text` is longer than `limit_bytes`, the
+// kernel's limit without the NUL.
 Result<void> write_command_line(const GuestMemory& memory, std::string_view text,
                                 uint64_t limit_bytes);
 

@@ -21,7 +21,7 @@ constexpr uint16_t kCodeSelector = 0x10;
 constexpr uint16_t kDataSelector = 0x18;
 constexpr uint16_t kTaskSelector = 0x20;
 
-// Code and data types include "accessed", as the processor would have set it.
+// The types of code and data have the "accessed" bit, as if the processor had loaded them.
 constexpr Segment kCode64{.limit = 0xffff'ffff,
                           .selector = kCodeSelector,
                           .type = 0xb,
@@ -43,7 +43,7 @@ constexpr Segment kData{.limit = 0xffff'ffff,
                         .db = 1,
                         .s = 1,
                         .g = 1};
-// A busy TSS, never used, without which the processor enters no guest.
+// A busy TSS. It is never used, but VM entry requires one.
 constexpr Segment kTask{.limit = 0x67, .selector = kTaskSelector, .type = 0xb, .present = 1};
 
 // Intel SDM 3, figure 3-8.
@@ -59,7 +59,7 @@ static_assert(descriptor(kCode64) == 0x00af'9b00'0000'ffff);
 static_assert(descriptor(kCode32) == 0x00cf'9b00'0000'ffff);
 static_assert(descriptor(kData) == 0x00cf'9300'0000'ffff);
 
-// What all entries have in common.
+// The state that all entries have in common.
 Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const Segment& code) {
   // In long mode the descriptor of a TSS takes two slots; the upper is 0.
   const std::array<uint64_t, 6> gdt = {0, 0, descriptor(code), descriptor(kData), descriptor(kTask),
@@ -77,8 +77,8 @@ Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const
   return state;
 }
 
-// Maps the first 4 GiB to themselves with pages of 2 MiB, which every 64-bit
-// processor has: one PML4, one page of pointers, four directories.
+// Maps the first 4 GiB to themselves with 2 MiB pages, which every 64-bit processor supports:
+// one PML4, one page directory pointer table, four page directories.
 Result<void> write_identity_map(const GuestMemory& memory) {
   constexpr uint64_t kTableBytes = 4096;
   constexpr uint64_t kPresentWritable = 0x3;

@@ -1,5 +1,5 @@
-// The registers with which a vCPU starts, as plain values: boot/ decides them,
-// vmm/ hands them to KVM. A builder also writes what the registers point to.
+// The initial registers of a vCPU as plain values: boot/ computes them, vmm/ loads them with
+// KVM. The functions also write the tables that the registers point to.
 //
 // Specification: Intel SDM 3, 2.5 (control registers), 3.4.5 (segment
 // descriptors), 4.5 (4-level paging).
@@ -15,15 +15,15 @@ namespace wick::boot {
 // A segment register with its hidden part.
 struct Segment {
   uint64_t base = 0;
-  uint32_t limit = 0;  // in bytes, whatever the granularity
+  uint32_t limit = 0;  // in bytes, whatever `g` is
   uint16_t selector = 0;
   uint8_t type = 0;
   uint8_t present = 0;
   uint8_t dpl = 0;
   uint8_t db = 0;  // 32-bit
-  uint8_t s = 0;   // code or data, not a system segment
+  uint8_t s = 0;   // 1: code or data, 0: system segment
   uint8_t l = 0;   // 64-bit code
-  uint8_t g = 0;   // the descriptor counts pages
+  uint8_t g = 0;   // the limit in the descriptor counts pages
   bool operator==(const Segment&) const = default;
 };
 
@@ -46,7 +46,7 @@ struct CpuState {
   uint64_t efer = 0;
   Segment cs, ds, es, fs, gs, ss, tr;
   DescriptorTable gdt;
-  DescriptorTable idt;  // empty: until the kernel has one, any exception is a triple fault
+  DescriptorTable idt;  // empty: an exception before the kernel loads an IDT is a triple fault
 };
 
 // The 64-bit entry of Linux (boot.rst, "64-bit Boot Protocol"): long mode, the

@@ -24,11 +24,11 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// Cut short is damaged too: not every library tells them apart.
+// Truncated data count as damaged, because not every library distinguishes the two.
 enum class Outcome { kWhole, kDamaged, kNoRoom };
 
-// One stream at the start of `in`, decompressed to the start of `out`. What was
-// read and written is taken off both.
+// A decompressor reads one stream from the start of `in`, writes to the start of `out`, and
+// removes what it has read and written from both.
 struct Buffers {
   std::span<const std::byte> in;
   std::span<std::byte> out;
@@ -43,7 +43,7 @@ struct Buffers {
 
 Outcome gunzip(Buffers& buffers) {
   z_stream stream{};
-  stream.next_in = const_cast<Bytef*>(buffers.from());  // zlib's interface; it only reads
+  stream.next_in = const_cast<Bytef*>(buffers.from());  // zlib only reads it
   stream.avail_in = static_cast<uInt>(buffers.in.size());
   stream.next_out = buffers.to();
   stream.avail_out = static_cast<uInt>(buffers.out.size());
@@ -57,10 +57,10 @@ Outcome gunzip(Buffers& buffers) {
 }
 
 Outcome unxz(Buffers& buffers) {
-  // A dictionary may be of 4 GiB; Linux compresses itself with one of 32 MiB.
-  constexpr uint64_t kMostMemoryBytes = 256 << 20;
+  // The format allows a dictionary of 4 GiB; Linux's build uses 32 MiB.
+  constexpr uint64_t kMaxMemoryBytes = 256 << 20;
   lzma_stream stream = LZMA_STREAM_INIT;
-  if (lzma_stream_decoder(&stream, kMostMemoryBytes, 0) != LZMA_OK) return Outcome::kDamaged;
+  if (lzma_stream_decoder(&stream, kMaxMemoryBytes, 0) != LZMA_OK) return Outcome::kDamaged;
   stream.next_in = buffers.from();
   stream.avail_in = buffers.in.size();
   stream.next_out = buffers.to();
@@ -102,8 +102,8 @@ Outcome unlz4(Buffers& buffers) {
   }
 }
 
-// The format of `lz4 -l`: blocks, each of 8 MiB but for the last, behind their
-// compressed lengths. Nothing marks the end.
+// The format of `lz4 -l`: blocks, each preceded by its compressed length, that decompress to
+// 8 MiB except for the last. The format has no end mark.
 Outcome unlz4_legacy(Buffers& buffers) {
   constexpr size_t kMagicBytes = 4;
   constexpr size_t kBlockBytes = 8 << 20;
@@ -113,7 +113,7 @@ Outcome unlz4_legacy(Buffers& buffers) {
   while (!buffers.in.empty()) {
     if (buffers.in.size() < kSizeBytes) return Outcome::kDamaged;
     const auto length = load_le<uint32_t>(buffers.in);
-    // The next stream; or the size of it all, which Linux's build puts last.
+    // Here begins the next stream, or this is the total size that Linux's build appends.
     if (length == kMagic || buffers.in.size() == kSizeBytes) return Outcome::kWhole;
     if (length > LZ4_COMPRESSBOUND(kBlockBytes) || length > buffers.in.size() - kSizeBytes)
       return Outcome::kDamaged;
@@ -121,7 +121,7 @@ Outcome unlz4_legacy(Buffers& buffers) {
     const int written = LZ4_decompress_safe(
         reinterpret_cast<const char*>(buffers.from() + kSizeBytes),
         reinterpret_cast<char*>(buffers.to()), static_cast<int>(length), static_cast<int>(room));
-    // It does not tell a full buffer from damage.
+    // The result is the same for a full buffer and for damaged data.
     if (written < 0) return room < kBlockBytes ? Outcome::kNoRoom : Outcome::kDamaged;
     buffers.advance(kSizeBytes + length, static_cast<size_t>(written));
   }
@@ -153,7 +153,7 @@ const Format* find_format(std::span<const std::byte> bytes) {
   return found == kFormats.end() ? nullptr : found;
 }
 
-// All streams of `buffers.in`, the first of which is in `format`.
+// Decompresses all streams of `buffers.in`, the first of which is in `format`.
 Result<void> decompress(Buffers& buffers, const Format* format, const std::string& name) {
   const size_t room_bytes = buffers.out.size();
   for (; format != nullptr; format = find_format(buffers.in)) {
@@ -164,9 +164,10 @@ Result<void> decompress(Buffers& buffers, const Format* format, const std::strin
         return with_hint(fail("{}: the {} data are damaged or cut short", name, format->name),
                          "copy it again");
       case Outcome::kNoRoom:
-        return with_hint(fail("{}: the {} data make more than {} MiB, too much for a kernel", name,
-                              format->name, mebibytes(room_bytes)),
-                         "decompress it and give that file");
+        return with_hint(fail("{}: the {} data decompress to more than {} MiB, too much for a "
+                              "kernel",
+                              name, format->name, mebibytes(room_bytes)),
+                         "decompress it yourself");
     }
   }
   return {};
@@ -186,10 +187,10 @@ Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes) {
   std::vector<std::byte> compressed(file.size_bytes());
   TRY(file.read(0, compressed));
 
-  // Only the pages that are written to take memory.
+  // The file is sparse: only pages that are written take memory.
   Fd fd(::memfd_create("kernel", MFD_CLOEXEC));
   if (!fd.valid() || ::ftruncate(fd.get(), static_cast<off_t>(limit_bytes)) != 0)
-    return fail_errno(errno, "{}: cannot make a file in memory to decompress into", file.name());
+    return fail_errno(errno, "{}: cannot create a memfd to decompress into", file.name());
   void* const area = ::mmap(nullptr, limit_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (area == MAP_FAILED)
     return fail_errno(errno, "{}: cannot map memory to decompress into", file.name());
@@ -198,7 +199,7 @@ Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes) {
   ::munmap(area, limit_bytes);
   TRY(done);
   if (::ftruncate(fd.get(), static_cast<off_t>(limit_bytes - buffers.out.size())) != 0)
-    return fail_errno(errno, "{}: cannot shorten the file in memory", file.name());
+    return fail_errno(errno, "{}: cannot truncate the memfd", file.name());
   return InputFile::adopt(std::move(fd), file.name() + " (decompressed)");
 }
 

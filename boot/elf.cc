@@ -20,8 +20,8 @@ namespace {
 constexpr uint16_t kMaxProgramHeaders = 64;
 constexpr uint64_t kMaxNotesBytes = 64 << 10;
 constexpr uint32_t kXenPhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY
-// PVH does not say how long the command line may be. Linux reads
-// COMMAND_LINE_SIZE bytes with the NUL and drops the rest without a word.
+// PVH has no field for the maximum length of the command line. Linux reads COMMAND_LINE_SIZE
+// bytes, NUL included, and silently drops the rest.
 constexpr uint64_t kLinuxCommandLineBytes = 2047;
 
 const char* machine_name(uint16_t machine) {
@@ -45,7 +45,7 @@ const char* machine_name(uint16_t machine) {
   }
 }
 
-// The same headers of 32-bit and of 64-bit files, but for the widths.
+// The headers of 32-bit and 64-bit files differ only in the widths of their fields.
 template <typename FileHeader, typename ProgramHeader>
 Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
   const std::string& name = file.name();
@@ -55,7 +55,7 @@ Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
   TRY(file.read(0, std::as_writable_bytes(std::span(&header, 1))));
   if (header.e_type != ET_EXEC && header.e_type != ET_DYN)
     return with_hint(fail("{}: an ELF file of type {}, not an executable", name, header.e_type),
-                     "an object or a core file is no kernel");
+                     "an object file or a core file is not a kernel");
   if (header.e_phentsize != sizeof(ProgramHeader))
     return fail("{}: damaged ELF header: program headers of {} bytes", name, header.e_phentsize);
   if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders)
@@ -81,7 +81,7 @@ Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
   return segments;
 }
 
-// The beginning, which is the same in all ELF files, tells how to read the rest.
+// Reads the fields that are the same in all ELF files, to choose between 32 and 64 bits.
 Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
   const std::string& name = file.name();
   Elf32_Ehdr header{};
@@ -102,7 +102,7 @@ Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
                   : read_program_headers<Elf32_Ehdr, Elf32_Phdr>(file);
 }
 
-// The segment's bytes lie in the file.
+// An error unless the segment's bytes lie in the file.
 Result<void> check_in_file(const InputFile& file, const Elf64_Phdr& segment) {
   const uint64_t size = file.size_bytes();
   if (segment.p_offset <= size && segment.p_filesz <= size - segment.p_offset) return {};
@@ -112,9 +112,9 @@ Result<void> check_in_file(const InputFile& file, const Elf64_Phdr& segment) {
                    "copy it again");
 }
 
-// The entry's physical address from the notes of one segment, if it is there.
+// The physical address of the entry, if the notes of this segment have it.
 std::optional<uint64_t> find_entry(std::span<const std::byte> notes, uint64_t alignment) {
-  // Steps over `size` bytes, padded; false at the end.
+  // Takes `size` bytes and skips their padding; false if fewer are left.
   const auto take = [&](uint64_t size, std::span<const std::byte>& taken) {
     if (size > notes.size()) return false;
     taken = notes.first(size);
@@ -126,7 +126,7 @@ std::optional<uint64_t> find_entry(std::span<const std::byte> notes, uint64_t al
     const auto note = load_le<Elf64_Nhdr>(header);
     if (!take(note.n_namesz, name) || !take(note.n_descsz, description)) break;
     const std::string_view owner(reinterpret_cast<const char*>(name.data()), name.size());
-    // The entry is as wide as the kernel's pointers (Linux), or 4 bytes (Xen).
+    // Linux writes the entry with the width of its pointers, Xen with 4 bytes.
     if (note.n_type == kXenPhys32Entry && owner == std::string_view("Xen\0", 4) &&
         (description.size() == 4 || description.size() == 8))
       return load_le<uint64_t>(description);
@@ -147,7 +147,7 @@ Result<uint64_t> read_entry(const InputFile& file, const std::vector<Elf64_Phdr>
       "build the kernel with CONFIG_PVH=y, or boot its bzImage");
 }
 
-// The segments to load, by address, each in RAM and clear of the others.
+// The segments to load, sorted by address; an error unless each is in RAM and none overlap.
 Result<std::vector<Elf64_Phdr>> loadable(const GuestMemory& memory, const InputFile& file,
                                          std::vector<Elf64_Phdr> segments) {
   const std::string& name = file.name();
@@ -178,14 +178,13 @@ Result<std::vector<Elf64_Phdr>> loadable(const GuestMemory& memory, const InputF
   for (const Elf64_Phdr& segment : segments) {
     if (!memory.slice({segment.p_paddr}, segment.p_memsz))
       return with_hint(
-          fail("{}: the kernel has a segment from {:#x} to {:#x}, and the guest has "
+          fail("{}: the kernel has a segment from {:#x} to {:#x}, but the guest has "
                "{} MiB of memory",
                name, segment.p_paddr, segment.p_paddr + segment.p_memsz,
                mebibytes(memory.size_bytes())),
           previous_end <= kLowRamEnd
               ? fmt::format("give at least {} MiB with --memory", mebibytes(previous_end))
-              : fmt::format("take another kernel: no guest has memory from {:#x} to "
-                            "4 GiB",
+              : fmt::format("use another kernel: no guest has memory from {:#x} to 4 GiB",
                             kLowRamEnd));
   }
   return segments;
@@ -193,7 +192,7 @@ Result<std::vector<Elf64_Phdr>> loadable(const GuestMemory& memory, const InputF
 
 Result<void> write_start_info(const GuestMemory& memory, GuestMemory::Range initrd,
                               GuestAddress rsdp) {
-  // One page for all; the map of so few regions always fits.
+  // All of this goes into one page.
   constexpr GuestAddress kModules = kBootInfo + 64;
   constexpr GuestAddress kMap = kModules + sizeof(HvmModule);
 
@@ -207,7 +206,7 @@ Result<void> write_start_info(const GuestMemory& memory, GuestMemory::Range init
   }
   const auto map = memory_map(memory);
   if (map.size() > (kGdt.value - kMap.value) / sizeof(HvmMemoryMapEntry))
-    return fail("guest memory: {} ranges are more than a PVH kernel is told of", map.size());
+    return fail("guest memory: {} ranges do not fit beside the hvm_start_info", map.size());
   info.memory_map = kMap.value;
   for (const MemoryMapEntry& entry : map)
     TRY(memory.write(
@@ -238,13 +237,12 @@ Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files) {
     const uint64_t needed = start + loaded.kernel_range.size_bytes + size;
     if (!place)
       return with_hint(
-          fail("{}: {} MiB do not fit beside a kernel of {} MiB, and the guest has {} MiB of "
-               "memory",
+          fail("{}: {} MiB and a kernel of {} MiB do not fit into the guest's {} MiB of memory",
                files.initrd->name(), mebibytes(size), mebibytes(loaded.kernel_range.size_bytes),
                mebibytes(memory.size_bytes())),
           needed <= kLowRamEnd
               ? fmt::format("give at least {} MiB with --memory", mebibytes(needed))
-              : fmt::format("take a smaller initrd: by a PVH entry it must lie below {} MiB",
+              : fmt::format("use a smaller initrd: with a PVH entry it must lie below {} MiB",
                             mebibytes(kLowRamEnd)));
     loaded.initrd_range = *place;
     TRY(load_initrd(memory, *files.initrd, *place));

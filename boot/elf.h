@@ -1,6 +1,6 @@
-// An ELF kernel by its PVH note: vmlinux of x86-64 or of 32-bit x86, or any kernel that
-// has the 32-bit entry of the Xen HVM direct boot ABI. Loaded by physical addresses; a vmlinux
-// has a segment at virtual address 0.
+// Loads an ELF kernel that has a PVH note: a vmlinux for x86-64 or 32-bit x86, or any other
+// kernel with the 32-bit entry of the Xen HVM direct boot ABI. Segments are loaded at their
+// physical addresses.
 //
 // Specification: System V ABI, "Object Files"; Xen, docs/misc/pvh.pandoc,
 // xen/include/public/elfnote.h and arch-x86/hvm/start_info.h.

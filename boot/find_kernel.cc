@@ -16,27 +16,26 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPlainName = "vmlinuz";
-constexpr uint64_t kMostConfigBytes = 4 << 20;  // ten times what one has
+constexpr uint64_t kMaxConfigBytes = 4 << 20;  // ten times the usual size
 
-// "-6.1.0-18-amd64" of vmlinuz-6.1.0-18-amd64, and of bzImage-…; nothing of a
-// plain name.
+// "-6.1.0-18-amd64" of vmlinuz-6.1.0-18-amd64 or bzImage-…; empty for a name without a hyphen.
 std::string suffix_of(const fs::path& kernel) {
   const std::string name = kernel.filename();
   return name.substr(std::min(name.find('-'), name.size()));
 }
 
-// Versions in an order for strverscmp, which compares digits by their value. A
-// release candidate is older than its release, anything else added is newer,
-// and a name without a version (vmlinuz-linux) is older than any.
+// Rewrites a version so that strverscmp, which compares digits by value, sorts it right: a
+// release candidate is older than its release, any other suffix is newer, and a name without a
+// version (vmlinuz-linux) is older than all versions.
 std::string version_key(std::string suffix) {
   const bool is_version = suffix.size() > 1 && suffix[1] >= '0' && suffix[1] <= '9';
   if (const size_t candidate = suffix.find("-rc"); candidate != std::string::npos)
     suffix.replace(candidate, 3, "!");
-  // '"' is more than '!', and less than what versions go on with.
+  // '"' sorts after '!' and before any character that continues a version.
   return (is_version ? "v" : "") + suffix + '"';
 }
 
-bool is_spare(std::string_view name) {
+bool is_backup(std::string_view name) {
   return name.ends_with(".old") || name.ends_with(".bak") || name.find("-rescue") != name.npos;
 }
 
@@ -61,14 +60,14 @@ Result<std::string> newest_kernel(const std::string& folder) {
   for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry);
        entry.increment(error)) {
     const std::string name = entry->path().filename();
-    if ((name == kPlainName || name.starts_with("vmlinuz-")) && !is_spare(name))
+    if ((name == kPlainName || name.starts_with("vmlinuz-")) && !is_backup(name))
       kernels.push_back(entry->path());
   }
   if (error)
     return with_hint(fail_errno(error.value(), "{}: cannot look for a kernel", folder),
                      "give one with -k FILE");
   if (kernels.empty())
-    return with_hint(fail("{}: no kernel (vmlinuz-VERSION) there", folder),
+    return with_hint(fail("{}: no kernel (vmlinuz-VERSION) in this folder", folder),
                      "give one with -k FILE");
   return *std::ranges::max_element(kernels, [](const fs::path& a, const fs::path& b) {
     return ::strverscmp(version_key(suffix_of(a)).c_str(), version_key(suffix_of(b)).c_str()) < 0;
@@ -85,8 +84,8 @@ Result<std::string> initrd_beside(const std::string& kernel_path) {
     if (is_file(path)) return path.string();
   }
   return with_hint(
-      fail("{}: no initramfs beside it, which would be {}", kernel_path, fmt::join(names, ", ")),
-      "name it with -i FILE");
+      fail("{}: no initramfs beside it (looked for {})", kernel_path, fmt::join(names, ", ")),
+      "give one with -i FILE");
 }
 
 std::vector<std::string> missing_options(const std::string& kernel_path, bool has_initrd,
@@ -95,12 +94,12 @@ std::vector<std::string> missing_options(const std::string& kernel_path, bool ha
   const fs::path folder = kernel.parent_path();
   fs::path path = folder / ("config" + suffix_of(kernel));
   if (!is_file(path)) path = folder / ".config";
-  // A bzImage where it was built.
+  // A bzImage in its build tree.
   if (!is_file(path) && folder.string().ends_with("arch/x86/boot"))
     path = folder / "../../../.config";
   if (!is_file(path)) return {};
   const auto file = InputFile::open(path);
-  if (!file || file->size_bytes() > kMostConfigBytes) return {};
+  if (!file || file->size_bytes() > kMaxConfigBytes) return {};
   std::string config(file->size_bytes(), '\0');
   if (!file->read(0, std::as_writable_bytes(std::span(config)))) return {};
 
@@ -112,7 +111,7 @@ std::vector<std::string> missing_options(const std::string& kernel_path, bool ha
                                     path.string(), name, purpose));
     else if (value == 'm' && !has_initrd)
       missing.push_back(
-          fmt::format("{}: CONFIG_{}=m is never loaded without an initramfs, but {}; "
+          fmt::format("{}: CONFIG_{}=m cannot be loaded without an initramfs, but {}; "
                       "build it in (=y), or give the initramfs with -i",
                       path.string(), name, purpose));
   }

@@ -28,7 +28,7 @@ std::optional<GuestMemory::Range> place_initrd(const GuestMemory& memory, uint64
   for (const GuestMemory::Region& region : memory.regions()) {
     const uint64_t region_start = std::max(region.start.value, kHighMemory);
     const uint64_t region_end = std::min(region.start.value + region.size_bytes, end);
-    // A missing value is less than any other.
+    // std::nullopt is less than any value.
     best = std::max({best, highest(size_bytes, std::max(region_start, kernel_end), region_end),
                      highest(size_bytes, region_start, std::min(region_end, kernel_start))});
   }

@@ -1,7 +1,7 @@
-// A kernel or an initrd on the host: a regular file of known size, read by
-// offset and straight into guest memory.
+// A kernel or initrd file on the host: a regular file of known size, which can be read
+// directly into guest memory.
 //
-// Thread rule: none of its own; reading changes nothing.
+// Thread rule: any thread.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace wick::boot {
 
 class InputFile {
  public:
-  // Never waits, whatever `path` names: what is not a regular file is refused.
+  // Fails unless `path` is a regular file. Never blocks, even if it is a FIFO.
   static Result<InputFile> open(const std::string& path);
   // `name` is for messages.
   static Result<InputFile> adopt(Fd fd, std::string name);
@@ -24,7 +24,7 @@ class InputFile {
   const std::string& name() const { return name_; }
   uint64_t size_bytes() const { return size_bytes_; }
 
-  // Fills `to` from `offset` on; an error if the file ends before.
+  // Reads `to.size()` bytes at `offset`; an error if the file ends earlier.
   Result<void> read(uint64_t offset, std::span<std::byte> to) const;
 
  private:

@@ -23,7 +23,7 @@ std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory) {
 Result<void> check_low_memory(const GuestMemory& memory) {
   if (memory.slice({0}, kHighMemory + 1)) return {};
   return with_hint(
-      fail("guest memory: {} KiB are too few to load a kernel into", memory.size_bytes() >> 10),
+      fail("guest memory: {} KiB are too little to load a kernel", memory.size_bytes() >> 10),
       "give more than 1 MiB with --memory");
 }
 

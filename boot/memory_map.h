@@ -1,5 +1,5 @@
-// Where things lie in the guest's first megabyte, and the memory map that a
-// kernel is told. Every kernel format shares both.
+// The layout of the guest's first megabyte, and the memory map for the kernel. All kernel
+// formats use both.
 //
 // Specification: ACPI 6.5, 15 "System Address Map Interfaces" (E820).
 #pragma once
@@ -12,29 +12,28 @@
 
 namespace wick::boot {
 
-// What wick leaves in conventional memory for the kernel. The kernel has copied
-// it by the time it frees that memory; page 0 stays empty, so that 0 is nothing.
+// Data for the kernel in conventional memory. The kernel copies them before it uses that memory
+// otherwise. Page 0 stays empty, so that address 0 can mean "none".
 constexpr GuestAddress kBootInfo{0x1000};  // zero page, or hvm_start_info and its lists
 constexpr GuestAddress kGdt{0x2000};
 constexpr GuestAddress kPageTables{0x3000};  // six pages
 constexpr GuestAddress kBootStackEnd{
-    0xa000};  // one page, for kernels that push before they set rsp
+    0xa000};  // one page, for kernels that use the stack before they set rsp
 constexpr GuestAddress kCommandLine{0x10000};
 constexpr uint64_t kCommandLineBytes = 0x10000;  // with its NUL
 
-// A PC's BIOS has its data from here to 1 MiB; the ACPI and SMBIOS tables are in its
-// last 128 KiB, where an operating system looks for them (ACPI 6.5, 5.2.5.1; SMBIOS
-// 2.8, 5.2.1).
+// From here to 1 MiB a PC has BIOS data. The ACPI and SMBIOS tables are in the last 128 KiB,
+// where an operating system looks for them (ACPI 6.5, 5.2.5.1; SMBIOS 2.8, 5.2.1).
 constexpr uint64_t kConventionalEnd = 0x9fc00;
 constexpr GuestAddress kAcpiTables{0xe0000};
 constexpr uint64_t kAcpiTablesBytes = 0x10000;
 constexpr GuestAddress kSmbiosTables{0xf0000};
 
-// From here kernels and initrds are loaded, up to what 32 bits can address.
+// Kernels and initrds are loaded from here on.
 constexpr uint64_t kHighMemory = 0x10'0000;
 constexpr uint64_t kAddressableEnd = 1ULL << 32;
 
-// RAM from 0 ends here at the latest; the rest of it begins at 4 GiB.
+// The first RAM region ends here or below; further RAM begins at 4 GiB.
 constexpr uint64_t kLowRamEnd = 0xc000'0000;
 
 struct MemoryMapEntry {
@@ -47,11 +46,10 @@ struct MemoryMapEntry {
 
 std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory);
 
-// An error unless RAM begins at 0 and goes beyond the first megabyte: the
-// least in which any of this has a place.
+// An error unless RAM begins at 0 and is larger than 1 MiB, the minimum for this layout.
 Result<void> check_low_memory(const GuestMemory& memory);
 
-// An amount of memory for people: MiB, rounded up.
+// In MiB, rounded up, for messages.
 constexpr uint64_t mebibytes(uint64_t size_bytes) {
   return size_bytes / (1 << 20) + (size_bytes % (1 << 20) != 0);
 }

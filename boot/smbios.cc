@@ -19,7 +19,7 @@ constexpr std::string_view kBiosVersion = "1";
 constexpr std::string_view kBiosDate = "01/01/2026";
 constexpr size_t kMaxTextBytes = 64;
 
-// 6.1.2: handles are any numbers that differ.
+// Handles are arbitrary but unique (6.1.2).
 enum Handle : uint16_t {
   kBios = 0,
   kSystem = 0x100,
@@ -32,16 +32,16 @@ enum Handle : uint16_t {
   kEnd = 0x7f00,
 };
 
-constexpr uint8_t kOther = 1;  // of several enumerations
+constexpr uint8_t kOther = 1;  // the same value in several enumerations
 constexpr uint8_t kSafe = 3;   // 7.4.2
 constexpr uint16_t kNoHandle = 0xfffe;
 
-// One structure: its formatted part, then its texts, which the former names by
-// number, from 1 (6.1.3).
+// One structure: the formatted part, then its strings, which the formatted part refers to by
+// number from 1 (6.1.3).
 class Structure {
  public:
   Structure(uint8_t type, uint16_t handle) {
-    number(type).number<uint8_t>(0).number(handle);  // the length comes last
+    number(type).number<uint8_t>(0).number(handle);  // bytes() fills in the length
   }
 
   template <typename T>
@@ -51,7 +51,7 @@ class Structure {
     store_le(std::span(formatted_).subspan(at), value);
     return *this;
   }
-  // Empty: there is none.
+  // An empty string has number 0.
   Structure& text(std::string_view text) {
     if (text.empty()) return number<uint8_t>(0);
     texts_ += text.substr(0, kMaxTextBytes);
@@ -64,7 +64,7 @@ class Structure {
     all[1] = static_cast<std::byte>(formatted_.size());
     const auto texts = std::as_bytes(std::span(texts_));
     all.insert(all.end(), texts.begin(), texts.end());
-    // An empty text ends the texts; without any, two zeroes do.
+    // An empty string ends the strings; if there are none, two zeroes end the structure.
     all.resize(all.size() + (texts_.empty() ? 2 : 1));
     return all;
   }
@@ -113,7 +113,7 @@ Structure chassis() {  // 7.4
       .number(kSafe)
       .number(kSafe)
       .number(kNoSecurity)
-      .number<uint32_t>(0)  // for its maker
+      .number<uint32_t>(0)  // OEM-defined
       .number<uint8_t>(0)   // height
       .number<uint8_t>(0)   // power cords
       .number<uint8_t>(0)   // contained elements, and the length of each
@@ -121,7 +121,7 @@ Structure chassis() {  // 7.4
       .text({});
 }
 
-// What CPUID says better is left out.
+// The fields that CPUID gives more precisely are left out.
 Structure processor(const SmbiosPlatform& platform) {  // 7.5
   constexpr uint8_t kCentralProcessor = 3;
   constexpr uint8_t kPopulatedAndEnabled = 0x41;
@@ -148,8 +148,8 @@ Structure processor(const SmbiosPlatform& platform) {  // 7.5
       .text({})  // serial number, asset tag, part number
       .text({})
       .text({});
-  for (int i = 0; i < 3; ++i) cpu.number(count);                // cores, enabled ones, threads
-  return cpu.number(characteristics).number<uint16_t>(kOther);  // family, again
+  for (int i = 0; i < 3; ++i) cpu.number(count);                // cores, enabled cores, threads
+  return cpu.number(characteristics).number<uint16_t>(kOther);  // family 2
 }
 
 Structure memory_array(uint64_t size_bytes) {  // 7.17
@@ -177,11 +177,11 @@ Structure memory_device(uint64_t size_bytes) {  // 7.18
   return Structure(17, kMemoryDevice)
       .number<uint16_t>(kMemoryArray)
       .number(kNoHandle)
-      .number<uint16_t>(0xffff)  // width, and that of data: unknown
+      .number<uint16_t>(0xffff)  // total width, data width: unknown
       .number<uint16_t>(0xffff)
       .number(extended ? kSeeExtended : static_cast<uint16_t>(size))
       .number(kDimm)
-      .number<uint8_t>(0)  // of no set
+      .number<uint8_t>(0)  // not part of a set
       .text("DIMM 0")
       .text({})
       .number(kRam)
@@ -208,7 +208,7 @@ Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // 7.
       .number(extended ? kSeeExtended : static_cast<uint32_t>(first >> 10))
       .number(extended ? kSeeExtended : static_cast<uint32_t>(last >> 10))
       .number<uint16_t>(kMemoryArray)
-      .number<uint8_t>(1)  // device in a row
+      .number<uint8_t>(1)  // partition width: one device
       .number<uint64_t>(extended ? first : 0)
       .number<uint64_t>(extended ? last : 0);
 }
@@ -220,7 +220,7 @@ Structure boot_information() {  // 7.33
   return boot.number(kNoErrors);
 }
 
-// 5.2.1, with the intermediate part that 16-bit code looked for.
+// 5.2.1; includes the intermediate anchor for 16-bit code.
 struct [[gnu::packed]] EntryPoint {
   std::array<char, 4> anchor = {'_', 'S', 'M', '_'};
   uint8_t checksum = 0;

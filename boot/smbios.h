@@ -1,5 +1,5 @@
-// The SMBIOS tables: what the machine is called, for people and for programs that
-// choose by it (dmidecode, /sys/class/dmi, cloud-init), and how its memory lies.
+// The SMBIOS tables: the machine's name and UUID, for users and for programs that depend on
+// them (dmidecode, /sys/class/dmi, cloud-init), and the layout of its memory.
 //
 // Thread rule: before the first vCPU runs.
 // Specification: SMBIOS 2.8 (DSP0134), 5.2.1 (entry point), 7 (structures).
@@ -15,13 +15,13 @@
 namespace wick::boot {
 
 struct SmbiosPlatform {
-  std::string name = {};              // of the machine, its serial number; empty: none
+  std::string name = {};              // of the machine, as its serial number; empty: none
   std::array<uint8_t, 16> uuid = {};  // in network byte order (RFC 9562); all 0: none
   uint32_t cpus = 1;                  // cores of the only socket
 };
 
-// Writes the entry point and the tables at kSmbiosTables, where operating systems
-// scan for them and the memory map says reserved.
+// Writes the entry point and the tables at kSmbiosTables, which the memory map reserves and
+// operating systems scan.
 Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform& platform);
 
 }  // namespace wick::boot

@@ -197,7 +197,7 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
 }
 
 Result<void> Board::build_cpus() {
-  const uint32_t most = std::min(vm_.kvm().max_cpus(), boot::kMostAcpiCpus);
+  const uint32_t most = std::min(vm_.kvm().max_cpus(), boot::kMaxAcpiCpus);
   if (config_.cpus > most)
     return with_hint(fail("{} vCPUs: KVM and ACPI here allow {}", config_.cpus, most),
                      "ask for fewer with --cpus");

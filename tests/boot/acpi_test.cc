@@ -246,7 +246,7 @@ class Iasl : public ::testing::Test {
 
   std::string run(const std::string& arguments) const { return run_tool("iasl " + arguments); }
 
-  // The output of a tool; a failure unless it exits with 0.
+  // Returns the output of a tool, which must exit with status 0.
   std::string run_tool(const std::string& tool) const {
     const std::string command = "cd '" + directory_ + "' && " + tool + " 2>&1";
     FILE* pipe = ::popen(command.c_str(), "r");
@@ -261,8 +261,8 @@ class Iasl : public ::testing::Test {
     return {std::istreambuf_iterator(file), {}};
   }
 
-  // Disassembles and compiles each table again, without a word from iasl, and
-  // gives the source of the DSDT.
+  // Disassembles and recompiles each table, which must not give any message, and returns the
+  // source of the DSDT.
   std::string round_trip(const AcpiPlatform& p) const {
     const auto memory = memory_of(4 * kMiB);
     const auto written = write_acpi_tables(memory, p);
@@ -272,7 +272,7 @@ class Iasl : public ::testing::Test {
       std::ofstream(directory_ + "/" + name + ".dat", std::ios::binary) << bytes;
       EXPECT_THAT(run("-d " + name + ".dat"), Not(HasSubstr("rror")));
       EXPECT_THAT(run(name + ".dsl"), HasSubstr("0 Errors, 0 Warnings, 0 Remarks"));
-      // Behind the header, which names its compiler, iasl writes the same bytes.
+      // iasl writes the same bytes, except for the header, which names the compiler.
       const size_t header = name == "FACS" ? 0 : 36;
       EXPECT_TRUE(read(name + ".aml").substr(header) == bytes.substr(header)) << name;
     }
@@ -311,7 +311,7 @@ TEST_F(Iasl, AcceptsAMachineWithoutDevices) {
   EXPECT_THAT(round_trip(p), Not(HasSubstr("QEMU0001")));
 }
 
-// What iasl wrote, without its comments and with one blank for any number.
+// The output of iasl without comments, with runs of blanks reduced to one.
 std::string without_comments(const std::string& source) {
   std::string result;
   for (size_t at = 0; at < source.size(); ++at) {
@@ -366,7 +366,7 @@ TEST_F(Iasl, GrantsOnlyTheControlThatThereIs) {
     return output.substr(start, output.find("  ", start) - start);
   };
   const std::string pci = "5B 4D DB 33 F7 1F 1C 40 96 57 74 41 C0 3D D7 66";
-  // Double words: query and results, what the system supports, what it would control.
+  // Double words: query and results, supported features, requested control.
   EXPECT_EQ(osc(pci, 1, 3, "01 00 00 00 1F 00 00 00 FF 03 00 00"),
             "11 00 00 00 1F 00 00 00 10 00 00 00");
   EXPECT_EQ(osc(pci, 1, 3, "00 00 00 00 1F 00 00 00 10 00 00 00"),

@@ -55,7 +55,7 @@ TEST_F(BootFromPath, RefusesFilesOfEverySmallSize) {
   for (const size_t size : std::initializer_list<size_t>{1, 511, 512, 513, 4096})
     EXPECT_THAT(
         message_for_bytes(Bytes(size)),
-        HasSubstr(fmt::format("not a kernel, but data of no known kind of {} bytes", size)));
+        HasSubstr(fmt::format("not a kernel, but data of an unknown kind of {} bytes", size)));
 }
 
 TEST_F(BootFromPath, RefusesEveryShortenedKernel) {

@@ -149,7 +149,7 @@ TEST(BzImage, FromBeforeProtocol2_10SaysNeitherItsPlaceNorItsSize) {
   EXPECT_EQ(loaded->kernel_range.start.value, kMiB);
 }
 
-// Each field wrong in turn, and what the user reads.
+// Breaks one field at a time, and checks the message.
 struct WrongField {
   const char* name;
   std::function<void(::setup_header&)> spoil;
@@ -179,11 +179,11 @@ INSTANTIATE_TEST_SUITE_P(
         WrongField{"boot_flag", [](auto& h) { h.boot_flag = 0x55aa; }, "boot_flag is 0x55aa"},
         WrongField{"header", [](auto& h) { h.header = 0x53726449; }, "no \"HdrS\""},
         WrongField{"version_2_02", [](auto& h) { h.version = 0x0202; },
-                   "boot protocol 2.02 is too old, wick wants 2.06"},
+                   "boot protocol 2.02 is too old, wick needs 2.06"},
         WrongField{"version_2_05", [](auto& h) { h.version = 0x0205; }, "boot protocol 2.05"},
         WrongField{"loadflags", [](auto& h) { h.loadflags = 0; }, "a zImage (LOADED_HIGH is off)"},
         WrongField{"jump_opcode", [](auto& h) { h.jump = 0x6ae9; },
-                   "setup header is damaged: at 0x200 is opcode 0xe9, not a short jump (0xeb)"},
+                   "setup header is damaged: the opcode at 0x200 is 0xe9, not a short jump (0xeb)"},
         WrongField{"code32_start", [](auto& h) { h.code32_start = 0; },
                    "starts in real mode and calls a BIOS (code32_start is 0)"},
         WrongField{"jump_short", [](auto& h) { h.jump = 0x20eb; }, "it ends at 0x222"},
@@ -201,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "the payload ends at 0x1000000ff, the code at 0x2000"},
         WrongField{"alignment_zero", [](auto& h) { h.kernel_alignment = 0; }, "kernel_alignment"},
         WrongField{"alignment_odd", [](auto& h) { h.kernel_alignment = 0x300000; },
-                   "kernel_alignment 0x300000 is no power of two"},
+                   "kernel_alignment 0x300000 is not a power of two"},
         WrongField{"alignment_large", [](auto& h) { h.kernel_alignment = 0x8000'0000; },
                    "the guest has 64 MiB of memory; give at least 2056 MiB"},
         WrongField{"init_size_zero", [](auto& h) { h.init_size = 0; }, "init_size 0x0 is less"},
@@ -304,7 +304,8 @@ TEST(BzImage, PutsTheInitrdBelowTheKernelWhenThereIsNoRoomAbove) {
 
 TEST(BzImage, RelocatesTheKernelOutOfTheInitrdsWay) {
   BzImage image;
-  image.header.initrd_addr_max = 32 * kMiB - 1;  // with a kernel at 16 MiB neither side is enough
+  image.header.initrd_addr_max =
+      32 * kMiB - 1;  // too little room on each side of a kernel at 16 MiB
   const auto memory = memory_of(64 * kMiB);
   const auto loaded = load_bzimage(memory, image.files_with_initrd(20 * kMiB));
   ASSERT_TRUE(loaded) << message(loaded);
@@ -321,8 +322,8 @@ TEST(BzImage, ThatCannotMoveStaysInTheInitrdsWay) {
   const auto memory = memory_of(64 * kMiB);
   const auto loaded = load_bzimage(memory, image.files_with_initrd(20 * kMiB));
   EXPECT_THAT(message(loaded),
-              HasSubstr("initrd: 20 MiB beside a kernel of 8 MiB fit nowhere below 0x2000000 "
-                        "(initrd_addr_max), however much memory the guest has; take a smaller"));
+              HasSubstr("initrd: 20 MiB and a kernel of 8 MiB do not fit below 0x2000000 "
+                        "(initrd_addr_max), however much memory the guest has; use a smaller"));
 }
 
 TEST(BzImage, RefusesAnInitrdAboveItsHighestAddress) {
@@ -364,7 +365,7 @@ TEST(BzImage, TakesAnInitrdAbove4GiBWhereItSaysSo) {
   EXPECT_EQ(params.ext_ramdisk_image, 1u);
   EXPECT_EQ(params.hdr.ramdisk_size, 40 * kMiB);
   EXPECT_EQ(params.ext_ramdisk_size, 0u);
-  // Without the 64-bit entry there is nobody to read the upper halves.
+  // Only the 64-bit entry reads the upper halves.
   image.header.xloadflags = XLF_CAN_BE_LOADED_ABOVE_4G;
   EXPECT_FALSE(load_bzimage(memory, with_sparse_initrd(image, 40 * kMiB)));
 }
@@ -379,13 +380,13 @@ TEST(BzImage, PutsAnInitrdThatFitsWhereItAlwaysWas) {
   EXPECT_EQ(zero_page(memory, *loaded).ext_ramdisk_image, 0u);
 }
 
-// What the message says helps, helps, and a MiB less does not.
+// The amount of memory that the message advises suffices, and 1 MiB less does not.
 TEST(BzImage, AdvisesTheMemoryThatAnInitrdNeeds) {
   struct Case {
     uint64_t initrd_mib;
     bool above_4g;
     bool relocatable;
-    uint64_t needed_mib;  // 0: none helps
+    uint64_t needed_mib;  // 0: no amount suffices
   };
   const Case cases[] = {
       {100, false, true, 110},         {2000, false, true, 2010},      {2030, false, true, 2040},
@@ -405,7 +406,7 @@ TEST(BzImage, AdvisesTheMemoryThatAnInitrdNeeds) {
     if (c.needed_mib == 0) {
       for (const uint64_t memory_mib : {64, 3072, 16384})
         EXPECT_THAT(tried(memory_mib),
-                    HasSubstr("however much memory the guest has; take a smaller initrd"));
+                    HasSubstr("however much memory the guest has; use a smaller initrd"));
       continue;
     }
     const std::string advice = fmt::format("give at least {} MiB with --memory", c.needed_mib);
@@ -428,7 +429,7 @@ TEST(BzImage, SkipsAHoleInMemory) {
 TEST(BzImage, StaysBelow4GiBWithMemoryAbove) {
   const auto memory = memory_of({{{0}, 20 * kMiB}, {{1ULL << 32}, 64 * kMiB}});
   EXPECT_THAT(message(load_bzimage(memory, BzImage().files())),
-              HasSubstr("the kernel unpacks into 8 MiB at 0x1000000, and the guest has 84 MiB"));
+              HasSubstr("the kernel unpacks to 8 MiB at 0x1000000, but the guest has 84 MiB"));
 }
 
 TEST(BzImage, IsNeverLoadedBelowThePreferredAddress) {
@@ -444,7 +445,7 @@ TEST(BzImage, NeedsMoreThanTheFirstMegabyte) {
                 HasSubstr("give more than 1 MiB with --memory"));
 }
 
-// Whatever the sizes, kernel and initrd lie in memory and apart.
+// Kernel and initrd lie in memory and do not overlap, whatever their sizes.
 TEST(BzImage, KeepsKernelAndInitrdApart) {
   for (uint64_t memory_mib = 24; memory_mib <= 40; memory_mib += 3) {
     for (uint64_t initrd_kib = 1; initrd_kib < 26 << 10; initrd_kib += 2500) {

@@ -92,7 +92,7 @@ class CompressedKernel : public ::testing::TestWithParam<Format> {
     EXPECT_TRUE(file.read(0, bytes));
     return bytes;
   }
-  // Neither all zeroes nor a pattern of one block.
+  // Data that do not compress to almost nothing.
   static Bytes plain(size_t size) {
     Bytes bytes(size);
     for (size_t i = 0; i < size; ++i)
@@ -163,8 +163,9 @@ TEST_P(CompressedKernel, ThatIsDamagedIsRefusedOrTakenForAnother) {
 
 TEST_P(CompressedKernel, ThatIsABombIsRefused) {
   const Bytes packed = compress(Bytes(32 * kMiB));
-  EXPECT_THAT(message(unpack(packed, 16 * kMiB)), HasSubstr("data make more than 16 MiB"));
-  EXPECT_THAT(message(unpack(packed, 16 * kMiB + 4096)), HasSubstr("data make more than 17 MiB"));
+  EXPECT_THAT(message(unpack(packed, 16 * kMiB)), HasSubstr("data decompress to more than 16 MiB"));
+  EXPECT_THAT(message(unpack(packed, 16 * kMiB + 4096)),
+              HasSubstr("data decompress to more than 17 MiB"));
   EXPECT_EQ(message(unpack(packed, 32 * kMiB)), "");
   EXPECT_THAT(message(unpack(packed, 4096)), HasSubstr("too much for a kernel"));
 }
@@ -175,7 +176,7 @@ TEST_P(CompressedKernel, IsNamedAsDecompressedWhenItIsNone) {
   EXPECT_THAT(
       message(load(memory, {input_file(packed, "initrd.gz"), std::nullopt, "", {}})),
       HasSubstr("initrd.gz (decompressed): not a kernel, but a cpio archive (an initrd) of 22"));
-  // Twice is once too often.
+  // A file that is compressed twice is refused.
   EXPECT_THAT(message(load(memory, {input_file(compress(packed), "k"), std::nullopt, "", {}})),
               HasSubstr("not a kernel"));
 }

@@ -168,7 +168,7 @@ TEST(ElfKernel, KeepsTheInitrdOffItsSegments) {
                                 input_file(Bytes(16 * kMiB, std::byte{'i'}), "initrd"),
                                 "",
                                 {}})),
-              HasSubstr("initrd: 16 MiB do not fit beside a kernel of 3 MiB"));
+              HasSubstr("initrd: 16 MiB and a kernel of 3 MiB do not fit"));
 }
 
 TEST(ElfKernel, RefusesACommandLineThatLinuxWouldCut) {
@@ -179,7 +179,7 @@ TEST(ElfKernel, RefusesACommandLineThatLinuxWouldCut) {
               HasSubstr("2048 bytes, but this kernel takes 2047"));
 }
 
-// The same kernel as a 32-bit file, as a vmlinux of 32-bit x86 is one.
+// The same kernel as a 32-bit file, like a vmlinux for 32-bit x86.
 Bytes as_elf32(const ElfImage& image) {
   Bytes bytes = image.bytes();
   const auto wide = image.program_headers();
@@ -238,11 +238,11 @@ TEST(ElfKernel, AdvisesNoMemoryThatDoesNotHelp) {
   ASSERT_EQ(::ftruncate(fd.get(), 3070ll << 20), 0);
   files.initrd = *InputFile::adopt(std::move(fd), "initrd");
   EXPECT_THAT(message(load_elf(memory_of(64 * kMiB), files)),
-              AllOf(HasSubstr("take a smaller initrd"), Not(HasSubstr("--memory"))));
+              AllOf(HasSubstr("use a smaller initrd"), Not(HasSubstr("--memory"))));
   ElfImage high;
   high.segments[1].address = 0xd000'0000;
   EXPECT_THAT(message(load_elf(memory_of(64 * kMiB), high.files())),
-              AllOf(HasSubstr("take another kernel"), Not(HasSubstr("--memory"))));
+              AllOf(HasSubstr("use another kernel"), Not(HasSubstr("--memory"))));
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class FindKernel : public ::testing::Test {
     std::ofstream(path(name)) << content;
     return path(name);
   }
-  // The newest of kernels of these names, in whatever order they are.
+  // The newest of kernels with these names; their order does not matter.
   std::string newest(const std::vector<std::string>& names) const {
     for (const std::string& name : names) add(name);
     const auto found = newest_kernel(folder_);
@@ -76,7 +76,7 @@ TEST_F(FindKernel, SparesOthersAndCopies) {
 
 TEST_F(FindKernel, SaysWhereItLookedInVain) {
   EXPECT_EQ(message(newest_kernel(folder_)),
-            folder_ + ": no kernel (vmlinuz-VERSION) there; give one with -k FILE");
+            folder_ + ": no kernel (vmlinuz-VERSION) in this folder; give one with -k FILE");
   EXPECT_EQ(message(newest_kernel("/no/boot")),
             "/no/boot: cannot look for a kernel: No such file or directory; give one with -k FILE");
 }
@@ -103,8 +103,8 @@ TEST_F(FindKernel, NamesTheInitramfsThatItMisses) {
   std::filesystem::create_directory(path("initrd.img-6.1"));
   EXPECT_EQ(message(initrd_beside(path("vmlinuz-6.1"))),
             path("vmlinuz-6.1") +
-                ": no initramfs beside it, which would be initrd.img-6.1, initramfs-6.1.img, "
-                "initrd-6.1, initramfs-6.1; name it with -i FILE");
+                ": no initramfs beside it (looked for initrd.img-6.1, initramfs-6.1.img, "
+                "initrd-6.1, initramfs-6.1); give one with -i FILE");
 }
 
 class KernelConfig : public FindKernel {
@@ -133,7 +133,7 @@ TEST_F(KernelConfig, WithAModuleNeedsAnInitramfs) {
   add("config-6.1", "#\nCONFIG_VIRTIO=m\nCONFIG_ACPI=y\n");
   EXPECT_THAT(missing("vmlinuz-6.1", true), IsEmpty());
   EXPECT_THAT(missing("vmlinuz-6.1", false),
-              ElementsAre(HasSubstr("CONFIG_VIRTIO=m is never loaded without an initramfs, but "
+              ElementsAre(HasSubstr("CONFIG_VIRTIO=m cannot be loaded without an initramfs, but "
                                     "there are disks; build it in (=y), or")));
 }
 

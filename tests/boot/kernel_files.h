@@ -1,4 +1,4 @@
-// Kernels made up for tests: right by default, then one field made wrong.
+// Kernels for tests: valid by default; a test then breaks a field.
 #pragma once
 
 #include <asm/bootparam.h>
@@ -44,13 +44,13 @@ inline GuestMemory memory_of(std::vector<GuestMemory::Range> ranges) {
 
 inline GuestMemory memory_of(uint64_t size_bytes) { return memory_of({{{0}, size_bytes}}); }
 
-// What a load says: the error's message, or "" when it went well.
+// The error message of a load, or "" if it succeeded.
 template <typename T>
 std::string message(const Result<T>& result) {
   return result ? "" : result.error().message();
 }
 
-// A bzImage of 5 sectors of setup code and `code_bytes` of 0xc3 behind it.
+// A bzImage of 5 sectors of setup code, followed by `code_bytes` of 0xc3.
 struct BzImage {
   explicit BzImage(uint32_t code_bytes = 8192) {
     header.setup_sects = 4;

@@ -53,7 +53,7 @@ Found discover(const GuestMemory& memory) {
   return {};
 }
 
-// Type by type, the structures with their texts, as many as the entry point counts.
+// The structures with their strings, by type; as many as the entry point counts.
 std::multimap<uint8_t, Bytes> structures(const Found& found) {
   std::multimap<uint8_t, Bytes> result;
   auto at = found.tables.begin();
@@ -103,7 +103,7 @@ TEST(SmbiosTables, SayHowMemoryLiesOnBothSidesOfTheHole) {
   EXPECT_EQ(load_le<uint32_t>(std::span(range->second).subspan(8, 4)), (3 * kGiB - 1) >> 10);
   const Bytes& high = std::next(range)->second;
   EXPECT_EQ(load_le<uint32_t>(std::span(high).subspan(4, 4)), 4 * kGiB >> 10);
-  // From 32 GiB - 1 MiB on a device's size is in another field.
+  // From 32 GiB - 1 MiB on, the size of a device is in the extended field.
   const Bytes& device = all.find(17)->second;
   EXPECT_EQ(load_le<uint16_t>(std::span(device).subspan(12, 2)), 0x7fff);
   EXPECT_EQ(load_le<uint32_t>(std::span(device).subspan(28, 4)), 64u << 10);
@@ -123,12 +123,12 @@ TEST(SmbiosTables, TakeNamesOfAnyLength) {
   EXPECT_FALSE(write_smbios_tables(memory_of(kMiB), p));
 }
 
-// What dmidecode, of the package of that name, reads out of the tables.
+// dmidecode (package dmidecode) must read the tables.
 TEST(SmbiosTables, AreWhatDmidecodeReads) {
   const auto memory = memory_of(512 * kMiB);
   ASSERT_TRUE(write_smbios_tables(memory, platform()));
   Found found = discover(memory);
-  // In a dump the tables are at 32; the checksums go along.
+  // A dump has the tables at offset 32; the checksums change with that.
   store_le(std::span(found.entry).subspan(24, 4), uint32_t{32});
   for (const auto& [at, from] : {std::pair{21, 16}, std::pair{4, 0}}) {
     found.entry[at] = std::byte{0};
