@@ -1,11 +1,10 @@
-// The host's side of a network card: a place that takes packets and has some.
-// It knows no guest; virtio-net and e1000 stand on the same.
+// Host back end of a NIC: sends and receives packets. virtio-net and e1000 share it.
 //
-// A packet is a PacketHeader, then a frame. A sender may ask for any offload, the
-// receiver gets only those of set_offloads().
+// A packet is a PacketHeader, then a frame. A packet to send may use any offload; a received
+// one uses only those of set_offloads().
 //
-// Thread rule: attach() before anything else; all but the constants on the
-// thread of its loop.
+// Thread rule: attach() before anything else. The constants from any thread, all else on the
+// thread of the loop.
 #pragma once
 
 #include <sys/uio.h>
@@ -25,44 +24,43 @@ class Backend {
  public:
   // Called on the loop, never from inside a call to the back end.
   struct Events {
-    // receive() may have a packet for this queue pair, after it had none. None: who
-    // attaches has another take the packets, by vhost_descriptor().
+    // Called if receive() may have a packet for this queue pair after it had none. Empty if
+    // vhost-net takes the packets from vhost_descriptor().
     std::function<void(uint16_t pair)> readable;
     std::function<void()> link_changed;
   };
 
   virtual ~Backend() = default;
 
-  // Constant: what it is called on the host; how many queue pairs it has; what
-  // set_offloads() takes.
+  // Constants: the name on the host, the number of queue pairs, and the offloads that
+  // set_offloads() accepts.
   virtual const std::string& name() const = 0;
   virtual uint16_t queue_pairs() const { return 1; }
   virtual Offloads supported_offloads() const { return {}; }
 
-  // `loop` must outlive the back end, or its detach(). Not while attached.
+  // Must not be attached already. `loop` must live until detach(), or as long as the back end.
   virtual Result<void> attach(EventLoop& loop, Events events) = 0;
-  // After it no callback comes; another card may attach.
+  // No callback comes afterwards, and another NIC may attach.
   virtual void detach() {}
 
-  // A descriptor that vhost-net can take packets from and give packets to; or -1.
+  // A descriptor that vhost-net can use as its back end (VHOST_NET_SET_BACKEND), or -1.
   virtual int vhost_descriptor(uint16_t pair) const {
     static_cast<void>(pair);
     return -1;
   }
 
   virtual void set_offloads(Offloads offloads) { static_cast<void>(offloads); }
-  // Packets come to the first `count` pairs only; 1 in the beginning.
+  // Only the first `count` pairs receive packets; initially 1.
   virtual void set_active_pairs(uint16_t count) { static_cast<void>(count); }
 
-  // One packet, header first: its size in bytes, or 0 if there is none now. What
-  // has no room is cut off: offer kMaxPacketBytes.
+  // Reads one packet, header first, and returns its size in bytes, or 0 if there is none now.
+  // A packet larger than `buffers` is truncated, so offer kMaxPacketBytes.
   virtual size_t receive(uint16_t pair, std::span<const iovec> buffers) = 0;
-  // One whole packet. What the network has no room for is lost, as on a wire. The
-  // buffers are the caller's again at return; they may change meanwhile, since a
-  // guest can write to them.
+  // Sends one whole packet, or drops it if there is no room. `packet` is not used after the
+  // return. It may change during the call, because a guest can write to it.
   virtual void send(uint16_t pair, std::span<const iovec> packet) = 0;
 
-  // Whether the cable is plugged in: the host may take the interface down, or away.
+  // False while the host's interface is down or deleted.
   virtual bool link_up() const { return true; }
 };
 

@@ -1,7 +1,6 @@
-// Frames that wait for a card: a ring of bytes, bounded, without an allocation
-// per frame.
+// A bounded queue of frames to the guest, in a byte ring without an allocation per frame.
 //
-// Thread rule: its owner's thread.
+// Thread rule: the owner's thread.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +18,7 @@ class FrameQueue {
       : capacity_bytes_(capacity_bytes),
         ring_(std::make_unique_for_overwrite<std::byte[]>(capacity_bytes)) {}
 
-  // False: there is no room, and the frame is lost.
+  // False if there is no room; the frame is dropped.
   bool push(std::span<const std::byte> frame) {
     const auto size = static_cast<uint32_t>(frame.size());
     if (sizeof(size) + frame.size() > capacity_bytes_ - used_bytes_) return false;
@@ -28,26 +27,26 @@ class FrameQueue {
     return true;
   }
 
-  // The next frame's size in bytes; 0 when there is none.
+  // The next frame's size in bytes; 0 if there is none.
   size_t front_bytes() const {
     uint32_t size = 0;
     if (used_bytes_ > 0) copy(0, std::as_writable_bytes(std::span(&size, 1)));
     return size;
   }
 
-  // Of the next frame, from `offset` on; the caller keeps inside it.
+  // Copies from the next frame at `offset`; the range must lie inside the frame.
   void read(size_t offset, std::span<std::byte> to) const { copy(sizeof(uint32_t) + offset, to); }
 
   void pop() {
     const size_t bytes = sizeof(uint32_t) + front_bytes();
     used_bytes_ -= bytes;
-    // From the start again, so that little traffic touches little memory.
+    // An empty queue restarts at 0, so that light traffic touches few pages.
     start_ = used_bytes_ == 0 ? 0 : (start_ + bytes) % capacity_bytes_;
   }
 
   void clear() { start_ = used_bytes_ = 0; }
   bool empty() const { return used_bytes_ == 0; }
-  // Those used, with what each frame costs besides.
+  // Includes the overhead of each frame.
   size_t used_bytes() const { return used_bytes_; }
 
  private:
@@ -66,7 +65,7 @@ class FrameQueue {
   }
 
   const size_t capacity_bytes_;
-  const std::unique_ptr<std::byte[]> ring_;  // touched as far as it is used
+  const std::unique_ptr<std::byte[]> ring_;  // not initialised: unused pages take no memory
   size_t start_ = 0;
   size_t used_bytes_ = 0;
 };

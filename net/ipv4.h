@@ -8,14 +8,14 @@
 
 namespace wick::net {
 
-// An address and the network around it: 10.87.0.1/24.
+// An address with its prefix length: 10.87.0.1/24.
 struct Ipv4Subnet {
   uint32_t address = 0;
   uint8_t prefix_bits = 32;
 
   uint32_t mask() const { return prefix_bits == 0 ? 0 : ~uint32_t{0} << (32 - prefix_bits); }
-  uint32_t first() const { return address & mask(); }  // the network itself
-  uint32_t last() const { return address | ~mask(); }  // its broadcast address
+  uint32_t first() const { return address & mask(); }  // the network address
+  uint32_t last() const { return address | ~mask(); }  // the broadcast address
   bool overlaps(const Ipv4Subnet& other) const {
     return first() <= other.last() && other.first() <= last();
   }
@@ -26,9 +26,9 @@ struct Ipv4Subnet {
 std::string ipv4_string(uint32_t address);
 std::string ipv4_string(const Ipv4Subnet& subnet);
 
-// Dotted decimal and nothing else.
+// Accepts only dotted decimal.
 std::optional<uint32_t> parse_ipv4(std::string_view text);
-// With a prefix length; without one it is 32.
+// The prefix length is optional; the default is 32.
 std::optional<Ipv4Subnet> parse_ipv4_subnet(std::string_view text);
 
 }  // namespace wick::net

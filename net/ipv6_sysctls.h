@@ -1,8 +1,8 @@
-// What keeps the host from believing the guests behind an interface. By the kernel's
-// defaults it takes addresses and a default route from any router advertisement
-// (CVE-2020-13401), and other routes from redirects.
+// The sysctls that must be 0 so that guests behind an interface cannot configure the host's
+// IPv6. With the kernel's defaults the host takes addresses and a default route from any
+// router advertisement (CVE-2020-13401), and other routes from redirects.
 //
-// Thread rule: none; functions.
+// Thread rule: any thread.
 #pragma once
 
 #include <string>
@@ -10,10 +10,10 @@
 
 namespace wick::net {
 
-// The paths of those to be 0. A host without IPv6 has none of them.
+// The paths of these sysctls. They do not exist on a host without IPv6.
 std::vector<std::string> ipv6_sysctls(const std::string& interface);
 
-// Whether it is 0, or not there.
+// True if the sysctl is 0 or does not exist.
 bool is_off(const std::string& sysctl);
 
 }  // namespace wick::net

@@ -11,17 +11,17 @@ namespace wick::net {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-// "52:54:00:12:34:56", whatever has it.
+// Parses "52:54:00:12:34:56".
 std::optional<MacAddress> parse_any_mac(std::string_view text);
 
-// The same, of one station: not a group's, and not all zeroes.
+// The same, but accepts only unicast addresses other than all zeroes.
 std::optional<MacAddress> parse_mac(std::string_view text);
 std::string to_text(const MacAddress& mac);
 
 // A locally administered address (IEEE 802, 8.4) that depends on `seed` alone.
 MacAddress derive_mac(std::string_view seed);
 
-// What tells this host from others (machine-id(5)); empty where it has none.
+// The host's machine-id(5); empty if it has none.
 std::string host_machine_id();
 
 }  // namespace wick::net

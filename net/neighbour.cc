@@ -25,7 +25,7 @@ constexpr uint8_t kSolicitedOverride = 0x60;
 
 }  // namespace
 
-std::vector<std::byte> answer_as(const Station& station, std::span<const std::byte> frame) {
+std::vector<std::byte> neighbour_reply(const Station& station, std::span<const std::byte> frame) {
   if (frame.size() < kEthernetBytes + kArpBytes) return {};
   const auto type = load_be<uint16_t>(frame.subspan(12));
   const auto packet = frame.subspan(kEthernetBytes);

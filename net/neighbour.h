@@ -1,7 +1,7 @@
-// The answers to who asks where a neighbour is: ARP (RFC 826) and IPv6's neighbour
-// discovery (RFC 4861, 4.3 and 4.4).
+// Replies to address resolution: ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861, 4.3 and
+// 4.4).
 //
-// Pure functions of their arguments; any thread.
+// Thread rule: any thread; pure functions of their arguments.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ namespace wick::net {
 
 using Station = std::array<std::byte, 6>;
 
-// What `station` answers to the frame as the one that is asked for; nothing when the
-// frame asks for nobody.
-std::vector<std::byte> answer_as(const Station& station, std::span<const std::byte> frame);
+// If `frame` is an ARP request or a neighbour solicitation, returns the reply frame which says
+// that `station` has the requested address; else returns an empty frame.
+std::vector<std::byte> neighbour_reply(const Station& station, std::span<const std::byte> frame);
 
 }  // namespace wick::net

@@ -31,8 +31,8 @@ constexpr uint8_t kCwr = 0x80;
 
 }  // namespace
 
-Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& header,
-                                                            std::span<const std::byte> frame) {
+Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
+                                                  std::span<const std::byte> frame) {
   Layout layout;
   const uint8_t kind = header.segmentation & static_cast<uint8_t>(~PacketHeader::kEcn);
   layout.tcp = kind == PacketHeader::kTcp4 || kind == PacketHeader::kTcp6;
@@ -55,7 +55,7 @@ Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& 
     const size_t header_bytes = size_t{first & 0xfu} * 4;
     if (first >> 4 != 4 || header_bytes < kIp4Bytes || header_bytes > network.size())
       return fail("an IPv4 header that lies about its length");
-    // More fragments, or an offset: the rest of the datagram is elsewhere.
+    // A fragment has the MF flag or an offset.
     if ((load_be<uint16_t>(network.subspan(6)) & 0x3fff) != 0)
       return fail("segmentation of an IPv4 fragment");
     protocol = load_le<uint8_t>(network.subspan(9));
@@ -68,7 +68,7 @@ Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& 
   } else {
     return fail("segmentation of another protocol than the frame's");
   }
-  // So are IPv6 extension headers.
+  // This also refuses IPv6 extension headers.
   if (protocol != (layout.tcp ? kProtocolTcp : kProtocolUdp))
     return fail("segmentation of another transport than the packet's");
 
@@ -82,7 +82,7 @@ Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& 
       return fail("a TCP header that lies about its length");
   }
   layout.payload = layout.transport + transport_bytes;
-  // 5.1.6.2.1: the driver sets NEEDS_CSUM with these, as for a packet that stays whole.
+  // 5.1.6.2.1: a driver that requests segmentation also sets NEEDS_CSUM.
   if ((header.flags & PacketHeader::kNeedsChecksum) == 0 ||
       header.checksum_start != layout.transport ||
       header.checksum_offset != (layout.tcp ? kTcpChecksum : kUdpChecksum))
@@ -90,8 +90,8 @@ Result<FinishedFrames::Layout> FinishedFrames::find_headers(const PacketHeader& 
   return layout;
 }
 
-// `segment` has the headers of the whole.
-void FinishedFrames::finish_segment(std::span<std::byte> segment, uint16_t number) const {
+// Corrects the headers of a segment, which are a copy of the packet's headers.
+void Segmenter::finish_segment(std::span<std::byte> segment, uint16_t number) const {
   const auto network = segment.subspan(layout_.network, layout_.transport - layout_.network);
   const auto transport = segment.subspan(layout_.transport);
   const auto transport_bytes = static_cast<uint16_t>(transport.size());
@@ -113,12 +113,12 @@ void FinishedFrames::finish_segment(std::span<std::byte> segment, uint16_t numbe
   const auto checksum = transport.subspan(layout_.tcp ? kTcpChecksum : kUdpChecksum);
   store_be(checksum, uint16_t{0});
   uint16_t sum = fold_checksum(add_to_checksum(pseudo_header, transport));
-  // RFC 768: a zero would mean that there is none.
+  // RFC 768: a checksum of 0 means "no checksum".
   if (!layout_.tcp && sum == 0) sum = 0xffff;
   store_be(checksum, sum);
 }
 
-Result<void> FinishedFrames::start_segments(const PacketHeader& header) {
+Result<void> Segmenter::start_segments(const PacketHeader& header) {
   layout_ = TRY(find_headers(header, frame_));
   const size_t payload_bytes = frame_.size() - layout_.payload;
   segment_bytes_ = header.segment_bytes;
@@ -131,9 +131,9 @@ Result<void> FinishedFrames::start_segments(const PacketHeader& header) {
   return {};
 }
 
-// The segments are made in place, without a copy of the payload: the headers of
-// each go right before its part, over what has been given out.
-std::span<std::byte> FinishedFrames::next_segment() {
+// Makes a segment in place, without copying the payload: the headers go directly before its
+// part of the payload, over bytes of the previous segment.
+std::span<std::byte> Segmenter::next_segment() {
   const auto headers = std::span(headers_).first(layout_.payload);
   const size_t done = made_ * segment_bytes_;
   const size_t part = std::min(segment_bytes_, frame_.size() - layout_.payload - done);
@@ -144,7 +144,7 @@ std::span<std::byte> FinishedFrames::next_segment() {
     const auto sequence = load_be<uint32_t>(transport.subspan(4));
     store_be(transport.subspan(4), static_cast<uint32_t>(sequence + done));
     auto flags = load_le<uint8_t>(transport.subspan(13, 1));
-    // RFC 3168, 6.1.2: the window was reduced once.
+    // RFC 3168, 6.1.2: only the first segment has CWR.
     if (made_ > 0) flags &= static_cast<uint8_t>(~kCwr);
     if (made_ + 1 < segments_) flags &= static_cast<uint8_t>(~(kFin | kPsh));
     store_le(transport.subspan(13, 1), flags);
@@ -153,10 +153,10 @@ std::span<std::byte> FinishedFrames::next_segment() {
   return segment;
 }
 
-Result<FinishedFrames> FinishedFrames::of(std::span<std::byte> packet) {
+Result<Segmenter> Segmenter::create(std::span<std::byte> packet) {
   if (packet.size() < sizeof(PacketHeader)) return fail("a packet without a header");
   const auto header = load_le<PacketHeader>(packet);
-  FinishedFrames frames;
+  Segmenter frames;
   frames.frame_ = packet.subspan(sizeof(PacketHeader));
   if (frames.frame_.size() > kMaxFrameBytes)
     return fail("a frame of {} bytes", frames.frame_.size());
@@ -169,16 +169,16 @@ Result<FinishedFrames> FinishedFrames::of(std::span<std::byte> packet) {
     const size_t place = size_t{header.checksum_start} + header.checksum_offset;
     if (place + sizeof(uint16_t) > frames.frame_.size())
       return fail("a checksum outside the frame");
-    // The sender left the sum of the pseudo header there.
+    // The checksum field holds the sum of the pseudo header.
     const auto covered = frames.frame_.subspan(header.checksum_start);
     const uint16_t sum = fold_checksum(add_to_checksum(0, covered));
-    // As Linux has it (skb_checksum_help): right for UDP, and the same sum for all.
+    // As in Linux (skb_checksum_help): 0xffff is required for UDP and equivalent for TCP.
     store_be(frames.frame_.subspan(place), sum == 0 ? uint16_t{0xffff} : sum);
   }
   return frames;
 }
 
-std::span<std::byte> FinishedFrames::next() {
+std::span<std::byte> Segmenter::next() {
   if (made_ == segments_) return {};
   const auto frame = segment_bytes_ == 0 ? frame_ : next_segment();
   ++made_;
@@ -186,11 +186,11 @@ std::span<std::byte> FinishedFrames::next() {
 }
 
 uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
-  // RFC 1071, 2(B): sums of words swapped are the sum swapped; and 2(C): wider words
-  // do as well, with their carries kept.
+  // RFC 1071: the sum of byte-swapped words is the byte-swapped sum (2(B)), and wider words may
+  // be summed if their carries are added (2(C)).
   uint64_t wide = 0;
   for (; bytes.size() >= 32; bytes = bytes.subspan(32)) {
-    // Of _addcarry_u64 GCC 12 makes twice as many instructions.
+    // GCC 12 generates twice as many instructions for _addcarry_u64.
     asm("addq (%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\tadcq $0, %0"
         : "+&r"(wide)
         : "r"(bytes.data()), "m"(*reinterpret_cast<const std::byte(*)[32]>(bytes.data()))

@@ -1,9 +1,10 @@
-// What a PacketHeader leaves to do, done in software: checksums filled in, and
-// large TCP and UDP packets cut into segments, for a receiver that takes plain
-// frames only. The frames are those that the Linux kernel makes of the same packet.
+// Offloads in software, for a receiver that accepts only plain frames: fills in the checksum
+// and segments large TCP and UDP packets, as their PacketHeader requests. The resulting frames
+// are the same as the Linux kernel's.
 //
-// Pure functions of their arguments; any thread.
-// Virtio 1.2, 5.1.6.2; RFC 1071 (checksum), RFC 3168 6.1.2 (CWR), RFC 9293 (TCP).
+// Thread rule: any thread; pure functions of their arguments.
+// Specification: virtio 1.2, 5.1.6.2; RFC 1071 (checksum), RFC 3168, 6.1.2 (CWR), RFC 9293
+// (TCP).
 #pragma once
 
 #include <array>
@@ -16,24 +17,24 @@
 
 namespace wick::net {
 
-// More segments than this come of no packet that a sender means well with: it is
-// what the smallest segments of Linux (48 bytes, with options) make of the largest.
+// The most segments that an honest sender needs: the largest packet in the smallest segments
+// of Linux (48 bytes, with options).
 constexpr size_t kMaxSegments = 2048;
 
-// The frames that a packet becomes, made one by one.
-class FinishedFrames {
+// Splits a packet into frames, one at a time.
+class Segmenter {
  public:
-  FinishedFrames() = default;  // none
-  // `packet` is a PacketHeader and a frame, which nobody else may change as long as
-  // this is in use; its bytes are used up. A packet that contradicts itself is
-  // refused before any frame is made of it.
-  static Result<FinishedFrames> of(std::span<std::byte> packet);
+  Segmenter() = default;  // none
+  // `packet` is a PacketHeader and a frame. The frames are made in place and overwrite it;
+  // nobody else may change it as long as the Segmenter is in use. Fails for an inconsistent
+  // packet, before any frame is made.
+  static Result<Segmenter> create(std::span<std::byte> packet);
 
-  // The next one, which is the caller's until the next call; empty: there are no more.
+  // The next frame, valid until the next call; empty after the last.
   std::span<std::byte> next();
 
  private:
-  // Where the headers of a packet that will be cut are.
+  // Offsets of the headers in a packet to be segmented.
   struct Layout {
     bool ip4 = false;
     bool tcp = false;
@@ -41,7 +42,7 @@ class FinishedFrames {
     size_t transport = 0;
     size_t payload = 0;
   };
-  static constexpr size_t kMostHeaderBytes = 14 + 4 + 60 + 60;  // tagged, with all options
+  static constexpr size_t kMaxHeaderBytes = 14 + 4 + 60 + 60;  // tagged, with all options
 
   static Result<Layout> find_headers(const PacketHeader& header, std::span<const std::byte> frame);
   Result<void> start_segments(const PacketHeader& header);
@@ -49,17 +50,17 @@ class FinishedFrames {
   void finish_segment(std::span<std::byte> segment, uint16_t number) const;
 
   std::span<std::byte> frame_;
-  size_t segment_bytes_ = 0;  // of payload in each; 0: the frame stays whole
+  size_t segment_bytes_ = 0;  // payload of each segment; 0: the frame is not segmented
   size_t segments_ = 0;
   size_t made_ = 0;
   Layout layout_;
-  std::array<std::byte, kMostHeaderBytes> headers_{};
+  std::array<std::byte, kMaxHeaderBytes> headers_{};
 };
 
-// The ones' complement sum of big-endian 16-bit words, on top of `sum`; an odd
-// last byte counts as the high one.
+// Adds big-endian 16-bit words to the ones' complement sum `sum`; an odd last byte is the high
+// byte of a word.
 uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes);
-// The checksum of such a sum.
+// Folds such a sum into a checksum.
 uint16_t fold_checksum(uint32_t sum);
 
 }  // namespace wick::net

@@ -16,15 +16,15 @@ bool find(void* library, const char* name, Function& function) {
   return function != nullptr;
 }
 
-// What libslirp says through glib: much of it a guest can provoke, and glib would
-// write all of it to stderr.
+// Rate-limits libslirp's log messages, because a guest can provoke many of them. GLib would
+// write them to stderr.
 void log_message(const char*, int, const char* message, void*) {
   static RateLimit limit;
   limit.warn("libslirp: {}", message);
 }
 
-// GLib's g_log_set_handler(), which has no header that we want to depend on. Levels
-// are all but "fatal" and "recursion", which are flags of the caller's.
+// Calls GLib's g_log_set_handler() without its header, to avoid a dependency. The two lowest
+// bits are flags (fatal, recursion), not levels.
 void take_over_log(void* library) {
   constexpr int kAllLevels = ~3;
   unsigned (*set_handler)(const char*, int, void (*)(const char*, int, const char*, void*), void*) =

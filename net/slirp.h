@@ -1,9 +1,9 @@
-// libslirp, loaded when the first user network opens: the runs without one pay
-// nothing for it and do not need it installed.
+// Loads libslirp when the first user network opens, so that runs without one do not pay for it
+// and do not need it installed.
 //
-// Thread rule: load_slirp() from any thread. The library keeps state that all of
-// its instances share (its clock, what it knows of the name server), so every call
-// of its functions holds `mutex`; its callbacks come inside such calls.
+// Thread rule: load_slirp() from any thread. All instances of libslirp share some state (the
+// clock, the name server's address), so each call of its functions must hold `mutex`. Its
+// callbacks come inside such calls.
 #pragma once
 
 #include <slirp/libslirp.h>
@@ -24,7 +24,7 @@ struct SlirpLibrary {
   std::mutex mutex;
 };
 
-// Stays for the life of the process.
+// The library stays loaded for the life of the process.
 Result<SlirpLibrary*> load_slirp();
 
 }  // namespace wick::net

@@ -45,7 +45,7 @@ class Tap final : public Backend {
  public:
   Tap(std::string name, std::vector<Fd> queues) : name_(std::move(name)) {
     for (Fd& queue : queues) queues_.push_back({std::move(queue), {}, false});
-    // Not all at once: USO came later than the others.
+    // Tried in two steps, because Linux supports USO only from 6.2 on.
     constexpr Offloads kOlder{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true};
     constexpr Offloads kAll{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
     for (const Offloads& some : {kOlder, kAll})
@@ -96,8 +96,8 @@ class Tap final : public Backend {
     return got > 0 ? static_cast<size_t>(got) : 0;
   }
 
-  // Of what can go wrong here (the interface is down or gone, or full; the guest sent
-  // nonsense) a card on a wire would not know either.
+  // Errors are ignored (interface down, deleted or full, bad packet from the guest): a physical
+  // NIC would not notice them either.
   void send(uint16_t pair, std::span<const iovec> packet) override {
     [[maybe_unused]] const auto sent =
         ::writev(queues_[pair].fd.get(), packet.data(), static_cast<int>(packet.size()));
@@ -111,7 +111,7 @@ class Tap final : public Backend {
   struct Queue {
     Fd fd;
     EventLoop::Watch watch;
-    bool active = false;  // of all but the first: the kernel gives it packets
+    bool active = false;  // IFF_ATTACH_QUEUE; not used for the first queue
   };
 
   bool request_offloads(Offloads offloads) {
@@ -122,7 +122,7 @@ class Tap final : public Backend {
     request.ifr_flags = active ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
     ::ioctl(queues_[pair].fd.get(), TUNSETQUEUE, &request);
   }
-  // Edge-triggered: there is no event while nobody takes the packets.
+  // Edge-triggered, so that packets which nobody reads do not cause endless events.
   Result<void> watch_queue(size_t pair) {
     if (!events_.readable) return {};
     queues_[pair].watch =
@@ -142,12 +142,12 @@ class Tap final : public Backend {
   Offloads offloads_;
   EventLoop* loop_ = nullptr;
   Events events_;
-  Fd links_;  // netlink: tells of every interface
+  Fd links_;  // netlink socket for the link changes of all interfaces
   EventLoop::Watch link_watch_;
   bool link_up_ = true;
 };
 
-// The name may have changed since: the descriptor knows it.
+// Gets the interface's name from the descriptor, because it may have been renamed.
 void Tap::read_link() {
   ifreq request{};
   link_up_ = ::ioctl(queues_.front().fd.get(), TUNGETIFF, &request) == 0;
@@ -167,7 +167,7 @@ Result<void> Tap::watch_links() {
       return fail_errno(errno, "{}: cannot watch the state of the link", name_);
   }
   link_watch_ = TRY(loop_->watch(links_.get(), EPOLLIN, [this](uint32_t) {
-    // Only that something happened matters, so a message cut off or lost does not.
+    // A message only triggers read_link(), so it does not matter if some are truncated or lost.
     std::array<char, 64> start{};
     while (::recv(links_.get(), start.data(), start.size(), 0) >= 0 || errno == ENOBUFS) {
     }
@@ -179,7 +179,7 @@ Result<void> Tap::watch_links() {
   return {};
 }
 
-// Opens a queue of the interface in `request`, whose name it may fill in.
+// Opens a queue of the interface in `request`; the kernel may fill in the name.
 Result<Fd> open_queue(ifreq& request) {
   static constexpr const char* kTun = "/dev/net/tun";
   Fd fd(::open(kTun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
@@ -197,23 +197,23 @@ Result<Fd> open_queue(ifreq& request) {
 std::unexpected<Error> explain(Error error, const std::string& interface, bool exists) {
   if (!error.hint.empty()) return std::unexpected(std::move(error));
   if (error.code == EPERM && !exists && !interface.empty())
-    return with_hint(fail("there is no interface {}, and making one needs root", interface),
-                     "name one that is there, or use -n user");
+    return with_hint(fail("there is no interface {}, and creating one needs root", interface),
+                     "give an existing interface, or use -n user");
   error.context = fmt::format("{}: cannot be used as a TAP", interface.empty() ? "tap" : interface);
   const char* hint = "";
   if (error.code == EPERM)
     hint = exists ? "another user owns it: use one of your own, or run as root"
-                  : "making one needs root: use -n user, or have the administrator run "
+                  : "creating one needs root: use -n user, or have the administrator run "
                     "wick net up --user NAME";
   if (error.code == EBUSY) hint = "another machine uses it: give another ifname";
   if (error.code == EINVAL)
-    hint = exists ? "it is no TAP device, or it has other queues or headers than wick asks for: "
-                    "make it with ip tuntap add mode tap vnet_hdr (and multi_queue for queues=N)"
-                  : "an interface cannot be called that";
+    hint = exists ? "it is not a TAP device, or its queues or headers differ from what wick needs: "
+                    "create it with ip tuntap add mode tap vnet_hdr (and multi_queue for queues=N)"
+                  : "this is not a valid name for an interface";
   return with_hint(std::unexpected(std::move(error)), hint);
 }
 
-// Whether the interface of this index is on `bridge` already.
+// True if the interface with this index is already a port of `bridge`.
 bool is_port(const Fd& socket, const std::string& bridge, int index) {
   std::array<int, 1024> ports{};  // BR_MAX_PORTS
   std::array<unsigned long, 3> arguments = {
@@ -224,23 +224,24 @@ bool is_port(const Fd& socket, const std::string& bridge, int index) {
          std::ranges::find(ports, index) != ports.end();
 }
 
-// On a bridge the host's end is the bridge, and not of our making.
-Result<void> distrust(const std::string& name) {
+// Turns off the sysctls by which the guest could configure the host's IPv6. For a TAP on a
+// bridge they belong to the bridge, which wick run does not create.
+Result<void> harden_ipv6(const std::string& name) {
   for (const std::string& sysctl : ipv6_sysctls(name)) {
     if (is_off(sysctl)) continue;
     const Fd fd(::open(sysctl.c_str(), O_WRONLY | O_CLOEXEC));
     if (!fd.valid() || ::write(fd.get(), "0", 1) < 0)
       return with_hint(fail_errno(errno,
-                                  "{}: cannot be set to 0, and the guest could redirect the "
+                                  "{}: cannot be set to 0, so the guest could redirect the "
                                   "host's IPv6",
                                   sysctl),
-                       "if that may be, make the TAP yourself: ip tuntap add dev NAME mode tap "
-                       "vnet_hdr");
+                       "if that is acceptable, create the TAP yourself: ip tuntap add dev NAME "
+                       "mode tap vnet_hdr");
   }
   return {};
 }
 
-// What is as it should be takes no rights.
+// Changes only settings that differ from `config`, because each change needs CAP_NET_ADMIN.
 Result<void> set_up(const std::string& name, const TapConfig& config) {
   const Fd socket = TRY(open_socket());
   ifreq request = named(name);
@@ -262,7 +263,7 @@ Result<void> set_up(const std::string& name, const TapConfig& config) {
       if (code == EOPNOTSUPP || code == EINVAL) hint = "is that a bridge? see ip -d link";
       if (code == EPERM) hint = "run as root, or use a TAP that is on the bridge already";
       if (code == EBUSY) hint = "it is on another bridge; leave bridge out";
-      return with_hint(fail_errno(code, "{}: cannot be put on the bridge {}", name, config.bridge),
+      return with_hint(fail_errno(code, "{}: cannot be added to bridge {}", name, config.bridge),
                        hint);
     }
   }
@@ -271,7 +272,7 @@ Result<void> set_up(const std::string& name, const TapConfig& config) {
     return {};
   request.ifr_flags |= IFF_UP;
   if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0)
-    return with_hint(fail_errno(errno, "{}: the interface is down, and cannot be set up", name),
+    return with_hint(fail_errno(errno, "{}: the interface is down and cannot be set up", name),
                      fmt::format("as root: ip link set dev {} up", name));
   return {};
 }
@@ -280,11 +281,11 @@ Result<void> set_up(const std::string& name, const TapConfig& config) {
 
 Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
   if (config.interface.size() >= IFNAMSIZ)
-    return with_hint(fail("{}: too long a name for an interface", config.interface),
+    return with_hint(fail("{}: the name is too long for an interface", config.interface),
                      fmt::format("use at most {} characters", IFNAMSIZ - 1));
   if (!config.bridge.empty() && ::if_nametoindex(config.bridge.c_str()) == 0)
     return with_hint(fail("{}: there is no such bridge", config.bridge),
-                     fmt::format("wick net up {} makes one", config.bridge));
+                     fmt::format("wick net up {} creates one", config.bridge));
   const bool exists = !config.interface.empty() && ::if_nametoindex(config.interface.c_str()) != 0;
   ifreq request = named(config.interface.empty() ? "tap%d" : config.interface);
   request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
@@ -292,7 +293,7 @@ Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
 
   std::vector<Fd> queues;
   auto first = open_queue(request);
-  // One that was made for many queues must be opened like that for a single one too.
+  // An interface with multi_queue must be opened with IFF_MULTI_QUEUE even for one queue.
   if (!first && first.error().code == EINVAL && exists && config.queues == 1) {
     request.ifr_flags |= IFF_MULTI_QUEUE;
     first = open_queue(request);
@@ -308,8 +309,8 @@ Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config) {
   int header_bytes = sizeof(PacketHeader);
   for (const Fd& queue : queues)
     if (::ioctl(queue.get(), TUNSETVNETHDRSZ, &header_bytes) != 0)
-      return fail_errno(errno, "{}: cannot set the size of the packets' header", name);
-  if (!exists && config.bridge.empty()) TRY(distrust(name));
+      return fail_errno(errno, "{}: cannot set the size of the packet header", name);
+  if (!exists && config.bridge.empty()) TRY(harden_ipv6(name));
   TRY(set_up(name, config));
   return std::make_unique<Tap>(name, std::move(queues));
 }

@@ -1,9 +1,8 @@
-// A TAP device as a back end: the kernel's network interface whose other end is
-// this process (Linux Documentation/networking/tuntap.rst). Packets carry
-// virtio-net headers (IFF_VNET_HDR), so offloads go through both ways.
+// The TAP back end (Linux Documentation/networking/tuntap.rst). Packets have virtio-net headers
+// (IFF_VNET_HDR), so offloads work in both directions.
 //
-// The link is up while the host has the interface up; one that somebody deletes is
-// a cable pulled out for good.
+// The link is up while the host's interface is up. If the interface is deleted, the link stays
+// down for ever.
 #pragma once
 
 #include <memory>
@@ -15,15 +14,15 @@
 namespace wick::net {
 
 struct TapConfig {
-  // One that exists, or the name of the one to make; empty: the kernel finds a name.
+  // An existing interface, or the name of a new one; empty: the kernel chooses the name.
   std::string interface = {};
-  std::string bridge = {};  // that it becomes a port of; empty: none
+  std::string bridge = {};  // the bridge to add the interface to; empty: none
   uint16_t queues = 1;
-  std::optional<uint16_t> mtu = {};  // bytes; none: as it is
+  std::optional<uint16_t> mtu = {};  // in bytes; nullopt: unchanged
 };
 
-// What is made here goes when the back end does. Making one, and the bridge, need
-// CAP_NET_ADMIN; using one that is there needs to be its owner.
+// An interface that is created here is removed with the back end. Creating one and adding it to
+// a bridge needs CAP_NET_ADMIN; using an existing interface needs its ownership.
 Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config);
 
 }  // namespace wick::net

@@ -23,7 +23,7 @@ namespace wick::net {
 
 namespace {
 
-// Of frames for the guest: what some sixteen connections send without waiting.
+// The queue of frames to the guest: about what sixteen connections send without waiting.
 constexpr size_t kQueueBytes = 1 << 20;
 
 in_addr ip4_address(uint32_t address) { return {.s_addr = htonl(address)}; }
@@ -34,7 +34,8 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Urgent data is read as all other (SO_OOBINLINE): no EPOLLPRI. poll(2) has the same bits.
+// Also used for poll(2), which has the same bits. libslirp reads urgent data like all other
+// (SO_OOBINLINE), so EPOLLPRI is not needed.
 int to_slirp(uint32_t events) {
   int flags = 0;
   if ((events & EPOLLIN) != 0) flags |= SLIRP_POLL_IN;
@@ -45,24 +46,24 @@ int to_slirp(uint32_t events) {
 }
 
 uint32_t to_epoll(int flags) {
-  uint32_t events = 0;  // EPOLLERR and EPOLLHUP come unasked
+  uint32_t events = 0;  // EPOLLERR and EPOLLHUP are always reported
   if ((flags & SLIRP_POLL_IN) != 0) events |= EPOLLIN;
   if ((flags & SLIRP_POLL_OUT) != 0) events |= EPOLLOUT;
   return events;
 }
 
-// Of all instances, as libslirp keeps one clock for all of them. It starts above
-// zero, which is "never" to libslirp.
+// Monotonic time, the same for all instances, because libslirp keeps one clock for all. It
+// starts above zero, because zero means "never" in libslirp.
 int64_t clock_ns() {
   static const auto start = std::chrono::steady_clock::now();
   return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count() + 1'000'000'000;
 }
 int64_t clock_ms() { return clock_ns() / 1'000'000; }
 
-// libslirp works in rounds: it tells which sockets it would poll and for how long
-// it would sleep (fill), then learns which are ready (poll). Here sockets are
-// watched by the loop as told; what is ready, due or sent posts one round, which
-// polls and fills.
+// libslirp works in rounds: slirp_pollfds_fill() lists the sockets to poll and a timeout, and
+// slirp_pollfds_poll() handles the ready ones. Here the event loop watches those sockets. A
+// ready socket, an expired timer or a packet from the guest schedules one round, which calls
+// poll and then fill.
 class User final : public Backend {
  public:
   static Result<std::unique_ptr<User>> open(const UserNetwork& config);
@@ -82,7 +83,7 @@ class User final : public Backend {
   };
   struct Socket {
     EventLoop::Watch watch;
-    int wanted = 0;  // SLIRP_POLL_*, by the last fill
+    int wanted = 0;  // SLIRP_POLL_* of the last fill
     int ready = 0;
     bool datagrams = false;
     bool listens = false;
@@ -97,7 +98,7 @@ class User final : public Backend {
 
   Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame);
-  void answer_questions();
+  void send_neighbour_replies();
   void poll_nothing();
   void refresh_clock();
   void output(std::span<const std::byte> frame);
@@ -119,7 +120,7 @@ class User final : public Backend {
   // Owned by the loop's thread.
   EventLoop* loop_ = nullptr;
   Events events_;
-  std::shared_ptr<User*> attached_;  // what is posted holds it weakly
+  std::shared_ptr<User*> attached_;  // posted functions hold a weak_ptr to it
   std::optional<EventLoop::Timer> alarm_;
   int64_t alarm_ms_ = kNever;
   bool round_posted_ = false;
@@ -127,15 +128,15 @@ class User final : public Backend {
   int64_t slirp_clock_ms_ = 0;
   std::list<Timer> timers_;
   std::unordered_map<int, Socket> sockets_;
-  // A packet of the guest's, out of its reach.
+  // A private copy of a packet from the guest.
   const std::unique_ptr<std::byte[]> packet_ =
       std::make_unique_for_overwrite<std::byte[]>(kMaxPacketBytes);
   uint64_t frames_out_ = 0;
   uint64_t sockets_closed_ = 0;
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
-  std::optional<Station> station_;               // the last that the guest sent from
-  std::vector<std::vector<std::byte>> answers_;  // to questions of libslirp's
+  std::optional<Station> station_;                         // the source of the guest's last frame
+  std::vector<std::vector<std::byte>> neighbour_replies_;  // to be sent to libslirp
   RateLimit refusals_;
   RateLimit complaints_;
 };
@@ -160,7 +161,7 @@ const SlirpCb& User::callbacks() {
     all.timer_mod = [](void* timer, int64_t due_ms, void*) {
       static_cast<Timer*>(timer)->due_ms = due_ms;
     };
-    // Comes when a socket is there, and right before it is closed.
+    // Called when a socket has been created, and (below) right before it is closed.
     all.register_poll_fd = [](int fd, void* opaque) {
       if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, adopt(fd));
     };
@@ -178,7 +179,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
   SlirpLibrary* const library = TRY(load_slirp());
   std::unique_ptr<User> user(new User(config.name, *library));
   SlirpConfig slirp{};
-  slirp.version = 1;  // all that is needed, and every libslirp takes it
+  slirp.version = 1;  // has all fields that are needed; every libslirp accepts it
   slirp.restricted = config.restricted ? 1 : 0;
   slirp.in_enabled = true;
   slirp.vnetwork = ip4_address(0x0a000200);
@@ -197,7 +198,8 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
     user->slirp_ = library->create(&slirp, &callbacks(), user.get());
   }
   if (user->slirp_ == nullptr)
-    return with_hint(fail("libslirp refuses its configuration"), "install libslirp0, 4.1 or later");
+    return with_hint(fail("libslirp rejected its configuration"),
+                     "install libslirp0, 4.1 or later");
   for (const HostForward& forward : config.forwards) TRY(user->forward(forward));
   return user;
 }
@@ -257,7 +259,7 @@ void User::detach() {
   queue_.clear();
 }
 
-// --- the guest's side ---
+// --- guest side ---
 
 size_t User::receive(uint16_t, std::span<const iovec> buffers) {
   if (queue_.empty()) return 0;
@@ -279,7 +281,7 @@ size_t User::receive(uint16_t, std::span<const iovec> buffers) {
     done += to.size();
   }
   queue_.pop();
-  // There is room for what waits in sockets.
+  // There is room again, so read the sockets.
   if (was_congested && !congested()) schedule_round();
   return done;
 }
@@ -297,8 +299,8 @@ void User::send(uint16_t, std::span<const iovec> packet) {
   }
   const std::lock_guard lock(library_.mutex);
   refresh_clock();
-  // All checksums are made: libslirp checks those of IPv4, TCP and UDP.
-  auto frames = FinishedFrames::of(std::span(packet_.get(), size));
+  // The Segmenter fills in the checksums, which libslirp verifies for IPv4, TCP and UDP.
+  auto frames = Segmenter::create(std::span(packet_.get(), size));
   if (!frames)
     refusals_.warn("{}: the guest sent {}", name_, frames.error().message());
   else
@@ -315,36 +317,37 @@ void User::input(std::span<std::byte> frame) {
       std::ranges::copy(frame.subspan(6, 6), station_.emplace().begin());
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
                      static_cast<int>(frame.size()));
-      filter_.passed(frame, frames_out_ != out_before, sockets_closed_ != closed_before);
-      answer_questions();
+      filter_.on_frame_passed(frame, frames_out_ != out_before, sockets_closed_ != closed_before);
+      send_neighbour_replies();
       break;
     }
     case Verdict::kIgnore:
     case Verdict::kEarly:
       break;
     case Verdict::kTooManySockets:
-      refusals_.warn("{}: the guest has {} connections; it gets no more until some end", name_,
+      refusals_.warn("{}: the guest has {} connections and can open no more until some end", name_,
                      sockets_.size());
       break;
     case Verdict::kFragment:
-      refusals_.warn("{}: the guest sent a fragment of a datagram, which cannot be carried", name_);
+      refusals_.warn("{}: the guest sent an IP fragment, which user networks do not support",
+                     name_);
       break;
     case Verdict::kTooManyAddresses:
-      refusals_.warn("{}: the guest asks for too many addresses", name_);
+      refusals_.warn("{}: the guest requests too many DHCP addresses", name_);
       break;
   }
 }
 
-// libslirp asks the guest for the station of an address, and keeps what it has for it
-// meanwhile, without a bound. So it gets an answer at once: the station that it is most
-// likely to be. That of the guest, which hears the question too, puts it right.
-void User::answer_questions() {
-  while (!answers_.empty()) {
-    const auto answer = std::move(answers_.back());
-    answers_.pop_back();
-    library_.input(slirp_, reinterpret_cast<const uint8_t*>(answer.data()),
-                   static_cast<int>(answer.size()));
-    // Each time it sends one frame of a connection.
+// While libslirp resolves a guest address (ARP, neighbour discovery), it queues packets for
+// that address without a bound. So each request gets an immediate reply with the most likely
+// station. The request also goes to the guest, whose own reply corrects a wrong guess.
+void User::send_neighbour_replies() {
+  while (!neighbour_replies_.empty()) {
+    const auto reply = std::move(neighbour_replies_.back());
+    neighbour_replies_.pop_back();
+    library_.input(slirp_, reinterpret_cast<const uint8_t*>(reply.data()),
+                   static_cast<int>(reply.size()));
+    // Each poll sends one of the queued frames of a connection.
     for (uint64_t before = ~frames_out_; before != frames_out_;) {
       before = frames_out_;
       poll_nothing();
@@ -352,14 +355,14 @@ void User::answer_questions() {
   }
 }
 
-// With an error to tell there are no sockets.
+// With select_error set, libslirp handles its timers but no sockets.
 void User::poll_nothing() {
   library_.poll(
       slirp_, 1, [](int, void*) { return 0; }, this);
 }
 
-// libslirp looks at the clock when it polls, and nowhere else: a new socket would
-// be taken for as old as the last round.
+// libslirp reads the clock only in poll. Without a refresh it would take a new socket for as
+// old as the last round.
 void User::refresh_clock() {
   const int64_t now_ms = clock_ms();
   if (now_ms == slirp_clock_ms_) return;
@@ -367,16 +370,16 @@ void User::refresh_clock() {
   poll_nothing();
 }
 
-// From inside a call of libslirp's.
+// Called from inside libslirp, so the reply must wait.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
-  filter_.came_back(frame);
+  filter_.on_frame_to_guest(frame);
   if (station_)
-    if (auto answer = answer_as(*station_, frame); !answer.empty())
-      answers_.push_back(std::move(answer));
+    if (auto reply = neighbour_reply(*station_, frame); !reply.empty())
+      neighbour_replies_.push_back(std::move(reply));
   if (loop_ == nullptr || frame.size() > kMaxFrameBytes) return;
   const bool was_empty = queue_.empty();
-  // A full queue drops, as a wire does.
+  // A full queue drops the frame.
   if (!queue_.push(frame) || !was_empty || std::exchange(readable_posted_, true)) return;
   loop_->post([attached = std::weak_ptr(attached_)] {
     const auto user = attached.lock();
@@ -403,18 +406,18 @@ void User::round() {
     const std::lock_guard lock(library_.mutex);
     run_timers();
     slirp_clock_ms_ = clock_ms();
-    // Nothing is read from sockets while the guest takes no frames.
+    // While the queue to the guest is congested, no sockets are read.
     library_.poll(
         slirp_, congested() ? 1 : 0,
         [](int fd, void* opaque) { return self(opaque).ready_events(fd); }, this);
-    answer_questions();
+    send_neighbour_replies();
     for (auto& [fd, socket] : sockets_) socket.wanted = socket.ready = 0;
     constexpr uint32_t kIdle_ms = 1000;
     uint32_t timeout_ms = kIdle_ms;
     library_.fill(
         slirp_, &timeout_ms,
         [](int fd, int events, void* opaque) { return self(opaque).add_poll(fd, events); }, this);
-    // What it is not in a hurry for can wait for the next packet.
+    // An unchanged timeout means that libslirp has nothing to do before the next packet.
     if (timeout_ms < kIdle_ms) due_ms = slirp_clock_ms_ + timeout_ms;
     for (const Timer& timer : timers_) due_ms = std::min(due_ms, timer.due_ms);
   }
@@ -427,11 +430,12 @@ void User::run_timers() {
   for (Timer& timer : timers_) {
     if (timer.due_ms > now_ms) continue;
     timer.due_ms = kNever;
-    timer.callback(timer.opaque);  // arms it again
+    timer.callback(timer.opaque);  // may arm the timer again
   }
 }
 
-// libslirp sends and receives datagrams with calls that wait.
+// Makes a socket of libslirp non-blocking, because libslirp itself does not do so for datagram
+// sockets.
 User::Socket User::adopt(int fd) {
   (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   const auto option = [fd](int name) {
@@ -446,10 +450,10 @@ User::Socket User::adopt(int fd) {
   return socket;
 }
 
-// libslirp's index of a socket is the socket itself.
+// Returns the index by which libslirp refers to the socket in ready_events(): its descriptor.
 int User::add_poll(int fd, int events) {
   auto place = sockets_.find(fd);
-  // One that was never registered is a forward's.
+  // libslirp does not register the sockets of forwards.
   if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
   Socket& socket = place->second;
   socket.wanted = events;
@@ -457,9 +461,9 @@ int User::add_poll(int fd, int events) {
   return fd;
 }
 
-// libslirp takes what it is told for true, and may crash (4.7) when nothing is there: an
-// event may be older than the last round, or that of a datagram whose checksum is wrong,
-// which only reading finds out.
+// The current events of a datagram socket. libslirp 4.7 may crash if a socket reported as ready
+// has no datagram. That can happen: an event may be older than the last round, or the datagram
+// may have a wrong checksum, which only recv(2) detects.
 int User::datagrams_now(int fd) {
   pollfd now{.fd = fd, .events = POLLIN, .revents = 0};
   if (::poll(&now, 1, 0) <= 0) return 0;
@@ -475,16 +479,16 @@ int User::ready_events(int fd) {
   int ready = std::exchange(socket.ready, 0);
   if (ready != 0 && socket.datagrams) ready = datagrams_now(fd);
   if ((socket.wanted & SLIRP_POLL_IN) != 0 || !socket.was_read) return ready;
-  // It has something to send, and perhaps no room to read: then an error, which is
-  // read, would be an assertion that fails (soread). Sending finds the error too.
+  // The socket waits only to send, perhaps because libslirp has no room to read. For an error
+  // libslirp would read, and an assertion in soread would fail. Sending reports the error too.
   return ready != 0 ? SLIRP_POLL_OUT : 0;
 }
 
 void User::watch_sockets() {
-  const bool full = sockets_.size() >= UserFilter::kMostSockets;
+  const bool full = sockets_.size() >= UserFilter::kMaxSockets;
   const bool paused = congested();
   for (auto& [number, socket] : sockets_) {
-    // Without a watch, since a hang-up cannot be masked and would come again and again.
+    // Removes the watch, because EPOLLHUP cannot be masked and would come again and again.
     if (socket.wanted == 0 || paused || (full && socket.listens)) {
       socket.watch.reset();
       continue;
@@ -507,7 +511,7 @@ void User::watch_sockets() {
   }
 }
 
-// An alarm that is earlier stays: its round finds nothing to do and arms another.
+// An earlier alarm stays armed: its round finds nothing to do and arms the next.
 void User::arm_timer(int64_t due_ms) {
   if (due_ms >= alarm_ms_) return;
   alarm_ms_ = due_ms;

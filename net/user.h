@@ -1,6 +1,6 @@
-// The back end `user`: a network inside wick, in which the guest reaches the
-// outside through ordinary sockets, so that nobody needs any rights. libslirp is
-// the router of that network, as in QEMU with -netdev user:
+// The back end `user`: a network inside wick, whose router libslirp forwards the guest's
+// connections through ordinary host sockets, so that no privilege is needed. The network is
+// that of QEMU's -netdev user:
 //
 //   10.0.2.0/24   the host at 10.0.2.2, a name server at 10.0.2.3, the guest's
 //                 address from 10.0.2.15 on by DHCP
@@ -9,8 +9,9 @@
 //
 // Connections to the host's address reach the host's loopback.
 //
-// What libslirp takes memory or descriptors for is bounded (net/user_filter.h), and
-// so is what waits for the guest: when that is half full no socket is read.
+// The memory and descriptors that a guest can make libslirp use are bounded
+// (net/user_filter.h). So is the queue of frames to the guest: while it is more than half full,
+// no socket is read.
 //
 // Thread rule: as net::Backend.
 #pragma once
@@ -25,12 +26,12 @@
 
 namespace wick::net {
 
-// A port of the host that leads to one of the guest.
+// Forwards a port of the host to a port of the guest.
 struct HostForward {
   bool udp = false;
-  std::string host_address = "127.0.0.1";  // IPv4, as is the guest's
+  std::string host_address = "127.0.0.1";  // IPv4
   uint16_t host_port = 0;
-  std::string guest_address = "10.0.2.15";  // what DHCP gives the first guest
+  std::string guest_address = "10.0.2.15";  // IPv4; the default is the first address of DHCP
   uint16_t guest_port = 0;
 
   std::string text() const;  // "tcp:127.0.0.1:2222-10.0.2.15:22"
@@ -38,15 +39,14 @@ struct HostForward {
 };
 
 struct UserNetwork {
-  std::string name;            // in logs
-  std::string host_name = {};  // that DHCP tells the guest; its first 32 bytes
+  std::string name;            // for logs
+  std::string host_name = {};  // the guest's name in DHCP; truncated to 32 bytes
   std::vector<HostForward> forwards = {};
-  // The guest reaches nothing but DHCP and the host's address, and is reached
-  // through the forwards.
+  // The guest can reach only DHCP and the host's address; forwards still work.
   bool restricted = false;
 };
 
-// Forwards listen from now on.
+// The forwards begin to listen before the return.
 Result<std::unique_ptr<Backend>> open_user(const UserNetwork& config);
 
 }  // namespace wick::net

@@ -29,19 +29,19 @@ constexpr uint16_t kFin = 0x01;
 constexpr uint16_t kSyn = 0x02;
 constexpr uint16_t kRst = 0x04;
 
-constexpr size_t kMostStations = 16;  // addresses of libslirp's DHCP
+constexpr size_t kMaxStations = 16;  // addresses of libslirp's DHCP
 
-// What of a frame decides.
+// The fields of a frame that the filter needs.
 template <typename Byte>
 struct Parsed {
   uint8_t protocol = 0;
   bool fragment = false;
   std::span<Byte> from;  // addresses
   std::span<Byte> to;
-  std::span<Byte> transport;  // as far as the network header says
+  std::span<Byte> transport;  // its length is that of the network header
 };
 
-// False: libslirp would drop it, or has no use for it.
+// False for a frame that libslirp would drop or not use.
 template <typename Byte>
 bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
   const auto network = frame.subspan(kEthernetBytes);
@@ -63,7 +63,7 @@ bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
       total_bytes > network.size())
     return false;
   out.protocol = load_le<uint8_t>(network.subspan(9));
-  // All but "do not fragment", as libslirp decides.
+  // Like libslirp, checks all bits except DF.
   out.fragment = (load_be<uint16_t>(network.subspan(6)) & 0xbfff) != 0;
   out.from = network.subspan(12, 4);
   out.to = network.subspan(16, 4);
@@ -71,7 +71,7 @@ bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
   return true;
 }
 
-// RFC 1624, 3: the checksum is changed as the word it covers is.
+// Clears URG and updates the checksum for the changed word (RFC 1624, 3).
 void clear_urgent(std::span<std::byte> tcp) {
   const auto word = load_be<uint16_t>(tcp.subspan(12));
   if ((word & kUrgent) == 0) return;
@@ -90,8 +90,7 @@ uint16_t destination_port(std::span<const std::byte> transport) {
   return load_be<uint16_t>(transport.subspan(2));
 }
 
-// The station's own address in a DHCP request (RFC 2131, 2: chaddr); empty when
-// the frame is none.
+// The station's address (chaddr) in a DHCP request (RFC 2131, 2); empty for other frames.
 std::span<const std::byte> dhcp_station(const Parsed<std::byte>& parsed) {
   constexpr size_t kPlace = kUdpBytes + 28;
   if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + 6 ||
@@ -100,8 +99,8 @@ std::span<const std::byte> dhcp_station(const Parsed<std::byte>& parsed) {
   return parsed.transport.subspan(kPlace, 6);
 }
 
-// No hash: a guest that finds two flows of one hash could have what one keeps forgotten
-// by resetting the other.
+// The whole flow is the key, not a hash: a guest could find two flows with the same hash and
+// reset one to make the filter forget the other.
 std::array<std::byte, 37> flow_of(std::span<const std::byte> guest,
                                   std::span<const std::byte> guest_port,
                                   std::span<const std::byte> peer,
@@ -114,7 +113,7 @@ std::array<std::byte, 37> flow_of(std::span<const std::byte> guest,
   return flow;
 }
 
-// Of a TCP segment from the guest.
+// The flow of a TCP segment from the guest.
 std::array<std::byte, 37> sent_flow(const Parsed<std::byte>& parsed) {
   return flow_of(parsed.from, parsed.transport.first(2), parsed.to, parsed.transport.subspan(2, 2));
 }
@@ -122,13 +121,13 @@ std::array<std::byte, 37> sent_flow(const Parsed<std::byte>& parsed) {
 }  // namespace
 
 UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_sockets) {
-  if (frame.size() < kEthernetBytes || frame.size() > kMostFrameBytes) return Verdict::kIgnore;
+  if (frame.size() < kEthernetBytes || frame.size() > kMaxFrameBytes) return Verdict::kIgnore;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if (type == kArpType) return Verdict::kPass;
   Parsed<std::byte> parsed;
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return Verdict::kIgnore;
 
-  const bool full = open_sockets >= kMostSockets;
+  const bool full = open_sockets >= kMaxSockets;
   if (parsed.fragment) return Verdict::kFragment;
   bool opens = false;
   switch (parsed.protocol) {
@@ -140,7 +139,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       const size_t header_bytes = size_t{load_le<uint8_t>(parsed.transport.subspan(12))} / 16 * 4;
       if (opens || (parsed.transport.size() <= header_bytes && (flags & kFin) == 0)) break;
       if (!take_segment(sent_flow(parsed), load_be<uint32_t>(parsed.transport.subspan(4))))
-        return Verdict::kEarly;  // it is sent again when its time has come
+        return Verdict::kEarly;  // the guest will retransmit it
       break;
     }
     case kUdp: {
@@ -148,7 +147,7 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       const uint16_t port = destination_port(parsed.transport);
       opens = port != kDhcpPort && port != kDhcp6Port;
       if (const auto station = dhcp_station(parsed);
-          !station.empty() && unanswered_ >= kMostUnanswered &&
+          !station.empty() && unanswered_ >= kMaxUnanswered &&
           std::ranges::none_of(known_stations_, [&](const Station& known) {
             return std::ranges::equal(known, station);
           }))
@@ -165,11 +164,11 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
   return opens && full ? Verdict::kTooManySockets : Verdict::kPass;
 }
 
-void UserFilter::passed(std::span<std::byte> frame, bool answered, bool closed) {
+void UserFilter::on_frame_passed(std::span<std::byte> frame, bool answered, bool closed) {
   Parsed<std::byte> parsed;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return;
-  // Only then: a reset that it does not believe leaves it what it keeps.
+  // Not for every RST: libslirp ignores an invalid one and keeps its segments.
   if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
   if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);
@@ -179,29 +178,29 @@ void UserFilter::passed(std::span<std::byte> frame, bool answered, bool closed) 
   if (!answered) {
     ++unanswered_;
     if (known != known_stations_.end()) known_stations_.erase(known);
-  } else if (known == known_stations_.end() && known_stations_.size() < kMostStations) {
+  } else if (known == known_stations_.end() && known_stations_.size() < kMaxStations) {
     std::ranges::copy(station, known_stations_.emplace_back().begin());
   }
 }
 
-// What it waits for passes always.
+// The next segment in order always passes.
 bool UserFilter::take_segment(const Flow& flow, uint32_t sequence) {
   auto place = streams_.find(flow);
   if (place == streams_.end()) {
-    if (streams_.size() >= kMostFlows)
+    if (streams_.size() >= kMaxFlows)
       std::erase_if(streams_, [](const auto& one) { return one.second.waiting.empty(); });
-    if (streams_.size() >= kMostFlows) return false;
+    if (streams_.size() >= kMaxFlows) return false;
     place = streams_.emplace(flow, Stream{sequence, {}}).first;
   }
   auto& [acknowledged, waiting] = place->second;
-  if (waiting.size() < kMostEarly) {
+  if (waiting.size() < kMaxEarly) {
     waiting.push_back(sequence);
     return true;
   }
   return static_cast<int32_t>(sequence - acknowledged) <= 0;
 }
 
-void UserFilter::came_back(std::span<const std::byte> frame) {
+void UserFilter::on_frame_to_guest(std::span<const std::byte> frame) {
   if (frame.size() < kEthernetBytes || streams_.empty()) return;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   Parsed<const std::byte> parsed;
@@ -212,7 +211,7 @@ void UserFilter::came_back(std::span<const std::byte> frame) {
       flow_of(parsed.to, parsed.transport.subspan(2, 2), parsed.from, parsed.transport.first(2)));
   if (place == streams_.end()) return;
   const auto flags = load_be<uint16_t>(parsed.transport.subspan(12));
-  // Its own SYN is of a connection that is new.
+  // A SYN from libslirp begins a new connection.
   if ((flags & (kRst | kSyn)) != 0) {
     streams_.erase(place);
   } else if ((flags & kAck) != 0) {

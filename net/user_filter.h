@@ -1,16 +1,17 @@
-// Which frames of a guest libslirp gets. It serves a guest that means well; this
-// keeps from it what costs the host without bound, or breaks it (4.7):
+// Filters a guest's frames before libslirp gets them, because libslirp (4.7) does not protect
+// the host from a hostile guest. These frames would crash libslirp or make it use resources
+// without bound, so they are dropped or changed:
 //
-// - frames longer than its MTU, and protocols it has no business with (NC-SI);
-// - flows that would open more sockets than `kMostSockets`;
-// - fragments of IPv4, and so datagrams longer than the MTU: it keeps those that it
-//   cannot put together for 30 s, without a limit, and falls over some that it can;
-// - the urgent bit of TCP: it sends memory behind its buffer as urgent data;
-// - more than `kMostEarly` segments of a TCP connection ahead of what it expects: it
-//   keeps each in a buffer of its own, so that single bytes would cost 100 MB;
-// - DHCP from more stations than it has addresses: it loses memory at each.
+// - frames longer than the MTU, and protocols that libslirp does not route (NC-SI);
+// - new flows while libslirp has `kMaxSockets` sockets;
+// - IPv4 fragments, and so datagrams longer than the MTU: libslirp keeps incomplete datagrams
+//   for 30 s without a limit, and crashes on some complete ones;
+// - the URG flag of TCP, which is cleared: libslirp would send memory beyond its buffer;
+// - more than `kMaxEarly` out-of-order segments of a TCP connection: libslirp keeps each in its
+//   own buffer, so single bytes would cost 100 MB;
+// - DHCP requests from more stations than libslirp has addresses: each would leak memory.
 //
-// Thread rule: its owner's thread.
+// Thread rule: the owner's thread.
 #pragma once
 
 #include <array>
@@ -24,31 +25,31 @@ namespace wick::net {
 
 class UserFilter {
  public:
-  static constexpr size_t kMostFrameBytes = 1514;
-  static constexpr size_t kMostSockets = 512;
-  static constexpr size_t kMostEarly = 64;         // above a window of whole segments
-  static constexpr size_t kMostUnanswered = 1024;  // requests for an address
+  static constexpr size_t kMaxFrameBytes = 1514;
+  static constexpr size_t kMaxSockets = 512;
+  static constexpr size_t kMaxEarly = 64;         // more than a window of full segments
+  static constexpr size_t kMaxUnanswered = 1024;  // DHCP requests
 
   enum class Verdict { kPass, kIgnore, kFragment, kEarly, kTooManySockets, kTooManyAddresses };
 
   // May change the frame.
   Verdict judge(std::span<std::byte> frame, size_t open_sockets);
-  // After a frame that passed: whether anything came back at once, and whether a
-  // socket was closed.
-  void passed(std::span<std::byte> frame, bool answered, bool closed);
-  // A frame from libslirp to the guest.
-  void came_back(std::span<const std::byte> frame);
+  // Must be called after libslirp got a frame that passed. `answered`: libslirp sent a frame
+  // meanwhile; `closed`: it closed a socket.
+  void on_frame_passed(std::span<std::byte> frame, bool answered, bool closed);
+  // Must be called for each frame from libslirp to the guest.
+  void on_frame_to_guest(std::span<const std::byte> frame);
 
  private:
   using Station = std::array<std::byte, 6>;
-  // The guest's address and port, the other's, and how long addresses are.
+  // The guest's address and port, the peer's address and port, the length of an address.
   using Flow = std::array<std::byte, 37>;
   struct Stream {
     uint32_t acknowledged;
-    std::vector<uint32_t> waiting;  // sequence numbers from there on
+    std::vector<uint32_t> waiting;  // sequence numbers of segments not yet acknowledged
   };
 
-  static constexpr size_t kMostFlows = 4 * kMostSockets;
+  static constexpr size_t kMaxFlows = 4 * kMaxSockets;
 
   bool take_segment(const Flow& flow, uint32_t sequence);
 

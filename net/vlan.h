@@ -9,8 +9,8 @@
 
 namespace wick::net {
 
-// A second tag behind the first (QinQ), with which a frame may be four bytes longer: no system
-// lowers its MTU for a tag.
+// True for a frame with two tags (QinQ). It may be four bytes longer than one with one tag,
+// because operating systems do not lower their MTU for a tag.
 inline bool has_two_tags(std::span<const std::byte> frame) {
   const auto is_tag = [&](size_t offset) {
     const auto type = load_be<uint16_t>(frame.subspan(offset));

@@ -91,7 +91,7 @@ bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
     const iovec buffer{packet_.get(), net::kMaxPacketBytes};
     const size_t bytes = backend_.receive(0, std::span(&buffer, 1));
     outcome.drained = bytes == 0;
-    auto frames = net::FinishedFrames::of({packet_.get(), bytes});
+    auto frames = net::Segmenter::create({packet_.get(), bytes});
     if (!frames) return false;
     // Of what is left to us to sum up, the back end knows that it is good.
     const auto flags = load_le<net::PacketHeader>({packet_.get(), bytes}).flags;

@@ -91,7 +91,7 @@ class Receiver {
   // still to come.
   const std::unique_ptr<std::byte[]> packet_;
   bool checksums_good_ = false;
-  net::FinishedFrames frames_;
+  net::Segmenter frames_;
 
   // The frame that waits, without its tag if that was stripped. On the wire there are
   // zeroes behind it: padding and the check sequence.

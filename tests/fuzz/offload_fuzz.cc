@@ -1,4 +1,4 @@
-// Packets with any header: what FinishedFrames gives out lies in the packet,
+// Packets with any header: what Segmenter gives out lies in the packet,
 // and its number is bounded.
 #include "net/offload.h"
 
@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::copy(data, data + size, reinterpret_cast<uint8_t*>(packet.data()));
   size_t frames = 0;
   size_t bytes = 0;
-  auto finished = net::FinishedFrames::of(packet);
+  auto finished = net::Segmenter::create(packet);
   if (!finished) return 0;
   for (auto frame = finished->next(); !frame.empty(); frame = finished->next()) {
     fuzz::require(frame.data() >= packet.data() + sizeof(net::PacketHeader) &&

@@ -45,7 +45,7 @@ struct Packet {
   }
 };
 
-// A packet with the transport's checksum left to do.
+// A packet whose transport checksum is still to be filled in.
 Packet partial4(uint8_t protocol, const Bytes& transport, Ip4Header ip = {}) {
   ip.from = kFrom4;
   ip.to = kTo4;
@@ -85,7 +85,7 @@ Packet tagged(Packet packet) {
 
 Result<std::vector<Bytes>> finish(const Packet& packet) {
   Bytes bytes = packet.bytes();
-  auto finished = TRY(FinishedFrames::of(bytes));
+  auto finished = TRY(Segmenter::create(bytes));
   std::vector<Bytes> frames;
   for (auto frame = finished.next(); !frame.empty(); frame = finished.next())
     frames.emplace_back(frame.begin(), frame.end());
@@ -97,7 +97,7 @@ std::string refusal(const Packet& packet) {
   return frames ? "taken" : frames.error().message();
 }
 
-// Timestamps, as on most connections.
+// The timestamp option, as most connections have it.
 Bytes timestamps() {
   Bytes options;
   append32(options, 0x0101080a);
@@ -220,9 +220,9 @@ TEST(Offload, CutsTheLargestPacketIntoABoundedNumberOfSegments) {
 
 TEST(Offload, RefusesAPacketThatIsTooShortOrTooLong) {
   Bytes nothing;
-  EXPECT_FALSE(FinishedFrames::of(nothing));
+  EXPECT_FALSE(Segmenter::create(nothing));
   Bytes cut(sizeof(PacketHeader) - 1);
-  EXPECT_FALSE(FinishedFrames::of(cut));
+  EXPECT_FALSE(Segmenter::create(cut));
   EXPECT_THAT(refusal({.header = {}, .frame = Bytes(kMaxFrameBytes + 1)}), HasSubstr("a frame of"));
   EXPECT_EQ(refusal({.header = {}, .frame = Bytes(kMaxFrameBytes)}), "taken");
 }
@@ -251,7 +251,7 @@ TEST(Offload, RefusesSegmentationThatContradictsThePacket) {
     return refusal(packet);
   };
   EXPECT_EQ(change([](Packet&) {}), "taken");
-  // The hint may say what it likes: only the frame's own headers count.
+  // header_bytes is only a hint: the frame's own headers count.
   EXPECT_EQ(change([](Packet& p) { p.header.header_bytes = 65535; }), "taken");
   EXPECT_THAT(change([](Packet& p) { p.header.segment_bytes = 0; }), HasSubstr("no bytes"));
   EXPECT_THAT(change([](Packet& p) { p.header.segmentation = PacketHeader::kFragments; }),
@@ -273,7 +273,8 @@ TEST(Offload, RefusesSegmentationThatContradictsThePacket) {
     return change([&](Packet& p) { p.frame[at] = std::byte{value}; });
   };
   EXPECT_THAT(byte(14, 0x44), HasSubstr("lies about its length"));  // 16 bytes of IPv4 header
-  EXPECT_THAT(byte(14, 0x65), HasSubstr("lies about its length"));  // IPv6 in IPv4's clothes
+  EXPECT_THAT(byte(14, 0x65),
+              HasSubstr("lies about its length"));  // version 6 in a frame of type IPv4
   EXPECT_THAT(byte(20, 0x20), HasSubstr("fragment"));
   EXPECT_THAT(byte(21, 0x01), HasSubstr("fragment"));
   EXPECT_EQ(byte(20, 0x40), "taken");  // do not fragment
@@ -308,13 +309,13 @@ TEST(Offload, NeverLeavesTheFrameWhateverTheHeaderSays) {
     Bytes bytes = good.bytes();
     bytes.resize(bytes.size() - random() % 2 * (random() % 200));
     for (int change = 0; change < 3; ++change) {
-      // Of the header, or of the first headers of the frame.
+      // A byte of the PacketHeader or of the frame's headers.
       bytes[random() % 80] = static_cast<std::byte>(random());
     }
     const std::byte* const begin = bytes.data() + sizeof(PacketHeader);
     const std::byte* const end = bytes.data() + bytes.size();
     size_t frames = 0;
-    auto finished = FinishedFrames::of(bytes);
+    auto finished = Segmenter::create(bytes);
     if (!finished) continue;
     for (auto frame = finished->next(); !frame.empty(); frame = finished->next()) {
       ++frames;
@@ -326,11 +327,11 @@ TEST(Offload, NeverLeavesTheFrameWhateverTheHeaderSays) {
 
 // --- the kernel as the oracle ---
 
-// Two TAPs on a bridge, in a network namespace of the thread that made them: the
-// first takes packets with a header, the second gives them as plain frames.
+// Two TAPs on a bridge, in a network namespace of the thread that created them: the first
+// takes packets with a header, the second returns plain frames.
 class KernelOffload {
  public:
-  // Why it cannot be had, or an empty text.
+  // The reason why it is not available, or an empty string.
   std::string open() {
     if (::unshare(CLONE_NEWNET) != 0) return "no network namespaces here";
     in_ = open_tap("in", IFF_VNET_HDR);
@@ -360,7 +361,7 @@ class KernelOffload {
     return ::write(in_.get(), packet.data(), packet.size()) < 0 ? errno : 0;
   }
 
-  // The next frame from our station; empty when there comes none.
+  // The next frame from our station; empty if none comes.
   Bytes take() const {
     for (;;) {
       pollfd ready{.fd = out_.get(), .events = POLLIN, .revents = 0};
@@ -369,7 +370,7 @@ class KernelOffload {
       const ssize_t size = ::read(out_.get(), frame.data(), frame.size());
       if (size < 14) return {};
       frame.resize(static_cast<size_t>(size));
-      // The host's own stack may say something on a new link.
+      // The host's own stack may send something on a new link.
       if (std::equal(kFrom.begin(), kFrom.end(), frame.begin() + 6,
                      [](uint8_t a, std::byte b) { return std::byte{a} == b; }))
         return frame;
@@ -398,7 +399,7 @@ class KernelOffload {
 void compare_with_kernel(const KernelOffload& kernel, const Packet& packet, const char* what) {
   SCOPED_TRACE(what);
   const int error = kernel.put(packet.bytes());
-  // Linux before 6.2 knows no UDP segmentation from a TAP.
+  // Linux before 6.2 does not support UDP segmentation from a TAP.
   if (error == EINVAL && packet.header.segmentation == PacketHeader::kUdp) return;
   ASSERT_EQ(error, 0);
   const auto ours = finish(packet);
@@ -412,7 +413,7 @@ void compare_with_kernel(const KernelOffload& kernel, const Packet& packet, cons
 
 TEST(Offload, MakesTheFramesThatTheKernelMakes) {
   std::string missing;
-  // On a thread of its own, which takes the namespace with it.
+  // Runs on a separate thread, whose network namespace ends with it.
   std::thread([&] {
     KernelOffload kernel;
     missing = kernel.open();

@@ -1,4 +1,4 @@
-// A TAP device, with the host's end of it in a network namespace of its own.
+// A TAP device whose host end is in a separate network namespace.
 #include "net/tap.h"
 
 #include <arpa/inet.h>
@@ -41,8 +41,7 @@ struct Packet {
   Bytes frame;
 };
 
-// A frame of IPv4 and TCP from 10.9.0.2 to 10.9.0.1, for the checksum of whose
-// payload nobody has to look.
+// An IPv4 and TCP frame from 10.9.0.2 to 10.9.0.1 whose checksum is left to the receiver.
 Bytes tcp_frame(size_t payload_bytes, uint8_t seed = 1) {
   Bytes frame(14 + 20 + 20 + payload_bytes, std::byte{seed});
   std::span<std::byte> all = frame;
@@ -82,7 +81,7 @@ class TapTest : public testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "only root makes network namespaces and TAPs";
-    // Of this thread alone, and of those that it starts.
+    // Affects only this thread and those that it starts.
     home_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     if (!home_.valid() || ::unshare(CLONE_NEWNET) != 0) {
       home_.close();
@@ -162,7 +161,7 @@ class TapTest : public testing::Test {
                                           iovec{bytes.data(), bytes.size()}};
     loop().post_and_wait([&] { tap_->send(pair, buffers); });
   }
-  // One that is there, if any.
+  // The next packet, if there is one.
   std::optional<Packet> receive_now(uint16_t pair = 0) {
     Bytes all(kMaxPacketBytes);
     const std::array<iovec, 2> halves = {iovec{all.data(), 7},
@@ -177,7 +176,7 @@ class TapTest : public testing::Test {
                         all.begin() + static_cast<std::ptrdiff_t>(size));
     return packet;
   }
-  // The next with this type of Ethernet frame; the host says things of its own too.
+  // The next packet of this Ethernet type; the host also sends packets of its own.
   std::optional<Packet> receive(uint16_t type = ETH_P_IP, uint16_t pair = 0) {
     std::optional<Packet> packet;
     EXPECT_TRUE(wait_for([&] {
@@ -212,7 +211,7 @@ class TapTest : public testing::Test {
               static_cast<ssize_t>(bytes.size()))
         << std::strerror(errno);
   }
-  // Frames of so many flows, so that each queue in use gets some.
+  // Sends frames of so many flows that each queue in use gets some.
   void host_send_flows(uint16_t count) {
     for (uint16_t flow = 0; flow < count; ++flow) {
       Bytes frame = tcp_frame(100);
@@ -220,7 +219,7 @@ class TapTest : public testing::Test {
       host_send({}, frame);
     }
   }
-  // The next that the interface got from the guest.
+  // The next packet that the interface got from the guest.
   std::optional<Packet> host_receive() {
     Bytes bytes(70'000);
     std::optional<Packet> packet;
@@ -269,7 +268,7 @@ TEST_F(TapTest, FindsANameWhereNoneIsGiven) {
 
 TEST_F(TapTest, RefusesNamesThatNoInterfaceHas) {
   EXPECT_EQ(error_of({.interface = "sixteen-letters-"}),
-            "sixteen-letters-: too long a name for an interface; use at most 15 characters");
+            "sixteen-letters-: the name is too long for an interface; use at most 15 characters");
   EXPECT_EQ(error_of({.interface = "fifteen-letters"}), "no error");
   for (const char* const name : {"a/b", ".", "..", "a b", "a:b"})
     EXPECT_EQ(error_of({.interface = name}),
@@ -305,8 +304,8 @@ TEST_F(TapTest, UsesManyQueuesOfOneThatWasMadeForThem) {
   ASSERT_TRUE(run("ip tuntap add name one mode tap"));
   EXPECT_THAT(
       error_of({.interface = "one", .queues = 4}),
-      HasSubstr("one: cannot be used as a TAP: Invalid argument; it is no TAP device, or it "
-                "has other queues"));
+      HasSubstr("one: cannot be used as a TAP: Invalid argument; it is not a TAP device, or "
+                "its queues or headers differ"));
 }
 
 TEST_F(TapTest, IsNotUsedTwice) {
@@ -324,13 +323,13 @@ TEST_F(TapTest, IsNoOtherInterface) {
   for (const char* const name : {"lo", "tun7", "br7"})
     for (const uint16_t queues : {uint16_t{1}, uint16_t{2}})
       EXPECT_THAT(error_of({.interface = name, .queues = queues}),
-                  HasSubstr("it is no TAP device, or it has other queues or headers"))
+                  HasSubstr("it is not a TAP device, or its queues or headers differ"))
           << name;
 }
 
 TEST_F(TapTest, SaysWhatAnOrdinaryUserIsToDo) {
   ASSERT_TRUE(run("ip tuntap add name roots mode tap user 0"));
-  // Of this thread alone; the C library's function would change them all.
+  // Changes only this thread; the C library's function would change all threads.
   ASSERT_EQ(::syscall(SYS_setresuid, -1, 65534, -1), 0);
   const std::string made = error_of({});
   const std::string used = error_of({.interface = "roots"});
@@ -344,9 +343,9 @@ TEST_F(TapTest, SaysWhatAnOrdinaryUserIsToDo) {
               "which is safe: chmod 666 /dev/net/tun");
     EXPECT_EQ(used, made);
   } else {
-    EXPECT_THAT(made, HasSubstr("making one needs root"));
+    EXPECT_THAT(made, HasSubstr("creating one needs root"));
     EXPECT_THAT(used, HasSubstr("another user owns it"));
-    EXPECT_THAT(absent, HasSubstr("there is no interface nosuch, and making one needs root"));
+    EXPECT_THAT(absent, HasSubstr("there is no interface nosuch, and creating one needs root"));
   }
 }
 
@@ -360,16 +359,16 @@ TEST_F(TapTest, BecomesAPortOfABridge) {
   close();
   ASSERT_TRUE(run("ip link add br8 type bridge"));
   EXPECT_EQ(error_of({.interface = "there", .bridge = "br8"}),
-            "there: cannot be put on the bridge br8: Device or resource busy; it is on another "
+            "there: cannot be added to bridge br8: Device or resource busy; it is on another "
             "bridge; leave bridge out");
 }
 
 TEST_F(TapTest, SaysWhatIsNoBridge) {
   EXPECT_EQ(error_of({.interface = "wick0", .bridge = "br9"}),
-            "br9: there is no such bridge; wick net up br9 makes one");
+            "br9: there is no such bridge; wick net up br9 creates one");
   EXPECT_FALSE(exists("wick0")) << "and leaves nothing behind";
   EXPECT_THAT(error_of({.interface = "wick0", .bridge = "lo"}),
-              HasSubstr("wick0: cannot be put on the bridge lo: "));
+              HasSubstr("wick0: cannot be added to bridge lo: "));
   EXPECT_THAT(error_of({.interface = "wick0", .bridge = "lo"}), HasSubstr("is that a bridge?"));
   EXPECT_THAT(error_of({.interface = "wick0", .bridge = "sixteen-letters-"}),
               HasSubstr("there is no such bridge"));
@@ -471,7 +470,7 @@ TEST_F(TapTest, GivesOnlyTheOffloadsThatWereAskedFor) {
       EXPECT_EQ(part->header.segmentation, PacketHeader::kNone);
     }
 
-    set_offloads({.tcp4 = true});  // which need the checksum
+    set_offloads({.tcp4 = true});  // not valid without `checksum`
     host_send(kSegmented, frame);
     for (int segment = 0; segment < 5; ++segment) {
       const auto part = receive();

@@ -77,7 +77,7 @@ TEST(UserFilter, TakesTheUrgentBitAwayAndKeepsTheChecksumRight) {
 
 TEST(UserFilter, OpensNothingMoreWhenThereAreManySockets) {
   UserFilter filter;
-  const size_t full = UserFilter::kMostSockets;
+  const size_t full = UserFilter::kMaxSockets;
   const auto syn = UserGuest::frame4(kTcp, kHost4, tcp({.flags = kSyn}, {}));
   const auto ping = UserGuest::frame4(kIcmp, 0x08080808, UserGuest::echo_request(1, {}));
   const auto datagram = UserGuest::frame4(kUdp, kHost4, udp(1, 2, {}));
@@ -90,7 +90,7 @@ TEST(UserFilter, OpensNothingMoreWhenThereAreManySockets) {
   EXPECT_EQ(judge(filter, UserGuest::dhcp(1), full), Verdict::kPass);
 }
 
-// More connections than are remembered, each with a segment that is not acknowledged.
+// More connections than the filter can track, each with a segment that is not acknowledged.
 TEST(UserFilter, ForgetsConnectionsThatAreGone) {
   UserFilter filter;
   const auto data = [&](uint16_t port, uint32_t sequence) {
@@ -101,10 +101,10 @@ TEST(UserFilter, ForgetsConnectionsThatAreGone) {
   const auto reset = [&](uint16_t port, bool closed) {
     auto frame = UserGuest::frame4(kTcp, kHost4, tcp({.from = port, .to = 80, .flags = kRst}, {}));
     EXPECT_EQ(filter.judge(frame, 0), Verdict::kPass);
-    filter.passed(frame, false, closed);
+    filter.on_frame_passed(frame, false, closed);
   };
   const auto fill = [&](uint16_t port) {
-    for (uint32_t i = 0; i < UserFilter::kMostEarly; ++i)
+    for (uint32_t i = 0; i < UserFilter::kMaxEarly; ++i)
       EXPECT_EQ(data(port, 9 + i), Verdict::kPass);
     EXPECT_EQ(data(port, 100), Verdict::kEarly);
   };
@@ -113,10 +113,10 @@ TEST(UserFilter, ForgetsConnectionsThatAreGone) {
     reset(port, true);
   }
   fill(1);
-  // A reset that is not believed makes no room for more; a new connection does.
+  // A reset that libslirp ignores makes no room for more; a new connection does.
   reset(1, false);
   EXPECT_EQ(data(1, 100), Verdict::kEarly);
-  filter.came_back(
+  filter.on_frame_to_guest(
       ethernet(kGuestMac, kRouterMac, kIp4Type,
                ip4({.from = kHost4, .to = kGuest4, .protocol = kTcp},
                    tcp({.from = 80, .to = 1, .acknowledged = 5, .flags = kSyn | kAck}, {}))));
@@ -142,7 +142,7 @@ TEST(UserFilter, CarriesDataAfterManyConnectionsThatTheGuestReset) {
     const Fd peer(::accept(server.get(), nullptr, nullptr));
     const uint32_t next = tcp.sequence();
     tcp.set_sequence(next + 100);
-    tcp.say(kAck, Bytes(1));  // with what is missing before it, not acknowledged
+    tcp.say(kAck, Bytes(1));  // not acknowledged, because the segment before it is missing
     tcp.set_sequence(next);
     tcp.say(kRst | kAck);
   }
@@ -151,10 +151,10 @@ TEST(UserFilter, CarriesDataAfterManyConnectionsThatTheGuestReset) {
   EXPECT_TRUE(tcp.write(counting_bytes(5000)));
 }
 
-// The heap of this process, with what is cached in it left out.
+// The heap of this process in use, without free memory that malloc keeps.
 size_t heap_bytes() { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; }
 
-// libslirp 4.7 loses a buffer at each request that it has no address for.
+// libslirp 4.7 leaks a buffer for each request for which it has no address.
 TEST(UserFilter, BoundsWhatDhcpLoses) {
   UserGuest guest(UserNetwork{.name = "net0"});
   const auto ask = [&](uint32_t first, uint32_t count) {
@@ -181,13 +181,13 @@ TEST(UserFilter, BoundsWhatDhcpLoses) {
   const size_t before = heap_bytes();
   ask(2000, 20'000);
   EXPECT_LT(heap_bytes(), before + (1 << 20));
-  // Who has an address is answered for ever.
+  // A station that has an address always gets replies.
   ask(0, 16);
   EXPECT_TRUE(fakes::wait_for([&] { return guest.waiting() >= 16; }));
   EXPECT_EQ(answers(), 16u);
 }
 
-// Single bytes, each a little further on, and never the first.
+// Sends single bytes, each a little further on, but never the first.
 TEST(UserFilter, BoundsWhatATcpConnectionKeepsOfTheFuture) {
   const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{.sin_family = AF_INET,
@@ -214,11 +214,11 @@ TEST(UserFilter, BoundsWhatATcpConnectionKeepsOfTheFuture) {
       }
     });
     guest.take(true);
-    // The missing byte, and those behind it once more, are taken as ever.
+    // The missing byte, and those after it when sent again, are accepted as usual.
     tcp.set_sequence(start);
     ASSERT_TRUE(tcp.write(counting_bytes(5000)));
   }
-  EXPECT_LT(heap_bytes(), before + 4 * UserFilter::kMostEarly * 2048 + (2 << 20));
+  EXPECT_LT(heap_bytes(), before + 4 * UserFilter::kMaxEarly * 2048 + (2 << 20));
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// A guest on a user network, as a script: it speaks enough ARP, IP and TCP to be
-// served, in order and without retransmissions, which a network inside one process
-// does not need.
+// A scripted guest on a user network. It implements as much of ARP, IP and TCP as a network
+// inside one process needs: no reordering and no retransmission.
 #pragma once
 
 #include <functional>
@@ -47,7 +46,7 @@ class UserGuest {
   void detach() {
     on_loop([this] { backend_->detach(); });
   }
-  // Frames stay where they are, or are taken again.
+  // Frames that the guest does not take stay in the queue.
   void take(bool taking) {
     on_loop([this, taking] {
       taking_ = taking;
@@ -65,7 +64,7 @@ class UserGuest {
   void send(const fakes::Bytes& frame, const PacketHeader& header = {}) {
     on_loop([&] { send_here(frame, header); });
   }
-  // The packet in two parts, as a driver that has its header apart.
+  // Sends the packet in two buffers, like a driver with a separate header.
   void send_here(const fakes::Bytes& frame, const PacketHeader& header = {}) {
     fakes::Bytes all(sizeof(header));
     store_le(std::span(all), header);
@@ -76,8 +75,8 @@ class UserGuest {
     backend_->send(0, parts);
   }
 
-  // The first frame that matches, and is gone then; none after a time that only a
-  // hang needs.
+  // Removes and returns the first frame that matches; nullopt after a timeout that only a
+  // hang reaches.
   std::optional<fakes::Bytes> await(const Match& match) {
     std::optional<fakes::Bytes> found;
     fakes::wait_for([&] { return (found = try_take(match)).has_value(); });
@@ -100,7 +99,7 @@ class UserGuest {
     return frames_.size();
   }
 
-  // --- what a stack says ---
+  // --- frames ---
 
   void send4(uint8_t protocol, uint32_t to, const fakes::Bytes& transport) {
     send(frame4(protocol, to, transport));
@@ -127,7 +126,7 @@ class UserGuest {
     fakes::append32(packet, to);
     return fakes::ethernet(kEveryone, kGuestMac, fakes::kArpType, packet);
   }
-  // So that the router knows where we are.
+  // Tells the router the guest's station.
   void announce() { send(arp(1, kGuest4, kGuest4)); }
 
   // RFC 2131: one request of the given kind.
@@ -234,7 +233,7 @@ class GuestTcp {
                        .flags = what},
                       data);
   }
-  // In segments; waits until they are acknowledged.
+  // Sends segments and waits until they are acknowledged.
   bool write(const fakes::Bytes& data) {
     for (size_t at = 0; at < data.size(); at += 1400) {
       const size_t part = std::min<size_t>(1400, data.size() - at);
@@ -244,7 +243,7 @@ class GuestTcp {
     }
     return true;
   }
-  // Of all that was sent, however much of it comes at a time.
+  // Waits for the acknowledgement of all data sent, which may come in parts.
   bool await_acknowledgement() {
     return guest_
         .await([this](auto frame) {
@@ -253,7 +252,7 @@ class GuestTcp {
         })
         .has_value();
   }
-  // That many bytes, each segment acknowledged; fewer at the end of the stream.
+  // Receives so many bytes and acknowledges each segment; fewer at the end of the stream.
   fakes::Bytes read(size_t size) {
     fakes::Bytes data;
     while (data.size() < size) {
@@ -261,7 +260,7 @@ class GuestTcp {
       if (!frame) break;
       const auto sequence = fakes::get32(*frame, kTransportPlace + 4);
       const auto payload = payload_of(*frame);
-      if (sequence != acknowledged_) continue;  // again, or out of order
+      if (sequence != acknowledged_) continue;  // a retransmission, or out of order
       fakes::append(data, payload);
       acknowledged_ += static_cast<uint32_t>(payload.size());
       const bool end = (flags(*frame) & fakes::kFin) != 0;
@@ -274,7 +273,7 @@ class GuestTcp {
   std::optional<fakes::Bytes> next() {
     return guest_.await([this](auto frame) { return mine(frame); });
   }
-  // Goes back to what the peer has room for, as its last word says.
+  // Continues after the last byte that the peer has acknowledged.
   void rewind() {
     guest_.for_each_waiting([this](auto frame) {
       if (mine(frame)) sequence_ = fakes::get32(frame, kTransportPlace + 8);

@@ -25,7 +25,7 @@ using testing::HasSubstr;
 
 const UserNetwork kPlain = {.name = "net0", .host_name = "machine", .forwards = {}};
 
-// A socket of the host, bound to a free port of the loopback; no call waits for ever.
+// A socket of the host, bound to a free port of the loopback; all calls have a timeout.
 class HostSocket {
  public:
   explicit HostSocket(int type) : HostSocket(Fd(::socket(AF_INET, type | SOCK_CLOEXEC, 0))) {
@@ -203,7 +203,7 @@ TEST_F(UserTest, TellsTheGuestThatNobodyListens) {
   EXPECT_EQ(get8(*unreachable, kTransportPlace), 3);
 }
 
-// Gives every socket for datagrams of this process something to read.
+// Sends a datagram to every datagram socket of this process.
 void feed_datagram_sockets() {
   const HostSocket source(SOCK_DGRAM);
   for (int fd = 0; fd < 1000; ++fd) {
@@ -220,8 +220,8 @@ void feed_datagram_sockets() {
   }
 }
 
-// A socket that is told of twice in an error, which the first round takes away: in the
-// second, libslirp would wait for a datagram that nobody sends.
+// An error of a socket is reported twice, and the first round clears it: in the second,
+// libslirp would block on a datagram that nobody sends.
 TEST_F(UserTest, NeverWaitsForASocketWhoseErrorIsGone) {
   UserGuest guest(kPlain);
   guest.announce();
@@ -233,7 +233,7 @@ TEST_F(UserTest, NeverWaitsForASocketWhoseErrorIsGone) {
     served = false;
     guest.loop().post([&] { served = true; });
     const bool waits = !wait_for([&] { return served.load(); }, std::chrono::seconds(5));
-    if (waits) feed_datagram_sockets();  // or it would be for ever
+    if (waits) feed_datagram_sockets();  // else the test would hang
     ASSERT_FALSE(waits);
   }
 }
@@ -381,7 +381,7 @@ TEST_F(UserTest, LivesThroughGarbage) {
     }
     guest.send(frame, header);
   }
-  // No header at all, none of anything, and more than there can be.
+  // Packets without a header, empty, and too long.
   guest.on_loop([&] {
     Bytes large(kMaxPacketBytes + 1);
     const iovec nothing{large.data(), 0};
@@ -404,15 +404,15 @@ TEST_F(UserTest, GivesAGuestABoundedNumberOfSockets) {
     for (uint16_t port = 1000; port < 6000; ++port)
       guest.send_here(UserGuest::frame4(kUdp, kHost4, udp(port, server.port(), {})));
   });
-  EXPECT_LE(open_descriptors(), before + UserFilter::kMostSockets);
-  EXPECT_GE(open_descriptors(), before + UserFilter::kMostSockets - 10);
+  EXPECT_LE(open_descriptors(), before + UserFilter::kMaxSockets);
+  EXPECT_GE(open_descriptors(), before + UserFilter::kMaxSockets - 10);
   const auto listener = HostSocket(SOCK_STREAM);
   guest.on_loop([&] {
     for (uint16_t port = 1000; port < 2000; ++port)
       guest.send_here(UserGuest::frame4(
           kTcp, kHost4, tcp({.from = port, .to = listener.port(), .flags = kSyn}, {})));
   });
-  EXPECT_LE(open_descriptors(), before + UserFilter::kMostSockets + 2);
+  EXPECT_LE(open_descriptors(), before + UserFilter::kMaxSockets + 2);
   // It is still served.
   guest.send4(kIcmp, kHost4, UserGuest::echo_request(9, {}));
   guest.send(UserGuest::dhcp(1));
@@ -423,9 +423,9 @@ TEST_F(UserTest, GivesAGuestABoundedNumberOfSockets) {
 // The heap of this process, with what is cached in it left out.
 size_t heap_bytes() { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; }
 
-constexpr uint32_t kSilent = 0x0a00024d;  // nobody answers for it
+constexpr uint32_t kSilent = 0x0a00024d;  // an address without a station
 
-// libslirp keeps what it owes to a neighbour whose address it has asked for.
+// libslirp queues packets for a neighbour while it resolves the address.
 TEST_F(UserTest, KeepsNothingForAddressesThatNobodyAnswersFor) {
   const HostSocket server(SOCK_STREAM);
   UserGuest guest(kPlain);
@@ -439,9 +439,9 @@ TEST_F(UserTest, KeepsNothingForAddressesThatNobodyAnswersFor) {
   ahead.flags = 0;
   const size_t before = heap_bytes();
   guest.on_loop([&] {
-    // Each draws an acknowledgement.
+    // Each segment causes an acknowledgement.
     for (int i = 0; i < 20'000; ++i) from(kSilent, kTcp, tcp(ahead, {}));
-    // From more addresses than it remembers, which it is told to forget.
+    // More addresses than libslirp's ARP table holds, so that entries are evicted.
     for (uint32_t i = 0; i < 5'000; ++i) {
       from(0x0a000220 + i % 64, kIcmp, UserGuest::echo_request(1, {}));
       from(kSilent, kTcp, tcp(ahead, {}));
@@ -470,7 +470,7 @@ TEST_F(UserTest, KeepsNothingForAddresses6ThatNobodyAnswersFor) {
     for (uint16_t i = 0; i < 10'000; ++i) guest.send_here(ping(i % 100));
   });
   EXPECT_LT(heap_bytes(), before + (4 << 20));
-  // To where they came from.
+  // Replies go to the address that they came from.
   const auto reply = guest.await([](auto frame) {
     return get16(frame, 12) == kIp6Type && get8(frame, 20) == 58 && get8(frame, 54) == 129;
   });
@@ -478,7 +478,7 @@ TEST_F(UserTest, KeepsNothingForAddresses6ThatNobodyAnswersFor) {
   for (size_t i = 0; i < 6; ++i) EXPECT_EQ(get8(*reply, i), kGuestMac[i]);
 }
 
-// Errors of datagrams come when their sender is forgotten.
+// Errors of datagrams arrive after libslirp has forgotten their sender.
 TEST_F(UserTest, KeepsNothingOfWhatComesLate) {
   UserGuest guest(kPlain);
   const uint16_t port = free_port(SOCK_DGRAM);
@@ -505,7 +505,7 @@ TEST_F(UserTest, KeepsABoundedNumberOfFramesForAGuestThatTakesNone) {
   ASSERT_TRUE(tcp.connect());
   const HostSocket peer = server.accept();
   guest.take(false);
-  // A hundred times what is kept; answers to pings come at once.
+  // A hundred times what the queue holds; replies to pings come at once.
   guest.on_loop([&] {
     const auto ping =
         UserGuest::frame4(kIcmp, kHost4, UserGuest::echo_request(1, counting_bytes(1000)));
@@ -515,7 +515,7 @@ TEST_F(UserTest, KeepsABoundedNumberOfFramesForAGuestThatTakesNone) {
   guest.take(true);
   EXPECT_LT(guest.waiting(), 1100u);
   EXPECT_GT(guest.waiting(), 900u);
-  // What the host wrote was left in its socket, or is sent once more.
+  // Data from the host stayed in its socket or are sent again.
   EXPECT_EQ(tcp.read(10'000), counting_bytes(10'000));
 }
 
@@ -555,7 +555,7 @@ TEST_F(UserTest, SaysOnceThatThereAreFrames) {
   });
   thread->loop().post_and_wait([&] {
     EXPECT_EQ(calls, 2);
-    // Of what is cut off, nothing is left.
+    // Nothing remains of a truncated packet.
     while (take() > 0) {
     }
     ask();
@@ -577,9 +577,9 @@ TEST_F(UserTest, CallsNobodyAfterItWasDetachedAndServesTheNext) {
   ASSERT_TRUE(tcp.connect());
   const HostSocket peer = server.accept();
   guest.on_loop([&] {
-    guest.send_here(UserGuest::arp(1, kGuest4, kHost4));  // its answer is posted
+    guest.send_here(UserGuest::arp(1, kGuest4, kHost4));  // the callback for the reply is posted
     guest.backend().detach();
-    guest.send_here(UserGuest::arp(1, kGuest4, kHost4));  // and this goes nowhere
+    guest.send_here(UserGuest::arp(1, kGuest4, kHost4));  // dropped after detach
   });
   while (guest.try_take([](auto) { return true; })) {
   }
@@ -609,12 +609,12 @@ TEST_F(UserTest, MovesToAnotherLoop) {
   }
 }
 
-// How many rounds a loop makes while nothing happens: each is one turn of its own.
+// Counts the rounds of a loop while nothing happens.
 int idle_rounds(UserGuest& guest) {
   static std::atomic<int> rounds;
   static std::atomic<bool> counting;
   guest.on_loop([&] { guest.loop().before_wait([] { rounds += counting ? 1 : 0; }); });
-  ::usleep(50'000);  // what was under way comes to rest
+  ::usleep(50'000);  // lets pending work finish
   rounds = 0;
   counting = true;
   ::usleep(200'000);
@@ -635,7 +635,7 @@ TEST_F(UserTest, SleepsWhileNothingHappensWhateverBecameOfItsSockets) {
   }
   for (size_t i = 0; i < peers.size(); ++i) {
     if (i % 3 == 0) {
-      peers[i].close();  // and the guest says nothing to it
+      peers[i].close();  // the guest does not react
     } else if (i % 3 == 1) {
       // The guest acknowledges nothing; then the host resets.
       Bytes much(1 << 16);
@@ -653,7 +653,7 @@ TEST_F(UserTest, SleepsWhileNothingHappensWhateverBecameOfItsSockets) {
   EXPECT_LT(idle_rounds(guest), 1000);
 }
 
-// The descriptor of this process, libslirp's, that is connected to a port of ours.
+// The descriptor of libslirp in this process that is connected to our port.
 int connected_to_port(uint16_t port) {
   for (int fd = 0; fd < 1000; ++fd) {
     sockaddr_in peer{};
@@ -697,7 +697,7 @@ TEST_F(UserTest, OutlivesAResetOfAConnectionThatIsStuckBothWays) {
   peer.close();
   guest.send4(kIcmp, kHost4, UserGuest::echo_request(9, {}));
   EXPECT_TRUE(guest.await([](auto frame) { return is4(frame, kIcmp); }));
-  // What had come is still the guest's, and then the end.
+  // The guest still gets the data that had arrived, and then the end.
   EXPECT_GT(tcp.read(much.size()).size(), 60'000u);
 }
 
