@@ -20,12 +20,12 @@ Result<Ipv4Subnet> parse_network_address(std::string_view text) {
   if (subnet->prefix_bits < 8 || subnet->prefix_bits > 30)
     return fail("the prefix length must be 8 to 30, {}", kExample);
   if (subnet->address == subnet->first() || subnet->address == subnet->last())
-    return fail("the address of a network, not of the host in it; {} is one",
+    return fail("this is the address of a network, not of a host in it, for example {}",
                 net::ipv4_string(Ipv4Subnet{subnet->first() + 1, subnet->prefix_bits}));
   const bool usable = subnet->first() >= address(1, 0, 0, 0) &&
                       subnet->last() < address(224, 0, 0, 0) &&
                       !subnet->overlaps({address(127, 0, 0, 0), 8});
-  if (!usable) return fail("no address that a host can have, {}", kExample);
+  if (!usable) return fail("must be an address that a host can have, {}", kExample);
   return *subnet;
 }
 
@@ -36,13 +36,13 @@ std::optional<std::string> overlap(const HostView& host, const Ipv4Subnet& subne
         return fmt::format("{} on {}", net::ipv4_string(other), link.name);
   for (const HostRoute& route : host.routes)
     if (subnet.overlaps(route.destination))
-      return fmt::format("the route to {} by {}", net::ipv4_string(route.destination),
+      return fmt::format("the route to {} via {}", net::ipv4_string(route.destination),
                          route.interface.empty() ? "none" : route.interface);
   return std::nullopt;
 }
 
 Result<Ipv4Subnet> choose_address(const HostView& host) {
-  constexpr uint32_t kOwn = 87;  // a number that few others begin with
+  constexpr uint32_t kOwn = 87;  // rarely used by others
   for (uint32_t i = 0; i < 512; ++i) {
     const Ipv4Subnet subnet{
         i < 256 ? address(10, kOwn, i, 1) : address(192, 168, (kOwn + i) & 0xff, 1), 24};

@@ -1,4 +1,4 @@
-// Which addresses a network gets.
+// Chooses and checks the addresses of a network.
 #pragma once
 
 #include <optional>
@@ -11,18 +11,18 @@
 
 namespace wick::hostnet {
 
-// --address: the host's own in a network of 8 to 30 bits.
+// Parses --address: the host's own address and a prefix length of 8 to 30.
 Result<net::Ipv4Subnet> parse_network_address(std::string_view text);
 
-// What of the host is in the way of a network, for people; or nothing.
+// Describes an address or route of the host that overlaps `subnet`; nullopt if there is none.
 std::optional<std::string> overlap(const HostView& host, const net::Ipv4Subnet& subnet);
 
-// The first that nothing is in the way of: 10.87.0.1/24 to 10.87.255.1/24, then
-// 192.168.87.1/24 and on, all round. The same host gives the same answer.
+// The first address without an overlap: 10.87.0.1/24 to 10.87.255.1/24, then all of
+// 192.168.0.0/16, beginning with 192.168.87.1/24. The choice is deterministic.
 Result<net::Ipv4Subnet> choose_address(const HostView& host);
 
-// The addresses that DHCP gives out: an eighth at the beginning, and the host's
-// own, are left for those that are given by hand.
+// The addresses for DHCP. The first eighth of the network is left for static addresses; the
+// host's own address is excluded.
 struct AddressRange {
   uint32_t first = 0;
   uint32_t last = 0;

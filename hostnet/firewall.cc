@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// What comes to the host is DHCP and DNS, what goes on is on its way out.
+// The network needs the input hook for DHCP and DNS, and the forward hook for NAT.
 bool matters(const HostNetwork& network, bool input) {
   return input ? network.dhcp : network.nat != HostNetwork::Nat::kNone;
 }
@@ -26,9 +26,9 @@ std::string text_of(const Json& object, const char* key) {
   return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
 }
 
-// A rule for what guests send and one for what they get back, or one for what they
-// ask of the host.
-std::string iptables_mend(const std::string& chain, const std::string& bridge) {
+// The rules that fix it: for FORWARD one for the guests' packets and one for the replies, for
+// INPUT one for DHCP and DNS.
+std::string iptables_fix(const std::string& chain, const std::string& bridge) {
   if (chain == "INPUT")
     return fmt::format("iptables -I INPUT -i {} -p udp -m multiport --dports 53,67 -j ACCEPT",
                        bridge);
@@ -38,7 +38,7 @@ std::string iptables_mend(const std::string& chain, const std::string& bridge) {
       chain, bridge);
 }
 
-std::string nft_mend(const std::string& chain, bool input, const std::string& bridge) {
+std::string nft_fix(const std::string& chain, bool input, const std::string& bridge) {
   if (input)
     return fmt::format("nft 'insert rule {} iifname \"{}\" udp dport {{ 53, 67 }} accept'", chain,
                        bridge);
@@ -49,11 +49,12 @@ std::string nft_mend(const std::string& chain, bool input, const std::string& br
 }
 
 std::string warning(const std::string& bridge, const std::string& chain, bool input,
-                    const std::string& mend) {
+                    const std::string& fix) {
   return fmt::format("{}: this host's firewall ({}) drops {}; {}", bridge, chain,
-                     input ? "what guests ask the host, DHCP too, unless a rule accepts it"
-                           : "what is forwarded, so guests do not get out",
-                     mend);
+                     input ? "the guests' requests to the host, DHCP included, unless a rule "
+                             "accepts them"
+                           : "forwarded packets, so guests cannot reach other networks",
+                     fix);
 }
 
 }  // namespace
@@ -69,7 +70,7 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
     bool input;
   };
   std::vector<Dropping> chains;
-  std::map<std::string, bool> named;  // tables, and whether they know the bridge
+  std::map<std::string, bool> named;  // by table: true if a rule mentions the bridge
   const std::string quoted = fmt::format("\"{}\"", bridge);
   bool docker = false;
   bool firewalld = false;
@@ -97,12 +98,12 @@ std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostN
     const bool to_docker = iptables && !input && docker;
     const std::string place = fmt::format("{} {}", table, chain);
     warnings.push_back(warning(bridge, place, input,
-                               iptables ? iptables_mend(to_docker ? "DOCKER-USER" : chain, bridge)
-                                        : nft_mend(place, input, bridge)));
+                               iptables ? iptables_fix(to_docker ? "DOCKER-USER" : chain, bridge)
+                                        : nft_fix(place, input, bridge)));
   }
   if (firewalld && !named["inet firewalld"])
     warnings.push_back(
-        fmt::format("{}: firewalld may reject what guests send; firewall-cmd --zone=trusted "
+        fmt::format("{}: firewalld may reject the guests' packets; firewall-cmd --zone=trusted "
                     "--add-interface={}",
                     bridge, bridge));
   return warnings;
@@ -120,7 +121,7 @@ std::vector<std::string> iptables_warnings(std::string_view rules, const HostNet
     const bool input = std::string_view(chain) == "INPUT";
     if (!matters(network, input)) continue;
     warnings.push_back(warning(bridge, fmt::format("iptables {}", chain), input,
-                               iptables_mend(!input && docker ? "DOCKER-USER" : chain, bridge)));
+                               iptables_fix(!input && docker ? "DOCKER-USER" : chain, bridge)));
   }
   return warnings;
 }
@@ -130,7 +131,7 @@ std::vector<std::string> firewall_warnings(const HostNetwork& network) {
   const std::vector<std::string> nft = {"nft", "-j", "list", "ruleset"};
   if (const auto ruleset = run_process(nft); ruleset && ruleset->status == 0)
     warnings = firewall_warnings(ruleset->output, network);
-  // Only where they are in use: asking would load modules.
+  // Only if legacy tables are in use, because iptables-legacy would load kernel modules.
   std::ifstream tables("/proc/net/ip_tables_names");
   const std::vector<std::string> legacy = {"iptables-legacy", "-w", "-S"};
   for (std::string table; std::getline(tables, table);) {

@@ -1,4 +1,4 @@
-// Rules of others that would drop what guests send or get, in silence.
+// Finds firewall rules of other programs that would silently drop the guests' packets.
 #pragma once
 
 #include <string>
@@ -9,13 +9,14 @@
 
 namespace wick::hostnet {
 
-// What `nft -j list ruleset` says about the network: a line each, with the mend. A
-// firewall that names the bridge somewhere was told of it, and is left in peace.
+// Warnings from the output of `nft -j list ruleset`, one line each, with the command that
+// fixes it. There is no warning for a table that mentions the bridge: its administrator has
+// decided about it.
 std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostNetwork& network);
 // The same of `iptables -S`, for kernels that have both.
 std::vector<std::string> iptables_warnings(std::string_view rules, const HostNetwork& network);
 
-// Looks at this host. What cannot be looked at gives no warning.
+// The warnings for this host. Rules that cannot be read give none.
 std::vector<std::string> firewall_warnings(const HostNetwork& network);
 
 }  // namespace wick::hostnet

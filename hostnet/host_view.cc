@@ -23,7 +23,8 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-// Everywhere, or half of it, as VPNs like to have it: such a route hides nothing.
+// A shorter prefix is a default route, or a part of one, as VPNs set it. It does not count as
+// a conflict.
 constexpr uint8_t kDefaultRouteBits = 4;
 
 std::string text_of(const Json& object, const char* key) {
@@ -46,7 +47,7 @@ Result<Json> parse_list(std::string_view text) {
   // Old versions of ip write nothing for an empty list.
   if (text.find_first_not_of(" \n") == std::string_view::npos) return Json::array();
   Json list = Json::parse(text, nullptr, false);
-  if (!list.is_array()) return fail("ip: its answer is no list of JSON");
+  if (!list.is_array()) return fail("ip: the output is not a JSON list");
   return list;
 }
 
@@ -57,15 +58,15 @@ Result<std::string> ask_ip(std::vector<std::string> arguments) {
   return outcome.output;
 }
 
-// As far as it can be read, without an exception where it cannot: a process that is in
-// /proc may end at any time.
+// The readable part of a file, without an exception on errors: the process of a /proc file may
+// end at any time.
 std::string file_text(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();
 }
 
-// Whether it is in this network namespace, as far as one may look.
+// True if the process is in this network namespace, or if the caller may not see that.
 bool is_in_our_namespace(const fs::path& process) {
   std::error_code error;
   const fs::path theirs = fs::read_symlink(process / "ns/net", error);
@@ -73,7 +74,7 @@ bool is_in_our_namespace(const fs::path& process) {
   return theirs == fs::read_symlink("/proc/thread-self/ns/net", error);
 }
 
-// Root, and whom dnsmasq may become: its default is one of these.
+// The users that dnsmasq may run as: root and its possible defaults.
 std::vector<uid_t> users_of_dnsmasq() {
   std::vector<uid_t> users = {0};
   for (const char* name : {"dnsmasq", "nobody"})
@@ -81,7 +82,7 @@ std::vector<uid_t> users_of_dnsmasq() {
   return users;
 }
 
-// Whether all its user IDs (real, effective, saved, of file accesses) are among `users`.
+// True if all user IDs of the process (real, effective, saved, file system) are in `users`.
 bool is_of_users(const fs::path& process, const std::vector<uid_t>& users) {
   std::ifstream status(process / "status");
   constexpr std::string_view kKey = "Uid:";
@@ -94,8 +95,8 @@ bool is_of_users(const fs::path& process, const std::vector<uid_t>& users) {
   return false;
 }
 
-// Whether it runs a program of this name, as far as one may look. Its arguments do not tell:
-// those of a setuid program are its user's choice.
+// True if the process runs a program of this name, or if the caller may not see that. The
+// arguments are no proof, because the user of a setuid program chooses them.
 bool runs(const fs::path& process, std::string_view name) {
   std::error_code error;
   const std::string program = fs::read_symlink(process / "exe", error).filename();
@@ -117,13 +118,13 @@ std::vector<std::pair<pid_t, fs::path>> processes() {
   return found;
 }
 
-// A descriptor of a process, and what it is open on: a path, as the kernel knows it.
+// A descriptor of a process, and the kernel's name of the open file.
 struct OpenFile {
   std::string descriptor;
   std::string target;
 };
 
-// Nothing if one may not look.
+// nullopt if the caller may not see them.
 std::optional<std::vector<OpenFile>> open_files(const fs::path& process) {
   std::vector<OpenFile> files;
   std::error_code error;
@@ -136,7 +137,8 @@ std::optional<std::vector<OpenFile>> open_files(const fs::path& process) {
   return files;
 }
 
-// A memory file with a name: the kernel shows that to those who may look at the process.
+// The machine's name is published as the name of a memfd, which the kernel shows to users who
+// may inspect the process.
 constexpr std::string_view kMachineFile = "wick-machine:";
 
 std::string machine_name(const std::vector<OpenFile>& files, pid_t pid) {
@@ -148,7 +150,7 @@ std::string machine_name(const std::vector<OpenFile>& files, pid_t pid) {
   return fmt::format("wick-{}", pid);
 }
 
-// The interface that a descriptor of /dev/net/tun is attached to, or nothing.
+// The interface that a descriptor of /dev/net/tun is attached to, or an empty string.
 std::string interface_of(const fs::path& process, const std::string& descriptor) {
   std::ifstream info(process / "fdinfo" / descriptor);
   constexpr std::string_view kKey = "iff:\t";
@@ -169,7 +171,7 @@ Result<std::vector<HostLink>> parse_links(std::string_view json) {
   for (const Json& entry : TRY(parse_list(json))) {
     HostLink link;
     link.name = text_of(entry, "ifname");
-    if (link.name.empty()) continue;  // ip 4.x leaves {} for what a filter hid
+    if (link.name.empty()) continue;  // ip 4.x prints {} for a link that a filter hides
     link.index = number_of(entry, "ifindex");
     link.mac = text_of(entry, "address");
     link.master = text_of(entry, "master");
@@ -237,8 +239,8 @@ std::vector<std::string> taps_of(const HostNetwork& network, const HostView& hos
 }
 
 Fd publish_machine_name(const std::string& name) {
-  constexpr size_t kMostBytes = 249;  // memfd_create(2)
-  const std::string file = (std::string(kMachineFile) + name).substr(0, kMostBytes);
+  constexpr size_t kMaxBytes = 249;  // memfd_create(2)
+  const std::string file = (std::string(kMachineFile) + name).substr(0, kMaxBytes);
   return Fd(::memfd_create(file.c_str(), MFD_CLOEXEC));
 }
 
@@ -255,9 +257,10 @@ std::vector<TapUser> tap_users() {
       user.program = file_text(process / "comm");
       if (user.program.ends_with('\n')) user.program.pop_back();
       if (user.program == "wick") user.machine = machine_name(files, pid);
+      // A process has one descriptor for each queue of a TAP.
       const bool known = std::ranges::any_of(
           users, [&](const TapUser& u) { return u.tap == user.tap && u.pid == pid; });
-      if (!user.tap.empty() && !known) users.push_back(std::move(user));  // a queue more
+      if (!user.tap.empty() && !known) users.push_back(std::move(user));
     }
   }
   return users;

@@ -1,5 +1,5 @@
-// What the host's network looks like now: interfaces and routes as `ip` tells them,
-// and the few things that wick net looks for besides.
+// The current state of the host's network: interfaces and routes as listed by `ip`, and the
+// processes that use them.
 #pragma once
 
 #include <sys/types.h>
@@ -22,12 +22,11 @@ struct HostLink {
   std::string mac;
   std::string kind;  // "bridge", "tun" (TAPs too), "veth"; empty: hardware
   bool up = false;
-  std::string master;     // the bridge it is in
-  std::string tap_owner;  // as `ip` says it: a name or a number
+  std::string master;     // the bridge that it is a port of
+  std::string tap_owner;  // a user name or a number, as `ip` prints it
   std::vector<net::Ipv4Subnet> addresses;
 };
 
-// A network that the host knows a way to.
 struct HostRoute {
   net::Ipv4Subnet destination;
   std::string interface;
@@ -35,7 +34,7 @@ struct HostRoute {
 
 struct HostView {
   std::vector<HostLink> links;
-  std::vector<HostRoute> routes;  // but those to everywhere, which hide no network
+  std::vector<HostRoute> routes;  // without default routes, which conflict with no network
   bool forwarding = false;        // net.ipv4.ip_forward
 
   const HostLink* find(std::string_view name) const;
@@ -51,14 +50,15 @@ constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
 // The kernel sets it to 0 when ip_forward becomes 1, and to 1 when that becomes 0.
 constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redirects";
 
-// What is asked of processes here is what the kernel keeps of them. Their arguments are in
-// their own memory: a process can make whoever reads them wait for ever.
+// The functions below read only what the kernel itself keeps about processes in /proc, not
+// their command lines: those are in the processes' memory, and a process can make a reader wait
+// for ever.
 
-// The network's dnsmasq in this network namespace, or 0: the one that has its leases open.
-// Who may not look at that is told what is in the PID file.
+// The network's dnsmasq in this network namespace, or 0. It is the process that has the leases
+// file open; for a caller who may not see that, it is the process in the PID file.
 pid_t find_dnsmasq(const std::string& network);
 
-// The TAPs on the network's bridge: those that it made, there or not, and then others.
+// The TAPs of the network, whether they exist or not, then other TAPs on its bridge.
 std::vector<std::string> taps_of(const HostNetwork& network, const HostView& host);
 
 // A process that has a TAP open.
@@ -66,12 +66,12 @@ struct TapUser {
   std::string tap;
   pid_t pid = 0;
   std::string program;
-  std::string machine;  // of wick run: its --name, or wick-PID
+  std::string machine;  // for wick run: its --name, or wick-PID
 };
 
-// Tells tap_users() the machine's name, for as long as it is open.
+// Publishes the machine's name for tap_users() as long as the descriptor is open.
 Fd publish_machine_name(const std::string& name);
-// As far as the caller may look: root sees all.
+// The TAP users that the caller may see; root sees all.
 std::vector<TapUser> tap_users();
 
 }  // namespace wick::hostnet

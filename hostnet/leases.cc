@@ -14,9 +14,9 @@ namespace wick::hostnet {
 
 namespace {
 
-constexpr size_t kMostBytes = 1 << 20;
+constexpr size_t kMaxBytes = 1 << 20;
 
-// dnsmasq, "lease.c": EXPIRES MAC ADDRESS NAME CLIENT-ID, `*` for what there is none of.
+// dnsmasq, "lease.c": EXPIRES MAC ADDRESS NAME CLIENT-ID, with `*` for a missing field.
 std::optional<DhcpLease> parse_line(std::string_view line) {
   std::array<std::string_view, 5> words;
   size_t count = 0;
@@ -73,7 +73,7 @@ std::vector<DhcpLease> parse_dhcp_leases(std::string_view text) {
 
 std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string& domain,
                         std::string_view host_name) {
-  // In the domain `host` is the host's name, and `wpad` nobody's (hostnet/plan.cc).
+  // dnsmasq resolves `host` to the host and ignores `wpad` (hostnet/plan.cc).
   const std::array<std::string_view, 4> taken = {"localhost", "host", "wpad",
                                                  host_name.substr(0, host_name.find('.'))};
   std::string lines;
@@ -92,7 +92,7 @@ std::string dhcp_leases_path(const std::string& network) {
 }
 
 Result<std::vector<DhcpLease>> read_dhcp_leases(const std::string& network) {
-  const auto text = read_network_file(dhcp_leases_path(network), kMostBytes, Trust::kAny);
+  const auto text = read_network_file(dhcp_leases_path(network), kMaxBytes, Trust::kAny);
   if (text) return parse_dhcp_leases(*text);
   if (text.error().code == ENOENT) return std::vector<DhcpLease>();
   return std::unexpected(text.error());

@@ -1,5 +1,4 @@
-// The file in which dnsmasq keeps its DHCP leases. What it says of a guest's name
-// is what the guest says: hostile.
+// dnsmasq's file of DHCP leases. The names in it come from guests and are untrusted.
 #pragma once
 
 #include <cstdint>
@@ -16,22 +15,22 @@ struct DhcpLease {
   int64_t expires = 0;  // seconds since the epoch; 0: never
   std::string mac;      // lower case
   uint32_t address = 0;
-  std::string name;  // as the guest gave it; empty: it gave none
+  std::string name;  // as the guest gave it; empty: none
 
   friend bool operator==(const DhcpLease&, const DhcpLease&) = default;
 };
 
-// By address; a line that is no IPv4 lease is passed over.
+// Sorted by address; lines that are not IPv4 leases are skipped.
 std::vector<DhcpLease> parse_dhcp_leases(std::string_view text);
 
-// "IP NAME NAME.DOMAIN" lines for a hosts file. Only names that a hosts file can
-// hold, and none that would speak for the host itself (`localhost`, `host`, `host_name`)
-// or be a proxy (`wpad`).
+// "IP NAME NAME.DOMAIN" lines for a hosts file. Leaves out names that are not valid there,
+// those of the host itself (`localhost`, `host`, `host_name`), and `wpad`, by which browsers
+// find a proxy.
 std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string& domain,
                         std::string_view host_name);
 
 std::string dhcp_leases_path(const std::string& network);
-// None if there is no file. The first MiB of it.
+// Reads at most the first MiB of the file. Empty if there is no file.
 Result<std::vector<DhcpLease>> read_dhcp_leases(const std::string& network);
 
 }  // namespace wick::hostnet

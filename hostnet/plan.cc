@@ -23,12 +23,11 @@ Action run(std::vector<std::string> arguments, std::string input = {}) {
   return RunCommand{std::move(arguments), std::move(input)};
 }
 
-// The host drops what comes from elsewhere to the guests unless they asked for it, or
-// the host forwards a port to them: so networks with NAT are everywhere. It drops what
-// guests send from addresses that are not of their network; a client that has none yet
-// asks DHCP from 0.0.0.0. Guests have IPv6 among themselves and with the host only. Where
-// br_netfilter is loaded, frames from guest to guest pass here as well, in and out by the
-// bridge: they are the guests' own affair.
+// As usual for NAT, the host drops packets to the guests from outside, except for replies and
+// for ports that the host forwards (dnat). It drops packets from guests whose source address is
+// not of their network; a DHCP client without an address uses 0.0.0.0. Guests can use IPv6 only
+// among themselves and with the host. With br_netfilter, frames from guest to guest also pass
+// the forward hook; they enter and leave by the bridge, and are accepted.
 constexpr const char* kFilterRules = R"(table inet {table} {{
   chain sources {{
     ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
@@ -50,9 +49,9 @@ constexpr const char* kFilterRules = R"(table inet {table} {{
   }}
 }}
 )";
-// What a guest sends in the host's name: it would get what other guests send to the host.
-// Not every kernel can tell which bridge a frame is on, but no other bridge has these
-// addresses.
+// Drops frames from guests with the host's own addresses: such a guest would receive the other
+// guests' packets to the host. The rules do not match the bridge, because not every kernel
+// supports that, but no other bridge has these addresses.
 constexpr const char* kNeighbourRules = R"(table bridge {table} {{
   chain prerouting {{
     type filter hook prerouting priority -300; policy accept;
@@ -69,10 +68,10 @@ constexpr const char* kNftNatRules = R"(table ip {table} {{
 }}
 )";
 
-// Turning forwarding on lets all interfaces forward to all others. Where wick has turned
-// it on, it is for guests alone. A frame that only crosses a bridge is not forwarded by
-// IP, but passes here where br_netfilter is loaded: it leaves by the bridge it came from.
-// The table is replaced as a whole, so that there is no moment without it.
+// ip_forward lets all interfaces forward to all others. If wick has turned it on, only guests
+// may use it. With br_netfilter, a frame that only crosses a bridge also passes the forward
+// hook; it leaves by the bridge that it came from, and is accepted. The table is replaced as a
+// whole, so that there is no moment without it.
 constexpr const char* kForwardingGuardRules = R"(table ip {guard}
 delete table ip {guard}
 table ip {guard} {{
@@ -95,8 +94,8 @@ table ip {guard} {{
 }}
 )";
 
-// Each as a whole or not at all. Those of filter come first in their chains, so what
-// other rules would drop is accepted before.
+// iptables-restore applies each table as a whole or not at all. The jumps from FORWARD and INPUT
+// of `filter` are inserted first, so that packets are accepted before other rules drop them.
 constexpr const char* kForwardRules = R"(*filter
 :{chain} - [0:0]
 -A {chain} -i {bridge} -j ACCEPT
@@ -104,14 +103,14 @@ constexpr const char* kForwardRules = R"(*filter
 -I FORWARD -j {chain}
 COMMIT
 )";
-// In a table of its own, since it must come before what other networks accept.
+// In table mangle, which comes before filter: other networks' rules accept packets there.
 constexpr const char* kGuardRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
 -A FORWARD -j {chain}
 COMMIT
 )";
-// As `sources` of kFilterRules.
+// The same as `sources` in kFilterRules.
 constexpr const char* kSourceRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -j RETURN
@@ -171,7 +170,8 @@ Action restore(std::string rules, const char* program = "iptables") {
   return run({fmt::format("{}-restore", program), "-w", "--noflush"}, std::move(rules));
 }
 
-// A chain of ours and the rules that lead to it. Someone may have flushed those.
+// One of wick's chains and the rules that jump to it. Removing the rules may fail, because an
+// administrator may have flushed them.
 Step chain_step(const HostNetwork& network, const char* name, const std::string& chain,
                 const char* table, std::vector<std::string> from, const char* rules,
                 const char* program = "iptables") {
@@ -186,7 +186,7 @@ Step chain_step(const HostNetwork& network, const char* name, const std::string&
     step.undo.emplace_back(iptables({table, "-D", hook, "-j", chain}, program, true));
   step.undo.emplace_back(iptables({table, "-F", chain}, program));
   step.undo.emplace_back(iptables({table, "-X", chain}, program));
-  step.look = iptables({table, "-S", chain}, program).arguments;
+  step.query = iptables({table, "-S", chain}, program).arguments;
   return step;
 }
 
@@ -195,7 +195,7 @@ std::string forwarding_table(const std::vector<std::string>& bridges) {
                      fmt::arg("bridges", fmt::format("\"{}\"", fmt::join(bridges, "\", \""))));
 }
 
-// To be completed with the rules that lead to the chain, and COMMIT.
+// The caller adds the rules that jump to the chain, and COMMIT.
 std::string forwarding_chain(const std::vector<std::string>& bridges) {
   std::string rules = fmt::format("*mangle\n:{} - [0:0]\n", kForwardingGuard);
   for (const std::string& bridge : bridges)
@@ -209,8 +209,8 @@ bool has_made(const std::vector<HostNetwork>& networks, const char* step) {
       networks, [&](const HostNetwork& network) { return network.find_made(step) != nullptr; });
 }
 
-// Whatever forwards is let through, also where a former wick made no guard for it. The last
-// network that has the guard removes it.
+// The guard lets all forwarding networks through, even those of an older wick without a guard.
+// The last network that has the guard removes it.
 Step forwarding_guard(const HostNetwork& network, const std::vector<HostNetwork>& others) {
   std::vector<std::string> bridges;
   for (const HostNetwork& other : others) bridges.push_back(other.name);
@@ -223,7 +223,7 @@ Step forwarding_guard(const HostNetwork& network, const std::vector<HostNetwork>
     if (shared) step.undo = {run({"nft", "-f", "-"}, forwarding_table(without))};
     return step;
   }
-  // Each network has a rule of its own that leads to the chain, so that it can be removed.
+  // Each network has its own rule that jumps to the chain, so that it can be removed alone.
   const std::vector<std::string> jump = {"FORWARD", "!",          "-i", network.name,    "!",
                                          "-o",      network.name, "-j", kForwardingGuard};
   std::vector<std::string> remove = {"mangle", "-D"};
@@ -255,7 +255,8 @@ void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
                          fmt::arg("own", net::ipv4_string(network.address.address)));
     };
     steps.push_back(table_step("filter", "inet", table, rules(kFilterRules)));
-    // For the guests' sake alone: a kernel without nftables for bridges does without.
+    // These rules protect only guests from each other, so they may fail on a kernel without
+    // nftables for bridges.
     steps.push_back(table_step("neighbours", "bridge", table, rules(kNeighbourRules)));
     std::get<RunCommand>(steps.back().make.front()).may_fail = true;
     steps.push_back(table_step("nat", "ip", table, rules(kNftNatRules)));
@@ -274,7 +275,7 @@ void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
   add("nat", "", "nat", {"POSTROUTING"}, kNatRules);
 }
 
-// Forwarding comes last and goes first: it is never on without what bounds it.
+// Forwarding is turned on last and off first, so that it is never on without the filters.
 void add_nat(std::vector<Step>& steps, const HostNetwork& network,
              const std::vector<HostNetwork>& others) {
   if (network.nat == HostNetwork::Nat::kNone) return;
@@ -286,8 +287,8 @@ void add_nat(std::vector<Step>& steps, const HostNetwork& network,
     if (!step.shared) step.undo.emplace_back(WriteValue{path, "0"});
     steps.push_back(std::move(step));
   };
-  // Off means 1 to the kernel, for hosts take redirects and routers do not. A host that
-  // took none before gets its 0 back.
+  // When ip_forward becomes 0 the kernel sets accept_redirects to 1, because hosts accept
+  // redirects and routers do not. This step restores the 0 of a host that had it before.
   add(Kind::kRedirects, kRedirectsStep, kRedirectsPath, "0");
   add(Kind::kForwarding, kForwardingStep, kForwardingPath, "1");
 }
@@ -305,7 +306,7 @@ Step dnsmasq(const HostNetwork& network) {
   const std::string pid_path = dnsmasq_pid_path(network.name);
   std::vector<std::string> arguments = {
       "dnsmasq",
-      "--conf-file=",  // not the host's
+      "--conf-file=",  // do not read the host's configuration
       "--bind-interfaces",
       "--interface=" + network.name,
       "--except-interface=lo",
@@ -314,17 +315,17 @@ Step dnsmasq(const HostNetwork& network) {
       fmt::format("--dhcp-range={},{},{},1h", net::ipv4_string(range.first),
                   net::ipv4_string(range.last), net::ipv4_string(network.address.mask())),
       "--dhcp-authoritative",
-      "--no-ping",  // it would take three seconds of each first boot
+      "--no-ping",  // a ping would delay each first boot by three seconds
       "--no-hosts",
       "--domain=" + network.domain,
       fmt::format("--local=/{}/", network.domain),
       "--domain-needed",
       fmt::format("--host-record=host.{},{}", network.domain, own),
-      // A guest of that name would be every browser's proxy (CERT VU#598349).
+      // Browsers would use a guest with this name as their proxy (CERT VU#598349).
       "--dhcp-name-match=set:wpad,wpad",
       "--dhcp-ignore-names=tag:wpad",
   };
-  // No way out: no router.
+  // An empty option 3 means "no router".
   if (network.nat == HostNetwork::Nat::kNone) arguments.push_back("--dhcp-option=3");
   return {Kind::kDnsmasq,
           "dhcp",
@@ -362,7 +363,7 @@ std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork
        folder,
        {run({"install", "-d", "-m", "755", "/run/wick", networks_folder(), folder})},
        {run({"rm", "-r", folder})}},
-      // Without a delay: a bridge would keep new guests waiting for 15 s.
+      // With the default forward delay a new guest would have to wait 15 s.
       {Kind::kBridge,
        kBridgeStep,
        bridge,
@@ -386,7 +387,7 @@ std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork
 std::string shell_line(const Action& action) {
   if (const auto* const value = std::get_if<WriteValue>(&action))
     return fmt::format("{}echo {} >{}\n",
-                       value->may_lack ? fmt::format("[ ! -e {} ] || ", value->path) : "",
+                       value->may_be_missing ? fmt::format("[ ! -e {} ] || ", value->path) : "",
                        value->value, value->path);
   if (const auto* const stop = std::get_if<StopDnsmasq>(&action))
     return fmt::format("kill \"$(cat {})\"\n", shell_words({{dnsmasq_pid_path(stop->network)}}));
@@ -405,7 +406,7 @@ std::string dnsmasq_pid_path(const std::string& network) {
 
 std::string bridge_mac(const std::string& machine_id, const std::string& network) {
   net::MacAddress mac = net::derive_mac(fmt::format("{}/{}", machine_id, network));
-  mac.front() = 2;  // the same for every network, to be told from guests' at sight
+  mac.front() = 2;  // makes bridges easy to distinguish from guests
   return net::to_text(mac);
 }
 

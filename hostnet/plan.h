@@ -1,6 +1,6 @@
-// How a network is made and undone: one list of steps. From it comes all that
-// `wick net up` and `down` do, and what --dry-run prints. A function of the network
-// and of wick's other networks; nothing is looked at and nothing is done here.
+// The plan of a network: the list of steps that create it and undo it. `wick net up` and `down`
+// execute it, and --dry-run prints it. The plan is a pure function of the network and of wick's
+// other networks.
 #pragma once
 
 #include <string>
@@ -11,19 +11,19 @@
 
 namespace wick::hostnet {
 
-// Another program, without a shell.
+// Runs a program without a shell.
 struct RunCommand {
   std::vector<std::string> arguments;
   std::string input = {};
   bool may_fail = false;
 };
-// A sysctl.
+// Writes a sysctl.
 struct WriteValue {
   std::string path;
   std::string value;
-  bool may_lack = false;  // a kernel may have none
+  bool may_be_missing = false;  // some kernels do not have it
 };
-// The dnsmasq of that network.
+// Stops the network's dnsmasq.
 struct StopDnsmasq {
   std::string network;
 };
@@ -35,42 +35,42 @@ struct Step {
     kBridge,
     kSysctls,  // of the bridge
     kAddress,
-    kTable,      // of nftables
-    kChain,      // of iptables
-    kRedirects,  // a sysctl that turning forwarding on and off changes
+    kTable,      // nftables
+    kChain,      // iptables
+    kRedirects,  // accept_redirects, which the kernel changes together with ip_forward
     kForwarding,
     kDnsmasq,
-    kLock,  // of a TAP
+    kLock,  // the lock file of a TAP
     kTap,
-    kPort,  // a TAP in the bridge
+    kPort,  // adds a TAP to the bridge
   };
 
   Kind kind = Kind::kFolder;
-  std::string name;    // as HostNetwork::Made has it; empty: not kept there
-  std::string object;  // what it is about: an interface, table, chain or path
+  std::string name;    // as in HostNetwork::Made; empty: not recorded there
+  std::string object;  // an interface, table, chain or path
   std::vector<Action> make;
-  std::vector<Action> undo = {};       // empty: it goes with another, or other networks need it
-  std::vector<std::string> look = {};  // of a table or chain: the command that finds it
-  bool shared = false;                 // another network has made it, too
+  std::vector<Action> undo = {};        // empty: undone with another step, or still in use
+  std::vector<std::string> query = {};  // the command that shows whether a table or chain exists
+  bool shared = false;                  // also made by another network
 };
 
 // In the order of making. `others` are wick's other networks with kForwardingStep made.
 std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork>& others = {});
 
-// As a person would type it; it ends with a newline.
+// The action as shell input, ending with a newline.
 std::string shell_line(const Action& action);
 
 // The table of nftables, or the chain of iptables.
 std::string table_name(const std::string& network);
-// The same, for what is forwarded between interfaces that are not wick's. It is one for
-// all networks, and no network's table_name().
+// The table or chain that drops packets forwarded between interfaces that are not wick's. All
+// networks share it; its name differs from every table_name().
 constexpr const char* kForwardingGuard = "wick-forwarding";
-// Its table and chains are others than those of iptables.
+// Its tables and chains are separate from those of iptables.
 constexpr const char* kIp6tables = "ip6tables";
 std::string dnsmasq_pid_path(const std::string& network);
 
-// A locally administered address, for the bridge: the same on each `up`, so guests
-// that stay see the same host.
+// A locally administered address for the bridge. It is the same on each `up`, so guests that
+// keep running find the host at the same address.
 std::string bridge_mac(const std::string& machine_id, const std::string& network);
 
 }  // namespace wick::hostnet

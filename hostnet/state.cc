@@ -21,51 +21,51 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kVersion = 1;
-constexpr size_t kMostBytes = 64 << 10;
-constexpr size_t kMostNameBytes = 15;  // IFNAMSIZ, without its NUL
+constexpr size_t kMaxBytes = 64 << 10;
+constexpr size_t kMaxNameBytes = 15;  // IFNAMSIZ without the NUL
 constexpr const char* kNatNames[] = {"none", "nftables", "iptables"};
 
 bool is_alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// Whatever getpwnam() may have found, but nothing that a command takes for an option.
+// Accepts any name that getpwnam() may find, except those that a command would take for an
+// option.
 bool is_user_name(std::string_view name) {
   const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; };
   return !name.empty() && name.size() <= 256 && name.front() != '-' &&
          std::ranges::none_of(name, unfit);
 }
 
-// One object of the file: its members by name and type.
+// Reads the members of a JSON object by name and type.
 class Members {
  public:
   explicit Members(const Json& object) : object_(object) {}
 
   Result<std::string> text(const char* key) {
     const Json* const value = find(key);
-    if (value == nullptr || !value->is_string()) return fail("\"{}\" is no text", key);
+    if (value == nullptr || !value->is_string()) return fail("\"{}\" is not a string", key);
     return value->get<std::string>();
   }
   Result<uint32_t> number(const char* key) {
     const Json* const value = find(key);
     if (value == nullptr || !value->is_number_unsigned() || value->get<uint64_t>() > UINT32_MAX)
-      return fail("\"{}\" is no number that fits", key);
+      return fail("\"{}\" is not a 32-bit number", key);
     return value->get<uint32_t>();
   }
   Result<bool> boolean(const char* key) {
     const Json* const value = find(key);
-    if (value == nullptr || !value->is_boolean())
-      return fail("\"{}\" is neither true nor false", key);
+    if (value == nullptr || !value->is_boolean()) return fail("\"{}\" is not true or false", key);
     return value->get<bool>();
   }
   Result<const Json*> list(const char* key) {
     const Json* const value = find(key);
-    if (value == nullptr || !value->is_array()) return fail("\"{}\" is no list", key);
+    if (value == nullptr || !value->is_array()) return fail("\"{}\" is not a list", key);
     return value;
   }
-  // To be called last.
+  // Must be called last.
   Result<void> no_more() const {
-    if (object_.size() > found_) return fail("it has keys that are not known");
+    if (object_.size() > found_) return fail("it has unknown keys");
     return {};
   }
 
@@ -83,16 +83,17 @@ class Members {
 };
 
 Result<void> parse_taps(const Json& list, HostNetwork& network) {
-  if (list.size() > kMostTaps) return fail("\"taps\" are more than {}", kMostTaps);
+  if (list.size() > kMaxTaps) return fail("\"taps\" has more than {} entries", kMaxTaps);
   for (const Json& tap : list) {
     if (!tap.is_string() || !is_network_name(tap.get_ref<const std::string&>()))
-      return fail("\"taps\" has what is no name of an interface");
+      return fail("\"taps\" has an entry that is not the name of an interface");
     const auto& name = tap.get_ref<const std::string&>();
     if (name == network.name || std::ranges::find(network.taps, name) != network.taps.end())
       return fail("\"taps\" has \"{}\" twice", name);
     network.taps.push_back(name);
   }
-  if (network.taps.empty() != network.user.empty()) return fail("\"taps\" and \"user\" contradict");
+  if (network.taps.empty() != network.user.empty())
+    return fail("\"taps\" and \"user\" contradict each other");
   return {};
 }
 
@@ -110,7 +111,7 @@ Result<void> parse_made(const Json& list, HostNetwork& network) {
     const bool tap = std::ranges::any_of(
         network.taps, [&](const std::string& name) { return made.what == tap_step(name); });
     if (!tap && std::ranges::find(kSteps, made.what) == std::end(kSteps))
-      return fail("\"made\" has \"{}\", which is no step", made.what);
+      return fail("\"made\" has \"{}\", which is not a step", made.what);
     if (network.find_made(made.what) != nullptr)
       return fail("\"made\" has \"{}\" twice", made.what);
     network.made.push_back(std::move(made));
@@ -123,16 +124,17 @@ std::string& folder_of_networks() {
   return folder;
 }
 
-// Whether nobody but root and the caller can have changed it.
+// An error unless only root and the caller can have changed the file.
 Result<void> check_owner(const Fd& fd, const std::string& path) {
   struct stat status {};
-  if (::fstat(fd.get(), &status) < 0) return fail_errno(errno, "{}: cannot look at it", path);
+  if (::fstat(fd.get(), &status) < 0) return fail_errno(errno, "{}: cannot stat", path);
   const bool owned = status.st_uid == 0 || status.st_uid == ::geteuid();
   if (owned && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0) return {};
   return with_hint(
       fail("{}: not trusted: {}", path,
            owned ? "others than its owner may write to it" : "its owner is not root"),
-      fmt::format("see that all in it is what wick net made, then: chown 0:0 {0} && chmod go-w {0}",
+      fmt::format("check that all its content is from wick net, then: chown 0:0 {0} && chmod go-w "
+                  "{0}",
                   path));
 }
 
@@ -142,10 +144,10 @@ Result<void> check_folder(const std::string& path) {
   return check_owner(fd, path);
 }
 
-// Not by the umask: it must be nobody else's to write to, and everyone's to read.
+// The mode does not depend on the umask: the owner may write, everyone may read.
 Result<void> make_folder(const std::string& path) {
   const bool made = ::mkdir(path.c_str(), 0755) == 0;
-  if (!made && errno != EEXIST) return fail_errno(errno, "{}: cannot make the folder", path);
+  if (!made && errno != EEXIST) return fail_errno(errno, "{}: cannot create the folder", path);
   TRY(check_folder(path));
   if (made && ::chmod(path.c_str(), 0755) < 0)
     return fail_errno(errno, "{}: cannot change its mode", path);
@@ -154,8 +156,7 @@ Result<void> make_folder(const std::string& path) {
 
 std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
-// A network's folder, and those above it that are wick's. The error of one that is not
-// there is ENOENT.
+// Checks wick's folders down to the folder of `name`. The error is ENOENT if one does not exist.
 Result<void> check_folders(const std::string& name = {}) {
   TRY(check_folder(parent_of(networks_folder())));
   TRY(check_folder(networks_folder()));
@@ -166,15 +167,16 @@ std::string state_path(const std::string& name) { return network_folder(name) + 
 
 Result<void> write_file(const std::string& path, std::string_view text) {
   const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!fd.valid()) return fail_errno(errno, "{}: cannot make", path);
-  ::fchmod(fd.get(), 0644);  // whatever the umask
+  if (!fd.valid()) return fail_errno(errno, "{}: cannot create", path);
+  ::fchmod(fd.get(), 0644);  // whatever the umask is
   while (!text.empty()) {
     const ssize_t put = ::write(fd.get(), text.data(), text.size());
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return fail_errno(errno, "{}: cannot write", path);
     text.remove_prefix(static_cast<size_t>(put));
   }
-  // On /run this is free; elsewhere a rename must not overtake the data.
+  // /run is a tmpfs, where this costs nothing; elsewhere the data must be on disk before the
+  // rename.
   if (::fsync(fd.get()) < 0) return fail_errno(errno, "{}: cannot write", path);
   return {};
 }
@@ -189,10 +191,10 @@ const HostNetwork::Made* HostNetwork::find_made(std::string_view what) const {
 std::string tap_step(const std::string& tap) { return "tap " + tap; }
 
 bool is_network_name(std::string_view name) {
-  // `ip` and the kernel's sysctls give some names another meaning.
+  // These names have a special meaning for `ip` or in sysctl paths.
   if (name == "all" || name == "default" || name == "lo" || name == "any") return false;
   const auto fit = [](char c) { return is_alnum(c) || c == '-' || c == '_'; };
-  return !name.empty() && name.size() <= kMostNameBytes && std::ranges::all_of(name, fit) &&
+  return !name.empty() && name.size() <= kMaxNameBytes && std::ranges::all_of(name, fit) &&
          is_alnum(name.front()) && std::isdigit(static_cast<unsigned char>(name.front())) == 0;
 }
 
@@ -211,32 +213,32 @@ bool is_domain_name(std::string_view name) {
 }
 
 Result<HostNetwork> parse_host_network(std::string_view text) {
-  if (text.size() > kMostBytes) return fail("it is larger than {} bytes", kMostBytes);
+  if (text.size() > kMaxBytes) return fail("it is larger than {} bytes", kMaxBytes);
   const Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded() || !json.is_object()) return fail("it is no JSON object");
+  if (json.is_discarded() || !json.is_object()) return fail("it is not a JSON object");
   Members members(json);
   if (const auto version = members.number("version"); !version || *version != kVersion)
-    return fail("it is not of version {}: another wick wrote it", kVersion);
+    return fail("its version is not {}: another version of wick wrote it", kVersion);
   HostNetwork network;
   network.name = TRY(members.text("name"));
-  if (!is_network_name(network.name)) return fail("\"name\" is no name of a network");
+  if (!is_network_name(network.name)) return fail("\"name\" is not a valid name of a network");
   const std::string subnet = TRY(members.text("address"));
   const auto address = net::parse_ipv4_subnet(subnet);
   if (!address || address->prefix_bits < 8 || address->prefix_bits > 30)
-    return fail("\"address\" is none, or its prefix length is not 8 to 30");
+    return fail("\"address\" is not an IPv4 address with a prefix length of 8 to 30");
   network.address = *address;
   network.mac = TRY(members.text("mac"));
-  if (!net::parse_mac(network.mac)) return fail("\"mac\" is no MAC address");
+  if (!net::parse_mac(network.mac)) return fail("\"mac\" is not a MAC address");
   const std::string nat = TRY(members.text("nat"));
   const auto* const kind = std::ranges::find(kNatNames, nat);
   if (kind == std::end(kNatNames)) return fail("\"nat\" is not none, nftables or iptables");
   network.nat = static_cast<HostNetwork::Nat>(kind - kNatNames);
   network.dhcp = TRY(members.boolean("dhcp"));
   network.domain = TRY(members.text("domain"));
-  if (!is_domain_name(network.domain)) return fail("\"domain\" is no name of a domain");
+  if (!is_domain_name(network.domain)) return fail("\"domain\" is not a valid domain name");
   network.user = TRY(members.text("user"));
   if (!network.user.empty() && !is_user_name(network.user))
-    return fail("\"user\" is no name of a user");
+    return fail("\"user\" is not a valid user name");
   network.uid = TRY(members.number("uid"));
   const Json* const taps = TRY(members.list("taps"));
   TRY(parse_taps(*taps, network));
@@ -272,15 +274,15 @@ Result<void> make_networks_folder() {
   return make_folder(networks_folder());
 }
 
-Result<std::string> read_network_file(const std::string& path, size_t most_bytes, Trust trust) {
-  // Not blocking: it might be a FIFO.
+Result<std::string> read_network_file(const std::string& path, size_t max_bytes, Trust trust) {
+  // O_NONBLOCK, because it might be a FIFO.
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
   if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);
   struct stat status {};
   if (::fstat(fd.get(), &status) < 0 || !S_ISREG(status.st_mode))
-    return fail("{}: no regular file", path);
+    return fail("{}: not a regular file", path);
   if (trust == Trust::kOwnersOnly) TRY(check_owner(fd, path));
-  std::string text(most_bytes, '\0');
+  std::string text(max_bytes, '\0');
   size_t size = 0;
   while (size < text.size()) {
     const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
@@ -296,17 +298,17 @@ Result<std::string> read_network_file(const std::string& path, size_t most_bytes
 std::string network_folder(const std::string& name) { return networks_folder() + "/" + name; }
 
 Result<std::optional<HostNetwork>> find_host_network(const std::string& name) {
-  if (!is_network_name(name)) return fail("'{}': no name of a network", printable(name));
+  if (!is_network_name(name)) return fail("'{}': not a valid name of a network", printable(name));
   const std::string path = state_path(name);
   const auto checked = check_folders(name);
-  const auto text = checked ? read_network_file(path, kMostBytes + 1, Trust::kOwnersOnly)
+  const auto text = checked ? read_network_file(path, kMaxBytes + 1, Trust::kOwnersOnly)
                             : Result<std::string>(std::unexpected(checked.error()));
   if (!text) {
     if (text.error().code == ENOENT) return std::nullopt;
     return std::unexpected(text.error());
   }
   auto network = parse_host_network(*text);
-  if (network && network->name != name) network = fail("it is of {}", network->name);
+  if (network && network->name != name) network = fail("it belongs to network {}", network->name);
   if (!network)
     return with_hint(
         fail("{}: damaged: {}", path, network.error().message()),

@@ -1,10 +1,9 @@
-// A network that `wick net up` made on this host, and the file that tells of it:
-// /run/wick/net/NAME/state.json. Only root writes it, everyone may read it. It holds
-// each thing that was made, so that it can be undone exactly. It tells root what to
-// remove, so it counts only in folders that nobody but root (or, for what the caller made
-// itself, the caller) may write to.
+// A network that `wick net up` made on this host, and its state file
+// /run/wick/net/NAME/state.json. Only root writes the file, everyone may read it. It records
+// everything that was made, so that it can be undone exactly. Since root removes what the file
+// lists, it is trusted only in folders that nobody but root and the caller can write to.
 //
-// Thread rule: none; values and functions. set_networks_folder() comes before all others.
+// Thread rule: any thread; values and functions. set_networks_folder() before all others.
 #pragma once
 
 #include <sys/types.h>
@@ -21,15 +20,15 @@
 namespace wick::hostnet {
 
 constexpr const char* kDefaultNetwork = "wick0";
-constexpr unsigned kMostTaps = 64;
+constexpr unsigned kMaxTaps = 64;
 
 struct HostNetwork {
   enum class Nat : uint8_t { kNone, kNftables, kIptables };
 
-  // Something that was made, or was about to be when wick was stopped.
+  // Something that was made, or was about to be made when wick was stopped.
   struct Made {
     std::string what;    // the name of a step (hostnet/plan.h): "bridge", "tap wick0-t0"
-    uint32_t index = 0;  // of the interface; 0: of none, or not known yet
+    uint32_t index = 0;  // of the interface; 0: not an interface, or not known yet
     friend bool operator==(const Made&, const Made&) = default;
   };
 
@@ -37,61 +36,60 @@ struct HostNetwork {
   net::Ipv4Subnet address;  // the host's, on the bridge
   std::string mac;          // the bridge's
   Nat nat = Nat::kNone;
-  bool dhcp = true;               // and names, by dnsmasq
+  bool dhcp = true;               // DHCP and DNS by dnsmasq
   std::string domain = "wick";    // of the guests' names
-  std::string user;               // whose the TAPs are; empty: there are none
+  std::string user;               // the owner of the TAPs; empty: no TAPs
   uint32_t uid = 0;               // of that user
   std::vector<std::string> taps;  // persistent; IFF_VNET_HDR and IFF_MULTI_QUEUE
-  std::vector<Made> made;         // in the order of making
+  std::vector<Made> made;         // in the order of creation
 
   const Made* find_made(std::string_view what) const;
 
   friend bool operator==(const HostNetwork&, const HostNetwork&) = default;
 };
 
-// The steps that more than one place names.
+// The names of steps that are used in more than one file.
 constexpr const char* kBridgeStep = "bridge";
 constexpr const char* kForwardingStep = "forwarding";  // net.ipv4.ip_forward, from 0 to 1
 constexpr const char* kRedirectsStep = "redirects";    // accept_redirects was 0 before
 constexpr const char* kForwardingGuardStep = "forwarding guard";
 std::string tap_step(const std::string& tap);
 
-// What a network can be called, and an interface: a letter, then letters, digits,
-// '-' and '_', at most 15 characters. (The kernel would take more, people's scripts
-// and nft would not.)
+// True for a valid name of a network or an interface: a letter, then letters, digits, '-' and
+// '_', at most 15 characters. (The kernel allows more characters, but they break nft and
+// scripts.)
 bool is_network_name(std::string_view name);
-// Labels of letters, digits and '-', at most 63 characters each, with dots between.
+// True for labels of letters, digits and '-', at most 63 characters each, separated by dots.
 bool is_domain_name(std::string_view name);
 
-// The file's text. Whatever it holds: every field is checked, so that all names are
-// fit for a command's arguments and for paths.
+// Parses the text of the file, which is untrusted: every field is checked, so that all names
+// can be used in command arguments and paths.
 Result<HostNetwork> parse_host_network(std::string_view text);
 std::string to_json(const HostNetwork& network);
 
-// Where all networks' folders are, and that of one.
+// The folder that contains the networks' folders, and the folder of one network.
 std::string networks_folder();
 std::string network_folder(const std::string& name);
-// The file whose lock says that the TAP is in use.
+// The lock file of a TAP; it is locked while the TAP is in use.
 std::string tap_lock_path(const HostNetwork& network, const std::string& tap);
-// For tests: another one. Its parent is checked as well.
+// For tests: uses another folder. Its parent is checked as well.
 void set_networks_folder(std::string folder);
-// Makes it if it is not there, readable for everyone whatever the umask.
+// Creates the folder if it does not exist, readable for everyone whatever the umask is.
 Result<void> make_networks_folder();
 
-// A file in a network's folder. A symbolic link is not followed, a FIFO not waited for; of
-// a longer one there are the first `most_bytes`. kOwnersOnly refuses what others than root
+// Reads at most the first `max_bytes` of a file in a network's folder. Does not follow a
+// symbolic link and does not block on a FIFO. kOwnersOnly refuses a file that others than root
 // and the caller may have written.
 enum class Trust : uint8_t { kOwnersOnly, kAny };
-Result<std::string> read_network_file(const std::string& path, size_t most_bytes, Trust trust);
+Result<std::string> read_network_file(const std::string& path, size_t max_bytes, Trust trust);
 
-// Nothing if no network of that name is up. An error names the file and the mend.
-// That the file is there does not mean that the bridge still is.
+// nullopt if no network of that name is up. The error names the file and how to fix it. The
+// bridge may be gone although the file exists.
 Result<std::optional<HostNetwork>> find_host_network(const std::string& name = kDefaultNetwork);
-// All that are up, by name.
+// The names of all networks that are up, sorted.
 Result<std::vector<std::string>> host_network_names();
 
-// Writes the file as a whole, and its folder where there is none: a reader sees
-// the old one or the new one.
+// Replaces the file atomically, and creates its folder if necessary.
 Result<void> save_host_network(const HostNetwork& network);
 
 }  // namespace wick::hostnet

@@ -27,24 +27,24 @@ Presence presence_of_link(const HostView& host, const HostNetwork& network, cons
   return ours ? Presence::kOurs : Presence::kForeign;
 }
 
-// Of a table or chain: only root can ask for it, by a command that fails where it is not
-// there.
+// The presence of a table or chain. The query command fails if it does not exist; only root can
+// run it.
 Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& network,
                                    const Step& step) {
-  const std::vector<std::string>& command = step.look;
+  const std::vector<std::string>& command = step.query;
   const bool made = network.find_made(step.name) != nullptr;
-  // There is nothing to guard where somebody else has turned forwarding on, and no IPv6
-  // to filter where the kernel has none.
+  // The guard is not needed if somebody else has turned forwarding on, and ip6tables rules are
+  // not needed on a kernel without IPv6.
   const bool forwarding_is_ours = !host.forwarding || network.find_made(kForwardingStep) != nullptr;
   if (!made && step.name == kForwardingGuardStep && !forwarding_is_ours) return Presence::kOurs;
   if (!made && command.front() == kIp6tables && ::access("/proc/sys/net/ipv6", F_OK) < 0)
     return Presence::kOurs;
   if (::geteuid() != 0) return made ? Presence::kOurs : Presence::kAbsent;
   const auto answer = TRY(run_process(command));
-  // What another network has made is to be extended for this one.
+  // A shared object that another network has made must be extended for this one.
   if (answer.status == 0)
     return made ? Presence::kOurs : step.shared ? Presence::kAbsent : Presence::kForeign;
-  // iptables(8): 1 is "all other errors", and its messages are many.
+  // iptables exits with 1 ("other errors", iptables(8)); its messages vary by version.
   const bool absent = step.kind == Kind::kChain
                           ? answer.status == 1
                           : answer.errors.find("No such file") != std::string::npos;
@@ -52,16 +52,16 @@ Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& netw
   return fail("{}: {}", shell_words(command), one_line(answer.errors));
 }
 
-// Undoes one step that is noted, and forgets it.
-Result<void> undo(const Step& step, HostNetwork& network, Presence now, Performer& performer) {
+// Undoes one recorded step and removes its record.
+Result<void> undo(const Step& step, HostNetwork& network, Presence now, Executor& executor) {
   if (now == Presence::kForeign)
-    spdlog::warn("{}: left alone: it is not what wick net made", step.object);
+    spdlog::warn("{}: not removed, because wick net did not make it", step.object);
   else if (now == Presence::kAbsent)
     spdlog::info("{}: already gone", step.object);
   else if (step.undo.empty())
-    spdlog::info("{}: stays for the other networks", step.object);
+    spdlog::info("{}: kept, because other networks use it", step.object);
   else
-    for (const Action& action : step.undo) TRY(performer.perform(action));
+    for (const Action& action : step.undo) TRY(executor.execute(action));
   std::erase_if(network.made, [&](const auto& made) { return made.what == step.name; });
   return save_host_network(network);
 }
@@ -92,7 +92,7 @@ Result<Presence> presence(const HostView& host, const HostNetwork& network, cons
                      std::ranges::find(link->addresses, network.address) != link->addresses.end());
     case Kind::kPort:
       return if_ours(link != nullptr && link->up && link->master == network.name);
-    case Kind::kRedirects:  // only to be noted, while forwarding has not changed it
+    case Kind::kRedirects:  // must be recorded before forwarding changes it
       return if_ours(network.find_made(step.name) != nullptr || host.forwarding ||
                      !net::is_off(step.object));
     case Kind::kForwarding:
@@ -112,7 +112,7 @@ Error foreign(const Step& step) {
                                                        : "an interface";
   const std::string removal = shell_line(step.undo.back());
   return {0,
-          fmt::format("{}: {} of that name is there already, and wick net did not make it",
+          fmt::format("{}: {} of this name already exists, and wick net did not make it",
                       step.object, kind),
           fmt::format("{}remove it: {}",
                       step.object == kForwardingGuard ? "" : "choose another name, or ",
@@ -124,24 +124,24 @@ HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what) {
   return found != network.made.end() ? *found : network.made.emplace_back(what, 0);
 }
 
-void note_index(const HostView& host, const Step& step, HostNetwork& network) {
+void record_index(const HostView& host, const Step& step, HostNetwork& network) {
   if (step.kind != Kind::kBridge && step.kind != Kind::kTap) return;
   const HostLink* const link = host.find(step.object);
   entry_of(network, step.name).index = link == nullptr ? 0 : link->index;
 }
 
-Result<void> make(const Step& step, HostNetwork& network, Performer& performer) {
+Result<void> make(const Step& step, HostNetwork& network, Executor& executor) {
   if (!step.name.empty()) {
     entry_of(network, step.name).index = 0;
     TRY(save_host_network(network));
   }
-  for (const Action& action : step.make) TRY(performer.perform(action));
+  for (const Action& action : step.make) TRY(executor.execute(action));
   if (step.kind != Kind::kBridge && step.kind != Kind::kTap) return {};
-  note_index(TRY(look_at_host()), step, network);
+  record_index(TRY(look_at_host()), step, network);
   return save_host_network(network);
 }
 
-Result<void> undo_all(HostNetwork network, Performer& performer) {
+Result<void> undo_all(HostNetwork network, Executor& executor) {
   const HostView host = TRY(look_at_host());
   Result<void> outcome;
   const std::vector<Step> steps = plan(network, others_that_forward(network.name));
@@ -149,11 +149,11 @@ Result<void> undo_all(HostNetwork network, Performer& performer) {
     if (network.find_made(step.name) == nullptr) continue;
     const auto now = presence(host, network, step);
     const auto undone =
-        now ? undo(step, network, *now, performer) : Result<void>(std::unexpected(now.error()));
+        now ? undo(step, network, *now, executor) : Result<void>(std::unexpected(now.error()));
     if (!undone && outcome) outcome = undone;
   }
   if (!outcome) return outcome;
-  for (const Action& action : steps.front().undo) TRY(performer.perform(action));
+  for (const Action& action : steps.front().undo) TRY(executor.execute(action));
   return {};
 }
 
@@ -172,7 +172,7 @@ std::vector<HostNetwork> others_that_forward(const std::string& name) {
 Result<void> require_root(const char* command, const std::string& name) {
   if (::geteuid() == 0) return {};
   return with_hint(fail("wick net {}: only root may change the host's network", command),
-                   fmt::format("sudo wick net {0} {1}, or look at what it would do: wick net {0} "
+                   fmt::format("sudo wick net {0} {1}, or see what it would do: wick net {0} "
                                "{1} --dry-run",
                                command, name));
 }

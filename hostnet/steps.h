@@ -1,44 +1,46 @@
-// Making and undoing steps of hostnet/plan.h, with a state file that is true before
-// and after each: whatever ends wick in between, `wick net down` finds what was made.
+// Makes and undoes steps of hostnet/plan.h. The state file is correct before and after each
+// step: wherever wick is killed, `wick net down` finds everything that was made.
 //
-// Thread rule: one `wick net up` or `down` at a time, see lock_networks().
+// Thread rule: one `wick net up` or `down` at a time (lock_networks()).
 #pragma once
 
 #include "base/fd.h"
+#include "hostnet/executor.h"
 #include "hostnet/host_view.h"
-#include "hostnet/performer.h"
 #include "hostnet/plan.h"
 
 namespace wick::hostnet {
 
 enum class Presence { kAbsent, kOurs, kForeign };
 
-// Of what a step makes. An interface is ours by its index; where wick ended before it
-// could note that, by the bridge's MAC address or the TAP's owner.
+// Whether the step's object exists, and whether wick made it. An interface is identified by its
+// index; if wick was killed before it recorded the index, by the bridge's MAC address or the
+// TAP's owner.
 Result<Presence> presence(const HostView& host, const HostNetwork& network, const Step& step);
 
-// Why `up` refuses what is kForeign.
+// The error of `up` for a kForeign object.
 Error foreign(const Step& step);
 
-// Notes it before and, with its index, after.
-Result<void> make(const Step& step, HostNetwork& network, Performer& performer);
+// Records the step in the state file, executes it, and then records the interface's index.
+Result<void> make(const Step& step, HostNetwork& network, Executor& executor);
 
-// Of an interface that is ours: where an `up` ended before it could do so itself.
-void note_index(const HostView& host, const Step& step, HostNetwork& network);
+// Records the index of an interface that an interrupted `up` has made.
+void record_index(const HostView& host, const Step& step, HostNetwork& network);
 
-// An entry of `network.made`, new or old.
+// The entry of `network.made` for `what`; added if it does not exist.
 HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what);
 
-// Undoes all that is noted, the last first, then removes the network's folder. Goes on
-// where something cannot be undone, and keeps that for another try.
-Result<void> undo_all(HostNetwork network, Performer& performer);
+// Undoes all recorded steps in reverse order, then removes the network's folder. If a step fails
+// the others are still undone, and the failed one stays recorded for another attempt.
+Result<void> undo_all(HostNetwork network, Executor& executor);
 
-// Wick's other networks that need the host to forward.
+// wick's other networks for which the host forwards.
 std::vector<HostNetwork> others_that_forward(const std::string& name);
 
 Result<void> require_root(const char* command, const std::string& name);
 
-// Held by one process, for all networks: they choose addresses and share a sysctl.
+// Locks all networks for one process, because they must choose different addresses and share a
+// sysctl.
 Result<Fd> lock_networks();
 
 }  // namespace wick::hostnet

@@ -16,16 +16,17 @@ namespace wick::hostnet {
 
 namespace {
 
-// The lock of a TAP that is a network's; none for any other.
+// Locks a TAP that belongs to a network; the result is empty for any other TAP.
 Result<Fd> lock_named_tap(const std::string& interface) {
   for (const std::string& name : host_network_names().value_or(std::vector<std::string>())) {
-    const auto found = find_host_network(name);  // an error is of another network
+    const auto found = find_host_network(name);  // a damaged network does not matter here
     const auto network = found ? *found : std::nullopt;
     if (!network || std::ranges::find(network->taps, interface) == network->taps.end()) continue;
     auto claimed = TRY(claim_tap(*network, interface));
     if (!claimed)
-      return with_hint(fail("{}: another machine uses it, or another card of this one", interface),
-                       fmt::format("wick net status {} says which TAPs are free", name));
+      return with_hint(
+          fail("{}: in use by another machine or by another card of this one", interface),
+          fmt::format("wick net status {} shows which TAPs are free", name));
     return std::move(claimed->lock);
   }
   return Fd();
@@ -42,13 +43,13 @@ Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network, const st
     const int code = errno;
     if (!lock.valid())
       return with_hint(fail_errno(code, "{}: cannot open the lock of {}", path, tap),
-                       code == EACCES ? fmt::format("the TAPs of {} are {}'s; wick net up NAME "
+                       code == EACCES ? fmt::format("the TAPs of {} belong to {}; wick net up NAME "
                                                     "--user USER makes another network",
                                                     network.name, printable(network.user))
-                                      : fmt::format("wick net up {} mends it", network.name));
+                                      : fmt::format("wick net up {} repairs it", network.name));
     struct stat status {};
     if (::fstat(lock.get(), &status) < 0 || !S_ISREG(status.st_mode))
-      return fail("{}: no regular file", path);
+      return fail("{}: not a regular file", path);
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return ClaimedTap{tap, std::move(lock)};
     if (errno != EWOULDBLOCK) return fail_errno(errno, "{}: cannot lock", path);
   }
@@ -67,9 +68,9 @@ Result<ChosenTap> choose_tap(const std::string& interface, const std::string& br
     const auto others = host_network_names();
     const bool alone = !others || others->empty();
     spdlog::warn(
-        "the TAP is on no bridge, since no network {} is up; {}", name,
+        "the TAP is on no bridge, because no network {} is up; {}", name,
         alone ? "wick net up makes it"
-              : fmt::format("for {} write bridge={}", fmt::join(*others, ", "), others->front()));
+              : fmt::format("for {} use bridge={}", fmt::join(*others, ", "), others->front()));
     return ChosenTap{};
   }
   if (::geteuid() == 0 || network->taps.empty())
@@ -77,7 +78,7 @@ Result<ChosenTap> choose_tap(const std::string& interface, const std::string& br
   auto claimed = TRY(claim_tap(*network));
   if (!claimed)
     return with_hint(fail("{}: all of its {} TAPs are in use", network->name, network->taps.size()),
-                     "end a machine, or make more: wick net up --user NAME --taps N");
+                     "stop a machine, or make more TAPs: wick net up --user NAME --taps N");
   return ChosenTap{
       .interface = std::move(claimed->name), .bridge = {}, .lock = std::move(claimed->lock)};
 }

@@ -1,6 +1,6 @@
-// Which TAP of the networks that `wick net up` made a network card takes.
+// Chooses the TAP for a network card among those that `wick net up` made.
 //
-// Thread rule: none; functions.
+// Thread rule: any thread.
 #pragma once
 
 #include <optional>
@@ -12,30 +12,29 @@
 
 namespace wick::hostnet {
 
-// A TAP that nobody else uses, as long as `lock` is open.
+// A TAP that no other machine can claim as long as `lock` is open.
 struct ClaimedTap {
   std::string name;
   Fd lock;
 };
 
-// The first of the network's TAPs that is free, or the `wanted` one if it is; else
-// nothing. A TAP with IFF_MULTI_QUEUE takes further openers as further queues, where one
-// without it would say EBUSY: so each has a lock file, which only its user and root can
-// open. Attach to it with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE.
+// Claims the network's first free TAP, or `wanted` if it is given; nullopt if none is free. A
+// second opener of a TAP with IFF_MULTI_QUEUE would get another queue, not EBUSY. So each TAP
+// has a lock file, which only its owner and root can open. Open the TAP with IFF_TAP |
+// IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE.
 Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network,
                                             const std::string& wanted = {});
 
-// What a card attaches to.
 struct ChosenTap {
-  std::string interface;  // empty: a new TAP
-  std::string bridge;     // where the TAP goes; empty: nowhere, or it is there
-  Fd lock;                // of a TAP that is a network's; to be held while it is in use
+  std::string interface;  // empty: create a new TAP
+  std::string bridge;     // the bridge to add the TAP to; empty: none, or already a port
+  Fd lock;                // of a network's TAP; must stay open while the TAP is in use
 };
 
-// On the bridge of a network, the one that the user names or the usual one, the TAP is one
-// of those that wait there for this user, or a new one. A TAP that the user names is locked
-// if it is a network's, as the kernel would give it to a second machine as well. Both may be
-// empty, for what the user did not name.
+// Chooses a TAP; both arguments may be empty. An `interface` that belongs to a network is
+// locked, because the kernel would also give it to a second machine. Without an `interface`,
+// the TAP is a free one of the network `bridge` (default: wick0) for its user, or a new one for
+// root.
 Result<ChosenTap> choose_tap(const std::string& interface, const std::string& bridge);
 
 }  // namespace wick::hostnet

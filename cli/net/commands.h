@@ -1,8 +1,8 @@
-// wick net: a network for guests on this host, made of what the host has: a bridge,
-// NAT by nftables or iptables, DHCP and names by dnsmasq, TAPs for a user.
+// wick net: a network for guests on this host. It consists of a bridge, NAT by nftables or
+// iptables, DHCP and DNS by dnsmasq, and TAPs for a user.
 //
-// What is made and how to undo it are one list of steps (hostnet/plan.h); what was
-// made is in the network's state file (hostnet/state.h).
+// One list of steps says how to make and undo a network (hostnet/plan.h). The network's state
+// file records what was made (hostnet/state.h).
 #pragma once
 
 #include <optional>
@@ -10,50 +10,50 @@
 #include <variant>
 
 #include "base/result.h"
-#include "hostnet/performer.h"
+#include "hostnet/executor.h"
 #include "hostnet/state.h"
 
 namespace wick::cli {
 
-// What was not given keeps what an existing network has, or is the default.
+// For an option that is not given, an existing network is not changed, and a new one gets the
+// default.
 struct NetUp {
   std::string name = hostnet::kDefaultNetwork;
-  std::optional<net::Ipv4Subnet> address;  // else: the first that is free
+  std::optional<net::Ipv4Subnet> address;  // nullopt: the first free network
   std::optional<std::string> domain;
-  std::optional<std::string> user;  // whose the TAPs are
+  std::optional<std::string> user;  // the owner of the TAPs
   std::optional<unsigned> taps;
   bool no_nat = false;
   bool no_dhcp = false;
   bool dry_run = false;
-  unsigned verbosity = 0;  // 1: what there was nothing to do about; 2: each command
+  unsigned verbosity = 0;  // 1: report steps that were not necessary; 2: each command
 };
 
 struct NetDown {
   std::string name = hostnet::kDefaultNetwork;
   bool dry_run = false;
-  unsigned verbosity = 0;  // 1: what there was nothing to do about; 2: each command
+  unsigned verbosity = 0;  // as in NetUp
 };
 
 struct NetStatus {
-  std::optional<std::string> name;  // else: all that are up
+  std::optional<std::string> name;  // nullopt: all networks that are up
   bool json = false;
 };
 
 struct NetHosts {
-  std::optional<std::string> name;  // else: of all that are up
+  std::optional<std::string> name;  // nullopt: all networks that are up
 };
 
 using NetCommand = std::variant<NetUp, NetDown, NetStatus, NetHosts>;
 
-// Each returns its exit status; 1 is for errors, and for the status of a network
-// that is not up.
-Result<int> carry_out(const NetUp& command);
-Result<int> carry_out(const NetDown& command);
-Result<int> carry_out(const NetStatus& command);
-Result<int> carry_out(const NetHosts& command);
+// Each returns the exit status. NetStatus of a network that is not up returns 1.
+Result<int> execute(const NetUp& command);
+Result<int> execute(const NetDown& command);
+Result<int> execute(const NetStatus& command);
+Result<int> execute(const NetHosts& command);
 
-// The same, by a performer that a test gives.
-Result<int> net_up(const NetUp& wanted, hostnet::Performer& performer);
-Result<int> net_down(const NetDown& wanted, hostnet::Performer& performer);
+// The same with the executor of a test.
+Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor);
+Result<int> net_down(const NetDown& wanted, hostnet::Executor& executor);
 
 }  // namespace wick::cli

@@ -12,7 +12,7 @@ namespace wick::cli {
 
 using Kind = hostnet::Step::Kind;
 
-Result<int> net_down(const NetDown& wanted, hostnet::Performer& performer) {
+Result<int> net_down(const NetDown& wanted, hostnet::Executor& executor) {
   if (!wanted.dry_run) TRY(hostnet::require_root("down", wanted.name));
   const Fd lock = wanted.dry_run ? Fd() : TRY(hostnet::lock_networks());
   const auto network = TRY(hostnet::find_host_network(wanted.name));
@@ -20,8 +20,8 @@ Result<int> net_down(const NetDown& wanted, hostnet::Performer& performer) {
     const hostnet::HostView host = TRY(hostnet::look_at_host());
     if (host.find(wanted.name) != nullptr)
       return with_hint(
-          fail("{}: an interface of that name is there, but wick net did not make it", wanted.name),
-          fmt::format("if it is to go: ip link del dev {}", wanted.name));
+          fail("{}: an interface of this name exists, but wick net did not make it", wanted.name),
+          fmt::format("to remove it: ip link del dev {}", wanted.name));
     if (!wanted.dry_run) fmt::print("{} is not up\n", wanted.name);
     return 0;
   }
@@ -39,18 +39,18 @@ Result<int> net_down(const NetDown& wanted, hostnet::Performer& performer) {
   const auto taps = hostnet::taps_of(*network, TRY(hostnet::look_at_host()));
   for (const hostnet::TapUser& user : hostnet::tap_users())
     if (std::ranges::find(taps, user.tap) != taps.end())
-      spdlog::warn("{}: {} (process {}) uses it, and loses its network", user.tap,
+      spdlog::warn("{}: {} (process {}) uses it and loses its network", user.tap,
                    printable(user.machine.empty() ? user.program : user.machine), user.pid);
-  TRY(hostnet::undo_all(*network, performer));
+  TRY(hostnet::undo_all(*network, executor));
   return 0;
 }
 
-Result<int> carry_out(const NetDown& command) {
+Result<int> execute(const NetDown& command) {
   spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
                     : command.verbosity > 0 ? spdlog::level::info
                                             : spdlog::level::warn);
-  hostnet::Performer performer;
-  return net_down(command, performer);
+  hostnet::Executor executor;
+  return net_down(command, executor);
 }
 
 }  // namespace wick::cli

@@ -14,79 +14,79 @@ namespace wick::cli {
 namespace {
 
 constexpr const char* kNetHelp =
-    R"(NAME is the network's and its bridge's, wick0 if left out. up and down are for
-root; docs/networks.md tells what they make.
+    R"(NAME is the name of the network and of its bridge, by default wick0. up and down
+need root; docs/networks.md describes what they make.
 
 Example:
   sudo wick net up --user alice
   wick run -k bzImage -d alpine.ext4 -n tap)";
 
 constexpr const char* kUpHelp =
-    R"(It makes a bridge with an address, NAT to the outside (nftables, or iptables)
-and DHCP with names for the guests (dnsmasq). What is up already is mended where
-something is missing, and gets the TAPs that are asked for; to change the rest,
-take it down first. Without --address it is the first free network of
+    R"(Makes a bridge with an address, NAT to the outside (nftables or iptables), and
+DHCP and DNS for the guests (dnsmasq). For a network that is already up it repairs
+what is missing and adds the requested TAPs; to change anything else, take the
+network down first. The default address is the first free network of
 10.87.0.1/24, 10.87.1.1/24, ... and then 192.168.87.1/24, ...
 
 Example:
   sudo wick net up --user alice --taps 4)";
 
 constexpr const char* kDownHelp =
-    R"(Only what wick net up made is undone. A network that is not up is no error.
+    R"(Undoes only what wick net up made. It is not an error if the network is not up.
 
 Example:
   sudo wick net down)";
 
 constexpr const char* kStatusHelp =
-    R"(Without NAME: all that are up. Root also sees which machines of others use the
-TAPs. The exit status is 1 when the network is not up.
+    R"(Without NAME it shows all networks that are up. Root also sees which machines of
+other users use the TAPs. The exit status is 1 if the network is not up.
 
 Example:
   wick net status --output json)";
 
 constexpr const char* kHostsHelp =
-    R"(Lines for a hosts file, from the DHCP leases. Without NAME: of all networks.
+    R"(Prints lines for a hosts file, from the DHCP leases; without NAME for all networks.
 
 Example:
   wick net hosts)";
 
 struct OptionRow {
-  const char* names;  // as CLI11 takes them; without dashes: positional
+  const char* names;  // for CLI11; without dashes: positional
   const char* value;  // nullptr: a flag
   const char* help;
 };
 
 constexpr OptionRow kName = {"NAME", "", "the network (wick0)"};
-constexpr OptionRow kDryRun = {"--dry-run", nullptr, "print what would be done, for a shell"};
+constexpr OptionRow kDryRun = {"--dry-run", nullptr, "only print the shell commands"};
 constexpr OptionRow kVerbose = {"-v", nullptr,
-                                "say what was there or gone already; -vv: each command"};
+                                "report what already existed or was gone; -vv: each command"};
 
 constexpr OptionRow kUpOptions[] = {
     {"--user", "USER", "make TAPs that USER's machines can use without root"},
-    {"--taps", "N", "so many, 1 to 64; with --user (8)"},
+    {"--taps", "N", "number of TAPs, 1 to 64; with --user (8)"},
     {"--address", "CIDR", "the host's address (the first free network)"},
-    {"--domain", "DOMAIN", "of the guests' names (wick)"},
-    {"--no-nat", nullptr, "guests reach each other and the host only"},
-    {"--no-dhcp", nullptr, "no dnsmasq: neither addresses nor names"},
+    {"--domain", "DOMAIN", "domain of the guests' names (wick)"},
+    {"--no-nat", nullptr, "guests reach only each other and the host"},
+    {"--no-dhcp", nullptr, "no dnsmasq, so neither addresses nor names"},
     kDryRun,
     kVerbose,
     kName,
 };
 constexpr OptionRow kDownOptions[] = {kDryRun, kVerbose, kName};
-constexpr OptionRow kStatusOptions[] = {
-    {"--output", "human|json", "the form of the answer (human)"}, kName};
+constexpr OptionRow kStatusOptions[] = {{"--output", "human|json", "the output format (human)"},
+                                        kName};
 constexpr OptionRow kHostsOptions[] = {kName};
 
 Result<std::optional<std::string>> name_of(const Given& given, unsigned taps = 0) {
   const auto name = given.last("NAME");
   if (name && !hostnet::is_network_name(*name))
-    return with_hint(fail("NAME '{}': no name for a network", *name),
-                     "a letter, then letters, digits, '-' and '_', at most 15 in all; "
+    return with_hint(fail("NAME '{}': not a valid name of a network", *name),
+                     "use a letter, then letters, digits, '-' and '_', at most 15 characters; "
                      "not all, any, default or lo");
   const size_t room = 15 - (taps > 10 ? 4 : taps > 0 ? 3 : 0);
   if (name.value_or("").size() > room)
-    return fail("NAME '{}': too long for the names of {} TAPs; {} characters at most", *name, taps,
-                room);
+    return fail("NAME '{}': too long for the names of {} TAPs; use at most {} characters", *name,
+                taps, room);
   return name;
 }
 
@@ -94,8 +94,8 @@ Result<unsigned> parse_taps(const std::string& text) {
   unsigned count = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (error != std::errc() || end != text.data() + text.size() || count < 1 ||
-      count > hostnet::kMostTaps)
-    return fail("--taps '{}': must be a number, 1 to {}", text, hostnet::kMostTaps);
+      count > hostnet::kMaxTaps)
+    return fail("--taps '{}': must be a number, 1 to {}", text, hostnet::kMaxTaps);
   return count;
 }
 
@@ -104,7 +104,7 @@ Result<NetCommand> make_up(const Given& given) {
   if (const auto taps = given.last("taps")) up.taps = TRY(parse_taps(*taps));
   up.user = given.last("user");
   if (up.user && up.user->empty()) return fail("--user: needs the name of a user");
-  if (up.taps && !up.user) return fail("--taps: needs --user, whose they are to be");
+  if (up.taps && !up.user) return fail("--taps: needs --user, the owner of the TAPs");
   constexpr unsigned kDefaultTaps = 8;
   up.name = TRY(name_of(given, up.user ? up.taps.value_or(kDefaultTaps) : 0)).value_or(up.name);
   if (const auto address = given.last("address")) {
@@ -114,7 +114,7 @@ Result<NetCommand> make_up(const Given& given) {
   }
   up.domain = given.last("domain");
   if (up.domain && !hostnet::is_domain_name(*up.domain))
-    return fail("--domain '{}': letters, digits and '-', perhaps with dots between", *up.domain);
+    return fail("--domain '{}': must be letters, digits and '-', separated by dots", *up.domain);
   up.no_nat = given.has("no-nat");
   up.no_dhcp = given.has("no-dhcp");
   up.dry_run = given.has("dry-run");
@@ -150,7 +150,7 @@ struct CommandRow {
 constexpr CommandRow kCommands[] = {
     {"up", "Makes a network for guests.", kUpHelp, kUpOptions, make_up},
     {"down", "Undoes exactly what up did.", kDownHelp, kDownOptions, make_down},
-    {"status", "Shows networks, and who is on them.", kStatusHelp, kStatusOptions, make_status},
+    {"status", "Shows networks and who uses them.", kStatusHelp, kStatusOptions, make_status},
     {"hosts", "Prints the guests' names and addresses.", kHostsHelp, kHostsOptions, make_hosts},
 };
 

@@ -1,4 +1,4 @@
-// The command line of wick net, made into plain values.
+// Parses the command line of wick net into plain values.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -16,7 +16,7 @@ class NetArguments {
   bool has_command() const { return !net_->get_subcommands().empty(); }
   static std::string known_commands();
   Result<NetCommand> command() const;
-  // The command that says more about what was given.
+  // The command that prints help for the parsed subcommand.
   std::string help_command() const;
 
  private:

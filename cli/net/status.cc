@@ -20,7 +20,7 @@ using hostnet::DhcpLease;
 using hostnet::HostNetwork;
 using Json = nlohmann::ordered_json;
 
-// A network, with what there is of it now.
+// A network and its current state.
 struct Seen {
   HostNetwork network;
   bool bridge = false;
@@ -52,7 +52,7 @@ Seen look(const HostNetwork& network, const hostnet::HostView& host) {
   return seen;
 }
 
-// The machine, or whatever other program it is; empty: nobody.
+// The machine or other program that uses the TAP; empty: none.
 std::string name_of(const std::vector<hostnet::TapUser>& users, const std::string& tap) {
   const auto user = std::ranges::find(users, tap, &hostnet::TapUser::tap);
   if (user == users.end()) return {};
@@ -75,19 +75,20 @@ std::string human(const Seen& seen, const std::vector<hostnet::TapUser>& users,
                   const hostnet::HostView& host) {
   const HostNetwork& network = seen.network;
   std::string text = fmt::format("{}: {}\n", network.name, net::ipv4_string(network.address));
-  if (!seen.bridge) text += fmt::format("  bridge  gone; wick net up {} mends it\n", network.name);
+  if (!seen.bridge)
+    text += fmt::format("  bridge  gone; wick net up {} repairs it\n", network.name);
   constexpr const char* kNat[] = {"none", "by nftables, table ip ", "by iptables, chain "};
   const bool nat = network.nat != HostNetwork::Nat::kNone;
   text += fmt::format(
       "  NAT     {}{}{}\n", kNat[static_cast<size_t>(network.nat)],
       nat ? hostnet::table_name(network.name) : "",
       nat && !host.forwarding
-          ? fmt::format("; but the host does not forward: wick net up {} mends it", network.name)
+          ? fmt::format("; but the host does not forward: wick net up {} repairs it", network.name)
           : "");
   if (!network.dhcp)
     text += "  DHCP    none\n";
   else if (seen.dnsmasq == 0)
-    text += fmt::format("  DHCP    dnsmasq is gone; wick net up {} mends it\n", network.name);
+    text += fmt::format("  DHCP    dnsmasq is gone; wick net up {} repairs it\n", network.name);
   else
     text +=
         fmt::format("  DHCP    dnsmasq, process {}; names in .{}\n", seen.dnsmasq, network.domain);
@@ -151,7 +152,7 @@ std::string host_name() {
 
 }  // namespace
 
-Result<int> carry_out(const NetStatus& command) {
+Result<int> execute(const NetStatus& command) {
   const auto networks = TRY(networks_of(command.name));
   Json list = Json::array();
   std::string text;
@@ -173,7 +174,7 @@ Result<int> carry_out(const NetStatus& command) {
   return networks.empty() ? 1 : 0;
 }
 
-Result<int> carry_out(const NetHosts& command) {
+Result<int> execute(const NetHosts& command) {
   const auto networks = TRY(networks_of(command.name));
   if (networks.empty() && command.name)
     return with_hint(fail("{} is not up", *command.name),

@@ -27,13 +27,13 @@ Result<Nat> choose_nat() {
   const std::vector<std::string> ask = {"nft", "list", "tables"};
   const auto nft = find_program("nft");
   if (nft) {
-    // A kernel may lack what the program is for.
+    // The program may exist on a kernel without nftables.
     const auto answer = run_process(ask);
     if (::geteuid() != 0 || !answer || answer->status == 0) return Nat::kNftables;
   }
   if (find_program("iptables-restore")) return Nat::kIptables;
-  if (nft) return Nat::kNftables;  // which then says what is wrong
-  return with_hint(fail("NAT takes nft or iptables: neither is found"),
+  if (nft) return Nat::kNftables;  // fails later with nft's own message
+  return with_hint(fail("NAT needs nft or iptables, but neither is found"),
                    "install one (apt-get install nftables), or use --no-nat");
 }
 
@@ -57,7 +57,7 @@ Result<HostNetwork> new_network(const NetUp& wanted, const hostnet::HostView& ho
   if (wanted.address) {
     if (const auto other = hostnet::overlap(host, *wanted.address))
       return with_hint(fail("--address {}: overlaps {}", net::ipv4_string(*wanted.address), *other),
-                       "choose another, or leave it to wick");
+                       "choose another, or leave --address out");
   }
   network.address = wanted.address ? *wanted.address : TRY(hostnet::choose_address(host));
   network.mac = hostnet::bridge_mac(net::host_machine_id(), wanted.name);
@@ -68,11 +68,11 @@ Result<HostNetwork> new_network(const NetUp& wanted, const hostnet::HostView& ho
   return network;
 }
 
-// What is up stays as it is, for those who use it; it may only get TAPs.
+// A network that is up is not changed, because it may be in use. It may only get more TAPs.
 Result<HostNetwork> extended(HostNetwork network, const NetUp& wanted) {
   const auto differs = [&](const char* option, const std::string& is) {
     return with_hint(
-        fail("{}: {} is up, with {}", option, network.name, is),
+        fail("{}: {} is already up with {}", option, network.name, is),
         fmt::format("leave {} out, or start again: wick net down {}", option, network.name));
   };
   if (wanted.address && *wanted.address != network.address)
@@ -98,28 +98,29 @@ std::string summary(const HostNetwork& network) {
   return text;
 }
 
-void warn_of_what_is_in_the_way(const HostNetwork& network) {
+void warn_about_obstacles(const HostNetwork& network) {
   if (network.nat != Nat::kIptables)
     for (const std::string& line : hostnet::firewall_warnings(network)) spdlog::warn("{}", line);
   struct stat device {};
   const bool open_to_all = ::stat("/dev/net/tun", &device) == 0 && (device.st_mode & 0006) == 0006;
-  // A group may be the mend of others.
+  // A group other than root's may give the user access.
   if (!network.taps.empty() && network.uid != 0 && !open_to_all && device.st_gid == 0)
-    spdlog::warn("/dev/net/tun: {} cannot open it; chmod 666 /dev/net/tun, which is the usual mode",
+    spdlog::warn("/dev/net/tun: {} cannot open it; use the usual mode: chmod 666 /dev/net/tun",
                  printable(network.user));
 }
 
 }  // namespace
 
-Result<int> net_up(const NetUp& wanted, hostnet::Performer& performer) {
+Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor) {
   if (!wanted.dry_run) TRY(hostnet::require_root("up", wanted.name));
-  ::umask(022);  // everyone may read the folders that it makes
+  ::umask(022);  // everyone may read the new folders
   const Fd lock = wanted.dry_run ? Fd() : TRY(hostnet::lock_networks());
   const auto existing = TRY(hostnet::find_host_network(wanted.name));
   const hostnet::HostView host = TRY(hostnet::look_at_host());
   HostNetwork network = TRY(existing ? extended(*existing, wanted) : new_network(wanted, host));
 
-  // Turned on for another network: the last one that goes turns it off.
+  // If another network has turned forwarding on, this one records it too, because the last
+  // network that goes down turns it off.
   const auto others = hostnet::others_that_forward(network.name);
   for (const char* const step : {hostnet::kForwardingStep, hostnet::kRedirectsStep})
     if (network.nat != Nat::kNone &&
@@ -131,15 +132,15 @@ Result<int> net_up(const NetUp& wanted, hostnet::Performer& performer) {
   for (const hostnet::Step& step : steps) {
     const hostnet::Presence now = TRY(hostnet::presence(host, network, step));
     if (now == hostnet::Presence::kForeign) return std::unexpected(hostnet::foreign(step));
-    if (now == hostnet::Presence::kOurs) spdlog::info("{}: there already", step.object);
-    if (now == hostnet::Presence::kOurs) hostnet::note_index(host, step, network);
+    if (now == hostnet::Presence::kOurs) spdlog::info("{}: already exists", step.object);
+    if (now == hostnet::Presence::kOurs) hostnet::record_index(host, step, network);
     bridge_missing =
         bridge_missing || (step.kind == Kind::kBridge && now == hostnet::Presence::kAbsent);
-    // One that listens on a bridge that is gone hears nothing.
-    const bool deaf =
+    // A dnsmasq whose bridge is gone must be restarted to listen on the new one.
+    const bool restart =
         step.kind == Kind::kDnsmasq && now == hostnet::Presence::kOurs && bridge_missing;
-    if (now != hostnet::Presence::kOurs || deaf) missing.push_back(step);
-    if (deaf) missing.back().make.insert(missing.back().make.begin(), step.undo.front());
+    if (now != hostnet::Presence::kOurs || restart) missing.push_back(step);
+    if (restart) missing.back().make.insert(missing.back().make.begin(), step.undo.front());
   }
   if (wanted.dry_run) {
     for (const hostnet::Step& step : missing)
@@ -153,27 +154,27 @@ Result<int> net_up(const NetUp& wanted, hostnet::Performer& performer) {
 
   const auto made = [&]() -> Result<void> {
     TRY(hostnet::save_host_network(network));
-    for (const hostnet::Step& step : missing) TRY(hostnet::make(step, network, performer));
+    for (const hostnet::Step& step : missing) TRY(hostnet::make(step, network, executor));
     return {};
   }();
   if (!made && !existing) {
-    const auto undone = hostnet::undo_all(network, performer);
+    const auto undone = hostnet::undo_all(network, executor);
     Error error = made.error();
     if (!undone) error.context += fmt::format(" (and then {})", undone.error().message());
     return std::unexpected(std::move(error));
   }
   if (!made) return std::unexpected(made.error());
-  warn_of_what_is_in_the_way(network);
+  warn_about_obstacles(network);
   fmt::print("{}\n", summary(network));
   return 0;
 }
 
-Result<int> carry_out(const NetUp& command) {
+Result<int> execute(const NetUp& command) {
   spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
                     : command.verbosity > 0 ? spdlog::level::info
                                             : spdlog::level::warn);
-  hostnet::Performer performer;
-  return net_up(command, performer);
+  hostnet::Executor executor;
+  return net_up(command, executor);
 }
 
 }  // namespace wick::cli

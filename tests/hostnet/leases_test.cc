@@ -1,4 +1,4 @@
-// What dnsmasq notes of guests: their names are hostile.
+// dnsmasq's leases file: the names of guests in it are hostile.
 #include "hostnet/leases.h"
 
 #include <gmock/gmock.h>

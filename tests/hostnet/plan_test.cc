@@ -1,4 +1,4 @@
-// wick net without touching any network: its plan and its choices.
+// The plan and the choices of wick net, without touching any network.
 #include "hostnet/plan.h"
 
 #include <gmock/gmock.h>
@@ -69,7 +69,7 @@ TEST(NetAddress, DhcpLeavesSomeForOthers) {
   EXPECT_EQ(range("10.9.0.1/29"), "10.9.0.2-10.9.0.6");
 }
 
-// --- What ip says ------------------------------------------------------------------------
+// --- Output of ip ------------------------------------------------------------------------
 
 TEST(NetHost, ReadsWhatIpSays) {
   const auto links = parse_links(R"([{},
@@ -371,7 +371,7 @@ TEST(NetFirewall, OfDockerHasAPlaceForUsersRules) {
   const auto warnings = firewall_warnings("{\"nftables\": [" + chains + "]}", example());
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("iptables -I DOCKER-USER -i wick0 -j ACCEPT"));
-  // And once it is told:
+  // With a rule for the bridge there is no warning:
   EXPECT_THAT(firewall_warnings("{\"nftables\": [" + chains +
                                     R"(, {"rule": {"family": "ip", "table": "filter",
                                           "chain": "DOCKER-USER", "expr": [{"match":

@@ -1,4 +1,4 @@
-// The state file of wick net, whatever is in it; and who gets which TAP.
+// The state file of wick net with hostile content, and the claims of TAPs.
 #include "hostnet/state.h"
 
 #include <fcntl.h>
@@ -34,7 +34,7 @@ HostNetwork example() {
   return network;
 }
 
-// The example's text, with one piece of it changed.
+// The example's text with one change.
 std::string changed(const std::string& from, const std::string& to) {
   std::string text = to_json(example());
   const size_t at = text.find(from);
@@ -137,7 +137,7 @@ TEST(HostNetworkName, IsOneThatInterfacesAndScriptsTake) {
   EXPECT_FALSE(is_network_name(std::string("a\0b", 3)));
 }
 
-// In a folder of their own.
+// Tests with a private folder of networks.
 class HostNetworkFolder : public testing::Test {
  protected:
   HostNetworkFolder() {
@@ -194,7 +194,7 @@ TEST_F(HostNetworkFolder, IsItsOwnersToWriteToWhateverTheUmask) {
   }
 }
 
-// The state tells root which interfaces to delete.
+// Root deletes the interfaces that the state file lists.
 TEST_F(HostNetworkFolder, WhatOthersMayHaveWrittenIsNotTrusted) {
   ASSERT_TRUE(save_host_network(example()));
   const auto expect_refused = [](const std::string& path, const std::string& why) {
@@ -214,7 +214,7 @@ TEST_F(HostNetworkFolder, WhatOthersMayHaveWrittenIsNotTrusted) {
       EXPECT_EQ(host_network_names().has_value(), std::string(file).find("/wick0") == 0);
       EXPECT_EQ(save_host_network(example()).has_value(), std::string(file).ends_with(".json"));
       ASSERT_EQ(::chmod(object.c_str(), status.st_mode), 0);
-      // Saving makes the file anew.
+      // Saving creates a new file.
       ASSERT_TRUE(save_host_network(example()));
     }
     if (::geteuid() != 0) continue;
@@ -238,7 +238,7 @@ TEST_F(HostNetworkFolder, SymbolicLinksAreNotFollowed) {
   EXPECT_FALSE(find_host_network());
 }
 
-// Root's environment may be a user's (sudo -E).
+// Root may have the environment of a user (sudo -E).
 TEST_F(HostNetworkFolder, TheEnvironmentDoesNotChooseIt) {
   ::setenv("WICK_NET_STATE", "/tmp", 1);
   EXPECT_EQ(networks_folder(), folder_);
@@ -262,7 +262,8 @@ TEST_F(HostNetworkFolder, ADamagedFileIsAnErrorThatNamesItAndTheMend) {
 TEST_F(HostNetworkFolder, AFileOfAnotherNetworkIsRefused) {
   ASSERT_TRUE(save_host_network(example()));
   write("wick1/state.json", to_json(example()));
-  EXPECT_THAT(find_host_network("wick1").error().message(), HasSubstr("it is of wick0"));
+  EXPECT_THAT(find_host_network("wick1").error().message(),
+              HasSubstr("it belongs to network wick0"));
 }
 
 TEST_F(HostNetworkFolder, WhatIsNoFileIsNotWaitedFor) {

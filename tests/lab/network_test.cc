@@ -379,7 +379,7 @@ TEST_F(Network, WickNetGivesLeasesNamesAndTheWayOut) {
   wick_net("up --user nobody --taps 1");
   const Finished twice = finish(guest({"-n", "tap,ifname=wick0-t0", "-n", "tap,ifname=wick0-t0"}));
   EXPECT_EQ(twice.status, 1);
-  EXPECT_THAT(twice.err, HasSubstr("wick0-t0: another machine uses it, or another card"));
+  EXPECT_THAT(twice.err, HasSubstr("wick0-t0: in use by another machine or by another card"));
   Process vm(guest({"--name", "penguin", "-n", "tap"}));
   Dialogue& shell = shell_of(vm);
   (void)run_in_guest(shell,

@@ -1,5 +1,5 @@
-// wick net as root, in a network namespace of each test's own: what it makes works,
-// and is gone without a trace when it is undone, whatever came in between.
+// wick net as root; each test has its own network namespace. What wick net makes works, and
+// nothing of it is left when it is undone, whatever happened in between.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,9 +26,9 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "cli/options.h"
+#include "hostnet/executor.h"
 #include "hostnet/host_view.h"
 #include "hostnet/leases.h"
-#include "hostnet/performer.h"
 #include "hostnet/tap_claim.h"
 #include "tests/fakes/frames.h"
 
@@ -63,14 +63,14 @@ class NetNamespace : public testing::Test {
     if (::unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
       GTEST_SKIP() << "this host permits no new network namespace: " << std::strerror(errno);
     entered_ = true;
-    // A /run of our own: the state, and what `ip netns` keeps there.
+    // A private /run, for the state files and those of `ip netns`.
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
         ::mount("run", "/run", "tmpfs", 0, "mode=755") < 0)
       GTEST_SKIP() << "this host permits no mounts: " << std::strerror(errno);
     old_logger_ = spdlog::default_logger();
     spdlog::set_default_logger(std::make_shared<spdlog::logger>(
         "wick", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_)));
-    // A second nft, for tests that hide the first.
+    // A second name for nft, for tests that hide the first.
     ASSERT_EQ(shell("ip link set lo up && cp \"$(command -v nft)\" /run/nft"), "");
     before_ = snapshot();
   }
@@ -88,7 +88,7 @@ class NetNamespace : public testing::Test {
     ASSERT_EQ(::fchdir(folder_.get()), 0);
   }
 
-  // What a command said, stderr too; with its exit status where that is not 0.
+  // The output of a command with its stderr, and its exit status if that is not 0.
   static std::string shell(const std::string& command) {
     const Arguments arguments = {"sh", "-c", "exec 2>&1; " + command};
     const auto outcome = run_process(arguments);
@@ -100,7 +100,7 @@ class NetNamespace : public testing::Test {
     return shell("ip netns exec " + name + " " + command);
   }
 
-  // All that must be as it was.
+  // The state of the host that must be the same afterwards.
   static std::string snapshot() {
     return shell("ip -j link; ip -j addr; ip -j route show table all; nft list ruleset") +
            file_text(hostnet::kForwardingPath);
@@ -114,15 +114,15 @@ class NetNamespace : public testing::Test {
 
   struct Outcome {
     int status = -1;
-    std::string text;  // what was printed, or the error
+    std::string text;  // the output or the error
   };
   static Outcome wick(Arguments arguments) {
     arguments.insert(arguments.begin(), "net");
     const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
     if (!command) return {2, command.error().error.message()};
     testing::internal::CaptureStdout();
-    const auto status = std::visit([](const auto& what) { return carry_out(what); },
-                                   std::get<NetCommand>(*command));
+    const auto status =
+        std::visit([](const auto& what) { return execute(what); }, std::get<NetCommand>(*command));
     const std::string out = testing::internal::GetCapturedStdout();
     return status ? Outcome{*status, out} : Outcome{1, status.error().message()};
   }
@@ -141,8 +141,8 @@ class NetNamespace : public testing::Test {
                                 name, bridge)),
               "");
   }
-  // A host of the outside, NETWORK.2; the host is NETWORK.1 there. No IPv6 address of it
-  // changes while a test looks on.
+  // A host outside with the address NETWORK.2; the tested host is NETWORK.1 there. Its IPv6
+  // addresses do not change during a test.
   static void add_outside(const std::string& name, const std::string& interface,
                           const std::string& network) {
     ASSERT_EQ(
@@ -154,8 +154,7 @@ class NetNamespace : public testing::Test {
         "");
   }
   static void add_world() { add_outside("world", "up0", "192.0.2"); }
-  // Another one, behind another interface, that takes the host for its way to everywhere. It
-  // is 198.51.100.2.
+  // A host behind another interface, 198.51.100.2, whose default route is the tested host.
   static void add_lan() {
     add_outside("lan", "up1", "198.51.100");
     ASSERT_EQ(shell("ip -n lan route add default via 198.51.100.1; "
@@ -224,18 +223,18 @@ class NetNamespace : public testing::Test {
   std::ostringstream log_;
 };
 
-// Ends the process, or fails, at the n-th action.
-class Saboteur : public hostnet::Performer {
+// An executor that ends the process, or fails, at the n-th action.
+class Saboteur : public hostnet::Executor {
  public:
   enum class Way { kDieBefore, kDieAfter, kFail };
 
   Saboteur(Way way, int at) : way_(way), at_(at) {}
 
-  Result<void> perform(const hostnet::Action& action) override {
+  Result<void> execute(const hostnet::Action& action) override {
     const bool now = count_++ == at_;
     if (now && way_ == Way::kDieBefore) ::_exit(9);
     if (now && way_ == Way::kFail) return fail("sabotage");
-    auto performed = hostnet::Performer::perform(action);
+    auto performed = hostnet::Executor::execute(action);
     if (now && way_ == Way::kDieAfter) ::_exit(9);
     return performed;
   }
@@ -246,7 +245,7 @@ class Saboteur : public hostnet::Performer {
   int count_ = 0;
 };
 
-// Its exit status: 9 where it was sabotaged.
+// Returns the exit status; 9 means that the saboteur ended the process.
 template <typename F>
 int status_of_child(F function) {
   const pid_t pid = ::fork();
@@ -266,7 +265,7 @@ NetUp up_with_taps() {
   return up;
 }
 
-// Each way and each action, until a run comes to its end unharmed.
+// Tries each way at each action, until a run completes.
 template <typename F>
 void at_every_action(F run) {
   for (const auto way : {Saboteur::Way::kDieBefore, Saboteur::Way::kDieAfter}) {
@@ -300,7 +299,7 @@ TEST_F(NetNamespace, UpStatusDownLeaveNoTrace) {
 }
 
 TEST_F(NetNamespace, GuestsGetAddressesNamesAndTheOutside) {
-  // The world outside knows no way to the guests: it is NAT that brings answers.
+  // The outside has no route to the guests, so replies arrive only by NAT.
   add_world();
   before_ = snapshot();
   expect_ok({"up"});
@@ -323,7 +322,7 @@ TEST_F(NetNamespace, GuestsGetAddressesNamesAndTheOutside) {
   EXPECT_THAT(in("beta", "busybox ping -c 1 -W 5 " + alpha), HasSubstr(" 0% packet loss"));
   EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 10.87.0.1"), HasSubstr(" 0% packet loss"));
   EXPECT_THAT(in("alpha", "busybox ping -c 1 -W 5 192.0.2.2"), HasSubstr(" 0% packet loss"));
-  // The world is not let in, even if it finds the way.
+  // Packets from outside are dropped, even with a route.
   EXPECT_EQ(shell("ip -n world route add 10.87.0.0/24 via 192.0.2.1"), "");
   EXPECT_THAT(in("world", "busybox ping -c 1 -W 1 " + alpha), HasSubstr("100% packet loss"));
 
@@ -386,11 +385,11 @@ TEST_F(NetNamespace, UpTwiceAndDownTwiceAreAsOnce) {
   expect_ok({"up"});
   EXPECT_EQ(snapshot(), once);
   EXPECT_EQ(status(), first);
-  // More of what is there, and nothing else.
+  // `up` may add TAPs, but change nothing else.
   expect_ok({"up", "--user", "nobody", "--taps", "3"});
   EXPECT_EQ(status().at(0).at("taps").size(), 3u);
   EXPECT_THAT(wick({"up", "--address", "10.99.0.1/24"}).text, HasSubstr("wick net down wick0"));
-  EXPECT_THAT(wick({"up", "--no-nat"}).text, HasSubstr("is up, with NAT"));
+  EXPECT_THAT(wick({"up", "--no-nat"}).text, HasSubstr("is already up with NAT"));
   EXPECT_THAT(wick({"up", "--user", "root"}).text, HasSubstr("TAPs of nobody"));
   expect_ok({"down"});
   expect_no_trace("after down");
@@ -416,7 +415,7 @@ TEST_F(NetNamespace, UpMendsWhatIsMissing) {
   EXPECT_THAT(shell("bridge link"), HasSubstr("wick0-t1"));
   EXPECT_EQ(file_text(hostnet::kForwardingPath), "1\n");
   EXPECT_TRUE(status().at(0).at("dhcp").at("pid").is_number());
-  // A dnsmasq that lost its bridge hears nothing.
+  // A dnsmasq whose bridge is gone must be restarted.
   EXPECT_EQ(shell("ip link del wick0"), "");
   EXPECT_THAT(wick({"status"}).text, HasSubstr("gone; wick net up wick0"));
   expect_ok({"up"});
@@ -444,8 +443,8 @@ pid_t start_impostor(const char* program, uid_t uid) {
 }
 
 TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
-  // A copy of the program, and what a setuid program such as sudo is: root, with arguments
-  // of the user's choice.
+  // A copy of the program, and a process like a setuid program (sudo): it runs as root with
+  // arguments that the user chooses.
   ASSERT_EQ(shell("mkdir /run/bin && cp /bin/sh /run/bin/dnsmasq"), "");
   const std::array impostors = {start_impostor("/run/bin/dnsmasq", 12345),
                                 start_impostor("/bin/sh", 0)};
@@ -525,7 +524,7 @@ TEST_F(NetNamespace, ABridgeThatTookThePlaceOfOursIsLeftAlone) {
   EXPECT_EQ(shell("ip link del wick0 && ip link add wick0 type bridge"), "");
   EXPECT_THAT(wick({"up"}).text, HasSubstr("wick net did not make it"));
   expect_ok({"down"});
-  EXPECT_THAT(log(), HasSubstr("wick0: left alone"));
+  EXPECT_THAT(log(), HasSubstr("wick0: not removed"));
   EXPECT_THAT(shell("ip link show wick0"), HasSubstr("wick0"));
   EXPECT_EQ(shell("ip link del wick0"), "");
   expect_no_trace("but for the other bridge");
@@ -609,7 +608,7 @@ TEST_F(NetNamespace, ForwardingIsGivenBackByTheLastNetwork) {
   EXPECT_EQ(file_text(hostnet::kForwardingPath), "1\n");
   expect_ok({"down", "two"});
   expect_no_trace("after both");
-  // What was on before stays on.
+  // Forwarding that was on before stays on.
   EXPECT_EQ(shell("echo 1 >/proc/sys/net/ipv4/ip_forward"), "");
   before_ = snapshot();
   expect_ok({"up"});
@@ -664,7 +663,7 @@ TEST_F(NetNamespace, ItsFolderIsRootsAloneWhateverTheUmask) {
   EXPECT_EQ(shell("cd /run/wick/net/wick0 && stat -c '%a %U %n' . leases state.json *.lock"),
             "755 root .\n644 root leases\n644 root state.json\n600 nobody wick0-t0.lock\n");
   ::umask(mask);
-  // The lines that --dry-run prints do as well.
+  // The commands that --dry-run prints have the same effect.
   expect_ok({"down"});
   fs::remove_all("/run/wick");
   EXPECT_EQ(shell("umask 0; " + first_line(wick({"up", "--dry-run"}).text)), "");
@@ -672,7 +671,7 @@ TEST_F(NetNamespace, ItsFolderIsRootsAloneWhateverTheUmask) {
             "755 /run/wick\n755 /run/wick/net\n755 /run/wick/net/wick0\n");
 }
 
-// Whoever may write there would have root delete the interfaces of their choice.
+// A user who can write there could make root delete any interface.
 TEST_F(NetNamespace, AFolderThatOthersMayWriteToIsRefused) {
   expect_ok({"up"});
   for (const char* object :
@@ -732,7 +731,7 @@ TEST_F(NetNamespace, ForwardingThatItTurnsOnIsForItsGuestsAlone) {
   remove_guest("alpha");
   expect_ok({"down"});
   expect_no_trace("after up and down");
-  // An administrator's own forwarding is none of wick's business.
+  // wick does not change forwarding that an administrator has turned on.
   EXPECT_EQ(shell("echo 1 >/proc/sys/net/ipv4/ip_forward"), "");
   before_ = snapshot();
   EXPECT_TRUE(reaches("lan", "192.0.2.2"));
@@ -744,7 +743,7 @@ TEST_F(NetNamespace, ForwardingThatItTurnsOnIsForItsGuestsAlone) {
   expect_no_trace("with forwarding on before");
 }
 
-// Through `down` of the one or the other first, and what a firewall's reload does.
+// Takes down one or the other network first, and reloads a firewall.
 TEST_F(NetNamespace, TheGuardOfForwardingGoesWithTheLastNetwork) {
   add_world();
   add_lan();
@@ -776,7 +775,7 @@ TEST_F(NetNamespace, TheGuardOfForwardingGoesWithTheLastNetwork) {
   }
 }
 
-// Its frames pass the firewall for IP where br_netfilter is loaded.
+// With br_netfilter the frames of a bridge pass the IP firewall.
 TEST_F(NetNamespace, ABridgeOfOthersStaysABridge) {
   EXPECT_EQ(shell("ip link add br0 type bridge && ip link set br0 up"), "");
   for (const char* name : {"one", "two"}) add_guest(name, "br0");
@@ -799,11 +798,11 @@ TEST_F(NetNamespace, GuestsAmongThemselvesUseWhateverAddressesTheyLike) {
   EXPECT_TRUE(reaches("one", "fd00::2"));
 }
 
-// Packets with addresses that are not the guest network's neither leave nor reach the host.
+// Packets from guests with foreign addresses neither leave the host nor reach it.
 void NetNamespace::expect_no_spoofing() {
   add_guest("spoofer");
   boot("spoofer");
-  // Answers would find the way back, to the true owner.
+  // Replies would have a route, to the true owner of the address.
   EXPECT_EQ(shell("ip -n spoofer addr add 203.0.113.7/32 dev eth0; "
                   "ip -n spoofer addr add 2001:db8:5::7/64 dev eth0 nodad; "
                   "ip -n spoofer -6 route replace default via fe80::1 dev eth0; "
@@ -827,14 +826,14 @@ void NetNamespace::expect_no_spoofing() {
                        "echo-request"));
   EXPECT_FALSE(arrives("", "2001:db8:5::7", "2001:db8:7::1",
                        "ip6 saddr 2001:db8:5::7 icmpv6 type echo-request"));
-  // The same by its own addresses does arrive.
+  // The same packets with the guest's own addresses arrive.
   const std::string own = file_text("/run/address-spoofer");
   EXPECT_TRUE(arrives("", own.substr(0, own.size() - 1), "10.87.0.1", "ip saddr 10.87.0.0/24"));
   EXPECT_TRUE(arrives("world", own.substr(0, own.size() - 1), "192.0.2.2", "ip saddr 192.0.2.1"));
   // The first ones may be lost while the guest still takes the neighbour for unreachable.
   EXPECT_THAT(in("spoofer", "busybox ping -6 -c 5 -W 2 fe80::1%eth0"),
               Not(HasSubstr("100% packet loss")));
-  // And from outside IPv6 does not come in.
+  // IPv6 from outside does not reach the guests.
   EXPECT_EQ(shell("ip -n world -6 route add 2001:db8:5::/64 via 2001:db8:7::1; "
                   "ip -6 route add 2001:db8:5::/64 dev wick0"),
             "");
@@ -863,14 +862,14 @@ TEST_F(NetNamespace, AGuestDoesNotTakeTheHostsPlaceAmongItsNeighbours) {
   const std::string beta = boot("beta");
   EXPECT_EQ(shell("ip -n alpha addr add 10.87.0.1/24 dev eth0"), "");
   const auto host_of_beta = [] { return in("beta", "ip neigh show 10.87.0.1"); };
-  // Newer than the answer that was true: the kernel keeps that for a second.
+  // Later than the true reply, which the kernel protects for a second (locktime).
   EXPECT_EQ(in("beta", "sh -c 'echo 0 >/proc/sys/net/ipv4/neigh/eth0/locktime'"), "");
   EXPECT_TRUE(reaches("beta", "10.87.0.1"));
   const std::string bridge = hostnet::look_at_host()->find("wick0")->mac;
   EXPECT_THAT(host_of_beta(), HasSubstr(bridge));
   in("alpha", fmt::format("busybox arping -c 2 -A -I eth0 -s 10.87.0.1 10.87.0.1"));
   EXPECT_THAT(host_of_beta(), HasSubstr(bridge));
-  // Nor by the host's own hardware address.
+  // The host's own MAC address is dropped, too.
   EXPECT_EQ(shell(fmt::format(
                 "ip -n alpha addr flush dev eth0; ip -n alpha addr add 10.87.0.9/24 dev eth0; "
                 "ip -n alpha link set eth0 address {}; "
@@ -894,7 +893,7 @@ TEST_F(NetNamespace, RedirectsThatTheHostDoesNotTakeStayOff) {
   }
 }
 
-// What `wick net up` of 2026-11-28 did, and what it wrote.
+// The commands and the state file of `wick net up` of 2026-11-28.
 constexpr const char* kFormerUp = R"(mkdir -p /run/wick/net/wick0
 ip link add name wick0 address 02:00:00:00:00:01 type bridge forward_delay 0
 ip addr replace 10.87.0.1/24 broadcast + dev wick0
@@ -931,14 +930,14 @@ TEST_F(NetNamespace, WhatAFormerWickMadeComesDown) {
   EXPECT_EQ(shell("sh -e /run/former.sh"), "");
   expect_ok({"down"});
   expect_no_trace("after down");
-  // `up` gives it what it lacks.
+  // `up` adds what that network lacks.
   EXPECT_EQ(shell("sh -e /run/former.sh"), "");
   EXPECT_TRUE(reaches("lan", "192.0.2.2"));
   expect_ok({"up"});
   EXPECT_FALSE(reaches("lan", "192.0.2.2"));
   expect_ok({"down"});
   expect_no_trace("after up and down");
-  // Another network beside it guards what it lets through, and takes that along.
+  // Another network adds the guard, lets this network through, and removes the guard again.
   EXPECT_EQ(shell("sh -e /run/former.sh"), "");
   expect_ok({"up", "other"});
   EXPECT_FALSE(reaches("lan", "192.0.2.2"));
@@ -956,7 +955,7 @@ bool hide(const std::string& program) {
 
 TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
   if (!find_program("iptables-restore")) GTEST_SKIP() << "needs iptables";
-  // A table that is looked at is there from then on.
+  // Listing a table creates it.
   const auto rules = [] {
     return shell(
                "iptables-save -t filter | grep -v '^[#:]'; iptables-save -t nat | grep -v "
@@ -991,7 +990,7 @@ TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
   EXPECT_FALSE(reaches("lan", "192.0.2.2"));
   EXPECT_TRUE(reaches("alpha", "192.0.2.2"));
   remove_guest("alpha");
-  // Someone flushed the chains that lead to ours.
+  // An administrator flushed the chains that jump to wick's.
   EXPECT_EQ(shell("iptables -F FORWARD"), "");
   expect_ok({"down"});
   EXPECT_EQ(rules(), before);
@@ -1051,7 +1050,7 @@ TEST_F(NetNamespace, AFirewallThatDropsIsWarnedOf) {
       "");
   expect_ok({"up"});
   EXPECT_THAT(log(), HasSubstr("this host's firewall (inet strict onward) drops"));
-  // The mend is one.
+  // The command in the warning fixes it.
   const std::string warning = log().substr(log().find("; nft ") + 2);
   EXPECT_EQ(shell(warning.substr(0, warning.find('\n'))), "") << warning;
   const size_t said = log().size();
@@ -1154,7 +1153,7 @@ TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
     return shell("ip -6 route show default; ip -6 addr show dev wick0 scope global");
   };
   EXPECT_EQ(advertise(), "");
-  // As an older wick left it, the host would believe it.
+  // With the sysctls of an older wick the host would accept it.
   EXPECT_EQ(
       shell(fmt::format("for i in {0}accept_*; do echo 1 >$i; done; echo 1 >{0}autoconf", sysctls)),
       "");
@@ -1176,7 +1175,7 @@ class NetNamespaceMachine : public NetNamespace {
     NetNamespace::TearDown();
   }
 
-  // Has that TAP, and gets it onto the bridge.
+  // Uses that TAP, and it gets onto the bridge.
   void start(const std::string& interface) {
     int ready[2];
     ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
@@ -1211,7 +1210,7 @@ class NetNamespaceMachine : public NetNamespace {
     EXPECT_THAT(wick({"status"}).text,
                 HasSubstr(fmt::format("{1:<15}  wick-{0} (process {0})", machine_, interface)));
     expect_ok({"down"});
-    EXPECT_THAT(log(), HasSubstr("uses it, and loses its network"));
+    EXPECT_THAT(log(), HasSubstr("uses it and loses its network"));
     end();
     expect_no_trace("with a machine on it");
   }
@@ -1240,8 +1239,8 @@ TEST_F(NetNamespaceMachine, StatusTellsItsName) {
   EXPECT_THAT(wick({"status"}).text, HasSubstr("  web \\x1b[2J, \"blue\" (process "));
 }
 
-// A process decides how long a read of its memory takes: /proc/PID/cmdline and its siblings.
-// A FIFO without a writer stands for one where that is for ever.
+// A process can delay reads of its memory (/proc/PID/cmdline and others) without end. Here a
+// FIFO without a writer stands for such a process.
 void hide_memory(pid_t pid) {
   ASSERT_TRUE(::mkfifo("/run/slow", 0644) == 0 || errno == EEXIST);
   for (const char* file : {"cmdline", "environ", "maps", "smaps", "mem", "auxv"}) {
@@ -1254,14 +1253,14 @@ TEST_F(NetNamespaceMachine, NobodyIsMadeToWaitForAProcesssMemory) {
   expect_ok({"up"});
   start("tap7");
   hide_memory(machine_);
-  // A dnsmasq of another network, and one of this that was taken over.
+  // A dnsmasq of another network, and a compromised one of this network.
   EXPECT_EQ(shell("dnsmasq --conf-file= --port=0 --interface=lo --pid-file=/run/other.pid"), "");
   const pid_t other = std::stoi(file_text("/run/other.pid"));
   hide_memory(other);
   const pid_t own = hostnet::find_dnsmasq("wick0");
   ASSERT_NE(own, 0);
   hide_memory(own);
-  // In a child, so that one that waits can be ended.
+  // In a child process, which can be killed if it blocks.
   for (const char* command : {"status", "up", "down"}) {
     const pid_t pid = ::fork();
     if (pid == 0) {

@@ -73,7 +73,7 @@ TEST(NetOptions, ThatAreWrongAreUsageErrors) {
   for (const char* name :
        {"", "a/b", "../a", "a b", "a\nb", "7up", "all", "lo", "sixteen-letters-"})
     for (const char* command : {"up", "down", "status", "hosts"})
-      EXPECT_THAT(usage_error({command, name}), HasSubstr("no name for a network")) << name;
+      EXPECT_THAT(usage_error({command, name}), HasSubstr("not a valid name of a network")) << name;
   EXPECT_THAT(usage_error({"up", "lo"}), HasSubstr("not all, any, default or lo"));
   EXPECT_THAT(usage_error({"up", "--taps", "2"}), HasSubstr("--user"));
   for (const char* taps : {"", "0", "65", "-1", "2x", "99999999999"})

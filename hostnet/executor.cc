@@ -1,4 +1,4 @@
-#include "hostnet/performer.h"
+#include "hostnet/executor.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -17,26 +17,27 @@ namespace {
 
 Result<void> end_process(const Fd& process, pid_t pid) {
   for (const int number : {SIGTERM, SIGKILL}) {
-    constexpr int kPatienceMs = 5000;
+    constexpr int kTimeoutMs = 5000;
     if (::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0) < 0 && errno != ESRCH)
-      return fail_errno(errno, "dnsmasq, process {}: cannot stop it", pid);
+      return fail_errno(errno, "dnsmasq, process {}: cannot stop", pid);
     pollfd ended{process.get(), POLLIN, 0};
-    if (::poll(&ended, 1, kPatienceMs) > 0) return {};
+    if (::poll(&ended, 1, kTimeoutMs) > 0) return {};
   }
   return fail("dnsmasq, process {}: does not end", pid);
 }
 
-// All of them, in case it multiplied; but one that was taken over could go on with that.
+// Stops all of them, in case more than one runs. The number of attempts is bounded, because a
+// compromised dnsmasq could start new ones without end.
 Result<void> stop_dnsmasq(const std::string& network) {
-  constexpr int kMost = 64;
-  for (int i = 0; i < kMost; ++i) {
+  constexpr int kMaxProcesses = 64;
+  for (int i = 0; i < kMaxProcesses; ++i) {
     const pid_t pid = find_dnsmasq(network);
     if (pid == 0) return {};
     const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    // Still the same one?
+    // Checked again, because the PID may have been reused before pidfd_open.
     if (process.valid() && find_dnsmasq(network) == pid) TRY(end_process(process, pid));
   }
-  return fail("dnsmasq of {}: there is always another", network);
+  return fail("dnsmasq of {}: new processes appear as fast as they are stopped", network);
 }
 
 Result<void> write_value(const WriteValue& action) {
@@ -60,16 +61,16 @@ Result<void> run_command(const RunCommand& command) {
   }
   if (program == "dnsmasq" && outcome.errors.find("in use") != std::string::npos)
     return with_hint(refusal,
-                     "another DNS or DHCP server has the port (ss -lnup): let it bind to its own "
-                     "interfaces only, or use --no-dhcp");
+                     "another DNS or DHCP server uses the port (ss -lnup): make it bind to its "
+                     "own interfaces only, or use --no-dhcp");
   if (program == "nft" || program == "iptables-restore")
-    return with_hint(refusal, "the kernel may lack it; --no-nat goes without");
+    return with_hint(refusal, "the kernel may lack this feature; --no-nat does not need it");
   return refusal;
 }
 
 }  // namespace
 
-Result<void> Performer::perform(const Action& action) {
+Result<void> Executor::execute(const Action& action) {
   spdlog::debug("{}", printable(shell_line(action)));
   if (const auto* const value = std::get_if<WriteValue>(&action)) return write_value(*value);
   if (const auto* const stop = std::get_if<StopDnsmasq>(&action))
