@@ -26,7 +26,7 @@ constexpr int kQuietMs = 1000;
 
 enum class End { kDetached, kMachineClosed };
 
-// Writes all of it, waiting as long as that takes.
+// Writes all bytes, however long that takes.
 Result<void> write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
@@ -44,23 +44,24 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes) {
 
 class Session {
  public:
-  // `terminal`: what `in` is, or nullptr.
+  // `terminal` is nullptr if `in` is not a terminal.
   Session(Fd socket, int in, int out, console::RawTerminal* terminal)
       : socket_(std::move(socket)), in_(in), out_(out), terminal_(terminal) {}
 
   Result<End> run() {
     for (;;) {
       if (background_) background_ = !terminal_->follow();
-      // Typing waits while the machine has no room for what was typed, and what
-      // is typed while we are in the background is the shell's.
-      const bool typing = input_open_ && to_send_.empty() && !background_;
+      // Input is not read while earlier input waits for room in the socket, or in the
+      // background, where it belongs to the shell.
+      const bool read_input = input_open_ && to_send_.empty() && !background_;
       const short socket_events = to_send_.empty() ? POLLIN : POLLIN | POLLOUT;
-      std::array<pollfd, 2> ends = {{{.fd = socket_.get(), .events = socket_events, .revents = 0},
-                                     {.fd = typing ? in_ : -1, .events = POLLIN, .revents = 0}}};
+      std::array<pollfd, 2> ends = {
+          {{.fd = socket_.get(), .events = socket_events, .revents = 0},
+           {.fd = read_input ? in_ : -1, .events = POLLIN, .revents = 0}}};
       const bool leaving = !input_open_ && to_send_.empty() && sent_anything_;
       constexpr auto kBackgroundMs = static_cast<int>(console::RawTerminal::kFollowPeriod.count());
-      const int patience_ms = background_ ? kBackgroundMs : leaving ? kQuietMs : -1;
-      const int ready = ::poll(ends.data(), ends.size(), patience_ms);
+      const int timeout_ms = background_ ? kBackgroundMs : leaving ? kQuietMs : -1;
+      const int ready = ::poll(ends.data(), ends.size(), timeout_ms);
       if (ready == 0 && background_) continue;
       if (ready == 0) return End::kDetached;
       if (ready < 0) continue;
@@ -75,7 +76,7 @@ class Session {
   bool refused() const { return greeting_ == console::kRefusal; }
 
  private:
-  // No value: the session goes on.
+  // nullopt: the session continues.
   Result<std::optional<End>> from_machine() {
     std::array<std::byte, 4096> chunk;
     const ssize_t got = ::recv(socket_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
@@ -118,7 +119,7 @@ class Session {
       to_send_.erase(to_send_.begin(), to_send_.begin() + sent);
       sent_anything_ = true;
     } else if (errno != EAGAIN && errno != EINTR) {
-      to_send_.clear();  // the machine is gone; what it said last is still to be read
+      to_send_.clear();  // the machine is gone, but its last output must still be read
     }
   }
 
@@ -126,11 +127,11 @@ class Session {
   const int in_;
   const int out_;
   console::RawTerminal* const terminal_;
-  bool background_ = terminal_ != nullptr;  // or not looked yet
+  bool background_ = terminal_ != nullptr;  // initially unknown, so it must be checked
   bool input_open_ = true;
   bool sent_anything_ = false;
   std::vector<std::byte> to_send_;
-  std::string greeting_;  // the beginning of what the machine said
+  std::string greeting_;  // the first bytes from the machine
 };
 
 }  // namespace
@@ -142,14 +143,14 @@ Result<int> attach(const std::string& socket_path, int in, int out) {
   if (::isatty(in) == 1) terminal.emplace(TRY(console::RawTerminal::enter(in)));
   Session session(std::move(socket), in, out, terminal ? &*terminal : nullptr);
   const Result<End> end = session.run();
-  terminal.reset();  // before anything is said
+  terminal.reset();  // restores the terminal before messages
   if (!end) return std::unexpected(end.error());
   if (session.refused()) {
-    report_error(socket_path + ": someone else is attached");
+    report_error(socket_path + ": another client is attached");
     return 1;
   }
   report_error(*end == End::kDetached
-                   ? fmt::format("detached from {}; the machine goes on", socket_path)
+                   ? fmt::format("detached from {}; the machine keeps running", socket_path)
                    : socket_path + ": the machine closed the connection");
   return 0;
 }

@@ -1,4 +1,4 @@
-// wick attach: joins the terminal to a machine's serial socket.
+// wick attach: connects the terminal to a machine's serial socket.
 #pragma once
 
 #include <unistd.h>
@@ -9,18 +9,16 @@
 
 namespace wick::cli {
 
-// Copies between standard input and output and the socket at `socket_path`
-// until one end has had enough, and says on stderr which. Returns the exit
-// status: 0, or 1 when the machine refused us because someone else is attached.
+// Copies between standard input and output and the socket at `socket_path` until one side ends,
+// and reports on stderr which one. Returns the exit status: 0, or 1 if the machine refuses
+// because another client is attached.
 //
-// On a terminal every key goes to the guest but Ctrl-], which leaves. Without
-// one, standard input is passed on as it is; at its end attach still waits for
-// answers and leaves when the guest has been silent for a second. An input that
-// was empty from the start (/dev/null) means someone who only watches: attach
-// then stays as long as the machine does.
+// On a terminal all keys go to the guest except Ctrl-], which leaves. Input that is not a
+// terminal is passed on unchanged; at its end attach waits for output, and leaves when the guest
+// has been silent for a second. With an empty input (/dev/null) attach only shows the output, and
+// stays until the machine ends.
 //
-// The socket carries the guest's bytes and nothing else, so there is no way to
-// send a BREAK over it.
+// The socket carries only the guest's bytes, so a BREAK cannot be sent over it.
 Result<int> attach(const std::string& socket_path, int in = STDIN_FILENO, int out = STDOUT_FILENO);
 
 }  // namespace wick::cli

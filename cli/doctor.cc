@@ -67,7 +67,7 @@ NetFacts look_at_network() {
     const auto* const made = facts.network->find_made(hostnet::kBridgeStep);
     const std::string index =
         first_line(fmt::format("/sys/class/net/{}/ifindex", facts.network->name).c_str());
-    facts.bridge_there = made != nullptr && index == fmt::format("{}", made->index);
+    facts.bridge_exists = made != nullptr && index == fmt::format("{}", made->index);
   }
   const passwd* const user = ::getpwuid(::geteuid());
   facts.user = user != nullptr ? user->pw_name : "USER";
@@ -77,7 +77,7 @@ NetFacts look_at_network() {
 
 HostFacts look() {
   HostFacts facts;
-  facts.kvm = probe_kvm();
+  facts.kvm = vmm::probe_kvm();
   const std::string flags = first_line("/proc/cpuinfo", "flags");
   facts.has_virtualization = has_word(flags, "vmx") || has_word(flags, "svm");
   facts.tun_error = error_of_opening("/dev/net/tun");
@@ -91,17 +91,17 @@ HostFacts look() {
   return facts;
 }
 
-Finding open_finding(const KvmFacts& kvm, bool has_virtualization) {
+Finding open_finding(const vmm::KvmFacts& kvm, bool has_virtualization) {
   if (kvm.open_error == 0) return {Level::kOk, "/dev/kvm: open to you"};
-  const char* mend = "load kvm_intel or kvm_amd (modprobe)";
+  const char* fix = "load kvm_intel or kvm_amd (modprobe)";
   if (kvm.open_error == EACCES || kvm.open_error == EPERM)
-    mend = "add yourself to the kvm group, or run as root";
+    fix = "add yourself to the kvm group, or run as root";
   else if (!has_virtualization)
-    mend = "it takes hardware virtualization, see below";
-  return {Level::kFail, fmt::format("/dev/kvm: {}; {}", std::strerror(kvm.open_error), mend)};
+    fix = "it needs hardware virtualization, see below";
+  return {Level::kFail, fmt::format("/dev/kvm: {}; {}", std::strerror(kvm.open_error), fix)};
 }
 
-// Either way a machine could be made; only hardware runs a stock kernel.
+// KVM_CREATE_VM may succeed without hardware virtualization, but stock kernels need it.
 Finding virtualization_finding(const HostFacts& facts) {
   if (facts.has_virtualization) return {Level::kOk, "hardware virtualization: the CPU has it"};
   if (facts.kvm.machine_error == 0 && !facts.kvm.capabilities.empty())
@@ -114,24 +114,24 @@ Finding virtualization_finding(const HostFacts& facts) {
           "firmware, or nested virtualization if this is a virtual machine"};
 }
 
-void add_kvm(std::vector<Finding>& findings, const KvmFacts& kvm) {
+void add_kvm(std::vector<Finding>& findings, const vmm::KvmFacts& kvm) {
   if (kvm.api_version != kKvmApiVersion) {
     findings.push_back(
         {Level::kFail, kvm.api_version < 0
-                           ? std::string("KVM: /dev/kvm is another device; see who made it")
+                           ? std::string("KVM: /dev/kvm is not KVM; find out what created it")
                            : fmt::format("KVM: API version {}, wick needs {}; use a newer kernel",
                                          kvm.api_version, kKvmApiVersion)});
     return;
   }
   findings.push_back({Level::kOk, fmt::format("KVM: API version {}", kvm.api_version)});
   if (kvm.machine_error == 0)
-    findings.push_back({Level::kOk, "KVM: makes machines"});
+    findings.push_back({Level::kOk, "KVM: can create machines"});
   else
     findings.push_back(
         {Level::kFail,
-         fmt::format("KVM: cannot make a machine: {}; {}", std::strerror(kvm.machine_error),
-                     kvm.machine_error == EBUSY ? "stop the other hypervisor that holds the CPU"
-                                                : "the kernel's log may say why (dmesg)")});
+         fmt::format("KVM: cannot create a machine: {}; {}", std::strerror(kvm.machine_error),
+                     kvm.machine_error == EBUSY ? "stop the other hypervisor that uses the CPU"
+                                                : "see the kernel log (dmesg)")});
   for (const auto& [name, use, present] : kvm.capabilities) {
     if (present)
       findings.push_back({Level::kOk, name});
@@ -143,21 +143,21 @@ void add_kvm(std::vector<Finding>& findings, const KvmFacts& kvm) {
   }
 }
 
-// Something that only some runs need.
-Finding extra(const char* name, int error, const char* purpose, const char* mend) {
+// A finding about something that only some runs need.
+Finding extra(const char* name, int error, const char* purpose, const char* fix) {
   if (error == 0) return {Level::kOk, fmt::format("{}: works", name)};
-  return {Level::kWarn, fmt::format("{}: {}; {}: {}", name, std::strerror(error), purpose, mend)};
+  return {Level::kWarn, fmt::format("{}: {}; {}: {}", name, std::strerror(error), purpose, fix)};
 }
 
-// Without a network of wick's all is well: not everyone wants one.
+// It is not a problem if no network is up, because not everyone needs one.
 Finding network_finding(const NetFacts& facts) {
   if (!facts.error.empty()) return {Level::kWarn, "wick net: " + printable(facts.error)};
   if (!facts.network)
-    return {Level::kOk, "wick net: no network is up; for guests on one: " +
+    return {Level::kOk, "wick net: no network is up; to make one: " +
                             (facts.root ? std::string("wick net up")
                                         : "sudo wick net up --user " + facts.user)};
   const hostnet::HostNetwork& network = *facts.network;
-  if (!facts.bridge_there)
+  if (!facts.bridge_exists)
     return {Level::kWarn,
             fmt::format("wick net: the bridge {0} is gone; sudo wick net up {0}", network.name)};
   const std::string up = fmt::format("wick net: {} is up", network.name);
@@ -166,9 +166,8 @@ Finding network_finding(const NetFacts& facts) {
     return {Level::kOk, fmt::format("{}, with {} TAP{} for you", up, network.taps.size(),
                                     network.taps.size() == 1 ? "" : "s")};
   if (network.taps.empty())
-    return {Level::kWarn,
-            fmt::format("{}, but you have no TAPs there; sudo wick net up {} --user {}", up,
-                        network.name, facts.user)};
+    return {Level::kWarn, fmt::format("{}, but has no TAPs for you; sudo wick net up {} --user {}",
+                                      up, network.name, facts.user)};
   return {Level::kWarn,
           fmt::format("{}, but its TAPs are for {}; sudo wick net up NAME --user {} makes another",
                       up, printable(network.user), facts.user)};
@@ -190,7 +189,7 @@ std::vector<Finding> diagnose(const HostFacts& facts) {
   findings.push_back(extra("io_uring", facts.io_uring_error, "disks use a thread, which is slower",
                            facts.io_uring_error == EPERM
                                ? "sysctl kernel.io_uring_disabled=0, or allow it in the container"
-                               : "use a kernel that has it"));
+                               : "use a kernel that supports it"));
   if (facts.huge_pages == "always" || facts.huge_pages == "madvise")
     findings.push_back({Level::kOk, "huge pages: " + facts.huge_pages});
   else

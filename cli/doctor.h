@@ -1,4 +1,4 @@
-// wick doctor: can this host run guests, and what is missing?
+// wick doctor: checks whether this host can run guests, and reports what is missing.
 #pragma once
 
 #include <optional>
@@ -10,19 +10,19 @@
 
 namespace wick::cli {
 
-// The network of wick net: the default one, else the first that is up.
+// The network of wick net: the default one, or else the first that is up.
 struct NetFacts {
-  std::string error;  // why it cannot be told
+  std::string error;  // why its state is unknown
   std::optional<hostnet::HostNetwork> network;
-  bool bridge_there = false;
-  std::string user;  // who asks
+  bool bridge_exists = false;
+  std::string user;  // the user who runs wick doctor
   bool root = false;
 };
 
-// What there is to know of a host. Errors are errno values, 0 where it works.
+// The properties of a host. Errors are errno values; 0 means that it works.
 struct HostFacts {
-  KvmFacts kvm;
-  bool has_virtualization = false;  // the CPU says vmx or svm
+  vmm::KvmFacts kvm;
+  bool has_virtualization = false;  // the CPU has the flag vmx or svm
   int tun_error = 0;
   int vhost_net_error = 0;
   NetFacts net;
@@ -34,13 +34,13 @@ struct Finding {
   enum class Level { kOk, kWarn, kFail };
 
   Level level = Level::kOk;
-  std::string text;  // with the mend, where there is one
+  std::string text;  // with the fix, if there is one
 };
 
 // A failure means that wick run cannot work.
 std::vector<Finding> diagnose(const HostFacts& facts);
 
-// Looks at this host and prints what it finds; returns the exit status.
+// Examines this host and prints the findings; returns the exit status.
 int doctor();
 
 }  // namespace wick::cli

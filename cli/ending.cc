@@ -15,32 +15,32 @@ struct Outcome {
   bool needs_evidence = false;
 };
 
-Outcome outcome_of(const RunReport& report) {
+Outcome outcome_of(const vmm::RunReport& report) {
   switch (report.ending) {
-    case Ending::kPoweredOff:
+    case vmm::Ending::kPoweredOff:
       return {0, "the guest powered off"};
-    // A kernel that dies early does so without a word, and a script must not take
-    // that for success. A guest that powers off meant to.
-    case Ending::kRebooted:
+    // A kernel that dies early writes nothing, and a script must not take that for success. A
+    // power-off is always deliberate.
+    case vmm::Ending::kRebooted:
       if (report.silent) return {3, "the guest rebooted without having written anything", true};
       return {0, "the guest rebooted"};
-    case Ending::kHalted:
+    case vmm::Ending::kHalted:
       if (report.silent)
         return {3, "the guest halted for good without having written anything", true};
       return {0, "the guest halted for good"};
-    case Ending::kQuit:
+    case vmm::Ending::kQuit:
       return {0, "ended from the terminal"};
-    case Ending::kHostFailed:
+    case vmm::Ending::kHostFailed:
       return {1, "the host failed"};
-    case Ending::kPanicked:
+    case vmm::Ending::kPanicked:
       return {3, "the guest's kernel panicked", true};
-    case Ending::kTripleFault:
+    case vmm::Ending::kTripleFault:
       return {4, "triple fault in the guest", true};
-    case Ending::kTimeout:
+    case vmm::Ending::kTimeout:
       return {5, "the time ran out", true};
-    case Ending::kKvmError:
+    case vmm::Ending::kKvmError:
       return {6, "KVM could not go on", true};
-    case Ending::kSignal:
+    case vmm::Ending::kSignal:
       return {128, "ended by signal"};
   }
   return {1, "the host failed"};
@@ -59,7 +59,7 @@ std::string indented(std::string_view text) {
   return out;
 }
 
-std::string evidence(const RunReport& report) {
+std::string evidence(const vmm::RunReport& report) {
   std::string text;
   if (report.console_lines.empty()) {
     text += "wick: the console showed nothing\n";
@@ -71,7 +71,7 @@ std::string evidence(const RunReport& report) {
   }
   for (size_t i = 0; i < report.cpus.size(); ++i) {
     const auto& [registers, last_exits] = report.cpus[i];
-    if (report.ending == Ending::kTripleFault)
+    if (report.ending == vmm::Ending::kTripleFault)
       text += fmt::format(
           "wick: vcpu{}, last known before the fault:\n{}"
           "wick: vcpu{}, {}:\n{}",
@@ -88,17 +88,17 @@ std::string evidence(const RunReport& report) {
 
 }  // namespace
 
-int exit_status(const RunReport& report) {
+int exit_status(const vmm::RunReport& report) {
   const int status = outcome_of(report).status;
-  return report.ending == Ending::kSignal ? status + report.signal : status;
+  return report.ending == vmm::Ending::kSignal ? status + report.signal : status;
 }
 
-std::string describe(const RunReport& report, std::string_view hint) {
+std::string describe(const vmm::RunReport& report, std::string_view hint) {
   const Outcome outcome = outcome_of(report);
   std::string text = outcome.needs_evidence ? evidence(report) : "";
   if (!hint.empty()) text += fmt::format("wick: hint: {}\n", printable(hint));
   text += fmt::format("wick: {}", outcome.name);
-  if (report.ending == Ending::kSignal) {
+  if (report.ending == vmm::Ending::kSignal) {
     const char* const abbreviation = ::sigabbrev_np(report.signal);
     text += fmt::format(" {} (SIG{})", report.signal, abbreviation ? abbreviation : "?");
   }

@@ -1,4 +1,4 @@
-// How a run ended, for scripts (the exit status) and for people (the text).
+// How a run ended, for scripts (the exit status) and for users (the text).
 #pragma once
 
 #include <string>
@@ -9,13 +9,11 @@
 namespace wick::cli {
 
 // 0 to 6, or 128 + N for signal N.
-int exit_status(const RunReport& report);
+int exit_status(const vmm::RunReport& report);
 
-// What goes to stderr when the run is over: for the endings that someone will
-// want to look into, the console's last 20 lines, the registers and the last
-// exits; then the hint, if there is one; always, as the last line, the name of
-// the ending. Control characters of the guest's are made visible. Every line
-// ends with a newline.
-std::string describe(const RunReport& report, std::string_view hint = {});
+// The text for stderr at the end of a run: for failures the console's last 20 lines, the
+// registers and the last exits; then the hint, if there is one; always, as the last line, the
+// name of the ending. The guest's control characters are escaped. Every line ends with a newline.
+std::string describe(const vmm::RunReport& report, std::string_view hint = {});
 
 }  // namespace wick::cli

@@ -19,9 +19,9 @@ using console::after_message;
 
 struct Facts {
   const std::vector<std::string>& lines;  // of the console
-  const MachineConfig& config;
+  const vmm::MachineConfig& config;
 
-  // What follows `message` where the kernel said it last.
+  // The text after the kernel's last `message`.
   std::optional<std::string_view> after(std::string_view message) const {
     for (size_t i = lines.size(); i-- > 0;)
       if (const auto rest = after_message(lines[i], message)) return rest;
@@ -30,7 +30,7 @@ struct Facts {
 };
 
 // The disks in the list that a kernel without a root device prints (Linux,
-// printk_all_partitions): "fe00            1024 vda ". None: the list is not there.
+// printk_all_partitions): "fe00            1024 vda ". nullopt if there is no such list.
 std::optional<std::vector<std::string>> listed_disks(const Facts& facts) {
   constexpr std::string_view kHeading = "Please append a correct \"root=\" boot option";
   constexpr std::array<std::string_view, 4> kKinds = {"vd", "sd", "sr", "nvme"};
@@ -53,40 +53,39 @@ std::string no_root(std::string_view /*rest*/, const Facts& facts) {
     return "the kernel found no /init in the initrd, or could not unpack it, and looked for a root "
            "device itself";
   if (facts.after("No filesystem could mount root"))
-    return "the root device is there, but the kernel has no driver built in for what is on it; is "
-           "it a partition (root=/dev/vda1), or is an initrd missing (-i)?";
+    return "the root device exists, but the kernel has no built-in driver for its file system; is "
+           "the root on a partition (root=/dev/vda1), or is an initrd missing (-i)?";
   const auto disks = listed_disks(facts);
   if (!disks) return {};
   if (!disks->empty())
-    return fmt::format("the kernel did not find the root device that root= names; it found: {}",
+    return fmt::format("the kernel did not find the root device given by root=; it found: {}",
                        fmt::join(*disks, ", "));
-  const DiskConfig* root = facts.config.root_disk();
+  const vmm::DiskConfig* root = facts.config.root_disk();
   if (root == nullptr)
     return "the machine has no root device: give a disk with -d, or an initrd with -i";
   return fmt::format(
-      "the kernel did not find its root device: it has no driver for {} disks built in and no "
-      "initrd was given; give the one that belongs to it with -i, or -i auto",
-      root->device == DiskConfig::Device::kIde ? "IDE" : "virtio");
+      "the kernel did not find its root device: it has no built-in driver for {} disks, and no "
+      "initrd was given; give the kernel's initrd with -i, or use -i auto",
+      root->device == vmm::DiskConfig::Device::kIde ? "IDE" : "virtio");
 }
 
 std::string no_init(std::string_view /*rest*/, const Facts& /*facts*/) {
-  return "the root file system has no program to start as /sbin/init, /etc/init, /bin/init or "
-         "/bin/sh; name another with -a init=PATH";
+  return "the root file system has no /sbin/init, /etc/init, /bin/init or /bin/sh that can be "
+         "started; give another program with -a init=PATH";
 }
 
 std::string no_requested_init(std::string_view rest, const Facts& /*facts*/) {
-  return fmt::format(
-      "the program that init= names, {}, cannot be started from this root file system",
-      rest.substr(0, rest.find(' ')));
+  return fmt::format("the program given by init=, {}, cannot be started from this root file system",
+                     rest.substr(0, rest.find(' ')));
 }
 
-// `rest` is the exit code as wait() has it, in hexadecimal.
+// `rest` is the wait(2) status in hexadecimal.
 std::string init_died(std::string_view rest, const Facts& /*facts*/) {
   unsigned code = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), code, 16);
   if (error != std::errc()) return {};
   const int signal = static_cast<int>(code & 0x7f);
-  if (signal == 0) return fmt::format("the guest's init ended, with status {}", code >> 8 & 0xff);
+  if (signal == 0) return fmt::format("the guest's init ended with status {}", code >> 8 & 0xff);
   const char* const abbreviation = ::sigabbrev_np(signal);
   return fmt::format("the guest's init was killed by signal {} (SIG{})", signal,
                      abbreviation != nullptr ? abbreviation : "?");
@@ -97,9 +96,9 @@ std::string no_root_in_initramfs(std::string_view rest, const Facts& facts) {
   const size_t end = rest.find(" does not exist");
   if (end == std::string_view::npos) return {};
   if (facts.config.disks.empty())
-    return "the initramfs waits for a root device, and the machine has no disk: give one with -d";
+    return "the initramfs waits for a root device, but the machine has no disk: give one with -d";
   return fmt::format(
-      "the initramfs did not find the root device {}: no disk of this machine is that, or the "
+      "the initramfs did not find the root device {}: this machine has no such disk, or the "
       "initramfs has no driver for its disks",
       rest.substr(0, end));
 }
@@ -114,7 +113,7 @@ struct Hint {
   std::string (*advice)(std::string_view rest, const Facts& facts);
 };
 
-// The first that fits; what is a consequence comes behind its cause.
+// The first match counts, so causes come before their consequences.
 constexpr Hint kHints[] = {
     {"Out of memory while allocating", no_memory},  // the decompressor
     {"Kernel panic - not syncing: Out of memory", no_memory},
@@ -129,24 +128,24 @@ constexpr Hint kHints[] = {
 std::string silence_hint(std::string_view cmdline) {
   const bool early = cmdline.contains("earlyprintk") || cmdline.contains("earlycon");
   if (!early && cmdline.contains("console=hvc"))
-    return "hvc0 works late in a boot, or not at all without its driver; -s stdio and "
-           "-a console=ttyS0 show what comes before";
+    return "hvc0 works only late in a boot, and not without its driver; -s stdio and "
+           "-a console=ttyS0 show earlier messages";
   if (!early && !cmdline.contains("console=ttyS"))
-    return "the kernel's command line has no console=ttyS0, so it says nothing here";
+    return "the kernel's command line has no console=ttyS0, so its messages do not appear here";
   if (early) return {};
-  return "-a earlyprintk=serial,ttyS0 shows what a kernel says before its console works";
+  return "-a earlyprintk=serial,ttyS0 shows the kernel's messages before its console works";
 }
 
 }  // namespace
 
-std::string ending_hint(const RunReport& report, const MachineConfig& config,
+std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& config,
                         std::string_view cmdline) {
   switch (report.ending) {
-    case Ending::kPanicked:
-    case Ending::kTripleFault:
-    case Ending::kTimeout:
-    case Ending::kHalted:
-    case Ending::kRebooted:  // an initramfs does, with panic=-1, when it finds no root device
+    case vmm::Ending::kPanicked:
+    case vmm::Ending::kTripleFault:
+    case vmm::Ending::kTimeout:
+    case vmm::Ending::kHalted:
+    case vmm::Ending::kRebooted:  // with panic=-1 an initramfs reboots if it finds no root device
       if (report.console_lines.empty()) return silence_hint(cmdline);
       break;
     default:

@@ -1,4 +1,4 @@
-// What to do about a run that ended badly, where its console leaves no doubt.
+// Advice about a failed run whose cause is clear from its console.
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@
 
 namespace wick::cli {
 
-// One line without its newline; empty where nothing is certain, or all is well.
-// `cmdline` is the kernel's command line.
-std::string ending_hint(const RunReport& report, const MachineConfig& config,
+// One line without a newline; empty if the cause is not clear or the run did not fail. `cmdline`
+// is the kernel's command line.
+std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& config,
                         std::string_view cmdline);
 
 }  // namespace wick::cli

@@ -1,5 +1,5 @@
-// wick: from the command line to one of its commands, and back with an exit
-// status. Every error of the host or the user is printed here.
+// wick: parses the command line, executes the command, and returns its exit status. All errors of
+// the host or the user are printed here.
 #include <fcntl.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
@@ -31,16 +31,17 @@ using wick::image::ImageCommand;
 constexpr int kHostFailed = 1;
 constexpr int kUsage = 2;
 
-// A disk image must not become descriptor 1 because the caller closed it. Results
-// for a closed standard output are an error all the same: one cannot write there.
+// Opens /dev/null for standard descriptors that the caller has closed, so that, for example, a
+// disk image does not become descriptor 1. Standard output is opened read-only, so that writing
+// results to it still fails.
 void open_standard_descriptors() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
     if (::fcntl(fd, F_GETFD) < 0)
       (void)::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-// The default of 8 MiB is a huge page to the kernel, which would make 2 MiB of
-// each thread's stack resident.
+// With the default of 8 MiB the kernel would use a huge page, which makes 2 MiB of each thread's
+// stack resident.
 void set_stack_size() {
   constexpr size_t kStackBytes = 256 << 10;
   pthread_attr_t attributes;
@@ -55,14 +56,14 @@ int print_error(const std::string& message, int status) {
   return status;
 }
 
-// A function of its own, so that nothing of the parser stays during the run.
+// A separate function, so that the parser's memory is freed before the run.
 std::expected<Command, CommandError> parse(int argc, char** argv) {
   return wick::cli::parse_command(
       std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc),
       [](const std::string& name) { return std::getenv(name.c_str()); });
 }
 
-Result<int> carry_out(const Command& command) {
+Result<int> execute(const Command& command) {
   if (const auto* const options = std::get_if<RunOptions>(&command))
     return wick::cli::run(*options);
   if (const auto* const options = std::get_if<AttachOptions>(&command))
@@ -71,14 +72,14 @@ Result<int> carry_out(const Command& command) {
   if (const auto* const image = std::get_if<ImageCommand>(&command))
     return std::visit([](const auto& what) { return wick::image::carry_out(what); }, *image);
   if (const auto* const net = std::get_if<NetCommand>(&command))
-    return std::visit([](const auto& what) { return wick::cli::carry_out(what); }, *net);
+    return std::visit([](const auto& what) { return wick::cli::execute(what); }, *net);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }
 
 }  // namespace
 
-// What a library throws (bad_alloc) is fatal, wherever it is.
+// Exceptions of libraries (bad_alloc) are fatal everywhere.
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   open_standard_descriptors();
   set_stack_size();
@@ -90,7 +91,7 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
     if (kind == CommandError::Kind::kHost) return print_error(error.message(), kHostFailed);
     return print_error(fmt::format("usage: {} (see {})", error.message(), help), kUsage);
   }
-  const auto status = carry_out(*command);
+  const auto status = execute(*command);
   const auto results = wick::finish_results();
   spdlog::default_logger()->flush();
   if (!status) return print_error(status.error().message(), kHostFailed);

@@ -19,10 +19,10 @@
 namespace wick::cli {
 namespace {
 
-// One option of `wick run`, from wherever it comes.
+// One option of `wick run`, for all sources.
 struct Option {
-  const char* flags;  // as CLI11 takes them: "-k,--kernel"
-  const char* value;  // what the help calls its value; [VALUE] can be left out, nullptr: a flag
+  const char* flags;  // for CLI11: "-k,--kernel"
+  const char* value;  // the value's name in the help; [VALUE] is optional; nullptr: a flag
   const char* help;   // nullptr: not shown
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);
@@ -41,7 +41,7 @@ struct Option {
 };
 
 Result<void> set_path(std::string& path, const std::string& value) {
-  if (value.empty()) return fail("needs the name of a file");
+  if (value.empty()) return fail("needs a file name");
   path = value;
   return {};
 }
@@ -49,7 +49,7 @@ Result<void> set_path(std::string& path, const std::string& value) {
 Result<void> set_name(std::string& name, const std::string& value) {
   const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '/'; };
   if (value.empty() || std::any_of(value.begin(), value.end(), unfit))
-    return fail("a name has no blanks and no slashes, and is not empty");
+    return fail("a name must not be empty or contain blanks or slashes");
   name = value;
   return {};
 }
@@ -63,7 +63,7 @@ Result<void> set_log_level(std::string& level, const std::string& value) {
   return {};
 }
 
-// `first` or `second`, and whether it is the second.
+// False for `first`, true for `second`.
 Result<bool> one_of(std::string_view value, std::string_view first, std::string_view second) {
   if (value == first) return false;
   if (value == second) return true;
@@ -78,7 +78,7 @@ constexpr Option kRunOptions[] = {
        o.initrd_auto = v == "auto";
        return o.initrd_auto ? Result<void>() : set_path(o.machine.initrd_path, v);
      }},
-    {"-a,--append", "TEXT", "added behind the generated command line", false,
+    {"-a,--append", "TEXT", "appended to the generated command line", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.append = v;
        return {};
@@ -88,7 +88,7 @@ constexpr Option kRunOptions[] = {
        o.machine.cmdline = v;
        return {};
      }},
-    {"-m,--memory", "SIZE", "guest RAM with K, M or G; else MiB (512M)", false,
+    {"-m,--memory", "SIZE", "guest RAM with K, M or G; default unit MiB (512M)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.memory_bytes = TRY(parse_memory_size(v));
        return {};
@@ -105,10 +105,10 @@ constexpr Option kRunOptions[] = {
      }},
     {"--cdrom", "FILE", "an ISO in a CD-ROM drive", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       DiskConfig cdrom;
+       vmm::DiskConfig cdrom;
        TRY(set_path(cdrom.path, v));
-       cdrom.device = DiskConfig::Device::kIde;
-       cdrom.media = DiskConfig::Media::kCdrom;
+       cdrom.device = vmm::DiskConfig::Device::kIde;
+       cdrom.media = vmm::DiskConfig::Media::kCdrom;
        cdrom.read_only = true;
        o.machine.disks.push_back(std::move(cdrom));
        return {};
@@ -118,7 +118,7 @@ constexpr Option kRunOptions[] = {
        if (const auto net = TRY(parse_net(v))) o.machine.nets.push_back(*net);
        return {};
      }},
-    {"-s,--serial", "SPEC", "where ttyS0 goes; repeat up to ttyS3 (stdio)", true,
+    {"-s,--serial", "SPEC", "connects ttyS0; repeat up to ttyS3 (stdio)", true,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.serials.push_back(TRY(parse_serial(v)));
        return {};
@@ -136,32 +136,32 @@ constexpr Option kRunOptions[] = {
          return set_path(o.machine.rng.emplace(), v);
        return {};
      }},
-    {"--transport", "pci|mmio", "how virtio devices are found (pci)", false,
+    {"--transport", "pci|mmio", "the transport of virtio devices (pci)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       using Transport = MachineConfig::Transport;
+       using Transport = vmm::MachineConfig::Transport;
        o.machine.transport = TRY(one_of(v, "pci", "mmio")) ? Transport::kMmio : Transport::kPci;
        return {};
      }},
-    {"--acpi", "on|off", "describe the machine by ACPI tables (on)", false,
+    {"--acpi", "on|off", "describe the machine in ACPI tables (on)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.acpi = TRY(parse_switch(v));
        return {};
      }},
-    {"--on-reboot", "exit|reset", "what a guest's reboot does (exit)", false,
+    {"--on-reboot", "exit|reset", "the effect of a guest's reboot (exit)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.machine.reset_on_reboot = TRY(one_of(v, "exit", "reset"));
        return {};
      }},
     {"--name", "NAME", "the machine's name (wick-PID)", false,
      [](RunOptions& o, const std::string& v) { return set_name(o.machine.name, v); }},
-    {"--timeout", "SECONDS", "end the run after so long", false,
+    {"--timeout", "SECONDS", "end the run after this time", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        o.timeout = TRY(parse_seconds(v));
        return {};
      }},
-    {"--stats", "[FORM]", "say at the end where the exits went: table or json", false,
+    {"--stats", "[FORM]", "print statistics of the exits: table or json", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: as a flag
+       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: --stats without a value
        o.machine.stats = o.stats.kind != StatsForm::Kind::kOff;
        return {};
      }},
@@ -169,8 +169,8 @@ constexpr Option kRunOptions[] = {
      [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
 };
 
-// Not settings themselves: one says where settings are, one is short for
-// another.
+// These two are not in kRunOptions: one names the config file, the other is short for
+// --log-level.
 constexpr const char* kConfigFlag = "--config";
 constexpr const char* kConfigVariable = "WICK_CONFIG";
 constexpr const char* kVerboseFlag = "-v";
@@ -193,27 +193,26 @@ tap[,ifname=tap0][,bridge=BR][,vhost=on][,queues=N], with [,mac=MAC][,mtu=N]
 [,device=virtio|e1000]. A serial port or console is stdio, pty, unix:PATH,
 file:PATH or null, with [,log=FILE]. A doubled comma is a comma. Options also
 come from WICK_OPTION (';' between SPECs), then the config file. On a terminal,
-Ctrl-] ? lists the keys. Exit status: 0 ended well, 1 host failed, 2 wrong use,
-3 panic or no word, 4 triple fault, 5 time over, 6 KVM failed, 128+N signal.
+Ctrl-] ? lists the keys. Exit status: 0 success, 1 host failed, 2 usage error,
+3 panic or no output, 4 triple fault, 5 timeout, 6 KVM failed, 128+N signal N.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
 
-constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine goes on.
+constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine keeps running.
 
 Example:
   wick attach serial.socket)";
 
 constexpr const char* kDoctorHelp =
-    R"(Each line is ok, warn or fail, with the mend; the exit status is 0 if wick run
-can work here, else 1.
+    R"(Each line is ok, warn or fail, with the fix. The exit status is 0 if wick run
+can work on this host, else 1.
 
 Example:
   wick doctor)";
 
-// The arguments as CLI11 understands them. Only what was on the command line:
-// the precedence of the other sources is ours (CLI11 2.1.2 lets the file beat
-// the environment, and ignores set_config on a subcommand).
+// Parses the command line with CLI11. The other sources are handled by class Sources, because in
+// CLI11 2.1.2 the file overrides the environment, and set_config has no effect on a subcommand.
 class Arguments {
  public:
   Arguments() {
@@ -229,17 +228,17 @@ class Arguments {
     for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"),
                                 app_.get_subcommand("net"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
-      app->allow_extras();  // so that the message about them is ours
+      app->allow_extras();  // parse() below has a better message about them
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
     for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
-    add(kConfigFlag, "FILE", "TOML with the same names; arrays for what repeats");
+    add(kConfigFlag, "FILE", "TOML file with the same names; arrays for repeated options");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
     attach_->add_option("PATH", CLI::callback_t(), "the socket of wick run -s unix:PATH")
         ->required();
   }
 
-  // A text to print instead of a command, if one was asked for.
+  // The text to print for --help or --version; nullopt for a command.
   Result<std::optional<std::string>> parse(const std::vector<std::string>& arguments) {
     try {
       app_.parse(prepared(arguments));
@@ -251,7 +250,7 @@ class Arguments {
       return fail("{}", error.what());
     }
     for (const std::string& extra : app_.remaining(true)) {
-      if (extra == "--") continue;  // the end of the options, which CLI11 leaves here
+      if (extra == "--") continue;  // CLI11 does not remove it
       if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
       if (is_run() || is_attach() || is_doctor() || image_.has_command() || net_.has_command())
         return fail("'{}' is one argument too many", extra);
@@ -295,7 +294,7 @@ class Arguments {
     return app->get_option(flags.substr(flags.find(',') + 1));
   }
 
-  // CLI11 takes them last one first, and reads `--append=` as `--append`.
+  // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
     const auto end_of_options = std::ranges::find(arguments, "--");
@@ -312,14 +311,15 @@ class Arguments {
   CLI::App app_{"wick runs virtual machines on KVM.", "wick"};
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
-      app_.add_subcommand("attach", "Joins this terminal to a machine's serial socket.");
+      app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
   const ImageArguments image_{app_};
   const NetArguments net_{app_};
-  CLI::App* const doctor_ = app_.add_subcommand("doctor", "Says whether this host can run guests.");
+  CLI::App* const doctor_ =
+      app_.add_subcommand("doctor", "Checks whether this host can run guests.");
 };
 
 Result<std::string> read_file(const std::string& path) {
-  constexpr size_t kMostBytes = 64 << 10;
+  constexpr size_t kMaxBytes = 64 << 10;
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) {
     return with_hint(fail_errno(errno, "{}: cannot open the config file", path),
@@ -333,7 +333,7 @@ Result<std::string> read_file(const std::string& path) {
     if (got < 0) return fail_errno(errno, "{}: cannot read the config file", path);
     if (got == 0) return text;
     text.append(buffer.data(), static_cast<size_t>(got));
-    if (text.size() > kMostBytes) return fail("{}: too large for a config file", path);
+    if (text.size() > kMaxBytes) return fail("{}: too large for a config file", path);
   }
 }
 
@@ -355,7 +355,7 @@ Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::
   return entries;
 }
 
-// What one source says about one option.
+// The values of one option from one source.
 struct Setting {
   std::string origin;  // for messages: "--memory", "WICK_MEMORY", "vm.toml: line 2: memory"
   std::vector<std::string> values;
@@ -393,7 +393,7 @@ class Sources {
     return values;
   }
 
-  // An empty variable counts as none.
+  // An empty variable counts as not set.
   std::vector<std::string> from_environment(const Option& option) const {
     const char* const found = environment_(option.variable());
     const std::string text = found ? found : "";
@@ -431,46 +431,49 @@ Result<RunOptions> resolve(const Sources& sources) {
   return options;
 }
 
-// What makes sense of the options together, and the defaults that depend on
-// others.
+// Checks the options against each other, and sets the defaults that depend on other options.
 Result<RunOptions> complete(RunOptions options) {
-  MachineConfig& machine = options.machine;
+  vmm::MachineConfig& machine = options.machine;
   if (machine.cmdline && !machine.append.empty()) {
     return with_hint(fail("--append and --cmdline exclude each other"),
                      "put the whole command line into --cmdline");
   }
-  if (!machine.acpi && machine.transport == MachineConfig::Transport::kPci)
-    return with_hint(fail("--transport pci and --acpi off exclude each other: it is ACPI that "
-                          "tells the interrupts of PCI devices"),
+  if (!machine.acpi && machine.transport == vmm::MachineConfig::Transport::kPci)
+    return with_hint(fail("--transport pci and --acpi off exclude each other: ACPI describes the "
+                          "interrupts of PCI devices"),
                      "leave --transport out, or use mmio");
   if (!machine.acpi && machine.cpus > 1)
-    return with_hint(fail("--cpus {} and --acpi off exclude each other: it is ACPI that tells a "
-                          "kernel of its CPUs",
+    return with_hint(fail("--cpus {} and --acpi off exclude each other: a kernel finds its CPUs by "
+                          "ACPI",
                           machine.cpus),
                      "leave --acpi out");
-  const auto on_ide = [](const DiskConfig& d) { return d.device == DiskConfig::Device::kIde; };
-  constexpr int kMostIdeDrives = 4;
+  const auto on_ide = [](const vmm::DiskConfig& d) {
+    return d.device == vmm::DiskConfig::Device::kIde;
+  };
+  constexpr int kMaxIdeDrives = 4;
   int ide_drives = 0;
-  for (const DiskConfig& disk : machine.disks)
-    if (on_ide(disk) && ++ide_drives > kMostIdeDrives)
-      return with_hint(fail("--disk, --cdrom: no room for {}: a machine has {} IDE drives",
-                            disk.path, kMostIdeDrives),
+  for (const vmm::DiskConfig& disk : machine.disks)
+    if (on_ide(disk) && ++ide_drives > kMaxIdeDrives)
+      return with_hint(fail("--disk, --cdrom: no room for {}: a machine has at most {} IDE drives",
+                            disk.path, kMaxIdeDrives),
                        "use device=virtio for the others");
   if (ide_drives > 0 && !machine.on_pci())
-    return with_hint(fail("--disk, --cdrom: IDE drives are on PCI, which this machine has not"),
+    return with_hint(fail("--disk, --cdrom: IDE drives need PCI, but this machine has no PCI bus"),
                      "leave --transport mmio and --acpi off out, or device=ide");
   for (size_t i = 1; i < machine.nets.size(); ++i) {
     const auto& mac = machine.nets[i].mac;
     const auto others = std::span(machine.nets).first(i);
-    if (mac && std::ranges::find(others, mac, &NetConfig::mac) != others.end())
+    if (mac && std::ranges::find(others, mac, &vmm::NetConfig::mac) != others.end())
       return with_hint(fail("--net: two cards with mac={}", net::to_text(*mac)),
-                       "leave mac out: wick gives each card its own");
+                       "leave mac out, and wick gives each card a different one");
   }
-  const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
+  const auto on_stdio = [](const vmm::SerialConfig& s) {
+    return s.kind == vmm::SerialConfig::Kind::kStdio;
+  };
   const bool console_on_stdio = machine.console && on_stdio(*machine.console);
   if (machine.serials.empty()) {
     machine.serials.emplace_back().kind =
-        console_on_stdio ? SerialConfig::Kind::kNull : SerialConfig::Kind::kStdio;
+        console_on_stdio ? vmm::SerialConfig::Kind::kNull : vmm::SerialConfig::Kind::kStdio;
   }
   if (machine.serials.size() > 4)
     return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
@@ -513,7 +516,7 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (const auto given = parsed.values(kConfigFlag); !given.empty()) {
     if (given.size() > 1) return usage({0, "--config: given more than once", {}});
     config_path = given.front();
-    if (config_path.empty()) return usage({0, "--config: needs the name of a file", {}});
+    if (config_path.empty()) return usage({0, "--config: needs a file name", {}});
   }
   std::vector<TomlEntry> config;
   if (!config_path.empty()) {

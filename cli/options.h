@@ -1,9 +1,8 @@
-// The command line, the environment and the config file, made into plain
-// values. For each option the first of these that has it wins, as a whole: a
-// `--disk` on the command line replaces all disks of the config file.
+// Parses the command line, the environment and the config file into plain values. Each option is
+// taken as a whole from the first of these sources that has it: a `--disk` on the command line
+// replaces all disks of the config file.
 //
-// Everything here is a function of its arguments and of the config file;
-// nothing is started.
+// The result depends only on the arguments and the config file.
 #pragma once
 
 #include <chrono>
@@ -23,11 +22,11 @@ namespace wick::cli {
 
 // wick run
 struct RunOptions {
-  MachineConfig machine;     // an empty name or kernel path: the default
-  bool initrd_auto = false;  // the one beside the kernel
+  vmm::MachineConfig machine;  // an empty name or kernel path means the default
+  bool initrd_auto = false;    // use the initramfs beside the kernel
   std::optional<std::chrono::microseconds> timeout;
   StatsForm stats;
-  std::string log_level = "warning";  // as spdlog names them
+  std::string log_level = "warning";  // a level of spdlog
 };
 
 // wick attach PATH
@@ -46,13 +45,13 @@ struct PrintText {
 using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
                              NetCommand, PrintText>;
 
-// Why there is no command to carry out.
+// Why there is no command to execute.
 struct CommandError {
   enum class Kind { kUsage, kHost };
 
   Kind kind = Kind::kUsage;
   Error error;
-  std::string help;  // for kUsage: the command that says more
+  std::string help;  // for kUsage: the command that prints help
 };
 
 // The value of an environment variable, or nullptr.

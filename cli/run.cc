@@ -22,15 +22,15 @@
 
 namespace wick::cli {
 
-Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
+Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder) {
   const bool default_kernel = config.kernel_path.empty();
   if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
   if (initrd_auto) {
-    TRY(boot::InputFile::open(config.kernel_path));  // its error comes first
+    TRY(boot::InputFile::open(config.kernel_path));  // report errors of the kernel first
     config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
   } else if (default_kernel && config.initrd_path.empty()) {
-    // A kernel without modules may well have none.
+    // A kernel without modules may have no initramfs.
     config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
   }
 
@@ -39,14 +39,14 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
     needed.push_back({"SERIAL_8250_CONSOLE", "the console is a serial port"});
   else
     needed.push_back({"VIRTIO_CONSOLE", "the console is hvc0"});
-  const auto any_disk_on = [&](DiskConfig::Device device) {
-    return std::ranges::find(config.disks, device, &DiskConfig::device) != config.disks.end();
+  const auto any_disk_on = [&](vmm::DiskConfig::Device device) {
+    return std::ranges::find(config.disks, device, &vmm::DiskConfig::device) != config.disks.end();
   };
-  if (any_disk_on(DiskConfig::Device::kIde)) {
+  if (any_disk_on(vmm::DiskConfig::Device::kIde)) {
     needed.push_back({"ATA_PIIX", "there are drives on IDE"});
     needed.push_back({"PCI", "the IDE controller is on PCI"});
   }
-  if (any_disk_on(DiskConfig::Device::kVirtio)) {
+  if (any_disk_on(vmm::DiskConfig::Device::kVirtio)) {
     needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
     needed.push_back(config.on_pci()
                          ? boot::NeededOption{"VIRTIO_PCI", "virtio devices are on PCI"}
@@ -54,7 +54,7 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
     needed.push_back(config.acpi
                          ? boot::NeededOption{"ACPI", "virtio devices are found through ACPI"}
                          : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
-                                              "with --acpi off virtio devices are found by it"});
+                                              "virtio devices need it with --acpi off"});
   }
   if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
   for (const std::string& line :
@@ -63,8 +63,8 @@ Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
   return {};
 }
 
-Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, Signals& signals,
-                             std::optional<std::chrono::microseconds> timeout) {
+Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signals& signals,
+                                  std::optional<std::chrono::microseconds> timeout) {
   const auto take_request = [&] {
     signalfd_siginfo info{};
     while (::read(signals.requests().get(), &info, sizeof(info)) == sizeof(info)) {
@@ -76,16 +76,16 @@ Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, Signals& signals
   };
   const auto watch =
       TRY(loop.watch(signals.requests().get(), EPOLLIN, [&](uint32_t) { take_request(); }));
-  const auto timer = TRY(loop.timer([&] { machine.end(Ending::kTimeout); }));
+  const auto timer = TRY(loop.timer([&] { machine.end(vmm::Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
   take_request();
-  signals.on_end([&](int number) { machine.end(Ending::kSignal, number); });
-  RunReport report = machine.run();
+  signals.on_end([&](int number) { machine.end(vmm::Ending::kSignal, number); });
+  vmm::RunReport report = machine.run();
   signals.on_end({});
   return report;
 }
 
-void choose_addresses(MachineConfig& config, const std::string& machine_id) {
+void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id) {
   std::string machine = config.name;
   if (machine.empty() && !config.disks.empty()) {
     std::error_code ignored;
@@ -96,7 +96,7 @@ void choose_addresses(MachineConfig& config, const std::string& machine_id) {
     const uint64_t half = fnv1a(fmt::format("{}\n{}\nuuid {}", machine_id, machine, i));
     std::memcpy(config.uuid.data() + i, &half, sizeof(half));
   }
-  // RFC 9562: version 8, made in a way of one's own.
+  // RFC 9562: version 8, for implementation-specific UUIDs.
   config.uuid[6] = static_cast<uint8_t>((config.uuid[6] & 0x0f) | 0x80);
   config.uuid[8] = static_cast<uint8_t>((config.uuid[8] & 0x3f) | 0x80);
   for (size_t i = 0; i < config.nets.size(); ++i)
@@ -115,7 +115,7 @@ Result<Fd> open_stats_file(const StatsForm& form) {
   return fd;
 }
 
-Result<void> write_stats(const RunStats& stats, const StatsForm& form, const Fd& file) {
+Result<void> write_stats(const vmm::RunStats& stats, const StatsForm& form, const Fd& file) {
   if (form.kind == StatsForm::Kind::kOff) return {};
   const std::string text =
       form.kind == StatsForm::Kind::kJson ? stats_json(stats) : stats_table(stats);
@@ -132,26 +132,26 @@ Result<void> write_stats(const RunStats& stats, const StatsForm& form, const Fd&
 
 Result<int> run(const RunOptions& options) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
-  const auto signals = TRY(Signals::take());  // first, so that all the rest can be ended
-  MachineConfig config = options.machine;
+  const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
+  vmm::MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
   const Fd published_name = hostnet::publish_machine_name(config.name);
   TRY(choose_kernel(config, options.initrd_auto));
 
-  // Now, so that a run is not lost on a file that cannot be written.
+  // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));
   const auto loop = TRY(EventLoop::create());
-  auto machine = TRY(Machine::create(config, *loop));
+  auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
 
-  const RunReport report = TRY(run_to_end(*machine, *loop, *signals, options.timeout));
+  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, *signals, options.timeout));
   const std::string hint = ending_hint(report, config, machine->cmdline());
-  machine.reset();  // gives the terminal back before we write to it
+  machine.reset();  // restores the terminal before we write to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
   if (!written) report_error(written.error().message());
   (void)write_message(describe(report, hint));
-  // A run that ended well and lost its statistics has failed for a script.
+  // For a script a run without its statistics has failed.
   const int status = exit_status(report);
   return status == 0 && !written ? 1 : status;
 }

@@ -1,4 +1,4 @@
-// wick run: builds one machine, runs it to its end, and says how it ended.
+// wick run: builds one machine, runs it to its end, and reports how it ended.
 #pragma once
 
 #include <chrono>
@@ -12,26 +12,26 @@
 
 namespace wick::cli {
 
-// Returns the exit status; an error when the machine could not be built. To be
-// called once, before the process has a second thread: see Signals::take().
+// Returns the exit status, or an error if the machine could not be built. May be called only
+// once, before the process has a second thread (Signals::take()).
 Result<int> run(const RunOptions& options);
 
-// The steps of run() that tests take one by one.
+// The steps of run(), public for tests.
 
-// Fills in what the user left to us: the newest kernel in `boot_folder`, with its
-// initramfs if it has one, or only the initramfs beside the kernel. Warns of
-// drivers for this machine that the kernel was built without.
-Result<void> choose_kernel(MachineConfig& config, bool initrd_auto,
+// Without a kernel path, chooses the newest kernel in `boot_folder` and its initramfs, if there
+// is one; with `initrd_auto`, the initramfs beside the kernel. Warns about drivers for this
+// machine that the kernel lacks.
+Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder = "/boot");
 
-// Gives the machine a UUID, and each network card that has none an address. They depend
-// on the host and on the machine's name (or else its first disk), the address also on
-// the card's place.
-void choose_addresses(MachineConfig& config, const std::string& machine_id);
+// Sets the machine's UUID and the missing MAC addresses of its network cards. They depend on the
+// host and on the machine's name (or else its first disk), a MAC address also on the index of
+// the card.
+void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id);
 
-// Machine::run(), ended early by a signal or by the time limit, which counts also
-// while the process is stopped.
-Result<RunReport> run_to_end(Machine& machine, EventLoop& loop, Signals& signals,
-                             std::optional<std::chrono::microseconds> timeout);
+// Runs the machine until it ends, a signal ends it, or the timeout expires. The timeout also
+// counts while the process is stopped.
+Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signals& signals,
+                                  std::optional<std::chrono::microseconds> timeout);
 
 }  // namespace wick::cli

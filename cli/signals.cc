@@ -15,7 +15,7 @@ namespace wick::cli {
 
 namespace {
 
-constexpr std::chrono::milliseconds kOneOfTwo{500};
+constexpr std::chrono::milliseconds kDuplicateWindow{500};
 
 sigset_t set_of(std::initializer_list<int> numbers) {
   sigset_t set;
@@ -78,19 +78,19 @@ void Signals::received() {
     if (first && end_) {
       first_at_ = now;
       end_(number_);
-    } else if (first || now - first_at_ >= kOneOfTwo) {
+    } else if (first || now - first_at_ >= kDuplicateWindow) {
       end_process();
     }
   }
 }
 
-// The handlers of quick_exit() give the terminal back and remove sockets.
+// quick_exit() calls handlers that restore the terminal and remove sockets.
 void Signals::end_process() const {
   const char* const abbreviation = ::sigabbrev_np(number_);
   (void)write_message(
       fmt::format("wick: ended by signal {} (SIG{}){}{}", number_,
                   abbreviation != nullptr ? abbreviation : "?",
-                  end_ ? ", the second: what the disks had not flushed may be lost" : "",
+                  end_ ? ", the second: data that the disks had not flushed may be lost" : "",
                   ::isatty(STDERR_FILENO) == 1 ? "\r\n" : "\n"),
       std::chrono::milliseconds(0));
   std::quick_exit(128 + number_);

@@ -1,8 +1,8 @@
-// The signals that a user or a supervisor sends to a run. INT, TERM, QUIT and HUP
-// end it, in each of its phases: they are taken on a thread of their own, so that
-// it does not matter what the main thread does or waits for.
+// The signals that a user or a supervisor sends to a run. INT, TERM, QUIT and HUP end it, in each
+// of its phases: a separate thread receives them, so it does not matter what the main thread
+// does or waits for.
 //
-// Thread rule: made, used and destroyed on the main thread.
+// Thread rule: created, used and destroyed on the main thread.
 #pragma once
 
 #include <chrono>
@@ -18,25 +18,24 @@ namespace wick::cli {
 
 class Signals {
  public:
-  // Blocks them all for this thread and those that it starts later, so it must
-  // come before the process has a second thread. Ignores SIGPIPE (a client that
-  // goes away is an error of write()) and SIGTTOU (a machine does not stop for
-  // want of a terminal). SIGHUP stays ignored where it is, as under nohup.
+  // Blocks the signals for this thread and those that it starts later, so it must be called
+  // before the process has a second thread. Ignores SIGPIPE (write() reports that a client has
+  // gone) and SIGTTOU (a machine in the background must not stop). If SIGHUP is ignored, as
+  // under nohup, it stays ignored.
   static Result<std::unique_ptr<Signals>> take();
   ~Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
-  // The first of the ending signals calls `end` with its number, on the signals'
-  // thread. With an empty function, as at first, it ends the process at once with
-  // status 128+N.
+  // Sets the function that the first ending signal N calls, on the signal thread. Without a
+  // function, as initially, the signal ends the process at once with status 128+N.
   //
-  // So does the second signal in any case. But one that follows the first within
-  // half a second is taken for the same: timeout(1) sends two of a kind, and so do
-  // a terminal that closes and its shell.
+  // A second signal always ends the process at once, unless it comes within half a second of the
+  // first: then it counts as the same, because timeout(1) sends a signal twice, and so do a
+  // closing terminal and its shell together.
   void on_end(std::function<void(int number)> end);
 
-  // From which SIGPWR and SIGUSR1 are read (signalfd(2)).
+  // A signalfd(2) for SIGPWR and SIGUSR1.
   const Fd& requests() const { return requests_; }
 
  private:
@@ -55,7 +54,7 @@ class Signals {
   std::mutex mutex_;
   // Guarded by mutex_.
   std::function<void(int)> end_;
-  int number_ = 0;  // of the last one, 0: none came
+  int number_ = 0;  // the last signal; 0: none yet
 };
 
 }  // namespace wick::cli

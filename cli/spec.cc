@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr size_t kDiskSerialBytes = 20;  // virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID
 
-// The parts between single commas, with doubled ones made single.
+// Splits at single commas; a doubled comma becomes a comma in a part.
 std::vector<std::string> split_at_commas(std::string_view text) {
   std::vector<std::string> parts(1);
   for (size_t i = 0; i < text.size(); ++i) {
@@ -31,7 +31,7 @@ std::vector<std::string> split_at_commas(std::string_view text) {
   return parts;
 }
 
-// The place of `value` among `choices`.
+// The index of `value` in `choices`.
 Result<size_t> choose(std::string_view key, std::string_view value,
                       std::initializer_list<std::string_view> choices) {
   const auto* const found = std::find(choices.begin(), choices.end(), value);
@@ -59,7 +59,7 @@ Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view>
       return with_hint(fail("key '{}' has no value", key), fmt::format("write {}=VALUE", key));
     const auto same_key = [&](const auto& pair) { return pair.first == key; };
     if (key != repeats && std::any_of(spec.pairs.begin(), spec.pairs.end(), same_key))
-      return with_hint(fail("key '{}' is there twice", key), valid);
+      return with_hint(fail("key '{}' is given twice", key), valid);
     spec.pairs.emplace_back(key, part.substr(equals + 1));
   }
   return spec;
@@ -94,7 +94,7 @@ Result<uint64_t> parse_memory_size(std::string_view text) {
 
 namespace {
 
-// Above zero; or nothing.
+// A number above zero, or nullopt.
 std::optional<uint32_t> parse_count(std::string_view text) {
   uint32_t count = 0;
   const char* const end = text.data() + text.size();
@@ -112,12 +112,12 @@ Result<uint32_t> parse_cpus(std::string_view text) {
 }
 
 Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
-  constexpr double kMostSeconds = 100.0 * 365 * 24 * 3600;
+  constexpr double kMaxSeconds = 100.0 * 365 * 24 * 3600;
   double seconds = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
-  // Written so that a NaN fails as well.
-  const bool in_range = seconds >= 1e-6 && seconds <= kMostSeconds;
+  // This form is also false for NaN.
+  const bool in_range = seconds >= 1e-6 && seconds <= kMaxSeconds;
   if (error != std::errc{} || rest != end || !in_range)
     return with_hint(fail("not a number of seconds above zero"), "write one such as 30 or 0.5");
   return std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
@@ -133,7 +133,7 @@ Result<StatsForm> parse_stats(std::string_view text) {
   using Kind = StatsForm::Kind;
   constexpr std::array<std::string_view, 1> kKeys = {"file"};
   constexpr std::pair<std::string_view, Kind> kKinds[] = {
-      {"table", Kind::kTable}, {"json", Kind::kJson},  // then what a flag may be in a file
+      {"table", Kind::kTable}, {"json", Kind::kJson},  // the rest are values of a flag in a file
       {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
       {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
   const Spec spec = TRY(parse_spec(text, kKeys));
@@ -141,28 +141,29 @@ Result<StatsForm> parse_stats(std::string_view text) {
     if (spec.value == name)
       return StatsForm{kind, spec.pairs.empty() ? std::string() : spec.pairs.front().second};
   }
-  return fail("must be table or json, perhaps with ,file=FILE");
+  return fail("must be table or json, optionally with ,file=FILE");
 }
 
-Result<DiskConfig> parse_disk(std::string_view text) {
-  using Cache = DiskConfig::Cache;
+Result<vmm::DiskConfig> parse_disk(std::string_view text) {
+  using Cache = vmm::DiskConfig::Cache;
   constexpr std::array<std::string_view, 11> kKeys = {"format", "readonly",  "ephemeral",  "device",
                                                       "media",  "cache",     "cache-size", "queues",
                                                       "serial", "data-file", "backing"};
   const Spec spec = TRY(parse_spec(text, kKeys));
-  DiskConfig disk;
+  vmm::DiskConfig disk;
   disk.path = spec.value;
   std::optional<bool> read_only;
   for (const auto& [key, value] : spec.pairs) {
     if (key == "format") {
-      constexpr std::array kFormats = {DiskConfig::Format::kRaw, DiskConfig::Format::kQcow2};
+      constexpr std::array kFormats = {vmm::DiskConfig::Format::kRaw,
+                                       vmm::DiskConfig::Format::kQcow2};
       disk.format = kFormats[TRY(choose(key, value, {"raw", "qcow2"}))];
     } else if (key == "cache-size") {
       disk.cache_bytes = TRY(parse_size(value, 1));
     } else if (key == "queues") {
       const auto queues = parse_count(value);
-      if (!queues || *queues > DiskConfig::kMostQueues)
-        return fail("queues={}: must be 1 to {}", value, DiskConfig::kMostQueues);
+      if (!queues || *queues > vmm::DiskConfig::kMaxQueues)
+        return fail("queues={}: must be 1 to {}", value, vmm::DiskConfig::kMaxQueues);
       disk.queues = static_cast<uint16_t>(*queues);
     } else if (key == "readonly") {
       read_only = TRY(choose(key, value, {"off", "on"})) == 1;
@@ -174,10 +175,10 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       disk.any_backing = TRY(choose(key, value, {"folder", "any"})) == 1;
     } else if (key == "device") {
       const bool ide = TRY(choose(key, value, {"virtio", "ide"})) == 1;
-      disk.device = ide ? DiskConfig::Device::kIde : DiskConfig::Device::kVirtio;
+      disk.device = ide ? vmm::DiskConfig::Device::kIde : vmm::DiskConfig::Device::kVirtio;
     } else if (key == "media") {
       const bool cdrom = TRY(choose(key, value, {"disk", "cdrom"})) == 1;
-      disk.media = cdrom ? DiskConfig::Media::kCdrom : DiskConfig::Media::kDisk;
+      disk.media = cdrom ? vmm::DiskConfig::Media::kCdrom : vmm::DiskConfig::Media::kDisk;
     } else if (key == "cache") {
       constexpr std::array kCaches = {Cache::kWriteback, Cache::kNone, Cache::kUnsafe};
       disk.cache = kCaches[TRY(choose(key, value, {"writeback", "none", "unsafe"}))];
@@ -187,46 +188,46 @@ Result<DiskConfig> parse_disk(std::string_view text) {
       disk.serial = value;
     }
   }
-  const bool cdrom = disk.media == DiskConfig::Media::kCdrom;
-  if (cdrom && disk.device != DiskConfig::Device::kIde)
-    return with_hint(fail("media=cdrom: there are CD-ROM drives on IDE alone"),
+  const bool cdrom = disk.media == vmm::DiskConfig::Media::kCdrom;
+  if (cdrom && disk.device != vmm::DiskConfig::Device::kIde)
+    return with_hint(fail("media=cdrom: CD-ROM drives exist only on IDE"),
                      "add device=ide, or use --cdrom FILE");
   if (cdrom && read_only == false)
     return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
                      "leave readonly out");
   disk.read_only = read_only.value_or(cdrom);
-  if (disk.queues > 1 && disk.device == DiskConfig::Device::kIde)
+  if (disk.queues > 1 && disk.device == vmm::DiskConfig::Device::kIde)
     return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
                      "leave out queues");
-  // What an ephemeral disk is given goes to a qcow2 image.
-  if (disk.cache_bytes != 0 && disk.format == DiskConfig::Format::kRaw && !disk.ephemeral)
-    return with_hint(fail("cache-size={}: a raw disk has no tables to keep", disk.cache_bytes),
+  // An ephemeral disk writes to a qcow2 image, which has tables.
+  if (disk.cache_bytes != 0 && disk.format == vmm::DiskConfig::Format::kRaw && !disk.ephemeral)
+    return with_hint(fail("cache-size={}: a raw disk has no tables to cache", disk.cache_bytes),
                      "leave out cache-size");
-  if (disk.format == DiskConfig::Format::kRaw && (disk.any_backing || !disk.data_path.empty()))
+  if (disk.format == vmm::DiskConfig::Format::kRaw && (disk.any_backing || !disk.data_path.empty()))
     return with_hint(fail("format=raw: a raw disk has neither a data file nor backing files"),
                      "leave out data-file and backing");
   if (disk.read_only && disk.ephemeral)
-    return with_hint(fail("ephemeral=on: this disk is not written at all"),
-                     "leave out ephemeral, or what makes it read-only");
+    return with_hint(fail("ephemeral=on: this disk is read-only"),
+                     "leave out ephemeral, or the key that makes it read-only");
   return disk;
 }
 
-Result<std::optional<NetConfig>> parse_net(std::string_view text) {
+Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   constexpr std::array<std::string_view, 8> kKeys = {"ifname", "bridge", "hostfwd", "mac",
                                                      "device", "vhost",  "queues",  "mtu"};
   const Spec spec = TRY(parse_spec(text, kKeys, "hostfwd"));
   if (spec.value == "none" && spec.pairs.empty()) return std::nullopt;
-  NetConfig net;
+  vmm::NetConfig net;
   if (spec.value == "user")
-    net.kind = NetConfig::Kind::kUser;
+    net.kind = vmm::NetConfig::Kind::kUser;
   else if (spec.value != "tap")
-    return with_hint(fail("'{}' is no network", spec.value), "write tap, user or none");
+    return with_hint(fail("'{}' is not a kind of network", spec.value), "use tap, user or none");
   for (const auto& [key, value] : spec.pairs) {
     const bool of_tap = key == "ifname" || key == "bridge" || key == "vhost" || key == "queues";
-    if (of_tap && net.kind != NetConfig::Kind::kTap)
-      return with_hint(fail("{}={}: only a TAP has that", key, value), "use tap, or leave it out");
-    if (key == "hostfwd" && net.kind != NetConfig::Kind::kUser)
-      return with_hint(fail("{}={}: only a user network has that", key, value),
+    if (of_tap && net.kind != vmm::NetConfig::Kind::kTap)
+      return with_hint(fail("{}={}: only for a TAP", key, value), "use tap, or leave it out");
+    if (key == "hostfwd" && net.kind != vmm::NetConfig::Kind::kUser)
+      return with_hint(fail("{}={}: only for a user network", key, value),
                        "use user, or leave it out");
     if (key == "hostfwd") {
       net.forwards.push_back(TRY(parse_host_forward(value)));
@@ -240,39 +241,39 @@ Result<std::optional<NetConfig>> parse_net(std::string_view text) {
         return with_hint(fail("mac={}: not six pairs of hexadecimal digits", value),
                          "write one such as 52:54:00:12:34:56");
       if ((net.mac->front() & 1) != 0)
-        return fail("mac={}: a group address: the first byte is odd", value);
-      if (*net.mac == net::MacAddress{}) return fail("mac={}: no card has that address", value);
+        return fail("mac={}: a group address, because the first byte is odd", value);
+      if (*net.mac == net::MacAddress{}) return fail("mac={}: not a valid address", value);
     } else if (key == "device") {
       const bool e1000 = TRY(choose(key, value, {"virtio", "e1000"})) == 1;
-      net.device = e1000 ? NetConfig::Device::kE1000 : NetConfig::Device::kVirtio;
+      net.device = e1000 ? vmm::NetConfig::Device::kE1000 : vmm::NetConfig::Device::kVirtio;
     } else if (key == "vhost") {
       net.vhost = TRY(choose(key, value, {"off", "on"})) == 1;
     } else {
       const bool queues = key == "queues";
-      const uint32_t least = queues ? 1 : NetConfig::kLeastMtu;
-      const uint32_t most = queues ? NetConfig::kMostQueues : UINT16_MAX;
+      const uint32_t min = queues ? 1 : vmm::NetConfig::kMinMtu;
+      const uint32_t max = queues ? vmm::NetConfig::kMaxQueues : UINT16_MAX;
       const auto number = parse_count(value);
-      if (!number || *number < least || *number > most)
-        return fail("{}={}: must be {} to {}", key, value, least, most);
+      if (!number || *number < min || *number > max)
+        return fail("{}={}: must be {} to {}", key, value, min, max);
       if (queues)
         net.queues = static_cast<uint16_t>(*number);
       else
         net.mtu = static_cast<uint16_t>(*number);
     }
   }
-  const bool e1000 = net.device == NetConfig::Device::kE1000;
+  const bool e1000 = net.device == vmm::NetConfig::Device::kE1000;
   if (e1000 && net.vhost)
-    return with_hint(fail("device=e1000: vhost knows virtio alone"), "leave vhost or device out");
+    return with_hint(fail("device=e1000: vhost supports only virtio"), "leave vhost or device out");
   if (e1000 && net.queues > 1)
     return with_hint(fail("device=e1000: it has one queue"), "leave queues or device out");
   return net;
 }
 
-Result<SerialConfig> parse_serial(std::string_view text) {
-  using Kind = SerialConfig::Kind;
+Result<vmm::SerialConfig> parse_serial(std::string_view text) {
+  using Kind = vmm::SerialConfig::Kind;
   constexpr std::array<std::string_view, 1> kKeys = {"log"};
   const Spec spec = TRY(parse_spec(text, kKeys));
-  SerialConfig serial;
+  vmm::SerialConfig serial;
   for (const auto& [key, value] : spec.pairs) serial.log_path = value;
 
   const size_t colon = spec.value.find(':');
@@ -289,20 +290,20 @@ Result<SerialConfig> parse_serial(std::string_view text) {
     if (kind == "pty") serial.kind = Kind::kPty;
     if (kind == "stdio" || kind == "pty" || kind == "null") return serial;
   }
-  return with_hint(fail("'{}' is no place for a console", spec.value),
+  return with_hint(fail("'{}' is not a kind of console", spec.value),
                    "write stdio, pty, unix:PATH, file:PATH or null");
 }
 
 namespace {
 
-// ADDRESS:PORT, either half of which may be wrong; an empty address stays as it is.
+// Parses ADDRESS:PORT. An empty address leaves `address` unchanged.
 Result<void> parse_end(std::string_view whose, std::string_view text, std::string& address,
                        uint16_t& port) {
   const size_t colon = text.find(':');
   const std::string host(text.substr(0, colon));
   in_addr parsed{};
   if (!host.empty() && ::inet_pton(AF_INET, host.c_str(), &parsed) != 1)
-    return fail("'{}' is no IPv4 address of the {}", host, whose);
+    return fail("'{}' is not an IPv4 address for the {}", host, whose);
   if (!host.empty()) address = host;
   const auto number = parse_count(colon == text.npos ? "" : text.substr(colon + 1));
   if (!number || *number > 65535) return fail("the {}'s port must be 1 to 65535", whose);
@@ -318,7 +319,7 @@ Result<net::HostForward> parse_host_forward(std::string_view text) {
   const size_t colon = text.find(':');
   const size_t dash = text.find('-');
   if (colon == text.npos || dash == text.npos || dash < colon)
-    return with_hint(fail("'{}' is no forward", text), kForm);
+    return with_hint(fail("'{}' is not a valid forward", text), kForm);
   const std::string_view protocol = text.substr(0, colon);
   if (protocol != "tcp" && protocol != "udp" && !protocol.empty())
     return with_hint(fail("'{}' is neither tcp nor udp", protocol), kForm);

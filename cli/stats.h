@@ -1,4 +1,4 @@
-// What --stats prints: a table for people, or JSON for programs.
+// The output of --stats: a table for users, or JSON for programs.
 #pragma once
 
 #include <string>
@@ -7,11 +7,10 @@
 
 namespace wick::cli {
 
-// Lines, each with a newline. KVM's counters that are zero, and its histograms,
-// are left out.
-std::string stats_table(const RunStats& stats);
+// Lines, each with a newline. KVM's histograms and counters with value 0 are left out.
+std::string stats_table(const vmm::RunStats& stats);
 
-// All of it, as one line; README.md, "Statistics", has the keys.
-std::string stats_json(const RunStats& stats);
+// All statistics as one line; README.md, "Statistics", lists the keys.
+std::string stats_json(const vmm::RunStats& stats);
 
 }  // namespace wick::cli

@@ -9,8 +9,8 @@ namespace {
 
 size_t line_of(const toml::value& value) { return value.location().line(); }
 
-// One line of toml11's several, which begin "[error] toml::FUNCTION: WHAT" and
-// point at places with "^--- DETAIL".
+// Reduces a message of toml11 to one line. It has several lines, begins with
+// "[error] toml::FUNCTION: WHAT" and marks places with "^--- DETAIL".
 std::string summary(std::string_view what) {
   constexpr std::string_view kPrefix = "[error] ";
   constexpr std::string_view kPointer = "^--- ";
@@ -36,17 +36,17 @@ Result<std::string> scalar(const toml::value& value) {
     case toml::value_t::floating:
       return fmt::to_string(value.as_floating());
     case toml::value_t::string:
-      // A path or a command line ends at a NUL.
+      // A NUL would cut off a path or a command line.
       if (value.as_string().str.find('\0') != std::string::npos)
-        return fail("line {}: a NUL is in a string", line_of(value));
+        return fail("line {}: a string contains a NUL", line_of(value));
       return value.as_string().str;
     case toml::value_t::table:
-      return with_hint(fail("line {}: tables are not used here", line_of(value)),
+      return with_hint(fail("line {}: tables are not supported", line_of(value)),
                        "write key = value");
     case toml::value_t::array:
-      return fail("line {}: arrays in arrays are not used here", line_of(value));
+      return fail("line {}: arrays in arrays are not supported", line_of(value));
     default:
-      return fail("line {}: dates and times are not used here", line_of(value));
+      return fail("line {}: dates and times are not supported", line_of(value));
   }
 }
 
@@ -65,12 +65,12 @@ Result<TomlEntry> entry_of(const std::string& key, const toml::value& value) {
 
 // toml11 throws; no exception leaves this function.
 Result<std::vector<TomlEntry>> parse_toml(std::string_view text) try {
-  // toml11 reads what is nested by recursion, as deep as the file asks for.
-  constexpr auto kMostBrackets = 256;
-  if (std::ranges::count_if(text, [](char c) { return c == '[' || c == '{'; }) > kMostBrackets)
-    return fail("line 1: more than {} brackets in the file", kMostBrackets);
-  // toml11 3.7.1 reads beyond its buffer on the way to the message about a
-  // literal string that is not UTF-8, so what it would say is found out before.
+  // toml11 parses nested values by recursion, so their depth must be bounded.
+  constexpr auto kMaxBrackets = 256;
+  if (std::ranges::count_if(text, [](char c) { return c == '[' || c == '{'; }) > kMaxBrackets)
+    return fail("line 1: more than {} brackets in the file", kMaxBrackets);
+  // toml11 3.7.1 reads beyond its buffer when it reports a literal string that is not UTF-8, so
+  // this is checked before.
   if (const ptrdiff_t valid = toml::detail::check_utf8_validity(std::string(text)); valid >= 0) {
     const auto before = text.substr(0, static_cast<size_t>(valid));
     return fail("line {}: not UTF-8", 1 + std::ranges::count(before, '\n'));
@@ -83,7 +83,7 @@ Result<std::vector<TomlEntry>> parse_toml(std::string_view text) try {
   return entries;
 } catch (const toml::exception& error) {
   return with_hint(fail("line {}: {}", error.location().line(), summary(error.what())),
-                   "write key = value, with texts in quotes");
+                   "write key = value, with strings in quotes");
 } catch (const std::exception& error) {
   return fail("line 1: {}", summary(error.what()));
 }

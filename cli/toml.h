@@ -1,7 +1,6 @@
-// Config files: the part of TOML that a flat list of options needs. Values are
-// strings, numbers, booleans, and arrays of these; tables and dates are refused
-// by name. toml11 reads the file. (CLI11's reader cuts strings at '#', reads on
-// over mistakes and knows no line numbers.)
+// Config files, in the part of TOML that a flat list of options needs. Values are strings,
+// numbers, booleans, and arrays of these; tables and dates are refused by name. toml11 parses the
+// file. (CLI11's parser cuts strings at '#', ignores errors and has no line numbers.)
 #pragma once
 
 #include <cstddef>

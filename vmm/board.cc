@@ -9,7 +9,7 @@
 #include "boot/smbios.h"
 #include "vmm/layout.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -35,7 +35,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const 
   TRY(board->build_ide(peripherals));
   for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
-  // Not for the few interrupts that there are without ACPI.
+  // Without ACPI there are too few interrupts for a balloon.
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
   TRY(board->load_kernel());
@@ -106,7 +106,7 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
   const auto& given = peripherals.ide_drives();
   if (given.empty()) return {};
   if (!pci_)
-    return with_hint(fail("IDE drives are on PCI, which this machine has not"),
+    return with_hint(fail("IDE drives need PCI, but this machine has no PCI bus"),
                      "leave --transport and --acpi out, or device=ide");
   std::array<devices::IdeDrive*, devices::Ide::kDrives> drives{};
   std::ranges::copy(given, drives.begin());
@@ -125,13 +125,13 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
     TRY(ports_.attach({layout::kIdeControlPorts[i], devices::IdeChannel::kControlPorts},
                       channel->control_block(), name));
   }
-  // It has no PCI interrupt.
+  // The controller has no PCI interrupt.
   return pci_->attach(layout::kIdeSlot, ide_->function(), 0);
 }
 
 Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
   if (!pci_)
-    return with_hint(fail("{}: an e1000 is on PCI, which this machine has not", wanted.name),
+    return with_hint(fail("{}: an e1000 needs PCI, but this machine has no PCI bus", wanted.name),
                      "leave --transport and --acpi out, or device=e1000");
   const size_t pin = wanted.pci_slot % pci_pins_.size();
   EmulatedCard made;
@@ -158,8 +158,8 @@ Result<void> Board::add_virtio_pci(const Peripherals::Slot& wanted) {
   return pci_->attach(slot.slot, slot.transport->function(), layout::kPciIrqs[pin]);
 }
 
-// The guest may lay its BARs where KVM already has such a descriptor: then the
-// writes come through user space.
+// Adding an ioeventfd fails if the guest moves a BAR to an address that already has one; then
+// the writes cause exits to user space.
 void Board::move_kicks(const Vm& vm, PciSlot& slot, uint64_t to) {
   for (const Vm::Ioeventfd& kick : slot.kicks) vm.remove(kick);
   slot.kicks.clear();
@@ -177,7 +177,7 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
   const size_t irq_index = index + (config_.acpi ? 0 : layout::kFirstPicIrq);
   if (irq_index == layout::kVirtioMmioIrqs.size())
     return with_hint(
-        fail("{}: there is an interrupt for only {} virtio devices", wanted.name, index),
+        fail("{}: there are interrupts for only {} virtio devices", wanted.name, index),
         "give fewer disks, or use --transport pci");
   MmioSlot slot;
   slot.address = layout::kVirtioMmioStart + index * virtio::MmioTransport::kWindowBytes;
@@ -199,8 +199,8 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
 Result<void> Board::build_cpus() {
   const uint32_t most = std::min(vm_.kvm().max_cpus(), boot::kMaxAcpiCpus);
   if (config_.cpus > most)
-    return with_hint(fail("{} vCPUs: KVM and ACPI here allow {}", config_.cpus, most),
-                     "ask for fewer with --cpus");
+    return with_hint(fail("{} vCPUs: KVM and ACPI allow at most {}", config_.cpus, most),
+                     "give fewer with --cpus");
   for (uint32_t i = 0; i < config_.cpus; ++i) {
     vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_)));
     if (config_.stats) vcpus_.back()->keep_stats();
@@ -266,4 +266,4 @@ boot::AcpiPlatform Board::acpi_platform() const {
   return platform;
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,11 +1,11 @@
-// One power-on of a machine: the virtual machine in the kernel, its memory,
-// chips, buses and vCPUs, with the kernel loaded. A reset throws the board away
-// and makes another, so that nothing of the old guest can be left over.
+// The hardware of one power-on: the KVM virtual machine, memory, chips, buses and vCPUs, with
+// the kernel loaded. A reset destroys the board and creates another, so that no state of the old
+// guest remains.
 //
-// board.cc is where every device meets its address, its interrupt and its loop.
+// board.cc assigns every device its address, its interrupt and its loop.
 //
-// Thread rule: made and destroyed on the main loop's thread, while neither the
-// loop nor a vCPU runs.
+// Thread rule: created and destroyed on the main loop's thread, while neither the loop nor a
+// vCPU runs.
 #pragma once
 
 #include <array>
@@ -37,18 +37,18 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-namespace wick {
+namespace wick::vmm {
 
 class Board {
  public:
-  // What the guest did to its machine; any thread.
+  // Actions of the guest that concern the whole machine; called on any thread.
   struct Events {
     std::function<void()> power_off;
     std::function<void()> reset;
     std::function<void()> panicked;
   };
 
-  // The references must outlive it. In the order in which the parts are built.
+  // The references must outlive the board.
   static Result<std::unique_ptr<Board>> create(const MachineConfig& config, const Kvm& kvm,
                                                const Peripherals& peripherals, EventLoop& main_loop,
                                                const Events& events);
@@ -82,7 +82,7 @@ class Board {
     uint8_t slot = 0;
     std::unique_ptr<InterruptLine> line;
     std::unique_ptr<virtio::PciTransport> transport;
-    std::vector<Vm::Ioeventfd> kicks;  // those in place
+    std::vector<Vm::Ioeventfd> kicks;  // registered with KVM
   };
 
   Board(const MachineConfig& config, Vm vm, GuestMemory memory, EventLoop& main_loop)
@@ -131,4 +131,4 @@ class Board {
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace wick {
+namespace wick::vmm {
 
 std::string MachineConfig::main_console() const {
   const auto first = std::ranges::find_if(serials, [](const SerialConfig& serial) {
@@ -26,4 +26,4 @@ std::string MachineConfig::root_device() const {
   return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

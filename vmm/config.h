@@ -1,5 +1,5 @@
-// What the user asked for: plain values, already checked for form, by whoever
-// read them (cli/, tests). The machine checks them against the host.
+// The configuration of a machine, as plain values. The parsers in cli/ have checked their form;
+// the machine checks them against the host.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 #include "net/mac_address.h"
 #include "net/user.h"
 
-namespace wick {
+namespace wick::vmm {
 
 // -d PATH[,key=value...]
 struct DiskConfig {
@@ -19,39 +19,39 @@ struct DiskConfig {
   enum class Cache { kWriteback, kNone, kUnsafe };
   enum class Device { kVirtio, kIde };
   enum class Media { kDisk, kCdrom };
-  static constexpr uint16_t kMostQueues = 16;
+  static constexpr uint16_t kMaxQueues = 16;
 
   std::string path;
   Format format = Format::kProbe;
   bool read_only = false;
-  bool ephemeral = false;  // what the guest writes is gone when the run ends
+  bool ephemeral = false;  // the guest's writes are lost when the run ends
   Cache cache = Cache::kWriteback;
-  uint16_t queues = 1;       // of virtio
-  uint64_t cache_bytes = 0;  // of qcow2 tables; 0: the default
+  uint16_t queues = 1;       // kVirtio only
+  uint64_t cache_bytes = 0;  // size of the cache of qcow2 tables; 0: the default
   std::string serial;        // at most 20 bytes; empty: none
-  // The files that qcow2 headers name are opened in the image's folder and below it only.
-  std::string data_path;     // the data file instead of the one that the header names
-  bool any_backing = false;  // backing files, which are only read, may lie anywhere
+  // By default the files that a qcow2 header names must be in the image's folder or below it.
+  std::string data_path;     // a data file to use in place of the one that the header names
+  bool any_backing = false;  // allow backing files, which are only read, in any folder
   Device device = Device::kVirtio;
-  Media media = Media::kDisk;  // a CD-ROM is on IDE, and read-only
+  Media media = Media::kDisk;  // kCdrom requires kIde and read_only
 };
 
 // -n tap|user[,key=value...]
 struct NetConfig {
   enum class Kind { kTap, kUser };
   enum class Device { kVirtio, kE1000 };
-  static constexpr uint16_t kMostQueues = 16;
-  static constexpr uint16_t kLeastMtu = 68;  // virtio 1.2, 5.1.4.1
+  static constexpr uint16_t kMaxQueues = 16;
+  static constexpr uint16_t kMinMtu = 68;  // virtio 1.2, 5.1.4.1
 
   Kind kind = Kind::kTap;
   Device device = Device::kVirtio;
-  std::string interface;  // kTap: one that exists, or the name of the one to make
-  std::string bridge;     // kTap: that it becomes a port of
-  uint16_t queues = 1;    // pairs, of virtio
-  bool vhost = false;     // of virtio on a TAP
+  std::string interface;  // kTap: an existing interface, or the name of a new one
+  std::string bridge;     // kTap: the bridge to add the interface to
+  uint16_t queues = 1;    // queue pairs; kVirtio only
+  bool vhost = false;     // kVirtio and kTap only
   std::optional<uint16_t> mtu;
   std::vector<net::HostForward> forwards;  // kUser
-  std::optional<net::MacAddress> mac;      // none until the machine's default is known
+  std::optional<net::MacAddress> mac;      // nullopt until the default is derived
 };
 
 // -s SPEC, --console SPEC
@@ -60,7 +60,7 @@ struct SerialConfig {
 
   Kind kind = Kind::kNull;
   std::string path;      // kUnix, kFile
-  std::string log_path;  // a copy of the guest's output; empty: none
+  std::string log_path;  // the file for a copy of the guest's output; empty: none
 };
 
 struct MachineConfig {
@@ -68,33 +68,33 @@ struct MachineConfig {
   std::array<uint8_t, 16> uuid = {};  // in network byte order
   std::string kernel_path;
   std::string initrd_path;             // empty: none
-  std::optional<std::string> cmdline;  // the whole command line; none: generated
-  std::string append;                  // behind the generated one
+  std::optional<std::string> cmdline;  // the whole command line; nullopt: generated
+  std::string append;                  // appended to the generated command line
   uint64_t memory_bytes = 512 << 20;
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
   std::vector<NetConfig> nets;
   std::vector<SerialConfig> serials;    // ttyS0 first, at most four
   std::optional<SerialConfig> console;  // hvc0
-  // The one for the kernel's command line: the first that leads anywhere. Empty:
-  // there is none.
+  // The console for the kernel's command line: the first that is not kNull; empty if there is
+  // no console.
   std::string main_console() const;
-  // The disk that the kernel finds its root on, unless told otherwise: the first
-  // that is no CD-ROM; nullptr: there is none. And what Linux calls it.
+  // The disk for the default root=: the first that is not a CD-ROM, or nullptr.
   const DiskConfig* root_disk() const;
-  std::string root_device() const;  // "/dev/vda"; empty: there is none
-  // The entropy device's file; empty: getrandom(2); none: no device.
+  // Linux's name of that disk, "/dev/vda"; empty if there is none.
+  std::string root_device() const;
+  // The entropy device's file; empty: getrandom(2); nullopt: no device.
   std::optional<std::string> rng = "";
-  // How virtio devices are found. PCI needs ACPI, which tells its interrupts.
+  // The transport of virtio devices. PCI needs ACPI, which describes its interrupts.
   enum class Transport { kPci, kMmio };
-  std::optional<Transport> transport;  // none: PCI, and MMIO without ACPI
+  std::optional<Transport> transport;  // nullopt: PCI, or MMIO without ACPI
   bool on_pci() const {
     return transport.value_or(acpi ? Transport::kPci : Transport::kMmio) == Transport::kPci;
   }
-  // Only what the kernel does not find through ACPI is put on the command line.
+  // Without ACPI tables, virtio-mmio devices are described on the command line.
   bool acpi = true;
-  bool reset_on_reboot = false;  // or else a reboot ends the run
+  bool reset_on_reboot = false;  // false: a reboot ends the run
   bool stats = false;            // count and time every exit
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

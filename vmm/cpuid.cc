@@ -2,7 +2,7 @@
 
 #include <bit>
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -14,7 +14,8 @@ constexpr uint32_t kHypervisor = 1u << 31;   // leaf 1, ECX
 constexpr uint32_t kLevelThread = 1;         // leaf 0xb, ECX[15:8]
 constexpr uint32_t kLevelCore = 2;
 
-// Leaf 0xb and 0x1f, one subleaf: `shift` takes an x2APIC ID to the next level.
+// Fills in one subleaf of leaf 0xb or 0x1f. An x2APIC ID shifted right by `shift` is the ID of
+// the next level.
 void set_topology_level(kvm_cpuid_entry2& entry, uint32_t shift, uint32_t cpus, uint32_t type,
                         uint32_t cpu) {
   entry.eax = shift;
@@ -49,9 +50,9 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& s
       }
       case 0xb:
       case 0x1f:
-        continue;  // made below
+        continue;  // added below
       case 0x80000008:
-        // ECX[7:0]: threads - 1; ECX[15:12]: bits of the APIC ID that name them.
+        // ECX[7:0]: threads - 1; ECX[15:12]: number of APIC ID bits for them.
         entry.ecx = (entry.ecx & ~0xf0ffu) | (count - 1) | id_bits << 12;
         break;
       case 0x8000001d: {
@@ -72,7 +73,7 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& s
   }
 
   for (const uint32_t leaf : {0xbu, 0x1fu}) {
-    // Only within what leaf 0 says exists.
+    // Leaf 0 has the highest supported leaf.
     if (result.empty() || result.front().function != 0 || leaf > result.front().eax) continue;
     for (uint32_t index = 0; index < 3; ++index) {
       kvm_cpuid_entry2 entry{};
@@ -88,4 +89,4 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& s
   return result;
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

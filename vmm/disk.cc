@@ -3,7 +3,7 @@
 #include "block/image.h"
 #include "block/qcow2/qcow2.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -49,7 +49,7 @@ Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::
   const bool has_tables =
       config.ephemeral || dynamic_cast<const block::Qcow2*>(disk->backend_.get()) != nullptr;
   if (config.cache_bytes != 0 && !has_tables)
-    return with_hint(fail("disk {}: cache-size={}: a raw disk has no tables to keep", config.path,
+    return with_hint(fail("disk {}: cache-size={}: a raw disk has no tables to cache", config.path,
                           config.cache_bytes),
                      "leave out cache-size");
   if (config.device == DiskConfig::Device::kVirtio) {
@@ -86,4 +86,4 @@ Result<void> Disk::finish() {
   return run_on(thread_->loop(), block::final_flush(*backend_));
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,5 +1,5 @@
-// One disk of the machine: the image, the virtio device or IDE drive over it and
-// the loop that both belong to, put together and taken apart in the right order.
+// One disk of the machine: owns the image, the virtio device or IDE drive on top of it, and the
+// loop that both belong to, and destroys them in the right order.
 #pragma once
 
 #include <memory>
@@ -13,24 +13,24 @@
 #include "virtio/blk.h"
 #include "vmm/config.h"
 
-namespace wick {
+namespace wick::vmm {
 
 class Disk {
  public:
-  // `id`: what the guest will call it, "vda", "sda"; names the thread and messages.
+  // `id` is the guest's name of the disk ("vda", "sda"), for the thread and for messages.
   static Result<std::unique_ptr<Disk>> create(const DiskConfig& config, const std::string& id);
   ~Disk();
 
-  // One of them is there, as the configuration has it; the other is nullptr.
+  // One of the two exists, depending on the configuration; the other is nullptr.
   virtio::VirtioDevice* virtio() { return blk_.get(); }
   devices::IdeDrive* drive() { return drive_.get(); }
 
-  // The guest sees the size that the image has now (block::Backend::update_size()); not on
-  // IDE, which knows no such event.
+  // Announces the current size of the image to the guest (block::Backend::update_size()). Does
+  // nothing on IDE, which has no event for that.
   Result<void> update_size();
 
-  // When the vCPUs have stopped: waits for the requests in flight and makes
-  // everything written stable.
+  // Must be called after the vCPUs have stopped. Waits for the requests in flight and flushes
+  // all writes.
   Result<void> finish();
 
  private:
@@ -44,4 +44,4 @@ class Disk {
   std::unique_ptr<devices::IdeDrive> drive_;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

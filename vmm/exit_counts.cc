@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -43,7 +43,7 @@ std::string exit_reason_name(uint32_t reason) {
 }
 
 void ExitCounts::count(const VmExit& exit) {
-  // Read before the look-up below, whose time is neither the guest's nor a device's.
+  // Read before the look-up below, so that the time of the look-up is not counted.
   const Clock::duration spent = Clock::now() - left_;
   const auto name = name_of(exit, ports_, mmio_);
   Cost& cost = costs_[{exit.reason, name.device, name.reg, exit.write}];
@@ -74,8 +74,8 @@ std::string describe(const VmExit& exit, const Bus& ports, const Bus& mmio) {
   return fmt::format("{} of {} byte{} {} {} {:#x} ({}{}{})", exit.write ? "write" : "read",
                      exit.size_bytes, exit.size_bytes == 1 ? "" : "s", exit.write ? "to" : "from",
                      exit.reason == KVM_EXIT_IO ? "port" : "address", exit.address,
-                     name.device.empty() ? "nobody's" : name.device, name.reg.empty() ? "" : " ",
+                     name.device.empty() ? "no device" : name.device, name.reg.empty() ? "" : " ",
                      name.reg);
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,7 +1,6 @@
-// For --stats: where a vCPU's exits to user space went, and what they cost
-// there.
+// Counts and times a vCPU's exits to user space, for --stats.
 //
-// Thread rule: the vCPU's thread; add_to() when it has stopped.
+// Thread rule: the vCPU's thread; add_to() after it has stopped.
 #pragma once
 
 #include <chrono>
@@ -14,10 +13,10 @@
 #include "base/bus.h"
 #include "vmm/run_stats.h"
 
-namespace wick {
+namespace wick::vmm {
 
 struct VmExit {
-  uint64_t address = 0;  // the port or the guest physical address accessed
+  uint64_t address = 0;  // the accessed port or guest physical address
   uint32_t reason = 0;   // KVM_EXIT_*
   uint8_t size_bytes = 0;
   bool write = false;
@@ -26,11 +25,11 @@ struct VmExit {
 
 class ExitCounts {
  public:
-  // They name what was accessed, and must outlive it.
+  // The buses give the names of registers and must outlive this object.
   ExitCounts(const Bus& ports, const Bus& mmio) : ports_(ports), mmio_(mmio) {}
 
   void start() { started_ = left_ = Clock::now(); }
-  // In this order, once per exit: the second when it has been dealt with.
+  // To be called once per exit, in this order; count() after the exit has been handled.
   void left_guest() { left_ = Clock::now(); }
   void count(const VmExit& exit);
 
@@ -38,8 +37,8 @@ class ExitCounts {
 
  private:
   using Clock = std::chrono::steady_clock;
-  // Reason, device, register, write. Not the address: what nobody answers is one
-  // row, as a guest could touch any number of pages.
+  // Reason, device, register, write. The address is not part of it, because a guest could touch
+  // any number of addresses without a device.
   using Kind = std::tuple<uint32_t, std::string_view, std::string_view, bool>;
   struct Cost {
     uint64_t count = 0;
@@ -55,7 +54,7 @@ class ExitCounts {
 
 // "io", "mmio", ...: the name of a KVM_EXIT_ constant in lower case.
 std::string exit_reason_name(uint32_t reason);
-// Such as "write of 1 byte to port 0x3f8 (ttyS0 THR)".
+// For example "write of 1 byte to port 0x3f8 (ttyS0 THR)".
 std::string describe(const VmExit& exit, const Bus& ports, const Bus& mmio);
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace wick {
+namespace wick::vmm {
 
 class SharedPin::Handle final : public InterruptLine {
  public:
@@ -36,16 +36,16 @@ bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
     found->address = address;
     found->data = data;
     if (const auto moved = vm_.set_routes(routes_)) return true;
-    vm_.remove(*found);  // or it would send the old message
+    vm_.remove(*found);  // else it would send the old message
     routes_.erase(found);
     return false;
   }
   routes_.push_back({&event, address, data, free_gsi()});
-  // A signal that comes meanwhile, or came before, is sent when the route exists.
+  // KVM delivers a signal that is already pending when the irqfd is added.
   auto connected = vm_.set_routes(routes_);
   if (connected) connected = vm_.add(routes_.back());
   if (!connected) {
-    spdlog::warn("{}; interrupts take the long way", connected.error().message());
+    spdlog::warn("{}; interrupts go through wick, which is slower", connected.error().message());
     routes_.pop_back();
   }
   return connected.has_value();
@@ -67,4 +67,4 @@ uint32_t MsiPort::free_gsi() const {
 
 std::unique_ptr<InterruptLine> SharedPin::connect() { return std::make_unique<Handle>(*this); }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,7 +1,6 @@
-// The interrupt wires and messages of a machine's devices, into KVM's interrupt
-// controllers.
+// Connects the interrupt lines and messages of devices to KVM's interrupt controllers.
 //
-// Thread rule: as base/interrupt.h, any thread.
+// Thread rule: any thread, as in base/interrupt.h.
 #pragma once
 
 #include <memory>
@@ -11,10 +10,10 @@
 #include "base/interrupt.h"
 #include "vmm/vm.h"
 
-namespace wick {
+namespace wick::vmm {
 
-// A pin that one device has for itself. (Not an irqfd: KVM hands an irqfd on a
-// pin to a kernel worker, two context switches that this ioctl does not cost.)
+// A pin of the IO-APIC that is not shared. It does not use an irqfd, because KVM delivers an
+// irqfd on a pin through a kernel worker, which costs two context switches more than this ioctl.
 class IrqLine final : public InterruptLine {
  public:
   // `vm` must outlive it.
@@ -31,13 +30,13 @@ class IrqLine final : public InterruptLine {
   const uint32_t pin_;
 };
 
-// A level-triggered pin that devices share: high while any of them wants it.
+// A level-triggered pin that devices share: asserted while any of them asserts it.
 class SharedPin {
  public:
   // `vm` must outlive it.
   SharedPin(const Vm& vm, uint32_t pin) : line_(vm, pin) {}
 
-  // The handle of one device, which the pin must outlive.
+  // The line of one device. The pin must outlive it.
   std::unique_ptr<InterruptLine> connect();
 
  private:
@@ -45,12 +44,12 @@ class SharedPin {
 
   IrqLine line_;
   std::mutex mutex_;
-  unsigned asserted_ = 0;  // how many handles; guarded by mutex_
+  unsigned asserted_ = 0;  // number of handles that assert; guarded by mutex_
 };
 
-// Messages go straight to the local APICs: one ioctl, and no table of routes
-// that would have to be replaced whenever a driver moves a vector. There is one only for
-// events that are connected, for what the host's kernel sends by itself.
+// Sends messages directly to the local APICs with one ioctl (KVM_SIGNAL_MSI). So there is no
+// routing table that would have to be replaced whenever a driver moves a vector. Only connected
+// events, which the host's kernel signals itself, need routes.
 class MsiPort final : public MsiSink {
  public:
   // `vm` must outlive it.
@@ -67,4 +66,4 @@ class MsiPort final : public MsiSink {
   std::vector<Vm::MsiRoute> routes_;  // guarded by mutex_
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <array>
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -37,8 +37,8 @@ struct Useful {
 };
 
 constexpr std::array kUseful = {
-    Useful{KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "guests set timers slower"},
-    Useful{KVM_CAP_BINARY_STATS_FD, "KVM_CAP_BINARY_STATS_FD", "--stats has no counters of KVM's"},
+    Useful{KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "guests' timers are slower"},
+    Useful{KVM_CAP_BINARY_STATS_FD, "KVM_CAP_BINARY_STATS_FD", "--stats has no KVM counters"},
 };
 
 }  // namespace
@@ -54,7 +54,7 @@ Result<Kvm> Kvm::open() {
                      "load kvm_intel or kvm_amd, and enable virtualization in the firmware");
   }
   const int version = ::ioctl(fd.get(), KVM_GET_API_VERSION, 0);
-  if (version < 0) return fail_errno(errno, "/dev/kvm: is not KVM (KVM_GET_API_VERSION)");
+  if (version < 0) return fail_errno(errno, "/dev/kvm: not KVM (KVM_GET_API_VERSION)");
   if (version != KVM_API_VERSION)
     return with_hint(fail("/dev/kvm: API version {}, wick needs {}", version, KVM_API_VERSION),
                      "use a newer kernel");
@@ -73,7 +73,7 @@ int Kvm::capability(unsigned long capability) const {
 }
 
 uint32_t Kvm::max_cpus() const {
-  // Without KVM_CAP_MAX_VCPUS the soft limit counts (api.rst, 4.4).
+  // Without KVM_CAP_MAX_VCPUS the recommended number is the limit (api.rst, 4.7).
   const int hard = capability(KVM_CAP_MAX_VCPUS);
   return static_cast<uint32_t>(hard > 0 ? hard : std::max(1, capability(KVM_CAP_NR_VCPUS)));
 }
@@ -89,7 +89,7 @@ bool Kvm::resets_on_shutdown() {
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   KvmCpuid list;
-  list.count = kMostCpuidEntries;
+  list.count = kMaxCpuidEntries;
   if (::ioctl(fd_.get(), kKvmGetSupportedCpuid, &list) != 0)
     return fail_errno(errno, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
   return std::vector(list.entries.begin(), list.entries.begin() + list.count);
@@ -115,4 +115,4 @@ KvmFacts probe_kvm() {
   return facts;
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

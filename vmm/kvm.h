@@ -1,5 +1,4 @@
-// /dev/kvm itself: is it there, is it new enough, what can it do
-// (Documentation/virt/kvm/api.rst).
+// /dev/kvm: opens it and checks its version and capabilities (Documentation/virt/kvm/api.rst).
 #pragma once
 
 #include <linux/kvm.h>
@@ -12,19 +11,19 @@
 #include "base/fd.h"
 #include "base/result.h"
 
-namespace wick {
+namespace wick::vmm {
 
-// kvm_cpuid2 and kvm_msrs: a count and entries behind it. The UAPI header's own
-// end in __DECLARE_FLEX_ARRAY, which in C++ has another size than in C and so
-// makes wrong ioctl numbers.
-template <typename Entry, size_t kMost>
+// The layout of kvm_cpuid2 and kvm_msrs: a count, followed by entries. The structures of the
+// UAPI header end in __DECLARE_FLEX_ARRAY, whose size differs between C++ and C and which so
+// gives wrong ioctl numbers.
+template <typename Entry, size_t kMax>
 struct KvmList {
   uint32_t count = 0;
   uint32_t padding = 0;
-  std::array<Entry, kMost> entries{};
+  std::array<Entry, kMax> entries{};
 };
-constexpr size_t kMostCpuidEntries = 256;  // what KVM takes at most
-using KvmCpuid = KvmList<kvm_cpuid_entry2, kMostCpuidEntries>;
+constexpr size_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES in the kernel
+using KvmCpuid = KvmList<kvm_cpuid_entry2, kMaxCpuidEntries>;
 static_assert(offsetof(KvmCpuid, entries) == 8);
 constexpr unsigned long kKvmGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 constexpr unsigned long kKvmGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
@@ -33,18 +32,18 @@ constexpr unsigned long kKvmSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class Kvm {
  public:
-  // Opens /dev/kvm and checks the API version and every capability that wick
-  // cannot do without; the error names what is missing.
+  // Opens /dev/kvm and checks the API version and all capabilities that wick needs. The error
+  // names what is missing.
   static Result<Kvm> open();
 
   int fd() const { return fd_.get(); }
-  // The value of KVM_CHECK_EXTENSION: 0 when absent.
+  // The value of KVM_CHECK_EXTENSION; 0 if the capability is absent.
   int capability(unsigned long capability) const;
   uint32_t max_cpus() const;
   size_t run_area_bytes() const { return run_area_bytes_; }
 
-  // True on hosts with AMD's SVM: there a vCPU that shut down (triple fault) has
-  // been reset before user space sees it; Intel's VMX leaves its registers as they were.
+  // True on hosts with AMD's SVM, where KVM resets a vCPU after a triple fault before user space
+  // sees its registers. Intel's VMX keeps the registers.
   static bool resets_on_shutdown();
 
   // KVM_GET_SUPPORTED_CPUID
@@ -57,19 +56,19 @@ class Kvm {
   size_t run_area_bytes_;
 };
 
-// What /dev/kvm says of itself, for wick doctor.
+// The properties of /dev/kvm, for wick doctor.
 struct KvmFacts {
   struct Capability {
     const char* name = "";
-    const char* use = nullptr;  // what is lost without it; nullptr: wick needs it
+    const char* use = nullptr;  // the effect if it is absent; nullptr: wick needs it
     bool present = false;
   };
 
-  int open_error = 0;     // an errno value, as below; 0: it is open to us
+  int open_error = 0;     // errno of opening it; 0: success
   int api_version = 0;    // negative: it is not KVM
-  int machine_error = 0;  // of making a machine
+  int machine_error = 0;  // errno of KVM_CREATE_VM; 0: success
   std::vector<Capability> capabilities;
 };
 KvmFacts probe_kvm();
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -9,11 +9,11 @@
 
 #include "base/fd.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
-// Without the name, which the UAPI header puts at another offset in C++ than in C.
+// kvm_stats_desc without the name, whose offset in the UAPI header differs between C++ and C.
 struct Descriptor {
   uint32_t flags;
   int16_t exponent;
@@ -26,7 +26,7 @@ static_assert(sizeof(Descriptor) == 16);
 template <typename T>
 Result<T> take(std::span<const std::byte> file, uint64_t offset) {
   if (offset > file.size() || file.size() - offset < sizeof(T))
-    return fail("KVM's statistics end too early");
+    return fail("KVM's statistics are truncated");
   T value;
   std::memcpy(&value, file.data() + offset, sizeof(T));
   return value;
@@ -66,4 +66,4 @@ std::vector<KvmCounter> read_kvm_counters(int fd) {
   return {};
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,5 +1,5 @@
-// KVM's own statistics of a machine or of a vCPU: a file with a header,
-// descriptors that carry names, and values (api.rst, 4.133).
+// KVM's own statistics of a machine or a vCPU: a file with a header, descriptors with names, and
+// values (api.rst, 4.133).
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,11 @@
 #include "base/result.h"
 #include "vmm/run_stats.h"
 
-namespace wick {
+namespace wick::vmm {
 
 Result<std::vector<KvmCounter>> parse_kvm_counters(std::span<const std::byte> file);
 
-// Of the machine or the vCPU behind `fd`; none on kernels before 5.14.
+// The statistics of the machine or vCPU `fd`; empty on kernels before 5.14.
 std::vector<KvmCounter> read_kvm_counters(int fd);
 
-}  // namespace wick
+}  // namespace wick::vmm

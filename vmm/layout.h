@@ -1,4 +1,4 @@
-// Every address and interrupt number of the machine, as guests see them.
+// All addresses and interrupt numbers of the machine, as the guest sees them.
 #pragma once
 
 #include <array>
@@ -7,18 +7,18 @@
 
 #include "boot/memory_map.h"
 
-namespace wick::layout {
+namespace wick::vmm::layout {
 
 // Guest physical memory: RAM up to the hole, devices in the hole below 4 GiB,
 // the rest of RAM above it.
 constexpr uint64_t kLowRamEnd = boot::kLowRamEnd;
 constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 
-// Where the BARs of PCI functions are, and the configuration spaces of bus 0.
+// The memory window for PCI BARs, and the configuration spaces of bus 0.
 constexpr uint64_t kPciWindow = 0xc000'0000;
 constexpr uint64_t kPciWindowBytes = 0x1000'0000;
 constexpr uint64_t kPciEcam = 0xe000'0000;
-// And those of their BARs that are ports.
+// The port window for PCI BARs.
 constexpr uint16_t kPciIoWindow = 0xc000;
 constexpr uint16_t kPciIoWindowPorts = 0x1000;
 
@@ -27,8 +27,8 @@ constexpr uint64_t kVirtioMmioStart = 0xd000'0000;
 
 constexpr uint32_t kIoApic = 0xfec0'0000;
 constexpr uint32_t kLocalApic = 0xfee0'0000;
-// Three pages that KVM on Intel borrows for real mode (KVM_SET_TSS_ADDR), one
-// for its identity map. No guest sees them.
+// KVM on Intel uses three pages for real mode (KVM_SET_TSS_ADDR) and one for an identity map.
+// The guest does not use them.
 constexpr uint64_t kKvmIdentityMap = 0xfffb'c000;
 constexpr uint64_t kKvmTss = 0xfffb'd000;
 
@@ -43,22 +43,22 @@ constexpr std::array<uint16_t, 2> kIdeControlPorts = {0x3f6, 0x376};
 constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr uint16_t kPciPort = 0xcf8;
 
-// Interrupts: pins of the IO-APIC, of which the first 16 are the PIC's too.
+// Interrupts: pins of the IO-APIC. The first 16 are also the PIC's.
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;
 constexpr std::array<uint8_t, 2> kIdeIrqs = {14, 15};
-// PCI slots share the IO-APIC's upper pins, one after the other.
+// PCI slots share the IO-APIC's upper pins in turn.
 constexpr std::array<uint8_t, 8> kPciIrqs = {16, 17, 18, 19, 20, 21, 22, 23};
-// Each virtio-mmio device has a pin of its own: edges cannot be shared. Without
-// ACPI a kernel does not find the IO-APIC, and only the PIC's pins, the last
-// ones here, reach it.
+// Each virtio-mmio device has its own pin, because edge-triggered interrupts cannot be shared.
+// Without ACPI a kernel does not find the IO-APIC and can use only the PIC's pins, the last ones
+// here.
 constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
                                                      23, 10, 11, 6,  14, 15};
 constexpr size_t kFirstPicIrq = 8;  // index
 
-// PCI slots by what is in them, so that no device moves when one of another
-// kind comes or goes.
+// Each kind of device has its own PCI slots, so that no device moves if one of another kind is
+// added or removed.
 constexpr uint8_t kRngSlot = 1;
 constexpr uint8_t kConsoleSlot = 2;
 constexpr uint8_t kBalloonSlot = 3;
@@ -66,4 +66,4 @@ constexpr uint8_t kIdeSlot = 4;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 
-}  // namespace wick::layout
+}  // namespace wick::vmm::layout

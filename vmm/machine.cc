@@ -10,16 +10,14 @@
 #include "vmm/kvm_counters.h"
 #include "vmm/peripherals.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
-// A vCPU that has not come back from the guest for this long may be halted for
-// good; then it is asked.
+// A vCPU without an exit for this long may be halted for good, so its state is checked.
 constexpr std::chrono::seconds kHaltCheckPeriod{1};
-// A guest that said by pvpanic that it panicked has this long to print why, and
-// to end by itself.
-constexpr std::chrono::seconds kPanicPatience{1};
+// After a pvpanic event the guest has this long to print the reason and to end by itself.
+constexpr std::chrono::seconds kPanicTimeout{1};
 constexpr size_t kReportedConsoleLines = 200;
 
 class KvmMachine final : public Machine {
@@ -54,14 +52,14 @@ class KvmMachine final : public Machine {
   EventLoop& main_loop_;
   std::optional<Kvm> kvm_;
   std::optional<Peripherals> peripherals_;
-  std::unique_ptr<Board> board_;  // none: a reset failed
+  std::unique_ptr<Board> board_;  // nullptr if a reset has failed
   std::string cmdline_;
   uint64_t written_before_start_ = 0;  // written_bytes() when the board was built
   EventLoop::Timer panic_timer_;
-  std::atomic<bool> said_panic_{false};  // by pvpanic
+  std::atomic<bool> pvpanic_event_{false};
   std::vector<std::thread> vcpu_threads_;
   std::vector<uint64_t> exits_at_last_check_;
-  int halted_checks_ = 0;  // how many in a row found all vCPUs halted for good
+  int halted_checks_ = 0;  // consecutive checks that found all vCPUs halted for good
 
   std::mutex mutex_;
   // Guarded by mutex_.
@@ -93,14 +91,14 @@ Result<void> KvmMachine::build() {
 
 Result<void> KvmMachine::power_on() {
   written_before_start_ = written_bytes();
-  board_.reset();  // before the next one, whose memory is as large
+  board_.reset();  // frees its memory before the next board allocates as much
   board_ = TRY(Board::create(config_, *kvm_, *peripherals_, main_loop_,
                              {.power_off = [this] { end(Ending::kPoweredOff, 0); },
                               .reset = [this] { end(Ending::kRebooted, 0); },
                               .panicked =
                                   [this] {
-                                    said_panic_ = true;
-                                    panic_timer_.arm(kPanicPatience);
+                                    pvpanic_event_ = true;
+                                    panic_timer_.arm(kPanicTimeout);
                                   }}));
   cmdline_ = board_->cmdline();
   return {};
@@ -127,11 +125,11 @@ RunReport KvmMachine::run() {
   }
 }
 
-// Until something ends it.
+// Runs until the main loop is stopped.
 void KvmMachine::run_board() {
   exits_at_last_check_.assign(board_->vcpus().size(), 0);
   halted_checks_ = 0;
-  // The threads inherit the mask of the main thread: its signals stay there.
+  // The threads inherit the signal mask of the main thread, so signals are not delivered to them.
   for (size_t i = 0; i < board_->vcpus().size(); ++i) {
     auto thread = start_thread(fmt::format("vcpu{}", i), [this, &vcpu = *board_->vcpus()[i]] {
       const VcpuExit exit = vcpu.run();
@@ -146,8 +144,8 @@ void KvmMachine::run_board() {
   stop_vcpus();
 }
 
-// Consumes the ending if it is a reboot that the user wants carried out. A
-// panic ends the run all the same: else the machine would panic for ever.
+// True, and clears the ending, for a reboot with --on-reboot reset. After a panic the run ends
+// anyway, because the machine would panic again and again.
 bool KvmMachine::wants_reset() {
   const std::lock_guard lock(mutex_);
   if (ending_ != Ending::kRebooted || !config_.reset_on_reboot || panicked()) return false;
@@ -155,15 +153,15 @@ bool KvmMachine::wants_reset() {
   return true;
 }
 
-// The text alone ends nothing: a user may print it. A panic reboots (or halts,
-// or falls into a triple fault), it never powers off.
+// The text of a panic alone does not end the run, because a user may print it: report() checks
+// it only after a reboot, halt or triple fault. A panic never powers off.
 bool KvmMachine::panicked() const {
-  return said_panic_ || std::ranges::any_of(peripherals_->consoles(), [](const auto& port) {
+  return pvpanic_event_ || std::ranges::any_of(peripherals_->consoles(), [](const auto& port) {
            return port->transcript().panicked();
          });
 }
 
-// On all consoles, through all resets.
+// The sum over all consoles since the run began.
 uint64_t KvmMachine::written_bytes() const {
   uint64_t bytes = 0;
   for (const auto& port : peripherals_->consoles()) bytes += port->transcript().end();
@@ -213,8 +211,7 @@ void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); 
 
 void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
   const std::lock_guard lock(mutex_);
-  // The host may still end a machine that is about to be reset; what its guest
-  // does meanwhile no longer counts.
+  // While a machine is being reset, the host can still end the run, but the guest cannot.
   const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
                          ending == Ending::kTimeout || ending == Ending::kHostFailed;
   const bool resetting = ending_ == Ending::kRebooted && config_.reset_on_reboot;
@@ -245,19 +242,19 @@ void KvmMachine::vcpu_ended(const VcpuExit& exit) {
   }
 }
 
-// KVM handles HLT by itself and never says so; a vCPU that made no exit for a
-// while is asked. Twice, because the answers are of different moments: one vCPU
-// may have woken another between them.
+// KVM handles HLT in the kernel without an exit, so the state of a vCPU without exits must be
+// checked. Two checks in a row are necessary, because the vCPUs are checked at different moments
+// and one may have woken another in between.
 void KvmMachine::check_for_halt() {
   const auto& vcpus = board_->vcpus();
   bool all_halted = true;
   for (size_t i = 0; i < vcpus.size(); ++i) {
     const uint64_t exits = vcpus[i]->exits();
     const bool idle = exits == exits_at_last_check_[i];
-    // An older answer holds only as long as nothing has happened since.
+    // The result of the last check is valid only if the vCPU has had no exit since.
     all_halted = all_halted && idle && vcpus[i]->halted_for_good();
     if (idle) vcpus[i]->request_halt_check();
-    exits_at_last_check_[i] = idle ? exits + 1 : exits;  // the check itself costs one
+    exits_at_last_check_[i] = idle ? exits + 1 : exits;  // the check itself causes one exit
   }
   halted_checks_ = all_halted ? halted_checks_ + 1 : 0;
   if (halted_checks_ == 2) end(Ending::kHalted, 0);
@@ -267,7 +264,7 @@ std::string KvmMachine::timeout_detail() const {
   const bool halted =
       std::ranges::all_of(board_->vcpus(), [](const auto& vcpu) { return vcpu->halted(); });
   return fmt::format("the guest was {}{}", halted ? "halted, waiting for an interrupt" : "running",
-                     written_bytes() > 0 ? "" : ", and had never written anything");
+                     written_bytes() > 0 ? "" : " and had never written anything");
 }
 
 void KvmMachine::stop_vcpus() {
@@ -279,4 +276,4 @@ void KvmMachine::stop_vcpus() {
 
 }  // namespace
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,5 +1,5 @@
-// One virtual machine: built from a MachineConfig, run once: through all of its
-// resets (board.h) with the same peripherals (peripherals.h) to its ending.
+// One virtual machine. It is built from a MachineConfig and runs once, to its ending. A reset
+// replaces its board (board.h) and keeps its peripherals (peripherals.h).
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@
 #include "vmm/config.h"
 #include "vmm/run_stats.h"
 
-namespace wick {
+namespace wick::vmm {
 
-// How a run ended; the exit statuses of the interface, "How a run ends".
+// How a run ended, with the exit status (INTERFACE, "How a run ends").
 enum class Ending {
   kPoweredOff,   // 0: ACPI S5
   kRebooted,     // 0: reset through the keyboard controller, ACPI or the chipset;
@@ -33,41 +33,40 @@ enum class Ending {
 struct RunReport {
   Ending ending = Ending::kPoweredOff;
   int signal = 0;                          // for kSignal
-  std::string detail;                      // what exactly happened, for the last line; or empty
-  bool silent = false;                     // nothing on any console since the guest's last start
-  bool registers_were_reset = false;       // by KVM, after a triple fault
-  std::vector<std::string> console_lines;  // the last 200 of the first console that has any
+  std::string detail;                      // details for the last line; may be empty
+  bool silent = false;                     // no output on any console since the last start
+  bool registers_were_reset = false;       // KVM has reset them after a triple fault
+  std::vector<std::string> console_lines;  // the last 200 of the first console with output
   struct Cpu {                             // texts of several lines
     std::string registers;
-    std::string last_exits;  // before the one that ended the run
+    std::string last_exits;  // without the one that ended the run
   };
   std::vector<Cpu> cpus;
-  RunStats stats;  // where MachineConfig asks for it
+  RunStats stats;  // empty unless MachineConfig::stats
 };
 
 class Machine {
  public:
-  // Builds everything: a machine that was created can run. `main_loop` carries
-  // the consoles and is run by run(); it must outlive the machine.
+  // Builds the whole machine, ready to run. `main_loop` serves the consoles; run() runs it. It
+  // must outlive the machine.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, EventLoop& main_loop);
   virtual ~Machine() = default;
 
-  // The kernel's command line, as the guest gets it.
+  // The guest kernel's command line.
   virtual const std::string& cmdline() const = 0;
 
-  // Runs the guest, and `main_loop` on the calling thread, until the guest ends
-  // or end() is called. When it returns the vCPUs have stopped and the disks
-  // are flushed. Once.
+  // Runs the guest, and `main_loop` on the calling thread, until the guest ends or end() is
+  // called. On return the vCPUs have stopped and the disks are flushed. May be called only once.
   virtual RunReport run() = 0;
 
-  // As a person would. On the main loop's thread.
+  // Presses the virtual power button. On the main loop's thread.
   virtual void press_power_button() = 0;
 
-  // Disks whose files have grown or shrunk tell the guest. On the main loop's thread.
+  // Announces changed sizes of disk images to the guest. On the main loop's thread.
   virtual void update_disk_sizes() = 0;
 
-  // Asks the run to end; the first ending wins. Any thread, also before run().
+  // Requests the end of the run; the first ending wins. Any thread, also before run().
   virtual void end(Ending ending, int signal = 0) = 0;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

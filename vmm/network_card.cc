@@ -13,21 +13,21 @@
 #include "net/tap.h"
 #include "net/user.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
-// Where a CPU is shared, the arrival of a packet must not take it from whoever sends:
-// there would be a switch of threads, and an interrupt, for every packet. (A sixth of the
-// throughput, ./dev bench net; with a CPU to itself the thread runs at once all the same.)
-void let_senders_finish(pid_t thread) {
+// With SCHED_BATCH a waking thread does not preempt others. On a shared CPU it would preempt the
+// sender at each packet, which costs a context switch and an interrupt per packet (a sixth of
+// the throughput, ./dev bench net). On an idle CPU the thread still runs at once.
+void set_batch_scheduling(pid_t thread) {
   const sched_param no_priority{};
   ::sched_setscheduler(thread, SCHED_BATCH, &no_priority);
 }
 
-// So for the threads of vhost-net that the calling thread has opened, whose name says so.
-// From Linux 6.4 on they begin like that one; before, it takes CAP_SYS_NICE to change them.
-void let_senders_finish_by_vhost() {
+// Does the same for the vhost-net threads of the calling thread, which it finds by their name.
+// From Linux 6.4 on they inherit the policy; before, changing it needs CAP_SYS_NICE.
+void set_batch_scheduling_of_vhost() {
   const std::string name = fmt::format("vhost-{}", ::gettid());
   std::error_code none;
   for (std::filesystem::directory_iterator entry("/proc", none), end; entry != end;
@@ -35,11 +35,11 @@ void let_senders_finish_by_vhost() {
     std::ifstream file(entry->path() / "comm");
     std::string comm;
     if (std::getline(file, comm) && comm == name)
-      let_senders_finish(std::atoi(entry->path().filename().c_str()));
+      set_batch_scheduling(std::atoi(entry->path().filename().c_str()));
   }
 }
 
-// None, which a log line says, where the host does not have it.
+// Logs a warning and returns none if the host does not support vhost-net.
 std::vector<std::unique_ptr<virtio::VhostNet>> open_vhosts(const net::Backend& backend,
                                                            const std::string& id) {
   std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
@@ -65,14 +65,14 @@ Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config
     return std::unexpected(std::move(opened).error());
   }
   card->thread_ = TRY(LoopThread::start(id));
-  card->loop().post_and_wait([] { let_senders_finish(::gettid()); });
+  card->loop().post_and_wait([] { set_batch_scheduling(::gettid()); });
   spdlog::info("{}: {} on {}", id, net::to_text(card->mac_), card->backend_->name());
   if (config.device == NetConfig::Device::kVirtio) {
     std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
     if (config.vhost)
       card->loop().post_and_wait([&] {
         vhosts = open_vhosts(*card->backend_, id);
-        if (!vhosts.empty()) let_senders_finish_by_vhost();
+        if (!vhosts.empty()) set_batch_scheduling_of_vhost();
       });
     card->virtio_ = TRY(virtio::Net::create(*card->backend_, card->loop(), card->mac_, config.mtu,
                                             id, std::move(vhosts)));
@@ -102,4 +102,4 @@ Result<void> NetworkCard::open_tap(const NetConfig& config) {
   return {};
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,5 +1,5 @@
-// One network card of the machine: the host's network and the loop that it belongs
-// to, and over them the virtio device, or the e1000 that the board makes.
+// One network card of the machine: owns the back end, its loop, and the virtio device on top of
+// them. The chip of an e1000 belongs to the board.
 #pragma once
 
 #include <memory>
@@ -12,17 +12,17 @@
 #include "virtio/net.h"
 #include "vmm/config.h"
 
-namespace wick {
+namespace wick::vmm {
 
 class NetworkCard {
  public:
-  // `config` has an address; `id`, as "net0", names the thread and messages;
+  // `config` must have a MAC address. `id` ("net0") is for the thread and for messages;
   // `machine` is the machine's name.
   static Result<std::unique_ptr<NetworkCard>> create(const NetConfig& config, const std::string& id,
                                                      const std::string& machine);
   ~NetworkCard();
 
-  virtio::VirtioDevice* virtio() { return virtio_.get(); }  // nullptr: it is to be an e1000
+  virtio::VirtioDevice* virtio() { return virtio_.get(); }  // nullptr for an e1000
   net::Backend& backend() { return *backend_; }
   EventLoop& loop() { return thread_->loop(); }
   const net::MacAddress& mac() const { return mac_; }
@@ -34,10 +34,10 @@ class NetworkCard {
   Result<void> open_tap(const NetConfig& config);
 
   const net::MacAddress mac_;
-  Fd tap_lock_;  // of one of wick net's TAPs
+  Fd tap_lock_;  // the lock of a TAP that wick net made
   std::unique_ptr<LoopThread> thread_;
   std::unique_ptr<net::Backend> backend_;
   std::unique_ptr<virtio::Net> virtio_;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

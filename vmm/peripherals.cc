@@ -6,7 +6,7 @@
 #include "devices/pci/host.h"
 #include "vmm/layout.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
@@ -18,7 +18,7 @@ Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
       return console::open_stdio(loop, keys, config.log_path);
     case SerialConfig::Kind::kPty: {
       auto port = TRY(console::open_pty(loop, config.log_path));
-      // Asked for, and the only way to find it: said at any log level.
+      // Printed at any log level, because the user cannot find the pty otherwise.
       fmt::print(stderr, "wick: {} is at {}\n", name, port->name());
       return port;
     }
@@ -56,18 +56,18 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
   return made;
 }
 
-// Each kind of disk is counted by itself, as Linux does, so that none gets
-// another name or slot when one of another kind comes or goes.
+// Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
+// if one of another kind is added or removed.
 Result<void> Peripherals::add_disks(const MachineConfig& config) {
-  constexpr size_t kMostVirtio = layout::kFirstNetSlot - layout::kFirstDiskSlot;
+  constexpr size_t kMaxVirtio = layout::kFirstNetSlot - layout::kFirstDiskSlot;
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;
   size_t cdrom_count = 0;
   for (const DiskConfig& disk : config.disks) {
     if (disk.device == DiskConfig::Device::kVirtio) {
-      if (virtio_count == kMostVirtio)
+      if (virtio_count == kMaxVirtio)
         return with_hint(
-            fail("disk {}: there is room for only {} virtio disks", disk.path, kMostVirtio),
+            fail("disk {}: there is room for only {} virtio disks", disk.path, kMaxVirtio),
             "give fewer disks");
       const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
       disks_.push_back(TRY(Disk::create(disk, id)));
@@ -89,11 +89,11 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
 }
 
 Result<void> Peripherals::add_cards(const MachineConfig& config) {
-  constexpr size_t kMostCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
+  constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
   for (const NetConfig& net : config.nets) {
     const size_t index = cards_.size();
-    if (index == kMostCards)
-      return with_hint(fail("there is room for only {} network cards", kMostCards),
+    if (index == kMaxCards)
+      return with_hint(fail("there is room for only {} network cards", kMaxCards),
                        "give --net less often");
     const std::string id = fmt::format("net{}", index);
     const auto slot = static_cast<uint8_t>(layout::kFirstNetSlot + index);
@@ -121,4 +121,4 @@ Result<void> Peripherals::finish() {
   return result;
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,7 +1,7 @@
-// What is plugged into a machine and stays so when the guest resets it: the
-// host's ends of consoles, disks and networks, and the virtio devices over them.
+// The part of a machine that survives a reset: the host back ends of consoles, disks and
+// networks, and the virtio devices and IDE drives on top of them.
 //
-// Thread rule: made and destroyed on the main loop's thread.
+// Thread rule: created and destroyed on the main loop's thread.
 #pragma once
 
 #include <functional>
@@ -19,28 +19,28 @@
 #include "vmm/disk.h"
 #include "vmm/network_card.h"
 
-namespace wick {
+namespace wick::vmm {
 
 class Peripherals {
  public:
-  // A virtio device and where it goes.
+  // A virtio device and its PCI slot.
   struct Slot {
     virtio::VirtioDevice* device = nullptr;
     std::string name;
     uint8_t pci_slot = 0;
   };
 
-  // `keys` is what a terminal's escape keys do.
+  // `keys` has the actions of a terminal's escape keys.
   static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
                                     const console::TerminalKeys& keys);
 
-  // ttyS0 first; behind the serial ports hvc0, if there is one.
+  // The serial ports, ttyS0 first, then hvc0 if there is one.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
   size_t serial_count() const { return consoles_.size() - (hvc_ ? 1 : 0); }
   const std::vector<Slot>& slots() const { return slots_; }
-  // In the order of the IDE controller's places, at most as many as it has.
+  // In the order of the IDE controller's positions; at most devices::Ide::kDrives.
   const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
-  // The cards that the board makes chips for.
+  // The cards for which the board creates a chip.
   struct EmulatedCard {
     NetworkCard* card = nullptr;
     std::string name;
@@ -50,8 +50,8 @@ class Peripherals {
 
   void update_disk_sizes();
 
-  // When the vCPUs have stopped: makes everything written stable, and hands
-  // over what the guest's consoles said. The first error of a disk.
+  // Must be called after the vCPUs have stopped. Flushes the disks and the output of the
+  // consoles, and returns the first error of a disk.
   Result<void> finish();
 
  private:
@@ -68,4 +68,4 @@ class Peripherals {
   std::vector<EmulatedCard> emulated_cards_;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,22 +1,21 @@
-// What --stats tells of a run, as plain values: the run's exits to user space,
-// and what KVM itself counted.
+// The statistics of a run for --stats, as plain values: the exits to user space and KVM's own
+// counters.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace wick {
+namespace wick::vmm {
 
-// The exits of one kind: of one reason, and if that is io or mmio, of accesses
-// in one direction to one register.
+// The exits with the same reason and, for io and mmio, the same register and direction.
 struct ExitRow {
   std::string reason;  // "io", "mmio", "intr", ...
-  std::string device;  // empty: nobody answers there
+  std::string device;  // empty: no device at this address
   std::string reg;     // may be empty
   bool write = false;
   uint64_t count = 0;
-  uint64_t user_ns = 0;  // in user space, from the exit to the next entry
+  uint64_t user_ns = 0;  // time in user space, from the exit to the next KVM_RUN
 };
 
 // One of KVM's statistics; a histogram has several values.
@@ -26,11 +25,11 @@ struct KvmCounter {
 };
 
 struct RunStats {
-  std::vector<ExitRow> exits;  // of all vCPUs, in no order
-  uint64_t vcpu_ns = 0;        // what the vCPUs' threads took, in the guest, in KVM and here
-  // Empty where the host's kernel is older than 5.14.
+  std::vector<ExitRow> exits;  // of all vCPUs, in any order
+  uint64_t vcpu_ns = 0;        // run time of all vCPU threads: in the guest, in KVM and in wick
+  // Empty if the host's kernel is older than 5.14.
   std::vector<KvmCounter> kvm_vm;
   std::vector<std::vector<KvmCounter>> kvm_vcpus;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -10,11 +10,11 @@
 
 #include "vmm/cpuid.h"
 
-namespace wick {
+namespace wick::vmm {
 
 namespace {
 
-// Interrupts KVM_RUN; the handler has nothing to do.
+// The signal that interrupts KVM_RUN; its handler does nothing.
 int kick_signal() { return SIGRTMIN; }
 
 void install_kick_handler() {
@@ -27,7 +27,7 @@ void unblock_only_kick() {
   sigset_t mask;
   sigfillset(&mask);
   sigdelset(&mask, kick_signal());
-  // A fault in our own code must still end the process with its message.
+  // A fault in wick must still end the process.
   for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) sigdelset(&mask, fault);
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
@@ -82,10 +82,10 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
   if (::ioctl(fd_.get(), kKvmSetCpuid2, &list) != 0)
     return fail_errno(errno, "kvm: KVM_SET_CPUID2 for vCPU {}", index_);
 
-  // What firmware leaves behind: string instructions may be fast, and memory is
-  // write-back by default (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE). The
-  // rest of IA32_MISC_ENABLE stays as KVM has it. There is no branch trace store and
-  // no PEBS here; older kernels leave their "unavailable" bits off.
+  // Set MSRs as firmware would: fast string instructions, and write-back memory by default
+  // (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE). Branch trace store and PEBS are not
+  // available; older kernels do not set the bits that say so. The other bits of
+  // IA32_MISC_ENABLE keep KVM's values.
   constexpr uint32_t kMiscEnable = 0x1a0;
   constexpr uint64_t kFastStrings = 1 << 0;
   constexpr uint64_t kBtsUnavailable = 1 << 11;
@@ -100,8 +100,8 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
   if (::ioctl(fd_.get(), kKvmSetMsrs, &msrs) != static_cast<int>(msrs.count))
     return fail_errno(errno, "kvm: KVM_SET_MSRS for vCPU {}", index_);
 
-  // Virtual wire mode: the PIC reaches the first CPU through LINT0, NMI is
-  // LINT1 (MultiProcessor Specification 1.4, 3.6.2.2).
+  // Virtual wire mode: the PIC is connected to LINT0 of the first CPU, NMI to LINT1
+  // (MultiProcessor Specification 1.4, 3.6.2.2).
   kvm_lapic_state lapic{};
   if (::ioctl(fd_.get(), KVM_GET_LAPIC, &lapic) != 0)
     return fail_errno(errno, "kvm: KVM_GET_LAPIC for vCPU {}", index_);
@@ -165,8 +165,8 @@ VcpuExit Vcpu::run() {
 
   if (counts_) counts_->start();
   for (;;) {
-    // Whoever wants something sets immediate_exit, so that the next entry
-    // returns at once; no flag needs to be looked at on the way in.
+    // No flag is checked before the entry: a request sets immediate_exit, so that KVM_RUN
+    // returns at once.
     const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
     if (counts_) counts_->left_guest();
     const uint32_t reason = entered == 0 ? run_->exit_reason : uint32_t{KVM_EXIT_INTR};
@@ -187,7 +187,7 @@ VcpuExit Vcpu::run() {
         note({.reason = KVM_EXIT_INTR});
         break;
       case KVM_EXIT_HLT:
-        // Only without an in-kernel APIC, or where KVM emulates guest kernels.
+        // KVM reports HLT only without an in-kernel APIC, or if it emulates guest kernel code.
         if (run_->if_flag == 0 && alone_) return {VcpuExit::Kind::kHalted, {}};
         note({.reason = KVM_EXIT_HLT});
         break;
@@ -199,9 +199,8 @@ VcpuExit Vcpu::run() {
   }
 }
 
-// Not asked otherwise: the registers cost an ioctl.
 void Vcpu::check_halt() {
-  ask_again();
+  reevaluate_interrupts();
   halted_for_good_ = halted() && run_->if_flag == 0;
   kvm_regs regs{};
   if (::ioctl(fd_.get(), KVM_GET_REGS, &regs) != 0) return;
@@ -214,7 +213,7 @@ VcpuExit Vcpu::ended(uint32_t reason) const {
     case KVM_EXIT_SHUTDOWN:
       return {VcpuExit::Kind::kShutdown,
               fmt::format("vCPU {}, after {}", index_,
-                          exits() == 0 ? "no exit" : wick::describe(last_exit(), ports_, mmio_))};
+                          exits() == 0 ? "no exit" : vmm::describe(last_exit(), ports_, mmio_))};
     case KVM_EXIT_INTERNAL_ERROR:
       return internal_error();
     case KVM_EXIT_FAIL_ENTRY:
@@ -238,7 +237,7 @@ void Vcpu::handle_io() {
     handle_string_io(out, data);
 }
 
-// Apart, because its loop would cost the usual exit a dozen saved registers.
+// Not inlined, because with this loop the usual exit would save a dozen more registers.
 void Vcpu::handle_string_io(bool out, std::byte* data) const {
   const uint16_t port = run_->io.port;
   const size_t size_bytes = run_->io.size;
@@ -303,11 +302,11 @@ void Vcpu::request_halt_check() {
   kick();
 }
 
-// Setting a state makes KVM look again for interrupts to inject. It does so when
-// they come; if the guest cannot take one then, it asks the CPU to tell when. A
-// CPU that is itself emulated may lose that request (QEMU's TCG does, one boot in
+// KVM_SET_MP_STATE makes KVM check again for interrupts to inject. Usually KVM does that when an
+// interrupt arrives; if the guest cannot take it then, KVM requests an interrupt-window exit from
+// the CPU. An emulated CPU below KVM may lose that request (QEMU's TCG does, in one boot of
 // twenty), and the guest would wait for ever.
-void Vcpu::ask_again() const {
+void Vcpu::reevaluate_interrupts() const {
   kvm_mp_state state{};
   if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 &&
       (state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_RUNNABLE))
@@ -317,7 +316,7 @@ void Vcpu::ask_again() const {
 bool Vcpu::halted() const {
   kvm_mp_state state{};
   if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) != 0) return false;
-  // The last two: a CPU that the guest has not started, or not yet.
+  // The last two are states of a CPU that the guest has not started (yet).
   return state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_UNINITIALIZED ||
          state.mp_state == KVM_MP_STATE_INIT_RECEIVED;
 }
@@ -330,7 +329,7 @@ std::string Vcpu::describe_last_exits() const {
     const VmExit& exit = last_exits_[i % last_exits_.size()];
     const uint64_t first = i;
     while (i < exits() && last_exits_[i % last_exits_.size()] == exit) ++i;
-    text += fmt::format("  {}{}\n", wick::describe(exit, ports_, mmio_),
+    text += fmt::format("  {}{}\n", vmm::describe(exit, ports_, mmio_),
                         i - first == 1 ? "" : fmt::format(", {} times", i - first));
   }
   if (sampled_rip_ != 0)
@@ -369,4 +368,4 @@ std::string Vcpu::describe(const GuestMemory& memory) const {
   return text + "\n";
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

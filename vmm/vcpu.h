@@ -1,9 +1,9 @@
-// One virtual CPU and its run loop: enter the guest, see why it came back,
-// hand port and memory accesses to the buses.
+// One virtual CPU and its run loop, which enters the guest, handles the exit, and passes port
+// and MMIO accesses to the buses.
 //
-// Thread rule: set_state() and run() on one thread, the vCPU's; request_stop(),
-// request_halt_check(), halted_for_good() and exits() from any; the rest when
-// run() has returned.
+// Thread rule: run() on the vCPU's thread, set_state() before it; request_stop(),
+// request_halt_check(), halted_for_good() and exits() from any thread; the rest after run() has
+// returned.
 #pragma once
 
 #include <linux/kvm.h>
@@ -24,15 +24,15 @@
 #include "vmm/exit_counts.h"
 #include "vmm/vm.h"
 
-namespace wick {
+namespace wick::vmm {
 
-// Why run() returned, and a text for people where there is more to say.
+// Why run() returned, and details for the user, which may be empty.
 struct VcpuExit {
   enum class Kind {
     kStopped,    // request_stop()
-    kHalted,     // HLT with interrupts off: nothing of the guest's own can wake it
+    kHalted,     // HLT with interrupts off: nothing in the guest can wake the vCPU
     kShutdown,   // triple fault
-    kKvmError,   // KVM cannot go on: internal error, failed entry, unknown exit
+    kKvmError,   // KVM cannot continue: internal error, failed entry, unknown exit
     kHostError,  // KVM_RUN failed
   };
   Kind kind = Kind::kStopped;
@@ -41,41 +41,41 @@ struct VcpuExit {
 
 class Vcpu {
  public:
-  // All must outlive it.
+  // The references must outlive the vCPU.
   static Result<std::unique_ptr<Vcpu>> create(const Vm& vm, uint32_t index, uint32_t cpu_count,
                                               const Bus& ports, const Bus& mmio);
   ~Vcpu();
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
 
-  // The registers with which it will start.
+  // Sets the initial registers.
   Result<void> set_state(const boot::CpuState& state);
 
   VcpuExit run();
 
-  // Makes run() return soon; also when it has not begun.
+  // Makes run() return soon, also if it has not begun.
   void request_stop();
-  // Makes the vCPU look whether it is halted for good. run() does not return
-  // for that; halted_for_good() answers when exits() has moved.
+  // Makes the vCPU's thread check whether the vCPU is halted for good. run() does not return.
+  // The result is in halted_for_good() once exits() has changed.
   void request_halt_check();
   bool halted_for_good() const { return halted_for_good_.load(); }
-  // How often it came back from the guest so far.
+  // The number of exits so far.
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
-  // Before run(): counts and times every exit, which costs two readings of the
-  // clock for each.
+  // Must be called before run(). Counts and times every exit, at the cost of two clock reads per
+  // exit.
   void keep_stats() { counts_.emplace(ports_, mmio_); }
   const std::optional<ExitCounts>& stats() const { return counts_; }
 
-  // For KVM's statistics, and for benchmarks against a loop without any of this.
+  // For KVM's statistics, and for benchmarks that compare with a bare KVM_RUN loop.
   int fd() const { return fd_.get(); }
   const kvm_run* run_area() const { return run_; }
 
-  // Was it waiting when it stopped, for an interrupt or to be started?
+  // True if the vCPU is waiting for an interrupt or for its start (INIT, SIPI).
   bool halted() const;
-  // Registers and the bytes at RIP, as lines for people.
+  // Registers and the bytes at RIP, as text lines.
   std::string describe(const GuestMemory& memory) const;
-  // Its last exits before the one that ended the run, likewise.
+  // The last exits before the one that ended the run, as text lines.
   std::string describe_last_exits() const;
 
  private:
@@ -92,14 +92,14 @@ class Vcpu {
   Result<void> set_up(uint32_t cpu_count);
   void kick();
   void note(const VmExit& exit) {
-    // One writer: no need for a locked addition.
+    // Only this thread writes, so an atomic addition is not necessary.
     const uint64_t count = exits();
     last_exits_[count % last_exits_.size()] = exit;
     exits_.store(count + 1, std::memory_order_relaxed);
   }
   const VmExit& last_exit() const { return last_exits_[(exits() - 1) % last_exits_.size()]; }
   void check_halt();
-  void ask_again() const;
+  void reevaluate_interrupts() const;
   void handle_io();
   [[gnu::noinline]] void handle_string_io(bool out, std::byte* data) const;
   void access_port(bool out, uint16_t port, std::byte* data, size_t size_bytes) const {
@@ -115,7 +115,7 @@ class Vcpu {
   // Constant after construction.
   const Vm& vm_;
   const uint32_t index_;
-  const bool alone_;  // no other vCPU can wake it
+  const bool alone_;  // there is no other vCPU that could wake it
   const Bus& ports_;
   const Bus& mmio_;
   const Fd fd_;
@@ -123,8 +123,8 @@ class Vcpu {
 
   // Owned by the vCPU's thread.
   std::optional<ExitCounts> counts_;
-  std::array<VmExit, 16> last_exits_;  // at the count of exits, modulo
-  uint64_t sampled_rip_ = 0;           // at the last halt check, 0: none
+  std::array<VmExit, 16> last_exits_;  // a ring, indexed by the number of the exit
+  uint64_t sampled_rip_ = 0;           // at the last halt check; 0: none
   uint64_t sampled_after_exits_ = 0;
 
   std::atomic<uint64_t> exits_{0};
@@ -138,4 +138,4 @@ class Vcpu {
   bool running_ = false;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -8,11 +8,11 @@
 
 #include "vmm/layout.h"
 
-namespace wick {
+namespace wick::vmm {
 
 Result<Vm> Vm::create(const Kvm& kvm) {
   int fd = -1;
-  // KVM_CREATE_VM waits for all CPUs and so can be interrupted.
+  // KVM_CREATE_VM waits for all CPUs, and a signal can interrupt that.
   do {
     fd = ::ioctl(kvm.fd(), KVM_CREATE_VM, 0);
   } while (fd < 0 && errno == EINTR);
@@ -25,7 +25,7 @@ Result<Vm> Vm::create(const Kvm& kvm) {
   if (::ioctl(fd, KVM_SET_TSS_ADDR, layout::kKvmTss) != 0)
     return fail_errno(errno, "kvm: KVM_SET_TSS_ADDR");
   if (::ioctl(fd, KVM_CREATE_IRQCHIP, 0) != 0) return fail_errno(errno, "kvm: KVM_CREATE_IRQCHIP");
-  // The dummy speaker is port 0x61, with which Linux may calibrate its TSC.
+  // The dummy speaker provides port 0x61, which Linux may use to calibrate its TSC.
   kvm_pit_config pit{};
   pit.flags = KVM_PIT_SPEAKER_DUMMY;
   if (::ioctl(fd, KVM_CREATE_PIT2, &pit) != 0) return fail_errno(errno, "kvm: KVM_CREATE_PIT2");
@@ -41,7 +41,7 @@ Result<void> Vm::map(const GuestMemory& memory) {
     mapping.memory_size = region.size_bytes;
     mapping.userspace_addr = reinterpret_cast<uint64_t>(region.host);
     if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &mapping) != 0)
-      return fail_errno(errno, "kvm: cannot give the guest {} MiB at {:#x}",
+      return fail_errno(errno, "kvm: cannot map {} MiB at {:#x} into the guest",
                         region.size_bytes >> 20, region.start.value);
   }
   return {};
@@ -60,14 +60,14 @@ void Vm::send_msi(uint64_t address, uint32_t data) const {
   message.address_lo = static_cast<uint32_t>(address);
   message.address_hi = static_cast<uint32_t>(address >> 32);
   message.data = data;
-  // What the guest made up, to no processor or of no kind, is lost as on a PC.
+  // A message with an invalid destination or delivery mode is lost, as on a PC.
   (void)::ioctl(fd_.get(), KVM_SIGNAL_MSI, &message);
 }
 
 namespace {
 
-// kvm_irq_routing without its array, which newer headers give a size of its own in C++, so
-// that KVM_SET_GSI_ROUTING is another number there.
+// kvm_irq_routing without its flexible array. In C++ newer headers give that array a size, which
+// changes the number of KVM_SET_GSI_ROUTING.
 struct RoutingHeader {
   uint32_t count;
   uint32_t flags;
@@ -85,7 +85,7 @@ Result<void> Vm::set_routes(std::span<const MsiRoute> routes) const {
     entry.type = KVM_IRQ_ROUTING_IRQCHIP;
     entry.u.irqchip = {chip, pin};
   };
-  // As KVM has them by itself.
+  // The pins have KVM's default routes.
   for (uint32_t gsi = 0; gsi < kFirstMsiGsi; ++gsi) {
     if (gsi < kPicPins)
       add_pin(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);
@@ -127,7 +127,8 @@ Result<void> Vm::add(const MsiRoute& route) const {
 
 void Vm::remove(const MsiRoute& route) const {
   if (request(fd_.get(), route, KVM_IRQFD_FLAG_DEASSIGN) != 0)
-    spdlog::error("kvm: KVM_IRQFD, removing {}: {}", route.gsi, std::strerror(errno));
+    spdlog::error("kvm: cannot remove irqfd of GSI {} (KVM_IRQFD): {}", route.gsi,
+                  std::strerror(errno));
 }
 
 namespace {
@@ -155,7 +156,8 @@ Result<void> Vm::add(const Ioeventfd& wanted) const {
 
 void Vm::remove(const Ioeventfd& added) const {
   if (request(fd_.get(), added, KVM_IOEVENTFD_FLAG_DEASSIGN) != 0)
-    spdlog::error("kvm: KVM_IOEVENTFD, removing {:#x}: {}", added.address, std::strerror(errno));
+    spdlog::error("kvm: cannot remove ioeventfd at {:#x} (KVM_IOEVENTFD): {}", added.address,
+                  std::strerror(errno));
 }
 
-}  // namespace wick
+}  // namespace wick::vmm

@@ -1,8 +1,7 @@
-// One virtual machine in the kernel: its memory slots, its interrupt
-// controllers and timer, its event descriptors.
+// A KVM virtual machine: memory slots, interrupt controllers, timer, ioeventfds and irqfds.
 //
-// Thread rule: set up before the first vCPU runs; set_irq(), send_msi() and
-// ioeventfds from any thread.
+// Thread rule: set up before the first vCPU runs; set_irq(), send_msi(), ioeventfds and routes
+// from any thread.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +14,23 @@
 #include "base/result.h"
 #include "vmm/kvm.h"
 
-namespace wick {
+namespace wick::vmm {
 
 class Vm {
  public:
-  // With PIC, IO-APIC, local APICs and PIT in the kernel. `kvm` must outlive it.
+  // Creates it with PIC, IO-APIC, local APICs and PIT in the kernel. `kvm` must outlive it.
   static Result<Vm> create(const Kvm& kvm);
 
-  // Gives the guest `memory`, a slot per region; it must outlive the Vm.
+  // Maps `memory` into the guest, one slot per region. `memory` must outlive the Vm.
   Result<void> map(const GuestMemory& memory);
 
-  // The level of a pin of the IO-APIC (and of the PIC, below 16).
+  // Sets the level of a pin of the IO-APIC (and of the PIC, below 16).
   void set_irq(uint32_t pin, bool asserted) const;
-  // Delivers the message that a write of `data` to `address` stands for.
+  // Delivers the MSI that is a write of `data` to `address`.
   void send_msi(uint64_t address, uint32_t data) const;
 
-  // A write to `address` that signals `event` without an exit to user space: of
-  // any length and value, or of 32 bits that are `value`.
+  // Signals `event` for a write to `address`, without an exit to user space. Without `value` any
+  // write matches, with it only a 32-bit write of that value.
   struct Ioeventfd {
     const EventFd* event = nullptr;
     uint64_t address = 0;
@@ -40,15 +39,15 @@ class Vm {
   Result<void> add(const Ioeventfd& wanted) const;
   void remove(const Ioeventfd& added) const;
 
-  // A signal of `event` that is a message as of send_msi(). An irqfd of KVM's; the whole
-  // table of their messages is set at once, `gsi` being a message's place in it.
+  // An irqfd: a signal of `event` sends the message, as send_msi() does. set_routes() replaces
+  // the whole routing table, add() then connects the event. `gsi` is the index in the table.
   struct MsiRoute {
     const EventFd* event = nullptr;
     uint64_t address = 0;
     uint32_t data = 0;
     uint32_t gsi = 0;
   };
-  static constexpr uint32_t kFirstMsiGsi = 24;  // behind the pins of the IO-APIC
+  static constexpr uint32_t kFirstMsiGsi = 24;  // after the pins of the IO-APIC
   Result<void> set_routes(std::span<const MsiRoute> routes) const;
   Result<void> add(const MsiRoute& route) const;
   void remove(const MsiRoute& route) const;
@@ -63,4 +62,4 @@ class Vm {
   Fd fd_;
 };
 
-}  // namespace wick
+}  // namespace wick::vmm

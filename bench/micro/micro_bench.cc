@@ -110,8 +110,8 @@ struct Guest {
     must(memory.write_bytes({kCodeAddress}, std::as_bytes(std::span(kCode))));
     must(vm.map(memory));
   }
-  Kvm kvm = must(Kvm::open());
-  Vm vm = must(Vm::create(kvm));
+  vmm::Kvm kvm = must(vmm::Kvm::open());
+  vmm::Vm vm = must(vmm::Vm::create(kvm));
   GuestMemory memory = ram();
 };
 
@@ -135,7 +135,7 @@ class Stopper final : public BusDevice {
   void write(uint64_t offset, std::span<const std::byte>) override {
     if (offset == 1) vcpu->request_stop();
   }
-  Vcpu* vcpu = nullptr;
+  vmm::Vcpu* vcpu = nullptr;
 };
 
 // One exit for a port write through Vcpu::run(), with the machine's other
@@ -149,9 +149,10 @@ void kvm_run_ours(benchmark::State& state) {
   must(ports.attach({0x60, 5}, null, "i8042"));
   must(ports.attach({0x70, 2}, null, "rtc"));
   must(ports.attach({0x80, 2}, stopper, "stopper"));
-  for (const uint16_t port : layout::kSerialPorts) must(ports.attach({port, 8}, null, "serial"));
-  must(ports.attach({layout::kAcpiPmPort, 8}, null, "acpi"));
-  const auto vcpu = must(Vcpu::create(guest.vm, 0, 1, ports, mmio));
+  for (const uint16_t port : vmm::layout::kSerialPorts)
+    must(ports.attach({port, 8}, null, "serial"));
+  must(ports.attach({vmm::layout::kAcpiPmPort, 8}, null, "acpi"));
+  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, ports, mmio));
   must(vcpu->set_state(real_mode()));
   stopper.vcpu = vcpu.get();
   for (auto _ : state) vcpu->run();
@@ -163,7 +164,7 @@ BENCHMARK(kvm_run_ours);
 void kvm_run_bare(benchmark::State& state) {
   Guest guest;
   Bus none;
-  const auto vcpu = must(Vcpu::create(guest.vm, 0, 1, none, none));
+  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, none, none));
   must(vcpu->set_state(real_mode()));
   for (auto _ : state) {
     do {

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
 
-// A machine at a socket, and an attach to it on a thread of its own.
+// A machine's socket, and an attach to it on a separate thread.
 class AttachTest : public console::ConsoleTest {
  protected:
   AttachTest() {
@@ -41,7 +41,7 @@ class AttachTest : public console::ConsoleTest {
     });
   }
 
-  // The exit status, once attach has returned by itself.
+  // Waits for attach to return; gives its exit status.
   int status() {
     EXPECT_TRUE(run_until([&] { return done_.load(); }));
     attached_.join();
@@ -77,7 +77,7 @@ TEST_F(AttachTest, JoinsATerminalUntilTheEscapeKey) {
   EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
   EXPECT_EQ(guest_.taken, "root\r\x03last");
   EXPECT_FALSE(terminal.is_raw());
-  EXPECT_EQ(said(), "wick: detached from " + path("serial") + "; the machine goes on\n");
+  EXPECT_EQ(said(), "wick: detached from " + path("serial") + "; the machine keeps running\n");
 }
 
 TEST_F(AttachTest, SaysThatTheMachineIsGone) {
@@ -153,7 +153,7 @@ TEST_F(AttachTest, ShowsWhyItIsRefused) {
   std::string shown;
   receive(out.read, shown);
   EXPECT_THAT(shown, HasSubstr("is attached to unix:" + path("serial")));
-  EXPECT_THAT(said(), HasSubstr("someone else is attached"));
+  EXPECT_THAT(said(), HasSubstr("another client is attached"));
 }
 
 TEST_F(AttachTest, FailsWhereNoMachineIs) {

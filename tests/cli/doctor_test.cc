@@ -36,7 +36,7 @@ TEST(Diagnosis, GoodHostIsOkThroughout) {
 
 TEST(Diagnosis, NoKvmIsAFailureWithTheMendThatFits) {
   HostFacts facts = good_host();
-  facts.kvm = KvmFacts();
+  facts.kvm = vmm::KvmFacts();
   facts.kvm.open_error = EACCES;
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "kvm group"));
   facts.kvm.open_error = ENOENT;
@@ -48,7 +48,7 @@ TEST(Diagnosis, NoKvmIsAFailureWithTheMendThatFits) {
 TEST(Diagnosis, KvmThatIsUnfitIsAFailure) {
   HostFacts facts = good_host();
   facts.kvm.api_version = -1;
-  EXPECT_THAT(diagnose(facts), Says(Level::kFail, "another device"));
+  EXPECT_THAT(diagnose(facts), Says(Level::kFail, "is not KVM"));
   facts = good_host();
   facts.kvm.machine_error = EBUSY;
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "other hypervisor"));
@@ -87,7 +87,7 @@ TEST(Diagnosis, NetworkThatIsUpIsLookedAtWithTheUsersEyes) {
   auto& network = facts.net.network.emplace();
   network.name = "wick0";
   EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "the bridge wick0 is gone"));
-  facts.net.bridge_there = true;
+  facts.net.bridge_exists = true;
   EXPECT_THAT(diagnose(facts), Says(Level::kWarn, "sudo wick net up wick0 --user bob"));
   network.user = "alice";
   network.taps = {"wick0-t0"};

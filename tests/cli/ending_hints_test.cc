@@ -11,21 +11,21 @@ using testing::HasSubstr;
 
 constexpr const char* kCmdline = "console=ttyS0 panic=-1";
 
-std::string hint(std::vector<std::string> lines, const MachineConfig& config = {},
-                 Ending ending = Ending::kPanicked) {
-  RunReport report;
+std::string hint(std::vector<std::string> lines, const vmm::MachineConfig& config = {},
+                 vmm::Ending ending = vmm::Ending::kPanicked) {
+  vmm::RunReport report;
   report.ending = ending;
   report.console_lines = std::move(lines);
   return ending_hint(report, config, kCmdline);
 }
 
-MachineConfig with_disk() {
-  MachineConfig config;
+vmm::MachineConfig with_disk() {
+  vmm::MachineConfig config;
   config.disks.emplace_back();
   return config;
 }
 
-// As Linux 6.1 prints it, with what it found in between.
+// The output of Linux 6.1, with the disks that it found.
 std::vector<std::string> no_root_device(const std::vector<std::string>& list) {
   std::vector<std::string> lines = {
       "[    2.8] VFS: Cannot open root device \"vdz\" or unknown-block(0,0): error -6",
@@ -45,13 +45,13 @@ TEST(EndingHint, RootDeviceThatIsNotThereIsToldFromADriverThatIsNot) {
            with_disk()),
       HasSubstr("it found: vda, vda1"));
   EXPECT_THAT(hint(no_root_device({"[    2.8] 0100            4096 ram0 "}), with_disk()),
-              HasSubstr("no driver for virtio disks built in and no initrd was given"));
-  MachineConfig on_ide = with_disk();
-  on_ide.disks[0].device = DiskConfig::Device::kIde;
+              HasSubstr("no built-in driver for virtio disks, and no initrd was given"));
+  vmm::MachineConfig on_ide = with_disk();
+  on_ide.disks[0].device = vmm::DiskConfig::Device::kIde;
   EXPECT_THAT(hint(no_root_device({"[    2.8] 0100            4096 ram0 "}), on_ide),
-              HasSubstr("no driver for IDE disks built in and no initrd was given"));
+              HasSubstr("no built-in driver for IDE disks, and no initrd was given"));
   EXPECT_THAT(hint(no_root_device({})), HasSubstr("give a disk with -d"));
-  MachineConfig with_initrd = with_disk();
+  vmm::MachineConfig with_initrd = with_disk();
   with_initrd.initrd_path = "initrd";
   EXPECT_THAT(hint(no_root_device({}), with_initrd), HasSubstr("no /init in the initrd"));
 }
@@ -67,7 +67,7 @@ TEST(EndingHint, UnknownFileSystemIsNoMissingDevice) {
                     "[    3.0] Kernel panic - not syncing: VFS: Unable to mount root fs on "
                     "unknown-block(254,0)"},
                    with_disk()),
-              HasSubstr("root device is there"));
+              HasSubstr("root device exists"));
 }
 
 TEST(EndingHint, InitThatIsMissingOrDied) {
@@ -85,9 +85,10 @@ TEST(EndingHint, InitThatIsMissingOrDied) {
 
 TEST(EndingHint, InitramfsThatWaitsInVain) {
   const std::string alert = "ALERT!  UUID=1234 does not exist.  Dropping to a shell!";
-  EXPECT_THAT(hint({alert, "(initramfs) "}, with_disk(), Ending::kTimeout), HasSubstr("UUID=1234"));
-  EXPECT_THAT(hint({alert}, {}, Ending::kRebooted), HasSubstr("no disk"));
-  // Its shell's end is the consequence.
+  EXPECT_THAT(hint({alert, "(initramfs) "}, with_disk(), vmm::Ending::kTimeout),
+              HasSubstr("UUID=1234"));
+  EXPECT_THAT(hint({alert}, {}, vmm::Ending::kRebooted), HasSubstr("no disk"));
+  // The end of its shell is a consequence.
   EXPECT_THAT(
       hint({alert, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100"},
            with_disk()),
@@ -96,31 +97,32 @@ TEST(EndingHint, InitramfsThatWaitsInVain) {
 
 TEST(EndingHint, TooLittleMemory) {
   EXPECT_THAT(hint({"Out of memory while allocating output buffer", "", " -- System halted"}, {},
-                   Ending::kHalted),
+                   vmm::Ending::kHalted),
               AllOf(HasSubstr("512 MiB"), HasSubstr("-m")));
   EXPECT_THAT(hint({"[ 9.0] Kernel panic - not syncing: System is deadlocked on memory"}),
               HasSubstr("-m"));
 }
 
 TEST(EndingHint, SilentGuestIsAskedForItsConsole) {
-  RunReport report;
-  report.ending = Ending::kTimeout;
+  vmm::RunReport report;
+  report.ending = vmm::Ending::kTimeout;
   EXPECT_THAT(ending_hint(report, {}, "root=/dev/vda"), HasSubstr("no console=ttyS0"));
   EXPECT_THAT(ending_hint(report, {}, kCmdline), HasSubstr("earlyprintk"));
   EXPECT_EQ(ending_hint(report, {}, "console=ttyS0 earlyprintk=serial"), "");
-  for (const Ending ending : {Ending::kHalted, Ending::kRebooted}) {
+  for (const vmm::Ending ending : {vmm::Ending::kHalted, vmm::Ending::kRebooted}) {
     report.ending = ending;
     EXPECT_THAT(ending_hint(report, {}, ""), HasSubstr("no console=ttyS0"));
   }
-  report.ending = Ending::kPoweredOff;
+  report.ending = vmm::Ending::kPoweredOff;
   EXPECT_EQ(ending_hint(report, {}, ""), "");
 }
 
 TEST(EndingHint, GoodEndingsAndUsersWordsHaveNone) {
-  EXPECT_EQ(hint({"Kernel panic - not syncing: No working init found."}, {}, Ending::kPoweredOff),
-            "");
+  EXPECT_EQ(
+      hint({"Kernel panic - not syncing: No working init found."}, {}, vmm::Ending::kPoweredOff),
+      "");
   EXPECT_EQ(hint({"# echo Kernel panic - not syncing: No working init found."}), "");
-  EXPECT_EQ(hint({"[    1.0] all is well"}, {}, Ending::kTimeout), "");
+  EXPECT_EQ(hint({"[    1.0] all is well"}, {}, vmm::Ending::kTimeout), "");
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-RunReport report_of(Ending ending, std::string detail = "") {
-  RunReport report;
+vmm::RunReport report_of(vmm::Ending ending, std::string detail = "") {
+  vmm::RunReport report;
   report.ending = ending;
   report.detail = std::move(detail);
   report.console_lines = {"first line", "last line"};
@@ -22,49 +22,49 @@ RunReport report_of(Ending ending, std::string detail = "") {
 }
 
 TEST(ExitStatus, IsThatOfTheInterface) {
-  EXPECT_EQ(exit_status(report_of(Ending::kPoweredOff)), 0);
-  EXPECT_EQ(exit_status(report_of(Ending::kRebooted)), 0);
-  EXPECT_EQ(exit_status(report_of(Ending::kHalted)), 0);
-  EXPECT_EQ(exit_status(report_of(Ending::kQuit)), 0);
-  EXPECT_EQ(exit_status(report_of(Ending::kHostFailed)), 1);
-  EXPECT_EQ(exit_status(report_of(Ending::kPanicked)), 3);
-  EXPECT_EQ(exit_status(report_of(Ending::kTripleFault)), 4);
-  EXPECT_EQ(exit_status(report_of(Ending::kTimeout)), 5);
-  EXPECT_EQ(exit_status(report_of(Ending::kKvmError)), 6);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kPoweredOff)), 0);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kRebooted)), 0);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kHalted)), 0);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kQuit)), 0);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kHostFailed)), 1);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kPanicked)), 3);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kTripleFault)), 4);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kTimeout)), 5);
+  EXPECT_EQ(exit_status(report_of(vmm::Ending::kKvmError)), 6);
 }
 
 TEST(ExitStatus, OfAGuestThatDiedWithoutAWordIsNotZero) {
-  for (const Ending ending : {Ending::kHalted, Ending::kRebooted}) {
-    RunReport report = report_of(ending);
+  for (const vmm::Ending ending : {vmm::Ending::kHalted, vmm::Ending::kRebooted}) {
+    vmm::RunReport report = report_of(ending);
     report.silent = true;
     report.console_lines.clear();
     EXPECT_EQ(exit_status(report), 3);
     EXPECT_THAT(describe(report), HasSubstr("wick: vcpu0, at the end:\n  rip 1\n"));
     EXPECT_THAT(describe(report), EndsWith(" without having written anything\n"));
   }
-  RunReport off = report_of(Ending::kPoweredOff);
+  vmm::RunReport off = report_of(vmm::Ending::kPoweredOff);
   off.silent = true;
   EXPECT_EQ(exit_status(off), 0) << "no kernel powers off by mistake";
 }
 
 TEST(ExitStatus, OfASignalIs128AndItsNumber) {
-  RunReport report = report_of(Ending::kSignal);
+  vmm::RunReport report = report_of(vmm::Ending::kSignal);
   report.signal = SIGTERM;
   EXPECT_EQ(exit_status(report), 143);
   EXPECT_EQ(describe(report), "wick: ended by signal 15 (SIGTERM)\n");
 }
 
 TEST(Describe, GoodEndingsAreOneLine) {
-  EXPECT_EQ(describe(report_of(Ending::kPoweredOff)), "wick: the guest powered off\n");
-  EXPECT_EQ(describe(report_of(Ending::kRebooted)), "wick: the guest rebooted\n");
-  EXPECT_EQ(describe(report_of(Ending::kHalted)), "wick: the guest halted for good\n");
-  EXPECT_EQ(describe(report_of(Ending::kQuit)), "wick: ended from the terminal\n");
-  EXPECT_EQ(describe(report_of(Ending::kHostFailed, "KVM_RUN: Input/output error")),
+  EXPECT_EQ(describe(report_of(vmm::Ending::kPoweredOff)), "wick: the guest powered off\n");
+  EXPECT_EQ(describe(report_of(vmm::Ending::kRebooted)), "wick: the guest rebooted\n");
+  EXPECT_EQ(describe(report_of(vmm::Ending::kHalted)), "wick: the guest halted for good\n");
+  EXPECT_EQ(describe(report_of(vmm::Ending::kQuit)), "wick: ended from the terminal\n");
+  EXPECT_EQ(describe(report_of(vmm::Ending::kHostFailed, "KVM_RUN: Input/output error")),
             "wick: the host failed: KVM_RUN: Input/output error\n");
 }
 
 TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
-  EXPECT_EQ(describe(report_of(Ending::kTimeout, "the guest was running")),
+  EXPECT_EQ(describe(report_of(vmm::Ending::kTimeout, "the guest was running")),
             "wick: the console's last lines:\n"
             "  first line\n"
             "  last line\n"
@@ -76,7 +76,8 @@ TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
             "  rip 3\n"
             "  no exit\n"
             "wick: the time ran out: the guest was running\n");
-  for (const Ending ending : {Ending::kPanicked, Ending::kTripleFault, Ending::kKvmError}) {
+  for (const vmm::Ending ending :
+       {vmm::Ending::kPanicked, vmm::Ending::kTripleFault, vmm::Ending::kKvmError}) {
     const std::string text = describe(report_of(ending, "why"));
     EXPECT_THAT(text, HasSubstr("  last line\n"));
     EXPECT_THAT(text, HasSubstr("  rip 3\n"));
@@ -85,7 +86,7 @@ TEST(Describe, BadEndingsShowConsoleAndRegistersAndEndWithTheName) {
 }
 
 TEST(Describe, TripleFaultShowsWhatWasBeforeItApartFromTheRegisters) {
-  RunReport report = report_of(Ending::kTripleFault);
+  vmm::RunReport report = report_of(vmm::Ending::kTripleFault);
   EXPECT_THAT(describe(report), HasSubstr("wick: vcpu0, last known before the fault:\n"
                                           "  write to port 1\n"
                                           "wick: vcpu0, at the fault:\n"
@@ -97,7 +98,7 @@ TEST(Describe, TripleFaultShowsWhatWasBeforeItApartFromTheRegisters) {
 }
 
 TEST(Describe, ShowsTheLastTwentyLines) {
-  RunReport report = report_of(Ending::kPanicked);
+  vmm::RunReport report = report_of(vmm::Ending::kPanicked);
   report.console_lines.clear();
   for (int i = 1; i <= 30; ++i) report.console_lines.push_back(fmt::format("line {}.", i));
   const std::string text = describe(report);
@@ -107,13 +108,13 @@ TEST(Describe, ShowsTheLastTwentyLines) {
 }
 
 TEST(Describe, HintComesBeforeTheLastLine) {
-  EXPECT_THAT(describe(report_of(Ending::kPanicked), "do so"),
+  EXPECT_THAT(describe(report_of(vmm::Ending::kPanicked), "do so"),
               EndsWith("wick: hint: do so\nwick: the guest's kernel panicked\n"));
 }
 
 TEST(Describe, OnlyWellFormedTextReachesTheTerminal) {
   const auto shown = [](std::string line) {
-    RunReport report = report_of(Ending::kPanicked);
+    vmm::RunReport report = report_of(vmm::Ending::kPanicked);
     report.console_lines = {std::move(line)};
     report.cpus.clear();
     const std::string text = describe(report);
@@ -134,13 +135,13 @@ TEST(Describe, OnlyWellFormedTextReachesTheTerminal) {
 }
 
 TEST(Describe, SilentGuestIsSaidToBeOne) {
-  RunReport report = report_of(Ending::kTimeout);
+  vmm::RunReport report = report_of(vmm::Ending::kTimeout);
   report.console_lines.clear();
   EXPECT_THAT(describe(report), HasSubstr("the console showed nothing\n"));
 }
 
 TEST(Describe, GuestsControlCharactersDoNotReachTheTerminal) {
-  RunReport report = report_of(Ending::kPanicked, "de\x1btail");
+  vmm::RunReport report = report_of(vmm::Ending::kPanicked, "de\x1btail");
   report.console_lines = {"a\x1b[2Jb\tc\rd\x7f"};
   const std::string text = describe(report);
   EXPECT_THAT(text, HasSubstr("  a\\x1b[2Jb\tc\\x0dd\\x7f\n"));

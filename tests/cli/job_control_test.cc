@@ -1,5 +1,5 @@
-// wick under the shells and programs that people start it from, on a real terminal.
-// By `wick attach`, which uses the terminal as a run does and needs no KVM.
+// wick started by shells and other programs on a real terminal. The tests use `wick attach`,
+// which uses the terminal as a run does and needs no KVM.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
@@ -44,13 +44,13 @@ class JobControl : public console::ConsoleTest, public ::testing::WithParamInter
   }
   ~JobControl() override {
     (void)::kill(shell_, SIGKILL);
-    user_.close();  // a hangup for those that are left
+    user_.close();  // sends SIGHUP to the processes that are left
     (void)::waitpid(shell_, nullptr, 0);
   }
 
   void type(const std::string& text) const { send(user_, text); }
 
-  // The screen shows `text`, since it was last asked for something.
+  // True if the screen shows `text` after the last input.
   ::testing::AssertionResult shows(const std::string& text) {
     const bool shown = run_until([&] {
       receive(user_, screen_);
@@ -60,7 +60,7 @@ class JobControl : public console::ConsoleTest, public ::testing::WithParamInter
     if (shown) return ::testing::AssertionSuccess();
     return ::testing::AssertionFailure() << ::testing::PrintToString(screen);
   }
-  // The shell has the terminal and its answers are seen.
+  // True if the shell has the terminal and its output appears.
   ::testing::AssertionResult shell_answers() {
     type("echo a$((40 + 2))b\n");
     return shows("a42b");
@@ -93,7 +93,7 @@ TEST_P(JobControl, AForegroundJobHasTheTerminalAndGivesItBack) {
   EXPECT_TRUE(raw());
   EXPECT_TRUE(takes("root\r\x03\x1a"));
   type("\x1d");
-  EXPECT_TRUE(shows("the machine goes on"));
+  EXPECT_TRUE(shows("the machine keeps running"));
   EXPECT_TRUE(shell_answers());
 }
 
@@ -111,7 +111,7 @@ TEST_P(JobControl, ABackgroundJobRunsAndComesToTheForeground) {
   EXPECT_TRUE(takes("root\r"));
   EXPECT_EQ(guest_.taken, "root\r");
   type("\x1d");
-  EXPECT_TRUE(shows("the machine goes on"));
+  EXPECT_TRUE(shows("the machine keeps running"));
   EXPECT_TRUE(shell_answers());
 }
 
@@ -119,10 +119,10 @@ TEST_P(JobControl, AStoppedJobGoesOnInTheBackgroundAndInTheForeground) {
   type("$wick attach $socket; echo it stopped\n");
   EXPECT_TRUE(joined());
   EXPECT_TRUE(raw());
-  // With its whole job, as another terminal may do.
+  // Signals the whole job, as another terminal may do.
   ASSERT_EQ(::kill(-::tcgetpgrp(user_.get()), SIGSTOP), 0);
   EXPECT_TRUE(shell_answers());
-  type("stty sane; bg\n");  // as not all shells do by themselves
+  type("stty sane; bg\n");  // not all shells restore the modes
   EXPECT_TRUE(shell_answers());
   type("jobs\n");
   EXPECT_TRUE(shows("Running"));
@@ -137,7 +137,7 @@ TEST_P(JobControl, AStoppedJobGoesOnInTheBackgroundAndInTheForeground) {
   EXPECT_TRUE(raw());
   EXPECT_TRUE(takes("and again\r"));
   type("\x1d");
-  EXPECT_TRUE(shows("the machine goes on"));
+  EXPECT_TRUE(shows("the machine keeps running"));
   EXPECT_TRUE(shell_answers());
 }
 
@@ -177,7 +177,7 @@ TEST_P(JobControl, AfterSetsidTheTerminalIsStillTheShells) {
   run_for_a_while();
   EXPECT_TRUE(shell_answers());
   EXPECT_EQ(guest_.taken, "");
-  port_.reset();  // which ends it
+  port_.reset();  // ends the attach
   EXPECT_TRUE(shows("the machine closed the connection"));
 }
 

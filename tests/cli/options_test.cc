@@ -17,7 +17,7 @@ using ::testing::StartsWith;
 using Arguments = std::vector<std::string>;
 using Variables = std::map<std::string, std::string>;
 
-// A config file for the time of a test.
+// A temporary config file.
 class ConfigFile {
  public:
   explicit ConfigFile(std::string_view text) {
@@ -81,7 +81,7 @@ TEST(Options, DefaultsAreThoseOfTheInterface) {
   EXPECT_EQ(options.machine.cpus, 1u);
   EXPECT_TRUE(options.machine.disks.empty());
   ASSERT_EQ(options.machine.serials.size(), 1u);
-  EXPECT_EQ(options.machine.serials[0].kind, SerialConfig::Kind::kStdio);
+  EXPECT_EQ(options.machine.serials[0].kind, vmm::SerialConfig::Kind::kStdio);
   EXPECT_TRUE(options.machine.acpi);
   EXPECT_FALSE(options.timeout);
   EXPECT_EQ(options.stats.kind, StatsForm::Kind::kOff);
@@ -148,8 +148,8 @@ TEST(Options, VerbosityIsALogLevel) {
   EXPECT_THAT(usage_error(run_with({"-v", "--log-level", "error"})), HasSubstr("more than once"));
 }
 
-// Each option from each source; where the values differ, what came out says
-// which source won. An option with one valid value is seen by its errors.
+// Each option from each source, with different values, so that the result shows which source
+// was used. For an option with only one valid value the error shows it.
 struct OrderCase {
   const char* name;
   const char* command_line;
@@ -169,7 +169,7 @@ TEST_P(Order, IsCommandLineEnvironmentFileDefault) {
   const OrderCase& order = GetParam();
   std::string variable = std::string("WICK_") + order.name;
   for (char& c : variable) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
-  // The kernel is always there, so that the other options can be seen.
+  // The kernel is always given, so that the other options are checked.
   const bool is_kernel = order.name == std::string("kernel");
   const ConfigFile with((is_kernel ? "" : "kernel = 'default'\n") + std::string(order.name) +
                         " = " + order.file);
@@ -194,7 +194,7 @@ TEST_P(Order, IsCommandLineEnvironmentFileDefault) {
   const std::string by_default = outcome(false, false, false);
   RunOptions defaults;
   defaults.machine.kernel_path = "default";
-  defaults.machine.serials.emplace_back().kind = SerialConfig::Kind::kStdio;
+  defaults.machine.serials.emplace_back().kind = vmm::SerialConfig::Kind::kStdio;
   EXPECT_EQ(by_default, order.seen(defaults));
 }
 
@@ -290,7 +290,7 @@ TEST(Options, UnknownKeyOfTheFileIsNamed) {
 TEST(Options, MistakesInTheFileNameTheLine) {
   const ConfigFile broken("kernel = 'k'\nmemory = 1G");
   EXPECT_THAT(usage_error({"run", "--config", broken.path()}),
-              AllOf(StartsWith(broken.path() + ": line 2: "), HasSubstr("texts in quotes")));
+              AllOf(StartsWith(broken.path() + ": line 2: "), HasSubstr("strings in quotes")));
   const ConfigFile list("kernel = ['a', 'b']");
   EXPECT_THAT(usage_error({"run", "--config", list.path()}),
               HasSubstr("line 1: kernel: given more than once"));
@@ -325,8 +325,8 @@ TEST(Options, NoTwoCardsOfAMachineHaveTheSameAddress) {
     return run_with({"-n", "tap", "-n", first, "-n", "user", "-n", second});
   };
   EXPECT_EQ(usage_error(cards("tap,mac=52:54:00:12:34:5a", "user,mac=52:54:00:12:34:5A")),
-            "--net: two cards with mac=52:54:00:12:34:5a; leave mac out: wick gives each card its "
-            "own");
+            "--net: two cards with mac=52:54:00:12:34:5a; leave mac out, and wick gives each card "
+            "a different one");
   EXPECT_EQ(run_options(cards("tap,mac=52:54:00:12:34:5a", "tap,mac=52:54:00:12:34:5b"))
                 .machine.nets.size(),
             4u);
@@ -337,8 +337,8 @@ TEST(Options, CdromIsShortForADriveOnIde) {
   ASSERT_EQ(disks.size(), 2u);
   EXPECT_EQ(disks[0].path, "disk");
   EXPECT_EQ(disks[1].path, "a,b.iso") << "a name, and no SPEC";
-  EXPECT_EQ(disks[1].device, DiskConfig::Device::kIde);
-  EXPECT_EQ(disks[1].media, DiskConfig::Media::kCdrom);
+  EXPECT_EQ(disks[1].device, vmm::DiskConfig::Device::kIde);
+  EXPECT_EQ(disks[1].media, vmm::DiskConfig::Media::kCdrom);
   EXPECT_TRUE(disks[1].read_only);
 }
 
@@ -363,9 +363,10 @@ TEST(Options, ThereIsRoomForFourIdeDrives) {
   more.insert(more.end(), {"-d", "e"});
   EXPECT_EQ(run_options(run_with(more)).machine.disks.size(), 5u);
   more.insert(more.end(), {"--cdrom", "f"});
-  EXPECT_EQ(usage_error(run_with(more)),
-            "--disk, --cdrom: no room for f: a machine has 4 IDE drives; use device=virtio for "
-            "the others");
+  EXPECT_EQ(
+      usage_error(run_with(more)),
+      "--disk, --cdrom: no room for f: a machine has at most 4 IDE drives; use device=virtio for "
+      "the others");
 }
 
 TEST(Options, IdeNeedsPci) {
@@ -402,8 +403,8 @@ TEST(Options, SingleValuesAreGivenOnce) {
 
 TEST(Options, MissingValuesAreNamed) {
   EXPECT_THAT(usage_error({"run", "-k"}), HasSubstr("--kernel"));
-  EXPECT_THAT(usage_error({"run", "--kernel="}), HasSubstr("needs the name of a file"));
-  EXPECT_THAT(usage_error(run_with({"-i", ""})), HasSubstr("needs the name of a file"));
+  EXPECT_THAT(usage_error({"run", "--kernel="}), HasSubstr("needs a file name"));
+  EXPECT_THAT(usage_error(run_with({"-i", ""})), HasSubstr("needs a file name"));
   EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("no blanks"));
 }
 
@@ -429,10 +430,10 @@ TEST(Options, ThereAreFourSerialPortsAndOneTerminal) {
 }
 
 TEST(Options, AConsoleOnStdioTakesItFromTheSerialPort) {
-  using Kind = SerialConfig::Kind;
-  const MachineConfig plain = run_options(run_with({})).machine;
+  using Kind = vmm::SerialConfig::Kind;
+  const vmm::MachineConfig plain = run_options(run_with({})).machine;
   EXPECT_FALSE(plain.console);
-  const MachineConfig machine = run_options(run_with({"--console", "stdio,log=l"})).machine;
+  const vmm::MachineConfig machine = run_options(run_with({"--console", "stdio,log=l"})).machine;
   ASSERT_TRUE(machine.console);
   EXPECT_EQ(machine.console->kind, Kind::kStdio);
   EXPECT_EQ(machine.console->log_path, "l");
@@ -451,7 +452,7 @@ TEST(Options, EntropyIsOnByDefault) {
   EXPECT_EQ(run_options(run_with({"--rng", "on"})).machine.rng, "");
   EXPECT_EQ(run_options(run_with({"--rng", "off"})).machine.rng, std::nullopt);
   EXPECT_EQ(run_options(run_with({"--rng", "/dev/hwrng"})).machine.rng, "/dev/hwrng");
-  EXPECT_THAT(usage_error(run_with({"--rng="})), HasSubstr("needs the name of a file"));
+  EXPECT_THAT(usage_error(run_with({"--rng="})), HasSubstr("needs a file name"));
 }
 
 TEST(Options, WhatIsUnknownIsNamed) {

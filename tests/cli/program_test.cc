@@ -1,4 +1,4 @@
-// The program as scripts use it: what its outputs may be, and how it ends then.
+// The program in scripts: various kinds of standard output, and the exit status.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -24,8 +24,8 @@ class Program : public ::testing::Test {
   }
   ~Program() override { std::filesystem::remove_all(folder_); }
 
-  // The status of a command line for the shell, in which $wick is the program and
-  // the current folder one of our own.
+  // The exit status of a shell command, in which $wick is the program. The current folder is
+  // a temporary one.
   int status(const std::string& command) {
     const std::string line =
         "cd " + folder_ + " && wick=" WICK_BINARY " && (" + command + ") 2>" + folder_ + "/stderr";
@@ -54,7 +54,7 @@ TEST_P(ResultsThatCannotBeWritten, AreAnErrorWithOneLine) {
   // The caller closed it.
   EXPECT_EQ(status("$wick " + std::string(GetParam()) + " >&-"), 1);
   EXPECT_THAT(said_, HasSubstr("wick: standard output: cannot write the results: Bad file"));
-  // Its reader left, whether that kills or not.
+  // The reader of the pipe is gone, with SIGPIPE at its default or ignored.
   EXPECT_EQ(status("trap \"\" PIPE; { sleep 0.2; $wick " + std::string(GetParam()) +
                    "; echo $? >status; } | true; exit $(cat status)"),
             1);

@@ -17,17 +17,17 @@
 namespace wick::cli {
 namespace {
 
-// Runs its loop until told to end, as a guest that hangs.
-class HangingMachine : public Machine {
+// A machine that runs until end() is called, like a hanging guest.
+class HangingMachine : public vmm::Machine {
  public:
   explicit HangingMachine(EventLoop& loop) : loop_(loop) {}
 
   const std::string& cmdline() const override { return cmdline_; }
-  RunReport run() override {
+  vmm::RunReport run() override {
     loop_.run();
     return report_;
   }
-  void end(Ending ending, int signal) override {
+  void end(vmm::Ending ending, int signal) override {
     if (ended_) return;
     ended_ = true;
     report_.ending = ending;
@@ -44,7 +44,7 @@ class HangingMachine : public Machine {
   int presses_ = 0;
   int size_updates_ = 0;
   const std::string cmdline_;
-  RunReport report_;
+  vmm::RunReport report_;
   bool ended_ = false;
 };
 
@@ -78,7 +78,7 @@ TEST_F(Run, SigpwrPressesThePowerButton) {
   raise(SIGPWR);
   const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(20));
   ASSERT_TRUE(report);
-  EXPECT_EQ(report->ending, Ending::kTimeout);
+  EXPECT_EQ(report->ending, vmm::Ending::kTimeout);
   EXPECT_EQ(machine_->presses(), 1);
 }
 
@@ -88,7 +88,7 @@ TEST_F(Run, Sigusr1LooksAtTheDisksSizes) {
   raise(SIGUSR1);
   const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(20));
   ASSERT_TRUE(report);
-  EXPECT_EQ(report->ending, Ending::kTimeout);
+  EXPECT_EQ(report->ending, vmm::Ending::kTimeout);
   EXPECT_EQ(machine_->size_updates(), 1);
 }
 
@@ -101,12 +101,12 @@ TEST_F(Run, EachEndingSignalEndsItByItsNumber) {
     (*loop)->post([&] { ::kill(::getpid(), number); });
     const auto report = run_to_end(machine, **loop, **signals, std::nullopt);
     ASSERT_TRUE(report);
-    EXPECT_EQ(report->ending, Ending::kSignal);
+    EXPECT_EQ(report->ending, vmm::Ending::kSignal);
     EXPECT_EQ(report->signal, number);
   }
 }
 
-// timeout(1) sends two, and so does a terminal that closes.
+// timeout(1) sends two signals, and so do a closing terminal and its shell.
 TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
   for (int i = 0; i < 20; ++i) {
     auto signals = Signals::take();
@@ -130,15 +130,15 @@ TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
   }
 }
 
-// A machine that cannot end: its disks take for ever.
+// A machine that cannot end, because its disks block for ever.
 class StuckMachine final : public HangingMachine {
  public:
   using HangingMachine::HangingMachine;
-  RunReport run() override {
+  vmm::RunReport run() override {
     runs_ = true;
     return HangingMachine::run();
   }
-  void end(Ending, int) override { ended_ = true; }
+  void end(vmm::Ending, int) override { ended_ = true; }
   bool runs() const { return runs_; }
   bool ended() const { return ended_; }
 
@@ -149,7 +149,7 @@ class StuckMachine final : public HangingMachine {
 
 class RunDeathTest : public Run {
  protected:
-  // Signals come from another process's point of view: to no thread in particular.
+  // Sends the signal to the process, not to a thread.
   static void send(int number) { ::kill(::getpid(), number); }
 };
 
@@ -184,7 +184,7 @@ TEST_F(RunDeathTest, TheSecondSignalEndsAMachineThatCannotEnd) {
           while (!machine.runs()) ::usleep(1000);
           send(SIGTERM);
           while (!machine.ended()) ::usleep(1000);
-          ::usleep(600'000);  // a second one at once is taken for the same
+          ::usleep(600'000);  // a second signal right away would count as the same
           send(SIGINT);
         });
         (void)run_to_end(machine, *loop_, **signals, std::nullopt);
@@ -210,14 +210,14 @@ TEST_F(RunDeathTest, ASignalRemovesSocketsAndRestoresTheTerminal) {
   EXPECT_FALSE(terminal.is_raw());
 }
 
-// The deadline is one of the clock, not of the time that the process ran.
+// The deadline counts wall-clock time, also while the process is stopped.
 TEST_F(RunDeathTest, TheTimeLimitCountsWhileTheProcessIsStopped) {
   const pid_t child = ::fork();
   if (child == 0) {
     const auto signals = Signals::take();
     loop_->post([] { ::kill(::getpid(), SIGSTOP); });
     const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(300));
-    ::_exit(report && report->ending == Ending::kTimeout ? 0 : 1);
+    ::_exit(report && report->ending == vmm::Ending::kTimeout ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
@@ -233,7 +233,7 @@ TEST_F(Run, TimeLimitEndsIt) {
   ASSERT_TRUE(signals);
   const auto report = run_to_end(*machine_, *loop_, **signals, std::chrono::milliseconds(1));
   ASSERT_TRUE(report);
-  EXPECT_EQ(report->ending, Ending::kTimeout);
+  EXPECT_EQ(report->ending, vmm::Ending::kTimeout);
 }
 
 TEST_F(Run, HangupStaysIgnoredUnderNohup) {
@@ -268,7 +268,7 @@ class ChooseKernel : public ::testing::Test {
   }
 
   std::string boot_;
-  MachineConfig config_;
+  vmm::MachineConfig config_;
 };
 
 TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
@@ -311,13 +311,13 @@ class ChooseAddresses : public ::testing::Test {
   static std::vector<net::MacAddress> addresses(const std::string& name,
                                                 const std::vector<std::string>& disks = {},
                                                 const std::string& machine_id = "host") {
-    MachineConfig config;
+    vmm::MachineConfig config;
     config.name = name;
     for (const std::string& path : disks) config.disks.emplace_back().path = path;
     config.nets.resize(2);
     choose_addresses(config, machine_id);
     std::vector<net::MacAddress> result;
-    for (const NetConfig& net : config.nets) {
+    for (const vmm::NetConfig& net : config.nets) {
       EXPECT_TRUE(net.mac);
       result.push_back(net.mac.value_or(net::MacAddress{}));
     }
@@ -336,7 +336,7 @@ TEST_F(ChooseAddresses, AreTheSameForTheSameMachineAndDifferForEachCard) {
 
 TEST_F(ChooseAddresses, GiveTheMachineAUuidOfItsOwn) {
   const auto uuid = [](const std::string& name, const std::string& host) {
-    MachineConfig config;
+    vmm::MachineConfig config;
     config.name = name;
     choose_addresses(config, host);
     return config.uuid;
@@ -371,7 +371,7 @@ TEST_F(ChooseAddresses, AreThereForMachinesWithNothingToGoBy) {
 
 TEST_F(ChooseAddresses, LeaveTheUsersOwnAlone) {
   constexpr net::MacAddress kMine = {0x52, 0x54, 0, 0, 0, 1};
-  MachineConfig config;
+  vmm::MachineConfig config;
   config.name = "vm";
   config.nets.resize(2);
   config.nets[0].mac = kMine;

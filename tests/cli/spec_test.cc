@@ -49,7 +49,7 @@ TEST(Spec, UnknownKeyIsNamedAndTheValidOnesListed) {
 }
 
 TEST(Spec, KeyTwiceIsNamed) {
-  EXPECT_THAT(error_of(parse_spec("a,one=1,one=1", kKeys)), HasSubstr("'one' is there twice"));
+  EXPECT_THAT(error_of(parse_spec("a,one=1,one=1", kKeys)), HasSubstr("'one' is given twice"));
 }
 
 TEST(Spec, EmptyPartsAreRefused) {
@@ -125,9 +125,9 @@ TEST(DiskSpec, PathAloneLeavesTheDefaults) {
   const auto disk = parse_disk("a.img");
   ASSERT_TRUE(disk) << error_of(disk);
   EXPECT_EQ(disk->path, "a.img");
-  EXPECT_EQ(disk->format, DiskConfig::Format::kProbe);
+  EXPECT_EQ(disk->format, vmm::DiskConfig::Format::kProbe);
   EXPECT_FALSE(disk->read_only);
-  EXPECT_EQ(disk->cache, DiskConfig::Cache::kWriteback);
+  EXPECT_EQ(disk->cache, vmm::DiskConfig::Cache::kWriteback);
   EXPECT_EQ(disk->serial, "");
 }
 
@@ -136,11 +136,11 @@ TEST(DiskSpec, TakesEveryKey) {
       parse_disk("/dev/sdb,format=raw,readonly=on,device=virtio,media=disk,cache=unsafe,serial=d0");
   ASSERT_TRUE(disk) << error_of(disk);
   EXPECT_EQ(disk->path, "/dev/sdb");
-  EXPECT_EQ(disk->format, DiskConfig::Format::kRaw);
+  EXPECT_EQ(disk->format, vmm::DiskConfig::Format::kRaw);
   EXPECT_TRUE(disk->read_only);
-  EXPECT_EQ(disk->cache, DiskConfig::Cache::kUnsafe);
+  EXPECT_EQ(disk->cache, vmm::DiskConfig::Cache::kUnsafe);
   EXPECT_EQ(disk->serial, "d0");
-  EXPECT_EQ(parse_disk("a,cache=none")->cache, DiskConfig::Cache::kNone);
+  EXPECT_EQ(parse_disk("a,cache=none")->cache, vmm::DiskConfig::Cache::kNone);
   EXPECT_FALSE(parse_disk("a,readonly=off")->read_only);
   EXPECT_TRUE(parse_disk("a,ephemeral=on")->ephemeral);
   EXPECT_EQ(parse_disk("a,queues=4")->queues, 4);
@@ -148,7 +148,7 @@ TEST(DiskSpec, TakesEveryKey) {
     EXPECT_EQ(error_of(parse_disk(fmt::format("a,queues={}", queues))),
               fmt::format("queues={}: must be 1 to 16", queues));
   EXPECT_EQ(error_of(parse_disk("a,readonly=on,ephemeral=on")),
-            "ephemeral=on: this disk is not written at all; leave out ephemeral, or what makes "
+            "ephemeral=on: this disk is read-only; leave out ephemeral, or the key that makes "
             "it read-only");
 }
 
@@ -164,7 +164,7 @@ TEST(DiskSpec, SaysWhichNamedFilesAreOpened) {
 
 TEST(DiskSpec, ARawDiskHasNoTablesToKeep) {
   EXPECT_EQ(error_of(parse_disk("a,format=raw,cache-size=1M")),
-            "cache-size=1048576: a raw disk has no tables to keep; leave out cache-size");
+            "cache-size=1048576: a raw disk has no tables to cache; leave out cache-size");
   EXPECT_TRUE(parse_disk("a,format=raw,cache-size=1M,ephemeral=on"));
   EXPECT_TRUE(parse_disk("a,format=qcow2,cache-size=1M"));
   EXPECT_TRUE(parse_disk("a,cache-size=1M"));
@@ -182,13 +182,13 @@ TEST(DiskSpec, BadValueNamesTheKeyAndTheValidOnes) {
 TEST(DiskSpec, ACdromIsOnIdeAndReadOnly) {
   const auto cdrom = parse_disk("a.iso,device=ide,media=cdrom");
   ASSERT_TRUE(cdrom) << error_of(cdrom);
-  EXPECT_EQ(cdrom->device, DiskConfig::Device::kIde);
-  EXPECT_EQ(cdrom->media, DiskConfig::Media::kCdrom);
+  EXPECT_EQ(cdrom->device, vmm::DiskConfig::Device::kIde);
+  EXPECT_EQ(cdrom->media, vmm::DiskConfig::Media::kCdrom);
   EXPECT_TRUE(cdrom->read_only);
   EXPECT_TRUE(parse_disk("a.iso,media=cdrom,device=ide,readonly=on"));
   for (const char* const on_virtio : {"a,media=cdrom", "a,media=cdrom,device=virtio"})
     EXPECT_EQ(error_of(parse_disk(on_virtio)),
-              "media=cdrom: there are CD-ROM drives on IDE alone; add device=ide, or use --cdrom "
+              "media=cdrom: CD-ROM drives exist only on IDE; add device=ide, or use --cdrom "
               "FILE");
   EXPECT_THAT(error_of(parse_disk("a,device=ide,media=cdrom,readonly=off")),
               HasSubstr("a CD-ROM cannot be written"));
@@ -205,8 +205,8 @@ TEST(NetSpec, TakesEveryKey) {
   const auto plain = parse_net("tap");
   ASSERT_TRUE(plain) << error_of(plain);
   ASSERT_TRUE(*plain);
-  EXPECT_EQ((*plain)->kind, NetConfig::Kind::kTap);
-  EXPECT_EQ((*plain)->device, NetConfig::Device::kVirtio);
+  EXPECT_EQ((*plain)->kind, vmm::NetConfig::Kind::kTap);
+  EXPECT_EQ((*plain)->device, vmm::NetConfig::Device::kVirtio);
   EXPECT_EQ((*plain)->interface, "");
   EXPECT_EQ((*plain)->bridge, "");
   EXPECT_EQ((*plain)->queues, 1);
@@ -231,8 +231,8 @@ TEST(NetSpec, MayBeNoneOrAUsersNetwork) {
   EXPECT_FALSE(*none);
   const auto user = parse_net("user,device=e1000,mac=52:54:00:00:00:01,mtu=1400");
   ASSERT_TRUE(user) << error_of(user);
-  EXPECT_EQ((*user)->kind, NetConfig::Kind::kUser);
-  EXPECT_EQ((*user)->device, NetConfig::Device::kE1000);
+  EXPECT_EQ((*user)->kind, vmm::NetConfig::Kind::kUser);
+  EXPECT_EQ((*user)->device, vmm::NetConfig::Device::kE1000);
   EXPECT_EQ((*user)->mtu, 1400);
 }
 
@@ -242,13 +242,13 @@ TEST(NetSpec, RefusesOtherNetworks) {
   EXPECT_FALSE(parse_net(""));
   EXPECT_FALSE(parse_net("none,mtu=1500"));
   EXPECT_THAT(error_of(parse_net("tap,model=virtio")), HasSubstr("unknown key 'model'"));
-  EXPECT_THAT(error_of(parse_net("tap,mtu=1500,mtu=1500")), HasSubstr("'mtu' is there twice"));
+  EXPECT_THAT(error_of(parse_net("tap,mtu=1500,mtu=1500")), HasSubstr("'mtu' is given twice"));
 }
 
 TEST(NetSpec, OnlyATapHasAnInterface) {
   for (const char* const pair : {"ifname=tap0", "bridge=br0", "vhost=on", "vhost=off", "queues=1"})
     EXPECT_EQ(error_of(parse_net(fmt::format("user,{}", pair))),
-              fmt::format("{}: only a TAP has that; use tap, or leave it out", pair));
+              fmt::format("{}: only for a TAP; use tap, or leave it out", pair));
 }
 
 TEST(NetSpec, BadValueNamesTheKeyAndTheValidOnes) {
@@ -258,9 +258,9 @@ TEST(NetSpec, BadValueNamesTheKeyAndTheValidOnes) {
                           "52:54:00:12:34:56",
                           mac));
   EXPECT_EQ(error_of(parse_net("tap,mac=01:00:5e:00:00:01")),
-            "mac=01:00:5e:00:00:01: a group address: the first byte is odd");
+            "mac=01:00:5e:00:00:01: a group address, because the first byte is odd");
   EXPECT_EQ(error_of(parse_net("tap,mac=00:00:00:00:00:00")),
-            "mac=00:00:00:00:00:00: no card has that address");
+            "mac=00:00:00:00:00:00: not a valid address");
   EXPECT_EQ(error_of(parse_net("tap,device=rtl8139")), "device=rtl8139: must be virtio or e1000");
   EXPECT_EQ(error_of(parse_net("tap,vhost=yes")), "vhost=yes: must be off or on");
   for (const char* const queues : {"0", "17", "-1", "x", "1.5", "65537", "4294967297", "1x"})
@@ -279,12 +279,12 @@ TEST(NetSpec, AnE1000HasOneQueueAndNoVhost) {
     EXPECT_EQ(error_of(parse_net(text)),
               "device=e1000: it has one queue; leave queues or device out");
   EXPECT_EQ(error_of(parse_net("tap,device=e1000,vhost=on")),
-            "device=e1000: vhost knows virtio alone; leave vhost or device out");
+            "device=e1000: vhost supports only virtio; leave vhost or device out");
   EXPECT_TRUE(parse_net("tap,device=e1000,queues=1,vhost=off"));
 }
 
 TEST(SerialSpec, TakesEveryKind) {
-  using Kind = SerialConfig::Kind;
+  using Kind = vmm::SerialConfig::Kind;
   EXPECT_EQ(parse_serial("stdio")->kind, Kind::kStdio);
   EXPECT_EQ(parse_serial("pty")->kind, Kind::kPty);
   EXPECT_EQ(parse_serial("null")->kind, Kind::kNull);
@@ -333,12 +333,12 @@ TEST(HostForward, ListensOnTheLoopbackUnlessToldOtherwise) {
 
 TEST(HostForward, MistakesAreNamed) {
   for (const char* const text : {"", "tcp", "2222-22", "tcp::2222", "-:22", "a-b:c"})
-    EXPECT_THAT(error_of(parse_host_forward(text)), HasSubstr("is no forward")) << text;
+    EXPECT_THAT(error_of(parse_host_forward(text)), HasSubstr("is not a valid forward")) << text;
   EXPECT_THAT(error_of(parse_host_forward("sctp::1-:2")), HasSubstr("neither tcp nor udp"));
   EXPECT_THAT(error_of(parse_host_forward("tcp:localhost:1-:2")),
-              HasSubstr("'localhost' is no IPv4 address of the host"));
+              HasSubstr("'localhost' is not an IPv4 address for the host"));
   EXPECT_THAT(error_of(parse_host_forward("tcp::1-300.0.0.1:2")),
-              HasSubstr("'300.0.0.1' is no IPv4 address of the guest"));
+              HasSubstr("'300.0.0.1' is not an IPv4 address for the guest"));
   for (const char* const port : {"", "0", "65536", "-1", "22x", " 22", "99999999999"}) {
     EXPECT_THAT(error_of(parse_host_forward(fmt::format("tcp::1-:{}", port))),
                 HasSubstr("the guest's port must be 1 to 65535"))

@@ -79,7 +79,7 @@ TEST(Toml, EntriesComeInTheOrderOfTheFile) {
 TEST(Toml, MistakesNameTheLineAndTheMend) {
   EXPECT_EQ(error_of("\nmemory = 256M"),
             "line 2: invalid line format (expected newline, but got 'M'); write key = value, with "
-            "texts in quotes");
+            "strings in quotes");
   for (const char* const text : {"a =", "a = +", "a = x", "a = [ x ]", "a", "= 1", "a = 1 2",
                                  "a = [1 2]", "a = \"x", "a = 'x\n'", "a = \"\\q\"", "a = 08"}) {
     EXPECT_THAT(error_of(std::string("\n\n") + text), StartsWith("line 3: ")) << text;
@@ -93,12 +93,12 @@ TEST(Toml, KeyTwiceIsRefused) {
 }
 
 TEST(Toml, ANulEndsNoText) {
-  EXPECT_EQ(error_of("a = 1\nb = \"x\\u0000y\""), "line 2: a NUL is in a string");
+  EXPECT_EQ(error_of("a = 1\nb = \"x\\u0000y\""), "line 2: a string contains a NUL");
   EXPECT_THAT(error_of(std::string_view("a = 'x\0y'", 9)), StartsWith("line 1: "));
 }
 
 TEST(Toml, WhatIsNotUsedHereIsRefusedByName) {
-  EXPECT_EQ(error_of("b = 1\n[run]\na = 1"), "line 2: tables are not used here; write key = value");
+  EXPECT_EQ(error_of("b = 1\n[run]\na = 1"), "line 2: tables are not supported; write key = value");
   for (const char* const text : {"a.b = 1", "a = {b = 1}", "[[disk]]\na = 1", "a = [{b = 1}]"})
     EXPECT_THAT(error_of(text), HasSubstr("tables are not used")) << text;
   EXPECT_THAT(error_of("a = [[1]]"), HasSubstr("arrays in arrays are not used"));

@@ -36,7 +36,7 @@ TEST(Doctor, KnowsAKvmThatOnlyEmulates) {
       in_own_mounts("mount --bind " + (dir / "cpuinfo") + " /proc/cpuinfo", wick({"doctor"})));
   EXPECT_EQ(run.status, 1);
   EXPECT_THAT(run.out,
-              AllOf(HasSubstr("ok    KVM: makes machines\n"),
+              AllOf(HasSubstr("ok    KVM: can create machines\n"),
                     HasSubstr("fail  hardware virtualization"), HasSubstr("only emulates")));
 }
 

@@ -126,8 +126,9 @@ TEST(Ending, DiskWithoutADriverHasAHint) {
   const TempDir dir;
   Process vm(
       wick_run({"-k", image("debian-cloud/vmlinuz"), "-d", blank_disk(dir, "blank", 1 << 20)}));
-  EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
-              HasSubstr("wick: hint: the kernel did not find its root device: it has no driver"));
+  EXPECT_THAT(
+      expect_ending(vm, 3, "wick: the guest's kernel panicked"),
+      HasSubstr("wick: hint: the kernel did not find its root device: it has no built-in driver"));
 }
 
 TEST(Ending, InitThatEndsHasAHint) {

@@ -143,7 +143,7 @@ TEST(SerialSocket, LetsClientsComeAndGo) {
     EXPECT_THAT(second.console().transcript(),
                 AllOf(StartsWith(fmt::format("wick: refused: process {} ", attach.pid())),
                       HasSubstr(path)));
-    EXPECT_THAT(second.errors(), HasSubstr("someone else is attached"));
+    EXPECT_THAT(second.errors(), HasSubstr("another client is attached"));
     Dialogue third = Dialogue::connect(path);
     third.expect("wick: refused: ");
     (void)third.expect_end();
@@ -151,7 +151,7 @@ TEST(SerialSocket, LetsClientsComeAndGo) {
 
     attach.console().send(kEscape);
     EXPECT_EQ(attach.wait(), 0);
-    EXPECT_THAT(attach.errors(), EndsWith("the machine goes on\n"));
+    EXPECT_THAT(attach.errors(), EndsWith("the machine keeps running\n"));
     EXPECT_FALSE(is_raw(attach.console().fd()));
   }
   {

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-namespace wick {
+namespace wick::vmm {
 namespace {
 
 struct Registers {
@@ -22,7 +22,7 @@ kvm_cpuid_entry2 entry(uint32_t function, uint32_t index, const Registers& value
   return made;
 }
 
-// A host of 64 threads, as KVM_GET_SUPPORTED_CPUID shows it.
+// KVM_GET_SUPPORTED_CPUID of a host with 64 threads.
 std::vector<kvm_cpuid_entry2> host() {
   return {entry(0, 0, {0x1f, 0, 0, 0}),
           entry(1, 0, {0, 0x3f400800, 0, 1u << 28}),
@@ -111,4 +111,4 @@ TEST(GuestCpuid, MakesNoTopologyLeafThatTheHostDoesNotReach) {
 }
 
 }  // namespace
-}  // namespace wick
+}  // namespace wick::vmm

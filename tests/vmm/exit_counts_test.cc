@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 #include <linux/kvm.h>
 
-namespace wick {
+namespace wick::vmm {
 namespace {
 
-// Answers at one register; the rest of its range has no name.
+// A device with one named register.
 class Device final : public BusDevice {
  public:
   void read(uint64_t, std::span<std::byte>) override {}
@@ -103,9 +103,9 @@ TEST_F(ExitCountsTest, AnExitIsDescribedByWhatWasAccessed) {
   EXPECT_EQ(describe(io(0x3f8, true), ports_, mmio_), "write of 1 byte to port 0x3f8 (ttyS0 OUT)");
   EXPECT_EQ(describe(io(0x3fa, false), ports_, mmio_), "read of 1 byte from port 0x3fa (ttyS0)");
   EXPECT_EQ(describe(mmio(0xe0000000), ports_, mmio_),
-            "read of 4 bytes from address 0xe0000000 (nobody's)");
+            "read of 4 bytes from address 0xe0000000 (no device)");
   EXPECT_EQ(describe({.reason = KVM_EXIT_INTR}, ports_, mmio_), "intr");
 }
 
 }  // namespace
-}  // namespace wick
+}  // namespace wick::vmm

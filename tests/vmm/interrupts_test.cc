@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace wick {
+namespace wick::vmm {
 namespace {
 
 constexpr uint32_t kPin = 19;
@@ -24,8 +24,7 @@ class SharedPinTest : public testing::Test {
     pin_.emplace(*vm_, kPin);
   }
 
-  // The IO-APIC's request register: of an edge, what came; of a level, the
-  // level.
+  // The IO-APIC's IRR: set by an edge; for a level, the state of the line.
   bool high() const {
     kvm_irqchip chip{};
     chip.chip_id = KVM_IRQCHIP_IOAPIC;
@@ -83,4 +82,4 @@ TEST_F(SharedPinTest, ServesSeveralThreadsAtOnce) {
 }
 
 }  // namespace
-}  // namespace wick
+}  // namespace wick::vmm

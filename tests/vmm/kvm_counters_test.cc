@@ -5,15 +5,15 @@
 
 #include <cstring>
 
-namespace wick {
+namespace wick::vmm {
 namespace {
 
 using testing::ElementsAre;
 
 constexpr uint32_t kNameBytes = 48;
-constexpr uint32_t kDescriptors = 24 + kNameBytes;  // behind the header and the id
+constexpr uint32_t kDescriptors = 24 + kNameBytes;  // after the header and the id
 
-// A counter and a histogram of two, in the layout of api.rst, 4.133.
+// A counter and a histogram with two values, in the layout of api.rst, 4.133.
 std::vector<std::byte> statistics() {
   constexpr uint32_t kValues = kDescriptors + 2 * (16 + kNameBytes);
   std::vector<std::byte> file(kValues + 3 * 8);
@@ -52,4 +52,4 @@ TEST(KvmCounters, ThatAreCutShortAreRefused) {
 }
 
 }  // namespace
-}  // namespace wick
+}  // namespace wick::vmm
