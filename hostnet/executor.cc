@@ -42,7 +42,7 @@ Result<void> stop_dnsmasq(const std::string& network) {
 
 Result<void> write_value(const WriteValue& action) {
   const Fd fd(::open(action.path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd.valid() && errno == ENOENT && action.may_lack) return {};
+  if (!fd.valid() && errno == ENOENT && action.may_be_missing) return {};
   if (!fd.valid()) return fail_errno(errno, "{}: cannot open", action.path);
   if (::write(fd.get(), action.value.data(), action.value.size()) < 0)
     return fail_errno(errno, "{}: cannot write {}", action.path, action.value);

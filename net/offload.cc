@@ -50,36 +50,36 @@ Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
   uint8_t protocol = 0;
   if (ether_type == kEtherIp4 && kind != PacketHeader::kTcp6) {
     layout.ip4 = true;
-    if (network.size() < kIp4Bytes) return fail("an IPv4 header that is cut off");
+    if (network.size() < kIp4Bytes) return fail("a truncated IPv4 header");
     const auto first = load_le<uint8_t>(network);
     const size_t header_bytes = size_t{first & 0xfu} * 4;
     if (first >> 4 != 4 || header_bytes < kIp4Bytes || header_bytes > network.size())
-      return fail("an IPv4 header that lies about its length");
+      return fail("an IPv4 header with a wrong length");
     // A fragment has the MF flag or an offset.
     if ((load_be<uint16_t>(network.subspan(6)) & 0x3fff) != 0)
       return fail("segmentation of an IPv4 fragment");
     protocol = load_le<uint8_t>(network.subspan(9));
     layout.transport = layout.network + header_bytes;
   } else if (ether_type == kEtherIp6 && kind != PacketHeader::kTcp4) {
-    if (network.size() < kIp6Bytes) return fail("an IPv6 header that is cut off");
-    if (load_le<uint8_t>(network) >> 4 != 6) return fail("an IPv6 header of another version");
+    if (network.size() < kIp6Bytes) return fail("a truncated IPv6 header");
+    if (load_le<uint8_t>(network) >> 4 != 6) return fail("an IPv6 header with a wrong version");
     protocol = load_le<uint8_t>(network.subspan(6));
     layout.transport = layout.network + kIp6Bytes;
   } else {
-    return fail("segmentation of another protocol than the frame's");
+    return fail("segmentation for another protocol than the frame's");
   }
   // This also refuses IPv6 extension headers.
   if (protocol != (layout.tcp ? kProtocolTcp : kProtocolUdp))
-    return fail("segmentation of another transport than the packet's");
+    return fail("segmentation for another transport than the packet's");
 
   const auto transport = frame.subspan(layout.transport);
   size_t transport_bytes = kUdpBytes;
   if (transport.size() < (layout.tcp ? kTcpBytes : kUdpBytes))
-    return fail("a transport header that is cut off");
+    return fail("a truncated transport header");
   if (layout.tcp) {
     transport_bytes = size_t{load_le<uint8_t>(transport.subspan(12))} / 16 * 4;
     if (transport_bytes < kTcpBytes || transport_bytes > transport.size())
-      return fail("a TCP header that lies about its length");
+      return fail("a TCP header with a wrong length");
   }
   layout.payload = layout.transport + transport_bytes;
   // 5.1.6.2.1: a driver that requests segmentation also sets NEEDS_CSUM.
@@ -122,7 +122,7 @@ Result<void> Segmenter::start_segments(const PacketHeader& header) {
   layout_ = TRY(find_headers(header, frame_));
   const size_t payload_bytes = frame_.size() - layout_.payload;
   segment_bytes_ = header.segment_bytes;
-  if (segment_bytes_ == 0) return fail("segments of no bytes");
+  if (segment_bytes_ == 0) return fail("segments of 0 bytes");
   segments_ = std::max<size_t>(1, (payload_bytes + segment_bytes_ - 1) / segment_bytes_);
   if (segments_ > kMaxSegments) return fail("{} segments in one packet", segments_);
   const size_t largest_bytes = layout_.payload + std::min(segment_bytes_, payload_bytes);

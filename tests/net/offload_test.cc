@@ -253,7 +253,7 @@ TEST(Offload, RefusesSegmentationThatContradictsThePacket) {
   EXPECT_EQ(change([](Packet&) {}), "taken");
   // header_bytes is only a hint: the frame's own headers count.
   EXPECT_EQ(change([](Packet& p) { p.header.header_bytes = 65535; }), "taken");
-  EXPECT_THAT(change([](Packet& p) { p.header.segment_bytes = 0; }), HasSubstr("no bytes"));
+  EXPECT_THAT(change([](Packet& p) { p.header.segment_bytes = 0; }), HasSubstr("of 0 bytes"));
   EXPECT_THAT(change([](Packet& p) { p.header.segmentation = PacketHeader::kFragments; }),
               HasSubstr("not offered"));
   EXPECT_THAT(change([](Packet& p) { p.header.segmentation = 0x7f; }), HasSubstr("not offered"));
@@ -272,14 +272,14 @@ TEST(Offload, RefusesSegmentationThatContradictsThePacket) {
   const auto byte = [&](size_t at, uint8_t value) {
     return change([&](Packet& p) { p.frame[at] = std::byte{value}; });
   };
-  EXPECT_THAT(byte(14, 0x44), HasSubstr("lies about its length"));  // 16 bytes of IPv4 header
+  EXPECT_THAT(byte(14, 0x44), HasSubstr("wrong length"));  // 16 bytes of IPv4 header
   EXPECT_THAT(byte(14, 0x65),
-              HasSubstr("lies about its length"));  // version 6 in a frame of type IPv4
+              HasSubstr("wrong length"));  // version 6 in a frame of type IPv4
   EXPECT_THAT(byte(20, 0x20), HasSubstr("fragment"));
   EXPECT_THAT(byte(21, 0x01), HasSubstr("fragment"));
   EXPECT_EQ(byte(20, 0x40), "taken");  // do not fragment
   EXPECT_THAT(byte(23, kUdp), HasSubstr("another transport"));
-  EXPECT_THAT(byte(46, 0x40), HasSubstr("TCP header that lies"));
+  EXPECT_THAT(byte(46, 0x40), HasSubstr("TCP header with a wrong length"));
   EXPECT_THAT(byte(12, 0x86), HasSubstr("another protocol"));
 
   Packet extended = large(partial6(kTcp, tcp_of(3000)), PacketHeader::kTcp6, 1000);
