@@ -1,10 +1,9 @@
 // The host's end of a guest's serial port or console: where its bytes go and
 // where its input comes from (terminal, unix socket, pty, file, nothing).
 //
-// Thread rule: write() from any thread, most often a vCPU in the middle of a
-// register access, so it never blocks and never drops the guest's time; the
-// other calls, and all calls of a Guest, on the loop that the back end was
-// made with.
+// Thread rule: any thread may call write(). The caller is usually a vCPU in the
+// middle of a register access, so write() never blocks. All other calls, and all
+// calls of a Guest, are made on the loop that the back end was created with.
 #pragma once
 
 #include <cstddef>
@@ -13,24 +12,24 @@
 
 namespace wick::console {
 
-// Of a terminal, in characters.
+// The size of a terminal, in characters.
 struct Size {
   uint16_t columns = 0;
   uint16_t rows = 0;
   bool operator==(const Size&) const = default;
 };
 
-// The chip at the other end, as the back end sees it. Locks itself.
+// The guest's serial port or console device, as the back end sees it. Locks itself.
 class Guest {
  public:
   virtual ~Guest() = default;
-  // Takes what fits, perhaps nothing, and returns how much. Who could not take
-  // everything calls Backend::input_wanted() when there is room again.
+  // Takes as many bytes as fit, perhaps none, and returns their number. A guest that
+  // did not take everything calls Backend::input_wanted() when it has room again.
   virtual size_t input(std::span<const std::byte> bytes) = 0;
-  // The line was held low: SysRq, kgdb.
+  // Delivers a BREAK condition, which Linux uses for SysRq and kgdb.
   virtual void send_break() = 0;
-  // The host's end is a terminal of this size from now on. A serial port has no
-  // way to tell.
+  // The terminal at the host's end now has this size. A serial port ignores this:
+  // it has no way to report a size to its driver.
   virtual void resized(Size) {}
 };
 
@@ -38,21 +37,22 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // While the loop does not run, as disconnect(), which comes before the guest is
-  // destroyed; what comes in meanwhile waits for the next guest.
+  // connect() and disconnect() are called while the loop does not run. disconnect()
+  // must be called before the guest is destroyed; input that arrives afterwards is
+  // kept for the next guest.
   virtual void connect(Guest& guest) = 0;
   virtual void disconnect() = 0;
 
-  // What the guest sent. Never blocks; what no one takes is dropped, oldest
-  // first, beyond the back end's bounded buffer.
+  // Outputs bytes of the guest. Never blocks: when the back end's bounded buffer is
+  // full, the oldest bytes are dropped.
   virtual void write(std::span<const std::byte> bytes) = 0;
 
-  // Any thread, also in the middle of the guest's own lock: a Guest that
-  // refused input has room again. Only wakes the loop.
+  // Announces that a Guest that refused input has room again. Any thread may call
+  // this, even with the guest's own lock held: it only wakes the loop.
   virtual void input_wanted() = 0;
 
-  // Hands everything written so far to the host as far as that is possible
-  // without waiting long; called once, at the end of a run.
+  // Hands the output written so far to the host, with a bounded wait. Called once, at
+  // the end of a run.
   virtual void flush() = 0;
 };
 

@@ -1,8 +1,8 @@
-// The keys that wick keeps for itself on a terminal, where every other one is
-// the guest's: Ctrl-] and then
+// The keys on a terminal that wick handles itself; all others go to the guest. An
+// escape is Ctrl-] followed by one of these:
 //   q  quit      b  BREAK      p  power button      z  suspend
 //   ?  help      Ctrl-]  itself
-// Any other key after Ctrl-] is as `?`.
+// Any other key after Ctrl-] does the same as `?`.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ class EscapeKeys {
 
   explicit EscapeKeys(Actions actions) : actions_(std::move(actions)) {}
 
-  // Acts in the order of typing; an escape may be split over two calls.
+  // Handles the keys in order. An escape may be split over two calls.
   void type(std::span<const std::byte> typed);
 
  private:

@@ -6,13 +6,13 @@ namespace wick::console {
 
 namespace {
 
-// A file only takes output.
+// Has output only.
 class FileHost final : public Port::Host {
  public:
   explicit FileHost(std::string name) : name_(std::move(name)) {}
   void received(std::span<const std::byte>) override {}
   void output_ended(int error) override {
-    spdlog::warn("{}: cannot write the guest's output: {}; it ends here", name_,
+    spdlog::warn("{}: cannot write the guest's output: {}; the output ends here", name_,
                  std::strerror(error));
   }
 
@@ -27,7 +27,7 @@ Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path
   Stream file = TRY(Stream::create_file(path));
   auto port = TRY(Port::create(loop, "file:" + path, log_path));
   port->set_host(std::make_unique<FileHost>(port->name()));
-  port->join({}, std::move(file));
+  port->attach({}, std::move(file));
   return port;
 }
 

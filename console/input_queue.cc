@@ -3,13 +3,13 @@
 namespace wick::console {
 
 size_t InputQueue::push(std::span<const std::byte> bytes) {
-  const auto kept = bytes.first(std::min(bytes.size(), kMostBytes - waiting_.size()));
+  const auto kept = bytes.first(std::min(bytes.size(), kMaxBytes - waiting_.size()));
   waiting_.insert(waiting_.end(), kept.begin(), kept.end());
   return kept.size();
 }
 
 void InputQueue::push_break() {
-  // A guest that takes nothing does not make us hold BREAKs without bound.
+  // Bounded, because the guest may never take anything.
   if (breaks_.size() < kRoomBytes / sizeof(uint64_t)) breaks_.push_back(taken_ + waiting_.size());
 }
 

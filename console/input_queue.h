@@ -1,6 +1,5 @@
-// What was typed and the guest has not taken yet, with the BREAKs where they
-// were typed: SysRq takes the character after the BREAK, so neither may
-// overtake the other.
+// Input that the guest has not taken yet, with BREAKs in their place: SysRq uses the
+// character after the BREAK, so characters and BREAKs must not change their order.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -18,34 +17,34 @@ namespace wick::console {
 
 class InputQueue {
  public:
-  // Whoever reads more than there is room for from a terminal or a socket
-  // leaves it there. Large, so that the escape keys are still heard behind what
-  // was pasted into a guest that has stopped listening.
+  // When this much waits, input is left in the terminal or the socket. The value is
+  // large so that an escape key is still read behind text that was pasted into a guest
+  // that has stopped reading.
   static constexpr size_t kRoomBytes = 16 << 10;
 
   void connect(Guest& guest) { guest_ = &guest; }
   void disconnect() { guest_ = nullptr; }
   bool connected() const { return guest_ != nullptr; }
 
-  // What is kept at most: behind a client that left there may be as much as its
-  // socket held, but clients that come and go must not fill the host's memory
-  // while the guest does not listen.
-  static constexpr size_t kMostBytes = 512 << 10;
+  // The limit of what is kept. A client that disconnects may leave as much input as its
+  // socket buffer held; clients that come and go must not fill the host's memory while
+  // the guest does not read.
+  static constexpr size_t kMaxBytes = 512 << 10;
 
   size_t room() const { return kRoomBytes - std::min(kRoomBytes, waiting_.size()); }
 
-  // Takes also what is beyond the room, up to kMostBytes, and returns how much.
+  // Takes bytes beyond room() as well, up to kMaxBytes; returns how many it took.
   size_t push(std::span<const std::byte> bytes);
   void push_break();
 
-  // Gives the guest what it takes.
+  // Passes input to the guest until the guest takes no more.
   void drain();
 
  private:
   Guest* guest_ = nullptr;
   std::vector<std::byte> waiting_;
-  uint64_t taken_ = 0;           // bytes that the guest has had
-  std::deque<uint64_t> breaks_;  // each comes after so many bytes
+  uint64_t taken_ = 0;           // bytes that the guest has taken so far
+  std::deque<uint64_t> breaks_;  // the number of bytes before each BREAK, counted as taken_
 };
 
 }  // namespace wick::console

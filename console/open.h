@@ -1,9 +1,8 @@
-// The kinds of console back end: who is at the host's end of a serial port.
-// Each listens or opens at once, so that whatever is wrong is said before the
-// guest starts. `log_path`, if not empty, names a file that is truncated and
-// gets a copy of the guest's output.
+// One function per kind of console back end. Each opens its file or socket at once,
+// so that errors are reported before the guest starts. `log_path`, if not empty,
+// names a file that is truncated and gets a copy of the guest's output.
 //
-// Thread rule: on the loop's thread, or before it runs.
+// Thread rule: called on the loop's thread, or before the loop runs.
 #pragma once
 
 #include <unistd.h>
@@ -16,38 +15,39 @@
 
 namespace wick::console {
 
-// What the escape keys of a terminal do besides sending a BREAK, on the loop;
-// an empty function does nothing.
+// Actions of a terminal's escape keys (escape_keys.h), called on the loop's thread.
+// An empty function does nothing.
 struct TerminalKeys {
   std::function<void()> quit;          // Ctrl-] q
   std::function<void()> power_button;  // Ctrl-] p
 };
 
-// Standard input and output. If `in` is a terminal it is raw, with the escape
-// keys (escape_keys.h), until the port is destroyed; only one port can have it.
-// The guest hears of its size; for that SIGWINCH is blocked from here on.
-// Otherwise its bytes go to the guest as they are, and its end is no event.
+// Opens standard input and output. If `in` is a terminal, it is put into raw mode,
+// with the escape keys, until the port is destroyed; only one port can use it. The
+// guest is told the terminal's size, and SIGWINCH is blocked from here on so that a
+// signalfd can receive it. If `in` is no terminal, its bytes go to the guest
+// unchanged, and the end of the file is ignored.
 Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
                                          const std::string& log_path, int in = STDIN_FILENO,
                                          int out = STDOUT_FILENO);
 
-// A pseudo terminal; the port's name() is the path to open, "/dev/pts/3". One
-// client after the other may open it: each is first given what it missed.
+// Opens a pseudo terminal. The port's name() is the path that clients open, for
+// example "/dev/pts/3". Each client first gets the output written since the last one.
 Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_path);
 
-// A Unix stream socket at `path` for one client at a time, its owner's alone
-// (mode 0600). What nobody has been given yet, at most 64 KiB, is played to the
-// next client. A second one at the same time is told so and hung up on. A
-// socket that nobody listens at any more is replaced; the file is removed at
-// the end. The stream is the guest's bytes and no more: it carries no BREAK.
+// Listens on a Unix stream socket at `path` (mode 0600) for one client at a time.
+// Output that no client has received yet, at most 64 KiB, is sent to the next client.
+// A second client at the same time gets a line of explanation and is disconnected. A
+// stale socket is replaced; the file is removed when the port is destroyed. The
+// stream carries the guest's bytes only, so a client cannot send a BREAK.
 Result<std::unique_ptr<Port>> open_unix(EventLoop& loop, const std::string& path,
                                         const std::string& log_path);
 
-// A file, truncated; no input.
+// Truncates the file at `path` and writes the guest's output to it; there is no input.
 Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path,
                                         const std::string& log_path);
 
-// Nobody.
+// Makes a port without a host's end: the transcript and the log are kept all the same.
 Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const std::string& log_path);
 
 }  // namespace wick::console

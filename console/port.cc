@@ -8,10 +8,10 @@ namespace wick::console {
 
 namespace {
 
-// Long enough to make one write of a line, short enough for an echo to feel
+// Long enough to gather a line into one write(2), short enough for an echo to seem
 // immediate.
 constexpr std::chrono::microseconds kOutputDelay{1000};
-constexpr std::chrono::seconds kFlushPatience{2};
+constexpr std::chrono::seconds kFlushTimeout{2};
 constexpr size_t kChunkBytes = 4096;
 
 }  // namespace
@@ -59,20 +59,20 @@ void Port::write(std::span<const std::byte> bytes) {
 
 void Port::input_wanted() { room_.signal(); }
 
-void Port::join(Stream input, Stream output) {
-  part();
+void Port::attach(Stream input, Stream output) {
+  detach();
   input_ = std::move(input);
   input_always_ready_ = false;
   if (output.valid()) open_output(output_, std::move(output));
   watch_input();
 }
 
-void Port::part() {
+void Port::detach() {
   input_watch_.reset();
   output_.watch.reset();
   output_.sink.close();
-  // What the guest has no room for yet is kept. Bounded, should a client shut
-  // down only one direction and go on sending.
+  // The input queue keeps what the guest has no room for. The loop is bounded because a
+  // client that shut down only one direction may continue to send.
   std::array<std::byte, kChunkBytes> chunk;
   const Stream input = std::exchange(input_, {});
   for (int i = 0; i < 64 && input.valid(); ++i) {
@@ -89,7 +89,7 @@ void Port::hold_input(bool held) {
 
 void Port::push_input(std::span<const std::byte> bytes) {
   if (const size_t kept = queue_.push(bytes); kept < bytes.size())
-    drop_warning_.warn("{}: the guest does not listen; {} bytes for it were dropped", name_,
+    drop_warning_.warn("{}: the guest does not read its input; {} bytes of it were dropped", name_,
                        bytes.size() - kept);
   queue_.drain();
 }
@@ -109,7 +109,7 @@ void Port::resize(Size size) {
 void Port::open_output(Output& output, Stream stream) {
   const int fd = stream.fd();
   output.sink.open(std::move(stream));
-  // A file cannot be watched, and need not be.
+  // epoll refuses a regular file, which needs no watch: a write to it never blocks.
   auto watch = loop_.watch(fd, 0, [this, &output](uint32_t events) {
     if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
       close_output(output, EPIPE);
@@ -127,19 +127,20 @@ void Port::close_output(Output& output, int error) {
   if (&output == &output_) {
     host_->output_ended(error);
   } else {
-    spdlog::warn("{}: cannot write the log: {}; it ends here", log_path_, std::strerror(error));
+    spdlog::warn("{}: cannot write the log: {}; the log ends here", log_path_,
+                 std::strerror(error));
   }
 }
 
 void Port::pump_output() {
-  // First, so that nothing written meanwhile is overlooked.
+  // listen() comes first: bytes written during the pumping then arm the timer again.
   transcript_.listen(true);
   const bool log_wants_more = pump(log_);
   const bool output_wants_more = pump(output_);
   if (!log_wants_more && !output_wants_more) transcript_.listen(false);
 }
 
-// True when the next byte of the guest should lead to another call.
+// Returns true if the guest's next byte should lead to another call.
 bool Port::pump(Output& output) {
   if (!output.sink.stream().valid()) return false;
   const Sink::State state = output.sink.pump();
@@ -158,7 +159,7 @@ bool Port::pump(Output& output) {
 
 void Port::flush() {
   loop_.post_and_wait([this] {
-    const auto deadline = std::chrono::steady_clock::now() + kFlushPatience;
+    const auto deadline = std::chrono::steady_clock::now() + kFlushTimeout;
     flush(log_, deadline);
     flush(output_, deadline);
   });
@@ -176,8 +177,8 @@ void Port::flush(Output& output, std::chrono::steady_clock::time_point deadline)
 
 // --- input ----------------------------------------------------------------
 
-// Watches for input as long as there is room for it; a stream that is not
-// wanted is not watched at all, because its end cannot be masked.
+// Watches for input while there is room for it. The watch is removed, rather than set
+// to no events, while there is none: epoll always reports EPOLLHUP.
 void Port::watch_input() {
   if (!input_.valid() || !queue_.connected()) return;
   if (queue_.room() == 0 || input_held_) {
@@ -199,7 +200,7 @@ void Port::read_input() {
   std::array<std::byte, kChunkBytes> chunk;
   const ssize_t got = input_.read(std::span(chunk).first(std::min(queue_.room(), chunk.size())));
   if (got == -EAGAIN) return;
-  if (got == -EIO && host_->input_is_elsewhere()) return;
+  if (got == -EIO && host_->in_background()) return;
   if (got <= 0) {
     input_watch_.reset();
     input_ = {};

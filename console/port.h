@@ -1,14 +1,14 @@
-// What every console back end has in common: the transcript, the optional copy
-// of it in a file, and moving bytes between the guest and whoever is at the
-// host's end. The kinds of back end (open.h) differ only in who that is.
+// The part that all console back ends share: the transcript, the optional log file,
+// and the transfer of bytes between the guest and the host's end. The kinds of back
+// end (open.h) differ only in their Host.
 //
-// Output: a byte of the guest goes into the transcript and, if it is the first
-// for a while, arms a timer; the loop then hands over the whole burst at once.
-// So a byte costs the guest a few instructions, and costs the host one
-// write(2) per millisecond at most. A reader that falls more than 64 KiB
-// behind loses the oldest bytes, and the log says how many.
+// Output: a byte of the guest goes into the transcript and, if no timer is armed,
+// arms one; when it expires, the loop writes the whole burst at once. So a byte costs
+// the guest a few instructions, and the host makes at most one write(2) per
+// millisecond. A reader that falls more than 64 KiB behind loses the oldest bytes,
+// and a warning gives their number.
 //
-// Thread rule: as Backend; the calls for hosts on the loop's thread.
+// Thread rule: as for Backend; the calls for hosts are made on the loop's thread.
 #pragma once
 
 #include <chrono>
@@ -28,26 +28,27 @@ namespace wick::console {
 
 class Port final : public Backend {
  public:
-  // Who is at the host's end: lets clients in, and hears of them. May join()
-  // and part() from any call.
+  // The host's end of the port: accepts clients and handles their events. It may call
+  // attach() and detach() from any of these functions.
   class Host {
    public:
     virtual ~Host() = default;
-    // Bytes from the joined stream, usually for push_input().
+    // Gets bytes read from the attached stream, usually for push_input().
     virtual void received(std::span<const std::byte> bytes) = 0;
-    // The stream will deliver nothing more; the output goes on.
+    // The input stream has ended; the output continues.
     virtual void input_ended() {}
-    // read(2) failed with EIO. True: only for now, because the terminal belongs
-    // to another process group (a shell's), and the host held the input.
-    virtual bool input_is_elsewhere() { return false; }
-    // The stream takes nothing more and is closed, for the reason `error` (an
-    // errno value, EPIPE for one that left); the input goes on.
+    // Called when read(2) failed with EIO. Returns true if that is temporary, because
+    // the process is in the background of its terminal; the host has then called
+    // hold_input().
+    virtual bool in_background() { return false; }
+    // The output stream failed with `error` (an errno value; EPIPE if the reader is
+    // gone) and has been closed; the input continues.
     virtual void output_ended(int error) = 0;
   };
 
-  // `name` says where the port leads, for people: "unix:serial.socket". The
-  // file at `log_path`, unless that is empty, is truncated and gets a copy of
-  // all output. The loop must outlive the port.
+  // `name` is shown to users, for example "unix:serial.socket". The file at
+  // `log_path`, unless that is empty, is truncated and gets a copy of all output. The
+  // loop must outlive the port.
   static Result<std::unique_ptr<Port>> create(EventLoop& loop, std::string name,
                                               const std::string& log_path);
   ~Port() override;
@@ -56,21 +57,21 @@ class Port final : public Backend {
   void disconnect() override;
   void write(std::span<const std::byte> bytes) override;
   void input_wanted() override;
-  // Waits at most two seconds for readers, and says what they did not take.
+  // Waits at most two seconds for each reader, and logs how much it did not take.
   void flush() override;
 
   // Any thread.
   const Transcript& transcript() const { return transcript_; }
   const std::string& name() const { return name_; }
 
-  // For hosts, and for who makes one.
+  // For hosts and the functions that make them.
   void set_host(std::unique_ptr<Host> host) { host_ = std::move(host); }
-  // The host's end is now these; either may be invalid, for none.
-  void join(Stream input, Stream output);
-  // Nobody is there any more. What is already on its way in still counts.
-  void part();
-  bool joined() const { return input_.valid() || output_.sink.stream().valid(); }
-  // While held, nothing is read from the stream.
+  // Replaces the streams of the host's end. Either may be invalid, which means none.
+  void attach(Stream input, Stream output);
+  // Closes both streams. Input that the kernel has already received is read first.
+  void detach();
+  bool attached() const { return input_.valid() || output_.sink.stream().valid(); }
+  // While input is held, nothing is read from the stream.
   void hold_input(bool held);
   void push_input(std::span<const std::byte> bytes);
   void push_break();
@@ -80,7 +81,7 @@ class Port final : public Backend {
   // A reader of the transcript.
   struct Output {
     Sink sink;
-    EventLoop::Watch watch = {};  // for room when blocked, for its end always
+    EventLoop::Watch watch = {};  // EPOLLOUT while blocked; EPOLLHUP and EPOLLERR always
   };
 
   Port(EventLoop& loop, std::string name, EventFd room);
@@ -96,9 +97,9 @@ class Port final : public Backend {
   const std::string name_;
   Transcript transcript_;
 
-  // Any thread may arm and signal these.
+  // Armed and signalled by any thread.
   EventLoop::Timer output_timer_;
-  EventFd room_;  // the guest has room again, or a file has more
+  EventFd room_;  // the guest has room again, or the input file has more bytes
 
   // Owned by the loop's thread.
   EventLoop::Watch room_watch_;
@@ -110,7 +111,7 @@ class Port final : public Backend {
   std::optional<Size> size_;
   Stream input_;
   EventLoop::Watch input_watch_;
-  bool input_always_ready_ = false;  // a file: epoll will not have it
+  bool input_always_ready_ = false;  // a regular file, which epoll refuses
   bool input_held_ = false;
   RateLimit drop_warning_;
   std::unique_ptr<Host> host_;

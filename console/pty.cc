@@ -12,14 +12,12 @@ namespace wick::console {
 
 namespace {
 
-// How soon a client that opened the terminal is noticed: opening it wakes
-// nobody.
+// A new client is found by polling, because opening the terminal causes no event.
 constexpr std::chrono::milliseconds kPollInterval{100};
 
-Stream another(const Fd& fd) { return Stream(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0))); }
+Stream duplicate(const Fd& fd) { return Stream(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0))); }
 
-// Has the master's side; a client is there as long as the master is not hung
-// up.
+// Owns the master side. A client is present while the master is not hung up.
 class PtyHost final : public Port::Host {
  public:
   PtyHost(Port& port, Fd master) : port_(port), master_(std::move(master)) {}
@@ -36,19 +34,19 @@ class PtyHost final : public Port::Host {
 
  private:
   void client_left() {
-    port_.part();
+    port_.detach();
     poll_timer_.arm(kPollInterval);
   }
 
   void look_for_client() {
     pollfd master{.fd = master_.get(), .events = POLLIN, .revents = 0};
     (void)::poll(&master, 1, 0);
-    // One that has left again may still have sent something.
+    // A client that has left again may have sent something before.
     const bool hung_up = (master.revents & POLLHUP) != 0;
     if (hung_up && (master.revents & POLLIN) == 0) {
       poll_timer_.arm(kPollInterval);
     } else {
-      port_.join(another(master_), hung_up ? Stream() : another(master_));
+      port_.attach(duplicate(master_), hung_up ? Stream() : duplicate(master_));
     }
   }
 
@@ -73,7 +71,7 @@ Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_p
   (void)::tcgetattr(master.get(), &modes);
   ::cfmakeraw(&modes);
   (void)::tcsetattr(master.get(), TCSANOW, &modes);
-  // Only one that was closed once is hung up.
+  // The master reports POLLHUP only after the terminal has been opened and closed once.
   Fd(::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC)).close();
 
   auto port = TRY(Port::create(loop, path.data(), log_path));

@@ -14,9 +14,9 @@ void Sink::open(Stream stream) {
 }
 
 Sink::State Sink::pump() {
-  // As much as a pipe takes at once or not at all.
+  // PIPE_BUF: a pipe takes a write of this size as a whole or not at all.
   std::array<std::byte, 4096> chunk;
-  // What comes meanwhile has its own wake-up.
+  // Stops at the end as it is now: bytes appended later cause their own wake-up.
   const uint64_t end = transcript_.end();
   while (position_ < end) {
     const Transcript::Extent extent = transcript_.read(position_, chunk);

@@ -1,4 +1,4 @@
-// Copies a transcript to a Stream, at the Stream's pace.
+// Copies a transcript to a non-blocking Stream.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -15,25 +15,25 @@ class Sink {
  public:
   enum class State {
     kCaughtUp,
-    kBlocked,  // worth another try when the Stream is writable
-    kBroken,   // never again; see error()
+    kBlocked,  // call pump() again when the Stream is writable
+    kBroken,   // the Stream failed for good; see error()
   };
 
   explicit Sink(const Transcript& transcript) : transcript_(transcript) {}
 
-  // Goes on where the last Stream stopped, or with the oldest that is kept.
+  // Continues where the last Stream stopped, or with the oldest byte that is kept.
   void open(Stream stream);
   void close() { stream_ = {}; }
   const Stream& stream() const { return stream_; }
 
   State pump();
 
-  // Pumps, and waits for the Stream as long as `deadline` allows.
+  // Pumps until the Stream has everything, waiting for it until `deadline` at most.
   State flush(std::chrono::steady_clock::time_point deadline);
 
-  // What an open Stream has not been given yet.
+  // The number of bytes that the open Stream has not been given yet.
   uint64_t waiting_bytes() const { return transcript_.end() - position_; }
-  // What it will never be given, since the last call.
+  // The number of bytes lost since the last call, because the Stream was too slow.
   uint64_t take_dropped_bytes() { return std::exchange(dropped_bytes_, 0); }
   int error() const { return error_; }
 

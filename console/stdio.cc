@@ -19,10 +19,10 @@ constexpr std::string_view kHelp =
     "                  b  send a BREAK      z       suspend wick (the shell's fg continues it)\r\n"
     "                  Ctrl-]  send a Ctrl-]\r\n";
 
-// What a user has at a terminal, and a script has not.
+// State that exists only if standard input is a terminal.
 struct Terminal {
   RawTerminal raw;
-  Stream screen;  // for the help; the guest's output may go elsewhere
+  Stream screen;  // for the help text, because standard output may be redirected
   EscapeKeys keys;
 };
 
@@ -49,17 +49,17 @@ class StdioHost final : public Port::Host {
     });
   }
 
-  // Leaves the terminal to the shell for as long as we are in its background.
+  // Leaves the terminal to the shell while this process is in the background.
   Result<void> follow_jobs(EventLoop& loop) {
     foreground_timer_ = TRY(loop.timer([this] { (void)follow_foreground(); }));
     (void)follow_foreground();
     return {};
   }
 
-  // Tells the guest the terminal's size, now and whenever it changes.
+  // Reports the terminal's size to the guest, now and whenever it changes.
   Result<void> follow_size(EventLoop& loop) {
-    // Blocked in the threads that are started from here on, too, or one of them
-    // would take the signal.
+    // Threads that are started later inherit this mask. If one of them did not block
+    // SIGWINCH, the kernel would deliver the signal there and not to the signalfd.
     sigset_t resize;
     sigemptyset(&resize);
     sigaddset(&resize, SIGWINCH);
@@ -69,9 +69,9 @@ class StdioHost final : public Port::Host {
     resize_watch_ = TRY(loop.watch(resize_signal_.get(), EPOLLIN, [this](uint32_t) {
       signalfd_siginfo info{};
       while (::read(resize_signal_.get(), &info, sizeof(info)) == sizeof(info)) continue;
-      tell_size();
+      report_size();
     }));
-    tell_size();
+    report_size();
     return {};
   }
 
@@ -83,10 +83,10 @@ class StdioHost final : public Port::Host {
     }
   }
 
-  bool input_is_elsewhere() override { return terminal_ && !follow_foreground(); }
+  bool in_background() override { return terminal_ && !follow_foreground(); }
 
   void output_ended(int error) override {
-    spdlog::warn("standard output: cannot write the guest's output: {}; it ends here",
+    spdlog::warn("standard output: cannot write the guest's output: {}; the output ends here",
                  std::strerror(error));
   }
 
@@ -95,13 +95,13 @@ class StdioHost final : public Port::Host {
     const bool foreground = terminal_->raw.follow();
     port_.hold_input(!foreground);
     if (foreground)
-      tell_size();  // in the background nobody says that it changed
+      report_size();  // a process in the background gets no SIGWINCH
     else
       foreground_timer_.arm(RawTerminal::kFollowPeriod);
     return foreground;
   }
 
-  void tell_size() {
+  void report_size() {
     winsize size{};
     if (::ioctl(terminal_->screen.fd(), TIOCGWINSZ, &size) == 0)
       port_.resize({.columns = size.ws_col, .rows = size.ws_row});
@@ -126,7 +126,7 @@ Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
     TRY(host->follow_size(loop));
   }
   port->set_host(std::move(host));
-  port->join(Stream::borrow(in, O_RDONLY), Stream::borrow(out, O_WRONLY));
+  port->attach(Stream::borrow(in, O_RDONLY), Stream::borrow(out, O_WRONLY));
   return port;
 }
 

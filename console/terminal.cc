@@ -20,18 +20,19 @@ namespace wick::console {
 
 namespace {
 
-// Ends that no destructor sees. Faults come first: their handlers, such as a
-// sanitizer's, run after ours; where another signal has a handler, that one
-// ends the process in good order.
+// Signals that end the process without running destructors. The first kFaults of them
+// are faults: our handler is installed even if there is one already, such as a
+// sanitizer's, and passes the fault on to it. Any other signal that has a handler is
+// left alone, because that handler ends the process in good order.
 constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT,
                                       SIGSYS,  SIGTRAP, SIGHUP,  SIGINT,  SIGQUIT,
                                       SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU};
 constexpr size_t kFaults = 4;
 
-// A signal handler has nothing else to go by than a global.
+// A global, because a signal handler has no argument of its own.
 struct {
   std::atomic<bool> entered = false;
-  std::atomic<bool> raw_now = false;  // made so by us, in the foreground
+  std::atomic<bool> raw_now = false;  // we set raw mode, while in the foreground
   int fd = -1;
   bool of_another_session = false;
   termios before = {};
@@ -42,7 +43,7 @@ struct {
   struct sigaction background_write_before = {};
 } terminal;
 
-// From here to enter(): async-signal-safe calls only.
+// The functions from here to on_continue() make async-signal-safe calls only.
 
 bool in_foreground() {
   if (terminal.of_another_session) return false;
@@ -55,7 +56,7 @@ bool same_modes(const termios& a, const termios& b) {
          a.c_lflag == b.c_lflag;
 }
 
-// Not in the background: the modes are the shell's then.
+// Does nothing in the background, where the modes are the shell's.
 void restore() {
   if (terminal.raw_now.exchange(false) && in_foreground())
     (void)::tcsetattr(terminal.fd, TCSANOW, &terminal.before);
@@ -68,7 +69,7 @@ bool make_raw() {
   }
   termios now;
   if (::tcgetattr(terminal.fd, &now) != 0) return true;
-  // The shell may have changed the modes meanwhile; those are to come back.
+  // If the shell has changed the modes meanwhile, restore() must set its new modes.
   if (!terminal.raw_now || !same_modes(now, terminal.raw)) {
     terminal.before = terminal.raw = now;
     ::cfmakeraw(&terminal.raw);
@@ -83,8 +84,8 @@ void on_fatal(int signal, siginfo_t* info, void*) {
   const auto known = std::ranges::find(kFatalSignals, signal);
   const auto index = static_cast<size_t>(known - kFatalSignals.begin());
   (void)::sigaction(signal, &terminal.actions_before[index], nullptr);
-  // A fault happens again on return, and then with its address for the core
-  // dump; any other signal is sent again, and taken on return.
+  // A fault occurs again when this handler returns, so the core dump has its address.
+  // Any other signal is raised again here, and delivered on return.
   const bool happens_again = index < kFaults && info->si_code > 0;
   if (!happens_again) (void)::raise(signal);
 }
@@ -95,9 +96,9 @@ void on_continue(int) {
   errno = error;
 }
 
-// After setsid(1) the terminal is still the shell's, which reads from it. The
-// kernel tells that by nothing but the processes that it controls (proc(5),
-// "tty_nr").
+// Returns true if `fd` is the controlling terminal of another session, as after
+// setsid(1), when the shell still reads from it. The only way to find out is to look
+// for a process that it controls (proc(5), "tty_nr").
 bool controls_another_session(int fd) {
   struct stat status {};
   if (::tcgetpgrp(fd) >= 0 || ::fstat(fd, &status) != 0) return false;
@@ -123,9 +124,9 @@ bool controls_another_session(int fd) {
 Result<RawTerminal> RawTerminal::enter(int fd) {
   if (terminal.entered) return fail("the terminal is in use by another serial port");
   if (::tcgetattr(fd, &terminal.before) != 0)
-    return fail_errno(errno, "terminal: cannot read its modes");
+    return fail_errno(errno, "cannot read the terminal's modes");
   terminal.fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (terminal.fd < 0) return fail_errno(errno, "terminal: cannot keep it open");
+  if (terminal.fd < 0) return fail_errno(errno, "cannot duplicate the terminal's descriptor");
 
   terminal.of_another_session = controls_another_session(fd);
 
@@ -154,7 +155,7 @@ Result<RawTerminal> RawTerminal::enter(int fd) {
 }
 
 bool RawTerminal::follow() {
-  // Else on_continue() could come in between.
+  // SIGCONT is blocked because on_continue() changes the same variables.
   sigset_t cont;
   sigset_t mask_before;
   sigemptyset(&cont);
@@ -167,15 +168,15 @@ bool RawTerminal::follow() {
 
 void RawTerminal::suspend() {
   restore();
-  // Without effect in a process group whose shell is gone or never was.
+  // The kernel ignores SIGTSTP in an orphaned process group, which has no shell.
   (void)::kill(0, SIGTSTP);
 }
 
 RawTerminal::~RawTerminal() {
   if (!entered_) return;
-  terminal.entered = false;  // first: a SIGCONT from here on must not make it raw again
+  terminal.entered = false;  // first, so that a SIGCONT does not make the terminal raw again
   restore();
-  // Only what is still ours.
+  // A handler that somebody installed after us stays.
   for (size_t i = 0; i < kFatalSignals.size(); ++i) {
     struct sigaction now {};
     (void)::sigaction(kFatalSignals[i], nullptr, &now);

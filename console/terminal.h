@@ -1,20 +1,21 @@
-// A terminal whose every key goes to the guest: no echo, no line editing, no
-// signals from Ctrl-C, and the output as the guest made it (its own carriage
-// returns; so log lines meanwhile need "\r\n").
+// A terminal in raw mode: every key goes to the guest (no echo, no line editing, no
+// signal from Ctrl-C), and output is not post-processed. The guest sends its own
+// carriage returns; log lines need "\r\n" meanwhile.
 //
-// The terminal comes back as it was when this object goes, and also when the
-// process exits (quick_exit() included) or dies of a signal that it can catch:
-// the object's handlers restore it and pass the signal on to what was there
-// before them.
+// The terminal's modes are restored when this object is destroyed, when the process
+// exits (quick_exit() included), and when the process dies of a signal that can be
+// caught: the object's handlers restore the modes and pass the signal on to the
+// disposition that was there before.
 //
-// Job control: only the terminal's foreground process group changes its modes.
-// A process that a shell started with `&`, or timeout(1) in a group of its own,
-// leaves them alone until it comes to the foreground. A stopped process that is
-// continued there is raw again at once (SIGCONT); a shell that moves a running
-// one there sends no signal, so whoever uses the terminal calls follow() now
-// and then while it is in the background. Using the terminal there never stops
-// the process: SIGTTIN and SIGTTOU are ignored, and read(2) fails with EIO. The
-// terminal of another session, as after setsid(1), is left alone for good.
+// Job control: the modes are changed only while this process is in the terminal's
+// foreground process group. A process started in the background, by a shell with `&`
+// or by timeout(1), leaves the modes alone until it comes to the foreground. When a
+// stopped process is continued in the foreground, its SIGCONT handler makes the
+// terminal raw at once. A shell that moves a running process to the foreground sends
+// no signal, so the user of this class calls follow() periodically while the process
+// is in the background. SIGTTIN and SIGTTOU are ignored, so using the terminal in the
+// background never stops the process; read(2) fails with EIO instead. A terminal that
+// belongs to another session, as after setsid(1), is never changed.
 #pragma once
 
 #include <chrono>
@@ -25,18 +26,18 @@ namespace wick::console {
 
 class RawTerminal {
  public:
-  // How often to call follow() in the background.
+  // The period at which to call follow() in the background.
   static constexpr std::chrono::milliseconds kFollowPeriod{250};
 
-  // At most one at a time in a process; `fd` may be closed afterwards.
+  // A process may have at most one RawTerminal at a time. `fd` may be closed afterwards.
   static Result<RawTerminal> enter(int fd);
 
-  // Makes the terminal raw if this process is in the foreground, and returns
-  // whether it is. A terminal that controls nobody has no background.
+  // Makes the terminal raw if this process is in the foreground; returns whether it is.
+  // On a terminal that controls no session every process is in the foreground.
   bool follow();
 
-  // Restores the terminal and stops the process group, as Ctrl-Z does. Returns
-  // when it is continued, or at once where no shell could continue it.
+  // Restores the terminal and stops the process group, as Ctrl-Z does. Returns when
+  // the group is continued, or at once if there is no shell that could continue it.
   void suspend();
 
   RawTerminal(RawTerminal&& other) noexcept : entered_(std::exchange(other.entered_, false)) {}

@@ -9,17 +9,17 @@ namespace wick::console {
 
 namespace {
 
-// The last words of a kernel: of panic(), of an exception before there are
-// handlers (arch/x86/kernel/head64.c), and of the code that unpacks it
+// Messages of panic(), of an exception before the handlers are installed
+// (arch/x86/kernel/head64.c), and of the decompressor
 // (arch/x86/boot/compressed/error.c).
-constexpr std::string_view kLastWords[] = {"Kernel panic - not syncing", "PANIC: early exception",
-                                           " -- System halted"};
-// Of kernel/reboot.c, at a level that no console filters out.
-constexpr std::string_view kOrderly[] = {"reboot: Restarting system", "reboot: System halted",
-                                         "reboot: Power down"};
-constexpr std::string_view kStart = "Linux version ";
+constexpr std::string_view kPanicMessages[] = {"Kernel panic - not syncing",
+                                               "PANIC: early exception", " -- System halted"};
+// Messages of kernel/reboot.c, printed at a level that no console filters out.
+constexpr std::string_view kShutdownMessages[] = {"reboot: Restarting system",
+                                                  "reboot: System halted", "reboot: Power down"};
+constexpr std::string_view kBootMessage = "Linux version ";
 
-bool ends_with_stamp(std::string_view text) {
+bool ends_with_printk_prefix(std::string_view text) {
   if (text.ends_with(' ')) text.remove_suffix(1);
   if (text.ends_with('>')) return text.size() == 3 && text[0] == '<';
   const size_t bracket = text.rfind('[');
@@ -27,7 +27,7 @@ bool ends_with_stamp(std::string_view text) {
          text.find_first_not_of("0123456789. TC", bracket + 1) == text.size() - 1;
 }
 
-// The escape sequence at the start of `text` (ECMA-48): its length.
+// Returns the length of the escape sequence (ECMA-48) at the start of `text`.
 size_t escape_length(std::string_view text) {
   constexpr char kBell = 0x07;
   if (text.size() < 2) return text.size();
@@ -46,18 +46,14 @@ size_t escape_length(std::string_view text) {
   return std::min(end + 1, text.size());
 }
 
-}  // namespace
-
-namespace {
-
-bool says_any(std::string_view line, std::span<const std::string_view> messages) {
+bool has_message(std::string_view line, std::span<const std::string_view> messages) {
   return std::ranges::any_of(
-      messages, [&](std::string_view said) { return after_message(line, said).has_value(); });
+      messages, [&](std::string_view message) { return after_message(line, message).has_value(); });
 }
 
 }  // namespace
 
-// Not zeroed: a page that the guest never fills is never touched.
+// The array is not zeroed, so that pages which the guest never fills stay unallocated.
 Transcript::Transcript() : kept_(new std::array<std::byte, kKeptBytes>) {}
 
 bool Transcript::append(std::span<const std::byte> bytes) {
@@ -76,11 +72,12 @@ bool Transcript::append(std::span<const std::byte> bytes) {
 void Transcript::end_line_locked() {
   const std::string_view line = line_locked();
   line_size_ = 0;
-  if (says_any(line, kLastWords)) panicked_ = true;
+  if (has_message(line, kPanicMessages)) panicked_ = true;
   if (!panicked_) return;
-  if (after_message(line, kStart)) crash_kernel_ = true;
-  // A kernel that has panicked never gets to this; one that collects its dump does.
-  if (says_any(line, kOrderly) && !crash_kernel_) panicked_ = false;
+  if (after_message(line, kBootMessage)) crash_kernel_ = true;
+  // A kernel that has panicked never reboots in good order, so the panic message came
+  // from a user. Only a crash kernel (kdump) reboots so after a real panic.
+  if (has_message(line, kShutdownMessages) && !crash_kernel_) panicked_ = false;
 }
 
 void Transcript::listen(bool on) {
@@ -111,7 +108,7 @@ uint64_t Transcript::end() const {
 
 bool Transcript::panicked() const {
   const std::lock_guard lock(mutex_);
-  return panicked_ || says_any(line_locked(), kLastWords);
+  return panicked_ || has_message(line_locked(), kPanicMessages);
 }
 
 std::vector<std::string> Transcript::last_lines(size_t count) const {
@@ -137,7 +134,7 @@ std::vector<std::string> Transcript::last_lines(size_t count) const {
 std::optional<std::string_view> after_message(std::string_view line, std::string_view message) {
   const size_t at = line.find(message);
   if (at == std::string_view::npos) return std::nullopt;
-  if (at != 0 && !ends_with_stamp(line.substr(0, at))) return std::nullopt;
+  if (at != 0 && !ends_with_printk_prefix(line.substr(0, at))) return std::nullopt;
   return line.substr(at + message.size());
 }
 
@@ -158,7 +155,7 @@ std::string printable(std::string_view line) {
     } else if ((byte >= 0x20 && character != kDelete) || character == '\t') {
       if (std::exchange(overwrite, false)) clean.clear();
       clean.push_back(character);
-      // A C1 control character in UTF-8; some terminals obey them.
+      // Drops a C1 control character in UTF-8, because some terminals act on these.
       if (byte >= 0x80 && byte < 0xa0 && clean.ends_with(std::string{'\xc2', character}))
         clean.resize(clean.size() - 2);
     }

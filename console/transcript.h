@@ -1,9 +1,8 @@
-// What the guest wrote: the last 64 KiB of it, whether its kernel panicked,
-// and its last lines for the report at the end of a run. Readers follow it by
-// position, each at its own pace, and whoever is too slow loses the oldest
-// bytes; the guest never waits.
+// Keeps the last 64 KiB of the guest's output, detects a kernel panic in it, and
+// gives the last lines for the report at the end of a run. Each reader keeps its own
+// position; a reader that is too slow loses the oldest bytes, so the guest never waits.
 //
-// Thread rule: any thread may call anything.
+// Thread rule: any thread may call any function.
 #pragma once
 
 #include <array>
@@ -23,7 +22,8 @@ class Transcript {
  public:
   static constexpr size_t kKeptBytes = 64 << 10;
 
-  // Bytes at a position: an offset into everything the guest ever wrote.
+  // A range of the output. `position` is an offset into everything that the guest has
+  // written since it started.
   struct Extent {
     uint64_t position = 0;
     size_t size_bytes = 0;
@@ -31,28 +31,30 @@ class Transcript {
 
   Transcript();
 
-  // True when someone listens and has not been told since: wake them.
+  // Returns true if a reader has called listen(true) since an append() last returned
+  // true: the caller must wake the readers.
   bool append(std::span<const std::byte> bytes);
 
-  // The next append() returns true; or, with false, none does.
+  // With true, the next append() returns true; with false, no append() does.
   void listen(bool on);
 
-  // Copies what was written from `position` on, as much as there is and fits.
-  // Where those bytes are no longer kept, the oldest that are: the Extent's
-  // position is then past `position`.
+  // Copies output from `position` on, as much as exists and fits into `to`. If those
+  // bytes are no longer kept, copies from the oldest kept byte: the Extent's position
+  // is then greater than `position`.
   Extent read(uint64_t position, std::span<std::byte> to) const;
 
   uint64_t oldest() const;  // the position of the first byte still kept
   uint64_t end() const;     // how much the guest has written so far
 
-  // Linux said that it died (`Kernel panic - not syncing`, or what it says before
-  // it can panic), as printk writes it, and went on in no way that shows it had not. A user who
-  // prints the same, and then resets the machine without an orderly reboot, looks no different.
+  // Returns true if Linux printed a panic message in printk's format (`Kernel panic -
+  // not syncing`, or the message of a failure before panic() works), and no orderly
+  // shutdown of the same kernel followed. A user who prints the same line and then
+  // resets the machine without an orderly reboot is mistaken for a panic.
   bool panicked() const;
 
-  // At most `count` lines, the last one perhaps unfinished, made fit for
-  // printing: no escape sequences, no control characters, and of what a
-  // carriage return overwrote only the last version.
+  // Returns at most `count` lines, the last one perhaps unfinished, as plain text:
+  // without escape sequences and control characters, and with only the last version
+  // of text that a carriage return overwrote.
   std::vector<std::string> last_lines(size_t count) const;
 
  private:
@@ -63,7 +65,7 @@ class Transcript {
   const std::unique_ptr<std::array<std::byte, kKeptBytes>> kept_;
 
   mutable std::mutex mutex_;
-  // Guarded by mutex_, with the bytes of kept_.
+  // Guarded by mutex_, as are the bytes of kept_.
   uint64_t end_ = 0;
   bool listening_ = false;
   bool panicked_ = false;
@@ -72,12 +74,12 @@ class Transcript {
   size_t line_size_ = 0;
 };
 
-// What follows `message` in `line`, if the kernel said it there: at the start,
-// or behind one of printk's stamps ("[    1.234567]", "[    T1]", "<0>"), which may
-// stand behind a line that somebody left unfinished.
+// Returns the text after `message` in `line` if the kernel printed the message: it is
+// at the start of the line, or after a printk prefix ("[    1.234567]", "[    T1]",
+// "<0>"). Unfinished output of another program may precede the prefix.
 std::optional<std::string_view> after_message(std::string_view line, std::string_view message);
 
-// A line of terminal output as plain text; see Transcript::last_lines().
+// Returns a line of terminal output as plain text; see Transcript::last_lines().
 std::string printable(std::string_view line);
 
 }  // namespace wick::console

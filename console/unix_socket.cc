@@ -26,18 +26,18 @@ int connect_to(const Fd& socket, const sockaddr_un& address) {
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
 }
 
-// Removes the socket of a process that died. Two processes that find the same
-// one could race here; that they look again just before leaves them a few
-// instructions for it.
+// Removes the socket of a process that died. Two processes that find the same stale
+// socket could race, and one remove the new socket of the other. The second lstat()
+// narrows that race to a few instructions.
 Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0) return {};  // gone meanwhile
   if (!S_ISSOCK(found.st_mode))
-    return with_hint(fail("unix:{}: a file is there that is not a socket", path),
+    return with_hint(fail("unix:{}: the file exists and is not a socket", path),
                      "remove it or choose another path");
 
-  // Asked by a socket of another type, a listener does not even notice: a
-  // stream would pass for a client and be played the guest's output.
+  // The probe is a datagram socket, so that the listener accepts no connection: a
+  // stream socket would become its client and get the guest's output.
   const Fd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe.valid()) return fail_errno(errno, "unix:{}: cannot make a socket", path);
   const int error = connect_to(probe, address) == 0 ? 0 : errno;
@@ -46,7 +46,7 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
                      "choose another path, or end that process");
   if (error == ENOENT) return {};
   if (error != ECONNREFUSED)
-    return fail_errno(error, "unix:{}: cannot tell whether this socket is in use", path);
+    return fail_errno(error, "unix:{}: cannot find out whether this socket is in use", path);
 
   struct stat now {};
   if (::lstat(path.c_str(), &now) == 0 && now.st_ino == found.st_ino &&
@@ -55,8 +55,8 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   return {};
 }
 
-// The file of a socket, removed at the end; also by quick_exit(), with which a
-// process ends whose main thread cannot be waited for.
+// Removes the file of a socket when destroyed, and in quick_exit(), which ends a
+// process whose main thread cannot be joined.
 class SocketFile {
  public:
   explicit SocketFile(std::string path) : path_(std::move(path)) {
@@ -88,27 +88,27 @@ class SocketFile {
   }
 
   static inline std::mutex mutex;
-  static inline std::vector<const SocketFile*> files;  // guarded by it
+  static inline std::vector<const SocketFile*> files;  // guarded by mutex
 
   const std::string path_;
   struct stat file_ {};
 };
 
-// One client at a time, between a listener and a file to remove.
+// Accepts one client at a time.
 class UnixHost final : public Port::Host {
  public:
   UnixHost(Port& port, const std::string& path, Fd listener)
       : port_(port), listener_(std::move(listener)), file_(path) {}
 
   Result<void> start(EventLoop& loop) {
-    // On edges, so that running out of descriptors is no busy loop.
+    // Edge-triggered, so that the loop does not spin when accept4() fails with EMFILE.
     watch_ = TRY(loop.watch(listener_.get(), EPOLLIN | EPOLLET, [this](uint32_t) { accept(); }));
     return {};
   }
 
   void received(std::span<const std::byte> bytes) override { port_.push_input(bytes); }
   void output_ended(int) override {
-    port_.part();
+    port_.detach();
     client_.close();
   }
 
@@ -119,7 +119,7 @@ class UnixHost final : public Port::Host {
       if (!client.valid()) {
         if (errno == EINTR || errno == ECONNABORTED) continue;
         if (errno != EAGAIN)
-          limit_.warn("{}: cannot let a client in: {}", port_.name(), std::strerror(errno));
+          limit_.warn("{}: cannot accept a client: {}", port_.name(), std::strerror(errno));
         return;
       }
       if (client_.valid() && !client_left()) {
@@ -129,11 +129,12 @@ class UnixHost final : public Port::Host {
       Stream input(Fd(::fcntl(client.get(), F_DUPFD_CLOEXEC, 0)));
       Stream output(Fd(::fcntl(client.get(), F_DUPFD_CLOEXEC, 0)));
       client_ = std::move(client);
-      port_.join(std::move(input), std::move(output));
+      port_.attach(std::move(input), std::move(output));
     }
   }
 
-  // The loop may hear of the next client before it hears that this one left.
+  // Asks the kernel, because the event of a new client may be dispatched before the
+  // event that the old client left.
   bool client_left() const {
     pollfd client{.fd = client_.get(), .events = 0, .revents = 0};
     return ::poll(&client, 1, 0) > 0;
@@ -163,8 +164,8 @@ Result<sockaddr_un> unix_address(const std::string& path) {
   address.sun_family = AF_UNIX;
   if (path.empty()) return fail("unix: the socket's path is empty");
   if (path.size() >= sizeof(address.sun_path))
-    return with_hint(fail("unix:{}: the path has {} bytes, and a socket's at most {}", path,
-                          path.size(), sizeof(address.sun_path) - 1),
+    return with_hint(fail("unix:{}: the path has {} bytes; the path of a socket has at most {}",
+                          path, path.size(), sizeof(address.sun_path) - 1),
                      "use a shorter or a relative path");
   std::ranges::copy(path, address.sun_path);
   return address;
@@ -174,7 +175,7 @@ Result<Fd> listen_unix(const std::string& path) {
   const sockaddr_un address = TRY(unix_address(path));
   Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!listener.valid()) return fail_errno(errno, "unix:{}: cannot make a socket", path);
-  // The file that bind() makes inherits this, and is never open to others.
+  // bind() gives the socket's mode to the file, so the file is never accessible to others.
   (void)::fchmod(listener.get(), 0600);
   int error = bind_to(listener, address) == 0 ? 0 : errno;
   if (error == EADDRINUSE) {
@@ -183,7 +184,7 @@ Result<Fd> listen_unix(const std::string& path) {
   }
   if (error != 0)
     return with_hint(fail_errno(error, "unix:{}: cannot make the socket", path),
-                     "check its folder and the permissions there");
+                     "check the directory and its permissions");
   if (::listen(listener.get(), 8) != 0) return fail_errno(errno, "unix:{}: cannot listen", path);
   return listener;
 }
@@ -198,8 +199,8 @@ Result<Fd> connect_unix(const std::string& path) {
   if (error == ENOENT) hint = "is the machine running with --serial unix:PATH?";
   std::error_code absent;
   if (error == ECONNREFUSED)
-    hint = std::filesystem::is_socket(path, absent) ? "no machine listens there (any more)"
-                                                    : "that is no socket";
+    hint = std::filesystem::is_socket(path, absent) ? "no machine listens on this socket"
+                                                    : "the file is not a socket";
   return with_hint(fail_errno(error, "unix:{}: cannot connect", path), hint);
 }
 

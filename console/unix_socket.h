@@ -1,4 +1,4 @@
-// Addresses of Unix stream sockets, for who listens and for who connects.
+// Opens Unix stream sockets, for listening and for connecting.
 #pragma once
 
 #include <sys/un.h>
@@ -11,15 +11,14 @@
 
 namespace wick::console {
 
-// How the line begins that a client gets when another one is there.
+// The start of the line that a client gets when another client is connected.
 inline constexpr std::string_view kRefusal = "wick: refused: ";
 
-// Refuses a path that a socket's address has no room for.
+// Fails if `path` is too long for a socket address.
 Result<sockaddr_un> unix_address(const std::string& path);
 
-// Listens at `path`, without ever blocking; for the user alone (mode 0600). A
-// socket that nobody listens at any more is replaced; everything else that is
-// there is an error.
+// Makes a non-blocking socket that listens at `path`, with mode 0600. A stale socket
+// at `path` is replaced; any other existing file is an error.
 Result<Fd> listen_unix(const std::string& path);
 
 Result<Fd> connect_unix(const std::string& path);

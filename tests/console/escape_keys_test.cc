@@ -5,7 +5,7 @@
 namespace wick::console {
 namespace {
 
-// What came of typing `typed`, all at once and key by key.
+// Types `typed`, in reads of the parameter's size, and returns the resulting actions.
 class EscapeKeysTest : public ::testing::TestWithParam<size_t> {
  protected:
   std::string type(std::string_view typed) {

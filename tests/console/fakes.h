@@ -1,5 +1,5 @@
-// What the console tests share: a guest that takes as much input as a test
-// lets it, a loop that runs until something is true, and pipes and terminals.
+// Fakes for the console tests: a guest whose room for input the test sets, a loop that
+// runs until a condition is true, and pipes and terminals.
 #pragma once
 
 #include <fcntl.h>
@@ -46,9 +46,9 @@ class FakeGuest final : public Guest {
   Size terminal;
 };
 
-// Both ends of a pipe or of a socket pair.
+// The two ends of a pipe or of a socket pair.
 struct Pair {
-  Fd read;  // the test's end of a socket pair
+  Fd read;  // of a socket pair: the test's end
   Fd write;
 };
 
@@ -64,7 +64,7 @@ inline Pair make_socket_pair(int type) {
   return {Fd(fds[0]), Fd(fds[1])};
 }
 
-// A terminal: whoever holds `user` types and reads the screen.
+// A pseudo terminal. The test types on `user` and reads the screen there.
 struct TestTerminal {
   Fd user;
   Fd tty;
@@ -92,7 +92,7 @@ inline void send(const Fd& fd, std::string_view text) {
   ASSERT_EQ(::write(fd.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
 }
 
-// Whatever can be read now, at the end of `to`; false at the end of file.
+// Appends what can be read now to `to`. Returns false at the end of file.
 inline bool receive(const Fd& fd, std::string& to) {
   std::array<char, 4096> chunk;
   for (;;) {
@@ -120,7 +120,7 @@ class ConsoleTest : public ::testing::Test {
     return text.str();
   }
 
-  // Runs the loop until `done`; false if that takes unreasonably long.
+  // Runs the loop until `done` returns true; returns false after 20 seconds.
   bool run_until(const std::function<bool()>& done) const {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     EventLoop::Timer tick;
@@ -137,8 +137,7 @@ class ConsoleTest : public ::testing::Test {
     return done();
   }
 
-  // Runs the loop until everything that was ready has been dealt with, several
-  // times over; for tests that nothing happens.
+  // Runs the loop for several rounds, for tests that expect nothing to happen.
   void run_for_a_while() const {
     int rounds = 0;
     EXPECT_TRUE(run_until([&] { return ++rounds > 20; }));

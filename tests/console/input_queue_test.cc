@@ -61,10 +61,10 @@ TEST(InputQueue, IsBoundedHoweverManyComeAndGo) {
   const std::string text(100'000, 'x');
   size_t kept = 0;
   for (int client = 0; client < 50; ++client) kept += queue.push(bytes(text));
-  EXPECT_EQ(kept, InputQueue::kMostBytes);
+  EXPECT_EQ(kept, InputQueue::kMaxBytes);
   guest.room = SIZE_MAX;
   queue.drain();
-  EXPECT_EQ(guest.taken.size(), InputQueue::kMostBytes);
+  EXPECT_EQ(guest.taken.size(), InputQueue::kMaxBytes);
   EXPECT_EQ(queue.push(bytes(text)), text.size());
 }
 

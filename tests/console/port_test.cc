@@ -55,7 +55,7 @@ TEST_F(PortTest, AFullDiskEndsTheFileAndNotTheMachine) {
   EXPECT_TRUE(run_until([&] { return content("log") == "one"; }));
   port->write(bytes("two"));
   EXPECT_TRUE(run_until([&] { return content("log") == "onetwo"; }));
-  EXPECT_FALSE(port->joined());
+  EXPECT_FALSE(port->attached());
 }
 
 TEST_F(PortTest, SaysWhyAFileCannotBeOpened) {
@@ -71,7 +71,7 @@ TEST_F(PortTest, SaysWhyAFileCannotBeOpened) {
   EXPECT_THAT(fifo.error().message(), HasSubstr("start the reader of this FIFO first"));
 }
 
-// A record per write(2): the port's writes can be counted.
+// The socket keeps one record per write(2), so the port's writes can be counted.
 TEST_F(PortTest, ABurstOfBytesIsOneWrite) {
   const Pair out = make_socket_pair(SOCK_SEQPACKET);
   auto port = *open_stdio(*loop_, {}, "", -1, out.write.get());
@@ -100,7 +100,7 @@ TEST_F(PortTest, ManyThreadsWriteWhileTheLoopRuns) {
       }
     });
   }
-  // All of it fits into what is kept, so none may be lost.
+  // The output is smaller than the transcript, so none of it may be lost.
   std::string got;
   EXPECT_TRUE(run_until([&] {
     receive(out.read, got);

@@ -39,7 +39,7 @@ TEST_F(PtyTest, PlaysWhatWasWrittenWhileNobodyWasThere) {
   Fd client = open_client();
   EXPECT_TRUE(delivers(client, "login: "));
   client.close();
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
   port_->write(bytes("meanwhile"));
   run_for_a_while();
   client = open_client();
@@ -51,16 +51,16 @@ TEST_F(PtyTest, TakesWhatAClientSaidBeforeItLeft) {
   send(client, "poweroff\r");
   client.close();
   EXPECT_TRUE(run_until([&] { return guest_.taken == "poweroff\r"; }));
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
 }
 
 TEST_F(PtyTest, AClientThatStoppedReadingMayLeave) {
   Fd client = open_client();
-  EXPECT_TRUE(run_until([&] { return port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return port_->attached(); }));
   port_->write(bytes(std::string(Transcript::kKeptBytes, 'x')));
   run_for_a_while();
   client.close();
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
   port_->write(bytes("the end"));
   client = open_client();
   std::string got;

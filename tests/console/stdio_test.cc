@@ -32,7 +32,7 @@ class StdioTest : public ConsoleTest {
   FakeGuest guest_;
 };
 
-// --- input that is no terminal ---------------------------------------------
+// --- input that is not a terminal ---------------------------------------------
 
 TEST_F(StdioTest, PassesAPipeOnAsItIs) {
   const Pair in = make_pipe();
@@ -66,7 +66,7 @@ TEST_F(StdioTest, ReadsAFileAsFastAsTheGuestDoes) {
   guest_.room = 0;
   const auto port = open(in.get(), -1);
   run_for_a_while();
-  // It has not swallowed the file, which the next command may want to read.
+  // The port has not read the whole file: the next command may want to read the rest.
   EXPECT_LT(::lseek(in.get(), 0, SEEK_CUR), 50'000);
   EXPECT_TRUE(run_until([&] {
     if (guest_.room == 0) {
@@ -84,7 +84,7 @@ TEST_F(StdioTest, LosesNoInputThatTheGuestHasNoRoomFor) {
   guest_.room = 0;
   const auto port = open(in.read.get(), -1);
   send(in.write, text);
-  in.write.close();  // a hang-up that must not become a busy loop either
+  in.write.close();  // the hang-up must not cause a busy loop either
   run_for_a_while();
   EXPECT_TRUE(run_until([&] {
     if (guest_.room == 0) {
@@ -151,7 +151,7 @@ TEST_F(StdioTest, AReaderThatStoppedLosesTheOldestOutput) {
   const auto port = open(-1, out.write.get());
   const std::string text = numbered_lines(1'000'000);
   for (size_t at = 0; at < text.size(); at += 10'000) {
-    port->write(bytes(std::string_view(text).substr(at, 10'000)));  // blocks nowhere
+    port->write(bytes(std::string_view(text).substr(at, 10'000)));  // must not block
     if (at == 0) run_for_a_while();
   }
   std::string got;
@@ -278,18 +278,19 @@ TEST_F(StdioTest, TheGuestHearsOfATerminalsSize) {
   const auto port = open(terminal.tty.get(), -1);
   EXPECT_EQ(guest_.terminal, (Size{100, 30}));
   resize(132, 43);
-  // The kernel sends it to the terminal's foreground process group, not to us.
+  // The kernel sends SIGWINCH to the terminal's foreground process group, not to this test.
   ASSERT_EQ(::kill(::getpid(), SIGWINCH), 0);
   EXPECT_TRUE(run_until([&] { return guest_.terminal == Size{132, 43}; }));
 }
 
-// Under a shell with job control, which starts and moves what uses the terminal.
+// Tests under a shell with job control, which starts a process with a stdio port and
+// moves it between foreground and background.
 class StdioJobTest : public StdioTest {
  protected:
   enum class Start { kForeground, kBackground };
 
-  // A session of its own on `terminal_`: a shell, and in another process group a
-  // process with a stdio port, which writes what it took as input to taken_.
+  // Starts a new session on `terminal_`: a shell and, in another process group, a
+  // process with a stdio port, which writes the input that it gets to taken_.
   void start(Start how) {
     shell_ = ::fork();
     if (shell_ != 0) return;
@@ -300,16 +301,17 @@ class StdioJobTest : public StdioTest {
     job_ = ::fork();
     if (job_ == 0) job(how);
     (void)::setpgid(job_, job_);
-    obey();
+    run_commands();
   }
   ~StdioJobTest() override {
     (void)::kill(shell_, SIGKILL);
     (void)::waitpid(shell_, nullptr, 0);
   }
 
-  // What the shell does, and answers: "fg" moves the job to the foreground as
-  // bash does with one that runs, without a signal; "cont" continues it where it
-  // is; "take" takes the terminal; "state" tells whether it is stopped.
+  // Sends the shell a command and returns its answer: "fg" moves the job to the
+  // foreground without a signal, as bash does with a running job; "cont" continues the
+  // job where it is; "take" gives the terminal to the shell; "state" reports whether
+  // the job is stopped.
   std::string shell(const std::string& order) {
     send(orders_.write, order + "\n");
     std::string answer;
@@ -334,13 +336,15 @@ class StdioJobTest : public StdioTest {
 
  private:
   [[noreturn]] void job(Start how) {
-    // Else it, and the shell, would keep the output of a test that died open.
+    // Otherwise this process and the shell would keep the output pipe of a test that
+    // died open.
     (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)::setpgid(0, 0);
     if (how == Start::kForeground) (void)::tcsetpgrp(terminal_.tty.get(), ::getpid());
-    // As a shell does: whoever runs the tests may have them ignored.
+    // A shell resets these too: the tests' parent may have set them to be ignored.
     for (const int signal : {SIGTTOU, SIGTTIN, SIGTSTP, SIGHUP}) (void)std::signal(signal, SIG_DFL);
-    // An epoll instance is shared across fork(2): the test would get this process's events.
+    // A loop made before fork(2) would share its epoll instance with the test, which
+    // would get this process's events.
     (void)loop_.release();
     loop_ = *EventLoop::create();
     const auto port = open(terminal_.tty.get(), terminal_.tty.get());
@@ -357,7 +361,7 @@ class StdioJobTest : public StdioTest {
     ::_exit(0);
   }
 
-  [[noreturn]] void obey() {
+  [[noreturn]] void run_commands() {
     bool stopped = false;
     std::string order;
     for (char c = 0; ::read(orders_.read.get(), &c, 1) == 1;) {
@@ -391,7 +395,7 @@ TEST_F(StdioJobTest, InTheBackgroundTheTerminalIsTheShells) {
   std::string said;
   EXPECT_TRUE(run_until([&] { return receive(answers_.read, said), said == "job\n"; }));
   EXPECT_FALSE(terminal_.is_raw());
-  // What is typed is not taken away from the shell, and stops nobody.
+  // The port does not take the shell's input, and trying to read it stops no process.
   send(terminal_.user, "for the shell\n");
   run_for_a_while();
   EXPECT_EQ(shell("state"), "runs\n");
@@ -448,7 +452,7 @@ TEST_F(StdioTest, ATerminalThatGoesAwayIsNoBusyLoop) {
   run_for_a_while();
   port->write(bytes("nobody hears this"));
   run_for_a_while();
-  EXPECT_FALSE(port->joined());
+  EXPECT_FALSE(port->attached());
 }
 
 }  // namespace

@@ -11,14 +11,14 @@
 namespace wick::console {
 namespace {
 
-// How a process ended that had `terminal` as its own, raw, and then did `end`.
+// Runs a process that makes `terminal` raw and then calls `end`; returns its wait status.
 int status_after(const TestTerminal& terminal, const std::function<void()>& end) {
   const pid_t child = ::fork();
   if (child == 0) {
     const rlimit no_core{};
     (void)::setrlimit(RLIMIT_CORE, &no_core);
     for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
-      (void)std::signal(fault, SIG_DFL);  // no sanitizer's
+      (void)std::signal(fault, SIG_DFL);  // removes a sanitizer's handler
     (void)::setsid();
     (void)::ioctl(terminal.tty.get(), TIOCSCTTY, 0);
     const auto raw = RawTerminal::enter(terminal.tty.get());

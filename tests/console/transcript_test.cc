@@ -94,7 +94,7 @@ TEST(Transcript, PanicTextBeforeAnOrderlyEndIsAUsers) {
   EXPECT_FALSE(is_panic(panic + "[   20.0] reboot: Restarting system\n"));
   EXPECT_FALSE(is_panic(panic + "[   20.0] reboot: System halted\n"));
   EXPECT_TRUE(is_panic(panic + "reboot: now\n"));
-  // A crash kernel was loaded; it has written its dump.
+  // A crash kernel started after the panic, wrote its dump and rebooted in good order.
   EXPECT_TRUE(
       is_panic(panic + "[    0.0] Linux version 6.1.0\n[   20.0] reboot: Restarting system\n"));
 }

@@ -34,7 +34,7 @@ class UnixSocketTest : public ConsoleTest {
     return port ? "it listens" : port.error().message();
   }
 
-  // What a process leaves that dies without cleaning up.
+  // Leaves a socket as a process does that dies without cleaning up.
   void leave_stale(const std::string& name) const { EXPECT_TRUE(listen_unix(path(name))); }
 
   FakeGuest guest_;
@@ -76,7 +76,7 @@ TEST_F(UnixSocketTest, PlaysTheNextClientWhatWasWrittenInBetween) {
   port->write(bytes("first"));
   EXPECT_TRUE(delivers(client, "first"));
   client.close();
-  EXPECT_TRUE(run_until([&] { return !port->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port->attached(); }));
   port->write(bytes("between"));
   run_for_a_while();
   client = connect();
@@ -86,7 +86,7 @@ TEST_F(UnixSocketTest, PlaysTheNextClientWhatWasWrittenInBetween) {
 TEST_F(UnixSocketTest, RefusesASecondClientAndSaysWhy) {
   const auto port = open();
   const Fd first = connect();
-  EXPECT_TRUE(run_until([&] { return port->joined(); }));
+  EXPECT_TRUE(run_until([&] { return port->attached(); }));
   const Fd second = connect();
   std::string got;
   EXPECT_TRUE(run_until([&] { return !receive(second, got); }));
@@ -98,10 +98,10 @@ TEST_F(UnixSocketTest, RefusesASecondClientAndSaysWhy) {
 
 TEST_F(UnixSocketTest, LetsAClientInAsSoonAsTheOtherLeft) {
   const auto port = open();
-  // The loop hears of the departures and the arrivals all at once.
+  // The loop gets the events of all departures and arrivals in one round.
   for (int i = 0; i < 20; ++i) {
     Fd client = connect();
-    EXPECT_TRUE(run_until([&] { return port->joined(); }));
+    EXPECT_TRUE(run_until([&] { return port->attached(); }));
     send(client, "x");
     client.close();
     client = connect();
@@ -109,7 +109,7 @@ TEST_F(UnixSocketTest, LetsAClientInAsSoonAsTheOtherLeft) {
     port->write(bytes("hello"));
     EXPECT_TRUE(delivers(client, "hello"));
     client.close();
-    EXPECT_TRUE(run_until([&] { return !port->joined(); }));
+    EXPECT_TRUE(run_until([&] { return !port->attached(); }));
   }
   EXPECT_EQ(guest_.taken.size(), 40u);
 }
@@ -117,10 +117,10 @@ TEST_F(UnixSocketTest, LetsAClientInAsSoonAsTheOtherLeft) {
 TEST_F(UnixSocketTest, AClientThatStoppedReadingLosesTheOldestOutput) {
   const auto port = open();
   const Fd client = connect();
-  EXPECT_TRUE(run_until([&] { return port->joined(); }));
+  EXPECT_TRUE(run_until([&] { return port->attached(); }));
   const std::string block(10'000, 'x');
   for (int i = 0; i < 100; ++i) {
-    port->write(bytes(block));  // blocks nowhere
+    port->write(bytes(block));  // must not block
     run_until([] { return true; });
   }
   port->write(bytes("the end"));
@@ -149,7 +149,7 @@ TEST_F(UnixSocketTest, LosesNoInputThatTheGuestHasNoRoomFor) {
   send(client, text);
   run_for_a_while();
   client.close();
-  EXPECT_TRUE(run_until([&] { return !port->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port->attached(); }));
   EXPECT_TRUE(run_until([&] {
     if (guest_.room == 0) {
       guest_.room = 1000;
@@ -194,13 +194,13 @@ TEST_F(UnixSocketTest, LeavesALiveSocketAloneAndItsOutputToItsClients) {
   port->write(bytes("for a client"));
   EXPECT_THAT(error_at("serial"), HasSubstr("serial: another process is using this socket"));
   run_for_a_while();
-  EXPECT_FALSE(port->joined());
+  EXPECT_FALSE(port->attached());
   EXPECT_TRUE(delivers(connect(), "for a client"));
 }
 
 TEST_F(UnixSocketTest, LeavesAFileAlone) {
   std::ofstream(path("disk.img")) << "precious";
-  EXPECT_THAT(error_at("disk.img"), HasSubstr("a file is there that is not a socket; remove it"));
+  EXPECT_THAT(error_at("disk.img"), HasSubstr("the file exists and is not a socket; remove it"));
   std::filesystem::create_symlink(path("disk.img"), path("link"));
   EXPECT_THAT(error_at("link"), HasSubstr("not a socket"));
   EXPECT_THAT(error_at("."), HasSubstr("not a socket"));
@@ -216,7 +216,7 @@ TEST_F(UnixSocketTest, DoesNotRemoveASuccessor) {
 }
 
 TEST_F(UnixSocketTest, SaysWhatIsWrongWithAPath) {
-  EXPECT_THAT(error_at(std::string(200, 'x')), HasSubstr("a socket's at most 107"));
+  EXPECT_THAT(error_at(std::string(200, 'x')), HasSubstr("the path of a socket has at most 107"));
   EXPECT_THAT(error_at("missing/serial"), HasSubstr("No such file or directory; check its folder"));
   EXPECT_THAT(open_unix(*loop_, "", "").error().message(), HasSubstr("path is empty"));
 }
@@ -226,7 +226,7 @@ TEST_F(UnixSocketTest, SaysWhyOneCannotConnect) {
   leave_stale("serial");
   EXPECT_THAT(connect_unix(path("serial")).error().message(), HasSubstr("no machine listens"));
   std::ofstream(path("file")) << "text";
-  EXPECT_THAT(connect_unix(path("file")).error().message(), HasSubstr("that is no socket"));
+  EXPECT_THAT(connect_unix(path("file")).error().message(), HasSubstr("the file is not a socket"));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
-// The host's end of a console, in the hands of a test: it keeps what the guest
-// wrote, and the test is who types.
+// Fake host's end of a console: keeps the guest's output, and passes the test's input
+// to the guest.
 //
-// Thread rule: type() and send_break() on one thread, the others on any.
+// Thread rule: one thread calls type() and send_break(); any thread may call the others.
 #pragma once
 
 #include <mutex>
@@ -30,7 +30,7 @@ class FakeConsole final : public console::Backend {
 
   void flush() override {}
 
-  // Offers `text` to the guest; how much of it the guest took.
+  // Offers `text` to the guest; returns how many bytes the guest took.
   size_t type(std::string_view text) { return guest_->input(std::as_bytes(std::span(text))); }
   void send_break() { guest_->send_break(); }
   void resize(console::Size size) { guest_->resized(size); }

@@ -1,4 +1,6 @@
-// Where messages arrive and stay, in their order. Any thread.
+// Fake MsiSink that keeps the messages it gets, in order.
+//
+// Thread rule: any thread may call any function.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +37,7 @@ class RecordingSink final : public MsiSink {
     const std::lock_guard lock(mutex_);
     connected_.erase(&event);
   }
-  // What a signal of `event` would send; none when it is not connected.
+  // Returns the message that a signal of `event` would send; none if it is not connected.
   std::optional<Message> connected(const EventFd& event) {
     const std::lock_guard lock(mutex_);
     const auto found = connected_.find(&event);
@@ -43,7 +45,7 @@ class RecordingSink final : public MsiSink {
   }
   bool can_connect = true;
 
-  // Those since the last call.
+  // Returns the messages since the last call.
   std::vector<Message> take() {
     const std::lock_guard lock(mutex_);
     return std::exchange(messages_, {});
