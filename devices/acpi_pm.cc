@@ -12,9 +12,9 @@ constexpr uint64_t kControl = AcpiPm::kControlOffset;
 constexpr uint64_t kTimer = AcpiPm::kTimerOffset;
 constexpr uint64_t kTimerBytes = 4;
 
-// PM1 status and enable (tables 4.11 and 4.12). What never happens here, the
-// global lock and the sleep button, can be enabled all the same: ACPICA reads back
-// whether it could.
+// PM1 status and enable (tables 4.11 and 4.12). The global lock (bit 5) and the sleep
+// button (bit 9) never have an event, but their enable bits must be writable: ACPICA
+// reads them back and reports an error otherwise.
 constexpr uint16_t kTimerCarry = 1 << 0;
 constexpr uint16_t kPowerButton = 1 << 8;
 constexpr uint16_t kRtcAlarm = 1 << 10;
@@ -123,11 +123,11 @@ uint8_t AcpiPm::read_register(uint64_t offset, uint64_t ticks) const {
   }
 }
 
-// True when it asked for a reset.
+// Returns true if the write requests a reset.
 bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
   switch (offset) {
     case kStatus:
-    case kStatus + 1:  // a one clears
+    case kStatus + 1:  // write 1 to clear
       state_.status &= static_cast<uint16_t>(~with_byte(0, offset, value));
       return false;
     case kEnable:
@@ -136,7 +136,7 @@ bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
       return false;
     case kControl:
     case kControl + 1:
-      // No SMI_CMD could have cleared SCI_EN, and software must not (table 4.13).
+      // SCI_EN stays set: only SMI_CMD may change it (table 4.13), and there is none.
       state_.control = kSciEnable | (with_byte(state_.control, offset, value) &
                                      (kBusMasterReload | kSleepType | kSleepEnable));
       return false;
@@ -152,19 +152,19 @@ bool AcpiPm::take_power_off() {
   state_.control &= static_cast<uint16_t>(~kSleepEnable);
   const int type = (state_.control & kSleepType) >> kSleepTypeShift;
   if (type == kSleepTypeS5) return true;
-  warning_.warn("acpi: the guest asked for a sleeping state that there is not, type {}", type);
+  warning_.warn("acpi: the guest requested an unsupported sleeping state (SLP_TYP {})", type);
   return false;
 }
 
-// Brings TMR_STS up to now, and makes sure of being called at the next carry where
-// the guest wants an interrupt of it.
+// Brings TMR_STS up to date. If the guest enables its interrupt, arms wake() for the
+// next change of the timer's highest bit.
 void AcpiPm::update_timer(uint64_t ticks) {
   const bool top = (ticks >> kTimerTopBit & 1) != 0;
   if (top != state_.timer_top) state_.status |= kTimerCarry;
   state_.timer_top = top;
   if ((state_.enable & kTimerCarry) != 0 && (state_.status & kTimerCarry) == 0) {
     const uint64_t left = kTicksPerCarry - ticks % kTicksPerCarry;
-    // A microsecond is more than three ticks: never too early.
+    // The added microsecond, more than three ticks, makes sure that wake() is not early.
     clock_.arm(std::chrono::microseconds(left * 1'000'000 / kTicksPerSecond + 1));
   }
   update_sci();

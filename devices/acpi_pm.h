@@ -1,5 +1,5 @@
-// The part of ACPI that is hardware: the power button, the wake alarm, soft off
-// (S5), reset and the power management timer, in one block of ports:
+// The fixed hardware of ACPI: the power button, the RTC wake alarm, soft off (S5),
+// reset and the power management timer, in one block of ports:
 //
 //   0  PM1a_EVT_BLK  status, 16 bits
 //   2                enable, 16 bits
@@ -9,10 +9,10 @@
 //
 // There is no SMI_CMD: the machine is always in ACPI mode.
 //
-// Thread rule: registers from any vCPU thread, the events (press_power_button(),
-// rtc_alarm(), wake()) from any thread; locks itself. The SCI is set and the timer
-// armed under the lock; the callbacks are called outside it, on the vCPU's thread,
-// each time the guest asks.
+// Thread rule: any vCPU thread accesses the registers; any thread calls
+// press_power_button(), rtc_alarm() and wake(); locks itself. The SCI is set and the
+// timer armed with the lock held. The actions are called without it, on the vCPU's
+// thread, each time the guest requests one.
 //
 // Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.3 (power
 // management timer), 4.8.3.6 (reset register).
@@ -34,7 +34,7 @@ namespace wick::devices {
 class AcpiPm final : public BusDevice {
  public:
   static constexpr uint64_t kPorts = 12;
-  // Where the FADT's registers are, and how long.
+  // Offsets and lengths of the registers, for the FADT.
   static constexpr uint64_t kEventOffset = 0;
   static constexpr uint8_t kEventBytes = 4;
   static constexpr uint64_t kControlOffset = 4;
@@ -42,14 +42,14 @@ class AcpiPm final : public BusDevice {
   static constexpr uint64_t kResetOffset = 6;
   static constexpr uint8_t kResetValue = 0x01;
   static constexpr uint64_t kTimerOffset = 8;
-  // SLP_TYP for the DSDT's \_S5, the only sleeping state there is.
+  // SLP_TYP for \_S5 in the DSDT, the only supported sleeping state.
   static constexpr uint8_t kSleepTypeS5 = 5;
 
   struct State {
     uint16_t status = 0;
     uint16_t enable = 0;
     uint16_t control = 1;    // SCI_EN
-    bool timer_top = false;  // the timer's highest bit when TMR_STS was last brought up to now
+    bool timer_top = false;  // the timer's highest bit when TMR_STS was last updated
     bool operator==(const State&) const = default;
   };
   struct Actions {
@@ -59,7 +59,7 @@ class AcpiPm final : public BusDevice {
 
   struct Clock {
     std::function<std::chrono::nanoseconds()> now;       // monotonic, arbitrary epoch
-    std::function<void(std::chrono::microseconds)> arm;  // wake() is to be called that much later
+    std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
   };
 
   // `sci` must outlive the block; it is level-triggered.
@@ -69,12 +69,12 @@ class AcpiPm final : public BusDevice {
   void write(uint64_t offset, std::span<const std::byte> data) override;
   Name name_of(uint64_t offset, bool write) const override;
 
-  // What the guest makes of it is its own affair: most shut down, some ask.
+  // Sets PWRBTN_STS. The guest decides what to do; most guests shut down.
   void press_power_button();
 
-  // The clock's alarm went off; a guest that sleeps may have asked to be woken by it.
+  // Sets RTC_STS, which wakes a guest in s2idle that has enabled it.
   void rtc_alarm();
-  // The armed time has come.
+  // Called when the time given to `arm` has passed.
   void wake();
 
   State state() const;
@@ -96,7 +96,7 @@ class AcpiPm final : public BusDevice {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool asserted_ = false;  // what sci_ was told last
+  bool asserted_ = false;  // the last level set on sci_
 };
 
 }  // namespace wick::devices

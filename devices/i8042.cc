@@ -9,7 +9,8 @@ namespace {
 constexpr uint64_t kData = 0;
 constexpr uint64_t kCommand = 4;  // status when read
 
-// Status. The input buffer is never full (bit 1): commands take no time.
+// Bits of the status port. Bit 1 (input buffer full) is never set, because commands
+// complete at once.
 constexpr uint8_t kOutputFull = 0x01;
 constexpr uint8_t kSystemFlag = 0x04;    // the self test has passed
 constexpr uint8_t kNotInhibited = 0x10;  // the keyboard is not locked
@@ -27,16 +28,16 @@ constexpr uint8_t kReadOutputPort = 0xd0;
 constexpr uint8_t kWriteOutputPort = 0xd1;
 constexpr uint8_t kWriteKeyboardOutput = 0xd2;
 constexpr uint8_t kWriteAuxiliaryOutput = 0xd3;
-constexpr uint8_t kPulseOutputPort = 0xf0;  // to 0xff: the low bits that are 0 are pulsed low
+constexpr uint8_t kPulseOutputPort = 0xf0;  // 0xf0 to 0xff: pulses low each line whose bit is 0
 
 constexpr uint8_t kSelfTestPassed = 0x55;
-constexpr uint8_t kClockStuckLow = 0x01;  // what a port test finds: no device
+constexpr uint8_t kClockStuckLow = 0x01;  // result of a port test without a device
 
 constexpr uint8_t kKeyboardOff = 0x10;  // of the command byte
 constexpr uint8_t kAuxiliaryOff = 0x20;
 
-constexpr uint8_t kResetLine = 0x01;  // of the output port; low is reset
-constexpr uint8_t kGateA20 = 0x02;    // always open
+constexpr uint8_t kResetLine = 0x01;  // of the output port; 0 resets the CPU
+constexpr uint8_t kGateA20 = 0x02;    // of the output port; always enabled
 
 }  // namespace
 
@@ -74,7 +75,7 @@ uint8_t I8042::read_register(uint64_t offset) {
   }
 }
 
-// True when it pulled the reset line.
+// Returns true if the write pulsed the reset line.
 bool I8042::write_register(uint64_t offset, uint8_t value) {
   if (offset == kCommand) return command(value);
   return offset == kData && data(value);
@@ -129,11 +130,11 @@ bool I8042::data(uint8_t value) {
       return (value & kResetLine) == 0;
     case kWriteKeyboardOutput:
     case kWriteAuxiliaryOutput:
-      // Comes back as the keyboard's in both cases, which is how a controller
-      // without an auxiliary port is told from one with it.
+      // The byte is returned as if it came from the keyboard in both cases. An operating
+      // system sees by this that there is no auxiliary port.
       reply(value);
       break;
-    default:  // for a keyboard, and there is none
+    default:  // a byte for the keyboard, which does not exist
       break;
   }
   return false;

@@ -1,10 +1,9 @@
-// The keyboard controller of a PC, with nothing plugged in. It is here for its
-// reset line, which is how `reboot=k` restarts the machine; it also answers
-// what an operating system asks when it looks for keyboards, because waiting
-// for an answer that does not come costs Linux half a second per question.
+// The keyboard controller of a PC, with nothing plugged in. It provides the reset line
+// that `reboot=k` uses. It also replies to the commands by which an operating system
+// probes for keyboards, because Linux waits half a second for each missing reply.
 //
-// Thread rule: any vCPU thread; locks itself. `on_reset` is called outside the
-// lock, on the vCPU's thread, each time the guest pulls the line.
+// Thread rule: any vCPU thread; locks itself. `on_reset` is called without the lock, on
+// the vCPU's thread, each time the guest pulses the reset line.
 //
 // Specification: IBM PS/2 Hardware Interface Technical Reference (1990),
 // "Keyboard and Auxiliary Device Controller".
@@ -22,14 +21,14 @@ namespace wick::devices {
 
 class I8042 final : public BusDevice {
  public:
-  // Ports 0x60 (data) to 0x64 (command and status). Between them lies 0x61,
-  // which belongs to the interval timer: KVM's answers it before user space
-  // sees it (KVM_PIT_SPEAKER_DUMMY). Here, what lies between is nobody's.
+  // Ports 0x60 (data) to 0x64 (command and status). Accesses to port 0x61 do not reach
+  // this device: it belongs to the interval timer, which KVM emulates
+  // (KVM_PIT_SPEAKER_DUMMY). The ports between read as ones.
   static constexpr uint64_t kPorts = 5;
 
   struct State {
     uint8_t command_byte = 0x74;  // as firmware leaves it: tested, translating, both ports off
-    uint8_t pending_command = 0;  // waits for a byte at the data port; 0: none
+    uint8_t pending_command = 0;  // the command that waits for its data byte; 0: none
     uint8_t output = 0;
     bool output_full = false;
     bool operator==(const State&) const = default;

@@ -11,7 +11,7 @@ void Pvpanic::read(uint64_t offset, std::span<std::byte> data) {
 
 void Pvpanic::write(uint64_t offset, std::span<const std::byte> data) {
   if (offset != 0 || data.empty()) return;
-  // Events that were not offered are ignored.
+  // Unsupported events are ignored.
   const auto events = std::to_integer<uint8_t>(data[0]);
   if ((events & kPanicked) != 0) actions_.panicked();
   if ((events & kCrashLoaded) != 0) actions_.crash_loaded();

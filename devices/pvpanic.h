@@ -1,8 +1,8 @@
-// The paravirtual panic device: one port, through which a guest's kernel says
-// that it panicked. Linux (CONFIG_PVPANIC) finds it in ACPI, as QEMU0001.
+// The paravirtual panic device: one port by which a guest's kernel reports a panic.
+// Linux (CONFIG_PVPANIC) finds it in ACPI as QEMU0001.
 //
-// Thread rule: any vCPU thread. The callbacks are called on it, each time the
-// guest says so.
+// Thread rule: any vCPU thread; the actions are called on that thread, once for each
+// report.
 //
 // Specification: QEMU, docs/specs/pvpanic.rst.
 #pragma once
@@ -19,13 +19,13 @@ namespace wick::devices {
 class Pvpanic final : public BusDevice {
  public:
   static constexpr uint64_t kPorts = 1;
-  // Events: what the port gives when read, and what is written to it.
+  // Event bits. A read returns the supported events; a write reports events.
   static constexpr uint8_t kPanicked = 1;
   static constexpr uint8_t kCrashLoaded = 2;
 
   struct Actions {
     std::function<void()> panicked;
-    std::function<void()> crash_loaded;  // it panicked, and a kernel loaded for that goes on
+    std::function<void()> crash_loaded;  // the guest panicked and starts its crash kernel
   };
 
   explicit Pvpanic(Actions actions) : actions_(std::move(actions)) {}

@@ -29,21 +29,21 @@ enum : uint8_t {
   kD = 0x0d,
 };
 
-constexpr uint8_t kUpdateInProgress = 0x80;  // of A
-// Of B; the interrupt enables are where their flags are in C.
+constexpr uint8_t kUpdateInProgress = 0x80;  // of register A
+// Bits of register B; each interrupt enable has the position of its flag in register C.
 constexpr uint8_t kSet = 0x80;
 constexpr uint8_t kAlarm = 0x20;
 constexpr uint8_t kUpdateEnded = 0x10;
 constexpr uint8_t kBinary = 0x04;
 constexpr uint8_t kHours24 = 0x02;
-constexpr uint8_t kInterruptRequest = 0x80;  // of C
-constexpr uint8_t kValid = 0x80;             // of D: the battery is good
+constexpr uint8_t kInterruptRequest = 0x80;  // of register C
+constexpr uint8_t kValid = 0x80;             // of register D: the battery is good
 
 constexpr uint8_t kAfternoon = 0x80;  // of an hour in 12-hour mode
-constexpr uint8_t kDontCare = 0xc0;   // an alarm byte with both bits matches everything
+constexpr uint8_t kDontCare = 0xc0;   // an alarm byte with both bits set matches everything
 
-// UIP goes high this long before an update, so that who sees it low has this
-// long to read. The update itself takes us no time.
+// UIP is set this long before an update, so a driver that reads UIP as 0 has this much
+// time to read the registers. The update itself takes no time here.
 constexpr nanoseconds kUpdateWarning = microseconds(244);
 
 constexpr seconds kDayLength = std::chrono::days(1);
@@ -64,7 +64,7 @@ bool is_time(uint8_t index) {
   }
 }
 
-// How far into its second a time is.
+// The part of `time` after its last whole second.
 nanoseconds fraction(nanoseconds time) { return time - std::chrono::floor<seconds>(time); }
 
 }  // namespace
@@ -85,7 +85,7 @@ Rtc::Rtc(InterruptLine& line, Wires wires) : line_(line), wires_(std::move(wires
 void Rtc::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
   for (std::byte& byte : data) {
-    // The index can only be written.
+    // The index port is write-only.
     byte = std::byte{offset++ == 1 ? read_register() : uint8_t{0xff}};
   }
 }
@@ -94,7 +94,7 @@ void Rtc::write(uint64_t offset, std::span<const std::byte> data) {
   const std::lock_guard lock(mutex_);
   for (const std::byte byte : data) {
     const auto value = std::to_integer<uint8_t>(byte);
-    if (offset == 0) state_.index = value & 0x7f;  // bit 7 masks the NMI, which we have none of
+    if (offset == 0) state_.index = value & 0x7f;  // bit 7 masks NMI, which has no source here
     if (offset == 1) write_register(value);
     ++offset;
   }
@@ -115,10 +115,11 @@ Rtc::State Rtc::state() const {
 }
 
 uint8_t Rtc::read_register() {
-  if (is_time(state_.index) && !held()) show(time());
+  if (is_time(state_.index) && !updates_inhibited()) store_time(time());
   switch (state_.index) {
     case kA: {
-      const bool soon = !held() && fraction(wires_.now()) >= seconds(1) - kUpdateWarning;
+      const bool soon =
+          !updates_inhibited() && fraction(wires_.now()) >= seconds(1) - kUpdateWarning;
       return state_.bytes[kA] | (soon ? kUpdateInProgress : 0);
     }
     case kC: {
@@ -136,9 +137,9 @@ uint8_t Rtc::read_register() {
 void Rtc::write_register(uint8_t value) {
   const uint8_t index = state_.index;
   if (is_time(index)) {
-    if (!held()) show(time());
+    if (!updates_inhibited()) store_time(time());
     state_.bytes[index] = value;
-    if (!held()) start();
+    if (!updates_inhibited()) set_time_from_registers();
   } else if (index == kA) {
     state_.bytes[kA] = value & static_cast<uint8_t>(~kUpdateInProgress);
   } else if (index == kB) {
@@ -150,25 +151,25 @@ void Rtc::write_register(uint8_t value) {
 }
 
 void Rtc::write_control(uint8_t value) {
-  const bool was_held = held();
-  if (!was_held) show(time());
-  // SET clears the enable of the interrupt that it prevents (register B, UIE).
+  const bool were_inhibited = updates_inhibited();
+  if (!were_inhibited) store_time(time());
+  // Setting SET clears UIE (register B, UIE): there are no updates whose end it could
+  // report.
   if ((value & kSet) != 0) value &= static_cast<uint8_t>(~kUpdateEnded);
   state_.bytes[kB] = value;
-  if (was_held && !held()) start();
+  if (were_inhibited && !updates_inhibited()) set_time_from_registers();
 }
 
-bool Rtc::held() const { return (state_.bytes[kB] & kSet) != 0; }
+bool Rtc::updates_inhibited() const { return (state_.bytes[kB] & kSet) != 0; }
 
 seconds Rtc::time() const { return std::chrono::floor<seconds>(wires_.now()) + state_.offset; }
 
-// From what the registers hold now.
-void Rtc::start() {
-  state_.offset += shown() - time();
+void Rtc::set_time_from_registers() {
+  state_.offset += stored_time() - time();
   state_.updated = time();
 }
 
-void Rtc::show(seconds time) {
+void Rtc::store_time(seconds time) {
   const time_t value = time.count();
   tm parts{};
   ::gmtime_r(&value, &parts);
@@ -184,8 +185,8 @@ void Rtc::show(seconds time) {
   bytes[kCentury] = encode(year / 100);
 }
 
-// Whatever the guest wrote is a time: timegm() carries what is out of range.
-seconds Rtc::shown() const {
+// Any values of the guest give a time: timegm() normalises fields out of range.
+seconds Rtc::stored_time() const {
   const auto& bytes = state_.bytes;
   tm parts{};
   parts.tm_sec = decode(bytes[kSecond]);
@@ -231,15 +232,16 @@ bool Rtc::alarm_at(seconds time) const {
          matches(kHourAlarm, encode_hour(of_day / 3600));
 }
 
-// Brings register C up to now, and makes sure of being called in time for the
-// next interrupt.
+// Brings the flags of register C up to date, and arms the timer for the next second if
+// an interrupt is enabled.
 void Rtc::update() {
   const nanoseconds host = wires_.now();
-  if (!held()) {
+  if (!updates_inhibited()) {
     const seconds now = std::chrono::floor<seconds>(host) + state_.offset;
     uint8_t& flags = state_.bytes[kC];
     if (now > state_.updated) flags |= kUpdateEnded;
-    // We may come late; no alarm is missed, and a day has them all.
+    // This call may be late, so all seconds since the last one are checked. One day is
+    // enough, because every alarm time occurs within a day.
     for (seconds second = std::max(state_.updated, now - kDayLength) + seconds(1);
          second <= now && (flags & kAlarm) == 0; ++second) {
       if (alarm_at(second)) flags |= kAlarm;

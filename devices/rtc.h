@@ -1,13 +1,13 @@
-// The real-time clock of a PC, an MC146818 with the CMOS memory around it.
+// The real-time clock of a PC: an MC146818 with CMOS memory.
 //
-// It shows the host's time in UTC; a guest that sets it moves its own copy, by
-// whole seconds, for as long as the machine runs. Seconds begin when the
-// host's do. There are alarm and update-ended interrupts, made by waking once
-// a second while the guest has one of them enabled; there is no periodic
-// interrupt and no square wave, which Linux has not used since 2.6.38.
+// The clock has the host's time in UTC. A guest that sets the clock changes an offset
+// to it, in whole seconds, which lasts until the machine ends. Alarm and update-ended
+// interrupts are checked once per second while the guest enables one of them. The
+// periodic interrupt and the square wave are missing: Linux has not used them since
+// 2.6.38.
 //
-// Thread rule: registers from any vCPU thread, wake() from any thread; locks
-// itself. `line`, `arm` and `alarm` are called under the lock.
+// Thread rule: any vCPU thread accesses the registers, any thread calls wake(); locks
+// itself. `line`, `arm` and `alarm` are called with the lock held.
 //
 // Specification: MC146818A data sheet (Motorola); the century is at 0x32 as in
 // the IBM AT, and the FADT says so.
@@ -33,14 +33,14 @@ class Rtc final : public BusDevice {
 
   struct Wires {
     std::function<std::chrono::nanoseconds()> now;       // since 1970, UTC
-    std::function<void(std::chrono::microseconds)> arm;  // wake() is to be called that much later
-    std::function<void()> alarm;                         // an enabled alarm went off
+    std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
+    std::function<void()> alarm;                         // called when an enabled alarm fires
   };
 
   struct State {
     uint8_t index = 0;
-    // What the guest stored. The clock's registers are worked out when they
-    // are read, except while the guest holds them still to set them.
+    // The registers and the CMOS memory. The time registers are updated when they are
+    // read, except while the guest has set SET.
     std::array<uint8_t, 128> bytes = {};
     std::chrono::seconds offset{0};   // to the host's clock
     std::chrono::seconds updated{0};  // the last second that updated the flags in register C
@@ -50,12 +50,12 @@ class Rtc final : public BusDevice {
   // `line` must outlive the clock.
   Rtc(InterruptLine& line, Wires wires);
 
-  // Index and data in one 16-bit access is a known trick and works.
+  // A 16-bit write sets the index and then the data, as on a PC.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
   Name name_of(uint64_t offset, bool write) const override;
 
-  // The armed time has come.
+  // Called when the time given to `arm` has passed.
   void wake();
 
   State state() const;
@@ -64,11 +64,11 @@ class Rtc final : public BusDevice {
   uint8_t read_register();
   void write_register(uint8_t value);
   void write_control(uint8_t value);
-  bool held() const;
+  bool updates_inhibited() const;
   std::chrono::seconds time() const;
-  void start();
-  void show(std::chrono::seconds time);
-  std::chrono::seconds shown() const;
+  void set_time_from_registers();
+  void store_time(std::chrono::seconds time);
+  std::chrono::seconds stored_time() const;
   uint8_t encode(int value) const;
   int decode(uint8_t value) const;
   uint8_t encode_hour(int hour) const;
@@ -83,11 +83,11 @@ class Rtc final : public BusDevice {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool asserted_ = false;  // what line_ was told last
-  bool alarmed_ = false;   // wires_.alarm was called for the alarm that is requested now
+  bool asserted_ = false;  // the last level set on line_
+  bool alarmed_ = false;   // wires_.alarm was called for the alarm that is pending now
 };
 
-// CLOCK_REALTIME, for Wires::now.
+// Returns CLOCK_REALTIME, for Wires::now.
 std::chrono::nanoseconds host_time();
 
 }  // namespace wick::devices

@@ -7,8 +7,8 @@ namespace wick::devices {
 
 namespace {
 
-// Register offsets (8.0, table II). With the divisor latch open, the first two
-// are the divisor's halves.
+// Register offsets (8.0, table II). While DLAB is set, the first two are the low and
+// the high byte of the divisor.
 constexpr uint64_t kData = 0;  // RBR when read, THR when written
 constexpr uint64_t kInterruptEnable = 1;
 constexpr uint64_t kInterruptIdentification = 2;  // FCR when written
@@ -41,7 +41,7 @@ constexpr uint8_t kIdFifosEnabled = 0xc0;
 // FIFO control (8.4).
 constexpr uint8_t kFifoEnable = 0x01;
 constexpr uint8_t kFifoClearReceiver = 0x02;
-constexpr uint8_t kFifoClearBits = 0x06;  // clear themselves
+constexpr uint8_t kFifoClearBits = 0x06;  // self-clearing
 constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};
 
 constexpr uint8_t kDivisorLatchAccess = 0x80;  // of line control (8.1)
@@ -61,7 +61,8 @@ constexpr uint8_t kOut2 = 0x08;
 constexpr uint8_t kLoop = 0x10;
 constexpr uint8_t kModemControlBits = 0x1f;
 
-// Modem status (8.8): the lines, and below them what changed since the last read.
+// Modem status (8.8): the upper half has the lines, the lower half their changes
+// (deltas) since the last read.
 constexpr uint8_t kCts = 0x10;
 constexpr uint8_t kDsr = 0x20;
 constexpr uint8_t kRi = 0x40;
@@ -76,7 +77,7 @@ void Serial::read(uint64_t offset, std::span<std::byte> data) {
   {
     const std::lock_guard lock(mutex_);
     for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
-    wanted = settle();
+    wanted = finish_access();
   }
   if (wanted) backend_.input_wanted();
 }
@@ -86,7 +87,7 @@ void Serial::write(uint64_t offset, std::span<const std::byte> data) {
   {
     const std::lock_guard lock(mutex_);
     for (const std::byte byte : data) write_register(offset++, std::to_integer<uint8_t>(byte));
-    wanted = settle();
+    wanted = finish_access();
   }
   if (wanted) backend_.input_wanted();
 }
@@ -128,8 +129,8 @@ uint8_t Serial::read_register(uint64_t offset) {
                                   : state_.interrupt_enable;
     case kInterruptIdentification: {
       const uint8_t id = interrupt_identification();
-      // Reported is served, unless something of higher priority was reported
-      // in its place (table IV).
+      // Reading IIR clears the THRE interrupt, if IIR reports it and no interrupt of
+      // higher priority (table IV).
       if (id == kIdTransmitter) state_.transmitter_interrupt = false;
       return (state_.fifo_control & kFifoEnable) != 0 ? id | kIdFifosEnabled : id;
     }
@@ -169,8 +170,8 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
         state_.divisor = static_cast<uint16_t>((state_.divisor & 0x00ff) | value << 8);
         break;
       }
-      // Enabling the interrupt of a transmitter that is empty, as ours always
-      // is, raises it: drivers start to send this way.
+      // Enabling the THRE interrupt while THR is empty (here it always is) raises the
+      // interrupt. Drivers start a transmission this way.
       if ((value & ~state_.interrupt_enable & kEnableTransmitter) != 0) {
         state_.transmitter_interrupt = true;
       }
@@ -188,7 +189,7 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
     case kScratch:
       state_.scratch = value;
       break;
-    default:  // the status registers are for reading
+    default:  // the status registers are read-only
       break;
   }
 }
@@ -200,7 +201,7 @@ void Serial::transmit(uint8_t byte) {
     const std::byte out{byte};
     backend_.write({&out, 1});
   }
-  state_.transmitter_interrupt = true;  // filled, and empty again
+  state_.transmitter_interrupt = true;  // THR was filled and is empty again
 }
 
 void Serial::receive(Received received) {
@@ -208,7 +209,7 @@ void Serial::receive(Received received) {
     state_.received[state_.received_count++] = received;
     return;
   }
-  // The newcomer is lost if there are FIFOs; if not, it overwrites (8.3, bit 1).
+  // With FIFOs the new character is lost; without, it overwrites RBR (8.3, bit 1).
   state_.overrun = true;
   if ((state_.fifo_control & kFifoEnable) == 0) state_.received[0] = received;
 }
@@ -222,14 +223,15 @@ uint8_t Serial::take_received() {
 }
 
 void Serial::write_fifo_control(uint8_t value) {
-  // Without the enable bit the others are not programmed (8.4, bit 0).
+  // FCR0 must be 1 for the other bits to be programmed (8.4, bit 0).
   if ((value & kFifoEnable) == 0) value = 0;
   const bool toggled = ((value ^ state_.fifo_control) & kFifoEnable) != 0;
   if (toggled || (value & kFifoClearReceiver) != 0) {
     state_.received = {};
     state_.received_count = 0;
   }
-  if (toggled) state_.transmitter_interrupt = true;  // 8.10: immediate after FCR0 changes
+  // 8.10: the THRE interrupt is immediate after a change of FCR0.
+  if (toggled) state_.transmitter_interrupt = true;
   state_.fifo_control = value & static_cast<uint8_t>(~kFifoClearBits);
 }
 
@@ -243,7 +245,8 @@ void Serial::write_modem_control(uint8_t value) {
     if ((value & kOut1) != 0) lines |= kRi;
     if ((value & kOut2) != 0) lines |= kDcd;
   }
-  // A delta for each change; of RI only its end counts, TERI (8.8, bit 2).
+  // Each change of a line sets its delta bit, except that TERI (8.8, bit 2) is set only
+  // by the trailing edge of RI.
   uint8_t changed = (state_.modem_status ^ lines) & kModemLines;
   if ((lines & kRi) != 0) changed &= static_cast<uint8_t>(~kRi);
   state_.modem_status =
@@ -256,8 +259,8 @@ uint8_t Serial::interrupt_identification() const {
     return kIdLineStatus;
   }
   if ((enabled & kEnableReceived) != 0 && state_.received_count > 0) {
-    // The sender has no speed, so the four character times after which less
-    // than the trigger level is reported (8.10) have always gone by.
+    // Below the trigger level the chip reports a timeout after four character times
+    // (8.10). Our line has no speed, so that time has always passed.
     const bool fifos = (state_.fifo_control & kFifoEnable) != 0;
     const bool below = state_.received_count < kTriggerLevels[state_.fifo_control >> 6];
     return fifos && below ? kIdTimeout : kIdReceived;
@@ -273,8 +276,8 @@ uint8_t Serial::line_status() const {
   uint8_t status = kTransmitterIdle;
   if (state_.received_count > 0) status |= kDataReady;
   if (state_.overrun) status |= kOverrun;
-  // A break is revealed when its character reaches the top (8.3, bit 4); bit 7
-  // tells that there is one anywhere.
+  // BI is set when the break character is at the top of the FIFO (8.3, bit 4); bit 7 is
+  // set while there is a break anywhere in the FIFO.
   if (state_.received[0].is_break) status |= kBreak;
   if ((state_.fifo_control & kFifoEnable) != 0 &&
       std::ranges::any_of(state_.received, &Received::is_break)) {
@@ -291,10 +294,10 @@ size_t Serial::capacity() const {
   return (state_.fifo_control & kFifoEnable) != 0 ? kFifoBytes : 1;
 }
 
-// What the line could deliver now.
+// The number of bytes that the receiver can take from the line now.
 size_t Serial::room() const {
-  // In loopback the receiver's input is disconnected (8.7). A waiting break
-  // came before whatever comes now.
+  // In loopback the receiver is disconnected from the line (8.7). A waiting break must be
+  // received before any later byte.
   return loopback() || break_waiting_ ? 0 : capacity() - state_.received_count;
 }
 
@@ -305,10 +308,11 @@ void Serial::update_line() {
   line_.set(asserted);
 }
 
-// After each register access. True when the back end is to be asked for input:
-// once for each refusal, and when the receiver has run empty, because asking
-// for every single byte of room would wake it sixteen times as often.
-bool Serial::settle() {
+// Called after each register access. Returns true if the caller must call
+// Backend::input_wanted(): once after input was refused, and only when the receiver is
+// empty, because a call for every free byte would wake the back end sixteen times as
+// often.
+bool Serial::finish_access() {
   const bool listening = state_.received_count == 0 && !loopback();
   if (listening && std::exchange(break_waiting_, false)) receive({0, true});
   update_line();

@@ -1,19 +1,19 @@
 // The serial port of a PC: a 16550A with its two 16-byte FIFOs.
 //
-// The line behind it is infinitely fast: a byte written to the transmitter is
-// with the back end before the write returns, so THRE and TEMT are always set
-// and the guest never waits. The other way the chip takes only what fits and
-// refuses the rest (console::Guest), and a BREAK waits until it fits, so input
-// of any length loses nothing; only a guest in loopback can overrun itself.
+// The transmitter is infinitely fast: a byte written to THR is in the back end before
+// the write returns, so THRE and TEMT are always set and the guest never waits. The
+// receiver takes only the bytes that fit and refuses the rest (console::Guest), and a
+// BREAK waits until there is room, so no input is lost. An overrun is possible only
+// in loopback mode.
 //
-// Thread rule: registers from any vCPU thread, input() and send_break() from
-// the console's loop; one mutex guards all. Under it are called
-// Backend::write and InterruptLine::set, so that bytes and levels leave in the
-// order in which they came about; neither may call back into the chip.
-// Backend::input_wanted is called outside it.
+// Thread rule: any vCPU thread accesses the registers; the console's loop calls
+// input() and send_break(). One mutex guards everything. Backend::write and
+// InterruptLine::set are called with the mutex held, so that bytes and levels keep
+// their order; neither may call back into the chip. Backend::input_wanted is called
+// without it.
 //
 // Specification: PC16550D data sheet (National Semiconductor, June 1995),
-// section 8; cited below by its numbers.
+// section 8; the code cites its section numbers.
 #pragma once
 
 #include <array>
@@ -39,26 +39,26 @@ class Serial final : public BusDevice, public console::Guest {
     bool operator==(const Received&) const = default;
   };
 
-  // What the guest can see, at power-on.
+  // The guest-visible state, with its values at power-on.
   struct State {
     uint8_t interrupt_enable = 0;
     uint8_t fifo_control = 0;
     uint8_t line_control = 0;
     uint8_t modem_control = 0;
-    uint8_t modem_status = 0xb0;  // a modem that is there and ready: DCD, DSR, CTS
+    uint8_t modem_status = 0xb0;  // DCD, DSR and CTS: a modem is connected and ready
     uint8_t scratch = 0;
-    uint16_t divisor = 12;               // 9600 baud. Linux divides by what it finds here
-    bool transmitter_interrupt = false;  // the empty holding register was not reported yet
+    uint16_t divisor = 12;               // 9600 baud; not 0, because Linux divides by it
+    bool transmitter_interrupt = false;  // THRE interrupt pending
     bool overrun = false;
     std::array<Received, kFifoBytes> received = {};  // oldest first
     uint8_t received_count = 0;
     bool operator==(const State&) const = default;
   };
 
-  // Both must outlive the chip; who makes it also calls backend.connect(chip).
+  // Both must outlive the chip. The caller must also call backend.connect(chip).
   Serial(console::Backend& backend, InterruptLine& line) : backend_(backend), line_(line) {}
 
-  // The chip has eight data lines: a wider access is one to each port in turn.
+  // The chip has eight data lines: a wider access is split into one access per port.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
   Name name_of(uint64_t offset, bool write) const override;
@@ -83,7 +83,7 @@ class Serial final : public BusDevice, public console::Guest {
   size_t capacity() const;
   size_t room() const;
   void update_line();
-  bool settle();
+  bool finish_access();
 
   console::Backend& backend_;
   InterruptLine& line_;
@@ -91,9 +91,9 @@ class Serial final : public BusDevice, public console::Guest {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool asserted_ = false;       // what line_ was told last
+  bool asserted_ = false;       // the last level set on line_
   bool input_refused_ = false;  // the back end holds input that did not fit
-  bool break_waiting_ = false;  // the line is held low until there is room
+  bool break_waiting_ = false;  // a BREAK waits until there is room for it
 };
 
 }  // namespace wick::devices

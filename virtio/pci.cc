@@ -89,7 +89,7 @@ devices::PciFunction::Identity identity(const VirtioDevice& device) {
 // One for each queue, and one for configuration changes.
 uint16_t vector_count(const VirtioDevice& device) {
   return static_cast<uint16_t>(
-      std::min<size_t>(device.queue_max_sizes().size() + 1, devices::PciInterrupts::kMostVectors));
+      std::min<size_t>(device.queue_max_sizes().size() + 1, devices::PciInterrupts::kMaxVectors));
 }
 
 }  // namespace
@@ -339,7 +339,7 @@ void PciTransport::reset_interrupts() {
   {
     const std::lock_guard lock(isr_mutex_);
     isr_ = 0;
-    interrupts_.withdraw();
+    interrupts_.clear();
   }
   config_vector_ = kNoVector;
   for (auto& vector : queue_vectors_) vector = kNoVector;

@@ -19,7 +19,7 @@ constexpr PciFunction::Identity kIdentity{.vendor = kIntel,
                                           .class_code = 0x020000,
                                           .revision = 2};
 
-// There is no flash memory, whose BAR would be between them.
+// The I/O BAR follows directly: without flash memory, the card has no flash BAR.
 constexpr size_t kMemoryBarIndex = 0;
 constexpr size_t kIoBarIndex = 1;
 
@@ -80,11 +80,11 @@ Result<void> E1000::start() {
                                         packets_waiting_ = true;
                                         serve();
                                       },
-                                  .link_changed = [this] { follow_link(); }}));
+                                  .link_changed = [this] { update_link(); }}));
       attached_ = true;
-      // The receiver finishes whatever there is.
+      // The receiver does in software what the back end offloads.
       backend_.set_offloads(backend_.supported_offloads());
-      follow_link();
+      update_link();
       return {};
     }();
   });
@@ -105,21 +105,21 @@ E1000::State E1000::state() const {
 }
 
 void E1000::reset() {
-  Errand errand;
+  DeferredAction action;
   {
     const std::lock_guard lock(mutex_);
-    errand = reset_registers();
+    action = reset_registers();
     state_.phy.reset();
     state_.eeprom.set_control(0);
     state_.io_address = 0;
   }
-  run(errand);
+  run(action);
 }
 
 // --- access ---
 
-// 13.1: registers are words of 32 bits. Here a read may be of any part of them; a
-// write of anything less has no effect.
+// 13.1: registers are 32-bit words. A read may be of any part of a register; a write of
+// a part has no effect.
 void E1000::MemoryBar::read(uint64_t offset, std::span<std::byte> data) {
   if (data.size() == 4 && offset % 4 == 0) {
     const uint32_t value = card.read_register(offset);
@@ -150,7 +150,7 @@ BusDevice::Name E1000::MemoryBar::name_of(uint64_t offset, bool /*write*/) const
   return {known == nullptr ? std::string_view() : known->name, card.name_};
 }
 
-// 13.2.
+// 13.2: IOADDR selects the register that IODATA accesses.
 void E1000::IoBar::read(uint64_t offset, std::span<std::byte> data) {
   uint32_t value = 0;
   const uint64_t port = offset - offset % 4;
@@ -198,7 +198,7 @@ uint32_t E1000::read_register(uint64_t offset) {
       reg(kIcr) = 0;
       update_interrupt();
       return value;
-    // 13.7: they are cleared together, by the upper one.
+    // 13.7: reading the upper half of a 64-bit counter clears both halves.
     case kGorcl:
     case kGotcl:
     case kTorl:
@@ -219,39 +219,40 @@ uint32_t E1000::read_register(uint64_t offset) {
 
 void E1000::write_register(uint64_t offset, uint32_t value) {
   if (find_register(offset) == nullptr) return;
-  Errand errand;
+  DeferredAction action;
   {
     const std::lock_guard lock(mutex_);
-    errand = store(static_cast<uint32_t>(offset), value);
+    action = store(static_cast<uint32_t>(offset), value);
   }
-  run(errand);
+  run(action);
 }
 
-void E1000::run(const Errand& errand) {
-  // The loop sees the new epoch, and ends its turn.
-  if (errand.stop_dma) const std::lock_guard wait(dma_mutex_);
-  if (errand.wake_loop) wake_.signal();
+void E1000::run(const DeferredAction& action) {
+  // Locking dma_mutex_ waits for the end of the loop's turn. That is soon, because the
+  // caller has changed the epoch.
+  if (action.stop_dma) const std::lock_guard wait(dma_mutex_);
+  if (action.wake_loop) wake_.signal();
 }
 
 void E1000::enable_dma(bool enabled) {
-  Errand errand;
+  DeferredAction action;
   {
     const std::lock_guard lock(mutex_);
     dma_enabled_ = enabled;
-    errand.stop_dma = !enabled;
+    action.stop_dma = !enabled;
     if (enabled) {
-      const Errand transmit = wake_transmitter();
-      const Errand receive = wake_receiver();
-      errand.wake_loop = transmit.wake_loop || receive.wake_loop;
+      const DeferredAction transmit = wake_transmitter();
+      const DeferredAction receive = wake_receiver();
+      action.wake_loop = transmit.wake_loop || receive.wake_loop;
     } else {
       ++sending_.epoch;
       ++receiving_.epoch;
     }
   }
-  run(errand);
+  run(action);
 }
 
-E1000::Errand E1000::store(uint32_t offset, uint32_t value) {
+E1000::DeferredAction E1000::store(uint32_t offset, uint32_t value) {
   const Register& known = *find_register(offset);
   switch (offset) {
     case kTdt:
@@ -277,7 +278,7 @@ E1000::Errand E1000::store(uint32_t offset, uint32_t value) {
       return {};
     case kItr:
       reg(kItr) = value & known.writable;
-      timer_armed_ = false;  // for another time
+      timer_armed_ = false;  // it was armed for the old interval
       update_interrupt();
       return {};
     case kCtrl:
@@ -328,18 +329,18 @@ E1000::Errand E1000::store(uint32_t offset, uint32_t value) {
   return {};
 }
 
-E1000::Errand E1000::store_control(uint32_t value) {
+E1000::DeferredAction E1000::store_control(uint32_t value) {
   if ((value & kReset) != 0) return reset_registers();
   const bool was_up = link_up();
   if ((value & kPhyReset) != 0) state_.phy.reset();
   reg(kCtrl) = value & find_register(kCtrl)->writable;
-  ++filters_version_;  // VLANs
+  ++filters_version_;  // CTRL has VME
   set_link(was_up);
   return {};
 }
 
-// RCTL or TCTL.
-E1000::Errand E1000::store_enable(uint32_t offset, uint32_t enable, uint32_t value) {
+// Writes RCTL or TCTL; `enable` is its enable bit.
+E1000::DeferredAction E1000::store_enable(uint32_t offset, uint32_t enable, uint32_t value) {
   const bool was_enabled = (reg(offset) & enable) != 0;
   const bool enabled = (value & enable) != 0;
   reg(offset) = value;
@@ -348,8 +349,8 @@ E1000::Errand E1000::store_enable(uint32_t offset, uint32_t enable, uint32_t val
   return {.stop_dma = was_enabled};
 }
 
-// 13.4.1, RST: all but the PHY.
-E1000::Errand E1000::reset_registers() {
+// 13.4.1, RST: resets everything except the PHY.
+E1000::DeferredAction E1000::reset_registers() {
   state_.registers = reset_values();
   load_address();
   change_ring(sending_);
@@ -413,8 +414,8 @@ void E1000::update_interrupt() {
   interrupts_.set_intx(wanted);
 }
 
-// 13.4.18: from one interrupt to the next it takes as long as ITR says. False: this
-// one may be now.
+// 13.4.18: ITR is the minimum interval between two interrupts. Returns false if an
+// interrupt is allowed now; otherwise the timer is armed for it.
 bool E1000::throttled() {
   const uint64_t interval_ns = uint64_t{reg(kItr)} * kItrUnitNs;
   if (interval_ns == 0) return false;

@@ -1,13 +1,13 @@
-// Intel's 82540EM, the network card that every operating system has a driver for
-// (Linux: e1000): a PCI function over a network back end.
+// Intel's 82540EM, a network card that every operating system has a driver for
+// (Linux: e1000), as a PCI function over a network back end.
 //
-// Thread rule: made and destroyed when no vCPU runs, and not on the loop's thread
-// while that runs. Registers from any vCPU thread, under mutex_; what touches the
-// guest's memory and the back end is on the loop, under dma_mutex_. The loop may
-// take mutex_ with dma_mutex_ held; a vCPU takes dma_mutex_ only without mutex_, to
-// be sure that the card has let go of the memory when the guest stops it. So the
-// loop never waits for a vCPU, and a vCPU for the packet at hand at most. The
-// interrupt line is set under mutex_ and may not call back.
+// Thread rule: made and destroyed while no vCPU runs, and not on the loop's thread
+// while the loop runs. Any vCPU thread accesses the registers, with mutex_ held. Only
+// the loop accesses guest memory and the back end, with dma_mutex_ held. The loop may
+// take mutex_ while it holds dma_mutex_. A vCPU takes dma_mutex_ only without mutex_:
+// when the guest stops DMA, the vCPU waits for the loop to finish its access to guest
+// memory. So the loop never waits long for a vCPU, and a vCPU waits for one packet at
+// most. The interrupt line is set with mutex_ held and may not call back.
 //
 // Specification: Intel 8254x Software Developer's Manual (317453): 4 (PCI), 13
 // (registers).
@@ -45,30 +45,30 @@ class E1000 {
 
   static constexpr uint32_t kMemoryBytes = 128 << 10;
   static constexpr uint32_t kIoPorts = 64;
-  static constexpr uint64_t kIoAddress = 0;  // offsets of the two ports that there are
-  static constexpr uint64_t kIoData = 4;
+  static constexpr uint64_t kIoAddress = 0;  // offset of IOADDR in the I/O BAR
+  static constexpr uint64_t kIoData = 4;     // offset of IODATA
 
-  // What the guest can see.
+  // The guest-visible state.
   struct State {
     explicit State(const MacAddress& address) : eeprom(address) {}
     std::array<uint32_t, e1000::kRegisterWords> registers{};
     e1000::Eeprom eeprom;
     e1000::Phy phy;
-    bool cable = true;  // plugged in
+    bool cable = true;  // the cable is plugged in
     uint32_t io_address = 0;
     bool operator==(const State&) const = default;
   };
 
-  // Wires for tests: the time in nanoseconds, from any moment on.
+  // Returns monotonic time in nanoseconds, with an arbitrary epoch. Tests replace it.
   using Clock = std::function<uint64_t()>;
   static uint64_t steady_clock();
 
-  // Attaches itself to `backend`, which belongs to `loop`. All must outlive it.
+  // Attaches the card to `backend`, which belongs to `loop`. All must outlive the card.
   static Result<std::unique_ptr<E1000>> create(net::Backend& backend, EventLoop& loop,
                                                const MacAddress& address, const GuestMemory& memory,
                                                InterruptLine& line, std::string name,
                                                Clock clock = steady_clock);
-  // Leaves the back end and the loop; the packet at hand is sent before.
+  // Detaches from the back end and the loop, after the current packet.
   ~E1000();
   E1000(const E1000&) = delete;
   E1000& operator=(const E1000&) = delete;
@@ -78,7 +78,7 @@ class E1000 {
   BusDevice& io_bar() { return io_bar_; }
   const std::string& name() const { return name_; }
 
-  // As if it had just been switched on.
+  // Resets the card to its power-on state.
   void reset();
 
   State state() const;
@@ -101,16 +101,16 @@ class E1000 {
   struct NoMessages final : MsiSink {
     void send(uint64_t, uint32_t) override {}
   };
-  // One of the two ways of packets, as the loop has to know it.
+  // State that vCPU threads and the loop share about one direction, transmit or receive.
   struct Direction {
-    // Changed under mutex_: when the loop's turn has to end…
+    // Incremented, with mutex_ held, to make the loop end its current turn.
     std::atomic<uint32_t> epoch = 0;
-    // …and when, beyond that, the ring is not any more what it was. Guarded by mutex_.
+    // Incremented when the ring registers are rewritten. Guarded by mutex_.
     uint32_t generation = 0;
-    uint32_t served_generation = 0;  // the loop's
+    uint32_t served_generation = 0;  // the generation of the last turn; the loop's
   };
-  // What is left to do when mutex_ is free again.
-  struct Errand {
+  // Actions that must be done without mutex_, after it is unlocked.
+  struct DeferredAction {
     bool wake_loop = false;
     bool stop_dma = false;
   };
@@ -120,23 +120,24 @@ class E1000 {
         EventFd wake);
   Result<void> start();
 
-  // Registers, any thread.
+  // Any thread, without mutex_.
   uint32_t read_register(uint64_t offset);
   void write_register(uint64_t offset, uint32_t value);
-  void run(const Errand& errand);
+  void run(const DeferredAction& action);
 
-  // Whether the function may access guest memory. False: returns when the loop has let go.
+  // Sets whether the function may access guest memory. With false, returns when the loop
+  // has finished its accesses.
   void enable_dma(bool enabled);
 
   // With mutex_ held.
   uint32_t& reg(uint32_t offset) { return state_.registers[offset / 4]; }
-  Errand store(uint32_t offset, uint32_t value);
-  Errand store_control(uint32_t value);
-  Errand store_enable(uint32_t offset, uint32_t enable, uint32_t value);
+  DeferredAction store(uint32_t offset, uint32_t value);
+  DeferredAction store_control(uint32_t value);
+  DeferredAction store_enable(uint32_t offset, uint32_t enable, uint32_t value);
   static void change_ring(Direction& direction);
-  Errand reset_registers();
-  Errand wake_transmitter();
-  Errand wake_receiver();
+  DeferredAction reset_registers();
+  DeferredAction wake_transmitter();
+  DeferredAction wake_receiver();
   void load_address();
   void access_phy(uint32_t value);
   void set_link(bool was_up);
@@ -160,8 +161,8 @@ class E1000 {
   bool receive();
   void finish_transmit(const e1000::Transmitter::Outcome& outcome);
   void finish_receive(const e1000::Receiver::Outcome& outcome);
-  void take_settings();
-  void follow_link();
+  void update_receive_settings();
+  void update_link();
 
   // Constant after construction.
   net::Backend& backend_;
@@ -184,9 +185,9 @@ class E1000 {
   e1000::Receiver receiver_;
   e1000::ReceiveSettings settings_;
   uint32_t settings_version_ = 0;
-  bool packets_waiting_ = true;  // the back end may have some
+  bool packets_waiting_ = true;  // the back end may have received packets
 
-  // Held by the loop while it may touch the guest's memory; taken before mutex_.
+  // Held by the loop while it may access guest memory; taken before mutex_.
   std::mutex dma_mutex_;
 
   Direction sending_;
@@ -195,14 +196,14 @@ class E1000 {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool asserted_ = false;  // what the line was told last
+  bool asserted_ = false;  // the last level set on INTx
   bool dma_enabled_ = true;
-  bool transmitting_ = false;     // the loop will look at the transmit ring again
-  bool wants_buffers_ = true;     // the loop will not look at the receive ring again
-  uint32_t filters_version_ = 1;  // of what settings_ is a copy of
+  bool transmitting_ = false;     // the loop will process the transmit ring again
+  bool wants_buffers_ = true;     // the loop waits for RDT before it processes the receive ring
+  uint32_t filters_version_ = 1;  // incremented when a register copied to settings_ changes
   bool timer_armed_ = false;
   std::optional<uint64_t> last_interrupt_ns_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::devices

@@ -15,14 +15,14 @@ constexpr uint32_t kFlashWrites = 3 << 4;
 constexpr uint32_t kRequest = 1 << 6;
 constexpr uint32_t kGrant = 1 << 7;
 constexpr uint32_t kPresent = 1 << 8;
-constexpr uint32_t kDriversBits = kClock | kSelect | kDataIn | kFlashWrites | kRequest;
+constexpr uint32_t kWritableBits = kClock | kSelect | kDataIn | kFlashWrites | kRequest;
 
-// A start bit, two of opcode and six of address.
+// A start bit, two bits of opcode and six of address.
 constexpr uint8_t kCommandBits = 9;
 constexpr uint16_t kReadOpcode = 2;
 constexpr uint16_t kAddressBits = 6;
 
-// Words that are not just zero (table 5-2).
+// Words that are not zero (table 5-2).
 constexpr size_t kLeds = 0x04;
 constexpr size_t kControl1 = 0x0a;
 constexpr size_t kSubsystem = 0x0b;
@@ -39,7 +39,7 @@ Eeprom::Eeprom(const MacAddress& address) {
   for (size_t i = 0; i < 3; ++i)
     words_[i] = static_cast<uint16_t>(address[2 * i] | address[2 * i + 1] << 8);
   words_[kLeds] = 0xffff;      // the default
-  words_[kControl1] = 0x4403;  // valid; full duplex; the identifiers here count
+  words_[kControl1] = 0x4403;  // valid; full duplex; load the PCI identifiers
   words_[kSubsystem] = kDesktopAdapter;
   words_[kSubsystemVendor] = kIntel;
   words_[kDevice] = k82540em;
@@ -49,14 +49,14 @@ Eeprom::Eeprom(const MacAddress& address) {
       static_cast<uint16_t>(kSum - std::accumulate(words_.begin(), words_.end() - 1, 0u));
 }
 
-// There is nobody to share the EEPROM with: who asks for it has it.
+// A request is granted at once, because nothing else accesses the EEPROM.
 uint32_t Eeprom::control() const {
   return pins_ | kPresent | (output_ ? kDataOut : 0) | ((pins_ & kRequest) != 0 ? kGrant : 0);
 }
 
 void Eeprom::set_control(uint32_t value) {
   const uint32_t before = pins_;
-  pins_ = value & kDriversBits;
+  pins_ = value & kWritableBits;
   if ((pins_ & kSelect) == 0) {
     command_ = 0;
     command_bits_ = 0;
@@ -67,7 +67,7 @@ void Eeprom::set_control(uint32_t value) {
   }
 }
 
-// A rising edge.
+// Handles a rising edge of SK.
 void Eeprom::clock(bool data) {
   if (command_bits_ < kCommandBits) {
     if (command_bits_ == 0 && !data) return;  // the start bit is a one
@@ -81,7 +81,7 @@ void Eeprom::clock(bool data) {
     next_ = static_cast<uint8_t>((next_ + 1) % kWords);
     return;
   }
-  if (output_bits_ == 0) return;  // it was no read
+  if (output_bits_ == 0) return;  // the command was not READ
   output_ = (word_ >> --output_bits_ & 1) != 0;
   if (output_bits_ > 0) return;
   word_ = words_[next_];

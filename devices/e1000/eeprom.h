@@ -1,9 +1,9 @@
-// The EEPROM beside the 82540EM: 64 words that tell who the card is, and the four
-// wires by which a driver may read them itself.
+// The EEPROM of the 82540EM: 64 words with the card's identity, and the four-wire
+// Microwire bus by which a driver can read them.
 //
-// It cannot be written: the card's address is the host's to give.
+// The EEPROM is read-only, because the host assigns the card's MAC address.
 //
-// Plain values, no thread rule: it is called with the card's mutex held.
+// Thread rule: called with the card's mutex held.
 //
 // Specification: Intel 8254x Software Developer's Manual (317453), 5.6 (contents)
 // and 13.4.3 (EECD); the Microwire protocol is that of a 93C46.
@@ -17,8 +17,8 @@ namespace wick::devices::e1000 {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-// What the card says of itself there and in PCI's configuration space: a PRO/1000
-// MT Desktop Adapter.
+// The identifiers in the EEPROM and in the PCI configuration space: a PRO/1000 MT
+// Desktop Adapter.
 constexpr uint16_t kIntel = 0x8086;
 constexpr uint16_t k82540em = 0x100e;
 constexpr uint16_t kDesktopAdapter = 0x001e;
@@ -41,13 +41,13 @@ class Eeprom {
   void clock(bool data);
 
   std::array<uint16_t, kWords> words_{};
-  uint32_t pins_ = 0;     // those of EECD that the driver has set
-  uint16_t command_ = 0;  // start bit, opcode and address, as far as they came
+  uint32_t pins_ = 0;     // the bits of EECD that the driver has set
+  uint16_t command_ = 0;  // the bits received so far of start bit, opcode and address
   uint8_t command_bits_ = 0;
-  uint8_t output_bits_ = 0;  // of word_, still to come
+  uint8_t output_bits_ = 0;  // the bits of word_ that are still to be sent
   uint16_t word_ = 0;
-  uint8_t next_ = 0;    // the address of the word after it
-  bool output_ = true;  // the wire to the card; high when nobody drives it
+  uint8_t next_ = 0;    // the address of the word after word_
+  bool output_ = true;  // DO; high while the EEPROM does not drive it
 };
 
 }  // namespace wick::devices::e1000

@@ -1,5 +1,5 @@
-// What the 82540EM does on its loop: turns over its rings, and what the registers
-// say after each.
+// The part of the 82540EM that runs on its loop: turns on its rings, and the update of
+// the registers after each turn.
 #include <algorithm>
 #include <utility>
 
@@ -11,24 +11,24 @@ using namespace e1000;
 
 namespace {
 
-// Where a ring's registers are from its base on.
+// Offsets of a ring's registers from its base register.
 constexpr uint32_t kBaseHigh = 4;
 constexpr uint32_t kLength = 8;
 constexpr uint32_t kHead = 0x10;
 constexpr uint32_t kTail = 0x18;
 
-// The loop may have others to serve.
+// Bounded, so that one card does not keep the loop from its other work.
 constexpr int kRounds = 4;
 
 }  // namespace
 
-E1000::Errand E1000::wake_transmitter() {
+E1000::DeferredAction E1000::wake_transmitter() {
   if (transmitting_ || !transmitter_enabled() || reg(kTdh) == reg(kTdt)) return {};
   transmitting_ = true;
   return {.wake_loop = true};
 }
 
-E1000::Errand E1000::wake_receiver() {
+E1000::DeferredAction E1000::wake_receiver() {
   if (!wants_buffers_ || !receiver_enabled() || reg(kRdh) == reg(kRdt)) return {};
   wants_buffers_ = false;
   return {.wake_loop = true};
@@ -52,7 +52,7 @@ void E1000::serve() {
   wake_.signal();
 }
 
-// True: there is more, in the next turn.
+// Returns true if the ring needs another turn.
 bool E1000::transmit() {
   std::unique_lock lock(mutex_);
   if (!transmitting_) return false;
@@ -61,8 +61,8 @@ bool E1000::transmit() {
   if (!transmitter_enabled() || registers.head == registers.tail || !ring) {
     transmitting_ = false;
     if (registers.head != registers.tail && !ring)
-      complaints_.warn("{}: the transmit ring is not in RAM, or its head or tail is not in it",
-                       name_);
+      warnings_.warn("{}: the transmit ring is not in RAM, or its head or tail is outside it",
+                     name_);
     return false;
   }
   const TransmitSettings settings{.pad_short = (reg(kTctl) & kPadShortPackets) != 0,
@@ -76,8 +76,8 @@ bool E1000::transmit() {
   lock.lock();
   if (sending_.generation == generation) finish_transmit(outcome);
   if (epoch.over()) return true;
-  // Without progress there is the beginning of a packet, whose rest will be
-  // announced.
+  // Without progress the ring ends within a packet; the driver will write TDT when it has
+  // added the rest.
   const bool more = reg(kTdt) != registers.tail || (outcome.progress && reg(kTdh) != reg(kTdt));
   transmitting_ = more;
   return more;
@@ -111,12 +111,12 @@ bool E1000::receive() {
     if (!wants_buffers_ && enabled) count(kRnbc, 1);
     wants_buffers_ = true;
     if (enabled && registers.head != registers.tail && !ring)
-      complaints_.warn("{}: the receive ring is not in RAM, or its head or tail is not in it",
-                       name_);
+      warnings_.warn("{}: the receive ring is not in RAM, or its head or tail is outside it",
+                     name_);
     return false;
   }
   wants_buffers_ = false;
-  take_settings();
+  update_receive_settings();
   const Epoch epoch(receiving_.epoch);
   const uint32_t generation = receiving_.generation;
   lock.unlock();
@@ -134,7 +134,7 @@ bool E1000::receive() {
   return packets_waiting_ || receiver_.holds_packet();
 }
 
-void E1000::take_settings() {
+void E1000::update_receive_settings() {
   if (settings_version_ == filters_version_) return;
   settings_version_ = filters_version_;
   settings_.rctl = reg(kRctl);
@@ -173,7 +173,7 @@ void E1000::finish_receive(const Receiver::Outcome& outcome) {
   raise(causes);
 }
 
-void E1000::follow_link() {
+void E1000::update_link() {
   const bool cable = backend_.link_up();
   const std::lock_guard lock(mutex_);
   const bool was_up = link_up();
@@ -181,7 +181,7 @@ void E1000::follow_link() {
   set_link(was_up);
 }
 
-// 13.7: they stay at the most that they can be.
+// 13.7: counters stay at their maximum.
 void E1000::count(uint32_t offset, uint64_t amount) {
   uint32_t& counter = reg(offset);
   counter = static_cast<uint32_t>(std::min<uint64_t>(UINT32_MAX, counter + amount));

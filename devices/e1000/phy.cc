@@ -19,11 +19,11 @@ constexpr uint16_t kNegotiate = 1 << 12;
 constexpr uint16_t kPowerDown = 1 << 11;
 constexpr uint16_t kRestart = 1 << 9;
 
-// What is added while the link is up.
+// Bits that are set while the link is up.
 constexpr uint16_t kStatusUp = 1 << 5 | 1 << 2;  // negotiation complete, link up
-constexpr uint16_t kPartner = 0x41e1;            // acknowledges; 10 and 100 Mb/s, no pauses
+constexpr uint16_t kPartner = 0x41e1;            // acknowledge; 10 and 100 Mb/s, no pause
 constexpr uint16_t kPartnerNegotiates = 1 << 0;
-constexpr uint16_t k1000Up = 0x3c00;      // both receivers are well; the partner can do 1000
+constexpr uint16_t k1000Up = 0x3c00;      // both receivers are OK; the partner can do 1000BASE-T
 constexpr uint16_t kSpecificUp = 0xac00;  // 1000 Mb/s, full duplex, resolved, link up
 
 struct Register {
@@ -33,10 +33,10 @@ struct Register {
 
 constexpr std::array<Register, Phy::kRegisters> kTable = {{
     {0x1140, 0x7dc0},                    // control: negotiation, full duplex, 1000 Mb/s
-    {0x7949, 0},                         // status: all of 10 and 100 Mb/s; more in register 15
+    {0x7949, 0},                         // status: 10 and 100 Mb/s; extended status
     {0x0141, 0},                         // identifier
     {0x0c20, 0},      {0x0de1, 0xffff},  // what we advertise
-    {0, 0},                              // what the partner does
+    {0, 0},                              // link partner ability
     {0x0004, 0},                         // expansion: next pages
     {0x2001, 0xffff},                    // next page
     {0, 0},           {0x0300, 0xff00},  // 1000BASE-T: we advertise both duplexes
@@ -87,8 +87,8 @@ bool Phy::write(size_t index, uint16_t value) {
   if (index >= kRegisters) return false;
   const uint16_t writable = kTable[index].writable;
   registers_[index] = static_cast<uint16_t>((registers_[index] & ~writable) | (value & writable));
-  // A reset by software makes what was written take effect, and keeps it; its bit
-  // clears itself.
+  // A software reset makes written values take effect without changing them. Its bit is
+  // self-clearing.
   if (index != kControl) return false;
   return (value & kReset) != 0 || (value & (kNegotiate | kRestart)) == (kNegotiate | kRestart);
 }

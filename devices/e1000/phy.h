@@ -1,10 +1,10 @@
-// The PHY in the 82540EM, a Marvell 88E1011, at the end of a cable to a switch that
-// does 1000BASE-T: negotiation is over as soon as it begins.
+// The PHY of the 82540EM, a Marvell 88E1011, connected to a 1000BASE-T switch.
+// Auto-negotiation completes at once.
 //
-// Plain values, no thread rule: it is called with the card's mutex held.
+// Thread rule: called with the card's mutex held.
 //
 // Specification: IEEE 802.3, 22.2.4 (registers 0 to 15); Intel 8254x Software
-// Developer's Manual (317453), chapter 11 (16 and up).
+// Developer's Manual (317453), chapter 11 (registers 16 and up).
 #pragma once
 
 #include <array>
@@ -21,10 +21,10 @@ class Phy {
   Phy() { reset(); }
 
   void reset();
-  // `cable`: whether there is a link partner.
+  // `cable` says whether there is a link partner.
   bool link_up(bool cable) const;
   uint16_t read(size_t index, bool cable) const;
-  // True if the link is negotiated anew by it.
+  // Returns true if the write restarts auto-negotiation.
   bool write(size_t index, uint16_t value);
 
   bool operator==(const Phy&) const = default;

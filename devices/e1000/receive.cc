@@ -13,10 +13,10 @@ namespace {
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kTypeOffset = 12;
 constexpr size_t kTagBytes = 4;
-constexpr size_t kLeastFrameBytes = 60;  // without the check sequence
-constexpr size_t kCheckSequenceBytes = 4;
-constexpr size_t kMostShortBytes = 1522;  // with both and a tag; more is a long packet
-constexpr size_t kMostLongBytes = 16384;
+constexpr size_t kMinFrameBytes = 60;  // without the CRC
+constexpr size_t kCrcBytes = 4;
+constexpr size_t kMaxShortBytes = 1522;  // with CRC and tag; a longer packet is a long packet
+constexpr size_t kMaxLongBytes = 16384;
 
 bool bit(std::span<const uint32_t> table, uint32_t index) {
   return (table[index / 32] >> index % 32 & 1) != 0;
@@ -25,7 +25,7 @@ bool bit(std::span<const uint32_t> table, uint32_t index) {
 }  // namespace
 
 ReceiveSettings::Match ReceiveSettings::match(std::span<const std::byte> frame) const {
-  // 9.3: a packet of a VLAN also has to pass its filter.
+  // 9.3: a tagged packet must also pass the VLAN filter.
   const auto type = load_be<uint16_t>(frame.subspan(kTypeOffset));
   if (type == vlan_type && (rctl & kVlanFilter) != 0) {
     const auto tag = load_be<uint16_t>(frame.subspan(kEthernetBytes));
@@ -44,7 +44,7 @@ ReceiveSettings::Match ReceiveSettings::match(std::span<const std::byte> frame) 
   if (!multicast) return (rctl & kUnicastPromiscuous) != 0 ? Match::kExact : Match::kNone;
   if ((rctl & kMulticastPromiscuous) != 0) return Match::kExact;
   if (low == 0xffffffff && high == 0xffff && (rctl & kBroadcastAccept) != 0) return Match::kExact;
-  // 13.5.1: twelve of the upper sixteen bits of the address, which MO says.
+  // 13.5.1: the index is twelve of the upper sixteen bits of the address; MO selects them.
   constexpr std::array<uint32_t, 4> kShifts = {4, 3, 2, 0};
   const uint32_t hash = high >> kShifts[multicast_offset(rctl)] & 0xfff;
   return bit(multicasts, hash) ? Match::kInexact : Match::kNone;
@@ -57,7 +57,7 @@ Receiver::Receiver(const GuestMemory& memory, net::Backend& backend)
 
 Receiver::Outcome Receiver::run(Ring ring, const ReceiveSettings& settings, const Epoch& epoch) {
   Outcome outcome;
-  for (uint32_t packets = 0; packets < kMostPackets && !epoch.over(); ++packets) {
+  for (uint32_t packets = 0; packets < kMaxPackets && !epoch.over(); ++packets) {
     if (ring.available() == 0) {
       outcome.wants_buffers = true;
       break;
@@ -84,7 +84,7 @@ Receiver::Outcome Receiver::run(Ring ring, const ReceiveSettings& settings, cons
   return outcome;
 }
 
-// False: there is none, or the filter did not let it in.
+// Returns false if there is no frame or if the filters rejected it.
 bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
   auto frame = frames_.next();
   if (frame.empty()) {
@@ -93,7 +93,7 @@ bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
     outcome.drained = bytes == 0;
     auto frames = net::Segmenter::create({packet_.get(), bytes});
     if (!frames) return false;
-    // Of what is left to us to sum up, the back end knows that it is good.
+    // A checksum that the back end leaves undone covers data that it knows to be good.
     const auto flags = load_le<net::PacketHeader>({packet_.get(), bytes}).flags;
     checksums_good_ =
         (flags & (net::PacketHeader::kChecksumValid | net::PacketHeader::kNeedsChecksum)) != 0;
@@ -101,12 +101,12 @@ bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
     frame = frames_.next();
   }
   if (frame.size() < kEthernetBytes) return false;
-  // The padding that it would have on a wire, as far as a tag may reach. No segment of a larger
-  // packet is that short, so nothing that comes later is behind it in the packet's buffer.
-  constexpr size_t kLeastBytes = kEthernetBytes + kTagBytes;
-  if (frame.size() < kLeastBytes) {
-    std::memset(frame.data() + frame.size(), 0, kLeastBytes - frame.size());
-    frame = {frame.data(), kLeastBytes};
+  // Pads a short frame, as on the wire, up to the end of a possible tag. The padding cannot
+  // overwrite a later segment, because no segment of a larger packet is that short.
+  constexpr size_t kMinBytes = kEthernetBytes + kTagBytes;
+  if (frame.size() < kMinBytes) {
+    std::memset(frame.data() + frame.size(), 0, kMinBytes - frame.size());
+    frame = {frame.data(), kMinBytes};
   }
   return admit(settings, frame, outcome);
 }
@@ -115,13 +115,13 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
                      Outcome& outcome) {
   const auto match = settings.match(frame);
   if (match == ReceiveSettings::Match::kNone) return false;
-  // On a wire no frame is shorter; the host's packets come from none.
-  const size_t padded_bytes = std::max(frame.size(), kLeastFrameBytes);
-  const size_t wire_bytes = padded_bytes + kCheckSequenceBytes;
-  // The real chip takes no second tag. Linux's driver has room for it, and allows no long packets
-  // for the usual MTU.
-  const size_t most_short_bytes = kMostShortBytes + (net::has_two_tags(frame) ? kTagBytes : 0);
-  if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMostLongBytes : most_short_bytes)) {
+  // The host's packets may be shorter than the minimum of the wire, so they are padded.
+  const size_t padded_bytes = std::max(frame.size(), kMinFrameBytes);
+  const size_t wire_bytes = padded_bytes + kCrcBytes;
+  // The real chip drops a full frame with two tags as too long. We accept it, because Linux's
+  // driver has room for it but clears LPE at the usual MTU.
+  const size_t max_short_bytes = kMaxShortBytes + (net::has_two_tags(frame) ? kTagBytes : 0);
+  if (wire_bytes > ((settings.rctl & kLongPackets) != 0 ? kMaxLongBytes : max_short_bytes)) {
     ++outcome.oversized;
     return false;
   }
@@ -130,11 +130,10 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
 
   written_ = {};
   if (match == ReceiveSettings::Match::kInexact) written_.status |= ReceiveDescriptor::kInexact;
-  // What nobody has verified, the guest has to.
+  // With IXSM the guest verifies the checksum itself.
   const bool good = checksums_good_ && (settings.rxcsum & kReportTcpUdp) != 0;
   written_.status |= good ? ReceiveDescriptor::kTcpChecksum : ReceiveDescriptor::kIgnoreChecksum;
-  // The check sequence is made of zeroes: no driver looks at it, but most expect it
-  // to be there.
+  // The CRC is four zeroes: no driver checks it, but most expect it to be present.
   left_bytes_ = (settings.rctl & kStripCrc) != 0 ? padded_bytes : wire_bytes;
   if (settings.strip_vlan && load_be<uint16_t>(frame.subspan(kTypeOffset)) == settings.vlan_type) {
     written_.status |= ReceiveDescriptor::kVlanPacket;
@@ -147,13 +146,13 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
   return true;
 }
 
-// 3.2.4: a descriptor with an address of zero takes no data.
+// 3.2.4: a null descriptor, with an address of zero, gets no data.
 Receiver::Room Receiver::find_room(const Ring& ring, size_t buffer_bytes) {
   buffer_count_ = 0;
   size_t found = 0;
   uint32_t index = ring.head();
   while (found < left_bytes_) {
-    if (buffer_count_ == kMostBuffers || buffer_count_ + 1 >= ring.count()) return Room::kNever;
+    if (buffer_count_ == kMaxBuffers || buffer_count_ + 1 >= ring.count()) return Room::kNever;
     if (buffer_count_ == ring.available()) return Room::kLater;
     const auto descriptor = ring.read<ReceiveDescriptor>(index);
     Buffer& buffer = buffers_[buffer_count_++];
@@ -169,7 +168,7 @@ Receiver::Room Receiver::find_room(const Ring& ring, size_t buffer_bytes) {
   return Room::kEnough;
 }
 
-// From the frame as it would be on the wire.
+// Copies bytes of the frame as on the wire, with padding and CRC, from `offset` on.
 void Receiver::copy_out(size_t offset, std::span<std::byte> to) const {
   const auto data = frame_.subspan(std::min(offset, frame_.size()));
   const size_t bytes = std::min(data.size(), to.size());

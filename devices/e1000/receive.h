@@ -1,9 +1,10 @@
-// The receiver of the 82540EM: from packets of the network to descriptors.
+// The receiver of the 82540EM: puts packets of the network into receive descriptors.
 //
-// A packet is taken from the back end only when there are descriptors for it, and
-// kept until there are enough. It is copied: what the guest sees of it is what the
-// filter saw. The back end may leave checksums to us, and give us packets that are
-// larger than frames, so that it has fewer: they are finished here.
+// A packet is taken from the back end only while the ring has descriptors, and kept
+// until there are enough of them. It is copied from a private buffer, so the guest gets
+// the bytes that the filters checked. The back end may leave checksums undone and give
+// packets larger than a frame, which costs fewer calls: the receiver computes checksums
+// and makes segments itself.
 //
 // Thread rule: the loop's thread only.
 //
@@ -25,30 +26,31 @@
 
 namespace wick::devices::e1000 {
 
-// The registers that a received packet meets, as they were when the turn began.
+// Register settings for one turn.
 struct ReceiveSettings {
   uint32_t rctl = 0;
   uint32_t rxcsum = 0;
   bool strip_vlan = false;
   uint16_t vlan_type = 0;
-  std::array<uint32_t, 2 * kReceiveAddresses> addresses{};  // RAL and RAH in turn
+  std::array<uint32_t, 2 * kReceiveAddresses> addresses{};  // pairs of RAL and RAH
   std::array<uint32_t, kMulticastWords> multicasts{};
   std::array<uint32_t, kVlanWords> vlans{};
 
   enum class Match : uint8_t { kNone, kInexact, kExact };
-  // 3.2.1; `frame` is at least an Ethernet header and a tag.
+  // Applies the packet filters (3.2.1). `frame` has at least an Ethernet header and a
+  // VLAN tag.
   Match match(std::span<const std::byte> frame) const;
 };
 
 class Receiver {
  public:
-  static constexpr uint32_t kMostPackets = 64;  // in one turn
+  static constexpr uint32_t kMaxPackets = 64;  // in one turn
 
   struct Outcome {
-    uint32_t head = 0;           // where the ring's is now
-    bool drained = false;        // the back end has no more
-    bool wants_buffers = false;  // a packet waits for them
-    bool overrun = false;        // one was dropped, since no ring of this size takes it
+    uint32_t head = 0;           // the new RDH
+    bool drained = false;        // the back end has no more packets
+    bool wants_buffers = false;  // the ring has too few descriptors
+    bool overrun = false;        // a packet was dropped that a ring of this size cannot hold
     uint32_t oversized = 0;
     uint32_t missed = 0;
     Tally tally;
@@ -56,24 +58,25 @@ class Receiver {
 
   Receiver(const GuestMemory& memory, net::Backend& backend);
 
-  // Drops what waits.
+  // Drops the packet that waits for descriptors.
   void reset() {
     left_bytes_ = 0;
     frames_ = {};
   }
   bool holds_packet() const { return left_bytes_ > 0; }
 
-  // Fills descriptors, in a bounded turn that ends with `epoch`.
+  // Fills descriptors, in a bounded turn that also ends when `epoch` is over.
   Outcome run(Ring ring, const ReceiveSettings& settings, const Epoch& epoch);
 
  private:
-  // Of 256 bytes each they hold any frame, with some that are null between them.
-  static constexpr size_t kMostBuffers = 128;
+  // Enough for any frame in buffers of the smallest size, 256 bytes, and for some null
+  // descriptors between them.
+  static constexpr size_t kMaxBuffers = 128;
 
   struct Buffer {
-    uint32_t index = 0;  // of its descriptor
-    bool null = false;
-    std::span<std::byte> bytes;  // empty if it is not in RAM
+    uint32_t index = 0;          // of its descriptor
+    bool null = false;           // a null descriptor (3.2.4)
+    std::span<std::byte> bytes;  // empty if the buffer is not in RAM
     size_t filled = 0;
   };
   enum class Room : uint8_t { kEnough, kLater, kNever };
@@ -87,18 +90,17 @@ class Receiver {
   const GuestMemory& memory_;
   net::Backend& backend_;
 
-  // The last packet of the back end, header first, and those of its frames that are
-  // still to come.
+  // The last packet of the back end, with its header, and an iterator over its frames.
   const std::unique_ptr<std::byte[]> packet_;
   bool checksums_good_ = false;
   net::Segmenter frames_;
 
-  // The frame that waits, without its tag if that was stripped. On the wire there are
-  // zeroes behind it: padding and the check sequence.
+  // The frame that waits for descriptors, without its tag if that was stripped. Padding
+  // and CRC follow it as zeroes; they are not part of the span.
   std::span<const std::byte> frame_;
-  size_t left_bytes_ = 0;  // with them; 0: there is none
+  size_t left_bytes_ = 0;  // of the frame with padding and CRC; 0: no frame waits
   ReceiveDescriptor::WriteBack written_;
-  std::array<Buffer, kMostBuffers> buffers_;
+  std::array<Buffer, kMaxBuffers> buffers_;
   size_t buffer_count_ = 0;
 };
 

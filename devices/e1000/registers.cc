@@ -16,10 +16,10 @@ constexpr uint32_t kRingAddress = 0xfffffff0;
 constexpr uint32_t kRingLength = 0x000fff80;  // 13.4.27: multiples of 128 bytes
 constexpr uint32_t kLow16 = 0xffff;
 
-// Those of whose bits nothing follows are stored: pauses and gaps on a wire that is
-// none, the FIFOs of a packet buffer that is none, lights, thresholds, waking up.
-// So are the delays RDTR, RADV, TIDV and TADV: the manual advises the use of ITR,
-// which is obeyed.
+// Registers without an effect here only store their value: flow control, inter-packet
+// gaps, the packet buffer's FIFOs, LEDs, thresholds, wake-up. The interrupt delays RDTR,
+// RADV, TIDV and TADV have no effect either: the manual recommends ITR instead, which is
+// implemented.
 constexpr Register kTable[] = {
     {kCtrl, "CTRL", kReadWrite, kCtrlReset, kCtrlBits},
     {kCtrlCopy, "CTRL", kReadWrite, kCtrlReset, kCtrlBits},
@@ -158,7 +158,7 @@ constexpr Register kTable[] = {
 constexpr uint8_t kNone = 0xff;
 static_assert(std::size(kTable) < kNone);
 
-// Where in kTable the register of each word is.
+// The index in kTable of the register of each word.
 constexpr auto kIndex = [] {
   std::array<uint8_t, kRegisterWords> index{};
   index.fill(kNone);

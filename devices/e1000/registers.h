@@ -1,11 +1,9 @@
-// The registers of the 82540EM as its manual lists them: where they are, what they
-// are called, what they hold after a reset, and which of their bits are the
-// guest's.
+// The registers of the 82540EM: offsets, names, reset values and writable bits.
 //
 // Plain values and pure functions; no thread rule.
 //
-// Specification: Intel 8254x Software Developer's Manual (317453), 13.4; the PHY's
-// are in devices/e1000/phy.h.
+// Specification: Intel 8254x Software Developer's Manual (317453), 13.4. The registers
+// of the PHY are in devices/e1000/phy.h.
 #pragma once
 
 #include <array>
@@ -15,8 +13,8 @@
 
 namespace wick::devices::e1000 {
 
-// Table 13-2. Those behind kRegisterBytes are the contents of filters for waking
-// up, and of the packet buffer: zeroes here.
+// Table 13-2. Registers beyond kRegisterBytes, the wake-up filters and the packet
+// buffer, read as zeroes.
 enum Offset : uint32_t {
   kCtrl = 0x0000,
   kCtrlCopy = 0x0004,  // the same register
@@ -43,7 +41,7 @@ enum Offset : uint32_t {
   kTdlen = 0x3808,
   kTdh = 0x3810,
   kTdt = 0x3818,
-  kStatistics = 0x4000,  // from here…
+  kStatistics = 0x4000,  // first statistics register
   kMpc = 0x4010,
   kRoc = 0x40ac,
   kPrc64 = 0x405c,  // the first of six
@@ -62,7 +60,7 @@ enum Offset : uint32_t {
   kMptc = 0x40f0,
   kBptc = 0x40f4,
   kTsctc = 0x40f8,
-  kTsctfc = 0x40fc,  // …to here
+  kTsctfc = 0x40fc,  // last statistics register
   kRxcsum = 0x5000,
   kMta = 0x5200,
   kRa = 0x5400,
@@ -83,15 +81,15 @@ constexpr uint32_t kReset = 1 << 26;
 constexpr uint32_t kVlanMode = 1 << 30;
 constexpr uint32_t kPhyReset = 1u << 31;
 
-// STATUS (13.4.2): full duplex, 1000 Mb/s, and whether the link is up.
-constexpr uint32_t kStatusUp = 1 << 1;
-constexpr uint32_t kStatusAlways = 1 << 0 | 2 << 6;
+// STATUS (13.4.2).
+constexpr uint32_t kStatusUp = 1 << 1;               // the link is up
+constexpr uint32_t kStatusAlways = 1 << 0 | 2 << 6;  // full duplex, 1000 Mb/s
 
 // EERD (13.4.4).
 constexpr uint32_t kEerdStart = 1 << 0;
 constexpr uint32_t kEerdDone = 1 << 4;
 
-// CTRL_EXT (13.4.5): read the EEPROM as after a reset.
+// CTRL_EXT (13.4.5): reload the EEPROM as after a reset.
 constexpr uint32_t kEepromReset = 1 << 13;
 
 // MDIC (13.4.7).
@@ -102,15 +100,15 @@ constexpr uint32_t kMdicReady = 1 << 28;
 constexpr uint32_t kMdicInterrupt = 1 << 29;
 constexpr uint32_t kMdicError = 1 << 30;
 
-// ICR and its like (13.4.17).
+// ICR, ICS, IMS and IMC (13.4.17).
 constexpr uint32_t kTxdw = 1 << 0;     // transmit descriptor written back
 constexpr uint32_t kTxqe = 1 << 1;     // transmit queue empty
 constexpr uint32_t kLsc = 1 << 2;      // link status change
-constexpr uint32_t kRxdmt0 = 1 << 4;   // receive descriptors: few left
+constexpr uint32_t kRxdmt0 = 1 << 4;   // receive descriptor minimum threshold reached
 constexpr uint32_t kRxo = 1 << 6;      // receiver overrun
-constexpr uint32_t kRxt0 = 1 << 7;     // receiver timer: packets are there
+constexpr uint32_t kRxt0 = 1 << 7;     // receiver timer: packets have been received
 constexpr uint32_t kMdac = 1 << 9;     // MDIC access completed
-constexpr uint32_t kCauses = 0x1ffff;  // and some that nothing causes but ICS
+constexpr uint32_t kCauses = 0x1ffff;  // all; some can be set only through ICS
 
 constexpr uint32_t kItrUnitNs = 256;
 
@@ -128,7 +126,7 @@ constexpr uint32_t kStripCrc = 1 << 26;
 
 constexpr uint32_t minimum_threshold(uint32_t rctl) { return rctl >> 8 & 3; }
 constexpr uint32_t multicast_offset(uint32_t rctl) { return rctl >> 12 & 3; }
-// BSIZE and BSEX; the one that is reserved counts as the default.
+// The buffer size that BSIZE and BSEX encode; the reserved combination gives the default.
 constexpr uint32_t buffer_bytes(uint32_t rctl) {
   const uint32_t size = rctl >> 16 & 3;
   if ((rctl & kSizeExtension) != 0 && size != 0) return 32768u >> size;
@@ -139,12 +137,12 @@ constexpr uint32_t buffer_bytes(uint32_t rctl) {
 constexpr uint32_t kTransmitEnable = 1 << 1;
 constexpr uint32_t kPadShortPackets = 1 << 3;
 
-// RXCSUM (13.4.47): TCP and UDP checksums are to be reported.
+// RXCSUM (13.4.47): report the result of TCP and UDP checksums.
 constexpr uint32_t kReportTcpUdp = 1 << 9;
 
 // RAH (13.4.51).
 constexpr uint32_t kAddressValid = 1u << 31;
-constexpr uint32_t kAddressSelect = 3 << 16;  // 0: of the receiver
+constexpr uint32_t kAddressSelect = 3 << 16;  // ASEL; 0: match the destination address
 
 enum class Access : uint8_t { kReadWrite, kReadOnly, kWriteOnly, kReadClear };
 
@@ -154,14 +152,14 @@ struct Register {
   Access access = Access::kReadWrite;
   uint32_t reset = 0;
   uint32_t writable = 0xffffffff;
-  uint32_t count = 1;   // of a table's
-  uint32_t stride = 4;  // from one to the next, in bytes
+  uint32_t count = 1;   // number of registers in a table
+  uint32_t stride = 4;  // distance between two registers of a table, in bytes
 };
 
-// The register at `offset`, a multiple of 4; nullptr where there is none.
+// Returns the register at `offset`, a multiple of 4; nullptr if there is none.
 const Register* find_register(uint64_t offset);
 
-// What all of them hold after a reset, but what comes from the EEPROM.
+// The values of all registers after a reset, without those loaded from the EEPROM.
 const std::array<uint32_t, kRegisterWords>& reset_values();
 
 }  // namespace wick::devices::e1000

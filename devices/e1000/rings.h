@@ -1,8 +1,7 @@
-// Descriptors of the 82540EM, the rings they are in, and the count of what went
-// through those.
+// The descriptors and descriptor rings of the 82540EM, and its packet statistics.
 //
-// Thread rule: a Ring is a look at the guest's memory with the registers of one
-// moment; the loop's thread only.
+// Thread rule: the loop's thread only. A Ring is a view of guest memory that is valid
+// for one turn, with a copy of the ring's registers.
 //
 // Specification: Intel 8254x Software Developer's Manual (317453), 3.2.3 (receive),
 // 3.3.3 to 3.3.7 (transmit), 13.7 (statistics).
@@ -20,7 +19,7 @@
 
 namespace wick::devices::e1000 {
 
-// "Descriptor done", in both kinds.
+// DD, "descriptor done", in receive and transmit descriptors.
 constexpr uint8_t kDone = 1 << 0;
 
 // 3.2.3.
@@ -28,11 +27,11 @@ struct ReceiveDescriptor {
   static constexpr uint8_t kEndOfPacket = 1 << 1;
   static constexpr uint8_t kIgnoreChecksum = 1 << 2;
   static constexpr uint8_t kVlanPacket = 1 << 3;
-  static constexpr uint8_t kTcpChecksum = 1 << 5;  // it was calculated
-  static constexpr uint8_t kInexact = 1 << 7;      // passed by a filter that hashes
-  static constexpr uint8_t kDataError = 1 << 7;    // in `errors`
+  static constexpr uint8_t kTcpChecksum = 1 << 5;  // TCPCS: the card verified the checksum
+  static constexpr uint8_t kInexact = 1 << 7;      // PIF: only the hash filter matched
+  static constexpr uint8_t kDataError = 1 << 7;    // RXE, in `errors`
 
-  // All that the card writes.
+  // The part of the descriptor that the card writes.
   struct WriteBack {
     uint16_t length = 0;
     uint16_t checksum = 0;
@@ -50,8 +49,8 @@ static_assert(sizeof(ReceiveDescriptor) == 16);
 struct TransmitDescriptor {
   // In `lower`.
   static constexpr uint32_t kEndOfPacket = 1 << 24;
-  static constexpr uint32_t kInsertChecksum = 1 << 26;  // of a legacy descriptor
-  static constexpr uint32_t kSegment = 1 << 26;         // of the others
+  static constexpr uint32_t kInsertChecksum = 1 << 26;  // IC, in a legacy descriptor
+  static constexpr uint32_t kSegment = 1 << 26;         // TSE, in a data descriptor
   static constexpr uint32_t kReportStatus = 1 << 27;
   static constexpr uint32_t kExtended = 1 << 29;
   static constexpr uint32_t kVlan = 1 << 30;
@@ -65,17 +64,18 @@ struct TransmitDescriptor {
   bool context() const { return extended() && (lower & kType) != kData; }
   uint32_t bytes() const { return lower & (extended() ? 0xfffff : 0xffff); }
   bool has(uint32_t flag) const { return (lower & flag) != 0; }
-  uint8_t checksum_offset() const { return static_cast<uint8_t>(lower >> 16); }  // legacy
+  // CSO of a legacy descriptor.
+  uint8_t checksum_offset() const { return static_cast<uint8_t>(lower >> 16); }
 
   uint64_t address = 0;
   uint32_t lower = 0;
   uint8_t status = 0;
-  uint8_t options = 0;  // a legacy descriptor's checksum start
+  uint8_t options = 0;  // POPTS; CSS (checksum start) in a legacy descriptor
   uint16_t special = 0;
 };
 static_assert(sizeof(TransmitDescriptor) == 16);
 
-// 3.3.6: what the data descriptors after it refer to.
+// 3.3.6: parameters of the data descriptors that follow it.
 struct ContextDescriptor {
   // In `lower`.
   static constexpr uint32_t kTcp = 1 << 24;
@@ -84,7 +84,7 @@ struct ContextDescriptor {
 
   uint8_t ip_start = 0;
   uint8_t ip_offset = 0;
-  uint16_t ip_end = 0;  // the last byte; 0 for that of the packet
+  uint16_t ip_end = 0;  // the last byte; 0: the end of the packet
   uint8_t tcp_start = 0;
   uint8_t tcp_offset = 0;
   uint16_t tcp_end = 0;
@@ -95,7 +95,7 @@ struct ContextDescriptor {
 };
 static_assert(sizeof(ContextDescriptor) == 16);
 
-// A ring, as the registers have it.
+// The registers of a ring.
 struct RingRegisters {
   uint64_t base = 0;  // a multiple of 16
   uint32_t bytes = 0;
@@ -107,8 +107,7 @@ class Ring {
  public:
   static constexpr uint32_t kDescriptorBytes = 16;
 
-  // None: it is not in RAM, or its head or tail is not in it. An empty one is in
-  // no need of being anywhere.
+  // Returns nothing if the ring is not in RAM, or if head or tail is outside the ring.
   static std::optional<Ring> open(const GuestMemory& memory, const RingRegisters& registers) {
     const uint32_t count = registers.bytes / kDescriptorBytes;
     if (registers.head >= count || registers.tail >= count) return {};
@@ -119,7 +118,7 @@ class Ring {
 
   uint32_t count() const { return count_; }
   uint32_t head() const { return head_; }
-  // Those that the card owns, from the head on.
+  // The number of descriptors that the card owns, from the head on.
   uint32_t available() const { return head_ <= tail_ ? tail_ - head_ : tail_ + count_ - head_; }
   uint32_t next(uint32_t index) const { return index + 1 == count_ ? 0 : index + 1; }
   void advance(uint32_t descriptors) {
@@ -127,7 +126,7 @@ class Ring {
     if (head_ >= count_) head_ -= count_;
   }
 
-  // One copy; what the guest does to the descriptor afterwards is its own affair.
+  // Copies the descriptor once; later changes by the guest have no effect.
   template <typename T>
   T read(uint32_t index) const {
     static_assert(sizeof(T) == kDescriptorBytes);
@@ -138,7 +137,7 @@ class Ring {
     return std::bit_cast<T>(std::array{word(0), word(8)});
   }
 
-  // Whoever sees these sees what was written before.
+  // Both are release stores: a guest that sees DD also sees the data written before.
   void set_status(uint32_t index, uint8_t status) const {
     constexpr size_t kStatus = 12;
     std::atomic_ref(*reinterpret_cast<uint8_t*>(at(index) + kStatus))
@@ -160,8 +159,8 @@ class Ring {
   uint32_t tail_ = 0;
 };
 
-// What a turn on the rings began with: it is over when the guest changes something
-// under it.
+// Tells a turn on the rings to end early: over() is true once the guest has changed a
+// register that the turn depends on.
 class Epoch {
  public:
   explicit Epoch(const std::atomic<uint32_t>& now) : now_(now), began_(now) {}
@@ -172,13 +171,13 @@ class Epoch {
   const uint32_t began_;
 };
 
-// Frames of a turn, with their four bytes of check sequence (13.7).
+// Statistics of the frames of a turn; sizes include the CRC of four bytes (13.7).
 struct Tally {
   uint32_t frames = 0;
   uint32_t broadcasts = 0;
   uint32_t multicasts = 0;
   uint64_t octets = 0;
-  std::array<uint32_t, 6> sizes{};  // to 64, 127, 255, 511, 1023 bytes, and more
+  std::array<uint32_t, 6> sizes{};  // frames of up to 64, 127, 255, 511, 1023 bytes, and more
 
   void add(uint32_t count, uint64_t frame_bytes) {
     frames += count;
@@ -187,7 +186,7 @@ struct Tally {
     const size_t size_class = frame_bytes <= 64 ? 0 : std::min<size_t>(bits - 6, 5);
     sizes[size_class] += count;
   }
-  // `destination`: the frame's first six bytes.
+  // `destination` is the first six bytes of the frame.
   void add_cast(uint32_t count, std::span<const std::byte, 6> destination) {
     if ((destination[0] & std::byte{1}) == std::byte{0}) return;
     const bool all =

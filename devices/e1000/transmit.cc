@@ -15,25 +15,25 @@ namespace {
 using net::PacketHeader;
 
 constexpr size_t kEthernetBytes = 14;
-constexpr size_t kLeastFrameBytes = 60;  // without the check sequence
-constexpr size_t kCheckSequenceBytes = 4;
+constexpr size_t kMinFrameBytes = 60;  // without the CRC
+constexpr size_t kCrcBytes = 4;
 constexpr size_t kTagBytes = 4;
-constexpr size_t kLeastIpv4Bytes = 20;
+constexpr size_t kMinIpv4Bytes = 20;
 constexpr size_t kIpv6Bytes = 40;
-constexpr size_t kLeastTcpBytes = 20;
+constexpr size_t kMinTcpBytes = 20;
 
-// Where in the headers is what depends on the length of all of it.
+// Offsets of the length fields in the IP headers.
 constexpr size_t kIpv4Length = 2;
 constexpr size_t kIpv6Length = 4;
 
-constexpr std::array<std::byte, kLeastFrameBytes> kPadding{};
+constexpr std::array<std::byte, kMinFrameBytes> kPadding{};
 
 uint16_t fold(uint64_t sum) {
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(sum);
 }
 
-// The ones' complement sum of the Internet (RFC 1071).
+// The Internet checksum (RFC 1071), before its complement is taken.
 uint16_t sum_of(std::span<const std::byte> bytes) {
   uint64_t sum = 0;
   for (; bytes.size() >= 2; bytes = bytes.subspan(2)) sum += load_be<uint16_t>(bytes);
@@ -59,8 +59,8 @@ Transmitter::Outcome Transmitter::run(Ring ring, const TransmitSettings& setting
                                       const Epoch& epoch) {
   Outcome outcome;
   for (uint32_t packets = 0;
-       packets < kMostPackets && outcome.tally.frames < kMostFrames && !epoch.over(); ++packets) {
-    const uint32_t taken = take(ring);
+       packets < kMaxPackets && outcome.tally.frames < kMaxFrames && !epoch.over(); ++packets) {
+    const uint32_t taken = gather(ring);
     if (taken == 0) break;
     send(settings, outcome);
     for (size_t i = 0; i < report_count_; ++i) ring.set_status(reports_[i], kDone);
@@ -74,7 +74,7 @@ Transmitter::Outcome Transmitter::run(Ring ring, const TransmitSettings& setting
 
 // --- from descriptors to a packet ---
 
-uint32_t Transmitter::take(const Ring& ring) {
+uint32_t Transmitter::gather(const Ring& ring) {
   frame_ = {};
   head_bytes_ = 0;
   first_part_ = end_part_ = kPartsInFront;
@@ -96,7 +96,7 @@ uint32_t Transmitter::take(const Ring& ring) {
       add_data(descriptor);
       if (end) return taken;
     }
-    if (taken == kMostDescriptors) {
+    if (taken == kMaxDescriptors) {
       dropping_ = true;
       frame_.broken = true;
       return taken;
@@ -116,7 +116,8 @@ void Transmitter::add_data(const TransmitDescriptor& descriptor) {
     return;
   }
   frame_.bytes += bytes;
-  // Drivers cut a buffer into pieces of what the real card can take.
+  // Joins adjacent parts: drivers split a buffer because a real card limits the bytes per
+  // descriptor.
   iovec& before = parts_[end_part_ - 1];
   if (end_part_ > first_part_ &&
       static_cast<std::byte*>(before.iov_base) + before.iov_len == data->data())
@@ -130,8 +131,10 @@ void Transmitter::add_data(const TransmitDescriptor& descriptor) {
 void Transmitter::send(const TransmitSettings& settings, Outcome& outcome) {
   if (!frame_.first) return;
   if (frame_.broken) {
-    complaints_.warn("{}: a packet to send is not in RAM, too large, or without an end; dropped",
-                     name_);
+    warnings_.warn(
+        "{}: dropped a packet to send that is not in RAM, is too large, or has too many "
+        "descriptors",
+        name_);
     return;
   }
   if (frame_.bytes < kEthernetBytes) return;
@@ -143,36 +146,36 @@ void Transmitter::send(const TransmitSettings& settings, Outcome& outcome) {
     ++outcome.segmentations;
   } else {
     ++outcome.failed_segmentations;
-    complaints_.warn("{}: a packet to segment has headers that are none; dropped", name_);
+    warnings_.warn("{}: dropped a packet to segment, because its headers are not valid", name_);
     return;
   }
-  // 3.3.7.1: they are valid in the first descriptor of what is segmented, and in the
-  // last of anything else.
+  // 3.3.7.1: the VLAN fields are valid in the first descriptor of a packet to segment,
+  // and in the last descriptor of any other packet.
   const TransmitDescriptor& tagged = segment ? *frame_.first : frame_.last;
   const bool tag = settings.vlan && tagged.has(TransmitDescriptor::kVlan);
   const size_t bytes = frame_.bytes + (tag ? kTagBytes : 0);
   if (bytes > net::kMaxFrameBytes) {
-    complaints_.warn("{}: a packet to send is too large with its VLAN tag; dropped", name_);
+    warnings_.warn("{}: dropped a packet to send that is too large with its VLAN tag", name_);
     return;
   }
-  const size_t padding =
-      settings.pad_short && bytes < kLeastFrameBytes ? kLeastFrameBytes - bytes : 0;
+  const size_t padding = settings.pad_short && bytes < kMinFrameBytes ? kMinFrameBytes - bytes : 0;
   count((tag ? kTagBytes : 0) + padding, outcome.tally);
   if (tag)
     insert_tag(settings.vlan_type, tagged.special);
   else if (head_bytes_ > 0)
-    put_in_front(head(0), head_bytes_);
-  put_in_front(&header_, sizeof(header_));
+    prepend(head(0), head_bytes_);
+  prepend(&header_, sizeof(header_));
   if (padding > 0) parts_[end_part_++] = {const_cast<std::byte*>(kPadding.data()), padding};
   backend_.send(0, std::span(parts_).subspan(first_part_, end_part_ - first_part_));
 }
 
-void Transmitter::put_in_front(const void* data, size_t bytes) {
+void Transmitter::prepend(const void* data, size_t bytes) {
   assert(first_part_ > 0);
   parts_[--first_part_] = {const_cast<void*>(data), bytes};
 }
 
-// The frame's first `bytes` bytes, of which it has as many, are in head_ then.
+// Moves bytes from the data into head_ until it has the frame's first `bytes` bytes. The
+// frame must have that many.
 void Transmitter::pull(size_t bytes) {
   assert(bytes <= frame_.bytes);
   while (head_bytes_ < bytes) {
@@ -184,11 +187,11 @@ void Transmitter::pull(size_t bytes) {
     part.iov_len -= taken;
     if (part.iov_len == 0) ++first_part_;
   }
-  // The compiler must not read the guest's bytes again.
+  // The compiler must not read the guest's memory again instead of the copy.
   asm volatile("" ::: "memory");
 }
 
-// 3.3.7.3 and, for legacy descriptors, 3.3.3.
+// 3.3.7.3; for legacy descriptors 3.3.3.
 void Transmitter::prepare_checksums() {
   const TransmitDescriptor& first = *frame_.first;
   if (!first.extended()) {
@@ -206,8 +209,8 @@ void Transmitter::prepare_checksums() {
     request_checksum(context.tcp_start, context.tcp_offset, context.tcp_end);
 }
 
-// Whoever gets the packet does it, if it goes to the frame's end; `last` is 0 for
-// that.
+// Leaves the checksum to the back end if it covers the frame from `start` to its end,
+// which `last` == 0 also means. Computes it here otherwise.
 void Transmitter::request_checksum(size_t start, size_t offset, size_t last) {
   if (start >= frame_.bytes || offset + 2 > frame_.bytes) return;
   const bool to_the_end = last == 0 || last + 1 >= frame_.bytes;
@@ -225,11 +228,11 @@ void Transmitter::insert_checksum(size_t start, size_t offset, size_t end) {
   store_be(std::span(head(offset), 2), sum);
 }
 
-// 3.5: the driver leaves out of the headers what differs from segment to segment.
-// Here the segments are made later, by somebody who wants the headers of the whole:
-// with its length in the IP header, and in the sum of the pseudo header that is
-// where the TCP checksum goes. What the headers say of themselves does not count,
-// only what the context says of them.
+// 3.5: the driver leaves out of the headers what differs from segment to segment. The
+// back end makes the segments and expects the headers of the whole packet: with its
+// length in the IP header, and in the pseudo header sum in the TCP checksum field. The
+// offsets and sizes of the headers are taken from the context only, as on the real card,
+// and not from the headers themselves.
 bool Transmitter::prepare_segmentation() {
   const ContextDescriptor& context = segmentation_context_;
   const bool ipv4 = (context.lower & ContextDescriptor::kIpv4) != 0;
@@ -237,8 +240,8 @@ bool Transmitter::prepare_segmentation() {
   const size_t tcp = context.tcp_start;
   const size_t headers = context.header_bytes;
   if ((context.lower & ContextDescriptor::kTcp) == 0 || context.segment_bytes == 0) return false;
-  if (ip < kEthernetBytes || tcp < ip + (ipv4 ? kLeastIpv4Bytes : kIpv6Bytes) ||
-      headers < tcp + kLeastTcpBytes || headers > frame_.bytes)
+  if (ip < kEthernetBytes || tcp < ip + (ipv4 ? kMinIpv4Bytes : kIpv6Bytes) ||
+      headers < tcp + kMinTcpBytes || headers > frame_.bytes)
     return false;
   if (context.tcp_offset < tcp || context.tcp_offset + size_t{2} > headers) return false;
   const size_t ip_payload = frame_.bytes - ip - (ipv4 ? 0 : kIpv6Bytes);
@@ -274,18 +277,18 @@ void Transmitter::insert_tag(uint16_t type, uint16_t tag) {
   pull(std::max(head_bytes_, kTagOffset));
   store_be(std::span(tag_).first(2), type);
   store_be(std::span(tag_).last(2), tag);
-  if (head_bytes_ > kTagOffset) put_in_front(head(kTagOffset), head_bytes_ - kTagOffset);
-  put_in_front(tag_.data(), tag_.size());
-  put_in_front(head(0), kTagOffset);
+  if (head_bytes_ > kTagOffset) prepend(head(kTagOffset), head_bytes_ - kTagOffset);
+  prepend(tag_.data(), tag_.size());
+  prepend(head(0), kTagOffset);
   if ((header_.flags & PacketHeader::kNeedsChecksum) != 0) {
     if (header_.checksum_start >= kTagOffset) header_.checksum_start += kTagBytes;
   }
   if (header_.header_bytes > 0) header_.header_bytes += kTagBytes;
 }
 
-// Segments count as the frames that they become; `added_bytes` are in each.
+// Counts each segment as a frame. Tag and padding add `added_bytes` to each frame.
 void Transmitter::count(size_t added_bytes, Tally& tally) {
-  added_bytes += kCheckSequenceBytes;
+  added_bytes += kCrcBytes;
   uint32_t frames = 1;
   size_t last_bytes = frame_.bytes + added_bytes;
   if (header_.segmentation != PacketHeader::kNone) {

@@ -1,10 +1,10 @@
-// The transmitter of the 82540EM: from descriptors to packets for the network.
+// The transmitter of the 82540EM: turns descriptors into packets for the network.
 //
-// A packet's data goes from the guest's memory straight to the back end. What the
-// card has to look at or to change, it copies first, once: the headers. Checksums
-// and segments are made by whoever needs them (net::PacketHeader).
+// A packet's payload goes from guest memory directly to the back end. Headers that the
+// card must read or change are copied first, once. Checksums and segments are computed
+// by the back end or its peer, if at all (net::PacketHeader).
 //
-// Only whole packets are taken off the ring.
+// The head of the ring advances by whole packets only.
 //
 // Thread rule: the loop's thread only.
 //
@@ -27,7 +27,7 @@
 
 namespace wick::devices::e1000 {
 
-// Of the registers, as they were when the turn began.
+// Register settings for one turn.
 struct TransmitSettings {
   bool pad_short = false;
   bool vlan = false;
@@ -36,49 +36,51 @@ struct TransmitSettings {
 
 class Transmitter {
  public:
-  // In one turn; a context descriptor counts as one.
-  static constexpr uint32_t kMostPackets = 128;
-  // Or until they have become as many frames, which the network may have to make.
-  static constexpr uint32_t kMostFrames = 512;
-  // A packet in more descriptors is dropped.
-  static constexpr uint32_t kMostDescriptors = 512;
+  // The maximum number of packets in one turn; a context descriptor counts as one.
+  static constexpr uint32_t kMaxPackets = 128;
+  // A turn ends after this many frames, because the back end may have to make each
+  // segment.
+  static constexpr uint32_t kMaxFrames = 512;
+  // A packet with more descriptors is dropped.
+  static constexpr uint32_t kMaxDescriptors = 512;
 
   struct Outcome {
-    uint32_t head = 0;      // where the ring's is now
-    bool progress = false;  // it moved
+    uint32_t head = 0;      // the new TDH
+    bool progress = false;  // the head has moved
     bool reported = false;  // a descriptor was written back
     Tally tally;
     uint32_t segmentations = 0;
     uint32_t failed_segmentations = 0;
   };
 
-  // `name` is for messages. All must outlive it.
+  // `name` is used in messages. All must outlive the transmitter.
   Transmitter(const GuestMemory& memory, net::Backend& backend, const std::string& name);
 
-  // Forgets what earlier descriptors said.
+  // Discards the contexts of earlier descriptors.
   void reset();
 
-  // Sends what is on the ring, in a bounded turn that ends with `epoch`.
+  // Sends packets of the ring, in a bounded turn that also ends when `epoch` is over.
   Outcome run(Ring ring, const TransmitSettings& settings, const Epoch& epoch);
 
  private:
-  // In front of the data: the packet's header, and the frame's headers in two
-  // parts around a VLAN tag. Behind it: padding.
+  // The parts before the data are the packet header, the frame's headers before the VLAN
+  // tag, the tag, and the headers after it. The part after the data is padding.
   static constexpr size_t kPartsInFront = 4;
-  static constexpr size_t kMostParts = kPartsInFront + kMostDescriptors + 1;
+  static constexpr size_t kMaxParts = kPartsInFront + kMaxDescriptors + 1;
 
-  // Where a tag goes: behind the addresses.
+  // A VLAN tag follows the two addresses.
   static constexpr size_t kTagOffset = 12;
 
   struct Frame {
     std::optional<TransmitDescriptor> first;
     TransmitDescriptor last;
     size_t bytes = 0;
-    bool broken = false;  // it cannot be sent
+    bool broken = false;  // the frame cannot be sent
   };
 
-  // The number of descriptors that were taken; 0 while the packet has no end.
-  uint32_t take(const Ring& ring);
+  // Gathers the next packet, or a context; returns its number of descriptors. Returns 0
+  // if the ring has no descriptor with the end of the packet yet.
+  uint32_t gather(const Ring& ring);
   void add_data(const TransmitDescriptor& descriptor);
   void send(const TransmitSettings& settings, Outcome& outcome);
   bool prepare_segmentation();
@@ -87,31 +89,30 @@ class Transmitter {
   void insert_checksum(size_t start, size_t offset, size_t end);
   void pull(size_t bytes);
   void insert_tag(uint16_t type, uint16_t tag);
-  void put_in_front(const void* data, size_t bytes);
+  void prepend(const void* data, size_t bytes);
   void count(size_t added_bytes, Tally& tally);
   std::byte* head(size_t offset) { return head_.get() + offset; }
 
   const GuestMemory& memory_;
   net::Backend& backend_;
   const std::string& name_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 
-  // From one packet to the next: the two contexts of 3.3.7.1, and whether the rest
-  // of a packet is still to be dropped.
-  ContextDescriptor checksum_context_;
-  ContextDescriptor segmentation_context_;
-  bool dropping_ = false;
+  // State kept from one packet to the next.
+  ContextDescriptor checksum_context_;      // 3.3.7.1
+  ContextDescriptor segmentation_context_;  // 3.3.7.1
+  bool dropping_ = false;                   // the rest of a packet must be dropped
 
-  // Of the packet at hand.
+  // State of the current packet.
   Frame frame_;
   net::PacketHeader header_;
   std::array<std::byte, 4> tag_{};
-  const std::unique_ptr<std::byte[]> head_;  // the copy of the frame's first bytes
+  const std::unique_ptr<std::byte[]> head_;  // a copy of the frame's first bytes
   size_t head_bytes_ = 0;
-  std::array<iovec, kMostParts> parts_{};
+  std::array<iovec, kMaxParts> parts_{};
   size_t first_part_ = kPartsInFront;
   size_t end_part_ = kPartsInFront;
-  std::array<uint32_t, kMostDescriptors> reports_{};  // descriptors to be written back
+  std::array<uint32_t, kMaxDescriptors> reports_{};  // descriptors to be written back (RS)
   size_t report_count_ = 0;
 };
 

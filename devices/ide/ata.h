@@ -1,10 +1,10 @@
-// The words of ATA: registers, status bits and commands as an IDE drive and its
-// host use them, and what a drive says about itself.
+// The definitions of ATA: registers, status bits, commands, and the contents of
+// IDENTIFY DEVICE.
 //
 // Plain values and pure functions; no thread rule.
 //
-// Specification: ATA/ATAPI-6 (T13/1410D revision 3b), clauses 7 and 8, cited in
-// devices/ide*, devices/ata* by the titles of its subclauses.
+// Specification: ATA/ATAPI-6 (T13/1410D revision 3b), clauses 7 and 8. The code in
+// devices/ide/ cites it by the titles of its subclauses, in quotation marks.
 #pragma once
 
 #include <array>
@@ -17,20 +17,21 @@ namespace wick::devices::ata {
 constexpr uint32_t kSectorBytes = 512;
 constexpr uint32_t kIdentityBytes = 512;
 
-// Offsets in the command block; where two names meet, one is read and one written.
+// Offsets in the command block. Two names at one offset are a register that is read and
+// one that is written.
 enum Port : uint8_t {
   kData = 0,
   kErrorOrFeatures = 1,
-  kSectorCount = 2,  // the interrupt reason of a packet command
+  kSectorCount = 2,  // for a packet command: the interrupt reason
   kLbaLow = 3,
-  kLbaMid = 4,  // the byte count of a packet command, with the next
+  kLbaMid = 4,  // for a packet command: the byte count, with kLbaHigh
   kLbaHigh = 5,
   kDevice = 6,
   kStatusOrCommand = 7,
 };
 
-// "Status register". Bit 4 is left to each command there; it is set as every
-// drive does, "seek complete".
+// "Status register". The standard leaves bit 4 to each command; like all drives we set
+// it as "seek complete".
 constexpr uint8_t kBusy = 1 << 7;
 constexpr uint8_t kReady = 1 << 6;
 constexpr uint8_t kFault = 1 << 5;
@@ -56,12 +57,12 @@ constexpr uint8_t kHighOrderByte = 1 << 7;
 constexpr uint8_t kSoftwareReset = 1 << 2;
 constexpr uint8_t kInterruptsOff = 1 << 1;
 
-// "PACKET": the interrupt reason, and what the features register asks for.
-constexpr uint8_t kReasonCommand = 1 << 0;  // or else data
-constexpr uint8_t kReasonToHost = 1 << 1;
-constexpr uint8_t kPacketDma = 1 << 0;
+// "PACKET": bits of the interrupt reason (C/D and I/O) and of the features register.
+constexpr uint8_t kReasonCommand = 1 << 0;  // C/D: command; 0: data
+constexpr uint8_t kReasonToHost = 1 << 1;   // I/O
+constexpr uint8_t kPacketDma = 1 << 0;      // features: transfer the data by DMA
 
-// Those with "without retry", of opcode + 1, are of older standards.
+// Older standards have "without retry" variants of some commands, at opcode + 1.
 enum Command : uint8_t {
   kNop = 0x00,
   kDeviceReset = 0x08,
@@ -109,33 +110,34 @@ constexpr uint8_t kDisableWriteCache = 0x82;
 constexpr uint8_t kEnableLookAhead = 0xaa;
 constexpr uint8_t kRevertFeaturesAtReset = 0xcc;
 
-// Sectors in one data block of READ and WRITE MULTIPLE, at most.
-constexpr uint8_t kMostMultiple = 16;
+// The maximum number of sectors in a data block of READ and WRITE MULTIPLE.
+constexpr uint8_t kMaxMultiple = 16;
 
-// The modes of transfer that a drive knows: PIO 0 to 4, multiword DMA 0 to 2 and
-// Ultra DMA 0 to 2, all of them as fast as the host. `mode` as SET FEATURES has it.
+// Returns true if `mode`, in the encoding of SET FEATURES, is supported: PIO 0 to 4,
+// multiword DMA 0 to 2 and Ultra DMA 0 to 2. The mode has no effect on speed.
 bool is_transfer_mode(uint8_t mode);
 
-// How a disk's sectors were numbered by cylinder, head and sector.
+// A disk's geometry, for addresses by cylinder, head and sector (CHS).
 struct Geometry {
   uint16_t cylinders = 0;
   uint8_t heads = 16;
-  uint8_t sectors = 63;  // on a track; counted from 1
+  uint8_t sectors = 63;  // per track; sector numbers start at 1
   uint32_t total() const { return uint32_t{cylinders} * heads * sectors; }
   bool operator==(const Geometry&) const = default;
 };
 
-// As many cylinders as `capacity_sectors` has with that many heads and sectors
-// on a track, neither of which is 0; at most what IDENTIFY DEVICE can say.
+// Returns the geometry of a disk of `capacity_sectors` with this many heads and sectors
+// per track, neither of which is 0. The number of cylinders is limited to what IDENTIFY
+// DEVICE can report.
 Geometry geometry(uint64_t capacity_sectors, uint8_t heads, uint8_t sectors);
 
-// What IDENTIFY DEVICE and IDENTIFY PACKET DEVICE tell.
+// The variable contents of IDENTIFY DEVICE and IDENTIFY PACKET DEVICE.
 struct Identity {
-  std::string serial;  // 20 characters of it
+  std::string serial;  // only the first 20 characters are reported
   std::string_view model;
   uint64_t capacity_sectors = 0;  // of a disk
   Geometry translation;           // the current one
-  uint8_t multiple = 0;           // of READ and WRITE MULTIPLE; 0: not set
+  uint8_t multiple = 0;           // block size of READ and WRITE MULTIPLE; 0: not set
   uint8_t transfer_mode = 0;
   bool write_cache = true;
   bool look_ahead = true;

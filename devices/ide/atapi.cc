@@ -27,14 +27,14 @@ enum Opcode : uint8_t {
   kSetCdSpeed = 0xbb,
 };
 
-// More than fits on a CD of 80 minutes is a DVD.
-constexpr uint32_t kMostCdBlocks = 80 * 60 * 75;
+// The capacity of a CD of 80 minutes; a larger disc is a DVD.
+constexpr uint32_t kMaxCdBlocks = 80 * 60 * 75;
 constexpr uint16_t kProfileCdRom = 0x0008;
 constexpr uint16_t kProfileDvdRom = 0x0010;
 
 constexpr uint8_t kLeadOut = 0xaa;
 constexpr uint8_t kDataTrack = 0x14;     // ADR 1, a data track without copy permission
-constexpr uint16_t kSpeedKBytes = 8467;  // a second: 48 times that of audio
+constexpr uint16_t kSpeedKBytes = 8467;  // per second: 48 times the speed of audio
 
 using Packet = std::span<const std::byte, kPacketBytes>;
 
@@ -46,7 +46,8 @@ uint32_t long_at(Packet packet, size_t at) {
   return uint32_t{word_at(packet, at)} << 16 | word_at(packet, at + 2);
 }
 
-// Big-endian, as all of SCSI. A reply never gets as long as the array.
+// Builds a reply; numbers are big-endian, as everywhere in SCSI. All replies are shorter
+// than the array.
 class Writer {
  public:
   Writer& bytes(std::initializer_list<int> values) {
@@ -57,12 +58,12 @@ class Writer {
     return bytes({static_cast<int>(value >> 8 & 0xff), static_cast<int>(value & 0xff)});
   }
   Writer& number(uint32_t value) { return word(value >> 16).word(value & 0xffff); }
-  // Filled up with blanks.
+  // Padded with blanks to `length`.
   Writer& text(std::string_view text, size_t length) {
     for (size_t i = 0; i < length; ++i) put(static_cast<uint8_t>(i < text.size() ? text[i] : ' '));
     return *this;
   }
-  // The length of what follows `at` and its own bytes, put there.
+  // Writes a length field at `at`: the number of bytes after the field.
   Writer& length_word(size_t at) {
     const size_t length = reply_.size - at - 2;
     reply_.data[at] = static_cast<std::byte>(length >> 8);
@@ -72,7 +73,7 @@ class Writer {
   Writer& length_number(size_t at) { return length_word(at + 2); }
   size_t size() const { return reply_.size; }
 
-  // Cut to what the host has room for.
+  // Truncates the reply to the host's allocation length.
   Reply reply(size_t allocated) const {
     Reply result = reply_;
     result.kind = Reply::Kind::kData;
@@ -82,7 +83,7 @@ class Writer {
 
  private:
   void put(uint8_t value) {
-    if (reply_.size < kMostReplyBytes) reply_.data[reply_.size++] = std::byte{value};
+    if (reply_.size < kMaxReplyBytes) reply_.data[reply_.size++] = std::byte{value};
   }
   Reply reply_;
 };
@@ -94,13 +95,13 @@ Reply failed(Cdrom& cdrom, const Sense& sense) {
   return reply;
 }
 
-bool is_dvd(const Cdrom& cdrom) { return cdrom.blocks > kMostCdBlocks; }
+bool is_dvd(const Cdrom& cdrom) { return cdrom.blocks > kMaxCdBlocks; }
 bool has_disc(const Cdrom& cdrom) { return cdrom.blocks > 0 && !cdrom.tray_open; }
 Sense not_ready(const Cdrom& cdrom) { return cdrom.tray_open ? kTrayOpen : kNoMedium; }
 
-// SPC-2, "REQUEST SENSE"; fixed format.
+// SPC-2, "REQUEST SENSE", in fixed format.
 Reply request_sense(Packet packet, Cdrom& cdrom) {
-  // A unit attention waits here too, if nothing else does.
+  // Without sense data, a pending unit attention is reported.
   if (cdrom.sense == kNoSense) std::swap(cdrom.sense, cdrom.attention);
   Writer writer;
   writer.bytes({0x70, 0, cdrom.sense.key, 0, 0, 0, 0, 10, 0, 0, 0, 0, cdrom.sense.code,
@@ -111,7 +112,7 @@ Reply request_sense(Packet packet, Cdrom& cdrom) {
 
 // SPC-2, "INQUIRY".
 Reply inquiry(Packet packet, Cdrom& cdrom) {
-  // There are no pages of vital product data.
+  // There are no vital product data (VPD) pages.
   if ((byte_at(packet, 1) & 1) != 0 || byte_at(packet, 2) != 0) return failed(cdrom, kInvalidField);
   Writer writer;
   writer
@@ -136,13 +137,13 @@ Reply start_stop(Packet packet, Cdrom& cdrom) {
 // MMC-3, "READ TOC/PMA/ATIP": one session with one data track.
 Reply read_toc(Packet packet, Cdrom& cdrom) {
   const bool as_time = (byte_at(packet, 1) & 2) != 0;
-  // SFF-8020 had the format in the upper bits of byte 9, and Linux still does.
+  // SFF-8020 has the format in the upper bits of byte 9, and Linux still uses it.
   const int format =
       (byte_at(packet, 2) & 0x0f) != 0 ? byte_at(packet, 2) & 0x0f : byte_at(packet, 9) >> 6;
   const int first_track = byte_at(packet, 6);
   Writer writer;
   const auto address = [&](uint32_t block) {
-    const uint32_t frames = block + 150;  // two seconds before block 0
+    const uint32_t frames = block + 150;  // block 0 is at 2 seconds
     if (as_time)
       writer.bytes({0, static_cast<int>(frames / 75 / 60 & 0xff),
                     static_cast<int>(frames / 75 % 60), static_cast<int>(frames % 75)});
@@ -170,9 +171,9 @@ Reply read_toc(Packet packet, Cdrom& cdrom) {
   return writer.length_word(0).reply(word_at(packet, 7));
 }
 
-// MMC-3, "GET CONFIGURATION": what is there of features, from the one asked for on.
+// MMC-3, "GET CONFIGURATION": the features, from the starting feature number on.
 Reply get_configuration(Packet packet, Cdrom& cdrom) {
-  const int which = byte_at(packet, 1) & 3;  // 0 all, 1 those in effect, 2 only that one
+  const int which = byte_at(packet, 1) & 3;  // RT: 0 all, 1 the current ones, 2 one feature
   const uint16_t from = word_at(packet, 2);
   const bool disc = has_disc(cdrom);
   const bool dvd = disc && is_dvd(cdrom);
@@ -183,8 +184,8 @@ Reply get_configuration(Packet packet, Cdrom& cdrom) {
   const auto wanted = [&](uint16_t feature, bool in_effect) {
     return which == 2 ? feature == from : feature >= from && (which == 0 || in_effect);
   };
-  // A feature's second word: version, persistent, in effect, and its length.
-  if (wanted(0x0000, true))  // the profiles that there are
+  // The second word of a feature has version, persistent, current, and its length.
+  if (wanted(0x0000, true))  // profile list
     writer.word(0x0000)
         .bytes({0x03, 8})
         .word(kProfileDvdRom)
@@ -192,16 +193,16 @@ Reply get_configuration(Packet packet, Cdrom& cdrom) {
         .word(kProfileCdRom)
         .bytes({cd, 0});
   if (wanted(0x0001, true)) writer.word(0x0001).bytes({0x03, 4}).number(2);  // core: ATAPI
-  if (wanted(0x0003, true))  // removable: a tray, which ejects and locks
+  if (wanted(0x0003, true))  // removable medium: a tray that can eject and lock
     writer.word(0x0003).bytes({0x03, 4, 0x29, 0, 0, 0});
-  if (wanted(0x0010, disc))  // random reads, of single blocks
+  if (wanted(0x0010, disc))  // random readable, in single blocks
     writer.word(0x0010).bytes({disc, 8}).number(kBlockBytes).word(1).bytes({0, 0});
-  if (wanted(0x001e, cd)) writer.word(0x001e).bytes({cd, 0});    // reads CDs
-  if (wanted(0x001f, dvd)) writer.word(0x001f).bytes({dvd, 0});  // reads DVDs
+  if (wanted(0x001e, cd)) writer.word(0x001e).bytes({cd, 0});    // CD read
+  if (wanted(0x001f, dvd)) writer.word(0x001f).bytes({dvd, 0});  // DVD read
   return writer.length_number(0).reply(word_at(packet, 7));
 }
 
-// MMC-3, "GET EVENT STATUS NOTIFICATION": of media alone, and only when polled.
+// MMC-3, "GET EVENT STATUS NOTIFICATION": only the media class, and only polled.
 Reply get_event_status(Packet packet, Cdrom& cdrom) {
   constexpr int kMediaClass = 4;
   if ((byte_at(packet, 1) & 1) == 0) return failed(cdrom, kInvalidField);
@@ -215,7 +216,7 @@ Reply get_event_status(Packet packet, Cdrom& cdrom) {
   return writer.length_word(0).reply(word_at(packet, 7));
 }
 
-// MMC-3, "READ DISC INFORMATION": complete, and so is its only session.
+// MMC-3, "READ DISC INFORMATION": the disc and its only session are complete.
 Reply read_disc_information(Packet packet) {
   Writer writer;
   writer.word(0)
@@ -234,7 +235,7 @@ Reply mode_sense(Packet packet, Cdrom& cdrom) {
   constexpr int kErrorRecovery = 0x01;
   constexpr int kCapabilities = 0x2a;
   const int page = byte_at(packet, 2) & 0x3f;
-  const bool changeable = byte_at(packet, 2) >> 6 == 1;  // nothing is
+  const bool changeable = byte_at(packet, 2) >> 6 == 1;  // PC 1; no value is changeable
   const auto unless_changeable = [&](int value) { return changeable ? 0 : value; };
   Writer writer;
   writer.word(0).bytes({0, 0, 0, 0, 0, 0});
@@ -243,8 +244,8 @@ Reply mode_sense(Packet packet, Cdrom& cdrom) {
     writer.bytes({kErrorRecovery, 6, 0, unless_changeable(5), 0, 0, 0, 0});
   if (page == kCapabilities || page == kAllPages) {
     const auto speed = static_cast<uint32_t>(unless_changeable(kSpeedKBytes));
-    // Reads CD-R, CD-RW and DVD-ROM; modes 2 and several sessions; a tray that
-    // locks, ejects, and is locked now.
+    // The drive reads CD-R, CD-RW, DVD-ROM, mode 2 and multiple sessions. Its tray can
+    // lock and eject; bit 1 (0x2b) says that it is locked now.
     writer
         .bytes({kCapabilities, 20, unless_changeable(0x0b), 0, unless_changeable(0x70), 0,
                 unless_changeable(cdrom.locked ? 0x2b : 0x29), 0})
@@ -268,7 +269,7 @@ Reply read_blocks(uint32_t first, uint32_t count, Cdrom& cdrom) {
   return reply;
 }
 
-// Those that are refused without a disc.
+// Commands that fail without a disc.
 bool needs_disc(uint8_t opcode) {
   switch (opcode) {
     case kTestUnitReady:
@@ -284,7 +285,7 @@ bool needs_disc(uint8_t opcode) {
   }
 }
 
-// SPC-2, "Unit attention condition": these are carried out all the same.
+// SPC-2, "Unit attention condition": these commands are executed despite it.
 bool ignores_attention(uint8_t opcode) {
   return opcode == kInquiry || opcode == kRequestSense || opcode == kGetConfiguration ||
          opcode == kGetEventStatus;
@@ -314,7 +315,7 @@ Reply execute(Packet packet, Cdrom& cdrom) {
       cdrom.locked = (byte_at(packet, 4) & 1) != 0;
       return {};
     case kReadCapacity:
-      return Writer().number(cdrom.blocks - 1).number(kBlockBytes).reply(kMostReplyBytes);
+      return Writer().number(cdrom.blocks - 1).number(kBlockBytes).reply(kMaxReplyBytes);
     case kRead10:
       return read_blocks(long_at(packet, 2), word_at(packet, 7), cdrom);
     case kRead12:

@@ -1,10 +1,10 @@
-// A CD-ROM drive's commands: twelve bytes in, and out comes what the drive is to
-// do about them. It holds no data and does no I/O; devices/ide/drive.* does.
+// The packet commands of a CD-ROM drive. execute() decodes a packet and returns what
+// the drive must do; the I/O itself is in devices/ide/drive.*.
 //
 // Pure functions of their arguments; no thread rule.
 //
 // Specification: MMC-3 (T10/1363-D) for the commands of CD-ROM drives, SPC-2
-// (T10/1236-D) for those of all devices; cited by name.
+// (T10/1236-D) for those of all devices. The code cites commands by name.
 #pragma once
 
 #include <array>
@@ -16,9 +16,9 @@ namespace wick::devices::atapi {
 
 constexpr size_t kPacketBytes = 12;
 constexpr uint32_t kBlockBytes = 2048;
-constexpr size_t kMostReplyBytes = 256;
+constexpr size_t kMaxReplyBytes = 256;
 
-// Why a command failed (SPC-2, "Sense data").
+// The reason why a command failed (SPC-2, "Sense data").
 struct Sense {
   uint8_t key = 0;
   uint8_t code = 0;
@@ -37,11 +37,11 @@ constexpr Sense kRemovalPrevented{0x05, 0x53, 0x02};
 constexpr Sense kMediumChanged{0x06, 0x28, 0x00};
 constexpr Sense kWasReset{0x06, 0x29, 0x00};
 
-// What the guest can see of the drive and of the disc in it.
+// The guest-visible state of the drive and of its disc.
 struct Cdrom {
-  uint32_t blocks = 0;          // of the disc; 0: it is too short to be one
+  uint32_t blocks = 0;          // of the disc; 0: the image is shorter than a block
   Sense sense = kNoSense;       // of the last command, for REQUEST SENSE
-  Sense attention = kWasReset;  // a unit attention that was not told yet, or kNoSense
+  Sense attention = kWasReset;  // the pending unit attention, or kNoSense
   bool locked = false;
   bool tray_open = false;
   bool operator==(const Cdrom&) const = default;
@@ -49,14 +49,14 @@ struct Cdrom {
 
 struct Reply {
   enum class Kind {
-    kDone,    // and there is no data
-    kData,    // the first `size` bytes of `data`
-    kRead,    // `blocks` blocks from `first_block`, all of them on the disc
-    kFailed,  // the sense says why
+    kDone,    // the command succeeded and has no data
+    kData,    // return the first `size` bytes of `data`
+    kRead,    // read `blocks` blocks from `first_block`; all of them are on the disc
+    kFailed,  // the command failed; Cdrom::sense has the reason
   };
 
   Kind kind = Kind::kDone;
-  std::array<std::byte, kMostReplyBytes> data{};
+  std::array<std::byte, kMaxReplyBytes> data{};
   size_t size = 0;
   uint32_t first_block = 0;
   uint32_t blocks = 0;

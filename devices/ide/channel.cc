@@ -9,7 +9,7 @@ namespace wick::devices {
 
 namespace {
 
-// Ports of the bus master (82371AB, 5.2): the table's address takes four.
+// Ports of the bus master (82371AB, 5.2). The address of the table takes four ports.
 constexpr uint64_t kMasterCommand = 0;
 constexpr uint64_t kMasterStatus = 2;
 constexpr uint64_t kMasterTable = 4;
@@ -19,9 +19,9 @@ constexpr uint8_t kToMemory = 1 << 3;
 constexpr uint8_t kActive = 1 << 0;
 constexpr uint8_t kMasterError = 1 << 1;
 constexpr uint8_t kInterrupt = 1 << 2;
-constexpr uint8_t kDriveCapable = 3 << 5;  // what the firmware found out about each drive
+constexpr uint8_t kDriveCapable = 3 << 5;  // firmware's notes: drives 0 and 1 can do DMA
 
-// A physical region descriptor.
+// A physical region descriptor (PRD).
 struct Descriptor {
   uint32_t address;
   uint16_t size_bytes;
@@ -29,7 +29,7 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 8);
 constexpr uint16_t kLastRegion = 1 << 15;
-constexpr uint32_t kMostRegionBytes = 0x10000;
+constexpr uint32_t kMaxRegionBytes = 0x10000;
 
 }  // namespace
 
@@ -48,7 +48,7 @@ IdeChannel::~IdeChannel() {
   {
     const std::lock_guard lock(mutex_);
     for (IdeDrive* drive : drives_)
-      if (drive != nullptr) drive->hold_reset();  // they start nothing from now on
+      if (drive != nullptr) drive->hold_reset();  // a drive in reset starts no I/O
   }
   for (IdeDrive* drive : drives_)
     if (drive != nullptr) drive->drain();
@@ -74,7 +74,7 @@ void IdeChannel::CommandBlock::read(uint64_t offset, std::span<std::byte> data) 
   } else {
     for (std::byte& byte : data) byte = std::byte{channel.read_register(offset++)};
   }
-  channel.settle();
+  channel.update_line();
 }
 
 void IdeChannel::CommandBlock::write(uint64_t offset, std::span<const std::byte> data) {
@@ -85,7 +85,7 @@ void IdeChannel::CommandBlock::write(uint64_t offset, std::span<const std::byte>
     for (const std::byte byte : data)
       channel.write_register(offset++, std::to_integer<uint8_t>(byte));
   }
-  channel.settle();
+  channel.update_line();
 }
 
 BusDevice::Name IdeChannel::CommandBlock::name_of(uint64_t offset, bool write) const {
@@ -96,8 +96,8 @@ BusDevice::Name IdeChannel::CommandBlock::name_of(uint64_t offset, bool write) c
   return {offset < kRead.size() ? kRead[offset] : std::string_view(), {}};
 }
 
-// "Single device configurations": drive 0 answers for a drive 1 that is not
-// there, but with a status of 0.
+// "Single device configurations": drive 0 responds for a missing drive 1, with a status
+// of 0.
 uint8_t IdeChannel::status() const {
   const IdeDrive* drive = selected();
   return drive == nullptr ? uint8_t{0} : drive->status();
@@ -117,7 +117,8 @@ uint8_t IdeChannel::read_register(uint64_t port) {
   return static_cast<uint8_t>((value & ~ata::kSecondDevice) | (state_.device & ata::kSecondDevice));
 }
 
-// Both drives hear what is written, and only the selected one acts.
+// A write goes to the registers of both drives. Only the selected drive executes a
+// command.
 void IdeChannel::write_register(uint64_t port, uint8_t value) {
   state_.control &= static_cast<uint8_t>(~ata::kHighOrderByte);
   if (port == ata::kStatusOrCommand) return write_command(value);
@@ -150,7 +151,7 @@ void IdeChannel::ControlBlock::read(uint64_t, std::span<std::byte> data) {
 void IdeChannel::ControlBlock::write(uint64_t, std::span<const std::byte> data) {
   const std::lock_guard lock(channel.mutex_);
   if (!data.empty()) channel.write_control(std::to_integer<uint8_t>(data[0]));
-  channel.settle();
+  channel.update_line();
 }
 
 BusDevice::Name IdeChannel::ControlBlock::name_of(uint64_t, bool write) const {
@@ -189,7 +190,7 @@ void IdeChannel::BusMaster::write(uint64_t offset, std::span<const std::byte> da
   const std::lock_guard lock(channel.mutex_);
   for (const std::byte byte : data)
     channel.write_bus_master(offset++, std::to_integer<uint8_t>(byte));
-  channel.settle();
+  channel.update_line();
 }
 
 BusDevice::Name IdeChannel::BusMaster::name_of(uint64_t offset, bool /*write*/) const {
@@ -211,7 +212,7 @@ void IdeChannel::write_bus_master(uint64_t port, uint8_t value) {
   } else if (port == kMasterCommand) {
     const bool was_started = (s.bus_master_command & kStart) != 0;
     const bool started = (value & kStart) != 0;
-    // The direction does not change on the way.
+    // The direction cannot change during a transfer.
     const uint8_t direction =
         ((s.bus_master_status & kActive) != 0 ? s.bus_master_command : value) & kToMemory;
     s.bus_master_command = static_cast<uint8_t>((value & kStart) | direction);
@@ -223,12 +224,13 @@ void IdeChannel::write_bus_master(uint64_t port, uint8_t value) {
   }
 }
 
-// RAM is touched under the mutex alone, by run_bus_master().
+// Only run_bus_master() accesses RAM, with the mutex held, so there is nothing to wait
+// for here.
 void IdeChannel::enable_dma(bool enabled) {
   const std::lock_guard lock(mutex_);
   dma_enabled_ = enabled;
   run_bus_master();
-  settle();
+  update_line();
 }
 
 void IdeChannel::stop_bus_master(bool error) {
@@ -236,8 +238,8 @@ void IdeChannel::stop_bus_master(bool error) {
   if (error) state_.bus_master_status |= kMasterError;
 }
 
-// As far as the drive and the table go: each turn moves at least a byte of what is
-// in a drive's buffer.
+// Transfers data until the drive has none or the table ends. The loop is bounded: each
+// turn moves at least one byte of a drive's buffer.
 void IdeChannel::run_bus_master() {
   State& s = state_;
   while (dma_enabled_ && (s.bus_master_status & kActive) != 0) {
@@ -248,7 +250,7 @@ void IdeChannel::run_bus_master() {
       wanted = each->dma();
       drive = each;
     }
-    // A drive that goes the other way waits until the host resets it.
+    // If the direction is wrong, the drive waits until the host resets it.
     if (wanted.bytes.empty() || wanted.to_memory != ((s.bus_master_command & kToMemory) != 0))
       return;
     if (s.engine.left_bytes == 0 && !next_region()) return stop_bus_master(true);
@@ -261,43 +263,44 @@ void IdeChannel::run_bus_master() {
       std::memcpy(wanted.bytes.data(), memory->data(), size_bytes);
     s.engine.address += static_cast<uint32_t>(size_bytes);
     s.engine.left_bytes -= static_cast<uint32_t>(size_bytes);
-    // Before the drive hears of it: its interrupt finds the bus master done.
+    // The bus master stops before the drive completes, so that it is inactive when the
+    // drive's interrupt is raised.
     if (s.engine.left_bytes == 0 && s.engine.last) stop_bus_master(false);
     drive->dma_moved(size_bytes);
   }
 }
 
-// 82371AB, figure 8: bit 0 of address and count is 0, a count of 0 is 64 KiB, and
-// the table does not leave its 64 KiB.
+// 82371AB, figure 8: bit 0 of address and count is 0, a count of 0 means 64 KiB, and the
+// table does not cross a 64 KiB boundary, so its address wraps there.
 bool IdeChannel::next_region() {
   Engine& engine = state_.engine;
   const auto descriptor = memory_.read<Descriptor>({engine.next_descriptor});
   if (!descriptor) return false;
   const uint32_t size_bytes = descriptor->size_bytes & ~1u;
   engine.address = descriptor->address & ~1u;
-  engine.left_bytes = size_bytes == 0 ? kMostRegionBytes : size_bytes;
+  engine.left_bytes = size_bytes == 0 ? kMaxRegionBytes : size_bytes;
   engine.last = (descriptor->flags & kLastRegion) != 0;
   engine.next_descriptor = (engine.next_descriptor & 0xffff0000) |
                            ((engine.next_descriptor + sizeof(Descriptor)) & 0xffff);
   return true;
 }
 
-// --- both ---
+// --- completion and interrupt ---
 
 void IdeChannel::finish_io(IdeDrive& drive, const Result<void>& result) {
   const std::lock_guard lock(mutex_);
   drive.finish_io(result);
   run_bus_master();
-  settle();
+  update_line();
 }
 
-void IdeChannel::settle() {
+void IdeChannel::update_line() {
   const IdeDrive* drive = selected();
   const bool asserted =
       drive != nullptr && drive->interrupt() && (state_.control & ata::kInterruptsOff) == 0;
   if (asserted == asserted_) return;
   asserted_ = asserted;
-  // 82371AB, 5.2.2: the rising edge sets it, a standing line does not.
+  // 82371AB, 5.2.2: the rising edge of the line sets the bit, its level does not.
   if (asserted) state_.bus_master_status |= kInterrupt;
   line_.set(asserted);
 }

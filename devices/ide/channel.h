@@ -1,12 +1,11 @@
-// One channel of an IDE controller: the two drives on a cable, the ports by which
-// a guest reaches them, their common interrupt, and the bus master that moves
-// their data to and from RAM.
+// One channel of an IDE controller: the two drives on a cable, their ports, their
+// common interrupt, and the bus master that moves their data to and from RAM.
 //
-// The interrupt line is a function of what the selected drive says, never more.
+// The level of the interrupt line is INTRQ of the selected drive, masked by nIEN.
 //
-// Thread rule: ports from any vCPU thread; the ends of I/O come on the drives'
-// loops. One mutex guards the channel and both drives; under it the line is set,
-// which may not call back. It is never held while somebody waits for a loop.
+// Thread rule: any vCPU thread accesses the ports; I/O completes on the drives' loops.
+// One mutex guards the channel and both drives. The line is set with it held and may
+// not call back. No thread waits for a loop with the mutex held.
 //
 // Specification: ATA/ATAPI-6, clause 7 and "Single device configurations"; Intel
 // 82371AB (PIIX4) data sheet, 5.2 (bus master registers) and "Bus Master Function".
@@ -30,18 +29,18 @@ class IdeChannel {
   static constexpr uint64_t kControlPorts = 1;
   static constexpr uint64_t kBusMasterPorts = 8;
 
-  // Where the bus master is in its table.
+  // The position of the bus master in its descriptor table.
   struct Engine {
     uint32_t next_descriptor = 0;
     uint32_t address = 0;
-    uint32_t left_bytes = 0;  // of the region there
-    bool last = false;        // there is no other
+    uint32_t left_bytes = 0;  // of the current region, from `address` on
+    bool last = false;        // the current region is the last one (EOT)
     bool operator==(const Engine&) const = default;
   };
 
-  // What the guest can see, but the drives'.
+  // The guest-visible state, without that of the drives.
   struct State {
-    uint8_t device = 0;  // which drive is selected, in bit 4
+    uint8_t device = 0;  // bit 4 (DEV) selects the drive
     uint8_t control = 0;
     uint8_t bus_master_command = 0;
     uint8_t bus_master_status = 0;
@@ -50,9 +49,9 @@ class IdeChannel {
     bool operator==(const State&) const = default;
   };
 
-  // Drive 1 may be missing (nullptr), drive 0 may not. All must outlive the channel.
+  // `drive1` may be nullptr. All must outlive the channel.
   IdeChannel(const GuestMemory& memory, InterruptLine& line, IdeDrive& drive0, IdeDrive* drive1);
-  // Waits for the drives' I/O; no vCPU may be at the ports any more.
+  // Waits for the drives' I/O. No vCPU may access the ports any more.
   ~IdeChannel();
   IdeChannel(const IdeChannel&) = delete;
   IdeChannel& operator=(const IdeChannel&) = delete;
@@ -60,11 +59,12 @@ class IdeChannel {
   BusDevice& command_block() { return command_block_; }
   BusDevice& control_block() { return control_block_; }
   BusDevice& bus_master() { return bus_master_; }
-  // Whether the function may access guest memory: what is under way waits until it may.
+  // Sets whether the function may access guest memory. While it may not, a transfer in
+  // progress waits.
   void enable_dma(bool enabled);
 
   State state() const;
-  IdeDrive::State drive_state(size_t index) const;  // of one that is there
+  IdeDrive::State drive_state(size_t index) const;  // the drive must exist
 
  private:
   struct CommandBlock final : BusDevice {
@@ -100,7 +100,7 @@ class IdeChannel {
   void run_bus_master();
   bool next_region();
   void stop_bus_master(bool error);
-  void settle();
+  void update_line();
   void finish_io(IdeDrive& drive, const Result<void>& result);
 
   const GuestMemory& memory_;
@@ -113,7 +113,7 @@ class IdeChannel {
   mutable std::mutex mutex_;
   // Guarded by mutex_, as are the drives.
   State state_;
-  bool asserted_ = false;  // what line_ was told last
+  bool asserted_ = false;  // the last level set on line_
   bool dma_enabled_ = true;
 };
 

@@ -1,4 +1,4 @@
-// IdeDrive's commands (ATA/ATAPI-6, clauses 8 and 9).
+// The commands of IdeDrive (ATA/ATAPI-6, clauses 8 and 9).
 #include <algorithm>
 #include <cstring>
 
@@ -14,7 +14,7 @@ using ata::kSectorBytes;
 constexpr uint8_t kPowerStandby = 0x00;
 constexpr uint8_t kPowerActive = 0xff;
 
-// "PACKET", features: the drive may release the cable, which we never do.
+// "PACKET", features: OVL permits overlapped execution, which is not supported.
 constexpr uint8_t kPacketOverlap = 1 << 1;
 
 }  // namespace
@@ -141,7 +141,8 @@ bool IdeDrive::execute_for_cdrom(uint8_t opcode) {
     case ata::kIdentifyPacketDevice:
       identify();
       return true;
-    // They abort, and say by the signature why.
+    // A packet device aborts these commands and sets the signature, so that the host sees
+    // why.
     case ata::kIdentifyDevice:
     case ata::kReadSectors:
       set_signature();
@@ -153,13 +154,14 @@ bool IdeDrive::execute_for_cdrom(uint8_t opcode) {
 
 void IdeDrive::access(Transfer::Kind kind, bool ext, bool dma, uint32_t block_sectors) {
   const bool writes = kind == Transfer::Kind::kWrite;
-  // MULTIPLE without SET MULTIPLE MODE; a disk that cannot be written.
+  // Aborts a MULTIPLE command while SET MULTIPLE MODE is off, and a write to a read-only
+  // disk.
   if (block_sectors == 0 || (writes && backend_.read_only())) return fail_with(ata::kAborted);
   const std::optional<uint64_t> first = address(ext);
   const uint32_t count = sector_count(ext);
   if (!first || *first >= capacity_sectors_) return fail_with(ata::kIdNotFound);
   if (count > capacity_sectors_ - *first) {
-    set_address(capacity_sectors_, ext);  // the first one that is not there
+    set_address(capacity_sectors_, ext);  // the first invalid sector
     return fail_with(ata::kIdNotFound);
   }
   const bool pieces = !dma && kind != Transfer::Kind::kVerify;
@@ -174,7 +176,7 @@ void IdeDrive::access(Transfer::Kind kind, bool ext, bool dma, uint32_t block_se
                      .block_bytes = block_bytes};
   if (!writes) return fetch();
   wait_for_data();
-  // "PIO data-out command protocol": the first block is asked for without an interrupt.
+  // "PIO data-out command protocol": there is no interrupt before the first block.
   state_.interrupt = false;
 }
 
@@ -190,7 +192,7 @@ void IdeDrive::set_features() {
     case ata::kDisableWriteCache:
       if (!disk) return fail_with(ata::kAborted);
       s.write_cache = s.features.now == ata::kEnableWriteCache;
-      // What is in the cache goes to the medium first.
+      // Disabling the cache writes its contents to the medium first.
       return s.write_cache ? succeed() : submit({});
     case ata::kEnableLookAhead:
     case ata::kDisableLookAhead:
@@ -205,7 +207,7 @@ void IdeDrive::set_features() {
   }
 }
 
-// Of ATA/ATAPI-5, for hosts that address by cylinder, head and sector.
+// INITIALIZE DEVICE PARAMETERS of ATA/ATAPI-5, for hosts that use CHS addresses.
 void IdeDrive::initialize_parameters() {
   const auto heads = static_cast<uint8_t>((state_.device & ata::kHeadBits) + 1);
   if (state_.count.now == 0) return fail_with(ata::kAborted);
@@ -215,9 +217,9 @@ void IdeDrive::initialize_parameters() {
 
 void IdeDrive::set_multiple() {
   const uint8_t count = state_.count.now;
-  const bool possible = count <= ata::kMostMultiple && (count & (count - 1)) == 0;
+  const bool possible = count <= ata::kMaxMultiple && (count & (count - 1)) == 0;
   if (!possible) return fail_with(ata::kAborted);
-  state_.multiple = count;  // 0: there are no MULTIPLE commands
+  state_.multiple = count;  // 0 disables the MULTIPLE commands
   succeed();
 }
 
@@ -260,8 +262,8 @@ void IdeDrive::execute_packet() {
   const atapi::Reply answer = atapi::execute(packet, s.cdrom);
   const bool has_data =
       answer.kind == atapi::Reply::Kind::kData || answer.kind == atapi::Reply::Kind::kRead;
-  // The byte count limit is the most that the host takes at once, in whole words;
-  // without one there can be no data by PIO.
+  // The byte count limit is the maximum size of a DRQ block. It must be even, and may be
+  // 0 only if there is no PIO data.
   const bool dma = s.transfer.dma;
   const uint32_t limit = std::min<uint32_t>(s.transfer.block_bytes, 0xfffe);
   if (has_data && !dma && limit == 0) return fail_with(ata::kAborted);

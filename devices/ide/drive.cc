@@ -9,7 +9,7 @@ namespace {
 
 using ata::kSectorBytes;
 
-// "Signature and persistence": how a host tells the kinds of drive apart.
+// "Signature and persistence": a host recognises the kind of a drive by these.
 constexpr uint8_t kCdromSignatureMid = 0x14;
 constexpr uint8_t kCdromSignatureHigh = 0xeb;
 
@@ -46,7 +46,7 @@ void IdeDrive::drain() {
     if (!in_flight_) idle.release();
   });
   idle.acquire();
-  // Once more, so that the loop has left what released it.
+  // The second call makes sure that the loop has left the callback that released `idle`.
   loop_.post_and_wait([&] { idle_ = nullptr; });
 }
 
@@ -72,7 +72,7 @@ uint8_t IdeDrive::read(ata::Port port, bool high_order_byte) const {
   }
 }
 
-// "Status register": while BSY is set the registers are the drive's.
+// "Status register": while BSY is set, the host cannot write the registers.
 void IdeDrive::write(ata::Port port, uint8_t value) {
   if ((state_.status & ata::kBusy) != 0) return;
   const auto push = [value](Register& r) { r = {value, r.now}; };
@@ -95,8 +95,8 @@ void IdeDrive::write(ata::Port port, uint8_t value) {
   }
 }
 
-// "Device addressing considerations" leaves CHS to older standards: sectors are
-// counted from 1.
+// "Device addressing considerations" refers to older standards for CHS addresses, where
+// sector numbers start at 1.
 std::optional<uint64_t> IdeDrive::address(bool ext) const {
   const State& s = state_;
   const uint32_t low24 = uint32_t{s.lba_high.now} << 16 | s.lba_mid.now << 8 | s.lba_low.now;
@@ -149,7 +149,7 @@ void IdeDrive::set_signature() {
   s.lba_mid = {cdrom ? kCdromSignatureMid : uint8_t{0}, 0};
   s.lba_high = {cdrom ? kCdromSignatureHigh : uint8_t{0}, 0};
   s.device = 0;
-  // A packet device is not "ready" before its first command.
+  // A packet device clears DRDY until its first command.
   s.status = cdrom ? uint8_t{0} : ata::kIdleStatus;
   s.phase = Phase::kIdle;
 }
@@ -171,7 +171,7 @@ void IdeDrive::release_reset() {
   if (!state_.io) set_signature();
 }
 
-// "EXECUTE DEVICE DIAGNOSTIC": device 0 interrupts, for both.
+// "EXECUTE DEVICE DIAGNOSTIC": only device 0 asserts INTRQ, for both devices.
 void IdeDrive::diagnose() {
   release_reset();
   state_.interrupt = !second_device_;
@@ -184,7 +184,7 @@ void IdeDrive::reply(std::span<const std::byte> data, uint32_t block_bytes) {
   state_.transfer = {.dma = state_.transfer.dma,
                      .block_bytes = block_bytes,
                      .filled = static_cast<uint32_t>(data.size())};
-  offer();
+  start_data_in();
 }
 
 void IdeDrive::fetch() {
@@ -193,8 +193,8 @@ void IdeDrive::fetch() {
   submit({Io::Kind::kRead, t.offset_bytes, t.filled});
 }
 
-// What is in the buffer.
-void IdeDrive::offer() {
+// Starts the transfer of the buffer's contents to the host.
+void IdeDrive::start_data_in() {
   State& s = state_;
   s.transfer.position = 0;
   if (s.transfer.filled == 0) return succeed();
@@ -224,17 +224,17 @@ void IdeDrive::read_data(std::span<std::byte> data) {
   const size_t size_bytes = std::min<size_t>(data.size(), t.block_end - t.position);
   std::copy_n(buffer_.begin() + t.position, size_bytes, data.begin());
   t.position += static_cast<uint32_t>(size_bytes);
-  if (t.position == t.block_end) taken();
+  if (t.position == t.block_end) finish_block();
 }
 
-// The host has a whole block, or the bus master all that there was.
-void IdeDrive::taken() {
+// Called when the host has read a whole block, or the bus master the whole buffer.
+void IdeDrive::finish_block() {
   State& s = state_;
   if (s.transfer.position < s.transfer.filled) return next_block();
   if (s.transfer.left_bytes > 0) return fetch();
   const bool quiet = !s.transfer.dma && !s.packet_command;
   succeed();
-  // "PIO data-in command protocol": the host knows that this was the last block.
+  // "PIO data-in command protocol": there is no interrupt after the last block.
   if (quiet) s.interrupt = false;
 }
 
@@ -282,7 +282,7 @@ void IdeDrive::dma_moved(size_t size_bytes) {
   t.position += static_cast<uint32_t>(size_bytes);
   if (t.position < t.filled) return;
   if (state_.phase == Phase::kDmaIn)
-    taken();
+    finish_block();
   else
     store();
 }
@@ -295,11 +295,11 @@ void IdeDrive::submit(const Io& io) {
   state_.io = true;
   loop_.post([this, io] {
     in_flight_ = true;
-    spawn(carry_out(io));
+    spawn(execute(io));
   });
 }
 
-Task<void> IdeDrive::carry_out(Io io) {
+Task<void> IdeDrive::execute(Io io) {
   const iovec buffer{buffer_.data(), io.size_bytes};
   Result<void> result;
   switch (io.kind) {
@@ -313,7 +313,7 @@ Task<void> IdeDrive::carry_out(Io io) {
       result = co_await backend_.flush();
       break;
   }
-  if (!result) complaints_.warn("{}: {}", name_, result.error().message());
+  if (!result) warnings_.warn("{}: {}", name_, result.error().message());
   completed_(std::move(result));
   in_flight_ = false;
   if (idle_ != nullptr) idle_->release();
@@ -328,13 +328,13 @@ void IdeDrive::finish_io(const Result<void>& result) {
   }
   if (!result) return fail_io();
   Transfer& t = s.transfer;
-  // A flush: of its own, or of a write without a cache.
+  // This was a flush: FLUSH CACHE, or the end of a write without a write cache.
   if (t.kind == Transfer::Kind::kReply) return succeed();
   t.offset_bytes += t.filled;
   t.left_bytes -= t.filled;
   switch (t.kind) {
     case Transfer::Kind::kRead:
-      return offer();
+      return start_data_in();
     case Transfer::Kind::kVerify:
       return t.left_bytes > 0 ? fetch() : succeed();
     case Transfer::Kind::kWrite:
@@ -347,7 +347,7 @@ void IdeDrive::finish_io(const Result<void>& result) {
   }
 }
 
-// --- how a command ends ---
+// --- completion of a command ---
 
 void IdeDrive::succeed() {
   if (state_.packet_command) state_.count.now = ata::kReasonCommand | ata::kReasonToHost;
@@ -359,15 +359,15 @@ void IdeDrive::fail_with(uint8_t error) {
   end(ata::kIdleStatus | ata::kError);
 }
 
-// "PACKET", error outputs: the sense key is in the upper half of the error register.
+// "PACKET", error outputs: the upper half of the error register has the sense key.
 void IdeDrive::fail_packet() {
   state_.error = static_cast<uint8_t>(state_.cdrom.sense.key << 4);
   state_.count.now = ata::kReasonCommand | ata::kReasonToHost;
   end(ata::kIdleStatus | ata::kError);
 }
 
-// For a read there is "uncorrectable data"; what cannot be written or flushed is
-// the device's fault.
+// A failed read reports UNC (uncorrectable data). ATA has no such error for a write or a
+// flush, so these report DF (device fault).
 void IdeDrive::fail_io() {
   const Transfer& t = state_.transfer;
   if (state_.packet_command) {

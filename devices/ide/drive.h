@@ -1,16 +1,16 @@
-// A drive on an IDE cable: a disk, or a CD-ROM drive with an ISO in it. It has
-// the registers, executes ATA and packet commands, and moves data between its
-// buffer and a block::Backend on the disk's own loop.
+// A drive on an IDE cable: a disk, or a CD-ROM drive with an ISO image. It has the
+// registers, executes ATA and packet commands, and moves data between its buffer and a
+// block::Backend on the disk's own loop.
 //
-// The data goes through the drive's buffer, never straight into the guest's
-// memory: so a reset or a stopped bus master has nothing to wait for, and what
-// the host is still doing then changes nothing that the guest can see. The drive
-// is busy meanwhile, which the standard allows for 31 seconds.
+// Data goes through the drive's buffer, never directly into guest memory. So a reset or
+// a stop of the bus master need not wait: an operation that the host still executes
+// changes nothing that the guest can see. The drive is busy until it has ended; the
+// standard allows 31 seconds for a reset.
 //
-// Thread rule: a drive has no lock of its own. It is called with its channel's
-// mutex held, except for connect(), drain() and the construction; the I/O is on
-// the loop, with one operation at most at a time, and nobody else touches the
-// buffer until its end has been told to the channel, on the loop.
+// Thread rule: a drive has no lock of its own. All functions are called with the
+// channel's mutex held, except the constructor, connect() and drain(). I/O runs on the
+// loop, at most one operation at a time; meanwhile only the loop accesses the buffer.
+// When it ends, the loop calls `completed`.
 //
 // Specification: ATA/ATAPI-6, clauses 6, 8 and 9.
 #pragma once
@@ -38,43 +38,43 @@ class IdeDrive {
 
   static constexpr size_t kBufferBytes = 128 << 10;
 
-  // A register with what was in it before: the 48-bit commands write each twice,
-  // and mean both.
+  // A register of the command block. It keeps its last two values, because 48-bit
+  // commands use both.
   struct Register {
     uint8_t now = 0;
-    uint8_t before = 0;
+    uint8_t before = 0;  // the previous value
     bool operator==(const Register&) const = default;
   };
 
-  // Whom the drive waits for.
+  // The event that the drive waits for.
   enum class Phase : uint8_t {
     kIdle,
-    kPacket,   // the host, to write a packet
-    kDataIn,   // the host, to read the data port
-    kDataOut,  // the host, to write the data port
-    kDmaIn,    // the bus master, to take data
-    kDmaOut,   // the bus master, to bring data
-    kMedium,   // the back end
-    kReset,    // the host to end the reset, or the back end
+    kPacket,   // the host writes a packet
+    kDataIn,   // the host reads the data port
+    kDataOut,  // the host writes the data port
+    kDmaIn,    // the bus master takes data from the drive
+    kDmaOut,   // the bus master brings data to the drive
+    kMedium,   // the back end completes an operation
+    kReset,    // the host ends the reset, and the back end its operation
   };
 
-  // A command's data, on its way.
+  // The data transfer of a command.
   struct Transfer {
     enum class Kind : uint8_t { kReply, kRead, kWrite, kVerify };
     Kind kind = Kind::kReply;
     bool dma = false;
     bool ext = false;           // a 48-bit command
     uint64_t offset_bytes = 0;  // on the medium
-    uint64_t left_bytes = 0;    // from there on
-    uint32_t chunk_bytes = 0;   // the most that is in the buffer at a time
-    uint32_t block_bytes = 0;   // the most that the host gets by one data request
-    uint32_t filled = 0;        // of the buffer
-    uint32_t position = 0;      // in it, of the host
-    uint32_t block_end = 0;
+    uint64_t left_bytes = 0;    // still to be transferred, from offset_bytes on
+    uint32_t chunk_bytes = 0;   // maximum per operation of the back end
+    uint32_t block_bytes = 0;   // maximum per data request (DRQ block)
+    uint32_t filled = 0;        // bytes in the buffer
+    uint32_t position = 0;      // of the host or the bus master in the buffer
+    uint32_t block_end = 0;     // of the current DRQ block in the buffer
     bool operator==(const Transfer&) const = default;
   };
 
-  // What the guest can see.
+  // The guest-visible state.
   struct State {
     uint8_t status = 0;
     uint8_t error = 0;
@@ -84,14 +84,14 @@ class IdeDrive {
     Register lba_mid;
     Register lba_high;
     uint8_t device = 0;
-    bool interrupt = false;  // INTRQ, were the drive selected
+    bool interrupt = false;  // an interrupt is pending: INTRQ while the drive is selected
     Phase phase = Phase::kIdle;
     Transfer transfer;
-    bool packet_command = false;  // the one that is executed
-    bool io = false;              // the back end has something to do for us
+    bool packet_command = false;  // a packet command is being executed
+    bool io = false;              // the back end executes an operation
     bool reset_held = false;      // SRST is set
     ata::Geometry translation;
-    uint8_t multiple = ata::kMostMultiple;  // as firmware leaves it
+    uint8_t multiple = ata::kMaxMultiple;  // as firmware leaves it
     uint8_t transfer_mode = 0;
     bool write_cache = true;
     bool look_ahead = true;
@@ -100,47 +100,50 @@ class IdeDrive {
     bool operator==(const State&) const = default;
   };
 
-  // `backend` belongs to `loop`; both must outlive the drive. `serial`: the first
-  // 20 characters are told; empty: `name` is. `name` is also for messages.
+  // `backend` belongs to `loop`; both must outlive the drive. The first 20 characters of
+  // `serial` are the serial number; if it is empty, `name` is used. `name` is also used
+  // in messages.
   IdeDrive(Kind kind, block::Backend& backend, EventLoop& loop, std::string serial,
            std::string name);
 
   Kind kind() const { return kind_; }
   const std::string& name() const { return name_; }
 
-  // Plugged into a channel whose power comes on: a hardware reset. `completed` is
-  // called on the loop; it is to call finish_io() with what it gets.
+  // Connects the drive to a channel, with a hardware reset. `completed` is called on the
+  // loop and must call finish_io() with its argument, with the channel's mutex held.
   void connect(bool second_device, std::function<void(Result<void>)> completed);
-  // Waits for the operation on the loop, if there is one, but starts none: for
-  // when the drive is in reset. Not with the channel's mutex held.
+  // Waits until the loop executes no operation. The drive must be in reset, so that it
+  // starts no other. Must not be called with the channel's mutex held.
   void drain();
 
-  // The registers but data and command; `device` is the channel's.
+  // The registers except data and command. The channel handles DEV of the device
+  // register.
   uint8_t read(ata::Port port, bool high_order_byte) const;
   void write(ata::Port port, uint8_t value);
   uint8_t status() const { return state_.status; }
   void command(uint8_t opcode);
-  // The data port. Without a data request it reads as ones and takes nothing; so
-  // does what goes over the end of the request.
+  // The data port. Without a data request, and beyond the end of its block, reads return
+  // ones and writes are ignored.
   void read_data(std::span<std::byte> data);
   void write_data(std::span<const std::byte> data);
 
   bool interrupt() const { return state_.interrupt; }
   void acknowledge() { state_.interrupt = false; }
 
-  // SRST, set and cleared; and EXECUTE DEVICE DIAGNOSTIC, which concerns both
-  // drives of a channel.
+  // SRST is set and cleared.
   void hold_reset();
   void release_reset();
+  // EXECUTE DEVICE DIAGNOSTIC, which both drives of a channel execute.
   void diagnose();
 
-  // What the drive has for the bus master, or wants from it; empty: nothing now.
+  // The part of the buffer that the bus master must read or fill; empty if there is no
+  // DMA transfer now.
   struct Dma {
     std::span<std::byte> bytes;
     bool to_memory = false;
   };
   Dma dma();
-  // So many of them have been moved.
+  // The bus master has moved the first `size_bytes` of them.
   void dma_moved(size_t size_bytes);
 
   void finish_io(const Result<void>& result);
@@ -155,7 +158,7 @@ class IdeDrive {
     uint32_t size_bytes = 0;
   };
 
-  // Commands. False: it is none of these.
+  // Each executes a command of its set; false if the opcode is not in the set.
   bool execute_for_disk(uint8_t opcode);
   bool execute_for_cdrom(uint8_t opcode);
   bool execute_for_both(uint8_t opcode);
@@ -167,26 +170,27 @@ class IdeDrive {
   void take_packet();
   void execute_packet();
 
-  // The address in the registers; none: a sector that cannot be.
+  // Returns the sector that the registers address; nothing if it is not a valid CHS
+  // address.
   std::optional<uint64_t> address(bool ext) const;
   uint32_t sector_count(bool ext) const;
   void set_address(uint64_t sector, bool ext);
   void set_signature();
 
-  // Data, from the medium to the host…
+  // Data from the medium to the host.
   void reply(std::span<const std::byte> data, uint32_t block_bytes);
   void fetch();
-  void offer();
+  void start_data_in();
   void next_block();
-  void taken();
-  // …and from the host to the medium.
+  void finish_block();
+  // Data from the host to the medium.
   void wait_for_data();
   void store();
 
   void submit(const Io& io);
-  Task<void> carry_out(Io io);
+  Task<void> execute(Io io);
 
-  // Ends of a command.
+  // Completion of a command.
   void succeed();
   void fail_with(uint8_t error);
   void fail_packet();
@@ -201,16 +205,16 @@ class IdeDrive {
   const std::string name_;
   const uint64_t capacity_sectors_;
 
-  // Guarded by the channel's mutex; the buffer is the loop's while state_.io.
+  // Guarded by the channel's mutex. While state_.io is set, buffer_ belongs to the loop.
   State state_;
   bool second_device_ = false;
   std::function<void(Result<void>)> completed_;
   std::vector<std::byte> buffer_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 
   // Owned by the loop's thread.
   bool in_flight_ = false;
-  std::binary_semaphore* idle_ = nullptr;  // someone waits for it to be false
+  std::binary_semaphore* idle_ = nullptr;  // drain() waits for in_flight_ to be false
 };
 
 }  // namespace wick::devices

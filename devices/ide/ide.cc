@@ -6,7 +6,7 @@ namespace wick::devices {
 
 namespace {
 
-// Ports in compatibility mode, and a bus master.
+// The class code says: compatibility mode, with bus masters.
 constexpr PciFunction::Identity kPiix4{.vendor = 0x8086,
                                        .device = 0x7111,
                                        .subsystem_vendor = 0,
@@ -17,9 +17,9 @@ constexpr PciFunction::Identity kPiix4{.vendor = 0x8086,
 constexpr size_t kBusMasterBar = 4;
 constexpr uint32_t kBusMasterBytes = Ide::kChannels * IdeChannel::kBusMasterPorts;
 
-// 82371AB, 5.1: timings, which are stored and have no effect. A channel's ports
-// are decoded when the upper bit of its half of IDETIM is set.
-constexpr uint8_t kTimings = 0x40;       // IDETIM, a half for each channel
+// 82371AB, 5.1: timing registers, which have no effect. Bit 15 of a channel's half of
+// IDETIM says that its ports are decoded.
+constexpr uint8_t kTimings = 0x40;       // IDETIM, 16 bits per channel
 constexpr uint8_t kMoreTimings = 0x44;   // SIDETIM
 constexpr uint8_t kUltraTimings = 0x48;  // UDMACTL and, from 0x4a on, UDMATIM
 constexpr uint32_t kDecode = 0x8000;
@@ -51,7 +51,7 @@ BusDevice* Ide::BusMasters::at(uint64_t offset) const {
   return channel == nullptr ? nullptr : &channel->bus_master();
 }
 
-// An access over the border between the channels is nobody's.
+// An access that crosses from one channel's ports to the other's has no effect.
 void Ide::BusMasters::read(uint64_t offset, std::span<std::byte> data) {
   const uint64_t port = offset % IdeChannel::kBusMasterPorts;
   BusDevice* device = at(offset);

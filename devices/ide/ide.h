@@ -1,11 +1,11 @@
-// The PCI IDE controller of a PC: the IDE function of Intel's PIIX4, two channels
-// at the ports and interrupts of old, which every operating system has a driver
-// for (Linux: ata_piix), with a bus master for each.
+// The PCI IDE controller of a PC: the IDE function of Intel's PIIX4, which every
+// operating system has a driver for (Linux: ata_piix). It has two channels at the
+// legacy ports and interrupts, and a bus master for each.
 //
-// A channel without a drive is one that is switched off.
+// A channel without a drive is disabled in IDETIM.
 //
-// Thread rule: made before the first vCPU runs, destroyed when none does any
-// more. The rest is IdeChannel's and PciFunction's.
+// Thread rule: made before the first vCPU runs, destroyed after the last one has
+// stopped. Otherwise the thread rules of IdeChannel and PciFunction apply.
 //
 // Specification: Intel 82371AB (PIIX4) data sheet, 5.1 (configuration space);
 // PCI IDE Controller Specification 1.0, 2 (compatibility mode).
@@ -25,8 +25,8 @@ class Ide {
   static constexpr size_t kChannels = 2;
   static constexpr size_t kDrives = 4;
 
-  // Drives 0 and 1 are on the first channel; nullptr where there is none, but
-  // never before the second of a channel. All must outlive the controller.
+  // Drives 0 and 1 are on the first channel. A missing drive is nullptr; a channel with
+  // a second drive must have a first one. All must outlive the controller.
   Ide(const GuestMemory& memory, const std::array<InterruptLine*, kChannels>& lines,
       const std::array<IdeDrive*, kDrives>& drives);
 
@@ -34,7 +34,7 @@ class Ide {
   IdeChannel* channel(size_t index) { return channels_.at(index) ? &*channels_[index] : nullptr; }
 
  private:
-  // BAR 4: the bus masters' ports, one channel's after the other's.
+  // BAR 4: the bus master ports of the first channel, then those of the second.
   struct BusMasters final : BusDevice {
     explicit BusMasters(Ide& owner) : ide(owner) {}
     void read(uint64_t offset, std::span<std::byte> data) override;

@@ -32,7 +32,7 @@ constexpr uint16_t kInterruptDisable = 1 << 10;
 constexpr uint16_t kInterruptStatus = 1 << 3;
 constexpr uint16_t kCapabilitiesList = 1 << 4;
 
-// 6.2.5.1: what tells a BAR in I/O space.
+// 6.2.5.1: bit 0 marks a BAR in I/O space.
 constexpr uint32_t kIoBar = 1 << 0;
 constexpr uint32_t kIoPorts = 0xffff;
 
@@ -56,8 +56,8 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
     : interrupts_(interrupts) {
   set(kVendorId, identity.vendor);
   set(kDeviceId, identity.device);
-  // Firmware leaves bus masters on where it has used them, and kernels that bring no PCI
-  // subsystem count on it.
+  // Bus Master is set because firmware leaves it set on devices that it has used, and kernels
+  // without a PCI subsystem rely on that.
   set<uint16_t>(kCommand, kBusMaster, kMemorySpace | kBusMaster | kInterruptDisable);
   set<uint32_t>(kRevision, identity.class_code << 8 | identity.revision);
   static_assert(kClassCode == kRevision + 1);
@@ -74,8 +74,8 @@ void PciFunction::add_bar(size_t index, uint32_t size_bytes, BusDevice& device, 
   bar.size_bytes = size_bytes;
   bar.device = &device;
   bar.moved = std::move(moved);
-  // 6.2.5.1: the bits below the size read as zero, which tells the size; the
-  // type in the low four is 0, 32-bit memory without prefetching.
+  // 6.2.5.1: the bits below the size read as zero, which encodes the size. The low four
+  // bits are 0: 32-bit memory, not prefetchable.
   set<uint32_t>(kBars + 4 * index, 0, ~(size_bytes - 1));
 }
 
@@ -126,8 +126,8 @@ void PciFunction::set_window(uint8_t offset, BusDevice& device) {
   access_device_ = &device;
 }
 
-// As firmware leaves it: addresses given and decoded, so that an operating
-// system has nothing to move.
+// Leaves the function as firmware would: BARs have addresses and are decoded, so an
+// operating system need not assign any.
 void PciFunction::place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line) {
   window_ = window;
   place(Space::kMemory, next);
@@ -180,11 +180,12 @@ void PciFunction::write_config(uint64_t offset, std::span<const std::byte> data)
   apply();
 }
 
-// What the registers say becomes true.
+// Makes the values of the registers take effect.
 void PciFunction::apply() {
   const auto command = get<uint16_t>(kCommand);
   const bool bus_master = (command & kBusMaster) != 0;
-  // Before the interrupts: those of what was in flight are still sent.
+  // The device is stopped before the interrupts are: it still sends interrupts for
+  // requests that were in flight.
   if (std::exchange(bus_master_, bus_master) != bus_master && bus_master_changed_)
     bus_master_changed_(bus_master);
   if (interrupts_ != nullptr)

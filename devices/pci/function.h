@@ -1,8 +1,9 @@
-// A PCI function: its configuration space with base address registers,
-// capabilities and interrupts. What the function does is behind its BARs.
+// A PCI function: its configuration space with base address registers (BARs),
+// capabilities and interrupts. The function's own registers are BusDevices behind the
+// BARs.
 //
-// Thread rule: made before the first vCPU runs; afterwards read_config() and
-// write_config() under the lock of the host bridge, find() from any thread.
+// Thread rule: made before the first vCPU runs. Afterwards read_config() and
+// write_config() are called with the host bridge's lock held, find() by any thread.
 //
 // Specification: PCI Local Bus 3.0, 6.1 (layout), 6.2 (registers), 6.7
 // (capabilities).
@@ -35,56 +36,60 @@ class PciFunction {
     uint8_t revision = 0;
   };
 
-  // Where a BAR is decoded now; 0 for nowhere.
+  // Called when the address of a BAR changes; 0 means that the BAR is not decoded.
   using Moved = std::function<void(uint64_t from, uint64_t to)>;
-  // Whether the function may access guest memory now (6.2.2, Bus Master). After the call with
-  // false has returned, it does not, until the call with true.
+  // Called when the Bus Master bit (6.2.2) changes. After a call with false has returned, the
+  // device must not access guest memory until a call with true.
   using BusMasterChanged = std::function<void(bool enabled)>;
 
-  // `interrupts` must outlive it; nullptr for a function without.
+  // `interrupts` must outlive the function; nullptr if it has no interrupts.
   PciFunction(const Identity& identity, PciInterrupts* interrupts);
 
-  // A 32-bit memory BAR of `size_bytes`, a power of two from 4096 up, behind
-  // which is `device`. `moved` hears of each change of its address.
+  // Adds a 32-bit memory BAR that decodes to `device`. `size_bytes` is a power of two,
+  // at least 4096. `moved` is called for each change of the BAR's address.
   void add_bar(size_t index, uint32_t size_bytes, BusDevice& device, Moved moved = {});
-  // The same in I/O space, of `ports` ports, a power of two from 4 up.
+  // Adds a BAR in I/O space; `ports` is a power of two, at least 4.
   void add_io_bar(size_t index, uint32_t ports, BusDevice& device);
-  // The MSI-X capability and its BAR.
+  // Adds the MSI-X capability and its BAR.
   void add_msix(size_t bar_index);
-  // `body` comes behind the two bytes of every capability; of its bits, those
-  // in `writable` (as long, or empty) are the driver's. Gives its offset.
+  // Adds a capability and returns its offset. `body` follows the two bytes that every
+  // capability starts with; a driver can write the bits set in `writable`, which has the
+  // size of `body` or is empty.
   uint8_t add_capability(uint8_t id, std::span<const std::byte> body,
                          std::span<const std::byte> writable = {});
-  // Four bytes at `offset`, behind the header, that the function only keeps; of
-  // their bits, those in `writable` are the guest's.
+  // Adds a 32-bit register without effect at `offset`, behind the header. The guest can
+  // write the bits set in `writable`.
   void add_register(uint8_t offset, uint32_t value, uint32_t writable);
-  // At first the function is a bus master. `changed` hears of each change, before the guest's
-  // write returns, and under the lock of the host bridge; it may wait for the device's loop.
+  // Sets the callback for changes of the Bus Master bit, which is set at first. `changed` is
+  // called before the guest's write returns and with the host bridge's lock held; it may wait
+  // for the device's loop.
   void on_bus_master(BusMasterChanged changed) { bus_master_changed_ = std::move(changed); }
-  // Accesses to the four bytes at `offset` go to `device` instead.
+  // Redirects accesses to the four bytes at `offset` to `device`.
   void set_window(uint8_t offset, BusDevice& device);
 
-  // For the host bridge: it decodes only BARs that lie within `window`, and
-  // starts them from `next` on, which moves up.
+  // For the host bridge: gives each memory BAR the next aligned address from `next` on,
+  // and advances `next`. Only BARs within `window` are decoded.
   void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
-  // The same for those in I/O space.
+  // Does the same for BARs in I/O space.
   void place_io_bars(const Bus::Range& window, uint64_t& next);
 
-  // Accesses of 1 to 8 bytes; what goes over the end is nobody's.
+  // Accesses are 1 to 8 bytes. One that crosses the end of the configuration space reads
+  // as zeroes and writes nothing.
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
 
-  // The device behind `address` and the offset there, or nullptr.
+  // Returns the device whose BAR decodes `address` and sets `offset` within the BAR;
+  // nullptr if there is none.
   BusDevice* find(uint64_t address, size_t size, uint64_t& offset,
                   Space space = Space::kMemory) const;
 
  private:
   struct Bar {
     Space space = Space::kMemory;
-    uint32_t size_bytes = 0;  // or ports
+    uint32_t size_bytes = 0;  // in I/O space: the number of ports
     BusDevice* device = nullptr;
     Moved moved;
-    std::atomic<uint64_t> base = 0;  // as for Moved
+    std::atomic<uint64_t> base = 0;  // 0 if the BAR is not decoded
   };
 
   template <typename T>
@@ -98,15 +103,15 @@ class PciFunction {
   std::array<Bar, 6> bars_;
   Bus::Range window_;
   Bus::Range io_window_;
-  uint8_t last_capability_ = 0x34;  // where the next one's offset goes
+  uint8_t last_capability_ = 0x34;  // offset of the pointer to the next capability
   uint8_t next_capability_ = 0x40;
-  uint8_t msix_ = 0;  // the capability's offset
+  uint8_t msix_ = 0;  // offset of the MSI-X capability
   uint8_t access_window_ = 0;
   BusDevice* access_device_ = nullptr;
   BusMasterChanged bus_master_changed_;
-  bool bus_master_ = true;  // as bus_master_changed_ knows it
+  bool bus_master_ = true;  // the value last reported to bus_master_changed_
 
-  // What the guest can see.
+  // The guest-visible state.
   std::array<std::byte, kConfigBytes> config_{};
   std::array<std::byte, kConfigBytes> writable_{};
 };

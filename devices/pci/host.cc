@@ -14,12 +14,11 @@ constexpr uint64_t kResetControl = 1;
 constexpr uint64_t kData = 4;
 
 constexpr uint32_t kAddressEnable = 1u << 31;
-constexpr uint32_t kAddressBits = 0x80fffffc;  // the others read as 0
-// Of the reset control register of Intel's bridges (0xcf9): the transition of
-// this bit to 1 resets.
+constexpr uint32_t kAddressBits = 0x80fffffc;  // the other bits read as 0
+// RST_CPU in the reset control register of Intel's bridges (0xcf9).
 constexpr uint8_t kResetCpu = 1 << 2;
 
-// A host bridge that no operating system has quirks for.
+// An identity for which no operating system has quirks.
 constexpr PciFunction::Identity kBridge{.vendor = 0x8086,
                                         .device = 0x0d57,
                                         .subsystem_vendor = 0,
@@ -40,19 +39,19 @@ PciHost::PciHost(const Bus::Range& window, std::function<void()> reset, const Bu
 
 Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {
   if (slot >= kSlots || functions_[slot] != nullptr)
-    return fail("pci: there is no free slot {}", slot);
+    return fail("pci: slot {} is in use or does not exist", slot);
   const Bus::Range& window = window_.range;
   const Bus::Range& io_window = io_window_.range;
   function.place_bars(window, next_bar_, interrupt_line);
   function.place_io_bars(io_window, next_io_bar_);
   if (next_bar_ - window.start > window.size || next_io_bar_ - io_window.start > io_window.size)
-    return fail("pci: the function in slot {} has no place left for its registers", slot);
+    return fail("pci: the BARs of the function in slot {} do not fit into the window", slot);
   functions_[slot] = &function;
   return {};
 }
 
 PciFunction* PciHost::at(uint32_t bus_device_function) {
-  // One bus, and in each slot function 0 alone.
+  // There is one bus, and each slot has function 0 only.
   const uint32_t slot = bus_device_function >> 3;
   return slot < kSlots && (bus_device_function & 7) == 0 ? functions_[slot] : nullptr;
 }
@@ -106,7 +105,7 @@ void PciHost::Ecam::write(uint64_t offset, std::span<const std::byte> data) {
 
 BusDevice::Name PciHost::Ecam::name_of(uint64_t, bool) const { return {"config", {}}; }
 
-// Where the guest has laid BARs over each other, the lowest slot answers.
+// If the guest makes BARs overlap, the function in the lowest slot gets the access.
 BusDevice* PciHost::Window::find(uint64_t offset, size_t size, uint64_t& there) const {
   for (const PciFunction* function : host.functions_)
     if (function != nullptr)

@@ -1,11 +1,9 @@
-// The PCI host bridge: bus 0 with a function in each of up to 31 slots, whose
-// configuration spaces the guest reaches through ports and through memory
-// (ECAM), and the windows of addresses and of ports in which their BARs are
-// decoded.
+// The PCI host bridge: bus 0 with up to 31 further slots, one function each. It
+// decodes accesses to their configuration spaces, through ports and through memory
+// (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
 //
-// Thread rule: attach() before the first vCPU runs; everything else from any
-// vCPU. One mutex guards all configuration spaces; an access to a BAR takes
-// none here.
+// Thread rule: attach() is called before the first vCPU runs, everything else by any
+// vCPU. One mutex guards all configuration spaces; an access to a BAR takes no lock.
 //
 // Specification: PCI Local Bus 3.0, 3.2.2.3.2 (ports); PCI Express 5.0, 7.2.2
 // (ECAM).
@@ -24,16 +22,17 @@ namespace wick::devices {
 
 class PciHost {
  public:
-  static constexpr uint64_t kPorts = 8;  // from 0xcf8
+  static constexpr uint64_t kPorts = 8;  // 0xcf8 to 0xcff
   static constexpr size_t kSlots = 32;
   static constexpr uint64_t kEcamBytes = 1 << 20;  // of one bus
 
-  // `window`: addresses; `io_window`: ports, perhaps none. `reset` is what the
-  // port 0xcf9 does.
+  // `window` is the range of memory BARs, `io_window` that of I/O BARs, which may be
+  // empty. `reset` is called when the guest requests a reset at port 0xcf9.
   PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window = {});
 
-  // Gives the BARs their addresses. The function must outlive the bridge.
-  // `interrupt_line` is told to systems without ACPI.
+  // Puts a function into a slot and assigns addresses to its BARs. The function must
+  // outlive the bridge. `interrupt_line` is the initial value of its Interrupt Line
+  // register, for systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
 
   BusDevice& ports() { return ports_; }
@@ -69,8 +68,9 @@ class PciHost {
     const Bus::Range range;
   };
 
-  // The function that a configuration address names: bus, device, function in
-  // bits 8 to 23 of the port's register, 12 to 27 in ECAM. With mutex_ held.
+  // Returns the function with this bus, device and function number, or nullptr. The
+  // numbers are bits 8 to 23 of CONFIG_ADDRESS and bits 12 to 27 of an ECAM address.
+  // Called with mutex_ held.
   PciFunction* at(uint32_t bus_device_function);
   void read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data);
 

@@ -13,7 +13,7 @@ constexpr uint64_t kAddressHigh = 4;
 constexpr uint64_t kData = 8;
 constexpr uint64_t kControl = 12;
 
-static_assert(PciInterrupts::kMostVectors * kEntryBytes <= PciInterrupts::kPendingOffset);
+static_assert(PciInterrupts::kMaxVectors * kEntryBytes <= PciInterrupts::kPendingOffset);
 
 }  // namespace
 
@@ -42,9 +42,9 @@ bool PciInterrupts::connect(uint16_t vector, const EventFd& event) {
   if (vector >= vectors_) return false;
   const std::lock_guard lock(mutex_);
   if (!msix_in_use()) return false;
-  Connection& made = connections_.emplace_back(Connection{&event, vector, false, {}});
-  update(made);
-  if (made.made || masked(state_.table[vector])) return true;
+  Connection& connection = connections_.emplace_back(Connection{&event, vector, false, {}});
+  update(connection);
+  if (connection.in_sink || masked(state_.table[vector])) return true;
   connections_.pop_back();
   return false;
 }
@@ -53,36 +53,38 @@ void PciInterrupts::disconnect(const EventFd& event) {
   const std::lock_guard lock(mutex_);
   std::erase_if(connections_, [&](const Connection& connection) {
     if (connection.event != &event) return false;
-    if (connection.made) sink_.disconnect(event);
+    if (connection.in_sink) sink_.disconnect(event);
     return true;
   });
 }
 
-// While the vector is masked the event keeps what is signalled.
+// While the vector is masked, the event is not connected; its counter keeps the signals.
 void PciInterrupts::update(Connection& connection) {
   const Vector& entry = state_.table[connection.vector];
   const bool wanted = !masked(entry);
-  if (connection.made && !wanted) sink_.disconnect(*connection.event);
-  const bool same = connection.made && entry.address == connection.message.address &&
+  if (connection.in_sink && !wanted) sink_.disconnect(*connection.event);
+  const bool same = connection.in_sink && entry.address == connection.message.address &&
                     entry.data == connection.message.data;
   connection.message = entry;
-  connection.made = wanted && (same || sink_.connect(*connection.event, entry.address, entry.data));
+  connection.in_sink =
+      wanted && (same || sink_.connect(*connection.event, entry.address, entry.data));
 }
 
 void PciInterrupts::update_connections() {
   for (Connection& connection : connections_) update(connection);
 }
 
-// 6.8.3.5: a pending bit whose cause is gone must be cleared, or unmasking it
-// would send a message for nothing.
-void PciInterrupts::withdraw() {
+// 6.8.3.5: a pending bit must be cleared when its cause is gone. Otherwise unmasking
+// the vector would send a spurious message.
+void PciInterrupts::clear() {
   const std::lock_guard lock(mutex_);
   state_.intx_asserted = false;
   state_.pending = {};
   update_line();
 }
 
-// 6.2.3: whatever the disable bit says; with MSI-X the wire is not in use.
+// 6.2.3: Interrupt Status does not depend on Interrupt Disable. It is clear while MSI-X
+// is enabled, because the wire is then not used.
 bool PciInterrupts::intx_pending() const {
   const std::lock_guard lock(mutex_);
   return state_.intx_asserted && !msix_in_use();
@@ -96,8 +98,8 @@ void PciInterrupts::configure(const Control& control) {
   update_connections();
 }
 
-// 6.8.2: the table and the pending bits take aligned accesses of 4 or 8 bytes;
-// what others do is undefined, so nothing.
+// 6.8.2: the table and the PBA support aligned accesses of 4 or 8 bytes. The result of
+// others is undefined; here they read as zeroes and write nothing.
 void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
   const bool proper = (data.size() == 4 || data.size() == 8) && offset % data.size() == 0;
@@ -138,7 +140,7 @@ uint32_t PciInterrupts::read_word(uint64_t offset) const {
 
 void PciInterrupts::write_word(uint64_t offset, uint32_t value) {
   const uint64_t index = offset / kEntryBytes;
-  if (index >= vectors_) return;  // nor are the pending bits the guest's to write
+  if (index >= vectors_) return;  // this covers the PBA, which is read-only
   Vector& vector = state_.table[index];
   switch (offset % kEntryBytes) {
     case kAddressLow:

@@ -1,10 +1,10 @@
-// How a PCI function interrupts: by its INTx wire, or by the messages of MSI-X
-// once the driver has switched those on. As a BusDevice it is the BAR with the
-// MSI-X table and the pending bits.
+// The interrupts of a PCI function: its INTx wire, and MSI-X messages once the driver
+// has enabled MSI-X. As a BusDevice it is the BAR with the MSI-X table and the pending
+// bit array (PBA).
 //
-// Thread rule: any thread. The mutex guards all and under it are called the
-// line and the sink, so that what is masked, moved or lowered stays so; neither
-// may call back.
+// Thread rule: any thread. One mutex guards everything. The line and the sink are
+// called with it held, so that no interrupt is sent after the guest has masked it;
+// neither may call back.
 //
 // Specification: PCI Local Bus 3.0, 2.2.6 (INTx) and 6.8.2 (MSI-X).
 #pragma once
@@ -21,37 +21,38 @@ namespace wick::devices {
 
 class PciInterrupts final : public BusDevice {
  public:
-  static constexpr uint16_t kMostVectors = 128;
+  static constexpr uint16_t kMaxVectors = 128;
   static constexpr uint32_t kBarBytes = 0x1000;
   static constexpr uint32_t kPendingOffset = 0x800;
   // Bits of the MSI-X message control register.
   static constexpr uint16_t kMsixEnable = 1 << 15;
   static constexpr uint16_t kMsixMaskAll = 1 << 14;
 
-  // `vectors`: 1 to kMostVectors. Both others must outlive it.
+  // `vectors` is 1 to kMaxVectors. `intx` and `sink` must outlive this object.
   PciInterrupts(uint16_t vectors, InterruptLine& intx, MsiSink& sink)
       : vectors_(vectors), intx_(intx), sink_(sink) {}
 
-  // For the device. The wire follows `asserted` unless it is disabled or
-  // MSI-X is in use.
+  // For the device. The INTx wire has the level `asserted` unless the driver has
+  // disabled it or enabled MSI-X.
   void set_intx(bool asserted);
-  // A vector that does not exist is nobody's interrupt.
+  // Sends the vector's message, or sets its pending bit if it is masked. A vector that
+  // does not exist is ignored.
   void send(uint16_t vector);
   bool msix_enabled() const;
-  // True: until disconnect() each signal of `event` is a send(vector). False: MSI-X is not
-  // in use, or the sink cannot do that.
+  // Makes each signal of `event` act as send(vector) until disconnect(). Returns false if
+  // MSI-X is not enabled or the sink does not support it.
   bool connect(uint16_t vector, const EventFd& event);
   void disconnect(const EventFd& event);
-  // There is no interrupt any more, on the wire or pending: the device was reset.
-  void withdraw();
+  // Deasserts INTx and clears all pending bits, for a reset of the device.
+  void clear();
 
   // For the configuration space.
   uint16_t vectors() const { return vectors_; }
-  bool intx_pending() const;  // the interrupt status bit
+  bool intx_pending() const;  // the Interrupt Status bit
   struct Control {
     bool intx_disabled = false;
-    // 6.2.2: without it the function sends no messages, which are writes to memory. They
-    // become pending.
+    // 6.2.2: while the Bus Master bit is clear, the function sends no messages, because they
+    // are memory writes; they become pending.
     bool bus_master = true;
     uint16_t msix_control = 0;
   };
@@ -67,10 +68,10 @@ class PciInterrupts final : public BusDevice {
     uint32_t data = 0;
     uint32_t control = kMasked;
   };
-  // What the guest can see, at power-on.
+  // The guest-visible state, with its values at power-on.
   struct State {
-    std::array<Vector, kMostVectors> table = {};
-    std::array<uint64_t, kMostVectors / 64> pending = {};
+    std::array<Vector, kMaxVectors> table = {};
+    std::array<uint64_t, kMaxVectors / 64> pending = {};
     Control control;
     bool intx_asserted = false;
   };
@@ -83,12 +84,12 @@ class PciInterrupts final : public BusDevice {
   void update_line();
   bool msix_in_use() const { return (state_.control.msix_control & kMsixEnable) != 0; }
 
-  // An event that stands for a vector.
+  // An event whose signals send a vector.
   struct Connection {
     const EventFd* event;
     uint16_t vector;
-    bool made;
-    Vector message;  // as the sink has it, if made
+    bool in_sink;    // the sink delivers the event now
+    Vector message;  // the message that the sink sends for it
   };
   void update(Connection& connection);
   void update_connections();
@@ -100,7 +101,7 @@ class PciInterrupts final : public BusDevice {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   State state_;
-  bool line_ = false;  // what intx_ was told last
+  bool line_ = false;  // the last level set on intx_
   std::vector<Connection> connections_;
 };
 

@@ -54,7 +54,7 @@ TEST_F(AcpiPmTest, IsInAcpiModeForever) {
   EXPECT_EQ(in(kControl), 1);
 }
 
-// acpi_hw_legacy_sleep() in two writes: the type, then the type and SLP_EN.
+// Linux's acpi_hw_legacy_sleep() writes SLP_TYP first, then SLP_TYP and SLP_EN.
 TEST_F(AcpiPmTest, PowersOffAsAcpicaAsksForIt) {
   const auto type = static_cast<uint16_t>(AcpiPm::kSleepTypeS5 << 10);
   out(kControl, type | 1);
@@ -175,7 +175,7 @@ TEST_F(AcpiPmTest, TheTimersCarryInterruptsWhenEnabled) {
   }
 }
 
-// acpi_enable_event() reads back what it wrote and fails if it does not stick.
+// Linux's acpi_enable_event() reads the bit back and fails if it is not set.
 TEST_F(AcpiPmTest, EveryFixedEventCanBeEnabled) {
   out(kEnable, 0xffff);
   EXPECT_EQ(in(kEnable), 0x0721);

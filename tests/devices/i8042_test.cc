@@ -23,7 +23,7 @@ class I8042Test : public testing::Test {
     const std::byte byte{value};
     controller_.write(port, {&byte, 1});
   }
-  // What a command answers; -1 when it does not.
+  // Returns the reply to a command; -1 if there is none.
   int answer(uint8_t command) {
     out(kCommand, command);
     return (in(kCommand)&kOutputFull) != 0 ? in(kData) : -1;
@@ -58,7 +58,7 @@ TEST_F(I8042Test, LoweringTheResetLineInTheOutputPortResets) {
 }
 
 // The order of i8042_controller_init(), i8042_check_aux() and
-// i8042_controller_selftest() in Linux: each unanswered question costs half a second.
+// i8042_controller_selftest() in Linux, which waits half a second for a missing reply.
 TEST_F(I8042Test, AnswersLinuxAtOnceAndHasNoAuxiliaryPort) {
   EXPECT_EQ(answer(0xaa), 0x55);
   const int command_byte = answer(0x20);

@@ -48,7 +48,7 @@ class RtcTest : public testing::Test {
   }
   std::vector<int> date_and_time() { return get_all(kDateAndTime); }
 
-  // Lets time go by, with all the calls that were asked for.
+  // Advances the clock, and calls wake() each time that it was armed for.
   void sleep(nanoseconds duration) {
     const nanoseconds end = now_ + duration;
     while (wake_at_ && *wake_at_ <= end) {
@@ -121,7 +121,7 @@ TEST_F(RtcTest, GoesOn) {
   EXPECT_EQ(get_all({8, 7}), (std::vector<int>{0x03, 0x01}));
 }
 
-// mc146818_set_time(), with every mode that a guest may have chosen.
+// Sets the time as Linux's mc146818_set_time() does, in every mode of register B.
 TEST_F(RtcTest, CanBeSetInAllFourModes) {
   struct Case {
     uint8_t mode;
@@ -253,7 +253,7 @@ TEST_F(RtcTest, InterruptsAtTheAlarm) {
   }
 }
 
-// What ACPI makes a wake event of.
+// ACPI makes a wake event of the alarm.
 TEST_F(RtcTest, TellsOfEachEnabledAlarmOnce) {
   put(1, 0x00);  // each minute
   put(3, 0xff);

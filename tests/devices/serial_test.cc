@@ -35,7 +35,7 @@ class SerialTest : public testing::Test {
     const std::byte byte{value};
     serial_.write(port, {&byte, 1});
   }
-  // What a driver does until the chip has nothing more.
+  // Reads the received bytes, as a driver does, until there are no more.
   std::string read_all() {
     std::string text;
     while ((in(LSR)&LSR_DR) != 0) text += static_cast<char>(in(RX));
@@ -59,7 +59,7 @@ TEST_F(SerialTest, NamesItsRegistersByDirection) {
 // --- as Linux's 8250 driver probes and starts it (8250_port.c) --------------
 
 TEST_F(SerialTest, IsAutoconfiguredAs16550A) {
-  // autoconfig(): is there anything?
+  // autoconfig(): is there a chip?
   const uint8_t ier = in(IER);
   out(IER, 0);
   EXPECT_EQ(in(IER), 0);
@@ -72,14 +72,14 @@ TEST_F(SerialTest, IsAutoconfiguredAs16550A) {
   EXPECT_EQ(in(MSR)&0xf0, 0x90);
   out(MCR, mcr);
 
-  // Which one is it?
+  // Which chip is it?
   out(LCR, 0xbf);
-  out(FCR, 0);  // would be the EFR of a 16650
+  out(FCR, 0);  // offset 2 is the EFR on a 16650
   out(LCR, 0);
   out(FCR, 0x01);
   EXPECT_EQ(in(IIR) >> 6, 3);
 
-  // autoconfig_16550a(): nothing later than that.
+  // autoconfig_16550a(): the chip is no later model.
   out(LCR, 0x80);
   EXPECT_NE(in(FCR), 0) << "an EFR: ST16C650V1";
   out(LCR, 0xbf);
@@ -100,7 +100,7 @@ TEST_F(SerialTest, IsAutoconfiguredAs16550A) {
   out(IER, 0x40);
   EXPECT_EQ(in(IER), 0) << "UART unit enable: XScale";
 
-  // size_fifo(): how much of 256 bytes sent in loopback is there?
+  // size_fifo(): how many of 256 bytes sent in loopback are received?
   const uint8_t dll = (out(LCR, 0x80), in(DLL));
   const uint8_t dlm = in(DLM);
   EXPECT_NE(dll | dlm << 8, 0) << "probe_baud() divides by it";
@@ -118,14 +118,15 @@ TEST_F(SerialTest, IsAutoconfiguredAs16550A) {
 }
 
 TEST_F(SerialTest, HasNoneOfTheBugsThatStartupTestsFor) {
-  // serial8250_do_startup(): UART_BUG_THRE, is it raised again?
+  // serial8250_do_startup(): tests for UART_BUG_THRE, a THRE interrupt that is not raised
+  // again.
   out(IER, IER_THRI);
   EXPECT_EQ(in(IIR), THRI);
   out(IER, 0);
   out(IER, IER_THRI);
   EXPECT_EQ(in(IIR), THRI);
   out(IER, 0);
-  // UART_BUG_TXEN.
+  // serial8250_do_startup(): tests for UART_BUG_TXEN.
   out(IER, IER_THRI);
   EXPECT_EQ(in(LSR), LSR_IDLE);
   EXPECT_EQ(in(IIR), THRI);

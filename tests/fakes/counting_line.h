@@ -1,4 +1,6 @@
-// An interrupt wire that remembers what happened to it. Any thread.
+// Fake interrupt line that counts edges and calls.
+//
+// Thread rule: any thread may call any function.
 #pragma once
 
 #include <atomic>

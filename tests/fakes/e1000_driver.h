@@ -35,7 +35,7 @@ class E1000Driver {
     write_register(card_->memory_bar(), offset, value, 4);
   }
 
-  // The EEPROM, by both ways.
+  // Read the EEPROM in both ways.
   uint16_t eeprom_by_register(uint32_t word) const {
     using namespace devices::e1000;
     set(kEerd, word << 8 | kEerdStart);
@@ -76,7 +76,7 @@ class E1000Driver {
     set(kTdt, 0);
     set(kTctl, kTransmitEnable | more);
   }
-  // At the tail, which the card is told of by send().
+  // Writes a descriptor at the tail. send() writes TDT.
   template <typename T>
   void put(const T& descriptor) {
     memory_->write({kTransmitRing + 16 * uint64_t{tail_}}, descriptor).value();

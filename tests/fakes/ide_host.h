@@ -1,5 +1,5 @@
-// The guest's side of an IDE channel: its ports, and the commands as a driver
-// gives them.
+// The guest's side of an IDE channel: accesses the ports and issues commands as a driver
+// does.
 #pragma once
 
 #include <array>
@@ -33,7 +33,7 @@ class IdeHost {
   void set(uint64_t port, uint8_t value) const {
     write_register(channel_->command_block(), port, value, 1);
   }
-  // Reading the status acknowledges; the alternate one does not.
+  // Reading status clears the interrupt; reading alternate status does not.
   uint8_t status() const { return get(devices::ata::kStatusOrCommand); }
   uint8_t alternate_status() const {
     return static_cast<uint8_t>(read_register(channel_->control_block(), 0, 1));
@@ -47,7 +47,7 @@ class IdeHost {
 
   void select(uint8_t device) const { set(devices::ata::kDevice, device); }
   void command(uint8_t opcode) const { set(devices::ata::kStatusOrCommand, opcode); }
-  // With its parameters; the disk's number is in `device`.
+  // Writes the parameters and the command. `device` selects the drive.
   void command(uint8_t opcode, uint32_t lba, uint8_t count, uint8_t device = kLba) const {
     using namespace devices::ata;
     set(kDevice, static_cast<uint8_t>(device | (lba >> 24 & 0x0f)));
@@ -70,7 +70,7 @@ class IdeHost {
     both(kLbaHigh, static_cast<uint32_t>(lba >> 40), static_cast<uint32_t>(lba >> 16));
     command(opcode);
   }
-  // The command's end, which is not a reset.
+  // Executes a command, waits until it has ended, and returns the status.
   uint8_t finish(uint8_t opcode, uint32_t lba = 0, uint8_t count = 1) const {
     command(opcode, lba, count);
     (void)wait_until_ready();
@@ -93,7 +93,7 @@ class IdeHost {
     for (size_t i = 0; i < bytes.size(); i += 2) set_data(load_le<uint16_t>(bytes.subspan(i)));
   }
 
-  // A packet, and what the drive is after it.
+  // Sends a packet command and waits until the drive is not busy.
   void packet(std::span<const uint8_t> bytes, uint16_t limit, bool dma = false) const {
     using namespace devices::ata;
     set(kErrorOrFeatures, dma ? 1 : 0);

@@ -1,4 +1,4 @@
-// One access to a device's registers, as a guest makes it.
+// Single accesses to a device's registers, as a guest makes them.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace wick::fakes {
 
-// In bytes: the odd ones are what KVM leaves of an access over the end of a page.
+// Access sizes in bytes. KVM splits an access that crosses a page, so the odd sizes occur.
 constexpr std::array<size_t, 8> kWidths = {1, 2, 3, 4, 5, 6, 7, 8};
 
 inline uint64_t read_register(BusDevice& device, uint64_t offset, size_t width) {
@@ -23,7 +23,7 @@ inline void write_register(BusDevice& device, uint64_t offset, uint64_t value, s
   device.write(offset, as_bytes(&value, width));
 }
 
-// What an access of this width reads where nobody is.
+// The value that a read of this width returns where there is no device.
 constexpr uint64_t all_ones(size_t width) { return ~0ull >> (64 - 8 * width); }
 
 }  // namespace wick::fakes

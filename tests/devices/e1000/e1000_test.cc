@@ -1,5 +1,4 @@
-// The 82540EM as a driver finds it: who it is, its registers, its link, and how it
-// interrupts.
+// Tests the 82540EM: its identity, registers, link and interrupts.
 #include "devices/e1000/e1000.h"
 
 #include "devices/pci/host.h"
@@ -20,7 +19,7 @@ constexpr uint16_t kPhyLink = 1 << 2;
 constexpr uint16_t kPhyNegotiated = 1 << 5;
 constexpr uint16_t kPhyPowerDown = 1 << 11;
 
-// --- who it is ---
+// --- identity ---
 
 TEST_F(E1000Test, IsADesktopAdapterOnPci) {
   PciFunction& function = card_->function();
@@ -282,7 +281,7 @@ TEST_F(E1000Test, InterruptsForTheCausesThatAreEnabled) {
   EXPECT_EQ(driver_.get(kIcr), 0u);
 }
 
-// As Linux tests a card: some of these ten mean nothing.
+// Linux's interrupt test sets ten causes, some of which have no meaning.
 TEST_F(E1000Test, AnyCauseCanBeSetByHand) {
   for (uint32_t bit = 0; bit < 10; ++bit) {
     driver_.set(kIms, 1u << bit);
@@ -360,7 +359,7 @@ TEST_F(E1000Test, WithoutThrottlingAWaitingInterruptComesAtOnce) {
   EXPECT_TRUE(line_.level());
 }
 
-// --- its place in the machine ---
+// --- PCI and destruction ---
 
 TEST_F(E1000Test, AnotherCardTakesTheBackEndOver) {
   fakes::FakeNetwork network;

@@ -1,5 +1,5 @@
-// An 82540EM on a scripted network, with a driver and a loop that runs when the
-// test says so.
+// Test fixture: an 82540EM on a fake network, with a driver, and a loop that runs only
+// when the test runs it.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -26,7 +26,7 @@ class E1000Test : public testing::Test {
   static constexpr uint64_t kRamBytes = 1 << 20;
   static constexpr E1000::MacAddress kMac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
-  // Until there is nothing more to do.
+  // Runs the loop until it has nothing more to do.
   void settle(int rounds = 8) {
     for (int i = 0; i < rounds; ++i) {
       loop_->stop();
@@ -43,7 +43,7 @@ class E1000Test : public testing::Test {
     const auto all = std::as_bytes(std::span(address));
     return {all.begin(), all.end()};
   }
-  // An Ethernet frame whose payload counts.
+  // Makes an Ethernet frame; the bytes of its payload count up.
   static Bytes frame(size_t size_bytes, const E1000::MacAddress& to = kMac,
                      uint16_t type = 0x0800) {
     Bytes result = mac(to);
@@ -68,7 +68,7 @@ class E1000Test : public testing::Test {
   void arrive(Bytes frame_bytes, net::PacketHeader header = {}) {
     network_.arrive({header, std::move(frame_bytes)});
   }
-  // Where the driver's data is.
+  // Writes the data to send into guest memory.
   void fill(const Bytes& data, uint64_t at = Driver::kTransmitData) const {
     memory_.write_bytes({at}, data).value();
   }

@@ -1,6 +1,5 @@
-// What a driver that is out of its mind, or out to get us, does to the 82540EM: no
-// crash, no loop without an end, nothing outside of the guest's memory, and a card
-// that works after the next reset.
+// Tests that a broken or hostile driver cannot make the 82540EM crash, loop without end
+// or access anything outside guest memory, and that the card works after a reset.
 #include <atomic>
 #include <random>
 #include <semaphore>
@@ -28,7 +27,7 @@ class E1000HostileTest : public E1000Test {
  protected:
   static constexpr uint64_t kData = Driver::kTransmitData;
 
-  // What comes of it, the card sends and receives afterwards as if nothing had been.
+  // Resets the card and expects it to send and receive.
   void expect_that_it_works() {
     driver_.set(kCtrl, kReset);
     settle();
@@ -129,7 +128,7 @@ TEST_F(E1000HostileTest, APacketWithoutAnEndIsNotSent) {
 }
 
 TEST_F(E1000HostileTest, APacketInTooManyPiecesIsDroppedUpToItsEnd) {
-  constexpr uint32_t kPieces = 3 * Transmitter::kMostDescriptors;
+  constexpr uint32_t kPieces = 3 * Transmitter::kMaxDescriptors;
   driver_.start_transmitter(0, 4096);
   const auto put = [&](uint32_t index, const TransmitDescriptor& descriptor) {
     memory_.write({Driver::kTransmitRing + 16 * uint64_t{index}}, descriptor).value();
@@ -189,7 +188,7 @@ TEST_F(E1000HostileTest, ARingOfNullDescriptorsTakesNoPacket) {
   expect_that_it_works();
 }
 
-// The rings over each other, over their buffers, and over what is sent.
+// The rings overlap each other, their buffers, and the data to send.
 TEST_F(E1000HostileTest, RingsAndBuffersMayLieOverEachOther) {
   driver_.start_transmitter();
   driver_.start_receiver(kUnicastPromiscuous);
@@ -329,9 +328,9 @@ TEST_F(E1000HostileTest, SurvivesAnythingAnywhere) {
   expect_that_it_works();
 }
 
-// --- at the same time ---
+// --- races ---
 
-// A back end in which the guest does something while a packet is sent.
+// The back end calls a function of the test while a packet is being sent.
 class E1000RaceTest : public testing::Test {
  protected:
   class Network final : public net::Backend {
@@ -439,7 +438,7 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWhenTheReceiverIsOff) {
   EXPECT_TRUE(std::ranges::all_of(ram, [](std::byte b) { return b == std::byte{0}; }));
 }
 
-// PCI 3.0, 6.2.2: as if both directions were off, but that they go on by themselves.
+// PCI 3.0, 6.2.2: clearing Bus Master stops both directions; setting it continues them.
 TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWithoutTheBusMasterBit) {
   std::binary_semaphore receiving(0);
   std::binary_semaphore go_on(0);
@@ -459,7 +458,7 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWithoutTheBusMasterBit) {
     returned = true;
   });
   EXPECT_TRUE(wait_for([&] { return begun.load(); }));
-  // It waits for the packet at hand, which the loop waits with until we say so.
+  // The write waits for the current packet, which the test holds up.
   EXPECT_FALSE(returned);
   go_on.release();
   guest.join();
@@ -481,7 +480,7 @@ TEST_F(E1000RaceTest, TheBusMasterBitComesAndGoesUnderTraffic) {
   network_.to_receive = 1 << 30;
   driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
   send_all();
-  // The last one of the ring too: a tail may be anywhere.
+  // The tail may be the last descriptor of the ring.
   driver_.put(Driver::legacy(Driver::kTransmitData, 100, kEnd | kReport));
   for (uint32_t i = 0; i < 500; ++i) {
     driver_.set(kRdt, (driver_.get(kRdh) + Driver::kDescriptors - 1) % Driver::kDescriptors);
@@ -548,7 +547,7 @@ TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
   std::atomic<bool> stop = false;
   driver_.start_transmitter();
   driver_.start_receiver(kUnicastPromiscuous | kMulticastPromiscuous);
-  // One that is sure to be seen by the card whole, others that are not.
+  // The guest thread rewrites the descriptors while the card reads them.
   std::thread guest([&] {
     std::minstd_rand random(3);
     while (!stop) {
@@ -568,7 +567,7 @@ TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
   guest.join();
 }
 
-// Every CPU of the guest at the registers, and packets both ways.
+// All CPUs access registers while packets go in both directions.
 TEST_F(E1000RaceTest, ServesAllCpusAtOnce) {
   driver_.lay_buffers();
   std::vector<std::thread> cpus;

@@ -1,4 +1,4 @@
-// What a driver gets from the 82540EM of the packets that arrive.
+// Tests how the 82540EM delivers received packets to a driver.
 #include "tests/devices/e1000/fixture.h"
 #include "tests/fakes/frames.h"
 
@@ -26,7 +26,7 @@ class E1000ReceiveTest : public E1000Test {
     arrive(std::move(data), header);
     settle();
   }
-  // How many of these come through.
+  // Returns how many of these frames pass the filters.
   uint32_t received_of(std::initializer_list<Bytes> frames) {
     const uint32_t before = driver_.get(kRdh);
     for (const Bytes& each : frames) arrive(each);
@@ -72,7 +72,7 @@ TEST_F(E1000ReceiveTest, AShortFrameIsPaddedAsOnAWire) {
 }
 
 TEST_F(E1000ReceiveTest, FillsAsManyBuffersAsAFrameNeeds) {
-  start(3 << 16);  // of 256 bytes
+  start(3 << 16);  // buffers of 256 bytes
   const Bytes data = frame(1000);
   receive(data);
   EXPECT_EQ(driver_.get(kRdh), 4u);
@@ -198,7 +198,7 @@ TEST_F(E1000ReceiveTest, AFrameThatNoRingOfThisSizeTakesIsDropped) {
 }
 
 TEST_F(E1000ReceiveTest, SaysWhenFewBuffersAreLeft) {
-  start(1 << 8);  // a quarter
+  start(1 << 8);  // RDMTS: a quarter of the ring
   driver_.set(kIms, kRxdmt0);
   for (int i = 0; i < 10; ++i) receive(frame(100));
   EXPECT_FALSE(line_.level());
@@ -244,7 +244,7 @@ TEST_F(E1000ReceiveTest, LetsInWhatThePromiscuousBitsSay) {
 }
 
 TEST_F(E1000ReceiveTest, LetsInGroupsByTheirHash) {
-  // 13.5.1: bits 47 to 36, 46 to 35, 45 to 34, or 43 to 32 of the address.
+  // 13.5.1: the index is bits 47 to 36, 46 to 35, 45 to 34, or 43 to 32 of the address.
   constexpr E1000::MacAddress kExample = {0x13, 0x34, 0x56, 0x78, 0x9a, 0xbc};
   constexpr std::array<uint32_t, 4> kHashes = {0xbc9, 0x793, 0xf26, 0xc9a};
   for (uint32_t offset = 0; offset < 4; ++offset) {
@@ -289,7 +289,7 @@ TEST_F(E1000ReceiveTest, StripsVlanTags) {
   EXPECT_EQ(driver_.received(2).status & Status::kVlanPacket, 0);
 }
 
-// A full payload behind two tags, while long packets are not allowed.
+// A frame with two tags and a full payload is received although LPE is clear.
 TEST_F(E1000ReceiveTest, AFullFrameMayHaveTwoTags) {
   start();
   for (const uint16_t outer : std::to_array<uint16_t>({0x8100, 0x88a8, 0x9100})) {
@@ -309,8 +309,7 @@ TEST_F(E1000ReceiveTest, AFullFrameMayHaveTwoTags) {
   EXPECT_EQ(driver_.get(kRoc), 2u);
 }
 
-// As it would be on a wire, behind which there is padding: its tag is 0, whatever the packet
-// before has left behind it.
+// The tag of a frame that ends there is padding, 0, and not bytes of an earlier packet.
 TEST_F(E1000ReceiveTest, AFrameThatEndsInOrBehindItsTagIsPadded) {
   start();
   driver_.set(kCtrl, kVlanMode);
@@ -329,7 +328,7 @@ TEST_F(E1000ReceiveTest, AFrameThatEndsInOrBehindItsTagIsPadded) {
   }
 }
 
-// A VLAN's filter is not passed by a frame that is too short to have a tag.
+// A frame that is too short to have a tag passes only the filter of VLAN 0.
 TEST_F(E1000ReceiveTest, AFrameThatEndsBeforeItsTagIsOfVlanZero) {
   start(kVlanFilter);
   Bytes data = tagged_frame(16, 0);
@@ -358,7 +357,7 @@ TEST_F(E1000ReceiveTest, AChecksumIsGoodOnlyIfSomebodyLooked) {
   EXPECT_EQ(status_of({.flags = PacketHeader::kChecksumValid}), Status::kIgnoreChecksum);
 }
 
-// --- what the back end leaves to do ---
+// --- checksums and segmentation left by the back end ---
 
 class E1000LargePacketTest : public E1000ReceiveTest {
  protected:
@@ -366,7 +365,7 @@ class E1000LargePacketTest : public E1000ReceiveTest {
   static constexpr size_t kPayload = 3000;
   static constexpr uint16_t kSegment = 1200;
 
-  // TCP over IPv4, of which there are frames with 1200, 1200 and 600 bytes.
+  // A TCP packet over IPv4 that becomes frames with 1200, 1200 and 600 bytes of payload.
   static fakes::Packet large(uint16_t vlan = 0) {
     constexpr uint32_t kFrom = 0x0a000001;
     constexpr uint32_t kTo = 0x0a000002;
@@ -391,7 +390,7 @@ class E1000LargePacketTest : public E1000ReceiveTest {
     settle();
   }
 
-  // Whether the driver got this segment in the descriptor of that index, untagged.
+  // Expects this segment, without a tag, in the descriptor with this index.
   void expect_segment(uint32_t index, size_t number) {
     const size_t start = number * kSegment;
     const size_t bytes = std::min<size_t>(kSegment, kPayload - start);

@@ -1,4 +1,4 @@
-// What the 82540EM makes of a driver's transmit descriptors.
+// Tests the packets that the 82540EM makes from transmit descriptors.
 #include "tests/devices/e1000/fixture.h"
 
 namespace wick::devices {
@@ -41,8 +41,8 @@ class E1000TransmitTest : public E1000Test {
   void put_context(const ContextDescriptor& context) { driver_.put(context); }
   const fakes::Packet& sent(size_t index = 0) { return network_.sent.at(index); }
 
-  // TCP over IPv4 or IPv6 as a driver leaves the headers for segmentation: without
-  // lengths, and without the length in the pseudo header's sum.
+  // TCP over IPv4 or IPv6, with headers as a driver prepares them for segmentation:
+  // without lengths, also in the pseudo header sum.
   static Bytes tcp4(size_t payload_bytes) {
     Bytes result = frame(kEthernet);
     append(result, {0x45, 0, 0, 0, 0x12, 0x34, 0x40, 0, 0x40, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2});
@@ -74,14 +74,14 @@ class E1000TransmitTest : public E1000Test {
   void send_segmented(const ContextDescriptor& context, const Bytes& data, uint32_t flags = 0) {
     fill(data);
     put_context(context);
-    // As Linux does: the headers, then the rest in pieces.
+    // Linux uses a descriptor for the headers and further ones for pieces of the rest.
     const size_t headers = std::min<size_t>(66, data.size());
     driver_.put(Driver::data(kData, headers, kSegment | flags, kIp | kTcpUdp));
     if (data.size() > headers)
       driver_.put(Driver::data(kData + headers, data.size() - headers, kSegment | flags | kEnd, 0));
     send();
   }
-  // The sum of the Internet.
+  // The Internet checksum (RFC 1071).
   static uint16_t sum(const Bytes& of, uint32_t start = 0) {
     uint32_t total = start;
     for (size_t i = 0; i < of.size(); i += 2)
@@ -104,7 +104,7 @@ class E1000TransmitTest : public E1000Test {
   }
 };
 
-// --- frames as they are ---
+// --- plain frames ---
 
 TEST_F(E1000TransmitTest, SendsALegacyFrame) {
   const Bytes data = frame(100);
@@ -203,7 +203,7 @@ TEST_F(E1000TransmitTest, CountsWhatItSends) {
   send_legacy(frame(1514, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}));
   send_legacy(frame(200, {1, 0, 0x5e, 0, 0, 1}));
   fill(frame(100));
-  driver_.put(Driver::legacy(kData, 2, 0));  // an address in two pieces
+  driver_.put(Driver::legacy(kData, 2, 0));  // splits the destination address
   driver_.put(Driver::legacy(kData + 2, 98, kEnd));
   send();
   EXPECT_EQ(driver_.get(kGptc), 4u);
@@ -277,7 +277,7 @@ TEST_F(E1000TransmitTest, AChecksumThatEndsEarlierIsMadeHere) {
   send();
   EXPECT_EQ(sent().header.flags, 0);
   EXPECT_EQ(sum(part(sent().frame, 34, 57)), 0xffff) << "up to and with byte 90";
-  // One that goes to a place before what it is of.
+  // The checksum field lies before the data that it covers.
   put_context({.tcp_start = 34, .tcp_offset = 20, .lower = TransmitDescriptor::kExtended});
   driver_.put(Driver::data(kData, data.size(), kEnd, kTcpUdp));
   send();
@@ -376,7 +376,7 @@ TEST_F(E1000TransmitTest, CountsSegmentsAsTheFramesThatTheyBecome) {
   EXPECT_EQ(driver_.get(kPtc64 + 16), 1u) << "and one of 570";
 }
 
-// The network may have to make each.
+// The network may have to make each segment, so segments count.
 TEST_F(E1000TransmitTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
   constexpr size_t kPackets = 10;
   const auto most_in_a_turn = [&](uint16_t segment_bytes) {
@@ -386,7 +386,7 @@ TEST_F(E1000TransmitTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
     for (size_t i = 0; i < kPackets; ++i)
       driver_.put(Driver::data(kData, data.size(), kSegment | kEnd, kIp | kTcpUdp));
     network_.sent.clear();
-    // It runs once between two turns.
+    // This task runs once between two turns.
     size_t sent = 0;
     size_t most = 0;
     int looks = 0;
@@ -465,7 +465,8 @@ TEST_F(E1000TransmitTest, AVlanTagMovesTheChecksum) {
   EXPECT_EQ(word_at(sent().frame, 18 + 2), 5052) << "IP does not know of the tag";
 }
 
-// 3.3.7.1: of a segmented packet the first descriptor's counts, else the last's.
+// 3.3.7.1: the tag is in the first descriptor of a packet to segment, and in the last of
+// any other packet.
 TEST_F(E1000TransmitTest, TakesTheTagFromTheDescriptorThatTheManualSays) {
   driver_.set(kCtrl, kVlanMode);
   fill(frame(100));
@@ -499,7 +500,7 @@ TEST_F(E1000TransmitTest, TagsTheShortestFrame) {
   EXPECT_EQ(part(sent().frame, 16, 2), part(data, 12, 2));
 }
 
-// What belongs to a VLAN does not go out without its tag.
+// A packet of a VLAN must not be sent without its tag.
 TEST_F(E1000TransmitTest, APacketThatATagMakesTooLargeIsDropped) {
   driver_.set(kCtrl, kVlanMode);
   for (const size_t bytes : {net::kMaxFrameBytes - 4, net::kMaxFrameBytes - 3}) {

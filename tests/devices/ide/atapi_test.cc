@@ -1,4 +1,4 @@
-// The packet commands of a CD-ROM drive, one by one.
+// Tests each packet command of a CD-ROM drive.
 #include "devices/ide/atapi.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ class CdromTest : public testing::Test {
     std::ranges::copy(std::as_bytes(std::span(packet.begin(), packet.size())), whole.begin());
     return atapi::execute(whole, cdrom_);
   }
-  // The data of a command that has some.
+  // Executes a command that returns data.
   Bytes data(std::initializer_list<uint8_t> packet) {
     const Reply reply = execute(packet);
     EXPECT_EQ(reply.kind, Kind::kData);
@@ -36,7 +36,7 @@ class CdromTest : public testing::Test {
   bool succeeds(std::initializer_list<uint8_t> packet) {
     return execute(packet).kind == Kind::kDone;
   }
-  // Why it fails.
+  // Executes a command that fails, and returns its sense.
   Sense sense(std::initializer_list<uint8_t> packet) {
     const Reply reply = execute(packet);
     EXPECT_EQ(reply.kind, Kind::kFailed);
@@ -117,7 +117,7 @@ TEST_F(CdromTest, HasOneTrackInOneSession) {
   const Bytes times = data({0x43, 2, 0, 0, 0, 0, 0, 0, 100});
   EXPECT_THAT(Bytes(times.begin() + 8, times.begin() + 12), ElementsAre(0, 0, 2, 0));
   EXPECT_THAT(Bytes(times.begin() + 16, times.begin() + 20), ElementsAre(0, 0, 15, 25));
-  // Both ways in which hosts ask for the sessions.
+  // Hosts request the sessions in either of two ways.
   for (const Bytes& sessions :
        {data({0x43, 0, 1, 0, 0, 0, 0, 0, 12}), data({0x43, 0, 0, 0, 0, 0, 0, 0, 12, 0x40})}) {
     EXPECT_EQ(sessions.size(), 12u);
@@ -208,7 +208,7 @@ TEST_F(CdromTest, SurvivesEveryPacket) {
     if (i % 2 == 0)
       packet[0] = std::byte{std::array<uint8_t, 4>{0x43, 0x46, 0x5a, 0x28}[random() % 4]};
     const Reply reply = atapi::execute(packet, cdrom_);
-    ASSERT_LE(reply.size, kMostReplyBytes);
+    ASSERT_LE(reply.size, kMaxReplyBytes);
     ASSERT_EQ(reply.kind == Kind::kFailed, cdrom_.sense != kNoSense);
     if (reply.kind != Kind::kRead) continue;
     ASSERT_GT(reply.blocks, 0u);

@@ -1,5 +1,5 @@
-// An IDE channel and its drives as a guest sees them: through the ports, with the
-// disks on a loop of their own.
+// Tests an IDE channel and its drives through the ports, with the disks on a loop of
+// their own.
 #include "devices/ide/ide.h"
 
 #include <gmock/gmock.h>
@@ -34,7 +34,7 @@ constexpr uint8_t kGood = kReady | kSeekComplete;
 constexpr uint8_t kWantsData = kGood | kDataRequest;
 constexpr uint8_t kFailed = kGood | kError;
 constexpr uint32_t kTable = 0x1000;
-constexpr uint32_t kArea = 0x20000;  // in RAM, for data
+constexpr uint32_t kArea = 0x20000;  // address of a data buffer in RAM
 
 std::vector<std::byte> pattern(size_t size_bytes, uint32_t seed) {
   std::minstd_rand random(seed);
@@ -49,7 +49,7 @@ class IdeTest : public testing::Test {
   IdeTest() { plug(Kind::kDisk); }
   ~IdeTest() override { unplug(); }
 
-  // Drive 0 and perhaps drive 1, in a machine that was just switched on.
+  // Makes a channel with one or two drives, as at power-on.
   void plug(Kind first, std::optional<Kind> second = {}, bool read_only = false) {
     unplug();
     line_ = std::make_unique<fakes::CountingLine>();
@@ -126,7 +126,7 @@ class IdeTest : public testing::Test {
   std::optional<IdeHost> host_;
 };
 
-// --- what is there ---
+// --- detection ---
 
 TEST_F(IdeTest, ADriveShowsItsSignatureWhenItIsSwitchedOn) {
   EXPECT_EQ(host().status(), kGood);
@@ -418,11 +418,11 @@ TEST_F(IdeTest, KnowsItsPowerMode) {
 
 TEST_F(IdeTest, IsBusyWhileTheHostReads) {
   set_delay(MemoryBackend::Delay::kHeld);
-  host().command(kReadSectors, 1, 1);  // returns, while the disk has the request
+  host().command(kReadSectors, 1, 1);  // returns while the request is in flight
   ASSERT_TRUE(await_held());
   EXPECT_EQ(host().status(), kBusy);
   EXPECT_EQ(line_->edges(), 0);
-  // The registers are the drive's now.
+  // While BSY is set, the registers cannot be written.
   for (uint64_t port = kErrorOrFeatures; port <= kStatusOrCommand; ++port) host().set(port, 0xff);
   EXPECT_EQ(host().data(), 0xffffu);
   host().set_data(0);
@@ -443,7 +443,7 @@ TEST_F(IdeTest, IsBusyUntilAFlushIsDone) {
   EXPECT_EQ(host().status(), kGood);
 }
 
-// A reset need not wait: the drive is busy until the host is done.
+// A reset returns at once; the drive stays busy until the operation has ended.
 TEST_F(IdeTest, AResetInFlightIsOverWhenTheHostIsDone) {
   set_delay(MemoryBackend::Delay::kHeld);
   set_table({{kArea, 512, IdeHost::kLast}});
@@ -506,7 +506,7 @@ TEST_F(IdeTest, CanBeTakenAwayInFlight) {
   std::thread remover([&] { channel_.reset(); });
   release();
   remover.join();
-  // It came before the removal, or never.
+  // The interrupt came before the channel was destroyed, or it never comes.
   const int edges = line_->edges();
   EXPECT_LE(edges, 1);
   loop().post_and_wait([] {});
@@ -578,7 +578,7 @@ TEST_F(IdeTest, WritesByDma) {
   const auto data = pattern(kArea, 5);  // 128 KiB
   std::ranges::copy(data, ram(kArea, data.size()).begin());
   set_table({{kArea, 0}, {kArea + 0x10000, 0, IdeHost::kLast}});
-  host().start(0);  // before the command: that works too
+  host().start(0);  // starting the bus master before the command is allowed
   host().command(kWriteDma, 20, 0);
   ASSERT_TRUE(await_interrupt());
   EXPECT_EQ(host().status(), kGood);
@@ -609,7 +609,7 @@ TEST_F(IdeTest, MovesMoreThanItsBufferByDma) {
   EXPECT_EQ(line_->edges(), 2);
 }
 
-// A table longer than the transfer: the interrupt comes, and it stays active.
+// With a table longer than the transfer, the bus master stays active after the interrupt.
 TEST_F(IdeTest, ATableWithoutAnEndEndsWithTheTransfer) {
   for (uint32_t at = 0; at < 0x10000; at += 8)
     memory_.write({at}, IdeHost::Region{kArea, 2, 0}).value();
@@ -623,7 +623,8 @@ TEST_F(IdeTest, ATableWithoutAnEndEndsWithTheTransfer) {
   EXPECT_EQ(host().master(IdeHost::kMasterStatus) & 7, 4);
 }
 
-// 82371AB: neither active nor an interrupt; the driver's timeout resets.
+// 82371AB: the bus master is inactive without an interrupt; the driver's timeout resets
+// the channel.
 TEST_F(IdeTest, ATableShorterThanTheTransferStopsIt) {
   set_table({{kArea, 512, IdeHost::kLast}});
   host().start(IdeHost::kToMemory);
@@ -632,7 +633,7 @@ TEST_F(IdeTest, ATableShorterThanTheTransferStopsIt) {
   EXPECT_EQ(host().master(IdeHost::kMasterStatus) & 7, 0);
   EXPECT_TRUE(host().busy());
   EXPECT_TRUE(same(ram(kArea, 512), on_disk(0, 512)));
-  // Started again it goes on.
+  // When the bus master is started again, the transfer continues.
   set_table({{kArea + 512, 512, IdeHost::kLast}});
   host().stop();
   host().start(IdeHost::kToMemory);
@@ -677,7 +678,7 @@ TEST_F(IdeTest, TheBusMasterDoesNotGoTheWrongWay) {
   on_loop([] {});
   EXPECT_TRUE(host().busy());
   EXPECT_EQ(host().master(IdeHost::kMasterStatus) & 7, 1);
-  // The direction cannot be turned on the way.
+  // The direction cannot be changed during a transfer.
   host().start(IdeHost::kToMemory);
   EXPECT_EQ(host().master(IdeHost::kMasterCommand), IdeHost::kStart);
   EXPECT_THAT(ram(kArea, 512), Each(std::byte{0}));
@@ -782,7 +783,7 @@ TEST_F(IdeTest, EveryOpcodeComesToAnEnd) {
         host().start(direction);
         host().command(static_cast<uint8_t>(opcode), 1, 2);
         for (int i = 0; i < 600; ++i) host().set_data(host().data());
-        // One of the directions is wrong for DMA, and the drive waits.
+        // One of the directions is wrong for the command, so the drive waits.
         using Phase = IdeDrive::Phase;
         ASSERT_TRUE(wait_for([&] {
           const Phase phase = channel_->drive_state(0).phase;
@@ -850,7 +851,7 @@ class IdeCdromTest : public IdeTest {
  protected:
   IdeCdromTest() {
     plug(Kind::kCdrom);
-    host().packet(kTestUnitReady, 0);  // takes the unit attention
+    host().packet(kTestUnitReady, 0);  // clears the unit attention
     (void)host().status();
   }
   static constexpr std::array<uint8_t, 1> kTestUnitReady = {0x00};
@@ -1035,7 +1036,8 @@ TEST_F(IdeOnPci, HasItsBusMastersInABarOfPorts) {
   EXPECT_EQ(in(0xc004, 4), 0xffffffffu) << "I/O space is off";
 }
 
-// PCI 3.0, 6.2.2: what the back end brings while the bit is off waits in the drive.
+// PCI 3.0, 6.2.2: data that the back end delivers while Bus Master is clear stays in the
+// drive's buffer.
 TEST_F(IdeOnPci, MovesNoDataWithoutItsBusMasterBit) {
   const IdeHost guest(*ide_->channel(0));
   const IdeHost::Region region{kArea, 512, IdeHost::kLast};
@@ -1067,7 +1069,7 @@ TEST_F(IdeOnPci, TakesNoDataWithoutItsBusMasterBit) {
   on_loop([] {});
   EXPECT_TRUE(guest.busy());
   EXPECT_TRUE(same(on_disk(0, 512), before));
-  // The ports of the drive need no bus master: a reset ends the command.
+  // The drive's ports work without Bus Master: a reset ends the command.
   guest.control(kSoftwareReset);
   guest.control(0);
   set_config(4, config(4, 2) | 4, 2);

@@ -32,7 +32,7 @@ constexpr uint16_t kBusMaster = 1 << 2;
 constexpr uint16_t kInterruptDisable = 1 << 10;
 constexpr uint16_t kInterruptStatus = 1 << 3;
 
-// Remembers where it was touched.
+// Records the offsets of accesses.
 class Toy final : public BusDevice {
  public:
   void read(uint64_t offset, std::span<std::byte> data) override {
@@ -74,7 +74,7 @@ class PciFunctionTest : public testing::Test {
     for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(read(i, 1));
     return bytes;
   }
-  // Who answers there, and at which offset of theirs.
+  // Finds the device that decodes an address, and the offset within its BAR.
   std::pair<BusDevice*, uint64_t> find(uint64_t address, size_t size = 1) {
     uint64_t offset = 0;
     BusDevice* device = function_.find(address, size, offset);
@@ -98,7 +98,7 @@ class PciFunctionTest : public testing::Test {
   uint64_t next_ = kWindow.start + 0x1000;
 };
 
-// --- as it is at power-on ---
+// --- state at power-on ---
 
 TEST_F(PciFunctionTest, IntroducesItself) {
   EXPECT_EQ(read(0, 4), 0x10421af4u);
@@ -208,10 +208,10 @@ TEST_F(PciFunctionTest, MovesABarOnceForEachChange) {
   EXPECT_THAT(take_moves(), ElementsAre(Pair(start, kWindow.start + 0x80000)));
   EXPECT_THAT(find(start), Pair(nullptr, 0));
   EXPECT_THAT(find(kWindow.start + 0x80004, 4), Pair(&toy_, 4));
-  // The bits below the size are nobody's.
+  // The bits below the size are read-only.
   write(kBar0, kWindow.start + 0x80000 + kBarBytes - 1, 4);
   EXPECT_THAT(take_moves(), IsEmpty());
-  // Other registers move nothing.
+  // Writes to other registers move no BAR.
   write(kMsixBar, kWindow.start, 4);
   write(0x3c, 5, 1);
   EXPECT_THAT(take_moves(), IsEmpty());
@@ -225,7 +225,7 @@ TEST_F(PciFunctionTest, DecodesOnlyWhenMemorySpaceIsOn) {
   EXPECT_THAT(take_moves(), ElementsAre(Pair(start, 0)));
   EXPECT_THAT(find(start), Pair(nullptr, 0));
   EXPECT_THAT(find(kWindow.start + 2 * kBarBytes), Pair(nullptr, 0));
-  // Moved while nobody looks.
+  // The guest moves the BAR while it is not decoded.
   write(kBar0, kWindow.start + 0x40000, 4);
   EXPECT_THAT(take_moves(), IsEmpty());
   write(kCommand, kMemorySpace, 2);
@@ -234,7 +234,8 @@ TEST_F(PciFunctionTest, DecodesOnlyWhenMemorySpaceIsOn) {
   EXPECT_THAT(find(kWindow.start + 0x40000), Pair(&toy_, 0));
 }
 
-// Over RAM, over other devices, half outside, wrapping at 4 GiB: not decoded.
+// A BAR over RAM, over other devices, partly outside the window, or wrapping at 4 GiB is
+// not decoded.
 TEST_F(PciFunctionTest, DecodesABarOnlyWhollyInsideTheWindow) {
   uint64_t at = kWindow.start + kBarBytes;
   for (const uint64_t wild :
@@ -348,7 +349,7 @@ TEST_F(PciFunctionTest, AWindowTakesTheAccessesToItsFourBytes) {
   EXPECT_THAT(device.touched, IsEmpty());
 }
 
-// 6.2.2: the device hears of each change, before the write returns.
+// 6.2.2: the callback is called for each change, before the write returns.
 TEST_F(PciFunctionTest, TellsOfEachChangeOfTheBusMasterBit) {
   std::vector<bool> changes;
   function_.on_bus_master([&](bool enabled) { changes.push_back(enabled); });
@@ -356,7 +357,7 @@ TEST_F(PciFunctionTest, TellsOfEachChangeOfTheBusMasterBit) {
   write(kCommand, kMemorySpace | kBusMaster, 2);
   EXPECT_THAT(changes, IsEmpty());
   write(kCommand, kMemorySpace, 1);
-  write(kCommand + 1, 0xff, 1);  // not that byte
+  write(kCommand + 1, 0xff, 1);  // the upper byte, without the Bus Master bit
   write(0x3c, 7, 1);
   EXPECT_THAT(changes, ElementsAre(false));
   write(kCommand, kBusMaster, 2);

@@ -30,7 +30,7 @@ constexpr uint64_t kCommand = 0x04;
 constexpr uint64_t kBar0 = 0x10;
 constexpr auto kSlots = std::to_array<uint8_t>({1, 8});
 
-// Says its number and remembers its last access.
+// Reads as its number, and records the last access.
 class Toy final : public BusDevice {
  public:
   explicit Toy(uint8_t number) : number_(number) {}
@@ -77,7 +77,7 @@ class PciHostTest : public testing::Test {
   void set_ecam(uint32_t slot, uint64_t offset, uint64_t value, size_t width) {
     write_register(host_.ecam(), ecam_offset(slot, offset), value, width);
   }
-  // Both as the operating system does it: the register first, then its bytes.
+  // Access through the ports: CONFIG_ADDRESS gets the register, CONFIG_DATA its bytes.
   void select(uint32_t bus_device_function, uint64_t offset, uint32_t enable = kEnable) {
     write_register(host_.ports(), kAddress, enable | bus_device_function << 8 | (offset & 0xfc), 4);
   }
@@ -101,7 +101,7 @@ class PciHostTest : public testing::Test {
   PciHost host_{kWindow, [this] { ++resets_; }};
 };
 
-// --- who is there ---
+// --- slots ---
 
 TEST_F(PciHostTest, IsAHostBridgeInSlotZero) {
   EXPECT_EQ(ecam(0, 8, 4) >> 8, 0x060000u);
@@ -160,7 +160,7 @@ TEST_F(PciHostTest, BothMechanismsReadTheSame) {
   for (const uint32_t slot : {0u, 1u, 2u, 8u}) {
     for (uint64_t offset = 0; offset < 256; ++offset) {
       for (const size_t width : {1u, 2u, 4u}) {
-        if (offset % 4 + width > 4) continue;  // over the end of the ports
+        if (offset % 4 + width > 4) continue;  // crosses the end of CONFIG_DATA
         ASSERT_EQ(port(slot, offset, width), ecam(slot, offset, width))
             << slot << ": " << offset << " by " << width;
       }
@@ -179,7 +179,7 @@ TEST_F(PciHostTest, BothMechanismsWriteTheSame) {
         set_port(1, offset, value, width);
         set_ecam(8, offset, value, width);
         for (uint64_t look = 0; look < 256; look += 4) {
-          // The firmware gave them different addresses.
+          // The BARs differ between the two functions.
           if (look == kBar0 || look == kBar0 + 4) continue;
           ASSERT_EQ(ecam(1, look, 4), ecam(8, look, 4)) << value << " at " << offset;
         }
@@ -219,8 +219,8 @@ TEST_F(PciHostTest, ThePortsNeedTheEnableBit) {
   EXPECT_EQ(ecam(1, 0x3c, 1), 10u);
 }
 
-// 3.2.2.3.2: only a full 32-bit access is to this register, and its reserved
-// bits read as 0.
+// 3.2.2.3.2: only a full 32-bit access reaches CONFIG_ADDRESS; its reserved bits read
+// as 0.
 TEST_F(PciHostTest, TheAddressRegisterTakesFourBytesAndKeepsNoReservedBits) {
   write_register(host_.ports(), kAddress, 0xffffffff, 4);
   EXPECT_EQ(read_register(host_.ports(), kAddress, 4), 0x80fffffcu);

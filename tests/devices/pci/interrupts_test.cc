@@ -76,7 +76,7 @@ TEST_F(PciInterruptsTest, TheWireFollowsTheDeviceAndIsToldOfChangesOnly) {
   EXPECT_EQ(line_.pulses(), 0);
 }
 
-// 6.2.3: the status is the device's, whatever the disable bit says.
+// 6.2.3: Interrupt Status shows the device's interrupt whatever Interrupt Disable is.
 TEST_F(PciInterruptsTest, ADisabledWireStaysLowAndRisesWhenEnabled) {
   interrupts_.configure({.intx_disabled = true});
   interrupts_.set_intx(true);
@@ -151,7 +151,7 @@ TEST_F(PciInterruptsTest, TheFunctionMaskMasksEveryVector) {
   EXPECT_EQ(pending(), 0b010u);
 }
 
-// A driver that switches MSI-X on between the device's look and its call.
+// The driver may enable MSI-X after the device has sent to a vector.
 TEST_F(PciInterruptsTest, WhatIsSentWhileMsixIsOffWaits) {
   set_vectors();
   interrupts_.send(0);
@@ -172,13 +172,13 @@ TEST_F(PciInterruptsTest, APendingMessageIsSentAsItsVectorThenSays) {
   EXPECT_THAT(sink_.take(), ElementsAre(Message{0x9a'1234'5678, 0xabcd}));
 }
 
-// 6.8.3.5: what became of no interest while it was masked must not be sent.
+// 6.8.3.5: a pending message whose cause is gone must not be sent after unmasking.
 TEST_F(PciInterruptsTest, WhatIsWithdrawnIsNeitherPendingNorAsserted) {
   set_vectors();
   use_msix(PciInterrupts::kMsixMaskAll);
   interrupts_.send(1);
   interrupts_.set_intx(true);
-  interrupts_.withdraw();
+  interrupts_.clear();
   EXPECT_EQ(pending(), 0u);
   use_msix();
   use_intx();
@@ -197,9 +197,9 @@ TEST_F(PciInterruptsTest, AVectorThatDoesNotExistIsNobodysInterrupt) {
 }
 
 TEST_F(PciInterruptsTest, HasAPendingBitForEachOfAllVectors) {
-  PciInterrupts most(PciInterrupts::kMostVectors, line_, sink_);
+  PciInterrupts most(PciInterrupts::kMaxVectors, line_, sink_);
   most.configure({.msix_control = PciInterrupts::kMsixEnable});
-  for (uint16_t vector = 0; vector < PciInterrupts::kMostVectors; ++vector) {
+  for (uint16_t vector = 0; vector < PciInterrupts::kMaxVectors; ++vector) {
     most.send(vector);
     const uint64_t word = PciInterrupts::kPendingOffset + vector / 64 * 8;
     EXPECT_EQ(read_register(most, word, 8), ~0ull >> (63 - vector % 64)) << vector;
@@ -253,9 +253,8 @@ TEST_F(PciInterruptsTest, PastTheTableNothingIsKept) {
 
 // --- several threads (run this one under TSan) ---
 
-// A driver may change an entry without masking it, in any order: what is sent
-// meanwhile is made of old and new words, and of nothing else. What is masked
-// is not sent.
+// A driver may change an entry without masking it. A message sent meanwhile consists of
+// old and new words only, and a masked vector sends none.
 TEST_F(PciInterruptsTest, ATornEntryIsMadeOfItsOldAndNewWords) {
   constexpr uint64_t kOld = 0x11'0000'1000;
   constexpr uint64_t kNew = 0x22'0000'2000;
@@ -299,7 +298,7 @@ TEST_F(PciInterruptsTest, ATornEntryIsMadeOfItsOldAndNewWords) {
   EXPECT_EQ(line_.sets(), 0);
 }
 
-// --- events that stand for vectors ---
+// --- connected events ---
 
 TEST_F(PciInterruptsTest, AConnectedEventFollowsItsVector) {
   const EventFd event = EventFd::create().value();
