@@ -10,7 +10,7 @@
 // itself. `line`, `arm` and `alarm` are called with the lock held.
 //
 // Specification: MC146818A data sheet (Motorola); the century is at 0x32 as in
-// the IBM AT, and the FADT says so.
+// the IBM AT, and the FADT gives its index.
 #pragma once
 
 #include <array>

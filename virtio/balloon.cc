@@ -10,15 +10,15 @@ namespace wick::virtio {
 
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;  // of a page number, whatever the guest's pages (5.5.6)
+constexpr uint64_t kPageBytes = 4096;  // the unit of page numbers, on any architecture (5.5.6)
 constexpr uint16_t kInflate = 0;
 constexpr uint16_t kReporting = 2;
-// The parts of virtio_balloon_config that our features bring.
-constexpr uint64_t kActualOffset = 4;  // behind the target
+// virtio_balloon_config, as far as the offered features define it.
+constexpr uint64_t kActualOffset = 4;
 constexpr uint64_t kConfigBytes = 8;
 
-// A turn looks at so much of the guest's memory, a few milliseconds' worth; a
-// call of madvise(2) counts as so much at least.
+// A turn processes this much of the guest's memory, which takes a few milliseconds. A
+// call of madvise(2) counts as at least kDiscardCost.
 constexpr size_t kTurnBytes = 64 << 20;
 constexpr size_t kDiscardCost = 64 << 10;
 
@@ -65,7 +65,7 @@ void Balloon::start_queue(ActiveQueue queue, DriverNotifier&) {
 void Balloon::start(ActiveQueue queue) {
   const uint16_t index = queue.index;
   queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), *notifier_, name_,
-                                               complaints_, [this, index] { serve(index); });
+                                               warnings_, [this, index] { serve(index); });
   serve(index);
 }
 
@@ -80,18 +80,18 @@ void Balloon::reset() {
 void Balloon::serve(uint16_t queue) {
   queues_[queue]->serve(kTurnBytes, [this, queue](LoopQueue::Request& request, size_t& budget) {
     if (queue == kInflate) return inflate(request, budget);
-    if (queue == kReporting) return take_reported(request, budget);
-    return true;  // 5.5.6.1: what is deflated the guest just uses
+    if (queue == kReporting) return discard_reported(request, budget);
+    return true;  // 5.5.6.1: a deflated page needs no action, the guest may just use it
   });
 }
 
-// 5.5.6.1: page numbers of 32 bits, of any number and in any order. Neighbours
+// 5.5.6.1: the buffer has any number of 32-bit page numbers in any order. Adjacent pages
 // are discarded together.
 bool Balloon::inflate(LoopQueue::Request& request, size_t& budget) {
   uint64_t start = 0;
   uint64_t end = 0;
   const auto discard = [&] {
-    if (end > start) check(memory_.discard({start}, end - start));
+    if (end > start) warn_if_failed(memory_.discard({start}, end - start));
   };
   bool more = true;
   while (more && budget > 0) {
@@ -114,22 +114,23 @@ bool Balloon::inflate(LoopQueue::Request& request, size_t& budget) {
   return !more;
 }
 
-// 5.5.6.5: the buffers are what is free. A discarded page reads as zeroes, and
-// so it must without VIRTIO_BALLOON_F_PAGE_POISON.
-bool Balloon::take_reported(LoopQueue::Request& request, size_t& budget) {
+// 5.5.6.5: the buffers are the free ranges. Without VIRTIO_BALLOON_F_PAGE_POISON a
+// discarded page must read as zeroes, which it does.
+bool Balloon::discard_reported(LoopQueue::Request& request, size_t& budget) {
   while (budget > 0) {
     const auto pages = request.writable.front(budget);
     if (pages.empty()) return true;
-    check(memory_.discard(pages));
+    warn_if_failed(memory_.discard(pages));
     request.writable.advance(pages.size());
-    // In whole pages: the budget may cut the next range.
+    // The cost is a multiple of the page size, so that the rest of the budget ends the next
+    // range at a page boundary.
     spend(budget, std::max<size_t>(align_up(pages.size(), kPageBytes), kDiscardCost));
   }
   return false;
 }
 
-void Balloon::check(const Result<void>& discarded) {
-  if (!discarded) complaints_.warn("{}: {}", name_, discarded.error().message());
+void Balloon::warn_if_failed(const Result<void>& discarded) {
+  if (!discarded) warnings_.warn("{}: {}", name_, discarded.error().message());
 }
 
 }  // namespace wick::virtio

@@ -1,15 +1,17 @@
-// The virtio memory balloon (virtio 1.2, 5.5): memory that the guest can spare
-// goes back to the host.
+// The virtio memory balloon (virtio 1.2, 5.5), which returns unused guest memory to the
+// host in two ways.
 //
-// Two ways: the guest reports ranges that are free (VIRTIO_BALLOON_F_REPORTING),
-// by itself and for as long as it does not touch them; Linux does so in blocks
-// of 2 MiB or more, each a huge page of the host, which is thereby freed whole.
-// Or it is asked to give up some (set_target()), page by page: a huge page of
-// which a part is given up is split, and freed when the host needs it.
-// Either way what is given back reads as zeroes and costs a fault when touched.
+// Free page reporting (VIRTIO_BALLOON_F_REPORTING): the guest reports free ranges by
+// itself, and may use them again at any time. Linux reports blocks of 2 MiB or more, so
+// huge pages of the host are freed whole.
 //
-// Thread rule: VirtioDevice's calls as written there; set_target() and
-// actual_bytes() from any thread; everything else on the loop.
+// Inflation: set_target() asks the guest to give up memory, page by page. A huge page of
+// which only a part was given up is split, and freed when the host is short of memory.
+//
+// In both cases the memory then reads as zeroes, and the next access causes a page fault.
+//
+// Thread rule: VirtioDevice's calls as documented there; any thread may call set_target()
+// and actual_bytes(); everything else on the loop.
 #pragma once
 
 #include <array>
@@ -24,13 +26,13 @@ namespace wick::virtio {
 
 class Balloon final : public VirtioDevice {
  public:
-  // Both must outlive it. Asks for nothing at first.
+  // Both must outlive the device. The initial target is 0.
   Balloon(const GuestMemory& memory, EventLoop& loop) : memory_(memory), loop_(loop) {}
 
-  // How much of its RAM the guest shall do without; it may refuse, and takes
-  // back what it needs before it runs out (VIRTIO_BALLOON_F_DEFLATE_ON_OOM).
+  // Sets how much RAM the guest should give up. The guest need not comply, and deflates
+  // the balloon before it runs out of memory (VIRTIO_BALLOON_F_DEFLATE_ON_OOM).
   void set_target(uint64_t size_bytes);
-  // How much it says that it does without.
+  // Returns the amount that the guest claims to have given up.
   uint64_t actual_bytes() const;
 
   uint32_t id() const override { return 5; }
@@ -47,16 +49,16 @@ class Balloon final : public VirtioDevice {
   void reset() override;
 
  private:
-  // Inflate, deflate, reporting. The text gives reporting number 4, but QEMU and
-  // Linux count only queues whose feature is offered. Linux wants room for 32
-  // ranges there.
+  // Inflate, deflate, reporting. The specification gives the reporting queue the index 4,
+  // but QEMU and Linux count only queues whose feature is offered. Linux needs at least 32
+  // entries in it.
   static constexpr std::array<uint16_t, 3> kQueueSizes = {128, 128, 128};
 
   void start(ActiveQueue queue);
   void serve(uint16_t queue);
   bool inflate(LoopQueue::Request& request, size_t& budget);
-  bool take_reported(LoopQueue::Request& request, size_t& budget);
-  void check(const Result<void>& discarded);
+  bool discard_reported(LoopQueue::Request& request, size_t& budget);
+  void warn_if_failed(const Result<void>& discarded);
 
   // Constant after construction.
   const GuestMemory& memory_;
@@ -64,12 +66,12 @@ class Balloon final : public VirtioDevice {
   const std::string name_ = "balloon";
 
   std::atomic<uint32_t> target_pages_{0};
-  std::atomic<uint32_t> actual_pages_{0};  // as the driver wrote it
+  std::atomic<uint32_t> actual_pages_{0};  // written by the driver
 
   // Owned by the loop's thread.
   std::array<std::unique_ptr<LoopQueue>, kQueueSizes.size()> queues_;
   DriverNotifier* notifier_ = nullptr;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

@@ -10,18 +10,19 @@ namespace wick::virtio {
 
 namespace {
 
-// Linux splits larger requests by itself.
+// The limits of DISCARD and WRITE ZEROES. Linux splits larger requests itself.
 constexpr uint32_t kMaxZeroSectors = 4u << 20;       // 2 GiB
-constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB: zeroes are written
-// Longer requests are carried out a piece at a time, and all of them share a budget
-// (pieces_), so that a reset or a stop, which wait for pieces alone, wait for little.
+constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB, if zeroes must be written
+// Longer requests are executed in pieces of this size, and the pieces of all requests
+// share a budget (pieces_). So a reset or a stop, which waits only for the current
+// pieces, is fast.
 constexpr uint64_t kPieceBytes = 2 << 20;
-// Of what writes nothing to the host's disk. It counts as one of kPieceBytes.
+// The size of a piece that writes no data to the host's disk. In the budget it counts as
+// kPieceBytes.
 constexpr uint64_t kFastPieceBytes = 128 << 20;
 constexpr uint16_t kQueueSize = 512;
 constexpr uint32_t kMaxSegments = 510;  // with header and status a full ring (2.7.5.3.1)
-// Of all queues together.
-constexpr uint32_t kMaxInFlight = 256;
+constexpr uint32_t kMaxInFlight = 256;  // in all queues together
 
 }  // namespace
 
@@ -77,7 +78,7 @@ void Blk::update_capacity() {
   if (notifier_ != nullptr)
     notifier_->config_changed();
   else
-    capacity_untold_ = true;
+    capacity_change_pending_ = true;
 }
 
 void Blk::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
@@ -95,14 +96,14 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
   queues_.resize(queue_sizes_.size());
   for (ActiveQueue& queue : queues) add(std::move(queue));
-  // One that was reading the configuration meanwhile may have the old capacity.
-  if (std::exchange(capacity_untold_, false)) notifier.config_changed();
+  // A driver that read the configuration before the change has the old capacity.
+  if (std::exchange(capacity_change_pending_, false)) notifier.config_changed();
   for (size_t index = 0; index < queues_.size(); ++index) process_queue(index);
 }
 
 void Blk::add(ActiveQueue queue) {
   const uint16_t index = queue.index;
-  // Edge-triggered: each kick is one event, and nobody needs to read the count.
+  // Edge-triggered: each kick is one event, and the eventfd need not be read.
   auto watch = loop_.watch(queue.kick->fd(), EPOLLIN | EPOLLET,
                            [this, index](uint32_t) { process_queue(index); });
   if (!watch) {
@@ -150,7 +151,8 @@ void Blk::reset() {
   });
 }
 
-// Of what it counts nothing new may begin; long requests end early from now on.
+// Releases `idle` when the counter is 0. The caller must make sure that no new request
+// increments it. Long requests end early from now on.
 void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle) {
   if (in_flight == 0) return idle.release();
   drained_ = &in_flight;
@@ -163,15 +165,15 @@ void Blk::process_queue(size_t index) {
   if (!queue.kick.active()) return;
   VirtQueue& ring = queue.active.ring;
   queue.processing = true;
-  // At most one ring's worth, so that a driver that never stops does not keep
-  // the loop from a reset.
+  // At most as many chains as the ring has entries, so that a driver that adds chains
+  // without end does not keep the loop from a reset.
   uint32_t budget = ring.size();
   do {
     ring.disable_notifications();
     for (; budget > 0 && in_flight_ < kMaxInFlight; --budget) {
       auto chain = ring.pop();
       if (!chain) {
-        complaints_.warn("{}: {}; the driver must reset it", name_, chain.error().message());
+        warnings_.warn("{}: {}; the driver must reset the device", name_, chain.error().message());
         queue.kick.reset();
         notifier_->needs_reset();
         queue.processing = false;
@@ -197,12 +199,13 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   uint32_t written = 0;
   if (request.status_byte != nullptr) {
     *request.status_byte = std::byte{status};
-    // 2.7.8.2: as far as everything was written from the first writable byte on.
+    // 2.7.8.2: the used length counts the bytes from the first writable byte on, and only
+    // if all of them were written.
     const bool filled = status == VIRTIO_BLK_S_OK && (request.kind == BlkRequest::Kind::kRead ||
                                                       request.kind == BlkRequest::Kind::kGetId);
     if (filled || request.written_before_status == 0) written = request.written_before_status + 1;
   } else {
-    complaints_.warn("{}: a request without room for its status", name_);
+    warnings_.warn("{}: the driver sent a request without a status byte", name_);
   }
   std::move(chain).complete(written);
   --in_flight_;
@@ -221,7 +224,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
   Result<void> result;
   switch (request.kind) {
     case BlkRequest::Kind::kRefused:
-      complaints_.warn("{}: a malformed or unsupported request", name_);
+      warnings_.warn("{}: the driver sent a malformed or unsupported request", name_);
       co_return request.refusal;
     case BlkRequest::Kind::kRead:
       if (request.length_bytes > kPieceBytes)
@@ -245,7 +248,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
       result = co_await execute_in_pieces(request, queue);
       break;
     case BlkRequest::Kind::kGetId: {
-      // 5.2.6: 20 bytes, padded with zeroes; no terminator when full.
+      // 5.2.6: 20 bytes, padded with zeroes; a full ID has no terminator.
       std::array<char, VIRTIO_BLK_ID_BYTES> id{};
       serial_.copy(id.data(), id.size());
       size_t copied = 0;
@@ -259,7 +262,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
     }
   }
   if (result) co_return VIRTIO_BLK_S_OK;
-  if (!drains(queue)) complaints_.warn("{}: {}", name_, result.error().message());
+  if (!drains(queue)) warnings_.warn("{}: {}", name_, result.error().message());
   co_return VIRTIO_BLK_S_IOERR;
 }
 
@@ -271,7 +274,7 @@ Task<Result<void>> Blk::execute_in_pieces(const BlkRequest& request, const Queue
     const uint64_t length =
         std::min(request.length_bytes - done, fast ? kFastPieceBytes : kPieceBytes);
     const auto held = co_await pieces_.take(std::min(length, kPieceBytes));
-    // The driver that wanted it is gone, or the machine stops.
+    // The request is cancelled at a reset, and when the machine stops.
     if (drains(queue)) co_return fail_errno(ECANCELED, "reset in the middle of a request");
     auto result = co_await execute_piece(request, done, length);
     if (!result) co_return result;

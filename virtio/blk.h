@@ -1,8 +1,8 @@
-// The virtio block device (virtio 1.2, 5.2): requests from its virtqueues, all
-// carried out by a block::Backend on the disk's own loop.
+// The virtio block device (virtio 1.2, 5.2). A block::Backend on the disk's own loop
+// executes the requests of its virtqueues.
 //
-// Thread rule: VirtioDevice's calls as written there; everything else on the
-// loop. Requests run side by side and complete in any order.
+// Thread rule: VirtioDevice's calls as documented there; everything else on the loop.
+// Requests run concurrently and complete in any order.
 #pragma once
 
 #include <linux/virtio_blk.h>
@@ -24,20 +24,19 @@ namespace wick::virtio {
 
 class Blk final : public VirtioDevice {
  public:
-  // `backend` belongs to `loop`; both must outlive the device. `serial`: what
-  // GET_ID answers, cut to 20 bytes. `name` is for messages. There is at
-  // least one queue.
+  // `backend` belongs to `loop`; both must outlive the device. GET_ID returns the first 20
+  // bytes of `serial`. `name` is used in messages. `queues` is at least 1.
   Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name,
       uint16_t queues = 1);
 
-  // The back end's size may have changed: tells the driver. On the loop.
+  // Notifies the driver if the back end's size has changed. Called on the loop.
   void update_capacity();
 
   uint32_t id() const override { return 2; }
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;
-  // Nothing in it can be written (VIRTIO_BLK_F_CONFIG_WCE is not offered).
+  // No field is writable, because VIRTIO_BLK_F_CONFIG_WCE is not offered.
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
@@ -49,7 +48,7 @@ class Blk final : public VirtioDevice {
   struct Queue {
     ActiveQueue active;
     EventLoop::Watch kick;
-    bool processing = false;  // completions are signalled once, at the end
+    bool processing = false;  // process_queue() runs and will signal completions at its end
     uint32_t in_flight = 0;
   };
 
@@ -62,7 +61,7 @@ class Blk final : public VirtioDevice {
   Task<Result<void>> execute_in_pieces(const BlkRequest& request, const Queue& queue);
   Task<Result<void>> execute_piece(const BlkRequest& request, uint64_t done, uint64_t length);
   void signal_completions(Queue& queue);
-  // Whether someone waits for the queue's requests to end.
+  // Returns true if stop_queue() or reset() waits for the queue's requests.
   bool drains(const Queue& queue) const {
     return idle_ != nullptr && (drained_ == &in_flight_ || drained_ == &queue.in_flight);
   }
@@ -73,22 +72,22 @@ class Blk final : public VirtioDevice {
   const std::string serial_;
   const std::string name_;
   const std::vector<uint16_t> queue_sizes_;
-  virtio_blk_config config_{};  // all but the capacity
+  virtio_blk_config config_{};  // without the capacity
 
   std::atomic<uint64_t> capacity_sectors_;  // changed by the loop's thread
 
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<Queue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
-  bool capacity_untold_ = false;  // it changed while there was no driver
+  bool capacity_change_pending_ = false;  // the capacity changed while there was no driver
   BlkLimits limits_;
-  uint32_t in_flight_ = 0;              // of all queues
-  block::ByteBudget pieces_{16 << 20};  // of long requests, being carried out
-  bool stalled_ = false;                // queues wait for fewer requests in flight
-  // Someone waits for the count *drained_, in_flight_ or a queue's, to be 0.
+  uint32_t in_flight_ = 0;              // in all queues
+  block::ByteBudget pieces_{16 << 20};  // for the current pieces of long requests
+  bool stalled_ = false;                // queues wait until fewer requests are in flight
+  // If idle_ is set, it is released when *drained_ is 0: in_flight_ or that of a queue.
   const uint32_t* drained_ = nullptr;
   std::binary_semaphore* idle_ = nullptr;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

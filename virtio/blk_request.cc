@@ -23,7 +23,7 @@ struct Segment {  // 5.2.6, struct virtio_blk_discard_write_zeroes
 };
 static_assert(sizeof(Segment) == 16);
 
-// Of a buffer for the 20 bytes of an ID, which is filled at once.
+// The maximum size of a buffer for GET_ID, because the loop fills it without a pause.
 constexpr uint64_t kMaxIdBytes = 4096;
 
 uint64_t total_bytes(std::span<const iovec> buffers) {
@@ -32,8 +32,8 @@ uint64_t total_bytes(std::span<const iovec> buffers) {
   return total;
 }
 
-// Moves the first sizeof(T) bytes out of `buffers`. The caller knows that there
-// are that many.
+// Removes the first sizeof(T) bytes from `buffers` and returns them. There must be that
+// many.
 template <typename T>
 T take_front(std::vector<iovec>& buffers) {
   T value;
@@ -50,7 +50,7 @@ T take_front(std::vector<iovec>& buffers) {
     if (buffer->iov_len == 0) ++buffer;
   }
   buffers.erase(buffers.begin(), buffer);
-  asm volatile("" ::: "memory");  // only the copy is looked at
+  asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
   return value;
 }
 
@@ -84,7 +84,7 @@ void parse_transfer(BlkRequest& request, uint64_t sector, const BlkLimits& limit
   request.length_bytes = bytes;
 }
 
-// 5.2.6.2: one segment (max_discard_seg and max_write_zeroes_seg are 1).
+// 5.2.6.2: exactly one segment, because max_discard_seg and max_write_zeroes_seg are 1.
 void parse_segment(BlkRequest& request, const BlkLimits& limits) {
   const bool discard = request.kind == BlkRequest::Kind::kDiscard;
   if (!(discard ? limits.discard : limits.write_zeroes)) {
@@ -101,8 +101,9 @@ void parse_segment(BlkRequest& request, const BlkLimits& limits) {
     refuse(request, VIRTIO_BLK_S_UNSUPP);
     return;
   }
-  const uint32_t most = discard ? limits.max_discard_sectors : limits.max_write_zeroes_sectors;
-  if (segment.sectors > most || !in_disk(segment.sector, segment.sectors, limits) ||
+  const uint32_t max_sectors =
+      discard ? limits.max_discard_sectors : limits.max_write_zeroes_sectors;
+  if (segment.sectors > max_sectors || !in_disk(segment.sector, segment.sectors, limits) ||
       limits.read_only) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return;

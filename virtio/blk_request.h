@@ -1,5 +1,5 @@
-// What a driver asks of a block device: one chain, checked and understood, with
-// nothing done yet (virtio 1.2, 5.2.6).
+// A request to a block device (virtio 1.2, 5.2.6), parsed from a chain and checked, but
+// not executed.
 #pragma once
 
 #include <sys/uio.h>
@@ -13,7 +13,7 @@ namespace wick::virtio {
 
 constexpr uint64_t kSectorBytes = 512;
 
-// What the device offers; requests beyond it are answered UNSUPP or IOERR.
+// The limits of a device. Requests beyond them fail with UNSUPP or IOERR.
 struct BlkLimits {
   uint64_t capacity_sectors = 0;
   bool read_only = false;
@@ -28,16 +28,16 @@ struct BlkRequest {
   enum class Kind : uint8_t { kRead, kWrite, kFlush, kGetId, kDiscard, kWriteZeroes, kRefused };
 
   Kind kind = Kind::kRefused;
-  uint8_t refusal = 0;                 // kRefused: the status to answer with
-  std::byte* status_byte = nullptr;    // in guest RAM; nullptr: the driver gave no room for it
+  uint8_t refusal = 0;                 // kRefused: the status of the request
+  std::byte* status_byte = nullptr;    // in guest RAM; nullptr if the chain has none
   uint32_t written_before_status = 0;  // writable bytes in front of the status byte
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
-  bool unmap = false;       // kWriteZeroes: the space may be freed
-  std::vector<iovec> data;  // kRead, kGetId: to fill; kWrite: to store
+  bool unmap = false;       // kWriteZeroes: the device may free the space
+  std::vector<iovec> data;  // kRead, kGetId: buffers to fill; kWrite: the data to write
 
-  // Pure: reads guest memory once, writes nothing. The framing is the driver's
-  // affair (2.7.4.1): the header may be in any number of buffers.
+  // Reads guest memory once and writes nothing. The driver chooses the framing (2.7.4.1):
+  // the header may be in any number of buffers.
   static BlkRequest parse(std::span<const iovec> readable, std::span<const iovec> writable,
                           const BlkLimits& limits);
 };

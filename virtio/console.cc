@@ -22,12 +22,13 @@ constexpr uint16_t receive_queue(size_t port) {
 }
 constexpr size_t port_of_queue(uint16_t queue) { return queue < 2 ? 0 : queue / 2 - 1; }
 
-// What a console without a terminal at its other end is said to be. With 0 columns
-// a guest's programs would know no size at all.
+// The reported size of a console without a terminal at its other end. With 0 columns,
+// programs in the guest would not know any size.
 constexpr console::Size kDefaultSize{.columns = 80, .rows = 24};
 
-// What the driver has yet to be told of a port, in this order (5.3.6.2).
-enum News : uint8_t {
+// The events of a port that the device has not sent to the driver yet. They are sent in
+// this order (5.3.6.2).
+enum PendingEvent : uint8_t {
   kAdded = 1 << 0,
   kIsConsole = 1 << 1,
   kName = 1 << 2,
@@ -43,7 +44,7 @@ struct Console::Message {
 };
 static_assert(sizeof(virtio_console_control) == 8);
 
-// The guest as one back end sees it.
+// A port: the guest's end of its back end.
 class Console::Port final : public console::Guest {
  public:
   Port(Console& console, size_t index, PortConfig config)
@@ -53,7 +54,8 @@ class Console::Port final : public console::Guest {
     size_t taken = 0;
     LoopQueue* const queue = console_.queues_[receive_queue(index_)].get();
     if (queue != nullptr && (open_ || !console_.multiport_) && !bytes.empty()) {
-      // One more than there is to do: the next buffer is kept for the next input.
+      // The budget is one more than needed, so that the turn does not end early and kick
+      // itself. The last buffer popped is kept for the next input.
       queue->serve(bytes.size() + 1, [&](LoopQueue::Request& request, size_t& budget) {
         if (taken == bytes.size()) return false;
         const size_t copied = request.writable.write(bytes.subspan(taken));
@@ -66,19 +68,19 @@ class Console::Port final : public console::Guest {
     refused_ = taken < bytes.size();
     return taken;
   }
-  void send_break() override {}  // there is no such thing here
+  void send_break() override {}  // a virtio console has no BREAK
   void resized(console::Size size) override {
-    if (size.columns == 0 || size.rows == 0) return;  // a terminal that does not know
+    if (size.columns == 0 || size.rows == 0) return;  // the terminal does not know its size
     size_ = size;
     if (index_ == 0) console_.size_ = size;
     if (console_.multiport_) {
-      if (ready_ && name_.empty()) tell(kSize);
-    } else if (index_ == 0 && console_.tells_size_) {
+      if (ready_ && name_.empty()) send_events(kSize);
+    } else if (index_ == 0 && console_.reports_size_) {
       console_.notifier_->config_changed();
     }
   }
 
-  // There are buffers for what was refused.
+  // Asks the back end for the input that was refused, because there are buffers now.
   void want_input() {
     if (std::exchange(refused_, false)) backend_.input_wanted();
   }
@@ -97,18 +99,18 @@ class Console::Port final : public console::Guest {
   }
 
   void connect() { backend_.connect(*this); }
-  void forget_driver() {
+  void reset() {
     ready_ = false;
     open_ = false;
-    news_ = 0;
+    pending_events_ = 0;
   }
 
-  // The control messages of the driver.
-  void add() { tell(kAdded); }
+  // Called for control messages of the driver.
+  void add() { send_events(kAdded); }
   void set_ready() {
     ready_ = true;
-    tell(static_cast<uint8_t>((name_.empty() ? kIsConsole : kName) | kOpened |
-                              (size_ && name_.empty() ? kSize : 0)));
+    send_events(static_cast<uint8_t>((name_.empty() ? kIsConsole : kName) | kOpened |
+                                     (size_ && name_.empty() ? kSize : 0)));
   }
   void set_open(bool open) {
     open_ = open;
@@ -116,11 +118,11 @@ class Console::Port final : public console::Guest {
   }
 
   std::optional<Message> next_message() {
-    if (news_ == 0) return std::nullopt;
-    const auto news = static_cast<uint8_t>(news_ & -news_);
-    news_ ^= news;
+    if (pending_events_ == 0) return std::nullopt;
+    const auto event = static_cast<uint8_t>(pending_events_ & -pending_events_);
+    pending_events_ ^= event;
     Message message{.control = {.id = static_cast<uint32_t>(index_), .event = 0, .value = 1}};
-    switch (news) {
+    switch (event) {
       case kAdded:
         message.control.event = VIRTIO_CONSOLE_PORT_ADD;
         break;
@@ -137,7 +139,7 @@ class Console::Port final : public console::Guest {
         message.control.event = VIRTIO_CONSOLE_PORT_OPEN;
         break;
       default: {
-        // Linux before 6.16 takes rows for columns here, against the text.
+        // Columns come first, as the specification says. Linux before 6.16 expects rows first.
         message.control.event = VIRTIO_CONSOLE_RESIZE;
         const std::array<uint16_t, 2> size = {size_->columns, size_->rows};
         const auto bytes = std::as_bytes(std::span(size));
@@ -148,8 +150,8 @@ class Console::Port final : public console::Guest {
   }
 
  private:
-  void tell(uint8_t news) {
-    news_ |= news;
+  void send_events(uint8_t events) {
+    pending_events_ |= events;
     console_.send_control();
   }
 
@@ -159,10 +161,10 @@ class Console::Port final : public console::Guest {
   const std::string name_;
   std::optional<console::Size> size_;
   bool refused_ = false;  // the back end holds input that did not fit
-  // As the driver said; without multiport nobody asks.
-  bool ready_ = false;
-  bool open_ = false;
-  uint8_t news_ = 0;
+  // Used only with VIRTIO_CONSOLE_F_MULTIPORT.
+  bool ready_ = false;  // the driver has sent PORT_READY
+  bool open_ = false;   // the driver has sent PORT_OPEN
+  uint8_t pending_events_ = 0;
 };
 
 Console::Console(EventLoop& loop, std::vector<PortConfig> ports)
@@ -199,12 +201,12 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
   loop_.post_and_wait([&] {
     notifier_ = &notifier;
     multiport_ = (features >> VIRTIO_CONSOLE_F_MULTIPORT & 1) != 0;
-    tells_size_ = (features >> VIRTIO_CONSOLE_F_SIZE & 1) != 0;
+    reports_size_ = (features >> VIRTIO_CONSOLE_F_SIZE & 1) != 0;
     for (ActiveQueue& queue : queues) add(std::move(queue));
     for (size_t i = 0; i < queues_.size(); ++i)
-      if (queues_[i] != nullptr) kicked(static_cast<uint16_t>(i));
-    // Linux without multiport looks at the size only when it changes.
-    if (tells_size_ && !multiport_) notifier.config_changed();
+      if (queues_[i] != nullptr) serve(static_cast<uint16_t>(i));
+    // Without multiport, Linux reads the size only after a configuration change.
+    if (reports_size_ && !multiport_) notifier.config_changed();
   });
 }
 
@@ -212,26 +214,26 @@ void Console::start_queue(ActiveQueue queue, DriverNotifier&) {
   loop_.post_and_wait([&] {
     const uint16_t index = queue.index;
     add(std::move(queue));
-    kicked(index);
+    serve(index);
   });
 }
 
 void Console::add(ActiveQueue queue) {
   const uint16_t index = queue.index;
   queues_[index] = std::make_unique<LoopQueue>(loop_, std::move(queue), *notifier_, name_,
-                                               complaints_, [this, index] { kicked(index); });
+                                               warnings_, [this, index] { serve(index); });
 }
 
 void Console::reset() {
   loop_.post_and_wait([this] {
     for (auto& queue : queues_) queue.reset();
-    for (const auto& port : ports_) port->forget_driver();
+    for (const auto& port : ports_) port->reset();
     notifier_ = nullptr;
-    multiport_ = tells_size_ = false;
+    multiport_ = reports_size_ = false;
   });
 }
 
-void Console::kicked(uint16_t queue) {
+void Console::serve(uint16_t queue) {
   if (queue == kControlReceive) return send_control();
   if (queue == kControlTransmit) return serve_control();
   Port& port = *ports_[port_of_queue(queue)];
@@ -247,32 +249,33 @@ void Console::serve_control() {
     std::array<std::byte, sizeof(control)> bytes;
     if (request.readable.read(bytes) == sizeof(control)) {
       std::memcpy(&control, bytes.data(), sizeof(control));
-      obey(control);
+      handle_control(control);
     } else {
-      complaints_.warn("{}: a control message that is too short", name_);
+      warnings_.warn("{}: the driver sent a control message that is too short", name_);
     }
     spend(budget, sizeof(control));
     return true;
   });
 }
 
-// 5.3.6.2
-void Console::obey(const virtio_console_control& control) {
+// 5.3.6.2, "Multiport Device Operation".
+void Console::handle_control(const virtio_console_control& control) {
   if (control.event == VIRTIO_CONSOLE_DEVICE_READY) {
     if (control.value != 0)
       for (const auto& port : ports_) port->add();
   } else if (control.id >= ports_.size()) {
-    complaints_.warn("{}: the driver speaks of port {} of {}", name_, control.id, ports_.size());
+    warnings_.warn("{}: the driver sent a control message for port {} of {}", name_, control.id,
+                   ports_.size());
   } else if (control.event == VIRTIO_CONSOLE_PORT_READY) {
     if (control.value != 0) ports_[control.id]->set_ready();
   } else if (control.event == VIRTIO_CONSOLE_PORT_OPEN) {
     ports_[control.id]->set_open(control.value != 0);
   } else {
-    complaints_.warn("{}: an unknown control event {}", name_, control.event);
+    warnings_.warn("{}: the driver sent an unknown control event {}", name_, control.event);
   }
 }
 
-// As far as the driver has buffers; the rest when it brings some.
+// Sends pending events while the driver has buffers. The rest is sent when it adds more.
 void Console::send_control() {
   if (!multiport_ || queues_[kControlReceive] == nullptr) return;
   queues_[kControlReceive]->serve(kTurnBytes, [this](LoopQueue::Request& request, size_t& budget) {

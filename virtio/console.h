@@ -1,13 +1,12 @@
-// The virtio console (virtio 1.2, 5.3): hvc0, and more ports on demand. Each
-// port is the guest's end of a console::Backend.
+// The virtio console (virtio 1.2, 5.3): hvc0, and optionally more ports. Each port is the
+// guest's end of a console::Backend.
 //
-// More than one port, and only then, makes it a multiport device: a pair of
-// control queues over which the driver says which ports it takes, and the
-// device what they are. A port with a name is no console but a character
-// device, /dev/virtio-ports/NAME in Linux.
+// With more than one port the device is a multiport device: over a pair of control queues
+// the device announces its ports, and the driver opens them. A port with a name is not a
+// console but a character device, /dev/virtio-ports/NAME in Linux.
 //
-// Thread rule: VirtioDevice's calls as written there; everything else, and
-// console::Guest's calls, on the loop, which is that of the back ends too.
+// Thread rule: VirtioDevice's calls as documented there; everything else, and
+// console::Guest's calls, on the loop, which the back ends use too.
 #pragma once
 
 #include <linux/virtio_console.h>
@@ -30,8 +29,8 @@ class Console final : public VirtioDevice {
     std::string name = {};  // empty: a console
   };
 
-  // At least one port, the first a console. Connects itself to the back ends;
-  // they and the loop must outlive it.
+  // There is at least one port, and the first is a console. The constructor connects the
+  // ports to their back ends; these and the loop must outlive the device.
   Console(EventLoop& loop, std::vector<PortConfig> ports);
   ~Console() override;
 
@@ -39,7 +38,7 @@ class Console final : public VirtioDevice {
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;
-  // Nothing in it can be written (VIRTIO_CONSOLE_F_EMERG_WRITE is not offered).
+  // No field is writable, because VIRTIO_CONSOLE_F_EMERG_WRITE is not offered.
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
@@ -54,9 +53,9 @@ class Console final : public VirtioDevice {
   struct Message;
 
   void add(ActiveQueue queue);
-  void kicked(uint16_t queue);
+  void serve(uint16_t queue);
   void serve_control();
-  void obey(const virtio_console_control& control);
+  void handle_control(const virtio_console_control& control);
   void send_control();
   std::optional<Message> next_message();
 
@@ -72,8 +71,8 @@ class Console final : public VirtioDevice {
   std::vector<std::unique_ptr<LoopQueue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
   bool multiport_ = false;
-  bool tells_size_ = false;
-  RateLimit complaints_;
+  bool reports_size_ = false;  // VIRTIO_CONSOLE_F_SIZE was negotiated
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

@@ -1,5 +1,5 @@
-// A virtio device as its transport sees it, and the transport as its device
-// sees it. Neither knows which transport or which device the other is.
+// The interfaces between a virtio device and its transport, independent of the type of
+// either.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +11,24 @@
 
 namespace wick::virtio {
 
-// Feature bits that belong to no device type (virtio 1.2, 6).
+// Feature bits common to all device types (virtio 1.2, 6).
 constexpr uint64_t kFeatureIndirect = 1ull << 28;
 constexpr uint64_t kFeatureEventIndex = 1ull << 29;
 constexpr uint64_t kFeatureVersion1 = 1ull << 32;
 constexpr uint64_t kFeatureRingReset = 1ull << 40;
 
-// What a device says to its driver. Any thread.
+// Implemented by the transport: the notifications of a device to its driver. Any thread
+// may call any function.
 class DriverNotifier {
  public:
   virtual ~DriverNotifier() = default;
   virtual void queue_interrupt(uint16_t queue) = 0;
   virtual void config_changed() = 0;
-  // The driver broke the rules beyond repair (2.1.2, DEVICE_NEEDS_RESET).
+  // Sets DEVICE_NEEDS_RESET (2.1.2), after an error of the driver that only a reset fixes.
   virtual void needs_reset() = 0;
-  // True: until disconnect_interrupt(), which must come, each signal of `event` is a
-  // queue_interrupt(queue) that costs no thread of ours anything.
+  // Makes each signal of `event` interrupt the driver like queue_interrupt(queue), until
+  // disconnect_interrupt(), which the caller must call. The kernel delivers it (irqfd); no
+  // wick thread wakes up. Returns false if that is not possible.
   virtual bool connect_interrupt(uint16_t queue, const EventFd& event) {
     static_cast<void>(queue), static_cast<void>(event);
     return false;
@@ -34,41 +36,40 @@ class DriverNotifier {
   virtual void disconnect_interrupt(const EventFd& event) { static_cast<void>(event); }
 };
 
-// A queue in use: the ring, and what becomes readable when the driver kicks it.
+// A queue in use: its ring, and the eventfd that the driver's notifications signal.
 struct ActiveQueue {
   uint16_t index = 0;
   VirtQueue ring;
-  // The transport's; it lives as long as that.
-  const EventFd* kick = nullptr;
+  const EventFd* kick = nullptr;  // owned by the transport
 };
 
-// Thread rule: called by the transport with its mutex held, so one at a time;
-// after activate() the queues belong to the device's own loop.
+// Thread rule: the transport makes all calls with its mutex held, so one at a time. After
+// activate() the queues belong to the device's own loop.
 class VirtioDevice {
  public:
   virtual ~VirtioDevice() = default;
 
   virtual uint32_t id() const = 0;        // virtio 1.2, 5
-  virtual uint64_t features() const = 0;  // of the device type; the transport adds its own
+  virtual uint64_t features() const = 0;  // of the device type; the transport adds common ones
   virtual std::span<const uint16_t> queue_max_sizes() const = 0;
 
-  // Device configuration space; out of its bounds reads are zero and writes
-  // are dropped.
+  // The device configuration space. Out of bounds, reads return zero and writes are
+  // ignored.
   virtual void read_config(uint64_t offset, std::span<std::byte> data) = 0;
   virtual void write_config(uint64_t offset, std::span<const std::byte> data) = 0;
 
-  // DRIVER_OK: the queues that the driver made ready are moved in, with the
-  // features it accepted. `notifier` stays valid until reset() has returned.
+  // Called at DRIVER_OK, with the features that the driver accepted and the queues that it
+  // made ready. `notifier` is valid until reset() has returned.
   virtual void activate(uint64_t features, std::vector<ActiveQueue> queues,
                         DriverNotifier& notifier) = 0;
-  // One queue of a running device, as for activate().
+  // Adds one queue to a running device; otherwise as activate().
   virtual void start_queue(ActiveQueue queue, DriverNotifier& notifier) = 0;
-  // Returns when no request of this queue is in flight and the queue is gone (2.6.1). Harmless
-  // when it is not in use. It waits for the device's loop, as reset() does.
+  // Removes a queue and returns when none of its requests is in flight (2.6.1). Does nothing
+  // if the queue is not in use. Waits for the device's loop, as reset() does.
   virtual void stop_queue(uint16_t index) = 0;
-  // Returns when no request is in flight and the queues are gone: the driver
-  // may reuse their memory (2.4.1). Harmless when not active. It waits for the
-  // device's loop, which therefore must never want the transport's mutex.
+  // Removes all queues and returns when no request is in flight: the driver may reuse their
+  // memory (2.4.1). Does nothing if the device is not active. Waits for the device's loop,
+  // which therefore must never take the transport's mutex.
   virtual void reset() = 0;
 };
 

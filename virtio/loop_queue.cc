@@ -5,7 +5,7 @@
 
 namespace wick::virtio {
 
-std::span<std::byte> BufferCursor::front(size_t most_bytes) {
+std::span<std::byte> BufferCursor::front(size_t max_bytes) {
   while (!buffers_.empty() && offset_ == buffers_.front().iov_len) {
     buffers_ = buffers_.subspan(1);
     offset_ = 0;
@@ -13,7 +13,7 @@ std::span<std::byte> BufferCursor::front(size_t most_bytes) {
   if (buffers_.empty()) return {};
   const iovec& buffer = buffers_.front();
   return {static_cast<std::byte*>(buffer.iov_base) + offset_,
-          std::min(most_bytes, buffer.iov_len - offset_)};
+          std::min(max_bytes, buffer.iov_len - offset_)};
 }
 
 size_t BufferCursor::read(std::span<std::byte> to) {
@@ -25,7 +25,7 @@ size_t BufferCursor::read(std::span<std::byte> to) {
     copied += from.size();
     advance(from.size());
   }
-  // Only the copy is looked at, though the driver may still write (PITFALLS 27).
+  // The compiler must use the copy, because the driver may still write (PITFALLS 27).
   asm volatile("" ::: "memory");
   return copied;
 }
@@ -43,15 +43,15 @@ size_t BufferCursor::write(std::span<const std::byte> from) {
 }
 
 LoopQueue::LoopQueue(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier,
-                     const std::string& name, RateLimit& complaints, std::function<void()> on_kick)
-    : queue_(std::move(queue)), notifier_(notifier), name_(name), complaints_(complaints) {
-  // Edge-triggered: each kick is one event, and nobody needs to read the count.
+                     const std::string& name, RateLimit& warnings, std::function<void()> on_kick)
+    : queue_(std::move(queue)), notifier_(notifier), name_(name), warnings_(warnings) {
+  // Edge-triggered: each kick is one event, and the eventfd need not be read.
   auto watch = loop.watch(queue_.kick->fd(), EPOLLIN | EPOLLET,
                           [on_kick = std::move(on_kick)](uint32_t) { on_kick(); });
   if (watch)
     kick_watch_ = *std::move(watch);
   else
-    give_up(watch.error().message());
+    mark_broken(watch.error().message());
 }
 
 void LoopQueue::serve(size_t budget, const Step& step) {
@@ -66,7 +66,8 @@ void LoopQueue::serve(size_t budget, const Step& step) {
     }
   } while (chains > 0 && budget > 0 && !request_ && wait_for_kick());
   interrupt();
-  // Not EventLoop::post(): a loop that is to stop runs all that is posted first.
+  // A kick and not EventLoop::post(): a loop that is stopping first runs all posted
+  // functions, so it would never end.
   if (chains == 0 || budget == 0) queue_.kick->signal();
 }
 
@@ -74,7 +75,7 @@ LoopQueue::Request* LoopQueue::current() {
   if (!request_ && !broken_) {
     auto chain = queue_.ring.pop();
     if (!chain)
-      give_up(chain.error().message());
+      mark_broken(chain.error().message());
     else if (*chain)
       request_.emplace(**std::move(chain));
   }
@@ -90,8 +91,8 @@ void LoopQueue::interrupt() {
   if (queue_.ring.interrupt_needed()) notifier_.queue_interrupt(queue_.index);
 }
 
-void LoopQueue::give_up(const std::string& why) {
-  complaints_.warn("{}: {}; the driver must reset it", name_, why);
+void LoopQueue::mark_broken(const std::string& why) {
+  warnings_.warn("{}: {}; the driver must reset the device", name_, why);
   broken_ = true;
   kick_watch_.reset();
   notifier_.needs_reset();

@@ -1,6 +1,6 @@
-// A virtqueue that its device serves on an event loop: from the kick over the
-// chains to the interrupt, one bounded turn at a time, so that a driver that
-// never stops keeps the loop from nothing else.
+// A virtqueue that a device serves on an event loop: it watches the kick, pops chains
+// and sends the interrupt. A turn is bounded, so that a driver that adds chains without
+// end does not keep the loop from its other work.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -16,28 +16,29 @@
 
 namespace wick::virtio {
 
-// Goes through the buffers of a chain, which must outlive it.
+// Iterates over the bytes of a chain's buffers. The chain must outlive it.
 class BufferCursor {
  public:
   explicit BufferCursor(std::span<const iovec> buffers) : buffers_(buffers) {}
 
-  // The next bytes, of one buffer and at most `most_bytes`; empty at the end.
-  std::span<std::byte> front(size_t most_bytes);
-  // Past the first of what front() gave.
+  // Returns the next bytes within one buffer, at most `max_bytes`; empty at the end.
+  std::span<std::byte> front(size_t max_bytes);
+  // Skips the first `size_bytes` of the bytes that front() returned.
   void advance(size_t size_bytes) { offset_ += size_bytes; }
 
-  // Copies as much as there is, and returns how much.
+  // Copy until `to` is full or `from` is empty, or until the buffers end; return the number
+  // of bytes copied.
   size_t read(std::span<std::byte> to);
   size_t write(std::span<const std::byte> from);
 
  private:
   std::span<const iovec> buffers_;
-  size_t offset_ = 0;  // into the first of them
+  size_t offset_ = 0;  // in the first buffer
 };
 
 class LoopQueue {
  public:
-  // A chain that is being served, perhaps over several turns.
+  // A chain being served, possibly over several turns.
   struct Request {
     explicit Request(Chain taken)
         : chain(std::move(taken)), readable(chain.readable()), writable(chain.writable()) {}
@@ -46,46 +47,48 @@ class LoopQueue {
     BufferCursor writable;
     uint32_t written_bytes = 0;  // of `writable`, from its beginning
   };
-  // Works on a request, takes what that cost off `budget`, and says whether the
-  // request is done. False while there is budget left: it waits for something,
+  // Works on a request, subtracts the cost from `budget`, and returns whether the request is
+  // done. If it returns false although there is budget left, the request waits for an event
   // after which the device calls serve() again.
   using Step = std::function<bool(Request& request, size_t& budget)>;
 
-  // `on_kick` is called on the loop whenever the driver says that there is
-  // more; what is there already, the device looks for by itself. `name` and
-  // `complaints` are the device's, for messages. All must outlive it.
+  // `on_kick` is called on the loop for each notification by the driver. There is no call
+  // for chains that are in the ring already. `name` and `warnings` are the device's, for
+  // messages. All references must outlive the queue.
   LoopQueue(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier, const std::string& name,
-            RateLimit& complaints, std::function<void()> on_kick);
+            RateLimit& warnings, std::function<void()> on_kick);
   LoopQueue(const LoopQueue&) = delete;
   LoopQueue& operator=(const LoopQueue&) = delete;
 
-  // One turn: at most `budget` of work and one ring's worth of chains, then an
-  // interrupt if the driver wants one; what is left is kicked to the next turn.
+  // Makes one turn: does at most `budget` of work and completes at most as many chains as
+  // the ring has entries, then interrupts the driver if it wants that. If the turn ends
+  // early, the queue kicks itself for another one.
   void serve(size_t budget, const Step& step);
 
-  // The parts of a turn, for a queue whose buffers wait for the host's data:
-  // the oldest request that is not completed yet, or nullptr. A broken ring has
-  // none for ever, and the driver is told to reset the device.
+  // The parts of a turn, for a queue whose buffers wait for data of the host.
+
+  // Returns the oldest request that is not completed yet, or nullptr. If the ring is
+  // broken, returns nullptr from then on, and the device needs a reset.
   Request* current();
   void complete();
   void interrupt();
-  // With no request left: on_kick is called for the next one. True: it is
-  // there already.
+  // Enables notifications, after current() has returned nullptr. Returns true if there is a
+  // request already, for which on_kick may not be called.
   bool wait_for_kick() { return !broken_ && queue_.ring.enable_notifications(); }
 
  private:
-  void give_up(const std::string& why);
+  void mark_broken(const std::string& why);
 
   ActiveQueue queue_;
   DriverNotifier& notifier_;
   const std::string& name_;
-  RateLimit& complaints_;
+  RateLimit& warnings_;
   EventLoop::Watch kick_watch_;
   std::optional<Request> request_;
   bool broken_ = false;
 };
 
-// Takes `cost` off `budget`, as far as there is one.
+// Subtracts `cost` from `budget`, down to 0.
 inline void spend(size_t& budget, size_t cost) { budget -= std::min(budget, cost); }
 
 }  // namespace wick::virtio

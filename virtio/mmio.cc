@@ -39,7 +39,7 @@ enum Register : uint64_t {
   kConfig = 0x100,
 };
 
-// As the specification spells them.
+// The names of the registers in the specification.
 constexpr std::pair<uint64_t, const char*> kNames[] = {
     {kMagicValue, "MagicValue"},
     {kVersion, "Version"},
@@ -98,7 +98,7 @@ void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
     device_.read_config(offset - kConfig, data);
     return;
   }
-  // 4.2.2.2: below the configuration space only aligned 32-bit accesses.
+  // 4.2.2.2: below the configuration space only aligned 32-bit accesses are valid.
   const bool proper = data.size() == 4 && offset % 4 == 0;
   store_le(data, proper ? read_register(offset) : 0u);
 }
@@ -159,7 +159,7 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
       queue_select_ = value;
       break;
     case kQueueNum:
-      // Out of 16 bits is no power of two either way; 0 is refused later.
+      // A value that is too large becomes 0, which is refused when the queue is opened.
       if (auto* queue = configurable_queue())
         queue->size = value <= VirtQueue::kMaxSize ? static_cast<uint16_t>(value) : uint16_t{0};
       break;
@@ -167,7 +167,7 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
       set_queue_ready(value == 1);
       break;
     case kQueueReset:
-      // It is over when the write returns, so that the register always reads 0.
+      // The reset is complete when the write returns, so the register always reads as 0.
       if (value == 1) reset_queue();
       break;
     case kQueueNotify:
@@ -209,8 +209,8 @@ BusDevice::Name MmioTransport::name_of(uint64_t offset, bool /*write*/) const {
   return {};
 }
 
-// A cause that is still unacknowledged has had its edge, and the driver has yet
-// to look: it acknowledges first and reads the rings afterwards (4.2.3.4).
+// A cause that is not acknowledged yet has had its edge and needs no other: the driver
+// acknowledges first and reads the rings afterwards (4.2.3.4).
 void MmioTransport::raise(uint32_t cause) {
   if ((interrupt_status_.fetch_or(cause) & cause) == 0) interrupt_.pulse();
 }
@@ -223,7 +223,7 @@ void MmioTransport::config_changed() {
 }
 
 void MmioTransport::needs_reset() {
-  // 2.1.2: told through a configuration change, once the driver listens.
+  // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
   if ((status_.fetch_or(kStatusNeedsReset) & kStatusDriverOk) != 0) config_changed();
 }
 

@@ -1,5 +1,5 @@
-// virtio over MMIO, version 2 (virtio 1.2, 4.2): a window of registers and one
-// interrupt, which the device raises as an edge.
+// virtio over MMIO, version 2 (virtio 1.2, 4.2): a window of registers, and one
+// edge-triggered interrupt.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,9 @@ namespace wick::virtio {
 class MmioTransport final : public Transport, public BusDevice {
  public:
   static constexpr uint64_t kWindowBytes = 0x1000;
-  static constexpr uint64_t kQueueNotifyOffset = 0x50;  // takes the queue's number, 32 bits
+  static constexpr uint64_t kQueueNotifyOffset = 0x50;  // written with the queue's index, 32 bits
 
-  // All three must outlive it.
+  // All references must outlive the transport.
   static Result<std::unique_ptr<MmioTransport>> create(VirtioDevice& device,
                                                        const GuestMemory& memory,
                                                        InterruptLine& interrupt, std::string name);

@@ -11,15 +11,15 @@ namespace {
 constexpr uint16_t kQueueSize = 256;
 constexpr uint16_t kControlQueueSize = 64;
 constexpr size_t kTurnBytes = 512 << 10;
-constexpr size_t kLeastCost = 1024;  // of a frame, in such bytes
-constexpr size_t kMostCommandBytes = 16 << 10;
-constexpr size_t kMostPacketBuffers = 1024;  // writev(2)
+constexpr size_t kMinCost = 1024;  // the least that a frame costs of kTurnBytes
+constexpr size_t kMaxCommandBytes = 16 << 10;
+constexpr size_t kMaxPacketBuffers = 1024;  // IOV_MAX of writev(2)
 
 // 5.1.4
 struct Config {
   std::array<uint8_t, 6> mac;
   uint16_t status;
-  uint16_t most_pairs;
+  uint16_t max_pairs;
   uint16_t mtu;
 };
 static_assert(sizeof(Config) == 12);
@@ -44,7 +44,7 @@ uint64_t features_of(const net::Backend& backend, bool has_mtu) {
   if (offloads.tcp4) features |= bit(kNetGuestTcp4);
   if (offloads.tcp6) features |= bit(kNetGuestTcp6);
   if (offloads.ecn) features |= bit(kNetGuestEcn);
-  // A kernel that gives such packets takes them too.
+  // A kernel that delivers such packets also accepts them.
   if (offloads.udp) features |= bit(kNetGuestUdp4) | bit(kNetGuestUdp6) | bit(kNetHostUdp);
   if (has_mtu) features |= bit(kNetMtu);
   if (backend.queue_pairs() > 1) features |= bit(kNetMultiqueue);
@@ -57,12 +57,13 @@ std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
   return sizes;
 }
 
-// What a packet takes of a turn: the back end may have to cut it.
+// Returns the cost of a packet. Each segment counts, because the back end may have to make
+// them.
 size_t cost(const net::PacketHeader& header, size_t bytes) {
   const size_t segments = header.segmentation == net::PacketHeader::kNone
                               ? 1
                               : bytes / std::max<size_t>(1, header.segment_bytes) + 1;
-  return std::max(bytes, segments * kLeastCost);
+  return std::max(bytes, segments * kMinCost);
 }
 
 }  // namespace
@@ -77,7 +78,7 @@ Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
   loop.post_and_wait([&] {
     net::Backend::Events events{.readable = {},
                                 .link_changed = [self = card.get()] { self->link_changed(); }};
-    // Else each packet would wake the loop too, for nothing.
+    // With vhost the loop must not wake up for each packet.
     if (card->vhosts_.empty())
       events.readable = [self = card.get()](uint16_t pair) {
         if (pair < self->receivers_.size() && self->receivers_[pair])
@@ -113,7 +114,7 @@ void Net::read_config(uint64_t offset, std::span<std::byte> data) {
   Config config{
       .mac = {},
       .status = static_cast<uint16_t>((link_up_ ? kLinkUp : 0) | (announce_ ? kAnnounce : 0)),
-      .most_pairs = backend_.queue_pairs(),
+      .max_pairs = backend_.queue_pairs(),
       .mtu = mtu_.value_or(0)};
   const uint64_t mac = current_mac_;
   std::memcpy(config.mac.data(), &mac, config.mac.size());
@@ -133,24 +134,24 @@ void Net::reset() {
 void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
   notifier_ = &notifier;
   settings_ = {.features = features,
-               .most_pairs = backend_.queue_pairs(),
+               .max_pairs = backend_.queue_pairs(),
                .mtu = (features & bit(kNetMtu)) != 0 ? mtu_.value_or(0) : uint16_t{0},
                .mac = mac_,
                .unicast = {},
                .multicast = {},
                .vlans = {},
-               .offloads = features};  // 5.1.6.5.6: all that were agreed to
+               .offloads = features};  // 5.1.6.5.6: initially all negotiated offloads
   apply_settings();
 
   receivers_.resize(backend_.queue_pairs());
   transmitters_.resize(backend_.queue_pairs());
   for (ActiveQueue& queue : queues) add(std::move(queue));
   serve_all();
-  // One that was reading the configuration meanwhile may have the old state.
-  if (std::exchange(link_untold_, false)) notifier.config_changed();
+  // A driver that read the configuration before the change has the old state.
+  if (std::exchange(link_change_pending_, false)) notifier.config_changed();
 }
 
-// 5.1.2: without multiqueue the control queue is the third.
+// 5.1.2: without VIRTIO_NET_F_MQ the control queue is queue 2.
 uint16_t Net::control_index() const {
   return settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * backend_.queue_pairs())
                                        : uint16_t{2};
@@ -160,7 +161,7 @@ void Net::add(ActiveQueue queue) {
   const auto pair = static_cast<uint16_t>(queue.index / 2);
   if (queue.index == control_index()) {
     if (settings_.has(kNetControlQueue))
-      control_.emplace(loop_, std::move(queue), *notifier_, name_, complaints_,
+      control_.emplace(loop_, std::move(queue), *notifier_, name_, warnings_,
                        [this] { serve_control(); });
   } else if (queue.index > control_index()) {
     return;
@@ -168,9 +169,9 @@ void Net::add(ActiveQueue queue) {
     add_to_vhost(std::move(queue));
   } else if (queue.index % 2 == 0) {
     receivers_[pair].emplace(loop_, std::move(queue), *notifier_, backend_, pair, settings_, name_,
-                             complaints_);
+                             warnings_);
   } else {
-    transmitters_[pair].emplace(loop_, std::move(queue), *notifier_, name_, complaints_,
+    transmitters_[pair].emplace(loop_, std::move(queue), *notifier_, name_, warnings_,
                                 [this, pair] { serve_transmit(pair); });
   }
 }
@@ -234,7 +235,7 @@ void Net::serve_transmit(uint16_t pair) {
       kTurnBytes, [&](auto& request, size_t& budget) { return transmit(pair, request, budget); });
 }
 
-// 5.1.6.2
+// 5.1.6.2, "Packet Transmission".
 bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
   net::PacketHeader header;
   size_t bytes = request.readable.read(std::as_writable_bytes(std::span(&header, 1)));
@@ -250,10 +251,10 @@ bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
     bytes += part.size();
   }
   if (allowed && bytes >= net::kMinPacketBytes && bytes <= net::kMaxPacketBytes &&
-      packet_.size() <= kMostPacketBuffers)
+      packet_.size() <= kMaxPacketBuffers)
     backend_.send(pair, packet_);
   else
-    complaints_.warn("{}: a malformed packet is not sent", name_);
+    warnings_.warn("{}: dropped a malformed packet from the driver", name_);
   spend(budget, cost(header, bytes));
   return true;
 }
@@ -283,17 +284,17 @@ void Net::serve_control() {
                   [&](auto& request, size_t& budget) { return control(request, budget); });
 }
 
-// 5.1.6.5
+// 5.1.6.5, "Control Virtqueue".
 bool Net::control(LoopQueue::Request& request, size_t& budget) {
-  std::vector<std::byte> command(kMostCommandBytes);
+  std::vector<std::byte> command(kMaxCommandBytes);
   command.resize(request.readable.read(command));
-  spend(budget, kMostCommandBytes);
+  spend(budget, kMaxCommandBytes);
   const bool whole = request.readable.front(1).empty();
   const uint16_t pairs = settings_.pairs;
   const std::byte status{whole ? settings_.execute(command) : kNetError};
   request.written_bytes = static_cast<uint32_t>(request.writable.write({&status, 1}));
   if (status != std::byte{kNetOk})
-    complaints_.warn("{}: a malformed or unsupported command", name_);
+    warnings_.warn("{}: the driver sent a malformed or unsupported command", name_);
   apply_settings();
   if (settings_.pairs != pairs)
     for (auto& receiver : receivers_)
@@ -301,13 +302,14 @@ bool Net::control(LoopQueue::Request& request, size_t& budget) {
   return true;
 }
 
-// What the settings ask of the back end.
+// Applies the settings to the back end and to the configuration space.
 void Net::apply_settings() {
-  backend_.set_offloads({.checksum = settings_.takes(kNetGuestChecksum),
-                         .tcp4 = settings_.takes(kNetGuestTcp4),
-                         .tcp6 = settings_.takes(kNetGuestTcp6),
-                         .ecn = settings_.takes(kNetGuestEcn),
-                         .udp = settings_.takes(kNetGuestUdp4) && settings_.takes(kNetGuestUdp6)});
+  backend_.set_offloads({.checksum = settings_.offload_enabled(kNetGuestChecksum),
+                         .tcp4 = settings_.offload_enabled(kNetGuestTcp4),
+                         .tcp6 = settings_.offload_enabled(kNetGuestTcp6),
+                         .ecn = settings_.offload_enabled(kNetGuestEcn),
+                         .udp = settings_.offload_enabled(kNetGuestUdp4) &&
+                                settings_.offload_enabled(kNetGuestUdp6)});
   backend_.set_active_pairs(settings_.pairs);
   current_mac_ = packed(settings_.mac);
   if (std::exchange(settings_.announced, false)) announce_ = false;
@@ -317,10 +319,10 @@ void Net::link_changed() {
   const bool up = backend_.link_up();
   if (link_up_.exchange(up) == up) return;
   if (notifier_ == nullptr) {
-    link_untold_ = true;
+    link_change_pending_ = true;
     return;
   }
-  // Switches may have forgotten the guest meanwhile.
+  // Switches may have lost the guest's address meanwhile.
   announce_ = up && settings_.has(kNetGuestAnnounce);
   notifier_->config_changed();
 }

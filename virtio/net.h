@@ -1,11 +1,11 @@
 // The virtio network card (virtio 1.2, 5.1) over a back end of net/.
 //
-// What the driver sends, the back end takes straight from its buffers; how it
-// receives, net_receiver.h tells. A header says what is to be done to a packet; only
-// what the driver agreed to goes either way.
+// A packet to send goes directly from the driver's buffers to the back end; receiving is
+// in net_receiver.h. A packet's header names the offloads that the packet needs. In both
+// directions only offloads that the driver negotiated are allowed.
 //
-// Thread rule: VirtioDevice's calls as written there; everything else on the
-// loop, which the back end is attached to.
+// Thread rule: VirtioDevice's calls as documented there; everything else on the loop,
+// which the back end is attached to.
 #pragma once
 
 #include <atomic>
@@ -26,9 +26,9 @@ namespace wick::virtio {
 
 class Net final : public VirtioDevice {
  public:
-  // Attaches the back end. All references must outlive the card; `name` is for
-  // messages. `mtu`, in bytes, is told to the driver. With `vhosts`, one for each queue
-  // pair, the kernel moves the packets, and filters none of them.
+  // Makes a card and attaches it to the back end. All references must outlive the card.
+  // `mtu`, in bytes, is reported to the driver. `name` is used in messages. With `vhosts`,
+  // one for each queue pair, the kernel moves the packets and does not filter them.
   static Result<std::unique_ptr<Net>> create(net::Backend& backend, EventLoop& loop,
                                              const net::MacAddress& mac,
                                              std::optional<uint16_t> mtu, std::string name,
@@ -39,7 +39,7 @@ class Net final : public VirtioDevice {
   uint64_t features() const override { return features_; }
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;
-  // Of the fields none may be written (5.1.4).
+  // No field is writable (5.1.4).
   void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
@@ -74,21 +74,21 @@ class Net final : public VirtioDevice {
   const uint64_t features_;
   const std::vector<uint16_t> queue_sizes_;
 
-  // A vCPU reads these too.
-  std::atomic<uint64_t> current_mac_;  // its first six bytes
+  // Atomic, because vCPUs read these too.
+  std::atomic<uint64_t> current_mac_;  // in its first six bytes
   std::atomic<bool> link_up_{true};
   std::atomic<bool> announce_{false};
 
   // Owned by the loop's thread.
   NetSettings settings_;
-  std::deque<std::optional<NetReceiver>> receivers_;  // by pair; a queue may not be in use
+  std::deque<std::optional<NetReceiver>> receivers_;  // by pair; empty: not in use
   std::deque<std::optional<LoopQueue>> transmitters_;
   std::optional<LoopQueue> control_;
   std::vector<std::unique_ptr<VhostNet>> vhosts_;
   DriverNotifier* notifier_ = nullptr;  // while active
-  bool link_untold_ = false;            // it changed while there was no driver
+  bool link_change_pending_ = false;    // the link changed while there was no driver
   std::vector<iovec> packet_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

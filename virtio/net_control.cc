@@ -26,14 +26,14 @@ constexpr uint64_t kGuestOffloadBits = 1ull << kNetGuestChecksum | 1ull << kNetG
                                        1ull << kNetGuestTcp6 | 1ull << kNetGuestEcn |
                                        1ull << kNetGuestUdp4 | 1ull << kNetGuestUdp6;
 
-// A little-endian number of all of `data`; none when that is of another size.
+// Returns `data` as a little-endian number; nothing if its size is not that of T.
 template <typename T>
 std::optional<T> whole(Bytes data) {
   if (data.size() != sizeof(T)) return std::nullopt;
   return load_le<T>(data);
 }
 
-// Takes a table of addresses off the front of `data` (5.1.6.5.2).
+// Removes a table of addresses from the front of `data` (5.1.6.5.2).
 std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
   if (data.size() < 4) return std::nullopt;
   const size_t count = load_le<uint32_t>(data);
@@ -83,7 +83,7 @@ bool set_vlan(NetSettings& settings, uint8_t command, Bytes data) {
 bool set_pairs(NetSettings& settings, uint8_t command, Bytes data) {
   const auto pairs = whole<uint16_t>(data);
   if (!settings.has(kNetMultiqueue) || command != 0 || !pairs || *pairs == 0 ||
-      *pairs > settings.most_pairs)
+      *pairs > settings.max_pairs)
     return false;
   settings.pairs = *pairs;
   return true;

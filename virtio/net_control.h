@@ -1,7 +1,7 @@
-// What a driver tells a network card through the control queue (virtio 1.2,
-// 5.1.6.5), and what follows from it: which frames it gets.
+// The settings of a network card that a driver changes through the control queue
+// (virtio 1.2, 5.1.6.5), and the receive filter that follows from them.
 //
-// Plain values and functions of them; no thread of its own.
+// Plain values and pure functions; no thread rule.
 #pragma once
 
 #include <bitset>
@@ -15,13 +15,13 @@
 namespace wick::virtio {
 
 struct NetSettings {
-  // Of what the driver could set, only this is in its hands: VIRTIO_NET_F_*.
-  uint64_t features = 0;
-  uint16_t most_pairs = 1;
-  uint16_t mtu = 0;  // that was agreed to; 0: none
+  // Fixed at activation.
+  uint64_t features = 0;  // the negotiated VIRTIO_NET_F_*, which decide what may be set
+  uint16_t max_pairs = 1;
+  uint16_t mtu = 0;  // the negotiated MTU; 0: none
 
   net::MacAddress mac{};
-  // 5.1.6.5.1 and .2. Whatever comes, until a driver asks for less.
+  // 5.1.6.5.1 and 5.1.6.5.2. Initially the driver gets all frames.
   bool promiscuous = true;
   bool all_multicast = false;
   bool all_unicast = false;
@@ -30,20 +30,21 @@ struct NetSettings {
   bool no_broadcast = false;
   std::vector<net::MacAddress> unicast;
   std::vector<net::MacAddress> multicast;
-  std::bitset<4096> vlans;  // 5.1.6.5.3: of those with a tag, these
+  std::bitset<4096> vlans;  // 5.1.6.5.3: tagged frames of these VLANs are received
   uint16_t pairs = 1;       // 5.1.6.5.5
   uint64_t offloads = 0;    // 5.1.6.5.6: bits of VIRTIO_NET_F_GUEST_*
-  bool announced = false;   // 5.1.6.5.4: the driver has done so
+  bool announced = false;   // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
 
   bool has(unsigned feature) const { return (features >> feature & 1) != 0; }
-  // Whether the driver wants this offload now.
-  bool takes(unsigned feature) const { return (offloads >> feature & 1) != 0; }
+  // Returns true if the driver accepts packets that need this offload.
+  bool offload_enabled(unsigned feature) const { return (offloads >> feature & 1) != 0; }
 
-  // Carries out one command: its class, its number, its data. The status for the
-  // driver: VIRTIO_NET_OK, or VIRTIO_NET_ERR and nothing has changed.
+  // Executes a command (class, number, data) and returns the status for the driver:
+  // VIRTIO_NET_OK, or VIRTIO_NET_ERR if nothing was changed.
   uint8_t execute(std::span<const std::byte> command);
 
-  // `start` is that of a frame, of kStartBytes if it has so many.
+  // Applies the receive filter. `start` is the first kStartBytes of a frame, or the whole
+  // frame if it is shorter.
   static constexpr size_t kStartBytes = 18;
   bool accepts(std::span<const std::byte> start) const;
 };

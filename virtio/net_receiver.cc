@@ -12,15 +12,16 @@ namespace {
 constexpr int kTurnPackets = 64;
 constexpr size_t kTagBytes = 4;
 constexpr size_t kEthernetBytes = 14 + kTagBytes;  // with a VLAN tag
-// Before one more chain, which has 256 at most; readv(2) takes 1024, with ours.
-constexpr size_t kMostBuffers = 1024 - 2 - 256;
-constexpr size_t kLeastExpectedBytes = 2048;
+// The receiver pops another chain only while it has fewer buffers. readv(2) takes 1024:
+// these, two of our own, and the 256 that the last chain may have.
+constexpr size_t kMaxBuffers = 1024 - 2 - 256;
+constexpr size_t kMinExpectedBytes = 2048;
 
 }  // namespace
 
 NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier,
                          net::Backend& backend, uint16_t pair, const NetSettings& settings,
-                         const std::string& name, RateLimit& complaints)
+                         const std::string& name, RateLimit& warnings)
     : backend_(backend),
       pair_(pair),
       settings_(settings),
@@ -28,24 +29,24 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
       queue_(std::move(queue)),
       notifier_(notifier),
       name_(name),
-      complaints_(complaints),
+      warnings_(warnings),
       overflow_(std::make_unique_for_overwrite<std::byte[]>(net::kMaxPacketBytes)) {
   auto watch = loop.watch(queue_.kick->fd(), EPOLLIN | EPOLLET, [this](uint32_t) { receive(); });
   if (watch)
     kick_ = *std::move(watch);
   else
-    give_up(watch.error().message());
+    mark_broken(watch.error().message());
 }
 
 void NetReceiver::receive() {
   if (broken_) return;
-  if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver wants nothing here
+  if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver does not use this queue pair
     packet_bytes_ = 0;
     return;
   }
   queue_.ring.disable_notifications();
   int budget = kTurnPackets;
-  useless_chains_ = 0;
+  empty_chains_ = 0;
   while (budget > 0 && (packet_bytes_ > 0 || (gather(expected_bytes_) && read_packet())) &&
          deliver())
     --budget;
@@ -53,14 +54,15 @@ void NetReceiver::receive() {
   if (budget == 0 || turn_is_over()) queue_.kick->signal();
 }
 
-// Takes chains until their buffers hold so much, or there are no more. True: there is
-// one. False: a kick will come when there is.
+// Pops chains until their buffers have room for `wanted_bytes` or the ring is empty.
+// Returns true if there is at least one chain. If there is none, notifications are
+// enabled, so the driver's next chain causes a kick.
 bool NetReceiver::gather(size_t wanted_bytes) {
-  while (!broken_ && !turn_is_over() && room_.size() < kMostBuffers &&
+  while (!broken_ && !turn_is_over() && room_.size() < kMaxBuffers &&
          (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes))) {
     auto chain = queue_.ring.pop();
     if (!chain) {
-      give_up(chain.error().message());
+      mark_broken(chain.error().message());
       break;
     }
     if (!*chain) {
@@ -72,9 +74,9 @@ bool NetReceiver::gather(size_t wanted_bytes) {
     size_t bytes = 0;
     for (const iovec& buffer : buffers) bytes += buffer.iov_len;
     if (bytes == 0) {
-      complaints_.warn("{}: a receive buffer without room", name_);
-      ++useless_chains_;
-      continue;  // back to the driver
+      warnings_.warn("{}: the driver added a receive buffer without room", name_);
+      ++empty_chains_;
+      continue;  // the destructor returns the chain to the driver
     }
     room_.insert(room_.end(), buffers.begin(), buffers.end());
     room_bytes_ += bytes;
@@ -84,10 +86,10 @@ bool NetReceiver::gather(size_t wanted_bytes) {
   return !broken_ && !chains_.empty();
 }
 
-// False: there is none.
+// Returns false if the back end has no packet.
 bool NetReceiver::read_packet() {
   scattered_.assign(1, {&head_, sizeof(head_)});
-  size_t skip = sizeof(head_);  // it gets there from head_
+  size_t skip = sizeof(head_);  // deliver() copies this part from head_
   for (const iovec& buffer : room_) {
     const size_t skipped = std::min(skip, buffer.iov_len);
     skip -= skipped;
@@ -101,15 +103,16 @@ bool NetReceiver::read_packet() {
   return packet_bytes_ > 0;
 }
 
-// Whether the driver is to have this packet: no offload that it did not agree to (a
-// packet may be older than the agreement), no frame that it filters out.
-bool NetReceiver::wanted() const {
+// Returns true if the driver may get this packet: the packet needs only offloads that the
+// driver has enabled (it may be older than the driver's last command), and the frame
+// passes the filter.
+bool NetReceiver::accepts_packet() const {
   if (packet_bytes_ < net::kMinPacketBytes) return false;
   const net::PacketHeader& header = head_.header;
   const size_t frame_bytes = packet_bytes_ - sizeof(header);
   const auto start = std::span(head_.start).first(std::min(frame_bytes, head_.start.size()));
   if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 &&
-      !settings_.takes(kNetGuestChecksum))
+      !settings_.offload_enabled(kNetGuestChecksum))
     return false;
   switch (header.segmentation & ~net::PacketHeader::kEcn) {
     case net::PacketHeader::kNone:
@@ -118,26 +121,28 @@ bool NetReceiver::wanted() const {
         return false;
       break;
     case net::PacketHeader::kTcp4:
-      if (!settings_.takes(kNetGuestTcp4)) return false;
+      if (!settings_.offload_enabled(kNetGuestTcp4)) return false;
       break;
     case net::PacketHeader::kTcp6:
-      if (!settings_.takes(kNetGuestTcp6)) return false;
+      if (!settings_.offload_enabled(kNetGuestTcp6)) return false;
       break;
     case net::PacketHeader::kUdp:
-      if (!settings_.takes(kNetGuestUdp4) || !settings_.takes(kNetGuestUdp6)) return false;
+      if (!settings_.offload_enabled(kNetGuestUdp4) || !settings_.offload_enabled(kNetGuestUdp6))
+        return false;
       break;
     default:
       return false;
   }
-  if ((header.segmentation & net::PacketHeader::kEcn) != 0 && !settings_.takes(kNetGuestEcn))
+  if ((header.segmentation & net::PacketHeader::kEcn) != 0 &&
+      !settings_.offload_enabled(kNetGuestEcn))
     return false;
   return settings_.accepts(start);
 }
 
-// The packet that was read goes to the driver, or is dropped. False: it waits for
-// buffers.
+// Gives the packet that was read to the driver, or drops it. Returns false if the packet
+// waits for buffers.
 bool NetReceiver::deliver() {
-  if (!wanted()) {
+  if (!accepts_packet()) {
     packet_bytes_ = 0;
     return true;
   }
@@ -149,10 +154,10 @@ bool NetReceiver::deliver() {
   for (size_t bytes = 0; bytes < packet_bytes_; ++count) bytes += chains_[count].bytes;
   head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without merging
   head_.header.flags &= net::PacketHeader::kNeedsChecksum | net::PacketHeader::kChecksumValid;
-  if (!settings_.takes(kNetGuestChecksum)) head_.header.flags = 0;
+  if (!settings_.offload_enabled(kNetGuestChecksum)) head_.header.flags = 0;
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
-  // The driver counts on finding all of them.
+  // The driver expects to find all buffers of a packet when it finds the first.
   queue_.ring.hold_completions();
   size_t buffers = 0;
   for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {
@@ -166,23 +171,24 @@ bool NetReceiver::deliver() {
   }
   queue_.ring.publish_completions();
   room_.erase(room_.begin(), room_.begin() + static_cast<std::ptrdiff_t>(buffers));
-  expected_bytes_ = std::max({packet_bytes_, expected_bytes_ / 2, kLeastExpectedBytes});
+  expected_bytes_ = std::max({packet_bytes_, expected_bytes_ / 2, kMinExpectedBytes});
   packet_bytes_ = 0;
   return true;
 }
 
-// More buffers for a packet that is larger than those in hand. False: there are none
-// now, or none that would do, and then the packet is dropped.
+// Pops more chains for a packet that does not fit into the current ones. Returns false if
+// the packet must wait for more, or if it can never fit; then it is dropped.
 bool NetReceiver::make_room() {
   while (merges_ && gather(packet_bytes_)) {
     if (room_bytes_ >= packet_bytes_) return true;
-    // The driver has no other buffers to give.
-    if (descriptors_ >= queue_.ring.size() || room_.size() >= kMostBuffers) break;
+    // The packet cannot fit: all descriptors of the ring are in use, or readv(2) takes no
+    // more buffers.
+    if (descriptors_ >= queue_.ring.size() || room_.size() >= kMaxBuffers) break;
     if (turn_is_over() || !queue_.ring.enable_notifications()) return false;
     queue_.ring.disable_notifications();
   }
-  complaints_.warn("{}: a packet of {} bytes has no room in the driver's buffers", name_,
-                   packet_bytes_);
+  warnings_.warn("{}: dropped a packet of {} bytes, too large for the driver's buffers", name_,
+                 packet_bytes_);
   packet_bytes_ = 0;
   return false;
 }
@@ -201,8 +207,8 @@ void NetReceiver::copy_in(size_t offset, std::span<const std::byte> bytes) {
   }
 }
 
-void NetReceiver::give_up(const std::string& why) {
-  complaints_.warn("{}: {}; the driver must reset it", name_, why);
+void NetReceiver::mark_broken(const std::string& why) {
+  warnings_.warn("{}: {}; the driver must reset the device", name_, why);
   broken_ = true;
   kick_.reset();
   notifier_.needs_reset();

@@ -1,11 +1,11 @@
-// One receive queue of a network card (virtio 1.2, 5.1.6.4): packets go from the
-// back end straight into the driver's buffers.
+// A receive queue of a network card (virtio 1.2, 5.1.6.4): packets go from the back end
+// directly into the driver's buffers.
 //
-// A packet's size is known only when it has been read. So it is read into the
-// buffers there are, for as much as the last packets took, and what they have no
-// room for goes to a buffer of our own; from there it is copied into more of the
-// driver's buffers, if it merges them, when they come. Without a buffer nothing is
-// read: packets wait on the host, which bounds their number.
+// A packet's size is known only after it has been read. So the receiver pops chains for
+// as many bytes as the last packets had, and reads the packet into their buffers and, what
+// does not fit, into a private overflow buffer. With mergeable buffers the overflow is
+// copied to further chains when the driver adds them. Without a chain nothing is read:
+// packets wait on the host, which bounds their number.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -26,25 +26,25 @@ namespace wick::virtio {
 
 class NetReceiver {
  public:
-  // All references must outlive it.
+  // All references must outlive the receiver.
   NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier, net::Backend& backend,
               uint16_t pair, const NetSettings& settings, const std::string& name,
-              RateLimit& complaints);
+              RateLimit& warnings);
   NetReceiver(const NetReceiver&) = delete;
   NetReceiver& operator=(const NetReceiver&) = delete;
 
-  // One turn: takes what the back end has, as far as there are buffers for it.
+  // Makes one bounded turn: receives packets while there are packets and buffers.
   void receive();
 
  private:
-  // What is looked at before the driver gets it, a private copy.
+  // The start of a packet, in private memory: it is checked before the driver gets it.
   struct Head {
     net::PacketHeader header;
     std::array<std::byte, NetSettings::kStartBytes> start;
   };
   static_assert(sizeof(Head) == sizeof(net::PacketHeader) + NetSettings::kStartBytes);
 
-  // A chain in hand, all of whose buffers are in room_.
+  // A popped chain, whose buffers are in room_.
   struct Held {
     Chain chain;
     size_t bytes;
@@ -52,12 +52,12 @@ class NetReceiver {
 
   bool gather(size_t wanted_bytes);
   bool read_packet();
-  bool wanted() const;
+  bool accepts_packet() const;
   bool deliver();
   bool make_room();
-  bool turn_is_over() const { return useless_chains_ >= queue_.ring.size(); }
+  bool turn_is_over() const { return empty_chains_ >= queue_.ring.size(); }
   void copy_in(size_t offset, std::span<const std::byte> bytes);
-  void give_up(const std::string& why);
+  void mark_broken(const std::string& why);
 
   net::Backend& backend_;
   const uint16_t pair_;
@@ -66,24 +66,24 @@ class NetReceiver {
   ActiveQueue queue_;
   DriverNotifier& notifier_;
   const std::string& name_;
-  RateLimit& complaints_;
+  RateLimit& warnings_;
   EventLoop::Watch kick_;
   bool broken_ = false;
 
-  // Taken from the ring and not filled yet, and all their buffers.
+  // The chains that were popped and not filled yet, and all their buffers.
   std::deque<Held> chains_;
   std::vector<iovec> room_;
   size_t room_bytes_ = 0;
-  size_t descriptors_ = 0;     // of the driver's, that chains_ take
-  size_t expected_bytes_ = 0;  // of the next packet, by those before
-  size_t useless_chains_ = 0;  // in this turn
+  size_t descriptors_ = 0;     // used by chains_
+  size_t expected_bytes_ = 0;  // the expected size of the next packet
+  size_t empty_chains_ = 0;    // chains without room in this turn
 
-  // A packet that was read and not delivered yet; 0: none.
+  // The packet that was read and not delivered yet; size 0: none.
   size_t packet_bytes_ = 0;
-  size_t placed_bytes_ = 0;  // of it in head_ and behind that in room_; the rest: overflow_
+  size_t placed_bytes_ = 0;  // the part in head_ and room_; the rest is in overflow_
   Head head_;
   const std::unique_ptr<std::byte[]> overflow_;
-  std::vector<iovec> scattered_;  // where it is read to
+  std::vector<iovec> scattered_;  // the buffers for readv(2)
 };
 
 }  // namespace wick::virtio

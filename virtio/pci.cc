@@ -12,7 +12,7 @@ namespace wick::virtio {
 
 namespace {
 
-// BAR 0: a page for each structure.
+// Offsets in BAR 0, which has a page for each structure.
 constexpr uint64_t kCommon = 0x0000;
 constexpr uint64_t kIsr = 0x1000;
 constexpr uint64_t kConfig = 0x2000;
@@ -29,8 +29,8 @@ constexpr uint8_t kVendorCapability = 0x09;
 constexpr uint8_t kIsrQueue = 1;  // 4.1.4.5
 constexpr uint8_t kIsrConfig = 2;
 
-// 4.1.4.3: the names as the specification spells them, and how wide each
-// register is: other accesses to it are no driver's.
+// 4.1.4.3: the registers with the specification's names and their width. Accesses of
+// another width are ignored.
 struct Register {
   uint8_t offset;
   uint8_t size_bytes;
@@ -72,7 +72,7 @@ void set_high(uint64_t& field, uint32_t value) {
 
 devices::PciFunction::Identity identity(const VirtioDevice& device) {
   const auto id = static_cast<uint16_t>(kFirstDeviceId + device.id());
-  // Drivers go by the device ID; the class is for people (PCI Code and ID
+  // Drivers match the device ID; the class code is only informative (PCI Code and ID
   // Assignment 1.11, 1.1).
   uint32_t class_code = 0xff0000;
   if (device.id() == 1) class_code = 0x020000;  // Ethernet controller
@@ -86,7 +86,7 @@ devices::PciFunction::Identity identity(const VirtioDevice& device) {
           .revision = kModernRevision};
 }
 
-// One for each queue, and one for configuration changes.
+// One vector for each queue, and one for configuration changes.
 uint16_t vector_count(const VirtioDevice& device) {
   return static_cast<uint16_t>(
       std::min<size_t>(device.queue_max_sizes().size() + 1, devices::PciInterrupts::kMaxVectors));
@@ -119,7 +119,7 @@ PciTransport::PciTransport(VirtioDevice& device, const GuestMemory& memory, Inte
 }
 
 void PciTransport::add_capabilities() {
-  struct [[gnu::packed]] Body {  // virtio_pci_cap (4.1.4) behind its first two bytes
+  struct [[gnu::packed]] Body {  // virtio_pci_cap (4.1.4) without its first two bytes
     uint8_t length;
     uint8_t type;
     uint8_t bar = kRegisterBar;
@@ -168,7 +168,7 @@ void PciTransport::read(uint64_t offset, std::span<std::byte> data) {
       store_le(data, is_register(in_page, data.size()) ? read_common(in_page) : 0);
       break;
     case kIsr: {
-      // 4.1.4.5: reading acknowledges and lowers the wire.
+      // 4.1.4.5: reading the ISR status clears it and deasserts INTx.
       const std::lock_guard isr_lock(isr_mutex_);
       store_le(data, in_page == 0 ? std::exchange(isr_, 0) : 0);
       interrupts_.set_intx(isr_ != 0);
@@ -277,11 +277,11 @@ void PciTransport::write_common(uint64_t offset, uint32_t value) {
         queue_vectors_[queue_select_] = accepted_vector(value);
       break;
     case VIRTIO_PCI_COMMON_Q_ENABLE:
-      // 4.1.4.3.2: a driver writes no 0 here.
+      // 4.1.4.3.2: a driver must not write 0.
       if (value == 1) set_queue_ready(true);
       break;
     case VIRTIO_PCI_COMMON_Q_RESET:
-      // It is over when the write returns, so that the register always reads 0.
+      // The reset is complete when the write returns, so the register always reads as 0.
       if (value == 1 && reset_queue()) queue_vectors_[queue_select_] = kNoVector;
       break;
     case VIRTIO_PCI_COMMON_Q_SIZE:
@@ -326,7 +326,7 @@ BusDevice::Name PciTransport::name_of(uint64_t offset, bool /*write*/) const {
   }
 }
 
-// 4.1.5.1.2.1: a vector that cannot be had reads back as none.
+// 4.1.5.1.2.1: an unsupported vector reads back as NO_VECTOR.
 uint16_t PciTransport::accepted_vector(uint32_t value) const {
   return value < interrupts_.vectors() ? static_cast<uint16_t>(value) : kNoVector;
 }
@@ -347,7 +347,7 @@ void PciTransport::reset_interrupts() {
 
 void PciTransport::raise(uint8_t cause, uint16_t vector) {
   const bool message = interrupts_.msix_enabled();
-  // 4.1.4.5.1: the ISR shows a configuration change even when a message tells of it.
+  // 4.1.4.5.1: the ISR status has the configuration bit with MSI-X too.
   if (!message || cause == kIsrConfig) {
     const std::lock_guard lock(isr_mutex_);
     isr_ |= cause;
@@ -364,11 +364,12 @@ void PciTransport::config_changed() {
 }
 
 void PciTransport::needs_reset() {
-  // 2.1.2: told through a configuration change, once the driver listens.
+  // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
   if ((status_.fetch_or(kStatusNeedsReset) & kStatusDriverOk) != 0) config_changed();
 }
 
-// What the capability's registers say: an aligned 1, 2 or 4 bytes of BAR 0.
+// Reads the capability's fields. Returns false unless they select 1, 2 or 4 aligned bytes
+// of BAR 0.
 bool PciTransport::ConfigAccess::locate(uint64_t& offset, size_t& size) const {
   std::array<std::byte, sizeof(virtio_pci_cap)> registers{};
   for (size_t i = 0; i < registers.size(); i += 4)

@@ -1,6 +1,6 @@
-// virtio over PCI, without the legacy interface (virtio 1.2, 4.1): a function
-// whose BAR 0 holds the virtio registers, found by their capabilities, and
-// BAR 1 the MSI-X table.
+// virtio over PCI, without the legacy interface (virtio 1.2, 4.1). BAR 0 of the function
+// has the virtio registers, which a driver finds through capabilities; BAR 1 has the
+// MSI-X table.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,12 @@ namespace wick::virtio {
 class PciTransport final : public Transport, public BusDevice {
  public:
   static constexpr uint32_t kBarBytes = 0x4000;
-  // Queue n is kicked by a write of any length to kNotifyOffset + n * kNotifyStride.
+  // A write of any length to kNotifyOffset + n * kNotifyStride kicks queue n.
   static constexpr uint64_t kNotifyOffset = 0x3000;
   static constexpr uint32_t kNotifyStride = 4;
 
-  // All but `name` and `moved` must outlive it. `moved` hears where BAR 0 is,
-  // for ioeventfd.
+  // All references must outlive the transport. `moved` is called when the address of BAR 0
+  // changes, so that the caller can register ioeventfds.
   static Result<std::unique_ptr<PciTransport>> create(VirtioDevice& device,
                                                       const GuestMemory& memory,
                                                       InterruptLine& intx, MsiSink& msi,
@@ -46,8 +46,8 @@ class PciTransport final : public Transport, public BusDevice {
  private:
   static constexpr uint16_t kNoVector = 0xffff;
 
-  // The capability through which a driver without access to BARs reads and
-  // writes them (4.1.4.9): this is its pci_cfg_data.
+  // pci_cfg_data of the capability through which a driver accesses BARs by configuration
+  // space alone (4.1.4.9).
   struct ConfigAccess final : BusDevice {
     explicit ConfigAccess(PciTransport& owner) : transport(owner) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
@@ -72,11 +72,11 @@ class PciTransport final : public Transport, public BusDevice {
   devices::PciFunction function_;
   ConfigAccess config_access_{*this};
 
-  // The causes not yet acknowledged, and with them the wire; also the loop's.
+  // Guards isr_ and the level of INTx, which vCPUs and the device's loop change.
   std::mutex isr_mutex_;
   uint8_t isr_ = 0;
 
-  // The device's loop reads these while a vCPU may write them.
+  // Atomic, because the device's loop reads these while a vCPU may write them.
   std::atomic<uint8_t> config_generation_{0};
   std::atomic<uint16_t> config_vector_{kNoVector};
   std::vector<std::atomic<uint16_t>> queue_vectors_;

@@ -20,8 +20,8 @@ void store(uint16_t* field, uint16_t value, std::memory_order order) {
   std::atomic_ref(*field).store(value, order);
 }
 
-// 2.7.7.2, vring_need_event: is `event` among the entries after `before` up to
-// `now`?
+// 2.7.7.2, vring_need_event: returns true if the index has passed `event` on its way from
+// `before` to `now`.
 bool event_passed(uint16_t event, uint16_t now, uint16_t before) {
   return static_cast<uint16_t>(now - event - 1) < static_cast<uint16_t>(now - before);
 }
@@ -73,25 +73,25 @@ Result<std::optional<Chain>> VirtQueue::pop() {
   const auto pending = static_cast<uint16_t>(available - next_available_);
   if (pending == 0) return std::nullopt;
   if (pending > size_)
-    return fail("virtqueue: available index {} is {} past {}, in a ring of {}", available, pending,
-                next_available_, size_);
+    return fail("virtqueue: available index {} is {} ahead of {}, in a ring of {}", available,
+                pending, next_available_, size_);
   if (outstanding_ == size_)
     return fail("virtqueue: more than {} chains in use in a ring of {}", outstanding_, size_);
   const uint16_t head = load(available_entry(next_available_ % size_), std::memory_order_relaxed);
-  if (head >= size_) return fail("virtqueue: head {} in a table of {}", head, size_);
+  if (head >= size_) return fail("virtqueue: head {} is not in a table of {}", head, size_);
 
   ++next_available_;
   ++outstanding_;
   Chain chain(this, head);
   if (auto walked = walk(chain, head); !walked) {
-    chain.queue_ = nullptr;  // the ring is broken: nothing goes back
+    chain.queue_ = nullptr;  // the ring is broken, so the chain must not be returned
     return std::unexpected(std::move(walked).error());
   }
   return chain;
 }
 
-// 2.7.5.2 to 2.7.5.3.1. Bounded by the queue's size, with an indirect table by max_chain_,
-// and by 2^32 bytes.
+// Collects the buffers of a chain (2.7.5.2 to 2.7.5.3.1). The walk is bounded by the queue's
+// size, by max_chain_ in an indirect table, and by 2^32 bytes.
 Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   std::byte* table = descriptors_;
   size_t table_size = size_;
@@ -103,16 +103,18 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
       return fail("virtqueue: chain {} has a loop or is too long", head);
     Descriptor descriptor;
     std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));
-    asm volatile("" ::: "memory");  // only the copy is looked at
+    asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
     if (!in_indirect) ++chain.descriptor_count_;
 
     if ((descriptor.flags & Descriptor::kIndirect) != 0) {
       if (in_indirect) return fail("virtqueue: chain {} nests indirect tables", head);
-      if (!indirect_) return fail("virtqueue: chain {} is indirect, not negotiated", head);
+      if (!indirect_)
+        return fail("virtqueue: chain {} is indirect, which was not negotiated", head);
       if ((descriptor.flags & Descriptor::kNext) != 0)
-        return fail("virtqueue: chain {} goes on after an indirect table", head);
+        return fail("virtqueue: chain {} continues after an indirect table", head);
       if (descriptor.length_bytes == 0 || descriptor.length_bytes % sizeof(Descriptor) != 0)
-        return fail("virtqueue: indirect table of {} bytes", descriptor.length_bytes);
+        return fail("virtqueue: an indirect table of {} bytes is not valid",
+                    descriptor.length_bytes);
       table = TRY(memory_->slice({descriptor.address}, descriptor.length_bytes)).data();
       table_size = descriptor.length_bytes / sizeof(Descriptor);
       index = 0;
@@ -133,7 +135,7 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
     if ((descriptor.flags & Descriptor::kNext) == 0) return {};
     index = descriptor.next;
     if (index >= table_size)
-      return fail("virtqueue: descriptor {} in a table of {}", index, table_size);
+      return fail("virtqueue: descriptor {} is not in a table of {}", index, table_size);
   }
 }
 
@@ -156,13 +158,15 @@ void VirtQueue::publish_completions() {
 }
 
 void VirtQueue::disable_notifications() {
-  // With event indices a stale available_event already silences the driver.
+  // With event indices nothing is needed: the driver does not notify while avail_event has
+  // an old value.
   if (!event_index_) store(used_flags(), kUsedNoNotify, std::memory_order_relaxed);
 }
 
 bool VirtQueue::enable_notifications() {
-  // Sequentially consistent: the driver publishes its index and then looks
-  // here, we write here and then look at its index; one sees the other.
+  // Sequentially consistent, so that no notification is lost: the driver publishes its index
+  // and then reads this field; we write this field and then read the driver's index. At
+  // least one side sees the other's write.
   if (event_index_) {
     store(available_event(), next_available_, std::memory_order_seq_cst);
   } else {
@@ -174,8 +178,8 @@ bool VirtQueue::enable_notifications() {
 bool VirtQueue::interrupt_needed() {
   if (next_used_ == signalled_used_) return false;
   const uint16_t before = std::exchange(signalled_used_, next_used_);
-  // Publishing the used index must come before this look at what the driver
-  // asks for; on x86 only a locked operation keeps that order.
+  // The used index must be visible before the driver's wish for interrupts is read. On x86
+  // only a locked operation keeps a store before a later load.
   store(used_index(), next_used_, std::memory_order_seq_cst);
   if (event_index_)
     return event_passed(load(used_event(), std::memory_order_seq_cst), next_used_, before);

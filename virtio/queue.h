@@ -1,9 +1,8 @@
-// The split virtqueue (virtio 1.2, 2.7), device side, and the chains of
-// buffers that come out of it.
+// The device side of the split virtqueue (virtio 1.2, 2.7), and its descriptor chains.
 //
-// Thread rule: a queue and its chains belong to one loop. The driver runs
-// meanwhile: everything in the rings is read once, checked, and published with
-// release order. All ring indices are 16-bit and wrap (PITFALLS 24).
+// Thread rule: a queue and its chains belong to one loop. The driver may change the
+// rings at any time, so each field is read once and then checked; the used index is
+// published with release order. All ring indices are 16-bit and wrap (PITFALLS 24).
 #pragma once
 
 #include <sys/uio.h>
@@ -33,9 +32,9 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 16);
 
-// One request of the driver: buffers to read, then buffers to write, all inside
-// guest RAM. Goes back to the driver exactly once: by complete(), or with
-// length 0 when it is dropped. It must not outlive its queue.
+// A descriptor chain, one request of the driver: readable buffers, then writable
+// buffers, all of them inside guest RAM. A chain is returned to the driver exactly once:
+// by complete(), or with length 0 by the destructor. It must not outlive its queue.
 class Chain {
  public:
   Chain(Chain&& other) noexcept;
@@ -45,17 +44,19 @@ class Chain {
   std::span<const iovec> readable() const { return std::span(buffers_).first(readable_count_); }
   std::span<const iovec> writable() const { return std::span(buffers_).subspan(readable_count_); }
 
-  // How many descriptors of the ring's table it takes: an indirect one is one.
+  // The number of descriptors of the queue's table that the chain uses; an indirect table
+  // counts as one.
   size_t descriptor_count() const { return descriptor_count_; }
 
-  // `written_bytes`: how much of writable() was filled, from its beginning.
+  // Returns the chain to the driver. `written_bytes` is the number of bytes written to
+  // writable(), from its beginning.
   void complete(uint32_t written_bytes) &&;
 
  private:
   friend class VirtQueue;
   Chain(VirtQueue* queue, uint16_t head) : queue_(queue), head_(head) {}
 
-  VirtQueue* queue_;  // nullptr when moved from or completed
+  VirtQueue* queue_;  // nullptr if moved from or completed
   uint16_t head_;
   uint16_t descriptor_count_ = 0;
   size_t readable_count_ = 0;
@@ -63,14 +64,15 @@ class Chain {
 };
 
 struct QueueLayout {
-  uint16_t size = 0;         // entries
+  uint16_t size = 0;         // in entries
   GuestAddress descriptors;  // 2.7.5: aligned to 16
   GuestAddress driver_area;  // 2.7.6, the available ring: aligned to 2
   GuestAddress device_area;  // 2.7.8, the used ring: aligned to 4
   bool event_index = false;  // VIRTIO_F_EVENT_IDX was negotiated
   bool indirect = false;     // VIRTIO_F_INDIRECT_DESC was negotiated
-  // Buffers of a chain with an indirect table, if more than `size`: Linux, with a ring that
-  // it made smaller, keeps to the device's limits and not to the ring's (2.7.5.3.1).
+  // The maximum number of buffers in a chain with an indirect table; ignored if less than
+  // `size`. The limit in 2.7.5.3.1 is the queue size, but when Linux makes a ring smaller, its
+  // chains are still limited only by the device's maximum.
   uint16_t max_chain = 0;
 };
 
@@ -78,37 +80,38 @@ class VirtQueue {
  public:
   static constexpr uint16_t kMaxSize = 1024;
 
-  // Checks the layout: a VirtQueue that exists has rings wholly inside RAM.
-  // `memory` must outlive it.
+  // Checks the layout, so the rings of every VirtQueue are inside RAM. `memory` must
+  // outlive the queue.
   static Result<VirtQueue> create(const GuestMemory& memory, const QueueLayout& layout);
 
-  // Moves only before the first pop(): a Chain knows its queue's address.
+  // A queue may be moved only before the first pop(), because a Chain points to its queue.
   VirtQueue(VirtQueue&&) noexcept = default;
   VirtQueue& operator=(VirtQueue&&) = delete;
 
-  // The next request, or none. An error is the driver's (a loop, a wild
-  // pointer, more chains at once than the ring has room for): the rings can no
-  // longer be trusted and the device needs a reset.
+  // Returns the next request, or nothing if there is none. An error means that the driver
+  // broke the ring (a loop, an address outside RAM, more chains in use than the ring has
+  // entries): the ring can no longer be trusted and the device needs a reset.
   Result<std::optional<Chain>> pop();
 
-  // Asks the driver (it may ignore that) not to notify, while the device looks
-  // at the ring by itself anyway.
+  // Asks the driver not to send notifications while the device processes the ring anyway.
+  // The driver may ignore this.
   void disable_notifications();
-  // Asks for them again. True: something came meanwhile, so pop() again,
-  // because no notification will come for it.
+  // Asks for notifications again. Returns true if the driver has added a chain meanwhile:
+  // call pop() again, because there may be no notification for that chain.
   bool enable_notifications();
 
-  // After completing: does the driver want an interrupt for what was completed
-  // since this last said yes (2.7.7, 2.7.10)?
+  // Returns true if the driver wants an interrupt for the chains completed since the last
+  // call (2.7.7, 2.7.10).
   bool interrupt_needed();
 
-  // Chains completed between these two reach the driver all at once (5.1.6.4).
+  // Chains completed between these two calls are published to the driver all at once
+  // (5.1.6.4).
   void hold_completions() { holding_ = true; }
   void publish_completions();
 
   uint16_t size() const { return size_; }
-  // For another who works on the rings, instead of this one: where they are in the host's
-  // view, and the RAM that they are in.
+  // For vhost, which processes the rings instead of this object: the host addresses of the
+  // rings, and the memory that contains them.
   const GuestMemory& memory() const { return *memory_; }
   const void* descriptors() const { return descriptors_; }
   const void* driver_area() const { return driver_area_; }
@@ -122,7 +125,7 @@ class VirtQueue {
   Result<void> walk(Chain& chain, uint16_t head) const;
   void push_used(uint16_t head, uint32_t written_bytes);
 
-  // Fields of the rings, in the host's view.
+  // Host addresses of the rings' fields.
   uint16_t* available_flags() const { return u16_at(driver_area_, 0); }
   uint16_t* available_index() const { return u16_at(driver_area_, 2); }
   uint16_t* available_entry(uint16_t i) const { return u16_at(driver_area_, 4 + 2u * i); }
@@ -145,11 +148,11 @@ class VirtQueue {
   std::byte* const device_area_;
 
   // Owned by the loop's thread.
-  uint16_t outstanding_ = 0;  // chains popped and not yet completed
+  uint16_t outstanding_ = 0;  // chains that were popped and not yet completed
   uint16_t next_available_ = 0;
   uint16_t next_used_ = 0;
   bool holding_ = false;
-  uint16_t signalled_used_ = 0;  // next_used_ when an interrupt was last wanted
+  uint16_t signalled_used_ = 0;  // next_used_ at the last call of interrupt_needed()
 };
 
 }  // namespace wick::virtio

@@ -25,7 +25,8 @@ Result<std::unique_ptr<Rng>> Rng::create(EventLoop& loop, const std::string& pat
                        "check --rng and the file's permissions");
     if (S_ISDIR(status.st_mode)) return fail_errno(EISDIR, "{}: cannot read entropy", path);
   }
-  // Last: on the loop, which runs, it could not be taken back from here.
+  // The timer comes last: if a later step failed, it could not be removed here, because the
+  // loop may run already.
   rng->retry_ = TRY(loop.timer([self = rng.get()] { self->serve(); }));
   return rng;
 }
@@ -36,7 +37,7 @@ void Rng::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& no
 
 void Rng::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   loop_.post_and_wait([&] {
-    queue_.emplace(loop_, std::move(queue), notifier, name_, complaints_, [this] { serve(); });
+    queue_.emplace(loop_, std::move(queue), notifier, name_, warnings_, [this] { serve(); });
     serve();
   });
 }
@@ -51,7 +52,7 @@ void Rng::serve() {
                 [this](auto& request, size_t& budget) { return fill(request, budget); });
 }
 
-// 5.4.6.2: at least one byte; fewer than there is room for are allowed.
+// 5.4.6.2: the device returns at least one byte, and may return fewer than fit.
 bool Rng::fill(LoopQueue::Request& request, size_t& budget) {
   for (;;) {
     const auto room = request.writable.front(budget);
@@ -64,13 +65,13 @@ bool Rng::fill(LoopQueue::Request& request, size_t& budget) {
   }
 }
 
-// 0: there will be more in a while, when the timer calls.
+// Returns 0 if there are no random bytes now; the timer then calls serve() again.
 size_t Rng::draw(std::span<std::byte> room) {
   ssize_t drawn = 0;
   if (file_.valid()) {
     drawn = ::read(file_.get(), room.data(), room.size());
     if (drawn == 0 || (drawn < 0 && errno != EAGAIN && errno != EINTR)) {
-      spdlog::warn("{}: {}; the guest's entropy comes from getrandom(2) now", path_,
+      spdlog::warn("{}: {}; the guest's entropy now comes from getrandom(2)", path_,
                    drawn == 0 ? "no more entropy" : std::strerror(errno));
       file_.close();
     }

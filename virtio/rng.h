@@ -1,12 +1,11 @@
 // The virtio entropy device (virtio 1.2, 5.4): random bytes from getrandom(2),
 // or from a file such as /dev/random or /dev/hwrng.
 //
-// A file that has nothing just now is asked again a little later, by a timer:
-// epoll(7) has no /dev/hwrng. One that ends or fails is said to have, once, and
-// getrandom takes over: a guest that waits for entropy for ever serves nobody.
+// A file that has no data at the moment is read again later by a timer, because
+// /dev/hwrng does not support epoll(7). If the file ends or fails, the device logs that
+// and uses getrandom(2) from then on, so that the guest does not wait forever.
 //
-// Thread rule: VirtioDevice's calls as written there; everything else on the
-// loop.
+// Thread rule: VirtioDevice's calls as documented there; everything else on the loop.
 #pragma once
 
 #include <array>
@@ -20,7 +19,8 @@ namespace wick::virtio {
 
 class Rng final : public VirtioDevice {
  public:
-  // `path` names the file; empty: getrandom(2). The loop must outlive it.
+  // `path` names the file; if it is empty, getrandom(2) is used. The loop must outlive the
+  // device.
   static Result<std::unique_ptr<Rng>> create(EventLoop& loop, const std::string& path);
 
   uint32_t id() const override { return 4; }
@@ -51,10 +51,10 @@ class Rng final : public VirtioDevice {
   const std::string name_ = "rng";
 
   // Owned by the loop's thread.
-  Fd file_;  // none: getrandom(2)
+  Fd file_;  // invalid: getrandom(2) is used
   EventLoop::Timer retry_;
   std::optional<LoopQueue> queue_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

@@ -7,7 +7,7 @@ namespace wick::virtio {
 
 namespace {
 
-// 3.1.1: the driver sets these bits in this order, one step at a time.
+// 3.1.1: the driver sets these bits one by one, in this order.
 struct StatusStep {
   uint8_t before;
   uint8_t added;
@@ -47,7 +47,7 @@ uint32_t Transport::driver_features_word() const {
 void Transport::set_driver_features_word(uint32_t word) {
   if (driver_features_select_ > 1) return;
   if ((status() & kStatusFeaturesOk) != 0) {  // 2.2.1: negotiation is over
-    complaints_.warn("{}: the driver changes features after FEATURES_OK; ignored", name_);
+    warnings_.warn("{}: the driver changed features after FEATURES_OK; ignored", name_);
     return;
   }
   const unsigned shift = 32 * driver_features_select_;
@@ -65,23 +65,24 @@ void Transport::set_status(uint8_t value) {
   if (added == 0) return;
   if ((added & kStatusFailed) != 0) {
     status_.fetch_or(kStatusFailed);
-    complaints_.warn("{}: the driver gave up (status FAILED)", name_);
+    warnings_.warn("{}: the driver set status FAILED", name_);
     return;
   }
-  // A driver may write two steps at once; then take them in their order.
+  // A driver may set two bits in one write; they are handled in their order.
   for (const StatusStep& step : kStatusSteps) {
     if ((added & step.added) == 0) continue;
     const auto current = static_cast<uint8_t>(status() & ~kStatusNeedsReset);
     if (!is_step(current, step.added)) {
-      complaints_.warn("{}: status {:#x} out of order after {:#x}; ignored", name_, value, current);
+      warnings_.warn("{}: the driver wrote status {:#x} out of order after {:#x}; ignored", name_,
+                     value, current);
       return;
     }
     if (step.added == kStatusFeaturesOk) {
-      // 2.2.2, 6.1: a subset of what was offered, and never without VERSION_1.
+      // 2.2.2, 6.1: the driver must accept a subset of the offered features, with VERSION_1.
       if ((driver_features_ & ~offered_features()) != 0 ||
           (driver_features_ & kFeatureVersion1) == 0) {
-        complaints_.warn("{}: the driver asks for features {:#x} of {:#x}; refused", name_,
-                         driver_features_, offered_features());
+        warnings_.warn("{}: the driver accepted features {:#x}, offered were {:#x}; refused", name_,
+                       driver_features_, offered_features());
         return;
       }
     }
@@ -97,7 +98,8 @@ Transport::QueueState* Transport::configurable_queue() {
   const bool restartable = active_ && (driver_features_ & kFeatureRingReset) != 0;
   if (queue.ready || (now & kStatusFeaturesOk) == 0 ||
       ((now & kStatusDriverOk) != 0 && !restartable)) {
-    complaints_.warn("{}: queue {} changed at the wrong time; ignored", name_, queue_select_);
+    warnings_.warn("{}: the driver changed queue {} at the wrong time; ignored", name_,
+                   queue_select_);
     return nullptr;
   }
   return &queue;
@@ -123,7 +125,7 @@ void Transport::set_queue_ready(bool ready) {
   }
   if (queue_select_ >= queues_.size() || !queues_[queue_select_].ready) return;
   queues_[queue_select_].ready = false;
-  // 4.2.2.1, 4.2.2.2: from now on the queue is the driver's.
+  // 4.2.2.1, 4.2.2.2: the device must not access the queue from now on.
   if (active_) device_.stop_queue(static_cast<uint16_t>(queue_select_));
 }
 
@@ -143,7 +145,7 @@ void Transport::enable_dma(bool enabled) {
   if (!active_) return;
   device_.reset();
   active_ = false;
-  // Without an interrupt: the next driver does not know why its wire would be raised.
+  // There is no interrupt, because the next driver could not explain it.
   status_.fetch_or(kStatusNeedsReset);
 }
 
@@ -162,7 +164,7 @@ void Transport::power_off() {
   reset();
 }
 
-// None: the driver was told that the device needs a reset.
+// Returns nothing if the queue is unusable; the device then needs a reset.
 std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
   const QueueState& queue = queues_[index];
   auto ring =
@@ -175,13 +177,13 @@ std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
                                   .max_chain = device_.queue_max_sizes()[index]});
   if (ring && queue.size <= device_.queue_max_sizes()[index])
     return ActiveQueue{index, *std::move(ring), &kicks_[index]};
-  complaints_.warn("{}: queue {} is unusable: {}", name_, index,
-                   ring ? "too large" : ring.error().message());
+  warnings_.warn("{}: queue {} is unusable: {}", name_, index,
+                 ring ? "it is too large" : ring.error().message());
   needs_reset();
   return std::nullopt;
 }
 
-// Gives the device its queues, as soon as driver and bus allow it.
+// Gives the device its queues if DRIVER_OK is set and the bus permits DMA.
 void Transport::activate() {
   const uint8_t now = status();
   if (active_ || !dma_enabled_ || (now & kStatusDriverOk) == 0 || (now & kStatusNeedsReset) != 0)

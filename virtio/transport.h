@@ -1,10 +1,9 @@
-// What every virtio transport does behind its registers: feature negotiation,
-// queue set-up, the status bits and their order, activation, reset
-// (virtio 1.2, 2.1 to 2.4 and 3.1). mmio.h and pci.h decode their registers
-// into this.
+// The part that all virtio transports share: feature negotiation, queue set-up, the
+// status bits and their order, activation and reset (virtio 1.2, 2.1 to 2.4 and 3.1).
+// mmio.h and pci.h decode register accesses into calls of this class.
 //
-// Thread rule: registers on any vCPU thread, under the mutex; DriverNotifier's
-// calls from any thread, without it.
+// Thread rule: any vCPU thread accesses the registers, with the mutex held. Any thread
+// makes DriverNotifier's calls, without the mutex.
 #pragma once
 
 #include <atomic>
@@ -29,7 +28,8 @@ constexpr uint8_t kStatusFailed = 128;
 
 class Transport : public DriverNotifier {
  public:
-  // Both must outlive it; `name` is for messages. Makes the eventfds.
+  // `device` and `memory` must outlive the transport. `name` is used in messages.
+  // `kicks`, from make_kicks(), has an eventfd for each queue.
   Transport(VirtioDevice& device, const GuestMemory& memory, std::string name,
             std::vector<EventFd> kicks)
       : device_(device),
@@ -39,15 +39,16 @@ class Transport : public DriverNotifier {
         queues_(initial_queues(device)) {}
   static Result<std::vector<EventFd>> make_kicks(const VirtioDevice& device);
 
-  // As the driver's reset, from the machine: afterwards the device holds nothing
-  // of this transport, which may then be destroyed. Not on the device's loop.
+  // Resets the device on behalf of the machine. Afterwards the device holds no reference
+  // to this transport, which may then be destroyed. Must not be called on the device's
+  // loop.
   void power_off();
 
-  // For ioeventfd: becomes readable when queue `i` is to be kicked.
+  // For ioeventfd: a signal of eventfd `i` kicks queue `i`.
   std::span<const EventFd> kicks() const { return kicks_; }
 
-  // Every field is what the driver wrote, checked only when it is used; until
-  // then the size is the largest that the device takes.
+  // The fields have the values that the driver wrote; they are checked when the queue is
+  // opened. The initial size is the device's maximum.
   struct QueueState {
     uint16_t size = 0;
     uint64_t descriptors = 0;
@@ -57,32 +58,36 @@ class Transport : public DriverNotifier {
   };
 
  protected:
-  // Whether the device may access guest memory; at first it may. `false` takes the queues away
-  // from a running device and returns when it is idle. That device then needs a reset, as in
-  // QEMU: the driver that sets the bit again may be another kernel's, which does not know
-  // these queues. A device that is started meanwhile gets its queues when it may.
+  // Sets whether the device may access guest memory; initially it may. With false, takes the
+  // queues away from a running device and returns when it is idle. The device then needs a
+  // reset, as in QEMU, because the driver that enables access again may belong to another
+  // kernel, which does not know these queues. A device that is started while access is disabled
+  // gets its queues when access is enabled.
   void enable_dma(bool enabled);
 
-  // The calls below: with mutex_ held.
+  // The functions below are called with mutex_ held.
 
   uint32_t device_features_word() const;
   uint32_t driver_features_word() const;
   void set_driver_features_word(uint32_t word);
 
   uint8_t status() const { return status_.load(); }
-  // One write of the status register; 0 resets and returns when all is idle.
+  // Handles a write of the status register. The value 0 resets the device and returns when
+  // all its queues are idle.
   void set_status(uint8_t value);
 
-  // The selected queue as far as it may be set up now; nullptr when it does not
-  // exist, is ready, or this is not the time (3.1.1: after FEATURES_OK, before
-  // DRIVER_OK; 2.6.1.2: later too, with VIRTIO_F_RING_RESET).
+  // Returns the selected queue if the driver may set it up now; nullptr if the queue does
+  // not exist or is ready, or in the wrong status (3.1.1: the queue is set up between
+  // FEATURES_OK and DRIVER_OK; 2.6.1.2: with VIRTIO_F_RING_RESET also later).
   QueueState* configurable_queue();
   const QueueState* selected_queue() const;
   uint16_t selected_queue_max() const;
-  // In a running device the queue starts at once; false returns when the device is done with it.
+  // In a running device, true starts the queue at once, and false returns when the device does
+  // not use the queue any more.
   void set_queue_ready(bool ready);
-  // 2.6.1: gives the selected queue back to the driver, in the state that it had before it was
-  // set up. Returns when the device is done with it. False: not negotiated, or no such queue.
+  // 2.6.1: resets the selected queue to the state before its set-up. Returns when the device
+  // does not use it any more; false if there is no such queue or VIRTIO_F_RING_RESET was not
+  // negotiated.
   bool reset_queue();
   void kick(uint32_t queue) const;
 
@@ -91,16 +96,16 @@ class Transport : public DriverNotifier {
   VirtioDevice& device_;
 
   std::mutex mutex_;
-  // Guarded by mutex_: the selectors, which the registers set directly.
+  // Guarded by mutex_. The subclasses' registers set these selectors directly.
   uint32_t device_features_select_ = 0;
   uint32_t driver_features_select_ = 0;
   uint32_t queue_select_ = 0;
 
-  // Written by needs_reset() from the device's loop too.
+  // Atomic, because needs_reset() writes it on the device's loop.
   std::atomic<uint8_t> status_{0};
 
  private:
-  // What this transport forgets at a reset: its interrupt status.
+  // Clears the transport's interrupt state, at a reset.
   virtual void reset_interrupts() = 0;
 
   uint64_t offered_features() const {
@@ -115,7 +120,7 @@ class Transport : public DriverNotifier {
   const GuestMemory& memory_;
   const std::string name_;
   const std::vector<EventFd> kicks_;
-  RateLimit complaints_;
+  RateLimit warnings_;
 
   // Guarded by mutex_.
   bool dma_enabled_ = true;

@@ -1,7 +1,7 @@
 #include "virtio/vhost_net.h"
 
 #include <fcntl.h>
-#define VIRTIO_RING_NO_LEGACY  // else no C++
+#define VIRTIO_RING_NO_LEGACY  // the legacy part of the header is not valid C++
 #include <linux/vhost.h>
 #include <sys/ioctl.h>
 
@@ -27,13 +27,13 @@ Result<std::unique_ptr<VhostNet>> VhostNet::open() {
   Fd fd(::open(kPath, O_RDWR | O_CLOEXEC));
   if (!fd.valid())
     return with_hint(fail_errno(errno, "{}: cannot open", kPath),
-                     "load the module: modprobe vhost_net, and see that you may open it");
+                     "load the module (modprobe vhost_net) and check the file's permissions");
   uint64_t features = 0;
   if (::ioctl(fd.get(), VHOST_SET_OWNER) != 0 ||
       ::ioctl(fd.get(), VHOST_GET_FEATURES, &features) != 0)
-    return fail_errno(errno, "{}: cannot be set up", kPath);
+    return fail_errno(errno, "{}: cannot set it up", kPath);
   if ((features & kFeatures) != kFeatures)
-    return fail("{}: lacks features {:#x}", kPath, kFeatures & ~features);
+    return fail("{}: the kernel lacks features {:#x}", kPath, kFeatures & ~features);
   return std::unique_ptr<VhostNet>(new VhostNet(std::move(fd)));
 }
 
@@ -44,7 +44,7 @@ Result<void> VhostNet::start_queue(EventLoop& loop, uint64_t features, ActiveQue
     name_ = &name;
     features &= kFeatures;
     if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
-      return fail_errno(errno, "{}: {}: features {:#x}", name, kPath, features);
+      return fail_errno(errno, "{}: {}: cannot set features {:#x}", name, kPath, features);
     TRY(set_memory(queue.ring.memory()));
     notifier_ = &notifier;
   }
@@ -83,7 +83,7 @@ Result<void> VhostNet::set_memory(const GuestMemory& memory) {
                 sizeof(region));
   }
   if (::ioctl(fd_.get(), VHOST_SET_MEM_TABLE, storage.data()) != 0)
-    return fail_errno(errno, "{}: {}: cannot give it the guest's memory", *name_, kPath);
+    return fail_errno(errno, "{}: {}: cannot set the memory table", *name_, kPath);
   return {};
 }
 
@@ -91,7 +91,7 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
   Queue& queue = queues_[index];
   if (!queue.call) queue.call.emplace(TRY(EventFd::create()));
   if (!queue.error) queue.error.emplace(TRY(EventFd::create()));
-  // What the last driver left.
+  // Discards signals that are left from the last driver.
   queue.call->consume();
   queue.error->consume();
   const VirtQueue& ring = queue.active->ring;
@@ -114,14 +114,14 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
       ::ioctl(fd_.get(), VHOST_SET_VRING_KICK, &kick) != 0 ||
       ::ioctl(fd_.get(), VHOST_SET_VRING_CALL, &call) != 0 ||
       ::ioctl(fd_.get(), VHOST_SET_VRING_ERR, &error) != 0)
-    return fail_errno(errno, "{}: {}: queue {} cannot be set up", *name_, kPath, number);
+    return fail_errno(errno, "{}: {}: cannot set up queue {}", *name_, kPath, number);
 
   if (!notifier.connect_interrupt(number, *queue.call))
     queue.call_watch =
         TRY(loop.watch(queue.call->fd(), EPOLLIN | EPOLLET,
                        [&notifier, number](uint32_t) { notifier.queue_interrupt(number); }));
   queue.error_watch = TRY(loop.watch(queue.error->fd(), EPOLLIN | EPOLLET, [this](uint32_t) {
-    complaints_.warn("{}: the kernel finds the ring broken; the driver must reset it", *name_);
+    warnings_.warn("{}: vhost-net reports a broken ring; the driver must reset the device", *name_);
     notifier_->needs_reset();
   }));
   return {};

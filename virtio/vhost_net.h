@@ -1,9 +1,9 @@
-// A queue pair of a network card whose packets the host's kernel moves: vhost-net
-// (linux/vhost.h). It works on the rings itself, checks them as we do, is kicked by
-// the transport's descriptors and interrupts by one of ours, which KVM turns into the
-// guest's interrupt where the transport can connect it.
+// A queue pair of a network card that vhost-net in the host's kernel serves
+// (linux/vhost.h). The kernel processes and checks the rings itself. The transport's
+// eventfds kick it, and it signals an eventfd of ours for an interrupt. If the transport
+// can connect that eventfd (irqfd), KVM injects the interrupt without waking us.
 //
-// Thread rule: the loop's thread, but for open().
+// Thread rule: the loop's thread, except open().
 #pragma once
 
 #include <array>
@@ -19,29 +19,29 @@ namespace wick::virtio {
 
 class VhostNet {
  public:
-  // Of the features of rings and card those that need the kernel's support, which open()
-  // makes sure of: VIRTIO_F_* and VIRTIO_NET_F_MRG_RXBUF.
+  // Opens /dev/vhost-net. Fails if the kernel lacks one of the features that need its
+  // support: VIRTIO_F_* and VIRTIO_NET_F_MRG_RXBUF.
   static Result<std::unique_ptr<VhostNet>> open();
   ~VhostNet() { stop(); }
 
-  // One of the pair: the receive queue has an even index. `features`, `tap`, a TAP's
-  // descriptor with virtio-net headers, and the references, which must outlive stop(), are the
-  // same for both; `name` is for messages.
+  // Starts one queue of the pair; the receive queue has an even index. `tap` is the descriptor
+  // of a TAP with virtio-net headers; `name` is used in messages. Both queues must get the same
+  // `features`, `tap` and references, which must be valid until stop().
   Result<void> start_queue(EventLoop& loop, uint64_t features, ActiveQueue queue, int tap,
                            DriverNotifier& notifier, const std::string& name);
-  // They return when the kernel touches the ring, or the rings, no more; harmless when not
-  // started. `index`: 0 for receive, 1 for transmit.
+  // Both return when the kernel does not access the ring or rings any more, and do nothing if
+  // not started. `index` is 0 for receive, 1 for transmit.
   void stop_queue(unsigned index);
   void stop();
 
  private:
-  // In the kernel's order.
+  // Receive and transmit, in the kernel's order.
   static constexpr size_t kQueues = 2;
   struct Queue {
     std::optional<ActiveQueue> active;
-    std::optional<EventFd> call;   // the kernel interrupts
-    std::optional<EventFd> error;  // the driver broke the ring
-    EventLoop::Watch call_watch;   // where the transport does not connect it
+    std::optional<EventFd> call;   // the kernel signals it for an interrupt
+    std::optional<EventFd> error;  // the kernel signals it if the ring is broken
+    EventLoop::Watch call_watch;   // used if the transport cannot connect `call`
     EventLoop::Watch error_watch;
   };
 
@@ -54,7 +54,7 @@ class VhostNet {
   std::array<Queue, kQueues> queues_;
   DriverNotifier* notifier_ = nullptr;  // while started
   const std::string* name_ = nullptr;
-  RateLimit complaints_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::virtio

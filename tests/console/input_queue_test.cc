@@ -9,7 +9,7 @@ TEST(InputQueue, KeepsWhatTheGuestHasNoRoomFor) {
   FakeGuest guest;
   InputQueue queue;
   queue.push(bytes("hello"));
-  queue.drain();  // nobody is there yet
+  queue.drain();  // there is no guest yet
   queue.connect(guest);
   guest.room = 2;
   queue.drain();

@@ -1,14 +1,14 @@
-// The guest's half of one split virtqueue (virtio 1.2, 2.7): a driver that
-// keeps the rules by itself, and breaks each of them on request.
+// The driver side of one split virtqueue (virtio 1.2, 2.7). It follows the rules, and
+// can break each of them on request.
 //
 //   const auto request = driver.chain().readable(header).writable(512).publish();
 //   ...
 //   driver.take_used();  // {request.head, written bytes}
 //
-// The rings lie at Options::base; buffers come from the memory after them,
-// round and round, so there is no end to the requests that one can make.
+// The rings are at Options::base. Buffers are taken from the memory after them, which is
+// reused in turn, so the number of requests is not limited.
 //
-// Thread rule: one thread, which may be another than the device's.
+// Thread rule: one thread, which may differ from the device's.
 #pragma once
 
 #include <algorithm>
@@ -36,17 +36,17 @@ class FakeDriver {
     bool indirect = true;
     GuestAddress base{0x10000};
     uint32_t buffer_area_bytes = 1 << 20;
-    uint16_t max_chain = 0;  // as the device has it
+    uint16_t max_chain = 0;  // QueueLayout::max_chain
   };
 
-  // What the device gave back.
+  // An entry of the used ring.
   struct Used {
     uint32_t head = 0;
     uint32_t written_bytes = 0;
     bool operator==(const Used&) const = default;
   };
 
-  // A chain in guest memory, in the host's view.
+  // A chain in guest memory, with the host addresses of its buffers.
   struct Request {
     uint16_t head = 0;
     std::vector<std::span<std::byte>> readable;
@@ -55,7 +55,7 @@ class FakeDriver {
 
   class ChainBuilder {
    public:
-    // A buffer that the device reads; holds `bytes`.
+    // Adds a buffer that the device reads; it contains `bytes`.
     ChainBuilder& readable(std::span<const std::byte> bytes) {
       const GuestAddress at = driver_.take_buffer(bytes.size());
       std::ranges::copy(bytes, driver_.host(at, bytes.size()).begin());
@@ -64,26 +64,26 @@ class FakeDriver {
     ChainBuilder& readable(std::string_view text) {
       return readable(std::as_bytes(std::span(text)));
     }
-    // A buffer that the device writes; filled with 0xee until it does.
+    // Adds a buffer that the device writes, initially filled with 0xee.
     ChainBuilder& writable(uint32_t size_bytes) {
       const GuestAddress at = driver_.take_buffer(size_bytes);
       std::ranges::fill(driver_.host(at, size_bytes), std::byte{0xee});
       return add(at, size_bytes, virtio::Descriptor::kWrite);
     }
-    // Any address, RAM or not.
+    // Add a buffer at any address, in RAM or not.
     ChainBuilder& readable_at(GuestAddress at, uint32_t size_bytes) {
       return add(at, size_bytes, 0);
     }
     ChainBuilder& writable_at(GuestAddress at, uint32_t size_bytes) {
       return add(at, size_bytes, virtio::Descriptor::kWrite);
     }
-    // All buffers in one table of their own (2.7.5.3).
+    // Puts all buffers into an indirect table (2.7.5.3).
     ChainBuilder& indirect() {
       indirect_ = true;
       return *this;
     }
 
-    // Writes the descriptors, without telling the device.
+    // Writes the descriptors, but does not make them available.
     Request stage() { return driver_.stage(descriptors_, indirect_); }
     Request publish() {
       Request request = stage();
@@ -114,7 +114,7 @@ class FakeDriver {
     forget();
   }
 
-  // As after a reset of the device: empty rings, all descriptors free.
+  // Clears the rings and frees all descriptors, for use after a reset of the device.
   void forget() {
     std::ranges::fill(host(descriptors_, buffers_.value - descriptors_.value), std::byte{0});
     next_buffer_ = 0;
@@ -141,8 +141,7 @@ class FakeDriver {
   ChainBuilder chain() { return ChainBuilder(*this); }
   bool has_descriptors(size_t count) const { return free_.size() >= count; }
 
-  // The next chain that the device gave back, if any; its descriptors are free
-  // again.
+  // Takes the next chain from the used ring, if any, and frees its descriptors.
   std::optional<Used> take_used() {
     if (used_index() == next_used_) return std::nullopt;
     const auto used = used_entry(next_used_++);
@@ -151,9 +150,10 @@ class FakeDriver {
     return used;
   }
 
-  // --- who may disturb whom (2.7.7, 2.7.10) ---
+  // --- notification suppression (2.7.7, 2.7.10) ---
 
-  // After publish(): does the device want to be told?
+  // Returns true if the device wants a notification for the chains published since the last
+  // call.
   bool kick_wanted() {
     const uint16_t before = std::exchange(kicked_available_, next_available_);
     if (!options_.event_index)
@@ -164,7 +164,7 @@ class FakeDriver {
   }
   void refuse_interrupts() { field(driver_area_, 0).store(1); }
   void want_interrupts() { field(driver_area_, 0).store(0); }
-  // With event index: interrupt when the used index passes `index`.
+  // With event index: requests an interrupt when the used index passes `index`.
   void want_interrupt_after(uint16_t index) {
     field(driver_area_, 4 + 2u * options_.size).store(index);
   }
@@ -173,7 +173,7 @@ class FakeDriver {
   }
   uint16_t used_flags() const { return field(device_area_, 0).load(); }
 
-  // --- the bare rings, to break them ---
+  // --- direct access to the rings, to break them ---
 
   void write_descriptor(uint16_t index, const virtio::Descriptor& descriptor) {
     std::memcpy(host(descriptors_ + 16ull * index, 16).data(), &descriptor, 16);
@@ -185,7 +185,7 @@ class FakeDriver {
   }
   void make_available(uint16_t head) {
     field(driver_area_, 4 + 2u * (next_available_ % options_.size)).store(head);
-    // Before the driver looks whether it has to kick.
+    // Sequentially consistent: the driver must publish before it checks for a kick.
     field(driver_area_, 2).store(++next_available_, std::memory_order_seq_cst);
   }
   void set_available_index(uint16_t index) { field(driver_area_, 2).store(index); }
@@ -260,7 +260,7 @@ class FakeDriver {
   uint16_t kicked_available_ = 0;
   uint16_t next_used_ = 0;
   std::deque<uint16_t> free_;                  // descriptors
-  std::vector<std::vector<uint16_t>> chains_;  // by head: the descriptors it holds
+  std::vector<std::vector<uint16_t>> chains_;  // by head: the descriptors of the chain
 };
 
 }  // namespace wick::fakes

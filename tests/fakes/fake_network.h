@@ -1,5 +1,5 @@
-// The host's side of a network card as a script: tests put packets in and take
-// out what the card sent.
+// Fake network back end: tests add packets for the card, and get the packets that the
+// card sent.
 #pragma once
 
 #include <algorithm>
@@ -22,8 +22,9 @@ class FakeNetwork final : public net::Backend {
   explicit FakeNetwork(uint16_t pairs = 1, net::Offloads supported = {})
       : supported_(supported), arrived_(pairs), drained_(pairs, true) {}
 
-  // On the loop's thread, or before it runs. The card hears of it when it had
-  // found nothing before, as with an edge-triggered descriptor.
+  // Adds a packet for the card. Called on the loop's thread, or before the loop runs. The
+  // card is notified only if it has found no packet before, as with an edge-triggered
+  // descriptor.
   void arrive(Packet packet, uint16_t pair = 0) {
     arrived_[pair].push_back(std::move(packet));
     if (!drained_[pair] || loop_ == nullptr) return;
@@ -32,7 +33,7 @@ class FakeNetwork final : public net::Backend {
       if (loop_ != nullptr) events_.readable(pair);
     });
   }
-  // On the loop's thread.
+  // Called on the loop's thread.
   void set_link(bool up) {
     link_up_ = up;
     if (loop_ == nullptr) return;
@@ -90,7 +91,7 @@ class FakeNetwork final : public net::Backend {
   }
   bool link_up() const override { return link_up_; }
 
-  // Of the loop's thread, or when it has stopped.
+  // Accessed on the loop's thread, or when the loop has stopped.
   std::vector<Packet> sent;
   std::vector<uint16_t> sent_on;  // the queue pair of each
   int receive_calls = 0;

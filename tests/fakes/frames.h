@@ -1,6 +1,5 @@
-// Ethernet frames as a guest's network stack makes them, put together from
-// headers: the least that the tests of net/ need. Checksums are summed up here
-// once more, word by word as RFC 1071 has it, to be independent of net/offload.
+// Makes Ethernet frames from headers, for the tests of net/. Checksums are computed here
+// word by word, as in RFC 1071, to be independent of net/offload.
 #pragma once
 
 #include <array>
@@ -61,7 +60,7 @@ inline uint8_t get8(std::span<const std::byte> from, size_t at) {
   return static_cast<uint8_t>(from[at]);
 }
 
-// RFC 1071, 1: not yet complemented.
+// RFC 1071, 1: the sum, without the final complement.
 inline uint16_t ones_complement_sum(std::span<const std::byte> bytes, uint32_t sum = 0) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     const auto byte = static_cast<uint32_t>(bytes[i]);
@@ -161,7 +160,7 @@ struct TcpHeader {
   Bytes options = {};  // a multiple of 4
 };
 
-// Its checksum is still 0.
+// The checksum of the segment is 0.
 inline Bytes tcp(const TcpHeader& header, const Bytes& payload) {
   Bytes segment;
   append16(segment, header.from);
@@ -192,7 +191,7 @@ inline size_t checksum_place(uint8_t protocol) {
   return protocol == kTcp ? 16 : protocol == kUdp ? 6 : 2;
 }
 
-// The transport's checksum over the pseudo header's sum.
+// Sets the transport checksum, which includes the sum of the pseudo header.
 inline Bytes with_checksum(Bytes transport, uint8_t protocol, uint16_t pseudo_sum) {
   const auto place = std::span(transport).subspan(checksum_place(protocol));
   auto sum = static_cast<uint16_t>(~ones_complement_sum(transport, pseudo_sum));
@@ -201,24 +200,25 @@ inline Bytes with_checksum(Bytes transport, uint8_t protocol, uint16_t pseudo_su
   return transport;
 }
 
-// What a stack leaves there for a card that will finish it.
+// Sets the checksum field to the sum of the pseudo header, as a stack does for a card that
+// computes the rest.
 inline Bytes with_partial_checksum(Bytes transport, uint8_t protocol, uint16_t pseudo_sum) {
   store_be(std::span(transport).subspan(checksum_place(protocol)), pseudo_sum);
   return transport;
 }
 
-// By which a host takes fe80::bad for its router, and an address in 2001:db8:bad::/64
-// (RFC 4861, 4.2 and 4.6.2).
+// A router advertisement (RFC 4861, 4.2 and 4.6.2) that makes a host use fe80::bad as its
+// router and configure an address in 2001:db8:bad::/64.
 inline Bytes router_advertisement() {
   constexpr Ip6Address kRouter = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, 0xad};
   constexpr Ip6Address kAllNodes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   constexpr uint8_t kIcmp6 = 58;
   Bytes message;
   append32(message, 134u << 24);   // type
-  append32(message, 0x4000'0708);  // hops; it is a router for half an hour
+  append32(message, 0x4000'0708);  // hop limit 64; router lifetime 1800 s
   append32(message, 0);
   append32(message, 0);
-  append32(message, 0x0304'40c0);  // a prefix of 64 bits, for addresses
+  append32(message, 0x0304'40c0);  // prefix information: 64 bits, on-link, autonomous
   append32(message, 1800);
   append32(message, 1800);
   append32(message, 0);
@@ -227,7 +227,7 @@ inline Bytes router_advertisement() {
            static_cast<uint16_t>(~ones_complement_sum(
                message, pseudo_sum6(kRouter, kAllNodes, kIcmp6, message.size()))));
   Bytes packet = ip6(kRouter, kAllNodes, kIcmp6, message);
-  packet[7] = std::byte{255};  // what came over a router is none
+  packet[7] = std::byte{255};  // hop limit; an advertisement with a lower one is invalid
   return ethernet({0x33, 0x33, 0, 0, 0, 1}, {0x52, 0x54, 0, 0x12, 0x34, 0x56}, kIp6Type, packet);
 }
 

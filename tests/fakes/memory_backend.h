@@ -1,7 +1,6 @@
-// A disk in memory which answers when the test wants it to, and fails when the
-// test wants that.
+// A disk in memory. Tests control when its operations complete and whether they fail.
 //
-// Thread rule: a back end's (its loop); calls() from any thread.
+// Thread rule: as for block::Backend, on its loop; any thread may call calls().
 #pragma once
 
 #include <atomic>
@@ -21,8 +20,8 @@ class MemoryBackend final : public block::Backend {
  public:
   enum class Delay {
     kNone,       // completes inside the call
-    kNextRound,  // completes later, by itself
-    kHeld,       // completes by release()
+    kNextRound,  // completes in a later round of the loop
+    kHeld,       // completes when the test calls a release function
   };
 
   struct Calls {
@@ -32,7 +31,7 @@ class MemoryBackend final : public block::Backend {
     std::atomic<int> discards = 0;
     std::atomic<int> zeroes = 0;
     std::atomic<bool> last_zeroes_may_unmap = false;
-    std::atomic<int> held = 0;  // now
+    std::atomic<int> held = 0;  // operations that are held now
   };
 
   MemoryBackend(EventLoop& loop, uint64_t size_bytes, bool read_only = false)
@@ -40,15 +39,15 @@ class MemoryBackend final : public block::Backend {
 
   const Calls& calls() const { return calls_; }
 
-  // The rest on the loop, or before it has anything to do.
+  // All other functions are called on the loop, or before the first operation.
   void set_delay(Delay delay) { delay_ = delay; }
-  // The next `count` requests of any kind end with `code`, an errno value.
+  // Makes the next `count` requests of any kind fail with `code`, an errno value.
   void fail_next(int count, int code) {
     failures_ = count;
     failure_code_ = code;
   }
   std::span<std::byte> bytes() { return bytes_; }
-  // Before it belongs to a device.
+  // Called before the disk is given to a device.
   void set_zeroes_fast(bool fast) { zeroes_fast_ = fast; }
   void resize(uint64_t size_bytes) { bytes_.resize(size_bytes); }
 

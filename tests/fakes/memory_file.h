@@ -1,8 +1,7 @@
-// A host's file in memory, for what is above block::File: it remembers every
-// change in the order of completion, completes operations when the test says so,
-// and fails them when the test wants that.
+// A block::File in memory. It logs all changes in the order of completion; tests control
+// when operations complete and whether they fail.
 //
-// Thread rule: one thread; without an event loop.
+// Thread rule: one thread, without an event loop.
 #pragma once
 
 #include <cassert>
@@ -27,11 +26,12 @@ struct FileOperation {
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
   std::vector<std::byte> data;  // kWrite
-  size_t issued_at = 0;         // so many were in the log when it was asked for
-  bool beside = false;          // on the file beside the first
+  size_t issued_at = 0;         // the size of the log when the operation was issued
+  bool beside = false;          // on the second file
 };
 
-// What the operation does to a file. Of a write only `sectors`, where they are given.
+// Applies the operation to `bytes`. If `sectors` is given, a write changes only the sectors
+// for which it returns true.
 inline void apply(const FileOperation& operation, SparseBytes& bytes,
                   const std::function<bool(uint64_t)>& sectors = {}) {
   constexpr uint64_t kSectorBytes = 512;
@@ -63,20 +63,21 @@ inline void apply(const FileOperation& operation, SparseBytes& bytes,
   }
 }
 
-// What is behind a MemoryFile, the test's; it must outlive the File.
+// The contents and the controls of a MemoryFile. The test owns it; it must outlive the
+// file.
 struct MemoryStore {
-  // The host's limit, which keeps hostile offsets from eating memory.
-  static constexpr uint64_t kMostBytes = 256 << 20;
+  // The maximum size of a file, so that hostile offsets do not use up memory.
+  static constexpr uint64_t kMaxBytes = 256 << 20;
 
   SparseBytes bytes;
   std::string path = "memory.qcow2";
   bool can_discard = true;
   bool zeroes_fast = true;
-  // The host's disk: what needs more space than this fails with ENOSPC.
+  // The size of the host's disk. An operation that needs more space fails with ENOSPC.
   uint64_t disk_bytes = ~0ull;
 
-  // A second file: a data file, or a backing file that is written too. What follows,
-  // but for `stable` and `sync_failed`, is then the first one's for both.
+  // A second file: a data file, or a backing file that is written too. Both files use the
+  // fields below of the first file, except `stable` and `sync_failed`.
   std::unique_ptr<MemoryStore> beside;
   MemoryStore* first = this;
   MemoryStore& add_beside() {
@@ -86,11 +87,11 @@ struct MemoryStore {
     return *beside;
   }
 
-  // Changes and syncs, in the order of completion.
+  // If `logs` is set, `log` has all changes and syncs in the order of completion.
   bool logs = false;
   std::vector<FileOperation> log;
 
-  // While set, an operation waits for complete(). The oldest first.
+  // While `holds` is set, operations wait for complete(). `held` has the oldest first.
   bool holds = false;
   std::vector<std::coroutine_handle<>> held;
   void complete(size_t index) {
@@ -99,9 +100,9 @@ struct MemoryStore {
     handle.resume();
   }
 
-  // Asked when an operation is about to happen; an errno value fails it. A write
-  // that fails leaves `failed_write_bytes` of its beginning in the file. A sync
-  // that fails takes back what no sync has covered, and so fail all after it.
+  // Called before each operation, which fails if the result is an errno value and not 0. A
+  // failed write leaves its first `failed_write_bytes` in the file. A failed sync discards
+  // all changes since the last sync, and all later syncs fail too.
   std::function<int(const FileOperation&)> fault;
   uint64_t failed_write_bytes = 0;
   SparseBytes stable;
@@ -138,52 +139,52 @@ class MemoryFile final : public block::File {
   const std::string& path() const override { return store_.path; }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
-    return carry_out({.kind = FileOperation::Kind::kRead,
-                      .offset_bytes = offset,
-                      .length_bytes = block::total_bytes(buffers),
-                      .data = {}},
-                     buffers);
+    return execute({.kind = FileOperation::Kind::kRead,
+                    .offset_bytes = offset,
+                    .length_bytes = block::total_bytes(buffers),
+                    .data = {}},
+                   buffers);
   }
   Task<Result<void>> write(uint64_t offset, std::span<const iovec> buffers) override {
-    return carry_out({.kind = FileOperation::Kind::kWrite,
-                      .offset_bytes = offset,
-                      .length_bytes = block::total_bytes(buffers),
-                      .data = {}},
-                     buffers);
+    return execute({.kind = FileOperation::Kind::kWrite,
+                    .offset_bytes = offset,
+                    .length_bytes = block::total_bytes(buffers),
+                    .data = {}},
+                   buffers);
   }
   Task<Result<void>> sync() override {
-    return carry_out({.kind = FileOperation::Kind::kSync, .data = {}}, {});
+    return execute({.kind = FileOperation::Kind::kSync, .data = {}}, {});
   }
   Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
-    return carry_out({.kind = FileOperation::Kind::kDiscard,
-                      .offset_bytes = offset,
-                      .length_bytes = length,
-                      .data = {}},
-                     {});
+    return execute({.kind = FileOperation::Kind::kDiscard,
+                    .offset_bytes = offset,
+                    .length_bytes = length,
+                    .data = {}},
+                   {});
   }
   Task<Result<void>> punch(uint64_t offset, uint64_t length) override {
-    return carry_out({.kind = FileOperation::Kind::kPunch,
-                      .offset_bytes = offset,
-                      .length_bytes = length,
-                      .data = {}},
-                     {});
+    return execute({.kind = FileOperation::Kind::kPunch,
+                    .offset_bytes = offset,
+                    .length_bytes = length,
+                    .data = {}},
+                   {});
   }
   Task<Result<void>> zero(uint64_t offset, uint64_t length) override {
-    return carry_out({.kind = FileOperation::Kind::kZero,
-                      .offset_bytes = offset,
-                      .length_bytes = length,
-                      .data = {}},
-                     {});
+    return execute({.kind = FileOperation::Kind::kZero,
+                    .offset_bytes = offset,
+                    .length_bytes = length,
+                    .data = {}},
+                   {});
   }
   Task<Result<void>> reserve(uint64_t offset, uint64_t length) override {
-    return carry_out({.kind = FileOperation::Kind::kReserve,
-                      .offset_bytes = offset,
-                      .length_bytes = length,
-                      .data = {}},
-                     {});
+    return execute({.kind = FileOperation::Kind::kReserve,
+                    .offset_bytes = offset,
+                    .length_bytes = length,
+                    .data = {}},
+                   {});
   }
   Result<void> truncate(uint64_t size) override {
-    if (size > MemoryStore::kMostBytes) return fail_errno(EFBIG, "{}", path());
+    if (size > MemoryStore::kMaxBytes) return fail_errno(EFBIG, "{}", path());
     FileOperation operation{.kind = FileOperation::Kind::kTruncate,
                             .offset_bytes = size,
                             .data = {},
@@ -199,13 +200,13 @@ class MemoryFile final : public block::File {
  private:
   using Kind = FileOperation::Kind;
 
-  Task<Result<void>> carry_out(FileOperation operation, std::span<const iovec> buffers) {
+  Task<Result<void>> execute(FileOperation operation, std::span<const iovec> buffers) {
     operation.issued_at = first_.log.size();
     operation.beside = &first_ != &store_;
     SparseBytes before;
     if (operation.kind == Kind::kSync) before = store_.bytes;
     co_await MemoryStore::Hold{first_};
-    // As late as they may be looked at: they must be valid until now.
+    // The buffers are read as late as possible, to detect buffers that are freed too early.
     if (operation.kind == Kind::kWrite)
       for (const iovec& buffer : buffers) {
         const auto* from = static_cast<const std::byte*>(buffer.iov_base);
@@ -232,12 +233,12 @@ class MemoryFile final : public block::File {
     co_return Result<void>();
   }
 
-  // As a host's file system has it.
+  // Returns the error of a host's file system for too large an operation; 0 if there is none.
   int limit(const FileOperation& operation) const {
     const uint64_t end = operation.offset_bytes + operation.length_bytes;
     if (end < operation.offset_bytes || end > uint64_t{INT64_MAX}) return EINVAL;
     if (operation.kind != Kind::kWrite && operation.kind != Kind::kReserve) return 0;
-    if (end > MemoryStore::kMostBytes) return EFBIG;
+    if (end > MemoryStore::kMaxBytes) return EFBIG;
     if (store_.disk_bytes == ~0ull) return 0;
     const uint64_t missing =
         store_.bytes.missing_bytes(operation.offset_bytes, operation.length_bytes);
@@ -258,13 +259,13 @@ class MemoryFile final : public block::File {
   MemoryStore& first_;
 };
 
-// The result of a task that waits for nothing, its files holding nothing.
+// Returns the result of a task that completes without waiting.
 template <typename T>
 T finish(Task<T> task) {
   std::optional<T> result;
   spawn([](Task<T> what, std::optional<T>& out) -> Task<void> { out.emplace(co_await what); }(
                                                     std::move(task), result));
-  if (!result) std::abort();  // it waits, with a reference to our stack
+  if (!result) std::abort();  // the task still waits and has a reference to our stack
   return *std::move(result);
 }
 

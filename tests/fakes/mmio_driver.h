@@ -1,4 +1,4 @@
-// The virtio-mmio registers (virtio 1.2, 4.2.2), as a guest uses them.
+// The guest's side of the virtio-mmio registers (virtio 1.2, 4.2.2).
 #pragma once
 
 #include <cstdint>

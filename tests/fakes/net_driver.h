@@ -1,5 +1,5 @@
-// A driver of a virtio network card, for tests: the card on a loop of its own and
-// a scripted network behind it, its registers and its rings.
+// Test fixture with a driver of a virtio network card. The card is on a loop of its own,
+// over a fake network.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -35,12 +35,12 @@ class NetDriver : public testing::Test {
   static constexpr uint16_t kReceive = 0;
   static constexpr uint16_t kTransmit = 1;
 
-  // How the rings are made.
+  // Parameters of the rings.
   struct Rings {
     uint16_t size = 256;
     bool event_index = false;
     bool indirect = true;
-    std::set<uint16_t> missing = {};  // that the driver does not set up
+    std::set<uint16_t> missing = {};  // queues that the driver does not set up
   };
 
   NetDriver() {
@@ -69,7 +69,7 @@ class NetDriver : public testing::Test {
     network_.reset();
   }
 
-  // Up to DRIVER_OK, without these features.
+  // Brings the card to DRIVER_OK, without these features.
   void start(uint64_t without = 0) { start(without, Rings()); }
   void start(uint64_t without, const Rings& rings) {
     uint64_t features = regs().device_features() & ~without;
@@ -118,7 +118,7 @@ class NetDriver : public testing::Test {
     loop().post_and_wait([&] { result.emplace(function()); });
     return *std::move(result);
   }
-  // Long enough for whatever was to happen on the loop.
+  // Waits for several rounds of the loop, so that all pending work is done.
   void settle() {
     for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
   }
@@ -131,7 +131,7 @@ class NetDriver : public testing::Test {
       bytes[i] = static_cast<std::byte>(seed * 31 + i * 7 + i / 251);
     return bytes;
   }
-  // A frame to us, of an Ethernet header and then a pattern.
+  // Makes a packet for the card: an Ethernet header and then a pattern.
   static Packet packet(size_t frame_bytes, uint32_t seed = 1, net::PacketHeader header = {}) {
     Packet made{header, pattern(frame_bytes, seed)};
     if (frame_bytes >= kMac.size()) std::memcpy(made.frame.data(), kMac.data(), kMac.size());
@@ -152,7 +152,7 @@ class NetDriver : public testing::Test {
 
   // --- receiving ---
 
-  // One chain of buffers of these sizes.
+  // Publishes a receive chain with buffers of these sizes.
   FakeDriver::Request post(std::initializer_list<uint32_t> sizes, uint16_t index = kReceive) {
     auto chain = queue(index).chain();
     for (const uint32_t size : sizes) chain.writable(size);
@@ -170,9 +170,9 @@ class NetDriver : public testing::Test {
   struct Received {
     net::PacketHeader header;
     Bytes frame;
-    size_t buffers = 0;  // chains that it came in
+    size_t buffers = 0;  // the number of chains
   };
-  // Waits for a packet; all of it has to be there as soon as a part is.
+  // Waits for a packet. All its buffers must be used as soon as the first is.
   Received take_packet(uint16_t index = kReceive) {
     Received got;
     Bytes all;
@@ -214,7 +214,7 @@ class NetDriver : public testing::Test {
     got.frame.assign(all.begin() + sizeof(got.header), all.end());
     return got;
   }
-  // The next packet is this one, in so many buffers.
+  // Expects that the next packet is this one, in this many buffers.
   void expect_packet(const Packet& wanted, size_t buffers = 1, uint16_t index = kReceive) {
     const Received got = take_packet(index);
     EXPECT_EQ(got.buffers, buffers);
@@ -227,7 +227,7 @@ class NetDriver : public testing::Test {
 
   // --- commands ---
 
-  // Its status; -1: the card did not write any.
+  // Executes a command and returns its status; -1 if the card did not write one.
   int command(std::span<const std::byte> bytes) {
     const auto request = queue(control_).chain().readable(bytes).writable(1).publish();
     kick(control_);

@@ -1,5 +1,5 @@
-// A virtio-pci function (virtio 1.2, 4.1), as a guest finds and uses it: all
-// that it knows is the function's slot.
+// The guest's side of a virtio-pci function (virtio 1.2, 4.1). It finds everything from
+// the function's slot.
 #pragma once
 
 #include <linux/virtio_pci.h>
@@ -29,16 +29,16 @@ class PciDriver final : public TransportDriver {
     uint8_t id = 0;
     uint8_t offset = 0;
   };
-  // What a capability of virtio points to.
+  // The structure that a virtio capability points to.
   struct Structure {
-    uint8_t capability = 0;  // its offset
+    uint8_t capability = 0;  // the capability's offset
     uint8_t type = 0;
     uint8_t bar = 0;
     uint32_t offset = 0;
     uint32_t length_bytes = 0;
   };
 
-  // `mmio` has the configuration spaces at `ecam`, and the BARs.
+  // `mmio` contains the configuration spaces, at `ecam`, and the BARs.
   PciDriver(const Bus& mmio, uint64_t ecam, uint8_t slot)
       : mmio_(mmio),
         space_(ecam + (uint64_t{slot} << 15)),
@@ -48,7 +48,7 @@ class PciDriver final : public TransportDriver {
         notify_(address(VIRTIO_PCI_CAP_NOTIFY_CFG)),
         notify_stride_(space(find(VIRTIO_PCI_CAP_NOTIFY_CFG).capability + 16u, 4)) {}
 
-  // --- anywhere ---
+  // --- memory accesses ---
 
   uint64_t read(uint64_t at, size_t width) const {
     std::array<std::byte, 8> data{};
@@ -131,9 +131,9 @@ class PciDriver final : public TransportDriver {
     return static_cast<uint32_t>(common(VIRTIO_PCI_COMMON_Q_MSIX, 2));
   }
 
-  // --- the capability that needs no BAR (4.1.4.9) ---
+  // --- access through the configuration space (4.1.4.9) ---
 
-  // Says where; then the data's place in the configuration space.
+  // Sets the target of the access, and returns the offset of pci_cfg_data.
   uint64_t aim(uint32_t offset, uint32_t length, uint32_t bar = 0) const {
     const uint64_t at = find(VIRTIO_PCI_CAP_PCI_CFG).capability;
     set_space(at + 4, bar, 1);
@@ -142,7 +142,7 @@ class PciDriver final : public TransportDriver {
     return at + 16;
   }
 
-  // --- as any transport ---
+  // --- TransportDriver ---
 
   uint32_t device_id() const override { return static_cast<uint32_t>(space(2, 2) - 0x1040); }
   uint32_t status() const override {
@@ -157,7 +157,7 @@ class PciDriver final : public TransportDriver {
     set_common(VIRTIO_PCI_COMMON_GFSELECT, word, 4);
     set_common(VIRTIO_PCI_COMMON_GF, value, 4);
   }
-  // Until it was set.
+  // The maximum can be read only before the driver sets the size.
   uint32_t queue_max_size(uint32_t index) const override {
     select(index);
     return static_cast<uint32_t>(common(VIRTIO_PCI_COMMON_Q_SIZE, 2));
@@ -209,7 +209,7 @@ class PciDriver final : public TransportDriver {
 
   const Bus& mmio_;
   const uint64_t space_;
-  // Addresses, as long as nobody moves the BARs.
+  // Addresses; valid until the guest moves the BARs.
   const uint64_t common_;
   const uint64_t isr_;
   const uint64_t config_;

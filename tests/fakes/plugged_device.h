@@ -1,5 +1,5 @@
-// A virtio device in a machine that is nothing but its transport: on a page of
-// virtio-mmio registers, or in a PCI slot.
+// A virtio device with its transport and nothing else of a machine: behind virtio-mmio
+// registers, or in a PCI slot.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ class PluggedDevice {
   virtual virtio::Transport& transport() = 0;
   virtual const TransportDriver& driver() const = 0;
 
-  // How often the wire was raised.
+  // The number of interrupts.
   int interrupts() const { return line_.pulses() + line_.edges(); }
   const CountingLine& line() const { return line_; }
 

@@ -1,4 +1,4 @@
-// A virtio device that only remembers what its transport told it.
+// A virtio device that only records the calls of its transport.
 #pragma once
 
 #include <array>
@@ -50,8 +50,8 @@ class RememberingDevice final : public virtio::VirtioDevice {
   std::array<std::byte, 6> config{};
   int activations = 0;
   int resets = 0;
-  int stops = 0;                      // of a queue
-  std::vector<uint16_t> queue_sizes;  // of those that were started alone
+  int stops = 0;                      // calls of stop_queue()
+  std::vector<uint16_t> queue_sizes;  // of the queues started by start_queue()
   uint64_t features_accepted = 0;
   std::vector<uint16_t> queue_indices;
   virtio::DriverNotifier* notifier = nullptr;

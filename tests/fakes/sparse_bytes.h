@@ -1,5 +1,5 @@
-// The content of a file in memory: holes cost nothing, and a copy shares what is
-// alike, so that a test can keep thousands of states of one image.
+// The content of a file in memory. Holes need no memory, and copies share equal pages, so
+// a test can keep thousands of states of one image.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ class SparseBytes {
     size_bytes_ = size_bytes;
   }
 
-  // Zeroes in holes and behind the end.
+  // Holes and bytes beyond the end read as zeroes.
   void read(uint64_t offset, std::span<std::byte> to) const {
     for_pages(offset, to.size(), [&](uint64_t page, uint64_t in_page, uint64_t done, size_t size) {
       if (page < pages_.size() && pages_[page])
@@ -40,7 +40,7 @@ class SparseBytes {
     });
   }
 
-  // Space for the range, as a host's file system has it: in pages.
+  // Allocates space for the range, in whole pages as a host's file system does.
   void reserve(uint64_t offset, uint64_t length) {
     for_pages(offset, length, [&](uint64_t page, uint64_t, uint64_t, size_t) { own(page); });
   }
@@ -57,7 +57,7 @@ class SparseBytes {
            kPageBytes;
   }
 
-  // Makes a hole; does not extend.
+  // Makes a hole; does not extend the file.
   void clear(uint64_t offset, uint64_t length) {
     if (offset >= size_bytes_) return;
     length = std::min(length, size_bytes_ - offset);

@@ -1,6 +1,6 @@
-// The guest's side of a virtio transport (virtio 1.2, 3.1.1): the well-behaved
-// order in one call, every single step for tests that do it wrong. The registers
-// are in mmio_driver.h and pci_driver.h.
+// The guest's side of a virtio transport (virtio 1.2, 3.1.1): the whole initialisation in
+// one call, and each single step for tests that do it wrong. The registers are in
+// mmio_driver.h and pci_driver.h.
 #pragma once
 
 #include <cstdint>
@@ -31,14 +31,14 @@ class TransportDriver {
   virtual void set_queue_registers(uint32_t index, const virtio::QueueLayout& layout) const = 0;
   virtual void enable_queue(uint32_t index) const = 0;
   virtual bool queue_ready(uint32_t index) const = 0;
-  // 2.6.1; whether the device is still at it.
+  // 2.6.1: resets a queue; queue_in_reset() returns true until the device has finished.
   virtual void reset_queue(uint32_t index) const = 0;
   virtual bool queue_in_reset(uint32_t index) const = 0;
   virtual void kick(uint32_t queue) const = 0;
   virtual uint32_t config_generation() const = 0;
   virtual uint64_t config(uint64_t offset, size_t width) const = 0;
   virtual void set_config(uint64_t offset, uint64_t value, size_t width) const = 0;
-  // Why the device interrupted, which it thereby learns to be known.
+  // Returns the causes of the interrupt and acknowledges them.
   virtual uint32_t take_causes() const = 0;
 
   void reset() const { set_status(0); }
@@ -50,7 +50,7 @@ class TransportDriver {
     set_driver_features_word(0, static_cast<uint32_t>(features));
     set_driver_features_word(1, static_cast<uint32_t>(features >> 32));
   }
-  // Up to FEATURES_OK; the status as the device then has it.
+  // Initialises the device up to FEATURES_OK, and returns the device's status.
   uint32_t negotiate(uint64_t features) const {
     reset();
     set_status(kAcknowledged);
@@ -63,8 +63,8 @@ class TransportDriver {
     set_queue_registers(index, layout);
     enable_queue(index);
   }
-  // Everything, in the right order, with one queue and every feature that the
-  // device offers but those in `without`. False when the device refuses.
+  // Initialises the device completely, with one queue and all features that the device
+  // offers except those in `without`. Returns false if the device refuses.
   bool start(const virtio::QueueLayout& layout, uint64_t without = 0) const {
     uint64_t features = device_features() & ~without;
     if (!layout.event_index) features &= ~virtio::kFeatureEventIndex;

@@ -1,5 +1,4 @@
-// Waiting for another thread, in a test: as short as possible, and never for
-// ever.
+// Waits for another thread in a test, as briefly as possible and with a time limit.
 #pragma once
 
 #include <chrono>
@@ -7,8 +6,8 @@
 
 namespace wick::fakes {
 
-// True as soon as `condition` is; false when it still is not after a time that
-// only a hang needs.
+// Returns true as soon as `condition` is true; false if that takes so long that the test
+// must hang.
 template <typename Condition>
 bool wait_for(Condition condition, std::chrono::seconds patience = std::chrono::seconds(20)) {
   const auto deadline = std::chrono::steady_clock::now() + patience;

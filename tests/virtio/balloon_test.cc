@@ -1,5 +1,5 @@
-// virtio-balloon as a driver sees it: through the mmio registers and the rings,
-// with the device on a loop of its own.
+// Tests virtio-balloon through the MMIO registers and the rings, with the device on a loop
+// of its own.
 #include "virtio/balloon.h"
 
 #include <gmock/gmock.h>
@@ -27,8 +27,8 @@ using fakes::wait_for;
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kMiB = 1 << 20;
-constexpr uint64_t kHigh = 1ull << 32;  // RAM again, behind a hole
-constexpr uint64_t kFree = 8 * kMiB;    // where the tests give memory away
+constexpr uint64_t kHigh = 1ull << 32;  // start of the RAM above the hole
+constexpr uint64_t kFree = 8 * kMiB;    // start of the memory that the tests give up
 constexpr uint32_t kConfigInterrupt = 2;
 
 class BalloonTest : public testing::Test {
@@ -36,8 +36,8 @@ class BalloonTest : public testing::Test {
   enum Queue : uint16_t { kInflate, kDeflate, kReporting };
 
   BalloonTest() {
-    // Else khugepaged may fill what was given back, if in part, with a huge page
-    // again before we look.
+    // Otherwise khugepaged may put a huge page over memory that was partly given up before
+    // the test checks it.
     EXPECT_EQ(::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0) << std::strerror(errno);
     const std::array ranges = {GuestMemory::Range{{0}, 256 * kMiB},
                                GuestMemory::Range{{kHigh}, 4 * kMiB}};
@@ -89,7 +89,7 @@ class BalloonTest : public testing::Test {
   void fill(uint64_t at, size_t size_bytes) {
     std::ranges::fill(memory_->slice({at}, size_bytes).value(), std::byte{0xaa});
   }
-  // 0xaa or 0: what fill() left there.
+  // Returns the byte at `address`: 0xaa if fill() wrote it, 0 if it was discarded.
   int at(uint64_t address) { return std::to_integer<int>(*memory_->read<std::byte>({address})); }
   size_t resident_pages(uint64_t address, size_t size_bytes) {
     std::vector<unsigned char> resident(size_bytes / kPage);
@@ -160,7 +160,7 @@ TEST_F(BalloonTest, TakesRangesOfSeveralTurns) {
   EXPECT_EQ(at(kFree + size - 1), 0);
   EXPECT_EQ(at(kFree + size), 0xaa);
 
-  // In pages, many of them twice, so that they do not join.
+  // Single pages, many of them twice, so that they cannot be discarded together.
   std::vector<uint32_t> pages;
   for (uint32_t i = 0; i < 20'000; ++i) pages.push_back(kFree / kPage + i * 7 % 5000);
   fill(kFree, 5000 * kPage);
@@ -178,7 +178,7 @@ TEST_F(BalloonTest, IgnoresPagesThatAreNotRam) {
   inflate({0xffffffff, 0, 256 * kMiB / kPage, kHigh / kPage - 1, 0x7fffffff, kFree / kPage});
   EXPECT_EQ(at(kFree), 0);
   EXPECT_EQ(at(kHigh), 0xaa);
-  // A run over the end of RAM is refused as a whole.
+  // A run of pages that crosses the end of RAM is refused as a whole.
   inflate({256 * kMiB / kPage - 1, 256 * kMiB / kPage});
   EXPECT_EQ(at(256 * kMiB - kPage), 0xaa);
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk);
@@ -215,8 +215,8 @@ TEST_F(BalloonTest, GivesBackChainsWithNothingInThem) {
   }
 }
 
-// The list of pages, and the rings, may themselves be given away: they read as
-// zeroes from then on, which breaks nothing but the driver's own queue.
+// A driver may give up the pages of its rings and of the page list itself. They read as
+// zeroes from then on, which breaks only the driver's own queue.
 TEST_F(BalloonTest, SurvivesAGuestThatGivesItsRingsAway) {
   start();
   const GuestAddress list{2 * kMiB};
@@ -268,7 +268,7 @@ TEST_F(BalloonTest, AsksForNothingAtFirst) {
 }
 
 TEST_F(BalloonTest, TellsADriverOfANewTarget) {
-  balloon_->set_target(8 * kMiB);  // nobody is there to be told
+  balloon_->set_target(8 * kMiB);  // there is no driver to notify
   start();
   EXPECT_EQ(regs().config(0, 4), 8 * kMiB / kPage);
   balloon_->set_target(16 * kMiB);
@@ -283,7 +283,7 @@ TEST_F(BalloonTest, KnowsWhatTheGuestSaysItGaveUp) {
   regs().write(MmioDriver::kConfig + 4, 100);
   EXPECT_EQ(balloon_->actual_bytes(), 100 * kPage);
   EXPECT_EQ(regs().config(4, 4), 100u);
-  regs().write(MmioDriver::kConfig + 0, 7);  // not the driver's
+  regs().write(MmioDriver::kConfig + 0, 7);  // read-only for the driver
   regs().write(MmioDriver::kConfig + 8, 7);
   regs().write(MmioDriver::kConfig + 0xef8, 7);
   EXPECT_EQ(regs().config(0, 4), 0u);

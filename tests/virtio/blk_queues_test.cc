@@ -1,4 +1,4 @@
-// A virtio-blk device with several queues, and one whose disk changes its size.
+// Tests a virtio-blk device with several queues, and one whose disk changes its size.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -51,7 +51,7 @@ class BlkQueues : public testing::Test {
     thread_->stop();
   }
 
-  // With the first `queues` of them.
+  // Starts the device with the first `queues` of its queues.
   void start(uint16_t queues) {
     ASSERT_EQ(regs().negotiate(regs().device_features() & ~kFeatureEventIndex),
               MmioDriver::kFeaturesOk);
@@ -125,7 +125,7 @@ TEST_F(BlkQueues, NeedNotAllBeUsed) {
     start(count);
     const auto last = static_cast<uint16_t>(count - 1);
     EXPECT_TRUE(used(last, publish_read(last, 3)));
-    regs().kick(kQueues - 1);  // one that is not there: harmless
+    regs().kick(kQueues - 1);  // kicking a queue that was not set up does nothing
     EXPECT_TRUE(used(last, publish_read(last, 4)));
   }
 }
@@ -143,21 +143,21 @@ TEST_F(BlkQueues, AreEmptyWhenAResetReturns) {
   EXPECT_TRUE(used(0, publish_read(0, 5)));
 }
 
-// A request may hold 2 MiB of the host's memory, so their number has a bound.
+// A request may hold 2 MiB of the host's memory, so the number of requests is bounded.
 TEST_F(BlkQueues, TakeTurnsWhenThereAreTooManyRequests) {
   constexpr int kEach = kRingSize / 3;  // descriptors of a request
-  constexpr int kMostInFlight = 256;
+  constexpr int kMaxInFlight = 256;
   start(kQueues);
   hold();
   std::array<std::vector<FakeDriver::Request>, kQueues> requests;
   for (int i = 0; i < kEach; ++i)
     for (uint16_t queue = 0; queue < kQueues; ++queue)
       requests[queue].push_back(publish_read(queue, static_cast<uint64_t>(i)));
-  ASSERT_TRUE(held(kMostInFlight));
+  ASSERT_TRUE(held(kMaxInFlight));
   loop().post_and_wait([] {});
-  EXPECT_EQ(disk_->calls().held, kMostInFlight);
-  EXPECT_EQ(disk_->calls().reads, kMostInFlight);
-  // All are served in the end, though nobody kicks again.
+  EXPECT_EQ(disk_->calls().held, kMaxInFlight);
+  EXPECT_EQ(disk_->calls().reads, kMaxInFlight);
+  // All are served eventually, without another kick.
   loop().post_and_wait([&] {
     disk_->set_delay(MemoryBackend::Delay::kNextRound);
     disk_->release_all();

@@ -24,10 +24,10 @@ constexpr BlkLimits kLimits = {.capacity_sectors = 1000,
                                .max_discard_sectors = 500,
                                .max_write_zeroes_sectors = 400};
 
-// The buffers of one request, cut as the test likes.
+// The buffers of one request, in sizes that the test chooses.
 class Buffers {
  public:
-  // Copies `bytes` into buffers of these sizes; what is left goes into the last.
+  // Copies `bytes` into buffers of these sizes; the rest goes into the last buffer.
   std::vector<iovec> cut(std::span<const std::byte> bytes, std::vector<size_t> sizes = {}) {
     std::vector<iovec> buffers;
     size_t used = 0;
@@ -72,7 +72,7 @@ class BlkRequestTest : public testing::Test {
     return BlkRequest::parse(buffers_.cut(header(VIRTIO_BLK_T_IN, sector)), in, limits);
   }
 
-  // A request whose data the device reads: the data follows the header.
+  // Parses a request whose data the device reads. The data follows the header.
   BlkRequest out(uint32_t type, uint64_t sector, std::span<const std::byte> data,
                  const BlkLimits& limits = kLimits) {
     std::vector<iovec> readable = buffers_.cut(header(type, sector));
@@ -92,10 +92,10 @@ class BlkRequestTest : public testing::Test {
   Buffers buffers_;
 };
 
-// --- what a well-behaved driver asks ---
+// --- well-behaved drivers ---
 
-// Buffers may overlap, so a request can claim far more than the guest has RAM. An ID's
-// buffer is filled at once.
+// Buffers may overlap, so a request can be far larger than guest RAM. The loop fills the
+// buffer of an ID without a pause, so its size is limited.
 TEST_F(BlkRequestTest, RefusesAnIdBufferThatIsTooLarge) {
   const auto with = [&](uint32_t bytes) {
     const std::vector<iovec> in = {buffers_.space(bytes), buffers_.space(1)};
@@ -147,7 +147,7 @@ TEST_F(BlkRequestTest, UnderstandsDiscardAndWriteZeroes) {
   EXPECT_TRUE(request.unmap);
 }
 
-// 2.7.4.1: the framing is the driver's affair.
+// 2.7.4.1: the driver may choose any framing.
 TEST_F(BlkRequestTest, TakesAHeaderInSixteenBuffersOfOneByte) {
   std::vector<iovec> readable =
       buffers_.cut(header(VIRTIO_BLK_T_OUT, 0x123), std::vector<size_t>(16, 1));
@@ -242,7 +242,7 @@ TEST_F(BlkRequestTest, RefusesDataThatIsNoMultipleOfASector) {
     expect_refused(read(0, {size}), VIRTIO_BLK_S_IOERR);
     expect_refused(write(0, size), VIRTIO_BLK_S_IOERR);
   }
-  // Sectors may be cut over buffers, though.
+  // But a sector may be split over several buffers.
   EXPECT_EQ(read(0, {1, 511, 300, 212}).kind, Kind::kRead);
 }
 

@@ -1,5 +1,5 @@
-// virtio-blk as a driver sees it: through the mmio registers and the ring, with
-// the device on a loop of its own.
+// Tests virtio-blk through the MMIO registers and the ring, with the device on a loop of
+// its own.
 #include "virtio/blk.h"
 
 #include <fcntl.h>
@@ -42,7 +42,7 @@ std::vector<std::byte> pattern(size_t size_bytes, uint32_t seed) {
   return bytes;
 }
 
-// A driver with its device; the derived tests say what disk is behind it.
+// A driver with its device. The derived fixtures choose the disk.
 class BlkDriver : public testing::Test {
  protected:
   BlkDriver() {
@@ -53,7 +53,7 @@ class BlkDriver : public testing::Test {
   }
 
   void set_driver(FakeDriver::Options options) {
-    if (registers_) regs().reset();  // the old rings must be nobody's
+    if (registers_) regs().reset();  // the device must not use the old rings any more
     driver_.emplace(*memory_, options);
   }
 
@@ -155,7 +155,7 @@ class BlkTest : public BlkDriver {
   void set_delay(MemoryBackend::Delay delay) {
     on_loop([&] { disk_->set_delay(delay); });
   }
-  // Publishes nothing itself; what is published goes to the disk and stays there.
+  // Kicks, and waits until the disk holds `count` requests that the test has published.
   void kick_until_held(int count) {
     kick();
     ASSERT_TRUE(wait_for([&] { return disk_->calls().held == count; }));
@@ -221,7 +221,7 @@ TEST_F(BlkTest, TellsItsSerialNumberPaddedWithZeroes) {
 TEST_F(BlkTest, CutsALongSerialNumberToTwentyBytes) {
   attach(*disk_, "0123456789abcdefghij-and-more");
   start();
-  // In pieces, too.
+  // The same with the write in pieces.
   const auto request = driver_->chain()
                            .readable(header(VIRTIO_BLK_T_GET_ID, 0))
                            .writable(1)
@@ -281,7 +281,7 @@ TEST_F(BlkTest, ServesEveryKindOfRing) {
   }
 }
 
-// Larger than Linux asks for unless it is told to (max_sectors_kb).
+// Linux makes such large requests only if max_sectors_kb is raised.
 TEST_F(BlkTest, ServesTransfersOfAnySize) {
   constexpr uint32_t kBufferBytes = 1 << 20;
   constexpr uint32_t kBuffers = 40;
@@ -311,7 +311,7 @@ TEST_F(BlkTest, ServesTransfersOfAnySize) {
   EXPECT_EQ(take_used(), (FakeDriver::Used{request.head, kBuffers * kBufferBytes + 1}));
   EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
   EXPECT_TRUE(std::ranges::equal(*memory_->slice(at, kBufferBytes), data));
-  // An error in the middle is the request's.
+  // An error of one piece makes the whole request fail.
   on_loop([&] { disk_->fail_next(1, EIO); });
   auto again = driver_->chain();
   again.readable(header(VIRTIO_BLK_T_IN, 1));
@@ -371,7 +371,7 @@ TEST_F(BlkTest, OffersNoWritesOnAReadOnlyDisk) {
 TEST_F(BlkTest, ReadsZeroPastItsConfiguration) {
   for (const uint64_t offset : {sizeof(virtio_blk_config), size_t{0xef8}})
     for (const size_t width : {1u, 2u, 4u, 8u}) EXPECT_EQ(regs().config(offset, width), 0u);
-  // Over the end: the part that exists, then zeroes.
+  // A read that crosses the end returns the existing part, then zeroes.
   EXPECT_EQ(regs().config(sizeof(virtio_blk_config) - 1, 8) >> 8, 0u);
 }
 
@@ -416,8 +416,8 @@ TEST_F(BlkTest, ReportsAFailedFlushOfAWriteThrough) {
   EXPECT_EQ(status(request), VIRTIO_BLK_S_IOERR);
 }
 
-// 2.7.8.2: at least as much as the used length claims was written, counted
-// from the first writable byte. A driver may hand the rest to its user.
+// 2.7.8.2: all bytes that the used length covers were written, counted from the first
+// writable byte. Otherwise a driver could pass stale memory to its user.
 TEST_F(BlkTest, ClaimsNoBytesThatItDidNotWrite) {
   start();
   on_loop([&] { disk_->fail_next(1, EIO); });
@@ -429,7 +429,7 @@ TEST_F(BlkTest, ClaimsNoBytesThatItDidNotWrite) {
   kick();
   EXPECT_EQ(take_used().written_bytes, 0u);
 
-  // Room that a write has no use for.
+  // A write with writable buffers that it does not need.
   const auto odd = driver_->chain()
                        .readable(header(VIRTIO_BLK_T_OUT, 0))
                        .readable(pattern(512, 1))
@@ -441,7 +441,7 @@ TEST_F(BlkTest, ClaimsNoBytesThatItDidNotWrite) {
   EXPECT_EQ(status(odd), VIRTIO_BLK_S_OK);
   EXPECT_EQ(odd.writable[0][0], std::byte{0xee});
 
-  // More room for the serial number than it needs.
+  // A buffer for the ID that is larger than needed.
   const auto id =
       driver_->chain().readable(header(VIRTIO_BLK_T_GET_ID, 0)).writable(64).writable(1).publish();
   kick();
@@ -450,7 +450,7 @@ TEST_F(BlkTest, ClaimsNoBytesThatItDidNotWrite) {
   for (size_t i = 0; i < std::min<size_t>(claimed, 64); ++i)
     EXPECT_NE(id.writable[0][i], std::byte{0xee}) << i;
 
-  // A refused request whose status byte is all there is.
+  // A refused request with no writable bytes but the status.
   (void)publish_out(99);
   kick();
   EXPECT_EQ(take_used().written_bytes, 1u);
@@ -492,7 +492,7 @@ TEST_F(BlkTest, AsksForAResetWhenTheRingIsBroken) {
   regs().kick(0);
   ASSERT_TRUE(wait_for([&] { return (regs().read(MmioDriver::kInterruptStatus) & 2) != 0; }));
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk | MmioDriver::kNeedsReset);
-  // It is deaf now, but for a reset.
+  // The device ignores kicks until it is reset.
   regs().kick(0);
   driver_->forget();
   start();
@@ -577,8 +577,8 @@ TEST_F(BlkTest, HonoursARefusalOfInterrupts) {
   EXPECT_EQ(line_.pulses(), 0);
 }
 
-// The driver sleeps until interrupts and kicks only when asked; data must
-// come back right, each request once.
+// The driver sleeps until an interrupt and kicks only when the device wants it. Each
+// request must complete once, with the right data.
 class BlkTraffic : public BlkTest, public testing::WithParamInterface<bool> {};
 
 TEST_P(BlkTraffic, AnswersEveryRequestOnce) {
@@ -634,7 +634,7 @@ TEST_F(BlkTest, ResetWaitsForRequestsInFlight) {
     regs().reset();
     returned = true;
   });
-  // Two of three done: not idle, however long the guest waits.
+  // Two of three requests are done, so the reset must not return yet.
   on_loop([&] { disk_->release_oldest(); });
   on_loop([&] { disk_->release_oldest(); });
   on_loop([] {});
@@ -645,7 +645,7 @@ TEST_F(BlkTest, ResetWaitsForRequestsInFlight) {
   for (const auto& request : requests) EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
 }
 
-// However much the driver has asked for, a reset waits for a few pieces of it.
+// However much the driver has requested, a reset waits for a few pieces only.
 TEST_F(BlkTest, ResetWaitsForABoundedNumberOfBytesOfLongRequests) {
   constexpr uint64_t kLongBytes = 8 << 20;
   for (const uint32_t type : {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_IN}) {
@@ -672,7 +672,7 @@ TEST_F(BlkTest, ResetWaitsForABoundedNumberOfBytesOfLongRequests) {
       regs().reset();
       returned = true;
     });
-    // It has begun when a request that needs no disk is not served any more.
+    // The reset has begun once a request that needs no disk is not served any more.
     bool served = true;
     while (served) {
       (void)driver_->chain()
@@ -700,7 +700,7 @@ TEST_F(BlkTest, TouchesNoMemoryAfterReset) {
   for (uint64_t i = 0; i < 32; ++i) publish_read(i, 4096);
   kick();
   regs().reset();
-  // The guest's memory is its own again: any later write of the device shows.
+  // The device must not write to guest memory from now on.
   const auto ram = memory_->slice({0}, 8 << 20).value();
   std::ranges::fill(ram, std::byte{0x42});
   regs().kick(0);
@@ -715,7 +715,7 @@ TEST_F(BlkTest, TakesNothingFromTheRingOnceResetBegan) {
   kick_until_held(1);
   std::thread guest([&] { regs().reset(); });
   publish_read(1, 512);
-  transport_->kicks()[0].signal();  // an ioeventfd's, past the registers
+  transport_->kicks()[0].signal();  // like an ioeventfd, without the registers
   for (int i = 0; i < 100; ++i) on_loop([] {});
   EXPECT_LE(disk_->calls().reads, 2);
   while (disk_->calls().held > 0) on_loop([&] { disk_->release_all(); });
@@ -759,18 +759,18 @@ TEST_F(BlkTest, StartsAgainAfterEveryResetInTheMiddleOfTraffic) {
   }
 }
 
-// A driver that publishes for ever keeps the loop busy, not the reset out.
+// A driver that publishes without end keeps the loop busy but does not block a reset.
 TEST_F(BlkTest, ResetGetsThroughToADriverThatNeverStops) {
   set_driver({.size = 16});
   start();
   std::atomic<bool> stop = false;
   const auto read = driver_->chain().readable(header(VIRTIO_BLK_T_IN, 0)).writable(1).stage();
-  // Always one more, by the bare ring: nobody waits for the used ring.
+  // Makes chains available without end, and ignores the used ring.
   std::thread endless([&] {
     while (!stop) driver_->make_available(read.head);
   });
   regs().kick(0);
-  // It may outrun the device and break the ring, so start over and over.
+  // The driver may overrun the device and so break the ring; the test then restarts it.
   for (int i = 0; i < 50; ++i) {
     regs().reset();
     (void)regs().start(driver_->layout());

@@ -1,5 +1,5 @@
-// virtio-console as a driver sees it: through the mmio registers and the rings,
-// with the device on a loop of its own.
+// Tests virtio-console through the MMIO registers and the rings, with the device on a loop
+// of its own.
 #include "virtio/console.h"
 
 #include <gmock/gmock.h>
@@ -38,7 +38,7 @@ class ConsoleTest : public testing::Test {
     thread_->stop();
   }
 
-  // A console with more ports of these names.
+  // Makes a console and further ports with these names.
   void make(const std::vector<std::string>& names = {}) {
     std::vector<Console::PortConfig> ports;
     ports.push_back({.backend = host_});
@@ -93,14 +93,14 @@ class ConsoleTest : public testing::Test {
 
   // --- multiport ---
 
-  void say(uint32_t port, uint16_t event, uint16_t value) {
+  void send_control(uint32_t port, uint16_t event, uint16_t value) {
     const virtio_console_control control{.id = port, .event = event, .value = value};
     (void)queue(kControlTransmit).chain().readable(as_bytes(&control, sizeof(control))).publish();
     kick(kControlTransmit);
     (void)take_used(kControlTransmit);
   }
-  // The next thing that the device says: "port:event:value" and the payload.
-  std::string hear() {
+  // Returns the device's next control message: "port:event:value" and the payload.
+  std::string receive_control() {
     const auto request = queue(kControlReceive).chain().writable(64).publish();
     kick(kControlReceive);
     const auto used = take_used(kControlReceive);
@@ -236,10 +236,10 @@ TEST_F(ConsoleTest, AsksForAResetWhenARingIsBroken) {
     start();
     queue(broken).set_available_index(1000);
     regs().kick(broken);
-    (void)type("x");  // looks at the receive queue, which no kick does
+    (void)type("x");  // makes the device process the receive queue; a kick does not
     EXPECT_TRUE(wait_for([&] { return (regs().status() & MmioDriver::kNeedsReset) != 0; }));
     EXPECT_EQ(type("more"), 0u);
-    start();  // works again
+    start();  // the device works again
     (void)queue(kTransmit).chain().readable("again").publish();
     kick(kTransmit);
     (void)take_used(kTransmit);
@@ -253,7 +253,7 @@ TEST_F(ConsoleTest, TouchesNoBufferAfterReset) {
   const auto request = queue(kReceive).chain().writable(16).publish();
   const auto next = queue(kReceive).chain().writable(16).publish();
   kick(kReceive);
-  EXPECT_EQ(type("held"), 4u);  // and the next buffer is held
+  EXPECT_EQ(type("held"), 4u);  // the device also keeps the next buffer
   regs().reset();
   EXPECT_EQ(type("late"), 0u);
   EXPECT_EQ(text(request, 4), "held");
@@ -320,29 +320,29 @@ TEST_F(ConsoleTest, IntroducesItsPorts) {
   resize({.columns = 0x3141, .rows = 0x3242});
   start();
   EXPECT_EQ(regs().config(4, 4), 3u);
-  say(~0u, VIRTIO_CONSOLE_DEVICE_READY, 1);
-  EXPECT_EQ(hear(), "0:1:1");
-  EXPECT_EQ(hear(), "1:1:1");
-  EXPECT_EQ(hear(), "2:1:1");
-  say(0, VIRTIO_CONSOLE_PORT_READY, 1);
-  EXPECT_EQ(hear(), "0:4:1");
-  EXPECT_EQ(hear(), "0:6:1");
-  EXPECT_EQ(hear(), "0:5:1A1B2");  // columns, then rows
-  say(1, VIRTIO_CONSOLE_PORT_READY, 1);
-  EXPECT_EQ(hear(), "1:7:1org.wick.agent");
-  EXPECT_EQ(hear(), "1:6:1");
+  send_control(~0u, VIRTIO_CONSOLE_DEVICE_READY, 1);
+  EXPECT_EQ(receive_control(), "0:1:1");
+  EXPECT_EQ(receive_control(), "1:1:1");
+  EXPECT_EQ(receive_control(), "2:1:1");
+  send_control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+  EXPECT_EQ(receive_control(), "0:4:1");
+  EXPECT_EQ(receive_control(), "0:6:1");
+  EXPECT_EQ(receive_control(), "0:5:1A1B2");  // columns, then rows
+  send_control(1, VIRTIO_CONSOLE_PORT_READY, 1);
+  EXPECT_EQ(receive_control(), "1:7:1org.wick.agent");
+  EXPECT_EQ(receive_control(), "1:6:1");
   resize({.columns = 0x3343, .rows = 0x3444});
-  EXPECT_EQ(hear(), "0:5:1C3D4");
+  EXPECT_EQ(receive_control(), "0:5:1C3D4");
 }
 
 TEST_F(ConsoleTest, SendsAndReceivesOnEachPort) {
   make({"agent"});
   start();
-  say(1, VIRTIO_CONSOLE_PORT_READY, 1);
+  send_control(1, VIRTIO_CONSOLE_PORT_READY, 1);
   (void)queue(kReceive1).chain().writable(10).publish();
   kick(kReceive1);
   EXPECT_EQ(type(others_[0], "closed"), 0u);
-  say(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+  send_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
   EXPECT_EQ(others_[0].times_wanted(), 1);
   EXPECT_EQ(type(others_[0], "ping"), 4u);
   EXPECT_EQ(take_used(kReceive1).written_bytes, 4u);
@@ -370,32 +370,33 @@ TEST_F(ConsoleTest, SurvivesNonsenseOnTheControlQueue) {
   start();
   for (const uint32_t port : {0u, 1u, 2u, 0x7fffffffu, ~0u})
     for (uint16_t event = 0; event < 10; ++event)
-      for (const auto value : std::to_array<uint16_t>({0, 1, 0xffff})) say(port, event, value);
+      for (const auto value : std::to_array<uint16_t>({0, 1, 0xffff}))
+        send_control(port, event, value);
   (void)queue(kControlTransmit).chain().readable("short").publish();
   (void)queue(kControlTransmit).chain().writable(8).publish();
   kick(kControlTransmit);
   (void)take_used(kControlTransmit);
   (void)take_used(kControlTransmit);
-  // What it said meanwhile is once for each kind, however often it was asked.
-  int heard = 0;
-  for (; heard < 20; ++heard) {
+  // Each kind of event is pending only once, however often the driver requested it.
+  int received = 0;
+  for (; received < 20; ++received) {
     const auto request = queue(kControlReceive).chain().writable(1).publish();  // too short, too
     kick(kControlReceive);
     settle();
     if (!queue(kControlReceive).take_used()) break;
     EXPECT_NE(request.writable[0][0], std::byte{0xee});
   }
-  EXPECT_EQ(heard, 6);
+  EXPECT_EQ(received, 6);
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk);
 }
 
 TEST_F(ConsoleTest, ANewDriverIsToldEverythingAgain) {
   make({"agent"});
   start();
-  say(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+  send_control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
   start();
-  say(0, VIRTIO_CONSOLE_PORT_READY, 1);
-  EXPECT_EQ(hear(), "0:4:1");
+  send_control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+  EXPECT_EQ(receive_control(), "0:4:1");
   EXPECT_EQ(type("x"), 0u);  // not open yet
 }
 

@@ -1,5 +1,5 @@
-// The virtio-mmio registers, as a driver sees them, with a device that only
-// remembers what it was told. What is behind them is in transport_test.cc.
+// Tests the virtio-mmio registers, with a device that only records calls. The state
+// behind the registers is tested in transport_test.cc.
 #include "virtio/mmio.h"
 
 #include <gmock/gmock.h>
@@ -27,7 +27,7 @@ class MmioTest : public testing::Test {
   const MmioDriver& regs() const { return plugged_.driver(); }
   QueueLayout layout() const { return driver_.layout(); }
 
-  // Accepted by the device, waiting for its queues.
+  // Brings the device to FEATURES_OK.
   void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), MmioDriver::kFeaturesOk); }
   void start() {
     negotiate();
@@ -61,7 +61,7 @@ TEST_F(MmioTest, HasNoSharedMemory) {
     EXPECT_EQ(regs().read(offset), 0xffffffffu) << offset;
 }
 
-// 4.2.2.2: below the configuration space, aligned 32-bit accesses only.
+// 4.2.2.2: below the configuration space only aligned 32-bit accesses are valid.
 TEST_F(MmioTest, AnswersOnlyAlignedWordsBelowTheConfigurationSpace) {
   for (const size_t width : {1u, 2u, 4u, 8u}) {
     for (uint64_t offset = 0; offset < MmioDriver::kConfig; ++offset) {
@@ -152,8 +152,8 @@ TEST_F(MmioTest, HasNoQueueWhoseNumberOnlyStartsLikeThatOfOne) {
   EXPECT_FALSE(regs().queue_ready(0));
 }
 
-// 4.2.2.1: the device must not touch a queue whose QueueReady is 0, and the
-// driver knows that by reading it back (4.2.2.2).
+// 4.2.2.1: the device must not access a queue whose QueueReady is 0. The driver reads it
+// back to make sure of that (4.2.2.2).
 TEST_F(MmioTest, AQueueTakenBackFromARunningDeviceIsNotTouched) {
   start();
   regs().set_queue_ready(1, 0);
@@ -162,7 +162,7 @@ TEST_F(MmioTest, AQueueTakenBackFromARunningDeviceIsNotTouched) {
   EXPECT_FALSE(regs().queue_ready(0));
   EXPECT_THAT(device_.queue_indices, testing::IsEmpty());
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk);
-  // Without VIRTIO_F_RING_RESET it comes back with a reset only.
+  // Without VIRTIO_F_RING_RESET the queue can be used again only after a device reset.
   regs().set_queue(0, layout());
   EXPECT_FALSE(regs().queue_ready(0));
   EXPECT_EQ(device_.activations, 1);

@@ -1,4 +1,4 @@
-// The commands of a network card's control queue, and the filter that they set.
+// Tests the commands of a network card's control queue, and the receive filter.
 #include "virtio/net_control.h"
 
 #include <gtest/gtest.h>
@@ -57,13 +57,13 @@ Bytes table(const std::vector<MacAddress>& unicast, const std::vector<MacAddress
 NetSettings settings(uint64_t features = kEverything) {
   NetSettings result;
   result.features = features;
-  result.most_pairs = 4;
+  result.max_pairs = 4;
   result.mac = kMine;
   result.offloads = features;
   return result;
 }
 
-// The start of a frame to `destination`, as the filter sees it.
+// Makes the start of a frame to `destination`, for the filter.
 Bytes frame(const MacAddress& destination, uint16_t type = 0x0800, uint16_t tag = 0) {
   Bytes bytes;
   append(bytes, destination);
@@ -74,7 +74,7 @@ Bytes frame(const MacAddress& destination, uint16_t type = 0x0800, uint16_t tag 
   return bytes;
 }
 
-// No command of these may be carried out, nor change anything.
+// Expects that this command fails and changes nothing.
 void expect_refused(const NetSettings& before, const Bytes& bytes) {
   NetSettings after = before;
   EXPECT_EQ(after.execute(bytes), kNetError);
@@ -97,7 +97,7 @@ void expect_refused(uint64_t features, const Bytes& bytes) {
   expect_refused(settings(features), bytes);
 }
 
-// As long as it should be, `good` is carried out; one byte more or any fewer, not.
+// Expects that `good` succeeds, and that it fails with one more byte or with fewer bytes.
 void expect_exact_length(const Bytes& good) {
   EXPECT_EQ(settings().execute(good), kNetOk);
   for (size_t size = 0; size < good.size(); ++size) {
@@ -227,7 +227,7 @@ TEST(NetControl, AnAnnouncementIsRemembered) {
   EXPECT_TRUE(some.announced);
 }
 
-// --- what comes in ---
+// --- receive filter ---
 
 TEST(NetFilter, LetsEverythingThroughUntilADriverAsksForLess) {
   NetSettings some = settings();
@@ -235,7 +235,7 @@ TEST(NetFilter, LetsEverythingThroughUntilADriverAsksForLess) {
     EXPECT_TRUE(some.accepts(frame(to)));
     EXPECT_TRUE(some.accepts(frame(to, 0x8100, 7)));
   }
-  // Being promiscuous is more than any of the others (5.1.6.5.1).
+  // Promiscuous mode overrides all other modes (5.1.6.5.1).
   for (const uint8_t mode : {kNoMulticast, kNoUnicast, kNoBroadcast})
     ASSERT_EQ(some.execute(command(kReceiveMode, mode, uint8_t{1})), kNetOk);
   for (const MacAddress& to : {kMine, kOther, kGroup, kAll}) EXPECT_TRUE(some.accepts(frame(to)));

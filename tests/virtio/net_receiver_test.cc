@@ -1,4 +1,4 @@
-// What a driver of a network card receives, and in which of its buffers.
+// Tests the packets that a driver of a network card receives, and their buffers.
 #include "virtio/net_receiver.h"
 
 #include <gtest/gtest.h>
@@ -80,7 +80,7 @@ TEST_F(NetReceive, TakesChainsOf256Buffers) {
     if (without == 0) expect_packet(packet(5200, 2), 2);
     arrive(packet(60, 3));
     expect_packet(packet(60, 3));
-    // More than a call to the host's kernel takes.
+    // More buffers than one call of readv(2) takes.
     arrive(packet(60'000, 4));
     arrive(packet(61, 5));
     expect_packet(packet(61, 5));
@@ -120,7 +120,8 @@ TEST_F(NetReceive, MergesBuffersOfOneByte) {
   expect_packet(packet(97), 97 + kHeaderBytes);
 }
 
-// Or a driver finds the first of them and takes the rest for another packet.
+// Otherwise a driver could find the first buffers only, and take the rest for another
+// packet.
 TEST_F(NetReceive, ShowsAllBuffersOfAPacketAtOnce) {
   start();
   constexpr int kPackets = 300;
@@ -136,7 +137,7 @@ TEST_F(NetReceive, ShowsAllBuffersOfAPacketAtOnce) {
   int torn = 0;
   for (int taken = 0; taken < kPackets; ++taken) {
     const uint16_t seen = queue(kReceive).used_seen();
-    // Without a pause, or it would not see them come one by one.
+    // Polls without a pause, to detect buffers that are published one by one.
     ASSERT_TRUE(wait_for([&] {
       for (int looks = 0; looks < 10'000; ++looks)
         if (queue(kReceive).used_index() != seen) return true;
@@ -192,7 +193,7 @@ TEST_F(NetReceive, APacketThatIsLargerThanTheRingIsLost) {
 
 TEST_F(NetReceive, APacketThatIsLargerThanARingOfChainsIsLost) {
   start(0, {.size = 16, .indirect = false});
-  for (int i = 0; i < 8; ++i) post({50, 50});  // 16 descriptors: the driver has no more
+  for (int i = 0; i < 8; ++i) post({50, 50});  // uses all 16 descriptors of the ring
   arrive(packet(1000, 1));
   arrive(packet(788, 2));
   expect_packet(packet(788, 2), 8);
@@ -250,7 +251,7 @@ TEST_F(NetReceive, InterruptsOnceForABatch) {
 TEST_F(NetReceive, InterruptsWhenTheEventIndexIsPassed) {
   start(0, {.event_index = true});
   post_each(20, 128);
-  queue(kReceive).want_interrupt_after(2);  // the third
+  queue(kReceive).want_interrupt_after(2);  // an interrupt for the third packet
   for (uint32_t i = 0; i < 2; ++i) {
     arrive(packet(60, i));
     expect_packet(packet(60, i));
@@ -284,7 +285,7 @@ TEST_F(NetReceive, DoesNotReadFromTheDriversBuffers) {
   EXPECT_EQ(std::memcmp(request.readable[0].data(), "for the device", 14), 0);
 }
 
-// --- what a driver is not to have ---
+// --- filters and offloads ---
 
 TEST_F(NetReceive, OffloadsThatWereNotAgreedToAreLost) {
   make(1, kAllOffloads);
@@ -399,7 +400,7 @@ TEST_F(NetReceive, LeavesTheLoopToOthersWhenADriverGivesOnlyBuffersWithoutRoom) 
   start();
   for (int i = 0; i < 256; ++i) (void)queue(kReceive).chain().writable(0).publish();
   std::atomic<bool> stop = false;
-  std::thread guest([&] {  // the same ones again, faster than they are looked at
+  std::thread guest([&] {  // publishes the same chains again, faster than the device pops them
     while (!stop)
       queue(kReceive).set_available_index(
           static_cast<uint16_t>(queue(kReceive).used_index() + 256));
@@ -473,7 +474,7 @@ TEST_F(NetReceive, AsksForAResetWhenTheRingIsBroken) {
   expect_packet(packet(60, 1));
   queue(kReceive).set_available_index(1000);
   arrive(packet(60, 2));
-  arrive(packet(1000, 3));  // wants more buffers
+  arrive(packet(1000, 3));  // needs more buffers
   regs().kick(kReceive);
   EXPECT_TRUE(wait_for([&] { return (regs().status() & MmioDriver::kNeedsReset) != 0; }));
   const int calls = receive_calls();

@@ -1,5 +1,4 @@
-// A virtio network card as a driver sees it, all but what it receives, which is
-// in net_receiver_test.cc.
+// Tests a virtio network card, except its receive queues (net_receiver_test.cc).
 #include "virtio/net.h"
 
 #include <gtest/gtest.h>
@@ -50,7 +49,7 @@ class NetTest : public fakes::NetDriver {
     std::ranges::copy(packet.frame, bytes.begin() + sizeof(packet.header));
     return bytes;
   }
-  // In buffers of so many bytes each; waits until it is used.
+  // Sends a packet in buffers of `buffer_bytes` each, and waits until the chain is used.
   void send(const Packet& packet, size_t buffer_bytes = ~size_t{0}, uint16_t index = kTransmit) {
     const Bytes bytes = bytes_of(packet);
     auto chain = queue(index).chain();
@@ -77,7 +76,7 @@ class NetTest : public fakes::NetDriver {
   }
 };
 
-// --- what it says of itself ---
+// --- configuration space ---
 
 TEST_F(NetTest, HasAConfigurationSpaceThatCannotBeWritten) {
   make(4, {}, 1400);
@@ -161,7 +160,7 @@ TEST_F(NetTest, SendsAPacketOfManyBuffers) {
   const Bytes bytes = bytes_of(packet(256 - sizeof(PacketHeader)));
   auto chain = queue(kTransmit).chain();
   for (const std::byte& byte : bytes) chain.readable({&byte, 1});
-  finish(chain.publish());  // the whole ring's descriptors
+  finish(chain.publish());  // uses all descriptors of the ring
   expect_sent(packet(256 - sizeof(PacketHeader)));
 }
 
@@ -260,7 +259,7 @@ TEST_F(NetTest, DoesNotInterruptADriverThatRefuses) {
   EXPECT_EQ(regs().take_causes(), 0u);
 }
 
-// How many packets of a kind go out in one turn at most.
+// Compares the largest number of packets that one turn sends, for packets of several kinds.
 TEST_F(NetTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
   start();
   uint16_t used = 0;
@@ -269,7 +268,7 @@ TEST_F(NetTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
     const Bytes bytes = bytes_of(packet(
         frame_bytes, 1, {.segmentation = PacketHeader::kTcp4, .segment_bytes = segment_bytes}));
     for (size_t i = 0; i < kPackets; ++i) (void)queue(kTransmit).chain().readable(bytes).publish();
-    // It runs once between two turns.
+    // This task runs once between two turns.
     size_t sent = 0;
     size_t most = 0;
     std::function<void()> look = [&] {
@@ -352,7 +351,7 @@ TEST_F(NetTest, TakesCommandsInAnyShape) {
   EXPECT_EQ(status(empty.writable(1)), kNetError);
   auto shorter = queue(control_).chain();
   EXPECT_EQ(status(shorter.readable(bytes.first(1)).writable(1)), kNetError);
-  // All zeroes are a command of any length, but this one has no end.
+  // A command of zeroes would be valid, but this one is longer than the device accepts.
   auto huge = queue(control_).chain();
   EXPECT_EQ(status(huge.readable_at({0x2000000}, 16 << 20).writable(1)), kNetError);
 }
@@ -509,7 +508,7 @@ TEST_F(NetTest, TellsOfALinkThatChangedBeforeTheDriverWasReady) {
   EXPECT_EQ(regs().config(kStatusAt, 2), 0u);
   regs().set_status(1);
   set_link(true);
-  start();  // which forgets interrupts before it begins
+  start();  // discards earlier interrupts first
   EXPECT_EQ(regs().take_causes(), MmioDriver::kConfigCause);
   start();
   EXPECT_EQ(regs().take_causes(), 0u) << "once";
@@ -525,7 +524,7 @@ TEST_F(NetTest, SaysThatTheLinkIsDownFromTheBeginning) {
   EXPECT_EQ(regs().config(kStatusAt, 2), 0u);
 }
 
-// --- resets, and the end ---
+// --- reset and destruction ---
 
 TEST_F(NetTest, StartsAgainWithOtherFeatures) {
   make(2, kAllOffloads, 1500);
@@ -594,12 +593,12 @@ size_t resident_bytes() {
   return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-// Of this size a leak of 400 bytes each time would show.
+// With this many repetitions a leak of 400 bytes each would be detected.
 constexpr int kManyTimes = 10'000;
 constexpr size_t kLeakBytes = 4 << 20;
 
 void expect_resident(size_t bytes) {
-#ifndef __SANITIZE_ADDRESS__  // which keeps what is freed, and looks for leaks itself
+#ifndef __SANITIZE_ADDRESS__  // ASan keeps freed memory, and detects leaks itself
   EXPECT_LT(resident_bytes(), bytes + kLeakBytes);
 #else
   static_cast<void>(bytes);
@@ -617,7 +616,7 @@ TEST_F(NetTest, LeaksNothingInTenThousandResets) {
     arrive(packet(60));
     expect_packet(packet(60));
     ASSERT_FALSE(HasFailure());
-    arrive(packet(1000));  // waits, and is lost
+    arrive(packet(1000));  // waits for buffers, and is dropped
     send(packet(60));
     regs().reset();
     loop().post_and_wait([&] { network_->sent.clear(), network_->sent_on.clear(); });
@@ -644,7 +643,7 @@ TEST_F(NetTest, LeaksNothingInTenThousandMachines) {
     ASSERT_FALSE(HasFailure());
     if (i % 2 == 0)
       unmake();
-    else  // by the machine's end, without a word from the driver
+    else  // the machine ends without a reset by the driver
       transport_->power_off(), registers_.reset(), unmake();
   }
   EXPECT_EQ(open_descriptors(), descriptors);

@@ -1,5 +1,5 @@
-// virtio-pci as a driver finds it: capabilities, registers behind BARs, INTx
-// and MSI-X. What is behind the registers is in transport_test.cc.
+// Tests virtio-pci: capabilities, registers behind BARs, INTx and MSI-X. The state behind
+// the registers is tested in transport_test.cc.
 #include "virtio/pci.h"
 
 #include <gmock/gmock.h>
@@ -42,7 +42,7 @@ GuestMemory make_memory(uint64_t size_bytes = 4 << 20) {
   return GuestMemory::create(ranges).value();
 }
 
-// 4.1.4.3: the width of each register, by its offset.
+// 4.1.4.3: the width of the register at each offset.
 const std::map<uint64_t, size_t> kCommonRegisters = {
     {0x00, 4}, {0x04, 4}, {0x08, 4}, {0x0c, 4}, {0x10, 2}, {0x12, 2}, {0x14, 1},
     {0x15, 1}, {0x16, 2}, {0x18, 2}, {0x1a, 2}, {0x1c, 2}, {0x1e, 2}, {0x20, 4},
@@ -63,7 +63,7 @@ class PciTest : public testing::Test {
     regs().set_status(PciDriver::kDriverOk);
     ASSERT_EQ(regs().status(), PciDriver::kDriverOk);
   }
-  // A vector for the configuration and one for each queue.
+  // Sets up a vector for the configuration and one for each queue.
   void use_msix(uint16_t more = 0) {
     regs().set_vector(0, kFirst, false);
     regs().set_vector(1, kSecond, false);
@@ -85,7 +85,7 @@ class PciTest : public testing::Test {
                  [this](uint64_t from, uint64_t to) { moves_.emplace_back(from, to); }};
 };
 
-// --- how it is found (4.1.2, 4.1.4) ---
+// --- identity and capabilities (4.1.2, 4.1.4) ---
 
 TEST_F(PciTest, NamesItsRegistersAsTheSpecificationDoes) {
   EXPECT_EQ(transport().name_of(0x14, true).reg, "device_status");
@@ -119,9 +119,9 @@ TEST_F(PciTest, PointsToEachStructureOnceAndInsideItsBar) {
   EXPECT_GE(found.at(VIRTIO_PCI_CAP_COMMON_CFG).length_bytes, 0x38u);
   EXPECT_GE(found.at(VIRTIO_PCI_CAP_ISR_CFG).length_bytes, 1u);
   EXPECT_GE(found.at(VIRTIO_PCI_CAP_DEVICE_CFG).length_bytes, 6u);
-  // 4.1.4.4.1: the last queue's place is inside.
+  // 4.1.4.4.1: the notification address of the last queue is inside the structure.
   EXPECT_GE(found.at(VIRTIO_PCI_CAP_NOTIFY_CFG).length_bytes, regs().notify_stride() + 2);
-  // No two of the first four over each other.
+  // The four structures do not overlap.
   for (const auto& [type, one] : found) {
     for (const auto& [other_type, other] : found) {
       if (type >= other_type || other_type == VIRTIO_PCI_CAP_PCI_CFG) continue;
@@ -205,7 +205,7 @@ TEST_F(PciTest, SurvivesEveryAccessToItsBars) {
   start();
 }
 
-// 4.1.3.1: 64-bit registers are two halves, in any order.
+// 4.1.3.1: 64-bit registers are written as two halves, in any order.
 TEST_F(PciTest, RingAddressesAreTwoHalves) {
   negotiate();
   for (const uint64_t low :
@@ -233,7 +233,7 @@ TEST_F(PciTest, QueueSizeSaysTheLargestUntilItIsSet) {
   EXPECT_EQ(regs().queue_max_size(0), 64u);
 }
 
-// 4.1.4.3.2: a driver writes 1 here, once, and nothing takes a queue back.
+// 4.1.4.3.2: a driver writes 1 to queue_enable, once; no other value disables the queue.
 TEST_F(PciTest, OnlyAOneEnablesAQueue) {
   negotiate();
   regs().set_queue_registers(0, layout());
@@ -366,8 +366,7 @@ TEST_F(PciTest, MaskedInterruptsArePendingAndComeOnce) {
   EXPECT_EQ(regs().pending(), 0u);
 }
 
-// 4.1.4.5.1: the configuration bit is set even when a message tells of it; the
-// queue bit is INTx's alone.
+// 4.1.4.5.1: the configuration bit is set with MSI-X too; the queue bit only with INTx.
 TEST_F(PciTest, AConfigurationChangeShowsInTheIsrWithMsixToo) {
   start();
   use_msix();
@@ -418,13 +417,13 @@ TEST_F(PciTest, ForgetsVectorsAndPendingInterruptsAtReset) {
   regs().set_msix(PciDriver::kMsixEnable);
   transport().queue_interrupt(0);
   EXPECT_THAT(messages(), IsEmpty());
-  // The table is the function's, not the device's: a driver need not write it again.
+  // A device reset does not change the MSI-X table, so a driver need not write it again.
   EXPECT_EQ(regs().set_queue_vector(0, 1), 1u);
   transport().queue_interrupt(0);
   EXPECT_THAT(messages(), ElementsAre(kSecond));
 }
 
-// --- the access that needs no BAR (4.1.4.9) ---
+// --- access through the configuration space (4.1.4.9) ---
 
 TEST_F(PciTest, CanBeDrivenThroughItsConfigurationSpaceAlone) {
   regs().set_space(PciDriver::kCommand, 0, 2);
@@ -443,7 +442,7 @@ TEST_F(PciTest, CanBeDrivenThroughItsConfigurationSpaceAlone) {
   write(status, PciDriver::kDriverOk, 1);
   EXPECT_EQ(read(status, 1), PciDriver::kDriverOk);
   EXPECT_EQ(read(common + VIRTIO_PCI_COMMON_NUMQ, 2), 2u);
-  // A kick, the interrupt, and the device's own configuration.
+  // Kicks the queue, then reads the ISR status and the device configuration.
   write(regs().find(VIRTIO_PCI_CAP_NOTIFY_CFG).offset, 0, 2);
   EXPECT_TRUE(transport().kicks()[0].consume());
   transport().queue_interrupt(0);
@@ -466,7 +465,7 @@ TEST_F(PciTest, TheConfigurationAccessReadsAsTheBarDoes) {
   }
 }
 
-// Read as zero, written without effect.
+// Other accesses read as zero and write nothing.
 TEST_F(PciTest, TheConfigurationAccessReachesNothingElse) {
   start();
   device_.config.fill(std::byte{0x77});
@@ -493,7 +492,7 @@ TEST_F(PciTest, TheConfigurationAccessReachesNothingElse) {
       regs().set_space(data, 0, width);
     }
   }
-  // Fewer bytes than the length says.
+  // The access has fewer bytes than the capability's length.
   const uint64_t data = regs().aim(config, 4);
   regs().set_space(data, 0, 1);
   regs().set_space(data, 0, 2);
@@ -504,8 +503,8 @@ TEST_F(PciTest, TheConfigurationAccessReachesNothingElse) {
 
 // --- several threads ---
 
-// A vCPU at the BARs, another at the configuration space, the device's loop at
-// the interrupts.
+// One vCPU accesses the BARs, another the configuration space, and the device's loop sends
+// interrupts.
 TEST_F(PciTest, ServesSeveralThreadsAtOnce) {
   std::atomic<bool> stop = false;
   std::vector<std::thread> threads;
@@ -569,14 +568,14 @@ class BlkOnPci : public testing::Test {
     regs().set_msix(PciDriver::kMsixEnable);
     ASSERT_EQ(regs().set_queue_vector(0, 1), 1u);
   }
-  // Requests that the disk has and keeps.
+  // Publishes requests, which the disk holds.
   void publish(int count) {
     for (int i = 0; i < count; ++i)
       driver_.chain().readable(std::string(16, '\0')).writable(512).writable(1).publish();
     regs().kick(0);
     ASSERT_TRUE(wait_for([&] { return disk_.calls().held == count; }));
   }
-  // `end` returns when, and only when, the last of two requests is done.
+  // Expects that `end` returns only after the last of two requests is done.
   void expect_to_wait_for_requests(const std::function<void()>& end) {
     start();
     publish(2);
@@ -637,7 +636,7 @@ TEST_F(BlkOnPci, PowerOffWaitsForRequestsInFlight) {
   expect_to_wait_for_requests([&] { plugged_->transport().power_off(); });
 }
 
-// The same disk in the machine that comes after a reset of the whole.
+// The same disk is used in the machine after a reset of the machine.
 TEST_F(BlkOnPci, ServesTheNextMachine) {
   for (int life = 0; life < 20; ++life) {
     start();
@@ -650,7 +649,7 @@ TEST_F(BlkOnPci, ServesTheNextMachine) {
   }
 }
 
-// BARs that move while the device works: requests go on.
+// Requests continue while the guest moves the BARs.
 TEST_F(BlkOnPci, WorksOnWhileItsBarsMove) {
   start();
   publish(2);
@@ -671,14 +670,14 @@ TEST_F(BlkOnPci, WorksOnWhileItsBarsMove) {
 TEST_F(PciTest, TakesTheQueuesFromTheDeviceWithItsBusMasterBit) {
   start();
   const int resets = device_.resets;
-  regs().set_bus_master(true);  // as it is
+  regs().set_bus_master(true);  // no change
   EXPECT_EQ(device_.resets, resets);
   EXPECT_EQ(regs().status() & PciDriver::kNeedsReset, 0);
   regs().set_bus_master(false);
   EXPECT_EQ(device_.resets, resets + 1);
   EXPECT_NE(regs().status() & PciDriver::kNeedsReset, 0);
   EXPECT_FALSE(plugged_.line().level()) << "the next driver would not know why";
-  // Not for the driver that sets it: it may be another kernel's.
+  // Setting the bit does not restart the device: the driver may be that of another kernel.
   regs().set_bus_master(true);
   EXPECT_EQ(device_.activations, 1);
   EXPECT_NE(regs().status() & PciDriver::kNeedsReset, 0);
@@ -722,7 +721,7 @@ TEST_F(PciTest, SendsNoMessagesWithoutItsBusMasterBit) {
   EXPECT_EQ(regs().pending(), 0u);
 }
 
-// A kernel after kexec resets the device before it switches the bit on again.
+// After kexec a kernel resets the device before it sets the bit again.
 TEST_F(PciTest, AResetForgetsTheMessagesThatWaitForTheBusMasterBit) {
   start();
   use_msix();
@@ -733,7 +732,7 @@ TEST_F(PciTest, AResetForgetsTheMessagesThatWaitForTheBusMasterBit) {
   EXPECT_THAT(messages(), IsEmpty());
 }
 
-// The wire is no access to memory.
+// INTx needs no access to memory, so it works without Bus Master.
 TEST_F(PciTest, RaisesItsWireWithoutItsBusMasterBit) {
   start();
   regs().set_bus_master(false);

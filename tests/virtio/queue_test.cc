@@ -50,16 +50,16 @@ class VirtQueueTest : public testing::Test {
     return popped ? *std::move(popped) : std::nullopt;
   }
 
-  // What the device says about the driver's next chain, which it must refuse.
+  // Pops the driver's next chain, which must fail, and returns the error message.
   std::string refusal() {
     auto popped = queue_->pop();
     if (popped) return "nothing";
-    // The rings cannot be trusted: nothing may have been given back.
+    // The rings cannot be trusted, so the device must not have returned any chain.
     EXPECT_EQ(driver_->used_index(), 0);
     return popped.error().message();
   }
 
-  // One request, from the driver to the device and back.
+  // Makes one request and completes it.
   void round_trip() {
     const auto request = driver_->chain().readable("?").writable(1).publish();
     auto chain = pop();
@@ -73,7 +73,7 @@ class VirtQueueTest : public testing::Test {
   std::optional<VirtQueue> queue_;
 };
 
-// --- what a driver that keeps the rules sees ---
+// --- well-behaved drivers ---
 
 TEST_F(VirtQueueTest, IsEmptyUntilTheDriverPublishes) {
   start({});
@@ -250,7 +250,7 @@ TEST_F(VirtQueueTest, RefusesRingsThatLeaveRam) {
       layout.*areas[i] = {wild};
       EXPECT_FALSE(VirtQueue::create(memory_, layout)) << wild;
     }
-    // The last place that fits, event index and all.
+    // The last address at which the ring fits into RAM, with its event index.
     layout.*areas[i] = {(kRamBytes - sizes[i]) & ~15ull};
     EXPECT_TRUE(VirtQueue::create(memory_, layout));
   }
@@ -293,7 +293,7 @@ TEST_F(VirtQueueTest, RejectsIndirectChainLongerThanTheQueue) {
   EXPECT_THAT(refusal(), HasSubstr("too long"));
 }
 
-// Linux makes rings smaller and keeps to the device's seg_max.
+// Linux may make rings smaller, but its chains are limited only by the device's seg_max.
 TEST_F(VirtQueueTest, TakesAnIndirectChainAsLongAsTheDeviceAllows) {
   start({.size = 4, .max_chain = 9});
   auto builder = driver_->chain();
@@ -351,7 +351,7 @@ TEST_F(VirtQueueTest, RejectsIndirectTableThatIsNotTheEnd) {
   Descriptor table = driver_->descriptor(request.head);
   table.flags |= Descriptor::kNext;
   driver_->write_descriptor(request.head, table);
-  EXPECT_THAT(refusal(), HasSubstr("goes on"));
+  EXPECT_THAT(refusal(), HasSubstr("continues after"));
 }
 
 TEST_F(VirtQueueTest, RejectsIndirectTableThatWasNotNegotiated) {
@@ -407,7 +407,7 @@ TEST_F(VirtQueueTest, RejectsNextOutOfRange) {
     start({.size = 16});
     driver_->write_descriptor(0, {driver_->buffer_area().value, 1, Descriptor::kNext, next});
     driver_->make_available(0);
-    EXPECT_THAT(refusal(), HasSubstr("in a table of 16")) << next;
+    EXPECT_THAT(refusal(), HasSubstr("not in a table of 16")) << next;
   }
 }
 
@@ -416,9 +416,9 @@ TEST_F(VirtQueueTest, RejectsNextPastTheEndOfAnIndirectTable) {
   const auto request = driver_->chain().readable("a").readable("b").indirect().publish();
   const GuestAddress table{driver_->descriptor(request.head).address};
   auto first = memory_.read<Descriptor>(table).value();
-  first.next = 2;  // inside the ring's table, but not inside this one
+  first.next = 2;  // inside the queue's table, but not inside this indirect table
   ASSERT_TRUE(memory_.write(table, first));
-  EXPECT_THAT(refusal(), HasSubstr("in a table of 2"));
+  EXPECT_THAT(refusal(), HasSubstr("not in a table of 2"));
 }
 
 TEST_F(VirtQueueTest, RejectsHeadOutOfRange) {
@@ -448,9 +448,9 @@ TEST_F(VirtQueueTest, RejectsReadableBufferAfterWritable) {
   }
 }
 
-// 2.7.5.1: no chain is longer than 2^32 bytes, or its used length would wrap.
+// 2.7.5.1: a chain has at most 2^32 bytes; otherwise its used length would wrap.
 TEST_F(VirtQueueTest, RejectsChainOfMoreThanFourGigabytes) {
-  const std::array ranges = {GuestMemory::Range{{0}, 5ull << 30}};  // touched nowhere
+  const std::array ranges = {GuestMemory::Range{{0}, 5ull << 30}};  // never accessed
   const auto memory = GuestMemory::create(ranges).value();
   FakeDriver driver(memory, {});
   auto queue = VirtQueue::create(memory, driver.layout()).value();
@@ -465,7 +465,7 @@ TEST_F(VirtQueueTest, RejectsMoreChainsAtOnceThanTheRingHasEntries) {
     driver_->chain().writable(1).publish();
     chains.push_back(*pop());
   }
-  driver_->make_available(0);  // again, while the device has it
+  driver_->make_available(0);  // again, while the device uses the chain
   EXPECT_THAT(refusal(), HasSubstr("more than 4"));
 }
 
@@ -485,7 +485,7 @@ TEST_F(VirtQueueTest, KeepsWhatItCheckedWhenTheDriverChangesItsMind) {
   start({});
   const auto request = driver_->chain().readable("checked").writable(4).publish();
   auto chain = pop();
-  // Now point everything out of RAM.
+  // Now all descriptors point outside RAM.
   for (uint16_t i = 0; i < 16; ++i)
     driver_->write_descriptor(i, {kOutsideRam.value, 0xffffffff, Descriptor::kNext, i});
   EXPECT_EQ(text(chain->readable()), "checked");
@@ -495,8 +495,8 @@ TEST_F(VirtQueueTest, KeepsWhatItCheckedWhenTheDriverChangesItsMind) {
   EXPECT_EQ(driver_->used_entry(0), (FakeDriver::Used{request.head, 4}));
 }
 
-// A driver thread rewrites a chain between good and wild while it is walked:
-// whatever is popped is inside RAM.
+// A driver thread switches a chain between valid and invalid addresses while the device
+// walks it: a popped chain must always be inside RAM.
 TEST_F(VirtQueueTest, NeverHandsOutABufferOutsideRamWhileDescriptorsChange) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "the guest's race is the point of this test";
@@ -504,7 +504,7 @@ TEST_F(VirtQueueTest, NeverHandsOutABufferOutsideRamWhileDescriptorsChange) {
   start({.size = 16});
   const std::span<std::byte> ram = memory_.slice({0}, kRamBytes).value();
   std::atomic<bool> stop = false;
-  // Word by word, so that the race is the guest's and not undefined behaviour.
+  // Writes atomic words, so that the test itself has no undefined behaviour.
   const auto word = [&](uint16_t index, size_t i) {
     const GuestAddress at = driver_->layout().descriptors + (16ull * index + 8 * i);
     return std::atomic_ref(*reinterpret_cast<uint64_t*>(driver_->host(at, 8).data()));
@@ -521,7 +521,7 @@ TEST_F(VirtQueueTest, NeverHandsOutABufferOutsideRamWhileDescriptorsChange) {
   });
   int handed_out = 0;
   for (int i = 0; i < 50'000; ++i) {
-    // A fresh device each time: a broken ring stays broken.
+    // Makes a new queue each time, because a broken queue stays broken.
     auto queue = VirtQueue::create(memory_, driver_->layout()).value();
     driver_->set_available_index(1);
     auto popped = queue.pop();
@@ -589,7 +589,7 @@ TEST_F(VirtQueueTest, InterruptsOnceForABatchOverTheEventIndex) {
 
 TEST_F(VirtQueueTest, InterruptsAcrossTheWrapOfTheEventIndex) {
   start({.size = 4, .event_index = true});
-  // A driver that asks for every interrupt gets every interrupt.
+  // A driver that requests an interrupt for every chain gets all of them.
   for (int i = 0; i < 70'000; ++i) {
     driver_->want_interrupt_after(static_cast<uint16_t>(i));
     ASSERT_NO_FATAL_FAILURE(round_trip());
@@ -657,11 +657,11 @@ TEST_F(VirtQueueTest, WantsKicksAcrossTheWrap) {
   }
 }
 
-// Both ends sleep whenever the rules allow it, and neither may sleep for ever:
-// the driver until an interrupt, the device until a kick.
+// Both ends sleep whenever the rules allow it: the driver until an interrupt, the device
+// until a kick. Neither may sleep forever.
 class VirtQueueRace : public VirtQueueTest, public testing::WithParamInterface<bool> {
  protected:
-  // Wakes up by itself only to see that the test was stopped, not the ring.
+  // Returns without an event only if the test was stopped.
   static bool sleep_until(const EventFd& event) {
     pollfd entry{.fd = event.fd(), .events = POLLIN, .revents = 0};
     (void)::poll(&entry, 1, 100);
@@ -703,7 +703,7 @@ TEST_P(VirtQueueRace, LosesNoWakeUp) {
         any = true;
       }
       if (any && driver_->kick_wanted()) kick.signal();
-      // Sleeps until an interrupt, having looked once more after asking for it.
+      // Requests an interrupt, checks the ring once more, and sleeps until the interrupt.
       driver_->want_interrupt_after(driver_->used_seen());
       if (driver_->used_index() == driver_->used_seen())
         while (!sleep_until(interrupt) && !stop) continue;
@@ -711,7 +711,7 @@ TEST_P(VirtQueueRace, LosesNoWakeUp) {
     }
   });
 
-  // However slow the host is, there is always something going on.
+  // On a slow host too, there must always be progress.
   int before = -1;
   while (completed < kRequests && fakes::wait_for([&] { return completed != before; }))
     before = completed;

@@ -1,5 +1,5 @@
-// virtio-rng as a driver sees it: through the mmio registers and the ring, with
-// the device on a loop of its own.
+// Tests virtio-rng through the MMIO registers and the ring, with the device on a loop of
+// its own.
 #include "virtio/rng.h"
 
 #include <fcntl.h>
@@ -126,7 +126,7 @@ TEST_F(RngTest, AsksForAResetWhenTheRingIsBroken) {
   EXPECT_EQ(take_used().written_bytes, 16u);
 }
 
-// The ring is never empty: each request comes back to be used again.
+// The ring is never empty: the driver publishes each completed request again.
 TEST_F(RngTest, LeavesTheLoopToOthersWhenADriverNeverStops) {
   start();
   for (int i = 0; i < 64; ++i) (void)driver_->chain().writable_at({0x100000}, 1 << 20).publish();
@@ -142,7 +142,7 @@ TEST_F(RngTest, LeavesTheLoopToOthersWhenADriverNeverStops) {
     thread_->loop().post_and_wait([&] { ran = true; });
     EXPECT_TRUE(ran);
   }
-  registers_->reset();  // gets through as well
+  registers_->reset();  // completes too
   EXPECT_EQ(registers_->status(), 0u);
   stop = true;
   guest.join();
@@ -169,7 +169,7 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
   std::atomic<bool> stop = false;
   std::atomic<int> resets = 0;
   start();
-  // As vCPUs that share the main loop, each with a device of its own.
+  // These threads act as vCPUs whose devices share the main loop.
   struct Other {
     std::unique_ptr<Rng> rng;
     std::unique_ptr<MmioTransport> transport;

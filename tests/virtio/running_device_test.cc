@@ -1,6 +1,6 @@
-// What a driver may stop in a running device: all that it does in guest memory,
-// by the bus master bit of PCI (PCI 3.0, 6.2.2), or one queue, by its reset
-// (virtio 1.2, 2.6.1). Each device, in a PCI slot and on a loop of its own.
+// Tests how a driver stops parts of a running device: all access to guest memory, by the
+// Bus Master bit (PCI 3.0, 6.2.2), or one queue, by its reset (virtio 1.2, 2.6.1). Each
+// device is in a PCI slot and on a loop of its own.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -35,9 +35,9 @@ using fakes::wait_for;
 using Bytes = std::vector<std::byte>;
 
 constexpr uint64_t kRamBytes = 4 << 20;
-constexpr uint64_t kQueueBytes = 0x80000;  // where its ring and its buffers are
+constexpr uint64_t kQueueBytes = 0x80000;  // memory for the ring and the buffers of a queue
 
-// A device that the derived test makes, and its driver.
+// A driver for the device that the derived fixture makes.
 class RunningDevice : public testing::Test {
  protected:
   RunningDevice() {
@@ -45,7 +45,7 @@ class RunningDevice : public testing::Test {
     memory_.emplace(GuestMemory::create(ranges).value());
     thread_ = LoopThread::start("device-test").value();
   }
-  // Of a derived test: before its device goes.
+  // A derived fixture calls this before it destroys its device.
   void unplug() {
     if (plugged_) regs().reset();
     plugged_.reset();
@@ -67,13 +67,13 @@ class RunningDevice : public testing::Test {
     regs().set_status(PciDriver::kDriverOk);
     EXPECT_EQ(regs().status() & ~PciDriver::kNeedsReset, PciDriver::kDriverOk);
   }
-  // A ring of another size, at another place if `moved`.
+  // Makes a ring of another size, at another address if `moved`.
   static FakeDriver::Options options(uint16_t index, uint16_t size, bool moved = false) {
     return {.size = size,
             .base = {0x10000 + index * kQueueBytes + (moved ? kQueueBytes / 2 : 0)},
             .buffer_area_bytes = 0x30000};
   }
-  // The driver that resets the queue and starts it again, as Linux does for `ethtool -G`.
+  // Resets the queue and starts it again, as Linux does for `ethtool -G`.
   void replace_queue(uint16_t index, uint16_t size, bool moved = true) {
     regs().reset_queue(index);
     EXPECT_FALSE(regs().queue_in_reset(index));
@@ -92,7 +92,7 @@ class RunningDevice : public testing::Test {
   void settle() {
     for (int i = 0; i < 20; ++i) loop().post_and_wait([] {});
   }
-  // As the device's loop sees it.
+  // Reads guest memory on the device's loop.
   Bytes ram() {
     Bytes copy;
     loop().post_and_wait([&] {
@@ -106,14 +106,14 @@ class RunningDevice : public testing::Test {
     EXPECT_TRUE(wait_for([&] { return (used = queue(index).take_used()).has_value(); }));
     return used.value_or(FakeDriver::Used{~0u, ~0u});
   }
-  // Whether the guest's memory stays as it is, whatever the device was asked.
+  // Returns true if the device does not change guest memory, whatever was requested.
   bool leaves_memory_alone() {
     const Bytes before = ram();
     settle();
     return ram() == before;
   }
-  // The bit comes and goes, as when a kernel ends and the next one begins. What the first one
-  // left in its rings stays there until the device was reset and started again.
+  // Clears and sets the bit, as when one kernel ends and the next begins. The device must not
+  // touch the first kernel's rings until it was reset and started again.
   void expect_nothing_until_restarted() {
     regs().set_bus_master(true);
     for (uint16_t i = 0; i < queues_; ++i) regs().kick(i);
@@ -227,7 +227,7 @@ TEST_F(RunningDisk, StartsWithoutTheBusMasterAndWorksWhenItHasIt) {
   EXPECT_EQ(take_used(1).head, request.head);
 }
 
-// Whatever is under way when the bit goes: it is over when the write has returned.
+// Requests in flight are complete when the write that clears the bit has returned.
 TEST_F(RunningDisk, TheBusMasterGoesUnderTraffic) {
   set_delay(MemoryBackend::Delay::kNextRound);
   for (int i = 0; i < 300; ++i) {
@@ -245,7 +245,7 @@ TEST_F(RunningDisk, TheBusMasterGoesUnderTraffic) {
   }
 }
 
-// Two vCPUs at once, at the bit and at the status.
+// One vCPU changes the bit while another writes the device status.
 TEST_F(RunningDisk, TheBusMasterComesAndGoesDuringResets) {
   std::thread other([&] {
     for (int i = 0; i < 300; ++i) regs().set_bus_master(i % 2 != 0);
@@ -268,7 +268,7 @@ TEST_F(RunningDisk, AResetOfAQueueWaitsForItsRequestsAndNoOthers) {
   set_delay(MemoryBackend::Delay::kHeld);
   const auto kept = read_from(0);
   ASSERT_TRUE(await_reads(1));
-  regs().reset_queue(1);  // it has none
+  regs().reset_queue(1);  // the device has no queue 1
   EXPECT_FALSE(regs().queue_ready(1));
   EXPECT_EQ(queue(0).used_index(), 0);
 
@@ -283,7 +283,7 @@ TEST_F(RunningDisk, AResetOfAQueueWaitsForItsRequestsAndNoOthers) {
   EXPECT_TRUE(wait_for([&] { return returned.load(); }));
   guest.join();
   EXPECT_TRUE(succeeded(kept));
-  queue(0).forget();  // the memory is the driver's
+  queue(0).forget();  // the driver may reuse the memory now
   EXPECT_TRUE(leaves_memory_alone());
 }
 
@@ -299,7 +299,7 @@ TEST_F(RunningDisk, AQueueStartsAgainInAnotherSizeUnderTrafficOfTheOther) {
   }
 }
 
-// The queue that breaks is the one that is reset.
+// The broken queue is the one that is reset.
 TEST_F(RunningDisk, AResetForgetsABrokenRingButNotThatTheDeviceNeedsOne) {
   queue(0).set_available_index(1000);
   regs().kick(0);
@@ -353,7 +353,7 @@ class RunningCard : public RunningDevice {
   std::unique_ptr<Net> card_;
 };
 
-// A packet of a stranger must not land in the buffers of the kernel before.
+// A packet must not be written to the buffers of the kernel that ran before.
 TEST_F(RunningCard, ReceivesNothingWithoutTheBusMaster) {
   const auto buffer = post();
   regs().set_bus_master(false);
@@ -380,7 +380,7 @@ TEST_F(RunningCard, SendsNothingWithoutTheBusMaster) {
 
 TEST_F(RunningCard, ReceivesAndSendsOnRingsThatWereReplaced) {
   for (const uint16_t size : std::to_array<uint16_t>({64, 256, 1, 16})) {
-    (void)post();  // given back by the reset
+    (void)post();  // the reset returns this chain
     replace_queue(kReceive, size, size != 16);
     replace_queue(kTransmit, size, size != 16);
     arrive();
@@ -412,7 +412,7 @@ TEST_F(RunningCard, TheControlQueueStartsAgainToo) {
   EXPECT_EQ(request.writable[0][0], std::byte{kNetOk});
 }
 
-// Packets come all the time while the rings are replaced.
+// Packets arrive all the time while the rings are replaced.
 TEST_F(RunningCard, ReplacesRingsUnderTraffic) {
   std::atomic<bool> done = false;
   std::thread network([&] {

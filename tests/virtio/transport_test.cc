@@ -1,6 +1,5 @@
-// What is the same behind every transport (transport.h): the status bits and
-// their order, features, queues, reset. As a driver sees it, once over
-// virtio-mmio and once over virtio-pci.
+// Tests the part that all transports share (transport.h): the status bits and their order,
+// features, queues and reset, once over virtio-mmio and once over virtio-pci.
 #include "virtio/transport.h"
 
 #include <gmock/gmock.h>
@@ -46,7 +45,7 @@ class TransportTest : public testing::TestWithParam<Kind> {
   Transport& transport() { return plugged_->transport(); }
   QueueLayout layout() const { return driver_.layout(); }
 
-  // Accepted by the device, waiting for its queues.
+  // Brings the device to FEATURES_OK.
   void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), TransportDriver::kFeaturesOk); }
   void start() {
     negotiate();
@@ -55,7 +54,7 @@ class TransportTest : public testing::TestWithParam<Kind> {
     ASSERT_EQ(regs().status(), TransportDriver::kDriverOk);
     ASSERT_EQ(device_.activations, 1);
   }
-  // With both queues, whose resets are negotiated.
+  // Starts the device with both queues and VIRTIO_F_RING_RESET.
   void start_two() {
     ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
     regs().set_queue(0, layout());
@@ -63,8 +62,8 @@ class TransportTest : public testing::TestWithParam<Kind> {
     regs().set_status(TransportDriver::kDriverOk);
     ASSERT_EQ(regs().status(), TransportDriver::kDriverOk);
   }
-  // DRIVER_OK with this queue 0 must end in DEVICE_NEEDS_RESET, with the device
-  // untouched.
+  // Expects that DRIVER_OK with this queue 0 results in DEVICE_NEEDS_RESET, and that the
+  // device is not activated.
   void expect_unusable(const QueueLayout& bad) {
     device_.activations = 0;
     negotiate();
@@ -72,7 +71,7 @@ class TransportTest : public testing::TestWithParam<Kind> {
     regs().set_status(TransportDriver::kDriverOk);
     EXPECT_EQ(regs().status(), TransportDriver::kDriverOk | TransportDriver::kNeedsReset);
     EXPECT_EQ(device_.activations, 0);
-    // 2.1.2: the driver hears of it by a configuration change.
+    // 2.1.2: a configuration change notifies the driver.
     EXPECT_EQ(regs().take_causes(), TransportDriver::kConfigCause);
   }
 
@@ -130,8 +129,8 @@ TEST_P(TransportTest, TakesTheStepsInTheirOrder) {
   EXPECT_EQ(device_.features_accepted, kFeatureVersion1 | RememberingDevice::kFeature);
 }
 
-// Every byte in every state: what comes out is a state of the table, and the
-// device is active exactly in the last one.
+// Writes every byte in every state: the new state is always in the table, and the device is
+// active exactly in the last one.
 TEST_P(TransportTest, NeverEntersAStateOutsideTheTable) {
   const auto states = std::to_array<uint32_t>({0, 1, 3, 11, 15});
   for (const uint32_t state : states) {
@@ -151,7 +150,7 @@ TEST_P(TransportTest, NeverEntersAStateOutsideTheTable) {
       const uint32_t without_failed = now & ~uint32_t{kStatusFailed};
       EXPECT_THAT(states, testing::Contains(without_failed)) << state << " then " << value;
       EXPECT_EQ(device_.activations, ((state | now) & kStatusDriverOk) != 0 ? 1 : 0);
-      // Only a reset clears a bit (2.1.1), and only the driver's own are set.
+      // 2.1.1: only a reset clears a bit, and only bits that the driver wrote are set.
       EXPECT_TRUE(value == 0 || (state & ~now) == 0) << state << " then " << value;
       EXPECT_EQ(now & ~(state | value), 0u) << state << " then " << value;
     }
@@ -274,7 +273,7 @@ TEST_P(TransportTest, IgnoresChangesToAReadyQueue) {
   wild.descriptors = {~0ull};
   wild.driver_area = {~0ull};
   wild.device_area = {~0ull};
-  regs().set_queue(0, wild);  // also enables it twice
+  regs().set_queue(0, wild);  // enables the queue a second time, too
   regs().set_status(TransportDriver::kDriverOk);
   EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
   EXPECT_THAT(device_.queue_indices, testing::ElementsAre(0));
@@ -423,7 +422,7 @@ TEST_P(TransportTest, NeedsResetForAnUnusableQueueInARunningDevice) {
   }
 }
 
-// DRIVER_OK with a ring that cannot be: the device has never seen this driver.
+// DRIVER_OK with an invalid ring does not activate the device.
 TEST_P(TransportTest, ADeviceThatDidNotStartTakesNoQueueLater) {
   ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
   QueueLayout bad = layout();
@@ -437,7 +436,7 @@ TEST_P(TransportTest, ADeviceThatDidNotStartTakesNoQueueLater) {
   EXPECT_EQ(device_.stops, 0);
 }
 
-// One vCPU resets and starts queues while another does the same, and kicks.
+// Several vCPUs reset, start and kick queues at the same time.
 TEST_P(TransportTest, SeveralThreadsResetQueuesAtOnce) {
   start_two();
   std::vector<std::thread> threads;
@@ -464,13 +463,13 @@ TEST_P(TransportTest, ForgetsEverythingAtReset) {
   (void)regs().queue_ready(1);
   (void)regs().device_features_word(1);
   regs().reset();
-  EXPECT_EQ(device_.resets, 2);  // negotiate() begins with one
+  EXPECT_EQ(device_.resets, 2);  // negotiate() resets the device too
   EXPECT_EQ(regs().status(), 0u);
   EXPECT_EQ(regs().take_causes(), 0u);
   EXPECT_EQ(regs().queue_max_size(0), 64u);
   EXPECT_FALSE(regs().queue_ready(0));
   EXPECT_FALSE(plugged_->line().level());
-  // The features of the last life are gone too.
+  // The features from before the reset are cleared too.
   regs().set_status(TransportDriver::kAcknowledged);
   regs().set_status(TransportDriver::kDriver);
   regs().set_status(TransportDriver::kFeaturesOk);
@@ -527,7 +526,7 @@ TEST_P(TransportTest, SaysNothingOfNeedsResetBeforeDriverOk) {
   EXPECT_EQ(plugged_->interrupts(), 0);
 }
 
-// Two vCPUs at the registers, the device's loop at the interrupts.
+// Two vCPUs access the registers while the device's loop sends interrupts.
 TEST_P(TransportTest, ServesSeveralThreadsAtOnce) {
   std::vector<std::thread> threads;
   for (int cpu = 0; cpu < 2; ++cpu) {
@@ -551,9 +550,9 @@ TEST_P(TransportTest, ServesSeveralThreadsAtOnce) {
   EXPECT_EQ(regs().take_causes(), 0u);
 }
 
-// --- the machine goes ---
+// --- power off ---
 
-// As a reset by the driver: afterwards the device holds nothing of it.
+// power_off() acts as a reset by the driver: the device keeps nothing of the transport.
 TEST_P(TransportTest, PowerOffTakesEverythingBack) {
   start();
   transport().queue_interrupt(0);

@@ -1,5 +1,5 @@
-// The kernel's side of a queue pair: needs root, /dev/net/tun and /dev/vhost-net, as in
-// the lab (tests/lab/lab build/tests/virtio_tests --gtest_filter='VhostNet*').
+// Tests vhost-net in the kernel. Needs root, /dev/net/tun and /dev/vhost-net, as in the
+// lab (tests/lab/lab build/tests/virtio_tests --gtest_filter='VhostNet*').
 #include "virtio/vhost_net.h"
 
 #include <gtest/gtest.h>
