@@ -266,8 +266,8 @@ class Arguments {
   bool is_run() const { return run_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
-  const ImageArguments& image() const { return image_; }
-  const NetArguments& net() const { return net_; }
+  const CommandTable<image::ImageCommand>& image() const { return image_; }
+  const CommandTable<NetCommand>& net() const { return net_; }
   std::string help_command() const {
     if (image_.parsed()) return image_.help_command();
     if (net_.parsed()) return net_.help_command();
@@ -312,8 +312,8 @@ class Arguments {
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
-  const ImageArguments image_{app_};
-  const NetArguments net_{app_};
+  const CommandTable<image::ImageCommand> image_ = image_commands(app_);
+  const CommandTable<NetCommand> net_ = net_commands(app_);
   CLI::App* const doctor_ =
       app_.add_subcommand("doctor", "Checks whether this host can run guests.");
 };

@@ -117,7 +117,7 @@ class Comparison {
 };
 
 int cannot(const Error& error, int status) {
-  say_error(error.message());
+  report_error(error.message());
   return status;
 }
 

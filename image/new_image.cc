@@ -82,9 +82,8 @@ Task<Result<void>> create_image(std::string path, CreateOptions options, block::
   auto image = NewFile::make(path, io);
   if (!image) co_return failure(image);
   Task<Result<void>> filled =
-      qcow2 != nullptr
-          ? block::create_qcow2(image->file(), data ? &data->file() : nullptr, *qcow2)
-          : fill_raw(image->file(), std::get<RawCreateOptions>(options));
+      qcow2 != nullptr ? block::create_qcow2(image->file(), data ? &data->file() : nullptr, *qcow2)
+                       : fill_raw(image->file(), std::get<RawCreateOptions>(options));
   if (auto done = co_await filled; !done) co_return done;
   image->keep();
   if (data) data->keep();

@@ -14,8 +14,7 @@ constexpr uint64_t kHeaderBytes = 512;
 constexpr uint32_t kSignature = 0xbeda'107f;
 constexpr uint32_t kVersion = 0x0001'0001;
 constexpr uint64_t kBlockBytes = 1 << 20;  // the only size that VirtualBox and QEMU make
-// Entries of the map that stand for no block of the file.
-constexpr uint32_t kNoBlock = 0xffff'ffff;
+// Entries from here on stand for no block of the file: 0xffffffff for none, this one for zeroes.
 constexpr uint32_t kZeroBlock = 0xffff'fffe;
 
 struct Header {

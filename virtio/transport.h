@@ -60,9 +60,9 @@ class Transport : public DriverNotifier {
  protected:
   // Sets whether the device may access guest memory; initially it may. With false, takes the
   // queues away from a running device and returns when it is idle. The device then needs a
-  // reset, as in QEMU, because the driver that enables access again may belong to another
-  // kernel, which does not know these queues. A device that is started while access is disabled
-  // gets its queues when access is enabled.
+  // reset, because the driver that enables access again may belong to another kernel, which
+  // does not know these queues. (QEMU stops it, too, by clearing DRIVER_OK.) A device that is
+  // started while access is disabled gets its queues when access is enabled.
   void enable_dma(bool enabled);
 
   // The functions below are called with mutex_ held.

@@ -1,12 +1,9 @@
 #include "cli/net/options.h"
 
-#include <fmt/ranges.h>
-
 #include <charconv>
 #include <span>
 #include <vector>
 
-#include "cli/image/options.h"
 #include "hostnet/address.h"
 
 namespace wick::cli {
@@ -49,12 +46,6 @@ constexpr const char* kHostsHelp =
 
 Example:
   wick net hosts)";
-
-struct OptionRow {
-  const char* names;  // for CLI11; without dashes: positional
-  const char* value;  // nullptr: a flag
-  const char* help;
-};
 
 constexpr OptionRow kName = {"NAME", "", "the network (wick0)"};
 constexpr OptionRow kDryRun = {"--dry-run", nullptr, "only print the shell commands"};
@@ -139,64 +130,17 @@ Result<NetCommand> make_status(const Given& given) {
 
 Result<NetCommand> make_hosts(const Given& given) { return NetHosts{TRY(name_of(given))}; }
 
-struct CommandRow {
-  const char* name;
-  const char* help;
-  const char* footer;
-  std::span<const OptionRow> options;
-  Result<NetCommand> (*make)(const Given& given);
-};
-
-constexpr CommandRow kCommands[] = {
-    {"up", "Makes a network for guests.", kUpHelp, kUpOptions, make_up},
-    {"down", "Undoes exactly what up did.", kDownHelp, kDownOptions, make_down},
-    {"status", "Shows networks and who uses them.", kStatusHelp, kStatusOptions, make_status},
-    {"hosts", "Prints the guests' names and addresses.", kHostsHelp, kHostsOptions, make_hosts},
+const CommandRow<NetCommand> kCommands[] = {
+    {{"up", "Makes a network for guests.", kUpHelp, kUpOptions}, make_up},
+    {{"down", "Undoes exactly what up did.", kDownHelp, kDownOptions}, make_down},
+    {{"status", "Shows networks and who uses them.", kStatusHelp, kStatusOptions}, make_status},
+    {{"hosts", "Prints the guests' names and addresses.", kHostsHelp, kHostsOptions}, make_hosts},
 };
 
 }  // namespace
 
-NetArguments::NetArguments(CLI::App& wick)
-    : net_(wick.add_subcommand("net", "Makes a network for guests on this host.")) {
-  net_->footer(kNetHelp);
-  net_->require_subcommand(0, 1);
-  for (const CommandRow& row : kCommands) {
-    CLI::App* const command = net_->add_subcommand(row.name, row.help);
-    command->group("Commands");
-    command->footer(row.footer);
-    command->set_help_flag("-h,--help", "print this");
-    command->allow_extras();
-    for (const auto& [names, value, help] : row.options) {
-      if (value == nullptr) {
-        command->add_flag(names, help);
-        continue;
-      }
-      CLI::Option* const option = command->add_option(names, CLI::callback_t(), help);
-      option->type_name(value);
-      option->expected(1);
-      option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    }
-  }
-}
-
-Result<NetCommand> NetArguments::command() const {
-  for (const CommandRow& row : kCommands)
-    if (const CLI::App* const command = net_->get_subcommand(row.name); command->parsed())
-      return row.make(Given(*command));
-  return with_hint(fail("no command"), known_commands());
-}
-
-std::string NetArguments::known_commands() {
-  std::vector<std::string> names;
-  for (const CommandRow& row : kCommands) names.emplace_back(row.name);
-  return fmt::format("the commands are {}", fmt::join(names, ", "));
-}
-
-std::string NetArguments::help_command() const {
-  for (const CommandRow& row : kCommands)
-    if (net_->get_subcommand(row.name)->parsed())
-      return fmt::format("wick net {} --help", row.name);
-  return "wick net --help";
+CommandTable<NetCommand> net_commands(CLI::App& wick) {
+  return {wick, "net", "Makes a network for guests on this host.", kNetHelp, kCommands};
 }
 
 }  // namespace wick::cli

@@ -74,7 +74,7 @@ TEST_F(AttachTest, JoinsATerminalUntilTheEscapeKey) {
        "last\x1d"
        "not sent");
   EXPECT_EQ(status(), 0);
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
   EXPECT_EQ(guest_.taken, "root\r\x03last");
   EXPECT_FALSE(terminal.is_raw());
   EXPECT_EQ(said(), "wick: detached from " + path("serial") + "; the machine keeps running\n");
@@ -83,7 +83,7 @@ TEST_F(AttachTest, JoinsATerminalUntilTheEscapeKey) {
 TEST_F(AttachTest, SaysThatTheMachineIsGone) {
   const TestTerminal terminal;
   start(terminal.tty.get(), terminal.tty.get());
-  EXPECT_TRUE(run_until([&] { return port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return port_->attached(); }));
   port_->write(bytes("reboot: Power down\r\n"));
   port_->flush();
   port_.reset();
@@ -114,7 +114,7 @@ TEST_F(AttachTest, ASpectatorStaysAsLongAsTheMachine) {
   start(in.get(), out.write.get());
   port_->write(bytes("one"));
   EXPECT_TRUE(delivers(out.read, "one"));
-  EXPECT_TRUE(port_->joined());
+  EXPECT_TRUE(port_->attached());
   port_.reset();
   EXPECT_EQ(status(), 0);
   EXPECT_THAT(said(), HasSubstr("the machine closed the connection"));
@@ -145,7 +145,7 @@ TEST_F(AttachTest, ALargeInputArrivesWhole) {
 
 TEST_F(AttachTest, ShowsWhyItIsRefused) {
   const Fd first = *console::connect_unix(path("serial"));
-  EXPECT_TRUE(run_until([&] { return port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return port_->attached(); }));
   const Fd in(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const Pair out = make_pipe();
   start(in.get(), out.write.get());

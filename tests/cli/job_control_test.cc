@@ -66,7 +66,7 @@ class JobControl : public console::ConsoleTest, public ::testing::WithParamInter
     return shows("a42b");
   }
   bool joined() {
-    return run_until([&] { return port_->joined(); });
+    return run_until([&] { return port_->attached(); });
   }
   bool raw() const {
     return run_until([&] {
@@ -158,7 +158,7 @@ TEST_P(JobControl, SigtermEndsABackgroundJob) {
   EXPECT_TRUE(shell_answers());
   type("kill $!; wait $!; echo status=$?\n");
   EXPECT_TRUE(shows("status=143"));
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
   EXPECT_TRUE(shell_answers());
 }
 
@@ -199,7 +199,7 @@ TEST_P(JobControl, TmuxIsATerminalOfItsOwn) {
   type("tmux -S $folder/tmux send-keys root Enter C-c\n");
   EXPECT_TRUE(run_until([&] { return guest_.taken == "root\r\x03"; }));
   type("tmux -S $folder/tmux send-keys C-]\n");
-  EXPECT_TRUE(run_until([&] { return !port_->joined(); }));
+  EXPECT_TRUE(run_until([&] { return !port_->attached(); }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shells, JobControl, ::testing::Values("bash", "dash"),

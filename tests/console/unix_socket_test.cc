@@ -217,7 +217,8 @@ TEST_F(UnixSocketTest, DoesNotRemoveASuccessor) {
 
 TEST_F(UnixSocketTest, SaysWhatIsWrongWithAPath) {
   EXPECT_THAT(error_at(std::string(200, 'x')), HasSubstr("the path of a socket has at most 107"));
-  EXPECT_THAT(error_at("missing/serial"), HasSubstr("No such file or directory; check its folder"));
+  EXPECT_THAT(error_at("missing/serial"),
+              HasSubstr("No such file or directory; check the directory"));
   EXPECT_THAT(open_unix(*loop_, "", "").error().message(), HasSubstr("path is empty"));
 }
 

@@ -16,6 +16,7 @@ class TransportDriver {
   static constexpr uint32_t kFeaturesOk = 1 | 2 | 8;
   static constexpr uint32_t kDriverOk = 1 | 2 | 8 | 4;
   static constexpr uint32_t kNeedsReset = 64;
+  static constexpr uint32_t kFailed = 128;
 
   static constexpr uint32_t kQueueCause = 1;
   static constexpr uint32_t kConfigCause = 2;

@@ -8,7 +8,7 @@
 
 namespace {
 
-using namespace wick::net;
+using namespace wick::hostnet;
 using wick::fuzz::require;
 
 void check_network(std::string_view text) {
@@ -16,7 +16,7 @@ void check_network(std::string_view text) {
   if (!network) return require(!network.error().message().empty());
   require(is_network_name(network->name) && is_domain_name(network->domain));
   require(network->address.prefix_bits >= 8 && network->address.prefix_bits <= 30);
-  require(network->mac.size() == 17 && network->taps.size() <= kMostTaps);
+  require(network->mac.size() == 17 && network->taps.size() <= kMaxTaps);
   require(network->taps.empty() == network->user.empty());
   require(!network->user.starts_with('-') && network->user.find('\n') == std::string::npos);
   for (const std::string& tap : network->taps) require(is_network_name(tap));

@@ -44,8 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto disk = wick::cli::parse_disk(text))
     require(!disk->path.empty() && disk->serial.size() <= 20);
   if (const auto serial = wick::cli::parse_serial(text)) {
-    const bool takes_path = serial->kind == wick::SerialConfig::Kind::kUnix ||
-                            serial->kind == wick::SerialConfig::Kind::kFile;
+    const bool takes_path = serial->kind == wick::vmm::SerialConfig::Kind::kUnix ||
+                            serial->kind == wick::vmm::SerialConfig::Kind::kFile;
     require(takes_path != serial->path.empty());
   }
   if (const auto forward = wick::cli::parse_host_forward(text)) {

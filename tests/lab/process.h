@@ -22,7 +22,7 @@ namespace wick::lab {
 using Seconds = std::chrono::seconds;
 
 // What only a hang needs: the lab emulates its CPUs, and others use the machine.
-constexpr Seconds kPatience{90};
+constexpr Seconds kPatience{240};
 
 // Reports a failure and ends the test, from any depth of calls.
 [[noreturn]] void give_up(const std::string& why);

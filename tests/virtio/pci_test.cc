@@ -699,6 +699,14 @@ TEST_F(PciTest, GivesTheDeviceItsQueuesOnceItHasItsBusMasterBit) {
   EXPECT_EQ(device_.activations, 1);
 }
 
+TEST_F(PciTest, DoesNotStartForADriverThatGaveUpWithoutItsBusMasterBit) {
+  regs().set_bus_master(false);
+  start();
+  regs().set_status(PciDriver::kFailed);
+  regs().set_bus_master(true);
+  EXPECT_EQ(device_.activations, 0);
+}
+
 TEST_F(PciTest, AResetWithoutItsBusMasterBitForgetsTheQueues) {
   regs().set_bus_master(false);
   start();

@@ -125,7 +125,7 @@ TEST_F(PciHostTest, RefusesAFunctionForWhichTheWindowHasNoPlace) {
   large.add_bar(0, static_cast<uint32_t>(kWindow.size), toy);
   const auto refused = host_.attach(9, large, 0);
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().message(), HasSubstr("no place"));
+  EXPECT_THAT(refused.error().message(), HasSubstr("do not fit"));
   EXPECT_EQ(ecam(9, 0, 4), 0xffffffffu);
 }
 

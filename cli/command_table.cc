@@ -1,0 +1,80 @@
+#include "cli/command_table.h"
+
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+
+namespace wick::cli {
+
+const CLI::Option* Given::find(const std::string& name) const {
+  const bool positional = name.front() >= 'A' && name.front() <= 'Z' && name.size() > 1;
+  return app_.get_option(positional ? name : (name.size() > 1 ? "--" : "-") + name);
+}
+
+unsigned Given::count(const std::string& name) const {
+  return static_cast<unsigned>(find(name)->count());
+}
+
+std::vector<std::string> Given::all(const std::string& name) const { return find(name)->results(); }
+
+std::optional<std::string> Given::last(const std::string& name) const {
+  const auto values = all(name);
+  if (values.empty()) return std::nullopt;
+  return values.back();
+}
+
+Result<bool> Given::json() const {
+  const std::string text = last("output").value_or("human");
+  if (text != "human" && text != "json") return fail("--output: must be human or json");
+  return text == "json";
+}
+
+CommandGroup::CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer)
+    : name_(name), group_(wick.add_subcommand(name, help)) {
+  group_->footer(footer);
+  group_->require_subcommand(0, 1);
+}
+
+void CommandGroup::add(const CommandSyntax& row) {
+  CLI::App* const command = group_->add_subcommand(row.name, row.help);
+  commands_.push_back(command);
+  command->group("Commands");
+  command->footer(row.footer);
+  command->set_help_flag("-h,--help", "print this");
+  command->allow_extras();
+  for (const auto& [names, value, help, min, max, may_be_missing] : row.options) {
+    CLI::Option* const option = value != nullptr
+                                    ? command->add_option(names, CLI::callback_t(), help)
+                                    : command->add_flag(names, help);
+    if (*help == '\0') option->group("");
+    if (value == nullptr) continue;
+    option->type_name(value);
+    option->expected(1);
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    if (*names != '-' && max > 1) option->expected(min, max)->allow_extra_args();
+    option->required(min > 0 && !may_be_missing);
+  }
+}
+
+bool CommandGroup::parsed() const { return group_->parsed(); }
+
+bool CommandGroup::has_command() const { return index().has_value(); }
+
+std::optional<size_t> CommandGroup::index() const {
+  for (size_t i = 0; i < commands_.size(); ++i)
+    if (commands_[i]->parsed()) return i;
+  return std::nullopt;
+}
+
+std::string CommandGroup::known_commands() const {
+  std::vector<std::string> names;
+  for (const CLI::App* const command : commands_) names.push_back(command->get_name());
+  return fmt::format("the commands are {}", fmt::join(names, ", "));
+}
+
+std::string CommandGroup::help_command() const {
+  const auto row = index();
+  return fmt::format("wick {}{} --help", name_, row ? " " + commands_[*row]->get_name() : "");
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,103 @@
+// Commands below a command, such as those of `wick image`, as a table: their options, their
+// help, and the function that makes a value of what was given.
+//
+// Thread rule: none.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace wick::cli {
+
+struct OptionRow {
+  const char* names;  // as CLI11 takes them; without dashes: positional
+  const char* value;  // nullptr: a flag
+  const char* help;   // empty: not shown, since the help of another option names it
+  int min = 0;        // how many of a positional one
+  int max = 1;
+  bool may_be_missing = false;  // with `-o help`
+};
+
+// The options that were given to one command. An option's name is its last one, without
+// dashes; a positional argument's is as in the table ("FILE").
+class Given {
+ public:
+  explicit Given(const CLI::App& app) : app_(app) {}
+
+  bool has(const std::string& name) const { return count(name) > 0; }
+  unsigned count(const std::string& name) const;
+  std::vector<std::string> all(const std::string& name) const;
+  std::optional<std::string> last(const std::string& name) const;
+  // --output human|json
+  Result<bool> json() const;
+
+ private:
+  const CLI::Option* find(const std::string& name) const;
+  const CLI::App& app_;
+};
+
+struct CommandSyntax {
+  const char* name;
+  const char* help;
+  const char* footer;
+  std::span<const OptionRow> options;
+};
+
+template <typename Command>
+struct CommandRow : CommandSyntax {
+  Result<Command> (*make)(const Given& given);
+};
+
+// The part of CommandTable that does not depend on what the commands make.
+class CommandGroup {
+ public:
+  CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer);
+
+  bool parsed() const;
+  bool has_command() const;
+  // For an error: which commands there are.
+  std::string known_commands() const;
+  // The command line that prints the most specific help.
+  std::string help_command() const;
+
+ protected:
+  void add(const CommandSyntax& row);
+  // The row of the command that was given.
+  std::optional<size_t> index() const;
+  Given given(size_t index) const { return Given(*commands_[index]); }
+
+ private:
+  const std::string name_;
+  CLI::App* const group_;
+  std::vector<const CLI::App*> commands_;
+};
+
+template <typename Command>
+class CommandTable : public CommandGroup {
+ public:
+  // `rows` must outlive it.
+  CommandTable(CLI::App& wick, const char* name, const char* help, const char* footer,
+               std::span<const CommandRow<Command>> rows)
+      : CommandGroup(wick, name, help, footer), rows_(rows) {
+    for (const auto& row : rows) add(row);
+  }
+
+  Result<Command> command() const {
+    if (const auto row = index()) return rows_[*row].make(given(*row));
+    return with_hint(fail("no command"), known_commands());
+  }
+
+ private:
+  const std::span<const CommandRow<Command>> rows_;
+};
+
+}  // namespace wick::cli
