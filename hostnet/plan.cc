@@ -103,7 +103,8 @@ constexpr const char* kForwardRules = R"(*filter
 -I FORWARD -j {chain}
 COMMIT
 )";
-// In table mangle, which comes before filter: other networks' rules accept packets there.
+// In table mangle, so that it drops packets before other networks' rules in table filter accept
+// them.
 constexpr const char* kGuardRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
