@@ -153,7 +153,7 @@ TEST(ElfKernel, SegmentMayNotSpanAHole) {
 TEST(ElfKernel, SaysWhatTheWholeOfItNeeds) {
   EXPECT_THAT(
       message(load_elf(memory_of(16 * kMiB), ElfImage().files())),
-      HasSubstr("a segment from 0x1000000 to 0x1001000, and the guest has 16 MiB of memory; "
+      HasSubstr("a segment from 0x1000000 to 0x1001000, but the guest has 16 MiB of memory; "
                 "give at least 19 MiB"));
 }
 

@@ -78,8 +78,8 @@ TEST(EndingHint, InitThatIsMissingOrDied) {
               HasSubstr("/x, cannot be started"));
   const std::string died =
       "[    1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x";
-  EXPECT_THAT(hint({died + "00000100"}), HasSubstr("ended, with status 1"));
-  EXPECT_THAT(hint({died + "00007f00"}), HasSubstr("ended, with status 127"));
+  EXPECT_THAT(hint({died + "00000100"}), HasSubstr("ended with status 1"));
+  EXPECT_THAT(hint({died + "00007f00"}), HasSubstr("ended with status 127"));
   EXPECT_THAT(hint({died + "0000000b"}), HasSubstr("signal 11 (SIGSEGV)"));
 }
 

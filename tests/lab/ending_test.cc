@@ -137,7 +137,7 @@ TEST(Ending, InitThatEndsHasAHint) {
   vm.console().expect("# ");
   vm.console().send("exit 7\n");
   EXPECT_THAT(expect_ending(vm, 3, "wick: the guest's kernel panicked"),
-              HasSubstr("wick: hint: the guest's init ended, with status 7\n"));
+              HasSubstr("wick: hint: the guest's init ended with status 7\n"));
 }
 
 TEST(Ending, PanicTextOfAUserBeforeAnOrderlyRebootIsNone) {

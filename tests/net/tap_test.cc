@@ -272,8 +272,8 @@ TEST_F(TapTest, RefusesNamesThatNoInterfaceHas) {
   EXPECT_EQ(error_of({.interface = "fifteen-letters"}), "no error");
   for (const char* const name : {"a/b", ".", "..", "a b", "a:b"})
     EXPECT_EQ(error_of({.interface = name}),
-              fmt::format("{}: cannot be used as a TAP: Invalid argument; an interface cannot be "
-                          "called that",
+              fmt::format("{}: cannot be used as a TAP: Invalid argument; this is not a "
+                          "valid name for an interface",
                           name));
 }
 
