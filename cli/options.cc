@@ -232,7 +232,7 @@ class Arguments {
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
     for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
-    add(kConfigFlag, "FILE", "TOML file with the same names; arrays for repeated options");
+    add(kConfigFlag, "FILE", "TOML with the same names; arrays for repeated options");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
     attach_->add_option("PATH", CLI::callback_t(), "the socket of wick run -s unix:PATH")
         ->required();

@@ -221,7 +221,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   if (spec.value == "user")
     net.kind = vmm::NetConfig::Kind::kUser;
   else if (spec.value != "tap")
-    return with_hint(fail("'{}' is not a kind of network", spec.value), "use tap, user or none");
+    return with_hint(fail("'{}' is not a kind of network", spec.value), "write tap, user or none");
   for (const auto& [key, value] : spec.pairs) {
     const bool of_tap = key == "ifname" || key == "bridge" || key == "vhost" || key == "queues";
     if (of_tap && net.kind != vmm::NetConfig::Kind::kTap)

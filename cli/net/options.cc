@@ -20,9 +20,9 @@ Example:
 
 constexpr const char* kUpHelp =
     R"(Makes a bridge with an address, NAT to the outside (nftables or iptables), and
-DHCP and DNS for the guests (dnsmasq). For a network that is already up it repairs
-what is missing and adds the requested TAPs; to change anything else, take the
-network down first. The default address is the first free network of
+DHCP and DNS for the guests (dnsmasq). For a network that is already up it
+repairs what is missing and adds the requested TAPs; to change anything else,
+take the network down first. The default address is the first free network of
 10.87.0.1/24, 10.87.1.1/24, ... and then 192.168.87.1/24, ...
 
 Example:
@@ -42,7 +42,8 @@ Example:
   wick net status --output json)";
 
 constexpr const char* kHostsHelp =
-    R"(Prints lines for a hosts file, from the DHCP leases; without NAME for all networks.
+    R"(Prints lines for a hosts file, made from the DHCP leases. Without NAME it prints
+those of all networks.
 
 Example:
   wick net hosts)";
@@ -50,7 +51,7 @@ Example:
 constexpr OptionRow kName = {"NAME", "", "the network (wick0)"};
 constexpr OptionRow kDryRun = {"--dry-run", nullptr, "only print the shell commands"};
 constexpr OptionRow kVerbose = {"-v", nullptr,
-                                "report what already existed or was gone; -vv: each command"};
+                                "report what existed or was gone; -vv: each command"};
 
 constexpr OptionRow kUpOptions[] = {
     {"--user", "USER", "make TAPs that USER's machines can use without root"},

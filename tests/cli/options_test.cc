@@ -374,7 +374,7 @@ TEST(Options, IdeNeedsPci) {
     Arguments arguments = without;
     arguments.insert(arguments.end(), {"--cdrom", "x"});
     EXPECT_THAT(usage_error(run_with(arguments)),
-                StartsWith("--disk, --cdrom: IDE drives are on PCI"));
+                StartsWith("--disk, --cdrom: IDE drives need PCI"));
   }
 }
 
@@ -405,7 +405,7 @@ TEST(Options, MissingValuesAreNamed) {
   EXPECT_THAT(usage_error({"run", "-k"}), HasSubstr("--kernel"));
   EXPECT_THAT(usage_error({"run", "--kernel="}), HasSubstr("needs a file name"));
   EXPECT_THAT(usage_error(run_with({"-i", ""})), HasSubstr("needs a file name"));
-  EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("no blanks"));
+  EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("contain blanks"));
 }
 
 TEST(Options, KernelAndInitrdCanBeLeftToUs) {

@@ -95,8 +95,10 @@ TEST(NetOptions, AnAddressIsTheHostsInItsNetwork) {
   for (const char* wrong : {"", "10.0.0.1", "10.0.0.1/31", "10.0.0.1/7", "x/24", "10.0.0.1/24/1",
                             "127.0.0.1/8", "224.0.0.1/24", "0.0.0.1/24", "255.255.255.1/24"})
     EXPECT_THAT(usage_error({"up", "--address", wrong}), HasSubstr("--address")) << wrong;
-  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.0/24"}), HasSubstr("10.0.0.1/24 is one"));
-  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.255/24"}), HasSubstr("10.0.0.1/24 is one"));
+  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.0/24"}),
+              HasSubstr("not of a host in it, for example 10.0.0.1/24"));
+  EXPECT_THAT(usage_error({"up", "--address", "10.0.0.255/24"}),
+              HasSubstr("not of a host in it, for example 10.0.0.1/24"));
   EXPECT_EQ(parse_network_address("10.0.0.2/30"), subnet("10.0.0.2/30"));
 }
 
