@@ -431,56 +431,15 @@ Result<RunOptions> resolve(const Sources& sources) {
   return options;
 }
 
-// Checks the options against each other, and sets the defaults that depend on other options.
+// Sets the defaults that depend on other options, and checks the machine as a whole.
 Result<RunOptions> complete(RunOptions options) {
   vmm::MachineConfig& machine = options.machine;
-  if (machine.cmdline && !machine.append.empty()) {
-    return with_hint(fail("--append and --cmdline exclude each other"),
-                     "put the whole command line into --cmdline");
-  }
-  if (!machine.acpi && machine.transport == vmm::MachineConfig::Transport::kPci)
-    return with_hint(fail("--transport pci and --acpi off exclude each other: ACPI describes the "
-                          "interrupts of PCI devices"),
-                     "leave --transport out, or use mmio");
-  if (!machine.acpi && machine.cpus > 1)
-    return with_hint(fail("--cpus {} and --acpi off exclude each other: a kernel finds its CPUs by "
-                          "ACPI",
-                          machine.cpus),
-                     "leave --acpi out");
-  const auto on_ide = [](const vmm::DiskConfig& d) {
-    return d.device == vmm::DiskConfig::Device::kIde;
-  };
-  constexpr int kMaxIdeDrives = 4;
-  int ide_drives = 0;
-  for (const vmm::DiskConfig& disk : machine.disks)
-    if (on_ide(disk) && ++ide_drives > kMaxIdeDrives)
-      return with_hint(fail("--disk, --cdrom: no room for {}: a machine has at most {} IDE drives",
-                            disk.path, kMaxIdeDrives),
-                       "use device=virtio for the others");
-  if (ide_drives > 0 && !machine.on_pci())
-    return with_hint(fail("--disk, --cdrom: IDE drives need PCI, but this machine has no PCI bus"),
-                     "leave --transport mmio and --acpi off out, or device=ide");
-  for (size_t i = 1; i < machine.nets.size(); ++i) {
-    const auto& mac = machine.nets[i].mac;
-    const auto others = std::span(machine.nets).first(i);
-    if (mac && std::ranges::find(others, mac, &vmm::NetConfig::mac) != others.end())
-      return with_hint(fail("--net: two cards with mac={}", net::to_text(*mac)),
-                       "leave mac out, and wick gives each card a different one");
-  }
-  const auto on_stdio = [](const vmm::SerialConfig& s) {
-    return s.kind == vmm::SerialConfig::Kind::kStdio;
-  };
-  const bool console_on_stdio = machine.console && on_stdio(*machine.console);
-  if (machine.serials.empty()) {
+  const bool console_on_stdio =
+      machine.console && machine.console->kind == vmm::SerialConfig::Kind::kStdio;
+  if (machine.serials.empty())
     machine.serials.emplace_back().kind =
         console_on_stdio ? vmm::SerialConfig::Kind::kNull : vmm::SerialConfig::Kind::kStdio;
-  }
-  if (machine.serials.size() > 4)
-    return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
-  const auto serials_on_stdio =
-      std::count_if(machine.serials.begin(), machine.serials.end(), on_stdio);
-  if (serials_on_stdio + console_on_stdio > 1)
-    return fail("--serial, --console: only one port can be on stdio");
+  TRY(vmm::check(machine));
   return options;
 }
 

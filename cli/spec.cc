@@ -13,7 +13,6 @@ namespace wick::cli {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-constexpr size_t kDiskSerialBytes = 20;  // virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID
 
 // Splits at single commas; a doubled comma becomes a comma in a part.
 std::vector<std::string> split_at_commas(std::string_view text) {
@@ -183,32 +182,11 @@ Result<vmm::DiskConfig> parse_disk(std::string_view text) {
       constexpr std::array kCaches = {Cache::kWriteback, Cache::kNone, Cache::kUnsafe};
       disk.cache = kCaches[TRY(choose(key, value, {"writeback", "none", "unsafe"}))];
     } else {
-      if (value.size() > kDiskSerialBytes)
-        return fail("serial={}: longer than {} bytes", value, kDiskSerialBytes);
       disk.serial = value;
     }
   }
-  const bool cdrom = disk.media == vmm::DiskConfig::Media::kCdrom;
-  if (cdrom && disk.device != vmm::DiskConfig::Device::kIde)
-    return with_hint(fail("media=cdrom: CD-ROM drives exist only on IDE"),
-                     "add device=ide, or use --cdrom FILE");
-  if (cdrom && read_only == false)
-    return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
-                     "leave readonly out");
-  disk.read_only = read_only.value_or(cdrom);
-  if (disk.queues > 1 && disk.device == vmm::DiskConfig::Device::kIde)
-    return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
-                     "leave out queues");
-  // An ephemeral disk writes to a qcow2 image, which has tables.
-  if (disk.cache_bytes != 0 && disk.format == vmm::DiskConfig::Format::kRaw && !disk.ephemeral)
-    return with_hint(fail("cache-size={}: a raw disk has no tables to cache", disk.cache_bytes),
-                     "leave out cache-size");
-  if (disk.format == vmm::DiskConfig::Format::kRaw && (disk.any_backing || !disk.data_path.empty()))
-    return with_hint(fail("format=raw: a raw disk has neither a data file nor backing files"),
-                     "leave out data-file and backing");
-  if (disk.read_only && disk.ephemeral)
-    return with_hint(fail("ephemeral=on: this disk is read-only"),
-                     "leave out ephemeral, or the key that makes it read-only");
+  disk.read_only = read_only.value_or(disk.media == vmm::DiskConfig::Media::kCdrom);
+  TRY(vmm::check(disk));
   return disk;
 }
 
@@ -261,11 +239,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
         net.mtu = static_cast<uint16_t>(*number);
     }
   }
-  const bool e1000 = net.device == vmm::NetConfig::Device::kE1000;
-  if (e1000 && net.vhost)
-    return with_hint(fail("device=e1000: vhost supports only virtio"), "leave vhost or device out");
-  if (e1000 && net.queues > 1)
-    return with_hint(fail("device=e1000: it has one queue"), "leave queues or device out");
+  TRY(vmm::check(net));
   return net;
 }
 

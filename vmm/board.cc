@@ -105,9 +105,6 @@ Result<void> Board::build_pci(const Events& events) {
 Result<void> Board::build_ide(const Peripherals& peripherals) {
   const auto& given = peripherals.ide_drives();
   if (given.empty()) return {};
-  if (!pci_)
-    return with_hint(fail("IDE drives need PCI, but this machine has no PCI bus"),
-                     "leave --transport and --acpi out, or device=ide");
   std::array<devices::IdeDrive*, devices::Ide::kDrives> drives{};
   std::ranges::copy(given, drives.begin());
   std::array<InterruptLine*, devices::Ide::kChannels> lines{};
@@ -130,9 +127,6 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
 }
 
 Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
-  if (!pci_)
-    return with_hint(fail("{}: an e1000 needs PCI, but this machine has no PCI bus", wanted.name),
-                     "leave --transport and --acpi out, or device=e1000");
   const size_t pin = wanted.pci_slot % pci_pins_.size();
   EmulatedCard made;
   made.line = pci_pins_[pin]->connect();

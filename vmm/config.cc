@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
+
+#include "devices/ide/ide.h"
+#include "devices/pci/host.h"
+#include "vmm/layout.h"
 
 namespace wick::vmm {
 
@@ -24,6 +29,130 @@ std::string MachineConfig::root_device() const {
   const DiskConfig* root = root_disk();
   if (root == nullptr) return "";
   return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
+}
+
+Result<void> check(const DiskConfig& disk) {
+  const bool ide = disk.device == DiskConfig::Device::kIde;
+  const bool raw = disk.format == DiskConfig::Format::kRaw;
+  if (disk.queues < 1 || disk.queues > DiskConfig::kMaxQueues)
+    return fail("queues={}: must be 1 to {}", disk.queues, DiskConfig::kMaxQueues);
+  if (disk.serial.size() > DiskConfig::kSerialBytes)
+    return fail("serial={}: longer than {} bytes", disk.serial, DiskConfig::kSerialBytes);
+  if (disk.media == DiskConfig::Media::kCdrom && !ide)
+    return with_hint(fail("media=cdrom: CD-ROM drives exist only on IDE"),
+                     "add device=ide, or use --cdrom FILE");
+  if (disk.media == DiskConfig::Media::kCdrom && !disk.read_only)
+    return with_hint(fail("media=cdrom,readonly=off: a CD-ROM cannot be written"),
+                     "leave readonly out");
+  if (disk.queues > 1 && ide)
+    return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
+                     "leave out queues");
+  // An ephemeral disk writes to a qcow2 image, which has tables.
+  if (disk.cache_bytes != 0 && raw && !disk.ephemeral)
+    return with_hint(fail("cache-size={}: a raw disk has no tables to cache", disk.cache_bytes),
+                     "leave out cache-size");
+  if (raw && (disk.any_backing || !disk.data_path.empty()))
+    return with_hint(fail("format=raw: a raw disk has neither a data file nor backing files"),
+                     "leave out data-file and backing");
+  if (disk.read_only && disk.ephemeral)
+    return with_hint(fail("ephemeral=on: this disk is read-only"),
+                     "leave out ephemeral, or the key that makes it read-only");
+  return {};
+}
+
+Result<void> check(const NetConfig& net) {
+  const bool tap = net.kind == NetConfig::Kind::kTap;
+  const bool e1000 = net.device == NetConfig::Device::kE1000;
+  if (!tap && (net.vhost || net.queues > 1 || !net.interface.empty() || !net.bridge.empty()))
+    return with_hint(fail("ifname, bridge, vhost, queues: only for a TAP"),
+                     "use tap, or leave them out");
+  if (tap && !net.forwards.empty())
+    return with_hint(fail("hostfwd: only for a user network"), "use user, or leave it out");
+  if (net.queues < 1 || net.queues > NetConfig::kMaxQueues)
+    return fail("queues={}: must be 1 to {}", net.queues, NetConfig::kMaxQueues);
+  if (net.mtu && *net.mtu < NetConfig::kMinMtu)
+    return fail("mtu={}: must be {} to {}", *net.mtu, NetConfig::kMinMtu, UINT16_MAX);
+  if (e1000 && net.vhost)
+    return with_hint(fail("device=e1000: vhost supports only virtio"), "leave vhost or device out");
+  if (e1000 && net.queues > 1)
+    return with_hint(fail("device=e1000: it has one queue"), "leave queues or device out");
+  return {};
+}
+
+namespace {
+
+constexpr size_t kMaxVirtioDisks = layout::kFirstNetSlot - layout::kFirstDiskSlot;
+constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
+constexpr size_t kMaxSerials = 4;
+
+Result<void> check_disks(const MachineConfig& machine) {
+  size_t on_virtio = 0;
+  size_t on_ide = 0;
+  for (const DiskConfig& disk : machine.disks) {
+    TRY(check(disk));
+    if (disk.device == DiskConfig::Device::kVirtio && ++on_virtio > kMaxVirtioDisks)
+      return with_hint(fail("--disk: no room for {}: a machine has at most {} virtio disks",
+                            disk.path, kMaxVirtioDisks),
+                       "give fewer disks");
+    if (disk.device == DiskConfig::Device::kIde && ++on_ide > devices::Ide::kDrives)
+      return with_hint(fail("--disk, --cdrom: no room for {}: a machine has at most {} IDE drives",
+                            disk.path, devices::Ide::kDrives),
+                       "use device=virtio for the others");
+  }
+  if (on_ide > 0 && !machine.on_pci())
+    return with_hint(fail("--disk, --cdrom: IDE drives need PCI, but this machine has no PCI bus"),
+                     "leave --transport mmio and --acpi off out, or device=ide");
+  return {};
+}
+
+Result<void> check_cards(const MachineConfig& machine) {
+  if (machine.nets.size() > kMaxCards)
+    return with_hint(fail("--net: {} given; a machine has at most {} network cards",
+                          machine.nets.size(), kMaxCards),
+                     "give --net less often");
+  for (size_t i = 0; i < machine.nets.size(); ++i) {
+    const NetConfig& net = machine.nets[i];
+    TRY(check(net));
+    if (net.device == NetConfig::Device::kE1000 && !machine.on_pci())
+      return with_hint(fail("--net: an e1000 needs PCI, but this machine has no PCI bus"),
+                       "leave --transport mmio and --acpi off out, or device=e1000");
+    const auto others = std::span(machine.nets).first(i);
+    if (net.mac && std::ranges::find(others, net.mac, &NetConfig::mac) != others.end())
+      return with_hint(fail("--net: two cards with mac={}", net::to_text(*net.mac)),
+                       "leave mac out, and wick gives each card a different one");
+  }
+  return {};
+}
+
+Result<void> check_consoles(const MachineConfig& machine) {
+  if (machine.serials.size() > kMaxSerials)
+    return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
+  const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
+  if (std::ranges::count_if(machine.serials, on_stdio) +
+          (machine.console && on_stdio(*machine.console)) >
+      1)
+    return fail("--serial, --console: only one port can be on stdio");
+  return {};
+}
+
+}  // namespace
+
+Result<void> check(const MachineConfig& machine) {
+  if (machine.cmdline && !machine.append.empty())
+    return with_hint(fail("--append and --cmdline exclude each other"),
+                     "put the whole command line into --cmdline");
+  if (!machine.acpi && machine.transport == MachineConfig::Transport::kPci)
+    return with_hint(fail("--transport pci and --acpi off exclude each other: ACPI describes the "
+                          "interrupts of PCI devices"),
+                     "leave --transport out, or use mmio");
+  if (!machine.acpi && machine.cpus > 1)
+    return with_hint(fail("--cpus {} and --acpi off exclude each other: a kernel finds its CPUs by "
+                          "ACPI",
+                          machine.cpus),
+                     "leave --acpi out");
+  TRY(check_disks(machine));
+  TRY(check_cards(machine));
+  return check_consoles(machine);
 }
 
 }  // namespace wick::vmm

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "net/mac_address.h"
 #include "net/user.h"
 
@@ -20,6 +21,7 @@ struct DiskConfig {
   enum class Device { kVirtio, kIde };
   enum class Media { kDisk, kCdrom };
   static constexpr uint16_t kMaxQueues = 16;
+  static constexpr size_t kSerialBytes = 20;  // virtio 1.2, 5.2.6, VIRTIO_BLK_T_GET_ID
 
   std::string path;
   Format format = Format::kProbe;
@@ -96,5 +98,13 @@ struct MachineConfig {
   bool reset_on_reboot = false;  // false: a reboot ends the run
   bool stats = false;            // count and time every exit
 };
+
+// Every rule that a configuration must keep, but for what only the host can tell: which keys
+// go with which device, how many devices there is room for, what excludes what. Errors name
+// the option as a user writes it.
+Result<void> check(const DiskConfig& disk);
+Result<void> check(const NetConfig& net);
+// Of the whole machine, each disk and each card included.
+Result<void> check(const MachineConfig& machine);
 
 }  // namespace wick::vmm

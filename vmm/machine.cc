@@ -73,6 +73,7 @@ class KvmMachine final : public Machine {
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                                  EventLoop& main_loop) {
+  TRY(check(config));
   auto machine = std::make_unique<KvmMachine>(config, main_loop);
   TRY(machine->build());
   return machine;

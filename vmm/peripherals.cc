@@ -59,26 +59,17 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
 // Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
 // if one of another kind is added or removed.
 Result<void> Peripherals::add_disks(const MachineConfig& config) {
-  constexpr size_t kMaxVirtio = layout::kFirstNetSlot - layout::kFirstDiskSlot;
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;
   size_t cdrom_count = 0;
   for (const DiskConfig& disk : config.disks) {
     if (disk.device == DiskConfig::Device::kVirtio) {
-      if (virtio_count == kMaxVirtio)
-        return with_hint(
-            fail("disk {}: there is room for only {} virtio disks", disk.path, kMaxVirtio),
-            "give fewer disks");
       const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
       disks_.push_back(TRY(Disk::create(disk, id)));
       slots_.push_back({disks_.back()->virtio(), id,
                         static_cast<uint8_t>(layout::kFirstDiskSlot + virtio_count++)});
       continue;
     }
-    if (ide_drives_.size() == devices::Ide::kDrives)
-      return with_hint(
-          fail("disk {}: there is room for only {} IDE drives", disk.path, devices::Ide::kDrives),
-          "give fewer disks with device=ide");
     const std::string id = disk.media == DiskConfig::Media::kCdrom
                                ? fmt::format("sr{}", cdrom_count++)
                                : fmt::format("sd{:c}", 'a' + ide_disk_count++);
@@ -89,12 +80,8 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
 }
 
 Result<void> Peripherals::add_cards(const MachineConfig& config) {
-  constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
   for (const NetConfig& net : config.nets) {
     const size_t index = cards_.size();
-    if (index == kMaxCards)
-      return with_hint(fail("there is room for only {} network cards", kMaxCards),
-                       "give --net less often");
     const std::string id = fmt::format("net{}", index);
     const auto slot = static_cast<uint8_t>(layout::kFirstNetSlot + index);
     auto& card = *cards_.emplace_back(TRY(NetworkCard::create(net, id, config.name)));
