@@ -29,6 +29,7 @@ Result<int> carry_out(const ImageAmend& command) {
     // As a disk first: its last writer may not have closed it.
     const auto disk =
         TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+    TRY(block::check_amend(*disk, changes));
     for (const auto& [key, value] : command.given)
       if (key == "size") TRY(runner->run([&] { return disk->resize(command.options.size_bytes); }));
     if (changes.version == 2u && disk->header().version > 2)

@@ -6,11 +6,60 @@ namespace wick::block {
 
 using namespace qcow2;
 
-Task<Result<void>> expand_zeroes(Qcow2& image) {
-  if (image.header().snapshot_count > 0)
-    co_return with_hint(
+namespace {
+
+// Changes the header, or says why it cannot be changed so.
+Result<void> amend_header(Header& header, const Qcow2Changes& changes, const std::string& path) {
+  const auto refuse = [&](const char* why) { return fail("{}: {}", path, why); };
+  header.version = changes.version.value_or(header.version);
+  if (changes.lazy_refcounts) {
+    if (*changes.lazy_refcounts && header.version < 3)
+      return refuse("lazy_refcounts needs compat=1.1");
+    header.compatible &= ~kLazyRefcounts;
+    if (*changes.lazy_refcounts) header.compatible |= kLazyRefcounts;
+  }
+  if ((changes.data_path || changes.raw_data) && !header.external_data())
+    return refuse("has no data file");
+  if (changes.data_path) header.data_path = *changes.data_path;
+  if (changes.raw_data) {
+    if (*changes.raw_data && (header.autoclear & kRawExternalData) == 0)
+      return refuse("data_file_raw cannot be set on an image that exists");
+    if (!*changes.raw_data) header.autoclear &= ~kRawExternalData;
+  }
+  if (header.version < 3) {
+    if ((header.incompatible & ~kDirty) != 0 || header.crypt_method != 0)
+      return refuse("has features that compat=0.10 does not know");
+    if ((header.incompatible & kDirty) != 0)
+      return with_hint(refuse("must be repaired first"), "wick image check -r all");
+    if (header.refcount_bits() != 16) return refuse("compat=0.10 has refcount_bits=16 only");
+    if (header.bitmaps && (header.autoclear & kBitmaps) != 0)
+      return with_hint(refuse("compat=0.10 keeps no bitmaps"),
+                       "remove them: wick image bitmap --remove");
+    header.bitmaps.reset();
+    header.compatible = header.autoclear = 0;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes) {
+  if (changes.version == 2u && image.header().version > 2 && image.header().snapshot_count > 0)
+    return with_hint(
         fail("{}: the snapshots may have zeroes that version 2 does not know", image.path()),
         "delete the snapshots first");
+  Header header = image.header();
+  TRY(amend_header(header, changes, image.path()));
+  // Whether there is room for its names.
+  auto bytes = format_header(header, 0);
+  if (!bytes) {
+    bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);
+    return std::unexpected(bytes.error());
+  }
+  return {};
+}
+
+Task<Result<void>> expand_zeroes(Qcow2& image) {
   const std::vector<std::byte> zeroes(1 << 20);
   for (uint64_t offset = 0; offset < image.size_bytes();) {
     const auto mapping = co_await image.map(offset, image.size_bytes() - offset);
@@ -30,34 +79,7 @@ Task<Result<void>> expand_zeroes(Qcow2& image) {
 Task<Result<void>> amend_qcow2(File& file, const Qcow2Changes& changes) {
   auto header = co_await read_header(file);
   if (!header) co_return failure(header);
-  const auto refuse = [&](const char* why) { return fail("{}: {}", file.path(), why); };
-  header->version = changes.version.value_or(header->version);
-  if (changes.lazy_refcounts) {
-    if (*changes.lazy_refcounts && header->version < 3)
-      co_return refuse("lazy_refcounts needs compat=1.1");
-    header->compatible &= ~kLazyRefcounts;
-    if (*changes.lazy_refcounts) header->compatible |= kLazyRefcounts;
-  }
-  if ((changes.data_path || changes.raw_data) && !header->external_data())
-    co_return refuse("has no data file");
-  if (changes.data_path) header->data_path = *changes.data_path;
-  if (changes.raw_data) {
-    if (*changes.raw_data && (header->autoclear & kRawExternalData) == 0)
-      co_return refuse("data_file_raw cannot be set on an image that exists");
-    if (!*changes.raw_data) header->autoclear &= ~kRawExternalData;
-  }
-  if (header->version < 3) {
-    if ((header->incompatible & ~kDirty) != 0 || header->crypt_method != 0)
-      co_return refuse("has features that compat=0.10 does not know");
-    if ((header->incompatible & kDirty) != 0)
-      co_return with_hint(refuse("must be repaired first"), "wick image check -r all");
-    if (header->refcount_bits() != 16) co_return refuse("compat=0.10 has refcount_bits=16 only");
-    if (header->bitmaps && (header->autoclear & kBitmaps) != 0)
-      co_return with_hint(refuse("compat=0.10 keeps no bitmaps"),
-                          "remove them: wick image bitmap --remove");
-    header->bitmaps.reset();
-    header->compatible = header->autoclear = 0;
-  }
+  if (auto amended = amend_header(*header, changes, file.path()); !amended) co_return amended;
   co_return co_await write_header(file, *header);
 }
 

@@ -17,7 +17,12 @@ struct Qcow2Changes {
   std::optional<std::string> data_path;
 };
 
+// Refuses what amend_qcow2() would refuse after expand_zeroes(), which a change to version 2
+// needs. To be called before anything is changed.
+Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes);
+
 // Gives clusters to all that reads as zeroes by its entry, which version 2 does not know.
+// check_amend() has allowed it.
 Task<Result<void>> expand_zeroes(Qcow2& image);
 
 // What the image's other features exclude is refused.

@@ -119,7 +119,7 @@ class Qcow2 final : public Backend {
   Task<Result<void>> resize(uint64_t size_bytes);
 
   // Unmaps clusters behind the disk's end, which are zeroes after a cut. Before it grows
-  // again, resize() hides a backing file there anyway.
+  // again, resize() hides a backing file there anyway. A data file is left as it is.
   Task<Result<void>> unmap_behind_end();
 
   // Internal snapshots; for all but the list nobody else uses the disk meanwhile.

@@ -275,7 +275,8 @@ Task<Result<void>> Qcow2::map_raw_data(uint64_t offset, uint64_t end) {
 Task<Result<void>> Qcow2::unmap_behind_end() {
   if (auto checked = check_write(0, 0); !checked) co_return checked;
   const uint64_t table_span = header_.l2_entries() << header_.cluster_bits;
-  uint64_t offset = align_up(header_.size_bytes, header_.cluster_bytes());
+  // From the end that the guest sees: a size that is no multiple of 512 is rounded down.
+  uint64_t offset = align_up(size_bytes(), header_.cluster_bytes());
   for (uint64_t index = l1_index(offset); index < l1_.size(); ++index) {
     const uint64_t end = (index + 1) * table_span;
     if (l1_[index] != 0)

@@ -298,7 +298,8 @@ Task<Result<void>> Qcow2::zero_part(uint64_t offset, uint64_t length) {
 }
 
 // Whole clusters that read as zeroes from now on; with kKeep they stay allocated
-// where they are. With kForget they may read as the backing file.
+// where they are. With kForget they may read as the backing file, and what a data file
+// holds there stays, because it may not be this disk's.
 Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
   const bool keep = how == Clear::kKeep;
   if (!writing_)
@@ -311,7 +312,7 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
     if (auto done = co_await checkpoint_when_due(); !done) co_return done;
     if (l1_[l1_index(offset)] != 0 || (backing_ && how != Clear::kForget)) {
       if (auto made = co_await ensure_l2_table(l1_index(offset)); !made) co_return made;
-      if (data_file_) {
+      if (data_file_ && how != Clear::kForget) {
         Task<Result<void>> cleared = how == Clear::kKeep    ? data_file_->zero(offset, step)
                                      : how == Clear::kUnmap ? data_file_->punch(offset, step)
                                                             : data_file_->discard(offset, step);
@@ -322,7 +323,8 @@ Task<Result<void>> Qcow2::clear(uint64_t offset, uint64_t length, Clear how) {
       for (uint64_t at = offset; at < offset + step; at += cluster) {
         const Entry old = load_entry(*slice_bytes, at);
         Entry entry;
-        if (owns_cluster(old) && (keep || data_file_)) entry.descriptor = old.descriptor;
+        if (owns_cluster(old) && (keep || data_file_) && how != Clear::kForget)
+          entry.descriptor = old.descriptor;
         if (header_.version >= 3 && how != Clear::kForget && (backing_ || entry.descriptor != 0)) {
           if (header_.extended_l2())
             entry.bitmap = kAllZero;

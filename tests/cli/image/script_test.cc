@@ -350,6 +350,43 @@ TEST_F(ImageScripts, AmendChangesWhatQemuImgChanges) {
   EXPECT_EQ(wick({"amend", "a.qcow2"}).status, 2);
 }
 
+// What compat=0.10 cannot hold is found before zeroes are written, and before what a data file
+// has behind the disk's end is discarded.
+TEST_F(ImageScripts, AmendThatIsRefusedChangesNothing) {
+  const std::string write = " && qemu-io -c 'write -P 1 0 64k' -c 'write -z 64k 64k' a.qcow2";
+  const std::string create = "rm -f a.qcow2 d.raw; qemu-img create -f qcow2 -o cluster_size=4k";
+  for (const auto& [made, options] :
+       {std::pair(create + ",data_file=d.raw a.qcow2 256k" + write +
+                      " && head -c 1M /dev/urandom >>d.raw",
+                  "compat=0.10"),
+        std::pair(create + ",refcount_bits=1 a.qcow2 256k" + write, "compat=0.10"),
+        std::pair(create + ",extended_l2=on,cluster_size=16k a.qcow2 256k" + write,
+                  "compat=0.10,size=128k"),
+        std::pair(create + " a.qcow2 256k" + write + " && qemu-img bitmap --add a.qcow2 b",
+                  "compat=0.10"),
+        std::pair(create + " a.qcow2 256k" + write + " && qemu-img snapshot -c s a.qcow2",
+                  "size=512k,compat=0.10"),
+        std::pair(create + " a.qcow2 256k" + write, "size=512k,compat=0.10,lazy_refcounts=on"),
+        std::pair(create + " a.qcow2 256k" + write, "size=512k,data_file_raw=off")}) {
+    make(made + "; touch d.raw; cp a.qcow2 a.before; cp d.raw d.before");
+    EXPECT_EQ(wick({"amend", "-o", options, "a.qcow2"}).status, 1) << made << options;
+    EXPECT_EQ(shell("cmp a.qcow2 a.before").out, "") << made << options;
+    EXPECT_EQ(shell("cmp d.raw d.before").out, "") << made << options;
+  }
+}
+
+// Of a disk that does not end with a sector the last, partial sector is not the guest's.
+TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesInAClusterThatNoGuestReaches) {
+  make(
+      "qemu-img create -f qcow2 -o cluster_size=4k a.qcow2 260k;"
+      " qemu-io -c 'write -P 1 0 256k' -c 'write -z 256k 4k' a.qcow2;"
+      " printf '\\0\\4\\0\\144' | dd of=a.qcow2 bs=1 seek=28 conv=notrunc");  // 256 KiB and 100
+  EXPECT_EQ(wick({"amend", "-o", "compat=0.10", "a.qcow2"}).error, "");
+  EXPECT_EQ(wick({"resize", "a.qcow2", "512K"}).error, "");
+  make("qemu-io -c 'read -P 1 0 256k' -c 'read -P 0 256k 256k' a.qcow2");
+  EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
+}
+
 // Where a longer backing file would show, the cut leaves clusters of zeroes.
 TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesBehindTheEndOfADiskThatWasCut) {
   make(
