@@ -241,6 +241,7 @@ class Qcow2 final : public Backend {
   Task<Result<void>> write_l1(uint64_t first, const std::vector<uint64_t>& l1);
   Task<Result<void>> switch_l1(uint64_t size, uint64_t first, std::vector<uint64_t> l1);
   Task<Result<void>> write_size(uint64_t size);
+  Task<Result<void>> restore_l1_fields();
   Task<Result<void>> make_room(uint64_t size);
   Task<Result<void>> map_raw_data(uint64_t offset, uint64_t end);
   Task<Result<void>> cut_tail();
@@ -263,6 +264,10 @@ class Qcow2 final : public Backend {
   qcow2::Header header_;
   std::vector<uint64_t> l1_;
   std::set<uint64_t> dirty_l1_;
+  // In the file the header's fields of the size and of the L1 table may be others, because
+  // writing them failed. Until restore_l1_fields() nothing may be built on the table in use.
+  bool l1_fields_unknown_ = false;
+  Run other_l1_;  // the table that the header may name then; its clusters are counted
   qcow2::TableCache l2_;
   qcow2::Refcounts refcounts_;
   bool writing_ = false;              // auto-clear features are cleared

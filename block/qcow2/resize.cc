@@ -85,24 +85,22 @@ Task<Result<void>> Qcow2::write_l1(uint64_t first, const std::vector<uint64_t>& 
 
 // Writes a new L1 table to the clusters from `first` on, which allocate_l1() gave, and then
 // to the header that it is there. The old table's clusters are let go then, and no more than
-// they: what `l1_` pointed to is the caller's. If it fails, the new ones are free.
+// they: what `l1_` pointed to is the caller's. If it fails, the new ones are free, at once
+// or when restore_l1_fields() succeeds.
 Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t first, std::vector<uint64_t> l1) {
   const Run old{cluster_of(header_.l1_offset),
                 header_.clusters_for(uint64_t{header_.l1_entries} * 8)};
   const uint64_t offset = first << header_.cluster_bits;
-  auto written = co_await write_l1(first, l1);
-  if (written) {
-    written = co_await write_l1_fields(size, offset, l1.size());
-    if (!written) {
-      // Either table may be the header's now. Unless it is the old one, the new one leaks.
-      const auto back =
-          co_await write_l1_fields(header_.size_bytes, header_.l1_offset, header_.l1_entries);
-      if (!back) co_return written;
-    }
+  const Run clusters{first, header_.clusters_for(std::max<uint64_t>(l1.size(), 1) * 8)};
+  if (auto written = co_await write_l1(first, l1); !written) {
+    co_await refcounts_.decrement(clusters);
+    co_return written;
   }
-  if (!written) {
-    const uint64_t clusters = header_.clusters_for(std::max<uint64_t>(l1.size(), 1) * 8);
-    co_await refcounts_.decrement({first, clusters});
+  if (auto written = co_await write_l1_fields(size, offset, l1.size()); !written) {
+    // Either table may be the header's now.
+    l1_fields_unknown_ = true;
+    other_l1_ = clusters;
+    co_await restore_l1_fields();  // if it fails, the next checkpoint tries again
     co_return written;
   }
   header_.size_bytes = size;
@@ -111,6 +109,17 @@ Task<Result<void>> Qcow2::switch_l1(uint64_t size, uint64_t first, std::vector<u
   l1_ = std::move(l1);
   release_clusters(old, false);
   co_return Result<void>();
+}
+
+// Makes the header in the file name the size and the L1 table that are in use.
+Task<Result<void>> Qcow2::restore_l1_fields() {
+  if (!l1_fields_unknown_) co_return Result<void>();
+  auto written =
+      co_await write_l1_fields(header_.size_bytes, header_.l1_offset, header_.l1_entries);
+  if (!written) co_return written;
+  l1_fields_unknown_ = false;
+  const Run other = std::exchange(other_l1_, {});
+  co_return co_await refcounts_.decrement(other);
 }
 
 // Writes the disk's size to the header.
@@ -133,6 +142,11 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
                         "delete them, or convert it to compat=1.1");
   if (!writing_)
     if (auto begun = co_await begin_writing(); !begun) co_return begun;
+  {
+    // make_room() sets a size in memory that must not be restored.
+    const auto held = co_await metadata_.exclusive(0, 0);
+    if (auto restored = co_await restore_l1_fields(); !restored) co_return restored;
+  }
   const uint64_t old_size = header_.size_bytes;
   const uint64_t cluster = header_.cluster_bytes();
   if (size < old_size) {
@@ -152,7 +166,8 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     if (auto done = co_await checkpoint_locked(true); !done) co_return done;
     if (auto done = co_await clear_announcement(*file_, cluster); !done) co_return done;
     if (auto written = co_await write_size(size); !written) {
-      co_await write_size(old_size);  // the one that we go on with
+      l1_fields_unknown_ = true;  // until the old size is there, with which the disk goes on
+      co_await restore_l1_fields();
       co_return written;
     }
     header_.size_bytes = size;
@@ -204,6 +219,7 @@ Task<Result<void>> Qcow2::update_size() {
   uint64_t size = 0;
   {
     const auto held = co_await metadata_.exclusive(0, 0);  // no table is just moving
+    if (auto restored = co_await restore_l1_fields(); !restored) co_return restored;
     if (auto got = co_await file_->read(0, {&buffer, 1}); !got) co_return got;
     const auto announced = co_await read_announcement(*file_, header_.cluster_bytes());
     if (!announced) co_return std::unexpected(announced.error());

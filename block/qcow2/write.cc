@@ -368,6 +368,8 @@ Task<Result<void>> Qcow2::checkpoint_when_due() {
 }
 
 Task<Result<void>> Qcow2::checkpoint_locked(bool stable) {
+  // What is written to a table that the header may not name would be lost.
+  if (auto restored = co_await restore_l1_fields(); !restored) co_return restored;
   Changes changes{.counts = refcounts_.take_dirty(),
                   .tables = l2_.take_dirty(),
                   .l1 = std::exchange(dirty_l1_, {}),

@@ -498,6 +498,42 @@ TEST_F(Qcow2FaultNamed, AClusterThatIsCountedNoMoreDoesNotKeepTheOthersFromBeing
   EXPECT_EQ(leaks(), 0u);
 }
 
+// The header may name the new table then, although the disk goes on with the old one.
+TEST_F(Qcow2FaultNamed, AnL1TableOfWhichTheHeaderMayNameAnotherIsNotBuiltOn) {
+  for (const bool heals : {false, true}) {
+    SCOPED_TRACE(heals);
+    create(kPlain);
+    fakes::MemoryFile file(store_);
+    ASSERT_TRUE(finish(qcow2::announce_size(file, 64 << 20)));
+    int failed = 0;
+    bool lasts = true;
+    store_.fault = [&](const FileOperation& operation) {
+      if (operation.kind != Kind::kWrite || operation.offset_bytes != 24 || !lasts) return 0;
+      // The new fields are written all the same, those before are not.
+      store_.failed_write_bytes = failed++ == 0 ? ~0ull : 0;
+      return EIO;
+    };
+    ASSERT_FALSE(finish(disk_->update_size()));
+    EXPECT_EQ(failed, 2);
+    EXPECT_EQ(disk_->size_bytes(), 256u << 10);
+    const auto data = pattern(8192, 1);
+    const auto written = write(0, data);
+    EXPECT_FALSE(written && finish(disk_->flush()));
+    lasts = !heals;
+    if (heals) {
+      ASSERT_TRUE(write(0, data));
+      ASSERT_TRUE(finish(disk_->flush()));
+      EXPECT_EQ(leaks(), 0u);
+      EXPECT_EQ(read_now(*folder_.open(store_, 64 << 10).value(), 0, data.size()).value(), data);
+      ASSERT_TRUE(finish(disk_->update_size()));
+      EXPECT_EQ(disk_->size_bytes(), 64u << 20);
+    }
+    disk_.reset();
+    store_.fault = {};
+    EXPECT_TRUE(is_sound(store_));
+  }
+}
+
 // A hole is only space: what was discarded reads as zeroes all the same.
 TEST_F(Qcow2FaultNamed, AHoleThatCannotBeMadeCostsSpaceOnly) {
   create(kPlain);
