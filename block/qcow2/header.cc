@@ -11,7 +11,8 @@ Task<Result<void>> write_header(File& file, const Header& header) {
     bytes.error().context = fmt::format("{}: {}", file.path(), bytes.error().context);
     co_return failure(bytes);
   }
-  // What is behind the names is never read.
+  // Of what is behind the names only an announced size is ever read (resize.cc), which whoever
+  // opens the image for writing clears.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
   bytes->resize(align_up(bytes->size(), kSectorBytes));
   const iovec buffer = to_iovec(*bytes);

@@ -60,6 +60,10 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
     header = co_await read_header(*file);
     if (!header) co_return failure(header);
   }
+  // A size that was announced before could be a hostile image's way to grow.
+  if (!options.read_only)
+    if (auto cleared = co_await clear_announcement(*file, *header); !cleared)
+      co_return failure(cleared);
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);
   auto table =

@@ -62,8 +62,11 @@ struct Mapping {
 
 namespace qcow2 {
 // Leaves a larger size in the file, which changes nothing for who opens the image: for one
-// that a running wick has open, which takes over the size by update_size().
+// that a running wick has open, which takes over the size by update_size(). Opening the image
+// for writing clears it, so it must be announced anew to the next wick.
 Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
+// Removes the size that announce_size() left, if there is one.
+Task<Result<void>> clear_announcement(File& file, const Header& header);
 // The header of any image, also of one that must not be opened.
 Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
 // Changes it, in one sector if it can be, and makes it stable.

@@ -13,7 +13,9 @@ namespace {
 
 // A size for who has the image open is not in the header's field but at the end of the first
 // cluster, which belongs to the header and is read by nobody else. So the image stays what it
-// is until its writer has made room: with too small a table no program would open it.
+// is until its writer has made room: with too small a table no program would open it. It is
+// for that writer only: whoever opens the image clears it first, since it may be the image's
+// maker who announced it.
 struct Announcement {
   uint64_t from_bytes = 0;  // the size when it was made
   uint64_t size_bytes = 0;
@@ -21,13 +23,20 @@ struct Announcement {
 constexpr uint64_t kAnnouncementMagic = 0x7769'636b'7369'7a65;  // "wicksize"
 constexpr uint64_t kAnnouncementBytes = 24;
 
-uint64_t announcement_offset(uint64_t cluster_bytes) { return cluster_bytes - kAnnouncementBytes; }
+uint64_t announcement_offset(const Header& header) {
+  return header.cluster_bytes() - kAnnouncementBytes;
+}
+
+bool has_room_for_announcement(const Header& header) {
+  return header.used_bytes <= announcement_offset(header);
+}
 
 // Zeroes if there is none.
-Task<Result<Announcement>> read_announcement(File& file, uint64_t cluster_bytes) {
+Task<Result<Announcement>> read_announcement(File& file, const Header& header) {
   std::array<std::byte, kAnnouncementBytes> bytes{};
+  if (!has_room_for_announcement(header)) co_return Announcement();
   const iovec buffer = to_iovec(bytes);
-  auto got = co_await file.read(announcement_offset(cluster_bytes), {&buffer, 1});
+  auto got = co_await file.read(announcement_offset(header), {&buffer, 1});
   if (!got) co_return failure(got);
   Announcement announcement;
   const std::span<const std::byte> fields(bytes);
@@ -38,17 +47,16 @@ Task<Result<Announcement>> read_announcement(File& file, uint64_t cluster_bytes)
   co_return announcement;
 }
 
-// It must not come true when the disk once has its old size again.
-Task<Result<void>> clear_announcement(File& file, uint64_t cluster_bytes) {
-  const auto announcement = co_await read_announcement(file, cluster_bytes);
+}  // namespace
+
+Task<Result<void>> qcow2::clear_announcement(File& file, const Header& header) {
+  const auto announcement = co_await read_announcement(file, header);
   if (!announcement) co_return std::unexpected(announcement.error());
   if (announcement->size_bytes == 0) co_return Result<void>();
   const std::array<std::byte, kAnnouncementBytes> zeroes{};
   const iovec buffer = to_iovec(zeroes);
-  co_return co_await file.write(announcement_offset(cluster_bytes), {&buffer, 1});
+  co_return co_await file.write(announcement_offset(header), {&buffer, 1});
 }
-
-}  // namespace
 
 // Clusters for an L1 table for a disk of `size`, which need not have been written.
 Task<Result<uint64_t>> Qcow2::allocate_l1(uint64_t size, uint64_t entries) {
@@ -164,7 +172,8 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
   {
     const auto held = co_await metadata_.exclusive(0, 0);
     if (auto done = co_await checkpoint_locked(true); !done) co_return done;
-    if (auto done = co_await clear_announcement(*file_, cluster); !done) co_return done;
+    // It must not come true when the disk once has its old size again.
+    if (auto done = co_await clear_announcement(*file_, header_); !done) co_return done;
     if (auto written = co_await write_size(size); !written) {
       l1_fields_unknown_ = true;  // until the old size is there, with which the disk goes on
       co_await restore_l1_fields();
@@ -199,7 +208,7 @@ Task<Result<void>> qcow2::announce_size(File& file, uint64_t size) {
     co_return fail_errno(EFBIG, "{}: cannot have {} bytes", file.path(), size);
   if (header->version == 2 && header->snapshot_count > 0)
     co_return fail("{}: has snapshots, and its version cannot tell their sizes", file.path());
-  if (header->used_bytes > announcement_offset(header->cluster_bytes()))
+  if (!has_room_for_announcement(*header))
     co_return with_hint(fail("{}: its header has no room for another size", file.path()),
                         "stop the machine first, and leave out --in-use");
   std::array<std::byte, kAnnouncementBytes> bytes{};
@@ -207,7 +216,7 @@ Task<Result<void>> qcow2::announce_size(File& file, uint64_t size) {
   store_be(std::span(bytes).subspan(8), header->size_bytes);
   store_be(std::span(bytes).subspan(16), size);
   const iovec buffer = to_iovec(bytes);
-  auto written = co_await file.write(announcement_offset(header->cluster_bytes()), {&buffer, 1});
+  auto written = co_await file.write(announcement_offset(*header), {&buffer, 1});
   if (written) written = co_await file.sync();
   co_return written;
 }
@@ -221,7 +230,7 @@ Task<Result<void>> Qcow2::update_size() {
     const auto held = co_await metadata_.exclusive(0, 0);  // no table is just moving
     if (auto restored = co_await restore_l1_fields(); !restored) co_return restored;
     if (auto got = co_await file_->read(0, {&buffer, 1}); !got) co_return got;
-    const auto announced = co_await read_announcement(*file_, header_.cluster_bytes());
+    const auto announced = co_await read_announcement(*file_, header_);
     if (!announced) co_return std::unexpected(announced.error());
     size = announced->from_bytes == header_.size_bytes ? announced->size_bytes : 0;
   }

@@ -252,6 +252,31 @@ TEST_F(Qcow2InUseNamed, ForgetsASizeOnceTheDiskHadAnother) {
   EXPECT_EQ(disk_->size_bytes(), 512u << 10);
 }
 
+// It may be a hostile image's own, which must not grow by it; the user announces again.
+TEST_F(Qcow2InUseNamed, TakesOnlyASizeThatWasAnnouncedWhileItIsOpen) {
+  create({"", "cluster_size=4k", 512 << 10});
+  ASSERT_TRUE(announce(store_, 2 << 20));
+  disk_ = folder_.open(store_, 64 << 10).value();
+  ASSERT_TRUE(finish(disk_->update_size()));
+  EXPECT_EQ(disk_->size_bytes(), 512u << 10);
+  ASSERT_TRUE(announce(store_, 2 << 20));
+  ASSERT_TRUE(finish(disk_->update_size()));
+  EXPECT_EQ(disk_->size_bytes(), 2u << 20);
+}
+
+TEST_F(Qcow2InUseNamed, ForgetsASizeOnceASnapshotIsApplied) {
+  create({"", "cluster_size=4k", 512 << 10});
+  ASSERT_TRUE(finish(disk_->create_snapshot("small")));
+  ASSERT_TRUE(finish(disk_->resize(1 << 20)));
+  ASSERT_TRUE(finish(disk_->create_snapshot("large")));
+  ASSERT_TRUE(announce(store_, 2 << 20));
+  ASSERT_TRUE(finish(disk_->apply_snapshot("small")));
+  EXPECT_EQ(disk_->size_bytes(), 512u << 10);
+  ASSERT_TRUE(finish(disk_->apply_snapshot("large")));
+  ASSERT_TRUE(finish(disk_->update_size()));
+  EXPECT_EQ(disk_->size_bytes(), 1u << 20);
+}
+
 TEST_F(Qcow2InUseNamed, RefusesASizeForWhichItsHeaderHasNoRoom) {
   create({"", "cluster_size=512", 128 << 10});
   auto header = finish(qcow2::read_header(*std::make_unique<fakes::MemoryFile>(store_))).value();
