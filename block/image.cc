@@ -122,6 +122,10 @@ class LayerOpener {
     bool operator==(const Identity&) const = default;
   };
 
+  static NamingImage naming(const std::string& path, const ImageLayer& layer) {
+    return {path, layer.image.file->pin()};
+  }
+
   // Whether the file was not met before.
   Result<bool> note(const Fd& file, const std::string& path) {
     struct stat status {};
@@ -138,7 +142,8 @@ class LayerOpener {
     const bool first = image.empty();
     if (layers_.size() > kMaxBackingFiles) co_return too_deep();
     auto file = first ? open_first_file(path_, options_)
-                      : open_named_file(image, NamedFileKind::kBacking, path_, options_);
+                      : open_named_file(naming(image, layers_.back()), NamedFileKind::kBacking,
+                                        path_, options_);
     if (!file) co_return failure(file);
     const auto is_new = note(*file, path_);  // before its lock, which it may hold already
     if (!is_new) co_return std::unexpected(is_new.error());
@@ -185,8 +190,9 @@ class LayerOpener {
       return with_hint(fail("{}: does not name its data file", path_),
                        "look at it with wick image info");
     const std::string path = given ? options_.data_path : TRY(named_file(path_, header.data_path));
-    Fd file = TRY(given ? open_given_file(path, options_.read_only)
-                        : open_named_file(path_, NamedFileKind::kData, path, options_));
+    Fd file =
+        TRY(given ? open_given_file(path, options_.read_only)
+                  : open_named_file(naming(path_, layer), NamedFileKind::kData, path, options_));
     if (!TRY(note(file, path)))
       return with_hint(fail("{}: its data file {} is part of the same disk", path_, path),
                        "look at it with wick image info");

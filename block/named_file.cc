@@ -75,19 +75,38 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-// The regular file that `path` leads to, if that is in the folder of `image` or below it.
-// It is not read or written yet (O_PATH). A link of /proc leads to a file that another
-// program opened, wherever it seems to lie.
-Fd find_in_folder(const std::string& image, const std::string& path) {
+// The folder of the image's path, in which the image still is. From then on it does not
+// matter whether that path, or a part of it, is renamed or replaced.
+Result<Fd> open_folder(const NamingImage& image) {
+  Fd folder(::open(folder_of(image.path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const std::string name = std::filesystem::path(image.path).filename().string();
+  struct stat opened {
+  }, there{};
+  if (!folder.valid() || ::fstat(image.pin.get(), &opened) != 0 ||
+      ::fstatat(folder.get(), name.c_str(), &there, 0) != 0 || opened.st_dev != there.st_dev ||
+      opened.st_ino != there.st_ino)
+    return with_hint(fail("{}: is no longer at its path, from which it names files", image.path),
+                     "run the command again");
+  return folder;
+}
+
+// A named_file() of the image, as its folder sees it if the name was relative.
+std::string path_from_folder(const std::string& image, const std::string& path) {
+  const std::string folder = std::filesystem::path(image).parent_path().string();
+  const bool below = !folder.empty() && path.starts_with(folder + "/");
+  return below ? "." + path.substr(folder.size()) : path;
+}
+
+// The regular file that `path` leads to, if that is in `folder` or below it. It is not read
+// or written yet (O_PATH). A link of /proc leads to a file that another program opened,
+// wherever it seems to lie.
+Fd find_in_folder(const Fd& folder, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_NO_MAGICLINKS;
-  Fd file(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
-  const Fd folder(::open(folder_of(image).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Fd file(static_cast<int>(::syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof(how))));
   struct stat status {};
-  if (!file.valid() || !folder.valid() || ::fstat(file.get(), &status) != 0 ||
-      !S_ISREG(status.st_mode))
-    return {};
+  if (!file.valid() || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
   std::string beginning = real_path(folder);
   if (!beginning.ends_with('/')) beginning += '/';
   return real_path(file).starts_with(beginning) ? std::move(file) : Fd();
@@ -128,7 +147,7 @@ Result<std::optional<Format>> named_format(const std::string& image, const std::
                    "make it one file: qemu-img convert -O qcow2");
 }
 
-Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const std::string& path,
+Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options) {
   Fd found(::open(path.c_str(), O_PATH | O_CLOEXEC));
   if (!found.valid()) return cannot_open(errno, path, options.read_only);
@@ -136,15 +155,16 @@ Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const s
       options.names == Names::kAny || (options.names == Names::kRead && options.read_only);
   if (!anywhere) {
     const std::string place = real_path(found);
-    found = find_in_folder(image, path);
+    const Fd folder = TRY(open_folder(image));
+    found = find_in_folder(folder, path_from_folder(image.path, path));
     if (!found.valid()) {
       const bool data = kind == NamedFileKind::kData;
       const std::string word = options.trust_option != nullptr ? options.trust_option
                                : data ? "data-file=" + with_doubled_commas(place)
                                       : "backing=any";
       return with_hint(
-          fail("{}: names the {} {}, which is no file in the image's folder or below it", image,
-               data ? "data file" : "backing file", place),
+          fail("{}: names the {} {}, which is no file in the image's folder or below it",
+               image.path, data ? "data file" : "backing file", place),
           fmt::format("if you trust the image with that file, add {}", word));
     }
   }

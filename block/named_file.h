@@ -18,9 +18,16 @@ enum class NamedFileKind : uint8_t { kBacking, kData };
 Result<std::string> named_file(const std::string& image, std::string name);
 Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
 
+// The image that names a file.
+struct NamingImage {
+  std::string path;
+  Fd pin;  // its open file: File::pin()
+};
+
 // Opens `path`, a named_file() of `image`, as options.names and options.read_only have it.
-// Neither a FIFO nor a device is opened to find out what it is.
-Result<Fd> open_named_file(const std::string& image, NamedFileKind kind, const std::string& path,
+// Neither a FIFO nor a device is opened to find out what it is. If by now another file is at
+// the image's path, its folder may be another one too, and nothing is opened.
+Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options);
 
 // Opens the file that File::pin() gave, which messages call `path`.

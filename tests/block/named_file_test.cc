@@ -105,6 +105,41 @@ TEST_P(NamedFiles, ABackingFileElsewhereIsNotRead) {
   EXPECT_EQ(text_of(secret_), std::string(4096, 's'));
 }
 
+// A program that may rename the image's folder puts another one in its place, between the
+// moment at which the image is opened and that at which the files are that it names.
+TEST_P(NamedFiles, TheFolderIsThatOfTheImageWhichIsOpen) {
+  for (const bool by_link : {false, true})
+    for (const bool data : {false, true}) {
+      SCOPED_TRACE(testing::Message() << by_link << data);
+      make_file(images_ + "/named.raw", 1 << 20);
+      make_file(elsewhere_ + "/named.raw", 1 << 20);
+      std::filesystem::remove(path_);
+      if (data)
+        make_with_data_file(path_, "named.raw");
+      else
+        make_overlay(path_, "named.raw");
+      std::filesystem::copy_file(path_, elsewhere_ + "/disk.qcow2");
+      const Fd opened(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+      ImageOptions options;
+      options.pinned = &opened;
+      std::filesystem::rename(images_, directory_ + "/moved");
+      if (by_link)
+        std::filesystem::create_symlink("elsewhere", images_);
+      else
+        std::filesystem::rename(elsewhere_, images_);
+      EXPECT_THAT(complaint(options), HasSubstr("is no longer at its path"));
+      const std::string there = (by_link ? elsewhere_ : images_) + "/named.raw";
+      EXPECT_TRUE(text_of(there) == std::string(1 << 20, '\0'));
+      if (by_link)
+        std::filesystem::remove(images_);
+      else
+        std::filesystem::rename(images_, elsewhere_);
+      std::filesystem::remove(elsewhere_ + "/disk.qcow2");
+      std::filesystem::rename(directory_ + "/moved", images_);
+      EXPECT_EQ(complaint(options), "");  // it is there again
+    }
+}
+
 TEST_P(NamedFiles, WhatCountsIsWhereANameLeads) {
   make_file(images_ + "/base.raw", 4096);
   make_file(images_ + "/sub/base.raw", 4096);
