@@ -195,24 +195,31 @@ Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
 
 Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
   if (count >= per_block()) co_return co_await allocate_row_behind(count);
-  const uint64_t start = first_maybe_free_;
+  // The search starts behind what it gave back, where the next one begins.
+  uint64_t given_back = ~uint64_t{0};
   ClusterRun row;
   for (;;) {
     const auto run = co_await allocate(count - row.count);
     if (!run) {
       if (row.count > 0) co_await decrement(row);
+      first_maybe_free_ = std::min(first_maybe_free_, given_back);
       co_return std::unexpected(run.error());
     }
     if (row.count > 0 && run->first == row.first + row.count) {
       row.count += run->count;
     } else {
-      if (row.count > 0)  // too short: given back below
-        if (auto freed = co_await decrement(row); !freed) co_return failure(freed);
+      if (row.count > 0) {  // too short
+        given_back = std::min(given_back, row.first);
+        if (auto freed = co_await decrement(row); !freed) {
+          first_maybe_free_ = std::min(first_maybe_free_, given_back);
+          co_return failure(freed);
+        }
+      }
       first_maybe_free_ = run->first + run->count;
       row = *run;
     }
     if (row.count < count) continue;
-    first_maybe_free_ = std::min(start, row.first);
+    first_maybe_free_ = std::min(first_maybe_free_, given_back);
     co_return row.first;
   }
 }
