@@ -168,7 +168,8 @@ class Copy {
     while (!bytes.empty()) {
       // Reading a part of what is compressed unpacks all of it, and fails as all of it does.
       const auto extent = co_await source_.extent(offset, bytes.size());
-      uint64_t length = kSectorBytes, step = kSectorBytes;
+      // Where that cannot be told, it is not asked again for each sector.
+      uint64_t length = bytes.size(), step = kSectorBytes;
       if (extent && extent->length_bytes > 0) length = extent->length_bytes;
       if (extent && extent->block_bytes > 0) length = step = extent->block_bytes;
       length = std::min(length, bytes.size());

@@ -1,7 +1,10 @@
 // Copies of disks of which a part cannot be read.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "image/copy.h"
+#include "image/read_only_disk.h"
 #include "image/vmdk_reader.h"
 #include "tests/block/qcow2/images.h"
 
@@ -87,6 +90,41 @@ TEST_P(Salvage, ReadsEachCompressedBlockAFewTimesAndNotForEachOfItsSectors) {
     ++lost;
   }
   EXPECT_EQ(lost, told);
+}
+
+// A disk that knows neither where its content is nor what most of it is.
+class Damaged final : public ReadOnlyDisk {
+ public:
+  Damaged() : ReadOnlyDisk("damaged") {}
+  uint64_t size_bytes() const override { return kDiskBytes; }
+  Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
+    if (offset < kDiskBytes - 4096) co_return fail_errno(EIO, "damaged at {}", offset);
+    for (const iovec& buffer : buffers) std::memset(buffer.iov_base, 7, buffer.iov_len);
+    co_return Result<void>();
+  }
+  Task<Result<Extent>> extent(uint64_t offset, uint64_t) override {
+    ++asked;
+    co_return fail_errno(EIO, "no table at {}", offset);
+  }
+
+  int asked = 0;
+};
+
+TEST(SalvageOfADamagedTable, AsksWhereTheContentIsOnceForEachPieceAndNotForEachSector) {
+  Damaged source;
+  MemoryStore store;
+  store.bytes.grow(kDiskBytes);
+  const auto disk = open_raw(std::make_unique<fakes::MemoryFile>(store), {}).value();
+  const auto target = copy_to(*disk, 4096, true);
+  uint64_t told = 0;
+  CopyRules rules;
+  rules.salvage = [&](uint64_t, const Error&) { ++told; };
+  ASSERT_TRUE(finish(copy_disks({&source}, *target, {}, rules)));
+  EXPECT_EQ(told, (kDiskBytes - 4096) / 512);
+  EXPECT_LE(source.asked, 8);  // four pieces, each of which is first looked for
+  const auto copied = read_now(*disk, 0, kDiskBytes).value();
+  EXPECT_TRUE(is_zero(std::span(copied).first(kDiskBytes - 4096)));
+  EXPECT_EQ(copied.back(), std::byte{7});
 }
 
 }  // namespace
