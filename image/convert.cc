@@ -27,6 +27,8 @@ using block::Backend;
 
 constexpr uint64_t kTableCacheBytes = 16 << 20;
 constexpr uint64_t kRawGranuleBytes = 4096;
+// Of a line each. A damaged disk may have millions.
+constexpr uint64_t kMaxErrorsShown = 200;
 constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // it is a copy's buffer too
 
 class Conversion {
@@ -167,15 +169,19 @@ class Conversion {
       }
     }
     CopyRules rules{.fill = convert_.sparse_bytes == 0u};
+    uint64_t errors = 0;
     if (convert_.salvage)
       rules.salvage = [&](uint64_t offset, const Error& error) {
-        if (!convert_.quiet)
+        if (!convert_.quiet && ++errors <= kMaxErrorsShown)
           fmt::print(stderr, "wick: warning: error while reading offset {}: {}\n", offset,
                      printable(error.message()));
       };
-    TRY(runner_.run([&] {
+    const auto copied = runner_.run([&] {
       return copy_disks(sources_, *target, progress(convert_.progress, convert_.rate), rules);
-    }));
+    });
+    if (errors > kMaxErrorsShown)
+      fmt::print(stderr, "wick: warning: and {} more errors\n", errors - kMaxErrorsShown);
+    TRY(copied);
     if (convert_.progress) fmt::print("\n");
     return {};
   }

@@ -484,6 +484,17 @@ TEST_F(ImageScripts, SalvageReadsAroundWhatCannotBeRead) {
   EXPECT_EQ(wick({"convert", "-q", "--salvage", "a.vmdk", "b.raw"}).error, "");
 }
 
+TEST_F(ImageScripts, SalvageShowsTwoHundredOfTheErrorsAndCountsTheRest) {
+  make(
+      "head -c 1M /dev/urandom >a.raw; qemu-img convert -f raw -O vmdk a.raw a.vmdk;"
+      " truncate -s 700k a.vmdk");
+  const Outcome salvaged = wick({"convert", "--salvage", "a.vmdk", "b.raw"});
+  EXPECT_EQ(salvaged.status, 0) << salvaged.error;
+  EXPECT_EQ(std::ranges::count(salvaged.error, '\n'), 201);
+  EXPECT_THAT(salvaged.error, testing::ContainsRegex("\nwick: warning: and [0-9]+ more errors\n"));
+  EXPECT_EQ(wick({"convert", "-q", "--salvage", "a.vmdk", "b.raw"}).error, "");
+}
+
 TEST_F(ImageScripts, NameImagesAsQemuImgDoes) {
   make("qemu-img create -f qcow2 a.qcow2 1M; qemu-img create -f raw a,b.raw 1M");
   for (const std::string& name :
