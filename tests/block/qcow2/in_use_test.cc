@@ -161,7 +161,10 @@ TEST_P(Qcow2InUse, IsSoundWhicheverOperationFailsAsItGrows) {
     };
     const auto updated = finish(disk->update_size());
     store.fault = nullptr;
-    EXPECT_EQ(disk->size_bytes(), updated ? large : disk->size_bytes());
+    if (updated)
+      EXPECT_EQ(disk->size_bytes(), large);
+    else
+      EXPECT_THAT(disk->size_bytes(), testing::AnyOf(small, large));
     EXPECT_EQ(read_now(*disk, 0, small).value(), content);
     ASSERT_TRUE(finish(disk->flush()));
     Qcow2Checker checker(store.bytes);
