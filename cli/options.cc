@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "cli/image/options.h"
+#include "cli/nearest.h"
 #include "cli/net/options.h"
 #include "cli/spec.h"
 #include "cli/toml.h"
@@ -251,7 +252,7 @@ class Arguments {
     }
     for (const std::string& extra : app_.remaining(true)) {
       if (extra == "--") continue;  // CLI11 does not remove it
-      if (extra.starts_with('-')) return fail("unknown option '{}'", extra);
+      if (extra.starts_with('-')) return unknown_option(extra);
       if (is_run() || is_attach() || is_doctor() || image_.has_command() || net_.has_command())
         return fail("'{}' is one argument too many", extra);
       if (image_.parsed())
@@ -261,6 +262,18 @@ class Arguments {
       return with_hint(fail("unknown command '{}'", extra), kKnownCommands);
     }
     return std::nullopt;
+  }
+
+  // The error names the option of this command that was probably meant.
+  std::unexpected<Error> unknown_option(const std::string& extra) const {
+    const CLI::App* command = &app_;
+    while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+    std::vector<std::string> names;
+    for (const CLI::Option* const option : command->get_options())
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    auto error = fail("unknown option '{}'", extra);
+    const std::string meant = nearest(extra.substr(0, extra.find('=')), names);
+    return meant.empty() ? error : with_hint(std::move(error), "did you mean " + meant + "?");
   }
 
   bool is_run() const { return run_->parsed(); }
@@ -297,6 +310,11 @@ class Arguments {
   // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
+    if (!arguments.empty() && arguments.front() == "help") {  // wick help COMMAND
+      reversed.emplace_back("--help");
+      reversed.insert(reversed.end(), arguments.rbegin(), arguments.rend() - 1);
+      return reversed;
+    }
     const auto end_of_options = std::ranges::find(arguments, "--");
     for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
       const bool empty_value = argument->starts_with("--") && argument->ends_with('=') &&

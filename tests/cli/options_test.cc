@@ -459,7 +459,13 @@ TEST(Options, WhatIsUnknownIsNamed) {
   EXPECT_EQ(usage_error({}), "no command; the commands are run, attach, image, net and doctor");
   EXPECT_EQ(usage_error({"boot"}),
             "unknown command 'boot'; the commands are run, attach, image, net and doctor");
-  EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})), "unknown option '--memroy'");
+  EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})),
+            "unknown option '--memroy'; did you mean --memory?");
+  EXPECT_EQ(usage_error(run_with({"--kernal=x"})),
+            "unknown option '--kernal=x'; did you mean --kernel?");
+  EXPECT_EQ(usage_error({"image", "check", "--reapir", "all", "x"}),
+            "unknown option '--reapir'; did you mean --repair?");
+  EXPECT_EQ(usage_error(run_with({"--something-else"})), "unknown option '--something-else'");
   EXPECT_EQ(usage_error(run_with({"-x"})), "unknown option '-x'");
   EXPECT_EQ(usage_error(run_with({"bzImage"})), "'bzImage' is one argument too many");
   EXPECT_EQ(usage_error(run_with({"attach"})), "'attach' is one argument too many");
@@ -499,6 +505,13 @@ TEST(Help, FitsAScreenAndEndsWithAnExample) {
     const size_t last_line = text.rfind('\n', text.size() - 2) + 1;
     EXPECT_THAT(text.substr(last_line), StartsWith("  wick ")) << text;
   }
+}
+
+TEST(Help, IsAlsoACommand) {
+  EXPECT_EQ(printed({"help"}), printed({"--help"}));
+  EXPECT_EQ(printed({"help", "run"}), printed({"run", "--help"}));
+  EXPECT_EQ(printed({"help", "image", "check"}), printed({"image", "check", "--help"}));
+  EXPECT_THAT(usage_error({"help", "boot"}), HasSubstr("unknown command 'boot'"));
 }
 
 TEST(Help, NamesEveryOptionThatIsThere) {
