@@ -80,8 +80,8 @@ std::string folder_of(const std::string& path) {
 Result<Fd> open_folder(const NamingImage& image) {
   Fd folder(::open(folder_of(image.path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   const std::string name = std::filesystem::path(image.path).filename().string();
-  struct stat opened {
-  }, there{};
+  struct stat opened {};
+  struct stat there {};
   if (!folder.valid() || ::fstat(image.pin.get(), &opened) != 0 ||
       ::fstatat(folder.get(), name.c_str(), &there, 0) != 0 || opened.st_dev != there.st_dev ||
       opened.st_ino != there.st_ino)

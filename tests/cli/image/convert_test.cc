@@ -191,6 +191,37 @@ TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
   }
 }
 
+// The same with the folder of a backing file that has its data in another file.
+TEST_F(ImageCopy, CommitWritesToNoDataFileOfAFolderThatWasPutInTheOnesPlace) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(
+        shell("rm -rf *; mkdir base other; truncate -s 1M other/data.raw; cd base &&"
+              "qemu-img create -f qcow2 -o data_file=data.raw,data_file_raw=on base.qcow2 1M &&"
+              "cp base.qcow2 ../other && cd .. &&"
+              "qemu-img create -u -f qcow2 -b base/base.qcow2 -F qcow2 top.qcow2 1M"));
+    testing::internal::CaptureStdout();
+    ASSERT_EQ(wick({"io", "-c", "write -P 7 0 1M", "top.qcow2"}), "");
+    testing::internal::GetCapturedStdout();
+    const Fd watch(::inotify_init1(IN_CLOEXEC));
+    ASSERT_GE(::inotify_add_watch(watch.get(), "base/data.raw", IN_OPEN), 0);
+    std::thread swap([&] {
+      std::array<char, 4096> event{};
+      EXPECT_GT(::read(watch.get(), event.data(), event.size()), 0);
+      std::filesystem::rename("base", "moved");
+      std::filesystem::rename("other", "base");
+    });
+    const std::string error = wick({"commit", "-q", "-d", "top.qcow2"});
+    swap.join();
+    EXPECT_TRUE(shell("cmp -n 1M base/data.raw /dev/zero"));
+    if (error.empty()) {
+      EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' moved/data.raw"));
+    } else {
+      EXPECT_THAT(error, HasSubstr("is no longer at its path"));
+    }
+    if (HasFailure()) break;
+  }
+}
+
 TEST_F(ImageCopy, CommitNeedsABackingFile) {
   ASSERT_TRUE(shell("qemu-img create -f qcow2 a.qcow2 1M"));
   EXPECT_THAT(wick({"commit", "a.qcow2"}), HasSubstr("no backing file"));
