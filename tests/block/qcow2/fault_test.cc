@@ -524,9 +524,11 @@ TEST_F(Qcow2FaultNamed, AnL1TableOfWhichTheHeaderMayNameAnotherIsNotBuiltOn) {
       ASSERT_TRUE(write(0, data));
       ASSERT_TRUE(finish(disk_->flush()));
       EXPECT_EQ(leaks(), 0u);
-      EXPECT_EQ(read_now(*folder_.open(store_, 64 << 10).value(), 0, data.size()).value(), data);
       ASSERT_TRUE(finish(disk_->update_size()));
       EXPECT_EQ(disk_->size_bytes(), 64u << 20);
+      ASSERT_TRUE(finish(disk_->flush()));
+      EXPECT_EQ(leaks(), 0u);
+      EXPECT_EQ(read_now(*folder_.open(store_, 64 << 10).value(), 0, data.size()).value(), data);
     }
     disk_.reset();
     store_.fault = {};
