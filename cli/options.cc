@@ -246,10 +246,16 @@ class Arguments {
     } catch (const CLI::CallForVersion& version) {
       return fmt::format("{}\n", version.what());
     } catch (const CLI::CallForHelp&) {
+      TRY(refuse_extras());
       return CLI::detail::find_and_replace(app_.help(), "\n\n\n", "\n\n");
     } catch (const CLI::ParseError& error) {
       return fail("{}", error.what());
     }
+    TRY(refuse_extras());
+    return std::nullopt;
+  }
+
+  Result<void> refuse_extras() const {
     for (const std::string& extra : app_.remaining(true)) {
       if (extra == "--") continue;  // CLI11 does not remove it
       if (extra.starts_with('-')) return unknown_option(extra);
@@ -261,7 +267,7 @@ class Arguments {
         return with_hint(fail("unknown command 'net {}'", extra), net_.known_commands());
       return with_hint(fail("unknown command '{}'", extra), kKnownCommands);
     }
-    return std::nullopt;
+    return {};
   }
 
   // The error names the option of this command that was probably meant.

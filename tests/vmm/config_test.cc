@@ -147,7 +147,7 @@ TEST(Config, WithoutPciOrAcpiHasFewerDevices) {
 
 TEST(Config, RefusesWhatExcludesEachOther) {
   MachineConfig machine;
-  machine.cmdline = "console=ttyS0";
+  machine.cmdline.emplace("console=ttyS0");
   machine.append = "quiet";
   EXPECT_THAT(error_of(machine), HasSubstr("--append and --cmdline"));
   machine.append.clear();
