@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <span>
 #include <string_view>
 
@@ -13,164 +12,13 @@
 #include "cli/image/options.h"
 #include "cli/nearest.h"
 #include "cli/net/options.h"
-#include "cli/spec.h"
+#include "cli/run_options.h"
 #include "cli/toml.h"
-#include "net/mac_address.h"
 
 namespace wick::cli {
 namespace {
 
-// One option of `wick run`, for all sources.
-struct Option {
-  const char* flags;  // for CLI11: "-k,--kernel"
-  const char* value;  // the value's name in the help; [VALUE] is optional; nullptr: a flag
-  const char* help;   // nullptr: not shown
-  bool repeats;
-  Result<void> (*apply)(RunOptions& options, const std::string& value);
-
-  std::string name() const { return std::string(std::string_view(flags).substr(dashes() + 2)); }
-  std::string variable() const {
-    std::string variable = "WICK_" + name();
-    std::transform(variable.begin(), variable.end(), variable.begin(), [](char c) {
-      return c == '-' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
-    });
-    return variable;
-  }
-
- private:
-  size_t dashes() const { return std::string_view(flags).find("--"); }
-};
-
-Result<void> set_path(std::string& path, const std::string& value) {
-  if (value.empty()) return fail("needs a file name");
-  path = value;
-  return {};
-}
-
-Result<void> set_name(std::string& name, const std::string& value) {
-  const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '/'; };
-  if (value.empty() || std::any_of(value.begin(), value.end(), unfit))
-    return fail("a name must not be empty or contain blanks or slashes");
-  name = value;
-  return {};
-}
-
-Result<void> set_log_level(std::string& level, const std::string& value) {
-  constexpr std::array<std::string_view, 7> kLevels = {"trace", "debug",    "info", "warning",
-                                                       "error", "critical", "off"};
-  if (std::find(kLevels.begin(), kLevels.end(), value) == kLevels.end())
-    return fail("must be one of {}", fmt::join(kLevels, ", "));
-  level = value;
-  return {};
-}
-
-// False for `first`, true for `second`.
-Result<bool> one_of(std::string_view value, std::string_view first, std::string_view second) {
-  if (value == first) return false;
-  if (value == second) return true;
-  return fail("must be {} or {}", first, second);
-}
-
-constexpr Option kRunOptions[] = {
-    {"-k,--kernel", "FILE", "kernel: bzImage or ELF vmlinux (the newest in /boot)", false,
-     [](RunOptions& o, const std::string& v) { return set_path(o.machine.kernel_path, v); }},
-    {"-i,--initrd", "FILE|auto", "initramfs; auto: the one beside the kernel", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.initrd_auto = v == "auto";
-       return o.initrd_auto ? Result<void>() : set_path(o.machine.initrd_path, v);
-     }},
-    {"-a,--append", "TEXT", "appended to the generated command line", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.append = v;
-       return {};
-     }},
-    {"--cmdline", "TEXT", "the whole command line; nothing is generated", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.cmdline = v;
-       return {};
-     }},
-    {"-m,--memory", "SIZE", "guest RAM with K, M or G; default unit MiB (512M)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.memory_bytes = TRY(parse_memory_size(v));
-       return {};
-     }},
-    {"-c,--cpus", "N", "virtual CPUs (1)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.cpus = TRY(parse_cpus(v));
-       return {};
-     }},
-    {"-d,--disk", "SPEC", "a disk; repeat for more", true,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.disks.push_back(TRY(parse_disk(v)));
-       return {};
-     }},
-    {"--cdrom", "FILE", "an ISO in a CD-ROM drive", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       vmm::DiskConfig cdrom;
-       TRY(set_path(cdrom.path, v));
-       cdrom.device = vmm::DiskConfig::Device::kIde;
-       cdrom.media = vmm::DiskConfig::Media::kCdrom;
-       cdrom.read_only = true;
-       o.machine.disks.push_back(std::move(cdrom));
-       return {};
-     }},
-    {"-n,--net", "SPEC", "a network card; repeat for more (none)", true,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       if (const auto net = TRY(parse_net(v))) o.machine.nets.push_back(*net);
-       return {};
-     }},
-    {"-s,--serial", "SPEC", "connects ttyS0; repeat up to ttyS3 (stdio)", true,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.serials.push_back(TRY(parse_serial(v)));
-       return {};
-     }},
-    {"--console", "SPEC", "a virtio console, hvc0", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.console = TRY(parse_serial(v));
-       return {};
-     }},
-    {"--rng", "on|off|FILE", "entropy for the guest, from getrandom or FILE (on)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       if (v == "off")
-         o.machine.rng.reset();
-       else if (v != "on")
-         return set_path(o.machine.rng.emplace(), v);
-       return {};
-     }},
-    {"--transport", "pci|mmio", "the transport of virtio devices (pci)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       using Transport = vmm::MachineConfig::Transport;
-       o.machine.transport = TRY(one_of(v, "pci", "mmio")) ? Transport::kMmio : Transport::kPci;
-       return {};
-     }},
-    {"--acpi", "on|off", "describe the machine in ACPI tables (on)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.acpi = TRY(parse_switch(v));
-       return {};
-     }},
-    {"--on-reboot", "exit|reset", "the effect of a guest's reboot (exit)", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.machine.reset_on_reboot = TRY(one_of(v, "exit", "reset"));
-       return {};
-     }},
-    {"--name", "NAME", "the machine's name (wick-PID)", false,
-     [](RunOptions& o, const std::string& v) { return set_name(o.machine.name, v); }},
-    {"--timeout", "SECONDS", "end the run after this time", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.timeout = TRY(parse_seconds(v));
-       return {};
-     }},
-    {"--stats", "[FORM]", "print statistics of the exits: table or json", false,
-     [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: --stats without a value
-       o.machine.stats = o.stats.kind != StatsForm::Kind::kOff;
-       return {};
-     }},
-    {"--log-level", "LEVEL", "trace, debug, info, warning, error or off (warning)", false,
-     [](RunOptions& o, const std::string& v) { return set_log_level(o.log_level, v); }},
-};
-
-// These two are not in kRunOptions: one names the config file, the other is short for
+// These two are not in run_options(): one names the config file, the other is short for
 // --log-level.
 constexpr const char* kConfigFlag = "--config";
 constexpr const char* kConfigVariable = "WICK_CONFIG";
@@ -232,7 +80,7 @@ class Arguments {
       app->allow_extras();  // parse() below has a better message about them
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
-    for (const Option& option : kRunOptions) add(option.flags, option.value, option.help);
+    for (const RunOption& option : run_options()) add(option.flags, option.value, option.help);
     add(kConfigFlag, "FILE", "TOML with the same names; arrays for repeated options");
     add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
     attach_->add_option("PATH", CLI::callback_t(), "the socket of wick run -s unix:PATH")
@@ -367,7 +215,7 @@ Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::
   for (const TomlEntry& entry : *entries) {
     std::vector<std::string> shown;
     bool known = false;
-    for (const Option& option : kRunOptions) {
+    for (const RunOption& option : run_options()) {
       known = known || option.name() == entry.key;
       if (option.help != nullptr) shown.push_back(option.name());
     }
@@ -394,7 +242,7 @@ class Sources {
         config_path_(std::move(config_path)),
         config_(std::move(config)) {}
 
-  Setting find(const Option& option) const {
+  Setting find(const RunOption& option) const {
     const std::string name = option.name();
     if (auto values = from_command_line(option); !values.empty())
       return {"--" + name, std::move(values)};
@@ -408,7 +256,7 @@ class Sources {
   }
 
  private:
-  std::vector<std::string> from_command_line(const Option& option) const {
+  std::vector<std::string> from_command_line(const RunOption& option) const {
     std::vector<std::string> values = arguments_.values(option.flags);
     if (option.name() == "log-level") {
       const size_t verbosity = arguments_.values(kVerboseFlag).size();
@@ -418,7 +266,7 @@ class Sources {
   }
 
   // An empty variable counts as not set.
-  std::vector<std::string> from_environment(const Option& option) const {
+  std::vector<std::string> from_environment(const RunOption& option) const {
     const char* const found = environment_(option.variable());
     const std::string text = found ? found : "";
     if (!option.repeats && !text.empty()) return {text};
@@ -439,7 +287,7 @@ class Sources {
 
 Result<RunOptions> resolve(const Sources& sources) {
   RunOptions options;
-  for (const Option& option : kRunOptions) {
+  for (const RunOption& option : run_options()) {
     const Setting setting = sources.find(option);
     if (setting.values.size() > 1 && !option.repeats)
       return fail("{}: given more than once; it takes one value", setting.origin);
