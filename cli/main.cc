@@ -70,7 +70,7 @@ Result<int> execute(const Command& command) {
     return wick::cli::attach(options->socket_path);
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
   if (const auto* const image = std::get_if<ImageCommand>(&command))
-    return std::visit([](const auto& what) { return wick::image::carry_out(what); }, *image);
+    return std::visit([](const auto& what) { return wick::image::execute(what); }, *image);
   if (const auto* const net = std::get_if<NetCommand>(&command))
     return std::visit([](const auto& what) { return wick::cli::execute(what); }, *net);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);

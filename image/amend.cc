@@ -21,7 +21,7 @@ block::Qcow2Changes changes_of(const ImageAmend& command) {
 
 }  // namespace
 
-Result<int> carry_out(const ImageAmend& command) {
+Result<int> execute(const ImageAmend& command) {
   const auto runner = TRY(ImageRunner::create());
   const block::Qcow2Changes changes = changes_of(command);
   auto options = writing(command.format, command.trust_names);

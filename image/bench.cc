@@ -82,7 +82,7 @@ class Bench {
 
 }  // namespace
 
-Result<int> carry_out(const ImageBench& command) {
+Result<int> execute(const ImageBench& command) {
   const auto runner = TRY(ImageRunner::create());
   auto options =
       command.write ? writing(command.format, command.trust_names) : reading(command.format);

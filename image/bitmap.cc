@@ -54,7 +54,7 @@ Result<Image> open(ImageRunner& runner, const std::string& path,
 
 }  // namespace
 
-Result<int> carry_out(const ImageBitmap& command) {
+Result<int> execute(const ImageBitmap& command) {
   const auto runner = TRY(ImageRunner::create());
   block::ImageOptions options;
   options.format = command.format;

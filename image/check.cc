@@ -119,7 +119,7 @@ Result<int> check_map(ImageRunner& runner, const ImageCheck& command, ImageForma
 
 }  // namespace
 
-Result<int> carry_out(const ImageCheck& command) {
+Result<int> execute(const ImageCheck& command) {
   const auto runner = TRY(ImageRunner::create());
   const ImageFormat format = TRY(format_of(*runner, command.path, command.format));
   if (is_foreign(format)) return check_map(*runner, command, format);

@@ -215,23 +215,23 @@ using ImageCommand =
                  ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageOptionHelp>;
 
 // Each returns its exit status; 1 is for errors.
-Result<int> carry_out(const ImageCreate& command);
-Result<int> carry_out(const ImageInfoQuery& command);
-Result<int> carry_out(const ImageConvert& command);
-Result<int> carry_out(const ImageCommit& command);
-Result<int> carry_out(const ImageRebase& command);
-Result<int> carry_out(const ImageCheck& command);
-Result<int> carry_out(const ImageResize& command);
-Result<int> carry_out(const ImageSnapshot& command);
-Result<int> carry_out(const ImageMap& command);
-Result<int> carry_out(const ImageCompare& command);
-Result<int> carry_out(const ImageIo& command);
-Result<int> carry_out(const ImageMeasure& command);
-Result<int> carry_out(const ImageDd& command);
-Result<int> carry_out(const ImageBitmap& command);
-Result<int> carry_out(const ImageAmend& command);
-Result<int> carry_out(const ImageBench& command);
-Result<int> carry_out(const ImageOptionHelp& command);
+Result<int> execute(const ImageCreate& command);
+Result<int> execute(const ImageInfoQuery& command);
+Result<int> execute(const ImageConvert& command);
+Result<int> execute(const ImageCommit& command);
+Result<int> execute(const ImageRebase& command);
+Result<int> execute(const ImageCheck& command);
+Result<int> execute(const ImageResize& command);
+Result<int> execute(const ImageSnapshot& command);
+Result<int> execute(const ImageMap& command);
+Result<int> execute(const ImageCompare& command);
+Result<int> execute(const ImageIo& command);
+Result<int> execute(const ImageMeasure& command);
+Result<int> execute(const ImageDd& command);
+Result<int> execute(const ImageBitmap& command);
+Result<int> execute(const ImageAmend& command);
+Result<int> execute(const ImageBench& command);
+Result<int> execute(const ImageOptionHelp& command);
 
 // As qemu-img shows it, with its head.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);

@@ -57,7 +57,7 @@ Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& 
 
 }  // namespace
 
-Result<int> carry_out(const ImageCommit& command) {
+Result<int> execute(const ImageCommit& command) {
   const auto runner = TRY(ImageRunner::create());
   runner->io().enable_inline_completion();
   auto options = writing(command.format, command.trust_names);
@@ -88,7 +88,7 @@ Result<int> carry_out(const ImageCommit& command) {
   return 0;
 }
 
-Result<int> carry_out(const ImageRebase& command) {
+Result<int> execute(const ImageRebase& command) {
   const auto runner = TRY(ImageRunner::create());
   runner->io().enable_inline_completion();
   std::string format;

@@ -123,7 +123,7 @@ int cannot(const Error& error, int status) {
 
 }  // namespace
 
-Result<int> carry_out(const ImageCompare& command) {
+Result<int> execute(const ImageCompare& command) {
   const auto runner = TRY(ImageRunner::create());
   std::unique_ptr<Backend> disks[2];
   for (size_t i = 0; i < 2; ++i) {

@@ -197,7 +197,7 @@ class Conversion {
 
 }  // namespace
 
-Result<int> carry_out(const ImageConvert& command) {
+Result<int> execute(const ImageConvert& command) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow further is an error to tell
   const auto runner = TRY(ImageRunner::create());
   runner->io().enable_inline_completion();

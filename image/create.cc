@@ -80,7 +80,7 @@ std::optional<std::string> ImageCreate::option(std::string_view key) const {
   return found->second;
 }
 
-Result<int> carry_out(const ImageCreate& command) {
+Result<int> execute(const ImageCreate& command) {
   ImageCreate create = command;
   const auto runner = TRY(ImageRunner::create());
   if (auto* const options = std::get_if<Qcow2CreateOptions>(&create.options)) {
@@ -94,7 +94,7 @@ Result<int> carry_out(const ImageCreate& command) {
   return 0;
 }
 
-Result<int> carry_out(const ImageOptionHelp& command) {
+Result<int> execute(const ImageOptionHelp& command) {
   std::fputs(command.text.c_str(), stdout);
   return 0;
 }

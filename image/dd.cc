@@ -10,7 +10,7 @@ namespace wick::image {
 
 // A copy of a part. As in qemu-img 7.2, `count` bounds where the part ends and not how
 // long it is: what is skipped counts too.
-Result<int> carry_out(const ImageDd& command) {
+Result<int> execute(const ImageDd& command) {
   ImageConvert convert;
   convert.sources = {command.source};
   convert.target = command.target;
@@ -25,7 +25,7 @@ Result<int> carry_out(const ImageDd& command) {
   };
   convert.part = ImageConvert::Part{.start = bytes(command.skip),
                                     .end = command.count ? bytes(*command.count) : ~uint64_t{0}};
-  return carry_out(convert);
+  return execute(convert);
 }
 
 }  // namespace wick::image

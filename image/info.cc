@@ -230,7 +230,7 @@ std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots) {
   return text;
 }
 
-Result<int> carry_out(const ImageInfoQuery& query) {
+Result<int> execute(const ImageInfoQuery& query) {
   const auto runner = TRY(ImageRunner::create());
   Json json = Json::array();
   std::string text;

@@ -87,7 +87,7 @@ class IoSession {
   // Whether it went well, and was as it should be.
   bool run(const IoCommand& command) {
     const auto start = Clock::now();
-    const auto done = carry_out(command);
+    const auto done = execute(command);
     const std::chrono::duration<double> seconds = Clock::now() - start;
     if (!done) {
       fmt::print(stderr, "{} failed: {}\n", command.verb, printable(done.error().message()));
@@ -105,7 +105,7 @@ class IoSession {
   }
 
  private:
-  Result<void> carry_out(const IoCommand& command) {
+  Result<void> execute(const IoCommand& command) {
     const uint64_t offset = command.offset_bytes, length = command.length_bytes;
     if (command.verb == "flush") return runner_.run([&] { return disk_.flush(); });
     if (command.verb == "discard")
@@ -159,7 +159,7 @@ class IoSession {
 
 }  // namespace
 
-Result<int> carry_out(const ImageIo& command) {
+Result<int> execute(const ImageIo& command) {
   const auto runner = TRY(ImageRunner::create());
   const block::ImageOptions options =
       command.read_only ? reading(command.format) : writing(command.format, command.trust_names);

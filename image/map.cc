@@ -71,7 +71,7 @@ class Printer {
 
 }  // namespace
 
-Result<int> carry_out(const ImageMap& command) {
+Result<int> execute(const ImageMap& command) {
   const auto runner = TRY(ImageRunner::create());
   const auto disk =
       TRY(open_source(*runner, command.path, {.format = command.format, .share = command.share}))

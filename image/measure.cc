@@ -81,7 +81,7 @@ Result<Measure> measure_qcow2(ImageRunner& runner, const ImageMeasure& command, 
 
 }  // namespace
 
-Result<int> carry_out(const ImageMeasure& command) {
+Result<int> execute(const ImageMeasure& command) {
   const auto runner = TRY(ImageRunner::create());
   Source source;
   uint64_t size = command.size_bytes.value_or(0);

@@ -64,7 +64,7 @@ Result<void> check_in_use(const std::string& path) {
 
 }  // namespace
 
-Result<int> carry_out(const ImageResize& command) {
+Result<int> execute(const ImageResize& command) {
   const auto runner = TRY(ImageRunner::create());
   auto options = writing(command.format, command.trust_names);
   options.lock = !command.in_use;

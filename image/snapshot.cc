@@ -26,7 +26,7 @@ Task<Result<void>> act(block::Qcow2& disk, const ImageSnapshot& command) {
 
 }  // namespace
 
-Result<int> carry_out(const ImageSnapshot& command) {
+Result<int> execute(const ImageSnapshot& command) {
   const auto runner = TRY(ImageRunner::create());
   if (command.action == Action::kList) {
     const auto info =

@@ -295,7 +295,7 @@ void Qcow2Differential::change_whole_image() {
 // To the layer below, which then is as the disk.
 void Qcow2Differential::commit() {
   const bool keep = one_in(4);
-  const auto done = image::carry_out(image::ImageCommit{
+  const auto done = image::execute(image::ImageCommit{
       .path = path_, .format = Format::kQcow2, .base = {}, .keep = keep, .quiet = true});
   ASSERT_TRUE(done) << done.error().message();
   Layer& base = layers_.at(backing_);
@@ -363,7 +363,7 @@ void Qcow2Differential::rebased(const std::string& name, bool unsafe) {
     format = "-F " + layers_.at(name).format;
     command.base_format = format_of_name(layers_.at(name).format);
   }
-  const auto done = image::carry_out(command);
+  const auto done = image::execute(command);
   ASSERT_TRUE(done) << done.error().message();
   ASSERT_TRUE(
       shell(fmt::format("cd qemu && qemu-img rebase {} -t unsafe -f qcow2 -b '{}' {} disk.img",

@@ -37,7 +37,7 @@ class ImageCopy : public testing::Test {
     arguments.insert(arguments.begin(), "image");
     const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
     if (!command) return "usage: " + command.error().error.message();
-    const auto status = std::visit([](const auto& what) { return image::carry_out(what); },
+    const auto status = std::visit([](const auto& what) { return image::execute(what); },
                                    std::get<image::ImageCommand>(*command));
     return status ? "" : status.error().message();
   }

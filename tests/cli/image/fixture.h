@@ -44,7 +44,7 @@ class ImageCommands : public testing::Test {
     if (!command) return {2, "", command.error().error.message()};
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
-    const auto status = std::visit([](const auto& what) { return image::carry_out(what); },
+    const auto status = std::visit([](const auto& what) { return image::execute(what); },
                                    std::get<image::ImageCommand>(*command));
     Outcome outcome{status ? *status : 1, testing::internal::GetCapturedStdout(),
                     testing::internal::GetCapturedStderr()};
