@@ -319,7 +319,8 @@ std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset, uint64
 }
 
 void fill_zeroes(std::span<const iovec> buffers) {
-  for (const iovec& buffer : buffers) std::memset(buffer.iov_base, 0, buffer.iov_len);
+  for (const iovec& buffer : buffers)  // an empty one may have no address
+    if (buffer.iov_len > 0) std::memset(buffer.iov_base, 0, buffer.iov_len);
 }
 
 }  // namespace wick::block

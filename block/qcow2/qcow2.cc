@@ -394,6 +394,7 @@ Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offse
   }
   uint64_t from = offset % header_.cluster_bytes();
   for (const iovec& buffer : buffers) {
+    if (buffer.iov_len == 0) continue;  // it may have no address
     std::memcpy(buffer.iov_base, decompressed_.data() + from, buffer.iov_len);
     from += buffer.iov_len;
   }

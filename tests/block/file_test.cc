@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -81,6 +82,14 @@ TEST_F(HostFile, GoesOnWhereATransferEndedEarly) {
   auto expected = data;
   expected.resize(12'000);  // zeroes behind the end
   EXPECT_EQ(back, expected);
+}
+
+// Only UBSan sees the difference.
+TEST(FillZeroes, AnEmptyBufferMayHaveNoAddress) {
+  std::array<char, 4> bytes = {'a', 'b', 'c', 'd'};
+  const std::array<iovec, 2> buffers = {iovec{nullptr, 0}, iovec{bytes.data(), 3}};
+  fill_zeroes(buffers);
+  EXPECT_EQ(bytes, (std::array<char, 4>{0, 0, 0, 'd'}));
 }
 
 TEST_F(HostFile, TellsTheErrorOfATransfer) {
