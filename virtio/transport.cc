@@ -185,8 +185,9 @@ std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
 
 // Gives the device its queues if DRIVER_OK is set and the bus permits DMA.
 void Transport::activate() {
-  constexpr uint8_t kRunning = kStatusDriverOk | kStatusNeedsReset | kStatusFailed;
-  if (active_ || !dma_enabled_ || (status() & kRunning) != kStatusDriverOk) return;
+  const uint8_t now = status();
+  const bool broken = (now & (kStatusNeedsReset | kStatusFailed)) != 0;
+  if (active_ || broken || !dma_enabled_ || (now & kStatusDriverOk) == 0) return;
   std::vector<ActiveQueue> opened;
   for (size_t i = 0; i < queues_.size(); ++i) {
     if (!queues_[i].ready) continue;
