@@ -91,30 +91,22 @@ Result<EventLoop::Timer> EventLoop::timer(std::function<void()> callback) {
 void EventLoop::post(std::function<void()> function) {
   bool first = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     first = posted_.empty();
     posted_.push_back(std::move(function));
   }
   if (first) wake_.signal();
 }
 
-void EventLoop::post_and_wait(std::function<void()> function) {
+void EventLoop::run_and_wait(const std::function<void()>& function) {
   std::binary_semaphore ran(0);
   {
     const std::lock_guard alone(stand_in_);
-    bool run_here = false;
-    {
-      const std::lock_guard lock(mutex_);
-      run_here = runner_ == std::thread::id() || runner_ == std::this_thread::get_id();
-      if (!run_here) {
-        posted_.push_back([&] {
-          function();
-          ran.release();
-        });
-        wake_.signal();
-      }
-    }
-    if (run_here) {
+    const bool posted = post_to_runner([&] {
+      function();
+      ran.release();
+    });
+    if (!posted) {
       function();
       return;
     }
@@ -122,10 +114,19 @@ void EventLoop::post_and_wait(std::function<void()> function) {
   ran.acquire();
 }
 
+// Posts `function` if another thread runs the loop; returns false otherwise.
+bool EventLoop::post_to_runner(std::function<void()> function) {
+  const MutexLock lock(mutex_);
+  if (runner_ == std::thread::id() || runner_ == std::this_thread::get_id()) return false;
+  posted_.push_back(std::move(function));
+  wake_.signal();
+  return true;
+}
+
 void EventLoop::run_posted() {
   std::vector<std::function<void()>> batch;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     batch.swap(posted_);
   }
   for (const auto& function : batch) function();
@@ -139,7 +140,7 @@ void EventLoop::forget_removed() {
 void EventLoop::run() {
   {
     const std::lock_guard alone(stand_in_);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     runner_ = std::this_thread::get_id();
   }
   for (;;) {
@@ -159,14 +160,14 @@ void EventLoop::run() {
     }
     forget_removed();
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!stopping_) continue;
     }
-    // Functions posted before stop() still run, and so do those that post_and_wait() is
-    // waiting for. Once runner_ is reset, post_and_wait() runs its function itself.
+    // Functions posted before stop() still run, and so do those that call() is waiting
+    // for. Once runner_ is reset, call() runs its function itself.
     const std::lock_guard alone(stand_in_);
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = false;
       runner_ = {};
     }
@@ -177,7 +178,7 @@ void EventLoop::run() {
 }
 
 void EventLoop::stop() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   stopping_ = true;
   wake_.signal();
 }
@@ -192,7 +193,7 @@ Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
   auto thread = start_thread(name, [&loop = *self->loop_] { loop.run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   self->thread_ = TRY(std::move(thread));
-  // Wait until the thread is in run(), so that post_and_wait() does not run its function
+  // Wait until the thread is in run(), so that call() does not run its function
   // on the caller's thread.
   std::binary_semaphore running(0);
   self->loop_->post([&] { running.release(); });

@@ -1,7 +1,7 @@
 // An epoll loop. All callbacks of watches and timers and all posted functions run on the
 // one thread that calls run(), so the state they share needs no lock.
 //
-// Thread rule: post(), post_and_wait(), stop() and Timer::arm()/disarm() from any thread;
+// Thread rule: post(), call(), stop() and Timer::arm()/disarm() from any thread;
 // the rest on the loop's thread, or before run().
 #pragma once
 
@@ -12,12 +12,15 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "base/task.h"
 
@@ -83,9 +86,20 @@ class EventLoop {
   // posted after stop() may wait until the loop runs again or is destroyed.
   void post(std::function<void()> function);
 
-  // Posts `function` and waits until it has run. On the loop's own thread, or if no thread
-  // runs the loop, the caller runs it directly; in the latter case one caller at a time.
-  void post_and_wait(std::function<void()> function);
+  // Runs `function` on the loop's thread, waits for it and returns its result. On the loop's own
+  // thread, or if no thread runs the loop, the caller runs it directly; in the latter case one
+  // caller at a time.
+  template <typename Function>
+  std::invoke_result_t<Function&> call(Function function) {
+    using Value = std::invoke_result_t<Function&>;
+    if constexpr (std::is_void_v<Value>) {
+      run_and_wait(function);
+    } else {
+      std::optional<Value> value;
+      call([&] { value.emplace(function()); });
+      return *std::move(value);
+    }
+  }
 
   // Registers, for the life of the loop, a function that runs in each round before
   // epoll_wait: the place to submit what the round has gathered.
@@ -100,6 +114,8 @@ class EventLoop {
   EventLoop(Fd epoll, EventFd wake);
   void run_posted();
   void forget_removed();
+  void run_and_wait(const std::function<void()>& function);
+  bool post_to_runner(std::function<void()> function);
 
   const Fd epoll_;
   const EventFd wake_;
@@ -108,14 +124,13 @@ class EventLoop {
   std::vector<std::function<void()>> before_wait_;
   std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event refers to them
 
-  // Held by a caller of post_and_wait() while no thread runs the loop; locked before mutex_.
+  // Held by a caller of call() while no thread runs the loop; locked before mutex_.
   std::recursive_mutex stand_in_;
 
-  std::mutex mutex_;
-  // Guarded by mutex_.
-  std::vector<std::function<void()>> posted_;
-  bool stopping_ = false;
-  std::thread::id runner_;  // the default id if no thread runs the loop
+  Mutex mutex_;
+  std::vector<std::function<void()>> posted_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::thread::id runner_ GUARDED_BY(mutex_);  // the default id if no thread runs the loop
 };
 
 // A loop on its own thread, which ends with this object.

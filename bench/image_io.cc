@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
   const auto thread = must(LoopThread::start("image_io"));
   EventLoop& loop = thread->loop();
   std::unique_ptr<AsyncIo> io;
-  loop.post_and_wait([&] { io = must(AsyncIo::create(loop)); });
+  loop.call([&] { io = must(AsyncIo::create(loop)); });
   ImageOptions options;
   options.read_only = !write;
   auto disk = must(run_on(loop, open_image(path, options, *io)));

@@ -48,7 +48,7 @@ Result<std::unique_ptr<Signals>> Signals::take() {
   self->thread_ = TRY(LoopThread::start("signals"));
   EventLoop& loop = self->thread_->loop();
   Result<void> watched;
-  loop.post_and_wait([&] {
+  loop.call([&] {
     watched = [&]() -> Result<void> {
       self->watch_ = TRY(loop.watch(self->endings_.get(), EPOLLIN,
                                     [raw = self.get()](uint32_t) { raw->received(); }));

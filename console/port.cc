@@ -158,7 +158,7 @@ bool Port::pump(Output& output) {
 }
 
 void Port::flush() {
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     const auto deadline = std::chrono::steady_clock::now() + kFlushTimeout;
     flush(log_, deadline);
     flush(output_, deadline);

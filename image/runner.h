@@ -16,14 +16,7 @@ class ImageRunner {
     std::unique_ptr<ImageRunner> runner(new ImageRunner);
     runner->thread_ = TRY(LoopThread::start("image"));
     EventLoop& loop = runner->thread_->loop();
-    Result<void> made;
-    loop.post_and_wait([&] {
-      made = [&]() -> Result<void> {
-        runner->io_ = TRY(block::AsyncIo::create(loop));
-        return {};
-      }();
-    });
-    if (!made) return std::unexpected(std::move(made).error());
+    runner->io_ = TRY(loop.call([&] { return block::AsyncIo::create(loop); }));
     return runner;
   }
   ~ImageRunner() {

@@ -27,7 +27,7 @@ constexpr size_t kDiscardCost = 64 << 10;
 void Balloon::set_target(uint64_t size_bytes) {
   const uint64_t pages = std::min(size_bytes, memory_.size_bytes()) / kPageBytes;
   target_pages_ = static_cast<uint32_t>(std::min<uint64_t>(pages, UINT32_MAX));
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     if (notifier_ != nullptr) notifier_->config_changed();
   });
 }
@@ -52,14 +52,14 @@ void Balloon::write_config(uint64_t offset, std::span<const std::byte> data) {
 }
 
 void Balloon::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     notifier_ = &notifier;
     for (ActiveQueue& queue : queues) start(std::move(queue));
   });
 }
 
 void Balloon::start_queue(ActiveQueue queue, DriverNotifier&) {
-  loop_.post_and_wait([&] { start(std::move(queue)); });
+  loop_.call([&] { start(std::move(queue)); });
 }
 
 void Balloon::start(ActiveQueue queue) {
@@ -70,7 +70,7 @@ void Balloon::start(ActiveQueue queue) {
 }
 
 void Balloon::reset() {
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     for (auto& queue : queues_) queue.reset();
     notifier_ = nullptr;
     actual_pages_ = 0;

@@ -44,7 +44,7 @@ class Balloon final : public VirtioDevice {
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
   void stop_queue(uint16_t index) override {
-    loop_.post_and_wait([&] { queues_[index].reset(); });
+    loop_.call([&] { queues_[index].reset(); });
   }
   void reset() override;
 

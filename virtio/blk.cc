@@ -82,7 +82,7 @@ void Blk::update_capacity() {
 }
 
 void Blk::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
-  loop_.post_and_wait([&] { start(features, std::move(queues), notifier); });
+  loop_.call([&] { start(features, std::move(queues), notifier); });
 }
 
 void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
@@ -115,7 +115,7 @@ void Blk::add(ActiveQueue queue) {
 }
 
 void Blk::start_queue(ActiveQueue queue, DriverNotifier&) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     const uint16_t index = queue.index;
     add(std::move(queue));
     process_queue(index);
@@ -125,7 +125,7 @@ void Blk::start_queue(ActiveQueue queue, DriverNotifier&) {
 void Blk::stop_queue(uint16_t index) {
   Queue* queue = nullptr;
   std::binary_semaphore idle(0);
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     queue = queues_[index].get();
     if (queue == nullptr) return;
     queue->kick.reset();
@@ -133,18 +133,18 @@ void Blk::stop_queue(uint16_t index) {
   });
   if (queue == nullptr) return;
   idle.acquire();
-  loop_.post_and_wait([&] { queues_[index].reset(); });
+  loop_.call([&] { queues_[index].reset(); });
 }
 
 void Blk::reset() {
   std::binary_semaphore idle(0);
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     for (const auto& queue : queues_)
       if (queue != nullptr) queue->kick.reset();
     release_when_zero(in_flight_, idle);
   });
   idle.acquire();
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     notifier_ = nullptr;
     stalled_ = false;
     queues_.clear();

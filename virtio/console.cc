@@ -198,7 +198,7 @@ void Console::read_config(uint64_t offset, std::span<std::byte> data) {
 
 void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
                        DriverNotifier& notifier) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     notifier_ = &notifier;
     multiport_ = (features >> VIRTIO_CONSOLE_F_MULTIPORT & 1) != 0;
     reports_size_ = (features >> VIRTIO_CONSOLE_F_SIZE & 1) != 0;
@@ -211,7 +211,7 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
 }
 
 void Console::start_queue(ActiveQueue queue, DriverNotifier&) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     const uint16_t index = queue.index;
     add(std::move(queue));
     serve(index);
@@ -225,7 +225,7 @@ void Console::add(ActiveQueue queue) {
 }
 
 void Console::reset() {
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     for (auto& queue : queues_) queue.reset();
     for (const auto& port : ports_) port->reset();
     notifier_ = nullptr;

@@ -74,8 +74,7 @@ Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
                                          std::vector<std::unique_ptr<VhostNet>> vhosts) {
   std::unique_ptr<Net> card(new Net(backend, loop, mac, mtu, std::move(name)));
   card->vhosts_ = std::move(vhosts);
-  Result<void> attached;
-  loop.post_and_wait([&] {
+  TRY(loop.call([&] {
     net::Backend::Events events{.readable = {},
                                 .link_changed = [self = card.get()] { self->link_changed(); }};
     // With vhost the loop must not wake up for each packet.
@@ -84,10 +83,10 @@ Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
         if (pair < self->receivers_.size() && self->receivers_[pair])
           self->receivers_[pair]->receive();
       };
-    attached = backend.attach(loop, std::move(events));
+    auto attached = backend.attach(loop, std::move(events));
     card->link_up_ = backend.link_up();
-  });
-  TRY(std::move(attached));
+    return attached;
+  }));
   return card;
 }
 
@@ -103,7 +102,7 @@ Net::Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
       current_mac_(packed(mac)) {}
 
 Net::~Net() {
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     stop();
     backend_.detach();
   });
@@ -124,11 +123,11 @@ void Net::read_config(uint64_t offset, std::span<std::byte> data) {
 }
 
 void Net::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
-  loop_.post_and_wait([&] { start(features, std::move(queues), notifier); });
+  loop_.call([&] { start(features, std::move(queues), notifier); });
 }
 
 void Net::reset() {
-  loop_.post_and_wait([this] { stop(); });
+  loop_.call([this] { stop(); });
 }
 
 void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
@@ -187,14 +186,14 @@ void Net::add_to_vhost(ActiveQueue queue) {
 }
 
 void Net::start_queue(ActiveQueue queue, DriverNotifier&) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     add(std::move(queue));
     serve_all();
   });
 }
 
 void Net::stop_queue(uint16_t index) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     const auto pair = static_cast<uint16_t>(index / 2);
     if (index == control_index())
       control_.reset();

@@ -36,14 +36,14 @@ void Rng::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& no
 }
 
 void Rng::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     queue_.emplace(loop_, std::move(queue), notifier, name_, warnings_, [this] { serve(); });
     serve();
   });
 }
 
 void Rng::reset() {
-  loop_.post_and_wait([this] { queue_.reset(); });
+  loop_.call([this] { queue_.reset(); });
 }
 
 void Rng::serve() {

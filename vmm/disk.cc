@@ -34,18 +34,10 @@ block::ImageOptions image_options(const DiskConfig& config) {
 
 Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::string& id) {
   std::unique_ptr<Disk> disk(new Disk);
-  disk->thread_ = TRY(LoopThread::start("disk-" + id));
+  disk->thread_ = TRY(block::IoThread::create("disk-" + id));
   EventLoop& loop = disk->thread_->loop();
-  Result<void> opened;
-  loop.post_and_wait([&] {
-    opened = [&]() -> Result<void> {
-      disk->io_ = TRY(block::AsyncIo::create(loop));
-      return {};
-    }();
-  });
-  if (!opened) return std::unexpected(std::move(opened).error());
   disk->backend_ =
-      TRY(run_on(loop, block::open_image(config.path, image_options(config), *disk->io_)));
+      TRY(run_on(loop, block::open_image(config.path, image_options(config), disk->thread_->io())));
   const bool has_tables =
       config.ephemeral || dynamic_cast<const block::Qcow2*>(disk->backend_.get()) != nullptr;
   if (config.cache_bytes != 0 && !has_tables)
@@ -77,7 +69,7 @@ void Disk::drain() {
 Result<void> Disk::update_size() {
   if (!blk_) return {};
   auto updated = run_on(thread_->loop(), backend_->update_size());
-  thread_->loop().post_and_wait([this] { blk_->update_capacity(); });
+  thread_->loop().call([this] { blk_->update_capacity(); });
   return updated;
 }
 

@@ -5,10 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "base/event_loop.h"
 #include "base/result.h"
-#include "block/async_io.h"
 #include "block/backend.h"
+#include "block/io_thread.h"
 #include "devices/ide/drive.h"
 #include "virtio/blk.h"
 #include "vmm/config.h"
@@ -37,8 +36,7 @@ class Disk {
   Disk() = default;
   void drain();
 
-  std::unique_ptr<LoopThread> thread_;
-  std::unique_ptr<block::AsyncIo> io_;
+  std::unique_ptr<block::IoThread> thread_;
   std::unique_ptr<block::Backend> backend_;
   std::unique_ptr<virtio::Blk> blk_;
   std::unique_ptr<devices::IdeDrive> drive_;

@@ -65,12 +65,12 @@ Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config
     return std::unexpected(std::move(opened).error());
   }
   card->thread_ = TRY(LoopThread::start(id));
-  card->loop().post_and_wait([] { set_batch_scheduling(::gettid()); });
+  card->loop().call([] { set_batch_scheduling(::gettid()); });
   spdlog::info("{}: {} on {}", id, net::to_text(card->mac_), card->backend_->name());
   if (config.device == NetConfig::Device::kVirtio) {
     std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;
     if (config.vhost)
-      card->loop().post_and_wait([&] {
+      card->loop().call([&] {
         vhosts = open_vhosts(*card->backend_, id);
         if (!vhosts.empty()) set_batch_scheduling_of_vhost();
       });

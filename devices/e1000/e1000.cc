@@ -67,7 +67,7 @@ E1000::E1000(net::Backend& backend, EventLoop& loop, const MacAddress& address,
 
 Result<void> E1000::start() {
   Result<void> result;
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     result = [&]() -> Result<void> {
       wake_watch_ = TRY(loop_.watch(wake_.fd(), EPOLLIN | EPOLLET, [this](uint32_t) { serve(); }));
       throttle_timer_ = TRY(loop_.timer([this] {
@@ -92,7 +92,7 @@ Result<void> E1000::start() {
 }
 
 E1000::~E1000() {
-  loop_.post_and_wait([this] {
+  loop_.call([this] {
     if (attached_) backend_.detach();
     wake_watch_.reset();
     throttle_timer_.reset();

@@ -41,13 +41,13 @@ void IdeDrive::connect(bool second_device, std::function<void(Result<void>)> com
 
 void IdeDrive::drain() {
   std::binary_semaphore idle(0);
-  loop_.post_and_wait([&] {
+  loop_.call([&] {
     idle_ = &idle;
     if (!in_flight_) idle.release();
   });
   idle.acquire();
   // The second call makes sure that the loop has left the callback that released `idle`.
-  loop_.post_and_wait([&] { idle_ = nullptr; });
+  loop_.call([&] { idle_ = nullptr; });
 }
 
 // --- registers ---

@@ -245,7 +245,7 @@ TEST_F(EventLoopTest, StopsAlthoughPostedFunctionsPostThemselvesAgain) {
 }
 
 // vCPUs that reset devices in a loop do this.
-TEST_F(EventLoopTest, StopsAlthoughOtherThreadsPostAndWaitWithoutEnd) {
+TEST_F(EventLoopTest, StopsAlthoughOtherThreadsCallWithoutEnd) {
   constexpr int kGivesUp = 4000;
   std::atomic<bool> stopped = false;
   std::atomic<int> waits = 0;
@@ -257,7 +257,7 @@ TEST_F(EventLoopTest, StopsAlthoughOtherThreadsPostAndWaitWithoutEnd) {
   for (int i = 0; i < 8; ++i)
     guests.emplace_back([&] {
       while (!stopped && waits < kGivesUp)
-        loop_->post_and_wait([&] {
+        loop_->call([&] {
           ++waits;
           ::usleep(500);  // gives the others time to post again
         });
@@ -272,7 +272,7 @@ TEST_F(EventLoopTest, NobodyWaitsForEverForALoopThatStopped) {
   for (int life = 0; life < 200; ++life) {
     std::jthread runner([&] { loop_->run(); });
     std::jthread guest([&] {
-      for (int i = 0; i < 20; ++i) loop_->post_and_wait([] {});
+      for (int i = 0; i < 20; ++i) loop_->call([] {});
     });
     loop_->stop();
   }
@@ -323,21 +323,21 @@ TEST_F(EventLoopTest, MayBeStoppedBeforeItRuns) {
   EXPECT_TRUE(ran);
 }
 
-TEST_F(EventLoopTest, PostAndWaitRunsAtOnceWhenNobodyRunsTheLoop) {
+TEST_F(EventLoopTest, CallRunsAtOnceWhenNobodyRunsTheLoop) {
   std::thread::id where;
-  loop_->post_and_wait([&] { where = std::this_thread::get_id(); });
+  loop_->call([&] { where = std::this_thread::get_id(); });
   EXPECT_EQ(where, std::this_thread::get_id());
 }
 
 // vCPUs that reset their devices while the main loop ends or starts do this.
-TEST_F(EventLoopTest, PostAndWaitRunsOneAtATimeWhoeverRunsTheLoop) {
+TEST_F(EventLoopTest, CallsRunOneAtATimeWhoeverRunsTheLoop) {
   std::atomic<int> inside = 0;
   int ran = 0;  // not atomic: one at a time
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int round = 0; round < 2000; ++round) {
-        loop_->post_and_wait([&] {
+        loop_->call([&] {
           EXPECT_EQ(++inside, 1);
           ++ran;
           --inside;
@@ -350,29 +350,37 @@ TEST_F(EventLoopTest, PostAndWaitRunsOneAtATimeWhoeverRunsTheLoop) {
   EXPECT_EQ(ran, 8000);
 }
 
-TEST(LoopThread, PostAndWaitRunsOnTheLoopsThreadAndWaits) {
+TEST(LoopThread, CallRunsOnTheLoopsThreadAndWaits) {
   const auto thread = LoopThread::start("test").value();
   std::thread::id where;
-  thread->loop().post_and_wait([&] { where = std::this_thread::get_id(); });
+  thread->loop().call([&] { where = std::this_thread::get_id(); });
   EXPECT_NE(where, std::thread::id());
   EXPECT_NE(where, std::this_thread::get_id());
 }
 
-TEST(LoopThread, PostAndWaitOnTheLoopsOwnThreadDoesNotWaitForItself) {
+TEST(LoopThread, CallReturnsWhatTheFunctionReturns) {
+  const auto thread = LoopThread::start("test").value();
+  EXPECT_EQ(thread->loop().call([] { return std::string("done"); }), "done");
+  const auto refused = thread->loop().call([]() -> Result<int> { return fail("refused"); });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message(), "refused");
+}
+
+TEST(LoopThread, CallOnTheLoopsOwnThreadDoesNotWaitForItself) {
   const auto thread = LoopThread::start("test").value();
   bool inner = false;
-  thread->loop().post_and_wait([&] {
-    thread->loop().post_and_wait([&] { inner = true; });
+  thread->loop().call([&] {
+    thread->loop().call([&] { inner = true; });
     EXPECT_TRUE(inner);
   });
   EXPECT_TRUE(inner);
 }
 
-TEST(LoopThread, PostAndWaitWorksAfterTheThreadEnded) {
+TEST(LoopThread, CallWorksAfterTheThreadEnded) {
   const auto thread = LoopThread::start("test").value();
   thread->stop();
   bool ran = false;
-  thread->loop().post_and_wait([&] { ran = true; });
+  thread->loop().call([&] { ran = true; });
   EXPECT_TRUE(ran);
   thread->stop();
 }
@@ -395,7 +403,7 @@ TEST(LoopThread, TakesPostsFromManyThreads) {
     posters.emplace_back([&] {
       for (int i = 0; i < 500; ++i) {
         thread->loop().post([&] { ++ran; });
-        if (i % 10 == 0) thread->loop().post_and_wait([&] { ++ran; });
+        if (i % 10 == 0) thread->loop().call([&] { ++ran; });
       }
     });
   }
@@ -409,7 +417,7 @@ TEST(LoopThread, IsNamedAndBlocksSignals) {
   std::array<char, 32> name{};
   sigset_t blocked;
   sigemptyset(&blocked);
-  thread->loop().post_and_wait([&] {
+  thread->loop().call([&] {
     pthread_getname_np(pthread_self(), name.data(), name.size());
     pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
   });
@@ -538,15 +546,14 @@ TEST(LoopThread, TimersTakeOrdersFromOtherThreads) {
   std::atomic<int> fired = 0;
   const auto thread = LoopThread::start("test").value();
   std::optional<EventLoop::Timer> timer;
-  thread->loop().post_and_wait(
-      [&] { timer.emplace(thread->loop().timer([&] { ++fired; }).value()); });
+  thread->loop().call([&] { timer.emplace(thread->loop().timer([&] { ++fired; }).value()); });
   for (int i = 1; i <= 20; ++i) {
     timer->arm(std::chrono::hours(1));
     timer->disarm();
     timer->arm(microseconds(10));
     ASSERT_TRUE(fakes::wait_for([&] { return fired == i; }));
   }
-  thread->loop().post_and_wait([&] { timer.reset(); });
+  thread->loop().call([&] { timer.reset(); });
 }
 
 }  // namespace

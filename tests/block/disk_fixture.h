@@ -43,7 +43,7 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     directory_ = ::mkdtemp(name.data());
     path_ = directory_ + "/disk.img";
     thread_ = LoopThread::start("disk-test").value();
-    loop().post_and_wait([&] {
+    loop().call([&] {
       io_ = (GetParam() == Engine::kUring ? AsyncIo::create_uring(loop())
                                           : AsyncIo::create_threaded(loop()))
                 .value();

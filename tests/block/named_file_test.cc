@@ -293,7 +293,7 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
   const auto thread = LoopThread::start("small").value();
   pthread_setattr_default_np(&old);
   Result<std::unique_ptr<AsyncIo>> created;
-  thread->loop().post_and_wait([&] { created = AsyncIo::create_uring(thread->loop()); });
+  thread->loop().call([&] { created = AsyncIo::create_uring(thread->loop()); });
   ASSERT_TRUE(created) << created.error().message();
   std::unique_ptr<AsyncIo> io = *std::move(created);
   auto opened = run_on(thread->loop(), open_image(layer(kDepth), {}, *io));

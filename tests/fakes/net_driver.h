@@ -114,13 +114,11 @@ class NetDriver : public testing::Test {
   }
   template <typename Function>
   auto on_loop(Function function) {
-    std::optional<decltype(function())> result;
-    loop().post_and_wait([&] { result.emplace(function()); });
-    return *std::move(result);
+    return loop().call(function);
   }
   // Waits for several rounds of the loop, so that all pending work is done.
   void settle() {
-    for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+    for (int i = 0; i < 10; ++i) loop().call([] {});
   }
 
   // --- packets ---
@@ -138,7 +136,7 @@ class NetDriver : public testing::Test {
     return made;
   }
   void arrive(Packet packet, uint16_t pair = 0) {
-    loop().post_and_wait([&] { network_->arrive(std::move(packet), pair); });
+    loop().call([&] { network_->arrive(std::move(packet), pair); });
   }
   int receive_calls() {
     return on_loop([&] { return network_->receive_calls; });

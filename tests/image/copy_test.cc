@@ -18,7 +18,7 @@ using namespace block;  // the disks, and their fixture
 class CopyDisks : public DiskFixture {
  protected:
   CopyDisks() {
-    loop().post_and_wait([&] { io_->enable_inline_completion(); });
+    loop().call([&] { io_->enable_inline_completion(); });
   }
   ~CopyDisks() override {
     thread_->stop();

@@ -91,7 +91,7 @@ class TapTest : public testing::Test {
       GTEST_SKIP() << "no /dev/net/tun here: " << std::strerror(errno);
     if (!run("ip link set lo up")) GTEST_SKIP() << "no ip(8) here";
     thread_ = LoopThread::start("tap-test").value();
-    loop().post_and_wait([&] { loop().before_wait([&] { ++rounds_; }); });
+    loop().call([&] { loop().before_wait([&] { ++rounds_; }); });
   }
   void TearDown() override {
     close();
@@ -127,14 +127,14 @@ class TapTest : public testing::Test {
   }
   void attach() {
     Result<void> attached;
-    loop().post_and_wait([&] {
+    loop().call([&] {
       attached = tap_->attach(loop(), {.readable = [&](uint16_t pair) { ++readable_[pair]; },
                                        .link_changed = [&] { ++link_changes_; }});
     });
     ASSERT_TRUE(attached) << attached.error().message();
   }
   void detach() {
-    loop().post_and_wait([&] { tap_->detach(); });
+    loop().call([&] { tap_->detach(); });
   }
   void close() {
     if (tap_ && thread_) detach();
@@ -142,14 +142,14 @@ class TapTest : public testing::Test {
   }
   bool link_up() {
     bool up = false;
-    loop().post_and_wait([&] { up = tap_->link_up(); });
+    loop().call([&] { up = tap_->link_up(); });
     return up;
   }
   void set_active_pairs(uint16_t count) {
-    loop().post_and_wait([&] { tap_->set_active_pairs(count); });
+    loop().call([&] { tap_->set_active_pairs(count); });
   }
   void set_offloads(Offloads offloads) {
-    loop().post_and_wait([&] { tap_->set_offloads(offloads); });
+    loop().call([&] { tap_->set_offloads(offloads); });
   }
 
   // --- the guest's end ---
@@ -159,7 +159,7 @@ class TapTest : public testing::Test {
     Bytes bytes = frame;
     const std::array<iovec, 2> buffers = {iovec{&copy, sizeof(copy)},
                                           iovec{bytes.data(), bytes.size()}};
-    loop().post_and_wait([&] { tap_->send(pair, buffers); });
+    loop().call([&] { tap_->send(pair, buffers); });
   }
   // The next packet, if there is one.
   std::optional<Packet> receive_now(uint16_t pair = 0) {
@@ -167,7 +167,7 @@ class TapTest : public testing::Test {
     const std::array<iovec, 2> halves = {iovec{all.data(), 7},
                                          iovec{all.data() + 7, all.size() - 7}};
     size_t size = 0;
-    loop().post_and_wait([&] { size = tap_->receive(pair, halves); });
+    loop().call([&] { size = tap_->receive(pair, halves); });
     if (size == 0) return std::nullopt;
     Packet packet;
     EXPECT_GE(size, sizeof(packet.header));
@@ -488,7 +488,7 @@ TEST_F(TapTest, ShrugsAtPacketsThatAreNone) {
   open_host("wick0");
   PacketHeader header;
   const iovec lone{&header, 3};
-  loop().post_and_wait([&] {
+  loop().call([&] {
     tap_->send(0, {});
     tap_->send(0, {&lone, 1});
   });
@@ -507,10 +507,10 @@ TEST_F(TapTest, PacketsThatNobodyTakesCauseNoEvents) {
   open_host("wick0");
   for (int i = 0; i < 10; ++i) host_send({}, tcp_frame(100));
   EXPECT_TRUE(wait_for([&] { return readable_[0] > 0; }));
-  for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) loop().call([] {});
   const int events = readable_[0];
   const int rounds = rounds_;
-  for (int i = 0; i < 100; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 100; ++i) loop().call([] {});
   EXPECT_LE(readable_[0], events + 10) << "at most the host's own packets";
   EXPECT_LE(rounds_, rounds + 150);
   EXPECT_TRUE(receive());
@@ -531,7 +531,7 @@ TEST_F(TapTest, TellsWhenTheInterfaceGoesDownAndComesUp) {
   EXPECT_TRUE(wait_for([&] { return link_changes_ == 2; }));
   EXPECT_TRUE(link_up());
   ASSERT_TRUE(run("ip link add br7 type bridge && ip link set br7 up && ip link del br7"));
-  for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) loop().call([] {});
   EXPECT_EQ(link_changes_, 2) << "others do not matter";
 }
 
@@ -555,10 +555,10 @@ TEST_F(TapTest, AnInterfaceThatIsDeletedIsALinkThatIsDown) {
   ASSERT_TRUE(run("ip link del wick0"));
   EXPECT_TRUE(wait_for([&] { return !link_up(); }));
   EXPECT_EQ(link_changes_, 1);
-  for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) loop().call([] {});
   const int rounds = rounds_;
   const int events = readable_[0] + readable_[1];
-  for (int i = 0; i < 100; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 100; ++i) loop().call([] {});
   EXPECT_LE(rounds_, rounds + 110) << "it spins";
   EXPECT_LE(readable_[0] + readable_[1], events + 2);
   send({}, tcp_frame(100));
@@ -614,7 +614,7 @@ TEST_F(TapTest, CanBeAttachedAgain) {
   const int before = readable_[0] + readable_[1];
   host_send({}, tcp_frame(100));
   ASSERT_TRUE(run("ip link set wick0 down"));
-  for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) loop().call([] {});
   EXPECT_EQ(readable_[0] + readable_[1], before);
   EXPECT_EQ(link_changes_, 0);
 

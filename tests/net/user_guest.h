@@ -56,7 +56,7 @@ class UserGuest {
 
   template <typename Function>
   void on_loop(Function function) {
-    thread_->loop().post_and_wait(function);
+    thread_->loop().call(function);
   }
   Backend& backend() { return *backend_; }
   EventLoop& loop() { return thread_->loop(); }

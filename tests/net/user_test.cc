@@ -534,7 +534,7 @@ TEST_F(UserTest, SaysOnceThatThereAreFrames) {
     const iovec part{packet.data(), packet.size()};
     return backend->receive(0, {&part, 1});
   };
-  thread->loop().post_and_wait([&] {
+  thread->loop().call([&] {
     ASSERT_TRUE(backend->attach(thread->loop(),
                                 {.readable = [&](uint16_t) { ++calls; }, .link_changed = [] {}}));
     EXPECT_EQ(take(), 0u);
@@ -542,18 +542,18 @@ TEST_F(UserTest, SaysOnceThatThereAreFrames) {
     ask();
     EXPECT_EQ(calls, 0) << "called from inside send()";
   });
-  thread->loop().post_and_wait([&] {
+  thread->loop().call([&] {
     EXPECT_EQ(calls, 1);
     EXPECT_EQ(take(), sizeof(PacketHeader) + 64);
     ask();
   });
-  thread->loop().post_and_wait([&] {
+  thread->loop().call([&] {
     EXPECT_EQ(calls, 1) << "there was one left";
     while (take() > 0) {
     }
     ask();
   });
-  thread->loop().post_and_wait([&] {
+  thread->loop().call([&] {
     EXPECT_EQ(calls, 2);
     // Nothing remains of a truncated packet.
     while (take() > 0) {
@@ -596,7 +596,7 @@ TEST_F(UserTest, MovesToAnotherLoop) {
   for (int life = 0; life < 3; ++life) {
     const auto thread = LoopThread::start("net-test").value();
     std::atomic<int> calls = 0;
-    thread->loop().post_and_wait([&] {
+    thread->loop().call([&] {
       ASSERT_TRUE(backend->attach(thread->loop(),
                                   {.readable = [&](uint16_t) { ++calls; }, .link_changed = [] {}}));
       Bytes packet(sizeof(PacketHeader));
@@ -605,7 +605,7 @@ TEST_F(UserTest, MovesToAnotherLoop) {
       backend->send(0, {&part, 1});
     });
     EXPECT_TRUE(wait_for([&] { return calls == 1; }));
-    thread->loop().post_and_wait([&] { backend->detach(); });
+    thread->loop().call([&] { backend->detach(); });
   }
 }
 

@@ -227,7 +227,7 @@ TEST_F(BalloonTest, SurvivesAGuestThatGivesItsRingsAway) {
   regs().kick(kInflate);
   (void)queue(kReporting).chain().writable_at({0}, 8 * kMiB).publish();
   regs().kick(kReporting);
-  thread_->loop().post_and_wait([] {});
+  thread_->loop().call([] {});
   regs().kick(kInflate);
   regs().kick(kReporting);
   start();
@@ -251,7 +251,7 @@ TEST_F(BalloonTest, LeavesTheLoopToOthersWhenADriverNeverStops) {
   });
   regs().kick(kInflate);
   regs().kick(kReporting);
-  for (int i = 0; i < 10; ++i) thread_->loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) thread_->loop().call([] {});
   regs().reset();
   EXPECT_EQ(regs().status(), 0u);
   stop = true;

@@ -43,7 +43,7 @@ class BlkQueues : public testing::Test {
     registers_.emplace(*transport_);
   }
   ~BlkQueues() override {
-    loop().post_and_wait([&] {
+    loop().call([&] {
       disk_->set_delay(MemoryBackend::Delay::kNone);
       disk_->release_all();
     });
@@ -80,7 +80,7 @@ class BlkQueues : public testing::Test {
     });
   }
   void hold() {
-    loop().post_and_wait([&] { disk_->set_delay(MemoryBackend::Delay::kHeld); });
+    loop().call([&] { disk_->set_delay(MemoryBackend::Delay::kHeld); });
   }
   bool held(int count) {
     return wait_for([&] { return disk_->calls().held == count; });
@@ -114,7 +114,7 @@ TEST_F(BlkQueues, EachAnswersItsOwnRequests) {
   for (uint16_t i = 0; i < kQueues; ++i) requests.push_back(publish_read(i, 100u + i));
   ASSERT_TRUE(held(kQueues));
   for (uint16_t i = kQueues; i-- > 0;) {  // the last one first
-    loop().post_and_wait([&] { disk_->release_newest(); });
+    loop().call([&] { disk_->release_newest(); });
     ASSERT_TRUE(used(i, requests[i]));
     EXPECT_EQ(requests[i].writable.front().front(), static_cast<std::byte>(100 + i));
   }
@@ -138,7 +138,7 @@ TEST_F(BlkQueues, AreEmptyWhenAResetReturns) {
   std::jthread releaser([&] { loop().post([&] { disk_->release_all(); }); });
   regs().reset();
   EXPECT_EQ(disk_->calls().held, 0);
-  loop().post_and_wait([&] { disk_->set_delay(MemoryBackend::Delay::kNone); });
+  loop().call([&] { disk_->set_delay(MemoryBackend::Delay::kNone); });
   start(1);
   EXPECT_TRUE(used(0, publish_read(0, 5)));
 }
@@ -154,11 +154,11 @@ TEST_F(BlkQueues, TakeTurnsWhenThereAreTooManyRequests) {
     for (uint16_t queue = 0; queue < kQueues; ++queue)
       requests[queue].push_back(publish_read(queue, static_cast<uint64_t>(i)));
   ASSERT_TRUE(held(kMaxInFlight));
-  loop().post_and_wait([] {});
+  loop().call([] {});
   EXPECT_EQ(disk_->calls().held, kMaxInFlight);
   EXPECT_EQ(disk_->calls().reads, kMaxInFlight);
   // All are served eventually, without another kick.
-  loop().post_and_wait([&] {
+  loop().call([&] {
     disk_->set_delay(MemoryBackend::Delay::kNextRound);
     disk_->release_all();
   });
@@ -178,7 +178,7 @@ TEST_F(BlkQueues, TellOfADiskThatGrew) {
   start(1);
   const uint32_t generation = regs().config_generation();
   EXPECT_EQ(regs().config(kCapacityOffset, 8), kDiskBytes / 512);
-  loop().post_and_wait([&] {
+  loop().call([&] {
     disk_->resize(2 * kDiskBytes);
     blk_->update_capacity();
   });
@@ -186,14 +186,14 @@ TEST_F(BlkQueues, TellOfADiskThatGrew) {
   EXPECT_NE(regs().config_generation(), generation);
   EXPECT_EQ(regs().config(kCapacityOffset, 8), 2 * kDiskBytes / 512);
   EXPECT_TRUE(used(0, publish_read(0, kDiskBytes / 512 + 7)));
-  loop().post_and_wait([&] { blk_->update_capacity(); });
+  loop().call([&] { blk_->update_capacity(); });
   EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, 0u);
 }
 
 TEST_F(BlkQueues, TellOfADiskThatGrewBeforeTheDriverWasReady) {
   start(1);
   regs().reset();
-  loop().post_and_wait([&] {
+  loop().call([&] {
     disk_->resize(2 * kDiskBytes);
     blk_->update_capacity();
   });
@@ -203,7 +203,7 @@ TEST_F(BlkQueues, TellOfADiskThatGrewBeforeTheDriverWasReady) {
 
 TEST_F(BlkQueues, RefuseWhatIsBehindTheEndOfADiskThatShrank) {
   start(1);
-  loop().post_and_wait([&] {
+  loop().call([&] {
     disk_->resize(kDiskBytes / 2);
     blk_->update_capacity();
   });

@@ -150,7 +150,7 @@ class BlkTest : public BlkDriver {
   }
   template <typename Function>
   void on_loop(Function function) {
-    loop().post_and_wait(function);
+    loop().call(function);
   }
   void set_delay(MemoryBackend::Delay delay) {
     on_loop([&] { disk_->set_delay(delay); });
@@ -793,7 +793,7 @@ class BlkOnFile : public BlkDriver, public testing::WithParamInterface<Engine> {
   BlkOnFile() {
     file_ = Fd(::mkostemp(path_.data(), O_CLOEXEC));
     EXPECT_EQ(::ftruncate(file_.get(), kDiskBytes), 0);
-    loop().post_and_wait([&] {
+    loop().call([&] {
       io_ = (GetParam() == Engine::kUring ? block::AsyncIo::create_uring(loop())
                                           : block::AsyncIo::create_threaded(loop()))
                 .value();
@@ -842,7 +842,7 @@ TEST_P(BlkOnFile, DrainsAtReset) {
     kick();
     regs().reset();
     const uint16_t done = driver_->used_index();
-    for (int i = 0; i < 10; ++i) loop().post_and_wait([] {});
+    for (int i = 0; i < 10; ++i) loop().call([] {});
     EXPECT_EQ(driver_->used_index(), done);
     driver_->forget();
     start();

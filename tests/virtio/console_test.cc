@@ -74,15 +74,15 @@ class ConsoleTest : public testing::Test {
   }
   size_t type(fakes::FakeConsole& host, std::string_view text) {
     size_t taken = 0;
-    thread_->loop().post_and_wait([&] { taken = host.type(text); });
+    thread_->loop().call([&] { taken = host.type(text); });
     return taken;
   }
   size_t type(std::string_view text) { return type(host_, text); }
   void resize(console::Size size) {
-    thread_->loop().post_and_wait([&] { host_.resize(size); });
+    thread_->loop().call([&] { host_.resize(size); });
   }
   void settle() {
-    for (int i = 0; i < 10; ++i) thread_->loop().post_and_wait([] {});
+    for (int i = 0; i < 10; ++i) thread_->loop().call([] {});
   }
   static std::string text(const FakeDriver::Request& request, size_t size_bytes) {
     std::string all;

@@ -233,7 +233,7 @@ TEST_F(NetReceive, InterruptsOnceForABatch) {
   for (const bool event_index : {false, true}) {
     start(0, {.event_index = event_index});
     const int before = line_.pulses();
-    loop().post_and_wait([&] {
+    loop().call([&] {
       for (uint32_t i = 0; i < 50; ++i) network_->arrive(packet(60, i));
     });
     for (int i = 0; i < 50; ++i) {
@@ -433,7 +433,7 @@ TEST_F(NetReceive, LeavesTheLoopToOthersWhenPacketsNeverEnd) {
   });
   std::jthread network([&] {
     while (!stop) {
-      loop().post_and_wait([&] {
+      loop().call([&] {
         for (int i = 0; i < 200; ++i) network_->arrive(packet(60));
       });
     }

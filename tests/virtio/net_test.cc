@@ -31,8 +31,8 @@ constexpr uint64_t kAnnounce = 2;
 class NetTest : public fakes::NetDriver {
  protected:
   void set_link(bool up) {
-    loop().post_and_wait([&] { network_->set_link(up); });
-    loop().post_and_wait([] {});
+    loop().call([&] { network_->set_link(up); });
+    loop().call([] {});
   }
   uint64_t mac_in_config() const { return regs().config(kMacAt, 4) | regs().config(4, 2) << 32; }
   static uint64_t number(const net::MacAddress& mac) {
@@ -276,7 +276,7 @@ TEST_F(NetTest, ATurnIsAsLongAsTheFramesThatPacketsBecome) {
       sent = network_->sent.size();
       if (sent < kPackets) loop().post(look);
     };
-    loop().post_and_wait([&] {
+    loop().call([&] {
       regs().kick(kTransmit);
       look();
     });
@@ -550,7 +550,7 @@ TEST_F(NetTest, ResetsInTheMiddleOfTraffic) {
   std::atomic<bool> stop = false;
   std::jthread network([&] {
     for (uint32_t i = 0; !stop; ++i) {
-      loop().post_and_wait([&] {
+      loop().call([&] {
         for (uint16_t pair = 0; pair < 2; ++pair)
           if (network_->waiting(pair) < 100)
             network_->arrive(packet(i % 3 == 0 ? 1500 : 60, i), pair);
@@ -575,7 +575,7 @@ TEST_F(NetTest, ResetsInTheMiddleOfTraffic) {
     if (round % 3 == 0) (void)take_used(kReceive);
     regs().reset();
     const auto index = queue(kReceive).used_index();
-    loop().post_and_wait([] {});
+    loop().call([] {});
     EXPECT_EQ(queue(kReceive).used_index(), index) << "touched after the reset";
   }
   stop = true;
@@ -619,7 +619,7 @@ TEST_F(NetTest, LeaksNothingInTenThousandResets) {
     arrive(packet(1000));  // waits for buffers, and is dropped
     send(packet(60));
     regs().reset();
-    loop().post_and_wait([&] { network_->sent.clear(), network_->sent_on.clear(); });
+    loop().call([&] { network_->sent.clear(), network_->sent_on.clear(); });
   }
   EXPECT_EQ(open_descriptors(), descriptors);
   expect_resident(bytes);

@@ -561,7 +561,7 @@ class BlkOnPci : public testing::Test {
   }
 
   const PciDriver& regs() const { return plugged_->driver(); }
-  void on_loop(const std::function<void()>& function) { thread_->loop().post_and_wait(function); }
+  void on_loop(const std::function<void()>& function) { thread_->loop().call(function); }
   void start() {
     ASSERT_TRUE(regs().start(driver_.layout()));
     regs().set_vector(1, kSecond, false);

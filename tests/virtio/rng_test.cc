@@ -139,7 +139,7 @@ TEST_F(RngTest, LeavesTheLoopToOthersWhenADriverNeverStops) {
   registers_->kick(0);
   for (int i = 0; i < 20; ++i) {
     bool ran = false;
-    thread_->loop().post_and_wait([&] { ran = true; });
+    thread_->loop().call([&] { ran = true; });
     EXPECT_TRUE(ran);
   }
   registers_->reset();  // completes too
@@ -237,7 +237,7 @@ TEST_F(RngTest, ResetForgetsARequestThatWaits) {
   start(path("fifo"));
   const auto request = driver_->chain().writable(8).publish();
   kick();
-  thread_->loop().post_and_wait([] {});
+  thread_->loop().call([] {});
   registers_->reset();
   ASSERT_EQ(::write(writer.get(), "dice", 4), 4);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -90,12 +90,12 @@ class RunningDevice : public testing::Test {
   const PciDriver& regs() const { return plugged_->driver(); }
   FakeDriver& queue(uint16_t index) { return drivers_[index]; }
   void settle() {
-    for (int i = 0; i < 20; ++i) loop().post_and_wait([] {});
+    for (int i = 0; i < 20; ++i) loop().call([] {});
   }
   // Reads guest memory on the device's loop.
   Bytes ram() {
     Bytes copy;
-    loop().post_and_wait([&] {
+    loop().call([&] {
       const auto all = memory_->slice({0}, kRamBytes).value();
       copy.assign(all.begin(), all.end());
     });
@@ -147,13 +147,13 @@ class RunningDisk : public RunningDevice {
     unplug();
   }
   void set_delay(MemoryBackend::Delay delay) {
-    loop().post_and_wait([&] {
+    loop().call([&] {
       disk_.set_delay(delay);
       if (delay != MemoryBackend::Delay::kHeld) disk_.release_all();
     });
   }
   void release_oldest() {
-    loop().post_and_wait([&] { disk_.release_oldest(); });
+    loop().call([&] { disk_.release_oldest(); });
   }
   FakeDriver::Request read_from(uint16_t index) {
     std::array<std::byte, 16> header{};
@@ -235,10 +235,10 @@ TEST_F(RunningDisk, TheBusMasterGoesUnderTraffic) {
     regs().set_bus_master(false);
     const uint16_t used = queue(0).used_index();
     (void)read_from(0);
-    loop().post_and_wait([] {});
+    loop().call([] {});
     regs().set_bus_master(true);
     regs().kick(0);
-    loop().post_and_wait([] {});
+    loop().call([] {});
     EXPECT_EQ(queue(0).used_index(), used);
     regs().reset();
     start();
@@ -330,7 +330,7 @@ class RunningCard : public RunningDevice {
     return request;
   }
   void arrive() {
-    loop().post_and_wait([&] { network_.arrive({.header = {}, .frame = Bytes(100)}); });
+    loop().call([&] { network_.arrive({.header = {}, .frame = Bytes(100)}); });
   }
   FakeDriver::Request send() {
     const Bytes packet(sizeof(net::PacketHeader) + 100);
@@ -340,12 +340,12 @@ class RunningCard : public RunningDevice {
   }
   size_t sent() {
     size_t count = 0;
-    loop().post_and_wait([&] { count = network_.sent.size(); });
+    loop().call([&] { count = network_.sent.size(); });
     return count;
   }
   size_t waiting() {
     size_t count = 0;
-    loop().post_and_wait([&] { count = network_.waiting(); });
+    loop().call([&] { count = network_.waiting(); });
     return count;
   }
 
@@ -446,7 +446,7 @@ class RunningConsole : public RunningDevice {
 
   size_t type(std::string_view text) {
     size_t taken = 0;
-    loop().post_and_wait([&] { taken = host_.type(text); });
+    loop().call([&] { taken = host_.type(text); });
     return taken;
   }
   FakeDriver::Request post() {

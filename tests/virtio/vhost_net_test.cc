@@ -45,19 +45,19 @@ TEST(VhostNetTest, ARingBrokenBeforeTheResetIsNotToldAfterIt) {
     const auto queue = [&](uint16_t i) {
       return ActiveQueue{i, VirtQueue::create(memory, drivers[i].layout()).value(), &kicks[i]};
     };
-    loop.post_and_wait([&] {
+    loop.call([&] {
       for (const uint16_t i : std::to_array<uint16_t>({0, 1})) {
         const auto started = (*vhost)->start_queue(loop, kFeatureVersion1, queue(i),
                                                    (*tap)->vhost_descriptor(0), notifier, name);
         EXPECT_TRUE(started) << started.error().message();
       }
     });
-    for (int i = 0; i < 10; ++i) loop.post_and_wait([] {});
+    for (int i = 0; i < 10; ++i) loop.call([] {});
     EXPECT_EQ(notifier.resets, expected - 1);
     drivers[1].set_available_index(1000);
     kicks[1].signal();
     EXPECT_TRUE(wait_for([&] { return notifier.resets == expected; }));
-    loop.post_and_wait([&] { (*vhost)->stop(); });
+    loop.call([&] { (*vhost)->stop(); });
   }
 }
 

@@ -330,7 +330,7 @@ TEST_P(Qcow2FullFileSystem, KeepsWhatWasAcknowledgedAndGoesOnWithSpace) {
       write_until_full();
       EXPECT_TRUE(flush());
       expect_all_there(path);
-      loop().post_and_wait([&] { disk_.reset(); });
+      loop().call([&] { disk_.reset(); });
       ASSERT_EQ(::umount(folder_.c_str()), 0);
       if (HasFailure()) return;
     }

@@ -98,7 +98,7 @@ class Qcow2Odd : public testing::TestWithParam<OddCase> {
       ::setrlimit(RLIMIT_AS, &limit);
       const auto thread = LoopThread::start("odd").value();
       std::unique_ptr<AsyncIo> io;
-      thread->loop().post_and_wait([&] { io = AsyncIo::create_threaded(thread->loop()).value(); });
+      thread->loop().call([&] { io = AsyncIo::create_threaded(thread->loop()).value(); });
       ::_exit(act(thread->loop(), *io) ? 0 : 1);
     }
     int status = 0;

@@ -434,7 +434,7 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWhenTheReceiverIsOff) {
   guest.join();
   const auto ram = memory_.slice({0}, kRamBytes).value();
   std::memset(ram.data(), 0, ram.size());
-  for (int i = 0; i < 3; ++i) thread_->loop().post_and_wait([] {});
+  for (int i = 0; i < 3; ++i) thread_->loop().call([] {});
   EXPECT_TRUE(std::ranges::all_of(ram, [](std::byte b) { return b == std::byte{0}; }));
 }
 
@@ -466,7 +466,7 @@ TEST_F(E1000RaceTest, TheMemoryIsTheGuestsAgainWithoutTheBusMasterBit) {
   send_all();
   const auto ram = memory_.slice({0}, kRamBytes).value();
   const std::vector<std::byte> before(ram.begin(), ram.end());
-  for (int i = 0; i < 10; ++i) thread_->loop().post_and_wait([] {});
+  for (int i = 0; i < 10; ++i) thread_->loop().call([] {});
   EXPECT_TRUE(std::ranges::equal(ram, before));
   EXPECT_EQ(network_.to_receive, left);
   EXPECT_EQ(network_.sent, 0);
@@ -488,7 +488,7 @@ TEST_F(E1000RaceTest, TheBusMasterBitComesAndGoesUnderTraffic) {
     set_bus_master(false);
     const uint32_t received = driver_.get(kRdh);
     const uint32_t sent = driver_.get(kTdh);
-    thread_->loop().post_and_wait([] {});
+    thread_->loop().call([] {});
     EXPECT_EQ(driver_.get(kRdh), received);
     EXPECT_EQ(driver_.get(kTdh), sent);
     set_bus_master(true);
@@ -561,7 +561,7 @@ TEST_F(E1000RaceTest, DescriptorsMayChangeWhileTheyAreServed) {
     network_.to_receive = 4;
     driver_.set(kTdt, (driver_.get(kTdh) + 15) % 16);
     driver_.set(kRdt, (driver_.get(kRdh) + 15) % 16);
-    if (i % 100 == 0) thread_->loop().post_and_wait([] {});
+    if (i % 100 == 0) thread_->loop().call([] {});
   }
   stop = true;
   guest.join();

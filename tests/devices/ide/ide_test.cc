@@ -81,7 +81,7 @@ class IdeTest : public testing::Test {
   MemoryBackend& disk(size_t index = 0) { return *disks_[index]; }
   template <typename Function>
   void on_loop(Function function) {
-    loop().post_and_wait(function);
+    loop().call(function);
   }
   void set_delay(MemoryBackend::Delay delay, size_t index = 0) {
     on_loop([&, index] { disk(index).set_delay(delay); });
@@ -509,7 +509,7 @@ TEST_F(IdeTest, CanBeTakenAwayInFlight) {
   // The interrupt came before the channel was destroyed, or it never comes.
   const int edges = line_->edges();
   EXPECT_LE(edges, 1);
-  loop().post_and_wait([] {});
+  loop().call([] {});
   EXPECT_EQ(line_->edges(), edges);
 }
 

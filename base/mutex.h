@@ -1,0 +1,56 @@
+// A mutex whose rules clang checks at compile time (./dev lint; clang's thread-safety analysis).
+// The annotations name the mutex that guards a variable, and the mutex that a caller must hold,
+// or must not hold. GCC ignores them.
+#pragma once
+
+#include <mutex>
+
+#ifdef __clang__
+#define WICK_THREAD_ANNOTATION(attribute) __attribute__((attribute))
+#else
+#define WICK_THREAD_ANNOTATION(attribute)
+#endif
+
+// Of a variable: it may be accessed only with the mutex held.
+#define GUARDED_BY(mutex) WICK_THREAD_ANNOTATION(guarded_by(mutex))
+// Of a pointer: what it points to may be accessed only with the mutex held.
+#define PT_GUARDED_BY(mutex) WICK_THREAD_ANNOTATION(pt_guarded_by(mutex))
+// Of a mutex: it is locked before the other one.
+#define ACQUIRED_BEFORE(...) WICK_THREAD_ANNOTATION(acquired_before(__VA_ARGS__))
+// Of a function: the caller must hold the mutex.
+#define REQUIRES(...) WICK_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
+// Of a function: the caller must not hold the mutex.
+#define EXCLUDES(...) WICK_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
+// Of a function: it returns with the mutex locked, or unlocked.
+#define ACQUIRE(...) WICK_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
+#define RELEASE(...) WICK_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
+// Of a function that clang cannot follow; its comment says why it is correct.
+#define NO_THREAD_SAFETY_ANALYSIS WICK_THREAD_ANNOTATION(no_thread_safety_analysis)
+
+namespace wick {
+
+class WICK_THREAD_ANNOTATION(capability("mutex")) Mutex {
+ public:
+  void lock() ACQUIRE() { mutex_.lock(); }
+  void unlock() RELEASE() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+};
+
+// Holds a mutex until the end of the scope. It may be unlocked earlier, and locked again.
+class WICK_THREAD_ANNOTATION(scoped_lockable) MutexLock {
+ public:
+  explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : lock_(mutex) {}
+  ~MutexLock() RELEASE() = default;
+  MutexLock(const MutexLock&) = delete;
+  MutexLock& operator=(const MutexLock&) = delete;
+
+  void lock() ACQUIRE() { lock_.lock(); }
+  void unlock() RELEASE() { lock_.unlock(); }
+
+ private:
+  std::unique_lock<Mutex> lock_;
+};
+
+}  // namespace wick
