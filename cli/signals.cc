@@ -47,15 +47,10 @@ Result<std::unique_ptr<Signals>> Signals::take() {
   self->requests_ = TRY(cli::take(set_of({SIGPWR, SIGUSR1})));
   self->thread_ = TRY(LoopThread::start("signals"));
   EventLoop& loop = self->thread_->loop();
-  Result<void> watched;
-  loop.call([&] {
-    watched = [&]() -> Result<void> {
-      self->watch_ = TRY(loop.watch(self->endings_.get(), EPOLLIN,
-                                    [raw = self.get()](uint32_t) { raw->received(); }));
-      return {};
-    }();
-  });
-  TRY(std::move(watched));
+  self->watch_ = TRY(loop.call([&] {
+    return loop.watch(self->endings_.get(), EPOLLIN,
+                      [raw = self.get()](uint32_t) { raw->received(); });
+  }));
   return self;
 }
 
@@ -64,14 +59,14 @@ Signals::~Signals() {
 }
 
 void Signals::on_end(std::function<void(int number)> end) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   end_ = std::move(end);
 }
 
 void Signals::received() {
   signalfd_siginfo info{};
   while (::read(endings_.get(), &info, sizeof(info)) == sizeof(info)) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const bool first = number_ == 0;
     number_ = static_cast<int>(info.ssi_signo);
     const auto now = std::chrono::steady_clock::now();

@@ -8,10 +8,10 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/event_loop.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace wick::cli {
@@ -41,7 +41,7 @@ class Signals {
  private:
   Signals() = default;
   void received();
-  [[noreturn]] void end_process() const;
+  [[noreturn]] void end_process() const REQUIRES(mutex_);
 
   Fd endings_;
   Fd requests_;
@@ -51,10 +51,9 @@ class Signals {
   EventLoop::Watch watch_;
   std::chrono::steady_clock::time_point first_at_;
 
-  std::mutex mutex_;
-  // Guarded by mutex_.
-  std::function<void(int)> end_;
-  int number_ = 0;  // the last signal; 0: none yet
+  Mutex mutex_;
+  std::function<void(int)> end_ GUARDED_BY(mutex_);
+  int number_ GUARDED_BY(mutex_) = 0;  // the last signal; 0: none yet
 };
 
 }  // namespace wick::cli

@@ -57,7 +57,7 @@ bool has_message(std::string_view line, std::span<const std::string_view> messag
 Transcript::Transcript() : kept_(new std::array<std::byte, kKeptBytes>) {}
 
 bool Transcript::append(std::span<const std::byte> bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const std::byte byte : bytes) {
     (*kept_)[end_++ % kKeptBytes] = byte;
     const char character = static_cast<char>(byte);
@@ -81,12 +81,12 @@ void Transcript::end_line_locked() {
 }
 
 void Transcript::listen(bool on) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   listening_ = on;
 }
 
 Transcript::Extent Transcript::read(uint64_t position, std::span<std::byte> to) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t start = std::max(position, oldest_locked());
   const size_t size = std::min<uint64_t>(to.size(), end_ - start);
   const size_t offset = start % kKeptBytes;
@@ -97,17 +97,17 @@ Transcript::Extent Transcript::read(uint64_t position, std::span<std::byte> to) 
 }
 
 uint64_t Transcript::oldest() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return oldest_locked();
 }
 
 uint64_t Transcript::end() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return end_;
 }
 
 bool Transcript::panicked() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return panicked_ || has_message(line_locked(), kPanicMessages);
 }
 

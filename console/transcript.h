@@ -9,12 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace wick::console {
 
@@ -58,20 +59,22 @@ class Transcript {
   std::vector<std::string> last_lines(size_t count) const;
 
  private:
-  std::string_view line_locked() const { return {line_.data(), line_size_}; }
-  void end_line_locked();
-  uint64_t oldest_locked() const { return end_ < kKeptBytes ? 0 : end_ - kKeptBytes; }
+  std::string_view line_locked() const REQUIRES(mutex_) { return {line_.data(), line_size_}; }
+  void end_line_locked() REQUIRES(mutex_);
+  uint64_t oldest_locked() const REQUIRES(mutex_) {
+    return end_ < kKeptBytes ? 0 : end_ - kKeptBytes;
+  }
 
-  const std::unique_ptr<std::array<std::byte, kKeptBytes>> kept_;
-
-  mutable std::mutex mutex_;
-  // Guarded by mutex_, as are the bytes of kept_.
-  uint64_t end_ = 0;
-  bool listening_ = false;
-  bool panicked_ = false;
-  bool crash_kernel_ = false;        // another kernel started after the panic
-  std::array<char, 256> line_ = {};  // the beginning of the line being written
-  size_t line_size_ = 0;
+  mutable Mutex mutex_;
+  const std::unique_ptr<std::array<std::byte, kKeptBytes>> kept_ PT_GUARDED_BY(mutex_);
+  uint64_t end_ GUARDED_BY(mutex_) = 0;
+  bool listening_ GUARDED_BY(mutex_) = false;
+  bool panicked_ GUARDED_BY(mutex_) = false;
+  // Another kernel started after the panic.
+  bool crash_kernel_ GUARDED_BY(mutex_) = false;
+  // The beginning of the line being written.
+  std::array<char, 256> line_ GUARDED_BY(mutex_) = {};
+  size_t line_size_ GUARDED_BY(mutex_) = 0;
 };
 
 // Returns the text after `message` in `line` if the kernel printed the message: it is

@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "console/open.h"
 
 namespace wick::console {
@@ -63,20 +63,20 @@ class SocketFile {
     (void)::lstat(path_.c_str(), &file_);
     static const int at_quick_exit = std::at_quick_exit(remove_all);
     (void)at_quick_exit;
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     files.push_back(this);
   }
   SocketFile(const SocketFile&) = delete;
   SocketFile& operator=(const SocketFile&) = delete;
   ~SocketFile() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     std::erase(files, this);
     remove();
   }
 
  private:
   static void remove_all() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     for (const SocketFile* const file : files) file->remove();
   }
 
@@ -87,8 +87,8 @@ class SocketFile {
     if (ours) (void)::unlink(path_.c_str());
   }
 
-  static inline std::mutex mutex;
-  static inline std::vector<const SocketFile*> files;  // guarded by mutex
+  static inline Mutex mutex;
+  static inline std::vector<const SocketFile*> files GUARDED_BY(mutex);
 
   const std::string path_;
   struct stat file_ {};

@@ -50,7 +50,7 @@ AcpiPm::AcpiPm(InterruptLine& sci, Actions actions, Clock clock)
 }
 
 void AcpiPm::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t now = ticks();
   update_timer(now);
   for (std::byte& byte : data) byte = std::byte{read_register(offset++, now)};
@@ -60,7 +60,7 @@ void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
   bool reset = false;
   bool power_off = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     update_timer(ticks());
     for (const std::byte byte : data) {
       reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
@@ -84,18 +84,18 @@ void AcpiPm::press_power_button() { raise(kPowerButton); }
 void AcpiPm::rtc_alarm() { raise(kRtcAlarm); }
 
 void AcpiPm::raise(uint16_t status) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.status |= status;
   update_sci();
 }
 
 void AcpiPm::wake() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   update_timer(ticks());
 }
 
 AcpiPm::State AcpiPm::state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 

@@ -22,12 +22,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <span>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/mutex.h"
 
 namespace wick::devices {
 
@@ -82,21 +82,20 @@ class AcpiPm final : public BusDevice {
  private:
   void raise(uint16_t status);
   uint64_t ticks() const;
-  uint8_t read_register(uint64_t offset, uint64_t ticks) const;
-  bool write_register(uint64_t offset, uint8_t value);
-  bool take_power_off();
-  void update_timer(uint64_t ticks);
-  void update_sci();
+  uint8_t read_register(uint64_t offset, uint64_t ticks) const REQUIRES(mutex_);
+  bool write_register(uint64_t offset, uint8_t value) REQUIRES(mutex_);
+  bool take_power_off() REQUIRES(mutex_);
+  void update_timer(uint64_t ticks) REQUIRES(mutex_);
+  void update_sci() REQUIRES(mutex_);
 
   InterruptLine& sci_;
   const Actions actions_;
   const Clock clock_;
   RateLimit warning_;
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_.
-  State state_;
-  bool asserted_ = false;  // the last level set on sci_
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool asserted_ GUARDED_BY(mutex_) = false;  // the last level set on sci_
 };
 
 }  // namespace wick::devices

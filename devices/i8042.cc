@@ -42,14 +42,14 @@ constexpr uint8_t kGateA20 = 0x02;    // of the output port; always enabled
 }  // namespace
 
 void I8042::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
 }
 
 void I8042::write(uint64_t offset, std::span<const std::byte> data) {
   bool reset = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const std::byte byte : data) {
       reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
     }

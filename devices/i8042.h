@@ -12,10 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <span>
 
 #include "base/bus.h"
+#include "base/mutex.h"
 
 namespace wick::devices {
 
@@ -41,16 +41,16 @@ class I8042 final : public BusDevice {
   Name name_of(uint64_t offset, bool write) const override;
 
  private:
-  uint8_t read_register(uint64_t offset);
-  bool write_register(uint64_t offset, uint8_t value);
-  bool command(uint8_t value);
-  bool data(uint8_t value);
-  void reply(uint8_t value);
+  uint8_t read_register(uint64_t offset) REQUIRES(mutex_);
+  bool write_register(uint64_t offset, uint8_t value) REQUIRES(mutex_);
+  bool command(uint8_t value) REQUIRES(mutex_);
+  bool data(uint8_t value) REQUIRES(mutex_);
+  void reply(uint8_t value) REQUIRES(mutex_);
 
   const std::function<void()> on_reset_;
 
-  std::mutex mutex_;
-  State state_;  // guarded by mutex_
+  Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
 };
 
 }  // namespace wick::devices

@@ -83,7 +83,7 @@ Rtc::Rtc(InterruptLine& line, Wires wires) : line_(line), wires_(std::move(wires
 }
 
 void Rtc::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (std::byte& byte : data) {
     // The index port is write-only.
     byte = std::byte{offset++ == 1 ? read_register() : uint8_t{0xff}};
@@ -91,7 +91,7 @@ void Rtc::read(uint64_t offset, std::span<std::byte> data) {
 }
 
 void Rtc::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const std::byte byte : data) {
     const auto value = std::to_integer<uint8_t>(byte);
     if (offset == 0) state_.index = value & 0x7f;  // bit 7 masks NMI, which has no source here
@@ -105,12 +105,12 @@ BusDevice::Name Rtc::name_of(uint64_t offset, bool /*write*/) const {
 }
 
 void Rtc::wake() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   update();
 }
 
 Rtc::State Rtc::state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 
@@ -223,13 +223,12 @@ int Rtc::decode_hour(uint8_t value) const {
 bool Rtc::alarm_at(seconds time) const {
   const auto of_day =
       static_cast<int>((time - std::chrono::floor<std::chrono::days>(time)).count());
-  const auto matches = [&](uint8_t index, uint8_t now) {
-    const uint8_t wanted = state_.bytes[index];
+  const auto matches = [](uint8_t wanted, uint8_t now) {
     return (wanted & kDontCare) == kDontCare || wanted == now;
   };
-  return matches(kSecondAlarm, encode(of_day % 60)) &&
-         matches(kMinuteAlarm, encode(of_day / 60 % 60)) &&
-         matches(kHourAlarm, encode_hour(of_day / 3600));
+  return matches(state_.bytes[kSecondAlarm], encode(of_day % 60)) &&
+         matches(state_.bytes[kMinuteAlarm], encode(of_day / 60 % 60)) &&
+         matches(state_.bytes[kHourAlarm], encode_hour(of_day / 3600));
 }
 
 // Brings the flags of register C up to date, and arms the timer for the next second if

@@ -18,11 +18,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <span>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
+#include "base/mutex.h"
 
 namespace wick::devices {
 
@@ -61,30 +61,30 @@ class Rtc final : public BusDevice {
   State state() const;
 
  private:
-  uint8_t read_register();
-  void write_register(uint8_t value);
-  void write_control(uint8_t value);
-  bool updates_inhibited() const;
-  std::chrono::seconds time() const;
-  void set_time_from_registers();
-  void store_time(std::chrono::seconds time);
-  std::chrono::seconds stored_time() const;
-  uint8_t encode(int value) const;
-  int decode(uint8_t value) const;
-  uint8_t encode_hour(int hour) const;
-  int decode_hour(uint8_t value) const;
-  bool alarm_at(std::chrono::seconds time) const;
-  void update();
-  void update_line();
+  uint8_t read_register() REQUIRES(mutex_);
+  void write_register(uint8_t value) REQUIRES(mutex_);
+  void write_control(uint8_t value) REQUIRES(mutex_);
+  bool updates_inhibited() const REQUIRES(mutex_);
+  std::chrono::seconds time() const REQUIRES(mutex_);
+  void set_time_from_registers() REQUIRES(mutex_);
+  void store_time(std::chrono::seconds time) REQUIRES(mutex_);
+  std::chrono::seconds stored_time() const REQUIRES(mutex_);
+  uint8_t encode(int value) const REQUIRES(mutex_);
+  int decode(uint8_t value) const REQUIRES(mutex_);
+  uint8_t encode_hour(int hour) const REQUIRES(mutex_);
+  int decode_hour(uint8_t value) const REQUIRES(mutex_);
+  bool alarm_at(std::chrono::seconds time) const REQUIRES(mutex_);
+  void update() REQUIRES(mutex_);
+  void update_line() REQUIRES(mutex_);
 
   InterruptLine& line_;
   const Wires wires_;
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_.
-  State state_;
-  bool asserted_ = false;  // the last level set on line_
-  bool alarmed_ = false;   // wires_.alarm was called for the alarm that is pending now
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool asserted_ GUARDED_BY(mutex_) = false;  // the last level set on line_
+  // wires_.alarm was called for the alarm that is pending now.
+  bool alarmed_ GUARDED_BY(mutex_) = false;
 };
 
 // Returns CLOCK_REALTIME, for Wires::now.

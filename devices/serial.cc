@@ -75,7 +75,7 @@ constexpr uint8_t kModemDeltas = 0x0f;
 void Serial::read(uint64_t offset, std::span<std::byte> data) {
   bool wanted = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
     wanted = finish_access();
   }
@@ -85,7 +85,7 @@ void Serial::read(uint64_t offset, std::span<std::byte> data) {
 void Serial::write(uint64_t offset, std::span<const std::byte> data) {
   bool wanted = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const std::byte byte : data) write_register(offset++, std::to_integer<uint8_t>(byte));
     wanted = finish_access();
   }
@@ -97,7 +97,7 @@ BusDevice::Name Serial::name_of(uint64_t offset, bool write) const {
 }
 
 size_t Serial::input(std::span<const std::byte> bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto taken = bytes.first(std::min(room(), bytes.size()));
   for (const std::byte byte : taken) receive({std::to_integer<uint8_t>(byte), false});
   if (taken.size() < bytes.size()) input_refused_ = true;
@@ -106,7 +106,7 @@ size_t Serial::input(std::span<const std::byte> bytes) {
 }
 
 void Serial::send_break() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (room() == 0) {
     break_waiting_ = true;
     return;
@@ -116,7 +116,7 @@ void Serial::send_break() {
 }
 
 Serial::State Serial::state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 

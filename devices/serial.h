@@ -19,11 +19,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <span>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
+#include "base/mutex.h"
 #include "console/backend.h"
 
 namespace wick::devices {
@@ -69,31 +69,33 @@ class Serial final : public BusDevice, public console::Guest {
   State state() const;
 
  private:
-  uint8_t read_register(uint64_t offset);
-  void write_register(uint64_t offset, uint8_t value);
-  void transmit(uint8_t byte);
-  void receive(Received received);
-  uint8_t take_received();
-  void write_fifo_control(uint8_t value);
-  void write_modem_control(uint8_t value);
-  uint8_t interrupt_identification() const;
-  uint8_t line_status() const;
-  bool divisor_latch_open() const;
-  bool loopback() const;
-  size_t capacity() const;
-  size_t room() const;
-  void update_line();
-  bool finish_access();
+  uint8_t read_register(uint64_t offset) REQUIRES(mutex_);
+  void write_register(uint64_t offset, uint8_t value) REQUIRES(mutex_);
+  void transmit(uint8_t byte) REQUIRES(mutex_);
+  void receive(Received received) REQUIRES(mutex_);
+  uint8_t take_received() REQUIRES(mutex_);
+  void write_fifo_control(uint8_t value) REQUIRES(mutex_);
+  void write_modem_control(uint8_t value) REQUIRES(mutex_);
+  uint8_t interrupt_identification() const REQUIRES(mutex_);
+  uint8_t line_status() const REQUIRES(mutex_);
+  bool divisor_latch_open() const REQUIRES(mutex_);
+  bool loopback() const REQUIRES(mutex_);
+  size_t capacity() const REQUIRES(mutex_);
+  size_t room() const REQUIRES(mutex_);
+  void update_line() REQUIRES(mutex_);
+  bool finish_access() REQUIRES(mutex_);
 
   console::Backend& backend_;
   InterruptLine& line_;
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_.
-  State state_;
-  bool asserted_ = false;       // the last level set on line_
-  bool input_refused_ = false;  // the back end holds input that did not fit
-  bool break_waiting_ = false;  // a BREAK waits until there is room for it
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  // The last level set on line_.
+  bool asserted_ GUARDED_BY(mutex_) = false;
+  // The back end holds input that did not fit.
+  bool input_refused_ GUARDED_BY(mutex_) = false;
+  // A BREAK waits until there is room for it.
+  bool break_waiting_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace wick::devices

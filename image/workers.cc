@@ -15,7 +15,7 @@ Result<std::unique_ptr<Workers>> Workers::start(EventLoop& loop) {
 
 Workers::~Workers() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
@@ -24,7 +24,7 @@ Workers::~Workers() {
 
 void Workers::queue(Job& job) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     jobs_.push_back(&job);
   }
   changed_.notify_one();
@@ -32,8 +32,8 @@ void Workers::queue(Job& job) {
 
 void Workers::work() {
   for (;;) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    MutexLock lock(mutex_);
+    while (!stopping_ && jobs_.empty()) changed_.wait(lock);
     if (jobs_.empty()) return;
     Job& job = *jobs_.front();
     jobs_.pop_front();

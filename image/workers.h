@@ -8,11 +8,11 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace wick::image {
@@ -54,11 +54,10 @@ class Workers {
   EventLoop& loop_;
   std::vector<std::thread> threads_;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  // Guarded by mutex_.
-  std::deque<Job*> jobs_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Job*> jobs_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace wick::image

@@ -33,7 +33,7 @@ void take_over_log(void* library) {
     set_handler("Slirp", kAllLevels, log_message, nullptr);
 }
 
-Result<void> load(SlirpLibrary& slirp) {
+Result<void> load(SlirpLibrary& slirp) REQUIRES(slirp.mutex) {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     return with_hint(fail("user network: {}", ::dlerror()), "install the package libslirp0");
@@ -54,7 +54,7 @@ Result<void> load(SlirpLibrary& slirp) {
 
 Result<SlirpLibrary*> load_slirp() {
   static SlirpLibrary slirp;
-  const std::lock_guard lock(slirp.mutex);
+  const MutexLock lock(slirp.mutex);
   if (slirp.create == nullptr) TRY(load(slirp));
   return &slirp;
 }

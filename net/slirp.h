@@ -8,20 +8,19 @@
 
 #include <slirp/libslirp.h>
 
-#include <mutex>
-
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace wick::net {
 
 struct SlirpLibrary {
-  decltype(&::slirp_new) create = nullptr;
-  decltype(&::slirp_cleanup) destroy = nullptr;
-  decltype(&::slirp_pollfds_fill) fill = nullptr;
-  decltype(&::slirp_pollfds_poll) poll = nullptr;
-  decltype(&::slirp_input) input = nullptr;
-  decltype(&::slirp_add_hostfwd) forward = nullptr;
-  std::mutex mutex;
+  Mutex mutex;
+  decltype(&::slirp_new) create GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_cleanup) destroy GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_pollfds_fill) fill GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_pollfds_poll) poll GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_input) input GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_add_hostfwd) forward GUARDED_BY(mutex) = nullptr;
 };
 
 // The library stays loaded for the life of the process.

@@ -97,14 +97,14 @@ class User final : public Backend {
   static Socket adopt(int fd);
 
   Result<void> forward(const HostForward& forward);
-  void input(std::span<std::byte> frame);
-  void send_neighbour_replies();
-  void poll_nothing();
-  void refresh_clock();
+  void input(std::span<std::byte> frame) REQUIRES(library_.mutex);
+  void send_neighbour_replies() REQUIRES(library_.mutex);
+  void poll_nothing() REQUIRES(library_.mutex);
+  void refresh_clock() REQUIRES(library_.mutex);
   void output(std::span<const std::byte> frame);
   void schedule_round();
   void round();
-  void run_timers();
+  void run_timers() REQUIRES(library_.mutex);
   int add_poll(int fd, int events);
   static int datagrams_now(int fd);
   int ready_events(int fd);
@@ -194,7 +194,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
   slirp.vnameserver6 = ip6_address("fec0::3");
   slirp.vhostname = config.host_name.c_str();  // copied
   {
-    const std::lock_guard lock(library->mutex);
+    const MutexLock lock(library->mutex);
     user->slirp_ = library->create(&slirp, &callbacks(), user.get());
   }
   if (user->slirp_ == nullptr)
@@ -207,7 +207,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
 User::~User() {
   detach();
   if (slirp_ == nullptr) return;
-  const std::lock_guard lock(library_.mutex);
+  const MutexLock lock(library_.mutex);
   library_.destroy(slirp_);
 }
 
@@ -217,7 +217,7 @@ Result<void> User::forward(const HostForward& forward) {
   if (::inet_pton(AF_INET, forward.host_address.c_str(), &host) != 1 ||
       ::inet_pton(AF_INET, forward.guest_address.c_str(), &guest) != 1)
     return fail("hostfwd={}: not an IPv4 address", forward.text());
-  const std::lock_guard lock(library_.mutex);
+  const MutexLock lock(library_.mutex);
   errno = 0;
   if (library_.forward(slirp_, forward.udp ? 1 : 0, host, forward.host_port, guest,
                        forward.guest_port) == 0)
@@ -297,7 +297,7 @@ void User::send(uint16_t, std::span<const iovec> packet) {
     if (part.iov_len > 0) std::memcpy(packet_.get() + size, part.iov_base, part.iov_len);
     size += part.iov_len;
   }
-  const std::lock_guard lock(library_.mutex);
+  const MutexLock lock(library_.mutex);
   refresh_clock();
   // The Segmenter fills in the checksums, which libslirp verifies for IPv4, TCP and UDP.
   auto frames = Segmenter::create(std::span(packet_.get(), size));
@@ -403,7 +403,7 @@ void User::round() {
   round_posted_ = false;
   int64_t due_ms = kNever;
   {
-    const std::lock_guard lock(library_.mutex);
+    const MutexLock lock(library_.mutex);
     run_timers();
     slirp_clock_ms_ = clock_ms();
     // While the queue to the guest is congested, no sockets are read.

@@ -93,7 +93,7 @@ Result<std::unique_ptr<MmioTransport>> MmioTransport::create(VirtioDevice& devic
 }
 
 void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (offset >= kConfig) {
     device_.read_config(offset - kConfig, data);
     return;
@@ -136,7 +136,7 @@ uint32_t MmioTransport::read_register(uint64_t offset) const {
 }
 
 void MmioTransport::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (offset >= kConfig) {
     device_.write_config(offset - kConfig, data);
     return;

@@ -35,8 +35,8 @@ class MmioTransport final : public Transport, public BusDevice {
 
   void reset_interrupts() override { interrupt_status_ = 0; }
   void raise(uint32_t cause);
-  uint32_t read_register(uint64_t offset) const;
-  void write_register(uint64_t offset, uint32_t value);
+  uint32_t read_register(uint64_t offset) const REQUIRES(mutex_);
+  void write_register(uint64_t offset, uint32_t value) REQUIRES(mutex_);
 
   InterruptLine& interrupt_;
   std::atomic<uint32_t> interrupt_status_{0};

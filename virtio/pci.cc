@@ -161,7 +161,7 @@ void PciTransport::add_capabilities() {
 }
 
 void PciTransport::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t in_page = offset % kPageBytes;
   switch (offset - in_page) {
     case kCommon:
@@ -169,7 +169,7 @@ void PciTransport::read(uint64_t offset, std::span<std::byte> data) {
       break;
     case kIsr: {
       // 4.1.4.5: reading the ISR status clears it and deasserts INTx.
-      const std::lock_guard isr_lock(isr_mutex_);
+      const MutexLock isr_lock(isr_mutex_);
       store_le(data, in_page == 0 ? std::exchange(isr_, 0) : 0);
       interrupts_.set_intx(isr_ != 0);
       break;
@@ -184,7 +184,7 @@ void PciTransport::read(uint64_t offset, std::span<std::byte> data) {
 }
 
 void PciTransport::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t in_page = offset % kPageBytes;
   switch (offset - in_page) {
     case kCommon:
@@ -337,7 +337,7 @@ uint16_t PciTransport::selected_vector() const {
 
 void PciTransport::reset_interrupts() {
   {
-    const std::lock_guard lock(isr_mutex_);
+    const MutexLock lock(isr_mutex_);
     isr_ = 0;
     interrupts_.clear();
   }
@@ -349,7 +349,7 @@ void PciTransport::raise(uint8_t cause, uint16_t vector) {
   const bool message = interrupts_.msix_enabled();
   // 4.1.4.5.1: the ISR status has the configuration bit with MSI-X too.
   if (!message || cause == kIsrConfig) {
-    const std::lock_guard lock(isr_mutex_);
+    const MutexLock lock(isr_mutex_);
     isr_ |= cause;
     interrupts_.set_intx(true);
   }

@@ -8,6 +8,7 @@
 
 #include "base/bus.h"
 #include "base/interrupt.h"
+#include "base/mutex.h"
 #include "devices/pci/function.h"
 #include "virtio/transport.h"
 
@@ -61,20 +62,20 @@ class PciTransport final : public Transport, public BusDevice {
                std::string name, devices::PciFunction::Moved moved, std::vector<EventFd> kicks);
 
   void add_capabilities();
-  void reset_interrupts() override;
+  void reset_interrupts() override REQUIRES(mutex_);
   void raise(uint8_t cause, uint16_t vector);
-  uint64_t read_common(uint64_t offset) const;
-  void write_common(uint64_t offset, uint32_t value);
+  uint64_t read_common(uint64_t offset) const REQUIRES(mutex_);
+  void write_common(uint64_t offset, uint32_t value) REQUIRES(mutex_);
   uint16_t accepted_vector(uint32_t value) const;
-  uint16_t selected_vector() const;
+  uint16_t selected_vector() const REQUIRES(mutex_);
 
   devices::PciInterrupts interrupts_;
   devices::PciFunction function_;
   ConfigAccess config_access_{*this};
 
   // Guards isr_ and the level of INTx, which vCPUs and the device's loop change.
-  std::mutex isr_mutex_;
-  uint8_t isr_ = 0;
+  Mutex isr_mutex_;
+  uint8_t isr_ GUARDED_BY(isr_mutex_) = 0;
 
   // Atomic, because the device's loop reads these while a vCPU may write them.
   std::atomic<uint8_t> config_generation_{0};

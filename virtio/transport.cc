@@ -139,7 +139,7 @@ bool Transport::reset_queue() {
 }
 
 void Transport::enable_dma(bool enabled) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   dma_enabled_ = enabled;
   if (enabled) return activate();
   if (!active_) return;
@@ -160,7 +160,7 @@ std::vector<Transport::QueueState> Transport::initial_queues(const VirtioDevice&
 }
 
 void Transport::power_off() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   reset();
 }
 

@@ -8,12 +8,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/guest_memory.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "virtio/device.h"
 
 namespace wick::virtio {
@@ -65,68 +65,65 @@ class Transport : public DriverNotifier {
   // started while access is disabled gets its queues when access is enabled.
   void enable_dma(bool enabled);
 
-  // The functions below are called with mutex_ held.
-
-  uint32_t device_features_word() const;
-  uint32_t driver_features_word() const;
-  void set_driver_features_word(uint32_t word);
+  uint32_t device_features_word() const REQUIRES(mutex_);
+  uint32_t driver_features_word() const REQUIRES(mutex_);
+  void set_driver_features_word(uint32_t word) REQUIRES(mutex_);
 
   uint8_t status() const { return status_.load(); }
   // Handles a write of the status register. The value 0 resets the device and returns when
   // all its queues are idle.
-  void set_status(uint8_t value);
+  void set_status(uint8_t value) REQUIRES(mutex_);
 
   // Returns the selected queue if the driver may set it up now; nullptr if the queue does
   // not exist or is ready, or in the wrong status (3.1.1: the queue is set up between
   // FEATURES_OK and DRIVER_OK; 2.6.1.2: with VIRTIO_F_RING_RESET also later).
-  QueueState* configurable_queue();
-  const QueueState* selected_queue() const;
-  uint16_t selected_queue_max() const;
+  QueueState* configurable_queue() REQUIRES(mutex_);
+  const QueueState* selected_queue() const REQUIRES(mutex_);
+  uint16_t selected_queue_max() const REQUIRES(mutex_);
   // In a running device, true starts the queue at once, and false returns when the device does
   // not use the queue any more.
-  void set_queue_ready(bool ready);
+  void set_queue_ready(bool ready) REQUIRES(mutex_);
   // 2.6.1: resets the selected queue to the state before its set-up. Returns when the device
   // does not use it any more; false if there is no such queue or VIRTIO_F_RING_RESET was not
   // negotiated.
-  bool reset_queue();
+  bool reset_queue() REQUIRES(mutex_);
   void kick(uint32_t queue) const;
 
   const std::string& name() const { return name_; }
 
   VirtioDevice& device_;
 
-  std::mutex mutex_;
-  // Guarded by mutex_. The subclasses' registers set these selectors directly.
-  uint32_t device_features_select_ = 0;
-  uint32_t driver_features_select_ = 0;
-  uint32_t queue_select_ = 0;
+  Mutex mutex_;
+  // The subclasses' registers set these selectors directly.
+  uint32_t device_features_select_ GUARDED_BY(mutex_) = 0;
+  uint32_t driver_features_select_ GUARDED_BY(mutex_) = 0;
+  uint32_t queue_select_ GUARDED_BY(mutex_) = 0;
 
   // Atomic, because needs_reset() writes it on the device's loop.
   std::atomic<uint8_t> status_{0};
 
  private:
   // Clears the transport's interrupt state, at a reset.
-  virtual void reset_interrupts() = 0;
+  virtual void reset_interrupts() REQUIRES(mutex_) = 0;
 
   uint64_t offered_features() const {
     return device_.features() | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex |
            kFeatureRingReset;
   }
   static std::vector<QueueState> initial_queues(const VirtioDevice& device);
-  std::optional<ActiveQueue> open_queue(uint16_t index);
-  void activate();
-  void reset();
+  std::optional<ActiveQueue> open_queue(uint16_t index) REQUIRES(mutex_);
+  void activate() REQUIRES(mutex_);
+  void reset() REQUIRES(mutex_);
 
   const GuestMemory& memory_;
   const std::string name_;
   const std::vector<EventFd> kicks_;
   RateLimit warnings_;
 
-  // Guarded by mutex_.
-  bool dma_enabled_ = true;
-  bool active_ = false;  // the device has the queues
-  uint64_t driver_features_ = 0;
-  std::vector<QueueState> queues_;
+  bool dma_enabled_ GUARDED_BY(mutex_) = true;
+  bool active_ GUARDED_BY(mutex_) = false;  // the device has the queues
+  uint64_t driver_features_ GUARDED_BY(mutex_) = 0;
+  std::vector<QueueState> queues_ GUARDED_BY(mutex_);
 };
 
 }  // namespace wick::virtio

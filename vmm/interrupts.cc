@@ -16,7 +16,7 @@ class SharedPin::Handle final : public InterruptLine {
   }
 
   void set(bool asserted) override {
-    const std::lock_guard lock(pin_.mutex_);
+    const MutexLock lock(pin_.mutex_);
     if (asserted == asserted_) return;
     asserted_ = asserted;
     const bool before = pin_.asserted_ > 0;
@@ -26,11 +26,11 @@ class SharedPin::Handle final : public InterruptLine {
 
  private:
   SharedPin& pin_;
-  bool asserted_ = false;  // guarded by pin_.mutex_
+  bool asserted_ GUARDED_BY(pin_.mutex_) = false;
 };
 
 bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
   if (found != routes_.end()) {
     found->address = address;
@@ -52,7 +52,7 @@ bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
 }
 
 void MsiPort::disconnect(const EventFd& event) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
   if (found == routes_.end()) return;
   vm_.remove(*found);

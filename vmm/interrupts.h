@@ -4,10 +4,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/interrupt.h"
+#include "base/mutex.h"
 #include "vmm/vm.h"
 
 namespace wick::vmm {
@@ -43,8 +43,8 @@ class SharedPin {
   class Handle;
 
   IrqLine line_;
-  std::mutex mutex_;
-  unsigned asserted_ = 0;  // number of handles that assert; guarded by mutex_
+  Mutex mutex_;
+  unsigned asserted_ GUARDED_BY(mutex_) = 0;  // number of handles that assert
 };
 
 // Sends messages directly to the local APICs with one ioctl (KVM_SIGNAL_MSI). So there is no
@@ -59,11 +59,11 @@ class MsiPort final : public MsiSink {
   void disconnect(const EventFd& event) override;
 
  private:
-  uint32_t free_gsi() const;
+  uint32_t free_gsi() const REQUIRES(mutex_);
 
   const Vm& vm_;
-  std::mutex mutex_;
-  std::vector<Vm::MsiRoute> routes_;  // guarded by mutex_
+  Mutex mutex_;
+  std::vector<Vm::MsiRoute> routes_ GUARDED_BY(mutex_);
 };
 
 }  // namespace wick::vmm

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <optional>
 #include <thread>
 
+#include "base/mutex.h"
 #include "vmm/board.h"
 #include "vmm/kvm_counters.h"
 #include "vmm/peripherals.h"
@@ -61,12 +61,11 @@ class KvmMachine final : public Machine {
   std::vector<uint64_t> exits_at_last_check_;
   int halted_checks_ = 0;  // consecutive checks that found all vCPUs halted for good
 
-  std::mutex mutex_;
-  // Guarded by mutex_.
-  bool ended_ = false;
-  Ending ending_ = Ending::kPoweredOff;
-  int signal_ = 0;
-  std::string detail_;
+  Mutex mutex_;
+  bool ended_ GUARDED_BY(mutex_) = false;
+  Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
+  int signal_ GUARDED_BY(mutex_) = 0;
+  std::string detail_ GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -148,7 +147,7 @@ void KvmMachine::run_board() {
 // True, and clears the ending, for a reboot with --on-reboot reset. After a panic the run ends
 // anyway, because the machine would panic again and again.
 bool KvmMachine::wants_reset() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (ending_ != Ending::kRebooted || !config_.reset_on_reboot || panicked()) return false;
   ended_ = false;
   return true;
@@ -172,7 +171,7 @@ uint64_t KvmMachine::written_bytes() const {
 RunReport KvmMachine::report() {
   RunReport report;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     report.ending = ending_;
     report.signal = signal_;
     report.detail = detail_;
@@ -211,7 +210,7 @@ RunStats KvmMachine::stats() const {
 void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); }
 
 void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   // While a machine is being reset, the host can still end the run, but the guest cannot.
   const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
                          ending == Ending::kTimeout || ending == Ending::kHostFailed;

@@ -150,7 +150,7 @@ Result<void> Vcpu::set_state(const boot::CpuState& state) {
 
 VcpuExit Vcpu::run() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     thread_ = pthread_self();
     running_ = true;
   }
@@ -158,7 +158,7 @@ VcpuExit Vcpu::run() {
   const struct Finally {
     Vcpu& vcpu;
     ~Finally() {
-      const std::lock_guard lock(vcpu.mutex_);
+      const MutexLock lock(vcpu.mutex_);
       vcpu.running_ = false;
     }
   } finally{*this};
@@ -288,7 +288,7 @@ VcpuExit Vcpu::internal_error() const {
 
 void Vcpu::kick() {
   std::atomic_ref(run_->immediate_exit).store(1);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (running_) pthread_kill(thread_, kick_signal());
 }
 

@@ -13,12 +13,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/bus.h"
 #include "base/guest_memory.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "boot/cpu_state.h"
 #include "vmm/exit_counts.h"
@@ -132,10 +132,9 @@ class Vcpu {
   std::atomic<bool> halt_check_{false};
   std::atomic<bool> halted_for_good_{false};
 
-  std::mutex mutex_;
-  // Guarded by mutex_.
-  pthread_t thread_{};
-  bool running_ = false;
+  Mutex mutex_;
+  pthread_t thread_ GUARDED_BY(mutex_){};
+  bool running_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace wick::vmm

@@ -66,29 +66,25 @@ E1000::E1000(net::Backend& backend, EventLoop& loop, const MacAddress& address,
 }
 
 Result<void> E1000::start() {
-  Result<void> result;
-  loop_.call([&] {
-    result = [&]() -> Result<void> {
-      wake_watch_ = TRY(loop_.watch(wake_.fd(), EPOLLIN | EPOLLET, [this](uint32_t) { serve(); }));
-      throttle_timer_ = TRY(loop_.timer([this] {
-        const std::lock_guard lock(mutex_);
-        timer_armed_ = false;
-        update_interrupt();
-      }));
-      TRY(backend_.attach(loop_, {.readable =
-                                      [this](uint16_t) {
-                                        packets_waiting_ = true;
-                                        serve();
-                                      },
-                                  .link_changed = [this] { update_link(); }}));
-      attached_ = true;
-      // The receiver does in software what the back end offloads.
-      backend_.set_offloads(backend_.supported_offloads());
-      update_link();
-      return {};
-    }();
+  return loop_.call([&]() -> Result<void> {
+    wake_watch_ = TRY(loop_.watch(wake_.fd(), EPOLLIN | EPOLLET, [this](uint32_t) { serve(); }));
+    throttle_timer_ = TRY(loop_.timer([this] {
+      const MutexLock lock(mutex_);
+      timer_armed_ = false;
+      update_interrupt();
+    }));
+    TRY(backend_.attach(loop_, {.readable =
+                                    [this](uint16_t) {
+                                      packets_waiting_ = true;
+                                      serve();
+                                    },
+                                .link_changed = [this] { update_link(); }}));
+    attached_ = true;
+    // The receiver does in software what the back end offloads.
+    backend_.set_offloads(backend_.supported_offloads());
+    update_link();
+    return {};
   });
-  return result;
 }
 
 E1000::~E1000() {
@@ -100,14 +96,14 @@ E1000::~E1000() {
 }
 
 E1000::State E1000::state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 
 void E1000::reset() {
   DeferredAction action;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     action = reset_registers();
     state_.phy.reset();
     state_.eeprom.set_control(0);
@@ -155,7 +151,7 @@ void E1000::IoBar::read(uint64_t offset, std::span<std::byte> data) {
   uint32_t value = 0;
   const uint64_t port = offset - offset % 4;
   if (port <= kIoData) {
-    std::unique_lock lock(card.mutex_);
+    MutexLock lock(card.mutex_);
     value = card.state_.io_address;
     lock.unlock();
     if (port == kIoData) value = card.read_register(value);
@@ -166,7 +162,7 @@ void E1000::IoBar::read(uint64_t offset, std::span<std::byte> data) {
 void E1000::IoBar::write(uint64_t offset, std::span<const std::byte> data) {
   if (data.size() != 4) return;
   const auto value = load_le<uint32_t>(data);
-  std::unique_lock lock(card.mutex_);
+  MutexLock lock(card.mutex_);
   if (offset == kIoAddress) card.state_.io_address = value;
   if (offset != kIoData) return;
   const uint32_t address = card.state_.io_address;
@@ -185,7 +181,7 @@ uint32_t E1000::read_register(uint64_t offset) {
   const Register* known = find_register(offset & ~uint64_t{3});
   if (known == nullptr || known->access == Access::kWriteOnly) return 0;
   const auto at = static_cast<uint32_t>(offset & ~uint64_t{3});
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   uint32_t value = reg(at);
   switch (at) {
     case kCtrlCopy:
@@ -221,7 +217,7 @@ void E1000::write_register(uint64_t offset, uint32_t value) {
   if (find_register(offset) == nullptr) return;
   DeferredAction action;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     action = store(static_cast<uint32_t>(offset), value);
   }
   run(action);
@@ -230,14 +226,14 @@ void E1000::write_register(uint64_t offset, uint32_t value) {
 void E1000::run(const DeferredAction& action) {
   // Locking dma_mutex_ waits for the end of the loop's turn. That is soon, because the
   // caller has changed the epoch.
-  if (action.stop_dma) const std::lock_guard wait(dma_mutex_);
+  if (action.stop_dma) const MutexLock wait(dma_mutex_);
   if (action.wake_loop) wake_.signal();
 }
 
 void E1000::enable_dma(bool enabled) {
   DeferredAction action;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     dma_enabled_ = enabled;
     action.stop_dma = !enabled;
     if (enabled) {

@@ -18,7 +18,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,6 +27,7 @@
 #include "base/guest_memory.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "devices/e1000/eeprom.h"
 #include "devices/e1000/phy.h"
 #include "devices/e1000/receive.h"
@@ -120,48 +120,46 @@ class E1000 {
         EventFd wake);
   Result<void> start();
 
-  // Any thread, without mutex_.
-  uint32_t read_register(uint64_t offset);
-  void write_register(uint64_t offset, uint32_t value);
-  void run(const DeferredAction& action);
+  uint32_t read_register(uint64_t offset) EXCLUDES(mutex_);
+  void write_register(uint64_t offset, uint32_t value) EXCLUDES(mutex_);
+  void run(const DeferredAction& action) EXCLUDES(mutex_);
 
   // Sets whether the function may access guest memory. With false, returns when the loop
   // has finished its accesses.
   void enable_dma(bool enabled);
 
-  // With mutex_ held.
-  uint32_t& reg(uint32_t offset) { return state_.registers[offset / 4]; }
-  DeferredAction store(uint32_t offset, uint32_t value);
-  DeferredAction store_control(uint32_t value);
-  DeferredAction store_enable(uint32_t offset, uint32_t enable, uint32_t value);
-  static void change_ring(Direction& direction);
-  DeferredAction reset_registers();
-  DeferredAction wake_transmitter();
-  DeferredAction wake_receiver();
-  void load_address();
-  void access_phy(uint32_t value);
-  void set_link(bool was_up);
-  bool link_up() const { return state_.phy.link_up(state_.cable); }
-  bool transmitter_enabled() {
+  uint32_t& reg(uint32_t offset) REQUIRES(mutex_) { return state_.registers[offset / 4]; }
+  DeferredAction store(uint32_t offset, uint32_t value) REQUIRES(mutex_);
+  DeferredAction store_control(uint32_t value) REQUIRES(mutex_);
+  DeferredAction store_enable(uint32_t offset, uint32_t enable, uint32_t value) REQUIRES(mutex_);
+  void change_ring(Direction& direction) REQUIRES(mutex_);
+  DeferredAction reset_registers() REQUIRES(mutex_);
+  DeferredAction wake_transmitter() REQUIRES(mutex_);
+  DeferredAction wake_receiver() REQUIRES(mutex_);
+  void load_address() REQUIRES(mutex_);
+  void access_phy(uint32_t value) REQUIRES(mutex_);
+  void set_link(bool was_up) REQUIRES(mutex_);
+  bool link_up() const REQUIRES(mutex_) { return state_.phy.link_up(state_.cable); }
+  bool transmitter_enabled() REQUIRES(mutex_) {
     return dma_enabled_ && (reg(e1000::kTctl) & e1000::kTransmitEnable) != 0;
   }
-  bool receiver_enabled() {
+  bool receiver_enabled() REQUIRES(mutex_) {
     return dma_enabled_ && (reg(e1000::kRctl) & e1000::kReceiveEnable) != 0;
   }
-  void raise(uint32_t causes);
-  void update_interrupt();
-  bool throttled();
-  e1000::RingRegisters ring(uint32_t base) const;
-  void count(uint32_t offset, uint64_t amount);
-  void count_octets(uint32_t offset, uint64_t amount);
+  void raise(uint32_t causes) REQUIRES(mutex_);
+  void update_interrupt() REQUIRES(mutex_);
+  bool throttled() REQUIRES(mutex_);
+  e1000::RingRegisters ring(uint32_t base) const REQUIRES(mutex_);
+  void count(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
+  void count_octets(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
 
   // On the loop.
   void serve();
-  bool transmit();
-  bool receive();
-  void finish_transmit(const e1000::Transmitter::Outcome& outcome);
-  void finish_receive(const e1000::Receiver::Outcome& outcome);
-  void update_receive_settings();
+  bool transmit() REQUIRES(dma_mutex_);
+  bool receive() REQUIRES(dma_mutex_);
+  void finish_transmit(const e1000::Transmitter::Outcome& outcome) REQUIRES(mutex_);
+  void finish_receive(const e1000::Receiver::Outcome& outcome) REQUIRES(mutex_);
+  void update_receive_settings() REQUIRES(mutex_);
   void update_link();
 
   // Constant after construction.
@@ -188,21 +186,23 @@ class E1000 {
   bool packets_waiting_ = true;  // the back end may have received packets
 
   // Held by the loop while it may access guest memory; taken before mutex_.
-  std::mutex dma_mutex_;
+  Mutex dma_mutex_ ACQUIRED_BEFORE(mutex_);
 
   Direction sending_;
   Direction receiving_;
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_.
-  State state_;
-  bool asserted_ = false;  // the last level set on INTx
-  bool dma_enabled_ = true;
-  bool transmitting_ = false;     // the loop will process the transmit ring again
-  bool wants_buffers_ = true;     // the loop waits for RDT before it processes the receive ring
-  uint32_t filters_version_ = 1;  // incremented when a register copied to settings_ changes
-  bool timer_armed_ = false;
-  std::optional<uint64_t> last_interrupt_ns_;
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool asserted_ GUARDED_BY(mutex_) = false;  // the last level set on INTx
+  bool dma_enabled_ GUARDED_BY(mutex_) = true;
+  // The loop will process the transmit ring again.
+  bool transmitting_ GUARDED_BY(mutex_) = false;
+  // The loop waits for RDT before it processes the receive ring.
+  bool wants_buffers_ GUARDED_BY(mutex_) = true;
+  // Incremented when a register copied to settings_ changes.
+  uint32_t filters_version_ GUARDED_BY(mutex_) = 1;
+  bool timer_armed_ GUARDED_BY(mutex_) = false;
+  std::optional<uint64_t> last_interrupt_ns_ GUARDED_BY(mutex_);
   RateLimit warnings_;
 };
 

@@ -35,16 +35,16 @@ E1000::DeferredAction E1000::wake_receiver() {
 }
 
 RingRegisters E1000::ring(uint32_t base) const {
-  const auto at = [&](uint32_t offset) { return state_.registers[(base + offset) / 4]; };
-  return {.base = uint64_t{at(kBaseHigh)} << 32 | at(0),
-          .bytes = at(kLength),
-          .head = at(kHead),
-          .tail = at(kTail)};
+  const auto words = std::span(state_.registers).subspan(base / 4);
+  return {.base = uint64_t{words[kBaseHigh / 4]} << 32 | words[0],
+          .bytes = words[kLength / 4],
+          .head = words[kHead / 4],
+          .tail = words[kTail / 4]};
 }
 
 void E1000::serve() {
   for (int round = 0; round < kRounds; ++round) {
-    const std::lock_guard dma(dma_mutex_);
+    const MutexLock dma(dma_mutex_);
     const bool more_to_send = transmit();
     const bool more_to_receive = receive();
     if (!more_to_send && !more_to_receive) return;
@@ -54,7 +54,7 @@ void E1000::serve() {
 
 // Returns true if the ring needs another turn.
 bool E1000::transmit() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (!transmitting_) return false;
   const RingRegisters registers = ring(kTdbal);
   const auto ring = Ring::open(memory_, registers);
@@ -103,7 +103,7 @@ void E1000::finish_transmit(const Transmitter::Outcome& outcome) {
 
 bool E1000::receive() {
   if (!packets_waiting_ && !receiver_.holds_packet()) return false;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   const RingRegisters registers = ring(kRdbal);
   const bool enabled = receiver_enabled();
   const auto ring = Ring::open(memory_, registers);
@@ -141,12 +141,12 @@ void E1000::update_receive_settings() {
   settings_.rxcsum = reg(kRxcsum);
   settings_.strip_vlan = (reg(kCtrl) & kVlanMode) != 0;
   settings_.vlan_type = static_cast<uint16_t>(reg(kVet));
-  const auto copy = [&](uint32_t offset, auto& to) {
-    std::copy_n(state_.registers.begin() + offset / 4, to.size(), to.begin());
+  const auto copy = [](const uint32_t* from, auto& to) {
+    std::copy_n(from, to.size(), to.begin());
   };
-  copy(kRa, settings_.addresses);
-  copy(kMta, settings_.multicasts);
-  copy(kVfta, settings_.vlans);
+  copy(&reg(kRa), settings_.addresses);
+  copy(&reg(kMta), settings_.multicasts);
+  copy(&reg(kVfta), settings_.vlans);
 }
 
 void E1000::finish_receive(const Receiver::Outcome& outcome) {
@@ -175,7 +175,7 @@ void E1000::finish_receive(const Receiver::Outcome& outcome) {
 
 void E1000::update_link() {
   const bool cable = backend_.link_up();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const bool was_up = link_up();
   state_.cable = cable;
   set_link(was_up);

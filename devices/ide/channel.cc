@@ -46,7 +46,7 @@ IdeChannel::IdeChannel(const GuestMemory& memory, InterruptLine& line, IdeDrive&
 
 IdeChannel::~IdeChannel() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (IdeDrive* drive : drives_)
       if (drive != nullptr) drive->hold_reset();  // a drive in reset starts no I/O
   }
@@ -55,19 +55,19 @@ IdeChannel::~IdeChannel() {
 }
 
 IdeChannel::State IdeChannel::state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 
 IdeDrive::State IdeChannel::drive_state(size_t index) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return drives_.at(index)->state();
 }
 
 // --- the command block ---
 
 void IdeChannel::CommandBlock::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
+  const MutexLock lock(channel.mutex_);
   if (offset == ata::kData) {
     std::ranges::fill(data, std::byte{0xff});
     if (IdeDrive* drive = channel.selected()) drive->read_data(data);
@@ -78,7 +78,7 @@ void IdeChannel::CommandBlock::read(uint64_t offset, std::span<std::byte> data) 
 }
 
 void IdeChannel::CommandBlock::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
+  const MutexLock lock(channel.mutex_);
   if (offset == ata::kData) {
     if (IdeDrive* drive = channel.selected()) drive->write_data(data);
   } else {
@@ -144,12 +144,12 @@ void IdeChannel::write_command(uint8_t opcode) {
 // --- the control block ---
 
 void IdeChannel::ControlBlock::read(uint64_t, std::span<std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
+  const MutexLock lock(channel.mutex_);
   std::ranges::fill(data, std::byte{channel.status()});
 }
 
 void IdeChannel::ControlBlock::write(uint64_t, std::span<const std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
+  const MutexLock lock(channel.mutex_);
   if (!data.empty()) channel.write_control(std::to_integer<uint8_t>(data[0]));
   channel.update_line();
 }
@@ -177,17 +177,16 @@ void IdeChannel::write_control(uint8_t value) {
 // --- the bus master ---
 
 void IdeChannel::BusMaster::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
-  const State& s = channel.state_;
+  const MutexLock lock(channel.mutex_);
   std::array<std::byte, kBusMasterPorts> ports{};
-  ports[kMasterCommand] = std::byte{s.bus_master_command};
-  ports[kMasterStatus] = std::byte{s.bus_master_status};
-  store_le(std::span(ports).subspan(kMasterTable), s.table);
+  ports[kMasterCommand] = std::byte{channel.state_.bus_master_command};
+  ports[kMasterStatus] = std::byte{channel.state_.bus_master_status};
+  store_le(std::span(ports).subspan(kMasterTable), channel.state_.table);
   for (std::byte& byte : data) byte = ports[offset++];
 }
 
 void IdeChannel::BusMaster::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(channel.mutex_);
+  const MutexLock lock(channel.mutex_);
   for (const std::byte byte : data)
     channel.write_bus_master(offset++, std::to_integer<uint8_t>(byte));
   channel.update_line();
@@ -227,7 +226,7 @@ void IdeChannel::write_bus_master(uint64_t port, uint8_t value) {
 // Only run_bus_master() accesses RAM, with the mutex held, so there is nothing to wait
 // for here.
 void IdeChannel::enable_dma(bool enabled) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   dma_enabled_ = enabled;
   run_bus_master();
   update_line();
@@ -288,7 +287,7 @@ bool IdeChannel::next_region() {
 // --- completion and interrupt ---
 
 void IdeChannel::finish_io(IdeDrive& drive, const Result<void>& result) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   drive.finish_io(result);
   run_bus_master();
   update_line();

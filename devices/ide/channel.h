@@ -13,12 +13,12 @@
 
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <span>
 
 #include "base/bus.h"
 #include "base/guest_memory.h"
 #include "base/interrupt.h"
+#include "base/mutex.h"
 #include "devices/ide/drive.h"
 
 namespace wick::devices {
@@ -89,32 +89,33 @@ class IdeChannel {
     IdeChannel& channel;
   };
 
-  bool second_selected() const { return (state_.device & ata::kSecondDevice) != 0; }
-  IdeDrive* selected() const { return drives_[second_selected() ? 1 : 0]; }
-  uint8_t status() const;
-  uint8_t read_register(uint64_t port);
-  void write_register(uint64_t port, uint8_t value);
-  void write_command(uint8_t opcode);
-  void write_control(uint8_t value);
-  void write_bus_master(uint64_t port, uint8_t value);
-  void run_bus_master();
-  bool next_region();
-  void stop_bus_master(bool error);
-  void update_line();
+  bool second_selected() const REQUIRES(mutex_) {
+    return (state_.device & ata::kSecondDevice) != 0;
+  }
+  IdeDrive* selected() const REQUIRES(mutex_) { return drives_[second_selected() ? 1 : 0]; }
+  uint8_t status() const REQUIRES(mutex_);
+  uint8_t read_register(uint64_t port) REQUIRES(mutex_);
+  void write_register(uint64_t port, uint8_t value) REQUIRES(mutex_);
+  void write_command(uint8_t opcode) REQUIRES(mutex_);
+  void write_control(uint8_t value) REQUIRES(mutex_);
+  void write_bus_master(uint64_t port, uint8_t value) REQUIRES(mutex_);
+  void run_bus_master() REQUIRES(mutex_);
+  bool next_region() REQUIRES(mutex_);
+  void stop_bus_master(bool error) REQUIRES(mutex_);
+  void update_line() REQUIRES(mutex_);
   void finish_io(IdeDrive& drive, const Result<void>& result);
 
   const GuestMemory& memory_;
   InterruptLine& line_;
-  const std::array<IdeDrive*, 2> drives_;
+  const std::array<IdeDrive*, 2> drives_;  // accessed with mutex_ held
   CommandBlock command_block_{*this};
   ControlBlock control_block_{*this};
   BusMaster bus_master_{*this};
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_, as are the drives.
-  State state_;
-  bool asserted_ = false;  // the last level set on line_
-  bool dma_enabled_ = true;
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool asserted_ GUARDED_BY(mutex_) = false;  // the last level set on line_
+  bool dma_enabled_ GUARDED_BY(mutex_) = true;
 };
 
 }  // namespace wick::devices

@@ -64,7 +64,7 @@ void PciHost::read_config(PciFunction* function, uint64_t offset, std::span<std:
 }
 
 void PciHost::Ports::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(host.mutex_);
+  const MutexLock lock(host.mutex_);
   std::ranges::fill(data, std::byte{0xff});
   if (offset == kAddress && data.size() == 4) {
     store_le(data, address);
@@ -78,7 +78,7 @@ void PciHost::Ports::write(uint64_t offset, std::span<const std::byte> data) {
     if ((load_le<uint8_t>(data) & kResetCpu) != 0) host.reset_();
     return;
   }
-  const std::lock_guard lock(host.mutex_);
+  const MutexLock lock(host.mutex_);
   if (offset == kAddress && data.size() == 4) {
     address = load_le<uint32_t>(data) & kAddressBits;
   } else if (offset >= kData && (address & kAddressEnable) != 0) {
@@ -93,12 +93,12 @@ BusDevice::Name PciHost::Ports::name_of(uint64_t offset, bool write) const {
 }
 
 void PciHost::Ecam::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(host.mutex_);
+  const MutexLock lock(host.mutex_);
   host.read_config(host.at(static_cast<uint32_t>(offset >> 12)), offset & 0xfff, data);
 }
 
 void PciHost::Ecam::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(host.mutex_);
+  const MutexLock lock(host.mutex_);
   if (PciFunction* function = host.at(static_cast<uint32_t>(offset >> 12)))
     function->write_config(offset & 0xfff, data);
 }

@@ -12,9 +12,9 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 
 #include "base/bus.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "devices/pci/function.h"
 
@@ -47,7 +47,7 @@ class PciHost {
     void write(uint64_t offset, std::span<const std::byte> data) override;
     Name name_of(uint64_t offset, bool write) const override;
     PciHost& host;
-    uint32_t address = 0;  // the register at 0xcf8; guarded by the host's mutex
+    uint32_t address GUARDED_BY(host.mutex_) = 0;  // the register at 0xcf8
   };
   struct Ecam final : BusDevice {
     explicit Ecam(PciHost& bridge) : host(bridge) {}
@@ -70,9 +70,9 @@ class PciHost {
 
   // Returns the function with this bus, device and function number, or nullptr. The
   // numbers are bits 8 to 23 of CONFIG_ADDRESS and bits 12 to 27 of an ECAM address.
-  // Called with mutex_ held.
-  PciFunction* at(uint32_t bus_device_function);
-  void read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data);
+  PciFunction* at(uint32_t bus_device_function) REQUIRES(mutex_);
+  void read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data)
+      REQUIRES(mutex_);
 
   const std::function<void()> reset_;
   PciFunction bridge_;
@@ -83,7 +83,7 @@ class PciHost {
   Ecam ecam_{*this};
   Window window_;
   Window io_window_;
-  std::mutex mutex_;
+  Mutex mutex_;
 };
 
 }  // namespace wick::devices

@@ -18,14 +18,14 @@ static_assert(PciInterrupts::kMaxVectors * kEntryBytes <= PciInterrupts::kPendin
 }  // namespace
 
 void PciInterrupts::set_intx(bool asserted) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.intx_asserted = asserted;
   update_line();
 }
 
 void PciInterrupts::send(uint16_t vector) {
   if (vector >= vectors_) return;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const Vector& entry = state_.table[vector];
   if (masked(entry))
     state_.pending[vector / 64] |= 1ull << vector % 64;
@@ -34,13 +34,13 @@ void PciInterrupts::send(uint16_t vector) {
 }
 
 bool PciInterrupts::msix_enabled() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return msix_in_use();
 }
 
 bool PciInterrupts::connect(uint16_t vector, const EventFd& event) {
   if (vector >= vectors_) return false;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!msix_in_use()) return false;
   Connection& connection = connections_.emplace_back(Connection{&event, vector, false, {}});
   update(connection);
@@ -50,7 +50,7 @@ bool PciInterrupts::connect(uint16_t vector, const EventFd& event) {
 }
 
 void PciInterrupts::disconnect(const EventFd& event) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase_if(connections_, [&](const Connection& connection) {
     if (connection.event != &event) return false;
     if (connection.in_sink) sink_.disconnect(event);
@@ -77,7 +77,7 @@ void PciInterrupts::update_connections() {
 // 6.8.3.5: a pending bit must be cleared when its cause is gone. Otherwise unmasking
 // the vector would send a spurious message.
 void PciInterrupts::clear() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.intx_asserted = false;
   state_.pending = {};
   update_line();
@@ -86,12 +86,12 @@ void PciInterrupts::clear() {
 // 6.2.3: Interrupt Status does not depend on Interrupt Disable. It is clear while MSI-X
 // is enabled, because the wire is then not used.
 bool PciInterrupts::intx_pending() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.intx_asserted && !msix_in_use();
 }
 
 void PciInterrupts::configure(const Control& control) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.control = control;
   update_line();
   send_pending();
@@ -101,7 +101,7 @@ void PciInterrupts::configure(const Control& control) {
 // 6.8.2: the table and the PBA support aligned accesses of 4 or 8 bytes. The result of
 // others is undefined; here they read as zeroes and write nothing.
 void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const bool proper = (data.size() == 4 || data.size() == 8) && offset % data.size() == 0;
   for (size_t i = 0; i < data.size(); i += 4)
     store_le(data.subspan(i, std::min<size_t>(4, data.size() - i)),
@@ -109,7 +109,7 @@ void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
 }
 
 void PciInterrupts::write(uint64_t offset, std::span<const std::byte> data) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if ((data.size() != 4 && data.size() != 8) || offset % data.size() != 0) return;
   for (size_t i = 0; i < data.size(); i += 4)
     write_word(offset + i, load_le<uint32_t>(data.subspan(i, 4)));

@@ -11,11 +11,11 @@
 
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
+#include "base/mutex.h"
 
 namespace wick::devices {
 
@@ -77,12 +77,14 @@ class PciInterrupts final : public BusDevice {
   };
 
  private:
-  uint32_t read_word(uint64_t offset) const;
-  void write_word(uint64_t offset, uint32_t value);
-  bool masked(const Vector& vector) const;
-  void send_pending();
-  void update_line();
-  bool msix_in_use() const { return (state_.control.msix_control & kMsixEnable) != 0; }
+  uint32_t read_word(uint64_t offset) const REQUIRES(mutex_);
+  void write_word(uint64_t offset, uint32_t value) REQUIRES(mutex_);
+  bool masked(const Vector& vector) const REQUIRES(mutex_);
+  void send_pending() REQUIRES(mutex_);
+  void update_line() REQUIRES(mutex_);
+  bool msix_in_use() const REQUIRES(mutex_) {
+    return (state_.control.msix_control & kMsixEnable) != 0;
+  }
 
   // An event whose signals send a vector.
   struct Connection {
@@ -91,18 +93,17 @@ class PciInterrupts final : public BusDevice {
     bool in_sink;    // the sink delivers the event now
     Vector message;  // the message that the sink sends for it
   };
-  void update(Connection& connection);
-  void update_connections();
+  void update(Connection& connection) REQUIRES(mutex_);
+  void update_connections() REQUIRES(mutex_);
 
   const uint16_t vectors_;
   InterruptLine& intx_;
   MsiSink& sink_;
 
-  mutable std::mutex mutex_;
-  // Guarded by mutex_.
-  State state_;
-  bool line_ = false;  // the last level set on intx_
-  std::vector<Connection> connections_;
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool line_ GUARDED_BY(mutex_) = false;  // the last level set on intx_
+  std::vector<Connection> connections_ GUARDED_BY(mutex_);
 };
 
 }  // namespace wick::devices
