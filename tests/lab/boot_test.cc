@@ -70,8 +70,8 @@ void expect_debian_boots(const std::string& flavour, const std::string& release,
 }
 
 // Kernels that apt does not offer everywhere.
-bool is_offered(const std::string& flavour) {
-  return exists(fmt::format("{}/guest-images/out/{}/vmlinuz", WICK_SOURCE_DIR, flavour));
+bool is_offered(const std::string& flavour, const std::string& file = "vmlinuz") {
+  return exists(fmt::format("{}/guest-images/out/{}/{}", WICK_SOURCE_DIR, flavour, file));
 }
 
 TEST(Boot, StockDebianI386KernelStartsByIts32BitEntry) {
@@ -86,6 +86,20 @@ TEST(Boot, StockDebianI386KernelStartsByIts32BitEntry) {
   EXPECT_EQ(run_in_guest(vm.console(),
                          "mount -t ext4 -o ro,noload /dev/vda /root && cat /root/etc/hostname"),
             "alpine");
+  vm.console().send("poweroff -f\n");
+  expect_ending(vm, 0, "wick: the guest powered off");
+}
+
+// The AMD lab cannot run guests that use PAE (QEMU's SVM), so this one is for the Intel lab.
+TEST(IntelLab, StockDebianPaeKernelStartsByItsPvhEntryLong) {
+  if (!is_offered("debian-pae", "vmlinux")) GTEST_SKIP() << "guest-images/build intel found none";
+  Process vm(wick_run({"-v", "-k", image("debian-pae/vmlinux"), "-i", image("debian-pae/initrd.img"),
+                       "-a", "quiet wick.sh"}));
+  vm.console().expect("wick-initrd: Linux 6.1.");
+  vm.console().expect("-686-pae, 1 CPUs");
+  vm.console().expect("# ");
+  EXPECT_THAT(vm.errors(), HasSubstr("PVH entry"));
+  EXPECT_THAT(run_in_guest(vm.console(), "grep -o -w pae /proc/cpuinfo"), HasSubstr("pae"));
   vm.console().send("poweroff -f\n");
   expect_ending(vm, 0, "wick: the guest powered off");
 }
