@@ -26,7 +26,7 @@ Result<int> execute(const ImageAmend& command) {
   const block::Qcow2Changes changes = changes_of(command);
   auto options = writing(command.format, command.trust_names);
   {
-    // As a disk first: its last writer may not have closed it.
+    // Open it as a disk first, because its last writer may not have closed it.
     const auto disk =
         TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
     TRY(block::check_amend(*disk, changes));

@@ -14,8 +14,8 @@ namespace {
 
 using block::Backend;
 
-// So many requests at once, each at the place behind the one before, as qemu-img sends
-// them. A flush waits for those before it.
+// Keeps `depth` requests in flight, each at the offset behind the one before, as qemu-img
+// does. A flush waits for the requests before it.
 class Bench {
  public:
   Bench(Backend& disk, const ImageBench& command)
@@ -53,7 +53,7 @@ class Bench {
       --group_;
       ++sent_;
       const uint64_t at = offset_;
-      // Around at the disk's end, as qemu-img: what starts before it may end behind it.
+      // Wraps around at the disk's end. As in qemu-img, a request may reach beyond the end.
       const uint64_t size = disk_.size_bytes();
       offset_ += step_;
       offset_ = size == 0 ? 0 : offset_ % size;

@@ -21,7 +21,7 @@ constexpr int kCorrupt = 2;
 constexpr int kLeaks = 3;
 constexpr int kUnsupported = 63;
 
-// Of a line each. A damaged image may have millions, which the report counts.
+// One line each. A damaged image may have millions; the report has their number.
 constexpr uint64_t kMaxFindingsShown = 200;
 
 std::string to_json(const CheckReport& report, const std::string& path, ImageFormat format) {
@@ -93,7 +93,7 @@ void show(const ImageCheck& command, const CheckReport& report, ImageFormat form
   std::fputs(text.c_str(), stdout);
 }
 
-// vdi and vmdk count nothing: their map must lead to places inside the file.
+// vdi and vmdk have no refcounts: only checks that their map stays inside the file.
 Result<int> check_map(ImageRunner& runner, const ImageCheck& command, ImageFormat format) {
   if (command.repair != block::Repair::kNone) {
     fmt::print(stderr, "wick: {}: wick cannot repair {}; convert what can be read\n",

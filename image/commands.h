@@ -17,15 +17,15 @@
 
 namespace wick::image {
 
-// What wick image reads and makes; a guest's disk is raw or qcow2.
+// Formats that wick image reads and makes. A guest's disk can only be raw or qcow2.
 enum class ImageFormat : uint8_t { kRaw, kQcow2, kVdi, kVmdk };
 
 struct ImageCreate {
   std::string path;
-  std::optional<uint64_t> size_bytes;                      // none: the backing file's
-  CreateOptions options;                                   // all but the size
-  std::vector<std::pair<std::string, std::string>> given;  // of -o, as it was written
-  bool trust_backing = false;                              // it need not be there
+  std::optional<uint64_t> size_bytes;                      // absent: the backing file's
+  CreateOptions options;                                   // without the size
+  std::vector<std::pair<std::string, std::string>> given;  // the options of -o, as written
+  bool trust_backing = false;                              // the backing file need not exist
   bool quiet = false;
 
   std::optional<std::string> option(std::string_view key) const;  // the last one of `given`
@@ -43,32 +43,32 @@ struct ImageConvert {
   std::string target;
   std::optional<ImageFormat> format;  // of the sources
   ImageFormat output = ImageFormat::kRaw;
-  CreateOptions options;  // of raw and qcow2: all but the size
+  CreateOptions options;  // for raw and qcow2; without the size
   bool compressed = false;
   bool progress = false;
-  bool into_existing = false;  // the target is not made
-  bool trust_names = false;    // as for the other commands that write: see writing()
+  bool into_existing = false;  // the target exists already
+  bool trust_names = false;    // see writing() in files.h
   bool target_is_zero = false;
   bool share = false;    // the sources may be in use
-  bool salvage = false;  // what cannot be read becomes zeroes
+  bool salvage = false;  // unreadable parts become zeroes
   bool quiet = false;
-  block::Cache cache = block::Cache::kUnsafe;  // of the target: as any other copy
+  block::Cache cache = block::Cache::kUnsafe;  // of the target
   block::Cache source_cache = block::Cache::kWriteback;
-  std::string snapshot;                  // of the source; empty: as it is now
-  std::optional<uint64_t> sparse_bytes;  // that many zeroes make a hole; 0: nothing does
-  uint64_t rate = 0;                     // bytes per second; 0: as fast as it goes
+  std::string snapshot;                  // of the source; empty: its current state
+  std::optional<uint64_t> sparse_bytes;  // length of the smallest hole; 0: no holes
+  uint64_t rate = 0;                     // bytes per second; 0: no limit
   struct Part {
     uint64_t start = 0;
-    uint64_t end = 0;  // or the source's
+    uint64_t end = 0;  // may lie beyond the source's end
   };
-  std::optional<Part> part;  // of the only source
+  std::optional<Part> part;  // only with a single source
 };
 
 struct ImageCommit {
   std::string path;
   std::optional<block::Format> format;
-  std::string base;   // of the chain; empty: the image's own backing file
-  bool keep = false;  // the overlay stays as it is
+  std::string base;   // an image of the chain; empty: the direct backing file
+  bool keep = false;  // do not empty the overlay
   bool trust_names = false;
   block::Cache cache = block::Cache::kWriteback;
   bool progress = false;
@@ -80,7 +80,7 @@ struct ImageRebase {
   std::optional<block::Format> format;
   std::string base;  // empty: none
   std::optional<block::Format> base_format;
-  bool unsafe = false;  // only the name changes
+  bool unsafe = false;  // change only the name
   bool trust_names = false;
   block::Cache cache = block::Cache::kWriteback;
   block::Cache source_cache = block::Cache::kWriteback;
@@ -93,7 +93,7 @@ struct ImageCheck {
   block::Repair repair = block::Repair::kNone;
   bool json = false;
   bool quiet = false;
-  bool share = false;  // it may be in use
+  bool share = false;  // the image may be in use
 };
 
 struct ImageResize {
@@ -103,10 +103,10 @@ struct ImageResize {
   std::optional<block::Format> format;
   Sign sign = Sign::kTo;
   uint64_t bytes = 0;
-  block::Preallocation preallocation = block::Preallocation::kOff;  // of what is added
+  block::Preallocation preallocation = block::Preallocation::kOff;  // of the added part
   bool shrink = false;
   bool trust_names = false;
-  bool in_use = false;  // by a running wick, which takes over the size at SIGUSR1
+  bool in_use = false;  // a running wick has it open and takes over the size at SIGUSR1
   bool quiet = false;
 };
 
@@ -124,9 +124,9 @@ struct ImageMap {
   std::string path;
   std::optional<ImageFormat> format;
   uint64_t start_bytes = 0;
-  uint64_t length_bytes = ~uint64_t{0};  // or to the disk's end
+  uint64_t length_bytes = ~uint64_t{0};  // may reach beyond the disk's end
   bool json = false;
-  bool share = false;  // it may be in use
+  bool share = false;  // the image may be in use
 };
 
 struct ImageCompare {
@@ -134,7 +134,7 @@ struct ImageCompare {
   std::optional<ImageFormat> formats[2];
   bool strict = false;
   bool quiet = false;
-  bool share = false;  // they may be in use
+  bool share = false;  // the images may be in use
 };
 
 struct ImageIo {
@@ -146,14 +146,14 @@ struct ImageIo {
 };
 
 struct ImageMeasure {
-  std::optional<uint64_t> size_bytes;  // or what is in `path`
+  std::optional<uint64_t> size_bytes;  // absent: measure `path`
   std::string path;
   std::optional<ImageFormat> format;
-  std::string snapshot;  // empty: as it is now
+  std::string snapshot;  // empty: the current state
   ImageFormat output = ImageFormat::kRaw;
   CreateOptions options;
   bool json = false;
-  bool share = false;  // it may be in use
+  bool share = false;  // the image may be in use
 };
 
 struct ImageDd {
@@ -163,8 +163,8 @@ struct ImageDd {
   ImageFormat output = ImageFormat::kRaw;
   uint64_t block_bytes = 512;
   uint64_t skip = 0;              // blocks
-  std::optional<uint64_t> count;  // blocks, from the start of the source on
-  bool share = false;             // it may be in use
+  std::optional<uint64_t> count;  // blocks, counted from the start of the source
+  bool share = false;             // the image may be in use
 };
 
 struct ImageBitmap {
@@ -174,9 +174,9 @@ struct ImageBitmap {
   std::optional<block::Format> format;
   std::string name;
   std::vector<Action> actions;
-  uint64_t granularity_bytes = 0;   // 0: by the image
-  std::vector<std::string> merged;  // by kMerge
-  std::string merged_from;          // the image that has those; empty: `path`
+  uint64_t granularity_bytes = 0;   // 0: the image's default
+  std::vector<std::string> merged;  // the bitmaps that kMerge adds
+  std::string merged_from;          // the image with these bitmaps; empty: `path`
   std::optional<block::Format> merged_format;
 };
 
@@ -184,7 +184,7 @@ struct ImageAmend {
   std::string path;
   std::optional<block::Format> format;
   block::Qcow2CreateOptions options;
-  std::vector<std::pair<std::string, std::string>> given;  // of -o, as it was written
+  std::vector<std::pair<std::string, std::string>> given;  // the options of -o, as written
   bool trust_names = false;
 };
 
@@ -205,7 +205,7 @@ struct ImageBench {
   std::byte pattern{0};
   block::Cache cache = block::Cache::kWriteback;
   bool write = false;
-  bool share = false;  // it may be in use
+  bool share = false;  // the image may be in use
   bool trust_names = false;
 };
 
@@ -233,7 +233,7 @@ Result<int> execute(const ImageAmend& command);
 Result<int> execute(const ImageBench& command);
 Result<int> execute(const ImageOptionHelp& command);
 
-// As qemu-img shows it, with its head.
+// The list as qemu-img prints it, with its heading.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);
 
 }  // namespace wick::image

@@ -31,7 +31,7 @@ Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
   return overlay;
 }
 
-// A base grows with its overlay; a raw one before it is opened as a disk.
+// Makes a raw base as large as its overlay. It must not be open as a disk yet.
 Result<void> make_room(ImageRunner& runner, const std::string& path,
                        const block::ImageOptions& options, uint64_t size_bytes) {
   const auto image = TRY(block::open_image_file(path, options, runner.io()));
@@ -40,7 +40,7 @@ Result<void> make_room(ImageRunner& runner, const std::string& path,
   return {};
 }
 
-// The layer of the chain whose backing file is `base`; or the first.
+// The layer of the chain whose backing file is `base`; if that is empty, the top layer.
 Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& base) {
   for (Qcow2* layer = &top; layer != nullptr; layer = dynamic_cast<Qcow2*>(layer->backing())) {
     if (layer->header().backing_path.empty()) break;
@@ -66,10 +66,10 @@ Result<int> execute(const ImageCommit& command) {
   Qcow2& image = *overlay.qcow2;
   Qcow2& lowest = TRY(layer_over(image, command.base)).get();
   const std::string path = TRY(block::named_file(lowest.path(), lowest.header().backing_path));
-  // By its name it could by now be another file than the one whose folder was looked at.
+  // The path may by now lead to another file than the one whose folder was checked.
   const Fd pin = lowest.backing()->pin();
   if (!pin.valid()) return fail_errno(errno, "{}: cannot be opened again", path);
-  lowest.take_backing().reset();  // or it would be open twice
+  lowest.take_backing().reset();  // or the base would be open twice
 
   options.pinned = &pin;
   options.format = TRY(block::named_format(lowest.path(), lowest.header().backing_format));
@@ -103,7 +103,7 @@ Result<int> execute(const ImageRebase& command) {
       if (const std::string same = same_file(chain, command.path); !same.empty())
         return fail("{}: would be its own backing file", command.path);
       if (chain.size() > block::kMaxBackingFiles)
-        return fail("{}: would be deeper than {} backing files", command.path,
+        return fail("{}: would have more than {} backing files", command.path,
                     block::kMaxBackingFiles);
     }
   }

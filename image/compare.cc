@@ -47,7 +47,7 @@ class Comparison {
       offset += length;
     }
     if (sizes[0] != sizes[1]) say("Warning: Image size mismatch!\n");
-    // What only one has must be zeroes.
+    // The rest of the longer disk must be zeroes.
     const size_t longer = sizes[0] > sizes[1] ? 0 : 1;
     for (uint64_t offset = common; offset < sizes[longer];) {
       const Extent rest = TRY(extent(longer, offset, sizes[longer] - offset));
@@ -79,7 +79,7 @@ class Comparison {
     return runner_.run([&] { return disks_[which]->read(offset, {&buffer, 1}); });
   }
 
-  // The start of the first sector that differs, as qemu-img tells it.
+  // The start of the first sector that differs, as qemu-img reports it.
   Result<std::optional<uint64_t>> first_difference(uint64_t offset, uint64_t length) {
     while (length > 0) {
       const uint64_t step = std::min(length, kAtOnceBytes);

@@ -27,9 +27,9 @@ using block::Backend;
 
 constexpr uint64_t kTableCacheBytes = 16 << 20;
 constexpr uint64_t kRawGranuleBytes = 4096;
-// Of a line each. A damaged disk may have millions.
+// One line each. A damaged disk may have millions.
 constexpr uint64_t kMaxErrorsShown = 200;
-constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // it is a copy's buffer too
+constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // the buffers of a copy are as large
 
 class Conversion {
  public:
@@ -58,7 +58,7 @@ class Conversion {
       if (!is_foreign(source.format))
         source.files = TRY(files_of(runner_, path, block_format(source.format)));
       if (const std::string same = same_file(source.files, convert_.target); !same.empty())
-        return with_hint(fail("{}: is read from to make it ({})", convert_.target, same),
+        return with_hint(fail("{}: is also read as a source ({})", convert_.target, same),
                          "choose another name for the copy");
       read_files_.insert(read_files_.end(), source.files.begin(), source.files.end());
       if (!convert_.snapshot.empty()) TRY(show_snapshot(runner_, source, convert_.snapshot));
@@ -72,7 +72,7 @@ class Conversion {
     return {};
   }
 
-  // The wanted part of the last disk.
+  // Adds the wanted part of the last disk.
   void take_part(const std::string& path) {
     Backend& disk = *disks_.back();
     const uint64_t end = std::min(convert_.part->end, disk.size_bytes());
@@ -88,7 +88,7 @@ class Conversion {
     return options != nullptr && !options->backing_path.empty();
   }
 
-  // The files of the copy: it, and the data file that it shall have.
+  // The files of the target: the image, and its data file if it will have one.
   Result<std::vector<std::string>> target_files() const {
     std::vector<std::string> files = {convert_.target};
     if (const auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&convert_.options))
@@ -100,7 +100,8 @@ class Conversion {
   Result<void> create() {
     for (const std::string& path : TRY(target_files())) {
       if (const std::string same = same_file(read_files_, path); !same.empty())
-        return with_hint(fail("{}: is read from to make {} ({})", path, convert_.target, same),
+        return with_hint(fail("{}: is a file of {}, but also read as a source ({})", path,
+                              convert_.target, same),
                          "choose another name");
       struct stat status {};
       if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) new_files_.push_back(path);
@@ -109,7 +110,7 @@ class Conversion {
     if (!is_foreign(convert_.output))
       std::visit([&](auto& of_format) { of_format.size_bytes = size_bytes_; }, options);
     if (auto* const qcow2 = std::get_if<block::Qcow2CreateOptions>(&options); has_backing()) {
-      // It must be there, and not be the target.
+      // The backing file must exist and must not be the target.
       const std::string base = TRY(block::named_file(convert_.target, qcow2->backing_path));
       if (qcow2->backing_format.empty())
         qcow2->backing_format = TRY(format_by_magic(base, runner_.io()));
@@ -120,8 +121,8 @@ class Conversion {
     return runner_.run([&] { return create_image(convert_.target, options, runner_.io()); });
   }
 
-  // What could not be finished is of no use, and is not to be taken for a copy. Only what
-  // was not there before goes.
+  // An unfinished copy must not be taken for a complete one. Removes only files that did
+  // not exist before.
   void remove_target() const {
     for (const std::string& path : new_files_) {
       struct stat status {};
@@ -191,14 +192,14 @@ class Conversion {
   std::vector<std::unique_ptr<Backend>> disks_;
   std::vector<Backend*> sources_;
   uint64_t size_bytes_ = 0;
-  std::vector<std::string> read_files_;  // all that the sources are read from
-  std::vector<std::string> new_files_;   // of the copy, which were not there before
+  std::vector<std::string> read_files_;  // all files that the sources are read from
+  std::vector<std::string> new_files_;   // files of the target that did not exist before
 };
 
 }  // namespace
 
 Result<int> execute(const ImageConvert& command) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow further is an error to tell
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond RLIMIT_FSIZE then fails with EFBIG
   const auto runner = TRY(ImageRunner::create());
   runner->io().enable_inline_completion();
   TRY(Conversion(*runner, command).run());

@@ -14,11 +14,10 @@ namespace wick::image {
 
 namespace {
 
-// Small enough to stay in a processor's cache between being read and written.
 constexpr uint64_t kSectorBytes = 512;
-constexpr uint64_t kPieceBytes = 256 << 10;
+constexpr uint64_t kPieceBytes = 256 << 10;  // stays in the CPU's cache until it is written
 constexpr size_t kPiecesAtOnce = 8;
-// A shorter hole within data is read like it.
+// A shorter hole is read like data.
 constexpr uint64_t kWorthSkipping = 64 << 10;
 constexpr size_t kAlignment = 4096;
 
@@ -125,11 +124,11 @@ class Copy {
     void await_resume() const {}
   };
 
-  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: to the target's backing file
+  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: left to the backing file
 
   struct Piece {
     uint64_t offset_bytes = 0;
-    uint64_t length_bytes = 0;  // 0: there is no more
+    uint64_t length_bytes = 0;  // 0: no more pieces
     Kind kind = Kind::kData;
   };
 
@@ -166,9 +165,9 @@ class Copy {
     auto got = co_await source_.read(offset, {&all, 1});
     if (got || !rules_.salvage) co_return got;
     while (!bytes.empty()) {
-      // Reading a part of what is compressed unpacks all of it, and fails as all of it does.
+      // A compressed block is unpacked as a whole, so it can be read as a whole or not at all.
       const auto extent = co_await source_.extent(offset, bytes.size());
-      // Where that cannot be told, it is not asked again for each sector.
+      // If extent() fails, it is not called again for each sector.
       uint64_t length = bytes.size(), step = kSectorBytes;
       if (extent && extent->length_bytes > 0) length = extent->length_bytes;
       if (extent && extent->block_bytes > 0) length = step = extent->block_bytes;
@@ -180,7 +179,7 @@ class Copy {
     co_return Result<void>();
   }
 
-  // Reads a step at a time, and takes those that cannot be read for zeroes.
+  // Reads one step at a time. Unreadable steps become zeroes.
   Task<void> salvage(uint64_t offset, std::span<std::byte> bytes, uint64_t step) {
     while (!bytes.empty()) {
       const auto part = bytes.first(std::min(step, bytes.size()));
@@ -194,7 +193,7 @@ class Copy {
     }
   }
 
-  // What is data and what is zeroes in it, in turn.
+  // Writes runs of data and runs of zeroes in turn.
   Task<Result<void>> write(uint64_t offset, std::span<const std::byte> bytes) {
     if (rules_.fill) co_return co_await target_.write(offset, bytes);
     const uint64_t granule = target_.granule_bytes();
@@ -222,7 +221,7 @@ class Copy {
     return extent.data ? Kind::kData : Kind::kLeft;
   }
 
-  // Whole granules of one kind.
+  // The next piece: whole granules of one kind.
   Task<Result<Piece>> next_piece() {
     const auto held = co_await looking_.exclusive(0, 0);
     const uint64_t size = source_.size_bytes();
@@ -265,9 +264,9 @@ class Copy {
   const uint64_t piece_bytes_;
 
   block::RangeLock looking_;
-  uint64_t position_ = 0;          // what is before it is copied, or being copied
-  uint64_t known_to_ = 0;          // how the source goes on is known up to there: finding the
-  Kind known_kind_ = Kind::kData;  // end of what is there can take a file system long
+  uint64_t position_ = 0;          // everything before is copied or being copied
+  uint64_t known_to_ = 0;          // the end of the current extent; kept because a file system
+  Kind known_kind_ = Kind::kData;  // may need long to find it
   uint64_t done_bytes_ = 0;
   size_t running_ = 0;
   std::coroutine_handle<> waiting_;

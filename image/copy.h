@@ -1,5 +1,5 @@
-// Copies whole disks: reads what the sources hold and gives the target all of
-// it that is not zeroes, many pieces at once.
+// Copies whole disks: reads the data of the sources and writes all that is not zero to the
+// target, several pieces at once.
 //
 // Thread rule: the EventLoop of the sources and of the target.
 #pragma once
@@ -14,37 +14,37 @@
 
 namespace wick::image {
 
-// What a copy goes to. Pieces come in any order, none twice.
+// The destination of a copy. Pieces come in any order, each only once.
 class CopyTarget {
  public:
   virtual ~CopyTarget() = default;
 
-  // Pieces start and end at multiples of this power of two, but for the disk's
-  // end; zeroes are told apart in such units.
+  // A power of two. Pieces start and end at multiples of it, or at the disk's end. Zeroes
+  // are detected in such units.
   virtual uint64_t granule_bytes() const = 0;
-  // A new target reads as zeroes wherever nothing is written, and is not told.
+  // A new target reads as zeroes where nothing was written; write_zeroes() is not called.
   virtual bool is_new() const = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const std::byte> piece) = 0;
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // After the last piece.
+  // Called after the last piece.
   virtual Task<Result<void>> finish() = 0;
 };
 
-// Targets; what they are given must outlive them.
+// The arguments must outlive the targets.
 std::unique_ptr<CopyTarget> copy_to(block::Backend& disk, uint64_t granule_bytes, bool is_new);
-// Compresses on `workers`. `image` has no data file.
+// Compresses on `workers`. `image` must not have a data file.
 std::unique_ptr<CopyTarget> copy_compressed_to(block::Qcow2& image, Workers& workers, bool is_new);
 
 using CopyProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
 
 struct CopyRules {
-  bool fill = false;  // zeroes are written as data is, so that they get space
-  // Takes what cannot be read for zeroes, and is told of it.
+  bool fill = false;  // write zeroes like data, so that space is allocated for them
+  // If set, unreadable parts are copied as zeroes and reported here.
   std::function<void(uint64_t offset_bytes, const Error& error)> salvage = {};
 };
 
-// The sources make one disk, one behind the other; `target` has at least its size.
-// What a source leaves to a backing file that is not its own is not copied.
+// Concatenates the sources. `target` must be at least as large as all of them. Parts that
+// a top_layer() leaves to its backing file are not copied.
 Task<Result<void>> copy_disks(std::vector<block::Backend*> sources, CopyTarget& target,
                               CopyProgress progress, CopyRules rules = {});
 

@@ -16,7 +16,7 @@ namespace {
 
 using block::Qcow2CreateOptions;
 
-// As large as its base.
+// Takes the size and the format of the backing file where they are not given.
 Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
   auto& options = std::get<Qcow2CreateOptions>(create.options);
   const std::string path = TRY(block::named_file(create.path, options.backing_path));
@@ -31,14 +31,14 @@ Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
     made.push_back(TRY(block::named_file(create.path, options.data_path)));
   for (const std::string& file : made)
     if (!same_file(files, file).empty())
-      return with_hint(fail("{}: is read from, as the backing file {} or for it", file, path),
-                       "choose another name for what is new");
+      return with_hint(fail("{}: is the backing file {} or one of its files", file, path),
+                       "choose another name for the new file");
   const auto base = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
   if (!create.size_bytes) create.size_bytes = base->size_bytes();
   return {};
 }
 
-// As qemu-img tells it.
+// As qemu-img prints it.
 std::string description(const ImageCreate& create) {
   std::string text;
   const auto show = [&](const char* key, const std::string& value) {

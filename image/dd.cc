@@ -8,8 +8,8 @@
 
 namespace wick::image {
 
-// A copy of a part. As in qemu-img 7.2, `count` bounds where the part ends and not how
-// long it is: what is skipped counts too.
+// As in qemu-img 7.2, `count` sets the end of the part and not its length: skipped blocks
+// count too.
 Result<int> execute(const ImageDd& command) {
   ImageConvert convert;
   convert.sources = {command.source};

@@ -56,7 +56,7 @@ Result<std::string> format_by_magic(const std::string& path, block::AsyncIo& io)
   options.read_only = true;
   const auto opened = TRY(block::open_image_file(path, options, io));
   if (opened.format == block::Format::kRaw)
-    return with_hint(fail("{}: has no magic that would say what it is", path),
+    return with_hint(fail("{}: the format cannot be told from the content", path),
                      "if it is a raw disk, add -F raw");
   return format_name(opened.format);
 }

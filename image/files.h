@@ -1,4 +1,4 @@
-// What the commands on images need to know of their files, and a progress bar.
+// Helpers of the image commands: how to open images, which files they use, a progress bar.
 #pragma once
 
 #include <optional>
@@ -12,25 +12,25 @@
 
 namespace wick::image {
 
-// How a command opens the images that it reads: with every file that they name.
+// Options to open an image for reading, with all files that it names.
 block::ImageOptions reading(std::optional<block::Format> format);
-// And how it opens those that it writes: of what they name only the files in their folders
-// (block/named_file.h), unless the user trusts them.
+// Options to open an image for writing. Of the files that it names, only those in its folder
+// are opened (block/named_file.h), unless `trust_names` is set.
 block::ImageOptions writing(std::optional<block::Format> format, bool trust_names);
 
-// All that an image is read from: its backing files too, and their data files.
+// All files that an image is read from: the image, its backing files, and their data files.
 Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
                                           std::optional<block::Format> format);
 
-// The one of `files` that is the same file as `path`; or empty.
+// The path in `files` that leads to the same file as `path`; empty if there is none.
 std::string same_file(std::span<const std::string> files, const std::string& path);
 
-// The name of the format. What a raw file is must be said: a guest could have
-// written another format's magic into it (PITFALLS 21).
+// The name of the format. Fails for a raw image, whose format must be given: a guest can
+// write another format's magic into it (PITFALLS 21).
 Result<std::string> format_by_magic(const std::string& path, block::AsyncIo& io);
 
-// As qemu-img's: in steps of one in a hundred. `shown`: or nothing. With a rate, in
-// bytes per second, it also holds the copy back.
+// Prints progress as qemu-img does, in steps of 1%, if `shown`. Limits the copy to `rate`
+// bytes per second, unless that is 0.
 CopyProgress progress(bool shown, uint64_t rate = 0);
 
 }  // namespace wick::image

@@ -57,7 +57,7 @@ Task<Result<void>> inspect_qcow2(block::File& file, ImageInfo& info) {
   if (!snapshots) co_return failure(snapshots);
   info.size_bytes = header->size_bytes;
   if (!header->backing_path.empty())
-    // A name of another program's is shown as it is.
+    // A name that only another program understands is shown unchanged.
     info.full_backing_path =
         block::named_file(info.path, header->backing_path).value_or(header->backing_path);
   auto bitmaps = co_await block::qcow2::read_bitmaps(file, *header);
@@ -80,7 +80,7 @@ Task<Result<ImageInfo>> inspect_image(std::string path, std::optional<block::For
   block::ImageOptions options;
   options.format = format;
   options.read_only = true;
-  options.lock = false;  // its tables are of no interest here, so it may be in use
+  options.lock = false;  // L1, L2 and refcounts are not read, so the image may be in use
   auto opened = block::open_image_file(path, options, io);
   if (!opened) co_return failure(opened);
   struct stat status {};

@@ -1,5 +1,5 @@
-// What an image file says about itself, without reading its data: also of images
-// that wick cannot read as disks (encrypted, corrupt).
+// The metadata of an image file. Works also for images that wick cannot read as disks
+// (encrypted, corrupt).
 //
 // Thread rule: as for File.
 #pragma once
@@ -19,7 +19,7 @@ struct ImageInfo {
   std::string path;
   block::Format format = block::Format::kRaw;
   uint64_t size_bytes = 0;
-  uint64_t allocated_bytes = 0;  // of the host's file
+  uint64_t allocated_bytes = 0;  // on the host
 
   // The header of encrypted data (LUKS On-Disk Format Specification 1.2.3).
   struct Luks {
@@ -46,7 +46,7 @@ struct ImageInfo {
   };
   std::optional<Qcow2> qcow2;
 
-  // The backing file, if there is one, as a path of ours.
+  // The backing file's path for this process; empty if there is none.
   std::string full_backing_path;
 };
 

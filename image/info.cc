@@ -113,7 +113,7 @@ Json to_json(const ImageInfo& info) {
   return json;
 }
 
-// qemu-img's form for what only one format has: its JSON, indented, without dashes.
+// Format-specific information in qemu-img's form: its JSON, indented, without dashes.
 std::string indented(const Json& json, size_t depth) {
   std::string text;
   size_t index = 0;
@@ -168,7 +168,7 @@ Json specific(const VmdkInfo& vmdk) {
   return data;
 }
 
-// Of vdi and vmdk.
+// For vdi and vmdk.
 Json foreign_json(const Source& source, const std::string& path) {
   Json json;
   json["virtual-size"] = source.disk->size_bytes();
@@ -201,7 +201,7 @@ Result<std::vector<ImageInfo>> inspect(ImageRunner& runner, const ImageInfoQuery
     const ImageInfo& info = chain.back();
     if (!query.backing_chain || info.full_backing_path.empty()) return chain;
     if (chain.size() > block::kMaxBackingFiles)
-      return fail("{}: is deeper than {} backing files", query.path, block::kMaxBackingFiles);
+      return fail("{}: has more than {} backing files", query.path, block::kMaxBackingFiles);
     files.push_back(info.path);
     path = TRY(block::named_file(info.path, info.qcow2->header.backing_path));
     if (const std::string same = same_file(files, path); !same.empty())

@@ -62,21 +62,21 @@ Result<IoCommand> parse_io(const std::string& text) {
     } else if (word == "-c" && writes) {
       command.compressed = true;
     } else if (word.starts_with('-')) {
-      return fail("{} knows no {}", command.verb, word);
+      return fail("{} has no option {}", command.verb, word);
     } else {
       numbers.push_back(TRY(parse_image_size(word)));
     }
   }
   if (numbers.size() != (command.verb == "flush" ? 0 : 2))
     return fail("{} takes an offset and a length", command.verb);
-  if (command.may_unmap && !command.zeroes) return fail("-u goes with -z");
+  if (command.may_unmap && !command.zeroes) return fail("-u needs -z");
   if (command.zeroes && command.pattern) return fail("-z and -P exclude each other");
   if (command.zeroes && command.compressed) return fail("-z and -c exclude each other");
   if (numbers.empty()) return command;
   command.offset_bytes = numbers[0];
   command.length_bytes = numbers[1];
   if ((reads || (writes && !command.zeroes)) && command.length_bytes > kMaxBytes)
-    return fail("a length of more than {} bytes", kMaxBytes);
+    return fail("the length must be at most {} bytes", kMaxBytes);
   return command;
 }
 
@@ -84,7 +84,7 @@ class IoSession {
  public:
   IoSession(ImageRunner& runner, Backend& disk) : runner_(runner), disk_(disk) {}
 
-  // Whether it went well, and was as it should be.
+  // True if the command succeeded, and a read found its pattern.
   bool run(const IoCommand& command) {
     const auto start = Clock::now();
     const auto done = execute(command);
@@ -120,7 +120,8 @@ class IoSession {
     return runner_.run([&] { return disk_.write(offset, {&buffer, 1}); });
   }
 
-  // The buffer, a cluster at a time. What does not become smaller is written as it is.
+  // Writes the buffer cluster by cluster. A cluster that does not become smaller is written
+  // uncompressed.
   Result<void> write_compressed(uint64_t offset) {
     auto* const image = dynamic_cast<block::Qcow2*>(&disk_);
     if (image == nullptr) return fail("only qcow2 has compressed clusters");

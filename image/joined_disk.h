@@ -1,4 +1,4 @@
-// Several disks as one, one behind the other, to be read.
+// Several disks, concatenated into one read-only disk.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -15,7 +15,7 @@ namespace wick::image {
 
 class JoinedDisk final : public ReadOnlyDisk {
  public:
-  // `disks` must outlive it, but for those that it is given to own.
+  // `disks` must outlive it, except those in `owned`.
   explicit JoinedDisk(std::vector<block::Backend*> disks,
                       std::vector<std::unique_ptr<block::Backend>> owned = {})
       : ReadOnlyDisk("the disks"), disks_(std::move(disks)), owned_(std::move(owned)) {
@@ -51,7 +51,7 @@ class JoinedDisk final : public ReadOnlyDisk {
     uint64_t offset_bytes;
     uint64_t length_bytes;  // to the disk's end
   };
-  // `offset` is inside.
+  // `offset` must be inside the disk.
   Place find(uint64_t offset) const {
     const auto index = static_cast<size_t>(std::ranges::upper_bound(ends_, offset) - ends_.begin());
     const uint64_t start = ends_[index] - disks_[index]->size_bytes();

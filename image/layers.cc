@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kStepBytes = 1 << 20;
 
-// Behind its end a backing file is zeroes (PITFALLS 15).
+// A backing file reads as zeroes beyond its end (PITFALLS 15).
 Task<Result<void>> read_padded(block::Backend* disk, uint64_t offset, std::span<std::byte> to) {
   const uint64_t end = disk != nullptr ? disk->size_bytes() : 0;
   const auto there = to.first(offset < end ? std::min<uint64_t>(to.size(), end - offset) : 0);
@@ -22,7 +22,7 @@ Task<Result<void>> read_padded(block::Backend* disk, uint64_t offset, std::span<
   co_return co_await disk->read(offset, {&buffer, 1});
 }
 
-// What differs, in whole units of the overlay and neighbouring ones together.
+// Writes the units of the overlay that differ, neighbours of the same kind in one request.
 Task<Result<void>> write_differences(block::Qcow2& overlay, uint64_t offset,
                                      std::span<const std::byte> wanted,
                                      std::span<const std::byte> there) {
@@ -47,7 +47,8 @@ Task<Result<void>> write_differences(block::Qcow2& overlay, uint64_t offset,
   co_return Result<void>();
 }
 
-// As the overlay shall read: what it does not hold is still the old backing file's.
+// Reads what the overlay must hold in the end: its own data, and otherwise the data of the
+// old backing file.
 Task<Result<void>> read_wanted(block::Qcow2& overlay, block::Backend* old_base, uint64_t offset,
                                std::span<std::byte> to) {
   for (size_t at = 0; at < to.size();) {
@@ -125,8 +126,8 @@ Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
     if (!mapping) co_return std::unexpected(mapping.error());
     uint64_t step = mapping->length_bytes;
     if (mapping->kind == block::Mapping::Kind::kUnallocated) {
-      // To a cluster's end: one that is shared with a snapshot is copied whole when it is
-      // written, and the rest of it must be known before that.
+      // Go on to a cluster's end. A write to a cluster that a snapshot shares copies the whole
+      // cluster, so the rest of it must be read before.
       const uint64_t end = align_up(offset + std::min(step, kStepBytes), cluster);
       step = std::min(end, size) - offset;
       const std::span old_part = std::span(wanted).first(step);

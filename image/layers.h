@@ -12,22 +12,23 @@
 
 namespace wick::image {
 
-// Writes what `overlay`, from which the base was taken, still holds to `base`, which is
-// at least as large, and makes it stable there. `overlay` is as before.
+// Writes the data of `overlay` and of the layers between to `base`, and flushes it. `base`
+// must have been taken out of the chain (take_backing()), and be at least as large. Does
+// not change `overlay`.
 Task<Result<void>> commit_layer(block::Backend& overlay, block::Backend& base,
                                 CopyProgress progress);
 
-// `overlay` has lost its old backing file and got its new one by set_backing(); the
-// data that it then lacks is copied to it from `old_base` (nullptr: none), and is
-// stable. Then, and not before, its header may name the new one.
+// Copies data from `old_base` (nullptr: none) to `overlay`, whose backing file has already
+// been replaced by set_backing(), so that it reads as before; then flushes it. The header
+// may name the new backing file only after that.
 Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
                                 CopyProgress progress);
 
-// `overlay`, which must outlive it, without what its backing file holds: that is
-// neither data nor zeroes to extent().
+// `overlay` without its backing file, whose parts are neither data nor zeroes in extent().
+// `overlay` must outlive it.
 std::unique_ptr<block::Backend> top_layer(block::Qcow2& overlay);
 
-// Writes the name of a backing file, and its format, into a header. Empty: none.
+// Writes the path and the format of a backing file into the header. Empty: none.
 Task<Result<void>> name_backing(block::File& image, std::string path, std::string format);
 
 }  // namespace wick::image

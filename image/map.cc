@@ -19,7 +19,7 @@ bool is_compressed(const Extent& extent) {
   return extent.data && !extent.zero && !extent.host_offset;
 }
 
-// The part of `extent` that starts `by` bytes later goes on where it would be.
+// Whether `next`, which follows `extent` on the disk, also continues it in the file.
 bool goes_on(const Extent& extent, const Extent& next) {
   if (extent.present != next.present || extent.zero != next.zero || extent.data != next.data ||
       extent.depth != next.depth || extent.path != next.path ||
@@ -51,9 +51,9 @@ class Printer {
     }
     if (!extent.data || extent.zero) return {};
     if (!extent.host_offset)
-      return with_hint(fail("the data at {:#x} is compressed, and at no place of its own", start),
+      return with_hint(fail("the data at {:#x} is compressed and has no offset in the file", start),
                        "use --output json");
-    // As printf's %#x: zero has no prefix.
+    // Like printf's %#x: zero has no prefix.
     const auto hex = [](uint64_t value) { return value == 0 ? "0" : fmt::format("{:#x}", value); };
     fmt::print("{:<16}{:<16}{:<16}{}\n", hex(start), hex(extent.length_bytes),
                hex(*extent.host_offset), printable(extent.path));

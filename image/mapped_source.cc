@@ -89,7 +89,7 @@ Task<Result<block::Extent>> MappedSource::extent(uint64_t offset, uint64_t lengt
 }
 
 Task<Result<void>> MappedSource::unpack(uint64_t, std::span<std::byte>) {
-  co_return fail_errno(EIO, "{}: a compressed block", path());
+  co_return fail_errno(EIO, "{}: unexpected compressed block", path());
 }
 
 Task<Result<std::vector<uint32_t>>> MappedSource::load(uint64_t offset, uint64_t count) {

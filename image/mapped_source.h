@@ -1,6 +1,5 @@
-// What disks of formats with a map of equal blocks have in common when they are
-// read. The map stays in the file and is read where it is needed: what a header
-// claims costs no memory.
+// Base of readers for formats with a map of blocks of one size. The map stays in the file
+// and is read where it is needed, so that a header's false claims cost no memory.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -28,22 +27,22 @@ class MappedSource : public ReadOnlyDisk {
     uint64_t offset_bytes = 0;  // in the file; unless absent or zero
   };
 
-  // A power of two of bytes in each block.
+  // `block_bytes` must be a power of two.
   MappedSource(std::unique_ptr<block::File> file, uint64_t size_bytes, uint64_t block_bytes)
       : ReadOnlyDisk(file->path()),
         file_(std::move(file)),
         size_bytes_(size_bytes),
         block_bytes_(block_bytes) {}
 
-  // Where blocks are, from `first` on: at least one, at most `most` of them. All of a
-  // kData block is inside the file.
+  // Locates blocks from `first` on: at least one, at most `most`. A kData block must lie
+  // inside the file.
   virtual Task<Result<std::vector<Block>>> find(uint64_t first, uint64_t most) = 0;
   // The content of a kCompressed block.
   virtual Task<Result<void>> unpack(uint64_t offset_bytes, std::span<std::byte> block);
-  // Whether holes of the file are to be told from its data.
+  // Whether holes in the file count as zeroes.
   virtual bool tells_holes() const { return false; }
 
-  // A little-endian array in the file.
+  // Reads an array of little-endian values from the file.
   Task<Result<std::vector<uint32_t>>> load(uint64_t offset_bytes, uint64_t count);
   // Whether the range is inside the file.
   bool in_file(uint64_t offset_bytes, uint64_t length_bytes) const {

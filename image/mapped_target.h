@@ -1,6 +1,6 @@
-// What new images of formats with one flat map have in common: blocks are added
-// to the file as they come, and the map is written at the end. An image is one
-// only then: its header is the last thing written.
+// Base of new images in formats with one flat map. Blocks are appended to the file as they
+// come, and the map is written at the end. The header is written last: an unfinished image
+// has none.
 //
 // Thread rule: as for CopyTarget.
 #pragma once
@@ -38,14 +38,14 @@ class MappedTarget : public CopyTarget {
   Task<Result<void>> write_zeroes(uint64_t, uint64_t) override { co_return Result<void>(); }
 
   Task<Result<void>> finish() override {
-    // The last block may be written in part only.
+    // The last block may be incomplete.
     if (auto done = file_.truncate(data_offset_ + added_ * block_bytes_); !done) co_return done;
     if (auto done = co_await write_tables(); !done) co_return done;
     co_return co_await file_.sync();
   }
 
  protected:
-  // The map, in parts of so many blocks; those without data are not there.
+  // The map is kept in parts of this many blocks; parts without data are absent.
   static constexpr uint64_t kPartBlocks = 512;
   using Part = std::vector<uint32_t>;  // the block's number in the file, from 1; 0: none
 

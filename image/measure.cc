@@ -24,7 +24,7 @@ struct Measure {
   std::optional<uint64_t> bitmaps = {};
 };
 
-// What the source's data takes, in whole clusters of the new image.
+// Space for the source's data, in whole clusters of the new image.
 Result<uint64_t> data_bytes(ImageRunner& runner, Backend& disk, uint64_t cluster) {
   uint64_t bytes = 0, counted_to = 0;
   for (uint64_t offset = 0; offset < disk.size_bytes();) {
@@ -41,7 +41,7 @@ Result<uint64_t> data_bytes(ImageRunner& runner, Backend& disk, uint64_t cluster
   return bytes;
 }
 
-// Those of the source could come along.
+// Space for the source's bitmaps, which could be copied too.
 Result<std::optional<uint64_t>> bitmap_bytes(ImageRunner& runner, const ImageMeasure& measure,
                                              const Qcow2CreateOptions& options) {
   const auto info = TRY(
@@ -65,7 +65,7 @@ Result<Measure> measure_qcow2(ImageRunner& runner, const ImageMeasure& command, 
   Measure measure{.fully_allocated = block::preallocated_bytes(options)};
   uint64_t data = 0;
   if (source.disk) {
-    // How much of a chain a new backing file would hold is not known.
+    // It is not known how much of the data the new backing file would hold.
     data = options.backing_path.empty()
                ? TRY(data_bytes(runner, *source.disk, options.cluster_bytes))
                : disk;
@@ -95,7 +95,7 @@ Result<int> execute(const ImageMeasure& command) {
   Measure measure{.required = size, .fully_allocated = size};
   if (command.output == ImageFormat::kQcow2)
     measure = TRY(measure_qcow2(*runner, command, source, size));
-  const uint64_t bitmaps = measure.bitmaps.value_or(0);  // g++ 12 doubts *measure.bitmaps
+  const uint64_t bitmaps = measure.bitmaps.value_or(0);  // g++ 12 warns about *measure.bitmaps
   if (command.json) {
     fmt::print("{{\n");
     if (measure.bitmaps) fmt::print("    \"bitmaps\": {},\n", bitmaps);

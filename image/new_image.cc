@@ -12,7 +12,7 @@ namespace wick::image {
 
 namespace {
 
-// A file that goes away again unless it is kept, if it was not there before.
+// A file that the destructor removes, unless it existed before or keep() was called.
 class NewFile {
  public:
   static Result<NewFile> make(const std::string& path, block::AsyncIo& io) {
@@ -21,7 +21,7 @@ class NewFile {
     const bool is_new = fd.valid();
     if (!is_new && errno == EEXIST) fd = Fd(::open(path.c_str(), kFlags, 0644));
     if (!fd.valid())
-      return with_hint(fail_errno(errno, "{}: cannot make the image", path), "check the path");
+      return with_hint(fail_errno(errno, "{}: cannot create the image", path), "check the path");
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
     if (!S_ISREG(status.st_mode))
@@ -31,7 +31,7 @@ class NewFile {
                            : "give a new file's path");
     TRY(block::lock_image(fd, false, path));
     if (::fcntl(fd.get(), F_SETFL, 0) != 0) return fail_errno(errno, "{}: fcntl", path);
-    if (::ftruncate(fd.get(), 0) != 0) return fail_errno(errno, "{}: cannot empty it", path);
+    if (::ftruncate(fd.get(), 0) != 0) return fail_errno(errno, "{}: cannot truncate", path);
     NewFile made;
     made.path_ = path;
     made.is_new_ = is_new;

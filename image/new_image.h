@@ -1,4 +1,4 @@
-// New image files, of the formats that open_image() knows.
+// Creates image files in the formats that open_image() knows.
 //
 // Thread rule: as for File.
 #pragma once
@@ -18,9 +18,9 @@ struct RawCreateOptions {
 
 using CreateOptions = std::variant<RawCreateOptions, block::Qcow2CreateOptions>;
 
-// Replaces what is at `path`, which is a regular file or nothing; what could not be
-// finished is removed. The data file that qcow2 options name is made
-// with it, beside it. Whether the backing file is there is the caller's to look.
+// Creates or replaces the regular file at `path`, and the data file that qcow2 options name.
+// After an error, files that did not exist before are removed. The caller checks that the
+// backing file exists.
 Task<Result<void>> create_image(std::string path, CreateOptions options, block::AsyncIo& io);
 
 }  // namespace wick::image

@@ -1,5 +1,4 @@
-// A part of a disk, to be read as a disk of its own. If its length is no multiple of
-// 512, zeroes follow.
+// A part of a disk as a read-only disk, padded with zeroes to a multiple of 512 bytes.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -14,7 +13,7 @@ namespace wick::image {
 
 class PartDisk final : public ReadOnlyDisk {
  public:
-  // The part is inside `disk`, which must outlive it.
+  // The part must lie inside `disk`, which must outlive it.
   PartDisk(block::Backend& disk, uint64_t start, uint64_t length_bytes)
       : ReadOnlyDisk("a part"), disk_(disk), start_(start), length_bytes_(length_bytes) {}
 

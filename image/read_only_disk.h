@@ -1,4 +1,4 @@
-// What disks that can only be read have in common.
+// Base of disks that can only be read.
 #pragma once
 
 #include <cerrno>

@@ -21,11 +21,11 @@ Result<uint64_t> new_size(const ImageResize& command, uint64_t old_bytes) {
       break;
     case ImageResize::Sign::kBy:
       if (__builtin_add_overflow(old_bytes, command.bytes, &bytes))
-        return fail("{}: too large a size", command.path);
+        return fail("{}: the new size is too large", command.path);
       break;
     case ImageResize::Sign::kLessBy:
       if (command.bytes > old_bytes)
-        return fail("{}: has {} bytes, less than it shall lose", command.path, old_bytes);
+        return fail("{}: has only {} bytes, and cannot lose more", command.path, old_bytes);
       bytes = old_bytes - command.bytes;
       break;
   }
@@ -40,7 +40,7 @@ Result<uint64_t> new_size(const ImageResize& command, uint64_t old_bytes) {
   return bytes;
 }
 
-// The part that was added gets its space.
+// Writes zeroes to the added part, so that space is allocated for it.
 Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
   const std::vector<std::byte> zeroes(1 << 20);
   for (const uint64_t end = disk.size_bytes(); offset < end;) {
@@ -52,8 +52,8 @@ Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
   co_return Result<void>();
 }
 
-// The size that is left in the file is for the machine that takes it over; without one,
-// nothing would come of it.
+// --in-use only leaves the new size in the file for a running machine. Without a machine it
+// would have no effect.
 Result<void> check_in_use(const std::string& path) {
   const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.valid()) return fail_errno(errno, "{}: cannot open", path);
@@ -76,10 +76,10 @@ Result<int> execute(const ImageResize& command) {
       const uint64_t old_bytes = opened.file->size_bytes();
       const uint64_t bytes = TRY(new_size(command, old_bytes));
       if (command.in_use && bytes < old_bytes)
-        return with_hint(fail("{}: is in use, and cannot become smaller", command.path),
+        return with_hint(fail("{}: cannot become smaller while it is in use", command.path),
                          "stop the machine first");
       if (command.preallocation == block::Preallocation::kMetadata)
-        return fail("{}: raw has no metadata; falloc and full preallocate it", command.path);
+        return fail("{}: raw has no metadata; use falloc or full", command.path);
       TRY(opened.file->truncate(bytes));
       if (bytes > old_bytes)
         TRY(runner->run([&] {

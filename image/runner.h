@@ -1,5 +1,4 @@
-// A loop and an I/O engine for a command on images: its code waits for one step
-// after the other.
+// A loop and an I/O engine for an image command, whose code waits for each step.
 #pragma once
 
 #include <memory>
@@ -28,7 +27,7 @@ class ImageRunner {
   block::AsyncIo& io() { return *io_; }
   EventLoop& loop() { return thread_->loop(); }
 
-  // The result of the Task that `start` makes, on the loop.
+  // Calls `start` on the loop and returns the result of the Task that it makes.
   template <typename F>
   auto run(F start) {
     using Made = decltype(start());

@@ -10,7 +10,7 @@ namespace wick::image {
 
 namespace {
 
-constexpr std::string_view kUnits = "BKMGTPE";  // each 1024 of the one before
+constexpr std::string_view kUnits = "BKMGTPE";  // each 1024 times the one before
 
 std::unexpected<Error> not_a_size() {
   return with_hint(fail("not a size"), "write a number, then K, M, G, T, P or E, such as 10G");
@@ -24,7 +24,7 @@ Result<uint64_t> parse_image_size(std::string_view text) {
   const char* const end = text.data() + text.size();
   uint64_t whole = 0;
   auto [rest, error] = std::from_chars(start, end, whole, hex ? 16 : 10);
-  if (error == std::errc::result_out_of_range) return fail("too large a size");
+  if (error == std::errc::result_out_of_range) return fail("the size is too large");
   if (error != std::errc{}) return not_a_size();
   double fraction = 0;
   if (!hex && rest != end && *rest == '.') {
@@ -40,13 +40,13 @@ Result<uint64_t> parse_image_size(std::string_view text) {
     power = static_cast<unsigned>(found);
   }
   if (fraction != 0 && power == 0)
-    return with_hint(fail("a part of a byte"), "write a whole number of bytes");
+    return with_hint(fail("not a whole number of bytes"), "add a unit, such as K, M or G");
   uint64_t bytes = 0;
   const uint64_t unit_bytes = uint64_t{1} << (10 * power);
   const auto more = static_cast<uint64_t>(std::llround(fraction * static_cast<double>(unit_bytes)));
   if (__builtin_mul_overflow(whole, unit_bytes, &bytes) ||
       __builtin_add_overflow(bytes, more, &bytes))
-    return fail("too large a size");
+    return fail("the size is too large");
   return bytes;
 }
 

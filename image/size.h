@@ -9,8 +9,8 @@
 
 namespace wick::image {
 
-// Bytes; zero too. A suffix B, K, M, G, T, P or E (either case, binary) may follow, and
-// then the number may have a fraction; 0x starts a number of bytes.
+// Returns bytes; zero is valid. A binary suffix B, K, M, G, T, P or E in either case may
+// follow, and then the number may have a fraction. 0x starts a hexadecimal number of bytes.
 Result<uint64_t> parse_image_size(std::string_view text);
 
 // Three digits and a unit: "1.5 GiB".

@@ -26,7 +26,7 @@ constexpr std::array<std::pair<std::string_view, ImageFormat>, 4> kFormats = {
      {"vdi", ImageFormat::kVdi},
      {"vmdk", ImageFormat::kVmdk}}};
 
-// The file of any image, of no format yet.
+// Opens the file of an image whose format is not known yet.
 Result<std::unique_ptr<File>> open_plain(ImageRunner& runner, const std::string& path,
                                          const SourceOptions& options) {
   block::ImageOptions how;
@@ -46,8 +46,8 @@ Result<std::optional<ImageFormat>> foreign_magic(ImageRunner& runner, File& file
   return format && is_foreign(*format) ? format : std::nullopt;
 }
 
-// A file that an image names must be in the image's folder or below it, also by its
-// symbolic links.
+// Opens a file that an image names. It must lie in the image's folder or below it, also
+// after following symbolic links.
 Result<std::unique_ptr<File>> open_beside(const std::string& image, const std::string& name,
                                           const SourceOptions& options, block::AsyncIo& io) {
   const std::filesystem::path parent = std::filesystem::path(image).parent_path();
@@ -55,7 +55,7 @@ Result<std::unique_ptr<File>> open_beside(const std::string& image, const std::s
   const Fd folder(::open(parent.empty() ? "." : parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder.valid()) return fail_errno(errno, "{}: cannot open its folder", image);
   open_how how{};
-  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO must not be waited for
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // do not wait for a FIFO's writer
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   Fd file(static_cast<int>(::syscall(SYS_openat2, folder.get(), name.c_str(), &how, sizeof(how))));
   if (!file.valid()) {

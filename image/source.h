@@ -1,5 +1,5 @@
-// What a command on images reads as a disk: the formats that guests' disks have, and
-// those that only wick image reads.
+// Opens images that a command reads as disks: in the formats of guests' disks, and in those
+// that only wick image reads.
 #pragma once
 
 #include <memory>
@@ -18,11 +18,11 @@ namespace wick::image {
 
 const char* format_name(ImageFormat format);
 std::optional<ImageFormat> image_format_of_name(std::string_view name);
-// The format for what knows raw and qcow2 only; nothing for others.
+// The same format for code that knows only raw and qcow2; empty for others.
 std::optional<block::Format> block_format(std::optional<ImageFormat> format);
 
 struct SourceOptions {
-  std::optional<ImageFormat> format;  // none: by magic
+  std::optional<ImageFormat> format;  // absent: by magic
   bool share = false;                 // without locks: another program may write to it
   block::Cache cache = block::Cache::kWriteback;
 };
@@ -30,21 +30,21 @@ struct SourceOptions {
 struct Source {
   ImageFormat format = ImageFormat::kRaw;
   std::unique_ptr<block::Backend> disk;
-  // Of vdi and vmdk only:
-  std::vector<std::string> files;  // all that it is read from
-  uint64_t block_bytes = 0;        // 0: it has none
-  uint64_t allocated_bytes = 0;    // of the host's files
+  // Only for vdi and vmdk:
+  std::vector<std::string> files;  // all files that it is read from
+  uint64_t block_bytes = 0;        // 0: no blocks
+  uint64_t allocated_bytes = 0;    // on the host
   std::optional<VmdkInfo> vmdk;
 };
 
 Result<Source> open_source(ImageRunner& runner, const std::string& path,
                            const SourceOptions& options);
 
-// The source then reads as it was. `snapshot`: its ID or its name, or as qemu-img's -l
-// has it: snapshot.id=ID,snapshot.name=NAME.
+// Makes the source read as it was at `snapshot`: an ID, a name, or, as in qemu-img's -l,
+// snapshot.id=ID,snapshot.name=NAME.
 Result<void> show_snapshot(ImageRunner& runner, Source& source, const std::string& snapshot);
 
-// What `path` is: `given`, or by its magic.
+// The format of `path`: `given`, or the one that its magic tells.
 Result<ImageFormat> format_of(ImageRunner& runner, const std::string& path,
                               std::optional<ImageFormat> given);
 inline bool is_foreign(ImageFormat format) {

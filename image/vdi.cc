@@ -54,7 +54,7 @@ class Vdi final : public MappedTarget {
     store(0x178, static_cast<uint32_t>(kBlockBytes));
     store(0x180, static_cast<uint32_t>(blocks));
     store(0x184, static_cast<uint32_t>(added_));
-    // Of the image, and of its last change; random (RFC 4122, version 4).
+    // The UUIDs of the image and of its last change, random (RFC 4122, version 4).
     for (const size_t uuid : {0x188, 0x198}) {
       if (::getrandom(header.data() + uuid, 16, 0) != 16)
         co_return fail_errno(errno, "{}: no random numbers", file_.path());
@@ -69,7 +69,7 @@ class Vdi final : public MappedTarget {
 
 Result<std::unique_ptr<CopyTarget>> new_vdi(block::File& file, uint64_t size_bytes) {
   if (size_bytes > kMaxBlocks * kBlockBytes)
-    return fail("{}: the disk is too large for wick's vdi: {} bytes, {} are possible", file.path(),
+    return fail("{}: the disk has {} bytes; wick makes vdi images of at most {}", file.path(),
                 size_bytes, kMaxBlocks * kBlockBytes);
   return std::make_unique<Vdi>(file, size_bytes);
 }

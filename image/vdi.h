@@ -1,4 +1,4 @@
-// New VDI images, VirtualBox's format ("dynamic", header version 1.1; QEMU's
+// Creates VDI images, VirtualBox's format ("dynamic", header version 1.1; QEMU's
 // block/vdi.c describes it).
 //
 // Thread rule: as for CopyTarget.
@@ -11,7 +11,7 @@
 
 namespace wick::image {
 
-// `file` is empty and must outlive the target. Fails for disks that are too large.
+// `file` must be empty and outlive the target. Fails for disks that are too large.
 Result<std::unique_ptr<CopyTarget>> new_vdi(block::File& file, uint64_t size_bytes);
 
 }  // namespace wick::image

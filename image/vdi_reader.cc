@@ -14,7 +14,7 @@ constexpr uint64_t kHeaderBytes = 512;
 constexpr uint32_t kSignature = 0xbeda'107f;
 constexpr uint32_t kVersion = 0x0001'0001;
 constexpr uint64_t kBlockBytes = 1 << 20;  // the only size that VirtualBox and QEMU make
-// Entries from here on stand for no block of the file: 0xffffffff for none, this one for zeroes.
+// Entries from here on have no block in the file: 0xffffffff is absent, this one is zeroes.
 constexpr uint32_t kZeroBlock = 0xffff'fffe;
 
 struct Header {
@@ -32,12 +32,12 @@ Result<Header> parse(std::span<const std::byte> bytes, uint64_t file_bytes,
   if (u32(0x44) != kVersion) return fail("{}: vdi version {:#x} is unknown", path, u32(0x44));
   if (u32(0x4c) != 1 && u32(0x4c) != 2)
     return fail("{}: vdi type {} is neither dynamic nor fixed", path, u32(0x4c));
-  const auto parents = bytes.subspan(0x1a8, 32);  // of the image before, and of its parent
+  const auto parents = bytes.subspan(0x1a8, 32);  // UUIDs of the previous image and of the parent
   if (std::ranges::any_of(parents, [](std::byte byte) { return byte != std::byte{0}; }))
     return with_hint(fail("{}: has a parent image, which wick cannot follow", path),
                      "merge them first: VBoxManage clonemedium");
   if (u32(0x168) != 512 || u32(0x178) != kBlockBytes || u32(0x17c) != 0)
-    return fail("{}: sectors of {} bytes, blocks of {} + {} bytes: there are only 512, {} + 0",
+    return fail("{}: sectors of {} bytes, blocks of {} + {} bytes; wick reads only 512, {} + 0",
                 path, u32(0x168), u32(0x178), u32(0x17c), kBlockBytes);
   Header header{.fixed = u32(0x4c) == 2,
                 .map_offset = u32(0x154),
@@ -72,7 +72,7 @@ class Vdi final : public MappedSource {
       const Block block{Block::Kind::kData, header_.data_offset + entry * kBlockBytes};
       const uint64_t start = (first + blocks.size()) * kBlockBytes;
       if (!in_file(block.offset_bytes, std::min(kBlockBytes, size_bytes_ - start))) {
-        if (!blocks.empty()) break;  // told when it is asked for
+        if (!blocks.empty()) break;  // reported when this block is read
         co_return fail_errno(EIO, "{}: block {} is not inside the file", path(), entry);
       }
       blocks.push_back(block);

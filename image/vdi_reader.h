@@ -1,5 +1,5 @@
-// VDI images as disks to be read: dynamic and fixed ones of header version 1.1,
-// without a parent (QEMU's block/vdi.c describes the format).
+// Reads VDI images: dynamic and fixed ones of header version 1.1, without a parent (QEMU's
+// block/vdi.c describes the format).
 //
 // Thread rule: as for Backend.
 #pragma once

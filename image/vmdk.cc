@@ -20,10 +20,10 @@ constexpr uint64_t kTableSectors = kGrainsPerTable * 4 / kSector;
 constexpr uint64_t kDescriptorSector = 1;
 constexpr uint64_t kDescriptorSectors = 20;
 constexpr uint64_t kMaxFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
-constexpr uint64_t kMaxTables = 32 << 20;              // as QEMU's: 1 PiB
+constexpr uint64_t kMaxTables = 32 << 20;              // QEMU's limit: 1 PiB
 
-// Where things are, in sectors. Each of the two directories is followed by its
-// grain tables; the first is the copy.
+// Offsets in the file, in sectors. Each of the two grain directories is followed by its
+// grain tables; the first directory is the redundant one.
 struct Layout {
   uint64_t tables;
   uint64_t directory_sectors;
@@ -81,7 +81,7 @@ class Vmdk final : public MappedTarget {
     };
     std::memcpy(header.data(), "KDMV", 4);
     store(4, uint32_t{1});  // version
-    store(8, uint32_t{3});  // the end-of-line test is valid, there is a copy of the tables
+    store(8, uint32_t{3});  // the newline test is valid; redundant tables exist
     store(12, size_bytes_ / kSector);
     store(20, kGrainBytes / kSector);
     store(28, kDescriptorSector);
@@ -95,7 +95,7 @@ class Vmdk final : public MappedTarget {
   }
 
   std::string descriptor() const {
-    uint32_t id = 0;  // of the content; not that of no parent
+    uint32_t id = 0;  // of the content; must differ from the value for "no parent"
     while (id == 0 || id >= 0xffff'fffe)
       if (::getrandom(&id, sizeof(id), 0) != sizeof(id)) id = 1;
     constexpr uint64_t kHeads = 16, kSectorsPerTrack = 63;
@@ -131,11 +131,11 @@ ddb.toolsVersion = "2147483647"
 Result<std::unique_ptr<CopyTarget>> new_vmdk(block::File& file, uint64_t size_bytes) {
   constexpr uint64_t kMaxBytes = kMaxTables * kGrainsPerTable * kGrainBytes;
   if (size_bytes > kMaxBytes)
-    return fail("{}: the disk is too large for vmdk: {} bytes, {} are possible", file.path(),
-                size_bytes, kMaxBytes);
-  // Without a capacity the file would be taken for a descriptor of others.
+    return fail("{}: the disk has {} bytes; a vmdk image holds at most {}", file.path(), size_bytes,
+                kMaxBytes);
+  // With a capacity of 0, readers would take the file for a descriptor of other files.
   if (size_bytes == 0) return fail("{}: vmdk cannot hold an empty disk", file.path());
-  // The name stands in the image, in quotes.
+  // The descriptor holds the name in quotes.
   for (const char character : std::filesystem::path(file.path()).filename().string())
     if (character == '"' || static_cast<unsigned char>(character) < ' ')
       return with_hint(fail("{}: vmdk cannot hold this name", file.path()), "choose another one");

@@ -1,4 +1,4 @@
-// New VMDK images, VMware's format: one file, "monolithicSparse" (VMware Virtual
+// Creates VMDK images, VMware's format: one file, "monolithicSparse" (VMware Virtual
 // Disk Format 1.1, "Hosted Sparse Extents").
 //
 // Thread rule: as for CopyTarget.
@@ -11,7 +11,7 @@
 
 namespace wick::image {
 
-// `file` is empty and must outlive the target. Fails for disks that are too large.
+// `file` must be empty and outlive the target. Fails for disks that are too large.
 Result<std::unique_ptr<CopyTarget>> new_vmdk(block::File& file, uint64_t size_bytes);
 
 }  // namespace wick::image

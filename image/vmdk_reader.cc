@@ -17,9 +17,9 @@ namespace wick::image {
 namespace {
 
 constexpr uint64_t kSector = 512;
-constexpr uint64_t kMaxSectors = uint64_t{1} << 53;  // of an extent; sums do not wrap
+constexpr uint64_t kMaxSectors = uint64_t{1} << 53;  // of an extent; sums cannot overflow
 constexpr uint64_t kMaxGrainBytes = 16 << 20;
-constexpr uint64_t kMaxEntriesPerTable = 512;  // as QEMU's
+constexpr uint64_t kMaxEntriesPerTable = 512;  // QEMU's limit
 constexpr uint64_t kMaxDescriptorBytes = 2 << 20;
 constexpr size_t kMaxExtents = 8192;
 constexpr uint64_t kAtEnd = ~0ull;  // the directory's offset is in the footer
@@ -59,7 +59,7 @@ struct SparseHeader {
   }
 };
 
-// Where the tables are is not looked at, as it may stand in the footer.
+// Does not check the directory's offset, which may be in the footer.
 Result<SparseHeader> parse_sparse(std::span<const std::byte> bytes, const std::string& path) {
   const auto u32 = [&](size_t offset) { return load_le<uint32_t>(bytes.subspan(offset, 4)); };
   const auto u64 = [&](size_t offset) { return load_le<uint64_t>(bytes.subspan(offset, 8)); };
@@ -73,7 +73,7 @@ Result<SparseHeader> parse_sparse(std::span<const std::byte> bytes, const std::s
                       .directory_sector = u64(56)};
   const uint64_t grain_sectors = u64(20);
   if (header.sectors == 0 || header.sectors > kMaxSectors)
-    return fail("{}: a vmdk of {} sectors", path, header.sectors);
+    return fail("{}: {} sectors are not a valid size", path, header.sectors);
   if (!std::has_single_bit(grain_sectors) || grain_sectors > kMaxGrainBytes / kSector)
     return fail("{}: grains of {} sectors; wick reads powers of two up to {}", path, grain_sectors,
                 kMaxGrainBytes / kSector);
@@ -85,7 +85,7 @@ Result<SparseHeader> parse_sparse(std::span<const std::byte> bytes, const std::s
   if (header.compressed() && method != 1)
     return fail("{}: compression method {} is unknown", path, method);
   if (header.descriptor_offset > kMaxSectors || header.descriptor_bytes > kMaxSectors)
-    return fail("{}: a descriptor at sector {}", path, header.descriptor_offset);
+    return fail("{}: the descriptor at sector {} is out of range", path, header.descriptor_offset);
   header.descriptor_offset *= kSector;
   header.descriptor_bytes *= kSector;
   return header;
@@ -144,7 +144,7 @@ class Sparse final : public MappedSource {
     std::vector<Block> blocks;
     for (const uint32_t entry : *entries) {
       const auto block = classify(entry, first + blocks.size());
-      if (!block && !blocks.empty()) break;  // told when it is asked for
+      if (!block && !blocks.empty()) break;  // reported when this grain is read
       if (!block) co_return std::unexpected(block.error());
       blocks.push_back(*block);
     }
@@ -171,12 +171,12 @@ class Sparse final : public MappedSource {
       offset += kMarkerBytes;
       length = load_le<uint32_t>(std::span(*marker).subspan(8, 4));
       if (length > 2 * block_bytes_ || !in_file(offset, length))
-        co_return fail_errno(EIO, "{}: a compressed grain of {} bytes at {:#x}", path(), length,
-                             offset);
+        co_return fail_errno(EIO, "{}: bad size {} of the compressed grain at {:#x}", path(),
+                             length, offset);
     }
     const auto packed = co_await read_part(*file_, offset, length);
     if (!packed) co_return std::unexpected(packed.error());
-    // Of the last grain only a part may be the disk's.
+    // Only a part of the last grain may belong to the disk.
     if (!block::inflate_zlib(*packed, block, block.size() == block_bytes_))
       co_return fail_errno(EIO, "{}: the compressed grain at {:#x} is damaged", path(), offset);
     co_return Result<void>();
@@ -185,7 +185,7 @@ class Sparse final : public MappedSource {
   const SparseHeader header_;
 };
 
-// A part of a file as it is; without a file: zeroes.
+// A flat part of a file, or zeroes if there is no file.
 class Flat final : public ReadOnlyDisk {
  public:
   Flat(std::unique_ptr<block::File> file, uint64_t start, uint64_t size_bytes)
@@ -256,15 +256,15 @@ Result<ExtentLine> parse_extent(std::string_view text, const std::string& path) 
   extent.type = take_word(text);
   if (extent.type == "ZERO") return extent;
   if (extent.type != "SPARSE" && extent.type != "FLAT" && extent.type != "VMFS")
-    return wrong("an extent of a type that wick cannot read");
+    return wrong("wick cannot read extents of this type");
   const size_t open = text.find('"'), close = text.rfind('"');
-  if (open == text.npos || close == open) return wrong("no name of a file in quotes");
+  if (open == text.npos || close == open) return wrong("no file name in quotes");
   extent.name = text.substr(open + 1, close - open - 1);
   text.remove_prefix(close + 1);
   if (const std::string_view start = take_word(text); !start.empty())
     if (!to_number(start, extent.start_sector) || extent.start_sector > kMaxSectors)
-      return wrong("not a sector to start at");
-  // PITFALLS 21: whoever made the image must not choose among the host's files.
+      return wrong("not a valid start sector");
+  // The author of an image must not choose among the host's files (PITFALLS 21).
   const std::filesystem::path name(extent.name);
   if (name.empty() || name.is_absolute() || std::ranges::find(name, "..") != name.end() ||
       extent.name.find('\0') != extent.name.npos)
@@ -304,7 +304,7 @@ Result<Descriptor> parse_descriptor(std::string_view text, const std::string& pa
     return fail("{}: is not a vmdk: its descriptor has no createType", path);
   if (descriptor.info.parent_cid != kNoParent)
     return with_hint(fail("{}: has a parent image, which wick cannot follow", path),
-                     "make it one disk first, with the program that made it");
+                     "merge them first, with the program that made them");
   return descriptor;
 }
 
@@ -362,7 +362,7 @@ class Opening {
     uint64_t total = 0;
     for (const ExtentLine& line : lines_) {
       total += line.sectors;
-      if (total > kMaxSectors) co_return fail("{}: too large a disk", file->path());
+      if (total > kMaxSectors) co_return fail("{}: the disk is too large", file->path());
       if (auto added = co_await add(line); !added) co_return added;
     }
     co_return Result<void>();
@@ -383,7 +383,7 @@ class Opening {
       const auto header = co_await read_sparse(*file);
       if (!header) co_return std::unexpected(header.error());
       if (header->sectors != line.sectors)
-        co_return fail("{}: has {} sectors, and {} by its descriptor", path, header->sectors,
+        co_return fail("{}: has {} sectors, but its descriptor says {}", path, header->sectors,
                        line.sectors);
       add_sparse(std::move(file), *header, line.type);
       co_return Result<void>();

@@ -1,6 +1,5 @@
-// VMDK images as disks to be read: one file or several, sparse, flat or compressed
-// (VMware Virtual Disk Format 1.1), without a parent. ESX's own sparse formats are
-// not read.
+// Reads VMDK images: one file or several, sparse, flat or compressed (VMware Virtual Disk
+// Format 1.1), without a parent. ESX's own sparse formats are not supported.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -36,8 +35,8 @@ struct VmdkDisk {
   VmdkInfo info;
 };
 
-// `open_beside` opens a file that the descriptor names. The names are relative, lead
-// to no folder above, and come from whoever made the image.
+// `open_beside` opens a file that the descriptor names. The names are relative and without
+// "..", but not trusted: the author of the image chose them.
 using OpenBeside = std::function<Result<std::unique_ptr<block::File>>(const std::string& name)>;
 Task<Result<VmdkDisk>> open_vmdk(std::unique_ptr<block::File> file, OpenBeside open_beside);
 

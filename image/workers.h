@@ -1,6 +1,6 @@
-// Threads for what takes the processor long, so that a loop goes on meanwhile.
+// Threads for long computations, so that they do not block a loop.
 //
-// Thread rule: run() on one EventLoop, on which the awaiting coroutine goes on.
+// Thread rule: call run() on the EventLoop; the awaiting coroutine resumes there.
 #pragma once
 
 #include <condition_variable>
@@ -19,8 +19,8 @@ namespace wick::image {
 
 class Workers {
  public:
-  // As many threads as the host has processors. `loop` must outlive them; when
-  // they are destroyed nothing may be under way.
+  // Starts a thread for each processor of the host, at most 16. `loop` must outlive them.
+  // No job may be queued or running at destruction.
   static Result<std::unique_ptr<Workers>> start(EventLoop& loop);
   ~Workers();
 
@@ -43,7 +43,7 @@ class Workers {
     std::coroutine_handle<> awaiting_;
   };
 
-  // To be awaited: `work` runs on a thread of these.
+  // Runs `work` on one of the threads. The caller must co_await the job.
   Job run(std::function<void()> work) { return {*this, std::move(work)}; }
 
  private:

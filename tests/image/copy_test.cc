@@ -279,8 +279,8 @@ TEST_P(CopyDisks, RefusesDisksThatVdiAndVmdkCannotHold) {
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().message(),
             file("b.img") +
-                ": the disk is too large for vmdk: 1125899906843136 bytes, 1125899906842624 are "
-                "possible");
+                ": the disk has 1125899906843136 bytes; a vmdk image holds at most "
+                "1125899906842624");
   EXPECT_TRUE(new_vmdk(*image, 1ull << 50));
 }
 

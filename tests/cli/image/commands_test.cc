@@ -132,7 +132,7 @@ TEST_F(ImageCommands, CreateDoesNotDestroyTheBackingFile) {
   for (const Arguments& arguments : all) {
     const Outcome refused = wick(arguments);
     EXPECT_EQ(refused.status, 1);
-    EXPECT_NE(refused.error.find("is read from"), std::string::npos) << refused.error;
+    EXPECT_NE(refused.error.find("is the backing file"), std::string::npos) << refused.error;
     EXPECT_EQ(std::filesystem::file_size("a.qcow2"), size);
   }
 }

@@ -111,7 +111,8 @@ TEST_F(ImageCopy, WritesIntoAnExistingTargetThatIsLargeEnough) {
 TEST_F(ImageCopy, NeverDestroysWhatItReads) {
   make_chain("1M", "1M");
   for (const char* target : {"top.qcow2", "middle.qcow2", "./base.raw"})
-    EXPECT_THAT(wick({"convert", "-O", "qcow2", "top.qcow2", target}), HasSubstr("is read from"));
+    EXPECT_THAT(wick({"convert", "-O", "qcow2", "top.qcow2", target}),
+                HasSubstr("is also read as a source"));
   EXPECT_THAT(wick({"convert", "nothing.qcow2", "top.raw"}), HasSubstr("No such file"));
   EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw"));
 }

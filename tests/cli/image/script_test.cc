@@ -184,7 +184,7 @@ TEST_F(ImageScripts, DdCopiesThePartThatQemuImgCopies) {
         Arguments{"dd", "if=a.raw", "of=b", "seek=1"}, Arguments{"dd", "x", "if=a.raw", "of=b"}})
     EXPECT_EQ(wick(wrong).status, 2);
   EXPECT_FALSE(std::filesystem::exists("b"));
-  EXPECT_THAT(wick({"dd", "if=a.raw", "of=./a.raw"}).error, HasSubstr("is read from"));
+  EXPECT_THAT(wick({"dd", "if=a.raw", "of=./a.raw"}).error, HasSubstr("is also read as a source"));
 }
 
 TEST_F(ImageScripts, BitmapsAreThoseOfQemuImg) {
