@@ -27,7 +27,7 @@ struct CreateKey {
 };
 
 constexpr CreateKey kQcow2Keys[] = {
-    {"size", "size", "of the disk",
+    {"size", "size", "size of the disk",
      [](Qcow2CreateOptions&, const std::string&) -> Result<void> { return {}; }},
     {"compat", "str", "0.10 or 1.1 (v2, v3)",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
@@ -40,7 +40,7 @@ constexpr CreateKey kQcow2Keys[] = {
        o.backing_path = v;
        return {};
      }},
-    {"backing_fmt", "str", "what it is: raw or qcow2",
+    {"backing_fmt", "str", "format of the backing file: raw or qcow2",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        if (!block::format_of_name(v)) return fail("must be raw or qcow2");
        o.backing_format = v;
@@ -56,17 +56,17 @@ constexpr CreateKey kQcow2Keys[] = {
        o.refcount_bits = TRY(image::parse_image_size(v));
        return {};
      }},
-    {"lazy_refcounts", "bool (on/off)", "count clusters when the image is closed",
+    {"lazy_refcounts", "bool (on/off)", "update refcounts only when the image is closed",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.lazy_refcounts = TRY(parse_switch(v));
        return {};
      }},
-    {"extended_l2", "bool (on/off)", "allocate parts of clusters",
+    {"extended_l2", "bool (on/off)", "allocate subclusters",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.extended_l2 = TRY(parse_switch(v));
        return {};
      }},
-    {"compression_type", "str", "of compressed clusters: zlib or zstd",
+    {"compression_type", "str", "for compressed clusters: zlib or zstd",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        using block::qcow2::Compression;
        o.compression = v == "zstd" ? Compression::kZstd : Compression::kZlib;
@@ -78,12 +78,12 @@ constexpr CreateKey kQcow2Keys[] = {
        o.preallocation = TRY(parse_preallocation(v));
        return {};
      }},
-    {"data_file", "str", "the file that has the data",
+    {"data_file", "str", "the file that holds the data",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.data_path = v;
        return {};
      }},
-    {"data_file_raw", "bool (on/off)", "it is a raw disk, too",
+    {"data_file_raw", "bool (on/off)", "keep the data file readable as a raw disk",
      [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
        o.raw_data = TRY(parse_switch(v));
        return {};

@@ -11,7 +11,7 @@
 
 namespace wick::cli {
 
-// All but its size and its backing file.
+// `options` has everything but the size, which is only in `pairs`.
 struct ParsedCreateOptions {
   image::CreateOptions options;
   std::vector<std::pair<std::string, std::string>> pairs;
@@ -19,9 +19,9 @@ struct ParsedCreateOptions {
 Result<ParsedCreateOptions> parse_create_options(block::Format format,
                                                  std::span<const std::string> texts);
 
-// Whether they ask what there is: -o help.
+// Whether one of them is `help`, as in -o help.
 bool asks_for_options(std::span<const std::string> texts);
-// As qemu-img's answer, with the options that wick has.
+// The answer to -o help, in qemu-img's form, with the options that wick has.
 std::string help_on_create_options(block::Format format);
 std::string help_on_amend_options(std::span<const std::string_view> keys);
 

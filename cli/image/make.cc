@@ -19,7 +19,7 @@ using block::Format;
 using block::Qcow2CreateOptions;
 using image::CreateOptions;
 
-// -f, -F, -O: a format that wick knows.
+// The value of -f or -F: raw or qcow2.
 Result<std::optional<Format>> format_in(const Given& given, const std::string& name) {
   const auto text = given.last(name);
   if (!text) return std::nullopt;
@@ -28,7 +28,7 @@ Result<std::optional<Format>> format_in(const Given& given, const std::string& n
   return format;
 }
 
-// The same for what is only read, of which there is more.
+// The same for images that are only read, which may be of more formats.
 Result<std::optional<image::ImageFormat>> source_format_in(const Given& given,
                                                            const std::string& name) {
   const auto text = given.last(name);
@@ -38,10 +38,10 @@ Result<std::optional<image::ImageFormat>> source_format_in(const Given& given,
   return format;
 }
 
-// -t, -T: how files are cached; `otherwise` when it is not given.
+// -t, -T: how files are cached; `otherwise` if not given.
 Result<block::Cache> cache_in(const Given& given, const std::string& name, block::Cache otherwise) {
   using block::Cache;
-  // Each command's writes are stable when it ends, so "through" is no different.
+  // Every command flushes at its end, so writethrough does not differ from writeback.
   constexpr std::array<std::pair<std::string_view, Cache>, 5> kModes = {
       {{"none", Cache::kNone},
        {"directsync", Cache::kNone},
@@ -61,7 +61,7 @@ Result<std::string> file_of(const Given& given, const std::string& name = "FILE"
   return path;
 }
 
-// Puts the name of what is wrong before why it is wrong.
+// Puts the name of the option before the error.
 template <typename T>
 Result<T> named(const std::string& name, Result<T> result) {
   if (!result) result.error().context = fmt::format("{}: {}", name, result.error().context);
@@ -73,14 +73,15 @@ Result<ImageName> name_of(const Given& given, const std::string& text) {
   return named("'" + text + "'", parse_image_name(text, given.has("image-opts")));
 }
 
-// Its path and its format, which -f says too. Format: of what the command can do.
+// Parses an image's name into its path, and its format if the name tells it. `Format` has
+// the formats that the command supports.
 template <typename Format>
 Result<void> take_name(const Given& given, const std::string& text, std::string& path,
                        std::optional<Format>& format) {
   const ImageName name = TRY(name_of(given, text));
   path = name.path;
   if (!name.format) return {};
-  if (format) return fail("'{}': says its format, and so does -f", text);
+  if (format) return fail("'{}': the format is given both here and by -f", text);
   if constexpr (std::is_same_v<Format, image::ImageFormat>)
     format = name.format;
   else if (format = image::block_format(name.format); !format)
@@ -156,7 +157,7 @@ Result<void> set_output(const Given& given, image::ImageConvert& convert) {
   convert.output = TRY(output_format(given));
   const char* const output = format_name(convert.output);
   if (convert.compressed && convert.output != image::ImageFormat::kQcow2)
-    return with_hint(fail("-c: {} images are not compressed", output), "add -O qcow2");
+    return with_hint(fail("-c: {} images cannot be compressed", output), "add -O qcow2");
   const auto format = image::block_format(convert.output);
   if (!format) {
     if (given.has("o") || convert.into_existing || given.has("B"))
@@ -179,7 +180,7 @@ Result<void> set_output(const Given& given, image::ImageConvert& convert) {
     return fail("-F: there is no backing file");
   TRY(named("-o", check_create_options(*qcow2)));
   if (convert.compressed && !qcow2->data_path.empty())
-    return fail("-c: what lies in a data file is not compressed");
+    return fail("-c: data in a data file cannot be compressed");
   if (!qcow2->backing_path.empty() && (convert.sources.size() > 1 || !convert.snapshot.empty()))
     return fail("-B: not with {}", convert.snapshot.empty() ? "several sources" : "-l");
   return {};
@@ -202,7 +203,7 @@ Result<image::ImageCommand> make_convert(const Given& given) {
     std::string path;
     TRY(take_name(given, file, path, format));
     if (format && convert.format && *format != *convert.format)
-      return fail("FILE: the sources are of one format, by -f or by their names");
+      return fail("FILE: all sources must be of the same format");
     if (format) convert.format = format;
     convert.sources.push_back(path);
   }
@@ -225,7 +226,7 @@ Result<image::ImageCommand> make_convert(const Given& given) {
   if (const auto rate = given.last("r"))
     convert.rate = TRY(named("-r", image::parse_image_size(*rate)));
   if (convert.target_is_zero && !convert.into_existing)
-    return with_hint(fail("--target-is-zero: what is made is zero anyway"), "add -n");
+    return with_hint(fail("--target-is-zero: a new target is always zero"), "add -n");
   if (given.has("C") && (convert.compressed || convert.sparse_bytes || convert.salvage))
     return fail("-C: not with -c, -S or --salvage");
   if (!convert.snapshot.empty() && convert.sources.size() > 1)
@@ -249,7 +250,8 @@ Result<image::ImageCommand> make_commit(const Given& given) {
 Result<image::ImageCommand> make_rebase(const Given& given) {
   image::ImageRebase rebase;
   TRY(take_file(given, rebase.path, rebase.format));
-  if (!given.has("backing")) return with_hint(fail("-b is missing"), "-b '' is for none");
+  if (!given.has("backing"))
+    return with_hint(fail("-b is missing"), "use -b '' for no backing file");
   rebase.base = given.last("backing").value_or("");
   rebase.base_format = TRY(format_in(given, "F"));
   if (rebase.base.empty() && rebase.base_format) return fail("-F: there is no backing file");
@@ -274,8 +276,7 @@ Result<image::ImageCommand> make_check(const Given& given) {
   else if (given.has("repair"))
     return fail("-r: must be leaks or all");
   check.share = given.has("force-share");
-  if (check.share && given.has("repair"))
-    return fail("-U: what another program may write to is not repaired");
+  if (check.share && given.has("repair")) return fail("-U: an image in use cannot be repaired");
   return check;
 }
 
@@ -348,7 +349,7 @@ Result<image::ImageCommand> make_io(const Given& given) {
   io.read_only = given.has("r");
   io.trust_names = given.has("trust-names");
   io.commands = given.all("c");
-  if (io.commands.empty()) return fail("-c: nothing to do");
+  if (io.commands.empty()) return fail("-c: no command is given");
   return io;
 }
 
@@ -372,7 +373,7 @@ Result<image::ImageCommand> make_dd(const Given& given) {
     else if (key == "skip")
       dd.skip = TRY(named(operand, image::parse_image_size(value)));
     else
-      return with_hint(fail("'{}' is no operand", operand),
+      return with_hint(fail("'{}' is not an operand", operand),
                        "there are if=FILE, of=FILE, bs=SIZE, count=N and skip=N");
   }
   if (dd.source.empty() || dd.target.empty()) return fail("if=FILE and of=FILE are needed");
@@ -395,7 +396,7 @@ Result<image::ImageCommand> make_measure(const Given& given) {
   if (has_file) TRY(take_file(given, measure.path, measure.format));
   measure.output = TRY(output_format(given));
   const auto format = image::block_format(measure.output);
-  if (!format) return fail("-O: what {} needs cannot be measured", format_name(measure.output));
+  if (!format) return fail("-O: {} images cannot be measured", format_name(measure.output));
   measure.options = TRY(named("-o", parse_create_options(*format, given.all("o")))).options;
   return measure;
 }
@@ -405,7 +406,7 @@ Result<image::ImageCommand> make_bitmap(const Given& given) {
   image::ImageBitmap bitmap;
   TRY(take_file(given, bitmap.path, bitmap.format));
   bitmap.name = TRY(file_of(given, "BITMAP"));
-  // qemu-img does them in the order given; there is one that makes sense.
+  // qemu-img keeps the order given on the command line; only this one makes sense.
   for (const auto& [name, action] :
        {std::pair("add", Action::kAdd), std::pair("clear", Action::kClear),
         std::pair("merge", Action::kMerge), std::pair("enable", Action::kEnable),
@@ -439,9 +440,9 @@ Result<image::ImageCommand> make_amend(const Given& given) {
   auto parsed = TRY(named("-o", parse_create_options(Format::kQcow2, given.all("o"))));
   for (const auto& [key, value] : parsed.pairs) {
     if (key == "backing_file" || key == "backing_fmt")
-      return with_hint(fail("-o: {}: not by amend", key), "use wick image rebase");
+      return with_hint(fail("-o: {}: amend cannot change it", key), "use wick image rebase");
     if (std::ranges::find(kAmendable, key) == kAmendable.end())
-      return with_hint(fail("-o: {}: only a new image can have it", key),
+      return with_hint(fail("-o: {}: can only be chosen for a new image", key),
                        "copy the image with wick image convert -o");
   }
   amend.options = std::get<Qcow2CreateOptions>(std::move(parsed.options));

@@ -1,4 +1,4 @@
-// What was given to each command of wick image, made into a value. Errors name the option.
+// Turns the options of each command of wick image into a value. Errors name the option.
 #pragma once
 
 #include "cli/command_table.h"

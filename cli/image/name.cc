@@ -30,7 +30,7 @@ Result<ImageName> from_pairs(const std::vector<std::pair<std::string, std::strin
   }
   if (protocol != "file" && protocol != "host_device")
     return fail("file.driver '{}': must be file or host_device", protocol);
-  if (name.path.empty()) return fail("it names no file: file.filename is missing");
+  if (name.path.empty()) return fail("file.filename is missing");
   return name;
 }
 
@@ -44,7 +44,7 @@ Result<void> flatten(const nlohmann::json& json, const std::string& prefix,
       continue;
     }
     if (!value.is_string() || std::ranges::find(kKeys, name) == kKeys.end())
-      return fail("'{}': there are only driver and filename, also of file", name);
+      return fail("'{}': must be driver, filename, file.driver or file.filename", name);
     pairs.emplace_back(name, value.get<std::string>());
   }
   return {};

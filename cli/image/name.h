@@ -1,5 +1,5 @@
-// How the command line may name an image: by its path; as file:PATH; or, as qemu-img
-// has it, by options, in JSON or after --image-opts. Names in images are paths only.
+// The command line can name an image by its path, as file:PATH, or as in qemu-img by options,
+// in JSON or after --image-opts. Names inside images are paths only.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@ namespace wick::cli {
 
 struct ImageName {
   std::string path;
-  std::optional<image::ImageFormat> format;  // if the name says it
+  std::optional<image::ImageFormat> format;  // if the name tells it
 };
 
 // `by_options`: --image-opts was given.

@@ -10,22 +10,21 @@ constexpr const char* kImageHelp =
     R"(Names, options and output are those of qemu-img 7.2. vdi and vmdk are read and
 made by convert and dd, and read by info, check, map, compare and measure.
 
-What qemu-img has and wick has not: other formats and protocols; encryption
-(--object); create to a block device, and of vdi and vmdk, and their -o help;
-convert --bitmaps; amend of refcount_bits; compare -p; rebase -U;
-resize --preallocation=metadata; parents of vdi and vmdk, and their repair.
-A wrong command line ends with status 2.
+Not supported: other formats and protocols; encryption (--object); create on a block
+device; create and -o help of vdi and vmdk; convert --bitmaps; amend of
+refcount_bits; compare -p; rebase -U; resize --preallocation=metadata; parents of vdi
+and vmdk, and their repair. A wrong command line ends with status 2.
 
-A command that writes an image opens only those of the backing and data files that it
-names which lie in its folder or below it; --trust-names opens them all.
+A command that writes an image opens its backing and data files only if they lie in
+the image's folder or below it; --trust-names opens them all.
 
 Example:
   wick image create -f qcow2 -b alpine.qcow2 scratch.qcow2)";
 
 constexpr const char* kCreateHelp =
     R"(FORMAT is raw or qcow2. SIZE is in bytes, or has a suffix K, M, G, T, P or E;
-without it the image is as large as its backing file. The options of qcow2, and
-after them what else they can be (-o help lists them with the others):
+without it the image is as large as its backing file. The options of qcow2 with
+their defaults, other values in parentheses (-o help lists all options):
   cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
   refcount_bits=16 (1 to 64)            lazy_refcounts=off
   extended_l2=off                       compression_type=zlib (zstd)
@@ -39,8 +38,8 @@ constexpr const char* kInfoHelp = R"(Example:
   wick image info --backing-chain --output json overlay.qcow2)";
 
 constexpr const char* kConvertHelp =
-    R"(Several sources become one disk, one behind the other. A chain of backing files
-becomes one image. The options of -o are those of wick image create.
+    R"(Several sources are concatenated into one disk. A chain of backing files becomes
+one image. The options of -o are those of wick image create.
 
 Example:
   wick image convert -p -c -O qcow2 disk.raw disk.qcow2)";
@@ -52,15 +51,15 @@ Example:
   wick image commit overlay.qcow2)";
 
 constexpr const char* kRebaseHelp =
-    R"(What differs between the old and the new backing file is copied to FILE, so that
-a guest sees no difference; with -b "" FILE then needs no backing file.
+    R"(Data in which the old and the new backing file differ is copied to FILE, so that a
+guest sees no difference. With -b "" FILE needs no backing file any more.
 
 Example:
   wick image rebase -b alpine-2.qcow2 overlay.qcow2)";
 
 constexpr const char* kCheckHelp =
-    R"(The exit status is 0 when all is well, 1 when the check cannot be done, 2 for
-corruption, 3 for lost space only, and 63 for a format without a check.
+    R"(The exit status is 0 without findings, 1 if the check cannot be done, 2 for
+corruption, 3 for leaked space only, and 63 for a format without a check.
 
 Example:
   wick image check -r all disk.qcow2)";
@@ -79,32 +78,32 @@ constexpr const char* kMapHelp = R"(Example:
   wick image map --output json overlay.qcow2)";
 
 constexpr const char* kCompareHelp =
-    R"(The exit status is 0 for equal disks, 1 for others, and more when it is not known.
+    R"(The exit status is 0 if the disks are equal, 1 if they differ, 2 or more on errors.
 
 Example:
   wick image compare disk.qcow2 disk.raw)";
 
-constexpr const char* kMeasureHelp = R"(The sizes are of the host's file.
+constexpr const char* kMeasureHelp = R"(Prints the sizes of the file on the host.
 
 Example:
   wick image measure -O qcow2 disk.raw)";
 
 constexpr const char* kDdHelp = R"(The operands are:
-  if=FILE, of=FILE   the source; the target, which is made
-  bs=SIZE            bytes of a block (512)
-  skip=N             blocks before the first that is copied
-  count=N            blocks from the source's start on, those skipped included
+  if=FILE, of=FILE   the source and the new target
+  bs=SIZE            bytes per block (512)
+  skip=N             blocks to skip at the source's start
+  count=N            blocks from the source's start, the skipped ones included
 
 Example:
   wick image dd -O qcow2 bs=1M count=64 if=disk.raw of=start.qcow2)";
 
-constexpr const char* kBitmapHelp = R"(Bitmaps are of qcow2, compat=1.1. A guest of wick
-records nothing in them, and its first write makes them invalid.
+constexpr const char* kBitmapHelp = R"(Only qcow2 with compat=1.1 has bitmaps. wick run
+does not update them, and a guest's first write makes them invalid.
 
 Example:
   wick image bitmap --add -g 64k disk.qcow2 since-monday)";
 
-constexpr const char* kAmendHelp = R"(What can be changed, of qcow2 only:
+constexpr const char* kAmendHelp = R"(Options that can be changed (qcow2 only):
   compat=1.1 (0.10, v2, v3)    lazy_refcounts=on (off)
   size=SIZE                    data_file=FILE, data_file_raw=off
 
@@ -115,9 +114,9 @@ constexpr const char* kBenchHelp = R"(Example:
   wick image bench -w -c 1000 -d 8 scratch.qcow2)";
 
 constexpr const char* kIoHelp = R"(The commands are those of qemu-io:
-  read [-P PATTERN] [-q] OFFSET LENGTH     with a pattern: it must be there
+  read [-P PATTERN] [-q] OFFSET LENGTH     -P: fail if the content differs
   write [-P PATTERN|-z [-u]] [-q] OFFSET LENGTH
-                                           -z: zeroes, -u: they may free space
+                                           -z: zeroes, -u: allow to free space
   discard [-q] OFFSET LENGTH
   flush
 
@@ -126,51 +125,51 @@ Example:
 
 constexpr OptionRow kFile = {"FILE", "", "the image", 1};
 constexpr OptionRow kFileOrHelp = {"FILE", "", "the image", 1, 1, true};
-constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "what FILE is (by its magic)"};
-constexpr OptionRow kOutput = {"--output", "human|json", "the form of the answer (human)"};
+constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "format of FILE (by its magic)"};
+constexpr OptionRow kOutput = {"--output", "human|json", "form of the output (human)"};
 constexpr OptionRow kImageOpts = {"--image-opts", nullptr, "FILE is driver=...,file.filename=..."};
-constexpr OptionRow kShare = {"-U,--force-share", nullptr, "read it also while it is in use"};
-constexpr OptionRow kProgress = {"-p", nullptr, "show how far it is"};
+constexpr OptionRow kShare = {"-U,--force-share", nullptr, "read images that are in use, too"};
+constexpr OptionRow kProgress = {"-p", nullptr, "show progress"};
 constexpr OptionRow kTrustNames = {"--trust-names", nullptr,
-                                   "open the files that images name wherever they are"};
-constexpr OptionRow kQuiet = {"-q", nullptr, "say nothing unless it fails"};
+                                   "open files that images name in any folder"};
+constexpr OptionRow kQuiet = {"-q", nullptr, "print only errors"};
 
 constexpr OptionRow kCreateOptions[] = {
-    {"-f,--format", "FORMAT", "what to make (raw)"},
+    {"-f,--format", "FORMAT", "format of the new image (raw)"},
     {"-b,--backing", "BASE", "the backing file; relative to FILE's folder"},
-    {"-F", "FORMAT", "what BASE is (by its magic)"},
-    {"-u", nullptr, "do not look at BASE"},
+    {"-F", "FORMAT", "format of BASE (by its magic)"},
+    {"-u", nullptr, "do not open BASE"},
     {"-o", "k=v,...", "more options, see below"},
     kQuiet,
     kFileOrHelp,
-    {"SIZE", "", "of the disk"},
+    {"SIZE", "", "size of the disk"},
 };
 
 constexpr OptionRow kInfoOptions[] = {
     kFormat,
     kOutput,
-    {"--backing-chain", nullptr, "also of its backing files"},
+    {"--backing-chain", nullptr, "show its backing files, too"},
     {"-U,--force-share", nullptr, "accepted; info never locks"},
     kImageOpts,
     kFile,
 };
 
 constexpr OptionRow kConvertOptions[] = {
-    {"-f,--format", "FORMAT", "what the sources are (by their magic)"},
-    {"-O", "FORMAT", "what to make: raw, qcow2, vdi or vmdk (raw)"},
-    {"-o", "k=v,...", "more options of what is made"},
+    {"-f,--format", "FORMAT", "format of the sources (by their magic)"},
+    {"-O", "FORMAT", "format of the target: raw, qcow2, vdi or vmdk (raw)"},
+    {"-o", "k=v,...", "more options of the target"},
     {"-c", nullptr, "compress (qcow2)"},
-    {"-B", "BASE", "leave to BASE what FILE's backing file holds"},
-    {"-F", "FORMAT", "what BASE is (by its magic)"},
-    {"-l,-s", "SNAPSHOT", "of FILE, by its name or ID"},
-    {"-S", "SIZE", "so many zeroes are a hole; 0: none is (4k)"},
-    {"-t", "CACHE", "of the target: none, writeback, unsafe, ... (unsafe)"},
-    {"-T", "CACHE", "of the sources (writeback)"},
-    {"-r", "RATE", "copy at most so many bytes per second"},
-    {"-n", nullptr, "the target exists: only write into it"},
+    {"-B", "BASE", "leave out the data of FILE's backing file, name BASE instead"},
+    {"-F", "FORMAT", "format of BASE (by its magic)"},
+    {"-l,-s", "SNAPSHOT", "copy this snapshot of FILE (its name or ID)"},
+    {"-S", "SIZE", "size of the smallest hole; 0: no holes (4k)"},
+    {"-t", "CACHE", "cache of the target: none, writeback, unsafe, ... (unsafe)"},
+    {"-T", "CACHE", "cache of the sources (writeback)"},
+    {"-r", "RATE", "copy at most this many bytes per second"},
+    {"-n", nullptr, "write into an existing target"},
     kTrustNames,
-    {"--target-is-zero", nullptr, "it reads as zeroes now"},
-    {"--salvage", nullptr, "take what cannot be read for zeroes"},
+    {"--target-is-zero", nullptr, "the existing target reads as zeroes"},
+    {"--salvage", nullptr, "copy unreadable parts as zeroes"},
     kProgress,
     kShare,
     kImageOpts,
@@ -184,9 +183,9 @@ constexpr OptionRow kConvertOptions[] = {
 
 constexpr OptionRow kCommitOptions[] = {
     kFormat,
-    {"-b", "BASE", "commit to this one of the chain, and leave FILE as it is"},
-    {"-d", nullptr, "leave FILE as it is"},
-    {"-t", "CACHE", "of what is written (writeback)"},
+    {"-b", "BASE", "commit to this image of the chain, and do not empty FILE"},
+    {"-d", nullptr, "do not empty FILE"},
+    {"-t", "CACHE", "cache of the images (writeback)"},
     kTrustNames,
     kProgress,
     kQuiet,
@@ -197,11 +196,11 @@ constexpr OptionRow kCommitOptions[] = {
 constexpr OptionRow kRebaseOptions[] = {
     kFormat,
     {"-b,--backing", "BASE", "the new backing file; relative to FILE's folder"},
-    {"-F", "FORMAT", "what BASE is (by its magic)"},
+    {"-F", "FORMAT", "format of BASE (by its magic)"},
     {"-u", nullptr, "only change the name, copy nothing"},
     kTrustNames,
-    {"-t", "CACHE", "of FILE (writeback)"},
-    {"-T", "CACHE", "of BASE (writeback)"},
+    {"-t", "CACHE", "cache of FILE (writeback)"},
+    {"-T", "CACHE", "cache of BASE (writeback)"},
     kProgress,
     kQuiet,
     kImageOpts,
@@ -209,7 +208,7 @@ constexpr OptionRow kRebaseOptions[] = {
 };
 
 constexpr OptionRow kCheckOptions[] = {
-    kFormat, {"-r,--repair", "leaks|all", "repair lost space, or whatever is wrong"},
+    kFormat, {"-r,--repair", "leaks|all", "repair leaked space, or everything"},
     kOutput, kShare,
     kQuiet,  kImageOpts,
     kFile,
@@ -217,14 +216,14 @@ constexpr OptionRow kCheckOptions[] = {
 
 constexpr OptionRow kResizeOptions[] = {
     kFormat,
-    {"--shrink", nullptr, "it may become smaller, and lose what was there"},
-    {"--in-use", nullptr, "a running wick has it open; send that SIGUSR1 afterwards"},
-    {"--preallocation", "MODE", "of what is added: off, falloc or full (off)"},
+    {"--shrink", nullptr, "allow a smaller size, which loses data"},
+    {"--in-use", nullptr, "a running wick has FILE open; send it SIGUSR1 afterwards"},
+    {"--preallocation", "MODE", "for the added part: off, falloc or full (off)"},
     kTrustNames,
     kQuiet,
     kImageOpts,
     kFile,
-    {"SIZE", "", "or +SIZE, -SIZE: so much more, or less", 1},
+    {"SIZE", "", "the new size; +SIZE or -SIZE: larger or smaller by SIZE", 1},
 };
 
 constexpr OptionRow kSnapshotOptions[] = {
@@ -243,17 +242,17 @@ constexpr OptionRow kSnapshotOptions[] = {
 constexpr OptionRow kMapOptions[] = {
     kFormat,
     kOutput,
-    {"--start-offset", "OFFSET", "of the first byte (0)"},
-    {"--max-length", "SIZE", "of the part to show (to the end)"},
+    {"--start-offset", "OFFSET", "first byte to show (0)"},
+    {"--max-length", "SIZE", "bytes to show (to the end)"},
     kShare,
     kImageOpts,
     kFile,
 };
 
 constexpr OptionRow kCompareOptions[] = {
-    {"-f,--format", "FORMAT", "what FILE1 is (by its magic)"},
-    {"-F", "FORMAT", "what FILE2 is (by its magic)"},
-    {"-s", nullptr, "also sizes and what is allocated must be equal"},
+    {"-f,--format", "FORMAT", "format of FILE1 (by its magic)"},
+    {"-F", "FORMAT", "format of FILE2 (by its magic)"},
+    {"-s", nullptr, "sizes and allocation must be equal, too"},
     kQuiet,
     kShare,
     kImageOpts,
@@ -262,17 +261,17 @@ constexpr OptionRow kCompareOptions[] = {
 };
 
 constexpr OptionRow kIoOptions[] = {
-    kFormat,     {"-r", nullptr, "do not open it for writing"},
-    kTrustNames, {"-c", "COMMAND", "what to do; repeat for more", 0},
+    kFormat,     {"-r", nullptr, "open FILE read-only"},
+    kTrustNames, {"-c", "COMMAND", "what to do; may be repeated", 0},
     kImageOpts,  kFile,
 };
 
 constexpr OptionRow kMeasureOptions[] = {
-    {"--size", "SIZE", "of a disk without data, instead of FILE"},
+    {"--size", "SIZE", "measure an empty disk of this size, not FILE"},
     kFormat,
-    {"-O", "FORMAT", "what would be made: raw or qcow2 (raw)"},
-    {"-o", "k=v,...", "more options of what would be made"},
-    {"-l", "SNAPSHOT", "of FILE, by its name or ID"},
+    {"-O", "FORMAT", "format of the new image: raw or qcow2 (raw)"},
+    {"-o", "k=v,...", "more options of the new image"},
+    {"-l", "SNAPSHOT", "measure this snapshot of FILE (its name or ID)"},
     kOutput,
     kShare,
     kImageOpts,
@@ -280,8 +279,8 @@ constexpr OptionRow kMeasureOptions[] = {
 };
 
 constexpr OptionRow kDdOptions[] = {
-    {"-f,--format", "FORMAT", "what the source is (by its magic)"},
-    {"-O", "FORMAT", "what to make: raw, qcow2, vdi or vmdk (raw)"},
+    {"-f,--format", "FORMAT", "format of the source (by its magic)"},
+    {"-O", "FORMAT", "format of the target: raw, qcow2, vdi or vmdk (raw)"},
     kShare,
     {"--image-opts", nullptr, "files are driver=...,file.filename=..."},
     {"OPERAND", "", "if=, of=, bs=, skip=, count=", 1, 1000},
@@ -289,18 +288,18 @@ constexpr OptionRow kDdOptions[] = {
 
 constexpr OptionRow kBitmapOptions[] = {
     kFormat,
-    {"--add", nullptr, "make it, enabled"},
-    {"--remove", nullptr, "remove it"},
-    {"--clear", nullptr, "make it empty"},
+    {"--add", nullptr, "add the bitmap, enabled"},
+    {"--remove", nullptr, "remove the bitmap"},
+    {"--clear", nullptr, "clear the bitmap"},
     {"--enable", nullptr, "record writes from now on"},
     {"--disable", nullptr, "do not record writes"},
-    {"--merge", "SOURCE", "add what this bitmap has"},
-    {"-b", "FILE2", "SOURCE is one of this image"},
-    {"-F", "FORMAT", "what FILE2 is (by its magic)"},
-    {"-g", "SIZE", "of what one bit stands for, with --add (64k)"},
+    {"--merge", "SOURCE", "add the bits of this bitmap"},
+    {"-b", "FILE2", "SOURCE is in this image"},
+    {"-F", "FORMAT", "format of FILE2 (by its magic)"},
+    {"-g", "SIZE", "bytes per bit, with --add (64k)"},
     kImageOpts,
     kFile,
-    {"BITMAP", "", "its name", 1},
+    {"BITMAP", "", "the bitmap's name", 1},
 };
 
 constexpr OptionRow kAmendOptions[] = {
@@ -316,14 +315,14 @@ constexpr OptionRow kAmendOptions[] = {
 
 constexpr OptionRow kBenchOptions[] = {
     kFormat,
-    {"-c", "N", "requests (75000)"},
-    {"-d", "N", "at once (64)"},
-    {"-o", "OFFSET", "of the first (0)"},
-    {"-s", "SIZE", "of each (4k)"},
-    {"-S", "SIZE", "from one to the next (its size)"},
-    {"-w", nullptr, "write, and do not read"},
+    {"-c", "N", "number of requests (75000)"},
+    {"-d", "N", "requests in flight (64)"},
+    {"-o", "OFFSET", "offset of the first request (0)"},
+    {"-s", "SIZE", "bytes per request (4k)"},
+    {"-S", "SIZE", "distance between requests (-s)"},
+    {"-w", nullptr, "write instead of read"},
     {"--pattern", "BYTE", "what to write (0)"},
-    {"--flush-interval", "N", "flush after so many writes"},
+    {"--flush-interval", "N", "flush after every N writes"},
     {"-t", "CACHE", "none, writeback, unsafe, ... (writeback)"},
     {"-n", nullptr, "as -t none"},
     {"-i", "AIO", "accepted, without effect, as --no-drain is"},
@@ -337,26 +336,26 @@ constexpr OptionRow kBenchOptions[] = {
 
 const CommandRow<image::ImageCommand> kCommands[] = {
     {{"create", "Makes a new image.", kCreateHelp, kCreateOptions}, make_create},
-    {{"info", "Shows what an image is.", kInfoHelp, kInfoOptions}, make_info},
-    {{"check", "Says whether an image is consistent, and repairs it.", kCheckHelp, kCheckOptions},
+    {{"info", "Shows the properties of an image.", kInfoHelp, kInfoOptions}, make_info},
+    {{"check", "Checks whether an image is consistent, and repairs it.", kCheckHelp, kCheckOptions},
      make_check},
     {{"convert", "Copies disks between formats.", kConvertHelp, kConvertOptions}, make_convert},
     {{"resize", "Changes the size of a disk.", kResizeHelp, kResizeOptions}, make_resize},
-    {{"snapshot", "Keeps states of a disk inside its image.", kSnapshotHelp, kSnapshotOptions},
+    {{"snapshot", "Manages the snapshots inside an image.", kSnapshotHelp, kSnapshotOptions},
      make_snapshot},
     {{"commit", "Moves an overlay's data to its backing file.", kCommitHelp, kCommitOptions},
      make_commit},
     {{"rebase", "Gives an image another backing file.", kRebaseHelp, kRebaseOptions}, make_rebase},
-    {{"map", "Shows where the data is.", kMapHelp, kMapOptions}, make_map},
-    {{"compare", "Says whether two disks are equal to a guest.", kCompareHelp, kCompareOptions},
+    {{"map", "Shows where the data of a disk lies.", kMapHelp, kMapOptions}, make_map},
+    {{"compare", "Compares two disks as a guest sees them.", kCompareHelp, kCompareOptions},
      make_compare},
-    {{"measure", "Says how large an image would become.", kMeasureHelp, kMeasureOptions},
+    {{"measure", "Tells how large a new image would be.", kMeasureHelp, kMeasureOptions},
      make_measure},
     {{"dd", "Copies a part of a disk.", kDdHelp, kDdOptions}, make_dd},
     {{"bitmap", "Changes the dirty bitmaps of an image.", kBitmapHelp, kBitmapOptions},
      make_bitmap},
-    {{"amend", "Changes what kind of image it is.", kAmendHelp, kAmendOptions}, make_amend},
-    {{"bench", "Measures how fast requests are.", kBenchHelp, kBenchOptions}, make_bench},
+    {{"amend", "Changes format options of an image.", kAmendHelp, kAmendOptions}, make_amend},
+    {{"bench", "Measures the speed of requests.", kBenchHelp, kBenchOptions}, make_bench},
     {{"io", "Reads and writes patterns, for tests.", kIoHelp, kIoOptions}, make_io},
 };
 

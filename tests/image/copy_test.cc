@@ -284,7 +284,7 @@ TEST_P(CopyDisks, RefusesDisksThatVdiAndVmdkCannotHold) {
   EXPECT_TRUE(new_vmdk(*image, 1ull << 50));
 }
 
-// A target that is full after so much.
+// A target that is full after `room_bytes`.
 class FullTarget final : public CopyTarget {
  public:
   uint64_t granule_bytes() const override { return 65536; }

@@ -1,4 +1,4 @@
-// New images: what qemu-img makes, byte by byte where nothing speaks against it.
+// New images, compared with those of qemu-img: byte by byte where possible.
 #include "image/new_image.h"
 
 #include <gmock/gmock.h>
@@ -100,7 +100,7 @@ TEST_P(Create, PutsDataBesideTheImage) {
             0);
 }
 
-TEST_P(Create, RefusesWhatCannotBeByName) {
+TEST_P(Create, RefusesImpossibleOptionsByName) {
   using testing::HasSubstr;
   EXPECT_THAT(refusal({.size_bytes = 1, .cluster_bytes = 3072}), HasSubstr("cluster_size"));
   EXPECT_THAT(refusal({.size_bytes = 1, .cluster_bytes = 256}), HasSubstr("cluster_size"));

@@ -1,4 +1,4 @@
-// Copies of disks of which a part cannot be read.
+// Copies of disks with unreadable parts.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -26,7 +26,7 @@ class Salvage : public testing::TestWithParam<const char*> {
     content_ = pattern(kDiskBytes, 1);
     std::ofstream(folder_.path() + "/content.raw", std::ios::binary)
         .write(reinterpret_cast<const char*>(content_.data()), kDiskBytes);
-    // So that it can be compressed at all.
+    // In base64, so that it can be compressed.
     EXPECT_TRUE(shell("cd " + folder_.path() +
                       " && base64 -w 0 content.raw | head -c 1M >a.raw &&"
                       "qemu-img convert -f raw " +
@@ -80,7 +80,7 @@ TEST_P(Salvage, ReadsEachCompressedBlockAFewTimesAndNotForEachOfItsSectors) {
   EXPECT_LT(read_bytes_, 4 * kDiskBytes);
   EXPECT_GT(told, 0);
   EXPECT_LT(told, 8);  // once for each block
-  // All blocks that are whole are there, and the others are zeroes.
+  // Undamaged blocks are copied, the others are zeroes.
   const auto copied = read_now(*disk, 0, kDiskBytes).value();
   int lost = 0;
   for (uint64_t at = 0; at < kDiskBytes; at += 64 << 10) {
@@ -92,7 +92,7 @@ TEST_P(Salvage, ReadsEachCompressedBlockAFewTimesAndNotForEachOfItsSectors) {
   EXPECT_EQ(lost, told);
 }
 
-// A disk that knows neither where its content is nor what most of it is.
+// A disk without any extents, whose content is unreadable except for its end.
 class Damaged final : public ReadOnlyDisk {
  public:
   Damaged() : ReadOnlyDisk("damaged") {}
@@ -121,7 +121,7 @@ TEST(SalvageOfADamagedTable, AsksWhereTheContentIsOnceForEachPieceAndNotForEachS
   rules.salvage = [&](uint64_t, const Error&) { ++told; };
   ASSERT_TRUE(finish(copy_disks({&source}, *target, {}, rules)));
   EXPECT_EQ(told, (kDiskBytes - 4096) / 512);
-  EXPECT_LE(source.asked, 8);  // four pieces, each of which is first looked for
+  EXPECT_LE(source.asked, 8);  // four pieces, two calls for each
   const auto copied = read_now(*disk, 0, kDiskBytes).value();
   EXPECT_TRUE(is_zero(std::span(copied).first(kDiskBytes - 4096)));
   EXPECT_EQ(copied.back(), std::byte{7});

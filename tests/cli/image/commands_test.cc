@@ -209,8 +209,8 @@ TEST_F(ImageCommands, WriteAndReadPatterns) {
   EXPECT_THAT(wick({"io", "-c", "erase 0 1k", "a.qcow2"}).error, HasSubstr("read, write"));
 }
 
-// What a header names outside of the image's folder is read by the commands that only
-// read, and opened by those that write if the user says so.
+// A header names files outside of the image's folder. Commands that only read open them,
+// commands that write do so only with --trust-names.
 TEST_F(ImageCommands, ThatWriteOpenNoFileElsewhereUnlessTold) {
   std::filesystem::create_directory("images");
   ASSERT_EQ(shell("qemu-img create -f raw base.raw 1M && qemu-img create -f raw secret 1M &&"
@@ -262,7 +262,7 @@ TEST_F(ImageCommands, ThatWriteOpenNoFileElsewhereUnlessTold) {
     const Outcome done = run(command, {"--trust-names", "images/over.qcow2"});
     EXPECT_EQ(done.status, 0) << command[0] << done.error;
   }
-  // The user's own word is enough for what is made.
+  // A name on the command line needs no --trust-names.
   const Outcome made =
       wick({"convert", "-O", "qcow2", "-o", "data_file=../made.raw", "copy.raw", "images/a.qcow2"});
   EXPECT_EQ(made.status, 0) << made.error;
@@ -285,7 +285,7 @@ TEST_F(ImageCommands, WorkOnChainsOfTwoHundredBackingFiles) {
   EXPECT_EQ(wick({"compare", "200.qcow2", "copy.raw"}).status, 0);
   EXPECT_EQ(wick({"io", "-c", "read -P 9 0 64k", "-c", "write -P 8 4k 4k", "200.qcow2"}).status, 0);
 
-  // What the refusal of a deeper one advises works.
+  // The advice in the refusal of a deeper chain works.
   const Outcome refused = wick({"commit", "201.qcow2"});
   EXPECT_THAT(refused.error, HasSubstr("convert -O qcow2 101.qcow2 NEW, then wick image rebase -u "
                                        "-b NEW -F qcow2 102.qcow2"));

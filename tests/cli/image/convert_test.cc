@@ -32,7 +32,7 @@ class ImageCopy : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
-  // "" or what is wrong.
+  // Returns the error, or "".
   static std::string wick(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "image");
     const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
@@ -44,8 +44,8 @@ class ImageCopy : public testing::Test {
   static bool shell(const std::string& command) {
     return std::system(("(" + command + ") >/dev/null").c_str()) == 0;
   }
-  // A chain: base.raw, or base.qcow2, middle.qcow2 over it, top.qcow2; and what top
-  // reads as.
+  // Makes a chain of base.raw, middle.qcow2 and top.qcow2, and top.raw with the content of
+  // top.qcow2.
   static void make_chain(const std::string& base_size, const std::string& size,
                          const std::string& options = "compat=1.1") {
     ASSERT_TRUE(shell("qemu-img create -f raw base.raw " + base_size +
@@ -131,7 +131,7 @@ TEST_F(ImageCopy, SaysThatTheDiskIsFull) {
 }
 
 TEST_F(ImageCopy, RefusesWhatAFormatCannotDo) {
-  EXPECT_THAT(wick({"convert", "-c", "a", "b"}), HasSubstr("raw images are not compressed"));
+  EXPECT_THAT(wick({"convert", "-c", "a", "b"}), HasSubstr("raw images cannot be compressed"));
   EXPECT_THAT(wick({"convert", "-O", "qed", "a", "b"}), HasSubstr("-O: 'qed'"));
   EXPECT_THAT(wick({"convert", "-O", "vdi", "-o", "static=on", "a", "b"}), HasSubstr("-o: not"));
   EXPECT_THAT(wick({"convert", "-O", "qcow2", "-o", "size=1M", "a", "b"}), HasSubstr("size"));
@@ -150,7 +150,7 @@ TEST_F(ImageCopy, CommitsAnOverlayAndEmptiesIt) {
       EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw")) << options << size;
       EXPECT_TRUE(shell("qemu-img compare middle.qcow2 top.raw")) << options << size;
       EXPECT_TRUE(shell("! qemu-img map top.qcow2 | grep -q top.qcow2")) << options << size;
-      // Into a raw one, which grows.
+      // A raw backing file grows.
       EXPECT_EQ(wick({"commit", "-q", "middle.qcow2"}), "");
       EXPECT_TRUE(shell("qemu-img compare -F raw base.raw -f raw top.raw")) << options << size;
     }
@@ -168,8 +168,7 @@ TEST_F(ImageCopy, CommitKeepsSnapshots) {
             "qemu-io -c 'read -P 4 64k 64k' top.qcow2"));
 }
 
-// A program that may write to the folder puts another file in the place of the backing file,
-// as soon as that is open.
+// A program with write access to the folder replaces the backing file as soon as it is open.
 TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(
@@ -192,8 +191,8 @@ TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
   }
 }
 
-// The same with the folder of a backing file that has its data in another file.
-TEST_F(ImageCopy, CommitWritesToNoDataFileOfAFolderThatWasPutInTheOnesPlace) {
+// The same with the folder of a backing file that has a data file.
+TEST_F(ImageCopy, CommitWritesToNoDataFileOfAFolderThatReplacedTheBases) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(
         shell("rm -rf *; mkdir base other; truncate -s 1M other/data.raw; cd base &&"
@@ -232,7 +231,7 @@ TEST_F(ImageCopy, RebaseChangesNothingThatAGuestSees) {
   for (const char* options : {"compat=1.1", "compat=0.10", "cluster_size=512", "extended_l2=on"})
     for (const char* size : {"1M", "1500k", "900k"}) {
       make_chain("1M", size, options);
-      // Past the one below it, and to one that differs, is shorter, or longer.
+      // To the base of its base, and to backing files that differ, are shorter, or longer.
       EXPECT_EQ(wick({"rebase", "-b", "base.raw", "-F", "raw", "top.qcow2"}), "");
       EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 top.raw"));
       for (const char* other : {"500k", "2M"}) {
@@ -250,7 +249,7 @@ TEST_F(ImageCopy, RebaseChangesNothingThatAGuestSees) {
           shell("qemu-img check top.qcow2 && rm other.qcow2 &&"
                 "qemu-img compare top.qcow2 top.raw"))
           << options << size;
-      // And an image without one gets one.
+      // An image without a backing file gets one.
       EXPECT_EQ(wick({"rebase", "-b", "middle.qcow2", "top.qcow2"}), "");
       EXPECT_TRUE(shell("qemu-img check top.qcow2 && qemu-img compare top.qcow2 top.raw"))
           << options << size;
@@ -264,7 +263,7 @@ TEST_F(ImageCopy, AnUnsafeRebaseOnlyChangesTheName) {
   EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw && qemu-img check top.qcow2"));
 }
 
-TEST_F(ImageCopy, RebaseRefusesCirclesAndRawBasesThatAreNotSaidToBe) {
+TEST_F(ImageCopy, RebaseRefusesLoopsAndRawBasesWithoutAFormat) {
   make_chain("1M", "1M");
   EXPECT_THAT(wick({"rebase", "-b", "top.qcow2", "middle.qcow2"}),
               HasSubstr("its own backing file"));

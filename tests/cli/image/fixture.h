@@ -70,7 +70,7 @@ class ImageCommands : public testing::Test {
     EXPECT_EQ(known_to_all(ours.out), known_to_all(qemu.out)) << line;
   }
 
-  // Without the key that map has from qemu-img 8.2 on.
+  // Removes the key that only qemu-img 8.2 and later have in map.
   static std::string known_to_all(const std::string& text) {
     return std::regex_replace(text, std::regex(", \"compressed\": (true|false)"), "");
   }

@@ -98,7 +98,7 @@ TEST_F(ForeignImages, OfMoreThanTwoTerabytesAreWritten) {
               HasSubstr("0x2edc0000000   0x100000 "));
 }
 
-// Whoever made the image chose the names (PITFALLS 21).
+// The author of the image chose the names (PITFALLS 21).
 TEST_F(ForeignImages, NameOnlyFilesInTheirFolder) {
   const auto descriptor = [](const std::string& extent) {
     std::ofstream("d/a.vmdk") << "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
@@ -131,14 +131,14 @@ TEST_F(ForeignImages, NameOnlyFilesInTheirFolder) {
   EXPECT_EQ(std::filesystem::file_size("out.raw"), 2u << 20);
 }
 
-TEST_F(ForeignImages, ThatLieAboutPlacesAreRefused) {
+TEST_F(ForeignImages, WithWrongOffsetsOrSizesAreRefused) {
   make_raw("3M");
   struct Lie {
     const char* what;
     long offset;
     const char* octal;
   };
-  // Little-endian numbers of sectors that are nowhere in the file.
+  // Little-endian sector numbers beyond the end of the file.
   const std::vector<Lie> sparse = {
       {"version", 4, "\\011"},
       {"no sectors", 12, "\\000\\000\\000\\000\\000\\000\\000\\000"},

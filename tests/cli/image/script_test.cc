@@ -21,7 +21,7 @@ class ImageScripts : public ImageCommands {
   static bool equal(const std::string& first, const std::string& second) {
     return shell("qemu-img compare '" + first + "' '" + second + "'").status == 0;
   }
-  // Both make `target` from the same start; what both made is compared.
+  // wick and qemu-img make `target` from the same files; both results are compared.
   static void expect_same_image(Arguments arguments, const std::string& target) {
     std::string line = "qemu-img";
     for (const std::string& argument : arguments) line += " '" + argument + "'";
@@ -32,7 +32,7 @@ class ImageScripts : public ImageCommands {
     EXPECT_TRUE(equal(target, "theirs")) << line;
     EXPECT_EQ(info(target), info("theirs")) << line;
   }
-  // Without what differs from file to file.
+  // The output without the lines that differ from file to file.
   static std::string info(const std::string& image) {
     return std::regex_replace(shell("qemu-img info " + image).out,
                               std::regex("(image|disk size|data file): [^\n]*\n"), "");
@@ -131,7 +131,7 @@ TEST_F(ImageScripts, MapAllKindsOfExtentsAsQemuImgDoes) {
       "yes text | head -c 1M >c.raw; qemu-img convert -c -O qcow2 c.raw c.qcow2;"
       " qemu-io -c 'write 0 64k' c.qcow2");
   expect_same({"map", "--output=json", "c.qcow2"});
-  // The key that qemu-img has from 8.2 on.
+  // qemu-img has this key since 8.2.
   EXPECT_THAT(wick({"map", "--output=json", "c.qcow2"}).out,
               HasSubstr("\"data\": true, \"compressed\": true}"));
 }
@@ -211,7 +211,7 @@ TEST_F(ImageScripts, BitmapsAreThoseOfQemuImg) {
     EXPECT_EQ(wick({"check", "a.qcow2"}).status, 0) << line;
     expect_same({"info", "a.qcow2"});
   }
-  // One with content, of qemu-img's making.
+  // A bitmap with content, made by qemu-img.
   make("qemu-img bitmap --add a.qcow2 full; qemu-io -c 'write 10M 5M' a.qcow2");
   EXPECT_EQ(wick({"bitmap", "--clear", "a.qcow2", "full"}).error, "");
   EXPECT_EQ(shell("qemu-img check a.qcow2").out.find("leak"), std::string::npos);
@@ -236,10 +236,10 @@ TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
   for (const std::string name : {"a.qcow2", "theirs.qcow2", "other.qcow2"})
     make("qemu-img create -f qcow2 " + name + " 100M;" +
          std::regex_replace(fill, std::regex("NAME"), name));
-  // What of the disk a program would copy that asks by NBD for the bitmap.
+  // The parts of the disk that a program would copy that asks for the bitmap over NBD.
   int served = 0;
   const auto recorded = [&](const std::string& file, const std::string& name) {
-    const std::string copy = std::to_string(++served);  // served until nobody asks any more
+    const std::string copy = std::to_string(++served);  // served until the client leaves
     return shell("cp " + file + " " + copy + " && qemu-nbd -r -f qcow2 -k $PWD/s" + copy +
                  " --fork -B " + name + " " + copy +
                  " && qemu-img map --output=json --image-opts driver=nbd,server.type=unix,"
@@ -280,7 +280,7 @@ TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
 }
 
 TEST_F(ImageScripts, OptionsAreListedForOHelp) {
-  // Those that wick has of qemu-img's, in its words' order.
+  // The names of qemu-img's options, without those for encryption, which wick does not have.
   const auto names = [](const std::string& text) {
     std::vector<std::string> all;
     std::istringstream lines(text);
@@ -309,7 +309,7 @@ TEST_F(ImageScripts, OptionsAreListedForOHelp) {
     EXPECT_EQ(wick({command, "-o", "size=1M"}).status, 2) << command;
 }
 
-// A leak for each line would be millions of them. All are counted.
+// An image may have millions of leaks. Only the first are printed, but all are counted.
 TEST_F(ImageScripts, CheckPrintsTheFirstFindingsAndSaysHowManyMoreThereAre) {
   make(
       "qemu-img create -f qcow2 -o cluster_size=512 a.qcow2 1M; qemu-io -c 'write 0 1M' a.qcow2;"
@@ -350,8 +350,8 @@ TEST_F(ImageScripts, AmendChangesWhatQemuImgChanges) {
   EXPECT_EQ(wick({"amend", "a.qcow2"}).status, 2);
 }
 
-// What compat=0.10 cannot hold is found before zeroes are written, and before what a data file
-// has behind the disk's end is discarded.
+// Features that compat=0.10 lacks are found before zeroes are written, and before the content
+// of a data file beyond the disk's end is discarded.
 TEST_F(ImageScripts, AmendThatIsRefusedChangesNothing) {
   const std::string write = " && qemu-io -c 'write -P 1 0 64k' -c 'write -z 64k 64k' a.qcow2";
   const std::string create = "rm -f a.qcow2 d.raw; qemu-img create -f qcow2 -o cluster_size=4k";
@@ -375,7 +375,7 @@ TEST_F(ImageScripts, AmendThatIsRefusedChangesNothing) {
   }
 }
 
-// Of a disk that does not end with a sector the last, partial sector is not the guest's.
+// If a disk's size is not a multiple of 512 bytes, the guest cannot reach the last sector.
 TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesInAClusterThatNoGuestReaches) {
   make(
       "qemu-img create -f qcow2 -o cluster_size=4k a.qcow2 260k;"
@@ -387,7 +387,7 @@ TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesInAClusterThatNoGuestReaches) 
   EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
 }
 
-// Where a longer backing file would show, the cut leaves clusters of zeroes.
+// Shrinking leaves zero clusters where a longer backing file would show through.
 TEST_F(ImageScripts, AmendToVersion2LeavesNoZeroesBehindTheEndOfADiskThatWasCut) {
   make(
       "truncate -s 1M base.raw; qemu-io -f raw -c 'write -P 65 0 1M' base.raw;"
@@ -435,7 +435,7 @@ TEST_F(ImageScripts, ConvertTakesQemuImgsOptions) {
   EXPECT_EQ(wick({"convert", "-l", "third", "a.qcow2", "b.raw"}).status, 1);
   EXPECT_FALSE(std::filesystem::exists("b.raw"));
 
-  // All has space, or only what is in use.
+  // Space is allocated for everything, or only for data.
   EXPECT_EQ(wick({"convert", "-S", "0", "a.qcow2", "full.raw"}).error, "");
   EXPECT_EQ(shell("stat -c %b full.raw").out, "8192\n");
   EXPECT_EQ(wick({"convert", "-S", "64k", "a.qcow2", "holes.raw"}).error, "");
@@ -447,7 +447,7 @@ TEST_F(ImageScripts, ConvertTakesQemuImgsOptions) {
         "cache.raw");
   EXPECT_EQ(wick({"convert", "-t", "fast", "a.qcow2", "x.raw"}).status, 2);
 
-  // Only what the overlay holds.
+  // Copies only the data of the overlay.
   make(
       "qemu-img create -f raw base.raw 4M; qemu-io -f raw -c 'write -P 3 0 4M' base.raw;"
       " qemu-img create -f qcow2 -b base.raw -F raw over.qcow2;"
@@ -467,7 +467,7 @@ TEST_F(ImageScripts, ConvertTakesQemuImgsOptions) {
   EXPECT_EQ(wick({"convert", "--target-is-zero", "over.qcow2", "zero.raw"}).status, 2);
   EXPECT_EQ(wick({"convert", "-C", "over.qcow2", "c.raw"}).error, "");
   EXPECT_EQ(wick({"convert", "-C", "-S", "0", "over.qcow2", "c.raw"}).status, 2);
-  EXPECT_EQ(wick({"convert", "over.qcow2", "-"}).error, "");  // a name like others
+  EXPECT_EQ(wick({"convert", "over.qcow2", "-"}).error, "");  // a file name like any other
   EXPECT_TRUE(std::filesystem::exists("-"));
 }
 
@@ -520,7 +520,7 @@ TEST_F(ImageScripts, NameImagesAsQemuImgDoes) {
         R"(json:{"driver":"qcow2","file":{"driver":"http","filename":"a.qcow2"}})"})
     EXPECT_EQ(wick({"info", wrong}).status, 2) << wrong;
   EXPECT_EQ(wick({"info", "--image-opts", "a.qcow2"}).status, 2);
-  // Never from a header.
+  // Such names are not allowed in a header.
   make(R"(qemu-img create -f qcow2 -u -b 'json:{"file.filename":"a.qcow2"}' -F qcow2 h.qcow2 1M)");
   EXPECT_NE(wick({"convert", "h.qcow2", "x.raw"}).status, 0);
 }
