@@ -34,7 +34,7 @@ TEST(Diagnosis, GoodHostIsOkThroughout) {
   EXPECT_THAT(diagnose(good_host()), Each(Field(&Finding::level, Level::kOk)));
 }
 
-TEST(Diagnosis, NoKvmIsAFailureWithTheMendThatFits) {
+TEST(Diagnosis, NoKvmIsAFailureWithTheFixThatFits) {
   HostFacts facts = good_host();
   facts.kvm = vmm::KvmFacts();
   facts.kvm.open_error = EACCES;
@@ -45,7 +45,7 @@ TEST(Diagnosis, NoKvmIsAFailureWithTheMendThatFits) {
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "firmware"));
 }
 
-TEST(Diagnosis, KvmThatIsUnfitIsAFailure) {
+TEST(Diagnosis, KvmThatIsUnusableIsAFailure) {
   HostFacts facts = good_host();
   facts.kvm.api_version = -1;
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "is not KVM"));
@@ -57,7 +57,7 @@ TEST(Diagnosis, KvmThatIsUnfitIsAFailure) {
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "KVM_CAP_IRQFD: missing"));
 }
 
-TEST(Diagnosis, KvmThatOnlyEmulatesIsSaidToBeOne) {
+TEST(Diagnosis, KvmThatOnlyEmulatesIsAFailure) {
   HostFacts facts = good_host();
   facts.has_virtualization = false;
   EXPECT_THAT(diagnose(facts), Says(Level::kFail, "only emulates"));
@@ -80,7 +80,7 @@ TEST(Diagnosis, WhatOnlySomeRunsNeedIsAWarning) {
   EXPECT_THAT(findings, Says(Level::kWarn, "KVM_CAP_NICE: missing, less nice"));
 }
 
-TEST(Diagnosis, NetworkThatIsUpIsLookedAtWithTheUsersEyes) {
+TEST(Diagnosis, NetworkThatIsUpIsCheckedForItsUser) {
   HostFacts facts = good_host();
   facts.net.user = "bob";
   EXPECT_THAT(diagnose(facts), Says(Level::kOk, "sudo wick net up --user bob"));

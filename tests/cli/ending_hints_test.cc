@@ -38,7 +38,7 @@ std::vector<std::string> no_root_device(const std::vector<std::string>& list) {
   return lines;
 }
 
-TEST(EndingHint, RootDeviceThatIsNotThereIsToldFromADriverThatIsNot) {
+TEST(EndingHint, MissingRootDeviceAndMissingDriverHaveDifferentHints) {
   EXPECT_THAT(
       hint(no_root_device({"[    2.8] fe00            1024 vda ", "[    2.8]  driver: virtio_blk",
                            "[    2.8]   fe01             512 vda1"}),
@@ -56,7 +56,7 @@ TEST(EndingHint, RootDeviceThatIsNotThereIsToldFromADriverThatIsNot) {
   EXPECT_THAT(hint(no_root_device({}), with_initrd), HasSubstr("no /init in the initrd"));
 }
 
-TEST(EndingHint, ListThatQuietHidMakesNoHint) {
+TEST(EndingHint, NoHintIfQuietHidTheList) {
   EXPECT_EQ(hint({"Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"},
                  with_disk()),
             "");
@@ -117,7 +117,7 @@ TEST(EndingHint, SilentGuestIsAskedForItsConsole) {
   EXPECT_EQ(ending_hint(report, {}, ""), "");
 }
 
-TEST(EndingHint, GoodEndingsAndUsersWordsHaveNone) {
+TEST(EndingHint, GoodEndingsAndUserInputHaveNone) {
   EXPECT_EQ(
       hint({"Kernel panic - not syncing: No working init found."}, {}, vmm::Ending::kPoweredOff),
       "");

@@ -33,7 +33,7 @@ TEST(ExitStatus, IsThatOfTheInterface) {
   EXPECT_EQ(exit_status(report_of(vmm::Ending::kKvmError)), 6);
 }
 
-TEST(ExitStatus, OfAGuestThatDiedWithoutAWordIsNotZero) {
+TEST(ExitStatus, OfAGuestThatDiedSilentlyIsNotZero) {
   for (const vmm::Ending ending : {vmm::Ending::kHalted, vmm::Ending::kRebooted}) {
     vmm::RunReport report = report_of(ending);
     report.silent = true;
@@ -134,7 +134,7 @@ TEST(Describe, OnlyWellFormedTextReachesTheTerminal) {
   EXPECT_EQ(shown("\xe2\x82"), "\\xe2\\x82");  // cut short
 }
 
-TEST(Describe, SilentGuestIsSaidToBeOne) {
+TEST(Describe, SilentGuestIsReportedAsSilent) {
   vmm::RunReport report = report_of(vmm::Ending::kTimeout);
   report.console_lines.clear();
   EXPECT_THAT(describe(report), HasSubstr("the console showed nothing\n"));

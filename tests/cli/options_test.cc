@@ -266,7 +266,7 @@ TEST(Options, ConfigFileMayBeNamedByTheEnvironment) {
   EXPECT_EQ(run_options({"run", "--config", two.path()}, variables).machine.kernel_path, "two");
 }
 
-TEST(Options, EmptyVariableIsNone) {
+TEST(Options, EmptyVariableCountsAsUnset) {
   EXPECT_EQ(run_options(run_with({}), {{"WICK_MEMORY", ""}, {"WICK_DISK", ""}, {"WICK_CONFIG", ""}})
                 .machine.memory_bytes,
             512u << 20);
@@ -336,7 +336,7 @@ TEST(Options, CdromIsShortForADriveOnIde) {
   const auto& disks = run_options(run_with({"--cdrom", "a,b.iso", "-d", "disk"})).machine.disks;
   ASSERT_EQ(disks.size(), 2u);
   EXPECT_EQ(disks[0].path, "disk");
-  EXPECT_EQ(disks[1].path, "a,b.iso") << "a name, and no SPEC";
+  EXPECT_EQ(disks[1].path, "a,b.iso") << "a file name, not a SPEC";
   EXPECT_EQ(disks[1].device, vmm::DiskConfig::Device::kIde);
   EXPECT_EQ(disks[1].media, vmm::DiskConfig::Media::kCdrom);
   EXPECT_TRUE(disks[1].read_only);
@@ -351,7 +351,7 @@ TEST(Options, TheRootIsOnTheFirstDisk) {
   EXPECT_EQ(root({"-d", "a,device=ide"}), "/dev/sda");
   EXPECT_EQ(root({"-d", "a,device=ide", "-d", "b"}), "/dev/sda");
   EXPECT_EQ(root({"-d", "a", "-d", "b,device=ide"}), "/dev/vda");
-  EXPECT_EQ(root({"--cdrom", "a"}), "") << "a CD-ROM is none by itself";
+  EXPECT_EQ(root({"--cdrom", "a"}), "") << "a CD-ROM is not a root by default";
   EXPECT_EQ(root({"-d", "a,device=ide,media=cdrom", "-d", "b"}), "/dev/vda");
 }
 
@@ -389,7 +389,7 @@ TEST(Options, SeveralCpusNeedAcpi) {
               StartsWith("--cpus 2 and --acpi off exclude each other"));
 }
 
-TEST(Options, RefusesWhatIsNoNumberOfCpus) {
+TEST(Options, RefusesInvalidNumbersOfCpus) {
   for (const char* const wrong : {"0", "-1", "2x", "4294967296", ""})
     EXPECT_THAT(usage_error(run_with({"-c", wrong})), HasSubstr("not a number of virtual CPUs"));
 }
@@ -408,7 +408,7 @@ TEST(Options, MissingValuesAreNamed) {
   EXPECT_THAT(usage_error(run_with({"--name", "a b"})), HasSubstr("contain blanks"));
 }
 
-TEST(Options, KernelAndInitrdCanBeLeftToUs) {
+TEST(Options, KernelAndInitrdCanBeLeftOut) {
   EXPECT_EQ(run_options({"run"}).machine.kernel_path, "");
   EXPECT_FALSE(run_options(run_with({"-i", "./auto"})).initrd_auto);
   const RunOptions options = run_options(run_with({"-i", "auto"}));

@@ -97,7 +97,7 @@ TEST_F(Program, MessagesThatCannotBeWrittenChangeNothing) {
   EXPECT_EQ(status("$wick image compare d.qcow2 missing 2>/dev/full"), 2);
 }
 
-// A backing file's name in a header that someone else made.
+// The backing file's name comes from the author of the image.
 TEST_F(Program, MessagesOfImagesDoNotReachTheTerminalAsEscapes) {
   ASSERT_EQ(status("$wick image create -q -f raw b 1M &&"
                    "$wick image create -q -f qcow2 -b b -F raw d.qcow2 &&"

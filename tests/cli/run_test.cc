@@ -82,7 +82,7 @@ TEST_F(Run, SigpwrPressesThePowerButton) {
   EXPECT_EQ(machine_->presses(), 1);
 }
 
-TEST_F(Run, Sigusr1LooksAtTheDisksSizes) {
+TEST_F(Run, Sigusr1UpdatesTheDisksSizes) {
   const auto signals = Signals::take();
   ASSERT_TRUE(signals);
   raise(SIGUSR1);
@@ -107,7 +107,7 @@ TEST_F(Run, EachEndingSignalEndsItByItsNumber) {
 }
 
 // timeout(1) sends two signals, and so do a closing terminal and its shell.
-TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
+TEST_F(Run, TwoSignalsAtOnceCountAsOne) {
   for (int i = 0; i < 20; ++i) {
     auto signals = Signals::take();
     ASSERT_TRUE(signals);
@@ -121,7 +121,7 @@ TEST_F(Run, TwoSignalsAtOnceAreOneToARunThatEnds) {
     ASSERT_TRUE(report);
     EXPECT_EQ(report->signal, SIGTERM);
     signals->reset();
-    // It may have come too late for the thread that takes signals.
+    // SIGHUP may have come too late for the thread that takes signals.
     sigset_t hangup;
     sigemptyset(&hangup);
     sigaddset(&hangup, SIGHUP);
@@ -280,7 +280,7 @@ TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
   EXPECT_EQ(config_.initrd_path, initrd);
 }
 
-TEST_F(ChooseKernel, KeepsTheInitramfsThatWasGiven) {
+TEST_F(ChooseKernel, KeepsTheGivenInitramfs) {
   add("vmlinuz-6.1"), add("initrd.img-6.1");
   config_.initrd_path = "mine";
   ASSERT_TRUE(choose_kernel(config_, false, boot_));
@@ -295,7 +295,7 @@ TEST_F(ChooseKernel, DefaultKernelMayHaveNoInitramfsUnlessOneIsAskedFor) {
   EXPECT_FALSE(choose_kernel(config_, true, boot_));
 }
 
-TEST_F(ChooseKernel, LooksBesideTheKernelThatWasGiven) {
+TEST_F(ChooseKernel, LooksNextToTheGivenKernel) {
   add("vmlinuz-6.1");
   config_.kernel_path = add("bzImage");
   ASSERT_TRUE(choose_kernel(config_, false, "/no/boot"));
@@ -307,7 +307,7 @@ TEST_F(ChooseKernel, LooksBesideTheKernelThatWasGiven) {
 
 class ChooseAddresses : public ::testing::Test {
  protected:
-  // Of a machine with that name, those disks and two cards.
+  // The addresses of a machine with this name, these disks and two cards.
   static std::vector<net::MacAddress> addresses(const std::string& name,
                                                 const std::vector<std::string>& disks = {},
                                                 const std::string& machine_id = "host") {
@@ -354,7 +354,7 @@ TEST_F(ChooseAddresses, DifferFromHostToHost) {
   EXPECT_NE(addresses("vm", {}, "host")[0], addresses("vm", {}, "")[0]);
 }
 
-TEST_F(ChooseAddresses, GoByTheFirstDiskWithoutAName) {
+TEST_F(ChooseAddresses, DependOnTheFirstDiskIfThereIsNoName) {
   const auto once = addresses("", {"/vm/a.img", "/vm/b.img"});
   EXPECT_EQ(addresses("", {"/vm/a.img"}), once);
   EXPECT_NE(addresses("", {"/vm/b.img", "/vm/a.img"})[0], once[0]);
@@ -363,7 +363,7 @@ TEST_F(ChooseAddresses, GoByTheFirstDiskWithoutAName) {
   EXPECT_EQ(addresses("", {"a.img"}), addresses("", {"./x/../a.img"})) << "the same file";
 }
 
-TEST_F(ChooseAddresses, AreThereForMachinesWithNothingToGoBy) {
+TEST_F(ChooseAddresses, ExistForMachinesWithoutNameAndDisk) {
   const auto once = addresses("");
   EXPECT_NE(once[0], once[1]);
   EXPECT_EQ(addresses(""), once) << "in one process";
@@ -377,7 +377,7 @@ TEST_F(ChooseAddresses, LeaveTheUsersOwnAlone) {
   config.nets[0].mac = kMine;
   choose_addresses(config, "host");
   EXPECT_EQ(config.nets[0].mac, kMine);
-  EXPECT_EQ(config.nets[1].mac, addresses("vm")[1]) << "which its neighbour does not change";
+  EXPECT_EQ(config.nets[1].mac, addresses("vm")[1]) << "the other card does not change it";
 }
 
 }  // namespace

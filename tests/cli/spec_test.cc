@@ -107,7 +107,7 @@ TEST(Seconds, MayHaveAFraction) {
   EXPECT_EQ(parse_seconds("0.25"), std::chrono::milliseconds(250));
 }
 
-TEST(Seconds, RefusesWhatIsNoLengthOfTime) {
+TEST(Seconds, RefusesInvalidTimes) {
   for (const char* const text :
        {"", "0", "0.0", "-1", "nan", "inf", "1e3", "5s", "1e", "1 ", "99999999999", "0.0000001"}) {
     EXPECT_FALSE(parse_seconds(text)) << text;
@@ -225,7 +225,7 @@ TEST(NetSpec, TakesEveryKey) {
   EXPECT_EQ((*all)->mtu, 9000);
 }
 
-TEST(NetSpec, MayBeNoneOrAUsersNetwork) {
+TEST(NetSpec, MayBeNoneOrUser) {
   const auto none = parse_net("none");
   ASSERT_TRUE(none) << error_of(none);
   EXPECT_FALSE(*none);

@@ -76,7 +76,7 @@ TEST(Toml, EntriesComeInTheOrderOfTheFile) {
   EXPECT_EQ(keys, "dbac");
 }
 
-TEST(Toml, MistakesNameTheLineAndTheMend) {
+TEST(Toml, MistakesNameTheLineAndTheFix) {
   EXPECT_EQ(error_of("\nmemory = 256M"),
             "line 2: invalid line format (expected newline, but got 'M'); write key = value, with "
             "strings in quotes");
@@ -97,7 +97,7 @@ TEST(Toml, ANulEndsNoText) {
   EXPECT_THAT(error_of(std::string_view("a = 'x\0y'", 9)), StartsWith("line 1: "));
 }
 
-TEST(Toml, WhatIsNotUsedHereIsRefusedByName) {
+TEST(Toml, UnsupportedFeaturesAreRefusedByName) {
   EXPECT_EQ(error_of("b = 1\n[run]\na = 1"), "line 2: tables are not supported; write key = value");
   for (const char* const text : {"a.b = 1", "a = {b = 1}", "[[disk]]\na = 1", "a = [{b = 1}]"})
     EXPECT_THAT(error_of(text), HasSubstr("tables are not supported")) << text;

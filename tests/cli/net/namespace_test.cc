@@ -1,5 +1,5 @@
-// wick net as root; each test has its own network namespace. What wick net makes works, and
-// nothing of it is left when it is undone, whatever happened in between.
+// wick net as root; each test has its own network namespace. Everything that `up` makes works,
+// and `down` removes all of it, whatever happened in between.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -59,7 +59,7 @@ class NetNamespace : public testing::Test {
     net_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     mounts_ = Fd(::open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
     folder_ = Fd(::open(".", O_RDONLY | O_CLOEXEC | O_DIRECTORY));
-    // Both or none.
+    // Both namespaces or none.
     if (::unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
       GTEST_SKIP() << "this host permits no new network namespace: " << std::strerror(errno);
     entered_ = true;
@@ -165,7 +165,7 @@ class NetNamespace : public testing::Test {
     return in(from, "busybox ping -c 1 -W 1 " + address).find(" 0% packet loss") !=
            std::string::npos;
   }
-  // Counts what arrives in a namespace ("": this one) and matches; count() tells how many.
+  // Counts packets that arrive in a namespace ("": this one) and match; see count().
   static std::string prefix(const std::string& name) {
     return name.empty() ? "" : "ip netns exec " + name + " ";
   }
@@ -181,7 +181,7 @@ class NetNamespace : public testing::Test {
     return shell(prefix(name) + "/run/nft list table inet counted | grep -o 'packets [0-9]*'; " +
                  prefix(name) + "/run/nft delete table inet counted");
   }
-  // Its DHCP client; returns the guest's address.
+  // Runs the guest's DHCP client; returns the guest's address.
   static std::string boot(const std::string& name) {
     std::ofstream script("/run/udhcpc.sh");
     script << "#!/bin/sh\n[ $1 = bound ] || exit 0\nip addr replace $ip/$mask dev $interface\n"
@@ -198,7 +198,7 @@ class NetNamespace : public testing::Test {
     EXPECT_NE(address, "") << said;
     return address;
   }
-  // A guest of the network `other`, made later, and alpha in wick0.
+  // alpha, a guest of wick0, and a guest of `other`, a later network, do not reach each other.
   static void expect_networks_apart() {
     add_guest("stranger", "other");
     const std::string stranger = boot("stranger");
@@ -399,7 +399,7 @@ TEST_F(NetNamespace, UpTwiceAndDownTwiceAreAsOnce) {
   expect_no_trace("after a second down");
 }
 
-TEST_F(NetNamespace, UpMendsWhatIsMissing) {
+TEST_F(NetNamespace, UpRepairsWhatIsMissing) {
   expect_ok({"up", "--user", "nobody", "--taps", "2"});
   const pid_t dnsmasq = hostnet::find_dnsmasq("wick0");
   ASSERT_GT(dnsmasq, 0);
@@ -423,7 +423,7 @@ TEST_F(NetNamespace, UpMendsWhatIsMissing) {
   EXPECT_NE(boot("alpha"), "");
   remove_guest("alpha");
   expect_ok({"down"});
-  expect_no_trace("after mending");
+  expect_no_trace("after the repair");
 }
 
 // A program with the arguments of wick's dnsmasq, until it is killed.
@@ -442,7 +442,7 @@ pid_t start_impostor(const char* program, uid_t uid) {
   return pid;
 }
 
-TEST_F(NetNamespace, NobodyStandsInForItsDnsmasq) {
+TEST_F(NetNamespace, ImpostorsOfItsDnsmasqAreNotKilled) {
   // A copy of the program, and a process like a setuid program (sudo): it runs as root with
   // arguments that the user chooses.
   ASSERT_EQ(shell("mkdir /run/bin && cp /bin/sh /run/bin/dnsmasq"), "");
@@ -527,7 +527,7 @@ TEST_F(NetNamespace, ABridgeThatTookThePlaceOfOursIsLeftAlone) {
   EXPECT_THAT(log(), HasSubstr("wick0: not removed"));
   EXPECT_THAT(shell("ip link show wick0"), HasSubstr("wick0"));
   EXPECT_EQ(shell("ip link del wick0"), "");
-  expect_no_trace("but for the other bridge");
+  expect_no_trace("except the other bridge");
 }
 
 TEST_F(NetNamespace, UpThatIsKilledAnywhereIsUndoneByDown) {
@@ -692,7 +692,7 @@ TEST_F(NetNamespace, AFolderThatOthersMayWriteToIsRefused) {
   expect_no_trace("after the modes are right again");
 }
 
-TEST_F(NetNamespace, TwoAtOnceDoNotMeet) {
+TEST_F(NetNamespace, TwoAtOnceDoNotInterfere) {
   std::vector<pid_t> children;
   for (const char* name : {"one", "two", "three"}) {
     const pid_t pid = ::fork();
@@ -953,7 +953,7 @@ bool hide(const std::string& program) {
          !find_program(program);
 }
 
-TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
+TEST_F(NetNamespace, IptablesIsUsedWhereThereIsNoNft) {
   if (!find_program("iptables-restore")) GTEST_SKIP() << "needs iptables";
   // Listing a table creates it.
   const auto rules = [] {
@@ -1073,7 +1073,7 @@ TEST_F(NetNamespace, ADamagedStateIsAnErrorThatNamesTheFile) {
   expect_no_trace("after the file is whole again");
 }
 
-TEST_F(NetNamespace, LeasesOfHostileGuestsDoNotDriveTheTerminal) {
+TEST_F(NetNamespace, LeasesOfHostileGuestsSendNothingToTheTerminal) {
   expect_ok({"up"});
   std::ofstream("/run/wick/net/wick0/leases")
       << "1795315651 02:00:00:00:00:02 10.87.0.33 a\x1b[2J\x07\x7f\xc2\x9b *\ngarbage\n\xff\xfe\n";
@@ -1175,7 +1175,7 @@ class NetNamespaceMachine : public NetNamespace {
     NetNamespace::TearDown();
   }
 
-  // Uses that TAP, and it gets onto the bridge.
+  // Starts the machine on this TAP, which joins the bridge.
   void start(const std::string& interface) {
     int ready[2];
     ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
@@ -1249,7 +1249,7 @@ void hide_memory(pid_t pid) {
   }
 }
 
-TEST_F(NetNamespaceMachine, NobodyIsMadeToWaitForAProcesssMemory) {
+TEST_F(NetNamespaceMachine, NoCommandWaitsForAProcesssMemory) {
   expect_ok({"up"});
   start("tap7");
   hide_memory(machine_);
