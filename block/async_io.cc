@@ -16,7 +16,7 @@ namespace wick::block {
 
 namespace {
 
-// The blocking call.
+// Makes the blocking system call.
 int64_t perform(const IoOperation& operation) {
   const auto offset = static_cast<off_t>(operation.offset_bytes);
   const auto count = static_cast<int>(operation.buffers.size());
@@ -46,7 +46,8 @@ int64_t perform(const IoOperation& operation) {
   return result < 0 ? -errno : result;
 }
 
-// As far as the page cache has it; negative, as preadv2(2) has it, when it has nothing.
+// Reads only from the page cache. The result is that of preadv2(2), negative if nothing is
+// cached.
 int64_t read_cached(const IoOperation& read) {
   return ::preadv2(read.fd, read.buffers.data(), static_cast<int>(read.buffers.size()),
                    static_cast<off_t>(read.offset_bytes), RWF_NOWAIT);
@@ -74,9 +75,9 @@ class ThreadedIo final : public AsyncIo {
   std::unique_ptr<LoopThread> worker_;
 };
 
-// Submissions gather during a round of the loop and go to the kernel together
-// at its end. What the page cache can answer is done by then, so completions
-// are looked at before the loop sleeps.
+// Collects submissions during a round of the loop and passes them to the kernel together at
+// its end. Operations that the page cache serves complete during the submission, so
+// completions are handled before the loop sleeps.
 class UringIo final : public AsyncIo {
  public:
   static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop) {
@@ -96,7 +97,7 @@ class UringIo final : public AsyncIo {
   }
 
  private:
-  // Room for one full virtqueue; more than that goes in several submissions.
+  // Room for one full virtqueue; more operations take several submissions.
   static constexpr unsigned kEntries = 256;
   static constexpr int kTurnsPerRound = 64;
   static constexpr uint64_t kMaxCopiedBytes = 64 << 10;
@@ -113,7 +114,7 @@ class UringIo final : public AsyncIo {
       queued_.push_back(&operation);
   }
 
-  // The ring has no such operation before Linux 6.12, and the call may take long.
+  // For discards: io_uring has none before Linux 6.12, and the call may take long.
   void submit_elsewhere(IoOperation& operation) {
     if (!worker_) {
       auto worker = ThreadedIo::create(loop_);
@@ -153,8 +154,8 @@ class UringIo final : public AsyncIo {
   }
 
   void submit_and_complete() {
-    // A completion may queue again, so until nothing is left to hand over; but
-    // one that always does must not keep the loop from everything else.
+    // A completion may queue new operations, so repeats until the queue is empty. The limit
+    // keeps endless completions from blocking the rest of the loop.
     for (int turn = 0; !queued_.empty() || ::io_uring_sq_ready(&ring_) > 0; ++turn) {
       if (turn == kTurnsPerRound) {
         loop_.post([] {});
@@ -175,16 +176,16 @@ class UringIo final : public AsyncIo {
       complete_ready();
       for (IoOperation* const copy : std::exchange(copies_, {})) copy->complete(timed(*copy));
       if (submitted < 0) {
-        // Short of memory or of completion slots (EAGAIN, EBUSY), or interrupted:
-        // completions in flight make room; look again on the next round.
+        // Out of memory or completion slots (EAGAIN, EBUSY), or interrupted. Tries again in
+        // the next round, when completions have made room.
         loop_.post([] {});
         return;
       }
     }
   }
 
-  // A read that comes alone is mostly answered by the page cache, and then by one
-  // system call; several at once are cheaper through the ring.
+  // The page cache serves most single reads, and then one system call is enough. Several
+  // reads at once are cheaper through the ring.
   bool read_at_once(IoOperation& operation) {
     if (operation.kind != IoOperation::Kind::kRead || !operation.in_page_cache) return false;
     if (reads_elsewhere_ > 0) {
@@ -192,7 +193,7 @@ class UringIo final : public AsyncIo {
       return false;
     }
     const int64_t result = read_cached(operation);
-    if (result < 0) {  // it has to wait, or it fails again
+    if (result < 0) {  // the ring waits for the data, or reports the same error
       reads_elsewhere_ = kReadsElsewhere;
       return false;
     }
@@ -201,8 +202,8 @@ class UringIo final : public AsyncIo {
     return true;
   }
 
-  // A write into the page cache, for which io_uring always wakes a kernel worker:
-  // two context switches, where a small copy is done sooner.
+  // Whether a write only copies to the page cache. io_uring would wake a kernel worker for
+  // it, and two context switches take longer than a small copy.
   bool only_copies(const IoOperation& operation) {
     if (operation.kind != IoOperation::Kind::kWrite || !operation.in_page_cache) return false;
     if (completes_inline()) return true;
@@ -212,8 +213,8 @@ class UringIo final : public AsyncIo {
     return false;
   }
 
-  // One that takes long had to wait, for memory or for the disk: then others may
-  // have to, and the loop does not wait with them.
+  // If a write takes long, it had to wait for memory or the disk. Later writes may have to
+  // wait, too, so they go through the ring, which does not block the loop.
   int64_t timed(const IoOperation& write) {
     const auto start = std::chrono::steady_clock::now();
     const int64_t result = perform(write);
@@ -239,15 +240,15 @@ class UringIo final : public AsyncIo {
   io_uring ring_{};
   std::deque<IoOperation*> queued_;   // not handed to the kernel yet
   std::vector<IoOperation*> copies_;  // of this round
-  unsigned writes_elsewhere_ = 0;     // that the kernel's workers are to make
-  unsigned reads_elsewhere_ = 0;      // that the ring is to make
+  unsigned writes_elsewhere_ = 0;     // number of writes that still go through the ring
+  unsigned reads_elsewhere_ = 0;      // number of reads that still go through the ring
   EventLoop::Watch watch_;
 };
 
 }  // namespace
 
 bool AsyncIo::try_at_once(IoOperation& operation) {
-  // Between them the loop has others to serve.
+  // The loop must serve others, too.
   constexpr unsigned kMaxInRow = 32;
   const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
   if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMaxInRow) {
@@ -259,7 +260,7 @@ bool AsyncIo::try_at_once(IoOperation& operation) {
     return true;
   }
   operation.result_ = read_cached(operation);
-  return operation.result_ >= 0;  // otherwise it has to wait, or it fails again
+  return operation.result_ >= 0;  // otherwise submit() waits for the data, or fails again
 }
 
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {

@@ -1,7 +1,7 @@
-// File I/O that does not block its loop: each operation is awaited by the
-// coroutine that wants it, many are in flight at once.
+// File I/O that does not block its loop. Coroutines await operations; many are in flight at
+// once.
 //
-// Thread rule: everything on the one EventLoop it was made with.
+// Thread rule: the EventLoop that it was created with.
 #pragma once
 
 #include <sys/uio.h>
@@ -18,9 +18,9 @@ namespace wick::block {
 
 class AsyncIo;
 
-// One operation; awaiting it submits it. The result is what the system call
-// would return: a count, or a negative errno. It and its buffers stay where
-// they are until then, which a coroutine's frame sees to.
+// One operation; co_await submits it. The result is that of the system call: a count, or a
+// negative errno. The operation and its buffers must stay in place until then, as they do in
+// a coroutine's frame.
 class IoOperation {
  public:
   enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate, kDiscard };
@@ -29,7 +29,7 @@ class IoOperation {
   void await_suspend(std::coroutine_handle<> awaiting);
   int64_t await_resume() const noexcept { return result_; }
 
-  // For AsyncIo's implementations.
+  // Called by AsyncIo's implementations.
   void complete(int64_t result) {
     result_ = result;
     awaiting_.resume();  // may destroy *this
@@ -65,20 +65,20 @@ class IoOperation {
 
 class AsyncIo {
  public:
-  // io_uring; where the kernel forbids it a worker thread, which a log line
-  // then says. `loop` must outlive it; when it is destroyed nothing may be in
-  // flight, and the loop has run for the last time.
+  // Uses io_uring, or a worker thread and a log line if the kernel forbids it. `loop` must
+  // outlive it. At destruction no operation may be in flight, and the loop must not run any
+  // more.
   static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_uring(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
 
-  // For a program that does nothing else on the loop: what the page cache can
-  // answer or take is done within the co_await, mostly.
+  // For a program that does nothing else on the loop: most operations that the page cache can
+  // serve complete within the co_await.
   void enable_inline_completion() { inline_completion_ = true; }
   bool completes_inline() const { return inline_completion_; }
 
-  // `in_page_cache`: the descriptor is a file's, without O_DIRECT.
+  // `in_page_cache`: the descriptor is of a file, without O_DIRECT.
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
                    bool in_page_cache) {
     return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, in_page_cache};

@@ -1,10 +1,9 @@
-// What a disk device reads from and writes to: a raw file, an image format, an
-// overlay over another back end. It does not know who reads it (virtio-blk,
-// IDE, an image tool) and holds no guest type.
+// Host back end of a disk: a raw file, an image format, an overlay over another back end.
+// virtio-blk, IDE and the image tool share it.
 //
-// Thread rule: a back end belongs to one EventLoop; every call is made on it
-// and every Task finishes on it. Several requests may be in flight; those that
-// overlap happen in any order, as on a real disk.
+// Thread rule: a back end belongs to one EventLoop; every call is made on it and every Task
+// finishes on it. Several requests may be in flight; overlapping ones happen in any order, as
+// on a real disk.
 #pragma once
 
 #include <sys/uio.h>
@@ -20,16 +19,16 @@
 
 namespace wick::block {
 
-// What a range of a disk starts with, and for how many of its bytes that goes on.
+// The part at the start of a range whose bytes are all of one kind.
 struct Extent {
   uint64_t length_bytes = 0;
   bool present = true;  // not left to a backing file
   bool zero = false;    // known to read as zeroes
   bool data = true;     // read from a file
-  int depth = 0;        // 1: it is the backing file's, 2: that one's backing file's, ...
-  std::optional<uint64_t> host_offset = {};  // in the file `path`; none: compressed
+  int depth = 0;        // 0: this image, 1: its backing file, 2: that one's backing file, ...
+  std::optional<uint64_t> host_offset = {};  // in the file `path`; empty: compressed
   std::string path = {};
-  // Compressed: its first so many bytes are unpacked together. 0: not compressed.
+  // If compressed: this many bytes at the start are unpacked together. 0: not compressed.
   uint64_t block_bytes = 0;
 };
 
@@ -40,36 +39,36 @@ class Backend {
   // A multiple of 512.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
-  // The file of an image that open_image() opened, or of a chain its first (File::pin()).
+  // File::pin() of the file that open_image() opened; of a chain, of its top image.
   virtual Fd pin() const { return {}; }
-  // Takes over the size that another program gave the disk's file, while requests go on.
+  // Takes over a size that another program gave the disk's file. Requests may be in flight.
   virtual Task<Result<void>> update_size() { co_return Result<void>(); }
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
-  // Whether write_zeroes() takes little time: most of it writes nothing to the host. May
-  // become false when the host turns out to be unable.
+  // Whether write_zeroes() is fast, because it writes mostly metadata. Becomes false if the
+  // host turns out not to support it.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
 
-  // The buffers must stay valid until the Task is done. A range that is not
-  // wholly inside the disk is an error (EINVAL), also for the calls below; so
-  // is any writing call on a read-only disk (EROFS). Offsets and lengths may
-  // have any alignment. On an error nothing is known of the range's content.
+  // The buffers must stay valid until the Task is done. Offsets and lengths may have any
+  // alignment. For all calls, a range that is not wholly inside the disk is an error (EINVAL),
+  // and so is a write to a read-only disk (EROFS). After an error the content of the range is
+  // undefined.
   virtual Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
 
-  // What completed before this call is on stable storage when it is done.
+  // Afterwards all writes that completed before this call are on stable storage.
   virtual Task<Result<void>> flush() = 0;
 
-  // The content of the range becomes indefinite: what it was, or zeroes, but never what
-  // an image below holds. Not a promise to free space, and never done by writing zeroes.
+  // The content of the range becomes undefined: the old content or zeroes, but never the
+  // content of a backing file. May free space, and never writes zeroes.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // Where the content is; who does not know says that all is data.
+  // Tells where the content is. The default is that everything is data.
   virtual Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) {
     static_cast<void>(offset_bytes);
     co_return Extent{.length_bytes = length_bytes};
   }
 
-  // The range reads as zeroes; `may_unmap` allows it to lose its space.
+  // Afterwards the range reads as zeroes; `may_unmap` allows to free its space.
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                           bool may_unmap) = 0;
 };

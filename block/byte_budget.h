@@ -1,5 +1,5 @@
-// A bound on the bytes that coroutines of one loop hold at once: who wants more than
-// is left waits, in the order of asking.
+// A limit on the bytes that coroutines of one loop hold at once. If not enough are left, a
+// coroutine waits; they get their bytes in the order of asking.
 //
 // Thread rule: one EventLoop, without locks of its own.
 #pragma once
@@ -18,7 +18,7 @@ class ByteBudget {
   ByteBudget(const ByteBudget&) = delete;
   ByteBudget& operator=(const ByteBudget&) = delete;
 
-  // Gives its bytes back when it is destroyed.
+  // The destructor gives the bytes back.
   class Held {
    public:
     Held(Held&& other) noexcept
@@ -58,11 +58,12 @@ class ByteBudget {
     std::coroutine_handle<> handle_;
   };
 
-  // To be awaited. Who wants more than there is at all gets all.
+  // The caller must co_await the result. A request for more than the total gets the total.
   Awaiter take(uint64_t bytes) { return {*this, std::min(bytes, total_bytes_)}; }
 
  private:
-  // Who runs may give its own back, which must not nest: there may be hundreds.
+  // A resumed coroutine may give back its own bytes. That call only adds them, because
+  // hundreds of nested resumes would overflow the stack.
   void give_back(uint64_t bytes) {
     free_bytes_ += bytes;
     if (std::exchange(resuming_, true)) return;

@@ -11,15 +11,15 @@ namespace {
 
 constexpr int kZlibWindowBits = 15;
 constexpr int kWindowBits = -12;  // raw deflate with a window of 4 KiB, as QEMU writes it
-// A frame's reader allocates the window that it asks for. As much as zstd's usual
-// levels ask for without knowing how little a cluster is.
+// The decoder allocates the window that a frame asks for. zstd's usual levels ask for up to
+// this size if they do not know the content's size.
 constexpr int kMaxZstdWindowBits = 23;
 
 Bytef* bytes_of(std::span<const std::byte> bytes) {
-  return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API is older
+  return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API lacks const
 }
 
-// With `ends` the data must end with the cluster, and its checksum, if it has one, be right.
+// With `ends` the data must end with the cluster, and a checksum must be correct.
 bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<std::byte> cluster,
                  bool ends) {
   z_stream stream{};
@@ -30,7 +30,7 @@ bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<s
   stream.avail_out = static_cast<uInt>(cluster.size());
   const int result = ::inflate(&stream, Z_FINISH);
   ::inflateEnd(&stream);
-  // The input may go on behind the data, and the output may be full before its end.
+  // The input may continue after the data, and the data may continue after the output is full.
   return stream.avail_out == 0 && (result == Z_STREAM_END || (!ends && result == Z_BUF_ERROR));
 }
 
@@ -50,8 +50,8 @@ bool decompress_zstd(std::span<const std::byte> packed, std::span<std::byte> clu
 }
 
 std::vector<std::byte> deflate_raw(std::span<const std::byte> cluster) {
-  // Level 6, zlib's default and QEMU's choice, takes up to a third longer to
-  // make an image a hundredth smaller.
+  // Level 6, the default of zlib and QEMU, takes up to a third longer and makes images only
+  // 1% smaller.
   constexpr int kLevel = 5;
   constexpr int kMemoryLevel = 9;
   std::vector<std::byte> packed(cluster.size() - 1);
@@ -78,8 +78,7 @@ std::vector<std::byte> compress_zstd(std::span<const std::byte> cluster, int lev
   return packed;
 }
 
-// Whether every byte value is about as frequent, as in what is compressed or
-// encrypted already.
+// Whether all byte values are about equally frequent, as in compressed or encrypted data.
 bool looks_random(std::span<const std::byte> cluster) {
   constexpr size_t kStride = 3;
   std::array<uint32_t, 256> counts{};
@@ -87,7 +86,7 @@ bool looks_random(std::span<const std::byte> cluster) {
   for (size_t i = 0; i < cluster.size(); i += kStride, ++total) ++counts[size_t(cluster[i])];
   uint64_t squares = 0;
   for (const uint64_t count : counts) squares += count * count;
-  // Of random bytes the sum is close to total^2 / 256 + total.
+  // For random bytes the sum is close to total^2 / 256 + total.
   return squares * 256 < (total + 256) * total + total * total / 64;
 }
 
@@ -101,7 +100,7 @@ bool decompress(Compression method, std::span<const std::byte> packed,
 
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster) {
   if (method == Compression::kZstd) return compress_zstd(cluster, ZSTD_CLEVEL_DEFAULT);
-  // zlib is slowest where there is nothing to gain, and zstd tells that ten times faster.
+  // zlib is slowest on incompressible data, and zstd detects such data ten times faster.
   if (looks_random(cluster) && compress_zstd(cluster, 1).empty()) return {};
   return deflate_raw(cluster);
 }

@@ -1,5 +1,5 @@
-// What qcow2 compresses clusters with ("Compressed Clusters Descriptor"): raw
-// deflate, or one zstd frame; and what vmdk compresses grains with: zlib (RFC 1950).
+// The compression of qcow2's clusters ("Compressed Clusters Descriptor"): raw deflate, or one
+// zstd frame; and that of vmdk's grains: zlib (RFC 1950).
 #pragma once
 
 #include <cstddef>
@@ -10,18 +10,18 @@
 
 namespace wick::block::qcow2 {
 
-// Fills `cluster` from the start of `packed`; false when that is no such data.
+// Fills `cluster` from the start of `packed`; false if that is not valid data.
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster);
-// Empty when it would not be smaller. Any thread.
+// Empty if the result would not be smaller. Any thread.
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2
 
 namespace wick::block {
 
-// Fills `block` from zlib data at the start of `packed`; false when that is no such data.
-// Data that `ends` with the block is checked by its checksum.
+// Fills `block` from zlib data at the start of `packed`; false if that is not valid data. If
+// the data `ends` with the block, checks its checksum.
 bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block, bool ends);
 
 }  // namespace wick::block

@@ -22,8 +22,8 @@ namespace wick::block {
 
 namespace {
 
-// One for all requests, of which a guest may have hundreds write zeroes at
-// once; aligned for O_DIRECT.
+// Shared by all requests, since a guest may have hundreds that write zeroes; aligned for
+// O_DIRECT.
 alignas(4096) constexpr std::array<std::byte, 4096> kZeroPage{};
 
 constexpr uint64_t kMaxCopyBytes = 64 << 10;
@@ -61,7 +61,7 @@ class HostFile final : public File {
   Piece piece_at(uint64_t offset) const override {
     const off_t at = static_cast<off_t>(offset);
     const off_t data = ::lseek(buffered_.get(), at, SEEK_DATA);
-    if (data < 0) return {errno == ENXIO, size_bytes()};  // else nobody knows
+    if (data < 0) return {errno == ENXIO, size_bytes()};  // any other error: assume data
     if (data > at) return {true, static_cast<uint64_t>(data)};
     const off_t hole = ::lseek(buffered_.get(), at, SEEK_HOLE);
     return {false, hole < 0 ? size_bytes() : static_cast<uint64_t>(hole)};
@@ -104,7 +104,7 @@ class HostFile final : public File {
   Task<Result<void>> sync() override {
     if (!syncs_) co_return Result<void>();
     const int64_t result = co_await io_.sync(buffered_.get());
-    // The kernel tells a failure once, and then that all is well.
+    // The kernel reports a failure only once; later calls succeed.
     if (result < 0 && sync_error_ == 0) sync_error_ = static_cast<int>(-result);
     if (sync_error_ != 0)
       co_return with_hint(fail_errno(sync_error_, "{}: flush", path_),
@@ -121,7 +121,8 @@ class HostFile final : public File {
     return make_zero(FALLOC_FL_ZERO_RANGE, offset, length);
   }
 
-  // PUNCH_HOLE on a device is write-zeroes, which many that discard do by writing (PITFALLS 42).
+  // PUNCH_HOLE on a device is write-zeroes, and many devices that can discard write real zeroes
+  // for it (PITFALLS 42).
   Task<Result<void>> discard(uint64_t offset, uint64_t length) override {
     int64_t result = 0;
     if (!abilities_.discards || length == 0) co_return Result<void>();
@@ -145,7 +146,7 @@ class HostFile final : public File {
     if (result >= 0) co_return Result<void>();
     if (result != -EOPNOTSUPP && result != -EINVAL)
       co_return failed("reserve", static_cast<int>(-result), offset, length);
-    // Where the host cannot reserve, space is taken by writing what is there.
+    // If the host cannot reserve space, writing the present content allocates it.
     std::vector<std::byte> content(std::min(length, kMaxCopyBytes));
     while (length > 0) {
       const iovec part = to_iovec(std::span(content).first(std::min(length, kMaxCopyBytes)));
@@ -160,7 +161,7 @@ class HostFile final : public File {
 
   Result<void> truncate(uint64_t size) override {
     if (::ftruncate(buffered_.get(), static_cast<off_t>(size)) != 0)
-      return fail_errno(errno, "{}: cannot be made {} bytes long", path_, size);
+      return fail_errno(errno, "{}: cannot set the size to {} bytes", path_, size);
     return {};
   }
 
@@ -170,8 +171,8 @@ class HostFile final : public File {
     return fail_errno(code, "{}: {} of {} bytes at {}", path_, what, length, offset);
   }
 
-  // What O_DIRECT cannot carry goes through the page cache; the kernel keeps
-  // the two views of a file coherent (PITFALLS 18).
+  // Requests that are not aligned for O_DIRECT go through the page cache; the kernel keeps the
+  // two views of a file coherent (PITFALLS 18).
   int descriptor_for(uint64_t offset, std::span<const iovec> buffers) const {
     if (!direct_.valid()) return buffered_.get();
     uint64_t bits = offset;
@@ -209,7 +210,7 @@ class HostFile final : public File {
   int sync_error_ = 0;
 };
 
-// A number that a device tells of its queue; 0 if there is none. A partition has its
+// A limit of a device's request queue, from sysfs; 0 if there is none. A partition uses its
 // disk's queue.
 uint64_t queue_limit(const std::string& device, const char* name) {
   unsigned long long value = 0;
@@ -222,7 +223,7 @@ uint64_t queue_limit(const std::string& device, const char* name) {
   return value;
 }
 
-// By its file system: to try it would allocate.
+// Decided by the file system, because a trial would allocate space.
 bool has_zero_range(const Fd& file) {
   struct statfs system {};
   if (::fstatfs(file.get(), &system) != 0) return false;
@@ -244,7 +245,7 @@ Result<FileAbilities> find_abilities(const Fd& file, const std::string& path) {
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
   FileAbilities abilities;
   if (!S_ISBLK(status.st_mode)) {
-    // A hole beyond the end.
+    // Tries to punch a hole beyond the end.
     abilities.discards =
         ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(align_up(static_cast<uint64_t>(status.st_size), 4096)),
@@ -279,7 +280,7 @@ Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, C
   if (read_only) abilities.discards = false;
   Fd direct;
   if (cache == Cache::kNone) {
-    // The same file, whatever `path` leads to by now.
+    // Opens the same file, even if `path` leads to another one by now.
     direct = Fd(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(),
                        (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC));
     if (!direct.valid())
@@ -294,7 +295,7 @@ std::vector<iovec> zero_buffers(uint64_t most) {
   std::vector<iovec> pages;
   while (most > 0 && pages.size() < 64) {
     const size_t size = std::min<uint64_t>(most, kZeroPage.size());
-    pages.push_back({const_cast<std::byte*>(kZeroPage.data()), size});  // only written from
+    pages.push_back({const_cast<std::byte*>(kZeroPage.data()), size});  // never written to
     most -= size;
   }
   return pages;

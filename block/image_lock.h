@@ -1,6 +1,6 @@
-// Keeps programs out of one another's images by locks on the open file, in QEMU's
-// byte ranges, so that QEMU's tools and wick respect each other too (QEMU's
-// block/file-posix.c, "locking"; fcntl(2), "Open file description locks").
+// Locks images against use by other programs. The locks are on the open file, in QEMU's byte
+// ranges, so that QEMU's tools and wick respect each other (QEMU's block/file-posix.c,
+// "locking"; fcntl(2), "Open file description locks").
 #pragma once
 
 #include <string>
@@ -10,13 +10,13 @@
 
 namespace wick::block {
 
-// Until unlock_image(): a writer has the image for itself, readers share it. Does nothing where the
-// file system has no such locks. EAGAIN when another open of the file forbids it, of this process
-// too.
+// Until unlock_image(), a writer has the image alone, and readers share it. Does nothing if
+// the file system has no such locks. EAGAIN if another open file description, which may be of
+// this process, has a conflicting lock.
 Result<void> lock_image(const Fd& file, bool read_only, const std::string& path);
 
-// Gives up what lock_image() took, which close(2) alone does not do at once: the kernel drops
-// the references of an io_uring's requests to the open file some time after they complete.
+// Releases the locks. close(2) alone may do so late: io_uring drops its requests' references
+// to the open file only some time after they complete.
 void unlock_image(const Fd& file);
 
 }  // namespace wick::block

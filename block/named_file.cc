@@ -43,11 +43,11 @@ std::unexpected<Error> cannot_open(int code, const std::string& path, bool read_
   return failure;
 }
 
-// `path` is what the user is told, `opened` the name that the kernel is given.
+// Opens `opened`; messages name `path`.
 Result<Fd> open_disk(const std::string& path, const std::string& opened, bool read_only) {
   const auto is_disk = [](mode_t mode) { return S_ISREG(mode) || S_ISBLK(mode); };
   struct stat status {};
-  // To open a device may already do something.
+  // Opening a device may already have an effect.
   if (::stat(opened.c_str(), &status) == 0 && !is_disk(status.st_mode))
     return not_a_disk(path, status.st_mode);
   const int access = read_only ? O_RDONLY : O_RDWR;
@@ -56,14 +56,14 @@ Result<Fd> open_disk(const std::string& path, const std::string& opened, bool re
   if (!file.valid()) return cannot_open(errno, path, read_only);
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
   if (!is_disk(status.st_mode)) return not_a_disk(path, status.st_mode);
-  // io_uring would answer EAGAIN where it should wait.
+  // With O_NONBLOCK, io_uring would return EAGAIN instead of waiting.
   if (::fcntl(file.get(), F_SETFL, 0) != 0) return fail_errno(errno, "disk {}: fcntl", path);
   return file;
 }
 
 std::string name_in_proc(const Fd& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
 
-// Where an open file lies, without symbolic links.
+// The path of an open file, without symbolic links.
 std::string real_path(const Fd& file) {
   char path[PATH_MAX];
   const ssize_t length = ::readlink(name_in_proc(file).c_str(), path, sizeof(path));
@@ -75,8 +75,8 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-// The folder of the image's path, in which the image still is. From then on it does not
-// matter whether that path, or a part of it, is renamed or replaced.
+// Opens the folder of the image's path, and checks that the image is still there. After that,
+// renaming or replacing the path or a part of it has no effect.
 Result<Fd> open_folder(const NamingImage& image) {
   Fd folder(::open(folder_of(image.path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   const std::string name = std::filesystem::path(image.path).filename().string();
@@ -85,21 +85,22 @@ Result<Fd> open_folder(const NamingImage& image) {
   if (!folder.valid() || ::fstat(image.pin.get(), &opened) != 0 ||
       ::fstatat(folder.get(), name.c_str(), &there, 0) != 0 || opened.st_dev != there.st_dev ||
       opened.st_ino != there.st_ino)
-    return with_hint(fail("{}: is no longer at its path, from which it names files", image.path),
-                     "run the command again");
+    return with_hint(
+        fail("{}: is no longer at its path, which is needed to find the files that it names",
+             image.path),
+        "run the command again");
   return folder;
 }
 
-// A named_file() of the image, as its folder sees it if the name was relative.
+// A named_file() of the image, relative to the image's folder if the name was relative.
 std::string path_from_folder(const std::string& image, const std::string& path) {
   const std::string folder = std::filesystem::path(image).parent_path().string();
   const bool below = !folder.empty() && path.starts_with(folder + "/");
   return below ? "." + path.substr(folder.size()) : path;
 }
 
-// The regular file that `path` leads to, if that is in `folder` or below it. It is not read
-// or written yet (O_PATH). A link of /proc leads to a file that another program opened,
-// wherever it seems to lie.
+// Opens the regular file at `path` with O_PATH, if it is in `folder` or below it. Does not
+// follow magic links of /proc, which lead to files that other programs have open.
 Fd find_in_folder(const Fd& folder, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
@@ -112,7 +113,7 @@ Fd find_in_folder(const Fd& folder, const std::string& path) {
   return real_path(file).starts_with(beginning) ? std::move(file) : Fd();
 }
 
-// As a value in a SPEC.
+// The text as a value in a SPEC.
 std::string with_doubled_commas(const std::string& text) {
   std::string doubled;
   for (const char c : text) doubled += c == ',' ? std::string(",,") : std::string(1, c);
@@ -163,7 +164,7 @@ Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const s
                                : data ? "data-file=" + with_doubled_commas(place)
                                       : "backing=any";
       return with_hint(
-          fail("{}: names the {} {}, which is no file in the image's folder or below it",
+          fail("{}: names the {} {}, which is not a file in the image's folder or below it",
                image.path, data ? "data file" : "backing file", place),
           fmt::format("if you trust the image with that file, add {}", word));
     }

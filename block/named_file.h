@@ -1,6 +1,6 @@
 // The files that the header of an image names: its data file and its backing file.
-// The image may be hostile, so by default a name leads only to regular files in the
-// image's folder or below it; every other file needs the user's word (PITFALLS 39).
+// The image may be hostile, so by default a name leads only to regular files in the image's
+// folder or below it; the user must allow every other file (PITFALLS 39).
 #pragma once
 
 #include <optional>
@@ -14,7 +14,7 @@ namespace wick::block {
 
 enum class NamedFileKind : uint8_t { kBacking, kData };
 
-// The path of a file that `image` names; and its format, if it says that.
+// The path of a file that `image` names, and its format if the image tells it.
 Result<std::string> named_file(const std::string& image, std::string name);
 Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
 
@@ -24,13 +24,13 @@ struct NamingImage {
   Fd pin;  // its open file: File::pin()
 };
 
-// Opens `path`, a named_file() of `image`, as options.names and options.read_only have it.
-// Neither a FIFO nor a device is opened to find out what it is. If by now another file is at
-// the image's path, its folder may be another one too, and nothing is opened.
+// Opens `path`, a named_file() of `image`, as options.names and options.read_only allow. Does
+// not open FIFOs and devices just to find out their type. Fails if another file is at the
+// image's path by now, because then its folder may be another one, too.
 Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options);
 
-// Opens the file that File::pin() gave, which messages call `path`.
+// Opens the file of a File::pin(). `path` is for messages.
 Result<Fd> open_pinned_file(const Fd& pin, const std::string& path, bool read_only);
 
 // Opens the file that the user gave as `path`: a regular file or a block device.

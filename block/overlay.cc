@@ -19,9 +19,8 @@ Result<std::unique_ptr<File>> make_nameless_file(AsyncIo& io) {
   std::string path = folder + "/wick-ephemeral-XXXXXX";
   Fd file(::mkostemp(path.data(), O_CLOEXEC));
   if (!file.valid())
-    return with_hint(
-        fail_errno(errno, "{}: cannot make a file there for an ephemeral disk", folder),
-        "set TMPDIR to a folder that you may write to");
+    return with_hint(fail_errno(errno, "{}: cannot create a file for an ephemeral disk", folder),
+                     "set TMPDIR to a folder that you may write to");
   ::unlink(path.c_str());
   return open_host_file(std::move(file), path, Cache::kUnsafe, false, io);
 }

@@ -1,5 +1,5 @@
-// A throw-away layer over a disk: what is written goes to a file that has no name
-// and is gone with the process.
+// A temporary layer over a disk. Writes go to an unlinked file, which is gone when the process
+// ends.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -11,8 +11,8 @@
 
 namespace wick::block {
 
-// `base` is only read. The file is in $TMPDIR, or else in /var/tmp, which unlike
-// /tmp is seldom in memory. `cache_bytes`: as in Qcow2Options.
+// `base` is only read. The file is in $TMPDIR, or else in /var/tmp, which unlike /tmp is
+// rarely in memory. `cache_bytes`: as in Qcow2Options.
 Task<Result<std::unique_ptr<Backend>>> open_overlay(std::unique_ptr<Backend> base,
                                                     uint64_t cache_bytes, AsyncIo& io);
 

@@ -1,8 +1,6 @@
-// A lock on ranges of numbers, for coroutines of one loop: those that share a
-// range run side by side, one that has it exclusively runs alone. In qcow2 the
-// numbers are clusters of the guest's disk: a request that leaves each cluster
-// where it is shares it with others, and must not meet one that changes where
-// it is.
+// A shared or exclusive lock on ranges of numbers, for coroutines of one loop. In qcow2 the
+// numbers are clusters of the guest's disk: a request that does not change the mapping of its
+// clusters holds them shared, a request that changes it holds them exclusively.
 //
 // Thread rule: one EventLoop, without locks of its own.
 #pragma once
@@ -16,12 +14,12 @@ namespace wick::block {
 
 class RangeLock {
  private:
-  // A holder or a waiter; it lies in that coroutine's frame.
+  // A holder or a waiter, in the frame of its coroutine.
   struct Entry {
     uint64_t first;
     uint64_t last;
     bool exclusive;
-    std::coroutine_handle<> waiting;  // none: it holds the lock
+    std::coroutine_handle<> waiting;  // empty: holds the lock
     Entry* previous = nullptr;
     Entry* next = nullptr;
   };
@@ -71,7 +69,8 @@ class RangeLock {
     Entry entry_;
   };
 
-  // To be awaited at once. In the order of asking, so that nobody starves.
+  // The caller must co_await the result at once. Locks are granted in the order of asking, so
+  // that no coroutine starves.
   Awaiter shared(uint64_t first, uint64_t last) { return enter(first, last, false); }
   Awaiter exclusive(uint64_t first, uint64_t last) { return enter(first, last, true); }
   Awaiter enter(uint64_t first, uint64_t last, bool exclusive) {
@@ -79,7 +78,7 @@ class RangeLock {
   }
 
  private:
-  // Its neighbours, which it knows, get to know it.
+  // Makes the entry's neighbours point to it.
   void link(Entry& entry) {
     (entry.previous != nullptr ? entry.previous->next : first_) = &entry;
     (entry.next != nullptr ? entry.next->previous : last_) = &entry;
@@ -94,8 +93,9 @@ class RangeLock {
     return false;
   }
 
-  // A waiter that runs may change the list under us, so each is looked for anew; and
-  // may release its own range, which must not nest: a guest has thousands of waiters.
+  // A resumed waiter may change the list, so the search starts anew each time. It may also
+  // release its own range, but that must not resume others: a guest can have thousands of
+  // waiters, and nested resumes would overflow the stack.
   void remove(Entry& entry) {
     (entry.previous != nullptr ? entry.previous->next : first_) = entry.next;
     (entry.next != nullptr ? entry.next->previous : last_) = entry.previous;
@@ -114,7 +114,7 @@ class RangeLock {
     return {};
   }
 
-  // In the order of asking; holders and waiters.
+  // Holders and waiters, in the order of asking.
   Entry* first_ = nullptr;
   Entry* last_ = nullptr;
   size_t exclusives_ = 0;

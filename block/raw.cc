@@ -82,12 +82,12 @@ class Raw final : public Backend {
     return check_range(offset, length);
   }
 
-  // Looks at a private copy: the guest may change its buffer meanwhile.
+  // Checks a private copy, because the guest can change its buffer at any time.
   Task<Result<void>> write_first_sector(uint64_t offset, std::span<const iovec> buffers,
                                         uint64_t length) {
     std::array<std::byte, kSectorBytes> sector{};
     const uint64_t head = std::min(length, kSectorBytes - offset);
-    if (head < kSectorBytes) {  // it may complete a magic that is there in part
+    if (head < kSectorBytes) {  // the write may complete a partial magic
       const iovec old{sector.data(), sector.size()};
       if (auto filled = co_await file_->read(0, {&old, 1}); !filled) co_return filled;
     }

@@ -11,14 +11,14 @@ namespace wick::block {
 
 struct RawOptions {
   bool read_only = false;
-  // The user did not say `format=raw`: a guest must not turn the disk into
-  // another format by writing its magic (PITFALLS 21).
+  // Set if the user did not give `format=raw`: a guest must not turn the disk into another
+  // format by writing its magic (PITFALLS 21).
   bool refuse_foreign_magic = false;
   bool may_be_empty = false;
 };
 
-// A file whose size is no multiple of 512 is a disk of the next multiple that
-// ends in zeroes.
+// If the file's size is not a multiple of 512, the disk is padded with zeroes to the next
+// multiple.
 Result<std::unique_ptr<Backend>> open_raw(std::unique_ptr<File> file, const RawOptions& options);
 
 }  // namespace wick::block
