@@ -23,7 +23,7 @@ class AsyncIoTest : public DiskFixture {
     make_file(65536);
     file_ = Fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
   }
-  // The result of one operation, and that it came later, on the loop's thread.
+  // The result of one operation. Checks that it came later, on the loop's thread.
   int64_t result_of(const std::function<IoOperation()>& operation) {
     int64_t result = 0;
     EXPECT_TRUE(run([&]() -> Task<Result<void>> {
@@ -90,8 +90,8 @@ TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
   }));
 }
 
-// A task that never waits for a device, as long as it takes to zero a disk by
-// hand: the loop's others get their turn meanwhile.
+// A long task that never waits for a device, such as writing zeroes to a whole disk. The loop
+// must serve others meanwhile.
 TEST_P(AsyncIoTest, LetsTheLoopRunBetweenTheOperationsOfALongTask) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
@@ -101,7 +101,7 @@ TEST_P(AsyncIoTest, LetsTheLoopRunBetweenTheOperationsOfALongTask) {
       [&] { return io_->write(file_.get(), 0, buffers, false); },
   };
   for (const auto& operation : operations) {
-    bool stop = false;  // the loop's
+    bool stop = false;  // only for the loop's thread
     EXPECT_TRUE(run([&]() -> Task<Result<void>> {
       return [](const std::function<IoOperation()>& again, EventLoop& on,
                 bool& stopped) -> Task<Result<void>> {
@@ -114,8 +114,7 @@ TEST_P(AsyncIoTest, LetsTheLoopRunBetweenTheOperationsOfALongTask) {
   }
 }
 
-// What waits for something else does not hold up the rest (the worker thread
-// makes its calls in order).
+// An operation that waits does not delay others. (The worker thread makes its calls in order.)
 class UringIoTest : public AsyncIoTest {};
 TEST_P(UringIoTest, CompletesOutOfOrder) {
   std::array<int, 2> ends;
@@ -150,7 +149,7 @@ TEST(AsyncIo, FallsBackToAWorkerWhereTheKernelForbidsIoUring) {
   Result<std::unique_ptr<AsyncIo>> uring;
   Result<std::unique_ptr<AsyncIo>> chosen;
   const auto loop = EventLoop::create().value();
-  // As a container's seccomp profile does it; a filter binds only its thread.
+  // Like a container's seccomp profile; a filter applies only to its thread.
   std::thread([&] {
     std::array<sock_filter, 4> program = {{
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

@@ -1,4 +1,4 @@
-// What requests hold of the host's memory, counted in bytes.
+// The limit on the host's memory that requests hold.
 #include "block/byte_budget.h"
 
 #include <gtest/gtest.h>
@@ -47,9 +47,9 @@ TEST(ByteBudget, GivesBytesInTheOrderOfAskingAndNeverTooMany) {
   };
   take('a', 6);
   take('b', 5);   // waits
-  take('c', 1);   // fits, and waits behind b
-  take('d', 0);   // wants nothing
-  take('e', 99);  // more than there is: all of it
+  take('c', 1);   // would fit, but waits behind b
+  take('d', 0);   // needs nothing
+  take('e', 99);  // more than the total: takes all
   EXPECT_EQ(order, "ad");
   release(0);
   EXPECT_EQ(order, "adbc");
@@ -58,7 +58,7 @@ TEST(ByteBudget, GivesBytesInTheOrderOfAskingAndNeverTooMany) {
   while (!holders.empty()) release(0);
 }
 
-// Thousands that wait are not thousands of calls deep.
+// Thousands of waiters must not nest thousands of calls.
 TEST(ByteBudget, TakesNoStackForThoseThatWait) {
   ByteBudget budget(1);
   int done = 0;
@@ -76,7 +76,7 @@ TEST(ByteBudget, TakesNoStackForThoseThatWait) {
   EXPECT_EQ(done, 100'000);
 }
 
-// An image of 2 MiB clusters over a base, as a hostile guest would choose it.
+// An image of 2 MiB clusters over a base, the worst case for memory.
 class LargeClusters : public testing::Test {
  protected:
   void make(uint64_t clusters) {
@@ -88,7 +88,7 @@ class LargeClusters : public testing::Test {
         finish(Qcow2::open(std::make_unique<MemoryFile>(store_), {.cache_bytes = 1 << 20})).value();
   }
 
-  // Completes what is held, the oldest first; returns how many waited at once.
+  // Completes the held operations, the oldest first; returns how many were held at once.
   size_t drain() {
     size_t most = 0;
     while (!store_.held.empty()) {

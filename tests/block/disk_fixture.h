@@ -37,7 +37,7 @@ inline std::vector<std::byte> pattern(size_t size_bytes, uint32_t seed) {
 class DiskFixture : public testing::TestWithParam<Engine> {
  protected:
   DiskFixture() {
-    // Where the build is: /tmp may be a tmpfs, which knows neither O_DIRECT nor
+    // In the build folder: /tmp may be a tmpfs, which supports neither O_DIRECT nor
     // FALLOC_FL_ZERO_RANGE.
     std::string name = std::filesystem::current_path() / "wick-block-XXXXXX";
     directory_ = ::mkdtemp(name.data());
@@ -139,7 +139,7 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     return {const_cast<std::byte*>(bytes.data()), bytes.size()};
   }
 
-  bool lock_ = false;  // so that qemu-img may look at an image that a test has open
+  bool lock_ = false;  // so that qemu-img can open an image that a test has open
   std::string directory_;
   std::string path_;
   std::unique_ptr<LoopThread> thread_;

@@ -1,4 +1,4 @@
-// A file of the host whose operations end early, as system calls may.
+// A host file whose operations end early, as those of system calls may.
 #include "block/file.h"
 
 #include <fcntl.h>
@@ -18,10 +18,10 @@
 namespace wick::block {
 namespace {
 
-// Moves a few bytes at a time, and is interrupted in between.
+// Transfers a few bytes at a time, with interruptions in between.
 class CuttingIo final : public AsyncIo {
  public:
-  // Instead of the next operation.
+  // The result of the next operation, which is not made.
   std::optional<int64_t> next_result;
 
   void run() {
@@ -80,7 +80,7 @@ TEST_F(HostFile, GoesOnWhereATransferEndedEarly) {
   EXPECT_EQ(file_->size_bytes(), 10'100u);
   ASSERT_TRUE(finish(file_->read(100, targets)));
   auto expected = data;
-  expected.resize(12'000);  // zeroes behind the end
+  expected.resize(12'000);  // zeroes beyond the end
   EXPECT_EQ(back, expected);
 }
 
@@ -92,7 +92,7 @@ TEST(FillZeroes, AnEmptyBufferMayHaveNoAddress) {
   EXPECT_EQ(bytes, (std::array<char, 4>{0, 0, 0, 'd'}));
 }
 
-TEST_F(HostFile, TellsTheErrorOfATransfer) {
+TEST_F(HostFile, ReportsTheErrorOfATransfer) {
   const auto data = pattern(10'000, 1);
   const iovec buffer = to_iovec(data);
   for (const int64_t result : {int64_t{-EIO}, int64_t{-ENOSPC}}) {
@@ -101,11 +101,11 @@ TEST_F(HostFile, TellsTheErrorOfATransfer) {
     io_.next_result = result;
     EXPECT_EQ(finish(file_->read(0, {&buffer, 1})).error().code, -result);
   }
-  io_.next_result = 0;  // as a full device may answer
+  io_.next_result = 0;  // as a full device may return
   EXPECT_EQ(finish(file_->write(0, {&buffer, 1})).error().code, ENOSPC);
 }
 
-// Answers without doing anything, and notes what it was asked for.
+// Returns results without doing anything, and records the operations.
 class NotingIo final : public AsyncIo {
  public:
   struct Asked {
@@ -115,7 +115,7 @@ class NotingIo final : public AsyncIo {
     int mode;
   };
   std::vector<Asked> asked;
-  std::deque<int64_t> results;  // of operations that are no writes; then 0
+  std::deque<int64_t> results;  // of operations other than writes; then 0
 
   void run() {
     while (!queued_.empty()) {
@@ -166,7 +166,7 @@ TEST_F(FileAbilitiesTest, ADeviceDiscardsWithoutWritingZeroes) {
   EXPECT_EQ(io_.asked[0].kind, IoOperation::Kind::kDiscard);
   EXPECT_EQ(io_.asked[0].offset, 4096u);
   EXPECT_EQ(io_.asked[0].length, 2u * 4096);
-  ASSERT_TRUE(finish(file_->discard(512, 4096)));  // there are none
+  ASSERT_TRUE(finish(file_->discard(512, 4096)));  // covers no whole sector
   EXPECT_EQ(io_.asked.size(), 1u);
 }
 
@@ -197,8 +197,8 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   io_.results = {-EOPNOTSUPP};
   ASSERT_TRUE(finish(file_->zero(0, 300 << 10)));
   EXPECT_FALSE(file_->zeroes_fast(false));
-  EXPECT_TRUE(file_->zeroes_fast(true));  // by a hole
-  ASSERT_EQ(io_.asked.size(), 3u);        // it asked, and then wrote them
+  EXPECT_TRUE(file_->zeroes_fast(true));  // by punching a hole
+  ASSERT_EQ(io_.asked.size(), 3u);        // one fallocate, then writes
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
 }
 
@@ -225,7 +225,7 @@ TEST_F(FileAbilitiesTest, OfADeviceAreItsQueuesLimits) {
 
 class DeviceDiscard : public DiskFixture {};
 
-// By an ioctl that the ring does not know; on a regular file it is one of another's.
+// BLKDISCARD, an ioctl that the ring does not have. On a regular file it fails with ENOTTY.
 TEST_P(DeviceDiscard, ReachesTheKernel) {
   make_file(8192);
   Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));

@@ -1,5 +1,5 @@
-// A guest that does random things to a disk, several at once, over a file whose
-// operations complete in random order; and remembers what its disk may hold.
+// A guest that sends random requests to a disk, several at once. The operations of the disk's
+// file complete in random order. Records what the disk may hold.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,8 +22,8 @@ class GuestWorkload {
 
   uint64_t below(uint64_t limit) { return random_() % limit; }
 
-  // So many requests, from one to `most_at_once` at any time; all done at the end.
-  // Errors are the guest's, which goes on.
+  // Makes `requests` requests, at most `most_at_once` in flight. All are done on return. The
+  // guest counts errors and goes on.
   void run(int requests, size_t most_at_once) {
     while (requests > 0 || !in_flight_.empty()) {
       in_flight_.remove_if([](const Request& request) { return request.done; });
@@ -42,7 +42,7 @@ class GuestWorkload {
 
   int errors() const { return errors_; }
   int failed_flushes() const { return failed_flushes_; }
-  // From the moment when a host has lost data, which it may notice late.
+  // For a host that has lost data and may notice it late.
   void stop_checking_reads() { checks_reads_ = false; }
 
  private:
@@ -72,8 +72,8 @@ class GuestWorkload {
     spawn(serve(request));
   }
 
-  // Around few places, so that much is done twice. What overlaps may happen in any
-  // order, so that is left out.
+  // Chooses few places, so that many sectors are used repeatedly. Does not choose overlapping
+  // requests, which may happen in any order.
   bool choose_range(Request& request) {
     const uint64_t sectors = disk_.size_bytes() / kSectorBytes;
     for (int tries = 0; tries < 10; ++tries) {
@@ -107,7 +107,7 @@ class GuestWorkload {
     Result<void> result;
     if (request.kind == Kind::kRead) request.bytes.resize(length);
     const std::span<std::byte> all = request.bytes;
-    // Cut, to be put together again.
+    // Two buffers with a cut at a random place.
     const size_t cut = all.empty() ? 0 : below(all.size());
     const iovec buffers[] = {{all.data(), cut}, {all.data() + cut, all.size() - cut}};
     switch (request.kind) {

@@ -1,4 +1,4 @@
-// A small sound qcow2 image, laid out by hand, and what can be wrong with it.
+// A small valid qcow2 image, laid out by hand, and many kinds of damage to it.
 #pragma once
 
 #include <array>
@@ -87,11 +87,11 @@ struct HostileCase {
   const char* name;
   const char* told;
   void (*harm)(HostileImage&);
-  bool writes = false;       // told when the first cluster is written, not read
+  bool writes = false;       // found when the first cluster is written, not read
   bool extended_l2 = false;  // in an image with subclusters
 };
 
-// Those that QEMU 7.2 opens all the same, to read their first cluster.
+// Whether QEMU 7.2 opens the image in spite of the damage, and reads its first cluster.
 inline bool qemu_is_milder(std::string_view name) {
   static const std::set<std::string_view> names = {
       "RefcountBlockTwice",
@@ -191,7 +191,7 @@ inline std::vector<HostileCase> hostile_cases() {
          i.put64(8, 512);
          i.put32(16, 5);
        }},
-      // Tables that the header tells of.
+      // Tables that the header points to.
       {"L1Missing", "0 L1 entries, too few", [](Image& i) { i.put32(36, 0); }},
       {"L1TooLarge", "bytes of L1 table", [](Image& i) { i.put32(36, ~0u); }},
       {"L1BeyondTheEnd", "L1 table (8388608 bytes at 0x3000) beyond",
@@ -260,7 +260,7 @@ inline std::vector<HostileCase> hostile_cases() {
          i.put64(128, ~0ull);
          i.put64(136, 5 << 12);
        }},
-      // What tables point to.
+      // Entries of tables.
       {"L2Unaligned", "L2 table where none can be",
        [](Image& i) { i.put64(3 << 12, 0x4200 | kHostileCopied); }},
       {"L2InHeader", "L2 table where none can be",
@@ -295,7 +295,7 @@ inline std::vector<HostileCase> hostile_cases() {
          i.put_bytes(5 << 12, {1, 4, 0, 0xfb, 0xff, 1, 2, 3, 4});
          i.put64(4 << 12, kHostileCompressed | 5 << 12);
        }},
-      // Wrong counts, which matter to writers only.
+      // Wrong refcounts, which matter only to writers.
       {"CountsMissing", "counts of its metadata at 0x0 are missing",
        [](Image& i) {
          i.put64(1 << 12, 0);

@@ -1,6 +1,5 @@
-// What is done to all of an image at once, in memory: sizes, snapshots, commit, rebase.
-// A keeper does such things at random between the runs of a disk's guest, and remembers
-// what must be there.
+// Changes of a whole image in memory: sizes, snapshots, commit, rebase. An ImageKeeper makes
+// random changes between the runs of a disk's guest, and records what the image must hold.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,7 +15,7 @@
 
 namespace wick::block {
 
-// As wick image commit does it.
+// Does the same as wick image commit.
 inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
   disk.take_backing().reset();
   fakes::MemoryStore& below = *store.beside;
@@ -29,8 +28,8 @@ inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
   return {};
 }
 
-// As wick image rebase does it: to none, or from none to the base. `disk` is then open
-// again, or on an error may be none.
+// Does the same as wick image rebase, from the base to none or back. Opens `disk` again; after
+// an error it may be null.
 inline Result<void> rebase_image(fakes::MemoryStore& store, ImageFolder& folder,
                                  std::unique_ptr<Qcow2>& disk) {
   const bool to_base = disk->header().backing_path.empty();
@@ -47,8 +46,8 @@ inline Result<void> rebase_image(fakes::MemoryStore& store, ImageFolder& folder,
 
 class ImageKeeper {
  public:
-  // `disk` is open on `store`, and may be opened anew. The history is of the largest
-  // size that the disk may have.
+  // `disk` is open on `store`; the keeper may open it anew. The history has the disk's maximum
+  // size.
   ImageKeeper(fakes::MemoryStore& store, ImageFolder& folder, std::unique_ptr<Qcow2>& disk,
               SectorHistory& history, uint64_t seed)
       : store_(store),
@@ -60,7 +59,7 @@ class ImageKeeper {
     sizes_.push_back({disk->size_bytes(), 0, 0});
   }
 
-  // Nothing of the guest is under way.
+  // No request of the guest may be in flight.
   void change() {
     const qcow2::Header& header = disk_->header();
     const bool over_base = !header.external_data() && store_.beside != nullptr;
@@ -88,7 +87,7 @@ class ImageKeeper {
 
   bool changed_snapshots() const { return !snapshots_.empty() || snapshot_number_ > 0; }
 
-  // What a cut that has begun is to leave: the rest may be anything, until it is gone.
+  // The size after a shrink that has begun and not ended: beyond it the content is undefined.
   uint64_t uncut_bytes(size_t at) const {
     uint64_t bytes = ~0ull;
     for (size_t i = 1; i < sizes_.size(); ++i)
@@ -98,8 +97,8 @@ class ImageKeeper {
     return bytes;
   }
 
-  // What must be there after a crash at moment `at`, or now (kNever). The disk is the
-  // store's, and changes.
+  // Whether the disk has the size and snapshots that it must have after a crash at moment
+  // `at`, or now (kNever). Changes `disk`.
   testing::AssertionResult finds_what_must_be(Qcow2& disk, size_t at, bool with_contents) const {
     bool possible = false;
     for (size_t i = sizes_.size(); i-- > 0 && !possible;) {
@@ -118,7 +117,7 @@ class ImageKeeper {
       const auto applied = fakes::finish(disk.apply_snapshot(snapshot.name));
       if (!applied) return testing::AssertionFailure() << applied.error().message();
       if (read_now(disk, 0, disk.size_bytes()).value() != *snapshot.content)
-        return testing::AssertionFailure() << "snapshot " << snapshot.name << " is another";
+        return testing::AssertionFailure() << "snapshot " << snapshot.name << " differs";
     }
     return testing::AssertionSuccess();
   }
@@ -137,12 +136,12 @@ class ImageKeeper {
     std::shared_ptr<const Bytes> content;
     size_t made_at = kNever;
     size_t dying_at = kNever;
-    size_t known_until = kNever;  // what it leaves to the backing file changes then
+    size_t known_until = kNever;  // then the content of the backing file changes
   };
 
   size_t now() const { return store_.log.size(); }
 
-  // A change of the content, which `act` makes stable.
+  // Changes the content by `act`, which makes the change stable.
   template <typename Act>
   void change_content(uint64_t bytes, std::shared_ptr<const Bytes> content, Act act) {
     const uint64_t sectors = bytes / kSectorBytes;
@@ -219,7 +218,7 @@ class ImageKeeper {
   std::unique_ptr<Qcow2>& disk_;
   SectorHistory& history_;
   std::mt19937_64 random_;
-  uint64_t next_;            // the kind of change: so that few changes are of all kinds
+  uint64_t next_;            // the next kind of change; in turn, so that few are enough for all
   std::vector<Size> sizes_;  // the oldest first
   std::vector<Snapshot> snapshots_;
   int snapshot_number_ = 0;

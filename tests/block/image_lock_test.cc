@@ -21,7 +21,7 @@ class ImageLock : public DiskFixture {
   ImageOptions options(bool read_only) const {
     return {.format = Format::kRaw, .read_only = read_only};
   }
-  // A second open, as of another program, while disk_ stays.
+  // A second open, as by another program, while disk_ stays open.
   Result<void> open_again(bool read_only) {
     auto first = std::move(disk_);
     auto result = open(path_, options(read_only));
@@ -45,7 +45,7 @@ TEST_P(ImageLock, GivesAWriterTheImageForItself) {
   EXPECT_TRUE(open(options(false)));
 }
 
-// As an io_uring has one, for a while after the last request.
+// An io_uring has such a reference for a while after the last request.
 TEST_P(ImageLock, EndsWithTheImageWhoeverHasAReferenceToItsFile) {
   Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
   const Fd reference(::dup(file.get()));
@@ -75,7 +75,7 @@ TEST_P(ImageLock, KeepsQemuOut) {
 }
 
 TEST_P(ImageLock, IsKeptOutByQemu) {
-  // It has the image once it answers.
+  // qemu-io has the image open once it answers.
   const std::string answers = directory_ + "/answers";
   FILE* const qemu = ::popen(("stdbuf -o0 qemu-io -f raw " + path_ + " > " + answers).c_str(), "w");
   ASSERT_NE(qemu, nullptr);

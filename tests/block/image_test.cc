@@ -20,7 +20,7 @@ using namespace std::string_view_literals;
 
 class OpenImage : public DiskFixture {
  protected:
-  // What the user is told.
+  // The error message.
   std::string complaint(const std::string& path, const ImageOptions& options = {}) {
     const auto opened = open(path, options);
     if (opened) return "nothing";
@@ -53,7 +53,7 @@ TEST_P(OpenImage, SaysThatAFileMayNotBeOpened) {
   ASSERT_EQ(::chmod(path_.c_str(), 0444), 0);
   ASSERT_EQ(::chmod(directory_.c_str(), 0755), 0);
   const bool root = ::geteuid() == 0;
-  // From within its folder: those above may be closed to everyone but root.
+  // From within its folder, because only root may have access to the folders above.
   const Fd before(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   ASSERT_EQ(::chdir(directory_.c_str()), 0);
   path_ = "disk.img";
@@ -71,7 +71,7 @@ TEST_P(OpenImage, SaysThatAFileMayNotBeOpened) {
   EXPECT_TRUE(read_only) << read_only.error().message();
 }
 
-TEST_P(OpenImage, RefusesWhatIsNoFileByName) {
+TEST_P(OpenImage, RefusesOtherKindsOfFilesByName) {
   EXPECT_THAT(complaint(directory_), HasSubstr("a directory"));
   EXPECT_THAT(complaint(directory_, {.format = {}, .read_only = true}), HasSubstr("a directory"));
   EXPECT_THAT(complaint("/dev/null"), HasSubstr("a character device"));

@@ -1,4 +1,4 @@
-// Which of the files that headers name are opened, and chains of many images.
+// The files that headers name: which ones are opened; and chains of many images.
 #include "block/named_file.h"
 
 #include <gmock/gmock.h>
@@ -21,7 +21,7 @@ using testing::HasSubstr;
 
 constexpr uint64_t kClusterBytes = 64 << 10;
 
-// The folder `images` holds what was downloaded, `elsewhere` what is the user's.
+// The folder `images` holds downloaded images, `elsewhere` the user's files.
 class NamedFiles : public DiskFixture {
  protected:
   NamedFiles() {
@@ -43,7 +43,7 @@ class NamedFiles : public DiskFixture {
     const auto made = run([&] { return image::create_image(path, options, *io_); });
     ASSERT_TRUE(made) << made.error().message();
   }
-  // An image that names `name`, made elsewhere: names are not looked at.
+  // Makes an image that names `name`, without any check of the name.
   void make_overlay(const std::string& path, const std::string& name,
                     const std::string& format = "raw") {
     make(path, {.size_bytes = 1 << 20, .backing_path = name, .backing_format = format});
@@ -60,7 +60,7 @@ class NamedFiles : public DiskFixture {
     bytes[at - 1] = static_cast<char>(name.size());
     std::ofstream(path, std::ios::binary) << bytes;
   }
-  // What the user is told; "" if it is opened, and then a guest writes to it.
+  // The error message; "" if the image is opened, and then a guest writes to it.
   std::string complaint(const ImageOptions& options = {}) {
     disk_.reset();
     const auto opened = open(options);
@@ -84,7 +84,7 @@ TEST_P(NamedFiles, ADataFileElsewhereIsNotWritten) {
   const std::string before = text_of(secret_);
   EXPECT_THAT(complaint(), AllOf(HasSubstr(secret_), HasSubstr("data-file=")));
   ImageOptions options;
-  options.names = Names::kRead;  // backing=any is for what is only read
+  options.names = Names::kRead;  // backing=any allows only reading
   EXPECT_THAT(complaint(options), HasSubstr("data-file="));
   EXPECT_EQ(text_of(secret_), before);
   options = {};
@@ -105,8 +105,8 @@ TEST_P(NamedFiles, ABackingFileElsewhereIsNotRead) {
   EXPECT_EQ(text_of(secret_), std::string(4096, 's'));
 }
 
-// A program that may rename the image's folder puts another one in its place, between the
-// moment at which the image is opened and that at which the files are that it names.
+// A program with the right to rename the image's folder replaces it after the image is opened,
+// and before the files that it names are opened.
 TEST_P(NamedFiles, TheFolderIsThatOfTheImageWhichIsOpen) {
   for (const bool by_link : {false, true})
     for (const bool data : {false, true}) {
@@ -161,7 +161,7 @@ TEST_P(NamedFiles, WhatCountsIsWhereANameLeads) {
     make_overlay(path_, name);
     EXPECT_THAT(complaint(), HasSubstr("backing=any")) << name;
   }
-  // A folder whose name begins alike is another one.
+  // A folder whose name has the same beginning is a different folder.
   std::filesystem::create_directory(images_ + "2");
   make_file(images_ + "2/base.raw", 4096);
   make_overlay(path_, "../images2/base.raw");
@@ -201,7 +201,7 @@ TEST_P(NamedFiles, EachImageOfAChainHasItsOwnFolder) {
   EXPECT_EQ(text_of(secret_), std::string(4096, 's'));
 }
 
-TEST_P(NamedFiles, ThatAreNoFilesOfAFolderAreRefused) {
+TEST_P(NamedFiles, ThatAreNotFilesInAFolderAreRefused) {
   const std::string fifo = images_ + "/fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   make_file(images_ + "/base.raw", 4096);
@@ -214,7 +214,7 @@ TEST_P(NamedFiles, ThatAreNoFilesOfAFolderAreRefused) {
         std::string("fat:rw:/"), std::string("."), std::string("/dev/stdin"), images_}) {
     make_overlay(path_, name);
     EXPECT_NE(complaint(), "") << name;
-    if (name.starts_with("json:")) continue;  // has a quote, and is refused alike
+    if (name.starts_with("json:")) continue;  // has a quote; refused in the same way
     make_with_data_file(path_, name);
     EXPECT_NE(complaint(), "") << name;
   }
@@ -301,7 +301,7 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
   auto disk = *std::move(opened);
   ASSERT_EQ(disk->size_bytes(), (kDepth + 2) * kClusterBytes);
 
-  // All at once, then each alone; then what must be copied up from the bottom.
+  // All clusters at once, then each alone; then clusters that are copied up from the bottom.
   std::vector<std::byte> all(disk->size_bytes());
   const iovec whole = to_iovec(all);
   ASSERT_TRUE(run_on(thread->loop(), disk->read(0, {&whole, 1})));
@@ -335,10 +335,10 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
   EXPECT_TRUE(shell("qemu-img compare -f qcow2 -F raw " + layer(kDepth) + " " + path_));
 }
 
-TEST_P(Chain, ThatIsALoopIsCalledOne) {
+TEST_P(Chain, ThatIsALoopIsReportedAsOne) {
   lock_ = true;
   make(2);
-  // By whatever name: 0.qcow2 names its overlay, which it knows by a link.
+  // By any name: 0.qcow2 names its overlay by a link.
   std::filesystem::create_symlink("2.qcow2", directory_ + "/link");
   ASSERT_TRUE(shell("qemu-img rebase -u -b link -F qcow2 " + layer(0)));
   for (const bool read_only : {false, true})

@@ -31,7 +31,7 @@ bool all_zero(std::span<const std::byte> bytes) {
 
 class RawDisk : public DiskFixture {
  protected:
-  // Opens the scratch file for cache=none; false where the file system cannot.
+  // Opens the scratch file for cache=none; false if the file system does not support it.
   bool open_direct() {
     const Fd probe(::open(path_.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
     if (!probe.valid()) return false;
@@ -87,7 +87,7 @@ TEST_P(RawDisk, ReadsAndWritesAtAnyAlignment) {
   exercise(kMiB, 1, false);
 }
 
-// PITFALLS 18: what O_DIRECT cannot carry is carried all the same.
+// PITFALLS 18: requests that O_DIRECT does not support are served, too.
 TEST_P(RawDisk, ReadsAndWritesAtAnyAlignmentWithoutThePageCache) {
   make_file(kMiB);
   if (!open_direct()) GTEST_SKIP() << directory_ << " does not support O_DIRECT";
@@ -156,7 +156,7 @@ TEST_P(RawDisk, NamesTheDiskAndThePlaceInAnError) {
   EXPECT_THAT(result.error().message(), testing::AllOf(HasSubstr(path_), HasSubstr("1024")));
 }
 
-// --- a file that is no multiple of 512 ---
+// --- a file whose size is not a multiple of 512 ---
 
 TEST_P(RawDisk, EndsInZeroesAfterTheEndOfTheFile) {
   make_file(path_, pattern(1000, 3));
@@ -194,8 +194,7 @@ TEST_P(RawDisk, ReadsZeroesWhereTheFileWasCutUnderIt) {
 
 // --- a host without space ---
 
-// As on a disk that is nearly full: a write goes in part of the way, and the
-// rest of it fails.
+// As on a nearly full disk: the first part of a write succeeds, the rest fails.
 TEST_P(RawDisk, ReportsWhatTheHostCouldNotStoreAndGoesOn) {
   make_file(kMiB);
   ASSERT_TRUE(open(kRaw));
@@ -222,8 +221,7 @@ TEST_P(RawDisk, ReportsWhatTheHostCouldNotStoreAndGoesOn) {
   EXPECT_EQ(read_bytes(131072, 8192), data);
 }
 
-// A file system of 256 KiB, in a mount namespace of its own, which this test
-// enters by running itself again.
+// A file system of 256 KiB in its own mount namespace. The test runs itself again there.
 TEST_P(RawDisk, ReportsAFullHostDiskAndGoesOn) {
   constexpr const char* kInside = "WICK_TEST_FULL_DISK";
   const char* full = std::getenv(kInside);
@@ -333,7 +331,7 @@ TEST_P(RawDisk, OpensAFileReadOnlyThatCannotBeWritten) {
 
 // --- flush ---
 
-TEST_P(RawDisk, FlushReportsErrorsUnlessToldNotToCare) {
+TEST_P(RawDisk, FlushReportsErrorsUnlessCacheIsUnsafe) {
   // A descriptor that cannot be synchronised.
   const auto flush_of = [&](Cache cache) {
     std::array<int, 2> ends;
@@ -352,7 +350,7 @@ TEST_P(RawDisk, FlushReportsErrorsUnlessToldNotToCare) {
   EXPECT_TRUE(flush_of(Cache::kUnsafe));
 }
 
-// What the host could not write it drops, and tells that once.
+// The host drops data that it could not write, and reports that only once.
 TEST_P(RawDisk, NoFlushSucceedsAfterOneThatFailed) {
   make_file(4096);
   Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
@@ -468,7 +466,7 @@ TEST_P(MagicGuard, AllowsEverythingElse) {
   }
 }
 
-TEST_P(MagicGuard, AllowsAnythingOnADiskThatWasSaidToBeRaw) {
+TEST_P(MagicGuard, AllowsAnythingOnADiskGivenAsRaw) {
   ASSERT_TRUE(open(kRaw));
   for (const Forgery& forgery : kForgeries) {
     const auto bytes = forged(forgery, 1024);
@@ -479,7 +477,7 @@ TEST_P(MagicGuard, AllowsAnythingOnADiskThatWasSaidToBeRaw) {
 
 TEST_P(MagicGuard, WritesTheSectorThatItLookedAt) {
   ASSERT_TRUE(open({}));
-  // The guest changes its buffer as soon as the request is under way.
+  // The guest changes its buffer as soon as the request has begun.
   std::vector<std::byte> bytes = pattern(512, 3);
   const auto innocent = bytes;
   const std::vector<iovec> buffers = {to_iovec(bytes)};
@@ -557,7 +555,7 @@ TEST_P(RawDisk, ServesABlockDevice) {
     EXPECT_TRUE(all_zero(read_bytes(100'000, 777)));
     EXPECT_TRUE(discard(65536, 65536));
     EXPECT_TRUE(flush());
-    // Cut under us, as a logical volume can be.
+    // The device shrinks, as a logical volume can.
     EXPECT_EQ(::truncate(path_.c_str(), 4096), 0);
     EXPECT_EQ(std::system(fmt::format("losetup -c {}", device).c_str()), 0);
     EXPECT_TRUE(all_zero(read_bytes(8192, 512)));

@@ -1,6 +1,6 @@
-// What a guest did to each sector of its disk, and so what it may find there: now,
-// or after a crash at some moment. What was written and then flushed is there; of
-// what came after, each sector may be of any time since.
+// The changes that a guest made to each sector of its disk, and so the content that it may
+// find there, now or after a crash. Flushed changes are there; after them, each sector may
+// hold any later change.
 #pragma once
 
 #include <array>
@@ -29,7 +29,7 @@ class SectorHistory {
   uint64_t sectors() const { return versions_.size(); }
   const std::set<uint64_t>& touched() const { return touched_; }
 
-  // A change is asked for at moment `at`, a number that does not fall.
+  // A change begins at moment `at`, a number that never decreases.
   uint64_t begin(uint64_t first, uint64_t count, Content content, size_t at) {
     ++last_id_;
     for (uint64_t sector = first; sector < first + count; ++sector) {
@@ -38,13 +38,13 @@ class SectorHistory {
     }
     return last_id_;
   }
-  // The sectors from the first on, as many as there are bytes for.
+  // A change of the first sectors of the disk to `bytes`.
   uint64_t begin_given(std::shared_ptr<const std::vector<std::byte>> bytes, size_t at) {
     const uint64_t id = begin(0, bytes->size() / kSectorBytes, Content::kGiven, at);
     given_[id] = std::move(bytes);
     return id;
   }
-  // It has succeeded. (One that failed stays possible for ever.)
+  // A change has succeeded. (A failed change stays possible for ever.)
   void end(uint64_t first, uint64_t count, uint64_t id) {
     for (uint64_t sector = first; sector < first + count; ++sector)
       for (Version& version : versions_[sector])
@@ -53,14 +53,14 @@ class SectorHistory {
           unstable_.emplace_back(sector, id);
         }
   }
-  // What a change of kData writes to a sector.
+  // The content that a change of kData writes to a sector.
   static void fill(uint64_t sector, uint64_t id, std::span<std::byte> to) {
     std::array<uint64_t, kSectorBytes / 8> words{};
     for (size_t i = 0; i < words.size(); ++i) words[i] = id << 32 ^ sector << 8 ^ i;
     std::memcpy(to.data(), words.data(), kSectorBytes);
   }
 
-  // What a flush that begins now will have made stable when it has succeeded.
+  // The number of changes that a flush from now on makes stable.
   size_t begin_flush() const { return unstable_.size(); }
   void end_flush(size_t begun, size_t at) {
     for (size_t i = 0; i < begun; ++i) {

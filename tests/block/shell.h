@@ -1,4 +1,4 @@
-// Commands of the host, for the tests that ask QEMU's tools.
+// Commands of the host, for tests that use QEMU's tools.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 
 namespace wick::block {
 
-// Runs `command` in a shell; its output must be read when it fails.
+// Runs `command` in a shell. If it fails, the output explains why.
 inline testing::AssertionResult shell(const std::string& command) {
   const std::string log =
       std::filesystem::current_path() / ("block-test-" + std::to_string(::getpid()) + ".log");

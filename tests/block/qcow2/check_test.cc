@@ -1,5 +1,5 @@
-// Checking and repairing images, with qemu-img check as the oracle: damaged at random
-// they get the same verdict from both, and after our repair qemu-img finds nothing.
+// Checking and repairing images, with qemu-img check as the oracle: images damaged at random
+// get the same verdict from both, and after wick's repair qemu-img finds nothing.
 #include "block/qcow2/check.h"
 
 #include <gmock/gmock.h>
@@ -85,7 +85,7 @@ TEST_P(Qcow2Check, OfASoundImageFindsNothing) {
   EXPECT_EQ(report->compressed_clusters, 1u);
 }
 
-TEST_P(Qcow2Check, FindsAndMendsLostSpace) {
+TEST_P(Qcow2Check, FindsAndRepairsLeaks) {
   create("", "10M");
   write_by_qemu("-c 'write 0 1M'");
   patch(first_l2(), 0);
@@ -100,7 +100,7 @@ TEST_P(Qcow2Check, FindsAndMendsLostSpace) {
   EXPECT_EQ(shell("qemu-img check disk.img"), 0);
 }
 
-TEST_P(Qcow2Check, OnlyMendsLeaksWhenAskedForThat) {
+TEST_P(Qcow2Check, RepairsOnlyLeaksIfAskedForThat) {
   create("", "10M");
   write_by_qemu("-c 'write 0 1M'");
   patch(first_block(), 0);  // of the first four clusters
@@ -110,7 +110,7 @@ TEST_P(Qcow2Check, OnlyMendsLeaksWhenAskedForThat) {
   EXPECT_EQ(shell("qemu-img check disk.img"), 0);
 }
 
-TEST_P(Qcow2Check, MakesLostReferenceCountsAnew) {
+TEST_P(Qcow2Check, RebuildsLostReferenceCounts) {
   create("cluster_size=4k", "10M");
   write_by_qemu("-c 'write -P 3 0 1M'");
   patch(at(48), 0);  // the refcount table
@@ -129,10 +129,10 @@ TEST_P(Qcow2Check, ClearsTheDirtyAndTheCorruptBit) {
   EXPECT_EQ(at(72), 0u);
 }
 
-TEST_P(Qcow2Check, MakesAnEntryThatCanBeNothingReadAsZeroes) {
+TEST_P(Qcow2Check, MakesAnInvalidEntryReadAsZeroes) {
   create("", "10M");
   write_by_qemu("-c 'write -P 1 0 256k'");
-  patch(first_l2() + 8, 0x8000'1234'5678'0000);  // behind the file's end
+  patch(first_l2() + 8, 0x8000'1234'5678'0000);  // beyond the file's end
   EXPECT_EQ(verdict(check()), 2);
   EXPECT_EQ(verdict(check(Repair::kAll)), 0);
   EXPECT_EQ(shell("qemu-img check disk.img && qemu-io -c 'read -P 1 0 64k' -c 'read -P 0 64k 64k' "
@@ -140,7 +140,7 @@ TEST_P(Qcow2Check, MakesAnEntryThatCanBeNothingReadAsZeroes) {
             0);
 }
 
-TEST_P(Qcow2Check, KnowsThatADataFileIsThisDisksAlone) {
+TEST_P(Qcow2Check, KnowsThatADataFileIsNotShared) {
   create("data_file=" + directory_ + "/data.raw", "4M");
   write_by_qemu("-c 'write -P 1 0 256k'");
   EXPECT_EQ(verdict(check()), 0);
@@ -151,7 +151,7 @@ TEST_P(Qcow2Check, KnowsThatADataFileIsThisDisksAlone) {
   EXPECT_EQ(shell("qemu-img check disk.img && qemu-io -c 'read -P 1 0 256k' disk.img"), 0);
 }
 
-TEST_P(Qcow2Check, OfTablesInOneAnotherEnds) {
+TEST_P(Qcow2Check, OfOverlappingTablesEnds) {
   create("cluster_size=512", "4M");
   write_by_qemu("-c 'write 0 1M'");
   // Every L1 entry leads to the same table, which leads to itself.
@@ -168,7 +168,7 @@ TEST_P(Qcow2Check, OfASmallFileThatClaimsMuchTakesLittleMemory) {
   create("cluster_size=512", "4M");
   write_by_qemu("-c 'write 0 2M'");
   auto bytes = file_content();
-  // Entries all over a file that is nearly all hole.
+  // Entries that point all over a file that is nearly one hole.
   std::minstd_rand random(1);
   for (uint64_t i = 0; i < 64; ++i) {
     const uint64_t table = load_be<uint64_t>(std::span(bytes).subspan(l1() + i * 8)) & kOffset;
@@ -221,7 +221,7 @@ TEST_P(Qcow2Check, OfAnImageDamagedAtRandomSaysWhatQemuSays) {
 
 TEST_P(Qcow2Check, IsDoneForADirtyImageWhenItIsOpenedForWriting) {
   create("lazy_refcounts=on", "4M");
-  // qemu-io dies before it writes the counts.
+  // qemu-io aborts before it writes the refcounts.
   shell("qemu-io -f qcow2 -c 'write -P 5 0 512k' -c 'abort' disk.img");
   ASSERT_EQ(at(72) & 1, 1u);
   ASSERT_EQ(shell("qemu-img check disk.img"), 2);

@@ -1,6 +1,6 @@
-// Judges a qcow2 image in memory as qemu-img check does, but thousands of times a
-// second: written from the specification alone (QEMU's docs/interop/qcow2.txt),
-// sharing nothing with block/.
+// Checks a qcow2 image in memory like qemu-img check, but thousands of times a second. It is
+// written from the specification alone (QEMU's docs/interop/qcow2.txt) and shares no code with
+// block/.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,13 +19,12 @@ namespace wick::block {
 
 class Qcow2Checker {
  public:
-  // `loose_flags`: where snapshots change, counts and COPIED flags are not of the same
-  // moment. Then it is wrong only to write in place what is used twice.
+  // `loose_flags`: while snapshots change, refcounts and COPIED flags may not match. Then only
+  // writing in place to a cluster that is used twice is wrong.
   explicit Qcow2Checker(const fakes::SparseBytes& image, bool loose_flags = false)
       : image_(image), loose_flags_(loose_flags) {}
 
-  // What would lose or mix up data, a line for each; empty when there are at
-  // most leaks.
+  // Faults that would lose or mix up data, one per line; empty if there are only leaks.
   const std::string& faults() const { return faults_; }
   // Clusters counted more often than they are used.
   uint64_t leaks() const { return leaks_; }
@@ -223,7 +222,7 @@ class Qcow2Checker {
   bool loose_flags_ = false;
   std::vector<Use> uses_;           // by cluster
   std::vector<uint64_t> counts_;    // by cluster, as the image says
-  std::vector<uint64_t> in_place_;  // offsets of what has the COPIED flag
+  std::vector<uint64_t> in_place_;  // offsets of clusters with the COPIED flag
   std::string faults_;
   uint64_t leaks_ = 0;
 };

@@ -1,6 +1,6 @@
-// The host loses power at any moment: at each operation's end, with any part of
-// what no sync has covered. The image must then be sound but for leaks, and hold
-// what the guest had flushed (PITFALLS 4, 5, 9), and what was done to the whole of it.
+// The host loses power at any moment: at each operation's end, and any part of the writes
+// after the last sync is lost. The image must then have no faults except leaks, and hold what
+// the guest had flushed (PITFALLS 4, 5, 9) and the changes of the whole image.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,8 +27,8 @@ class CrashTest : public testing::Test {
 
   uint64_t below(uint64_t limit) { return random_() % limit; }
 
-  // One run of a guest, and then its crashes: at each operation's end the whole,
-  // and so many random choices of what was not stable.
+  // One run of a guest, and then crashes at each operation's end: one with all writes, and
+  // `choices` with random parts of the writes that were not stable.
   void crash_all_along(const SmallShape& shape, uint64_t seed, int requests, int choices) {
     SCOPED_TRACE(fmt::format("{}, seed {}", shape.name, seed));
     random_.seed(seed);
@@ -56,7 +56,7 @@ class CrashTest : public testing::Test {
     replay(store.log, history, keeper, choices);
   }
 
-  // Nothing was lost on the way either (PITFALLS 10).
+  // The run itself leaks nothing, either (PITFALLS 10).
   static void expect_no_leaks(Backend& disk, MemoryStore& store) {
     store.logs = false;
     ASSERT_TRUE(fakes::finish(disk.flush()));
@@ -69,7 +69,7 @@ class CrashTest : public testing::Test {
   void replay(const std::vector<FileOperation>& log, const SectorHistory& history,
               const ImageKeeper& keeper, int choices) {
     Files stable = files_;
-    std::vector<size_t> loose;  // done, not covered by a sync
+    std::vector<size_t> loose;  // done, but not covered by a sync
     for (size_t done = 1; done <= log.size() && !HasFailure(); ++done) {
       const FileOperation& last = log[done - 1];
       if (last.kind == FileOperation::Kind::kSync)
@@ -85,7 +85,7 @@ class CrashTest : public testing::Test {
       examine(all, history, keeper, done, "all");
       if (loose.empty()) continue;
       std::vector<size_t> candidates = loose;
-      // What is on its way may be there in part.
+      // Operations in flight may be done in part.
       for (size_t i = done; i < std::min(log.size(), done + 40); ++i)
         if (log[i].issued_at <= done && log[i].kind != FileOperation::Kind::kSync)
           candidates.push_back(i);
@@ -99,7 +99,7 @@ class CrashTest : public testing::Test {
     fakes::apply(operation, operation.beside ? *files.beside : files.image, sectors);
   }
 
-  // Some of the candidates, whole or torn.
+  // Applies some of the candidates, whole or torn.
   Files choose(const Files& stable, const Files& all, const std::vector<FileOperation>& log,
                const std::vector<size_t>& candidates) {
     Files files = stable;
@@ -140,7 +140,7 @@ class CrashTest : public testing::Test {
     ASSERT_TRUE(keeper.finds_what_must_be(*disk, at, false));
     if (points_ % kPointsPerQemuCheck == 0) ask_qemu(files);
     if (points_ % kPointsPerSecondLife != 0 || HasFailure()) return;
-    // Life goes on with what is there.
+    // A guest goes on with the image after the crash.
     std::vector<std::byte> there = read_now(*disk, 0, disk->size_bytes()).value();
     there.resize(history.sectors() * kSectorBytes);
     SectorHistory after(std::move(there));
@@ -178,7 +178,7 @@ class CrashTest : public testing::Test {
     ++qemu_checks_;
   }
 
-  // At least so many crash points of one shape.
+  // Tests at least `points` crash points of one shape.
   void crash_often(const SmallShape& shape, uint64_t points, int requests, int choices) {
     files_ = folder_.create(shape);
     beside_name_ = shape.data_file ? "data.raw" : "base.raw";

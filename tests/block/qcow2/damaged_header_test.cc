@@ -1,5 +1,5 @@
-// An image whose header is wrong in one field: the verdict of a check is qemu-img's, and
-// what qemu-img repairs is repaired, with the disk as it was.
+// Images with one wrong field in the header. The verdict of a check is that of qemu-img. What
+// qemu-img repairs, wick repairs too, and the disk's content stays the same.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ struct Damage {
   uint64_t offset;
   size_t size_bytes;
   uint64_t value;
-  // qemu-img 7.2 does not get this one right itself, or keeps a snapshot without a name.
+  // qemu-img 7.2 does not repair this one correctly, or keeps a snapshot without a name.
   bool qemu_fails = false;
 };
 
@@ -51,7 +51,7 @@ constexpr Damage kDamages[] = {
     {"LazyRefcounts", 80, 8, 1},
     {"BackingNothing", 8, 8, 0},
 };
-// What neither can do anything about.
+// Damage that neither program can repair.
 constexpr Damage kHopeless[] = {
     {"Version", 4, 4, 4},
     {"ClusterBits", 20, 4, 30},
@@ -119,7 +119,7 @@ TEST_P(Qcow2DamagedHeader, IsFoundAsQemuFindsItAndRepaired) {
   const int qemu_before = status_of("qemu-img check damaged.qcow2");
   if (qemu_before != 1) {
     EXPECT_EQ(status_of(*before), qemu_before);
-  } else {  // qemu-img could not go on
+  } else {  // qemu-img cannot finish its check
     EXPECT_EQ(status_of(*before), 2);
   }
   const auto after = check(Repair::kAll);

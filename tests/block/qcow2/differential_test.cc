@@ -1,7 +1,7 @@
-// Random operations on images of random shapes over random chains, against a plain
-// model in memory and against QEMU: the same operations by qemu-io and qemu-img on
-// images of its own. After each batch qemu-img finds ours clean and equal to QEMU's,
-// and not larger by more than a tenth or a few clusters.
+// Random operations on images of random shapes over random chains, compared with a model in
+// memory and with QEMU: qemu-io and qemu-img do the same operations on copies of the images.
+// After each batch qemu-img finds wick's image clean and equal to QEMU's, and larger by at
+// most a tenth or a few clusters.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -43,7 +43,7 @@ class Qcow2Differential : public DiskFixture {
  protected:
   using Bytes = std::vector<std::byte>;
 
-  // Runs batches until so many operations are done.
+  // Runs batches until `operations` are done.
   void run_operations(uint64_t seed, uint64_t operations, uint64_t batch);
 
  private:
@@ -60,13 +60,13 @@ class Qcow2Differential : public DiskFixture {
   Qcow2& disk() { return *qcow2_; }
   Result<void> on_disk(const std::function<Task<Result<void>>()>& request) { return run(request); }
 
-  // An image below the disk, or one that may become that.
+  // A backing file of the disk, or an image that may become one.
   struct Layer {
     std::string name;
     std::string format;
     std::string below;  // the name of its own backing file, or empty
     uint64_t cluster_bytes = 0;
-    Bytes content = {};  // as it is seen through this one
+    Bytes content = {};  // as read through this image and its backing files
   };
 
   void start_image();
@@ -93,12 +93,12 @@ class Qcow2Differential : public DiskFixture {
   Geometry geometry_{};
   std::map<std::string, Layer> layers_;
   std::string backing_;  // the disk's; empty: none
-  // Ours are made before the old ones are free, and may stay behind everything else.
+  // wick makes a new L1 table before it frees the old one, so the new one may stay at the end.
   bool has_new_l1_ = false;
-  // What shrinks is cut behind the last cluster in use, wherever that happens to be.
+  // A shrink cuts the file after the last cluster in use, which may be anywhere.
   uint64_t most_qemu_bytes_ = 0;
   Bytes model_;
-  std::map<std::string, std::optional<Bytes>> snapshots_;  // none: not known any more
+  std::map<std::string, std::optional<Bytes>> snapshots_;  // empty: content unknown
   std::unique_ptr<Qcow2> qcow2_;
   std::string qemu_commands_;
   int snapshot_number_ = 0;
@@ -124,7 +124,7 @@ void Qcow2Differential::start_image() {
   layers_.clear();
   backing_.clear();
   ASSERT_TRUE(shell("rm -rf qemu layer* && mkdir qemu"));
-  // Shorter or longer than the disk, raw or over another image.
+  // Backing files shorter or longer than the disk, raw or with a backing file themselves.
   for (uint64_t depth = one_in(2) ? 0 : 1 + below(3); depth > 0 && !HasFatalFailure(); --depth)
     backing_ = add_layer(backing_).name;
   if (!backing_.empty()) {
@@ -196,7 +196,7 @@ void Qcow2Differential::close_ours() {
   qcow2_.reset();
 }
 
-// One byte all over, which qemu-io can be told.
+// Writes the same byte everywhere, so that a qemu-io command can do the same.
 void Qcow2Differential::write_pattern(uint64_t offset, uint64_t length) {
   const auto value = static_cast<std::byte>(1 + below(255));
   const Bytes data(length, value);
@@ -224,7 +224,7 @@ void Qcow2Differential::step() {
       break;
     }
     case 2: {
-      // Indefinite, so made definite again.
+      // The content is undefined now, so the test writes zeroes.
       const auto done = on_disk([&] { return disk().discard(offset, length); });
       ASSERT_TRUE(done) << done.error().message();
       told_qemu(fmt::format("discard -q {} {}", offset, length));
@@ -250,7 +250,7 @@ void Qcow2Differential::step() {
   }
 }
 
-// What qemu-img does, not qemu-io: snapshots and sizes.
+// Operations of qemu-img, not of qemu-io: snapshots and sizes.
 void Qcow2Differential::change_whole_image() {
   const bool can_snapshot = geometry_.refcount_bits >= 8;
   const uint64_t choice = below(5);
@@ -277,7 +277,7 @@ void Qcow2Differential::change_whole_image() {
   } else if (choice == 3 && (geometry_.version > 2 || snapshots_.empty())) {
     const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
     done = on_disk([&] { return disk().resize(size); });
-    // What was cut off within a cluster comes back in QEMU when the disk grows.
+    // In QEMU, data cut off within a cluster comes back when the disk grows.
     const uint64_t old_size = model_.size();
     const uint64_t end = std::min(size, align_up(old_size, geometry_.cluster_bytes));
     if (end > old_size) told_qemu(fmt::format("write -q -z {} {}", old_size, end - old_size));
@@ -292,7 +292,7 @@ void Qcow2Differential::change_whole_image() {
   run_qemu();
 }
 
-// To the layer below, which then is as the disk.
+// Commits to the layer below, which then has the disk's content.
 void Qcow2Differential::commit() {
   const bool keep = one_in(4);
   const auto done = image::execute(image::ImageCommit{
@@ -310,12 +310,12 @@ void Qcow2Differential::commit() {
       shell(fmt::format("qemu-img compare -f {} -F raw {} model.raw", base.format, base.name)));
   if (base.format == "qcow2") {
     ASSERT_TRUE(shell("qemu-img check -f qcow2 " + base.name));
-    // What becomes zero by a commit can be used again only behind a checkpoint, so ours
-    // may be larger by that.
+    // Clusters that a commit zeroes can be reused only after a checkpoint, so wick's image may
+    // be larger by these.
     compare_sizes(base.name, 0,
                   std::max((has_new_l1_ ? 12 : 4) * base.cluster_bytes, file_bytes(base.name) / 4));
   }
-  // What else stands on it is not what it was.
+  // The content of other images above this base has changed.
   std::set<std::string> changed = {base.name};
   for (bool more = true; more;) {
     more = false;
@@ -336,7 +336,7 @@ void Qcow2Differential::rebase() {
   for (auto& [snapshot, content] : snapshots_) content.reset();
 }
 
-// Unsafe where the new backing file does not hold what the old one does.
+// An unsafe rebase needs a backing file with the same content.
 void Qcow2Differential::rebase_to_a_copy() {
   const Layer& old = layers_.at(backing_);
   Layer copy{.name = "layer" + std::to_string(++layer_number_),
@@ -387,7 +387,7 @@ void Qcow2Differential::compare() {
   compare_sizes("disk.img", most_qemu_bytes_, (has_new_l1_ ? 12 : 4) * geometry_.cluster_bytes);
 }
 
-// `most`: what QEMU's had before.
+// `most`: the largest size of QEMU's image so far.
 void Qcow2Differential::compare_sizes(const std::string& name, uint64_t most, uint64_t slack) {
   const uint64_t qemus = std::max(most, file_bytes("qemu/" + name));
   EXPECT_LE(file_bytes(name), qemus + std::max(qemus / 10, slack)) << name;
@@ -395,7 +395,7 @@ void Qcow2Differential::compare_sizes(const std::string& name, uint64_t most, ui
 
 void Qcow2Differential::run_batch(uint64_t operations) {
   open_ours();
-  // One call of qemu-io has room for so many commands.
+  // One call of qemu-io takes this many commands.
   constexpr uint64_t kAtOnce = 1000;
   for (uint64_t i = 0; i < operations && !HasFatalFailure(); ++i) {
     step();

@@ -1,5 +1,5 @@
-// The host fails at any moment: each operation in turn, once or for a while. The
-// guest is told, the image stays sound, and all goes on when the fault is over.
+// The host fails at any moment: each operation in turn, once or for a while. The guest gets an
+// error, the image stays sound, and everything works again after the fault.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ testing::AssertionResult is_sound(const MemoryStore& store, bool loose_flags = f
   return testing::AssertionFailure() << checker.faults();
 }
 
-// What a sync lost is so for the process that had it.
+// Only the process that had a failed sync refuses later ones.
 void start_anew(MemoryStore& store) {
   store.sync_failed = false;
   if (store.beside) store.beside->sync_failed = false;
@@ -37,7 +37,8 @@ struct Fault {
 
 class Qcow2Fault : public testing::TestWithParam<SmallShape> {
  protected:
-  // From the nth operation on; syncs, or all others. False when there were fewer.
+  // The fault hits from the nth operation on: either syncs, or all other operations. Returns
+  // false if there were fewer operations.
   bool run_with(const Fault& fault, size_t nth, bool syncs) {
     const SmallShape& shape = GetParam();
     SCOPED_TRACE(fmt::format("{} operations from the {}th fail: {}, having written {} bytes",
@@ -109,20 +110,20 @@ class Qcow2Fault : public testing::TestWithParam<SmallShape> {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Qcow2Fault, testing::ValuesIn(kSmallShapes), name_of);
 
-TEST_P(Qcow2Fault, OfAnyOperationIsToldAndLeavesTheImageSound) {
+TEST_P(Qcow2Fault, OfAnyOperationIsReportedAndLeavesTheImageSound) {
   for (const Fault& fault : {Fault{EIO, 1, 0}, Fault{ENOSPC, 8, 512}, Fault{EIO, 3, ~0ull}})
     for (size_t nth = 0; run_with(fault, nth, false); ++nth) {
     }
 }
 
-// The host has dropped what it could not write, clusters copied for others among
-// it; so nothing more may be published until the image is opened anew.
+// The host has dropped data that it could not write, perhaps copied clusters. No metadata that
+// refers to it may be written until the image is opened anew.
 TEST_P(Qcow2Fault, OfASyncLeavesTheImageAsACrashWould) {
   for (size_t nth = 0; run_with({}, nth, true); ++nth) {
   }
 }
 
-TEST_P(Qcow2Fault, WhileOpeningIsTold) {
+TEST_P(Qcow2Fault, WhileOpeningIsReported) {
   for (size_t nth = 0;; ++nth) {
     MemoryStore store;
     ImageFolder::fill(store, files_);
@@ -139,7 +140,7 @@ TEST_P(Qcow2Fault, WhileOpeningIsTold) {
   }
 }
 
-// What is done to all of an image at once, between two moments at which it is open.
+// An image whose whole is changed. The change may close it and open it anew.
 struct Image {
   MemoryStore& store;
   ImageFolder& folder;
@@ -159,7 +160,7 @@ struct Image {
 };
 
 constexpr uint64_t kSizeBytes = 256 << 10;
-constexpr uint64_t kSmallBytes = (60 << 10) + 512;  // and its end within a cluster
+constexpr uint64_t kSmallBytes = (60 << 10) + 512;  // the end lies within a cluster
 
 Result<void> shrink(Image& image) { return image.resize(kSmallBytes); }
 Result<void> grow(Image& image) { return image.resize(kSizeBytes); }
@@ -280,8 +281,8 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
     return content(*disk);
   }
 
-  // Where it has failed it may have been done or not, or cut the disk by half. What is
-  // in both is there.
+  // A failed change may have happened or not, or a shrink in part. The sectors of both sizes
+  // must be either all as before or all as after it.
   void expect_before_or_after(const Bytes& now) const {
     ASSERT_THAT(now.size(), testing::AnyOf(before_.size(), after_.size()));
     const auto common = static_cast<std::ptrdiff_t>(std::min(before_.size(), after_.size()));
@@ -292,7 +293,7 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
     }
   }
 
-  // False when there were fewer operations.
+  // Returns false if there were fewer operations.
   bool run_with(const Fault& fault, size_t nth) {
     SCOPED_TRACE(fmt::format("{} operations from the {}th fail: {}, having written {} bytes",
                              fault.operations, nth, std::strerror(fault.code),
@@ -307,8 +308,8 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
     store.fault = [&](const FileOperation& operation) {
       const bool hit = operations >= nth && operations < nth + fault.operations;
       ++operations;
-      // A hole is only space, and so is what is read before it is made. Without space for
-      // its count a cluster stays counted, until a later checkpoint.
+      // A failed hole, or a failed read before it, only wastes space. If a refcount block
+      // cannot be reserved, a cluster stays counted until a later checkpoint.
       const bool changes = operation.kind != Kind::kDiscard && operation.kind != Kind::kRead &&
                            operation.kind != Kind::kReserve;
       must_be_told = must_be_told || (hit && changes);
@@ -348,7 +349,7 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
 INSTANTIATE_TEST_SUITE_P(Cases, Qcow2FaultOfTheWhole, testing::ValuesIn(kWholeCases),
                          [](const auto& param) { return std::string(param.param.name); });
 
-TEST_P(Qcow2FaultOfTheWhole, IsToldAndNothingIsLost) {
+TEST_P(Qcow2FaultOfTheWhole, IsReportedAndNothingIsLost) {
   for (const Fault& fault : {Fault{EIO, 1, 0}, Fault{ENOSPC, 8, 512}, Fault{EIO, 3, ~0ull}})
     for (size_t nth = 0; run_with(fault, nth); ++nth) {
     }
@@ -388,7 +389,7 @@ class Qcow2FaultNamed : public testing::Test {
 };
 
 // PITFALLS 3
-TEST_F(Qcow2FaultNamed, ASharedTableIsLetGoOfOnlyWhenItsCopyIsThere) {
+TEST_F(Qcow2FaultNamed, ASharedTableIsReleasedOnlyAfterItsCopyIsWritten) {
   for (size_t nth = 0;; ++nth) {
     create(kShared);
     size_t operations = 0;
@@ -397,7 +398,7 @@ TEST_F(Qcow2FaultNamed, ASharedTableIsLetGoOfOnlyWhenItsCopyIsThere) {
     const auto first = write(0, data);
     store_.fault = {};
     ASSERT_EQ(first.has_value(), operations <= nth) << "operation " << nth;
-    // Each takes clusters; none may take the table that the snapshot still has.
+    // Each write allocates clusters, but must not take the table that the snapshot still uses.
     for (uint64_t i = 0; i < 8; ++i) ASSERT_TRUE(write(i * 8192, data));
     ASSERT_TRUE(finish(disk_->flush()));
     EXPECT_EQ(leaks(), 0u) << "operation " << nth;
@@ -411,7 +412,7 @@ TEST_F(Qcow2FaultNamed, ASharedTableIsLetGoOfOnlyWhenItsCopyIsThere) {
 }
 
 // PITFALLS 5
-TEST_F(Qcow2FaultNamed, AClusterWhoseDataCouldNotBeWrittenGoesBackOnce) {
+TEST_F(Qcow2FaultNamed, AClusterWhoseDataCouldNotBeWrittenIsFreedOnce) {
   create(kPlain);
   const auto lost = pattern(8192, 1), first = pattern(8192, 2), second = pattern(8192, 3);
   store_.failed_write_bytes = 4096;
@@ -422,7 +423,7 @@ TEST_F(Qcow2FaultNamed, AClusterWhoseDataCouldNotBeWrittenGoesBackOnce) {
   EXPECT_EQ(read_now(*disk_, 0, 8192).value(), std::vector<std::byte>(8192));
   ASSERT_TRUE(write(8192, first));
   ASSERT_TRUE(write(65536, second));
-  // In part: the rest of it is zeroes, and not what had failed.
+  // A partial write: the rest of the cluster is zeroes, not the data of the failed write.
   ASSERT_TRUE(write(100 << 10, std::vector<std::byte>(512, std::byte{9})));
   ASSERT_TRUE(finish(disk_->flush()));
   EXPECT_EQ(leaks(), 0u);
@@ -432,7 +433,7 @@ TEST_F(Qcow2FaultNamed, AClusterWhoseDataCouldNotBeWrittenGoesBackOnce) {
 }
 
 // PITFALLS 17
-TEST_F(Qcow2FaultNamed, AFlushSyncsAndTellsWhatDidNotWork) {
+TEST_F(Qcow2FaultNamed, AFlushSyncsAndReportsErrors) {
   create(kPlain);
   ASSERT_TRUE(write(0, pattern(4096, 1)));
   ASSERT_TRUE(finish(disk_->flush()));
@@ -475,8 +476,8 @@ TEST_F(Qcow2FaultNamed, WhatAFailedFlushWasToFreeIsFreedByTheNext) {
   EXPECT_EQ(leaks(), 0u);
 }
 
-// Of an image that is damaged already only the damaged cluster cannot be given back.
-TEST_F(Qcow2FaultNamed, AClusterThatIsCountedNoMoreDoesNotKeepTheOthersFromBeingFreed) {
+// In a damaged image only the damaged cluster cannot be freed.
+TEST_F(Qcow2FaultNamed, AClusterWithARefcountOfZeroDoesNotKeepOthersFromBeingFreed) {
   create(kPlain);
   ASSERT_TRUE(write(0, pattern(256 << 10, 1)));
   ASSERT_TRUE(finish(disk_->flush()));
@@ -498,8 +499,8 @@ TEST_F(Qcow2FaultNamed, AClusterThatIsCountedNoMoreDoesNotKeepTheOthersFromBeing
   EXPECT_EQ(leaks(), 0u);
 }
 
-// The header may name the new table then, although the disk goes on with the old one.
-TEST_F(Qcow2FaultNamed, AnL1TableOfWhichTheHeaderMayNameAnotherIsNotBuiltOn) {
+// The header may name the new table, although the disk goes on with the old one.
+TEST_F(Qcow2FaultNamed, AnL1TableThatTheHeaderMayNoLongerNameIsNotUsed) {
   for (const bool heals : {false, true}) {
     SCOPED_TRACE(heals);
     create(kPlain);
@@ -509,7 +510,7 @@ TEST_F(Qcow2FaultNamed, AnL1TableOfWhichTheHeaderMayNameAnotherIsNotBuiltOn) {
     bool lasts = true;
     store_.fault = [&](const FileOperation& operation) {
       if (operation.kind != Kind::kWrite || operation.offset_bytes != 24 || !lasts) return 0;
-      // The new fields are written all the same, those before are not.
+      // The new fields reach the file in spite of the error, the restored old ones do not.
       store_.failed_write_bytes = failed++ == 0 ? ~0ull : 0;
       return EIO;
     };
@@ -536,7 +537,7 @@ TEST_F(Qcow2FaultNamed, AnL1TableOfWhichTheHeaderMayNameAnotherIsNotBuiltOn) {
   }
 }
 
-// A hole is only space: what was discarded reads as zeroes all the same.
+// A failed hole only wastes space: discarded data reads as zeroes anyway.
 TEST_F(Qcow2FaultNamed, AHoleThatCannotBeMadeCostsSpaceOnly) {
   create(kPlain);
   ASSERT_TRUE(write(0, pattern(65536, 1)));
@@ -546,7 +547,7 @@ TEST_F(Qcow2FaultNamed, AHoleThatCannotBeMadeCostsSpaceOnly) {
   ASSERT_TRUE(finish(disk_->flush()));
   EXPECT_EQ(read_now(*disk_, 0, 65536).value(), std::vector<std::byte>(65536));
   EXPECT_EQ(leaks(), 0u);
-  // Where the old data still is, the rest of a cluster must be written.
+  // The old data is still in the file, so a partial write must zero the rest of the cluster.
   ASSERT_TRUE(write(0, std::vector<std::byte>(512, std::byte{9})));
   EXPECT_EQ(read_now(*disk_, 512, 3584).value(), std::vector<std::byte>(3584));
 }

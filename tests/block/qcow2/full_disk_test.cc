@@ -1,5 +1,5 @@
-// The host's disk fills up: the request that needs more space fails, by itself, and
-// nothing that was acknowledged is lost (PITFALLS 38). With space again all goes on.
+// The host's disk fills up. Only requests that need more space fail, and no acknowledged data
+// is lost (PITFALLS 38). With space again everything works.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -25,7 +25,7 @@ void expect_sound_without_leaks(const MemoryStore& store) {
   EXPECT_EQ(checker.leaks(), 0u);
 }
 
-// As `cp --sparse=always` leaves an image: tables have holes, too.
+// Makes holes like `cp --sparse=always`: also in tables.
 void make_sparse(fakes::SparseBytes& bytes) {
   std::vector<std::byte> page(4096);
   for (uint64_t at = 0; at < bytes.size_bytes(); at += page.size()) {
@@ -37,7 +37,7 @@ void make_sparse(fakes::SparseBytes& bytes) {
 
 class Qcow2FullDisk : public testing::TestWithParam<SmallShape> {
  protected:
-  // With so much space besides what the image has at first. False when all found space.
+  // Runs a guest with `free_bytes` of free space. Returns false if no request ran out of space.
   bool run_with(uint64_t free_bytes, bool sparse) {
     SCOPED_TRACE(fmt::format("{} bytes are free, {}", free_bytes, sparse ? "sparse" : "dense"));
     MemoryStore store;
@@ -56,7 +56,7 @@ class Qcow2FullDisk : public testing::TestWithParam<SmallShape> {
     store.holds = false;
     const auto flushed = finish(disk->flush());
     EXPECT_TRUE(flushed) << flushed.error().message();
-    // A crash would now find this.
+    // The state that a crash would leave now.
     {
       MemoryStore copy;
       copy.bytes = store.bytes;
@@ -89,15 +89,15 @@ TEST_P(Qcow2FullDisk, FailsOnlyWhatNeedsSpace) {
     uint64_t free_bytes = 0;
     while (run_with(free_bytes, sparse)) free_bytes += std::max<uint64_t>(4096, step_bytes_);
     EXPECT_FALSE(HasFailure());
-    // Data in a file of its own needs no space here, and a preallocated image only as a
-    // sparse file.
+    // An image with a data file needs no space for data, and a preallocated image needs space
+    // only if its file is sparse.
     const bool has_tables = std::string_view(GetParam().options).starts_with("preallocation");
     EXPECT_TRUE(free_bytes > 0 || GetParam().data_file || (has_tables && !sparse))
         << "nothing ever needed space";
   }
 }
 
-// What changes all of an image.
+// A change of the whole image.
 struct WholeChange {
   const char* name;
   SmallShape shape;
@@ -137,7 +137,7 @@ class Qcow2FullDiskOfTheWhole : public testing::TestWithParam<WholeChange> {};
 INSTANTIATE_TEST_SUITE_P(Cases, Qcow2FullDiskOfTheWhole, testing::ValuesIn(kWholeChanges),
                          [](const auto& param) { return std::string(param.param.name); });
 
-// The file as an error leaves it, without one more flush, as `wick image` does.
+// Checks the file as it is after an error, without another flush, like that of `wick image`.
 TEST_P(Qcow2FullDiskOfTheWhole, ChangesAllOrLosesAndLeaksNothing) {
   ImageFolder folder;
   const ImageFolder::Files files = folder.create(GetParam().shape);
@@ -171,10 +171,10 @@ TEST_P(Qcow2FullDiskOfTheWhole, ChangesAllOrLosesAndLeaksNothing) {
     }
 }
 
-// One table that the host cannot write: the rest goes to the file all the same.
+// The host cannot write one table. All others reach the file.
 class Qcow2UnwritableTable : public testing::Test {
  protected:
-  static constexpr uint64_t kTableSpan = 512 * 4096;  // of an L2 table
+  static constexpr uint64_t kTableSpan = 512 * 4096;  // bytes that one L2 table maps
 
   void SetUp() override {
     ImageFolder::fill(store_, folder_.create({"", "cluster_size=4k", 16 << 20}));
@@ -216,7 +216,7 @@ class Qcow2UnwritableTable : public testing::Test {
   std::unique_ptr<Qcow2> disk_;
 };
 
-TEST_F(Qcow2UnwritableTable, OfL2LeavesTheOthersToTheFile) {
+TEST_F(Qcow2UnwritableTable, OfL2DoesNotKeepOthersFromTheFile) {
   ASSERT_TRUE(write(0, 1));
   ASSERT_TRUE(finish(disk_->flush()));
   const uint64_t first_table = be64_at(be64_at(40)) & qcow2::kOffsetMask;
@@ -228,7 +228,7 @@ TEST_F(Qcow2UnwritableTable, OfL2LeavesTheOthersToTheFile) {
   expect_no_faults();
   expect_in_file(kTableSpan, 3);
   expect_in_file(2 * kTableSpan, 4);
-  // What needs no checkpoint that works goes on.
+  // Requests that need no successful checkpoint go on.
   EXPECT_TRUE(write(3 * kTableSpan, 5));
   EXPECT_FALSE(finish(disk_->flush()));
   expect_in_file(3 * kTableSpan, 5);
@@ -238,11 +238,11 @@ TEST_F(Qcow2UnwritableTable, OfL2LeavesTheOthersToTheFile) {
   expect_sound_without_leaks(store_);
 }
 
-TEST_F(Qcow2UnwritableTable, OfCountsLeavesWhatIsCountedElsewhereToTheFile) {
+TEST_F(Qcow2UnwritableTable, OfRefcountsDoesNotKeepOthersFromTheFile) {
   ASSERT_TRUE(write(0, 1));
   ASSERT_TRUE(finish(disk_->flush()));
   const uint64_t first_block = be64_at(be64_at(48));
-  // Until a second refcount block is in use.
+  // Writes until a second refcount block is in use.
   uint64_t written = 4096;
   for (; store_.bytes.size_bytes() < (2048 + 64) * 4096; written += 4096)
     ASSERT_TRUE(write(written, 7));
@@ -262,11 +262,10 @@ TEST_F(Qcow2UnwritableTable, OfCountsLeavesWhatIsCountedElsewhereToTheFile) {
   expect_sound_without_leaks(store_);
 }
 
-// On a real file system: a tmpfs of some hundred KiB, in a mount namespace of this
-// process, which nobody else sees.
+// On a real file system: a tmpfs of some hundred KiB in this process's own mount namespace.
 class Qcow2FullFileSystem : public DiskFixture {
  protected:
-  // Before any thread of a test starts, which would stay in the old namespace.
+  // Before the tests start threads, which would stay in the old namespace.
   static void SetUpTestSuite() {
     can_mount_ = ::unshare(CLONE_NEWNS) == 0 &&
                  ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
@@ -291,7 +290,7 @@ class Qcow2FullFileSystem : public DiskFixture {
       break;
     }
   }
-  // All that was acknowledged is in the file, as QEMU reads it.
+  // QEMU reads all acknowledged data from the file.
   void expect_all_there(const std::string& path) {
     EXPECT_TRUE(shell("qemu-img check -q " + path));
     EXPECT_TRUE(shell("qemu-img convert -O raw " + path + " " + directory_ + "/copy.raw"));
@@ -322,7 +321,7 @@ TEST_P(Qcow2FullFileSystem, KeepsWhatWasAcknowledgedAndGoesOnWithSpace) {
       ASSERT_TRUE(open(path, {}));
       chunks_ = 0;
       write_until_full();
-      EXPECT_TRUE(write(0, pattern(kChunkBytes, 0)));  // which has its cluster
+      EXPECT_TRUE(write(0, pattern(kChunkBytes, 0)));  // its cluster is allocated
       const auto flushed = flush();
       EXPECT_TRUE(flushed) << flushed.error().message();
       expect_all_there(path);

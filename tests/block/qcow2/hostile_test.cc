@@ -1,6 +1,5 @@
-// qcow2 images made to harm: each is refused by the name of what is wrong with it
-// and of its file, having cost little memory (PITFALLS 8, 14, 16). What QEMU makes
-// of the same image is asked of it.
+// Hostile qcow2 images: each is refused with a message that names the file and the fault, and
+// costs little memory (PITFALLS 8, 14, 16). The verdict is compared with that of QEMU.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -31,7 +30,7 @@ void discounted(void* block) {
 }  // namespace
 
 void* operator new(size_t size) { return counted(std::malloc(size)); }
-// Else it would be AddressSanitizer's.
+// Defined here, because otherwise AddressSanitizer's would be called.
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
   return counted(std::malloc(size));
 }
@@ -53,8 +52,8 @@ constexpr size_t kMaxBytes = 64 << 20;
 
 class HostileQcow2 : public testing::Test {
  protected:
-  // Opens the image for writing, or reads or writes its first cluster; returns the
-  // first complaint, or "".
+  // Opens the image for writing, and reads or writes its first cluster. Returns the first
+  // error message, or "".
   std::string complaint(HostileImage& image, bool writes) {
     const size_t before = now_bytes;
     peak_bytes = before;
@@ -94,7 +93,7 @@ class HostileQcow2 : public testing::Test {
   ImageFolder folder_;
 };
 
-TEST_F(HostileQcow2, IsNotTheImageThatTheOthersAreMadeFrom) {
+TEST_F(HostileQcow2, IsMadeFromASoundImage) {
   for (const bool extended : {false, true}) {
     HostileImage image(extended ? 14 : 12, extended);
     EXPECT_EQ(complaint(image, false), "");
@@ -105,7 +104,7 @@ TEST_F(HostileQcow2, IsNotTheImageThatTheOthersAreMadeFrom) {
   }
 }
 
-TEST_F(HostileQcow2, IsRefusedByTheNameOfWhatIsWrong) {
+TEST_F(HostileQcow2, IsRefusedByTheNameOfItsFault) {
   int refused = 0;
   for (const HostileCase& wrong : hostile_cases()) {
     SCOPED_TRACE(wrong.name);
@@ -139,7 +138,7 @@ TEST_F(HostileQcow2, MarkedAsCorruptIsOpenedForReadingOnly) {
       finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(image.store), {.read_only = true})));
 }
 
-// As qemu-io 7.2 reads them.
+// qemu-io 7.2 reads the same.
 TEST_F(HostileQcow2, ReadsZeroesWhereADataClusterIsBeyondTheEndAsQemuDoes) {
   HostileImage image;
   image.put64(HostileImage::kL2 << 12, uint64_t{1000} << 12 | kHostileCopied);
@@ -162,7 +161,7 @@ TEST_F(HostileQcow2, AskingForALargeWindowToUnpackIsRefused) {
   EXPECT_THAT(complaint(image, false), HasSubstr("does not unpack"));
 }
 
-// Tables as large as they may be, all holes.
+// Tables of the maximum size, all holes.
 TEST_F(HostileQcow2, WithTheLargestTablesOpensInLittleMemory) {
   HostileImage image;
   image.put64(24, uint64_t{1} << 40);
@@ -174,7 +173,7 @@ TEST_F(HostileQcow2, WithTheLargestTablesOpensInLittleMemory) {
   EXPECT_EQ(complaint(image, false), "");
 }
 
-// Metadata that holds itself together: writing to it harms that image only.
+// Metadata that refers to itself: writing to it damages only this image.
 TEST_F(HostileQcow2, SurvivesAnL2TableThatMapsItself) {
   HostileImage image;
   image.put64(HostileImage::kL2 << 12, HostileImage::kL2 << 12 | kHostileCopied);
@@ -193,7 +192,7 @@ TEST_F(HostileQcow2, DoesNotLoseTheTablesThatItsEntriesName) {
   for (const uint64_t place : {0, 1, 3})
     for (const uint64_t flag : {0, 1}) {
       HostileImage image;
-      // In the header's cluster, not at its start: there it would be none.
+      // In the header's cluster, but not at offset 0, which means "no table".
       const uint64_t named = place == 0 ? 0x200 | flag : place << 12 | flag;
       image.put64(HostileImage::kL2 << 12, named | kHostileCopied);
       const auto table = [&] {
@@ -227,7 +226,7 @@ TEST_F(HostileQcow2, IsNotMadeLargerThanItCouldBeOpened) {
   EXPECT_TRUE(finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(store), {})));
 }
 
-// Chains are of files by name.
+// Chains need real files with names.
 class HostileChain : public DiskFixture {
  protected:
   // The images NAME(0) over NAME(1) and so on; the last has no base or `last_base`.

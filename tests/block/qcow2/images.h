@@ -28,8 +28,8 @@ struct SmallShape {
   uint64_t size_bytes;
   bool backing = false;     // a raw file of three quarters of the size
   const char* filled = "";  // qemu-io commands
-  bool snapshot = false;    // of what was filled
-  int weight = 1;           // of its random requests
+  bool snapshot = false;    // after `filled`
+  int weight = 1;           // multiplies the number of random requests
   bool data_file = false;
 };
 
@@ -68,8 +68,7 @@ inline std::string name_of(const testing::TestParamInfo<SmallShape>& param) {
 }
 inline void PrintTo(const SmallShape& shape, std::ostream* out) { *out << shape.name; }
 
-// A folder for qemu-img, with the file that the images beside it name: base.raw, or
-// data.raw.
+// A folder for qemu-img, with the other file that the images name: base.raw or data.raw.
 class ImageFolder {
  public:
   ImageFolder() {
@@ -162,8 +161,7 @@ inline Result<std::vector<std::byte>> read_now(Backend& disk, uint64_t offset, s
   return bytes;
 }
 
-// Whether each sector that was touched, of so many bytes, is as `history` allows it at
-// moment `at`.
+// Whether `history` allows the content of each touched sector at moment `at`.
 inline testing::AssertionResult holds_what_it_may(Backend& disk, const SectorHistory& history,
                                                   size_t at, uint64_t most_bytes = ~0ull) {
   constexpr size_t kSectorBytes = SectorHistory::kSectorBytes;
@@ -178,7 +176,7 @@ inline testing::AssertionResult holds_what_it_may(Backend& disk, const SectorHis
     for (uint64_t i = first; i < end; ++i)
       if (!history.allows(i, std::span(*bytes).subspan((i - first) * kSectorBytes, kSectorBytes),
                           at))
-        return testing::AssertionFailure() << "sector " << i << " holds what it must not";
+        return testing::AssertionFailure() << "sector " << i << " has wrong content";
   }
   return testing::AssertionSuccess();
 }

@@ -1,4 +1,4 @@
-// A qcow2 disk grows under its guest: another program tells the size in the header.
+// A qcow2 disk grows while its guest runs: another program writes the new size to the header.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -57,7 +57,7 @@ TEST_P(Qcow2InUse, GrowsWhileRequestsAreInFlight) {
   store_.holds = false;
   ASSERT_TRUE(announce(store_, large));
   EXPECT_EQ(disk_->size_bytes(), small);
-  // Beside requests that wait for the host.
+  // While requests wait for the host.
   const uint64_t id = history.begin(0, 16, SectorHistory::Content::kData, store_.log.size());
   std::vector<std::byte> data(16 * 512);
   for (uint64_t i = 0; i < 16; ++i)
@@ -90,7 +90,7 @@ TEST_P(Qcow2InUse, GrowsWhileRequestsAreInFlight) {
   EXPECT_TRUE(holds_what_it_may(**again, history, SectorHistory::kNever));
 }
 
-// What had reached the file by then is an image of the old size or of the new one.
+// At each operation, the file is an image of the old size or of the new one.
 TEST_P(Qcow2InUse, IsSoundWhereverWickDiesAsItGrows) {
   const uint64_t small = GetParam().size_bytes, large = small * 8;
   auto content = read_now(*disk_, 0, small).value();
@@ -127,9 +127,9 @@ class Qcow2InUseNamed : public testing::Test {
   std::unique_ptr<Qcow2> disk_;
 };
 
-// Until a machine takes the size over: with an L1 table that is too small no program opens
-// the image, and the bytes of a longer backing file would show.
-TEST_P(Qcow2InUse, IsAsItWasAfterASizeThatNobodyTookOver) {
+// The announcement must not change the size field: no program opens an image whose L1 table is
+// too small, and a longer backing file would show through.
+TEST_P(Qcow2InUse, IsUnchangedByASizeThatNobodyTookOver) {
   const uint64_t small = GetParam().size_bytes;
   const auto content = read_now(*disk_, 0, small).value();
   ASSERT_TRUE(finish(disk_->flush()));
@@ -155,7 +155,7 @@ TEST_P(Qcow2InUse, IsSoundWhicheverOperationFailsAsItGrows) {
     const auto content = read_now(*disk, 0, small).value();
     ASSERT_TRUE(announce(store, large));
     int count = 0;
-    store.failed_write_bytes = ~0ull;  // written all the same
+    store.failed_write_bytes = ~0ull;  // the data is written in spite of the error
     store.fault = [&](const fakes::FileOperation& operation) {
       return operation.kind != fakes::FileOperation::Kind::kSync && count++ == failing ? EIO : 0;
     };
@@ -186,7 +186,7 @@ TEST_F(Qcow2InUseNamed, TakesTheLengthOfRawExternalData) {
   EXPECT_EQ(folder_.open(store_, 64 << 10).value()->size_bytes(), 4u << 20);
 }
 
-// Such a data file is the disk, byte by byte.
+// With data_file_raw=on the data file is a raw disk.
 TEST_F(Qcow2InUseNamed, ShowsWhatRawExternalDataHasBehindItsOldEnd) {
   create({"", "cluster_size=4k,data_file_raw=on", (512 << 10) - 1536, false, "", false, 1, true});
   store_.beside->bytes.grow(4 << 20);
@@ -202,7 +202,7 @@ TEST_F(Qcow2InUseNamed, ShowsWhatRawExternalDataHasBehindItsOldEnd) {
                                  pattern(700 << 10, 3)));
 }
 
-// Of another one only what the tables lead to is the disk's.
+// Otherwise only mapped clusters of the data file belong to the disk.
 TEST_F(Qcow2InUseNamed, GrowsByZeroesWhateverItsOtherFilesHaveThere) {
   for (const char* const more : {",preallocation=metadata", " -b base.raw -F raw"}) {
     SCOPED_TRACE(more);
@@ -245,7 +245,7 @@ TEST_F(Qcow2InUseNamed, DoesNotTakeASizeThatAnotherProgramWroteIntoItsHeader) {
   }
 }
 
-// What was announced before is over, also when the disk has that size again.
+// A resize cancels an earlier announcement, even if the disk returns to its old size.
 TEST_F(Qcow2InUseNamed, ForgetsASizeOnceTheDiskHadAnother) {
   create({"", "cluster_size=4k", 512 << 10});
   ASSERT_TRUE(announce(store_, 2 << 20));
@@ -255,7 +255,8 @@ TEST_F(Qcow2InUseNamed, ForgetsASizeOnceTheDiskHadAnother) {
   EXPECT_EQ(disk_->size_bytes(), 512u << 10);
 }
 
-// It may be a hostile image's own, which must not grow by it; the user announces again.
+// A hostile image may come with an announcement, and must not grow by it. The user can announce
+// the size again.
 TEST_F(Qcow2InUseNamed, TakesOnlyASizeThatWasAnnouncedWhileItIsOpen) {
   create({"", "cluster_size=4k", 512 << 10});
   ASSERT_TRUE(announce(store_, 2 << 20));
@@ -294,7 +295,7 @@ TEST_F(Qcow2InUseNamed, RefusesASizeForWhichItsHeaderHasNoRoom) {
   }
 }
 
-// As `qemu-img resize` without locks does it.
+// `qemu-img resize` without locks moves them.
 TEST_F(Qcow2InUseNamed, RefusesAnImageWhoseTablesAnotherProgramMoved) {
   create({"", "cluster_size=4k", 512 << 10});
   folder_.store("disk.img", store_.bytes);

@@ -1,5 +1,5 @@
-// Small sparse files whose tables claim much: a check keeps within memory that the file's
-// own size justifies, and a run does not repair such a thing by itself.
+// Small sparse files with large tables: a check needs no more memory than the file's size
+// justifies, and a run does not repair such an image by itself.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -18,10 +18,10 @@ namespace {
 constexpr uint64_t kCluster = 512;
 constexpr uint64_t kL1Entries = 1 << 20;
 constexpr uint64_t kL1Offset = 4 * kCluster;
-constexpr uint64_t kTables = kL1Offset + kL1Entries * 8;  // behind the L1 table
+constexpr uint64_t kTables = kL1Offset + kL1Entries * 8;  // after the L1 table
 constexpr uint64_t kMemoryBytes = 160 << 20;
 
-// Not closed by its last writer; the header is all that it has.
+// An image that its last writer did not close. It has only a header at first.
 class OddImage {
  public:
   explicit OddImage(const std::string& path) : file_(path, std::ios::binary) {
@@ -88,7 +88,7 @@ class Qcow2Odd : public testing::TestWithParam<OddCase> {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  // Whether it is true, in a process that may have so much memory more than now.
+  // The result of `act` in a child process that may use kMemoryBytes more than now.
   static bool within_memory(const std::function<bool(EventLoop&, AsyncIo&)>& act) {
     const pid_t child = ::fork();
     if (child == 0) {

@@ -1,5 +1,5 @@
-// qcow2 images against a plain copy in memory and against qemu-img: whatever is
-// done through our code, qemu-img finds the image clean and equal to the copy.
+// qcow2 images, compared with a plain copy in memory and with qemu-img: after all operations
+// qemu-img finds the image clean and equal to the copy.
 #include "block/qcow2/qcow2.h"
 
 #include <gmock/gmock.h>
@@ -81,7 +81,7 @@ class Qcow2Disk : public DiskFixture {
       }
       case 1: {
         ASSERT_TRUE(discard(offset, length));
-        // Indefinite, so made definite again.
+        // The content is undefined now, so the test writes zeroes.
         ASSERT_TRUE(write_zeroes(offset, length, true));
         std::ranges::fill(part, std::byte{0});
         break;
@@ -139,7 +139,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, Qcow2DiskOfAnyShape, testing::Values(Engine::k
 
 TEST_P(Qcow2DiskOfAnyShape, IsCleanAndEqualToQemuAfterRandomRequests) { exercise_all_shapes(); }
 
-// Tables are thrown out and written back all the time.
+// Tables are evicted and written back all the time.
 TEST_P(Qcow2DiskOfAnyShape, IsCleanAndEqualToQemuWithTheSmallestCache) {
   cache_bytes_ = 1;
   exercise_all_shapes();
@@ -174,7 +174,7 @@ TEST_P(Qcow2Disk, ReadsCompressedClusters) {
                       " " + directory_ + "/plain.raw " + path_));
     reopen();
     EXPECT_EQ(read_bytes(0, content.size()), content) << type;
-    // A write takes the cluster out of its compressed place.
+    // A write replaces a compressed cluster by a plain one.
     model_ = content;
     const auto data = pattern(5000, 3);
     ASSERT_TRUE(write(70'000, data));
@@ -307,8 +307,8 @@ TEST(RangeLock, GivesRangesInTheOrderOfAsking) {
   }(lock, first));
   take('a', 9, 9, false);    // shares
   take('b', 9, 12, true);    // waits
-  take('c', 5, 6, false);    // not in its way
-  take('d', 12, 12, false);  // behind the one that waits
+  take('c', 5, 6, false);    // no conflict
+  take('d', 12, 12, false);  // waits behind b
   take('e', 13, 13, true);
   EXPECT_EQ(order, "ace");
   first.reset();

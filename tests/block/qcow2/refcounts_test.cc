@@ -11,7 +11,7 @@ namespace {
 using fakes::FileOperation;
 using fakes::finish;
 
-// Of an image of many full refcount blocks, which do not stay in memory.
+// An image with many full refcount blocks, which do not stay in memory.
 class RefcountsTest : public testing::Test {
  protected:
   static constexpr SmallShape kFull = {"", "cluster_size=512", 4 << 20, false, "-c 'write 0 4M'"};
@@ -64,7 +64,7 @@ TEST_F(RefcountsTest, WhatATableSkipsIsTakenByTheNextThatFits) {
   EXPECT_EQ(finish(refcounts_->allocate_table(1)).value(), end + 2);
 }
 
-// Also when there is no row at all: then all of it is given back.
+// Also if no row of free clusters is large enough: then all found clusters are given back.
 TEST_F(RefcountsTest, WhatAFailedSearchGaveBackIsFoundAgain) {
   ASSERT_TRUE(finish(refcounts_->allocate_table(1)));
   for (int succeeding = 0;; ++succeeding) {

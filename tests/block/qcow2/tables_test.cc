@@ -36,7 +36,7 @@ class TableCacheTest : public testing::Test {
   std::list<std::optional<bool>> found_zeroes_;
 };
 
-// An image whose tables share their clusters can have it so.
+// Possible in an image whose tables overlap.
 TEST_F(TableCacheTest, ATableMadeWhereAnotherIsBeingLoadedIsTheNewOne) {
   for (const int code : {0, EIO}) {
     found_zeroes_.clear();
