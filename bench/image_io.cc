@@ -1,5 +1,5 @@
-// qemu-img bench for wick's own disk images: COUNT requests of 4 KiB, DEPTH at a
-// time, each STEP bytes behind the one before, round and round.
+// qemu-img bench for wick's own disk images: COUNT requests of 4 KiB, DEPTH in flight, each STEP
+// bytes after the one before, wrapping around at the end.
 //
 //   image_io FILE read|write COUNT DEPTH STEP
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// What documents and code cite exists: tests, pitfalls, options.
+// Checks that tests, pitfalls and options that documents and code cite exist.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -66,7 +66,7 @@ TEST(Docs, EveryTestThatIsNamedExists) {
   EXPECT_THAT(missing, testing::IsEmpty());
 }
 
-TEST(Docs, TestsAreToldFromFilesAndFunctions) {
+TEST(Docs, TestsDifferFromFilesAndFunctions) {
   EXPECT_THAT(named_tests("`A.B`, `fuzz_ring` in `virtio/blk.cc`, `Vm.cc`, `VirtQueue::create`"),
               testing::ElementsAre("A.B", "fuzz_ring"));
 }
@@ -147,7 +147,8 @@ TEST(Docs, TheInterfaceNamesEveryOptionAndNoOther) {
   Names named;
   add_options(named, page, in_page);
   for (const std::string& option : named)
-    EXPECT_TRUE(shown.contains(option) || option == "--no-drain") << option << " is in no help";
+    EXPECT_TRUE(shown.contains(option) || option == "--no-drain")
+        << option << " is not in the help of any command";
 }
 
 }  // namespace

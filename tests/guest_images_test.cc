@@ -1,5 +1,5 @@
-// guest-images/build where Alpine's mirror does not give Alpine: in a copy, with a curl of
-// the test's own.
+// guest-images/build when the mirror does not deliver Alpine. Runs a copy of the script with a
+// fake curl.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -45,7 +45,7 @@ class GuestImages : public testing::Test {
     outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     return outcome;
   }
-  // The mirror: what curl does, with its arguments in $@.
+  // Sets the script that runs as curl, with curl's arguments in $@.
   void set_curl(const std::string& script) const {
     std::ofstream(folder_ / "bin/curl") << "#!/bin/bash\n" << script;
     fs::permissions(folder_ / "bin/curl", fs::perms::owner_all);
@@ -54,7 +54,7 @@ class GuestImages : public testing::Test {
     return run("cd '" + folder_.string() + "' && PATH=$PWD/bin:$PATH WICK_CACHE=$PWD/cache " +
                "ALPINE_MINIROOTFS='" + minirootfs + "' ./build alpine");
   }
-  // What debugfs(8) says of the image.
+  // The output of debugfs(8) for the image.
   std::string look(const std::string& request) const {
     return run("debugfs -R '" + request + "' '" + (folder_ / "out/alpine.ext4").string() + "'")
         .text;
@@ -64,7 +64,7 @@ class GuestImages : public testing::Test {
   fs::path folder_;
 };
 
-TEST_F(GuestImages, ARootOfBusyboxTakesThePlaceOfAnAlpineThatIsNotToBeHad) {
+TEST_F(GuestImages, ARootOfBusyboxReplacesAnAlpineThatCannotBeFetched) {
   if (std::system("busybox --list 2>/dev/null | grep -qx getty") != 0)
     GTEST_SKIP() << "needs busybox-static";
   set_curl("echo \"$*\" >>args; exit 28");
@@ -73,10 +73,10 @@ TEST_F(GuestImages, ARootOfBusyboxTakesThePlaceOfAnAlpineThatIsNotToBeHad) {
   EXPECT_THAT(built.text, AllOf(HasSubstr("could not be fetched; get it elsewhere and set "
                                           "ALPINE_MINIROOTFS to it"),
                                 HasSubstr("a small root of Debian's busybox")));
-  // The wait for the mirror has a bound.
+  // The wait for the mirror is bounded.
   EXPECT_THAT(run("cat '" + (folder_ / "args").string() + "'").text,
               AllOf(HasSubstr("--connect-timeout"), HasSubstr("--speed-time")));
-  // What boots, and who may log in.
+  // The init, and the users who may log in.
   EXPECT_THAT(look("cat /etc/os-release"), HasSubstr("Debian's busybox"));
   EXPECT_THAT(look("stat /bin/init"), HasSubstr("Fast link dest: \"busybox\""));
   EXPECT_THAT(look("stat /sbin"), HasSubstr("Fast link dest: \"bin\""));
@@ -88,10 +88,10 @@ TEST_F(GuestImages, ARootOfBusyboxTakesThePlaceOfAnAlpineThatIsNotToBeHad) {
   EXPECT_EQ(run("e2fsck -fn '" + (folder_ / "out/alpine.ext4").string() + "'").status, 0);
 }
 
-TEST_F(GuestImages, WhatIsNotAlpineIsNotTakenForIt) {
+TEST_F(GuestImages, OtherFilesAreNotTakenForAlpine) {
   if (std::system("busybox --list 2>/dev/null | grep -qx getty") != 0)
     GTEST_SKIP() << "needs busybox-static";
-  // As from a hotel's gateway.
+  // The answer of a captive portal.
   set_curl("while [[ $1 != -o ]]; do shift; done; echo '<html>' >\"$2\"");
   fs::create_directory(folder_ / "cache");
   std::ofstream(folder_ / "cache/alpine-minirootfs-3.20.3-x86_64.tar.gz") << "cut off";
@@ -102,7 +102,7 @@ TEST_F(GuestImages, WhatIsNotAlpineIsNotTakenForIt) {
   EXPECT_FALSE(has("cache/alpine-minirootfs-3.20.3-x86_64.tar.gz"));
 }
 
-// Who asks for a certain file gets that or an error: tests of Alpine are no tests of busybox.
+// A user who names a file gets that file or an error: tests of Alpine must not run with busybox.
 TEST_F(GuestImages, AFileThatTheUserNamesIsTakenOrRefused) {
   set_curl("echo >asked");
   for (const char* wrong : {"/nonexistent", "/", "/etc/passwd"}) {

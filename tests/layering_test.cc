@@ -1,5 +1,5 @@
-// Who may know whom (docs/ARCHITECTURE.md): each room includes only itself and
-// the rooms it knows, and <linux/kvm.h> stays in vmm/.
+// The layering of docs/ARCHITECTURE.md: each room includes only itself and the rooms that it
+// knows, and only vmm/ includes <linux/kvm.h>.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,12 +32,12 @@ const std::map<std::string, Rooms> kKnows = {
      {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm"}},
 };
 
-// <net/if.h> is the C library's.
+// <net/if.h> belongs to the C library.
 bool is_ours(const std::string& file) {
   return std::filesystem::exists(std::filesystem::path(WICK_SOURCE_DIR) / file);
 }
 
-// What is wrong with the #includes of one file of `room`.
+// The faults of the #includes in one file of `room`.
 std::vector<std::string> complaints(const std::string& room, std::istream& source) {
   static const std::regex include(R"(^\s*#\s*include\s*(["<])(([^"/>]*)/)?([^">]*)[">].*)");
   const Rooms& known = kKnows.at(room);
@@ -52,13 +52,13 @@ std::vector<std::string> complaints(const std::string& room, std::istream& sourc
       found.push_back(std::to_string(number) + ": " + line + ": " + what);
     };
     if (owner + "/" + match[4].str() == "linux/kvm.h" && room != "vmm")
-      complain("belongs to vmm/ alone");
+      complain("may only be included in vmm/");
     else if (quoted && owner.empty())
-      complain("does not say which room it is in");
+      complain("does not name its room");
     else if (quoted && owner != room && std::ranges::find(known, owner) == known.end())
       complain(room + "/ may not know " + owner + "/");
     else if (!quoted && kKnows.contains(owner) && is_ours(owner + "/" + match[4].str()))
-      complain("is ours, so it is written with quotes");
+      complain("is a file of wick and needs quotes");
   }
   return found;
 }

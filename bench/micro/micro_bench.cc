@@ -1,5 +1,5 @@
-// Micro benchmarks of the paths that a guest takes most. Run them in the
-// measuring lab (./dev bench micro): there the time is a count of instructions.
+// Micro benchmarks of the paths that guests use most. Run them in the measuring lab (./dev bench
+// micro), where the time counts instructions.
 #include <benchmark/benchmark.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -20,7 +20,7 @@
 namespace wick {
 namespace {
 
-// The value, or the end: a benchmark without it measures nothing.
+// Returns the value, or exits: a benchmark without it measures nothing.
 template <typename T>
 T must(Result<T> result) {
   if (!result) {
@@ -64,8 +64,8 @@ void bus_dispatch(benchmark::State& state) {
 }
 BENCHMARK(bus_dispatch);
 
-// A request of three descriptors (header, data, status), its completion, and
-// the fake driver's own part, which queue_driver_alone measures.
+// A request of three descriptors (header, data, status), its completion, and the work of the fake
+// driver, which queue_driver_alone measures.
 void queue_pop_and_complete(benchmark::State& state) {
   const GuestMemory memory = ram();
   fakes::FakeDriver driver(memory, {.size = 256});
@@ -87,7 +87,7 @@ void queue_pop_and_complete(benchmark::State& state) {
 }
 BENCHMARK(queue_pop_and_complete);
 
-// A real-mode guest: 10000 writes to port 0x80, one to port 0x81, again.
+// A real-mode guest: an endless loop of 10000 writes to port 0x80 and one to port 0x81.
 constexpr uint64_t kCodeAddress = 0x1000;
 constexpr int kWritesPerRound = 10000;
 constexpr uint8_t kCode[] = {
@@ -138,8 +138,7 @@ class Stopper final : public BusDevice {
   vmm::Vcpu* vcpu = nullptr;
 };
 
-// One exit for a port write through Vcpu::run(), with the machine's other
-// devices on the bus.
+// One exit for a port write through Vcpu::run(), with all devices of a machine on the bus.
 void kvm_run_ours(benchmark::State& state) {
   Guest guest;
   Bus ports;
@@ -160,7 +159,7 @@ void kvm_run_ours(benchmark::State& state) {
 }
 BENCHMARK(kvm_run_ours);
 
-// The same guest under the least loop there can be.
+// The same guest under a minimal loop.
 void kvm_run_bare(benchmark::State& state) {
   Guest guest;
   Bus none;

@@ -1,5 +1,5 @@
-// ACPI tables of any machine: written wholly inside their place and found from
-// the RSDP, every length and checksum right; or refused.
+// ACPI tables of any machine. They are refused, or written inside their area, found from the
+// RSDP, and have correct lengths and checksums.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <cstring>

@@ -1,5 +1,4 @@
-// virtio-balloon with page numbers and reports of anything, its own rings
-// included, and broken rings.
+// virtio-balloon with any page numbers and reports, even of its own rings, and broken rings.
 #include "tests/fuzz/virtio_device.h"
 #include "virtio/balloon.h"
 
@@ -40,13 +39,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         device.publish_at(kReporting, {0}, fuzz::kRingsEnd);
         break;
       default: {
-        // Page numbers above the rings, in RAM and not.
+        // Page numbers above the rings, in RAM and outside of it.
         std::vector<uint32_t> pages(input.ConsumeIntegralInRange<size_t>(0, 40));
         for (uint32_t& page : pages)
           page = input.ConsumeBool()
                      ? input.ConsumeIntegralInRange<uint32_t>(kFirstPage, kFirstPage + 600)
                      : input.ConsumeIntegralInRange<uint32_t>(kFirstPage, UINT32_MAX);
-        // Not as reports, which would be of the buffers.
+        // Not as reports, because a report is about its own buffers.
         device.publish(queue == kReporting ? 0 : queue, std::as_bytes(std::span(pages)));
       }
     }

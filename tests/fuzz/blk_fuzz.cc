@@ -1,5 +1,5 @@
-// virtio-blk from the ring to the disk and back, with a driver that keeps the
-// rules of the ring and none of the block device's.
+// virtio-blk from the ring to the disk and back. The driver follows the rules of the ring, but
+// not those of the block device.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -79,7 +79,7 @@ class Session {
     take_used();
   }
 
-  // Everything that was published has come back once, and the device is idle.
+  // Checks that each published chain has come back once, and that the device is idle.
   void finish() {
     disk_.set_delay(MemoryBackend::Delay::kNone);
     do {
@@ -103,7 +103,7 @@ class Session {
       auto bytes = input_.ConsumeBytes<std::byte>(input_.ConsumeIntegralInRange<size_t>(0, 32));
       if (input_.ConsumeBool()) bytes.resize(512);
       if (i == 0 && bytes.size() >= 4 && input_.ConsumeBool()) {
-        // A type that exists.
+        // A valid request type.
         store_le(std::span(bytes).first(4), input_.ConsumeIntegralInRange<uint32_t>(0, 13));
       }
       chain.readable(bytes);

@@ -21,7 +21,7 @@ struct Buffers {
   explicit Buffers(FuzzedDataProvider& input) {
     const auto count = input.ConsumeIntegralInRange(0, 20);
     for (int i = 0; i < count; ++i) {
-      // Mostly as long as what drivers send.
+      // Mostly the lengths that drivers use.
       constexpr size_t kUsual[] = {1, 16, 20, 512, 1024};
       const size_t size = input.ConsumeBool() ? input.PickValueInArray(kUsual)
                                               : input.ConsumeIntegralInRange<size_t>(0, 40);

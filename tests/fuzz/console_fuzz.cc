@@ -1,5 +1,5 @@
-// virtio-console with two ports: data and control messages of any content and
-// shape, a host that types and resizes meanwhile, and broken rings.
+// virtio-console with two ports: data and control messages of any content and shape, a host
+// that types and resizes at the same time, and broken rings.
 #include "tests/fakes/fake_console.h"
 #include "tests/fuzz/virtio_device.h"
 #include "virtio/console.h"

@@ -1,5 +1,5 @@
-// A kernel file that is compressed by any of the formats: either an error, or a
-// file no larger than allowed.
+// A kernel file compressed in any of the formats. The result is an error, or a file that is
+// not larger than allowed.
 #include <cstdlib>
 
 #include "boot/decompress.h"

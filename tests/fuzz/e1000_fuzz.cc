@@ -1,5 +1,5 @@
-// A guest doing anything to an 82540EM: its registers, the rings in memory, with
-// packets arriving. What it sends is a promise to whoever gets it.
+// A guest that does anything to an 82540EM: its registers and the rings in memory, while
+// packets arrive. The packets that the card sends must be valid.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -25,7 +25,7 @@ using fuzz::require;
 using fuzz::run_loop;
 
 constexpr uint64_t kRamBytes = 1 << 20;
-constexpr uint64_t kUsedBytes = 0x40000;  // rings and what is to be sent
+constexpr uint64_t kUsedBytes = 0x40000;  // rings and frames to send
 constexpr E1000::MacAddress kMac = {0x52, 0x54, 0, 1, 2, 3};
 
 GuestMemory& memory() {
@@ -49,7 +49,7 @@ class Session {
       case 1:
         access(card_->io_bar(), E1000::kIoPorts);
         break;
-      case 2: {  // a register that matters, with any value
+      case 2: {  // an important register, with any value
         constexpr uint32_t kOffsets[] = {kCtrl,  kVet,  kIcs,  kIms,    kImc,   kItr,   kRctl,
                                          kTctl,  kRdh,  kTdh,  kRdbal,  kRdbah, kRdlen, kTdbal,
                                          kTdlen, kMdic, kEecd, kRxcsum, kRa,    kMta,   kVfta};
@@ -69,7 +69,7 @@ class Session {
         (void)memory().write_bytes({ring + 16 * number(15)}, bytes);
         break;
       }
-      case 6: {  // one that sends something
+      case 6: {  // a descriptor that sends something
         auto data = E1000Driver::data(E1000Driver::kTransmitData + number(64), number(3000),
                                       input_.ConsumeIntegral<uint32_t>() & 0xff000000,
                                       input_.ConsumeIntegral<uint8_t>());
@@ -79,7 +79,7 @@ class Session {
         driver_.send();
         break;
       }
-      case 7: {  // a context that could be one
+      case 7: {  // a plausible context descriptor
         const auto start = static_cast<uint8_t>(14 + number(4));
         const auto tcp = static_cast<uint8_t>(start + 20 + number(24));
         driver_.put(ContextDescriptor{
@@ -114,7 +114,7 @@ class Session {
     check();
   }
 
-  // Whatever happened, a reset leads to a card that sends and receives.
+  // After a reset the card must send and receive, whatever happened before.
   void finish() {
     driver_.set(kCtrl, kReset);
     settle();
@@ -171,7 +171,7 @@ class Session {
     header.flags = input_.ConsumeIntegral<uint8_t>();
     header.segmentation = input_.ConsumeIntegral<uint8_t>();
     header.segment_bytes = static_cast<uint16_t>(number(1500));
-    if (frame.size() >= 54 && input_.ConsumeBool()) {  // one to cut
+    if (frame.size() >= 54 && input_.ConsumeBool()) {  // a frame to segment
       frame[12] = std::byte{0x08};
       frame[13] = std::byte{0x00};
       frame[14] = std::byte{0x45};

@@ -1,5 +1,5 @@
-// What the fuzzers of formats that are only read share: a file with fields of the
-// input's choice, and a disk that is read all over.
+// Shared by the fuzzers of formats that are only read: makes a file with fields from the input,
+// and reads all of a disk.
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>
@@ -16,8 +16,8 @@
 
 namespace wick::fuzz {
 
-// `fields` of `start`, which begins a file of some size, get other values; and some of
-// what is behind it.
+// Makes a file of some size that begins with `start`. The input changes some of the `fields` in
+// it, and some of the bytes after it.
 inline void make_file(FuzzedDataProvider& input, std::vector<std::byte> start,
                       std::span<const size_t> fields, fakes::MemoryStore& store) {
   for (int changes = input.ConsumeIntegralInRange(0, 6); changes > 0; --changes) {
@@ -39,7 +39,8 @@ inline void make_file(FuzzedDataProvider& input, std::vector<std::byte> start,
   }
 }
 
-// Every answer is data, or an error with a text; extents go on, and end with the disk.
+// Every result must be data, or an error with a text. Extents must not be empty, and end inside
+// the disk.
 inline void read_all_over(FuzzedDataProvider& input, block::Backend& disk) {
   const uint64_t size = disk.size_bytes();
   require(size % 512 == 0 && disk.read_only());

@@ -1,5 +1,5 @@
-// What the fuzzers of devices share: a promise whose breach is a finding, and a
-// loop that runs when the script says so.
+// Shared by the fuzzers of devices: a check whose failure is a finding, and a loop that runs on
+// request.
 #pragma once
 
 #include <cstdlib>
@@ -18,7 +18,7 @@ inline EventLoop& loop() {
   return *instance;
 }
 
-// One round.
+// Runs one round of the loop.
 inline void run_loop() {
   loop().stop();
   loop().run();

@@ -1,5 +1,5 @@
-// The files of wick net: the state, from which names go into commands and paths, and
-// the DHCP leases, in which guests write their names.
+// The files of wick net: the state, whose names become parts of commands and paths, and the DHCP
+// leases, which contain the names that guests chose.
 #include <string_view>
 
 #include "hostnet/leases.h"

@@ -1,5 +1,5 @@
-// A guest doing anything at the ports of an IDE channel, with a disk and a CD-ROM
-// drive on it whose back ends are slow, or fail.
+// A guest that does anything to the ports of an IDE channel with a disk and a CD-ROM drive,
+// whose back ends are slow or fail.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -27,7 +27,7 @@ using fuzz::run_loop;
 namespace ata = devices::ata;
 
 constexpr uint64_t kRamBytes = 64 << 10;
-constexpr uint64_t kDiskBytes = 300 << 10;  // more than a drive's buffer, and no whole tracks
+constexpr uint64_t kDiskBytes = 300 << 10;  // more than a drive's buffer, not a multiple of a track
 
 GuestMemory& memory() {
   static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
@@ -51,7 +51,7 @@ class Session {
       case 2:
         access(channel_.bus_master(), IdeChannel::kBusMasterPorts);
         break;
-      case 3: {  // a command that exists, at a place that does or nearly
+      case 3: {  // a valid command, at a valid or nearly valid sector
         constexpr uint8_t kOpcodes[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39, 0x40,
                                         0x42, 0xa0, 0xa1, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xe7,
                                         0xec, 0xef, 0x91, 0x90, 0x08, 0xf8, 0x27};
@@ -66,7 +66,7 @@ class Session {
                           static_cast<uint16_t>(number(0xffff)));
         break;
       }
-      case 5: {  // all of a block, or nearly
+      case 5: {  // a whole block, or nearly
         const uint64_t words = number(4200);
         const bool read = input_.ConsumeBool();
         for (uint64_t i = 0; i < words; ++i) read ? (void)host_.data() : host_.set_data(i);
@@ -112,7 +112,7 @@ class Session {
     check();
   }
 
-  // Whatever happened, a reset leads to two drives that work.
+  // After a reset both drives must work, whatever happened before.
   void finish() {
     host_.control(ata::kSoftwareReset);
     for (MemoryBackend& disk : disks_) {
@@ -154,7 +154,7 @@ class Session {
       fakes::write_register(device, offset, input_.ConsumeIntegral<uint64_t>(), width);
   }
 
-  // Until nothing is in flight any more.
+  // Runs the loop until nothing is in flight.
   void settle() {
     const auto in_flight = [&] { return channel_.drive_state(0).io || channel_.drive_state(1).io; };
     do {

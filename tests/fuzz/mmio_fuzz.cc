@@ -1,5 +1,5 @@
-// Any sequence of accesses to the virtio-mmio registers of a disk, with any
-// bytes in the guest's memory.
+// Any sequence of accesses to the virtio-mmio registers of a disk, with any bytes in the guest's
+// memory.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -82,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
              .event_index = input.ConsumeBool(),
              .indirect = true});
         break;
-      case 5: {  // one more chain, as a driver would
+      case 5: {  // another valid chain
         const auto index = memory().read<uint16_t>({0x1002}).value();
         (void)memory().write({0x1002}, static_cast<uint16_t>(index + 1));
         registers.kick(0);
@@ -95,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     require(status == 0 || status == 1 || status == 3 || status == 11 || status == 15);
   }
   run_loop();
-  // A reset with nobody else on the loop: what is in flight has to finish first.
+  // Requests in flight must finish before the reset, because nothing else runs the loop.
   run_loop();
   registers.reset();
   require(registers.status() == 0);

@@ -1,6 +1,5 @@
-// A virtio network card with two queue pairs: packets and commands of any content
-// and shape, packets that arrive, a link that comes and goes, broken rings, resets
-// and other features.
+// A virtio network card with two queue pairs: packets and commands of any content and shape,
+// arriving packets, link changes, broken rings, resets, and different features.
 #include <array>
 #include <vector>
 
@@ -24,7 +23,7 @@ net::PacketHeader any_header(FuzzedDataProvider& input) {
   return header;
 }
 
-// Mostly one whose header makes sense.
+// Returns a packet, mostly with a plausible header.
 std::vector<std::byte> any_packet(FuzzedDataProvider& input) {
   constexpr size_t kSizes[] = {0, 13, 14, 60, 1514, net::kMaxFrameBytes, net::kMaxFrameBytes + 1};
   const net::PacketHeader header = any_header(input);
@@ -33,7 +32,7 @@ std::vector<std::byte> any_packet(FuzzedDataProvider& input) {
   return bytes;
 }
 
-// Mostly one that exists.
+// Returns a command, mostly a valid one.
 std::vector<std::byte> any_command(FuzzedDataProvider& input) {
   std::vector<std::byte> bytes = {std::byte{input.ConsumeIntegralInRange<uint8_t>(0, 6)},
                                   std::byte{input.ConsumeIntegralInRange<uint8_t>(0, 6)}};
@@ -45,7 +44,7 @@ std::vector<std::byte> any_command(FuzzedDataProvider& input) {
   return bytes;
 }
 
-// What the card sent is a packet that its driver may send.
+// Checks that the card sent only valid packets.
 void check_sent(fakes::FakeNetwork& network) {
   for (const fakes::Packet& packet : network.sent) {
     require(packet.frame.size() >= 14 && packet.frame.size() <= net::kMaxFrameBytes);
@@ -70,7 +69,7 @@ void drive(FuzzedDataProvider& input, fakes::FakeNetwork& network, fuzz::Device&
         network.set_link(input.ConsumeBool());
         break;
       case 3:
-        return;  // to a reset
+        return;  // a reset follows
       case 4: {
         const auto at = input.ConsumeIntegralInRange<uint64_t>(fuzz::kRingsEnd, fuzz::kRamBytes);
         device.publish_at(

@@ -1,5 +1,4 @@
-// Packets with any header: what Segmenter gives out lies in the packet,
-// and its number is bounded.
+// Packets with any header: Segmenter's frames lie inside the packet, and their number is bounded.
 #include "net/offload.h"
 
 #include <vector>
@@ -17,13 +16,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (auto frame = finished->next(); !frame.empty(); frame = finished->next()) {
     fuzz::require(frame.data() >= packet.data() + sizeof(net::PacketHeader) &&
                   frame.data() + frame.size() <= packet.data() + packet.size());
-    // Each is its receiver's own.
+    // The receiver owns each frame and may change it.
     std::ranges::fill(frame.subspan(frame.size() / 2), std::byte{0xa5});
     ++frames;
     bytes += frame.size();
   }
   fuzz::require(frames <= net::kMaxSegments);
-  // Headers of at most 138 bytes come again with each.
+  // Each frame repeats headers of at most 138 bytes.
   fuzz::require(bytes <= size + frames * 138);
   return 0;
 }

@@ -1,5 +1,5 @@
-// The texts that a user, a script or a config file hands us: SPECs, sizes and
-// TOML. What is accepted must keep its promises.
+// Texts from a user, a script or a config file: SPECs, sizes and TOML. Accepted ones must have
+// the properties that the parsers promise.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -19,7 +19,7 @@ void check_spec(std::string_view text) {
   const auto spec = wick::cli::parse_spec(text, kKeys);
   if (!spec) return;
   require(!spec->value.empty() && spec->pairs.size() <= kKeys.size());
-  // Written out again it is the same text.
+  // Written again from its parts, the text is the same.
   const auto doubled = [](std::string_view part) {
     std::string out;
     for (const char c : part) out += c == ',' ? std::string(",,") : std::string(1, c);

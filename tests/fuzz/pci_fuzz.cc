@@ -1,5 +1,5 @@
-// A guest at the configuration spaces, by ports and by memory, at the BARs and
-// at the rings of a disk on virtio-pci.
+// A guest that does anything to a disk on virtio-pci: the configuration spaces, by ports and by
+// memory, the BARs and the rings.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -79,7 +79,7 @@ class Session {
                             .event_index = input_.ConsumeBool(),
                             .indirect = true});
         break;
-      case 8: {  // one more chain, as a driver would
+      case 8: {  // another valid chain
         const auto index = memory().read<uint16_t>({0x1002}).value();
         (void)memory().write({0x1002}, static_cast<uint16_t>(index + 1));
         regs().kick(0);
@@ -118,7 +118,7 @@ class Session {
   devices::PciHost& host() { return plugged_.host(); }
   uint64_t number(uint64_t most) { return input_.ConsumeIntegralInRange<uint64_t>(0, most); }
   uint64_t in_ecam() {
-    // Most of the time where somebody is.
+    // Often in the device's slot.
     if (input_.ConsumeBool()) return uint64_t{OnPci::kSlot} << 15 | number(0x100);
     return number(devices::PciHost::kEcamBytes - 8);
   }
@@ -127,7 +127,7 @@ class Session {
     access(device, offset, input_.PickValueInArray(kWidths));
   }
   void access(BusDevice& device, uint64_t offset, size_t width) {
-    // As the buses see to: inside the range.
+    // The buses only pass on accesses inside the range.
     if (&device == &host().ports() && offset + width > devices::PciHost::kPorts) return;
     if (&device == &host().window() && offset > OnPci::kWindow.size - width) return;
     if (input_.ConsumeBool())
@@ -136,14 +136,14 @@ class Session {
       fakes::write_register(device, offset, input_.ConsumeIntegral<uint64_t>(), width);
   }
 
-  // As the firmware had them.
+  // Moves the BARs back to where the firmware put them.
   void replace_bars() {
     regs().set_space(PciDriver::kBars, bars_[0], 4);
     regs().set_space(PciDriver::kBars + 4, bars_[1], 4);
     regs().set_space(PciDriver::kCommand, 2, 2);
   }
 
-  // What holds whatever the guest did.
+  // Checks the invariants that no guest can break.
   void check() {
     require(regs().space(0, 4) == identity_);
     require(regs().capabilities().size() == 6);

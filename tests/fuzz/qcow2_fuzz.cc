@@ -1,7 +1,6 @@
-// A qcow2 image of any content: opened, read, written, zeroed, discarded and
-// flushed over a host that fails when the script says so, alone or over another
-// image of any content. It must come to an end without a crash, without a request
-// that waits for ever, and without memory to match its claims.
+// A qcow2 image of any content, alone or over another such image: opened, read, written,
+// zeroed, discarded and flushed on a host that fails on request. All requests must end, without
+// a crash, and without memory in proportion to what the image claims.
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
@@ -31,8 +30,8 @@ using fuzz::require;
 
 constexpr uint64_t kMaxRequestBytes = 256 << 10;
 
-// A sound image of some shape, to which the input then does harm, so that it gets
-// further than arbitrary bytes would.
+// Makes a valid image of some shape, which the input then damages. This gets further than
+// arbitrary bytes.
 void make_image(FuzzedDataProvider& input, MemoryStore& store) {
   if (input.ConsumeIntegralInRange(0, 7) == 0) {
     const auto bytes = input.ConsumeBytes<std::byte>(input.ConsumeIntegralInRange(0, 4096));
@@ -68,7 +67,7 @@ void make_image(FuzzedDataProvider& input, MemoryStore& store) {
         image.put64(offset, input.ConsumeIntegral<uint64_t>());
         break;
       default:
-        // An entry for a cluster that is there, or nearly.
+        // An entry for a cluster inside the file, or nearly.
         image.put64(offset, cluster * input.ConsumeIntegralInRange<uint64_t>(0, 9) |
                                 input.ConsumeIntegralInRange<uint64_t>(0, 7) << 61 |
                                 input.ConsumeIntegralInRange<uint64_t>(0, 1));
@@ -99,7 +98,7 @@ class Session {
                    block::open_raw(std::make_unique<MemoryFile>(base_store_), {.read_only = true}))
         disk_->set_backing(*std::move(raw));
     }
-    // Who names a data file has one.
+    // An image that names a data file gets one.
     if (disk_ && disk_->header().external_data())
       disk_->set_data_file(std::make_unique<MemoryFile>(data_store_));
     store_.holds = base_store_.holds = true;
@@ -123,7 +122,7 @@ class Session {
     requests_.remove_if([](const Request& request) { return request.done; });
   }
 
-  // All that was asked for is answered, once.
+  // Checks that each request has ended, once.
   void finish() {
     start_flush();
     while (complete()) {

@@ -1,5 +1,4 @@
-// The split virtqueue against a driver that writes whatever it likes into the
-// rings, at any moment.
+// The split virtqueue with a driver that writes anything to the rings at any moment.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <array>
@@ -64,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (chains.empty()) return;
     const auto index = input.ConsumeIntegralInRange<size_t>(0, chains.size() - 1);
     Chain chain = std::move(chains[index]);
-    // Chain is not assignable: what is behind it moves up one by one.
+    // Chain is not assignable, so the later chains are moved up one by one.
     std::vector<Chain> rest;
     for (size_t i = 0; i < chains.size(); ++i)
       if (i != index) rest.push_back(std::move(chains[i]));
@@ -76,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   bool broken = false;
   while (input.remaining_bytes() > 0 && !broken) {
     switch (input.ConsumeIntegralInRange(0, 8)) {
-      case 0: {  // the driver writes a descriptor, somewhere
+      case 0: {  // the driver writes a descriptor anywhere
         const Descriptor descriptor = {
             input.ConsumeBool() ? input.ConsumeIntegralInRange<uint64_t>(0, kRamBytes + 16)
                                 : input.ConsumeIntegral<uint64_t>(),
@@ -96,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 2:
         (void)memory().write(kDriverArea + 2, input.ConsumeIntegral<uint16_t>());
         break;
-      case 3: {  // one more chain, as a driver would
+      case 3: {  // another valid chain
         auto index = memory().read<uint16_t>(kDriverArea + 2).value();
         (void)memory().write(kDriverArea + (4 + 2ull * (index % layout.size)),
                              input.ConsumeIntegralInRange<uint16_t>(0, layout.size));

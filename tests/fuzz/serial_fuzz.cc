@@ -1,7 +1,6 @@
-// A guest and a console doing anything to the serial port. What must hold
-// after each step: the interrupt line is up exactly when something enabled is
-// pending, and the IIR agrees; a byte that was taken comes out once, in order,
-// unless the guest threw it away; no step sets the line more than once.
+// A guest and a console that do anything to the serial port. After each step: the interrupt line
+// is up exactly if an enabled interrupt is pending, and the IIR agrees; an accepted byte comes
+// out once and in order, unless the guest discarded it; the step sets the line at most once.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -46,7 +45,7 @@ class Bench {
     }
   }
 
-  // Whatever happened, a driver gets everything out and the line goes down.
+  // Whatever happened, a driver can read everything, and then the line goes down.
   void finish() {
     write(4, 1, 0x00);
     write(3, 1, 0x03);
@@ -60,7 +59,7 @@ class Bench {
   }
 
  private:
-  // The data sheet's table IV, once more.
+  // The data sheet's table IV, written independently of devices/serial.
   static bool pending(const Serial::State& state) {
     const auto enabled = [&](uint8_t bit) { return (state.interrupt_enable & bit) != 0; };
     return (enabled(1) && state.received_count > 0) ||

@@ -1,9 +1,9 @@
-// A guest that says anything to a user network, and a host beside it that does
-// anything to its connections. What must hold: what comes out are whole frames with
-// a plain header, what waits is bounded, and nobody is called after detach().
+// A guest that sends anything to a user network, and a host that does anything to its
+// connections. The network gives the guest whole frames with a plain header, keeps a bounded
+// amount of data, and calls nothing after detach().
 //
-// All of it in a network namespace with nothing but a loopback; where that cannot
-// be had, on a restricted network, which opens no sockets.
+// Runs in a network namespace with only a loopback. If that cannot be made, uses a restricted
+// network, which opens no sockets.
 #include "net/user.h"
 
 #include <arpa/inet.h>
@@ -36,9 +36,9 @@ constexpr Ip6Address kHost6 = {0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 constexpr uint16_t kServed = 7;  // on the loopback
 constexpr uint16_t kForwarded = 2222;
 
-// Of the whole process, from the first input on.
+// State of the whole process, kept from the first input on.
 struct Host {
-  bool alone = false;  // in a namespace
+  bool alone = false;  // in its own network namespace
   Fd tcp;
   Fd udp;
 };
@@ -176,7 +176,7 @@ class Session {
     return ethernet(kRouterMac, kGuestMac, kArpType, packet);
   }
 
-  // With sound checksums, mostly.
+  // Mostly with correct checksums.
   Bytes ip4_frame(uint8_t protocol, const Bytes& transport) {
     const uint32_t to = input_.ConsumeIntegralInRange(0, 7) > 0 ? kHost4 : 0xffffffff;
     const uint16_t pseudo =
@@ -229,7 +229,7 @@ class Session {
     send(ip4_frame(kUdp, udp(68, 67, packet)));
   }
 
-  // Where the other side is, or near that; with any flags.
+  // Sends a segment with the expected sequence number, or near it, and with any flags.
   void send_tcp() {
     const uint16_t local = input_.ConsumeIntegralInRange(0, 3) == 0 ? 80 : port();
     const uint16_t remote = local == 80 ? visitor_ : kServed;
@@ -252,7 +252,7 @@ class Session {
       send(ip4_frame(kTcp, tcp(header, payload())));
       return;
     }
-    // As a guest that leaves the cutting to its card.
+    // As a guest that leaves the segmentation to its card.
     const auto segment = tcp(header, counting_bytes(input_.ConsumeIntegralInRange(0, 30000)));
     net::PacketHeader large;
     large.flags = net::PacketHeader::kNeedsChecksum;
@@ -315,7 +315,7 @@ class Session {
     if ((flags & kAck) != 0) flow.sequence = get32(frame, 42);
   }
 
-  // The host's programs.
+  // Acts as the host's programs.
   void serve() {
     if (!host().alone) return;
     std::array<char, 4096> bytes{};
@@ -350,7 +350,7 @@ class Session {
     }
   }
 
-  // Through the forward.
+  // Connects through the forwarded port.
   void come_in() {
     if (!host().alone || peers_.size() > 20) return;
     Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

@@ -1,5 +1,5 @@
-// A vdi image of any content: refused, or read to its end, without memory to match
-// its claims.
+// A vdi image of any content. It is refused, or read to its end, without memory in proportion to
+// what it claims.
 #include "image/vdi_reader.h"
 
 #include "tests/fuzz/foreign_disk.h"

@@ -1,6 +1,6 @@
-// What the fuzzers of the small virtio devices share: a device behind mmio
-// registers, a loop that runs when told to, and a driver for each of its queues
-// that keeps the rules of the ring until it is told to break them.
+// Shared by the fuzzers of the small virtio devices: a device behind mmio registers, a loop that
+// runs on request, and a driver for each queue that follows the rules of the ring until
+// break_ring().
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>
@@ -26,8 +26,8 @@ inline void require(bool promise) {
 }
 
 constexpr uint64_t kRamBytes = 9 << 20;
-// Below lie the queues, each with more room for buffers than it can have in use
-// at a time: what a device writes must not be another chain's table.
+// The queues lie below, each with more room for buffers than it can use at a time, so that a
+// device never writes to the table of another chain.
 constexpr uint64_t kRingsEnd = 7 << 20;
 
 inline GuestMemory& memory() {
@@ -68,7 +68,7 @@ class Device {
 
   uint64_t features() const { return features_; }
 
-  // A chain with `message` in readable buffers, cut at random, and some room.
+  // Publishes a chain with `message` in readable buffers, cut at random, and some writable ones.
   void publish(uint16_t queue, std::span<const std::byte> message) {
     fakes::FakeDriver& driver = drivers_[queue];
     if (broken_ || !driver.has_descriptors(8)) return;
@@ -87,7 +87,7 @@ class Device {
     if (input_.ConsumeBool()) chain.indirect();
     add(queue, chain);
   }
-  // One buffer anywhere in RAM.
+  // Publishes one buffer anywhere in RAM.
   void publish_at(uint16_t queue, GuestAddress at, uint32_t size_bytes) {
     if (broken_ || !drivers_[queue].has_descriptors(1)) return;
     auto chain = drivers_[queue].chain();
@@ -100,7 +100,7 @@ class Device {
     take_used();
   }
 
-  // From here on only that nothing breaks.
+  // Breaks the ring. From now on only the absence of crashes is checked.
   void break_ring(uint16_t queue) {
     broken_ = true;
     const auto bytes = input_.ConsumeBytes<std::byte>(32);
@@ -114,7 +114,7 @@ class Device {
                       input_.ConsumeIntegral<uint32_t>());
   }
 
-  // Everything of `queue` comes back, in a bounded number of turns.
+  // Checks that all chains of `queue` come back in a bounded number of turns.
   void drain(uint16_t queue) {
     for (int turns = 0; turns < 1000 && !broken_ && !pending_[queue].empty(); ++turns) run();
     require(broken_ || pending_[queue].empty());

@@ -1,6 +1,6 @@
-// A vmdk image of any content, alone or with a descriptor of other files: refused, or
-// read to its end, without memory to match its claims, and without a file whose name
-// leads out of its folder.
+// A vmdk image of any content, alone or with a descriptor of other files. It is refused, or read
+// to its end, without memory in proportion to what it claims, and without opening files outside
+// of its folder.
 #include "image/vmdk_reader.h"
 #include "tests/fuzz/foreign_disk.h"
 

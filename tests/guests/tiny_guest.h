@@ -1,6 +1,6 @@
-// Guests of a few dozen bytes, for tests of what a virtual machine does when a
-// kernel does just one thing. Code is machine code; bzimage() and pvh_elf()
-// wrap it up as a kernel that wick boots, in 64-bit and in 32-bit mode.
+// Guests of a few dozen bytes, for tests of what a virtual machine does when a kernel does
+// just one thing. Code assembles machine code; bzimage() and pvh_elf() make a kernel of it
+// that wick boots, in 64-bit and in 32-bit mode.
 //
 // Specification: Linux, Documentation/x86/boot.rst; Xen, docs/misc/pvh.pandoc;
 // Intel SDM 2 (encodings).
@@ -22,9 +22,9 @@ inline constexpr uint16_t kLineStatus = 5;  // offset of the register
 inline constexpr uint16_t kAcpiControlPort = 0x604;
 inline constexpr uint32_t kUnbacked = 0xd800'0000;  // neither RAM nor a device
 
-// A program, instruction after instruction. Only encodings that mean the same
-// in 32-bit and in 64-bit mode; they change al, dx, ebx and ecx. There is no
-// stack and no interrupt table: any exception is a triple fault.
+// A program, built instruction by instruction. All encodings mean the same in 32-bit and in
+// 64-bit mode, and change only al, dx, ebx and ecx. There is no stack and no interrupt table,
+// so any exception is a triple fault.
 class Code {
  public:
   // A place to jump back to.
@@ -48,20 +48,20 @@ class Code {
   Code& load8(uint32_t address) { return set_ebx(address).byte(0x8a).byte(0x03); }
 
   Code& jump(Label to) { return byte(0xe9).relative(to); }
-  Code& jump_unless_bits(uint8_t bits, Label to) {  // of al: test; jz
+  Code& jump_unless_bits(uint8_t bits, Label to) {  // in al: test; jz
     return byte(0xa8).byte(bits).byte(0x0f).byte(0x84).relative(to);
   }
-  Code& jump_unless_equal(uint8_t value, Label to) {  // to al: cmp; jne
+  Code& jump_unless_equal(uint8_t value, Label to) {  // with al: cmp; jne
     return byte(0x3c).byte(value).byte(0x0f).byte(0x85).relative(to);
   }
   Code& jump_to_address(uint32_t address) { return set_ebx(address).byte(0xff).byte(0xe3); }
 
-  // Counts down ecx: everything between the two runs `times` times.
+  // Starts a loop that runs `times` times, up to end_repeat(). Counts down ecx.
   Label repeat(uint32_t times) {
     byte(0xb9).number(times);
     return here();
   }
-  // Within: reads the port whose number is the count, and writes `value` to it.
+  // Inside a loop: reads the port whose number is in ecx, and writes `value` to it.
   Code& poke_counted_port(uint8_t value) {
     return byte(0x89).byte(0xca).byte(0xec).byte(0xb0).byte(value).byte(0xee);  // mov edx, ecx
   }
@@ -74,7 +74,7 @@ class Code {
     for (const char c : text) byte(0xb0).byte(static_cast<uint8_t>(c)).byte(0xee);
     return *this;
   }
-  // Writes back what comes in on the serial port, up to and with `last`.
+  // Echoes input of the serial port, up to and including `last`.
   Code& echo_until(char last) {
     const Label again = here();
     in8(kSerialPort + kLineStatus).jump_unless_bits(1, again);
@@ -84,16 +84,16 @@ class Code {
   }
 
   Code& spin() { return jump(here()); }
-  // Halts, time and again, with interrupts as they are: off at the start.
+  // Halts in an endless loop. Does not change the interrupt flag, which is off at the start.
   Code& halt() {
     const Label again = here();
     return byte(0xf4).jump(again);
   }
   Code& enable_interrupts() { return byte(0xfb); }
   Code& triple_fault() { return byte(0x0f).byte(0x0b); }  // ud2, without an interrupt table
-  // Soft off: SLP_TYP 5 and SLP_EN into wick's PM1a control register.
+  // Soft off: writes SLP_TYP 5 and SLP_EN to wick's PM1a control register.
   Code& power_off() { return out16(kAcpiControlPort, 5 << 10 | 1 << 13).spin(); }
-  // As `reboot=k` does it.
+  // Resets by the keyboard controller, as Linux does with `reboot=k`.
   Code& reset() { return out8(0x64, 0xfe).spin(); }
 
   Code& byte(uint8_t value) {
@@ -124,11 +124,11 @@ void append_to(std::string& file, const T& value) {
   file.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-// The file of a bzImage whose 64-bit entry is `code`.
+// Returns a bzImage whose 64-bit entry is `code`.
 inline std::string bzimage(const Code& code) {
   constexpr size_t kSector = 512;
   constexpr size_t kEntry64 = 0x200;                    // boot.rst, "64-bit Boot Protocol"
-  std::string payload = Code().triple_fault().bytes();  // the 32-bit entry, not for us
+  std::string payload = Code().triple_fault().bytes();  // the 32-bit entry, not used
   payload.resize(kEntry64);
   payload += code.bytes();
   payload.resize((payload.size() + kSector - 1) / kSector * kSector);
@@ -137,7 +137,7 @@ inline std::string bzimage(const Code& code) {
   header.setup_sects = 1;
   header.syssize = static_cast<uint32_t>(payload.size() / 16);
   header.boot_flag = 0xaa55;
-  header.jump = 0x66eb;        // over the header
+  header.jump = 0x66eb;        // jumps over the header
   header.header = 0x53726448;  // "HdrS"
   header.version = 0x020f;
   header.loadflags = LOADED_HIGH;
@@ -156,7 +156,7 @@ inline std::string bzimage(const Code& code) {
   return file + payload;
 }
 
-// The file of an ELF kernel with a PVH note, whose 32-bit entry is `code`.
+// Returns an ELF kernel with a PVH note, whose 32-bit entry is `code`.
 inline std::string pvh_elf(const Code& code) {
   constexpr uint64_t kLoadAddress = 0x10'0000;
   constexpr uint32_t kPhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY

@@ -1,5 +1,5 @@
-// What a guest sees: one Alpine on stdio with four disks, booted once for all
-// tests of this file.
+// A guest's view of the machine: one Alpine on stdio with four disks, booted once for all tests
+// of this file.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -47,7 +47,7 @@ class AlpineGuest : public testing::Test {
   }
   static Answer try_run(const std::string& command) { return ask(vm_->console(), command); }
 
-  // How much of the host's disk the file takes.
+  // The file's space on the host.
   static uint64_t allocated_bytes(const std::string& name) {
     struct stat status {};
     EXPECT_EQ(::stat((*dir_ / name).c_str(), &status), 0);
@@ -89,7 +89,7 @@ TEST_F(AlpineGuest, GetsInterruptsFromEachDevice) {
       "dd if=/dev/vdd of=/dev/null bs=4k count=1");
   const std::string interrupts = run("cat /proc/interrupts");
   EXPECT_THAT(interrupts, ContainsRegex("[1-9][0-9]* +IO-APIC[^\n]*ttyS0"));
-  for (int i = 2; i < 6; ++i)  // behind the entropy device and the balloon
+  for (int i = 2; i < 6; ++i)  // after the entropy device and the balloon
     EXPECT_THAT(interrupts,
                 ContainsRegex(fmt::format("[1-9][0-9]* +PCI-MSI[^\n]*virtio{}-req", i)));
 }
@@ -113,7 +113,7 @@ TEST_F(AlpineGuest, SeesTheSerialNumbersOfItsDisks) {
   EXPECT_EQ(run("cat /sys/block/vda/serial"), "");
 }
 
-TEST_F(AlpineGuest, WritesWhereItMeantTo) {
+TEST_F(AlpineGuest, WritesToTheRightSectors) {
   (void)run("echo at-the-end | dd of=/dev/vdd bs=512 seek=14336 conv=fsync");
   (void)run("echo at-its-end | dd of=/dev/vdb bs=512 seek=131071 conv=fsync");
   EXPECT_THAT(read_file(*dir_ / "d", 14336 * 512), StartsWith("at-the-end\n"));

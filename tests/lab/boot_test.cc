@@ -1,4 +1,4 @@
-// Which kernels boot, and with what: formats, initramfs, memory, command line.
+// Kernels that boot: formats, initramfs, memory, command line.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,12 +38,11 @@ uint64_t system_ram_bytes(const std::string& iomem) {
 }
 
 void expect_memory(Dialogue& shell, uint64_t given) {
-  // Not for the guest: the first page, and 385 KiB below 1 MiB.
+  // Not in the guest's map: the first page, and 385 KiB below 1 MiB.
   const uint64_t mapped = system_ram_bytes(run_in_guest(shell, "cat /proc/iomem"));
   EXPECT_LE(mapped, given);
   EXPECT_GE(mapped, given - kMiB);
-  // MemTotal leaves out what the kernel takes for itself before it counts: its
-  // own image and a struct page of 64 bytes for each 4 KiB.
+  // MemTotal does not include the kernel's image and its struct pages, 64 bytes for each 4 KiB.
   const std::string total = run_in_guest(shell, "grep MemTotal /proc/meminfo | tr -dc 0-9");
   EXPECT_LE(std::stoull(total) * 1024, given);
   EXPECT_GE(std::stoull(total) * 1024, given - given / 25 - 48 * kMiB);
@@ -171,7 +170,7 @@ TEST(Boot, InitrdReportsAndPowersOff) {
       {"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet a.word=\"of mine\""}));
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_EQ(run.err, "wick: the guest powered off\n");
-  // With an initrd nothing is said about a root.
+  // With an initrd the command line has no root=.
   EXPECT_THAT(run.out, ContainsRegex("wick-initrd: Linux 6[.]1.*, 1 CPUs, .* kB, cmdline: "
                                      "console=ttyS0 panic=-1 reboot=k quiet a.word=\"of mine\""));
 }
@@ -184,9 +183,9 @@ TEST(Boot, TheWholeCommandLineCanBeTheUsers) {
   EXPECT_THAT(run.out, HasSubstr("cmdline: " + cmdline + "\r\n"));
 }
 
-// Such a guest lives on interrupts of the PIC alone. In the emulated lab one boot in
-// five loses them for good, with the request pending, unmasked and never injected;
-// there a boot that stands still is tried again.
+// Such a guest uses only interrupts of the PIC. In the emulated lab one boot in five loses them
+// for ever, with the request pending, unmasked and never injected. There a boot that hangs is
+// tried again.
 TEST(Boot, WithoutAcpiDevicesAreNamedOnTheCommandLine) {
   const int attempts = std::getenv("WICK_IN_LAB") != nullptr ? 6 : 1;
   const TempDir dir;

@@ -1,4 +1,4 @@
-// What is left of a guest's writes on the host, after each kind of end.
+// A guest's writes on the host, after each kind of ending.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -121,8 +121,7 @@ TEST(Disk, OfAnotherUserCanBeReadOnly) {
             "alpine");
 }
 
-// SIGTERM in the midst of writing: the journal replays, and what the guest had
-// flushed is there.
+// SIGTERM during writes: the journal can be replayed, and flushed data is there.
 void expect_sound_after_sigterm(int delay_ms) {
   const TempDir dir;
   const std::string disk = alpine_disk(dir);
@@ -165,7 +164,7 @@ TEST(Disk, WithoutRoomOnTheHostIsAnErrorInTheGuestAndNotTheEnd) {
   EXPECT_THAT(filling.output, HasSubstr("I/O error"));
   EXPECT_THAT(run_in_guest(vm.console(), "dmesg | grep vdb"), HasSubstr("I/O error, dev vdb"));
   EXPECT_THAT(vm.errors(), HasSubstr("No space left on device"));
-  // What there was room for is there, and both disks go on.
+  // The data that had room is there, and both disks still work.
   EXPECT_EQ(run_in_guest(vm.console(), "dd if=/dev/vdb bs=1M count=4 2>/dev/null | wc -c"),
             std::to_string(4 * kMiB));
   EXPECT_EQ(run_in_guest(vm.console(), "echo still here >/root/a && sync && cat /root/a"),

@@ -1,4 +1,4 @@
-// How runs end: each ending on purpose, its exit status and its last line.
+// How runs end: the exit status and the last line of each ending.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ TinyRun run(const Code& code, const std::vector<std::string>& options = {}) {
 
 Code panic_text() { return Code().print("[    1.0] Kernel panic - not syncing: on purpose\r\n"); }
 
-// A shell in the initramfs: the quickest guest that has one.
+// A shell in the initramfs: the fastest guest with a shell.
 std::vector<std::string> initrd_shell() {
   return wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh"});
 }
@@ -114,7 +114,7 @@ TEST(Ending, RootThatCannotBeMountedIsAPanic) {
               HasSubstr("VFS: Unable to mount root fs"));
 }
 
-TEST(Ending, RootDeviceThatIsNotThereHasAHint) {
+TEST(Ending, MissingRootDeviceHasAHint) {
   const TempDir dir;
   Process vm(wick_run(
       {"-k", image("bzImage"), "-d", blank_disk(dir, "blank", 1 << 20), "-a", "root=/dev/vdz"}));
@@ -140,7 +140,7 @@ TEST(Ending, InitThatEndsHasAHint) {
               HasSubstr("wick: hint: the guest's init ended with status 7\n"));
 }
 
-TEST(Ending, PanicTextOfAUserBeforeAnOrderlyRebootIsNone) {
+TEST(Ending, PanicTextOfAUserBeforeAnOrderlyRebootIsNotAPanic) {
   Process vm(initrd_shell());
   vm.console().expect("# ");
   vm.console().send("echo Kernel panic - not syncing; reboot -f\n");
@@ -159,14 +159,14 @@ TEST(Ending, PanicTextThenHaltOrTripleFaultIsThree) {
   EXPECT_EQ(run(panic_text().triple_fault()).status, 3);
 }
 
-TEST(Ending, KernelThatDiesWithoutAWordIsThree) {
+TEST(Ending, KernelThatDiesSilentlyIsThree) {
   const TinyRun halted = run(Code().halt());
   EXPECT_EQ(halted.status, 3);
   EXPECT_EQ(halted.last_line, "wick: the guest halted for good without having written anything");
   EXPECT_THAT(halted.err, AllOf(HasSubstr("the console showed nothing"), HasEvidence(),
                                 HasSubstr("wick: hint: -a earlyprintk=serial,ttyS0 shows")));
   EXPECT_EQ(run(Code().halt(), {"-c", "2"}).status, 3);
-  // By the keyboard controller, the chipset and ACPI.
+  // Resets by the keyboard controller, the chipset and ACPI.
   for (const Code& reset : {Code().reset(), Code().out8(0xcf9, 6).spin(),
                             Code().out8(guests::kAcpiControlPort + 2, 1).spin()}) {
     const TinyRun rebooted = run(reset);
@@ -175,11 +175,11 @@ TEST(Ending, KernelThatDiesWithoutAWordIsThree) {
   }
 }
 
-TEST(Ending, AnyConsoleCountsForAWord) {
+TEST(Ending, OutputOnAnyConsoleCounts) {
   EXPECT_EQ(run(Code().print("x", 0x2f8).halt(), {"-s", "stdio", "-s", "null"}).status, 0);
 }
 
-TEST(Ending, LastWordsOfAKernelThatCannotPanicYetAreThree) {
+TEST(Ending, LastMessagesOfAKernelThatCannotPanicYetAreThree) {
   EXPECT_EQ(run(Code().print("PANIC: early exception 0x0d IP 10:0\n").halt()).status, 3);
   EXPECT_EQ(run(Code().print("Out of memory\n\n -- System halted").halt()).status, 3);
 }
@@ -199,7 +199,7 @@ TEST(Ending, TripleFaultIsFourWithTheLastConsoleLines) {
   const TinyRun ended = run(code.triple_fault());
   EXPECT_EQ(ended.status, 4);
   EXPECT_THAT(ended.last_line, StartsWith("wick: triple fault in the guest"));
-  // The last twenty of them, and registers under a name that is true.
+  // The last twenty lines, and the registers with the right heading.
   EXPECT_THAT(ended.err, AllOf(Not(HasSubstr("line 10 of 30")), HasSubstr("line 11 of 30"),
                                HasSubstr("line 30 of 30"), HasEvidence(),
                                HasSubstr("wick: vcpu0, last known before the fault:\n"),
@@ -242,7 +242,7 @@ TEST(Ending, TimeoutIsFiveAndSaysWhatTheGuestWasDoing) {
               AllOf(HasSubstr("halted"), HasSubstr("never written anything")));
 }
 
-TEST(Ending, CodeWhereNoMemoryIsLeadsToSixWithRegisters) {
+TEST(Ending, CodeOutsideOfMemoryIsSixWithRegisters) {
   const TinyRun ended = run(Code().print("jumping\n").jump_to_address(guests::kUnbacked));
   EXPECT_EQ(ended.status, 6);
   EXPECT_THAT(ended.last_line, StartsWith("wick: KVM could not go on"));
@@ -271,7 +271,7 @@ TEST_P(EndingSignal, IsItsNumberAnd128) {
 INSTANTIATE_TEST_SUITE_P(Ending, EndingSignal, testing::Values(SIGINT, SIGTERM, SIGHUP, SIGQUIT),
                          [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
 
-// --- what else there is -----------------------------------------------------
+// --- others -----------------------------------------------------------------
 
 TEST(Verbose, PrintsTheCommandLine) {
   const TinyRun ended = run(Code().reset(), {"-v", "-a", "some words"});

@@ -1,5 +1,5 @@
-// Guests that do what no driver would. wick's devices are tested one by one on
-// fakes; here all of them stand together on KVM.
+// Guests that do what no driver does. Other tests check the devices one by one on fakes; these
+// use all devices together on KVM.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ using testing::EndsWith;
 constexpr uint32_t kVirtioWindows = 0xd000'0000;
 constexpr uint32_t kWindowBytes = 0x1000;
 
-// It says so and resets, if it gets that far.
+// Expects that the guest gets to the end of `code`, and then prints a line and resets.
 void expect_survives(const Code& code, const std::vector<std::string>& options) {
   const TempDir dir;
   const Finished run = finish(run_tiny(dir, code, options));
@@ -30,7 +30,7 @@ void expect_survives(const Code& code, const std::vector<std::string>& options) 
 
 TEST(HostileGuest, CanReadAndWriteEveryPort) {
   Code code;
-  // None that is a panic at port 0x505 (bit 0) or a reset at 0xcf9 (bit 2) or 0x64.
+  // No value that means a panic at port 0x505 (bit 0), or a reset at 0xcf9 (bit 2) or 0x64.
   for (const auto value : {uint8_t{0xea}, uint8_t{0x50}, uint8_t{0}}) {
     const Code::Label loop = code.repeat(0x1fff);
     code.poke_counted_port(value).end_repeat(loop);
@@ -52,8 +52,8 @@ TEST(HostileGuest, CanWriteEveryPciRegister) {
       }
     }
   };
-  // The registers of the entropy device behind its BARs, and a line over the end of
-  // a page; then the configuration of all that there is, which moves the BARs.
+  // The registers in the BARs of the entropy device, with accesses across the end of a page; then
+  // the configuration spaces of all devices, which moves the BARs.
   for (const uint32_t page : {0x0000U, 0x1000U, 0x2000U, 0x3000U, 0x4000U})
     write_around(kBars + page, 0x40);
   code.store32(kBars + 0x3ffd, 0xffff'ffffU);
@@ -71,7 +71,7 @@ TEST(HostileGuest, CanWriteEveryVirtioRegister) {
         code.store8(window + offset + 1, static_cast<uint8_t>(value));
       }
     }
-    // Up the status, step by step, with a queue at an address that is not RAM.
+    // Initialises the device step by step, with a queue at an address that is not RAM.
     for (const uint32_t status : {0U, 1U, 3U, 0xbU}) code.store32(window + 0x70, status);
     code.store32(window + 0x30, 0).store32(window + 0x38, 8);
     for (const uint32_t offset : {0x80U, 0x90U, 0xa0U}) code.store32(window + offset, 0xfee0'0000);
@@ -98,8 +98,8 @@ TEST(HostileGuest, ThatResetsADeviceInALoopCanBeStopped) {
   EXPECT_EQ(late.status, 5) << late.err;
 }
 
-// On both drives of both channels, while earlier ones are still carried out, with
-// the bus master aimed at RAM and at nothing.
+// On both drives of both channels, while earlier commands are still executing, with the bus
+// master's table in RAM and outside of it.
 TEST(HostileGuest, CanGiveEveryIdeCommand) {
   constexpr uint16_t kBusMasters = 0xc000;
   constexpr uint32_t kTable = 0x50'0000;

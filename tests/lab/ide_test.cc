@@ -19,14 +19,14 @@ using testing::Not;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-// IRQ 14 has come, and as an edge.
+// IRQ 14 has occurred, and is edge-triggered.
 constexpr const char* kInterruptsCame = " 14: [^\n]*[1-9][0-9]* +[ 0-9]*IO-APIC +14-edge +ata_piix";
 
 std::string md5_of(const std::string& path) {
   return finish({"sh", "-c", "md5sum <" + path}).out.substr(0, 32);
 }
 
-// An ISO of a few files, one of them of that size, with long names.
+// Makes an ISO of a few files with long names, one of `large_bytes`.
 std::string make_iso(const TempDir& dir, uint64_t large_bytes = 3'000'001) {
   const std::string tree = dir / "tree";
   std::filesystem::create_directories(tree + "/a folder/below");
@@ -44,8 +44,8 @@ std::string make_iso(const TempDir& dir, uint64_t large_bytes = 3'000'001) {
   return dir / "cd.iso";
 }
 
-// In the guest: everything on the disc is as it is in `dir`/tree, and the disc
-// itself, block by block, as the ISO.
+// Checks in the guest that the disc has the same files as `dir`/tree, and the same blocks as the
+// ISO.
 void expect_same_disc(Dialogue& shell, const TempDir& dir) {
   (void)run_in_guest(shell, "mkdir -p /tmp/cd && mount -t iso9660 -o ro /dev/sr0 /tmp/cd");
   const Finished here = finish(
@@ -105,7 +105,7 @@ TEST(Ide, HasTheSameDiskAsVirtio) {
   }
 }
 
-// The transfer by ports, which is what a driver falls back to.
+// Transfers by ports (PIO), a driver's fallback.
 TEST(Ide, WorksWithoutDmaLong) {
   const TempDir dir;
   const std::string disk = alpine_disk(dir);
@@ -190,7 +190,7 @@ TEST(Ide, IsSoundAfterSigtermDuringWrites) {
   EXPECT_EQ(file_in_image(disk, "/root/kept"), "flushed\n");
 }
 
-// Its drivers are modules: nothing about the machine is built for them.
+// The drivers of a stock kernel are modules.
 void expect_stock_kernel_works(const std::string& flavour) {
   const std::string kernel =
       fmt::format("{}/guest-images/out/{}/vmlinuz", WICK_SOURCE_DIR, flavour);

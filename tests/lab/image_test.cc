@@ -1,4 +1,4 @@
-// Images made by wick's own tools under running guests; QEMU's tools judge them.
+// Images made by wick's own tools and used by running guests; QEMU's tools check them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -31,7 +31,7 @@ Process boot(const std::string& disk, const std::vector<std::string>& more = {})
   return Process(wick_run(words));
 }
 
-// Boots from `disk`, whose layers below have the files of `below`, and adds one.
+// Boots from `disk`, checks that the layers below have the files of `below`, and adds one file.
 void add_file_in_guest(const std::string& disk, const std::vector<std::string>& kernel,
                        const std::string& below, const std::string& file) {
   std::vector<std::string> words = {"-d", disk, "-a", "root=/dev/vda rw quiet"};
@@ -65,8 +65,8 @@ void expect_chain_of_three_works(const std::vector<std::string>& kernel) {
   EXPECT_EQ(file_in_image(raw, "/root/two"), "of-two\n");
 }
 
-// Copies a program of this system's and its libraries into a disk's file system; what
-// runs it in the guest.
+// Copies a program of this system and its libraries into a disk's file system. Returns the
+// command that runs it in the guest.
 std::string lend_program(const std::string& disk, const std::string& program) {
   const Finished copied = finish({"sh", "-c",
                                   R"({ echo mkdir /lent; echo cd /lent
@@ -198,12 +198,12 @@ TEST(Image, ThatGrowsIsSeenByARunningGuest) {
   EXPECT_TRUE(read_file(data, (64 << 20) - 512).starts_with("the-end\n"));
 }
 
-// The stock kernel's driver, which nobody made for us.
+// With the driver of a stock kernel.
 void expect_grows_in_use(const std::string& format) {
   const TempDir dir;
   const std::string data = dir / ("data." + format);
   expect_done({"create", "-f", format, data, "16M"});
-  // At the size that it gets, its L1 table is too small.
+  // The L1 table is too small for the new size.
   const std::string large = format == "raw" ? "64M" : "2G";
   const std::string sectors = format == "raw" ? "131072" : "4194304";
   Process vm(

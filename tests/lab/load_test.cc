@@ -16,13 +16,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What /proc/uptime says, and when it did, by the host's clock.
+// The guest's /proc/uptime, and the host's time of that reading since `start`, in seconds.
 std::pair<double, double> uptime_s(Dialogue& shell, Clock::time_point start) {
   const double uptime = std::stod(run_in_guest(shell, "cut -d' ' -f1 /proc/uptime"));
   return {uptime, seconds_since(start)};
 }
 
-// Processes that come and go, pipes and disk I/O on both CPUs, console output.
+// Short processes, pipes and disk I/O on both CPUs, console output.
 constexpr const char* kLoad = R"(
 for n in 1 2 3; do
   (while [ ! -e /tmp/stop ]; do head -c 300k /dev/urandom | sha256sum; done >/dev/null) &
@@ -32,8 +32,8 @@ done
 (while [ ! -e /tmp/stop ]; do sleep 0.01; done) &
 )";
 
-// The lab loses a timer's interrupt now and then (tests/lab/lab), so the guest's timers are
-// periodic; the devices' interrupts have no such help.
+// The lab sometimes loses a timer interrupt (tests/lab/lab), so the guest uses periodic timers.
+// Interrupts of devices must not get lost.
 TEST(Load, TwoCpusForFiveMinutesLong) {
   constexpr double kSeconds = 300;
   const TempDir dir;

@@ -1,7 +1,6 @@
-// lab_tests: whole virtual machines. Runs where guests can run: here, when this
-// host's KVM has hardware virtualization behind it, otherwise in the lab
-// (tests/lab/lab). WICK_LAB=0 insists on here, WICK_LAB=1 on the lab, WICK_LAB=intel on the
-// lab with an Intel CPU (tests/lab/intel).
+// lab_tests: whole virtual machines. They run on this host if its KVM has hardware
+// virtualization, otherwise in the lab (tests/lab/lab). WICK_LAB=0 selects this host, WICK_LAB=1
+// the lab, WICK_LAB=intel the lab with an Intel CPU (tests/lab/intel).
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -24,8 +23,7 @@ namespace {
 
 constexpr int kNowhere = 125;
 
-// A KVM that only emulates guests' kernel mode exists too; such CPUs have
-// neither flag.
+// Some KVMs only emulate the guest's kernel mode; their CPUs have neither flag.
 bool kvm_is_usable() {
   if (!wick::Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)).valid()) return false;
   static const std::regex flags(R"(^flags\b.*\b(vmx|svm)\b)");
@@ -61,10 +59,10 @@ Place choose_place() {
   return usable ? Place::kHere : Place::kLab;
 }
 
-// A lab with more than one CPU may die of its QEMU's faults, which says nothing of wick:
-// such a lab is started once more. A test that fails is never run again.
+// A lab with more than one CPU may crash because of faults of QEMU, not of wick. Such a lab is
+// started once more. A failed test is never run again.
 int run_in_lab(Place place, int argc, char** argv) {
-  // The lab would pass on, and so eat, what is not for us.
+  // The lab passes on stdin and would consume input that is not for the tests.
   if (::isatty(STDIN_FILENO) != 1) ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
   std::string lab = WICK_SOURCE_DIR "/tests/lab/";
   lab += place == Place::kIntelLab ? "intel" : "lab";
@@ -77,7 +75,7 @@ int run_in_lab(Place place, int argc, char** argv) {
   const int max_labs = cpus != nullptr && std::strcmp(cpus, "1") != 0 ? 2 : 1;
   int status = kNowhere;
   for (int labs = 1; labs <= max_labs && status == kNowhere; ++labs) {
-    if (labs > 1) say("the lab itself died (above), which no test did; starting another");
+    if (labs > 1) say("the lab itself crashed (see above), not a test; starting another lab");
     const pid_t child = ::fork();
     if (child == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -1,5 +1,5 @@
-// Stock kernels, unmodified, on the machine as it is by default and on its
-// variants: each finds its devices by itself, says nothing bad, and powers off.
+// Unmodified stock kernels on the default machine and its variants: each finds its devices by
+// itself, reports no faults, and powers off.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ struct Variant {
 };
 
 std::string name_of(const testing::TestParamInfo<Variant>& test) {
-  const std::string flavour = std::string(test.param.flavour).substr(7);  // behind "debian-"
+  const std::string flavour = std::string(test.param.flavour).substr(7);  // after "debian-"
   return fmt::format("{}_{}_{}", flavour, test.param.transport, test.param.cpus);
 }
 
@@ -47,7 +47,7 @@ TEST_P(StockKernel, BootsAndPowersOff) {
   EXPECT_EQ(run_in_guest(shell, "cat /sys/devices/system/clocksource/*/current_clocksource"),
             "kvm-clock");
 
-  // The count of one CPU at least is above zero.
+  // The count of at least one CPU is above zero.
   const std::string interrupts = run_in_guest(shell, "cat /proc/interrupts");
   const bool pci = variant.transport == std::string("pci");
   EXPECT_THAT(interrupts, ContainsRegex(pci ? "[1-9][0-9]* +[ 0-9]*PCI-MSI[^\n]*virtio[0-9]-req.0"
@@ -96,7 +96,7 @@ void expect_boots_again(int times) {
     console.send("reboot\n");
     console.expect("Restarting system");
     log_in(console);
-    // All but the guest's RAM, which the guest fills as it likes.
+    // Without the guest's RAM, which the guest may fill.
     const long kib = vm.resident_kib(128 << 20);
     if (i == 0) first_kib = kib;
     EXPECT_LE(kib, first_kib + 256) << "after reset " << i + 1;
@@ -182,7 +182,7 @@ TEST(Cpus, CanBeTakenOfflineAndBackByTheGuest) {
   power_off(vm);
 }
 
-// A guest that frees its page cache gives that memory back.
+// A guest that frees memory gives it back to the host.
 TEST(Balloon, FreedMemoryGoesBackToTheHost) {
   const TempDir dir;
   Process vm(

@@ -1,6 +1,5 @@
-// Network cards of whole machines: virtio-net and e1000, on TAPs, bridges and user
-// networks. The host's side of each test is a network namespace of its own, in which
-// all its processes are; making one needs root.
+// Network cards of whole machines: virtio-net and e1000, on TAPs, bridges and user networks. All
+// processes of a test are in a network namespace of its own; making one needs root.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,7 +20,7 @@ using testing::HasSubstr;
 constexpr const char* kHost = "10.9.0.1";
 constexpr const char* kGuest = "10.9.0.2";
 
-// On the host, by a shell; the test fails if it does.
+// Runs a shell command on the host; the test fails if the command does.
 std::string on_host(const std::string& command, Seconds patience = kPatience) {
   const Finished done = finish({"sh", "-c", command}, patience);
   EXPECT_EQ(done.status, 0) << command << "\n" << done.out << done.err;
@@ -38,7 +37,7 @@ class Network : public testing::Test {
     on_host("ip link set lo up");
   }
 
-  // What a guest with a shell and network tools boots from.
+  // The command for a guest with a shell and network tools.
   std::vector<std::string> guest(const std::string& kernel, const std::string& initrd,
                                  const std::vector<std::string>& options) {
     const std::string combined = dir_ / (kernel.substr(0, kernel.find('/')) + "-initrd");
@@ -75,7 +74,8 @@ class Network : public testing::Test {
     on_host(fmt::format("ping -q -c 3 -i 0.2 -w 30 {} {}", options, address));
   }
 
-  // Both ways at once between host and guest, so often, each byte checked by a digest.
+  // Transfers `mib` MiB in both directions at once between host and guest. A digest checks all
+  // bytes.
   void transfer(Dialogue& shell, unsigned mib, const std::string& address = kGuest,
                 unsigned times = 1) {
     const auto repeated = [times](const std::string& file) {
@@ -129,14 +129,14 @@ TEST_P(NetworkCard, CarriesPacketsOfAllKindsBothWays) {
   expect_ping(kGuest, "-s 1400");
   expect_ping(kGuest, "-s 20000");  // fragments
   (void)run_in_guest(shell, fmt::format("ping -q -c 3 -w 30 {}", kHost));
-  // IPv6, to whom multicast finds; and IPv4's.
+  // IPv6, by multicast and by address.
   on_host("ping -6 -q -c 2 -w 30 ff02::1%tap0");
   const std::string link_local =
       run_in_guest(shell, "ip -6 addr show dev eth0 | grep -o 'fe80[^/]*'");
   on_host(fmt::format("ping -6 -q -c 2 -w 30 {}%tap0", link_local));
   transfer(shell, 8);
 
-  // The cable, pulled out on the host.
+  // The host pulls out the cable.
   on_host("ip link set tap0 down");
   (void)run_in_guest(shell, "until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 0.1; done");
   on_host("ip link set tap0 up");
@@ -187,7 +187,7 @@ TEST_F(Network, AGibibyteGoesBothWaysAtOnceLong) {
   end(vm);
 }
 
-// Every offload on and off, in pairs of which one goes each way.
+// Every offload on and off, in pairs of one for each direction.
 TEST_P(NetworkCardInDepth, CarriesTheSameBytesWithAnyOffloadsLong) {
   make_tap("tap0", GetParam().tap);
   Process vm(
@@ -198,7 +198,7 @@ TEST_P(NetworkCardInDepth, CarriesTheSameBytesWithAnyOffloadsLong) {
   for (const std::string sending : {"tx", "tso", "gso", "sg"})
     for (const std::string receiving : {"rx", "gro", "tx"})
       for (const std::string state : {"off", "on"}) {
-        // Some cards cannot switch some of them: that is their right.
+        // Some cards cannot switch some offloads, which is allowed.
         (void)ask(shell, fmt::format("ethtool -K eth0 {} {}", sending, state));
         (void)ask(shell, fmt::format("ethtool -K eth0 {} {}", receiving, state));
         SCOPED_TRACE(sending + " " + receiving + " " + state);
@@ -214,10 +214,10 @@ TEST_P(NetworkCardInDepth, CarriesTheSameBytesWithAnyOffloadsLong) {
 
 class NetworkCardStopped : public NetworkCard {};
 
-// The bus master bit of its PCI function, by the configuration space in sysfs: without it no
-// packet gets into the guest's memory or out of it. With it an e1000 goes on; a virtio card
-// waits for the next kernel's driver, which resets it. (The one of Linux 6.1 that is there
-// cannot do so: it waits for its control queue first.)
+// Clears the bus master bit of the PCI function by its configuration space in sysfs: no packet
+// gets into the guest's memory or out of it. With the bit set again, an e1000 goes on. A virtio
+// card waits for a reset by the next kernel's driver. (The driver of Linux 6.1 cannot reset it,
+// because it waits for the control queue first.)
 TEST_P(NetworkCardStopped, ReceivesNothingWithoutItsBusMasterBit) {
   make_tap("tap0", GetParam().tap);
   Process vm(
@@ -248,7 +248,7 @@ TEST_P(NetworkCardStopped, ReceivesNothingWithoutItsBusMasterBit) {
 
 class NetworkCardRings : public NetworkCard {};
 
-// VIRTIO_F_RING_RESET, while packets come.
+// VIRTIO_F_RING_RESET while packets arrive.
 TEST_P(NetworkCardRings, ChangeTheirSizeUnderTraffic) {
   make_tap("tap0", GetParam().tap);
   Process vm(
@@ -323,7 +323,7 @@ TEST_F(Network, TwoMachinesMeetOnTwoBridges) {
   Dialogue& two = shell_of(second);
   const std::string macs = "cat /sys/class/net/eth*/address";
   EXPECT_NE(run_in_guest(one, macs), run_in_guest(two, macs));
-  // Which of the names is which card, the driver tells.
+  // The driver tells which name belongs to which card.
   const std::string by_driver =
       "for i in eth0 eth1; do case $(readlink /sys/class/net/$i/device/driver) in "
       "*e1000) e=$i ;; *) v=$i ;; esac; done; ";
@@ -409,7 +409,7 @@ TEST_F(Network, TapThatIsDeletedIsACablePulledOut) {
   end(vm);
 }
 
-// Its interface is down: nobody takes the packets.
+// The guest's interface is down, so it takes no packets.
 TEST_F(Network, GuestThatTakesNothingCostsNothing) {
   make_tap();
   Process vm(guest({"-n", "tap,ifname=tap0"}));

@@ -32,11 +32,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kStepMs = 20;  // how often a wait looks at what it cannot poll
+constexpr int kStepMs = 20;  // the interval of checks that cannot use poll()
 
 void report(const std::string& why) { FAIL() << why; }
 
-// Everything but newlines and printable ASCII as \xNN.
+// Shows everything except newlines and printable ASCII as \xNN.
 std::string visible(std::string_view text) {
   std::string shown;
   for (const char c : text) {
@@ -60,7 +60,7 @@ struct Ends {
   Fd theirs;
 };
 
-// Across exec nothing of ours stays open but what dup2() puts in its place.
+// Only the descriptors that dup2() sets stay open across exec.
 Ends make_pipe(bool we_read) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) give_up("pipe2 failed");
@@ -90,7 +90,7 @@ void set_environment() {
     if (text.starts_with("WICK_")) unwanted.emplace_back(text.substr(0, text.find('=')));
   }
   for (const std::string& name : unwanted) ::unsetenv(name.c_str());
-  // mke2fs, fsck and their like, for users too.
+  // mke2fs, fsck and others are in sbin, which users' PATH may not have.
   const char* const path = std::getenv("PATH");
   ::setenv("PATH", fmt::format("{}:/usr/sbin:/sbin", path ? path : "/usr/bin:/bin").c_str(), 1);
   ::setenv("LC_ALL", "C", 1);
@@ -184,9 +184,10 @@ Dialogue Dialogue::connect(const std::string& socket_path) {
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (socket_path.size() >= sizeof(address.sun_path)) give_up(socket_path + ": too long a path");
+  if (socket_path.size() >= sizeof(address.sun_path))
+    give_up(socket_path + ": the path is too long");
   std::ranges::copy(socket_path, address.sun_path);
-  // The file is there a moment before someone listens: bind(2) makes it.
+  // bind(2) makes the file a moment before listen(2).
   const auto deadline = Clock::now() + Seconds(10);
   while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno != ECONNREFUSED || Clock::now() > deadline)
@@ -208,7 +209,7 @@ void Dialogue::send(std::string_view text) {
     if (written < 0 && errno != EAGAIN && errno != EINTR)
       give_up(fmt::format("cannot send \"{}\": {}", visible(text), std::strerror(errno)));
     if (Clock::now() > deadline) give_up(fmt::format("nobody takes \"{}\"", visible(text)));
-    // The other side may wait for us to read.
+    // The other side may wait until its output is read.
     (void)listen(kStepMs);
   }
 }
@@ -220,7 +221,7 @@ bool Dialogue::listen(int wait_ms) {
   std::array<char, 16384> chunk;
   const ssize_t got = ::read(in_.get(), chunk.data(), chunk.size());
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  // A terminal that nobody has open any more is EIO.
+  // Reading gives EIO if no process has the terminal open any more.
   if (got <= 0) {
     ended_ = true;
     return false;
@@ -306,7 +307,7 @@ std::string Process::errors() const {
   std::string text;
   std::array<char, 4096> chunk;
   ssize_t got = 0;
-  // Not read(): the file's position is where the process writes.
+  // Not read(), which would move the position at which the process writes.
   while ((got = ::pread(errors_.get(), chunk.data(), chunk.size(),
                         static_cast<off_t>(text.size()))) > 0)
     text.append(chunk.data(), static_cast<size_t>(got));
@@ -349,7 +350,7 @@ int Process::wait(Seconds patience) {
     if (Clock::now() > deadline)
       give_up(fmt::format("{} still runs after {} s; what it wrote last:\n{}", name_,
                           patience.count(), tail(console_.transcript())));
-    // It must not wait for us to read.
+    // Reads on, so that the process does not block.
     if (!console_.listen(kStepMs)) std::this_thread::sleep_for(std::chrono::milliseconds(kStepMs));
   }
   console_.drain();

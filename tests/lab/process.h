@@ -1,8 +1,7 @@
-// Child processes that a test talks to, and the files it makes. Every wait is
-// bounded; when a test ends, whichever way, its processes and files are gone.
+// Child processes that a test talks to, and its files. Every wait is bounded. However a test
+// ends, its processes are killed and its files removed.
 //
-// A step that cannot succeed any more ends the test (give_up()), so that a test
-// reads as a list of steps.
+// A step that fails ends the test (give_up()), so that a test reads as a list of steps.
 //
 // Thread rule: one thread.
 #pragma once
@@ -21,16 +20,17 @@ namespace wick::lab {
 
 using Seconds = std::chrono::seconds;
 
-// What only a hang needs: the lab emulates its CPUs, and others use the machine.
+// Longer than anything but a hang takes: the lab emulates its CPUs, on a machine that is
+// shared.
 constexpr Seconds kPatience{240};
 
 // Reports a failure and ends the test, from any depth of calls.
 [[noreturn]] void give_up(const std::string& why);
 
-// A folder of its own, for short paths; removed with all that is in it.
+// A temporary folder with a short path. The destructor removes it with its content.
 class TempDir {
  public:
-  // In $TMPDIR or /tmp; or in `parent`.
+  // In `parent` if it is given, otherwise in $TMPDIR or /tmp.
   explicit TempDir(const std::string& parent = "");
   ~TempDir();
   TempDir(const TempDir&) = delete;
@@ -52,7 +52,7 @@ bool exists(const std::string& path);
 // Waits until the file at `path` contains `text`.
 void await_in_file(const std::string& path, std::string_view text, Seconds patience = kPatience);
 
-// One end of a pipe, a terminal or a socket, and what came from there.
+// One end of a pipe, a terminal or a socket, and the text received from it.
 class Dialogue {
  public:
   Dialogue() = default;
@@ -61,19 +61,18 @@ class Dialogue {
   static Dialogue connect(const std::string& socket_path);
 
   void send(std::string_view text);
-  // Waits for `text`, and returns what came before it and after the last one
-  // that was expected.
+  // Waits for `text`, and returns the text since the last expect() and before it.
   std::string expect(std::string_view text, Seconds patience = kPatience);
-  // Waits until the other side closes; returns what came since the last expect().
+  // Waits until the other side closes; returns the text since the last expect().
   std::string expect_end(Seconds patience = kPatience);
-  // Takes what comes within `wait_ms`; false when the other side has closed.
+  // Receives for at most `wait_ms`; false if the other side has closed.
   bool listen(int wait_ms);
-  // Takes what has come already.
+  // Receives without waiting.
   void drain();
   void hang_up();
   void close_output() { out_.close(); }
 
-  // All that ever came.
+  // All text received so far.
   const std::string& transcript() const { return received_; }
   int fd() const { return in_.get(); }
 
@@ -81,7 +80,7 @@ class Dialogue {
   Fd in_;
   Fd out_;
   std::string received_;
-  size_t expected_ = 0;  // how much of it expect() has passed
+  size_t expected_ = 0;  // the part that expect() has returned
   bool ended_ = false;   // the other side has closed
 };
 
@@ -92,10 +91,9 @@ enum class Stdio {
 
 class Process {
  public:
-  // argv[0] is looked up in PATH. No WICK_ variable of ours gets through.
+  // argv[0] is looked up in PATH. The process gets no WICK_ variables of the tests.
   explicit Process(std::vector<std::string> argv, Stdio stdio = Stdio::kPipes);
-  // Kills it if it still runs; shows its console and its stderr when the test
-  // has failed.
+  // Kills the process if it still runs; shows its console and stderr if the test has failed.
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -108,12 +106,12 @@ class Process {
   pid_t pid() const { return pid_; }
   bool running();
   void signal(int number) const;
-  // Its resident memory, in mappings smaller than `below_bytes`.
+  // The resident memory in mappings smaller than `below_bytes`.
   long resident_kib(uint64_t below_bytes = UINT64_MAX) const;
-  // Waits for its end: the exit status, or -N when signal N killed it.
+  // Waits for the end; returns the exit status, or -N if signal N killed the process.
   int wait(Seconds patience = kPatience);
 
-  // For a process that outlives its test's failure.
+  // Prints console and stderr, for a process that outlives the failed test.
   void show() const;
 
  private:
@@ -125,7 +123,7 @@ class Process {
   Fd errors_;  // a file in memory
 };
 
-// A command that is run to its end, with nothing on stdin.
+// The result of a command without stdin.
 struct Finished {
   int status = 0;  // as Process::wait()
   std::string out;
@@ -133,8 +131,8 @@ struct Finished {
 };
 Finished finish(const std::vector<std::string>& argv, Seconds patience = kPatience);
 
-// `argv` in mounts of its own, after `script` (of sh) has changed them; they go
-// with the process.
+// Returns a command that runs `argv` in a mount namespace of its own, after the shell script
+// `script` has changed its mounts.
 std::vector<std::string> in_own_mounts(const std::string& script,
                                        const std::vector<std::string>& argv);
 

@@ -1,4 +1,4 @@
-// What wick cannot use: one line that says so, and exit status 1.
+// Files and hosts that wick cannot use: a one-line error, and exit status 1.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ std::vector<std::string> with_kernel(const std::string& path) {
   return wick_run({"-k", path, "--timeout", "30"});
 }
 
-// A user for whom permissions count; root's powers over files are taken away.
+// Runs the command without root's capability to ignore file permissions.
 std::vector<std::string> without_override(const std::vector<std::string>& argv) {
   if (::geteuid() != 0) return argv;
   std::vector<std::string> command = {"setpriv", "--bounding-set", "-dac_override,-dac_read_search",
@@ -55,7 +55,7 @@ TEST(Refusal, OfKernelsThatAreTooShort) {
     write_file(dir / "kernel", std::string(size, '\0'));
     SCOPED_TRACE(fmt::format("{} bytes of zeroes", size));
     expect_refusal(with_kernel(dir / "kernel"), {dir / "kernel"});
-    // The same length of a real one.
+    // The first bytes of a real kernel, of the same length.
     write_file(dir / "kernel", bzimage.substr(0, size));
     SCOPED_TRACE(fmt::format("{} bytes of a bzImage", size));
     expect_refusal(with_kernel(dir / "kernel"), {dir / "kernel"});
@@ -114,7 +114,7 @@ TEST(Refusal, OfKernelsWithADamagedHeader) {
   }
 }
 
-TEST(Refusal, OfKernelsThatAreNoReadableFile) {
+TEST(Refusal, OfKernelsThatCannotBeRead) {
   const TempDir dir;
   expect_refusal(with_kernel(dir / "missing"), {dir / "missing", "No such file"});
   expect_refusal(with_kernel(dir.path()), {dir.path(), "directory"});
@@ -138,7 +138,7 @@ TEST(Refusal, OfACommandLineThatDoesNotFit) {
   expect_refusal(wick_run({"-k", image("bzImage"), "-a", std::string(3000, 'x')}), {"2047"});
 }
 
-TEST(Refusal, OfInitrdsThatAreNoReadableFile) {
+TEST(Refusal, OfInitrdsThatCannotBeRead) {
   const TempDir dir;
   const auto with_initrd = [](const std::string& path) {
     return wick_run({"-k", image("bzImage"), "-i", path});
@@ -151,7 +151,7 @@ TEST(Refusal, OfInitrdsThatAreNoReadableFile) {
 
 // --- disks ------------------------------------------------------------------
 
-TEST(Refusal, OfDisksThatAreNoReadableImage) {
+TEST(Refusal, OfDisksThatCannotBeRead) {
   const TempDir dir;
   const auto with_disk = [&](const std::string& spec) {
     return run_tiny(dir, Code().print("up\n").reset(), {"-d", spec});
@@ -230,7 +230,7 @@ TEST(Refusal, OfADeviceThatIsNotKvm) {
                  {"/dev/kvm", "not KVM"});
 }
 
-TEST(Refusal, OfPlacesForTheSerialPortThatCannotBe) {
+TEST(Refusal, OfInvalidPlacesForTheSerialPort) {
   const TempDir dir;
   const auto with_serial = [&](const std::string& spec) {
     return run_tiny(dir, Code().reset(), {"-s", spec});

@@ -33,7 +33,7 @@ bool is_raw(int terminal) {
   return (modes.c_lflag & (ICANON | ECHO | ISIG)) == 0;
 }
 
-TEST(Terminal, BelongsToTheGuestButForTheEscapeKeys) {
+TEST(Terminal, BelongsToTheGuestExceptForTheEscapeKeys) {
   const TempDir dir;
   Process vm(wick_run({"-k", image("bzImage"), "-a", "quiet", "-d", alpine_disk(dir)}),
              Stdio::kTerminal);
@@ -43,8 +43,8 @@ TEST(Terminal, BelongsToTheGuestButForTheEscapeKeys) {
   EXPECT_TRUE(is_raw(console.fd()));
   EXPECT_EQ(run_in_guest(console, "tty"), "/dev/ttyS0");
 
-  // Ctrl-C interrupts the guest's program and not wick. The process that says so is in the
-  // foreground already; a program that the shell starts behind an echo might not be.
+  // Ctrl-C interrupts the guest's program and not wick. The process that prints "started" is
+  // already in the foreground; a program that the shell starts after an echo may not be.
   console.send("sh -c \"echo star''ted; exec sleep 1000\"\n");
   console.expect("started");
   console.send("\x03");
@@ -80,7 +80,7 @@ TEST_P(TerminalSignal, LeavesTheTerminalAsItWas) {
 INSTANTIATE_TEST_SUITE_P(Serial, TerminalSignal, testing::Values(SIGINT, SIGTERM, SIGHUP, SIGSEGV),
                          [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
 
-TEST(Terminal, IsLeftByTheGuestsEndAsItWas) {
+TEST(Terminal, IsRestoredAtTheGuestsEnd) {
   const TempDir dir;
   Process vm(run_tiny(dir, Code().print("running").echo_until('x').reset()), Stdio::kTerminal);
   vm.console().expect("running");
@@ -132,12 +132,12 @@ TEST(SerialSocket, LetsClientsComeAndGo) {
   await_in_file(dir / "log", "login: ");
   {
     Process attach(wick({"attach", path}), Stdio::kTerminal);
-    // What was written before anyone came is played.
+    // Output from before the first client is played back.
     attach.console().expect("Linux version 6.1.");
     log_in(attach.console());
     (void)run_in_guest(attach.console(), "word=kept");
 
-    // Only one at a time, and the other one hears why.
+    // Only one client at a time; the other one is told why.
     Process second(wick({"attach", path}));
     EXPECT_EQ(second.wait(), 1);
     EXPECT_THAT(second.console().transcript(),
@@ -157,13 +157,13 @@ TEST(SerialSocket, LetsClientsComeAndGo) {
   {
     Process again(wick({"attach", path}), Stdio::kTerminal);
     EXPECT_EQ(run_in_guest(again.console(), "echo $word"), "kept");
-    // It is not played what the first one has seen.
+    // Output that the first client has seen is not played back.
     EXPECT_THAT(again.console().transcript(), Not(HasSubstr("Linux version")));
     again.console().send(kEscape);
     EXPECT_EQ(again.wait(), 0);
   }
   {
-    // A script's way: commands in, answers out, and attach leaves by itself.
+    // In a script: commands in, answers out, and attach ends by itself.
     Process script(wick({"attach", path}));
     script.console().send("echo $word from a script\n");
     script.console().close_output();
@@ -217,7 +217,7 @@ TEST(SerialSocket, ClientThatStopsReadingDoesNotStopTheGuest) {
   while (!exists(dir / "serial") && vm.running()) vm.console().listen(10);
   Dialogue client = Dialogue::connect(dir / "serial");
   client.send("g");
-  // It never reads; the guest writes 160 kB and ends.
+  // The client never reads; the guest writes 160 kB and ends.
   const std::string errors = expect_ending(vm, 0, "wick: the guest rebooted");
   EXPECT_THAT(errors, HasSubstr("were dropped"));
 }
@@ -258,7 +258,7 @@ TEST(SerialSocket, OfADeadMachineIsReplacedAndOfALiveOneIsNot) {
   EXPECT_THAT(second.err,
               AllOf(StartsWith("wick: " + unix_spec(dir)), HasSubstr("another process")));
 
-  // Nobody noticed that.
+  // The live machine is not affected.
   Dialogue client = Dialogue::connect(dir / "serial");
   client.expect("up\n");
   client.send("x");
@@ -266,7 +266,7 @@ TEST(SerialSocket, OfADeadMachineIsReplacedAndOfALiveOneIsNot) {
   EXPECT_FALSE(exists(dir / "serial"));
 }
 
-TEST(SerialSocket, LeavesAFileThatIsNoSocketAlone) {
+TEST(SerialSocket, LeavesAFileThatIsNotASocketAlone) {
   const TempDir dir;
   write_file(dir / "serial", "precious");
   const Finished run = finish(run_tiny(dir, Code().reset(), {"-s", unix_spec(dir)}));
@@ -346,7 +346,7 @@ TEST(SerialPorts, AreAllFoundByLinux) {
   (void)run_in_guest(vm.console(), "echo to the file >/dev/ttyS1");
   await_in_file(dir / "2", "to the file\r\n");
   Dialogue client = Dialogue::connect(dir / "serial");
-  // What comes before a port is open is lost, as on any PC.
+  // Input before a port is open is lost, as on any PC.
   (void)run_in_guest(vm.console(), "exec 3<>/dev/ttyS2");
   vm.console().send("read -r line <&3; echo \"got $line\"\n");
   client.send("over there\n");

@@ -1,4 +1,4 @@
-// What --stats shows of guests whose every exit is known.
+// The output of --stats for guests whose exits are all known.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ constexpr uint32_t kFirstVirtioWindow = 0xd000'0000;
 
 Code ten_bytes() { return Code().print("0123456789").in8(guests::kSerialPort + 5).reset(); }
 
-// The access to that register, or null.
+// The entry of the register's accesses, or null.
 json access(const json& stats, const std::string& device, const std::string& reg,
             const std::string& direction) {
   for (const json& one : stats["accesses"])
@@ -50,7 +50,7 @@ TEST(Stats, JsonOnStderrIsTheOneLineWithABrace) {
   EXPECT_GT(stats["kvm"]["vcpus"][0]["exits"], 0);
 }
 
-TEST(Stats, JsonGoesToAFileAndSaysWhatNobodyAnswers) {
+TEST(Stats, JsonGoesToAFileAndShowsUnansweredAccesses) {
   const TempDir dir;
   const Code code = Code()
                         .load8(guests::kUnbacked)

@@ -1,4 +1,4 @@
-// Tiny guests as files, for machines that have nothing else.
+// Machines whose only file is a tiny guest.
 #pragma once
 
 #include <string>

@@ -20,7 +20,7 @@ std::string image(const std::string& name) {
 }
 
 std::string alpine_disk(const TempDir& dir, const std::string& name) {
-  // Found sparse once, a copy of the copy takes no time.
+  // The first copy is made sparse, so that copies of it are fast.
   static const TempDir master_dir;
   static const std::string master = [] {
     const std::string path = master_dir / "alpine.ext4";
@@ -62,7 +62,7 @@ void log_in(Dialogue& console, const std::string& user, const std::string& passw
 }
 
 Answer ask(Dialogue& console, const std::string& command, Seconds patience) {
-  // The marks are split by quotes, so that the echo of what we type shows none.
+  // Quotes split the marks, so that the echo of the typed command does not contain them.
   static int count = 0;
   const std::string mark = fmt::format("<{}", ++count);
   console.send(fmt::format("echo '{0}''('; {1}; echo '{0}'')'$?'>'\n", mark, command));
@@ -123,11 +123,11 @@ std::string complaints(const std::string& dmesg) {
       R"(ACPI.*(error|warning)|\bWARN|\bBUG\b|Firmware (bug|warn)|Oops|Call Trace|I/O error|)"
       R"(virtio.*(fail|error)|lockup|\bstall|nobody cared|lost|unstable)",
       std::regex::icase);
-  // What every kernel says on such a machine, and is right to say.
+  // Correct messages of every kernel on such a machine.
   static const std::array allowed = {
-      std::regex("if necessary, use .* and report a bug"),  // PCI, without a fault
+      std::regex("if necessary, use .* and report a bug"),  // PCI; not a fault
       std::regex("AMD-Vi: .* This is not a bug"),           // there is no IOMMU
-      // Of the lab's emulated CPUs; kvm-clock is what guests go by.
+      // From the lab's emulated CPUs; guests use kvm-clock.
       std::regex("Marking TSC unstable due to TSCs unsynchronized"),
   };
   std::string found;

@@ -9,7 +9,7 @@
 
 namespace wick::lab {
 
-// The path of guest-images/out/NAME; ends the test when that has not been built.
+// The path of guest-images/out/NAME; ends the test if it has not been built.
 std::string image(const std::string& name);
 
 // A copy of Alpine's disk in `dir`, sparse, for one machine to write to.
@@ -22,12 +22,12 @@ std::string blank_disk(const TempDir& dir, const std::string& name, uint64_t siz
 std::vector<std::string> wick_run(const std::vector<std::string>& options);
 std::vector<std::string> wick(const std::vector<std::string>& arguments);
 
-// At a login prompt, or where one is about to come: logs in and waits for the shell.
+// Waits for a login prompt, logs in, and waits for the shell.
 void log_in(Dialogue& console, const std::string& user = "root",
             const std::string& password = "toor");
 
-// Runs `command` in the shell that `console` has in the guest; its output
-// without carriage returns and without the last newline.
+// Runs `command` in the guest's shell on `console`. The output has no carriage returns and no
+// last newline.
 struct Answer {
   int status = 0;
   std::string output;
@@ -41,16 +41,15 @@ std::string run_in_guest(Dialogue& console, const std::string& command,
 // line on stderr is `last_line` or begins with it. Returns all of stderr.
 std::string expect_ending(Process& process, int status, std::string_view last_line,
                           Seconds patience = kPatience);
-// In the guest's shell, `poweroff`; then the ending that belongs to it.
+// Runs `poweroff` in the guest's shell, and expects the ending for it.
 std::string power_off(Process& vm);
 
-// Checks that the file system in the image at `path` is without a fault, as it
-// is: no journal to replay.
+// Checks that the file system in the image at `path` is clean, without a journal to replay.
 void expect_clean(const std::string& path);
 // The content of a file inside that image.
 std::string file_in_image(const std::string& image_path, const std::string& file);
 
-// The lines of a kernel log that say something is wrong with the machine.
+// The lines of a kernel log that report a fault of the machine.
 std::string complaints(const std::string& dmesg);
 
 std::string last_line(const std::string& text);
