@@ -1,8 +1,8 @@
-/* Runs as init of a benchmark guest: times O_DIRECT I/O on /dev/vdb, or where
- * there is none on /dev/sda, by the guest's clock. Before each pattern it says
- * READY and waits for a line, so that exits can be counted; the results are
- * printed at the end. Then it powers off. Linux AIO carries the depth, because
- * it needs no library. Built statically by bench/blk. */
+/* Runs as init of a benchmark guest: times O_DIRECT I/O on /dev/vdb, or on
+ * /dev/sda if there is none, by the guest's clock. Before each pattern it prints
+ * READY and waits for a line, so that exits can be counted. At the end it prints
+ * the results and powers off. Uses Linux AIO for the depth, because that needs
+ * no library. Built statically by bench/blk. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_DEPTH = 32, MIB = 1 << 20 };
+enum { MAX_DEPTH = 32, MIB = 1 << 20 };
 
 static double now_s(void) {
   struct timespec t;
@@ -32,22 +32,22 @@ static void die(const char* what) {
 static void measure(int fd, long disk_size, const char* name, int opcode, long size, int depth,
                     long count, int random_offsets) {
   static char* memory;
-  if (!memory && posix_memalign((void**)&memory, 4096, MOST_DEPTH * 4096 > MIB ? MOST_DEPTH * 4096 : MIB))
+  if (!memory && posix_memalign((void**)&memory, 4096, MAX_DEPTH * 4096 > MIB ? MAX_DEPTH * 4096 : MIB))
     die("posix_memalign");
   aio_context_t context = 0;
-  if (syscall(SYS_io_setup, MOST_DEPTH, &context)) die("io_setup");
-  struct iocb blocks[MOST_DEPTH];
-  struct io_event events[MOST_DEPTH];
+  if (syscall(SYS_io_setup, MAX_DEPTH, &context)) die("io_setup");
+  struct iocb blocks[MAX_DEPTH];
+  struct io_event events[MAX_DEPTH];
   long submitted = 0, done = 0;
   srand(1);
   char line[16];
   dprintf(STDOUT_FILENO, "READY %s\n", name);
   if (read(STDIN_FILENO, line, sizeof line) < 1) die("standard input");
   const double begin = now_s();
-  int free_blocks[MOST_DEPTH], free_count = depth;
+  int free_blocks[MAX_DEPTH], free_count = depth;
   for (int i = 0; i < depth; i++) free_blocks[i] = i;
   while (done < count) {
-    struct iocb* batch[MOST_DEPTH];
+    struct iocb* batch[MAX_DEPTH];
     int n = 0;
     while (free_count && submitted < count) {
       const int i = free_blocks[--free_count];
@@ -64,7 +64,7 @@ static void measure(int fd, long disk_size, const char* name, int opcode, long s
       submitted++;
     }
     if (n && syscall(SYS_io_submit, context, n, batch) != n) die("io_submit");
-    const int got = syscall(SYS_io_getevents, context, 1, MOST_DEPTH, events, NULL);
+    const int got = syscall(SYS_io_getevents, context, 1, MAX_DEPTH, events, NULL);
     if (got < 1) die("io_getevents");
     for (int i = 0; i < got; i++) {
       if ((long)events[i].res != size) die("transfer");

@@ -1,6 +1,6 @@
-"""What the whole-VM benchmarks share: files in memory, VMM command lines, KVM's
-counters. They run inside the measuring lab (./dev bench), where a nanosecond is
-an instruction of guest, VMM and host kernel together."""
+"""Shared by the whole-VM benchmarks: files in memory, VMM command lines, KVM's counters.
+They run inside the measuring lab (./dev bench), where a nanosecond is an instruction of
+guest, VMM and host kernel together."""
 
 import glob
 import os
@@ -12,7 +12,7 @@ import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IMAGES = os.path.join(REPO, "guest-images/out")
-FOLDER = "/dev/shm/bench"  # tmpfs: no 9p, no disk, in what is measured
+FOLDER = "/dev/shm/bench"  # tmpfs, so that neither 9p nor a disk is measured
 
 CMDLINE = "console=ttyS0 loglevel=4 root=/dev/vda rw panic=-1 reboot=k"
 
@@ -23,7 +23,7 @@ def require_measuring_lab():
 
 
 def stage(*names):
-    """Copies images and wick to tmpfs; sparse, so that an image takes what it holds."""
+    """Copies images and wick to tmpfs; sparse, so that holes take no memory."""
     os.makedirs(FOLDER, exist_ok=True)
     subprocess.run(["cp", "--sparse=always", os.path.join(REPO, "build/wick"), FOLDER], check=True)
     subprocess.run(["strip", os.path.join(FOLDER, "wick")], check=True)

@@ -1,8 +1,8 @@
-"""Horizontal bars as an SVG, in the light or dark colours of whoever looks at it."""
+"""Horizontal bars as an SVG, in the viewer's light or dark colour scheme."""
 
 from html import escape
 
-WIDTH, LEFT, RIGHT = 760, 132, 64  # of the whole, of the labels, of the values behind the bars
+WIDTH, LEFT, RIGHT = 760, 132, 64  # of the image, of the labels, of the values after the bars
 TOP, BAR, BAR_STEP, ROW_GAP, HEADING = 92, 10, 12, 8, 30
 
 STYLE = """
