@@ -10,13 +10,13 @@ constexpr const char* kImageHelp =
     R"(Names, options and output are those of qemu-img 7.2. vdi and vmdk are read and
 made by convert and dd, and read by info, check, map, compare and measure.
 
-Not supported: other formats and protocols; encryption (--object); create on a block
-device; create and -o help of vdi and vmdk; convert --bitmaps; amend of
-refcount_bits; compare -p; rebase -U; resize --preallocation=metadata; parents of vdi
-and vmdk, and their repair. A wrong command line ends with status 2.
+Not supported: other formats and protocols; encryption (--object); create on a
+block device; create and -o help of vdi and vmdk; convert --bitmaps; amend of
+refcount_bits; compare -p; rebase -U; resize --preallocation=metadata; parents
+of vdi and vmdk, and their repair. A wrong command line ends with status 2.
 
-A command that writes an image opens its backing and data files only if they lie in
-the image's folder or below it; --trust-names opens them all.
+A command that writes an image opens its backing and data files only if they lie
+in the image's folder or below it; --trust-names opens them all.
 
 Example:
   wick image create -f qcow2 -b alpine.qcow2 scratch.qcow2)";
@@ -51,8 +51,8 @@ Example:
   wick image commit overlay.qcow2)";
 
 constexpr const char* kRebaseHelp =
-    R"(Data in which the old and the new backing file differ is copied to FILE, so that a
-guest sees no difference. With -b "" FILE needs no backing file any more.
+    R"(Data in which the old and the new backing file differ is copied to FILE, so
+that a guest sees no difference. With -b "" FILE needs no backing file any more.
 
 Example:
   wick image rebase -b alpine-2.qcow2 overlay.qcow2)";
@@ -78,7 +78,8 @@ constexpr const char* kMapHelp = R"(Example:
   wick image map --output json overlay.qcow2)";
 
 constexpr const char* kCompareHelp =
-    R"(The exit status is 0 if the disks are equal, 1 if they differ, 2 or more on errors.
+    R"(The exit status is 0 if the disks are equal, 1 if they differ, and 2 or more
+after an error.
 
 Example:
   wick image compare disk.qcow2 disk.raw)";
@@ -159,12 +160,12 @@ constexpr OptionRow kConvertOptions[] = {
     {"-O", "FORMAT", "format of the target: raw, qcow2, vdi or vmdk (raw)"},
     {"-o", "k=v,...", "more options of the target"},
     {"-c", nullptr, "compress (qcow2)"},
-    {"-B", "BASE", "leave out the data of FILE's backing file, name BASE instead"},
+    {"-B", "BASE", "copy only FILE's top layer; BASE backs the copy"},
     {"-F", "FORMAT", "format of BASE (by its magic)"},
     {"-l,-s", "SNAPSHOT", "copy this snapshot of FILE (its name or ID)"},
     {"-S", "SIZE", "size of the smallest hole; 0: no holes (4k)"},
-    {"-t", "CACHE", "cache of the target: none, writeback, unsafe, ... (unsafe)"},
-    {"-T", "CACHE", "cache of the sources (writeback)"},
+    {"-t", "CACHE", "target's cache: none, writeback, unsafe, ... (unsafe)"},
+    {"-T", "CACHE", "sources' cache (writeback)"},
     {"-r", "RATE", "copy at most this many bytes per second"},
     {"-n", nullptr, "write into an existing target"},
     kTrustNames,
@@ -183,8 +184,8 @@ constexpr OptionRow kConvertOptions[] = {
 
 constexpr OptionRow kCommitOptions[] = {
     kFormat,
-    {"-b", "BASE", "commit to this image of the chain, and do not empty FILE"},
-    {"-d", nullptr, "do not empty FILE"},
+    {"-b", "BASE", "commit to this image of the chain; keep FILE"},
+    {"-d", nullptr, "keep FILE's data"},
     {"-t", "CACHE", "cache of the images (writeback)"},
     kTrustNames,
     kProgress,
@@ -217,13 +218,13 @@ constexpr OptionRow kCheckOptions[] = {
 constexpr OptionRow kResizeOptions[] = {
     kFormat,
     {"--shrink", nullptr, "allow a smaller size, which loses data"},
-    {"--in-use", nullptr, "a running wick has FILE open; send it SIGUSR1 afterwards"},
+    {"--in-use", nullptr, "a running wick has FILE open; then send it SIGUSR1"},
     {"--preallocation", "MODE", "for the added part: off, falloc or full (off)"},
     kTrustNames,
     kQuiet,
     kImageOpts,
     kFile,
-    {"SIZE", "", "the new size; +SIZE or -SIZE: larger or smaller by SIZE", 1},
+    {"SIZE", "", "new size; +SIZE or -SIZE: larger or smaller by SIZE", 1},
 };
 
 constexpr OptionRow kSnapshotOptions[] = {

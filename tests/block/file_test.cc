@@ -170,7 +170,7 @@ TEST_F(FileAbilitiesTest, ADeviceDiscardsWithoutWritingZeroes) {
   EXPECT_EQ(io_.asked.size(), 1u);
 }
 
-TEST_F(FileAbilitiesTest, ADiscardThatTheHostCannotDoIsNoError) {
+TEST_F(FileAbilitiesTest, ADiscardThatTheHostDoesNotSupportIsNotAnError) {
   for (const bool is_device : {false, true}) {
     open({.is_device = is_device, .discards = true});
     io_.results = {-EOPNOTSUPP};
@@ -202,7 +202,7 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
 }
 
-TEST_F(FileAbilitiesTest, OfADeviceAreItsQueuesLimits) {
+TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {
   std::string name = std::filesystem::current_path() / "wick-sysfs-XXXXXX";
   const std::string folder = ::mkdtemp(name.data());
   std::filesystem::create_directories(folder + "/sda/queue");

@@ -46,7 +46,7 @@ TEST_P(ImageLock, GivesAWriterTheImageForItself) {
 }
 
 // An io_uring has such a reference for a while after the last request.
-TEST_P(ImageLock, EndsWithTheImageWhoeverHasAReferenceToItsFile) {
+TEST_P(ImageLock, EndsWithTheImageDespiteReferencesToItsFile) {
   Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
   const Fd reference(::dup(file.get()));
   ASSERT_TRUE(lock_image(file, false, path_));

@@ -246,7 +246,7 @@ TEST_P(NamedFiles, AnImageIsNotItsOwnDataFile) {
   EXPECT_THAT(complaint(), HasSubstr("part of the same disk"));
 }
 
-TEST_P(NamedFiles, WithoutTheirPermissionsAreToldByName) {
+TEST_P(NamedFiles, ThatCannotBeOpenedAreReportedByName) {
   make_overlay(path_, "missing.raw");
   EXPECT_THAT(complaint(), AllOf(HasSubstr("backing file of " + path_), HasSubstr("No such file"),
                                  HasSubstr("wick image info")));

@@ -34,7 +34,7 @@ TEST(Diagnosis, GoodHostIsOkThroughout) {
   EXPECT_THAT(diagnose(good_host()), Each(Field(&Finding::level, Level::kOk)));
 }
 
-TEST(Diagnosis, NoKvmIsAFailureWithTheFixThatFits) {
+TEST(Diagnosis, NoKvmIsAFailureWithTheRightFix) {
   HostFacts facts = good_host();
   facts.kvm = vmm::KvmFacts();
   facts.kvm.open_error = EACCES;
@@ -64,7 +64,7 @@ TEST(Diagnosis, KvmThatOnlyEmulatesIsAFailure) {
   EXPECT_THAT(diagnose(facts), Says(Level::kOk, "/dev/kvm: open to you"));
 }
 
-TEST(Diagnosis, WhatOnlySomeRunsNeedIsAWarning) {
+TEST(Diagnosis, MissingPartsThatOnlySomeRunsNeedAreWarnings) {
   HostFacts facts = good_host();
   facts.tun_error = ENOENT;
   facts.vhost_net_error = EACCES;

@@ -62,7 +62,7 @@ TEST(EndingHint, NoHintIfQuietHidTheList) {
             "");
 }
 
-TEST(EndingHint, UnknownFileSystemIsNoMissingDevice) {
+TEST(EndingHint, UnknownFileSystemDiffersFromMissingDevice) {
   EXPECT_THAT(hint({"[    3.0] No filesystem could mount root, tried: ",
                     "[    3.0] Kernel panic - not syncing: VFS: Unable to mount root fs on "
                     "unknown-block(254,0)"},

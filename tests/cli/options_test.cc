@@ -273,7 +273,7 @@ TEST(Options, EmptyVariableCountsAsUnset) {
   EXPECT_EQ(run_options(run_with({}), {{"WICK_DISK", ";a;;b;"}}).machine.disks.size(), 2u);
 }
 
-TEST(Options, OthersVariablesAreIgnored) {
+TEST(Options, OtherVariablesAreIgnored) {
   EXPECT_EQ(usage_error(run_with({}), {{"WICK_LAB", "0"}, {"WICK_CACHE", "/c"}}), "no error");
 }
 
@@ -315,7 +315,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
             "WICK_TIMEOUT 'x': not a number of seconds above zero; write one such as 30 or 0.5");
 }
 
-TEST(Options, NoNetworkIsNoCard) {
+TEST(Options, NoneMakesNoCard) {
   EXPECT_TRUE(run_options(run_with({"-n", "none"})).machine.nets.empty());
   EXPECT_EQ(run_options(run_with({"-n", "tap", "-n", "user"})).machine.nets.size(), 2u);
 }

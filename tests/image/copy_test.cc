@@ -231,7 +231,7 @@ TEST_P(CopyDisks, ATargetThatIsNotNewLosesItsOldContent) {
   EXPECT_TRUE(clean("c.qcow2"));
 }
 
-TEST_P(CopyDisks, ReportsHowFarItIs) {
+TEST_P(CopyDisks, ReportsItsProgress) {
   make_mixed("a.raw", 5 << 20);
   create("b.qcow2", 5 << 20);
   const auto into = copy_to(opened("b.qcow2", false), 65536, true);

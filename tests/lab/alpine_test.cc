@@ -79,7 +79,7 @@ TEST_F(AlpineGuest, HasTheHostsTime) {
   EXPECT_LE(guest, after + 3);
 }
 
-TEST_F(AlpineGuest, FindsNothingWrongWithTheMachine) {
+TEST_F(AlpineGuest, ReportsNoFaultsOfTheMachine) {
   EXPECT_EQ(complaints(run("dmesg | grep -iE 'acpi|warn|bug|oops|trace|error|virtio'")), "");
 }
 

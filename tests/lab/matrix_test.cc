@@ -108,7 +108,7 @@ void expect_boots_again(int times) {
 TEST(Reset, BootsAgain) { expect_boots_again(2); }
 TEST(Reset, BootsAgainTenTimesAndTheMemoryDoesNotGrowLong) { expect_boots_again(10); }
 
-TEST(Reset, PanicEndsTheRunAllTheSame) {
+TEST(Reset, PanicEndsTheRunAnyway) {
   const TempDir dir;
   Process vm(wick_run(
       {"-k", image("bzImage"), "-d", alpine_disk(dir), "-a", "quiet", "--on-reboot", "reset"}));

@@ -301,7 +301,7 @@ TEST_F(ImageCommands, WorkOnChainsOfTwoHundredBackingFiles) {
             0);
 }
 
-TEST_F(ImageCommands, CallALoopOfBackingFilesALoop) {
+TEST_F(ImageCommands, ReportALoopOfBackingFiles) {
   ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "a.qcow2", "1M"}).status, 0);
   ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "-b", "a.qcow2", "b.qcow2"}).status, 0);
   ASSERT_EQ(wick({"rebase", "-u", "-b", "b.qcow2", "-F", "qcow2", "a.qcow2"}).status, 0);

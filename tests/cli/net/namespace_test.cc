@@ -1139,7 +1139,7 @@ TEST_F(NetNamespace, AUserUsesItsTapsWithoutPrivilege) {
         0);
 }
 
-TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
+TEST_F(NetNamespace, AGuestIsNotARouterToTheHost) {
   if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   const std::string sysctls = "/proc/sys/net/ipv6/conf/wick0/";
   expect_ok({"up", "--user", "nobody", "--taps", "1"});
