@@ -92,8 +92,8 @@ TEST(Boot, StockDebianI386KernelStartsByIts32BitEntry) {
 // The AMD lab cannot run guests that use PAE (QEMU's SVM), so this one is for the Intel lab.
 TEST(IntelLab, StockDebianPaeKernelStartsByItsPvhEntryLong) {
   if (!is_offered("debian-pae", "vmlinux")) GTEST_SKIP() << "guest-images/build intel found none";
-  Process vm(wick_run({"-v", "-k", image("debian-pae/vmlinux"), "-i", image("debian-pae/initrd.img"),
-                       "-a", "quiet wick.sh"}));
+  Process vm(wick_run({"-v", "-k", image("debian-pae/vmlinux"), "-i",
+                       image("debian-pae/initrd.img"), "-a", "quiet wick.sh"}));
   vm.console().expect("wick-initrd: Linux 6.1.");
   vm.console().expect("-686-pae, 1 CPUs");
   vm.console().expect("# ");
