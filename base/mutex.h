@@ -24,8 +24,6 @@
 // Of a function: it returns with the mutex locked, or unlocked.
 #define ACQUIRE(...) WICK_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) WICK_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
-// Of a function that clang cannot follow; its comment says why it is correct.
-#define NO_THREAD_SAFETY_ANALYSIS WICK_THREAD_ANNOTATION(no_thread_safety_analysis)
 
 namespace wick {
 
