@@ -1,8 +1,8 @@
 // wick image amend
 #include "block/qcow2/amend.h"
+#include "block/io_thread.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -22,23 +22,23 @@ block::Qcow2Changes changes_of(const ImageAmend& command) {
 }  // namespace
 
 Result<int> execute(const ImageAmend& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   const block::Qcow2Changes changes = changes_of(command);
   auto options = writing(command.format, command.trust_names);
   {
     // Open it as a disk first, because its last writer may not have closed it.
     const auto disk =
-        TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+        TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
     TRY(block::check_amend(*disk, changes));
     for (const auto& [key, value] : command.given)
-      if (key == "size") TRY(runner->run([&] { return disk->resize(command.options.size_bytes); }));
+      if (key == "size") TRY(thread->run([&] { return disk->resize(command.options.size_bytes); }));
     if (changes.version == 2u && disk->header().version > 2)
-      TRY(runner->run([&] { return block::expand_zeroes(*disk); }));
-    TRY(runner->run([&] { return disk->flush(); }));
+      TRY(thread->run([&] { return block::expand_zeroes(*disk); }));
+    TRY(thread->run([&] { return disk->flush(); }));
   }
   options.format = block::Format::kQcow2;
-  const auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
-  TRY(runner->run([&] { return block::amend_qcow2(*opened.file, changes); }));
+  const auto opened = TRY(block::open_image_file(command.path, options, thread->io()));
+  TRY(thread->run([&] { return block::amend_qcow2(*opened.file, changes); }));
   return 0;
 }
 

@@ -3,10 +3,10 @@
 
 #include <chrono>
 
+#include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -83,13 +83,13 @@ class Bench {
 }  // namespace
 
 Result<int> execute(const ImageBench& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   auto options =
       command.write ? writing(command.format, command.trust_names) : reading(command.format);
   options.lock = !command.share;
   options.cache = command.cache;
   const auto disk =
-      TRY(runner->run([&] { return block::open_image(command.path, options, runner->io()); }));
+      TRY(thread->run([&] { return block::open_image(command.path, options, thread->io()); }));
   fmt::print(
       "Sending {} {} requests, {} bytes each, {} in parallel (starting at offset {}, step size "
       "{})\n",
@@ -99,10 +99,10 @@ Result<int> execute(const ImageBench& command) {
     fmt::print("Sending flush every {} requests\n", command.flush_interval);
   const auto start = std::chrono::steady_clock::now();
   Bench bench(*disk, command);
-  TRY(runner->run([&] { return bench.run(); }));
+  TRY(thread->run([&] { return bench.run(); }));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   fmt::print("Run completed in {:.3f} seconds.\n", seconds.count());
-  TRY(runner->run([&] { return disk->flush(); }));
+  TRY(thread->run([&] { return disk->flush(); }));
   return 0;
 }
 

@@ -1,7 +1,7 @@
 // wick image bitmap
+#include "block/io_thread.h"
 #include "block/qcow2/bitmaps.h"
 #include "image/commands.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -42,31 +42,31 @@ struct Image {
   std::unique_ptr<BitmapEditor> editor;
 };
 
-Result<Image> open(ImageRunner& runner, const std::string& path,
+Result<Image> open(block::IoThread& thread, const std::string& path,
                    const block::ImageOptions& options) {
-  auto opened = TRY(block::open_image_file(path, options, runner.io()));
+  auto opened = TRY(block::open_image_file(path, options, thread.io()));
   if (opened.format != block::Format::kQcow2)
     return fail("{}: is raw, and only qcow2 keeps bitmaps", path);
   Image image{std::move(opened.file), nullptr};
-  image.editor = TRY(runner.run([&] { return BitmapEditor::open(*image.file); }));
+  image.editor = TRY(thread.run([&] { return BitmapEditor::open(*image.file); }));
   return image;
 }
 
 }  // namespace
 
 Result<int> execute(const ImageBitmap& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   block::ImageOptions options;
   options.format = command.format;
-  const Image image = TRY(open(*runner, command.path, options));
+  const Image image = TRY(open(*thread, command.path, options));
   Image other;
   if (!command.merged_from.empty()) {
     options.format = command.merged_format;
     options.read_only = true;
-    other = TRY(open(*runner, command.merged_from, options));
+    other = TRY(open(*thread, command.merged_from, options));
   }
   BitmapEditor& from = other.editor ? *other.editor : *image.editor;
-  TRY(runner->run([&] { return act(*image.editor, from, command); }));
+  TRY(thread->run([&] { return act(*image.editor, from, command); }));
   return 0;
 }
 

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
+#include "block/io_thread.h"
 #include "block/qcow2/check.h"
 #include "image/commands.h"
-#include "image/runner.h"
 #include "image/source.h"
 
 namespace wick::image {
@@ -94,18 +94,18 @@ void show(const ImageCheck& command, const CheckReport& report, ImageFormat form
 }
 
 // vdi and vmdk have no refcounts: only checks that their map stays inside the file.
-Result<int> check_map(ImageRunner& runner, const ImageCheck& command, ImageFormat format) {
+Result<int> check_map(block::IoThread& thread, const ImageCheck& command, ImageFormat format) {
   if (command.repair != block::Repair::kNone) {
     fmt::print(stderr, "wick: {}: wick cannot repair {}; convert what can be read\n",
                printable(command.path), format_name(format));
     return kUnsupported;
   }
   const auto disk =
-      TRY(open_source(runner, command.path, {.format = format, .share = command.share})).disk;
+      TRY(open_source(thread, command.path, {.format = format, .share = command.share})).disk;
   CheckReport report;
   for (uint64_t offset = 0; offset < disk->size_bytes();) {
     const auto extent =
-        runner.run([&] { return disk->extent(offset, disk->size_bytes() - offset); });
+        thread.run([&] { return disk->extent(offset, disk->size_bytes() - offset); });
     if (!extent) {
       fmt::print(stderr, "{}\n", printable(extent.error().message()));
       report.corruptions = 1;
@@ -120,14 +120,14 @@ Result<int> check_map(ImageRunner& runner, const ImageCheck& command, ImageForma
 }  // namespace
 
 Result<int> execute(const ImageCheck& command) {
-  const auto runner = TRY(ImageRunner::create());
-  const ImageFormat format = TRY(format_of(*runner, command.path, command.format));
-  if (is_foreign(format)) return check_map(*runner, command, format);
+  const auto thread = TRY(block::IoThread::create("image"));
+  const ImageFormat format = TRY(format_of(*thread, command.path, command.format));
+  if (is_foreign(format)) return check_map(*thread, command, format);
   block::ImageOptions options;
   options.format = block_format(format);
   options.read_only = command.repair == block::Repair::kNone;
   options.lock = !command.share;
-  auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
+  auto opened = TRY(block::open_image_file(command.path, options, thread->io()));
   if (opened.format != block::Format::kQcow2) {
     fmt::print(stderr, "wick: {}: a raw image has nothing to check\n", printable(command.path));
     return kUnsupported;
@@ -137,7 +137,7 @@ Result<int> execute(const ImageCheck& command) {
     if (++findings <= kMaxFindingsShown) std::fputs((printable(finding) + "\n").c_str(), stderr);
   };
   const auto report =
-      runner->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); });
+      thread->run([&] { return block::check_qcow2(*opened.file, command.repair, tell); });
   if (findings > kMaxFindingsShown)
     fmt::print(stderr, "and {} more\n", findings - kMaxFindingsShown);
   if (!report) return std::unexpected(report.error());

@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <functional>
 
+#include "block/io_thread.h"
 #include "block/named_file.h"
 #include "image/commands.h"
 #include "image/files.h"
 #include "image/layers.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -22,19 +22,19 @@ struct Overlay {
   Qcow2* qcow2 = nullptr;
 };
 
-Result<Overlay> open_overlay(ImageRunner& runner, const std::string& path,
+Result<Overlay> open_overlay(block::IoThread& thread, const std::string& path,
                              const block::ImageOptions& options) {
   Overlay overlay;
-  overlay.disk = TRY(runner.run([&] { return block::open_image(path, options, runner.io()); }));
+  overlay.disk = TRY(thread.run([&] { return block::open_image(path, options, thread.io()); }));
   overlay.qcow2 = dynamic_cast<Qcow2*>(overlay.disk.get());
   if (overlay.qcow2 == nullptr) return fail("{}: is raw, which has no backing file", path);
   return overlay;
 }
 
 // Makes a raw base as large as its overlay. It must not be open as a disk yet.
-Result<void> make_room(ImageRunner& runner, const std::string& path,
+Result<void> make_room(block::IoThread& thread, const std::string& path,
                        const block::ImageOptions& options, uint64_t size_bytes) {
-  const auto image = TRY(block::open_image_file(path, options, runner.io()));
+  const auto image = TRY(block::open_image_file(path, options, thread.io()));
   if (image.format == Format::kRaw && image.file->size_bytes() < size_bytes)
     return image.file->truncate(size_bytes);
   return {};
@@ -58,11 +58,11 @@ Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& 
 }  // namespace
 
 Result<int> execute(const ImageCommit& command) {
-  const auto runner = TRY(ImageRunner::create());
-  runner->io().enable_inline_completion();
+  const auto thread = TRY(block::IoThread::create("image"));
+  thread->io().enable_inline_completion();
   auto options = writing(command.format, command.trust_names);
   options.cache = command.cache;
-  const Overlay overlay = TRY(open_overlay(*runner, command.path, options));
+  const Overlay overlay = TRY(open_overlay(*thread, command.path, options));
   Qcow2& image = *overlay.qcow2;
   Qcow2& lowest = TRY(layer_over(image, command.base)).get();
   const std::string path = TRY(block::named_file(lowest.path(), lowest.header().backing_path));
@@ -74,32 +74,32 @@ Result<int> execute(const ImageCommit& command) {
   options.pinned = &pin;
   options.format = TRY(block::named_format(lowest.path(), lowest.header().backing_format));
   if (!options.format)
-    options.format = TRY(block::open_image_file(path, options, runner->io())).format;
-  TRY(make_room(*runner, path, options, image.size_bytes()));
+    options.format = TRY(block::open_image_file(path, options, thread->io())).format;
+  TRY(make_room(*thread, path, options, image.size_bytes()));
   const auto base =
-      TRY(runner->run([&] { return block::open_image(path, options, runner->io()); }));
+      TRY(thread->run([&] { return block::open_image(path, options, thread->io()); }));
   if (base->size_bytes() < image.size_bytes())
     if (auto* const smaller = dynamic_cast<Qcow2*>(base.get()))
-      TRY(runner->run([&] { return smaller->resize(image.size_bytes()); }));
-  TRY(runner->run([&] { return commit_layer(image, *base, progress(command.progress)); }));
-  if (!command.keep && command.base.empty()) TRY(runner->run([&] { return image.make_empty(); }));
+      TRY(thread->run([&] { return smaller->resize(image.size_bytes()); }));
+  TRY(thread->run([&] { return commit_layer(image, *base, progress(command.progress)); }));
+  if (!command.keep && command.base.empty()) TRY(thread->run([&] { return image.make_empty(); }));
   if (command.progress) fmt::print("\n");
   if (!command.quiet) fmt::print("Image committed.\n");
   return 0;
 }
 
 Result<int> execute(const ImageRebase& command) {
-  const auto runner = TRY(ImageRunner::create());
-  runner->io().enable_inline_completion();
+  const auto thread = TRY(block::IoThread::create("image"));
+  thread->io().enable_inline_completion();
   std::string format;
   if (!command.base.empty()) {
     const std::string path = TRY(block::named_file(command.path, command.base));
     if (command.base_format)
       format = format_name(*command.base_format);
     else if (!command.unsafe)
-      format = TRY(format_by_magic(path, runner->io()));
+      format = TRY(format_by_magic(path, thread->io()));
     if (!command.unsafe) {
-      const auto chain = TRY(files_of(*runner, path, block::format_of_name(format)));
+      const auto chain = TRY(files_of(*thread, path, block::format_of_name(format)));
       if (const std::string same = same_file(chain, command.path); !same.empty())
         return fail("{}: would be its own backing file", command.path);
       if (chain.size() > block::kMaxBackingFiles)
@@ -111,7 +111,7 @@ Result<int> execute(const ImageRebase& command) {
   if (!command.unsafe) {
     auto opened_as = writing(command.format, command.trust_names);
     opened_as.cache = command.cache;
-    const Overlay overlay = TRY(open_overlay(*runner, command.path, opened_as));
+    const Overlay overlay = TRY(open_overlay(*thread, command.path, opened_as));
     Qcow2& image = *overlay.qcow2;
     const std::unique_ptr<block::Backend> old_base = image.take_backing();
     if (!command.base.empty()) {
@@ -120,19 +120,19 @@ Result<int> execute(const ImageRebase& command) {
       options.cache = command.source_cache;
       const std::string path = TRY(block::named_file(command.path, command.base));
       image.set_backing(
-          TRY(runner->run([&] { return block::open_image(path, options, runner->io()); })));
+          TRY(thread->run([&] { return block::open_image(path, options, thread->io()); })));
     }
-    TRY(runner->run(
+    TRY(thread->run(
         [&] { return rebase_layer(image, old_base.get(), progress(command.progress)); }));
     if (command.progress) fmt::print("\n");
   }
 
   block::ImageOptions options;
   options.format = command.format;
-  const auto image = TRY(block::open_image_file(command.path, options, runner->io()));
+  const auto image = TRY(block::open_image_file(command.path, options, thread->io()));
   if (image.format != Format::kQcow2)
     return fail("{}: is raw, which has no backing file", command.path);
-  TRY(runner->run([&] { return name_backing(*image.file, command.base, format); }));
+  TRY(thread->run([&] { return name_backing(*image.file, command.base, format); }));
   return 0;
 }
 

@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "base/output.h"
+#include "block/io_thread.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 #include "image/source.h"
 
 namespace wick::image {
@@ -27,8 +27,8 @@ constexpr uint64_t kAtOnceBytes = 1 << 20;
 
 class Comparison {
  public:
-  Comparison(ImageRunner& runner, Backend& first, Backend& second, const ImageCompare& command)
-      : runner_(runner), disks_{&first, &second}, command_(command) {}
+  Comparison(block::IoThread& thread, Backend& first, Backend& second, const ImageCompare& command)
+      : thread_(thread), disks_{&first, &second}, command_(command) {}
 
   Result<int> run() {
     const uint64_t sizes[2] = {disks_[0]->size_bytes(), disks_[1]->size_bytes()};
@@ -70,13 +70,13 @@ class Comparison {
   }
 
   Result<Extent> extent(size_t which, uint64_t offset, uint64_t length) {
-    return runner_.run([&] { return disks_[which]->extent(offset, length); });
+    return thread_.run([&] { return disks_[which]->extent(offset, length); });
   }
 
   Result<void> read(size_t which, uint64_t offset, uint64_t length) {
     buffers_[which].resize(length);
     const iovec buffer = block::to_iovec(buffers_[which]);
-    return runner_.run([&] { return disks_[which]->read(offset, {&buffer, 1}); });
+    return thread_.run([&] { return disks_[which]->read(offset, {&buffer, 1}); });
   }
 
   // The start of the first sector that differs, as qemu-img reports it.
@@ -110,7 +110,7 @@ class Comparison {
     return offset + static_cast<uint64_t>(within) / 512 * 512;
   }
 
-  ImageRunner& runner_;
+  block::IoThread& thread_;
   Backend* const disks_[2];
   const ImageCompare& command_;
   std::vector<std::byte> buffers_[2];
@@ -124,15 +124,15 @@ int cannot(const Error& error, int status) {
 }  // namespace
 
 Result<int> execute(const ImageCompare& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   std::unique_ptr<Backend> disks[2];
   for (size_t i = 0; i < 2; ++i) {
-    auto opened = open_source(*runner, command.paths[i],
+    auto opened = open_source(*thread, command.paths[i],
                               {.format = command.formats[i], .share = command.share});
     if (!opened) return cannot(opened.error(), kCannotOpen);
     disks[i] = std::move(opened->disk);
   }
-  const auto status = Comparison(*runner, *disks[0], *disks[1], command).run();
+  const auto status = Comparison(*thread, *disks[0], *disks[1], command).run();
   return status ? *status : cannot(status.error(), kCannotRead);
 }
 

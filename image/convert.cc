@@ -8,13 +8,13 @@
 #include <cstdio>
 
 #include "base/printable.h"
+#include "block/io_thread.h"
 #include "block/named_file.h"
 #include "image/commands.h"
 #include "image/copy.h"
 #include "image/files.h"
 #include "image/layers.h"
 #include "image/part_disk.h"
-#include "image/runner.h"
 #include "image/source.h"
 #include "image/vdi.h"
 #include "image/vmdk.h"
@@ -33,8 +33,8 @@ constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // the buffers of a copy are as 
 
 class Conversion {
  public:
-  Conversion(ImageRunner& runner, const ImageConvert& convert)
-      : runner_(runner), convert_(convert) {}
+  Conversion(block::IoThread& thread, const ImageConvert& convert)
+      : thread_(thread), convert_(convert) {}
 
   Result<void> run() {
     TRY(open_sources());
@@ -53,15 +53,15 @@ class Conversion {
   Result<void> open_sources() {
     for (const std::string& path : convert_.sources) {
       Source source = TRY(open_source(
-          runner_, path,
+          thread_, path,
           {.format = convert_.format, .share = convert_.share, .cache = convert_.source_cache}));
       if (!is_foreign(source.format))
-        source.files = TRY(files_of(runner_, path, block_format(source.format)));
+        source.files = TRY(files_of(thread_, path, block_format(source.format)));
       if (const std::string same = same_file(source.files, convert_.target); !same.empty())
         return with_hint(fail("{}: is also read as a source ({})", convert_.target, same),
                          "choose another name for the copy");
       read_files_.insert(read_files_.end(), source.files.begin(), source.files.end());
-      if (!convert_.snapshot.empty()) TRY(show_snapshot(runner_, source, convert_.snapshot));
+      if (!convert_.snapshot.empty()) TRY(show_snapshot(thread_, source, convert_.snapshot));
       disks_.push_back(std::move(source.disk));
       auto* const qcow2 = dynamic_cast<block::Qcow2*>(disks_.back().get());
       if (has_backing() && qcow2 != nullptr) disks_.push_back(top_layer(*qcow2));
@@ -113,12 +113,12 @@ class Conversion {
       // The backing file must exist and must not be the target.
       const std::string base = TRY(block::named_file(convert_.target, qcow2->backing_path));
       if (qcow2->backing_format.empty())
-        qcow2->backing_format = TRY(format_by_magic(base, runner_.io()));
-      const auto files = TRY(files_of(runner_, base, block::format_of_name(qcow2->backing_format)));
+        qcow2->backing_format = TRY(format_by_magic(base, thread_.io()));
+      const auto files = TRY(files_of(thread_, base, block::format_of_name(qcow2->backing_format)));
       for (const std::string& path : TRY(target_files()))
         if (!same_file(files, path).empty()) return fail("{}: would be its own backing file", path);
     }
-    return runner_.run([&] { return create_image(convert_.target, options, runner_.io()); });
+    return thread_.run([&] { return create_image(convert_.target, options, thread_.io()); });
   }
 
   // An unfinished copy must not be taken for a complete one. Removes only files that did
@@ -149,12 +149,12 @@ class Conversion {
     std::unique_ptr<Workers> workers;
     std::unique_ptr<CopyTarget> target;
     if (is_foreign(convert_.output)) {
-      file = TRY(block::open_image_file(convert_.target, how, runner_.io())).file;
+      file = TRY(block::open_image_file(convert_.target, how, thread_.io())).file;
       target = TRY(convert_.output == ImageFormat::kVdi ? new_vdi(*file, size_bytes_)
                                                         : new_vmdk(*file, size_bytes_));
     } else {
       disk =
-          TRY(runner_.run([&] { return block::open_image(convert_.target, how, runner_.io()); }));
+          TRY(thread_.run([&] { return block::open_image(convert_.target, how, thread_.io()); }));
       if (disk->size_bytes() < size_bytes_)
         return with_hint(fail("{}: has {} bytes, too few for {}", convert_.target,
                               disk->size_bytes(), size_bytes_),
@@ -162,7 +162,7 @@ class Conversion {
       auto* const qcow2 = dynamic_cast<block::Qcow2*>(disk.get());
       const bool is_new = convert_.target_is_zero || (!convert_.into_existing && !has_backing());
       if (convert_.compressed) {
-        workers = TRY(Workers::start(runner_.loop()));
+        workers = TRY(Workers::start(thread_.loop()));
         target = copy_compressed_to(*qcow2, *workers, is_new);
       } else {
         target = copy_to(*disk, granule_for(qcow2 != nullptr ? qcow2->header().unit_bytes() : 512),
@@ -177,7 +177,7 @@ class Conversion {
           fmt::print(stderr, "wick: warning: error while reading offset {}: {}\n", offset,
                      printable(error.message()));
       };
-    const auto copied = runner_.run([&] {
+    const auto copied = thread_.run([&] {
       return copy_disks(sources_, *target, progress(convert_.progress, convert_.rate), rules);
     });
     if (errors > kMaxErrorsShown)
@@ -187,7 +187,7 @@ class Conversion {
     return {};
   }
 
-  ImageRunner& runner_;
+  block::IoThread& thread_;
   const ImageConvert& convert_;
   std::vector<std::unique_ptr<Backend>> disks_;
   std::vector<Backend*> sources_;
@@ -200,9 +200,9 @@ class Conversion {
 
 Result<int> execute(const ImageConvert& command) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond RLIMIT_FSIZE then fails with EFBIG
-  const auto runner = TRY(ImageRunner::create());
-  runner->io().enable_inline_completion();
-  TRY(Conversion(*runner, command).run());
+  const auto thread = TRY(block::IoThread::create("image"));
+  thread->io().enable_inline_completion();
+  TRY(Conversion(*thread, command).run());
   return 0;
 }
 

@@ -5,10 +5,10 @@
 #include <cstdio>
 
 #include "base/bytes.h"
+#include "block/io_thread.h"
 #include "block/named_file.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -17,15 +17,15 @@ namespace {
 using block::Qcow2CreateOptions;
 
 // Takes the size and the format of the backing file where they are not given.
-Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
+Result<void> take_from_base(block::IoThread& thread, ImageCreate& create) {
   auto& options = std::get<Qcow2CreateOptions>(create.options);
   const std::string path = TRY(block::named_file(create.path, options.backing_path));
   auto how = reading(block::format_of_name(options.backing_format));
   if (!how.format) {
-    options.backing_format = TRY(format_by_magic(path, runner.io()));
+    options.backing_format = TRY(format_by_magic(path, thread.io()));
     how.format = block::format_of_name(options.backing_format);
   }
-  const auto files = TRY(files_of(runner, path, how.format));
+  const auto files = TRY(files_of(thread, path, how.format));
   std::vector<std::string> made = {create.path};
   if (!options.data_path.empty())
     made.push_back(TRY(block::named_file(create.path, options.data_path)));
@@ -33,7 +33,7 @@ Result<void> take_from_base(ImageRunner& runner, ImageCreate& create) {
     if (!same_file(files, file).empty())
       return with_hint(fail("{}: is the backing file {} or one of its files", file, path),
                        "choose another name for the new file");
-  const auto base = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
+  const auto base = TRY(thread.run([&] { return block::open_image(path, how, thread.io()); }));
   if (!create.size_bytes) create.size_bytes = base->size_bytes();
   return {};
 }
@@ -82,15 +82,15 @@ std::optional<std::string> ImageCreate::option(std::string_view key) const {
 
 Result<int> execute(const ImageCreate& command) {
   ImageCreate create = command;
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   if (auto* const options = std::get_if<Qcow2CreateOptions>(&create.options)) {
     const bool look = !create.trust_backing || !create.size_bytes;
-    if (!options->backing_path.empty() && look) TRY(take_from_base(*runner, create));
+    if (!options->backing_path.empty() && look) TRY(take_from_base(*thread, create));
   }
   const uint64_t size_bytes = create.size_bytes.value_or(0);
   std::visit([&](auto& options) { options.size_bytes = size_bytes; }, create.options);
   if (!create.quiet) std::fputs(description(create).c_str(), stdout);
-  TRY(runner->run([&] { return create_image(create.path, create.options, runner->io()); }));
+  TRY(thread->run([&] { return create_image(create.path, create.options, thread->io()); }));
   return 0;
 }
 

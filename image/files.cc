@@ -25,12 +25,12 @@ block::ImageOptions writing(std::optional<block::Format> format, bool trust_name
   return options;
 }
 
-Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
+Result<std::vector<std::string>> files_of(block::IoThread& thread, const std::string& image,
                                           std::optional<block::Format> format) {
   block::ImageOptions options = reading(format);
   options.lock = false;
   const auto layers =
-      TRY(runner.run([&] { return block::open_layers(image, options, runner.io()); }));
+      TRY(thread.run([&] { return block::open_layers(image, options, thread.io()); }));
   std::vector<std::string> files;
   for (const block::ImageLayer& layer : layers) {
     files.push_back(layer.image.file->path());

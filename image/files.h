@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "block/image.h"
+#include "block/io_thread.h"
 #include "image/copy.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -19,7 +19,7 @@ block::ImageOptions reading(std::optional<block::Format> format);
 block::ImageOptions writing(std::optional<block::Format> format, bool trust_names);
 
 // All files that an image is read from: the image, its backing files, and their data files.
-Result<std::vector<std::string>> files_of(ImageRunner& runner, const std::string& image,
+Result<std::vector<std::string>> files_of(block::IoThread& thread, const std::string& image,
                                           std::optional<block::Format> format);
 
 // The path in `files` that leads to the same file as `path`; empty if there is none.

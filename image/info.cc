@@ -5,11 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
+#include "block/io_thread.h"
 #include "block/named_file.h"
 #include "image/commands.h"
 #include "image/files.h"
 #include "image/image_info.h"
-#include "image/runner.h"
 #include "image/size.h"
 #include "image/source.h"
 
@@ -191,13 +191,13 @@ std::string foreign_text(const Source& source, const std::string& path) {
   return text;
 }
 
-Result<std::vector<ImageInfo>> inspect(ImageRunner& runner, const ImageInfoQuery& query) {
+Result<std::vector<ImageInfo>> inspect(block::IoThread& thread, const ImageInfoQuery& query) {
   std::vector<ImageInfo> chain;
   std::vector<std::string> files;  // of the chain, to find a loop
   std::string path = query.path;
   std::optional<block::Format> format = block_format(query.format);
   for (;;) {
-    chain.push_back(TRY(runner.run([&] { return inspect_image(path, format, runner.io()); })));
+    chain.push_back(TRY(thread.run([&] { return inspect_image(path, format, thread.io()); })));
     const ImageInfo& info = chain.back();
     if (!query.backing_chain || info.full_backing_path.empty()) return chain;
     if (chain.size() > block::kMaxBackingFiles)
@@ -231,16 +231,16 @@ std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots) {
 }
 
 Result<int> execute(const ImageInfoQuery& query) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   Json json = Json::array();
   std::string text;
-  const ImageFormat format = TRY(format_of(*runner, query.path, query.format));
+  const ImageFormat format = TRY(format_of(*thread, query.path, query.format));
   if (is_foreign(format)) {
-    const auto source = TRY(open_source(*runner, query.path, {.format = format, .share = true}));
+    const auto source = TRY(open_source(*thread, query.path, {.format = format, .share = true}));
     json.push_back(foreign_json(source, query.path));
     text = foreign_text(source, query.path);
   } else {
-    for (const ImageInfo& info : TRY(inspect(*runner, query))) {
+    for (const ImageInfo& info : TRY(inspect(*thread, query))) {
       json.push_back(to_json(info));
       text += (text.empty() ? "" : "\n") + to_text(info);
     }

@@ -8,10 +8,10 @@
 #include "base/output.h"
 #include "base/printable.h"
 #include "block/compression.h"
+#include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 #include "image/size.h"
 
 namespace wick::image {
@@ -67,7 +67,8 @@ Result<IoCommand> parse_io(const std::string& text) {
       numbers.push_back(TRY(parse_image_size(word)));
     }
   }
-  if (numbers.size() != (command.verb == "flush" ? 0 : 2))
+  if (command.verb == "flush" && !numbers.empty()) return fail("flush takes no numbers");
+  if (command.verb != "flush" && numbers.size() != 2)
     return fail("{} takes an offset and a length", command.verb);
   if (command.may_unmap && !command.zeroes) return fail("-u needs -z");
   if (command.zeroes && command.pattern) return fail("-z and -P exclude each other");
@@ -82,7 +83,7 @@ Result<IoCommand> parse_io(const std::string& text) {
 
 class IoSession {
  public:
-  IoSession(ImageRunner& runner, Backend& disk) : runner_(runner), disk_(disk) {}
+  IoSession(block::IoThread& thread, Backend& disk) : thread_(thread), disk_(disk) {}
 
   // True if the command succeeded, and a read found its pattern.
   bool run(const IoCommand& command) {
@@ -107,17 +108,17 @@ class IoSession {
  private:
   Result<void> execute(const IoCommand& command) {
     const uint64_t offset = command.offset_bytes, length = command.length_bytes;
-    if (command.verb == "flush") return runner_.run([&] { return disk_.flush(); });
+    if (command.verb == "flush") return thread_.run([&] { return disk_.flush(); });
     if (command.verb == "discard")
-      return runner_.run([&] { return disk_.discard(offset, length); });
+      return thread_.run([&] { return disk_.discard(offset, length); });
     if (command.zeroes)
-      return runner_.run([&] { return disk_.write_zeroes(offset, length, command.may_unmap); });
+      return thread_.run([&] { return disk_.write_zeroes(offset, length, command.may_unmap); });
     buffer_.assign(length, command.pattern.value_or(kDefaultPattern));
     const iovec buffer = block::to_iovec(buffer_);
     if (command.verb == "read")
-      return runner_.run([&] { return disk_.read(offset, {&buffer, 1}); });
+      return thread_.run([&] { return disk_.read(offset, {&buffer, 1}); });
     if (command.compressed) return write_compressed(offset);
-    return runner_.run([&] { return disk_.write(offset, {&buffer, 1}); });
+    return thread_.run([&] { return disk_.write(offset, {&buffer, 1}); });
   }
 
   // Writes the buffer cluster by cluster. A cluster that does not become smaller is written
@@ -135,12 +136,12 @@ class IoSession {
       std::ranges::copy(part, content.begin());
       const auto packed = block::qcow2::compress(image->header().compression, content);
       const iovec plain = block::to_iovec(part);
-      TRY(runner_.run([&] {
+      TRY(thread_.run([&] {
         return packed.empty() ? disk_.write(offset + done, {&plain, 1})
                               : image->write_compressed(offset + done, packed);
       }));
     }
-    return runner_.run([&] { return image->end_compressed(); });
+    return thread_.run([&] { return image->end_compressed(); });
   }
 
   static void report(const IoCommand& command, double seconds) {
@@ -153,7 +154,7 @@ class IoSession {
                per_second);
   }
 
-  ImageRunner& runner_;
+  block::IoThread& thread_;
   Backend& disk_;
   std::vector<std::byte> buffer_;
 };
@@ -161,12 +162,12 @@ class IoSession {
 }  // namespace
 
 Result<int> execute(const ImageIo& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   const block::ImageOptions options =
       command.read_only ? reading(command.format) : writing(command.format, command.trust_names);
   const auto disk =
-      TRY(runner->run([&] { return block::open_image(command.path, options, runner->io()); }));
-  IoSession session(*runner, *disk);
+      TRY(thread->run([&] { return block::open_image(command.path, options, thread->io()); }));
+  IoSession session(*thread, *disk);
   bool all_well = true;
   for (const std::string& text : command.commands) {
     const auto parsed = parse_io(text);
@@ -177,7 +178,7 @@ Result<int> execute(const ImageIo& command) {
     }
     all_well = session.run(*parsed) && all_well;
   }
-  TRY(runner->run([&] { return block::final_flush(*disk); }));
+  TRY(thread->run([&] { return block::final_flush(*disk); }));
   return all_well ? 0 : 1;
 }
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "base/printable.h"
+#include "block/io_thread.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 #include "image/source.h"
 
 namespace wick::image {
@@ -72,9 +72,9 @@ class Printer {
 }  // namespace
 
 Result<int> execute(const ImageMap& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   const auto disk =
-      TRY(open_source(*runner, command.path, {.format = command.format, .share = command.share}))
+      TRY(open_source(*thread, command.path, {.format = command.format, .share = command.share}))
           .disk;
   Printer printer(command.json);
   uint64_t start = 0;
@@ -82,7 +82,7 @@ Result<int> execute(const ImageMap& command) {
   const uint64_t first = std::min(command.start_bytes, disk->size_bytes());
   const uint64_t end = first + std::min(command.length_bytes, disk->size_bytes() - first);
   for (uint64_t offset = first; offset < end;) {
-    const Extent extent = TRY(runner->run([&] { return disk->extent(offset, end - offset); }));
+    const Extent extent = TRY(thread->run([&] { return disk->extent(offset, end - offset); }));
     if (gathered && goes_on(*gathered, extent)) {
       gathered->length_bytes += extent.length_bytes;
     } else {

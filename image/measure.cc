@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/image_info.h"
-#include "image/runner.h"
 #include "image/source.h"
 
 namespace wick::image {
@@ -25,11 +25,11 @@ struct Measure {
 };
 
 // Space for the source's data, in whole clusters of the new image.
-Result<uint64_t> data_bytes(ImageRunner& runner, Backend& disk, uint64_t cluster) {
+Result<uint64_t> data_bytes(block::IoThread& thread, Backend& disk, uint64_t cluster) {
   uint64_t bytes = 0, counted_to = 0;
   for (uint64_t offset = 0; offset < disk.size_bytes();) {
     const auto extent =
-        TRY(runner.run([&] { return disk.extent(offset, disk.size_bytes() - offset); }));
+        TRY(thread.run([&] { return disk.extent(offset, disk.size_bytes() - offset); }));
     const uint64_t end = offset + extent.length_bytes;
     if (extent.data && !extent.zero) {
       const uint64_t from = std::max(offset / cluster * cluster, counted_to);
@@ -42,10 +42,10 @@ Result<uint64_t> data_bytes(ImageRunner& runner, Backend& disk, uint64_t cluster
 }
 
 // Space for the source's bitmaps, which could be copied too.
-Result<std::optional<uint64_t>> bitmap_bytes(ImageRunner& runner, const ImageMeasure& measure,
+Result<std::optional<uint64_t>> bitmap_bytes(block::IoThread& thread, const ImageMeasure& measure,
                                              const Qcow2CreateOptions& options) {
   const auto info = TRY(
-      runner.run([&] { return inspect_image(measure.path, block::Format::kQcow2, runner.io()); }));
+      thread.run([&] { return inspect_image(measure.path, block::Format::kQcow2, thread.io()); }));
   if (!info.qcow2 || info.qcow2->header.version < 3 || options.version < 3) return std::nullopt;
   uint64_t bytes = 0, directory = 0;
   for (const auto& bitmap : info.qcow2->bitmaps) {
@@ -56,7 +56,7 @@ Result<std::optional<uint64_t>> bitmap_bytes(ImageRunner& runner, const ImageMea
   return bytes + align_up(directory, options.cluster_bytes);
 }
 
-Result<Measure> measure_qcow2(ImageRunner& runner, const ImageMeasure& command, Source& source,
+Result<Measure> measure_qcow2(block::IoThread& thread, const ImageMeasure& command, Source& source,
                               uint64_t size) {
   Qcow2CreateOptions options = std::get<Qcow2CreateOptions>(command.options);
   options.size_bytes = size;
@@ -67,10 +67,10 @@ Result<Measure> measure_qcow2(ImageRunner& runner, const ImageMeasure& command, 
   if (source.disk) {
     // It is not known how much of the data the new backing file would hold.
     data = options.backing_path.empty()
-               ? TRY(data_bytes(runner, *source.disk, options.cluster_bytes))
+               ? TRY(data_bytes(thread, *source.disk, options.cluster_bytes))
                : disk;
     if (source.format == ImageFormat::kQcow2)
-      measure.bitmaps = TRY(bitmap_bytes(runner, command, options));
+      measure.bitmaps = TRY(bitmap_bytes(thread, command, options));
   }
   if (options.preallocation == Preallocation::kFalloc ||
       options.preallocation == Preallocation::kFull)
@@ -82,19 +82,19 @@ Result<Measure> measure_qcow2(ImageRunner& runner, const ImageMeasure& command, 
 }  // namespace
 
 Result<int> execute(const ImageMeasure& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   Source source;
   uint64_t size = command.size_bytes.value_or(0);
   if (!command.size_bytes) {
     source =
-        TRY(open_source(*runner, command.path, {.format = command.format, .share = command.share}));
-    if (!command.snapshot.empty()) TRY(show_snapshot(*runner, source, command.snapshot));
+        TRY(open_source(*thread, command.path, {.format = command.format, .share = command.share}));
+    if (!command.snapshot.empty()) TRY(show_snapshot(*thread, source, command.snapshot));
     size = source.disk->size_bytes();
   }
   size = align_up(std::min(size, ~uint64_t{0} - 512), 512);
   Measure measure{.required = size, .fully_allocated = size};
   if (command.output == ImageFormat::kQcow2)
-    measure = TRY(measure_qcow2(*runner, command, source, size));
+    measure = TRY(measure_qcow2(*thread, command, source, size));
   const uint64_t bitmaps = measure.bitmaps.value_or(0);  // g++ 12 warns about *measure.bitmaps
   if (command.json) {
     fmt::print("{{\n");

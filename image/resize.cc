@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "block/image_lock.h"
+#include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/files.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -65,11 +65,11 @@ Result<void> check_in_use(const std::string& path) {
 }  // namespace
 
 Result<int> execute(const ImageResize& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   auto options = writing(command.format, command.trust_names);
   options.lock = !command.in_use;
   {
-    auto opened = TRY(block::open_image_file(command.path, options, runner->io()));
+    auto opened = TRY(block::open_image_file(command.path, options, thread->io()));
     options.format = opened.format;
     if (command.in_use) TRY(check_in_use(command.path));
     if (opened.format == block::Format::kRaw) {
@@ -82,26 +82,26 @@ Result<int> execute(const ImageResize& command) {
         return fail("{}: raw has no metadata; use falloc or full", command.path);
       TRY(opened.file->truncate(bytes));
       if (bytes > old_bytes)
-        TRY(runner->run([&] {
+        TRY(thread->run([&] {
           return block::preallocate(*opened.file, old_bytes, bytes - old_bytes,
                                     command.preallocation);
         }));
     } else if (command.in_use) {
       block::File& file = *opened.file;
-      const auto header = TRY(runner->run([&] { return block::qcow2::read_header(file); }));
+      const auto header = TRY(thread->run([&] { return block::qcow2::read_header(file); }));
       const uint64_t bytes = TRY(new_size(command, header.size_bytes));
-      TRY(runner->run([&] { return block::qcow2::announce_size(file, bytes); }));
+      TRY(thread->run([&] { return block::qcow2::announce_size(file, bytes); }));
     }
   }
   if (options.format == block::Format::kQcow2 && !command.in_use) {
     const auto disk =
-        TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
+        TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
     const uint64_t old_bytes = disk->size_bytes();
     const uint64_t bytes = TRY(new_size(command, old_bytes));
-    TRY(runner->run([&] { return disk->resize(bytes); }));
+    TRY(thread->run([&] { return disk->resize(bytes); }));
     if (command.preallocation != block::Preallocation::kOff)
-      TRY(runner->run([&] { return fill(*disk, old_bytes); }));
-    TRY(runner->run([&] { return disk->flush(); }));
+      TRY(thread->run([&] { return fill(*disk, old_bytes); }));
+    TRY(thread->run([&] { return disk->flush(); }));
   }
   if (!command.quiet && command.in_use)
     std::fputs("The size is taken over when the wick that has the image open gets SIGUSR1.\n",

@@ -1,11 +1,11 @@
 // wick image snapshot
 #include <fmt/format.h>
 
+#include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/files.h"
 #include "image/image_info.h"
-#include "image/runner.h"
 
 namespace wick::image {
 
@@ -27,19 +27,19 @@ Task<Result<void>> act(block::Qcow2& disk, const ImageSnapshot& command) {
 }  // namespace
 
 Result<int> execute(const ImageSnapshot& command) {
-  const auto runner = TRY(ImageRunner::create());
+  const auto thread = TRY(block::IoThread::create("image"));
   if (command.action == Action::kList) {
     const auto info =
-        TRY(runner->run([&] { return inspect_image(command.path, command.format, runner->io()); }));
+        TRY(thread->run([&] { return inspect_image(command.path, command.format, thread->io()); }));
     if (info.qcow2 && !info.qcow2->snapshots.empty())
       fmt::print("Snapshot list:\n{}", snapshot_list(info.qcow2->snapshots));
     return 0;
   }
   const auto options = writing(command.format, command.trust_names);
   const auto disk =
-      TRY(runner->run([&] { return block::open_qcow2(command.path, options, runner->io()); }));
-  TRY(runner->run([&] { return act(*disk, command); }));
-  TRY(runner->run([&] { return disk->flush(); }));
+      TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
+  TRY(thread->run([&] { return act(*disk, command); }));
+  TRY(thread->run([&] { return disk->flush(); }));
   return 0;
 }
 

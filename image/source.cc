@@ -27,20 +27,20 @@ constexpr std::array<std::pair<std::string_view, ImageFormat>, 4> kFormats = {
      {"vmdk", ImageFormat::kVmdk}}};
 
 // Opens the file of an image whose format is not known yet.
-Result<std::unique_ptr<File>> open_plain(ImageRunner& runner, const std::string& path,
+Result<std::unique_ptr<File>> open_plain(block::IoThread& thread, const std::string& path,
                                          const SourceOptions& options) {
   block::ImageOptions how;
   how.format = block::Format::kRaw;
   how.read_only = true;
   how.lock = !options.share;
   how.cache = options.cache;
-  return TRY(block::open_image_file(path, how, runner.io())).file;
+  return TRY(block::open_image_file(path, how, thread.io())).file;
 }
 
-Result<std::optional<ImageFormat>> foreign_magic(ImageRunner& runner, File& file) {
+Result<std::optional<ImageFormat>> foreign_magic(block::IoThread& thread, File& file) {
   std::array<std::byte, 512> sector{};
   const iovec buffer = block::to_iovec(sector);
-  TRY(runner.run([&] { return file.read(0, {&buffer, 1}); }));
+  TRY(thread.run([&] { return file.read(0, {&buffer, 1}); }));
   const char* const name = block::format_of_magic(sector);
   const auto format = name != nullptr ? image_format_of_name(name) : std::nullopt;
   return format && is_foreign(*format) ? format : std::nullopt;
@@ -102,42 +102,42 @@ std::optional<block::Format> block_format(std::optional<ImageFormat> format) {
   return format ? block::format_of_name(format_name(*format)) : std::nullopt;
 }
 
-Result<ImageFormat> format_of(ImageRunner& runner, const std::string& path,
+Result<ImageFormat> format_of(block::IoThread& thread, const std::string& path,
                               std::optional<ImageFormat> given) {
   if (given) return *given;
   SourceOptions options;
   options.share = true;
-  const auto file = TRY(open_plain(runner, path, options));
-  if (const auto foreign = TRY(foreign_magic(runner, *file))) return *foreign;
+  const auto file = TRY(open_plain(thread, path, options));
+  if (const auto foreign = TRY(foreign_magic(thread, *file))) return *foreign;
   block::ImageOptions how;
   how.read_only = true;
   how.lock = false;
-  const auto opened = TRY(block::open_image_file(path, how, runner.io()));
+  const auto opened = TRY(block::open_image_file(path, how, thread.io()));
   return opened.format == block::Format::kQcow2 ? ImageFormat::kQcow2 : ImageFormat::kRaw;
 }
 
-Result<Source> open_source(ImageRunner& runner, const std::string& path,
+Result<Source> open_source(block::IoThread& thread, const std::string& path,
                            const SourceOptions& options) {
   Source source;
   std::optional<ImageFormat> format = options.format;
   if (!format || is_foreign(*format)) {
-    auto file = TRY(open_plain(runner, path, options));
-    if (!format) format = TRY(foreign_magic(runner, *file));
+    auto file = TRY(open_plain(thread, path, options));
+    if (!format) format = TRY(foreign_magic(thread, *file));
     if (format) {
       source.format = *format;
       source.allocated_bytes = file->allocated_bytes();
     }
     if (format == ImageFormat::kVdi) {
-      auto vdi = TRY(runner.run([&] { return open_vdi(std::move(file)); }));
+      auto vdi = TRY(thread.run([&] { return open_vdi(std::move(file)); }));
       source.disk = std::move(vdi.disk);
       source.block_bytes = vdi.block_bytes;
       source.files = {path};
       return source;
     }
     if (format == ImageFormat::kVmdk) {
-      auto vmdk = TRY(runner.run([&] {
+      auto vmdk = TRY(thread.run([&] {
         return open_vmdk(std::move(file), [&](const std::string& name) {
-          return open_beside(path, name, options, runner.io());
+          return open_beside(path, name, options, thread.io());
         });
       }));
       source.disk = std::move(vmdk.disk);
@@ -153,18 +153,18 @@ Result<Source> open_source(ImageRunner& runner, const std::string& path,
   how.may_be_empty = true;
   how.lock = !options.share;
   how.cache = options.cache;
-  source.disk = TRY(runner.run([&] { return block::open_image(path, how, runner.io()); }));
+  source.disk = TRY(thread.run([&] { return block::open_image(path, how, thread.io()); }));
   source.format = dynamic_cast<block::Qcow2*>(source.disk.get()) != nullptr ? ImageFormat::kQcow2
                                                                             : ImageFormat::kRaw;
   return source;
 }
 
-Result<void> show_snapshot(ImageRunner& runner, Source& source, const std::string& snapshot) {
+Result<void> show_snapshot(block::IoThread& thread, Source& source, const std::string& snapshot) {
   auto* const qcow2 = dynamic_cast<block::Qcow2*>(source.disk.get());
   if (qcow2 == nullptr) return fail("-l: only qcow2 has snapshots");
-  const auto all = TRY(runner.run([&] { return qcow2->snapshots(); }));
+  const auto all = TRY(thread.run([&] { return qcow2->snapshots(); }));
   const std::string chosen = chosen_snapshot(all, snapshot);
-  return runner.run([&] { return qcow2->show_snapshot(chosen); });
+  return thread.run([&] { return qcow2->show_snapshot(chosen); });
 }
 
 }  // namespace wick::image

@@ -10,8 +10,8 @@
 
 #include "block/backend.h"
 #include "block/image.h"
+#include "block/io_thread.h"
 #include "image/commands.h"
-#include "image/runner.h"
 #include "image/vmdk_reader.h"
 
 namespace wick::image {
@@ -37,15 +37,15 @@ struct Source {
   std::optional<VmdkInfo> vmdk;
 };
 
-Result<Source> open_source(ImageRunner& runner, const std::string& path,
+Result<Source> open_source(block::IoThread& thread, const std::string& path,
                            const SourceOptions& options);
 
 // Makes the source read as it was at `snapshot`: an ID, a name, or, as in qemu-img's -l,
 // snapshot.id=ID,snapshot.name=NAME.
-Result<void> show_snapshot(ImageRunner& runner, Source& source, const std::string& snapshot);
+Result<void> show_snapshot(block::IoThread& thread, Source& source, const std::string& snapshot);
 
 // The format of `path`: `given`, or the one that its magic tells.
-Result<ImageFormat> format_of(ImageRunner& runner, const std::string& path,
+Result<ImageFormat> format_of(block::IoThread& thread, const std::string& path,
                               std::optional<ImageFormat> given);
 inline bool is_foreign(ImageFormat format) {
   return format == ImageFormat::kVdi || format == ImageFormat::kVmdk;

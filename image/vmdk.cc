@@ -106,7 +106,7 @@ CID={:08x}
 parentCID=ffffffff
 createType="monolithicSparse"
 
-# block::Extent description
+# Extent description
 RW {} SPARSE "{}"
 
 # The Disk Data Base

@@ -196,6 +196,8 @@ TEST_F(ImageCommands, ShowNamesThatDoNotDriveTheTerminal) {
 
 TEST_F(ImageCommands, WriteAndReadPatterns) {
   ASSERT_EQ(wick({"create", "-q", "-f", "qcow2", "a.qcow2", "4M"}).status, 0);
+  EXPECT_THAT(wick({"io", "-c", "flush 1 2", "a.qcow2"}).error,
+              HasSubstr("flush takes no numbers"));
   EXPECT_EQ(wick({"io", "-c", "write -P 7 1M 64k", "-c", "write -z -u 1M 4k", "-c", "flush", "-c",
                   "read -P 7 1028k 60k", "a.qcow2"})
                 .status,

@@ -86,6 +86,16 @@ TEST_F(ForeignImages, KnowGrainsOfZeroes) {
   expect_read_as_qemu_reads("a.vmdk", "vmdk");
 }
 
+// The description of a monolithic image begins at sector 1.
+TEST_F(ForeignImages, OfVmdkHaveADescriptionForOtherPrograms) {
+  ASSERT_EQ(shell("truncate -s 1M a.raw").status, 0);
+  ASSERT_EQ(wick({"convert", "-O", "vmdk", "a.raw", "a.vmdk"}).error, "");
+  const std::string description = shell("dd if=a.vmdk bs=512 skip=1 count=2 status=none").out;
+  EXPECT_THAT(description, AllOf(HasSubstr("# Disk DescriptorFile\n"),
+                                 HasSubstr("\n# Extent description\nRW 2048 SPARSE \"a.vmdk\"\n"),
+                                 HasSubstr("\n# The Disk Data Base\n")));
+}
+
 TEST_F(ForeignImages, OfMoreThanTwoTerabytesAreWritten) {
   ASSERT_EQ(shell("truncate -s 3T a.raw && qemu-io -f raw -c 'write -P 1 2999G 1M' a.raw").status,
             0);

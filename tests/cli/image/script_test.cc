@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "block/image.h"
-#include "image/runner.h"
+#include "block/io_thread.h"
 #include "tests/cli/image/fixture.h"
 
 namespace wick::cli {
@@ -53,8 +53,8 @@ TEST_F(ImageScripts, EndOptionsByTwoDashes) {
 
 TEST_F(ImageScripts, ReadImagesInUseWhenForced) {
   make("qemu-img create -f raw base.raw 1M; qemu-img create -f qcow2 -b base.raw -F raw a.qcow2");
-  const auto runner = image::ImageRunner::create().value();
-  const auto writer = block::open_image_file("a.qcow2", {}, runner->io());
+  const auto thread = block::IoThread::create("image").value();
+  const auto writer = block::open_image_file("a.qcow2", {}, thread->io());
   ASSERT_TRUE(writer);
   for (const Arguments& command :
        {Arguments{"convert", "a.qcow2", "copy.raw"}, Arguments{"check", "a.qcow2"},
