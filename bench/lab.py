@@ -2,13 +2,19 @@
 They run inside the measuring lab (./dev bench), where a nanosecond is an instruction of
 guest, VMM and host kernel together."""
 
+import argparse
+import datetime
 import glob
+import json
 import os
+import re
 import select
 import statistics
 import subprocess
 import sys
 import time
+
+import report
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IMAGES = os.path.join(REPO, "guest-images/out")
@@ -110,5 +116,52 @@ def kvm_counters():
     return counters
 
 
+def exits():
+    """All exits from guests, and those of them to user space."""
+    counters = kvm_counters()
+    return counters["exits"], counters["io_exits"] + counters["mmio_exits"]
+
+
 def median(values):
     return statistics.median(values)
+
+
+# --- what the benches with a document share
+
+def options(usage):
+    parser = argparse.ArgumentParser(description=usage.split("\n\n")[0])
+    parser.add_argument("--only", default="", help="measures only what has this in its name")
+    parser.add_argument("--write-docs", action="store_true", help="makes the document anew")
+    found = parser.parse_args()
+    if found.only and found.write_docs:
+        parser.error("--write-docs needs all, not --only some")
+    require_measuring_lab()
+    return found
+
+
+def tried(name, measure, *arguments):
+    """The lab's own QEMU makes a guest hang or die now and then (tests/lab/lab)."""
+    for tries_left in (3, 2, 1, 0):
+        try:
+            figures = measure(*arguments)
+            print(f"{name}: {figures}", flush=True)
+            return figures
+        except (SystemExit, RuntimeError, subprocess.TimeoutExpired) as hung:
+            if not tries_left:
+                raise
+            print(f"{name}: {hung}\nonce more", file=sys.stderr, flush=True)
+
+
+def finish(name, figures, write):
+    """Prints the tables, and writes the figures from which bench/report.py makes the document."""
+    figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 2))
+    report.print_tables(name, figures)
+    if not write:
+        return
+    version = subprocess.run(["qemu-system-x86_64", "--version"], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    figures = {"date": str(datetime.date.today()),
+               "qemu": re.search(r"version ([\d.]+)", version)[1], **figures}
+    with open(os.path.join(os.environ["WICK_LAB_OUT"], f"{name}.json"), "w") as f:
+        json.dump(figures, f, indent=1)
+        f.write("\n")
