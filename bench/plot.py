@@ -1,91 +1,41 @@
-"""Horizontal bars as an SVG, in the viewer's light or dark colour scheme."""
+"""Charts of horizontal bars, by matplotlib: the same file for the same figures."""
 
-from html import escape
+import matplotlib
+from matplotlib.figure import Figure
 
-WIDTH, LEFT, RIGHT = 760, 132, 64  # of the image, of the labels, of the values after the bars
-TOP, BAR, BAR_STEP, ROW_GAP, HEADING = 92, 10, 12, 8, 30
+WIDTH, TOP, BOTTOM, HEADING, ROW = 880, 60, 16, 40, 40  # in pixels, of which an SVG has 72 per inch
+INK, QUIET, COLORS = "#0f172a", "#475569", ("#0f8b8d", "#a8b3c4")
 
-STYLE = """
-  text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #334155 }
-  .title { font-size: 17px; font-weight: 600; fill: #0f172a }
-  .heading { font-size: 13px; font-weight: 600; fill: #0f172a;
-             paint-order: stroke; stroke: #ffffff; stroke-width: 5px }
-  .quiet { fill: #64748b }
-  .value { font-size: 11px }
-  .end { text-anchor: end }
-  .middle { text-anchor: middle }
-  .back { fill: #ffffff; stroke: #e2e8f0 }
-  .grid { stroke: #e2e8f0 }
-  .series0 { fill: #0f8b8d }
-  .series1 { fill: #a8b3c4 }
-  .series2 { fill: #e09f3e }
-  .series3 { fill: #9a6fb0 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #cbd5e1 }
-    .title, .heading { fill: #f1f5f9 }
-    .heading { stroke: #0f172a }
-    .quiet { fill: #94a3b8 }
-    .back { fill: #0f172a; stroke: #1e293b }
-    .grid { stroke: #273449 }
-    .series0 { fill: #2bb8ba }
-    .series1 { fill: #7586a0 }
-  }
-"""
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "wick", "font.size": 12,
+                            "text.color": INK, "ytick.color": INK})
 
 
-def tick_step(most):
-    """1, 2 or 5 times a power of ten, so that at most nine lines reach `most`."""
-    step = 1e-6
-    while True:
-        for factor in (1, 2, 5):
-            if most / (step * factor) <= 8:
-                return step * factor
-        step *= 10
-
-
-def number(value):
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def bars(title, subtitle, series, sections):
-    """`series`: the names of the bars of a row, four at most. `sections`: a list of
-    (heading, rows), a row being (label, values), a value for each of `series`."""
-    most = max(value for _, rows in sections for _, values in rows for value in values)
-    scale = (WIDTH - LEFT - RIGHT) / most
-    marks = []
-    y = TOP
-    for heading, rows in sections:
-        marks.append(f'<text class="heading" x="20" y="{y + 14}">{escape(heading)}</text>')
-        y += HEADING
-        for label, values in rows:
-            height = BAR_STEP * len(values)
-            marks.append(f'<text class="end" x="{LEFT - 10}" y="{y + height / 2 + 3:g}">'
-                         f'{escape(label)}</text>')
-            for i, value in enumerate(values):
-                top, length = y + i * BAR_STEP, value * scale
-                marks.append(f'<rect class="series{i}" x="{LEFT}" y="{top}" width="{length:.1f}" '
-                             f'height="{BAR}" rx="2"/>')
-                marks.append(f'<text class="value" x="{LEFT + length + 5:.1f}" y="{top + BAR - 1}">'
-                             f'{number(value)}</text>')
-            y += height + ROW_GAP
-        y += ROW_GAP
-    grid = []
-    step = tick_step(most)
-    for i in range(int(most / step) + 1):
-        x = LEFT + i * step * scale
-        grid.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{y}"/>')
-        grid.append(f'<text class="quiet middle" x="{x:.1f}" y="{y + 16}">{i * step:g}</text>')
-    legend = []
-    for i, name in enumerate(series):
-        x = LEFT + i * 130
-        legend.append(f'<rect class="series{i}" x="{x}" y="64" width="12" height="12" rx="2"/>')
-        legend.append(f'<text x="{x + 18}" y="74">{escape(name)}</text>')
-    height = y + 32
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" role="img">',
-        f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>",
-        f'<rect class="back" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
-        f'<text class="title" x="20" y="30">{escape(title)}</text>',
-        f'<text class="quiet" x="20" y="50">{escape(subtitle)}</text>',
-        *legend, *grid, *marks, "</svg>", ""])
+def draw(path, title, series, panels, label, subtitle):
+    """`panels`: by their headings the rows of each panel; these have by their names a value for
+    each of `series`, which `label` writes beside its bar. The background is opaque, so that the
+    text is legible on a dark page too."""
+    lines = (len(panels) + 1) // 2
+    rows = max(len(panel) for panel in panels.values())
+    height = TOP + lines * (HEADING + ROW * rows) + BOTTOM
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    figure.text(20 / WIDTH, 1 - 28 / height, title, fontsize=17, fontweight="bold")
+    figure.text(20 / WIDTH, 1 - 50 / height, subtitle, color=QUIET)
+    axes = figure.subplots(lines, 2, sharex=True, sharey=True, squeeze=False, gridspec_kw={
+        "left": 120 / WIDTH, "right": 1 - 10 / WIDTH, "wspace": 0.05,
+        "top": 1 - (TOP + HEADING) / height, "bottom": BOTTOM / height,
+        "hspace": HEADING / (ROW * rows)}).flat
+    for axis, (heading, panel) in zip(axes, panels.items()):
+        axis.set_title(heading, loc="left", fontweight="bold", fontsize=13)
+        for i, name in enumerate(series):
+            values = [row[i] for row in panel.values()]
+            bars = axis.barh([place + 0.36 * i for place in range(len(panel))], values, height=0.32,
+                             color=COLORS[i], label=name)
+            axis.bar_label(bars, [label(value) for value in values], padding=4, fontsize=11)
+        axis.set_yticks([place + 0.18 for place in range(len(panel))], panel)
+        axis.tick_params(length=0, labelbottom=False)
+        axis.spines[:].set_visible(False)
+    axis.invert_yaxis()
+    most = max(value for panel in panels.values() for row in panel.values() for value in row)
+    axis.set(xlim=(0, 1.12 * most))  # leaves place for the last label
+    figure.legend(*axis.get_legend_handles_labels(), loc="upper right", ncol=2, frameon=False)
+    figure.savefig(path, metadata={"Date": None, "Creator": None, "Title": title})

@@ -1,17 +1,16 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Makes docs/virtio-against-*.md and their charts from the templates (bench/templates) and
 the figures that bench/blk and bench/net measured (docs/figures). It measures nothing.
 
-    bench/report.py           writes them
+    bench/report.py           writes them; needs python3-matplotlib
     bench/report.py --check   fails if they are not what the figures and templates give"""
+# The interpreter above is Debian's, which has Debian's matplotlib.
 
 import json
 import pathlib
 import re
 import string
 import sys
-
-import plot
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 DOCS = REPO / "docs"
@@ -107,6 +106,10 @@ def print_tables(name, figures):
         print(f"\n{text}", flush=True)
 
 
+def label(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
 def read_figures(name):
     return json.loads((DOCS / f"figures/{name}.json").read_text())
 
@@ -127,25 +130,35 @@ def make_texts():
     return texts | {SUMMARY: fill_template(SUMMARY, sections)}
 
 
-def main():
-    check = sys.argv[1:] == ["--check"]
-    if sys.argv[1:] and not check:
-        sys.exit(__doc__)
-    stale = []
+def write():
+    import plot  # needs matplotlib, which the rest does without
     for name, text in make_texts().items():
-        path = DOCS / f"{name}.md"
-        if not check:
-            path.write_text(text)
-        elif path.read_text() != text:
-            stale.append(path)
+        (DOCS / f"{name}.md").write_text(text)
     for name, (_, bars, title, unit) in DOCUMENTS.items():
-        if not check:
-            sections = [(heading, list(rows.items())) for heading, rows in bars(read_figures(name)).items()]
-            (DOCS / f"{name}.svg").write_text(plot.bars(
-                title, f"{unit} of guest, VMM and host kernel together; shorter is better", VMMS, sections))
-    for path in stale:
-        print(f"{path} is not what its figures and its template give: run bench/report.py", file=sys.stderr)
-    sys.exit(1 if stale else 0)
+        plot.draw(DOCS / f"{name}.svg", title, VMMS, bars(read_figures(name)), label,
+                  f"{unit} of guest, VMM and host kernel together; shorter is better")
+
+
+def check():
+    """The files that write() would change. Of a chart: the numbers at its bars."""
+    stale = [f"{name}.md" for name, text in make_texts().items()
+             if (DOCS / f"{name}.md").read_text() != text]
+    for name, (_, bars, *_) in DOCUMENTS.items():
+        numbers = re.findall(r">([\d.]+)</text>", (DOCS / f"{name}.svg").read_text())
+        if numbers != [label(value) for rows in bars(read_figures(name)).values()
+                       for values in zip(*rows.values()) for value in values]:
+            stale.append(f"{name}.svg")
+    return stale
+
+
+def main():
+    if sys.argv[1:] == ["--check"]:
+        if stale := check():
+            sys.exit(f"not what figures and templates give: {', '.join(stale)}; run bench/report.py")
+    elif sys.argv[1:]:
+        sys.exit(__doc__)
+    else:
+        write()
 
 
 if __name__ == "__main__":
