@@ -140,10 +140,12 @@ def options(usage):
 
 
 def tried(name, measure, *arguments):
-    """The lab's own QEMU makes a guest hang or die now and then (tests/lab/lab)."""
+    """The figures that `measure` returns, to two digits. It gets four tries: the lab's own QEMU
+    makes a guest hang or die now and then (tests/lab/lab)."""
     for tries_left in (3, 2, 1, 0):
         try:
-            figures = measure(*arguments)
+            figures = json.loads(json.dumps(measure(*arguments)),
+                                 parse_float=lambda text: round(float(text), 2))
             print(f"{name}: {figures}", flush=True)
             return figures
         except (SystemExit, RuntimeError, subprocess.TimeoutExpired) as hung:
@@ -154,7 +156,6 @@ def tried(name, measure, *arguments):
 
 def finish(name, figures, write):
     """Prints the tables, and writes the figures from which bench/report.py makes the document."""
-    figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 2))
     report.print_tables(name, figures)
     if not write:
         return
