@@ -26,12 +26,12 @@ class DriverNotifier {
   virtual void config_changed() = 0;
   // Sets DEVICE_NEEDS_RESET (2.1.2), after an error of the driver that only a reset fixes.
   virtual void needs_reset() = 0;
-  // Makes each signal of `event` interrupt the driver like queue_interrupt(queue), until
-  // disconnect_interrupt(), which the caller must call. The kernel delivers it (irqfd); no
-  // wick thread wakes up. Returns false if that is not possible.
-  virtual bool connect_interrupt(uint16_t queue, const EventFd& event) {
+  // Makes signals of `event` interrupt the driver like queue_interrupt(queue), until
+  // disconnect_interrupt(), which the caller must call. The kernel delivers them (irqfd); no
+  // wick thread wakes up. While the kernel cannot, a signal stays in `event`, and the caller
+  // must take it from there and call queue_interrupt().
+  virtual void connect_interrupt(uint16_t queue, const EventFd& event) {
     static_cast<void>(queue), static_cast<void>(event);
-    return false;
   }
   virtual void disconnect_interrupt(const EventFd& event) { static_cast<void>(event); }
 };

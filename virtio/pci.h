@@ -39,8 +39,8 @@ class PciTransport final : public Transport, public BusDevice {
   void queue_interrupt(uint16_t queue) override;
   void config_changed() override;
   void needs_reset() override;
-  bool connect_interrupt(uint16_t queue, const EventFd& event) override {
-    return interrupts_.connect(queue_vectors_[queue], event);
+  void connect_interrupt(uint16_t queue, const EventFd& event) override {
+    interrupts_.connect(queue_vectors_[queue], event);
   }
   void disconnect_interrupt(const EventFd& event) override { interrupts_.disconnect(event); }
 

@@ -23,6 +23,19 @@ uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring);
 
 }  // namespace
 
+// The watch is always there. KVM takes a signal of a connected event before the loop sees it
+// (since Linux 5.11; before, the loop wakes up and finds nothing).
+Result<std::unique_ptr<VhostCall>> VhostCall::create(EventLoop& loop, DriverNotifier& notifier,
+                                                     uint16_t queue) {
+  std::unique_ptr<VhostCall> call(new VhostCall(notifier, TRY(EventFd::create())));
+  call->watch_ =
+      TRY(loop.watch(call->event_.fd(), EPOLLIN | EPOLLET, [self = call.get(), queue](uint32_t) {
+        if (self->event_.consume()) self->notifier_.queue_interrupt(queue);
+      }));
+  notifier.connect_interrupt(queue, call->event_);
+  return call;
+}
+
 Result<std::unique_ptr<VhostNet>> VhostNet::open() {
   Fd fd(::open(kPath, O_RDWR | O_CLOEXEC));
   if (!fd.valid())
@@ -58,9 +71,8 @@ void VhostNet::stop_queue(unsigned index) {
   Queue& queue = queues_[index];
   if (!queue.active) return;
   set_backend(index, -1);
-  queue.call_watch.reset();
+  queue.call.reset();
   queue.error_watch.reset();
-  if (queue.call) notifier_->disconnect_interrupt(*queue.call);
   queue.active.reset();
 }
 
@@ -89,13 +101,11 @@ Result<void> VhostNet::set_memory(const GuestMemory& memory) {
 
 Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& notifier) {
   Queue& queue = queues_[index];
-  if (!queue.call) queue.call.emplace(TRY(EventFd::create()));
-  if (!queue.error) queue.error.emplace(TRY(EventFd::create()));
-  // Discards signals that are left from the last driver.
-  queue.call->consume();
-  queue.error->consume();
   const VirtQueue& ring = queue.active->ring;
   const uint16_t number = queue.active->index;
+  queue.call = TRY(VhostCall::create(loop, notifier, number));
+  if (!queue.error) queue.error.emplace(TRY(EventFd::create()));
+  queue.error->consume();  // a signal is left if the last driver broke its ring
 
   const vhost_vring_state size{index, ring.size()};
   const vhost_vring_state base{index, 0};
@@ -106,7 +116,7 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
                                    address_of(ring.driver_area()),
                                    0};
   const vhost_vring_file kick{index, queue.active->kick->fd()};
-  const vhost_vring_file call{index, queue.call->fd()};
+  const vhost_vring_file call{index, queue.call->event().fd()};
   const vhost_vring_file error{index, queue.error->fd()};
   if (::ioctl(fd_.get(), VHOST_SET_VRING_NUM, &size) != 0 ||
       ::ioctl(fd_.get(), VHOST_SET_VRING_BASE, &base) != 0 ||
@@ -116,10 +126,6 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
       ::ioctl(fd_.get(), VHOST_SET_VRING_ERR, &error) != 0)
     return fail_errno(errno, "{}: {}: cannot set up queue {}", *name_, kPath, number);
 
-  if (!notifier.connect_interrupt(number, *queue.call))
-    queue.call_watch =
-        TRY(loop.watch(queue.call->fd(), EPOLLIN | EPOLLET,
-                       [&notifier, number](uint32_t) { notifier.queue_interrupt(number); }));
   queue.error_watch = TRY(loop.watch(queue.error->fd(), EPOLLIN | EPOLLET, [this](uint32_t) {
     warnings_.warn("{}: vhost-net reports a broken ring; the driver must reset the device", *name_);
     notifier_->needs_reset();

@@ -1,7 +1,6 @@
 // A queue pair of a network card that vhost-net in the host's kernel serves
 // (linux/vhost.h). The kernel processes and checks the rings itself. The transport's
-// eventfds kick it, and it signals an eventfd of ours for an interrupt. If the transport
-// can connect that eventfd (irqfd), KVM injects the interrupt without waking us.
+// eventfds kick it, and it signals an eventfd of ours for an interrupt.
 //
 // Thread rule: the loop's thread, except open().
 #pragma once
@@ -16,6 +15,26 @@
 #include "virtio/device.h"
 
 namespace wick::virtio {
+
+// The eventfd that vhost signals for an interrupt. While the transport can connect it (irqfd),
+// KVM injects the interrupt without waking us; otherwise the loop sends it.
+class VhostCall {
+ public:
+  // Both references must outlive the object.
+  static Result<std::unique_ptr<VhostCall>> create(EventLoop& loop, DriverNotifier& notifier,
+                                                   uint16_t queue);
+  ~VhostCall() { notifier_.disconnect_interrupt(event_); }
+
+  const EventFd& event() const { return event_; }
+
+ private:
+  VhostCall(DriverNotifier& notifier, EventFd event)
+      : notifier_(notifier), event_(std::move(event)) {}
+
+  DriverNotifier& notifier_;
+  const EventFd event_;
+  EventLoop::Watch watch_;
+};
 
 class VhostNet {
  public:
@@ -39,9 +58,8 @@ class VhostNet {
   static constexpr size_t kQueues = 2;
   struct Queue {
     std::optional<ActiveQueue> active;
-    std::optional<EventFd> call;   // the kernel signals it for an interrupt
+    std::unique_ptr<VhostCall> call;
     std::optional<EventFd> error;  // the kernel signals it if the ring is broken
-    EventLoop::Watch call_watch;   // used if the transport cannot connect `call`
     EventLoop::Watch error_watch;
   };
 

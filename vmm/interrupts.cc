@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace wick::vmm {
 
@@ -31,24 +32,20 @@ class SharedPin::Handle final : public InterruptLine {
 
 bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
   const MutexLock lock(mutex_);
-  const auto found = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
-  if (found != routes_.end()) {
-    found->address = address;
-    found->data = data;
-    if (const auto moved = vm_.set_routes(routes_)) return true;
-    vm_.remove(*found);  // else it would send the old message
-    routes_.erase(found);
-    return false;
-  }
-  routes_.push_back({&event, address, data, free_gsi()});
-  // KVM delivers a signal that is already pending when the irqfd is added.
+  auto route = std::ranges::find(routes_, &event, &Vm::MsiRoute::event);
+  const bool added = route == routes_.end();
+  if (added) route = routes_.insert(route, {&event, 0, 0, free_gsi()});
+  route->address = address;
+  route->data = data;
   auto connected = vm_.set_routes(routes_);
-  if (connected) connected = vm_.add(routes_.back());
-  if (!connected) {
+  // KVM delivers a signal that is already pending when the irqfd is added.
+  if (connected && added) connected = vm_.add(*route);
+  if (connected) return true;
+  if (!std::exchange(refusal_logged_, true))
     spdlog::warn("{}; interrupts go through wick, which is slower", connected.error().message());
-    routes_.pop_back();
-  }
-  return connected.has_value();
+  if (!added) vm_.remove(*route);  // else it would send the old message
+  routes_.erase(route);
+  return false;
 }
 
 void MsiPort::disconnect(const EventFd& event) {

@@ -64,6 +64,7 @@ class MsiPort final : public MsiSink {
   const Vm& vm_;
   Mutex mutex_;
   std::vector<Vm::MsiRoute> routes_ GUARDED_BY(mutex_);
+  bool refusal_logged_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace wick::vmm

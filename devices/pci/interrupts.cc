@@ -38,15 +38,10 @@ bool PciInterrupts::msix_enabled() const {
   return msix_in_use();
 }
 
-bool PciInterrupts::connect(uint16_t vector, const EventFd& event) {
-  if (vector >= vectors_) return false;
+void PciInterrupts::connect(uint16_t vector, const EventFd& event) {
+  if (vector >= vectors_) return;
   const MutexLock lock(mutex_);
-  if (!msix_in_use()) return false;
-  Connection& connection = connections_.emplace_back(Connection{&event, vector, false, {}});
-  update(connection);
-  if (connection.in_sink || masked(state_.table[vector])) return true;
-  connections_.pop_back();
-  return false;
+  update(connections_.emplace_back(Connection{&event, vector, false, {}}));
 }
 
 void PciInterrupts::disconnect(const EventFd& event) {
@@ -58,7 +53,6 @@ void PciInterrupts::disconnect(const EventFd& event) {
   });
 }
 
-// While the vector is masked, the event is not connected; its counter keeps the signals.
 void PciInterrupts::update(Connection& connection) {
   const Vector& entry = state_.table[connection.vector];
   const bool wanted = !masked(entry);

@@ -39,9 +39,10 @@ class PciInterrupts final : public BusDevice {
   // does not exist is ignored.
   void send(uint16_t vector);
   bool msix_enabled() const;
-  // Makes each signal of `event` act as send(vector) until disconnect(). Returns false if
-  // MSI-X is not enabled or the sink does not support it.
-  bool connect(uint16_t vector, const EventFd& event);
+  // Connects `event` to the sink whenever the vector's message may be sent, until disconnect():
+  // a signal then acts as send(vector). While it is not connected (the vector is masked, or
+  // the sink refuses), a signal stays in `event`, and the caller must call send().
+  void connect(uint16_t vector, const EventFd& event);
   void disconnect(const EventFd& event);
   // Deasserts INTx and clears all pending bits, for a reset of the device.
   void clear();

@@ -29,7 +29,10 @@ class RecordingSink final : public MsiSink {
 
   bool connect(const EventFd& event, uint64_t address, uint32_t data) override {
     const std::lock_guard lock(mutex_);
-    if (!can_connect) return false;
+    if (!can_connect) {
+      connected_.erase(&event);
+      return false;
+    }
     connected_[&event] = {address, data};
     return true;
   }
