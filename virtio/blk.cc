@@ -103,15 +103,8 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
 
 void Blk::add(ActiveQueue queue) {
   const uint16_t index = queue.index;
-  // Edge-triggered: each kick is one event, and the eventfd need not be read.
-  auto watch = loop_.watch(queue.kick->fd(), EPOLLIN | EPOLLET,
-                           [this, index](uint32_t) { process_queue(index); });
-  if (!watch) {
-    spdlog::error("{}: {}", name_, watch.error().message());
-    notifier_->needs_reset();
-    return;
-  }
-  queues_[index] = std::make_unique<Queue>(std::move(queue), *std::move(watch));
+  queues_[index].reset(new Queue{.ring{loop_, std::move(queue), *notifier_, name_, warnings_,
+                                       [this, index] { process_queue(index); }}});
 }
 
 void Blk::start_queue(ActiveQueue queue, DriverNotifier&) {
@@ -128,7 +121,7 @@ void Blk::stop_queue(uint16_t index) {
   loop_.call([&] {
     queue = queues_[index].get();
     if (queue == nullptr) return;
-    queue->kick.reset();
+    queue->ring.stop();
     release_when_zero(queue->in_flight, idle);
   });
   if (queue == nullptr) return;
@@ -140,7 +133,7 @@ void Blk::reset() {
   std::binary_semaphore idle(0);
   loop_.call([&] {
     for (const auto& queue : queues_)
-      if (queue != nullptr) queue->kick.reset();
+      if (queue != nullptr) queue->ring.stop();
     release_when_zero(in_flight_, idle);
   });
   idle.acquire();
@@ -162,35 +155,13 @@ void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& id
 void Blk::process_queue(size_t index) {
   if (index >= queues_.size() || queues_[index] == nullptr) return;
   Queue& queue = *queues_[index];
-  if (!queue.kick.active()) return;
-  VirtQueue& ring = queue.active.ring;
-  queue.processing = true;
-  // At most as many chains as the ring has entries, so that a driver that adds chains
-  // without end does not keep the loop from a reset.
-  uint32_t budget = ring.size();
-  do {
-    ring.disable_notifications();
-    for (; budget > 0 && in_flight_ < kMaxInFlight; --budget) {
-      auto chain = ring.pop();
-      if (!chain) {
-        warnings_.warn("{}: {}; the driver must reset the device", name_, chain.error().message());
-        queue.kick.reset();
-        notifier_->needs_reset();
-        queue.processing = false;
-        return;
-      }
-      if (!*chain) break;
-      ++in_flight_;
-      ++queue.in_flight;
-      spawn(serve(queue, **std::move(chain)));
-    }
-  } while (budget > 0 && in_flight_ < kMaxInFlight && ring.enable_notifications());
-  queue.processing = false;
-  signal_completions(queue);
-  if (in_flight_ == kMaxInFlight)
-    stalled_ = true;
-  else if (budget == 0)
-    loop_.post([this, index] { process_queue(index); });
+  queue.ring.serve([this] { return in_flight_ < kMaxInFlight; },
+                   [&](Chain chain) {
+                     ++in_flight_;
+                     ++queue.in_flight;
+                     spawn(serve(queue, std::move(chain)));
+                   });
+  if (in_flight_ == kMaxInFlight) stalled_ = true;
 }
 
 Task<void> Blk::serve(Queue& queue, Chain chain) {
@@ -210,7 +181,7 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   std::move(chain).complete(written);
   --in_flight_;
   --queue.in_flight;
-  if (!queue.processing) signal_completions(queue);
+  queue.ring.interrupt();
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {
@@ -292,10 +263,6 @@ Task<Result<void>> Blk::execute_piece(const BlkRequest& request, uint64_t done, 
   const std::vector<iovec> buffers = block::slice(request.data, done, length);
   if (request.kind == BlkRequest::Kind::kRead) co_return co_await backend_.read(offset, buffers);
   co_return co_await backend_.write(offset, buffers);
-}
-
-void Blk::signal_completions(Queue& queue) {
-  if (queue.active.ring.interrupt_needed()) notifier_->queue_interrupt(queue.active.index);
 }
 
 }  // namespace wick::virtio

@@ -13,12 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "base/event_loop.h"
-#include "base/log.h"
 #include "block/backend.h"
 #include "block/byte_budget.h"
 #include "virtio/blk_request.h"
-#include "virtio/device.h"
+#include "virtio/kicked_ring.h"
 
 namespace wick::virtio {
 
@@ -46,9 +44,7 @@ class Blk final : public VirtioDevice {
 
  private:
   struct Queue {
-    ActiveQueue active;
-    EventLoop::Watch kick;
-    bool processing = false;  // process_queue() runs and will signal completions at its end
+    KickedRing ring;
     uint32_t in_flight = 0;
   };
 
@@ -60,7 +56,6 @@ class Blk final : public VirtioDevice {
   Task<uint8_t> execute(BlkRequest& request, const Queue& queue);
   Task<Result<void>> execute_in_pieces(const BlkRequest& request, const Queue& queue);
   Task<Result<void>> execute_piece(const BlkRequest& request, uint64_t done, uint64_t length);
-  void signal_completions(Queue& queue);
   // Returns true if stop_queue() or reset() waits for the queue's requests.
   bool drains(const Queue& queue) const {
     return idle_ != nullptr && (drained_ == &in_flight_ || drained_ == &queue.in_flight);

@@ -42,60 +42,19 @@ size_t BufferCursor::write(std::span<const std::byte> from) {
   return copied;
 }
 
-LoopQueue::LoopQueue(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier,
-                     const std::string& name, RateLimit& warnings, std::function<void()> on_kick)
-    : queue_(std::move(queue)), notifier_(notifier), name_(name), warnings_(warnings) {
-  // Edge-triggered: each kick is one event, and the eventfd need not be read.
-  auto watch = loop.watch(queue_.kick->fd(), EPOLLIN | EPOLLET,
-                          [on_kick = std::move(on_kick)](uint32_t) { on_kick(); });
-  if (watch)
-    kick_watch_ = *std::move(watch);
-  else
-    mark_broken(watch.error().message());
-}
-
 void LoopQueue::serve(size_t budget, const Step& step) {
-  size_t chains = queue_.ring.size();
-  do {
-    queue_.ring.disable_notifications();
-    while (chains > 0 && budget > 0) {
-      Request* const request = current();
-      if (request == nullptr || !step(*request, budget)) break;
-      complete();
-      --chains;
-    }
-  } while (chains > 0 && budget > 0 && !request_ && wait_for_kick());
-  interrupt();
-  // A kick and not EventLoop::post(): a loop that is stopping first runs all posted
-  // functions, so it would never end.
-  if (chains == 0 || budget == 0) queue_.kick->signal();
-}
-
-LoopQueue::Request* LoopQueue::current() {
-  if (!request_ && !broken_) {
-    auto chain = queue_.ring.pop();
-    if (!chain)
-      mark_broken(chain.error().message());
-    else if (*chain)
-      request_.emplace(**std::move(chain));
-  }
-  return request_ ? &*request_ : nullptr;
-}
-
-void LoopQueue::complete() {
-  std::move(request_->chain).complete(request_->written_bytes);
-  request_.reset();
-}
-
-void LoopQueue::interrupt() {
-  if (queue_.ring.interrupt_needed()) notifier_.queue_interrupt(queue_.index);
-}
-
-void LoopQueue::mark_broken(const std::string& why) {
-  warnings_.warn("{}: {}; the driver must reset the device", name_, why);
-  broken_ = true;
-  kick_watch_.reset();
-  notifier_.needs_reset();
+  const auto advance = [&] {
+    if (!step(*request_, budget)) return;
+    std::move(request_->chain).complete(request_->written_bytes);
+    request_.reset();
+  };
+  if (request_) advance();
+  ring_.serve([&] { return budget > 0 && !request_; },
+              [&](Chain chain) {
+                request_.emplace(std::move(chain));
+                advance();
+              });
+  if (budget == 0) ring_.kick();
 }
 
 }  // namespace wick::virtio

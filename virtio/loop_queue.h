@@ -1,6 +1,5 @@
-// A virtqueue that a device serves on an event loop: it watches the kick, pops chains
-// and sends the interrupt. A turn is bounded, so that a driver that adds chains without
-// end does not keep the loop from its other work.
+// A virtqueue whose chains a device serves one after the other, each as a stream of bytes,
+// and possibly over several turns.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -9,10 +8,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
-#include "base/event_loop.h"
-#include "base/log.h"
-#include "virtio/device.h"
+#include "virtio/kicked_ring.h"
 
 namespace wick::virtio {
 
@@ -38,7 +36,7 @@ class BufferCursor {
 
 class LoopQueue {
  public:
-  // A chain being served, possibly over several turns.
+  // A chain being served.
   struct Request {
     explicit Request(Chain taken)
         : chain(std::move(taken)), readable(chain.readable()), writable(chain.writable()) {}
@@ -52,40 +50,18 @@ class LoopQueue {
   // after which the device calls serve() again.
   using Step = std::function<bool(Request& request, size_t& budget)>;
 
-  // `on_kick` is called on the loop for each notification by the driver. There is no call
-  // for chains that are in the ring already. `name` and `warnings` are the device's, for
-  // messages. All references must outlive the queue.
+  // The parameters are KickedRing's.
   LoopQueue(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier, const std::string& name,
-            RateLimit& warnings, std::function<void()> on_kick);
-  LoopQueue(const LoopQueue&) = delete;
-  LoopQueue& operator=(const LoopQueue&) = delete;
+            RateLimit& warnings, std::function<void()> on_kick)
+      : ring_(loop, std::move(queue), notifier, name, warnings, std::move(on_kick)) {}
 
-  // Makes one turn: does at most `budget` of work and completes at most as many chains as
-  // the ring has entries, then interrupts the driver if it wants that. If the turn ends
-  // early, the queue kicks itself for another one.
+  // Makes one turn of KickedRing::serve() that also does at most `budget` of work. If the turn
+  // ends early, the queue kicks itself for another one.
   void serve(size_t budget, const Step& step);
 
-  // The parts of a turn, for a queue whose buffers wait for data of the host.
-
-  // Returns the oldest request that is not completed yet, or nullptr. If the ring is
-  // broken, returns nullptr from then on, and the device needs a reset.
-  Request* current();
-  void complete();
-  void interrupt();
-  // Enables notifications, after current() has returned nullptr. Returns true if there is a
-  // request already, for which on_kick may not be called.
-  bool wait_for_kick() { return !broken_ && queue_.ring.enable_notifications(); }
-
  private:
-  void mark_broken(const std::string& why);
-
-  ActiveQueue queue_;
-  DriverNotifier& notifier_;
-  const std::string& name_;
-  RateLimit& warnings_;
-  EventLoop::Watch kick_watch_;
-  std::optional<Request> request_;
-  bool broken_ = false;
+  KickedRing ring_;
+  std::optional<Request> request_;  // popped and not completed yet
 };
 
 // Subtracts `cost` from `budget`, down to 0.

@@ -26,51 +26,40 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
       pair_(pair),
       settings_(settings),
       merges_(settings.has(kNetMergedBuffers)),
-      queue_(std::move(queue)),
-      notifier_(notifier),
       name_(name),
       warnings_(warnings),
-      overflow_(std::make_unique_for_overwrite<std::byte[]>(net::kMaxPacketBytes)) {
-  auto watch = loop.watch(queue_.kick->fd(), EPOLLIN | EPOLLET, [this](uint32_t) { receive(); });
-  if (watch)
-    kick_ = *std::move(watch);
-  else
-    mark_broken(watch.error().message());
-}
+      ring_(loop, std::move(queue), notifier, name, warnings, [this] { receive(); }),
+      overflow_(std::make_unique_for_overwrite<std::byte[]>(net::kMaxPacketBytes)) {}
 
 void NetReceiver::receive() {
-  if (broken_) return;
+  if (!ring_.active()) return;
   if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver does not use this queue pair
     packet_bytes_ = 0;
     return;
   }
-  queue_.ring.disable_notifications();
+  ring_.queue().disable_notifications();
   int budget = kTurnPackets;
   empty_chains_ = 0;
   while (budget > 0 && (packet_bytes_ > 0 || (gather(expected_bytes_) && read_packet())) &&
          deliver())
     --budget;
-  if (queue_.ring.interrupt_needed()) notifier_.queue_interrupt(queue_.index);
-  if (budget == 0 || turn_is_over()) queue_.kick->signal();
+  ring_.interrupt();
+  if (budget == 0 || turn_is_over()) ring_.kick();
 }
 
 // Pops chains until their buffers have room for `wanted_bytes` or the ring is empty.
 // Returns true if there is at least one chain. If there is none, notifications are
 // enabled, so the driver's next chain causes a kick.
 bool NetReceiver::gather(size_t wanted_bytes) {
-  while (!broken_ && !turn_is_over() && room_.size() < kMaxBuffers &&
+  while (!turn_is_over() && room_.size() < kMaxBuffers &&
          (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes))) {
-    auto chain = queue_.ring.pop();
+    auto chain = ring_.pop();
     if (!chain) {
-      mark_broken(chain.error().message());
-      break;
-    }
-    if (!*chain) {
-      if (!chains_.empty() || !queue_.ring.enable_notifications()) break;
-      queue_.ring.disable_notifications();
+      if (!chains_.empty() || !ring_.wait_for_kick()) break;
+      ring_.queue().disable_notifications();
       continue;
     }
-    const auto buffers = (*chain)->writable();
+    const auto buffers = chain->writable();
     size_t bytes = 0;
     for (const iovec& buffer : buffers) bytes += buffer.iov_len;
     if (bytes == 0) {
@@ -80,10 +69,10 @@ bool NetReceiver::gather(size_t wanted_bytes) {
     }
     room_.insert(room_.end(), buffers.begin(), buffers.end());
     room_bytes_ += bytes;
-    descriptors_ += (*chain)->descriptor_count();
-    chains_.push_back({**std::move(chain), bytes});
+    descriptors_ += chain->descriptor_count();
+    chains_.push_back({*std::move(chain), bytes});
   }
-  return !broken_ && !chains_.empty();
+  return ring_.active() && !chains_.empty();
 }
 
 // Returns false if the back end has no packet.
@@ -158,7 +147,7 @@ bool NetReceiver::deliver() {
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
   // The driver expects to find all buffers of a packet when it finds the first.
-  queue_.ring.hold_completions();
+  ring_.queue().hold_completions();
   size_t buffers = 0;
   for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {
     Held& held = chains_.front();
@@ -169,7 +158,7 @@ bool NetReceiver::deliver() {
     descriptors_ -= held.chain.descriptor_count();
     std::move(held.chain).complete(static_cast<uint32_t>(written));
   }
-  queue_.ring.publish_completions();
+  ring_.queue().publish_completions();
   room_.erase(room_.begin(), room_.begin() + static_cast<std::ptrdiff_t>(buffers));
   expected_bytes_ = std::max({packet_bytes_, expected_bytes_ / 2, kMinExpectedBytes});
   packet_bytes_ = 0;
@@ -183,9 +172,9 @@ bool NetReceiver::make_room() {
     if (room_bytes_ >= packet_bytes_) return true;
     // The packet cannot fit: all descriptors of the ring are in use, or readv(2) takes no
     // more buffers.
-    if (descriptors_ >= queue_.ring.size() || room_.size() >= kMaxBuffers) break;
-    if (turn_is_over() || !queue_.ring.enable_notifications()) return false;
-    queue_.ring.disable_notifications();
+    if (descriptors_ >= ring_.queue().size() || room_.size() >= kMaxBuffers) break;
+    if (turn_is_over() || !ring_.wait_for_kick()) return false;
+    ring_.queue().disable_notifications();
   }
   warnings_.warn("{}: dropped a packet of {} bytes, too large for the driver's buffers", name_,
                  packet_bytes_);
@@ -205,13 +194,6 @@ void NetReceiver::copy_in(size_t offset, std::span<const std::byte> bytes) {
     if (bytes.empty()) return;
     offset = 0;
   }
-}
-
-void NetReceiver::mark_broken(const std::string& why) {
-  warnings_.warn("{}: {}; the driver must reset the device", name_, why);
-  broken_ = true;
-  kick_.reset();
-  notifier_.needs_reset();
 }
 
 }  // namespace wick::virtio

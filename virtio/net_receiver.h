@@ -16,10 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "base/event_loop.h"
-#include "base/log.h"
 #include "net/backend.h"
-#include "virtio/device.h"
+#include "virtio/kicked_ring.h"
 #include "virtio/net_control.h"
 
 namespace wick::virtio {
@@ -55,20 +53,16 @@ class NetReceiver {
   bool accepts_packet() const;
   bool deliver();
   bool make_room();
-  bool turn_is_over() const { return empty_chains_ >= queue_.ring.size(); }
+  bool turn_is_over() { return empty_chains_ >= ring_.queue().size(); }
   void copy_in(size_t offset, std::span<const std::byte> bytes);
-  void mark_broken(const std::string& why);
 
   net::Backend& backend_;
   const uint16_t pair_;
   const NetSettings& settings_;
   const bool merges_;
-  ActiveQueue queue_;
-  DriverNotifier& notifier_;
   const std::string& name_;
   RateLimit& warnings_;
-  EventLoop::Watch kick_;
-  bool broken_ = false;
+  KickedRing ring_;
 
   // The chains that were popped and not filled yet, and all their buffers.
   std::deque<Held> chains_;

@@ -1,0 +1,83 @@
+// A virtqueue that a device serves on an event loop: watches the kick, pops chains in bounded
+// turns, and interrupts the driver.
+//
+// Thread rule: the loop's thread only.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+#include "virtio/device.h"
+
+namespace wick::virtio {
+
+class KickedRing {
+ public:
+  // `on_kick` is called on the loop for each notification by the driver. There is no call
+  // for chains that are in the ring already. `name` and `warnings` are the device's, for
+  // messages. All references must outlive the ring.
+  KickedRing(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier, const std::string& name,
+             RateLimit& warnings, std::function<void()> on_kick);
+  KickedRing(const KickedRing&) = delete;
+  KickedRing& operator=(const KickedRing&) = delete;
+
+  // Makes one turn: passes chains to `take(Chain)` while there are any and `ready()` is true,
+  // then interrupts the driver. A turn has at most as many chains as the ring has entries, so
+  // that a driver that adds chains without end does not keep the loop from its other work; if
+  // it ends for that reason, the ring kicks itself for another one.
+  template <typename Ready, typename Take>
+  void serve(Ready ready, Take take) {
+    if (!active()) return;
+    serving_ = true;
+    size_t left = active_.ring.size();
+    do {
+      active_.ring.disable_notifications();
+      for (; left > 0 && ready(); --left) {
+        auto chain = pop();
+        if (!chain) break;
+        take(*std::move(chain));
+      }
+    } while (left > 0 && ready() && wait_for_kick());
+    serving_ = false;
+    interrupt();
+    if (left == 0) kick();
+  }
+
+  // The parts of a turn, for a device that needs several chains at once.
+
+  // Returns the next chain, or nothing if there is none. If the driver has broken the ring,
+  // the device needs a reset, and the ring is not active any more.
+  std::optional<Chain> pop();
+  // Enables notifications, after pop() has returned nothing. Returns true if there is a chain
+  // already, for which on_kick may not be called.
+  bool wait_for_kick() { return active() && active_.ring.enable_notifications(); }
+  // Interrupts the driver if it wants that for the chains completed since the last call;
+  // during serve(), at its end.
+  void interrupt() {
+    if (!serving_ && active_.ring.interrupt_needed()) notifier_.queue_interrupt(active_.index);
+  }
+  // Causes another call of on_kick. A posted function would not do: a loop that is stopping
+  // first runs all of them, so it would never end.
+  void kick() const { active_.kick->signal(); }
+
+  bool active() const { return kick_watch_.active(); }
+  // No chain is popped and on_kick is not called any more. Chains can still be completed.
+  void stop() { kick_watch_.reset(); }
+  VirtQueue& queue() { return active_.ring; }
+
+ private:
+  void mark_broken(const std::string& why);
+
+  ActiveQueue active_;
+  DriverNotifier& notifier_;
+  const std::string& name_;
+  RateLimit& warnings_;
+  EventLoop::Watch kick_watch_;
+  bool serving_ = false;
+};
+
+}  // namespace wick::virtio
