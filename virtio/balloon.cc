@@ -3,6 +3,7 @@
 #include <linux/virtio_balloon.h>
 
 #include <algorithm>
+#include <cstddef>
 
 #include "base/bytes.h"
 
@@ -13,9 +14,6 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;  // the unit of page numbers, on any architecture (5.5.6)
 constexpr uint16_t kInflate = 0;
 constexpr uint16_t kReporting = 2;
-// virtio_balloon_config, as far as the offered features define it.
-constexpr uint64_t kActualOffset = 4;
-constexpr uint64_t kConfigBytes = 8;
 
 // A turn processes this much of the guest's memory, which takes a few milliseconds. A
 // call of madvise(2) counts as at least kDiscardCost.
@@ -39,15 +37,14 @@ uint64_t Balloon::features() const {
 }
 
 void Balloon::read_config(uint64_t offset, std::span<std::byte> data) {
-  const std::array<uint32_t, 2> fields = {target_pages_, actual_pages_};
-  const auto config = std::as_bytes(std::span(fields));
-  std::ranges::fill(data, std::byte{0});
-  for (size_t i = 0; i < data.size() && offset < kConfigBytes; ++i, ++offset)
-    data[i] = config[offset];
+  virtio_balloon_config config{};  // the offered features define no other fields
+  config.num_pages = target_pages_;
+  config.actual = actual_pages_;
+  copy_config(config, offset, data);
 }
 
 void Balloon::write_config(uint64_t offset, std::span<const std::byte> data) {
-  if (offset == kActualOffset && data.size() == sizeof(uint32_t))
+  if (offset == offsetof(virtio_balloon_config, actual) && data.size() == sizeof(uint32_t))
     actual_pages_ = load_le<uint32_t>(data);
 }
 

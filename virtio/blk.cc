@@ -63,12 +63,9 @@ uint64_t Blk::features() const {
 }
 
 void Blk::read_config(uint64_t offset, std::span<std::byte> data) {
-  std::ranges::fill(data, std::byte{0});
   virtio_blk_config config = config_;
   config.capacity = capacity_sectors_;
-  if (offset >= sizeof(config)) return;
-  const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
-  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
+  copy_config(config, offset, data);
 }
 
 void Blk::update_capacity() {

@@ -190,10 +190,7 @@ void Console::read_config(uint64_t offset, std::span<std::byte> data) {
                                      .rows = size.rows,
                                      .max_nr_ports = static_cast<uint32_t>(ports_.size()),
                                      .emerg_wr = 0};
-  std::ranges::fill(data, std::byte{0});
-  if (offset >= sizeof(config)) return;
-  const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
-  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
+  copy_config(config, offset, data);
 }
 
 void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,

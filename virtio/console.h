@@ -38,8 +38,6 @@ class Console final : public VirtioDevice {
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;
-  // No field is writable, because VIRTIO_CONSOLE_F_EMERG_WRITE is not offered.
-  void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;

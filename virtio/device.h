@@ -2,10 +2,13 @@
 // either.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/fd.h"
 #include "virtio/queue.h"
 
@@ -36,6 +39,17 @@ class DriverNotifier {
   virtual void disconnect_interrupt(const EventFd& event) { static_cast<void>(event); }
 };
 
+// For VirtioDevice::read_config(): copies a part of the structure that describes a device's
+// configuration space.
+template <typename Config>
+requires std::is_trivially_copyable_v<Config>
+void copy_config(const Config& config, uint64_t offset, std::span<std::byte> data) {
+  const auto bytes = as_bytes(&config, sizeof(config));
+  const auto rest = bytes.subspan(std::min<uint64_t>(offset, bytes.size()));
+  const auto end = std::ranges::copy(rest.first(std::min(rest.size(), data.size())), data.begin());
+  std::fill(end.out, data.end(), std::byte{0});
+}
+
 // A queue in use: its ring, and the eventfd that the driver's notifications signal.
 struct ActiveQueue {
   uint16_t index = 0;
@@ -54,9 +68,14 @@ class VirtioDevice {
   virtual std::span<const uint16_t> queue_max_sizes() const = 0;
 
   // The device configuration space. Out of bounds, reads return zero and writes are
-  // ignored.
-  virtual void read_config(uint64_t offset, std::span<std::byte> data) = 0;
-  virtual void write_config(uint64_t offset, std::span<const std::byte> data) = 0;
+  // ignored. By default it is empty, and no field is writable.
+  virtual void read_config(uint64_t offset, std::span<std::byte> data) {
+    static_cast<void>(offset);
+    std::ranges::fill(data, std::byte{0});
+  }
+  virtual void write_config(uint64_t offset, std::span<const std::byte> data) {
+    static_cast<void>(offset), static_cast<void>(data);
+  }
 
   // Called at DRIVER_OK, with the features that the driver accepted and the queues that it
   // made ready. `notifier` is valid until reset() has returned.

@@ -109,7 +109,6 @@ Net::~Net() {
 }
 
 void Net::read_config(uint64_t offset, std::span<std::byte> data) {
-  std::ranges::fill(data, std::byte{0});
   Config config{
       .mac = {},
       .status = static_cast<uint16_t>((link_up_ ? kLinkUp : 0) | (announce_ ? kAnnounce : 0)),
@@ -117,9 +116,7 @@ void Net::read_config(uint64_t offset, std::span<std::byte> data) {
       .mtu = mtu_.value_or(0)};
   const uint64_t mac = current_mac_;
   std::memcpy(config.mac.data(), &mac, config.mac.size());
-  if (offset >= sizeof(config)) return;
-  const size_t readable = std::min<size_t>(data.size(), sizeof(config) - offset);
-  std::memcpy(data.data(), reinterpret_cast<const std::byte*>(&config) + offset, readable);
+  copy_config(config, offset, data);
 }
 
 void Net::activate(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {

@@ -26,11 +26,6 @@ class Rng final : public VirtioDevice {
   uint32_t id() const override { return 4; }
   uint64_t features() const override { return 0; }
   std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
-  // There is no configuration space.
-  void read_config(uint64_t, std::span<std::byte> data) override {
-    std::ranges::fill(data, std::byte{0});
-  }
-  void write_config(uint64_t, std::span<const std::byte>) override {}
   void activate(uint64_t features, std::vector<ActiveQueue> queues,
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
