@@ -40,7 +40,7 @@ constexpr size_t kMinPacketBytes = sizeof(PacketHeader) + 14;
 constexpr size_t kMaxFrameBytes = 65535 + 14 + 4;
 constexpr size_t kMaxPacketBytes = sizeof(PacketHeader) + kMaxFrameBytes;
 
-// The offloads that a receiver accepts in packets.
+// The offloads that may be left to the receiver of a packet.
 struct Offloads {
   bool checksum = false;  // required by all others
   bool tcp4 = false;
@@ -48,7 +48,28 @@ struct Offloads {
   bool ecn = false;
   bool udp = false;  // IPv4 and IPv6
 
+  // Returns true if a packet with this header needs no other offloads.
+  constexpr bool cover(const PacketHeader& header) const {
+    if ((header.flags & PacketHeader::kNeedsChecksum) != 0 && !checksum) return false;
+    const bool has_ecn = (header.segmentation & PacketHeader::kEcn) != 0;
+    if (has_ecn && !ecn) return false;
+    switch (header.segmentation & ~PacketHeader::kEcn) {
+      case PacketHeader::kNone:
+        return !has_ecn;
+      case PacketHeader::kTcp4:
+        return tcp4;
+      case PacketHeader::kTcp6:
+        return tcp6;
+      case PacketHeader::kUdp:
+        return udp;
+      default:
+        return false;
+    }
+  }
+
   friend bool operator==(const Offloads&, const Offloads&) = default;
 };
+constexpr Offloads kAllOffloads{
+    .checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
 
 }  // namespace wick::net

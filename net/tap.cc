@@ -47,8 +47,7 @@ class Tap final : public Backend {
     for (Fd& queue : queues) queues_.push_back({std::move(queue), {}, false});
     // Tried in two steps, because Linux supports USO only from 6.2 on.
     constexpr Offloads kOlder{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true};
-    constexpr Offloads kAll{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
-    for (const Offloads& some : {kOlder, kAll})
+    for (const Offloads& some : {kOlder, kAllOffloads})
       if (request_offloads(some)) supported_ = some;
     request_offloads({});
     for (size_t pair = 1; pair < queues_.size(); ++pair) request_queue(pair, false);

@@ -35,17 +35,14 @@ uint64_t packed(const net::MacAddress& mac) {
 }
 
 uint64_t features_of(const net::Backend& backend, bool has_mtu) {
-  uint64_t features = bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) |
-                      bit(kNetHostEcn) | bit(kNetMergedBuffers) | bit(kNetStatus) |
+  uint64_t features = bit(kNetMac) | bit(kNetMergedBuffers) | bit(kNetStatus) |
                       bit(kNetControlQueue) | bit(kNetControlReceive) | bit(kNetControlVlan) |
                       bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) | bit(kNetControlMac);
-  const net::Offloads offloads = backend.supported_offloads();
-  if (offloads.checksum) features |= bit(kNetGuestChecksum) | bit(kNetControlGuestOffloads);
-  if (offloads.tcp4) features |= bit(kNetGuestTcp4);
-  if (offloads.tcp6) features |= bit(kNetGuestTcp6);
-  if (offloads.ecn) features |= bit(kNetGuestEcn);
-  // A kernel that delivers such packets also accepts them.
-  if (offloads.udp) features |= bit(kNetGuestUdp4) | bit(kNetGuestUdp6) | bit(kNetHostUdp);
+  const net::Offloads received = backend.supported_offloads();
+  net::Offloads sent = net::kAllOffloads;
+  sent.udp = received.udp;  // a kernel that delivers such packets also accepts them
+  features |= features_of_guest(received) | features_of_host(sent);
+  if (received.checksum) features |= bit(kNetControlGuestOffloads);
   if (has_mtu) features |= bit(kNetMtu);
   if (backend.queue_pairs() > 1) features |= bit(kNetMultiqueue);
   return features;
@@ -132,11 +129,12 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   settings_ = {.features = features,
                .max_pairs = backend_.queue_pairs(),
                .mtu = (features & bit(kNetMtu)) != 0 ? mtu_.value_or(0) : uint16_t{0},
+               .host_offloads = host_offloads_of(features),
                .mac = mac_,
                .unicast = {},
                .multicast = {},
                .vlans = {},
-               .offloads = features};  // 5.1.6.5.6: initially all negotiated offloads
+               .guest_offloads = guest_offloads_of(features)};  // 5.1.6.5.6: initially all
   apply_settings();
 
   receivers_.resize(backend_.queue_pairs());
@@ -235,7 +233,7 @@ void Net::serve_transmit(uint16_t pair) {
 bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
   net::PacketHeader header;
   size_t bytes = request.readable.read(std::as_writable_bytes(std::span(&header, 1)));
-  const bool allowed = bytes == sizeof(header) && may_send(header);
+  const bool allowed = bytes == sizeof(header) && settings_.host_offloads.cover(header);
   header.flags &= net::PacketHeader::kNeedsChecksum;
   header.buffers = 0;
   packet_.assign(1, {&header, sizeof(header)});
@@ -253,25 +251,6 @@ bool Net::transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget) {
     warnings_.warn("{}: dropped a malformed packet from the driver", name_);
   spend(budget, cost(header, bytes));
   return true;
-}
-
-bool Net::may_send(const net::PacketHeader& header) const {
-  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 && !settings_.has(kNetChecksum))
-    return false;
-  const bool ecn = (header.segmentation & net::PacketHeader::kEcn) != 0;
-  if (ecn && !settings_.has(kNetHostEcn)) return false;
-  switch (header.segmentation & ~net::PacketHeader::kEcn) {
-    case net::PacketHeader::kNone:
-      return !ecn;
-    case net::PacketHeader::kTcp4:
-      return settings_.has(kNetHostTcp4);
-    case net::PacketHeader::kTcp6:
-      return settings_.has(kNetHostTcp6);
-    case net::PacketHeader::kUdp:
-      return settings_.has(kNetHostUdp);
-    default:
-      return false;
-  }
 }
 
 void Net::serve_control() {
@@ -300,12 +279,7 @@ bool Net::control(LoopQueue::Request& request, size_t& budget) {
 
 // Applies the settings to the back end and to the configuration space.
 void Net::apply_settings() {
-  backend_.set_offloads({.checksum = settings_.offload_enabled(kNetGuestChecksum),
-                         .tcp4 = settings_.offload_enabled(kNetGuestTcp4),
-                         .tcp6 = settings_.offload_enabled(kNetGuestTcp6),
-                         .ecn = settings_.offload_enabled(kNetGuestEcn),
-                         .udp = settings_.offload_enabled(kNetGuestUdp4) &&
-                                settings_.offload_enabled(kNetGuestUdp6)});
+  backend_.set_offloads(settings_.guest_offloads);
   backend_.set_active_pairs(settings_.pairs);
   current_mac_ = packed(settings_.mac);
   if (std::exchange(settings_.announced, false)) announce_ = false;

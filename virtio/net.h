@@ -57,7 +57,6 @@ class Net final : public VirtioDevice {
   void stop();
   void serve_transmit(uint16_t pair);
   bool transmit(uint16_t pair, LoopQueue::Request& request, size_t& budget);
-  bool may_send(const net::PacketHeader& header) const;
   void serve_control();
   bool control(LoopQueue::Request& request, size_t& budget);
   void apply_settings();

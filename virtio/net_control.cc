@@ -22,9 +22,33 @@ constexpr uint8_t kQueuePairs = 4;
 constexpr uint8_t kGuestOffloads = 5;
 
 constexpr uint16_t kTagged = 0x8100;  // IEEE 802.1Q
-constexpr uint64_t kGuestOffloadBits = 1ull << kNetGuestChecksum | 1ull << kNetGuestTcp4 |
-                                       1ull << kNetGuestTcp6 | 1ull << kNetGuestEcn |
-                                       1ull << kNetGuestUdp4 | 1ull << kNetGuestUdp6;
+
+// An offload is agreed if all of its feature bits are.
+struct OffloadBits {
+  bool net::Offloads::*offload;
+  uint64_t guest;
+  uint64_t host;
+};
+constexpr OffloadBits kOffloads[] = {
+    {&net::Offloads::checksum, 1ull << kNetGuestChecksum, 1ull << kNetChecksum},
+    {&net::Offloads::tcp4, 1ull << kNetGuestTcp4, 1ull << kNetHostTcp4},
+    {&net::Offloads::tcp6, 1ull << kNetGuestTcp6, 1ull << kNetHostTcp6},
+    {&net::Offloads::ecn, 1ull << kNetGuestEcn, 1ull << kNetHostEcn},
+    {&net::Offloads::udp, 1ull << kNetGuestUdp4 | 1ull << kNetGuestUdp6, 1ull << kNetHostUdp},
+};
+
+net::Offloads offloads_of(uint64_t features, uint64_t OffloadBits::*side) {
+  net::Offloads offloads;
+  for (const OffloadBits& bits : kOffloads) offloads.*bits.offload = (~features & bits.*side) == 0;
+  return offloads;
+}
+
+uint64_t features_of(const net::Offloads& offloads, uint64_t OffloadBits::*side) {
+  uint64_t features = 0;
+  for (const OffloadBits& bits : kOffloads)
+    if (offloads.*bits.offload) features |= bits.*side;
+  return features;
+}
 
 // Returns `data` as a little-endian number; nothing if its size is not that of T.
 template <typename T>
@@ -91,14 +115,28 @@ bool set_pairs(NetSettings& settings, uint8_t command, Bytes data) {
 
 bool set_offloads(NetSettings& settings, uint8_t command, Bytes data) {
   const auto offloads = whole<uint64_t>(data);
+  const uint64_t agreed = settings.features & features_of_guest(net::kAllOffloads);
   if (!settings.has(kNetControlGuestOffloads) || command != 0 || !offloads ||
-      (*offloads & ~(settings.features & kGuestOffloadBits)) != 0)
+      (*offloads & ~agreed) != 0)
     return false;
-  settings.offloads = *offloads;
+  settings.guest_offloads = guest_offloads_of(*offloads);
   return true;
 }
 
 }  // namespace
+
+net::Offloads guest_offloads_of(uint64_t features) {
+  return offloads_of(features, &OffloadBits::guest);
+}
+uint64_t features_of_guest(const net::Offloads& offloads) {
+  return features_of(offloads, &OffloadBits::guest);
+}
+net::Offloads host_offloads_of(uint64_t features) {
+  return offloads_of(features, &OffloadBits::host);
+}
+uint64_t features_of_host(const net::Offloads& offloads) {
+  return features_of(offloads, &OffloadBits::host);
+}
 
 uint8_t NetSettings::execute(Bytes command) {
   if (command.size() < 2) return kNetError;

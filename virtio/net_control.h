@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "net/mac_address.h"
+#include "net/packet.h"
 
 namespace wick::virtio {
 
@@ -18,7 +19,8 @@ struct NetSettings {
   // Fixed at activation.
   uint64_t features = 0;  // the negotiated VIRTIO_NET_F_*, which decide what may be set
   uint16_t max_pairs = 1;
-  uint16_t mtu = 0;  // the negotiated MTU; 0: none
+  uint16_t mtu = 0;             // the negotiated MTU; 0: none
+  net::Offloads host_offloads;  // may be used by packets that the driver sends
 
   net::MacAddress mac{};
   // 5.1.6.5.1 and 5.1.6.5.2. Initially the driver gets all frames.
@@ -30,14 +32,12 @@ struct NetSettings {
   bool no_broadcast = false;
   std::vector<net::MacAddress> unicast;
   std::vector<net::MacAddress> multicast;
-  std::bitset<4096> vlans;  // 5.1.6.5.3: tagged frames of these VLANs are received
-  uint16_t pairs = 1;       // 5.1.6.5.5
-  uint64_t offloads = 0;    // 5.1.6.5.6: bits of VIRTIO_NET_F_GUEST_*
-  bool announced = false;   // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
+  std::bitset<4096> vlans;       // 5.1.6.5.3: tagged frames of these VLANs are received
+  uint16_t pairs = 1;            // 5.1.6.5.5
+  net::Offloads guest_offloads;  // 5.1.6.5.6: may be used by packets that the driver receives
+  bool announced = false;        // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
 
   bool has(unsigned feature) const { return (features >> feature & 1) != 0; }
-  // Returns true if the driver accepts packets that need this offload.
-  bool offload_enabled(unsigned feature) const { return (offloads >> feature & 1) != 0; }
 
   // Executes a command (class, number, data) and returns the status for the driver:
   // VIRTIO_NET_OK, or VIRTIO_NET_ERR if nothing was changed.
@@ -48,6 +48,14 @@ struct NetSettings {
   static constexpr size_t kStartBytes = 18;
   bool accepts(std::span<const std::byte> start) const;
 };
+
+// The offloads that the feature bits VIRTIO_NET_F_GUEST_* among `features` stand for, and the
+// reverse; VIRTIO_NET_F_GUEST_CSUM is one of them.
+net::Offloads guest_offloads_of(uint64_t features);
+uint64_t features_of_guest(const net::Offloads& offloads);
+// The same for VIRTIO_NET_F_HOST_* and VIRTIO_NET_F_CSUM.
+net::Offloads host_offloads_of(uint64_t features);
+uint64_t features_of_host(const net::Offloads& offloads);
 
 // Feature bits (5.1.3).
 constexpr unsigned kNetChecksum = 0;

@@ -100,30 +100,9 @@ bool NetReceiver::accepts_packet() const {
   const net::PacketHeader& header = head_.header;
   const size_t frame_bytes = packet_bytes_ - sizeof(header);
   const auto start = std::span(head_.start).first(std::min(frame_bytes, head_.start.size()));
-  if ((header.flags & net::PacketHeader::kNeedsChecksum) != 0 &&
-      !settings_.offload_enabled(kNetGuestChecksum))
-    return false;
-  switch (header.segmentation & ~net::PacketHeader::kEcn) {
-    case net::PacketHeader::kNone:
-      if (settings_.mtu > 0 &&
-          frame_bytes > settings_.mtu + kEthernetBytes + (net::has_two_tags(start) ? kTagBytes : 0))
-        return false;
-      break;
-    case net::PacketHeader::kTcp4:
-      if (!settings_.offload_enabled(kNetGuestTcp4)) return false;
-      break;
-    case net::PacketHeader::kTcp6:
-      if (!settings_.offload_enabled(kNetGuestTcp6)) return false;
-      break;
-    case net::PacketHeader::kUdp:
-      if (!settings_.offload_enabled(kNetGuestUdp4) || !settings_.offload_enabled(kNetGuestUdp6))
-        return false;
-      break;
-    default:
-      return false;
-  }
-  if ((header.segmentation & net::PacketHeader::kEcn) != 0 &&
-      !settings_.offload_enabled(kNetGuestEcn))
+  if (!settings_.guest_offloads.cover(header)) return false;
+  if (header.segmentation == net::PacketHeader::kNone && settings_.mtu > 0 &&
+      frame_bytes > settings_.mtu + kEthernetBytes + (net::has_two_tags(start) ? kTagBytes : 0))
     return false;
   return settings_.accepts(start);
 }
@@ -143,7 +122,7 @@ bool NetReceiver::deliver() {
   for (size_t bytes = 0; bytes < packet_bytes_; ++count) bytes += chains_[count].bytes;
   head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without merging
   head_.header.flags &= net::PacketHeader::kNeedsChecksum | net::PacketHeader::kChecksumValid;
-  if (!settings_.offload_enabled(kNetGuestChecksum)) head_.header.flags = 0;
+  if (!settings_.guest_offloads.checksum) head_.header.flags = 0;
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
   // The driver expects to find all buffers of a packet when it finds the first.

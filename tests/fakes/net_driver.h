@@ -30,8 +30,7 @@ class NetDriver : public testing::Test {
   using Bytes = std::vector<std::byte>;
 
   static constexpr net::MacAddress kMac = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
-  static constexpr net::Offloads kAllOffloads = {
-      .checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true, .udp = true};
+  static constexpr net::Offloads kAllOffloads = net::kAllOffloads;
   static constexpr uint16_t kReceive = 0;
   static constexpr uint16_t kTransmit = 1;
 

@@ -59,7 +59,7 @@ NetSettings settings(uint64_t features = kEverything) {
   result.features = features;
   result.max_pairs = 4;
   result.mac = kMine;
-  result.offloads = features;
+  result.guest_offloads = guest_offloads_of(features);
   return result;
 }
 
@@ -89,7 +89,7 @@ void expect_refused(const NetSettings& before, const Bytes& bytes) {
   EXPECT_EQ(after.mac, before.mac);
   EXPECT_EQ(after.vlans, before.vlans);
   EXPECT_EQ(after.pairs, before.pairs);
-  EXPECT_EQ(after.offloads, before.offloads);
+  EXPECT_EQ(after.guest_offloads, before.guest_offloads);
   EXPECT_EQ(after.announced, before.announced);
 }
 
@@ -209,15 +209,26 @@ TEST(NetControl, OffloadsAreThoseThatWereAgreedTo) {
   constexpr uint64_t kAgreed =
       1ull << kNetControlGuestOffloads | 1ull << kNetGuestChecksum | 1ull << kNetGuestTcp4;
   NetSettings some = settings(kAgreed);
-  for (const uint64_t offloads :
-       {1ull << kNetGuestChecksum | 1ull << kNetGuestTcp4, 1ull << kNetGuestChecksum, 0ull}) {
-    EXPECT_EQ(some.execute(command(kGuestOffloads, 0, offloads)), kNetOk);
-    EXPECT_EQ(some.offloads, offloads);
+  for (const net::Offloads& offloads : {net::Offloads{.checksum = true, .tcp4 = true},
+                                        net::Offloads{.checksum = true}, net::Offloads{}}) {
+    const uint64_t bits = features_of_guest(offloads);
+    EXPECT_EQ(some.execute(command(kGuestOffloads, 0, bits)), kNetOk);
+    EXPECT_EQ(some.guest_offloads, offloads);
   }
   for (const uint64_t offloads :
        {1ull << kNetGuestTcp6, 1ull << kNetGuestChecksum | 1ull << kNetGuestUdp4,
         1ull << kNetControlGuestOffloads, 1ull << 63, ~0ull})
     expect_refused(kAgreed, command(kGuestOffloads, 0, offloads));
+}
+
+TEST(NetControl, AnOffloadNeedsAllItsFeatures) {
+  const uint64_t guest = 1ull << kNetGuestChecksum | 1ull << kNetGuestUdp4;
+  EXPECT_EQ(guest_offloads_of(guest), net::Offloads{.checksum = true});
+  EXPECT_EQ(guest_offloads_of(guest | 1ull << kNetGuestUdp6),
+            (net::Offloads{.checksum = true, .udp = true}));
+  const uint64_t host = 1ull << kNetChecksum | 1ull << kNetHostTcp6 | 1ull << kNetHostEcn;
+  EXPECT_EQ(host_offloads_of(host), (net::Offloads{.checksum = true, .tcp6 = true, .ecn = true}));
+  EXPECT_EQ(guest_offloads_of(host), net::Offloads{});
 }
 
 TEST(NetControl, AnAnnouncementIsRemembered) {
