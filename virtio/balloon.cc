@@ -11,7 +11,7 @@ namespace wick::virtio {
 
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;  // the unit of page numbers, on any architecture (5.5.6)
+constexpr uint64_t kPageBytes = 1 << VIRTIO_BALLOON_PFN_SHIFT;
 constexpr uint16_t kInflate = 0;
 constexpr uint16_t kReporting = 2;
 
@@ -33,7 +33,7 @@ void Balloon::set_target(uint64_t size_bytes) {
 uint64_t Balloon::actual_bytes() const { return actual_pages_ * kPageBytes; }
 
 uint64_t Balloon::features() const {
-  return 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM | 1ull << VIRTIO_BALLOON_F_REPORTING;
+  return feature_bit(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) | feature_bit(VIRTIO_BALLOON_F_REPORTING);
 }
 
 void Balloon::read_config(uint64_t offset, std::span<std::byte> data) {

@@ -35,7 +35,7 @@ class Balloon final : public VirtioDevice {
   // Returns the amount that the guest claims to have given up.
   uint64_t actual_bytes() const;
 
-  uint32_t id() const override { return 5; }
+  uint32_t id() const override { return VIRTIO_ID_BALLOON; }
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;

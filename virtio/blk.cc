@@ -51,14 +51,14 @@ Blk::Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::stri
 }
 
 uint64_t Blk::features() const {
-  uint64_t features =
-      1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_FLUSH;
+  uint64_t features = feature_bit(VIRTIO_BLK_F_SEG_MAX) | feature_bit(VIRTIO_BLK_F_BLK_SIZE) |
+                      feature_bit(VIRTIO_BLK_F_FLUSH);
   if (backend_.read_only())
-    features |= 1ull << VIRTIO_BLK_F_RO;
+    features |= feature_bit(VIRTIO_BLK_F_RO);
   else
-    features |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
-  if (backend_.can_discard()) features |= 1ull << VIRTIO_BLK_F_DISCARD;
-  if (queue_sizes_.size() > 1) features |= 1ull << VIRTIO_BLK_F_MQ;
+    features |= feature_bit(VIRTIO_BLK_F_WRITE_ZEROES);
+  if (backend_.can_discard()) features |= feature_bit(VIRTIO_BLK_F_DISCARD);
+  if (queue_sizes_.size() > 1) features |= feature_bit(VIRTIO_BLK_F_MQ);
   return features;
 }
 
@@ -86,9 +86,9 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   notifier_ = &notifier;
   limits_ = {.capacity_sectors = capacity_sectors_,
              .read_only = backend_.read_only(),
-             .flush = (features >> VIRTIO_BLK_F_FLUSH & 1) != 0,
-             .discard = (features >> VIRTIO_BLK_F_DISCARD & 1) != 0,
-             .write_zeroes = (features >> VIRTIO_BLK_F_WRITE_ZEROES & 1) != 0,
+             .flush = has_feature(features, VIRTIO_BLK_F_FLUSH),
+             .discard = has_feature(features, VIRTIO_BLK_F_DISCARD),
+             .write_zeroes = has_feature(features, VIRTIO_BLK_F_WRITE_ZEROES),
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
   queues_.resize(queue_sizes_.size());

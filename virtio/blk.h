@@ -30,7 +30,7 @@ class Blk final : public VirtioDevice {
   // Notifies the driver if the back end's size has changed. Called on the loop.
   void update_capacity();
 
-  uint32_t id() const override { return 2; }
+  uint32_t id() const override { return VIRTIO_ID_BLOCK; }
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;

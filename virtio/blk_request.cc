@@ -9,20 +9,6 @@ namespace wick::virtio {
 
 namespace {
 
-struct Header {  // 5.2.6, struct virtio_blk_req
-  uint32_t type;
-  uint32_t reserved;
-  uint64_t sector;
-};
-static_assert(sizeof(Header) == 16);
-
-struct Segment {  // 5.2.6, struct virtio_blk_discard_write_zeroes
-  uint64_t sector;
-  uint32_t sectors;
-  uint32_t flags;
-};
-static_assert(sizeof(Segment) == 16);
-
 // The maximum size of a buffer for GET_ID, because the loop fills it without a pause.
 constexpr uint64_t kMaxIdBytes = 4096;
 
@@ -91,11 +77,11 @@ void parse_segment(BlkRequest& request, const BlkLimits& limits) {
     refuse(request, VIRTIO_BLK_S_UNSUPP);
     return;
   }
-  if (total_bytes(request.data) != sizeof(Segment)) {
+  if (total_bytes(request.data) != sizeof(virtio_blk_discard_write_zeroes)) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return;
   }
-  const auto segment = take_front<Segment>(request.data);
+  const auto segment = take_front<virtio_blk_discard_write_zeroes>(request.data);
   const uint32_t known_flags = discard ? 0u : uint32_t{VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP};
   if ((segment.flags & ~known_flags) != 0) {
     refuse(request, VIRTIO_BLK_S_UNSUPP);
@@ -103,13 +89,13 @@ void parse_segment(BlkRequest& request, const BlkLimits& limits) {
   }
   const uint32_t max_sectors =
       discard ? limits.max_discard_sectors : limits.max_write_zeroes_sectors;
-  if (segment.sectors > max_sectors || !in_disk(segment.sector, segment.sectors, limits) ||
+  if (segment.num_sectors > max_sectors || !in_disk(segment.sector, segment.num_sectors, limits) ||
       limits.read_only) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return;
   }
   request.offset_bytes = segment.sector * kSectorBytes;
-  request.length_bytes = segment.sectors * kSectorBytes;
+  request.length_bytes = segment.num_sectors * kSectorBytes;
   request.unmap = (segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
 }
 
@@ -121,12 +107,12 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
   std::vector<iovec> in(writable.begin(), writable.end());
   request.status_byte = take_last_byte(in);
   request.written_before_status = static_cast<uint32_t>(total_bytes(in));
-  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(Header)) {
+  if (request.status_byte == nullptr || total_bytes(readable) < sizeof(virtio_blk_outhdr)) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return request;
   }
   std::vector<iovec> out(readable.begin(), readable.end());
-  const auto header = take_front<Header>(out);
+  const auto header = take_front<virtio_blk_outhdr>(out);
 
   switch (header.type) {
     case VIRTIO_BLK_T_IN:

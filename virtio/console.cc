@@ -180,8 +180,8 @@ Console::Console(EventLoop& loop, std::vector<PortConfig> ports)
 Console::~Console() = default;
 
 uint64_t Console::features() const {
-  return 1ull << VIRTIO_CONSOLE_F_SIZE |
-         (ports_.size() > 1 ? 1ull << VIRTIO_CONSOLE_F_MULTIPORT : 0);
+  return feature_bit(VIRTIO_CONSOLE_F_SIZE) |
+         (ports_.size() > 1 ? feature_bit(VIRTIO_CONSOLE_F_MULTIPORT) : 0);
 }
 
 void Console::read_config(uint64_t offset, std::span<std::byte> data) {
@@ -197,8 +197,8 @@ void Console::activate(uint64_t features, std::vector<ActiveQueue> queues,
                        DriverNotifier& notifier) {
   loop_.call([&] {
     notifier_ = &notifier;
-    multiport_ = (features >> VIRTIO_CONSOLE_F_MULTIPORT & 1) != 0;
-    reports_size_ = (features >> VIRTIO_CONSOLE_F_SIZE & 1) != 0;
+    multiport_ = has_feature(features, VIRTIO_CONSOLE_F_MULTIPORT);
+    reports_size_ = has_feature(features, VIRTIO_CONSOLE_F_SIZE);
     for (ActiveQueue& queue : queues) add(std::move(queue));
     for (size_t i = 0; i < queues_.size(); ++i)
       if (queues_[i] != nullptr) serve(static_cast<uint16_t>(i));

@@ -34,7 +34,7 @@ class Console final : public VirtioDevice {
   Console(EventLoop& loop, std::vector<PortConfig> ports);
   ~Console() override;
 
-  uint32_t id() const override { return 3; }
+  uint32_t id() const override { return VIRTIO_ID_CONSOLE; }
   uint64_t features() const override;
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;

@@ -14,12 +14,6 @@
 
 namespace wick::virtio {
 
-// Feature bits common to all device types (virtio 1.2, 6).
-constexpr uint64_t kFeatureIndirect = 1ull << 28;
-constexpr uint64_t kFeatureEventIndex = 1ull << 29;
-constexpr uint64_t kFeatureVersion1 = 1ull << 32;
-constexpr uint64_t kFeatureRingReset = 1ull << 40;
-
 // Implemented by the transport: the notifications of a device to its driver. Any thread
 // may call any function.
 class DriverNotifier {

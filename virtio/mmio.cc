@@ -6,75 +6,42 @@ namespace wick::virtio {
 
 namespace {
 
-// 4.2.2, "MMIO Device Register Layout"
-enum Register : uint64_t {
-  kMagicValue = 0x000,
-  kVersion = 0x004,
-  kDeviceId = 0x008,
-  kVendorId = 0x00c,
-  kDeviceFeatures = 0x010,
-  kDeviceFeaturesSel = 0x014,
-  kDriverFeatures = 0x020,
-  kDriverFeaturesSel = 0x024,
-  kQueueSel = 0x030,
-  kQueueNumMax = 0x034,
-  kQueueNum = 0x038,
-  kQueueReady = 0x044,
-  kQueueNotify = MmioTransport::kQueueNotifyOffset,
-  kInterruptStatus = 0x060,
-  kInterruptAck = 0x064,
-  kStatus = 0x070,
-  kQueueDescLow = 0x080,
-  kQueueDescHigh = 0x084,
-  kQueueDriverLow = 0x090,
-  kQueueDriverHigh = 0x094,
-  kQueueDeviceLow = 0x0a0,
-  kQueueDeviceHigh = 0x0a4,
-  kShmLenLow = 0x0b0,
-  kShmLenHigh = 0x0b4,
-  kShmBaseLow = 0x0b8,
-  kShmBaseHigh = 0x0bc,
-  kQueueReset = 0x0c0,
-  kConfigGeneration = 0x0fc,
-  kConfig = 0x100,
-};
+constexpr uint64_t kQueueReset = 0x0c0;  // 4.2.2; the header of Linux 6.1 lacks it
 
-// The names of the registers in the specification.
+// The registers (4.2.2, "MMIO Device Register Layout") with the specification's names.
 constexpr std::pair<uint64_t, const char*> kNames[] = {
-    {kMagicValue, "MagicValue"},
-    {kVersion, "Version"},
-    {kDeviceId, "DeviceID"},
-    {kVendorId, "VendorID"},
-    {kDeviceFeatures, "DeviceFeatures"},
-    {kDeviceFeaturesSel, "DeviceFeaturesSel"},
-    {kDriverFeatures, "DriverFeatures"},
-    {kDriverFeaturesSel, "DriverFeaturesSel"},
-    {kQueueSel, "QueueSel"},
-    {kQueueNumMax, "QueueNumMax"},
-    {kQueueNum, "QueueNum"},
-    {kQueueReady, "QueueReady"},
-    {kQueueNotify, "QueueNotify"},
-    {kInterruptStatus, "InterruptStatus"},
-    {kInterruptAck, "InterruptAck"},
-    {kStatus, "Status"},
-    {kQueueDescLow, "QueueDescLow"},
-    {kQueueDescHigh, "QueueDescHigh"},
-    {kQueueDriverLow, "QueueDriverLow"},
-    {kQueueDriverHigh, "QueueDriverHigh"},
-    {kQueueDeviceLow, "QueueDeviceLow"},
-    {kQueueDeviceHigh, "QueueDeviceHigh"},
-    {kShmLenLow, "SHMLenLow"},
-    {kShmLenHigh, "SHMLenHigh"},
-    {kShmBaseLow, "SHMBaseLow"},
-    {kShmBaseHigh, "SHMBaseHigh"},
+    {VIRTIO_MMIO_MAGIC_VALUE, "MagicValue"},
+    {VIRTIO_MMIO_VERSION, "Version"},
+    {VIRTIO_MMIO_DEVICE_ID, "DeviceID"},
+    {VIRTIO_MMIO_VENDOR_ID, "VendorID"},
+    {VIRTIO_MMIO_DEVICE_FEATURES, "DeviceFeatures"},
+    {VIRTIO_MMIO_DEVICE_FEATURES_SEL, "DeviceFeaturesSel"},
+    {VIRTIO_MMIO_DRIVER_FEATURES, "DriverFeatures"},
+    {VIRTIO_MMIO_DRIVER_FEATURES_SEL, "DriverFeaturesSel"},
+    {VIRTIO_MMIO_QUEUE_SEL, "QueueSel"},
+    {VIRTIO_MMIO_QUEUE_NUM_MAX, "QueueNumMax"},
+    {VIRTIO_MMIO_QUEUE_NUM, "QueueNum"},
+    {VIRTIO_MMIO_QUEUE_READY, "QueueReady"},
+    {VIRTIO_MMIO_QUEUE_NOTIFY, "QueueNotify"},
+    {VIRTIO_MMIO_INTERRUPT_STATUS, "InterruptStatus"},
+    {VIRTIO_MMIO_INTERRUPT_ACK, "InterruptAck"},
+    {VIRTIO_MMIO_STATUS, "Status"},
+    {VIRTIO_MMIO_QUEUE_DESC_LOW, "QueueDescLow"},
+    {VIRTIO_MMIO_QUEUE_DESC_HIGH, "QueueDescHigh"},
+    {VIRTIO_MMIO_QUEUE_AVAIL_LOW, "QueueDriverLow"},
+    {VIRTIO_MMIO_QUEUE_AVAIL_HIGH, "QueueDriverHigh"},
+    {VIRTIO_MMIO_QUEUE_USED_LOW, "QueueDeviceLow"},
+    {VIRTIO_MMIO_QUEUE_USED_HIGH, "QueueDeviceHigh"},
+    {VIRTIO_MMIO_SHM_LEN_LOW, "SHMLenLow"},
+    {VIRTIO_MMIO_SHM_LEN_HIGH, "SHMLenHigh"},
+    {VIRTIO_MMIO_SHM_BASE_LOW, "SHMBaseLow"},
+    {VIRTIO_MMIO_SHM_BASE_HIGH, "SHMBaseHigh"},
     {kQueueReset, "QueueReset"},
-    {kConfigGeneration, "ConfigGeneration"},
+    {VIRTIO_MMIO_CONFIG_GENERATION, "ConfigGeneration"},
 };
 
 constexpr uint32_t kMagic = 0x74726976;   // "virt"
 constexpr uint32_t kVendor = 0x6b636977;  // "wick"
-constexpr uint32_t kInterruptUsed = 1;    // InterruptStatus, bit 0
-constexpr uint32_t kInterruptConfig = 2;  // InterruptStatus, bit 1
 
 void set_low(uint64_t& field, uint32_t value) { field = (field & ~0xffffffffull) | value; }
 void set_high(uint64_t& field, uint32_t value) {
@@ -94,8 +61,8 @@ Result<std::unique_ptr<MmioTransport>> MmioTransport::create(VirtioDevice& devic
 
 void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(mutex_);
-  if (offset >= kConfig) {
-    device_.read_config(offset - kConfig, data);
+  if (offset >= VIRTIO_MMIO_CONFIG) {
+    device_.read_config(offset - VIRTIO_MMIO_CONFIG, data);
     return;
   }
   // 4.2.2.2: below the configuration space only aligned 32-bit accesses are valid.
@@ -105,30 +72,30 @@ void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
 
 uint32_t MmioTransport::read_register(uint64_t offset) const {
   switch (offset) {
-    case kMagicValue:
+    case VIRTIO_MMIO_MAGIC_VALUE:
       return kMagic;
-    case kVersion:
+    case VIRTIO_MMIO_VERSION:
       return 2;
-    case kDeviceId:
+    case VIRTIO_MMIO_DEVICE_ID:
       return device_.id();
-    case kVendorId:
+    case VIRTIO_MMIO_VENDOR_ID:
       return kVendor;
-    case kDeviceFeatures:
+    case VIRTIO_MMIO_DEVICE_FEATURES:
       return device_features_word();
-    case kQueueNumMax:
+    case VIRTIO_MMIO_QUEUE_NUM_MAX:
       return selected_queue_max();
-    case kQueueReady:
+    case VIRTIO_MMIO_QUEUE_READY:
       return selected_queue() != nullptr && selected_queue()->ready ? 1 : 0;
-    case kInterruptStatus:
+    case VIRTIO_MMIO_INTERRUPT_STATUS:
       return interrupt_status_;
-    case kStatus:
+    case VIRTIO_MMIO_STATUS:
       return status();
-    case kShmLenLow:
-    case kShmLenHigh:
-    case kShmBaseLow:
-    case kShmBaseHigh:
+    case VIRTIO_MMIO_SHM_LEN_LOW:
+    case VIRTIO_MMIO_SHM_LEN_HIGH:
+    case VIRTIO_MMIO_SHM_BASE_LOW:
+    case VIRTIO_MMIO_SHM_BASE_HIGH:
       return 0xffffffff;  // 4.2.2.1: no such shared memory region
-    case kConfigGeneration:
+    case VIRTIO_MMIO_CONFIG_GENERATION:
       return config_generation_;
     default:
       return 0;
@@ -137,8 +104,8 @@ uint32_t MmioTransport::read_register(uint64_t offset) const {
 
 void MmioTransport::write(uint64_t offset, std::span<const std::byte> data) {
   const MutexLock lock(mutex_);
-  if (offset >= kConfig) {
-    device_.write_config(offset - kConfig, data);
+  if (offset >= VIRTIO_MMIO_CONFIG) {
+    device_.write_config(offset - VIRTIO_MMIO_CONFIG, data);
     return;
   }
   if (data.size() == 4 && offset % 4 == 0) write_register(offset, load_le<uint32_t>(data));
@@ -146,55 +113,55 @@ void MmioTransport::write(uint64_t offset, std::span<const std::byte> data) {
 
 void MmioTransport::write_register(uint64_t offset, uint32_t value) {
   switch (offset) {
-    case kDeviceFeaturesSel:
+    case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
       device_features_select_ = value;
       break;
-    case kDriverFeatures:
+    case VIRTIO_MMIO_DRIVER_FEATURES:
       set_driver_features_word(value);
       break;
-    case kDriverFeaturesSel:
+    case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
       driver_features_select_ = value;
       break;
-    case kQueueSel:
+    case VIRTIO_MMIO_QUEUE_SEL:
       queue_select_ = value;
       break;
-    case kQueueNum:
+    case VIRTIO_MMIO_QUEUE_NUM:
       // A value that is too large becomes 0, which is refused when the queue is opened.
       if (auto* queue = configurable_queue())
         queue->size = value <= VirtQueue::kMaxSize ? static_cast<uint16_t>(value) : uint16_t{0};
       break;
-    case kQueueReady:
+    case VIRTIO_MMIO_QUEUE_READY:
       set_queue_ready(value == 1);
       break;
     case kQueueReset:
       // The reset is complete when the write returns, so the register always reads as 0.
       if (value == 1) reset_queue();
       break;
-    case kQueueNotify:
+    case VIRTIO_MMIO_QUEUE_NOTIFY:
       kick(value);
       break;
-    case kInterruptAck:
+    case VIRTIO_MMIO_INTERRUPT_ACK:
       interrupt_status_.fetch_and(~value);
       break;
-    case kStatus:
+    case VIRTIO_MMIO_STATUS:
       set_status(static_cast<uint8_t>(value));
       break;
-    case kQueueDescLow:
+    case VIRTIO_MMIO_QUEUE_DESC_LOW:
       if (auto* queue = configurable_queue()) set_low(queue->descriptors, value);
       break;
-    case kQueueDescHigh:
+    case VIRTIO_MMIO_QUEUE_DESC_HIGH:
       if (auto* queue = configurable_queue()) set_high(queue->descriptors, value);
       break;
-    case kQueueDriverLow:
+    case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
       if (auto* queue = configurable_queue()) set_low(queue->driver_area, value);
       break;
-    case kQueueDriverHigh:
+    case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
       if (auto* queue = configurable_queue()) set_high(queue->driver_area, value);
       break;
-    case kQueueDeviceLow:
+    case VIRTIO_MMIO_QUEUE_USED_LOW:
       if (auto* queue = configurable_queue()) set_low(queue->device_area, value);
       break;
-    case kQueueDeviceHigh:
+    case VIRTIO_MMIO_QUEUE_USED_HIGH:
       if (auto* queue = configurable_queue()) set_high(queue->device_area, value);
       break;
     default:
@@ -203,7 +170,7 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
 }
 
 BusDevice::Name MmioTransport::name_of(uint64_t offset, bool /*write*/) const {
-  if (offset >= kConfig) return {"config", {}};
+  if (offset >= VIRTIO_MMIO_CONFIG) return {"config", {}};
   for (const auto& [reg, name] : kNames)
     if (reg == offset) return {name, {}};
   return {};
@@ -215,16 +182,17 @@ void MmioTransport::raise(uint32_t cause) {
   if ((interrupt_status_.fetch_or(cause) & cause) == 0) interrupt_.pulse();
 }
 
-void MmioTransport::queue_interrupt(uint16_t) { raise(kInterruptUsed); }
+void MmioTransport::queue_interrupt(uint16_t) { raise(VIRTIO_MMIO_INT_VRING); }
 
 void MmioTransport::config_changed() {
   ++config_generation_;
-  raise(kInterruptConfig);
+  raise(VIRTIO_MMIO_INT_CONFIG);
 }
 
 void MmioTransport::needs_reset() {
   // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
-  if ((status_.fetch_or(kStatusNeedsReset) & kStatusDriverOk) != 0) config_changed();
+  if ((status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
+    config_changed();
 }
 
 }  // namespace wick::virtio

@@ -2,6 +2,8 @@
 // edge-triggered interrupt.
 #pragma once
 
+#include <linux/virtio_mmio.h>
+
 #include <memory>
 
 #include "base/bus.h"
@@ -12,8 +14,8 @@ namespace wick::virtio {
 
 class MmioTransport final : public Transport, public BusDevice {
  public:
+  // A 32-bit write of a queue's index to VIRTIO_MMIO_QUEUE_NOTIFY kicks the queue.
   static constexpr uint64_t kWindowBytes = 0x1000;
-  static constexpr uint64_t kQueueNotifyOffset = 0x50;  // written with the queue's index, 32 bits
 
   // All references must outlive the transport.
   static Result<std::unique_ptr<MmioTransport>> create(VirtioDevice& device,

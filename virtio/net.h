@@ -35,7 +35,7 @@ class Net final : public VirtioDevice {
                                              std::vector<std::unique_ptr<VhostNet>> vhosts = {});
   ~Net() override;
 
-  uint32_t id() const override { return 1; }
+  uint32_t id() const override { return VIRTIO_ID_NET; }
   uint64_t features() const override { return features_; }
   std::span<const uint16_t> queue_max_sizes() const override { return queue_sizes_; }
   void read_config(uint64_t offset, std::span<std::byte> data) override;

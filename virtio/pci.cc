@@ -1,6 +1,6 @@
 #include "virtio/pci.h"
 
-#include <linux/virtio_pci.h>
+#include <linux/pci_regs.h>
 
 #include <algorithm>
 #include <array>
@@ -24,10 +24,8 @@ constexpr size_t kMsixBar = 1;
 constexpr uint16_t kVendor = 0x1af4;         // 4.1.2
 constexpr uint16_t kFirstDeviceId = 0x1040;  // plus the virtio device ID
 constexpr uint8_t kModernRevision = 1;
-constexpr uint8_t kVendorCapability = 0x09;
 
-constexpr uint8_t kIsrQueue = 1;  // 4.1.4.5
-constexpr uint8_t kIsrConfig = 2;
+constexpr uint8_t kIsrQueue = 1;  // 4.1.4.5, beside VIRTIO_PCI_ISR_CONFIG
 
 // 4.1.4.3: the registers with the specification's names and their width. Accesses of
 // another width are ignored.
@@ -75,9 +73,9 @@ devices::PciFunction::Identity identity(const VirtioDevice& device) {
   // Drivers match the device ID; the class code is only informative (PCI Code and ID
   // Assignment 1.11, 1.1).
   uint32_t class_code = 0xff0000;
-  if (device.id() == 1) class_code = 0x020000;  // Ethernet controller
-  if (device.id() == 2) class_code = 0x018000;  // mass storage controller
-  if (device.id() == 3) class_code = 0x078000;  // communication controller
+  if (device.id() == VIRTIO_ID_NET) class_code = 0x020000;      // Ethernet controller
+  if (device.id() == VIRTIO_ID_BLOCK) class_code = 0x018000;    // mass storage controller
+  if (device.id() == VIRTIO_ID_CONSOLE) class_code = 0x078000;  // communication controller
   return {.vendor = kVendor,
           .device = id,
           .subsystem_vendor = kVendor,
@@ -111,7 +109,7 @@ PciTransport::PciTransport(VirtioDevice& device, const GuestMemory& memory, Inte
       interrupts_(vector_count(device), intx, msi),
       function_(identity(device), &interrupts_),
       queue_vectors_(device.queue_max_sizes().size()) {
-  for (auto& vector : queue_vectors_) vector = kNoVector;
+  for (auto& vector : queue_vectors_) vector = VIRTIO_MSI_NO_VECTOR;
   function_.add_bar(kRegisterBar, kBarBytes, *this, std::move(moved));
   function_.add_msix(kMsixBar);
   function_.on_bus_master([this](bool enabled) { enable_dma(enabled); });
@@ -131,7 +129,7 @@ void PciTransport::add_capabilities() {
   };
   static_assert(sizeof(Body) + 2 == sizeof(virtio_pci_notify_cap));
   const auto add = [this](const Body& body, const Body& writable = {0, 0, 0}) {
-    return function_.add_capability(kVendorCapability, as_bytes(&body, body.length - 2u),
+    return function_.add_capability(PCI_CAP_ID_VNDR, as_bytes(&body, body.length - 2u),
                                     as_bytes(&writable, body.length - 2u));
   };
   constexpr uint8_t kPlain = sizeof(virtio_pci_cap);
@@ -282,7 +280,7 @@ void PciTransport::write_common(uint64_t offset, uint32_t value) {
       break;
     case VIRTIO_PCI_COMMON_Q_RESET:
       // The reset is complete when the write returns, so the register always reads as 0.
-      if (value == 1 && reset_queue()) queue_vectors_[queue_select_] = kNoVector;
+      if (value == 1 && reset_queue()) queue_vectors_[queue_select_] = VIRTIO_MSI_NO_VECTOR;
       break;
     case VIRTIO_PCI_COMMON_Q_SIZE:
       if (auto* queue = configurable_queue()) queue->size = static_cast<uint16_t>(value);
@@ -328,11 +326,12 @@ BusDevice::Name PciTransport::name_of(uint64_t offset, bool /*write*/) const {
 
 // 4.1.5.1.2.1: an unsupported vector reads back as NO_VECTOR.
 uint16_t PciTransport::accepted_vector(uint32_t value) const {
-  return value < interrupts_.vectors() ? static_cast<uint16_t>(value) : kNoVector;
+  return value < interrupts_.vectors() ? static_cast<uint16_t>(value) : VIRTIO_MSI_NO_VECTOR;
 }
 
 uint16_t PciTransport::selected_vector() const {
-  return queue_select_ < queue_vectors_.size() ? queue_vectors_[queue_select_].load() : kNoVector;
+  return queue_select_ < queue_vectors_.size() ? queue_vectors_[queue_select_].load()
+                                               : VIRTIO_MSI_NO_VECTOR;
 }
 
 void PciTransport::reset_interrupts() {
@@ -341,14 +340,14 @@ void PciTransport::reset_interrupts() {
     isr_ = 0;
     interrupts_.clear();
   }
-  config_vector_ = kNoVector;
-  for (auto& vector : queue_vectors_) vector = kNoVector;
+  config_vector_ = VIRTIO_MSI_NO_VECTOR;
+  for (auto& vector : queue_vectors_) vector = VIRTIO_MSI_NO_VECTOR;
 }
 
 void PciTransport::raise(uint8_t cause, uint16_t vector) {
   const bool message = interrupts_.msix_enabled();
   // 4.1.4.5.1: the ISR status has the configuration bit with MSI-X too.
-  if (!message || cause == kIsrConfig) {
+  if (!message || cause == VIRTIO_PCI_ISR_CONFIG) {
     const MutexLock lock(isr_mutex_);
     isr_ |= cause;
     interrupts_.set_intx(true);
@@ -360,12 +359,13 @@ void PciTransport::queue_interrupt(uint16_t queue) { raise(kIsrQueue, queue_vect
 
 void PciTransport::config_changed() {
   ++config_generation_;
-  raise(kIsrConfig, config_vector_);
+  raise(VIRTIO_PCI_ISR_CONFIG, config_vector_);
 }
 
 void PciTransport::needs_reset() {
   // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
-  if ((status_.fetch_or(kStatusNeedsReset) & kStatusDriverOk) != 0) config_changed();
+  if ((status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
+    config_changed();
 }
 
 // Reads the capability's fields. Returns false unless they select 1, 2 or 4 aligned bytes

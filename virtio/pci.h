@@ -3,6 +3,8 @@
 // MSI-X table.
 #pragma once
 
+#include <linux/virtio_pci.h>
+
 #include <memory>
 #include <vector>
 
@@ -45,8 +47,6 @@ class PciTransport final : public Transport, public BusDevice {
   void disconnect_interrupt(const EventFd& event) override { interrupts_.disconnect(event); }
 
  private:
-  static constexpr uint16_t kNoVector = 0xffff;
-
   // pci_cfg_data of the capability through which a driver accesses BARs by configuration
   // space alone (4.1.4.9).
   struct ConfigAccess final : BusDevice {
@@ -79,7 +79,7 @@ class PciTransport final : public Transport, public BusDevice {
 
   // Atomic, because the device's loop reads these while a vCPU may write them.
   std::atomic<uint8_t> config_generation_{0};
-  std::atomic<uint16_t> config_vector_{kNoVector};
+  std::atomic<uint16_t> config_vector_{VIRTIO_MSI_NO_VECTOR};
   std::vector<std::atomic<uint16_t>> queue_vectors_;
 };
 

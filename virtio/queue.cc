@@ -8,8 +8,6 @@ namespace wick::virtio {
 
 namespace {
 
-constexpr uint16_t kUsedNoNotify = 1;          // 2.7.10, VIRTQ_USED_F_NO_NOTIFY
-constexpr uint16_t kAvailableNoInterrupt = 1;  // 2.7.7, VIRTQ_AVAIL_F_NO_INTERRUPT
 constexpr uint64_t kMaxChainBytes = 1ull << 32;
 
 uint16_t load(uint16_t* field, std::memory_order order) {
@@ -18,12 +16,6 @@ uint16_t load(uint16_t* field, std::memory_order order) {
 
 void store(uint16_t* field, uint16_t value, std::memory_order order) {
   std::atomic_ref(*field).store(value, order);
-}
-
-// 2.7.7.2, vring_need_event: returns true if the index has passed `event` on its way from
-// `before` to `now`.
-bool event_passed(uint16_t event, uint16_t now, uint16_t before) {
-  return static_cast<uint16_t>(now - event - 1) < static_cast<uint16_t>(now - before);
 }
 
 }  // namespace
@@ -47,11 +39,12 @@ Result<VirtQueue> VirtQueue::create(const GuestMemory& memory, const QueueLayout
   const size_t size = layout.size;
   if (size == 0 || size > kMaxSize || (size & (size - 1)) != 0)
     return fail("virtqueue: size {} is not a power of two up to {}", size, kMaxSize);
-  if (layout.descriptors.value % 16 != 0 || layout.driver_area.value % 2 != 0 ||
-      layout.device_area.value % 4 != 0)
+  if (layout.descriptors.value % VRING_DESC_ALIGN_SIZE != 0 ||
+      layout.driver_area.value % VRING_AVAIL_ALIGN_SIZE != 0 ||
+      layout.device_area.value % VRING_USED_ALIGN_SIZE != 0)
     return fail("virtqueue: rings at {:#x}, {:#x}, {:#x} are not aligned", layout.descriptors.value,
                 layout.driver_area.value, layout.device_area.value);
-  const auto descriptors = TRY(memory.slice(layout.descriptors, sizeof(Descriptor) * size));
+  const auto descriptors = TRY(memory.slice(layout.descriptors, sizeof(vring_desc) * size));
   const auto driver_area = TRY(memory.slice(layout.driver_area, 6 + 2 * size));
   const auto device_area = TRY(memory.slice(layout.device_area, 6 + 8 * size));
   return VirtQueue(memory, layout, descriptors.data(), driver_area.data(), device_area.data());
@@ -101,29 +94,28 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   for (;;) {
     if (in_indirect ? chain.buffers_.size() == max_chain_ : chain.descriptor_count_ == size_)
       return fail("virtqueue: chain {} has a loop or is too long", head);
-    Descriptor descriptor;
-    std::memcpy(&descriptor, table + index * sizeof(Descriptor), sizeof(descriptor));
+    vring_desc descriptor;
+    std::memcpy(&descriptor, table + index * sizeof(vring_desc), sizeof(descriptor));
     asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
     if (!in_indirect) ++chain.descriptor_count_;
 
-    if ((descriptor.flags & Descriptor::kIndirect) != 0) {
+    if ((descriptor.flags & VRING_DESC_F_INDIRECT) != 0) {
       if (in_indirect) return fail("virtqueue: chain {} nests indirect tables", head);
       if (!indirect_)
         return fail("virtqueue: chain {} is indirect, which was not negotiated", head);
-      if ((descriptor.flags & Descriptor::kNext) != 0)
+      if ((descriptor.flags & VRING_DESC_F_NEXT) != 0)
         return fail("virtqueue: chain {} continues after an indirect table", head);
-      if (descriptor.length_bytes == 0 || descriptor.length_bytes % sizeof(Descriptor) != 0)
-        return fail("virtqueue: an indirect table of {} bytes is not valid",
-                    descriptor.length_bytes);
-      table = TRY(memory_->slice({descriptor.address}, descriptor.length_bytes)).data();
-      table_size = descriptor.length_bytes / sizeof(Descriptor);
+      if (descriptor.len == 0 || descriptor.len % sizeof(vring_desc) != 0)
+        return fail("virtqueue: an indirect table of {} bytes is not valid", descriptor.len);
+      table = TRY(memory_->slice({descriptor.addr}, descriptor.len)).data();
+      table_size = descriptor.len / sizeof(vring_desc);
       index = 0;
       in_indirect = true;
       continue;
     }
 
-    const auto buffer = TRY(memory_->slice({descriptor.address}, descriptor.length_bytes));
-    const bool writable = (descriptor.flags & Descriptor::kWrite) != 0;
+    const auto buffer = TRY(memory_->slice({descriptor.addr}, descriptor.len));
+    const bool writable = (descriptor.flags & VRING_DESC_F_WRITE) != 0;
     if (!writable && chain.readable_count_ != chain.buffers_.size())
       return fail("virtqueue: chain {} has a readable buffer after a writable one", head);
     total_bytes += buffer.size();
@@ -132,7 +124,7 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
     chain.buffers_.push_back({buffer.data(), buffer.size()});
     if (!writable) ++chain.readable_count_;
 
-    if ((descriptor.flags & Descriptor::kNext) == 0) return {};
+    if ((descriptor.flags & VRING_DESC_F_NEXT) == 0) return {};
     index = descriptor.next;
     if (index >= table_size)
       return fail("virtqueue: descriptor {} is not in a table of {}", index, table_size);
@@ -140,12 +132,7 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
 }
 
 void VirtQueue::push_used(uint16_t head, uint32_t written_bytes) {
-  struct UsedElement {
-    uint32_t id;
-    uint32_t length_bytes;
-  };
-  static_assert(sizeof(UsedElement) == 8);
-  const UsedElement element{head, written_bytes};
+  const vring_used_elem element{head, written_bytes};
   std::memcpy(device_area_ + 4 + sizeof(element) * (next_used_ % size_), &element, sizeof(element));
   ++next_used_;
   --outstanding_;
@@ -160,7 +147,7 @@ void VirtQueue::publish_completions() {
 void VirtQueue::disable_notifications() {
   // With event indices nothing is needed: the driver does not notify while avail_event has
   // an old value.
-  if (!event_index_) store(used_flags(), kUsedNoNotify, std::memory_order_relaxed);
+  if (!event_index_) store(used_flags(), VRING_USED_F_NO_NOTIFY, std::memory_order_relaxed);
 }
 
 bool VirtQueue::enable_notifications() {
@@ -182,8 +169,8 @@ bool VirtQueue::interrupt_needed() {
   // only a locked operation keeps a store before a later load.
   store(used_index(), next_used_, std::memory_order_seq_cst);
   if (event_index_)
-    return event_passed(load(used_event(), std::memory_order_seq_cst), next_used_, before);
-  return (load(available_flags(), std::memory_order_seq_cst) & kAvailableNoInterrupt) == 0;
+    return vring_need_event(load(used_event(), std::memory_order_seq_cst), next_used_, before) != 0;
+  return (load(available_flags(), std::memory_order_seq_cst) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
 }
 
 }  // namespace wick::virtio

@@ -14,23 +14,11 @@
 
 #include "base/guest_memory.h"
 #include "base/result.h"
+#include "virtio/linux_headers.h"
 
 namespace wick::virtio {
 
 class VirtQueue;
-
-// 2.7.5, "The Virtqueue Descriptor Table"
-struct Descriptor {
-  uint64_t address;
-  uint32_t length_bytes;
-  uint16_t flags;
-  uint16_t next;
-
-  static constexpr uint16_t kNext = 1;
-  static constexpr uint16_t kWrite = 2;
-  static constexpr uint16_t kIndirect = 4;
-};
-static_assert(sizeof(Descriptor) == 16);
 
 // A descriptor chain, one request of the driver: readable buffers, then writable
 // buffers, all of them inside guest RAM. A chain is returned to the driver exactly once:

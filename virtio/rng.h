@@ -23,7 +23,7 @@ class Rng final : public VirtioDevice {
   // device.
   static Result<std::unique_ptr<Rng>> create(EventLoop& loop, const std::string& path);
 
-  uint32_t id() const override { return 4; }
+  uint32_t id() const override { return VIRTIO_ID_RNG; }
   uint64_t features() const override { return 0; }
   std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }
   void activate(uint64_t features, std::vector<ActiveQueue> queues,

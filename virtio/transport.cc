@@ -13,10 +13,11 @@ struct StatusStep {
   uint8_t added;
 };
 constexpr std::array kStatusSteps = {
-    StatusStep{0, kStatusAcknowledge},
-    StatusStep{kStatusAcknowledge, kStatusDriver},
-    StatusStep{kStatusAcknowledge | kStatusDriver, kStatusFeaturesOk},
-    StatusStep{kStatusAcknowledge | kStatusDriver | kStatusFeaturesOk, kStatusDriverOk},
+    StatusStep{0, VIRTIO_CONFIG_S_ACKNOWLEDGE},
+    StatusStep{VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER},
+    StatusStep{VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_FEATURES_OK},
+    StatusStep{VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK,
+               VIRTIO_CONFIG_S_DRIVER_OK},
 };
 
 bool is_step(uint8_t before, uint8_t added) {
@@ -46,7 +47,7 @@ uint32_t Transport::driver_features_word() const {
 
 void Transport::set_driver_features_word(uint32_t word) {
   if (driver_features_select_ > 1) return;
-  if ((status() & kStatusFeaturesOk) != 0) {  // 2.2.1: negotiation is over
+  if ((status() & VIRTIO_CONFIG_S_FEATURES_OK) != 0) {  // 2.2.1: negotiation is over
     warnings_.warn("{}: the driver changed features after FEATURES_OK; ignored", name_);
     return;
   }
@@ -60,34 +61,34 @@ void Transport::set_status(uint8_t value) {
     reset();
     return;
   }
-  const auto before = static_cast<uint8_t>(status() & ~kStatusNeedsReset);
-  const auto added = static_cast<uint8_t>(value & ~before & ~kStatusNeedsReset);
+  const auto before = static_cast<uint8_t>(status() & ~VIRTIO_CONFIG_S_NEEDS_RESET);
+  const auto added = static_cast<uint8_t>(value & ~before & ~VIRTIO_CONFIG_S_NEEDS_RESET);
   if (added == 0) return;
-  if ((added & kStatusFailed) != 0) {
-    status_.fetch_or(kStatusFailed);
+  if ((added & VIRTIO_CONFIG_S_FAILED) != 0) {
+    status_.fetch_or(VIRTIO_CONFIG_S_FAILED);
     warnings_.warn("{}: the driver set status FAILED", name_);
     return;
   }
   // A driver may set two bits in one write; they are handled in their order.
   for (const StatusStep& step : kStatusSteps) {
     if ((added & step.added) == 0) continue;
-    const auto current = static_cast<uint8_t>(status() & ~kStatusNeedsReset);
+    const auto current = static_cast<uint8_t>(status() & ~VIRTIO_CONFIG_S_NEEDS_RESET);
     if (!is_step(current, step.added)) {
       warnings_.warn("{}: the driver wrote status {:#x} out of order after {:#x}; ignored", name_,
                      value, current);
       return;
     }
-    if (step.added == kStatusFeaturesOk) {
+    if (step.added == VIRTIO_CONFIG_S_FEATURES_OK) {
       // 2.2.2, 6.1: the driver must accept a subset of the offered features, with VERSION_1.
       if ((driver_features_ & ~offered_features()) != 0 ||
-          (driver_features_ & kFeatureVersion1) == 0) {
+          !has_feature(driver_features_, VIRTIO_F_VERSION_1)) {
         warnings_.warn("{}: the driver accepted features {:#x}, offered were {:#x}; refused", name_,
                        driver_features_, offered_features());
         return;
       }
     }
     status_.fetch_or(step.added);
-    if (step.added == kStatusDriverOk) activate();
+    if (step.added == VIRTIO_CONFIG_S_DRIVER_OK) activate();
   }
 }
 
@@ -95,9 +96,9 @@ Transport::QueueState* Transport::configurable_queue() {
   if (queue_select_ >= queues_.size()) return nullptr;
   QueueState& queue = queues_[queue_select_];
   const uint8_t now = status();
-  const bool restartable = active_ && (driver_features_ & kFeatureRingReset) != 0;
-  if (queue.ready || (now & kStatusFeaturesOk) == 0 ||
-      ((now & kStatusDriverOk) != 0 && !restartable)) {
+  const bool restartable = active_ && has_feature(driver_features_, VIRTIO_F_RING_RESET);
+  if (queue.ready || (now & VIRTIO_CONFIG_S_FEATURES_OK) == 0 ||
+      ((now & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && !restartable)) {
     warnings_.warn("{}: the driver changed queue {} at the wrong time; ignored", name_,
                    queue_select_);
     return nullptr;
@@ -130,8 +131,8 @@ void Transport::set_queue_ready(bool ready) {
 }
 
 bool Transport::reset_queue() {
-  if (queue_select_ >= queues_.size() || (status() & kStatusFeaturesOk) == 0 ||
-      (driver_features_ & kFeatureRingReset) == 0)
+  if (queue_select_ >= queues_.size() || (status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0 ||
+      !has_feature(driver_features_, VIRTIO_F_RING_RESET))
     return false;
   if (active_) device_.stop_queue(static_cast<uint16_t>(queue_select_));
   queues_[queue_select_] = {.size = selected_queue_max()};
@@ -146,7 +147,7 @@ void Transport::enable_dma(bool enabled) {
   device_.reset();
   active_ = false;
   // There is no interrupt, because the next driver could not explain it.
-  status_.fetch_or(kStatusNeedsReset);
+  status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 void Transport::kick(uint32_t queue) const {
@@ -167,14 +168,14 @@ void Transport::power_off() {
 // Returns nothing if the queue is unusable; the device then needs a reset.
 std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
   const QueueState& queue = queues_[index];
-  auto ring =
-      VirtQueue::create(memory_, {.size = queue.size,
-                                  .descriptors = {queue.descriptors},
-                                  .driver_area = {queue.driver_area},
-                                  .device_area = {queue.device_area},
-                                  .event_index = (driver_features_ & kFeatureEventIndex) != 0,
-                                  .indirect = (driver_features_ & kFeatureIndirect) != 0,
-                                  .max_chain = device_.queue_max_sizes()[index]});
+  auto ring = VirtQueue::create(
+      memory_, {.size = queue.size,
+                .descriptors = {queue.descriptors},
+                .driver_area = {queue.driver_area},
+                .device_area = {queue.device_area},
+                .event_index = has_feature(driver_features_, VIRTIO_RING_F_EVENT_IDX),
+                .indirect = has_feature(driver_features_, VIRTIO_RING_F_INDIRECT_DESC),
+                .max_chain = device_.queue_max_sizes()[index]});
   if (ring && queue.size <= device_.queue_max_sizes()[index])
     return ActiveQueue{index, *std::move(ring), &kicks_[index]};
   warnings_.warn("{}: queue {} is unusable: {}", name_, index,
@@ -186,8 +187,8 @@ std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
 // Gives the device its queues if DRIVER_OK is set and the bus permits DMA.
 void Transport::activate() {
   const uint8_t now = status();
-  const bool broken = (now & (kStatusNeedsReset | kStatusFailed)) != 0;
-  if (active_ || broken || !dma_enabled_ || (now & kStatusDriverOk) == 0) return;
+  const bool broken = (now & (VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED)) != 0;
+  if (active_ || broken || !dma_enabled_ || (now & VIRTIO_CONFIG_S_DRIVER_OK) == 0) return;
   std::vector<ActiveQueue> opened;
   for (size_t i = 0; i < queues_.size(); ++i) {
     if (!queues_[i].ready) continue;

@@ -18,14 +18,6 @@
 
 namespace wick::virtio {
 
-// Status bits (2.1).
-constexpr uint8_t kStatusAcknowledge = 1;
-constexpr uint8_t kStatusDriver = 2;
-constexpr uint8_t kStatusDriverOk = 4;
-constexpr uint8_t kStatusFeaturesOk = 8;
-constexpr uint8_t kStatusNeedsReset = 64;
-constexpr uint8_t kStatusFailed = 128;
-
 class Transport : public DriverNotifier {
  public:
   // `device` and `memory` must outlive the transport. `name` is used in messages.
@@ -107,8 +99,9 @@ class Transport : public DriverNotifier {
   virtual void reset_interrupts() REQUIRES(mutex_) = 0;
 
   uint64_t offered_features() const {
-    return device_.features() | kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex |
-           kFeatureRingReset;
+    return device_.features() | feature_bit(VIRTIO_F_VERSION_1) |
+           feature_bit(VIRTIO_RING_F_INDIRECT_DESC) | feature_bit(VIRTIO_RING_F_EVENT_IDX) |
+           feature_bit(VIRTIO_F_RING_RESET);
   }
   static std::vector<QueueState> initial_queues(const VirtioDevice& device);
   std::optional<ActiveQueue> open_queue(uint16_t index) REQUIRES(mutex_);

@@ -1,7 +1,6 @@
 #include "virtio/vhost_net.h"
 
 #include <fcntl.h>
-#define VIRTIO_RING_NO_LEGACY  // the legacy part of the header is not valid C++
 #include <linux/vhost.h>
 #include <sys/ioctl.h>
 
@@ -16,8 +15,9 @@ namespace wick::virtio {
 namespace {
 
 constexpr const char* kPath = "/dev/vhost-net";
-constexpr uint64_t kFeatures =
-    kFeatureIndirect | kFeatureEventIndex | kFeatureVersion1 | 1ull << kNetMergedBuffers;
+constexpr uint64_t kFeatures = feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+                               feature_bit(VIRTIO_RING_F_EVENT_IDX) |
+                               feature_bit(VIRTIO_F_VERSION_1) | 1ull << kNetMergedBuffers;
 
 uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring); }
 

@@ -183,9 +183,8 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
                    wanted.name));
   uint32_t queue = 0;
   for (const EventFd& kick : slot.transport->kicks())
-    TRY(vm_.add({.event = &kick,
-                 .address = slot.address + virtio::MmioTransport::kQueueNotifyOffset,
-                 .value = queue++}));
+    TRY(vm_.add(
+        {.event = &kick, .address = slot.address + VIRTIO_MMIO_QUEUE_NOTIFY, .value = queue++}));
   mmio_slots_.push_back(std::move(slot));
   return {};
 }

@@ -68,14 +68,14 @@ class FakeDriver {
     ChainBuilder& writable(uint32_t size_bytes) {
       const GuestAddress at = driver_.take_buffer(size_bytes);
       std::ranges::fill(driver_.host(at, size_bytes), std::byte{0xee});
-      return add(at, size_bytes, virtio::Descriptor::kWrite);
+      return add(at, size_bytes, VRING_DESC_F_WRITE);
     }
     // Add a buffer at any address, in RAM or not.
     ChainBuilder& readable_at(GuestAddress at, uint32_t size_bytes) {
       return add(at, size_bytes, 0);
     }
     ChainBuilder& writable_at(GuestAddress at, uint32_t size_bytes) {
-      return add(at, size_bytes, virtio::Descriptor::kWrite);
+      return add(at, size_bytes, VRING_DESC_F_WRITE);
     }
     // Puts all buffers into an indirect table (2.7.5.3).
     ChainBuilder& indirect() {
@@ -100,7 +100,7 @@ class FakeDriver {
     }
 
     FakeDriver& driver_;
-    std::vector<virtio::Descriptor> descriptors_;
+    std::vector<vring_desc> descriptors_;
     bool indirect_ = false;
   };
 
@@ -175,11 +175,11 @@ class FakeDriver {
 
   // --- direct access to the rings, to break them ---
 
-  void write_descriptor(uint16_t index, const virtio::Descriptor& descriptor) {
+  void write_descriptor(uint16_t index, const vring_desc& descriptor) {
     std::memcpy(host(descriptors_ + 16ull * index, 16).data(), &descriptor, 16);
   }
-  virtio::Descriptor descriptor(uint16_t index) const {
-    virtio::Descriptor value;
+  vring_desc descriptor(uint16_t index) const {
+    vring_desc value;
     std::memcpy(&value, host(descriptors_ + 16ull * index, 16).data(), 16);
     return value;
   }
@@ -213,23 +213,22 @@ class FakeDriver {
     return std::atomic_ref(*reinterpret_cast<uint16_t*>(host(area + offset_bytes, 2).data()));
   }
 
-  Request stage(std::vector<virtio::Descriptor> buffers, bool indirect) {
+  Request stage(std::vector<vring_desc> buffers, bool indirect) {
     Request request;
-    for (const virtio::Descriptor& buffer : buffers) {
-      const auto view = memory_.slice({buffer.address}, buffer.length_bytes);
-      auto& list =
-          (buffer.flags & virtio::Descriptor::kWrite) != 0 ? request.writable : request.readable;
+    for (const vring_desc& buffer : buffers) {
+      const auto view = memory_.slice({buffer.addr}, buffer.len);
+      auto& list = (buffer.flags & VRING_DESC_F_WRITE) != 0 ? request.writable : request.readable;
       list.push_back(view ? *view : std::span<std::byte>());
     }
     if (indirect) {
       for (size_t i = 0; i + 1 < buffers.size(); ++i) {
-        buffers[i].flags |= virtio::Descriptor::kNext;
+        buffers[i].flags |= VRING_DESC_F_NEXT;
         buffers[i].next = static_cast<uint16_t>(i + 1);
       }
       const auto table = std::as_bytes(std::span(buffers));
       const GuestAddress at = take_buffer(table.size());
       std::ranges::copy(table, host(at, table.size()).begin());
-      buffers = {{at.value, static_cast<uint32_t>(table.size()), virtio::Descriptor::kIndirect, 0}};
+      buffers = {{at.value, static_cast<uint32_t>(table.size()), VRING_DESC_F_INDIRECT, 0}};
     }
     std::vector<uint16_t> indices;
     for (size_t i = 0; i < buffers.size(); ++i) {
@@ -238,7 +237,7 @@ class FakeDriver {
     }
     for (size_t i = 0; i < buffers.size(); ++i) {
       if (i + 1 < buffers.size()) {
-        buffers[i].flags |= virtio::Descriptor::kNext;
+        buffers[i].flags |= VRING_DESC_F_NEXT;
         buffers[i].next = indices[i + 1];
       }
       write_descriptor(indices[i], buffers[i]);

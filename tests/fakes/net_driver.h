@@ -72,8 +72,8 @@ class NetDriver : public testing::Test {
   void start(uint64_t without = 0) { start(without, Rings()); }
   void start(uint64_t without, const Rings& rings) {
     uint64_t features = regs().device_features() & ~without;
-    if (!rings.event_index) features &= ~virtio::kFeatureEventIndex;
-    if (!rings.indirect) features &= ~virtio::kFeatureIndirect;
+    if (!rings.event_index) features &= ~virtio::feature_bit(VIRTIO_RING_F_EVENT_IDX);
+    if (!rings.indirect) features &= ~virtio::feature_bit(VIRTIO_RING_F_INDIRECT_DESC);
     ASSERT_EQ(regs().negotiate(features), MmioDriver::kFeaturesOk);
     (void)regs().take_causes();
     const auto pairs = network_->queue_pairs();

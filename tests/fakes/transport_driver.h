@@ -68,8 +68,8 @@ class TransportDriver {
   // offers except those in `without`. Returns false if the device refuses.
   bool start(const virtio::QueueLayout& layout, uint64_t without = 0) const {
     uint64_t features = device_features() & ~without;
-    if (!layout.event_index) features &= ~virtio::kFeatureEventIndex;
-    if (!layout.indirect) features &= ~virtio::kFeatureIndirect;
+    if (!layout.event_index) features &= ~virtio::feature_bit(VIRTIO_RING_F_EVENT_IDX);
+    if (!layout.indirect) features &= ~virtio::feature_bit(VIRTIO_RING_F_INDIRECT_DESC);
     if (negotiate(features) != kFeaturesOk) return false;
     set_queue(0, layout);
     set_status(kDriverOk);

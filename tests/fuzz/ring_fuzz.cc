@@ -76,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   while (input.remaining_bytes() > 0 && !broken) {
     switch (input.ConsumeIntegralInRange(0, 8)) {
       case 0: {  // the driver writes a descriptor anywhere
-        const Descriptor descriptor = {
+        const vring_desc descriptor = {
             input.ConsumeBool() ? input.ConsumeIntegralInRange<uint64_t>(0, kRamBytes + 16)
                                 : input.ConsumeIntegral<uint64_t>(),
             input.ConsumeIntegral<uint32_t>(), input.ConsumeIntegral<uint16_t>(),

@@ -49,7 +49,7 @@ class Device {
     registers_ = std::make_unique<fakes::MmioDriver>(*transport_);
     const bool event_index = input.ConsumeBool();
     uint64_t features = registers_->device_features();
-    if (!event_index) features &= ~virtio::kFeatureEventIndex;
+    if (!event_index) features &= ~virtio::feature_bit(VIRTIO_RING_F_EVENT_IDX);
     for (uint64_t bit = 1; bit < 1ull << 24; bit <<= 1)
       if ((features & bit) != 0 && input.ConsumeProbability<float>() < 0.1f) features &= ~bit;
     require(registers_->negotiate(features) == fakes::MmioDriver::kFeaturesOk);

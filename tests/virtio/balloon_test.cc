@@ -54,7 +54,7 @@ class BalloonTest : public testing::Test {
 
   void start() {
     drivers_.clear();
-    ASSERT_EQ(regs().negotiate(regs().device_features() & ~kFeatureEventIndex),
+    ASSERT_EQ(regs().negotiate(regs().device_features() & ~feature_bit(VIRTIO_RING_F_EVENT_IDX)),
               MmioDriver::kFeaturesOk);
     for (uint32_t i = 0; i < balloon_->queue_max_sizes().size(); ++i) {
       drivers_.emplace_back(

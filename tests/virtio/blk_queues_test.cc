@@ -53,7 +53,7 @@ class BlkQueues : public testing::Test {
 
   // Starts the device with the first `queues` of its queues.
   void start(uint16_t queues) {
-    ASSERT_EQ(regs().negotiate(regs().device_features() & ~kFeatureEventIndex),
+    ASSERT_EQ(regs().negotiate(regs().device_features() & ~feature_bit(VIRTIO_RING_F_EVENT_IDX)),
               MmioDriver::kFeaturesOk);
     drivers_.clear();
     for (uint16_t i = 0; i < queues; ++i) {

@@ -252,7 +252,7 @@ TEST_F(BlkTest, DiscardsAndWritesZeroes) {
 }
 
 TEST_F(BlkTest, ServesWhatWasPublishedBeforeDriverOk) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1), MmioDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), MmioDriver::kFeaturesOk);
   regs().set_queue(0, driver_->layout());
   const auto request = publish_read(0, 512);
   regs().kick(0);
@@ -735,7 +735,7 @@ TEST_F(BlkTest, ResetIsHarmlessWhenNotActive) {
 }
 
 TEST_F(BlkTest, StartsWithoutAQueueAndServesNothing) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1), MmioDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), MmioDriver::kFeaturesOk);
   regs().set_status(MmioDriver::kDriverOk);
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk);
   publish_read(0, 512);

@@ -49,7 +49,7 @@ class ConsoleTest : public testing::Test {
   }
   void start(uint64_t without_features = 0) {
     drivers_.clear();
-    constexpr uint64_t kNotHere = kFeatureEventIndex;
+    constexpr uint64_t kNotHere = feature_bit(VIRTIO_RING_F_EVENT_IDX);
     ASSERT_EQ(regs().negotiate(regs().device_features() & ~kNotHere & ~without_features),
               MmioDriver::kFeaturesOk);
     for (uint32_t i = 0; i < console_->queue_max_sizes().size(); ++i) {

@@ -28,7 +28,9 @@ class MmioTest : public testing::Test {
   QueueLayout layout() const { return driver_.layout(); }
 
   // Brings the device to FEATURES_OK.
-  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), MmioDriver::kFeaturesOk); }
+  void negotiate() {
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), MmioDriver::kFeaturesOk);
+  }
   void start() {
     negotiate();
     regs().set_queue(0, layout());

@@ -97,12 +97,13 @@ TEST_F(NetTest, OffersWhatItsBackEndCanDo) {
   constexpr uint64_t kOfBackEnd = bit(kNetGuestChecksum) | bit(kNetGuestTcp4) | bit(kNetGuestTcp6) |
                                   bit(kNetGuestEcn) | bit(kNetGuestUdp4) | bit(kNetGuestUdp6) |
                                   bit(kNetHostUdp) | bit(kNetControlGuestOffloads);
-  constexpr uint64_t kAlways = bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) |
-                               bit(kNetHostTcp6) | bit(kNetHostEcn) | bit(kNetMergedBuffers) |
-                               bit(kNetStatus) | bit(kNetControlQueue) | bit(kNetControlReceive) |
-                               bit(kNetControlVlan) | bit(kNetControlReceiveExtra) |
-                               bit(kNetGuestAnnounce) | bit(kNetControlMac) | kFeatureVersion1 |
-                               kFeatureIndirect | kFeatureEventIndex | kFeatureRingReset;
+  constexpr uint64_t kAlways =
+      bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) | bit(kNetHostEcn) |
+      bit(kNetMergedBuffers) | bit(kNetStatus) | bit(kNetControlQueue) | bit(kNetControlReceive) |
+      bit(kNetControlVlan) | bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) |
+      bit(kNetControlMac) | feature_bit(VIRTIO_F_VERSION_1) |
+      feature_bit(VIRTIO_RING_F_INDIRECT_DESC) | feature_bit(VIRTIO_RING_F_EVENT_IDX) |
+      feature_bit(VIRTIO_F_RING_RESET);
   EXPECT_EQ(regs().device_features(), kAlways);
   make(1, kAllOffloads);
   EXPECT_EQ(regs().device_features(), kAlways | kOfBackEnd);

@@ -55,7 +55,9 @@ class PciTest : public testing::Test {
   QueueLayout layout() const { return driver_.layout(); }
   std::vector<Message> messages() { return plugged_.sink().take(); }
 
-  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), PciDriver::kFeaturesOk); }
+  void negotiate() {
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), PciDriver::kFeaturesOk);
+  }
   void start() {
     negotiate();
     regs().set_queue(0, layout());
@@ -176,7 +178,8 @@ TEST_F(PciTest, SurvivesEveryRegisterInEveryState) {
         regs().reset();
         for (const uint32_t step : stages) {
           if (step == 0 || step > stage) continue;
-          if (step == PciDriver::kFeaturesOk) regs().set_driver_features(kFeatureVersion1);
+          if (step == PciDriver::kFeaturesOk)
+            regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
           regs().set_status(step);
         }
         regs().set_common(offset, value, width);
@@ -756,7 +759,8 @@ TEST_F(PciTest, AnswersAtItsRegistersWithoutItsBusMasterBit) {
 }
 
 TEST_F(PciTest, AResetQueueHasNoVector) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), PciDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            PciDriver::kFeaturesOk);
   regs().set_queue(0, layout());
   use_msix();
   regs().set_status(PciDriver::kDriverOk);

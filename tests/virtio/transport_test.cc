@@ -23,7 +23,8 @@ using fakes::TransportDriver;
 
 constexpr uint64_t kRamBytes = 4 << 20;
 constexpr uint64_t kAlwaysOffered =
-    kFeatureVersion1 | kFeatureIndirect | kFeatureEventIndex | kFeatureRingReset;
+    feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+    feature_bit(VIRTIO_RING_F_EVENT_IDX) | feature_bit(VIRTIO_F_RING_RESET);
 
 GuestMemory make_memory() {
   const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
@@ -46,7 +47,9 @@ class TransportTest : public testing::TestWithParam<Kind> {
   QueueLayout layout() const { return driver_.layout(); }
 
   // Brings the device to FEATURES_OK.
-  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), TransportDriver::kFeaturesOk); }
+  void negotiate() {
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), TransportDriver::kFeaturesOk);
+  }
   void start() {
     negotiate();
     regs().set_queue(0, layout());
@@ -56,7 +59,8 @@ class TransportTest : public testing::TestWithParam<Kind> {
   }
   // Starts the device with both queues and VIRTIO_F_RING_RESET.
   void start_two() {
-    ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+              TransportDriver::kFeaturesOk);
     regs().set_queue(0, layout());
     regs().set_queue(1, layout());
     regs().set_status(TransportDriver::kDriverOk);
@@ -119,14 +123,15 @@ TEST_P(TransportTest, TakesTheStepsInTheirOrder) {
     regs().set_status(step);
     EXPECT_EQ(regs().status(), step);
   }
-  regs().set_driver_features(kFeatureVersion1 | RememberingDevice::kFeature);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1) | RememberingDevice::kFeature);
   regs().set_status(TransportDriver::kFeaturesOk);
   EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk);
   EXPECT_EQ(device_.activations, 0);
   regs().set_status(TransportDriver::kDriverOk);
   EXPECT_EQ(regs().status(), TransportDriver::kDriverOk);
   EXPECT_EQ(device_.activations, 1);
-  EXPECT_EQ(device_.features_accepted, kFeatureVersion1 | RememberingDevice::kFeature);
+  EXPECT_EQ(device_.features_accepted,
+            feature_bit(VIRTIO_F_VERSION_1) | RememberingDevice::kFeature);
 }
 
 // Writes every byte in every state: the new state is always in the table, and the device is
@@ -139,17 +144,19 @@ TEST_P(TransportTest, NeverEntersAStateOutsideTheTable) {
       device_.activations = 0;
       for (const uint32_t step : states) {
         if (step == 0 || step > state) continue;
-        if (step == TransportDriver::kFeaturesOk) regs().set_driver_features(kFeatureVersion1);
+        if (step == TransportDriver::kFeaturesOk)
+          regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
         regs().set_status(step);
       }
-      if (state == TransportDriver::kDriver) regs().set_driver_features(kFeatureVersion1);
+      if (state == TransportDriver::kDriver)
+        regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
       ASSERT_EQ(regs().status(), state);
       regs().set_status(value);
 
       const uint32_t now = regs().status();
-      const uint32_t without_failed = now & ~uint32_t{kStatusFailed};
+      const uint32_t without_failed = now & ~uint32_t{VIRTIO_CONFIG_S_FAILED};
       EXPECT_THAT(states, testing::Contains(without_failed)) << state << " then " << value;
-      EXPECT_EQ(device_.activations, ((state | now) & kStatusDriverOk) != 0 ? 1 : 0);
+      EXPECT_EQ(device_.activations, ((state | now) & VIRTIO_CONFIG_S_DRIVER_OK) != 0 ? 1 : 0);
       // 2.1.1: only a reset clears a bit, and only bits that the driver wrote are set.
       EXPECT_TRUE(value == 0 || (state & ~now) == 0) << state << " then " << value;
       EXPECT_EQ(now & ~(state | value), 0u) << state << " then " << value;
@@ -162,7 +169,7 @@ TEST_P(TransportTest, IgnoresStepsOutOfOrder) {
     regs().reset();
     regs().set_status(value);
     EXPECT_EQ(regs().status() & ~value, 0u);
-    EXPECT_EQ(regs().status() & kStatusDriverOk, 0u) << value;
+    EXPECT_EQ(regs().status() & VIRTIO_CONFIG_S_DRIVER_OK, 0u) << value;
     EXPECT_EQ(device_.activations, 0);
   }
 }
@@ -178,16 +185,16 @@ TEST_P(TransportTest, ActivatesOnce) {
 
 TEST_P(TransportTest, StaysFailedUntilReset) {
   regs().set_status(TransportDriver::kAcknowledged);
-  regs().set_status(TransportDriver::kAcknowledged | kStatusFailed);
-  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | kStatusFailed);
-  regs().set_status(TransportDriver::kDriver | kStatusFailed);
-  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | kStatusFailed);
+  regs().set_status(TransportDriver::kAcknowledged | VIRTIO_CONFIG_S_FAILED);
+  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | VIRTIO_CONFIG_S_FAILED);
+  regs().set_status(TransportDriver::kDriver | VIRTIO_CONFIG_S_FAILED);
+  EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged | VIRTIO_CONFIG_S_FAILED);
   regs().reset();
   EXPECT_EQ(regs().status(), 0u);
 }
 
 TEST_P(TransportTest, IgnoresANeedsResetThatTheDriverWrites) {
-  regs().set_status(TransportDriver::kAcknowledged | kStatusNeedsReset);
+  regs().set_status(TransportDriver::kAcknowledged | VIRTIO_CONFIG_S_NEEDS_RESET);
   EXPECT_EQ(regs().status(), TransportDriver::kAcknowledged);
 }
 
@@ -197,7 +204,7 @@ TEST_P(TransportTest, RefusesFeaturesThatWereNotOffered) {
   for (unsigned bit = 0; bit < 64; ++bit) {
     const uint64_t feature = 1ull << bit;
     const bool offered = ((RememberingDevice::kFeature | kAlwaysOffered) & feature) != 0;
-    EXPECT_EQ(regs().negotiate(kFeatureVersion1 | feature),
+    EXPECT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature),
               offered ? TransportDriver::kFeaturesOk : TransportDriver::kDriver)
         << "bit " << bit;
   }
@@ -205,27 +212,29 @@ TEST_P(TransportTest, RefusesFeaturesThatWereNotOffered) {
 
 TEST_P(TransportTest, RefusesADriverWithoutVersionOne) {
   EXPECT_EQ(regs().negotiate(0), TransportDriver::kDriver);
-  EXPECT_EQ(regs().negotiate(RememberingDevice::kFeature | kFeatureIndirect),
-            TransportDriver::kDriver);
+  EXPECT_EQ(
+      regs().negotiate(RememberingDevice::kFeature | feature_bit(VIRTIO_RING_F_INDIRECT_DESC)),
+      TransportDriver::kDriver);
 }
 
 TEST_P(TransportTest, LetsTheDriverAskForLessAfterARefusal) {
   EXPECT_EQ(regs().negotiate(~0ull), TransportDriver::kDriver);
-  regs().set_driver_features(kFeatureVersion1);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
   regs().set_status(TransportDriver::kFeaturesOk);
   EXPECT_EQ(regs().status(), TransportDriver::kFeaturesOk);
 }
 
 TEST_P(TransportTest, IgnoresFeaturesChangedAfterFeaturesOk) {
   negotiate();
-  regs().set_driver_features(kFeatureVersion1 | kFeatureIndirect | RememberingDevice::kFeature |
-                             1ull << 63);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1) |
+                             feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+                             RememberingDevice::kFeature | 1ull << 63);
   regs().set_status(TransportDriver::kDriverOk);
-  EXPECT_EQ(device_.features_accepted, kFeatureVersion1);
+  EXPECT_EQ(device_.features_accepted, feature_bit(VIRTIO_F_VERSION_1));
 }
 
 TEST_P(TransportTest, IgnoresFeatureWordsBeyondSixtyFourBits) {
-  regs().set_driver_features(kFeatureVersion1);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
   for (const uint32_t word : {2u, 32u, 0xffffffffu})
     regs().set_driver_features_word(word, 0xffffffff);
   regs().set_status(TransportDriver::kFeaturesOk);
@@ -381,13 +390,14 @@ TEST_P(TransportTest, IgnoresTheResetOfAQueueBeforeFeaturesOk) {
   regs().reset();
   regs().set_status(TransportDriver::kAcknowledged);
   regs().set_status(TransportDriver::kDriver);
-  regs().set_driver_features(kFeatureVersion1 | kFeatureRingReset);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET));
   regs().reset_queue(0);
   EXPECT_EQ(device_.stops, 0);
 }
 
 TEST_P(TransportTest, ResetsAQueueBeforeDriverOk) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            TransportDriver::kFeaturesOk);
   regs().set_queue(0, layout());
   regs().reset_queue(0);
   EXPECT_FALSE(regs().queue_ready(0));
@@ -424,7 +434,8 @@ TEST_P(TransportTest, NeedsResetForAnUnusableQueueInARunningDevice) {
 
 // DRIVER_OK with an invalid ring does not activate the device.
 TEST_P(TransportTest, ADeviceThatDidNotStartTakesNoQueueLater) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            TransportDriver::kFeaturesOk);
   QueueLayout bad = layout();
   bad.size = 3;
   regs().set_queue(0, bad);
@@ -480,7 +491,7 @@ TEST_P(TransportTest, ResetsFromEveryState) {
   const auto steps = std::to_array<uint32_t>({1, 3, 11, 15});
   for (const uint32_t last : steps) {
     regs().reset();
-    regs().set_driver_features(kFeatureVersion1);
+    regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1));
     for (const uint32_t step : steps)
       if (step <= last) regs().set_status(step);
     ASSERT_EQ(regs().status(), last);

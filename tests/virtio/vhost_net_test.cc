@@ -102,7 +102,7 @@ TEST(VhostNetTest, ARingBrokenBeforeTheResetIsNotToldAfterIt) {
     };
     loop.call([&] {
       for (const uint16_t i : std::to_array<uint16_t>({0, 1})) {
-        const auto started = (*vhost)->start_queue(loop, kFeatureVersion1, queue(i),
+        const auto started = (*vhost)->start_queue(loop, feature_bit(VIRTIO_F_VERSION_1), queue(i),
                                                    (*tap)->vhost_descriptor(0), notifier, name);
         EXPECT_TRUE(started) << started.error().message();
       }
