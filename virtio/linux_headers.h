@@ -8,6 +8,16 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
+#define class class_
+#include <linux/virtio_net.h>
+#undef class
+
+// 5.1.3; the header of Linux 6.1 lacks them.
+#ifndef VIRTIO_NET_F_HOST_USO
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#endif
 
 namespace wick::virtio {
 

@@ -15,19 +15,6 @@ constexpr size_t kMinCost = 1024;  // the least that a frame costs of kTurnBytes
 constexpr size_t kMaxCommandBytes = 16 << 10;
 constexpr size_t kMaxPacketBuffers = 1024;  // IOV_MAX of writev(2)
 
-// 5.1.4
-struct Config {
-  std::array<uint8_t, 6> mac;
-  uint16_t status;
-  uint16_t max_pairs;
-  uint16_t mtu;
-};
-static_assert(sizeof(Config) == 12);
-constexpr uint16_t kLinkUp = 1;
-constexpr uint16_t kAnnounce = 2;
-
-constexpr uint64_t bit(unsigned feature) { return 1ull << feature; }
-
 uint64_t packed(const net::MacAddress& mac) {
   uint64_t value = 0;
   std::memcpy(&value, mac.data(), mac.size());
@@ -35,16 +22,19 @@ uint64_t packed(const net::MacAddress& mac) {
 }
 
 uint64_t features_of(const net::Backend& backend, bool has_mtu) {
-  uint64_t features = bit(kNetMac) | bit(kNetMergedBuffers) | bit(kNetStatus) |
-                      bit(kNetControlQueue) | bit(kNetControlReceive) | bit(kNetControlVlan) |
-                      bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) | bit(kNetControlMac);
+  uint64_t features = feature_bit(VIRTIO_NET_F_MAC) | feature_bit(VIRTIO_NET_F_MRG_RXBUF) |
+                      feature_bit(VIRTIO_NET_F_STATUS) | feature_bit(VIRTIO_NET_F_CTRL_VQ) |
+                      feature_bit(VIRTIO_NET_F_CTRL_RX) | feature_bit(VIRTIO_NET_F_CTRL_VLAN) |
+                      feature_bit(VIRTIO_NET_F_CTRL_RX_EXTRA) |
+                      feature_bit(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+                      feature_bit(VIRTIO_NET_F_CTRL_MAC_ADDR);
   const net::Offloads received = backend.supported_offloads();
   net::Offloads sent = net::kAllOffloads;
   sent.udp = received.udp;  // a kernel that delivers such packets also accepts them
   features |= features_of_guest(received) | features_of_host(sent);
-  if (received.checksum) features |= bit(kNetControlGuestOffloads);
-  if (has_mtu) features |= bit(kNetMtu);
-  if (backend.queue_pairs() > 1) features |= bit(kNetMultiqueue);
+  if (received.checksum) features |= feature_bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+  if (has_mtu) features |= feature_bit(VIRTIO_NET_F_MTU);
+  if (backend.queue_pairs() > 1) features |= feature_bit(VIRTIO_NET_F_MQ);
   return features;
 }
 
@@ -106,13 +96,13 @@ Net::~Net() {
 }
 
 void Net::read_config(uint64_t offset, std::span<std::byte> data) {
-  Config config{
-      .mac = {},
-      .status = static_cast<uint16_t>((link_up_ ? kLinkUp : 0) | (announce_ ? kAnnounce : 0)),
-      .max_pairs = backend_.queue_pairs(),
-      .mtu = mtu_.value_or(0)};
+  virtio_net_config config{};  // the offered features define no fields after the MTU
   const uint64_t mac = current_mac_;
-  std::memcpy(config.mac.data(), &mac, config.mac.size());
+  std::memcpy(config.mac, &mac, sizeof(config.mac));
+  config.status = static_cast<uint16_t>((link_up_ ? VIRTIO_NET_S_LINK_UP : 0) |
+                                        (announce_ ? VIRTIO_NET_S_ANNOUNCE : 0));
+  config.max_virtqueue_pairs = backend_.queue_pairs();
+  config.mtu = mtu_.value_or(0);
   copy_config(config, offset, data);
 }
 
@@ -128,7 +118,7 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
   notifier_ = &notifier;
   settings_ = {.features = features,
                .max_pairs = backend_.queue_pairs(),
-               .mtu = (features & bit(kNetMtu)) != 0 ? mtu_.value_or(0) : uint16_t{0},
+               .mtu = has_feature(features, VIRTIO_NET_F_MTU) ? mtu_.value_or(0) : uint16_t{0},
                .host_offloads = host_offloads_of(features),
                .mac = mac_,
                .unicast = {},
@@ -147,14 +137,14 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
 
 // 5.1.2: without VIRTIO_NET_F_MQ the control queue is queue 2.
 uint16_t Net::control_index() const {
-  return settings_.has(kNetMultiqueue) ? static_cast<uint16_t>(2 * backend_.queue_pairs())
-                                       : uint16_t{2};
+  return settings_.has(VIRTIO_NET_F_MQ) ? static_cast<uint16_t>(2 * backend_.queue_pairs())
+                                        : uint16_t{2};
 }
 
 void Net::add(ActiveQueue queue) {
   const auto pair = static_cast<uint16_t>(queue.index / 2);
   if (queue.index == control_index()) {
-    if (settings_.has(kNetControlQueue))
+    if (settings_.has(VIRTIO_NET_F_CTRL_VQ))
       control_.emplace(loop_, std::move(queue), *notifier_, name_, warnings_,
                        [this] { serve_control(); });
   } else if (queue.index > control_index()) {
@@ -266,9 +256,10 @@ bool Net::control(LoopQueue::Request& request, size_t& budget) {
   spend(budget, kMaxCommandBytes);
   const bool whole = request.readable.front(1).empty();
   const uint16_t pairs = settings_.pairs;
-  const std::byte status{whole ? settings_.execute(command) : kNetError};
-  request.written_bytes = static_cast<uint32_t>(request.writable.write({&status, 1}));
-  if (status != std::byte{kNetOk})
+  const virtio_net_ctrl_ack status = whole ? settings_.execute(command) : VIRTIO_NET_ERR;
+  request.written_bytes =
+      static_cast<uint32_t>(request.writable.write(as_bytes(&status, sizeof(status))));
+  if (status != VIRTIO_NET_OK)
     warnings_.warn("{}: the driver sent a malformed or unsupported command", name_);
   apply_settings();
   if (settings_.pairs != pairs)
@@ -293,7 +284,7 @@ void Net::link_changed() {
     return;
   }
   // Switches may have lost the guest's address meanwhile.
-  announce_ = up && settings_.has(kNetGuestAnnounce);
+  announce_ = up && settings_.has(VIRTIO_NET_F_GUEST_ANNOUNCE);
   notifier_->config_changed();
 }
 

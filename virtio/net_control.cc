@@ -13,14 +13,6 @@ namespace {
 using Bytes = std::span<const std::byte>;
 using net::MacAddress;
 
-// Classes of commands (5.1.6.5).
-constexpr uint8_t kReceiveMode = 0;
-constexpr uint8_t kMac = 1;
-constexpr uint8_t kVlan = 2;
-constexpr uint8_t kAnnounce = 3;
-constexpr uint8_t kQueuePairs = 4;
-constexpr uint8_t kGuestOffloads = 5;
-
 constexpr uint16_t kTagged = 0x8100;  // IEEE 802.1Q
 
 // An offload is agreed if all of its feature bits are.
@@ -30,11 +22,16 @@ struct OffloadBits {
   uint64_t host;
 };
 constexpr OffloadBits kOffloads[] = {
-    {&net::Offloads::checksum, 1ull << kNetGuestChecksum, 1ull << kNetChecksum},
-    {&net::Offloads::tcp4, 1ull << kNetGuestTcp4, 1ull << kNetHostTcp4},
-    {&net::Offloads::tcp6, 1ull << kNetGuestTcp6, 1ull << kNetHostTcp6},
-    {&net::Offloads::ecn, 1ull << kNetGuestEcn, 1ull << kNetHostEcn},
-    {&net::Offloads::udp, 1ull << kNetGuestUdp4 | 1ull << kNetGuestUdp6, 1ull << kNetHostUdp},
+    {&net::Offloads::checksum, feature_bit(VIRTIO_NET_F_GUEST_CSUM),
+     feature_bit(VIRTIO_NET_F_CSUM)},
+    {&net::Offloads::tcp4, feature_bit(VIRTIO_NET_F_GUEST_TSO4),
+     feature_bit(VIRTIO_NET_F_HOST_TSO4)},
+    {&net::Offloads::tcp6, feature_bit(VIRTIO_NET_F_GUEST_TSO6),
+     feature_bit(VIRTIO_NET_F_HOST_TSO6)},
+    {&net::Offloads::ecn, feature_bit(VIRTIO_NET_F_GUEST_ECN), feature_bit(VIRTIO_NET_F_HOST_ECN)},
+    {&net::Offloads::udp,
+     feature_bit(VIRTIO_NET_F_GUEST_USO4) | feature_bit(VIRTIO_NET_F_GUEST_USO6),
+     feature_bit(VIRTIO_NET_F_HOST_USO)},
 };
 
 net::Offloads offloads_of(uint64_t features, uint64_t OffloadBits::*side) {
@@ -70,19 +67,20 @@ std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
 }
 
 bool set_receive_mode(NetSettings& settings, uint8_t command, Bytes data) {
+  // By VIRTIO_NET_CTRL_RX_*.
   bool* const modes[] = {&settings.promiscuous,  &settings.all_multicast, &settings.all_unicast,
                          &settings.no_multicast, &settings.no_unicast,    &settings.no_broadcast};
-  constexpr uint8_t kFirstExtra = 2;
   const auto on = whole<uint8_t>(data);
   if (!on || command >= std::size(modes)) return false;
-  if (!settings.has(command < kFirstExtra ? kNetControlReceive : kNetControlReceiveExtra))
+  if (!settings.has(command < VIRTIO_NET_CTRL_RX_ALLUNI ? VIRTIO_NET_F_CTRL_RX
+                                                        : VIRTIO_NET_F_CTRL_RX_EXTRA))
     return false;
   *modes[command] = *on != 0;
   return true;
 }
 
 bool set_addresses(NetSettings& settings, uint8_t command, Bytes data) {
-  if (command == 0 && settings.has(kNetControlReceive)) {
+  if (command == VIRTIO_NET_CTRL_MAC_TABLE_SET && settings.has(VIRTIO_NET_F_CTRL_RX)) {
     auto unicast = take_addresses(data);
     auto multicast = unicast ? take_addresses(data) : std::nullopt;
     if (!multicast || !data.empty()) return false;
@@ -90,7 +88,8 @@ bool set_addresses(NetSettings& settings, uint8_t command, Bytes data) {
     settings.multicast = *std::move(multicast);
     return true;
   }
-  if (command != 1 || !settings.has(kNetControlMac) || data.size() != sizeof(MacAddress))
+  if (command != VIRTIO_NET_CTRL_MAC_ADDR_SET || !settings.has(VIRTIO_NET_F_CTRL_MAC_ADDR) ||
+      data.size() != sizeof(MacAddress))
     return false;
   std::memcpy(settings.mac.data(), data.data(), data.size());
   return true;
@@ -98,16 +97,17 @@ bool set_addresses(NetSettings& settings, uint8_t command, Bytes data) {
 
 bool set_vlan(NetSettings& settings, uint8_t command, Bytes data) {
   const auto vlan = whole<uint16_t>(data);
-  if (!settings.has(kNetControlVlan) || command > 1 || !vlan || *vlan >= settings.vlans.size())
+  if (!settings.has(VIRTIO_NET_F_CTRL_VLAN) || command > VIRTIO_NET_CTRL_VLAN_DEL || !vlan ||
+      *vlan >= settings.vlans.size())
     return false;
-  settings.vlans[*vlan] = command == 0;
+  settings.vlans[*vlan] = command == VIRTIO_NET_CTRL_VLAN_ADD;
   return true;
 }
 
 bool set_pairs(NetSettings& settings, uint8_t command, Bytes data) {
   const auto pairs = whole<uint16_t>(data);
-  if (!settings.has(kNetMultiqueue) || command != 0 || !pairs || *pairs == 0 ||
-      *pairs > settings.max_pairs)
+  if (!settings.has(VIRTIO_NET_F_MQ) || command != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || !pairs ||
+      *pairs == 0 || *pairs > settings.max_pairs)
     return false;
   settings.pairs = *pairs;
   return true;
@@ -116,8 +116,8 @@ bool set_pairs(NetSettings& settings, uint8_t command, Bytes data) {
 bool set_offloads(NetSettings& settings, uint8_t command, Bytes data) {
   const auto offloads = whole<uint64_t>(data);
   const uint64_t agreed = settings.features & features_of_guest(net::kAllOffloads);
-  if (!settings.has(kNetControlGuestOffloads) || command != 0 || !offloads ||
-      (*offloads & ~agreed) != 0)
+  if (!settings.has(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) ||
+      command != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || !offloads || (*offloads & ~agreed) != 0)
     return false;
   settings.guest_offloads = guest_offloads_of(*offloads);
   return true;
@@ -139,34 +139,35 @@ uint64_t features_of_host(const net::Offloads& offloads) {
 }
 
 uint8_t NetSettings::execute(Bytes command) {
-  if (command.size() < 2) return kNetError;
+  if (command.size() < 2) return VIRTIO_NET_ERR;
   const auto number = static_cast<uint8_t>(command[1]);
   const Bytes data = command.subspan(2);
   bool done = false;
   switch (static_cast<uint8_t>(command[0])) {
-    case kReceiveMode:
+    case VIRTIO_NET_CTRL_RX:
       done = set_receive_mode(*this, number, data);
       break;
-    case kMac:
+    case VIRTIO_NET_CTRL_MAC:
       done = set_addresses(*this, number, data);
       break;
-    case kVlan:
+    case VIRTIO_NET_CTRL_VLAN:
       done = set_vlan(*this, number, data);
       break;
-    case kAnnounce:
-      done = has(kNetGuestAnnounce) && number == 0 && data.empty();
+    case VIRTIO_NET_CTRL_ANNOUNCE:
+      done = has(VIRTIO_NET_F_GUEST_ANNOUNCE) && number == VIRTIO_NET_CTRL_ANNOUNCE_ACK &&
+             data.empty();
       announced = announced || done;
       break;
-    case kQueuePairs:
+    case VIRTIO_NET_CTRL_MQ:
       done = set_pairs(*this, number, data);
       break;
-    case kGuestOffloads:
+    case VIRTIO_NET_CTRL_GUEST_OFFLOADS:
       done = set_offloads(*this, number, data);
       break;
     default:
       break;
   }
-  return done ? kNetOk : kNetError;
+  return done ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
 }
 
 bool NetSettings::accepts(Bytes start) const {
@@ -174,7 +175,7 @@ bool NetSettings::accepts(Bytes start) const {
   MacAddress destination{};
   if (start.size() < sizeof(destination)) return false;
   std::memcpy(destination.data(), start.data(), sizeof(destination));
-  if (has(kNetControlVlan) && start.size() >= kStartBytes &&
+  if (has(VIRTIO_NET_F_CTRL_VLAN) && start.size() >= kStartBytes &&
       load_be<uint16_t>(start.subspan(12)) == kTagged &&
       !vlans[load_be<uint16_t>(start.subspan(14)) % vlans.size()])
     return false;

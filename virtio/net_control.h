@@ -12,6 +12,7 @@
 
 #include "net/mac_address.h"
 #include "net/packet.h"
+#include "virtio/linux_headers.h"
 
 namespace wick::virtio {
 
@@ -37,7 +38,7 @@ struct NetSettings {
   net::Offloads guest_offloads;  // 5.1.6.5.6: may be used by packets that the driver receives
   bool announced = false;        // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
 
-  bool has(unsigned feature) const { return (features >> feature & 1) != 0; }
+  bool has(unsigned feature) const { return has_feature(features, feature); }
 
   // Executes a command (class, number, data) and returns the status for the driver:
   // VIRTIO_NET_OK, or VIRTIO_NET_ERR if nothing was changed.
@@ -56,33 +57,5 @@ uint64_t features_of_guest(const net::Offloads& offloads);
 // The same for VIRTIO_NET_F_HOST_* and VIRTIO_NET_F_CSUM.
 net::Offloads host_offloads_of(uint64_t features);
 uint64_t features_of_host(const net::Offloads& offloads);
-
-// Feature bits (5.1.3).
-constexpr unsigned kNetChecksum = 0;
-constexpr unsigned kNetGuestChecksum = 1;
-constexpr unsigned kNetControlGuestOffloads = 2;
-constexpr unsigned kNetMtu = 3;
-constexpr unsigned kNetMac = 5;
-constexpr unsigned kNetGuestTcp4 = 7;
-constexpr unsigned kNetGuestTcp6 = 8;
-constexpr unsigned kNetGuestEcn = 9;
-constexpr unsigned kNetHostTcp4 = 11;
-constexpr unsigned kNetHostTcp6 = 12;
-constexpr unsigned kNetHostEcn = 13;
-constexpr unsigned kNetMergedBuffers = 15;
-constexpr unsigned kNetStatus = 16;
-constexpr unsigned kNetControlQueue = 17;
-constexpr unsigned kNetControlReceive = 18;
-constexpr unsigned kNetControlVlan = 19;
-constexpr unsigned kNetControlReceiveExtra = 20;
-constexpr unsigned kNetGuestAnnounce = 21;
-constexpr unsigned kNetMultiqueue = 22;
-constexpr unsigned kNetControlMac = 23;
-constexpr unsigned kNetGuestUdp4 = 54;
-constexpr unsigned kNetGuestUdp6 = 55;
-constexpr unsigned kNetHostUdp = 56;
-
-constexpr uint8_t kNetOk = 0;
-constexpr uint8_t kNetError = 1;
 
 }  // namespace wick::virtio

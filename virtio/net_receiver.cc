@@ -25,7 +25,7 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
     : backend_(backend),
       pair_(pair),
       settings_(settings),
-      merges_(settings.has(kNetMergedBuffers)),
+      merges_(settings.has(VIRTIO_NET_F_MRG_RXBUF)),
       name_(name),
       warnings_(warnings),
       ring_(loop, std::move(queue), notifier, name, warnings, [this] { receive(); }),

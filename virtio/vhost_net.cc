@@ -15,9 +15,9 @@ namespace wick::virtio {
 namespace {
 
 constexpr const char* kPath = "/dev/vhost-net";
-constexpr uint64_t kFeatures = feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
-                               feature_bit(VIRTIO_RING_F_EVENT_IDX) |
-                               feature_bit(VIRTIO_F_VERSION_1) | 1ull << kNetMergedBuffers;
+constexpr uint64_t kFeatures =
+    feature_bit(VIRTIO_RING_F_INDIRECT_DESC) | feature_bit(VIRTIO_RING_F_EVENT_IDX) |
+    feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_NET_F_MRG_RXBUF);
 
 uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring); }
 

@@ -77,7 +77,7 @@ class NetDriver : public testing::Test {
     ASSERT_EQ(regs().negotiate(features), MmioDriver::kFeaturesOk);
     (void)regs().take_causes();
     const auto pairs = network_->queue_pairs();
-    const bool many = has(features, virtio::kNetMultiqueue);
+    const bool many = has(features, VIRTIO_NET_F_MQ);
     control_ = many ? static_cast<uint16_t>(2 * pairs) : uint16_t{2};
     queues_.clear();
     posted_.clear();

@@ -133,7 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::Device device(input, *card);
     drive(input, network, device);
     device.drain(1);
-    if ((device.features() >> virtio::kNetMultiqueue & 1) != 0) device.drain(3);
+    if ((device.features() >> VIRTIO_NET_F_MQ & 1) != 0) device.drain(3);
     check_sent(network);
     device.reset();
     const int calls = network.receive_calls;

@@ -77,7 +77,7 @@ Bytes frame(const MacAddress& destination, uint16_t type = 0x0800, uint16_t tag 
 // Expects that this command fails and changes nothing.
 void expect_refused(const NetSettings& before, const Bytes& bytes) {
   NetSettings after = before;
-  EXPECT_EQ(after.execute(bytes), kNetError);
+  EXPECT_EQ(after.execute(bytes), VIRTIO_NET_ERR);
   EXPECT_EQ(after.promiscuous, before.promiscuous);
   EXPECT_EQ(after.all_multicast, before.all_multicast);
   EXPECT_EQ(after.all_unicast, before.all_unicast);
@@ -99,7 +99,7 @@ void expect_refused(uint64_t features, const Bytes& bytes) {
 
 // Expects that `good` succeeds, and that it fails with one more byte or with fewer bytes.
 void expect_exact_length(const Bytes& good) {
-  EXPECT_EQ(settings().execute(good), kNetOk);
+  EXPECT_EQ(settings().execute(good), VIRTIO_NET_OK);
   for (size_t size = 0; size < good.size(); ++size) {
     SCOPED_TRACE(size);
     expect_refused(settings(), Bytes(good.begin(), good.begin() + static_cast<long>(size)));
@@ -129,7 +129,7 @@ TEST(NetControl, ClassesAndNumbersThatDoNotExistAreRefused) {
         Bytes bytes = command(static_cast<uint8_t>(which), static_cast<uint8_t>(number));
         bytes.resize(2 + size, std::byte{1});
         NetSettings some = settings();
-        EXPECT_EQ(some.execute(bytes), kNetError) << which << " " << number << " " << size;
+        EXPECT_EQ(some.execute(bytes), VIRTIO_NET_ERR) << which << " " << number << " " << size;
       }
     }
   }
@@ -140,23 +140,23 @@ TEST(NetControl, EachCommandNeedsItsFeature) {
     unsigned feature;
     Bytes bytes;
   } commands[] = {
-      {kNetControlReceive, command(kReceiveMode, kPromiscuous, uint8_t{0})},
-      {kNetControlReceive, command(kReceiveMode, kAllMulticast, uint8_t{1})},
-      {kNetControlReceiveExtra, command(kReceiveMode, kAllUnicast, uint8_t{1})},
-      {kNetControlReceiveExtra, command(kReceiveMode, kNoMulticast, uint8_t{1})},
-      {kNetControlReceiveExtra, command(kReceiveMode, kNoUnicast, uint8_t{1})},
-      {kNetControlReceiveExtra, command(kReceiveMode, kNoBroadcast, uint8_t{1})},
-      {kNetControlReceive, table({kOther}, {kGroup})},
-      {kNetControlMac, command(kMac, 1, kOther)},
-      {kNetControlVlan, command(kVlan, 0, uint16_t{1})},
-      {kNetControlVlan, command(kVlan, 1, uint16_t{1})},
-      {kNetGuestAnnounce, command(kAnnounce, 0)},
-      {kNetMultiqueue, command(kQueuePairs, 0, uint16_t{2})},
-      {kNetControlGuestOffloads, command(kGuestOffloads, 0, uint64_t{0})},
+      {VIRTIO_NET_F_CTRL_RX, command(kReceiveMode, kPromiscuous, uint8_t{0})},
+      {VIRTIO_NET_F_CTRL_RX, command(kReceiveMode, kAllMulticast, uint8_t{1})},
+      {VIRTIO_NET_F_CTRL_RX_EXTRA, command(kReceiveMode, kAllUnicast, uint8_t{1})},
+      {VIRTIO_NET_F_CTRL_RX_EXTRA, command(kReceiveMode, kNoMulticast, uint8_t{1})},
+      {VIRTIO_NET_F_CTRL_RX_EXTRA, command(kReceiveMode, kNoUnicast, uint8_t{1})},
+      {VIRTIO_NET_F_CTRL_RX_EXTRA, command(kReceiveMode, kNoBroadcast, uint8_t{1})},
+      {VIRTIO_NET_F_CTRL_RX, table({kOther}, {kGroup})},
+      {VIRTIO_NET_F_CTRL_MAC_ADDR, command(kMac, 1, kOther)},
+      {VIRTIO_NET_F_CTRL_VLAN, command(kVlan, 0, uint16_t{1})},
+      {VIRTIO_NET_F_CTRL_VLAN, command(kVlan, 1, uint16_t{1})},
+      {VIRTIO_NET_F_GUEST_ANNOUNCE, command(kAnnounce, 0)},
+      {VIRTIO_NET_F_MQ, command(kQueuePairs, 0, uint16_t{2})},
+      {VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, command(kGuestOffloads, 0, uint64_t{0})},
   };
   for (const auto& [feature, bytes] : commands) {
     SCOPED_TRACE(feature);
-    EXPECT_EQ(settings(1ull << feature).execute(bytes), kNetOk);
+    EXPECT_EQ(settings(1ull << feature).execute(bytes), VIRTIO_NET_OK);
     expect_refused(~(1ull << feature), bytes);
   }
 }
@@ -173,32 +173,33 @@ TEST(NetControl, TablesThatClaimMoreThanIsThereAreRefused) {
 
 TEST(NetControl, ATableReplacesTheOneBefore) {
   NetSettings some = settings();
-  ASSERT_EQ(some.execute(table({kOther}, {kGroup, kOtherGroup})), kNetOk);
+  ASSERT_EQ(some.execute(table({kOther}, {kGroup, kOtherGroup})), VIRTIO_NET_OK);
   EXPECT_EQ(some.unicast, std::vector{kOther});
   EXPECT_EQ(some.multicast, (std::vector{kGroup, kOtherGroup}));
-  ASSERT_EQ(some.execute(table({kThird}, {})), kNetOk);
+  ASSERT_EQ(some.execute(table({kThird}, {})), VIRTIO_NET_OK);
   EXPECT_EQ(some.unicast, std::vector{kThird});
   EXPECT_TRUE(some.multicast.empty());
 }
 
 TEST(NetControl, VlansAreNumberedUpTo4095) {
   NetSettings some = settings();
-  EXPECT_EQ(some.execute(command(kVlan, 0, uint16_t{0})), kNetOk);
-  EXPECT_EQ(some.execute(command(kVlan, 0, uint16_t{4095})), kNetOk);
+  EXPECT_EQ(some.execute(command(kVlan, 0, uint16_t{0})), VIRTIO_NET_OK);
+  EXPECT_EQ(some.execute(command(kVlan, 0, uint16_t{4095})), VIRTIO_NET_OK);
   EXPECT_EQ(some.vlans.count(), 2u);
   for (const auto number : std::to_array<uint16_t>({4096, 0x8001, 0xffff})) {
     expect_refused(settings(), command(kVlan, 0, number));
     expect_refused(settings(), command(kVlan, 1, number));
   }
-  EXPECT_EQ(some.execute(command(kVlan, 1, uint16_t{0})), kNetOk);
-  EXPECT_EQ(some.execute(command(kVlan, 1, uint16_t{1})), kNetOk) << "was not in, still is not";
+  EXPECT_EQ(some.execute(command(kVlan, 1, uint16_t{0})), VIRTIO_NET_OK);
+  EXPECT_EQ(some.execute(command(kVlan, 1, uint16_t{1})), VIRTIO_NET_OK)
+      << "was not in, still is not";
   EXPECT_EQ(some.vlans.count(), 1u);
 }
 
 TEST(NetControl, QueuePairsAreOneToAllThereAre) {
   NetSettings some = settings();
   for (const auto pairs : std::to_array<uint16_t>({1, 4, 2})) {
-    EXPECT_EQ(some.execute(command(kQueuePairs, 0, pairs)), kNetOk);
+    EXPECT_EQ(some.execute(command(kQueuePairs, 0, pairs)), VIRTIO_NET_OK);
     EXPECT_EQ(some.pairs, pairs);
   }
   for (const auto pairs : std::to_array<uint16_t>({0, 5, 0x8000, 0xffff}))
@@ -206,27 +207,28 @@ TEST(NetControl, QueuePairsAreOneToAllThereAre) {
 }
 
 TEST(NetControl, OffloadsAreThoseThatWereAgreedTo) {
-  constexpr uint64_t kAgreed =
-      1ull << kNetControlGuestOffloads | 1ull << kNetGuestChecksum | 1ull << kNetGuestTcp4;
+  constexpr uint64_t kAgreed = 1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS |
+                               1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4;
   NetSettings some = settings(kAgreed);
   for (const net::Offloads& offloads : {net::Offloads{.checksum = true, .tcp4 = true},
                                         net::Offloads{.checksum = true}, net::Offloads{}}) {
     const uint64_t bits = features_of_guest(offloads);
-    EXPECT_EQ(some.execute(command(kGuestOffloads, 0, bits)), kNetOk);
+    EXPECT_EQ(some.execute(command(kGuestOffloads, 0, bits)), VIRTIO_NET_OK);
     EXPECT_EQ(some.guest_offloads, offloads);
   }
-  for (const uint64_t offloads :
-       {1ull << kNetGuestTcp6, 1ull << kNetGuestChecksum | 1ull << kNetGuestUdp4,
-        1ull << kNetControlGuestOffloads, 1ull << 63, ~0ull})
+  for (const uint64_t offloads : {1ull << VIRTIO_NET_F_GUEST_TSO6,
+                                  1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_USO4,
+                                  1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, 1ull << 63, ~0ull})
     expect_refused(kAgreed, command(kGuestOffloads, 0, offloads));
 }
 
 TEST(NetControl, AnOffloadNeedsAllItsFeatures) {
-  const uint64_t guest = 1ull << kNetGuestChecksum | 1ull << kNetGuestUdp4;
+  const uint64_t guest = 1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_USO4;
   EXPECT_EQ(guest_offloads_of(guest), net::Offloads{.checksum = true});
-  EXPECT_EQ(guest_offloads_of(guest | 1ull << kNetGuestUdp6),
+  EXPECT_EQ(guest_offloads_of(guest | 1ull << VIRTIO_NET_F_GUEST_USO6),
             (net::Offloads{.checksum = true, .udp = true}));
-  const uint64_t host = 1ull << kNetChecksum | 1ull << kNetHostTcp6 | 1ull << kNetHostEcn;
+  const uint64_t host =
+      1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN;
   EXPECT_EQ(host_offloads_of(host), (net::Offloads{.checksum = true, .tcp6 = true, .ecn = true}));
   EXPECT_EQ(guest_offloads_of(host), net::Offloads{});
 }
@@ -234,7 +236,7 @@ TEST(NetControl, AnOffloadNeedsAllItsFeatures) {
 TEST(NetControl, AnAnnouncementIsRemembered) {
   NetSettings some = settings();
   EXPECT_FALSE(some.announced);
-  EXPECT_EQ(some.execute(command(kAnnounce, 0)), kNetOk);
+  EXPECT_EQ(some.execute(command(kAnnounce, 0)), VIRTIO_NET_OK);
   EXPECT_TRUE(some.announced);
 }
 
@@ -248,7 +250,7 @@ TEST(NetFilter, LetsEverythingThroughUntilADriverAsksForLess) {
   }
   // Promiscuous mode overrides all other modes (5.1.6.5.1).
   for (const uint8_t mode : {kNoMulticast, kNoUnicast, kNoBroadcast})
-    ASSERT_EQ(some.execute(command(kReceiveMode, mode, uint8_t{1})), kNetOk);
+    ASSERT_EQ(some.execute(command(kReceiveMode, mode, uint8_t{1})), VIRTIO_NET_OK);
   for (const MacAddress& to : {kMine, kOther, kGroup, kAll}) EXPECT_TRUE(some.accepts(frame(to)));
 }
 
@@ -256,7 +258,7 @@ class NetFilterModes : public testing::Test {
  protected:
   NetFilterModes() { set(kPromiscuous, 0); }
   void set(uint8_t mode, uint8_t on) {
-    ASSERT_EQ(some_.execute(command(kReceiveMode, mode, on)), kNetOk);
+    ASSERT_EQ(some_.execute(command(kReceiveMode, mode, on)), VIRTIO_NET_OK);
   }
   bool accepts(const MacAddress& to) const { return some_.accepts(frame(to)); }
 
@@ -271,7 +273,7 @@ TEST_F(NetFilterModes, WithoutATableItsOwnAndBroadcastsComeIn) {
 }
 
 TEST_F(NetFilterModes, TheTableAddsToThem) {
-  ASSERT_EQ(some_.execute(table({kOther}, {kGroup})), kNetOk);
+  ASSERT_EQ(some_.execute(table({kOther}, {kGroup})), VIRTIO_NET_OK);
   EXPECT_TRUE(accepts(kMine));
   EXPECT_TRUE(accepts(kOther));
   EXPECT_FALSE(accepts(kThird));
@@ -280,7 +282,7 @@ TEST_F(NetFilterModes, TheTableAddsToThem) {
 }
 
 TEST_F(NetFilterModes, AnAddressMayBeSet) {
-  ASSERT_EQ(some_.execute(command(kMac, 1, kOther)), kNetOk);
+  ASSERT_EQ(some_.execute(command(kMac, 1, kOther)), VIRTIO_NET_OK);
   EXPECT_TRUE(accepts(kOther));
   EXPECT_FALSE(accepts(kMine));
 }
@@ -314,18 +316,18 @@ TEST_F(NetFilterModes, NoneOfAKindIsMoreThanAll) {
 TEST_F(NetFilterModes, OfFramesWithATagThoseOfItsVlansComeIn) {
   EXPECT_TRUE(some_.accepts(frame(kMine)));
   EXPECT_FALSE(some_.accepts(frame(kMine, 0x8100, 7)));
-  ASSERT_EQ(some_.execute(command(kVlan, 0, uint16_t{7})), kNetOk);
+  ASSERT_EQ(some_.execute(command(kVlan, 0, uint16_t{7})), VIRTIO_NET_OK);
   EXPECT_TRUE(some_.accepts(frame(kMine, 0x8100, 7)));
   EXPECT_TRUE(some_.accepts(frame(kMine, 0x8100, 0xe007))) << "with a priority";
   EXPECT_FALSE(some_.accepts(frame(kMine, 0x8100, 8)));
   EXPECT_FALSE(some_.accepts(frame(kOther, 0x8100, 7))) << "is still not ours";
-  ASSERT_EQ(some_.execute(command(kVlan, 1, uint16_t{7})), kNetOk);
+  ASSERT_EQ(some_.execute(command(kVlan, 1, uint16_t{7})), VIRTIO_NET_OK);
   EXPECT_FALSE(some_.accepts(frame(kMine, 0x8100, 7)));
 }
 
 TEST(NetFilter, WithoutVlanFilteringAllTagsComeIn) {
-  NetSettings some = settings(~(1ull << kNetControlVlan));
-  ASSERT_EQ(some.execute(command(kReceiveMode, kPromiscuous, uint8_t{0})), kNetOk);
+  NetSettings some = settings(~(1ull << VIRTIO_NET_F_CTRL_VLAN));
+  ASSERT_EQ(some.execute(command(kReceiveMode, kPromiscuous, uint8_t{0})), VIRTIO_NET_OK);
   EXPECT_TRUE(some.accepts(frame(kMine, 0x8100, 7)));
 }
 

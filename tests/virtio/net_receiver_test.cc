@@ -22,7 +22,7 @@ constexpr size_t kHeaderBytes = sizeof(PacketHeader);
 class NetReceive : public fakes::NetDriver {};
 
 TEST_F(NetReceive, PutsAPacketIntoABuffer) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     start(without);
     const auto request = post({2048});
     const Packet sent = packet(60);
@@ -44,7 +44,7 @@ TEST_F(NetReceive, TakesWhatCameBeforeTheDriver) {
 }
 
 TEST_F(NetReceive, TakesPacketsOfAllSizes) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     start(without);
     for (const size_t size : {14ul, 15ul, 18ul, 19ul, 60ul, 1514ul, 9014ul, net::kMaxFrameBytes}) {
       SCOPED_TRACE(size);
@@ -56,7 +56,7 @@ TEST_F(NetReceive, TakesPacketsOfAllSizes) {
 }
 
 TEST_F(NetReceive, CutsAPacketOverTheBuffersOfAChain) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     start(without);
     for (const size_t size : {14ul, 20ul, 60ul, 500ul}) {
       post({0, 1, 5, 0, 6, 1, 1, 16, 3, 300, 1, 1000});
@@ -67,7 +67,7 @@ TEST_F(NetReceive, CutsAPacketOverTheBuffersOfAChain) {
 }
 
 TEST_F(NetReceive, TakesChainsOf256Buffers) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     start(without);
     for (int i = 0; i < 20; ++i) {
       auto chain = queue(kReceive).chain();
@@ -152,7 +152,7 @@ TEST_F(NetReceive, ShowsAllBuffersOfAPacketAtOnce) {
 }
 
 TEST_F(NetReceive, WithoutMergingAPacketThatIsTooLargeIsLostAndItsBufferIsNot) {
-  start(bit(kNetMergedBuffers));
+  start(bit(VIRTIO_NET_F_MRG_RXBUF));
   const auto first = post({100});
   post({1000});
   arrive(packet(89, 1));
@@ -200,7 +200,7 @@ TEST_F(NetReceive, APacketThatIsLargerThanARingOfChainsIsLost) {
 }
 
 TEST_F(NetReceive, WithoutBuffersNothingIsRead) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     for (const bool event_index : {false, true}) {
       start(without, {.event_index = event_index});
       settle();
@@ -263,7 +263,7 @@ TEST_F(NetReceive, InterruptsWhenTheEventIndexIsPassed) {
 }
 
 TEST_F(NetReceive, ChainsWithoutRoomGoBack) {
-  for (const uint64_t without : {uint64_t{0}, bit(kNetMergedBuffers)}) {
+  for (const uint64_t without : {uint64_t{0}, bit(VIRTIO_NET_F_MRG_RXBUF)}) {
     start(without);
     const auto read_only = queue(kReceive).chain().readable("read-only").publish();
     const auto empty = post({0});
@@ -294,12 +294,12 @@ TEST_F(NetReceive, OffloadsThatWereNotAgreedToAreLost) {
     uint64_t without;
     PacketHeader header;
   } packets[] = {
-      {bit(kNetGuestChecksum), {.flags = kSum}},
-      {bit(kNetGuestTcp4), {.flags = kSum, .segmentation = PacketHeader::kTcp4}},
-      {bit(kNetGuestTcp6), {.flags = kSum, .segmentation = PacketHeader::kTcp6}},
-      {bit(kNetGuestUdp4), {.flags = kSum, .segmentation = PacketHeader::kUdp}},
-      {bit(kNetGuestUdp6), {.flags = kSum, .segmentation = PacketHeader::kUdp}},
-      {bit(kNetGuestEcn),
+      {bit(VIRTIO_NET_F_GUEST_CSUM), {.flags = kSum}},
+      {bit(VIRTIO_NET_F_GUEST_TSO4), {.flags = kSum, .segmentation = PacketHeader::kTcp4}},
+      {bit(VIRTIO_NET_F_GUEST_TSO6), {.flags = kSum, .segmentation = PacketHeader::kTcp6}},
+      {bit(VIRTIO_NET_F_GUEST_USO4), {.flags = kSum, .segmentation = PacketHeader::kUdp}},
+      {bit(VIRTIO_NET_F_GUEST_USO6), {.flags = kSum, .segmentation = PacketHeader::kUdp}},
+      {bit(VIRTIO_NET_F_GUEST_ECN),
        {.flags = kSum, .segmentation = PacketHeader::kTcp4 | PacketHeader::kEcn}},
       {0, {.flags = kSum, .segmentation = PacketHeader::kFragments}},
       {0, {.flags = kSum, .segmentation = 2}},
@@ -326,11 +326,11 @@ TEST_F(NetReceive, OffloadsThatTheDriverTurnedOffAreLost) {
   const PacketHeader header{.flags = 1, .segmentation = PacketHeader::kTcp4, .segment_bytes = 500};
   arrive(packet(1000, 1, header));
   expect_packet(packet(1000, 1, header));
-  ASSERT_EQ(command(5, 0, bit(kNetGuestChecksum)), kNetOk);
+  ASSERT_EQ(command(5, 0, bit(VIRTIO_NET_F_GUEST_CSUM)), VIRTIO_NET_OK);
   arrive(packet(1000, 2, header));
   arrive(packet(1000, 3, {.flags = 1}));
   expect_packet(packet(1000, 3, {.flags = 1}));
-  ASSERT_EQ(command(5, 0, uint64_t{0}), kNetOk);
+  ASSERT_EQ(command(5, 0, uint64_t{0}), VIRTIO_NET_OK);
   arrive(packet(1000, 4, {.flags = 1}));
   arrive(packet(1000, 5, {.flags = PacketHeader::kChecksumValid}));
   expect_packet(packet(1000, 5));
@@ -342,7 +342,7 @@ TEST_F(NetReceive, FlagsAreThoseOfTheSpecification) {
   post_each(4, 2048);
   arrive(packet(60, 1, {.flags = 0xfe}));
   expect_packet(packet(60, 1, {.flags = PacketHeader::kChecksumValid}));
-  start(bit(kNetGuestChecksum));
+  start(bit(VIRTIO_NET_F_GUEST_CSUM));
   post_each(4, 2048);
   arrive(packet(60, 1, {.flags = PacketHeader::kChecksumValid}));
   expect_packet(packet(60, 1));
@@ -364,7 +364,7 @@ TEST_F(NetReceive, OtherStationsFramesAreLostWhenTheDriverSaysSo) {
   other.frame[5] ^= std::byte{1};
   arrive(other);
   expect_packet(other);
-  ASSERT_EQ(command(0, 0, uint8_t{0}), kNetOk);
+  ASSERT_EQ(command(0, 0, uint8_t{0}), VIRTIO_NET_OK);
   arrive(other);
   arrive(packet(60, 2));
   expect_packet(packet(60, 2));
@@ -388,7 +388,7 @@ TEST_F(NetReceive, FramesAboveTheAgreedMtuAreLost) {
   arrive(too_long);
   arrive(tagged_twice);
   expect_packet(tagged_twice);
-  start(bit(kNetMtu));
+  start(bit(VIRTIO_NET_F_MTU));
   post_each(8, 4096);
   arrive(packet(1019, 1));
   expect_packet(packet(1019, 1));
@@ -510,7 +510,7 @@ TEST_F(NetReceive, OnlyTheFirstQueueIsUsedUntilTheDriverWantsMore) {
   regs().kick(2);
   settle();
   EXPECT_FALSE(take_used_now(2));
-  ASSERT_EQ(command(4, 0, uint16_t{2}), kNetOk);
+  ASSERT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_OK);
   EXPECT_EQ(on_loop([&] { return network_->active_pairs(); }), 2);
   expect_packet(packet(60, 1), 1, 2);
   arrive(packet(60, 2), 1);
@@ -522,11 +522,11 @@ TEST_F(NetReceive, OnlyTheFirstQueueIsUsedUntilTheDriverWantsMore) {
 TEST_F(NetReceive, AQueueThatIsGivenUpGetsNothingAnyMore) {
   make(2);
   start();
-  ASSERT_EQ(command(4, 0, uint16_t{2}), kNetOk);
+  ASSERT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_OK);
   post({100}, 2);
   arrive(packet(1000, 1), 1);  // waits for more buffers
   settle();
-  ASSERT_EQ(command(4, 0, uint16_t{1}), kNetOk);
+  ASSERT_EQ(command(4, 0, uint16_t{1}), VIRTIO_NET_OK);
   arrive(packet(60, 2), 1);
   post_each(20, 128, 2);
   regs().kick(2);

@@ -94,26 +94,29 @@ TEST_F(NetTest, HasAConfigurationSpaceThatCannotBeWritten) {
 }
 
 TEST_F(NetTest, OffersWhatItsBackEndCanDo) {
-  constexpr uint64_t kOfBackEnd = bit(kNetGuestChecksum) | bit(kNetGuestTcp4) | bit(kNetGuestTcp6) |
-                                  bit(kNetGuestEcn) | bit(kNetGuestUdp4) | bit(kNetGuestUdp6) |
-                                  bit(kNetHostUdp) | bit(kNetControlGuestOffloads);
+  constexpr uint64_t kOfBackEnd =
+      bit(VIRTIO_NET_F_GUEST_CSUM) | bit(VIRTIO_NET_F_GUEST_TSO4) | bit(VIRTIO_NET_F_GUEST_TSO6) |
+      bit(VIRTIO_NET_F_GUEST_ECN) | bit(VIRTIO_NET_F_GUEST_USO4) | bit(VIRTIO_NET_F_GUEST_USO6) |
+      bit(VIRTIO_NET_F_HOST_USO) | bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
   constexpr uint64_t kAlways =
-      bit(kNetChecksum) | bit(kNetMac) | bit(kNetHostTcp4) | bit(kNetHostTcp6) | bit(kNetHostEcn) |
-      bit(kNetMergedBuffers) | bit(kNetStatus) | bit(kNetControlQueue) | bit(kNetControlReceive) |
-      bit(kNetControlVlan) | bit(kNetControlReceiveExtra) | bit(kNetGuestAnnounce) |
-      bit(kNetControlMac) | feature_bit(VIRTIO_F_VERSION_1) |
-      feature_bit(VIRTIO_RING_F_INDIRECT_DESC) | feature_bit(VIRTIO_RING_F_EVENT_IDX) |
-      feature_bit(VIRTIO_F_RING_RESET);
+      bit(VIRTIO_NET_F_CSUM) | bit(VIRTIO_NET_F_MAC) | bit(VIRTIO_NET_F_HOST_TSO4) |
+      bit(VIRTIO_NET_F_HOST_TSO6) | bit(VIRTIO_NET_F_HOST_ECN) | bit(VIRTIO_NET_F_MRG_RXBUF) |
+      bit(VIRTIO_NET_F_STATUS) | bit(VIRTIO_NET_F_CTRL_VQ) | bit(VIRTIO_NET_F_CTRL_RX) |
+      bit(VIRTIO_NET_F_CTRL_VLAN) | bit(VIRTIO_NET_F_CTRL_RX_EXTRA) |
+      bit(VIRTIO_NET_F_GUEST_ANNOUNCE) | bit(VIRTIO_NET_F_CTRL_MAC_ADDR) |
+      feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+      feature_bit(VIRTIO_RING_F_EVENT_IDX) | feature_bit(VIRTIO_F_RING_RESET);
   EXPECT_EQ(regs().device_features(), kAlways);
   make(1, kAllOffloads);
   EXPECT_EQ(regs().device_features(), kAlways | kOfBackEnd);
   make(1, {.checksum = true, .tcp4 = true});
-  EXPECT_EQ(regs().device_features(),
-            kAlways | bit(kNetGuestChecksum) | bit(kNetGuestTcp4) | bit(kNetControlGuestOffloads));
+  EXPECT_EQ(regs().device_features(), kAlways | bit(VIRTIO_NET_F_GUEST_CSUM) |
+                                          bit(VIRTIO_NET_F_GUEST_TSO4) |
+                                          bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
   make(2);
-  EXPECT_EQ(regs().device_features(), kAlways | bit(kNetMultiqueue));
+  EXPECT_EQ(regs().device_features(), kAlways | bit(VIRTIO_NET_F_MQ));
   make(1, {}, 9000);
-  EXPECT_EQ(regs().device_features(), kAlways | bit(kNetMtu));
+  EXPECT_EQ(regs().device_features(), kAlways | bit(VIRTIO_NET_F_MTU));
 }
 
 TEST_F(NetTest, HasTwoQueuesForEachPairAndOneForCommands) {
@@ -132,9 +135,9 @@ TEST_F(NetTest, AsksTheBackEndForWhatTheDriverAgreedTo) {
   EXPECT_EQ(offloads(), net::Offloads{});
   start();
   EXPECT_EQ(offloads(), kAllOffloads);
-  start(bit(kNetGuestTcp6) | bit(kNetGuestUdp6));
+  start(bit(VIRTIO_NET_F_GUEST_TSO6) | bit(VIRTIO_NET_F_GUEST_USO6));
   EXPECT_EQ(offloads(), (net::Offloads{.checksum = true, .tcp4 = true, .ecn = true}));
-  ASSERT_EQ(command(5, 0, bit(kNetGuestChecksum)), kNetOk);
+  ASSERT_EQ(command(5, 0, bit(VIRTIO_NET_F_GUEST_CSUM)), VIRTIO_NET_OK);
   EXPECT_EQ(offloads(), net::Offloads{.checksum = true});
   regs().reset();
   EXPECT_EQ(offloads(), net::Offloads{});
@@ -204,11 +207,12 @@ TEST_F(NetTest, DoesNotSendOffloadsThatTheDriverDidNotAgreeTo) {
     uint64_t without;
     PacketHeader header;
   } packets[] = {
-      {bit(kNetChecksum), {.flags = 1}},
-      {bit(kNetHostTcp4), {.flags = 1, .segmentation = PacketHeader::kTcp4}},
-      {bit(kNetHostTcp6), {.flags = 1, .segmentation = PacketHeader::kTcp6}},
-      {bit(kNetHostUdp), {.flags = 1, .segmentation = PacketHeader::kUdp}},
-      {bit(kNetHostEcn), {.flags = 1, .segmentation = PacketHeader::kTcp6 | PacketHeader::kEcn}},
+      {bit(VIRTIO_NET_F_CSUM), {.flags = 1}},
+      {bit(VIRTIO_NET_F_HOST_TSO4), {.flags = 1, .segmentation = PacketHeader::kTcp4}},
+      {bit(VIRTIO_NET_F_HOST_TSO6), {.flags = 1, .segmentation = PacketHeader::kTcp6}},
+      {bit(VIRTIO_NET_F_HOST_USO), {.flags = 1, .segmentation = PacketHeader::kUdp}},
+      {bit(VIRTIO_NET_F_HOST_ECN),
+       {.flags = 1, .segmentation = PacketHeader::kTcp6 | PacketHeader::kEcn}},
       {0, {.flags = 1, .segmentation = PacketHeader::kEcn}},
       {0, {.flags = 1, .segmentation = PacketHeader::kFragments}},
       {0, {.flags = 1, .segmentation = 2}},
@@ -320,11 +324,11 @@ TEST_F(NetTest, TakesCommandsOnTheQueueBehindThePairs) {
   make(3);
   start();
   EXPECT_EQ(control_, 6);
-  EXPECT_EQ(command(0, 0, uint8_t{1}), kNetOk);
-  start(bit(kNetMultiqueue));
+  EXPECT_EQ(command(0, 0, uint8_t{1}), VIRTIO_NET_OK);
+  start(bit(VIRTIO_NET_F_MQ));
   EXPECT_EQ(control_, 2) << "without multiqueue there is one pair";
-  EXPECT_EQ(command(0, 0, uint8_t{1}), kNetOk);
-  EXPECT_EQ(command(4, 0, uint16_t{2}), kNetError);
+  EXPECT_EQ(command(0, 0, uint8_t{1}), VIRTIO_NET_OK);
+  EXPECT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_ERR);
 }
 
 TEST_F(NetTest, TakesCommandsInAnyShape) {
@@ -343,18 +347,18 @@ TEST_F(NetTest, TakesCommandsInAnyShape) {
   const std::span<const std::byte> bytes = promiscuous;
   auto cut = queue(control_).chain();
   cut.readable(bytes.first(1)).readable("").readable(bytes.first(1)).readable(bytes.first(1));
-  EXPECT_EQ(status(cut.writable(0).writable(8)), kNetOk);
+  EXPECT_EQ(status(cut.writable(0).writable(8)), VIRTIO_NET_OK);
   auto indirect = queue(control_).chain();
-  EXPECT_EQ(status(indirect.readable(bytes).writable(1).indirect()), kNetOk);
+  EXPECT_EQ(status(indirect.readable(bytes).writable(1).indirect()), VIRTIO_NET_OK);
   auto silent = queue(control_).chain();
   EXPECT_EQ(status(silent.readable(bytes)), -2);
   auto empty = queue(control_).chain();
-  EXPECT_EQ(status(empty.writable(1)), kNetError);
+  EXPECT_EQ(status(empty.writable(1)), VIRTIO_NET_ERR);
   auto shorter = queue(control_).chain();
-  EXPECT_EQ(status(shorter.readable(bytes.first(1)).writable(1)), kNetError);
+  EXPECT_EQ(status(shorter.readable(bytes.first(1)).writable(1)), VIRTIO_NET_ERR);
   // A command of zeroes would be valid, but this one is longer than the device accepts.
   auto huge = queue(control_).chain();
-  EXPECT_EQ(status(huge.readable_at({0x2000000}, 16 << 20).writable(1)), kNetError);
+  EXPECT_EQ(status(huge.readable_at({0x2000000}, 16 << 20).writable(1)), VIRTIO_NET_ERR);
 }
 
 TEST_F(NetTest, TakesATableOfAThousandAddresses) {
@@ -363,15 +367,15 @@ TEST_F(NetTest, TakesATableOfAThousandAddresses) {
   constexpr uint32_t kAddresses = 1000;
   bytes.resize(2 + 4 + 6 * kAddresses + 4);
   store_le(std::span(bytes).subspan(2, 4), kAddresses);
-  EXPECT_EQ(command(bytes), kNetOk);
+  EXPECT_EQ(command(bytes), VIRTIO_NET_OK);
   bytes.resize(100'000);
-  EXPECT_EQ(command(bytes), kNetError);
+  EXPECT_EQ(command(bytes), VIRTIO_NET_ERR);
 }
 
 TEST_F(NetTest, TheAddressThatTheDriverSetsCanBeRead) {
   start();
   constexpr net::MacAddress kNew = {2, 3, 4, 5, 6, 7};
-  ASSERT_EQ(command(1, 1, kNew), kNetOk);
+  ASSERT_EQ(command(1, 1, kNew), VIRTIO_NET_OK);
   EXPECT_EQ(mac_in_config(), number(kNew));
   EXPECT_EQ(regs().config(kStatusAt, 2), kLinkUp);
   regs().reset();
@@ -379,7 +383,7 @@ TEST_F(NetTest, TheAddressThatTheDriverSetsCanBeRead) {
 }
 
 TEST_F(NetTest, WithoutAControlQueueThereAreNoCommands) {
-  start(bit(kNetControlQueue));
+  start(bit(VIRTIO_NET_F_CTRL_VQ));
   (void)queue(control_).chain().readable(Bytes(3)).writable(1).publish();
   regs().kick(control_);
   settle();
@@ -410,7 +414,7 @@ TEST_F(NetTest, LeavesTheLoopToOthersWhenCommandsNeverEnd) {
 TEST_F(NetTest, QueuePairsNeedNotAllBeSetUp) {
   make(4);
   start(0, {.missing = {2, 3, 5, 6}});
-  ASSERT_EQ(command(4, 0, uint16_t{4}), kNetOk);
+  ASSERT_EQ(command(4, 0, uint16_t{4}), VIRTIO_NET_OK);
   for (uint16_t pair = 0; pair < 4; ++pair) arrive(packet(60, pair), pair);
   for (uint32_t i = 0; i < 12; ++i) regs().kick(i);
   post_each(1, 128, 0);
@@ -434,7 +438,7 @@ TEST_F(NetTest, NoQueueAtAllIsFineToo) {
 TEST_F(NetTest, SendsOnEveryPair) {
   make(4);
   start();
-  ASSERT_EQ(command(4, 0, uint16_t{4}), kNetOk);
+  ASSERT_EQ(command(4, 0, uint16_t{4}), VIRTIO_NET_OK);
   EXPECT_EQ(on_loop([&] { return network_->active_pairs(); }), 4);
   for (uint16_t pair = 0; pair < 4; ++pair) {
     send(packet(60, pair), 100, static_cast<uint16_t>(2 * pair + 1));
@@ -448,7 +452,7 @@ TEST_F(NetTest, AsksForAResetWhenARingIsBroken) {
   make(2);
   for (uint16_t broken = 0; broken < 5; ++broken) {
     start();
-    ASSERT_EQ(command(4, 0, uint16_t{2}), kNetOk);
+    ASSERT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_OK);
     queue(broken).set_available_index(1000);
     regs().kick(broken);
     EXPECT_TRUE(wait_for([&] { return (regs().status() & MmioDriver::kNeedsReset) != 0; }))
@@ -458,7 +462,7 @@ TEST_F(NetTest, AsksForAResetWhenARingIsBroken) {
     settle();
     while (on_loop([&] { return network_->waiting(0) + network_->waiting(1); }) > 0) {
       start();
-      if (command(4, 0, uint16_t{2}) != kNetOk) break;
+      if (command(4, 0, uint16_t{2}) != VIRTIO_NET_OK) break;
       post_each(4, 128, 0);
       post_each(4, 128, 2);
       settle();
@@ -479,7 +483,7 @@ TEST_F(NetTest, TellsOfALinkThatGoesDownAndComesUp) {
   set_link(true);
   EXPECT_EQ(regs().take_causes(), MmioDriver::kConfigCause);
   EXPECT_EQ(regs().config(kStatusAt, 2), kLinkUp | kAnnounce);
-  ASSERT_EQ(command(3, 0), kNetOk);
+  ASSERT_EQ(command(3, 0), VIRTIO_NET_OK);
   EXPECT_EQ(regs().config(kStatusAt, 2), kLinkUp);
   set_link(true);
   EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, 0u) << "nothing has changed";
@@ -497,7 +501,7 @@ TEST_F(NetTest, AnAnnouncementThatNobodyMadeIsForgottenWithTheLinkOrTheDriver) {
 }
 
 TEST_F(NetTest, AsksNoAnnouncementOfADriverThatCannot) {
-  start(bit(kNetGuestAnnounce));
+  start(bit(VIRTIO_NET_F_GUEST_ANNOUNCE));
   set_link(false), set_link(true);
   EXPECT_EQ(regs().config(kStatusAt, 2), kLinkUp);
 }
@@ -530,11 +534,11 @@ TEST_F(NetTest, SaysThatTheLinkIsDownFromTheBeginning) {
 TEST_F(NetTest, StartsAgainWithOtherFeatures) {
   make(2, kAllOffloads, 1500);
   start();
-  ASSERT_EQ(command(4, 0, uint16_t{2}), kNetOk);
-  ASSERT_EQ(command(0, 0, uint8_t{0}), kNetOk);
-  ASSERT_EQ(command(2, 0, uint16_t{5}), kNetOk);
-  start(bit(kNetMergedBuffers) | bit(kNetMultiqueue) | bit(kNetGuestChecksum) |
-        bit(kNetControlVlan));
+  ASSERT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_OK);
+  ASSERT_EQ(command(0, 0, uint8_t{0}), VIRTIO_NET_OK);
+  ASSERT_EQ(command(2, 0, uint16_t{5}), VIRTIO_NET_OK);
+  start(bit(VIRTIO_NET_F_MRG_RXBUF) | bit(VIRTIO_NET_F_MQ) | bit(VIRTIO_NET_F_GUEST_CSUM) |
+        bit(VIRTIO_NET_F_CTRL_VLAN));
   EXPECT_EQ(on_loop([&] { return network_->active_pairs(); }), 1);
   EXPECT_EQ(on_loop([&] { return network_->offloads().checksum; }), false);
   post_each(2, 2048);
@@ -542,7 +546,7 @@ TEST_F(NetTest, StartsAgainWithOtherFeatures) {
   other.frame[5] ^= std::byte{1};
   arrive(other);
   expect_packet(other);
-  EXPECT_EQ(command(2, 0, uint16_t{5}), kNetError);
+  EXPECT_EQ(command(2, 0, uint16_t{5}), VIRTIO_NET_ERR);
   EXPECT_TRUE(sends(packet(60)));
 }
 
@@ -562,7 +566,7 @@ TEST_F(NetTest, ResetsInTheMiddleOfTraffic) {
     }
   });
   for (int round = 0; round < 200; ++round) {
-    start(round % 2 == 0 ? bit(kNetMergedBuffers) : 0, {.event_index = round % 4 < 2});
+    start(round % 2 == 0 ? bit(VIRTIO_NET_F_MRG_RXBUF) : 0, {.event_index = round % 4 < 2});
     (void)command(4, 0, uint16_t{2});
     for (uint16_t pair = 0; pair < 2; ++pair) {
       for (int i = 0; i < 20; ++i) post({300}, static_cast<uint16_t>(2 * pair));
