@@ -1,5 +1,7 @@
 #include "devices/serial.h"
 
+#include <linux/serial_reg.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -7,68 +9,23 @@ namespace wick::devices {
 
 namespace {
 
-// Register offsets (8.0, table II). While DLAB is set, the first two are the low and
-// the high byte of the divisor.
-constexpr uint64_t kData = 0;  // RBR when read, THR when written
-constexpr uint64_t kInterruptEnable = 1;
-constexpr uint64_t kInterruptIdentification = 2;  // FCR when written
-constexpr uint64_t kLineControl = 3;
-constexpr uint64_t kModemControl = 4;
-constexpr uint64_t kLineStatus = 5;
-constexpr uint64_t kModemStatus = 6;
-constexpr uint64_t kScratch = 7;
+// The names of the registers, which have the offsets UART_RX to UART_SCR (8.0, table II). While
+// DLAB is set, the first two are the low and the high byte of the divisor.
 constexpr std::array<const char*, Serial::kPorts> kReadNames = {"RBR", "IER", "IIR", "LCR",
                                                                 "MCR", "LSR", "MSR", "SCR"};
 constexpr std::array<const char*, Serial::kPorts> kWriteNames = {"THR", "IER", "FCR", "LCR",
                                                                  "MCR", "LSR", "MSR", "SCR"};
 
-// Interrupt enable (8.6).
-constexpr uint8_t kEnableReceived = 0x01;
-constexpr uint8_t kEnableTransmitter = 0x02;
-constexpr uint8_t kEnableLineStatus = 0x04;
-constexpr uint8_t kEnableModemStatus = 0x08;
-constexpr uint8_t kEnableBits = 0x0f;
-
-// Interrupt identification (8.5, table IV), highest priority first.
-constexpr uint8_t kIdLineStatus = 0x06;
-constexpr uint8_t kIdReceived = 0x04;
-constexpr uint8_t kIdTimeout = 0x0c;
-constexpr uint8_t kIdTransmitter = 0x02;
-constexpr uint8_t kIdModemStatus = 0x00;
-constexpr uint8_t kIdNone = 0x01;
-constexpr uint8_t kIdFifosEnabled = 0xc0;
-
-// FIFO control (8.4).
-constexpr uint8_t kFifoEnable = 0x01;
-constexpr uint8_t kFifoClearReceiver = 0x02;
-constexpr uint8_t kFifoClearBits = 0x06;  // self-clearing
-constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};
-
-constexpr uint8_t kDivisorLatchAccess = 0x80;  // of line control (8.1)
-
-// Line status (8.3).
-constexpr uint8_t kDataReady = 0x01;
-constexpr uint8_t kOverrun = 0x02;
-constexpr uint8_t kBreak = 0x10;
-constexpr uint8_t kTransmitterIdle = 0x60;  // THRE and TEMT
-constexpr uint8_t kErrorInFifo = 0x80;
-
-// Modem control (8.7).
-constexpr uint8_t kDtr = 0x01;
-constexpr uint8_t kRts = 0x02;
-constexpr uint8_t kOut1 = 0x04;
-constexpr uint8_t kOut2 = 0x08;
-constexpr uint8_t kLoop = 0x10;
-constexpr uint8_t kModemControlBits = 0x1f;
+constexpr uint8_t kInterruptEnableBits =
+    UART_IER_RDI | UART_IER_THRI | UART_IER_RLSI | UART_IER_MSI;               // 8.6
+constexpr uint8_t kFifosEnabled = 0xc0;                                        // of IIR (8.5)
+constexpr uint8_t kFifoClearBits = UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT;  // self-clearing
+constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};               // 8.4
+constexpr uint8_t kModemControlBits = 0x1f;                                    // 8.7
 
 // Modem status (8.8): the upper half has the lines, the lower half their changes
 // (deltas) since the last read.
-constexpr uint8_t kCts = 0x10;
-constexpr uint8_t kDsr = 0x20;
-constexpr uint8_t kRi = 0x40;
-constexpr uint8_t kDcd = 0x80;
-constexpr uint8_t kModemLines = 0xf0;
-constexpr uint8_t kModemDeltas = 0x0f;
+constexpr uint8_t kModemLines = UART_MSR_DCD | UART_MSR_RI | UART_MSR_DSR | UART_MSR_CTS;
 
 }  // namespace
 
@@ -122,34 +79,34 @@ Serial::State Serial::state() const {
 
 uint8_t Serial::read_register(uint64_t offset) {
   switch (offset) {
-    case kData:
+    case UART_RX:
       return divisor_latch_open() ? static_cast<uint8_t>(state_.divisor) : take_received();
-    case kInterruptEnable:
+    case UART_IER:
       return divisor_latch_open() ? static_cast<uint8_t>(state_.divisor >> 8)
                                   : state_.interrupt_enable;
-    case kInterruptIdentification: {
+    case UART_IIR: {
       const uint8_t id = interrupt_identification();
       // Reading IIR clears the THRE interrupt, if IIR reports it and no interrupt of
       // higher priority (table IV).
-      if (id == kIdTransmitter) state_.transmitter_interrupt = false;
-      return (state_.fifo_control & kFifoEnable) != 0 ? id | kIdFifosEnabled : id;
+      if (id == UART_IIR_THRI) state_.transmitter_interrupt = false;
+      return (state_.fifo_control & UART_FCR_ENABLE_FIFO) != 0 ? id | kFifosEnabled : id;
     }
-    case kLineControl:
+    case UART_LCR:
       return state_.line_control;
-    case kModemControl:
+    case UART_MCR:
       return state_.modem_control;
-    case kLineStatus: {
+    case UART_LSR: {
       const uint8_t status = line_status();
       state_.overrun = false;
       state_.received[0].is_break = false;
       return status;
     }
-    case kModemStatus: {
+    case UART_MSR: {
       const uint8_t status = state_.modem_status;
       state_.modem_status &= kModemLines;
       return status;
     }
-    case kScratch:
+    case UART_SCR:
       return state_.scratch;
     default:
       return 0xff;
@@ -158,35 +115,35 @@ uint8_t Serial::read_register(uint64_t offset) {
 
 void Serial::write_register(uint64_t offset, uint8_t value) {
   switch (offset) {
-    case kData:
+    case UART_TX:
       if (divisor_latch_open()) {
         state_.divisor = static_cast<uint16_t>((state_.divisor & 0xff00) | value);
       } else {
         transmit(value);
       }
       break;
-    case kInterruptEnable:
+    case UART_IER:
       if (divisor_latch_open()) {
         state_.divisor = static_cast<uint16_t>((state_.divisor & 0x00ff) | value << 8);
         break;
       }
       // Enabling the THRE interrupt while THR is empty (here it always is) raises the
       // interrupt. Drivers start a transmission this way.
-      if ((value & ~state_.interrupt_enable & kEnableTransmitter) != 0) {
+      if ((value & ~state_.interrupt_enable & UART_IER_THRI) != 0) {
         state_.transmitter_interrupt = true;
       }
-      state_.interrupt_enable = value & kEnableBits;
+      state_.interrupt_enable = value & kInterruptEnableBits;
       break;
-    case kInterruptIdentification:
+    case UART_FCR:
       write_fifo_control(value);
       break;
-    case kLineControl:
+    case UART_LCR:
       state_.line_control = value;
       break;
-    case kModemControl:
+    case UART_MCR:
       write_modem_control(value);
       break;
-    case kScratch:
+    case UART_SCR:
       state_.scratch = value;
       break;
     default:  // the status registers are read-only
@@ -211,7 +168,7 @@ void Serial::receive(Received received) {
   }
   // With FIFOs the new character is lost; without, it overwrites RBR (8.3, bit 1).
   state_.overrun = true;
-  if ((state_.fifo_control & kFifoEnable) == 0) state_.received[0] = received;
+  if ((state_.fifo_control & UART_FCR_ENABLE_FIFO) == 0) state_.received[0] = received;
 }
 
 uint8_t Serial::take_received() {
@@ -224,9 +181,9 @@ uint8_t Serial::take_received() {
 
 void Serial::write_fifo_control(uint8_t value) {
   // FCR0 must be 1 for the other bits to be programmed (8.4, bit 0).
-  if ((value & kFifoEnable) == 0) value = 0;
-  const bool toggled = ((value ^ state_.fifo_control) & kFifoEnable) != 0;
-  if (toggled || (value & kFifoClearReceiver) != 0) {
+  if ((value & UART_FCR_ENABLE_FIFO) == 0) value = 0;
+  const bool toggled = ((value ^ state_.fifo_control) & UART_FCR_ENABLE_FIFO) != 0;
+  if (toggled || (value & UART_FCR_CLEAR_RCVR) != 0) {
     state_.received = {};
     state_.received_count = 0;
   }
@@ -237,61 +194,61 @@ void Serial::write_fifo_control(uint8_t value) {
 
 void Serial::write_modem_control(uint8_t value) {
   state_.modem_control = value & kModemControlBits;
-  uint8_t lines = kDcd | kDsr | kCts;
+  uint8_t lines = UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS;
   if (loopback()) {
     lines = 0;
-    if ((value & kRts) != 0) lines |= kCts;
-    if ((value & kDtr) != 0) lines |= kDsr;
-    if ((value & kOut1) != 0) lines |= kRi;
-    if ((value & kOut2) != 0) lines |= kDcd;
+    if ((value & UART_MCR_RTS) != 0) lines |= UART_MSR_CTS;
+    if ((value & UART_MCR_DTR) != 0) lines |= UART_MSR_DSR;
+    if ((value & UART_MCR_OUT1) != 0) lines |= UART_MSR_RI;
+    if ((value & UART_MCR_OUT2) != 0) lines |= UART_MSR_DCD;
   }
   // Each change of a line sets its delta bit, except that TERI (8.8, bit 2) is set only
   // by the trailing edge of RI.
   uint8_t changed = (state_.modem_status ^ lines) & kModemLines;
-  if ((lines & kRi) != 0) changed &= static_cast<uint8_t>(~kRi);
+  if ((lines & UART_MSR_RI) != 0) changed &= static_cast<uint8_t>(~UART_MSR_RI);
   state_.modem_status =
-      static_cast<uint8_t>(lines | (state_.modem_status & kModemDeltas) | changed >> 4);
+      static_cast<uint8_t>(lines | (state_.modem_status & UART_MSR_ANY_DELTA) | changed >> 4);
 }
 
 uint8_t Serial::interrupt_identification() const {
   const uint8_t enabled = state_.interrupt_enable;
-  if ((enabled & kEnableLineStatus) != 0 && (state_.overrun || state_.received[0].is_break)) {
-    return kIdLineStatus;
+  if ((enabled & UART_IER_RLSI) != 0 && (state_.overrun || state_.received[0].is_break)) {
+    return UART_IIR_RLSI;
   }
-  if ((enabled & kEnableReceived) != 0 && state_.received_count > 0) {
+  if ((enabled & UART_IER_RDI) != 0 && state_.received_count > 0) {
     // Below the trigger level the chip reports a timeout after four character times
     // (8.10). Our line has no speed, so that time has always passed.
-    const bool fifos = (state_.fifo_control & kFifoEnable) != 0;
+    const bool fifos = (state_.fifo_control & UART_FCR_ENABLE_FIFO) != 0;
     const bool below = state_.received_count < kTriggerLevels[state_.fifo_control >> 6];
-    return fifos && below ? kIdTimeout : kIdReceived;
+    return fifos && below ? UART_IIR_RX_TIMEOUT : UART_IIR_RDI;
   }
-  if ((enabled & kEnableTransmitter) != 0 && state_.transmitter_interrupt) return kIdTransmitter;
-  if ((enabled & kEnableModemStatus) != 0 && (state_.modem_status & kModemDeltas) != 0) {
-    return kIdModemStatus;
+  if ((enabled & UART_IER_THRI) != 0 && state_.transmitter_interrupt) return UART_IIR_THRI;
+  if ((enabled & UART_IER_MSI) != 0 && (state_.modem_status & UART_MSR_ANY_DELTA) != 0) {
+    return UART_IIR_MSI;
   }
-  return kIdNone;
+  return UART_IIR_NO_INT;
 }
 
 uint8_t Serial::line_status() const {
-  uint8_t status = kTransmitterIdle;
-  if (state_.received_count > 0) status |= kDataReady;
-  if (state_.overrun) status |= kOverrun;
+  uint8_t status = UART_LSR_THRE | UART_LSR_TEMT;
+  if (state_.received_count > 0) status |= UART_LSR_DR;
+  if (state_.overrun) status |= UART_LSR_OE;
   // BI is set when the break character is at the top of the FIFO (8.3, bit 4); bit 7 is
   // set while there is a break anywhere in the FIFO.
-  if (state_.received[0].is_break) status |= kBreak;
-  if ((state_.fifo_control & kFifoEnable) != 0 &&
+  if (state_.received[0].is_break) status |= UART_LSR_BI;
+  if ((state_.fifo_control & UART_FCR_ENABLE_FIFO) != 0 &&
       std::ranges::any_of(state_.received, &Received::is_break)) {
-    status |= kErrorInFifo;
+    status |= UART_LSR_FIFOE;
   }
   return status;
 }
 
-bool Serial::divisor_latch_open() const { return (state_.line_control & kDivisorLatchAccess) != 0; }
+bool Serial::divisor_latch_open() const { return (state_.line_control & UART_LCR_DLAB) != 0; }
 
-bool Serial::loopback() const { return (state_.modem_control & kLoop) != 0; }
+bool Serial::loopback() const { return (state_.modem_control & UART_MCR_LOOP) != 0; }
 
 size_t Serial::capacity() const {
-  return (state_.fifo_control & kFifoEnable) != 0 ? kFifoBytes : 1;
+  return (state_.fifo_control & UART_FCR_ENABLE_FIFO) != 0 ? kFifoBytes : 1;
 }
 
 // The number of bytes that the receiver can take from the line now.
@@ -302,7 +259,7 @@ size_t Serial::room() const {
 }
 
 void Serial::update_line() {
-  const bool asserted = interrupt_identification() != kIdNone;
+  const bool asserted = interrupt_identification() != UART_IIR_NO_INT;
   if (asserted == asserted_) return;
   asserted_ = asserted;
   line_.set(asserted);
