@@ -103,7 +103,7 @@ class PciFunction {
   std::array<Bar, 6> bars_;
   Bus::Range window_;
   Bus::Range io_window_;
-  uint8_t last_capability_ = 0x34;  // offset of the pointer to the next capability
+  uint8_t last_capability_ = PCI_CAPABILITY_LIST;  // offset of the pointer to the next capability
   uint8_t next_capability_ = 0x40;
   uint8_t msix_ = 0;  // offset of the MSI-X capability
   uint8_t access_window_ = 0;

@@ -6,14 +6,7 @@ namespace wick::devices {
 
 namespace {
 
-// Words of a table entry (6.8.2.6 to 6.8.2.9).
-constexpr uint64_t kEntryBytes = 16;
-constexpr uint64_t kAddressLow = 0;
-constexpr uint64_t kAddressHigh = 4;
-constexpr uint64_t kData = 8;
-constexpr uint64_t kControl = 12;
-
-static_assert(PciInterrupts::kMaxVectors * kEntryBytes <= PciInterrupts::kPendingOffset);
+static_assert(PciInterrupts::kMaxVectors * PCI_MSIX_ENTRY_SIZE <= PciInterrupts::kPendingOffset);
 
 }  // namespace
 
@@ -117,15 +110,15 @@ uint32_t PciInterrupts::read_word(uint64_t offset) const {
     if (word >= state_.pending.size()) return 0;
     return static_cast<uint32_t>(state_.pending[word] >> (offset % 8 * 8));
   }
-  const uint64_t index = offset / kEntryBytes;
+  const uint64_t index = offset / PCI_MSIX_ENTRY_SIZE;
   if (index >= vectors_) return 0;
   const Vector& vector = state_.table[index];
-  switch (offset % kEntryBytes) {
-    case kAddressLow:
+  switch (offset % PCI_MSIX_ENTRY_SIZE) {
+    case PCI_MSIX_ENTRY_LOWER_ADDR:
       return static_cast<uint32_t>(vector.address);
-    case kAddressHigh:
+    case PCI_MSIX_ENTRY_UPPER_ADDR:
       return static_cast<uint32_t>(vector.address >> 32);
-    case kData:
+    case PCI_MSIX_ENTRY_DATA:
       return vector.data;
     default:
       return vector.control;
@@ -133,21 +126,21 @@ uint32_t PciInterrupts::read_word(uint64_t offset) const {
 }
 
 void PciInterrupts::write_word(uint64_t offset, uint32_t value) {
-  const uint64_t index = offset / kEntryBytes;
+  const uint64_t index = offset / PCI_MSIX_ENTRY_SIZE;
   if (index >= vectors_) return;  // this covers the PBA, which is read-only
   Vector& vector = state_.table[index];
-  switch (offset % kEntryBytes) {
-    case kAddressLow:
+  switch (offset % PCI_MSIX_ENTRY_SIZE) {
+    case PCI_MSIX_ENTRY_LOWER_ADDR:
       vector.address = (vector.address & ~0xffffffffull) | (value & ~3u);
       break;
-    case kAddressHigh:
+    case PCI_MSIX_ENTRY_UPPER_ADDR:
       vector.address = (vector.address & 0xffffffffull) | static_cast<uint64_t>(value) << 32;
       break;
-    case kData:
+    case PCI_MSIX_ENTRY_DATA:
       vector.data = value;
       break;
-    case kControl:
-      vector.control = value & Vector::kMasked;
+    case PCI_MSIX_ENTRY_VECTOR_CTRL:
+      vector.control = value & PCI_MSIX_ENTRY_CTRL_MASKBIT;
       break;
     default:
       break;
@@ -155,8 +148,9 @@ void PciInterrupts::write_word(uint64_t offset, uint32_t value) {
 }
 
 bool PciInterrupts::masked(const Vector& vector) const {
-  return (state_.control.msix_control & (kMsixEnable | kMsixMaskAll)) != kMsixEnable ||
-         !state_.control.bus_master || (vector.control & Vector::kMasked) != 0;
+  return (state_.control.msix_control & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) !=
+             PCI_MSIX_FLAGS_ENABLE ||
+         !state_.control.bus_master || (vector.control & PCI_MSIX_ENTRY_CTRL_MASKBIT) != 0;
 }
 
 void PciInterrupts::send_pending() {

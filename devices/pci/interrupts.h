@@ -9,6 +9,8 @@
 // Specification: PCI Local Bus 3.0, 2.2.6 (INTx) and 6.8.2 (MSI-X).
 #pragma once
 
+#include <linux/pci_regs.h>
+
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -24,9 +26,6 @@ class PciInterrupts final : public BusDevice {
   static constexpr uint16_t kMaxVectors = 128;
   static constexpr uint32_t kBarBytes = 0x1000;
   static constexpr uint32_t kPendingOffset = 0x800;
-  // Bits of the MSI-X message control register.
-  static constexpr uint16_t kMsixEnable = 1 << 15;
-  static constexpr uint16_t kMsixMaskAll = 1 << 14;
 
   // `vectors` is 1 to kMaxVectors. `intx` and `sink` must outlive this object.
   PciInterrupts(uint16_t vectors, InterruptLine& intx, MsiSink& sink)
@@ -64,10 +63,9 @@ class PciInterrupts final : public BusDevice {
   Name name_of(uint64_t, bool) const override { return {"MSI-X table", {}}; }
 
   struct Vector {
-    static constexpr uint32_t kMasked = 1;
     uint64_t address = 0;
     uint32_t data = 0;
-    uint32_t control = kMasked;
+    uint32_t control = PCI_MSIX_ENTRY_CTRL_MASKBIT;
   };
   // The guest-visible state, with its values at power-on.
   struct State {
@@ -84,7 +82,7 @@ class PciInterrupts final : public BusDevice {
   void send_pending() REQUIRES(mutex_);
   void update_line() REQUIRES(mutex_);
   bool msix_in_use() const REQUIRES(mutex_) {
-    return (state_.control.msix_control & kMsixEnable) != 0;
+    return (state_.control.msix_control & PCI_MSIX_FLAGS_ENABLE) != 0;
   }
 
   // An event whose signals send a vector.

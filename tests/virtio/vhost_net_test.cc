@@ -57,7 +57,7 @@ TEST(VhostCallTest, InterruptsThroughTheLoopWhileTheKernelCannot) {
   const auto thread = LoopThread::start("vhost-test").value();
   EventLoop& loop = thread->loop();
   PciNotifier notifier;
-  notifier.interrupts.configure({.msix_control = devices::PciInterrupts::kMsixEnable});
+  notifier.interrupts.configure({.msix_control = PCI_MSIX_FLAGS_ENABLE});
   notifier.set_vector(0xfee0'0000, 1);
   std::unique_ptr<VhostCall> call;
   loop.call([&] { call = VhostCall::create(loop, notifier, 0).value(); });

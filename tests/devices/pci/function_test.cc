@@ -319,10 +319,10 @@ TEST_F(PciFunctionTest, ShowsItsInterruptAndObeysTheDisableBit) {
 TEST_F(PciFunctionTest, SwitchesMsixWithItsControlRegister) {
   const uint64_t control = read(kCapabilities, 1) + 2;
   interrupts_.set_intx(true);
-  write(control, PciInterrupts::kMsixEnable, 2);
+  write(control, PCI_MSIX_FLAGS_ENABLE, 2);
   EXPECT_TRUE(interrupts_.msix_enabled());
   EXPECT_FALSE(line_.level());
-  EXPECT_EQ(read(control, 2), PciInterrupts::kMsixEnable | 3);
+  EXPECT_EQ(read(control, 2), PCI_MSIX_FLAGS_ENABLE | 3);
   EXPECT_EQ(read(kStatus, 2) & kInterruptStatus, 0u);
   write(control + 1, 0, 1);
   EXPECT_FALSE(interrupts_.msix_enabled());

@@ -49,8 +49,7 @@ class PciInterruptsTest : public testing::Test {
   }
   static Message message(uint16_t vector) { return {kApic + 0x1000u * vector, vector + 1u}; }
   void use_msix(uint16_t more = 0) {
-    interrupts_.configure(
-        {.msix_control = static_cast<uint16_t>(PciInterrupts::kMsixEnable | more)});
+    interrupts_.configure({.msix_control = static_cast<uint16_t>(PCI_MSIX_FLAGS_ENABLE | more)});
   }
   void use_intx() { interrupts_.configure({}); }
   uint64_t pending() { return read(PciInterrupts::kPendingOffset, 8); }
@@ -95,7 +94,7 @@ TEST_F(PciInterruptsTest, SwitchingToMsixLowersTheWire) {
   EXPECT_FALSE(line_.level());
   EXPECT_FALSE(interrupts_.intx_pending());
   EXPECT_TRUE(interrupts_.msix_enabled());
-  use_msix(PciInterrupts::kMsixMaskAll);
+  use_msix(PCI_MSIX_FLAGS_MASKALL);
   EXPECT_FALSE(line_.level());
   use_intx();
   EXPECT_TRUE(line_.level()) << "the device still wants service";
@@ -142,7 +141,7 @@ TEST_F(PciInterruptsTest, AMaskedVectorIsPendingAndIsSentOnceWhenUnmasked) {
 TEST_F(PciInterruptsTest, TheFunctionMaskMasksEveryVector) {
   set_vectors();
   set_masked(1, true);
-  use_msix(PciInterrupts::kMsixMaskAll);
+  use_msix(PCI_MSIX_FLAGS_MASKALL);
   for (uint16_t vector = 0; vector < kVectors; ++vector) interrupts_.send(vector);
   EXPECT_THAT(sink_.take(), IsEmpty());
   EXPECT_EQ(pending(), 0b111u);
@@ -175,7 +174,7 @@ TEST_F(PciInterruptsTest, APendingMessageIsSentAsItsVectorThenSays) {
 // 6.8.3.5: a pending message whose cause is gone must not be sent after unmasking.
 TEST_F(PciInterruptsTest, WhatIsWithdrawnIsNeitherPendingNorAsserted) {
   set_vectors();
-  use_msix(PciInterrupts::kMsixMaskAll);
+  use_msix(PCI_MSIX_FLAGS_MASKALL);
   interrupts_.send(1);
   interrupts_.set_intx(true);
   interrupts_.clear();
@@ -198,7 +197,7 @@ TEST_F(PciInterruptsTest, AVectorThatDoesNotExistIsNobodysInterrupt) {
 
 TEST_F(PciInterruptsTest, HasAPendingBitForEachOfAllVectors) {
   PciInterrupts most(PciInterrupts::kMaxVectors, line_, sink_);
-  most.configure({.msix_control = PciInterrupts::kMsixEnable});
+  most.configure({.msix_control = PCI_MSIX_FLAGS_ENABLE});
   for (uint16_t vector = 0; vector < PciInterrupts::kMaxVectors; ++vector) {
     most.send(vector);
     const uint64_t word = PciInterrupts::kPendingOffset + vector / 64 * 8;
@@ -281,7 +280,7 @@ TEST_F(PciInterruptsTest, ATornEntryIsMadeOfItsOldAndNewWords) {
     if (i % 2 == 0) {
       set_masked(0, true);
     } else {
-      use_msix(PciInterrupts::kMsixMaskAll);
+      use_msix(PCI_MSIX_FLAGS_MASKALL);
     }
     look();
     std::this_thread::yield();
@@ -313,7 +312,7 @@ TEST_F(PciInterruptsTest, AConnectedEventFollowsItsVector) {
   EXPECT_EQ(sink_.connected(event), std::nullopt) << "the event keeps what is signalled";
   set_masked(1, false);
   EXPECT_EQ(sink_.connected(event), (Message{message(1).address, 77}));
-  use_msix(PciInterrupts::kMsixMaskAll);
+  use_msix(PCI_MSIX_FLAGS_MASKALL);
   EXPECT_EQ(sink_.connected(event), std::nullopt);
   use_msix();
   EXPECT_NE(sink_.connected(event), std::nullopt);
