@@ -25,7 +25,8 @@ constexpr uint8_t kSolicitedOverride = 0x60;
 
 }  // namespace
 
-std::vector<std::byte> neighbour_reply(const Station& station, std::span<const std::byte> frame) {
+std::vector<std::byte> neighbour_reply(const MacAddress& station,
+                                       std::span<const std::byte> frame) {
   if (frame.size() < kEthernetBytes + kArpBytes) return {};
   const auto type = load_be<uint16_t>(frame.subspan(12));
   const auto packet = frame.subspan(kEthernetBytes);
@@ -38,7 +39,7 @@ std::vector<std::byte> neighbour_reply(const Station& station, std::span<const s
   const auto asker = frame.subspan(6, 6);
   std::vector<std::byte> answer(kEthernetBytes);
   std::ranges::copy(asker, answer.begin());
-  std::ranges::copy(station, answer.begin() + 6);
+  store_le(std::span(answer).subspan(6, sizeof(station)), station);
   store_be(std::span(answer).subspan(12), type);
   if (arp) {
     const auto put = [&](std::span<const std::byte> bytes) {
@@ -46,7 +47,7 @@ std::vector<std::byte> neighbour_reply(const Station& station, std::span<const s
     };
     put(packet.first(8));
     store_be(std::span(answer).last(2), kArpReply);
-    put(station);
+    put(as_bytes(&station, sizeof(station)));
     put(packet.subspan(24, 4));
     put(packet.subspan(8, 10));
     return answer;

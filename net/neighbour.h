@@ -4,17 +4,16 @@
 // Thread rule: any thread; pure functions of their arguments.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <span>
 #include <vector>
 
-namespace wick::net {
+#include "net/mac_address.h"
 
-using Station = std::array<std::byte, 6>;
+namespace wick::net {
 
 // If `frame` is an ARP request or a neighbour solicitation, returns the reply frame which says
 // that `station` has the requested address; else returns an empty frame.
-std::vector<std::byte> neighbour_reply(const Station& station, std::span<const std::byte> frame);
+std::vector<std::byte> neighbour_reply(const MacAddress& station, std::span<const std::byte> frame);
 
 }  // namespace wick::net

@@ -135,7 +135,7 @@ class User final : public Backend {
   uint64_t sockets_closed_ = 0;
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
-  std::optional<Station> station_;                         // the source of the guest's last frame
+  std::optional<MacAddress> station_;                      // the source of the guest's last frame
   std::vector<std::vector<std::byte>> neighbour_replies_;  // to be sent to libslirp
   RateLimit refusals_;
   RateLimit complaints_;
@@ -314,7 +314,7 @@ void User::input(std::span<std::byte> frame) {
     case Verdict::kPass: {
       const uint64_t out_before = frames_out_;
       const uint64_t closed_before = sockets_closed_;
-      std::ranges::copy(frame.subspan(6, 6), station_.emplace().begin());
+      station_ = load_le<MacAddress>(frame.subspan(6));
       library_.input(slirp_, reinterpret_cast<const uint8_t*>(frame.data()),
                      static_cast<int>(frame.size()));
       filter_.on_frame_passed(frame, frames_out_ != out_before, sockets_closed_ != closed_before);

@@ -1,6 +1,7 @@
 #include "net/user_filter.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/bytes.h"
@@ -90,13 +91,13 @@ uint16_t destination_port(std::span<const std::byte> transport) {
   return load_be<uint16_t>(transport.subspan(2));
 }
 
-// The station's address (chaddr) in a DHCP request (RFC 2131, 2); empty for other frames.
-std::span<const std::byte> dhcp_station(const Parsed<std::byte>& parsed) {
+// The station's address (chaddr) in a DHCP request (RFC 2131, 2); nothing for other frames.
+std::optional<MacAddress> dhcp_station(const Parsed<std::byte>& parsed) {
   constexpr size_t kPlace = kUdpBytes + 28;
-  if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + 6 ||
+  if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + sizeof(MacAddress) ||
       destination_port(parsed.transport) != kDhcpPort)
-    return {};
-  return parsed.transport.subspan(kPlace, 6);
+    return std::nullopt;
+  return load_le<MacAddress>(parsed.transport.subspan(kPlace));
 }
 
 // The whole flow is the key, not a hash: a guest could find two flows with the same hash and
@@ -147,10 +148,8 @@ UserFilter::Verdict UserFilter::judge(std::span<std::byte> frame, size_t open_so
       const uint16_t port = destination_port(parsed.transport);
       opens = port != kDhcpPort && port != kDhcp6Port;
       if (const auto station = dhcp_station(parsed);
-          !station.empty() && unanswered_ >= kMaxUnanswered &&
-          std::ranges::none_of(known_stations_, [&](const Station& known) {
-            return std::ranges::equal(known, station);
-          }))
+          station && unanswered_ >= kMaxUnanswered &&
+          std::ranges::find(known_stations_, *station) == known_stations_.end())
         return Verdict::kTooManyAddresses;
       break;
     }
@@ -172,14 +171,13 @@ void UserFilter::on_frame_passed(std::span<std::byte> frame, bool answered, bool
   if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
   if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);
-  if (station.empty()) return;
-  const auto known = std::ranges::find_if(
-      known_stations_, [&](const Station& one) { return std::ranges::equal(one, station); });
+  if (!station) return;
+  const auto known = std::ranges::find(known_stations_, *station);
   if (!answered) {
     ++unanswered_;
     if (known != known_stations_.end()) known_stations_.erase(known);
   } else if (known == known_stations_.end() && known_stations_.size() < kMaxStations) {
-    std::ranges::copy(station, known_stations_.emplace_back().begin());
+    known_stations_.push_back(*station);
   }
 }
 

@@ -21,6 +21,8 @@
 #include <span>
 #include <vector>
 
+#include "net/mac_address.h"
+
 namespace wick::net {
 
 class UserFilter {
@@ -41,7 +43,6 @@ class UserFilter {
   void on_frame_to_guest(std::span<const std::byte> frame);
 
  private:
-  using Station = std::array<std::byte, 6>;
   // The guest's address and port, the peer's address and port, the length of an address.
   using Flow = std::array<std::byte, 37>;
   struct Stream {
@@ -54,7 +55,7 @@ class UserFilter {
   bool take_segment(const Flow& flow, uint32_t sequence);
 
   std::map<Flow, Stream> streams_;
-  std::vector<Station> known_stations_;
+  std::vector<MacAddress> known_stations_;
   size_t unanswered_ = 0;
 };
 

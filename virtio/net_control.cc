@@ -91,7 +91,7 @@ bool set_addresses(NetSettings& settings, uint8_t command, Bytes data) {
   if (command != VIRTIO_NET_CTRL_MAC_ADDR_SET || !settings.has(VIRTIO_NET_F_CTRL_MAC_ADDR) ||
       data.size() != sizeof(MacAddress))
     return false;
-  std::memcpy(settings.mac.data(), data.data(), data.size());
+  settings.mac = load_le<MacAddress>(data);
   return true;
 }
 
@@ -172,9 +172,8 @@ uint8_t NetSettings::execute(Bytes command) {
 
 bool NetSettings::accepts(Bytes start) const {
   if (promiscuous) return true;
-  MacAddress destination{};
-  if (start.size() < sizeof(destination)) return false;
-  std::memcpy(destination.data(), start.data(), sizeof(destination));
+  if (start.size() < sizeof(MacAddress)) return false;
+  const auto destination = load_le<MacAddress>(start);
   if (has(VIRTIO_NET_F_CTRL_VLAN) && start.size() >= kStartBytes &&
       load_be<uint16_t>(start.subspan(12)) == kTagged &&
       !vlans[load_be<uint16_t>(start.subspan(14)) % vlans.size()])

@@ -35,8 +35,9 @@ uint64_t E1000::steady_clock() {
 }
 
 Result<std::unique_ptr<E1000>> E1000::create(net::Backend& backend, EventLoop& loop,
-                                             const MacAddress& address, const GuestMemory& memory,
-                                             InterruptLine& line, std::string name, Clock clock) {
+                                             const net::MacAddress& address,
+                                             const GuestMemory& memory, InterruptLine& line,
+                                             std::string name, Clock clock) {
   EventFd wake = TRY(EventFd::create());
   std::unique_ptr<E1000> card(new E1000(backend, loop, address, memory, line, std::move(name),
                                         std::move(clock), std::move(wake)));
@@ -44,7 +45,7 @@ Result<std::unique_ptr<E1000>> E1000::create(net::Backend& backend, EventLoop& l
   return card;
 }
 
-E1000::E1000(net::Backend& backend, EventLoop& loop, const MacAddress& address,
+E1000::E1000(net::Backend& backend, EventLoop& loop, const net::MacAddress& address,
              const GuestMemory& memory, InterruptLine& line, std::string name, Clock clock,
              EventFd wake)
     : backend_(backend),

@@ -36,13 +36,12 @@
 #include "devices/pci/function.h"
 #include "devices/pci/interrupts.h"
 #include "net/backend.h"
+#include "net/mac_address.h"
 
 namespace wick::devices {
 
 class E1000 {
  public:
-  using MacAddress = e1000::MacAddress;
-
   static constexpr uint32_t kMemoryBytes = 128 << 10;
   static constexpr uint32_t kIoPorts = 64;
   static constexpr uint64_t kIoAddress = 0;  // offset of IOADDR in the I/O BAR
@@ -50,7 +49,7 @@ class E1000 {
 
   // The guest-visible state.
   struct State {
-    explicit State(const MacAddress& address) : eeprom(address) {}
+    explicit State(const net::MacAddress& address) : eeprom(address) {}
     std::array<uint32_t, e1000::kRegisterWords> registers{};
     e1000::Eeprom eeprom;
     e1000::Phy phy;
@@ -65,9 +64,9 @@ class E1000 {
 
   // Attaches the card to `backend`, which belongs to `loop`. All must outlive the card.
   static Result<std::unique_ptr<E1000>> create(net::Backend& backend, EventLoop& loop,
-                                               const MacAddress& address, const GuestMemory& memory,
-                                               InterruptLine& line, std::string name,
-                                               Clock clock = steady_clock);
+                                               const net::MacAddress& address,
+                                               const GuestMemory& memory, InterruptLine& line,
+                                               std::string name, Clock clock = steady_clock);
   // Detaches from the back end and the loop, after the current packet.
   ~E1000();
   E1000(const E1000&) = delete;
@@ -115,7 +114,7 @@ class E1000 {
     bool stop_dma = false;
   };
 
-  E1000(net::Backend& backend, EventLoop& loop, const MacAddress& address,
+  E1000(net::Backend& backend, EventLoop& loop, const net::MacAddress& address,
         const GuestMemory& memory, InterruptLine& line, std::string name, Clock clock,
         EventFd wake);
   Result<void> start();

@@ -35,7 +35,7 @@ constexpr uint16_t kSum = 0xbaba;  // of all words
 
 }  // namespace
 
-Eeprom::Eeprom(const MacAddress& address) {
+Eeprom::Eeprom(const net::MacAddress& address) {
   for (size_t i = 0; i < 3; ++i)
     words_[i] = static_cast<uint16_t>(address[2 * i] | address[2 * i + 1] << 8);
   words_[kLeds] = 0xffff;      // the default

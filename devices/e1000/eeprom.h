@@ -13,9 +13,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace wick::devices::e1000 {
+#include "net/mac_address.h"
 
-using MacAddress = std::array<uint8_t, 6>;
+namespace wick::devices::e1000 {
 
 // The identifiers in the EEPROM and in the PCI configuration space: a PRO/1000 MT
 // Desktop Adapter.
@@ -27,7 +27,7 @@ class Eeprom {
  public:
   static constexpr size_t kWords = 64;
 
-  explicit Eeprom(const MacAddress& address);
+  explicit Eeprom(const net::MacAddress& address);
 
   uint16_t word(size_t index) const { return index < kWords ? words_[index] : uint16_t{0xffff}; }
 

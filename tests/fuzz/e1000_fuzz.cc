@@ -25,8 +25,8 @@ using fuzz::require;
 using fuzz::run_loop;
 
 constexpr uint64_t kRamBytes = 1 << 20;
-constexpr uint64_t kUsedBytes = 0x40000;  // rings and frames to send
-constexpr E1000::MacAddress kMac = {0x52, 0x54, 0, 1, 2, 3};
+constexpr uint64_t kUsedBytes = 0x40000;  // rings and what is to be sent
+constexpr net::MacAddress kMac = {0x52, 0x54, 0, 1, 2, 3};
 
 GuestMemory& memory() {
   static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};

@@ -24,7 +24,7 @@ class E1000Test : public testing::Test {
   using Bytes = std::vector<std::byte>;
 
   static constexpr uint64_t kRamBytes = 1 << 20;
-  static constexpr E1000::MacAddress kMac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+  static constexpr net::MacAddress kMac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
   // Runs the loop until it has nothing more to do.
   void settle(int rounds = 8) {
@@ -39,20 +39,19 @@ class E1000Test : public testing::Test {
     for (const int value : values) result.push_back(static_cast<std::byte>(value));
     return result;
   }
-  static Bytes mac(const E1000::MacAddress& address) {
+  static Bytes mac(const net::MacAddress& address) {
     const auto all = std::as_bytes(std::span(address));
     return {all.begin(), all.end()};
   }
   // Makes an Ethernet frame; the bytes of its payload count up.
-  static Bytes frame(size_t size_bytes, const E1000::MacAddress& to = kMac,
-                     uint16_t type = 0x0800) {
+  static Bytes frame(size_t size_bytes, const net::MacAddress& to = kMac, uint16_t type = 0x0800) {
     Bytes result = mac(to);
     const Bytes rest = bytes({2, 0, 0, 0, 0, 1, type >> 8, type & 0xff});
     result.insert(result.end(), rest.begin(), rest.end());
     for (size_t i = result.size(); i < size_bytes; ++i) result.push_back(static_cast<std::byte>(i));
     return result;
   }
-  static Bytes tagged_frame(size_t size_bytes, uint16_t tag, const E1000::MacAddress& to = kMac) {
+  static Bytes tagged_frame(size_t size_bytes, uint16_t tag, const net::MacAddress& to = kMac) {
     Bytes result = frame(size_bytes, to, 0x8100);
     store_be(std::span(result).subspan(14, 2), tag);
     return result;

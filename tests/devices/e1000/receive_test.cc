@@ -11,9 +11,9 @@ using testing::Each;
 using Status = ReceiveDescriptor;
 
 constexpr uint8_t kWhole = kDone | Status::kEndOfPacket;
-constexpr E1000::MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-constexpr E1000::MacAddress kOther = {2, 0, 0, 0, 0, 9};
-constexpr E1000::MacAddress kGroup = {1, 0, 0x5e, 0, 0, 0xfb};
+constexpr net::MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+constexpr net::MacAddress kOther = {2, 0, 0, 0, 0, 9};
+constexpr net::MacAddress kGroup = {1, 0, 0x5e, 0, 0, 0xfb};
 
 class E1000ReceiveTest : public E1000Test {
  protected:
@@ -245,7 +245,7 @@ TEST_F(E1000ReceiveTest, LetsInWhatThePromiscuousBitsSay) {
 
 TEST_F(E1000ReceiveTest, LetsInGroupsByTheirHash) {
   // 13.5.1: the index is bits 47 to 36, 46 to 35, 45 to 34, or 43 to 32 of the address.
-  constexpr E1000::MacAddress kExample = {0x13, 0x34, 0x56, 0x78, 0x9a, 0xbc};
+  constexpr net::MacAddress kExample = {0x13, 0x34, 0x56, 0x78, 0x9a, 0xbc};
   constexpr std::array<uint32_t, 4> kHashes = {0xbc9, 0x793, 0xf26, 0xc9a};
   for (uint32_t offset = 0; offset < 4; ++offset) {
     start(offset << 12);
