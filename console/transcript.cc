@@ -124,7 +124,7 @@ std::vector<std::string> Transcript::last_lines(size_t count) const {
     // The start of the oldest line has been overwritten.
     if (newline == std::string_view::npos && kept.position > 0) break;
     const size_t start = newline == std::string_view::npos ? 0 : newline + 1;
-    lines.push_back(printable(rest.substr(start)));
+    lines.push_back(plain_text(rest.substr(start)));
     rest = rest.substr(0, start == 0 ? 0 : newline);
   }
   std::ranges::reverse(lines);
@@ -138,7 +138,7 @@ std::optional<std::string_view> after_message(std::string_view line, std::string
   return line.substr(at + message.size());
 }
 
-std::string printable(std::string_view line) {
+std::string plain_text(std::string_view line) {
   constexpr char kEscape = 0x1b;
   constexpr char kDelete = 0x7f;
   std::string clean;

@@ -83,6 +83,6 @@ class Transcript {
 std::optional<std::string_view> after_message(std::string_view line, std::string_view message);
 
 // Returns a line of terminal output as plain text; see Transcript::last_lines().
-std::string printable(std::string_view line);
+std::string plain_text(std::string_view line);
 
 }  // namespace wick::console

@@ -124,16 +124,16 @@ TEST(Transcript, LeavesOutALineWhoseStartWasOverwritten) {
 }
 
 TEST(Transcript, LinesAreFitForATerminal) {
-  EXPECT_EQ(printable("\x1b[1;31m*\x1b[0m Starting\x1b(B \x1b]0;title\x07now"), "* Starting now");
-  EXPECT_EQ(printable("\x1b]0;title\x1b\\x\x1bPq\x1b\\y"), "xy");
-  EXPECT_EQ(printable("10%\r20%\r\r"), "20%");
-  EXPECT_EQ(printable("ab\b\bcd\b\b\b\be\x07\x7f\tf"), "e\tf");
-  EXPECT_EQ(printable("\xc3\xa9t\xc3\xa9 \xc2\x9b"
-                      "31m \xc2\xa9"),
+  EXPECT_EQ(plain_text("\x1b[1;31m*\x1b[0m Starting\x1b(B \x1b]0;title\x07now"), "* Starting now");
+  EXPECT_EQ(plain_text("\x1b]0;title\x1b\\x\x1bPq\x1b\\y"), "xy");
+  EXPECT_EQ(plain_text("10%\r20%\r\r"), "20%");
+  EXPECT_EQ(plain_text("ab\b\bcd\b\b\b\be\x07\x7f\tf"), "e\tf");
+  EXPECT_EQ(plain_text("\xc3\xa9t\xc3\xa9 \xc2\x9b"
+                       "31m \xc2\xa9"),
             "\xc3\xa9t\xc3\xa9 31m \xc2\xa9");
   for (const std::string_view cut :
        {"a\x1b", "a\x1b[", "a\x1b[1;", "a\x1b]0", "a\x1b(", "a\x1b]\x1b"})
-    EXPECT_EQ(printable(cut), "a");
+    EXPECT_EQ(plain_text(cut), "a");
 }
 
 TEST(Transcript, NothingThatATerminalObeysIsLeft) {
@@ -147,7 +147,7 @@ TEST(Transcript, NothingThatATerminalObeysIsLeft) {
     std::string line;
     for (size_t i = 0, rest = n; i < kLength; ++i, rest /= kAlphabet.size())
       line.push_back(kAlphabet[rest % kAlphabet.size()]);
-    const std::string clean = printable(line);
+    const std::string clean = plain_text(line);
     ASSERT_FALSE(clean.contains("\xc2\x9b")) << ::testing::PrintToString(line);
     for (const char character : clean)
       ASSERT_GE(static_cast<unsigned char>(character), 0x20) << ::testing::PrintToString(line);
