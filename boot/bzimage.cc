@@ -51,16 +51,8 @@ struct Placement {
   GuestMemory::Range initrd;
 };
 
-Result<Image> read_image(const InputFile& file) {
-  const std::string& name = file.name();
-  std::array<std::byte, kSetupHeaderLimit> start;
-  if (file.size_bytes() < start.size())
-    return fail("{}: {} bytes are too few for a Linux kernel", name, file.size_bytes());
-  TRY(file.read(0, start));
-
-  Image image;
-  ::setup_header& header = image.header;
-  std::memcpy(&header, start.data() + kSetupHeader, sizeof(header));
+// Refuses what is not a bzImage, and what wick cannot start.
+Result<void> check_kind(const ::setup_header& header, const std::string& name) {
   const uint16_t boot_flag = header.boot_flag;
   const uint32_t magic = header.header;
   const uint16_t version = header.version;
@@ -82,7 +74,12 @@ Result<Image> read_image(const InputFile& file) {
                           "has no BIOS",
                           name),
                      "give --kernel the kernel that it would have booted");
+  return {};
+}
 
+// Reads the header at the `start` of the file to its end.
+Result<void> read_header(std::span<const std::byte> start, Image& image, const std::string& name) {
+  ::setup_header& header = image.header;
   if ((header.jump & 0xff) != kJumpShort)
     return fail(
         "{}: the setup header is damaged: the opcode at 0x200 is {:#04x}, not a short jump "
@@ -91,8 +88,9 @@ Result<Image> read_image(const InputFile& file) {
   // The target of the jump is the end of the header (boot.rst, "64-bit Boot Protocol").
   const uint64_t header_end =
       offsetof(::boot_params, hdr.header) + static_cast<uint8_t>(header.jump >> 8);
-  const uint64_t needed_end = version < kHasInitSize ? offsetof(::boot_params, hdr.hardware_subarch)
-                                                     : offsetof(::boot_params, hdr.handover_offset);
+  const uint64_t needed_end = header.version < kHasInitSize
+                                  ? offsetof(::boot_params, hdr.hardware_subarch)
+                                  : offsetof(::boot_params, hdr.handover_offset);
   if (header_end < needed_end || header_end > kSetupHeaderLimit)
     return fail("{}: the setup header is damaged: it ends at {:#x}", name, header_end);
   image.raw_header.assign(start.begin() + kSetupHeader,
@@ -101,9 +99,15 @@ Result<Image> read_image(const InputFile& file) {
   std::memset(&header, 0, sizeof(header));
   std::memcpy(&header, image.raw_header.data(), std::min(sizeof(header), image.raw_header.size()));
 
-  if (version < kHasXloadflags) header.xloadflags = 0;
-  if (version < kHasPayload) header.payload_offset = header.payload_length = 0;
+  if (header.version < kHasXloadflags) header.xloadflags = 0;
+  if (header.version < kHasPayload) header.payload_offset = header.payload_length = 0;
+  return {};
+}
 
+// Finds the protected-mode code in the file.
+Result<void> find_code(const InputFile& file, Image& image) {
+  const std::string& name = file.name();
+  const ::setup_header& header = image.header;
   const uint64_t setup_sectors = header.setup_sects == 0 ? 4 : header.setup_sects;
   image.code_offset = (setup_sectors + 1) * kSectorBytes;
   image.size_bytes = header.syssize * kParagraphBytes;
@@ -119,7 +123,12 @@ Result<Image> read_image(const InputFile& file) {
     return with_hint(fail("{}: the file is cut short: {} of {} bytes are missing", name,
                           file_bytes - file.size_bytes(), file_bytes),
                      "copy it again");
+  return {};
+}
 
+// Checks where the kernel unpacks itself; guesses it if the header is too old to say.
+Result<void> check_unpacking(Image& image, const std::string& name) {
+  ::setup_header& header = image.header;
   const uint64_t payload_end = uint64_t{header.payload_offset} + header.payload_length;
   if (payload_end > image.size_bytes)
     return fail("{}: the setup header is damaged: the payload ends at {:#x}, the code at {:#x}",
@@ -128,7 +137,7 @@ Result<Image> read_image(const InputFile& file) {
   if (header.relocatable_kernel != 0 && !std::has_single_bit(alignment))
     return fail("{}: the setup header is damaged: kernel_alignment {:#x} is not a power of two",
                 name, alignment);
-  if (version < kHasInitSize) {
+  if (header.version < kHasInitSize) {
     // The header does not say the unpacked size; GRUB makes the same guess.
     header.pref_address = kHighMemory;
     header.init_size =
@@ -142,6 +151,22 @@ Result<Image> read_image(const InputFile& file) {
   if (pref_address >= kAddressableEnd || init_size > kAddressableEnd - pref_address)
     return fail("{}: the setup header is damaged: {:#x} bytes at pref_address {:#x} pass 4 GiB",
                 name, init_size, pref_address);
+  return {};
+}
+
+Result<Image> read_image(const InputFile& file) {
+  const std::string& name = file.name();
+  std::array<std::byte, kSetupHeaderLimit> start;
+  if (file.size_bytes() < start.size())
+    return fail("{}: {} bytes are too few for a Linux kernel", name, file.size_bytes());
+  TRY(file.read(0, start));
+
+  Image image;
+  std::memcpy(&image.header, start.data() + kSetupHeader, sizeof(image.header));
+  TRY(check_kind(image.header, name));
+  TRY(read_header(start, image, name));
+  TRY(find_code(file, image));
+  TRY(check_unpacking(image, name));
   return image;
 }
 
