@@ -9,17 +9,12 @@
 #include <type_traits>
 
 #include "base/bytes.h"
-#include "boot/aml.h"
+#include "boot/dsdt.h"
 #include "boot/memory_map.h"
 
 namespace wick::boot {
 
 namespace {
-
-constexpr size_t kMaxVirtioMmio = 256;  // names are VM00 to VMFF
-constexpr size_t kMaxSerials = 9;       // names are COM1 to COM9
-constexpr size_t kMaxPciSlots = 31;     // slot 0 is the host bridge's
-constexpr uint8_t kIsaIrqs = 16;
 
 // 5.2.6 System Description Table Header.
 struct [[gnu::packed]] TableHeader {
@@ -209,8 +204,6 @@ struct [[gnu::packed]] Mcfg {
   uint32_t reserved1 = 0;
 };
 static_assert(sizeof(Mcfg) == 60);
-constexpr uint32_t kEcamBytes = 1 << 20;
-constexpr uint8_t kPciConfigPorts = 8;
 
 using Table = std::vector<std::byte>;
 
@@ -254,117 +247,11 @@ class TableArea {
   uint64_t next_ = kAcpiTables.value + 64;  // behind the RSDP
 };
 
-aml::Bytes serial_device(size_t index, const AcpiPlatform::Serial& serial) {
-  using namespace aml;
-  return device(fmt::format("COM{}", index + 1),
-                {name("_HID", eisa_id("PNP0501")), name("_UID", integer(index + 1)),
-                 name("_CRS", resource_template({io_ports(serial.port, 8), isa_irq(serial.irq)}))});
-}
-
-aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
-  using namespace aml;
-  return device("RTC_",
-                {name("_HID", eisa_id("PNP0B00")),
-                 name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
-}
-
-// Linux's pvpanic driver binds to QEMU0001.
-aml::Bytes pvpanic_device(uint16_t port) {
-  using namespace aml;
-  return device("PEVT", {name("_HID", string("QEMU0001")), name("_STA", integer(0xf)),
-                         name("_CRS", resource_template({io_ports(port, 1)}))});
-}
-
-// Linux's virtio_mmio driver binds to LNRO0005.
-aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
-  using namespace aml;
-  return device(
-      fmt::format("VM{:02X}", index),
-      {name("_HID", string("LNRO0005")), name("_UID", integer(index)), name("_CCA", integer(1)),
-       name("_CRS", resource_template(
-                        {memory32(virtio.address, virtio.size_bytes), interrupt(virtio.gsi)}))});
-}
-
-// _OSC: the features that an operating system may control in place of firmware (PCI Firmware
-// Specification 3.3, 4.5.1). Only control of the PCI Express capability structures is
-// granted. No device has one, but Linux takes a refusal as a failure and disables ASPM. Hot
-// plug, power management events and error reporting do not exist here. The method does not
-// touch a third double word that is beyond the buffer.
-aml::Bytes pci_osc() {
-  using namespace aml;
-  constexpr uint64_t kUnknownUuid = 1 << 2;
-  constexpr uint64_t kUnknownRevision = 1 << 3;
-  constexpr uint64_t kMasked = 1 << 4;
-  constexpr uint64_t kExpressCapability = 1 << 4;
-  const Bytes status = reference("CDW1");
-  const Bytes control = reference("CDW3");
-  const Bytes none = integer(0);
-  return method(
-      "_OSC", 4,
-      {create_dword_field(argument(3), 0, "CDW1"),
-       if_op(
-           equal(argument(0), uuid("33db4d5b-1ff7-401c-9657-7441c03dd766")),
-           {if_op(equal(argument(1), integer(1)),
-                  {if_op(greater(argument(2), integer(2)),
-                         {create_dword_field(argument(3), 8, "CDW3"),
-                          if_op(bit_and(control, integer(0xffff'ffff & ~kExpressCapability), none),
-                                {bit_or(status, integer(kMasked), status)}),
-                          bit_and(control, integer(kExpressCapability), control)})}),
-            else_op({bit_or(status, integer(kUnknownRevision), status)})}),
-       else_op({bit_or(status, integer(kUnknownUuid), status)}), return_op(argument(3))});
-}
-
-aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
-  using namespace aml;
-  // 6.2.13: slot address with any function, pin (0: INTA), no link device, GSI.
-  std::vector<Bytes> routes;
-  for (size_t i = 0; i < pci.slot_irqs.size(); ++i)
-    routes.push_back(package(
-        {integer((i + 1) << 16 | 0xffff), integer(0), integer(0), integer(pci.slot_irqs[i])}));
-  const uint16_t config_end = pci.config_port + kPciConfigPorts;
-  return device(
-      "PCI0",
-      {name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")), name("_UID", integer(0)),
-       name("_BBN", integer(0)), name("_SEG", integer(0)), name("_CCA", integer(1)),
-       name("_CRS",
-            resource_template({bus_numbers(0, 0), io_ports(pci.config_port, kPciConfigPorts),
-                               io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
-                               memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
-       name("_PRT", package(routes)), pci_osc()});
-}
-
-// Linux uses the ECAM only if a motherboard device (PNP0C02) reserves it.
-aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
-  using namespace aml;
-  return device("MBRD", {name("_HID", eisa_id("PNP0C02")),
-                         name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
-}
-
-// The DSDT does not list the keyboard controller, and neither does the FADT: Linux would
-// spend boot time on a search for keyboards, and finds none. Its reset line works without
-// an entry. Processors are in the MADT only: for a processor object Linux would look for
-// power states, which a guest does not have.
-Table dsdt(const AcpiPlatform& platform) {
-  using namespace aml;
-  std::vector<Bytes> devices;
-  for (size_t i = 0; i < platform.serials.size(); ++i)
-    devices.push_back(serial_device(i, platform.serials[i]));
-  devices.push_back(rtc_device(platform.rtc));
-  if (platform.pvpanic_port != 0) devices.push_back(pvpanic_device(platform.pvpanic_port));
-  for (size_t i = 0; i < platform.virtio_mmio.size(); ++i)
-    devices.push_back(virtio_device(i, platform.virtio_mmio[i]));
-  if (platform.pci) {
-    devices.push_back(pci_root(*platform.pci));
-    devices.push_back(motherboard(*platform.pci));
-  }
-  // 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
-  const Bytes s5 = package(
-      {integer(platform.sleep_type_s5), integer(platform.sleep_type_s5), integer(0), integer(0)});
-
+Table dsdt(std::span<const uint8_t> terms) {
   Table table;
   append(table, TableHeader{.signature = {'D', 'S', 'D', 'T'}, .revision = 2});
-  const std::array<Bytes, 2> terms = {name("_S5_", s5), scope("_SB_", devices)};
-  for (const uint8_t byte : sequence(terms)) table.push_back(std::byte{byte});
+  const auto bytes = std::as_bytes(terms);
+  table.insert(table.end(), bytes.begin(), bytes.end());
   return table;
 }
 
@@ -431,43 +318,17 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
-// Refuses a platform that the tables cannot describe.
-Result<void> check(const AcpiPlatform& platform) {
-  if (platform.cpus > kMaxAcpiCpus)
-    return fail("ACPI tables: {} CPUs are more than the {} possible", platform.cpus, kMaxAcpiCpus);
-  if (platform.virtio_mmio.size() > kMaxVirtioMmio)
-    return fail("ACPI tables: {} virtio-mmio devices are more than the {} possible",
-                platform.virtio_mmio.size(), kMaxVirtioMmio);
-  if (platform.serials.size() > kMaxSerials)
-    return fail("ACPI tables: {} serial ports are more than the {} possible",
-                platform.serials.size(), kMaxSerials);
-  for (const AcpiPlatform::Serial& serial : platform.serials)
-    if (serial.irq >= kIsaIrqs) return fail("ACPI tables: IRQ {} is not an ISA IRQ", serial.irq);
-  if (platform.rtc.irq >= kIsaIrqs)
-    return fail("ACPI tables: IRQ {} is not an ISA IRQ", platform.rtc.irq);
-  if (!platform.pci) return {};
-  const AcpiPlatform::Pci& pci = *platform.pci;
-  if (pci.slot_irqs.size() > kMaxPciSlots)
-    return fail("ACPI tables: {} PCI slots are more than the {} of a bus", pci.slot_irqs.size(),
-                kMaxPciSlots);
-  // pci_root() describes an I/O window on each side of them.
-  if (pci.config_port == 0 || pci.config_port + kPciConfigPorts > UINT16_MAX)
-    return fail("ACPI tables: PCI configuration ports at {:#x} leave no I/O window on one side",
-                pci.config_port);
-  if (pci.window_bytes == 0 || pci.window_bytes - 1 > UINT32_MAX - pci.window)
-    return fail("ACPI tables: bad PCI window {:#x} + {:#x}", pci.window, pci.window_bytes);
-  return {};
-}
-
 }  // namespace
 
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform) {
   TRY(check_low_memory(memory));
-  TRY(check(platform));
+  if (platform.cpus > kMaxAcpiCpus)
+    return fail("ACPI tables: {} CPUs are more than the {} possible", platform.cpus, kMaxAcpiCpus);
+  const aml::Bytes terms = TRY(dsdt_terms(platform));
   TableArea area(memory);
   const Facs facs;
   const GuestAddress facs_address = TRY(area.put(as_bytes(&facs, sizeof(facs)), 64));
-  const GuestAddress dsdt_address = TRY(area.put_table(dsdt(platform)));
+  const GuestAddress dsdt_address = TRY(area.put_table(dsdt(terms)));
   Table xsdt;  // 5.2.8
   append(xsdt, TableHeader{.signature = {'X', 'S', 'D', 'T'}, .revision = 1});
   append(xsdt, TRY(area.put_table(fadt(platform, facs_address, dsdt_address))).value);
