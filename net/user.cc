@@ -1,15 +1,11 @@
 #include "net/user.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <chrono>
 #include <cstring>
 #include <list>
 #include <optional>
-#include <unordered_map>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -17,6 +13,7 @@
 #include "net/neighbour.h"
 #include "net/offload.h"
 #include "net/slirp.h"
+#include "net/slirp_sockets.h"
 #include "net/user_filter.h"
 
 namespace wick::net {
@@ -34,24 +31,6 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Also used for poll(2), which has the same bits. libslirp reads urgent data like all other
-// (SO_OOBINLINE), so EPOLLPRI is not needed.
-int to_slirp(uint32_t events) {
-  int flags = 0;
-  if ((events & EPOLLIN) != 0) flags |= SLIRP_POLL_IN;
-  if ((events & EPOLLOUT) != 0) flags |= SLIRP_POLL_OUT;
-  if ((events & EPOLLERR) != 0) flags |= SLIRP_POLL_ERR;
-  if ((events & EPOLLHUP) != 0) flags |= SLIRP_POLL_HUP;
-  return flags;
-}
-
-uint32_t to_epoll(int flags) {
-  uint32_t events = 0;  // EPOLLERR and EPOLLHUP are always reported
-  if ((flags & SLIRP_POLL_IN) != 0) events |= EPOLLIN;
-  if ((flags & SLIRP_POLL_OUT) != 0) events |= EPOLLOUT;
-  return events;
-}
-
 // Monotonic time, the same for all instances, because libslirp keeps one clock for all. It
 // starts above zero, because zero means "never" in libslirp.
 int64_t clock_ns() {
@@ -60,10 +39,9 @@ int64_t clock_ns() {
 }
 int64_t clock_ms() { return clock_ns() / 1'000'000; }
 
-// libslirp works in rounds: slirp_pollfds_fill() lists the sockets to poll and a timeout, and
-// slirp_pollfds_poll() handles the ready ones. Here the event loop watches those sockets. A
-// ready socket, an expired timer or a packet from the guest schedules one round, which calls
-// poll and then fill.
+// libslirp works in rounds (net/slirp_sockets.h). A ready socket, an expired timer or a packet
+// from the guest schedules one round, which calls slirp_pollfds_poll() and then
+// slirp_pollfds_fill().
 class User final : public Backend {
  public:
   static Result<std::unique_ptr<User>> open(const UserNetwork& config);
@@ -81,20 +59,11 @@ class User final : public Backend {
     void* opaque;
     int64_t due_ms;  // or kNever
   };
-  struct Socket {
-    EventLoop::Watch watch;
-    int wanted = 0;  // SLIRP_POLL_* of the last fill
-    int ready = 0;
-    bool datagrams = false;
-    bool listens = false;
-    bool was_read = false;
-  };
   static constexpr int64_t kNever = INT64_MAX;
 
   User(std::string name, SlirpLibrary& library) : name_(std::move(name)), library_(library) {}
   static User& self(void* opaque) { return *static_cast<User*>(opaque); }
   static const SlirpCb& callbacks();
-  static Socket adopt(int fd);
 
   Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame) REQUIRES(library_.mutex);
@@ -105,10 +74,6 @@ class User final : public Backend {
   void schedule_round();
   void round();
   void run_timers() REQUIRES(library_.mutex);
-  int add_poll(int fd, int events);
-  static int datagrams_now(int fd);
-  int ready_events(int fd);
-  void watch_sockets();
   void arm_timer(int64_t due_ms);
   bool congested() const { return queue_.used_bytes() > kQueueBytes / 2; }
 
@@ -127,7 +92,7 @@ class User final : public Backend {
   bool readable_posted_ = false;
   int64_t slirp_clock_ms_ = 0;
   std::list<Timer> timers_;
-  std::unordered_map<int, Socket> sockets_;
+  SlirpSockets sockets_{name_, [this] { schedule_round(); }};
   // A private copy of a packet from the guest.
   const std::unique_ptr<std::byte[]> packet_ =
       std::make_unique_for_overwrite<std::byte[]>(kMaxPacketBytes);
@@ -163,10 +128,10 @@ const SlirpCb& User::callbacks() {
     };
     // Called when a socket has been created, and (below) right before it is closed.
     all.register_poll_fd = [](int fd, void* opaque) {
-      if (fd >= 0) self(opaque).sockets_.insert_or_assign(fd, adopt(fd));
+      if (fd >= 0) self(opaque).sockets_.add(fd);
     };
     all.unregister_poll_fd = [](int fd, void* opaque) {
-      self(opaque).sockets_.erase(fd);
+      self(opaque).sockets_.remove(fd);
       ++self(opaque).sockets_closed_;
     };
     all.notify = [](void* opaque) { self(opaque).schedule_round(); };
@@ -252,10 +217,7 @@ void User::detach() {
   alarm_ms_ = kNever;
   round_posted_ = false;
   readable_posted_ = false;
-  for (auto& [fd, socket] : sockets_) {
-    socket.watch.reset();
-    socket.ready = 0;
-  }
+  sockets_.detach();
   queue_.clear();
 }
 
@@ -409,19 +371,23 @@ void User::round() {
     // While the queue to the guest is congested, no sockets are read.
     library_.poll(
         slirp_, congested() ? 1 : 0,
-        [](int fd, void* opaque) { return self(opaque).ready_events(fd); }, this);
+        [](int fd, void* opaque) { return self(opaque).sockets_.take_ready(fd); }, this);
     send_neighbour_replies();
-    for (auto& [fd, socket] : sockets_) socket.wanted = socket.ready = 0;
+    sockets_.forget_wanted();
     constexpr uint32_t kIdle_ms = 1000;
     uint32_t timeout_ms = kIdle_ms;
     library_.fill(
         slirp_, &timeout_ms,
-        [](int fd, int events, void* opaque) { return self(opaque).add_poll(fd, events); }, this);
+        [](int fd, int events, void* opaque) {
+          self(opaque).sockets_.want(fd, events);
+          return fd;  // by which libslirp refers to the socket in poll
+        },
+        this);
     // An unchanged timeout means that libslirp has nothing to do before the next packet.
     if (timeout_ms < kIdle_ms) due_ms = slirp_clock_ms_ + timeout_ms;
     for (const Timer& timer : timers_) due_ms = std::min(due_ms, timer.due_ms);
   }
-  watch_sockets();
+  sockets_.watch(*loop_, congested());
   arm_timer(due_ms);
 }
 
@@ -431,83 +397,6 @@ void User::run_timers() {
     if (timer.due_ms > now_ms) continue;
     timer.due_ms = kNever;
     timer.callback(timer.opaque);  // may arm the timer again
-  }
-}
-
-// Makes a socket of libslirp non-blocking, because libslirp itself does not do so for datagram
-// sockets.
-User::Socket User::adopt(int fd) {
-  (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
-  const auto option = [fd](int name) {
-    int value = 0;
-    socklen_t size = sizeof(value);
-    (void)::getsockopt(fd, SOL_SOCKET, name, &value, &size);
-    return value;
-  };
-  Socket socket;
-  socket.datagrams = option(SO_TYPE) != SOCK_STREAM;
-  socket.listens = option(SO_ACCEPTCONN) != 0;
-  return socket;
-}
-
-// Returns the index by which libslirp refers to the socket in ready_events(): its descriptor.
-int User::add_poll(int fd, int events) {
-  auto place = sockets_.find(fd);
-  // libslirp does not register the sockets of forwards.
-  if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
-  Socket& socket = place->second;
-  socket.wanted = events;
-  if ((events & SLIRP_POLL_IN) != 0) socket.was_read = true;
-  return fd;
-}
-
-// The current events of a datagram socket. libslirp 4.7 may crash if a socket reported as ready
-// has no datagram. That can happen: an event may be older than the last round, or the datagram
-// may have a wrong checksum, which only recv(2) detects.
-int User::datagrams_now(int fd) {
-  pollfd now{.fd = fd, .events = POLLIN, .revents = 0};
-  if (::poll(&now, 1, 0) <= 0) return 0;
-  const int ready = to_slirp(static_cast<uint32_t>(now.revents));
-  char first = 0;
-  return ready != SLIRP_POLL_IN || ::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ? ready : 0;
-}
-
-int User::ready_events(int fd) {
-  const auto place = sockets_.find(fd);
-  if (place == sockets_.end()) return 0;
-  Socket& socket = place->second;
-  int ready = std::exchange(socket.ready, 0);
-  if (ready != 0 && socket.datagrams) ready = datagrams_now(fd);
-  if ((socket.wanted & SLIRP_POLL_IN) != 0 || !socket.was_read) return ready;
-  // The socket waits only to send, perhaps because libslirp has no room to read. For an error
-  // libslirp would read, and an assertion in soread would fail. Sending reports the error too.
-  return ready != 0 ? SLIRP_POLL_OUT : 0;
-}
-
-void User::watch_sockets() {
-  const bool full = sockets_.size() >= UserFilter::kMaxSockets;
-  const bool paused = congested();
-  for (auto& [number, socket] : sockets_) {
-    // Removes the watch, because EPOLLHUP cannot be masked and would come again and again.
-    if (socket.wanted == 0 || paused || (full && socket.listens)) {
-      socket.watch.reset();
-      continue;
-    }
-    const uint32_t events = to_epoll(socket.wanted);
-    if (socket.watch.active()) {
-      socket.watch.set_events(events);
-      continue;
-    }
-    auto watch = loop_->watch(number, events, [this, fd = number](uint32_t seen) {
-      const auto place = sockets_.find(fd);
-      if (place == sockets_.end()) return;
-      place->second.ready |= to_slirp(seen);
-      schedule_round();
-    });
-    if (watch)
-      socket.watch = *std::move(watch);
-    else
-      complaints_.warn("{}: {}", name_, watch.error().message());
   }
 }
 

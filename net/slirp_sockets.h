@@ -1,0 +1,59 @@
+// The sockets of libslirp, watched by an event loop.
+//
+// libslirp works in rounds: slirp_pollfds_fill() lists the sockets to poll, and
+// slirp_pollfds_poll() handles the ready ones. This class keeps what the one wants and what the
+// other will be told.
+//
+// Thread rule: the loop's thread only, or before there is one.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+
+namespace wick::net {
+
+class SlirpSockets {
+ public:
+  // `on_ready` is called on the loop when a watched socket is ready. `name` is used in messages
+  // and must outlive this object.
+  SlirpSockets(const std::string& name, std::function<void()> on_ready)
+      : name_(name), on_ready_(std::move(on_ready)) {}
+
+  // Called when libslirp has created a socket, and right before it closes one.
+  void add(int fd) { sockets_.insert_or_assign(fd, adopt(fd)); }
+  void remove(int fd) { sockets_.erase(fd); }
+  size_t size() const { return sockets_.size(); }
+
+  // For slirp_pollfds_poll(): takes the events (SLIRP_POLL_*) of a socket that are to be handled.
+  int take_ready(int fd);
+  // For slirp_pollfds_fill(): forgets what was wanted, then takes one socket after the other.
+  void forget_wanted();
+  void want(int fd, int events);
+  // Watches the wanted sockets; with `paused`, none of them.
+  void watch(EventLoop& loop, bool paused);
+  // Ends all watching, because the loop goes.
+  void detach();
+
+ private:
+  struct Socket {
+    EventLoop::Watch watch;
+    int wanted = 0;  // SLIRP_POLL_* of the last fill
+    int ready = 0;
+    bool datagrams = false;
+    bool listens = false;
+    bool was_read = false;
+  };
+  static Socket adopt(int fd);
+
+  const std::string& name_;
+  const std::function<void()> on_ready_;
+  std::unordered_map<int, Socket> sockets_;
+  RateLimit complaints_;
+};
+
+}  // namespace wick::net
