@@ -25,7 +25,7 @@ using fuzz::require;
 using fuzz::run_loop;
 
 constexpr uint64_t kRamBytes = 1 << 20;
-constexpr uint64_t kUsedBytes = 0x40000;  // rings and what is to be sent
+constexpr uint64_t kUsedBytes = 0x40000;  // rings and frames to send
 constexpr net::MacAddress kMac = {0x52, 0x54, 0, 1, 2, 3};
 
 GuestMemory& memory() {
