@@ -10,6 +10,7 @@
 #include "block/image_lock.h"
 #include "block/named_file.h"
 #include "block/overlay.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
 

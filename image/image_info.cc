@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 #include "block/named_file.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/header.h"
 
 namespace wick::image {
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "block/qcow2/header.h"
 #include "image/read_only_disk.h"
 
 namespace wick::image {

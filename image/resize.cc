@@ -6,6 +6,8 @@
 
 #include "block/image_lock.h"
 #include "block/io_thread.h"
+#include "block/qcow2/announced_size.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
 #include "image/files.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "block/qcow2/header.h"
 namespace wick::block {
 
 using namespace qcow2;

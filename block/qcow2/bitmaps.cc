@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "base/bytes.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/tables.h"
 
 namespace wick::block::qcow2 {

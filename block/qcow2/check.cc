@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/repair.h"
 
 namespace wick::block {

@@ -1,8 +1,21 @@
-// Changes an image's header while nobody uses its disk.
+#include "block/qcow2/header.h"
+
+#include <algorithm>
+
 #include "base/bytes.h"
-#include "block/qcow2/qcow2.h"
 
 namespace wick::block::qcow2 {
+
+Task<Result<Header>> read_header(File& file, Parse parse) {
+  // The first read gets the cluster size, the second the whole first cluster.
+  std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
+  for (const bool whole : {false, true}) {
+    if (whole) first.resize(first_cluster_bytes(first, file.size_bytes()));
+    const iovec buffer = to_iovec(first);
+    if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
+  }
+  co_return parse_header(first, file.size_bytes(), file.path(), parse);
+}
 
 Task<Result<void>> write_header(File& file, const Header& header) {
   constexpr uint64_t kSectorBytes = 512;
@@ -11,12 +24,17 @@ Task<Result<void>> write_header(File& file, const Header& header) {
     bytes.error().context = fmt::format("{}: {}", file.path(), bytes.error().context);
     co_return failure(bytes);
   }
-  // Of what is behind the names only an announced size is ever read (resize.cc), which whoever
-  // opens the image for writing clears.
+  // Behind the header and its names, only an announced size is ever read
+  // (announced_size.cc), and every writer clears that first.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
   bytes->resize(align_up(bytes->size(), kSectorBytes));
-  const iovec buffer = to_iovec(*bytes);
-  if (auto written = co_await file.write(0, {&buffer, 1}); !written) co_return written;
+  co_return co_await write_header_fields(file, 0, *bytes);
+}
+
+Task<Result<void>> write_header_fields(File& file, uint64_t offset,
+                                       std::span<const std::byte> fields) {
+  const iovec buffer = to_iovec(fields);
+  if (auto written = co_await file.write(offset, {&buffer, 1}); !written) co_return written;
   co_return co_await file.sync();
 }
 

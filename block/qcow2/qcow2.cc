@@ -8,22 +8,13 @@
 
 #include "base/bytes.h"
 #include "block/compression.h"
+#include "block/qcow2/announced_size.h"
 #include "block/qcow2/check.h"
+#include "block/qcow2/header.h"
 
 namespace wick::block {
 
 using namespace qcow2;
-
-Task<Result<Header>> qcow2::read_header(File& file, Parse parse) {
-  // First for the size of the cluster that the header may fill.
-  std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
-  for (const bool whole : {false, true}) {
-    if (whole) first.resize(first_cluster_bytes(first, file.size_bytes()));
-    const iovec buffer = to_iovec(first);
-    if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
-  }
-  co_return parse_header(first, file.size_bytes(), file.path(), parse);
-}
 
 Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
                                                  const Qcow2Options& options) {
@@ -62,7 +53,7 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
   }
   // A size that was announced before could be a hostile image's way to grow.
   if (!options.read_only)
-    if (auto cleared = co_await clear_announcement(*file, *header); !cleared)
+    if (auto cleared = co_await clear_announced_size(*file, *header); !cleared)
       co_return failure(cleared);
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);

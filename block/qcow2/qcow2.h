@@ -60,19 +60,6 @@ struct Mapping {
   uint64_t compressed_bytes = 0;
 };
 
-namespace qcow2 {
-// Leaves a larger size in the file, which changes nothing for who opens the image: for one
-// that a running wick has open, which takes over the size by update_size(). Opening the image
-// for writing clears it, so it must be announced anew to the next wick.
-Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
-// Removes the size that announce_size() left, if there is one.
-Task<Result<void>> clear_announcement(File& file, const Header& header);
-// The header of any image, also of one that must not be opened.
-Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
-// Changes it, in one sector if it can be, and makes it stable.
-Task<Result<void>> write_header(File& file, const Header& header);
-}  // namespace qcow2
-
 class Qcow2 final : public Backend {
  public:
   // Refuses what cannot be read, and for writing what must not be written, by
@@ -111,7 +98,7 @@ class Qcow2 final : public Backend {
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
 
-  // The size that announce_size() left; or of raw external data the length of that file.
+  // The announced size (announced_size.h); or of raw external data the length of that file.
   // The disk can only become larger. After an error it has its old size, and is as usable as
   // before; but after one of the very last step it has the new one.
   Task<Result<void>> update_size() override;

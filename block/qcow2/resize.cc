@@ -3,60 +3,13 @@
 #include <array>
 
 #include "base/bytes.h"
+#include "block/qcow2/announced_size.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/qcow2.h"
 
 namespace wick::block {
 
 using namespace qcow2;
-
-namespace {
-
-// A size for who has the image open is not in the header's field but at the end of the first
-// cluster, which belongs to the header and is read by nobody else. So the image stays what it
-// is until its writer has made room: with too small a table no program would open it. It is
-// for that writer only: whoever opens the image clears it first, since it may be the image's
-// maker who announced it.
-struct Announcement {
-  uint64_t from_bytes = 0;  // the size when it was made
-  uint64_t size_bytes = 0;
-};
-constexpr uint64_t kAnnouncementMagic = 0x7769'636b'7369'7a65;  // "wicksize"
-constexpr uint64_t kAnnouncementBytes = 24;
-
-uint64_t announcement_offset(const Header& header) {
-  return header.cluster_bytes() - kAnnouncementBytes;
-}
-
-bool has_room_for_announcement(const Header& header) {
-  return header.used_bytes <= announcement_offset(header);
-}
-
-// Zeroes if there is none.
-Task<Result<Announcement>> read_announcement(File& file, const Header& header) {
-  std::array<std::byte, kAnnouncementBytes> bytes{};
-  if (!has_room_for_announcement(header)) co_return Announcement();
-  const iovec buffer = to_iovec(bytes);
-  auto got = co_await file.read(announcement_offset(header), {&buffer, 1});
-  if (!got) co_return failure(got);
-  Announcement announcement;
-  const std::span<const std::byte> fields(bytes);
-  if (load_be<uint64_t>(fields) == kAnnouncementMagic) {
-    announcement.from_bytes = load_be<uint64_t>(fields.subspan(8));
-    announcement.size_bytes = load_be<uint64_t>(fields.subspan(16));
-  }
-  co_return announcement;
-}
-
-}  // namespace
-
-Task<Result<void>> qcow2::clear_announcement(File& file, const Header& header) {
-  const auto announcement = co_await read_announcement(file, header);
-  if (!announcement) co_return std::unexpected(announcement.error());
-  if (announcement->size_bytes == 0) co_return Result<void>();
-  const std::array<std::byte, kAnnouncementBytes> zeroes{};
-  const iovec buffer = to_iovec(zeroes);
-  co_return co_await file.write(announcement_offset(header), {&buffer, 1});
-}
 
 // Clusters for an L1 table for a disk of `size`, which need not have been written.
 Task<Result<uint64_t>> Qcow2::allocate_l1(uint64_t size, uint64_t entries) {
@@ -173,7 +126,7 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
     const auto held = co_await metadata_.exclusive(0, 0);
     if (auto done = co_await checkpoint_locked(true); !done) co_return done;
     // It must not come true when the disk once has its old size again.
-    if (auto done = co_await clear_announcement(*file_, header_); !done) co_return done;
+    if (auto done = co_await clear_announced_size(*file_, header_); !done) co_return done;
     if (auto written = co_await write_size(size); !written) {
       l1_fields_unknown_ = true;  // until the old size is there, with which the disk goes on
       co_await restore_l1_fields();
@@ -198,29 +151,6 @@ Task<Result<void>> Qcow2::resize(uint64_t size) {
   co_return Result<void>();
 }
 
-Task<Result<void>> qcow2::announce_size(File& file, uint64_t size) {
-  const auto header = co_await read_header(file);
-  if (!header) co_return std::unexpected(header.error());
-  if (size < header->size_bytes)
-    co_return with_hint(fail("{}: is in use, and cannot become smaller", file.path()),
-                        "stop the machine first");
-  if (header->l1_entries_for(size) * 8 > kMaxL1Bytes || size > kMaxDiskBytes)
-    co_return fail_errno(EFBIG, "{}: cannot have {} bytes", file.path(), size);
-  if (header->version == 2 && header->snapshot_count > 0)
-    co_return fail("{}: has snapshots, and its version cannot tell their sizes", file.path());
-  if (!has_room_for_announcement(*header))
-    co_return with_hint(fail("{}: its header has no room for another size", file.path()),
-                        "stop the machine first, and leave out --in-use");
-  std::array<std::byte, kAnnouncementBytes> bytes{};
-  store_be(std::span(bytes), kAnnouncementMagic);
-  store_be(std::span(bytes).subspan(8), header->size_bytes);
-  store_be(std::span(bytes).subspan(16), size);
-  const iovec buffer = to_iovec(bytes);
-  auto written = co_await file.write(announcement_offset(*header), {&buffer, 1});
-  if (written) written = co_await file.sync();
-  co_return written;
-}
-
 Task<Result<void>> Qcow2::update_size() {
   if (options_.read_only) co_return Result<void>();
   std::array<std::byte, 72> bytes{};
@@ -230,7 +160,7 @@ Task<Result<void>> Qcow2::update_size() {
     const auto held = co_await metadata_.exclusive(0, 0);  // no table is just moving
     if (auto restored = co_await restore_l1_fields(); !restored) co_return restored;
     if (auto got = co_await file_->read(0, {&buffer, 1}); !got) co_return got;
-    const auto announced = co_await read_announcement(*file_, header_);
+    const auto announced = co_await read_announced_size(*file_, header_);
     if (!announced) co_return std::unexpected(announced.error());
     size = announced->from_bytes == header_.size_bytes ? announced->size_bytes : 0;
   }

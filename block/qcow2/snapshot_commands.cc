@@ -9,6 +9,8 @@
 #include <chrono>
 
 #include "base/bytes.h"
+#include "block/qcow2/announced_size.h"
+#include "block/qcow2/header.h"
 #include "block/qcow2/qcow2.h"
 #include "block/qcow2/references.h"
 
@@ -255,7 +257,7 @@ Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
   {
     const auto held = co_await metadata_.exclusive(0, 0);
     // As in resize(): the disk may once have its old size again.
-    if (auto done = co_await clear_announcement(*file_, header_); !done) co_return done;
+    if (auto done = co_await clear_announced_size(*file_, header_); !done) co_return done;
     l1->resize(std::max<size_t>(l1->size(), 1));
     auto done = co_await switch_l1(found->disk_bytes, *first, *std::move(l1));
     if (!done) co_return done;

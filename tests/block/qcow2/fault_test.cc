@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "block/qcow2/announced_size.h"
 #include "tests/block/guest_workload.h"
 #include "tests/block/image_keeper.h"
 #include "tests/block/qcow2/checker.h"

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "block/qcow2/announced_size.h"
+#include "block/qcow2/header.h"
 #include "image/copy.h"
 #include "tests/block/guest_workload.h"
 #include "tests/block/qcow2/checker.h"

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "block/qcow2/header.h"
 #include "tests/block/qcow2/images.h"
 
 namespace wick::block::qcow2 {

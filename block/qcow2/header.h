@@ -1,0 +1,24 @@
+// Reads and writes the header of a qcow2 image (qcow2 specification, "Header").
+//
+// Thread rule: as for File.
+#pragma once
+
+#include <span>
+
+#include "block/file.h"
+#include "block/qcow2/format.h"
+
+namespace wick::block::qcow2 {
+
+// The header of any image, also of one that must not be opened.
+Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
+
+// Replaces the header, in one sector if it fits, and syncs the file. No disk is open on it.
+Task<Result<void>> write_header(File& file, const Header& header);
+
+// Replaces fields of the header that are in one sector, and syncs the file. After an error the
+// file has the old fields or the new ones.
+Task<Result<void>> write_header_fields(File& file, uint64_t offset_bytes,
+                                       std::span<const std::byte> fields);
+
+}  // namespace wick::block::qcow2
