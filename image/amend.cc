@@ -1,6 +1,7 @@
 // wick image amend
 #include "block/qcow2/amend.h"
 #include "block/io_thread.h"
+#include "block/qcow2/resize.h"
 #include "image/commands.h"
 #include "image/files.h"
 
@@ -31,7 +32,8 @@ Result<int> execute(const ImageAmend& command) {
         TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
     TRY(block::check_amend(*disk, changes));
     for (const auto& [key, value] : command.given)
-      if (key == "size") TRY(thread->run([&] { return disk->resize(command.options.size_bytes); }));
+      if (key == "size")
+        TRY(thread->run([&] { return block::qcow2::resize(*disk, command.options.size_bytes); }));
     if (changes.version == 2u && disk->header().version > 2)
       TRY(thread->run([&] { return block::expand_zeroes(*disk); }));
     TRY(thread->run([&] { return disk->flush(); }));

@@ -6,6 +6,8 @@
 
 #include "block/io_thread.h"
 #include "block/named_file.h"
+#include "block/qcow2/empty.h"
+#include "block/qcow2/resize.h"
 #include "image/commands.h"
 #include "image/files.h"
 #include "image/layers.h"
@@ -80,9 +82,10 @@ Result<int> execute(const ImageCommit& command) {
       TRY(thread->run([&] { return block::open_image(path, options, thread->io()); }));
   if (base->size_bytes() < image.size_bytes())
     if (auto* const smaller = dynamic_cast<Qcow2*>(base.get()))
-      TRY(thread->run([&] { return smaller->resize(image.size_bytes()); }));
+      TRY(thread->run([&] { return block::qcow2::resize(*smaller, image.size_bytes()); }));
   TRY(thread->run([&] { return commit_layer(image, *base, progress(command.progress)); }));
-  if (!command.keep && command.base.empty()) TRY(thread->run([&] { return image.make_empty(); }));
+  if (!command.keep && command.base.empty())
+    TRY(thread->run([&] { return block::qcow2::make_empty(image.metadata()); }));
   if (command.progress) fmt::print("\n");
   if (!command.quiet) fmt::print("Image committed.\n");
   return 0;

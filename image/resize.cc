@@ -8,7 +8,7 @@
 #include "block/io_thread.h"
 #include "block/qcow2/announced_size.h"
 #include "block/qcow2/header.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/resize.h"
 #include "image/commands.h"
 #include "image/files.h"
 
@@ -100,7 +100,7 @@ Result<int> execute(const ImageResize& command) {
         TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
     const uint64_t old_bytes = disk->size_bytes();
     const uint64_t bytes = TRY(new_size(command, old_bytes));
-    TRY(thread->run([&] { return disk->resize(bytes); }));
+    TRY(thread->run([&] { return block::qcow2::resize(*disk, bytes); }));
     if (command.preallocation != block::Preallocation::kOff)
       TRY(thread->run([&] { return fill(*disk, old_bytes); }));
     TRY(thread->run([&] { return disk->flush(); }));

@@ -3,6 +3,7 @@
 
 #include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "image/commands.h"
 #include "image/files.h"
 #include "image/image_info.h"
@@ -13,14 +14,14 @@ namespace {
 
 using Action = ImageSnapshot::Action;
 
-Task<Result<void>> act(block::Qcow2& disk, const ImageSnapshot& command) {
+Task<Result<void>> act(block::qcow2::Metadata& metadata, const ImageSnapshot& command) {
   switch (command.action) {
     case Action::kCreate:
-      return disk.create_snapshot(command.name);
+      return block::qcow2::create_snapshot(metadata, command.name);
     case Action::kApply:
-      return disk.apply_snapshot(command.name);
+      return block::qcow2::apply_snapshot(metadata, command.name);
     default:
-      return disk.delete_snapshot(command.name);
+      return block::qcow2::delete_snapshot(metadata, command.name);
   }
 }
 
@@ -38,7 +39,7 @@ Result<int> execute(const ImageSnapshot& command) {
   const auto options = writing(command.format, command.trust_names);
   const auto disk =
       TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
-  TRY(thread->run([&] { return act(*disk, command); }));
+  TRY(thread->run([&] { return act(disk->metadata(), command); }));
   TRY(thread->run([&] { return disk->flush(); }));
   return 0;
 }

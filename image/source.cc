@@ -11,6 +11,7 @@
 
 #include "block/image_lock.h"
 #include "block/qcow2/qcow2.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "image/files.h"
 #include "image/vdi_reader.h"
 
@@ -162,9 +163,9 @@ Result<Source> open_source(block::IoThread& thread, const std::string& path,
 Result<void> show_snapshot(block::IoThread& thread, Source& source, const std::string& snapshot) {
   auto* const qcow2 = dynamic_cast<block::Qcow2*>(source.disk.get());
   if (qcow2 == nullptr) return fail("-l: only qcow2 has snapshots");
-  const auto all = TRY(thread.run([&] { return qcow2->snapshots(); }));
+  const auto all = TRY(thread.run([&] { return block::qcow2::list_snapshots(qcow2->metadata()); }));
   const std::string chosen = chosen_snapshot(all, snapshot);
-  return thread.run([&] { return qcow2->show_snapshot(chosen); });
+  return thread.run([&] { return block::qcow2::show_snapshot(qcow2->metadata(), chosen); });
 }
 
 }  // namespace wick::image

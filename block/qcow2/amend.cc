@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "block/qcow2/header.h"
 namespace wick::block {
 
@@ -60,6 +61,31 @@ Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes) {
   return {};
 }
 
+namespace {
+
+// Unmaps the clusters behind the disk's end, which are zero clusters if the disk was cut. A
+// data file keeps its content. When the disk grows again, resize() hides a backing file there.
+Task<Result<void>> unmap_behind_end(Metadata& metadata) {
+  if (auto begun = co_await metadata.begin_writing(); !begun) co_return begun;
+  const Header& header = metadata.header();
+  // The guest's end: a size that is no multiple of 512 is rounded down.
+  uint64_t offset = align_up(header.size_bytes / 512 * 512, header.cluster_bytes());
+  while (metadata.l1_index(offset) < metadata.l1().size()) {
+    const bool mapped = metadata.l1()[metadata.l1_index(offset)] != 0;
+    const uint64_t span = mapped ? metadata.slice_span() : header.l2_table_span();
+    const uint64_t step = span - offset % span;
+    if (mapped) {
+      if (auto ready = co_await metadata.prepare_change(offset); !ready) co_return ready;
+      auto cleared = co_await metadata.clear_entries(offset, step, false, false);
+      if (!cleared) co_return cleared;
+    }
+    offset += step;
+  }
+  co_return Result<void>();
+}
+
+}  // namespace
+
 Task<Result<void>> expand_zeroes(Qcow2& image) {
   const std::vector<std::byte> zeroes(1 << 20);
   for (uint64_t offset = 0; offset < image.size_bytes();) {
@@ -73,7 +99,7 @@ Task<Result<void>> expand_zeroes(Qcow2& image) {
     }
     offset += step;
   }
-  if (auto done = co_await image.unmap_behind_end(); !done) co_return done;
+  if (auto done = co_await unmap_behind_end(image.metadata()); !done) co_return done;
   co_return co_await image.flush();
 }
 

@@ -7,7 +7,37 @@ namespace wick::block {
 
 using namespace qcow2;
 
-// Of a mapping that is not kUnallocated.
+namespace {
+
+// Whether so many of the counted clusters are holes of the file that it is worth looking for
+// holes. The rule is that of qemu-img 7.2, so that `map` prints the same.
+Task<Result<bool>> is_preallocated(Metadata& metadata) {
+  const Header& header = metadata.header();
+  const File& file = metadata.file();
+  const uint64_t real = header.cluster_of(file.allocated_bytes());
+  const uint64_t threshold = std::max(real + real / 9, real + 2);
+  const uint64_t end = header.clusters_for(file.size_bytes());
+  const uint64_t per_block = header.refcounts_per_block();
+  const std::vector<uint64_t>& table = metadata.refcounts().table();
+  uint64_t counted = 0;
+  for (uint64_t block = 0; block < table.size(); ++block) {
+    // A block in a hole counts nothing, and a hostile file may have many.
+    const uint64_t place = table[block] & kOffsetMask;
+    const File::Piece piece = file.piece_at(place);
+    if (place == 0 || (piece.hole && piece.end >= place + header.cluster_bytes())) continue;
+    const uint64_t first = block * per_block;
+    for (uint64_t i = first; i < std::min(end, first + per_block) && counted < threshold; ++i) {
+      const auto count = co_await metadata.refcounts().get(i);
+      if (!count) co_return std::unexpected(count.error());
+      counted += *count > 0 ? 1 : 0;
+    }
+  }
+  co_return counted >= threshold;
+}
+
+}  // namespace
+
+// `mapping` is not kUnallocated.
 Task<Result<Extent>> Qcow2::extent_of(Mapping mapping) {
   Extent extent{.length_bytes = mapping.length_bytes};
   if (mapping.has_cluster) {
@@ -19,9 +49,12 @@ Task<Result<Extent>> Qcow2::extent_of(Mapping mapping) {
     extent.zero = true;
     extent.data = false;
   } else if (mapping.kind == Mapping::Kind::kData) {
-    const auto preallocated = co_await is_preallocated();
-    if (!preallocated) co_return std::unexpected(preallocated.error());
-    if (!*preallocated) co_return extent;
+    if (!preallocated_) {
+      const auto found = co_await is_preallocated(metadata_);
+      if (!found) co_return std::unexpected(found.error());
+      preallocated_ = *found;
+    }
+    if (!*preallocated_) co_return extent;
     const File::Piece piece = data().piece_at(mapping.host_offset);
     if (piece.end > mapping.host_offset)
       extent.length_bytes = std::min(extent.length_bytes, piece.end - mapping.host_offset);
@@ -56,31 +89,6 @@ Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
   }
   extent.depth += below->depth;
   co_return extent;
-}
-
-// Whether so many of the counted clusters are holes of the file that it is worth
-// looking for them, by the rule of qemu-img 7.2: `map` then tells the same.
-Task<Result<bool>> Qcow2::is_preallocated() {
-  if (preallocated_) co_return *preallocated_;
-  const uint64_t real = file_->allocated_bytes() >> header_.cluster_bits;
-  const uint64_t threshold = std::max(real + real / 9, real + 2);
-  const uint64_t end = header_.clusters_for(file_->size_bytes());
-  const uint64_t per_block = header_.refcounts_per_block();
-  uint64_t counted = 0;
-  for (uint64_t block = 0; block < refcounts_.table().size(); ++block) {
-    // A hole counts nothing, and a hostile file may have many.
-    const uint64_t place = refcounts_.table()[block] & kOffsetMask;
-    const File::Piece piece = file_->piece_at(place);
-    if (place == 0 || (piece.hole && piece.end >= place + header_.cluster_bytes())) continue;
-    const uint64_t first = block * per_block;
-    for (uint64_t i = first; i < std::min(end, first + per_block) && counted < threshold; ++i) {
-      const auto count = co_await refcounts_.get(i);
-      if (!count) co_return std::unexpected(count.error());
-      counted += *count > 0 ? 1 : 0;
-    }
-  }
-  preallocated_ = counted >= threshold;
-  co_return *preallocated_;
 }
 
 }  // namespace wick::block

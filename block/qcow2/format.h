@@ -42,6 +42,13 @@ constexpr uint64_t kCopied = 1ull << 63;
 constexpr uint64_t kCompressed = 1ull << 62;
 constexpr uint64_t kZero = 1;  // of a standard L2 entry, version 3
 
+// Neighbouring clusters, counted from the file's start.
+struct ClusterRun {
+  uint64_t first = 0;
+  uint64_t count = 0;
+  uint64_t end() const { return first + count; }
+};
+
 struct Extension {
   uint32_t type = 0;
   std::vector<std::byte> data;
@@ -104,6 +111,14 @@ struct Header {
   uint64_t clusters_for(uint64_t bytes) const {
     return (bytes >> cluster_bits) + ((bytes & (cluster_bytes() - 1)) != 0);
   }
+  uint64_t cluster_of(uint64_t offset) const { return offset >> cluster_bits; }
+  // The clusters that have a part of the range; none if it is empty.
+  ClusterRun clusters_of(uint64_t offset, uint64_t length_bytes) const {
+    const uint64_t first = cluster_of(offset);
+    return {first, length_bytes == 0 ? 0 : cluster_of(offset + length_bytes - 1) - first + 1};
+  }
+  // Bytes of the disk that one L2 table maps.
+  uint64_t l2_table_span() const { return l2_entries() << cluster_bits; }
   // Entries that an L1 table needs for a disk of that size.
   uint64_t l1_entries_for(uint64_t disk_bytes) const {
     const uint64_t clusters = clusters_for(disk_bytes);

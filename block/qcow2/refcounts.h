@@ -15,11 +15,6 @@
 
 namespace wick::block::qcow2 {
 
-struct ClusterRun {
-  uint64_t first = 0;
-  uint64_t count = 0;
-};
-
 uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order);
 void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value);
 

@@ -1,37 +1,18 @@
-// Making, applying and deleting the internal snapshots of a qcow2 disk. A snapshot
-// is a second L1 table over the same L2 tables and data, all of which are counted
-// once more. The order: the host's space, then counts, then tables, then the header,
-// so that whatever it leads to is counted, and a full disk is found before anything
-// changed; freeing comes after, so that a crash leaves leaks at most.
+#include "block/qcow2/snapshot_commands.h"
+
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
 
 #include "base/bytes.h"
 #include "block/qcow2/announced_size.h"
-#include "block/qcow2/header.h"
-#include "block/qcow2/qcow2.h"
 #include "block/qcow2/references.h"
 
-namespace wick::block {
-
-using namespace qcow2;
+namespace wick::block::qcow2 {
 
 namespace {
 
 constexpr size_t kMaxNameBytes = 255;
-
-template <typename Snapshots>
-auto find_snapshot(Snapshots& snapshots, const std::string& name) {
-  auto found = std::ranges::find(snapshots, name, &Snapshot::id);
-  if (found == snapshots.end()) found = std::ranges::find(snapshots, name, &Snapshot::name);
-  return found;
-}
-
-std::unexpected<Error> no_snapshot(const std::string& path, const std::string& name) {
-  return with_hint(fail("{}: has no snapshot {}", path, name), "see wick image snapshot -l");
-}
 
 uint64_t next_id(const std::vector<Snapshot>& snapshots) {
   uint64_t most = 0;
@@ -43,273 +24,315 @@ uint64_t next_id(const std::vector<Snapshot>& snapshots) {
   return most + 1;
 }
 
-}  // namespace
-
-Task<Result<std::vector<Snapshot>>> Qcow2::snapshots() {
-  auto table = co_await read_snapshots(*file_, header_);
-  if (!table) co_return failure(table);
-  co_return std::move(table->snapshots);
+Result<size_t> find_snapshot(const Metadata& metadata, const std::vector<Snapshot>& all,
+                             const std::string& name) {
+  auto found = std::ranges::find(all, name, &Snapshot::id);
+  if (found == all.end()) found = std::ranges::find(all, name, &Snapshot::name);
+  if (found != all.end()) return static_cast<size_t>(found - all.begin());
+  return with_hint(fail("{}: has no snapshot {}", metadata.path(), name),
+                   "see wick image snapshot -l");
 }
 
-Task<Result<void>> Qcow2::count_run(Run clusters, Count count) {
-  switch (count) {
-    case Count::kCheck:
-      if (auto room = co_await refcounts_.reserve(clusters); !room) co_return room;
-      for (uint64_t i = 0; i < clusters.count; ++i) {
-        const auto counted = co_await refcounts_.get(clusters.first + i);
-        if (!counted) co_return std::unexpected(counted.error());
-        if (*counted == 0)
-          co_return corrupt("a cluster that is in use, but not counted, at",
-                            (clusters.first + i) << header_.cluster_bits);
-        if (*counted == header_.max_refcount())
-          co_return with_hint(
-              fail("{}: its reference counts of {} bits are too small for one more snapshot",
-                   path(), header_.refcount_bits()),
-              "copy it: wick image convert -O qcow2 -o refcount_bits=16");
-      }
-      break;
-    case Count::kAdd:
-      if (auto done = co_await refcounts_.increment(clusters); !done) co_return done;
-      if (refcounts_.crowded()) co_return co_await checkpoint(false);
-      break;
-    case Count::kFree:
-      decompressed_.clear();
-      frees_.push_back({clusters, true});
-      if (frees_.size() > 4096) co_return co_await apply_frees();
-      break;
+// Whether the snapshot's L1 table can be read, and if the disk is to have it, used.
+Result<void> check_l1(const Metadata& metadata, const Snapshot& snapshot, bool to_use) {
+  const Header& header = metadata.header();
+  const bool readable =
+      snapshot.has_possible_l1(header) && snapshot.l1_offset <= metadata.file().size_bytes();
+  const bool usable = snapshot.disk_bytes <= kMaxDiskBytes &&
+                      snapshot.l1_entries >= header.l1_entries_for(snapshot.disk_bytes);
+  if (readable && (usable || !to_use)) return {};
+  return metadata.corrupt("a snapshot's L1 table at", snapshot.l1_offset);
+}
+
+// What count_tree() does with each cluster that an L1 table leads to.
+enum class Count {
+  kCheck,  // refuses what cannot be counted once more; reserves the space for new counts
+  kAdd,
+  kFree,
+};
+
+Task<Result<void>> check_run(Metadata& metadata, ClusterRun clusters) {
+  Refcounts& refcounts = metadata.refcounts();
+  const Header& header = metadata.header();
+  if (auto room = co_await refcounts.reserve(clusters); !room) co_return room;
+  for (uint64_t cluster = clusters.first; cluster < clusters.end(); ++cluster) {
+    const auto counted = co_await refcounts.get(cluster);
+    if (!counted) co_return std::unexpected(counted.error());
+    if (*counted == 0)
+      co_return metadata.corrupt("a cluster that is in use, but not counted, at",
+                                 cluster << header.cluster_bits);
+    if (*counted == header.max_refcount())
+      co_return with_hint(
+          fail("{}: its reference counts of {} bits are too small for one more snapshot",
+               metadata.path(), header.refcount_bits()),
+          "copy it: wick image convert -O qcow2 -o refcount_bits=16");
   }
   co_return Result<void>();
 }
 
-// Of all that an L1 table leads to. What is in memory was written before.
-Task<Result<void>> Qcow2::count_tree(const std::vector<uint64_t>& l1, Count count) {
-  const uint64_t step = header_.l2_entry_bytes() / 8;
+Task<Result<void>> count_run(Metadata& metadata, ClusterRun clusters, Count count) {
+  if (count == Count::kCheck) co_return co_await check_run(metadata, clusters);
+  if (count == Count::kFree) co_return co_await metadata.free_clusters(clusters, true);
+  auto added = co_await metadata.refcounts().increment(clusters);
+  if (added && metadata.refcounts().crowded()) co_return co_await metadata.checkpoint(false);
+  co_return added;
+}
+
+// An L2 table and what it leads to. The tables are read from the file, to which a checkpoint
+// has written them.
+Task<Result<void>> count_l2_table(Metadata& metadata, uint64_t l2, Count count) {
+  const Header& header = metadata.header();
+  const auto entries = co_await read_table(metadata.file(), l2, header.cluster_bytes() / 8);
+  if (!entries) co_return std::unexpected(entries.error());
+  if (count == Count::kCheck) {  // the copied flags will be changed
+    auto room = co_await metadata.file().reserve(l2, header.cluster_bytes());
+    if (!room) co_return room;
+  }
+  ClusterRun run{header.cluster_of(l2), 1};
+  const uint64_t step = header.l2_entry_bytes() / 8;
+  for (uint64_t i = 0; i < entries->size(); i += step) {
+    const L2Finding found =
+        examine_l2_entry(header, (*entries)[i], step > 1 ? (*entries)[i + 1] : 0);
+    if (found.wrong != nullptr) co_return metadata.corrupt(found.wrong, (*entries)[i]);
+    if (found.length_bytes == 0) continue;
+    const ClusterRun next = header.clusters_of(found.offset, found.length_bytes);
+    if (next.first == run.end()) {
+      run.count += next.count;
+      continue;
+    }
+    if (auto done = co_await count_run(metadata, run, count); !done) co_return done;
+    run = next;
+  }
+  co_return co_await count_run(metadata, run, count);
+}
+
+Task<Result<void>> count_tree(Metadata& metadata, const std::vector<uint64_t>& l1, Count count) {
   for (const uint64_t entry : l1) {
     const uint64_t l2 = entry & kOffsetMask;
     if (l2 == 0) continue;
-    if (l2 % header_.cluster_bytes() != 0 || l2 >= file_->size_bytes())
-      co_return corrupt("an L2 table where none can be, L1 entry", entry);
-    const auto entries = co_await read_table(*file_, l2, header_.cluster_bytes() / 8);
-    if (!entries) co_return std::unexpected(entries.error());
-    if (count == Count::kCheck)  // for the copied flags
-      if (auto room = co_await file_->reserve(l2, header_.cluster_bytes()); !room) co_return room;
-    Run run{cluster_of(l2), 1};
-    for (uint64_t i = 0; i < entries->size(); i += step) {
-      const L2Finding found =
-          examine_l2_entry(header_, (*entries)[i], step > 1 ? (*entries)[i + 1] : 0);
-      if (found.wrong != nullptr) co_return corrupt(found.wrong, (*entries)[i]);
-      if (found.length_bytes == 0) continue;
-      const uint64_t first = cluster_of(found.offset);
-      const uint64_t clusters = cluster_of(found.offset + found.length_bytes - 1) - first + 1;
-      if (first == run.first + run.count) {
-        run.count += clusters;
-        continue;
-      }
-      if (auto done = co_await count_run(run, count); !done) co_return done;
-      run = {first, clusters};
-    }
-    if (auto done = co_await count_run(run, count); !done) co_return done;
+    if (l2 % metadata.header().cluster_bytes() != 0 || l2 >= metadata.file().size_bytes())
+      co_return metadata.corrupt("an L2 table where none can be, L1 entry", entry);
+    if (auto done = co_await count_l2_table(metadata, l2, count); !done) co_return done;
   }
   co_return Result<void>();
 }
 
-// Of the disk's tables: to be written in place is what is counted once.
-Task<Result<void>> Qcow2::set_copied_flags() {
-  const auto flagged = [this](uint64_t entry) -> Task<Result<uint64_t>> {
-    const auto count = co_await refcounts_.get(cluster_of(entry & kOffsetMask));
-    if (!count) co_return std::unexpected(count.error());
-    co_return *count == 1 ? entry | kCopied : entry & ~kCopied;
-  };
-  for (size_t index = 0; index < l1_.size(); ++index) {
-    const uint64_t table = l1_[index] & kOffsetMask;
-    if (table == 0) continue;
-    const auto l1_entry = co_await flagged(l1_[index]);
-    if (!l1_entry) co_return std::unexpected(l1_entry.error());
-    if (*l1_entry != l1_[index]) dirty_l1_.insert(index);
-    l1_[index] = *l1_entry;
-    for (uint64_t at = 0; at < header_.cluster_bytes(); at += header_.l2_entry_bytes()) {
-      const auto slice = co_await l2_.get(table + at);
-      if (!slice) co_return std::unexpected(slice.error());
-      const auto place = slice->subspan((table + at) % l2_.slice_bytes(), 8);
-      const auto entry = load_be<uint64_t>(place);
-      if ((entry & kCompressed) != 0 || (entry & kOffsetMask) == 0) continue;
-      const auto now = co_await flagged(entry);
-      if (!now) co_return std::unexpected(now.error());
-      if (*now == entry) continue;
-      const auto again = co_await l2_.get_for_change(table + at);
-      if (!again) co_return std::unexpected(again.error());
-      store_be(again->subspan((table + at) % l2_.slice_bytes()), *now);
-      l2_.mark_dirty(table + at);
-    }
-    if (l2_.crowded())
-      if (auto done = co_await checkpoint(false); !done) co_return done;
-  }
-  co_return co_await checkpoint(true);
+// The entry with the copied flag that it should have: what is counted once may be written in
+// place.
+Task<Result<uint64_t>> flagged(Metadata& metadata, uint64_t entry) {
+  const auto count =
+      co_await metadata.refcounts().get(metadata.header().cluster_of(entry & kOffsetMask));
+  if (!count) co_return std::unexpected(count.error());
+  co_return *count == 1 ? entry | kCopied : entry & ~kCopied;
 }
 
-// Clusters for the table of these snapshots; 0: it needs none.
-Task<Result<uint64_t>> Qcow2::allocate_snapshots(const std::vector<Snapshot>& snapshots) {
+Task<Result<void>> set_flags_of_l2_table(Metadata& metadata, uint64_t table) {
+  TableCache& tables = metadata.l2_tables();
+  const Header& header = metadata.header();
+  for (uint64_t at = table; at < table + header.cluster_bytes(); at += header.l2_entry_bytes()) {
+    const auto slice = co_await tables.get(at);
+    if (!slice) co_return std::unexpected(slice.error());
+    const auto entry = load_be<uint64_t>(slice->subspan(at % tables.slice_bytes(), 8));
+    if ((entry & kCompressed) != 0 || (entry & kOffsetMask) == 0) continue;
+    const auto now = co_await flagged(metadata, entry);
+    if (!now) co_return std::unexpected(now.error());
+    if (*now == entry) continue;
+    const auto again = co_await tables.get_for_change(at);
+    if (!again) co_return std::unexpected(again.error());
+    store_be(again->subspan(at % tables.slice_bytes()), *now);
+    tables.mark_dirty(at);
+  }
+  co_return Result<void>();
+}
+
+// In all tables of the disk.
+Task<Result<void>> set_copied_flags(Metadata& metadata) {
+  for (size_t index = 0; index < metadata.l1().size(); ++index) {
+    const uint64_t entry = metadata.l1()[index];
+    if ((entry & kOffsetMask) == 0) continue;
+    const auto now = co_await flagged(metadata, entry);
+    if (!now) co_return std::unexpected(now.error());
+    if (*now != entry) metadata.set_l1_entry(index, *now);
+    auto done = co_await set_flags_of_l2_table(metadata, entry & kOffsetMask);
+    if (done && metadata.l2_tables().crowded()) done = co_await metadata.checkpoint(false);
+    if (!done) co_return done;
+  }
+  co_return co_await metadata.checkpoint(true);
+}
+
+// Returns the first cluster for a table of these snapshots; 0 if it needs none.
+Task<Result<uint64_t>> allocate_snapshots(Metadata& metadata,
+                                          const std::vector<Snapshot>& snapshots) {
   const uint64_t bytes = format_snapshots(snapshots).size();
   if (bytes == 0) co_return uint64_t{0};
-  co_return co_await refcounts_.allocate_table(header_.clusters_for(bytes));
+  co_return co_await metadata.refcounts().allocate_table(metadata.header().clusters_for(bytes));
 }
 
-// `first`: what allocate_snapshots() returned for them.
-Task<Result<void>> Qcow2::write_snapshots(const std::vector<Snapshot>& snapshots, uint64_t first) {
+// Writes the table to the clusters that allocate_snapshots() returned, and frees the old one.
+Task<Result<void>> write_snapshots(Metadata& metadata, const std::vector<Snapshot>& snapshots,
+                                   uint64_t first) {
+  const Header& header = metadata.header();
   const std::vector<std::byte> bytes = format_snapshots(snapshots);
-  const auto old = co_await read_snapshots(*file_, header_);
+  const auto old = co_await read_snapshots(metadata.file(), header);
   if (!old) co_return std::unexpected(old.error());
-  const Run old_run{cluster_of(header_.snapshots_offset), header_.clusters_for(old->length_bytes)};
-  const uint64_t offset = first << header_.cluster_bits;
+  const ClusterRun old_run = header.clusters_of(header.snapshots_offset, old->length_bytes);
+  const uint64_t offset = first << header.cluster_bits;
   if (!bytes.empty()) {
-    if (auto done = co_await checkpoint(true); !done) co_return done;
+    if (auto done = co_await metadata.checkpoint(true); !done) co_return done;
     const iovec buffer = to_iovec(bytes);
-    auto written = co_await file_->write(offset, {&buffer, 1});
-    if (written) written = co_await file_->sync();
+    auto written = co_await metadata.file().write(offset, {&buffer, 1});
+    if (written) written = co_await metadata.file().sync();
     if (!written) co_return written;
   }
-  std::array<std::byte, 12> fields{};  // "Header", bytes 60 to 71
-  store_be(std::span(fields), static_cast<uint32_t>(snapshots.size()));
-  store_be(std::span(fields).subspan(4), offset);
-  const iovec field{fields.data(), fields.size()};
-  auto written = co_await file_->write(60, {&field, 1});
-  if (written) written = co_await file_->sync();
-  if (!written) co_return written;
-  header_.snapshot_count = static_cast<uint32_t>(snapshots.size());
-  header_.snapshots_offset = offset;
-  if (old_run.count > 0) frees_.push_back({old_run, false});
-  co_return co_await apply_frees();
+  auto done =
+      co_await metadata.write_snapshot_fields(static_cast<uint32_t>(snapshots.size()), offset);
+  if (done) done = co_await metadata.free_clusters(old_run, false);
+  if (done) done = co_await metadata.apply_frees();
+  co_return done;
 }
 
-Task<Result<void>> Qcow2::create_snapshot(const std::string& name) {
-  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  if (data_file_)
-    co_return fail("{}: its data is in another file, so it can have no snapshots", path());
-  if (name.empty() || name.size() > kMaxNameBytes)
-    co_return fail("{}: the name of a snapshot has 1 to {} bytes", path(), kMaxNameBytes);
-  auto all = co_await snapshots();
-  if (!all) co_return failure(all);
-  if (all->size() >= kMaxSnapshots)
-    co_return fail("{}: has {} snapshots, the most that it can", path(), kMaxSnapshots);
-  if (!writing_)
-    if (auto begun = co_await begin_writing(); !begun) co_return begun;
-  if (auto done = co_await checkpoint(true); !done) co_return done;
-  if (auto done = co_await count_tree(l1_, Count::kCheck); !done) co_return done;
-
+// Without a place for its L1 table.
+Snapshot snapshot_of(const Metadata& metadata, const std::string& name,
+                     const std::vector<Snapshot>& others) {
   Snapshot snapshot;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  snapshot.id = fmt::to_string(next_id(*all));
+  snapshot.id = fmt::to_string(next_id(others));
   snapshot.name = name;
   snapshot.date_s =
       static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
   snapshot.date_ns = static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(now).count() % 1'000'000'000);
-  snapshot.disk_bytes = header_.size_bytes;
+  snapshot.disk_bytes = metadata.header().size_bytes;
   snapshot.icount = 0;
-  snapshot.l1_entries = header_.l1_entries;
-  const Run table{0, header_.clusters_for(l1_.size() * 8)};
+  snapshot.l1_entries = metadata.header().l1_entries;
+  return snapshot;
+}
+
+// The start of each command that changes snapshots: what is in memory is written.
+Task<Result<void>> begin_command(Metadata& metadata) {
+  if (auto begun = co_await metadata.begin_writing(); !begun) co_return begun;
+  co_return co_await metadata.checkpoint(true);
+}
+
+}  // namespace
+
+Task<Result<std::vector<Snapshot>>> list_snapshots(const Metadata& metadata) {
+  auto table = co_await read_snapshots(metadata.file(), metadata.header());
+  if (!table) co_return failure(table);
+  co_return std::move(table->snapshots);
+}
+
+Task<Result<void>> create_snapshot(Metadata& metadata, const std::string& name) {
+  const std::string& path = metadata.path();
+  if (metadata.read_only()) co_return fail_errno(EROFS, "{}", path);
+  if (metadata.data_file() != nullptr)
+    co_return fail("{}: its data is in another file, so it can have no snapshots", path);
+  if (name.empty() || name.size() > kMaxNameBytes)
+    co_return fail("{}: the name of a snapshot has 1 to {} bytes", path, kMaxNameBytes);
+  auto all = co_await list_snapshots(metadata);
+  if (!all) co_return failure(all);
+  if (all->size() >= kMaxSnapshots)
+    co_return fail("{}: has {} snapshots, the most that it can", path, kMaxSnapshots);
+  if (auto begun = co_await begin_command(metadata); !begun) co_return begun;
+  const std::vector<uint64_t>& l1 = metadata.l1();
+  if (auto done = co_await count_tree(metadata, l1, Count::kCheck); !done) co_return done;
+
+  Snapshot snapshot = snapshot_of(metadata, name, *all);
+  ClusterRun table{0, metadata.header().clusters_for(l1.size() * 8)};
   if (table.count > 0) {
-    const auto first = co_await refcounts_.allocate_table(table.count);
+    const auto first = co_await metadata.refcounts().allocate_table(table.count);
     if (!first) co_return std::unexpected(first.error());
-    snapshot.l1_offset = *first << header_.cluster_bits;
+    table.first = *first;
   }
+  snapshot.l1_offset = table.first << metadata.header().cluster_bits;
   const uint64_t l1_offset = snapshot.l1_offset;
   all->push_back(std::move(snapshot));
-  const auto place = co_await allocate_snapshots(*all);
+  const auto place = co_await allocate_snapshots(metadata, *all);
   if (!place) {
-    if (auto freed = co_await refcounts_.decrement({cluster_of(l1_offset), table.count}); !freed)
-      co_return freed;
+    auto freed = co_await metadata.refcounts().decrement(table);
+    if (!freed) co_return freed;
     co_return std::unexpected(place.error());
   }
-  if (auto done = co_await count_tree(l1_, Count::kAdd); !done) co_return done;
-  if (auto done = co_await set_copied_flags(); !done) co_return done;
-  if (!l1_.empty()) {
-    std::vector<std::byte> bytes(l1_.size() * 8);
-    for (size_t i = 0; i < l1_.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1_[i]);
+  if (auto done = co_await count_tree(metadata, l1, Count::kAdd); !done) co_return done;
+  if (auto done = co_await set_copied_flags(metadata); !done) co_return done;
+  if (!l1.empty()) {
+    std::vector<std::byte> bytes(l1.size() * 8);
+    for (size_t i = 0; i < l1.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1[i]);
     const iovec buffer = to_iovec(bytes);
-    auto written = co_await file_->write(l1_offset, {&buffer, 1});
+    auto written = co_await metadata.file().write(l1_offset, {&buffer, 1});
     if (!written) co_return written;
   }
-  co_return co_await write_snapshots(*all, *place);
+  co_return co_await write_snapshots(metadata, *all, *place);
 }
 
-Task<Result<void>> Qcow2::apply_snapshot(const std::string& name) {
-  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  auto all = co_await snapshots();
-  if (!all) co_return failure(all);
-  const auto found = find_snapshot(*all, name);
-  if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) || found->disk_bytes > kMaxDiskBytes ||
-      found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
-      found->l1_offset > file_->size_bytes())
-    co_return corrupt("a snapshot's L1 table at", found->l1_offset);
-  if (!writing_)
-    if (auto begun = co_await begin_writing(); !begun) co_return begun;
-  if (auto done = co_await checkpoint(true); !done) co_return done;
-  auto l1 = co_await read_table(*file_, found->l1_offset, found->l1_entries);
+Task<Result<void>> apply_snapshot(Metadata& metadata, const std::string& name) {
+  if (metadata.read_only()) co_return fail_errno(EROFS, "{}", metadata.path());
+  const auto all = co_await list_snapshots(metadata);
+  if (!all) co_return std::unexpected(all.error());
+  const auto found = find_snapshot(metadata, *all, name);
+  if (!found) co_return std::unexpected(found.error());
+  const Snapshot& snapshot = (*all)[*found];
+  if (auto checked = check_l1(metadata, snapshot, true); !checked) co_return checked;
+  if (auto begun = co_await begin_command(metadata); !begun) co_return begun;
+  auto l1 = co_await read_table(metadata.file(), snapshot.l1_offset, snapshot.l1_entries);
   if (!l1) co_return failure(l1);
   for (uint64_t& entry : *l1) entry &= kOffsetMask;
-  if (auto done = co_await count_tree(*l1, Count::kCheck); !done) co_return done;
-  const auto first = co_await allocate_l1(found->disk_bytes, found->l1_entries);
+  if (auto done = co_await count_tree(metadata, *l1, Count::kCheck); !done) co_return done;
+  const auto first = co_await metadata.allocate_l1_locked(snapshot.disk_bytes, snapshot.l1_entries);
   if (!first) co_return std::unexpected(first.error());
-  if (auto done = co_await count_tree(*l1, Count::kAdd); !done) co_return done;
-  const std::vector<uint64_t> old = l1_;
+  if (auto done = co_await count_tree(metadata, *l1, Count::kAdd); !done) co_return done;
+  const std::vector<uint64_t> old = metadata.l1();
   {
-    const auto held = co_await metadata_.exclusive(0, 0);
-    // As in resize(): the disk may once have its old size again.
-    if (auto done = co_await clear_announced_size(*file_, header_); !done) co_return done;
+    const auto held = co_await metadata.lock();
+    // It must not take effect when the disk has its old size again one day.
+    auto done = co_await clear_announced_size(metadata.file(), metadata.header());
     l1->resize(std::max<size_t>(l1->size(), 1));
-    auto done = co_await switch_l1(found->disk_bytes, *first, *std::move(l1));
+    if (done)
+      done = co_await metadata.switch_l1_locked(snapshot.disk_bytes, *first, *std::move(l1));
     if (!done) co_return done;
   }
-  decompressed_.clear();
-  if (auto done = co_await count_tree(old, Count::kFree); !done) co_return done;
-  if (auto done = co_await apply_frees(); !done) co_return done;
-  co_return co_await set_copied_flags();
+  if (auto done = co_await count_tree(metadata, old, Count::kFree); !done) co_return done;
+  if (auto done = co_await metadata.apply_frees(); !done) co_return done;
+  co_return co_await set_copied_flags(metadata);
 }
 
-Task<Result<void>> Qcow2::show_snapshot(const std::string& name) {
-  if (!options_.read_only) co_return fail_errno(EINVAL, "{}", path());
-  const auto all = co_await snapshots();
+Task<Result<void>> delete_snapshot(Metadata& metadata, const std::string& name) {
+  if (metadata.read_only()) co_return fail_errno(EROFS, "{}", metadata.path());
+  auto all = co_await list_snapshots(metadata);
+  if (!all) co_return failure(all);
+  const auto found = find_snapshot(metadata, *all, name);
+  if (!found) co_return std::unexpected(found.error());
+  const Snapshot snapshot = (*all)[*found];
+  if (auto checked = check_l1(metadata, snapshot, false); !checked) co_return checked;
+  if (auto begun = co_await begin_command(metadata); !begun) co_return begun;
+  const auto l1 = co_await read_table(metadata.file(), snapshot.l1_offset, snapshot.l1_entries);
+  if (!l1) co_return std::unexpected(l1.error());
+  all->erase(all->begin() + static_cast<std::ptrdiff_t>(*found));
+  const auto place = co_await allocate_snapshots(metadata, *all);
+  if (!place) co_return std::unexpected(place.error());
+  auto done = co_await write_snapshots(metadata, *all, *place);
+  if (done) done = co_await count_tree(metadata, *l1, Count::kFree);
+  if (!done) co_return done;
+  const ClusterRun table =
+      metadata.header().clusters_of(snapshot.l1_offset, uint64_t{snapshot.l1_entries} * 8);
+  done = co_await metadata.free_clusters(table, false);
+  if (done) done = co_await metadata.apply_frees();
+  if (done) done = co_await set_copied_flags(metadata);
+  co_return done;
+}
+
+Task<Result<void>> show_snapshot(Metadata& metadata, const std::string& name) {
+  if (!metadata.read_only()) co_return fail_errno(EINVAL, "{}", metadata.path());
+  const auto all = co_await list_snapshots(metadata);
   if (!all) co_return std::unexpected(all.error());
-  const auto found = find_snapshot(*all, name);
-  if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) || found->disk_bytes > kMaxDiskBytes ||
-      found->l1_entries < header_.l1_entries_for(found->disk_bytes) ||
-      found->l1_offset > file_->size_bytes())
-    co_return corrupt("a snapshot's L1 table at", found->l1_offset);
-  auto l1 = co_await read_table(*file_, found->l1_offset, found->l1_entries);
+  const auto found = find_snapshot(metadata, *all, name);
+  if (!found) co_return std::unexpected(found.error());
+  const Snapshot& snapshot = (*all)[*found];
+  if (auto checked = check_l1(metadata, snapshot, true); !checked) co_return checked;
+  auto l1 = co_await read_table(metadata.file(), snapshot.l1_offset, snapshot.l1_entries);
   if (!l1) co_return failure(l1);
-  l1_ = *std::move(l1);
-  header_.l1_offset = found->l1_offset;
-  header_.l1_entries = found->l1_entries;
-  header_.size_bytes = found->disk_bytes;
+  metadata.show_l1(snapshot.disk_bytes, snapshot.l1_offset, *std::move(l1));
   co_return Result<void>();
 }
 
-Task<Result<void>> Qcow2::delete_snapshot(const std::string& name) {
-  if (options_.read_only) co_return fail_errno(EROFS, "{}", path());
-  auto all = co_await snapshots();
-  if (!all) co_return failure(all);
-  const auto found = find_snapshot(*all, name);
-  if (found == all->end()) co_return no_snapshot(path(), name);
-  if (!found->has_possible_l1(header_) || found->l1_offset > file_->size_bytes())
-    co_return corrupt("a snapshot's L1 table at", found->l1_offset);
-  if (!writing_)
-    if (auto begun = co_await begin_writing(); !begun) co_return begun;
-  if (auto done = co_await checkpoint(true); !done) co_return done;
-  const auto l1 = co_await read_table(*file_, found->l1_offset, found->l1_entries);
-  if (!l1) co_return std::unexpected(l1.error());
-  const Run table{cluster_of(found->l1_offset),
-                  header_.clusters_for(uint64_t{found->l1_entries} * 8)};
-  all->erase(found);
-  const auto place = co_await allocate_snapshots(*all);
-  if (!place) co_return std::unexpected(place.error());
-  if (auto done = co_await write_snapshots(*all, *place); !done) co_return done;
-  if (auto done = co_await count_tree(*l1, Count::kFree); !done) co_return done;
-  if (table.count > 0) frees_.push_back({table, false});
-  if (auto done = co_await apply_frees(); !done) co_return done;
-  co_return co_await set_copied_flags();
-}
-
-}  // namespace wick::block
+}  // namespace wick::block::qcow2

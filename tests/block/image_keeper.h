@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "block/qcow2/empty.h"
+#include "block/qcow2/resize.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "image/layers.h"
 #include "tests/block/qcow2/images.h"
 #include "tests/block/sector_history.h"
@@ -23,7 +26,7 @@ inline Result<void> commit_image(fakes::MemoryStore& store, Qcow2& disk) {
     TRY(fakes::MemoryFile(below).truncate(disk.size_bytes()));
   const auto base = ImageFolder::open_base(below, false);
   TRY(fakes::finish(image::commit_layer(disk, *base, {})));
-  TRY(fakes::finish(disk.make_empty()));
+  TRY(fakes::finish(qcow2::make_empty(disk.metadata())));
   disk.set_backing(ImageFolder::open_base(below, true));
   return {};
 }
@@ -106,7 +109,7 @@ class ImageKeeper {
       if (sizes_[i].ended_at <= at) break;
     }
     if (!possible) return testing::AssertionFailure() << "a size of " << disk.size_bytes();
-    const auto there = fakes::finish(disk.snapshots());
+    const auto there = fakes::finish(qcow2::list_snapshots(disk.metadata()));
     if (!there) return testing::AssertionFailure() << there.error().message();
     for (const Snapshot& snapshot : snapshots_) {
       const bool is_there =
@@ -114,7 +117,7 @@ class ImageKeeper {
       if (!is_there && snapshot.made_at <= at && at < snapshot.dying_at)
         return testing::AssertionFailure() << "no snapshot " << snapshot.name;
       if (!is_there || !with_contents || at >= snapshot.known_until) continue;
-      const auto applied = fakes::finish(disk.apply_snapshot(snapshot.name));
+      const auto applied = fakes::finish(qcow2::apply_snapshot(disk.metadata(), snapshot.name));
       if (!applied) return testing::AssertionFailure() << applied.error().message();
       if (read_now(disk, 0, disk.size_bytes()).value() != *snapshot.content)
         return testing::AssertionFailure() << "snapshot " << snapshot.name << " differs";
@@ -164,7 +167,7 @@ class ImageKeeper {
 
   void resize() {
     const uint64_t bytes = (1 + random_() % history_.sectors()) * kSectorBytes;
-    change_content(bytes, nullptr, [&] { return fakes::finish(disk_->resize(bytes)); });
+    change_content(bytes, nullptr, [&] { return fakes::finish(qcow2::resize(*disk_, bytes)); });
   }
 
   void create_snapshot() {
@@ -172,7 +175,7 @@ class ImageKeeper {
     snapshot.name = "kept" + std::to_string(++snapshot_number_);
     snapshot.content =
         std::make_shared<const Bytes>(read_now(*disk_, 0, disk_->size_bytes()).value());
-    const auto done = fakes::finish(disk_->create_snapshot(snapshot.name));
+    const auto done = fakes::finish(qcow2::create_snapshot(disk_->metadata(), snapshot.name));
     ASSERT_TRUE(done) << done.error().message();
     snapshot.made_at = now();
   }
@@ -182,15 +185,16 @@ class ImageKeeper {
   void apply_snapshot() {
     const Snapshot& snapshot = any_snapshot();
     if (snapshot.dying_at != kNever || snapshot.known_until != kNever) return;
-    change_content(snapshot.content->size(), snapshot.content,
-                   [&] { return fakes::finish(disk_->apply_snapshot(snapshot.name)); });
+    change_content(snapshot.content->size(), snapshot.content, [&] {
+      return fakes::finish(qcow2::apply_snapshot(disk_->metadata(), snapshot.name));
+    });
   }
 
   void delete_snapshot() {
     Snapshot& snapshot = any_snapshot();
     if (snapshot.dying_at != kNever) return;
     snapshot.dying_at = now();
-    const auto done = fakes::finish(disk_->delete_snapshot(snapshot.name));
+    const auto done = fakes::finish(qcow2::delete_snapshot(disk_->metadata(), snapshot.name));
     ASSERT_TRUE(done) << done.error().message();
   }
 

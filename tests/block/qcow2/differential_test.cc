@@ -14,7 +14,8 @@
 #include <set>
 
 #include "base/bytes.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/resize.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "image/commands.h"
 #include "image/new_image.h"
 #include "tests/block/disk_fixture.h"
@@ -258,7 +259,7 @@ void Qcow2Differential::change_whole_image() {
   std::string command;
   if (choice == 0 && can_snapshot && snapshots_.size() < 6) {
     const std::string name = "s" + std::to_string(++snapshot_number_);
-    done = on_disk([&] { return disk().create_snapshot(name); });
+    done = on_disk([&] { return qcow2::create_snapshot(disk().metadata(), name); });
     snapshots_[name] = model_;
     command = "snapshot -c " + name + " disk.img";
   } else if (choice <= 2 && !snapshots_.empty()) {
@@ -267,16 +268,16 @@ void Qcow2Differential::change_whole_image() {
     const std::string name = found->first;
     const bool apply = choice == 1 && found->second;
     if (apply) {
-      done = on_disk([&] { return disk().apply_snapshot(name); });
+      done = on_disk([&] { return qcow2::apply_snapshot(disk().metadata(), name); });
       model_ = *found->second;
     } else {
-      done = on_disk([&] { return disk().delete_snapshot(name); });
+      done = on_disk([&] { return qcow2::delete_snapshot(disk().metadata(), name); });
       snapshots_.erase(found);
     }
     command = (apply ? "snapshot -a " : "snapshot -d ") + name + " disk.img";
   } else if (choice == 3 && (geometry_.version > 2 || snapshots_.empty())) {
     const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
-    done = on_disk([&] { return disk().resize(size); });
+    done = on_disk([&] { return qcow2::resize(disk(), size); });
     // In QEMU, data cut off within a cluster comes back when the disk grows.
     const uint64_t old_size = model_.size();
     const uint64_t end = std::min(size, align_up(old_size, geometry_.cluster_bytes));

@@ -147,7 +147,7 @@ struct Image {
   ImageFolder& folder;
   std::unique_ptr<Qcow2>& disk;
 
-  Result<void> resize(uint64_t bytes) { return finish(disk->resize(bytes)); }
+  Result<void> resize(uint64_t bytes) { return finish(qcow2::resize(*disk, bytes)); }
   Result<void> fill(uint64_t offset, uint64_t length, uint32_t seed) {
     const auto data = pattern(length, seed);
     const iovec buffer = to_iovec(data);
@@ -155,7 +155,7 @@ struct Image {
     return finish(disk->flush());
   }
   Result<bool> has_snapshot() {
-    const auto all = TRY(finish(disk->snapshots()));
+    const auto all = TRY(finish(qcow2::list_snapshots(disk->metadata())));
     return std::ranges::find(all, "before", &qcow2::Snapshot::name) != all.end();
   }
 };
@@ -172,16 +172,21 @@ Result<void> commit(Image& image) {
   return {};
 }
 Result<void> rebase(Image& image) { return rebase_image(image.store, image.folder, image.disk); }
-Result<void> snapshot(Image& image) { return finish(image.disk->create_snapshot("new")); }
+Result<void> snapshot(Image& image) {
+  return finish(qcow2::create_snapshot(image.disk->metadata(), "new"));
+}
 Result<void> write_behind_snapshot(Image& image) { return image.fill(10'000, 90'000, 1); }
 Result<void> shrink_behind_snapshot(Image& image) {
   TRY(write_behind_snapshot(image));
   return shrink(image);
 }
-Result<void> apply_it(Image& image) { return finish(image.disk->apply_snapshot("before")); }
+Result<void> apply_it(Image& image) {
+  return finish(qcow2::apply_snapshot(image.disk->metadata(), "before"));
+}
 Result<void> delete_it(Image& image) {
-  if (!TRY(image.has_snapshot())) TRY(finish(image.disk->create_snapshot("before")));
-  return finish(image.disk->delete_snapshot("before"));
+  if (!TRY(image.has_snapshot()))
+    TRY(finish(qcow2::create_snapshot(image.disk->metadata(), "before")));
+  return finish(qcow2::delete_snapshot(image.disk->metadata(), "before"));
 }
 
 struct WholeCase {
@@ -278,7 +283,7 @@ class Qcow2FaultOfTheWhole : public testing::TestWithParam<WholeCase> {
     if (store.beside) files.beside = store.beside->bytes;
     ImageFolder::fill(copy, files);
     const auto disk = folder_.open(copy, 64 << 10).value();
-    EXPECT_TRUE(finish(disk->apply_snapshot("before")));
+    EXPECT_TRUE(finish(qcow2::apply_snapshot(disk->metadata(), "before")));
     return content(*disk);
   }
 

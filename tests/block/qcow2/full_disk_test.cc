@@ -7,6 +7,9 @@
 
 #include <fstream>
 
+#include "block/qcow2/empty.h"
+#include "block/qcow2/resize.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "tests/block/disk_fixture.h"
 #include "tests/block/guest_workload.h"
 #include "tests/block/qcow2/checker.h"
@@ -108,28 +111,28 @@ constexpr const char* kFilled = "-c 'write -P 7 0 40k' -c 'write -P 8 100k 70k'"
 const WholeChange kWholeChanges[] = {
     {"Snapshot",
      {"", "cluster_size=4k", 256 << 10, false, kFilled},
-     [](Qcow2& disk) { return finish(disk.create_snapshot("new")); }},
+     [](Qcow2& disk) { return finish(qcow2::create_snapshot(disk.metadata(), "new")); }},
     {"SnapshotSmallClusters",
      {"", "cluster_size=512", 256 << 10, false, kFilled, true},
-     [](Qcow2& disk) { return finish(disk.create_snapshot("new")); }},
+     [](Qcow2& disk) { return finish(qcow2::create_snapshot(disk.metadata(), "new")); }},
     {"Apply",
      {"", "cluster_size=512", 256 << 10, false, kFilled, true},
-     [](Qcow2& disk) { return finish(disk.apply_snapshot("before")); }},
+     [](Qcow2& disk) { return finish(qcow2::apply_snapshot(disk.metadata(), "before")); }},
     {"Delete",
      {"", "cluster_size=4k", 256 << 10, false, kFilled, true},
-     [](Qcow2& disk) { return finish(disk.delete_snapshot("before")); }},
+     [](Qcow2& disk) { return finish(qcow2::delete_snapshot(disk.metadata(), "before")); }},
     {"Grow",
      {"", "cluster_size=512", 256 << 10, false, kFilled},
-     [](Qcow2& disk) { return finish(disk.resize(64 << 20)); }},
+     [](Qcow2& disk) { return finish(qcow2::resize(disk, 64 << 20)); }},
     {"GrowOverBase",
      {"", "cluster_size=4k", 256 << 10, true, kFilled},
-     [](Qcow2& disk) { return finish(disk.resize(64 << 20)); }},
+     [](Qcow2& disk) { return finish(qcow2::resize(disk, 64 << 20)); }},
     {"Shrink",
      {"", "cluster_size=4k", 256 << 10, true, kFilled},
-     [](Qcow2& disk) { return finish(disk.resize((60 << 10) + 512)); }},
+     [](Qcow2& disk) { return finish(qcow2::resize(disk, (60 << 10) + 512)); }},
     {"MakeEmpty",
      {"", "cluster_size=4k", 256 << 10, true, kFilled},
-     [](Qcow2& disk) { return finish(disk.make_empty()); }},
+     [](Qcow2& disk) { return finish(qcow2::make_empty(disk.metadata())); }},
 };
 
 class Qcow2FullDiskOfTheWhole : public testing::TestWithParam<WholeChange> {};

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "block/qcow2/create.h"
+#include "block/qcow2/resize.h"
 #include "tests/block/hostile_images.h"
 #include "tests/block/qcow2/images.h"
 
@@ -219,7 +220,7 @@ TEST_F(HostileQcow2, IsNotMadeLargerThanItCouldBeOpened) {
   options.cluster_bytes = 2 << 20;
   ASSERT_TRUE(finish(create_qcow2(file, nullptr, options)));
   auto disk = *finish(Qcow2::open(std::make_unique<fakes::MemoryFile>(store), {}));
-  const auto refused = finish(disk->resize(1ull << 56));
+  const auto refused = finish(qcow2::resize(*disk, 1ull << 56));
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr(store.path));
   disk.reset();

@@ -5,6 +5,8 @@
 
 #include "block/qcow2/announced_size.h"
 #include "block/qcow2/header.h"
+#include "block/qcow2/resize.h"
+#include "block/qcow2/snapshot_commands.h"
 #include "image/copy.h"
 #include "tests/block/guest_workload.h"
 #include "tests/block/qcow2/checker.h"
@@ -251,8 +253,8 @@ TEST_F(Qcow2InUseNamed, DoesNotTakeASizeThatAnotherProgramWroteIntoItsHeader) {
 TEST_F(Qcow2InUseNamed, ForgetsASizeOnceTheDiskHadAnother) {
   create({"", "cluster_size=4k", 512 << 10});
   ASSERT_TRUE(announce(store_, 2 << 20));
-  ASSERT_TRUE(finish(disk_->resize(1 << 20)));
-  ASSERT_TRUE(finish(disk_->resize(512 << 10)));
+  ASSERT_TRUE(finish(qcow2::resize(*disk_, 1 << 20)));
+  ASSERT_TRUE(finish(qcow2::resize(*disk_, 512 << 10)));
   ASSERT_TRUE(finish(disk_->update_size()));
   EXPECT_EQ(disk_->size_bytes(), 512u << 10);
 }
@@ -272,13 +274,13 @@ TEST_F(Qcow2InUseNamed, TakesOnlyASizeThatWasAnnouncedWhileItIsOpen) {
 
 TEST_F(Qcow2InUseNamed, ForgetsASizeOnceASnapshotIsApplied) {
   create({"", "cluster_size=4k", 512 << 10});
-  ASSERT_TRUE(finish(disk_->create_snapshot("small")));
-  ASSERT_TRUE(finish(disk_->resize(1 << 20)));
-  ASSERT_TRUE(finish(disk_->create_snapshot("large")));
+  ASSERT_TRUE(finish(qcow2::create_snapshot(disk_->metadata(), "small")));
+  ASSERT_TRUE(finish(qcow2::resize(*disk_, 1 << 20)));
+  ASSERT_TRUE(finish(qcow2::create_snapshot(disk_->metadata(), "large")));
   ASSERT_TRUE(announce(store_, 2 << 20));
-  ASSERT_TRUE(finish(disk_->apply_snapshot("small")));
+  ASSERT_TRUE(finish(qcow2::apply_snapshot(disk_->metadata(), "small")));
   EXPECT_EQ(disk_->size_bytes(), 512u << 10);
-  ASSERT_TRUE(finish(disk_->apply_snapshot("large")));
+  ASSERT_TRUE(finish(qcow2::apply_snapshot(disk_->metadata(), "large")));
   ASSERT_TRUE(finish(disk_->update_size()));
   EXPECT_EQ(disk_->size_bytes(), 1u << 20);
 }

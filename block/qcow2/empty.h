@@ -1,0 +1,12 @@
+// Empties a qcow2 image, for wick image commit.
+#pragma once
+
+#include "block/qcow2/metadata.h"
+
+namespace wick::block::qcow2 {
+
+// Unmaps and frees all of the disk, which then reads as its backing file. Snapshots keep what
+// they have. Nobody else uses the disk meanwhile.
+Task<Result<void>> make_empty(Metadata& metadata);
+
+}  // namespace wick::block::qcow2

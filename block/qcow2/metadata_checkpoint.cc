@@ -1,0 +1,219 @@
+// Checkpoints: they write the changed metadata to the file, and then free what is unused.
+#include <algorithm>
+#include <array>
+
+#include "base/bytes.h"
+#include "block/qcow2/metadata.h"
+#include "block/qcow2/references.h"
+
+namespace wick::block::qcow2 {
+
+namespace {
+
+constexpr size_t kMaxReleases = 4096;
+
+}  // namespace
+
+// The changes that one checkpoint writes. Each step writes all that it can. An entry that leads
+// to something that could not be written waits for the next checkpoint.
+class Metadata::Checkpoint {
+ public:
+  explicit Checkpoint(Metadata& of)
+      : of_(of),
+        counts_(of.refcounts_.take_dirty()),
+        tables_(of.l2_.take_dirty()),
+        l1_(std::exchange(of.dirty_l1_, {})),
+        unmapped_(std::exchange(of.unmapped_, {})),
+        unmapped_clusters_(std::exchange(of.unmapped_clusters_, 0)) {}
+
+  // After a failed sync it stops: all later syncs fail, too.
+  Task<Result<void>> write(bool stable) {
+    const bool new_blocks = !counts_.table_entries.empty();
+    const bool new_tables = !tables_.empty();
+    const bool maps = new_tables || !l1_.empty();
+    keep_first_error(co_await of_.refcounts_.write_blocks(counts_));
+    if (maps || new_blocks)
+      if (auto synced = co_await sync(); !synced) co_return synced;
+    if (new_blocks) {
+      keep_first_error(co_await of_.refcounts_.write_table(counts_));
+      if (maps)
+        if (auto synced = co_await sync(); !synced) co_return synced;
+    }
+    if (!result_)
+      for (TableCache::Copy& copy : tables_) copy.failed = maps_uncounted(copy);
+    keep_first_error(co_await of_.l2_.write(tables_));
+    if (new_tables && !l1_.empty())
+      if (auto synced = co_await sync(); !synced) co_return synced;
+    co_await write_l1_entries();
+    if (stable || !unmapped_.empty())
+      if (auto synced = co_await sync(); !synced) co_return synced;
+    co_return result_;
+  }
+
+  // Returns what is not in the file to the metadata's changes.
+  void end(bool succeeded) {
+    of_.refcounts_.written(counts_);
+    of_.l2_.written(tables_);
+    of_.dirty_l1_.insert(l1_.begin(), l1_.end());
+    if (!succeeded) of_.unmapped_clusters_ += unmapped_clusters_;
+    std::vector<Free>& to = succeeded ? of_.frees_ : of_.unmapped_;
+    to.insert(succeeded ? to.end() : to.begin(), unmapped_.begin(), unmapped_.end());
+  }
+
+ private:
+  void keep_first_error(Result<void> done) {
+    if (result_) result_ = std::move(done);
+  }
+
+  Task<Result<void>> sync() {
+    Result<void> synced;
+    if (of_.data_file_ != nullptr) synced = co_await of_.data_file_->sync();
+    if (synced) synced = co_await of_.file_.sync();
+    if (!synced)
+      for (auto* copies : {&tables_, &counts_.blocks})
+        for (TableCache::Copy& copy : *copies) copy.failed = true;
+    co_return synced;
+  }
+
+  // Whether one of these L2 entries leads to a cluster whose count is not in the file.
+  bool maps_uncounted(const TableCache::Copy& entries) const {
+    const Header& header = of_.header_;
+    const std::span bytes(entries.bytes);
+    for (uint64_t at = 0; at < bytes.size(); at += header.l2_entry_bytes()) {
+      const L2Finding found =
+          examine_l2_entry(header, load_be<uint64_t>(bytes.subspan(at)),
+                           header.extended_l2() ? load_be<uint64_t>(bytes.subspan(at + 8)) : 0);
+      const ClusterRun clusters = header.clusters_of(found.offset, found.length_bytes);
+      for (uint64_t cluster = clusters.first; cluster < clusters.end(); ++cluster)
+        if (of_.refcounts_.lacks_count(counts_, cluster)) return true;
+    }
+    return false;
+  }
+
+  bool can_be_named(uint64_t table) const {
+    if (result_ || table == 0) return true;
+    return !of_.refcounts_.lacks_count(counts_, of_.header_.cluster_of(table)) &&
+           std::ranges::none_of(tables_, [&](const TableCache::Copy& copy) {
+             return copy.failed && copy.overlaps(table, of_.header_.cluster_bytes());
+           });
+  }
+
+  Task<void> write_l1_entries() {
+    for (auto index = l1_.begin(); index != l1_.end();) {
+      bool written = false;
+      if (can_be_named(of_.l1_[*index] & kOffsetMask)) {
+        std::array<std::byte, 8> entry{};
+        store_be(std::span(entry), of_.l1_[*index]);
+        const iovec buffer = to_iovec(entry);
+        auto done = co_await of_.file_.write(of_.header_.l1_offset + *index * 8, {&buffer, 1});
+        written = done.has_value();
+        keep_first_error(std::move(done));
+      }
+      index = written ? l1_.erase(index) : std::next(index);
+    }
+  }
+
+  Metadata& of_;
+  Refcounts::Copies counts_;
+  std::vector<TableCache::Copy> tables_;
+  std::set<uint64_t> l1_;  // indices of changed entries
+  std::vector<Free> unmapped_;
+  uint64_t unmapped_clusters_;
+  Result<void> result_;  // the first error
+};
+
+Task<Result<void>> Metadata::checkpoint(bool stable) {
+  const auto held = co_await lock();
+  co_return co_await checkpoint_locked(stable);
+}
+
+Task<Result<void>> Metadata::checkpoint_locked(bool stable) {
+  // Writes to a table that the header may not name would be lost.
+  if (auto restored = co_await restore_header_locked(); !restored) co_return restored;
+  Checkpoint checkpoint(*this);
+  auto done = co_await checkpoint.write(stable);
+  checkpoint.end(done.has_value());
+  if (!done) co_return done;
+  co_return co_await apply_frees();
+}
+
+// If the host has no space for a checkpoint, that is an error of the next flush. It is one
+// here only if otherwise memory would grow.
+Task<Result<void>> Metadata::checkpoint_when_due() {
+  if (!l2_.crowded() && !refcounts_.crowded() && !should_free()) co_return Result<void>();
+  auto done = co_await checkpoint(false);
+  const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMaxReleases;
+  if (!done && bounded && (done.error().code == ENOSPC || done.error().code == EDQUOT))
+    co_return Result<void>();
+  co_return done;
+}
+
+// Whether the pending frees are large enough to force a checkpoint.
+bool Metadata::should_free() const {
+  return unmapped_.size() > kMaxReleases || unmapped_clusters_ * 32 > refcounts_.first_fresh();
+}
+
+void Metadata::release(L2Entry entry, bool punch) {
+  if (data_file_ != nullptr) return;
+  if ((entry.descriptor & kCompressed) != 0) {
+    const CompressedRange range = compressed_range(header_, entry.descriptor);
+    release_clusters(header_.clusters_of(range.offset, range.length_bytes), punch);
+    ++compressed_generation_;
+    compressed_end_ = 0;  // it may be in one of these clusters
+  } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
+    release_clusters({header_.cluster_of(host), 1}, punch);
+  }
+}
+
+void Metadata::release_clusters(ClusterRun clusters, bool punch) {
+  unmapped_clusters_ += clusters.count;
+  if (!unmapped_.empty() && unmapped_.back().punch == punch &&
+      unmapped_.back().clusters.end() == clusters.first)
+    unmapped_.back().clusters.count += clusters.count;
+  else
+    unmapped_.push_back({clusters, punch});
+}
+
+Task<Result<void>> Metadata::free_clusters(ClusterRun clusters, bool punch) {
+  ++compressed_generation_;
+  if (clusters.count > 0) frees_.push_back({clusters, punch});
+  if (frees_.size() > kMaxReleases) co_return co_await apply_frees();
+  co_return Result<void>();
+}
+
+// A cluster may be allocated again only after its hole is made (PITFALLS 4). An error here
+// leaks clusters, and does nothing worse.
+Task<Result<void>> Metadata::apply_frees() {
+  const std::vector<Free> frees = std::exchange(frees_, {});
+  Result<void> result;
+  for (const Free& free : frees) {
+    if (is_table(free.clusters)) continue;  // a damaged image's entries may lead there
+    if (auto room = co_await refcounts_.reserve(free.clusters); !room) {
+      frees_.push_back(free);  // until the host has space for the counts
+      continue;
+    }
+    if (free.punch && file_.can_discard()) {
+      bool alone = true;
+      for (uint64_t i = free.clusters.first; alone && i < free.clusters.end(); ++i) {
+        const auto count = co_await refcounts_.get(i);
+        alone = count && *count == 1;
+      }
+      if (alone)
+        co_await file_.discard(free.clusters.first << header_.cluster_bits,
+                               free.clusters.count << header_.cluster_bits);
+    }
+    for (uint64_t i = free.clusters.first; i < free.clusters.end(); ++i) {
+      auto freed = co_await refcounts_.decrement({i, 1});
+      if (!freed && result) result = std::move(freed);
+    }
+  }
+  if (frees.empty()) co_return result;
+  // Without a sync: until these counts are stable, the clusters are leaked.
+  auto counts = refcounts_.take_dirty();
+  auto written = co_await refcounts_.write_blocks(counts);
+  refcounts_.written(counts);
+  if (result) result = std::move(written);
+  co_return result;
+}
+
+}  // namespace wick::block::qcow2
