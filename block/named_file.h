@@ -8,7 +8,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
-#include "block/image.h"
+#include "block/image_file.h"
 
 namespace wick::block {
 
