@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "block/qcow2/header.h"
+#include "block/qcow2/tables.h"
 
 namespace wick::block::qcow2 {
 
@@ -42,9 +43,7 @@ Task<Result<void>> announce_size(File& file, uint64_t size) {
 Task<Result<AnnouncedSize>> read_announced_size(File& file, const Header& header) {
   if (!has_room(header)) co_return AnnouncedSize();
   std::array<std::byte, kBytes> bytes{};
-  const iovec buffer = to_iovec(bytes);
-  auto got = co_await file.read(offset_in(header), {&buffer, 1});
-  if (!got) co_return failure(got);
+  if (auto got = co_await read_bytes(file, offset_in(header), bytes); !got) co_return failure(got);
   const std::span<const std::byte> fields(bytes);
   AnnouncedSize announced;
   if (load_be<uint64_t>(fields) == kMagic) {
@@ -59,8 +58,7 @@ Task<Result<void>> clear_announced_size(File& file, const Header& header) {
   if (!announced) co_return std::unexpected(announced.error());
   if (announced->size_bytes == 0) co_return Result<void>();
   const std::array<std::byte, kBytes> zeroes{};
-  const iovec buffer = to_iovec(zeroes);
-  co_return co_await file.write(offset_in(header), {&buffer, 1});
+  co_return co_await write_bytes(file, offset_in(header), zeroes);
 }
 
 }  // namespace wick::block::qcow2

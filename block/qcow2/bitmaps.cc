@@ -97,9 +97,8 @@ uint64_t Bitmap::entry_bytes() const {
 Task<Result<std::vector<Bitmap>>> read_bitmaps(File& file, const Header& header) {
   if (!has_bitmaps(header)) co_return std::vector<Bitmap>();
   std::vector<std::byte> bytes(std::min(header.bitmaps->directory_bytes, kMaxDirectoryBytes));
-  const iovec buffer = to_iovec(bytes);
-  if (auto got = co_await file.read(header.bitmaps->directory_offset, {&buffer, 1}); !got)
-    co_return failure(got);
+  auto got = co_await read_bytes(file, header.bitmaps->directory_offset, bytes);
+  if (!got) co_return failure(got);
   co_return parse_directory(bytes, header.bitmaps->count);
 }
 
@@ -116,9 +115,7 @@ Task<Result<std::unique_ptr<BitmapEditor>>> BitmapEditor::open(File& file) {
   if (!bitmaps) co_return failure(bitmaps);
   if (has_bitmaps(*header) && bitmaps->size() != header->bitmaps->count)
     co_return fail("{}: the directory of bitmaps is damaged", file.path());
-  auto table =
-      co_await read_table(file, header->refcount_table_offset,
-                          (uint64_t{header->refcount_table_clusters} << header->cluster_bits) / 8);
+  auto table = co_await read_refcount_table(file, *header);
   if (!table) co_return failure(table);
   co_return std::unique_ptr<BitmapEditor>(
       new BitmapEditor(file, *std::move(header), *std::move(table), *std::move(bitmaps)));
@@ -161,9 +158,8 @@ Task<Result<uint64_t>> BitmapEditor::write_new(std::span<const std::byte> bytes)
   if (!row) co_return std::unexpected(row.error());
   std::vector<std::byte> whole(align_up(bytes.size(), header_.cluster_bytes()));
   std::ranges::copy(bytes, whole.begin());
-  const iovec buffer = to_iovec(whole);
   const uint64_t offset = *row << header_.cluster_bits;
-  if (auto written = co_await file_.write(offset, {&buffer, 1}); !written)
+  if (auto written = co_await write_bytes(file_, offset, whole); !written)
     co_return failure(written);
   co_return offset;
 }
@@ -214,8 +210,7 @@ Task<Result<std::vector<std::byte>>> BitmapEditor::read_bits(const Bitmap& bitma
     }
     if (auto checked = check_in_file(bitmap, place, part.size()); !checked)
       co_return failure(checked);
-    const iovec buffer = to_iovec(part);
-    if (auto got = co_await file_.read(place, {&buffer, 1}); !got) co_return failure(got);
+    if (auto got = co_await read_bytes(file_, place, part); !got) co_return failure(got);
   }
   co_return bits;
 }

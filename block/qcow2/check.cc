@@ -81,8 +81,7 @@ class Checker {
       if (place == 0 || reader.is_hole(place, block.size())) {
         std::ranges::fill(block, std::byte{0});
       } else {
-        const iovec buffer = to_iovec(block);
-        if (auto got = co_await file_.read(place, {&buffer, 1}); !got) co_return got;
+        if (auto got = co_await read_bytes(file_, place, block); !got) co_return got;
       }
       for (uint64_t i = 0; i < count; ++i)
         compare(first + i, load_refcount(block, i, header_.refcount_order), place != 0);

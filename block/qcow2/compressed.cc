@@ -19,8 +19,8 @@ Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offse
   const auto room = co_await bounce_->decompressed.take(is_there() ? 0 : needed);
   if (!is_there()) {
     std::vector<std::byte> packed(mapping.compressed_bytes);
-    const iovec buffer = to_iovec(packed);
-    if (auto got = co_await file_->read(mapping.host_offset, {&buffer, 1}); !got) co_return got;
+    auto got = co_await read_bytes(*file_, mapping.host_offset, packed);
+    if (!got) co_return got;
     std::vector<std::byte> cluster(header().cluster_bytes());
     if (!decompress(header().compression, packed, cluster))
       co_return metadata_.corrupt("a compressed cluster that does not unpack, at",
@@ -54,8 +54,7 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
   const auto place = co_await metadata_.allocate_compressed(packed.size());
   if (!place) co_return std::unexpected(place.error());
   const CompressedRange range{*place, packed.size()};
-  const iovec buffer = to_iovec(packed);
-  auto written = co_await file_->write(range.offset, {&buffer, 1});
+  auto written = co_await write_bytes(*file_, range.offset, packed);
   if (written) written = co_await metadata_.map_compressed(offset, range);
   if (!written) {
     const ClusterRun clusters = header().clusters_of(range.offset, range.length_bytes);

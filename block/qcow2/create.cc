@@ -85,9 +85,9 @@ class Creation {
         for (uint64_t at = 0; at < counted; ++at)
           store_refcount(block, at, header_.refcount_order, 1);
       }
-      if (auto done = co_await write(place, block); !done) co_return done;
+      if (auto done = co_await write_bytes(file_, place, block); !done) co_return done;
     }
-    co_return co_await write(header_.refcount_table_offset, table);
+    co_return co_await write_bytes(file_, header_.refcount_table_offset, table);
   }
 
   Task<Result<void>> write_l1() {
@@ -96,7 +96,7 @@ class Creation {
       store_be(std::span(table).subspan(i * 8),
                ((layout_.l2 + i) << header_.cluster_bits) | kCopied);
     if (table.empty()) co_return Result<void>();
-    co_return co_await write(header_.l1_offset, table);
+    co_return co_await write_bytes(file_, header_.l1_offset, table);
   }
 
   // Cluster N of the disk is the Nth of the data.
@@ -112,17 +112,12 @@ class Creation {
         store_be(std::span(table).subspan(at * header_.l2_entry_bytes()),
                  ((first + start + at) << header_.cluster_bits) | kCopied);
       const uint64_t place = (layout_.l2 + i) << header_.cluster_bits;
-      if (auto done = co_await write(place, table); !done) co_return done;
+      if (auto done = co_await write_bytes(file_, place, table); !done) co_return done;
     }
     co_return Result<void>();
   }
 
  private:
-  Task<Result<void>> write(uint64_t offset, std::span<const std::byte> bytes) {
-    const iovec buffer = to_iovec(bytes);
-    co_return co_await file_.write(offset, {&buffer, 1});
-  }
-
   File& file_;
   const Header& header_;
   const Layout& layout_;
@@ -198,8 +193,7 @@ Task<Result<void>> create_qcow2(File& file, File* data, const Qcow2CreateOptions
     done = data->truncate(header.size_bytes);
     if (done) done = co_await preallocate(*data, 0, header.size_bytes, options.preallocation);
   }
-  const iovec buffer = to_iovec(*first);
-  if (done) done = co_await file.write(0, {&buffer, 1});
+  if (done) done = co_await write_bytes(file, 0, *first);
   if (done) done = co_await file.sync();
   co_return done;
 }
@@ -210,9 +204,8 @@ Task<Result<void>> preallocate(File& file, uint64_t offset, uint64_t length,
   if (preallocation != Preallocation::kFull) co_return Result<void>();
   const std::vector<std::byte> zeroes(std::min<uint64_t>(length, 1 << 20));
   for (const uint64_t end = offset + length; offset < end; offset += zeroes.size()) {
-    const iovec buffer =
-        to_iovec(std::span(zeroes).first(std::min<uint64_t>(zeroes.size(), end - offset)));
-    if (auto written = co_await file.write(offset, {&buffer, 1}); !written) co_return written;
+    const auto part = std::span(zeroes).first(std::min<uint64_t>(zeroes.size(), end - offset));
+    if (auto written = co_await write_bytes(file, offset, part); !written) co_return written;
   }
   co_return Result<void>();
 }

@@ -1,8 +1,10 @@
 #include "block/qcow2/header.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/bytes.h"
+#include "block/qcow2/tables.h"
 
 namespace wick::block::qcow2 {
 
@@ -11,8 +13,7 @@ Task<Result<Header>> read_header(File& file, Parse parse) {
   std::vector<std::byte> first(std::min<uint64_t>(file.size_bytes(), 1 << kMinClusterBits));
   for (const bool whole : {false, true}) {
     if (whole) first.resize(first_cluster_bytes(first, file.size_bytes()));
-    const iovec buffer = to_iovec(first);
-    if (auto got = co_await file.read(0, {&buffer, 1}); !got) co_return failure(got);
+    if (auto got = co_await read_bytes(file, 0, first); !got) co_return failure(got);
   }
   co_return parse_header(first, file.size_bytes(), file.path(), parse);
 }
@@ -33,9 +34,16 @@ Task<Result<void>> write_header(File& file, const Header& header) {
 
 Task<Result<void>> write_header_fields(File& file, uint64_t offset,
                                        std::span<const std::byte> fields) {
-  const iovec buffer = to_iovec(fields);
-  if (auto written = co_await file.write(offset, {&buffer, 1}); !written) co_return written;
+  if (auto written = co_await write_bytes(file, offset, fields); !written) co_return written;
   co_return co_await file.sync();
+}
+
+Task<Result<void>> write_refcount_table_fields(File& file, uint64_t table_offset,
+                                               uint64_t table_clusters) {
+  std::array<std::byte, 12> fields{};  // "Header", bytes 48 to 59
+  store_be(std::span(fields), table_offset);
+  store_be(std::span(fields).subspan(8), static_cast<uint32_t>(table_clusters));
+  co_return co_await write_header_fields(file, 48, fields);
 }
 
 }  // namespace wick::block::qcow2

@@ -21,4 +21,7 @@ Task<Result<void>> write_header(File& file, const Header& header);
 Task<Result<void>> write_header_fields(File& file, uint64_t offset_bytes,
                                        std::span<const std::byte> fields);
 
+Task<Result<void>> write_refcount_table_fields(File& file, uint64_t table_offset,
+                                               uint64_t table_clusters);
+
 }  // namespace wick::block::qcow2

@@ -44,8 +44,7 @@ Task<Result<void>> Metadata::ensure_l2_table(uint64_t index) {
   const uint64_t shared = l1_[index] & kOffsetMask;
   std::vector<std::byte> content(shared != 0 ? header_.cluster_bytes() : 0);
   if (shared != 0) {
-    const iovec buffer = to_iovec(content);
-    auto got = co_await file_.read(shared, {&buffer, 1});  // a shared table is never dirty
+    auto got = co_await read_bytes(file_, shared, content);  // a shared table is never dirty
     if (!got) {
       co_await refcounts_.decrement({*allocated, 1});
       co_return got;

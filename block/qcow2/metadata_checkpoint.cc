@@ -1,6 +1,5 @@
 // Checkpoints: they write the changed metadata to the file, and then free what is unused.
 #include <algorithm>
-#include <array>
 
 #include "base/bytes.h"
 #include "block/qcow2/metadata.h"
@@ -102,10 +101,8 @@ class Metadata::Checkpoint {
     for (auto index = l1_.begin(); index != l1_.end();) {
       bool written = false;
       if (can_be_named(of_.l1_[*index] & kOffsetMask)) {
-        std::array<std::byte, 8> entry{};
-        store_be(std::span(entry), of_.l1_[*index]);
-        const iovec buffer = to_iovec(entry);
-        auto done = co_await of_.file_.write(of_.header_.l1_offset + *index * 8, {&buffer, 1});
+        const std::span<const uint64_t> entry(&of_.l1_[*index], 1);
+        auto done = co_await write_table(of_.file_, of_.header_.l1_offset + *index * 8, entry);
         written = done.has_value();
         keep_first_error(std::move(done));
       }

@@ -28,11 +28,10 @@ Task<Result<void>> Metadata::write_l1_fields(uint64_t disk_bytes, uint64_t l1_of
 }
 
 Task<Result<void>> Metadata::write_l1(uint64_t first, const std::vector<uint64_t>& l1) {
-  std::vector<std::byte> bytes(header_.clusters_for(l1.size() * 8) << header_.cluster_bits);
-  for (size_t i = 0; i < l1.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1[i]);
-  const iovec buffer = to_iovec(bytes);
+  std::vector<uint64_t> whole = l1;
+  whole.resize(align_up(l1.size(), header_.cluster_bytes() / 8));
   auto written = co_await checkpoint_locked(true);
-  if (written) written = co_await file_.write(first << header_.cluster_bits, {&buffer, 1});
+  if (written) written = co_await write_table(file_, first << header_.cluster_bits, whole);
   if (written) written = co_await file_.sync();
   co_return written;
 }

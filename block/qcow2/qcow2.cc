@@ -70,9 +70,7 @@ Task<Result<std::unique_ptr<Qcow2>>> Qcow2::open(std::unique_ptr<File> file,
       co_return failure(cleared);
   auto l1 = co_await read_table(*file, header->l1_offset, header->l1_entries);
   if (!l1) co_return failure(l1);
-  auto table =
-      co_await read_table(*file, header->refcount_table_offset,
-                          (uint64_t{header->refcount_table_clusters} << header->cluster_bits) / 8);
+  auto table = co_await read_refcount_table(*file, *header);
   if (!table) co_return failure(table);
   std::unique_ptr<Qcow2> image(
       new Qcow2(std::move(file), options, *std::move(header), *std::move(l1), *std::move(table)));

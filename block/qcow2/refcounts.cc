@@ -3,8 +3,14 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "block/qcow2/header.h"
 
 namespace wick::block::qcow2 {
+
+Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header& header) {
+  return read_table(file, header.refcount_table_offset,
+                    (uint64_t{header.refcount_table_clusters} << header.cluster_bits) / 8);
+}
 
 uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order) {
   if (order < 3) {
@@ -307,12 +313,10 @@ Task<Result<void>> Refcounts::write_table(Copies& copies) {
     const bool has_block = std::ranges::none_of(copies.blocks, [&](const TableCache::Copy& copy) {
       return copy.failed && copy.overlaps(table_[entry], header_.cluster_bytes());
     });
-    std::array<std::byte, 8> bytes{};
-    store_be(std::span(bytes), table_[entry]);
-    const iovec buffer{bytes.data(), bytes.size()};
+    const std::span<const uint64_t> changed(&table_[entry], 1);
     const uint64_t offset = header_.refcount_table_offset + entry * 8;
     Result<void> written;
-    if (has_block) written = co_await file_.write(offset, {&buffer, 1});
+    if (has_block) written = co_await qcow2::write_table(file_, offset, changed);
     if (!has_block || !written) failed.insert(entry);
     if (!written && result) result = std::move(written);
   }

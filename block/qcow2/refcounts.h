@@ -15,6 +15,8 @@
 
 namespace wick::block::qcow2 {
 
+Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header& header);
+
 uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order);
 void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value);
 

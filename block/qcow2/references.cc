@@ -325,8 +325,8 @@ Task<Result<void>> References::count_bitmaps() {
     co_return bad();
   add(bitmaps.directory_offset, bitmaps.directory_bytes, 1, Use::kTable);
   std::vector<std::byte> directory(bitmaps.directory_bytes);
-  const iovec buffer = to_iovec(directory);
-  if (auto got = co_await file_.read(bitmaps.directory_offset, {&buffer, 1}); !got) co_return got;
+  auto got = co_await read_bytes(file_, bitmaps.directory_offset, directory);
+  if (!got) co_return got;
   uint64_t walked_bytes = 0;
   std::span<const std::byte> rest = directory;
   for (uint32_t i = 0; i < bitmaps.count; ++i) {

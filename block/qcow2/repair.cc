@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/bytes.h"
+#include "block/qcow2/header.h"
 
 namespace wick::block::qcow2 {
 
@@ -12,17 +13,6 @@ namespace {
 
 constexpr uint64_t kCacheBytes = 1 << 20;
 constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
-
-Task<Result<void>> write(File& file, uint64_t offset, std::span<const std::byte> bytes) {
-  const iovec buffer = to_iovec(bytes);
-  co_return co_await file.write(offset, {&buffer, 1});
-}
-
-Task<Result<void>> write_entries(File& file, uint64_t offset, std::span<const uint64_t> entries) {
-  std::vector<std::byte> bytes(entries.size() * 8);
-  for (size_t i = 0; i < entries.size(); ++i) store_be(std::span(bytes).subspan(i * 8), entries[i]);
-  co_return co_await write(file, offset, bytes);
-}
 
 // Changes the entries of tables, and writes those that did change.
 class EntryRepair {
@@ -43,7 +33,7 @@ class EntryRepair {
       if (!other && !repair_l2(*entries)) continue;
       if (other || found_.counts().get(cluster) != table.users) {
         dropped_.insert(offset);
-      } else if (auto done = co_await write_entries(file_, offset, *entries); !done) {
+      } else if (auto done = co_await write_table(file_, offset, *entries); !done) {
         co_return done;
       }
     }
@@ -77,7 +67,7 @@ class EntryRepair {
       }
       // Not over something else that lies there.
       if (!changed || counts.get(offset >> header_.cluster_bits) > table.users) continue;
-      if (auto done = co_await write_entries(file_, offset, *entries); !done) co_return done;
+      if (auto done = co_await write_table(file_, offset, *entries); !done) co_return done;
     }
     co_return co_await change_l1([&](uint64_t entry, bool active) {
       return active && (entry & kOffsetMask) != 0 ? flagged(entry, false) : entry;
@@ -127,7 +117,7 @@ class EntryRepair {
           entry = repaired;
         }
         if (!changed) continue;
-        if (auto done = co_await write_entries(file_, place, *part); !done) co_return done;
+        if (auto done = co_await write_table(file_, place, *part); !done) co_return done;
       }
     co_return Result<void>();
   }
@@ -200,20 +190,18 @@ Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& cou
       store_refcount(bytes, i, header.refcount_order,
                      std::min(counts.get(block * per_block + i), header.max_refcount()));
     table[block] = place << header.cluster_bits;
-    if (auto done = co_await write(file, table[block], bytes); !done) co_return done;
+    if (auto done = co_await write_bytes(file, table[block], bytes); !done) co_return done;
     ++place;
   }
   const uint64_t table_offset = first << header.cluster_bits;
-  if (auto done = co_await write_entries(file, table_offset, table); !done) co_return done;
+  if (auto done = co_await write_table(file, table_offset, table); !done) co_return done;
   if (auto done = co_await file.sync(); !done) co_return done;
-  std::array<std::byte, 12> fields{};  // "Header", bytes 48 to 59
-  store_be(std::span(fields), table_offset);
-  store_be(std::span(fields).subspan(8), static_cast<uint32_t>(table_clusters));
-  if (auto done = co_await write(file, 48, fields); !done) co_return done;
+  auto done = co_await write_refcount_table_fields(file, table_offset, table_clusters);
+  if (!done) co_return done;
   header.refcount_table_offset = table_offset;
   header.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
   header.refcount_table_fault.clear();
-  co_return co_await file.sync();
+  co_return Result<void>();
 }
 
 // Those snapshots that can be, in a table behind everything else, which is not counted.
@@ -223,25 +211,20 @@ Task<Result<void>> rewrite_snapshots(File& file, Header& header, uint64_t file_c
   const std::vector<std::byte> bytes = format_snapshots(kept->snapshots);
   const uint64_t offset = bytes.empty() ? 0 : file_clusters << header.cluster_bits;
   if (!bytes.empty()) {
-    if (auto done = co_await write(file, offset, bytes); !done) co_return done;
+    if (auto done = co_await write_bytes(file, offset, bytes); !done) co_return done;
     if (auto done = co_await file.sync(); !done) co_return done;
   }
   std::array<std::byte, 12> fields{};  // "Header", bytes 60 to 71
   store_be(std::span(fields), static_cast<uint32_t>(kept->snapshots.size()));
   store_be(std::span(fields).subspan(4), offset);
-  if (auto done = co_await write(file, 60, fields); !done) co_return done;
+  if (auto done = co_await write_header_fields(file, 60, fields); !done) co_return done;
   header.snapshot_count = static_cast<uint32_t>(kept->snapshots.size());
   header.snapshots_offset = offset;
   header.snapshots_fault.clear();
-  co_return co_await file.sync();
+  co_return Result<void>();
 }
 
 }  // namespace
-
-Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header& header) {
-  return read_table(file, header.refcount_table_offset,
-                    (uint64_t{header.refcount_table_clusters} << header.cluster_bits) / 8);
-}
 
 std::vector<uint64_t> usable_blocks(std::vector<uint64_t> table, const Header& header,
                                     uint64_t file_bytes) {
@@ -288,8 +271,7 @@ Task<Result<void>> clear_flags(File& file, Header& header) {
   header.incompatible &= ~(kDirty | kCorrupt);
   std::array<std::byte, 8> field{};  // "Header", bytes 72 to 79
   store_be(std::span(field), header.incompatible);
-  if (auto done = co_await write(file, 72, field); !done) co_return done;
-  co_return co_await file.sync();
+  co_return co_await write_header_fields(file, 72, field);
 }
 
 }  // namespace wick::block::qcow2

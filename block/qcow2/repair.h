@@ -18,8 +18,6 @@ struct Mismatches {
   bool copied_flags = false;
 };
 
-// Of any length that the header may claim; also with entries that are wrong.
-Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header& header);
 // Its entries that can be refcount blocks; 0 in place of the others.
 std::vector<uint64_t> usable_blocks(std::vector<uint64_t> table, const Header& header,
                                     uint64_t file_bytes);

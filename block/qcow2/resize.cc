@@ -155,12 +155,11 @@ Task<Result<void>> take_over_size(Qcow2& disk) {
   const Header& header = metadata.header();
   if (metadata.read_only()) co_return Result<void>();
   std::array<std::byte, 72> bytes{};
-  const iovec buffer = to_iovec(bytes);
   uint64_t size = 0;
   {
     const auto held = co_await metadata.lock();  // no table moves meanwhile
     if (auto restored = co_await metadata.restore_header_locked(); !restored) co_return restored;
-    if (auto got = co_await metadata.file().read(0, {&buffer, 1}); !got) co_return got;
+    if (auto got = co_await read_bytes(metadata.file(), 0, bytes); !got) co_return got;
     const auto announced = co_await read_announced_size(metadata.file(), header);
     if (!announced) co_return std::unexpected(announced.error());
     size = announced->from_bytes == header.size_bytes ? announced->size_bytes : 0;

@@ -179,8 +179,7 @@ Task<Result<void>> write_snapshots(Metadata& metadata, const std::vector<Snapsho
   const uint64_t offset = first << header.cluster_bits;
   if (!bytes.empty()) {
     if (auto done = co_await metadata.checkpoint(true); !done) co_return done;
-    const iovec buffer = to_iovec(bytes);
-    auto written = co_await metadata.file().write(offset, {&buffer, 1});
+    auto written = co_await write_bytes(metadata.file(), offset, bytes);
     if (written) written = co_await metadata.file().sync();
     if (!written) co_return written;
   }
@@ -255,13 +254,8 @@ Task<Result<void>> create_snapshot(Metadata& metadata, const std::string& name) 
   }
   if (auto done = co_await count_tree(metadata, l1, Count::kAdd); !done) co_return done;
   if (auto done = co_await set_copied_flags(metadata); !done) co_return done;
-  if (!l1.empty()) {
-    std::vector<std::byte> bytes(l1.size() * 8);
-    for (size_t i = 0; i < l1.size(); ++i) store_be(std::span(bytes).subspan(i * 8), l1[i]);
-    const iovec buffer = to_iovec(bytes);
-    auto written = co_await metadata.file().write(l1_offset, {&buffer, 1});
-    if (!written) co_return written;
-  }
+  if (!l1.empty())
+    if (auto done = co_await write_table(metadata.file(), l1_offset, l1); !done) co_return done;
   co_return co_await write_snapshots(metadata, *all, *place);
 }
 

@@ -137,8 +137,7 @@ Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header, Par
   for (uint64_t length = std::min(most, uint64_t{header.snapshot_count} * 128);;
        length = std::min(most, length * 4)) {
     std::vector<std::byte> bytes(length);
-    const iovec buffer = to_iovec(bytes);
-    if (auto got = co_await file.read(header.snapshots_offset, {&buffer, 1}); !got)
+    if (auto got = co_await read_bytes(file, header.snapshots_offset, bytes); !got)
       co_return failure(got);
     auto table = parse_snapshots(bytes, header, file.path(), parse);
     if (length < most && (!table || !table->faults.empty())) continue;

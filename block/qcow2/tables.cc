@@ -160,6 +160,16 @@ void TableCache::evict() {
   }
 }
 
+Task<Result<void>> read_bytes(File& file, uint64_t offset, std::span<std::byte> bytes) {
+  const iovec buffer = to_iovec(bytes);
+  co_return co_await file.read(offset, {&buffer, 1});
+}
+
+Task<Result<void>> write_bytes(File& file, uint64_t offset, std::span<const std::byte> bytes) {
+  const iovec buffer = to_iovec(bytes);
+  co_return co_await file.write(offset, {&buffer, 1});
+}
+
 bool TableReader::is_hole(uint64_t offset, uint64_t length) {
   if (offset < piece_start_ || offset >= piece_.end) {
     piece_ = file_.piece_at(offset);
@@ -175,10 +185,16 @@ Task<Result<std::vector<uint64_t>>> TableReader::read(uint64_t offset, uint64_t 
 
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries) {
   std::vector<uint64_t> table(entries);
-  const iovec buffer = to_iovec(std::as_bytes(std::span(table)));
-  if (auto got = co_await file.read(offset, {&buffer, 1}); !got) co_return failure(got);
+  auto got = co_await read_bytes(file, offset, std::as_writable_bytes(std::span(table)));
+  if (!got) co_return failure(got);
   for (uint64_t& entry : table) entry = std::byteswap(entry);
   co_return table;
+}
+
+Task<Result<void>> write_table(File& file, uint64_t offset, std::span<const uint64_t> entries) {
+  std::vector<uint64_t> table(entries.begin(), entries.end());
+  for (uint64_t& entry : table) entry = std::byteswap(entry);
+  co_return co_await write_bytes(file, offset, std::as_bytes(std::span(table)));
 }
 
 }  // namespace wick::block::qcow2

@@ -94,8 +94,12 @@ class TableCache {
   std::set<uint64_t> dirty_;
 };
 
-// A table of 8-byte entries; the caller has checked how many.
+Task<Result<void>> read_bytes(File& file, uint64_t offset, std::span<std::byte> bytes);
+Task<Result<void>> write_bytes(File& file, uint64_t offset, std::span<const std::byte> bytes);
+
+// Tables of entries of 64 bits. The caller has checked how many there are.
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries);
+Task<Result<void>> write_table(File& file, uint64_t offset, std::span<const uint64_t> entries);
 
 // Reads many tables, best in the order of their offsets, without reading the file's holes.
 class TableReader {
