@@ -84,6 +84,7 @@ Task<Result<void>> Metadata::write_snapshot_fields(uint32_t count, uint64_t tabl
 }
 
 Task<Result<void>> Metadata::restore_header_locked() {
+  if (auto restored = co_await refcounts_.restore_header(); !restored) co_return restored;
   if (!l1_fields_unknown_) co_return Result<void>();
   auto written =
       co_await write_l1_fields(header_.size_bytes, header_.l1_offset, header_.l1_entries);

@@ -240,64 +240,89 @@ Task<Result<uint64_t>> Refcounts::allocate_table(uint64_t count) {
   co_return failure(reserved);
 }
 
-// Moves the refcount table to the first clusters that it does not cover, with the
-// blocks that count them ("Host cluster management").
-Task<Result<void>> Refcounts::grow(uint64_t blocks) {
-  const uint64_t first = table_.size() * per_block();
-  const uint64_t bits = header_.cluster_bits;
+// How large a table for so many blocks must be, with the blocks that count the new clusters.
+Result<Refcounts::Growth> Refcounts::plan_growth(uint64_t blocks) const {
   const uint64_t per_table_cluster = header_.cluster_bytes() / 8;
-  uint64_t table_clusters = 0, new_blocks = 1;
-  for (;;) {
-    const uint64_t entries = std::max(blocks, table_.size() + new_blocks);
-    table_clusters = (entries + entries / 2 + per_table_cluster - 1) / per_table_cluster;
-    if (new_blocks * per_block() >= new_blocks + table_clusters) break;
-    ++new_blocks;
+  Growth growth{.first = table_.size() * per_block()};
+  for (;; ++growth.blocks) {
+    const uint64_t entries = std::max(blocks, table_.size() + growth.blocks);
+    growth.table_clusters = (entries + entries / 2 + per_table_cluster - 1) / per_table_cluster;
+    if (growth.blocks * per_block() >= growth.blocks + growth.table_clusters) break;
   }
-  const uint64_t used = new_blocks + table_clusters;
-  if (table_clusters << bits > std::max(kMaxRefcountTableBytes, header_.cluster_bytes()))
-    co_return fail_errno(EFBIG, "{}: the refcount table would become too large", file_.path());
-  if (is_metadata_({first, used}))
-    co_return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
-                         file_.path(), first << bits);
+  if (growth.table_clusters << header_.cluster_bits >
+      std::max(kMaxRefcountTableBytes, header_.cluster_bytes()))
+    return fail_errno(EFBIG, "{}: the refcount table would become too large", file_.path());
+  if (is_metadata_({growth.first, growth.blocks + growth.table_clusters}))
+    return fail_errno(EIO, "{}: the reference counts of its metadata at {:#x} are missing",
+                      file_.path(), growth.first << header_.cluster_bits);
+  return growth;
+}
 
+// Writes the new blocks and the new table, which nothing names yet. Returns the table.
+Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth) {
+  const uint64_t bits = header_.cluster_bits;
+  const uint64_t used = growth.blocks + growth.table_clusters;
   std::vector<uint64_t> table = table_;
-  table.resize(table_clusters * per_table_cluster);
+  table.resize(growth.table_clusters << bits >> 3);
+  for (uint64_t i = 0; i < growth.blocks; ++i)
+    table[table_.size() + i] = (growth.first + i) << bits;
   std::vector<std::byte> bytes(used << bits);
-  for (uint64_t i = 0; i < new_blocks; ++i) table[table_.size() + i] = (first + i) << bits;
   for (uint64_t i = 0; i < used; ++i)
     store_refcount(bytes, i, header_.refcount_order, 1);  // blocks are neighbours
   for (uint64_t i = 0; i < table.size(); ++i)
-    store_be(std::span(bytes).subspan((new_blocks << bits) + i * 8), table[i]);
-  const iovec buffer = to_iovec(bytes);
-  first_fresh_ = std::max(first_fresh_, first + used);
-  if (auto written = co_await file_.write(first << bits, {&buffer, 1}); !written) co_return written;
+    store_be(std::span(bytes).subspan((growth.blocks << bits) + i * 8), table[i]);
+  first_fresh_ = std::max(first_fresh_, growth.first + used);
+  if (auto written = co_await write_bytes(file_, growth.first << bits, bytes); !written)
+    co_return failure(written);
+  co_return table;
+}
 
-  // Blocks made since the last checkpoint are in the new table: they go first.
+// Moves the refcount table to the first clusters that it does not cover, with the
+// blocks that count them ("Host cluster management").
+Task<Result<void>> Refcounts::grow(uint64_t blocks) {
+  // Otherwise it would overwrite the table that the header may name.
+  if (auto restored = co_await restore_header(); !restored) co_return restored;
+  const auto growth = plan_growth(blocks);
+  if (!growth) co_return std::unexpected(growth.error());
+  auto table = co_await write_growth(*growth);
+  if (!table) co_return failure(table);
+  const uint64_t offset = (growth->first + growth->blocks) << header_.cluster_bits;
+
+  // The new table has the blocks that were created since the last checkpoint. So they are
+  // written before the header names it.
   Copies dirty = take_dirty();
-  auto written = co_await write_blocks(dirty);
-  if (written) written = co_await file_.sync();
-  if (written) {
-    std::array<std::byte, 12> fields{};  // "Header", bytes 48 to 59
-    store_be(std::span(fields), (first + new_blocks) << bits);
-    store_be(std::span(fields).subspan(8), static_cast<uint32_t>(table_clusters));
-    const iovec field{fields.data(), fields.size()};
-    written = co_await file_.write(48, {&field, 1});
-    if (written) written = co_await file_.sync();
+  auto done = co_await write_blocks(dirty);
+  if (done) done = co_await file_.sync();
+  if (done) {
+    done = co_await write_refcount_table_fields(file_, offset, growth->table_clusters);
+    header_unknown_ = !done;
   }
-  if (written) dirty.table_entries.clear();
-  this->written(dirty);
-  if (!written) co_return written;
-
-  const ClusterRun old{header_.refcount_table_offset >> bits, header_.refcount_table_clusters};
-  header_.refcount_table_offset = (first + new_blocks) << bits;
-  header_.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
-  table_ = std::move(table);
+  if (done) dirty.table_entries.clear();
+  written(dirty);
+  if (!done) {
+    co_await restore_header();  // if it fails, the next checkpoint tries again
+    co_return done;
+  }
+  const ClusterRun old{header_.cluster_of(header_.refcount_table_offset),
+                       header_.refcount_table_clusters};
+  header_.refcount_table_offset = offset;
+  header_.refcount_table_clusters = static_cast<uint32_t>(growth->table_clusters);
+  table_ = *std::move(table);
   if (auto freed = co_await decrement(old); !freed) co_return freed;
-  // At once: whoever asked may fail, and never come to a checkpoint.
+  // Written at once: the caller may fail and never come to a checkpoint.
   Copies freed = take_dirty();
-  auto stored = co_await write_blocks(freed);
-  this->written(freed);
-  co_return stored;
+  done = co_await write_blocks(freed);
+  written(freed);
+  co_return done;
+}
+
+// The clusters of the other table are not counted by this one, so they are free.
+Task<Result<void>> Refcounts::restore_header() {
+  if (!header_unknown_) co_return Result<void>();
+  auto done = co_await write_refcount_table_fields(file_, header_.refcount_table_offset,
+                                                   header_.refcount_table_clusters);
+  header_unknown_ = !done;
+  co_return done;
 }
 
 Refcounts::Copies Refcounts::take_dirty() {

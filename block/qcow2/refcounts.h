@@ -64,6 +64,11 @@ class Refcounts {
   void written(const Copies& copies);
   bool crowded() const { return cache_.crowded(); }
 
+  // When the table has moved and writing that to the header has failed, the header in the file
+  // may name either table. This makes it name the one in use. Until it succeeds, counts must
+  // not be written, and the table cannot grow.
+  Task<Result<void>> restore_header();
+
   const std::vector<uint64_t>& table() const { return table_; }
 
  private:
@@ -73,6 +78,15 @@ class Refcounts {
   Task<Result<void>> create_blocks(uint64_t block, uint64_t count, uint64_t clusters_behind);
   Task<Result<uint64_t>> allocate_row(uint64_t count);
   Task<Result<uint64_t>> allocate_row_behind(uint64_t count);
+
+  // New clusters for a larger table: blocks that count them all, and behind them the table.
+  struct Growth {
+    uint64_t first = 0;
+    uint64_t blocks = 1;
+    uint64_t table_clusters = 0;
+  };
+  Result<Growth> plan_growth(uint64_t blocks) const;
+  Task<Result<std::vector<uint64_t>>> write_growth(const Growth& growth);
   Task<Result<void>> grow(uint64_t blocks);
 
   File& file_;
@@ -84,6 +98,7 @@ class Refcounts {
   std::set<uint64_t> dirty_table_entries_;
   uint64_t first_maybe_free_ = 0;
   uint64_t first_fresh_ = 0;
+  bool header_unknown_ = false;  // see restore_header()
 };
 
 }  // namespace wick::block::qcow2
