@@ -12,8 +12,8 @@ namespace wick::block {
 
 namespace {
 
-// A raw base that a guest once wrote may have become an image of that guest's
-// making, so one whose format its overlay does not tell leads no further (PITFALLS 21).
+// A guest that once wrote to a raw base may have made a qcow2 image of it. So if the overlay
+// does not say that its base is qcow2, no file that the base names is opened (PITFALLS 21).
 Result<void> check_implied(const qcow2::Header& header, bool told, const std::string& path) {
   if (told || (header.backing_path.empty() && !header.external_data())) return {};
   return with_hint(fail("{}: looks like qcow2 and names more files, but the image over it does "
@@ -22,20 +22,20 @@ Result<void> check_implied(const qcow2::Header& header, bool told, const std::st
                    "if it is, say so there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
-// The walk down a chain. What it refuses is told with the image that names it.
+// The walk down a chain. An error names the image whose header led to it.
 class LayerOpener {
  public:
   LayerOpener(std::string path, ImageOptions options, AsyncIo& io)
       : path_(std::move(path)), options_(std::move(options)), io_(io) {}
 
   Task<Result<std::vector<ImageLayer>>> run() {
-    std::string image;  // the one that names path_; none yet
+    std::string image;  // the image that names path_; empty for the first
     for (bool more = true; more;) {
       auto opened = co_await open_next(image, more);
       if (!opened) {
         Error error = std::move(opened).error();
         if (!image.empty()) {
-          if (!error.context.starts_with(image + ":"))  // what is wrong is in that one's header
+          if (!error.context.starts_with(image + ":"))  // the error is in the header of `image`
             error.context = fmt::format("backing file of {}: {}", image, error.context);
           if (error.code == ENOENT) error.hint = fmt::format("see wick image info {}", image);
         }
@@ -57,7 +57,7 @@ class LayerOpener {
     return {path, layer.image.file->pin()};
   }
 
-  // Whether the file was not met before.
+  // Records the file; returns whether it is a new one.
   Result<bool> note(const Fd& file, const std::string& path) {
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
@@ -67,8 +67,8 @@ class LayerOpener {
     return true;
   }
 
-  // Opens the files of the image at path_, which `image` names, and says what it is called.
-  // If there is `more`, path_ and options_ are then those of its backing file.
+  // Opens the files of the image at path_, which `image` names; returns its path. If it has a
+  // backing file, sets `more`, and path_ and options_ to those of the backing file.
   Task<Result<std::string>> open_next(const std::string& image, bool& more) {
     const bool first = image.empty();
     if (layers_.size() > kMaxBackingFiles) co_return too_deep();
@@ -76,7 +76,8 @@ class LayerOpener {
                       : open_named_file(naming(image, layers_.back()), NamedFileKind::kBacking,
                                         path_, options_);
     if (!file) co_return failure(file);
-    const auto is_new = note(*file, path_);  // before its lock, which it may hold already
+    // Before locking: if the file is not new, this process has its lock already.
+    const auto is_new = note(*file, path_);
     if (!is_new) co_return std::unexpected(is_new.error());
     if (!*is_new)
       co_return with_hint(fail("{}: the backing files form a loop, this file is met again", path_),
@@ -133,7 +134,7 @@ class LayerOpener {
     return {};
   }
 
-  // The images in the middle can still be read alone.
+  // The hint names an image in the middle, which can still be read by itself.
   std::unexpected<Error> too_deep() const {
     const size_t middle = layers_.size() / 2;
     const auto path = [&](size_t layer) { return layers_[layer].image.file->path(); };

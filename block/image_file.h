@@ -12,33 +12,33 @@
 
 namespace wick::block {
 
-// Which of the files that headers name are opened (block/named_file.h).
+// Which files an image's header may name (block/named_file.h).
 enum class Names : uint8_t {
-  kFolder,  // those in the folder of the image that names them, or below it
-  kRead,    // also all others, where they are only read
+  kFolder,  // files in the image's folder or below it
+  kRead,    // all files that are only read, and for writing those of kFolder
   kAny,
 };
 
 struct ImageOptions {
   std::optional<Format> format;  // none: by magic and name
   bool read_only = false;
-  bool ephemeral = false;  // what is written is thrown away; the files are only read
+  bool ephemeral = false;  // writes go to a temporary file; the image's files are only read
   Cache cache = Cache::kWriteback;
-  uint64_t cache_bytes = 2 << 20;  // qcow2: of tables in memory
+  uint64_t cache_bytes = 2 << 20;  // qcow2: for tables in memory
   bool lock = true;                // keep others out (block/image_lock.h)
   bool may_be_empty = false;       // a raw disk of 0 bytes, of no use to a guest
   Names names = Names::kFolder;
-  // The user's data file for the first image: opened wherever it is, instead of the one
-  // that the header names. The data files of backing files stay those that they name.
+  // The user's data file for the first image: opened wherever it is, instead of the one that
+  // the header names. For backing files the header decides.
   std::string data_path = {};
-  // The first image's file, if it was found before (File::pin()): opened instead of what the
-  // path leads to by now. Must outlive the opening.
+  // The first image's file, if it was identified earlier (File::pin()): opened instead of
+  // the file that is at the path now. Must outlive the opening.
   const Fd* pinned = nullptr;
-  // The option that a refusal of a name advises; nullptr: data-file= or backing=.
+  // The option that an error about a named file recommends; nullptr: data-file= or backing=.
   const char* trust_option = nullptr;
 };
 
-// The file of an image, and the format that it has or is said to have.
+// The file of an image, and its format: the given one, or else the probed one.
 struct ImageFile {
   std::unique_ptr<File> file;
   Format format = Format::kRaw;

@@ -10,7 +10,7 @@ using namespace qcow2;
 
 namespace {
 
-// Changes the header, or says why it cannot be changed so.
+// Changes the header; refuses what cannot be changed.
 Result<void> amend_header(Header& header, const Qcow2Changes& changes, const std::string& path) {
   const auto refuse = [&](const char* why) { return fail("{}: {}", path, why); };
   header.version = changes.version.value_or(header.version);
@@ -52,7 +52,7 @@ Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes) {
         "delete the snapshots first");
   Header header = image.header();
   TRY(amend_header(header, changes, image.path()));
-  // Whether there is room for its names.
+  // The header must have room for the names of files.
   auto bytes = format_header(header, 0);
   if (!bytes) {
     bytes.error().context = fmt::format("{}: {}", image.path(), bytes.error().context);

@@ -1,6 +1,6 @@
-// Changes what kind of image an existing one is.
+// Changes the options of an existing qcow2 image: wick image amend.
 //
-// Thread rule: as for File; nobody else uses the image.
+// Thread rule: as for File. Nobody else uses the image meanwhile.
 #pragma once
 
 #include <optional>
@@ -17,15 +17,15 @@ struct Qcow2Changes {
   std::optional<std::string> data_path;
 };
 
-// Refuses what amend_qcow2() would refuse after expand_zeroes(), which a change to version 2
-// needs. To be called before anything is changed.
+// Refuses what amend_qcow2() would refuse. To be called before anything is changed: a change
+// to version 2 starts with expand_zeroes().
 Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes);
 
-// Gives clusters to all that reads as zeroes by its entry, which version 2 does not know.
-// check_amend() has allowed it.
+// Replaces zero clusters, which version 2 does not have, by clusters that contain zeroes. The
+// caller has called check_amend().
 Task<Result<void>> expand_zeroes(Qcow2& image);
 
-// What the image's other features exclude is refused.
+// Refuses changes that exclude a feature of the image.
 Task<Result<void>> amend_qcow2(File& file, const Qcow2Changes& changes);
 
 }  // namespace wick::block

@@ -11,8 +11,8 @@ namespace wick::block::qcow2 {
 
 namespace {
 
-constexpr size_t kEntryBytes = 24;  // of the directory, without names
-// As QEMU's.
+constexpr size_t kEntryBytes = 24;  // of a directory entry without its names
+// QEMU's limits.
 constexpr uint64_t kMaxDirectoryBytes = 64 << 20;
 constexpr size_t kMaxBitmaps = 65535;
 constexpr size_t kMaxNameBytes = 1023;
@@ -66,7 +66,8 @@ std::vector<std::byte> format_directory(std::span<const Bitmap> bitmaps) {
   return bytes;
 }
 
-// Sets in `to` what overlaps a bit that is set in `from`. Each has one bit for 2^shift bytes.
+// Sets the bits of `to` whose bytes overlap those of a bit that is set in `from`. A bit stands
+// for 2^shift bytes.
 void add_bits(std::span<const std::byte> from, uint32_t from_shift, std::span<std::byte> to,
               uint32_t to_shift, uint64_t disk_bytes) {
   for (uint64_t byte = 0; byte < from.size(); ++byte)
@@ -164,7 +165,7 @@ Task<Result<uint64_t>> BitmapEditor::write_new(std::span<const std::byte> bytes)
   co_return offset;
 }
 
-// One that leads to zeroes only.
+// Gives the bitmap a table without data, so that all of its bits are 0.
 Task<Result<void>> BitmapEditor::make_table(Bitmap& bitmap) {
   const uint64_t entries =
       header_.clusters_for(data_bytes(header_.size_bytes, bitmap.granularity_bytes()));
@@ -184,7 +185,7 @@ Result<void> BitmapEditor::check_in_file(const Bitmap& bitmap, uint64_t offset,
   return {};
 }
 
-// One bit for each `granularity` of the disk, the lowest of a byte first.
+// Bit n % 8 of byte n / 8 stands for the nth part of the disk of the granularity's size.
 Task<Result<std::vector<std::byte>>> BitmapEditor::read_bits(const Bitmap& bitmap) {
   const uint64_t granularity = bitmap.granularity_bytes();
   const bool possible = granularity >= kMinGranularity && granularity <= kMaxGranularity;
@@ -204,7 +205,7 @@ Task<Result<std::vector<std::byte>>> BitmapEditor::read_bits(const Bitmap& bitma
     const auto part =
         std::span(bits).subspan(start, std::min(header_.cluster_bytes(), length - start));
     const uint64_t place = (*table)[i] & kOffsetMask;
-    if (place == 0) {  // bit 0 tells what all bits are ("Bitmap table")
+    if (place == 0) {  // bit 0 of the entry is the value of all bits ("Bitmap table")
       std::ranges::fill(part, ((*table)[i] & 1) != 0 ? std::byte{0xff} : std::byte{0});
       continue;
     }
@@ -307,7 +308,7 @@ Task<Result<void>> BitmapEditor::merge(const std::string& name, BitmapEditor& fr
   co_return co_await write_bits(**target, *bits);
 }
 
-// Counts first, and stable, as for a disk (block/qcow2/qcow2.h).
+// In the order of a checkpoint (block/qcow2/metadata.h): what is counted is stable first.
 Task<Result<void>> BitmapEditor::write_counts() {
   auto counts = refcounts_.take_dirty();
   auto done = co_await refcounts_.write_blocks(counts);

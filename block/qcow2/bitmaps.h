@@ -1,6 +1,5 @@
-// The dirty bitmaps that an image keeps ("Bitmaps extension", "Bitmap directory" of
-// the qcow2 specification). wick records nothing in them: it shows, makes, empties and
-// removes them.
+// The dirty bitmaps in a qcow2 image (qcow2 specification, "Bitmaps extension", "Bitmap
+// directory"): wick image bitmap. wick does not record writes in them.
 //
 // Thread rule: as for File.
 #pragma once
@@ -25,31 +24,32 @@ struct Bitmap {
   uint8_t granularity_bits = 16;
   std::vector<std::byte> extra = {};
 
-  static constexpr uint32_t kInUse = 1;  // not stored by its last user
-  static constexpr uint32_t kAuto = 2;   // writes to the disk are to be recorded
+  static constexpr uint32_t kInUse = 1;  // its last user did not store it
+  static constexpr uint32_t kAuto = 2;   // programs that know it record writes in it
   uint64_t granularity_bytes() const { return uint64_t{1} << (granularity_bits % 64); }
-  // Bytes that it takes in an image with such clusters, but for the directory.
+  // The space of its data and table in an image with clusters of that size.
   uint64_t stored_bytes(uint64_t disk_bytes, uint64_t cluster_bytes) const;
-  // Bytes of its entry in the directory.
+  // The size of its entry in the directory.
   uint64_t entry_bytes() const;
 };
 
-// Those that are valid; none if a program that does not know them wrote to the image.
+// The bitmaps of an image; none if a program that does not know bitmaps wrote to it, so that
+// they are not valid.
 Task<Result<std::vector<Bitmap>>> read_bitmaps(File& file, const Header& header);
 
-// Changes bitmaps of an image whose disk nobody uses. What was done takes effect by
-// finish(), at once.
+// Changes the bitmaps of an image while nobody uses its disk. All changes take effect at once,
+// by finish().
 class BitmapEditor {
  public:
   // `file` must outlive it.
   static Task<Result<std::unique_ptr<BitmapEditor>>> open(File& file);
 
-  // granularity_bytes 0: a cluster's, within 4 to 64 KiB.
+  // granularity_bytes 0: the cluster size, but at least 4 KiB and at most 64 KiB.
   Task<Result<void>> add(const std::string& name, uint64_t granularity_bytes);
   Task<Result<void>> remove(const std::string& name);
   Task<Result<void>> clear(const std::string& name);
   Result<void> enable(const std::string& name, bool on);
-  // Adds what `source` of `from`, which may be this, has recorded.
+  // Adds what the bitmap `source` of `from` has recorded. `from` may be this editor.
   Task<Result<void>> merge(const std::string& name, BitmapEditor& from, const std::string& source);
 
   Task<Result<void>> finish();
@@ -71,7 +71,7 @@ class BitmapEditor {
   Header header_;
   Refcounts refcounts_;
   std::vector<Bitmap> bitmaps_;
-  std::vector<ClusterRun> old_;  // free when the header leads there no more
+  std::vector<ClusterRun> old_;  // to be freed when the header does not lead there any more
 };
 
 }  // namespace wick::block::qcow2

@@ -37,9 +37,9 @@ class Checker {
   const Mismatches& mismatches() const { return mismatches_; }
 
  private:
-  // A block counts the clusters of one entry of the refcount table. Where another entry
-  // names it, too, that one counts as having none: a small file could else name clusters
-  // without end. Says whether there was one.
+  // A refcount block belongs to one entry of the refcount table. If other entries name it, too,
+  // they are treated as empty: otherwise a small file could have any number of clusters.
+  // Returns whether there were such entries.
   bool drop_repeated_blocks() {
     std::vector<uint64_t> met;
     for (const uint64_t entry : table_)
@@ -102,7 +102,7 @@ class Checker {
     mismatches_.without_block = mismatches_.without_block || !has_block;
   }
 
-  // "Cluster mapping": set exactly where the reference count is one.
+  // "Cluster mapping": the flag is set if and only if the reference count is 1.
   Task<Result<void>> check_copied_flags() {
     Refcounts stored(file_, header_, usable_blocks(table_, header_, file_.size_bytes()),
                      kCacheBytes, [](ClusterRun) { return false; });
@@ -140,7 +140,7 @@ class Checker {
 
   Task<Result<void>> check_flag(Refcounts& stored, uint64_t entry, const char* table,
                                 uint64_t index, uint64_t times, bool external) {
-    // What is in a data file is this disk's alone.
+    // The clusters of a data file are used by this disk only.
     Result<uint64_t> count = 1;
     if (!external) count = co_await stored.get((entry & kOffsetMask) >> header_.cluster_bits);
     if (!count) co_return std::unexpected(count.error());

@@ -12,7 +12,7 @@ using namespace qcow2;
 
 namespace {
 
-// Where the tables are, in clusters from the file's start.
+// Places of the tables, in clusters from the file's start.
 struct Layout {
   uint64_t table_clusters = 1;  // of the refcount table, at cluster 1
   uint64_t blocks = 1;          // of reference counts, behind it
@@ -46,7 +46,7 @@ Header header_of(const Qcow2CreateOptions& options) {
   return header;
 }
 
-// The counts also count their own clusters, so it takes some rounds.
+// A loop, because the refcount blocks also count their own clusters.
 Layout lay_out(const Header& header, const Qcow2CreateOptions& options) {
   Layout layout;
   if (maps_whole_disk(options)) layout.l2_tables = header.l1_entries;
@@ -99,7 +99,7 @@ class Creation {
     co_return co_await write_bytes(file_, header_.l1_offset, table);
   }
 
-  // Cluster N of the disk is the Nth of the data.
+  // Maps cluster N of the disk to cluster N of the data.
   Task<Result<void>> write_l2() {
     const uint64_t clusters = header_.clusters_for(header_.size_bytes);
     const uint64_t first = header_.external_data() ? 0 : layout_.data;
@@ -149,7 +149,7 @@ Result<void> check_create_options(const Qcow2CreateOptions& options) {
   if (options.preallocation != Preallocation::kOff && !options.backing_path.empty() &&
       !options.extended_l2)
     return fail("preallocation together with a backing file needs extended_l2=on");
-  // Compared without the rounding, which might wrap.
+  // Rounding size_bytes up might overflow, so it is compared as it is.
   const uint64_t per_table =
       options.cluster_bytes / (options.extended_l2 ? 16 : 8) * options.cluster_bytes;
   if (options.size_bytes > kMaxL1Bytes / 8 * per_table || options.size_bytes > kMaxDiskBytes)

@@ -1,6 +1,6 @@
-// A new qcow2 image, all of whose tables are laid out at once: header, refcount
-// table, refcount blocks, L1 table, and with preallocation the L2 tables and the
-// data (qcow2 specification, "Header" to "Cluster mapping").
+// Creates qcow2 images. The layout of a new image: header, refcount table, refcount blocks, L1
+// table, and with preallocation the L2 tables and the data (qcow2 specification, "Header" to
+// "Cluster mapping").
 //
 // Thread rule: as for File.
 #pragma once
@@ -16,8 +16,8 @@ namespace wick::block {
 enum class Preallocation : uint8_t {
   kOff,
   kMetadata,  // the tables map the whole disk; the data is a hole
-  kFalloc,    // and its space is reserved
-  kFull,      // by writing zeroes
+  kFalloc,    // the same, and the data's space is reserved
+  kFull,      // the same, and the data is written zeroes
 };
 
 struct Qcow2CreateOptions {
@@ -30,22 +30,22 @@ struct Qcow2CreateOptions {
   qcow2::Compression compression = qcow2::Compression::kZlib;
   Preallocation preallocation = Preallocation::kOff;
   std::string backing_path = {};    // empty: none
-  std::string backing_format = {};  // empty: not said
+  std::string backing_format = {};  // empty: not in the header
   std::string data_path = {};       // empty: the data is in the image
   bool raw_data = false;            // the data file is the disk, byte by byte
 };
 
-// What qemu-img would refuse is refused, by the names of its options.
+// Refuses what qemu-img would refuse. Errors use the names of qemu-img's options.
 Result<void> check_create_options(const Qcow2CreateOptions& options);
 
-// Makes the image in an empty file. `data`, empty too, is there when
-// `options.data_path` is.
+// Writes a new image to an empty file. `data` is the data file, empty too; nullptr if
+// `options.data_path` is empty.
 Task<Result<void>> create_qcow2(File& file, File* data, const Qcow2CreateOptions& options);
 
-// Bytes of an image with all of its disk in it.
+// The size of an image with preallocated metadata and data.
 uint64_t preallocated_bytes(Qcow2CreateOptions options);
 
-// Gives the range the space that `preallocation` asks for.
+// Allocates host space for the range, if `preallocation` is kFalloc or kFull.
 Task<Result<void>> preallocate(File& file, uint64_t offset_bytes, uint64_t length_bytes,
                                Preallocation preallocation);
 

@@ -1,4 +1,4 @@
-// Where a qcow2 disk's data is, for wick image map, compare and convert.
+// Qcow2::extent(): where the data is, for wick image map, compare and convert.
 #include <algorithm>
 
 #include "block/qcow2/qcow2.h"

@@ -17,7 +17,7 @@ using namespace std::string_view_literals;
 constexpr uint32_t kMagic = 0x514649fb;
 constexpr size_t kVersion2Bytes = 72;
 constexpr size_t kVersion3Bytes = 104;
-constexpr size_t kOurBytes = 112;  // with the compression type and its padding
+constexpr size_t kWrittenBytes = 112;  // with the compression type and its padding
 constexpr size_t kMaxBackingPath = 1023;
 constexpr uint64_t kMaxBitmapDirectoryBytes = 64 << 20;
 constexpr uint64_t kKnownIncompatible =
@@ -38,7 +38,7 @@ struct FeatureName {
   std::string_view name;
 };
 
-// As QEMU names them, which shows them to users.
+// QEMU's names, which QEMU shows to users.
 constexpr std::array kFeatureTable = {
     FeatureName{0, 0, "dirty bit"sv},
     FeatureName{0, 1, "corrupt bit"sv},
@@ -59,7 +59,7 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return as_bytes(text.data(), text.size());
 }
 
-// The names of the image's own table for the bits that we do not know.
+// Describes unknown feature bits, with the names from the image's own table.
 std::string name_features(uint64_t bits, std::span<const std::byte> names) {
   std::string text;
   for (; bits != 0; bits &= bits - 1) {
@@ -149,7 +149,7 @@ class Parser {
   }
 
   Result<void> extensions(size_t offset) {
-    // Up to the backing file's name, else to the end of the first cluster.
+    // The extensions end at the backing file's name, or without one at the cluster's end.
     const uint64_t backing_offset = at<uint64_t>(8);
     uint64_t end = std::min<uint64_t>(bytes_.size(), header_.cluster_bytes());
     if (backing_offset != 0) end = std::min(end, backing_offset);
@@ -256,7 +256,7 @@ class Parser {
     return {"refcount table", header_.refcount_table_offset,
             uint64_t{header_.refcount_table_clusters} << header_.cluster_bits};
   }
-  // An entry has at least 40 bytes.
+  // At least: an entry has 40 bytes or more.
   Table snapshot_table() const {
     return {"snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40};
   }
@@ -365,7 +365,7 @@ namespace {
 
 Result<std::vector<std::byte>> format_header(const Header& header, bool with_feature_names,
                                              uint64_t most_bytes) {
-  std::vector<std::byte> bytes(header.version == 2 ? kVersion2Bytes : kOurBytes);
+  std::vector<std::byte> bytes(header.version == 2 ? kVersion2Bytes : kWrittenBytes);
   const auto put = [&](size_t offset, auto value) {
     store_be(std::span(bytes).subspan(offset), value);
   };
@@ -385,7 +385,7 @@ Result<std::vector<std::byte>> format_header(const Header& header, bool with_fea
     put(80, header.compatible);
     put(88, header.autoclear);
     put(96, header.refcount_order);
-    put(100, static_cast<uint32_t>(kOurBytes));
+    put(100, static_cast<uint32_t>(kWrittenBytes));
     bytes[kVersion3Bytes] = static_cast<std::byte>(header.compression);
   }
   if (!header.backing_format.empty())

@@ -1,6 +1,5 @@
-// The header of a qcow2 image, as values, and the numbers that follow from it
-// (qcow2 specification, "Header" to "Host cluster management": QEMU's
-// docs/interop/qcow2.txt).
+// The header of a qcow2 image as a value, and what can be calculated from it (qcow2
+// specification, "Header" to "Host cluster management": QEMU's docs/interop/qcow2.txt).
 #pragma once
 
 #include <cstdint>
@@ -15,10 +14,10 @@ namespace wick::block::qcow2 {
 
 constexpr uint32_t kMinClusterBits = 9;
 constexpr uint32_t kMaxClusterBits = 21;
-constexpr uint64_t kMaxL1Bytes = 32 << 20;            // as QEMU's
-constexpr uint64_t kMaxRefcountTableBytes = 8 << 20;  // as QEMU's
-constexpr uint32_t kMaxSnapshots = 65536;             // as QEMU's
-// Where host offsets end; QEMU's limit by the L1 table is mostly far below.
+constexpr uint64_t kMaxL1Bytes = 32 << 20;            // QEMU's limit
+constexpr uint64_t kMaxRefcountTableBytes = 8 << 20;  // QEMU's limit
+constexpr uint32_t kMaxSnapshots = 65536;             // QEMU's limit
+// The range of host offsets. kMaxL1Bytes usually allows far less.
 constexpr uint64_t kMaxDiskBytes = (1ull << 56) - 512;
 constexpr uint32_t kSubclusters = 32;  // of a cluster, with extended L2 entries
 
@@ -72,8 +71,8 @@ struct Header {
   Compression compression = Compression::kZlib;
 
   std::string backing_path;    // empty: none
-  std::string backing_format;  // empty: not said
-  std::string data_path;       // the external data file's; empty: not said
+  std::string backing_format;  // empty: not in the header
+  std::string data_path;       // of the external data file; empty: not in the header
   struct Bitmaps {
     uint32_t count = 0;
     uint64_t directory_bytes = 0;
@@ -86,11 +85,10 @@ struct Header {
   };
   std::optional<Luks> luks;
   std::vector<Extension> unknown;  // kept as they are
-  // Set by a parse: so much of the first cluster is filled by the header, its extensions
-  // and the backing file's name.
+  // Set by parse_header(): where the header, its extensions and the backing file's name end.
   uint64_t used_bytes = 0;
 
-  // Only of a lenient parse: why these tables cannot be used. Empty: nothing is wrong.
+  // Set by a lenient parse: why these tables cannot be used. Empty: they can be used.
   std::string refcount_table_fault;
   std::string snapshots_fault;
 
@@ -99,7 +97,7 @@ struct Header {
   bool external_data() const { return (incompatible & kExternalData) != 0; }
   uint64_t l2_entry_bytes() const { return extended_l2() ? 16 : 8; }
   uint64_t l2_entries() const { return cluster_bytes() / l2_entry_bytes(); }
-  // What the guest's data is mapped by: subclusters, or else clusters.
+  // The unit in which the guest's data is mapped: a subcluster, or without them a cluster.
   uint64_t unit_bytes() const {
     return extended_l2() ? cluster_bytes() / kSubclusters : cluster_bytes();
   }
@@ -129,31 +127,30 @@ struct Header {
 // The host range of a compressed cluster ("Compressed Clusters Descriptor").
 struct CompressedRange {
   uint64_t offset = 0;
-  uint64_t length_bytes = 0;  // the data ends somewhere in the last 512 of them
+  uint64_t length_bytes = 0;  // the data ends in the last 512 of them
 };
 CompressedRange compressed_range(const Header& header, uint64_t l2_entry);
 uint64_t compressed_entry(const Header& header, const CompressedRange& range);
 
-// How much of a file of `file_bytes` that starts with `start` its header may fill;
-// 0 to a cluster of the largest size, whatever the file says.
+// The size of the first cluster of a file that starts with `start`, or of the file if that is
+// smaller. At most the largest cluster size, whatever the header says.
 size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes);
 
-// Checks every field by itself and against the file's size; `first_cluster`
-// begins with the file's first bytes, as many as there are up to a cluster of
-// the largest size. Errors name the field; unknown incompatible features are
-// refused by name. Encrypted images parse. A lenient parse is for who looks at an image
-// or repairs it: the disk may be there although the header is wrong about the refcount
-// table or the snapshots, or the file was cut short.
+// Parses the header at the start of `first_cluster` (first_cluster_bytes()). Checks each field
+// by itself and against the file's size. Errors name the field, or the unknown incompatible
+// features. Encrypted images can be parsed. A lenient parse is for examining and repairing an
+// image: it accepts a header that is wrong about the refcount table or the snapshots, and a
+// file that was cut.
 enum class Parse : uint8_t { kStrict, kLenient };
 Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
                             const std::string& path, Parse parse = Parse::kStrict);
 
-// That an image whose data is in another file names that file.
+// Refuses an image with external data that does not name its data file.
 Result<void> check_data_file_named(const Header& header, const std::string& path);
 
-// The first cluster of an image with this header. Fails when backing file name
-// and extensions do not fit. The names of features, which only serve messages, are
-// there if all then fits into `names_within_bytes`.
+// The first cluster of an image with this header. Fails if the backing file's name and the
+// extensions do not fit. Includes the names of features, which only serve messages, if all
+// fits into `names_within_bytes` with them.
 Result<std::vector<std::byte>> format_header(const Header& header,
                                              uint64_t names_within_bytes = ~0ull);
 

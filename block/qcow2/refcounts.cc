@@ -110,15 +110,15 @@ Task<Result<void>> Refcounts::reserve(ClusterRun clusters) {
   for (uint64_t cluster = clusters.first; cluster < clusters.first + clusters.count;
        cluster += per_slice - cluster % per_slice) {
     const uint64_t block = cluster / per_block();
-    if (block >= table_.size() || table_[block] == 0) continue;  // the change will tell
+    if (block >= table_.size() || table_[block] == 0) continue;  // changing the count will fail
     if (auto slice = co_await cache_.get_for_change(entry_offset(cluster)); !slice)
       co_return failure(slice);
   }
   co_return Result<void>();
 }
 
-// New blocks lie at the start of the range that they count, all of which is
-// free, and count themselves and so many clusters behind them.
+// Places new blocks at the start of the range that they count, all of which is free. They
+// count themselves and `clusters_behind` clusters.
 Task<Result<void>> Refcounts::create_blocks(uint64_t block, uint64_t count,
                                             uint64_t clusters_behind) {
   const ClusterRun place{block * per_block(), count + clusters_behind};
@@ -170,7 +170,7 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
       store_refcount(*slice, cluster % per_slice, header_.refcount_order, 1);
     }
     first_maybe_free_ = cluster;
-    // A run ends with its slice, so that one step takes it whole.
+    // A run does not continue in the next slice, so that all of its counts are changed at once.
     cache_.mark_dirty(entry_offset(run.first));
     if (is_metadata_(run)) {
       for (uint64_t i = 0; i < run.count; ++i)
@@ -183,7 +183,7 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
   }
 }
 
-// A row that does not fit between two blocks, each at the start of its range.
+// For a row that is too long to lie between two blocks, which are at the starts of their ranges.
 Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
   uint64_t blocks = 1;
   while (blocks * per_block() < blocks + count) ++blocks;
@@ -201,7 +201,7 @@ Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
 
 Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
   if (count >= per_block()) co_return co_await allocate_row_behind(count);
-  // The search starts behind what it gave back, where the next one begins.
+  // This search goes on behind the rows that were too short; the next search begins with them.
   uint64_t given_back = ~uint64_t{0};
   ClusterRun row;
   for (;;) {
@@ -268,7 +268,7 @@ Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth
     table[table_.size() + i] = (growth.first + i) << bits;
   std::vector<std::byte> bytes(used << bits);
   for (uint64_t i = 0; i < used; ++i)
-    store_refcount(bytes, i, header_.refcount_order, 1);  // blocks are neighbours
+    store_refcount(bytes, i, header_.refcount_order, 1);  // as if the blocks were one
   for (uint64_t i = 0; i < table.size(); ++i)
     store_be(std::span(bytes).subspan((growth.blocks << bits) + i * 8), table[i]);
   first_fresh_ = std::max(first_fresh_, growth.first + used);

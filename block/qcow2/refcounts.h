@@ -1,8 +1,8 @@
-// The reference counts of an image's host clusters, and with them the allocator
-// (qcow2 specification, "Host cluster management").
+// The reference counts of an image's host clusters, and the allocator that uses them (qcow2
+// specification, "Host cluster management").
 //
-// Thread rule: one EventLoop; the caller lets only one coroutine in at a time,
-// also from take_dirty() to written().
+// Thread rule: one EventLoop. The caller serializes all calls that change something; the time
+// from take_dirty() to written() counts as one call.
 #pragma once
 
 #include <cstdint>
@@ -22,45 +22,45 @@ void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order
 
 class Refcounts {
  public:
-  // Says whether any of the clusters holds metadata: the last guard of an image
-  // whose counts are wrong (PITFALLS 6).
+  // Returns whether one of the clusters contains metadata. It keeps an image with wrong counts
+  // from overwriting its own tables (PITFALLS 6).
   using IsMetadata = std::function<bool(ClusterRun)>;
 
-  // `file` and `header` must outlive this; `header` follows when the table moves.
+  // `file` and `header` must outlive this. `header` is updated when the table moves.
   Refcounts(File& file, Header& header, std::vector<uint64_t> table, uint64_t cache_bytes,
             IsMetadata is_metadata);
 
   Task<Result<uint64_t>> get(uint64_t cluster);
-  // For who knows what it should be. The cluster's block exists.
+  // The cluster's block must exist.
   Task<Result<void>> set(uint64_t cluster, uint64_t value);
-  // At the moment of an error the clusters before it have their new counts.
+  // After an error, some clusters from the first on have their new counts.
   Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, true); }
   Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, false); }
-  // Reserves the host's space for the counts of these clusters, which have blocks, so
-  // that changing them needs none.
+  // Reserves the host's space for the counts of these clusters, so that changing them needs
+  // no more. Clusters without a block are skipped.
   Task<Result<void>> reserve(ClusterRun clusters);
 
-  // Neighbouring free clusters, at least one and at most `most`, now counted once.
+  // Allocates neighbouring clusters, at least one and at most `most`; sets their counts to 1.
   Task<Result<ClusterRun>> allocate(uint64_t most);
-  // The same for a table: all in a row, and with the host's space reserved. Returns
+  // The same for a table: exactly `count` clusters, with the host's space reserved. Returns
   // the first.
   Task<Result<uint64_t>> allocate_table(uint64_t count);
 
-  // Clusters from here on have never been written: they read as zeroes.
+  // Clusters from this one on have never been written, so they read as zeroes.
   uint64_t first_fresh() const { return first_fresh_; }
 
-  // What is to be written: blocks first, then, when those are stable, the table. Both
-  // write all that they can; the result is the first error.
+  // Writing the changes: take_dirty(), write_blocks(), a sync, write_table(), written(). Each
+  // step writes all that it can, and returns the first error.
   struct Copies {
     std::vector<TableCache::Copy> blocks;
-    std::set<uint64_t> table_entries;  // of which write_table() leaves what failed
+    std::set<uint64_t> table_entries;  // after write_table(): those that failed
   };
   Copies take_dirty();
   Task<Result<void>> write_blocks(Copies& copies);
   Task<Result<void>> write_table(Copies& copies);
-  // After both: whether the file lacks the new count of the cluster.
+  // After write_table(): whether the new count of the cluster is not in the file.
   bool lacks_count(const Copies& copies, uint64_t cluster) const;
-  // The end of what take_dirty() began; what failed is dirty again.
+  // What failed becomes dirty again.
   void written(const Copies& copies);
   bool crowded() const { return cache_.crowded(); }
 
@@ -94,7 +94,7 @@ class Refcounts {
   TableCache cache_;
   const IsMetadata is_metadata_;
 
-  std::vector<uint64_t> table_;  // offsets of the blocks, 0: none
+  std::vector<uint64_t> table_;  // offsets of the blocks; 0: no block
   std::set<uint64_t> dirty_table_entries_;
   uint64_t first_maybe_free_ = 0;
   uint64_t first_fresh_ = 0;

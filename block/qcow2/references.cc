@@ -11,12 +11,12 @@ namespace wick::block::qcow2 {
 namespace {
 
 constexpr uint64_t kEntriesAtOnce = 8192;
-constexpr uint64_t kMaxBitmaps = 65535;  // as QEMU's
+constexpr uint64_t kMaxBitmaps = 65535;  // QEMU's limit
 constexpr uint64_t kMaxBitmapDirectoryBytes = 16 << 20;
-constexpr uint64_t kMaxBitmapTableBytes = 64 << 20;  // of all together
+constexpr uint64_t kMaxBitmapTableBytes = 64 << 20;  // of all bitmaps together
 constexpr uint64_t kMaxLuksBytes = 64 << 20;
 
-// What tables may claim beyond what the file holds, and still be usual.
+// How much more than the file contains its tables may claim with `only_usual`.
 constexpr uint64_t kUsualExcessBytes = 64 << 20;
 
 }  // namespace
@@ -42,10 +42,10 @@ bool ClusterCounts::any(uint64_t first, uint64_t count) const {
   return false;
 }
 
-// Where the cluster is, or would be.
+// The slot of the cluster, or the free slot for it.
 size_t ClusterCounts::slot_of(uint64_t cluster) const {
   const size_t mask = slots_.size() - 1;
-  // An image chooses its clusters, so the hash has a key that it cannot know.
+  // The image's maker chooses the clusters, but cannot know the key.
   uint64_t hash = cluster ^ key_;
   hash = (hash ^ hash >> 33) * 0xff51'afd7'ed55'8ccd;
   hash = (hash ^ hash >> 33) * 0xc4ce'b9fe'1a85'ec53;
@@ -150,7 +150,7 @@ bool References::add(uint64_t offset, uint64_t length, uint64_t times, Use use) 
 Task<Result<void>> References::count(const std::vector<uint64_t>& refcount_table, bool only_usual) {
   file_bytes_ = file_.size_bytes();
   file_clusters_ = header_.clusters_for(file_bytes_);
-  if (file_clusters_ > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))  // as QEMU's
+  if (file_clusters_ > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))  // QEMU's limit
     co_return fail_errno(EFBIG, "{}: has too many clusters to be checked", file_.path());
   counts_.set_file_clusters(file_clusters_);
   report_.total_clusters = header_.clusters_for(header_.size_bytes);
@@ -176,7 +176,7 @@ Task<Result<void>> References::count(const std::vector<uint64_t>& refcount_table
   co_return Result<void>();
 }
 
-// That the tables found so far are not much larger than the file, which may be sparse.
+// Refuses tables that are much larger than the data in the file.
 Result<void> References::check_claims() const {
   uint64_t claimed = l2_tables_.size() << header_.cluster_bits;
   for (const L1Table& table : l1_tables_) claimed += table.entries * 8;
@@ -189,7 +189,7 @@ Result<void> References::check_claims() const {
 template <typename F>
 Task<Result<void>> References::for_each_entry(uint64_t offset, uint64_t entries, F each) {
   for (uint64_t start = 0; start < entries; start += kEntriesAtOnce) {
-    // What is behind the file's end is zeroes.
+    // Behind the file's end there are only zeroes.
     if (offset + start * 8 >= file_bytes_) break;
     const auto part =
         co_await reader_.read(offset + start * 8, std::min(kEntriesAtOnce, entries - start));
@@ -204,7 +204,7 @@ bool References::is_l2_table(uint64_t offset) const {
   return std::ranges::binary_search(l2_tables_, offset, {}, &L2Table::offset);
 }
 
-// One for each place.
+// Sorts the tables, and merges those at the same offset.
 void References::merge_l2_tables() {
   std::ranges::sort(l2_tables_, {}, &L2Table::offset);
   size_t merged = 0;
@@ -225,10 +225,10 @@ void References::merge_l2_tables() {
   merged_l2_tables_ = l2_tables_.size();
 }
 
-// Those of the disk and of its snapshots. Every table has clusters of its own, so
-// together they are not larger than the file.
+// Finds the L1 tables of the disk and of its snapshots. Overlapping tables are left out, so
+// that all together are not larger than the file.
 Task<Result<void>> References::find_l1_tables() {
-  std::map<uint64_t, L1Table> tables;  // by their places
+  std::map<uint64_t, L1Table> tables;  // by offset
   if (header_.l1_entries > 0)
     tables[header_.l1_offset] = {header_.l1_offset, header_.l1_entries, 1, true};
   auto read = co_await read_snapshots(file_, header_, Parse::kLenient);

@@ -1,9 +1,9 @@
-// What the tables of a qcow2 image point to, and how often: the counts that its
-// reference counts should be (qcow2 specification, "Host cluster management").
+// Counts the references to each cluster of a qcow2 image: what its reference counts should be
+// (qcow2 specification, "Host cluster management").
 //
-// Nothing of the image is trusted. Each table is read once, whatever points to it; holes
-// of the file are not read. Memory is bounded by what the file really holds, not by what
-// its tables or its length claim: for 8 bytes of a table there are at most some 40.
+// Nothing in the image is trusted. Each table is read once, however many entries point to it,
+// and holes of the file are not read. Memory is bounded by the data in the file, not by its
+// length or by what its tables claim: about 40 bytes for each 8 bytes of a table.
 //
 // Thread rule: as for File.
 #pragma once
@@ -37,24 +37,24 @@ struct CheckReport {
   bool clean() const { return corruptions + leaks + check_errors == 0; }
 };
 
-// Is told of each finding, in one line.
+// Called with each finding, in one line.
 using Tell = std::function<void(const std::string& finding)>;
 
-// How often each cluster is in use: an array over the file's clusters, or while fewer of
-// them are in use than make that worth while, a hash table.
+// The number of references to each cluster. A hash table while few clusters are in use, later
+// an array over the file's clusters.
 class ClusterCounts {
  public:
   static constexpr uint32_t kMaxCount = 0x7fff'ffff;
 
-  // The array's length. Clusters behind it may be counted, too.
+  // The length of the array. Clusters behind it may be counted, too.
   void set_file_clusters(uint64_t clusters) { file_clusters_ = clusters; }
   uint64_t get(uint64_t cluster) const { return find(cluster) & kMaxCount; }
-  // Up to kMaxCount.
+  // A count does not exceed kMaxCount.
   void add(uint64_t cluster, uint64_t count);
   bool any(uint64_t first, uint64_t count) const;
-  uint64_t end() const { return end_; }  // behind the last counted cluster
+  uint64_t end() const { return end_; }  // the first cluster behind all counted ones
 
-  // Whether a table other than an L2 table is there.
+  // Whether the cluster has a table other than an L2 table.
   bool is_table(uint64_t cluster) const { return find(cluster) > kMaxCount; }
   void set_table(uint64_t cluster) { place(cluster) |= kMaxCount + 1; }
 
@@ -74,19 +74,19 @@ class ClusterCounts {
 
   const uint64_t key_ = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
   uint64_t file_clusters_ = 0;
-  std::vector<bool> ranges_;     // of kRange clusters, whether any is counted
+  std::vector<bool> ranges_;     // for each kRange clusters, whether any is counted
   std::vector<uint32_t> array_;  // empty: the slots are in use
   std::vector<Slot> slots_;      // a power of two of them
   uint64_t used_slots_ = 0;
   uint64_t end_ = 0;
 };
 
-// What one L2 entry points to, and what is wrong with it by itself.
+// What an L2 entry points to, and whether it is wrong by itself.
 struct L2Finding {
   const char* wrong = nullptr;
   bool compressed = false;
   uint64_t offset = 0;
-  uint64_t length_bytes = 0;  // 0: nothing in the image's file
+  uint64_t length_bytes = 0;  // 0: it points to nothing in the image's file
   bool allocated = false;
 };
 L2Finding examine_l2_entry(const Header& header, uint64_t descriptor, uint64_t bitmap);
@@ -100,35 +100,36 @@ class References {
   struct L1Table {
     uint64_t offset = 0;
     uint64_t entries = 0;
-    uint64_t users = 0;  // the disk, snapshots
+    uint64_t users = 0;  // the disk and snapshots that have this table
     bool active = false;
   };
   struct L2Table {
     uint64_t offset = 0;
     uint32_t users = 0;
-    uint32_t active = 0;  // of them of the active L1 table
+    uint32_t active = 0;  // those of them that the disk's L1 table has
   };
 
   // All must outlive this. Findings go to `report` and `tell`.
   References(File& file, const Header& header, CheckReport& report, const Tell& tell)
       : file_(file), header_(header), report_(report), tell_(tell), reader_(file) {}
 
-  // `refcount_table` empty: its blocks and itself are not counted. `only_usual`: fails
-  // where the tables claim far more than the file holds, before that costs anything.
+  // If `refcount_table` is empty, neither it nor its blocks are counted. `only_usual`: fails
+  // early if the tables claim far more than the file contains.
   Task<Result<void>> count(const std::vector<uint64_t>& refcount_table, bool only_usual = false);
 
   const ClusterCounts& counts() const { return counts_; }
   ClusterCounts& counts() { return counts_; }
   const std::vector<L1Table>& l1_tables() const { return l1_tables_; }
-  const std::vector<L2Table>& l2_tables() const { return l2_tables_; }  // by their offsets
+  const std::vector<L2Table>& l2_tables() const { return l2_tables_; }  // sorted by offset
   bool is_l2_table(uint64_t offset) const;
-  // Whether a range may be pointed to: all but a part of a cluster is in the file.
+  // Whether an entry may point to the range. A part of its last cluster may be behind the
+  // file's end.
   bool in_file(uint64_t offset, uint64_t length_bytes) const;
-  // The tables themselves must be repaired, not only counts.
+  // Whether entries of tables must be repaired, and not only counts.
   bool entries_are_wrong() const { return entries_are_wrong_; }
-  // The refcount table or its blocks must be made anew.
+  // Whether the refcount table and its blocks must be rebuilt.
   bool must_rebuild() const { return must_rebuild_; }
-  // The snapshot table must be made anew from what is left of it.
+  // Whether the snapshot table must be rewritten with the snapshots that are usable.
   bool snapshots_are_wrong() const { return snapshots_are_wrong_; }
   uint64_t file_clusters() const { return file_clusters_; }
 
@@ -159,7 +160,7 @@ class References {
   ClusterCounts counts_;
   std::vector<L1Table> l1_tables_;
   std::vector<L2Table> l2_tables_;
-  size_t merged_l2_tables_ = 0;  // so many at the beginning are sorted and unique
+  size_t merged_l2_tables_ = 0;  // the first so many are sorted and unique
   bool entries_are_wrong_ = false;
   bool must_rebuild_ = false;
   bool snapshots_are_wrong_ = false;

@@ -14,14 +14,14 @@ namespace {
 constexpr uint64_t kCacheBytes = 1 << 20;
 constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
 
-// Changes the entries of tables, and writes those that did change.
+// Repairs entries of L1 and L2 tables, and writes the tables that have changed.
 class EntryRepair {
  public:
   EntryRepair(File& file, const Header& header, const References& found)
       : file_(file), header_(header), found_(found) {}
 
-  // What can be nothing reads as zeroes from now on. A table that lies where something
-  // else does is no table, when its entries are wrong as well.
+  // Impossible entries read as zeroes afterwards. An L2 table with wrong entries is dropped if
+  // something else is at its place.
   Task<Result<void>> repair() {
     TableReader reader(file_);
     for (const References::L2Table& table : found_.l2_tables()) {
@@ -45,7 +45,7 @@ class EntryRepair {
     });
   }
 
-  // Sets the copied flags to what the counts say.
+  // Sets the copied flags where the counts are 1, and clears the others.
   Task<Result<void>> set_copied(const ClusterCounts& counts) {
     const auto flagged = [&](uint64_t entry, bool external) {
       const bool alone = external || counts.get((entry & kOffsetMask) >> header_.cluster_bits) == 1;
@@ -65,7 +65,7 @@ class EntryRepair {
         changed = changed || now != entry;
         entry = now;
       }
-      // Not over something else that lies there.
+      // Something else is at the same place, and must not be overwritten.
       if (!changed || counts.get(offset >> header_.cluster_bits) > table.users) continue;
       if (auto done = co_await write_table(file_, offset, *entries); !done) co_return done;
     }
@@ -127,10 +127,10 @@ class EntryRepair {
   File& file_;
   const Header& header_;
   const References& found_;
-  std::set<uint64_t> dropped_;  // L2 tables that are none
+  std::set<uint64_t> dropped_;  // offsets of L2 tables
 };
 
-// Where the blocks exist.
+// Corrects the counts in the blocks that exist.
 Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts& counts,
                                 const std::vector<uint64_t>& table, uint64_t end, bool all) {
   Refcounts stored(file, header, table, kCacheBytes, [](ClusterRun) { return false; });
@@ -160,8 +160,8 @@ Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts&
   co_return co_await file.sync();
 }
 
-// New refcount blocks and a new table behind everything else; the header then tells
-// of them in one step, and the old ones are free.
+// Writes new refcount blocks and a new table behind everything else. Then the header names
+// them, in one step, and the old ones are free.
 Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& counts,
                                   uint64_t file_clusters) {
   const uint64_t per_block = header.refcounts_per_block();
@@ -204,7 +204,7 @@ Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& cou
   co_return Result<void>();
 }
 
-// Those snapshots that can be, in a table behind everything else, which is not counted.
+// Writes the usable snapshots to a new table behind everything else. It is not counted yet.
 Task<Result<void>> rewrite_snapshots(File& file, Header& header, uint64_t file_clusters) {
   const auto kept = co_await read_snapshots(file, header, Parse::kLenient);
   if (!kept) co_return std::unexpected(kept.error());
@@ -251,7 +251,7 @@ Task<Result<void>> repair_qcow2(File& file, Header& header, const References& fo
   const bool rebuilds =
       all && (found.must_rebuild() || mismatches.without_block || rewrites_snapshots);
 
-  // What is pointed to now.
+  // The references after the repairs above.
   References now(file, header, ignored, silent);
   const std::vector<uint64_t> none;
   if (auto done = co_await now.count(rebuilds ? none : refcount_table); !done) co_return done;

@@ -9,9 +9,9 @@ namespace wick::block::qcow2 {
 
 namespace {
 
-constexpr size_t kEntryBytes = 40;             // of an entry without what has any length
-constexpr size_t kExtraBytes = 24;             // of extra data that we know
-constexpr uint64_t kMaxTableBytes = 16 << 20;  // 256 for each of the most snapshots
+constexpr size_t kEntryBytes = 40;             // the fixed part of an entry
+constexpr size_t kExtraBytes = 24;             // the known extra data
+constexpr uint64_t kMaxTableBytes = 16 << 20;  // kMaxSnapshots of 256 bytes
 
 std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -96,9 +96,9 @@ std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots) {
 
 namespace {
 
-// An L1 table of more than this is no table when the file has only a hole for it.
+// A larger L1 table is not accepted if it is in a hole of the file.
 constexpr uint64_t kMaxEmptyL1Bytes = 1 << 20;
-// Nor are those of all snapshots, from here on.
+// The same for all snapshots together.
 constexpr uint64_t kMaxEmptyL1BytesInAll = 64 << 20;
 
 void drop_impossible(SnapshotTable& table, const Header& header, File& file) {
@@ -130,7 +130,7 @@ Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header, Par
     co_return nothing;
   }
   if (header.snapshot_count == 0) co_return SnapshotTable{};
-  // Its length is not known before, only that of the usual entry.
+  // The table's length is not known before it is parsed; 128 bytes are enough for most entries.
   const uint64_t file_bytes = file.size_bytes();
   const uint64_t there = file_bytes - std::min(file_bytes, header.snapshots_offset);
   const uint64_t most = std::min(there, kMaxTableBytes);

@@ -24,24 +24,24 @@ struct Snapshot {
   uint64_t vm_state_bytes = 0;
   uint64_t disk_bytes = 0;
   uint64_t icount = ~0ull;       // none
-  std::vector<std::byte> extra;  // behind what is known
+  std::vector<std::byte> extra;  // unknown extra data
 
   bool has_possible_l1(const Header& header) const {
     return l1_offset % header.cluster_bytes() == 0 && uint64_t{l1_entries} * 8 <= kMaxL1Bytes;
   }
 };
 
-// The table that starts with `bytes`; `bytes` may be longer.
+// The table at the start of `bytes`, which may be longer.
 struct SnapshotTable {
   std::vector<Snapshot> snapshots;
   uint64_t length_bytes = 0;
-  std::vector<std::string> faults;  // of a lenient parse: what is wrong with the others
+  std::vector<std::string> faults;  // lenient parse: why snapshots were skipped
 };
 Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
                                       const std::string& path, Parse parse);
 std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots);
 
-// A lenient parse skips what can be no snapshot.
+// A lenient parse skips impossible snapshots.
 Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header,
                                            Parse parse = Parse::kStrict);
 

@@ -34,7 +34,7 @@ std::span<std::byte> TableCache::find(uint64_t offset) {
 
 Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   const uint64_t start = start_of(offset);
-  // Who waited for a load looks again: it may have failed, and then loads itself.
+  // After waiting for another load it looks again: that load may have failed.
   for (;;) {
     if (const auto bytes = find(offset); !bytes.empty()) co_return bytes;
     const auto found = slices_.find(start);
@@ -47,13 +47,13 @@ Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   auto page = std::make_unique<Page>();
   const iovec buffer{page->bytes.data(), slice_bytes_};
   auto loaded = co_await file_.read(start, {&buffer, 1});
-  const bool created = slice.page != nullptr;  // meanwhile: what was read is old
+  const bool created = slice.page != nullptr;  // meanwhile; what was read is out of date
   if (!created && loaded) slice.page = std::move(page);
   auto waiting = finish_loading(slice);  // a loading slice is neither moved nor erased
   if (!created && !loaded) erase(start);
   for (const auto handle : waiting) handle.resume();
   if (!created && !loaded) co_return failure(loaded);
-  co_return co_await get(offset);  // those who waited may have evicted it
+  co_return co_await get(offset);  // the resumed coroutines may have evicted it
 }
 
 std::vector<std::coroutine_handle<>> TableCache::finish_loading(Slice& slice) {
@@ -67,7 +67,7 @@ Task<Result<std::span<std::byte>>> TableCache::get_for_change(uint64_t offset) {
     if (!bytes) co_return bytes;
     Slice& slice = slices_.at(start_of(offset));
     if (slice.reserved) co_return bytes;
-    if (slice.loading) {  // somebody else reserves it
+    if (slice.loading) {  // another coroutine is reserving it
       co_await Suspend{slice.waiting};
       continue;
     }
@@ -155,7 +155,7 @@ void TableCache::evict() {
     const uint64_t start = *--use;
     const Slice& slice = slices_.at(start);
     if (slice.loading || slice.writing || dirty_.contains(start)) continue;
-    ++use;  // erase() takes the one before
+    ++use;  // erase() removes the element before
     erase(start);
   }
 }

@@ -1,8 +1,7 @@
-// The parts of an image's tables (L2 tables, refcount blocks) that are in
-// memory: a cache of slices, written back only when its owner says so.
+// A cache for tables of an image (L2 tables, refcount blocks), in slices. Changes are written
+// only when the owner does it; and functions that read and write tables without a cache.
 //
-// Thread rule: one EventLoop. A slice's bytes stay where they are until the
-// next co_await, no longer.
+// Thread rule: one EventLoop. The address of a slice's bytes is valid until the next co_await.
 #pragma once
 
 #include <array>
@@ -21,44 +20,44 @@ namespace wick::block::qcow2 {
 
 class TableCache {
  public:
-  // Slices are as large as a cluster, at most 4 KiB. At most `most_bytes` of them
-  // stay when clean; `file` must outlive the cache.
+  // A slice is as large as a cluster, but at most 4 KiB. Clean slices are evicted when the
+  // cache has more than `most_bytes`. `file` must outlive the cache.
   TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes);
 
   uint64_t slice_bytes() const { return slice_bytes_; }
 
-  // The slice that `offset`, a byte of the file, is in.
+  // The slice with the byte at `offset` of the file.
   Task<Result<std::span<std::byte>>> get(uint64_t offset);
-  // The same, to be changed: its space in the file is reserved.
+  // The same for a change: also reserves the host's space for the slice.
   Task<Result<std::span<std::byte>>> get_for_change(uint64_t offset);
-  // The slice when it is in memory; or nothing.
+  // The slice if it is in memory; otherwise an empty span.
   std::span<std::byte> find(uint64_t offset);
-  // The slice came from get_for_change() or create().
+  // For slices from get_for_change() or create().
   void mark_dirty(uint64_t offset);
 
-  // A new table of one cluster at `offset`, in memory only, dirty, of zeroes. The
-  // caller has reserved the cluster.
+  // Creates a table of one cluster in memory: zeroes, and dirty. The caller has reserved the
+  // host's space.
   void create(uint64_t offset, uint64_t cluster_bytes);
-  // The cluster holds no table any more; nothing of it is written.
+  // Removes the table of a cluster without writing it.
   void forget(uint64_t offset, uint64_t cluster_bytes);
 
-  // What is to be written, as it was at the time of the call.
+  // Copies of the dirty slices, which then count as clean.
   struct Copy {
     uint64_t offset = 0;
-    std::vector<std::byte> bytes;  // of neighbouring slices of one table
-    bool failed = false;           // the file does not have it
+    std::vector<std::byte> bytes;  // neighbouring slices of one table
+    bool failed = false;           // it could not be written
     bool overlaps(uint64_t from, uint64_t length) const {
       return from < offset + bytes.size() && offset < from + length;
     }
   };
   std::vector<Copy> take_dirty();
-  // Writes what has not failed before. One that cannot be written is marked as failed,
-  // and the others are written all the same; the result is the first error.
+  // Writes the copies that are not marked as failed, and marks those that cannot be written.
+  // Goes on after an error; returns the first one.
   Task<Result<void>> write(std::vector<Copy>& copies);
-  // The end of what take_dirty() began: what failed is dirty again.
+  // To be called after take_dirty() and write(). Failed copies make their slices dirty again.
   void written(std::span<const Copy> copies);
 
-  // So much is dirty that it should be written.
+  // Whether so much is dirty that it should be written soon.
   bool crowded() const { return dirty_.size() * 2 > most_slices_; }
 
  private:
@@ -67,7 +66,7 @@ class TableCache {
     std::array<std::byte, kMaxSliceBytes> bytes;
   };
   struct Slice {
-    std::unique_ptr<Page> page;  // none yet: it is being loaded
+    std::unique_ptr<Page> page;  // nullptr while it is being loaded
     std::list<uint64_t>::iterator use;
     bool loading = false;   // or being reserved
     bool reserved = false;  // the host has space for it
@@ -90,7 +89,7 @@ class TableCache {
   const size_t most_slices_;
 
   std::unordered_map<uint64_t, Slice> slices_;  // by their offset in the file
-  std::list<uint64_t> uses_;                    // the latest first
+  std::list<uint64_t> uses_;                    // the most recently used first
   std::set<uint64_t> dirty_;
 };
 
@@ -101,17 +100,18 @@ Task<Result<void>> write_bytes(File& file, uint64_t offset, std::span<const std:
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries);
 Task<Result<void>> write_table(File& file, uint64_t offset, std::span<const uint64_t> entries);
 
-// Reads many tables, best in the order of their offsets, without reading the file's holes.
+// Reads many tables without reading holes of the file. Fastest in the order of their offsets.
 class TableReader {
  public:
   explicit TableReader(File& file) : file_(file) {}
   bool is_hole(uint64_t offset, uint64_t length);
-  // As read_table(); nothing where the table is in a hole, so that all entries are zero.
+  // As read_table(). If the table is in a hole, so that all entries are zero, the result is
+  // empty.
   Task<Result<std::vector<uint64_t>>> read(uint64_t offset, uint64_t entries);
 
  private:
   File& file_;
-  File::Piece piece_;  // the last one that was asked for, from piece_start_ on
+  File::Piece piece_;  // the last result of piece_at(), for piece_start_
   uint64_t piece_start_ = 0;
 };
 
