@@ -78,8 +78,8 @@ Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions o
   auto layers = co_await open_layers(path, options, io);
   if (!layers) co_return failure(layers);
   if (layers->front().image.format != Format::kQcow2)
-    co_return with_hint(fail("{}: is raw, and only qcow2 can do that", path),
-                        "make it one: wick image convert -O qcow2");
+    co_return with_hint(fail("{}: is raw, but this needs a qcow2 image", path),
+                        "convert it: wick image convert -O qcow2");
   auto image = co_await join_layers(*std::move(layers), options);
   if (!image) co_return failure(image);
   co_return std::unique_ptr<Qcow2>(static_cast<Qcow2*>(image->release()));

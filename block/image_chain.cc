@@ -16,10 +16,10 @@ namespace {
 // does not say that its base is qcow2, no file that the base names is opened (PITFALLS 21).
 Result<void> check_implied(const qcow2::Header& header, bool told, const std::string& path) {
   if (told || (header.backing_path.empty() && !header.external_data())) return {};
-  return with_hint(fail("{}: looks like qcow2 and names more files, but the image over it does "
-                        "not say that it is",
+  return with_hint(fail("{}: looks like qcow2 and names other files, but the image above it does "
+                        "not say that it is qcow2",
                         path),
-                   "if it is, say so there: wick image rebase -u -b BASE -F qcow2 IMAGE");
+                   "if it is, name the format there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
 // The walk down a chain. An error names the image whose header led to it.
@@ -80,8 +80,9 @@ class LayerOpener {
     const auto is_new = note(*file, path_);
     if (!is_new) co_return std::unexpected(is_new.error());
     if (!*is_new)
-      co_return with_hint(fail("{}: the backing files form a loop, this file is met again", path_),
-                          fmt::format("see wick image info {}", path_));
+      co_return with_hint(
+          fail("{}: the backing files form a loop, in which this file occurs twice", path_),
+          fmt::format("see wick image info {}", path_));
     auto made = make_image_file(*std::move(file), path_, options_, io_);
     if (!made) co_return failure(made);
     layers_.push_back({*std::move(made), nullptr, options_.format.has_value()});
@@ -139,7 +140,7 @@ class LayerOpener {
     const size_t middle = layers_.size() / 2;
     const auto path = [&](size_t layer) { return layers_[layer].image.file->path(); };
     return with_hint(
-        fail("{}: is below {} backing files, and no more are read", path_, kMaxBackingFiles),
+        fail("{}: more than {} backing files are not supported", path_, kMaxBackingFiles),
         fmt::format("make the chain shorter: wick image convert -O qcow2 {} NEW, then wick image "
                     "rebase -u -b NEW -F qcow2 {}",
                     path(middle), path(middle - 1)));

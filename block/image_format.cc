@@ -70,12 +70,13 @@ Result<Format> probe_format(const Fd& file, const std::string& path) {
     if (format == "qcow2"sv) return Format::kQcow2;
     const bool ours = format == "vdi"sv || format == "vmdk"sv;
     return with_hint(
-        fail("disk {}: is a {} image, which is no guest's disk here", path, format),
+        fail("disk {}: is a {} image, which wick cannot use as a disk", path, format),
         fmt::format("convert it: {} convert -O qcow2 OLD NEW", ours ? "wick image" : "qemu-img"));
   }
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
-    return with_hint(fail("disk {}: is called {} but has no such header", path, suffix),
-                     "add format=raw if it is a raw disk");
+    return with_hint(
+        fail("disk {}: has the suffix {}, but not the header of that format", path, suffix),
+        "add format=raw if it is a raw disk");
   return Format::kRaw;
 }
 

@@ -35,7 +35,7 @@ Result<void> amend_header(Header& header, const Qcow2Changes& changes, const std
       return with_hint(refuse("must be repaired first"), "wick image check -r all");
     if (header.refcount_bits() != 16) return refuse("compat=0.10 has refcount_bits=16 only");
     if (header.bitmaps && (header.autoclear & kBitmaps) != 0)
-      return with_hint(refuse("compat=0.10 keeps no bitmaps"),
+      return with_hint(refuse("compat=0.10 has no bitmaps"),
                        "remove them: wick image bitmap --remove");
     header.bitmaps.reset();
     header.compatible = header.autoclear = 0;

@@ -29,7 +29,7 @@ Task<Result<void>> announce_size(File& file, uint64_t size) {
   if (header->l1_entries_for(size) * 8 > kMaxL1Bytes || size > kMaxDiskBytes)
     co_return fail_errno(EFBIG, "{}: cannot have {} bytes", file.path(), size);
   if (header->version == 2 && header->snapshot_count > 0)
-    co_return fail("{}: has snapshots, and its version cannot tell their sizes", file.path());
+    co_return fail("{}: has snapshots, whose sizes version 2 does not record", file.path());
   if (!has_room(*header))
     co_return with_hint(fail("{}: its header has no room for another size", file.path()),
                         "stop the machine first, and leave out --in-use");

@@ -107,7 +107,7 @@ Task<Result<std::unique_ptr<BitmapEditor>>> BitmapEditor::open(File& file) {
   auto header = co_await read_header(file);
   if (!header) co_return failure(header);
   if (header->version < 3)
-    co_return with_hint(fail("{}: version 2 of qcow2 keeps no bitmaps", file.path()),
+    co_return with_hint(fail("{}: version 2 of qcow2 has no bitmaps", file.path()),
                         "make it version 3: wick image amend -o compat=1.1");
   if ((header->incompatible & (kDirty | kCorrupt)) != 0)
     co_return with_hint(fail("{}: the image must be repaired first", file.path()),

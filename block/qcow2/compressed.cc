@@ -23,7 +23,7 @@ Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offse
     if (!got) co_return got;
     std::vector<std::byte> cluster(header().cluster_bytes());
     if (!decompress(header().compression, packed, cluster))
-      co_return metadata_.corrupt("a compressed cluster that does not unpack, at",
+      co_return metadata_.corrupt("a compressed cluster that cannot be decompressed, at",
                                   mapping.host_offset);
     decompressed_ = std::move(cluster);
     decompressed_offset_ = mapping.host_offset;
@@ -43,7 +43,7 @@ Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std:
   if (auto checked = check_write(offset, 1); !checked) co_return checked;
   if (offset % header().cluster_bytes() != 0 || packed.empty() ||
       packed.size() >= header().cluster_bytes())
-    co_return fail_errno(EINVAL, "{}: no compressed cluster, {} bytes at {:#x}", path(),
+    co_return fail_errno(EINVAL, "{}: not a compressed cluster: {} bytes at {:#x}", path(),
                          packed.size(), offset);
   if (data_file_)
     co_return fail("{}: an image with a data file has no compressed clusters", path());

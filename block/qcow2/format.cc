@@ -86,8 +86,8 @@ class Parser {
     if (bytes_.size() < kVersion2Bytes)
       return bad("is {} bytes long, too short for a header", bytes_.size());
     if (at<uint32_t>(0) != kMagic)
-      return with_hint(fail("{}: is no qcow2 image: it has no such magic", path_),
-                       "leave out the format if it is of another");
+      return with_hint(fail("{}: is not a qcow2 image: it does not start with the magic", path_),
+                       "leave out the format if the image has another one");
     header_.version = at<uint32_t>(4);
     if (header_.version != 2 && header_.version != 3)
       return bad("has version {}; wick knows 2 and 3", header_.version);
@@ -158,7 +158,7 @@ class Parser {
       const auto length = at<uint32_t>(offset + 4);
       offset += 8;
       if (type == kEnd) break;
-      if (length > end - offset) return bad("has a header extension {:#x} that does not end", type);
+      if (length > end - offset) return bad("has a header extension {:#x} that is too long", type);
       TRY(extension(type, bytes_.subspan(offset, length)));
       offset += align_up(length, 8);
     }
@@ -245,7 +245,7 @@ class Parser {
   Result<void> apart(const Table& table, const Table& other) const {
     for (const auto& [one, two] : {std::pair(table, other), std::pair(other, table)})
       if (one.offset >= two.offset && one.offset - two.offset < two.bytes && one.bytes > 0)
-        return bad("has its {} over its {}", one.what, two.what);
+        return bad("has a {} that overlaps its {}", one.what, two.what);
     return {};
   }
 

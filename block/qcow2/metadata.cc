@@ -55,9 +55,10 @@ Result<void> Metadata::check_refcount_blocks() const {
     if (block == 0) continue;
     if (block % header_.cluster_bytes() != 0 || block >= end ||
         is_table({header_.cluster_of(block), 1}))
-      return with_hint(fail("{}: the qcow2 image has a refcount block at {:#x}, where none can be",
-                            path(), block),
-                       kLookHint);
+      return with_hint(
+          fail("{}: the qcow2 image has a refcount block at an impossible place, {:#x}", path(),
+               block),
+          kLookHint);
     blocks.push_back(block);
   }
   // If many entries named one block, the allocator would search it again for each.
@@ -73,7 +74,7 @@ Result<void> Metadata::check_l2_table(uint64_t index) const {
   const uint64_t table = l1_[index] & kOffsetMask;
   if (table == 0 && (l1_[index] & kCopied) == 0) return {};
   if (table % header_.cluster_bytes() != 0 || is_table({header_.cluster_of(table), 1}))
-    return corrupt("an L2 table where none can be, L1 entry", l1_[index]);
+    return corrupt("an L2 table at an impossible place, L1 entry", l1_[index]);
   return {};
 }
 

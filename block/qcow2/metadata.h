@@ -15,7 +15,7 @@
 //
 // Thread rule: one EventLoop. lock() serializes allocation, checkpoints and changes of the
 // header. Functions take it themselves; those whose names end in _locked expect that the
-// caller holds it. Commands during which nobody else uses the disk need it only for those. The
+// caller holds it. A command during which nobody else uses the disk need not take it. The
 // mapping of a guest cluster is changed only by a caller that has the cluster for itself
 // (Qcow2::clusters_).
 #pragma once

@@ -10,8 +10,9 @@ namespace wick::block::qcow2 {
 
 Task<Result<uint64_t>> Metadata::allocate_l1_locked(uint64_t disk_bytes, uint64_t entries) {
   if (entries * 8 > kMaxL1Bytes)
-    co_return with_hint(fail("{}: a disk of {} bytes needs too large a table", path(), disk_bytes),
-                        "copy it to an image with larger clusters: wick image convert");
+    co_return with_hint(
+        fail("{}: a disk of {} bytes needs a larger L1 table than is possible", path(), disk_bytes),
+        "copy it to an image with larger clusters: wick image convert");
   co_return co_await refcounts_.allocate_table(
       header_.clusters_for(std::max<uint64_t>(entries, 1) * 8));
 }

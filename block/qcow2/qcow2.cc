@@ -23,8 +23,8 @@ Task<Result<void>> repair_unclosed(File& file) {
   if (!report && report.error().code == EFBIG)
     co_return with_hint(
         fail_errno(EFBIG,
-                   "{}; it was not closed by its last writer, and is too odd to be "
-                   "repaired without being asked",
+                   "{}; it was not closed by its last writer, and is too unusual to be "
+                   "repaired automatically",
                    report.error().context),
         fmt::format("repair it with wick image check -r all {}, or open it with readonly=on",
                     file.path()));

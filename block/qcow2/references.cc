@@ -131,8 +131,8 @@ bool References::in_file(uint64_t offset, uint64_t length) const {
 bool References::add(uint64_t offset, uint64_t length, uint64_t times, Use use) {
   if (length == 0) return true;
   if (!in_file(offset, length)) {
-    corruption(fmt::format("{} bytes at {:#x} are in use, which is behind the file's end", length,
-                           offset));
+    corruption(fmt::format("{} bytes at {:#x} are in use, but they are behind the file's end",
+                           length, offset));
     return false;
   }
   const uint32_t bits = header_.cluster_bits;
@@ -244,8 +244,8 @@ Task<Result<void>> References::find_l1_tables() {
     if (snapshot.l1_entries == 0) continue;
     L1Table& table = tables[snapshot.l1_offset];
     if (table.users > 0 && table.entries != snapshot.l1_entries)
-      corruption(fmt::format("snapshot {} ({}) has an L1 table in that of another", snapshot.id,
-                             snapshot.name));
+      corruption(fmt::format("snapshot {} ({}) has an L1 table that overlaps another one",
+                             snapshot.id, snapshot.name));
     table.offset = snapshot.l1_offset;
     table.entries = std::max<uint64_t>(table.entries, snapshot.l1_entries);
     ++table.users;
@@ -253,7 +253,7 @@ Task<Result<void>> References::find_l1_tables() {
   uint64_t end = 0;
   for (const auto& [offset, table] : tables) {
     if (offset < end) {
-      corruption(fmt::format("the L1 table at {:#x} lies in another", offset));
+      corruption(fmt::format("the L1 table at {:#x} overlaps another one", offset));
       continue;
     }
     l1_tables_.push_back(table);

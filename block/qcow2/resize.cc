@@ -132,7 +132,7 @@ Task<Result<void>> resize(Qcow2& disk, uint64_t size) {
         fmt::format("give it at most {}", kMaxDiskBytes));
   if (header.version == 2 && header.snapshot_count > 0)
     co_return with_hint(
-        fail("{}: has snapshots, and its version cannot tell their sizes", disk.path()),
+        fail("{}: has snapshots, whose sizes version 2 does not record", disk.path()),
         "delete them, or convert it to compat=1.1");
   if (auto begun = co_await metadata.begin_writing(); !begun) co_return begun;
   {

@@ -111,7 +111,7 @@ Task<Result<void>> count_tree(Metadata& metadata, const std::vector<uint64_t>& l
     const uint64_t l2 = entry & kOffsetMask;
     if (l2 == 0) continue;
     if (l2 % metadata.header().cluster_bytes() != 0 || l2 >= metadata.file().size_bytes())
-      co_return metadata.corrupt("an L2 table where none can be, L1 entry", entry);
+      co_return metadata.corrupt("an L2 table at an impossible place, L1 entry", entry);
     if (auto done = co_await count_l2_table(metadata, l2, count); !done) co_return done;
   }
   co_return Result<void>();
@@ -231,7 +231,7 @@ Task<Result<void>> create_snapshot(Metadata& metadata, const std::string& name) 
   auto all = co_await list_snapshots(metadata);
   if (!all) co_return failure(all);
   if (all->size() >= kMaxSnapshots)
-    co_return fail("{}: has {} snapshots, the most that it can", path, kMaxSnapshots);
+    co_return fail("{}: has {} snapshots, and cannot have more", path, kMaxSnapshots);
   if (auto begun = co_await begin_command(metadata); !begun) co_return begun;
   const std::vector<uint64_t>& l1 = metadata.l1();
   if (auto done = co_await count_tree(metadata, l1, Count::kCheck); !done) co_return done;

@@ -158,9 +158,9 @@ inline std::vector<HostileCase> hostile_cases() {
       {"SubclustersTooSmall", "subclusters of less", [](Image& i) { i.put64(72, 0x10); }},
       {"RawDataWithoutFile", "raw external data", [](Image& i) { i.put64(88, 2); }},
       // Extensions and names.
-      {"ExtensionTooLong", "extension 0x12345678 that does not end",
+      {"ExtensionTooLong", "extension 0x12345678 that is too long",
        [](Image& i) { i.put_extension(112, 0x12345678, 4000); }},
-      {"ExtensionWraps", "extension 0x12345678 that does not end",
+      {"ExtensionWraps", "extension 0x12345678 that is too long",
        [](Image& i) { i.put_extension(112, 0x12345678, 0xffff'fff9); }},
       {"BitmapsShort", "bitmaps extension of 8 bytes",
        [](Image& i) { i.put_extension(112, 0x23852875, 8); }},
@@ -202,7 +202,7 @@ inline std::vector<HostileCase> hostile_cases() {
       {"L1Wraps", "L1 table (8 bytes at 0xfffffffffffff000) beyond",
        [](Image& i) { i.put64(40, ~0xfffull); }},
       {"L1InHeader", "L1 table where its header is", [](Image& i) { i.put64(40, 0); }},
-      {"L1OverRefcountTable", "its L1 table over its refcount table",
+      {"L1OverRefcountTable", "L1 table that overlaps its refcount table",
        [](Image& i) { i.put64(40, 1 << 12); }},
       {"RefcountTableMissing", "no refcount table", [](Image& i) { i.put32(56, 0); }},
       {"RefcountTableTooLarge", "bytes of refcount table", [](Image& i) { i.put32(56, ~0u); }},
@@ -231,7 +231,7 @@ inline std::vector<HostileCase> hostile_cases() {
          i.put64(64, 0x5001);
        }},
       {"SnapshotsInHeader", "snapshot table where its header is", [](Image& i) { i.put32(60, 1); }},
-      {"SnapshotsOverL1", "its L1 table over its snapshot table",
+      {"SnapshotsOverL1", "L1 table that overlaps its snapshot table",
        [](Image& i) {
          i.put32(60, 1);
          i.put64(64, 3 << 12);
@@ -261,13 +261,13 @@ inline std::vector<HostileCase> hostile_cases() {
          i.put64(136, 5 << 12);
        }},
       // Entries of tables.
-      {"L2Unaligned", "L2 table where none can be",
+      {"L2Unaligned", "L2 table at an impossible place",
        [](Image& i) { i.put64(3 << 12, 0x4200 | kHostileCopied); }},
-      {"L2InHeader", "L2 table where none can be",
+      {"L2InHeader", "L2 table at an impossible place",
        [](Image& i) { i.put64(3 << 12, kHostileCopied); }},
-      {"L2OverRefcountTable", "L2 table where none can be",
+      {"L2OverRefcountTable", "L2 table at an impossible place",
        [](Image& i) { i.put64(3 << 12, 1 << 12 | kHostileCopied); }},
-      {"L2OverItsL1", "L2 table where none can be",
+      {"L2OverItsL1", "L2 table at an impossible place",
        [](Image& i) { i.put64(3 << 12, 3 << 12 | kHostileCopied); }},
       {"DataUnaligned", "cluster not at a cluster's start",
        [](Image& i) { i.put64(4 << 12, 0x5200 | kHostileCopied); }},
@@ -282,15 +282,15 @@ inline std::vector<HostileCase> hostile_cases() {
        [](Image& i) { i.put64((4 << 14) + 8, 1ull << 32 | 1); }, false, true},
       {"SubclustersWithoutCluster", "subclusters that contradict each other",
        [](Image& i) { i.put64(4 << 14, 0); }, false, true},
-      {"CompressedGarbage", "does not unpack",
+      {"CompressedGarbage", "cannot be decompressed",
        [](Image& i) {
          i.put64(5 << 12, ~0ull);
          i.put64(4 << 12, kHostileCompressed | 5 << 12);
        }},
-      {"CompressedBeyondTheEnd", "does not unpack",
+      {"CompressedBeyondTheEnd", "cannot be decompressed",
        [](Image& i) { i.put64(4 << 12, kHostileCompressed | 100 << 12); }},
       // One stored block of four bytes.
-      {"CompressedTooLittle", "does not unpack",
+      {"CompressedTooLittle", "cannot be decompressed",
        [](Image& i) {
          i.put_bytes(5 << 12, {1, 4, 0, 0xfb, 0xff, 1, 2, 3, 4});
          i.put64(4 << 12, kHostileCompressed | 5 << 12);
