@@ -363,6 +363,30 @@ Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t f
 
 namespace {
 
+void append_extensions(std::vector<std::byte>& bytes, const Header& header,
+                       bool with_feature_names) {
+  if (!header.backing_format.empty())
+    append_extension(bytes, kBackingFormat, bytes_of(header.backing_format));
+  if (!header.data_path.empty()) append_extension(bytes, kDataFile, bytes_of(header.data_path));
+  if (header.luks) {
+    std::array<std::byte, 16> data{};
+    store_be(std::span(data), header.luks->offset);
+    store_be(std::span(data).subspan(8), header.luks->length_bytes);
+    append_extension(bytes, kLuksExtension, data);
+  }
+  if (with_feature_names) append_extension(bytes, kFeatureNames, feature_table());
+  if (header.bitmaps) {
+    std::array<std::byte, 24> data{};
+    store_be(std::span(data), header.bitmaps->count);
+    store_be(std::span(data).subspan(8), header.bitmaps->directory_bytes);
+    store_be(std::span(data).subspan(16), header.bitmaps->directory_offset);
+    append_extension(bytes, kBitmapsExtension, data);
+  }
+  for (const Extension& extension : header.unknown)
+    append_extension(bytes, extension.type, extension.data);
+  append_extension(bytes, kEnd, {});
+}
+
 Result<std::vector<std::byte>> format_header(const Header& header, bool with_feature_names,
                                              uint64_t most_bytes) {
   std::vector<std::byte> bytes(header.version == 2 ? kVersion2Bytes : kWrittenBytes);
@@ -388,26 +412,7 @@ Result<std::vector<std::byte>> format_header(const Header& header, bool with_fea
     put(100, static_cast<uint32_t>(kWrittenBytes));
     bytes[kVersion3Bytes] = static_cast<std::byte>(header.compression);
   }
-  if (!header.backing_format.empty())
-    append_extension(bytes, kBackingFormat, bytes_of(header.backing_format));
-  if (!header.data_path.empty()) append_extension(bytes, kDataFile, bytes_of(header.data_path));
-  if (header.luks) {
-    std::array<std::byte, 16> data{};
-    store_be(std::span(data), header.luks->offset);
-    store_be(std::span(data).subspan(8), header.luks->length_bytes);
-    append_extension(bytes, kLuksExtension, data);
-  }
-  if (with_feature_names) append_extension(bytes, kFeatureNames, feature_table());
-  if (header.bitmaps) {
-    std::array<std::byte, 24> data{};
-    store_be(std::span(data), header.bitmaps->count);
-    store_be(std::span(data).subspan(8), header.bitmaps->directory_bytes);
-    store_be(std::span(data).subspan(16), header.bitmaps->directory_offset);
-    append_extension(bytes, kBitmapsExtension, data);
-  }
-  for (const Extension& extension : header.unknown)
-    append_extension(bytes, extension.type, extension.data);
-  append_extension(bytes, kEnd, {});
+  append_extensions(bytes, header, with_feature_names);
   if (!header.backing_path.empty()) {
     const size_t offset = bytes.size();
     const auto name = bytes_of(header.backing_path);

@@ -2,12 +2,12 @@
 // specification: QEMU's docs/interop/qcow2.txt). It maps the disk to the file, allocates
 // clusters, and writes its changes to the file. It does not read or write the guest's data.
 //
-// Crashes. Changes are made in memory. A checkpoint writes them: at a flush, or when many have
-// gathered. It writes the reference counts as they were when it started; when these and all
-// data are stable, the L2 tables as they were when it started; then the L1 entries; and when
-// those are stable, it frees the clusters that are no longer mapped. So each cluster that a
-// table in the file points to is counted and holds its data. A crash at any point leaves at
-// most leaked clusters.
+// Crashes. Changes are made in memory, and written by a checkpoint: at a flush, or when there
+// are many. A checkpoint writes the reference counts as they were when it started; when these
+// and all data are stable, the L2 tables as they were when it started; then the L1 entries; and
+// when those are stable, it frees the clusters that are no longer mapped. So each cluster that
+// a table in the file points to is counted and contains its data. A crash at any point leaves
+// at most leaked clusters.
 //
 // Full disks of the host. The space of a table's cluster is reserved when the cluster is
 // allocated, and that of an existing table before it changes in memory. So the request that
@@ -72,7 +72,7 @@ class Metadata {
   Metadata(const Metadata&) = delete;
   Metadata& operator=(const Metadata&) = delete;
 
-  // Refuses refcount blocks where none can be. The allocator relies on this check.
+  // Refuses refcount blocks at impossible places. The allocator relies on this check.
   Result<void> check_refcount_blocks() const;
   // The external data file, which must outlive this. Set before the first request.
   void set_data_file(File* data) { data_file_ = data; }
@@ -101,14 +101,15 @@ class Metadata {
 
   // Mapping (metadata.cc)
 
-  // Where the range starts, and for how many of its bytes that goes on.
+  // The mapping of the longest first part of the range that is mapped in one piece.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
-  // The same without waiting, if the range is data in one piece, as for most requests.
+  // The same without waiting, if the whole range is data in one piece, as for most requests;
+  // otherwise nullopt.
   std::optional<Mapping> map_at_once(uint64_t offset_bytes, uint64_t length_bytes);
   L2Entry load_entry(std::span<const std::byte> slice, uint64_t offset_bytes) const;
   // In the file; the L2 table exists.
   uint64_t entry_offset(uint64_t offset_bytes) const;
-  // Refuses an L2 table where none can be.
+  // Refuses an L2 table at an impossible place.
   Result<void> check_l2_table(uint64_t l1_index) const;
 
   // Changes of the mapping (metadata_allocation.cc)
@@ -118,10 +119,10 @@ class Metadata {
   bool writing() const { return writing_; }
   // Before a change of an L2 entry: creates its table, or copies one that a snapshot shares.
   Task<Result<void>> prepare_change(uint64_t offset_bytes);
-  // A place for the first part of a range within one slice, all of which is mapped alike. If
-  // it is not used, give_back() frees it.
+  // Allocates a place for the first part of a range that is in one slice and mapped in one
+  // piece. If it is not used, give_back() frees its clusters.
   Task<Result<Allocation>> allocate(uint64_t offset_bytes, uint64_t length_bytes);
-  // The place of a compressed cluster of so many bytes; the same holds for it.
+  // Allocates a place for a compressed cluster of so many bytes; the same holds for it.
   Task<Result<uint64_t>> allocate_compressed(uint64_t length_bytes);
   Task<Result<void>> give_back(ClusterRun clusters);
   // Maps what was written to an allocation: the bytes of the disk from `from_bytes` on.

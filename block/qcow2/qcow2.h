@@ -1,5 +1,5 @@
 // A qcow2 image as a disk: reads and writes of the guest's data, copying from backing files,
-// compressed clusters. Where the data is, is the business of Metadata (metadata.h).
+// compressed clusters. Metadata (metadata.h) maps the disk to the file.
 //
 // Thread rule: as for Backend. Each request holds clusters_ for the guest's clusters that it
 // touches: shared if it leaves each cluster where it is, and exclusively if it changes where a
@@ -96,7 +96,7 @@ class Qcow2 final : public Backend {
   // clusters read as the backing file.
   Task<Result<void>> clear(uint64_t offset_bytes, uint64_t length_bytes, Clear how);
 
-  // Where the range starts, and for how many of its bytes that goes on.
+  // The mapping of the longest first part of the range that is mapped in one piece.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes) {
     return metadata_.map(offset_bytes, length_bytes);
   }
@@ -122,10 +122,10 @@ class Qcow2 final : public Backend {
   Task<Result<void>> read_backing(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_compressed(const Mapping& mapping, uint64_t offset,
                                      std::span<const iovec> buffers);
-  // Where a range that this image does not hold comes from: the first image below that holds
+  // The source of a range that is not allocated in this image: the first image below that has
   // it, or the disk at the end of the chain, or zeroes.
   struct Below {
-    uint64_t length_bytes = 0;  // of the range's start, for which this is so
+    uint64_t length_bytes = 0;  // of the first part of the range, with this source
     Qcow2* image = nullptr;
     Mapping mapping = {};  // of `image`
     Backend* disk = nullptr;
