@@ -259,24 +259,11 @@ E1000::DeferredAction E1000::store(uint32_t offset, uint32_t value) {
       reg(kRdt) = value & known.writable;
       return wake_receiver();
     case kIcr:
-      reg(kIcr) &= ~value;
-      update_interrupt();
-      return {};
     case kIcs:
-      raise(value & kCauses);
-      return {};
     case kIms:
-      reg(kIms) |= value & known.writable;
-      update_interrupt();
-      return {};
     case kImc:
-      reg(kIms) &= ~value;
-      update_interrupt();
-      return {};
     case kItr:
-      reg(kItr) = value & known.writable;
-      timer_armed_ = false;  // it was armed for the old interval
-      update_interrupt();
+      store_interrupt(offset, value, known.writable);
       return {};
     case kCtrl:
     case kCtrlCopy:
@@ -289,12 +276,9 @@ E1000::DeferredAction E1000::store(uint32_t offset, uint32_t value) {
     case kEecd:
       state_.eeprom.set_control(value);
       return {};
-    case kEerd: {
-      const uint16_t word = state_.eeprom.word(value >> 8 & 0xff);
-      reg(kEerd) =
-          (value & 0xff00) | ((value & kEerdStart) != 0 ? uint32_t{word} << 16 | kEerdDone : 0);
+    case kEerd:
+      read_eeprom(value);
       return {};
-    }
     case kCtrlExt:
       if ((value & kEepromReset) != 0) load_address();
       break;
@@ -324,6 +308,33 @@ E1000::DeferredAction E1000::store(uint32_t offset, uint32_t value) {
   if (known.access != Access::kReadWrite) return {};
   reg(offset) = (reg(offset) & ~known.writable) | (value & known.writable);
   return {};
+}
+
+void E1000::store_interrupt(uint32_t offset, uint32_t value, uint32_t writable) {
+  switch (offset) {
+    case kIcr:
+      reg(kIcr) &= ~value;
+      break;
+    case kIcs:
+      return raise(value & kCauses);
+    case kIms:
+      reg(kIms) |= value & writable;
+      break;
+    case kImc:
+      reg(kIms) &= ~value;
+      break;
+    default:  // kItr
+      reg(kItr) = value & writable;
+      timer_armed_ = false;  // it was armed for the old interval
+      break;
+  }
+  update_interrupt();
+}
+
+void E1000::read_eeprom(uint32_t value) {
+  const uint16_t word = state_.eeprom.word(value >> 8 & 0xff);
+  reg(kEerd) =
+      (value & 0xff00) | ((value & kEerdStart) != 0 ? uint32_t{word} << 16 | kEerdDone : 0);
 }
 
 E1000::DeferredAction E1000::store_control(uint32_t value) {

@@ -129,6 +129,7 @@ class E1000 {
 
   uint32_t& reg(uint32_t offset) REQUIRES(mutex_) { return state_.registers[offset / 4]; }
   DeferredAction store(uint32_t offset, uint32_t value) REQUIRES(mutex_);
+  void store_interrupt(uint32_t offset, uint32_t value, uint32_t writable) REQUIRES(mutex_);
   DeferredAction store_control(uint32_t value) REQUIRES(mutex_);
   DeferredAction store_enable(uint32_t offset, uint32_t enable, uint32_t value) REQUIRES(mutex_);
   void change_ring(Direction& direction) REQUIRES(mutex_);
@@ -136,6 +137,7 @@ class E1000 {
   DeferredAction wake_transmitter() REQUIRES(mutex_);
   DeferredAction wake_receiver() REQUIRES(mutex_);
   void load_address() REQUIRES(mutex_);
+  void read_eeprom(uint32_t value) REQUIRES(mutex_);
   void access_phy(uint32_t value) REQUIRES(mutex_);
   void set_link(bool was_up) REQUIRES(mutex_);
   bool link_up() const REQUIRES(mutex_) { return state_.phy.link_up(state_.cable); }

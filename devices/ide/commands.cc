@@ -17,6 +17,40 @@ constexpr uint8_t kPowerActive = 0xff;
 // "PACKET", features: OVL permits overlapped execution, which is not supported.
 constexpr uint8_t kPacketOverlap = 1 << 1;
 
+using enum IdeDrive::Transfer::Kind;
+
+// The commands of a disk that transfer sectors.
+struct Access {
+  uint8_t opcode;
+  IdeDrive::Transfer::Kind kind;
+  bool ext;
+  bool dma;
+  bool multiple = false;
+};
+constexpr uint8_t kWithoutRetry = 1;  // added to the opcodes of the first ATA
+constexpr Access kAccesses[] = {
+    // opcode, kind, 48-bit, DMA, in blocks of SET MULTIPLE MODE
+    {ata::kReadSectors, kRead, false, false},
+    {ata::kReadSectors + kWithoutRetry, kRead, false, false},
+    {ata::kReadSectorsExt, kRead, true, false},
+    {ata::kReadMultiple, kRead, false, false, true},
+    {ata::kReadMultipleExt, kRead, true, false, true},
+    {ata::kReadDma, kRead, false, true},
+    {ata::kReadDma + kWithoutRetry, kRead, false, true},
+    {ata::kReadDmaExt, kRead, true, true},
+    {ata::kWriteSectors, kWrite, false, false},
+    {ata::kWriteSectors + kWithoutRetry, kWrite, false, false},
+    {ata::kWriteSectorsExt, kWrite, true, false},
+    {ata::kWriteMultiple, kWrite, false, false, true},
+    {ata::kWriteMultipleExt, kWrite, true, false, true},
+    {ata::kWriteDma, kWrite, false, true},
+    {ata::kWriteDma + kWithoutRetry, kWrite, false, true},
+    {ata::kWriteDmaExt, kWrite, true, true},
+    {ata::kVerify, kVerify, false, false},
+    {ata::kVerify + kWithoutRetry, kVerify, false, false},
+    {ata::kVerifyExt, kVerify, true, false},
+};
+
 }  // namespace
 
 void IdeDrive::command(uint8_t opcode) {
@@ -60,49 +94,12 @@ bool IdeDrive::execute_for_both(uint8_t opcode) {
 }
 
 bool IdeDrive::execute_for_disk(uint8_t opcode) {
-  using enum Transfer::Kind;
+  for (const Access& known : kAccesses) {
+    if (known.opcode != opcode) continue;
+    access(known.kind, known.ext, known.dma, known.multiple ? state_.multiple : uint8_t{1});
+    return true;
+  }
   switch (opcode) {
-    case ata::kReadSectors:
-    case ata::kReadSectors + 1:
-      access(kRead, false, false, 1);
-      return true;
-    case ata::kReadSectorsExt:
-      access(kRead, true, false, 1);
-      return true;
-    case ata::kReadMultiple:
-    case ata::kReadMultipleExt:
-      access(kRead, opcode == ata::kReadMultipleExt, false, state_.multiple);
-      return true;
-    case ata::kReadDma:
-    case ata::kReadDma + 1:
-      access(kRead, false, true, 1);
-      return true;
-    case ata::kReadDmaExt:
-      access(kRead, true, true, 1);
-      return true;
-    case ata::kWriteSectors:
-    case ata::kWriteSectors + 1:
-      access(kWrite, false, false, 1);
-      return true;
-    case ata::kWriteSectorsExt:
-      access(kWrite, true, false, 1);
-      return true;
-    case ata::kWriteMultiple:
-    case ata::kWriteMultipleExt:
-      access(kWrite, opcode == ata::kWriteMultipleExt, false, state_.multiple);
-      return true;
-    case ata::kWriteDma:
-    case ata::kWriteDma + 1:
-      access(kWrite, false, true, 1);
-      return true;
-    case ata::kWriteDmaExt:
-      access(kWrite, true, true, 1);
-      return true;
-    case ata::kVerify:
-    case ata::kVerify + 1:
-    case ata::kVerifyExt:
-      access(kVerify, opcode == ata::kVerifyExt, false, 1);
-      return true;
     case ata::kReadNativeMax:
     case ata::kReadNativeMaxExt: {
       const bool ext = opcode == ata::kReadNativeMaxExt;
