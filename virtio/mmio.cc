@@ -43,11 +43,6 @@ constexpr std::pair<uint64_t, const char*> kNames[] = {
 constexpr uint32_t kMagic = 0x74726976;   // "virt"
 constexpr uint32_t kVendor = 0x6b636977;  // "wick"
 
-void set_low(uint64_t& field, uint32_t value) { field = (field & ~0xffffffffull) | value; }
-void set_high(uint64_t& field, uint32_t value) {
-  field = (field & 0xffffffffull) | static_cast<uint64_t>(value) << 32;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<MmioTransport>> MmioTransport::create(VirtioDevice& device,
@@ -96,7 +91,7 @@ uint32_t MmioTransport::read_register(uint64_t offset) const {
     case VIRTIO_MMIO_SHM_BASE_HIGH:
       return 0xffffffff;  // 4.2.2.1: no such shared memory region
     case VIRTIO_MMIO_CONFIG_GENERATION:
-      return config_generation_;
+      return config_generation();
     default:
       return 0;
   }
@@ -184,15 +179,6 @@ void MmioTransport::raise(uint32_t cause) {
 
 void MmioTransport::queue_interrupt(uint16_t) { raise(VIRTIO_MMIO_INT_VRING); }
 
-void MmioTransport::config_changed() {
-  ++config_generation_;
-  raise(VIRTIO_MMIO_INT_CONFIG);
-}
-
-void MmioTransport::needs_reset() {
-  // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
-  if ((status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
-    config_changed();
-}
+void MmioTransport::config_interrupt() { raise(VIRTIO_MMIO_INT_CONFIG); }
 
 }  // namespace wick::virtio

@@ -27,8 +27,6 @@ class MmioTransport final : public Transport, public BusDevice {
   Name name_of(uint64_t offset, bool write) const override;
 
   void queue_interrupt(uint16_t queue) override;
-  void config_changed() override;
-  void needs_reset() override;
 
  private:
   MmioTransport(VirtioDevice& device, const GuestMemory& memory, InterruptLine& interrupt,
@@ -36,13 +34,13 @@ class MmioTransport final : public Transport, public BusDevice {
       : Transport(device, memory, std::move(name), std::move(kicks)), interrupt_(interrupt) {}
 
   void reset_interrupts() override { interrupt_status_ = 0; }
+  void config_interrupt() override;
   void raise(uint32_t cause);
   uint32_t read_register(uint64_t offset) const REQUIRES(mutex_);
   void write_register(uint64_t offset, uint32_t value) REQUIRES(mutex_);
 
   InterruptLine& interrupt_;
   std::atomic<uint32_t> interrupt_status_{0};
-  std::atomic<uint32_t> config_generation_{0};
 };
 
 }  // namespace wick::virtio

@@ -63,11 +63,6 @@ bool is_register(uint64_t offset, size_t size_bytes) {
   });
 }
 
-void set_low(uint64_t& field, uint32_t value) { field = (field & ~0xffffffffull) | value; }
-void set_high(uint64_t& field, uint32_t value) {
-  field = (field & 0xffffffffull) | static_cast<uint64_t>(value) << 32;
-}
-
 devices::PciFunction::Identity identity(const VirtioDevice& device) {
   const auto id = static_cast<uint16_t>(kFirstDeviceId + device.id());
   // Drivers match the device ID; the class code is only informative (PCI Code and ID
@@ -217,7 +212,7 @@ uint64_t PciTransport::read_common(uint64_t offset) const {
     case VIRTIO_PCI_COMMON_STATUS:
       return status();
     case VIRTIO_PCI_COMMON_CFGGENERATION:
-      return config_generation_;
+      return config_generation();
     case VIRTIO_PCI_COMMON_Q_SELECT:
       return queue_select_;
     case VIRTIO_PCI_COMMON_Q_SIZE:
@@ -357,16 +352,7 @@ void PciTransport::raise(uint8_t cause, uint16_t vector) {
 
 void PciTransport::queue_interrupt(uint16_t queue) { raise(kIsrQueue, queue_vectors_[queue]); }
 
-void PciTransport::config_changed() {
-  ++config_generation_;
-  raise(VIRTIO_PCI_ISR_CONFIG, config_vector_);
-}
-
-void PciTransport::needs_reset() {
-  // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
-  if ((status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
-    config_changed();
-}
+void PciTransport::config_interrupt() { raise(VIRTIO_PCI_ISR_CONFIG, config_vector_); }
 
 // Reads the capability's fields. Returns false unless they select 1, 2 or 4 aligned bytes
 // of BAR 0.

@@ -39,8 +39,6 @@ class PciTransport final : public Transport, public BusDevice {
   Name name_of(uint64_t offset, bool write) const override;
 
   void queue_interrupt(uint16_t queue) override;
-  void config_changed() override;
-  void needs_reset() override;
   void connect_interrupt(uint16_t queue, const EventFd& event) override {
     interrupts_.connect(queue_vectors_[queue], event);
   }
@@ -63,6 +61,7 @@ class PciTransport final : public Transport, public BusDevice {
 
   void add_capabilities();
   void reset_interrupts() override REQUIRES(mutex_);
+  void config_interrupt() override;
   void raise(uint8_t cause, uint16_t vector);
   uint64_t read_common(uint64_t offset) const REQUIRES(mutex_);
   void write_common(uint64_t offset, uint32_t value) REQUIRES(mutex_);
@@ -78,7 +77,6 @@ class PciTransport final : public Transport, public BusDevice {
   uint8_t isr_ GUARDED_BY(isr_mutex_) = 0;
 
   // Atomic, because the device's loop reads these while a vCPU may write them.
-  std::atomic<uint8_t> config_generation_{0};
   std::atomic<uint16_t> config_vector_{VIRTIO_MSI_NO_VECTOR};
   std::vector<std::atomic<uint16_t>> queue_vectors_;
 };

@@ -160,6 +160,17 @@ std::vector<Transport::QueueState> Transport::initial_queues(const VirtioDevice&
   return queues;
 }
 
+void Transport::config_changed() {
+  ++config_generation_;
+  config_interrupt();
+}
+
+void Transport::needs_reset() {
+  // 2.1.2: the device sends a configuration change notification only after DRIVER_OK.
+  if ((status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
+    config_changed();
+}
+
 void Transport::power_off() {
   const MutexLock lock(mutex_);
   reset();

@@ -36,6 +36,9 @@ class Transport : public DriverNotifier {
   // loop.
   void power_off();
 
+  void config_changed() final;
+  void needs_reset() final;
+
   // For ioeventfd: a signal of eventfd `i` kicks queue `i`.
   std::span<const EventFd> kicks() const { return kicks_; }
 
@@ -61,6 +64,7 @@ class Transport : public DriverNotifier {
   uint32_t driver_features_word() const REQUIRES(mutex_);
   void set_driver_features_word(uint32_t word) REQUIRES(mutex_);
 
+  uint32_t config_generation() const { return config_generation_; }
   uint8_t status() const { return status_.load(); }
   // Handles a write of the status register. The value 0 resets the device and returns when
   // all its queues are idle.
@@ -91,10 +95,9 @@ class Transport : public DriverNotifier {
   uint32_t driver_features_select_ GUARDED_BY(mutex_) = 0;
   uint32_t queue_select_ GUARDED_BY(mutex_) = 0;
 
-  // Atomic, because needs_reset() writes it on the device's loop.
-  std::atomic<uint8_t> status_{0};
-
  private:
+  // Interrupts the driver for a change of the configuration. Any thread, without the mutex.
+  virtual void config_interrupt() = 0;
   // Clears the transport's interrupt state, at a reset.
   virtual void reset_interrupts() REQUIRES(mutex_) = 0;
 
@@ -113,10 +116,20 @@ class Transport : public DriverNotifier {
   const std::vector<EventFd> kicks_;
   RateLimit warnings_;
 
+  // Atomic, because any thread makes DriverNotifier's calls.
+  std::atomic<uint8_t> status_{0};
+  std::atomic<uint32_t> config_generation_{0};
+
   bool dma_enabled_ GUARDED_BY(mutex_) = true;
   bool active_ GUARDED_BY(mutex_) = false;  // the device has the queues
   uint64_t driver_features_ GUARDED_BY(mutex_) = 0;
   std::vector<QueueState> queues_ GUARDED_BY(mutex_);
 };
+
+// Set one half of a 64-bit register.
+inline void set_low(uint64_t& field, uint32_t value) { field = (field & ~0xffffffffull) | value; }
+inline void set_high(uint64_t& field, uint32_t value) {
+  field = (field & 0xffffffffull) | static_cast<uint64_t>(value) << 32;
+}
 
 }  // namespace wick::virtio
