@@ -56,7 +56,7 @@ Result<void> Metadata::check_refcount_blocks() const {
     if (block % header_.cluster_bytes() != 0 || block >= end ||
         is_table({header_.cluster_of(block), 1}))
       return with_hint(
-          fail("{}: the qcow2 image has a refcount block at an impossible place, {:#x}", path(),
+          fail("{}: the qcow2 image has a refcount block at {:#x}, an impossible place", path(),
                block),
           kLookHint);
     blocks.push_back(block);
