@@ -255,12 +255,12 @@ void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
                          fmt::arg("mac", network.mac),
                          fmt::arg("own", net::ipv4_string(network.address.address)));
     };
-    steps.push_back(table_step("filter", "inet", table, rules(kFilterRules)));
+    steps.push_back(table_step(kFilterStep, "inet", table, rules(kFilterRules)));
     // These rules protect only guests from each other, so they may fail on a kernel without
     // nftables for bridges.
-    steps.push_back(table_step("neighbours", "bridge", table, rules(kNeighbourRules)));
+    steps.push_back(table_step(kNeighboursStep, "bridge", table, rules(kNeighbourRules)));
     std::get<RunCommand>(steps.back().make.front()).may_fail = true;
-    steps.push_back(table_step("nat", "ip", table, rules(kNftNatRules)));
+    steps.push_back(table_step(kNatStep, "ip", table, rules(kNftNatRules)));
     return;
   }
   const auto add = [&](const char* name, const char* suffix, const char* in,
@@ -268,12 +268,12 @@ void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
                        const char* program = "iptables") {
     steps.push_back(chain_step(network, name, table + suffix, in, std::move(from), rules, program));
   };
-  add("sources", ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules);
-  add("sources6", ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules6, kIp6tables);
-  add("guard", "", "mangle", {"FORWARD"}, kGuardRules);
-  add("forward", "", "filter", {"FORWARD"}, kForwardRules);
-  if (network.dhcp) add("input", ".in", "filter", {"INPUT"}, kInputRules);
-  add("nat", "", "nat", {"POSTROUTING"}, kNatRules);
+  add(kSourcesStep, ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules);
+  add(kSources6Step, ".src", "mangle", {"INPUT", "FORWARD"}, kSourceRules6, kIp6tables);
+  add(kGuardStep, "", "mangle", {"FORWARD"}, kGuardRules);
+  add(kForwardStep, "", "filter", {"FORWARD"}, kForwardRules);
+  if (network.dhcp) add(kInputStep, ".in", "filter", {"INPUT"}, kInputRules);
+  add(kNatStep, "", "nat", {"POSTROUTING"}, kNatRules);
 }
 
 // Forwarding is turned on last and off first, so that it is never on without the filters.
@@ -329,7 +329,7 @@ Step dnsmasq(const HostNetwork& network) {
   // An empty option 3 means "no router".
   if (network.nat == HostNetwork::Nat::kNone) arguments.push_back("--dhcp-option=3");
   return {Kind::kDnsmasq,
-          "dhcp",
+          kDhcpStep,
           "dnsmasq of " + network.name,
           {run(std::move(arguments))},
           {StopDnsmasq{network.name}}};

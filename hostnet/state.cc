@@ -99,9 +99,9 @@ Result<void> parse_taps(const Json& list, HostNetwork& network) {
 
 Result<void> parse_made(const Json& list, HostNetwork& network) {
   constexpr std::string_view kSteps[] = {
-      kBridgeStep,    "filter", "neighbours", "sources", "sources6",           "guard",
-      "forward",      "input",  "nat",        "dhcp",    kForwardingGuardStep, kRedirectsStep,
-      kForwardingStep};
+      kBridgeStep,    kFilterStep,          kNeighboursStep, kSourcesStep, kSources6Step,
+      kGuardStep,     kForwardStep,         kInputStep,      kNatStep,     kDhcpStep,
+      kRedirectsStep, kForwardingGuardStep, kForwardingStep};
   for (const Json& entry : list) {
     Members members(entry);
     HostNetwork::Made made;

@@ -48,8 +48,17 @@ struct HostNetwork {
   friend bool operator==(const HostNetwork&, const HostNetwork&) = default;
 };
 
-// The names of steps that are used in more than one file.
+// The names of the steps that are recorded (Made::what), in their order; those of TAPs follow.
 constexpr const char* kBridgeStep = "bridge";
+constexpr const char* kFilterStep = "filter";
+constexpr const char* kNeighboursStep = "neighbours";
+constexpr const char* kSourcesStep = "sources";
+constexpr const char* kSources6Step = "sources6";
+constexpr const char* kGuardStep = "guard";
+constexpr const char* kForwardStep = "forward";
+constexpr const char* kInputStep = "input";
+constexpr const char* kNatStep = "nat";
+constexpr const char* kDhcpStep = "dhcp";
 constexpr const char* kForwardingStep = "forwarding";  // net.ipv4.ip_forward, from 0 to 1
 constexpr const char* kRedirectsStep = "redirects";    // accept_redirects was 0 before
 constexpr const char* kForwardingGuardStep = "forwarding guard";
