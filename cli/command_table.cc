@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/form.h"
+
 namespace wick::cli {
 
 const CLI::Option* Given::find(const std::string& name) const {
@@ -23,10 +25,28 @@ std::optional<std::string> Given::last(const std::string& name) const {
   return values.back();
 }
 
-Result<bool> Given::json() const {
-  const std::string text = last("output").value_or("human");
-  if (text != "human" && text != "json") return fail("--output: must be human or json");
-  return text == "json";
+Result<void> Given::check(std::span<const OptionRow> rows) const {
+  for (const OptionRow& row : rows) {
+    if (row.value == nullptr) continue;
+    const std::string name(row.last_name());
+    for (const std::string& value : app_.get_option(name)->results())
+      if (const auto fits = check_form(row.value, value); !fits)
+        return fail("{} '{}': {}", name, value, fits.error().message());
+  }
+  return {};
+}
+
+void add_option(CLI::App& command, const OptionRow& row) {
+  const auto& [names, value, help, min, max, may_be_missing] = row;
+  CLI::Option* const option = value != nullptr ? command.add_option(names, CLI::callback_t(), help)
+                                               : command.add_flag(names, help);
+  if (*help == '\0') option->group("");
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (value == nullptr) return;
+  option->type_name(value);
+  option->expected(*value == '[' ? 0 : 1, 1);
+  if (*names != '-' && max > 1) option->expected(min, max)->allow_extra_args();
+  option->required(min > 0 && !may_be_missing);
 }
 
 CommandGroup::CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer)
@@ -42,18 +62,7 @@ void CommandGroup::add(const CommandSyntax& row) {
   command->footer(row.footer);
   command->set_help_flag("-h,--help", "print this");
   command->allow_extras();
-  for (const auto& [names, value, help, min, max, may_be_missing] : row.options) {
-    CLI::Option* const option = value != nullptr
-                                    ? command->add_option(names, CLI::callback_t(), help)
-                                    : command->add_flag(names, help);
-    if (*help == '\0') option->group("");
-    if (value == nullptr) continue;
-    option->type_name(value);
-    option->expected(1);
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    if (*names != '-' && max > 1) option->expected(min, max)->allow_extra_args();
-    option->required(min > 0 && !may_be_missing);
-  }
+  for (const OptionRow& option : row.options) add_option(*command, option);
 }
 
 bool CommandGroup::parsed() const { return group_->parsed(); }

@@ -20,12 +20,19 @@ namespace wick::cli {
 
 struct OptionRow {
   const char* names;  // as CLI11 takes them; without dashes: positional
-  const char* value;  // nullptr: a flag
+  const char* value;  // its form (cli/form.h); in brackets: may be left out; nullptr: a flag
   const char* help;   // empty: not shown, since the help of another option names it
   int min = 0;        // how many of a positional one
   int max = 1;
   bool may_be_missing = false;  // with `-o help`
+
+  std::string_view last_name() const {
+    const std::string_view all = names;
+    return all.substr(all.rfind(',') + 1);
+  }
 };
+
+void add_option(CLI::App& command, const OptionRow& row);
 
 // The options that were given to one command. An option's name is its last one, without
 // dashes; a positional argument's is as in the table ("FILE").
@@ -37,8 +44,8 @@ class Given {
   unsigned count(const std::string& name) const;
   std::vector<std::string> all(const std::string& name) const;
   std::optional<std::string> last(const std::string& name) const;
-  // --output human|json
-  Result<bool> json() const;
+  // An error for a value that is none of the words which its row allows.
+  Result<void> check(std::span<const OptionRow> rows) const;
 
  private:
   const CLI::Option* find(const std::string& name) const;
@@ -92,7 +99,10 @@ class CommandTable : public CommandGroup {
   }
 
   Result<Command> command() const {
-    if (const auto row = index()) return rows_[*row].make(given(*row));
+    if (const auto row = index()) {
+      TRY(given(*row).check(rows_[*row].options));
+      return rows_[*row].make(given(*row));
+    }
     return with_hint(fail("no command"), known_commands());
   }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/fd.h"
+#include "cli/form.h"
 #include "cli/image/options.h"
 #include "cli/nearest.h"
 #include "cli/net/options.h"
@@ -20,9 +21,13 @@ namespace {
 
 // These two are not in run_options(): one names the config file, the other is short for
 // --log-level.
-constexpr const char* kConfigFlag = "--config";
+constexpr OptionRow kMoreRunOptions[] = {
+    {"--config", "FILE", "TOML with the same names; arrays for repeated options"},
+    {"-v", nullptr, "more messages: --log-level info; -vv: debug"},
+};
 constexpr const char* kConfigVariable = "WICK_CONFIG";
-constexpr const char* kVerboseFlag = "-v";
+
+constexpr OptionRow kSocket = {"PATH", "", "the socket of wick run -s unix:PATH", 1};
 
 constexpr const char* kKnownCommands = "the commands are run, attach, image, net and doctor";
 
@@ -33,17 +38,15 @@ constexpr const char* kMainHelp = R"(Examples:
   sudo wick net up --user alice
   wick doctor)";
 
+// To be formatted with the forms of SPECs.
 constexpr const char* kRunHelp =
-    R"(A disk is PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]
-[,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]
-[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any].
-A network card is none, or user[,hostfwd=tcp:127.0.0.1:2222-:22], or
-tap[,ifname=tap0][,bridge=BR][,vhost=on][,queues=N], with [,mac=MAC][,mtu=N]
-[,device=virtio|e1000]. A serial port or console is stdio, pty, unix:PATH,
-file:PATH or null, with [,log=FILE]. A doubled comma is a comma. Options also
-come from WICK_OPTION (';' between SPECs), then the config file. On a terminal,
-Ctrl-] ? lists the keys. Exit status: 0 success, 1 host failed, 2 usage error,
-3 panic or no output, 4 triple fault, 5 timeout, 6 KVM failed, 128+N signal N.
+    R"(A disk is {}.
+A network card is none, or user{}, or
+tap{}, with {}. Two commas are one. A serial port or console is
+{}. On stdio Ctrl-] ? lists the keys.
+Environment: WICK_OPTION (';' between SPECs); after it comes the config file.
+Exit status: 0 success, 1 host failed, 2 usage error, 3 panic or no output,
+4 triple fault, 5 timeout, 6 KVM failed, 128+N signal N.
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
@@ -54,8 +57,8 @@ Example:
   wick attach serial.socket)";
 
 constexpr const char* kDoctorHelp =
-    R"(Each line is ok, warn or fail, with the fix. The exit status is 0 if wick run
-can work on this host, else 1.
+    R"(Each line is ok, warn or fail, with the fix.
+Exit status: 0 if wick run can work on this host, else 1.
 
 Example:
   wick doctor)";
@@ -71,7 +74,7 @@ class Arguments {
     app_.require_subcommand(0, 1);
     app_.set_version_flag("--version", "wick " WICK_VERSION, "print the version");
     app_.footer(kMainHelp);
-    run_->footer(kRunHelp);
+    run_->footer(fmt::format(kRunHelp, kDiskForm, kUserKeys, kTapKeys, kCardKeys, kSerialForm));
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);
     for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"),
@@ -80,11 +83,9 @@ class Arguments {
       app->allow_extras();  // parse() below has a better message about them
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
-    for (const RunOption& option : run_options()) add(option.flags, option.value, option.help);
-    add(kConfigFlag, "FILE", "TOML with the same names; arrays for repeated options");
-    add(kVerboseFlag, nullptr, "more messages: --log-level info; -vv: debug");
-    attach_->add_option("PATH", CLI::callback_t(), "the socket of wick run -s unix:PATH")
-        ->required();
+    for (const RunOption& option : run_options()) add_option(*run_, option.row());
+    for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
+    add_option(*attach_, kSocket);
   }
 
   // The text to print for --help or --version; nullopt for a command.
@@ -143,24 +144,10 @@ class Arguments {
     return "wick --help";
   }
 
-  std::vector<std::string> values(const char* flags) const { return find(run_, flags)->results(); }
-  std::string socket_path() const { return find(attach_, "PATH")->results().front(); }
+  std::vector<std::string> values(const std::string& name) const { return Given(*run_).all(name); }
+  std::string socket_path() const { return *Given(*attach_).last("PATH"); }
 
  private:
-  void add(const char* flags, const char* value, const char* help) {
-    CLI::Option* const option =
-        value ? run_->add_option(flags, CLI::callback_t())->expected(*value == '[' ? 0 : 1, 1)
-              : run_->add_flag(flags);
-    option->type_name(value ? value : "");
-    option->description(help ? help : "");
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    if (help == nullptr) option->group("");
-  }
-
-  static const CLI::Option* find(const CLI::App* app, const std::string& flags) {
-    return app->get_option(flags.substr(flags.find(',') + 1));
-  }
-
   // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
@@ -180,7 +167,7 @@ class Arguments {
     return reversed;
   }
 
-  CLI::App app_{"wick runs virtual machines on KVM.", "wick"};
+  CLI::App app_{"Runs virtual machines on KVM.", "wick"};
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
@@ -213,16 +200,11 @@ Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::
   auto entries = parse_toml(text);
   if (!entries) return fail("{}: {}", path, entries.error().message());
   for (const TomlEntry& entry : *entries) {
-    std::vector<std::string> shown;
-    bool known = false;
-    for (const RunOption& option : run_options()) {
-      known = known || option.name() == entry.key;
-      if (option.help != nullptr) shown.push_back(option.name());
-    }
-    if (!known) {
+    std::vector<std::string> known;
+    for (const RunOption& option : run_options()) known.push_back(option.name());
+    if (std::ranges::find(known, entry.key) == known.end())
       return with_hint(fail("{}: line {}: unknown key '{}'", path, entry.line, entry.key),
-                       fmt::format("the keys are {}", fmt::join(shown, ", ")));
-    }
+                       fmt::format("the keys are {}", fmt::join(known, ", ")));
   }
   return entries;
 }
@@ -257,9 +239,9 @@ class Sources {
 
  private:
   std::vector<std::string> from_command_line(const RunOption& option) const {
-    std::vector<std::string> values = arguments_.values(option.flags);
+    std::vector<std::string> values = arguments_.values(option.name());
     if (option.name() == "log-level") {
-      const size_t verbosity = arguments_.values(kVerboseFlag).size();
+      const size_t verbosity = arguments_.values("v").size();
       if (verbosity > 0) values.emplace_back(verbosity == 1 ? "info" : "debug");
     }
     return values;
@@ -292,7 +274,8 @@ Result<RunOptions> resolve(const Sources& sources) {
     if (setting.values.size() > 1 && !option.repeats)
       return fail("{}: given more than once; it takes one value", setting.origin);
     for (const std::string& value : setting.values) {
-      auto applied = option.apply(options, value);
+      Result<void> applied = check_form(option.value, value);
+      if (applied) applied = option.apply(options, value);
       if (!applied) {
         Error error = std::move(applied).error();
         error.context = fmt::format("{} '{}': {}", setting.origin, value, error.context);
@@ -344,7 +327,7 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;
-  if (const auto given = parsed.values(kConfigFlag); !given.empty()) {
+  if (const auto given = parsed.values("config"); !given.empty()) {
     if (given.size() > 1) return usage({0, "--config: given more than once", {}});
     config_path = given.front();
     if (config_path.empty()) return usage({0, "--config: needs a file name", {}});

@@ -6,19 +6,21 @@
 #include <string>
 #include <string_view>
 
+#include "cli/command_table.h"
 #include "cli/options.h"
 
 namespace wick::cli {
 
 // One option of `wick run`, for all sources.
 struct RunOption {
-  const char* flags;  // for CLI11: "-k,--kernel"
-  const char* value;  // the value's name in the help; [VALUE] is optional; nullptr: a flag
-  const char* help;   // nullptr: not shown
+  const char* names;  // as in OptionRow
+  const char* value;
+  const char* help;
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);
 
-  std::string name() const { return std::string(std::string_view(flags).substr(dashes() + 2)); }
+  OptionRow row() const { return {names, value, help}; }
+  std::string name() const { return std::string(row().last_name().substr(2)); }
   std::string variable() const {
     std::string variable = "WICK_" + name();
     std::transform(variable.begin(), variable.end(), variable.begin(), [](char c) {
@@ -26,9 +28,7 @@ struct RunOption {
     });
     return variable;
   }
-
- private:
-  size_t dashes() const { return std::string_view(flags).find("--"); }
+  std::string form() const;  // of its value (cli/form.h), also where the help says SPEC
 };
 
 std::span<const RunOption> run_options();

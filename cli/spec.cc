@@ -4,10 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <initializer_list>
 #include <optional>
+
+#include "cli/form.h"
 
 namespace wick::cli {
 namespace {
@@ -30,36 +30,33 @@ std::vector<std::string> split_at_commas(std::string_view text) {
   return parts;
 }
 
-// The index of `value` in `choices`.
-Result<size_t> choose(std::string_view key, std::string_view value,
-                      std::initializer_list<std::string_view> choices) {
-  const auto* const found = std::find(choices.begin(), choices.end(), value);
-  if (found == choices.end())
-    return fail("{}={}: must be {}", key, value, fmt::join(choices, " or "));
-  return static_cast<size_t>(found - choices.begin());
-}
-
 }  // namespace
 
-Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys,
-                        std::string_view repeats) {
+Result<Spec> parse_spec(std::string_view text, std::string_view form) {
   const std::vector<std::string> parts = split_at_commas(text);
   Spec spec{.value = parts.front(), .pairs = {}};
   if (spec.value.empty()) return fail("the value before the first comma is missing");
 
-  const std::string valid = fmt::format("the keys are {}", fmt::join(keys, ", "));
+  const std::vector<SpecKey> keys = spec_keys(form);
+  std::vector<std::string_view> names;
+  for (const SpecKey& key : keys) names.push_back(key.name);
+  const std::string valid =
+      names.empty() ? "there are none" : fmt::format("the keys are {}", fmt::join(names, ", "));
   for (const std::string& part : std::span(parts).subspan(1)) {
     const size_t equals = part.find('=');
-    const std::string key = part.substr(0, equals);
-    if (key.empty()) return with_hint(fail("'{}' has no key", part), valid);
-    if (std::find(keys.begin(), keys.end(), key) == keys.end())
-      return with_hint(fail("unknown key '{}'", key), valid);
+    const std::string name = part.substr(0, equals);
+    if (name.empty()) return with_hint(fail("'{}' has no key", part), valid);
+    const auto key = std::ranges::find(keys, name, &SpecKey::name);
+    if (key == keys.end()) return with_hint(fail("unknown key '{}'", name), valid);
     if (equals == std::string::npos || equals + 1 == part.size())
-      return with_hint(fail("key '{}' has no value", key), fmt::format("write {}=VALUE", key));
-    const auto same_key = [&](const auto& pair) { return pair.first == key; };
-    if (key != repeats && std::any_of(spec.pairs.begin(), spec.pairs.end(), same_key))
-      return with_hint(fail("key '{}' is given twice", key), valid);
-    spec.pairs.emplace_back(key, part.substr(equals + 1));
+      return with_hint(fail("key '{}' has no value", name), fmt::format("write {}=VALUE", name));
+    const auto same_key = [&](const auto& pair) { return pair.first == name; };
+    if (!key->repeats && std::ranges::any_of(spec.pairs, same_key))
+      return with_hint(fail("key '{}' is given twice", name), valid);
+    std::string value = part.substr(equals + 1);
+    if (const auto fits = check_form(key->form, value); !fits)
+      return fail("{}={}: {}", name, value, fits.error().message());
+    spec.pairs.emplace_back(name, std::move(value));
   }
   return spec;
 }
@@ -91,9 +88,6 @@ Result<uint64_t> parse_memory_size(std::string_view text) {
   return bytes;
 }
 
-namespace {
-
-// A number above zero, or nullopt.
 std::optional<uint32_t> parse_count(std::string_view text) {
   uint32_t count = 0;
   const char* const end = text.data() + text.size();
@@ -101,8 +95,6 @@ std::optional<uint32_t> parse_count(std::string_view text) {
   if (error != std::errc{} || rest != end || count == 0) return std::nullopt;
   return count;
 }
-
-}  // namespace
 
 Result<uint32_t> parse_cpus(std::string_view text) {
   const auto count = parse_count(text);
@@ -122,20 +114,13 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
   return std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
 }
 
-Result<bool> parse_switch(std::string_view text) {
-  if (text == "on") return true;
-  if (text == "off") return false;
-  return fail("must be on or off");
-}
-
 Result<StatsForm> parse_stats(std::string_view text) {
   using Kind = StatsForm::Kind;
-  constexpr std::array<std::string_view, 1> kKeys = {"file"};
   constexpr std::pair<std::string_view, Kind> kKinds[] = {
       {"table", Kind::kTable}, {"json", Kind::kJson},  // the rest are values of a flag in a file
       {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
       {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
-  const Spec spec = TRY(parse_spec(text, kKeys));
+  const Spec spec = TRY(parse_spec(text, kStatsForm));
   for (const auto& [name, kind] : kKinds) {
     if (spec.value == name)
       return StatsForm{kind, spec.pairs.empty() ? std::string() : spec.pairs.front().second};
@@ -143,101 +128,99 @@ Result<StatsForm> parse_stats(std::string_view text) {
   return fail("must be table or json, optionally with ,file=FILE");
 }
 
+namespace {
+
+// A number that vmm::check() can look at.
+Result<uint16_t> parse_small(const std::string& key, const std::string& value) {
+  const auto count = value == "0" ? 0 : parse_count(value);
+  if (!count || *count > UINT16_MAX)
+    return fail("{}={}: not a number of at most {}", key, value, UINT16_MAX);
+  return static_cast<uint16_t>(*count);
+}
+
+}  // namespace
+
 Result<vmm::DiskConfig> parse_disk(std::string_view text) {
-  using Cache = vmm::DiskConfig::Cache;
-  constexpr std::array<std::string_view, 11> kKeys = {"format", "readonly",  "ephemeral",  "device",
-                                                      "media",  "cache",     "cache-size", "queues",
-                                                      "serial", "data-file", "backing"};
-  const Spec spec = TRY(parse_spec(text, kKeys));
-  vmm::DiskConfig disk;
+  using Disk = vmm::DiskConfig;
+  const Spec spec = TRY(parse_spec(text, kDiskForm));
+  Disk disk;
   disk.path = spec.value;
   std::optional<bool> read_only;
   for (const auto& [key, value] : spec.pairs) {
-    if (key == "format") {
-      constexpr std::array kFormats = {vmm::DiskConfig::Format::kRaw,
-                                       vmm::DiskConfig::Format::kQcow2};
-      disk.format = kFormats[TRY(choose(key, value, {"raw", "qcow2"}))];
-    } else if (key == "cache-size") {
+    if (key == "format")
+      disk.format = value == "raw" ? Disk::Format::kRaw : Disk::Format::kQcow2;
+    else if (key == "readonly")
+      read_only = value == "on";
+    else if (key == "ephemeral")
+      disk.ephemeral = value == "on";
+    else if (key == "device")
+      disk.device = value == "ide" ? Disk::Device::kIde : Disk::Device::kVirtio;
+    else if (key == "media")
+      disk.media = value == "cdrom" ? Disk::Media::kCdrom : Disk::Media::kDisk;
+    else if (key == "cache")
+      disk.cache = value == "none"     ? Disk::Cache::kNone
+                   : value == "unsafe" ? Disk::Cache::kUnsafe
+                                       : Disk::Cache::kWriteback;
+    else if (key == "cache-size")
       disk.cache_bytes = TRY(parse_size(value, 1));
-    } else if (key == "queues") {
-      const auto queues = parse_count(value);
-      if (!queues || *queues > vmm::DiskConfig::kMaxQueues)
-        return fail("queues={}: must be 1 to {}", value, vmm::DiskConfig::kMaxQueues);
-      disk.queues = static_cast<uint16_t>(*queues);
-    } else if (key == "readonly") {
-      read_only = TRY(choose(key, value, {"off", "on"})) == 1;
-    } else if (key == "ephemeral") {
-      disk.ephemeral = TRY(choose(key, value, {"off", "on"})) == 1;
-    } else if (key == "data-file") {
-      disk.data_path = value;
-    } else if (key == "backing") {
-      disk.any_backing = TRY(choose(key, value, {"folder", "any"})) == 1;
-    } else if (key == "device") {
-      const bool ide = TRY(choose(key, value, {"virtio", "ide"})) == 1;
-      disk.device = ide ? vmm::DiskConfig::Device::kIde : vmm::DiskConfig::Device::kVirtio;
-    } else if (key == "media") {
-      const bool cdrom = TRY(choose(key, value, {"disk", "cdrom"})) == 1;
-      disk.media = cdrom ? vmm::DiskConfig::Media::kCdrom : vmm::DiskConfig::Media::kDisk;
-    } else if (key == "cache") {
-      constexpr std::array kCaches = {Cache::kWriteback, Cache::kNone, Cache::kUnsafe};
-      disk.cache = kCaches[TRY(choose(key, value, {"writeback", "none", "unsafe"}))];
-    } else {
+    else if (key == "queues")
+      disk.queues = TRY(parse_small(key, value));
+    else if (key == "serial")
       disk.serial = value;
-    }
+    else if (key == "data-file")
+      disk.data_path = value;
+    else
+      disk.any_backing = value == "any";
   }
-  disk.read_only = read_only.value_or(disk.media == vmm::DiskConfig::Media::kCdrom);
+  disk.read_only = read_only.value_or(disk.media == Disk::Media::kCdrom);
   TRY(vmm::check(disk));
   return disk;
 }
 
+namespace {
+
+Result<net::MacAddress> parse_card_mac(const std::string& value) {
+  const auto mac = net::parse_any_mac(value);
+  if (!mac)
+    return with_hint(fail("mac={}: not six pairs of hexadecimal digits", value),
+                     "write one such as 52:54:00:12:34:56");
+  if ((mac->front() & 1) != 0)
+    return fail("mac={}: a group address, because the first byte is odd", value);
+  if (*mac == net::MacAddress{}) return fail("mac={}: not a valid address", value);
+  return *mac;
+}
+
+}  // namespace
+
 Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
-  constexpr std::array<std::string_view, 8> kKeys = {"ifname", "bridge", "hostfwd", "mac",
-                                                     "device", "vhost",  "queues",  "mtu"};
-  const Spec spec = TRY(parse_spec(text, kKeys, "hostfwd"));
-  if (spec.value == "none" && spec.pairs.empty()) return std::nullopt;
-  vmm::NetConfig net;
-  if (spec.value == "user")
-    net.kind = vmm::NetConfig::Kind::kUser;
-  else if (spec.value != "tap")
-    return with_hint(fail("'{}' is not a kind of network", spec.value), "write tap, user or none");
+  using Net = vmm::NetConfig;
+  const std::string kind = split_at_commas(text).front();
+  const bool card = kind == "tap" || kind == "user";
+  if (!card && kind != "none")
+    return with_hint(fail("'{}' is not a kind of network", kind), "write tap, user or none");
+  const std::string form =
+      card ? fmt::format("{}{}", kind == "tap" ? kTapKeys : kUserKeys, kCardKeys) : "";
+  const Spec spec = TRY(parse_spec(text, form));
+  if (!card) return std::nullopt;
+  Net net;
+  net.kind = kind == "tap" ? Net::Kind::kTap : Net::Kind::kUser;
   for (const auto& [key, value] : spec.pairs) {
-    const bool of_tap = key == "ifname" || key == "bridge" || key == "vhost" || key == "queues";
-    if (of_tap && net.kind != vmm::NetConfig::Kind::kTap)
-      return with_hint(fail("{}={}: only for a TAP", key, value), "use tap, or leave it out");
-    if (key == "hostfwd" && net.kind != vmm::NetConfig::Kind::kUser)
-      return with_hint(fail("{}={}: only for a user network", key, value),
-                       "use user, or leave it out");
-    if (key == "hostfwd") {
+    if (key == "hostfwd")
       net.forwards.push_back(TRY(parse_host_forward(value)));
-    } else if (key == "ifname") {
+    else if (key == "ifname")
       net.interface = value;
-    } else if (key == "bridge") {
+    else if (key == "bridge")
       net.bridge = value;
-    } else if (key == "mac") {
-      net.mac = net::parse_any_mac(value);
-      if (!net.mac)
-        return with_hint(fail("mac={}: not six pairs of hexadecimal digits", value),
-                         "write one such as 52:54:00:12:34:56");
-      if ((net.mac->front() & 1) != 0)
-        return fail("mac={}: a group address, because the first byte is odd", value);
-      if (*net.mac == net::MacAddress{}) return fail("mac={}: not a valid address", value);
-    } else if (key == "device") {
-      const bool e1000 = TRY(choose(key, value, {"virtio", "e1000"})) == 1;
-      net.device = e1000 ? vmm::NetConfig::Device::kE1000 : vmm::NetConfig::Device::kVirtio;
-    } else if (key == "vhost") {
-      net.vhost = TRY(choose(key, value, {"off", "on"})) == 1;
-    } else {
-      const bool queues = key == "queues";
-      const uint32_t min = queues ? 1 : vmm::NetConfig::kMinMtu;
-      const uint32_t max = queues ? vmm::NetConfig::kMaxQueues : UINT16_MAX;
-      const auto number = parse_count(value);
-      if (!number || *number < min || *number > max)
-        return fail("{}={}: must be {} to {}", key, value, min, max);
-      if (queues)
-        net.queues = static_cast<uint16_t>(*number);
-      else
-        net.mtu = static_cast<uint16_t>(*number);
-    }
+    else if (key == "vhost")
+      net.vhost = value == "on";
+    else if (key == "queues")
+      net.queues = TRY(parse_small(key, value));
+    else if (key == "mac")
+      net.mac = TRY(parse_card_mac(value));
+    else if (key == "mtu")
+      net.mtu = TRY(parse_small(key, value));
+    else
+      net.device = value == "e1000" ? Net::Device::kE1000 : Net::Device::kVirtio;
   }
   TRY(vmm::check(net));
   return net;
@@ -245,8 +228,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
 
 Result<vmm::SerialConfig> parse_serial(std::string_view text) {
   using Kind = vmm::SerialConfig::Kind;
-  constexpr std::array<std::string_view, 1> kKeys = {"log"};
-  const Spec spec = TRY(parse_spec(text, kKeys));
+  const Spec spec = TRY(parse_spec(text, kSerialForm));
   vmm::SerialConfig serial;
   for (const auto& [key, value] : spec.pairs) serial.log_path = value;
 

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,9 +22,20 @@ struct Spec {
   std::vector<std::pair<std::string, std::string>> pairs;  // in the order given
 };
 
-// `keys` are the valid keys. Parts must not be empty; keys must be unique, except `repeats`.
-Result<Spec> parse_spec(std::string_view text, std::span<const std::string_view> keys,
-                        std::string_view repeats = "");
+// `form` names the valid keys (cli/form.h), and the words that a value must be one of. Parts must
+// not be empty; a key must not come twice unless it repeats.
+Result<Spec> parse_spec(std::string_view text, std::string_view form);
+
+// The forms of the SPECs below. The help prints them, line breaks included.
+inline constexpr std::string_view kDiskForm =
+    "PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]\n"
+    "[,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]\n"
+    "[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any]";
+inline constexpr std::string_view kUserKeys = "[,hostfwd=tcp:127.0.0.1:2222-:22]...";
+inline constexpr std::string_view kTapKeys = "[,ifname=NAME][,bridge=BR][,vhost=on|off][,queues=N]";
+inline constexpr std::string_view kCardKeys = "[,mac=MAC][,mtu=N]\n[,device=virtio|e1000]";
+inline constexpr std::string_view kSerialForm = "stdio|pty|null|unix:PATH|file:PATH[,log=FILE]";
+inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
 
 // A positive number of bytes. The suffixes K, M and G, also in lower case, are binary; without a
 // suffix the unit is `default_unit_bytes`.
@@ -34,14 +44,14 @@ Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes);
 // The size of guest RAM, in MiB if there is no suffix; a multiple of the page size.
 Result<uint64_t> parse_memory_size(std::string_view text);
 
+// A number above zero, or nullopt.
+std::optional<uint32_t> parse_count(std::string_view text);
+
 // A number of virtual CPUs. The host's maximum is checked later.
 Result<uint32_t> parse_cpus(std::string_view text);
 
 // Positive seconds, with an optional fraction; at most a hundred years.
 Result<std::chrono::microseconds> parse_seconds(std::string_view text);
-
-// on or off.
-Result<bool> parse_switch(std::string_view text);
 
 // The form of --stats; an empty path means stderr.
 struct StatsForm {
@@ -51,18 +61,16 @@ struct StatsForm {
   std::string path;
 };
 
-// table|json[,file=FILE], or a switch; on means table.
+// kStatsForm, or a switch; on means table.
 Result<StatsForm> parse_stats(std::string_view text);
 
-// PATH[,format=raw|qcow2][,readonly=on|off][,device=virtio|ide][,media=disk|cdrom][,cache=...]
-// [,serial=ID][,data-file=PATH][,backing=folder|any]
+// kDiskForm
 Result<vmm::DiskConfig> parse_disk(std::string_view text);
 
-// tap[,ifname=IF][,bridge=BR][,vhost=on|off][,queues=N] or user[,hostfwd=FORWARD],
-// which may repeat; both with [,mac=MAC][,device=virtio|e1000][,mtu=N]; or none: no card.
+// tap with kTapKeys or user with kUserKeys, both with kCardKeys; or none: no card.
 Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
 
-// stdio|pty|null|unix:PATH|file:PATH[,log=FILE]
+// kSerialForm
 Result<vmm::SerialConfig> parse_serial(std::string_view text);
 
 // The syntax of QEMU's hostfwd: [tcp|udp]:[HOST ADDRESS]:HOST PORT-[GUEST ADDRESS]:GUEST PORT.

@@ -1,11 +1,12 @@
 #include "cli/image/create_options.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 
+#include "cli/form.h"
 #include "cli/spec.h"
 #include "image/commands.h"
 #include "image/size.h"
@@ -21,73 +22,63 @@ using image::RawCreateOptions;
 
 struct CreateKey {
   std::string_view name;
-  const char* value;
+  std::string_view form;
   const char* help;
   Result<void> (*apply)(Qcow2CreateOptions& options, const std::string& value);
 };
 
+using Options = Qcow2CreateOptions;
+
+template <auto member>
+Result<void> set_text(Options& options, const std::string& value) {
+  options.*member = value;
+  return {};
+}
+
+template <auto member>
+Result<void> set_size(Options& options, const std::string& value) {
+  options.*member = TRY(image::parse_image_size(value));
+  return {};
+}
+
+template <auto member>
+Result<void> set_switch(Options& options, const std::string& value) {
+  options.*member = value == "on";
+  return {};
+}
+
+constexpr std::string_view kPreallocationForm = "off|metadata|falloc|full";
+
 constexpr CreateKey kQcow2Keys[] = {
-    {"size", "size", "size of the disk",
-     [](Qcow2CreateOptions&, const std::string&) -> Result<void> { return {}; }},
-    {"compat", "str", "0.10 or 1.1 (v2, v3)",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+    {"size", "SIZE", "size of the disk",
+     [](Options&, const std::string&) -> Result<void> { return {}; }},
+    {"compat", "0.10|1.1|v2|v3", "0.10 or 1.1 (v2, v3)",
+     [](Options& o, const std::string& v) -> Result<void> {
        o.version = v == "0.10" || v == "v2" ? 2 : 3;
-       if (o.version == 3 && v != "1.1" && v != "v3") return fail("must be 0.10 or 1.1 (v2, v3)");
        return {};
      }},
-    {"backing_file", "str", "the backing file",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.backing_path = v;
-       return {};
-     }},
-    {"backing_fmt", "str", "format of the backing file: raw or qcow2",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       if (!block::format_of_name(v)) return fail("must be raw or qcow2");
-       o.backing_format = v;
-       return {};
-     }},
-    {"cluster_size", "size", "512 to 2M (64k)",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.cluster_bytes = TRY(image::parse_image_size(v));
-       return {};
-     }},
-    {"refcount_bits", "num", "1 to 64 (16)",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.refcount_bits = TRY(image::parse_image_size(v));
-       return {};
-     }},
-    {"lazy_refcounts", "bool (on/off)", "update refcounts only when the image is closed",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.lazy_refcounts = TRY(parse_switch(v));
-       return {};
-     }},
-    {"extended_l2", "bool (on/off)", "allocate subclusters",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.extended_l2 = TRY(parse_switch(v));
-       return {};
-     }},
-    {"compression_type", "str", "for compressed clusters: zlib or zstd",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+    {"backing_file", "FILE", "the backing file", set_text<&Options::backing_path>},
+    {"backing_fmt", "raw|qcow2", "format of the backing file: raw or qcow2",
+     set_text<&Options::backing_format>},
+    {"cluster_size", "SIZE", "512 to 2M (64k)", set_size<&Options::cluster_bytes>},
+    {"refcount_bits", "N", "1 to 64 (16)", set_size<&Options::refcount_bits>},
+    {"lazy_refcounts", "on|off", "update refcounts only when the image is closed",
+     set_switch<&Options::lazy_refcounts>},
+    {"extended_l2", "on|off", "allocate subclusters", set_switch<&Options::extended_l2>},
+    {"compression_type", "zlib|zstd", "for compressed clusters: zlib or zstd",
+     [](Options& o, const std::string& v) -> Result<void> {
        using block::qcow2::Compression;
        o.compression = v == "zstd" ? Compression::kZstd : Compression::kZlib;
-       if (v != "zstd" && v != "zlib") return fail("must be zlib or zstd");
        return {};
      }},
-    {"preallocation", "str", "off, metadata, falloc or full; raw: not metadata",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
+    {"preallocation", kPreallocationForm, "off, metadata, falloc or full; raw: not metadata",
+     [](Options& o, const std::string& v) -> Result<void> {
        o.preallocation = TRY(parse_preallocation(v));
        return {};
      }},
-    {"data_file", "str", "the file that holds the data",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.data_path = v;
-       return {};
-     }},
-    {"data_file_raw", "bool (on/off)", "keep the data file readable as a raw disk",
-     [](Qcow2CreateOptions& o, const std::string& v) -> Result<void> {
-       o.raw_data = TRY(parse_switch(v));
-       return {};
-     }},
+    {"data_file", "FILE", "the file that holds the data", set_text<&Options::data_path>},
+    {"data_file_raw", "on|off", "keep the data file readable as a raw disk",
+     set_switch<&Options::raw_data>},
 };
 
 constexpr std::array<std::string_view, 2> kRawKeys = {"size", "preallocation"};
@@ -99,12 +90,19 @@ std::vector<std::string_view> keys_of(Format format) {
   return keys;
 }
 
+// As qemu-img calls it.
+const char* type_of(std::string_view form) {
+  if (form == "on|off") return "bool (on/off)";
+  return form == "SIZE" ? "size" : form == "N" ? "num" : "str";
+}
+
 std::string list_options(std::vector<std::string_view> keys) {
   std::ranges::sort(keys);
   std::string text;
   for (const std::string_view key : keys) {
     const auto* const row = std::ranges::find(kQcow2Keys, key, &CreateKey::name);
-    text += fmt::format("  {:<22} - {}\n", fmt::format("{}=<{}>", key, row->value), row->help);
+    text +=
+        fmt::format("  {:<22} - {}\n", fmt::format("{}=<{}>", key, type_of(row->form)), row->help);
   }
   return text;
 }
@@ -118,6 +116,14 @@ bool asks_for_options(std::span<const std::string> texts) {
   });
 }
 
+std::string create_options_form(Format format) {
+  std::string form;
+  for (const std::string_view key : keys_of(format))
+    form +=
+        fmt::format("[,{}={}]", key, std::ranges::find(kQcow2Keys, key, &CreateKey::name)->form);
+  return form;
+}
+
 std::string help_on_create_options(Format format) {
   return fmt::format("Supported {} options:\n{}", format_name(format),
                      list_options(keys_of(format)));
@@ -129,11 +135,11 @@ std::string help_on_amend_options(std::span<const std::string_view> keys) {
 
 Result<ParsedCreateOptions> parse_create_options(Format format,
                                                  std::span<const std::string> texts) {
-  const std::vector<std::string_view> keys = keys_of(format);
+  const std::string form = create_options_form(format);
   ParsedCreateOptions parsed;
   Qcow2CreateOptions options;
   for (const std::string& text : texts) {
-    for (auto& [key, value] : TRY(parse_spec("-," + text, keys)).pairs) {
+    for (auto& [key, value] : TRY(parse_spec("-," + text, form)).pairs) {
       const auto* const row = std::ranges::find(kQcow2Keys, key, &CreateKey::name);
       if (auto applied = row->apply(options, value); !applied) {
         applied.error().context = fmt::format("{}={}: {}", key, value, applied.error().context);
@@ -153,10 +159,7 @@ Result<ParsedCreateOptions> parse_create_options(Format format,
 }
 
 Result<Preallocation> parse_preallocation(const std::string& value) {
-  constexpr std::array kNames = {"off", "metadata", "falloc", "full"};
-  const auto found = std::ranges::find(kNames, value);
-  if (found == kNames.end()) return fail("must be {}", fmt::join(kNames, ", "));
-  return static_cast<Preallocation>(found - kNames.begin());
+  return static_cast<Preallocation>(TRY(choose(kPreallocationForm, value)));
 }
 
 }  // namespace wick::cli

@@ -19,6 +19,9 @@ struct ParsedCreateOptions {
 Result<ParsedCreateOptions> parse_create_options(block::Format format,
                                                  std::span<const std::string> texts);
 
+// The form (cli/form.h) of the value of -o.
+std::string create_options_form(block::Format format);
+
 // Whether one of them is `help`, as in -o help.
 bool asks_for_options(std::span<const std::string> texts);
 // The answer to -o help, in qemu-img's form, with the options that wick has.

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 
+#include "cli/form.h"
 #include "cli/spec.h"
 #include "image/source.h"
 
@@ -13,8 +13,8 @@ namespace wick::cli {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kKeys = {"driver", "filename", "file.driver",
-                                                   "file.filename"};
+constexpr std::string_view kForm =
+    "[,driver=DRIVER][,filename=FILE][,file.driver=DRIVER][,file.filename=FILE]";
 
 Result<ImageName> from_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
   ImageName name;
@@ -43,7 +43,8 @@ Result<void> flatten(const nlohmann::json& json, const std::string& prefix,
       TRY(flatten(value, "file.", pairs));
       continue;
     }
-    if (!value.is_string() || std::ranges::find(kKeys, name) == kKeys.end())
+    if (!value.is_string() ||
+        std::ranges::none_of(spec_keys(kForm), [&](const auto& is) { return is.name == name; }))
       return fail("'{}': must be driver, filename, file.driver or file.filename", name);
     pairs.emplace_back(name, value.get<std::string>());
   }
@@ -53,7 +54,7 @@ Result<void> flatten(const nlohmann::json& json, const std::string& prefix,
 }  // namespace
 
 Result<ImageName> parse_image_name(const std::string& text, bool by_options) {
-  if (by_options) return from_pairs(TRY(parse_spec("-," + text, kKeys)).pairs);
+  if (by_options) return from_pairs(TRY(parse_spec("-," + text, kForm)).pairs);
   if (text.starts_with("json:")) {
     const auto json = nlohmann::json::parse(text.substr(5), nullptr, false);
     if (!json.is_object()) return fail("is not a JSON object");

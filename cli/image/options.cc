@@ -22,9 +22,9 @@ Example:
   wick image create -f qcow2 -b alpine.qcow2 scratch.qcow2)";
 
 constexpr const char* kCreateHelp =
-    R"(FORMAT is raw or qcow2. SIZE is in bytes, or has a suffix K, M, G, T, P or E;
-without it the image is as large as its backing file. The options of qcow2 with
-their defaults, other values in parentheses (-o help lists all options):
+    R"(SIZE is in bytes, or has a suffix K, M, G, T, P or E; without it the image is as
+large as its backing file. The options of qcow2 with their defaults, other values
+in parentheses (-o help lists all options):
   cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
   refcount_bits=16 (1 to 64)            lazy_refcounts=off
   extended_l2=off                       compression_type=zlib (zstd)
@@ -126,7 +126,9 @@ Example:
 
 constexpr OptionRow kFile = {"FILE", "", "the image", 1};
 constexpr OptionRow kFileOrHelp = {"FILE", "", "the image", 1, 1, true};
-constexpr OptionRow kFormat = {"-f,--format", "FORMAT", "format of FILE (by its magic)"};
+constexpr OptionRow kFormat = {"-f,--format", "raw|qcow2", "format of FILE (by its magic)"};
+constexpr OptionRow kSourceFormat = {"-f,--format", "raw|qcow2|vdi|vmdk",
+                                     "format of FILE (by its magic)"};
 constexpr OptionRow kOutput = {"--output", "human|json", "form of the output (human)"};
 constexpr OptionRow kImageOpts = {"--image-opts", nullptr, "FILE is driver=...,file.filename=..."};
 constexpr OptionRow kShare = {"-U,--force-share", nullptr, "read images that are in use, too"};
@@ -136,9 +138,9 @@ constexpr OptionRow kTrustNames = {"--trust-names", nullptr,
 constexpr OptionRow kQuiet = {"-q", nullptr, "print only errors"};
 
 constexpr OptionRow kCreateOptions[] = {
-    {"-f,--format", "FORMAT", "format of the new image (raw)"},
+    {"-f,--format", "raw|qcow2", "format of the new image (raw)"},
     {"-b,--backing", "BASE", "the backing file; relative to FILE's folder"},
-    {"-F", "FORMAT", "format of BASE (by its magic)"},
+    {"-F", "raw|qcow2", "format of BASE (by its magic)"},
     {"-u", nullptr, "do not open BASE"},
     {"-o", "k=v,...", "more options, see below"},
     kQuiet,
@@ -147,7 +149,7 @@ constexpr OptionRow kCreateOptions[] = {
 };
 
 constexpr OptionRow kInfoOptions[] = {
-    kFormat,
+    kSourceFormat,
     kOutput,
     {"--backing-chain", nullptr, "show its backing files, too"},
     {"-U,--force-share", nullptr, "accepted; info never locks"},
@@ -156,12 +158,12 @@ constexpr OptionRow kInfoOptions[] = {
 };
 
 constexpr OptionRow kConvertOptions[] = {
-    {"-f,--format", "FORMAT", "format of the sources (by their magic)"},
-    {"-O", "FORMAT", "format of the target: raw, qcow2, vdi or vmdk (raw)"},
+    {"-f,--format", "raw|qcow2|vdi|vmdk", "format of the sources (by their magic)"},
+    {"-O", "raw|qcow2|vdi|vmdk", "format of the target (raw)"},
     {"-o", "k=v,...", "more options of the target"},
     {"-c", nullptr, "compress (qcow2)"},
     {"-B", "BASE", "copy only FILE's top layer; BASE backs the copy"},
-    {"-F", "FORMAT", "format of BASE (by its magic)"},
+    {"-F", "raw|qcow2", "format of BASE (by its magic)"},
     {"-l,-s", "SNAPSHOT", "copy this snapshot of FILE (its name or ID)"},
     {"-S", "SIZE", "size of the smallest hole; 0: no holes (4k)"},
     {"-t", "CACHE", "target's cache: none, writeback, unsafe, ... (unsafe)"},
@@ -197,7 +199,7 @@ constexpr OptionRow kCommitOptions[] = {
 constexpr OptionRow kRebaseOptions[] = {
     kFormat,
     {"-b,--backing", "BASE", "the new backing file; relative to FILE's folder"},
-    {"-F", "FORMAT", "format of BASE (by its magic)"},
+    {"-F", "raw|qcow2", "format of BASE (by its magic)"},
     {"-u", nullptr, "only change the name, copy nothing"},
     kTrustNames,
     {"-t", "CACHE", "cache of FILE (writeback)"},
@@ -209,9 +211,9 @@ constexpr OptionRow kRebaseOptions[] = {
 };
 
 constexpr OptionRow kCheckOptions[] = {
-    kFormat, {"-r,--repair", "leaks|all", "repair leaked space, or everything"},
-    kOutput, kShare,
-    kQuiet,  kImageOpts,
+    kSourceFormat, {"-r,--repair", "leaks|all", "repair leaked space, or everything"},
+    kOutput,       kShare,
+    kQuiet,        kImageOpts,
     kFile,
 };
 
@@ -219,7 +221,7 @@ constexpr OptionRow kResizeOptions[] = {
     kFormat,
     {"--shrink", nullptr, "allow a smaller size, which loses data"},
     {"--in-use", nullptr, "a running wick has FILE open; then send it SIGUSR1"},
-    {"--preallocation", "MODE", "for the added part: off, falloc or full (off)"},
+    {"--preallocation", "off|falloc|full", "for the added part (off)"},
     kTrustNames,
     kQuiet,
     kImageOpts,
@@ -241,7 +243,7 @@ constexpr OptionRow kSnapshotOptions[] = {
 };
 
 constexpr OptionRow kMapOptions[] = {
-    kFormat,
+    kSourceFormat,
     kOutput,
     {"--start-offset", "OFFSET", "first byte to show (0)"},
     {"--max-length", "SIZE", "bytes to show (to the end)"},
@@ -251,8 +253,8 @@ constexpr OptionRow kMapOptions[] = {
 };
 
 constexpr OptionRow kCompareOptions[] = {
-    {"-f,--format", "FORMAT", "format of FILE1 (by its magic)"},
-    {"-F", "FORMAT", "format of FILE2 (by its magic)"},
+    {"-f,--format", "raw|qcow2|vdi|vmdk", "format of FILE1 (by its magic)"},
+    {"-F", "raw|qcow2|vdi|vmdk", "format of FILE2 (by its magic)"},
     {"-s", nullptr, "sizes and allocation must be equal, too"},
     kQuiet,
     kShare,
@@ -269,8 +271,8 @@ constexpr OptionRow kIoOptions[] = {
 
 constexpr OptionRow kMeasureOptions[] = {
     {"--size", "SIZE", "measure an empty disk of this size, not FILE"},
-    kFormat,
-    {"-O", "FORMAT", "format of the new image: raw or qcow2 (raw)"},
+    kSourceFormat,
+    {"-O", "raw|qcow2", "format of the new image (raw)"},
     {"-o", "k=v,...", "more options of the new image"},
     {"-l", "SNAPSHOT", "measure this snapshot of FILE (its name or ID)"},
     kOutput,
@@ -280,11 +282,11 @@ constexpr OptionRow kMeasureOptions[] = {
 };
 
 constexpr OptionRow kDdOptions[] = {
-    {"-f,--format", "FORMAT", "format of the source (by its magic)"},
-    {"-O", "FORMAT", "format of the target: raw, qcow2, vdi or vmdk (raw)"},
+    {"-f,--format", "raw|qcow2|vdi|vmdk", "format of the source (by its magic)"},
+    {"-O", "raw|qcow2|vdi|vmdk", "format of the target (raw)"},
     kShare,
     {"--image-opts", nullptr, "files are driver=...,file.filename=..."},
-    {"OPERAND", "", "if=, of=, bs=, skip=, count=", 1, 1000},
+    {"OPERAND", "if=FILE|of=FILE|bs=SIZE|skip=N|count=N", "see below", 1, 1000},
 };
 
 constexpr OptionRow kBitmapOptions[] = {
@@ -296,7 +298,7 @@ constexpr OptionRow kBitmapOptions[] = {
     {"--disable", nullptr, "do not record writes"},
     {"--merge", "SOURCE", "add the bits of this bitmap"},
     {"-b", "FILE2", "SOURCE is in this image"},
-    {"-F", "FORMAT", "format of FILE2 (by its magic)"},
+    {"-F", "raw|qcow2", "format of FILE2 (by its magic)"},
     {"-g", "SIZE", "bytes per bit, with --add (64k)"},
     kImageOpts,
     kFile,

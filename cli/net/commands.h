@@ -15,6 +15,8 @@
 
 namespace wick::cli {
 
+constexpr unsigned kDefaultTaps = 8;
+
 // For an option that is not given, an existing network is not changed, and a new one gets the
 // default.
 struct NetUp {
@@ -51,6 +53,9 @@ Result<int> execute(const NetUp& command);
 Result<int> execute(const NetDown& command);
 Result<int> execute(const NetStatus& command);
 Result<int> execute(const NetHosts& command);
+
+// NetUp::verbosity to the level of the log.
+void set_verbosity(unsigned verbosity);
 
 // The same with the executor of a test.
 Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor);

@@ -46,9 +46,7 @@ Result<int> net_down(const NetDown& wanted, hostnet::Executor& executor) {
 }
 
 Result<int> execute(const NetDown& command) {
-  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
-                    : command.verbosity > 0 ? spdlog::level::info
-                                            : spdlog::level::warn);
+  set_verbosity(command.verbosity);
   hostnet::Executor executor;
   return net_down(command, executor);
 }

@@ -1,9 +1,8 @@
 #include "cli/net/options.h"
 
-#include <charconv>
 #include <span>
-#include <vector>
 
+#include "cli/spec.h"
 #include "hostnet/address.h"
 
 namespace wick::cli {
@@ -36,7 +35,8 @@ Example:
 
 constexpr const char* kStatusHelp =
     R"(Without NAME it shows all networks that are up. Root also sees which machines of
-other users use the TAPs. The exit status is 1 if the network is not up.
+other users use the TAPs.
+Exit status: 0, or 1 if the network is not up.
 
 Example:
   wick net status --output json)";
@@ -83,12 +83,10 @@ Result<std::optional<std::string>> name_of(const Given& given, unsigned taps = 0
 }
 
 Result<unsigned> parse_taps(const std::string& text) {
-  unsigned count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 1 ||
-      count > hostnet::kMaxTaps)
+  const auto count = parse_count(text);
+  if (!count || *count > hostnet::kMaxTaps)
     return fail("--taps '{}': must be a number, 1 to {}", text, hostnet::kMaxTaps);
-  return count;
+  return *count;
 }
 
 Result<NetCommand> make_up(const Given& given) {
@@ -97,8 +95,8 @@ Result<NetCommand> make_up(const Given& given) {
   up.user = given.last("user");
   if (up.user && up.user->empty()) return fail("--user: needs the name of a user");
   if (up.taps && !up.user) return fail("--taps: needs --user, the owner of the TAPs");
-  constexpr unsigned kDefaultTaps = 8;
-  up.name = TRY(name_of(given, up.user ? up.taps.value_or(kDefaultTaps) : 0)).value_or(up.name);
+  const unsigned taps = up.user ? up.taps.value_or(kDefaultTaps) : 0;
+  up.name = TRY(name_of(given, taps)).value_or(up.name);
   if (const auto address = given.last("address")) {
     auto parsed = hostnet::parse_network_address(*address);
     if (!parsed) return fail("--address '{}': {}", *address, parsed.error().message());
@@ -125,7 +123,7 @@ Result<NetCommand> make_down(const Given& given) {
 Result<NetCommand> make_status(const Given& given) {
   NetStatus status;
   status.name = TRY(name_of(given));
-  status.json = TRY(given.json());
+  status.json = given.last("output") == "json";
   return status;
 }
 

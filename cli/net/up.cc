@@ -21,8 +21,6 @@ using hostnet::HostNetwork;
 using Kind = hostnet::Step::Kind;
 using Nat = HostNetwork::Nat;
 
-constexpr unsigned kDefaultTaps = 8;
-
 Result<Nat> choose_nat() {
   const std::vector<std::string> ask = {"nft", "list", "tables"};
   const auto nft = find_program("nft");
@@ -169,10 +167,14 @@ Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor) {
   return 0;
 }
 
+void set_verbosity(unsigned verbosity) {
+  spdlog::set_level(verbosity > 1   ? spdlog::level::debug
+                    : verbosity > 0 ? spdlog::level::info
+                                    : spdlog::level::warn);
+}
+
 Result<int> execute(const NetUp& command) {
-  spdlog::set_level(command.verbosity > 1   ? spdlog::level::debug
-                    : command.verbosity > 0 ? spdlog::level::info
-                                            : spdlog::level::warn);
+  set_verbosity(command.verbosity);
   hostnet::Executor executor;
   return net_up(command, executor);
 }

@@ -16,7 +16,7 @@ void require(bool promise) {
 
 void check_spec(std::string_view text) {
   constexpr std::array<std::string_view, 2> kKeys = {"format", "log"};
-  const auto spec = wick::cli::parse_spec(text, kKeys);
+  const auto spec = wick::cli::parse_spec(text, "VALUE[,format=FORMAT][,log=FILE]");
   if (!spec) return;
   require(!spec->value.empty() && spec->pairs.size() <= kKeys.size());
   // Written again from its parts, the text is the same.
