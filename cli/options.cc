@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/fd.h"
+#include "cli/completion.h"
 #include "cli/form.h"
 #include "cli/image/options.h"
 #include "cli/nearest.h"
@@ -18,6 +19,10 @@
 
 namespace wick::cli {
 namespace {
+
+constexpr OptionRow kMainOptions[] = {
+    {"--completion", "bash|zsh|fish", "print a completion script for this shell"},
+};
 
 // These two are not in run_options(): one names the config file, the other is short for
 // --log-level.
@@ -83,12 +88,13 @@ class Arguments {
       app->allow_extras();  // parse() below has a better message about them
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
+    for (const OptionRow& row : kMainOptions) add_option(app_, row);
     for (const RunOption& option : run_options()) add_option(*run_, option.row());
     for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
     add_option(*attach_, kSocket);
   }
 
-  // The text to print for --help or --version; nullopt for a command.
+  // The text to print for --help and the other options of wick itself; nullopt for a command.
   Result<std::optional<std::string>> parse(const std::vector<std::string>& arguments) {
     try {
       app_.parse(prepared(arguments));
@@ -101,6 +107,9 @@ class Arguments {
       return fail("{}", error.what());
     }
     TRY(refuse_extras());
+    const Given main(app_);
+    TRY(main.check(kMainOptions));
+    if (const auto shell = main.last("completion")) return completion_script(app_, *shell);
     return std::nullopt;
   }
 

@@ -37,7 +37,7 @@ struct AttachOptions {
 // wick doctor
 struct DoctorOptions {};
 
-// --help, --version
+// --help, --version, --completion
 struct PrintText {
   std::string text;
 };
