@@ -12,6 +12,7 @@
 #include "cli/completion.h"
 #include "cli/form.h"
 #include "cli/image/options.h"
+#include "cli/manual.h"
 #include "cli/nearest.h"
 #include "cli/net/options.h"
 #include "cli/run_options.h"
@@ -22,6 +23,7 @@ namespace {
 
 constexpr OptionRow kMainOptions[] = {
     {"--completion", "bash|zsh|fish", "print a completion script for this shell"},
+    {"--man", "PAGE", "print the source of a manual page, such as wick-run"},
 };
 
 // These two are not in run_options(): one names the config file, the other is short for
@@ -110,6 +112,7 @@ class Arguments {
     const Given main(app_);
     TRY(main.check(kMainOptions));
     if (const auto shell = main.last("completion")) return completion_script(app_, *shell);
+    if (const auto page = main.last("man")) return manual_page(app_, *page);
     return std::nullopt;
   }
 

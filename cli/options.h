@@ -37,7 +37,7 @@ struct AttachOptions {
 // wick doctor
 struct DoctorOptions {};
 
-// --help, --version, --completion
+// --help, --version, --completion, --man
 struct PrintText {
   std::string text;
 };

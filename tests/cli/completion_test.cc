@@ -16,11 +16,8 @@ namespace wick::cli {
 namespace {
 
 using ::testing::Contains;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsSupersetOf;
-using ::testing::Not;
-using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
 using Words = std::vector<std::string>;
 
