@@ -379,6 +379,7 @@ std::string completion_script(const CLI::App& wick, std::string_view shell) {
   if (shell == "bash") return replaced(kBash, "@DATA@\n", bash_data(places));
   if (shell == "fish") return replaced(kFish, "@DATA@", fish_data(places));
   std::vector<std::string> commands;
+  commands.reserve(places.size());
   for (const Place& place : places) commands.push_back('\'' + place.command + '\'');
   return CLI::detail::find_and_replace(replaced(kZsh, "@DATA@\n", zsh_data(places)), "@COMMANDS@",
                                        fmt::format("{}", fmt::join(commands, " | ")));

@@ -46,8 +46,9 @@ Result<size_t> choose(std::string_view form, std::string_view value) {
 
 Result<void> check_form(std::string_view form, std::string_view value) {
   const auto parts = alternatives(form);
-  if (parts.size() > 1 && std::ranges::all_of(parts, is_word)) TRY(choose(form, value));
-  return {};
+  if (parts.size() < 2 || !std::ranges::all_of(parts, is_word)) return {};
+  const auto found = choose(form, value);
+  return found ? Result<void>() : std::unexpected(found.error());
 }
 
 std::vector<SpecKey> spec_keys(std::string_view form) {

@@ -39,6 +39,7 @@ Result<Spec> parse_spec(std::string_view text, std::string_view form) {
 
   const std::vector<SpecKey> keys = spec_keys(form);
   std::vector<std::string_view> names;
+  names.reserve(keys.size());
   for (const SpecKey& key : keys) names.push_back(key.name);
   const std::string valid =
       names.empty() ? "there are none" : fmt::format("the keys are {}", fmt::join(names, ", "));
