@@ -59,6 +59,8 @@ class Board {
   const std::string& cmdline() const { return cmdline_; }
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
+  const Bus& ports() const { return ports_; }
+  const Bus& mmio() const { return mmio_; }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
   void press_power_button() { acpi_pm_->press_power_button(); }
 
