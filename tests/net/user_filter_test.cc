@@ -2,9 +2,9 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <malloc.h>
 #include <sys/socket.h>
 
+#include "tests/fakes/own_process.h"
 #include "tests/net/user_guest.h"
 
 namespace wick::net {
@@ -150,9 +150,6 @@ TEST(UserFilter, CarriesDataAfterManyConnectionsThatTheGuestReset) {
   ASSERT_TRUE(tcp.connect());
   EXPECT_TRUE(tcp.write(counting_bytes(5000)));
 }
-
-// The heap of this process in use, without free memory that malloc keeps.
-size_t heap_bytes() { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; }
 
 // libslirp 4.7 leaks a buffer for each request for which it has no address.
 TEST(UserFilter, BoundsWhatDhcpLoses) {
