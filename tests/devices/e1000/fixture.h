@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/e1000_driver.h"
 #include "tests/fakes/fake_network.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/wait_for.h"
 
 namespace wick::devices {
@@ -72,8 +72,7 @@ class E1000Test : public testing::Test {
     memory_.write_bytes({at}, data).value();
   }
 
-  const std::array<GuestMemory::Range, 1> ranges_ = {GuestMemory::Range{{0}, kRamBytes}};
-  const GuestMemory memory_ = GuestMemory::create(ranges_).value();
+  const GuestMemory memory_ = fakes::memory_of(kRamBytes);
   const std::unique_ptr<EventLoop> loop_ = EventLoop::create().value();
   fakes::FakeNetwork network_{1, {.checksum = true, .tcp4 = true}};
   fakes::CountingLine line_;

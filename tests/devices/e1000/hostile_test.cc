@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/devices/e1000/fixture.h"
+#include "tests/fakes/guest_ram.h"
 
 namespace wick::devices {
 namespace {
@@ -382,8 +383,7 @@ class E1000RaceTest : public testing::Test {
     driver_.send();
   }
 
-  const std::array<GuestMemory::Range, 1> ranges_ = {GuestMemory::Range{{0}, kRamBytes}};
-  const GuestMemory memory_ = GuestMemory::create(ranges_).value();
+  const GuestMemory memory_ = fakes::memory_of(kRamBytes);
   Network network_;
   const std::unique_ptr<LoopThread> thread_ = LoopThread::start("net-test").value();
   fakes::CountingLine line_;
