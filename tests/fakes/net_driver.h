@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -15,9 +14,11 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "tests/fakes/await_used.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
 #include "tests/fakes/fake_network.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fakes/wait_for.h"
 #include "virtio/mmio.h"
@@ -43,8 +44,7 @@ class NetDriver : public testing::Test {
   };
 
   NetDriver() {
-    const std::array ranges = {GuestMemory::Range{{0}, 64 << 20}};
-    memory_.emplace(GuestMemory::create(ranges).value());
+    memory_.emplace(memory_of(64 << 20));
     thread_ = LoopThread::start("net-test").value();
     make();
   }
@@ -106,11 +106,7 @@ class NetDriver : public testing::Test {
     if (queue(index).kick_wanted()) regs().kick(index);
   }
   std::optional<FakeDriver::Used> take_used_now(uint16_t index) { return queue(index).take_used(); }
-  FakeDriver::Used take_used(uint16_t index) {
-    std::optional<FakeDriver::Used> used;
-    EXPECT_TRUE(wait_for([&] { return (used = queue(index).take_used()).has_value(); }));
-    return used.value_or(FakeDriver::Used{~0u, ~0u});
-  }
+  FakeDriver::Used take_used(uint16_t index) { return await_used(queue(index)); }
   template <typename Function>
   auto on_loop(Function function) {
     return loop().call(function);

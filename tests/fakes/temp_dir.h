@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include "tests/fakes/files.h"
 
 namespace wick::fakes {
 
@@ -34,17 +34,11 @@ class TempDir {
 
   // Writes a file and returns its path.
   std::string write(std::string_view name, std::string_view content) const {
-    std::ofstream file(*this / name, std::ios::binary | std::ios::trunc);
-    file.write(content.data(), static_cast<std::streamsize>(content.size()));
-    if (!file.flush()) throw std::runtime_error("cannot write " + *this / name);
+    write_file(*this / name, content);
     return *this / name;
   }
   // The content of a file; empty if there is none.
-  std::string read(std::string_view name) const {
-    std::ostringstream content;
-    content << std::ifstream(*this / name, std::ios::binary).rdbuf();
-    return content.str();
-  }
+  std::string read(std::string_view name) const { return read_file(*this / name); }
 
  private:
   std::string path_;

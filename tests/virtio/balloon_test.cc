@@ -12,8 +12,10 @@
 #include <cstring>
 #include <deque>
 
+#include "tests/fakes/await_used.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fakes/wait_for.h"
 #include "virtio/mmio.h"
@@ -22,6 +24,7 @@ namespace wick::virtio {
 namespace {
 
 using fakes::FakeDriver;
+using fakes::memory_of;
 using fakes::MmioDriver;
 using fakes::wait_for;
 
@@ -39,9 +42,7 @@ class BalloonTest : public testing::Test {
     // Otherwise khugepaged may put a huge page over memory that was partly given up before
     // the test checks it.
     EXPECT_EQ(::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0) << std::strerror(errno);
-    const std::array ranges = {GuestMemory::Range{{0}, 256 * kMiB},
-                               GuestMemory::Range{{kHigh}, 4 * kMiB}};
-    memory_.emplace(GuestMemory::create(ranges).value());
+    memory_.emplace(memory_of({{{0}, 256 * kMiB}, {{kHigh}, 4 * kMiB}}));
     thread_ = LoopThread::start("balloon-test").value();
     balloon_ = std::make_unique<Balloon>(*memory_, thread_->loop());
     transport_ = MmioTransport::create(*balloon_, *memory_, line_, "balloon").value();
@@ -71,11 +72,7 @@ class BalloonTest : public testing::Test {
   void kick(uint16_t index) {
     if (queue(index).kick_wanted()) regs().kick(index);
   }
-  FakeDriver::Used take_used(uint16_t index) {
-    std::optional<FakeDriver::Used> used;
-    EXPECT_TRUE(wait_for([&] { return (used = queue(index).take_used()).has_value(); }));
-    return used.value_or(FakeDriver::Used{~0u, ~0u});
-  }
+  FakeDriver::Used take_used(uint16_t index) { return fakes::await_used(queue(index)); }
   void inflate(const std::vector<uint32_t>& pages, Queue which = kInflate) {
     const auto request = queue(which).chain().readable(std::as_bytes(std::span(pages))).publish();
     kick(which);

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fakes/wait_for.h"
@@ -21,6 +22,7 @@ namespace wick::virtio {
 namespace {
 
 using fakes::FakeDriver;
+using fakes::memory_of;
 using fakes::MemoryBackend;
 using fakes::MmioDriver;
 using fakes::wait_for;
@@ -34,8 +36,7 @@ constexpr uint64_t kNumQueuesOffset = 34;
 class BlkQueues : public testing::Test {
  protected:
   BlkQueues() {
-    const std::array ranges = {GuestMemory::Range{{0}, 8 << 20}};
-    memory_.emplace(GuestMemory::create(ranges).value());
+    memory_.emplace(memory_of(8 << 20));
     thread_ = LoopThread::start("disk-test").value();
     disk_ = std::make_unique<MemoryBackend>(loop(), kDiskBytes);
     blk_ = std::make_unique<Blk>(*disk_, loop(), "serial", "vda", kQueues);

@@ -7,9 +7,11 @@
 
 #include <deque>
 
+#include "tests/fakes/await_used.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_console.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fakes/wait_for.h"
 #include "virtio/mmio.h"
@@ -18,6 +20,7 @@ namespace wick::virtio {
 namespace {
 
 using fakes::FakeDriver;
+using fakes::memory_of;
 using fakes::MmioDriver;
 using fakes::wait_for;
 
@@ -29,8 +32,7 @@ class ConsoleTest : public testing::Test {
   enum Queue : uint16_t { kReceive, kTransmit, kControlReceive, kControlTransmit, kReceive1 = 4 };
 
   ConsoleTest() {
-    const std::array ranges = {GuestMemory::Range{{0}, 16 << 20}};
-    memory_.emplace(GuestMemory::create(ranges).value());
+    memory_.emplace(memory_of(16 << 20));
     thread_ = LoopThread::start("console-test").value();
   }
   ~ConsoleTest() override {
@@ -67,11 +69,7 @@ class ConsoleTest : public testing::Test {
   void kick(uint16_t index) {
     if (queue(index).kick_wanted()) regs().kick(index);
   }
-  FakeDriver::Used take_used(uint16_t index) {
-    std::optional<FakeDriver::Used> used;
-    EXPECT_TRUE(wait_for([&] { return (used = queue(index).take_used()).has_value(); }));
-    return used.value_or(FakeDriver::Used{~0u, 0});
-  }
+  FakeDriver::Used take_used(uint16_t index) { return fakes::await_used(queue(index)); }
   size_t type(fakes::FakeConsole& host, std::string_view text) {
     size_t taken = 0;
     thread_->loop().call([&] { taken = host.type(text); });

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/plugged_device.h"
 #include "tests/fakes/remembering_device.h"
 
@@ -16,11 +17,6 @@ namespace {
 
 using fakes::FakeDriver;
 using fakes::MmioDriver;
-
-GuestMemory make_memory() {
-  const std::array ranges = {GuestMemory::Range{{0}, 4 << 20}};
-  return GuestMemory::create(ranges).value();
-}
 
 class MmioTest : public testing::Test {
  protected:
@@ -38,7 +34,7 @@ class MmioTest : public testing::Test {
     ASSERT_EQ(regs().status(), MmioDriver::kDriverOk);
   }
 
-  GuestMemory memory_ = make_memory();
+  GuestMemory memory_ = fakes::memory_of(4 << 20);
   FakeDriver driver_{memory_, {.size = 16}};
   fakes::RememberingDevice device_;
   fakes::OnMmio plugged_{device_, memory_};

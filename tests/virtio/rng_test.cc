@@ -8,14 +8,15 @@
 #include <sys/stat.h>
 
 #include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <thread>
 
+#include "tests/fakes/await_used.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/mmio_driver.h"
+#include "tests/fakes/temp_dir.h"
 #include "tests/fakes/wait_for.h"
 #include "virtio/mmio.h"
 
@@ -23,6 +24,7 @@ namespace wick::virtio {
 namespace {
 
 using fakes::FakeDriver;
+using fakes::memory_of;
 using fakes::MmioDriver;
 using fakes::wait_for;
 using ::testing::HasSubstr;
@@ -30,20 +32,16 @@ using ::testing::HasSubstr;
 class RngTest : public testing::Test {
  protected:
   RngTest() {
-    std::string name = testing::TempDir() + "wick-rng-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    const std::array ranges = {GuestMemory::Range{{0}, 8 << 20}};
-    memory_.emplace(GuestMemory::create(ranges).value());
+    memory_.emplace(memory_of(8 << 20));
     thread_ = LoopThread::start("rng-test").value();
     driver_.emplace(*memory_, FakeDriver::Options{.size = 64});
   }
   ~RngTest() override {
     if (registers_) registers_->reset();
     thread_->stop();
-    std::filesystem::remove_all(folder_);
   }
 
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_ / name; }
 
   void start(const std::string& source = "") {
     rng_ = Rng::create(thread_->loop(), source).value();
@@ -54,13 +52,9 @@ class RngTest : public testing::Test {
   void kick() {
     if (driver_->kick_wanted()) registers_->kick(0);
   }
-  FakeDriver::Used take_used() {
-    std::optional<FakeDriver::Used> used;
-    EXPECT_TRUE(wait_for([&] { return (used = driver_->take_used()).has_value(); }));
-    return used.value_or(FakeDriver::Used{~0u, ~0u});
-  }
+  FakeDriver::Used take_used() { return fakes::await_used(*driver_); }
 
-  std::string folder_;
+  const fakes::TempDir folder_;
   std::optional<GuestMemory> memory_;
   std::unique_ptr<LoopThread> thread_;
   std::optional<FakeDriver> driver_;
@@ -198,7 +192,7 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
 
 TEST_F(RngTest, ReadsAFile) {
   const std::string text(3000, 'r');
-  std::ofstream(path("entropy")) << text;
+  folder_.write("entropy", text);
   start(path("entropy"));
   const auto request = driver_->chain().writable(1000).publish();
   kick();
@@ -207,7 +201,7 @@ TEST_F(RngTest, ReadsAFile) {
 }
 
 TEST_F(RngTest, GoesOnWithGetrandomWhereAFileEnds) {
-  std::ofstream(path("entropy")) << "short";
+  folder_.write("entropy", "short");
   start(path("entropy"));
   const auto first = driver_->chain().writable(1000).publish();
   kick();
@@ -245,7 +239,7 @@ TEST_F(RngTest, ResetForgetsARequestThatWaits) {
 }
 
 TEST_F(RngTest, RefusesASourceThatCannotBeRead) {
-  for (const std::string& source : {path("missing"), folder_}) {
+  for (const std::string& source : {path("missing"), folder_.path()}) {
     const auto rng = Rng::create(thread_->loop(), source);
     ASSERT_FALSE(rng);
     EXPECT_THAT(rng.error().message(), HasSubstr(source));

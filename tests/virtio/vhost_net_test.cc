@@ -15,8 +15,7 @@
 #include "net/tap.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
-#include "tests/fakes/recording_sink.h"
-#include "tests/fakes/registers.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/wait_for.h"
 
 namespace wick::virtio {
@@ -86,8 +85,7 @@ TEST(VhostNetTest, ARingBrokenBeforeTheResetIsNotToldAfterIt) {
   if (!vhost) GTEST_SKIP() << vhost.error().message();
   auto tap = net::open_tap({});
   if (!tap) GTEST_SKIP() << tap.error().message();
-  const std::array ranges = {GuestMemory::Range{{0}, 16 << 20}};
-  const GuestMemory memory = GuestMemory::create(ranges).value();
+  const GuestMemory memory = fakes::memory_of(16 << 20);
   const auto thread = LoopThread::start("vhost-test").value();
   EventLoop& loop = thread->loop();
   const std::array kicks = {EventFd::create().value(), EventFd::create().value()};
