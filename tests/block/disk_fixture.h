@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <random>
 #include <semaphore>
 #include <string>
 #include <vector>
@@ -17,9 +16,14 @@
 #include "base/event_loop.h"
 #include "block/async_io.h"
 #include "block/image.h"
-#include "tests/block/shell.h"
+#include "tests/fakes/pattern.h"
+#include "tests/fakes/shell.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::block {
+
+using fakes::pattern;
+using fakes::shell;
 
 enum class Engine { kUring, kThreaded };
 
@@ -27,21 +31,9 @@ inline std::string engine_name(const testing::TestParamInfo<Engine>& param) {
   return param.param == Engine::kUring ? "Uring" : "Threaded";
 }
 
-inline std::vector<std::byte> pattern(size_t size_bytes, uint32_t seed) {
-  std::minstd_rand random(seed + 1);
-  std::vector<std::byte> bytes(size_bytes);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() >> 8);
-  return bytes;
-}
-
 class DiskFixture : public testing::TestWithParam<Engine> {
  protected:
   DiskFixture() {
-    // In the build folder: /tmp may be a tmpfs, which supports neither O_DIRECT nor
-    // FALLOC_FL_ZERO_RANGE.
-    std::string name = std::filesystem::current_path() / "wick-block-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    path_ = directory_ + "/disk.img";
     thread_ = LoopThread::start("disk-test").value();
     loop().call([&] {
       io_ = (GetParam() == Engine::kUring ? AsyncIo::create_uring(loop())
@@ -53,7 +45,6 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     thread_->stop();
     disk_.reset();
     io_.reset();
-    std::filesystem::remove_all(directory_);
   }
 
   EventLoop& loop() { return thread_->loop(); }
@@ -139,9 +130,9 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     return {const_cast<std::byte*>(bytes.data()), bytes.size()};
   }
 
-  bool lock_ = false;  // so that qemu-img can open an image that a test has open
-  std::string directory_;
-  std::string path_;
+  bool lock_ = false;  // so that qemu-img may look at an image that a test has open
+  const fakes::TempDir directory_;
+  std::string path_ = directory_ / "disk.img";
   std::unique_ptr<LoopThread> thread_;
   std::unique_ptr<AsyncIo> io_;
   std::unique_ptr<Backend> disk_;

@@ -10,10 +10,10 @@
 #include <array>
 #include <deque>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "tests/block/disk_fixture.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::block {
 namespace {
@@ -202,15 +202,14 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
 }
 
-TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {
-  std::string name = std::filesystem::current_path() / "wick-sysfs-XXXXXX";
-  const std::string folder = ::mkdtemp(name.data());
-  std::filesystem::create_directories(folder + "/sda/queue");
-  std::filesystem::create_directories(folder + "/sda/sda1");
+TEST_F(FileAbilitiesTest, OfADeviceAreItsQueuesLimits) {
+  const fakes::TempDir folder;
+  std::filesystem::create_directories(folder / "sda/queue");
+  std::filesystem::create_directories(folder / "sda/sda1");
   const auto abilities = [&](const char* discard, const char* zeroes, const char* of) {
-    std::ofstream(folder + "/sda/queue/discard_max_bytes") << discard << "\n";
-    std::ofstream(folder + "/sda/queue/write_zeroes_max_bytes") << zeroes << "\n";
-    return device_abilities(folder + of);
+    folder.write("sda/queue/discard_max_bytes", discard + std::string("\n"));
+    folder.write("sda/queue/write_zeroes_max_bytes", zeroes + std::string("\n"));
+    return device_abilities(folder.path() + of);
   };
   for (const char* of : {"/sda", "/sda/sda1"}) {  // a partition has its disk's queue
     EXPECT_TRUE(abilities("2147450880", "0", of).discards);
@@ -220,7 +219,6 @@ TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {
   }
   EXPECT_FALSE(abilities("1", "1", "/sdb").discards);
   EXPECT_TRUE(abilities("1", "1", "/sda").is_device);
-  std::filesystem::remove_all(folder);
 }
 
 class DeviceDiscard : public DiskFixture {};

@@ -6,7 +6,6 @@
 #include <cstdio>
 
 #include "tests/block/disk_fixture.h"
-#include "tests/block/shell.h"
 
 namespace wick::block {
 namespace {
@@ -75,8 +74,8 @@ TEST_P(ImageLock, KeepsQemuOut) {
 }
 
 TEST_P(ImageLock, IsKeptOutByQemu) {
-  // qemu-io has the image open once it answers.
-  const std::string answers = directory_ + "/answers";
+  // It has the image once it answers.
+  const std::string answers = directory_ / "answers";
   FILE* const qemu = ::popen(("stdbuf -o0 qemu-io -f raw " + path_ + " > " + answers).c_str(), "w");
   ASSERT_NE(qemu, nullptr);
   std::fputs("length\n", qemu);

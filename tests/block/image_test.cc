@@ -44,18 +44,18 @@ TEST_P(OpenImage, OpensARawDisk) {
 }
 
 TEST_P(OpenImage, SaysThatAFileIsMissing) {
-  EXPECT_THAT(complaint(directory_ + "/missing"), HasSubstr("No such file"));
+  EXPECT_THAT(complaint(directory_ / "missing"), HasSubstr("No such file"));
   EXPECT_THAT(complaint(path_ + "/below-a-file"), HasSubstr("No such file"));
 }
 
 TEST_P(OpenImage, SaysThatAFileMayNotBeOpened) {
   make_file(4096);
   ASSERT_EQ(::chmod(path_.c_str(), 0444), 0);
-  ASSERT_EQ(::chmod(directory_.c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
   const bool root = ::geteuid() == 0;
   // From within its folder, because only root may have access to the folders above.
   const Fd before(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  ASSERT_EQ(::chdir(directory_.c_str()), 0);
+  ASSERT_EQ(::chdir(directory_.path().c_str()), 0);
   path_ = "disk.img";
   if (root) {
     ASSERT_EQ(::seteuid(65534), 0);
@@ -71,18 +71,19 @@ TEST_P(OpenImage, SaysThatAFileMayNotBeOpened) {
   EXPECT_TRUE(read_only) << read_only.error().message();
 }
 
-TEST_P(OpenImage, RefusesOtherKindsOfFilesByName) {
-  EXPECT_THAT(complaint(directory_), HasSubstr("a directory"));
-  EXPECT_THAT(complaint(directory_, {.format = {}, .read_only = true}), HasSubstr("a directory"));
+TEST_P(OpenImage, RefusesWhatIsNoFileByName) {
+  EXPECT_THAT(complaint(directory_.path()), HasSubstr("a directory"));
+  EXPECT_THAT(complaint(directory_.path(), {.format = {}, .read_only = true}),
+              HasSubstr("a directory"));
   EXPECT_THAT(complaint("/dev/null"), HasSubstr("a character device"));
 
-  const std::string fifo = directory_ + "/fifo";
+  const std::string fifo = directory_ / "fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_THAT(complaint(fifo), HasSubstr("a FIFO"));  // and does not wait for it
   EXPECT_THAT(complaint(fifo, {.format = {}, .read_only = true}), HasSubstr("a FIFO"));
 
   const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const std::string at = directory_ + "/socket";
+  const std::string at = directory_ / "socket";
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
   if (at.size() >= sizeof(address.sun_path)) GTEST_SKIP() << "the build folder's path is too long";
   std::ranges::copy(at, address.sun_path);
@@ -92,11 +93,11 @@ TEST_P(OpenImage, RefusesOtherKindsOfFilesByName) {
 
 TEST_P(OpenImage, FollowsLinksToTheirFile) {
   make_file(4096);
-  const std::string link = directory_ + "/link";
+  const std::string link = directory_ / "link";
   ASSERT_EQ(::symlink(path_.c_str(), link.c_str()), 0);
   EXPECT_TRUE(open(link, {}));
-  ASSERT_EQ(::symlink("loop", (directory_ + "/loop").c_str()), 0);
-  EXPECT_THAT(complaint(directory_ + "/loop"), HasSubstr("symbolic links"));
+  ASSERT_EQ(::symlink("loop", (directory_ / "loop").c_str()), 0);
+  EXPECT_THAT(complaint(directory_ / "loop"), HasSubstr("symbolic links"));
 }
 
 TEST_P(OpenImage, RefusesAnEmptyFile) {
@@ -138,7 +139,7 @@ TEST_P(OpenImage, RefusesFormatsThatItCannotRead) {
 
 TEST_P(OpenImage, RefusesARawFileWithTheNameOfAnotherFormat) {
   for (const char* suffix : {".qcow2", ".qcow", ".qed", ".vmdk", ".vdi", ".vhd", ".vhdx"}) {
-    const std::string path = directory_ + "/disk" + suffix;
+    const std::string path = directory_ / "disk" + suffix;
     make_file(path, 4096);
     EXPECT_THAT(complaint(path), HasSubstr("format=raw"));
     EXPECT_TRUE(open(path, {.format = Format::kRaw}));

@@ -7,15 +7,16 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "block/qcow2/qcow2.h"
 #include "image/new_image.h"
 #include "tests/block/disk_fixture.h"
+#include "tests/fakes/files.h"
 
 namespace wick::block {
 namespace {
 
+using fakes::read_file;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -25,18 +26,13 @@ constexpr uint64_t kClusterBytes = 64 << 10;
 class NamedFiles : public DiskFixture {
  protected:
   NamedFiles() {
-    images_ = directory_ + "/images";
-    elsewhere_ = directory_ + "/elsewhere";
+    images_ = directory_ / "images";
+    elsewhere_ = directory_ / "elsewhere";
     std::filesystem::create_directories(images_ + "/sub");
     std::filesystem::create_directories(elsewhere_);
     path_ = images_ + "/disk.qcow2";
     secret_ = elsewhere_ + "/secret";
-    std::ofstream(secret_) << std::string(4096, 's');
-  }
-
-  static std::string text_of(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
+    fakes::write_file(secret_, std::string(4096, 's'));
   }
 
   void make(const std::string& path, const Qcow2CreateOptions& options) {
@@ -52,13 +48,13 @@ class NamedFiles : public DiskFixture {
     make(path, {.size_bytes = 1 << 20, .data_path = "placeholder.raw", .raw_data = true});
     // The name is in the header's extension, with its length before it.
     ASSERT_LE(name.size(), 200u);
-    std::string bytes = text_of(path);
+    std::string bytes = read_file(path);
     const auto at = bytes.find("placeholder.raw");
     ASSERT_NE(at, std::string::npos);
     bytes.replace(at, 208, std::string(208, '\0'));
     bytes.replace(at, name.size(), name);
     bytes[at - 1] = static_cast<char>(name.size());
-    std::ofstream(path, std::ios::binary) << bytes;
+    fakes::write_file(path, bytes);
   }
   // The error message; "" if the image is opened, and then a guest writes to it.
   std::string complaint(const ImageOptions& options = {}) {
@@ -81,16 +77,16 @@ class NamedFiles : public DiskFixture {
 
 TEST_P(NamedFiles, ADataFileElsewhereIsNotWritten) {
   make_with_data_file(path_, secret_);
-  const std::string before = text_of(secret_);
+  const std::string before = read_file(secret_);
   EXPECT_THAT(complaint(), AllOf(HasSubstr(secret_), HasSubstr("data-file=")));
   ImageOptions options;
   options.names = Names::kRead;  // backing=any allows only reading
   EXPECT_THAT(complaint(options), HasSubstr("data-file="));
-  EXPECT_EQ(text_of(secret_), before);
+  EXPECT_EQ(read_file(secret_), before);
   options = {};
   options.data_path = secret_;
   EXPECT_EQ(complaint(options), "");
-  EXPECT_NE(text_of(secret_), before);
+  EXPECT_NE(read_file(secret_), before);
 }
 
 TEST_P(NamedFiles, ABackingFileElsewhereIsNotRead) {
@@ -102,7 +98,7 @@ TEST_P(NamedFiles, ABackingFileElsewhereIsNotRead) {
     options.names = Names::kRead;
     EXPECT_EQ(complaint(options), "");
   }
-  EXPECT_EQ(text_of(secret_), std::string(4096, 's'));
+  EXPECT_EQ(read_file(secret_), std::string(4096, 's'));
 }
 
 // A program with the right to rename the image's folder replaces it after the image is opened,
@@ -122,20 +118,20 @@ TEST_P(NamedFiles, TheFolderIsThatOfTheImageWhichIsOpen) {
       const Fd opened(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
       ImageOptions options;
       options.pinned = &opened;
-      std::filesystem::rename(images_, directory_ + "/moved");
+      std::filesystem::rename(images_, directory_ / "moved");
       if (by_link)
         std::filesystem::create_symlink("elsewhere", images_);
       else
         std::filesystem::rename(elsewhere_, images_);
       EXPECT_THAT(complaint(options), HasSubstr("is no longer at its path"));
       const std::string there = (by_link ? elsewhere_ : images_) + "/named.raw";
-      EXPECT_TRUE(text_of(there) == std::string(1 << 20, '\0'));
+      EXPECT_TRUE(read_file(there) == std::string(1 << 20, '\0'));
       if (by_link)
         std::filesystem::remove(images_);
       else
         std::filesystem::rename(images_, elsewhere_);
       std::filesystem::remove(elsewhere_ + "/disk.qcow2");
-      std::filesystem::rename(directory_ + "/moved", images_);
+      std::filesystem::rename(directory_ / "moved", images_);
       EXPECT_EQ(complaint(options), "");  // it is there again
     }
 }
@@ -171,8 +167,8 @@ TEST_P(NamedFiles, WhatCountsIsWhereANameLeads) {
 TEST_P(NamedFiles, AnImageGivenByALinkOrFromWithinItsFolder) {
   make_file(images_ + "/base.raw", 4096);
   make_overlay(path_, "base.raw");
-  std::filesystem::create_symlink(images_, directory_ + "/way");
-  EXPECT_EQ(std::exchange(path_, directory_ + "/way/disk.qcow2"), images_ + "/disk.qcow2");
+  std::filesystem::create_symlink(images_, directory_ / "way");
+  EXPECT_EQ(std::exchange(path_, directory_ / "way/disk.qcow2"), images_ + "/disk.qcow2");
   EXPECT_EQ(complaint(), "");
   const auto old = std::filesystem::current_path();
   std::filesystem::current_path(images_);
@@ -198,7 +194,7 @@ TEST_P(NamedFiles, EachImageOfAChainHasItsOwnFolder) {
   ImageOptions options;
   options.names = Names::kRead;
   EXPECT_EQ(complaint(options), "");
-  EXPECT_EQ(text_of(secret_), std::string(4096, 's'));
+  EXPECT_EQ(read_file(secret_), std::string(4096, 's'));
 }
 
 TEST_P(NamedFiles, ThatAreNotFilesInAFolderAreRefused) {
@@ -229,7 +225,7 @@ TEST_P(NamedFiles, ADataFileThatWasGivenReplacesTheNamedOne) {
   options.data_path = given;
   EXPECT_EQ(complaint(options), "");
   const auto written = pattern(4096, 1);
-  EXPECT_EQ(text_of(given).substr(0, 4096),
+  EXPECT_EQ(read_file(given).substr(0, 4096),
             std::string(reinterpret_cast<const char*>(written.data()), written.size()));
   make_with_data_file(path_, given);
   EXPECT_THAT(complaint(), HasSubstr("with,,comma.raw"));  // as a SPEC needs it
@@ -256,7 +252,9 @@ INSTANTIATE_TEST_SUITE_P(, NamedFiles, testing::Values(Engine::kUring), engine_n
 
 class Chain : public DiskFixture {
  protected:
-  std::string layer(size_t number) const { return fmt::format("{}/{}.qcow2", directory_, number); }
+  std::string layer(size_t number) const {
+    return fmt::format("{}/{}.qcow2", directory_.path(), number);
+  }
 
   // 0.qcow2 and `count` images over it, each with a cluster of its own.
   void make(size_t count) {
@@ -338,8 +336,8 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
 TEST_P(Chain, ThatIsALoopIsReportedAsOne) {
   lock_ = true;
   make(2);
-  // By any name: 0.qcow2 names its overlay by a link.
-  std::filesystem::create_symlink("2.qcow2", directory_ + "/link");
+  // By whatever name: 0.qcow2 names its overlay, which it knows by a link.
+  std::filesystem::create_symlink("2.qcow2", directory_ / "link");
   ASSERT_TRUE(shell("qemu-img rebase -u -b link -F qcow2 " + layer(0)));
   for (const bool read_only : {false, true})
     for (const size_t first : {0, 1, 2}) {

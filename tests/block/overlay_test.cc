@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "tests/block/disk_fixture.h"
-#include "tests/block/shell.h"
 
 namespace wick::block {
 namespace {
@@ -24,7 +23,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, EphemeralDisk, testing::Values(Engine::kUring)
 TEST_P(EphemeralDisk, ReadsWhatWasWrittenAndLeavesTheImageAlone) {
   for (const Format format : {Format::kRaw, Format::kQcow2}) {
     if (format == Format::kQcow2) {
-      ASSERT_TRUE(shell("cd " + directory_ +
+      ASSERT_TRUE(shell("cd " + directory_.path() +
                         " && qemu-img convert -O qcow2 disk.img new && mv new disk.img"));
     }
     const auto before = file_content();
@@ -56,14 +55,14 @@ TEST_P(EphemeralDisk, SharesItsImageWithOthersOfItsKind) {
 }
 
 TEST_P(EphemeralDisk, LeavesNoFileBehind) {
-  ::setenv("TMPDIR", directory_.c_str(), 1);
+  ::setenv("TMPDIR", directory_.path().c_str(), 1);
   const auto opened = open({.format = Format::kRaw, .ephemeral = true});
   ::setenv("TMPDIR", "/nonexistent", 1);
   const auto first = std::move(disk_);
   const auto refused = open({.format = Format::kRaw, .ephemeral = true});
   ::unsetenv("TMPDIR");
   EXPECT_TRUE(opened);
-  EXPECT_TRUE(shell("[ $(ls -A " + directory_ + " | wc -l) = 1 ]"));
+  EXPECT_TRUE(shell("[ $(ls -A " + directory_.path() + " | wc -l) = 1 ]"));
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(),
               testing::AllOf(testing::HasSubstr("/nonexistent"), testing::HasSubstr("TMPDIR")));

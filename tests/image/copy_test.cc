@@ -25,7 +25,7 @@ class CopyDisks : public DiskFixture {
     opened_.clear();
   }
 
-  std::string file(const std::string& name) const { return directory_ + "/" + name; }
+  std::string file(const std::string& name) const { return directory_ / name; }
 
   Backend& opened(const std::string& name, bool read_only) {
     ImageOptions options{.format = {}, .read_only = read_only, .cache = Cache::kUnsafe};
@@ -57,8 +57,8 @@ class CopyDisks : public DiskFixture {
   }
 
   void create(const std::string& name, uint64_t size_bytes, const std::string& options = "") {
-    ASSERT_TRUE(shell("cd " + directory_ + " && qemu-img create -q -f qcow2 " + options + " " +
-                      name + " " + std::to_string(size_bytes)));
+    ASSERT_TRUE(shell("cd " + directory_.path() + " && qemu-img create -q -f qcow2 " + options +
+                      " " + name + " " + std::to_string(size_bytes)));
   }
   testing::AssertionResult same(const std::string& a, const std::string& b) const {
     const auto format = [](const std::string& name) {
@@ -195,7 +195,7 @@ TEST_P(CopyDisks, SourcesFollowEachOther) {
   ASSERT_TRUE(
       copy({&opened("a.raw", true), &opened("b.raw", true), &opened("c.raw", true)}, *into));
   opened_.clear();
-  ASSERT_TRUE(shell("cd " + directory_ + " && cat a.raw b.raw c.raw > all.raw"));
+  ASSERT_TRUE(shell("cd " + directory_.path() + " && cat a.raw b.raw c.raw > all.raw"));
   EXPECT_TRUE(same("all.raw", "d.qcow2"));
 }
 

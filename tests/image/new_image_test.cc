@@ -4,8 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "tests/block/disk_fixture.h"
 
 namespace wick::image {
@@ -16,7 +14,7 @@ using namespace block;  // the disks, and their fixture
 class Create : public DiskFixture {
  protected:
   int shell(const std::string& command) const {
-    return std::system(("cd " + directory_ + " && (" + command + ") >log 2>&1").c_str());
+    return fakes::run_shell("cd " + directory_.path() + " && (" + command + ")").status;
   }
   Result<void> create(const CreateOptions& options) {
     return run([&] { return create_image(path_, options, *io_); });
@@ -76,7 +74,7 @@ TEST_P(Create, IsCleanAndNoLargerThanQemusInEveryShape) {
         ASSERT_TRUE(create(options));
         EXPECT_EQ(shell("qemu-img check disk.img"), 0) << bits;
         EXPECT_LE(std::filesystem::file_size(path_),
-                  std::filesystem::file_size(directory_ + "/qemu.img"))
+                  std::filesystem::file_size(directory_ / "qemu.img"))
             << bits << " " << refcount_bits;
       }
 }
@@ -94,7 +92,7 @@ TEST_P(Create, ReservesSpaceWhenAskedTo) {
 TEST_P(Create, PutsDataBesideTheImage) {
   ASSERT_TRUE(
       create(Qcow2CreateOptions{.size_bytes = 3 << 20, .data_path = "data.raw", .raw_data = true}));
-  EXPECT_EQ(std::filesystem::file_size(directory_ + "/data.raw"), 3u << 20);
+  EXPECT_EQ(std::filesystem::file_size(directory_ / "data.raw"), 3u << 20);
   EXPECT_EQ(shell("qemu-io -f qcow2 -c 'write -P 4 1M 64k' disk.img && qemu-img check disk.img && "
                   "qemu-io -f raw -c 'read -P 4 1M 64k' data.raw"),
             0);

@@ -24,9 +24,8 @@ class Salvage : public testing::TestWithParam<const char*> {
  protected:
   Salvage() {
     content_ = pattern(kDiskBytes, 1);
-    std::ofstream(folder_.path() + "/content.raw", std::ios::binary)
-        .write(reinterpret_cast<const char*>(content_.data()), kDiskBytes);
-    // In base64, so that it can be compressed.
+    folder_.write("content.raw", {reinterpret_cast<const char*>(content_.data()), kDiskBytes});
+    // So that it can be compressed at all.
     EXPECT_TRUE(shell("cd " + folder_.path() +
                       " && base64 -w 0 content.raw | head -c 1M >a.raw &&"
                       "qemu-img convert -f raw " +

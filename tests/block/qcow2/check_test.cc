@@ -22,8 +22,7 @@ constexpr uint64_t kOffset = 0x00ff'ffff'ffff'fe00;
 class Qcow2Check : public DiskFixture {
  protected:
   int shell(const std::string& command) const {
-    const std::string line = "cd " + directory_ + " && (" + command + ") >log 2>&1";
-    return WEXITSTATUS(std::system(line.c_str()));
+    return fakes::run_shell("cd " + directory_.path() + " && (" + command + ")").status;
   }
 
   void create(const std::string& options, const std::string& size) {
@@ -140,8 +139,8 @@ TEST_P(Qcow2Check, MakesAnInvalidEntryReadAsZeroes) {
             0);
 }
 
-TEST_P(Qcow2Check, KnowsThatADataFileIsNotShared) {
-  create("data_file=" + directory_ + "/data.raw", "4M");
+TEST_P(Qcow2Check, KnowsThatADataFileIsThisDisksAlone) {
+  create("data_file=" + directory_ / "data.raw", "4M");
   write_by_qemu("-c 'write -P 1 0 256k'");
   EXPECT_EQ(verdict(check()), 0);
   patch(first_l2() + 8, 1 << 16);  // without the copied flag

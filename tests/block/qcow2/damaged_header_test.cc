@@ -88,9 +88,7 @@ class Qcow2DamagedHeader : public testing::TestWithParam<Damage> {
     return shell("cd " + folder_.path() + " && " + command);
   }
   int status_of(const std::string& command) const {
-    const int status =
-        std::system(("cd " + folder_.path() + " && " + command + " >/dev/null 2>&1").c_str());
-    return WEXITSTATUS(status);
+    return fakes::run_shell("cd " + folder_.path() + " && " + command).status;
   }
   Result<CheckReport> check(Repair repair) {
     fakes::MemoryFile file(store_);

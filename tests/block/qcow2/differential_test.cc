@@ -52,10 +52,10 @@ class Qcow2Differential : public DiskFixture {
   bool one_in(uint64_t chances) { return below(chances) == 0; }
 
   uint64_t file_bytes(const std::string& name) const {
-    return std::filesystem::file_size(directory_ + "/" + name);
+    return std::filesystem::file_size(directory_ / name);
   }
   testing::AssertionResult shell(const std::string& command) const {
-    return block::shell("cd " + directory_ + " && " + command);
+    return fakes::shell("cd " + directory_.path() + " && " + command);
   }
 
   Qcow2& disk() { return *qcow2_; }
@@ -145,7 +145,7 @@ Qcow2Differential::Layer& Qcow2Differential::add_layer(const std::string& below_
   Layer layer{name, "raw", below_name};
   if (below_name.empty() && one_in(2)) {
     layer.content = pattern(size, static_cast<uint32_t>(random_()));
-    make_file(directory_ + "/" + name, layer.content);
+    make_file(directory_ / name, layer.content);
   } else {
     constexpr uint64_t kClusterBytes[] = {512, 4 << 10, 64 << 10};
     layer.format = "qcow2";
@@ -306,7 +306,7 @@ void Qcow2Differential::commit() {
                         keep ? "-d" : "", base.format, base.format, base.name, base.name)));
   base.content.resize(std::max(base.content.size(), model_.size()));
   std::ranges::copy(model_, base.content.begin());
-  make_file(directory_ + "/model.raw", base.content);
+  make_file(directory_ / "model.raw", base.content);
   ASSERT_TRUE(
       shell(fmt::format("qemu-img compare -f {} -F raw {} model.raw", base.format, base.name)));
   if (base.format == "qcow2") {
@@ -382,7 +382,7 @@ void Qcow2Differential::run_qemu() {
 
 void Qcow2Differential::compare() {
   ASSERT_TRUE(shell("qemu-img check -f qcow2 disk.img"));
-  make_file(directory_ + "/model.raw", model_);
+  make_file(directory_ / "model.raw", model_);
   ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F raw disk.img model.raw"));
   ASSERT_TRUE(shell("qemu-img compare -f qcow2 -F qcow2 disk.img qemu/disk.img"));
   compare_sizes("disk.img", most_qemu_bytes_, (has_new_l1_ ? 12 : 4) * geometry_.cluster_bytes);

@@ -275,7 +275,7 @@ class Qcow2FullFileSystem : public DiskFixture {
   }
   void SetUp() override {
     if (!can_mount_) GTEST_SKIP() << "cannot mount a tmpfs here";
-    folder_ = directory_ + "/small";
+    folder_ = directory_ / "small";
     std::filesystem::create_directory(folder_);
   }
   void TearDown() override { ::umount2(folder_.c_str(), MNT_DETACH); }
@@ -296,8 +296,8 @@ class Qcow2FullFileSystem : public DiskFixture {
   // QEMU reads all acknowledged data from the file.
   void expect_all_there(const std::string& path) {
     EXPECT_TRUE(shell("qemu-img check -q " + path));
-    EXPECT_TRUE(shell("qemu-img convert -O raw " + path + " " + directory_ + "/copy.raw"));
-    std::ifstream file(directory_ + "/copy.raw", std::ios::binary);
+    EXPECT_TRUE(shell("qemu-img convert -O raw " + path + " " + directory_ / "copy.raw"));
+    std::ifstream file(directory_ / "copy.raw", std::ios::binary);
     std::vector<std::byte> chunk(kChunkBytes);
     for (uint32_t i = 0; i < chunks_; ++i) {
       file.read(reinterpret_cast<char*>(chunk.data()), kChunkBytes);

@@ -238,7 +238,7 @@ class HostileChain : public DiskFixture {
       if (!base.empty()) image.put_backing(base, "qcow2");
       std::vector<std::byte> bytes(image.store.bytes.size_bytes());
       image.store.bytes.read(0, bytes);
-      make_file(directory_ + "/" + name(i), bytes);
+      make_file(directory_ / name(i), bytes);
     }
   }
   static std::string name(int i) { return fmt::format("{}.qcow2", i); }
@@ -246,11 +246,11 @@ class HostileChain : public DiskFixture {
 
 TEST_P(HostileChain, OfTwoHundredBasesIsOpenedAndOfMoreIsRefused) {
   make_chain(201, "");
-  const auto opened = open(directory_ + "/0.qcow2", {});
+  const auto opened = open(directory_ / "0.qcow2", {});
   EXPECT_TRUE(opened) << opened.error().message();
   disk_.reset();
   make_chain(202, "");
-  const auto refused = open(directory_ + "/0.qcow2", {});
+  const auto refused = open(directory_ / "0.qcow2", {});
   ASSERT_FALSE(refused);
   const std::string message = refused.error().message();
   EXPECT_THAT(message, HasSubstr("201.qcow2: more than 200 backing files"));
@@ -260,7 +260,7 @@ TEST_P(HostileChain, OfTwoHundredBasesIsOpenedAndOfMoreIsRefused) {
 
 TEST_P(HostileChain, ThatLoopsIsRefused) {
   make_chain(3, name(1));
-  const auto refused = open(directory_ + "/0.qcow2", {});
+  const auto refused = open(directory_ / "0.qcow2", {});
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr("1.qcow2: the backing files form a loop"));
 }

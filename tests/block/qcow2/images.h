@@ -17,8 +17,9 @@
 #include "block/raw.h"
 #include "tests/block/disk_fixture.h"
 #include "tests/block/sector_history.h"
-#include "tests/block/shell.h"
 #include "tests/fakes/memory_file.h"
+#include "tests/fakes/shell.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::block {
 
@@ -68,19 +69,10 @@ inline std::string name_of(const testing::TestParamInfo<SmallShape>& param) {
 }
 inline void PrintTo(const SmallShape& shape, std::ostream* out) { *out << shape.name; }
 
-// A folder for qemu-img, with the other file that the images name: base.raw or data.raw.
-class ImageFolder {
+// A folder for qemu-img, with the file that the images beside it name: base.raw, or
+// data.raw.
+class ImageFolder : public fakes::TempDir {
  public:
-  ImageFolder() {
-    std::string name = std::filesystem::current_path() / "wick-qcow2-XXXXXX";
-    path_ = ::mkdtemp(name.data());
-  }
-  ImageFolder(const ImageFolder&) = delete;
-  ImageFolder& operator=(const ImageFolder&) = delete;
-  ~ImageFolder() { std::filesystem::remove_all(path_); }
-
-  const std::string& path() const { return path_; }
-
   struct Files {
     fakes::SparseBytes image;
     std::optional<fakes::SparseBytes> beside;
@@ -90,12 +82,10 @@ class ImageFolder {
     std::string more = shape.data_file ? ",data_file=data.raw" : "";
     if (shape.backing) {
       const auto base = pattern(shape.size_bytes * 3 / 4 / 512 * 512, 99);
-      std::ofstream(path_ + "/base.raw", std::ios::binary)
-          .write(reinterpret_cast<const char*>(base.data()),
-                 static_cast<std::streamsize>(base.size()));
+      write("base.raw", {reinterpret_cast<const char*>(base.data()), base.size()});
       more += " -b base.raw -F raw";
     }
-    std::string command = "cd " + path_ + " && qemu-img create -q -f qcow2 -o " + shape.options +
+    std::string command = "cd " + path() + " && qemu-img create -q -f qcow2 -o " + shape.options +
                           more + " disk.img " + std::to_string(shape.size_bytes);
     if (*shape.filled != '\0') command += std::string(" && qemu-io ") + shape.filled + " disk.img";
     if (shape.snapshot) command += " && qemu-img snapshot -c before disk.img";
@@ -115,7 +105,7 @@ class ImageFolder {
   }
 
   fakes::SparseBytes load(const std::string& name) const {
-    std::ifstream file(path_ + "/" + name, std::ios::binary);
+    std::ifstream file(*this / name, std::ios::binary);
     fakes::SparseBytes bytes;
     std::vector<char> chunk(64 << 10);
     for (uint64_t offset = 0;; offset += static_cast<uint64_t>(file.gcount())) {
@@ -127,9 +117,7 @@ class ImageFolder {
   void store(const std::string& name, const fakes::SparseBytes& bytes) const {
     std::vector<std::byte> content(bytes.size_bytes());
     bytes.read(0, content);
-    std::ofstream(path_ + "/" + name, std::ios::binary)
-        .write(reinterpret_cast<const char*>(content.data()),
-               static_cast<std::streamsize>(content.size()));
+    write(name, {reinterpret_cast<const char*>(content.data()), content.size()});
   }
 
   // The disk that fill() has put into `store`.

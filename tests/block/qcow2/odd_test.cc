@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "block/qcow2/check.h"
 #include "tests/block/disk_fixture.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::block {
 namespace {
@@ -80,13 +81,9 @@ void PrintTo(const OddCase& odd, std::ostream* out) { *out << odd.name; }
 class Qcow2Odd : public testing::TestWithParam<OddCase> {
  protected:
   void SetUp() override {
-    std::string name = std::filesystem::current_path() / "wick-odd-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    path_ = folder_ + "/odd.qcow2";
     OddImage image(path_);
     GetParam().make(image);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // The result of `act` in a child process that may use kMemoryBytes more than now.
   static bool within_memory(const std::function<bool(EventLoop&, AsyncIo&)>& act) {
@@ -112,7 +109,8 @@ class Qcow2Odd : public testing::TestWithParam<OddCase> {
     return run_on(loop, check_qcow2(*opened.file, repair, [](const std::string&) {}));
   }
 
-  std::string folder_, path_;
+  const fakes::TempDir folder_;
+  const std::string path_ = folder_ / "odd.qcow2";
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, Qcow2Odd, testing::ValuesIn(kOddCases),

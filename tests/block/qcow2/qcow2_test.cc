@@ -10,7 +10,6 @@
 
 #include "base/bytes.h"
 #include "tests/block/disk_fixture.h"
-#include "tests/block/shell.h"
 
 namespace wick::block {
 namespace {
@@ -30,14 +29,14 @@ class Qcow2Disk : public DiskFixture {
     if (shape.backing) {
       // Shorter than the disk, and of both formats in turn.
       const auto base = pattern(shape.size_bytes * 3 / 4 / 512 * 512, 99);
-      make_file(directory_ + "/base.raw", base);
-      ASSERT_TRUE(shell("qemu-img convert -O qcow2 " + directory_ + "/base.raw " + directory_ +
-                        "/base.qcow2"));
+      make_file(directory_ / "base.raw", base);
+      ASSERT_TRUE(shell("qemu-img convert -O qcow2 " + directory_ / "base.raw" + " " +
+                        directory_ / "base.qcow2"));
       std::ranges::copy(base, model_.begin());
       more = " -b base.qcow2 -F qcow2";
     }
-    ASSERT_TRUE(shell("cd " + directory_ + " && qemu-img create -f qcow2 -o " + shape.options +
-                      more + " disk.img " + std::to_string(shape.size_bytes)));
+    ASSERT_TRUE(shell("cd " + directory_.path() + " && qemu-img create -f qcow2 -o " +
+                      shape.options + more + " disk.img " + std::to_string(shape.size_bytes)));
   }
 
   void reopen() {
@@ -59,9 +58,9 @@ class Qcow2Disk : public DiskFixture {
   void compare() {
     ASSERT_TRUE(flush());
     ASSERT_TRUE(shell("qemu-img check -f qcow2 " + path_));
-    make_file(directory_ + "/model.raw", model_);
+    make_file(directory_ / "model.raw", model_);
     ASSERT_TRUE(
-        shell("qemu-img compare -f qcow2 -F raw " + path_ + " " + directory_ + "/model.raw"));
+        shell("qemu-img compare -f qcow2 -F raw " + path_ + " " + directory_ / "model.raw"));
   }
 
   void step(std::minstd_rand& random) {
@@ -169,9 +168,9 @@ TEST_P(Qcow2Disk, ReadsCompressedClusters) {
   for (const char* type : {"zlib", "zstd"}) {
     std::vector<std::byte> content(3 << 20);
     for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<std::byte>(i / 977);
-    make_file(directory_ + "/plain.raw", content);
+    make_file(directory_ / "plain.raw", content);
     ASSERT_TRUE(shell("qemu-img convert -c -O qcow2 -o compression_type=" + std::string(type) +
-                      " " + directory_ + "/plain.raw " + path_));
+                      " " + directory_ / "plain.raw" + " " + path_));
     reopen();
     EXPECT_EQ(read_bytes(0, content.size()), content) << type;
     // A write replaces a compressed cluster by a plain one.
@@ -201,8 +200,8 @@ TEST_P(Qcow2Disk, LeavesInternalSnapshotsAlone) {
 }
 
 TEST_P(Qcow2Disk, UsesAnExternalDataFile) {
-  ASSERT_TRUE(shell("cd " + directory_ + " && qemu-img create -f qcow2 -o data_file=" + directory_ +
-                    "/data.raw,data_file_raw=on disk.img 4M"));
+  ASSERT_TRUE(shell("cd " + directory_.path() + " && qemu-img create -f qcow2 -o data_file=" +
+                    directory_.path() + "/data.raw,data_file_raw=on disk.img 4M"));
   model_.assign(4 << 20, std::byte{0});
   reopen();
   const auto data = pattern(500'000, 8);
@@ -211,13 +210,13 @@ TEST_P(Qcow2Disk, UsesAnExternalDataFile) {
   ASSERT_TRUE(write_zeroes(200'000, 100'000, true));
   std::fill_n(model_.begin() + 200'000, 100'000, std::byte{0});
   compare();
-  ASSERT_TRUE(shell("cmp " + directory_ + "/data.raw " + directory_ + "/model.raw"));
+  ASSERT_TRUE(shell("cmp " + directory_ / "data.raw" + " " + directory_ / "model.raw"));
 }
 
 TEST_P(Qcow2Disk, ThatBacksItselfIsRefused) {
   create(kShapes[0]);
-  ASSERT_TRUE(
-      shell("cd " + directory_ + " && qemu-img rebase -u -f qcow2 -b disk.img -F qcow2 disk.img"));
+  ASSERT_TRUE(shell("cd " + directory_.path() +
+                    " && qemu-img rebase -u -f qcow2 -b disk.img -F qcow2 disk.img"));
   const auto opened = open({.format = Format::kQcow2});
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message(), testing::HasSubstr("form a loop"));
@@ -270,7 +269,7 @@ TEST_P(Qcow2Disk, WithTablesOverOneAnotherIsNotWritten) {
 
 TEST_P(Qcow2Disk, WhoseBaseIsMissingSaysWhich) {
   create(kShapes[3]);
-  std::filesystem::remove(directory_ + "/base.qcow2");
+  std::filesystem::remove(directory_ / "base.qcow2");
   const auto opened = open({.format = {}});
   ASSERT_FALSE(opened);
   EXPECT_THAT(
@@ -281,7 +280,7 @@ TEST_P(Qcow2Disk, WhoseBaseIsMissingSaysWhich) {
 
 TEST_P(Qcow2Disk, DoesNotFollowABaseWhoseFormatIsImplied) {
   create(kShapes[3]);
-  ASSERT_TRUE(shell("cd " + directory_ +
+  ASSERT_TRUE(shell("cd " + directory_.path() +
                     " && qemu-img rebase -u -f qcow2 -b base.raw base.qcow2 -F raw"
                     " && qemu-img create -f qcow2 -o compat=0.10 -b base.qcow2 -F qcow2 disk.img"));
   // No tool leaves the format out, so its header extension becomes an unknown one.
