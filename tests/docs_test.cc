@@ -4,28 +4,24 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <regex>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "tests/cli/help.h"
+#include "tests/fakes/files.h"
+#include "tests/fakes/shell.h"
 
 namespace wick {
 namespace {
 
+using fakes::read_file;
 using Names = std::set<std::string>;
 
 const std::filesystem::path kSource = WICK_SOURCE_DIR;
 const std::filesystem::path kTests = kSource / "tests";
 const std::filesystem::path kThreats = kSource / "docs" / "THREATS.md";
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // Adds "1.2" for each match of `pattern` in `text`, or "1" if it has one group.
 void add_matches(Names& names, const std::string& text, const std::regex& pattern) {
@@ -95,6 +91,23 @@ TEST(Docs, EveryPitfallThatIsCitedExists) {
 }
 
 // --- INTERFACE.md ---
+
+std::string output_of(const std::string& command) {
+  const auto [status, output] = fakes::run_shell(command);
+  EXPECT_EQ(status, 0) << command;
+  return output;
+}
+
+// The commands that the help of `command` lists.
+std::vector<std::string> commands_in(const std::string& help) {
+  std::vector<std::string> names;
+  const size_t start = help.find("\nCommands:\n");
+  if (start == std::string::npos) return names;
+  std::istringstream lines(help.substr(start + 11));
+  for (std::string line; std::getline(lines, line) && line.starts_with("  ");)
+    names.push_back(line.substr(2, line.find(' ', 2) - 2));
+  return names;
+}
 
 void add_options(Names& options, const std::string& text, const std::regex& pattern) {
   add_matches(options, text, pattern);

@@ -3,14 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <numeric>
 
 #include "boot/aml.h"
 #include "tests/boot/kernel_files.h"
+#include "tests/fakes/shell.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
 namespace {
@@ -238,27 +237,13 @@ TEST(AcpiTables, RefuseWhatNoDescriptorHolds) {
 // Linux reads the tables with. Package acpica-tools.
 class Iasl : public ::testing::Test {
  protected:
-  Iasl() {
-    std::string pattern = ::testing::TempDir() + "wick-acpi-XXXXXX";
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~Iasl() override { std::filesystem::remove_all(directory_); }
-
   std::string run(const std::string& arguments) const { return run_tool("iasl " + arguments); }
 
   // Returns the output of a tool, which must exit with status 0.
   std::string run_tool(const std::string& tool) const {
-    const std::string command = "cd '" + directory_ + "' && " + tool + " 2>&1";
-    FILE* pipe = ::popen(command.c_str(), "r");
-    std::string output;
-    for (int c = 0; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
-    EXPECT_EQ(::pclose(pipe), 0) << command << "\n" << output;
+    const auto [status, output] = fakes::run_shell("cd '" + folder_.path() + "' && " + tool);
+    EXPECT_EQ(status, 0) << tool << "\n" << output;
     return output;
-  }
-
-  std::string read(const std::string& name) const {
-    std::ifstream file(directory_ + "/" + name, std::ios::binary);
-    return {std::istreambuf_iterator(file), {}};
   }
 
   // Disassembles and recompiles each table, which must not give any message, and returns the
@@ -269,17 +254,17 @@ class Iasl : public ::testing::Test {
     EXPECT_TRUE(written) << message(written);
     for (const auto& [name, table] : discover(memory)) {
       const std::string bytes(reinterpret_cast<const char*>(table.data()), table.size());
-      std::ofstream(directory_ + "/" + name + ".dat", std::ios::binary) << bytes;
+      folder_.write(name + ".dat", bytes);
       EXPECT_THAT(run("-d " + name + ".dat"), Not(HasSubstr("rror")));
       EXPECT_THAT(run(name + ".dsl"), HasSubstr("0 Errors, 0 Warnings, 0 Remarks"));
       // iasl writes the same bytes, except for the header, which names the compiler.
       const size_t header = name == "FACS" ? 0 : 36;
-      EXPECT_TRUE(read(name + ".aml").substr(header) == bytes.substr(header)) << name;
+      EXPECT_TRUE(folder_.read(name + ".aml").substr(header) == bytes.substr(header)) << name;
     }
-    return read("DSDT.dsl");
+    return folder_.read("DSDT.dsl");
   }
 
-  std::string directory_;
+  const fakes::TempDir folder_;
 };
 
 TEST_F(Iasl, AcceptsEveryTable) {
@@ -387,7 +372,7 @@ TEST_F(Iasl, SeesTheConfigurationSpacesReserved) {
   const std::string source = without_comments(round_trip(platform_with_pci()));
   EXPECT_THAT(source, HasSubstr("Name (_HID, EisaId (\"PNP0C02\") ) Name (_CRS, ResourceTemplate "
                                 "() { Memory32Fixed (ReadWrite, 0xE0000000, 0x00100000, ) })"));
-  EXPECT_THAT(read("MCFG.dsl"), HasSubstr("Base Address : 00000000E0000000"));
+  EXPECT_THAT(folder_.read("MCFG.dsl"), HasSubstr("Base Address : 00000000E0000000"));
 }
 
 TEST(Aml, IntegersTakeTheirShortestForm) {

@@ -5,11 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-
 #include "tests/boot/kernel_files.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
 namespace {
@@ -18,17 +15,9 @@ using ::testing::HasSubstr;
 
 class BootFromPath : public ::testing::Test {
  protected:
-  BootFromPath() {
-    std::string pattern = ::testing::TempDir() + "wick-boot-XXXXXX";
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~BootFromPath() override { std::filesystem::remove_all(directory_); }
-
-  std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_ / name; }
   std::string write(const std::string& name, const Bytes& bytes) const {
-    std::ofstream(path(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
-    return path(name);
+    return folder_.write(name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
   std::string message_for(const std::string& kernel, const std::string& initrd = {}) const {
     return message(load(memory_, BootRequest{kernel, initrd, "console=ttyS0", {}}));
@@ -37,7 +26,7 @@ class BootFromPath : public ::testing::Test {
     return message_for(write("kernel", bytes));
   }
 
-  std::string directory_;
+  const fakes::TempDir folder_;
   GuestMemory memory_ = memory_of(64 * kMiB);
 };
 
@@ -85,7 +74,7 @@ TEST_F(BootFromPath, SaysWhatTheFileIsInstead) {
 }
 
 TEST_F(BootFromPath, RefusesWhatIsNoRegularFileAtOnce) {
-  EXPECT_THAT(message_for(directory_), HasSubstr("a directory, not a regular file"));
+  EXPECT_THAT(message_for(folder_.path()), HasSubstr("a directory, not a regular file"));
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   EXPECT_THAT(message_for(path("fifo")), HasSubstr("a FIFO, not a regular file"));
   EXPECT_THAT(message_for("/dev/null"), HasSubstr("a device, not a regular file"));

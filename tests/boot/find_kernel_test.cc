@@ -3,11 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "tests/boot/kernel_files.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
 namespace {
@@ -18,27 +17,20 @@ using ::testing::IsEmpty;
 
 class FindKernel : public ::testing::Test {
  protected:
-  FindKernel() {
-    std::string pattern = ::testing::TempDir() + "wick-find-XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~FindKernel() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_ / name; }
   std::string add(const std::string& name, const std::string& content = "x") const {
     std::filesystem::create_directories(std::filesystem::path(path(name)).parent_path());
-    std::ofstream(path(name)) << content;
-    return path(name);
+    return folder_.write(name, content);
   }
   // The newest of kernels with these names; their order does not matter.
   std::string newest(const std::vector<std::string>& names) const {
     for (const std::string& name : names) add(name);
-    const auto found = newest_kernel(folder_);
+    const auto found = newest_kernel(folder_.path());
     for (const std::string& name : names) std::filesystem::remove(path(name));
     return found ? std::filesystem::path(*found).filename().string() : message(found);
   }
 
-  std::string folder_;
+  const fakes::TempDir folder_;
 };
 
 TEST_F(FindKernel, VersionsAreComparedPieceByPiece) {
@@ -75,8 +67,8 @@ TEST_F(FindKernel, SparesOthersAndCopies) {
 }
 
 TEST_F(FindKernel, SaysWhereItLookedInVain) {
-  EXPECT_EQ(message(newest_kernel(folder_)),
-            folder_ + ": no kernel (vmlinuz-VERSION) in this folder; give one with -k FILE");
+  EXPECT_EQ(message(newest_kernel(folder_.path())),
+            folder_.path() + ": no kernel (vmlinuz-VERSION) in this folder; give one with -k FILE");
   EXPECT_EQ(message(newest_kernel("/no/boot")),
             "/no/boot: cannot look for a kernel: No such file or directory; give one with -k FILE");
 }

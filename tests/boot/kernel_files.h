@@ -16,9 +16,11 @@
 #include "base/guest_memory.h"
 #include "boot/boot.h"
 #include "boot/input_file.h"
+#include "tests/fakes/guest_ram.h"
 
 namespace wick::boot {
 
+using fakes::memory_of;
 using Bytes = std::vector<std::byte>;
 
 constexpr uint64_t kMiB = 1 << 20;
@@ -37,12 +39,6 @@ inline Fd memory_file(std::span<const std::byte> bytes) {
 inline InputFile input_file(std::span<const std::byte> bytes, std::string name) {
   return *InputFile::adopt(memory_file(bytes), std::move(name));
 }
-
-inline GuestMemory memory_of(std::vector<GuestMemory::Range> ranges) {
-  return *GuestMemory::create(ranges);
-}
-
-inline GuestMemory memory_of(uint64_t size_bytes) { return memory_of({{{0}, size_bytes}}); }
 
 // The error message of a load, or "" if it succeeded.
 template <typename T>

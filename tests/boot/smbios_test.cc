@@ -4,15 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <numeric>
 
 #include "boot/memory_map.h"
 #include "tests/boot/kernel_files.h"
+#include "tests/fakes/shell.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
 namespace {
@@ -135,17 +133,14 @@ TEST(SmbiosTables, AreWhatDmidecodeReads) {
     found.entry[at] = static_cast<std::byte>(-sum(std::span(found.entry).subspan(from)));
   }
   found.entry.resize(32);
-  const std::string path = ::testing::TempDir() + "wick-smbios-dump";
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(found.entry.data()), 32)
-      .write(reinterpret_cast<const char*>(found.tables.data()),
-             static_cast<std::streamsize>(found.tables.size()));
-  FILE* pipe =
-      ::popen(("PATH=$PATH:/usr/sbin dmidecode --from-dump '" + path + "' 2>&1").c_str(), "r");
-  std::string output;
-  for (int c = 0; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
-  ASSERT_EQ(::pclose(pipe), 0) << output << "(package dmidecode)";
-  std::filesystem::remove(path);
+  std::vector<std::byte> dump = found.entry;
+  dump.insert(dump.end(), found.tables.begin(), found.tables.end());
+  const fakes::TempDir folder;
+  const std::string path =
+      folder.write("dump", {reinterpret_cast<const char*>(dump.data()), dump.size()});
+  const auto [status, output] =
+      fakes::run_shell("PATH=$PATH:/usr/sbin dmidecode --from-dump '" + path + "'");
+  ASSERT_EQ(status, 0) << output << "(package dmidecode)";
   EXPECT_THAT(output,
               AllOf(HasSubstr("SMBIOS 2.8 present."), HasSubstr("Manufacturer: wick"),
                     HasSubstr("Product Name: Virtual Machine"), HasSubstr("Serial Number: web1"),

@@ -31,7 +31,7 @@ class JobControl : public console::ConsoleTest, public ::testing::WithParamInter
       ::setenv("TERM", "dumb", 1);
       ::setenv("wick", WICK_BINARY, 1);
       ::setenv("socket", path("serial").c_str(), 1);
-      ::setenv("folder", folder_.c_str(), 1);
+      ::setenv("folder", folder_.path().c_str(), 1);
       ::unsetenv("ENV");
       for (int signal = 1; signal < SIGRTMIN; ++signal) (void)std::signal(signal, SIG_DFL);
       if (std::string(GetParam()) == "bash")

@@ -1,14 +1,12 @@
 // The program in scripts: various kinds of standard output, and the exit status.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
+
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::cli {
 namespace {
@@ -18,25 +16,17 @@ using ::testing::MatchesRegex;
 
 class Program : public ::testing::Test {
  protected:
-  Program() {
-    std::string name = ::testing::TempDir() + "wick-program-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Program() override { std::filesystem::remove_all(folder_); }
-
   // The exit status of a shell command, in which $wick is the program. The current folder is
   // a temporary one.
   int status(const std::string& command) {
     const std::string line =
-        "cd " + folder_ + " && wick=" WICK_BINARY " && (" + command + ") 2>" + folder_ + "/stderr";
+        "cd " + folder_.path() + " && wick=" WICK_BINARY " && (" + command + ") 2>stderr";
     const int status = std::system(("bash -c '" + line + "'").c_str());
-    std::ostringstream text;
-    text << std::ifstream(folder_ + "/stderr").rdbuf();
-    said_ = text.str();
+    said_ = folder_.read("stderr");
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
-  std::string folder_;
+  const fakes::TempDir folder_;
   std::string said_;  // on standard error
 };
 

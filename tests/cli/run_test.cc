@@ -7,12 +7,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "console/open.h"
 #include "console/terminal.h"
 #include "tests/console/fakes.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::cli {
 namespace {
@@ -256,18 +256,9 @@ TEST_F(Run, BrokenPipeDoesNotKill) {
 
 class ChooseKernel : public ::testing::Test {
  protected:
-  ChooseKernel() {
-    std::string pattern = ::testing::TempDir() + "wick-run-XXXXXX";
-    boot_ = ::mkdtemp(pattern.data());
-  }
-  ~ChooseKernel() override { std::filesystem::remove_all(boot_); }
+  std::string add(const std::string& name) const { return boot_.write(name, "x"); }
 
-  std::string add(const std::string& name) const {
-    std::ofstream(boot_ + "/" + name) << "x";
-    return boot_ + "/" + name;
-  }
-
-  std::string boot_;
+  const fakes::TempDir boot_;
   vmm::MachineConfig config_;
 };
 
@@ -275,7 +266,7 @@ TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
   add("vmlinuz-6.1.0-9-amd64"), add("initrd.img-6.1.0-9-amd64");
   const std::string kernel = add("vmlinuz-6.1.0-18-amd64");
   const std::string initrd = add("initrd.img-6.1.0-18-amd64");
-  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
   EXPECT_EQ(config_.kernel_path, kernel);
   EXPECT_EQ(config_.initrd_path, initrd);
 }
@@ -283,16 +274,16 @@ TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
 TEST_F(ChooseKernel, KeepsTheGivenInitramfs) {
   add("vmlinuz-6.1"), add("initrd.img-6.1");
   config_.initrd_path = "mine";
-  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
   EXPECT_EQ(config_.initrd_path, "mine");
 }
 
 TEST_F(ChooseKernel, DefaultKernelMayHaveNoInitramfsUnlessOneIsAskedFor) {
   const std::string kernel = add("vmlinuz-6.1");
-  ASSERT_TRUE(choose_kernel(config_, false, boot_));
+  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
   EXPECT_EQ(config_.kernel_path, kernel);
   EXPECT_EQ(config_.initrd_path, "");
-  EXPECT_FALSE(choose_kernel(config_, true, boot_));
+  EXPECT_FALSE(choose_kernel(config_, true, boot_.path()));
 }
 
 TEST_F(ChooseKernel, LooksNextToTheGivenKernel) {

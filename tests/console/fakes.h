@@ -13,16 +13,14 @@
 
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
 
 #include "base/event_loop.h"
 #include "console/backend.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::console {
 
@@ -106,19 +104,9 @@ inline bool receive(const Fd& fd, std::string& to) {
 
 class ConsoleTest : public ::testing::Test {
  protected:
-  ConsoleTest() {
-    std::string name = ::testing::TempDir() + "wick-console-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~ConsoleTest() override { std::filesystem::remove_all(folder_); }
+  std::string path(const std::string& name) const { return folder_ / name; }
 
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-
-  std::string content(const std::string& name) const {
-    std::ostringstream text;
-    text << std::ifstream(path(name)).rdbuf();
-    return text.str();
-  }
+  std::string content(const std::string& name) const { return folder_.read(name); }
 
   // Runs the loop until `done` returns true; returns false after 20 seconds.
   bool run_until(const std::function<bool()>& done) const {
@@ -154,7 +142,7 @@ class ConsoleTest : public ::testing::Test {
   }
 
   std::unique_ptr<EventLoop> loop_ = *EventLoop::create();
-  std::string folder_;
+  const fakes::TempDir folder_{testing::TempDir()};  // a short path, for sockets
 };
 
 }  // namespace wick::console

@@ -59,9 +59,10 @@ TEST_F(PortTest, AFullDiskEndsTheFileAndNotTheMachine) {
 }
 
 TEST_F(PortTest, SaysWhyAFileCannotBeOpened) {
-  const auto folder = open_file(*loop_, folder_, "");
+  const auto folder = open_file(*loop_, folder_.path(), "");
   ASSERT_FALSE(folder);
-  EXPECT_THAT(folder.error().message(), HasSubstr(folder_ + ": cannot open for writing: Is a dir"));
+  EXPECT_THAT(folder.error().message(),
+              HasSubstr(folder_.path() + ": cannot open for writing: Is a dir"));
   const auto log = open_null(*loop_, path("missing/log"));
   ASSERT_FALSE(log);
   EXPECT_THAT(log.error().message(), HasSubstr("missing/log: cannot open for writing: No such"));

@@ -13,6 +13,7 @@
 #include "base/printable.h"
 #include "hostnet/leases.h"
 #include "hostnet/tap_claim.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::hostnet {
 namespace {
@@ -141,16 +142,12 @@ TEST(HostNetworkName, IsOneThatInterfacesAndScriptsTake) {
 class HostNetworkFolder : public testing::Test {
  protected:
   HostNetworkFolder() {
-    std::string name = fs::current_path() / "wick-net-XXXXXX";
-    parent_ = ::mkdtemp(name.data());
-    folder_ = parent_ / "net";
     set_networks_folder(folder_);
     old_umask_ = ::umask(022);
   }
   ~HostNetworkFolder() override {
     ::umask(old_umask_);
     set_networks_folder(before_);
-    fs::remove_all(parent_);
   }
   void write(const std::string& file, const std::string& text) const {
     fs::create_directories((folder_ / file).parent_path());
@@ -167,8 +164,8 @@ class HostNetworkFolder : public testing::Test {
   }
 
   const std::string before_ = networks_folder();
-  fs::path parent_;
-  fs::path folder_;
+  const fakes::TempDir parent_;
+  const fs::path folder_ = parent_ / "net";
   mode_t old_umask_ = 0;
 };
 

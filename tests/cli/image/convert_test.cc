@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "cli/options.h"
+#include "tests/cli/image/fixture.h"
 
 namespace wick::cli {
 namespace {
@@ -19,20 +20,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class ImageCopy : public testing::Test {
+class ImageCopy : public InOwnFolder {
  protected:
-  ImageCopy() {
-    std::string name = std::filesystem::current_path() / "wick-image-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    old_ = std::filesystem::current_path();
-    std::filesystem::current_path(directory_);
-  }
-  ~ImageCopy() override {
-    std::filesystem::current_path(old_);
-    std::filesystem::remove_all(directory_);
-  }
-
-  // Returns the error, or "".
+  // "" or what is wrong.
   static std::string wick(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "image");
     const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });
@@ -59,9 +49,6 @@ class ImageCopy : public testing::Test {
                       " -c 'write -P 5 400k 200k' top.qcow2"
                       " && qemu-img convert -O raw top.qcow2 top.raw"));
   }
-
-  std::string directory_;
-  std::filesystem::path old_;
 };
 
 TEST_F(ImageCopy, ConvertsBetweenAllFormatsAndQemuAgrees) {

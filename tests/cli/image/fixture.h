@@ -6,10 +6,11 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <regex>
 
 #include "cli/options.h"
+#include "tests/fakes/files.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::cli {
 
@@ -20,20 +21,20 @@ inline std::expected<Command, CommandError> parse(Arguments arguments) {
   return parse_command(arguments, [](const std::string&) { return nullptr; });
 }
 
-// Commands in a folder of their own.
-class ImageCommands : public testing::Test {
+// A test that runs in a folder of its own.
+class InOwnFolder : public testing::Test {
  protected:
-  ImageCommands() {
-    std::string name = std::filesystem::current_path() / "wick-image-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    old_ = std::filesystem::current_path();
-    std::filesystem::current_path(directory_);
-  }
-  ~ImageCommands() override {
-    std::filesystem::current_path(old_);
-    std::filesystem::remove_all(directory_);
-  }
+  InOwnFolder() { std::filesystem::current_path(folder_.path()); }
+  ~InOwnFolder() override { std::filesystem::current_path(old_); }
 
+ private:
+  const std::filesystem::path old_ = std::filesystem::current_path();
+  const fakes::TempDir folder_;
+};
+
+// Commands in a folder of their own.
+class ImageCommands : public InOwnFolder {
+ protected:
   struct Outcome {
     int status = -1;
     std::string out;
@@ -54,11 +55,8 @@ class ImageCommands : public testing::Test {
   static Outcome shell(const std::string& command) {
     Outcome outcome;
     outcome.status = WEXITSTATUS(std::system(("(" + command + ") >out 2>err").c_str()));
-    for (const auto& [name, text] :
-         {std::pair("out", &outcome.out), std::pair("err", &outcome.error)}) {
-      std::ifstream file(name);
-      text->assign(std::istreambuf_iterator<char>(file), {});
-    }
+    outcome.out = fakes::read_file("out");
+    outcome.error = fakes::read_file("err");
     return outcome;
   }
   static void expect_same(const Arguments& arguments) {
@@ -74,10 +72,6 @@ class ImageCommands : public testing::Test {
   static std::string known_to_all(const std::string& text) {
     return std::regex_replace(text, std::regex(", \"compressed\": (true|false)"), "");
   }
-
- private:
-  std::filesystem::path directory_;
-  std::filesystem::path old_;
 };
 
 }  // namespace wick::cli
