@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "boot/acpi.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fuzz/harness.h"
 
 namespace {
@@ -17,8 +18,7 @@ constexpr uint64_t kArea = 0xe0000;
 constexpr uint64_t kAreaEnd = 0x100000;
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, 2 << 20}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(2 << 20);
   return ram;
 }
 

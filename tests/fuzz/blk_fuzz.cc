@@ -3,7 +3,6 @@
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <map>
 #include <memory>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "base/guest_memory.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fuzz/harness.h"
@@ -27,8 +27,7 @@ using fuzz::require;
 using fuzz::run_loop;
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, 256 << 10}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(256 << 10);
   return ram;
 }
 

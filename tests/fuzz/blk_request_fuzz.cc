@@ -1,18 +1,15 @@
 // A virtio-blk request of any bytes in any buffers.
 #include <fuzzer/FuzzedDataProvider.h>
 
-#include <cstdlib>
 #include <vector>
 
+#include "tests/fuzz/harness.h"
 #include "virtio/blk_request.h"
 
 namespace {
 
 using namespace wick::virtio;
-
-void require(bool promise) {
-  if (!promise) std::abort();
-}
+using wick::fuzz::require;
 
 struct Buffers {
   std::vector<std::vector<std::byte>> bytes;

@@ -1,19 +1,16 @@
 // A bzImage with some header bytes changed and the end cut off, with and without an initrd.
 // The result is an error, or a kernel and an initrd inside memory that do not overlap.
 //
-// Input: the number of bytes to cut off (16 bits), then pairs of header offset and value.
-#include <cstdlib>
+// Input: how much is cut off (16 bits), then pairs of header offset and value.
 
 #include "boot/bzimage.h"
 #include "tests/boot/kernel_files.h"
+#include "tests/fuzz/harness.h"
 
 namespace {
 
 using namespace wick;
-
-void require(bool holds) {
-  if (!holds) abort();
-}
+using wick::fuzz::require;
 
 void check(const GuestMemory& memory, const boot::BootImage& loaded) {
   const auto& [kernel, kernel_bytes] = loaded.kernel_range;

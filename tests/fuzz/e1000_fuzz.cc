@@ -3,7 +3,6 @@
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <cstring>
 
 #include "base/guest_memory.h"
@@ -11,6 +10,7 @@
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/e1000_driver.h"
 #include "tests/fakes/fake_network.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fuzz/harness.h"
 
 namespace {
@@ -29,8 +29,7 @@ constexpr uint64_t kUsedBytes = 0x40000;  // rings and frames to send
 constexpr net::MacAddress kMac = {0x52, 0x54, 0, 1, 2, 3};
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
 }
 

@@ -9,6 +9,7 @@
 #include "base/guest_memory.h"
 #include "devices/ide/channel.h"
 #include "tests/fakes/counting_line.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/ide_host.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fuzz/harness.h"
@@ -30,8 +31,7 @@ constexpr uint64_t kRamBytes = 64 << 10;
 constexpr uint64_t kDiskBytes = 300 << 10;  // more than a drive's buffer, not a multiple of a track
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/guest_memory.h"
 #include "tests/fakes/counting_line.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/mmio_driver.h"
 #include "tests/fuzz/harness.h"
@@ -25,8 +26,7 @@ using fuzz::run_loop;
 constexpr uint64_t kRamBytes = 64 << 10;
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
 }
 

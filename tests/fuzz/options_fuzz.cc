@@ -2,17 +2,15 @@
 // the properties that the parsers promise.
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <string_view>
 
 #include "cli/spec.h"
 #include "cli/toml.h"
+#include "tests/fuzz/harness.h"
 
 namespace {
 
-void require(bool promise) {
-  if (!promise) std::abort();
-}
+using wick::fuzz::require;
 
 void check_spec(std::string_view text) {
   constexpr std::array<std::string_view, 2> kKeys = {"format", "log"};

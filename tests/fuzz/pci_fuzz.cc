@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/guest_memory.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/plugged_device.h"
 #include "tests/fuzz/harness.h"
@@ -26,8 +27,7 @@ constexpr uint64_t kBarOffset = OnPci::kWindow.start;
 constexpr fakes::RecordingSink::Message kMessage{0xfee0'0000, 0x41};
 
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
 }
 

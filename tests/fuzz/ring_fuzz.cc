@@ -1,32 +1,28 @@
 // The split virtqueue with a driver that writes anything to the rings at any moment.
 #include <fuzzer/FuzzedDataProvider.h>
 
-#include <array>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "base/guest_memory.h"
+#include "tests/fakes/guest_ram.h"
+#include "tests/fuzz/harness.h"
 #include "virtio/queue.h"
 
 namespace {
 
 using namespace wick;
 using namespace wick::virtio;
+using wick::fuzz::require;
 
 constexpr uint64_t kRamBytes = 64 << 10;
 constexpr GuestAddress kDescriptors{0};
 constexpr GuestAddress kDriverArea{0x1000};
 constexpr GuestAddress kDeviceArea{0x2000};
 
-void require(bool promise) {
-  if (!promise) std::abort();
-}
-
 GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
 }
 

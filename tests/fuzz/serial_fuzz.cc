@@ -5,21 +5,18 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <string>
 
 #include "devices/serial.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_console.h"
+#include "tests/fuzz/harness.h"
 
 namespace {
 
 using wick::devices::Serial;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using wick::fuzz::require;
 
 class Bench {
  public:

@@ -6,24 +6,20 @@
 #include <fuzzer/FuzzedDataProvider.h>
 #include <spdlog/spdlog.h>
 
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include "base/event_loop.h"
 #include "base/guest_memory.h"
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
+#include "tests/fakes/guest_ram.h"
 #include "tests/fakes/mmio_driver.h"
+#include "tests/fuzz/harness.h"
 #include "virtio/mmio.h"
 
 namespace wick::fuzz {
-
-inline void require(bool promise) {
-  if (!promise) std::abort();
-}
 
 constexpr uint64_t kRamBytes = 9 << 20;
 // The queues lie below, each with more room for buffers than it can use at a time, so that a
@@ -31,14 +27,8 @@ constexpr uint64_t kRamBytes = 9 << 20;
 constexpr uint64_t kRingsEnd = 7 << 20;
 
 inline GuestMemory& memory() {
-  static const std::array ranges = {GuestMemory::Range{{0}, kRamBytes}};
-  static GuestMemory ram = GuestMemory::create(ranges).value();
+  static GuestMemory ram = fakes::memory_of(kRamBytes);
   return ram;
-}
-
-inline EventLoop& loop() {
-  static const auto instance = EventLoop::create().value();
-  return *instance;
 }
 
 class Device {
