@@ -21,7 +21,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -126,27 +125,7 @@ void give_up(const std::string& why) {
 
 // --- files ------------------------------------------------------------------
 
-TempDir::TempDir(const std::string& parent) {
-  const char* const usual = std::getenv("TMPDIR");
-  const std::string base = usual && *usual ? usual : "/tmp";
-  path_ = fmt::format("{}/wick-XXXXXX", parent.empty() ? base : parent);
-  if (::mkdtemp(path_.data()) == nullptr) give_up(path_ + ": cannot make a folder");
-  ::chmod(path_.c_str(), 0755);  // some tests look from another user
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 std::string folder_on_disk() { return std::getenv("WICK_IN_LAB") ? "/scratch" : "/var/tmp"; }
-
-void write_file(const std::string& path, std::string_view content) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(content.data(), static_cast<std::streamsize>(content.size()));
-  file.close();
-  if (!file) give_up(path + ": cannot write");
-}
 
 std::string read_file(const std::string& path, uint64_t offset) {
   std::ifstream file(path, std::ios::binary);

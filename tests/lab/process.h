@@ -10,11 +10,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/fd.h"
+#include "tests/fakes/files.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::lab {
 
@@ -27,26 +30,20 @@ constexpr Seconds kPatience{240};
 // Reports a failure and ends the test, from any depth of calls.
 [[noreturn]] void give_up(const std::string& why);
 
-// A temporary folder with a short path. The destructor removes it with its content.
-class TempDir {
+// A folder of its own, for short paths; removed with all that is in it.
+class TempDir : public fakes::TempDir {
  public:
-  // In `parent` if it is given, otherwise in $TMPDIR or /tmp.
-  explicit TempDir(const std::string& parent = "");
-  ~TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-
-  std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
+  // In $TMPDIR or /tmp; or in `parent`.
+  explicit TempDir(const std::filesystem::path& parent = std::filesystem::temp_directory_path())
+      : fakes::TempDir(parent) {
+    std::filesystem::permissions(path(), std::filesystem::perms(0755));  // for other users
+  }
 };
 
 // A folder on a disk, where O_DIRECT works: the lab's /tmp is in memory.
 std::string folder_on_disk();
 
-void write_file(const std::string& path, std::string_view content);
+using fakes::write_file;
 std::string read_file(const std::string& path, uint64_t offset = 0);
 bool exists(const std::string& path);
 // Waits until the file at `path` contains `text`.
