@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/cli/help.h"
 #include "tests/fakes/files.h"
-#include "tests/fakes/shell.h"
 
 namespace wick {
 namespace {
@@ -91,23 +91,6 @@ TEST(Docs, EveryPitfallThatIsCitedExists) {
 }
 
 // --- INTERFACE.md ---
-
-std::string output_of(const std::string& command) {
-  const auto [status, output] = fakes::run_shell(command);
-  EXPECT_EQ(status, 0) << command;
-  return output;
-}
-
-// The commands that the help of `command` lists.
-std::vector<std::string> commands_in(const std::string& help) {
-  std::vector<std::string> names;
-  const size_t start = help.find("\nCommands:\n");
-  if (start == std::string::npos) return names;
-  std::istringstream lines(help.substr(start + 11));
-  for (std::string line; std::getline(lines, line) && line.starts_with("  ");)
-    names.push_back(line.substr(2, line.find(' ', 2) - 2));
-  return names;
-}
 
 void add_options(Names& options, const std::string& text, const std::regex& pattern) {
   add_matches(options, text, pattern);

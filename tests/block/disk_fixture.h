@@ -130,7 +130,7 @@ class DiskFixture : public testing::TestWithParam<Engine> {
     return {const_cast<std::byte*>(bytes.data()), bytes.size()};
   }
 
-  bool lock_ = false;  // so that qemu-img may look at an image that a test has open
+  bool lock_ = false;  // so that qemu-img can open an image that a test has open
   const fakes::TempDir directory_;
   std::string path_ = directory_ / "disk.img";
   std::unique_ptr<LoopThread> thread_;

@@ -202,7 +202,7 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
 }
 
-TEST_F(FileAbilitiesTest, OfADeviceAreItsQueuesLimits) {
+TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {
   const fakes::TempDir folder;
   std::filesystem::create_directories(folder / "sda/queue");
   std::filesystem::create_directories(folder / "sda/sda1");

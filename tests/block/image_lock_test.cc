@@ -74,7 +74,7 @@ TEST_P(ImageLock, KeepsQemuOut) {
 }
 
 TEST_P(ImageLock, IsKeptOutByQemu) {
-  // It has the image once it answers.
+  // qemu-io has the image open once it answers.
   const std::string answers = directory_ / "answers";
   FILE* const qemu = ::popen(("stdbuf -o0 qemu-io -f raw " + path_ + " > " + answers).c_str(), "w");
   ASSERT_NE(qemu, nullptr);

@@ -71,7 +71,7 @@ TEST_P(OpenImage, SaysThatAFileMayNotBeOpened) {
   EXPECT_TRUE(read_only) << read_only.error().message();
 }
 
-TEST_P(OpenImage, RefusesWhatIsNoFileByName) {
+TEST_P(OpenImage, RefusesOtherKindsOfFilesByName) {
   EXPECT_THAT(complaint(directory_.path()), HasSubstr("a directory"));
   EXPECT_THAT(complaint(directory_.path(), {.format = {}, .read_only = true}),
               HasSubstr("a directory"));

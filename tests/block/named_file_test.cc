@@ -336,7 +336,7 @@ TEST_P(Chain, OfTwoHundredBackingFilesIsReadAndWritten) {
 TEST_P(Chain, ThatIsALoopIsReportedAsOne) {
   lock_ = true;
   make(2);
-  // By whatever name: 0.qcow2 names its overlay, which it knows by a link.
+  // By any name: 0.qcow2 names its overlay by a link.
   std::filesystem::create_symlink("2.qcow2", directory_ / "link");
   ASSERT_TRUE(shell("qemu-img rebase -u -b link -F qcow2 " + layer(0)));
   for (const bool read_only : {false, true})

@@ -20,7 +20,7 @@ inline bool all_zero(std::span<const std::byte> bytes) {
 
 class RawDisk : public DiskFixture {
  protected:
-  // Opens the scratch file for cache=none; false where the file system cannot.
+  // Opens the scratch file for cache=none; false if the file system does not support it.
   bool open_direct() {
     const Fd probe(::open(path_.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
     if (!probe.valid()) return false;

@@ -106,7 +106,7 @@ TEST_P(MagicGuard, AllowsEverythingElse) {
   }
 }
 
-TEST_P(MagicGuard, AllowsAnythingOnADiskThatWasSaidToBeRaw) {
+TEST_P(MagicGuard, AllowsAnythingOnADiskGivenAsRaw) {
   ASSERT_TRUE(open(kRaw));
   for (const Forgery& forgery : kForgeries) {
     const auto bytes = forged(forgery, 1024);
@@ -117,7 +117,7 @@ TEST_P(MagicGuard, AllowsAnythingOnADiskThatWasSaidToBeRaw) {
 
 TEST_P(MagicGuard, WritesTheSectorThatItLookedAt) {
   ASSERT_TRUE(open({}));
-  // The guest changes its buffer as soon as the request is under way.
+  // The guest changes its buffer as soon as the request has begun.
   std::vector<std::byte> bytes = pattern(512, 3);
   const auto innocent = bytes;
   const std::vector<iovec> buffers = {to_iovec(bytes)};

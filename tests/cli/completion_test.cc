@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tests/cli/help.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::cli {
 namespace {
@@ -32,12 +33,9 @@ Words lines_of(const std::string& text) {
 class Completion : public ::testing::Test {
  protected:
   Completion() {
-    std::string name = ::testing::TempDir() + "wick-completion-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
     std::ofstream(folder_ / "alpine.ext4") << "x";
     std::filesystem::create_directory(folder_ / "guests");
   }
-  ~Completion() override { std::filesystem::remove_all(folder_); }
 
   std::string in_folder(const std::string& command) const {
     return output_of("cd " + folder_.string() + " && " + command);
@@ -84,7 +82,8 @@ class Completion : public ::testing::Test {
     return shown;
   }
 
-  std::filesystem::path folder_;
+  const fakes::TempDir temp_{::testing::TempDir()};
+  const std::filesystem::path folder_ = temp_.path();
 };
 
 TEST_F(Completion, OfBashKnowsCommandsAndOptions) {

@@ -9,6 +9,7 @@
 
 #include "cli/options.h"
 #include "tests/cli/help.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace wick::cli {
 namespace {
@@ -25,14 +26,11 @@ wick image create -q -f qcow2 -b alpine.qcow2 -F qcow2 overlay.qcow2)";
 
 // Runs the shell's commands in a folder with those files.
 int run_in_folder(const std::string& commands) {
-  std::string folder = ::testing::TempDir() + "wick-examples-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) return -1;
+  const fakes::TempDir folder(::testing::TempDir());
   const std::string program = std::filesystem::path(WICK_BINARY).parent_path();
-  const std::string script = "cd " + folder + " && PATH=" + program + ":$PATH && " + kFiles +
+  const std::string script = "cd " + folder.path() + " && PATH=" + program + ":$PATH && " + kFiles +
                              " && (" + commands + ") >log";
-  const int status = std::system(script.c_str());
-  std::filesystem::remove_all(folder);
-  return status;
+  return std::system(script.c_str());
 }
 
 // Why wick's parser does not take it; empty: it does.

@@ -3,23 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/fakes/shell.h"
+
 namespace wick {
 
 inline std::string output_of(const std::string& command) {
-  FILE* const pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) return {};
-  std::string text;
-  std::array<char, 4096> part;
-  while (const size_t got = std::fread(part.data(), 1, part.size(), pipe))
-    text.append(part.data(), got);
-  EXPECT_EQ(::pclose(pipe), 0) << command;
-  return text;
+  const auto [status, output] = fakes::run_shell(command);
+  EXPECT_EQ(status, 0) << command;
+  return output;
 }
 
 // The indented lines of `help` below the last of `headings` that it has.

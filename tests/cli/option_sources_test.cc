@@ -140,14 +140,14 @@ TEST(Options, ConfigFileMayBeNamedByTheEnvironment) {
   EXPECT_EQ(run_options({"run", "--config", two.path()}, variables).machine.kernel_path, "two");
 }
 
-TEST(Options, EmptyVariableIsNone) {
+TEST(Options, EmptyVariableCountsAsUnset) {
   EXPECT_EQ(run_options(run_with({}), {{"WICK_MEMORY", ""}, {"WICK_DISK", ""}, {"WICK_CONFIG", ""}})
                 .machine.memory_bytes,
             512u << 20);
   EXPECT_EQ(run_options(run_with({}), {{"WICK_DISK", ";a;;b;"}}).machine.disks.size(), 2u);
 }
 
-TEST(Options, OthersVariablesAreIgnored) {
+TEST(Options, OtherVariablesAreIgnored) {
   EXPECT_EQ(usage_error(run_with({}), {{"WICK_LAB", "0"}, {"WICK_CACHE", "/c"}}), "no error");
 }
 

@@ -27,7 +27,7 @@ inline ShellResult run_shell(const std::string& command) {
   return result;
 }
 
-// Runs `command` in a shell; its output must be read when it fails.
+// Runs `command` in a shell. If it fails, the output explains why.
 inline testing::AssertionResult shell(const std::string& command) {
   const auto [status, output] = run_shell(command);
   if (status == 0) return testing::AssertionSuccess();

@@ -1,7 +1,7 @@
 // A bzImage with some header bytes changed and the end cut off, with and without an initrd.
 // The result is an error, or a kernel and an initrd inside memory that do not overlap.
 //
-// Input: how much is cut off (16 bits), then pairs of header offset and value.
+// Input: the number of bytes to cut off (16 bits), then pairs of header offset and value.
 
 #include "boot/bzimage.h"
 #include "tests/boot/kernel_files.h"

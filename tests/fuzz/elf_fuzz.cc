@@ -2,9 +2,9 @@
 // initrd. The result is an error, or a kernel and an initrd inside memory, above the first
 // megabyte, that do not overlap.
 //
-// Input: how much is cut off (16 bits), then pairs of offset and value. The
-// offset counts over the headers from the start, then over the notes from the
-// end.
+// Input: the number of bytes to cut off (16 bits), then pairs of offset and value. Small
+// offsets are in the headers, counted from the start; larger ones are in the notes, counted
+// from the end.
 
 #include "boot/elf.h"
 #include "tests/boot/kernel_files.h"

@@ -25,7 +25,7 @@ class Salvage : public testing::TestWithParam<const char*> {
   Salvage() {
     content_ = pattern(kDiskBytes, 1);
     folder_.write("content.raw", {reinterpret_cast<const char*>(content_.data()), kDiskBytes});
-    // So that it can be compressed at all.
+    // In base64, so that it can be compressed.
     EXPECT_TRUE(shell("cd " + folder_.path() +
                       " && base64 -w 0 content.raw | head -c 1M >a.raw &&"
                       "qemu-img convert -f raw " +

@@ -30,10 +30,10 @@ constexpr Seconds kPatience{240};
 // Reports a failure and ends the test, from any depth of calls.
 [[noreturn]] void give_up(const std::string& why);
 
-// A folder of its own, for short paths; removed with all that is in it.
+// A temporary folder with a short path. The destructor removes it with its content.
 class TempDir : public fakes::TempDir {
  public:
-  // In $TMPDIR or /tmp; or in `parent`.
+  // In `parent` if it is given, otherwise in $TMPDIR or /tmp.
   explicit TempDir(const std::filesystem::path& parent = std::filesystem::temp_directory_path())
       : fakes::TempDir(parent) {
     std::filesystem::permissions(path(), std::filesystem::perms(0755));  // for other users

@@ -125,7 +125,7 @@ TEST_F(BlkTest, ResetIsHarmlessWhenNotActive) {
 }
 
 TEST_F(BlkTest, StartsWithoutAQueueAndServesNothing) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1), MmioDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), MmioDriver::kFeaturesOk);
   regs().set_status(MmioDriver::kDriverOk);
   EXPECT_EQ(regs().status(), MmioDriver::kDriverOk);
   publish_read(0, 512);

@@ -16,11 +16,11 @@ using fakes::resident_bytes;
 TEST_F(NetTest, StartsAgainWithOtherFeatures) {
   make(2, kAllOffloads, 1500);
   start();
-  ASSERT_EQ(command(4, 0, uint16_t{2}), kNetOk);
-  ASSERT_EQ(command(0, 0, uint8_t{0}), kNetOk);
-  ASSERT_EQ(command(2, 0, uint16_t{5}), kNetOk);
-  start(bit(kNetMergedBuffers) | bit(kNetMultiqueue) | bit(kNetGuestChecksum) |
-        bit(kNetControlVlan));
+  ASSERT_EQ(command(4, 0, uint16_t{2}), VIRTIO_NET_OK);
+  ASSERT_EQ(command(0, 0, uint8_t{0}), VIRTIO_NET_OK);
+  ASSERT_EQ(command(2, 0, uint16_t{5}), VIRTIO_NET_OK);
+  start(bit(VIRTIO_NET_F_MRG_RXBUF) | bit(VIRTIO_NET_F_MQ) | bit(VIRTIO_NET_F_GUEST_CSUM) |
+        bit(VIRTIO_NET_F_CTRL_VLAN));
   EXPECT_EQ(on_loop([&] { return network_->active_pairs(); }), 1);
   EXPECT_EQ(on_loop([&] { return network_->offloads().checksum; }), false);
   post_each(2, 2048);
@@ -28,7 +28,7 @@ TEST_F(NetTest, StartsAgainWithOtherFeatures) {
   other.frame[5] ^= std::byte{1};
   arrive(other);
   expect_packet(other);
-  EXPECT_EQ(command(2, 0, uint16_t{5}), kNetError);
+  EXPECT_EQ(command(2, 0, uint16_t{5}), VIRTIO_NET_ERR);
   EXPECT_TRUE(sends(packet(60)));
 }
 
@@ -48,7 +48,7 @@ TEST_F(NetTest, ResetsInTheMiddleOfTraffic) {
     }
   });
   for (int round = 0; round < 200; ++round) {
-    start(round % 2 == 0 ? bit(kNetMergedBuffers) : 0, {.event_index = round % 4 < 2});
+    start(round % 2 == 0 ? bit(VIRTIO_NET_F_MRG_RXBUF) : 0, {.event_index = round % 4 < 2});
     (void)command(4, 0, uint16_t{2});
     for (uint16_t pair = 0; pair < 2; ++pair) {
       for (int i = 0; i < 20; ++i) post({300}, static_cast<uint16_t>(2 * pair));

@@ -73,11 +73,12 @@ TEST_F(NetTest, DoesNotSendOffloadsThatTheDriverDidNotAgreeTo) {
     uint64_t without;
     PacketHeader header;
   } packets[] = {
-      {bit(kNetChecksum), {.flags = 1}},
-      {bit(kNetHostTcp4), {.flags = 1, .segmentation = PacketHeader::kTcp4}},
-      {bit(kNetHostTcp6), {.flags = 1, .segmentation = PacketHeader::kTcp6}},
-      {bit(kNetHostUdp), {.flags = 1, .segmentation = PacketHeader::kUdp}},
-      {bit(kNetHostEcn), {.flags = 1, .segmentation = PacketHeader::kTcp6 | PacketHeader::kEcn}},
+      {bit(VIRTIO_NET_F_CSUM), {.flags = 1}},
+      {bit(VIRTIO_NET_F_HOST_TSO4), {.flags = 1, .segmentation = PacketHeader::kTcp4}},
+      {bit(VIRTIO_NET_F_HOST_TSO6), {.flags = 1, .segmentation = PacketHeader::kTcp6}},
+      {bit(VIRTIO_NET_F_HOST_USO), {.flags = 1, .segmentation = PacketHeader::kUdp}},
+      {bit(VIRTIO_NET_F_HOST_ECN),
+       {.flags = 1, .segmentation = PacketHeader::kTcp6 | PacketHeader::kEcn}},
       {0, {.flags = 1, .segmentation = PacketHeader::kEcn}},
       {0, {.flags = 1, .segmentation = PacketHeader::kFragments}},
       {0, {.flags = 1, .segmentation = 2}},

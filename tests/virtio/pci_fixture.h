@@ -30,7 +30,9 @@ class PciTest : public testing::Test {
   QueueLayout layout() const { return driver_.layout(); }
   std::vector<Message> messages() { return plugged_.sink().take(); }
 
-  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), PciDriver::kFeaturesOk); }
+  void negotiate() {
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), PciDriver::kFeaturesOk);
+  }
   void start() {
     negotiate();
     regs().set_queue(0, layout());

@@ -163,7 +163,8 @@ TEST_F(PciTest, ForgetsVectorsAndPendingInterruptsAtReset) {
 }
 
 TEST_F(PciTest, AResetQueueHasNoVector) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), PciDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            PciDriver::kFeaturesOk);
   regs().set_queue(0, layout());
   use_msix();
   regs().set_status(PciDriver::kDriverOk);

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 TEST_F(VirtQueueTest, RejectsCyclicChain) {
   start({.size = 16});
   for (uint16_t i = 0; i < 4; ++i)
-    driver_->write_descriptor(i, {driver_->buffer_area().value, 1, Descriptor::kNext,
+    driver_->write_descriptor(i, {driver_->buffer_area().value, 1, VRING_DESC_F_NEXT,
                                   static_cast<uint16_t>((i + 1) % 4)});
   driver_->make_available(0);
   EXPECT_THAT(refusal(), HasSubstr("loop"));
@@ -25,7 +25,7 @@ TEST_F(VirtQueueTest, RejectsCyclicChain) {
 
 TEST_F(VirtQueueTest, RejectsDescriptorThatIsItsOwnNext) {
   start({.size = 1});
-  driver_->write_descriptor(0, {driver_->buffer_area().value, 1, Descriptor::kNext, 0});
+  driver_->write_descriptor(0, {driver_->buffer_area().value, 1, VRING_DESC_F_NEXT, 0});
   driver_->make_available(0);
   EXPECT_THAT(refusal(), HasSubstr("loop"));
 }
@@ -33,9 +33,9 @@ TEST_F(VirtQueueTest, RejectsDescriptorThatIsItsOwnNext) {
 TEST_F(VirtQueueTest, RejectsCyclicIndirectTable) {
   start({.size = 16});
   const auto request = driver_->chain().readable("a").readable("b").indirect().publish();
-  const GuestAddress table{driver_->descriptor(request.head).address};
-  auto last = memory_.read<Descriptor>(table + 16).value();
-  last.flags |= Descriptor::kNext;
+  const GuestAddress table{driver_->descriptor(request.head).addr};
+  auto last = memory_.read<vring_desc>(table + 16).value();
+  last.flags |= VRING_DESC_F_NEXT;
   last.next = 0;
   ASSERT_TRUE(memory_.write(table + 16, last));
   EXPECT_THAT(refusal(), HasSubstr("loop"));
@@ -70,8 +70,8 @@ TEST_F(VirtQueueTest, RejectsIndirectChainLongerThanTheDeviceAllows) {
 
 TEST_F(VirtQueueTest, RejectsACyclicChainWhateverTheDeviceAllows) {
   start({.size = 4, .max_chain = 512});
-  driver_->write_descriptor(0, {driver_->buffer_area().value, 1, Descriptor::kNext, 1});
-  driver_->write_descriptor(1, {driver_->buffer_area().value, 1, Descriptor::kNext, 0});
+  driver_->write_descriptor(0, {driver_->buffer_area().value, 1, VRING_DESC_F_NEXT, 1});
+  driver_->write_descriptor(1, {driver_->buffer_area().value, 1, VRING_DESC_F_NEXT, 0});
   driver_->make_available(0);
   EXPECT_THAT(refusal(), HasSubstr("too long"));
 }
@@ -82,8 +82,8 @@ TEST_F(VirtQueueTest, RejectsDirectChainWithATailLongerThanTheQueue) {
   for (int i = 0; i < 4; ++i) builder.readable("x");
   const auto tail = builder.indirect().stage();
   const auto front = driver_->chain().readable("front").stage();
-  Descriptor first = driver_->descriptor(front.head);
-  first.flags |= Descriptor::kNext;
+  vring_desc first = driver_->descriptor(front.head);
+  first.flags |= VRING_DESC_F_NEXT;
   first.next = tail.head;
   driver_->write_descriptor(front.head, first);
   driver_->make_available(front.head);
@@ -93,10 +93,10 @@ TEST_F(VirtQueueTest, RejectsDirectChainWithATailLongerThanTheQueue) {
 TEST_F(VirtQueueTest, RejectsNestedIndirectTable) {
   start({});
   const auto inner = driver_->chain().readable("x").indirect().stage();
-  const Descriptor nested = driver_->descriptor(inner.head);
+  const vring_desc nested = driver_->descriptor(inner.head);
   const GuestAddress table = driver_->take_buffer(16);
   ASSERT_TRUE(memory_.write(table, nested));
-  driver_->write_descriptor(5, {table.value, 16, Descriptor::kIndirect, 0});
+  driver_->write_descriptor(5, {table.value, 16, VRING_DESC_F_INDIRECT, 0});
   driver_->make_available(5);
   EXPECT_THAT(refusal(), HasSubstr("nests"));
 }
@@ -104,8 +104,8 @@ TEST_F(VirtQueueTest, RejectsNestedIndirectTable) {
 TEST_F(VirtQueueTest, RejectsIndirectTableThatIsNotTheEnd) {
   start({});
   const auto request = driver_->chain().readable("x").indirect().publish();
-  Descriptor table = driver_->descriptor(request.head);
-  table.flags |= Descriptor::kNext;
+  vring_desc table = driver_->descriptor(request.head);
+  table.flags |= VRING_DESC_F_NEXT;
   driver_->write_descriptor(request.head, table);
   EXPECT_THAT(refusal(), HasSubstr("continues after"));
 }
@@ -119,7 +119,7 @@ TEST_F(VirtQueueTest, RejectsIndirectTableThatWasNotNegotiated) {
 TEST_F(VirtQueueTest, RejectsIndirectTablesOfOddSizes) {
   for (const uint32_t bytes : {0u, 1u, 15u, 17u, 0xffffffffu}) {
     start({});
-    driver_->write_descriptor(0, {driver_->buffer_area().value, bytes, Descriptor::kIndirect, 0});
+    driver_->write_descriptor(0, {driver_->buffer_area().value, bytes, VRING_DESC_F_INDIRECT, 0});
     driver_->make_available(0);
     EXPECT_THAT(refusal(), HasSubstr("indirect table")) << bytes;
   }
@@ -128,7 +128,7 @@ TEST_F(VirtQueueTest, RejectsIndirectTablesOfOddSizes) {
 TEST_F(VirtQueueTest, RejectsIndirectTableThatLeavesRam) {
   for (const uint64_t at : std::to_array<uint64_t>({kRamBytes - 16, kRamBytes, ~0ull - 15})) {
     start({});
-    driver_->write_descriptor(0, {at, 32, Descriptor::kIndirect, 0});
+    driver_->write_descriptor(0, {at, 32, VRING_DESC_F_INDIRECT, 0});
     driver_->make_available(0);
     EXPECT_THAT(refusal(), HasSubstr("not RAM")) << at;
   }
@@ -159,7 +159,7 @@ TEST_F(VirtQueueTest, RejectsBufferOverTheHoleBetweenTwoRegions) {
 TEST_F(VirtQueueTest, RejectsNextOutOfRange) {
   for (const uint16_t next : std::to_array<uint16_t>({16, 17, 65535})) {
     start({.size = 16});
-    driver_->write_descriptor(0, {driver_->buffer_area().value, 1, Descriptor::kNext, next});
+    driver_->write_descriptor(0, {driver_->buffer_area().value, 1, VRING_DESC_F_NEXT, next});
     driver_->make_available(0);
     EXPECT_THAT(refusal(), HasSubstr("not in a table of 16")) << next;
   }
@@ -168,8 +168,8 @@ TEST_F(VirtQueueTest, RejectsNextOutOfRange) {
 TEST_F(VirtQueueTest, RejectsNextPastTheEndOfAnIndirectTable) {
   start({.size = 16});
   const auto request = driver_->chain().readable("a").readable("b").indirect().publish();
-  const GuestAddress table{driver_->descriptor(request.head).address};
-  auto first = memory_.read<Descriptor>(table).value();
+  const GuestAddress table{driver_->descriptor(request.head).addr};
+  auto first = memory_.read<vring_desc>(table).value();
   first.next = 2;  // inside the queue's table, but not inside this indirect table
   ASSERT_TRUE(memory_.write(table, first));
   EXPECT_THAT(refusal(), HasSubstr("not in a table of 2"));
@@ -240,7 +240,7 @@ TEST_F(VirtQueueTest, KeepsWhatItCheckedWhenTheDriverChangesItsMind) {
   auto chain = pop();
   // Now all descriptors point outside RAM.
   for (uint16_t i = 0; i < 16; ++i)
-    driver_->write_descriptor(i, {kOutsideRam.value, 0xffffffff, Descriptor::kNext, i});
+    driver_->write_descriptor(i, {kOutsideRam.value, 0xffffffff, VRING_DESC_F_NEXT, i});
   EXPECT_EQ(text(chain->readable()), "checked");
   EXPECT_EQ(chain->writable()[0].iov_base, request.writable[0].data());
   EXPECT_EQ(chain->writable()[0].iov_len, 4u);
@@ -268,7 +268,7 @@ TEST_F(VirtQueueTest, NeverHandsOutABufferOutsideRamWhileDescriptorsChange) {
       const auto index = static_cast<uint16_t>(i % 3);
       word(index, 0).store(addresses[i % 4], std::memory_order_relaxed);
       const uint64_t length = i % 5 == 0 ? 0xffffffff : 8;
-      const uint64_t flags = i % 7 == 0 ? 0 : Descriptor::kNext;
+      const uint64_t flags = i % 7 == 0 ? 0 : VRING_DESC_F_NEXT;
       word(index, 1).store(length | flags << 32 | (i + 1ull) % 3 << 48, std::memory_order_relaxed);
     }
   });

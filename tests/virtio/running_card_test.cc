@@ -110,7 +110,7 @@ TEST_F(RunningCard, TheControlQueueStartsAgainToo) {
   const auto request = queue(kControl).chain().readable(promiscuous).writable(1).publish();
   regs().kick(kControl);
   EXPECT_EQ(take_used(kControl).head, request.head);
-  EXPECT_EQ(request.writable[0][0], std::byte{kNetOk});
+  EXPECT_EQ(request.writable[0][0], std::byte{VIRTIO_NET_OK});
 }
 
 // Packets arrive all the time while the rings are replaced.

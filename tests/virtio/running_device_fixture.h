@@ -47,7 +47,7 @@ class RunningDevice : public testing::Test {
   }
   void start() {
     drivers_.clear();
-    ASSERT_EQ(regs().negotiate(regs().device_features() & ~kFeatureEventIndex),
+    ASSERT_EQ(regs().negotiate(regs().device_features() & ~feature_bit(VIRTIO_RING_F_EVENT_IDX)),
               PciDriver::kFeaturesOk);
     for (uint16_t i = 0; i < queues_; ++i) {
       drivers_.emplace_back(*memory_, options(i, 16));

@@ -36,7 +36,9 @@ class TransportTest : public testing::TestWithParam<Kind> {
   QueueLayout layout() const { return driver_.layout(); }
 
   // Brings the device to FEATURES_OK.
-  void negotiate() { ASSERT_EQ(regs().negotiate(kFeatureVersion1), TransportDriver::kFeaturesOk); }
+  void negotiate() {
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1)), TransportDriver::kFeaturesOk);
+  }
   void start() {
     negotiate();
     regs().set_queue(0, layout());
@@ -46,7 +48,8 @@ class TransportTest : public testing::TestWithParam<Kind> {
   }
   // Starts the device with both queues and VIRTIO_F_RING_RESET.
   void start_two() {
-    ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+    ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+              TransportDriver::kFeaturesOk);
     regs().set_queue(0, layout());
     regs().set_queue(1, layout());
     regs().set_status(TransportDriver::kDriverOk);

@@ -160,13 +160,14 @@ TEST_P(TransportTest, IgnoresTheResetOfAQueueBeforeFeaturesOk) {
   regs().reset();
   regs().set_status(TransportDriver::kAcknowledged);
   regs().set_status(TransportDriver::kDriver);
-  regs().set_driver_features(kFeatureVersion1 | kFeatureRingReset);
+  regs().set_driver_features(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET));
   regs().reset_queue(0);
   EXPECT_EQ(device_.stops, 0);
 }
 
 TEST_P(TransportTest, ResetsAQueueBeforeDriverOk) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            TransportDriver::kFeaturesOk);
   regs().set_queue(0, layout());
   regs().reset_queue(0);
   EXPECT_FALSE(regs().queue_ready(0));
@@ -203,7 +204,8 @@ TEST_P(TransportTest, NeedsResetForAnUnusableQueueInARunningDevice) {
 
 // DRIVER_OK with an invalid ring does not activate the device.
 TEST_P(TransportTest, ADeviceThatDidNotStartTakesNoQueueLater) {
-  ASSERT_EQ(regs().negotiate(kFeatureVersion1 | kFeatureRingReset), TransportDriver::kFeaturesOk);
+  ASSERT_EQ(regs().negotiate(feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_F_RING_RESET)),
+            TransportDriver::kFeaturesOk);
   QueueLayout bad = layout();
   bad.size = 3;
   regs().set_queue(0, bad);

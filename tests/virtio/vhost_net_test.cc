@@ -16,6 +16,8 @@
 #include "tests/fakes/counting_line.h"
 #include "tests/fakes/fake_driver.h"
 #include "tests/fakes/guest_ram.h"
+#include "tests/fakes/recording_sink.h"
+#include "tests/fakes/registers.h"
 #include "tests/fakes/wait_for.h"
 
 namespace wick::virtio {

@@ -139,7 +139,7 @@ TEST_P(Qcow2Check, MakesAnInvalidEntryReadAsZeroes) {
             0);
 }
 
-TEST_P(Qcow2Check, KnowsThatADataFileIsThisDisksAlone) {
+TEST_P(Qcow2Check, KnowsThatADataFileIsNotShared) {
   create("data_file=" + directory_ / "data.raw", "4M");
   write_by_qemu("-c 'write -P 1 0 256k'");
   EXPECT_EQ(verdict(check()), 0);

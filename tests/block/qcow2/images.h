@@ -69,8 +69,7 @@ inline std::string name_of(const testing::TestParamInfo<SmallShape>& param) {
 }
 inline void PrintTo(const SmallShape& shape, std::ostream* out) { *out << shape.name; }
 
-// A folder for qemu-img, with the file that the images beside it name: base.raw, or
-// data.raw.
+// A folder for qemu-img, with the other file that the images name: base.raw or data.raw.
 class ImageFolder : public fakes::TempDir {
  public:
   struct Files {

@@ -22,7 +22,7 @@ using ::testing::StartsWith;
 
 class ImageCopy : public InOwnFolder {
  protected:
-  // "" or what is wrong.
+  // Returns the error, or "".
   static std::string wick(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "image");
     const auto command = parse_command(arguments, [](const std::string&) { return nullptr; });

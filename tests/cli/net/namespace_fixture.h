@@ -45,7 +45,7 @@ class NetNamespace : public testing::Test {
     net_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     mounts_ = Fd(::open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
     folder_ = Fd(::open(".", O_RDONLY | O_CLOEXEC | O_DIRECTORY));
-    // Both or none.
+    // Both namespaces or none.
     if (::unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
       GTEST_SKIP() << "this host permits no new network namespace: " << std::strerror(errno);
     entered_ = true;
@@ -151,7 +151,7 @@ class NetNamespace : public testing::Test {
     return in(from, "busybox ping -c 1 -W 1 " + address).find(" 0% packet loss") !=
            std::string::npos;
   }
-  // Counts what arrives in a namespace ("": this one) and matches; count() tells how many.
+  // Counts packets that arrive in a namespace ("": this one) and match; see count().
   static std::string prefix(const std::string& name) {
     return name.empty() ? "" : "ip netns exec " + name + " ";
   }
@@ -167,7 +167,7 @@ class NetNamespace : public testing::Test {
     return shell(prefix(name) + "/run/nft list table inet counted | grep -o 'packets [0-9]*'; " +
                  prefix(name) + "/run/nft delete table inet counted");
   }
-  // Its DHCP client; returns the guest's address.
+  // Runs the guest's DHCP client; returns the guest's address.
   static std::string boot(const std::string& name) {
     std::ofstream script("/run/udhcpc.sh");
     script << "#!/bin/sh\n[ $1 = bound ] || exit 0\nip addr replace $ip/$mask dev $interface\n"
@@ -184,7 +184,7 @@ class NetNamespace : public testing::Test {
     EXPECT_NE(address, "") << said;
     return address;
   }
-  // A guest of the network `other`, made later, and alpha in wick0.
+  // alpha, a guest of wick0, and a guest of `other`, a later network, do not reach each other.
   static void expect_networks_apart() {
     add_guest("stranger", "other");
     const std::string stranger = boot("stranger");

@@ -223,7 +223,7 @@ TEST_F(NetNamespace, RedirectsThatTheHostDoesNotTakeStayOff) {
   }
 }
 
-TEST_F(NetNamespace, IptablesDoesWhereThereIsNoNft) {
+TEST_F(NetNamespace, IptablesIsUsedWhereThereIsNoNft) {
   if (!find_program("iptables-restore")) GTEST_SKIP() << "needs iptables";
   // Listing a table creates it.
   const auto rules = [] {

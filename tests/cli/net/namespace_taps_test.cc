@@ -77,7 +77,7 @@ TEST_F(NetNamespace, AUserUsesItsTapsWithoutPrivilege) {
         0);
 }
 
-TEST_F(NetNamespace, AGuestIsNoRouterToTheHost) {
+TEST_F(NetNamespace, AGuestIsNotARouterToTheHost) {
   if (::access("/dev/net/tun", F_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
   const std::string sysctls = "/proc/sys/net/ipv6/conf/wick0/";
   expect_ok({"up", "--user", "nobody", "--taps", "1"});
@@ -113,7 +113,7 @@ class NetNamespaceMachine : public NetNamespace {
     NetNamespace::TearDown();
   }
 
-  // Uses that TAP, and it gets onto the bridge.
+  // Starts the machine on this TAP, which joins the bridge.
   void start(const std::string& interface) {
     int ready[2];
     ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
@@ -187,7 +187,7 @@ void hide_memory(pid_t pid) {
   }
 }
 
-TEST_F(NetNamespaceMachine, NobodyIsMadeToWaitForAProcesssMemory) {
+TEST_F(NetNamespaceMachine, NoCommandWaitsForAProcesssMemory) {
   expect_ok({"up"});
   start("tap7");
   hide_memory(machine_);

@@ -1,5 +1,5 @@
-// wick net as root; each test has its own network namespace. What wick net makes works, and
-// nothing of it is left when it is undone, whatever happened in between.
+// wick net as root; each test has its own network namespace. Everything that `up` makes works,
+// and `down` removes all of it, whatever happened in between.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
