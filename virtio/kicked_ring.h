@@ -60,8 +60,8 @@ class KickedRing {
   void interrupt() {
     if (!serving_ && active_.ring.interrupt_needed()) notifier_.queue_interrupt(active_.index);
   }
-  // Causes another call of on_kick. A posted function would not do: a loop that is stopping
-  // first runs all of them, so it would never end.
+  // Causes another call of on_kick, unless the ring is stopped or destroyed before. (A posted
+  // function would be called all the same.)
   void kick() const { active_.kick->signal(); }
 
   bool active() const { return kick_watch_.active(); }
