@@ -23,9 +23,9 @@ using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
-using wick::cli::NetCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
+using wick::hostnet::NetCommand;
 using wick::image::ImageCommand;
 
 constexpr int kHostFailed = 1;
@@ -72,7 +72,7 @@ Result<int> execute(const Command& command) {
   if (const auto* const image = std::get_if<ImageCommand>(&command))
     return std::visit([](const auto& what) { return wick::image::execute(what); }, *image);
   if (const auto* const net = std::get_if<NetCommand>(&command))
-    return std::visit([](const auto& what) { return wick::cli::execute(what); }, *net);
+    return std::visit([](const auto& what) { return wick::hostnet::execute(what); }, *net);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }

@@ -147,7 +147,7 @@ class Arguments {
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
   const CommandTable<image::ImageCommand>& image() const { return image_; }
-  const CommandTable<NetCommand>& net() const { return net_; }
+  const CommandTable<hostnet::NetCommand>& net() const { return net_; }
   std::string help_command() const {
     if (image_.parsed()) return image_.help_command();
     if (net_.parsed()) return net_.help_command();
@@ -184,7 +184,7 @@ class Arguments {
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
   const CommandTable<image::ImageCommand> image_ = image_commands(app_);
-  const CommandTable<NetCommand> net_ = net_commands(app_);
+  const CommandTable<hostnet::NetCommand> net_ = net_commands(app_);
   CLI::App* const doctor_ =
       app_.add_subcommand("doctor", "Checks whether this host can run guests.");
 };

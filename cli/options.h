@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/net/commands.h"
 #include "cli/spec.h"
+#include "hostnet/commands.h"
 #include "image/commands.h"
 #include "vmm/config.h"
 
@@ -43,7 +43,7 @@ struct PrintText {
 };
 
 using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
-                             NetCommand, PrintText>;
+                             hostnet::NetCommand, PrintText>;
 
 // Why there is no command to execute.
 struct CommandError {

@@ -9,6 +9,8 @@ namespace wick::cli {
 
 namespace {
 
+using hostnet::NetCommand;
+
 constexpr const char* kNetHelp =
     R"(NAME is the name of the network and of its bridge, by default wick0. up and down
 need root; docs/networks.md describes what they make.
@@ -90,12 +92,12 @@ Result<unsigned> parse_taps(const std::string& text) {
 }
 
 Result<NetCommand> make_up(const Given& given) {
-  NetUp up;
+  hostnet::NetUp up;
   if (const auto taps = given.last("taps")) up.taps = TRY(parse_taps(*taps));
   up.user = given.last("user");
   if (up.user && up.user->empty()) return fail("--user: needs the name of a user");
   if (up.taps && !up.user) return fail("--taps: needs --user, the owner of the TAPs");
-  const unsigned taps = up.user ? up.taps.value_or(kDefaultTaps) : 0;
+  const unsigned taps = up.user ? up.taps.value_or(hostnet::kDefaultTaps) : 0;
   up.name = TRY(name_of(given, taps)).value_or(up.name);
   if (const auto address = given.last("address")) {
     auto parsed = hostnet::parse_network_address(*address);
@@ -113,7 +115,7 @@ Result<NetCommand> make_up(const Given& given) {
 }
 
 Result<NetCommand> make_down(const Given& given) {
-  NetDown down;
+  hostnet::NetDown down;
   down.name = TRY(name_of(given)).value_or(down.name);
   down.dry_run = given.has("dry-run");
   down.verbosity = given.count("v");
@@ -121,13 +123,13 @@ Result<NetCommand> make_down(const Given& given) {
 }
 
 Result<NetCommand> make_status(const Given& given) {
-  NetStatus status;
+  hostnet::NetStatus status;
   status.name = TRY(name_of(given));
   status.json = given.last("output") == "json";
   return status;
 }
 
-Result<NetCommand> make_hosts(const Given& given) { return NetHosts{TRY(name_of(given))}; }
+Result<NetCommand> make_hosts(const Given& given) { return hostnet::NetHosts{TRY(name_of(given))}; }
 
 const CommandRow<NetCommand> kCommands[] = {
     {{"up", "Makes a network for guests.", kUpHelp, kUpOptions}, make_up},

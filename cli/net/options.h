@@ -2,10 +2,10 @@
 #pragma once
 
 #include "cli/command_table.h"
-#include "cli/net/commands.h"
+#include "hostnet/commands.h"
 
 namespace wick::cli {
 
-CommandTable<NetCommand> net_commands(CLI::App& wick);
+CommandTable<hostnet::NetCommand> net_commands(CLI::App& wick);
 
 }  // namespace wick::cli

@@ -28,6 +28,11 @@
 namespace wick::cli {
 
 using fakes::read_file;
+using hostnet::net_down;
+using hostnet::net_up;
+using hostnet::NetCommand;
+using hostnet::NetDown;
+using hostnet::NetUp;
 using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;

@@ -5,13 +5,17 @@
 #include <algorithm>
 #include <sstream>
 
-#include "cli/net/commands.h"
 #include "cli/options.h"
 #include "hostnet/address.h"
 
 namespace wick::cli {
 namespace {
 
+using hostnet::NetCommand;
+using hostnet::NetDown;
+using hostnet::NetHosts;
+using hostnet::NetStatus;
+using hostnet::NetUp;
 using hostnet::parse_network_address;
 using testing::HasSubstr;
 using Arguments = std::vector<std::string>;

@@ -7,18 +7,17 @@
 
 #include "base/printable.h"
 #include "base/process.h"
-#include "cli/net/commands.h"
 #include "hostnet/address.h"
+#include "hostnet/commands.h"
 #include "hostnet/firewall.h"
 #include "hostnet/steps.h"
 #include "net/mac_address.h"
 
-namespace wick::cli {
+namespace wick::hostnet {
 
 namespace {
 
-using hostnet::HostNetwork;
-using Kind = hostnet::Step::Kind;
+using Kind = Step::Kind;
 using Nat = HostNetwork::Nat;
 
 Result<Nat> choose_nat() {
@@ -49,16 +48,16 @@ Result<void> set_taps(HostNetwork& network, const NetUp& wanted) {
   return {};
 }
 
-Result<HostNetwork> new_network(const NetUp& wanted, const hostnet::HostView& host) {
+Result<HostNetwork> new_network(const NetUp& wanted, const HostView& host) {
   HostNetwork network;
   network.name = wanted.name;
   if (wanted.address) {
-    if (const auto other = hostnet::overlap(host, *wanted.address))
+    if (const auto other = overlap(host, *wanted.address))
       return with_hint(fail("--address {}: overlaps {}", net::ipv4_string(*wanted.address), *other),
                        "choose another, or leave --address out");
   }
-  network.address = wanted.address ? *wanted.address : TRY(hostnet::choose_address(host));
-  network.mac = hostnet::bridge_mac(net::host_machine_id(), wanted.name);
+  network.address = wanted.address ? *wanted.address : TRY(choose_address(host));
+  network.mac = bridge_mac(net::host_machine_id(), wanted.name);
   network.nat = wanted.no_nat ? Nat::kNone : TRY(choose_nat());
   network.dhcp = !wanted.no_dhcp;
   if (wanted.domain) network.domain = *wanted.domain;
@@ -98,7 +97,7 @@ std::string summary(const HostNetwork& network) {
 
 void warn_about_obstacles(const HostNetwork& network) {
   if (network.nat != Nat::kIptables)
-    for (const std::string& line : hostnet::firewall_warnings(network)) spdlog::warn("{}", line);
+    for (const std::string& line : firewall_warnings(network)) spdlog::warn("{}", line);
   struct stat device {};
   const bool open_to_all = ::stat("/dev/net/tun", &device) == 0 && (device.st_mode & 0006) == 0006;
   // A group other than root's may give the user access.
@@ -109,54 +108,52 @@ void warn_about_obstacles(const HostNetwork& network) {
 
 }  // namespace
 
-Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor) {
-  if (!wanted.dry_run) TRY(hostnet::require_root("up", wanted.name));
+Result<int> net_up(const NetUp& wanted, Executor& executor) {
+  if (!wanted.dry_run) TRY(require_root("up", wanted.name));
   ::umask(022);  // everyone may read the new folders
-  const Fd lock = wanted.dry_run ? Fd() : TRY(hostnet::lock_networks());
-  const auto existing = TRY(hostnet::find_host_network(wanted.name));
-  const hostnet::HostView host = TRY(hostnet::look_at_host());
+  const Fd lock = wanted.dry_run ? Fd() : TRY(lock_networks());
+  const auto existing = TRY(find_host_network(wanted.name));
+  const HostView host = TRY(look_at_host());
   HostNetwork network = TRY(existing ? extended(*existing, wanted) : new_network(wanted, host));
 
   // If another network has turned forwarding on, this one records it too, because the last
   // network that goes down turns it off.
-  const auto others = hostnet::others_that_forward(network.name);
-  for (const char* const step : {hostnet::kForwardingStep, hostnet::kRedirectsStep})
+  const auto others = others_that_forward(network.name);
+  for (const char* const step : {kForwardingStep, kRedirectsStep})
     if (network.nat != Nat::kNone &&
         std::ranges::any_of(others, [&](const auto& o) { return o.find_made(step) != nullptr; }))
-      hostnet::entry_of(network, step);
-  const std::vector<hostnet::Step> steps = hostnet::plan(network, others);
-  std::vector<hostnet::Step> missing;
+      entry_of(network, step);
+  const std::vector<Step> steps = plan(network, others);
+  std::vector<Step> missing;
   bool bridge_missing = false;
-  for (const hostnet::Step& step : steps) {
-    const hostnet::Presence now = TRY(hostnet::presence(host, network, step));
-    if (now == hostnet::Presence::kForeign) return std::unexpected(hostnet::foreign(step));
-    if (now == hostnet::Presence::kOurs) spdlog::info("{}: already exists", step.object);
-    if (now == hostnet::Presence::kOurs) hostnet::record_index(host, step, network);
-    bridge_missing =
-        bridge_missing || (step.kind == Kind::kBridge && now == hostnet::Presence::kAbsent);
+  for (const Step& step : steps) {
+    const Presence now = TRY(presence(host, network, step));
+    if (now == Presence::kForeign) return std::unexpected(foreign(step));
+    if (now == Presence::kOurs) spdlog::info("{}: already exists", step.object);
+    if (now == Presence::kOurs) record_index(host, step, network);
+    bridge_missing = bridge_missing || (step.kind == Kind::kBridge && now == Presence::kAbsent);
     // A dnsmasq whose bridge is gone must be restarted to listen on the new one.
-    const bool restart =
-        step.kind == Kind::kDnsmasq && now == hostnet::Presence::kOurs && bridge_missing;
-    if (now != hostnet::Presence::kOurs || restart) missing.push_back(step);
+    const bool restart = step.kind == Kind::kDnsmasq && now == Presence::kOurs && bridge_missing;
+    if (now != Presence::kOurs || restart) missing.push_back(step);
     if (restart) missing.back().make.insert(missing.back().make.begin(), step.undo.front());
   }
   if (wanted.dry_run) {
-    for (const hostnet::Step& step : missing)
-      for (const hostnet::Action& action : step.make) fmt::print("{}", hostnet::shell_line(action));
+    for (const Step& step : missing)
+      for (const Action& action : step.make) fmt::print("{}", shell_line(action));
     return 0;
   }
-  for (const hostnet::Step& step : missing)
-    for (const hostnet::Action& action : step.make)
-      if (const auto* const command = std::get_if<hostnet::RunCommand>(&action))
+  for (const Step& step : missing)
+    for (const Action& action : step.make)
+      if (const auto* const command = std::get_if<RunCommand>(&action))
         TRY(find_program(command->arguments.front()));
 
   const auto made = [&]() -> Result<void> {
-    TRY(hostnet::save_host_network(network));
-    for (const hostnet::Step& step : missing) TRY(hostnet::make(step, network, executor));
+    TRY(save_host_network(network));
+    for (const Step& step : missing) TRY(make(step, network, executor));
     return {};
   }();
   if (!made && !existing) {
-    const auto undone = hostnet::undo_all(network, executor);
+    const auto undone = undo_all(network, executor);
     Error error = made.error();
     if (!undone) error.context += fmt::format(" (and then {})", undone.error().message());
     return std::unexpected(std::move(error));
@@ -175,8 +172,8 @@ void set_verbosity(unsigned verbosity) {
 
 Result<int> execute(const NetUp& command) {
   set_verbosity(command.verbosity);
-  hostnet::Executor executor;
+  Executor executor;
   return net_up(command, executor);
 }
 
-}  // namespace wick::cli
+}  // namespace wick::hostnet

@@ -13,14 +13,14 @@
 #include "hostnet/executor.h"
 #include "hostnet/state.h"
 
-namespace wick::cli {
+namespace wick::hostnet {
 
 constexpr unsigned kDefaultTaps = 8;
 
 // For an option that is not given, an existing network is not changed, and a new one gets the
 // default.
 struct NetUp {
-  std::string name = hostnet::kDefaultNetwork;
+  std::string name = kDefaultNetwork;
   std::optional<net::Ipv4Subnet> address;  // nullopt: the first free network
   std::optional<std::string> domain;
   std::optional<std::string> user;  // the owner of the TAPs
@@ -32,7 +32,7 @@ struct NetUp {
 };
 
 struct NetDown {
-  std::string name = hostnet::kDefaultNetwork;
+  std::string name = kDefaultNetwork;
   bool dry_run = false;
   unsigned verbosity = 0;  // as in NetUp
 };
@@ -58,7 +58,7 @@ Result<int> execute(const NetHosts& command);
 void set_verbosity(unsigned verbosity);
 
 // The same with the executor of a test.
-Result<int> net_up(const NetUp& wanted, hostnet::Executor& executor);
-Result<int> net_down(const NetDown& wanted, hostnet::Executor& executor);
+Result<int> net_up(const NetUp& wanted, Executor& executor);
+Result<int> net_down(const NetDown& wanted, Executor& executor);
 
-}  // namespace wick::cli
+}  // namespace wick::hostnet

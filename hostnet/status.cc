@@ -7,17 +7,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/net/commands.h"
+#include "hostnet/commands.h"
 #include "hostnet/host_view.h"
 #include "hostnet/leases.h"
 #include "hostnet/plan.h"
 
-namespace wick::cli {
+namespace wick::hostnet {
 
 namespace {
 
-using hostnet::DhcpLease;
-using hostnet::HostNetwork;
 using Json = nlohmann::ordered_json;
 
 // A network and its current state.
@@ -30,31 +28,30 @@ struct Seen {
 
 Result<std::vector<std::string>> names_of(const std::optional<std::string>& name) {
   if (name) return std::vector<std::string>{*name};
-  return hostnet::host_network_names();
+  return host_network_names();
 }
 
 Result<std::vector<HostNetwork>> networks_of(const std::optional<std::string>& wanted) {
   std::vector<HostNetwork> networks;
   for (const std::string& name : TRY(names_of(wanted)))
-    if (auto network = TRY(hostnet::find_host_network(name)))
-      networks.push_back(*std::move(network));
+    if (auto network = TRY(find_host_network(name))) networks.push_back(*std::move(network));
   return networks;
 }
 
-Seen look(const HostNetwork& network, const hostnet::HostView& host) {
+Seen look(const HostNetwork& network, const HostView& host) {
   Seen seen;
   seen.network = network;
-  const hostnet::HostLink* const bridge = host.find(network.name);
-  const HostNetwork::Made* const made = network.find_made(hostnet::kBridgeStep);
+  const HostLink* const bridge = host.find(network.name);
+  const HostNetwork::Made* const made = network.find_made(kBridgeStep);
   seen.bridge = bridge != nullptr && made != nullptr && bridge->index == made->index;
-  if (network.dhcp) seen.dnsmasq = hostnet::find_dnsmasq(network.name);
-  if (auto leases = hostnet::read_dhcp_leases(network.name)) seen.leases = *std::move(leases);
+  if (network.dhcp) seen.dnsmasq = find_dnsmasq(network.name);
+  if (auto leases = read_dhcp_leases(network.name)) seen.leases = *std::move(leases);
   return seen;
 }
 
 // The machine or other program that uses the TAP; empty: none.
-std::string name_of(const std::vector<hostnet::TapUser>& users, const std::string& tap) {
-  const auto user = std::ranges::find(users, tap, &hostnet::TapUser::tap);
+std::string name_of(const std::vector<TapUser>& users, const std::string& tap) {
+  const auto user = std::ranges::find(users, tap, &TapUser::tap);
   if (user == users.end()) return {};
   return fmt::format("{} (process {})",
                      printable(user->machine.empty() ? user->program : user->machine), user->pid);
@@ -71,8 +68,7 @@ std::string local_time(int64_t seconds) {
   return text.data();
 }
 
-std::string human(const Seen& seen, const std::vector<hostnet::TapUser>& users,
-                  const hostnet::HostView& host) {
+std::string human(const Seen& seen, const std::vector<TapUser>& users, const HostView& host) {
   const HostNetwork& network = seen.network;
   std::string text = fmt::format("{}: {}\n", network.name, net::ipv4_string(network.address));
   if (!seen.bridge)
@@ -81,7 +77,7 @@ std::string human(const Seen& seen, const std::vector<hostnet::TapUser>& users,
   const bool nat = network.nat != HostNetwork::Nat::kNone;
   text += fmt::format(
       "  NAT     {}{}{}\n", kNat[static_cast<size_t>(network.nat)],
-      nat ? hostnet::table_name(network.name) : "",
+      nat ? table_name(network.name) : "",
       nat && !host.forwarding
           ? fmt::format("; but the host does not forward: wick net up {} repairs it", network.name)
           : "");
@@ -92,7 +88,7 @@ std::string human(const Seen& seen, const std::vector<hostnet::TapUser>& users,
   else
     text +=
         fmt::format("  DHCP    dnsmasq, process {}; names in .{}\n", seen.dnsmasq, network.domain);
-  const auto taps = hostnet::taps_of(network, host);
+  const auto taps = taps_of(network, host);
   if (!taps.empty())
     text += network.taps.empty() ? "  TAPs\n"
                                  : fmt::format("  TAPs    of {}\n", printable(network.user));
@@ -111,8 +107,7 @@ std::string human(const Seen& seen, const std::vector<hostnet::TapUser>& users,
   return text;
 }
 
-Json json(const Seen& seen, const std::vector<hostnet::TapUser>& users,
-          const hostnet::HostView& host) {
+Json json(const Seen& seen, const std::vector<TapUser>& users, const HostView& host) {
   const HostNetwork& network = seen.network;
   constexpr const char* kNat[] = {"none", "nftables", "iptables"};
   Json object = {{"name", network.name},
@@ -127,8 +122,8 @@ Json json(const Seen& seen, const std::vector<hostnet::TapUser>& users,
   if (network.dhcp)
     object["dhcp"] = {{"pid", seen.dnsmasq == 0 ? Json() : Json(seen.dnsmasq)},
                       {"domain", network.domain}};
-  for (const std::string& tap : hostnet::taps_of(network, host)) {
-    const auto user = std::ranges::find(users, tap, &hostnet::TapUser::tap);
+  for (const std::string& tap : taps_of(network, host)) {
+    const auto user = std::ranges::find(users, tap, &TapUser::tap);
     const bool used = user != users.end();
     object["taps"].push_back(
         {{"name", tap},
@@ -157,8 +152,8 @@ Result<int> execute(const NetStatus& command) {
   Json list = Json::array();
   std::string text;
   if (!networks.empty()) {
-    const hostnet::HostView host = TRY(hostnet::look_at_host());
-    const auto users = hostnet::tap_users();
+    const HostView host = TRY(look_at_host());
+    const auto users = tap_users();
     for (const HostNetwork& network : networks) {
       const Seen seen = look(network, host);
       if (command.json)
@@ -180,9 +175,8 @@ Result<int> execute(const NetHosts& command) {
     return with_hint(fail("{} is not up", *command.name),
                      fmt::format("make it: wick net up {}", *command.name));
   for (const HostNetwork& network : networks)
-    fmt::print("{}", hostnet::hosts_lines(TRY(hostnet::read_dhcp_leases(network.name)),
-                                          network.domain, host_name()));
+    fmt::print("{}", hosts_lines(TRY(read_dhcp_leases(network.name)), network.domain, host_name()));
   return 0;
 }
 
-}  // namespace wick::cli
+}  // namespace wick::hostnet
