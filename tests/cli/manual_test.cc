@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <regex>
 #include <string>
 
@@ -43,6 +44,14 @@ TEST(Manual, NamesEveryOptionOfTheHelp) {
       EXPECT_THAT(text, HasSubstr((*match)[1].str())) << page;
     for (const std::string& example : examples_in(help))
       EXPECT_THAT(text, HasSubstr(example)) << page;
+  }
+}
+
+TEST(Manual, RefusesAPageOrAShellThatIsNotThere) {
+  for (const char* const options : {"--man wick-nothing", "--man=", "--completion tcsh"}) {
+    const std::string command = std::string(WICK_BINARY " ") + options + " 2>&1 >/dev/null";
+    const int status = std::system((command + " | grep -q usage").c_str());
+    EXPECT_EQ(status, 0) << options;
   }
 }
 
