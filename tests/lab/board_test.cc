@@ -213,8 +213,8 @@ TEST_F(BoardTest, ConnectsEachSerialPortToItsConsole) {
                 ElementsAre(std::string(1, static_cast<char>('a' + i))));
   std::byte absent{};
   config_.serials.resize(1);
-  peripherals_.reset();
   board_.reset();
+  peripherals_.reset();
   build();
   EXPECT_FALSE(board_->ports().read(layout::kSerialPorts[1], {&absent, 1}));
 }
