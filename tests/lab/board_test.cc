@@ -234,9 +234,9 @@ TEST_F(BoardTest, WithoutAcpiNamesVirtioDevicesOnTheCommandLine) {
   config_.acpi = false;
   add_disk(DiskConfig::Device::kVirtio);
   build();
-  EXPECT_THAT(board_->cmdline(),
-              AllOf(HasSubstr("virtio_mmio.device=4K@0xd0000000:10"),
-                    HasSubstr("virtio_mmio.device=4K@0xd0001000:11"), HasSubstr("root=/dev/vda")));
+  EXPECT_THAT(board_->cmdline(), AllOf(HasSubstr("virtio_mmio.device=0x1000@0xd0000000:10"),
+                                       HasSubstr("virtio_mmio.device=0x1000@0xd0001000:11"),
+                                       HasSubstr("root=/dev/vda")));
   EXPECT_THAT(acpi_tables(), testing::IsEmpty());
   for (int i = 0; i < 4; ++i) add_disk(DiskConfig::Device::kVirtio);
   board_.reset();
