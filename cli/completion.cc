@@ -20,16 +20,17 @@ namespace {
 
 constexpr const char* kBash = R"(# Completes the options of wick. Made by: wick --completion bash
 
-# _wick_value FORM TYPED: adds to COMPREPLY what TYPED may become
+# _wick_value FORM TYPED SPEC: adds to COMPREPLY what TYPED may become. In a SPEC a comma ends a
+# value, so files with one in their names are left out.
 _wick_value() {
   local alternatives alternative before file
   IFS='|' read -ra alternatives <<<"$1"
   for alternative in "${alternatives[@]}"; do
     before=${alternative%@}
     if [[ $alternative == *@ && $2 == "$before"* ]]; then
-      [[ -n $before ]] || compopt -o filenames 2>/dev/null
+      compopt -o filenames 2>/dev/null # has bash quote the names
       while IFS= read -r file; do
-        COMPREPLY+=("$before$file")
+        [[ -n $3 && $file == *,* ]] || COMPREPLY+=("$before$file")
       done < <(compgen -f -- "${2#"$before"}")
     elif [[ $before == "$2"* ]]; then
       COMPREPLY+=("$before")
@@ -52,7 +53,7 @@ _wick() {
     fi
   done
   [[ $word != [=:]* ]] || word=
-  local typed=${args[-1]} previous= command=wick form= before=
+  local typed=${args[-1]} previous= command=wick form= before= spec=
   local split=${typed%"$word"}
   ((${#args[@]} < 2)) || previous=${args[-2]}
   for word in "${args[@]:1:${#args[@]}-2}"; do
@@ -74,6 +75,7 @@ _wick() {
   fi
   typed=${typed#"$before"}
   if [[ $form == *'[,'* ]]; then
+    spec=1
     compopt -o nospace 2>/dev/null
     if [[ $form == '[,'* || $typed == *,* ]]; then
       [[ $typed != *,* ]] || before+=${typed%,*},
@@ -95,7 +97,7 @@ _wick() {
       form=${form%%'[,'*}
     fi
   fi
-  _wick_value "$form" "$typed"
+  _wick_value "$form" "$typed" "$spec"
   for i in "${!COMPREPLY[@]}"; do
     word=$before${COMPREPLY[i]}
     COMPREPLY[i]=${word#"$split"}
@@ -107,10 +109,11 @@ complete -F _wick wick
 constexpr const char* kZsh = R"(#compdef wick
 # Completes the options of wick. Made by: wick --completion zsh
 
-# _wick_value FORM
+# _wick_value FORM. In a SPEC a comma ends a value, so files with one in their names are left
+# out.
 _wick_value() {
   local form=$1 key alternative
-  local -a suffix
+  local -a suffix files
   if [[ $form == *'[,'* ]]; then
     if [[ $form == '[,'* || $PREFIX == *,* ]]; then
       compset -P '*,'
@@ -130,12 +133,13 @@ _wick_value() {
       form=${form%%\[,*}
     fi
     suffix=(-S '')
+    files=(-F '(*,*)')
   fi
   for alternative in ${(s:|:)form}; do
     if [[ $alternative != *@ ]]; then
       compadd "${suffix[@]}" -- $alternative
     elif [[ $alternative == @ ]] || compset -P "${alternative%@}"; then
-      _files "${suffix[@]}"
+      _files "${suffix[@]}" "${files[@]}"
     else
       compadd -S '' -- ${alternative%@}
     fi
@@ -175,9 +179,11 @@ function __wick_before
     test "$words[2..]" = "$argv"
 end
 
-# __wick_value FORM
+# __wick_value FORM. In a SPEC a comma ends a value, so files with one in their names are left
+# out.
 function __wick_value
     set -l form $argv[1]
+    set -l spec (string match -- '*[,*' $form)
     set -l typed (commandline -ct | string replace -r '^--[^=]*=' '')
     set -l before ''
     if string match -q '*[,*' -- $form
@@ -202,7 +208,7 @@ function __wick_value
             echo $before$start
         else if test -z "$start"; or string match -q "$start*" -- $typed
             for file in (__fish_complete_path (string sub -s (math 1 + (string length -- "$start")) -- $typed))
-                echo $before$start$file
+                test -n "$spec"; and string match -q '*,*' -- $file; or echo $before$start$file
             end
         else
             echo $before$start

@@ -53,6 +53,28 @@ class Completion : public ::testing::Test {
     return replies;
   }
 
+  // The line when Tab is pressed behind `line`. The key ^G writes it down.
+  std::string bash_line(const std::string& line) const {
+    std::ofstream(folder_ / "bashrc") << "source <(" WICK_BINARY
+                                         " --completion bash)\n"
+                                         "show() { printf '%s\\n' \"$READLINE_LINE\" >shown; }\n"
+                                         "bind -x '\"\\C-g\": show'\n"
+                                         "PS1='ready>'\n";
+    std::ofstream(folder_ / "zsh") << "zmodload zsh/zpty\n"
+                                      "zpty z bash --noprofile --rcfile bashrc -i\n"
+                                      "zpty -r z text '*ready>*'\n"
+                                      "zpty -w -n z $'" +
+                                          line +
+                                          "\\t\\x07'\n"
+                                          "until [[ -s shown ]]; do sleep 0.1; done\n"
+                                          "zpty -d z\n";
+    in_folder("timeout 60 zsh -f zsh >/dev/null; true");
+    std::string shown;
+    std::getline(std::ifstream(folder_ / "shown"), shown);
+    std::filesystem::remove(folder_ / "shown");
+    return shown;
+  }
+
   // Descriptions are left out.
   Words fish(const std::string& line) const {
     Words replies = lines_of(in_folder("HOME=" + folder_.string() +
@@ -144,6 +166,23 @@ TEST_F(Completion, OfBashKnowsWhereFilesGo) {
   EXPECT_THAT(bash({"wick", "image", "info", "al"}), ElementsAre("alpine.ext4"));
   EXPECT_THAT(bash({"wick", "image", "dd", "if", "=", "al"}), ElementsAre("alpine.ext4"));
   EXPECT_THAT(bash({"wick", "attach", "gu"}), ElementsAre("guests"));
+}
+
+// A file's name may be a stranger's.
+TEST_F(Completion, OfFilesInsertsNoCommandsAndNoKeys) {
+  std::ofstream(folder_ / "hostile$(touch ran)") << "x";
+  const std::string quoted = "hostile\\$\\(touch\\ ran\\)";
+  EXPECT_THAT(bash_line("wick run -k hos"), testing::StartsWith("wick run -k " + quoted));
+  EXPECT_THAT(bash_line("wick run -s file:hos"), testing::StartsWith("wick run -s file:" + quoted));
+  EXPECT_THAT(zsh("wick run -s file:hos"), testing::StartsWith("wick run -s file:" + quoted));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "ran"));
+
+  std::ofstream(folder_ / "alpine.ext4,backing=any") << "x";
+  EXPECT_THAT(bash({"wick", "run", "-d", "al"}), ElementsAre("alpine.ext4"));
+  EXPECT_THAT(fish("wick run -d al"), ElementsAre("alpine.ext4"));
+  EXPECT_EQ(zsh("wick run -d al"), "wick run -d alpine.ext4");
+  EXPECT_THAT(bash({"wick", "run", "-k", "al"}),
+              UnorderedElementsAre("alpine.ext4", "alpine.ext4,backing=any"));
 }
 
 TEST_F(Completion, OfFishCompletes) {
