@@ -62,7 +62,8 @@ class Backend {
   // The content of the range becomes undefined: the old content or zeroes, but never the
   // content of a backing file. May free space, and never writes zeroes.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // Tells where the content is. The default is that everything is data.
+  // Returns how and where the first part of the range is stored. The default says that the
+  // whole range is data.
   virtual Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) {
     static_cast<void>(offset_bytes);
     co_return Extent{.length_bytes = length_bytes};

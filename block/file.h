@@ -62,8 +62,8 @@ class File {
   // The range's content becomes undefined: the old content, zeroes, or a mix. Frees space as
   // far as the host supports it; no support is not an error.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // Afterwards the range reads as zeroes; a file does not grow. punch() may free its space,
-  // zero() keeps it.
+  // Afterwards the range reads as zeroes; the file does not grow. punch() may free the range's
+  // space, zero() keeps it.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Allocates the range's space on the host, so that later writes to it do not fail with
@@ -78,7 +78,7 @@ class File {
 Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, Cache cache,
                                              bool read_only, AsyncIo& io);
 
-// What the host supports for an open file or block device.
+// The operations that the host supports for an open file or block device.
 struct FileAbilities {
   bool is_device = false;
   uint64_t sector_bytes = 4096;  // of direct I/O, and of a device's discards
@@ -87,14 +87,14 @@ struct FileAbilities {
 };
 // Does not change any data.
 Result<FileAbilities> find_abilities(const Fd& file, const std::string& path);
-// The abilities that a device's folder in sysfs tells.
+// Reads a device's abilities from its folder in sysfs.
 FileAbilities device_abilities(const std::string& folder);
 // open_host_file() with known abilities. `direct` is invalid without O_DIRECT.
 std::unique_ptr<File> make_host_file(Fd file, Fd direct, const FileAbilities& abilities, bool syncs,
                                      std::string path, AsyncIo& io);
 
-// Buffers of `most_bytes` zeroes, at most 256 KiB. Read-only: all share one page.
-std::vector<iovec> zero_buffers(uint64_t most_bytes);
+// Buffers of `max_bytes` zeroes, at most 256 KiB. Read-only: all share one page.
+std::vector<iovec> zero_buffers(uint64_t max_bytes);
 
 // Helpers for a request's buffers.
 uint64_t total_bytes(std::span<const iovec> buffers);

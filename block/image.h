@@ -16,14 +16,14 @@ namespace wick::block {
 
 class Qcow2;
 
-// `path` is a regular file or a block device. Anything else is refused, and so is a file that
-// seems to have a format that wick cannot read. The files that an image names (backing files,
+// `path` must be a regular file or a block device. Fails if the file seems to have a format that
+// wick cannot read. The files that an image names (backing files,
 // which are only read, and a data file) are opened with it, as far as options.names allows it;
 // relative names start at the image's folder.
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 
-// The same for an image that must be qcow2.
+// As open_image(), but fails unless the image is qcow2.
 Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions options,
                                                 AsyncIo& io);
 

@@ -1,7 +1,7 @@
-// A thread with an event loop and an I/O engine, for the code that opens images and waits for
-// each step.
+// A thread with an event loop and an I/O engine: the thread of a guest's disk, or of a
+// `wick image` command.
 //
-// Thread rule: used by one thread, which is not its own.
+// Thread rule: one other thread creates it, calls run() and destroys it.
 #pragma once
 
 #include <memory>

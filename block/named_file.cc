@@ -47,7 +47,7 @@ std::unexpected<Error> cannot_open(int code, const std::string& path, bool read_
 Result<Fd> open_disk(const std::string& path, const std::string& opened, bool read_only) {
   const auto is_disk = [](mode_t mode) { return S_ISREG(mode) || S_ISBLK(mode); };
   struct stat status {};
-  // Opening a device may already have an effect.
+  // Check the type before opening, because opening a device can have an effect.
   if (::stat(opened.c_str(), &status) == 0 && !is_disk(status.st_mode))
     return not_a_disk(path, status.st_mode);
   const int access = read_only ? O_RDONLY : O_RDWR;

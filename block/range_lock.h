@@ -69,8 +69,8 @@ class RangeLock {
     Entry entry_;
   };
 
-  // The caller must co_await the result at once. Locks are granted in the order of asking, so
-  // that no coroutine starves.
+  // The caller must co_await the result at once. Locks are granted in the order of the calls,
+  // so that no coroutine starves.
   Awaiter shared(uint64_t first, uint64_t last) { return enter(first, last, false); }
   Awaiter exclusive(uint64_t first, uint64_t last) { return enter(first, last, true); }
   Awaiter enter(uint64_t first, uint64_t last, bool exclusive) {
@@ -114,7 +114,7 @@ class RangeLock {
     return {};
   }
 
-  // Holders and waiters, in the order of asking.
+  // Holders and waiters, in the order of the calls.
   Entry* first_ = nullptr;
   Entry* last_ = nullptr;
   size_t exclusives_ = 0;

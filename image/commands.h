@@ -106,7 +106,7 @@ struct ImageResize {
   block::Preallocation preallocation = block::Preallocation::kOff;  // of the added part
   bool shrink = false;
   bool trust_names = false;
-  bool in_use = false;  // a running wick has it open and takes over the size at SIGUSR1
+  bool in_use = false;  // a running wick has the image open; it applies the size at SIGUSR1
   bool quiet = false;
 };
 
@@ -214,7 +214,8 @@ using ImageCommand =
                  ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
                  ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageOptionHelp>;
 
-// Each returns its exit status; 1 is for errors.
+// Each executes its command and returns the exit status, as qemu-img has it. main() turns an
+// Error into status 1.
 Result<int> execute(const ImageCreate& command);
 Result<int> execute(const ImageInfoQuery& command);
 Result<int> execute(const ImageConvert& command);

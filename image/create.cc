@@ -38,7 +38,7 @@ Result<void> take_from_base(block::IoThread& thread, ImageCreate& create) {
   return {};
 }
 
-// As qemu-img prints it.
+// Returns the line "Formatting 'FILE', fmt=…" as qemu-img prints it.
 std::string description(const ImageCreate& create) {
   std::string text;
   const auto show = [&](const char* key, const std::string& value) {

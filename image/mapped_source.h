@@ -1,5 +1,5 @@
-// Base of readers for formats with a map of blocks of one size. The map stays in the file
-// and is read where it is needed, so that a header's false claims cost no memory.
+// Base of readers for formats with a map of blocks of one size. The map stays in the file,
+// and only the part that is needed is read. So a header with a false size costs no memory.
 //
 // Thread rule: as for Backend.
 #pragma once

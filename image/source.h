@@ -18,7 +18,7 @@ namespace wick::image {
 
 const char* format_name(ImageFormat format);
 std::optional<ImageFormat> image_format_of_name(std::string_view name);
-// The same format for code that knows only raw and qcow2; empty for others.
+// Converts the format for code that knows only raw and qcow2; nullopt for other formats.
 std::optional<block::Format> block_format(std::optional<ImageFormat> format);
 
 struct SourceOptions {

@@ -352,7 +352,7 @@ class Opening {
     co_return Result<void>();
   }
 
-  // A descriptor of other files.
+  // Reads a file that contains only the descriptor, and adds the extent files that it names.
   Task<Result<void>> add_all(std::unique_ptr<block::File> file) {
     if (file->size_bytes() > kMaxDescriptorBytes)
       co_return fail("{}: is not a vmdk that wick can read", file->path());

@@ -14,7 +14,7 @@
 
 namespace wick::image {
 
-// What the descriptor says.
+// The content of the descriptor.
 struct VmdkInfo {
   struct Extent {
     std::string path;

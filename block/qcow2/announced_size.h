@@ -1,9 +1,10 @@
-// Another size for a qcow2 disk that a running wick has open.
+// A new size for a qcow2 disk, announced to the wick that has the image open.
 //
-// `wick image resize --in-use` writes it to the end of the image's first cluster, which
-// belongs to the header and which no other program reads there. It cannot change the header's
-// size: with too small an L1 table, no program would open the image. The wick that has the
-// image open makes room and then changes the header (take_over_size() in resize.h).
+// `wick image resize --in-use` writes it to the last bytes of the first cluster, behind the
+// header, where no other program looks. It does not change the size in the header, because the
+// L1 table may be too small for the new size, and then no program would open the image. The
+// running wick enlarges the L1 table and then changes the header (apply_announced_size() in
+// resize.h).
 //
 // Thread rule: as for File.
 #pragma once
@@ -24,7 +25,7 @@ struct AnnouncedSize {
 Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
 Task<Result<AnnouncedSize>> read_announced_size(File& file, const Header& header);
 // Removes the announced size, if there is one. Whoever opens an image for writing must call
-// this: the size may be the work of the image's maker, and not of the user.
+// this: the maker of the image may have announced the size, and not its user.
 Task<Result<void>> clear_announced_size(File& file, const Header& header);
 
 }  // namespace wick::block::qcow2

@@ -27,7 +27,7 @@ struct Bitmap {
   static constexpr uint32_t kInUse = 1;  // its last user did not store it
   static constexpr uint32_t kAuto = 2;   // programs that know it record writes in it
   uint64_t granularity_bytes() const { return uint64_t{1} << (granularity_bits % 64); }
-  // The space of its data and table in an image with clusters of that size.
+  // Returns the bytes of the bitmap's data and table in an image with clusters of that size.
   uint64_t stored_bytes(uint64_t disk_bytes, uint64_t cluster_bytes) const;
   // The size of its entry in the directory.
   uint64_t entry_bytes() const;

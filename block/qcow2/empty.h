@@ -5,8 +5,8 @@
 
 namespace wick::block::qcow2 {
 
-// Unmaps and frees all of the disk, which then reads as its backing file. Snapshots keep what
-// they have. Nobody else uses the disk meanwhile.
+// Unmaps and frees all clusters of the disk, which then reads as its backing file. Snapshots keep
+// their content. Nobody else may use the disk meanwhile.
 Task<Result<void>> make_empty(Metadata& metadata);
 
 }  // namespace wick::block::qcow2

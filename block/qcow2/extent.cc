@@ -71,7 +71,7 @@ Task<Result<Extent>> Qcow2::extent(uint64_t offset, uint64_t length) {
     auto here = co_await extent_of(*mapping);
     co_return here;
   }
-  const auto below = co_await find_below(offset, mapping->length_bytes);
+  const auto below = co_await find_backing_source(offset, mapping->length_bytes);
   if (!below) co_return std::unexpected(below.error());
   Extent extent{
       .length_bytes = below->length_bytes, .present = below->present, .zero = true, .data = false};

@@ -149,7 +149,7 @@ class Parser {
   }
 
   Result<void> extensions(size_t offset) {
-    // The extensions end at the backing file's name, or without one at the cluster's end.
+    // The extensions end at the backing file's name or, if there is none, at the cluster's end.
     const uint64_t backing_offset = at<uint64_t>(8);
     uint64_t end = std::min<uint64_t>(bytes_.size(), header_.cluster_bytes());
     if (backing_offset != 0) end = std::min(end, backing_offset);
@@ -256,7 +256,7 @@ class Parser {
     return {"refcount table", header_.refcount_table_offset,
             uint64_t{header_.refcount_table_clusters} << header_.cluster_bits};
   }
-  // At least: an entry has 40 bytes or more.
+  // The table with its minimum size: an entry has 40 bytes or more.
   Table snapshot_table() const {
     return {"snapshot table", header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40};
   }
@@ -388,7 +388,7 @@ void append_extensions(std::vector<std::byte>& bytes, const Header& header,
 }
 
 Result<std::vector<std::byte>> format_header(const Header& header, bool with_feature_names,
-                                             uint64_t most_bytes) {
+                                             uint64_t max_bytes) {
   std::vector<std::byte> bytes(header.version == 2 ? kVersion2Bytes : kWrittenBytes);
   const auto put = [&](size_t offset, auto value) {
     store_be(std::span(bytes).subspan(offset), value);
@@ -423,9 +423,9 @@ Result<std::vector<std::byte>> format_header(const Header& header, bool with_fea
     put(8, static_cast<uint64_t>(offset));
     put(16, static_cast<uint32_t>(name.size()));
   }
-  if (bytes.size() > most_bytes)
+  if (bytes.size() > max_bytes)
     return fail("header, backing file name and extensions have {} bytes; a cluster has {}",
-                bytes.size(), most_bytes);
+                bytes.size(), max_bytes);
   bytes.resize(header.cluster_bytes());
   return bytes;
 }

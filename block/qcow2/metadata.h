@@ -2,22 +2,30 @@
 // specification: QEMU's docs/interop/qcow2.txt). It maps the disk to the file, allocates
 // clusters, and writes its changes to the file. It does not read or write the guest's data.
 //
-// Crashes. Changes are made in memory, and written by a checkpoint: at a flush, or when there
-// are many. A checkpoint writes the reference counts as they were when it started; when these
-// and all data are stable, the L2 tables as they were when it started; then the L1 entries; and
-// when those are stable, it frees the clusters that are no longer mapped. So each cluster that
-// a table in the file points to is counted and contains its data. A crash at any point leaves
-// at most leaked clusters.
+// Crashes. Changes are made in memory. A checkpoint writes them to the file, at a flush or when
+// there are many changes:
 //
-// Full disks of the host. The space of a table's cluster is reserved when the cluster is
-// allocated, and that of an existing table before it changes in memory. So the request that
-// needs more space than there is fails, and a checkpoint needs none.
+//   1. the refcounts (new blocks before the table that points to them);
+//   2. a sync, also of the guest's data;
+//   3. the L2 tables;
+//   4. a sync;
+//   5. the L1 entries;
+//   6. a sync;
+//   7. it frees the clusters that are no longer mapped.
+//
+// A sync with nothing to order is left out. Refcounts and L2 tables are written as they were when
+// the checkpoint started. So each cluster that a table in the file points to is counted and
+// contains its data. A crash at any point leaves at most leaked clusters.
+//
+// A full disk of the host. Host space for a new table is reserved when its cluster is allocated,
+// and for an existing table before the table changes in memory. So if the host has too little
+// space, the guest's request fails, and not a later checkpoint.
 //
 // Thread rule: one EventLoop. lock() serializes allocation, checkpoints and changes of the
-// header. Functions take it themselves; those whose names end in _locked expect that the
-// caller holds it. A command during which nobody else uses the disk need not take it. The
-// mapping of a guest cluster is changed only by a caller that has the cluster for itself
-// (Qcow2::clusters_).
+// header. Functions that need the lock take it themselves, with these exceptions: functions
+// whose names end in _locked, free_clusters(), apply_frees() and write_snapshot_fields() do not
+// take it. Their caller holds the lock, or nobody else uses the disk. Only a caller that has
+// exclusive access to a guest cluster changes its mapping (Qcow2::clusters_).
 #pragma once
 
 #include <optional>
@@ -39,7 +47,7 @@ struct Mapping {
 
   Kind kind = Kind::kUnallocated;
   uint64_t length_bytes = 0;
-  uint64_t host_offset = 0;       // of the range's first byte; kCompressed: of the cluster's data
+  uint64_t host_offset = 0;       // of the range's first byte; kCompressed: of the packed data
   bool has_cluster = false;       // host_offset is valid; not set for kCompressed
   bool in_place = false;          // kData: may be written at host_offset
   uint64_t compressed_bytes = 0;  // kCompressed
@@ -52,21 +60,23 @@ struct L2Entry {
   uint64_t bitmap = 0;  // extended L2 entries only
 };
 
-// A place for data that cannot be written where it is mapped.
+// Newly allocated clusters for data that cannot be written where the disk is mapped to now.
 struct Allocation {
   uint64_t offset = 0;          // on the disk, of the first cluster
   uint64_t host_offset = 0;     // in the file that has the data
   std::vector<L2Entry> old;     // of each cluster: the entry that is replaced
-  bool reuses_cluster = false;  // the old entry's cluster, of which some subclusters are new
-  ClusterRun clusters;          // what is newly allocated; none in a data file
+  bool reuses_cluster = false;  // the data goes to new subclusters of the old entry's cluster
+  ClusterRun clusters;          // the new clusters; empty with a data file
   bool fresh = false;           // unwritten bytes of `clusters` read as zeroes
-  // What is written must be whole clusters, or whole subclusters if the others stay as they are.
+  // The caller must write multiples of this: a cluster, or a subcluster if the other subclusters
+  // do not change.
   uint64_t granule_bytes = 0;
 };
 
 class Metadata {
  public:
-  // `file` must outlive this. The other arguments are what it contains.
+  // `file` must outlive this. `header`, `l1` and `refcount_table` are read from `file`.
+  // `cache_bytes` is for L2 tables and refcount blocks.
   Metadata(File& file, Header header, std::vector<uint64_t> l1,
            std::vector<uint64_t> refcount_table, uint64_t cache_bytes, bool read_only);
   Metadata(const Metadata&) = delete;
@@ -74,7 +84,8 @@ class Metadata {
 
   // Refuses refcount blocks at impossible places. The allocator relies on this check.
   Result<void> check_refcount_blocks() const;
-  // The external data file, which must outlive this. Set before the first request.
+  // Sets the external data file, which must outlive this. Must be called before the first
+  // request.
   void set_data_file(File* data) { data_file_ = data; }
 
   const Header& header() const { return header_; }
@@ -101,82 +112,88 @@ class Metadata {
 
   // Mapping (metadata.cc)
 
-  // The mapping of the longest first part of the range that is mapped in one piece.
+  // Returns the mapping at `offset_bytes`, and how far it is contiguous within the range.
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes);
-  // The same without waiting, if the whole range is data in one piece, as for most requests;
-  // otherwise nullopt.
+  // Returns the mapping without waiting if the whole range is data in one piece, as for most
+  // requests, and its L2 slice is in memory; otherwise nullopt.
   std::optional<Mapping> map_at_once(uint64_t offset_bytes, uint64_t length_bytes);
   L2Entry load_entry(std::span<const std::byte> slice, uint64_t offset_bytes) const;
-  // In the file; the L2 table exists.
+  // Returns the place of an L2 entry in the file. The L2 table must exist.
   uint64_t entry_offset(uint64_t offset_bytes) const;
   // Refuses an L2 table at an impossible place.
   Result<void> check_l2_table(uint64_t l1_index) const;
 
   // Changes of the mapping (metadata_allocation.cc)
 
-  // To be awaited before the first change; EROFS if the image is read-only.
+  // Await it before the first change. Fails with EROFS if the image is read-only.
   Task<Result<void>> begin_writing();
   bool writing() const { return writing_; }
-  // Before a change of an L2 entry: creates its table, or copies one that a snapshot shares.
+  // Await it before a change of an L2 entry. Creates the entry's table, or copies the table if
+  // a snapshot shares it.
   Task<Result<void>> prepare_change(uint64_t offset_bytes);
-  // Allocates a place for the first part of a range that is in one slice and mapped in one
-  // piece. If it is not used, give_back() frees its clusters.
+  // Allocates clusters for the beginning of the range, up to the end of the L2 slice or to the
+  // next change of the mapping. If they are not used, free them with give_back().
   Task<Result<Allocation>> allocate(uint64_t offset_bytes, uint64_t length_bytes);
-  // Allocates a place for a compressed cluster of so many bytes; the same holds for it.
+  // Allocates a place for a compressed cluster of `length_bytes`, and returns its offset in the
+  // file. If the place is not used, free its clusters with give_back().
   Task<Result<uint64_t>> allocate_compressed(uint64_t length_bytes);
   Task<Result<void>> give_back(ClusterRun clusters);
-  // Maps what was written to an allocation: the bytes of the disk from `from_bytes` on.
+  // Maps the disk from `from_bytes` to `to_bytes` to `allocation`, where the caller has written
+  // the data.
   Task<Result<void>> map_allocation(const Allocation& allocation, uint64_t from_bytes,
                                     uint64_t to_bytes);
   Task<Result<void>> map_compressed(uint64_t offset_bytes, CompressedRange range);
-  // Unmaps whole clusters within one slice, after prepare_change(). `keep_clusters`: they stay
-  // allocated, and read as zeroes. `hide_backing`: the others read as zeroes as well, if the
-  // version allows that.
+  // Unmaps whole clusters within one slice, after prepare_change(). With `keep_clusters`,
+  // allocated clusters stay allocated and read as zeroes. With `hide_backing`, the other clusters
+  // read as zeroes too, and not as the backing file, if the image's version allows that.
   Task<Result<void>> clear_entries(uint64_t offset_bytes, uint64_t length_bytes, bool keep_clusters,
                                    bool hide_backing);
-  // Takes an L2 table out of the L1 table. The caller has released what it maps.
+  // Removes an L2 table from the L1 table. The caller has released the clusters that it maps.
   void drop_l2_table(uint64_t l1_index, bool punch);
   void set_l1_entry(uint64_t l1_index, uint64_t entry);
-  // Incremented when space of compressed clusters is released, so that a copy of a cluster
-  // that was read earlier may be out of date.
+  // Incremented when space of compressed clusters is released. A cluster that was decompressed
+  // before may then be out of date.
   uint64_t compressed_generation() const { return compressed_generation_; }
 
   // Checkpoints (metadata_checkpoint.cc)
 
   RangeLock::Awaiter lock() { return lock_.exclusive(0, 0); }
-  // `stable`: what completed before the call is on stable storage afterwards.
+  // With `stable`, all writes that completed before the call are on stable storage afterwards.
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
-  // To be awaited before a change that adds to what a checkpoint writes; bounds memory.
+  // Await it before a change that a checkpoint will have to write. Makes a checkpoint if there
+  // are many changes already, which bounds memory.
   Task<Result<void>> checkpoint_when_due();
-  // Clusters that the disk does not use any more: they are freed by the next checkpoint.
-  // `punch`: their space is given back to the host.
+  // Releases clusters that the disk no longer uses; the next checkpoint frees them. `punch`
+  // also gives their space back to the host.
   void release(L2Entry entry, bool punch);
   void release_clusters(ClusterRun clusters, bool punch);
-  // Clusters that no table in the file points to: they are freed now or by apply_frees().
+  // Frees clusters that no table in the file points to, at once or at the next apply_frees().
   Task<Result<void>> free_clusters(ClusterRun clusters, bool punch);
   Task<Result<void>> apply_frees();
 
   // Changes of the header (metadata_header.cc)
 
-  // Clusters for an L1 table of a disk of so many bytes. Their content is undefined.
+  // Allocates clusters for an L1 table of `entries`, for a disk of `disk_bytes`; returns the
+  // first one. Their content is undefined.
   Task<Result<uint64_t>> allocate_l1_locked(uint64_t disk_bytes, uint64_t entries);
-  // Writes a new L1 table to the clusters from `first_cluster` on, which allocate_l1_locked()
-  // returned, and then its place and the disk's size to the header. Releases the clusters of
-  // the old table, but not what it points to. If it fails, the new clusters are freed at once
-  // or when restore_header_locked() succeeds.
+  // Writes a new L1 table to the clusters that allocate_l1_locked() allocated, then the table's
+  // place and the disk's size to the header. Releases the clusters of the old table, but not
+  // the clusters that it points to. After an error the new clusters are freed, at once or when
+  // restore_header_locked() succeeds.
   Task<Result<void>> switch_l1_locked(uint64_t disk_bytes, uint64_t first_cluster,
                                       std::vector<uint64_t> l1);
-  // After an error the disk has its old size.
+  // Changes the disk's size. After an error the disk has its old size.
   Task<Result<void>> write_size_locked(uint64_t disk_bytes);
-  // Only in memory, while something is done behind the disk's end.
+  // Changes the size only in memory, for work on clusters behind the disk's end.
   void set_size_in_memory(uint64_t disk_bytes) { header_.size_bytes = disk_bytes; }
-  // After an error it is not known which table the header names.
+  // Writes the number of snapshots and the place of their table to the header. After an error it
+  // is not known which table the header names.
   Task<Result<void>> write_snapshot_fields(uint32_t count, uint64_t table_offset);
-  // If an earlier write of the header failed, its fields in the file may differ from those in
-  // use. This writes those in use. Until it succeeds, no checkpoint can be written.
+  // Writes the header's fields again after a failed write, which may have left other values in
+  // the file. Until this succeeds, no checkpoint can be written.
   Task<Result<void>> restore_header_locked();
-  // Makes a read-only image show a snapshot. Before the first request.
+  // Makes a read-only image show a snapshot. Must be called before the first request.
   void show_l1(uint64_t disk_bytes, uint64_t l1_offset, std::vector<uint64_t> l1);
 
  private:
@@ -200,10 +217,10 @@ class Metadata {
   Header header_;
   std::vector<uint64_t> l1_;
   std::set<uint64_t> dirty_l1_;
-  // The header's fields of the size and of the L1 table may differ in the file, because
-  // writing them failed.
+  // Writing the disk's size and the L1 table's place to the header failed, so the file may have
+  // other values.
   bool l1_fields_unknown_ = false;
-  ClusterRun other_l1_;  // the table that the header may name then; its clusters are counted
+  ClusterRun other_l1_;  // the L1 table that the header may name then; it stays allocated
   TableCache l2_;
   Refcounts refcounts_;
   bool writing_ = false;  // the auto-clear features are cleared
@@ -214,11 +231,13 @@ class Metadata {
   };
   std::vector<Free> unmapped_;  // since the last checkpoint began
   uint64_t unmapped_clusters_ = 0;
-  std::vector<Free> frees_;      // no table in stable storage points to them
-  uint64_t compressed_end_ = 0;  // the next compressed cluster may begin here; 0: it may not
+  std::vector<Free> frees_;  // no table in stable storage points to them
+  // End of the last compressed cluster, where the next one can be appended; 0: the next one
+  // needs a new host cluster.
+  uint64_t compressed_end_ = 0;
   uint64_t compressed_generation_ = 0;
 
-  RangeLock lock_;  // of one range
+  RangeLock lock_;  // used as one lock, for the whole image
 };
 
 }  // namespace qcow2

@@ -122,7 +122,7 @@ Task<Result<void>> Metadata::give_back(ClusterRun clusters) {
   co_return co_await refcounts_.decrement(clusters);
 }
 
-// Behind the last compressed cluster, so that both share a host cluster, or in a new one.
+// Appends to the last compressed cluster, so that both share a host cluster, or takes a new one.
 Task<Result<uint64_t>> Metadata::allocate_compressed(uint64_t length) {
   const auto held = co_await lock();
   uint64_t place = compressed_end_;

@@ -13,8 +13,8 @@ constexpr size_t kMaxReleases = 4096;
 
 }  // namespace
 
-// The changes that one checkpoint writes. Each step writes all that it can. An entry that leads
-// to something that could not be written waits for the next checkpoint.
+// The changes that one checkpoint writes. Each step writes all that it can. An entry that points
+// to a table or count which could not be written waits for the next checkpoint.
 class Metadata::Checkpoint {
  public:
   explicit Checkpoint(Metadata& of)
@@ -25,7 +25,7 @@ class Metadata::Checkpoint {
         unmapped_(std::exchange(of.unmapped_, {})),
         unmapped_clusters_(std::exchange(of.unmapped_clusters_, 0)) {}
 
-  // After a failed sync it stops: all later syncs fail, too.
+  // Stops after a failed sync, because all later syncs fail, too.
   Task<Result<void>> write(bool stable) {
     const bool new_blocks = !counts_.table_entries.empty();
     const bool new_tables = !tables_.empty();
@@ -49,7 +49,7 @@ class Metadata::Checkpoint {
     co_return result_;
   }
 
-  // Returns what is not in the file to the metadata's changes.
+  // Marks the changes that are not in the file as changed again.
   void end(bool succeeded) {
     of_.refcounts_.written(counts_);
     of_.l2_.written(tables_);
@@ -134,12 +134,14 @@ Task<Result<void>> Metadata::checkpoint_locked(bool stable) {
   co_return co_await apply_frees();
 }
 
-// If the host has no space for a checkpoint, that is an error of the next flush. It is one
-// here only if otherwise memory would grow.
+// If the host has no space for a checkpoint, the next flush reports the error. This function
+// reports it only if memory would grow otherwise.
 Task<Result<void>> Metadata::checkpoint_when_due() {
-  if (!l2_.crowded() && !refcounts_.crowded() && !should_free()) co_return Result<void>();
+  if (!l2_.needs_checkpoint() && !refcounts_.needs_checkpoint() && !should_free())
+    co_return Result<void>();
   auto done = co_await checkpoint(false);
-  const bool bounded = !l2_.crowded() && !refcounts_.crowded() && unmapped_.size() <= kMaxReleases;
+  const bool bounded =
+      !l2_.needs_checkpoint() && !refcounts_.needs_checkpoint() && unmapped_.size() <= kMaxReleases;
   if (!done && bounded && (done.error().code == ENOSPC || done.error().code == EDQUOT))
     co_return Result<void>();
   co_return done;

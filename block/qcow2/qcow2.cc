@@ -101,7 +101,7 @@ Task<Result<void>> Qcow2::flush() {
   co_return co_await metadata_.checkpoint(true);
 }
 
-Task<Result<void>> Qcow2::update_size() { return take_over_size(*this); }
+Task<Result<void>> Qcow2::update_size() { return apply_announced_size(*this); }
 
 Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
   while (length > 0) {
@@ -161,8 +161,8 @@ Task<Result<void>> Qcow2::read_mapped(const Mapping& mapping, uint64_t offset,
 
 // A loop, not a recursion: a chain may be 200 deep, and the stack is small. Images below are
 // only read, so their clusters need no lock.
-Task<Result<Qcow2::Below>> Qcow2::find_below(uint64_t offset, uint64_t length) {
-  Below below{.length_bytes = length};
+Task<Result<Qcow2::BackingSource>> Qcow2::find_backing_source(uint64_t offset, uint64_t length) {
+  BackingSource below{.length_bytes = length};
   for (Qcow2* image = this;; image = image->backing_image_) {
     Backend* const next = image->backing_.get();
     below.present = next != nullptr;
@@ -189,7 +189,7 @@ Task<Result<Qcow2::Below>> Qcow2::find_below(uint64_t offset, uint64_t length) {
 Task<Result<void>> Qcow2::read_backing(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t length = total_bytes(buffers);
   for (uint64_t done = 0; done < length;) {
-    const auto below = co_await find_below(offset + done, length - done);
+    const auto below = co_await find_backing_source(offset + done, length - done);
     if (!below) co_return std::unexpected(below.error());
     std::vector<iovec> part;
     if (below->length_bytes < length) part = slice(buffers, done, below->length_bytes);

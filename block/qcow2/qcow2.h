@@ -2,9 +2,9 @@
 // compressed clusters. Metadata (metadata.h) maps the disk to the file.
 //
 // Thread rule: as for Backend. Each request holds clusters_ for the guest's clusters that it
-// touches: shared if it leaves each cluster where it is, and exclusively if it changes where a
-// cluster is. So requests of the first kind run side by side, and none of them meets a cluster
-// that moves. Metadata::lock() is taken after clusters_.
+// touches: shared if it does not change their mapping, exclusively if it does. So requests of
+// the first kind run in parallel, and no mapping changes during one. Metadata::lock() is taken
+// after clusters_.
 #pragma once
 
 #include <memory>
@@ -19,12 +19,13 @@
 
 namespace wick::block {
 
-// Bounds the memory for data that is not the guest's, of all images of one chain together. A
-// request that holds some of the first budget may wait for the second, but not the other way
-// round.
+// Bounds the bounce buffers of all images of a chain together. A request takes from `copied_up`
+// before it takes from `decompressed`, never in the reverse order.
 struct BounceBudget {
-  ByteBudget copied_up{32 << 20};     // the rest of clusters that are written in part
-  ByteBudget decompressed{32 << 20};  // compressed clusters, before and after
+  // Old content for the rest of a new cluster that the guest writes only in part.
+  ByteBudget copied_up{32 << 20};
+  // Compressed clusters that are being read: the packed bytes and the cluster itself.
+  ByteBudget decompressed{32 << 20};
 };
 
 struct Qcow2Options {
@@ -35,9 +36,9 @@ struct Qcow2Options {
 
 class Qcow2 final : public Backend {
  public:
-  // Refuses an image that cannot be read, or, for writing, must not be written; the error says
-  // why. If the header names a backing file or a data file, the caller opens and sets it before
-  // the first request. To close the image, flush() and destroy it.
+  // Fails if wick cannot read the image or, unless `read_only`, must not write it. If the header
+  // names a backing file or a data file, the caller opens and sets it before the first request. To
+  // close the image, flush() and destroy it.
   static Task<Result<std::unique_ptr<Qcow2>>> open(std::unique_ptr<File> file,
                                                    const Qcow2Options& options);
 
@@ -45,7 +46,7 @@ class Qcow2 final : public Backend {
   const std::string& path() const { return file_->path(); }
   // For the commands on a whole image (resize.h, snapshot_commands.h, empty.h).
   qcow2::Metadata& metadata() { return metadata_; }
-  // `backing` is only read while it is here, and by this image alone.
+  // This image owns `backing` and only reads it, until take_backing().
   void set_backing(std::unique_ptr<Backend> backing) {
     backing_ = std::move(backing);
     backing_image_ = dynamic_cast<Qcow2*>(backing_.get());
@@ -75,18 +76,19 @@ class Qcow2 final : public Backend {
   Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                   bool may_unmap) override;
   Task<Result<Extent>> extent(uint64_t offset_bytes, uint64_t length_bytes) override;
-  // The announced size (announced_size.h), or with a raw data file that file's length. The disk
-  // can only become larger. If it fails, the disk keeps its old size and remains usable; only
-  // if the very last step fails, the disk has the new size.
+  // Applies the announced size (announced_size.h) or, with a raw data file, that file's length;
+  // the disk can only grow. After an error the old size remains, except if the final checkpoint
+  // fails: then the new size is in effect. The disk remains usable.
   Task<Result<void>> update_size() override;
 
   // Replaces the cluster at `offset_bytes` by `packed`, the result of compress().
   Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
-  // After the last of them: flushes, and extends the file to a whole sector, as programs need
-  // it that read without the page cache. Nobody else uses the disk meanwhile.
+  // Must be called after the last write_compressed(). Flushes, and extends the file to a
+  // multiple of the sector size, which O_DIRECT readers need. Nobody else may use the disk
+  // meanwhile.
   Task<Result<void>> end_compressed();
 
-  // What clear() does with clusters that are allocated.
+  // How clear() treats allocated clusters.
   enum class Clear : uint8_t {
     kDiscard,  // frees them; in a data file their content is undefined
     kUnmap,    // frees them; in a data file they become zeroes
@@ -96,7 +98,7 @@ class Qcow2 final : public Backend {
   // clusters read as the backing file.
   Task<Result<void>> clear(uint64_t offset_bytes, uint64_t length_bytes, Clear how);
 
-  // The mapping of the longest first part of the range that is mapped in one piece.
+  // As Metadata::map().
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes) {
     return metadata_.map(offset_bytes, length_bytes);
   }
@@ -124,15 +126,15 @@ class Qcow2 final : public Backend {
                                      std::span<const iovec> buffers);
   // The source of a range that is not allocated in this image: the first image below that has
   // it, or the disk at the end of the chain, or zeroes.
-  struct Below {
+  struct BackingSource {
     uint64_t length_bytes = 0;  // of the first part of the range, with this source
     Qcow2* image = nullptr;
     Mapping mapping = {};  // of `image`
     Backend* disk = nullptr;
-    int depth = 0;         // of `image`, `disk` or the file that is too short
-    bool present = false;  // zeroes: behind the end of a backing file
+    int depth = 0;         // position in the chain, from this image (0) down
+    bool present = false;  // a backing file exists; for zeroes: the range is behind its end
   };
-  Task<Result<Below>> find_below(uint64_t offset, uint64_t length);
+  Task<Result<BackingSource>> find_backing_source(uint64_t offset, uint64_t length);
   Task<Result<Extent>> extent_of(Mapping mapping);
 
   // Writes (write.cc)
@@ -153,11 +155,12 @@ class Qcow2 final : public Backend {
   std::unique_ptr<Backend> backing_;
   Qcow2* backing_image_ = nullptr;  // backing_, if it is one
   qcow2::Metadata metadata_;
-  std::optional<bool> preallocated_;  // what extent() found out
+  std::optional<bool> preallocated_;  // is_preallocated(), cached by extent()
 
   RangeLock clusters_;  // of the guest's disk
 
-  // The compressed cluster that was read last, if it is still the one at this place.
+  // The compressed cluster that was read last. It is valid while the generation is the current
+  // one.
   uint64_t decompressed_offset_ = 0;
   uint64_t decompressed_generation_ = 0;  // Metadata::compressed_generation()
   std::vector<std::byte> decompressed_;

@@ -117,8 +117,8 @@ Task<Result<void>> Refcounts::reserve(ClusterRun clusters) {
   co_return Result<void>();
 }
 
-// Places new blocks at the start of the range that they count, all of which is free. They
-// count themselves and `clusters_behind` clusters.
+// Places new refcount blocks at the start of the range that they count; the whole range is
+// free. They count themselves and the `clusters_behind` clusters after them.
 Task<Result<void>> Refcounts::create_blocks(uint64_t block, uint64_t count,
                                             uint64_t clusters_behind) {
   const ClusterRun place{block * per_block(), count + clusters_behind};
@@ -280,7 +280,8 @@ Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth
 // Moves the refcount table to the first clusters that it does not cover, with the
 // blocks that count them ("Host cluster management").
 Task<Result<void>> Refcounts::grow(uint64_t blocks) {
-  // Otherwise it would overwrite the table that the header may name.
+  // After a failed move the header in the file may name the other table, which write_growth()
+  // could overwrite.
   if (auto restored = co_await restore_header(); !restored) co_return restored;
   const auto growth = plan_growth(blocks);
   if (!growth) co_return std::unexpected(growth.error());

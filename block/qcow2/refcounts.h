@@ -33,17 +33,18 @@ class Refcounts {
   Task<Result<uint64_t>> get(uint64_t cluster);
   // The cluster's block must exist.
   Task<Result<void>> set(uint64_t cluster, uint64_t value);
-  // After an error, some clusters from the first on have their new counts.
+  // After an error, the first clusters of the run may have their new counts, and the others
+  // their old ones.
   Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, true); }
   Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, false); }
-  // Reserves the host's space for the counts of these clusters, so that changing them needs
-  // no more. Clusters without a block are skipped.
+  // Reserves the host's space for the counts of these clusters, so that a change of
+  // the counts needs no new space. Clusters without a block are skipped.
   Task<Result<void>> reserve(ClusterRun clusters);
 
   // Allocates neighbouring clusters, at least one and at most `most`; sets their counts to 1.
   Task<Result<ClusterRun>> allocate(uint64_t most);
-  // The same for a table: exactly `count` clusters, with the host's space reserved. Returns
-  // the first.
+  // Allocates exactly `count` neighbouring clusters for a table, and reserves the host's space
+  // for them. Returns the first.
   Task<Result<uint64_t>> allocate_table(uint64_t count);
 
   // Clusters from this one on have never been written, so they read as zeroes.
@@ -58,15 +59,15 @@ class Refcounts {
   Copies take_dirty();
   Task<Result<void>> write_blocks(Copies& copies);
   Task<Result<void>> write_table(Copies& copies);
-  // After write_table(): whether the new count of the cluster is not in the file.
+  // After write_table(): true if the new count of the cluster could not be written to the file.
   bool lacks_count(const Copies& copies, uint64_t cluster) const;
-  // What failed becomes dirty again.
+  // Copies that could not be written become dirty again.
   void written(const Copies& copies);
-  bool crowded() const { return cache_.crowded(); }
+  bool needs_checkpoint() const { return cache_.needs_checkpoint(); }
 
-  // When the table has moved and writing that to the header has failed, the header in the file
-  // may name either table. This makes it name the one in use. Until it succeeds, counts must
-  // not be written, and the table cannot grow.
+  // Writes the table's place to the header again. It is needed if the table moved and writing
+  // the header failed: the header in the file may then name the old or the new table. Until
+  // this succeeds, counts must not be written, and the table cannot grow.
   Task<Result<void>> restore_header();
 
   const std::vector<uint64_t>& table() const { return table_; }

@@ -81,7 +81,7 @@ class ClusterCounts {
   uint64_t end_ = 0;
 };
 
-// What an L2 entry points to, and whether it is wrong by itself.
+// The clusters that an L2 entry points to, and whether the entry alone is already wrong.
 struct L2Finding {
   const char* wrong = nullptr;
   bool compressed = false;

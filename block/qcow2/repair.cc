@@ -20,8 +20,8 @@ class EntryRepair {
   EntryRepair(File& file, const Header& header, const References& found)
       : file_(file), header_(header), found_(found) {}
 
-  // Impossible entries read as zeroes afterwards. An L2 table with wrong entries is dropped if
-  // something else is at its place.
+  // Afterwards impossible entries read as zeroes. An L2 table with wrong entries is removed from
+  // the L1 table if its cluster contains something else.
   Task<Result<void>> repair() {
     TableReader reader(file_);
     for (const References::L2Table& table : found_.l2_tables()) {
@@ -153,7 +153,7 @@ Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts&
     if (*old > value || (all && *old < value))
       if (auto done = co_await stored.set(cluster, value); !done) co_return done;
     ++cluster;
-    if (stored.crowded())
+    if (stored.needs_checkpoint())
       if (auto done = co_await write_dirty(); !done) co_return done;
   }
   if (auto done = co_await write_dirty(); !done) co_return done;

@@ -10,7 +10,7 @@
 
 namespace wick::block::qcow2 {
 
-// Which differences there are between the stored reference counts and the references.
+// The differences between the stored reference counts and the references.
 struct Mismatches {
   bool leaks = false;
   bool too_small = false;
@@ -18,7 +18,7 @@ struct Mismatches {
   bool copied_flags = false;
 };
 
-// The table with 0 in place of the entries that cannot be refcount blocks.
+// Returns the refcount table with 0 in place of entries that cannot point to a refcount block.
 std::vector<uint64_t> usable_blocks(std::vector<uint64_t> table, const Header& header,
                                     uint64_t file_bytes);
 
@@ -27,7 +27,7 @@ Task<Result<void>> repair_qcow2(File& file, Header& header, const References& fo
                                 const Mismatches& mismatches,
                                 const std::vector<uint64_t>& refcount_table, bool all);
 
-// Clears the dirty bit and the corrupt bit.
+// Clears the image's dirty bit and corrupt bit.
 Task<Result<void>> clear_flags(File& file, Header& header);
 
 }  // namespace wick::block::qcow2

@@ -84,7 +84,8 @@ Task<Result<void>> clear_behind(Qcow2& disk, uint64_t size) {
 Task<Result<void>> change_size(Metadata& metadata, uint64_t size) {
   const auto held = co_await metadata.lock();
   if (auto done = co_await metadata.checkpoint_locked(true); !done) co_return done;
-  // It must not take effect when the disk has its old size again one day.
+  // The announced size is for the current size. It must not take effect if the disk gets the
+  // current size again later.
   auto cleared = co_await clear_announced_size(metadata.file(), metadata.header());
   if (!cleared) co_return cleared;
   co_return co_await metadata.write_size_locked(size);
@@ -136,7 +137,8 @@ Task<Result<void>> resize(Qcow2& disk, uint64_t size) {
         "delete them, or convert it to compat=1.1");
   if (auto begun = co_await metadata.begin_writing(); !begun) co_return begun;
   {
-    // Before make_room(), which sets a size in memory that the file must not get.
+    // Restores the header before make_room() changes the size in memory, because
+    // restore_header_locked() writes that size to the file.
     const auto held = co_await metadata.lock();
     if (auto restored = co_await metadata.restore_header_locked(); !restored) co_return restored;
   }
@@ -150,7 +152,7 @@ Task<Result<void>> resize(Qcow2& disk, uint64_t size) {
   co_return co_await metadata.checkpoint(true);
 }
 
-Task<Result<void>> take_over_size(Qcow2& disk) {
+Task<Result<void>> apply_announced_size(Qcow2& disk) {
   Metadata& metadata = disk.metadata();
   const Header& header = metadata.header();
   if (metadata.read_only()) co_return Result<void>();
@@ -165,7 +167,7 @@ Task<Result<void>> take_over_size(Qcow2& disk) {
     size = announced->from_bytes == header.size_bytes ? announced->size_bytes : 0;
   }
   const std::span<const std::byte> now(bytes);
-  // Fields that only this disk's writer may change.
+  // Only the process that has the disk open for writing may change these fields.
   if (load_be<uint64_t>(now.subspan(24)) != header.size_bytes ||
       load_be<uint32_t>(now.subspan(36)) != header.l1_entries ||
       load_be<uint64_t>(now.subspan(40)) != header.l1_offset ||

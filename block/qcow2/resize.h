@@ -8,11 +8,11 @@
 namespace wick::block::qcow2 {
 
 // Cuts the disk, or extends it by zeroes. `size_bytes` is a multiple of 512. After an error the
-// disk has its old size; only if the very last step failed, it has the new one. Nobody else
-// uses the disk while it is cut, and after an error the image must be opened anew.
+// old size remains, except if the final checkpoint fails: then the new size is in effect.
+// Nobody else may use the disk while it is cut; if cutting fails, open the image anew.
 Task<Result<void>> resize(Qcow2& disk, uint64_t size_bytes);
 
-// Qcow2::update_size().
-Task<Result<void>> take_over_size(Qcow2& disk);
+// Implements Qcow2::update_size().
+Task<Result<void>> apply_announced_size(Qcow2& disk);
 
 }  // namespace wick::block::qcow2

@@ -44,9 +44,9 @@ Result<void> check_l1(const Metadata& metadata, const Snapshot& snapshot, bool t
   return metadata.corrupt("a snapshot's L1 table at", snapshot.l1_offset);
 }
 
-// What count_tree() does with each cluster that an L1 table leads to.
+// What count_tree() does with each L2 table and data cluster below an L1 table.
 enum class Count {
-  kCheck,  // refuses what cannot be counted once more; reserves the space for new counts
+  kCheck,  // fails if a refcount is at its maximum; reserves host space for new refcount blocks
   kAdd,
   kFree,
 };
@@ -74,12 +74,13 @@ Task<Result<void>> count_run(Metadata& metadata, ClusterRun clusters, Count coun
   if (count == Count::kCheck) co_return co_await check_run(metadata, clusters);
   if (count == Count::kFree) co_return co_await metadata.free_clusters(clusters, true);
   auto added = co_await metadata.refcounts().increment(clusters);
-  if (added && metadata.refcounts().crowded()) co_return co_await metadata.checkpoint(false);
+  if (added && metadata.refcounts().needs_checkpoint())
+    co_return co_await metadata.checkpoint(false);
   co_return added;
 }
 
-// An L2 table and what it leads to. The tables are read from the file, to which a checkpoint
-// has written them.
+// Counts an L2 table and the clusters that it maps. Reads the table from the file, to which a
+// checkpoint has written it.
 Task<Result<void>> count_l2_table(Metadata& metadata, uint64_t l2, Count count) {
   const Header& header = metadata.header();
   const auto entries = co_await read_table(metadata.file(), l2, header.cluster_bytes() / 8);
@@ -154,7 +155,7 @@ Task<Result<void>> set_copied_flags(Metadata& metadata) {
     if (!now) co_return std::unexpected(now.error());
     if (*now != entry) metadata.set_l1_entry(index, *now);
     auto done = co_await set_flags_of_l2_table(metadata, entry & kOffsetMask);
-    if (done && metadata.l2_tables().crowded()) done = co_await metadata.checkpoint(false);
+    if (done && metadata.l2_tables().needs_checkpoint()) done = co_await metadata.checkpoint(false);
     if (!done) co_return done;
   }
   co_return co_await metadata.checkpoint(true);
@@ -278,7 +279,8 @@ Task<Result<void>> apply_snapshot(Metadata& metadata, const std::string& name) {
   const std::vector<uint64_t> old = metadata.l1();
   {
     const auto held = co_await metadata.lock();
-    // It must not take effect when the disk has its old size again one day.
+    // The announced size is for the current size. It must not take effect if the disk gets the
+    // current size again later.
     auto done = co_await clear_announced_size(metadata.file(), metadata.header());
     l1->resize(std::max<size_t>(l1->size(), 1));
     if (done)

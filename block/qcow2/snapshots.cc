@@ -96,9 +96,9 @@ std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots) {
 
 namespace {
 
-// A larger L1 table is not accepted if it is in a hole of the file.
+// Limit of one snapshot's L1 table that is in a hole of the file.
 constexpr uint64_t kMaxEmptyL1Bytes = 1 << 20;
-// The same for all snapshots together.
+// Limit of all such L1 tables together.
 constexpr uint64_t kMaxEmptyL1BytesInAll = 64 << 20;
 
 void drop_impossible(SnapshotTable& table, const Header& header, File& file) {

@@ -19,11 +19,11 @@ struct Suspend {
 
 }  // namespace
 
-TableCache::TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes)
+TableCache::TableCache(File& file, uint64_t cluster_bytes, uint64_t max_bytes)
     : file_(file),
       cluster_bytes_(cluster_bytes),
       slice_bytes_(std::min<uint64_t>(cluster_bytes, kMaxSliceBytes)),
-      most_slices_(std::max<uint64_t>(most_bytes / kMaxSliceBytes, 8)) {}
+      max_slices_(std::max<uint64_t>(max_bytes / kMaxSliceBytes, 8)) {}
 
 std::span<std::byte> TableCache::find(uint64_t offset) {
   const auto found = slices_.find(start_of(offset));
@@ -151,7 +151,7 @@ void TableCache::erase(uint64_t start) {
 }
 
 void TableCache::evict() {
-  for (auto use = uses_.end(); slices_.size() >= most_slices_ && use != uses_.begin();) {
+  for (auto use = uses_.end(); slices_.size() >= max_slices_ && use != uses_.begin();) {
     const uint64_t start = *--use;
     const Slice& slice = slices_.at(start);
     if (slice.loading || slice.writing || dirty_.contains(start)) continue;

@@ -21,18 +21,18 @@ namespace wick::block::qcow2 {
 class TableCache {
  public:
   // A slice is as large as a cluster, but at most 4 KiB. Clean slices are evicted when the
-  // cache has more than `most_bytes`. `file` must outlive the cache.
-  TableCache(File& file, uint64_t cluster_bytes, uint64_t most_bytes);
+  // cache has more than `max_bytes`. `file` must outlive the cache.
+  TableCache(File& file, uint64_t cluster_bytes, uint64_t max_bytes);
 
   uint64_t slice_bytes() const { return slice_bytes_; }
 
   // The slice with the byte at `offset` of the file.
   Task<Result<std::span<std::byte>>> get(uint64_t offset);
-  // The same for a change: also reserves the host's space for the slice.
+  // Returns the slice for a change, and reserves the host's space for it.
   Task<Result<std::span<std::byte>>> get_for_change(uint64_t offset);
   // The slice if it is in memory; otherwise an empty span.
   std::span<std::byte> find(uint64_t offset);
-  // For slices from get_for_change() or create().
+  // Only for slices from get_for_change() or create().
   void mark_dirty(uint64_t offset);
 
   // Creates a table of one cluster in memory: zeroes, and dirty. The caller has reserved the
@@ -41,7 +41,7 @@ class TableCache {
   // Removes the table of a cluster without writing it.
   void forget(uint64_t offset, uint64_t cluster_bytes);
 
-  // Copies of the dirty slices, which then count as clean.
+  // A copy of dirty slices. take_dirty() marks the slices as clean.
   struct Copy {
     uint64_t offset = 0;
     std::vector<std::byte> bytes;  // neighbouring slices of one table
@@ -57,8 +57,8 @@ class TableCache {
   // To be called after take_dirty() and write(). Failed copies make their slices dirty again.
   void written(std::span<const Copy> copies);
 
-  // Whether so much is dirty that it should be written soon.
-  bool crowded() const { return dirty_.size() * 2 > most_slices_; }
+  // True if the dirty slices are more than half of what the cache may have.
+  bool needs_checkpoint() const { return dirty_.size() * 2 > max_slices_; }
 
  private:
   static constexpr size_t kMaxSliceBytes = 4096;
@@ -86,7 +86,7 @@ class TableCache {
   File& file_;
   const uint64_t cluster_bytes_;
   const uint64_t slice_bytes_;
-  const size_t most_slices_;
+  const size_t max_slices_;
 
   std::unordered_map<uint64_t, Slice> slices_;  // by their offset in the file
   std::list<uint64_t> uses_;                    // the most recently used first
@@ -105,8 +105,8 @@ class TableReader {
  public:
   explicit TableReader(File& file) : file_(file) {}
   bool is_hole(uint64_t offset, uint64_t length);
-  // As read_table(). If the table is in a hole, so that all entries are zero, the result is
-  // empty.
+  // As read_table(), but returns an empty vector if the table is in a hole of the file, where
+  // all entries are zero.
   Task<Result<std::vector<uint64_t>>> read(uint64_t offset, uint64_t entries);
 
  private:

@@ -1,4 +1,4 @@
-// What changes the guest's data: writes, discards, zeroes.
+// Requests that change the guest's data: writes, discards, zeroes.
 #include <algorithm>
 
 #include "base/bytes.h"
@@ -37,7 +37,7 @@ Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers)
   co_return Result<void>();
 }
 
-// Writes a first part of the buffers; returns its length.
+// Writes as much from the start of the buffers as one step can; returns that length.
 Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t span = metadata_.slice_span();
   const uint64_t length = std::min({total_bytes(buffers), span - offset % span, kMaxStepBytes});
@@ -62,8 +62,8 @@ Task<Result<void>> Qcow2::write_in_place(const Mapping& mapping, std::span<const
   co_return co_await data().write(mapping.host_offset, part);
 }
 
-// What a write to newly allocated clusters writes: the guest's data from `offset` to `end`, and
-// around it what was there, so that the whole is granules.
+// A write to newly allocated clusters: the guest's data from `offset` to `end`, and before and
+// after it the old content, so that whole granules are written.
 struct Qcow2::Surroundings {
   uint64_t offset;
   uint64_t end;

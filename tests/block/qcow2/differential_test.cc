@@ -29,7 +29,7 @@ struct Geometry {
   uint64_t refcount_bits;
   bool extended_l2;
   bool lazy_refcounts;
-  uint64_t most_bytes;  // of the disk
+  uint64_t max_bytes;  // of the disk
 };
 
 constexpr Geometry kGeometries[] = {
@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, Qcow2Differential, testing::Values(Engine::kUr
 
 void Qcow2Differential::start_image() {
   geometry_ = kGeometries[below(std::size(kGeometries))];
-  const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+  const uint64_t size = (1 + below(geometry_.max_bytes / 512)) * 512;
   snapshots_.clear();
   has_new_l1_ = false;
   most_qemu_bytes_ = 0;
@@ -141,7 +141,7 @@ void Qcow2Differential::start_image() {
 
 Qcow2Differential::Layer& Qcow2Differential::add_layer(const std::string& below_name) {
   const std::string name = "layer" + std::to_string(++layer_number_);
-  const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+  const uint64_t size = (1 + below(geometry_.max_bytes / 512)) * 512;
   Layer layer{name, "raw", below_name};
   if (below_name.empty() && one_in(2)) {
     layer.content = pattern(size, static_cast<uint32_t>(random_()));
@@ -276,7 +276,7 @@ void Qcow2Differential::change_whole_image() {
     }
     command = (apply ? "snapshot -a " : "snapshot -d ") + name + " disk.img";
   } else if (choice == 3 && (geometry_.version > 2 || snapshots_.empty())) {
-    const uint64_t size = (1 + below(geometry_.most_bytes / 512)) * 512;
+    const uint64_t size = (1 + below(geometry_.max_bytes / 512)) * 512;
     done = on_disk([&] { return qcow2::resize(disk(), size); });
     // In QEMU, data cut off within a cluster comes back when the disk grows.
     const uint64_t old_size = model_.size();

@@ -150,10 +150,10 @@ inline Result<std::vector<std::byte>> read_now(Backend& disk, uint64_t offset, s
 
 // Whether `history` allows the content of each touched sector at moment `at`.
 inline testing::AssertionResult holds_what_it_may(Backend& disk, const SectorHistory& history,
-                                                  size_t at, uint64_t most_bytes = ~0ull) {
+                                                  size_t at, uint64_t max_bytes = ~0ull) {
   constexpr size_t kSectorBytes = SectorHistory::kSectorBytes;
   const std::set<uint64_t>& touched = history.touched();
-  const uint64_t sectors = std::min(disk.size_bytes(), most_bytes) / kSectorBytes;
+  const uint64_t sectors = std::min(disk.size_bytes(), max_bytes) / kSectorBytes;
   for (auto sector = touched.begin(); sector != touched.end() && *sector < sectors;) {
     const uint64_t first = *sector;
     uint64_t end = first;
