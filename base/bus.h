@@ -57,7 +57,7 @@ class Bus {
   bool read(uint64_t address, std::span<std::byte> data) const;
   bool write(uint64_t address, std::span<const std::byte> data) const;
 
-  // For statistics; empty if no device is there.
+  // Returns the name of an access, for statistics; empty if no device is there.
   BusDevice::Name name_of(uint64_t address, size_t size, bool write) const;
 
  private:

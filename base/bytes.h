@@ -56,9 +56,9 @@ constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
-// True for no bytes.
+// True if all bytes are 0, and if there are none.
 inline bool is_zero(std::span<const std::byte> bytes) {
-  // Equal to itself one further on, so all equal to the first.
+  // If each byte equals the next one, all bytes equal the first, which is 0.
   return bytes.empty() || (bytes[0] == std::byte{0} &&
                            std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }

@@ -101,7 +101,7 @@ void EventLoop::post(std::function<void()> function) {
 void EventLoop::run_and_wait(const std::function<void()>& function) {
   std::binary_semaphore ran(0);
   {
-    const std::lock_guard alone(stand_in_);
+    const std::lock_guard alone(call_mutex_);
     const bool posted = post_to_runner([&] {
       function();
       ran.release();
@@ -139,7 +139,7 @@ void EventLoop::forget_removed() {
 
 void EventLoop::run() {
   {
-    const std::lock_guard alone(stand_in_);
+    const std::lock_guard alone(call_mutex_);
     const MutexLock lock(mutex_);
     runner_ = std::this_thread::get_id();
   }
@@ -165,7 +165,7 @@ void EventLoop::run() {
     }
     // Functions posted before stop() still run, and so do those that call() is waiting
     // for. Once runner_ is reset, call() runs its function itself.
-    const std::lock_guard alone(stand_in_);
+    const std::lock_guard alone(call_mutex_);
     {
       const MutexLock lock(mutex_);
       stopping_ = false;

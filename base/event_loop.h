@@ -1,5 +1,7 @@
 // An epoll loop. All callbacks of watches and timers and all posted functions run on the
-// one thread that calls run(), so the state they share needs no lock.
+// one thread that calls run(), so the state they share needs no lock. Two exceptions: while no
+// thread runs the loop, call() runs its function on the caller's thread; and functions that are
+// still posted when the loop is destroyed run on the destroying thread.
 //
 // Thread rule: post(), call(), stop() and Timer::arm()/disarm() from any thread;
 // the rest on the loop's thread, or before run().
@@ -87,8 +89,8 @@ class EventLoop {
   void post(std::function<void()> function);
 
   // Runs `function` on the loop's thread, waits for it and returns its result. On the loop's own
-  // thread, or if no thread runs the loop, the caller runs it directly; in the latter case one
-  // caller at a time.
+  // thread, or if no thread runs the loop, the caller runs it directly. While no thread runs the
+  // loop, one caller at a time does.
   template <typename Function>
   std::invoke_result_t<Function&> call(Function function) {
     using Value = std::invoke_result_t<Function&>;
@@ -101,8 +103,8 @@ class EventLoop {
     }
   }
 
-  // Registers, for the life of the loop, a function that runs in each round before
-  // epoll_wait: the place to submit what the round has gathered.
+  // Registers, for the life of the loop, a function that runs in each round before epoll_wait.
+  // It can submit the operations that the round has gathered.
   void before_wait(std::function<void()> function) { before_wait_.push_back(std::move(function)); }
 
   // Runs until stop(), which may be called before run(). Endless posting does not prevent
@@ -124,8 +126,9 @@ class EventLoop {
   std::vector<std::function<void()>> before_wait_;
   std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event refers to them
 
-  // Held by a caller of call() while no thread runs the loop; locked before mutex_.
-  std::recursive_mutex stand_in_;
+  // Serializes call() with the start and the end of run(), so that only one thread acts as the
+  // loop. Locked before mutex_.
+  std::recursive_mutex call_mutex_;
 
   Mutex mutex_;
   std::vector<std::function<void()>> posted_ GUARDED_BY(mutex_);

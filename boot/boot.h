@@ -32,7 +32,7 @@ struct BootImage {
 
 Result<BootImage> load(const GuestMemory& memory, const BootRequest& request);
 
-// The same with files that are already open.
+// As BootRequest, but with files that are already open.
 struct BootFiles {
   InputFile kernel;
   std::optional<InputFile> initrd;

@@ -105,7 +105,7 @@ aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
                          name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
 }
 
-// Refuses a platform that the terms cannot describe.
+// Refuses a platform with more devices or other values than the AML code can describe.
 Result<void> check(const AcpiPlatform& platform) {
   if (platform.virtio_mmio.size() > kMaxVirtioMmio)
     return fail("ACPI tables: {} virtio-mmio devices are more than the {} possible",

@@ -12,8 +12,8 @@
 
 namespace wick::boot {
 
-// Data for the kernel in conventional memory. The kernel copies them before it uses that memory
-// otherwise. Page 0 stays empty, so that address 0 can mean "none".
+// Data for the kernel in conventional memory. The kernel copies this data before it uses the
+// memory for anything else. Page 0 stays empty, so that address 0 can mean "none".
 constexpr GuestAddress kBootInfo{0x1000};  // zero page, or hvm_start_info and its lists
 constexpr GuestAddress kGdt{0x2000};
 constexpr GuestAddress kPageTables{0x3000};  // six pages

@@ -153,8 +153,8 @@ void Rtc::write_register(uint8_t value) {
 void Rtc::write_control(uint8_t value) {
   const bool were_inhibited = updates_inhibited();
   if (!were_inhibited) store_time(time());
-  // Setting SET clears UIE (register B, UIE): there are no updates whose end it could
-  // report.
+  // Setting SET clears UIE (register B, UIE), because the clock does not update while SET is
+  // set.
   if ((value & kSet) != 0) value &= static_cast<uint8_t>(~kUpdateEnded);
   state_.bytes[kB] = value;
   if (were_inhibited && !updates_inhibited()) set_time_from_registers();

@@ -14,7 +14,7 @@ using MacAddress = std::array<uint8_t, 6>;
 // Parses "52:54:00:12:34:56".
 std::optional<MacAddress> parse_any_mac(std::string_view text);
 
-// The same, but accepts only unicast addresses other than all zeroes.
+// As parse_any_mac(), but accepts only unicast addresses other than all zeroes.
 std::optional<MacAddress> parse_mac(std::string_view text);
 std::string to_text(const MacAddress& mac);
 

@@ -60,7 +60,7 @@ class Segmenter {
 // Adds big-endian 16-bit words to the ones' complement sum `sum`; an odd last byte is the high
 // byte of a word.
 uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes);
-// Folds such a sum into a checksum.
+// Folds the sum of add_to_checksum() into a checksum.
 uint16_t fold_checksum(uint32_t sum);
 
 }  // namespace wick::net

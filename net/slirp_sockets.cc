@@ -60,7 +60,7 @@ SlirpSockets::Socket SlirpSockets::adopt(int fd) {
   return socket;
 }
 
-void SlirpSockets::want(int fd, int events) {
+void SlirpSockets::request_events(int fd, int events) {
   auto place = sockets_.find(fd);
   // libslirp does not register the sockets of forwards.
   if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
@@ -69,11 +69,11 @@ void SlirpSockets::want(int fd, int events) {
   if ((events & SLIRP_POLL_IN) != 0) socket.was_read = true;
 }
 
-void SlirpSockets::forget_wanted() {
+void SlirpSockets::clear_requests() {
   for (auto& [fd, socket] : sockets_) socket.wanted = socket.ready = 0;
 }
 
-int SlirpSockets::take_ready(int fd) {
+int SlirpSockets::take_events(int fd) {
   const auto place = sockets_.find(fd);
   if (place == sockets_.end()) return 0;
   Socket& socket = place->second;

@@ -1,8 +1,8 @@
 // The sockets of libslirp, watched by an event loop.
 //
 // libslirp works in rounds: slirp_pollfds_fill() lists the sockets to poll, and
-// slirp_pollfds_poll() handles the ready ones. This class keeps what the one wants and what the
-// other will be told.
+// slirp_pollfds_poll() handles the ready ones. This class stores the events that
+// slirp_pollfds_fill() requested and the events that slirp_pollfds_poll() will get.
 //
 // Thread rule: the loop's thread only, or before there is one.
 #pragma once
@@ -29,14 +29,15 @@ class SlirpSockets {
   void remove(int fd) { sockets_.erase(fd); }
   size_t size() const { return sockets_.size(); }
 
-  // For slirp_pollfds_poll(): takes the events (SLIRP_POLL_*) of a socket that are to be handled.
-  int take_ready(int fd);
-  // For slirp_pollfds_fill(): forgets what was wanted, then takes one socket after the other.
-  void forget_wanted();
-  void want(int fd, int events);
-  // Watches the wanted sockets; with `paused`, none of them.
+  // For slirp_pollfds_poll(): returns the events (SLIRP_POLL_*) of a socket since the last call.
+  int take_events(int fd);
+  // For slirp_pollfds_fill(): clear_requests() at its start, then request_events() for each
+  // socket that it lists.
+  void clear_requests();
+  void request_events(int fd, int events);
+  // Watches the sockets for the requested events; with `paused`, watches none.
   void watch(EventLoop& loop, bool paused);
-  // Ends all watching, because the loop goes.
+  // Ends all watching, before the loop is destroyed.
   void detach();
 
  private:

@@ -323,8 +323,8 @@ void User::poll_nothing() {
       slirp_, 1, [](int, void*) { return 0; }, this);
 }
 
-// libslirp reads the clock only in poll. Without a refresh it would take a new socket for as
-// old as the last round.
+// libslirp reads the clock only in slirp_pollfds_poll(). Without a refresh, a new socket would
+// get the time of the last round.
 void User::refresh_clock() {
   const int64_t now_ms = clock_ms();
   if (now_ms == slirp_clock_ms_) return;
@@ -371,15 +371,15 @@ void User::round() {
     // While the queue to the guest is congested, no sockets are read.
     library_.poll(
         slirp_, congested() ? 1 : 0,
-        [](int fd, void* opaque) { return self(opaque).sockets_.take_ready(fd); }, this);
+        [](int fd, void* opaque) { return self(opaque).sockets_.take_events(fd); }, this);
     send_neighbour_replies();
-    sockets_.forget_wanted();
+    sockets_.clear_requests();
     constexpr uint32_t kIdle_ms = 1000;
     uint32_t timeout_ms = kIdle_ms;
     library_.fill(
         slirp_, &timeout_ms,
         [](int fd, int events, void* opaque) {
-          self(opaque).sockets_.want(fd, events);
+          self(opaque).sockets_.request_events(fd, events);
           return fd;  // by which libslirp refers to the socket in poll
         },
         this);

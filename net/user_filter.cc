@@ -30,7 +30,7 @@ constexpr uint16_t kFin = 0x01;
 constexpr uint16_t kSyn = 0x02;
 constexpr uint16_t kRst = 0x04;
 
-constexpr size_t kMaxStations = 16;  // addresses of libslirp's DHCP
+constexpr size_t kMaxStations = 16;  // libslirp's DHCP server has 16 leases
 
 // The fields of a frame that the filter needs.
 template <typename Byte>
@@ -64,7 +64,8 @@ bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
       total_bytes > network.size())
     return false;
   out.protocol = load_le<uint8_t>(network.subspan(9));
-  // Like libslirp, checks all bits except DF.
+  // As in libslirp, a packet is a fragment if any bit of the flags and offset field except DF
+  // is set.
   out.fragment = (load_be<uint16_t>(network.subspan(6)) & 0xbfff) != 0;
   out.from = network.subspan(12, 4);
   out.to = network.subspan(16, 4);

@@ -142,7 +142,8 @@ void Blk::reset() {
 }
 
 // Releases `idle` when the counter is 0. The caller must make sure that no new request
-// increments it. Long requests end early from now on.
+// increments the counter. While this waits, long requests end after their current piece, so
+// that the wait is short.
 void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle) {
   if (in_flight == 0) return idle.release();
   drained_ = &in_flight;

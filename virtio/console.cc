@@ -54,8 +54,8 @@ class Console::Port final : public console::Guest {
     size_t taken = 0;
     LoopQueue* const queue = console_.queues_[receive_queue(index_)].get();
     if (queue != nullptr && (open_ || !console_.multiport_) && !bytes.empty()) {
-      // The budget is one more than needed, so that the turn does not end early and kick
-      // itself. The last buffer popped is kept for the next input.
+      // The budget is one more than needed, so that it is never used up, which would signal the
+      // kick. The queue keeps the last buffer that it popped for the next input.
       queue->serve(bytes.size() + 1, [&](LoopQueue::Request& request, size_t& budget) {
         if (taken == bytes.size()) return false;
         const size_t copied = request.writable.write(bytes.subspan(taken));

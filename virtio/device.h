@@ -71,8 +71,8 @@ class VirtioDevice {
     static_cast<void>(offset), static_cast<void>(data);
   }
 
-  // Called at DRIVER_OK, with the features that the driver accepted and the queues that it
-  // made ready. `notifier` is valid until reset() has returned.
+  // Called when DRIVER_OK is set and the device may use DMA, with the features that the driver
+  // accepted and the queues that it made ready. `notifier` is valid until reset() has returned.
   virtual void activate(uint64_t features, std::vector<ActiveQueue> queues,
                         DriverNotifier& notifier) = 0;
   // Adds one queue to a running device; otherwise as activate().

@@ -26,9 +26,9 @@ class KickedRing {
   KickedRing& operator=(const KickedRing&) = delete;
 
   // Makes one turn: passes chains to `take(Chain)` while there are any and `ready()` is true,
-  // then interrupts the driver. A turn has at most as many chains as the ring has entries, so
-  // that a driver that adds chains without end does not keep the loop from its other work; if
-  // it ends for that reason, the ring kicks itself for another one.
+  // then interrupts the driver. A turn takes at most as many chains as the ring has entries;
+  // otherwise a driver that adds chains without end would keep the loop from its other work. A
+  // turn that reaches this limit signals the kick, to get another turn.
   template <typename Ready, typename Take>
   void serve(Ready ready, Take take) {
     if (!active()) return;
@@ -50,22 +50,24 @@ class KickedRing {
   // The parts of a turn, for a device that needs several chains at once.
 
   // Returns the next chain, or nothing if there is none. If the driver has broken the ring,
-  // the device needs a reset, and the ring is not active any more.
+  // the device needs a reset, and the ring is no longer active.
   std::optional<Chain> pop();
-  // Enables notifications, after pop() has returned nothing. Returns true if there is a chain
-  // already, for which on_kick may not be called.
+  // Enables notifications, after pop() has returned nothing. Returns true if a chain came
+  // meanwhile; the driver may have sent no notification for it.
   bool wait_for_kick() { return active() && active_.ring.enable_notifications(); }
   // Interrupts the driver if it wants that for the chains completed since the last call;
   // during serve(), at its end.
   void interrupt() {
     if (!serving_ && active_.ring.interrupt_needed()) notifier_.queue_interrupt(active_.index);
   }
-  // Causes another call of on_kick, unless the ring is stopped or destroyed before. (A posted
-  // function would be called all the same.)
+  // Causes another call of on_kick, unless the ring is stopped or destroyed before.
+  // (EventLoop::post() would be wrong here: a posted function also runs after the ring is
+  // destroyed.)
   void kick() const { active_.kick->signal(); }
 
   bool active() const { return kick_watch_.active(); }
-  // No chain is popped and on_kick is not called any more. Chains can still be completed.
+  // From now on pop() returns nothing and on_kick is not called. Chains that were popped can
+  // still be completed.
   void stop() { kick_watch_.reset(); }
   VirtQueue& queue() { return active_.ring; }
 

@@ -55,8 +55,8 @@ class LoopQueue {
             RateLimit& warnings, std::function<void()> on_kick)
       : ring_(loop, std::move(queue), notifier, name, warnings, std::move(on_kick)) {}
 
-  // Makes one turn of KickedRing::serve() that also does at most `budget` of work. If the turn
-  // ends early, the queue kicks itself for another one.
+  // Like KickedRing::serve(), but also ends when `budget` is used up; then it signals the kick, to
+  // get another turn. It does not signal the kick when a request waits for an event.
   void serve(size_t budget, const Step& step);
 
  private:

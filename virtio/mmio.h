@@ -14,7 +14,7 @@ namespace wick::virtio {
 
 class MmioTransport final : public Transport, public BusDevice {
  public:
-  // A 32-bit write of a queue's index to VIRTIO_MMIO_QUEUE_NOTIFY kicks the queue.
+  // The size of the register window (virtio 1.2, 4.2.2).
   static constexpr uint64_t kWindowBytes = 0x1000;
 
   // All references must outlive the transport.

@@ -50,11 +50,11 @@ struct NetSettings {
   bool accepts(std::span<const std::byte> start) const;
 };
 
-// The offloads that the feature bits VIRTIO_NET_F_GUEST_* among `features` stand for, and the
-// reverse; VIRTIO_NET_F_GUEST_CSUM is one of them.
+// Convert between offloads and the feature bits VIRTIO_NET_F_GUEST_*, of which
+// VIRTIO_NET_F_GUEST_CSUM is one. Other bits of `features` are ignored.
 net::Offloads guest_offloads_of(uint64_t features);
 uint64_t features_of_guest(const net::Offloads& offloads);
-// The same for VIRTIO_NET_F_HOST_* and VIRTIO_NET_F_CSUM.
+// Convert between offloads and the feature bits VIRTIO_NET_F_HOST_* and VIRTIO_NET_F_CSUM.
 net::Offloads host_offloads_of(uint64_t features);
 uint64_t features_of_host(const net::Offloads& offloads);
 

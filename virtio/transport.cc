@@ -146,7 +146,7 @@ void Transport::enable_dma(bool enabled) {
   if (!active_) return;
   device_.reset();
   active_ = false;
-  // There is no interrupt, because the next driver could not explain it.
+  // No interrupt is sent: it might arrive when the next driver starts, which does not expect it.
   status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 

@@ -181,6 +181,7 @@ Result<void> Board::add_virtio_mmio(const Peripherals::Slot& wanted) {
       TRY(virtio::MmioTransport::create(*wanted.device, memory_, *slot.line, wanted.name));
   TRY(mmio_.attach({slot.address, virtio::MmioTransport::kWindowBytes}, *slot.transport,
                    wanted.name));
+  // A driver kicks a queue by a 32-bit write of its index to QUEUE_NOTIFY.
   uint32_t queue = 0;
   for (const EventFd& kick : slot.transport->kicks())
     TRY(vm_.add(

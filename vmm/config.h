@@ -1,5 +1,5 @@
-// The configuration of a machine, as plain values. The parsers in cli/ have checked their form;
-// the machine checks them against the host.
+// The configuration of a machine, as plain values. The parsers in cli/ have checked the form of
+// the values; the machine checks the values against the host.
 #pragma once
 
 #include <array>
@@ -99,12 +99,12 @@ struct MachineConfig {
   bool stats = false;            // count and time every exit
 };
 
-// Every rule that a configuration must keep, but for what only the host can tell: which keys
-// go with which device, how many devices there is room for, what excludes what. Errors name
-// the option as a user writes it.
+// Checks all rules of a configuration that do not depend on the host: the keys that a device
+// may have, the numbers of devices, the options that exclude each other. Errors name the option
+// as a user writes it.
 Result<void> check(const DiskConfig& disk);
 Result<void> check(const NetConfig& net);
-// Of the whole machine, each disk and each card included.
+// Checks the whole machine, with all its disks and cards.
 Result<void> check(const MachineConfig& machine);
 
 }  // namespace wick::vmm

@@ -22,7 +22,7 @@ namespace wick::devices::e1000 {
 // DD, "descriptor done", in receive and transmit descriptors.
 constexpr uint8_t kDone = 1 << 0;
 
-// 3.2.3.
+// The receive descriptor (3.2.3).
 struct ReceiveDescriptor {
   static constexpr uint8_t kEndOfPacket = 1 << 1;
   static constexpr uint8_t kIgnoreChecksum = 1 << 2;
@@ -45,7 +45,7 @@ struct ReceiveDescriptor {
 };
 static_assert(sizeof(ReceiveDescriptor) == 16);
 
-// 3.3.3 (legacy), 3.3.7 (data).
+// The transmit descriptor: 3.3.3 (legacy), 3.3.7 (data).
 struct TransmitDescriptor {
   // In `lower`.
   static constexpr uint32_t kEndOfPacket = 1 << 24;

@@ -174,8 +174,8 @@ void Transmitter::prepend(const void* data, size_t bytes) {
   parts_[--first_part_] = {const_cast<void*>(data), bytes};
 }
 
-// Moves bytes from the data into head_ until it has the frame's first `bytes` bytes. The
-// frame must have that many.
+// Moves bytes of the frame into head_ until head_ contains the frame's first `bytes` bytes. The
+// frame must have at least `bytes` bytes.
 void Transmitter::pull(size_t bytes) {
   assert(bytes <= frame_.bytes);
   while (head_bytes_ < bytes) {
