@@ -1,5 +1,5 @@
 // Commands below a command, such as those of `wick image`, as a table: their options, their
-// help, and the function that makes a value of what was given.
+// help, and the function that turns the given options into a value.
 //
 // Thread rule: none.
 #pragma once
@@ -20,9 +20,11 @@ namespace wick::cli {
 
 struct OptionRow {
   const char* names;  // as CLI11 takes them; without dashes: positional
-  const char* value;  // its form (cli/form.h); in brackets: may be left out; nullptr: a flag
-  const char* help;   // empty: not shown, since the help of another option names it
-  int min = 0;        // how many of a positional one
+  // The form of its value (cli/form.h). In brackets: the value may be left out; nullptr: a flag;
+  // empty: a positional argument without a form.
+  const char* value;
+  const char* help;  // empty: not shown, since the help of another option names it
+  int min = 0;       // number of values of a positional argument
   int max = 1;
   bool may_be_missing = false;  // with `-o help`
 
@@ -44,7 +46,7 @@ class Given {
   unsigned count(const std::string& name) const;
   std::vector<std::string> all(const std::string& name) const;
   std::optional<std::string> last(const std::string& name) const;
-  // An error for a value that is none of the words which its row allows.
+  // Fails if a value is none of the words that its row allows.
   Result<void> check(std::span<const OptionRow> rows) const;
 
  private:
@@ -64,14 +66,14 @@ struct CommandRow : CommandSyntax {
   Result<Command> (*make)(const Given& given);
 };
 
-// The part of CommandTable that does not depend on what the commands make.
+// The part of CommandTable that does not depend on the type of the commands.
 class CommandGroup {
  public:
   CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer);
 
   bool parsed() const;
   bool has_command() const;
-  // For an error: which commands there are.
+  // The list of commands, for an error's hint.
   std::string known_commands() const;
   // The command line that prints the most specific help.
   std::string help_command() const;
@@ -91,7 +93,7 @@ class CommandGroup {
 template <typename Command>
 class CommandTable : public CommandGroup {
  public:
-  // `rows` must outlive it.
+  // `rows` must outlive the table.
   CommandTable(CLI::App& wick, const char* name, const char* help, const char* footer,
                std::span<const CommandRow<Command>> rows)
       : CommandGroup(wick, name, help, footer), rows_(rows) {

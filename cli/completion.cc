@@ -283,7 +283,8 @@ Place place_of(const CLI::App& command, const std::string& path) {
   return place;
 }
 
-// The command, what it has below, and their places after `wick help`.
+// Adds the place behind the command, the one behind `wick help` and the command, and recursively
+// those of the commands below it.
 void add_places(std::vector<Place>& places, const CLI::App& command, const std::string& path) {
   Place place = place_of(command, path);
   if (!place.commands.empty())
@@ -295,7 +296,7 @@ void add_places(std::vector<Place>& places, const CLI::App& command, const std::
     add_places(places, *below, path + " " + below->get_name());
 }
 
-// In quotes for all three shells.
+// Puts the text in quotes that all three shells understand.
 std::string quoted(const std::string& text) {
   return "'" + CLI::detail::find_and_replace(text, "'", "'\\''") + "'";
 }

@@ -23,10 +23,12 @@ std::vector<std::string_view> alternatives(std::string_view form);
 // True if `alternative` is a word.
 bool is_word(std::string_view alternative);
 
-// The index of `value` in the alternatives, of which all are words; the error lists them.
+// Returns the index of `value` among the alternatives, which must all be words; otherwise an
+// error that lists them.
 Result<size_t> choose(std::string_view form, std::string_view value);
 
-// The same error, but none if `form` has more than words, or just one.
+// Checks `value` against a form of two or more words, with the error of choose(). Accepts any
+// value for other forms.
 Result<void> check_form(std::string_view form, std::string_view value);
 
 // The keys of a SPEC.

@@ -29,7 +29,7 @@ constexpr PathRow kPaths[] = {
     {"doctor", "/dev/kvm, /dev/net/tun, /dev/vhost-net", "What a run needs."},
 };
 
-// Text in which roff sees nothing special. Lines may break before a SPEC's keys.
+// Escapes the characters that are special in roff, and lets lines break before a SPEC's keys.
 std::string escaped(std::string text) {
   for (const auto& [what, by] : {std::pair("\\", "\\e"), std::pair("-", "\\-"),
                                  std::pair("[,", "\\:[,"), std::pair("'", "\\(aq")})
@@ -37,7 +37,7 @@ std::string escaped(std::string text) {
   return text.starts_with('.') ? "\\&" + text : text;
 }
 
-// Lines that are indented stay as they are, the others are filled.
+// Keeps indented lines as they are; roff may fill the others.
 std::string formatted(const std::string& text) {
   std::string out;
   std::istringstream lines(text);
@@ -51,7 +51,8 @@ std::string formatted(const std::string& text) {
   return out + (as_it_is ? ".fi\n" : "");
 }
 
-// The help behind the options, by its headings; what comes before them has none.
+// Splits the text that follows the options in the help into sections, by heading. The text
+// before the first heading has the key "".
 std::map<std::string, std::string> sections_of(const std::string& footer) {
   std::map<std::string, std::string> sections;
   std::string heading;
@@ -153,7 +154,7 @@ Result<std::string> manual_page(const CLI::App& wick, std::string_view page) {
   auto sections = sections_of(command->get_footer());
   const auto below = command->get_subcommands({});
 
-  // Justified or hyphenated, a SPEC would be hard to read.
+  // No hyphens and no justified lines, because both make a SPEC hard to read.
   std::string text = fmt::format(".TH {} 1 \"\" \"wick " WICK_VERSION
                                  "\" \"User Commands\"\n.nh\n.ad l\n"
                                  ".SH NAME\n{} \\- {}\n.SH SYNOPSIS\n",

@@ -12,7 +12,8 @@ class App;
 
 namespace wick::cli {
 
-// The source of wick(1), or of wick-COMMAND(1) with the commands below it, for man(7).
+// Returns a manual page in man(7) format. `page` is "wick", or "wick-COMMAND" for a command and
+// the commands below it; an error if there is no such page.
 Result<std::string> manual_page(const CLI::App& wick, std::string_view page);
 
 }  // namespace wick::cli

@@ -1,4 +1,4 @@
-// The word that a mistyped one was probably meant to be.
+// Finds the known word that the user probably meant by a mistyped word.
 #pragma once
 
 #include <span>
@@ -7,8 +7,9 @@
 
 namespace wick::cli {
 
-// The one of `words` with the fewest edits to `typed`: a character more, less or other, or two
-// neighbours exchanged. Empty if that takes more edits than a third of its characters.
+// Returns the one of `words` with the fewest edits to `typed`. An edit inserts, removes or
+// replaces a character, or exchanges two neighbours. Returns an empty string if the number of
+// edits is more than a third of the length of `typed`.
 std::string nearest(std::string_view typed, std::span<const std::string> words);
 
 }  // namespace wick::cli

@@ -45,7 +45,7 @@ struct PrintText {
 using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
                              hostnet::NetCommand, PrintText>;
 
-// Why there is no command to execute.
+// The reason why there is no command to execute.
 struct CommandError {
   enum class Kind { kUsage, kHost };
 

@@ -40,7 +40,7 @@ Result<std::optional<std::string>> parse_rng(const std::string& value) {
   return parse_path(value);
 }
 
-// Of words, which resolve() has checked.
+// Parsers of words, after resolve() has checked the value.
 Result<bool> parse_on(const std::string& value) { return value == "on"; }
 Result<bool> parse_reset(const std::string& value) { return value == "reset"; }
 Result<MachineConfig::Transport> parse_transport(const std::string& value) {
@@ -57,14 +57,14 @@ T& member_of(RunOptions& options, T MachineConfig::*member) {
   return options.machine.*member;
 }
 
-// Sets a member to what `parse` makes of the value.
+// Sets a member to the result of `parse`.
 template <auto member, auto parse>
 Result<void> set(RunOptions& options, const std::string& value) {
   member_of(options, member) = TRY(parse(value));
   return {};
 }
 
-// Appends to it.
+// Appends the result of `parse` to a member.
 template <auto member, auto parse>
 Result<void> add(RunOptions& options, const std::string& value) {
   member_of(options, member).push_back(TRY(parse(value)));

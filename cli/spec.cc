@@ -108,7 +108,7 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
   double seconds = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
-  // This form is also false for NaN.
+  // Written this way, the condition is also false for NaN.
   const bool in_range = seconds >= 1e-6 && seconds <= kMaxSeconds;
   if (error != std::errc{} || rest != end || !in_range)
     return with_hint(fail("not a number of seconds above zero"), "write one such as 30 or 0.5");
@@ -118,7 +118,7 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
 Result<StatsForm> parse_stats(std::string_view text) {
   using Kind = StatsForm::Kind;
   constexpr std::pair<std::string_view, Kind> kKinds[] = {
-      {"table", Kind::kTable}, {"json", Kind::kJson},  // the rest are values of a flag in a file
+      {"table", Kind::kTable}, {"json", Kind::kJson},  // the others are for config files
       {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
       {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
   const Spec spec = TRY(parse_spec(text, kStatsForm));
@@ -131,7 +131,7 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 namespace {
 
-// A number that vmm::check() can look at.
+// Parses a number of 16 bits; vmm::check() checks whether it is in the valid range.
 Result<uint16_t> parse_small(const std::string& key, const std::string& value) {
   const auto count = value == "0" ? 0 : parse_count(value);
   if (!count || *count > UINT16_MAX)

@@ -1,8 +1,8 @@
 // wick net: a network for guests on this host. It consists of a bridge, NAT by nftables or
 // iptables, DHCP and DNS by dnsmasq, and TAPs for a user.
 //
-// One list of steps says how to make and undo a network (hostnet/plan.h). The network's state
-// file records what was made (hostnet/state.h).
+// A list of steps tells how to make and undo a network (hostnet/plan.h). The network's state
+// file records which steps were made (hostnet/state.h).
 #pragma once
 
 #include <optional>
@@ -17,7 +17,7 @@ namespace wick::hostnet {
 
 constexpr unsigned kDefaultTaps = 8;
 
-// For an option that is not given, an existing network is not changed, and a new one gets the
+// If an option is not given, an existing network keeps its value, and a new network gets the
 // default.
 struct NetUp {
   std::string name = kDefaultNetwork;
@@ -54,10 +54,10 @@ Result<int> execute(const NetDown& command);
 Result<int> execute(const NetStatus& command);
 Result<int> execute(const NetHosts& command);
 
-// NetUp::verbosity to the level of the log.
+// Sets the log level that belongs to NetUp::verbosity.
 void set_verbosity(unsigned verbosity);
 
-// The same with the executor of a test.
+// As execute(), but with an executor, for tests.
 Result<int> net_up(const NetUp& wanted, Executor& executor);
 Result<int> net_down(const NetDown& wanted, Executor& executor);
 

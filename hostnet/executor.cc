@@ -34,7 +34,7 @@ Result<void> stop_dnsmasq(const std::string& network) {
     const pid_t pid = find_dnsmasq(network);
     if (pid == 0) return {};
     const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    // Checked again, because the PID may have been reused before pidfd_open.
+    // Check again, because the PID may have been reused before pidfd_open.
     if (process.valid() && find_dnsmasq(network) == pid) TRY(end_process(process, pid));
   }
   return fail("dnsmasq of {}: new processes appear as fast as they are stopped", network);

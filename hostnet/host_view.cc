@@ -58,8 +58,8 @@ Result<std::string> ask_ip(std::vector<std::string> arguments) {
   return outcome.output;
 }
 
-// The readable part of a file, without an exception on errors: the process of a /proc file may
-// end at any time.
+// Returns what can be read of a file, and ignores errors: a file in /proc/PID disappears when
+// its process ends.
 std::string file_text(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();

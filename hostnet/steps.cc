@@ -27,8 +27,8 @@ Presence presence_of_link(const HostView& host, const HostNetwork& network, cons
   return ours ? Presence::kOurs : Presence::kForeign;
 }
 
-// The presence of a table or chain. The query command fails if it does not exist; only root can
-// run it.
+// Returns whether a table or chain exists. The query command fails if it does not exist; only
+// root can run the command.
 Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& network,
                                    const Step& step) {
   const std::vector<std::string>& command = step.query;

@@ -90,7 +90,7 @@ std::vector<std::string_view> keys_of(Format format) {
   return keys;
 }
 
-// As qemu-img calls it.
+// Returns qemu-img's name for the type of a value.
 const char* type_of(std::string_view form) {
   if (form == "on|off") return "bool (on/off)";
   return form == "SIZE" ? "size" : form == "N" ? "num" : "str";

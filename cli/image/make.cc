@@ -90,7 +90,7 @@ Result<void> take_name(const Given& given, const std::string& text, std::string&
   return {};
 }
 
-// FILE and -f.
+// Sets `path` from FILE, and `format` from -f.
 template <typename Type>
 Result<void> take_file(const Given& given, std::string& path, std::optional<Type>& format) {
   format = format_in<Type>(given, "format");
@@ -98,7 +98,7 @@ Result<void> take_file(const Given& given, std::string& path, std::optional<Type
   return take_name(given, name, path, format);
 }
 
-// A command with those of its members set whose options are the same for all that have them.
+// Makes a command, and sets those of its members that come from the same option in all commands.
 template <typename Command>
 Result<Command> common(const Given& given) {
   Command command;
@@ -113,7 +113,7 @@ Result<Command> common(const Given& given) {
   return command;
 }
 
-// The same with FILE.
+// As common(), and sets the members for FILE and -f.
 template <typename Command>
 Result<Command> common_with_file(const Given& given) {
   Command command = TRY(common<Command>(given));
@@ -121,7 +121,7 @@ Result<Command> common_with_file(const Given& given) {
   return command;
 }
 
-// -b or -B, and -F.
+// Sets the backing file from -b or -B, and its format from -F.
 Result<void> set_backing(const Given& given, const std::string& name, Qcow2CreateOptions& options) {
   if (const auto base = given.last(name)) options.backing_path = *base;
   if (const auto format = format_in(given, "F")) options.backing_format = format_name(*format);
