@@ -248,7 +248,7 @@ class UringIo final : public AsyncIo {
 }  // namespace
 
 bool AsyncIo::try_at_once(IoOperation& operation) {
-  // At most so many operations in a row, so that the loop gets to its other work.
+  // The limit of operations in a row, so that the loop gets to its other work.
   constexpr unsigned kMaxInRow = 32;
   const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
   if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMaxInRow) {

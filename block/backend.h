@@ -36,12 +36,12 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // A multiple of 512.
+  // The disk's size, a multiple of 512.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
-  // File::pin() of the file that open_image() opened; of a chain, of its top image.
+  // Returns File::pin() of the file that open_image() opened; for a chain, that of its top image.
   virtual Fd pin() const { return {}; }
-  // Takes over a size that another program gave the disk's file. Requests may be in flight.
+  // Applies the new size that another program gave the disk. Requests may be in flight.
   virtual Task<Result<void>> update_size() { co_return Result<void>(); }
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;

@@ -19,7 +19,7 @@ Bytef* bytes_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib's API lacks const
 }
 
-// With `ends` the data must end with the cluster, and a checksum must be correct.
+// If `ends` is true, the data must end with the cluster, and its checksum must be correct.
 bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<std::byte> cluster,
                  bool ends) {
   z_stream stream{};

@@ -10,10 +10,10 @@
 
 namespace wick::block::qcow2 {
 
-// Fills `cluster` from the start of `packed`; false if that is not valid data.
+// Fills `cluster` with the data at the start of `packed`; returns false if that is not valid.
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster);
-// Empty if the result would not be smaller. Any thread.
+// Returns an empty vector if the result would not be smaller. May be called on any thread.
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2

@@ -98,7 +98,7 @@ std::vector<iovec> zero_buffers(uint64_t max_bytes);
 
 // Helpers for a request's buffers.
 uint64_t total_bytes(std::span<const iovec> buffers);
-// The part of `length_bytes` behind the first `offset_bytes`.
+// Returns the part of `length_bytes` behind the first `offset_bytes`.
 std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset_bytes,
                          uint64_t length_bytes);
 void fill_zeroes(std::span<const iovec> buffers);

@@ -14,7 +14,7 @@ namespace wick::block {
 
 enum class NamedFileKind : uint8_t { kBacking, kData };
 
-// The path of a file that `image` names, and its format if the image tells it.
+// Return the path of a file that `image` names, and its format if the image tells it.
 Result<std::string> named_file(const std::string& image, std::string name);
 Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
 
@@ -25,8 +25,8 @@ struct NamingImage {
 };
 
 // Opens `path`, a named_file() of `image`, as options.names and options.read_only allow. Does
-// not open FIFOs and devices just to find out their type. Fails if another file is at the
-// image's path by now, because then its folder may be another one, too.
+// not open FIFOs and devices just to find out their type. Fails if another file is now at
+// the image's path, because then the folder may be another one, too.
 Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options);
 

@@ -46,10 +46,10 @@ struct MemoryMapEntry {
 
 std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory);
 
-// An error unless RAM begins at 0 and is larger than 1 MiB, the minimum for this layout.
+// Fails unless RAM begins at 0 and is larger than 1 MiB, the minimum for this layout.
 Result<void> check_low_memory(const GuestMemory& memory);
 
-// In MiB, rounded up, for messages.
+// Converts bytes to MiB, rounded up, for messages.
 constexpr uint64_t mebibytes(uint64_t size_bytes) {
   return size_bytes / (1 << 20) + (size_bytes % (1 << 20) != 0);
 }

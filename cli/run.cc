@@ -151,7 +151,7 @@ Result<int> run(const RunOptions& options) {
   const auto written = write_stats(report.stats, options.stats, stats_file);
   if (!written) report_error(written.error().message());
   (void)write_message(describe(report, hint));
-  // For a script a run without its statistics has failed.
+  // For a script, a run has failed if its statistics are missing.
   const int status = exit_status(report);
   return status == 0 && !written ? 1 : status;
 }

@@ -23,7 +23,7 @@ struct Spec {
 };
 
 // `form` names the valid keys (cli/form.h), and the words that a value must be one of. Parts must
-// not be empty; a key must not come twice unless it repeats.
+// not be empty, and a key must not come twice unless the form has dots behind it.
 Result<Spec> parse_spec(std::string_view text, std::string_view form);
 
 // The forms of the SPECs below. The help prints them, line breaks included.
@@ -37,20 +37,21 @@ inline constexpr std::string_view kCardKeys = "[,mac=MAC][,mtu=N]\n[,device=virt
 inline constexpr std::string_view kSerialForm = "stdio|pty|null|unix:PATH|file:PATH[,log=FILE]";
 inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
 
-// A positive number of bytes. The suffixes K, M and G, also in lower case, are binary; without a
-// suffix the unit is `default_unit_bytes`.
+// Parses a positive number of bytes. The suffixes K, M and G, also in lower case, are binary;
+// without a suffix the unit is `default_unit_bytes`.
 Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes);
 
-// The size of guest RAM, in MiB if there is no suffix; a multiple of the page size.
+// Parses the size of guest RAM, in MiB if there is no suffix. Returns bytes, a multiple of the
+// page size.
 Result<uint64_t> parse_memory_size(std::string_view text);
 
-// A number above zero, or nullopt.
+// Parses a number above zero; nullopt if it is not one.
 std::optional<uint32_t> parse_count(std::string_view text);
 
-// A number of virtual CPUs. The host's maximum is checked later.
+// Parses a number of virtual CPUs. The host's maximum is checked later.
 Result<uint32_t> parse_cpus(std::string_view text);
 
-// Positive seconds, with an optional fraction; at most a hundred years.
+// Parses a positive number of seconds, with an optional fraction; at most a hundred years.
 Result<std::chrono::microseconds> parse_seconds(std::string_view text);
 
 // The form of --stats; an empty path means stderr.
@@ -61,10 +62,10 @@ struct StatsForm {
   std::string path;
 };
 
-// kStatsForm, or a switch; on means table.
+// Parses kStatsForm, or a switch; "on" means table.
 Result<StatsForm> parse_stats(std::string_view text);
 
-// kDiskForm
+// Parses kDiskForm.
 Result<vmm::DiskConfig> parse_disk(std::string_view text);
 
 // tap with kTapKeys or user with kUserKeys, both with kCardKeys; or none: no card.

@@ -44,7 +44,7 @@ class InputQueue {
   Guest* guest_ = nullptr;
   std::vector<std::byte> waiting_;
   uint64_t taken_ = 0;           // bytes that the guest has taken so far
-  std::deque<uint64_t> breaks_;  // the number of bytes before each BREAK, counted as taken_
+  std::deque<uint64_t> breaks_;  // for each BREAK, the value of taken_ at which it is due
 };
 
 }  // namespace wick::console

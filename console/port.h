@@ -60,11 +60,11 @@ class Port final : public Backend {
   // Waits at most two seconds for each reader, and logs how much it did not take.
   void flush() override;
 
-  // Any thread.
+  // May be called on any thread.
   const Transcript& transcript() const { return transcript_; }
   const std::string& name() const { return name_; }
 
-  // For hosts and the functions that make them.
+  // Called by the host and by the function that makes it (console/open.h).
   void set_host(std::unique_ptr<Host> host) { host_ = std::move(host); }
   // Replaces the streams of the host's end. Either may be invalid, which means none.
   void attach(Stream input, Stream output);

@@ -36,7 +36,7 @@ class Transcript {
   // true: the caller must wake the readers.
   bool append(std::span<const std::byte> bytes);
 
-  // With true, the next append() returns true; with false, no append() does.
+  // listen(true) makes the next append() return true; after listen(false) none does.
   void listen(bool on);
 
   // Copies output from `position` on, as much as exists and fits into `to`. If those

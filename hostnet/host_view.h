@@ -40,22 +40,24 @@ struct HostView {
   const HostLink* find(std::string_view name) const;
 };
 
-// From `ip -j -d addr show` and `ip -j -4 route show table all`.
+// Parse the output of `ip -j -d addr show` and `ip -j -4 route show table all`.
 Result<std::vector<HostLink>> parse_links(std::string_view json);
 Result<std::vector<HostRoute>> parse_routes(std::string_view json);
 
 Result<HostView> look_at_host();
 
 constexpr const char* kForwardingPath = "/proc/sys/net/ipv4/ip_forward";
-// The kernel sets it to 0 when ip_forward becomes 1, and to 1 when that becomes 0.
+// The kernel sets accept_redirects to 0 when ip_forward becomes 1, and to 1 when ip_forward
+// becomes 0.
 constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redirects";
 
-// The functions below read only what the kernel itself keeps about processes in /proc, not
-// their command lines: those are in the processes' memory, and a process can make a reader wait
-// for ever.
+// The functions below read from /proc only what the kernel itself keeps about a process. They do
+// not read command lines, which are in the process's memory: a process can make a reader of its
+// memory wait for ever.
 
-// The network's dnsmasq in this network namespace, or 0. It is the process that has the leases
-// file open; for a caller who may not see that, it is the process in the PID file.
+// Returns the PID of the network's dnsmasq in this network namespace, or 0. It is the process that
+// has the leases file open. If the caller has no permission to see that, it is the process in
+// the PID file.
 pid_t find_dnsmasq(const std::string& network);
 
 // The TAPs of the network, whether they exist or not, then other TAPs on its bridge.

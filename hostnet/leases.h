@@ -20,12 +20,12 @@ struct DhcpLease {
   friend bool operator==(const DhcpLease&, const DhcpLease&) = default;
 };
 
-// Sorted by address; lines that are not IPv4 leases are skipped.
+// Returns the leases sorted by address. Lines that are not IPv4 leases are skipped.
 std::vector<DhcpLease> parse_dhcp_leases(std::string_view text);
 
-// "IP NAME NAME.DOMAIN" lines for a hosts file. Leaves out names that are not valid there,
-// those of the host itself (`localhost`, `host`, `host_name`), and `wpad`, by which browsers
-// find a proxy.
+// Returns "IP NAME NAME.DOMAIN" lines for a hosts file. Leaves out names that are not valid in
+// such a file, the names of the host itself (`localhost`, `host`, `host_name`), and `wpad`, by
+// which browsers find a proxy.
 std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string& domain,
                         std::string_view host_name);
 

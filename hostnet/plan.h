@@ -54,7 +54,8 @@ struct Step {
   bool shared = false;                  // also made by another network
 };
 
-// In the order of making. `others` are wick's other networks with kForwardingStep made.
+// Returns the steps in the order in which they are made. `others` are wick's other networks whose
+// kForwardingStep was made.
 std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork>& others = {});
 
 // The action as shell input, ending with a newline.

@@ -92,10 +92,10 @@ Result<void> make_networks_folder();
 enum class Trust : uint8_t { kOwnersOnly, kAny };
 Result<std::string> read_network_file(const std::string& path, size_t max_bytes, Trust trust);
 
-// nullopt if no network of that name is up. The error names the file and how to fix it. The
-// bridge may be gone although the file exists.
+// Returns the state of a network, or nullopt if no network of that name is up. The error names
+// the file and how to fix it. The bridge may be gone although the file exists.
 Result<std::optional<HostNetwork>> find_host_network(const std::string& name = kDefaultNetwork);
-// The names of all networks that are up, sorted.
+// Returns the names of all networks that are up, sorted.
 Result<std::vector<std::string>> host_network_names();
 
 // Replaces the file atomically, and creates its folder if necessary.

@@ -168,7 +168,7 @@ Json specific(const VmdkInfo& vmdk) {
   return data;
 }
 
-// For vdi and vmdk.
+// Describes a vdi or vmdk image.
 Json foreign_json(const Source& source, const std::string& path) {
   Json json;
   json["virtual-size"] = source.disk->size_bytes();

@@ -18,14 +18,14 @@ namespace wick::image {
 Task<Result<void>> commit_layer(block::Backend& overlay, block::Backend& base,
                                 CopyProgress progress);
 
-// Copies data from `old_base` (nullptr: none) to `overlay`, whose backing file has already
-// been replaced by set_backing(), so that it reads as before; then flushes it. The header
-// may name the new backing file only after that.
+// Copies data from `old_base` (nullptr: none) to `overlay`, so that the overlay reads as before
+// although set_backing() has already replaced its backing file; then flushes the overlay. Only
+// after that may its header name the new backing file.
 Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
                                 CopyProgress progress);
 
-// `overlay` without its backing file, whose parts are neither data nor zeroes in extent().
-// `overlay` must outlive it.
+// Returns a view of `overlay` without its backing file: extent() reports the parts that are in
+// the backing file as neither data nor zeroes. `overlay` must outlive the view.
 std::unique_ptr<block::Backend> top_layer(block::Qcow2& overlay);
 
 // Writes the path and the format of a backing file into the header. Empty: none.

@@ -41,7 +41,7 @@ Result<uint64_t> data_bytes(block::IoThread& thread, Backend& disk, uint64_t clu
   return bytes;
 }
 
-// Space for the source's bitmaps, which could be copied too.
+// Returns the space that copies of the source's bitmaps would need.
 Result<std::optional<uint64_t>> bitmap_bytes(block::IoThread& thread, const ImageMeasure& measure,
                                              const Qcow2CreateOptions& options) {
   const auto info = TRY(

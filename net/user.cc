@@ -317,7 +317,7 @@ void User::send_neighbour_replies() {
   }
 }
 
-// With select_error set, libslirp handles its timers but no sockets.
+// Calls slirp_pollfds_poll() with select_error set: libslirp handles its timers but no sockets.
 void User::poll_nothing() {
   library_.poll(
       slirp_, 1, [](int, void*) { return 0; }, this);

@@ -18,7 +18,7 @@ uint64_t total_bytes(std::span<const iovec> buffers) {
   return total;
 }
 
-// Removes the first sizeof(T) bytes from `buffers` and returns them. There must be that
+// Removes the first sizeof(T) bytes from `buffers` and returns them. `buffers` must have that
 // many.
 template <typename T>
 T take_front(std::vector<iovec>& buffers) {

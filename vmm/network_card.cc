@@ -26,7 +26,7 @@ void set_batch_scheduling(pid_t thread) {
 }
 
 // Does the same for the vhost-net threads of the calling thread, which it finds by their name.
-// From Linux 6.4 on they inherit the policy; before, changing it needs CAP_SYS_NICE.
+// From Linux 6.4 on these threads inherit the policy; before, changing it needs CAP_SYS_NICE.
 void set_batch_scheduling_of_vhost() {
   const std::string name = fmt::format("vhost-{}", ::gettid());
   std::error_code none;

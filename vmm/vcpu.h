@@ -73,9 +73,9 @@ class Vcpu {
 
   // True if the vCPU is waiting for an interrupt or for its start (INIT, SIPI).
   bool halted() const;
-  // Registers and the bytes at RIP, as text lines.
+  // Returns the registers and the bytes at RIP, as text lines.
   std::string describe(const GuestMemory& memory) const;
-  // The last exits before the one that ended the run, as text lines.
+  // Returns the last exits before the one that ended the run, as text lines.
   std::string describe_last_exits() const;
 
  private:

@@ -24,17 +24,17 @@ struct Bitmap {
   uint8_t granularity_bits = 16;
   std::vector<std::byte> extra = {};
 
-  static constexpr uint32_t kInUse = 1;  // its last user did not store it
-  static constexpr uint32_t kAuto = 2;   // programs that know it record writes in it
+  static constexpr uint32_t kInUse = 1;  // a program changed it and did not store the result
+  static constexpr uint32_t kAuto = 2;   // programs that support bitmaps record writes in it
   uint64_t granularity_bytes() const { return uint64_t{1} << (granularity_bits % 64); }
   // Returns the bytes of the bitmap's data and table in an image with clusters of that size.
   uint64_t stored_bytes(uint64_t disk_bytes, uint64_t cluster_bytes) const;
-  // The size of its entry in the directory.
+  // Returns the size of the bitmap's entry in the bitmap directory.
   uint64_t entry_bytes() const;
 };
 
-// The bitmaps of an image; none if a program that does not know bitmaps wrote to it, so that
-// they are not valid.
+// Returns the bitmaps of an image; none if a program that does not support bitmaps wrote to the
+// image, because then they are not valid.
 Task<Result<std::vector<Bitmap>>> read_bitmaps(File& file, const Header& header);
 
 // Changes the bitmaps of an image while nobody uses its disk. All changes take effect at once,
@@ -49,7 +49,7 @@ class BitmapEditor {
   Task<Result<void>> remove(const std::string& name);
   Task<Result<void>> clear(const std::string& name);
   Result<void> enable(const std::string& name, bool on);
-  // Adds what the bitmap `source` of `from` has recorded. `from` may be this editor.
+  // Adds the writes that the bitmap `source` of `from` has recorded. `from` may be this editor.
   Task<Result<void>> merge(const std::string& name, BitmapEditor& from, const std::string& source);
 
   Task<Result<void>> finish();
@@ -71,7 +71,7 @@ class BitmapEditor {
   Header header_;
   Refcounts refcounts_;
   std::vector<Bitmap> bitmaps_;
-  std::vector<ClusterRun> old_;  // to be freed when the header does not lead there any more
+  std::vector<ClusterRun> old_;  // to be freed when the header no longer points to them
 };
 
 }  // namespace wick::block::qcow2

@@ -140,7 +140,7 @@ class Checker {
 
   Task<Result<void>> check_flag(Refcounts& stored, uint64_t entry, const char* table,
                                 uint64_t index, uint64_t times, bool external) {
-    // The clusters of a data file are used by this disk only.
+    // Clusters of a data file have no refcounts, because only this disk uses them.
     Result<uint64_t> count = 1;
     if (!external) count = co_await stored.get((entry & kOffsetMask) >> header_.cluster_bits);
     if (!count) co_return std::unexpected(count.error());
@@ -171,7 +171,7 @@ bool is_flagged(const Header& header) { return (header.incompatible & (kDirty | 
 Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, Tell tell, bool only_usual) {
   auto header = co_await read_header(file, Parse::kLenient);
   if (!header) co_return failure(header);
-  // Otherwise all data would be counted as leaked.
+  // If the header does not name its data file, all data would be counted as leaked.
   if (auto named = check_data_file_named(*header, file.path()); !named) co_return failure(named);
   CheckReport before;
   bool writes = false;

@@ -207,7 +207,7 @@ Task<Result<void>> Metadata::apply_frees() {
     }
   }
   if (frees.empty()) co_return result;
-  // Without a sync: until these counts are stable, the clusters are leaked.
+  // No sync follows: a crash before these counts are stable only leaks the clusters.
   auto counts = refcounts_.take_dirty();
   auto written = co_await refcounts_.write_blocks(counts);
   refcounts_.written(counts);

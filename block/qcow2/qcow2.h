@@ -153,7 +153,7 @@ class Qcow2 final : public Backend {
   const std::shared_ptr<BounceBudget> bounce_;
   std::unique_ptr<File> data_file_;
   std::unique_ptr<Backend> backing_;
-  Qcow2* backing_image_ = nullptr;  // backing_, if it is one
+  Qcow2* backing_image_ = nullptr;  // backing_ if it is a qcow2 image
   qcow2::Metadata metadata_;
   std::optional<bool> preallocated_;  // is_preallocated(), cached by extent()
 

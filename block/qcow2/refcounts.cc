@@ -183,7 +183,9 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
   }
 }
 
-// For a row that is too long to lie between two blocks, which are at the starts of their ranges.
+// Allocates `count` neighbouring clusters together with the refcount blocks that count them. It is
+// for rows longer than the space between two refcount blocks, each of which may be at the start
+// of the range that it counts.
 Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
   uint64_t blocks = 1;
   while (blocks * per_block() < blocks + count) ++blocks;

@@ -146,7 +146,7 @@ Task<Result<void>> set_flags_of_l2_table(Metadata& metadata, uint64_t table) {
   co_return Result<void>();
 }
 
-// In all tables of the disk.
+// Sets the COPIED flag of each entry of the disk's L1 and L2 tables according to the refcounts.
 Task<Result<void>> set_copied_flags(Metadata& metadata) {
   for (size_t index = 0; index < metadata.l1().size(); ++index) {
     const uint64_t entry = metadata.l1()[index];
@@ -191,7 +191,7 @@ Task<Result<void>> write_snapshots(Metadata& metadata, const std::vector<Snapsho
   co_return done;
 }
 
-// Without a place for its L1 table.
+// Makes a new snapshot of the disk. The caller sets the place of its L1 table.
 Snapshot snapshot_of(const Metadata& metadata, const std::string& name,
                      const std::vector<Snapshot>& others) {
   Snapshot snapshot;

@@ -28,7 +28,7 @@ bool asks_for_options(std::span<const std::string> texts);
 std::string help_on_create_options(block::Format format);
 std::string help_on_amend_options(std::span<const std::string_view> keys);
 
-// off, metadata, falloc or full.
+// Parses off, metadata, falloc or full.
 Result<block::Preallocation> parse_preallocation(const std::string& value);
 
 }  // namespace wick::cli

@@ -154,7 +154,7 @@ class E1000 {
   void count(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
   void count_octets(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
 
-  // On the loop.
+  // Called on the loop's thread.
   void serve();
   bool transmit() REQUIRES(dma_mutex_);
   bool receive() REQUIRES(dma_mutex_);
