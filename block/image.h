@@ -17,9 +17,8 @@ namespace wick::block {
 class Qcow2;
 
 // `path` must be a regular file or a block device. Fails if the file seems to have a format that
-// wick cannot read. The files that an image names (backing files,
-// which are only read, and a data file) are opened with it, as far as options.names allows it;
-// relative names start at the image's folder.
+// wick cannot read. Also opens the files that the image names (backing files, which are only
+// read, and a data file), if options.names allows it; relative names start at the image's folder.
 Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 

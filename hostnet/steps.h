@@ -27,7 +27,7 @@ Result<void> make(const Step& step, HostNetwork& network, Executor& executor);
 // Records the index of an interface that an interrupted `up` has made.
 void record_index(const HostView& host, const Step& step, HostNetwork& network);
 
-// The entry of `network.made` for `what`; added if it does not exist.
+// Returns the entry of `network.made` for `what`; adds it if it does not exist.
 HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what);
 
 // Undoes all recorded steps in reverse order, then removes the network's folder. If a step fails

@@ -19,8 +19,8 @@ class CopyTarget {
  public:
   virtual ~CopyTarget() = default;
 
-  // A power of two. Pieces start and end at multiples of it, or at the disk's end. Zeroes
-  // are detected in such units.
+  // A power of two. Pieces start and end at multiples of this number, or at the disk's end. Zeroes
+  // are detected in units of this size.
   virtual uint64_t granule_bytes() const = 0;
   // A new target reads as zeroes where nothing was written; write_zeroes() is not called.
   virtual bool is_new() const = 0;
@@ -30,9 +30,9 @@ class CopyTarget {
   virtual Task<Result<void>> finish() = 0;
 };
 
-// The arguments must outlive the targets.
+// Makes a target that writes to `disk`. The arguments of both functions must outlive the target.
 std::unique_ptr<CopyTarget> copy_to(block::Backend& disk, uint64_t granule_bytes, bool is_new);
-// Compresses on `workers`. `image` must not have a data file.
+// Makes a target that compresses clusters on `workers`. `image` must not have a data file.
 std::unique_ptr<CopyTarget> copy_compressed_to(block::Qcow2& image, Workers& workers, bool is_new);
 
 using CopyProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;

@@ -38,11 +38,11 @@ struct Qcow2CreateOptions {
 // Refuses what qemu-img would refuse. Errors use the names of qemu-img's options.
 Result<void> check_create_options(const Qcow2CreateOptions& options);
 
-// Writes a new image to an empty file. `data` is the data file, empty too; nullptr if
-// `options.data_path` is empty.
+// Writes a new image to an empty file. `data` is the data file, which must be empty too;
+// nullptr if `options.data_path` is empty.
 Task<Result<void>> create_qcow2(File& file, File* data, const Qcow2CreateOptions& options);
 
-// The size of an image with preallocated metadata and data.
+// Returns the size of an image with preallocated metadata and data.
 uint64_t preallocated_bytes(Qcow2CreateOptions options);
 
 // Allocates host space for the range, if `preallocation` is kFalloc or kFull.

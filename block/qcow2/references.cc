@@ -16,7 +16,7 @@ constexpr uint64_t kMaxBitmapDirectoryBytes = 16 << 20;
 constexpr uint64_t kMaxBitmapTableBytes = 64 << 20;  // of all bitmaps together
 constexpr uint64_t kMaxLuksBytes = 64 << 20;
 
-// How much more than the file contains its tables may claim with `only_usual`.
+// With `only_usual`, the tables may refer to at most so many bytes more than the file contains.
 constexpr uint64_t kUsualExcessBytes = 64 << 20;
 
 }  // namespace

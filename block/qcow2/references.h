@@ -1,5 +1,5 @@
-// Counts the references to each cluster of a qcow2 image: what its reference counts should be
-// (qcow2 specification, "Host cluster management").
+// Counts the references to each cluster of a qcow2 image. The image's refcounts should be equal to
+// these numbers (qcow2 specification, "Host cluster management").
 //
 // Nothing in the image is trusted. Each table is read once, however many entries point to it,
 // and holes of the file are not read. Memory is bounded by the data in the file, not by its

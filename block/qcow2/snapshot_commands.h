@@ -24,7 +24,7 @@ Task<Result<void>> create_snapshot(Metadata& metadata, const std::string& name);
 // `name` is the ID of a snapshot, or the name if none has that ID.
 Task<Result<void>> apply_snapshot(Metadata& metadata, const std::string& name);
 Task<Result<void>> delete_snapshot(Metadata& metadata, const std::string& name);
-// A read-only disk then reads as the snapshot. To be awaited before the first request.
+// Makes a read-only disk read as the snapshot. Await it before the first request.
 Task<Result<void>> show_snapshot(Metadata& metadata, const std::string& name);
 
 }  // namespace wick::block::qcow2

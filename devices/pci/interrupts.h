@@ -31,7 +31,7 @@ class PciInterrupts final : public BusDevice {
   PciInterrupts(uint16_t vectors, InterruptLine& intx, MsiSink& sink)
       : vectors_(vectors), intx_(intx), sink_(sink) {}
 
-  // For the device. The INTx wire has the level `asserted` unless the driver has
+  // Called by the device. The INTx wire has the level `asserted` unless the driver has
   // disabled it or enabled MSI-X.
   void set_intx(bool asserted);
   // Sends the vector's message, or sets its pending bit if it is masked. A vector that
