@@ -15,8 +15,7 @@
 #define GUARDED_BY(mutex) WICK_THREAD_ANNOTATION(guarded_by(mutex))
 // Of a pointer: what it points to may be accessed only with the mutex held.
 #define PT_GUARDED_BY(mutex) WICK_THREAD_ANNOTATION(pt_guarded_by(mutex))
-// Of a mutex: it is locked before the other one. This documents the lock order; clang 16 checks
-// it only with -Wthread-safety-beta, which ./dev lint does not set.
+// Of a mutex: it must be locked before the other one.
 #define ACQUIRED_BEFORE(...) WICK_THREAD_ANNOTATION(acquired_before(__VA_ARGS__))
 // Of a function: the caller must hold the mutex.
 #define REQUIRES(...) WICK_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
