@@ -24,54 +24,52 @@ void set_topology_level(kvm_cpuid_entry2& entry, uint32_t shift, uint32_t cpus, 
   entry.edx = cpu;
 }
 
-}  // namespace
+// The number of bits in an APIC ID that number the vCPUs.
+uint32_t id_bits(const CpuTopology& topology) {
+  return static_cast<uint32_t>(std::bit_width(topology.cpu_count - 1));
+}
 
-std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& supported,
-                                          const CpuTopology& topology) {
+// Adapts an entry to the guest's vCPUs.
+void adapt(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
   const uint32_t count = topology.cpu_count;
-  const auto id_bits = static_cast<uint32_t>(std::bit_width(count - 1));
-  std::vector<kvm_cpuid_entry2> result;
-  for (kvm_cpuid_entry2 entry : supported) {
-    switch (entry.function) {
-      case 1:
-        entry.ebx =
-            (entry.ebx & 0xffff) | topology.cpu << kApicIdShift | count << kLogicalCountShift;
-        entry.ecx |= kHypervisor;
-        if (topology.tsc_deadline) entry.ecx |= kTscDeadline;
-        entry.edx = count > 1 ? entry.edx | kHtt : entry.edx & ~kHtt;
-        break;
-      case 4: {
-        // Intel's cache leaves. EAX[25:14]: sharers - 1; EAX[31:26]: cores - 1.
-        const uint32_t level = entry.eax >> 5 & 7;
-        const uint32_t sharers = level >= 3 ? count : 1;
-        if ((entry.eax & 0x1f) != 0)
-          entry.eax = (entry.eax & 0x3fff) | (sharers - 1) << 14 | ((count - 1) & 0x3f) << 26;
-        break;
-      }
-      case 0xb:
-      case 0x1f:
-        continue;  // added below
-      case 0x80000008:
-        // ECX[7:0]: threads - 1; ECX[15:12]: number of APIC ID bits for them.
-        entry.ecx = (entry.ecx & ~0xf0ffu) | (count - 1) | id_bits << 12;
-        break;
-      case 0x8000001d: {
-        const uint32_t level = entry.eax >> 5 & 7;
-        if ((entry.eax & 0x1f) != 0)
-          entry.eax = (entry.eax & 0x3fff) | ((level >= 3 ? count : 1) - 1) << 14;
-        break;
-      }
-      case 0x8000001e:
-        entry.eax = topology.cpu;
-        entry.ebx = topology.cpu;  // core ID; [15:8] = 0: one thread per core
-        entry.ecx = 0;             // one node
-        break;
-      default:
-        break;
+  switch (entry.function) {
+    case 1:
+      entry.ebx = (entry.ebx & 0xffff) | topology.cpu << kApicIdShift | count << kLogicalCountShift;
+      entry.ecx |= kHypervisor;
+      if (topology.tsc_deadline) entry.ecx |= kTscDeadline;
+      entry.edx = count > 1 ? entry.edx | kHtt : entry.edx & ~kHtt;
+      break;
+    case 4: {
+      // Intel's cache leaves. EAX[25:14]: sharers - 1; EAX[31:26]: cores - 1.
+      const uint32_t level = entry.eax >> 5 & 7;
+      const uint32_t sharers = level >= 3 ? count : 1;
+      if ((entry.eax & 0x1f) != 0)
+        entry.eax = (entry.eax & 0x3fff) | (sharers - 1) << 14 | ((count - 1) & 0x3f) << 26;
+      break;
     }
-    result.push_back(entry);
+    case 0x80000008:
+      // ECX[7:0]: threads - 1; ECX[15:12]: number of APIC ID bits for them.
+      entry.ecx = (entry.ecx & ~0xf0ffu) | (count - 1) | id_bits(topology) << 12;
+      break;
+    case 0x8000001d: {
+      const uint32_t level = entry.eax >> 5 & 7;
+      if ((entry.eax & 0x1f) != 0)
+        entry.eax = (entry.eax & 0x3fff) | ((level >= 3 ? count : 1) - 1) << 14;
+      break;
+    }
+    case 0x8000001e:
+      entry.eax = topology.cpu;
+      entry.ebx = topology.cpu;  // core ID; [15:8] = 0: one thread per core
+      entry.ecx = 0;             // one node
+      break;
+    default:
+      break;
   }
+}
 
+// Adds the leaves 0xb and 0x1f, of which the host's own are not used.
+void add_topology_leaves(std::vector<kvm_cpuid_entry2>& result, const CpuTopology& topology) {
+  const uint32_t count = topology.cpu_count;
   for (const uint32_t leaf : {0xbu, 0x1fu}) {
     // Leaf 0 has the highest supported leaf.
     if (result.empty() || result.front().function != 0 || leaf > result.front().eax) continue;
@@ -81,11 +79,24 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& s
       entry.index = index;
       entry.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
       if (index == 0) set_topology_level(entry, 0, 1, kLevelThread, topology.cpu);
-      if (index == 1) set_topology_level(entry, id_bits, count, kLevelCore, topology.cpu);
+      if (index == 1) set_topology_level(entry, id_bits(topology), count, kLevelCore, topology.cpu);
       if (index == 2) set_topology_level(entry, 0, 0, 0, topology.cpu);
       result.push_back(entry);
     }
   }
+}
+
+}  // namespace
+
+std::vector<kvm_cpuid_entry2> guest_cpuid(const std::vector<kvm_cpuid_entry2>& supported,
+                                          const CpuTopology& topology) {
+  std::vector<kvm_cpuid_entry2> result;
+  for (kvm_cpuid_entry2 entry : supported) {
+    if (entry.function == 0xb || entry.function == 0x1f) continue;
+    adapt(entry, topology);
+    result.push_back(entry);
+  }
+  add_topology_leaves(result, topology);
   return result;
 }
 
