@@ -18,7 +18,8 @@ class Stream {
  public:
   Stream() = default;
 
-  // Takes a descriptor that wick opened, with O_NONBLOCK if it can block.
+  // Takes ownership of a descriptor that wick opened itself. The caller has set O_NONBLOCK,
+  // unless reads and writes on the descriptor never block.
   explicit Stream(Fd fd);
 
   // Uses a descriptor that other processes share (stdin, stdout). Setting O_NONBLOCK would

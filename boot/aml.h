@@ -34,8 +34,8 @@ Bytes name(std::string_view segment, const Bytes& value);
 Bytes scope(std::string_view segment, std::span<const Bytes> terms);
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
 
-// Methods. An operand is a data object, an argument or a name. The result operand 0 discards
-// the result.
+// Methods and the terms in their bodies. An operand is a data object, an argument or a name. A
+// caller that does not need the result passes integer(0) as `result`.
 Bytes buffer(std::span<const uint8_t> bytes);
 Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
 Bytes reference(std::string_view segment);

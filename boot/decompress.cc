@@ -113,7 +113,8 @@ Outcome unlz4_legacy(Buffers& buffers) {
   while (!buffers.in.empty()) {
     if (buffers.in.size() < kSizeBytes) return Outcome::kDamaged;
     const auto length = load_le<uint32_t>(buffers.in);
-    // Here begins the next stream, or this is the total size that Linux's build appends.
+    // The data ends here: these four bytes are the magic of another stream, which is not
+    // decompressed, or the total size that Linux's build appends.
     if (length == kMagic || buffers.in.size() == kSizeBytes) return Outcome::kWhole;
     if (length > LZ4_COMPRESSBOUND(kBlockBytes) || length > buffers.in.size() - kSizeBytes)
       return Outcome::kDamaged;

@@ -48,7 +48,7 @@ struct HostNetwork {
   friend bool operator==(const HostNetwork&, const HostNetwork&) = default;
 };
 
-// The names of the steps that are recorded (Made::what), in their order; those of TAPs follow.
+// The names of the recorded steps (Made::what). tap_step() returns that of a TAP.
 constexpr const char* kBridgeStep = "bridge";
 constexpr const char* kFilterStep = "filter";
 constexpr const char* kNeighboursStep = "neighbours";

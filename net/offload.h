@@ -17,8 +17,9 @@
 
 namespace wick::net {
 
-// The most segments that an honest sender needs: the largest packet in the smallest segments
-// of Linux (48 bytes, with options).
+// The limit for segments per packet, against a hostile sender. An honest one needs fewer:
+// Linux's smallest segments have 48 bytes, of which TCP timestamps take 12, and a packet has
+// less than 64 KiB.
 constexpr size_t kMaxSegments = 2048;
 
 // Splits a packet into frames, one at a time.

@@ -12,10 +12,12 @@ using namespace qcow2;
 
 namespace {
 
-// Places of the tables, in clusters from the file's start.
+// The layout of the new file, in clusters. Cluster 0 is the header, and the refcount table
+// begins at cluster 1.
 struct Layout {
-  uint64_t table_clusters = 1;  // of the refcount table, at cluster 1
-  uint64_t blocks = 1;          // of reference counts, behind it
+  uint64_t table_clusters = 1;  // the size of the refcount table
+  uint64_t blocks = 1;          // the number of refcount blocks, which follow the table
+  // Where the other parts begin; `end` is the size of the file.
   uint64_t l1 = 0;
   uint64_t l2 = 0;
   uint64_t data = 0;

@@ -21,7 +21,8 @@ Task<Result<bool>> is_preallocated(Metadata& metadata) {
   const std::vector<uint64_t>& table = metadata.refcounts().table();
   uint64_t counted = 0;
   for (uint64_t block = 0; block < table.size(); ++block) {
-    // A block in a hole counts nothing, and a hostile file may have many.
+    // A refcount block in a hole of the file has only zeroes. A hostile image may have so many
+    // of them that reading them would take too long.
     const uint64_t place = table[block] & kOffsetMask;
     const File::Piece piece = file.piece_at(place);
     if (place == 0 || (piece.hole && piece.end >= place + header.cluster_bytes())) continue;

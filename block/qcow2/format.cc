@@ -38,7 +38,8 @@ struct FeatureName {
   std::string_view name;
 };
 
-// QEMU's names, which QEMU shows to users.
+// The feature name table that is written into an image. QEMU shows these names to users when it
+// does not know a feature; they are the names that QEMU itself writes.
 constexpr std::array kFeatureTable = {
     FeatureName{0, 0, "dirty bit"sv},
     FeatureName{0, 1, "corrupt bit"sv},

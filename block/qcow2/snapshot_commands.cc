@@ -79,8 +79,9 @@ Task<Result<void>> count_run(Metadata& metadata, ClusterRun clusters, Count coun
   co_return added;
 }
 
-// Counts an L2 table and the clusters that it maps. Reads the table from the file, to which a
-// checkpoint has written it.
+// Checks, increments or frees (see Count) the refcounts of an L2 table's cluster and of the
+// clusters that it maps. Reads the table from the file, so a checkpoint must have written it
+// before.
 Task<Result<void>> count_l2_table(Metadata& metadata, uint64_t l2, Count count) {
   const Header& header = metadata.header();
   const auto entries = co_await read_table(metadata.file(), l2, header.cluster_bytes() / 8);

@@ -130,7 +130,7 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
 
   written_ = {};
   if (match == ReceiveSettings::Match::kInexact) written_.status |= ReceiveDescriptor::kInexact;
-  // With IXSM the guest verifies the checksum itself.
+  // IXSM makes the guest verify the checksum itself.
   const bool good = checksums_good_ && (settings.rxcsum & kReportTcpUdp) != 0;
   written_.status |= good ? ReceiveDescriptor::kTcpChecksum : ReceiveDescriptor::kIgnoreChecksum;
   // The CRC is four zeroes: no driver checks it, but most expect it to be present.

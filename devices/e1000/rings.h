@@ -25,7 +25,7 @@ constexpr uint8_t kDone = 1 << 0;
 // The receive descriptor (3.2.3).
 struct ReceiveDescriptor {
   static constexpr uint8_t kEndOfPacket = 1 << 1;
-  static constexpr uint8_t kIgnoreChecksum = 1 << 2;
+  static constexpr uint8_t kIgnoreChecksum = 1 << 2;  // IXSM: checksum bits are not valid
   static constexpr uint8_t kVlanPacket = 1 << 3;
   static constexpr uint8_t kTcpChecksum = 1 << 5;  // TCPCS: the card verified the checksum
   static constexpr uint8_t kInexact = 1 << 7;      // PIF: only the hash filter matched
