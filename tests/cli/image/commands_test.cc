@@ -37,6 +37,9 @@ TEST(ImageSize, IsReadAsQemuImgReadsIt) {
   EXPECT_EQ(image::parse_image_size("512b"), 512u);
   EXPECT_EQ(image::parse_image_size("1k"), 1024u);
   EXPECT_EQ(image::parse_image_size("1.5G"), 3ull << 29);
+  EXPECT_EQ(image::parse_image_size("0.3k"), 307u);     // 307.2
+  EXPECT_EQ(image::parse_image_size("0.01k"), 10u);     // 10.24
+  EXPECT_EQ(image::parse_image_size("0.001M"), 1049u);  // 1048.576
   EXPECT_EQ(image::parse_image_size("0.7k"), 717u);
   EXPECT_EQ(image::parse_image_size("2T"), 2ull << 40);
   EXPECT_EQ(image::parse_image_size("0x200"), 512u);
