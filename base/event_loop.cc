@@ -193,8 +193,8 @@ Result<std::unique_ptr<LoopThread>> LoopThread::start(const std::string& name) {
   auto thread = start_thread(name, [&loop = *self->loop_] { loop.run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   self->thread_ = TRY(std::move(thread));
-  // Wait until the thread is in run(), so that call() does not run its function
-  // on the caller's thread.
+  // Wait until the thread is in run(), so that call() does not run its function on the
+  // caller's thread.
   std::binary_semaphore running(0);
   self->loop_->post([&] { running.release(); });
   running.acquire();
