@@ -41,7 +41,7 @@ class IoOperation {
   const uint64_t offset_bytes = 0;
   const uint64_t length_bytes = 0;   // kAllocate, kDiscard
   const int mode = 0;                // kAllocate: as for fallocate(2)
-  const bool in_page_cache = false;  // kRead, kWrite: of a file, without O_DIRECT
+  const bool in_page_cache = false;  // kRead, kWrite: `fd` was opened without O_DIRECT
 
   IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
               uint64_t length, int allocate_mode, bool through_page_cache)
@@ -78,7 +78,7 @@ class AsyncIo {
   void enable_inline_completion() { inline_completion_ = true; }
   bool completes_inline() const { return inline_completion_; }
 
-  // `in_page_cache`: the descriptor is of a file, without O_DIRECT.
+  // `in_page_cache`: `fd` was opened without O_DIRECT.
   IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
                    bool in_page_cache) {
     return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, in_page_cache};

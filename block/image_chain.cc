@@ -22,7 +22,8 @@ Result<void> check_implied(const qcow2::Header& header, bool told, const std::st
                    "if it is, name the format there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
-// The walk down a chain. An error names the image whose header led to it.
+// Walks down a chain. An error about a backing file also names the image above it, whose header
+// names the file.
 class LayerOpener {
  public:
   LayerOpener(std::string path, ImageOptions options, AsyncIo& io)

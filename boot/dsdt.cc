@@ -122,7 +122,7 @@ Result<void> check(const AcpiPlatform& platform) {
   if (pci.slot_irqs.size() > kMaxPciSlots)
     return fail("ACPI tables: {} PCI slots are more than the {} of a bus", pci.slot_irqs.size(),
                 kMaxPciSlots);
-  // pci_root() describes an I/O window on each side of them.
+  // pci_root() describes an I/O window on each side of the configuration ports.
   if (pci.config_port == 0 || pci.config_port + kPciConfigPorts > UINT16_MAX)
     return fail("ACPI tables: PCI configuration ports at {:#x} leave no I/O window on one side",
                 pci.config_port);

@@ -121,7 +121,7 @@ Structure chassis() {  // 7.4
       .text({});
 }
 
-// The fields that CPUID gives more precisely are left out.
+// The fields that CPUID gives more precisely are 0, empty or "other".
 Structure processor(const SmbiosPlatform& platform) {  // 7.5
   constexpr uint8_t kCentralProcessor = 3;
   constexpr uint8_t kPopulatedAndEnabled = 0x41;

@@ -14,9 +14,8 @@ namespace wick::cli {
 
 namespace {
 
-// The scripts get forms (cli/form.h) in which '@' stands for a file's name, and from which
-// everything is left out that a shell cannot know. Each has a function that completes a value
-// by its form.
+// Each script has a function that completes a value by its form (cli/form.h). In the scripts'
+// forms '@' stands for a file's name, and whatever a shell cannot complete is left out.
 
 constexpr const char* kBash = R"(# Completes the options of wick. Made by: wick --completion bash
 
@@ -224,7 +223,7 @@ bool is_file(std::string_view name) {
   return name.starts_with("FILE") || name == "PATH" || name == "BASE";
 }
 
-// The form as the scripts get it.
+// Rewrites a form of cli/form.h for the scripts: "auto|FILE" becomes "auto|@", "N" becomes "".
 std::string for_script(std::string_view form) {
   std::vector<std::string> parts;
   for (const std::string_view alternative : alternatives(form)) {
@@ -248,6 +247,7 @@ struct Word {
   std::string form;  // of the value, for the script
 };
 
+// A place on the command line, behind a command, and what may stand there.
 struct Place {
   std::string command;  // "wick image create"
   std::vector<Word> options;
@@ -283,8 +283,8 @@ Place place_of(const CLI::App& command, const std::string& path) {
   return place;
 }
 
-// Adds the place behind the command, the one behind `wick help` and the command, and recursively
-// those of the commands below it.
+// Adds the place behind the command and, if it has subcommands, the one behind `wick help` and
+// its name; then, recursively, the places of the subcommands.
 void add_places(std::vector<Place>& places, const CLI::App& command, const std::string& path) {
   Place place = place_of(command, path);
   if (!place.commands.empty())

@@ -32,7 +32,7 @@ Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
                                          int out = STDOUT_FILENO);
 
 // Opens a pseudo terminal. The port's name() is the path that clients open, for
-// example "/dev/pts/3". Each client first gets the output written since the last one.
+// example "/dev/pts/3". Each client first gets the output since the previous client left.
 Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_path);
 
 // Listens on a Unix stream socket at `path` (mode 0600) for one client at a time.

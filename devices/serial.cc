@@ -187,7 +187,7 @@ void Serial::write_fifo_control(uint8_t value) {
     state_.received = {};
     state_.received_count = 0;
   }
-  // 8.10: the THRE interrupt is immediate after a change of FCR0.
+  // 8.10: a change of FCR0 raises the THRE interrupt at once.
   if (toggled) state_.transmitter_interrupt = true;
   state_.fifo_control = value & static_cast<uint8_t>(~kFifoClearBits);
 }

@@ -74,7 +74,7 @@ bool is_in_our_namespace(const fs::path& process) {
   return theirs == fs::read_symlink("/proc/thread-self/ns/net", error);
 }
 
-// The users that dnsmasq may run as: root and its possible defaults.
+// The users that dnsmasq may run as: root, or the default, which differs between distributions.
 std::vector<uid_t> users_of_dnsmasq() {
   std::vector<uid_t> users = {0};
   for (const char* name : {"dnsmasq", "nobody"})

@@ -33,7 +33,7 @@ Result<Overlay> open_overlay(block::IoThread& thread, const std::string& path,
   return overlay;
 }
 
-// Makes a raw base as large as its overlay. It must not be open as a disk yet.
+// Makes a raw base as large as its overlay. Must be called before the base is opened as a disk.
 Result<void> make_room(block::IoThread& thread, const std::string& path,
                        const block::ImageOptions& options, uint64_t size_bytes) {
   const auto image = TRY(block::open_image_file(path, options, thread.io()));

@@ -18,9 +18,9 @@ namespace wick::image {
 Task<Result<void>> commit_layer(block::Backend& overlay, block::Backend& base,
                                 CopyProgress progress);
 
-// Copies data from `old_base` (nullptr: none) to `overlay`, so that the overlay reads as before
-// although set_backing() has already replaced its backing file; then flushes the overlay. Only
-// after that may its header name the new backing file.
+// Copies to `overlay` all data in which `old_base` (nullptr: none) differs from the new backing
+// file (nullptr: none), so that the overlay reads as it did over `old_base`; then flushes it. The
+// caller sets the new backing file before, and writes its name into the header only afterwards.
 Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
                                 CopyProgress progress);
 

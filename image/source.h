@@ -22,7 +22,7 @@ std::optional<ImageFormat> image_format_of_name(std::string_view name);
 std::optional<block::Format> block_format(std::optional<ImageFormat> format);
 
 struct SourceOptions {
-  std::optional<ImageFormat> format;  // absent: by magic
+  std::optional<ImageFormat> format;  // absent: detected by its magic
   bool share = false;                 // without locks: another program may write to it
   block::Cache cache = block::Cache::kWriteback;
 };

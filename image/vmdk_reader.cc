@@ -22,11 +22,11 @@ constexpr uint64_t kMaxGrainBytes = 16 << 20;
 constexpr uint64_t kMaxEntriesPerTable = 512;  // QEMU's limit
 constexpr uint64_t kMaxDescriptorBytes = 2 << 20;
 constexpr size_t kMaxExtents = 8192;
-constexpr uint64_t kAtEnd = ~0ull;  // the directory's offset is in the footer
+constexpr uint64_t kAtEnd = ~0ull;  // the grain directory's offset is in the footer
 constexpr uint32_t kNoParent = 0xffff'ffff;
 
 // Flags of a sparse extent's header.
-constexpr uint32_t kZeroGrains = 1 << 2;  // entry 1 is a grain of zeroes
+constexpr uint32_t kZeroGrains = 1 << 2;  // a grain table's entry 1 stands for zeroes
 constexpr uint32_t kCompressed = 1 << 16;
 constexpr uint32_t kMarkers = 1 << 17;
 constexpr uint64_t kMarkerBytes = 12;  // before a compressed grain: its sector, its size
@@ -59,7 +59,7 @@ struct SparseHeader {
   }
 };
 
-// Does not check the directory's offset, which may be in the footer.
+// Does not check the grain directory's offset, because the valid one may be in the footer.
 Result<SparseHeader> parse_sparse(std::span<const std::byte> bytes, const std::string& path) {
   const auto u32 = [&](size_t offset) { return load_le<uint32_t>(bytes.subspan(offset, 4)); };
   const auto u64 = [&](size_t offset) { return load_le<uint64_t>(bytes.subspan(offset, 8)); };

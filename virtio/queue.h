@@ -59,8 +59,8 @@ struct QueueLayout {
   bool event_index = false;  // VIRTIO_F_EVENT_IDX was negotiated
   bool indirect = false;     // VIRTIO_F_INDIRECT_DESC was negotiated
   // The maximum number of buffers in a chain with an indirect table; ignored if less than
-  // `size`. The limit in 2.7.5.3.1 is the queue size, but when Linux makes a ring smaller, its
-  // chains are still limited only by the device's maximum.
+  // `size`. 2.7.5.3.1 limits a chain to the queue size. But Linux, when it reduces the queue
+  // size, still makes chains as long as the maximum queue size of the device.
   uint16_t max_chain = 0;
 };
 

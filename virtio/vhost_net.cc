@@ -23,8 +23,9 @@ uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring);
 
 }  // namespace
 
-// The watch is always there. KVM takes a signal of a connected event before the loop sees it
-// (since Linux 5.11; before, both see it, and the driver gets two interrupts instead of one).
+// The loop watches the eventfd even while it is connected to KVM (irqfd). KVM then consumes each
+// signal before the loop sees it. (Before Linux 5.11 both see it, and the driver gets two
+// interrupts instead of one.)
 Result<std::unique_ptr<VhostCall>> VhostCall::create(EventLoop& loop, DriverNotifier& notifier,
                                                      uint16_t queue) {
   std::unique_ptr<VhostCall> call(new VhostCall(notifier, TRY(EventFd::create())));

@@ -65,7 +65,8 @@ class EntryRepair {
         changed = changed || now != entry;
         entry = now;
       }
-      // Something else is at the same place, and must not be overwritten.
+      // A refcount above the table's users means that something else uses this cluster, too: it
+      // must not be overwritten.
       if (!changed || counts.get(offset >> header_.cluster_bits) > table.users) continue;
       if (auto done = co_await write_table(file_, offset, *entries); !done) co_return done;
     }
@@ -130,7 +131,7 @@ class EntryRepair {
   std::set<uint64_t> dropped_;  // offsets of L2 tables
 };
 
-// Corrects the counts in the blocks that exist.
+// Corrects the refcounts in the refcount blocks that exist.
 Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts& counts,
                                 const std::vector<uint64_t>& table, uint64_t end, bool all) {
   Refcounts stored(file, header, table, kCacheBytes, [](ClusterRun) { return false; });
@@ -160,8 +161,8 @@ Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts&
   co_return co_await file.sync();
 }
 
-// Writes new refcount blocks and a new table behind everything else. Then the header names
-// them, in one step, and the old ones are free.
+// Writes new refcount blocks and a new refcount table behind everything else. Then one write of
+// the header switches to them; the clusters of the old ones are counted as free.
 Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& counts,
                                   uint64_t file_clusters) {
   const uint64_t per_block = header.refcounts_per_block();
@@ -204,7 +205,8 @@ Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& cou
   co_return Result<void>();
 }
 
-// Writes the usable snapshots to a new table behind everything else. It is not counted yet.
+// Writes the usable snapshots to a new table behind everything else. Its clusters are not counted
+// yet.
 Task<Result<void>> rewrite_snapshots(File& file, Header& header, uint64_t file_clusters) {
   const auto kept = co_await read_snapshots(file, header, Parse::kLenient);
   if (!kept) co_return std::unexpected(kept.error());

@@ -33,7 +33,8 @@ Result<size_t> find_snapshot(const Metadata& metadata, const std::vector<Snapsho
                    "see wick image snapshot -l");
 }
 
-// Whether the snapshot's L1 table can be read, and if the disk is to have it, used.
+// Checks that the snapshot's L1 table can be read and, with `to_use`, can become the disk's
+// table.
 Result<void> check_l1(const Metadata& metadata, const Snapshot& snapshot, bool to_use) {
   const Header& header = metadata.header();
   const bool readable =
@@ -119,8 +120,8 @@ Task<Result<void>> count_tree(Metadata& metadata, const std::vector<uint64_t>& l
   co_return Result<void>();
 }
 
-// The entry with the copied flag that it should have: what is counted once may be written in
-// place.
+// Returns the L1 or L2 entry with the correct COPIED flag: set if the refcount is 1, so that the
+// cluster may be written in place.
 Task<Result<uint64_t>> flagged(Metadata& metadata, uint64_t entry) {
   const auto count =
       co_await metadata.refcounts().get(metadata.header().cluster_of(entry & kOffsetMask));
@@ -209,7 +210,7 @@ Snapshot snapshot_of(const Metadata& metadata, const std::string& name,
   return snapshot;
 }
 
-// The start of each command that changes snapshots: what is in memory is written.
+// Starts a command that changes snapshots: writes the metadata that is dirty in memory.
 Task<Result<void>> begin_command(Metadata& metadata) {
   if (auto begun = co_await metadata.begin_writing(); !begun) co_return begun;
   co_return co_await metadata.checkpoint(true);

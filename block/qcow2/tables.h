@@ -1,5 +1,5 @@
 // A cache for tables of an image (L2 tables, refcount blocks), in slices. Changes are written
-// only when the owner does it; and functions that read and write tables without a cache.
+// only when the owner does it. Also functions that read and write tables without a cache.
 //
 // Thread rule: one EventLoop. The address of a slice's bytes is valid until the next co_await.
 #pragma once
@@ -68,7 +68,7 @@ class TableCache {
   struct Slice {
     std::unique_ptr<Page> page;  // nullptr while it is being loaded
     std::list<uint64_t>::iterator use;
-    bool loading = false;   // or being reserved
+    bool loading = false;   // being read, or space for it being reserved
     bool reserved = false;  // the host has space for it
     bool writing = false;
     std::vector<std::coroutine_handle<>> waiting;  // for the end of `loading`

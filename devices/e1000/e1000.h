@@ -106,7 +106,7 @@ class E1000 {
     std::atomic<uint32_t> epoch = 0;
     // Incremented when the ring registers are rewritten. Guarded by mutex_.
     uint32_t generation = 0;
-    uint32_t served_generation = 0;  // the generation of the last turn; the loop's
+    uint32_t served_generation = 0;  // of the last turn; owned by the loop
   };
   // Actions that must be done without mutex_, after it is unlocked.
   struct DeferredAction {

@@ -1,5 +1,5 @@
-// The part of the 82540EM that runs on its loop: turns on its rings, and the update of
-// the registers after each turn.
+// The part of the 82540EM that runs on its loop. It processes the transmit and the receive ring
+// in bounded turns, and updates the registers after each turn.
 #include <algorithm>
 #include <utility>
 

@@ -40,15 +40,15 @@ constexpr std::array<Register, Phy::kRegisters> kTable = {{
     {0x0004, 0},                         // expansion: next pages
     {0x2001, 0xffff},                    // next page
     {0, 0},           {0x0300, 0xff00},  // 1000BASE-T: we advertise both duplexes
-    {0, 0},                              // and status
+    {0, 0},                              // 1000BASE-T status
     {0, 0},           {0, 0},           {0, 0},
     {0, 0},           {0x3000, 0},       // 1000BASE-T in both duplexes
     {0x0060, 0xffff},                    // specific control: crossover is automatic
     {0, 0},                              // specific status
-    {0, 0xffff},                         // interrupt enable, and status
-    {0, 0},           {0x0d60, 0xffff},  // extended specific control
+    {0, 0xffff},                         // interrupt enable
+    {0, 0},           {0x0d60, 0xffff},  // interrupt status; extended specific control
     {0, 0},                              // receive errors
-    {0, 0},           {0, 0},           {0x4100, 0xffff},  // lights
+    {0, 0},           {0, 0},           {0x4100, 0xffff},  // LED control
     {0, 0xffff},      {0, 0xffff},      {0, 0},
     {0, 0},           {0, 0xffff},  // page selection
     {0, 0xffff},      {0, 0},

@@ -112,8 +112,8 @@ class IdeDrive {
   // Connects the drive to a channel, with a hardware reset. `completed` is called on the
   // loop and must call finish_io() with its argument, with the channel's mutex held.
   void connect(bool second_device, std::function<void(Result<void>)> completed);
-  // Waits until the loop executes no operation. The drive must be in reset, so that it
-  // starts no other. Must not be called with the channel's mutex held.
+  // Waits for the end of the operation that the loop executes, if any. The drive must be in
+  // reset, so that it starts no new one. Must not be called with the channel's mutex held.
   void drain();
 
   // The registers except data and command. The channel handles DEV of the device

@@ -46,7 +46,7 @@ class PciInterrupts final : public BusDevice {
   // Deasserts INTx and clears all pending bits, for a reset of the device.
   void clear();
 
-  // Used by the owner of the configuration space.
+  // For PciFunction, which has the configuration space.
   uint16_t vectors() const { return vectors_; }
   bool intx_pending() const;  // the Interrupt Status bit
   struct Control {
