@@ -1,13 +1,11 @@
 #include "devices/i8042.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace wick::devices {
 
 namespace {
-
-constexpr uint64_t kData = 0;
-constexpr uint64_t kCommand = 4;  // status when read
 
 // Bits of the status port. Bit 1 (input buffer full) is never set, because commands
 // complete at once.
@@ -41,46 +39,46 @@ constexpr uint8_t kGateA20 = 0x02;    // of the output port; always enabled
 
 }  // namespace
 
-void I8042::read(uint64_t offset, std::span<std::byte> data) {
-  const MutexLock lock(mutex_);
-  for (std::byte& byte : data) byte = std::byte{read_register(offset++)};
+// The bus passes single bytes only, because each port is alone in its range.
+void I8042::DataPort::read(uint64_t /*offset*/, std::span<std::byte> data) {
+  const MutexLock lock(chip_.mutex_);
+  chip_.state_.output_full = false;
+  std::ranges::fill(data, std::byte{chip_.state_.output});
 }
 
-void I8042::write(uint64_t offset, std::span<const std::byte> data) {
+void I8042::DataPort::write(uint64_t /*offset*/, std::span<const std::byte> data) {
   bool reset = false;
   {
-    const MutexLock lock(mutex_);
-    for (const std::byte byte : data) {
-      reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
-    }
+    const MutexLock lock(chip_.mutex_);
+    reset = chip_.data(std::to_integer<uint8_t>(data.front()));
   }
-  if (reset) on_reset_();
+  if (reset) chip_.on_reset_();
 }
 
-BusDevice::Name I8042::name_of(uint64_t offset, bool write) const {
-  if (offset == kData) return {"data", {}};
-  if (offset == kCommand) return {write ? "command" : "status", {}};
-  return {};
+BusDevice::Name I8042::DataPort::name_of(uint64_t /*offset*/, bool /*write*/) const {
+  return {"data", {}};
 }
 
-uint8_t I8042::read_register(uint64_t offset) {
-  switch (offset) {
-    case kData:
-      state_.output_full = false;
-      return state_.output;
-    case kCommand:
-      return kSystemFlag | kNotInhibited | (state_.output_full ? kOutputFull : 0);
-    default:
-      return 0xff;
+void I8042::CommandPort::read(uint64_t /*offset*/, std::span<std::byte> data) {
+  const MutexLock lock(chip_.mutex_);
+  const uint8_t full = chip_.state_.output_full ? kOutputFull : 0;
+  std::ranges::fill(data, std::byte{static_cast<uint8_t>(kSystemFlag | kNotInhibited | full)});
+}
+
+void I8042::CommandPort::write(uint64_t /*offset*/, std::span<const std::byte> data) {
+  bool reset = false;
+  {
+    const MutexLock lock(chip_.mutex_);
+    reset = chip_.command(std::to_integer<uint8_t>(data.front()));
   }
+  if (reset) chip_.on_reset_();
 }
 
-// Returns true if the write pulsed the reset line.
-bool I8042::write_register(uint64_t offset, uint8_t value) {
-  if (offset == kCommand) return command(value);
-  return offset == kData && data(value);
+BusDevice::Name I8042::CommandPort::name_of(uint64_t /*offset*/, bool write) const {
+  return {write ? "command" : "status", {}};
 }
 
+// Returns true if the command pulsed the reset line.
 bool I8042::command(uint8_t value) {
   state_.pending_command = 0;
   switch (value) {

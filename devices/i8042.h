@@ -19,13 +19,8 @@
 
 namespace wick::devices {
 
-class I8042 final : public BusDevice {
+class I8042 {
  public:
-  // Ports 0x60 (data) to 0x64 (command and status). Accesses to port 0x61 do not reach
-  // this device: it belongs to the interval timer, which KVM emulates
-  // (KVM_PIT_SPEAKER_DUMMY). The ports between read as ones.
-  static constexpr uint64_t kPorts = 5;
-
   struct State {
     uint8_t command_byte = 0x74;  // as firmware leaves it: tested, translating, both ports off
     uint8_t pending_command = 0;  // the command that waits for its data byte; 0: none
@@ -36,18 +31,39 @@ class I8042 final : public BusDevice {
 
   explicit I8042(std::function<void()> on_reset) : on_reset_(std::move(on_reset)) {}
 
-  void read(uint64_t offset, std::span<std::byte> data) override;
-  void write(uint64_t offset, std::span<const std::byte> data) override;
-  Name name_of(uint64_t offset, bool write) const override;
+  BusDevice& data_port() { return data_port_; }        // port 0x60
+  BusDevice& command_port() { return command_port_; }  // port 0x64: command and status
 
  private:
-  uint8_t read_register(uint64_t offset) REQUIRES(mutex_);
-  bool write_register(uint64_t offset, uint8_t value) REQUIRES(mutex_);
+  class DataPort final : public BusDevice {
+   public:
+    explicit DataPort(I8042& chip) : chip_(chip) {}
+    void read(uint64_t offset, std::span<std::byte> data) override;
+    void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
+
+   private:
+    I8042& chip_;
+  };
+
+  class CommandPort final : public BusDevice {
+   public:
+    explicit CommandPort(I8042& chip) : chip_(chip) {}
+    void read(uint64_t offset, std::span<std::byte> data) override;
+    void write(uint64_t offset, std::span<const std::byte> data) override;
+    Name name_of(uint64_t offset, bool write) const override;
+
+   private:
+    I8042& chip_;
+  };
+
   bool command(uint8_t value) REQUIRES(mutex_);
   bool data(uint8_t value) REQUIRES(mutex_);
   void reply(uint8_t value) REQUIRES(mutex_);
 
   const std::function<void()> on_reset_;
+  DataPort data_port_{*this};
+  CommandPort command_port_{*this};
 
   Mutex mutex_;
   State state_ GUARDED_BY(mutex_);

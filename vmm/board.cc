@@ -51,15 +51,28 @@ Board::~Board() {
 
 Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   i8042_ = std::make_unique<devices::I8042>(events.reset);
-  TRY(ports_.attach({layout::kI8042Port, devices::I8042::kPorts}, *i8042_, "i8042"));
+  TRY(ports_.attach({layout::kI8042DataPort, 1}, i8042_->data_port(), "i8042"));
+  TRY(ports_.attach({layout::kI8042CommandPort, 1}, i8042_->command_port(), "i8042"));
+
+  pit_line_ = std::make_unique<IrqLine>(vm_, layout::kPitIrq);
+  pit_timer_ = TRY(main_loop.timer([this] { pit_->wake(); }));
+  const auto now = [] { return std::chrono::steady_clock::now().time_since_epoch(); };
+  pit_ = std::make_unique<devices::Pit>(
+      *pit_line_, devices::Pit::Wires{.now = now,
+                                      .arm = [this](auto delay) { pit_timer_.arm(delay); },
+                                      .start =
+                                          [this](const devices::Pit::State& state) {
+                                            if (const auto made = vm_.create_pit(state); !made)
+                                              spdlog::error("{}", made.error().message());
+                                          }});
+  TRY(ports_.attach({layout::kPitPort, devices::Pit::kPorts}, pit_->counters(), "pit"));
+  TRY(ports_.attach({layout::kPort61, 1}, pit_->port_61(), "port 61"));
 
   sci_ = std::make_unique<IrqLine>(vm_, layout::kSciIrq);
   acpi_timer_ = TRY(main_loop.timer([this] { acpi_pm_->wake(); }));
   acpi_pm_ = std::make_unique<devices::AcpiPm>(
       *sci_, devices::AcpiPm::Actions{.power_off = events.power_off, .reset = events.reset},
-      devices::AcpiPm::Clock{
-          .now = [] { return std::chrono::steady_clock::now().time_since_epoch(); },
-          .arm = [this](auto delay) { acpi_timer_.arm(delay); }});
+      devices::AcpiPm::Clock{.now = now, .arm = [this](auto delay) { acpi_timer_.arm(delay); }});
   TRY(ports_.attach({layout::kAcpiPmPort, devices::AcpiPm::kPorts}, *acpi_pm_, "acpi"));
 
   rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);

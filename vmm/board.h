@@ -19,11 +19,13 @@
 #include "base/guest_memory.h"
 #include "base/result.h"
 #include "boot/acpi.h"
+#include "boot/boot.h"
 #include "devices/acpi_pm.h"
 #include "devices/e1000/e1000.h"
 #include "devices/i8042.h"
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
+#include "devices/pit.h"
 #include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
@@ -113,6 +115,9 @@ class Board {
   Bus ports_;
   Bus mmio_;
   std::unique_ptr<devices::I8042> i8042_;
+  std::unique_ptr<IrqLine> pit_line_;
+  std::unique_ptr<devices::Pit> pit_;
+  EventLoop::Timer pit_timer_;
   std::unique_ptr<IrqLine> sci_;
   std::unique_ptr<devices::AcpiPm> acpi_pm_;
   EventLoop::Timer acpi_timer_;

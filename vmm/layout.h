@@ -33,7 +33,10 @@ constexpr uint64_t kKvmIdentityMap = 0xfffb'c000;
 constexpr uint64_t kKvmTss = 0xfffb'd000;
 
 // Ports.
-constexpr uint16_t kI8042Port = 0x60;
+constexpr uint16_t kPitPort = 0x40;
+constexpr uint16_t kI8042DataPort = 0x60;
+constexpr uint16_t kPort61 = 0x61;
+constexpr uint16_t kI8042CommandPort = 0x64;
 constexpr uint16_t kRtcPort = 0x70;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 constexpr uint16_t kPvpanicPort = 0x505;
@@ -44,6 +47,7 @@ constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr uint16_t kPciPort = 0xcf8;
 
 // Interrupts: pins of the IO-APIC. The first 16 are also the PIC's.
+constexpr uint8_t kPitIrq = 0;
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
 constexpr uint8_t kSciIrq = 9;

@@ -25,11 +25,37 @@ Result<Vm> Vm::create(const Kvm& kvm) {
   if (::ioctl(fd, KVM_SET_TSS_ADDR, layout::kKvmTss) != 0)
     return fail_errno(errno, "kvm: KVM_SET_TSS_ADDR");
   if (::ioctl(fd, KVM_CREATE_IRQCHIP, 0) != 0) return fail_errno(errno, "kvm: KVM_CREATE_IRQCHIP");
-  // The dummy speaker provides port 0x61, which Linux may use to calibrate its TSC.
-  kvm_pit_config pit{};
-  pit.flags = KVM_PIT_SPEAKER_DUMMY;
-  if (::ioctl(fd, KVM_CREATE_PIT2, &pit) != 0) return fail_errno(errno, "kvm: KVM_CREATE_PIT2");
   return vm;
+}
+
+Result<void> Vm::create_pit(const devices::Pit::State& state) const {
+  // The dummy speaker provides port 0x61.
+  kvm_pit_config config{};
+  config.flags = KVM_PIT_SPEAKER_DUMMY;
+  if (::ioctl(fd_.get(), KVM_CREATE_PIT2, &config) != 0)
+    return fail_errno(errno, "kvm: KVM_CREATE_PIT2");
+  kvm_pit_state2 wanted{};
+  static_assert(std::size(wanted.channels) == devices::Pit::kCounters);
+  for (size_t i = 0; i < devices::Pit::kCounters; ++i) {
+    const devices::Pit::Counter& counter = state.counters[i];
+    // KVM numbers the kinds of access as the control word does, then "high byte of both" is 4.
+    wanted.channels[i] = {.count = counter.count,
+                          .latched_count = counter.latched_count,
+                          .count_latched = static_cast<uint8_t>(counter.latched),
+                          .status_latched = counter.status_latched,
+                          .status = counter.status,
+                          .read_state = static_cast<uint8_t>(counter.next_read),
+                          .write_state = static_cast<uint8_t>(counter.next_write),
+                          .write_latch = counter.low_byte,
+                          .rw_mode = static_cast<uint8_t>(counter.access),
+                          .mode = counter.mode,
+                          .bcd = counter.bcd,
+                          .gate = counter.gate,
+                          .count_load_time = 0};
+  }
+  if (state.speaker) wanted.flags = KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+  if (::ioctl(fd_.get(), KVM_SET_PIT2, &wanted) != 0) return fail_errno(errno, "kvm: KVM_SET_PIT2");
+  return {};
 }
 
 Result<void> Vm::map(const GuestMemory& memory) {

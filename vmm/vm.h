@@ -1,7 +1,7 @@
 // A KVM virtual machine: memory slots, interrupt controllers, timer, ioeventfds and irqfds.
 //
-// Thread rule: set up before the first vCPU runs; set_irq(), send_msi(), ioeventfds and routes
-// from any thread.
+// Thread rule: set up before the first vCPU runs; set_irq(), send_msi(), create_pit(),
+// ioeventfds and routes from any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,19 @@
 #include "base/fd.h"
 #include "base/guest_memory.h"
 #include "base/result.h"
+#include "devices/pit.h"
 #include "vmm/kvm.h"
 
 namespace wick::vmm {
 
 class Vm {
  public:
-  // Creates it with PIC, IO-APIC, local APICs and PIT in the kernel. `kvm` must outlive it.
+  // Creates it with PIC, IO-APIC and local APICs in the kernel. `kvm` must outlive it.
   static Result<Vm> create(const Kvm& kvm);
+
+  // Creates KVM's interval timer, whose counters start now from `state`. From then on KVM
+  // serves ports 0x40 to 0x43 and 0x61.
+  Result<void> create_pit(const devices::Pit::State& state) const;
 
   // Maps `memory` into the guest, one slot per region. `memory` must outlive the Vm.
   Result<void> map(const GuestMemory& memory);

@@ -145,7 +145,7 @@ void kvm_run_ours(benchmark::State& state) {
   Bus mmio;
   Null null;
   Stopper stopper;
-  must(ports.attach({0x60, 5}, null, "i8042"));
+  must(ports.attach({0x60, 1}, null, "i8042"));
   must(ports.attach({0x70, 2}, null, "rtc"));
   must(ports.attach({0x80, 2}, stopper, "stopper"));
   for (const uint16_t port : vmm::layout::kSerialPorts)

@@ -7,21 +7,24 @@
 namespace wick::devices {
 namespace {
 
-constexpr uint64_t kData = 0x60 - 0x60;
-constexpr uint64_t kCommand = 0x64 - 0x60;
+constexpr uint16_t kData = 0x60;
+constexpr uint16_t kCommand = 0x64;
 constexpr uint8_t kOutputFull = 0x01;
 constexpr uint8_t kInputFull = 0x02;
 
 class I8042Test : public testing::Test {
  protected:
-  uint8_t in(uint64_t port) {
+  BusDevice& at(uint16_t port) {
+    return port == kData ? controller_.data_port() : controller_.command_port();
+  }
+  uint8_t in(uint16_t port) {
     std::byte value{};
-    controller_.read(port, {&value, 1});
+    at(port).read(0, {&value, 1});
     return std::to_integer<uint8_t>(value);
   }
-  void out(uint64_t port, uint8_t value) {
+  void out(uint16_t port, uint8_t value) {
     const std::byte byte{value};
-    controller_.write(port, {&byte, 1});
+    at(port).write(0, {&byte, 1});
   }
   // Returns the reply to a command; -1 if there is none.
   int answer(uint8_t command) {
@@ -100,16 +103,15 @@ TEST_F(I8042Test, ANewCommandForgetsTheOneThatWaits) {
   EXPECT_EQ(resets_, 0);
 }
 
-TEST_F(I8042Test, SurvivesEveryWidthAtEveryOffset) {
-  for (uint64_t offset = 0; offset < 8; ++offset) {
+TEST_F(I8042Test, SurvivesEveryWidth) {
+  for (const uint16_t port : {kData, kCommand}) {
     for (size_t size = 1; size <= 8; ++size) {
       std::array<std::byte, 8> data;
       data.fill(std::byte{0xd1});
-      controller_.write(offset, std::span(data).first(size));
-      controller_.read(offset, std::span(data).first(size));
+      at(port).write(0, std::span(data).first(size));
+      at(port).read(0, std::span(data).first(size));
     }
   }
-  EXPECT_EQ(in(1), 0xff);
   EXPECT_EQ(resets_, 0);
 }
 
