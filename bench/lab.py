@@ -139,14 +139,27 @@ def options(usage):
     return found
 
 
-def tried(name, measure, *arguments):
-    """The figures that `measure` returns, to two digits. It gets four tries: the lab's own QEMU
-    makes a guest hang or die now and then (tests/lab/lab)."""
+def kept_figures():
+    """Where tried() keeps figures for the next lab, in case this one hangs."""
+    return os.path.join(os.environ["WICK_LAB_OUT"], os.path.basename(sys.argv[0]) + ".part")
+
+
+def tried(name, measure, *arguments, digits=2):
+    """The figures that `measure` returns, rounded. It gets four tries: the lab's own QEMU
+    makes a guest hang or die now and then (tests/lab/lab). If the whole lab hangs, ./dev bench
+    starts another, in which the figures that were complete are not measured again."""
+    if os.path.exists(kept_figures()):
+        with open(kept_figures()) as f:
+            for kept in map(json.loads, f):
+                if kept["name"] == name:
+                    return kept["figures"]
     for tries_left in (3, 2, 1, 0):
         try:
             figures = json.loads(json.dumps(measure(*arguments)),
-                                 parse_float=lambda text: round(float(text), 2))
+                                 parse_float=lambda text: round(float(text), digits))
             print(f"{name}: {figures}", flush=True)
+            with open(kept_figures(), "a") as f:
+                f.write(json.dumps({"name": name, "figures": figures}) + "\n")
             return figures
         except (SystemExit, RuntimeError, subprocess.TimeoutExpired) as hung:
             if not tries_left:
