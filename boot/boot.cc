@@ -31,7 +31,6 @@ constexpr Magic kElfMagic{0,
 
 // Files that users give by mistake in place of a kernel.
 constexpr std::array kOthers = {
-    Magic{0, "BZh"sv, "bzip2 data"},
     Magic{0, "0707"sv, "a cpio archive (an initrd)"},
     Magic{0, "#!"sv, "a script"},
     Magic{0, "QFI\xfb"sv, "a qcow2 disk image"},
@@ -67,6 +66,12 @@ std::unexpected<Error> not_a_kernel(const InputFile& file, std::string_view star
       "--kernel takes a Linux bzImage or an ELF kernel with a PVH entry, compressed or not");
 }
 
+Result<std::string_view> read_start(const InputFile& file, std::span<std::byte> to) {
+  const auto start = to.first(std::min<uint64_t>(to.size(), file.size_bytes()));
+  TRY(file.read(0, start));
+  return std::string_view(reinterpret_cast<const char*>(start.data()), start.size());
+}
+
 std::unexpected<Error> hinted(Error error, const char* option) {
   if (error.hint.empty()) error.hint = fmt::format("check {}", option);
   return std::unexpected(std::move(error));
@@ -74,28 +79,33 @@ std::unexpected<Error> hinted(Error error, const char* option) {
 
 }  // namespace
 
-Result<BootImage> load(const GuestMemory& memory, const BootRequest& request) {
-  auto kernel = InputFile::open(request.kernel_path);
+Result<BootFiles> open_files(const std::string& kernel_path, const std::string& initrd_path,
+                             const KernelCache& cache) {
+  auto kernel = InputFile::open(kernel_path);
   if (!kernel) return hinted(std::move(kernel).error(), "--kernel");
-  BootFiles files{*std::move(kernel), std::nullopt, request.cmdline, request.rsdp};
-  if (!request.initrd_path.empty()) {
-    auto initrd = InputFile::open(request.initrd_path);
+  BootFiles files{*std::move(kernel), std::nullopt, {}, {}};
+  if (!initrd_path.empty()) {
+    auto initrd = InputFile::open(initrd_path);
     if (!initrd) return hinted(std::move(initrd).error(), "--initrd");
     files.initrd = *std::move(initrd);
   }
-  return load(memory, std::move(files));
+  return unpack(std::move(files), cache);
 }
 
-Result<BootImage> load(const GuestMemory& memory, BootFiles files) {
+Result<BootFiles> unpack(BootFiles files, const KernelCache& cache) {
   files.kernel = TRY(decompressed(std::move(files.kernel)));
   std::array<std::byte, kSniffBytes> bytes;
-  const auto start =
-      std::span(bytes).first(std::min<uint64_t>(bytes.size(), files.kernel.size_bytes()));
-  TRY(files.kernel.read(0, start));
-  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
-  if (matches(text, kElfMagic)) return load_elf(memory, files);
-  if (matches(text, kSetupHeaderMagic)) return load_bzimage(memory, files);
-  return not_a_kernel(files.kernel, text);
+  const std::string_view text = TRY(read_start(files.kernel, bytes));
+  if (matches(text, kElfMagic)) return files;
+  if (!matches(text, kSetupHeaderMagic)) return not_a_kernel(files.kernel, text);
+  files.unpacked = TRY(unpack_bzimage(files.kernel, cache));
+  return files;
+}
+
+Result<BootImage> load(const GuestMemory& memory, const BootFiles& files) {
+  std::array<std::byte, kSniffBytes> bytes;
+  const bool is_elf = matches(TRY(read_start(files.kernel, bytes)), kElfMagic);
+  return is_elf ? load_elf(memory, files) : load_bzimage(memory, files);
 }
 
 }  // namespace wick::boot

@@ -3,7 +3,7 @@
 // the initial registers of the first vCPU. The caller writes the ACPI tables before
 // (boot/acpi.h); the kernel gets their address.
 //
-// Thread rule: before the first vCPU runs.
+// Thread rule: open_files() on any thread, load() before the first vCPU runs.
 #pragma once
 
 #include <optional>
@@ -13,15 +13,25 @@
 #include "base/result.h"
 #include "boot/cpu_state.h"
 #include "boot/input_file.h"
+#include "boot/kernel_cache.h"
+#include "boot/unpacked_kernel.h"
 
 namespace wick::boot {
 
-struct BootRequest {
-  std::string kernel_path = {};
-  std::string initrd_path = {};  // empty: none
-  std::string cmdline = {};
-  GuestAddress rsdp = {};  // 0: no ACPI tables
+// Opened and checked, which needs no guest yet.
+struct BootFiles {
+  InputFile kernel;
+  std::optional<InputFile> initrd;
+  std::string cmdline;                          // to be set before load()
+  GuestAddress rsdp;                            // the same; 0: no ACPI tables
+  bool five_level_paging = false;               // the guest's CPUs have it
+  std::optional<UnpackedKernel> unpacked = {};  // what `kernel` has compressed
 };
+
+// Opens the files. Decompresses the kernel, and unpacks it if it is a bzImage whose payload wick
+// can start; `cache` keeps what was unpacked for the next run. An empty `initrd_path`: none.
+Result<BootFiles> open_files(const std::string& kernel_path, const std::string& initrd_path,
+                             const KernelCache& cache);
 
 struct BootImage {
   CpuState cpu;
@@ -30,16 +40,10 @@ struct BootImage {
   GuestMemory::Range initrd_range;  // empty: none
 };
 
-Result<BootImage> load(const GuestMemory& memory, const BootRequest& request);
+// What open_files() does to files that are open.
+Result<BootFiles> unpack(BootFiles files, const KernelCache& cache = {});
 
-// As BootRequest, but with files that are already open.
-struct BootFiles {
-  InputFile kernel;
-  std::optional<InputFile> initrd;
-  std::string cmdline;
-  GuestAddress rsdp;
-};
-
-Result<BootImage> load(const GuestMemory& memory, BootFiles files);
+// Loads the files into memory that is zeroed, except for tables below 1 MiB.
+Result<BootImage> load(const GuestMemory& memory, const BootFiles& files);
 
 }  // namespace wick::boot

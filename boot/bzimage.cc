@@ -10,7 +10,9 @@
 #include "base/bytes.h"
 #include "boot/boot_params.h"
 #include "boot/cmdline.h"
+#include "boot/decompress.h"
 #include "boot/initrd.h"
+#include "boot/kaslr.h"
 #include "boot/memory_map.h"
 
 namespace wick::boot {
@@ -276,6 +278,37 @@ void fill_in(::setup_header& header, const Placement& placement) {
   header.setup_data = 0;
 }
 
+// Loads the bzImage's protected-mode code, which will unpack the kernel.
+Result<CpuState> load_packed(const GuestMemory& memory, const BootFiles& files, const Image& image,
+                             GuestAddress start) {
+  const auto code = TRY(memory.slice(start, image.size_bytes));
+  TRY(files.kernel.read(image.code_offset, code.first(image.code_bytes)));
+  return image.has_64bit_entry() ? linux_64bit_entry(memory, start + kEntry64, kBootInfo)
+                                 : linux_32bit_entry(memory, start, kBootInfo);
+}
+
+// Loads the kernel as its own code would unpack it, and sets `placement` and the header to that.
+Result<CpuState> load_unpacked(const GuestMemory& memory, const BootFiles& files, Image& image,
+                               Placement& placement) {
+  const UnpackedKernel& kernel = *files.unpacked;
+  KernelPlace chosen{.start = placement.kernel.start};
+  if (kernel.can_slide())
+    chosen = TRY(choose_place(memory, {.start = placement.kernel.start,
+                                       .linked_start = image.header.pref_address,
+                                       .memory_bytes = kernel.memory_bytes(),
+                                       .image_bytes = kernel.size_bytes(),
+                                       .alignment = image.header.kernel_alignment,
+                                       .initrd = placement.initrd,
+                                       .cmdline = files.cmdline}));
+  placement.kernel = {chosen.start, kernel.memory_bytes()};
+  if (chosen.randomized) image.header.loadflags |= KASLR_FLAG;
+  const GuestAddress entry = TRY(kernel.load(memory, chosen.start, chosen.slide));
+  const bool five_levels = files.five_level_paging &&
+                           (image.header.xloadflags & XLF_5LEVEL_ENABLED) != 0 &&
+                           !has_word(files.cmdline, "no5lvl");
+  return linux_64bit_entry(memory, entry, kBootInfo, five_levels);
+}
+
 // ", Linux 6.1.0-18-amd64": the first word of the version string in the setup code; empty if
 // there is none.
 std::string version_text(const InputFile& file, const Image& image) {
@@ -295,26 +328,56 @@ std::string version_text(const InputFile& file, const Image& image) {
 
 }  // namespace
 
+Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
+                                                     const KernelCache& cache) {
+  const Image image = TRY(read_image(file));
+  const ::setup_header& header = image.header;
+  // Behind the compressed data is their decompressed size, in the last four bytes of the payload.
+  constexpr uint32_t kSizeBytes = sizeof(uint32_t);
+  if (!image.has_64bit_entry() || header.payload_length <= kSizeBytes ||
+      header.payload_offset + header.payload_length > image.code_bytes)
+    return std::nullopt;
+  if (auto kept = cache.find(file))
+    return UnpackedKernel::parse(*std::move(kept), header.pref_address, file.name());
+
+  std::vector<std::byte> payload(header.payload_length);
+  TRY(file.read(image.code_offset + header.payload_offset, payload));
+  const auto size = load_le<uint32_t>(std::span(payload).last(kSizeBytes));
+  const Compression compression = compression_of(payload);
+  // init_size has room for the unpacked data.
+  if (compression == Compression::kNone || size == 0 || size > header.init_size)
+    return std::nullopt;
+  // The kernel's own code is as quick, and saves a copy.
+  if (compression == Compression::kQuick && !cache.would_keep(file)) return std::nullopt;
+  HostBuffer buffer = TRY(HostBuffer::create(size));
+  const uint64_t written = TRY(decompress_stream(payload, buffer.bytes(), file.name()));
+  if (written != size)
+    return with_hint(
+        fail("{}: the kernel in it unpacks to {} bytes instead of {}", file.name(), written, size),
+        "copy it again");
+  const auto bytes = buffer.bytes();
+  auto kernel = TRY(UnpackedKernel::parse(std::move(buffer), header.pref_address, file.name()));
+  if (kernel) cache.keep(file, bytes);
+  return kernel;
+}
+
 Result<BootImage> load_bzimage(const GuestMemory& memory, const BootFiles& files) {
   TRY(check_low_memory(memory));
   Image image = TRY(read_image(files.kernel));
-  const Placement placement = TRY(place(memory, image, files));
-
-  TRY(write_command_line(memory, files.cmdline, image.header.cmdline_size));
-  const GuestAddress start = placement.kernel.start;
-  const auto code = TRY(memory.slice(start, image.size_bytes));
-  TRY(files.kernel.read(image.code_offset, code.first(image.code_bytes)));
-  std::ranges::fill(code.subspan(image.code_bytes), std::byte{0});
+  Placement placement = TRY(place(memory, image, files));
+  BootImage loaded;
+  if (files.unpacked)
+    loaded.cpu = TRY(load_unpacked(memory, files, image, placement));
+  else
+    loaded.cpu = TRY(load_packed(memory, files, image, placement.kernel.start));
   if (files.initrd) TRY(load_initrd(memory, *files.initrd, placement.initrd));
+  TRY(write_command_line(memory, files.cmdline, image.header.cmdline_size));
 
   fill_in(image.header, placement);
   std::memcpy(image.raw_header.data(), &image.header,
               std::min(sizeof(image.header), image.raw_header.size()));
   TRY(write_boot_params(memory, image.raw_header, placement.initrd, files.rsdp));
 
-  BootImage loaded;
-  loaded.cpu = image.has_64bit_entry() ? TRY(linux_64bit_entry(memory, start + kEntry64, kBootInfo))
-                                       : TRY(linux_32bit_entry(memory, start, kBootInfo));
   loaded.kernel = fmt::format(
       "bzImage, boot protocol {}.{:02}{}{}", image.header.version >> 8, image.header.version & 0xff,
       image.has_64bit_entry() ? "" : ", 32-bit entry", version_text(files.kernel, image));

@@ -53,6 +53,12 @@ std::string make_command_line(const CommandLineParts& parts) {
   return line;
 }
 
+bool has_word(std::string_view line, std::string_view word) {
+  bool found = false;
+  for_each_word(line, [&](std::string_view candidate) { found |= candidate == word; });
+  return found;
+}
+
 Result<void> write_command_line(const GuestMemory& memory, std::string_view text,
                                 uint64_t limit_bytes) {
   const uint64_t limit = std::min(limit_bytes, kCommandLineBytes - 1);

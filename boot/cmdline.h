@@ -4,6 +4,7 @@
 // Specification: Linux, Documentation/admin-guide/kernel-parameters.rst.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -34,6 +35,23 @@ struct CommandLineParts {
 // Makes a line of what the parts imply: console=; root= for a disk, unless there is an initrd
 // or the user gave a root=; panic=-1 reboot=k, so that a panic ends the run.
 std::string make_command_line(const CommandLineParts& parts);
+
+// Calls `function` with each word of the line, as the code of a bzImage reads it before the kernel
+// proper runs: quotes have no meaning (arch/x86/boot/cmdline.c).
+template <typename Function>
+void for_each_word(std::string_view line, Function function) {
+  constexpr std::string_view kSpaces = " \t\n\v\f\r";
+  while (true) {
+    line.remove_prefix(std::min(line.find_first_not_of(kSpaces), line.size()));
+    if (line.empty()) return;
+    const std::string_view word = line.substr(0, line.find_first_of(kSpaces));
+    function(word);
+    line.remove_prefix(word.size());
+  }
+}
+
+// True if one of these words is `word`.
+bool has_word(std::string_view line, std::string_view word);
 
 // Writes `text` and a NUL at kCommandLine. Fails if `text` is longer than `limit_bytes`, the
 // kernel's limit without the NUL.

@@ -13,6 +13,7 @@ constexpr uint64_t kCr0Pe = 1 << 0;
 constexpr uint64_t kCr0Et = 1 << 4;  // always set
 constexpr uint64_t kCr0Pg = 1ULL << 31;
 constexpr uint64_t kCr4Pae = 1 << 5;
+constexpr uint64_t kCr4La57 = 1 << 12;
 constexpr uint64_t kEferLme = 1 << 8;
 constexpr uint64_t kEferLma = 1 << 10;
 
@@ -77,15 +78,16 @@ Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const
   return state;
 }
 
+constexpr uint64_t kTableBytes = 4096;
+constexpr uint64_t kPresentWritable = 0x3;
+using Table = std::array<uint64_t, 512>;
+
 // Maps the first 4 GiB to themselves with 2 MiB pages, which every 64-bit processor supports:
 // one PML4, one page directory pointer table, four page directories.
 Result<void> write_identity_map(const GuestMemory& memory) {
-  constexpr uint64_t kTableBytes = 4096;
-  constexpr uint64_t kPresentWritable = 0x3;
   constexpr uint64_t kLargePage = 1 << 7;
   constexpr uint64_t kLargePageBytes = 2 << 20;
   constexpr uint64_t kDirectories = 4;
-  using Table = std::array<uint64_t, 512>;
 
   const GuestAddress pointers = kPageTables + kTableBytes;
   const GuestAddress directories = pointers + kTableBytes;
@@ -105,7 +107,7 @@ Result<void> write_identity_map(const GuestMemory& memory) {
 }  // namespace
 
 Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
-                                   GuestAddress zero_page) {
+                                   GuestAddress zero_page, bool five_level_paging) {
   TRY(write_identity_map(memory));
   CpuState state = TRY(flat_state(memory, entry, kCode64));
   state.rsi = zero_page.value;
@@ -113,6 +115,11 @@ Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry
   state.cr3 = kPageTables.value;
   state.cr4 = kCr4Pae;
   state.efer = kEferLme | kEferLma;
+  if (five_level_paging) {
+    TRY(memory.write(kFifthLevel, Table{kPageTables.value | kPresentWritable}));
+    state.cr3 = kFifthLevel.value;
+    state.cr4 |= kCr4La57;
+  }
   return state;
 }
 

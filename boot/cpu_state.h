@@ -50,10 +50,11 @@ struct CpuState {
 };
 
 // The 64-bit entry of Linux (boot.rst, "64-bit Boot Protocol"): long mode, the
-// first 4 GiB mapped to themselves, interrupts off, rsi the zero page. Writes
-// page tables and GDT into `memory`.
+// first 4 GiB mapped to themselves, interrupts off, rsi the zero page. With
+// `five_level_paging` the page tables have five levels (SDM 3, 4.5), which a kernel
+// keeps. Writes page tables and GDT into `memory`.
 Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
-                                   GuestAddress zero_page);
+                                   GuestAddress zero_page, bool five_level_paging = false);
 
 // The 32-bit entry of Linux (boot.rst, "32-bit Boot Protocol"): protected mode,
 // no paging, interrupts off, esi the zero page; ebp, edi and ebx are 0. Writes

@@ -1,8 +1,10 @@
 #include "boot/decompress.h"
 
+#include <bzlib.h>
 #include <lz4.h>
 #include <lz4frame.h>
 #include <lzma.h>
+#include <lzo/lzo1x.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -11,6 +13,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <limits>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -56,11 +60,8 @@ Outcome gunzip(Buffers& buffers) {
   return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
 }
 
-Outcome unxz(Buffers& buffers) {
-  // The format allows a dictionary of 4 GiB; Linux's build uses 32 MiB.
-  constexpr uint64_t kMaxMemoryBytes = 256 << 20;
-  lzma_stream stream = LZMA_STREAM_INIT;
-  if (lzma_stream_decoder(&stream, kMaxMemoryBytes, 0) != LZMA_OK) return Outcome::kDamaged;
+// Runs a decoder of liblzma and frees it.
+Outcome run_lzma(lzma_stream& stream, Buffers& buffers) {
   stream.next_in = buffers.from();
   stream.avail_in = buffers.in.size();
   stream.next_out = buffers.to();
@@ -70,6 +71,109 @@ Outcome unxz(Buffers& buffers) {
   lzma_end(&stream);
   if (result == LZMA_STREAM_END) return Outcome::kWhole;
   return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
+}
+
+// The formats allow a dictionary of 4 GiB; Linux's build uses 32 MiB (xz) and 64 MiB (lzma).
+constexpr uint64_t kMaxLzmaMemoryBytes = 256 << 20;
+
+Outcome unxz(Buffers& buffers) {
+  lzma_stream stream = LZMA_STREAM_INIT;
+  if (lzma_stream_decoder(&stream, kMaxLzmaMemoryBytes, 0) != LZMA_OK) return Outcome::kDamaged;
+  return run_lzma(stream, buffers);
+}
+
+Outcome unlzma(Buffers& buffers) {
+  lzma_stream stream = LZMA_STREAM_INIT;
+  if (lzma_alone_decoder(&stream, kMaxLzmaMemoryBytes) != LZMA_OK) return Outcome::kDamaged;
+  return run_lzma(stream, buffers);
+}
+
+Outcome bunzip2(Buffers& buffers) {
+  constexpr size_t kMaxUnsigned = std::numeric_limits<unsigned>::max();
+  bz_stream stream{};
+  if (BZ2_bzDecompressInit(&stream, 0, 0) != BZ_OK) return Outcome::kDamaged;
+  const auto in_bytes = static_cast<unsigned>(std::min(buffers.in.size(), kMaxUnsigned));
+  const auto out_bytes = static_cast<unsigned>(std::min(buffers.out.size(), kMaxUnsigned));
+  // The library only reads its input.
+  stream.next_in = reinterpret_cast<char*>(const_cast<uint8_t*>(buffers.from()));
+  stream.avail_in = in_bytes;
+  stream.next_out = reinterpret_cast<char*>(buffers.to());
+  stream.avail_out = out_bytes;
+  const int result = BZ2_bzDecompress(&stream);
+  buffers.advance(in_bytes - stream.avail_in, out_bytes - stream.avail_out);
+  BZ2_bzDecompressEnd(&stream);
+  if (result == BZ_STREAM_END) return Outcome::kWhole;
+  return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
+}
+
+// Reads the big-endian fields of lzop's format.
+class LzopReader {
+ public:
+  explicit LzopReader(Buffers& buffers) : buffers_(buffers) {}
+
+  // False, as for all later calls, if the data end before.
+  bool skip(size_t size_bytes) {
+    if (size_bytes > buffers_.in.size()) ended_ = true;
+    if (!ended_) buffers_.advance(size_bytes, 0);
+    return !ended_;
+  }
+  // 0 if the data end before.
+  uint32_t number(size_t size_bytes) {
+    const auto bytes = buffers_.in;
+    if (!skip(size_bytes)) return 0;
+    uint32_t value = 0;
+    for (size_t i = 0; i < size_bytes; ++i)
+      value = value << 8 | std::to_integer<uint32_t>(bytes[i]);
+    return value;
+  }
+  bool ended() const { return ended_; }
+
+ private:
+  Buffers& buffers_;
+  bool ended_ = false;
+};
+
+constexpr uint32_t kLzopSums = 0x101;            // Adler-32 or CRC-32 of the decompressed block
+constexpr uint32_t kLzopSumsCompressed = 0x202;  // the same of the compressed block
+constexpr uint32_t kLzopFilter = 0x800;
+constexpr uint32_t kLzopMaxBlockBytes = 64 << 20;
+
+// Skips the header and returns its flags; they matter only if the data do not end before.
+uint32_t read_lzop_header(LzopReader& reader) {
+  constexpr uint32_t kHasLevel = 0x940;  // and the upper half of the time
+  reader.skip(9);                        // magic
+  const uint32_t version = reader.number(2);
+  reader.skip(5);  // the library's version, the version needed, the method
+  if (version >= kHasLevel) reader.skip(1);
+  const uint32_t flags = reader.number(4);
+  if ((flags & kLzopFilter) != 0) reader.skip(4);
+  reader.skip(version >= kHasLevel ? 12 : 8);  // mode and time
+  reader.skip(reader.number(1) + 4);           // name and checksum
+  return flags;
+}
+
+Outcome unlzo(Buffers& buffers) {
+  LzopReader reader(buffers);
+  const uint32_t flags = read_lzop_header(reader);
+  while (true) {
+    const uint32_t size = reader.number(4);
+    if (reader.ended() || size > kLzopMaxBlockBytes) return Outcome::kDamaged;
+    if (size == 0) return Outcome::kWhole;
+    const uint32_t stored = reader.number(4);
+    for (uint32_t sums = flags & kLzopSums; sums != 0; sums &= sums - 1) reader.skip(4);
+    if (stored < size)
+      for (uint32_t sums = flags & kLzopSumsCompressed; sums != 0; sums &= sums - 1) reader.skip(4);
+    if (size > buffers.out.size()) return Outcome::kNoRoom;
+    const uint8_t* const from = buffers.from();
+    if (stored == 0 || stored > size || !reader.skip(stored)) return Outcome::kDamaged;
+    lzo_uint written = size;
+    if (stored == size)
+      std::memcpy(buffers.to(), from, size);
+    else if (lzo1x_decompress_safe(from, stored, buffers.to(), &written, nullptr) != LZO_E_OK)
+      return Outcome::kDamaged;
+    if (written != size) return Outcome::kDamaged;
+    buffers.advance(0, size);
+  }
 }
 
 Outcome unzstd(Buffers& buffers) {
@@ -133,6 +237,7 @@ struct Format {
   std::string_view magic;
   std::string_view name;
   Outcome (*decompress)(Buffers&);
+  Compression compression = Compression::kSlow;
 };
 
 constexpr std::array kFormats = {
@@ -140,11 +245,14 @@ constexpr std::array kFormats = {
     Format{"\xfd"
            "7zXZ\0"sv,
            "xz", unxz},
+    Format{"\x5d\0\0"sv, "lzma", unlzma},
     Format{"\x28\xb5\x2f\xfd"sv, "zstd", unzstd},
-    Format{"\x04\x22\x4d\x18"sv, "lz4", unlz4},
-    Format{"\x02\x21\x4c\x18"sv, "lz4", unlz4_legacy},
+    Format{"BZh"sv, "bzip2", bunzip2},
+    Format{"\x89LZO\0\r\n\x1a\n"sv, "lzo", unlzo, Compression::kQuick},
+    Format{"\x04\x22\x4d\x18"sv, "lz4", unlz4, Compression::kQuick},
+    Format{"\x02\x21\x4c\x18"sv, "lz4", unlz4_legacy, Compression::kQuick},
 };
-constexpr size_t kLongestMagic = 6;
+constexpr size_t kLongestMagic = 9;
 
 const Format* find_format(std::span<const std::byte> bytes) {
   const std::string_view start(reinterpret_cast<const char*>(bytes.data()),
@@ -152,6 +260,11 @@ const Format* find_format(std::span<const std::byte> bytes) {
   const auto* const found = std::ranges::find_if(
       kFormats, [&](const Format& format) { return start.starts_with(format.magic); });
   return found == kFormats.end() ? nullptr : found;
+}
+
+std::unexpected<Error> damaged(const Format& format, const std::string& name) {
+  return with_hint(fail("{}: the {} data are damaged or cut short", name, format.name),
+                   "copy it again");
 }
 
 // Decompresses all streams of `buffers.in`, the first of which is in `format`.
@@ -162,8 +275,7 @@ Result<void> decompress(Buffers& buffers, const Format* format, const std::strin
       case Outcome::kWhole:
         break;
       case Outcome::kDamaged:
-        return with_hint(fail("{}: the {} data are damaged or cut short", name, format->name),
-                         "copy it again");
+        return damaged(*format, name);
       case Outcome::kNoRoom:
         return with_hint(fail("{}: the {} data decompress to more than {} MiB, too much for a "
                               "kernel",
@@ -202,6 +314,19 @@ Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes) {
   if (::ftruncate(fd.get(), static_cast<off_t>(limit_bytes - buffers.out.size())) != 0)
     return fail_errno(errno, "{}: cannot truncate the memfd", file.name());
   return InputFile::adopt(std::move(fd), file.name() + " (decompressed)");
+}
+
+Compression compression_of(std::span<const std::byte> data) {
+  const Format* const format = find_format(data);
+  return format == nullptr ? Compression::kNone : format->compression;
+}
+
+Result<uint64_t> decompress_stream(std::span<const std::byte> data, std::span<std::byte> out,
+                                   const std::string& name) {
+  const Format& format = *find_format(data);
+  Buffers buffers{data, out};
+  if (format.decompress(buffers) != Outcome::kWhole) return damaged(format, name);
+  return out.size() - buffers.out.size();
 }
 
 }  // namespace wick::boot

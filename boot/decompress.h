@@ -1,10 +1,14 @@
-// Decompresses a kernel file that is compressed as a whole: gzip, xz, zstd, lz4 in the frame
-// format or in the legacy format that Linux uses. The result is a memfd, which its InputFile
-// owns.
+// Decompresses a kernel: a file that is compressed as a whole, or the payload of a bzImage. The
+// formats are gzip, xz, lzma, zstd, bzip2, lzop, and lz4 in the frame format or in the legacy
+// format that Linux uses.
 //
-// Specification: RFC 1952 (gzip), RFC 8878 (zstd), the .xz File Format 1.1,
-// LZ4 Frame Format 1.6 with its section "Legacy frame".
+// Specification: RFC 1952 (gzip), RFC 8878 (zstd), the .xz File Format 1.1, the .lzma File
+// Format, LZ4 Frame Format 1.6 with its section "Legacy frame". bzip2 has none but its library;
+// lzop none but Linux, lib/decompress_unlzo.c.
 #pragma once
+
+#include <span>
+#include <string>
 
 #include "boot/input_file.h"
 
@@ -16,7 +20,18 @@ constexpr uint64_t kMaxDecompressedBytes = 1 << 30;
 // Returns `file` itself if it does not begin with the magic of one of these formats.
 // Concatenated streams count as one; data after the last, a signature for instance, are
 // ignored, as gzip does. Fails if the data are damaged, truncated, or longer than
-// `limit_bytes` when decompressed.
+// `limit_bytes` when decompressed. The result is a memfd, which its InputFile owns.
 Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes = kMaxDecompressedBytes);
+
+// What the magic of `data` tells: the format is none of these, or one that decompresses at
+// gigabytes per second (lz4, lzo), or another.
+enum class Compression { kNone, kQuick, kSlow };
+Compression compression_of(std::span<const std::byte> data);
+
+// Decompresses the first stream of `data`, whose compression_of() is not kNone, and returns the
+// number of bytes written to `out`. Fails if the data are damaged, truncated, or longer than
+// `out` when decompressed. `name` is for messages.
+Result<uint64_t> decompress_stream(std::span<const std::byte> data, std::span<std::byte> out,
+                                   const std::string& name);
 
 }  // namespace wick::boot

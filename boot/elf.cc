@@ -250,9 +250,9 @@ Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files) {
   TRY(write_command_line(memory, files.cmdline, kLinuxCommandLineBytes));
 
   for (const Elf64_Phdr& segment : segments) {
-    const auto to = TRY(memory.slice({segment.p_paddr}, segment.p_memsz));
-    TRY(file.read(segment.p_offset, to.first(segment.p_filesz)));
-    std::ranges::fill(to.subspan(segment.p_filesz), std::byte{0});
+    // The rest of p_memsz is zero already.
+    const auto to = TRY(memory.slice({segment.p_paddr}, segment.p_filesz));
+    TRY(file.read(segment.p_offset, to));
   }
   TRY(write_start_info(memory, loaded.initrd_range, files.rsdp));
   loaded.cpu = TRY(pvh_entry(memory, {entry}, kBootInfo));

@@ -24,6 +24,12 @@ class InputFile {
   const std::string& name() const { return name_; }
   uint64_t size_bytes() const { return size_bytes_; }
 
+  int fd() const { return fd_.get(); }
+  // The same file, as if it ended after `size_bytes`, which must not be more than it has.
+  InputFile first(uint64_t size_bytes) && {
+    return InputFile(std::move(fd_), std::move(name_), size_bytes);
+  }
+
   // Reads `to.size()` bytes at `offset`; an error if the file ends earlier.
   Result<void> read(uint64_t offset, std::span<std::byte> to) const;
 

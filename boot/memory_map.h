@@ -19,6 +19,7 @@ constexpr GuestAddress kGdt{0x2000};
 constexpr GuestAddress kPageTables{0x3000};  // six pages
 constexpr GuestAddress kBootStackEnd{
     0xa000};  // one page, for kernels that use the stack before they set rsp
+constexpr GuestAddress kFifthLevel{0xa000};  // a page table, for 5-level paging
 constexpr GuestAddress kCommandLine{0x10000};
 constexpr uint64_t kCommandLineBytes = 0x10000;  // with its NUL
 

@@ -24,6 +24,7 @@ namespace wick::cli {
 struct RunOptions {
   vmm::MachineConfig machine;  // an empty name or kernel path means the default
   bool initrd_auto = false;    // use the initramfs beside the kernel
+  std::optional<std::string> kernel_cache;  // empty: none; nullopt: in the user's cache folder
   std::optional<std::chrono::microseconds> timeout;
   StatsForm stats;
   std::string log_level = "warning";  // a level of spdlog

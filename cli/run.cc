@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string_view>
@@ -104,6 +105,16 @@ void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id)
       config.nets[i].mac = net::derive_mac(fmt::format("{}\n{}\n{}", machine_id, machine, i));
 }
 
+std::string kernel_cache_folder(const std::optional<std::string>& option, const char* cache_home,
+                                const char* home) {
+  if (option) return *option;
+  // A relative path in XDG_CACHE_HOME is invalid (XDG Base Directory Specification 0.8).
+  if (cache_home != nullptr && cache_home[0] == '/')
+    return fmt::format("{}/wick/kernels", cache_home);
+  if (home != nullptr && home[0] == '/') return fmt::format("{}/.cache/wick/kernels", home);
+  return {};
+}
+
 namespace {
 
 Result<Fd> open_stats_file(const StatsForm& form) {
@@ -137,6 +148,8 @@ Result<int> run(const RunOptions& options) {
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
   const Fd published_name = hostnet::publish_machine_name(config.name);
+  config.kernel_cache =
+      kernel_cache_folder(options.kernel_cache, std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   TRY(choose_kernel(config, options.initrd_auto));
 
   // Opened before the run, so that a bad path does not waste a run.

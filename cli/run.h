@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 #include "base/event_loop.h"
 #include "base/result.h"
@@ -23,6 +24,11 @@ Result<int> run(const RunOptions& options);
 // machine that the kernel lacks.
 Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder = "/boot");
+
+// The folder of the kernel cache; empty: none. The last two are the environment's
+// XDG_CACHE_HOME and HOME, or nullptr.
+std::string kernel_cache_folder(const std::optional<std::string>& option, const char* cache_home,
+                                const char* home);
 
 // Sets the machine's UUID and the missing MAC addresses of its network cards. They depend on the
 // host and on the machine's name (or else its first disk), a MAC address also on the index of

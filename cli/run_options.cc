@@ -40,6 +40,11 @@ Result<std::optional<std::string>> parse_rng(const std::string& value) {
   return parse_path(value);
 }
 
+// An empty path: no cache.
+Result<std::string> parse_kernel_cache(const std::string& value) {
+  return value == "off" ? std::string() : TRY(parse_path(value));
+}
+
 // Parsers of words, after resolve() has checked the value.
 Result<bool> parse_on(const std::string& value) { return value == "on"; }
 Result<bool> parse_reset(const std::string& value) { return value == "reset"; }
@@ -81,6 +86,8 @@ constexpr RunOption kRunOptions[] = {
        o.initrd_auto = v == "auto";
        return o.initrd_auto ? Result<void>() : set<&Machine::initrd_path, parse_path>(o, v);
      }},
+    {"--kernel-cache", "off|DIR", "keeps unpacked kernels (~/.cache/wick/kernels)", false,
+     set<&RunOptions::kernel_cache, parse_kernel_cache>},
     {"-a,--append", "TEXT", "appended to the generated command line", false,
      set<&Machine::append, parse_text>},
     {"--cmdline", "TEXT", "the whole command line; nothing is generated", false,

@@ -23,9 +23,9 @@ Result<GuestMemory> make_memory(uint64_t size_bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const Kvm& kvm,
-                                             const Peripherals& peripherals, EventLoop& main_loop,
-                                             const Events& events) {
+Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::BootFiles files,
+                                             const Kvm& kvm, const Peripherals& peripherals,
+                                             EventLoop& main_loop, const Events& events) {
   std::unique_ptr<Board> board(
       new Board(config, TRY(Vm::create(kvm)), TRY(make_memory(config.memory_bytes)), main_loop));
   TRY(board->vm_.map(board->memory_));
@@ -38,7 +38,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, const 
   // Without ACPI there are too few interrupts for a balloon.
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
-  TRY(board->load_kernel());
+  TRY(board->load_kernel(std::move(files)));
   return board;
 }
 
@@ -215,7 +215,7 @@ Result<void> Board::build_cpus() {
   return {};
 }
 
-Result<void> Board::load_kernel() {
+Result<void> Board::load_kernel(boot::BootFiles files) {
   if (config_.cmdline) {
     cmdline_ = *config_.cmdline;
   } else {
@@ -231,14 +231,12 @@ Result<void> Board::load_kernel() {
         parts.mmio.push_back({slot.address, virtio::MmioTransport::kWindowBytes, slot.irq});
     cmdline_ = boot::make_command_line(parts);
   }
-  boot::BootRequest request{.kernel_path = config_.kernel_path,
-                            .initrd_path = config_.initrd_path,
-                            .cmdline = cmdline_,
-                            .rsdp = {0}};
+  files.cmdline = cmdline_;
+  files.five_level_paging = vcpus_.front()->has_five_level_paging();
   TRY(boot::write_smbios_tables(
       memory_, {.name = config_.name, .uuid = config_.uuid, .cpus = config_.cpus}));
-  if (config_.acpi) request.rsdp = TRY(boot::write_acpi_tables(memory_, acpi_platform()));
-  const boot::BootImage image = TRY(boot::load(memory_, request));
+  if (config_.acpi) files.rsdp = TRY(boot::write_acpi_tables(memory_, acpi_platform()));
+  const boot::BootImage image = TRY(boot::load(memory_, files));
   spdlog::info("{}: {}", config_.kernel_path, image.kernel);
   return vcpus_.front()->set_state(image.cpu);
 }

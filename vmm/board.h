@@ -51,9 +51,9 @@ class Board {
   };
 
   // The references must outlive the board.
-  static Result<std::unique_ptr<Board>> create(const MachineConfig& config, const Kvm& kvm,
-                                               const Peripherals& peripherals, EventLoop& main_loop,
-                                               const Events& events);
+  static Result<std::unique_ptr<Board>> create(const MachineConfig& config, boot::BootFiles files,
+                                               const Kvm& kvm, const Peripherals& peripherals,
+                                               EventLoop& main_loop, const Events& events);
   ~Board();
   Board(const Board&) = delete;
   Board& operator=(const Board&) = delete;
@@ -105,7 +105,7 @@ class Board {
   Result<void> add_virtio_mmio(const Peripherals::Slot& wanted);
   static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
   Result<void> build_cpus();
-  Result<void> load_kernel();
+  Result<void> load_kernel(boot::BootFiles files);
   boot::AcpiPlatform acpi_platform() const;
 
   const MachineConfig& config_;

@@ -70,6 +70,7 @@ struct MachineConfig {
   std::array<uint8_t, 16> uuid = {};  // in network byte order
   std::string kernel_path;
   std::string initrd_path;             // empty: none
+  std::string kernel_cache;            // the folder of unpacked kernels; empty: none
   std::optional<std::string> cmdline;  // the whole command line; nullopt: generated
   std::string append;                  // appended to the generated command line
   uint64_t memory_bytes = 512 << 20;

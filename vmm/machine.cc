@@ -35,7 +35,8 @@ class KvmMachine final : public Machine {
   void update_disk_sizes() override { peripherals_->update_disk_sizes(); }
 
  private:
-  Result<void> power_on();
+  Result<boot::BootFiles> open_files() const;
+  Result<void> power_on(boot::BootFiles files);
   void run_board();
   bool wants_reset();
   bool panicked() const;
@@ -81,18 +82,26 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
 namespace {
 
 Result<void> KvmMachine::build() {
-  kvm_.emplace(TRY(Kvm::open()));
+  // First what is quick to refuse.
+  boot::BootFiles files = TRY(open_files());
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
   panic_timer_ = TRY(main_loop_.timer([this] { end(Ending::kPanicked, 0); }));
   peripherals_.emplace(TRY(Peripherals::create(config_, main_loop_, keys)));
-  return power_on();
+  kvm_.emplace(TRY(Kvm::open()));
+  return power_on(std::move(files));
 }
 
-Result<void> KvmMachine::power_on() {
+Result<boot::BootFiles> KvmMachine::open_files() const {
+  const auto cache = config_.kernel_cache.empty() ? boot::KernelCache()
+                                                  : boot::KernelCache::open(config_.kernel_cache);
+  return boot::open_files(config_.kernel_path, config_.initrd_path, cache);
+}
+
+Result<void> KvmMachine::power_on(boot::BootFiles files) {
   written_before_start_ = written_bytes();
   board_.reset();  // frees its memory before the next board allocates as much
-  board_ = TRY(Board::create(config_, *kvm_, *peripherals_, main_loop_,
+  board_ = TRY(Board::create(config_, std::move(files), *kvm_, *peripherals_, main_loop_,
                              {.power_off = [this] { end(Ending::kPoweredOff, 0); },
                               .reset = [this] { end(Ending::kRebooted, 0); },
                               .panicked =
@@ -118,7 +127,9 @@ RunReport KvmMachine::run() {
   for (;;) {
     run_board();
     if (!wants_reset()) return report();
-    if (auto again = power_on(); !again) {
+    auto files = open_files();
+    const auto again = files ? power_on(*std::move(files)) : std::unexpected(files.error());
+    if (!again) {
       end_with(Ending::kHostFailed, 0, again.error().message());
       return report();
     }

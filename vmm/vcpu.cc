@@ -73,6 +73,10 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
                   {.cpu = index_,
                    .cpu_count = cpu_count,
                    .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
+  constexpr uint32_t kLa57 = 1 << 16;  // of ECX
+  five_level_paging_ = std::ranges::any_of(cpuid, [](const kvm_cpuid_entry2& entry) {
+    return entry.function == 7 && entry.index == 0 && (entry.ecx & kLa57) != 0;
+  });
   KvmCpuid list;
   if (cpuid.size() > list.entries.size())
     return fail("kvm: {} CPUID entries for vCPU {}, at most {}", cpuid.size(), index_,

@@ -49,6 +49,8 @@ class Vcpu {
   Vcpu& operator=(const Vcpu&) = delete;
 
   // Sets the initial registers.
+  // CR4.LA57 may be set.
+  bool has_five_level_paging() const { return five_level_paging_; }
   Result<void> set_state(const boot::CpuState& state);
 
   VcpuExit run();
@@ -112,7 +114,7 @@ class Vcpu {
   VcpuExit ended(uint32_t reason) const;
   VcpuExit internal_error() const;
 
-  // Constant after construction.
+  // Constant after create().
   const Vm& vm_;
   const uint32_t index_;
   const bool alone_;  // there is no other vCPU that could wake it
@@ -120,6 +122,7 @@ class Vcpu {
   const Bus& mmio_;
   const Fd fd_;
   kvm_run* const run_;  // shared with the kernel
+  bool five_level_paging_ = false;
 
   // Owned by the vCPU's thread.
   std::optional<ExitCounts> counts_;

@@ -51,6 +51,17 @@ TEST(CpuState, LinuxFindsTheFirstFourGibibytesMappedToThemselves) {
   EXPECT_EQ(translate(memory, state->cr3, 1ULL << 32), std::nullopt);
 }
 
+TEST(CpuState, LinuxMayStartWithFiveLevelsOfPageTables) {
+  const auto memory = memory_of(2 * kMiB);
+  const auto state = linux_64bit_entry(memory, {0x1000200}, {0x1000}, true);
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->cr4 & 1 << 12, 1u << 12);
+  const auto top = *memory.read<uint64_t>({state->cr3});
+  EXPECT_EQ(top & 3, 3u);
+  EXPECT_EQ(translate(memory, top & kAddressBits, 0x1234'5678), 0x1234'5678);
+  EXPECT_EQ(*memory.read<uint64_t>({state->cr3 + 8}), 0u);
+}
+
 void expect_gdt_agrees(const GuestMemory& memory, const CpuState& state) {
   for (const Segment& segment : {state.cs, state.ds, state.ss, state.tr}) {
     ASSERT_LE(segment.selector + 7, state.gdt.limit);

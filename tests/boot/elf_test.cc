@@ -20,7 +20,7 @@ HvmStartInfo start_info(const GuestMemory& memory, const BootImage& loaded) {
 
 TEST(ElfKernel, IsLoadedByItsPhysicalAddresses) {
   const auto memory = memory_of(64 * kMiB);
-  std::ranges::fill(*memory.slice({18 * kMiB}, 20'000), std::byte{0xee});
+  std::ranges::fill(*memory.slice({18 * kMiB + 4096}, 4096), std::byte{0xee});
   const auto loaded = load_elf(memory, ElfImage().files());
   ASSERT_TRUE(loaded) << message(loaded);
   EXPECT_EQ(loaded->cpu.rip, 16 * kMiB + 0x100);
@@ -28,9 +28,7 @@ TEST(ElfKernel, IsLoadedByItsPhysicalAddresses) {
   EXPECT_EQ(loaded->kernel_range.size_bytes, 2 * kMiB + 16384);
   EXPECT_EQ(*memory.read<uint8_t>({16 * kMiB}), 0xc3);
   EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 4095}), 0xc3);
-  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 4096}), 0) << "bss";
-  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 16383}), 0) << "bss";
-  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 16384}), 0xee);
+  EXPECT_EQ(*memory.read<uint8_t>({18 * kMiB + 4096}), 0xee) << "the bss is zeroed already";
 }
 
 TEST(ElfKernel, GetsTheStartInfoOfPvh) {

@@ -46,6 +46,11 @@ std::string message(const Result<T>& result) {
   return result ? "" : result.error().message();
 }
 
+// Decompresses and loads files, as a run does.
+inline Result<BootImage> unpack_and_load(const GuestMemory& memory, BootFiles files) {
+  return load(memory, TRY(unpack(std::move(files))));
+}
+
 // A bzImage of 5 sectors of setup code, followed by `code_bytes` of 0xc3.
 struct BzImage {
   explicit BzImage(uint32_t code_bytes = 8192) {

@@ -1,0 +1,46 @@
+// Keeps unpacked kernels in a folder of the user, so that a kernel is unpacked only once.
+//
+// An entry belongs to a file: device, inode, size, and the times of its last changes, to the
+// nanosecond. A file that changed within the last two seconds gets no entry, because a second
+// change might not change its times. Entries that nobody has used for 30 days, and the oldest
+// ones beyond 512 MiB, are removed when another is added.
+//
+// The cache never fails a run: what cannot be read or written is as if it were absent.
+//
+// Thread rule: any thread; several processes may use one folder.
+#pragma once
+
+#include <cstddef>
+#include <ctime>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/fd.h"
+#include "boot/input_file.h"
+
+namespace wick::boot {
+
+class KernelCache {
+ public:
+  KernelCache() = default;  // keeps nothing
+  // Creates the folder and its parents, as far as they are missing and would be in a folder of
+  // the user. Keeps nothing if the folder belongs to another user, or if others may write to it.
+  static KernelCache open(const std::string& folder);
+
+  // What keep() got for this file.
+  std::optional<InputFile> find(const InputFile& kernel) const;
+  // False: keep() would do nothing. `now` as of time(2).
+  bool would_keep(const InputFile& kernel, time_t now = ::time(nullptr)) const;
+  // An entry is visible only when it is complete.
+  void keep(const InputFile& kernel, std::span<const std::byte> unpacked,
+            time_t now = ::time(nullptr)) const;
+
+ private:
+  explicit KernelCache(Fd folder) : folder_(std::move(folder)) {}
+  void remove_old(uint64_t new_bytes, time_t now) const;
+
+  Fd folder_;  // invalid: keeps nothing
+};
+
+}  // namespace wick::boot
