@@ -93,11 +93,12 @@ class CommandGroup {
 template <typename Command>
 class CommandTable : public CommandGroup {
  public:
-  // `rows` must outlive the table.
-  CommandTable(CLI::App& wick, const char* name, const char* help, const char* footer,
-               std::span<const CommandRow<Command>> rows)
+  // `rows` must outlive the table. Without `filled` the group has a name, but no commands.
+  CommandTable(CLI::App& wick, bool filled, const char* name, const char* help,
+               const char* footer, std::span<const CommandRow<Command>> rows)
       : CommandGroup(wick, name, help, footer), rows_(rows) {
-    for (const auto& row : rows) add(row);
+    if (filled)
+      for (const auto& row : rows) add(row);
   }
 
   Result<Command> command() const {

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <span>
 #include <string_view>
 
@@ -74,7 +75,7 @@ Example:
 // CLI11 2.1.2 the file overrides the environment, and set_config has no effect on a subcommand.
 class Arguments {
  public:
-  Arguments() {
+  explicit Arguments(const std::vector<std::string>& arguments) : first_(first_of(arguments)) {
     app_.get_formatter()->column_width(26);
     app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
     app_.get_formatter()->label("REQUIRED", "");
@@ -91,8 +92,10 @@ class Arguments {
     }
     for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
     for (const OptionRow& row : kMainOptions) add_option(app_, row);
-    for (const RunOption& option : run_options()) add_option(*run_, option.row());
-    for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
+    if (needs("run")) {
+      for (const RunOption& option : run_options()) add_option(*run_, option.row());
+      for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
+    }
     add_option(*attach_, kSocket);
   }
 
@@ -179,12 +182,25 @@ class Arguments {
     return reversed;
   }
 
+  static std::string first_of(const std::vector<std::string>& arguments) {
+    return arguments.empty() ? std::string() : arguments.front();
+  }
+
+  // False for a command whose options no message and no help can name. To create them all takes
+  // a third of the time of a short run.
+  bool needs(std::string_view command) const {
+    constexpr std::array kKnown = {"run",    "attach", "image",    "net",
+                                   "doctor", "--help", "--version"};
+    return first_ == command || std::ranges::find(kKnown, first_) == kKnown.end();
+  }
+
+  const std::string first_;  // argument; empty: none
   CLI::App app_{"Runs virtual machines on KVM.", "wick"};
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
-  const CommandTable<image::ImageCommand> image_ = image_commands(app_);
-  const CommandTable<hostnet::NetCommand> net_ = net_commands(app_);
+  const CommandTable<image::ImageCommand> image_ = image_commands(app_, needs("image"));
+  const CommandTable<hostnet::NetCommand> net_ = net_commands(app_, needs("net"));
   CLI::App* const doctor_ =
       app_.add_subcommand("doctor", "Checks whether this host can run guests.");
 };
@@ -314,7 +330,7 @@ Result<RunOptions> complete(RunOptions options) {
 
 std::expected<Command, CommandError> parse_command(const std::vector<std::string>& arguments,
                                                    const Environment& environment) {
-  Arguments parsed;
+  Arguments parsed(arguments);
   const auto usage = [&](Error error) {
     return std::unexpected(
         CommandError{CommandError::Kind::kUsage, std::move(error), parsed.help_command()});

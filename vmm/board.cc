@@ -82,6 +82,7 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
                                       .arm = [this](auto delay) { rtc_timer_.arm(delay); },
                                       .alarm = [this] { acpi_pm_->rtc_alarm(); }});
   TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
+  TRY(vm_.coalesce(layout::kRtcPort, 1));  // the index
 
   pvpanic_ = std::make_unique<devices::Pvpanic>(
       devices::Pvpanic::Actions{.panicked = events.panicked, .crash_loaded = [] {}});
@@ -110,6 +111,9 @@ Result<void> Board::build_pci(const Events& events) {
   const Bus::Range io_window{layout::kPciIoWindow, layout::kPciIoWindowPorts};
   pci_ = std::make_unique<devices::PciHost>(window, events.reset, io_window);
   TRY(ports_.attach({layout::kPciPort, devices::PciHost::kPorts}, pci_->ports(), "pci"));
+  // CONFIG_ADDRESS. KVM queues writes of single bytes here, too, among them resets, which then
+  // take up to a second if the guest has no other exit. Linux resets by other means first.
+  TRY(vm_.coalesce(layout::kPciPort, 4));
   TRY(ports_.attach(io_window, pci_->io_window(), "pci"));
   TRY(mmio_.attach({layout::kPciEcam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
   return mmio_.attach(window, pci_->window(), "pci");
@@ -209,7 +213,7 @@ Result<void> Board::build_cpus() {
     return with_hint(fail("{} vCPUs: KVM and ACPI allow at most {}", config_.cpus, most),
                      "give fewer with --cpus");
   for (uint32_t i = 0; i < config_.cpus; ++i) {
-    vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_)));
+    vcpus_.push_back(TRY(Vcpu::create(vm_, i, config_.cpus, ports_, mmio_, coalesced_)));
     if (config_.stats) vcpus_.back()->keep_stats();
   }
   return {};

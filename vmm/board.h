@@ -114,6 +114,7 @@ class Board {
   std::string cmdline_;
   Bus ports_;
   Bus mmio_;
+  CoalescedPorts coalesced_{ports_};
   std::unique_ptr<devices::I8042> i8042_;
   std::unique_ptr<IrqLine> pit_line_;
   std::unique_ptr<devices::Pit> pit_;

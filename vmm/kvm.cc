@@ -38,6 +38,7 @@ struct Useful {
 
 constexpr std::array kUseful = {
     Useful{KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "guests' timers are slower"},
+    Useful{KVM_CAP_COALESCED_PIO, "KVM_CAP_COALESCED_PIO", "boots are slower"},
     Useful{KVM_CAP_BINARY_STATS_FD, "KVM_CAP_BINARY_STATS_FD", "--stats has no KVM counters"},
 };
 

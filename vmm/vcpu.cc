@@ -51,7 +51,8 @@ kvm_segment to_kvm(const boot::Segment& segment) {
 }  // namespace
 
 Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_t cpu_count,
-                                           const Bus& ports, const Bus& mmio) {
+                                           const Bus& ports, const Bus& mmio,
+                                           CoalescedPorts& coalesced) {
   install_kick_handler();
   Fd fd(::ioctl(vm.fd(), KVM_CREATE_VCPU, index));
   if (!fd.valid()) return fail_errno(errno, "kvm: cannot create vCPU {}", index);
@@ -59,8 +60,10 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(const Vm& vm, uint32_t index, uint32_
       ::mmap(nullptr, vm.kvm().run_area_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (area == MAP_FAILED)
     return fail_errno(errno, "kvm: cannot map the run area of vCPU {}", index);
-  std::unique_ptr<Vcpu> vcpu(
-      new Vcpu(vm, index, cpu_count == 1, ports, mmio, std::move(fd), static_cast<kvm_run*>(area)));
+  std::unique_ptr<Vcpu> vcpu(new Vcpu(vm, index, cpu_count == 1, ports, mmio, coalesced,
+                                      std::move(fd), static_cast<kvm_run*>(area)));
+  if (const size_t offset = vm.coalesced_ring_offset(); offset != 0)
+    coalesced.set_ring(reinterpret_cast<CoalescedPorts::Ring*>(static_cast<char*>(area) + offset));
   TRY(vcpu->set_up(cpu_count));
   return vcpu;
 }
@@ -173,6 +176,7 @@ VcpuExit Vcpu::run() {
     // returns at once.
     const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
     if (counts_) counts_->left_guest();
+    coalesced_.deliver();
     const uint32_t reason = entered == 0 ? run_->exit_reason : uint32_t{KVM_EXIT_INTR};
     switch (reason) {
       case KVM_EXIT_IO:

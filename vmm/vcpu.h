@@ -21,6 +21,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "boot/cpu_state.h"
+#include "vmm/coalesced_ports.h"
 #include "vmm/exit_counts.h"
 #include "vmm/vm.h"
 
@@ -43,14 +44,15 @@ class Vcpu {
  public:
   // The references must outlive the vCPU.
   static Result<std::unique_ptr<Vcpu>> create(const Vm& vm, uint32_t index, uint32_t cpu_count,
-                                              const Bus& ports, const Bus& mmio);
+                                              const Bus& ports, const Bus& mmio,
+                                              CoalescedPorts& coalesced);
   ~Vcpu();
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
 
-  // Sets the initial registers.
   // CR4.LA57 may be set.
   bool has_five_level_paging() const { return five_level_paging_; }
+  // Sets the initial registers.
   Result<void> set_state(const boot::CpuState& state);
 
   VcpuExit run();
@@ -81,13 +83,14 @@ class Vcpu {
   std::string describe_last_exits() const;
 
  private:
-  Vcpu(const Vm& vm, uint32_t index, bool alone, const Bus& ports, const Bus& mmio, Fd fd,
-       kvm_run* run)
+  Vcpu(const Vm& vm, uint32_t index, bool alone, const Bus& ports, const Bus& mmio,
+       CoalescedPorts& coalesced, Fd fd, kvm_run* run)
       : vm_(vm),
         index_(index),
         alone_(alone),
         ports_(ports),
         mmio_(mmio),
+        coalesced_(coalesced),
         fd_(std::move(fd)),
         run_(run) {}
 
@@ -120,6 +123,7 @@ class Vcpu {
   const bool alone_;  // there is no other vCPU that could wake it
   const Bus& ports_;
   const Bus& mmio_;
+  CoalescedPorts& coalesced_;
   const Fd fd_;
   kvm_run* const run_;  // shared with the kernel
   bool five_level_paging_ = false;

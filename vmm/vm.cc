@@ -58,6 +58,25 @@ Result<void> Vm::create_pit(const devices::Pit::State& state) const {
   return {};
 }
 
+size_t Vm::coalesced_ring_offset() const {
+  constexpr size_t kPageBytes = 4096;
+  if (kvm_->capability(KVM_CAP_COALESCED_PIO) <= 0) return 0;
+  const int page = kvm_->capability(KVM_CAP_COALESCED_MMIO);
+  const size_t offset = page > 0 ? static_cast<size_t>(page) * kPageBytes : 0;
+  return offset + kPageBytes <= kvm_->run_area_bytes() ? offset : 0;
+}
+
+Result<void> Vm::coalesce(uint16_t port, uint32_t ports) const {
+  if (coalesced_ring_offset() == 0) return {};
+  kvm_coalesced_mmio_zone zone{};
+  zone.addr = port;
+  zone.size = ports;
+  zone.pio = 1;
+  if (::ioctl(fd_.get(), KVM_REGISTER_COALESCED_MMIO, &zone) != 0)
+    return fail_errno(errno, "kvm: KVM_REGISTER_COALESCED_MMIO at port {:#x}", port);
+  return {};
+}
+
 Result<void> Vm::map(const GuestMemory& memory) {
   uint32_t slot = 0;
   for (const GuestMemory::Region& region : memory.regions()) {

@@ -26,6 +26,11 @@ class Vm {
   // serves ports 0x40 to 0x43 and 0x61.
   Result<void> create_pit(const devices::Pit::State& state) const;
 
+  // Makes KVM queue the guest's writes within these ports (vmm/coalesced_ports.h), if it can.
+  Result<void> coalesce(uint16_t port, uint32_t ports) const;
+  // The offset of KVM's ring of queued writes in a vCPU's run area; 0: KVM queues none.
+  size_t coalesced_ring_offset() const;
+
   // Maps `memory` into the guest, one slot per region. `memory` must outlive the Vm.
   Result<void> map(const GuestMemory& memory);
 

@@ -151,7 +151,8 @@ void kvm_run_ours(benchmark::State& state) {
   for (const uint16_t port : vmm::layout::kSerialPorts)
     must(ports.attach({port, 8}, null, "serial"));
   must(ports.attach({vmm::layout::kAcpiPmPort, 8}, null, "acpi"));
-  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, ports, mmio));
+  vmm::CoalescedPorts coalesced(ports);
+  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, ports, mmio, coalesced));
   must(vcpu->set_state(real_mode()));
   stopper.vcpu = vcpu.get();
   for (auto _ : state) vcpu->run();
@@ -163,7 +164,8 @@ BENCHMARK(kvm_run_ours);
 void kvm_run_bare(benchmark::State& state) {
   Guest guest;
   Bus none;
-  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, none, none));
+  vmm::CoalescedPorts coalesced(none);
+  const auto vcpu = must(vmm::Vcpu::create(guest.vm, 0, 1, none, none, coalesced));
   must(vcpu->set_state(real_mode()));
   for (auto _ : state) {
     do {

@@ -364,8 +364,8 @@ const CommandRow<image::ImageCommand> kCommands[] = {
 
 }  // namespace
 
-CommandTable<image::ImageCommand> image_commands(CLI::App& wick) {
-  return {wick, "image", "Makes, shows and repairs disk images.", kImageHelp, kCommands};
+CommandTable<image::ImageCommand> image_commands(CLI::App& wick, bool filled) {
+  return {wick, filled, "image", "Makes, shows and repairs disk images.", kImageHelp, kCommands};
 }
 
 }  // namespace wick::cli

@@ -6,6 +6,6 @@
 
 namespace wick::cli {
 
-CommandTable<image::ImageCommand> image_commands(CLI::App& wick);
+CommandTable<image::ImageCommand> image_commands(CLI::App& wick, bool filled);
 
 }  // namespace wick::cli

@@ -140,8 +140,8 @@ const CommandRow<NetCommand> kCommands[] = {
 
 }  // namespace
 
-CommandTable<NetCommand> net_commands(CLI::App& wick) {
-  return {wick, "net", "Makes a network for guests on this host.", kNetHelp, kCommands};
+CommandTable<NetCommand> net_commands(CLI::App& wick, bool filled) {
+  return {wick, filled, "net", "Makes a network for guests on this host.", kNetHelp, kCommands};
 }
 
 }  // namespace wick::cli

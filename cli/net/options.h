@@ -6,6 +6,6 @@
 
 namespace wick::cli {
 
-CommandTable<hostnet::NetCommand> net_commands(CLI::App& wick);
+CommandTable<hostnet::NetCommand> net_commands(CLI::App& wick, bool filled);
 
 }  // namespace wick::cli

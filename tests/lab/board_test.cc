@@ -53,7 +53,8 @@ class BoardTest : public testing::Test {
     if (!kvm_) kvm_.emplace(Kvm::open().value());
     if (!peripherals_) peripherals_.emplace(Peripherals::create(config_, *loop_, {}).value());
     board_.reset();
-    auto made = Board::create(config_, *kvm_, *peripherals_, *loop_,
+    auto made = Board::create(config_, boot::open_files(config_.kernel_path, {}, {}).value(), *kvm_,
+                              *peripherals_, *loop_,
                               {.power_off = [] {}, .reset = [] {}, .panicked = [] {}});
     if (!made) return made.error().message();
     board_ = *std::move(made);
