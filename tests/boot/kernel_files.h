@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -180,5 +181,60 @@ struct ElfImage {
   std::vector<Segment> segments;
   Bytes notes;
 };
+
+// What Linux's build compresses into a bzImage: an ELF file with its section headers at the
+// end, and relocations.
+struct Payload {
+  static constexpr uint64_t kStart = 16 * kMiB;
+  static constexpr uint64_t kLink = 0xffff'ffff'8000'0000;  // __START_KERNEL_map
+
+  Payload() {
+    elf.header.e_entry = kStart + 0x40;
+    elf.header.e_shnum = 2;
+    elf.header.e_shentsize = sizeof(Elf64_Shdr);
+    elf.segments = {{kStart, 8192, 8192}, {kStart + 2 * kMiB, 4096, 3 * kMiB}};
+  }
+
+  Bytes bytes() const {
+    Bytes image = elf.bytes();
+    const uint64_t sections = image.size();
+    std::memcpy(image.data() + offsetof(Elf64_Ehdr, e_shoff), &sections, sizeof(sections));
+    const auto place = [&](uint64_t offset, uint64_t value) {
+      std::memcpy(image.data() + 4096 + offset, &value, sizeof(value));
+    };
+    place(0x100, kLink + kStart + 0x1234);  // a 64-bit pointer
+    place(0x200, kStart + 0x80);            // a 32-bit pointer, of which 4 bytes count
+    place(0x300, 0x5000);                   // an offset that per-CPU data have
+    image.resize(image.size() + 2 * sizeof(Elf64_Shdr));
+    for (const uint32_t word : relocations)
+      for (int shift = 0; shift < 32; shift += 8)
+        image.push_back(static_cast<std::byte>(word >> shift));
+    return image;
+  }
+
+  Payload& with_two_lists() {
+    relocations = {0, at(0x100), 0, at(0x200)};
+    return *this;
+  }
+  static constexpr uint32_t at(uint64_t offset) {
+    return static_cast<uint32_t>(kLink + kStart + offset);
+  }
+
+  ElfImage elf{kStart};
+  std::vector<uint32_t> relocations = {0, at(0x100), 0, at(0x300), 0, at(0x200)};
+};
+
+// A bzImage that contains a compressed payload.
+inline Bytes bzimage_with(const Bytes& payload, uint16_t xloadflags = 0) {
+  constexpr uint32_t kOffset = 0x280;
+  BzImage image(static_cast<uint32_t>(align_up(kOffset + payload.size() + 0x80, 16)));
+  image.header.payload_offset = kOffset;
+  image.header.payload_length = static_cast<uint32_t>(payload.size());
+  image.header.xloadflags |= xloadflags;
+  Bytes bytes = image.bytes();
+  const size_t setup = 512 * (1 + size_t{image.header.setup_sects});
+  std::ranges::copy(payload, bytes.begin() + static_cast<ptrdiff_t>(setup + kOffset));
+  return bytes;
+}
 
 }  // namespace wick::boot

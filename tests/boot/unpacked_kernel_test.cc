@@ -13,47 +13,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint64_t kStart = 16 * kMiB;
-constexpr uint64_t kLink = 0xffff'ffff'8000'0000;  // __START_KERNEL_map
-
-// What Linux's build compresses into a bzImage: an ELF file with its section headers at the
-// end, and relocations.
-struct Payload {
-  Payload() {
-    elf.header.e_entry = kStart + 0x40;
-    elf.header.e_shnum = 2;
-    elf.header.e_shentsize = sizeof(Elf64_Shdr);
-    elf.segments = {{kStart, 8192, 8192}, {kStart + 2 * kMiB, 4096, 3 * kMiB}};
-  }
-
-  Bytes bytes() const {
-    Bytes image = elf.bytes();
-    const uint64_t sections = image.size();
-    std::memcpy(image.data() + offsetof(Elf64_Ehdr, e_shoff), &sections, sizeof(sections));
-    const auto place = [&](uint64_t offset, uint64_t value) {
-      std::memcpy(image.data() + 4096 + offset, &value, sizeof(value));
-    };
-    place(0x100, kLink + kStart + 0x1234);  // a 64-bit pointer
-    place(0x200, kStart + 0x80);            // a 32-bit pointer, of which 4 bytes count
-    place(0x300, 0x5000);                   // an offset that per-CPU data have
-    image.resize(image.size() + 2 * sizeof(Elf64_Shdr));
-    for (const uint32_t word : relocations)
-      for (int shift = 0; shift < 32; shift += 8)
-        image.push_back(static_cast<std::byte>(word >> shift));
-    return image;
-  }
-
-  Payload& with_two_lists() {
-    relocations = {0, at(0x100), 0, at(0x200)};
-    return *this;
-  }
-  static constexpr uint32_t at(uint64_t offset) {
-    return static_cast<uint32_t>(kLink + kStart + offset);
-  }
-
-  ElfImage elf{kStart};
-  std::vector<uint32_t> relocations = {0, at(0x100), 0, at(0x300), 0, at(0x200)};
-};
+constexpr uint64_t kStart = Payload::kStart;
+constexpr uint64_t kLink = Payload::kLink;
 
 std::optional<UnpackedKernel> parse(const Bytes& bytes) {
   auto kernel = UnpackedKernel::parse(input_file(bytes, "payload"), kStart, "kernel");
@@ -160,18 +121,15 @@ Bytes gzip(const Bytes& plain) {
   return packed;
 }
 
-// A bzImage with a payload; gzip ends with the unpacked size, as the header's format wants it.
+// A bzImage with a payload. gzip ends with the unpacked size, as the format wants it.
 struct PackedKernel {
   explicit PackedKernel(const Bytes& content) : payload(gzip(content)) {}
 
   BootFiles files(std::string cmdline) const {
-    BzImage image(static_cast<uint32_t>(align_up(0x300 + payload.size(), 16)));
-    image.header.payload_offset = 0x280;
-    image.header.payload_length = static_cast<uint32_t>(payload.size());
-    image.header.xloadflags |= xloadflags;
-    Bytes bytes = image.bytes();
-    std::ranges::copy(payload, bytes.begin() + 5 * 512 + 0x280);
-    return {input_file(bytes, "bzImage"), std::nullopt, std::move(cmdline), {0xe0000}};
+    return {input_file(bzimage_with(payload, xloadflags), "bzImage"),
+            std::nullopt,
+            std::move(cmdline),
+            {0xe0000}};
   }
   Result<BootImage> load(const GuestMemory& memory, std::string cmdline) const {
     return unpack_and_load(memory, files(std::move(cmdline)));
