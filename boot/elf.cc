@@ -69,6 +69,7 @@ Result<std::vector<Elf64_Phdr>> read_program_headers(const InputFile& file) {
                 name, header.e_phoff, file.size_bytes());
   TRY(file.read(header.e_phoff, bytes));
   std::vector<Elf64_Phdr> segments;
+  segments.reserve(read.size());
   for (const ProgramHeader& segment : read)
     segments.push_back({.p_type = segment.p_type,
                         .p_flags = segment.p_flags,

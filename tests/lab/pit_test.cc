@@ -1,8 +1,8 @@
 // The interval timer, which wick creates in KVM only when a guest starts a counter, answers as
 // QEMU's does, which has KVM's from the start.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/kvm.h>
 
 #include "tests/lab/tiny.h"
 
@@ -106,6 +106,23 @@ TEST(Pit, EndsACountOfCounter2) {
   const Outputs outputs = run_both(code);
   EXPECT_EQ(outputs.wick, "T");
   EXPECT_EQ(outputs.qemu, "T");
+}
+
+// Linux without any other clock: it calibrates its TSC by counter 2, and counter 0 ticks.
+TEST(Pit, IsTheClockOfAKernelWithoutAnother) {
+  Process vm(wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a",
+                       "wick.sh nolapic noapic no-kvmclock"}));
+  Dialogue& shell = vm.console();
+  shell.expect("# ");
+  EXPECT_THAT(run_in_guest(shell, "dmesg"), testing::ContainsRegex("tsc: .*PIT"));
+  const auto ticks = [&] {
+    return std::stoull(run_in_guest(shell, "awk '$1 == \"0:\" { print $2 }' /proc/interrupts"));
+  };
+  const auto before = ticks();
+  (void)run_in_guest(shell, "sleep 1");
+  EXPECT_GE(ticks(), before + 10);
+  shell.send("poweroff -f\n");
+  expect_ending(vm, 0, "wick: the guest powered off");
 }
 
 }  // namespace
