@@ -36,6 +36,20 @@ void EventLoop::Watch::set_events(uint32_t events) {
   (void)::epoll_ctl(entry_->loop.epoll_.get(), EPOLL_CTL_MOD, entry_->fd, &event);
 }
 
+EventLoop::RoundEnd& EventLoop::RoundEnd::operator=(RoundEnd&& other) noexcept {
+  if (this != &other) {
+    reset();
+    entry_ = std::move(other.entry_);
+  }
+  return *this;
+}
+
+void EventLoop::RoundEnd::reset() {
+  if (entry_ == nullptr) return;
+  std::erase(entry_->loop.round_ends_, entry_.get());
+  entry_.reset();
+}
+
 void EventLoop::Timer::arm(std::chrono::microseconds delay) const {
   // Zero would disarm the timer.
   const int64_t ns = std::max<int64_t>(1, std::chrono::nanoseconds(delay).count());
@@ -88,6 +102,12 @@ Result<EventLoop::Timer> EventLoop::timer(std::function<void()> callback) {
   return timer;
 }
 
+EventLoop::RoundEnd EventLoop::at_round_end(std::function<bool()> function) {
+  std::unique_ptr<RoundEnd::Entry> entry(new RoundEnd::Entry{*this, std::move(function)});
+  round_ends_.push_back(entry.get());
+  return RoundEnd(std::move(entry));
+}
+
 void EventLoop::post(std::function<void()> function) {
   bool first = false;
   {
@@ -137,6 +157,13 @@ void EventLoop::forget_removed() {
   while (!removed_.empty()) std::exchange(removed_, {});
 }
 
+// Returns true if work is left for the next round.
+bool EventLoop::end_round() {
+  bool work_left = false;
+  for (RoundEnd::Entry* const entry : round_ends_) work_left |= entry->function();
+  return work_left;
+}
+
 void EventLoop::run() {
   {
     const std::lock_guard alone(call_mutex_);
@@ -144,10 +171,10 @@ void EventLoop::run() {
     runner_ = std::this_thread::get_id();
   }
   for (;;) {
-    for (const auto& function : before_wait_) function();
+    const int timeout_ms = end_round() ? 0 : -1;
     std::array<epoll_event, 32> events;
     const int count =
-        ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+        ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
       if (event.data.ptr == nullptr) {

@@ -61,6 +61,26 @@ class EventLoop {
     std::unique_ptr<Entry> entry_;
   };
 
+  // A function that runs at the end of each round. Destroying the RoundEnd ends that. It must
+  // not outlive the loop.
+  class RoundEnd {
+   public:
+    RoundEnd() = default;
+    RoundEnd(RoundEnd&& other) noexcept = default;
+    RoundEnd& operator=(RoundEnd&& other) noexcept;
+    ~RoundEnd() { reset(); }
+    void reset();
+
+   private:
+    friend class EventLoop;
+    struct Entry {
+      EventLoop& loop;
+      std::function<bool()> function;
+    };
+    explicit RoundEnd(std::unique_ptr<Entry> entry) : entry_(std::move(entry)) {}
+    std::unique_ptr<Entry> entry_;
+  };
+
   // A one-shot timer.
   class Timer {
    public:
@@ -103,9 +123,12 @@ class EventLoop {
     }
   }
 
-  // Registers, for the life of the loop, a function that runs in each round before epoll_wait.
-  // It can submit the operations that the round has gathered.
-  void before_wait(std::function<void()> function) { before_wait_.push_back(std::move(function)); }
+  // Registers a function that runs at the end of each round, before epoll_wait, until the
+  // RoundEnd is destroyed; not inside such a function. They run in the order of their
+  // registration. One can submit the operations that the round has gathered, and a later one
+  // report those that completed. If one returns true, because it has left work for the next
+  // round, epoll_wait does not sleep.
+  [[nodiscard]] RoundEnd at_round_end(std::function<bool()> function);
 
   // Runs until stop(), which may be called before run(). Endless posting does not prevent
   // the return.
@@ -114,6 +137,7 @@ class EventLoop {
 
  private:
   EventLoop(Fd epoll, EventFd wake);
+  bool end_round();
   void run_posted();
   void forget_removed();
   void run_and_wait(const std::function<void()>& function);
@@ -123,7 +147,7 @@ class EventLoop {
   const EventFd wake_;
 
   // Owned by the loop's thread.
-  std::vector<std::function<void()>> before_wait_;
+  std::vector<RoundEnd::Entry*> round_ends_;
   std::vector<std::unique_ptr<Watch::Entry>> removed_;  // kept until no event refers to them
 
   // Serializes call() with the start and the end of run(), so that only one thread acts as the

@@ -87,7 +87,8 @@ class UringIo final : public AsyncIo {
     self->ring_exists_ = true;
     self->watch_ = TRY(loop.watch(self->ring_.ring_fd, EPOLLIN,
                                   [raw = self.get()](uint32_t) { raw->complete_ready(); }));
-    loop.before_wait([raw = self.get()] { raw->submit_and_complete(); });
+    self->round_end_ =
+        loop.at_round_end([raw = self.get()] { return raw->submit_and_complete(); });
     return self;
   }
 
@@ -153,14 +154,12 @@ class UringIo final : public AsyncIo {
     ::io_uring_sqe_set_data(&entry, &operation);
   }
 
-  void submit_and_complete() {
+  // Returns true if operations are left for the next round.
+  bool submit_and_complete() {
     // A completion may queue new operations, so repeats until the queue is empty. The limit
     // keeps endless completions from blocking the rest of the loop.
     for (int turn = 0; !queued_.empty() || ::io_uring_sq_ready(&ring_) > 0; ++turn) {
-      if (turn == kTurnsPerRound) {
-        loop_.post([] {});
-        return;
-      }
+      if (turn == kTurnsPerRound) return true;
       if (queued_.size() == 1 && read_at_once(*queued_.front())) continue;
       for (; !queued_.empty(); queued_.pop_front()) {
         IoOperation& operation = *queued_.front();
@@ -175,13 +174,11 @@ class UringIo final : public AsyncIo {
       const int submitted = ::io_uring_sq_ready(&ring_) > 0 ? ::io_uring_submit(&ring_) : 0;
       complete_ready();
       for (IoOperation* const copy : std::exchange(copies_, {})) copy->complete(timed(*copy));
-      if (submitted < 0) {
-        // Out of memory or completion slots (EAGAIN, EBUSY), or interrupted. Tries again in
-        // the next round, when completions have made room.
-        loop_.post([] {});
-        return;
-      }
+      // Out of memory or completion slots (EAGAIN, EBUSY), or interrupted. Tries again in the
+      // next round, when completions have made room.
+      if (submitted < 0) return true;
     }
+    return false;
   }
 
   // The page cache serves most single reads, and then one system call is enough. Several
@@ -243,6 +240,7 @@ class UringIo final : public AsyncIo {
   unsigned writes_elsewhere_ = 0;     // number of writes that still go through the ring
   unsigned reads_elsewhere_ = 0;      // number of reads that still go through the ring
   EventLoop::Watch watch_;
+  EventLoop::RoundEnd round_end_;
 };
 
 }  // namespace

@@ -92,6 +92,8 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
   queues_.resize(queue_sizes_.size());
+  // The back end exists, so its I/O is submitted and completed first at the end of a round.
+  round_end_ = loop_.at_round_end([this] { return end_round(); });
   for (ActiveQueue& queue : queues) add(std::move(queue));
   // A driver that read the configuration before the change has the old capacity.
   if (std::exchange(capacity_change_pending_, false)) notifier.config_changed();
@@ -137,6 +139,7 @@ void Blk::reset() {
   loop_.call([this] {
     notifier_ = nullptr;
     stalled_ = false;
+    round_end_.reset();
     queues_.clear();
   });
 }
@@ -150,16 +153,39 @@ void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& id
   idle_ = &idle;
 }
 
+// Starts the requests that are in the ring, at most as many as it has entries; the rest waits
+// for the next round.
 void Blk::process_queue(size_t index) {
   if (index >= queues_.size() || queues_[index] == nullptr) return;
   Queue& queue = *queues_[index];
-  queue.ring.serve([this] { return in_flight_ < kMaxInFlight; },
-                   [&](Chain chain) {
-                     ++in_flight_;
-                     ++queue.in_flight;
-                     spawn(serve(queue, std::move(chain)));
-                   });
+  if (!queue.ring.active()) return;
+  queue.used_in_round = true;
+  const auto ready = [this] { return in_flight_ < kMaxInFlight; };
+  const auto take = [&](Chain chain) {
+    ++in_flight_;
+    ++queue.in_flight;
+    spawn(serve(queue, std::move(chain)));
+  };
+  queue.ring.take_chains(queue.ring.queue().size(), ready, take);
   if (in_flight_ == kMaxInFlight) stalled_ = true;
+}
+
+// What completed during a round is reported by one interrupt. An interrupt per request would
+// wake the driver for each, which then, on a CPU that it shares with this thread, would also
+// preempt it. Notifications stay off until here, and the driver's new requests are taken
+// without one. Returns true if there were any.
+bool Blk::end_round() {
+  bool more = false;
+  for (size_t index = 0; index < queues_.size(); ++index) {
+    if (queues_[index] == nullptr || !queues_[index]->used_in_round) continue;
+    Queue& queue = *queues_[index];
+    queue.used_in_round = false;
+    queue.ring.interrupt();
+    if (in_flight_ == kMaxInFlight || !queue.ring.wait_for_kick()) continue;
+    process_queue(index);
+    more = true;
+  }
+  return more;
 }
 
 Task<void> Blk::serve(Queue& queue, Chain chain) {
@@ -179,7 +205,7 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   std::move(chain).complete(written);
   --in_flight_;
   --queue.in_flight;
-  queue.ring.interrupt();
+  queue.used_in_round = true;
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {

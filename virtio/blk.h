@@ -44,12 +44,14 @@ class Blk final : public VirtioDevice {
   struct Queue {
     KickedRing ring;
     uint32_t in_flight = 0;
+    bool used_in_round = false;  // chains were taken or completed; see end_round()
   };
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
   void add(ActiveQueue queue);
   void release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle);
   void process_queue(size_t index);
+  bool end_round();
   Task<void> serve(Queue& queue, Chain chain);
   Task<uint8_t> execute(BlkRequest& request, const Queue& queue);
   Task<Result<void>> execute_in_pieces(const BlkRequest& request, const Queue& queue);
@@ -72,6 +74,7 @@ class Blk final : public VirtioDevice {
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<Queue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
+  EventLoop::RoundEnd round_end_;  // while there is a driver
   bool capacity_change_pending_ = false;  // the capacity changed while there was no driver
   BlkLimits limits_;
   uint32_t in_flight_ = 0;              // in all queues

@@ -35,20 +35,29 @@ class KickedRing {
     serving_ = true;
     size_t left = active_.ring.size();
     do {
-      active_.ring.disable_notifications();
-      for (; left > 0 && ready(); --left) {
-        auto chain = pop();
-        if (!chain) break;
-        take(*std::move(chain));
-      }
+      left -= take_chains(left, ready, take);
     } while (left > 0 && ready() && wait_for_kick());
     serving_ = false;
     interrupt();
     if (left == 0) kick();
   }
 
-  // The parts of a turn, for a device that needs several chains at once.
+  // The parts of a turn, for a device that needs several chains at once, or that interrupts the
+  // driver later.
 
+  // Disables notifications, and passes up to `limit` chains to `take(Chain)` while there are any
+  // and `ready()` is true. Returns their number.
+  template <typename Ready, typename Take>
+  size_t take_chains(size_t limit, Ready& ready, Take& take) {
+    active_.ring.disable_notifications();
+    size_t taken = 0;
+    for (; taken < limit && ready(); ++taken) {
+      auto chain = pop();
+      if (!chain) break;
+      take(*std::move(chain));
+    }
+    return taken;
+  }
   // Returns the next chain, or nothing if there is none. If the driver has broken the ring,
   // the device needs a reset, and the ring is no longer active.
   std::optional<Chain> pop();

@@ -347,30 +347,70 @@ TEST_F(EventLoopTest, CallsRunOneAtATimeWhoeverRunsTheLoop) {
   EXPECT_EQ(ran, 8000);
 }
 
-// --- before_wait ---
+// --- the end of a round ---
 
-TEST_F(EventLoopTest, CallsBeforeWaitOnceARound) {
-  int before = 0;
-  loop_->before_wait([&] { ++before; });
+TEST_F(EventLoopTest, EndsEachRoundOnce) {
+  int ends = 0;
+  const auto round_end = loop_->at_round_end([&] {
+    ++ends;
+    return false;
+  });
   run_once();
-  EXPECT_EQ(before, 1);
+  EXPECT_EQ(ends, 1);
   loop_->post([&] { loop_->stop(); });
   loop_->run();
-  EXPECT_EQ(before, 2);
+  EXPECT_EQ(ends, 2);
 }
 
-TEST_F(EventLoopTest, SeesWhatBeforeWaitPosts) {
+TEST_F(EventLoopTest, SeesWhatTheEndOfARoundPosts) {
   bool posted = false;
   bool ran = false;
-  loop_->before_wait([&] {
-    if (std::exchange(posted, true)) return;
+  const auto round_end = loop_->at_round_end([&] {
+    if (std::exchange(posted, true)) return false;
     loop_->post([&] {
       ran = true;
       loop_->stop();
     });
+    return false;
   });
   loop_->run();
   EXPECT_TRUE(ran);
+}
+
+TEST_F(EventLoopTest, DoesNotSleepWhileWorkIsLeft) {
+  int ends = 0;
+  const auto round_end = loop_->at_round_end([&] {
+    if (++ends == 3) loop_->stop();
+    return ends < 3;
+  });
+  loop_->run();
+  EXPECT_EQ(ends, 3);
+}
+
+TEST_F(EventLoopTest, HearsOfStopEvenIfWorkIsAlwaysLeft) {
+  const auto round_end = loop_->at_round_end([] { return true; });
+  std::thread stopper([&] { loop_->stop(); });
+  loop_->run();
+  stopper.join();
+}
+
+TEST_F(EventLoopTest, EndsRoundsInTheOrderOfRegistrationUntilTheEndIsDestroyed) {
+  std::string order;
+  const auto note = [&](char name) {
+    return [&order, name] {
+      order += name;
+      return false;
+    };
+  };
+  auto first = loop_->at_round_end(note('a'));
+  auto second = loop_->at_round_end(note('b'));
+  const auto third = loop_->at_round_end(note('c'));
+  run_once();
+  EXPECT_EQ(order, "abc");
+  second.reset();
+  first = {};
+  run_once();
+  EXPECT_EQ(order, "abcc");
 }
 
 // --- timers ---

@@ -78,11 +78,17 @@ class TapTest : public testing::Test {
       GTEST_SKIP() << "no /dev/net/tun here: " << std::strerror(errno);
     if (!run("ip link set lo up")) GTEST_SKIP() << "no ip(8) here";
     thread_ = LoopThread::start("tap-test").value();
-    loop().call([&] { loop().before_wait([&] { ++rounds_; }); });
+    loop().call([&] {
+      round_end_ = loop().at_round_end([&] {
+        ++rounds_;
+        return false;
+      });
+    });
   }
   void TearDown() override {
     close();
     if (thread_) thread_->stop();
+    round_end_.reset();
     if (home_.valid()) {
       EXPECT_EQ(::setns(home_.get(), CLONE_NEWNET), 0);
     }
@@ -228,6 +234,7 @@ class TapTest : public testing::Test {
   std::unique_ptr<LoopThread> thread_;
   std::unique_ptr<Backend> tap_;
   Fd host_;
+  EventLoop::RoundEnd round_end_;
   std::atomic<int> rounds_ = 0;
   std::array<std::atomic<int>, 16> readable_{};
   std::atomic<int> link_changes_ = 0;

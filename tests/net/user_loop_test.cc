@@ -56,12 +56,19 @@ TEST_F(UserTest, MovesToAnotherLoop) {
 int idle_rounds(UserGuest& guest) {
   static std::atomic<int> rounds;
   static std::atomic<bool> counting;
-  guest.on_loop([&] { guest.loop().before_wait([] { rounds += counting ? 1 : 0; }); });
+  EventLoop::RoundEnd round_end;
+  guest.on_loop([&] {
+    round_end = guest.loop().at_round_end([] {
+      rounds += counting ? 1 : 0;
+      return false;
+    });
+  });
   ::usleep(50'000);  // lets pending work finish
   rounds = 0;
   counting = true;
   ::usleep(200'000);
   counting = false;
+  guest.on_loop([&] { round_end.reset(); });
   return rounds;
 }
 

@@ -50,6 +50,7 @@ TEST_F(BlkTest, InterruptsForEachCompletionThatComesLate) {
   kick_until_held(3);
   for (int i = 1; i <= 3; ++i) {
     on_loop([&] { disk_->release_oldest(); });
+    on_loop([] {});  // the round has ended
     EXPECT_EQ(line_.pulses(), i);
     regs().write(MmioDriver::kInterruptAck, 1);
   }
@@ -62,6 +63,43 @@ TEST_F(BlkTest, InterruptsOnceForABatch) {
   for (int i = 0; i < 20; ++i) (void)take_used();
   on_loop([] {});
   EXPECT_EQ(line_.pulses(), 1);
+}
+
+TEST_F(BlkTest, InterruptsOnceForTheLateCompletionsOfARound) {
+  start();
+  set_delay(MemoryBackend::Delay::kHeld);
+  for (int i = 0; i < 20; ++i) publish_read(0, 512);
+  kick_until_held(20);
+  on_loop([&] { disk_->release_all(); });
+  on_loop([] {});
+  EXPECT_EQ(line_.pulses(), 1);
+}
+
+TEST_F(BlkTest, TakesWhatComesDuringARoundWithoutANotification) {
+  set_driver({.size = 256, .event_index = true});
+  set_delay(MemoryBackend::Delay::kHeld);
+  std::atomic<bool> published = false;
+  bool wanted = true;
+  EventLoop::RoundEnd before_the_device;
+  on_loop([&] {
+    before_the_device = loop().at_round_end([&] {
+      if (disk_->calls().held == 0 || published) return false;
+      publish_read(0, 512);
+      wanted = driver_->kick_wanted();
+      disk_->set_delay(MemoryBackend::Delay::kNone);
+      disk_->release_all();
+      published = true;
+      return false;
+    });
+  });
+  start();
+  publish_read(0, 512);
+  kick();
+  ASSERT_TRUE(wait_for([&] { return published.load(); }));
+  EXPECT_FALSE(wanted);
+  (void)take_used();
+  (void)take_used();
+  on_loop([&] { before_the_device.reset(); });
 }
 
 TEST_F(BlkTest, HonoursARefusalOfInterrupts) {
