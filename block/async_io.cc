@@ -6,8 +6,8 @@
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <chrono>
-#include <deque>
 #include <vector>
 
 #include "block/file.h"
@@ -46,18 +46,89 @@ int64_t perform(const IoOperation& operation) {
   return result < 0 ? -errno : result;
 }
 
-// Reads only from the page cache. The result is that of preadv2(2), negative if nothing is
-// cached.
-int64_t read_cached(const IoOperation& read) {
-  return ::preadv2(read.fd, read.buffers.data(), static_cast<int>(read.buffers.size()),
-                   static_cast<off_t>(read.offset_bytes), RWF_NOWAIT);
-}
+// Makes the operations that only copy memory. One system call is then all that a request needs,
+// and io_uring would pass most writes to a kernel worker, for two context switches more.
+class InPlace {
+ public:
+  enum class Attempt : uint8_t {
+    kMade,       // the operation has its result
+    kLater,      // it would exceed what one round of the loop may copy
+    kElsewhere,  // it may have to wait
+  };
+
+  // `all_writes`: writes to the page cache may wait.
+  Attempt attempt(IoOperation& operation, bool all_writes) {
+    if (!only_copies(operation, all_writes)) return Attempt::kElsewhere;
+    if (left_bytes_ <= 0) return Attempt::kLater;
+    left_bytes_ -= static_cast<int64_t>(std::max(total_bytes(operation.buffers), kCallBytes));
+    if (operation.medium == Medium::kMemory) {
+      operation.set_result(perform(operation));
+      return Attempt::kMade;
+    }
+    return operation.kind == IoOperation::Kind::kRead ? read(operation) : write(operation);
+  }
+
+  void start_round() { left_bytes_ = kRoundBytes; }
+  bool round_is_over() const { return left_bytes_ <= 0; }
+
+ private:
+  // The limit of a round, so that the loop gets to its other work. An operation is made as a
+  // whole, so a round can exceed the limit by one of these.
+  static constexpr int64_t kRoundBytes = 1 << 20;
+  static constexpr uint64_t kCallBytes = 4 << 10;  // the least that an operation counts as
+  static constexpr uint64_t kMaxCachedWriteBytes = 64 << 10;
+  static constexpr std::chrono::microseconds kLong{500};
+  static constexpr unsigned kWritesElsewhere = 256;
+  static constexpr unsigned kReadsElsewhere = 64;
+
+  bool only_copies(const IoOperation& operation, bool all_writes) {
+    const bool write = operation.kind == IoOperation::Kind::kWrite;
+    if (!write && operation.kind != IoOperation::Kind::kRead) return false;
+    if (operation.medium != Medium::kPageCache) return operation.medium == Medium::kMemory;
+    if (write && all_writes) return true;
+    if (write && total_bytes(operation.buffers) > kMaxCachedWriteBytes) return false;
+    unsigned& elsewhere = write ? writes_elsewhere_ : reads_elsewhere_;
+    if (elsewhere == 0) return true;
+    --elsewhere;
+    return false;
+  }
+
+  // After a read of data that is not cached, the next ones probably miss the page cache, too.
+  Attempt read(IoOperation& operation) {
+    const int64_t result = ::preadv2(operation.fd, operation.buffers.data(),
+                                     static_cast<int>(operation.buffers.size()),
+                                     static_cast<off_t>(operation.offset_bytes), RWF_NOWAIT);
+    if (result < 0) {
+      reads_elsewhere_ = kReadsElsewhere;
+      return Attempt::kElsewhere;  // which waits for the data, or reports the same error
+    }
+    operation.set_result(result);
+    return Attempt::kMade;
+  }
+
+  // If a write takes long, it had to wait for memory or the disk. Later writes may have to
+  // wait, too.
+  Attempt write(IoOperation& operation) {
+    const auto start = std::chrono::steady_clock::now();
+    operation.set_result(perform(operation));
+    if (std::chrono::steady_clock::now() - start > kLong) writes_elsewhere_ = kWritesElsewhere;
+    return Attempt::kMade;
+  }
+
+  int64_t left_bytes_ = kRoundBytes;
+  unsigned writes_elsewhere_ = 0;  // number of writes that are not tried
+  unsigned reads_elsewhere_ = 0;   // number of reads that are not tried
+};
 
 // One worker that makes the blocking calls in order.
 class ThreadedIo final : public AsyncIo {
  public:
   static Result<std::unique_ptr<ThreadedIo>> create(EventLoop& loop) {
     return std::unique_ptr<ThreadedIo>(new ThreadedIo(loop, TRY(LoopThread::start("disk-worker"))));
+  }
+
+  bool try_at_once(IoOperation& operation) override {
+    return in_place_.attempt(operation, completes_inline()) == InPlace::Attempt::kMade;
   }
 
   void submit(IoOperation& operation) override {
@@ -69,15 +140,22 @@ class ThreadedIo final : public AsyncIo {
 
  private:
   ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
-      : loop_(loop), worker_(std::move(worker)) {}
+      : loop_(loop), worker_(std::move(worker)) {
+    round_end_ = loop.at_round_end([this] {
+      in_place_.start_round();
+      return false;
+    });
+  }
 
   EventLoop& loop_;
   std::unique_ptr<LoopThread> worker_;
+  InPlace in_place_;
+  EventLoop::RoundEnd round_end_;
 };
 
-// Collects submissions during a round of the loop and passes them to the kernel together at
-// its end. Operations that the page cache serves complete during the submission, so
-// completions are handled before the loop sleeps.
+// Collects operations during a round of the loop and passes them to the kernel together at
+// its end. Some complete during the submission, so completions are handled before the loop
+// sleeps.
 class UringIo final : public AsyncIo {
  public:
   static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop) {
@@ -87,8 +165,7 @@ class UringIo final : public AsyncIo {
     self->ring_exists_ = true;
     self->watch_ = TRY(loop.watch(self->ring_.ring_fd, EPOLLIN,
                                   [raw = self.get()](uint32_t) { raw->complete_ready(); }));
-    self->round_end_ =
-        loop.at_round_end([raw = self.get()] { return raw->submit_and_complete(); });
+    self->round_end_ = loop.at_round_end([raw = self.get()] { return raw->submit_and_complete(); });
     return self;
   }
 
@@ -101,12 +178,12 @@ class UringIo final : public AsyncIo {
   // Room for one full virtqueue; more operations take several submissions.
   static constexpr unsigned kEntries = 256;
   static constexpr int kTurnsPerRound = 64;
-  static constexpr uint64_t kMaxCopiedBytes = 64 << 10;
-  static constexpr std::chrono::microseconds kLong{500};
-  static constexpr unsigned kWritesElsewhere = 256;
-  static constexpr unsigned kReadsElsewhere = 64;
 
   explicit UringIo(EventLoop& loop) : loop_(loop) {}
+
+  bool try_at_once(IoOperation& operation) override {
+    return in_place_.attempt(operation, completes_inline()) == InPlace::Attempt::kMade;
+  }
 
   void submit(IoOperation& operation) override {
     if (operation.kind == IoOperation::Kind::kDiscard)
@@ -156,67 +233,45 @@ class UringIo final : public AsyncIo {
 
   // Returns true if operations are left for the next round.
   bool submit_and_complete() {
+    in_place_.start_round();
     // A completion may queue new operations, so repeats until the queue is empty. The limit
     // keeps endless completions from blocking the rest of the loop.
-    for (int turn = 0; !queued_.empty() || ::io_uring_sq_ready(&ring_) > 0; ++turn) {
-      if (turn == kTurnsPerRound) return true;
-      if (queued_.size() == 1 && read_at_once(*queued_.front())) continue;
-      for (; !queued_.empty(); queued_.pop_front()) {
-        IoOperation& operation = *queued_.front();
-        if (only_copies(operation)) {
-          copies_.push_back(&operation);
-          continue;
-        }
-        io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
-        if (entry == nullptr) break;
-        prepare(*entry, operation);
+    for (int turn = 0; turn < kTurnsPerRound; ++turn) {
+      const bool left = prepare_queued();
+      if (::io_uring_sq_ready(&ring_) > 0) {
+        // Fails if out of memory or completion slots (EAGAIN, EBUSY), or interrupted. The next
+        // round tries again, when completions have made room.
+        const int submitted = ::io_uring_submit(&ring_);
+        complete_ready();
+        if (submitted < 0) return true;
       }
-      const int submitted = ::io_uring_sq_ready(&ring_) > 0 ? ::io_uring_submit(&ring_) : 0;
-      complete_ready();
-      for (IoOperation* const copy : std::exchange(copies_, {})) copy->complete(timed(*copy));
-      // Out of memory or completion slots (EAGAIN, EBUSY), or interrupted. Tries again in the
-      // next round, when completions have made room.
-      if (submitted < 0) return true;
+      if (left || queued_.empty()) return left;
     }
-    return false;
-  }
-
-  // The page cache serves most single reads, and then one system call is enough. Several
-  // reads at once are cheaper through the ring.
-  bool read_at_once(IoOperation& operation) {
-    if (operation.kind != IoOperation::Kind::kRead || !operation.in_page_cache) return false;
-    if (reads_elsewhere_ > 0) {
-      --reads_elsewhere_;
-      return false;
-    }
-    const int64_t result = read_cached(operation);
-    if (result < 0) {  // the ring waits for the data, or reports the same error
-      reads_elsewhere_ = kReadsElsewhere;
-      return false;
-    }
-    queued_.pop_front();
-    operation.complete(result);
     return true;
   }
 
-  // Whether a write only copies to the page cache. io_uring would wake a kernel worker for
-  // it, and two context switches take longer than a small copy.
-  bool only_copies(const IoOperation& operation) {
-    if (operation.kind != IoOperation::Kind::kWrite || !operation.in_page_cache) return false;
-    if (completes_inline()) return true;
-    if (total_bytes(operation.buffers) > kMaxCopiedBytes) return false;
-    if (writes_elsewhere_ == 0) return true;
-    --writes_elsewhere_;
-    return false;
-  }
-
-  // If a write takes long, it had to wait for memory or the disk. Later writes may have to
-  // wait, too, so they go through the ring, which does not block the loop.
-  int64_t timed(const IoOperation& write) {
-    const auto start = std::chrono::steady_clock::now();
-    const int64_t result = perform(write);
-    if (std::chrono::steady_clock::now() - start > kLong) writes_elsewhere_ = kWritesElsewhere;
-    return result;
+  // Makes the queued operations in place or prepares their entries. Returns true if some must
+  // wait for the next round; these are queued again.
+  bool prepare_queued() {
+    bool left = false;
+    batch_.clear();
+    batch_.swap(queued_);
+    for (IoOperation* const operation : batch_) {
+      const InPlace::Attempt attempt = in_place_.attempt(*operation, completes_inline());
+      if (attempt == InPlace::Attempt::kMade) {
+        operation->resume();
+        continue;
+      }
+      io_uring_sqe* const entry =
+          attempt == InPlace::Attempt::kLater ? nullptr : ::io_uring_get_sqe(&ring_);
+      if (entry != nullptr) {
+        prepare(*entry, *operation);
+      } else {
+        queued_.push_back(operation);
+        left = true;
+      }
+    }
+    return left;
   }
 
   void complete_ready() {
@@ -235,31 +290,14 @@ class UringIo final : public AsyncIo {
 
   // Owned by the loop's thread.
   io_uring ring_{};
-  std::deque<IoOperation*> queued_;   // not handed to the kernel yet
-  std::vector<IoOperation*> copies_;  // of this round
-  unsigned writes_elsewhere_ = 0;     // number of writes that still go through the ring
-  unsigned reads_elsewhere_ = 0;      // number of reads that still go through the ring
+  InPlace in_place_;
+  std::vector<IoOperation*> queued_;  // not handed to the kernel yet
+  std::vector<IoOperation*> batch_;   // those of queued_ that prepare_queued() handles
   EventLoop::Watch watch_;
   EventLoop::RoundEnd round_end_;
 };
 
 }  // namespace
-
-bool AsyncIo::try_at_once(IoOperation& operation) {
-  // The limit of operations in a row, so that the loop gets to its other work.
-  constexpr unsigned kMaxInRow = 32;
-  const bool write = operation.kind == IoOperation::Kind::kWrite && operation.in_page_cache;
-  if ((!write && operation.kind != IoOperation::Kind::kRead) || ++at_once_ > kMaxInRow) {
-    at_once_ = 0;
-    return false;
-  }
-  if (write) {
-    operation.result_ = perform(operation);
-    return true;
-  }
-  operation.result_ = read_cached(operation);
-  return operation.result_ >= 0;  // otherwise submit() waits for the data, or fails again
-}
 
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {
   return UringIo::create(loop);

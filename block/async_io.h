@@ -18,9 +18,16 @@ namespace wick::block {
 
 class AsyncIo;
 
+// What an operation on an open file may have to wait for.
+enum class Medium : uint8_t {
+  kDevice,     // O_DIRECT
+  kPageCache,  // the device, if the page cache does not have the data or is full
+  kMemory,     // nothing: the file is in memory (tmpfs). Only swapped pages must be read.
+};
+
 // One operation; co_await submits it. The result is that of the system call: a count, or a
-// negative errno. The operation and its buffers must stay in place until then, as they do in
-// a coroutine's frame.
+// negative errno. If it need not wait, it may complete within the co_await. The operation and its
+// buffers must stay in place until it completes, as they do in a coroutine's frame.
 class IoOperation {
  public:
   enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate, kDiscard };
@@ -29,29 +36,31 @@ class IoOperation {
   void await_suspend(std::coroutine_handle<> awaiting);
   int64_t await_resume() const noexcept { return result_; }
 
-  // Called by AsyncIo's implementations.
+  // Called by AsyncIo's implementations. resume() may destroy *this.
+  void set_result(int64_t result) { result_ = result; }
+  void resume() { awaiting_.resume(); }
   void complete(int64_t result) {
-    result_ = result;
-    awaiting_.resume();  // may destroy *this
+    set_result(result);
+    resume();
   }
 
   const Kind kind;
   const int fd;
   const std::span<const iovec> buffers;  // kRead, kWrite
   const uint64_t offset_bytes = 0;
-  const uint64_t length_bytes = 0;   // kAllocate, kDiscard
-  const int mode = 0;                // kAllocate: as for fallocate(2)
-  const bool in_page_cache = false;  // kRead, kWrite: `fd` was opened without O_DIRECT
+  const uint64_t length_bytes = 0;  // kAllocate, kDiscard
+  const int mode = 0;               // kAllocate: as for fallocate(2)
+  const Medium medium = Medium::kDevice;
 
   IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
-              uint64_t length, int allocate_mode, bool through_page_cache)
+              uint64_t length, int allocate_mode, Medium of_file)
       : kind(operation),
         fd(file),
         buffers(data),
         offset_bytes(offset),
         length_bytes(length),
         mode(allocate_mode),
-        in_page_cache(through_page_cache),
+        medium(of_file),
         io_(io) {}
   IoOperation(const IoOperation&) = delete;
   IoOperation& operator=(const IoOperation&) = delete;
@@ -73,42 +82,46 @@ class AsyncIo {
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
 
-  // For a program that does nothing else on the loop: most operations that the page cache can
-  // serve complete within the co_await.
+  // For a program that does nothing else on the loop, which may therefore wait for the page
+  // cache: all writes to it complete within the co_await.
   void enable_inline_completion() { inline_completion_ = true; }
   bool completes_inline() const { return inline_completion_; }
 
-  // `in_page_cache`: `fd` was opened without O_DIRECT.
-  IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
-                   bool in_page_cache) {
-    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, in_page_cache};
+  IoOperation read(int fd, uint64_t offset_bytes, std::span<const iovec> buffers, Medium medium) {
+    return {*this, IoOperation::Kind::kRead, fd, buffers, offset_bytes, 0, 0, medium};
   }
-  IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers,
-                    bool in_page_cache) {
-    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, in_page_cache};
+  IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers, Medium medium) {
+    return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, medium};
   }
   // fdatasync(2)
-  IoOperation sync(int fd) { return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0, false}; }
+  IoOperation sync(int fd) {
+    return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0, Medium::kDevice};
+  }
   // fallocate(2)
   IoOperation allocate(int fd, int mode, uint64_t offset_bytes, uint64_t length_bytes) {
-    return {*this, IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode, false};
+    return {*this,          IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode,
+            Medium::kDevice};
   }
   // ioctl(BLKDISCARD), of a block device
   IoOperation discard(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
-    return {*this, IoOperation::Kind::kDiscard, fd, {}, offset_bytes, length_bytes, 0, false};
+    return {*this,          IoOperation::Kind::kDiscard, fd, {}, offset_bytes, length_bytes, 0,
+            Medium::kDevice};
   }
 
  private:
   friend class IoOperation;
+  // Makes the operation and sets its result, or returns false.
+  virtual bool try_at_once(IoOperation& operation) {
+    static_cast<void>(operation);
+    return false;
+  }
   // Completes `operation` later, never inside this call.
   virtual void submit(IoOperation& operation) = 0;
-  bool try_at_once(IoOperation& operation);
 
   bool inline_completion_ = false;
-  unsigned at_once_ = 0;  // operations in a row
 };
 
-inline bool IoOperation::await_ready() { return io_.inline_completion_ && io_.try_at_once(*this); }
+inline bool IoOperation::await_ready() { return io_.try_at_once(*this); }
 
 inline void IoOperation::await_suspend(std::coroutine_handle<> awaiting) {
   awaiting_ = awaiting;

@@ -70,7 +70,7 @@ class HostFile final : public File {
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
     const uint64_t length = total_bytes(buffers);
     const int fd = descriptor_for(offset, buffers);
-    int64_t got = co_await io_.read(fd, offset, buffers, fd == buffered_.get());
+    int64_t got = co_await io_.read(fd, offset, buffers, medium_of(fd));
     if (got == static_cast<int64_t>(length)) co_return Result<void>();
     std::vector<iovec> rest(buffers.begin(), buffers.end());
     for (uint64_t done = 0;;) {
@@ -80,14 +80,14 @@ class HostFile final : public File {
       rest = slice(rest, static_cast<uint64_t>(got), length);
       if (got == 0 && offset + done >= size_bytes()) fill_zeroes(rest), rest.clear();
       if (rest.empty()) co_return Result<void>();
-      got = co_await io_.read(buffered_.get(), offset + done, rest, true);
+      got = co_await io_.read(buffered_.get(), offset + done, rest, medium_of(buffered_.get()));
     }
   }
 
   Task<Result<void>> write(uint64_t offset, std::span<const iovec> buffers) override {
     const uint64_t length = total_bytes(buffers);
     const int fd = descriptor_for(offset, buffers);
-    int64_t put = co_await io_.write(fd, offset, buffers, fd == buffered_.get());
+    int64_t put = co_await io_.write(fd, offset, buffers, medium_of(fd));
     if (put == static_cast<int64_t>(length)) co_return Result<void>();
     std::vector<iovec> rest(buffers.begin(), buffers.end());
     for (uint64_t done = 0;;) {
@@ -97,7 +97,7 @@ class HostFile final : public File {
       done += static_cast<uint64_t>(put);
       rest = slice(rest, static_cast<uint64_t>(put), length);
       if (rest.empty()) co_return Result<void>();
-      put = co_await io_.write(buffered_.get(), offset + done, rest, true);
+      put = co_await io_.write(buffered_.get(), offset + done, rest, medium_of(buffered_.get()));
     }
   }
 
@@ -181,6 +181,11 @@ class HostFile final : public File {
     return bits % abilities_.sector_bytes == 0 ? direct_.get() : buffered_.get();
   }
 
+  Medium medium_of(int fd) const {
+    if (abilities_.in_memory) return Medium::kMemory;
+    return fd == buffered_.get() ? Medium::kPageCache : Medium::kDevice;
+  }
+
   Task<Result<void>> make_zero(int mode, uint64_t offset, uint64_t length) {
     if (length == 0) co_return Result<void>();
     const int64_t result =
@@ -223,18 +228,24 @@ uint64_t queue_limit(const std::string& device, const char* name) {
   return value;
 }
 
-// Decided by the file system, because a trial would allocate space.
-bool has_zero_range(const Fd& file) {
+// What is decided by the file system.
+void find_abilities_of_system(const Fd& file, FileAbilities& abilities) {
   struct statfs system {};
-  if (::fstatfs(file.get(), &system) != 0) return false;
+  if (::fstatfs(file.get(), &system) != 0) return;
   switch (static_cast<uint32_t>(system.f_type)) {
     case BTRFS_SUPER_MAGIC:
     case EXT4_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
     case XFS_SUPER_MAGIC:
-      return true;
+      abilities.zeroes_fast = true;  // a trial would allocate space
+      break;
+    case HUGETLBFS_MAGIC:
+    case RAMFS_MAGIC:
+    case TMPFS_MAGIC:
+      abilities.in_memory = true;
+      break;
     default:
-      return false;
+      break;
   }
 }
 
@@ -250,7 +261,7 @@ Result<FileAbilities> find_abilities(const Fd& file, const std::string& path) {
         ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(align_up(static_cast<uint64_t>(status.st_size), 4096)),
                     4096) == 0;
-    abilities.zeroes_fast = has_zero_range(file);
+    find_abilities_of_system(file, abilities);
     return abilities;
   }
   int sector_bytes = 0;

@@ -81,6 +81,7 @@ Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, C
 // The operations that the host supports for an open file or block device.
 struct FileAbilities {
   bool is_device = false;
+  bool in_memory = false;        // the file system keeps its files in memory
   uint64_t sector_bytes = 4096;  // of direct I/O, and of a device's discards
   bool discards = false;
   bool zeroes_fast = false;

@@ -42,13 +42,16 @@ class AsyncIoTest : public DiskFixture {
 TEST_P(AsyncIoTest, ReturnsCountsAndNegativeErrnos) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  for (const bool into_page_cache : {false, true}) {
-    EXPECT_EQ(result_of([&] { return io_->write(file_.get(), 0, buffers, into_page_cache); }), 512);
-    EXPECT_EQ(result_of([&] { return io_->write(-1, 0, buffers, into_page_cache); }), -EBADF);
+  for (const Medium medium : {Medium::kDevice, Medium::kPageCache, Medium::kMemory}) {
+    EXPECT_EQ(result_of([&] { return io_->write(file_.get(), 0, buffers, medium); }), 512);
+    EXPECT_EQ(result_of([&] { return io_->write(-1, 0, buffers, medium); }), -EBADF);
   }
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536 - 100, buffers, true); }), 100);
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536, buffers, true); }), 0);
-  EXPECT_EQ(result_of([&] { return io_->read(-1, 0, buffers, true); }), -EBADF);
+  EXPECT_EQ(
+      result_of([&] { return io_->read(file_.get(), 65536 - 100, buffers, Medium::kPageCache); }),
+      100);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 65536, buffers, Medium::kPageCache); }),
+            0);
+  EXPECT_EQ(result_of([&] { return io_->read(-1, 0, buffers, Medium::kPageCache); }), -EBADF);
   EXPECT_EQ(result_of([&] { return io_->sync(file_.get()); }), 0);
   EXPECT_EQ(result_of([&] { return io_->sync(-1); }), -EBADF);
   EXPECT_EQ(result_of([&] { return io_->allocate(file_.get(), 0, 0, 131072); }), 0);
@@ -56,24 +59,52 @@ TEST_P(AsyncIoTest, ReturnsCountsAndNegativeErrnos) {
   EXPECT_EQ(result_of([&] { return io_->allocate(file_.get(), 0, 0, 0); }), -EINVAL);
 }
 
-TEST_P(AsyncIoTest, NeverCompletesInsideTheCallThatSubmits) {
+// Returns how many of `count` operations, each made by `operation`, have completed when the
+// calls that made them have returned.
+class AsyncIoCount : public AsyncIoTest {
+ protected:
+  int completed_at_once(int count, const std::function<IoOperation()>& operation) {
+    int completed = 0;
+    int at_once = 0;
+    std::binary_semaphore done(0);
+    loop().post([&] {
+      for (int i = 0; i < count; ++i)
+        spawn([](const std::function<IoOperation()>& make, int& counter, int all,
+                 std::binary_semaphore& release) -> Task<void> {
+          EXPECT_GT(co_await make(), 0);
+          if (++counter == all) release.release();
+        }(operation, completed, count, done));
+      at_once = completed;
+    });
+    EXPECT_TRUE(done.try_acquire_for(std::chrono::seconds(30)));
+    return at_once;
+  }
+};
+
+TEST_P(AsyncIoCount, WaitsForADeviceOutsideTheCallThatSubmits) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  bool returned = false;
-  bool completed = false;
-  std::binary_semaphore done(0);
-  loop().post([&] {
-    spawn([](AsyncIo& io, int fd, std::span<const iovec> data, bool& caller_went_on, bool& finished,
-             std::binary_semaphore& release) -> Task<void> {
-      (void)co_await io.read(fd, 0, data, true);
-      EXPECT_TRUE(caller_went_on);
-      finished = true;
-      release.release();
-    }(*io_, file_.get(), buffers, returned, completed, done));
-    EXPECT_FALSE(completed);
-    returned = true;
-  });
-  ASSERT_TRUE(done.try_acquire_for(std::chrono::seconds(30)));
+  EXPECT_EQ(
+      completed_at_once(3, [&] { return io_->read(file_.get(), 0, buffers, Medium::kDevice); }), 0);
+}
+
+TEST_P(AsyncIoCount, OnlyCopiesWithinTheCallThatSubmits) {
+  std::array<std::byte, 512> bytes{};
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  for (const Medium medium : {Medium::kPageCache, Medium::kMemory}) {
+    EXPECT_EQ(completed_at_once(3, [&] { return io_->write(file_.get(), 0, buffers, medium); }), 3);
+  }
+  EXPECT_EQ(
+      completed_at_once(3, [&] { return io_->read(file_.get(), 0, buffers, Medium::kMemory); }), 3);
+}
+
+// The loop has other work, too.
+TEST_P(AsyncIoCount, CopiesALimitedNumberOfBytesPerRound) {
+  std::vector<std::byte> bytes(65536);
+  const std::array buffers = {iovec{bytes.data(), bytes.size()}};
+  EXPECT_EQ(
+      completed_at_once(100, [&] { return io_->read(file_.get(), 0, buffers, Medium::kMemory); }),
+      16);
 }
 
 TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
@@ -82,7 +113,7 @@ TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
   EXPECT_TRUE(run([&]() -> Task<Result<void>> {
     return [](AsyncIo& io, int fd, std::span<const iovec> data) -> Task<Result<void>> {
       for (int i = 0; i < 2000; ++i) {
-        const int64_t got = co_await io.read(fd, 0, data, true);
+        const int64_t got = co_await io.read(fd, 0, data, Medium::kPageCache);
         if (got != 512) co_return fail("read {}", got);
       }
       co_return Result<void>();
@@ -95,10 +126,11 @@ TEST_P(AsyncIoTest, SubmitsAgainFromACompletion) {
 TEST_P(AsyncIoTest, LetsTheLoopRunBetweenTheOperationsOfALongTask) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  const std::array<std::function<IoOperation()>, 3> operations = {
-      [&] { return io_->read(file_.get(), 0, buffers, true); },
-      [&] { return io_->write(file_.get(), 0, buffers, true); },
-      [&] { return io_->write(file_.get(), 0, buffers, false); },
+  const std::array<std::function<IoOperation()>, 4> operations = {
+      [&] { return io_->read(file_.get(), 0, buffers, Medium::kPageCache); },
+      [&] { return io_->write(file_.get(), 0, buffers, Medium::kPageCache); },
+      [&] { return io_->read(file_.get(), 0, buffers, Medium::kMemory); },
+      [&] { return io_->write(file_.get(), 0, buffers, Medium::kDevice); },
   };
   for (const auto& operation : operations) {
     bool stop = false;  // only for the loop's thread
@@ -128,27 +160,29 @@ TEST_P(UringIoTest, CompletesOutOfOrder) {
   loop().post([&] {
     spawn([](AsyncIo& io, int fd, std::span<const iovec> data, int64_t& out,
              std::binary_semaphore& release) -> Task<void> {
-      out = co_await io.read(fd, static_cast<uint64_t>(-1), data, true);
+      out = co_await io.read(fd, static_cast<uint64_t>(-1), data, Medium::kPageCache);
       release.release();
     }(*io_, reader.get(), slow_buffers, got, pipe_read));
   });
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 0, buffers, true); }), 512);
+  EXPECT_EQ(result_of([&] { return io_->read(file_.get(), 0, buffers, Medium::kPageCache); }), 512);
   EXPECT_FALSE(pipe_read.try_acquire());
   ASSERT_EQ(::write(writer.get(), "x", 1), 1);
   ASSERT_TRUE(pipe_read.try_acquire_for(std::chrono::seconds(30)));
   EXPECT_EQ(got, 1);
 }
 
+INSTANTIATE_TEST_SUITE_P(, AsyncIoCount, testing::Values(Engine::kUring, Engine::kThreaded),
+                         engine_name);
 INSTANTIATE_TEST_SUITE_P(, AsyncIoTest, testing::Values(Engine::kUring, Engine::kThreaded),
                          engine_name);
 INSTANTIATE_TEST_SUITE_P(, UringIoTest, testing::Values(Engine::kUring), engine_name);
 
 TEST(AsyncIo, FallsBackToAWorkerWhereTheKernelForbidsIoUring) {
+  const auto loop = EventLoop::create().value();
   Result<std::unique_ptr<AsyncIo>> uring;
   Result<std::unique_ptr<AsyncIo>> chosen;
-  const auto loop = EventLoop::create().value();
   // Like a container's seccomp profile; a filter applies only to its thread.
   std::thread([&] {
     std::array<sock_filter, 4> program = {{
@@ -173,7 +207,7 @@ TEST(AsyncIo, FallsBackToAWorkerWhereTheKernelForbidsIoUring) {
   int64_t got = 0;
   spawn([](AsyncIo& io, EventLoop& on, int fd, std::span<const iovec> data,
            int64_t& out) -> Task<void> {
-    out = co_await io.read(fd, 0, data, true);
+    out = co_await io.read(fd, 0, data, Medium::kPageCache);
     on.stop();
   }(**chosen, *loop, file.get(), buffers, got));
   loop->run();

@@ -221,6 +221,12 @@ TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {
   EXPECT_TRUE(abilities("1", "1", "/sda").is_device);
 }
 
+TEST(FindAbilities, KnowsAFileInMemory) {
+  EXPECT_TRUE(find_abilities(Fd(::memfd_create("file", MFD_CLOEXEC)), "file")->in_memory);
+  EXPECT_FALSE(
+      find_abilities(Fd(::open("/proc/version", O_RDONLY | O_CLOEXEC)), "file")->in_memory);
+}
+
 class DeviceDiscard : public DiskFixture {};
 
 // BLKDISCARD, an ioctl that the ring does not have. On a regular file it fails with ENOTTY.
