@@ -18,36 +18,52 @@ uint64_t total_bytes(std::span<const iovec> buffers) {
   return total;
 }
 
-// Removes the first sizeof(T) bytes from `buffers` and returns them. `buffers` must have that
-// many.
+// Returns a copy of the first sizeof(T) bytes. `buffers` must have that many.
 template <typename T>
-T take_front(std::vector<iovec>& buffers) {
+T read_front(std::span<const iovec> buffers) {
   T value;
   auto* to = reinterpret_cast<std::byte*>(&value);
   size_t wanted = sizeof(T);
-  auto buffer = buffers.begin();
-  while (wanted > 0) {
+  for (auto buffer = buffers.begin(); wanted > 0; ++buffer) {
     const size_t part = std::min(wanted, buffer->iov_len);
     if (part > 0) std::memcpy(to, buffer->iov_base, part);
     to += part;
     wanted -= part;
-    buffer->iov_base = static_cast<std::byte*>(buffer->iov_base) + part;
-    buffer->iov_len -= part;
-    if (buffer->iov_len == 0) ++buffer;
   }
-  buffers.erase(buffers.begin(), buffer);
   asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
   return value;
 }
 
-std::byte* take_last_byte(std::vector<iovec>& buffers) {
-  while (!buffers.empty() && buffers.back().iov_len == 0) buffers.pop_back();
+// Returns the buffers without their first `skipped` bytes. They must have that many.
+std::vector<iovec> without_front(std::span<const iovec> buffers, size_t skipped) {
+  while (skipped > 0 && buffers.front().iov_len <= skipped) {
+    skipped -= buffers.front().iov_len;
+    buffers = buffers.subspan(1);
+  }
+  std::vector<iovec> rest(buffers.begin(), buffers.end());
+  if (skipped > 0) {
+    rest.front().iov_base = static_cast<std::byte*>(rest.front().iov_base) + skipped;
+    rest.front().iov_len -= skipped;
+  }
+  return rest;
+}
+
+// Returns nullptr if there is none.
+std::byte* last_byte(std::span<const iovec> buffers) {
+  while (!buffers.empty() && buffers.back().iov_len == 0)
+    buffers = buffers.first(buffers.size() - 1);
   if (buffers.empty()) return nullptr;
-  iovec& last = buffers.back();
-  --last.iov_len;
-  auto* byte = static_cast<std::byte*>(last.iov_base) + last.iov_len;
-  if (last.iov_len == 0) buffers.pop_back();
-  return byte;
+  return static_cast<std::byte*>(buffers.back().iov_base) + buffers.back().iov_len - 1;
+}
+
+// Returns the buffers without their last byte. They must have one.
+std::vector<iovec> without_last_byte(std::span<const iovec> buffers) {
+  while (buffers.back().iov_len == 0) buffers = buffers.first(buffers.size() - 1);
+  const bool whole = buffers.back().iov_len == 1;
+  if (whole) buffers = buffers.first(buffers.size() - 1);
+  std::vector<iovec> rest(buffers.begin(), buffers.end());
+  if (!whole) --rest.back().iov_len;
+  return rest;
 }
 
 bool in_disk(uint64_t sector, uint64_t sectors, const BlkLimits& limits) {
@@ -81,7 +97,7 @@ void parse_segment(BlkRequest& request, const BlkLimits& limits) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return;
   }
-  const auto segment = take_front<virtio_blk_discard_write_zeroes>(request.data);
+  const auto segment = read_front<virtio_blk_discard_write_zeroes>(request.data);
   const uint32_t known_flags = discard ? 0u : uint32_t{VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP};
   if ((segment.flags & ~known_flags) != 0) {
     refuse(request, VIRTIO_BLK_S_UNSUPP);
@@ -104,25 +120,24 @@ void parse_segment(BlkRequest& request, const BlkLimits& limits) {
 BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const iovec> writable,
                              const BlkLimits& limits) {
   BlkRequest request;
-  std::vector<iovec> in(writable.begin(), writable.end());
-  request.status_byte = take_last_byte(in);
-  request.written_before_status = static_cast<uint32_t>(total_bytes(in));
+  request.status_byte = last_byte(writable);
+  if (request.status_byte != nullptr)
+    request.written_before_status = static_cast<uint32_t>(total_bytes(writable) - 1);
   if (request.status_byte == nullptr || total_bytes(readable) < sizeof(virtio_blk_outhdr)) {
     refuse(request, VIRTIO_BLK_S_IOERR);
     return request;
   }
-  std::vector<iovec> out(readable.begin(), readable.end());
-  const auto header = take_front<virtio_blk_outhdr>(out);
+  const auto header = read_front<virtio_blk_outhdr>(readable);
 
   switch (header.type) {
     case VIRTIO_BLK_T_IN:
       request.kind = Kind::kRead;
-      request.data = std::move(in);
+      request.data = without_last_byte(writable);
       parse_transfer(request, header.sector, limits);
       break;
     case VIRTIO_BLK_T_OUT:
       request.kind = Kind::kWrite;
-      request.data = std::move(out);
+      request.data = without_front(readable, sizeof(header));
       parse_transfer(request, header.sector, limits);
       break;
     case VIRTIO_BLK_T_FLUSH:
@@ -131,7 +146,7 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
       break;
     case VIRTIO_BLK_T_GET_ID:
       request.kind = Kind::kGetId;
-      request.data = std::move(in);
+      request.data = without_last_byte(writable);
       if (total_bytes(request.data) < VIRTIO_BLK_ID_BYTES ||
           total_bytes(request.data) > kMaxIdBytes)
         refuse(request, VIRTIO_BLK_S_IOERR);
@@ -139,7 +154,7 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
     case VIRTIO_BLK_T_DISCARD:
     case VIRTIO_BLK_T_WRITE_ZEROES:
       request.kind = header.type == VIRTIO_BLK_T_DISCARD ? Kind::kDiscard : Kind::kWriteZeroes;
-      request.data = std::move(out);
+      request.data = without_front(readable, sizeof(header));
       parse_segment(request, limits);
       break;
     default:

@@ -10,6 +10,9 @@ namespace {
 
 constexpr uint64_t kMaxChainBytes = 1ull << 32;
 
+// The buffers of longer chains are not kept, so that a queue has at most 1 MiB of them.
+constexpr size_t kMaxSpareBuffers = 64;
+
 uint16_t load(uint16_t* field, std::memory_order order) {
   return std::atomic_ref(*field).load(order);
 }
@@ -28,11 +31,11 @@ Chain::Chain(Chain&& other) noexcept
       buffers_(std::move(other.buffers_)) {}
 
 Chain::~Chain() {
-  if (queue_ != nullptr) queue_->push_used(head_, 0);
+  if (queue_ != nullptr) queue_->take_back(*this, 0);
 }
 
 void Chain::complete(uint32_t written_bytes) && {
-  std::exchange(queue_, nullptr)->push_used(head_, written_bytes);
+  std::exchange(queue_, nullptr)->take_back(*this, written_bytes);
 }
 
 Result<VirtQueue> VirtQueue::create(const GuestMemory& memory, const QueueLayout& layout) {
@@ -76,6 +79,10 @@ Result<std::optional<Chain>> VirtQueue::pop() {
   ++next_available_;
   ++outstanding_;
   Chain chain(this, head);
+  if (!spare_buffers_.empty()) {
+    chain.buffers_ = std::move(spare_buffers_.back());
+    spare_buffers_.pop_back();
+  }
   if (auto walked = walk(chain, head); !walked) {
     chain.queue_ = nullptr;  // the ring is broken, so the chain must not be returned
     return std::unexpected(std::move(walked).error());
@@ -131,12 +138,15 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
   }
 }
 
-void VirtQueue::push_used(uint16_t head, uint32_t written_bytes) {
-  const vring_used_elem element{head, written_bytes};
+void VirtQueue::take_back(Chain& chain, uint32_t written_bytes) {
+  const vring_used_elem element{chain.head_, written_bytes};
   std::memcpy(device_area_ + 4 + sizeof(element) * (next_used_ % size_), &element, sizeof(element));
   ++next_used_;
   --outstanding_;
   if (!holding_) publish_completions();
+  if (chain.buffers_.capacity() > kMaxSpareBuffers) return;
+  chain.buffers_.clear();
+  spare_buffers_.push_back(std::move(chain.buffers_));
 }
 
 void VirtQueue::publish_completions() {

@@ -111,7 +111,7 @@ class VirtQueue {
             std::byte* driver_area, std::byte* device_area);
 
   Result<void> walk(Chain& chain, uint16_t head) const;
-  void push_used(uint16_t head, uint32_t written_bytes);
+  void take_back(Chain& chain, uint32_t written_bytes);
 
   // Host addresses of the rings' fields.
   uint16_t* available_flags() const { return u16_at(driver_area_, 0); }
@@ -140,6 +140,7 @@ class VirtQueue {
   uint16_t next_available_ = 0;
   uint16_t next_used_ = 0;
   bool holding_ = false;
+  std::vector<std::vector<iovec>> spare_buffers_;  // of former chains, empty, to be used again
   uint16_t signalled_used_ = 0;  // next_used_ at the last call of interrupt_needed()
 };
 
