@@ -59,11 +59,8 @@ GuestMemory::~GuestMemory() {
 }
 
 Result<std::span<std::byte>> GuestMemory::slice(GuestAddress address, size_t size_bytes) const {
-  for (const Region& region : regions_) {
-    const uint64_t offset = address.value - region.start.value;  // wraps when below the region
-    if (offset < region.size_bytes && size_bytes <= region.size_bytes - offset)
-      return std::span(region.host + offset, size_bytes);
-  }
+  if (std::byte* const found = find(address, size_bytes); found != nullptr)
+    return std::span(found, size_bytes);
   return fail("guest address {:#x} + {:#x} is not RAM", address.value, size_bytes);
 }
 

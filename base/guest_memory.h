@@ -53,6 +53,16 @@ class GuestMemory {
   // error unless all of it is RAM of one region.
   Result<std::span<std::byte>> slice(GuestAddress address, size_t size_bytes) const;
 
+  // As slice(), but returns nullptr where that is an error.
+  std::byte* find(GuestAddress address, size_t size_bytes) const {
+    for (const Region& region : regions_) {
+      const uint64_t offset = address.value - region.start.value;  // wraps when below the region
+      if (offset < region.size_bytes && size_bytes <= region.size_bytes - offset)
+        return region.host + offset;
+    }
+    return nullptr;
+  }
+
   // Copies a structure out of guest memory.
   template <typename T>
   requires std::is_trivially_copyable_v<T> Result<T> read(GuestAddress address)

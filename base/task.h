@@ -18,6 +18,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/frame_pool.h"
+
 namespace wick {
 
 template <typename T = void>
@@ -44,6 +46,10 @@ struct PromiseBase {
   // symmetric transfer is not a tail call (g++ without optimisation, or with a sanitizer).
   std::coroutine_handle<> finish() {
     return std::exchange(starting, false) ? std::noop_coroutine() : awaiting;
+  }
+  static void* operator new(size_t size_bytes) { return FramePool::allocate(size_bytes); }
+  static void operator delete(void* frame, size_t size_bytes) {
+    FramePool::release(frame, size_bytes);
   }
   std::suspend_always initial_suspend() const noexcept { return {}; }
   FinalAwaiter final_suspend() const noexcept { return {}; }
@@ -108,6 +114,10 @@ inline Task<void> Promise<void>::get_return_object() {
 
 struct Detached {
   struct promise_type {
+    static void* operator new(size_t size_bytes) { return FramePool::allocate(size_bytes); }
+    static void operator delete(void* frame, size_t size_bytes) {
+      FramePool::release(frame, size_bytes);
+    }
     Detached get_return_object() const { return {}; }
     std::suspend_never initial_suspend() const noexcept { return {}; }
     std::suspend_never final_suspend() const noexcept { return {}; }

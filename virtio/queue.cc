@@ -121,14 +121,17 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
       continue;
     }
 
-    const auto buffer = TRY(memory_->slice({descriptor.addr}, descriptor.len));
+    std::byte* const buffer = memory_->find({descriptor.addr}, descriptor.len);
+    if (buffer == nullptr)
+      return fail("virtqueue: chain {} has a buffer at {:#x} + {:#x}, which is not RAM", head,
+                  descriptor.addr, descriptor.len);
     const bool writable = (descriptor.flags & VRING_DESC_F_WRITE) != 0;
     if (!writable && chain.readable_count_ != chain.buffers_.size())
       return fail("virtqueue: chain {} has a readable buffer after a writable one", head);
-    total_bytes += buffer.size();
+    total_bytes += descriptor.len;
     if (total_bytes > kMaxChainBytes)
       return fail("virtqueue: chain {} is longer than 2^32 bytes", head);
-    chain.buffers_.push_back({buffer.data(), buffer.size()});
+    chain.buffers_.push_back({buffer, descriptor.len});
     if (!writable) ++chain.readable_count_;
 
     if ((descriptor.flags & VRING_DESC_F_NEXT) == 0) return {};
