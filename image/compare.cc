@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
 
+#include "base/bytes.h"
 #include "base/output.h"
 #include "block/io_thread.h"
 #include "image/commands.h"
-#include "image/files.h"
+#include "image/extents.h"
 #include "image/source.h"
 
 namespace wick::image {
@@ -23,44 +25,111 @@ constexpr int kDiffer = 1;
 constexpr int kCannotOpen = 2;
 constexpr int kCannotRead = 4;
 
-constexpr uint64_t kAtOnceBytes = 1 << 20;
+constexpr uint64_t kPieceBytes = 256 << 10;  // stays in the CPU's cache until it is compared
+constexpr size_t kPiecesAtOnce = 4;
+
+// One of the two disks. Its own thread reads ahead, while the calling thread compares.
+class Side {
+ public:
+  Side(block::IoThread& thread, Backend& disk) : thread_(thread), disk_(disk) {}
+  ~Side() {
+    for (Slot& slot : slots_)
+      if (slot.done.valid()) slot.done.wait();
+  }
+  Side(const Side&) = delete;
+  Side& operator=(const Side&) = delete;
+
+  uint64_t size_bytes() const { return disk_.size_bytes(); }
+
+  // The calls ask for ascending offsets. The result ends at `end` at the latest.
+  Result<Extent> extent(uint64_t offset, uint64_t end) {
+    while (next_ < extents_.size() && offset >= extents_end_) ++next_, move_end();
+    if (next_ == extents_.size()) {
+      extents_ = TRY(thread_.run([&] { return extents_from(disk_, offset, end, kExtentsAtOnce); }));
+      next_ = 0;
+      extents_end_ = offset;
+      move_end();
+    }
+    Extent found = extents_[next_];
+    found.length_bytes = std::min(extents_end_, end) - offset;
+    return found;
+  }
+
+  // Starts to read a piece into the slot `number`.
+  void start(size_t number, uint64_t offset, uint64_t length) {
+    Slot& slot = slots_[number];
+    slot.bytes.resize(kPieceBytes);
+    slot.length = length;
+    slot.promise = {};
+    slot.done = slot.promise.get_future();
+    thread_.loop().post([this, &slot, offset] { spawn(fill(slot, offset)); });
+  }
+  // Waits for the piece.
+  Result<std::span<const std::byte>> take(size_t number) {
+    TRY(slots_[number].done.get());
+    return std::span<const std::byte>(slots_[number].bytes).first(slots_[number].length);
+  }
+
+ private:
+  struct Slot {
+    std::vector<std::byte> bytes;
+    size_t length = 0;
+    std::promise<Result<void>> promise;
+    std::future<Result<void>> done;  // valid while the slot is in use
+  };
+
+  void move_end() {
+    if (next_ < extents_.size()) extents_end_ += extents_[next_].length_bytes;
+  }
+
+  Task<void> fill(Slot& slot, uint64_t offset) {
+    const iovec buffer = block::to_iovec(std::span(slot.bytes).first(slot.length));
+    auto got = co_await disk_.read(offset, {&buffer, 1});
+    slot.promise.set_value(std::move(got));
+  }
+
+  block::IoThread& thread_;
+  Backend& disk_;
+  std::vector<Extent> extents_;  // found ahead
+  size_t next_ = 0;              // the current one
+  uint64_t extents_end_ = 0;     // where the current one ends
+  Slot slots_[kPiecesAtOnce];
+};
 
 class Comparison {
  public:
-  Comparison(block::IoThread& thread, Backend& first, Backend& second, const ImageCompare& command)
-      : thread_(thread), disks_{&first, &second}, command_(command) {}
+  Comparison(Side& first, Side& second, const ImageCompare& command)
+      : sides_{&first, &second}, command_(command) {}
 
   Result<int> run() {
-    const uint64_t sizes[2] = {disks_[0]->size_bytes(), disks_[1]->size_bytes()};
+    const uint64_t sizes[2] = {sides_[0]->size_bytes(), sides_[1]->size_bytes()};
     if (sizes[0] != sizes[1] && command_.strict)
       return differ("Strict mode: Image size mismatch!\n");
     const uint64_t common = std::min(sizes[0], sizes[1]);
-    for (uint64_t offset = 0; offset < common;) {
-      const Extent first = TRY(extent(0, offset, common - offset));
-      const Extent second = TRY(extent(1, offset, common - offset));
-      const uint64_t length = std::min(first.length_bytes, second.length_bytes);
-      if (command_.strict && first.present != second.present)
-        return differ(fmt::format("Strict mode: Offset {} block status mismatch!\n", offset));
-      if (!(first.zero && second.zero))
-        if (const auto at = TRY(first_difference(offset, length)))
-          return differ(fmt::format("Content mismatch at offset {}!\n", *at));
-      offset += length;
+    for (uint64_t offset = 0; offset < common && !status_;) {
+      const auto length = start_both(offset, common);
+      if (!length) {  // differences before it come first
+        TRY(finish_pieces());
+        return status_ ? Result<int>(*status_) : std::unexpected(length.error());
+      }
+      offset += *length;
     }
+    TRY(finish_pieces());
+    if (status_) return *status_;
     if (sizes[0] != sizes[1]) say("Warning: Image size mismatch!\n");
-    // The rest of the longer disk must be zeroes.
-    const size_t longer = sizes[0] > sizes[1] ? 0 : 1;
-    for (uint64_t offset = common; offset < sizes[longer];) {
-      const Extent rest = TRY(extent(longer, offset, sizes[longer] - offset));
-      if (!rest.zero)
-        if (const auto at = TRY(first_nonzero(longer, offset, rest.length_bytes)))
-          return differ(fmt::format("Content mismatch at offset {}!\n", *at));
-      offset += rest.length_bytes;
-    }
+    TRY(start_rest(sizes[0] > sizes[1] ? 0 : 1, common));
+    TRY(finish_pieces());
+    if (status_) return *status_;
     say("Images are identical.\n");
     return kEqual;
   }
 
  private:
+  struct Piece {
+    uint64_t offset;
+    bool read[2];  // otherwise it is zeroes
+  };
+
   void say(const std::string& text) const {
     if (!command_.quiet) std::fputs(text.c_str(), stdout);
   }
@@ -69,51 +138,89 @@ class Comparison {
     return kDiffer;
   }
 
-  Result<Extent> extent(size_t which, uint64_t offset, uint64_t length) {
-    return thread_.run([&] { return disks_[which]->extent(offset, length); });
-  }
-
-  Result<void> read(size_t which, uint64_t offset, uint64_t length) {
-    buffers_[which].resize(length);
-    const iovec buffer = block::to_iovec(buffers_[which]);
-    return thread_.run([&] { return disks_[which]->read(offset, {&buffer, 1}); });
-  }
-
-  // The start of the first sector that differs, as qemu-img reports it.
-  Result<std::optional<uint64_t>> first_difference(uint64_t offset, uint64_t length) {
-    while (length > 0) {
-      const uint64_t step = std::min(length, kAtOnceBytes);
-      TRY(read(0, offset, step));
-      TRY(read(1, offset, step));
-      const auto at = std::ranges::mismatch(buffers_[0], buffers_[1]).in1;
-      if (at != buffers_[0].end()) return sector(offset, at - buffers_[0].begin());
-      offset += step;
-      length -= step;
+  // Starts to read the next part of both disks, and returns its length.
+  Result<uint64_t> start_both(uint64_t offset, uint64_t end) {
+    const Extent first = TRY(sides_[0]->extent(offset, end));
+    const Extent second = TRY(sides_[1]->extent(offset, end));
+    const uint64_t length = std::min(first.length_bytes, second.length_bytes);
+    if (command_.strict && first.present != second.present) {
+      TRY(finish_pieces());
+      if (!status_)
+        status_ = differ(fmt::format("Strict mode: Offset {} block status mismatch!\n", offset));
+      return length;
     }
-    return std::nullopt;
+    if (first.zero && second.zero) return length;
+    const uint64_t step = std::min(length, kPieceBytes);
+    TRY(start({.offset = offset, .read = {!first.zero, !second.zero}}, step));
+    return step;
   }
 
-  Result<std::optional<uint64_t>> first_nonzero(size_t which, uint64_t offset, uint64_t length) {
-    while (length > 0) {
-      const uint64_t step = std::min(length, kAtOnceBytes);
-      TRY(read(which, offset, step));
-      const auto at = std::ranges::find_if(buffers_[which],
-                                           [](std::byte byte) { return byte != std::byte{0}; });
-      if (at != buffers_[which].end()) return sector(offset, at - buffers_[which].begin());
+  // The rest of the longer disk must be zeroes.
+  Result<void> start_rest(size_t longer, uint64_t offset) {
+    const uint64_t end = sides_[longer]->size_bytes();
+    while (offset < end && !status_) {
+      const auto rest = sides_[longer]->extent(offset, end);
+      if (!rest) {
+        TRY(finish_pieces());
+        return status_ ? Result<void>() : std::unexpected(rest.error());
+      }
+      uint64_t step = rest->length_bytes;
+      if (!rest->zero) {
+        step = std::min(step, kPieceBytes);
+        TRY(start({.offset = offset, .read = {longer == 0, longer == 1}}, step));
+      }
       offset += step;
-      length -= step;
     }
-    return std::nullopt;
+    return {};
   }
 
-  static std::optional<uint64_t> sector(uint64_t offset, std::ptrdiff_t within) {
-    return offset + static_cast<uint64_t>(within) / 512 * 512;
+  Result<void> start(const Piece& piece, uint64_t length) {
+    if (started_ - finished_ == kPiecesAtOnce) TRY(finish_piece());
+    if (status_) return {};
+    const size_t slot = started_++ % kPiecesAtOnce;
+    pieces_[slot] = piece;
+    for (size_t side = 0; side < 2; ++side)
+      if (piece.read[side]) sides_[side]->start(slot, piece.offset, length);
+    return {};
   }
 
-  block::IoThread& thread_;
-  Backend* const disks_[2];
+  Result<void> finish_pieces() {
+    while (finished_ < started_ && !status_) TRY(finish_piece());
+    return {};
+  }
+
+  // Compares the oldest piece. Sets status_ if it differs.
+  Result<void> finish_piece() {
+    const size_t slot = finished_++ % kPiecesAtOnce;
+    const Piece& piece = pieces_[slot];
+    std::span<const std::byte> bytes[2];
+    for (size_t side = 0; side < 2; ++side)
+      if (piece.read[side]) bytes[side] = TRY(sides_[side]->take(slot));
+    if (const auto at = first_difference(bytes[0], bytes[1]))  // qemu-img tells the sector
+      status_ =
+          differ(fmt::format("Content mismatch at offset {}!\n", piece.offset + *at / 512 * 512));
+    return {};
+  }
+
+  // An empty span stands for zeroes.
+  static std::optional<size_t> first_difference(std::span<const std::byte> first,
+                                                std::span<const std::byte> second) {
+    if (first.empty() || second.empty()) {
+      const auto bytes = first.empty() ? second : first;
+      if (is_zero(bytes)) return std::nullopt;
+      return std::ranges::find_if(bytes, [](std::byte byte) { return byte != std::byte{0}; }) -
+             bytes.begin();
+    }
+    if (std::memcmp(first.data(), second.data(), first.size()) == 0) return std::nullopt;
+    return std::ranges::mismatch(first, second).in1 - first.begin();
+  }
+
+  Side* const sides_[2];
   const ImageCompare& command_;
-  std::vector<std::byte> buffers_[2];
+  Piece pieces_[kPiecesAtOnce];  // those being read
+  size_t started_ = 0;
+  size_t finished_ = 0;
+  std::optional<int> status_;  // set when they differ
 };
 
 int cannot(const Error& error, int status) {
@@ -124,15 +231,18 @@ int cannot(const Error& error, int status) {
 }  // namespace
 
 Result<int> execute(const ImageCompare& command) {
-  const auto thread = TRY(block::IoThread::create("image"));
+  std::unique_ptr<block::IoThread> threads[2];
   std::unique_ptr<Backend> disks[2];
   for (size_t i = 0; i < 2; ++i) {
-    auto opened = open_source(*thread, command.paths[i],
+    threads[i] = TRY(block::IoThread::create(i == 0 ? "image" : "image-2"));
+    threads[i]->io().enable_inline_completion();
+    auto opened = open_source(*threads[i], command.paths[i],
                               {.format = command.formats[i], .share = command.share});
     if (!opened) return cannot(opened.error(), kCannotOpen);
     disks[i] = std::move(opened->disk);
   }
-  const auto status = Comparison(*thread, *disks[0], *disks[1], command).run();
+  Side first(*threads[0], *disks[0]), second(*threads[1], *disks[1]);
+  const auto status = Comparison(first, second, command).run();
   return status ? *status : cannot(status.error(), kCannotRead);
 }
 

@@ -6,6 +6,7 @@
 #include "base/printable.h"
 #include "block/io_thread.h"
 #include "image/commands.h"
+#include "image/extents.h"
 #include "image/files.h"
 #include "image/source.h"
 
@@ -82,15 +83,18 @@ Result<int> execute(const ImageMap& command) {
   const uint64_t first = std::min(command.start_bytes, disk->size_bytes());
   const uint64_t end = first + std::min(command.length_bytes, disk->size_bytes() - first);
   for (uint64_t offset = first; offset < end;) {
-    const Extent extent = TRY(thread->run([&] { return disk->extent(offset, end - offset); }));
-    if (gathered && goes_on(*gathered, extent)) {
-      gathered->length_bytes += extent.length_bytes;
-    } else {
-      if (gathered) TRY(printer.add(start, *gathered));
-      gathered = extent;
-      start = offset;
+    const auto extents =
+        TRY(thread->run([&] { return extents_from(*disk, offset, end, kExtentsAtOnce); }));
+    for (const Extent& extent : extents) {
+      if (gathered && goes_on(*gathered, extent)) {
+        gathered->length_bytes += extent.length_bytes;
+      } else {
+        if (gathered) TRY(printer.add(start, *gathered));
+        gathered = extent;
+        start = offset;
+      }
+      offset += extent.length_bytes;
     }
-    offset += extent.length_bytes;
   }
   if (gathered) TRY(printer.add(start, *gathered));
   printer.end();

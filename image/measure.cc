@@ -7,6 +7,7 @@
 #include "block/io_thread.h"
 #include "block/qcow2/qcow2.h"
 #include "image/commands.h"
+#include "image/extents.h"
 #include "image/image_info.h"
 #include "image/source.h"
 
@@ -28,15 +29,17 @@ struct Measure {
 Result<uint64_t> data_bytes(block::IoThread& thread, Backend& disk, uint64_t cluster) {
   uint64_t bytes = 0, counted_to = 0;
   for (uint64_t offset = 0; offset < disk.size_bytes();) {
-    const auto extent =
-        TRY(thread.run([&] { return disk.extent(offset, disk.size_bytes() - offset); }));
-    const uint64_t end = offset + extent.length_bytes;
-    if (extent.data && !extent.zero) {
-      const uint64_t from = std::max(offset / cluster * cluster, counted_to);
-      counted_to = std::max(align_up(end, cluster), from);
-      bytes += counted_to - from;
+    const auto extents = TRY(
+        thread.run([&] { return extents_from(disk, offset, disk.size_bytes(), kExtentsAtOnce); }));
+    for (const auto& extent : extents) {
+      const uint64_t end = offset + extent.length_bytes;
+      if (extent.data && !extent.zero) {
+        const uint64_t from = std::max(offset / cluster * cluster, counted_to);
+        counted_to = std::max(align_up(end, cluster), from);
+        bytes += counted_to - from;
+      }
+      offset = end;
     }
-    offset = end;
   }
   return bytes;
 }
