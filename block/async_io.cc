@@ -46,6 +46,15 @@ int64_t perform(const IoOperation& operation) {
   return result < 0 ? -errno : result;
 }
 
+// Whether copying the data takes so long that a kernel worker should do it, while this thread
+// reads and prepares the next write. File systems let only one worker at a time write to a
+// file, so more of them would not help.
+bool is_large_write(const IoOperation& operation) {
+  constexpr uint64_t kLargeBytes = 128 << 10;
+  return operation.kind == IoOperation::Kind::kWrite && operation.medium != Medium::kDevice &&
+         total_bytes(operation.buffers) >= kLargeBytes;
+}
+
 // Makes the operations that only copy memory. One system call is then all that a request needs,
 // and io_uring would pass most writes to a kernel worker, for two context switches more.
 class InPlace {
@@ -56,7 +65,7 @@ class InPlace {
     kElsewhere,  // it may have to wait
   };
 
-  // `all_writes`: writes to the page cache may wait.
+  // `all_writes`: writes to the page cache may wait; large ones are better made elsewhere.
   Attempt attempt(IoOperation& operation, bool all_writes) {
     if (!only_copies(operation, all_writes)) return Attempt::kElsewhere;
     if (left_bytes_ <= 0) return Attempt::kLater;
@@ -84,6 +93,7 @@ class InPlace {
   bool only_copies(const IoOperation& operation, bool all_writes) {
     const bool write = operation.kind == IoOperation::Kind::kWrite;
     if (!write && operation.kind != IoOperation::Kind::kRead) return false;
+    if (all_writes && is_large_write(operation)) return false;
     if (operation.medium != Medium::kPageCache) return operation.medium == Medium::kMemory;
     if (write && all_writes) return true;
     if (write && total_bytes(operation.buffers) > kMaxCachedWriteBytes) return false;
@@ -206,7 +216,7 @@ class UringIo final : public AsyncIo {
     worker_->submit(operation);
   }
 
-  static void prepare(io_uring_sqe& entry, IoOperation& operation) {
+  void prepare(io_uring_sqe& entry, IoOperation& operation) const {
     const auto count = static_cast<unsigned>(operation.buffers.size());
     switch (operation.kind) {
       case IoOperation::Kind::kRead:
@@ -228,6 +238,9 @@ class UringIo final : public AsyncIo {
       case IoOperation::Kind::kDiscard:
         std::unreachable();
     }
+    // Some file systems would copy the data within the submission.
+    if (completes_inline() && is_large_write(operation))
+      ::io_uring_sqe_set_flags(&entry, IOSQE_ASYNC);
     ::io_uring_sqe_set_data(&entry, &operation);
   }
 

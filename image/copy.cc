@@ -15,7 +15,7 @@ namespace wick::image {
 namespace {
 
 constexpr uint64_t kSectorBytes = 512;
-constexpr uint64_t kPieceBytes = 256 << 10;  // stays in the CPU's cache until it is written
+constexpr uint64_t kPieceBytes = 512 << 10;  // stays in the CPU's caches until it is written
 constexpr size_t kPiecesAtOnce = 8;
 // A shorter hole is read like data.
 constexpr uint64_t kWorthSkipping = 64 << 10;
