@@ -21,7 +21,7 @@ namespace wick::boot {
 namespace {
 
 constexpr uint64_t kMaxBytes = 512 << 20;
-constexpr time_t kDay = 24 * 60 * 60;
+constexpr time_t kDay = time_t{24} * 60 * 60;
 constexpr time_t kMaxAge = 30 * kDay;
 constexpr time_t kSettled = 2;  // seconds after its last change a file may have an entry
 constexpr std::string_view kPrefix = "unpacked-";
