@@ -24,8 +24,9 @@ Task<Result<bool>> is_preallocated(Metadata& metadata) {
     // A refcount block in a hole of the file has only zeroes. A hostile image may have so many
     // of them that reading them would take too long.
     const uint64_t place = table[block] & kOffsetMask;
+    if (place == 0) continue;
     const File::Piece piece = file.piece_at(place);
-    if (place == 0 || (piece.hole && piece.end >= place + header.cluster_bytes())) continue;
+    if (piece.hole && piece.end >= place + header.cluster_bytes()) continue;
     const uint64_t first = block * per_block;
     for (uint64_t i = first; i < std::min(end, first + per_block) && counted < threshold; ++i) {
       const auto count = co_await metadata.refcounts().get(i);

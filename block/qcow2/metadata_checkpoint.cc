@@ -183,25 +183,35 @@ Task<Result<void>> Metadata::free_clusters(ClusterRun clusters, bool punch) {
 // A cluster may be allocated again only after its hole is made (PITFALLS 4). An error here
 // leaks clusters, and does nothing worse.
 Task<Result<void>> Metadata::apply_frees() {
-  const std::vector<Free> frees = std::exchange(frees_, {});
-  Result<void> result;
-  for (const Free& free : frees) {
+  std::vector<Free> frees;
+  for (const Free& free : std::exchange(frees_, {})) {
     if (is_table(free.clusters)) continue;  // a damaged image's entries may lead there
-    if (auto room = co_await refcounts_.reserve(free.clusters); !room) {
+    if (auto room = co_await refcounts_.reserve(free.clusters); !room)
       frees_.push_back(free);  // until the host has space for the counts
-      continue;
+    else
+      frees.push_back(free);
+  }
+  // Neighbours in the file get one hole, because each takes the host long.
+  std::ranges::stable_sort(frees, {}, [](const Free& free) { return free.clusters.first; });
+  const auto may_punch = [this](const Free& free) -> Task<bool> {
+    bool alone = free.punch && file_.can_discard();
+    for (uint64_t i = free.clusters.first; alone && i < free.clusters.end(); ++i) {
+      const auto count = co_await refcounts_.get(i);
+      alone = count && *count == 1;
     }
-    if (free.punch && file_.can_discard()) {
-      bool alone = true;
-      for (uint64_t i = free.clusters.first; alone && i < free.clusters.end(); ++i) {
-        const auto count = co_await refcounts_.get(i);
-        alone = count && *count == 1;
-      }
-      if (alone)
-        co_await file_.discard(free.clusters.first << header_.cluster_bits,
-                               free.clusters.count << header_.cluster_bits);
+    co_return alone;
+  };
+  Result<void> result;
+  for (size_t at = 0; at < frees.size();) {
+    ClusterRun run = frees[at].clusters;
+    const bool punch = co_await may_punch(frees[at]);
+    for (++at; punch && at < frees.size() && frees[at].clusters.first == run.end(); ++at) {
+      if (!co_await may_punch(frees[at])) break;
+      run.count += frees[at].clusters.count;
     }
-    for (uint64_t i = free.clusters.first; i < free.clusters.end(); ++i) {
+    if (punch)
+      co_await file_.discard(run.first << header_.cluster_bits, run.count << header_.cluster_bits);
+    for (uint64_t i = run.first; i < run.end(); ++i) {
       auto freed = co_await refcounts_.decrement({i, 1});
       if (!freed && result) result = std::move(freed);
     }
