@@ -126,8 +126,8 @@ class InPlace {
   }
 
   int64_t left_bytes_ = kRoundBytes;
-  unsigned writes_elsewhere_ = 0;  // number of writes that are not tried
-  unsigned reads_elsewhere_ = 0;   // number of reads that are not tried
+  unsigned writes_elsewhere_ = 0;  // attempts that are skipped
+  unsigned reads_elsewhere_ = 0;   // the same
 };
 
 // One worker that makes the blocking calls in order.
@@ -148,14 +148,17 @@ class ThreadedIo final : public AsyncIo {
     });
   }
 
- private:
-  ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
-      : loop_(loop), worker_(std::move(worker)) {
-    round_end_ = loop.at_round_end([this] {
+  // For an owner that tries operations in place. Not called within the end of a round.
+  void bound_rounds() {
+    round_end_ = loop_.at_round_end([this] {
       in_place_.start_round();
       return false;
     });
   }
+
+ private:
+  ThreadedIo(EventLoop& loop, std::unique_ptr<LoopThread> worker)
+      : loop_(loop), worker_(std::move(worker)) {}
 
   EventLoop& loop_;
   std::unique_ptr<LoopThread> worker_;
@@ -317,7 +320,9 @@ Result<std::unique_ptr<AsyncIo>> AsyncIo::create_uring(EventLoop& loop) {
 }
 
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create_threaded(EventLoop& loop) {
-  return ThreadedIo::create(loop);
+  auto threaded = TRY(ThreadedIo::create(loop));
+  threaded->bound_rounds();
+  return std::unique_ptr<AsyncIo>(std::move(threaded));
 }
 
 Result<std::unique_ptr<AsyncIo>> AsyncIo::create(EventLoop& loop) {

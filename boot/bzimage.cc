@@ -292,7 +292,7 @@ Result<CpuState> load_unpacked(const GuestMemory& memory, const BootFiles& files
                                Placement& placement) {
   const UnpackedKernel& kernel = *files.unpacked;
   KernelPlace chosen{.start = placement.kernel.start};
-  if (kernel.can_slide())
+  if (kernel.can_slide() && image.header.relocatable_kernel != 0)
     chosen = TRY(choose_place(memory, {.start = placement.kernel.start,
                                        .linked_start = image.header.pref_address,
                                        .memory_bytes = kernel.memory_bytes(),
@@ -337,18 +337,24 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
   if (!image.has_64bit_entry() || header.payload_length <= kSizeBytes ||
       header.payload_offset + header.payload_length > image.code_bytes)
     return std::nullopt;
-  if (auto kept = cache.find(file))
-    return UnpackedKernel::parse(*std::move(kept), header.pref_address, file.name());
+  const std::string entry = cache.entry_of(file);
+  if (auto kept = cache.find(entry)) {
+    auto kernel = UnpackedKernel::parse(*std::move(kept), header.pref_address, file.name());
+    if (kernel && *kernel && (*kernel)->memory_bytes() <= header.init_size)
+      return std::move(*kernel);
+    cache.remove(entry);
+  }
 
   std::vector<std::byte> payload(header.payload_length);
   TRY(file.read(image.code_offset + header.payload_offset, payload));
   const auto size = load_le<uint32_t>(std::span(payload).last(kSizeBytes));
   const Compression compression = compression_of(payload);
   // init_size has room for the unpacked data.
-  if (compression == Compression::kNone || size == 0 || size > header.init_size)
+  if (compression == Compression::kNone || size == 0 ||
+      size > std::min<uint64_t>(header.init_size, kMaxDecompressedBytes))
     return std::nullopt;
   // The kernel's own code is as quick, and saves a copy.
-  if (compression == Compression::kQuick && !cache.would_keep(file)) return std::nullopt;
+  if (compression == Compression::kQuick && entry.empty()) return std::nullopt;
   HostBuffer buffer = TRY(HostBuffer::create(size));
   const uint64_t written = TRY(decompress_stream(payload, buffer.bytes(), file.name()));
   if (written != size)
@@ -357,7 +363,9 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
         "copy it again");
   const auto bytes = buffer.bytes();
   auto kernel = TRY(UnpackedKernel::parse(std::move(buffer), header.pref_address, file.name()));
-  if (kernel) cache.keep(file, bytes);
+  // place() reserves init_size.
+  if (!kernel || kernel->memory_bytes() > header.init_size) return std::nullopt;
+  cache.keep(entry, file, bytes);
   return kernel;
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/hash.h"
+
 namespace wick::boot {
 
 namespace {
@@ -24,6 +27,7 @@ constexpr uint64_t kMaxBytes = 512 << 20;
 constexpr time_t kDay = time_t{24} * 60 * 60;
 constexpr time_t kMaxAge = 30 * kDay;
 constexpr time_t kSettled = 2;  // seconds after its last change a file may have an entry
+constexpr size_t kHashedBytes = 4096;
 constexpr std::string_view kPrefix = "unpacked-";
 constexpr std::string_view kNewPrefix = "new-";
 
@@ -34,12 +38,6 @@ struct Trailer {
   uint64_t size_bytes = 0;  // of what precedes it
   bool operator==(const Trailer&) const = default;
 };
-
-std::string entry_name(const struct stat& file) {
-  return fmt::format("{}{:x}-{:x}-{:x}-{:x}.{:x}-{:x}.{:x}", kPrefix, file.st_dev, file.st_ino,
-                     file.st_size, file.st_mtim.tv_sec, file.st_mtim.tv_nsec, file.st_ctim.tv_sec,
-                     file.st_ctim.tv_nsec);
-}
 
 bool is_own(const struct stat& file) {
   return file.st_uid == ::geteuid() && (file.st_mode & (S_IWGRP | S_IWOTH)) == 0;
@@ -75,45 +73,58 @@ KernelCache KernelCache::open(const std::string& folder) {
   return KernelCache(std::move(fd));
 }
 
-std::optional<InputFile> KernelCache::find(const InputFile& kernel) const {
+std::string KernelCache::entry_of(const InputFile& kernel, time_t now) const {
+  struct stat file {};
+  if (!folder_.valid() || ::fstat(kernel.fd(), &file) != 0 || file.st_nlink == 0) return {};
+  if (now - std::max(file.st_mtim.tv_sec, file.st_ctim.tv_sec) < kSettled) return {};
+  // The times of files in read-only images may say nothing.
+  std::string ends(2 * kHashedBytes, '\0');
+  const auto bytes = std::as_writable_bytes(std::span(ends));
+  const uint64_t part = std::min<uint64_t>(kHashedBytes, kernel.size_bytes());
+  if (!kernel.read(0, bytes.first(part)) ||
+      !kernel.read(kernel.size_bytes() - part, bytes.subspan(kHashedBytes, part)))
+    return {};
+  return fmt::format("{}{:x}-{:x}-{:x}-{:x}.{:x}-{:x}.{:x}-{:x}", kPrefix, file.st_dev, file.st_ino,
+                     file.st_size, file.st_mtim.tv_sec, file.st_mtim.tv_nsec, file.st_ctim.tv_sec,
+                     file.st_ctim.tv_nsec, fnv1a(ends));
+}
+
+std::optional<InputFile> KernelCache::find(const std::string& entry) const {
   struct stat status {};
-  if (!folder_.valid() || ::fstat(kernel.fd(), &status) != 0) return std::nullopt;
-  const std::string name = entry_name(status);
-  Fd fd(::openat(folder_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!folder_.valid() || entry.empty()) return std::nullopt;
+  Fd fd(::openat(folder_.get(), entry.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid() || ::fstat(fd.get(), &status) != 0 || !is_own(status)) return std::nullopt;
   // For remove_old(). Not at each use, because it causes a write.
   if (::time(nullptr) - status.st_mtim.tv_sec > kDay) (void)::futimens(fd.get(), nullptr);
-  auto entry = InputFile::adopt(std::move(fd), kernel.name() + " (unpacked before)");
-  if (!entry || entry->size_bytes() <= sizeof(Trailer)) return std::nullopt;
-  const Trailer wanted{.size_bytes = entry->size_bytes() - sizeof(Trailer)};
+  auto file = InputFile::adopt(std::move(fd), "the kernel cache's " + entry);
+  if (!file || file->size_bytes() <= sizeof(Trailer)) return std::nullopt;
+  const Trailer wanted{.size_bytes = file->size_bytes() - sizeof(Trailer)};
   Trailer found;
-  if (!entry->read(wanted.size_bytes, std::as_writable_bytes(std::span(&found, 1))) ||
+  if (!file->read(wanted.size_bytes, std::as_writable_bytes(std::span(&found, 1))) ||
       found != wanted)
     return std::nullopt;
-  return std::move(*entry).first(wanted.size_bytes);
+  return std::move(*file).first(wanted.size_bytes);
 }
 
-bool KernelCache::would_keep(const InputFile& kernel, time_t now) const {
-  struct stat status {};
-  if (!folder_.valid() || ::fstat(kernel.fd(), &status) != 0) return false;
-  return now - std::max(status.st_mtim.tv_sec, status.st_ctim.tv_sec) >= kSettled;
-}
-
-void KernelCache::keep(const InputFile& kernel, std::span<const std::byte> unpacked,
-                       time_t now) const {
-  struct stat status {};
-  if (!would_keep(kernel, now) || unpacked.size() > kMaxBytes || ::fstat(kernel.fd(), &status) != 0)
+void KernelCache::keep(const std::string& entry, const InputFile& kernel,
+                       std::span<const std::byte> unpacked, time_t now) const {
+  uint64_t random = 0;
+  if (entry.empty() || entry_of(kernel, now) != entry || unpacked.size() > kMaxBytes ||
+      ::getrandom(&random, sizeof(random), 0) != sizeof(random))
     return;
   remove_old(unpacked.size(), now);
-  const std::string name = fmt::format("{}{}", kNewPrefix, ::getpid());
-  (void)::unlinkat(folder_.get(), name.c_str(), 0);  // of an earlier process of this number
+  const std::string name = fmt::format("{}{:x}", kNewPrefix, random);
   const Fd fd(::openat(folder_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd.valid()) return;
   const Trailer trailer{.size_bytes = unpacked.size()};
-  const bool kept =
-      write_all(fd, unpacked) && write_all(fd, std::as_bytes(std::span(&trailer, 1))) &&
-      ::renameat(folder_.get(), name.c_str(), folder_.get(), entry_name(status).c_str()) == 0;
+  const bool kept = write_all(fd, unpacked) &&
+                    write_all(fd, std::as_bytes(std::span(&trailer, 1))) &&
+                    ::renameat(folder_.get(), name.c_str(), folder_.get(), entry.c_str()) == 0;
   if (!kept) (void)::unlinkat(folder_.get(), name.c_str(), 0);
+}
+
+void KernelCache::remove(const std::string& entry) const {
+  (void)::unlinkat(folder_.get(), entry.c_str(), 0);
 }
 
 // Makes room for `new_bytes`.

@@ -25,7 +25,7 @@ uint64_t offset_of(uint32_t relocation, uint64_t start) {
   return address - kStartKernelMap - start;
 }
 
-// False if a word is not wholly in `code`, the kernel's bytes from its start.
+// False if a word is not wholly in `code`, the kernel's bytes from its start, at least 8.
 template <typename Word, typename Change>
 bool relocate(std::span<std::byte> code, std::span<const uint32_t> relocations, uint64_t start,
               Change change) {
@@ -96,7 +96,7 @@ Result<bool> UnpackedKernel::read_segments(uint64_t start) {
     memory_bytes_ = std::max(memory_bytes_, offset + segment.p_memsz);
   }
   entry_offset_ = header.e_entry - start;
-  if (entry_offset_ >= memory_bytes_) return false;
+  if (memory_bytes_ < sizeof(uint64_t) || entry_offset_ >= memory_bytes_) return false;
   // The build leaves the section headers at the end of the ELF file.
   const uint64_t sections_bytes = uint64_t{header.e_shnum} * header.e_shentsize;
   if (header.e_shoff > size_bytes() || sections_bytes > size_bytes() - header.e_shoff) return false;

@@ -181,7 +181,8 @@ bool Blk::end_round() {
     Queue& queue = *queues_[index];
     queue.used_in_round = false;
     queue.ring.interrupt();
-    if (in_flight_ == kMaxInFlight || !queue.ring.wait_for_kick()) continue;
+    // While queues are stalled, none gets ahead of the others.
+    if (stalled_ || !queue.ring.wait_for_kick()) continue;
     process_queue(index);
     more = true;
   }
@@ -209,7 +210,10 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {
-      for (size_t index = 0; index < queues_.size(); ++index) process_queue(index);
+      // Another queue is the first each time, since it may take all there is.
+      ++first_after_stall_;
+      for (size_t i = 0; i < queues_.size(); ++i)
+        process_queue((first_after_stall_ + i) % queues_.size());
     });
   }
   if (idle_ != nullptr && *drained_ == 0) std::exchange(idle_, nullptr)->release();

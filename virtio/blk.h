@@ -74,12 +74,13 @@ class Blk final : public VirtioDevice {
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<Queue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
-  EventLoop::RoundEnd round_end_;  // while there is a driver
+  EventLoop::RoundEnd round_end_;         // while there is a driver
   bool capacity_change_pending_ = false;  // the capacity changed while there was no driver
   BlkLimits limits_;
   uint32_t in_flight_ = 0;              // in all queues
   block::ByteBudget pieces_{16 << 20};  // for the current pieces of long requests
   bool stalled_ = false;                // queues wait until fewer requests are in flight
+  size_t first_after_stall_ = 0;        // the queue that goes first when they continue
   // If idle_ is set, it is released when *drained_ is 0: in_flight_ or that of a queue.
   const uint32_t* drained_ = nullptr;
   std::binary_semaphore* idle_ = nullptr;

@@ -24,8 +24,11 @@ class KernelCacheTest : public ::testing::Test {
   }
   // Keeps it as if the file had changed three seconds ago.
   void keep(const KernelCache& cache) const {
-    cache.keep(kernel(), unpacked_, ::time(nullptr) + 3);
+    cache.keep(entry(cache), kernel(), unpacked_, later());
   }
+  std::string entry(const KernelCache& cache) const { return cache.entry_of(kernel(), later()); }
+  std::optional<InputFile> find(const KernelCache& cache) const { return cache.find(entry(cache)); }
+  static time_t later() { return ::time(nullptr) + 3; }
   InputFile kernel(const std::string& name = "kernel") const {
     return *InputFile::open(folder_ / name);
   }
@@ -49,7 +52,7 @@ class KernelCacheTest : public ::testing::Test {
 
 TEST_F(KernelCacheTest, FindsWhatItKept) {
   keep(KernelCache::open(cache_path()));
-  const auto found = KernelCache::open(cache_path()).find(kernel());
+  const auto found = find(KernelCache::open(cache_path()));
   ASSERT_TRUE(found);
   EXPECT_EQ(content(*found), unpacked_);
   struct stat status {};
@@ -63,16 +66,31 @@ TEST_F(KernelCacheTest, FindsNothingOfAFileThatChanged) {
   const auto cache = KernelCache::open(cache_path());
   keep(cache);
   folder_.write("kernel", "other data");  // of the same size
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
   set_age("kernel", 100);  // even with its old time
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
 }
 
 TEST_F(KernelCacheTest, KeepsNothingOfAFileThatChangedJustNow) {
   const auto cache = KernelCache::open(cache_path());
-  cache.keep(kernel(), unpacked_);
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_EQ(cache.entry_of(kernel()), "");
+  cache.keep("", kernel(), unpacked_);
   EXPECT_THAT(entries(), ::testing::IsEmpty());
+}
+
+TEST_F(KernelCacheTest, KeepsNothingOfAFileThatChangesWhileItIsUnpacked) {
+  const auto cache = KernelCache::open(cache_path());
+  const std::string before = entry(cache);
+  folder_.write("kernel", "other data");
+  cache.keep(before, kernel(), unpacked_, later());
+  EXPECT_THAT(entries(), ::testing::IsEmpty());
+}
+
+TEST_F(KernelCacheTest, ForgetsWhatIsRemoved) {
+  const auto cache = KernelCache::open(cache_path());
+  keep(cache);
+  cache.remove(entry(cache));
+  EXPECT_FALSE(find(cache));
 }
 
 TEST_F(KernelCacheTest, FindsNothingThatIsCutOrAnothersToWrite) {
@@ -80,16 +98,16 @@ TEST_F(KernelCacheTest, FindsNothingThatIsCutOrAnothersToWrite) {
   keep(cache);
   const fs::path entry = fs::path(cache_path()) / entries().front();
   ASSERT_EQ(::chmod(entry.c_str(), 0666), 0);
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
   ASSERT_EQ(::chmod(entry.c_str(), 0600), 0);
-  EXPECT_TRUE(cache.find(kernel()));
+  EXPECT_TRUE(find(cache));
   const uint64_t size = fs::file_size(entry);
   for (const uint64_t part : {size - 1, size - 16, uint64_t{16}, uint64_t{1}, uint64_t{0}}) {
     fs::resize_file(entry, part);
-    EXPECT_FALSE(cache.find(kernel())) << part;
+    EXPECT_FALSE(find(cache)) << part;
   }
   fs::resize_file(entry, size);  // zeroes, as some file systems leave after a crash
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
 }
 
 TEST_F(KernelCacheTest, FollowsNoLinks) {
@@ -98,12 +116,12 @@ TEST_F(KernelCacheTest, FollowsNoLinks) {
   const fs::path entry = fs::path(cache_path()) / entries().front();
   fs::rename(entry, folder_ / "elsewhere");
   fs::create_symlink(folder_ / "elsewhere", entry);
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
 
   fs::create_directory_symlink(cache_path(), folder_ / "link");
   cache = KernelCache::open(folder_ / "link");
   keep(cache);
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
 }
 
 TEST_F(KernelCacheTest, DoesNotUseAFolderThatOthersMayWrite) {
@@ -153,7 +171,7 @@ TEST_F(KernelCacheTest, RemovesTheOldestIfItIsFull) {
 TEST_F(KernelCacheTest, WithoutAFolderKeepsNothing) {
   const KernelCache cache;
   keep(cache);
-  EXPECT_FALSE(cache.find(kernel()));
+  EXPECT_FALSE(find(cache));
 }
 
 }  // namespace

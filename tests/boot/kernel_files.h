@@ -200,7 +200,8 @@ struct Payload {
     const uint64_t sections = image.size();
     std::memcpy(image.data() + offsetof(Elf64_Ehdr, e_shoff), &sections, sizeof(sections));
     const auto place = [&](uint64_t offset, uint64_t value) {
-      std::memcpy(image.data() + 4096 + offset, &value, sizeof(value));
+      if (4096 + offset + sizeof(value) <= image.size())
+        std::memcpy(image.data() + 4096 + offset, &value, sizeof(value));
     };
     place(0x100, kLink + kStart + 0x1234);  // a 64-bit pointer
     place(0x200, kStart + 0x80);            // a 32-bit pointer, of which 4 bytes count

@@ -95,6 +95,11 @@ TEST(UnpackedKernel, LeavesWhatIsOddToItsOwnCode) {
   EXPECT_TRUE(odd([](Payload& p) { p.relocations = {0, 0, 0x1000}; })) << "outside";
   EXPECT_TRUE(odd([](Payload& p) { p.relocations.back() = Payload::at(5 * kMiB - 4); }));
   EXPECT_TRUE(odd([](Payload& p) { p.relocations.back() = Payload::at(-1); }));
+  EXPECT_TRUE(odd([](Payload& p) {
+    p.elf.header.e_entry = kStart;
+    p.elf.segments = {{kStart, 4, 4}};
+    p.relocations = {0, 0, Payload::at(0x10000)};
+  })) << "smaller than a relocated word";
   Bytes bytes = Payload().bytes();
   bytes.push_back({});
   EXPECT_FALSE(parse(bytes)) << "half a relocation";
@@ -177,6 +182,15 @@ TEST(PackedKernel, StaysWhereItIsWithoutRelocations) {
   ASSERT_TRUE(loaded) << message(loaded);
   EXPECT_EQ(loaded->cpu.rip, kStart + 0x40);
   EXPECT_EQ(memory.read<::boot_params>({loaded->cpu.rsi})->hdr.loadflags & KASLR_FLAG, 0);
+}
+
+TEST(PackedKernel, UnpacksItselfIfItNeedsMoreThanItsHeaderSays) {
+  Payload payload;
+  payload.elf.segments[1].memory_bytes = 7 * kMiB;  // init_size is 8 MiB
+  const auto memory = memory_of(64 * kMiB);
+  const auto loaded = PackedKernel(payload.bytes()).load(memory, "nokaslr");
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(loaded->cpu.rip, kStart + 0x200);
 }
 
 TEST(PackedKernel, HasFiveLevelsOfPageTablesIfItAndTheCpusKnowThem) {
