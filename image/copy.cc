@@ -9,6 +9,7 @@
 #include "block/compression.h"
 #include "block/file.h"
 #include "image/joined_disk.h"
+#include "image/together.h"
 
 namespace wick::image {
 
@@ -109,21 +110,13 @@ class Copy {
 
   Task<Result<void>> run() {
     if (progress_) progress_(0, source_.size_bytes());
-    running_ = kPiecesAtOnce;
-    for (size_t i = 0; i < kPiecesAtOnce; ++i) spawn(copy_pieces());
-    co_await AllDone{*this};
-    if (result_) result_ = co_await target_.finish();
-    co_return result_;
+    const auto work = [this] { return copy_pieces(); };
+    auto done = co_await run_together(kPiecesAtOnce, work);
+    if (done) done = co_await target_.finish();
+    co_return done;
   }
 
  private:
-  struct AllDone {
-    Copy& copy;
-    bool await_ready() const { return copy.running_ == 0; }
-    void await_suspend(std::coroutine_handle<> handle) const { copy.waiting_ = handle; }
-    void await_resume() const {}
-  };
-
   enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: left to the backing file
 
   struct Piece {
@@ -132,9 +125,9 @@ class Copy {
     Kind kind = Kind::kData;
   };
 
-  Task<void> copy_pieces() {
+  Task<Result<void>> copy_pieces() {
     std::unique_ptr<std::byte[], Free> buffer;
-    while (result_) {
+    while (!failed_) {
       auto piece = co_await next_piece();
       Result<void> done;
       if (!piece) {
@@ -151,13 +144,13 @@ class Copy {
         if (done) done = co_await write(piece->offset_bytes, bytes);
       }
       if (!done) {
-        if (result_) result_ = done;
-        break;
+        failed_ = true;
+        co_return done;
       }
       done_bytes_ += piece->length_bytes;
       if (progress_) progress_(done_bytes_, source_.size_bytes());
     }
-    if (--running_ == 0 && waiting_) waiting_.resume();
+    co_return Result<void>();
   }
 
   Task<Result<void>> read(uint64_t offset, std::span<std::byte> bytes) {
@@ -268,9 +261,7 @@ class Copy {
   uint64_t known_to_ = 0;          // the end of the current extent; kept because a file system
   Kind known_kind_ = Kind::kData;  // may need long to find it
   uint64_t done_bytes_ = 0;
-  size_t running_ = 0;
-  std::coroutine_handle<> waiting_;
-  Result<void> result_;
+  bool failed_ = false;
 };
 
 }  // namespace

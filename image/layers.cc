@@ -5,13 +5,16 @@
 
 #include "base/bytes.h"
 #include "block/qcow2/header.h"
+#include "block/range_lock.h"
 #include "image/read_only_disk.h"
+#include "image/together.h"
 
 namespace wick::image {
 
 namespace {
 
-constexpr uint64_t kStepBytes = 1 << 20;
+constexpr uint64_t kPartBytes = 512 << 10;
+constexpr size_t kPartsAtOnce = 8;
 
 // A backing file reads as zeroes beyond its end (PITFALLS 15).
 Task<Result<void>> read_padded(block::Backend* disk, uint64_t offset, std::span<std::byte> to) {
@@ -87,6 +90,178 @@ class TopLayer final : public ReadOnlyDisk {
   block::Qcow2& overlay_;
 };
 
+// A part of the disk on which one coroutine works.
+struct Part {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;  // 0: there are no more parts
+};
+
+// Several parts are copied at once, each from its own buffer.
+class Commit {
+ public:
+  Commit(block::Backend& overlay, block::Backend& base, CopyProgress progress)
+      : overlay_(overlay), base_(base), progress_(std::move(progress)) {}
+
+  Task<Result<void>> run() {
+    const auto work = [this] { return copy_parts(); };
+    auto done = co_await run_together(kPartsAtOnce, work);
+    if (!done) co_return done;
+    co_return co_await base_.flush();
+  }
+
+ private:
+  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: the base has it
+  struct CommitPart : Part {
+    Kind kind = Kind::kLeft;
+  };
+
+  Task<Result<void>> copy_parts() {
+    std::vector<std::byte> bytes;
+    while (!failed_) {
+      const auto part = co_await next_part();
+      Result<void> done;
+      if (!part)
+        done = std::unexpected(part.error());
+      else if (part->length_bytes == 0)
+        break;
+      else if (part->kind == Kind::kZero)
+        done = co_await base_.write_zeroes(part->offset_bytes, part->length_bytes, true);
+      else if (part->kind == Kind::kData)
+        done = co_await copy(*part, bytes);
+      if (!done) {
+        failed_ = true;
+        co_return done;
+      }
+      done_bytes_ += part->length_bytes;
+      if (progress_) progress_(done_bytes_, overlay_.size_bytes());
+    }
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> copy(const Part& part, std::vector<std::byte>& bytes) {
+    bytes.resize(kPartBytes);
+    const iovec buffer = block::to_iovec(std::span(bytes).first(part.length_bytes));
+    auto done = co_await overlay_.read(part.offset_bytes, {&buffer, 1});
+    if (done) done = co_await base_.write(part.offset_bytes, {&buffer, 1});
+    co_return done;
+  }
+
+  // The next part, of one kind. Data of several extents is one part. Data ends at multiples of
+  // kPartBytes, so that few parts share a cluster of the base.
+  Task<Result<CommitPart>> next_part() {
+    const auto held = co_await looking_.exclusive(0, 0);
+    const uint64_t size = overlay_.size_bytes();
+    const uint64_t limit = (position_ / kPartBytes + 1) * kPartBytes;  // of data
+    CommitPart part{{.offset_bytes = position_}};
+    while (position_ < std::min(size, limit)) {
+      if (position_ >= known_to_) {
+        const auto extent = co_await overlay_.extent(position_, size - position_);
+        if (!extent) co_return std::unexpected(extent.error());
+        known_to_ = position_ + extent->length_bytes;
+        known_kind_ = !extent->present ? Kind::kLeft : extent->zero ? Kind::kZero : Kind::kData;
+      }
+      if (part.length_bytes > 0 && part.kind != known_kind_) break;
+      part.kind = known_kind_;
+      uint64_t step = known_to_ - position_;
+      if (part.kind == Kind::kData) step = std::min(step, limit - position_);
+      part.length_bytes += step;
+      position_ += step;
+    }
+    co_return part;
+  }
+
+  block::Backend& overlay_;
+  block::Backend& base_;
+  const CopyProgress progress_;
+
+  block::RangeLock looking_;
+  uint64_t position_ = 0;          // the parts before are copied or being copied
+  uint64_t known_to_ = 0;          // the end of the current extent
+  Kind known_kind_ = Kind::kLeft;  // its kind
+  uint64_t done_bytes_ = 0;
+  bool failed_ = false;
+};
+
+// Several parts of whole clusters are looked at at once. A write to a cluster that a snapshot
+// shares copies the whole cluster, so the rest of it must be read before.
+class Rebase {
+ public:
+  Rebase(block::Qcow2& overlay, block::Backend* old_base, CopyProgress progress)
+      : overlay_(overlay), old_base_(old_base), progress_(std::move(progress)) {}
+
+  Task<Result<void>> run() {
+    const auto work = [this] { return keep_parts(); };
+    auto done = co_await run_together(kPartsAtOnce, work);
+    if (!done) co_return done;
+    if (progress_) progress_(overlay_.size_bytes(), overlay_.size_bytes());
+    co_return co_await overlay_.flush();
+  }
+
+ private:
+  Task<Result<void>> keep_parts() {
+    std::vector<std::byte> wanted, there;
+    while (!failed_) {
+      const auto part = co_await next_part();
+      Result<void> done;
+      if (!part)
+        done = std::unexpected(part.error());
+      else if (part->length_bytes == 0)
+        break;
+      else
+        done = co_await keep(*part, wanted, there);
+      if (!done) {
+        failed_ = true;
+        co_return done;
+      }
+      done_bytes_ += part->length_bytes;
+      if (progress_) progress_(done_bytes_, overlay_.size_bytes());
+    }
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> keep(const Part& part, std::vector<std::byte>& wanted,
+                          std::vector<std::byte>& there) {
+    wanted.resize(std::max(wanted.size(), part.length_bytes));
+    there.resize(wanted.size());
+    const std::span old_part = std::span(wanted).first(part.length_bytes);
+    const std::span new_part = std::span(there).first(part.length_bytes);
+    auto done = co_await read_wanted(overlay_, old_base_, part.offset_bytes, old_part);
+    if (done) done = co_await read_padded(&overlay_, part.offset_bytes, new_part);
+    if (done) done = co_await write_differences(overlay_, part.offset_bytes, old_part, new_part);
+    co_return done;
+  }
+
+  // The next part that the overlay leaves to its backing file, up to a cluster's end.
+  Task<Result<Part>> next_part() {
+    const auto held = co_await looking_.exclusive(0, 0);
+    const uint64_t size = overlay_.size_bytes();
+    const uint64_t cluster = overlay_.header().cluster_bytes();
+    while (position_ < size) {
+      const auto mapping = co_await overlay_.map(position_, size - position_);
+      if (!mapping) co_return std::unexpected(mapping.error());
+      const uint64_t offset = position_;
+      position_ += mapping->length_bytes;
+      if (mapping->kind != block::Mapping::Kind::kUnallocated) {
+        done_bytes_ += mapping->length_bytes;
+        continue;
+      }
+      position_ =
+          std::min(align_up(offset + std::min(mapping->length_bytes, kPartBytes), cluster), size);
+      co_return Part{.offset_bytes = offset, .length_bytes = position_ - offset};
+    }
+    co_return Part{};
+  }
+
+  block::Qcow2& overlay_;
+  block::Backend* const old_base_;
+  const CopyProgress progress_;
+
+  block::RangeLock looking_;
+  uint64_t position_ = 0;  // the parts before are done or being worked on
+  uint64_t done_bytes_ = 0;
+  bool failed_ = false;
+};
+
 }  // namespace
 
 std::unique_ptr<block::Backend> top_layer(block::Qcow2& overlay) {
@@ -95,53 +270,14 @@ std::unique_ptr<block::Backend> top_layer(block::Qcow2& overlay) {
 
 Task<Result<void>> commit_layer(block::Backend& overlay, block::Backend& base,
                                 CopyProgress progress) {
-  const uint64_t size = overlay.size_bytes();
-  std::vector<std::byte> bytes(kStepBytes);
-  for (uint64_t offset = 0; offset < size;) {
-    const auto extent = co_await overlay.extent(offset, size - offset);
-    if (!extent) co_return std::unexpected(extent.error());
-    uint64_t step = extent->length_bytes;
-    Result<void> done;
-    if (extent->zero && extent->present) {
-      done = co_await base.write_zeroes(offset, step, true);
-    } else if (extent->present) {
-      step = std::min(step, kStepBytes);
-      const iovec buffer = block::to_iovec(std::span(bytes).first(step));
-      done = co_await overlay.read(offset, {&buffer, 1});
-      if (done) done = co_await base.write(offset, {&buffer, 1});
-    }
-    if (!done) co_return done;
-    offset += step;
-    if (progress) progress(offset, size);
-  }
-  co_return co_await base.flush();
+  Commit commit(overlay, base, std::move(progress));
+  co_return co_await commit.run();
 }
 
 Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
                                 CopyProgress progress) {
-  const uint64_t size = overlay.size_bytes();
-  const uint64_t cluster = overlay.header().cluster_bytes();
-  std::vector<std::byte> wanted(kStepBytes + cluster), there(kStepBytes + cluster);
-  for (uint64_t offset = 0; offset < size;) {
-    const auto mapping = co_await overlay.map(offset, size - offset);
-    if (!mapping) co_return std::unexpected(mapping.error());
-    uint64_t step = mapping->length_bytes;
-    if (mapping->kind == block::Mapping::Kind::kUnallocated) {
-      // Go on to a cluster's end. A write to a cluster that a snapshot shares copies the whole
-      // cluster, so the rest of it must be read before.
-      const uint64_t end = align_up(offset + std::min(step, kStepBytes), cluster);
-      step = std::min(end, size) - offset;
-      const std::span old_part = std::span(wanted).first(step);
-      const std::span new_part = std::span(there).first(step);
-      auto done = co_await read_wanted(overlay, old_base, offset, old_part);
-      if (done) done = co_await read_padded(&overlay, offset, new_part);
-      if (done) done = co_await write_differences(overlay, offset, old_part, new_part);
-      if (!done) co_return done;
-    }
-    offset += step;
-    if (progress) progress(offset, size);
-  }
-  co_return co_await overlay.flush();
+  Rebase rebase(overlay, old_base, std::move(progress));
+  co_return co_await rebase.run();
 }
 
 Task<Result<void>> name_backing(block::File& image, std::string path, std::string format) {
