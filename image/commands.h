@@ -45,6 +45,7 @@ struct ImageConvert {
   ImageFormat output = ImageFormat::kRaw;
   CreateOptions options;  // for raw and qcow2; without the size
   bool compressed = false;
+  bool offload = false;  // let the host copy, without looking for zeroes in the data
   bool progress = false;
   bool into_existing = false;  // the target exists already
   bool trust_names = false;    // see writing() in files.h

@@ -10,6 +10,7 @@
 #include "base/printable.h"
 #include "block/io_thread.h"
 #include "block/named_file.h"
+#include "image/clone.h"
 #include "image/commands.h"
 #include "image/copy.h"
 #include "image/files.h"
@@ -55,6 +56,7 @@ class Conversion {
       Source source = TRY(open_source(
           thread_, path,
           {.format = convert_.format, .share = convert_.share, .cache = convert_.source_cache}));
+      if (source.format != ImageFormat::kRaw) sources_are_raw_ = false;
       if (!is_foreign(source.format))
         source.files = TRY(files_of(thread_, path, block_format(source.format)));
       if (const std::string same = same_file(source.files, convert_.target); !same.empty())
@@ -130,6 +132,21 @@ class Conversion {
     }
   }
 
+  // Tries to copy without reading. A file that shares its blocks needs no space for zeroes either,
+  // so only -S asks to look for them. Preallocated space would be given up.
+  Result<bool> clone(const Backend& target) {
+    const auto* const raw = std::get_if<RawCreateOptions>(&convert_.options);
+    if (raw == nullptr || raw->preallocation != block::Preallocation::kOff ||
+        sources_.size() != 1 || convert_.into_existing || convert_.part || convert_.salvage ||
+        convert_.sparse_bytes || !sources_are_raw_ || convert_.output != ImageFormat::kRaw)
+      return false;
+    auto cloned = clone_raw(*sources_[0], target,
+                            convert_.offload ? CloneHow::kShareOrCopy : CloneHow::kShare);
+    if (!cloned) cloned.error().context = convert_.target + ": " + cloned.error().context;
+    if (cloned && *cloned && convert_.progress) fmt::print("    (100.00/100%)\r\n");
+    return cloned;
+  }
+
   uint64_t granule_for(uint64_t unit) const {
     const uint64_t wanted = convert_.sparse_bytes.value_or(kRawGranuleBytes);
     return std::max(unit, std::bit_ceil(std::clamp<uint64_t>(wanted, 512, kMaxGranuleBytes)));
@@ -161,6 +178,7 @@ class Conversion {
                          "enlarge it with wick image resize");
       auto* const qcow2 = dynamic_cast<block::Qcow2*>(disk.get());
       const bool is_new = convert_.target_is_zero || (!convert_.into_existing && !has_backing());
+      if (TRY(clone(*disk))) return thread_.run([&] { return disk->flush(); });
       if (convert_.compressed) {
         workers = TRY(Workers::start(thread_.loop()));
         target = copy_compressed_to(*qcow2, *workers, is_new);
@@ -191,6 +209,7 @@ class Conversion {
   const ImageConvert& convert_;
   std::vector<std::unique_ptr<Backend>> disks_;
   std::vector<Backend*> sources_;
+  bool sources_are_raw_ = true;
   uint64_t size_bytes_ = 0;
   std::vector<std::string> read_files_;  // all files that the sources are read from
   std::vector<std::string> new_files_;   // files of the target that did not exist before

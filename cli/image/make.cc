@@ -221,6 +221,7 @@ Result<image::ImageCommand> make_convert(const Given& given) {
   }
   convert.target = TRY(parse_image_name(target, given.has("target-image-opts"))).path;
   convert.compressed = given.has("c");
+  convert.offload = given.has("C");
   convert.into_existing = given.has("n");
   convert.target_is_zero = given.has("target-is-zero");
   convert.salvage = given.has("salvage");

@@ -260,5 +260,47 @@ TEST_F(ImageCopy, RebaseRefusesLoopsAndRawBasesWithoutAFormat) {
   EXPECT_TRUE(shell("qemu-img compare top.qcow2 top.raw"));
 }
 
+// -C copies inside the host's kernel if that can be done, and otherwise as without -C.
+TEST_F(ImageCommands, CopyRawDisksInsideTheHost) {
+  ASSERT_EQ(shell("truncate -s 9000001 a.raw && for i in 1 5 9 60; do dd if=/dev/urandom of=a.raw "
+                  "bs=1 count=70001 seek=$((i * 131071)) conv=notrunc; done")
+                .status,
+            0);
+  const std::string elsewhere = "/dev/shm/wick-copy-" + std::to_string(::getpid());
+  for (const std::string& target : {std::string("b.raw"), elsewhere}) {
+    for (const Arguments& how : {Arguments{}, Arguments{"-C"}}) {
+      Arguments arguments = {"convert", "-f", "raw", "-O", "raw", "a.raw", target};
+      arguments.insert(arguments.begin() + 1, how.begin(), how.end());
+      EXPECT_EQ(wick(arguments).status, 0);
+      EXPECT_EQ(shell("qemu-img compare -f raw -F raw a.raw " + target).status, 0);
+      EXPECT_EQ(std::filesystem::file_size(target), 9'000'448u);
+      EXPECT_EQ(shell("test $(stat -c %b " + target + ") -lt 2000").status, 0) << "not sparse";
+      std::filesystem::remove(target);
+    }
+  }
+  // Space that the user wants to be allocated stays so.
+  EXPECT_EQ(wick({"convert", "-C", "-f", "raw", "-O", "raw", "-o", "preallocation=falloc", "a.raw",
+                  "c.raw"})
+                .status,
+            0);
+  EXPECT_EQ(shell("test $(stat -c %b c.raw) -ge 17577").status, 0);
+}
+
+TEST_F(ImageCommands, LeaveNoTargetThatTheHostCouldNotFill) {
+  ASSERT_EQ(shell("dd if=/dev/urandom of=a.raw bs=1M count=4").status, 0);
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  for (const Arguments& how : {Arguments{}, Arguments{"-C"}}) {
+    Arguments arguments = {"convert", "-f", "raw", "-O", "raw", "a.raw", "b.raw"};
+    arguments.insert(arguments.begin() + 1, how.begin(), how.end());
+    const rlimit small{2 << 20, old.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    const auto outcome = wick(arguments);
+    ::setrlimit(RLIMIT_FSIZE, &old);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_FALSE(std::filesystem::exists("b.raw"));
+  }
+}
+
 }  // namespace
 }  // namespace wick::cli
