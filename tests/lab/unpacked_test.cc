@@ -89,7 +89,7 @@ TEST_P(UnpackedKernelLong, LiesAtFiftyPlaces) {
   EXPECT_EQ(places.size(), 50u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Lz4, UnpackedKernelLong, testing::Values("debian-cloud"), name_of);
+INSTANTIATE_TEST_SUITE_P(Lz4Long, UnpackedKernelLong, testing::Values("debian-cloud"), name_of);
 
 }  // namespace
 }  // namespace wick::lab
