@@ -94,8 +94,8 @@ template <typename Command>
 class CommandTable : public CommandGroup {
  public:
   // `rows` must outlive the table. Without `filled` the group has a name, but no commands.
-  CommandTable(CLI::App& wick, bool filled, const char* name, const char* help,
-               const char* footer, std::span<const CommandRow<Command>> rows)
+  CommandTable(CLI::App& wick, bool filled, const char* name, const char* help, const char* footer,
+               std::span<const CommandRow<Command>> rows)
       : CommandGroup(wick, name, help, footer), rows_(rows) {
     if (filled)
       for (const auto& row : rows) add(row);

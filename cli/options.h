@@ -22,8 +22,8 @@ namespace wick::cli {
 
 // wick run
 struct RunOptions {
-  vmm::MachineConfig machine;  // an empty name or kernel path means the default
-  bool initrd_auto = false;    // use the initramfs beside the kernel
+  vmm::MachineConfig machine;               // an empty name or kernel path means the default
+  bool initrd_auto = false;                 // use the initramfs beside the kernel
   std::optional<std::string> kernel_cache;  // empty: none; nullopt: in the user's cache folder
   std::optional<std::chrono::microseconds> timeout;
   StatsForm stats;

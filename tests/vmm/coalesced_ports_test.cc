@@ -16,8 +16,8 @@ class RecordingDevice final : public BusDevice {
  public:
   void read(uint64_t, std::span<std::byte>) override {}
   void write(uint64_t offset, std::span<const std::byte> data) override {
-    writes.push_back(fmt::format("{}+{}:{:#x}", offset, data.size(),
-                                 std::to_integer<unsigned>(data.front())));
+    writes.push_back(
+        fmt::format("{}+{}:{:#x}", offset, data.size(), std::to_integer<unsigned>(data.front())));
   }
   std::vector<std::string> writes;
 };
