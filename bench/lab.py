@@ -143,13 +143,16 @@ def median(values):
 
 # --- what the benches with a document share
 
-def options(usage):
+def options(usage, wide=None):
+    """The options of a bench. `wide` explains --wide, of a bench that has more to measure."""
     parser = argparse.ArgumentParser(description=usage.split("\n\n")[0])
     parser.add_argument("--only", default="", help="measures only what has this in its name")
     parser.add_argument("--write-docs", action="store_true", help="makes the document anew")
+    if wide:
+        parser.add_argument("--wide", action="store_true", help=wide)
     found = parser.parse_args()
-    if found.only and found.write_docs:
-        parser.error("--write-docs needs all, not --only some")
+    if found.write_docs and (found.only or wide and found.wide):
+        parser.error("--write-docs needs all, not --only some, and nothing else")
     require_measuring_lab()
     return found
 
