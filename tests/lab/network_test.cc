@@ -332,7 +332,11 @@ TEST_F(Network, TwoMachinesMeetOnTwoBridges) {
                        fmt::format("{0}ip addr add 10.1.0.{1}/24 dev $v; ip link set $v up; "
                                    "ip addr add 10.2.0.{1}/24 dev $e; ip link set $e up",
                                    by_driver, last));
-  (void)run_in_guest(one, "(iperf3 -s >/dev/null 2>&1 &) ; sleep 1");
+  // With the reason if it does not listen.
+  (void)run_in_guest(one,
+                     "(iperf3 -s >/tmp/iperf 2>&1 &); for i in $(seq 100); do "
+                     "netstat -ltn | grep -q :5201 && break; sleep 0.1; done; "
+                     "netstat -ltn | grep :5201 || { cat /tmp/iperf; ps; false; }");
   for (const std::string network : {"10.1.0.", "10.2.0."}) {
     (void)run_in_guest(two, fmt::format("ping -q -c 3 -w 30 {}1", network));
     EXPECT_THAT(run_in_guest(two, fmt::format("iperf3 -n 8M -c {}1", network)),
