@@ -41,7 +41,9 @@ class Network : public testing::Test {
   std::vector<std::string> guest(const std::string& kernel, const std::string& initrd,
                                  const std::vector<std::string>& options) {
     const std::string combined = dir_ / (kernel.substr(0, kernel.find('/')) + "-initrd");
-    write_file(combined, read_file(image(initrd)) + read_file(image("net.gz")));
+    // Once, because another machine may be reading it.
+    if (!exists(combined))
+      write_file(combined, read_file(image(initrd)) + read_file(image("net.gz")));
     std::vector<std::string> all = {"-k", image(kernel), "-i", combined, "-a", "quiet wick.sh"};
     all.insert(all.end(), options.begin(), options.end());
     return wick_run(all);
