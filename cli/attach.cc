@@ -15,8 +15,9 @@
 
 #include "base/output.h"
 #include "console/escape_keys.h"
+#include "console/open.h"
 #include "console/terminal.h"
-#include "console/unix_socket.h"
+#include "base/unix_socket.h"
 
 namespace wick::cli {
 
@@ -137,7 +138,7 @@ class Session {
 }  // namespace
 
 Result<int> attach(const std::string& socket_path, int in, int out) {
-  Fd socket = TRY(console::connect_unix(socket_path));
+  Fd socket = TRY(connect_unix(socket_path));
   std::signal(SIGPIPE, SIG_IGN);  // a closed stdout is an error to report
   std::optional<console::RawTerminal> terminal;
   if (::isatty(in) == 1) terminal.emplace(TRY(console::RawTerminal::enter(in)));

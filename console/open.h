@@ -10,10 +10,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "console/port.h"
 
 namespace wick::console {
+
+// The start of the line that a client of open_unix() gets when another client is connected.
+inline constexpr std::string_view kRefusal = "wick: refused: ";
 
 // Actions of a terminal's escape keys (escape_keys.h), called on the loop's thread.
 // An empty function does nothing.

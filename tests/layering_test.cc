@@ -28,8 +28,11 @@ const std::map<std::string, Rooms> kKnows = {
     {"devices", {"base", "block", "net", "console"}},
     {"virtio", {"base", "block", "net", "console", "devices"}},
     {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio"}},
+    {"control", {"base", "block", "net", "console", "vmm", "debug"}},
+    {"debug", {"base", "vmm"}},
     {"cli",
-     {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm"}},
+     {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm",
+      "control", "debug"}},
 };
 
 // <net/if.h> belongs to the C library.

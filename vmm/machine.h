@@ -6,11 +6,15 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "vmm/config.h"
+#include "vmm/hardware.h"
+#include "vmm/inspector.h"
+#include "vmm/machine_event.h"
 #include "vmm/run_stats.h"
 
 namespace wick::vmm {
@@ -27,7 +31,7 @@ enum class Ending {
   kTimeout,      // 5
   kKvmError,     // 6: KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY
   kSignal,       // 128 + N
-  kQuit,         // 0: the user left by the terminal's escape key
+  kQuit,         // 0: the user left by the terminal's escape key, or by "quit" (QMP)
 };
 
 struct RunReport {
@@ -67,6 +71,43 @@ class Machine {
 
   // Requests the end of the run; the first ending wins. Any thread, also before run().
   virtual void end(Ending ending, int signal = 0) = 0;
+
+  // -- Control, while run() runs and on the main loop's thread. --
+
+  virtual const MachineConfig& config() const = 0;
+  virtual RunState state() const = 0;
+  // Stops the vCPUs, finishes the requests in flight, and stops all that writes to the guest's
+  // memory and its clocks. Calls `done` when that has happened; at once if it has before.
+  virtual void pause(RunState why = RunState::kPaused, std::function<void()> done = {}) = 0;
+  // The guest's clocks continue where they stopped.
+  virtual void resume() = 0;
+  // Resets the machine, whatever --on-reboot says.
+  virtual void reset() = 0;
+  virtual Result<void> inject_nmi() = 0;
+  virtual Result<void> wake_up() = 0;
+
+  // Calls `observer` for each event, until the Subscription is destroyed.
+  class Subscription {
+   public:
+    Subscription() = default;
+    explicit Subscription(std::function<void()> end) : end_(std::move(end)) {}
+    Subscription(Subscription&& other) noexcept : end_(std::exchange(other.end_, {})) {}
+    Subscription& operator=(Subscription&& other) noexcept {
+      if (auto old = std::exchange(end_, std::exchange(other.end_, {}))) old();
+      return *this;
+    }
+    ~Subscription() {
+      if (end_) end_();
+    }
+
+   private:
+    std::function<void()> end_;
+  };
+  using Observer = std::function<void(const MachineEvent&)>;
+  [[nodiscard]] virtual Subscription subscribe(Observer observer) = 0;
+
+  virtual Inspector& inspector() = 0;
+  virtual Hardware& hardware() = 0;
 };
 
 }  // namespace wick::vmm

@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "console/open.h"
-#include "console/unix_socket.h"
+#include "base/unix_socket.h"
 #include "tests/console/fakes.h"
 
 namespace wick::cli {

@@ -1,4 +1,4 @@
-#include "console/unix_socket.h"
+#include "base/unix_socket.h"
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>

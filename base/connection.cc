@@ -1,0 +1,119 @@
+#include "base/connection.h"
+
+#include <poll.h>
+
+#include <array>
+
+namespace wick {
+
+Result<std::unique_ptr<Connection>> Connection::create(EventLoop& loop, Stream input, Stream output,
+                                                       Events events) {
+  std::unique_ptr<Connection> made(
+      new Connection(loop, std::move(input), std::move(output), std::move(events)));
+  Connection& self = *made;
+  made->input_watch_ = TRY(loop.watch(made->input_.fd(), EPOLLIN,
+                                      [&self](uint32_t what) { self.on_event(what); }));
+  if (made->output_.valid())
+    made->output_watch_ =
+        TRY(loop.watch(made->output_.fd(), 0, [&self](uint32_t what) { self.on_event(what); }));
+  return made;
+}
+
+Connection::Connection(EventLoop& loop, Stream input, Stream output, Events events)
+    : loop_(loop),
+      input_(std::move(input)),
+      output_(std::move(output)),
+      events_(std::move(events)) {}
+
+void Connection::on_event(uint32_t what) {
+  if (failed_) return;
+  const std::weak_ptr<bool> alive = alive_;
+  if ((what & EPOLLOUT) != 0) write();
+  if (failed_) return;
+  if ((what & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read();
+  if (!alive.expired() && !failed_) update_watches();
+}
+
+// One read per turn, so that a client that floods the service does not keep the loop from its
+// other work.
+void Connection::read() {
+  if (input_held_ || closing_) return;
+  std::array<std::byte, 16384> buffer;
+  const ssize_t got = input_.read(buffer);
+  if (got == -EAGAIN || got == -EINTR) return;
+  if (got == 0) return close_after_output();
+  if (got < 0) return fail();
+  events_.received({reinterpret_cast<const char*>(buffer.data()), static_cast<size_t>(got)});
+}
+
+void Connection::send(std::string_view bytes) {
+  if (failed_ || closing_) return;
+  if (waiting_.size() + bytes.size() > kMaxWaitingBytes) return fail();
+  waiting_ += bytes;
+  write();
+  if (!failed_) update_watches();
+}
+
+void Connection::write() {
+  size_t done = 0;
+  while (done < waiting_.size()) {
+    const ssize_t put = out().write(std::as_bytes(std::span(waiting_)).subspan(done));
+    if (put == -EINTR) continue;
+    if (put == -EAGAIN) break;
+    if (put <= 0) return fail();
+    done += static_cast<size_t>(put);
+  }
+  waiting_.erase(0, done);
+  if (closing_ && waiting_.empty()) fail();
+}
+
+void Connection::update_watches() {
+  const uint32_t in = input_held_ || closing_ ? 0 : EPOLLIN;
+  const uint32_t wanted = waiting_.empty() ? 0 : EPOLLOUT;
+  if (output_.valid()) {
+    input_watch_.set_events(in);
+    output_watch_.set_events(wanted);
+  } else {
+    input_watch_.set_events(in | wanted);
+  }
+}
+
+void Connection::hold_input(bool held) {
+  input_held_ = held;
+  if (!failed_) update_watches();
+}
+
+void Connection::flush(std::chrono::milliseconds timeout) {
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  while (!failed_ && !waiting_.empty()) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return;
+    pollfd room{.fd = out().fd(), .events = POLLOUT, .revents = 0};
+    (void)::poll(&room, 1, static_cast<int>(left.count()));
+    write();
+  }
+}
+
+void Connection::close_after_output() {
+  closing_ = true;
+  if (waiting_.empty())
+    fail();
+  else
+    update_watches();
+}
+
+void Connection::fail() {
+  if (failed_) return;
+  failed_ = true;
+  waiting_.clear();
+  input_watch_.reset();
+  output_watch_.reset();
+  loop_.post([this, alive = std::weak_ptr(alive_)] {
+    if (alive.expired()) return;
+    const auto closed = std::move(events_.closed);  // it may destroy this object
+    if (closed) closed();
+  });
+}
+
+}  // namespace wick

@@ -1,0 +1,205 @@
+// A machine without a guest, for tests of control/ and debug/. It does at once what a real one
+// does in time, records what was asked, and has devices that a test may change.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "vmm/machine.h"
+
+namespace wick::vmm {
+
+class FakeMachine final : public Machine, public Inspector, public Hardware {
+ public:
+  static constexpr uint64_t kMemoryBytes = 16 << 20;
+
+  explicit FakeMachine(uint32_t cpus = 2) {
+    config_.name = "fake";
+    config_.cpus = cpus;
+    config_.memory_bytes = kMemoryBytes;
+    registers_.resize(cpus);
+    fpus_.resize(cpus);
+    const std::vector<GuestMemory::Range> ranges{{{0}, kMemoryBytes}};
+    memory_.emplace(*GuestMemory::create(ranges));
+  }
+
+  // What the tests look at or change.
+  MachineConfig config_;
+  RunState state_ = RunState::kRunning;
+  std::vector<std::string> log_;  // the calls, "resize_disk vda 1048576"
+  std::vector<CpuRegisters> registers_;
+  std::vector<FpuRegisters> fpus_;
+  std::map<uint64_t, uint64_t> pages_;  // linear to physical, by 4 KiB; empty: all is mapped 1:1
+  std::map<uint32_t, uint64_t> msrs_;
+  std::vector<HardwareBreakpoint> breakpoints_;
+  std::vector<CpuRun> last_run_;
+  std::function<void(const DebugStop&)> on_stop_;
+  std::vector<DiskInfo> disks_;
+  std::vector<CardInfo> cards_;
+  std::vector<PciInfo> pci_;
+  std::vector<ConsoleInfo> consoles_;
+  std::optional<uint64_t> balloon_;
+  std::optional<Error> refusal_;  // the answer of all that can fail, if set
+
+  void publish(const MachineEvent& event) {
+    const auto observers = observers_;
+    for (const auto& [number, observer] : observers) observer(event);
+  }
+  // As if a vCPU had stopped by itself.
+  void stop_for_debugger(const DebugStop& stop) {
+    state_ = RunState::kDebug;
+    if (on_stop_) on_stop_(stop);
+  }
+
+  // Machine
+  const std::string& cmdline() const override { return cmdline_; }
+  RunReport run() override { return {}; }
+  void press_power_button() override { note("press_power_button"); }
+  void update_disk_sizes() override { note("update_disk_sizes"); }
+  void end(Ending ending, int) override { note("end " + std::to_string(static_cast<int>(ending))); }
+  const MachineConfig& config() const override { return config_; }
+  RunState state() const override { return state_; }
+  void pause(RunState why, std::function<void()> done) override {
+    note("pause");
+    if (state_ == RunState::kRunning) {
+      state_ = why;
+      publish({.kind = MachineEvent::Kind::kStop});
+    }
+    if (done) done();
+  }
+  void resume() override {
+    note("resume");
+    if (std::exchange(state_, RunState::kRunning) != RunState::kRunning)
+      publish({.kind = MachineEvent::Kind::kResume});
+  }
+  void reset() override {
+    note("reset");
+    publish({.kind = MachineEvent::Kind::kReset, .reason = "host-qmp-system-reset"});
+  }
+  Result<void> inject_nmi() override { return answer("inject_nmi"); }
+  Result<void> wake_up() override { return answer("wake_up"); }
+  Subscription subscribe(Observer observer) override {
+    const int number = next_observer_++;
+    observers_[number] = std::move(observer);
+    return Subscription([this, number] { observers_.erase(number); });
+  }
+  Inspector& inspector() override { return *this; }
+  Hardware& hardware() override { return *this; }
+
+  // Inspector
+  uint32_t cpu_count() const override { return config_.cpus; }
+  pid_t thread_id(uint32_t cpu) const override { return static_cast<pid_t>(1000 + cpu); }
+  bool halted(uint32_t) const override { return false; }
+  Result<CpuRegisters> registers(uint32_t cpu) const override {
+    TRY(paused());
+    return registers_.at(cpu);
+  }
+  Result<void> set_registers(uint32_t cpu, const CpuRegisters& registers) override {
+    TRY(paused());
+    registers_.at(cpu) = registers;
+    return {};
+  }
+  Result<FpuRegisters> fpu(uint32_t cpu) const override {
+    TRY(paused());
+    return fpus_.at(cpu);
+  }
+  Result<void> set_fpu(uint32_t cpu, const FpuRegisters& registers) override {
+    TRY(paused());
+    fpus_.at(cpu) = registers;
+    return {};
+  }
+  bool has_avx() const override { return true; }
+  Result<uint64_t> read_msr(uint32_t, uint32_t index) const override {
+    const auto found = msrs_.find(index);
+    if (found == msrs_.end()) return fail("no MSR {:#x}", index);
+    return found->second;
+  }
+  const GuestMemory& memory() const override { return *memory_; }
+  std::optional<GuestAddress> translate(uint32_t, uint64_t linear) const override {
+    if (pages_.empty()) return linear < kMemoryBytes ? std::optional(GuestAddress{linear}) : std::nullopt;
+    const auto found = pages_.find(linear / 4096 * 4096);
+    if (found == pages_.end()) return std::nullopt;
+    return GuestAddress{found->second + linear % 4096};
+  }
+  Result<void> attach_debugger(std::function<void(const DebugStop&)> on_stop) override {
+    note(on_stop ? "attach_debugger" : "detach_debugger");
+    on_stop_ = std::move(on_stop);
+    return {};
+  }
+  Result<void> set_hardware_breakpoints(std::span<const HardwareBreakpoint> wanted) override {
+    breakpoints_.assign(wanted.begin(), wanted.end());
+    return {};
+  }
+  Result<void> resume_cpus(std::span<const CpuRun> cpus) override {
+    note("resume_cpus");
+    last_run_.assign(cpus.begin(), cpus.end());
+    state_ = RunState::kRunning;
+    return {};
+  }
+  Result<void> pass_breakpoint(uint32_t) override { return answer("pass_breakpoint"); }
+
+  // Hardware
+  std::vector<DiskInfo> disks() const override { return disks_; }
+  std::vector<CardInfo> cards() const override { return cards_; }
+  std::vector<PciInfo> pci_functions() const override { return pci_; }
+  std::vector<ConsoleInfo> consoles() const override { return consoles_; }
+  std::string address_map() const override { return "0x3f8-0x3ff ttyS0\n"; }
+  Result<void> resize_disk(const std::string& id, uint64_t size_bytes) override {
+    return answer("resize_disk " + id + " " + std::to_string(size_bytes));
+  }
+  Result<void> snapshot_disk(const std::string& id, const std::string& path) override {
+    return answer("snapshot_disk " + id + " " + path);
+  }
+  Result<void> eject(const std::string& id, bool force) override {
+    return answer("eject " + id + (force ? " force" : ""));
+  }
+  Result<void> change_medium(const std::string& id, const std::string& path, bool force) override {
+    return answer("change_medium " + id + " " + path + (force ? " force" : ""));
+  }
+  Result<void> set_link(const std::string& id, bool up) override {
+    return answer("set_link " + id + (up ? " up" : " down"));
+  }
+  Result<void> add_forward(const std::string& id, const std::string& forward) override {
+    return answer("add_forward " + id + " " + forward);
+  }
+  Result<void> remove_forward(const std::string& id, const std::string& forward) override {
+    return answer("remove_forward " + id + " " + forward);
+  }
+  Result<void> set_balloon(uint64_t guest_bytes) override {
+    return answer("set_balloon " + std::to_string(guest_bytes));
+  }
+  std::optional<uint64_t> balloon_bytes() const override { return balloon_; }
+  Result<void> send_break(const std::string& console_id) override {
+    return answer("send_break " + console_id);
+  }
+  Result<void> add_disk(const DiskConfig& config, const std::string& id) override {
+    return answer("add_disk " + id + " " + config.path);
+  }
+  Result<void> add_card(const NetConfig&, const std::string& id) override {
+    return answer("add_card " + id);
+  }
+  Result<void> remove_device(const std::string& id) override {
+    return answer("remove_device " + id);
+  }
+
+ private:
+  void note(std::string call) { log_.push_back(std::move(call)); }
+  Result<void> answer(std::string call) {
+    note(std::move(call));
+    if (refusal_) return std::unexpected(*refusal_);
+    return {};
+  }
+  Result<void> paused() const {
+    if (state_ == RunState::kRunning) return fail_errno(EBUSY, "the machine is running");
+    return {};
+  }
+
+  std::string cmdline_ = "console=ttyS0";
+  std::optional<GuestMemory> memory_;
+  std::map<int, Observer> observers_;
+  int next_observer_ = 0;
+};
+
+}  // namespace wick::vmm

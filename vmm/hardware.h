@@ -1,0 +1,121 @@
+// The devices of a running machine as the host sees them: what there is, and what can be changed.
+// Ids are the guest's names: "vda", "sda", "sr0", "net0"; those of devices added later are
+// chosen by the host.
+//
+// Thread rule: on the main loop's thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "net/mac_address.h"
+#include "vmm/config.h"
+
+namespace wick::vmm {
+
+struct DiskCounters {
+  uint64_t read_bytes = 0, write_bytes = 0;
+  uint64_t reads = 0, writes = 0, flushes = 0, discards = 0;
+  uint64_t failed_reads = 0, failed_writes = 0, failed_flushes = 0;
+  uint64_t read_ns = 0, write_ns = 0, flush_ns = 0;  // the sums of the requests' times
+};
+
+struct DiskInfo {
+  std::string id;
+  std::string path;
+  std::string format;        // "raw" or "qcow2"
+  std::string backing_path;  // empty: none
+  uint64_t size_bytes = 0;
+  DiskConfig::Device device = DiskConfig::Device::kVirtio;
+  DiskConfig::Media media = DiskConfig::Media::kDisk;
+  bool read_only = false;
+  bool inserted = true;
+  bool tray_open = false;
+  bool locked = false;       // the guest has locked the tray
+  bool failed = false;       // an I/O error has stopped the machine
+  bool no_space = false;     // ... and its reason was ENOSPC
+  DiskConfig::Cache cache = DiskConfig::Cache::kWriteback;
+  std::string serial;
+  DiskCounters counters;
+};
+
+struct CardInfo {
+  std::string id;
+  NetConfig::Kind kind = NetConfig::Kind::kTap;
+  NetConfig::Device device = NetConfig::Device::kVirtio;
+  std::string host_name;  // the interface of a TAP
+  net::MacAddress mac{};
+  bool link_up = true;
+  bool vhost = false;
+  // The receive filter that the guest's driver has set.
+  bool promiscuous = false;
+  bool all_multicast = false;
+  std::vector<net::MacAddress> unicast, multicast;
+  std::vector<uint16_t> vlans;
+};
+
+struct PciInfo {
+  uint8_t slot = 0;
+  std::string id;  // empty: the host bridge
+  uint16_t vendor = 0, device = 0, subsystem_vendor = 0, subsystem = 0;
+  uint32_t class_code = 0;  // class, subclass, programming interface
+  uint8_t interrupt_line = 0;
+  uint8_t interrupt_pin = 0;  // 0: none
+  struct Bar {
+    size_t index = 0;
+    bool io = false;
+    uint64_t address = 0;  // 0: not decoded
+    uint64_t size_bytes = 0;
+  };
+  std::vector<Bar> bars;
+};
+
+struct ConsoleInfo {
+  std::string id;         // "ttyS0", "hvc0"
+  std::string host_name;  // "unix:PATH", "stdio"
+  bool connected = false;
+};
+
+class Hardware {
+ public:
+  virtual ~Hardware() = default;
+
+  virtual std::vector<DiskInfo> disks() const = 0;
+  virtual std::vector<CardInfo> cards() const = 0;
+  virtual std::vector<PciInfo> pci_functions() const = 0;  // empty without PCI
+  virtual std::vector<ConsoleInfo> consoles() const = 0;
+  // The ports and addresses that the machine decodes, one line each, for people.
+  virtual std::string address_map() const = 0;
+
+  // Fails for an unknown id, a disk that is in use otherwise, and what its format cannot do.
+  virtual Result<void> resize_disk(const std::string& id, uint64_t size_bytes) = 0;
+  // Makes `path` a new qcow2 overlay of the disk's image, and continues with it.
+  virtual Result<void> snapshot_disk(const std::string& id, const std::string& path) = 0;
+  // CD-ROM drives. `force`: also if the guest has locked the tray.
+  virtual Result<void> eject(const std::string& id, bool force) = 0;
+  virtual Result<void> change_medium(const std::string& id, const std::string& path,
+                                     bool force) = 0;
+
+  virtual Result<void> set_link(const std::string& id, bool up) = 0;
+  // Of a user network: adds or removes a forward to the guest. The text is that of hostfwd=.
+  virtual Result<void> add_forward(const std::string& id, const std::string& forward) = 0;
+  virtual Result<void> remove_forward(const std::string& id, const std::string& forward) = 0;
+
+  // Sets how much RAM the guest should have; less than it was started with.
+  virtual Result<void> set_balloon(uint64_t guest_bytes) = 0;
+  // The guest's RAM without the balloon, nullopt without a driver.
+  virtual std::optional<uint64_t> balloon_bytes() const = 0;
+
+  virtual Result<void> send_break(const std::string& console_id) = 0;
+
+  // Hot-plug, on PCI. The id must be new.
+  virtual Result<void> add_disk(const DiskConfig& config, const std::string& id) = 0;
+  virtual Result<void> add_card(const NetConfig& config, const std::string& id) = 0;
+  // Asks the guest to release the device; MachineEvent::Kind::kDeviceDeleted says when it has.
+  virtual Result<void> remove_device(const std::string& id) = 0;
+};
+
+}  // namespace wick::vmm
