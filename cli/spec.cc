@@ -207,7 +207,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   net.kind = kind == "tap" ? Net::Kind::kTap : Net::Kind::kUser;
   for (const auto& [key, value] : spec.pairs) {
     if (key == "hostfwd")
-      net.forwards.push_back(TRY(parse_host_forward(value)));
+      net.forwards.push_back(TRY(net::HostForward::parse(value)));
     else if (key == "ifname")
       net.interface = value;
     else if (key == "bridge")
@@ -249,45 +249,6 @@ Result<vmm::SerialConfig> parse_serial(std::string_view text) {
   }
   return with_hint(fail("'{}' is not a kind of console", spec.value),
                    "write stdio, pty, unix:PATH, file:PATH or null");
-}
-
-namespace {
-
-// Parses ADDRESS:PORT. An empty address leaves `address` unchanged.
-Result<void> parse_end(std::string_view whose, std::string_view text, std::string& address,
-                       uint16_t& port) {
-  const size_t colon = text.find(':');
-  const std::string host(text.substr(0, colon));
-  in_addr parsed{};
-  if (!host.empty() && ::inet_pton(AF_INET, host.c_str(), &parsed) != 1)
-    return fail("'{}' is not an IPv4 address for the {}", host, whose);
-  if (!host.empty()) address = host;
-  const auto number = parse_count(colon == text.npos ? "" : text.substr(colon + 1));
-  if (!number || *number > 65535) return fail("the {}'s port must be 1 to 65535", whose);
-  port = static_cast<uint16_t>(*number);
-  return {};
-}
-
-}  // namespace
-
-Result<net::HostForward> parse_host_forward(std::string_view text) {
-  constexpr const char* kForm = "write one such as tcp:127.0.0.1:2222-:22";
-  net::HostForward forward;
-  const size_t colon = text.find(':');
-  const size_t dash = text.find('-');
-  if (colon == text.npos || dash == text.npos || dash < colon)
-    return with_hint(fail("'{}' is not a valid forward", text), kForm);
-  const std::string_view protocol = text.substr(0, colon);
-  if (protocol != "tcp" && protocol != "udp" && !protocol.empty())
-    return with_hint(fail("'{}' is neither tcp nor udp", protocol), kForm);
-  forward.udp = protocol == "udp";
-  for (const auto& end :
-       {parse_end("host", text.substr(colon + 1, dash - colon - 1), forward.host_address,
-                  forward.host_port),
-        parse_end("guest", text.substr(dash + 1), forward.guest_address, forward.guest_port)}) {
-    if (!end) return with_hint(std::unexpected(end.error()), kForm);
-  }
-  return forward;
 }
 
 }  // namespace wick::cli

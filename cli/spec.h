@@ -74,10 +74,4 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
 // kSerialForm
 Result<vmm::SerialConfig> parse_serial(std::string_view text);
 
-// The syntax of QEMU's hostfwd: [tcp|udp]:[HOST ADDRESS]:HOST PORT-[GUEST ADDRESS]:GUEST PORT.
-// The default protocol is TCP, the default guest address is DHCP's first. The default host
-// address is 127.0.0.1, and not all addresses as in QEMU, so that other hosts get access only on
-// request.
-Result<net::HostForward> parse_host_forward(std::string_view text);
-
 }  // namespace wick::cli

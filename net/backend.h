@@ -16,6 +16,7 @@
 
 #include "base/event_loop.h"
 #include "base/result.h"
+#include "net/host_forward.h"
 #include "net/packet.h"
 
 namespace wick::net {
@@ -59,6 +60,12 @@ class Backend {
   // Sends one whole packet, or drops it if there is no room. `packet` is not used after the
   // return. It may change during the call, because a guest can write to it.
   virtual void send(uint16_t pair, std::span<const iovec> packet) = 0;
+
+  // Adds or removes a forward to the guest, which only a user network has.
+  virtual Result<void> forward(const HostForward& wanted, bool add) {
+    static_cast<void>(wanted), static_cast<void>(add);
+    return fail("{}: only a user network forwards ports", name());
+  }
 
   // False while the host's interface is down or deleted.
   virtual bool link_up() const { return true; }

@@ -21,6 +21,7 @@ struct SlirpLibrary {
   decltype(&::slirp_pollfds_poll) poll GUARDED_BY(mutex) = nullptr;
   decltype(&::slirp_input) input GUARDED_BY(mutex) = nullptr;
   decltype(&::slirp_add_hostfwd) forward GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_remove_hostfwd) remove_forward GUARDED_BY(mutex) = nullptr;
 };
 
 // The library stays loaded for the life of the process.

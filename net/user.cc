@@ -52,6 +52,7 @@ class User final : public Backend {
   void detach() override;
   size_t receive(uint16_t pair, std::span<const iovec> buffers) override;
   void send(uint16_t pair, std::span<const iovec> packet) override;
+  Result<void> forward(const HostForward& wanted, bool add) override;
 
  private:
   struct Timer {
@@ -65,7 +66,6 @@ class User final : public Backend {
   static User& self(void* opaque) { return *static_cast<User*>(opaque); }
   static const SlirpCb& callbacks();
 
-  Result<void> forward(const HostForward& forward);
   void input(std::span<std::byte> frame) REQUIRES(library_.mutex);
   void send_neighbour_replies() REQUIRES(library_.mutex);
   void poll_nothing() REQUIRES(library_.mutex);
@@ -165,7 +165,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
   if (user->slirp_ == nullptr)
     return with_hint(fail("libslirp rejected its configuration"),
                      "install libslirp0, 4.1 or later");
-  for (const HostForward& forward : config.forwards) TRY(user->forward(forward));
+  for (const HostForward& forward : config.forwards) TRY(user->forward(forward, true));
   return user;
 }
 
@@ -176,16 +176,20 @@ User::~User() {
   library_.destroy(slirp_);
 }
 
-Result<void> User::forward(const HostForward& forward) {
+Result<void> User::forward(const HostForward& wanted, bool add) {
   in_addr host{};
   in_addr guest{};
-  if (::inet_pton(AF_INET, forward.host_address.c_str(), &host) != 1 ||
-      ::inet_pton(AF_INET, forward.guest_address.c_str(), &guest) != 1)
-    return fail("hostfwd={}: not an IPv4 address", forward.text());
+  if (::inet_pton(AF_INET, wanted.host_address.c_str(), &host) != 1 ||
+      ::inet_pton(AF_INET, wanted.guest_address.c_str(), &guest) != 1)
+    return fail("hostfwd={}: not an IPv4 address", wanted.text());
   const MutexLock lock(library_.mutex);
   errno = 0;
-  if (library_.forward(slirp_, forward.udp ? 1 : 0, host, forward.host_port, guest,
-                       forward.guest_port) == 0)
+  if (!add) {
+    if (library_.remove_forward(slirp_, wanted.udp ? 1 : 0, host, wanted.host_port) == 0) return {};
+    return fail("hostfwd={}: there is no such forward", wanted.text());
+  }
+  if (library_.forward(slirp_, wanted.udp ? 1 : 0, host, wanted.host_port, guest,
+                       wanted.guest_port) == 0)
     return {};
   const int code = errno;
   const char* const hint = code == EADDRINUSE
@@ -193,7 +197,7 @@ Result<void> User::forward(const HostForward& forward) {
                            : code == EACCES ? "choose a host port from 1024 on, or run as root"
                            : code == EADDRNOTAVAIL ? "choose an address of this host, or 127.0.0.1"
                                                    : "choose another host address and port";
-  return with_hint(fail_errno(code, "hostfwd={}: cannot listen", forward.text()), hint);
+  return with_hint(fail_errno(code, "hostfwd={}: cannot listen", wanted.text()), hint);
 }
 
 Result<void> User::attach(EventLoop& loop, Events events) {
@@ -408,11 +412,6 @@ void User::arm_timer(int64_t due_ms) {
 }
 
 }  // namespace
-
-std::string HostForward::text() const {
-  return fmt::format("{}:{}:{}-{}:{}", udp ? "udp" : "tcp", host_address, host_port, guest_address,
-                     guest_port);
-}
 
 Result<std::unique_ptr<Backend>> open_user(const UserNetwork& config) {
   return std::unique_ptr<Backend>(TRY(User::open(config)));

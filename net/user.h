@@ -23,20 +23,9 @@
 
 #include "base/result.h"
 #include "net/backend.h"
+#include "net/host_forward.h"
 
 namespace wick::net {
-
-// Forwards a port of the host to a port of the guest.
-struct HostForward {
-  bool udp = false;
-  std::string host_address = "127.0.0.1";  // IPv4
-  uint16_t host_port = 0;
-  std::string guest_address = "10.0.2.15";  // IPv4; the default is the first address of DHCP
-  uint16_t guest_port = 0;
-
-  std::string text() const;  // "tcp:127.0.0.1:2222-10.0.2.15:22"
-  friend bool operator==(const HostForward&, const HostForward&) = default;
-};
 
 struct UserNetwork {
   std::string name;            // for logs

@@ -165,6 +165,7 @@ void Net::add_to_vhost(ActiveQueue queue) {
   const auto started =
       vhosts_[pair]->start_queue(loop_, settings_.features, std::move(queue),
                                  backend_.vhost_descriptor(pair), *notifier_, name_);
+  if (started && vhost_held_) vhosts_[pair]->hold(true);
   if (started) return;
   spdlog::error("{}", started.error().message());
   notifier_->needs_reset();
@@ -175,6 +176,11 @@ void Net::start_queue(ActiveQueue queue, DriverNotifier&) {
     add(std::move(queue));
     serve_all();
   });
+}
+
+void Net::hold_vhost(bool held) {
+  vhost_held_ = held;
+  for (const auto& vhost : vhosts_) vhost->hold(held);
 }
 
 void Net::stop_queue(uint16_t index) {

@@ -45,6 +45,11 @@ class Net final : public VirtioDevice {
   void stop_queue(uint16_t index) override;
   void reset() override;
 
+  // On the loop. While held, vhost-net moves no packets; does nothing without vhost-net.
+  void hold_vhost(bool held);
+  // On the loop.
+  const NetSettings& settings() const { return settings_; }
+
  private:
   Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
       std::optional<uint16_t> mtu, std::string name);
@@ -77,6 +82,7 @@ class Net final : public VirtioDevice {
   std::atomic<bool> announce_{false};
 
   // Owned by the loop's thread.
+  bool vhost_held_ = false;
   NetSettings settings_;
   std::deque<std::optional<NetReceiver>> receivers_;  // by pair; empty: not in use
   std::deque<std::optional<LoopQueue>> transmitters_;

@@ -40,6 +40,14 @@ struct NetSettings {
 
   bool has(unsigned feature) const { return has_feature(features, feature); }
 
+  // The ids in `vlans`.
+  std::vector<uint16_t> vlan_ids() const {
+    std::vector<uint16_t> ids;
+    for (uint16_t id = 0; id < vlans.size(); ++id)
+      if (vlans[id]) ids.push_back(id);
+    return ids;
+  }
+
   // Executes a command (class, number, data) and returns the status for the driver:
   // VIRTIO_NET_OK, or VIRTIO_NET_ERR if nothing was changed.
   uint8_t execute(std::span<const std::byte> command);

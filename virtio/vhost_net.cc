@@ -64,6 +64,7 @@ Result<void> VhostNet::start_queue(EventLoop& loop, uint64_t features, ActiveQue
   }
   queues_[index].active.emplace(std::move(queue));
   TRY(set_up(index, loop, notifier));
+  queues_[index].tap = tap;
   set_backend(index, tap);
   return {};
 }
@@ -132,6 +133,11 @@ Result<void> VhostNet::set_up(unsigned index, EventLoop& loop, DriverNotifier& n
     notifier_->needs_reset();
   }));
   return {};
+}
+
+void VhostNet::hold(bool held) const {
+  for (unsigned index = 0; index < kQueues; ++index)
+    if (queues_[index].active) set_backend(index, held ? -1 : queues_[index].tap);
 }
 
 void VhostNet::set_backend(unsigned index, int tap) const {

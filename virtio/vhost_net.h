@@ -51,6 +51,8 @@ class VhostNet {
   // Both return when the kernel does not access the ring or rings any more, and do nothing if
   // not started. `index` is 0 for receive, 1 for transmit.
   void stop_queue(unsigned index);
+  // While held, the kernel does not access the rings. Does nothing if not started.
+  void hold(bool held) const;
   void stop();
 
  private:
@@ -58,6 +60,7 @@ class VhostNet {
   static constexpr size_t kQueues = 2;
   struct Queue {
     std::optional<ActiveQueue> active;
+    int tap = -1;
     std::unique_ptr<VhostCall> call;
     std::optional<EventFd> error;  // the kernel signals it if the ring is broken
     EventLoop::Watch error_watch;

@@ -324,7 +324,7 @@ TEST(SerialSpec, RefusesOtherPlaces) {
 }
 
 TEST(HostForward, IsWrittenAsQemuHasIt) {
-  const auto forward = parse_host_forward("udp:192.0.2.1:5353-10.0.2.99:53");
+  const auto forward = net::HostForward::parse("udp:192.0.2.1:5353-10.0.2.99:53");
   ASSERT_TRUE(forward) << error_of(forward);
   EXPECT_EQ(*forward, (net::HostForward{.udp = true,
                                         .host_address = "192.0.2.1",
@@ -332,34 +332,35 @@ TEST(HostForward, IsWrittenAsQemuHasIt) {
                                         .guest_address = "10.0.2.99",
                                         .guest_port = 53}));
   EXPECT_EQ(forward->text(), "udp:192.0.2.1:5353-10.0.2.99:53");
-  EXPECT_EQ(*parse_host_forward(forward->text()), *forward);
+  EXPECT_EQ(*net::HostForward::parse(forward->text()), *forward);
 }
 
 TEST(HostForward, ListensOnTheLoopbackUnlessToldOtherwise) {
   for (const char* const text :
        {"tcp::2222-:22", "::2222-:22", "tcp:127.0.0.1:2222-10.0.2.15:22"}) {
-    const auto forward = parse_host_forward(text);
+    const auto forward = net::HostForward::parse(text);
     ASSERT_TRUE(forward) << text << ": " << error_of(forward);
     EXPECT_EQ(forward->text(), "tcp:127.0.0.1:2222-10.0.2.15:22");
   }
-  EXPECT_EQ(parse_host_forward("tcp:0.0.0.0:1-:65535")->host_address, "0.0.0.0");
+  EXPECT_EQ(net::HostForward::parse("tcp:0.0.0.0:1-:65535")->host_address, "0.0.0.0");
 }
 
 TEST(HostForward, MistakesAreNamed) {
   for (const char* const text : {"", "tcp", "2222-22", "tcp::2222", "-:22", "a-b:c"})
-    EXPECT_THAT(error_of(parse_host_forward(text)), HasSubstr("is not a valid forward")) << text;
-  EXPECT_THAT(error_of(parse_host_forward("sctp::1-:2")), HasSubstr("neither tcp nor udp"));
-  EXPECT_THAT(error_of(parse_host_forward("tcp:localhost:1-:2")),
+    EXPECT_THAT(error_of(net::HostForward::parse(text)), HasSubstr("is not a valid forward"))
+        << text;
+  EXPECT_THAT(error_of(net::HostForward::parse("sctp::1-:2")), HasSubstr("neither tcp nor udp"));
+  EXPECT_THAT(error_of(net::HostForward::parse("tcp:localhost:1-:2")),
               HasSubstr("'localhost' is not an IPv4 address for the host"));
-  EXPECT_THAT(error_of(parse_host_forward("tcp::1-300.0.0.1:2")),
+  EXPECT_THAT(error_of(net::HostForward::parse("tcp::1-300.0.0.1:2")),
               HasSubstr("'300.0.0.1' is not an IPv4 address for the guest"));
   for (const char* const port : {"", "0", "65536", "-1", "22x", " 22", "99999999999"}) {
-    EXPECT_THAT(error_of(parse_host_forward(fmt::format("tcp::1-:{}", port))),
+    EXPECT_THAT(error_of(net::HostForward::parse(fmt::format("tcp::1-:{}", port))),
                 HasSubstr("the guest's port must be 1 to 65535"))
         << port;
   }
-  EXPECT_THAT(error_of(parse_host_forward("tcp::65536-:1")), HasSubstr("the host's port"));
-  EXPECT_THAT(error_of(parse_host_forward("tcp:1-:1")), HasSubstr("tcp:127.0.0.1:2222-:22"));
+  EXPECT_THAT(error_of(net::HostForward::parse("tcp::65536-:1")), HasSubstr("the host's port"));
+  EXPECT_THAT(error_of(net::HostForward::parse("tcp:1-:1")), HasSubstr("tcp:127.0.0.1:2222-:22"));
 }
 
 }  // namespace

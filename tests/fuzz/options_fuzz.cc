@@ -46,9 +46,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                             serial->kind == wick::vmm::SerialConfig::Kind::kFile;
     require(takes_path != serial->path.empty());
   }
-  if (const auto forward = wick::cli::parse_host_forward(text)) {
+  if (const auto forward = wick::net::HostForward::parse(text)) {
     require(forward->host_port > 0 && forward->guest_port > 0);
-    require(*wick::cli::parse_host_forward(forward->text()) == *forward);
+    require(*wick::net::HostForward::parse(forward->text()) == *forward);
   }
   if (const auto entries = wick::cli::parse_toml(text)) {
     for (const auto& entry : *entries) {
