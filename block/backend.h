@@ -43,6 +43,12 @@ class Backend {
   virtual Fd pin() const { return {}; }
   // Applies the new size that another program gave the disk. Requests may be in flight.
   virtual Task<Result<void>> update_size() { co_return Result<void>(); }
+  // Changes the size of the disk and of its image; a multiple of 512, not below the present
+  // size. Requests may be in flight.
+  virtual Task<Result<void>> resize(uint64_t size_bytes) {
+    static_cast<void>(size_bytes);
+    co_return fail_errno(ENOTSUP, "this kind of disk has a fixed size");
+  }
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
   // Whether write_zeroes() is fast, because it writes mostly metadata. Becomes false if the

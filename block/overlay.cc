@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "block/image_lock.h"
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
 
@@ -25,7 +26,36 @@ Result<std::unique_ptr<File>> make_nameless_file(AsyncIo& io) {
   return open_host_file(std::move(file), path, Cache::kUnsafe, false, io);
 }
 
+Result<std::unique_ptr<File>> make_file(const SnapshotFile& wanted, AsyncIo& io) {
+  Fd file(::open(wanted.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!file.valid())
+    return with_hint(fail_errno(errno, "{}: cannot create the snapshot's file", wanted.path),
+                     errno == EEXIST ? "choose a new path" : "check the path");
+  TRY(lock_image(file, false, wanted.path));
+  return open_host_file(std::move(file), wanted.path, wanted.cache, false, io);
+}
+
+Task<Result<std::unique_ptr<Qcow2>>> fill_snapshot(std::unique_ptr<File> file,
+                                                   SnapshotFile wanted) {
+  Qcow2CreateOptions options;
+  options.size_bytes = wanted.size_bytes;
+  options.backing_path = wanted.backing_path;
+  options.backing_format = wanted.backing_format;
+  if (auto checked = check_create_options(options); !checked) co_return failure(checked);
+  if (auto created = co_await create_qcow2(*file, nullptr, options); !created)
+    co_return failure(created);
+  co_return co_await Qcow2::open(std::move(file), {});
+}
+
 }  // namespace
+
+Task<Result<std::unique_ptr<Qcow2>>> create_snapshot(SnapshotFile wanted, AsyncIo& io) {
+  auto file = make_file(wanted, io);
+  if (!file) co_return failure(file);
+  auto made = co_await fill_snapshot(*std::move(file), wanted);
+  if (!made) ::unlink(wanted.path.c_str());
+  co_return made;
+}
 
 Task<Result<std::unique_ptr<Backend>>> open_overlay(std::unique_ptr<Backend> base,
                                                     uint64_t cache_bytes, AsyncIo& io) {

@@ -28,6 +28,12 @@ class Raw final : public Backend {
       size_bytes_ = align_up(size, kSectorBytes);
     return at_once({});
   }
+  Task<Result<void>> resize(uint64_t size_bytes) override {
+    if (options_.read_only) co_return fail_errno(EROFS, "{}", file_->path());
+    auto resized = file_->truncate(size_bytes);
+    if (resized) size_bytes_ = size_bytes;
+    co_return resized;
+  }
   bool can_discard() const override { return file_->can_discard(); }
   bool zeroes_fast(bool may_unmap) const override { return file_->zeroes_fast(may_unmap); }
 

@@ -103,6 +103,8 @@ Task<Result<void>> Qcow2::flush() {
 
 Task<Result<void>> Qcow2::update_size() { return apply_announced_size(*this); }
 
+Task<Result<void>> Qcow2::resize(uint64_t size_bytes) { return qcow2::resize(*this, size_bytes); }
+
 Task<Result<bool>> Qcow2::reads_as_zeroes(uint64_t offset, uint64_t length) {
   while (length > 0) {
     auto mapping = co_await map(offset, length);

@@ -80,6 +80,7 @@ class Qcow2 final : public Backend {
   // the disk can only grow. After an error the old size remains, except if the final checkpoint
   // fails: then the new size is in effect. The disk remains usable.
   Task<Result<void>> update_size() override;
+  Task<Result<void>> resize(uint64_t size_bytes) override;
 
   // Replaces the cluster at `offset_bytes` by `packed`, the result of compress().
   Task<Result<void>> write_compressed(uint64_t offset_bytes, std::span<const std::byte> packed);
