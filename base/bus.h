@@ -57,6 +57,9 @@ class Bus {
   bool read(uint64_t address, std::span<std::byte> data) const;
   bool write(uint64_t address, std::span<const std::byte> data) const;
 
+  // Sorted by start.
+  const std::vector<Entry>& entries() const { return entries_; }
+
   // Returns the name of an access, for statistics; empty if no device is there.
   BusDevice::Name name_of(uint64_t address, size_t size, bool write) const;
 

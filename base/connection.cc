@@ -11,8 +11,8 @@ Result<std::unique_ptr<Connection>> Connection::create(EventLoop& loop, Stream i
   std::unique_ptr<Connection> made(
       new Connection(loop, std::move(input), std::move(output), std::move(events)));
   Connection& self = *made;
-  made->input_watch_ = TRY(loop.watch(made->input_.fd(), EPOLLIN,
-                                      [&self](uint32_t what) { self.on_event(what); }));
+  made->input_watch_ =
+      TRY(loop.watch(made->input_.fd(), EPOLLIN, [&self](uint32_t what) { self.on_event(what); }));
   if (made->output_.valid())
     made->output_watch_ =
         TRY(loop.watch(made->output_.fd(), 0, [&self](uint32_t what) { self.on_event(what); }));
@@ -68,8 +68,8 @@ void Connection::write() {
 }
 
 void Connection::update_watches() {
-  const uint32_t in = input_held_ || closing_ ? 0 : EPOLLIN;
-  const uint32_t wanted = waiting_.empty() ? 0 : EPOLLOUT;
+  const uint32_t in = input_held_ || closing_ ? 0u : EPOLLIN;
+  const uint32_t wanted = waiting_.empty() ? 0u : EPOLLOUT;
   if (output_.valid()) {
     input_watch_.set_events(in);
     output_watch_.set_events(wanted);

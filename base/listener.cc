@@ -12,15 +12,16 @@ namespace wick {
 
 namespace {
 
-using AddressList = std::unique_ptr<addrinfo, decltype([](addrinfo* list) { ::freeaddrinfo(list); })>;
+using AddressList =
+    std::unique_ptr<addrinfo, decltype([](addrinfo* list) { ::freeaddrinfo(list); })>;
 
 Result<AddressList> resolve(const StreamAddress& address, int flags) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(),
-                                      &hints, &found))
+  if (const int error =
+          ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found))
     return fail("{}: cannot find the host: {}", address.text(), ::gai_strerror(error));
   return AddressList(found);
 }
@@ -31,7 +32,8 @@ Result<Fd> listen_tcp(const StreamAddress& address) {
   if (!socket.valid()) return fail_errno(errno, "{}: cannot make a socket", address.text());
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (::bind(socket.get(), list->ai_addr, list->ai_addrlen) != 0 || ::listen(socket.get(), 8) != 0) {
+  if (::bind(socket.get(), list->ai_addr, list->ai_addrlen) != 0 ||
+      ::listen(socket.get(), 8) != 0) {
     const int error = errno;
     return with_hint(fail_errno(error, "{}: cannot listen", address.text()),
                      error == EADDRINUSE ? "another process uses this port; choose another"

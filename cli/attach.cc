@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "base/output.h"
+#include "base/unix_socket.h"
 #include "console/escape_keys.h"
 #include "console/open.h"
 #include "console/terminal.h"
-#include "base/unix_socket.h"
 
 namespace wick::cli {
 

@@ -14,7 +14,7 @@ void InputQueue::push_break() {
 }
 
 void InputQueue::drain() {
-  if (guest_ == nullptr) return;
+  if (guest_ == nullptr || held_) return;
   for (;;) {
     const size_t before_break =
         breaks_.empty() ? waiting_.size() : static_cast<size_t>(breaks_.front() - taken_);

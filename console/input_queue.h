@@ -39,9 +39,15 @@ class InputQueue {
 
   // Passes input to the guest until the guest takes no more.
   void drain();
+  // While held, the guest gets nothing.
+  void hold(bool held) {
+    held_ = held;
+    drain();
+  }
 
  private:
   Guest* guest_ = nullptr;
+  bool held_ = false;
   std::vector<std::byte> waiting_;
   uint64_t taken_ = 0;           // bytes that the guest has taken so far
   std::deque<uint64_t> breaks_;  // for each BREAK, the value of taken_ at which it is due

@@ -87,6 +87,11 @@ void Port::hold_input(bool held) {
   watch_input();
 }
 
+void Port::hold_guest_input(bool held) {
+  queue_.hold(held);
+  watch_input();
+}
+
 void Port::push_input(std::span<const std::byte> bytes) {
   if (const size_t kept = queue_.push(bytes); kept < bytes.size())
     drop_warning_.warn("{}: the guest does not read its input; {} bytes of it were dropped", name_,

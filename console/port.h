@@ -73,6 +73,8 @@ class Port final : public Backend {
   bool attached() const { return input_.valid() || output_.sink.stream().valid(); }
   // While input is held, nothing is read from the stream.
   void hold_input(bool held);
+  // While held, the guest gets no input; what comes waits. For a paused machine.
+  void hold_guest_input(bool held);
   void push_input(std::span<const std::byte> bytes);
   void push_break();
   void resize(Size size);

@@ -4,8 +4,8 @@
 
 #include <thread>
 
-#include "console/open.h"
 #include "base/unix_socket.h"
+#include "console/open.h"
 #include "tests/console/fakes.h"
 
 namespace wick::cli {
