@@ -44,8 +44,10 @@ void Balloon::read_config(uint64_t offset, std::span<std::byte> data) {
 }
 
 void Balloon::write_config(uint64_t offset, std::span<const std::byte> data) {
-  if (offset == offsetof(virtio_balloon_config, actual) && data.size() == sizeof(uint32_t))
+  if (offset == offsetof(virtio_balloon_config, actual) && data.size() == sizeof(uint32_t)) {
     actual_pages_ = load_le<uint32_t>(data);
+    if (changed_) changed_();
+  }
 }
 
 void Balloon::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,11 @@ class Balloon final : public VirtioDevice {
   void set_target(uint64_t size_bytes);
   // Returns the amount that the guest claims to have given up.
   uint64_t actual_bytes() const;
+  // Whether the guest has a driver for it. On the loop.
+  bool has_driver() const { return notifier_ != nullptr; }
+  // Sets the function to call, on a vCPU's thread, when the guest changes that amount. Before
+  // the first vCPU runs.
+  void on_change(std::function<void()> changed) { changed_ = std::move(changed); }
 
   uint32_t id() const override { return VIRTIO_ID_BALLOON; }
   uint64_t features() const override;
@@ -64,6 +70,7 @@ class Balloon final : public VirtioDevice {
   const GuestMemory& memory_;
   EventLoop& loop_;
   const std::string name_ = "balloon";
+  std::function<void()> changed_;
 
   std::atomic<uint32_t> target_pages_{0};
   std::atomic<uint32_t> actual_pages_{0};  // written by the driver

@@ -25,9 +25,10 @@ Result<GuestMemory> make_memory(uint64_t size_bytes) {
 
 Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::BootFiles files,
                                              const Kvm& kvm, const Peripherals& peripherals,
-                                             EventLoop& main_loop, const Events& events) {
-  std::unique_ptr<Board> board(
-      new Board(config, TRY(Vm::create(kvm)), TRY(make_memory(config.memory_bytes)), main_loop));
+                                             EventLoop& main_loop, const GuestClock& clock,
+                                             const Events& events) {
+  std::unique_ptr<Board> board(new Board(config, TRY(Vm::create(kvm)),
+                                         TRY(make_memory(config.memory_bytes)), main_loop, clock));
   TRY(board->vm_.map(board->memory_));
   TRY(board->build_chipset(main_loop, events));
   TRY(board->build_serials(peripherals));
@@ -36,6 +37,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::
   for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Without ACPI there are too few interrupts for a balloon.
+  board->balloon_.on_change(events.balloon_changed);
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
   TRY(board->load_kernel(std::move(files)));
@@ -56,7 +58,7 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
 
   pit_line_ = std::make_unique<IrqLine>(vm_, layout::kPitIrq);
   pit_timer_ = TRY(main_loop.timer([this] { pit_->wake(); }));
-  const auto now = [] { return std::chrono::steady_clock::now().time_since_epoch(); };
+  const auto now = [this] { return clock_.now(); };
   pit_ = std::make_unique<devices::Pit>(
       *pit_line_, devices::Pit::Wires{.now = now,
                                       .arm = [this](auto delay) { pit_timer_.arm(delay); },
@@ -78,7 +80,7 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);
   rtc_timer_ = TRY(main_loop.timer([this] { rtc_->wake(); }));
   rtc_ = std::make_unique<devices::Rtc>(
-      *rtc_line_, devices::Rtc::Wires{.now = devices::host_time,
+      *rtc_line_, devices::Rtc::Wires{.now = [this] { return clock_.real_time(); },
                                       .arm = [this](auto delay) { rtc_timer_.arm(delay); },
                                       .alarm = [this] { acpi_pm_->rtc_alarm(); }});
   TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
@@ -140,7 +142,7 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
                       channel->control_block(), name));
   }
   // The controller has no PCI interrupt.
-  return pci_->attach(layout::kIdeSlot, ide_->function(), 0);
+  return attach_pci(layout::kIdeSlot, ide_->function(), 0, "ide");
 }
 
 Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
@@ -149,7 +151,7 @@ Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
   made.line = pci_pins_[pin]->connect();
   made.chip = TRY(devices::E1000::create(wanted.card->backend(), wanted.card->loop(),
                                          wanted.card->mac(), memory_, *made.line, wanted.name));
-  TRY(pci_->attach(wanted.pci_slot, made.chip->function(), layout::kPciIrqs[pin]));
+  TRY(attach_pci(wanted.pci_slot, made.chip->function(), layout::kPciIrqs[pin], wanted.name));
   cards_.push_back(std::move(made));
   return {};
 }
@@ -166,7 +168,53 @@ Result<void> Board::add_virtio_pci(const Peripherals::Slot& wanted) {
   slot.transport = TRY(virtio::PciTransport::create(
       *wanted.device, memory_, *slot.line, msi_, wanted.name,
       [&vm = vm_, &slot](uint64_t, uint64_t to) { move_kicks(vm, slot, to); }));
-  return pci_->attach(slot.slot, slot.transport->function(), layout::kPciIrqs[pin]);
+  return attach_pci(slot.slot, slot.transport->function(), layout::kPciIrqs[pin], wanted.name);
+}
+
+Result<void> Board::attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
+                               const std::string& id) {
+  TRY(pci_->attach(slot, function, irq));
+  pci_ids_[slot] = id;
+  return {};
+}
+
+std::vector<PciInfo> Board::pci_functions() {
+  std::vector<PciInfo> infos;
+  if (!pci_) return infos;
+  for (const auto& [slot, function] : pci_->list()) {
+    PciInfo info{.slot = slot,
+                 .id = pci_ids_[slot],
+                 .vendor = function.identity.vendor,
+                 .device = function.identity.device,
+                 .subsystem_vendor = function.identity.subsystem_vendor,
+                 .subsystem = function.identity.subsystem,
+                 .class_code = function.identity.class_code,
+                 .interrupt_line = function.interrupt_line,
+                 .interrupt_pin = function.interrupt_pin,
+                 .bars = {}};
+    for (const auto& bar : function.bars)
+      info.bars.push_back({.index = bar.index,
+                           .io = bar.space == devices::PciFunction::Space::kIo,
+                           .address = bar.base,
+                           .size_bytes = bar.size_bytes});
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+std::string Board::address_map() const {
+  std::string text;
+  for (const auto& [title, bus] : {std::pair("ports", &ports_), std::pair("memory", &mmio_)}) {
+    text += fmt::format("{}:\n", title);
+    if (bus == &mmio_)
+      for (const GuestMemory::Region& region : memory_.regions())
+        text += fmt::format("  {:016x}-{:016x} ram\n", region.start.value,
+                            region.start.value + region.size_bytes - 1);
+    for (const Bus::Entry& entry : bus->entries())
+      text += fmt::format("  {:016x}-{:016x} {}\n", entry.range.start,
+                          entry.range.start + entry.range.size - 1, entry.name);
+  }
+  return text;
 }
 
 // Adding an ioeventfd fails if the guest moves a BAR to an address that already has one; then

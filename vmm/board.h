@@ -10,6 +10,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,8 @@
 #include "virtio/mmio.h"
 #include "virtio/pci.h"
 #include "vmm/config.h"
+#include "vmm/guest_clock.h"
+#include "vmm/hardware.h"
 #include "vmm/interrupts.h"
 #include "vmm/kvm.h"
 #include "vmm/peripherals.h"
@@ -48,12 +51,14 @@ class Board {
     std::function<void()> power_off;
     std::function<void()> reset;
     std::function<void()> panicked;
+    std::function<void()> balloon_changed;
   };
 
   // The references must outlive the board.
   static Result<std::unique_ptr<Board>> create(const MachineConfig& config, boot::BootFiles files,
                                                const Kvm& kvm, const Peripherals& peripherals,
-                                               EventLoop& main_loop, const Events& events);
+                                               EventLoop& main_loop, const GuestClock& clock,
+                                               const Events& events);
   ~Board();
   Board(const Board&) = delete;
   Board& operator=(const Board&) = delete;
@@ -65,6 +70,10 @@ class Board {
   const Bus& mmio() const { return mmio_; }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
   void press_power_button() { acpi_pm_->press_power_button(); }
+  virtio::Balloon& balloon() { return balloon_; }
+  std::vector<PciInfo> pci_functions();  // empty without PCI
+  // The ports and addresses that the machine decodes, a line each.
+  std::string address_map() const;
 
  private:
   struct SerialPort {
@@ -89,8 +98,10 @@ class Board {
     std::vector<Vm::Ioeventfd> kicks;  // registered with KVM
   };
 
-  Board(const MachineConfig& config, Vm vm, GuestMemory memory, EventLoop& main_loop)
+  Board(const MachineConfig& config, Vm vm, GuestMemory memory, EventLoop& main_loop,
+        const GuestClock& clock)
       : config_(config),
+        clock_(clock),
         vm_(std::move(vm)),
         memory_(std::move(memory)),
         balloon_(memory_, main_loop) {}
@@ -98,6 +109,8 @@ class Board {
   Result<void> build_chipset(EventLoop& main_loop, const Events& events);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
+  Result<void> attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
+                          const std::string& id);
   Result<void> build_ide(const Peripherals& peripherals);
   Result<void> add_card(const Peripherals::EmulatedCard& wanted);
   Result<void> add_virtio(const Peripherals::Slot& wanted);
@@ -109,6 +122,7 @@ class Board {
   boot::AcpiPlatform acpi_platform() const;
 
   const MachineConfig& config_;
+  const GuestClock& clock_;
   Vm vm_;
   GuestMemory memory_;
   std::string cmdline_;
@@ -131,6 +145,7 @@ class Board {
   MsiPort msi_{vm_};
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;
   std::unique_ptr<devices::PciHost> pci_;
+  std::map<uint8_t, std::string> pci_ids_;  // the devices' ids, by slot
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
   std::unique_ptr<devices::Ide> ide_;
   std::vector<EmulatedCard> cards_;

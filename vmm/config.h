@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "block/supervised.h"
 #include "net/mac_address.h"
 #include "net/user.h"
 
@@ -34,6 +35,7 @@ struct DiskConfig {
   // By default the files that a qcow2 header names must be in the image's folder or below it.
   std::string data_path;     // a data file to use in place of the one that the header names
   bool any_backing = false;  // allow backing files, which are only read, in any folder
+  block::Supervised::Policies errors;  // rerror=, werror=
   Device device = Device::kVirtio;
   Media media = Media::kDisk;  // kCdrom requires kIde and read_only
 };
@@ -98,6 +100,7 @@ struct MachineConfig {
   bool acpi = true;
   bool reset_on_reboot = false;  // false: a reboot ends the run
   bool stats = false;            // count and time every exit
+  bool start_paused = false;     // the vCPUs wait for Machine::resume()
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

@@ -1,6 +1,9 @@
 #include "vmm/disk.h"
 
+#include <filesystem>
+
 #include "block/image.h"
+#include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
 
 namespace wick::vmm {
@@ -32,14 +35,16 @@ block::ImageOptions image_options(const DiskConfig& config) {
 
 }  // namespace
 
-Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::string& id) {
-  std::unique_ptr<Disk> disk(new Disk);
+Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::string& id,
+                                           OnFailure on_failure) {
+  std::unique_ptr<Disk> disk(new Disk(config, id));
   disk->thread_ = TRY(block::IoThread::create("disk-" + id));
   EventLoop& loop = disk->thread_->loop();
-  disk->backend_ =
-      TRY(run_on(loop, block::open_image(config.path, image_options(config), disk->thread_->io())));
+  disk->backend_ = std::make_unique<block::Supervised>(
+      TRY(run_on(loop, block::open_image(config.path, image_options(config), disk->thread_->io()))),
+      config.errors, std::move(on_failure));
   const bool has_tables =
-      config.ephemeral || dynamic_cast<const block::Qcow2*>(disk->backend_.get()) != nullptr;
+      config.ephemeral || dynamic_cast<const block::Qcow2*>(&disk->backend_->image()) != nullptr;
   if (config.cache_bytes != 0 && !has_tables)
     return with_hint(fail("disk {}: cache-size={}: a raw disk has no tables to cache", config.path,
                           config.cache_bytes),
@@ -62,8 +67,77 @@ Disk::~Disk() {
 }
 
 void Disk::drain() {
+  if (backend_) thread_->loop().call([this] { backend_->give_up(); });
   if (blk_) blk_->reset();
   if (drive_) drive_->drain();
+}
+
+void Disk::pause() {
+  run_on(thread_->loop(), [](block::Supervised& disk) -> Task<bool> {
+    co_await disk.hold();
+    co_return true;
+  }(*backend_));
+}
+
+void Disk::resume() {
+  thread_->loop().call([this] { backend_->release(); });
+}
+
+DiskInfo Disk::info() {
+  DiskInfo info{.id = id_,
+                .path = config_.path,
+                .device = config_.device,
+                .media = config_.media,
+                .read_only = config_.read_only,
+                .cache = config_.cache,
+                .serial = config_.serial,
+                .counters = backend_->counters()};
+  thread_->loop().call([&] {
+    info.size_bytes = backend_->size_bytes();
+    const auto* const image = dynamic_cast<const block::Qcow2*>(&backend_->image());
+    info.format = image != nullptr || config_.ephemeral ? "qcow2" : "raw";
+    if (image != nullptr) info.backing_path = image->header().backing_path;
+  });
+  return info;
+}
+
+Result<void> Disk::snapshot(const std::string& path) {
+  if (config_.read_only || config_.ephemeral)
+    return fail("disk {}: is {}, and nothing of it is kept", id_,
+                config_.ephemeral ? "ephemeral" : "read-only");
+  std::error_code ignored;
+  block::SnapshotFile wanted{.path = path,
+                             .size_bytes = backend_->size_bytes(),
+                             .backing_path = std::filesystem::absolute(config_.path, ignored),
+                             .backing_format = info().format,
+                             .cache = image_options(config_).cache};
+  EventLoop& loop = thread_->loop();
+  TRY(run_on(loop, backend_->image().flush()));
+  auto made = TRY(run_on(loop, block::create_snapshot(std::move(wanted), thread_->io())));
+  loop.call([&] {
+    block::Qcow2& top = *made;
+    top.set_backing(backend_->replace_image(std::move(made)));
+  });
+  config_.path = path;
+  return {};
+}
+
+Result<void> Disk::resize(uint64_t size_bytes) {
+  EventLoop& loop = thread_->loop();
+  const uint64_t now = loop.call([this] { return backend_->size_bytes(); });
+  if (size_bytes % 512 != 0)
+    return fail("disk {}: the size {} is not a multiple of 512 bytes", id_, size_bytes);
+  if (size_bytes < now)
+    return with_hint(
+        fail("disk {}: has {} bytes and cannot become smaller while the guest uses it", id_, now),
+        "stop the machine and use wick image resize --shrink");
+  if (config_.read_only) return fail_errno(EROFS, "disk {}", id_);
+  if (auto resized = run_on(loop, backend_->resize(size_bytes)); !resized) {
+    resized.error().context.insert(0, fmt::format("disk {}: ", id_));
+    return resized;
+  }
+  if (blk_) loop.call([this] { blk_->update_capacity(); });
+  return {};
 }
 
 Result<void> Disk::update_size() {

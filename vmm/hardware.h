@@ -11,55 +11,51 @@
 #include <vector>
 
 #include "base/result.h"
+#include "block/supervised.h"
 #include "net/mac_address.h"
 #include "vmm/config.h"
 
 namespace wick::vmm {
 
-struct DiskCounters {
-  uint64_t read_bytes = 0, write_bytes = 0;
-  uint64_t reads = 0, writes = 0, flushes = 0, discards = 0;
-  uint64_t failed_reads = 0, failed_writes = 0, failed_flushes = 0;
-  uint64_t read_ns = 0, write_ns = 0, flush_ns = 0;  // the sums of the requests' times
-};
+using DiskCounters = block::Counters;
 
 struct DiskInfo {
-  std::string id;
-  std::string path;
-  std::string format;        // "raw" or "qcow2"
-  std::string backing_path;  // empty: none
+  std::string id = {};
+  std::string path = {};
+  std::string format = {};        // "raw" or "qcow2"
+  std::string backing_path = {};  // empty: none
   uint64_t size_bytes = 0;
   DiskConfig::Device device = DiskConfig::Device::kVirtio;
   DiskConfig::Media media = DiskConfig::Media::kDisk;
   bool read_only = false;
   bool inserted = true;
   bool tray_open = false;
-  bool locked = false;       // the guest has locked the tray
-  bool failed = false;       // an I/O error has stopped the machine
-  bool no_space = false;     // ... and its reason was ENOSPC
+  bool locked = false;    // the guest has locked the tray
+  bool failed = false;    // an I/O error has stopped the machine
+  bool no_space = false;  // ... and its reason was ENOSPC
   DiskConfig::Cache cache = DiskConfig::Cache::kWriteback;
-  std::string serial;
+  std::string serial = {};
   DiskCounters counters;
 };
 
 struct CardInfo {
-  std::string id;
+  std::string id = {};
   NetConfig::Kind kind = NetConfig::Kind::kTap;
   NetConfig::Device device = NetConfig::Device::kVirtio;
-  std::string host_name;  // the interface of a TAP
+  std::string host_name = {};  // the interface of a TAP
   net::MacAddress mac{};
   bool link_up = true;
   bool vhost = false;
   // The receive filter that the guest's driver has set.
   bool promiscuous = false;
   bool all_multicast = false;
-  std::vector<net::MacAddress> unicast, multicast;
-  std::vector<uint16_t> vlans;
+  std::vector<net::MacAddress> unicast = {}, multicast = {};
+  std::vector<uint16_t> vlans = {};
 };
 
 struct PciInfo {
   uint8_t slot = 0;
-  std::string id;  // empty: the host bridge
+  std::string id = {};  // empty: the host bridge
   uint16_t vendor = 0, device = 0, subsystem_vendor = 0, subsystem = 0;
   uint32_t class_code = 0;  // class, subclass, programming interface
   uint8_t interrupt_line = 0;
@@ -70,12 +66,12 @@ struct PciInfo {
     uint64_t address = 0;  // 0: not decoded
     uint64_t size_bytes = 0;
   };
-  std::vector<Bar> bars;
+  std::vector<Bar> bars = {};
 };
 
 struct ConsoleInfo {
-  std::string id;         // "ttyS0", "hvc0"
-  std::string host_name;  // "unix:PATH", "stdio"
+  std::string id = {};         // "ttyS0", "hvc0"
+  std::string host_name = {};  // "unix:PATH", "stdio"
   bool connected = false;
 };
 

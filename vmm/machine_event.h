@@ -20,17 +20,17 @@ struct MachineEvent {
   enum class Kind {
     kStop,
     kResume,
-    kReset,            // `guest`, `reason`
-    kShutdown,         // `guest`, `reason`; the machine's last event
-    kPowerdown,        // the power button was pressed
+    kReset,      // `guest`, `reason`
+    kShutdown,   // `guest`, `reason`; the machine's last event
+    kPowerdown,  // the power button was pressed
     kSuspend,
     kWakeup,
     kGuestPanicked,
-    kBalloonChange,    // `value`: the guest's RAM without the balloon, in bytes
-    kBlockIoError,     // `device`, `operation`, `action`, `reason`, `no_space`
-    kRxFilterChange,   // `device`
-    kDeviceDeleted,    // `device`
-    kTrayMoved,        // `device`; `value` is 1 if the tray is open
+    kBalloonChange,   // `value`: the guest's RAM without the balloon, in bytes
+    kBlockIoError,    // `device`, `operation`, `action`, `reason`, `no_space`
+    kRxFilterChange,  // `device`
+    kDeviceDeleted,   // `device`
+    kTrayMoved,       // `device`; `value` is 1 if the tray is open
   };
   Kind kind = Kind::kStop;
   std::string device = {};     // its id: "vda", "net0"

@@ -59,7 +59,7 @@ std::vector<std::unique_ptr<virtio::VhostNet>> open_vhosts(const net::Backend& b
 Result<std::unique_ptr<NetworkCard>> NetworkCard::create(const NetConfig& config,
                                                          const std::string& id,
                                                          const std::string& machine) {
-  std::unique_ptr<NetworkCard> card(new NetworkCard(*config.mac));
+  std::unique_ptr<NetworkCard> card(new NetworkCard(config, id));
   if (auto opened = card->open_backend(config, id, machine); !opened) {
     opened.error().context.insert(0, id + ": ");
     return std::unexpected(std::move(opened).error());
@@ -88,18 +88,66 @@ NetworkCard::~NetworkCard() {
 Result<void> NetworkCard::open_backend(const NetConfig& config, const std::string& id,
                                        const std::string& machine) {
   if (config.kind == NetConfig::Kind::kTap) return open_tap(config);
-  backend_ = TRY(net::open_user({.name = id, .host_name = machine, .forwards = config.forwards}));
+  backend_ = std::make_unique<net::Cable>(
+      TRY(net::open_user({.name = id, .host_name = machine, .forwards = config.forwards})));
   return {};
 }
 
 Result<void> NetworkCard::open_tap(const NetConfig& config) {
   auto chosen = TRY(hostnet::choose_tap(config.interface, config.bridge));
   tap_lock_ = std::move(chosen.lock);
-  backend_ = TRY(net::open_tap({.interface = std::move(chosen.interface),
-                                .bridge = std::move(chosen.bridge),
-                                .queues = config.queues,
-                                .mtu = config.mtu}));
+  backend_ =
+      std::make_unique<net::Cable>(TRY(net::open_tap({.interface = std::move(chosen.interface),
+                                                      .bridge = std::move(chosen.bridge),
+                                                      .queues = config.queues,
+                                                      .mtu = config.mtu})));
   return {};
+}
+
+void NetworkCard::pause() {
+  loop().call([this] {
+    backend_->hold(true);
+    if (virtio_) virtio_->hold_vhost(true);
+  });
+}
+
+void NetworkCard::resume() {
+  loop().call([this] {
+    if (virtio_) virtio_->hold_vhost(!backend_->plugged());
+    backend_->hold(false);
+  });
+}
+
+void NetworkCard::set_link(bool up) {
+  loop().call([&] {
+    if (virtio_) virtio_->hold_vhost(!up);
+    backend_->plug(up);
+  });
+}
+
+CardInfo NetworkCard::info() {
+  CardInfo info{.id = id_,
+                .kind = config_.kind,
+                .device = config_.device,
+                .host_name = config_.kind == NetConfig::Kind::kTap ? backend_->name() : "",
+                .mac = mac_,
+                .vhost = config_.vhost};
+  loop().call([&] {
+    info.link_up = backend_->link_up();
+    if (!virtio_) return;
+    const virtio::NetSettings& settings = virtio_->settings();
+    info.mac = settings.mac;
+    info.promiscuous = settings.promiscuous;
+    info.all_multicast = settings.all_multicast;
+    info.unicast = settings.unicast;
+    info.multicast = settings.multicast;
+    info.vlans = settings.vlan_ids();
+  });
+  return info;
+}
+
+Result<void> NetworkCard::forward(const net::HostForward& wanted, bool add) {
+  return loop().call([&] { return backend_->forward(wanted, add); });
 }
 
 }  // namespace wick::vmm

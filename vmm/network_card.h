@@ -8,9 +8,10 @@
 #include "base/event_loop.h"
 #include "base/fd.h"
 #include "base/result.h"
-#include "net/backend.h"
+#include "net/cable.h"
 #include "virtio/net.h"
 #include "vmm/config.h"
+#include "vmm/hardware.h"
 
 namespace wick::vmm {
 
@@ -24,19 +25,32 @@ class NetworkCard {
 
   virtio::VirtioDevice* virtio() { return virtio_.get(); }  // nullptr for an e1000
   net::Backend& backend() { return *backend_; }
+  const std::string& id() const { return id_; }
+
+  // While paused, no packet reaches the guest's memory.
+  void pause();
+  void resume();
+  // Plugs or unplugs the card's cable.
+  void set_link(bool up);
+  CardInfo info();
+  // Adds or removes a forward of a user network.
+  Result<void> forward(const net::HostForward& wanted, bool add);
   EventLoop& loop() { return thread_->loop(); }
   const net::MacAddress& mac() const { return mac_; }
 
  private:
-  explicit NetworkCard(const net::MacAddress& mac) : mac_(mac) {}
+  NetworkCard(const NetConfig& config, const std::string& id)
+      : config_(config), id_(id), mac_(*config.mac) {}
   Result<void> open_backend(const NetConfig& config, const std::string& id,
                             const std::string& machine);
   Result<void> open_tap(const NetConfig& config);
 
+  const NetConfig config_;
+  const std::string id_;
   const net::MacAddress mac_;
   Fd tap_lock_;  // the lock of a TAP that wick net made
   std::unique_ptr<LoopThread> thread_;
-  std::unique_ptr<net::Backend> backend_;
+  std::unique_ptr<net::Cable> backend_;
   std::unique_ptr<virtio::Net> virtio_;
 };
 

@@ -35,12 +35,13 @@ Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
 }  // namespace
 
 Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& main_loop,
-                                        const console::TerminalKeys& keys) {
+                                        const console::TerminalKeys& keys,
+                                        OnDiskError on_disk_error) {
   Peripherals made;
   for (const SerialConfig& serial : config.serials)
     made.consoles_.push_back(
         TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
-  TRY(made.add_disks(config));
+  TRY(made.add_disks(config, on_disk_error));
   TRY(made.add_cards(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
@@ -58,14 +59,17 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
 
 // Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
 // if one of another kind is added or removed.
-Result<void> Peripherals::add_disks(const MachineConfig& config) {
+Result<void> Peripherals::add_disks(const MachineConfig& config, const OnDiskError& on_error) {
+  const auto failure_of = [&](const std::string& id) {
+    return [id, on_error](const block::Supervised::Failure& failure) { on_error(id, failure); };
+  };
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;
   size_t cdrom_count = 0;
   for (const DiskConfig& disk : config.disks) {
     if (disk.device == DiskConfig::Device::kVirtio) {
       const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
-      disks_.push_back(TRY(Disk::create(disk, id)));
+      disks_.push_back(TRY(Disk::create(disk, id, failure_of(id))));
       slots_.push_back({disks_.back()->virtio(), id,
                         static_cast<uint8_t>(layout::kFirstDiskSlot + virtio_count++)});
       continue;
@@ -73,7 +77,7 @@ Result<void> Peripherals::add_disks(const MachineConfig& config) {
     const std::string id = disk.media == DiskConfig::Media::kCdrom
                                ? fmt::format("sr{}", cdrom_count++)
                                : fmt::format("sd{:c}", 'a' + ide_disk_count++);
-    disks_.push_back(TRY(Disk::create(disk, id)));
+    disks_.push_back(TRY(Disk::create(disk, id, failure_of(id))));
     ide_drives_.push_back(disks_.back()->drive());
   }
   return {};
@@ -99,7 +103,21 @@ void Peripherals::update_disk_sizes() {
       spdlog::error("{}", updated.error().message());
 }
 
+// Input of consoles comes on the main loop, which goes on during a pause.
+void Peripherals::pause() {
+  for (const auto& card : cards_) card->pause();
+  for (const auto& disk : disks_) disk->pause();
+  for (const auto& port : consoles_) port->hold_guest_input(true);
+}
+
+void Peripherals::resume() {
+  for (const auto& port : consoles_) port->hold_guest_input(false);
+  for (const auto& disk : disks_) disk->resume();
+  for (const auto& card : cards_) card->resume();
+}
+
 Result<void> Peripherals::finish() {
+  resume();
   Result<void> result;
   for (const auto& disk : disks_) {
     if (auto finished = disk->finish(); !finished && result) result = std::move(finished);

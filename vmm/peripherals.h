@@ -30,9 +30,12 @@ class Peripherals {
     uint8_t pci_slot = 0;
   };
 
-  // `keys` has the actions of a terminal's escape keys.
+  // `keys` has the actions of a terminal's escape keys. `on_disk_error` is called on a disk's
+  // thread for each error of the host.
+  using OnDiskError =
+      std::function<void(const std::string& id, const block::Supervised::Failure& failure)>;
   static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
-                                    const console::TerminalKeys& keys);
+                                    const console::TerminalKeys& keys, OnDiskError on_disk_error);
 
   // The serial ports, ttyS0 first, then hvc0 if there is one.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
@@ -48,14 +51,22 @@ class Peripherals {
   };
   const std::vector<EmulatedCard>& emulated_cards() const { return emulated_cards_; }
 
+  const std::vector<std::unique_ptr<Disk>>& disks() const { return disks_; }
+  const std::vector<std::unique_ptr<NetworkCard>>& cards() const { return cards_; }
+
   void update_disk_sizes();
+
+  // While the vCPUs are stopped. Afterwards nothing is written to the guest's memory until
+  // resume(), and no request is in flight. Both may be called again.
+  void pause();
+  void resume();
 
   // Must be called after the vCPUs have stopped. Flushes the disks and the output of the
   // consoles, and returns the first error of a disk.
   Result<void> finish();
 
  private:
-  Result<void> add_disks(const MachineConfig& config);
+  Result<void> add_disks(const MachineConfig& config, const OnDiskError& on_error);
   Result<void> add_cards(const MachineConfig& config);
 
   std::vector<std::unique_ptr<console::Port>> consoles_;

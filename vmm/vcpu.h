@@ -1,9 +1,9 @@
 // One virtual CPU and its run loop, which enters the guest, handles the exit, and passes port
 // and MMIO accesses to the buses.
 //
-// Thread rule: run() on the vCPU's thread, set_state() before it; request_stop(),
-// request_halt_check(), halted_for_good() and exits() from any thread; the rest after run() has
-// returned.
+// Thread rule: run() on the vCPU's thread, set_state() and on_event() before it; request_stop(),
+// request_pause(), resume(), request_halt_check(), halted_for_good(), thread_id() and exits() from
+// any thread; the rest after run() has returned, or while the vCPU is paused.
 #pragma once
 
 #include <linux/kvm.h>
@@ -11,7 +11,9 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +25,7 @@
 #include "boot/cpu_state.h"
 #include "vmm/coalesced_ports.h"
 #include "vmm/exit_counts.h"
+#include "vmm/inspector.h"
 #include "vmm/vm.h"
 
 namespace wick::vmm {
@@ -59,6 +62,31 @@ class Vcpu {
 
   // Makes run() return soon, also if it has not begun.
   void request_stop();
+  // Makes run() wait between two guest instructions, with no access to a device half done,
+  // until resume(). `paused` is called on the vCPU's thread each time it begins to wait.
+  void request_pause();
+  void resume();
+  // The functions may not wait for the thread that calls request_pause() or resume().
+  struct Events {
+    std::function<void()> paused;
+    std::function<void(const DebugStop& stop)> debug_stop;  // the vCPU is going to pause by itself
+  };
+  void on_event(Events events) { events_ = std::move(events); }
+
+  // How the vCPU stops for a debugger. Set while it is paused.
+  struct Debug {
+    bool enabled = false;
+    bool step = false;             // stops after one instruction, with interrupts masked
+    bool pass_breakpoint = false;  // delivers the INT3 that stopped the vCPU to the guest
+    std::span<const HardwareBreakpoint> breakpoints = {};
+  };
+  Result<void> set_debug(const Debug& debug);
+  Result<void> inject_nmi();
+  // The physical address behind a linear one; nullopt: not mapped.
+  std::optional<GuestAddress> translate(uint64_t linear) const;
+  // The thread that runs the vCPU; 0 before run().
+  pid_t thread_id() const { return thread_id_.load(); }
+
   // Makes the vCPU's thread check whether the vCPU is halted for good. run() does not return.
   // The result is in halted_for_good() once exits() has changed.
   void request_halt_check();
@@ -104,6 +132,8 @@ class Vcpu {
   }
   const VmExit& last_exit() const { return last_exits_[(exits() - 1) % last_exits_.size()]; }
   void check_halt();
+  void wait_for_resume();
+  void stop_for_debugger();
   void reevaluate_interrupts() const;
   void handle_io();
   [[gnu::noinline]] void handle_string_io(bool out, std::byte* data) const;
@@ -138,8 +168,12 @@ class Vcpu {
   std::atomic<bool> stop_{false};
   std::atomic<bool> halt_check_{false};
   std::atomic<bool> halted_for_good_{false};
+  std::atomic<bool> pause_{false};  // changed with mutex_ held
+  std::atomic<pid_t> thread_id_{0};
+  Events events_;  // constant once run() has begun
 
   Mutex mutex_;
+  std::condition_variable_any resumed_;
   pthread_t thread_ GUARDED_BY(mutex_){};
   bool running_ GUARDED_BY(mutex_) = false;
 };

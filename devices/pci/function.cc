@@ -181,6 +181,22 @@ void PciFunction::apply() {
   }
 }
 
+PciFunction::Description PciFunction::describe() const {
+  Description found{.identity = {.vendor = get<uint16_t>(PCI_VENDOR_ID),
+                                 .device = get<uint16_t>(PCI_DEVICE_ID),
+                                 .subsystem_vendor = get<uint16_t>(PCI_SUBSYSTEM_VENDOR_ID),
+                                 .subsystem = get<uint16_t>(PCI_SUBSYSTEM_ID),
+                                 .class_code = get<uint32_t>(PCI_CLASS_REVISION) >> 8,
+                                 .revision = get<uint8_t>(PCI_REVISION_ID)},
+                    .interrupt_line = get<uint8_t>(PCI_INTERRUPT_LINE),
+                    .interrupt_pin = get<uint8_t>(PCI_INTERRUPT_PIN),
+                    .bars = {}};
+  for (size_t i = 0; i < bars_.size(); ++i)
+    if (bars_[i].device != nullptr)
+      found.bars.push_back({i, bars_[i].space, bars_[i].base, bars_[i].size_bytes});
+  return found;
+}
+
 BusDevice* PciFunction::find(uint64_t address, size_t size, uint64_t& offset, Space space) const {
   for (const Bar& bar : bars_) {
     if (bar.space != space) continue;

@@ -73,6 +73,21 @@ class PciFunction {
   // Does the same for BARs in I/O space.
   void place_io_bars(const Bus::Range& window, uint64_t& next);
 
+  // What a driver would find, for the host. Called with the host bridge's lock held.
+  struct Description {
+    Identity identity;
+    uint8_t interrupt_line = 0;
+    uint8_t interrupt_pin = 0;  // 0: none
+    struct Address {
+      size_t index = 0;
+      Space space = Space::kMemory;
+      uint64_t base = 0;  // 0: not decoded
+      uint64_t size_bytes = 0;
+    };
+    std::vector<Address> bars;
+  };
+  Description describe() const;
+
   // Accesses are 1 to 8 bytes. One that crosses the end of the configuration space reads
   // as zeroes and writes nothing.
   void read_config(uint64_t offset, std::span<std::byte> data);

@@ -50,6 +50,14 @@ Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interr
   return {};
 }
 
+std::vector<PciHost::Slot> PciHost::list() {
+  const MutexLock lock(mutex_);
+  std::vector<Slot> found;
+  for (uint8_t slot = 0; slot < kSlots; ++slot)
+    if (functions_[slot] != nullptr) found.push_back({slot, functions_[slot]->describe()});
+  return found;
+}
+
 PciFunction* PciHost::at(uint32_t bus_device_function) {
   // There is one bus, and each slot has function 0 only.
   const uint32_t slot = bus_device_function >> 3;

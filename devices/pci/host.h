@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/bus.h"
 #include "base/mutex.h"
@@ -34,6 +35,13 @@ class PciHost {
   // outlive the bridge. `interrupt_line` is the initial value of its Interrupt Line
   // register, for systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
+
+  // The functions by slot, the bridge itself at 0. Any thread.
+  struct Slot {
+    uint8_t slot = 0;
+    PciFunction::Description function;
+  };
+  std::vector<Slot> list() EXCLUDES(mutex_);
 
   BusDevice& ports() { return ports_; }
   BusDevice& ecam() { return ecam_; }

@@ -118,7 +118,8 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   }
   const GuestMemory& memory() const override { return *memory_; }
   std::optional<GuestAddress> translate(uint32_t, uint64_t linear) const override {
-    if (pages_.empty()) return linear < kMemoryBytes ? std::optional(GuestAddress{linear}) : std::nullopt;
+    if (pages_.empty())
+      return linear < kMemoryBytes ? std::optional(GuestAddress{linear}) : std::nullopt;
     const auto found = pages_.find(linear / 4096 * 4096);
     if (found == pages_.end()) return std::nullopt;
     return GuestAddress{found->second + linear % 4096};

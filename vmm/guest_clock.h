@@ -1,0 +1,45 @@
+// The guest's time, which stands still while the machine is paused: kvmclock and the TSC of
+// KVM, and the clocks that wick's chips count by.
+//
+// Thread rule: now() and real_time() from any thread; the rest on the main loop's thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+namespace wick::vmm {
+
+class GuestClock {
+ public:
+  using Vcpus = std::vector<std::unique_ptr<Vcpu>>;
+
+  // Monotonic time, with an arbitrary epoch, without the pauses.
+  std::chrono::nanoseconds now() const;
+  // The host's time since 1970 in UTC, without the pauses of this machine.
+  std::chrono::nanoseconds real_time() const;
+
+  // Both do nothing if the clock is in that state already. The vCPUs must not run.
+  void stop(const Vm& vm, const Vcpus& vcpus);
+  void start(const Vm& vm, const Vcpus& vcpus);
+  // For a new board, whose TSCs and kvmclock begin anew.
+  void forget_board() { kvm_clock_.reset(); }
+
+ private:
+  std::chrono::nanoseconds paused() const;
+
+  std::atomic<int64_t> paused_ns_{0};      // the sum of the pauses that have ended
+  std::atomic<int64_t> stopped_at_ns_{0};  // 0: running
+
+  // While stopped, of the current board.
+  std::optional<uint64_t> kvm_clock_;
+  uint64_t host_tsc_ = 0;
+};
+
+}  // namespace wick::vmm

@@ -1,0 +1,64 @@
+// The Hardware of a machine: its peripherals, and the devices of whichever board it has now.
+//
+// Thread rule: the main loop's thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "vmm/board.h"
+#include "vmm/hardware.h"
+#include "vmm/machine_event.h"
+#include "vmm/peripherals.h"
+
+namespace wick::vmm {
+
+class MachineHardware final : public Hardware {
+ public:
+  // `config` must outlive the object.
+  MachineHardware(const MachineConfig& config, std::function<void(const MachineEvent&)> publish)
+      : config_(config), publish_(std::move(publish)) {}
+
+  void set_peripherals(Peripherals* peripherals) { peripherals_ = peripherals; }
+  // nullptr: there is no board.
+  void set_board(Board* board) { board_ = board; }
+  // An error of the host has stopped the machine, if `stopped`.
+  void disk_failed(const std::string& id, bool no_space, bool stopped);
+  void set_paused(bool paused) {
+    paused_ = paused;
+    if (!paused) failed_.clear();
+  }
+
+  std::vector<DiskInfo> disks() const override;
+  std::vector<CardInfo> cards() const override;
+  std::vector<PciInfo> pci_functions() const override;
+  std::vector<ConsoleInfo> consoles() const override;
+  std::string address_map() const override;
+  Result<void> resize_disk(const std::string& id, uint64_t size_bytes) override;
+  Result<void> snapshot_disk(const std::string& id, const std::string& path) override;
+  Result<void> eject(const std::string& id, bool force) override;
+  Result<void> change_medium(const std::string& id, const std::string& path, bool force) override;
+  Result<void> set_link(const std::string& id, bool up) override;
+  Result<void> add_forward(const std::string& id, const std::string& forward) override;
+  Result<void> remove_forward(const std::string& id, const std::string& forward) override;
+  Result<void> set_balloon(uint64_t guest_bytes) override;
+  std::optional<uint64_t> balloon_bytes() const override;
+  Result<void> send_break(const std::string& console_id) override;
+  Result<void> add_disk(const DiskConfig& config, const std::string& id) override;
+  Result<void> add_card(const NetConfig& config, const std::string& id) override;
+  Result<void> remove_device(const std::string& id) override;
+
+ private:
+  Result<Disk*> find_disk(const std::string& id) const;
+  Result<NetworkCard*> find_card(const std::string& id) const;
+
+  const MachineConfig& config_;
+  const std::function<void(const MachineEvent&)> publish_;
+  Peripherals* peripherals_ = nullptr;
+  Board* board_ = nullptr;
+  bool paused_ = false;
+  std::map<std::string, bool> failed_;  // by id of a disk: for want of space
+};
+
+}  // namespace wick::vmm
