@@ -45,7 +45,7 @@ Task<Result<void>> Supervised::execute(Kind& kind, uint64_t bytes, Start start) 
     if (in_flight_ == 0 && holder_) std::exchange(holder_, {}).resume();
     if (result) co_return result;
     const ErrorPolicy action = action_for(kind, result.error());
-    on_failure_({.write = kind.write, .action = action, .error = result.error()});
+    if (on_failure_) on_failure_({.write = kind.write, .action = action, .error = result.error()});
     if (action == ErrorPolicy::kReport) co_return result;
     if (action == ErrorPolicy::kIgnore) co_return Result<void>();
     co_await Wait{waiting_};

@@ -51,7 +51,7 @@ class Board {
     std::function<void()> power_off;
     std::function<void()> reset;
     std::function<void()> panicked;
-    std::function<void()> balloon_changed;
+    std::function<void()> balloon_changed = {};
   };
 
   // The references must outlive the board.

@@ -32,6 +32,9 @@ class CpuGate {
   // Before the board is destroyed. Forgets a stop() that has not called back.
   void disconnect();
 
+  // The vCPUs' threads have ended, so the registers can be read.
+  void vcpus_ended() { stopped_.assign(stopped_.size(), true); }
+
   // Calls `stopped` from the loop when no vCPU runs any more. One call at a time.
   void stop(std::function<void()> stopped);
   bool all_stopped() const;

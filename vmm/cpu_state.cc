@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "vmm/kvm.h"
 
@@ -73,14 +74,27 @@ constexpr uint64_t kX87 = 1 << 0;
 constexpr uint64_t kSse = 1 << 1;
 constexpr uint64_t kAvx = 1 << 2;
 
-template <typename T>
-void load(const kvm_xsave& area, size_t offset, T& to) {
-  std::memcpy(&to, reinterpret_cast<const char*>(area.region) + offset, sizeof(to));
+// Larger than the area of any CPU: with AMX it has 11 KiB (KVM_CAP_XSAVE2 tells).
+using XsaveArea = std::vector<char>;
+constexpr size_t kXsaveBytes = 64 << 10;
+
+Result<XsaveArea> get_xsave(int fd) {
+  XsaveArea area(kXsaveBytes);
+  // KVM_GET_XSAVE fails if the area does not fit into struct kvm_xsave. Linux before 5.17 lacks
+  // KVM_GET_XSAVE2.
+  if (::ioctl(fd, kKvmGetXsave2, area.data()) != 0)
+    TRY(call(fd, kKvmGetXsave, "KVM_GET_XSAVE", area.data()));
+  return area;
 }
 
 template <typename T>
-void store(kvm_xsave& area, size_t offset, const T& from) {
-  std::memcpy(reinterpret_cast<char*>(area.region) + offset, &from, sizeof(from));
+void load(const XsaveArea& area, size_t offset, T& to) {
+  std::memcpy(&to, area.data() + offset, sizeof(to));
+}
+
+template <typename T>
+void store(XsaveArea& area, size_t offset, const T& from) {
+  std::memcpy(area.data() + offset, &from, sizeof(from));
 }
 
 }  // namespace
@@ -140,8 +154,7 @@ Result<void> write_registers(int fd, const CpuRegisters& registers) {
 }
 
 Result<FpuRegisters> read_fpu(int fd) {
-  kvm_xsave area{};
-  TRY(call(fd, KVM_GET_XSAVE, "KVM_GET_XSAVE", &area));
+  XsaveArea area = TRY(get_xsave(fd));
   uint64_t present = 0;
   load(area, kHeaderOffset, present);
   FpuRegisters result;
@@ -163,8 +176,7 @@ Result<FpuRegisters> read_fpu(int fd) {
 }
 
 Result<void> write_fpu(int fd, const FpuRegisters& registers) {
-  kvm_xsave area{};
-  TRY(call(fd, KVM_GET_XSAVE, "KVM_GET_XSAVE", &area));
+  XsaveArea area = TRY(get_xsave(fd));
   uint64_t present = 0;
   load(area, kHeaderOffset, present);
   present |= kX87 | kSse;
@@ -183,7 +195,7 @@ Result<void> write_fpu(int fd, const FpuRegisters& registers) {
   for (size_t i = 0; i < registers.st.size(); ++i) store(area, 32 + 16 * i, registers.st[i]);
   store(area, kXmmOffset, registers.xmm);
   if ((present & kAvx) != 0) store(area, kYmmOffset, registers.ymm_high);
-  return call(fd, KVM_SET_XSAVE, "KVM_SET_XSAVE", &area);
+  return call(fd, kKvmSetXsave, "KVM_SET_XSAVE", area.data());
 }
 
 Result<uint64_t> read_msr(int fd, uint32_t index) {

@@ -22,7 +22,7 @@ class Disk {
   // `on_failure` is called on the disk's thread for each error of the host.
   using OnFailure = std::function<void(const block::Supervised::Failure&)>;
   static Result<std::unique_ptr<Disk>> create(const DiskConfig& config, const std::string& id,
-                                              OnFailure on_failure);
+                                              OnFailure on_failure = {});
   ~Disk();
 
   // One of the two exists, depending on the configuration; the other is nullptr.

@@ -13,7 +13,7 @@
 
 namespace wick::vmm {
 
-// The layout of kvm_cpuid2 and kvm_msrs: a count, followed by entries. The structures of the
+// The layout of kvm_cpuid2 and kvm_msrs: a count, followed by entries. Some structures of the
 // UAPI header end in __DECLARE_FLEX_ARRAY, whose size differs between C++ and C and which so
 // gives wrong ioctl numbers.
 template <typename Entry, size_t kMax>
@@ -28,6 +28,10 @@ static_assert(offsetof(KvmCpuid, entries) == 8);
 constexpr unsigned long kKvmGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 constexpr unsigned long kKvmGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
 constexpr unsigned long kKvmSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
+constexpr size_t kXsaveRegionBytes = 4096;  // struct kvm_xsave in C
+constexpr unsigned long kKvmGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, kXsaveRegionBytes);
+constexpr unsigned long kKvmSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, kXsaveRegionBytes);
+constexpr unsigned long kKvmGetXsave2 = _IOC(_IOC_READ, KVMIO, 0xcf, kXsaveRegionBytes);
 constexpr unsigned long kKvmSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class Kvm {

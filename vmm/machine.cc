@@ -225,6 +225,7 @@ void KvmMachine::run_board() {
   }
   main_loop_.run();
   stop_vcpus();
+  gate_.vcpus_ended();
   pausing_.reset();
   when_paused_.clear();
   debug_stop_.reset();
@@ -413,8 +414,8 @@ void KvmMachine::resume(std::span<const CpuRun> cpus) {
     hardware_.set_paused(false);
   }
   state_ = RunState::kRunning;
+  publish({.kind = MachineEvent::Kind::kResume});  // before the guest changes its memory
   gate_.resume(cpus);
-  publish({.kind = MachineEvent::Kind::kResume});
 }
 
 void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Failure& failure) {

@@ -61,7 +61,9 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
 // if one of another kind is added or removed.
 Result<void> Peripherals::add_disks(const MachineConfig& config, const OnDiskError& on_error) {
   const auto failure_of = [&](const std::string& id) {
-    return [id, on_error](const block::Supervised::Failure& failure) { on_error(id, failure); };
+    return [id, on_error](const block::Supervised::Failure& failure) {
+      if (on_error) on_error(id, failure);
+    };
   };
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;

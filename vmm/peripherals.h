@@ -35,7 +35,7 @@ class Peripherals {
   using OnDiskError =
       std::function<void(const std::string& id, const block::Supervised::Failure& failure)>;
   static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
-                                    const console::TerminalKeys& keys, OnDiskError on_disk_error);
+                                    const console::TerminalKeys& keys, OnDiskError on_disk_error = {});
 
   // The serial ports, ttyS0 first, then hvc0 if there is one.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }

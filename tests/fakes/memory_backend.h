@@ -49,7 +49,7 @@ class MemoryBackend final : public block::Backend {
   std::span<std::byte> bytes() { return bytes_; }
   // Called before the disk is given to a device.
   void set_zeroes_fast(bool fast) { zeroes_fast_ = fast; }
-  void resize(uint64_t size_bytes) { bytes_.resize(size_bytes); }
+  void set_size(uint64_t size_bytes) { bytes_.resize(size_bytes); }
 
   void release_oldest() { release(true); }
   void release_newest() { release(false); }

@@ -54,7 +54,7 @@ class BoardTest : public testing::Test {
     if (!peripherals_) peripherals_.emplace(Peripherals::create(config_, *loop_, {}).value());
     board_.reset();
     auto made = Board::create(config_, boot::open_files(config_.kernel_path, {}, {}).value(), *kvm_,
-                              *peripherals_, *loop_,
+                              *peripherals_, *loop_, clock_,
                               {.power_off = [] {}, .reset = [] {}, .panicked = [] {}});
     if (!made) return made.error().message();
     board_ = *std::move(made);
@@ -110,6 +110,7 @@ class BoardTest : public testing::Test {
   const fakes::TempDir folder_;
   const std::unique_ptr<EventLoop> loop_ = EventLoop::create().value();
   MachineConfig config_;
+  GuestClock clock_;
   std::optional<Kvm> kvm_;
   std::optional<Peripherals> peripherals_;
   std::unique_ptr<Board> board_;

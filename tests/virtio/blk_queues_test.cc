@@ -180,7 +180,7 @@ TEST_F(BlkQueues, TellOfADiskThatGrew) {
   const uint32_t generation = regs().config_generation();
   EXPECT_EQ(regs().config(kCapacityOffset, 8), kDiskBytes / 512);
   loop().call([&] {
-    disk_->resize(2 * kDiskBytes);
+    disk_->set_size(2 * kDiskBytes);
     blk_->update_capacity();
   });
   EXPECT_EQ(regs().take_causes() & MmioDriver::kConfigCause, MmioDriver::kConfigCause);
@@ -195,7 +195,7 @@ TEST_F(BlkQueues, TellOfADiskThatGrewBeforeTheDriverWasReady) {
   start(1);
   regs().reset();
   loop().call([&] {
-    disk_->resize(2 * kDiskBytes);
+    disk_->set_size(2 * kDiskBytes);
     blk_->update_capacity();
   });
   start(1);
@@ -205,7 +205,7 @@ TEST_F(BlkQueues, TellOfADiskThatGrewBeforeTheDriverWasReady) {
 TEST_F(BlkQueues, RefuseWhatIsBehindTheEndOfADiskThatShrank) {
   start(1);
   loop().call([&] {
-    disk_->resize(kDiskBytes / 2);
+    disk_->set_size(kDiskBytes / 2);
     blk_->update_capacity();
   });
   const auto request = publish_read(0, kDiskBytes / 512 - 1);
