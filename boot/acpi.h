@@ -60,6 +60,7 @@ struct AcpiPlatform {
 
   Rtc rtc = {};
   uint16_t pvpanic_port = 0;         // 0: there is none
+  uint16_t fw_cfg_port = 0;          // the first of twelve; 0: there is none
   std::vector<Serial> serials = {};  // COM1 first
   std::vector<VirtioMmio> virtio_mmio = {};
   std::optional<Pci> pci = {};

@@ -40,6 +40,13 @@ aml::Bytes pvpanic_device(uint16_t port) {
                          name("_CRS", resource_template({io_ports(port, 1)}))});
 }
 
+// Linux's qemu_fw_cfg driver binds to QEMU0002. The ports are QEMU's: selector, data, DMA.
+aml::Bytes fw_cfg_device(uint16_t port) {
+  using namespace aml;
+  return device("FWCF", {name("_HID", string("QEMU0002")), name("_STA", integer(0xb)),
+                         name("_CRS", resource_template({io_ports(port, 12)}))});
+}
+
 // Linux's virtio_mmio driver binds to LNRO0005.
 aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
   using namespace aml;
@@ -145,6 +152,7 @@ Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
     devices.push_back(serial_device(i, platform.serials[i]));
   devices.push_back(rtc_device(platform.rtc));
   if (platform.pvpanic_port != 0) devices.push_back(pvpanic_device(platform.pvpanic_port));
+  if (platform.fw_cfg_port != 0) devices.push_back(fw_cfg_device(platform.fw_cfg_port));
   for (size_t i = 0; i < platform.virtio_mmio.size(); ++i)
     devices.push_back(virtio_device(i, platform.virtio_mmio[i]));
   if (platform.pci) {

@@ -267,6 +267,18 @@ class Iasl : public ::testing::Test {
   const fakes::TempDir folder_;
 };
 
+// The output of iasl without comments, with runs of blanks reduced to one.
+std::string without_comments(const std::string& source) {
+  std::string result;
+  for (size_t at = 0; at < source.size(); ++at) {
+    if (source.compare(at, 2, "//") == 0) at = source.find('\n', at);
+    if (source.compare(at, 2, "/*") == 0) at = source.find("*/", at) + 2;
+    const bool blank = source[at] == ' ' || source[at] == '\n';
+    if (!blank || !result.ends_with(' ')) result += blank ? ' ' : source[at];
+  }
+  return result;
+}
+
 TEST_F(Iasl, AcceptsEveryTable) {
   const std::string source = round_trip(platform());
   EXPECT_THAT(source, HasSubstr("Name (_S5, Package (0x04)"));
@@ -288,24 +300,21 @@ TEST_F(Iasl, AcceptsMachinesOfManyDevices) {
   round_trip(p);
 }
 
+TEST_F(Iasl, SeesTheFirmwareConfigurationDevice) {
+  AcpiPlatform p = platform();
+  EXPECT_THAT(round_trip(p), Not(HasSubstr("QEMU0002")));
+  p.fw_cfg_port = 0x510;
+  const std::string source = without_comments(round_trip(p));
+  EXPECT_THAT(source, HasSubstr("Name (_HID, \"QEMU0002\") Name (_STA, 0x0B) Name (_CRS, "
+                                "ResourceTemplate () { IO (Decode16, 0x0510, 0x0510, 0x01, 0x0C"));
+}
+
 TEST_F(Iasl, AcceptsAMachineWithoutDevices) {
   AcpiPlatform p = platform();
   p.serials.clear();
   p.virtio_mmio.clear();
   p.pvpanic_port = 0;
   EXPECT_THAT(round_trip(p), Not(HasSubstr("QEMU0001")));
-}
-
-// The output of iasl without comments, with runs of blanks reduced to one.
-std::string without_comments(const std::string& source) {
-  std::string result;
-  for (size_t at = 0; at < source.size(); ++at) {
-    if (source.compare(at, 2, "//") == 0) at = source.find('\n', at);
-    if (source.compare(at, 2, "/*") == 0) at = source.find("*/", at) + 2;
-    const bool blank = source[at] == ' ' || source[at] == '\n';
-    if (!blank || !result.ends_with(' ')) result += blank ? ' ' : source[at];
-  }
-  return result;
 }
 
 TEST_F(Iasl, SeesThePciRootWithItsWindows) {

@@ -38,6 +38,7 @@ boot::AcpiPlatform platform(FuzzedDataProvider& input) {
   p.reset_port = word();
   p.reset_value = byte();
   p.rtc = {word(), byte(), byte()};
+  p.fw_cfg_port = word();
   for (int left = input.ConsumeIntegralInRange(0, 12); left > 0; --left)
     p.serials.push_back({word(), input.ConsumeIntegralInRange<uint8_t>(0, 17)});
   p.virtio_mmio.resize(input.ConsumeIntegralInRange<size_t>(0, 300), {dword(), dword(), dword()});
