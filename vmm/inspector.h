@@ -100,6 +100,9 @@ class Inspector {
   // The physical address behind a linear one by the vCPU's page tables; nullopt: not mapped.
   virtual std::optional<GuestAddress> translate(uint32_t cpu, uint64_t linear) const = 0;
 
+  // What the guest has written to the fw_cfg file etc/vmcoreinfo; empty: there is none.
+  virtual std::vector<std::byte> vmcoreinfo() const { return {}; }
+
   // -- For a debugger. Any other pause, and resume(), is allowed at the same time. --
 
   // Makes INT3, the hardware breakpoints (at most four) and steps stop the machine, with

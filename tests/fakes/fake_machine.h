@@ -33,6 +33,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::vector<FpuRegisters> fpus_;
   std::map<uint64_t, uint64_t> pages_;  // linear to physical, by 4 KiB; empty: all is mapped 1:1
   std::map<uint32_t, uint64_t> msrs_;
+  std::vector<std::byte> vmcoreinfo_;
   std::vector<HardwareBreakpoint> breakpoints_;
   std::vector<CpuRun> last_run_;
   std::function<void(const DebugStop&)> on_stop_;
@@ -117,6 +118,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
     return found->second;
   }
   const GuestMemory& memory() const override { return *memory_; }
+  std::vector<std::byte> vmcoreinfo() const override { return vmcoreinfo_; }
   std::optional<GuestAddress> translate(uint32_t, uint64_t linear) const override {
     if (pages_.empty())
       return linear < kMemoryBytes ? std::optional(GuestAddress{linear}) : std::nullopt;
