@@ -95,14 +95,14 @@ void append(std::vector<std::byte>& to, const T& value) {
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
-Elf64_Ehdr file_header(size_t program_headers) {
+Elf64_Ehdr file_header(size_t program_headers, NoteLayout layout) {
   Elf64_Ehdr header{};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
   header.e_ident[EI_DATA] = ELFDATA2LSB;
   header.e_ident[EI_VERSION] = EV_CURRENT;
   header.e_type = ET_CORE;
-  header.e_machine = EM_X86_64;
+  header.e_machine = layout == NoteLayout::kX86_64 ? EM_X86_64 : EM_386;
   header.e_version = EV_CURRENT;
   header.e_ehsize = sizeof(Elf64_Ehdr);
   header.e_phoff = sizeof(Elf64_Ehdr);
@@ -118,9 +118,10 @@ Elf64_Ehdr file_header(size_t program_headers) {
 
 // All that comes before the memory, padded to whole pages.
 std::vector<std::byte> headers(const CoreImage& image, const std::vector<Segment>& segments) {
-  const std::vector<std::byte> notes = core_notes(image.cpus, image.note());
+  const NoteLayout layout = layout_for(image.cpus);
+  const std::vector<std::byte> notes = core_notes(image.cpus, layout, image.note());
   const size_t program_headers = 1 + segments.size();
-  const Elf64_Ehdr header = file_header(program_headers);
+  const Elf64_Ehdr header = file_header(program_headers, layout);
   const uint64_t notes_offset = sizeof(Elf64_Ehdr) + program_headers * sizeof(Elf64_Phdr) +
                                 header.e_shnum * sizeof(Elf64_Shdr);
   const uint64_t memory_offset = align_up(notes_offset + notes.size(), kCorePageBytes);

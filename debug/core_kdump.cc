@@ -235,7 +235,7 @@ Result<uint64_t> write_pages(const CoreImage& image, const Layout& layout, CoreF
 }  // namespace
 
 Result<void> write_kdump_core(const CoreImage& image, CoreFile& file, CoreCounter& counter) {
-  const std::vector<std::byte> notes = core_notes(image.cpus, image.note());
+  const std::vector<std::byte> notes = core_notes(image.cpus, NoteLayout::kX86_64, image.note());
   const Layout layout = lay_out(image, notes.size());
   const Header first = header(image, layout);
   const SubHeader second = sub_header(image, layout, notes.size());

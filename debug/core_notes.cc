@@ -43,6 +43,21 @@ constexpr uint32_t kQemuCpuStateVersion = 1;
 static_assert(sizeof(elf_prstatus) == 336);
 static_assert(sizeof(user_regs_struct) == sizeof(elf_gregset_t));
 
+// elf_prstatus of a 32-bit kernel.
+struct I386ProcessStatus {
+  uint8_t before_pid[24];
+  uint32_t pid;
+  uint8_t before_registers[44];
+  uint32_t ebx, ecx, edx, esi, edi, ebp, eax;
+  uint32_t ds, es, fs, gs;
+  uint32_t orig_eax;
+  uint32_t eip, cs, eflags, esp, ss;
+  uint32_t fpu_valid;
+};
+static_assert(sizeof(I386ProcessStatus) == 144);
+
+constexpr uint64_t kEferLongModeActive = 1 << 10;
+
 template <typename Content>
 void append_note(std::vector<std::byte>& notes, std::string_view name, uint32_t type,
                  const Content& content) {
@@ -90,6 +105,29 @@ elf_prstatus process_status(const CpuRegisters& cpu, size_t number) {
   elf_prstatus status{};
   status.pr_pid = static_cast<pid_t>(number + 1);  // a debugger has no thread 0
   std::memcpy(&status.pr_reg, &registers, sizeof(registers));
+  return status;
+}
+
+I386ProcessStatus i386_process_status(const CpuRegisters& cpu, size_t number) {
+  const auto low = [&](Number which) { return static_cast<uint32_t>(cpu.general[which]); };
+  I386ProcessStatus status{};
+  status.pid = static_cast<uint32_t>(number + 1);
+  status.ebx = low(kRbx);
+  status.ecx = low(kRcx);
+  status.edx = low(kRdx);
+  status.esi = low(kRsi);
+  status.edi = low(kRdi);
+  status.ebp = low(kRbp);
+  status.eax = low(kRax);
+  status.ds = cpu.ds.selector;
+  status.es = cpu.es.selector;
+  status.fs = cpu.fs.selector;
+  status.gs = cpu.gs.selector;
+  status.eip = static_cast<uint32_t>(cpu.rip);
+  status.cs = cpu.cs.selector;
+  status.eflags = static_cast<uint32_t>(cpu.rflags);
+  status.esp = low(kRsp);
+  status.ss = cpu.ss.selector;
   return status;
 }
 
@@ -141,10 +179,20 @@ QemuCpuState qemu_state(const CoreCpu& core_cpu) {
 
 }  // namespace
 
-std::vector<std::byte> core_notes(std::span<const CoreCpu> cpus, const GuestNote* guest) {
+NoteLayout layout_for(std::span<const CoreCpu> cpus) {
+  const bool long_mode = !cpus.empty() && (cpus.front().registers.efer & kEferLongModeActive) != 0;
+  return long_mode ? NoteLayout::kX86_64 : NoteLayout::kI386;
+}
+
+std::vector<std::byte> core_notes(std::span<const CoreCpu> cpus, NoteLayout layout,
+                                  const GuestNote* guest) {
   std::vector<std::byte> notes;
-  for (size_t i = 0; i < cpus.size(); ++i)
-    append_note(notes, "CORE", NT_PRSTATUS, process_status(cpus[i].registers, i));
+  for (size_t i = 0; i < cpus.size(); ++i) {
+    if (layout == NoteLayout::kX86_64)
+      append_note(notes, "CORE", NT_PRSTATUS, process_status(cpus[i].registers, i));
+    else
+      append_note(notes, "CORE", NT_PRSTATUS, i386_process_status(cpus[i].registers, i));
+  }
   for (const CoreCpu& cpu : cpus) append_note(notes, "QEMU", 0, qemu_state(cpu));
   if (guest != nullptr) notes.insert(notes.end(), guest->bytes().begin(), guest->bytes().end());
   return notes;

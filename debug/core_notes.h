@@ -22,7 +22,14 @@ struct CoreCpu {
   uint64_t kernel_gs_base = 0;  // the MSR 0xc0000102
 };
 
+// The layout of NT_PRSTATUS: that of the kernel's for EM_X86_64 or for EM_386.
+enum class NoteLayout { kX86_64, kI386 };
+
+// As QEMU, the layout of the first vCPU's mode: a guest is a 64-bit one if it is in long mode.
+NoteLayout layout_for(std::span<const CoreCpu> cpus);
+
 // The notes in QEMU's order. The guest's own, if it is given, is the last.
-std::vector<std::byte> core_notes(std::span<const CoreCpu> cpus, const GuestNote* guest);
+std::vector<std::byte> core_notes(std::span<const CoreCpu> cpus, NoteLayout layout,
+                                  const GuestNote* guest);
 
 }  // namespace wick::debug

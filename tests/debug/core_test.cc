@@ -172,6 +172,25 @@ TEST_F(Core, OpensInGdbWithAThreadForEachCpu) {
   EXPECT_THAT(output, HasSubstr("at the end"));
 }
 
+TEST_F(Core, OpensInGdbAsThatOfA32BitGuestIfTheGuestIsOne) {
+  for (vmm::CpuRegisters& cpu : machine_.registers_) cpu.efer = 0;
+  machine_.registers_[1].rip = 0xc012'3456;
+  EXPECT_EQ(write(options()), "");
+  const std::string notes = run("readelf -hnW");
+  EXPECT_THAT(notes, ContainsRegex("Machine: +Intel 80386"));
+  EXPECT_THAT(notes, ContainsRegex("CORE +0x00000090\tNT_PRSTATUS"));
+  const std::string output =
+      gdb("-ex 'info threads' -ex 'thread 2' -ex 'info registers' -ex 'x/s 0x5000'");
+  EXPECT_THAT(output, ContainsRegex("2 +LWP 2 +0xc0123456"));
+  int number = 0;
+  for (const std::string name : {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"})
+    EXPECT_THAT(output, ContainsRegex(fmt::format("\n{} +0x{:x} ", name, 0x2000 + number++)));
+  EXPECT_THAT(output, ContainsRegex("\neflags +0x246 "));
+  EXPECT_THAT(output, ContainsRegex("\ncs +0x10 "));
+  EXPECT_THAT(output, ContainsRegex("\nss +0x18 "));
+  EXPECT_THAT(output, HasSubstr("a text in the guest's memory"));
+}
+
 TEST_F(Core, HasTheStateThatQemuWrites) {
   machine_.registers_[1].ldt.attributes = 0x8200;
   EXPECT_EQ(write(options()), "");
