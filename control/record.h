@@ -1,0 +1,58 @@
+// What a machine's entry in the registry says, as JSON: machine.json while the machine runs, and
+// the ending afterwards. The files are read by other processes, and are checked as foreign bytes.
+//
+// Thread rule: none; pure functions.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace wick::control {
+
+struct MachineRecord {
+  std::string name;
+  pid_t pid = 0;
+  // When the process started, in clock ticks since the boot (proc_pid_stat(5), field 22): with
+  // the PID it names one process.
+  uint64_t start_ticks = 0;
+  int64_t since = 0;  // seconds since the epoch
+  bool background = false;
+  std::string uuid;  // 8-4-4-4-12
+  std::string kernel;
+  uint64_t memory_bytes = 0;
+  uint32_t cpus = 0;
+  std::string console_log;  // a copy of the first console's output; empty: none
+  struct Console {
+    std::string port;    // "ttyS0", "hvc0"
+    std::string socket;  // the path; empty: this port is not a Unix socket
+  };
+  std::vector<Console> consoles;
+  // To start the machine again: the folder in which it was started, and the options.
+  std::string folder;
+  std::vector<std::string> arguments;
+};
+
+struct EndingRecord {
+  int status = 0;      // the exit status of the run
+  std::string reason;  // the last line that a run prints, without "wick: "
+  int64_t when = 0;    // seconds since the epoch
+};
+
+inline constexpr size_t kMaxRecordBytes = 1 << 20;
+
+// One line each. Bytes that are not UTF-8 become U+FFFD.
+std::string to_json(const MachineRecord& record);
+std::string to_json(const EndingRecord& ending);
+
+// Fail for other types and missing keys. Unknown keys are ignored, since a later wick may write
+// them.
+Result<MachineRecord> parse_machine_record(std::string_view json);
+Result<EndingRecord> parse_ending_record(std::string_view json);
+
+}  // namespace wick::control
