@@ -16,6 +16,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/unix_socket.h"
 #include "control/start_ticks.h"
 
 namespace wick::control {
@@ -203,6 +204,10 @@ Result<Registry> Registry::open(const std::string& folder) {
 Result<MachineEntry> Registry::claim(const std::string& name) const {
   TRY(check_machine_name(name));
   const std::string path = path_ + '/' + name;
+  // The longest of its sockets.
+  if (!unix_address(path + "/monitor.sock"))
+    return with_hint(fail("{}: too long for the path of a socket", path),
+                     "choose a shorter name, or set WICK_RUNTIME_DIR to a shorter path");
   // Each try fails only because another process has changed the entry meanwhile.
   for (int tries = 0; tries < kMaxTries; ++tries) {
     if (::mkdirat(folder_.get(), name.c_str(), 0700) < 0 && errno != EEXIST)
