@@ -1,0 +1,51 @@
+// A client of a machine's QMP server (QEMU QMP Reference Manual; "QEMU Machine Protocol
+// Specification"), for commands that do one thing and end. It blocks, but never longer than its
+// timeout, and takes no more than kMaxMessageBytes for a message.
+//
+// Thread rule: one thread.
+#pragma once
+
+#include <chrono>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace wick::control {
+
+class QmpClient {
+ public:
+  static constexpr size_t kMaxMessageBytes = 16 << 20;
+
+  // Connects and leaves the negotiation mode. `timeout` is for this and for each command.
+  static Result<QmpClient> connect(const std::string& socket_path,
+                                   std::chrono::milliseconds timeout);
+
+  // Returns the command's "return" value; fails with the server's description if it refuses.
+  // Events are skipped. `arguments` is an object, or null.
+  Result<nlohmann::json> execute(std::string_view command);
+  Result<nlohmann::json> execute(std::string_view command, const nlohmann::json& arguments);
+
+  // The same for an already connected socket, for tests.
+  static Result<QmpClient> start(Fd socket, const std::string& name,
+                                 std::chrono::milliseconds timeout);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  QmpClient(Fd socket, std::string name, std::chrono::milliseconds timeout)
+      : socket_(std::move(socket)), name_(std::move(name)), timeout_(timeout) {}
+  Result<nlohmann::json> request(std::string_view text);
+  Result<void> send(std::string_view text, Clock::time_point deadline);
+  Result<nlohmann::json> receive(Clock::time_point deadline);
+  Result<void> wait_for(short events, Clock::time_point deadline) const;
+
+  Fd socket_;
+  std::string name_;  // for errors
+  std::chrono::milliseconds timeout_;
+  std::string received_;
+};
+
+}  // namespace wick::control
