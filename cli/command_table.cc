@@ -50,40 +50,48 @@ void add_option(CLI::App& command, const OptionRow& row) {
 }
 
 CommandGroup::CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer)
-    : name_(name), group_(wick.add_subcommand(name, help)) {
+    : name_(name), heading_("Commands"), group_(wick.add_subcommand(name, help)) {
   group_->footer(footer);
   group_->require_subcommand(0, 1);
 }
 
-void CommandGroup::add(const CommandSyntax& row) {
+CommandGroup::CommandGroup(CLI::App& wick, const char* heading)
+    : heading_(heading), group_(&wick) {}
+
+void CommandGroup::add(const CommandSyntax& row, bool with_options) {
   CLI::App* const command = group_->add_subcommand(row.name, row.help);
   commands_.push_back(command);
-  command->group("Commands");
+  command->group(heading_);
+  if (!with_options) return;
   command->footer(row.footer);
   command->set_help_flag("-h,--help", "print this");
   command->allow_extras();
   for (const OptionRow& option : row.options) add_option(*command, option);
 }
 
-bool CommandGroup::parsed() const { return group_->parsed(); }
+bool CommandGroup::parsed() const { return name_.empty() ? has_command() : group_->parsed(); }
 
 bool CommandGroup::has_command() const { return index().has_value(); }
 
 std::optional<size_t> CommandGroup::index() const {
   for (size_t i = 0; i < commands_.size(); ++i)
-    if (commands_[i]->parsed()) return i;
+    if (commands_[i] != nullptr && commands_[i]->parsed()) return i;
   return std::nullopt;
 }
 
 std::string CommandGroup::known_commands() const {
   std::vector<std::string> names;
-  for (const CLI::App* const command : commands_) names.push_back(command->get_name());
+  for (const CLI::App* const command : commands_)
+    if (command != nullptr) names.push_back(command->get_name());
   return fmt::format("the commands are {}", fmt::join(names, ", "));
 }
 
 std::string CommandGroup::help_command() const {
   const auto row = index();
-  return fmt::format("wick {}{} --help", name_, row ? " " + commands_[*row]->get_name() : "");
+  std::string command = "wick";
+  if (!name_.empty()) command += ' ' + name_;
+  if (row) command += ' ' + commands_[*row]->get_name();
+  return command + " --help";
 }
 
 }  // namespace wick::cli

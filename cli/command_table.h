@@ -1,5 +1,5 @@
-// Commands below a command, such as those of `wick image`, as a table: their options, their
-// help, and the function that turns the given options into a value.
+// Commands below a command, such as those of `wick image`, or of wick itself, as a table: their
+// options, their help, and the function that turns the given options into a value.
 //
 // Thread rule: none.
 #pragma once
@@ -70,7 +70,10 @@ struct CommandRow : CommandSyntax {
 class CommandGroup {
  public:
   CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer);
+  // Commands of wick itself, which its help lists below `heading`.
+  CommandGroup(CLI::App& wick, const char* heading);
 
+  // The group was given, or one of the commands of wick itself.
   bool parsed() const;
   bool has_command() const;
   // The list of commands, for an error's hint.
@@ -79,15 +82,19 @@ class CommandGroup {
   std::string help_command() const;
 
  protected:
-  void add(const CommandSyntax& row);
+  // Without its options, the command can only be listed.
+  void add(const CommandSyntax& row, bool with_options = true);
+  // Leaves a command out.
+  void skip() { commands_.push_back(nullptr); }
   // The row of the command that was given.
   std::optional<size_t> index() const;
   Given given(size_t index) const { return Given(*commands_[index]); }
 
  private:
-  const std::string name_;
+  const std::string name_;  // empty: wick itself
+  const char* const heading_;
   CLI::App* const group_;
-  std::vector<const CLI::App*> commands_;
+  std::vector<const CLI::App*> commands_;  // nullptr: left out
 };
 
 template <typename Command>
@@ -99,6 +106,19 @@ class CommandTable : public CommandGroup {
       : CommandGroup(wick, name, help, footer), rows_(rows) {
     if (filled)
       for (const auto& row : rows) add(row);
+  }
+
+  // Commands of wick itself: those for which `wanted` returns true, with or without options.
+  template <typename Wanted>
+  CommandTable(CLI::App& wick, const char* heading, std::span<const CommandRow<Command>> rows,
+               bool with_options, Wanted wanted)
+      : CommandGroup(wick, heading), rows_(rows) {
+    for (const auto& row : rows) {
+      if (wanted(row.name))
+        add(row, with_options);
+      else
+        skip();
+    }
   }
 
   Result<Command> command() const {
