@@ -63,6 +63,11 @@ void Signals::on_end(std::function<void(int number)> end) {
   end_ = std::move(end);
 }
 
+void Signals::on_exit(std::function<void(int status)> exiting) {
+  const MutexLock lock(mutex_);
+  exiting_ = std::move(exiting);
+}
+
 void Signals::received() {
   signalfd_siginfo info{};
   while (::read(endings_.get(), &info, sizeof(info)) == sizeof(info)) {
@@ -88,6 +93,7 @@ void Signals::end_process() const {
                   end_ ? ", the second: data that the disks had not flushed may be lost" : "",
                   ::isatty(STDERR_FILENO) == 1 ? "\r\n" : "\n"),
       std::chrono::milliseconds(0));
+  if (exiting_) exiting_(128 + number_);
   std::quick_exit(128 + number_);
 }
 

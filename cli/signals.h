@@ -35,6 +35,10 @@ class Signals {
   // closing terminal and its shell together.
   void on_end(std::function<void(int number)> end);
 
+  // Sets the function that is called before a signal ends the process at once, with the exit
+  // status, on the signal thread.
+  void on_exit(std::function<void(int status)> exiting);
+
   // A signalfd(2) for SIGPWR and SIGUSR1.
   const Fd& requests() const { return requests_; }
 
@@ -53,6 +57,7 @@ class Signals {
 
   Mutex mutex_;
   std::function<void(int)> end_ GUARDED_BY(mutex_);
+  std::function<void(int)> exiting_ GUARDED_BY(mutex_);
   int number_ GUARDED_BY(mutex_) = 0;  // the last signal; 0: none yet
 };
 
