@@ -1,6 +1,5 @@
 #include "cli/options.h"
 
-#include <fcntl.h>
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
@@ -13,11 +12,14 @@
 #include "cli/completion.h"
 #include "cli/form.h"
 #include "cli/image/options.h"
+#include "cli/machines/definitions.h"
+#include "cli/machines/options.h"
 #include "cli/manual.h"
 #include "cli/nearest.h"
 #include "cli/net/options.h"
 #include "cli/run_options.h"
-#include "cli/toml.h"
+#include "cli/sources.h"
+#include "control/registry.h"
 
 namespace wick::cli {
 namespace {
@@ -37,14 +39,18 @@ constexpr const char* kConfigVariable = "WICK_CONFIG";
 
 constexpr OptionRow kSocket = {"PATH", "", "the socket of wick run -s unix:PATH", 1};
 
-constexpr const char* kKnownCommands = "the commands are run, attach, image, net and doctor";
+constexpr OptionRow kMachine = {"NAME", "", "the machine", 1};
+
+constexpr const char* kKnownCommands =
+    "the commands are run, attach, image, net, doctor, and start, list and others for machines by "
+    "name";
 
 constexpr const char* kMainHelp = R"(Examples:
+  sudo wick net up --user alice
   wick run -k bzImage -d alpine.ext4 -m 256M
   wick attach serial.socket
   wick image create -f qcow2 disk.qcow2 20G
-  sudo wick net up --user alice
-  wick doctor)";
+  wick start web -k bzImage -d alpine.ext4)";
 
 // To be formatted with the forms of SPECs.
 constexpr const char* kRunHelp =
@@ -58,6 +64,15 @@ Exit status: 0 success, 1 host failed, 2 usage error, 3 panic or no output,
 
 Example:
   wick run -k bzImage -d alpine.ext4 -s unix:serial.socket -m 256M)";
+
+constexpr const char* kStartHelp =
+    R"(OPTIONS are those of wick run, but --name. Without --config they also come from
+~/.config/wick/NAME.toml (wick define). Serial ports on stdio get a socket, for
+wick console. Returns when the guest runs, or with the error.
+Exit status: 0, or that of wick run if the machine cannot be built.
+
+Example:
+  wick start web -k bzImage -d alpine.ext4)";
 
 constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine keeps running.
 
@@ -83,18 +98,28 @@ class Arguments {
     app_.set_version_flag("--version", "wick " WICK_VERSION, "print the version");
     app_.footer(kMainHelp);
     run_->footer(fmt::format(kRunHelp, kDiskForm, kUserKeys, kTapKeys, kCardKeys, kSerialForm));
+    start_->footer(kStartHelp);
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);
-    for (CLI::App* const app : {&app_, run_, attach_, app_.get_subcommand("image"),
+    for (CLI::App* const app : {&app_, run_, start_, attach_, app_.get_subcommand("image"),
                                 app_.get_subcommand("net"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // parse() below has a better message about them
     }
-    for (CLI::App* const command : app_.get_subcommands({})) command->group("Commands");
+    for (CLI::App* const command :
+         {run_, attach_, app_.get_subcommand("image"), app_.get_subcommand("net"), doctor_})
+      command->group("Commands");
+    start_->group(kMachinesHeading);
     for (const OptionRow& row : kMainOptions) add_option(app_, row);
     if (needs("run")) {
       for (const RunOption& option : run_options()) add_option(*run_, option.row());
       for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
+    }
+    if (needs("start")) {
+      add_option(*start_, kMachine);
+      for (const RunOption& option : run_options())
+        if (option.name() != "name" && option.name() != "detach") add_hidden(option.row());
+      for (const OptionRow& row : kMoreRunOptions) add_hidden(row);
     }
     add_option(*attach_, kSocket);
   }
@@ -123,7 +148,8 @@ class Arguments {
     for (const std::string& extra : app_.remaining(true)) {
       if (extra == "--") continue;  // CLI11 does not remove it
       if (extra.starts_with('-')) return unknown_option(extra);
-      if (is_run() || is_attach() || is_doctor() || image_.has_command() || net_.has_command())
+      if (is_run() || is_start() || is_attach() || is_doctor() || image_.has_command() ||
+          net_.has_command() || machines_.has_command())
         return fail("'{}' is one argument too many", extra);
       if (image_.parsed())
         return with_hint(fail("unknown command 'image {}'", extra), image_.known_commands());
@@ -147,22 +173,43 @@ class Arguments {
   }
 
   bool is_run() const { return run_->parsed(); }
+  bool is_start() const { return start_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
   const CommandTable<image::ImageCommand>& image() const { return image_; }
   const CommandTable<hostnet::NetCommand>& net() const { return net_; }
+  const CommandTable<MachineCommand>& machines() const { return machines_; }
   std::string help_command() const {
     if (image_.parsed()) return image_.help_command();
     if (net_.parsed()) return net_.help_command();
-    for (const CLI::App* const command : {run_, attach_, doctor_})
+    if (machines_.parsed()) return machines_.help_command();
+    for (const CLI::App* const command : {run_, start_, attach_, doctor_})
       if (command->parsed()) return "wick " + command->get_name() + " --help";
     return "wick --help";
   }
 
-  std::vector<std::string> values(const std::string& name) const { return Given(*run_).all(name); }
+  // Of an option of wick run or wick start.
+  std::vector<std::string> values(const std::string& name) const {
+    const CLI::App& command = is_start() ? *start_ : *run_;
+    const std::string option = (name.size() > 1 ? "--" : "-") + name;
+    if (command.get_option_no_throw(option) == nullptr) return {};
+    return Given(command).all(name);
+  }
+  bool has_values() const {
+    return std::ranges::any_of(start_->get_options(), [](const CLI::Option* option) {
+      return !option->get_positional() && option->count() > 0;
+    });
+  }
+  std::string machine() const { return *Given(*start_).last("NAME"); }
   std::string socket_path() const { return *Given(*attach_).last("PATH"); }
 
  private:
+  // The help of wick start refers to that of wick run.
+  void add_hidden(const OptionRow& row) {
+    add_option(*start_, row);
+    start_->get_option(std::string(row.last_name()))->group("");
+  }
+
   // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
@@ -188,10 +235,11 @@ class Arguments {
 
   // False for a command whose options no message and no help can name. To create them all takes
   // a third of the time of a short run.
-  bool needs(std::string_view command) const {
-    constexpr std::array kKnown = {"run",    "attach", "image",    "net",
-                                   "doctor", "--help", "--version"};
-    return first_ == command || std::ranges::find(kKnown, first_) == kKnown.end();
+  bool needs(std::string_view command) const { return first_ == command || !names_a_command(); }
+  bool names_a_command() const {
+    constexpr std::array kKnown = {"run", "start",  "attach", "image",
+                                   "net", "doctor", "--help", "--version"};
+    return std::ranges::find(kKnown, first_) != kKnown.end() || is_machine_command(first_);
   }
 
   const std::string first_;  // argument; empty: none
@@ -203,128 +251,9 @@ class Arguments {
   const CommandTable<hostnet::NetCommand> net_ = net_commands(app_, needs("net"));
   CLI::App* const doctor_ =
       app_.add_subcommand("doctor", "Checks whether this host can run guests.");
+  CLI::App* const start_ = app_.add_subcommand("start", "Starts a machine in the background.");
+  const CommandTable<MachineCommand> machines_ = machine_commands(app_, first_, names_a_command());
 };
-
-Result<std::string> read_file(const std::string& path) {
-  constexpr size_t kMaxBytes = 64 << 10;
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) {
-    return with_hint(fail_errno(errno, "{}: cannot open the config file", path),
-                     "check --config and WICK_CONFIG");
-  }
-  std::string text;
-  std::array<char, 4096> buffer;
-  while (true) {
-    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(errno, "{}: cannot read the config file", path);
-    if (got == 0) return text;
-    text.append(buffer.data(), static_cast<size_t>(got));
-    if (text.size() > kMaxBytes) return fail("{}: too large for a config file", path);
-  }
-}
-
-Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::string& text) {
-  auto entries = parse_toml(text);
-  if (!entries) return fail("{}: {}", path, entries.error().message());
-  for (const TomlEntry& entry : *entries) {
-    std::vector<std::string> known;
-    for (const RunOption& option : run_options()) known.push_back(option.name());
-    if (std::ranges::find(known, entry.key) == known.end())
-      return with_hint(fail("{}: line {}: unknown key '{}'", path, entry.line, entry.key),
-                       fmt::format("the keys are {}", fmt::join(known, ", ")));
-  }
-  return entries;
-}
-
-// The values of one option from one source.
-struct Setting {
-  std::string origin;  // for messages: "--memory", "WICK_MEMORY", "vm.toml: line 2: memory"
-  std::vector<std::string> values;
-};
-
-class Sources {
- public:
-  Sources(const Arguments& arguments, const Environment& environment, std::string config_path,
-          std::vector<TomlEntry> config)
-      : arguments_(arguments),
-        environment_(environment),
-        config_path_(std::move(config_path)),
-        config_(std::move(config)) {}
-
-  Setting find(const RunOption& option) const {
-    const std::string name = option.name();
-    if (auto values = from_command_line(option); !values.empty())
-      return {"--" + name, std::move(values)};
-    if (auto values = from_environment(option); !values.empty())
-      return {option.variable(), std::move(values)};
-    for (const TomlEntry& entry : config_) {
-      if (entry.key == name)
-        return {fmt::format("{}: line {}: {}", config_path_, entry.line, name), entry.values};
-    }
-    return {};
-  }
-
- private:
-  std::vector<std::string> from_command_line(const RunOption& option) const {
-    std::vector<std::string> values = arguments_.values(option.name());
-    if (option.name() == "log-level") {
-      const size_t verbosity = arguments_.values("v").size();
-      if (verbosity > 0) values.emplace_back(verbosity == 1 ? "info" : "debug");
-    }
-    return values;
-  }
-
-  // An empty variable counts as not set.
-  std::vector<std::string> from_environment(const RunOption& option) const {
-    const char* const found = environment_(option.variable());
-    const std::string text = found ? found : "";
-    if (!option.repeats && !text.empty()) return {text};
-    std::vector<std::string> values;
-    for (size_t start = 0; start < text.size();) {
-      const size_t end = std::min(text.find(';', start), text.size());
-      if (end > start) values.push_back(text.substr(start, end - start));
-      start = end + 1;
-    }
-    return values;
-  }
-
-  const Arguments& arguments_;
-  const Environment& environment_;
-  const std::string config_path_;
-  const std::vector<TomlEntry> config_;
-};
-
-Result<RunOptions> resolve(const Sources& sources) {
-  RunOptions options;
-  for (const RunOption& option : run_options()) {
-    const Setting setting = sources.find(option);
-    if (setting.values.size() > 1 && !option.repeats)
-      return fail("{}: given more than once; it takes one value", setting.origin);
-    for (const std::string& value : setting.values) {
-      Result<void> applied = check_form(option.value, value);
-      if (applied) applied = option.apply(options, value);
-      if (!applied) {
-        Error error = std::move(applied).error();
-        error.context = fmt::format("{} '{}': {}", setting.origin, value, error.context);
-        return std::unexpected(std::move(error));
-      }
-    }
-  }
-  return options;
-}
-
-// Sets the defaults that depend on other options, and checks the machine as a whole.
-Result<RunOptions> complete(RunOptions options) {
-  vmm::MachineConfig& machine = options.machine;
-  const bool console_on_stdio =
-      machine.console && machine.console->kind == vmm::SerialConfig::Kind::kStdio;
-  if (machine.serials.empty())
-    machine.serials.emplace_back().kind =
-        console_on_stdio ? vmm::SerialConfig::Kind::kNull : vmm::SerialConfig::Kind::kStdio;
-  TRY(vmm::check(machine));
-  return options;
-}
 
 }  // namespace
 
@@ -351,25 +280,50 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     if (!command) return usage(std::move(command).error());
     return *std::move(command);
   }
-  if (!parsed.is_run()) return usage({0, "no command", kKnownCommands});
+  if (parsed.machines().parsed()) {
+    auto command = parsed.machines().command();
+    if (!command) return usage(std::move(command).error());
+    return *std::move(command);
+  }
+  if (!parsed.is_run() && !parsed.is_start()) return usage({0, "no command", kKnownCommands});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;
+  if (parsed.is_start()) {
+    const std::string name = parsed.machine();
+    if (const auto valid = control::check_machine_name(name); !valid)
+      return usage({0, "NAME " + valid.error().context, valid.error().hint});
+    const std::string definition = definition_path(
+        definitions_folder(environment("XDG_CONFIG_HOME"), environment("HOME")), name);
+    if (!definition.empty() && ::access(definition.c_str(), F_OK) == 0)
+      config_path = definition;
+    else if (config_path.empty() && !parsed.has_values())
+      return std::unexpected(CommandError{
+          CommandError::Kind::kHost,
+          {0, fmt::format("{}: this machine is not defined", name),
+           "give the options of wick run, or define it: wick define " + name + ".toml"},
+          {}});
+  }
   if (const auto given = parsed.values("config"); !given.empty()) {
     if (given.size() > 1) return usage({0, "--config: given more than once", {}});
     config_path = given.front();
     if (config_path.empty()) return usage({0, "--config: needs a file name", {}});
   }
-  std::vector<TomlEntry> config;
+  std::string config;
   if (!config_path.empty()) {
-    auto file = read_file(config_path);
+    auto file = read_config(config_path);
     if (!file) return std::unexpected(CommandError{CommandError::Kind::kHost, file.error(), {}});
-    auto entries = parse_config(config_path, *file);
-    if (!entries) return usage(entries.error());
-    config = std::move(*entries);
+    config = *std::move(file);
   }
 
-  auto options = resolve(Sources(parsed, environment, config_path, std::move(config)));
+  auto options = resolve({.command_line = [&](const auto& name) { return parsed.values(name); },
+                          .environment = environment,
+                          .config_path = config_path,
+                          .config = config});
+  if (options && parsed.is_start()) {
+    options->detach = true;
+    options->machine.name = parsed.machine();
+  }
   if (options) options = complete(std::move(*options));
   if (!options) return usage(options.error());
   return std::move(*options);

@@ -12,15 +12,18 @@
 #include <variant>
 #include <vector>
 
+#include "base/listener.h"
 #include "base/result.h"
+#include "cli/machines/commands.h"
 #include "cli/spec.h"
+#include "control/services.h"
 #include "hostnet/commands.h"
 #include "image/commands.h"
 #include "vmm/config.h"
 
 namespace wick::cli {
 
-// wick run
+// wick run, and wick start, which implies `detach`
 struct RunOptions {
   vmm::MachineConfig machine;               // an empty name or kernel path means the default
   bool initrd_auto = false;                 // use the initramfs beside the kernel
@@ -28,6 +31,15 @@ struct RunOptions {
   std::optional<std::chrono::microseconds> timeout;
   StatsForm stats;
   std::string log_level = "warning";  // a level of spdlog
+  bool detach = false;                // run in the background
+  // Besides those that each machine has in its folder (control/registry.h).
+  std::vector<control::ServiceConfig> services;
+  std::optional<StreamAddress> gdb;
+  bool gdb_wait = false;   // the guest starts when gdb says so
+  std::string panic_core;  // the file for a core of a panicked guest; empty: none
+  // The options in one form, wherever they came from, to start the machine again: "--cpus=2".
+  // Only of machines in the background.
+  std::vector<std::string> arguments;
 };
 
 // wick attach PATH
@@ -44,7 +56,7 @@ struct PrintText {
 };
 
 using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
-                             hostnet::NetCommand, PrintText>;
+                             hostnet::NetCommand, MachineCommand, PrintText>;
 
 // The reason why there is no command to execute.
 struct CommandError {

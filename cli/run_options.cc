@@ -17,6 +17,11 @@ Result<std::string> parse_path(const std::string& value) {
   return value;
 }
 
+template <control::ServiceConfig::Kind kind>
+Result<control::ServiceConfig> parse_service_of(const std::string& value) {
+  return control::ServiceConfig{.kind = kind, .address = TRY(parse_service(value))};
+}
+
 Result<std::string> parse_name(const std::string& value) {
   const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '/'; };
   if (value.empty() || std::any_of(value.begin(), value.end(), unfit))
@@ -77,6 +82,7 @@ Result<void> add(RunOptions& options, const std::string& value) {
 }
 
 using Machine = MachineConfig;
+using Service = control::ServiceConfig::Kind;
 
 constexpr RunOption kRunOptions[] = {
     {"-k,--kernel", "FILE", "kernel: bzImage or ELF vmlinux (the newest in /boot)", false,
@@ -114,6 +120,18 @@ constexpr RunOption kRunOptions[] = {
     {"--on-reboot", "exit|reset", "the effect of a guest's reboot (exit)", false,
      set<&Machine::reset_on_reboot, parse_reset>},
     {"--name", "NAME", "the machine's name (wick-PID)", false, set<&Machine::name, parse_name>},
+    {"--detach", nullptr, "run in the background, as wick start does", false,
+     set<&RunOptions::detach, parse_switch>},
+    {"--qmp", "SPEC", "QMP on stdio, unix:PATH or tcp:HOST:PORT; may repeat", true,
+     add<&RunOptions::services, parse_service_of<Service::kQmp>>},
+    {"--monitor", "SPEC", "a monitor for people, where --qmp may be", true,
+     add<&RunOptions::services, parse_service_of<Service::kMonitor>>},
+    {"--gdb", "SPEC", "a server for gdb on unix:PATH or tcp:HOST:PORT", false,
+     set<&RunOptions::gdb, parse_address>},
+    {"--gdb-wait", nullptr, "do not start the guest before gdb does", false,
+     set<&RunOptions::gdb_wait, parse_switch>},
+    {"--on-panic", "SPEC", "exit, or core:FILE first writes a core (exit)", false,
+     set<&RunOptions::panic_core, parse_on_panic>},
     {"--timeout", "SECONDS", "end the run after this time", false,
      set<&RunOptions::timeout, parse_seconds>},
     {"--stats", "[FORM]", "print statistics of the exits: table or json", false,
@@ -133,7 +151,11 @@ std::string RunOption::form() const {
   if (option == "disk") return std::string(kDiskForm);
   if (option == "net") return fmt::format("none|user|tap{}{}{}", kUserKeys, kTapKeys, kCardKeys);
   if (option == "serial" || option == "console") return std::string(kSerialForm);
-  return option == "stats" ? std::string(kStatsForm) : value;
+  if (option == "qmp" || option == "monitor") return std::string(kServiceForm);
+  if (option == "gdb") return std::string(kGdbForm);
+  if (option == "on-panic") return std::string(kPanicForm);
+  if (option == "stats") return std::string(kStatsForm);
+  return value != nullptr ? value : "";
 }
 
 std::span<const RunOption> run_options() { return kRunOptions; }

@@ -14,7 +14,7 @@ namespace wick::cli {
 // One option of `wick run`, for all sources.
 struct RunOption {
   const char* names;  // as in OptionRow
-  const char* value;
+  const char* value;  // nullptr: a flag; the environment and the config file have a switch
   const char* help;
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);

@@ -129,6 +129,35 @@ Result<StatsForm> parse_stats(std::string_view text) {
   return fail("must be table or json, optionally with ,file=FILE");
 }
 
+Result<StreamAddress> parse_address(std::string_view text) {
+  auto address = StreamAddress::parse(text);
+  if (!address) return fail("must be unix:PATH or tcp:HOST:PORT");
+  return address;
+}
+
+Result<std::optional<StreamAddress>> parse_service(std::string_view text) {
+  if (text == "stdio") return std::nullopt;
+  auto address = StreamAddress::parse(text);
+  if (!address) return fail("must be stdio, unix:PATH or tcp:HOST:PORT");
+  return *std::move(address);
+}
+
+Result<std::string> parse_on_panic(std::string_view text) {
+  constexpr std::string_view kCore = "core:";
+  if (text == "exit") return "";
+  if (text.starts_with(kCore) && text.size() > kCore.size())
+    return std::string(text.substr(kCore.size()));
+  return fail("must be exit or core:FILE");
+}
+
+Result<bool> parse_switch(std::string_view text) {
+  constexpr std::string_view kOn[] = {"on", "true", "1"};
+  constexpr std::string_view kOff[] = {"off", "false", "0"};
+  if (std::ranges::find(kOn, text) != std::end(kOn)) return true;
+  if (std::ranges::find(kOff, text) != std::end(kOff)) return false;
+  return fail("must be on or off");
+}
+
 namespace {
 
 // Parses a number of 16 bits; vmm::check() checks whether it is in the valid range.

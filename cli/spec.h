@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/listener.h"
 #include "base/result.h"
 #include "net/user.h"
 #include "vmm/config.h"
@@ -35,6 +36,9 @@ inline constexpr std::string_view kUserKeys = "[,hostfwd=tcp:127.0.0.1:2222-:22]
 inline constexpr std::string_view kTapKeys = "[,ifname=NAME][,bridge=BR][,vhost=on|off][,queues=N]";
 inline constexpr std::string_view kCardKeys = "[,mac=MAC][,mtu=N]\n[,device=virtio|e1000]";
 inline constexpr std::string_view kSerialForm = "stdio|pty|null|unix:PATH|file:PATH[,log=FILE]";
+inline constexpr std::string_view kServiceForm = "stdio|unix:PATH|tcp:HOST:PORT";
+inline constexpr std::string_view kGdbForm = "unix:PATH|tcp:HOST:PORT";
+inline constexpr std::string_view kPanicForm = "exit|core:FILE";
 inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
 
 // Parses a positive number of bytes. The suffixes K, M and G, also in lower case, are binary;
@@ -50,6 +54,18 @@ std::optional<uint32_t> parse_count(std::string_view text);
 
 // Parses a number of virtual CPUs. The host's maximum is checked later.
 Result<uint32_t> parse_cpus(std::string_view text);
+
+// Parses kServiceForm; nullopt: standard input and output.
+Result<std::optional<StreamAddress>> parse_service(std::string_view text);
+
+// Parses kGdbForm.
+Result<StreamAddress> parse_address(std::string_view text);
+
+// Parses kPanicForm; returns the file for a core, or an empty string.
+Result<std::string> parse_on_panic(std::string_view text);
+
+// Parses a switch: on, off, true, false, 1 or 0.
+Result<bool> parse_switch(std::string_view text);
 
 // Parses a positive number of seconds, with an optional fraction; at most a hundred years.
 Result<std::chrono::microseconds> parse_seconds(std::string_view text);

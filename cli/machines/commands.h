@@ -1,0 +1,104 @@
+// The commands for machines by name. Their words are virsh's. They find a machine by its entry in
+// the registry (control/registry.h), and talk to it through its QMP socket.
+//
+// Thread rule: none; these commands have one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "base/result.h"
+
+namespace wick::cli {
+
+namespace machines {
+
+struct List {
+  bool all = false;  // also those that do not run
+  bool json = false;
+};
+struct Info {
+  std::string name;
+  bool json = false;
+};
+struct Console {
+  std::string name;
+  std::string port = "ttyS0";
+};
+struct Monitor {
+  std::string name;
+  std::string command;  // empty: join the terminal to the monitor
+};
+struct Logs {
+  std::string name;
+  bool follow = false;
+};
+struct Wait {
+  std::string name;
+};
+struct Shutdown {
+  std::string name;
+  std::optional<std::chrono::microseconds> timeout;  // nullopt: do not wait for the end
+};
+struct Reboot {
+  std::string name;
+  std::chrono::microseconds timeout = std::chrono::minutes(2);
+};
+struct Reset {
+  std::string name;
+};
+struct Destroy {
+  std::string name;
+};
+struct Suspend {
+  std::string name;
+};
+struct Resume {
+  std::string name;
+};
+struct BlockResize {
+  std::string name;
+  std::string disk;
+  uint64_t size_bytes = 0;
+};
+struct Define {
+  std::string file;
+  std::string name;
+};
+struct Undefine {
+  std::string name;
+};
+
+}  // namespace machines
+
+using MachineCommand =
+    std::variant<machines::List, machines::Info, machines::Console, machines::Monitor,
+                 machines::Logs, machines::Wait, machines::Shutdown, machines::Reboot,
+                 machines::Reset, machines::Destroy, machines::Suspend, machines::Resume,
+                 machines::BlockResize, machines::Define, machines::Undefine>;
+
+namespace machines {
+
+// Each returns the exit status.
+Result<int> execute(const List& command);
+Result<int> execute(const Info& command);
+Result<int> execute(const Console& command);
+Result<int> execute(const Monitor& command);
+Result<int> execute(const Logs& command);
+Result<int> execute(const Wait& command);
+Result<int> execute(const Shutdown& command);
+Result<int> execute(const Reboot& command);
+Result<int> execute(const Reset& command);
+Result<int> execute(const Destroy& command);
+Result<int> execute(const Suspend& command);
+Result<int> execute(const Resume& command);
+Result<int> execute(const BlockResize& command);
+Result<int> execute(const Define& command);
+Result<int> execute(const Undefine& command);
+
+}  // namespace machines
+
+}  // namespace wick::cli
