@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <string_view>
 
@@ -16,9 +17,12 @@
 #include "base/output.h"
 #include "boot/find_kernel.h"
 #include "boot/input_file.h"
+#include "cli/background.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
 #include "cli/stats.h"
+#include "control/services.h"
+#include "control/start_ticks.h"
 #include "hostnet/host_view.h"
 
 namespace wick::cli {
@@ -139,34 +143,160 @@ Result<void> write_stats(const vmm::RunStats& stats, const StatsForm& form, cons
   return {};
 }
 
-}  // namespace
+// How a run ended, for its entry in the registry.
+struct Outcome {
+  int status = 0;
+  std::string reason;
+};
 
-Result<int> run(const RunOptions& options) {
-  spdlog::set_level(spdlog::level::from_str(options.log_level));
-  const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
-  vmm::MachineConfig config = options.machine;
-  choose_addresses(config, net::host_machine_id());
-  if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+// The entry of a machine in the foreground. Such a machine runs also without one: in a container
+// without a folder for it, or beside another of the same name.
+std::optional<control::MachineEntry> claim_if_possible(const std::string& name) {
+  const auto registry = control::Registry::open();
+  auto entry = registry ? registry->claim(name) : std::unexpected(registry.error());
+  if (entry) return *std::move(entry);
+  spdlog::debug("this machine cannot be reached by its name: {}", entry.error().message());
+  return std::nullopt;
+}
+
+std::string text_of_uuid(const std::array<uint8_t, 16>& uuid) {
+  std::string text;
+  for (size_t i = 0; i < uuid.size(); ++i)
+    text += fmt::format("{}{:02x}", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+  return text;
+}
+
+control::MachineRecord record_of(const vmm::MachineConfig& config, const RunOptions& options) {
+  control::MachineRecord record{.name = config.name,
+                                .pid = ::getpid(),
+                                .start_ticks = control::start_ticks(::getpid()).value_or(0),
+                                .since = ::time(nullptr),
+                                .background = options.detach,
+                                .uuid = text_of_uuid(config.uuid),
+                                .kernel = config.kernel_path,
+                                .memory_bytes = config.memory_bytes,
+                                .cpus = config.cpus,
+                                .console_log = {},
+                                .consoles = {},
+                                .folder = {},
+                                .arguments = options.arguments};
+  std::error_code ignored;
+  record.folder = std::filesystem::current_path(ignored);
+  const auto absolute = [&](const std::string& path) {
+    return path.empty() || path.front() == '/' ? path : record.folder + '/' + path;
+  };
+  const std::string main_console = config.main_console();
+  const auto add = [&](const vmm::SerialConfig& serial, std::string port) {
+    if (port == main_console) record.console_log = absolute(serial.log_path);
+    record.consoles.push_back({std::move(port), absolute(serial.path)});
+    if (serial.kind != vmm::SerialConfig::Kind::kUnix) record.consoles.back().socket.clear();
+  };
+  for (size_t i = 0; i < config.serials.size(); ++i)
+    add(config.serials[i], fmt::format("ttyS{}", i));
+  if (config.console) add(*config.console, "hvc0");
+  return record;
+}
+
+// The services that the user wants, and those of the entry.
+Result<std::unique_ptr<control::Services>> start_services(EventLoop& loop, vmm::Machine& machine,
+                                                          const RunOptions& options,
+                                                          const control::MachineEntry* entry) {
+  using Kind = control::ServiceConfig::Kind;
+  std::vector<control::ServiceConfig> configs = options.services;
+  if (entry != nullptr) {
+    for (const auto& [kind, file] :
+         {std::pair(Kind::kQmp, "qmp.sock"), std::pair(Kind::kMonitor, "monitor.sock")}) {
+      StreamAddress address;
+      address.path = entry->path(file);
+      configs.push_back({kind, std::move(address)});
+    }
+  }
+  return control::Services::start(loop, machine, configs);
+}
+
+// The last line, without "wick: ".
+std::string reason_of(std::string_view description) {
+  constexpr std::string_view kPrefix = "wick: ";
+  if (description.ends_with('\n')) description.remove_suffix(1);
+  description.remove_prefix(description.rfind('\n') + 1);
+  if (description.starts_with(kPrefix)) description.remove_prefix(kPrefix.size());
+  return std::string(description);
+}
+
+// Builds the machine and runs it to its end. `entry` may be nullptr.
+Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& options,
+                              Signals& signals, const control::MachineEntry* entry,
+                              Background* background) {
   const Fd published_name = hostnet::publish_machine_name(config.name);
   config.kernel_cache =
       kernel_cache_folder(options.kernel_cache, std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   TRY(choose_kernel(config, options.initrd_auto));
+  if (background != nullptr) move_consoles(config, *entry);
 
   // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));
   const auto loop = TRY(EventLoop::create());
   auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
+  auto services = TRY(start_services(*loop, *machine, options, entry));
+  if (entry != nullptr) TRY(entry->publish(record_of(config, options)));
+  if (background != nullptr) {
+    loop->post([&] {
+      background->started = background->running();
+      if (!background->started) machine->end(vmm::Ending::kSignal, SIGINT);
+    });
+  }
 
-  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, *signals, options.timeout));
+  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
   const std::string hint = ending_hint(report, config, machine->cmdline());
+  services.reset();
   machine.reset();  // restores the terminal before we write to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
   if (!written) report_error(written.error().message());
-  (void)write_message(describe(report, hint));
+  const std::string description = describe(report, hint);
+  (void)write_message(description);
   // For a script, a run has failed if its statistics are missing.
   const int status = exit_status(report);
-  return status == 0 && !written ? 1 : status;
+  return Outcome{status == 0 && !written ? 1 : status, reason_of(description)};
+}
+
+}  // namespace
+
+Result<int> run(const RunOptions& options, Background* background) {
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
+  vmm::MachineConfig config = options.machine;
+  choose_addresses(config, net::host_machine_id());
+  if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
+
+  const std::optional<control::MachineEntry> own =
+      background == nullptr ? claim_if_possible(config.name) : std::nullopt;
+  const control::MachineEntry* const entry = background ? &background->entry
+                                             : own      ? &*own
+                                                        : nullptr;
+  // The exit status of a run in the foreground goes to its caller, so only those who wait for it
+  // by its name need it. A run in the background that could not start is its caller's, too.
+  const auto record_ending = [&](int status, const std::string& reason) {
+    if (entry == nullptr) return;
+    if (background == nullptr) return entry->remove(status, reason);
+    if (!background->started) {
+      background->log = log_of(*entry);
+      return entry->remove(status, reason);
+    }
+    if (const auto recorded = entry->finish(status, reason); !recorded)
+      report_error(recorded.error().message());
+  };
+  signals->on_exit([&](int status) {
+    record_ending(status, fmt::format("ended by signal {}, at once", status - 128));
+  });
+  auto outcome = build_and_run(std::move(config), options, *signals, entry, background);
+  signals->on_exit({});
+  if (!outcome) {
+    record_ending(1, outcome.error().message());
+    return failure(outcome);
+  }
+  record_ending(outcome->status, outcome->reason);
+  return outcome->status;
 }
 
 }  // namespace wick::cli

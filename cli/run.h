@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -9,13 +10,23 @@
 #include "base/result.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "control/registry.h"
 #include "vmm/machine.h"
 
 namespace wick::cli {
 
+// What a run in the background (cli/background.h) has besides its options.
+struct Background {
+  control::MachineEntry entry;
+  // Called on the main loop when the guest runs. If it returns false, the run ends.
+  std::function<bool()> running;
+  bool started = false;  // `running` was called and returned true
+  std::string log;       // set if not: what the run wrote to its log
+};
+
 // Returns the exit status, or an error if the machine could not be built. May be called only
-// once, before the process has a second thread (Signals::take()).
-Result<int> run(const RunOptions& options);
+// once, before the process has a second thread (Signals::take()). nullptr: in the foreground.
+Result<int> run(const RunOptions& options, Background* background = nullptr);
 
 // The steps of run(), public for tests.
 
