@@ -12,6 +12,7 @@
 
 #include "base/output.h"
 #include "cli/attach.h"
+#include "cli/background.h"
 #include "cli/doctor.h"
 #include "cli/options.h"
 #include "cli/run.h"
@@ -23,6 +24,7 @@ using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
+using wick::cli::MachineCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
 using wick::hostnet::NetCommand;
@@ -65,7 +67,7 @@ std::expected<Command, CommandError> parse(int argc, char** argv) {
 
 Result<int> execute(const Command& command) {
   if (const auto* const options = std::get_if<RunOptions>(&command))
-    return wick::cli::run(*options);
+    return options->detach ? wick::cli::run_in_background(*options) : wick::cli::run(*options);
   if (const auto* const options = std::get_if<AttachOptions>(&command))
     return wick::cli::attach(options->socket_path);
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();
@@ -73,6 +75,9 @@ Result<int> execute(const Command& command) {
     return std::visit([](const auto& what) { return wick::image::execute(what); }, *image);
   if (const auto* const net = std::get_if<NetCommand>(&command))
     return std::visit([](const auto& what) { return wick::hostnet::execute(what); }, *net);
+  if (const auto* const machine = std::get_if<MachineCommand>(&command))
+    return std::visit([](const auto& what) { return wick::cli::machines::execute(what); },
+                      *machine);
   std::fputs(std::get<PrintText>(command).text.c_str(), stdout);
   return 0;
 }

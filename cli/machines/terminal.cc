@@ -1,0 +1,145 @@
+// The commands that show what a machine says: its console, its monitor, its logs.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/output.h"
+#include "base/printable.h"
+#include "base/unix_socket.h"
+#include "cli/attach.h"
+#include "cli/machines/commands.h"
+#include "cli/machines/machine.h"
+
+namespace wick::cli::machines {
+
+namespace {
+
+using control::MachineView;
+
+// A guest's output, as far as it is safe for where it goes.
+void print_output(std::string_view text, bool on_terminal) {
+  if (!on_terminal) {
+    (void)std::fwrite(text.data(), 1, text.size(), stdout);
+    return;
+  }
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    fmt::print("{}{}", printable(line, true), end == text.npos ? "" : "\n");
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+  }
+}
+
+Result<Fd> open_console_log(const MachineView& machine) {
+  const auto record = machine.record();
+  const std::string path = record ? record->console_log : machine.path("console.log");
+  if (path.empty())
+    return with_hint(fail("{}: this machine has no log of its console", machine.name()),
+                     "give its console log=FILE, or start it with wick start");
+  if (path == machine.path("console.log")) return machine.open_file("console.log");
+  Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!file.valid()) return fail_errno(errno, "{}: cannot open the log of the console", path);
+  return file;
+}
+
+// Copies lines from the terminal to the monitor, and its answers back, until either side ends.
+Result<void> talk(const Fd& monitor) {
+  bool input_open = true;
+  std::array<char, 4096> part;
+  for (;;) {
+    std::array<pollfd, 2> ends = {
+        {{.fd = monitor.get(), .events = POLLIN, .revents = 0},
+         {.fd = input_open ? STDIN_FILENO : -1, .events = POLLIN, .revents = 0}}};
+    if (::poll(ends.data(), ends.size(), -1) < 0) continue;
+    if (ends[0].revents != 0) {
+      const ssize_t got = ::recv(monitor.get(), part.data(), part.size(), 0);
+      if (got <= 0) return {};
+      (void)std::fwrite(part.data(), 1, static_cast<size_t>(got), stdout);
+      (void)std::fflush(stdout);
+    }
+    if (ends[1].revents == 0) continue;
+    const ssize_t got = ::read(STDIN_FILENO, part.data(), part.size());
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got <= 0) {
+      // The monitor answers what it has got, and closes.
+      input_open = false;
+      (void)::shutdown(monitor.get(), SHUT_WR);
+      continue;
+    }
+    for (std::string_view rest(part.data(), static_cast<size_t>(got)); !rest.empty();) {
+      const ssize_t sent = ::send(monitor.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
+      if (sent <= 0) return {};
+      rest.remove_prefix(static_cast<size_t>(sent));
+    }
+  }
+}
+
+}  // namespace
+
+Result<int> execute(const Console& command) {
+  const MachineView machine = TRY(find_running(command.name));
+  const auto record = machine.record();
+  if (!record)
+    return with_hint(fail("{}: the machine is still being started", command.name), "try again");
+  std::string ports;
+  for (const auto& [port, socket] : record->consoles) {
+    if (port == command.port && !socket.empty()) return attach(socket);
+    if (!socket.empty()) ports += (ports.empty() ? "" : ", ") + port;
+  }
+  return with_hint(fail("{}: {} has no socket to connect to", command.name, command.port),
+                   ports.empty() ? "only a port with -s unix:PATH, and of wick start, has one"
+                                 : fmt::format("those that have one: {}", ports));
+}
+
+Result<int> execute(const Monitor& command) {
+  const MachineView machine = TRY(find_running(command.name));
+  if (!command.command.empty()) {
+    auto client = TRY(connect(machine));
+    const auto answer =
+        TRY(client.execute("human-monitor-command", {{"command-line", command.command}}));
+    if (!answer.is_string()) return fail("{}: the monitor gave no text", command.name);
+    std::string text = answer.get<std::string>();
+    if (!text.empty() && !text.ends_with('\n')) text += '\n';
+    print_output(text, ::isatty(STDOUT_FILENO) == 1);
+    return 0;
+  }
+  const Fd monitor = TRY(connect_unix(machine.path("monitor.sock")));
+  TRY(talk(monitor));
+  return 0;
+}
+
+Result<int> execute(const Logs& command) {
+  constexpr std::chrono::milliseconds kPeriod{100};
+  const MachineView machine = TRY(find_machine(command.name));
+  const Fd log = TRY(open_console_log(machine));
+  const bool on_terminal = ::isatty(STDOUT_FILENO) == 1;
+  std::array<char, 65536> part;
+  for (;;) {
+    // Asked before reading, so that the last words are not missed.
+    const bool live = command.follow && machine.state() == MachineView::State::kLive;
+    for (;;) {
+      const ssize_t got = ::read(log.get(), part.data(), part.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0 && errno != EAGAIN)
+        return fail_errno(errno, "{}: cannot read the log", command.name);
+      if (got <= 0) break;
+      print_output({part.data(), static_cast<size_t>(got)}, on_terminal);
+    }
+    if (!live) return 0;
+    (void)std::fflush(stdout);
+    if (std::ferror(stdout) != 0) return 1;
+    (void)machine.wait(kPeriod);
+  }
+}
+
+}  // namespace wick::cli::machines
