@@ -25,6 +25,10 @@ constexpr PathRow kPaths[] = {
     {"run", "/dev/kvm", "The kernel's virtual machines. Members of the group kvm may open it."},
     {"run", "/dev/net/tun, /dev/vhost-net", "For network cards on a TAP, and for vhost=on."},
     {"run", "/boot/vmlinuz-*", "The kernels, of which the newest is the default."},
+    {"run", "$XDG_RUNTIME_DIR/wick/NAME/", "The machine's sockets; root's are in /run/wick."},
+    {"start", "~/.config/wick/NAME.toml", "The options of a machine that is defined."},
+    {"start", "$XDG_RUNTIME_DIR/wick/NAME/",
+     "The machine's sockets, logs and ending; root's are in /run/wick."},
     {"net", "/run/wick/net/NAME/state.json", "What was made for the network, to be undone."},
     {"doctor", "/dev/kvm, /dev/net/tun, /dev/vhost-net", "What a run needs."},
 };

@@ -110,7 +110,10 @@ class Completion : public ::testing::Test {
 
 TEST_F(Completion, OfBashKnowsCommandsAndOptions) {
   EXPECT_THAT(bash({"wick", ""}),
-              UnorderedElementsAre("run", "attach", "image", "net", "doctor", "help"));
+              UnorderedElementsAre("run", "attach", "image", "net", "doctor", "help", "start",
+                                   "list", "info", "console", "logs", "wait", "shutdown", "reboot",
+                                   "reset", "destroy", "suspend", "resume", "blockresize",
+                                   "monitor", "define", "undefine"));
   EXPECT_THAT(bash({"wick", "--c"}), ElementsAre("--completion"));
   EXPECT_THAT(bash({"wick", "image", "c"}),
               UnorderedElementsAre("create", "check", "convert", "commit", "compare"));
@@ -168,6 +171,32 @@ TEST_F(Completion, OfBashKnowsWhereFilesGo) {
   EXPECT_THAT(bash({"wick", "attach", "gu"}), ElementsAre("guests"));
 }
 
+// Without starting wick.
+TEST_F(Completion, KnowsTheNamesOfMachines) {
+  for (const char* const name : {"web", "web-2", "net"}) {
+    std::filesystem::create_directories(folder_ / "run" / name);
+    std::ofstream(folder_ / "run" / name / "lock") << "";
+  }
+  std::filesystem::create_directories(folder_ / "run" / "no-machine");
+  std::filesystem::create_directories(folder_ / "config/wick");
+  std::ofstream(folder_ / "config/wick/db.toml") << "";
+  std::ofstream(folder_ / "config/wick/web.toml") << "";
+  ::setenv("WICK_RUNTIME_DIR", (folder_ / "run").c_str(), 1);
+  ::setenv("XDG_CONFIG_HOME", (folder_ / "config").c_str(), 1);
+  EXPECT_THAT(bash({"wick", "console", ""}), UnorderedElementsAre("db", "web", "web-2"));
+  EXPECT_THAT(bash({"wick", "start", "d"}), ElementsAre("db"));
+  EXPECT_THAT(bash({"wick", "shutdown", "--timeout", "5", "web-"}), ElementsAre("web-2"));
+  EXPECT_THAT(bash({"wick", "start", "web", "--on-r"}), ElementsAre("--on-reboot"));
+  EXPECT_THAT(bash({"wick", "start", "web", "-k", "al"}), ElementsAre("alpine.ext4"));
+  EXPECT_THAT(bash({"wick", "net", "up", "w"}), ElementsAre());
+  EXPECT_THAT(fish("wick console "), UnorderedElementsAre("db", "web", "web-2"));
+  EXPECT_THAT(fish("wick start d"), ElementsAre("db"));
+  EXPECT_EQ(zsh("wick start d"), "wick start db ");
+  EXPECT_EQ(zsh("wick console web-"), "wick console web-2 ");
+  ::unsetenv("WICK_RUNTIME_DIR");
+  ::unsetenv("XDG_CONFIG_HOME");
+}
+
 // A file's name may be a stranger's.
 TEST_F(Completion, OfFilesInsertsNoCommandsAndNoKeys) {
   std::ofstream(folder_ / "hostile$(touch ran)") << "x";
@@ -188,7 +217,7 @@ TEST_F(Completion, OfFilesInsertsNoCommandsAndNoKeys) {
 TEST_F(Completion, OfFishCompletes) {
   EXPECT_THAT(fish("wick "), IsSupersetOf({"run", "attach", "image", "net", "doctor", "help"}));
   EXPECT_THAT(fish("wick image am"), ElementsAre("amend"));
-  EXPECT_THAT(fish("wick run --on-"), ElementsAre("--on-reboot"));
+  EXPECT_THAT(fish("wick run --on-r"), ElementsAre("--on-reboot"));
   EXPECT_THAT(fish("wick image create -f "), UnorderedElementsAre("raw", "qcow2"));
   EXPECT_THAT(fish("wick run -d a.img,cache=n"), ElementsAre("a.img,cache=none"));
   EXPECT_THAT(fish("wick run -d a.img,data"), ElementsAre("a.img,data-file="));
