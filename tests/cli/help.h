@@ -34,7 +34,7 @@ inline std::vector<std::string> lines_below(const std::string& help,
 // The commands that the help of `command` lists.
 inline std::vector<std::string> commands_in(const std::string& help) {
   std::vector<std::string> names;
-  for (const std::string& line : lines_below(help, {"Commands"}))
+  for (const std::string& line : lines_below(help, {"Commands", "Machines by name"}))
     if (!line.starts_with(' ')) names.push_back(line.substr(0, line.find(' ')));
   return names;
 }

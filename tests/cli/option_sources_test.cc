@@ -107,6 +107,25 @@ INSTANTIATE_TEST_SUITE_P(
                   "on-reboot 'f'", nothing},
         OrderCase{"name", "c", "e", "'f'", "c", "e", "f",
                   [](const RunOptions& o) { return o.machine.name; }},
+        OrderCase{"detach", "true", "off", "true", "on", "off", "on",
+                  [](const RunOptions& o) -> std::string { return o.detach ? "on" : "off"; }},
+        OrderCase{
+            "qmp", "unix:c", "unix:e1;unix:e2", "['unix:f', 'tcp::1', 'tcp::2']", "c1", "e12", "f3",
+            [](const RunOptions& o) {
+              return o.services.empty()
+                         ? "none"
+                         : o.services[0].address->path + std::to_string(o.services.size());
+            }},
+        OrderCase{"monitor", "unix:c", "unix:e", "['unix:f']", "c", "e", "f",
+                  [](const RunOptions& o) {
+                    return o.services.empty() ? "none" : o.services[0].address->path;
+                  }},
+        OrderCase{"gdb", "unix:c", "unix:e", "'unix:f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.gdb ? o.gdb->path : "none"; }},
+        OrderCase{"gdb-wait", "true", "maybe", "'perhaps'", "--gdb-wait: there is no server",
+                  "WICK_GDB_WAIT 'maybe'", "gdb-wait 'perhaps'", nothing},
+        OrderCase{"on-panic", "core:c", "core:e", "'core:f'", "c", "e", "f",
+                  [](const RunOptions& o) { return o.panic_core; }},
         OrderCase{"timeout", "1", "2", "3.5", "1000000", "2000000", "3500000",
                   [](const RunOptions& o) {
                     return o.timeout ? std::to_string(o.timeout->count()) : "none";
