@@ -46,6 +46,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                             serial->kind == wick::vmm::SerialConfig::Kind::kFile;
     require(takes_path != serial->path.empty());
   }
+  if (const auto service = wick::cli::parse_service(text); service && *service)
+    require(!(*service)->path.empty() || !(*service)->host.empty());
+  if (const auto address = wick::cli::parse_address(text)) {
+    const auto again = wick::cli::parse_address(address->text());
+    require(again && again->text() == address->text());
+  }
+  (void)wick::cli::parse_on_panic(text);
   if (const auto forward = wick::net::HostForward::parse(text)) {
     require(forward->host_port > 0 && forward->guest_port > 0);
     require(*wick::net::HostForward::parse(forward->text()) == *forward);
