@@ -1,0 +1,84 @@
+#include "debug/gdb_server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+
+namespace wick::debug {
+
+GdbServer::GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor,
+                     std::function<void()> on_first_client)
+    : loop_(loop),
+      machine_(machine),
+      monitor_(std::move(monitor)),
+      on_first_client_(std::move(on_first_client)) {}
+
+Result<std::unique_ptr<GdbServer>> GdbServer::start(EventLoop& loop, vmm::Machine& machine,
+                                                    const StreamAddress& address,
+                                                    MonitorFunction monitor,
+                                                    std::function<void()> on_first_client) {
+  std::unique_ptr<GdbServer> made(
+      new GdbServer(loop, machine, std::move(monitor), std::move(on_first_client)));
+  GdbServer& self = *made;
+  made->listener_ =
+      TRY(Listener::create(loop, address, [&self](Fd client) { self.accept(std::move(client)); }));
+  return made;
+}
+
+void GdbServer::accept(Fd client) {
+  if (session_) {
+    warnings_.warn("gdb: a second client is refused; detach the first one");
+    return;
+  }
+  // Each answer is a packet of its own that gdb waits for. Fails for a Unix socket.
+  const int on = 1;
+  (void)::setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  auto connection =
+      Connection::create(loop_, Stream(std::move(client)), Stream(),
+                         {.received = [this](std::string_view bytes) { session_->receive(bytes); },
+                          .closed = [this] { on_closed(); }});
+  if (!connection) {
+    warnings_.warn("gdb: cannot serve a client: {}", connection.error().message());
+    return;
+  }
+  connection_ = *std::move(connection);
+  GdbSession::Client calls{.send =
+                               [this](std::string_view bytes) {
+                                 if (connection_) connection_->send(bytes);
+                               },
+                           .hold =
+                               [this](bool held) {
+                                 if (connection_) connection_->hold_input(held);
+                               },
+                           .close =
+                               [this] {
+                                 if (connection_) connection_->close_after_output();
+                               },
+                           .flush =
+                               [this] {
+                                 if (connection_)
+                                   connection_->flush(std::chrono::milliseconds(200));
+                               },
+                           .attached =
+                               [this] {
+                                 if (const auto call = std::exchange(on_first_client_, {})) call();
+                               }};
+  session_ = std::make_unique<GdbSession>(machine_, std::move(calls), monitor_);
+}
+
+void GdbServer::on_closed() {
+  connection_.reset();
+  session_->leave([this] {
+    // The session is still executing.
+    loop_.post([this, alive = std::weak_ptr(alive_)] {
+      if (!alive.expired()) session_.reset();
+    });
+  });
+}
+
+}  // namespace wick::debug

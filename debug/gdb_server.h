@@ -1,0 +1,57 @@
+// The gdb server of a machine: listens at an address, and serves one client at a time.
+//
+// Without a client it costs nothing but the listening socket: the machine is not told that a
+// debugger exists.
+//
+// Thread rule: the main loop's thread, or before that loop runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/connection.h"
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "base/listener.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "debug/gdb_session.h"
+#include "vmm/machine.h"
+
+namespace wick::debug {
+
+class GdbServer {
+ public:
+  // `monitor` executes the lines of gdb's "monitor". `on_first_client` is called once, when the
+  // first client has stopped the machine. `loop` and `machine` must outlive the server.
+  static Result<std::unique_ptr<GdbServer>> start(EventLoop& loop, vmm::Machine& machine,
+                                                  const StreamAddress& address,
+                                                  MonitorFunction monitor,
+                                                  std::function<void()> on_first_client = {});
+  GdbServer(const GdbServer&) = delete;
+  GdbServer& operator=(const GdbServer&) = delete;
+  // Detaches a client.
+  ~GdbServer() = default;
+
+  // With the port that the kernel has chosen.
+  const StreamAddress& address() const { return listener_->address(); }
+
+ private:
+  GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor,
+            std::function<void()> on_first_client);
+  void accept(Fd client);
+  void on_closed();
+
+  EventLoop& loop_;
+  vmm::Machine& machine_;
+  const MonitorFunction monitor_;
+  std::function<void()> on_first_client_;
+  RateLimit warnings_;
+  std::unique_ptr<Connection> connection_;
+  std::unique_ptr<GdbSession> session_;
+  std::unique_ptr<Listener> listener_;
+  // Expires with this object, for the calls it posts.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace wick::debug
