@@ -1,9 +1,5 @@
 #include "debug/gdb_server.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <chrono>
 #include <utility>
 
@@ -31,13 +27,14 @@ Result<std::unique_ptr<GdbServer>> GdbServer::start(EventLoop& loop, vmm::Machin
 }
 
 void GdbServer::accept(Fd client) {
+  if (session_ && (session_->ended() || !connection_)) {
+    next_ = std::move(client);  // the old client is about to be gone
+    return;
+  }
   if (session_) {
     warnings_.warn("gdb: a second client is refused; detach the first one");
     return;
   }
-  // Each answer is a packet of its own that gdb waits for. Fails for a Unix socket.
-  const int on = 1;
-  (void)::setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   auto connection =
       Connection::create(loop_, Stream(std::move(client)), Stream(),
                          {.received = [this](std::string_view bytes) { session_->receive(bytes); },
@@ -47,27 +44,23 @@ void GdbServer::accept(Fd client) {
     return;
   }
   connection_ = *std::move(connection);
-  GdbSession::Client calls{.send =
-                               [this](std::string_view bytes) {
-                                 if (connection_) connection_->send(bytes);
-                               },
-                           .hold =
-                               [this](bool held) {
-                                 if (connection_) connection_->hold_input(held);
-                               },
-                           .close =
-                               [this] {
-                                 if (connection_) connection_->close_after_output();
-                               },
-                           .flush =
-                               [this] {
-                                 if (connection_)
-                                   connection_->flush(std::chrono::milliseconds(200));
-                               },
-                           .attached =
-                               [this] {
-                                 if (const auto call = std::exchange(on_first_client_, {})) call();
-                               }};
+  // The connection may be gone before the session is.
+  GdbSession::Client calls;
+  calls.send = [this](std::string_view bytes) {
+    if (connection_) connection_->send(bytes);
+  };
+  calls.hold = [this](bool held) {
+    if (connection_) connection_->hold_input(held);
+  };
+  calls.close = [this] {
+    if (connection_) connection_->close_after_output();
+  };
+  calls.flush = [this] {
+    if (connection_) connection_->flush(std::chrono::milliseconds(200));
+  };
+  calls.attached = [this] {
+    if (const auto call = std::exchange(on_first_client_, {})) call();
+  };
   session_ = std::make_unique<GdbSession>(machine_, std::move(calls), monitor_);
 }
 
@@ -76,7 +69,9 @@ void GdbServer::on_closed() {
   session_->leave([this] {
     // The session is still executing.
     loop_.post([this, alive = std::weak_ptr(alive_)] {
-      if (!alive.expired()) session_.reset();
+      if (alive.expired()) return;
+      session_.reset();
+      if (next_.valid()) accept(std::exchange(next_, Fd()));
     });
   });
 }

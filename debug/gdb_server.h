@@ -49,6 +49,7 @@ class GdbServer {
   RateLimit warnings_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<GdbSession> session_;
+  Fd next_;  // a client that came while the session of another one was ending
   std::unique_ptr<Listener> listener_;
   // Expires with this object, for the calls it posts.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

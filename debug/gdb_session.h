@@ -54,6 +54,8 @@ class GdbSession {
   // so that no vCPU is on its way out of an INT3 that is being removed. A machine that gdb found
   // stopped and never resumed stays so.
   void leave(std::function<void()> done);
+  // True once the debugging has ended, by either side.
+  bool ended() const { return stage_ == Stage::kEnded; }
 
  private:
   enum class Stage { kIdle, kAttaching, kAttached, kEnded };
