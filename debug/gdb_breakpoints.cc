@@ -35,7 +35,9 @@ void SoftwareBreakpoints::remove(uint64_t linear) {
   if (found == wanted_.end()) return;
   if (found->second) release(*found->second);
   wanted_.erase(found);
-  if (removed_.size() < kMax) removed_.insert(linear);
+  // Most of them are long forgotten by all vCPUs; the client cannot make the set grow.
+  if (removed_.size() >= kMax) removed_.clear();
+  removed_.insert(linear);
 }
 
 void SoftwareBreakpoints::release(uint64_t physical) {
@@ -55,6 +57,13 @@ void SoftwareBreakpoints::remove_all() {
 bool SoftwareBreakpoints::covers(uint32_t cpu, uint64_t linear) const {
   const auto physical = inspector_.translate(cpu, linear);
   return physical && patches_.contains(physical->value);
+}
+
+bool SoftwareBreakpoints::was_removed(uint32_t cpu, uint64_t linear) const {
+  if (!removed_.contains(linear)) return false;
+  const auto physical = inspector_.translate(cpu, linear);
+  const std::byte* const host = physical ? host_byte(physical->value) : nullptr;
+  return host != nullptr && *host != kInt3;
 }
 
 void SoftwareBreakpoints::lift(uint32_t cpu, uint64_t linear) {

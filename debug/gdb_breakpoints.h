@@ -39,10 +39,8 @@ class SoftwareBreakpoints {
   // True if the INT3 at `linear`, seen by `cpu`, is in memory because of any breakpoint. Another
   // linear address may lead to the same memory.
   bool covers(uint32_t cpu, uint64_t linear) const;
-  // True if a vCPU may still report the INT3 of a breakpoint that was removed since the last
-  // call of forget_removed().
-  bool was_removed(uint64_t linear) const { return removed_.contains(linear); }
-  void forget_removed() { removed_.clear(); }
+  // True if an INT3 that `cpu` reports at `linear` was a breakpoint that is removed by now.
+  bool was_removed(uint32_t cpu, uint64_t linear) const;
 
   // Takes the INT3 behind `linear` out of memory until put_back(), for a step over it.
   void lift(uint32_t cpu, uint64_t linear);
@@ -72,8 +70,8 @@ class SoftwareBreakpoints {
   // By linear address; the physical one, or nullopt if a reset has removed the INT3.
   std::map<uint64_t, std::optional<uint64_t>> wanted_;
   std::map<uint64_t, Patch> patches_;  // by physical address
-  std::set<uint64_t> removed_;
-  std::optional<uint64_t> lifted_;  // physical
+  std::set<uint64_t> removed_;         // linear addresses, at most kMax
+  std::optional<uint64_t> lifted_;     // physical
 };
 
 // Breakpoints and watchpoints in the debug registers. A watched range that is not aligned or

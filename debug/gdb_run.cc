@@ -100,7 +100,6 @@ Result<void> GdbRun::go() {
     now[*stepping_over_] = CpuRun::kStep;
   } else {
     std::ranges::fill(positions_, Position());
-    software_.forget_removed();
   }
   running_ = was_running_ = true;
   auto resumed = inspector_.resume_cpus(now);
@@ -142,7 +141,7 @@ bool GdbRun::handle_foreign_breakpoint(const DebugStop& stop) {
   if (interrupting_) return true;  // the vCPU executes the INT3 again
   if (software_.covers(stop.cpu, stop.address)) {
     positions_[stop.cpu].must_step = true;  // the INT3 of another linear address of the same memory
-  } else if (!software_.was_removed(stop.address)) {
+  } else if (!software_.was_removed(stop.cpu, stop.address)) {
     if (auto passed = inspector_.pass_breakpoint(stop.cpu); !passed) {
       spdlog::warn("gdb: vCPU {}: cannot return its INT3 to the guest: {}", stop.cpu,
                    passed.error().message());

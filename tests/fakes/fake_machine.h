@@ -37,6 +37,8 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::vector<HardwareBreakpoint> breakpoints_;
   std::vector<CpuRun> last_run_;
   std::function<void(const DebugStop&)> on_stop_;
+  std::function<void()> on_resume_cpus_;  // may report a stop
+  std::function<void()> on_pause_;        // if set, it must call finish_pause()
   std::vector<DiskInfo> disks_;
   std::vector<CardInfo> cards_;
   std::vector<PciInfo> pci_;
@@ -64,11 +66,16 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   RunState state() const override { return state_; }
   void pause(RunState why, std::function<void()> done) override {
     note("pause");
-    if (state_ == RunState::kRunning) {
-      state_ = why;
-      publish({.kind = MachineEvent::Kind::kStop});
+    if (on_pause_) {
+      finish_pause_ = [this, why, done = std::move(done)] { stop(why, done); };
+      on_pause_();
+    } else {
+      stop(why, done);
     }
-    if (done) done();
+  }
+  // Does what the last pause() asked for.
+  void finish_pause() {
+    if (const auto finish = std::exchange(finish_pause_, {})) finish();
   }
   void resume() override {
     note("resume");
@@ -139,6 +146,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
     note("resume_cpus");
     last_run_.assign(cpus.begin(), cpus.end());
     state_ = RunState::kRunning;
+    if (on_resume_cpus_) on_resume_cpus_();
     return {};
   }
   Result<void> pass_breakpoint(uint32_t) override { return answer("pass_breakpoint"); }
@@ -188,6 +196,13 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   }
 
  private:
+  void stop(RunState why, const std::function<void()>& done) {
+    if (state_ == RunState::kRunning) {
+      state_ = why;
+      publish({.kind = MachineEvent::Kind::kStop});
+    }
+    if (done) done();
+  }
   void note(std::string call) { log_.push_back(std::move(call)); }
   Result<void> answer(std::string call) {
     note(std::move(call));
@@ -203,6 +218,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::optional<GuestMemory> memory_;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
+  std::function<void()> finish_pause_;
 };
 
 }  // namespace wick::vmm
