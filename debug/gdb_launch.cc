@@ -1,0 +1,60 @@
+#include "debug/gdb_launch.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+namespace wick::debug {
+
+namespace {
+
+// An argument of a gdb command. Within double quotes, gdb takes a backslash as an escape.
+std::string quoted(std::string_view path) {
+  std::string text = "\"";
+  for (const char c : path) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + '"';
+}
+
+// "target remote" and "source" take the rest of the line as it is. A line break in a path would
+// start another command.
+bool is_one_line(std::string_view text) { return text.find_first_of("\n\r") == text.npos; }
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+std::vector<std::string> gdb_words(const GdbLaunch& launch,
+                                   const std::function<bool(const std::string& path)>& exists) {
+  std::vector<std::string> words = {launch.program};
+  const auto option = [&](const char* name, std::string command) {
+    if (!is_one_line(command)) return;
+    words.emplace_back(name);
+    words.push_back(std::move(command));
+  };
+  const std::string helpers = folder_of(launch.vmlinux) + "/vmlinux-gdb.py";
+  const bool has_helpers = !launch.vmlinux.empty() && exists(helpers);
+  // gdb would load them by itself only from folders that the user has declared as safe, and for a
+  // vmlinux of exactly that name. Naming the vmlinux to `wick gdb` is declaration enough.
+  if (has_helpers) option("-iex", "set auto-load python-scripts off");
+  // A machine whose host is busy is no reason to lose the connection.
+  option("-ex", "set remotetimeout 30");
+  if (!launch.vmlinux.empty()) {
+    const std::string file = quoted(launch.vmlinux);
+    option("-ex", launch.slide.value_or(0) == 0
+                      ? "file " + file
+                      : fmt::format("symbol-file -o {:#x} {}", *launch.slide, file));
+  }
+  option("-ex", "target remote " + launch.target);
+  if (has_helpers) option("-ex", "source " + helpers);
+  words.insert(words.end(), launch.arguments.begin(), launch.arguments.end());
+  return words;
+}
+
+}  // namespace wick::debug

@@ -1,0 +1,46 @@
+// Finds how far a running kernel is from the addresses in its vmlinux (KASLR): the address to
+// which SYSCALL jumps is entry_SYSCALL_64, whose address the vmlinux knows.
+//
+// Thread rule: functions on files from any thread; those on a machine on the main loop's thread,
+// while it is paused.
+// Specification: System V ABI, "ELF-64 Object File Format"; Intel SDM 4 (IA32_LSTAR); Linux,
+// arch/x86/kernel/cpu/common.c, syscall_init().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "vmm/inspector.h"
+
+namespace wick::debug {
+
+// A file that may be anything. `name` is for messages.
+struct SymbolFile {
+  std::string name;
+  uint64_t size_bytes = 0;
+  // Reads within the file; false if that fails.
+  std::function<bool(uint64_t offset, std::span<std::byte> to)> read;
+};
+
+// The value of a symbol in the symbol table of an ELF file for x86-64.
+Result<uint64_t> find_symbol(const SymbolFile& file, std::string_view symbol);
+
+// The address of entry_SYSCALL_64 in a vmlinux.
+Result<uint64_t> read_syscall_entry(const std::string& vmlinux);
+
+// `linked` is the entry's address in the vmlinux, `lstar` the running one's. An error if no
+// kernel of this vmlinux runs there.
+Result<uint64_t> kaslr_slide(uint64_t linked, uint64_t lstar);
+
+// What to add to the addresses of `vmlinux`; nullopt as long as the kernel has not set up its
+// system calls.
+Result<std::optional<uint64_t>> find_kaslr_slide(const std::string& vmlinux,
+                                                 const vmm::Inspector& inspector);
+
+}  // namespace wick::debug
