@@ -88,6 +88,10 @@ void SoftwareBreakpoints::put_back() {
 }
 
 void SoftwareBreakpoints::memory_was_reset() {
+  for (const auto& [physical, patch] : patches_) {
+    std::byte* const host = host_byte(physical);
+    if (host != nullptr && *host == kInt3) *host = patch.original;
+  }
   patches_.clear();
   lifted_.reset();
   removed_.clear();

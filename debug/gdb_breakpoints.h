@@ -46,7 +46,7 @@ class SoftwareBreakpoints {
   void lift(uint32_t cpu, uint64_t linear);
   void put_back();
 
-  // The memory was written anew by a reset: no INT3 is in it.
+  // A reset has loaded the kernel anew. Takes out the INT3s that it has left in memory.
   void memory_was_reset();
   // Inserts those that a reset removed, where their addresses are mapped by now.
   void insert_lost(uint32_t cpu);

@@ -67,15 +67,15 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   void pause(RunState why, std::function<void()> done) override {
     note("pause");
     if (on_pause_) {
-      finish_pause_ = [this, why, done = std::move(done)] { stop(why, done); };
+      pauses_.push_back([this, why, done = std::move(done)] { stop(why, done); });
       on_pause_();
     } else {
       stop(why, done);
     }
   }
-  // Does what the last pause() asked for.
+  // Does what the calls of pause() asked for.
   void finish_pause() {
-    if (const auto finish = std::exchange(finish_pause_, {})) finish();
+    for (const auto& finish : std::exchange(pauses_, {})) finish();
   }
   void resume() override {
     note("resume");
@@ -218,7 +218,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::optional<GuestMemory> memory_;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
-  std::function<void()> finish_pause_;
+  std::vector<std::function<void()>> pauses_;
 };
 
 }  // namespace wick::vmm
