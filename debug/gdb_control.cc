@@ -130,7 +130,7 @@ void GdbSession::handle_software_breakpoint(bool insert, uint64_t address) {
   const auto inserted = run_.software().insert(current_, address);
   if (inserted) return answer("OK");
   // gdb 13 says only that it cannot insert the breakpoint, newer ones show the text.
-  spdlog::warn("gdb: {}", inserted.error().message());
+  warnings_.warn("gdb: {}", inserted.error().message());
   answer("E." + inserted.error().message());
 }
 

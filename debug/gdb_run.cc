@@ -98,8 +98,6 @@ Result<void> GdbRun::go() {
   if (stepping_over_) {
     now.assign(actions_.size(), CpuRun::kStay);
     now[*stepping_over_] = CpuRun::kStep;
-  } else {
-    std::ranges::fill(positions_, Position());
   }
   running_ = was_running_ = true;
   auto resumed = inspector_.resume_cpus(now);

@@ -2,7 +2,7 @@
 //
 // vCPU N is thread N+1 of process 1. The machine is stopped and the debugging begins with the
 // first packet; it ends, without a trace in the guest, when the client detaches or goes away.
-// What the client does not know of QEMU's stub is the same: the packets qemu.* and the texts.
+// Packets "qemu.*" and the texts for people are those of QEMU's stub.
 //
 // A reset of the machine loads its kernel anew, which removes the INT3s of software breakpoints.
 // They are inserted again at the next stop or resume at which their addresses are mapped.
@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/log.h"
 #include "debug/gdb_memory.h"
 #include "debug/gdb_packet.h"
 #include "debug/gdb_registers.h"
@@ -147,6 +148,7 @@ class GdbSession {
   uint32_t resumed_ = 0;      // the vCPU of "s": Hc
   uint64_t step_flags_ = 3;
   GdbStop last_stop_;
+  RateLimit warnings_;
   // Expires with this object, for answers of the monitor.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -235,15 +235,33 @@ TEST(GdbRun, AJumpToItselfHitsItsBreakpointAgain) {
 TEST(GdbRun, ACpuThatHasNotHitABreakpointIsNotSteppedOverIt) {
   Attached gdb;
   gdb.ask("Z0,1004,1");
+  gdb.ask("Z0,1008,1");
   gdb.ask("vCont;c");
   gdb.machine_.registers_[0].rip = 0x1004;  // it is about to execute the INT3
   gdb.breakpoint_stop(1, 0x1008);
-  gdb.machine_.last_run_.clear();
-  gdb.answers();
-  gdb.press_control_c();
+  gdb.ask("vCont;c");
+  EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kStay, CpuRun::kStep));
+  gdb.step_stop(1, 0x1009);
+  EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kContinue, CpuRun::kContinue));
+  gdb.breakpoint_stop(0, 0x1004);
+  EXPECT_EQ(gdb.answers(), "T05thread:01;swbreak:;");
+}
+
+TEST(GdbRun, StepsEachCpuOverItsBreakpointInTurn) {
+  Attached gdb;
+  gdb.ask("Z0,1004,1");
+  gdb.ask("vCont;c:1");
+  gdb.breakpoint_stop(0, 0x1004);
+  gdb.ask("vCont;c:2");
+  gdb.breakpoint_stop(1, 0x1004);
   gdb.answers();
   gdb.ask("vCont;c");
-  EXPECT_NE(gdb.run()[0], CpuRun::kStep);
+  EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kStep, CpuRun::kStay)) << "it had stayed there";
+  gdb.step_stop(0, 0x1005);
+  EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kStay, CpuRun::kStep));
+  gdb.step_stop(1, 0x1005);
+  EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kContinue, CpuRun::kContinue));
+  EXPECT_EQ(gdb.answers(), "");
 }
 
 TEST(GdbRun, StopsForAWatchpointThatIsHitWhileSteppingOverABreakpoint) {
