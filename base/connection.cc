@@ -11,8 +11,8 @@ Result<std::unique_ptr<Connection>> Connection::create(EventLoop& loop, Stream i
   std::unique_ptr<Connection> made(
       new Connection(loop, std::move(input), std::move(output), std::move(events)));
   Connection& self = *made;
-  made->input_watch_ =
-      TRY(loop.watch(made->input_.fd(), EPOLLIN, [&self](uint32_t what) { self.on_event(what); }));
+  made->input_watch_ = TRY(loop.watch(made->input_.fd(), EPOLLIN,
+                                      [&self](uint32_t what) { self.on_event(what); }));
   if (made->output_.valid())
     made->output_watch_ =
         TRY(loop.watch(made->output_.fd(), 0, [&self](uint32_t what) { self.on_event(what); }));
@@ -30,6 +30,10 @@ void Connection::on_event(uint32_t what) {
   const std::weak_ptr<bool> alive = alive_;
   if ((what & EPOLLOUT) != 0) write();
   if (failed_) return;
+  if ((input_held_ || (closing_ && output_.valid())) && (what & (EPOLLHUP | EPOLLERR)) != 0) {
+    hung_up_ = true;
+    input_watch_.reset();
+  }
   if ((what & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read();
   if (!alive.expired() && !failed_) update_watches();
 }
@@ -68,19 +72,26 @@ void Connection::write() {
 }
 
 void Connection::update_watches() {
-  const uint32_t in = input_held_ || closing_ ? 0u : EPOLLIN;
-  const uint32_t wanted = waiting_.empty() ? 0u : EPOLLOUT;
-  if (output_.valid()) {
-    input_watch_.set_events(in);
-    output_watch_.set_events(wanted);
-  } else {
-    input_watch_.set_events(in | wanted);
-  }
+  const uint32_t in = input_held_ || closing_ ? 0 : uint32_t{EPOLLIN};
+  const uint32_t wanted = waiting_.empty() ? 0 : uint32_t{EPOLLOUT};
+  if (output_.valid()) output_watch_.set_events(wanted);
+  if (!hung_up_) input_watch_.set_events(output_.valid() ? in : in | wanted);
 }
 
 void Connection::hold_input(bool held) {
   input_held_ = held;
-  if (!failed_) update_watches();
+  if (failed_) return;
+  update_watches();
+  if (!held && hung_up_) read_rest();
+}
+
+// What was sent before the end, of which no event tells any more.
+void Connection::read_rest() {
+  loop_.post([this, alive = std::weak_ptr(alive_)] {
+    if (alive.expired() || failed_ || closing_ || input_held_) return;
+    read();
+    if (!alive.expired() && !failed_ && !closing_ && !input_held_) read_rest();
+  });
 }
 
 void Connection::flush(std::chrono::milliseconds timeout) {
@@ -97,7 +108,8 @@ void Connection::flush(std::chrono::milliseconds timeout) {
 
 void Connection::close_after_output() {
   closing_ = true;
-  if (waiting_.empty())
+  // After a hang-up of both directions nobody takes the rest.
+  if (waiting_.empty() || (hung_up_ && !output_.valid()))
     fail();
   else
     update_watches();

@@ -50,6 +50,7 @@ class Connection {
   const Stream& out() const { return output_.valid() ? output_ : input_; }
   void on_event(uint32_t events);
   void read();
+  void read_rest();
   void write();
   void update_watches();
   // Calls `closed` from the loop, so that no caller of send() is destroyed under its feet.
@@ -63,6 +64,7 @@ class Connection {
   EventLoop::Watch output_watch_;  // only with two streams
   std::string waiting_;
   bool input_held_ = false;
+  bool hung_up_ = false;  // while input was held: epoll cannot mask EPOLLHUP (epoll_ctl(2))
   bool closing_ = false;
   bool failed_ = false;
   // Expires with the Connection; for the call that fail() posts.

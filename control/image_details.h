@@ -1,0 +1,23 @@
+// What the file of a disk image says of itself, for query-block and `info block -v`. The disk's
+// own thread has the image open; its header is read here a second time.
+//
+// Thread rule: any thread. Reads at most the header's cluster of the file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "block/qcow2/format.h"
+#include "vmm/hardware.h"
+
+namespace wick::control {
+
+struct ImageDetails {
+  std::optional<uint64_t> allocated_bytes;  // nullopt: the file cannot be looked at
+  uint64_t file_bytes = 0;
+  std::optional<block::qcow2::Header> qcow2;
+};
+
+ImageDetails read_image_details(const vmm::DiskInfo& disk);
+
+}  // namespace wick::control

@@ -1,0 +1,30 @@
+// Names and texts that QMP and HMP share.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "vmm/hardware.h"
+#include "vmm/machine.h"
+
+namespace wick::control {
+
+// A value of QMP's RunState.
+std::string_view state_name(vmm::RunState state);
+std::string uuid_text(const std::array<uint8_t, 16>& uuid);
+// PCI's class and subclass in words, as QEMU has them; empty: unknown.
+std::string_view pci_class_name(uint32_t class_and_subclass);
+// Where QEMU's object tree has a disk's or a card's device.
+std::string device_path(const vmm::DiskInfo& disk);
+std::string device_path(const vmm::CardInfo& card);
+std::string_view model_name(const vmm::CardInfo& card);
+// A device's id, which may be written as a path of QEMU's object tree.
+std::string device_id(std::string_view id_or_path);
+
+std::optional<vmm::DiskInfo> find_disk(const vmm::Hardware& hardware, std::string_view id);
+std::optional<vmm::CardInfo> find_card(const vmm::Hardware& hardware, std::string_view id);
+
+}  // namespace wick::control

@@ -1,0 +1,69 @@
+// One client of QMP (QEMU QMP specification): its bytes in, its lines of text out. It knows no
+// socket. Each client negotiates for itself; a client's commands are executed one after the
+// other, also those that answer later, and answered in order.
+//
+// What a client sends is bounded by JsonStream. The owner stops reading from it while
+// has_work(). After many faults in a row the session is finished(): it was no QMP client.
+//
+// Thread rule: the main loop's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "control/context.h"
+#include "control/json_stream.h"
+#include "control/qmp_command.h"
+
+namespace wick::control {
+
+// The version in the greeting and in query-version.
+Json version(const Context& context);
+
+class QmpSession {
+ public:
+  static constexpr int kMaxFaults = 64;
+
+  struct Events {
+    std::function<void(std::string_view text)> send = {};
+    // A command has answered after run_one() had returned: there may be work again.
+    std::function<void()> ready = {};
+  };
+
+  // Sends the greeting.
+  QmpSession(Context& context, Events events);
+  QmpSession(const QmpSession&) = delete;
+  QmpSession& operator=(const QmpSession&) = delete;
+
+  void receive(std::string_view bytes);
+  // Executes at most one command. Returns whether to call again.
+  bool run_one();
+  // There is input that has not been executed.
+  bool has_work() const { return work_ || waiting_; }
+  bool finished() const { return faults_ >= kMaxFaults; }
+
+  // Sends an event, if the client has negotiated.
+  void send_event(const Json& event);
+
+ private:
+  void execute(const Json& request);
+  void start(const qmp::Command& command, const Json& arguments, std::optional<Json> id);
+  std::expected<void, qmp::CommandError> negotiate(const Json& arguments);
+  void reply(const qmp::Answer& answer, const std::optional<Json>& id);
+  void send(const Json& message);
+
+  Context& context_;
+  const Events events_;
+  JsonStream stream_;
+  bool negotiated_ = false;
+  bool work_ = false;     // the stream may have a complete value
+  bool waiting_ = false;  // for a command that answers later
+  int faults_ = 0;        // in a row
+  // Expires with the session, for answers that come later.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace wick::control
