@@ -20,6 +20,7 @@
 #include "cli/background.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
+#include "cli/services.h"
 #include "cli/stats.h"
 #include "control/services.h"
 #include "control/start_ticks.h"
@@ -197,21 +198,12 @@ control::MachineRecord record_of(const vmm::MachineConfig& config, const RunOpti
   return record;
 }
 
-// The services that the user wants, and those of the entry.
-Result<std::unique_ptr<control::Services>> start_services(EventLoop& loop, vmm::Machine& machine,
-                                                          const RunOptions& options,
-                                                          const control::MachineEntry* entry) {
-  using Kind = control::ServiceConfig::Kind;
-  std::vector<control::ServiceConfig> configs = options.services;
-  if (entry != nullptr) {
-    for (const auto& [kind, file] :
-         {std::pair(Kind::kQmp, "qmp.sock"), std::pair(Kind::kMonitor, "monitor.sock")}) {
-      StreamAddress address;
-      address.path = entry->path(file);
-      configs.push_back({kind, std::move(address)});
-    }
-  }
-  return control::Services::start(loop, machine, configs);
+// For --on-panic: a core of a guest whose kernel has panicked.
+Result<void> write_panic_core(vmm::Machine& machine, const std::string& path) {
+  Fd file = TRY(debug::open_core_file(path));
+  TRY(debug::write_core(machine, {.file = std::move(file), .name = path}));
+  spdlog::info("{}: the core of the guest", path);
+  return {};
 }
 
 // The last line, without "wick: ".
@@ -232,13 +224,16 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
       kernel_cache_folder(options.kernel_cache, std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   TRY(choose_kernel(config, options.initrd_auto));
   if (background != nullptr) move_consoles(config, *entry);
+  config.start_paused = options.gdb_wait;
+  // For gdb the kernel runs at the addresses of its vmlinux.
+  if (options.gdb) config.append = config.append.empty() ? "nokaslr" : "nokaslr " + config.append;
 
   // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));
   const auto loop = TRY(EventLoop::create());
   auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
-  auto services = TRY(start_services(*loop, *machine, options, entry));
+  auto services = TRY(RunServices::start(*loop, *machine, options, entry));
   if (entry != nullptr) TRY(entry->publish(record_of(config, options)));
   if (background != nullptr) {
     loop->post([&] {
@@ -250,9 +245,13 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
   const vmm::RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
   const std::string hint = ending_hint(report, config, machine->cmdline());
   services.reset();
+  Result<void> core;
+  if (report.ending == vmm::Ending::kPanicked && !options.panic_core.empty())
+    core = write_panic_core(*machine, options.panic_core);
   machine.reset();  // restores the terminal before we write to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
-  if (!written) report_error(written.error().message());
+  for (const auto& done : {written, core})
+    if (!done) report_error(done.error().message());
   const std::string description = describe(report, hint);
   (void)write_message(description);
   // For a script, a run has failed if its statistics are missing.

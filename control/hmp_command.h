@@ -79,6 +79,7 @@ std::string help_text(std::string_view command);
 
 // -- hmp_info.cc and hmp_registers.cc: info --
 std::string info_registers(Hmp&, const Arguments&);
+std::string info_msr(Hmp&, const Arguments&);
 std::string info_mem(Hmp&, const Arguments&);
 std::string info_tlb(Hmp&, const Arguments&);
 

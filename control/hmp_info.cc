@@ -309,6 +309,8 @@ constexpr Command kInfo[] = {
     {"network", "", "", "show the network state", Needs::kNothing, network},
     {"pci", "", "", "show PCI info", Needs::kNothing, pci},
     {"qtree", "", "", "show device tree", Needs::kNothing, qtree},
+    {"msr", "index:i", "index", "show a model-specific register of the cpu", Needs::kRegisters,
+     info_msr},
     {"registers", "a:-a vcpu:i?", "[-a|vcpu]",
      "show the cpu registers (-a: of all cpus; vcpu: of this one)", Needs::kRegisters,
      info_registers},

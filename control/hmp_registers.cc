@@ -168,4 +168,11 @@ std::string info_registers(Hmp& monitor, const Arguments& arguments) {
   return registers_of(inspector, static_cast<uint32_t>(cpu));
 }
 
+std::string info_msr(Hmp& monitor, const Arguments& arguments) {
+  const auto index = static_cast<uint32_t>(arguments.numbers.at("index"));
+  const auto value = monitor.context().inspector().read_msr(monitor.cpu(), index);
+  if (!value) return "Error: " + value.error().message() + "\n";
+  return fmt::format("{:#010x}: {:#018x}\n", index, *value);
+}
+
 }  // namespace wick::control::hmp

@@ -20,10 +20,14 @@ Result<std::unique_ptr<GdbServer>> GdbServer::start(EventLoop& loop, vmm::Machin
                                                     std::function<void()> on_first_client) {
   std::unique_ptr<GdbServer> made(
       new GdbServer(loop, machine, std::move(monitor), std::move(on_first_client)));
-  GdbServer& self = *made;
-  made->listener_ =
-      TRY(Listener::create(loop, address, [&self](Fd client) { self.accept(std::move(client)); }));
+  TRY(made->listen(address));
   return made;
+}
+
+Result<void> GdbServer::listen(const StreamAddress& address) {
+  listeners_.push_back(
+      TRY(Listener::create(loop_, address, [this](Fd client) { accept(std::move(client)); })));
+  return {};
 }
 
 void GdbServer::accept(Fd client) {

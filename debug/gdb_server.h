@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/connection.h"
 #include "base/event_loop.h"
@@ -33,8 +34,10 @@ class GdbServer {
   // Detaches a client.
   ~GdbServer() = default;
 
-  // With the port that the kernel has chosen.
-  const StreamAddress& address() const { return listener_->address(); }
+  // Listens at one more address.
+  Result<void> listen(const StreamAddress& address);
+  // The first one, with the port that the kernel has chosen.
+  const StreamAddress& address() const { return listeners_.front()->address(); }
 
  private:
   GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor,
@@ -50,7 +53,7 @@ class GdbServer {
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<GdbSession> session_;
   Fd next_;  // a client that came while the session of another one was ending
-  std::unique_ptr<Listener> listener_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
   // Expires with this object, for the calls it posts.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -3,7 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
 
+#include "base/bytes.h"
 #include "boot/boot.h"
 #include "boot/cmdline.h"
 #include "boot/smbios.h"
@@ -31,6 +33,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::
                                          TRY(make_memory(config.memory_bytes)), main_loop, clock));
   TRY(board->vm_.map(board->memory_));
   TRY(board->build_chipset(main_loop, events));
+  TRY(board->build_fw_cfg());
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
@@ -89,6 +92,16 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   pvpanic_ = std::make_unique<devices::Pvpanic>(
       devices::Pvpanic::Actions{.panicked = events.panicked, .crash_loaded = [] {}});
   return ports_.attach({layout::kPvpanicPort, devices::Pvpanic::kPorts}, *pvpanic_, "pvpanic");
+}
+
+Result<void> Board::build_fw_cfg() {
+  fw_cfg_ = std::make_unique<devices::FwCfg>(memory_);
+  std::array<std::byte, 2> cpus{};
+  store_le(std::span(cpus), static_cast<uint16_t>(config_.cpus));
+  TRY(fw_cfg_->add_item(FW_CFG_NB_CPUS, {cpus.begin(), cpus.end()}));
+  TRY(fw_cfg_->add_item(FW_CFG_MAX_CPUS, {cpus.begin(), cpus.end()}));
+  TRY(fw_cfg_->add_vmcoreinfo());
+  return ports_.attach({devices::FwCfg::kPort, devices::FwCfg::kPorts}, *fw_cfg_, "fw_cfg");
 }
 
 Result<void> Board::build_serials(const Peripherals& peripherals) {
@@ -306,7 +319,8 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
       .reset_value = devices::AcpiPm::kResetValue,
       .rtc = {layout::kRtcPort, layout::kRtcIrq, devices::Rtc::kCentury},
-      .pvpanic_port = layout::kPvpanicPort};
+      .pvpanic_port = layout::kPvpanicPort,
+      .fw_cfg_port = devices::FwCfg::kPort};
   for (size_t i = 0; i < serials_.size(); ++i)
     platform.serials.push_back({layout::kSerialPorts[i], layout::kSerialIrqs[i]});
   for (const MmioSlot& slot : mmio_slots_)

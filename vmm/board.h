@@ -23,6 +23,7 @@
 #include "boot/boot.h"
 #include "devices/acpi_pm.h"
 #include "devices/e1000/e1000.h"
+#include "devices/fw_cfg.h"
 #include "devices/i8042.h"
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
@@ -71,6 +72,10 @@ class Board {
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
   void press_power_button() { acpi_pm_->press_power_button(); }
   virtio::Balloon& balloon() { return balloon_; }
+  // What the guest has written to etc/vmcoreinfo.
+  std::vector<std::byte> vmcoreinfo() const {
+    return fw_cfg_->contents(FW_CFG_VMCOREINFO_FILENAME);
+  }
   std::vector<PciInfo> pci_functions();  // empty without PCI
   // The ports and addresses that the machine decodes, a line each.
   std::string address_map() const;
@@ -107,6 +112,7 @@ class Board {
         balloon_(memory_, main_loop) {}
 
   Result<void> build_chipset(EventLoop& main_loop, const Events& events);
+  Result<void> build_fw_cfg();
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
   Result<void> attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
@@ -140,6 +146,7 @@ class Board {
   std::unique_ptr<devices::Rtc> rtc_;
   EventLoop::Timer rtc_timer_;
   std::unique_ptr<devices::Pvpanic> pvpanic_;
+  std::unique_ptr<devices::FwCfg> fw_cfg_;
   std::vector<SerialPort> serials_;
   virtio::Balloon balloon_;
   MsiPort msi_{vm_};

@@ -106,6 +106,8 @@ class Hardware {
   virtual std::optional<uint64_t> balloon_bytes() const = 0;
 
   virtual Result<void> send_break(const std::string& console_id) = 0;
+  // Sends a text as if the console's user had typed it.
+  virtual Result<void> type(const std::string& console_id, const std::string& text) = 0;
 
   // Hot-plug, on PCI. The id must be new.
   virtual Result<void> add_disk(const DiskConfig& config, const std::string& id) = 0;

@@ -112,13 +112,20 @@ std::optional<uint64_t> MachineHardware::balloon_bytes() const {
   return config_.memory_bytes - std::min(config_.memory_bytes, board_->balloon().actual_bytes());
 }
 
-Result<void> MachineHardware::send_break(const std::string& id) {
+Result<console::Port*> MachineHardware::find_console(const std::string& id) const {
   for (size_t i = 0; i < peripherals_->consoles().size(); ++i)
-    if (console_id(*peripherals_, i) == id) {
-      peripherals_->consoles()[i]->push_break();
-      return {};
-    }
+    if (console_id(*peripherals_, i) == id) return peripherals_->consoles()[i].get();
   return fail_errno(ENODEV, "console {}", id);
+}
+
+Result<void> MachineHardware::send_break(const std::string& id) {
+  TRY(find_console(id))->push_break();
+  return {};
+}
+
+Result<void> MachineHardware::type(const std::string& id, const std::string& text) {
+  TRY(find_console(id))->push_input(std::as_bytes(std::span(text)));
+  return {};
 }
 
 Result<void> MachineHardware::add_disk(const DiskConfig&, const std::string& id) {

@@ -45,6 +45,7 @@ class MachineHardware final : public Hardware {
   Result<void> set_balloon(uint64_t guest_bytes) override;
   std::optional<uint64_t> balloon_bytes() const override;
   Result<void> send_break(const std::string& console_id) override;
+  Result<void> type(const std::string& console_id, const std::string& text) override;
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override;
   Result<void> add_card(const NetConfig& config, const std::string& id) override;
   Result<void> remove_device(const std::string& id) override;
@@ -52,6 +53,7 @@ class MachineHardware final : public Hardware {
  private:
   Result<Disk*> find_disk(const std::string& id) const;
   Result<NetworkCard*> find_card(const std::string& id) const;
+  Result<console::Port*> find_console(const std::string& id) const;
 
   const MachineConfig& config_;
   const std::function<void(const MachineEvent&)> publish_;

@@ -38,6 +38,7 @@ class MachineInspector final : public Inspector {
   Result<uint64_t> read_msr(uint32_t cpu, uint32_t index) const override;
   const GuestMemory& memory() const override { return board_->memory(); }
   std::optional<GuestAddress> translate(uint32_t cpu, uint64_t linear) const override;
+  std::vector<std::byte> vmcoreinfo() const override { return board_->vmcoreinfo(); }
   Result<void> attach_debugger(std::function<void(const DebugStop&)> on_stop) override;
   Result<void> set_hardware_breakpoints(std::span<const HardwareBreakpoint> wanted) override;
   Result<void> resume_cpus(std::span<const CpuRun> cpus) override;

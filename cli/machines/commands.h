@@ -32,6 +32,10 @@ struct Monitor {
   std::string name;
   std::string command;  // empty: join the terminal to the monitor
 };
+struct Gdb {
+  std::string name;
+  std::string vmlinux;  // empty: no symbols
+};
 struct Logs {
   std::string name;
   bool follow = false;
@@ -76,9 +80,9 @@ struct Undefine {
 
 using MachineCommand =
     std::variant<machines::List, machines::Info, machines::Console, machines::Monitor,
-                 machines::Logs, machines::Wait, machines::Shutdown, machines::Reboot,
-                 machines::Reset, machines::Destroy, machines::Suspend, machines::Resume,
-                 machines::BlockResize, machines::Define, machines::Undefine>;
+                 machines::Gdb, machines::Logs, machines::Wait, machines::Shutdown,
+                 machines::Reboot, machines::Reset, machines::Destroy, machines::Suspend,
+                 machines::Resume, machines::BlockResize, machines::Define, machines::Undefine>;
 
 namespace machines {
 
@@ -87,6 +91,8 @@ Result<int> execute(const List& command);
 Result<int> execute(const Info& command);
 Result<int> execute(const Console& command);
 Result<int> execute(const Monitor& command);
+// Replaces this process by gdb.
+Result<int> execute(const Gdb& command);
 Result<int> execute(const Logs& command);
 Result<int> execute(const Wait& command);
 Result<int> execute(const Shutdown& command);

@@ -23,6 +23,7 @@ constexpr OptionRow kInfoOptions[] = {kOutput, kName};
 constexpr OptionRow kConsoleOptions[] = {kName, {"PORT", "", "ttyS0 to ttyS3 or hvc0 (ttyS0)"}};
 constexpr OptionRow kMonitorOptions[] = {kName,
                                          {"COMMAND", "", "execute this and leave", 0, 100, true}};
+constexpr OptionRow kGdbOptions[] = {kName, {"VMLINUX", "", "the kernel with its symbols"}};
 constexpr OptionRow kLogsOptions[] = {
     {"-f,--follow", nullptr, "show what comes until the machine ends"}, kName};
 constexpr OptionRow kShutdownOptions[] = {
@@ -59,6 +60,13 @@ constexpr const char* kMonitorHelp =
 
 Example:
   wick monitor web info status)";
+constexpr const char* kGdbHelp =
+    R"(Starts gdb and connects it to the machine, which stops. The symbols of VMLINUX
+are moved to where the kernel runs (KASLR), and the lx- commands are loaded if
+its build has made them (vmlinux-gdb.py).
+
+Example:
+  wick gdb web linux/vmlinux)";
 constexpr const char* kLogsHelp =
     R"(Prints what the guest wrote to its first console, also after its end. On a
 terminal, control characters are escaped. Only for machines in the background,
@@ -167,6 +175,10 @@ Result<MachineCommand> make_monitor(const Given& given) {
   return Monitor{TRY(name_of(given)), fmt::format("{}", fmt::join(given.all("COMMAND"), " "))};
 }
 
+Result<MachineCommand> make_gdb(const Given& given) {
+  return Gdb{TRY(name_of(given)), given.last("VMLINUX").value_or("")};
+}
+
 Result<MachineCommand> make_logs(const Given& given) {
   return Logs{TRY(name_of(given)), given.has("follow")};
 }
@@ -211,6 +223,7 @@ const CommandRow<MachineCommand> kCommands[] = {
     {{"blockresize", "Resizes a disk of a machine.", kBlockResizeHelp, kBlockResizeOptions},
      make_block_resize},
     {{"monitor", "Talks to a machine's monitor.", kMonitorHelp, kMonitorOptions}, make_monitor},
+    {{"gdb", "Debugs a machine with gdb.", kGdbHelp, kGdbOptions}, make_gdb},
     {{"define", "Keeps the options of a machine.", kDefineHelp, kDefineOptions}, make_define},
     {{"undefine", "Forgets a machine that does not run.", kUndefineHelp, kOnlyName},
      make_named<Undefine>},

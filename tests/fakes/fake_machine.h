@@ -185,6 +185,9 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   Result<void> send_break(const std::string& console_id) override {
     return answer("send_break " + console_id);
   }
+  Result<void> type(const std::string& console_id, const std::string& text) override {
+    return answer("type " + console_id + " " + text);
+  }
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override {
     return answer("add_disk " + id + " " + config.path);
   }

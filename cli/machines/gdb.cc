@@ -1,0 +1,61 @@
+// wick gdb
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/process.h"
+#include "cli/machines/commands.h"
+#include "cli/machines/machine.h"
+#include "debug/gdb_launch.h"
+#include "debug/kaslr_slide.h"
+
+namespace wick::cli::machines {
+
+namespace {
+
+// The address to which SYSCALL jumps on the first vCPU (IA32_LSTAR); 0 before the kernel sets it.
+Result<uint64_t> syscall_address(const control::MachineView& machine) {
+  auto client = TRY(connect(machine));
+  const auto answer =
+      TRY(client.execute("human-monitor-command", {{"command-line", "info msr 0xc0000082"}}));
+  const std::string text = answer.is_string() ? answer.get<std::string>() : std::string();
+  const size_t at = text.rfind("0x");
+  uint64_t value = 0;
+  if (!text.starts_with("0xc0000082: ") ||
+      std::from_chars(text.data() + at + 2, text.data() + text.size(), value, 16).ec != std::errc())
+    return fail("{}: the monitor did not tell the address of system calls: {}", machine.name(),
+                one_line(text));
+  return value;
+}
+
+Result<std::optional<uint64_t>> slide_of(const control::MachineView& machine,
+                                         const std::string& vmlinux) {
+  const uint64_t linked = TRY(debug::read_syscall_entry(vmlinux));
+  const uint64_t running = TRY(syscall_address(machine));
+  if (running == 0) return std::nullopt;
+  return TRY(debug::kaslr_slide(linked, running));
+}
+
+}  // namespace
+
+Result<int> execute(const Gdb& command) {
+  const control::MachineView machine = TRY(find_running(command.name));
+  debug::GdbLaunch launch{.program = TRY(find_program("gdb")),
+                          .target = machine.path("gdb.sock"),
+                          .vmlinux = command.vmlinux};
+  if (!command.vmlinux.empty()) launch.slide = TRY(slide_of(machine, command.vmlinux));
+  const std::vector<std::string> words = debug::gdb_words(launch, [](const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+  });
+  std::vector<char*> arguments;
+  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  ::execv(launch.program.c_str(), arguments.data());
+  return fail_errno(errno, "{}: cannot start", launch.program);
+}
+
+}  // namespace wick::cli::machines
