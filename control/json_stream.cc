@@ -22,17 +22,18 @@ bool is_of_word(char c) {
          c == '+' || c == '.' || c == '_';
 }
 
-std::string stray(char c) {
-  return fmt::format("JSON parse error, stray '{}'", printable({&c, 1}));
-}
-
 }  // namespace
 
-JsonStream::Value JsonStream::fault(std::string message) {
-  state_ = State::kRecovering;
+JsonStream::Value JsonStream::fault(std::string message, State then) {
+  state_ = then;
   depth_ = 0;
   in_string_ = escaped_ = false;
   return std::unexpected(std::move(message));
+}
+
+JsonStream::Value JsonStream::stray(char c) {
+  return fault(fmt::format("JSON parse error, stray '{}'", printable({&c, 1})),
+               is_control(c) ? State::kBetween : State::kSkippingToBracket);
 }
 
 JsonStream::Value JsonStream::take() {
@@ -54,7 +55,7 @@ std::optional<JsonStream::Value> JsonStream::begin(char c) {
   } else if (c == '}' || c == ']' || c == ',' || c == ':') {
     return fault("JSON parse error, expecting value");
   } else {
-    return fault(stray(c));
+    return stray(c);
   }
   return std::nullopt;
 }
@@ -62,7 +63,8 @@ std::optional<JsonStream::Value> JsonStream::begin(char c) {
 // A bracket outside of strings.
 std::optional<JsonStream::Value> JsonStream::nest(char c) {
   if (c == '{' || c == '[') {
-    if (depth_ == kMaxDepth) return fault("JSON nesting depth limit exceeded");
+    if (depth_ == kMaxDepth)
+      return fault("JSON nesting depth limit exceeded", State::kSkippingToControl);
     open_[depth_++] = c;
     return std::nullopt;
   }
@@ -75,7 +77,7 @@ std::optional<JsonStream::Value> JsonStream::nest(char c) {
 // One byte inside a value.
 std::optional<JsonStream::Value> JsonStream::step(char c) {
   if (in_string_) {
-    if (is_control(c)) return fault(stray(c));
+    if (is_control(c)) return stray(c);
     if (escaped_) {
       escaped_ = false;
     } else if (c == '\\') {
@@ -93,20 +95,18 @@ std::optional<JsonStream::Value> JsonStream::step(char c) {
   }
   if (c == '"') in_string_ = true;
   if (c == '{' || c == '[' || c == '}' || c == ']') return nest(c);
-  if (is_control(c) && !is_space(c)) return fault(stray(c));
+  if (is_control(c) && !is_space(c)) return stray(c);
   return std::nullopt;
 }
 
 std::optional<JsonStream::Value> JsonStream::next() {
   while (next_ < input_.size()) {
     const char c = input_[next_++];
-    if (state_ == State::kRecovering) {
-      if (c == '{' || c == '[')
-        state_ = State::kBetween;
-      else if (is_control(c) && c != '\xff')
-        state_ = State::kBetween;
-      else
-        continue;
+    const bool bracket = c == '{' || c == '[';
+    if (state_ == State::kSkippingToBracket || state_ == State::kSkippingToControl) {
+      if (!is_control(c) && !(bracket && state_ == State::kSkippingToBracket)) continue;
+      state_ = State::kBetween;
+      if (!bracket) continue;
     }
     std::optional<Value> found;
     if (state_ == State::kBetween) {
@@ -117,11 +117,12 @@ std::optional<JsonStream::Value> JsonStream::next() {
     }
     if (found) return found;
     if (state_ != State::kBetween && next_ - start_ > kMaxValueBytes)
-      return fault("JSON token size limit exceeded");
+      return fault("JSON token size limit exceeded", State::kSkippingToControl);
   }
   // Only an unfinished value is kept.
-  const bool between = state_ == State::kBetween || state_ == State::kRecovering;
-  input_.erase(0, between ? next_ : start_);
+  const bool in_value =
+      state_ == State::kString || state_ == State::kWord || state_ == State::kNested;
+  input_.erase(0, in_value ? start_ : next_);
   next_ = input_.size();
   start_ = 0;
   return std::nullopt;

@@ -2,8 +2,9 @@
 // Definitions"; RFC 8259). Only the ends of values are looked for here; parse_json() checks the
 // rest. What a client can make it keep is bounded in bytes and depth.
 //
-// After a fault the stream is read again from the next '{', '[' or control character on, so that
-// a client can always resynchronize; QEMU's clients send 0xff for that.
+// After a fault the stream is read again from the next '{' or '[' on, and after a value that was
+// too large or too deep from the next control character on. A control character in a wrong place,
+// or 0xff, which QEMU's clients send to synchronize, is a fault that ends there.
 //
 // Thread rule: the owner's thread.
 #pragma once
@@ -33,8 +34,9 @@ class JsonStream {
   std::optional<Value> next();
 
  private:
-  enum class State { kBetween, kString, kWord, kNested, kRecovering };
-  Value fault(std::string message);
+  enum class State { kBetween, kString, kWord, kNested, kSkippingToBracket, kSkippingToControl };
+  Value fault(std::string message, State then = State::kSkippingToBracket);
+  Value stray(char c);
   Value take();
   std::optional<Value> begin(char c);
   std::optional<Value> step(char c);

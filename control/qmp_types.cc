@@ -153,6 +153,8 @@ class SchemaWriter {
     if (type.starts_with('[')) {
       const std::string element = reference(type.substr(1, type.size() - 2));
       const std::string name = "[" + element + "]";
+      // The element may have an array of its own kind, as PciDeviceInfo.
+      if (names_.contains(std::string(type))) return name;
       names_[std::string(type)] = name;
       described_.push_back({{"name", name}, {"meta-type", "array"}, {"element-type", element}});
       return name;

@@ -170,8 +170,8 @@ TEST_F(Monitor, PrintsRegistersAsQemuDoes) {
   const std::string text = monitor("info registers");
   EXPECT_THAT(text, HasSubstr("RAX=0000000000000000 RBX=0000000000000000 "));
   EXPECT_THAT(text, HasSubstr("RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\n"));
-  EXPECT_THAT(text, HasSubstr("CS =0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]\n"));
-  EXPECT_THAT(text, HasSubstr("SS =0018 0000000000000000 ffffffff 00cf9300 DPL=0 DS   [-WA]\n"));
+  EXPECT_THAT(text, HasSubstr("CS =0010 0000000000000000 ffffffff 00a09b00 DPL=0 CS64 [-RA]\n"));
+  EXPECT_THAT(text, HasSubstr("SS =0018 0000000000000000 ffffffff 00c09300 DPL=0 DS   [-WA]\n"));
   EXPECT_THAT(text, HasSubstr("TR =0040 0000000000001234 00000067 00008b00 DPL=0 TSS64-busy\n"));
   EXPECT_THAT(text, HasSubstr("XMM15="));
   EXPECT_THAT(monitor("info registers -a"), HasSubstr("CPU#1"));

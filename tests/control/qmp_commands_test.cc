@@ -88,9 +88,11 @@ TEST_F(QmpCommands, EverySchemaReferenceLeadsToADescription) {
 
 TEST_F(QmpCommands, EveryTypeThatIsNamedIsDefined) {
   // A name that leads nowhere would be an object without members.
-  for (const Json& entry : client().value("query-qmp-schema"))
-    if (entry.at("meta-type") == "object" && entry.at("name") != "0")
+  for (const Json& entry : client().value("query-qmp-schema")) {
+    if (entry.at("meta-type") == "object" && entry.at("name") != "0") {
       EXPECT_FALSE(entry.at("members").empty()) << entry;
+    }
+  }
 }
 
 TEST_F(QmpCommands, StopAndContReportThemselves) {

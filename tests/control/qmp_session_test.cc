@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 
-#include "control/qmp_types.h"
 #include "tests/control/session_fixture.h"
 
 namespace wick::control {
@@ -110,6 +109,7 @@ TEST_F(Qmp, GoesOnAfterGarbage) {
   then_works("}");
   then_works("{]");
   then_works("\xff");
+  then_works("\xff\xff\xff");
   then_works("{\"a\":\xff");
   then_works("\"abc\xff");
   then_works("{\"execute\":\"\x01\"}");
@@ -138,6 +138,7 @@ TEST_F(Qmp, BoundsAValueWithoutEnd) {
       got.push_back(std::move(message));
   ASSERT_THAT(got, SizeIs(1));
   EXPECT_EQ(QmpClient::error_of(got[0]), "GenericError: JSON token size limit exceeded");
+  client.send("\n");
   EXPECT_TRUE(client.execute("query-kvm").contains("return"));
 }
 
