@@ -14,13 +14,18 @@ namespace {
 using hmp::Command;
 using hmp::Needs;
 
-// Terminals that are raw, and QEMU's scripts, want both characters.
-std::string with_carriage_returns(const std::string& text) {
+// Terminals that are raw, and QEMU's scripts, want \r\n. Names from images and guests are in the
+// text, so nothing else that controls a terminal gets through.
+std::string for_terminal(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 32);
-  for (const char c : text) {
-    if (c == '\n') out += '\r';
-    out += c;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    out += printable(line, /*keep_tabs=*/true);
+    text.remove_prefix(line.size());
+    if (text.empty()) break;
+    out += "\r\n";
+    text.remove_prefix(1);
   }
   return out;
 }
@@ -54,7 +59,7 @@ void run(Hmp& monitor, const Command& command, const std::string& path, const st
 
 void Hmp::execute(std::string_view line, Done done) {
   const auto answer = [done = std::move(done)](const std::string& text) {
-    done(with_carriage_returns(text));
+    done(for_terminal(text));
   };
   if (line.size() > kMaxLineBytes) return answer("the line is too long\n");
   // Control characters mean nothing to the monitor.

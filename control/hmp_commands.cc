@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "control/hmp_command.h"
@@ -200,7 +201,7 @@ std::string device_add(Hmp& monitor, const Arguments& arguments) {
   Json options = parse_options(arguments.word("device"), "driver");
   if (!options.contains("driver")) return "Error: Parameter 'driver' is missing\n";
   if (const auto queues = options.find("num-queues"); queues != options.end())
-    *queues = std::atoi(queues->get<std::string>().c_str());
+    *queues = std::strtol(queues->get<std::string>().c_str(), nullptr, 10);
   return text_of(qmp::device_add(monitor.context(), options));
 }
 

@@ -85,7 +85,7 @@ Json format_node(const DiskInfo& disk, const ImageDetails& details) {
   return device_info(disk, disk.id, disk.format, image_info(disk, details));
 }
 
-Json protocol_node(const DiskInfo& disk, const ImageDetails& details) {
+Json protocol_node(const DiskInfo& disk, const ImageDetails& details, const std::string& node) {
   DiskInfo file = disk;
   file.backing_path.clear();
   Json image = {{"filename", disk.path},
@@ -93,7 +93,7 @@ Json protocol_node(const DiskInfo& disk, const ImageDetails& details) {
                 {"virtual-size", details.file_bytes},
                 {"dirty-flag", false}};
   if (details.allocated_bytes) image["actual-size"] = *details.allocated_bytes;
-  return device_info(file, file_node(disk), "file", std::move(image));
+  return device_info(file, node, "file", std::move(image));
 }
 
 Json counters(const DiskInfo& disk, bool guest) {
@@ -182,16 +182,12 @@ Answer query_blockstats(Context& context, const Json& arguments) {
 
 Answer query_named_block_nodes(Context& context, const Json&) {
   Json list = Json::array();
-  const auto add = [&list](const DiskInfo& disk, bool file_only) {
-    const ImageDetails details = read_image_details(disk);
-    if (!file_only) list.push_back(format_node(disk, details));
-    if (!file_only) return list.push_back(protocol_node(disk, details));
-    Json node = protocol_node(disk, details);
-    node["node-name"] = disk.id;
-    list.push_back(std::move(node));
+  const auto add = [&list](const DiskInfo& disk, const ImageDetails& details) {
+    list.push_back(format_node(disk, details));
+    list.push_back(protocol_node(disk, details, file_node(disk)));
   };
   for (const DiskInfo& disk : context.hardware().disks())
-    if (disk.inserted) add(disk, false);
+    if (disk.inserted) add(disk, read_image_details(disk));
   for (const auto& [name, spare] : context.spare_disks) {
     if (!spare.used_by.empty()) continue;
     DiskInfo disk;
@@ -202,7 +198,10 @@ Answer query_named_block_nodes(Context& context, const Json&) {
     disk.cache = spare.config.cache;
     const ImageDetails details = read_image_details(disk);
     disk.size_bytes = details.qcow2 ? details.qcow2->size_bytes : details.file_bytes;
-    add(disk, spare.file_only);
+    if (spare.file_only)
+      list.push_back(protocol_node(disk, details, name));
+    else
+      add(disk, details);
   }
   return list;
 }

@@ -16,6 +16,8 @@ namespace {
 using vmm::DiskConfig;
 using vmm::NetConfig;
 
+constexpr size_t kMaxForwards = 64;
+
 Answer duplicate_id(const std::string& id) { return generic(fmt::format("Duplicate ID '{}'", id)); }
 
 // The device that uses a spare may be gone by now.
@@ -66,9 +68,12 @@ Answer add_virtio_disk(Context& context, const Json& arguments, const std::strin
   DiskConfig config = found->second.config;
   if (found->second.file_only) config.format = DiskConfig::Format::kRaw;
   config.serial = text_or(arguments, "serial", "");
-  if (const auto queues = arguments.find("num-queues"); queues != arguments.end())
-    config.queues = static_cast<uint16_t>(
-        std::clamp<int64_t>(queues->get<int64_t>(), 1, DiskConfig::kMaxQueues));
+  if (const auto queues = arguments.find("num-queues"); queues != arguments.end()) {
+    const auto count = queues->get<int64_t>();
+    if (count < 1 || count > DiskConfig::kMaxQueues)
+      return generic(fmt::format("Property 'num-queues' expects 1 to {}", DiskConfig::kMaxQueues));
+    config.queues = static_cast<uint16_t>(count);
+  }
   const std::string id = wanted_id.empty() ? drive : wanted_id;
   if (const auto added = context.hardware().add_disk(config, id); !added) return answer(added);
   found->second.used_by = id;
@@ -191,6 +196,8 @@ Answer netdev_add(Context& context, const Json& arguments) {
     return generic(fmt::format("Parameter 'type' does not accept value '{}'", type));
   }
   if (const auto forwards = arguments.find("hostfwd"); forwards != arguments.end()) {
+    if (forwards->size() > kMaxForwards)
+      return generic(fmt::format("Parameter 'hostfwd' has more than {} elements", kMaxForwards));
     for (const Json& forward : *forwards) {
       if (!forward.is_object() || !forward.contains("str") || !forward.at("str").is_string())
         return generic("Parameter 'hostfwd' expects a list of {\"str\": FORWARD}");

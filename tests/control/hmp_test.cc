@@ -245,6 +245,11 @@ TEST_F(Monitor, TellsOfDisksCardsAndTheMachine) {
   EXPECT_EQ(monitor("info pci"), "PCI bus is not available\n");
 }
 
+TEST_F(Monitor, ShowsNamesFromImagesWithoutTheirControlCharacters) {
+  machine.disks_[0].backing_path = "\x1b]0;owned\x07\r\n";
+  EXPECT_THAT(monitor("info block"), HasSubstr("\\x1b]0;owned\\x07"));
+}
+
 TEST_F(Monitor, ShowsPromptsAndBoundsItsInput) {
   std::string screen;
   MonitorSession session(context(),

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "control/qmp_command.h"
@@ -110,6 +111,28 @@ TEST_F(QmpCommands, EventsHaveTimeAndData) {
   EXPECT_EQ(got[0].at("data"), Json({{"guest", false}, {"reason", "host-qmp-system-reset"}}));
   EXPECT_GT(got[0].at("timestamp").at("seconds"), 1'500'000'000);
   EXPECT_LT(got[0].at("timestamp").at("microseconds"), 1'000'000);
+}
+
+TEST_F(QmpCommands, EventsHaveTheDataThatTheSchemaPromises) {
+  using Kind = vmm::MachineEvent::Kind;
+  vmm::MachineEvent event;
+  event.device = "net0";
+  event.operation = "read";
+  event.action = "stop";
+  std::set<std::string> names;
+  for (int kind = 0; kind <= static_cast<int>(Kind::kTrayMoved); ++kind) {
+    event.kind = static_cast<Kind>(kind);
+    event.action = event.kind == Kind::kGuestPanicked ? "" : "stop";
+    Json message = qmp::make_event(context(), event);
+    const auto name = message.at("event").get<std::string>();
+    names.insert(name);
+    const auto type = std::ranges::find(qmp::event_types(), name, &qmp::EventType::name);
+    ASSERT_NE(type, qmp::event_types().end()) << name;
+    const auto checked = check_arguments(type->data, message.value("data", Json::object()));
+    EXPECT_TRUE(checked.has_value()) << message << (checked ? "" : checked.error());
+    EXPECT_EQ(message.contains("data"), !type->data.empty()) << message;
+  }
+  EXPECT_EQ(names.size() + 1, qmp::event_types().size()) << "and DUMP_COMPLETED";
 }
 
 TEST_F(QmpCommands, QuitAnswersBeforeTheEnd) {
