@@ -11,11 +11,23 @@ Result<std::unique_ptr<Connection>> Connection::create(EventLoop& loop, Stream i
   std::unique_ptr<Connection> made(
       new Connection(loop, std::move(input), std::move(output), std::move(events)));
   Connection& self = *made;
-  made->input_watch_ = TRY(loop.watch(made->input_.fd(), EPOLLIN,
-                                      [&self](uint32_t what) { self.on_event(what); }));
-  if (made->output_.valid())
-    made->output_watch_ =
-        TRY(loop.watch(made->output_.fd(), 0, [&self](uint32_t what) { self.on_event(what); }));
+  // Files and /dev/null cannot be watched (EPERM): they never block.
+  auto in = loop.watch(made->input_.fd(), EPOLLIN, [&self](uint32_t what) { self.on_event(what); });
+  if (in) {
+    made->input_watch_ = *std::move(in);
+  } else if (in.error().code == EPERM) {
+    made->hung_up_ = true;
+    made->read_rest();
+  } else {
+    return failure(in);
+  }
+  if (made->output_.valid()) {
+    auto out = loop.watch(made->output_.fd(), 0, [&self](uint32_t what) { self.on_event(what); });
+    if (out)
+      made->output_watch_ = *std::move(out);
+    else if (out.error().code != EPERM)
+      return failure(out);
+  }
   return made;
 }
 
@@ -74,7 +86,7 @@ void Connection::write() {
 void Connection::update_watches() {
   const uint32_t in = input_held_ || closing_ ? 0 : uint32_t{EPOLLIN};
   const uint32_t wanted = waiting_.empty() ? 0 : uint32_t{EPOLLOUT};
-  if (output_.valid()) output_watch_.set_events(wanted);
+  if (output_watch_.active()) output_watch_.set_events(wanted);
   if (!hung_up_) input_watch_.set_events(output_.valid() ? in : in | wanted);
 }
 

@@ -64,7 +64,9 @@ class Connection {
   EventLoop::Watch output_watch_;  // only with two streams
   std::string waiting_;
   bool input_held_ = false;
-  bool hung_up_ = false;  // while input was held: epoll cannot mask EPOLLHUP (epoll_ctl(2))
+  // Input is read without events: a file, or one that hung up while it was held, because epoll
+  // cannot mask EPOLLHUP (epoll_ctl(2)).
+  bool hung_up_ = false;
   bool closing_ = false;
   bool failed_ = false;
   // Expires with the Connection; for the call that fail() posts.

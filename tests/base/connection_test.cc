@@ -1,11 +1,13 @@
 #include "base/connection.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <thread>
+#include <array>
 
 #include "base/listener.h"
 #include "tests/fakes/temp_dir.h"
@@ -140,6 +142,68 @@ TEST_F(ConnectionTest, ClosesAfterTheLastWords) {
   round();
   EXPECT_EQ(read_all(), "bye");
   EXPECT_EQ(closed_, 1);
+}
+
+class ConnectionEnds : public testing::Test {
+ protected:
+  Connection::Events events() {
+    return {.received = [this](std::string_view bytes) { got += bytes; },
+            .closed = [this] { closed = true; }};
+  }
+  // Until the end, at most ten thousand rounds.
+  void run_until_closed() {
+    for (int i = 0; i < 10'000 && !closed; ++i) run_round();
+  }
+  void run_round() {
+    loop->post([this] { loop->stop(); });
+    loop->run();
+  }
+  std::pair<Fd, Fd> socket_pair() {
+    std::array<int, 2> fds{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds.data()), 0);
+    return {Fd(fds[0]), Fd(fds[1])};
+  }
+
+  std::unique_ptr<EventLoop> loop = EventLoop::create().value();
+  std::string got;
+  bool closed = false;
+};
+
+TEST_F(ConnectionEnds, ReadsAFileToItsEndAndWritesOne) {
+  const fakes::TempDir dir;
+  const std::string in = dir.write("in", std::string(100'000, 'x'));
+  const std::string out = dir / "out";
+  auto connection = Connection::create(
+      *loop, Stream(Fd(::open(in.c_str(), O_RDONLY | O_CLOEXEC))),
+      Stream(Fd(::open(out.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600))), events());
+  ASSERT_TRUE(connection.has_value());
+  (*connection)->send("hello");
+  run_until_closed();
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(got.size(), 100'000u);
+  EXPECT_EQ(dir.read("out"), "hello");
+}
+
+TEST_F(ConnectionEnds, ReadsWhatCameBeforeAHangUpOnceInputIsNotHeld) {
+  auto [ours, theirs] = socket_pair();
+  auto connection = Connection::create(*loop, Stream(std::move(ours)), Stream(), events());
+  (*connection)->hold_input(true);
+  ASSERT_EQ(::write(theirs.get(), "last", 4), 4);
+  theirs = Fd();
+  for (int i = 0; i < 3; ++i) run_round();
+  EXPECT_EQ(got, "");
+  EXPECT_FALSE(closed);
+  // The hang-up does not wake the loop again and again.
+  int rounds = 0;
+  const auto count = loop->at_round_end([&] { return ++rounds, false; });
+  auto timer = loop->timer([&] { loop->stop(); });
+  timer->arm(std::chrono::milliseconds(20));
+  loop->run();
+  EXPECT_LT(rounds, 5);
+  (*connection)->hold_input(false);
+  run_until_closed();
+  EXPECT_EQ(got, "last");
+  EXPECT_TRUE(closed);
 }
 
 class ListenerTest : public testing::Test {
