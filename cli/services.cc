@@ -24,7 +24,7 @@ Result<std::unique_ptr<RunServices>> RunServices::start(EventLoop& loop, vmm::Ma
     configs.push_back({Kind::kMonitor, socket_of(*entry, "monitor.sock")});
   }
   control::Hooks hooks;
-  hooks.version = " (wick " WICK_VERSION ")";
+  hooks.version = "wick " WICK_VERSION;
   hooks.dump = [&self](const control::DumpRequest& request, auto progress, auto done) {
     self.write_core(request, std::move(progress), std::move(done));
   };

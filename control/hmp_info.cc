@@ -22,7 +22,7 @@ std::string status(Hmp& monitor, const Arguments&) {
 }
 
 std::string version(Hmp& monitor, const Arguments&) {
-  return fmt::format("7.2.0{}\n", monitor.context().hooks().version);
+  return fmt::format("7.2.0 ({})\n", monitor.context().hooks().version);
 }
 
 std::string name(Hmp& monitor, const Arguments&) {

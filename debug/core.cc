@@ -104,7 +104,8 @@ class Writer final : public CoreWriter {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     auto thread = start_thread("core", [this] { run(); });
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    thread_ = TRY(std::move(thread));
+    if (!thread) return failure(thread);
+    thread_ = *std::move(thread);
     return {};
   }
 
