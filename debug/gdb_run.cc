@@ -30,15 +30,17 @@ GdbRun::GdbRun(vmm::Machine& machine, std::function<void(const GdbStop&)> stoppe
       hardware_(inspector_),
       positions_(inspector_.cpu_count()) {}
 
-Result<void> GdbRun::attach(std::function<void()> done) {
+void GdbRun::attach(std::function<void(Result<void>)> done) {
   was_running_ = machine_.state() == RunState::kRunning || machine_.state() == RunState::kDebug;
-  TRY(inspector_.attach_debugger([this, alive = std::weak_ptr(alive_)](const DebugStop& stop) {
-    if (!alive.expired()) on_debug_stop(stop);
-  }));
-  machine_.pause(RunState::kDebug, [done = std::move(done), alive = std::weak_ptr(alive_)] {
-    if (!alive.expired()) done();
+  machine_.pause(RunState::kDebug, [this, done = std::move(done), alive = std::weak_ptr(alive_)] {
+    if (alive.expired()) return;
+    auto attached =
+        inspector_.attach_debugger([this, alive = std::weak_ptr(alive_)](const DebugStop& stop) {
+          if (!alive.expired()) on_debug_stop(stop);
+        });
+    attached_ = attached.has_value();
+    done(std::move(attached));
   });
-  return {};
 }
 
 void GdbRun::detach(bool resume) {
@@ -47,9 +49,11 @@ void GdbRun::detach(bool resume) {
   software_.remove_all();
   hardware_.remove_all();
   running_ = false;
-  if (auto ended = inspector_.attach_debugger({}); !ended)
+  const bool attached = std::exchange(attached_, false);
+  if (auto ended = attached ? inspector_.attach_debugger({}) : Result<void>(); !ended)
     spdlog::warn("gdb: cannot end the debugging: {}", ended.error().message());
-  if (resume && machine_.state() != RunState::kRunning) machine_.resume();
+  // Also if a pause for attach() is still to come.
+  if (resume) machine_.resume();
 }
 
 std::optional<uint64_t> GdbRun::instruction(uint32_t cpu) const {
@@ -88,7 +92,7 @@ std::optional<uint32_t> GdbRun::next_over() {
 
 Result<void> GdbRun::go() {
   software_.insert_lost(0);
-  // A vCPU that another client of the machine has resumed needs no second resume.
+  // Another client of the machine has resumed it.
   if (machine_.state() == RunState::kRunning) {
     running_ = was_running_ = true;
     return {};
@@ -191,6 +195,9 @@ void GdbRun::on_machine_stopped(uint32_t cpu) {
 }
 
 void GdbRun::on_machine_reset() {
+  // A pause that a reset overtakes never calls back. The client may press Ctrl-C again.
+  interrupting_ = false;
+  for (const auto& call : std::exchange(interrupted_, {})) call();
   software_.memory_was_reset();
   stepping_over_.reset();
   pending_.clear();

@@ -44,8 +44,9 @@ class GdbRun {
   GdbRun(const GdbRun&) = delete;
   GdbRun& operator=(const GdbRun&) = delete;
 
-  // Stops the machine and calls `done` then.
-  Result<void> attach(std::function<void()> done);
+  // Stops the machine, attaches and calls `done` then. A reset of the machine may come first, and
+  // `done` is not called; attach() may be called again then.
+  void attach(std::function<void(Result<void>)> done);
   // Removes all breakpoints and ends the debugging; `resume` lets the machine run.
   void detach(bool resume);
 
@@ -85,6 +86,7 @@ class GdbRun {
   SoftwareBreakpoints software_;
   HardwareBreakpoints hardware_;
 
+  bool attached_ = false;
   bool running_ = false;
   bool was_running_ = false;
   std::vector<vmm::CpuRun> actions_;

@@ -26,20 +26,15 @@ GdbSession::~GdbSession() {
 }
 
 void GdbSession::leave(std::function<void()> done) {
-  if (stage_ == Stage::kAttaching) {
-    left_ = std::move(done);
-    return;
-  }
   const auto finish = [this, done = std::move(done)] {
     detach(run_.was_running());
     done();
   };
-  if (stage_ == Stage::kAttached && run_.running()) {
-    waits_for_stop_ = false;
+  waits_for_stop_ = false;
+  if (stage_ == Stage::kAttached && run_.running())
     run_.interrupt(resumed_, finish);
-  } else {
+  else
     finish();
-  }
 }
 
 void GdbSession::receive(std::string_view bytes) {
@@ -82,17 +77,17 @@ void GdbSession::handle(PacketReader::Item item) {
 
 void GdbSession::attach() {
   stage_ = Stage::kAttaching;
-  auto begun = run_.attach([this] { attached(); });
-  if (begun) return;
-  spdlog::error("gdb: cannot debug the machine: {}", begun.error().message());
-  stage_ = Stage::kEnded;
-  client_.close();
+  events_ = machine_.subscribe([this](const MachineEvent& event) { on_event(event); });
+  run_.attach([this](const Result<void>& begun) {
+    if (begun) return attached();
+    spdlog::error("gdb: cannot debug the machine: {}", begun.error().message());
+    detach(run_.was_running());
+    client_.close();
+  });
 }
 
 void GdbSession::attached() {
   stage_ = Stage::kAttached;
-  if (const auto left = std::exchange(left_, {})) return leave(left);
-  events_ = machine_.subscribe([this](const MachineEvent& event) { on_event(event); });
   spdlog::info("gdb: a debugger is attached, and the machine is stopped");
   if (client_.attached) client_.attached();
   if (const auto packet = std::exchange(first_packet_, std::nullopt)) handle_packet(*packet);
@@ -225,6 +220,13 @@ std::string GdbSession::stop_reply(const GdbStop& stop) const {
 }
 
 void GdbSession::on_event(const MachineEvent& event) {
+  if (stage_ == Stage::kAttaching && event.kind == MachineEvent::Kind::kReset) {
+    spdlog::warn("gdb: the machine was reset while a debugger attached; attach again");
+    stage_ = Stage::kEnded;
+    return client_.close();
+  }
+  if (stage_ == Stage::kAttaching && event.kind == MachineEvent::Kind::kShutdown)
+    return on_shutdown(event);
   if (stage_ != Stage::kAttached) return;
   if (event.kind == MachineEvent::Kind::kStop) run_.on_machine_stopped(resumed_);
   if (event.kind == MachineEvent::Kind::kReset) run_.on_machine_reset();

@@ -134,7 +134,6 @@ class GdbSession {
   bool serving_ = false;
   bool monitor_busy_ = false;
   uint64_t monitor_lines_ = 0;
-  std::function<void()> left_;               // of leave(), until the machine has stopped
   bool waits_for_stop_ = false;              // the client expects a stop reply
   std::string last_frame_;                   // for '-'
   std::optional<std::string> first_packet_;  // while the machine stops

@@ -119,6 +119,19 @@ TEST(GdbRun, GivesOneStopIfABreakpointIsFasterThanControlC) {
   EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kStay, CpuRun::kStep)) << "over the breakpoint";
 }
 
+TEST(GdbRun, AResetThatOvertakesControlCLetsTheClientPressItAgain) {
+  Attached gdb;
+  gdb.ask("vCont;c:1");
+  gdb.machine_.on_pause_ = [] {};
+  gdb.press_control_c();
+  gdb.machine_.pauses_.clear();  // a reset forgets the pause
+  gdb.machine_.on_pause_ = {};
+  gdb.machine_.reset();
+  EXPECT_EQ(gdb.answers(), "");
+  gdb.press_control_c();
+  EXPECT_EQ(gdb.answers(), "T02thread:01;");
+}
+
 TEST(GdbRun, HidesItsBreakpointsFromTheClient) {
   Attached gdb;
   gdb.ask("Z0,1004,1");

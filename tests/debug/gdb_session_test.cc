@@ -29,7 +29,7 @@ TEST(GdbSession, StopsTheMachineAtTheFirstPacket) {
   GdbClient gdb;
   EXPECT_EQ(gdb.ask("?"), "T05thread:01;");
   EXPECT_EQ(gdb.machine_.state_, RunState::kDebug);
-  EXPECT_THAT(gdb.machine_.log_, ElementsAre("attach_debugger", "pause"));
+  EXPECT_THAT(gdb.machine_.log_, ElementsAre("pause", "attach_debugger"));
 }
 
 TEST(GdbSession, AnswersOnceTheMachineHasStopped) {
@@ -293,11 +293,30 @@ TEST(GdbSession, LeavesBeforeTheMachineHasStopped) {
   gdb.ask("?");
   bool left = false;
   gdb.session_->leave([&] { left = true; });
-  EXPECT_FALSE(left);
-  gdb.machine_.finish_pause();
   EXPECT_TRUE(left);
+  gdb.machine_.finish_pause();
   EXPECT_EQ(gdb.machine_.state_, RunState::kRunning);
+  EXPECT_EQ(gdb.calls("attach_debugger"), 0u);
   EXPECT_EQ(gdb.answers(), "");
+}
+
+TEST(GdbSession, ClosesIfAResetOvertakesTheAttachment) {
+  GdbClient gdb;
+  gdb.machine_.on_pause_ = [] {};
+  gdb.ask("?");
+  gdb.machine_.reset();  // forgets the pause
+  EXPECT_TRUE(gdb.closed_);
+  bool left = false;
+  gdb.session_->leave([&] { left = true; });
+  EXPECT_TRUE(left);
+}
+
+TEST(GdbSession, ClosesIfTheMachineCannotBeDebugged) {
+  GdbClient refused;
+  refused.machine_.attach_refusal_ = Error{EINVAL, "kvm: no KVM_SET_GUEST_DEBUG", {}};
+  refused.ask("?");
+  EXPECT_TRUE(refused.closed_);
+  EXPECT_EQ(refused.machine_.state_, RunState::kRunning);
 }
 
 TEST(GdbSession, EndsTheMachine) {

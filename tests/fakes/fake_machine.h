@@ -37,13 +37,15 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::vector<HardwareBreakpoint> breakpoints_;
   std::vector<CpuRun> last_run_;
   std::function<void(const DebugStop&)> on_stop_;
-  std::function<void()> on_resume_cpus_;  // may report a stop
-  std::function<void()> on_pause_;        // if set, it must call finish_pause()
+  std::function<void()> on_resume_cpus_;       // may report a stop
+  std::function<void()> on_pause_;             // if set, it must call finish_pause()
+  std::vector<std::function<void()>> pauses_;  // that have not finished
   std::vector<DiskInfo> disks_;
   std::vector<CardInfo> cards_;
   std::vector<PciInfo> pci_;
   std::vector<ConsoleInfo> consoles_;
   std::optional<uint64_t> balloon_;
+  std::optional<Error> attach_refusal_;
   std::optional<Error> refusal_;  // the answer of all that can fail, if set
 
   void publish(const MachineEvent& event) {
@@ -79,6 +81,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   }
   void resume() override {
     note("resume");
+    if (!pauses_.empty()) return pauses_.push_back([this] { resume(); });
     if (std::exchange(state_, RunState::kRunning) != RunState::kRunning)
       publish({.kind = MachineEvent::Kind::kResume});
   }
@@ -134,11 +137,14 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
     return GuestAddress{found->second + linear % 4096};
   }
   Result<void> attach_debugger(std::function<void(const DebugStop&)> on_stop) override {
+    TRY(paused());
+    if (on_stop && attach_refusal_) return std::unexpected(*attach_refusal_);
     note(on_stop ? "attach_debugger" : "detach_debugger");
     on_stop_ = std::move(on_stop);
     return {};
   }
   Result<void> set_hardware_breakpoints(std::span<const HardwareBreakpoint> wanted) override {
+    TRY(paused());
     breakpoints_.assign(wanted.begin(), wanted.end());
     return {};
   }
@@ -221,7 +227,6 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::optional<GuestMemory> memory_;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
-  std::vector<std::function<void()>> pauses_;
 };
 
 }  // namespace wick::vmm
