@@ -31,7 +31,8 @@ void GdbSession::leave(std::function<void()> done) {
     done();
   };
   waits_for_stop_ = false;
-  if (stage_ == Stage::kAttached && run_.running())
+  // It may also run because another client has resumed it.
+  if (stage_ == Stage::kAttached && machine_.state() == vmm::RunState::kRunning)
     run_.interrupt(resumed_, finish);
   else
     finish();
@@ -180,7 +181,7 @@ void GdbSession::handle_detach() {
     answer("OK");
     client_.close();
   };
-  if (!run_.running()) return finish();
+  if (machine_.state() != vmm::RunState::kRunning) return finish();
   waits_for_stop_ = false;
   run_.interrupt(resumed_, finish);
 }

@@ -279,6 +279,21 @@ TEST(GdbSession, DetachesAClientThatIsGone) {
   EXPECT_EQ(gdb.answers(), "");
 }
 
+TEST(GdbSession, DetachesFromAMachineThatAnotherClientHasResumed) {
+  for (const bool asks : {true, false}) {
+    GdbClient gdb;
+    gdb.ask("?");
+    gdb.machine_.resume();  // QMP's "cont"
+    if (asks) {
+      EXPECT_EQ(gdb.ask("D"), "OK");
+    } else {
+      gdb.session_->leave([] {});
+    }
+    EXPECT_EQ(gdb.calls("detach_debugger"), 1u);
+    EXPECT_EQ(gdb.machine_.state_, RunState::kRunning);
+  }
+}
+
 TEST(GdbSession, LeavesAMachineStoppedThatItFoundSo) {
   GdbClient gdb;
   gdb.machine_.state_ = RunState::kPaused;
