@@ -124,7 +124,6 @@ TEST(GdbRun, AResetThatOvertakesControlCLetsTheClientPressItAgain) {
   gdb.ask("vCont;c:1");
   gdb.machine_.on_pause_ = [] {};
   gdb.press_control_c();
-  gdb.machine_.pauses_.clear();  // a reset forgets the pause
   gdb.machine_.on_pause_ = {};
   gdb.machine_.reset();
   EXPECT_EQ(gdb.answers(), "");

@@ -85,9 +85,13 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
     if (std::exchange(state_, RunState::kRunning) != RunState::kRunning)
       publish({.kind = MachineEvent::Kind::kResume});
   }
+  // As a real one, stops the vCPUs for the event, and forgets a pause that has not finished.
   void reset() override {
     note("reset");
+    resetting_ = true;
+    pauses_.clear();
     publish({.kind = MachineEvent::Kind::kReset, .reason = "host-qmp-system-reset"});
+    resetting_ = false;
   }
   Result<void> inject_nmi() override { return answer("inject_nmi"); }
   Result<void> wake_up() override { return answer("wake_up"); }
@@ -219,7 +223,8 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
     return {};
   }
   Result<void> paused() const {
-    if (state_ == RunState::kRunning) return fail_errno(EBUSY, "the machine is running");
+    if (state_ == RunState::kRunning && !resetting_)
+      return fail_errno(EBUSY, "the machine is running");
     return {};
   }
 
@@ -227,6 +232,7 @@ class FakeMachine final : public Machine, public Inspector, public Hardware {
   std::optional<GuestMemory> memory_;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
+  bool resetting_ = false;
 };
 
 }  // namespace wick::vmm

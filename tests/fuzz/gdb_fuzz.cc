@@ -120,9 +120,7 @@ class Bench {
                                              MachineEvent::Kind::kShutdown};
     const auto kind = kKinds[value % 4];
     if (kind == MachineEvent::Kind::kStop) return machine_.pause(RunState::kPaused, {});
-    // The memory of a reset machine is as at its start.
-    if (kind == MachineEvent::Kind::kReset)
-      std::ranges::fill(machine_.memory().slice({0}, kCodeBytes).value(), std::byte{0x90});
+    if (kind == MachineEvent::Kind::kReset) return machine_.reset();
     if (kind == MachineEvent::Kind::kShutdown) ended_ = true;
     machine_.publish({.kind = kind, .reason = value & 4 ? "guest-panic" : "guest-shutdown"});
   }
