@@ -95,7 +95,7 @@ class KvmMachine final : public Machine {
   std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
   std::vector<std::function<void()>> when_paused_;
   bool resume_requested_ = false;        // while the vCPUs were being stopped
-  std::optional<DebugStop> debug_stop_;  // not reported yet
+  std::vector<DebugStop> debug_stops_;  // not reported yet
   bool host_reset_ = false;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
@@ -167,7 +167,8 @@ Result<void> KvmMachine::power_on(boot::BootFiles files) {
                                   }}));
   cmdline_ = board_->cmdline();
   clock_.forget_board();
-  gate_.connect(board_->vcpus(), state_ != RunState::kRunning);
+  gate_.connect(board_->vcpus(), state_ != RunState::kRunning || pausing_);
+  if (pausing_) gate_.stop([this] { vcpus_stopped(); });  // a pause that the reset overtook
   inspector_.set_board(board_.get());
   hardware_.set_board(board_.get());
   return {};
@@ -226,9 +227,7 @@ void KvmMachine::run_board() {
   main_loop_.run();
   stop_vcpus();
   gate_.vcpus_ended();
-  pausing_.reset();
-  when_paused_.clear();
-  debug_stop_.reset();
+  debug_stops_.clear();
   peripherals_->resume();  // a device must not wait for held requests when it is destroyed
 }
 
@@ -381,18 +380,18 @@ void KvmMachine::pause(RunState why, std::function<void()> done) {
 void KvmMachine::vcpus_stopped() {
   peripherals_->pause();
   clock_.stop(board_->vm(), board_->vcpus());
-  state_ = debug_stop_ ? RunState::kDebug : *pausing_;
+  state_ = debug_stops_.empty() ? *pausing_ : RunState::kDebug;
   pausing_.reset();
   hardware_.set_paused(true);
   publish({.kind = MachineEvent::Kind::kStop});
   for (const auto& done : std::exchange(when_paused_, {})) done();
-  if (debug_stop_) inspector_.report(*std::exchange(debug_stop_, std::nullopt));
+  for (const DebugStop& stop : std::exchange(debug_stops_, {})) inspector_.report(stop);
   if (std::exchange(resume_requested_, false)) resume();
 }
 
-// Others may stop at the same time; they stop again when they are resumed.
+// Several vCPUs may stop at the same time.
 void KvmMachine::debug_stop(const DebugStop& stop) {
-  if (!debug_stop_) debug_stop_ = stop;
+  debug_stops_.push_back(stop);
   if (state_ == RunState::kRunning && !pausing_) pause(RunState::kDebug, {});
 }
 
