@@ -167,7 +167,8 @@ void move_consoles(vmm::MachineConfig& config, const control::MachineEntry& entr
   };
   for (size_t i = 0; i < config.serials.size(); ++i)
     move(config.serials[i], fmt::format("ttyS{}", i));
-  if (config.console) move(*config.console, "hvc0");
+  for (size_t i = 0; i < config.consoles.size(); ++i)
+    move(config.consoles[i], config.console_id(i));
 }
 
 }  // namespace wick::cli

@@ -194,7 +194,7 @@ control::MachineRecord record_of(const vmm::MachineConfig& config, const RunOpti
   };
   for (size_t i = 0; i < config.serials.size(); ++i)
     add(config.serials[i], fmt::format("ttyS{}", i));
-  if (config.console) add(*config.console, "hvc0");
+  for (size_t i = 0; i < config.consoles.size(); ++i) add(config.consoles[i], config.console_id(i));
   return record;
 }
 

@@ -110,7 +110,8 @@ constexpr RunOption kRunOptions[] = {
      }},
     {"-s,--serial", "SPEC", "connects ttyS0; repeat up to ttyS3 (stdio)", true,
      add<&Machine::serials, parse_serial>},
-    {"--console", "SPEC", "a virtio console, hvc0", false, set<&Machine::console, parse_serial>},
+    {"--console", "SPEC", "a virtio console, hvc0; repeat for more", true,
+     add<&Machine::consoles, parse_console>},
     {"--rng", "on|off|FILE", "entropy for the guest, from getrandom or FILE (on)", false,
      set<&Machine::rng, parse_rng>},
     {"--transport", "pci|mmio", "the transport of virtio devices (pci)", false,
@@ -150,7 +151,8 @@ std::string RunOption::form() const {
   const std::string option = name();
   if (option == "disk") return std::string(kDiskForm);
   if (option == "net") return fmt::format("none|user|tap{}{}{}", kUserKeys, kTapKeys, kCardKeys);
-  if (option == "serial" || option == "console") return std::string(kSerialForm);
+  if (option == "serial") return std::string(kSerialForm);
+  if (option == "console") return std::string(kConsoleForm);
   if (option == "qmp" || option == "monitor") return std::string(kServiceForm);
   if (option == "gdb") return std::string(kGdbForm);
   if (option == "on-panic") return std::string(kPanicForm);

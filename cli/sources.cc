@@ -97,7 +97,7 @@ Result<void> check_services(const RunOptions& options) {
     return serial.kind == vmm::SerialConfig::Kind::kStdio;
   };
   if (on_stdio > 1 || std::ranges::any_of(options.machine.serials, is_stdio) ||
-      (options.machine.console && is_stdio(*options.machine.console)))
+      std::ranges::any_of(options.machine.consoles, is_stdio))
     return with_hint(fail("stdio: more than one of --serial, --console, --qmp and --monitor uses "
                           "it"),
                      "use unix:PATH for the others");
@@ -154,7 +154,8 @@ Result<RunOptions> resolve(const Sources& sources) {
 Result<RunOptions> complete(RunOptions options) {
   vmm::MachineConfig& machine = options.machine;
   const bool console_on_stdio =
-      machine.console && machine.console->kind == vmm::SerialConfig::Kind::kStdio;
+      std::ranges::find(machine.consoles, vmm::SerialConfig::Kind::kStdio,
+                        &vmm::SerialConfig::kind) != machine.consoles.end();
   const bool service_on_stdio = std::ranges::any_of(
       options.services, [](const auto& service) { return !service.address.has_value(); });
   if (machine.serials.empty())

@@ -170,6 +170,18 @@ Result<uint16_t> parse_small(const std::string& key, const std::string& value) {
 
 }  // namespace
 
+namespace {
+
+block::ErrorPolicy error_policy(std::string_view value) {
+  using Policy = block::ErrorPolicy;
+  return value == "ignore"   ? Policy::kIgnore
+         : value == "stop"   ? Policy::kStop
+         : value == "enospc" ? Policy::kEnospc
+                             : Policy::kReport;
+}
+
+}  // namespace
+
 Result<vmm::DiskConfig> parse_disk(std::string_view text) {
   using Disk = vmm::DiskConfig;
   const Spec spec = TRY(parse_spec(text, kDiskForm));
@@ -199,6 +211,10 @@ Result<vmm::DiskConfig> parse_disk(std::string_view text) {
       disk.serial = value;
     else if (key == "data-file")
       disk.data_path = value;
+    else if (key == "rerror")
+      disk.errors.read = error_policy(value);
+    else if (key == "werror")
+      disk.errors.write = error_policy(value);
     else
       disk.any_backing = value == "any";
   }
@@ -256,11 +272,14 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   return net;
 }
 
-Result<vmm::SerialConfig> parse_serial(std::string_view text) {
+namespace {
+
+Result<vmm::SerialConfig> parse_port(std::string_view text, std::string_view form) {
   using Kind = vmm::SerialConfig::Kind;
-  const Spec spec = TRY(parse_spec(text, kSerialForm));
+  const Spec spec = TRY(parse_spec(text, form));
   vmm::SerialConfig serial;
-  for (const auto& [key, value] : spec.pairs) serial.log_path = value;
+  for (const auto& [key, value] : spec.pairs)
+    (key == "log" ? serial.log_path : serial.port_name) = value;
 
   const size_t colon = spec.value.find(':');
   const std::string kind = spec.value.substr(0, colon);
@@ -278,6 +297,16 @@ Result<vmm::SerialConfig> parse_serial(std::string_view text) {
   }
   return with_hint(fail("'{}' is not a kind of console", spec.value),
                    "write stdio, pty, unix:PATH, file:PATH or null");
+}
+
+}  // namespace
+
+Result<vmm::SerialConfig> parse_serial(std::string_view text) {
+  return parse_port(text, kSerialForm);
+}
+
+Result<vmm::SerialConfig> parse_console(std::string_view text) {
+  return parse_port(text, kConsoleForm);
 }
 
 }  // namespace wick::cli

@@ -31,11 +31,14 @@ Result<Spec> parse_spec(std::string_view text, std::string_view form);
 inline constexpr std::string_view kDiskForm =
     "PATH[,format=raw|qcow2][,readonly=on|off][,ephemeral=on|off]\n"
     "[,device=virtio|ide][,media=disk|cdrom][,cache=writeback|none|unsafe]\n"
-    "[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any]";
+    "[,cache-size=SIZE][,queues=N][,serial=ID][,data-file=PATH][,backing=folder|any]\n"
+    "[,rerror=report|ignore|stop][,werror=report|ignore|stop|enospc]";
 inline constexpr std::string_view kUserKeys = "[,hostfwd=tcp:127.0.0.1:2222-:22]...";
 inline constexpr std::string_view kTapKeys = "[,ifname=NAME][,bridge=BR][,vhost=on|off][,queues=N]";
 inline constexpr std::string_view kCardKeys = "[,mac=MAC][,mtu=N]\n[,device=virtio|e1000]";
 inline constexpr std::string_view kSerialForm = "stdio|pty|null|unix:PATH|file:PATH[,log=FILE]";
+inline constexpr std::string_view kConsoleForm =
+    "stdio|pty|null|unix:PATH|file:PATH[,log=FILE][,name=NAME]";
 inline constexpr std::string_view kServiceForm = "stdio|unix:PATH|tcp:HOST:PORT";
 inline constexpr std::string_view kGdbForm = "unix:PATH|tcp:HOST:PORT";
 inline constexpr std::string_view kPanicForm = "exit|core:FILE";
@@ -89,5 +92,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
 
 // kSerialForm
 Result<vmm::SerialConfig> parse_serial(std::string_view text);
+// kConsoleForm
+Result<vmm::SerialConfig> parse_console(std::string_view text);
 
 }  // namespace wick::cli

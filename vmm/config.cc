@@ -11,11 +11,17 @@
 
 namespace wick::vmm {
 
+std::string MachineConfig::console_id(size_t index) const {
+  if (!consoles[index].port_name.empty()) return consoles[index].port_name;
+  const auto before = std::span(consoles).first(index);
+  return fmt::format("hvc{}", std::ranges::count(before, "", &SerialConfig::port_name));
+}
+
 std::string MachineConfig::main_console() const {
   const auto first = std::ranges::find_if(serials, [](const SerialConfig& serial) {
     return serial.kind != SerialConfig::Kind::kNull || !serial.log_path.empty();
   });
-  if (first == serials.end() && console) return "hvc0";
+  if (first == serials.end() && !consoles.empty()) return "hvc0";
   if (serials.empty()) return "";
   return fmt::format("ttyS{}", first == serials.end() ? 0 : first - serials.begin());
 }
@@ -83,6 +89,7 @@ namespace {
 
 constexpr size_t kMaxVirtioDisks = layout::kFirstNetSlot - layout::kFirstDiskSlot;
 constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
+constexpr size_t kMaxConsoles = 8;
 constexpr size_t kMaxSerials = 4;
 
 Result<void> check_disks(const MachineConfig& machine) {
@@ -129,9 +136,22 @@ Result<void> check_consoles(const MachineConfig& machine) {
     return fail("--serial: {} given; a machine has four, ttyS0 to ttyS3", machine.serials.size());
   const auto on_stdio = [](const SerialConfig& s) { return s.kind == SerialConfig::Kind::kStdio; };
   if (std::ranges::count_if(machine.serials, on_stdio) +
-          (machine.console && on_stdio(*machine.console)) >
+          std::ranges::count_if(machine.consoles, on_stdio) >
       1)
     return fail("--serial, --console: only one port can be on stdio");
+  if (machine.consoles.size() > kMaxConsoles)
+    return fail("--console: {} given; a machine has at most {}", machine.consoles.size(),
+                kMaxConsoles);
+  // The first port of the device is a console (virtio 1.2, 5.3.6.2).
+  if (!machine.consoles.empty() && !machine.consoles.front().port_name.empty())
+    return with_hint(fail("--console: the first one is hvc0 and has no name="),
+                     "put --console null before it");
+  for (size_t i = 0; i < machine.consoles.size(); ++i) {
+    const std::string& name = machine.consoles[i].port_name;
+    const auto others = std::span(machine.consoles).first(i);
+    if (!name.empty() && std::ranges::find(others, name, &SerialConfig::port_name) != others.end())
+      return fail("--console: two ports with name={}", name);
+  }
   return {};
 }
 

@@ -58,13 +58,15 @@ struct NetConfig {
   std::optional<net::MacAddress> mac;      // nullopt until the default is derived
 };
 
-// -s SPEC, --console SPEC
+// -s SPEC, --console SPEC[,name=NAME]
 struct SerialConfig {
   enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
 
   Kind kind = Kind::kNull;
   std::string path;      // kUnix, kFile
   std::string log_path;  // the file for a copy of the guest's output; empty: none
+  // Of a port of the virtio console: /dev/virtio-ports/NAME in the guest; empty: a console.
+  std::string port_name;
 };
 
 struct MachineConfig {
@@ -79,8 +81,10 @@ struct MachineConfig {
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
   std::vector<NetConfig> nets;
-  std::vector<SerialConfig> serials;    // ttyS0 first, at most four
-  std::optional<SerialConfig> console;  // hvc0
+  std::vector<SerialConfig> serials;   // ttyS0 first, at most four
+  std::vector<SerialConfig> consoles;  // of the virtio console; the first is hvc0
+  // The id of one of them: "hvc0", or the name of a port.
+  std::string console_id(size_t index) const;
   // The console for the kernel's command line: the first that is not kNull; empty if there is
   // no console.
   std::string main_console() const;

@@ -94,7 +94,7 @@ class KvmMachine final : public Machine {
   RunState state_ = RunState::kRunning;
   std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
   std::vector<std::function<void()>> when_paused_;
-  bool resume_requested_ = false;        // while the vCPUs were being stopped
+  bool resume_requested_ = false;       // while the vCPUs were being stopped
   std::vector<DebugStop> debug_stops_;  // not reported yet
   bool host_reset_ = false;
   std::map<int, Observer> observers_;

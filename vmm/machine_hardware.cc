@@ -56,6 +56,8 @@ std::vector<ConsoleInfo> MachineHardware::consoles() const {
     infos.push_back({.id = console_id(*peripherals_, infos.size()),
                      .host_name = port->name(),
                      .connected = port->attached()});
+  for (const auto& [name, port] : peripherals_->named_ports())
+    infos.push_back({.id = name, .host_name = port->name(), .connected = port->attached()});
   return infos;
 }
 
@@ -115,6 +117,8 @@ std::optional<uint64_t> MachineHardware::balloon_bytes() const {
 Result<console::Port*> MachineHardware::find_console(const std::string& id) const {
   for (size_t i = 0; i < peripherals_->consoles().size(); ++i)
     if (console_id(*peripherals_, i) == id) return peripherals_->consoles()[i].get();
+  for (const auto& [name, port] : peripherals_->named_ports())
+    if (name == id) return port.get();
   return fail_errno(ENODEV, "console {}", id);
 }
 

@@ -41,20 +41,35 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
   for (const SerialConfig& serial : config.serials)
     made.consoles_.push_back(
         TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
+  made.serial_count_ = made.consoles_.size();
   TRY(made.add_disks(config, on_disk_error));
   TRY(made.add_cards(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
   }
-  if (config.console) {
-    auto& port =
-        *made.consoles_.emplace_back(TRY(open_console(*config.console, "hvc0", main_loop, keys)));
-    made.hvc_ = std::make_unique<virtio::Console>(
-        main_loop, std::vector<virtio::Console::PortConfig>{{.backend = port}});
-    made.slots_.push_back({made.hvc_.get(), "hvc0", layout::kConsoleSlot});
-  }
+  TRY(made.add_consoles(config, main_loop, keys));
   return made;
+}
+
+Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& main_loop,
+                                       const console::TerminalKeys& keys) {
+  if (config.consoles.empty()) return {};
+  std::vector<virtio::Console::PortConfig> ports;
+  for (size_t i = 0; i < config.consoles.size(); ++i) {
+    const SerialConfig& wanted = config.consoles[i];
+    const std::string id = config.console_id(i);
+    auto port = TRY(open_console(wanted, id, main_loop, keys));
+    ports.push_back({.backend = *port, .name = wanted.port_name});
+    if (!wanted.port_name.empty()) {
+      named_ports_.push_back({id, std::move(port)});
+      continue;
+    }
+    consoles_.push_back(std::move(port));
+  }
+  hvc_ = std::make_unique<virtio::Console>(main_loop, std::move(ports));
+  slots_.push_back({hvc_.get(), "hvc0", layout::kConsoleSlot});
+  return {};
 }
 
 // Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
@@ -109,13 +124,18 @@ void Peripherals::update_disk_sizes() {
 void Peripherals::pause() {
   for (const auto& card : cards_) card->pause();
   for (const auto& disk : disks_) disk->pause();
-  for (const auto& port : consoles_) port->hold_guest_input(true);
+  hold_input(true);
 }
 
 void Peripherals::resume() {
-  for (const auto& port : consoles_) port->hold_guest_input(false);
+  hold_input(false);
   for (const auto& disk : disks_) disk->resume();
   for (const auto& card : cards_) card->resume();
+}
+
+void Peripherals::hold_input(bool held) {
+  for (const auto& port : consoles_) port->hold_guest_input(held);
+  for (const NamedPort& named : named_ports_) named.port->hold_guest_input(held);
 }
 
 Result<void> Peripherals::finish() {
@@ -125,6 +145,7 @@ Result<void> Peripherals::finish() {
     if (auto finished = disk->finish(); !finished && result) result = std::move(finished);
   }
   for (const auto& port : consoles_) port->flush();
+  for (const NamedPort& named : named_ports_) named.port->flush();
   return result;
 }
 

@@ -35,11 +35,18 @@ class Peripherals {
   using OnDiskError =
       std::function<void(const std::string& id, const block::Supervised::Failure& failure)>;
   static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
-                                    const console::TerminalKeys& keys, OnDiskError on_disk_error = {});
+                                    const console::TerminalKeys& keys,
+                                    OnDiskError on_disk_error = {});
 
-  // The serial ports, ttyS0 first, then hvc0 if there is one.
+  // The serial ports, ttyS0 first, then hvc0 and so on if there are.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
-  size_t serial_count() const { return consoles_.size() - (hvc_ ? 1 : 0); }
+  size_t serial_count() const { return serial_count_; }
+  // The ports of the virtio console that are no consoles.
+  struct NamedPort {
+    std::string name;
+    std::unique_ptr<console::Port> port;
+  };
+  const std::vector<NamedPort>& named_ports() const { return named_ports_; }
   const std::vector<Slot>& slots() const { return slots_; }
   // In the order of the IDE controller's positions; at most devices::Ide::kDrives.
   const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
@@ -68,8 +75,13 @@ class Peripherals {
  private:
   Result<void> add_disks(const MachineConfig& config, const OnDiskError& on_error);
   Result<void> add_cards(const MachineConfig& config);
+  Result<void> add_consoles(const MachineConfig& config, EventLoop& main_loop,
+                            const console::TerminalKeys& keys);
+  void hold_input(bool held);
 
   std::vector<std::unique_ptr<console::Port>> consoles_;
+  size_t serial_count_ = 0;
+  std::vector<NamedPort> named_ports_;
   std::unique_ptr<virtio::Console> hvc_;
   std::unique_ptr<virtio::Rng> rng_;
   std::vector<std::unique_ptr<Disk>> disks_;

@@ -57,12 +57,12 @@ TEST_F(BackgroundTest, WhatTheUserChoseForAConsoleStays) {
   const auto entry = claim("web");
   vmm::MachineConfig config;
   config.serials = {serial(Kind::kUnix, "my.socket", "my.log")};
-  config.console = serial(Kind::kStdio);
+  config.consoles = {serial(Kind::kStdio)};
   move_consoles(config, entry);
   EXPECT_EQ(config.serials[0].path, "my.socket");
   EXPECT_EQ(config.serials[0].log_path, "my.log");
-  EXPECT_EQ(config.console->path, folder_ / "run/web/hvc0.sock");
-  EXPECT_EQ(config.console->log_path, "") << "it is not the first";
+  EXPECT_EQ(config.consoles[0].path, folder_ / "run/web/hvc0.sock");
+  EXPECT_EQ(config.consoles[0].log_path, "") << "it is not the first";
 }
 
 TEST_F(BackgroundTest, AMachineThatCannotBeBuiltIsAnErrorAndLeavesNothing) {

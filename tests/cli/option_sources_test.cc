@@ -141,7 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
                          o) { return o.machine.disks.empty() ? "none" : o.machine.disks[0].path; }},
         OrderCase{"console", "file:c", "file:e", "'file:f'", "c", "e", "f",
                   [](const RunOptions& o) {
-                    return o.machine.console ? o.machine.console->path : "none";
+                    return o.machine.consoles.empty() ? "none" : o.machine.consoles[0].path;
                   }},
         OrderCase{"rng", "c", "off", "'f'", "c", "none", "f",
                   [](const RunOptions& o) { return o.machine.rng.value_or("none"); }}),

@@ -217,11 +217,11 @@ TEST(Options, ThereAreFourSerialPortsAndOneTerminal) {
 TEST(Options, AConsoleOnStdioTakesItFromTheSerialPort) {
   using Kind = vmm::SerialConfig::Kind;
   const vmm::MachineConfig plain = run_options(run_with({})).machine;
-  EXPECT_FALSE(plain.console);
+  EXPECT_TRUE(plain.consoles.empty());
   const vmm::MachineConfig machine = run_options(run_with({"--console", "stdio,log=l"})).machine;
-  ASSERT_TRUE(machine.console);
-  EXPECT_EQ(machine.console->kind, Kind::kStdio);
-  EXPECT_EQ(machine.console->log_path, "l");
+  ASSERT_EQ(machine.consoles.size(), 1u);
+  EXPECT_EQ(machine.consoles[0].kind, Kind::kStdio);
+  EXPECT_EQ(machine.consoles[0].log_path, "l");
   ASSERT_EQ(machine.serials.size(), 1u);
   EXPECT_EQ(machine.serials[0].kind, Kind::kNull);
   EXPECT_EQ(run_options(run_with({"--console", "pty"})).machine.serials[0].kind, Kind::kStdio);

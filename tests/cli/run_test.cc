@@ -14,15 +14,16 @@
 #include "tests/console/fakes.h"
 #include "tests/fakes/temp_dir.h"
 
+#include "tests/fakes/fake_machine.h"
+
 namespace wick::cli {
 namespace {
 
 // A machine that runs until end() is called, like a hanging guest.
-class HangingMachine : public vmm::Machine {
+class HangingMachine final : public vmm::FakeMachine {
  public:
   explicit HangingMachine(EventLoop& loop) : loop_(loop) {}
 
-  const std::string& cmdline() const override { return cmdline_; }
   vmm::RunReport run() override {
     loop_.run();
     return report_;
@@ -43,7 +44,6 @@ class HangingMachine : public vmm::Machine {
   EventLoop& loop_;
   int presses_ = 0;
   int size_updates_ = 0;
-  const std::string cmdline_;
   vmm::RunReport report_;
   bool ended_ = false;
 };

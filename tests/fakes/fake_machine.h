@@ -11,7 +11,7 @@
 
 namespace wick::vmm {
 
-class FakeMachine final : public Machine, public Inspector, public Hardware {
+class FakeMachine : public Machine, public Inspector, public Hardware {
  public:
   static constexpr uint64_t kMemoryBytes = 16 << 20;
 

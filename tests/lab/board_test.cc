@@ -117,7 +117,7 @@ class BoardTest : public testing::Test {
 };
 
 TEST_F(BoardTest, HasEachDeviceInItsSlot) {
-  config_.console = SerialConfig{};
+  config_.consoles = {SerialConfig{}};
   add_disk(DiskConfig::Device::kVirtio);
   add_disk(DiskConfig::Device::kIde);
   add_disk(DiskConfig::Device::kVirtio);

@@ -154,9 +154,9 @@ TEST(Config, RefusesWhatExcludesEachOther) {
   machine.serials.resize(2);
   machine.serials[0].kind = SerialConfig::Kind::kStdio;
   EXPECT_EQ(error_of(machine), "none");
-  machine.console.emplace().kind = SerialConfig::Kind::kStdio;
+  machine.consoles.emplace_back().kind = SerialConfig::Kind::kStdio;
   EXPECT_THAT(error_of(machine), HasSubstr("only one port"));
-  machine.console.reset();
+  machine.consoles.clear();
   machine.nets.resize(2);
   machine.nets[0].mac = machine.nets[1].mac = net::MacAddress{2, 0, 0, 0, 0, 1};
   EXPECT_THAT(error_of(machine), HasSubstr("two cards with mac=02:00:00:00:00:01"));

@@ -62,7 +62,7 @@ TEST_F(PeripheralsOfAMachine, OfTheDefaultsAreTheEntropyDeviceAlone) {
 }
 
 TEST_F(PeripheralsOfAMachine, OfEachKindHaveSlotsOfTheirOwn) {
-  config_.console = SerialConfig{};
+  config_.consoles = {SerialConfig{}};
   add_disk(DiskConfig::Device::kVirtio);
   add_disk(DiskConfig::Device::kIde);
   add_disk(DiskConfig::Device::kVirtio);
