@@ -1,21 +1,9 @@
 #include "vmm/machine.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
-#include <atomic>
-#include <map>
-#include <optional>
-#include <thread>
 
-#include "base/mutex.h"
-#include "vmm/board.h"
-#include "vmm/cpu_gate.h"
-#include "vmm/guest_clock.h"
 #include "vmm/kvm_counters.h"
-#include "vmm/machine_hardware.h"
-#include "vmm/machine_inspector.h"
-#include "vmm/peripherals.h"
+#include "vmm/kvm_machine.h"
 
 namespace wick::vmm {
 
@@ -27,86 +15,6 @@ constexpr std::chrono::seconds kHaltCheckPeriod{1};
 constexpr std::chrono::seconds kPanicTimeout{1};
 constexpr size_t kReportedConsoleLines = 200;
 
-class KvmMachine final : public Machine {
- public:
-  KvmMachine(const MachineConfig& config, EventLoop& main_loop)
-      : config_(config), main_loop_(main_loop) {}
-  ~KvmMachine() override { stop_vcpus(); }
-
-  Result<void> build();
-
-  const std::string& cmdline() const override { return cmdline_; }
-  RunReport run() override;
-  void end(Ending ending, int signal) override;
-  void press_power_button() override;
-  void update_disk_sizes() override { peripherals_->update_disk_sizes(); }
-
-  const MachineConfig& config() const override { return config_; }
-  RunState state() const override { return state_; }
-  void pause(RunState why, std::function<void()> done) override;
-  void resume() override;
-  void reset() override;
-  Result<void> inject_nmi() override;
-  Result<void> wake_up() override;
-  Subscription subscribe(Observer observer) override;
-  Inspector& inspector() override { return inspector_; }
-  Hardware& hardware() override { return hardware_; }
-
- private:
-  Result<boot::BootFiles> open_files() const;
-  Result<void> power_on(boot::BootFiles files);
-  void run_board();
-  bool wants_reset();
-  bool panicked() const;
-  uint64_t written_bytes() const;
-  RunReport report();
-  void end_with(Ending ending, int signal, std::string detail);
-  void vcpu_ended(const VcpuExit& exit);
-  void check_for_halt();
-  void stop_vcpus();
-  void vcpus_stopped();
-  void debug_stop(const DebugStop& stop);
-  void disk_failed(const std::string& id, const block::Supervised::Failure& failure);
-  void resume(std::span<const CpuRun> cpus);
-  void publish(const MachineEvent& event);
-  void publish_end();
-  std::string timeout_detail() const;
-  RunStats stats() const;
-
-  const MachineConfig config_;
-  EventLoop& main_loop_;
-  std::optional<Kvm> kvm_;
-  std::optional<Peripherals> peripherals_;
-  std::unique_ptr<Board> board_;  // nullptr if a reset has failed
-  std::string cmdline_;
-  uint64_t written_before_start_ = 0;  // written_bytes() when the board was built
-  EventLoop::Timer panic_timer_;
-  std::atomic<bool> pvpanic_event_{false};
-  std::vector<std::thread> vcpu_threads_;
-  std::vector<uint64_t> exits_at_last_check_;
-  int halted_checks_ = 0;  // consecutive checks that found all vCPUs halted for good
-
-  // Control; see machine.h.
-  GuestClock clock_;
-  CpuGate gate_{main_loop_, [this](const DebugStop& stop) { debug_stop(stop); }};
-  MachineInspector inspector_{gate_, [this](std::span<const CpuRun> cpus) { resume(cpus); }};
-  MachineHardware hardware_{config_, [this](const MachineEvent& event) { publish(event); }};
-  RunState state_ = RunState::kRunning;
-  std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
-  std::vector<std::function<void()>> when_paused_;
-  bool resume_requested_ = false;       // while the vCPUs were being stopped
-  std::vector<DebugStop> debug_stops_;  // not reported yet
-  bool host_reset_ = false;
-  std::map<int, Observer> observers_;
-  int next_observer_ = 0;
-
-  Mutex mutex_;
-  bool ended_ GUARDED_BY(mutex_) = false;
-  Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
-  int signal_ GUARDED_BY(mutex_) = 0;
-  std::string detail_ GUARDED_BY(mutex_);
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
@@ -116,8 +24,6 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   TRY(machine->build());
   return machine;
 }
-
-namespace {
 
 Result<void> KvmMachine::build() {
   // First what is quick to refuse.
@@ -360,156 +266,11 @@ std::string KvmMachine::timeout_detail() const {
                      written_bytes() > 0 ? "" : " and had never written anything");
 }
 
-void KvmMachine::press_power_button() {
-  board_->press_power_button();
-  publish({.kind = MachineEvent::Kind::kPowerdown});
-}
-
-void KvmMachine::pause(RunState why, std::function<void()> done) {
-  if (state_ != RunState::kRunning && !pausing_) {
-    if (done) done();
-    return;
-  }
-  if (done) when_paused_.push_back(std::move(done));
-  resume_requested_ = false;
-  if (pausing_) return;
-  pausing_ = why;
-  gate_.stop([this] { vcpus_stopped(); });
-}
-
-void KvmMachine::vcpus_stopped() {
-  peripherals_->pause();
-  clock_.stop(board_->vm(), board_->vcpus());
-  state_ = debug_stops_.empty() ? *pausing_ : RunState::kDebug;
-  pausing_.reset();
-  hardware_.set_paused(true);
-  publish({.kind = MachineEvent::Kind::kStop});
-  for (const auto& done : std::exchange(when_paused_, {})) done();
-  for (const DebugStop& stop : std::exchange(debug_stops_, {})) inspector_.report(stop);
-  if (std::exchange(resume_requested_, false)) resume();
-}
-
-// Several vCPUs may stop at the same time.
-void KvmMachine::debug_stop(const DebugStop& stop) {
-  debug_stops_.push_back(stop);
-  if (state_ == RunState::kRunning && !pausing_) pause(RunState::kDebug, {});
-}
-
-void KvmMachine::resume() {
-  if (pausing_) {
-    resume_requested_ = true;
-    return;
-  }
-  if (state_ == RunState::kRunning) return;
-  resume(std::span<const CpuRun>());
-}
-
-void KvmMachine::resume(std::span<const CpuRun> cpus) {
-  clock_.start(board_->vm(), board_->vcpus());
-  // Between the steps of a debugger the devices stay as they are.
-  const bool only_steps = !cpus.empty() && std::ranges::find(cpus, CpuRun::kContinue) == cpus.end();
-  if (!only_steps) {
-    peripherals_->resume();
-    hardware_.set_paused(false);
-  }
-  state_ = RunState::kRunning;
-  publish({.kind = MachineEvent::Kind::kResume});  // before the guest changes its memory
-  gate_.resume(cpus);
-}
-
-void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Failure& failure) {
-  const bool stop = failure.action == block::ErrorPolicy::kStop;
-  const bool no_space = failure.error.code == ENOSPC;
-  hardware_.disk_failed(id, no_space, stop);
-  publish({.kind = MachineEvent::Kind::kBlockIoError,
-           .device = id,
-           .reason = failure.error.message(),
-           .operation = failure.write ? "write" : "read",
-           .action = stop                                            ? "stop"
-                     : failure.action == block::ErrorPolicy::kIgnore ? "ignore"
-                                                                     : "report",
-           .no_space = no_space});
-  if (!stop) return;
-  spdlog::error("disk {}: {}; the machine is paused until it is resumed (wick resume)", id,
-                failure.error.message());
-  pause(RunState::kIoError, {});
-}
-
-void KvmMachine::reset() {
-  host_reset_ = true;
-  end(Ending::kRebooted, 0);
-}
-
-Result<void> KvmMachine::inject_nmi() {
-  for (const auto& vcpu : board_->vcpus()) TRY(vcpu->inject_nmi());
-  return {};
-}
-
-Result<void> KvmMachine::wake_up() {
-  return with_hint(fail("the guest does not sleep in a state that it can be woken from"),
-                   "the power button wakes a guest from s2idle");
-}
-
-Machine::Subscription KvmMachine::subscribe(Observer observer) {
-  const int number = next_observer_++;
-  observers_[number] = std::move(observer);
-  return Subscription([this, number] { observers_.erase(number); });
-}
-
-// An observer may subscribe or end a subscription, also its own.
-void KvmMachine::publish(const MachineEvent& event) {
-  for (auto next = observers_.begin(); next != observers_.end();) {
-    const int number = next->first;
-    const Observer observer = next->second;
-    observer(event);
-    next = observers_.upper_bound(number);
-  }
-}
-
-// The reasons are those of QMP's ShutdownCause.
-void KvmMachine::publish_end() {
-  const auto [ending, has_panicked] = [this] {
-    const MutexLock lock(mutex_);
-    return std::pair(ending_, panicked());
-  }();
-  MachineEvent event{.kind = MachineEvent::Kind::kShutdown, .guest = true};
-  switch (ending) {
-    case Ending::kPoweredOff:
-    case Ending::kHalted:
-      event.reason = "guest-shutdown";
-      break;
-    case Ending::kRebooted:
-    case Ending::kTripleFault:
-      event.reason = has_panicked ? "guest-panic" : "guest-reset";
-      break;
-    case Ending::kPanicked:
-      event.reason = "guest-panic";
-      break;
-    case Ending::kQuit:
-      event.guest = false;
-      event.reason = "host-qmp-quit";
-      break;
-    case Ending::kSignal:
-    case Ending::kTimeout:
-      event.guest = false;
-      event.reason = "host-signal";
-      break;
-    case Ending::kHostFailed:
-    case Ending::kKvmError:
-      event.guest = false;
-      event.reason = "host-error";
-      break;
-  }
-  publish(event);
-}
-
 void KvmMachine::stop_vcpus() {
   if (board_ == nullptr) return;
   for (const auto& vcpu : board_->vcpus()) vcpu->request_stop();
   for (std::thread& thread : vcpu_threads_) thread.join();
   vcpu_threads_.clear();
 }
-
-}  // namespace
 
 }  // namespace wick::vmm

@@ -335,65 +335,6 @@ void Vcpu::wait_for_resume() {
   while (pause_ && !stop_) resumed_.wait(lock);
 }
 
-void Vcpu::stop_for_debugger() {
-  constexpr uint32_t kBreakpointException = 3;
-  const kvm_debug_exit_arch& debug = run_->debug.arch;
-  DebugStop stop{.cpu = index_, .address = debug.pc, .dr6 = debug.dr6};
-  if (debug.exception == kBreakpointException)
-    stop.kind = DebugStop::Kind::kBreakpoint;
-  else if ((debug.dr6 & 0xf) != 0)
-    stop.kind = DebugStop::Kind::kHardware;
-  else
-    stop.kind = DebugStop::Kind::kSingleStep;
-  {
-    const MutexLock lock(mutex_);
-    pause_ = true;
-  }
-  if (events_.debug_stop) events_.debug_stop(stop);
-  wait_for_resume();
-}
-
-Result<void> Vcpu::set_debug(const Debug& debug) {
-  kvm_guest_debug request{};
-  if (debug.enabled) request.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
-  if (debug.step) request.control |= KVM_GUESTDBG_SINGLESTEP;
-  // Without this flag (Linux before 5.15) a step ends in an interrupt's handler if one is due.
-  const int flags = vm_.kvm().capability(KVM_CAP_SET_GUEST_DEBUG2);
-  if (debug.step && (flags & KVM_GUESTDBG_BLOCKIRQ) != 0) request.control |= KVM_GUESTDBG_BLOCKIRQ;
-  if (debug.pass_breakpoint) request.control |= KVM_GUESTDBG_INJECT_BP;
-  if (debug.enabled && !debug.breakpoints.empty()) {
-    request.control |= KVM_GUESTDBG_USE_HW_BP;
-    // DR7 (Intel SDM 3, 18.2.4): the enable bits G0 to G3, and four bits of type and length for
-    // each. Bit 10 is always set; GE and LE make matches exact.
-    uint64_t dr7 = 0x600;
-    for (size_t i = 0; i < std::min<size_t>(debug.breakpoints.size(), 4); ++i) {
-      const HardwareBreakpoint& wanted = debug.breakpoints[i];
-      const uint64_t length = wanted.length_bytes == 8 ? 2 : wanted.length_bytes - 1u;
-      request.arch.debugreg[i] = wanted.address;
-      dr7 |= uint64_t{2} << (i * 2);
-      dr7 |= (static_cast<uint64_t>(wanted.kind) | length << 2) << (16 + i * 4);
-    }
-    request.arch.debugreg[7] = dr7;
-  }
-  if (::ioctl(fd_.get(), KVM_SET_GUEST_DEBUG, &request) != 0)
-    return fail_errno(errno, "kvm: KVM_SET_GUEST_DEBUG on vCPU {}", index_);
-  return {};
-}
-
-Result<void> Vcpu::inject_nmi() {
-  if (::ioctl(fd_.get(), KVM_NMI, 0) != 0)
-    return fail_errno(errno, "kvm: KVM_NMI on vCPU {}", index_);
-  return {};
-}
-
-std::optional<GuestAddress> Vcpu::translate(uint64_t linear) const {
-  kvm_translation translation{};
-  translation.linear_address = linear;
-  if (::ioctl(fd_.get(), KVM_TRANSLATE, &translation) != 0 || translation.valid == 0)
-    return std::nullopt;
-  return GuestAddress{translation.physical_address};
-}
-
 void Vcpu::request_halt_check() {
   halt_check_ = true;
   kick();

@@ -1,0 +1,106 @@
+// The Machine on KVM: its life (machine.cc) and its control while it runs (machine_control.cc).
+//
+// Thread rule: as Machine.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "vmm/board.h"
+#include "vmm/cpu_gate.h"
+#include "vmm/guest_clock.h"
+#include "vmm/machine.h"
+#include "vmm/machine_hardware.h"
+#include "vmm/machine_inspector.h"
+#include "vmm/peripherals.h"
+
+namespace wick::vmm {
+
+class KvmMachine final : public Machine {
+ public:
+  KvmMachine(const MachineConfig& config, EventLoop& main_loop)
+      : config_(config), main_loop_(main_loop) {}
+  ~KvmMachine() override { stop_vcpus(); }
+
+  Result<void> build();
+
+  const std::string& cmdline() const override { return cmdline_; }
+  RunReport run() override;
+  void end(Ending ending, int signal) override;
+  void press_power_button() override;
+  void update_disk_sizes() override { peripherals_->update_disk_sizes(); }
+
+  const MachineConfig& config() const override { return config_; }
+  RunState state() const override { return state_; }
+  void pause(RunState why, std::function<void()> done) override;
+  void resume() override;
+  void reset() override;
+  Result<void> inject_nmi() override;
+  Result<void> wake_up() override;
+  Subscription subscribe(Observer observer) override;
+  Inspector& inspector() override { return inspector_; }
+  Hardware& hardware() override { return hardware_; }
+
+ private:
+  Result<boot::BootFiles> open_files() const;
+  Result<void> power_on(boot::BootFiles files);
+  void run_board();
+  bool wants_reset();
+  bool panicked() const;
+  uint64_t written_bytes() const;
+  RunReport report();
+  void end_with(Ending ending, int signal, std::string detail);
+  void vcpu_ended(const VcpuExit& exit);
+  void check_for_halt();
+  void stop_vcpus();
+  void vcpus_stopped();
+  void debug_stop(const DebugStop& stop);
+  void disk_failed(const std::string& id, const block::Supervised::Failure& failure);
+  void resume(std::span<const CpuRun> cpus);
+  void publish(const MachineEvent& event);
+  void publish_end();
+  std::string timeout_detail() const;
+  RunStats stats() const;
+
+  const MachineConfig config_;
+  EventLoop& main_loop_;
+  std::optional<Kvm> kvm_;
+  std::optional<Peripherals> peripherals_;
+  std::unique_ptr<Board> board_;  // nullptr if a reset has failed
+  std::string cmdline_;
+  uint64_t written_before_start_ = 0;  // written_bytes() when the board was built
+  EventLoop::Timer panic_timer_;
+  std::atomic<bool> pvpanic_event_{false};
+  std::vector<std::thread> vcpu_threads_;
+  std::vector<uint64_t> exits_at_last_check_;
+  int halted_checks_ = 0;  // consecutive checks that found all vCPUs halted for good
+
+  // Control; see machine.h.
+  GuestClock clock_;
+  CpuGate gate_{main_loop_, [this](const DebugStop& stop) { debug_stop(stop); }};
+  MachineInspector inspector_{gate_, [this](std::span<const CpuRun> cpus) { resume(cpus); }};
+  MachineHardware hardware_{config_, [this](const MachineEvent& event) { publish(event); }};
+  RunState state_ = RunState::kRunning;
+  std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
+  std::vector<std::function<void()>> when_paused_;
+  bool resume_requested_ = false;       // while the vCPUs were being stopped
+  std::vector<DebugStop> debug_stops_;  // not reported yet
+  bool host_reset_ = false;
+  std::map<int, Observer> observers_;
+  int next_observer_ = 0;
+
+  Mutex mutex_;
+  bool ended_ GUARDED_BY(mutex_) = false;
+  Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
+  int signal_ GUARDED_BY(mutex_) = 0;
+  std::string detail_ GUARDED_BY(mutex_);
+};
+
+}  // namespace wick::vmm

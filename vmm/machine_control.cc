@@ -1,0 +1,152 @@
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "vmm/kvm_machine.h"
+
+namespace wick::vmm {
+
+void KvmMachine::press_power_button() {
+  board_->press_power_button();
+  publish({.kind = MachineEvent::Kind::kPowerdown});
+}
+
+void KvmMachine::pause(RunState why, std::function<void()> done) {
+  if (state_ != RunState::kRunning && !pausing_) {
+    if (done) done();
+    return;
+  }
+  if (done) when_paused_.push_back(std::move(done));
+  resume_requested_ = false;
+  if (pausing_) return;
+  pausing_ = why;
+  gate_.stop([this] { vcpus_stopped(); });
+}
+
+void KvmMachine::vcpus_stopped() {
+  peripherals_->pause();
+  clock_.stop(board_->vm(), board_->vcpus());
+  state_ = debug_stops_.empty() ? *pausing_ : RunState::kDebug;
+  pausing_.reset();
+  hardware_.set_paused(true);
+  publish({.kind = MachineEvent::Kind::kStop});
+  for (const auto& done : std::exchange(when_paused_, {})) done();
+  for (const DebugStop& stop : std::exchange(debug_stops_, {})) inspector_.report(stop);
+  if (std::exchange(resume_requested_, false)) resume();
+}
+
+// Several vCPUs may stop at the same time.
+void KvmMachine::debug_stop(const DebugStop& stop) {
+  debug_stops_.push_back(stop);
+  if (state_ == RunState::kRunning && !pausing_) pause(RunState::kDebug, {});
+}
+
+void KvmMachine::resume() {
+  if (pausing_) {
+    resume_requested_ = true;
+    return;
+  }
+  if (state_ == RunState::kRunning) return;
+  resume(std::span<const CpuRun>());
+}
+
+void KvmMachine::resume(std::span<const CpuRun> cpus) {
+  clock_.start(board_->vm(), board_->vcpus());
+  // Between the steps of a debugger the devices stay as they are.
+  const bool only_steps = !cpus.empty() && std::ranges::find(cpus, CpuRun::kContinue) == cpus.end();
+  if (!only_steps) {
+    peripherals_->resume();
+    hardware_.set_paused(false);
+  }
+  state_ = RunState::kRunning;
+  publish({.kind = MachineEvent::Kind::kResume});  // before the guest changes its memory
+  gate_.resume(cpus);
+}
+
+void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Failure& failure) {
+  const bool stop = failure.action == block::ErrorPolicy::kStop;
+  const bool no_space = failure.error.code == ENOSPC;
+  hardware_.disk_failed(id, no_space, stop);
+  publish({.kind = MachineEvent::Kind::kBlockIoError,
+           .device = id,
+           .reason = failure.error.message(),
+           .operation = failure.write ? "write" : "read",
+           .action = stop                                            ? "stop"
+                     : failure.action == block::ErrorPolicy::kIgnore ? "ignore"
+                                                                     : "report",
+           .no_space = no_space});
+  if (!stop) return;
+  spdlog::error("disk {}: {}; the machine is paused until it is resumed (wick resume)", id,
+                failure.error.message());
+  pause(RunState::kIoError, {});
+}
+
+void KvmMachine::reset() {
+  host_reset_ = true;
+  end(Ending::kRebooted, 0);
+}
+
+Result<void> KvmMachine::inject_nmi() {
+  for (const auto& vcpu : board_->vcpus()) TRY(vcpu->inject_nmi());
+  return {};
+}
+
+Result<void> KvmMachine::wake_up() {
+  return with_hint(fail("the guest does not sleep in a state that it can be woken from"),
+                   "the power button wakes a guest from s2idle");
+}
+
+Machine::Subscription KvmMachine::subscribe(Observer observer) {
+  const int number = next_observer_++;
+  observers_[number] = std::move(observer);
+  return Subscription([this, number] { observers_.erase(number); });
+}
+
+// An observer may subscribe or end a subscription, also its own.
+void KvmMachine::publish(const MachineEvent& event) {
+  for (auto next = observers_.begin(); next != observers_.end();) {
+    const int number = next->first;
+    const Observer observer = next->second;
+    observer(event);
+    next = observers_.upper_bound(number);
+  }
+}
+
+// The reasons are those of QMP's ShutdownCause.
+void KvmMachine::publish_end() {
+  const auto [ending, has_panicked] = [this] {
+    const MutexLock lock(mutex_);
+    return std::pair(ending_, panicked());
+  }();
+  MachineEvent event{.kind = MachineEvent::Kind::kShutdown, .guest = true};
+  switch (ending) {
+    case Ending::kPoweredOff:
+    case Ending::kHalted:
+      event.reason = "guest-shutdown";
+      break;
+    case Ending::kRebooted:
+    case Ending::kTripleFault:
+      event.reason = has_panicked ? "guest-panic" : "guest-reset";
+      break;
+    case Ending::kPanicked:
+      event.reason = "guest-panic";
+      break;
+    case Ending::kQuit:
+      event.guest = false;
+      event.reason = "host-qmp-quit";
+      break;
+    case Ending::kSignal:
+    case Ending::kTimeout:
+      event.guest = false;
+      event.reason = "host-signal";
+      break;
+    case Ending::kHostFailed:
+    case Ending::kKvmError:
+      event.guest = false;
+      event.reason = "host-error";
+      break;
+  }
+  publish(event);
+}
+
+}  // namespace wick::vmm
