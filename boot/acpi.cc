@@ -274,6 +274,12 @@ Table fadt(const AcpiPlatform& platform, GuestAddress facs, GuestAddress dsdt_ad
   fadt.x_pm_timer = ports(platform.pm_timer_port, fadt.pm_timer_length, 3);
   fadt.x_pm1a_event = ports(platform.pm1_event_port, fadt.pm1_event_length, 2);
   fadt.x_pm1a_control = ports(platform.pm1_control_port, fadt.pm1_control_length, 2);
+  if (platform.gpe0_port != 0) {
+    constexpr uint8_t kGpe0Bytes = 2;
+    fadt.gpe0 = platform.gpe0_port;
+    fadt.gpe0_length = kGpe0Bytes;
+    fadt.x_gpe0 = ports(platform.gpe0_port, kGpe0Bytes, 1);
+  }
   fadt.reset_register = ports(platform.reset_port, 1, 1);
   fadt.reset_value = platform.reset_value;
   fadt.century = platform.rtc.century;

@@ -41,6 +41,11 @@ struct AcpiPlatform {
     uint32_t window = 0;       // for BARs
     uint32_t window_bytes = 0;
     std::vector<uint8_t> slot_irqs = {};  // GSI of INTA, level-triggered; slot 1 first
+    // Hot-plug (devices/acpi_hotplug.h): a bit for each slot that has it, its registers, and the
+    // general-purpose event that tells of changes.
+    uint32_t hotplug_slots = 0;
+    uint16_t hotplug_port = 0;
+    uint8_t hotplug_event = 0;  // 0 to 7
   };
 
   uint32_t cpus = 1;  // APIC IDs 0 to cpus - 1
@@ -54,6 +59,7 @@ struct AcpiPlatform {
   uint16_t pm1_event_port = 0;
   uint16_t pm1_control_port = 0;
   uint16_t pm_timer_port = 0;  // 32 bits
+  uint16_t gpe0_port = 0;      // status and enable, 8 bits each; 0: there are no such events
   uint8_t sleep_type_s5 = 0;   // the SLP_TYP value for power-off
   uint16_t reset_port = 0;
   uint8_t reset_value = 0;

@@ -21,11 +21,17 @@ constexpr uint8_t kScopeOp = 0x10;
 constexpr uint8_t kBufferOp = 0x11;
 constexpr uint8_t kPackageOp = 0x12;
 constexpr uint8_t kMethodOp = 0x14;
+constexpr uint8_t kMultiNamePrefix = 0x2f;
 constexpr uint8_t kExtOpPrefix = 0x5b;
+constexpr uint8_t kRootChar = 0x5c;
 constexpr uint8_t kArg0Op = 0x68;
+constexpr uint8_t kStoreOp = 0x70;
 constexpr uint8_t kAndOp = 0x7b;
 constexpr uint8_t kOrOp = 0x7d;
-constexpr uint8_t kDeviceOp = 0x82;  // behind kExtOpPrefix
+constexpr uint8_t kOpRegionOp = 0x80;  // behind kExtOpPrefix, like the next two
+constexpr uint8_t kFieldOp = 0x81;
+constexpr uint8_t kDeviceOp = 0x82;
+constexpr uint8_t kNotifyOp = 0x86;
 constexpr uint8_t kCreateDWordFieldOp = 0x8a;
 constexpr uint8_t kLEqualOp = 0x93;
 constexpr uint8_t kLGreaterOp = 0x94;
@@ -129,6 +135,10 @@ Bytes scope(std::string_view segment, std::span<const Bytes> terms) {
 }
 
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms) {
+  return device(segment, std::span(terms.begin(), terms.size()));
+}
+
+Bytes device(std::string_view segment, std::span<const Bytes> terms) {
   Bytes content = name_segment(segment);
   append(content, sequence(terms));
   return with_length({kExtOpPrefix, kDeviceOp}, content);
@@ -157,12 +167,23 @@ Bytes uuid(std::string_view text) {
 
 Bytes reference(std::string_view segment) { return name_segment(segment); }
 
+Bytes root_path(std::initializer_list<std::string_view> segments) {
+  assert(segments.size() >= 3 && segments.size() <= UINT8_MAX);
+  Bytes bytes = {kRootChar, kMultiNamePrefix, static_cast<uint8_t>(segments.size())};
+  for (const std::string_view segment : segments) append(bytes, name_segment(segment));
+  return bytes;
+}
+
 Bytes argument(unsigned number) {
   assert(number <= 6);
   return {static_cast<uint8_t>(kArg0Op + number)};
 }
 
 Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms) {
+  return method(segment, arguments, std::span(terms.begin(), terms.size()));
+}
+
+Bytes method(std::string_view segment, unsigned arguments, std::span<const Bytes> terms) {
   assert(arguments <= 7);
   // A method that creates names must not run twice at the same time.
   constexpr uint8_t kSerialized = 1 << 3;
@@ -211,6 +232,42 @@ Bytes create_dword_field(const Bytes& buffer, uint64_t byte_index, std::string_v
 }
 
 Bytes return_op(const Bytes& value) { return operation(kReturnOp, {value}); }
+
+Bytes call(const Bytes& path, std::initializer_list<Bytes> arguments) {
+  Bytes bytes = path;
+  append(bytes, sequence(arguments));
+  return bytes;
+}
+
+Bytes store(const Bytes& value, const Bytes& target) {
+  return operation(kStoreOp, {value, target});
+}
+
+Bytes notify(const Bytes& object, const Bytes& value) {
+  return operation(kNotifyOp, {object, value});
+}
+
+Bytes port_region(std::string_view segment, uint16_t start, uint8_t count) {
+  constexpr uint8_t kSystemIo = 1;
+  Bytes bytes = {kExtOpPrefix, kOpRegionOp};
+  append(bytes, name_segment(segment));
+  bytes.push_back(kSystemIo);
+  append(bytes, integer(start));
+  append(bytes, integer(count));
+  return bytes;
+}
+
+// The flags (20.2.5.2) are: double word access, no lock, other bits are preserved.
+Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> segments) {
+  constexpr uint8_t kDWordAccess = 3;
+  Bytes content = name_segment(region);
+  content.push_back(kDWordAccess);
+  for (const std::string_view segment : segments) {
+    append(content, name_segment(segment));
+    append(content, {32});  // the length in bits, encoded like a PkgLength
+  }
+  return with_length({kExtOpPrefix, kFieldOp}, content);
+}
 
 Bytes resource_template(std::initializer_list<Bytes> descriptors) {
   Bytes resources = sequence(descriptors);

@@ -33,14 +33,22 @@ Bytes package(std::initializer_list<Bytes> elements);
 Bytes name(std::string_view segment, const Bytes& value);
 Bytes scope(std::string_view segment, std::span<const Bytes> terms);
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
+Bytes device(std::string_view segment, std::span<const Bytes> terms);
 
 // Methods and the terms in their bodies. An operand is a data object, an argument or a name. A
 // caller that does not need the result passes integer(0) as `result`.
 Bytes buffer(std::span<const uint8_t> bytes);
 Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
 Bytes reference(std::string_view segment);
+// A path from the root of the namespace, of at least three segments.
+Bytes root_path(std::initializer_list<std::string_view> segments);
 Bytes argument(unsigned number);  // 0 to 6
+// Calls a method that takes as many arguments as given.
+Bytes call(const Bytes& path, std::initializer_list<Bytes> arguments);
+Bytes store(const Bytes& value, const Bytes& target);
+Bytes notify(const Bytes& object, const Bytes& value);
 Bytes method(std::string_view segment, unsigned arguments, std::initializer_list<Bytes> terms);
+Bytes method(std::string_view segment, unsigned arguments, std::span<const Bytes> terms);
 Bytes if_op(const Bytes& condition, std::initializer_list<Bytes> terms);
 Bytes else_op(std::initializer_list<Bytes> terms);
 Bytes equal(const Bytes& left, const Bytes& right);
@@ -49,6 +57,10 @@ Bytes bit_and(const Bytes& left, const Bytes& right, const Bytes& result);
 Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result);
 Bytes create_dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment);
 Bytes return_op(const Bytes& value);
+
+// Ports as an address space for AML, and names for them: 32 bits each, from the first one on.
+Bytes port_region(std::string_view segment, uint16_t start, uint8_t count);
+Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> segments);
 
 // The resources that a device uses, for its _CRS.
 Bytes resource_template(std::initializer_list<Bytes> descriptors);

@@ -86,6 +86,48 @@ aml::Bytes pci_osc() {
        else_op({bit_or(status, integer(kUnknownUuid), status)}), return_op(argument(3))});
 }
 
+std::string slot_name(uint32_t slot) { return fmt::format("S{:02X}_", slot); }
+
+// A slot whose device can be added and removed. Without _STA an operating system looks at the
+// configuration space for whether there is a device.
+aml::Bytes hotplug_slot(uint32_t slot) {
+  using namespace aml;
+  return device(slot_name(slot),
+                {name("_ADR", integer(slot << 16)), name("_SUN", integer(slot)),
+                 method("_EJ0", 1, {store(integer(1u << slot), reference("EJCT"))})});
+}
+
+// The registers of devices/acpi_hotplug.h, the slots, and a method that tells the operating
+// system what has changed. The body of a method costs next to nothing until it runs.
+void add_hotplug(std::vector<aml::Bytes>& terms, const AcpiPlatform::Pci& pci) {
+  using namespace aml;
+  constexpr uint64_t kDeviceCheck = 1;   // 5.6.6: look for a new device
+  constexpr uint64_t kEjectRequest = 3;  // ... and release the device
+  constexpr uint8_t kPorts = 12;
+  terms.push_back(port_region("HPRG", pci.hotplug_port, kPorts));
+  terms.push_back(dword_fields("HPRG", {"UP__", "DOWN", "EJCT"}));
+  std::vector<Bytes> notes;
+  for (uint32_t slot = 1; slot <= kMaxPciSlots; ++slot) {
+    if ((pci.hotplug_slots & 1u << slot) == 0) continue;
+    terms.push_back(hotplug_slot(slot));
+    notes.push_back(if_op(bit_and(argument(0), integer(1u << slot), integer(0)),
+                          {notify(reference(slot_name(slot)), argument(1))}));
+  }
+  terms.push_back(method("TELL", 2, notes));
+  terms.push_back(method("SCAN", 0,
+                         {call(reference("TELL"), {reference("UP__"), integer(kDeviceCheck)}),
+                          call(reference("TELL"), {reference("DOWN"), integer(kEjectRequest)})}));
+}
+
+// The handler of the general-purpose event. It is edge-triggered (_Exx): the operating system
+// clears the status before it runs the method, so that no change during it is lost.
+aml::Bytes hotplug_event(const AcpiPlatform::Pci& pci) {
+  using namespace aml;
+  const std::array<Bytes, 1> handler = {method(fmt::format("_E{:02X}", pci.hotplug_event), 0,
+                                               {call(root_path({"_SB_", "PCI0", "SCAN"}), {})})};
+  return scope("_GPE", handler);
+}
+
 aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   using namespace aml;
   // 6.2.13: slot address with any function, pin (0: INTA), no link device, GSI.
@@ -94,15 +136,21 @@ aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
     routes.push_back(package(
         {integer((i + 1) << 16 | 0xffff), integer(0), integer(0), integer(pci.slot_irqs[i])}));
   const uint16_t config_end = pci.config_port + kPciConfigPorts;
-  return device(
-      "PCI0",
-      {name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")), name("_UID", integer(0)),
-       name("_BBN", integer(0)), name("_SEG", integer(0)), name("_CCA", integer(1)),
-       name("_CRS",
-            resource_template({bus_numbers(0, 0), io_ports(pci.config_port, kPciConfigPorts),
-                               io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
-                               memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
-       name("_PRT", package(routes)), pci_osc()});
+  std::vector<Bytes> terms = {
+      name("_HID", eisa_id("PNP0A08")),
+      name("_CID", eisa_id("PNP0A03")),
+      name("_UID", integer(0)),
+      name("_BBN", integer(0)),
+      name("_SEG", integer(0)),
+      name("_CCA", integer(1)),
+      name("_CRS",
+           resource_template({bus_numbers(0, 0), io_ports(pci.config_port, kPciConfigPorts),
+                              io_window(0, pci.config_port - 1), io_window(config_end, 0xffff),
+                              memory_window(pci.window, pci.window + (pci.window_bytes - 1))})),
+      name("_PRT", package(routes)),
+      pci_osc()};
+  if (pci.hotplug_slots != 0) add_hotplug(terms, pci);
+  return device("PCI0", terms);
 }
 
 // Linux uses the ECAM only if a motherboard device (PNP0C02) reserves it.
@@ -133,6 +181,8 @@ Result<void> check(const AcpiPlatform& platform) {
   if (pci.config_port == 0 || pci.config_port + kPciConfigPorts > UINT16_MAX)
     return fail("ACPI tables: PCI configuration ports at {:#x} leave no I/O window on one side",
                 pci.config_port);
+  if (pci.hotplug_slots != 0 && (pci.hotplug_event > 7 || (pci.hotplug_slots & 1) != 0))
+    return fail("ACPI tables: no hot-plug of slot 0, nor by event {}", pci.hotplug_event);
   if (pci.window_bytes == 0 || pci.window_bytes - 1 > UINT32_MAX - pci.window)
     return fail("ACPI tables: bad PCI window {:#x} + {:#x}", pci.window, pci.window_bytes);
   return {};
@@ -162,7 +212,9 @@ Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
   // 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
   const Bytes s5 = package(
       {integer(platform.sleep_type_s5), integer(platform.sleep_type_s5), integer(0), integer(0)});
-  const std::array<Bytes, 2> terms = {name("_S5_", s5), scope("_SB_", devices)};
+  std::vector<Bytes> terms = {name("_S5_", s5), scope("_SB_", devices)};
+  if (platform.pci && platform.pci->hotplug_slots != 0)
+    terms.push_back(hotplug_event(*platform.pci));
   return sequence(terms);
 }
 

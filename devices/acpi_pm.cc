@@ -11,6 +11,8 @@ constexpr uint64_t kEnable = 2;
 constexpr uint64_t kControl = AcpiPm::kControlOffset;
 constexpr uint64_t kTimer = AcpiPm::kTimerOffset;
 constexpr uint64_t kTimerBytes = 4;
+constexpr uint64_t kGpeStatus = AcpiPm::kGpeOffset;
+constexpr uint64_t kGpeEnable = AcpiPm::kGpeOffset + 1;
 
 // PM1 status and enable (tables 4.11 and 4.12). The global lock (bit 5) and the sleep
 // button (bit 9) never have an event, but their enable bits must be writable: ACPICA
@@ -73,15 +75,21 @@ void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
 }
 
 BusDevice::Name AcpiPm::name_of(uint64_t offset, bool /*write*/) const {
-  constexpr std::array<const char*, kPorts> kNames = {"PM1_STS", "PM1_STS", "PM1_EN",    "PM1_EN",
-                                                      "PM1_CNT", "PM1_CNT", "RESET_REG", "",
-                                                      "PM_TMR",  "PM_TMR",  "PM_TMR",    "PM_TMR"};
+  constexpr std::array<const char*, kPorts> kNames = {
+      "PM1_STS", "PM1_STS", "PM1_EN", "PM1_EN", "PM1_CNT", "PM1_CNT",  "RESET_REG",
+      "",        "PM_TMR",  "PM_TMR", "PM_TMR", "PM_TMR",  "GPE0_STS", "GPE0_EN"};
   return {kNames[offset], {}};
 }
 
 void AcpiPm::press_power_button() { raise(kPowerButton); }
 
 void AcpiPm::rtc_alarm() { raise(kRtcAlarm); }
+
+void AcpiPm::raise_gpe(unsigned number) {
+  const MutexLock lock(mutex_);
+  state_.gpe_status |= static_cast<uint8_t>(1u << number % 8);
+  update_sci();
+}
 
 void AcpiPm::raise(uint16_t status) {
   const MutexLock lock(mutex_);
@@ -118,6 +126,10 @@ uint8_t AcpiPm::read_register(uint64_t offset, uint64_t ticks) const {
     case kControl:
     case kControl + 1:
       return byte_of(state_.control, offset);
+    case kGpeStatus:
+      return state_.gpe_status;
+    case kGpeEnable:
+      return state_.gpe_enable;
     default:
       return 0xff;
   }
@@ -142,6 +154,12 @@ bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
       return false;
     case kResetOffset:
       return value == kResetValue;
+    case kGpeStatus:  // write 1 to clear
+      state_.gpe_status &= static_cast<uint8_t>(~value);
+      return false;
+    case kGpeEnable:
+      state_.gpe_enable = value;
+      return false;
     default:
       return false;
   }
@@ -171,7 +189,8 @@ void AcpiPm::update_timer(uint64_t ticks) {
 }
 
 void AcpiPm::update_sci() {
-  const bool asserted = (state_.status & state_.enable) != 0;
+  const bool asserted =
+      (state_.status & state_.enable) != 0 || (state_.gpe_status & state_.gpe_enable) != 0;
   if (asserted == asserted_) return;
   asserted_ = asserted;
   sci_.set(asserted);

@@ -1,21 +1,24 @@
 // The fixed hardware of ACPI: the power button, the RTC wake alarm, soft off (S5),
-// reset and the power management timer, in one block of ports:
+// reset and the power management timer, and eight general-purpose events (GPEs), in one
+// block of ports:
 //
 //   0  PM1a_EVT_BLK  status, 16 bits
 //   2                enable, 16 bits
 //   4  PM1a_CNT_BLK  control, 16 bits
 //   6  RESET_REG     8 bits
 //   8  PM_TMR_BLK    counts at 3.579545 MHz, 32 bits
+//  12  GPE0_BLK      status, 8 bits
+//  13                enable, 8 bits
 //
 // There is no SMI_CMD: the machine is always in ACPI mode.
 //
 // Thread rule: any vCPU thread accesses the registers; any thread calls
-// press_power_button(), rtc_alarm() and wake(); locks itself. The SCI is set and the
+// press_power_button(), rtc_alarm(), raise_gpe() and wake(); locks itself. The SCI is set and the
 // timer armed with the lock held. The actions are called without it, on the vCPU's
 // thread, each time the guest requests one.
 //
 // Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.3 (power
-// management timer), 4.8.3.6 (reset register).
+// management timer), 4.8.3.6 (reset register), 4.8.4.1 (general-purpose events).
 #pragma once
 
 #include <chrono>
@@ -33,7 +36,7 @@ namespace wick::devices {
 
 class AcpiPm final : public BusDevice {
  public:
-  static constexpr uint64_t kPorts = 12;
+  static constexpr uint64_t kPorts = 14;
   // Offsets and lengths of the registers, for the FADT.
   static constexpr uint64_t kEventOffset = 0;
   static constexpr uint8_t kEventBytes = 4;
@@ -42,13 +45,17 @@ class AcpiPm final : public BusDevice {
   static constexpr uint64_t kResetOffset = 6;
   static constexpr uint8_t kResetValue = 0x01;
   static constexpr uint64_t kTimerOffset = 8;
+  static constexpr uint64_t kGpeOffset = 12;
+  static constexpr uint8_t kGpeBytes = 2;
   // SLP_TYP for \_S5 in the DSDT, the only supported sleeping state.
   static constexpr uint8_t kSleepTypeS5 = 5;
 
   struct State {
     uint16_t status = 0;
     uint16_t enable = 0;
-    uint16_t control = 1;    // SCI_EN
+    uint16_t control = 1;  // SCI_EN
+    uint8_t gpe_status = 0;
+    uint8_t gpe_enable = 0;
     bool timer_top = false;  // the timer's highest bit when TMR_STS was last updated
     bool operator==(const State&) const = default;
   };
@@ -74,6 +81,9 @@ class AcpiPm final : public BusDevice {
 
   // Sets RTC_STS, which wakes a guest in s2idle that has enabled it.
   void rtc_alarm();
+
+  // Sets the status bit of general-purpose event `number`, 0 to 7.
+  void raise_gpe(unsigned number);
   // Called when the time given to `arm` has passed.
   void wake();
 
