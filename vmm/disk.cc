@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "block/image.h"
+#include "block/no_medium.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
 
@@ -73,6 +74,7 @@ void Disk::drain() {
 }
 
 void Disk::pause() {
+  paused_ = true;
   run_on(thread_->loop(), [](block::Supervised& disk) -> Task<bool> {
     co_await disk.hold();
     co_return true;
@@ -80,6 +82,7 @@ void Disk::pause() {
 }
 
 void Disk::resume() {
+  paused_ = false;
   thread_->loop().call([this] { backend_->release(); });
 }
 
@@ -120,6 +123,25 @@ Result<void> Disk::snapshot(const std::string& path) {
   });
   config_.path = path;
   return {};
+}
+
+Result<std::unique_ptr<block::Backend>> Disk::open_medium(const std::string& path) {
+  DiskConfig config = config_;
+  if (config.format != DiskConfig::Format::kRaw) config.format = DiskConfig::Format::kProbe;
+  return run_on(thread_->loop(), block::open_image(path, image_options(config), thread_->io()));
+}
+
+uint64_t Disk::replace_medium(std::unique_ptr<block::Backend> image, const std::string& path) {
+  if (image == nullptr) image = std::make_unique<block::NoMedium>();
+  config_.path = path;
+  const bool was_paused = paused_;
+  pause();
+  const uint64_t size_bytes = thread_->loop().call([&] {
+    backend_->replace_image(std::move(image));
+    return backend_->size_bytes();
+  });
+  if (!was_paused) resume();
+  return size_bytes;
 }
 
 Result<void> Disk::resize(uint64_t size_bytes) {

@@ -41,6 +41,13 @@ class Disk {
   // Continues with a new qcow2 overlay at `path` over the image. Requests must be held.
   Result<void> snapshot(const std::string& path);
 
+  // Of a CD-ROM drive. Opens an image for replace_medium().
+  Result<std::unique_ptr<block::Backend>> open_medium(const std::string& path);
+  // Takes the image out, and puts another in, or none with nullptr. Waits for the requests in
+  // flight. Returns the new size.
+  uint64_t replace_medium(std::unique_ptr<block::Backend> image, const std::string& path);
+  bool has_medium() const { return !config_.path.empty(); }
+
   // Announces the current size of the image to the guest (block::Backend::update_size()). Does
   // nothing on IDE, which has no event for that.
   Result<void> update_size();
@@ -55,6 +62,7 @@ class Disk {
 
   DiskConfig config_;
   const std::string id_;
+  bool paused_ = false;
   std::unique_ptr<block::IoThread> thread_;
   std::unique_ptr<block::Supervised> backend_;
   std::unique_ptr<virtio::Blk> blk_;

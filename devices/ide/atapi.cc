@@ -4,6 +4,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace wick::devices::atapi {
 
@@ -210,7 +211,8 @@ Reply get_event_status(Packet packet, Cdrom& cdrom) {
   writer.word(0);
   if ((byte_at(packet, 4) & 1 << kMediaClass) != 0)
     writer.bytes({kMediaClass, 1 << kMediaClass})
-        .bytes({0, (has_disc(cdrom) ? 2 : 0) | (cdrom.tray_open ? 1 : 0), 0, 0});
+        .bytes({static_cast<int>(std::exchange(cdrom.event, MediaEvent::kNone)),
+                (has_disc(cdrom) ? 2 : 0) | (cdrom.tray_open ? 1 : 0), 0, 0});
   else
     writer.bytes({0x80, 1 << kMediaClass});
   return writer.length_word(0).reply(word_at(packet, 7));
@@ -292,6 +294,24 @@ bool ignores_attention(uint8_t opcode) {
 }
 
 }  // namespace
+
+bool open_tray(Cdrom& cdrom, bool force) {
+  if (cdrom.locked && !cdrom.tray_open && !force) {
+    cdrom.event = MediaEvent::kEjectRequest;
+    return false;
+  }
+  if (has_disc(cdrom)) cdrom.event = MediaEvent::kMediaRemoval;
+  cdrom.tray_open = true;
+  cdrom.blocks = 0;
+  return true;
+}
+
+void insert(Cdrom& cdrom, uint32_t blocks) {
+  cdrom.blocks = blocks;
+  cdrom.tray_open = false;
+  cdrom.event = MediaEvent::kNewMedia;
+  cdrom.attention = kMediumChanged;
+}
 
 Reply execute(Packet packet, Cdrom& cdrom) {
   const uint8_t opcode = byte_at(packet, 0);

@@ -37,6 +37,9 @@ constexpr Sense kRemovalPrevented{0x05, 0x53, 0x02};
 constexpr Sense kMediumChanged{0x06, 0x28, 0x00};
 constexpr Sense kWasReset{0x06, 0x29, 0x00};
 
+// MMC-3, "GET EVENT STATUS NOTIFICATION": the media events.
+enum class MediaEvent : uint8_t { kNone = 0, kEjectRequest = 1, kNewMedia = 2, kMediaRemoval = 3 };
+
 // The guest-visible state of the drive and of its disc.
 struct Cdrom {
   uint32_t blocks = 0;          // of the disc; 0: the image is shorter than a block
@@ -44,6 +47,7 @@ struct Cdrom {
   Sense attention = kWasReset;  // the pending unit attention, or kNoSense
   bool locked = false;
   bool tray_open = false;
+  MediaEvent event = MediaEvent::kNone;  // the last one not reported yet
   bool operator==(const Cdrom&) const = default;
 };
 
@@ -63,5 +67,11 @@ struct Reply {
 };
 
 Reply execute(std::span<const std::byte, kPacketBytes> packet, Cdrom& cdrom);
+
+// The host's hand on the drive. open_tray() takes the disc out; if the guest has locked the tray,
+// it returns false without `force`, and the guest is told that the button was pressed. insert()
+// puts a disc of `blocks` blocks in and closes the tray.
+bool open_tray(Cdrom& cdrom, bool force);
+void insert(Cdrom& cdrom, uint32_t blocks);
 
 }  // namespace wick::devices::atapi

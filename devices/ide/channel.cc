@@ -64,6 +64,16 @@ IdeDrive::State IdeChannel::drive_state(size_t index) const {
   return drives_.at(index)->state();
 }
 
+bool IdeChannel::open_tray(size_t index, bool force) {
+  const MutexLock lock(mutex_);
+  return drives_.at(index)->open_tray(force);
+}
+
+void IdeChannel::insert_disc(size_t index, uint64_t size_bytes) {
+  const MutexLock lock(mutex_);
+  drives_.at(index)->insert(size_bytes);
+}
+
 // --- the command block ---
 
 void IdeChannel::CommandBlock::read(uint64_t offset, std::span<std::byte> data) {

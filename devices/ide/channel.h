@@ -63,6 +63,10 @@ class IdeChannel {
   // progress waits.
   void enable_dma(bool enabled);
 
+  // For the drive at `index`, which must exist and be a CD-ROM drive (IdeDrive's functions).
+  bool open_tray(size_t index, bool force);
+  void insert_disc(size_t index, uint64_t size_bytes);
+
   State state() const;
   IdeDrive::State drive_state(size_t index) const;  // the drive must exist
 

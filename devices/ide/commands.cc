@@ -256,7 +256,9 @@ void IdeDrive::execute_packet() {
   State& s = state_;
   std::array<std::byte, atapi::kPacketBytes> packet;
   std::copy_n(buffer_.begin(), packet.size(), packet.begin());
+  const bool was_open = s.cdrom.tray_open;
   const atapi::Reply answer = atapi::execute(packet, s.cdrom);
+  if (s.cdrom.tray_open != was_open && tray_moved_) tray_moved_(s.cdrom.tray_open);
   const bool has_data =
       answer.kind == atapi::Reply::Kind::kData || answer.kind == atapi::Reply::Kind::kRead;
   // The byte count limit is the maximum size of a DRQ block. It must be even, and may be

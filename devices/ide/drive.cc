@@ -50,6 +50,19 @@ void IdeDrive::drain() {
   loop_.call([&] { idle_ = nullptr; });
 }
 
+// --- the tray ---
+
+bool IdeDrive::open_tray(bool force) {
+  if (!atapi::open_tray(state_.cdrom, force)) return false;
+  if (state_.packet_command && state_.transfer.kind == Transfer::Kind::kRead)
+    state_.transfer.disc_gone = true;
+  return true;
+}
+
+void IdeDrive::insert(uint64_t size_bytes) {
+  atapi::insert(state_.cdrom, blocks_on_disc(size_bytes));
+}
+
 // --- registers ---
 
 uint8_t IdeDrive::read(ata::Port port, bool high_order_byte) const {
@@ -189,6 +202,7 @@ void IdeDrive::reply(std::span<const std::byte> data, uint32_t block_bytes) {
 
 void IdeDrive::fetch() {
   Transfer& t = state_.transfer;
+  if (t.disc_gone) return fail_io();
   t.filled = static_cast<uint32_t>(std::min<uint64_t>(t.left_bytes, t.chunk_bytes));
   submit({Io::Kind::kRead, t.offset_bytes, t.filled});
 }
@@ -326,8 +340,8 @@ void IdeDrive::finish_io(const Result<void>& result) {
     if (!s.reset_held) set_signature();
     return;
   }
-  if (!result) return fail_io();
   Transfer& t = s.transfer;
+  if (!result || t.disc_gone) return fail_io();
   // This was a flush: FLUSH CACHE, or the end of a write without a write cache.
   if (t.kind == Transfer::Kind::kReply) return succeed();
   t.offset_bytes += t.filled;
@@ -371,7 +385,7 @@ void IdeDrive::fail_packet() {
 void IdeDrive::fail_io() {
   const Transfer& t = state_.transfer;
   if (state_.packet_command) {
-    state_.cdrom.sense = atapi::kReadError;
+    state_.cdrom.sense = t.disc_gone ? atapi::kNoMedium : atapi::kReadError;
     return fail_packet();
   }
   if (t.kind != Transfer::Kind::kReply) set_address(t.offset_bytes / kSectorBytes, t.ext);

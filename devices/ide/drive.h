@@ -64,6 +64,7 @@ class IdeDrive {
     Kind kind = Kind::kReply;
     bool dma = false;
     bool ext = false;           // a 48-bit command
+    bool disc_gone = false;     // the disc was taken out during the transfer
     uint64_t offset_bytes = 0;  // on the medium
     uint64_t left_bytes = 0;    // still to be transferred, from offset_bytes on
     uint32_t chunk_bytes = 0;   // maximum per operation of the back end
@@ -148,6 +149,14 @@ class IdeDrive {
 
   void finish_io(const Result<void>& result);
 
+  // For a CD-ROM drive; see atapi::open_tray() and insert(). The first ends a transfer from the
+  // disc with an error, after the data that the drive has already read.
+  bool open_tray(bool force);
+  void insert(uint64_t size_bytes);
+  // `moved` is called when the guest opens or closes the tray, with the channel's mutex held. Set
+  // before connect().
+  void on_tray_moved(std::function<void(bool open)> moved) { tray_moved_ = std::move(moved); }
+
   const State& state() const { return state_; }
 
  private:
@@ -203,7 +212,8 @@ class IdeDrive {
   EventLoop& loop_;
   const std::string serial_;
   const std::string name_;
-  const uint64_t capacity_sectors_;
+  const uint64_t capacity_sectors_;  // of a disk
+  std::function<void(bool open)> tray_moved_;
 
   // Guarded by the channel's mutex. While state_.io is set, buffer_ belongs to the loop.
   State state_;

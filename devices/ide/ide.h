@@ -31,6 +31,17 @@ class Ide {
       const std::array<IdeDrive*, kDrives>& drives);
 
   PciFunction& function() { return function_; }
+  // For the CD-ROM drive at a position, which must exist. Any thread but the drive's loop.
+  bool open_tray(size_t position, bool force) {
+    return channels_.at(position / 2)->open_tray(position % 2, force);
+  }
+  void insert_disc(size_t position, uint64_t size_bytes) {
+    channels_.at(position / 2)->insert_disc(position % 2, size_bytes);
+  }
+  atapi::Cdrom cdrom(size_t position) const {
+    return channels_.at(position / 2)->drive_state(position % 2).cdrom;
+  }
+
   IdeChannel* channel(size_t index) { return channels_.at(index) ? &*channels_[index] : nullptr; }
 
  private:
