@@ -10,6 +10,8 @@ namespace wick::vmm {
 class SharedPin::Handle final : public InterruptLine {
  public:
   explicit Handle(SharedPin& pin) : pin_(pin) {}
+  // A device may be removed while it asserts the pin.
+  ~Handle() override { set(false); }
 
   void pulse() override {
     set(true);

@@ -127,6 +127,19 @@ void PciFunction::place(Space space, uint64_t& next) {
   }
 }
 
+void PciFunction::leave_unplaced(const Bus::Range& window, const Bus::Range& io_window,
+                                 uint8_t interrupt_line) {
+  window_ = window;
+  io_window_ = io_window;
+  store_le(std::span(config_).subspan(PCI_INTERRUPT_LINE, 1), interrupt_line);
+  apply();
+}
+
+void PciFunction::stop_decoding() {
+  config_[PCI_COMMAND] &= ~std::byte{PCI_COMMAND_MEMORY | PCI_COMMAND_IO};
+  apply();
+}
+
 void PciFunction::read_config(uint64_t offset, std::span<std::byte> data) {
   std::ranges::fill(data, std::byte{0});
   if (offset + data.size() > kConfigBytes) return;

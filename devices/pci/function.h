@@ -2,7 +2,7 @@
 // capabilities and interrupts. The function's own registers are BusDevices behind the
 // BARs.
 //
-// Thread rule: made before the first vCPU runs. Afterwards read_config() and
+// Thread rule: made before a vCPU can reach it. Afterwards read_config() and
 // write_config() are called with the host bridge's lock held, find() by any thread.
 //
 // Specification: PCI Local Bus 3.0, 6.1 (layout), 6.2 (registers), 6.7
@@ -72,6 +72,13 @@ class PciFunction {
   void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
   // Does the same for BARs in I/O space.
   void place_io_bars(const Bus::Range& window, uint64_t& next);
+
+  // For a function that is plugged in while the guest runs: its BARs have no addresses and are not
+  // decoded, because the guest knows which are free.
+  void leave_unplaced(const Bus::Range& window, const Bus::Range& io_window,
+                      uint8_t interrupt_line);
+  // Ends the decoding of all BARs, and reports it to their `moved`.
+  void stop_decoding();
 
   // What a driver would find, for the host. Called with the host bridge's lock held.
   struct Description {

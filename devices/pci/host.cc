@@ -50,6 +50,20 @@ Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interr
   return {};
 }
 
+Result<void> PciHost::plug(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {
+  if (slot >= kSlots || functions_[slot] != nullptr)
+    return fail("pci: slot {} is in use or does not exist", slot);
+  function.leave_unplaced(window_.range, io_window_.range, interrupt_line);
+  functions_[slot] = &function;
+  return {};
+}
+
+void PciHost::unplug(uint8_t slot) {
+  if (slot == 0 || slot >= kSlots || functions_[slot] == nullptr) return;
+  functions_[slot]->stop_decoding();
+  functions_[slot] = nullptr;
+}
+
 std::vector<PciHost::Slot> PciHost::list() {
   const MutexLock lock(mutex_);
   std::vector<Slot> found;

@@ -2,8 +2,9 @@
 // decodes accesses to their configuration spaces, through ports and through memory
 // (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
 //
-// Thread rule: attach() is called before the first vCPU runs, everything else by any
-// vCPU. One mutex guards all configuration spaces; an access to a BAR takes no lock.
+// Thread rule: attach() is called before the first vCPU runs, plug() and unplug() while
+// all vCPUs are stopped, everything else by any vCPU. One mutex guards all configuration
+// spaces; an access to a BAR takes no lock.
 //
 // Specification: PCI Local Bus 3.0, 3.2.2.3.2 (ports); PCI Express 5.0, 7.2.2
 // (ECAM).
@@ -35,6 +36,11 @@ class PciHost {
   // outlive the bridge. `interrupt_line` is the initial value of its Interrupt Line
   // register, for systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
+
+  // The same for a guest that runs already, which assigns the addresses itself.
+  Result<void> plug(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
+  // Empties the slot. Afterwards the function may be destroyed.
+  void unplug(uint8_t slot);
 
   // The functions by slot, the bridge itself at 0. Any thread.
   struct Slot {
