@@ -130,6 +130,12 @@ Result<void> Board::build_pci(const Events& events) {
   // take up to a second if the guest has no other exit. Linux resets by other means first.
   TRY(vm_.coalesce(layout::kPciPort, 4));
   TRY(ports_.attach(io_window, pci_->io_window(), "pci"));
+  hotplug_ = std::make_unique<devices::AcpiHotplug>(
+      layout::kHotplugSlots,
+      devices::AcpiHotplug::Actions{.raise = [this] { acpi_pm_->raise_gpe(layout::kHotplugEvent); },
+                                    .eject = events.ejected});
+  TRY(ports_.attach({layout::kAcpiHotplugPort, devices::AcpiHotplug::kPorts}, *hotplug_,
+                    "hot-plug"));
   TRY(mmio_.attach({layout::kPciEcam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
   return mmio_.attach(window, pci_->window(), "pci");
 }
@@ -159,29 +165,83 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
 }
 
 Result<void> Board::add_card(const Peripherals::EmulatedCard& wanted) {
+  TRY(make_card(wanted));
+  return attach_made(wanted.pci_slot);
+}
+
+Result<void> Board::make_card(const Peripherals::EmulatedCard& wanted) {
   const size_t pin = wanted.pci_slot % pci_pins_.size();
   EmulatedCard made;
+  made.slot = wanted.pci_slot;
+  made.name = wanted.name;
   made.line = pci_pins_[pin]->connect();
   made.chip = TRY(devices::E1000::create(wanted.card->backend(), wanted.card->loop(),
                                          wanted.card->mac(), memory_, *made.line, wanted.name));
-  TRY(attach_pci(wanted.pci_slot, made.chip->function(), layout::kPciIrqs[pin], wanted.name));
   cards_.push_back(std::move(made));
   return {};
 }
 
 Result<void> Board::add_virtio(const Peripherals::Slot& wanted) {
-  return pci_ ? add_virtio_pci(wanted) : add_virtio_mmio(wanted);
+  if (!pci_) return add_virtio_mmio(wanted);
+  TRY(make_virtio_pci(wanted));
+  return attach_made(wanted.pci_slot);
 }
 
-Result<void> Board::add_virtio_pci(const Peripherals::Slot& wanted) {
-  auto& slot = *pci_slots_.emplace_back(std::make_unique<PciSlot>());
+Result<void> Board::make_virtio_pci(const Peripherals::Slot& wanted) {
+  auto made = std::make_unique<PciSlot>();
+  PciSlot& slot = *made;
   slot.slot = wanted.pci_slot;
+  slot.name = wanted.name;
   const size_t pin = slot.slot % pci_pins_.size();
   slot.line = pci_pins_[pin]->connect();
   slot.transport = TRY(virtio::PciTransport::create(
       *wanted.device, memory_, *slot.line, msi_, wanted.name,
       [&vm = vm_, &slot](uint64_t, uint64_t to) { move_kicks(vm, slot, to); }));
-  return attach_pci(slot.slot, slot.transport->function(), layout::kPciIrqs[pin], wanted.name);
+  pci_slots_.push_back(std::move(made));
+  return {};
+}
+
+Board::Made Board::made_for(uint8_t slot) const {
+  for (const auto& made : pci_slots_)
+    if (made->slot == slot) return {&made->transport->function(), made->name};
+  for (const EmulatedCard& card : cards_)
+    if (card.slot == slot) return {&card.chip->function(), card.name};
+  return {};
+}
+
+// Attaches a device at the start of the guest.
+Result<void> Board::attach_made(uint8_t slot) {
+  const Made made = made_for(slot);
+  hotplug_->occupy(slot);
+  return attach_pci(slot, *made.function, layout::kPciIrqs[slot % pci_pins_.size()], made.name);
+}
+
+void Board::plug(uint8_t slot) {
+  const Made made = made_for(slot);
+  if (made.function == nullptr) return;
+  const uint8_t irq = layout::kPciIrqs[slot % pci_pins_.size()];
+  if (const auto plugged = pci_->plug(slot, *made.function, irq); !plugged) {
+    spdlog::error("{}: {}", made.name, plugged.error().message());
+    return;
+  }
+  pci_ids_[slot] = made.name;
+  hotplug_->plugged(slot);
+}
+
+void Board::unplug(uint8_t slot) {
+  pci_->unplug(slot);
+  pci_ids_.erase(slot);
+  for (const auto& made : pci_slots_)
+    if (made->slot == slot) made->transport->power_off();
+  std::erase_if(pci_slots_, [slot](const auto& made) { return made->slot == slot; });
+  std::erase_if(cards_, [slot](const EmulatedCard& card) { return card.slot == slot; });
+  hotplug_->removed(slot);
+}
+
+uint32_t Board::leaving_slots() const {
+  if (!hotplug_) return 0;
+  const devices::AcpiHotplug::State state = hotplug_->state();
+  return state.requested | state.ejected;
 }
 
 Result<void> Board::attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
@@ -330,7 +390,11 @@ boot::AcpiPlatform Board::acpi_platform() const {
     platform.pci = boot::AcpiPlatform::Pci{.config_port = layout::kPciPort,
                                            .ecam = layout::kPciEcam,
                                            .window = layout::kPciWindow,
-                                           .window_bytes = layout::kPciWindowBytes};
+                                           .window_bytes = layout::kPciWindowBytes,
+                                           .hotplug_slots = hotplug_->pluggable(),
+                                           .hotplug_port = layout::kAcpiHotplugPort,
+                                           .hotplug_event = layout::kHotplugEvent};
+    platform.gpe0_port = layout::kAcpiPmPort + devices::AcpiPm::kGpeOffset;
     for (size_t slot = 1; slot < devices::PciHost::kSlots; ++slot)
       platform.pci->slot_irqs.push_back(layout::kPciIrqs[slot % layout::kPciIrqs.size()]);
   }

@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "boot/acpi.h"
 #include "boot/boot.h"
+#include "devices/acpi_hotplug.h"
 #include "devices/acpi_pm.h"
 #include "devices/e1000/e1000.h"
 #include "devices/fw_cfg.h"
@@ -53,6 +54,7 @@ class Board {
     std::function<void()> reset;
     std::function<void()> panicked;
     std::function<void()> balloon_changed = {};
+    std::function<void(uint32_t slots)> ejected = {};  // bits of PCI slots
   };
 
   // The references must outlive the board.
@@ -80,6 +82,21 @@ class Board {
   // The ports and addresses that the machine decodes, a line each.
   std::string address_map() const;
 
+  // Hot-plug, on PCI. A device is first made, and then plugged into its slot while the vCPUs are
+  // stopped; both is done for those of the Peripherals from which the board is created.
+  bool can_plug(uint8_t slot) const { return hotplug_ && hotplug_->pluggable(slot); }
+  Result<void> make(const Peripherals::Slot& wanted) { return make_virtio_pci(wanted); }
+  Result<void> make(const Peripherals::EmulatedCard& wanted) { return make_card(wanted); }
+  void plug(uint8_t slot);
+  // Asks the guest to release the device; Events::ejected tells when it has.
+  void request_removal(uint8_t slot) { hotplug_->request_removal(slot); }
+  // Destroys the device, while the vCPUs are stopped.
+  void unplug(uint8_t slot);
+  // The slots whose removal was requested, or that the guest has ejected.
+  uint32_t leaving_slots() const;
+
+  devices::Ide* ide() { return ide_.get(); }  // nullptr without IDE drives
+
  private:
   struct SerialPort {
     console::Port* host = nullptr;
@@ -93,11 +110,14 @@ class Board {
     std::unique_ptr<virtio::MmioTransport> transport;
   };
   struct EmulatedCard {
+    uint8_t slot = 0;
+    std::string name;
     std::unique_ptr<InterruptLine> line;
     std::unique_ptr<devices::E1000> chip;
   };
   struct PciSlot {
     uint8_t slot = 0;
+    std::string name;
     std::unique_ptr<InterruptLine> line;
     std::unique_ptr<virtio::PciTransport> transport;
     std::vector<Vm::Ioeventfd> kicks;  // registered with KVM
@@ -120,7 +140,15 @@ class Board {
   Result<void> build_ide(const Peripherals& peripherals);
   Result<void> add_card(const Peripherals::EmulatedCard& wanted);
   Result<void> add_virtio(const Peripherals::Slot& wanted);
-  Result<void> add_virtio_pci(const Peripherals::Slot& wanted);
+  Result<void> make_card(const Peripherals::EmulatedCard& wanted);
+  Result<void> make_virtio_pci(const Peripherals::Slot& wanted);
+  // What make() has made for a slot.
+  struct Made {
+    devices::PciFunction* function = nullptr;
+    std::string name;
+  };
+  Made made_for(uint8_t slot) const;
+  Result<void> attach_made(uint8_t slot);
   Result<void> add_virtio_mmio(const Peripherals::Slot& wanted);
   static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
   Result<void> build_cpus();
@@ -151,6 +179,7 @@ class Board {
   virtio::Balloon balloon_;
   MsiPort msi_{vm_};
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;
+  std::unique_ptr<devices::AcpiHotplug> hotplug_;
   std::unique_ptr<devices::PciHost> pci_;
   std::map<uint8_t, std::string> pci_ids_;  // the devices' ids, by slot
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;

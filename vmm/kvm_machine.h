@@ -61,6 +61,8 @@ class KvmMachine final : public Machine {
   void check_for_halt();
   void stop_vcpus();
   void vcpus_stopped();
+  void with_stopped_vcpus(std::function<void()> job);
+  void run_jobs();
   void debug_stop(const DebugStop& stop);
   void disk_failed(const std::string& id, const block::Supervised::Failure& failure);
   void resume(std::span<const CpuRun> cpus);
@@ -86,12 +88,15 @@ class KvmMachine final : public Machine {
   GuestClock clock_;
   CpuGate gate_{main_loop_, [this](const DebugStop& stop) { debug_stop(stop); }};
   MachineInspector inspector_{gate_, [this](std::span<const CpuRun> cpus) { resume(cpus); }};
-  MachineHardware hardware_{config_, [this](const MachineEvent& event) { publish(event); }};
+  MachineHardware hardware_{config_, [this](const MachineEvent& event) { publish(event); },
+                            [this](auto job) { with_stopped_vcpus(std::move(job)); }};
   RunState state_ = RunState::kRunning;
   std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
   std::vector<std::function<void()>> when_paused_;
-  bool resume_requested_ = false;       // while the vCPUs were being stopped
-  std::vector<DebugStop> debug_stops_;  // not reported yet
+  bool resume_requested_ = false;            // while the vCPUs were being stopped
+  std::vector<DebugStop> debug_stops_;       // not reported yet
+  std::vector<std::function<void()>> jobs_;  // wait until no vCPU runs
+  uint64_t boards_ = 0;                      // number of power_on() calls
   bool host_reset_ = false;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;

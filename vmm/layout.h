@@ -44,6 +44,7 @@ constexpr uint16_t kPvpanicPort = 0x505;
 constexpr std::array<uint16_t, 2> kIdeCommandPorts = {0x1f0, 0x170};
 constexpr std::array<uint16_t, 2> kIdeControlPorts = {0x3f6, 0x376};
 constexpr uint16_t kAcpiPmPort = 0x600;
+constexpr uint16_t kAcpiHotplugPort = 0x620;
 constexpr uint16_t kPciPort = 0xcf8;
 
 // Interrupts: pins of the IO-APIC. The first 16 are also the PIC's.
@@ -69,5 +70,8 @@ constexpr uint8_t kBalloonSlot = 3;
 constexpr uint8_t kIdeSlot = 4;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
+// The slots of virtio disks and of cards, whose devices can be added and removed at run time.
+constexpr uint32_t kHotplugSlots = ~0u << kFirstDiskSlot;
+constexpr uint8_t kHotplugEvent = 0;  // the general-purpose event of ACPI
 
 }  // namespace wick::vmm::layout

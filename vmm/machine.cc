@@ -36,6 +36,16 @@ Result<void> KvmMachine::build() {
         main_loop_.post([this, id, failure] { disk_failed(id, failure); });
       })));
   hardware_.set_peripherals(&*peripherals_);
+  for (const auto& disk : peripherals_->disks())
+    if (disk->drive() != nullptr)
+      disk->drive()->on_tray_moved([this, id = disk->id()](bool open) {
+        main_loop_.post([this, id, open] {
+          publish({.kind = MachineEvent::Kind::kTrayMoved,
+                   .device = id,
+                   .guest = true,
+                   .value = open ? 1u : 0u});
+        });
+      });
   if (config_.start_paused) state_ = RunState::kPaused;
   kvm_.emplace(TRY(Kvm::open()));
   return power_on(std::move(files));
@@ -50,9 +60,13 @@ Result<boot::BootFiles> KvmMachine::open_files() const {
 Result<void> KvmMachine::power_on(boot::BootFiles files) {
   written_before_start_ = written_bytes();
   gate_.disconnect();
+  jobs_.clear();
   inspector_.set_board(nullptr);
   hardware_.set_board(nullptr);
+  const uint32_t leaving = board_ == nullptr ? 0 : board_->leaving_slots();
   board_.reset();  // frees its memory before the next board allocates as much
+  hardware_.complete_removals(leaving);
+  ++boards_;
   board_ = TRY(Board::create(config_, std::move(files), *kvm_, *peripherals_, main_loop_, clock_,
                              {.power_off = [this] { end(Ending::kPoweredOff, 0); },
                               .reset = [this] { end(Ending::kRebooted, 0); },
@@ -69,6 +83,12 @@ Result<void> KvmMachine::power_on(boot::BootFiles files) {
                                     main_loop_.post([this] {
                                       publish({.kind = MachineEvent::Kind::kBalloonChange,
                                                .value = hardware_.balloon_bytes().value_or(0)});
+                                    });
+                                  },
+                              .ejected =
+                                  [this, board = boards_](uint32_t slots) {
+                                    main_loop_.post([this, board, slots] {
+                                      if (board == boards_) hardware_.ejected(slots);
                                     });
                                   }}));
   cmdline_ = board_->cmdline();
@@ -241,7 +261,7 @@ void KvmMachine::vcpu_ended(const VcpuExit& exit) {
 // checked. Two checks in a row are necessary, because the vCPUs are checked at different moments
 // and one may have woken another in between.
 void KvmMachine::check_for_halt() {
-  if (state_ != RunState::kRunning || pausing_) {
+  if (state_ != RunState::kRunning || pausing_ || !jobs_.empty()) {
     halted_checks_ = 0;
     return;
   }

@@ -29,10 +29,32 @@ void KvmMachine::vcpus_stopped() {
   state_ = debug_stops_.empty() ? *pausing_ : RunState::kDebug;
   pausing_.reset();
   hardware_.set_paused(true);
+  run_jobs();
   publish({.kind = MachineEvent::Kind::kStop});
   for (const auto& done : std::exchange(when_paused_, {})) done();
   for (const DebugStop& stop : std::exchange(debug_stops_, {})) inspector_.report(stop);
   if (std::exchange(resume_requested_, false)) resume();
+}
+
+// A pause that nobody is told of: the devices and the clocks go on. A pause that is requested
+// meanwhile takes over (CpuGate::stop() has one call at a time), and runs the jobs.
+void KvmMachine::with_stopped_vcpus(std::function<void()> job) {
+  if (gate_.all_stopped()) return job();
+  jobs_.push_back(std::move(job));
+  if (pausing_ || jobs_.size() > 1) return;
+  // A debugger may have left some stopped.
+  std::vector<CpuRun> before;
+  for (uint32_t cpu = 0; cpu < board_->vcpus().size(); ++cpu)
+    before.push_back(gate_.is_stopped(cpu) ? CpuRun::kStay : CpuRun::kContinue);
+  gate_.stop([this, before = std::move(before)] {
+    run_jobs();
+    // A job may have led to a pause, and a machine that starts paused has to stay so.
+    if (state_ == RunState::kRunning && !pausing_) gate_.resume(before);
+  });
+}
+
+void KvmMachine::run_jobs() {
+  for (const auto& job : std::exchange(jobs_, {})) job();
 }
 
 // Several vCPUs may stop at the same time.

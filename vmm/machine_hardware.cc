@@ -1,8 +1,21 @@
 #include "vmm/machine_hardware.h"
 
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/printable.h"
+#include "devices/pci/host.h"
+#include "vmm/layout.h"
+
 namespace wick::vmm {
 
 namespace {
+
+constexpr size_t kMaxIdBytes = 64;
+constexpr const char* kIdCharacters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
 
 std::string console_id(const Peripherals& peripherals, size_t index) {
   return index < peripherals.serial_count()
@@ -32,6 +45,12 @@ std::vector<DiskInfo> MachineHardware::disks() const {
   std::vector<DiskInfo> infos;
   for (const auto& disk : peripherals_->disks()) {
     DiskInfo& info = infos.emplace_back(disk->info());
+    if (const auto drive = find_cdrom(info.id)) {
+      const devices::atapi::Cdrom cdrom = board_->ide()->cdrom(drive->position);
+      info.inserted = disk->has_medium();
+      info.tray_open = cdrom.tray_open;
+      info.locked = cdrom.locked;
+    }
     if (const auto failed = failed_.find(info.id); failed != failed_.end()) {
       info.failed = true;
       info.no_space = failed->second;
@@ -78,14 +97,44 @@ Result<void> MachineHardware::snapshot_disk(const std::string& id, const std::st
   return made;
 }
 
-Result<void> MachineHardware::eject(const std::string& id, bool) {
-  if (const auto disk = find_disk(id); !disk) return std::unexpected(disk.error());
-  return fail("{}: its medium cannot be removed", id);
+Result<MachineHardware::CdromDrive> MachineHardware::find_cdrom(const std::string& id) const {
+  Disk* const disk = TRY(find_disk(id));
+  const auto& drives = peripherals_->ide_drives();
+  const auto drive = std::ranges::find(drives, disk->drive());
+  if (disk->config().media != DiskConfig::Media::kCdrom || drive == drives.end() ||
+      board_ == nullptr || board_->ide() == nullptr)
+    return with_hint(fail("{}: has no removable medium", id),
+                     "only the medium of a CD-ROM drive can be ejected or changed");
+  return CdromDrive{disk, static_cast<size_t>(drive - drives.begin())};
 }
 
-Result<void> MachineHardware::change_medium(const std::string& id, const std::string&, bool) {
-  if (const auto disk = find_disk(id); !disk) return std::unexpected(disk.error());
-  return fail("{}: its medium cannot be changed", id);
+Result<void> MachineHardware::open_tray(const CdromDrive& drive, bool force) {
+  const bool was_open = board_->ide()->cdrom(drive.position).tray_open;
+  const std::string& id = drive.disk->id();
+  if (!board_->ide()->open_tray(drive.position, force))
+    return with_hint(fail("{}: the guest has locked the tray", id),
+                     "wait until the guest has unmounted the disc, or force it");
+  if (!was_open)
+    publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 1});
+  return {};
+}
+
+Result<void> MachineHardware::eject(const std::string& id, bool force) {
+  const CdromDrive drive = TRY(find_cdrom(id));
+  TRY(open_tray(drive, force));
+  drive.disk->replace_medium(nullptr, "");
+  return {};
+}
+
+Result<void> MachineHardware::change_medium(const std::string& id, const std::string& path,
+                                            bool force) {
+  const CdromDrive drive = TRY(find_cdrom(id));
+  auto image = TRY(drive.disk->open_medium(path));
+  TRY(open_tray(drive, force));
+  const uint64_t size_bytes = drive.disk->replace_medium(std::move(image), path);
+  board_->ide()->insert_disc(drive.position, size_bytes);
+  publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 0});
+  return {};
 }
 
 Result<void> MachineHardware::set_link(const std::string& id, bool up) {
@@ -132,16 +181,102 @@ Result<void> MachineHardware::type(const std::string& id, const std::string& tex
   return {};
 }
 
-Result<void> MachineHardware::add_disk(const DiskConfig&, const std::string& id) {
-  return fail("{}: devices cannot be added to a running machine yet", id);
+Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, uint8_t end) const {
+  if (board_ == nullptr || !board_->can_plug(first))
+    return with_hint(fail("{}: this machine has no PCI bus, so devices cannot be added to it", id),
+                     "start it without --transport mmio and --acpi off");
+  if (id.empty() || id.size() > kMaxIdBytes || id.find_first_not_of(kIdCharacters) != id.npos)
+    return with_hint(fail("\"{}\" is not a valid id", printable(id.substr(0, kMaxIdBytes))),
+                     "use letters, digits and -_. (at most 64)");
+  // The last two are the board's own (pci_functions()).
+  if (find_disk(id) || find_card(id) || peripherals_->slot_of(id) || id == "balloon" || id == "ide")
+    return with_hint(fail("{}: there is already a device of this id", id), "choose another id");
+  for (uint8_t slot = first; slot < end; ++slot)
+    if (!peripherals_->id_in(slot)) return slot;
+  return with_hint(fail("{}: no free slot: the machine has {} such devices", id, end - first),
+                   "remove one first");
 }
 
-Result<void> MachineHardware::add_card(const NetConfig&, const std::string& id) {
-  return fail("{}: devices cannot be added to a running machine yet", id);
+// The device comes into the reach of the vCPUs while they are stopped, because they look up BARs
+// without a lock.
+void MachineHardware::plug(uint8_t slot) {
+  with_stopped_vcpus_([this, slot] { board_->plug(slot); });
+}
+
+Result<void> MachineHardware::add_disk(const DiskConfig& config, const std::string& id) {
+  const uint8_t slot = TRY(slot_for(id, layout::kFirstDiskSlot, layout::kFirstNetSlot));
+  TRY(check(config));
+  if (config.device != DiskConfig::Device::kVirtio)
+    return with_hint(fail("{}: an IDE drive cannot be added to a running machine", id),
+                     "use device=virtio");
+  if (auto made = board_->make(TRY(peripherals_->add_disk(config, id, slot))); !made) {
+    peripherals_->remove(id);
+    return made;
+  }
+  plug(slot);
+  return {};
+}
+
+Result<void> MachineHardware::add_card(const NetConfig& wanted, const std::string& id) {
+  const uint8_t slot = TRY(slot_for(id, layout::kFirstNetSlot, devices::PciHost::kSlots));
+  TRY(check(wanted));
+  NetConfig config = wanted;
+  if (!config.mac)
+    config.mac = net::derive_mac(
+        fmt::format("{}\n{:02x}\n{}", config_.name, fmt::join(config_.uuid, ""), id));
+  for (const auto& card : peripherals_->cards())
+    if (card->mac() == *config.mac)
+      return with_hint(
+          fail("{}: {} has the address {}, too", id, card->id(), net::to_text(*config.mac)),
+          "choose another mac, or another id if none was given");
+  NetworkCard* const card = TRY(peripherals_->add_card(config, id, config_.name, slot));
+  auto made = card->virtio() != nullptr ? board_->make(Peripherals::Slot{card->virtio(), id, slot})
+                                        : board_->make(Peripherals::EmulatedCard{card, id, slot});
+  if (!made) {
+    peripherals_->remove(id);
+    return made;
+  }
+  plug(slot);
+  return {};
 }
 
 Result<void> MachineHardware::remove_device(const std::string& id) {
-  return fail("{}: devices cannot be removed from a running machine yet", id);
+  const std::optional<uint8_t> slot = peripherals_->slot_of(id);
+  if (!slot) {
+    if (const auto disk = find_disk(id))
+      return with_hint(fail("{}: an IDE drive cannot be removed from a running machine", id),
+                       "its medium can be ejected if it is a CD-ROM drive");
+    return fail_errno(ENODEV, "device {}", id);
+  }
+  if (board_ == nullptr || !board_->can_plug(*slot))
+    return with_hint(fail("{}: this device cannot be removed from a running machine", id),
+                     "only disks and network cards on PCI can");
+  board_->request_removal(*slot);
+  return {};
+}
+
+void MachineHardware::ejected(uint32_t slots) {
+  for (uint8_t slot = 0; slot < devices::PciHost::kSlots; ++slot)
+    if ((slots >> slot & 1) != 0) with_stopped_vcpus_([this, slot] { remove(slot); });
+}
+
+void MachineHardware::complete_removals(uint32_t slots) {
+  for (uint8_t slot = 0; slot < devices::PciHost::kSlots; ++slot)
+    if ((slots >> slot & 1) != 0) remove(slot);
+}
+
+void MachineHardware::remove(uint8_t slot) {
+  const std::optional<std::string> id = peripherals_->id_in(slot);
+  if (!id) return;
+  // The requests in flight come first: the board's part waits for them, and in a pause they wait
+  // for a release.
+  if (const auto disk = find_disk(*id))
+    if (const auto finished = (*disk)->finish(); !finished)
+      spdlog::error("{}", finished.error().message());
+  if (board_ != nullptr) board_->unplug(slot);
+  peripherals_->remove(*id);
+  failed_.erase(*id);
+  publish_({.kind = MachineEvent::Kind::kDeviceDeleted, .device = *id});
 }
 
 }  // namespace wick::vmm

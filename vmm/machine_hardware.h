@@ -16,15 +16,26 @@ namespace wick::vmm {
 
 class MachineHardware final : public Hardware {
  public:
+  // Calls its argument once no vCPU runs, at once or later; then the vCPUs continue. It forgets
+  // the argument when the board is destroyed.
+  using WithStoppedVcpus = std::function<void(std::function<void()>)>;
+
   // `config` must outlive the object.
-  MachineHardware(const MachineConfig& config, std::function<void(const MachineEvent&)> publish)
-      : config_(config), publish_(std::move(publish)) {}
+  MachineHardware(const MachineConfig& config, std::function<void(const MachineEvent&)> publish,
+                  WithStoppedVcpus with_stopped_vcpus)
+      : config_(config),
+        publish_(std::move(publish)),
+        with_stopped_vcpus_(std::move(with_stopped_vcpus)) {}
 
   void set_peripherals(Peripherals* peripherals) { peripherals_ = peripherals; }
   // nullptr: there is no board.
   void set_board(Board* board) { board_ = board; }
   // An error of the host has stopped the machine, if `stopped`.
   void disk_failed(const std::string& id, bool no_space, bool stopped);
+  // The guest has ejected the devices in these slots (a bit each).
+  void ejected(uint32_t slots);
+  // Ends all removals that wait for the guest, between two boards: a reset completes them.
+  void complete_removals(uint32_t slots);
   void set_paused(bool paused) {
     paused_ = paused;
     if (!paused) failed_.clear();
@@ -54,9 +65,22 @@ class MachineHardware final : public Hardware {
   Result<Disk*> find_disk(const std::string& id) const;
   Result<NetworkCard*> find_card(const std::string& id) const;
   Result<console::Port*> find_console(const std::string& id) const;
+  // Checks that a device can be added, and returns the first free slot from `first` to before
+  // `end`.
+  Result<uint8_t> slot_for(const std::string& id, uint8_t first, uint8_t end) const;
+  // Fails unless it is a CD-ROM drive. The position is that in Peripherals::ide_drives().
+  struct CdromDrive {
+    Disk* disk = nullptr;
+    size_t position = 0;
+  };
+  Result<CdromDrive> find_cdrom(const std::string& id) const;
+  Result<void> open_tray(const CdromDrive& drive, bool force);
+  void plug(uint8_t slot);
+  void remove(uint8_t slot);
 
   const MachineConfig& config_;
   const std::function<void(const MachineEvent&)> publish_;
+  const WithStoppedVcpus with_stopped_vcpus_;
   Peripherals* peripherals_ = nullptr;
   Board* board_ = nullptr;
   bool paused_ = false;

@@ -38,11 +38,12 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
                                         const console::TerminalKeys& keys,
                                         OnDiskError on_disk_error) {
   Peripherals made;
+  made.on_disk_error_ = std::move(on_disk_error);
   for (const SerialConfig& serial : config.serials)
     made.consoles_.push_back(
         TRY(open_console(serial, fmt::format("ttyS{}", made.consoles_.size()), main_loop, keys)));
   made.serial_count_ = made.consoles_.size();
-  TRY(made.add_disks(config, on_disk_error));
+  TRY(made.add_disks(config));
   TRY(made.add_cards(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
@@ -74,30 +75,34 @@ Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& m
 
 // Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
 // if one of another kind is added or removed.
-Result<void> Peripherals::add_disks(const MachineConfig& config, const OnDiskError& on_error) {
-  const auto failure_of = [&](const std::string& id) {
-    return [id, on_error](const block::Supervised::Failure& failure) {
-      if (on_error) on_error(id, failure);
-    };
-  };
+Result<void> Peripherals::add_disks(const MachineConfig& config) {
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;
   size_t cdrom_count = 0;
   for (const DiskConfig& disk : config.disks) {
     if (disk.device == DiskConfig::Device::kVirtio) {
       const std::string id = fmt::format("vd{:c}", 'a' + virtio_count);
-      disks_.push_back(TRY(Disk::create(disk, id, failure_of(id))));
-      slots_.push_back({disks_.back()->virtio(), id,
-                        static_cast<uint8_t>(layout::kFirstDiskSlot + virtio_count++)});
+      TRY(add_disk(disk, id, static_cast<uint8_t>(layout::kFirstDiskSlot + virtio_count++)));
       continue;
     }
     const std::string id = disk.media == DiskConfig::Media::kCdrom
                                ? fmt::format("sr{}", cdrom_count++)
                                : fmt::format("sd{:c}", 'a' + ide_disk_count++);
-    disks_.push_back(TRY(Disk::create(disk, id, failure_of(id))));
-    ide_drives_.push_back(disks_.back()->drive());
+    ide_drives_.push_back(TRY(create_disk(disk, id))->drive());
   }
   return {};
+}
+
+Result<Disk*> Peripherals::create_disk(const DiskConfig& config, const std::string& id) {
+  const auto failed = [id, on_error = on_disk_error_](const block::Supervised::Failure& failure) {
+    on_error(id, failure);
+  };
+  return disks_.emplace_back(TRY(Disk::create(config, id, failed))).get();
+}
+
+Result<Peripherals::Slot> Peripherals::add_disk(const DiskConfig& config, const std::string& id,
+                                                uint8_t pci_slot) {
+  return slots_.emplace_back(TRY(create_disk(config, id))->virtio(), id, pci_slot);
 }
 
 Result<void> Peripherals::add_cards(const MachineConfig& config) {
@@ -105,13 +110,43 @@ Result<void> Peripherals::add_cards(const MachineConfig& config) {
     const size_t index = cards_.size();
     const std::string id = fmt::format("net{}", index);
     const auto slot = static_cast<uint8_t>(layout::kFirstNetSlot + index);
-    auto& card = *cards_.emplace_back(TRY(NetworkCard::create(net, id, config.name)));
-    if (card.virtio() != nullptr)
-      slots_.push_back({card.virtio(), id, slot});
-    else
-      emulated_cards_.push_back({&card, id, slot});
+    if (const auto added = add_card(net, id, config.name, slot); !added)
+      return std::unexpected(added.error());
   }
   return {};
+}
+
+Result<NetworkCard*> Peripherals::add_card(const NetConfig& config, const std::string& id,
+                                           const std::string& machine, uint8_t pci_slot) {
+  auto& card = *cards_.emplace_back(TRY(NetworkCard::create(config, id, machine)));
+  if (card.virtio() != nullptr)
+    slots_.push_back({card.virtio(), id, pci_slot});
+  else
+    emulated_cards_.push_back({&card, id, pci_slot});
+  return &card;
+}
+
+void Peripherals::remove(const std::string& id) {
+  std::erase_if(slots_, [&](const Slot& slot) { return slot.name == id; });
+  std::erase_if(emulated_cards_, [&](const EmulatedCard& card) { return card.name == id; });
+  std::erase_if(disks_, [&](const auto& disk) { return disk->id() == id; });
+  std::erase_if(cards_, [&](const auto& card) { return card->id() == id; });
+}
+
+std::optional<std::string> Peripherals::id_in(uint8_t pci_slot) const {
+  for (const Slot& slot : slots_)
+    if (slot.pci_slot == pci_slot) return slot.name;
+  for (const EmulatedCard& card : emulated_cards_)
+    if (card.pci_slot == pci_slot) return card.name;
+  return std::nullopt;
+}
+
+std::optional<uint8_t> Peripherals::slot_of(const std::string& id) const {
+  for (const Slot& slot : slots_)
+    if (slot.name == id) return slot.pci_slot;
+  for (const EmulatedCard& card : emulated_cards_)
+    if (card.name == id) return card.pci_slot;
+  return std::nullopt;
 }
 
 void Peripherals::update_disk_sizes() {

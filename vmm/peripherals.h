@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,19 @@ class Peripherals {
   const std::vector<std::unique_ptr<Disk>>& disks() const { return disks_; }
   const std::vector<std::unique_ptr<NetworkCard>>& cards() const { return cards_; }
 
+  // Hot-plug, on PCI. The id and the slot must be free; check(config) must have accepted the
+  // device. The board creates its part from the result.
+  Result<Slot> add_disk(const DiskConfig& config, const std::string& id, uint8_t pci_slot);
+  // `card.virtio()` decides whether it is in slots() or in emulated_cards().
+  Result<NetworkCard*> add_card(const NetConfig& config, const std::string& id,
+                                const std::string& machine, uint8_t pci_slot);
+  // The board must not use it any more.
+  void remove(const std::string& id);
+  // The id of the disk or the card in a slot, or nothing.
+  std::optional<std::string> id_in(uint8_t pci_slot) const;
+  // The slot of a device on PCI, or nothing.
+  std::optional<uint8_t> slot_of(const std::string& id) const;
+
   void update_disk_sizes();
 
   // While the vCPUs are stopped. Afterwards nothing is written to the guest's memory until
@@ -73,12 +87,14 @@ class Peripherals {
   Result<void> finish();
 
  private:
-  Result<void> add_disks(const MachineConfig& config, const OnDiskError& on_error);
+  Result<void> add_disks(const MachineConfig& config);
+  Result<Disk*> create_disk(const DiskConfig& config, const std::string& id);
   Result<void> add_cards(const MachineConfig& config);
   Result<void> add_consoles(const MachineConfig& config, EventLoop& main_loop,
                             const console::TerminalKeys& keys);
   void hold_input(bool held);
 
+  OnDiskError on_disk_error_;
   std::vector<std::unique_ptr<console::Port>> consoles_;
   size_t serial_count_ = 0;
   std::vector<NamedPort> named_ports_;
