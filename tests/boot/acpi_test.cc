@@ -376,6 +376,66 @@ TEST_F(Iasl, GrantsOnlyTheControlThatThereIs) {
       << "another interface";
 }
 
+AcpiPlatform platform_with_hotplug() {
+  AcpiPlatform p = platform_with_pci();
+  p.gpe0_port = 0x60c;
+  p.pci->hotplug_slots = 0x8000'0300;
+  p.pci->hotplug_port = 0x620;
+  return p;
+}
+
+TEST_F(Iasl, SeesTheSlotsThatCanBeHotPlugged) {
+  const std::string source = without_comments(round_trip(platform_with_hotplug()));
+  EXPECT_THAT(source, HasSubstr("OperationRegion (HPRG, SystemIO, 0x0620, 0x0C)"));
+  EXPECT_THAT(source, HasSubstr("Field (HPRG, DWordAcc, NoLock, Preserve) { UP, 32, DOWN, 32, "
+                                "EJCT, 32 }"));
+  EXPECT_THAT(source, HasSubstr("Device (S09) { Name (_ADR, 0x00090000) Name (_SUN, 0x09) "
+                                "Method (_EJ0, 1, Serialized) { EJCT = 0x0200 } }"));
+  EXPECT_THAT(source, HasSubstr("Device (S1F)"));
+  EXPECT_THAT(source, Not(HasSubstr("Device (S0A)")));
+  EXPECT_THAT(source, HasSubstr("If ((Arg0 & 0x80000000)) { Notify (S1F, Arg1) }"));
+  EXPECT_THAT(source, HasSubstr("Scope (_GPE) { Method (_E00, 0, Serialized) { "
+                                "\\_SB.PCI0.SCAN () } }"));
+}
+
+// acpiexec's ports read as zeroes, so SCAN is run for its errors, and TELL for its notifications.
+TEST_F(Iasl, TellsOfTheSlotsThatHaveChanged) {
+  round_trip(platform_with_hotplug());
+  const auto run_method = [&](const std::string& call) {
+    return run_tool("acpiexec -b 'execute " + call + "' DSDT.aml");
+  };
+  EXPECT_THAT(run_method("\\_GPE._E00"), Not(HasSubstr("Error")));
+  const std::string told = run_method("\\_SB.PCI0.TELL 0x80000100 3");
+  EXPECT_THAT(told, Not(HasSubstr("Error")));
+  EXPECT_THAT(told, HasSubstr("[S08_]"));
+  EXPECT_THAT(told, HasSubstr("[S1F_]"));
+  EXPECT_THAT(told, Not(HasSubstr("[S09_]")));
+  EXPECT_THAT(run_method("\\_SB.PCI0.S08._EJ0 1"), Not(HasSubstr("Error")));
+}
+
+TEST(AcpiTables, SayWhereGeneralPurposeEventsAre) {
+  const auto memory = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(memory, platform_with_hotplug()));
+  const Bytes fadt = discover(memory).at("FACP");
+  EXPECT_EQ(field<uint32_t>(fadt, 80), 0x60cu);
+  EXPECT_EQ(field<uint8_t>(fadt, 92), 2) << "bytes";
+  EXPECT_EQ(field<uint8_t>(fadt, 220), 1) << "ports";
+  EXPECT_EQ(field<uint8_t>(fadt, 221), 16) << "bits";
+  EXPECT_EQ(field<uint64_t>(fadt, 224), 0x60cu);
+  ASSERT_TRUE(write_acpi_tables(memory, platform_with_pci()));
+  EXPECT_EQ(field<uint8_t>(discover(memory).at("FACP"), 92), 0) << "there are none";
+}
+
+TEST(AcpiTables, RefuseHotPlugOfTheHostBridge) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform p = platform_with_hotplug();
+  p.pci->hotplug_slots = 0xff01;
+  EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("hot-plug of slot 0"));
+  p = platform_with_hotplug();
+  p.pci->hotplug_event = 8;
+  EXPECT_THAT(message(write_acpi_tables(memory, p)), HasSubstr("event 8"));
+}
+
 // Linux uses the configuration spaces only where a PNP0C02 has them.
 TEST_F(Iasl, SeesTheConfigurationSpacesReserved) {
   const std::string source = without_comments(round_trip(platform_with_pci()));

@@ -175,6 +175,40 @@ TEST_F(AcpiPmTest, TheTimersCarryInterruptsWhenEnabled) {
   }
 }
 
+// ACPICA clears the status of an edge-triggered event before it runs the method for it.
+TEST_F(AcpiPmTest, AGeneralPurposeEventRaisesTheSciUntilItsStatusIsCleared) {
+  const auto in_byte = [this](uint64_t offset) {
+    std::array<std::byte, 1> data{};
+    pm_.read(offset, data);
+    return std::to_integer<uint8_t>(data[0]);
+  };
+  pm_.raise_gpe(0);
+  EXPECT_EQ(in_byte(12), 0x01);
+  EXPECT_FALSE(sci_.level()) << "nobody has enabled it";
+  out_byte(13, 0x01);
+  EXPECT_EQ(in_byte(13), 0x01);
+  EXPECT_TRUE(sci_.level());
+  out_byte(12, 0xfe);
+  EXPECT_TRUE(sci_.level()) << "that was another";
+  out_byte(12, 0x01);
+  EXPECT_FALSE(sci_.level());
+  EXPECT_EQ(in_byte(12), 0);
+  pm_.raise_gpe(7);
+  EXPECT_FALSE(sci_.level());
+  EXPECT_EQ(in_byte(12), 0x80);
+}
+
+TEST_F(AcpiPmTest, TheSciStaysWhileOneOfTwoKindsOfEventIsPending) {
+  out(kEnable, kPowerButton);
+  out_byte(13, 0x01);
+  pm_.press_power_button();
+  pm_.raise_gpe(0);
+  out(kStatus, kPowerButton);
+  EXPECT_TRUE(sci_.level());
+  out_byte(12, 0x01);
+  EXPECT_FALSE(sci_.level());
+}
+
 // Linux's acpi_enable_event() reads the bit back and fails if it is not set.
 TEST_F(AcpiPmTest, EveryFixedEventCanBeEnabled) {
   out(kEnable, 0xffff);

@@ -45,6 +45,10 @@ boot::AcpiPlatform platform(FuzzedDataProvider& input) {
   if (input.ConsumeBool()) {
     p.pci = boot::AcpiPlatform::Pci{
         .config_port = word(), .ecam = dword(), .window = dword(), .window_bytes = dword()};
+    p.pci->hotplug_slots = dword();
+    p.pci->hotplug_port = word();
+    p.pci->hotplug_event = byte();
+    p.gpe0_port = word();
     p.pci->slot_irqs.resize(input.ConsumeIntegralInRange<size_t>(0, 300), byte());
   }
   return p;

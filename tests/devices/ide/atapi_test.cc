@@ -216,5 +216,47 @@ TEST_F(CdromTest, SurvivesEveryPacket) {
   }
 }
 
+// --- the host's hand ---
+
+class CdromWithAHost : public CdromTest {
+ protected:
+  // The event, and the state: 1 if the tray is open, 2 if there is a disc.
+  std::pair<int, int> media_event() {
+    const Bytes bytes = data({0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8});
+    return {bytes.at(4), bytes.at(5)};
+  }
+};
+
+TEST_F(CdromWithAHost, ALockedTrayOpensOnlyByForceAndTheGuestIsAsked) {
+  EXPECT_TRUE(succeeds({0x1e, 0, 0, 0, 1}));
+  EXPECT_FALSE(open_tray(cdrom_, false));
+  EXPECT_FALSE(cdrom_.tray_open);
+  EXPECT_EQ(cdrom_.blocks, 1000u);
+  EXPECT_EQ(media_event(), std::pair(1, 2)) << "the button was pressed";
+  EXPECT_EQ(media_event(), std::pair(0, 2)) << "told once";
+  EXPECT_TRUE(succeeds({0x00}));
+  EXPECT_TRUE(open_tray(cdrom_, true));
+  EXPECT_EQ(media_event(), std::pair(3, 1)) << "it is gone";
+  EXPECT_EQ(sense({0x00}), kTrayOpen);
+}
+
+TEST_F(CdromWithAHost, ANewDiscIsAUnitAttentionAndAnEvent) {
+  EXPECT_TRUE(open_tray(cdrom_, false));
+  insert(cdrom_, 5);
+  EXPECT_EQ(media_event(), std::pair(2, 2));
+  EXPECT_EQ(sense({0x00}), kMediumChanged);
+  EXPECT_TRUE(succeeds({0x00}));
+  EXPECT_EQ(number(data({0x25}), 0), 4) << "the last block";
+}
+
+TEST_F(CdromWithAHost, ADriveThatIsEmptySaysSo) {
+  EXPECT_TRUE(open_tray(cdrom_, false));
+  EXPECT_TRUE(succeeds({0x1b, 0, 0, 0, 3})) << "the guest closes the tray";
+  EXPECT_EQ(sense({0x00}), kMediumChanged);
+  EXPECT_EQ(sense({0x00}), kNoMedium);
+  EXPECT_EQ(sense({0x28, 0, 0, 0, 0, 0, 0, 0, 1}), kNoMedium);
+  EXPECT_EQ(media_event().second, 0);
+}
+
 }  // namespace
 }  // namespace wick::devices::atapi

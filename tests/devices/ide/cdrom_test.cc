@@ -124,5 +124,52 @@ TEST_F(IdeCdromTest, HasNoCommandsOfADisk) {
   EXPECT_EQ(disk().calls().writes, 0);
 }
 
+// --- the host's hand ---
+
+// A read of 160 KiB needs two operations of the back end.
+constexpr std::array<uint8_t, 9> kRead80 = {0x28, 0, 0, 0, 0, 0, 0, 0, 80};
+
+TEST_F(IdeCdromTest, ATransferEndsWithAnErrorWhenTheDiscIsTakenOut) {
+  set_delay(MemoryBackend::Delay::kHold);
+  host().packet(kRead80, 0xfffe);
+  ASSERT_TRUE(await_held());
+  EXPECT_TRUE(channel_->open_tray(0, false));
+  channel_->insert_disc(0, 100 * 2048);
+  release();
+  ASSERT_TRUE(host().wait_until_ready());
+  EXPECT_EQ(host().status(), kFailed) << "the data is not of this disc";
+  EXPECT_EQ(host().get(kErrorOrFeatures) >> 4, 2) << "not ready";
+  set_delay(MemoryBackend::Delay::kNone);
+  host().packet(kTestUnitReady, 0);
+  EXPECT_EQ(host().get(kErrorOrFeatures) >> 4, 6) << "unit attention";
+  host().packet(kTestUnitReady, 0);
+  EXPECT_EQ(host().status(), kGood);
+}
+
+TEST_F(IdeCdromTest, DataThatTheDriveHasIsStillRead) {
+  host().packet(kRead80, 0x8000);
+  ASSERT_TRUE(host().wait_until_ready());
+  EXPECT_TRUE(channel_->open_tray(0, false));
+  const auto data = on_disk(0, IdeDrive::kBufferBytes);
+  for (size_t at = 0; at < data.size(); at += 0x8000) {
+    ASSERT_EQ(host().status(), kWantsData);
+    EXPECT_TRUE(same(host().read_data(0x8000), std::span(data).subspan(at, 0x8000)));
+  }
+  EXPECT_EQ(host().status(), kFailed) << "the rest is gone";
+}
+
+TEST_F(IdeCdromTest, TheTraysMovesByTheGuestAreTold) {
+  std::vector<bool> moves;
+  drives_[0]->on_tray_moved([&](bool open) { moves.push_back(open); });
+  constexpr std::array<uint8_t, 5> kOpen = {0x1b, 0, 0, 0, 2};
+  constexpr std::array<uint8_t, 5> kClose = {0x1b, 0, 0, 0, 3};
+  host().packet(kOpen, 0);
+  host().packet(kOpen, 0);
+  host().packet(kClose, 0);
+  EXPECT_EQ(moves, (std::vector{true, false}));
+  EXPECT_TRUE(channel_->open_tray(0, false));
+  EXPECT_EQ(moves.size(), 2u) << "the host knows its own";
+}
+
 }  // namespace
 }  // namespace wick::devices

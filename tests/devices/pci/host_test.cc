@@ -325,5 +325,46 @@ TEST_F(PciHostTest, ServesSeveralThreadsAtOnce) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// --- hot-plug ---
+
+TEST_F(PciHostTest, APluggedFunctionHasNoAddressesUntilTheGuestAssignsThem) {
+  Card card(9);
+  ASSERT_TRUE(host_.plug(9, card.function, 11));
+  EXPECT_EQ(ecam(9, 0, 2), 0x1234u);
+  EXPECT_EQ(ecam(9, kBar0, 4), 0u);
+  EXPECT_EQ(ecam(9, kCommand, 2) & PCI_COMMAND_MEMORY, 0u);
+  EXPECT_EQ(ecam(9, PCI_INTERRUPT_LINE, 1), 11u);
+  set_ecam(9, kBar0, kWindow.start + 0x8'0000, 4);
+  set_ecam(9, kCommand, PCI_COMMAND_MEMORY, 2);
+  EXPECT_EQ(read_register(host_.window(), 0x8'0010, 1), 9u);
+}
+
+TEST_F(PciHostTest, AnUnpluggedFunctionIsOutOfReachAndItsSlotIsFree) {
+  Card first(9);
+  uint64_t last_move = 1;
+  first.function.add_bar(2, kBarBytes, first.toy, [&](uint64_t, uint64_t to) { last_move = to; });
+  ASSERT_TRUE(host_.plug(9, first.function, 11));
+  set_ecam(9, kBar0 + 8, kWindow.start + 0x8'0000, 4);
+  set_ecam(9, kCommand, PCI_COMMAND_MEMORY, 2);
+  EXPECT_EQ(last_move, kWindow.start + 0x8'0000);
+  host_.unplug(9);
+  EXPECT_EQ(last_move, 0u) << "its eventfds are to be removed";
+  EXPECT_EQ(ecam(9, 0, 4), all_ones(4));
+  EXPECT_EQ(read_register(host_.window(), 0x8'0010, 1), 0xffu);
+  Card second(9);
+  ASSERT_TRUE(host_.plug(9, second.function, 11));
+  set_ecam(9, kBar0, kWindow.start + 0x8'0000, 4);
+  set_ecam(9, kCommand, PCI_COMMAND_MEMORY, 2);
+  EXPECT_EQ(read_register(host_.window(), 0x8'0010, 1), 9u) << "the address is free again";
+}
+
+TEST_F(PciHostTest, OnlyAFreeSlotCanBePlugged) {
+  Card card(9);
+  for (const uint8_t slot : std::to_array<uint8_t>({0, 1, 32, 255}))
+    EXPECT_FALSE(host_.plug(slot, card.function, 11));
+  for (const uint8_t slot : std::to_array<uint8_t>({0, 9, 32, 255})) host_.unplug(slot);
+  EXPECT_NE(ecam(0, 0, 4), all_ones(4)) << "the bridge itself stays";
+}
+
 }  // namespace
 }  // namespace wick::devices
