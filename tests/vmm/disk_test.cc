@@ -108,5 +108,24 @@ TEST_F(DiskOfAMachine, BelongsToOneMachineAtATime) {
   EXPECT_EQ(error_of(config), "none");
 }
 
+TEST_F(DiskOfAMachine, OnACdromDriveCanBeTakenOutAndReplaced) {
+  DiskConfig config = raw();
+  config.device = DiskConfig::Device::kIde;
+  config.media = DiskConfig::Media::kCdrom;
+  config.read_only = true;
+  const auto disk = Disk::create(config, "sr0", {}).value();
+  EXPECT_FALSE(disk->open_medium(folder_ / "missing"));
+  EXPECT_TRUE(disk->has_medium()) << "what cannot be opened changes nothing";
+  EXPECT_EQ(disk->replace_medium(nullptr, ""), 0u);
+  EXPECT_FALSE(disk->has_medium());
+  EXPECT_EQ(disk->info().size_bytes, 0u);
+  const std::string other = folder_.write("other.iso", "");
+  std::filesystem::resize_file(other, 2 * kMiB);
+  EXPECT_EQ(disk->replace_medium(disk->open_medium(other).value(), other), 2 * kMiB);
+  EXPECT_EQ(disk->info().path, other);
+  EXPECT_EQ(disk->info().size_bytes, 2 * kMiB);
+  EXPECT_TRUE(disk->finish());
+}
+
 }  // namespace
 }  // namespace wick::vmm

@@ -90,6 +90,39 @@ TEST_F(PeripheralsOfAMachine, OfOneKindDoNotMoveWhenAnotherKindComes) {
   EXPECT_EQ(slots(create()), before);
 }
 
+TEST_F(PeripheralsOfAMachine, CanBeAddedAndRemovedLater) {
+  add_disk(DiskConfig::Device::kVirtio);
+  add_disk(DiskConfig::Device::kVirtio);
+  add_card(NetConfig::Device::kE1000);
+  const DiskConfig later = config_.disks.back();
+  config_.disks.pop_back();
+  const NetConfig card = config_.nets.back();
+  config_.nets.clear();
+  Peripherals made = create();
+  ASSERT_TRUE(made.add_disk(later, "more", 9));
+  ASSERT_TRUE(made.add_card(card, "wire", "machine", 24));
+  EXPECT_THAT(slots(made), ElementsAre("vda in 8", "rng in 1", "more in 9"));
+  EXPECT_EQ(made.slot_of("wire"), 24);
+  EXPECT_EQ(made.id_in(9), "more");
+  EXPECT_EQ(made.id_in(10), std::nullopt);
+  made.remove("vda");
+  made.remove("wire");
+  EXPECT_THAT(slots(made), ElementsAre("rng in 1", "more in 9"));
+  EXPECT_EQ(made.disks().size(), 1u);
+  EXPECT_TRUE(made.cards().empty());
+  EXPECT_TRUE(made.emulated_cards().empty());
+  EXPECT_EQ(made.slot_of("vda"), std::nullopt);
+}
+
+TEST_F(PeripheralsOfAMachine, AreAsBeforeIfOneMoreCannotBeOpened) {
+  Peripherals made = create();
+  DiskConfig missing;
+  missing.path = folder_ / "missing";
+  EXPECT_FALSE(made.add_disk(missing, "more", 9));
+  EXPECT_TRUE(made.disks().empty());
+  EXPECT_EQ(made.id_in(9), std::nullopt);
+}
+
 TEST_F(PeripheralsOfAMachine, HaveTheSerialPortsFirstAndThenTheConsole) {
   config_.serials = {
       {.kind = SerialConfig::Kind::kFile, .path = folder_ / "serial", .log_path = {}},

@@ -130,8 +130,12 @@ TEST_F(IdeCdromTest, HasNoCommandsOfADisk) {
 constexpr std::array<uint8_t, 9> kRead80 = {0x28, 0, 0, 0, 0, 0, 0, 0, 80};
 
 TEST_F(IdeCdromTest, ATransferEndsWithAnErrorWhenTheDiscIsTakenOut) {
-  set_delay(MemoryBackend::Delay::kHold);
-  host().packet(kRead80, 0xfffe);
+  set_delay(MemoryBackend::Delay::kHeld);
+  host().set(kLbaMid, 0xfe);  // the byte count limit
+  host().set(kLbaHigh, 0xff);
+  host().command(kPacket);
+  for (size_t i = 0; i < atapi::kPacketBytes; i += 2)
+    host().set_data(i + 1 < kRead80.size() ? kRead80[i] | kRead80[i + 1] << 8 : 80);
   ASSERT_TRUE(await_held());
   EXPECT_TRUE(channel_->open_tray(0, false));
   channel_->insert_disc(0, 100 * 2048);
