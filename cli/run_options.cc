@@ -58,6 +58,11 @@ Result<MachineConfig::Transport> parse_transport(const std::string& value) {
   return value == "mmio" ? Transport::kMmio : Transport::kPci;
 }
 
+Result<MachineConfig::Hotplug> parse_hotplug(const std::string& value) {
+  using Hotplug = MachineConfig::Hotplug;
+  return value == "off" ? Hotplug::kOff : value == "all" ? Hotplug::kAll : Hotplug::kSpare;
+}
+
 template <typename T>
 T& member_of(RunOptions& options, T RunOptions::*member) {
   return options.*member;
@@ -118,6 +123,8 @@ constexpr RunOption kRunOptions[] = {
      set<&Machine::transport, parse_transport>},
     {"--acpi", "on|off", "describe the machine in ACPI tables (on)", false,
      set<&Machine::acpi, parse_on>},
+    {"--hotplug", "spare|all|off", "PCI slots for changes at run time (spare)", false,
+     set<&Machine::hotplug, parse_hotplug>},
     {"--on-reboot", "exit|reset", "the effect of a guest's reboot (exit)", false,
      set<&Machine::reset_on_reboot, parse_reset>},
     {"--name", "NAME", "the machine's name (wick-PID)", false, set<&Machine::name, parse_name>},

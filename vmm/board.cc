@@ -394,7 +394,8 @@ boot::AcpiPlatform Board::acpi_platform() const {
                                            .hotplug_slots = hotplug_->pluggable(),
                                            .hotplug_port = layout::kAcpiHotplugPort,
                                            .hotplug_event = layout::kHotplugEvent};
-    platform.gpe0_port = layout::kAcpiPmPort + devices::AcpiPm::kGpeOffset;
+    if (hotplug_->pluggable() != 0)
+      platform.gpe0_port = layout::kAcpiPmPort + devices::AcpiPm::kGpeOffset;
     for (size_t slot = 1; slot < devices::PciHost::kSlots; ++slot)
       platform.pci->slot_irqs.push_back(layout::kPciIrqs[slot % layout::kPciIrqs.size()]);
   }

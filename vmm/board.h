@@ -85,6 +85,7 @@ class Board {
   // Hot-plug, on PCI. A device is first made, and then plugged into its slot while the vCPUs are
   // stopped; both is done for those of the Peripherals from which the board is created.
   bool can_plug(uint8_t slot) const { return hotplug_ && hotplug_->pluggable(slot); }
+  bool has_pci() const { return pci_ != nullptr; }
   Result<void> make(const Peripherals::Slot& wanted) { return make_virtio_pci(wanted); }
   Result<void> make(const Peripherals::EmulatedCard& wanted) { return make_card(wanted); }
   void plug(uint8_t slot);

@@ -37,6 +37,25 @@ std::string MachineConfig::root_device() const {
   return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
 }
 
+// The same slots after a reset, when devices that were added are there from the start.
+uint32_t MachineConfig::hotplug_slots() const {
+  constexpr size_t kSpareDisks = 4;
+  constexpr size_t kSpareCards = 2;
+  if (!on_pci() || hotplug == Hotplug::kOff) return 0;
+  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots;
+  const auto range = [](size_t first, size_t end) {
+    uint32_t slots = 0;
+    for (size_t slot = first; slot < end; ++slot) slots |= 1u << slot;
+    return slots;
+  };
+  const auto used = static_cast<size_t>(
+      std::ranges::count(disks, DiskConfig::Device::kVirtio, &DiskConfig::device));
+  const size_t disk = layout::kFirstDiskSlot + used;
+  const size_t card = layout::kFirstNetSlot + nets.size();
+  return range(disk, std::min<size_t>(disk + kSpareDisks, layout::kFirstNetSlot)) |
+         range(card, std::min<size_t>(card + kSpareCards, devices::PciHost::kSlots));
+}
+
 Result<void> check(const DiskConfig& disk) {
   const bool ide = disk.device == DiskConfig::Device::kIde;
   const bool raw = disk.format == DiskConfig::Format::kRaw;

@@ -102,9 +102,16 @@ struct MachineConfig {
   }
   // Without ACPI tables, virtio-mmio devices are described on the command line.
   bool acpi = true;
-  bool reset_on_reboot = false;  // false: a reboot ends the run
-  bool stats = false;            // count and time every exit
-  bool start_paused = false;     // the vCPUs wait for Machine::resume()
+  // The PCI slots whose devices can be added and removed at run time: none, a few that are free at
+  // the start, or all those of virtio disks and of cards. Each slot costs a boot of Linux a
+  // thousandth, and network cards in such slots have other names in some guests (ens24 in place of
+  // enp0s24), so not all is the default.
+  enum class Hotplug { kOff, kSpare, kAll };
+  Hotplug hotplug = Hotplug::kSpare;
+  uint32_t hotplug_slots() const;  // a bit per slot; 0 without PCI
+  bool reset_on_reboot = false;    // false: a reboot ends the run
+  bool stats = false;              // count and time every exit
+  bool start_paused = false;       // the vCPUs wait for Machine::resume()
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

@@ -182,7 +182,7 @@ Result<void> MachineHardware::type(const std::string& id, const std::string& tex
 }
 
 Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, uint8_t end) const {
-  if (board_ == nullptr || !board_->can_plug(first))
+  if (board_ == nullptr || !board_->has_pci())
     return with_hint(fail("{}: this machine has no PCI bus, so devices cannot be added to it", id),
                      "start it without --transport mmio and --acpi off");
   if (id.empty() || id.size() > kMaxIdBytes || id.find_first_not_of(kIdCharacters) != id.npos)
@@ -192,9 +192,9 @@ Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, 
   if (find_disk(id) || find_card(id) || peripherals_->slot_of(id) || id == "balloon" || id == "ide")
     return with_hint(fail("{}: there is already a device of this id", id), "choose another id");
   for (uint8_t slot = first; slot < end; ++slot)
-    if (!peripherals_->id_in(slot)) return slot;
-  return with_hint(fail("{}: no free slot: the machine has {} such devices", id, end - first),
-                   "remove one first");
+    if (board_->can_plug(slot) && !peripherals_->id_in(slot)) return slot;
+  return with_hint(fail("{}: no free slot for such a device", id),
+                   "remove one that was added, or start the machine with --hotplug all");
 }
 
 // The device comes into the reach of the vCPUs while they are stopped, because they look up BARs
@@ -249,8 +249,9 @@ Result<void> MachineHardware::remove_device(const std::string& id) {
     return fail_errno(ENODEV, "device {}", id);
   }
   if (board_ == nullptr || !board_->can_plug(*slot))
-    return with_hint(fail("{}: this device cannot be removed from a running machine", id),
-                     "only disks and network cards on PCI can");
+    return with_hint(
+        fail("{}: this device cannot be removed from a running machine", id),
+        "disks and network cards on PCI can that were added, or all with --hotplug all");
   board_->request_removal(*slot);
   return {};
 }

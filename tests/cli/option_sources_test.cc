@@ -103,6 +103,13 @@ INSTANTIATE_TEST_SUITE_P(
                   "transport 'f'", nothing},
         OrderCase{"acpi", "off", "wrong", "'off'", "off", "WICK_ACPI 'wrong'", "off",
                   [](const RunOptions& o) -> std::string { return o.machine.acpi ? "on" : "off"; }},
+        OrderCase{"hotplug", "all", "off", "'wrong'", "all", "off", "hotplug 'wrong'",
+                  [](const RunOptions& o) -> std::string {
+                    using Hotplug = vmm::MachineConfig::Hotplug;
+                    return o.machine.hotplug == Hotplug::kAll   ? "all"
+                           : o.machine.hotplug == Hotplug::kOff ? "off"
+                                                                : "spare";
+                  }},
         OrderCase{"on-reboot", "c", "e", "'f'", "--on-reboot 'c'", "WICK_ON_REBOOT 'e'",
                   "on-reboot 'f'", nothing},
         OrderCase{"name", "c", "e", "'f'", "c", "e", "f",

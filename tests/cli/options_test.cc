@@ -310,8 +310,8 @@ TEST(Help, NamesEveryOptionThatIsThere) {
   for (const char* const option :
        {"-k,--kernel", "-i,--initrd", "-a,--append", "--cmdline",   "-m,--memory", "-c,--cpus",
         "-d,--disk",   "--cdrom",     "-n,--net",    "-s,--serial", "--console",   "--rng",
-        "--transport", "--acpi",      "--on-reboot", "--name",      "--timeout",   "--stats",
-        "--log-level", "--config",    "-v"}) {
+        "--transport", "--acpi",      "--hotplug",   "--on-reboot", "--name",      "--timeout",
+        "--stats",     "--log-level", "--config",    "-v"}) {
     EXPECT_THAT(text, HasSubstr(option));
   }
 }

@@ -196,6 +196,7 @@ TEST(Hotplug, ADiskAndACardComeAndGoTenTimes) {
 TEST(Hotplug, ADeviceOfTheStartCanBeRemovedAndAnotherTakesItsPlace) {
   const TempDir dir;
   auto config = stock_machine(dir, "debian-cloud");
+  config.hotplug = vmm::MachineConfig::Hotplug::kAll;
   config.disks.push_back(raw_disk(blank_disk(dir, "second", 4 * kMiB)));
   RunningMachine vm(config, dir);
   Dialogue& shell = vm.shell;
@@ -214,6 +215,7 @@ TEST(Hotplug, ADeviceOfTheStartCanBeRemovedAndAnotherTakesItsPlace) {
 TEST(Hotplug, AGuestMayEjectByItself) {
   const TempDir dir;
   auto config = stock_machine(dir, "debian-cloud");
+  config.hotplug = vmm::MachineConfig::Hotplug::kAll;
   config.disks.push_back(raw_disk(blank_disk(dir, "second", 4 * kMiB)));
   RunningMachine vm(config, dir);
   log_in(vm.shell);
@@ -227,6 +229,7 @@ TEST(Hotplug, AGuestMayEjectByItself) {
 TEST(Hotplug, AGuestThatRefusesKeepsItsDeviceUntilAReset) {
   const TempDir dir;
   auto config = stock_machine(dir, "debian-cloud");
+  config.hotplug = vmm::MachineConfig::Hotplug::kAll;
   config.append += " acpiphp.disable=1";
   config.disks.push_back(raw_disk(blank_disk(dir, "second", 4 * kMiB)));
   RunningMachine vm(config, dir);
@@ -265,8 +268,9 @@ TEST(Hotplug, RefusesWhatCannotBe) {
     };
     EXPECT_THAT(remove("nobody"), HasSubstr("nobody"));
     EXPECT_THAT(remove("sr0"), HasSubstr("IDE"));
-    EXPECT_THAT(remove("rng"), HasSubstr("only disks and network cards"));
-    for (int i = 1; i < 16; ++i)
+    EXPECT_THAT(remove("rng"), HasSubstr("cannot be removed"));
+    EXPECT_THAT(remove("vda"), HasSubstr("--hotplug all"));
+    for (int i = 1; i <= 4; ++i)
       EXPECT_EQ(add(raw_disk(blank_disk(dir, fmt::format("d{}", i), kMiB)), fmt::format("d{}", i)),
                 "");
     EXPECT_THAT(add(raw_disk(data), "more"), HasSubstr("no free slot"));

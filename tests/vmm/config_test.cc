@@ -162,5 +162,28 @@ TEST(Config, RefusesWhatExcludesEachOther) {
   EXPECT_THAT(error_of(machine), HasSubstr("two cards with mac=02:00:00:00:00:01"));
 }
 
+TEST(HotplugSlots, AreAFewBehindTheDevicesOfTheStart) {
+  MachineConfig config;
+  EXPECT_EQ(config.hotplug_slots(), 0x0300'0f00u);
+  config.disks.resize(14);
+  config.disks[0].device = DiskConfig::Device::kIde;
+  config.nets.resize(7);
+  EXPECT_EQ(config.hotplug_slots(), 0x80e0'0000u) << "no further than the slots go";
+  config.disks.resize(17);
+  config.nets.resize(8);
+  EXPECT_EQ(config.hotplug_slots(), 0u);
+}
+
+TEST(HotplugSlots, AreAllOrNoneIfAskedFor) {
+  MachineConfig config;
+  config.hotplug = MachineConfig::Hotplug::kAll;
+  EXPECT_EQ(config.hotplug_slots(), 0xffff'ff00u);
+  config.transport = MachineConfig::Transport::kMmio;
+  EXPECT_EQ(config.hotplug_slots(), 0u);
+  config = {};
+  config.hotplug = MachineConfig::Hotplug::kOff;
+  EXPECT_EQ(config.hotplug_slots(), 0u);
+}
+
 }  // namespace
 }  // namespace wick::vmm
