@@ -131,7 +131,7 @@ Result<void> Board::build_pci(const Events& events) {
   TRY(vm_.coalesce(layout::kPciPort, 4));
   TRY(ports_.attach(io_window, pci_->io_window(), "pci"));
   hotplug_ = std::make_unique<devices::AcpiHotplug>(
-      layout::kHotplugSlots,
+      config_.hotplug_slots(),
       devices::AcpiHotplug::Actions{.raise = [this] { acpi_pm_->raise_gpe(layout::kHotplugEvent); },
                                     .eject = events.ejected});
   TRY(ports_.attach({layout::kAcpiHotplugPort, devices::AcpiHotplug::kPorts}, *hotplug_,
