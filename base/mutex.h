@@ -23,6 +23,8 @@
 #define EXCLUDES(...) WICK_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 // Of a function: it locks the mutex and returns with it locked.
 #define ACQUIRE(...) WICK_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
+// Of a function: it locks the mutex if it returns the value.
+#define TRY_ACQUIRE(...) WICK_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 // Of a function: it unlocks the mutex, which the caller holds.
 #define RELEASE(...) WICK_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
 
@@ -32,6 +34,7 @@ class WICK_THREAD_ANNOTATION(capability("mutex")) Mutex {
  public:
   void lock() ACQUIRE() { mutex_.lock(); }
   void unlock() RELEASE() { mutex_.unlock(); }
+  bool try_lock() TRY_ACQUIRE(true) { return mutex_.try_lock(); }
 
  private:
   std::mutex mutex_;

@@ -66,7 +66,7 @@ struct SerialConfig {
   std::string path;      // kUnix, kFile
   std::string log_path;  // the file for a copy of the guest's output; empty: none
   // Of a port of the virtio console: /dev/virtio-ports/NAME in the guest; empty: a console.
-  std::string port_name;
+  std::string port_name = {};
 };
 
 struct MachineConfig {

@@ -65,11 +65,12 @@ void PciHost::unplug(uint8_t slot) {
 }
 
 std::vector<PciHost::Slot> PciHost::list() {
-  const MutexLock lock(mutex_);
-  std::vector<Slot> found;
+  if (!mutex_.try_lock()) return listed_;
+  listed_.clear();
   for (uint8_t slot = 0; slot < kSlots; ++slot)
-    if (functions_[slot] != nullptr) found.push_back({slot, functions_[slot]->describe()});
-  return found;
+    if (functions_[slot] != nullptr) listed_.push_back({slot, functions_[slot]->describe()});
+  mutex_.unlock();
+  return listed_;
 }
 
 PciFunction* PciHost::at(uint32_t bus_device_function) {

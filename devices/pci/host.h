@@ -42,7 +42,9 @@ class PciHost {
   // Empties the slot. Afterwards the function may be destroyed.
   void unplug(uint8_t slot);
 
-  // The functions by slot, the bridge itself at 0. Any thread.
+  // The functions by slot, the bridge itself at 0. On the main loop's thread, which must not wait
+  // for a vCPU that holds the lock while it waits for the main loop: then the functions are as at
+  // the call before.
   struct Slot {
     uint8_t slot = 0;
     PciFunction::Description function;
@@ -98,6 +100,7 @@ class PciHost {
   Window window_;
   Window io_window_;
   Mutex mutex_;
+  std::vector<Slot> listed_;  // by the last list(); owned by the main loop
 };
 
 }  // namespace wick::devices

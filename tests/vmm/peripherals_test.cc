@@ -127,8 +127,7 @@ TEST_F(PeripheralsOfAMachine, HaveTheSerialPortsFirstAndThenTheConsole) {
   config_.serials = {
       {.kind = SerialConfig::Kind::kFile, .path = folder_ / "serial", .log_path = {}},
       {.kind = SerialConfig::Kind::kNull, .path = {}, .log_path = folder_ / "log"}};
-  config_.console =
-      SerialConfig{.kind = SerialConfig::Kind::kFile, .path = folder_ / "hvc", .log_path = {}};
+  config_.consoles = {{.kind = SerialConfig::Kind::kFile, .path = folder_ / "hvc", .log_path = {}}};
   Peripherals made = create();
   ASSERT_EQ(made.consoles().size(), 3u);
   EXPECT_EQ(made.serial_count(), 2u);
