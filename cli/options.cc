@@ -57,7 +57,7 @@ constexpr const char* kRunHelp =
     R"(A disk is {}.
 A network card is none, or user{}, or
 tap{}, with {}. Two commas are one. A serial port or console is
-{}; name= only of a console.
+{}; of a console also name=NAME.
 Environment: WICK_OPTION (';' between SPECs); after it comes the config file.
 Exit status: 0 success, 1 host failed, 2 usage error, 3 panic or no output,
 4 triple fault, 5 timeout, 6 KVM failed, 128+N signal N.
@@ -97,7 +97,7 @@ class Arguments {
     app_.require_subcommand(0, 1);
     app_.set_version_flag("--version", "wick " WICK_VERSION, "print the version");
     app_.footer(kMainHelp);
-    run_->footer(fmt::format(kRunHelp, kDiskForm, kUserKeys, kTapKeys, kCardKeys, kConsoleForm));
+    run_->footer(fmt::format(kRunHelp, kDiskForm, kUserKeys, kTapKeys, kCardKeys, kSerialForm));
     start_->footer(kStartHelp);
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);

@@ -144,7 +144,7 @@ TEST_F(AttachTest, ALargeInputArrivesWhole) {
 }
 
 TEST_F(AttachTest, ShowsWhyItIsRefused) {
-  const Fd first = *console::connect_unix(path("serial"));
+  const Fd first = *connect_unix(path("serial"));
   EXPECT_TRUE(run_until([&] { return port_->attached(); }));
   const Fd in(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const Pair out = make_pipe();

@@ -113,7 +113,7 @@ TEST_F(Completion, OfBashKnowsCommandsAndOptions) {
               UnorderedElementsAre("run", "attach", "image", "net", "doctor", "help", "start",
                                    "list", "info", "console", "logs", "wait", "shutdown", "reboot",
                                    "reset", "destroy", "suspend", "resume", "blockresize",
-                                   "monitor", "define", "undefine"));
+                                   "monitor", "gdb", "define", "undefine"));
   EXPECT_THAT(bash({"wick", "--c"}), ElementsAre("--completion"));
   EXPECT_THAT(bash({"wick", "image", "c"}),
               UnorderedElementsAre("create", "check", "convert", "commit", "compare"));

@@ -95,7 +95,7 @@ TEST(Options, ErrorsNameTheOptionAndItsValue) {
             "--memory '12Q': not a size; write a whole number, then K, M or G, such as 512M");
   EXPECT_EQ(usage_error(run_with({"-d", "a,b=c"})),
             "--disk 'a,b=c': unknown key 'b'; the keys are format, readonly, ephemeral, "
-            "device, media, cache, cache-size, queues, serial, data-file, backing");
+            "device, media, cache, cache-size, queues, serial, data-file, backing, rerror, werror");
   EXPECT_EQ(usage_error(run_with({}), {{"WICK_TIMEOUT", "x"}}),
             "WICK_TIMEOUT 'x': not a number of seconds above zero; write one such as 30 or 0.5");
 }
@@ -227,8 +227,14 @@ TEST(Options, AConsoleOnStdioTakesItFromTheSerialPort) {
   EXPECT_EQ(run_options(run_with({"--console", "pty"})).machine.serials[0].kind, Kind::kStdio);
   EXPECT_THAT(usage_error(run_with({"--console", "stdio", "-s", "stdio"})),
               HasSubstr("only one port"));
-  EXPECT_THAT(usage_error(run_with({"--console", "pty", "--console", "null"})),
-              HasSubstr("more than once"));
+  const auto two =
+      run_options(run_with({"--console", "null", "--console", "pty,name=org.x"})).machine.consoles;
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(two[1].port_name, "org.x");
+  EXPECT_THAT(usage_error(run_with({"--console", "pty,name=a"})), HasSubstr("--console null"));
+  EXPECT_THAT(usage_error(run_with(
+                  {"--console", "null", "--console", "null,name=a", "--console", "null,name=a"})),
+              HasSubstr("two ports with name=a"));
   EXPECT_THAT(usage_error(run_with({"--console", "tcp:1"})), HasSubstr("write stdio, pty"));
 }
 
@@ -283,11 +289,11 @@ TEST(Help, FitsAScreenAndEndsWithAnExample) {
   std::vector<Arguments> all = {{"--help"}, {"run", "--help"}, {"attach", "-h"}, {"doctor", "-h"}};
   for (const char* const verb :
        {"start", "list", "info", "console", "logs", "wait", "shutdown", "reboot", "reset",
-        "destroy", "suspend", "resume", "blockresize", "monitor", "define", "undefine"})
+        "destroy", "suspend", "resume", "blockresize", "monitor", "gdb", "define", "undefine"})
     all.push_back({verb, "--help"});
   for (const Arguments& arguments : all) {
     const std::string text = printed(arguments);
-    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 48);
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 49);
     size_t column = 0;
     for (const char c : text) {
       column = c == '\n' ? 0 : column + 1;

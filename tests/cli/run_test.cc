@@ -20,7 +20,7 @@ namespace wick::cli {
 namespace {
 
 // A machine that runs until end() is called, like a hanging guest.
-class HangingMachine final : public vmm::FakeMachine {
+class HangingMachine : public vmm::FakeMachine {
  public:
   explicit HangingMachine(EventLoop& loop) : loop_(loop) {}
 
