@@ -35,8 +35,6 @@ class Balloon final : public VirtioDevice {
   void set_target(uint64_t size_bytes);
   // Returns the amount that the guest claims to have given up.
   uint64_t actual_bytes() const;
-  // Whether the guest has a driver for it. On the loop.
-  bool has_driver() const { return notifier_ != nullptr; }
   // Sets the function to call, on a vCPU's thread, when the guest changes that amount. Before
   // the first vCPU runs.
   void on_change(std::function<void()> changed) { changed_ = std::move(changed); }

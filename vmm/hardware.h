@@ -102,7 +102,7 @@ class Hardware {
 
   // Sets how much RAM the guest should have; less than it was started with.
   virtual Result<void> set_balloon(uint64_t guest_bytes) = 0;
-  // The guest's RAM without the balloon, nullopt without a driver.
+  // The guest's RAM without the balloon; nullopt without a balloon.
   virtual std::optional<uint64_t> balloon_bytes() const = 0;
 
   virtual Result<void> send_break(const std::string& console_id) = 0;

@@ -109,7 +109,7 @@ void KvmMachine::reset() {
 }
 
 Result<void> KvmMachine::inject_nmi() {
-  for (const auto& vcpu : board_->vcpus()) TRY(vcpu->inject_nmi());
+  for (const auto& vcpu : board_->vcpus()) vcpu->request_nmi();
   return {};
 }
 

@@ -159,7 +159,7 @@ Result<void> MachineHardware::set_balloon(uint64_t guest_bytes) {
 }
 
 std::optional<uint64_t> MachineHardware::balloon_bytes() const {
-  if (board_ == nullptr || !config_.acpi || !board_->balloon().has_driver()) return std::nullopt;
+  if (board_ == nullptr || !config_.acpi) return std::nullopt;
   return config_.memory_bytes - std::min(config_.memory_bytes, board_->balloon().actual_bytes());
 }
 

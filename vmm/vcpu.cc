@@ -1,6 +1,7 @@
 #include "vmm/vcpu.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -193,6 +194,7 @@ VcpuExit Vcpu::run() {
         std::atomic_ref(run_->immediate_exit).store(0);
         if (stop_.load()) return {VcpuExit::Kind::kStopped, {}};
         if (halt_check_.exchange(false)) check_halt();
+        if (nmi_.exchange(false)) inject_nmi();
         note({.reason = KVM_EXIT_INTR});
         if (pause_.load()) wait_for_resume();
         break;
@@ -311,6 +313,17 @@ void Vcpu::request_stop() {
   kick();
   const MutexLock lock(mutex_);
   resumed_.notify_all();
+}
+
+// KVM_NMI waits until KVM_RUN has returned, so the vCPU's own thread calls it.
+void Vcpu::request_nmi() {
+  nmi_ = true;
+  kick();
+}
+
+void Vcpu::inject_nmi() {
+  if (::ioctl(fd_.get(), KVM_NMI, 0) != 0)
+    spdlog::error("kvm: KVM_NMI on vCPU {}: {}", index_, std::strerror(errno));
 }
 
 void Vcpu::request_pause() {

@@ -2,8 +2,8 @@
 // and MMIO accesses to the buses.
 //
 // Thread rule: run() on the vCPU's thread, set_state() and on_event() before it; request_stop(),
-// request_pause(), resume(), request_halt_check(), halted_for_good(), thread_id() and exits() from
-// any thread; the rest after run() has returned, or while the vCPU is paused.
+// request_pause(), resume(), request_nmi(), request_halt_check(), halted_for_good(), thread_id()
+// and exits() from any thread; the rest after run() has returned, or while the vCPU is paused.
 #pragma once
 
 #include <linux/kvm.h>
@@ -81,7 +81,8 @@ class Vcpu {
     std::span<const HardwareBreakpoint> breakpoints = {};
   };
   Result<void> set_debug(const Debug& debug);
-  Result<void> inject_nmi();
+  // Any thread.
+  void request_nmi();
   // The physical address behind a linear one; nullopt: not mapped.
   std::optional<GuestAddress> translate(uint64_t linear) const;
   // The thread that runs the vCPU; 0 before run().
@@ -132,6 +133,7 @@ class Vcpu {
   }
   const VmExit& last_exit() const { return last_exits_[(exits() - 1) % last_exits_.size()]; }
   void check_halt();
+  void inject_nmi();
   void wait_for_resume();
   void stop_for_debugger();
   void reevaluate_interrupts() const;
@@ -168,6 +170,7 @@ class Vcpu {
   std::atomic<bool> stop_{false};
   std::atomic<bool> halt_check_{false};
   std::atomic<bool> halted_for_good_{false};
+  std::atomic<bool> nmi_{false};
   std::atomic<bool> pause_{false};  // changed with mutex_ held
   std::atomic<pid_t> thread_id_{0};
   Events events_;  // constant once run() has begun

@@ -52,12 +52,6 @@ Result<void> Vcpu::set_debug(const Debug& debug) {
   return {};
 }
 
-Result<void> Vcpu::inject_nmi() {
-  if (::ioctl(fd_.get(), KVM_NMI, 0) != 0)
-    return fail_errno(errno, "kvm: KVM_NMI on vCPU {}", index_);
-  return {};
-}
-
 std::optional<GuestAddress> Vcpu::translate(uint64_t linear) const {
   kvm_translation translation{};
   translation.linear_address = linear;

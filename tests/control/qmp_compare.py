@@ -71,12 +71,12 @@ RAW = [
 CHANGES = [
     "stop", "stop", "query-status", "cont", "cont", "query-status",
     ("set_link", {"name": "net0", "up": False}), ("set_link", {"name": "net0", "up": True}),
-    ("chardev-send-break", {"id": "ttyS0"}), "inject-nmi", ("balloon", {"value": 128 << 20}),
+    ("chardev-send-break", {"id": "ttyS0"}), ("balloon", {"value": 128 << 20}),
     ("eject", {"device": "sr0", "force": True}), "query-block",
     ("netdev_add", {"type": "user", "id": "spare"}), ("netdev_add", {"type": "user", "id": "spare"}),
     ("netdev_del", {"id": "spare"}),
     ("dump-guest-memory", {"paging": False, "protocol": "file:/dev/null"}), "query-dump",
-    "system_powerdown", "system_reset", "stop", "quit",
+    "system_powerdown", "system_reset", "stop", "inject-nmi", "quit",
 ]
 
 
