@@ -123,7 +123,7 @@ Result<Fd> connect_unix(const std::string& path) {
   if (connect_to(socket, address) == 0) return socket;
   const int error = errno;
   const char* hint = "check the path and its permissions";
-  if (error == ENOENT) hint = "is the machine running with --serial unix:PATH?";
+  if (error == ENOENT) hint = "there is no such socket; is the machine running?";
   std::error_code absent;
   if (error == ECONNREFUSED)
     hint = std::filesystem::is_socket(path, absent) ? "no machine listens on this socket"

@@ -49,6 +49,9 @@ class Backend {
     static_cast<void>(size_bytes);
     co_return fail_errno(ENOTSUP, "this kind of disk has a fixed size");
   }
+  // While true, requests that wait for the host's word (block/supervised.h) fail: a device that is
+  // being reset waits for them.
+  virtual void drain(bool draining) { static_cast<void>(draining); }
   // Whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
   // Whether write_zeroes() is fast, because it writes mostly metadata. Becomes false if the

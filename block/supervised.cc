@@ -29,7 +29,8 @@ ErrorPolicy Supervised::action_for(const Kind& kind, const Error& error) const {
 template <typename Start>
 Task<Result<void>> Supervised::execute(Kind& kind, uint64_t bytes, Start start) {
   for (;;) {
-    while (held_) co_await Wait{waiting_};
+    while (held_ && !draining_) co_await Wait{waiting_};
+    if (draining_ && held_) co_return fail_errno(ECANCELED, "the device is being reset");
     ++in_flight_;
     const auto began = std::chrono::steady_clock::now();
     Result<void> result = co_await start();
@@ -46,9 +47,10 @@ Task<Result<void>> Supervised::execute(Kind& kind, uint64_t bytes, Start start) 
     if (result) co_return result;
     const ErrorPolicy action = action_for(kind, result.error());
     if (on_failure_) on_failure_({.write = kind.write, .action = action, .error = result.error()});
-    if (action == ErrorPolicy::kReport) co_return result;
+    if (action == ErrorPolicy::kReport || draining_) co_return result;
     if (action == ErrorPolicy::kIgnore) co_return Result<void>();
     co_await Wait{waiting_};
+    if (draining_) co_return result;
   }
 }
 
@@ -59,6 +61,12 @@ Task<void> Supervised::hold() {
 
 void Supervised::release() {
   held_ = false;
+  for (const auto handle : std::exchange(waiting_, {})) handle.resume();
+}
+
+void Supervised::drain(bool draining) {
+  draining_ = draining;
+  if (!draining) return;
   for (const auto handle : std::exchange(waiting_, {})) handle.resume();
 }
 

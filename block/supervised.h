@@ -53,6 +53,7 @@ class Supervised final : public Backend {
   // with kStop, until release().
   Task<void> hold();
   void release();
+  void drain(bool draining) override;
   // For the end of a run: from now on errors are reported, and nothing waits.
   void give_up();
 
@@ -114,6 +115,7 @@ class Supervised final : public Backend {
   Policies policies_;
   const std::function<void(const Failure&)> on_failure_;
   bool held_ = false;
+  bool draining_ = false;
   uint32_t in_flight_ = 0;
   std::vector<std::coroutine_handle<>> waiting_;
   std::coroutine_handle<> holder_;

@@ -29,7 +29,7 @@ Outcome outcome_of(const vmm::RunReport& report) {
         return {3, "the guest halted for good without having written anything", true};
       return {0, "the guest halted for good"};
     case vmm::Ending::kQuit:
-      return {0, "ended from the terminal"};
+      return {0, "ended by the user"};
     case vmm::Ending::kHostFailed:
       return {1, "the host failed"};
     case vmm::Ending::kPanicked:

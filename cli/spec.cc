@@ -131,14 +131,16 @@ Result<StatsForm> parse_stats(std::string_view text) {
 
 Result<StreamAddress> parse_address(std::string_view text) {
   auto address = StreamAddress::parse(text);
-  if (!address) return fail("must be unix:PATH or tcp:HOST:PORT");
+  if (!address)
+    return with_hint(std::unexpected(address.error()), "write unix:PATH or tcp:HOST:PORT");
   return address;
 }
 
 Result<std::optional<StreamAddress>> parse_service(std::string_view text) {
   if (text == "stdio") return std::nullopt;
   auto address = StreamAddress::parse(text);
-  if (!address) return fail("must be stdio, unix:PATH or tcp:HOST:PORT");
+  if (!address)
+    return with_hint(std::unexpected(address.error()), "write stdio, unix:PATH or tcp:HOST:PORT");
   return *std::move(address);
 }
 

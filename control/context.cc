@@ -52,7 +52,12 @@ Result<void> Context::stop(std::function<void()> done) {
     // The pause that runs already is now the client's own.
     if (std::exchange(stop_hidden_, false)) publish({.kind = MachineEvent::Kind::kStop});
   }
-  machine_.pause(RunState::kPaused, std::move(done));
+  ++stopping_;
+  machine_.pause(RunState::kPaused, [this, alive = std::weak_ptr(alive_), done = std::move(done)] {
+    if (alive.expired()) return;
+    --stopping_;
+    done();
+  });
   return {};
 }
 
@@ -68,7 +73,7 @@ Result<void> Context::cont() {
     return {};
   }
   // A guest that sleeps is woken by system_wakeup.
-  if (machine_.state() == RunState::kRunning || machine_.state() == RunState::kSuspended) return {};
+  if (machine_.state() == RunState::kSuspended) return {};
   machine_.resume();
   return {};
 }
@@ -78,7 +83,9 @@ void Context::while_paused(std::function<void()> work) {
   if (!inspecting_ && (registers || registers.error().code != EBUSY)) return work();
   waiting_.push_back(std::move(work));
   if (std::exchange(inspecting_, true)) return;
-  stop_wanted_ = stop_hidden_ = false;
+  stop_hidden_ = false;
+  // What somebody else stops or has stopped is not resumed after a look.
+  stop_wanted_ = stopping_ > 0 || machine_.state() != RunState::kRunning;
   machine_.pause(RunState::kPaused, [this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) run_waiting();
   });

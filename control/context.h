@@ -98,6 +98,7 @@ class Context {
   // while_paused()
   std::vector<std::function<void()>> waiting_;
   bool inspecting_ = false;
+  uint32_t stopping_ = 0;  // stop() calls that have not been answered
   bool stop_wanted_ = false;
   bool stop_hidden_ = false;  // a STOP event that has not been published
 

@@ -60,7 +60,7 @@ Answer query_machines(Context& context, const Json&) {
 }
 
 Answer query_current_machine(Context&, const Json&) {
-  return Json{{"wakeup-suspend-support", true}};
+  return Json{{"wakeup-suspend-support", false}};
 }
 
 Answer query_target(Context&, const Json&) { return Json{{"arch", "x86_64"}}; }

@@ -56,14 +56,6 @@ Result<CoreFile> CoreFile::create(Fd file, std::string name, Order order, std::s
   }
   core.stopped_ = TRY(EventFd::create());
   core.flattened_ = order == Order::kFlattened;
-  if (core.flattened_) {
-    // The header's type and version are both 1.
-    std::array<std::byte, kFlatHeaderBytes> header{};
-    std::memcpy(header.data(), "makedumpfile", 12);
-    store_be<uint64_t>(std::span(header).subspan(16), 1);
-    store_be<uint64_t>(std::span(header).subspan(24), 1);
-    TRY(core.append(header));
-  }
   return core;
 }
 
@@ -78,6 +70,7 @@ std::unexpected<Error> CoreFile::failed(int code) const {
 Result<void> CoreFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   if (stop_.stop_requested()) return failed(ECANCELED);
   if (flattened_) {
+    if (!std::exchange(started_, true)) TRY(append_flat_header());
     TRY(append_record_header(offset, bytes.size()));
     return append(bytes);
   }
@@ -125,6 +118,16 @@ Result<void> CoreFile::append_zeroes(uint64_t size_bytes) {
     size_bytes -= part.size();
   }
   return {};
+}
+
+// Not written by create(), whose thread must not wait for a reader.
+Result<void> CoreFile::append_flat_header() {
+  // The header's type and version are both 1.
+  std::array<std::byte, kFlatHeaderBytes> header{};
+  std::memcpy(header.data(), "makedumpfile", 12);
+  store_be<uint64_t>(std::span(header).subspan(16), 1);
+  store_be<uint64_t>(std::span(header).subspan(24), 1);
+  return append(header);
 }
 
 Result<void> CoreFile::append(std::span<const std::byte> bytes) {

@@ -44,6 +44,7 @@ class CoreFile {
  private:
   CoreFile() = default;
   Result<void> append(std::span<const std::byte> bytes);
+  Result<void> append_flat_header();
   Result<void> append_zeroes(uint64_t size_bytes);
   Result<void> wait_for_room();
   Result<void> append_record_header(uint64_t offset, uint64_t size_bytes);
@@ -56,6 +57,7 @@ class CoreFile {
   bool regular_ = false;
   bool socket_ = false;
   bool flattened_ = false;
+  bool started_ = false;  // the flattened form's header is written
   uint64_t base_bytes_ = 0;      // of a regular file: where the core starts
   uint64_t position_bytes_ = 0;  // of a stream: how much was appended
 };

@@ -223,7 +223,7 @@ std::string GdbSession::stop_reply(const GdbStop& stop) const {
 void GdbSession::on_event(const MachineEvent& event) {
   if (stage_ == Stage::kAttaching && event.kind == MachineEvent::Kind::kReset) {
     spdlog::warn("gdb: the machine was reset while a debugger attached; attach again");
-    stage_ = Stage::kEnded;
+    detach(run_.was_running());
     return client_.close();
   }
   if (stage_ == Stage::kAttaching && event.kind == MachineEvent::Kind::kShutdown)

@@ -224,7 +224,10 @@ void Pit::start() {
 
 void Pit::wake() {
   const MutexLock lock(mutex_);
-  if (last_interrupt_.count() == 0 || started_ || wires_.now() < last_interrupt_) return;
+  if (last_interrupt_.count() == 0 || started_) return;
+  // The guest's time stands still during a pause.
+  if (const auto left = last_interrupt_ - wires_.now(); left.count() > 0)
+    return wires_.arm(std::chrono::ceil<std::chrono::microseconds>(left));
   line_.pulse();
 }
 

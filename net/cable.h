@@ -20,6 +20,7 @@ class Cable final : public Backend {
   // Unplugged, packets are lost in both directions, and the guest sees that the link is down.
   void plug(bool plugged);
   bool plugged() const { return plugged_; }
+  bool held() const { return held_; }
 
   const std::string& name() const override { return host_->name(); }
   uint16_t queue_pairs() const override { return host_->queue_pairs(); }

@@ -121,11 +121,15 @@ void Blk::stop_queue(uint16_t index) {
     queue = queues_[index].get();
     if (queue == nullptr) return;
     queue->ring.stop();
+    backend_.drain(true);
     release_when_zero(queue->in_flight, idle);
   });
   if (queue == nullptr) return;
   idle.acquire();
-  loop_.call([&] { queues_[index].reset(); });
+  loop_.call([&] {
+    backend_.drain(false);
+    queues_[index].reset();
+  });
 }
 
 void Blk::reset() {
@@ -133,10 +137,12 @@ void Blk::reset() {
   loop_.call([&] {
     for (const auto& queue : queues_)
       if (queue != nullptr) queue->ring.stop();
+    backend_.drain(true);
     release_when_zero(in_flight_, idle);
   });
   idle.acquire();
   loop_.call([this] {
+    backend_.drain(false);
     notifier_ = nullptr;
     stalled_ = false;
     round_end_.reset();

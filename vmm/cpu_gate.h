@@ -44,14 +44,17 @@ class CpuGate {
   void resume();
 
  private:
-  void vcpu_paused(uint32_t cpu);
+  void vcpu_paused(uint32_t cpu, uint64_t resumes);
 
   EventLoop& loop_;
   const std::function<void(const DebugStop&)> on_debug_stop_;
   const Vcpus* vcpus_ = nullptr;
   uint64_t board_ = 0;  // counts connect(), so that a late report of an old vCPU is not counted
   std::vector<bool> stopped_;
+  std::vector<uint64_t> resumes_;  // by vCPU; a report from before the last one is void
   std::function<void()> when_stopped_;
+  // Expires with the gate, for what vCPUs post.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace wick::vmm

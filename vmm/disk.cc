@@ -153,7 +153,7 @@ Result<void> Disk::resize(uint64_t size_bytes) {
     return with_hint(
         fail("disk {}: has {} bytes and cannot become smaller while the guest uses it", id_, now),
         "stop the machine and use wick image resize --shrink");
-  if (config_.read_only) return fail_errno(EROFS, "disk {}", id_);
+  if (config_.read_only) return fail("disk {}: it was given with readonly=on", id_);
   if (auto resized = run_on(loop, backend_->resize(size_bytes)); !resized) {
     resized.error().context.insert(0, fmt::format("disk {}: ", id_));
     return resized;

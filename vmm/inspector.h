@@ -1,8 +1,8 @@
 // The registers and the memory of a machine, and the control of its vCPUs for a debugger.
 //
 // Thread rule: on the main loop's thread, in a call that holds no reference over a reset of the
-// machine. Registers can be read and written only while the machine is paused (Machine::pause);
-// then the calls fail with EBUSY.
+// machine. The registers of a vCPU can be read and written only while it is stopped; otherwise
+// the calls fail with EBUSY.
 #pragma once
 
 #include <sys/types.h>

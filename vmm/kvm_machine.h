@@ -27,7 +27,7 @@ class KvmMachine final : public Machine {
  public:
   KvmMachine(const MachineConfig& config, EventLoop& main_loop)
       : config_(config), main_loop_(main_loop) {}
-  ~KvmMachine() override { stop_vcpus(); }
+  ~KvmMachine() override;
 
   Result<void> build();
 
@@ -68,6 +68,12 @@ class KvmMachine final : public Machine {
   void resume(std::span<const CpuRun> cpus);
   void publish(const MachineEvent& event);
   void publish_end();
+  // Posts to the main loop what is not to run once the machine is gone. Any thread.
+  void post(std::function<void()> function);
+  // The same for what a guest can cause at any rate: at most one waits of each kind. `waits` must
+  // be one of the members below.
+  void post_once(std::atomic<bool>& waits, std::function<void()> function);
+  void panic_timeout();
   std::string timeout_detail() const;
   RunStats stats() const;
 
@@ -93,15 +99,21 @@ class KvmMachine final : public Machine {
   RunState state_ = RunState::kRunning;
   std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
   std::vector<std::function<void()>> when_paused_;
-  bool resume_requested_ = false;            // while the vCPUs were being stopped
-  std::vector<DebugStop> debug_stops_;       // not reported yet
+  bool telling_ = false;                // the functions that waited for a pause are being called
+  bool resume_requested_ = false;       // while the vCPUs were being stopped
+  std::vector<DebugStop> debug_stops_;  // not reported yet
   std::vector<std::function<void()>> jobs_;  // wait until no vCPU runs
   uint64_t boards_ = 0;                      // number of power_on() calls
-  bool host_reset_ = false;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
 
+  std::atomic<bool> balloon_posted_{false};
+  std::atomic<bool> tray_posted_{false};
+  // Expires first, for post().
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
   Mutex mutex_;
+  bool host_reset_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
   Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
   int signal_ GUARDED_BY(mutex_) = 0;

@@ -25,27 +25,49 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   return machine;
 }
 
+// The disks' last errors come while the machine ends.
+KvmMachine::~KvmMachine() {
+  stop_vcpus();
+  alive_.reset();
+}
+
+void KvmMachine::post(std::function<void()> function) {
+  main_loop_.post([alive = std::weak_ptr(alive_), function = std::move(function)] {
+    if (!alive.expired()) function();
+  });
+}
+
+void KvmMachine::post_once(std::atomic<bool>& waits, std::function<void()> function) {
+  if (waits.exchange(true)) return;
+  post([&waits, function = std::move(function)] {
+    waits = false;
+    function();
+  });
+}
+
+// A machine that was reset meanwhile goes on, and one that is paused waits: a core of it may be
+// being written.
+void KvmMachine::panic_timeout() {
+  if (!pvpanic_event_) return;
+  if (state_ != RunState::kRunning || pausing_) return panic_timer_.arm(kPanicTimeout);
+  end(Ending::kPanicked, 0);
+}
+
 Result<void> KvmMachine::build() {
   // First what is quick to refuse.
   boot::BootFiles files = TRY(open_files());
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
-  panic_timer_ = TRY(main_loop_.timer([this] { end(Ending::kPanicked, 0); }));
+  panic_timer_ = TRY(main_loop_.timer([this] { panic_timeout(); }));
   peripherals_.emplace(TRY(Peripherals::create(
       config_, main_loop_, keys, [this](const std::string& id, const auto& failure) {
-        main_loop_.post([this, id, failure] { disk_failed(id, failure); });
+        post([this, id, failure] { disk_failed(id, failure); });
       })));
   hardware_.set_peripherals(&*peripherals_);
   for (const auto& disk : peripherals_->disks())
     if (disk->drive() != nullptr)
-      disk->drive()->on_tray_moved([this, id = disk->id()](bool open) {
-        main_loop_.post([this, id, open] {
-          publish({.kind = MachineEvent::Kind::kTrayMoved,
-                   .device = id,
-                   .guest = true,
-                   .value = open ? 1u : 0u});
-        });
-      });
+      disk->drive()->on_tray_moved(
+          [this](bool) { post_once(tray_posted_, [this] { hardware_.publish_trays(); }); });
   if (config_.start_paused) state_ = RunState::kPaused;
   kvm_.emplace(TRY(Kvm::open()));
   return power_on(std::move(files));
@@ -61,36 +83,36 @@ Result<void> KvmMachine::power_on(boot::BootFiles files) {
   written_before_start_ = written_bytes();
   gate_.disconnect();
   jobs_.clear();
+  panic_timer_.disarm();
   inspector_.set_board(nullptr);
   hardware_.set_board(nullptr);
   const uint32_t leaving = board_ == nullptr ? 0 : board_->leaving_slots();
   board_.reset();  // frees its memory before the next board allocates as much
   hardware_.complete_removals(leaving);
   ++boards_;
-  board_ = TRY(Board::create(config_, std::move(files), *kvm_, *peripherals_, main_loop_, clock_,
-                             {.power_off = [this] { end(Ending::kPoweredOff, 0); },
-                              .reset = [this] { end(Ending::kRebooted, 0); },
-                              .panicked =
-                                  [this] {
-                                    pvpanic_event_ = true;
-                                    panic_timer_.arm(kPanicTimeout);
-                                    main_loop_.post([this] {
-                                      publish({.kind = MachineEvent::Kind::kGuestPanicked});
-                                    });
-                                  },
-                              .balloon_changed =
-                                  [this] {
-                                    main_loop_.post([this] {
-                                      publish({.kind = MachineEvent::Kind::kBalloonChange,
-                                               .value = hardware_.balloon_bytes().value_or(0)});
-                                    });
-                                  },
-                              .ejected =
-                                  [this, board = boards_](uint32_t slots) {
-                                    main_loop_.post([this, board, slots] {
-                                      if (board == boards_) hardware_.ejected(slots);
-                                    });
-                                  }}));
+  board_ = TRY(
+      Board::create(config_, std::move(files), *kvm_, *peripherals_, main_loop_, clock_,
+                    {.power_off = [this] { end(Ending::kPoweredOff, 0); },
+                     .reset = [this] { end(Ending::kRebooted, 0); },
+                     .panicked =
+                         [this] {
+                           if (pvpanic_event_.exchange(true)) return;
+                           panic_timer_.arm(kPanicTimeout);
+                           post([this] { publish({.kind = MachineEvent::Kind::kGuestPanicked}); });
+                         },
+                     .balloon_changed =
+                         [this] {
+                           post_once(balloon_posted_, [this] {
+                             publish({.kind = MachineEvent::Kind::kBalloonChange,
+                                      .value = hardware_.balloon_bytes().value_or(0)});
+                           });
+                         },
+                     .ejected =
+                         [this, board = boards_](uint32_t slots) {
+                           post([this, board, slots] {
+                             if (board == boards_) hardware_.ejected(slots);
+                           });
+                         }}));
   cmdline_ = board_->cmdline();
   clock_.forget_board();
   gate_.connect(board_->vcpus(), state_ != RunState::kRunning || pausing_);
@@ -117,10 +139,13 @@ RunReport KvmMachine::run() {
       publish_end();
       return report();
     }
+    const bool by_host = [this] {
+      const MutexLock lock(mutex_);
+      return std::exchange(host_reset_, false);
+    }();
     publish({.kind = MachineEvent::Kind::kReset,
-             .guest = !host_reset_,
-             .reason = host_reset_ ? "host-qmp-system-reset" : "guest-reset"});
-    host_reset_ = false;
+             .guest = !by_host,
+             .reason = by_host ? "host-qmp-system-reset" : "guest-reset"});
     auto files = open_files();
     const auto again = files ? power_on(*std::move(files)) : std::unexpected(files.error());
     if (!again) {
@@ -153,7 +178,11 @@ void KvmMachine::run_board() {
   main_loop_.run();
   stop_vcpus();
   gate_.vcpus_ended();
-  debug_stops_.clear();
+  // A stop of the old board that the debugger has not been told of is void.
+  if (!std::exchange(debug_stops_, {}).empty() && pausing_ == RunState::kDebug) {
+    pausing_.reset();
+    if (!when_paused_.empty()) pausing_ = RunState::kPaused;
+  }
   peripherals_->resume();  // a device must not wait for held requests when it is destroyed
 }
 
@@ -229,7 +258,7 @@ void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
   // While a machine is being reset, the host can still end the run, but the guest cannot.
   const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
                          ending == Ending::kTimeout || ending == Ending::kHostFailed;
-  const bool resetting = ending_ == Ending::kRebooted && config_.reset_on_reboot;
+  const bool resetting = ending_ == Ending::kRebooted && (host_reset_ || config_.reset_on_reboot);
   if (ended_ && !(resetting && from_host)) return;
   ended_ = true;
   ending_ = ending;

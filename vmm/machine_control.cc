@@ -13,12 +13,17 @@ void KvmMachine::press_power_button() {
 
 void KvmMachine::pause(RunState why, std::function<void()> done) {
   if (state_ != RunState::kRunning && !pausing_) {
-    if (done) done();
+    // The vCPUs of a new board may not have come to their stop yet.
+    if (done) with_stopped_vcpus(std::move(done));
     return;
   }
   if (done) when_paused_.push_back(std::move(done));
   resume_requested_ = false;
-  if (pausing_) return;
+  if (pausing_) {
+    // Whoever pauses only to look does not resume a machine that another reason has stopped.
+    if (why != RunState::kPaused) pausing_ = why;
+    return;
+  }
   pausing_ = why;
   gate_.stop([this] { vcpus_stopped(); });
 }
@@ -31,7 +36,10 @@ void KvmMachine::vcpus_stopped() {
   hardware_.set_paused(true);
   run_jobs();
   publish({.kind = MachineEvent::Kind::kStop});
+  // None of them is to find the machine resumed by the one before it.
+  telling_ = true;
   for (const auto& done : std::exchange(when_paused_, {})) done();
+  telling_ = false;
   for (const DebugStop& stop : std::exchange(debug_stops_, {})) inspector_.report(stop);
   if (std::exchange(resume_requested_, false)) resume();
 }
@@ -64,11 +72,12 @@ void KvmMachine::debug_stop(const DebugStop& stop) {
 }
 
 void KvmMachine::resume() {
-  if (pausing_) {
+  if (pausing_ || telling_) {
     resume_requested_ = true;
     return;
   }
   if (state_ == RunState::kRunning) return;
+  if (!gate_.all_stopped()) return with_stopped_vcpus([this] { resume(); });
   resume(std::span<const CpuRun>());
 }
 
@@ -104,7 +113,10 @@ void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Fai
 }
 
 void KvmMachine::reset() {
-  host_reset_ = true;
+  {
+    const MutexLock lock(mutex_);
+    host_reset_ = true;
+  }
   end(Ending::kRebooted, 0);
 }
 

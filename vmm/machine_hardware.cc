@@ -37,6 +37,19 @@ Result<NetworkCard*> MachineHardware::find_card(const std::string& id) const {
   return fail_errno(ENODEV, "network card {}", id);
 }
 
+void MachineHardware::publish_trays() {
+  for (const auto& disk : peripherals_->disks()) {
+    const auto drive = find_cdrom(disk->id());
+    if (!drive || board_ == nullptr) continue;
+    const bool open = board_->ide()->cdrom(drive->position).tray_open;
+    if (std::exchange(trays_[disk->id()], open) == open) continue;
+    publish_({.kind = MachineEvent::Kind::kTrayMoved,
+              .device = disk->id(),
+              .guest = true,
+              .value = open ? 1u : 0u});
+  }
+}
+
 void MachineHardware::disk_failed(const std::string& id, bool no_space, bool stopped) {
   if (stopped) failed_[id] = no_space;
 }
@@ -114,8 +127,8 @@ Result<void> MachineHardware::open_tray(const CdromDrive& drive, bool force) {
   if (!board_->ide()->open_tray(drive.position, force))
     return with_hint(fail("{}: the guest has locked the tray", id),
                      "wait until the guest has unmounted the disc, or force it");
-  if (!was_open)
-    publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 1});
+  if (!was_open) trays_[id] = true;
+  publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 1});
   return {};
 }
 
@@ -133,6 +146,7 @@ Result<void> MachineHardware::change_medium(const std::string& id, const std::st
   TRY(open_tray(drive, force));
   const uint64_t size_bytes = drive.disk->replace_medium(std::move(image), path);
   board_->ide()->insert_disc(drive.position, size_bytes);
+  trays_[id] = false;
   publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 0});
   return {};
 }

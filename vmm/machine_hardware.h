@@ -30,6 +30,8 @@ class MachineHardware final : public Hardware {
   void set_peripherals(Peripherals* peripherals) { peripherals_ = peripherals; }
   // nullptr: there is no board.
   void set_board(Board* board) { board_ = board; }
+  // Announces the drives whose trays the guest has moved.
+  void publish_trays();
   // An error of the host has stopped the machine, if `stopped`.
   void disk_failed(const std::string& id, bool no_space, bool stopped);
   // The guest has ejected the devices in these slots (a bit each).
@@ -84,6 +86,7 @@ class MachineHardware final : public Hardware {
   Peripherals* peripherals_ = nullptr;
   Board* board_ = nullptr;
   bool paused_ = false;
+  std::map<std::string, bool> trays_;   // by id of a CD-ROM drive: was open when last announced
   std::map<std::string, bool> failed_;  // by id of a disk: for want of space
 };
 

@@ -120,7 +120,7 @@ void NetworkCard::resume() {
 
 void NetworkCard::set_link(bool up) {
   loop().call([&] {
-    if (virtio_) virtio_->hold_vhost(!up);
+    if (virtio_) virtio_->hold_vhost(!up || backend_->held());
     backend_->plug(up);
   });
 }

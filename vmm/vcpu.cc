@@ -337,15 +337,21 @@ void Vcpu::request_pause() {
 void Vcpu::resume() {
   const MutexLock lock(mutex_);
   pause_ = false;
+  ++resumes_;
   resumed_.notify_all();
 }
 
 // KVM_RUN has returned EINTR, or an exit without an answer. So KVM has completed the access to a
 // device that the exit before may have been (api.rst, KVM_RUN).
 void Vcpu::wait_for_resume() {
-  if (events_.paused) events_.paused();
   MutexLock lock(mutex_);
-  while (pause_ && !stop_) resumed_.wait(lock);
+  if (!pause_) return;
+  // Not pause_, because the vCPU may be resumed and paused again before this thread runs.
+  const uint64_t resumes = resumes_;
+  lock.unlock();
+  if (events_.paused) events_.paused(resumes);
+  lock.lock();
+  while (resumes_ == resumes && !stop_) resumed_.wait(lock);
 }
 
 void Vcpu::request_halt_check() {

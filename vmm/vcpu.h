@@ -68,7 +68,7 @@ class Vcpu {
   void resume();
   // The functions may not wait for the thread that calls request_pause() or resume().
   struct Events {
-    std::function<void()> paused;
+    std::function<void(uint64_t resumes)> paused;  // the number of resume() calls before it
     std::function<void(const DebugStop& stop)> debug_stop;  // the vCPU is going to pause by itself
   };
   void on_event(Events events) { events_ = std::move(events); }
@@ -177,6 +177,7 @@ class Vcpu {
 
   Mutex mutex_;
   std::condition_variable_any resumed_;
+  uint64_t resumes_ GUARDED_BY(mutex_) = 0;  // resume() calls
   pthread_t thread_ GUARDED_BY(mutex_){};
   bool running_ GUARDED_BY(mutex_) = false;
 };

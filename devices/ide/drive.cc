@@ -43,11 +43,15 @@ void IdeDrive::drain() {
   std::binary_semaphore idle(0);
   loop_.call([&] {
     idle_ = &idle;
+    backend_.drain(true);
     if (!in_flight_) idle.release();
   });
   idle.acquire();
   // The second call makes sure that the loop has left the callback that released `idle`.
-  loop_.call([&] { idle_ = nullptr; });
+  loop_.call([&] {
+    backend_.drain(false);
+    idle_ = nullptr;
+  });
 }
 
 // --- the tray ---

@@ -151,6 +151,25 @@ TEST_F(SupervisedTest, AtTheEndNothingWaitsAnyMore) {
   EXPECT_FALSE(waiting->value());
 }
 
+// A device that is reset waits for its requests.
+TEST_F(SupervisedTest, WhatWaitsFailsWhileTheDeviceIsReset) {
+  make({.read = ErrorPolicy::kReport, .write = ErrorPolicy::kStop});
+  image_->fail_next(1, ENOSPC);
+  const auto stopped = start(true);
+  ASSERT_TRUE(*hold());
+  const auto held = start(false);
+  disk_->drain(true);
+  ASSERT_TRUE(stopped->has_value());
+  EXPECT_EQ(stopped->value().error().code, ENOSPC);
+  ASSERT_TRUE(held->has_value());
+  EXPECT_EQ(held->value().error().code, ECANCELED);
+  disk_->drain(false);
+  const auto later = start(false);
+  EXPECT_FALSE(later->has_value());
+  disk_->release();
+  EXPECT_TRUE(later->value());
+}
+
 TEST_F(SupervisedTest, TheImageCanBeReplacedWhileRequestsAreHeld) {
   make();
   ASSERT_TRUE(*hold());

@@ -58,7 +58,7 @@ TEST(Describe, GoodEndingsAreOneLine) {
   EXPECT_EQ(describe(report_of(vmm::Ending::kPoweredOff)), "wick: the guest powered off\n");
   EXPECT_EQ(describe(report_of(vmm::Ending::kRebooted)), "wick: the guest rebooted\n");
   EXPECT_EQ(describe(report_of(vmm::Ending::kHalted)), "wick: the guest halted for good\n");
-  EXPECT_EQ(describe(report_of(vmm::Ending::kQuit)), "wick: ended from the terminal\n");
+  EXPECT_EQ(describe(report_of(vmm::Ending::kQuit)), "wick: ended by the user\n");
   EXPECT_EQ(describe(report_of(vmm::Ending::kHostFailed, "KVM_RUN: Input/output error")),
             "wick: the host failed: KVM_RUN: Input/output error\n");
 }

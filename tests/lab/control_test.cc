@@ -292,6 +292,37 @@ TEST_F(ControlTest, AResetByTheHostStartsTheGuestAnew) {
   EXPECT_THAT(events_, ElementsAre(Kind::kReset, Kind::kShutdown));
 }
 
+TEST_F(ControlTest, AnEndRightAfterAResetIsNotLost) {
+  build(counting());
+  const RunReport report = run([&] {
+    machine_->reset();
+    machine_->end(Ending::kSignal, 15);
+  });
+  EXPECT_EQ(report.ending, Ending::kSignal);
+}
+
+// The resume may come before the vCPU of the new board has reported that it stands still.
+TEST_F(ControlTest, AResumeRightAfterAResetLeavesNoVcpuTakenForStopped) {
+  build(counting());
+  int rounds = 0;
+  std::function<void()> round = [&] {
+    machine_->pause(RunState::kPaused, [&] {
+      machine_->reset();
+      after(30ms, [&] {
+        machine_->resume();
+        after(100ms, [&] {
+          EXPECT_EQ(machine_->state(), RunState::kRunning);
+          EXPECT_FALSE(machine_->inspector().registers(0)) << "it is running";
+          if (++rounds == 5) return finish();
+          round();
+        });
+      });
+    });
+  };
+  run(round);
+  EXPECT_EQ(rounds, 5);
+}
+
 TEST_F(ControlTest, APausedMachineThatIsResetStaysPaused) {
   build(counting());
   run([&] {

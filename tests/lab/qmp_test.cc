@@ -247,6 +247,33 @@ TEST(Qmp, StopsForWantOfSpaceAndTriesAgain) {
   expect_ending(vm, 0, "wick: the guest powered off");
 }
 
+// The device of the request that waits is reset with the machine.
+TEST(Qmp, ResetsAMachineThatWaitsForSpace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, for a small file system";
+  const TempDir dir;
+  const std::string small = dir / "small";
+  ASSERT_EQ(::mkdir(small.c_str(), 0755), 0);
+  ASSERT_EQ(finish({"mount", "-t", "tmpfs", "-o", "size=4m", "small", small}).status, 0);
+  const struct Unmount {
+    std::string path;
+    ~Unmount() { (void)finish({"umount", "-l", path}); }
+  } unmount{small};
+  blank_disk(dir, "small/disk", 64 << 20);
+  Process vm(
+      wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh", "-d",
+                small + "/disk,format=raw,werror=stop", "--qmp", "unix:" + dir / "qmp"}));
+  Dialogue& shell = vm.console();
+  shell.expect("/ # ");
+  Qmp qmp(dir / "qmp");
+  shell.send("tr '\\0' x </dev/zero | dd of=/dev/vda bs=1M count=16 iflag=fullblock\n");
+  qmp.await_event("STOP");
+  (void)qmp.execute("system_reset");
+  (void)qmp.execute("cont");
+  shell.expect("/ # ");
+  (void)qmp.execute("quit");
+  EXPECT_EQ(vm.wait(), 0) << vm.errors();
+}
+
 TEST(Qmp, InjectsAnNmi) {
   const TempDir dir;
   Process vm(wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh",

@@ -61,7 +61,7 @@ TEST(Terminal, BelongsToTheGuestExceptForTheEscapeKeys) {
   console.expect("send a BREAK");
 
   console.send(std::string(kEscape) + "q");
-  expect_ending(vm, 0, "wick: ended from the terminal");
+  expect_ending(vm, 0, "wick: ended by the user");
   EXPECT_FALSE(is_raw(console.fd()));
 }
 

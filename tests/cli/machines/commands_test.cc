@@ -266,7 +266,7 @@ TEST_F(MachineCommands, ShutdownWaitsForTheEndIfAsked) {
 TEST_F(MachineCommands, DestroyAsksWickToQuit) {
   TestMachine web = start("web");
   web.qmp->on_command_ = [&](const std::string& command) {
-    if (command == "quit") web.end(0, "ended from the terminal");
+    if (command == "quit") web.end(0, "ended by the user");
   };
   EXPECT_EQ(status(Destroy{"web"}), 0);
   EXPECT_THAT(web.qmp->asked(), ElementsAre("quit"));

@@ -166,12 +166,12 @@ TEST(MachineOptions, ServicesListenWhereTheyAreTold) {
   EXPECT_EQ(options.gdb->port, 1234);
   for (const char* const bad : {"", "unix:", "tcp:", "tcp:x", "tcp::65536", "tcp::-1", "udp::1"}) {
     EXPECT_THAT(usage_error(run_with({"--qmp", bad})),
-                HasSubstr("must be stdio, unix:PATH or tcp:HOST:PORT"))
+                HasSubstr("write stdio, unix:PATH or tcp:HOST:PORT"))
         << bad;
-    EXPECT_THAT(usage_error(run_with({"--gdb", bad})), HasSubstr("must be unix:PATH or tcp:"))
+    EXPECT_THAT(usage_error(run_with({"--gdb", bad})), HasSubstr("write unix:PATH or tcp:"))
         << bad;
   }
-  EXPECT_THAT(usage_error(run_with({"--gdb", "stdio"})), HasSubstr("must be unix:PATH"));
+  EXPECT_THAT(usage_error(run_with({"--gdb", "stdio"})), HasSubstr("write unix:PATH"));
   EXPECT_THAT(usage_error(run_with({"--gdb-wait"})), HasSubstr("no server for gdb"));
 }
 
