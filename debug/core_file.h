@@ -57,7 +57,7 @@ class CoreFile {
   bool regular_ = false;
   bool socket_ = false;
   bool flattened_ = false;
-  bool started_ = false;  // the flattened form's header is written
+  bool started_ = false;         // the flattened form's header is written
   uint64_t base_bytes_ = 0;      // of a regular file: where the core starts
   uint64_t position_bytes_ = 0;  // of a stream: how much was appended
 };

@@ -166,8 +166,7 @@ TEST(MachineOptions, ServicesListenWhereTheyAreTold) {
     EXPECT_THAT(usage_error(run_with({"--qmp", bad})),
                 HasSubstr("write stdio, unix:PATH or tcp:HOST:PORT"))
         << bad;
-    EXPECT_THAT(usage_error(run_with({"--gdb", bad})), HasSubstr("write unix:PATH or tcp:"))
-        << bad;
+    EXPECT_THAT(usage_error(run_with({"--gdb", bad})), HasSubstr("write unix:PATH or tcp:")) << bad;
   }
   EXPECT_THAT(usage_error(run_with({"--gdb", "stdio"})), HasSubstr("write unix:PATH"));
   EXPECT_THAT(usage_error(run_with({"--gdb-wait"})), HasSubstr("no server for gdb"));
