@@ -93,6 +93,12 @@ class Server:
         self.lines = self.socket.makefile("rb")
         self.greeting = json.loads(self.lines.readline())
 
+    def until(self, name, events):
+        """The events, and those that come up to the one called `name`."""
+        while name not in [event["event"] for event in events]:
+            events = events + [json.loads(self.lines.readline())]
+        return events
+
     def ask(self, data):
         """The answer, and the events before it."""
         self.socket.sendall(data)
@@ -228,6 +234,8 @@ def run(reference, other, full, verbose):
     requests += [encode(request) for request in CHANGES] if full else []
     for name, data in requests:
         (first, events1), (second, events2) = one.ask(data), two.ask(data)
+        if name == "system_reset":  # the machine is reset some time after the answer
+            events1, events2 = one.until("RESET", events1), two.until("RESET", events2)
         if name == "quit":
             events1, events2 = events1 + one.rest(), events2 + two.rest()
         result.compare_events(name, events1, events2)
