@@ -1,34 +1,18 @@
 #include "cli/spec.h"
 
-#include <arpa/inet.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "base/commas.h"
 #include "cli/form.h"
 
 namespace wick::cli {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-
-// Splits at single commas; a doubled comma becomes a comma in a part.
-std::vector<std::string> split_at_commas(std::string_view text) {
-  std::vector<std::string> parts(1);
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != ',') {
-      parts.back() += text[i];
-    } else if (text.substr(i + 1).starts_with(',')) {
-      parts.back() += ',';
-      ++i;
-    } else {
-      parts.emplace_back();
-    }
-  }
-  return parts;
-}
 
 }  // namespace
 

@@ -44,7 +44,7 @@ void run(Hmp& monitor, const Command& command, const std::string& path, const st
     const auto registers = monitor.context().inspector().registers(monitor.cpu());
     if (!registers) return std::unexpected(registers.error().message());
     const auto value = register_value(*registers, name);
-    if (!value) return std::unexpected("unknown register");
+    if (!value) return std::unexpected(fmt::format("unknown register ${}", name));
     return *value;
   };
   const auto arguments = hmp::parse_arguments(command.arguments, command.names, line, read);

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "base/commas.h"
 #include "control/hmp_command.h"
 #include "control/qmp_handlers.h"
 
@@ -182,16 +184,14 @@ void dump_guest_memory(Hmp& monitor, const Arguments& arguments, Hmp::Done done)
 Json parse_options(std::string_view text, const char* implied) {
   Json options = Json::object();
   bool first = true;
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(part.size() + 1, text.size()));
+  for (const std::string& part : split_at_commas(text)) {
     const size_t equals = part.find('=');
     if (equals != part.npos)
-      options[std::string(part.substr(0, equals))] = std::string(part.substr(equals + 1));
-    else if (std::exchange(first, false))
-      options[implied] = std::string(part);
+      options[part.substr(0, equals)] = part.substr(equals + 1);
+    else if (first)
+      options[implied] = part;
     else
-      options[std::string(part)] = "on";
+      options[part] = "on";
     first = false;
   }
   return options;
@@ -200,8 +200,14 @@ Json parse_options(std::string_view text, const char* implied) {
 std::string device_add(Hmp& monitor, const Arguments& arguments) {
   Json options = parse_options(arguments.word("device"), "driver");
   if (!options.contains("driver")) return "Error: Parameter 'driver' is missing\n";
-  if (const auto queues = options.find("num-queues"); queues != options.end())
-    *queues = std::strtol(queues->get<std::string>().c_str(), nullptr, 10);
+  if (const auto queues = options.find("num-queues"); queues != options.end()) {
+    const auto text = queues->get<std::string>();
+    int64_t count = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (error != std::errc() || end != text.data() + text.size())
+      return "Error: Parameter 'num-queues' expects a number\n";
+    *queues = count;
+  }
   return text_of(qmp::device_add(monitor.context(), options));
 }
 

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/human_size.h"
 #include "base/printable.h"
 #include "block/io_thread.h"
 #include "block/named_file.h"

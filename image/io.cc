@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 
+#include "base/human_size.h"
 #include "base/output.h"
 #include "base/printable.h"
 #include "block/compression.h"

@@ -1,4 +1,4 @@
-// Sizes as qemu-img reads and writes them.
+// Sizes as qemu-img reads them.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,5 @@ namespace wick::image {
 // Returns bytes; zero is valid. A binary suffix B, K, M, G, T, P or E in either case may
 // follow, and then the number may have a fraction. 0x starts a hexadecimal number of bytes.
 Result<uint64_t> parse_image_size(std::string_view text);
-
-// Three digits and a unit: "1.5 GiB".
-std::string human_size(uint64_t bytes);
 
 }  // namespace wick::image

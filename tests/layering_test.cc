@@ -28,7 +28,7 @@ const std::map<std::string, Rooms> kKnows = {
     {"devices", {"base", "block", "net", "console"}},
     {"virtio", {"base", "block", "net", "console", "devices"}},
     {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio"}},
-    {"control", {"base", "block", "net", "console", "vmm", "debug"}},
+    {"control", {"base", "block", "net", "vmm"}},
     {"debug", {"base", "vmm"}},
     {"cli",
      {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm",

@@ -93,7 +93,7 @@ TEST_F(Monitor, ReadsRegistersOfARunningMachineUnnoticed) {
   EXPECT_EQ(monitor("p $rip"), "0xffffffff81000000\n");
   EXPECT_EQ(monitor("p $eax"), "0x2\n");
   EXPECT_EQ(monitor("p $rax+1"), "0x100000003\n");
-  EXPECT_THAT(monitor("p $nope"), StartsWith("unknown register\n"));
+  EXPECT_THAT(monitor("p $nope"), StartsWith("unknown register $nope\n"));
   EXPECT_EQ(machine.state_, vmm::RunState::kRunning);
   EXPECT_THAT(events, IsEmpty()) << "clients must not see STOP and RESUME";
 }
@@ -205,6 +205,11 @@ TEST_F(Monitor, PlugsDevices) {
   EXPECT_EQ(monitor("netdev_add user,id=n1"), "");
   EXPECT_EQ(monitor("device_add virtio-net-pci,netdev=n1,id=net1"), "");
   EXPECT_THAT(machine.log_, ElementsAre("add_disk vdb /d.raw", "add_card net1"));
+  EXPECT_EQ(monitor("device_add virtio-blk-pci,drive=d1,num-queues=2x"),
+            "Error: Parameter 'num-queues' expects a number\n");
+  EXPECT_EQ(monitor("drive_add dummy file=/a,,b.raw,id=d2,format=raw"), "OK\n");
+  EXPECT_EQ(monitor("device_add virtio-blk-pci,drive=d2,id=vdc"), "");
+  EXPECT_EQ(machine.log_.back(), "add_disk vdc /a,b.raw");
   EXPECT_EQ(monitor("device_add nope"), "Error: 'nope' is not a valid device model name\n");
   EXPECT_EQ(monitor("device_add id=x"), "Error: Parameter 'driver' is missing\n");
 }

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "base/human_size.h"
 #include "block/image.h"
 #include "image/size.h"
 #include "tests/cli/image/fixture.h"
@@ -49,11 +50,11 @@ TEST(ImageSize, IsReadAsQemuImgReadsIt) {
 }
 
 TEST(ImageSize, IsShownWithThreeDigits) {
-  EXPECT_EQ(image::human_size(0), "0 B");
-  EXPECT_EQ(image::human_size(999), "999 B");
-  EXPECT_EQ(image::human_size(1000), "0.977 KiB");
-  EXPECT_EQ(image::human_size(3ull << 29), "1.5 GiB");
-  EXPECT_EQ(image::human_size(104857600), "100 MiB");
+  EXPECT_EQ(human_size(0), "0 B");
+  EXPECT_EQ(human_size(999), "999 B");
+  EXPECT_EQ(human_size(1000), "0.977 KiB");
+  EXPECT_EQ(human_size(3ull << 29), "1.5 GiB");
+  EXPECT_EQ(human_size(104857600), "100 MiB");
 }
 
 TEST(ImageOptions, OfCreate) {
