@@ -96,9 +96,11 @@ void Context::run_waiting() {
   while (!waiting_.empty())
     for (const auto& work : std::exchange(waiting_, {})) work();
   // A guest that has panicked meanwhile, for example, stays stopped.
-  if (!stop_wanted_ && machine_.state() == RunState::kPaused) machine_.resume();
+  const bool goes_on = !stop_wanted_ && machine_.state() == RunState::kPaused;
   inspecting_ = stop_wanted_ = false;
-  if (std::exchange(stop_hidden_, false) && machine_.state() != RunState::kRunning)
+  if (goes_on)
+    machine_.resume();  // on_event() hides its RESUME, which may come later
+  else if (std::exchange(stop_hidden_, false))
     publish({.kind = MachineEvent::Kind::kStop});
 }
 

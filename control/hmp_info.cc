@@ -1,6 +1,7 @@
 // The info commands of the monitor.
 #include <fmt/format.h>
 
+#include "base/human_size.h"
 #include "control/hmp_command.h"
 #include "control/image_details.h"
 #include "control/names.h"
@@ -54,22 +55,13 @@ std::string memory_size(Hmp& monitor, const Arguments&) {
                      monitor.context().machine().config().memory_bytes);
 }
 
-// "64 MiB (67108864 bytes)" without the part in parentheses.
-std::string size_text(uint64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-  return fmt::format("{:.3g} {}", value, kUnits[unit]);
-}
-
 std::string image_lines(const vmm::DiskInfo& disk) {
   const ImageDetails details = read_image_details(disk);
   std::string text =
       fmt::format("\nImages:\nimage: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", disk.path,
-                  disk.format, size_text(disk.size_bytes), disk.size_bytes);
+                  disk.format, human_size(disk.size_bytes), disk.size_bytes);
   if (details.allocated_bytes)
-    text += fmt::format("disk size: {}\n", size_text(*details.allocated_bytes));
+    text += fmt::format("disk size: {}\n", human_size(*details.allocated_bytes));
   if (details.qcow2) text += fmt::format("cluster_size: {}\n", details.qcow2->cluster_bytes());
   if (!disk.backing_path.empty()) text += fmt::format("backing file: {}\n", disk.backing_path);
   return text;
@@ -141,8 +133,7 @@ std::string usernet(Hmp& monitor, const Arguments&) {
   for (const auto& card : monitor.context().hardware().cards()) {
     if (card.kind != vmm::NetConfig::Kind::kUser) continue;
     text += fmt::format("Hub -1 ({}):\n", card.id);
-    if (monitor.context().hooks().user_network)
-      text += monitor.context().hooks().user_network(card.id);
+    text += monitor.context().hardware().connections(card.id);
   }
   return text;
 }
@@ -218,9 +209,8 @@ std::string mtree(Hmp& monitor, const Arguments&) {
 std::string snapshots(Hmp&, const Arguments&) { return "There is no snapshot available.\n"; }
 std::string nothing(Hmp&, const Arguments&) { return ""; }
 
-std::string stats(Hmp& monitor, const Arguments&) {
-  if (!monitor.context().hooks().stats) return "exits are not counted; start wick with --stats\n";
-  return monitor.context().hooks().stats();
+std::string stats(Hmp&, const Arguments&) {
+  return "wick prints the exits at the end of a run with --stats\n";
 }
 
 std::string dump(Hmp& monitor, const Arguments&) {

@@ -1,4 +1,4 @@
-// What control/ needs and does not build itself: the integrator injects it.
+// Functions that control/ calls and cli/services.cc provides.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,6 @@ struct Hooks {
                      std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress,
                      std::function<void(Result<void>)> done)>
       dump;
-  // The text of `info usernet` for a card, and of `info stats`; empty hooks: not known.
-  std::function<std::string(const std::string& card_id)> user_network;
-  std::function<std::string()> stats;
   // Types a text on a console, as its user would; for sendkey. An empty hook: a refusal.
   std::function<Result<void>(const std::string& console_id, const std::string& text)> type;
   std::string version = "wick";  // "wick 0.1.0"

@@ -79,15 +79,6 @@ class Client {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-Result<ServiceConfig> parse_service(ServiceConfig::Kind kind, std::string_view spec) {
-  ServiceConfig config{.kind = kind, .address = std::nullopt};
-  if (spec == "stdio") return config;
-  auto address = StreamAddress::parse(spec);
-  if (!address) return fail("\"{}\" is not unix:PATH, tcp:HOST:PORT or stdio", spec);
-  config.address = *std::move(address);
-  return config;
-}
-
 Services::Services(EventLoop& loop, vmm::Machine& machine, Hooks hooks)
     : context_(loop, machine, std::move(hooks)) {
   context_.observe_events([this](const vmm::MachineEvent& event) { on_event(event); });

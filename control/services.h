@@ -31,9 +31,6 @@ struct ServiceConfig {
   std::optional<StreamAddress> address = {};  // nullopt: standard input and output
 };
 
-// unix:PATH, tcp:HOST:PORT or stdio.
-Result<ServiceConfig> parse_service(ServiceConfig::Kind kind, std::string_view spec);
-
 class Client;
 class Hmp;
 

@@ -67,6 +67,9 @@ class Backend {
     return fail("{}: only a user network forwards ports", name());
   }
 
+  // A user network's connections, as lines for people.
+  virtual std::string connections() { return {}; }
+
   // False while the host's interface is down or deleted.
   virtual bool link_up() const { return true; }
 };

@@ -37,6 +37,7 @@ class Cable final : public Backend {
   Result<void> forward(const HostForward& wanted, bool add) override {
     return host_->forward(wanted, add);
   }
+  std::string connections() override { return host_->connections(); }
   bool link_up() const override { return plugged_ && host_->link_up(); }
 
  private:

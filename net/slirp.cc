@@ -42,7 +42,8 @@ Result<void> load(SlirpLibrary& slirp) REQUIRES(slirp.mutex) {
       !find(library, "slirp_pollfds_poll", slirp.poll) ||
       !find(library, "slirp_input", slirp.input) ||
       !find(library, "slirp_add_hostfwd", slirp.forward) ||
-      !find(library, "slirp_remove_hostfwd", slirp.remove_forward)) {
+      !find(library, "slirp_remove_hostfwd", slirp.remove_forward) ||
+      !find(library, "slirp_connection_info", slirp.connections)) {
     (void)::dlclose(library);
     return with_hint(fail("user network: {} lacks a function", kLibrary),
                      "install libslirp0, 4.1 or later");

@@ -22,6 +22,7 @@ struct SlirpLibrary {
   decltype(&::slirp_input) input GUARDED_BY(mutex) = nullptr;
   decltype(&::slirp_add_hostfwd) forward GUARDED_BY(mutex) = nullptr;
   decltype(&::slirp_remove_hostfwd) remove_forward GUARDED_BY(mutex) = nullptr;
+  decltype(&::slirp_connection_info) connections GUARDED_BY(mutex) = nullptr;
 };
 
 // The library stays loaded for the life of the process.

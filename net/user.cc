@@ -53,6 +53,7 @@ class User final : public Backend {
   size_t receive(uint16_t pair, std::span<const iovec> buffers) override;
   void send(uint16_t pair, std::span<const iovec> packet) override;
   Result<void> forward(const HostForward& wanted, bool add) override;
+  std::string connections() override;
 
  private:
   struct Timer {
@@ -198,6 +199,12 @@ Result<void> User::forward(const HostForward& wanted, bool add) {
                            : code == EADDRNOTAVAIL ? "choose an address of this host, or 127.0.0.1"
                                                    : "choose another host address and port";
   return with_hint(fail_errno(code, "hostfwd={}: cannot listen", wanted.text()), hint);
+}
+
+std::string User::connections() {
+  const MutexLock lock(library_.mutex);
+  const std::unique_ptr<char, decltype(&std::free)> text(library_.connections(slirp_), &std::free);
+  return text ? text.get() : "";
 }
 
 Result<void> User::attach(EventLoop& loop, Events events) {

@@ -54,7 +54,7 @@ class CpuGate {
   std::vector<uint64_t> resumes_;  // by vCPU; a report from before the last one is void
   std::function<void()> when_stopped_;
   // Expires with the gate, for what vCPUs post.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace wick::vmm

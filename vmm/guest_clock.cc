@@ -41,7 +41,7 @@ nanoseconds GuestClock::real_time() const {
   return std::chrono::system_clock::now().time_since_epoch() - paused();
 }
 
-void GuestClock::stop(const Vm& vm, const Vcpus&) {
+void GuestClock::stop(const Vm& vm) {
   if (stopped_at_ns_.load() != 0) return;
   stopped_at_ns_ = steady_ns();
   host_tsc_ = __rdtsc();

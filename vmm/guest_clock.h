@@ -26,7 +26,7 @@ class GuestClock {
   std::chrono::nanoseconds real_time() const;
 
   // Both do nothing if the clock is in that state already. The vCPUs must not run.
-  void stop(const Vm& vm, const Vcpus& vcpus);
+  void stop(const Vm& vm);
   void start(const Vm& vm, const Vcpus& vcpus);
   // For a new board, whose TSCs and kvmclock begin anew.
   void forget_board() { kvm_clock_.reset(); }

@@ -100,6 +100,9 @@ class Hardware {
   virtual Result<void> add_forward(const std::string& id, const std::string& forward) = 0;
   virtual Result<void> remove_forward(const std::string& id, const std::string& forward) = 0;
 
+  // The connections and forwards of a user network, as libslirp lists them, for people.
+  virtual std::string connections(const std::string& id) const = 0;
+
   // Sets how much RAM the guest should have; less than it was started with.
   virtual Result<void> set_balloon(uint64_t guest_bytes) = 0;
   // The guest's RAM without the balloon; nullopt without a balloon.

@@ -60,6 +60,7 @@ class KvmMachine final : public Machine {
   void vcpu_ended(const VcpuExit& exit);
   void check_for_halt();
   void stop_vcpus();
+  void finish_round(int rounds);
   void vcpus_stopped();
   void with_stopped_vcpus(std::function<void()> job);
   void run_jobs();
@@ -109,8 +110,8 @@ class KvmMachine final : public Machine {
 
   std::atomic<bool> balloon_posted_{false};
   std::atomic<bool> tray_posted_{false};
-  // Expires first, for post().
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  // Expires with the machine, for post().
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   Mutex mutex_;
   bool host_reset_ GUARDED_BY(mutex_) = false;

@@ -25,10 +25,11 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   return machine;
 }
 
-// The disks' last errors come while the machine ends.
+// Threads of disks may post until the disks are gone.
 KvmMachine::~KvmMachine() {
   stop_vcpus();
-  alive_.reset();
+  board_.reset();
+  peripherals_.reset();
 }
 
 void KvmMachine::post(std::function<void()> function) {
@@ -162,7 +163,7 @@ void KvmMachine::run_board() {
   halted_checks_ = 0;
   if (state_ != RunState::kRunning) {
     peripherals_->pause();
-    clock_.stop(board_->vm(), board_->vcpus());
+    clock_.stop(board_->vm());
   }
   // The threads inherit the signal mask of the main thread, so signals are not delivered to them.
   for (size_t i = 0; i < board_->vcpus().size(); ++i) {

@@ -6,6 +6,12 @@
 
 namespace wick::vmm {
 
+namespace {
+
+constexpr int kRoundsOfAPause = 3;
+
+}  // namespace
+
 void KvmMachine::press_power_button() {
   board_->press_power_button();
   publish({.kind = MachineEvent::Kind::kPowerdown});
@@ -25,12 +31,23 @@ void KvmMachine::pause(RunState why, std::function<void()> done) {
     return;
   }
   pausing_ = why;
-  gate_.stop([this] { vcpus_stopped(); });
+  gate_.stop([this] { finish_round(kRoundsOfAPause); });
+}
+
+// What the guest kicked before it stood still is served before the pause is complete, so that
+// nothing is written to its memory afterwards. The main loop serves its devices in its next
+// rounds. Within a round the kick may come behind this function, so the first kick is served
+// after two rounds; the third is for a ring that has ended a long turn by another kick.
+void KvmMachine::finish_round(int rounds) {
+  if (rounds == 0) return vcpus_stopped();
+  post([this, rounds, board = boards_] {
+    if (board == boards_ && pausing_) finish_round(rounds - 1);
+  });
 }
 
 void KvmMachine::vcpus_stopped() {
   peripherals_->pause();
-  clock_.stop(board_->vm(), board_->vcpus());
+  clock_.stop(board_->vm());
   state_ = debug_stops_.empty() ? *pausing_ : RunState::kDebug;
   pausing_.reset();
   hardware_.set_paused(true);
@@ -44,8 +61,8 @@ void KvmMachine::vcpus_stopped() {
   if (std::exchange(resume_requested_, false)) resume();
 }
 
-// A pause that nobody is told of: the devices and the clocks go on. A pause that is requested
-// meanwhile takes over (CpuGate::stop() has one call at a time), and runs the jobs.
+// A pause without STOP and RESUME events, in which the devices and the clocks go on. A pause that
+// is requested meanwhile takes over (CpuGate::stop() has one call at a time), and runs the jobs.
 void KvmMachine::with_stopped_vcpus(std::function<void()> job) {
   if (gate_.all_stopped()) return job();
   jobs_.push_back(std::move(job));
@@ -107,8 +124,8 @@ void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Fai
                                                                      : "report",
            .no_space = no_space});
   if (!stop) return;
-  spdlog::error("disk {}: {}; the machine is paused until it is resumed (wick resume)", id,
-                failure.error.message());
+  spdlog::error("disk {}: {}; the machine is paused: mend that, then wick resume {}", id,
+                failure.error.message(), config_.name);
   pause(RunState::kIoError, {});
 }
 

@@ -164,6 +164,11 @@ Result<void> MachineHardware::remove_forward(const std::string& id, const std::s
   return TRY(find_card(id))->forward(TRY(net::HostForward::parse(forward)), false);
 }
 
+std::string MachineHardware::connections(const std::string& id) const {
+  const auto card = find_card(id);
+  return card ? (*card)->connections() : std::string();
+}
+
 Result<void> MachineHardware::set_balloon(uint64_t guest_bytes) {
   if (!config_.acpi)
     return with_hint(fail("the machine has no balloon"), "start it without --acpi off");
@@ -265,7 +270,8 @@ Result<void> MachineHardware::remove_device(const std::string& id) {
   if (board_ == nullptr || !board_->can_plug(*slot))
     return with_hint(
         fail("{}: this device cannot be removed from a running machine", id),
-        "disks and network cards on PCI can that were added, or all with --hotplug all");
+        "only what is in a slot for hot-plug can be; with --hotplug all these are all virtio disks "
+        "and all network cards");
   board_->request_removal(*slot);
   return {};
 }

@@ -55,6 +55,7 @@ class MachineHardware final : public Hardware {
   Result<void> set_link(const std::string& id, bool up) override;
   Result<void> add_forward(const std::string& id, const std::string& forward) override;
   Result<void> remove_forward(const std::string& id, const std::string& forward) override;
+  std::string connections(const std::string& id) const override;
   Result<void> set_balloon(uint64_t guest_bytes) override;
   std::optional<uint64_t> balloon_bytes() const override;
   Result<void> send_break(const std::string& console_id) override;

@@ -35,6 +35,7 @@ class NetworkCard {
   CardInfo info();
   // Adds or removes a forward of a user network.
   Result<void> forward(const net::HostForward& wanted, bool add);
+  std::string connections();
   EventLoop& loop() { return thread_->loop(); }
   const net::MacAddress& mac() const { return mac_; }
 

@@ -18,21 +18,12 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-TEST(ParseService, TakesSocketsAndStdio) {
-  constexpr auto kQmp = ServiceConfig::Kind::kQmp;
-  EXPECT_FALSE(parse_service(kQmp, "stdio")->address.has_value());
-  EXPECT_EQ(parse_service(kQmp, "unix:/a/b")->address->path, "/a/b");
-  EXPECT_EQ(parse_service(kQmp, "tcp::4444")->address->text(), "tcp:127.0.0.1:4444");
-  for (const char* bad : {"", "unix:", "tcp:1", "pty", "tcp:a:b", "/a/b"})
-    EXPECT_FALSE(parse_service(kQmp, bad).has_value()) << bad;
-}
-
 class ServicesTest : public ControlTest {
  protected:
   void start(Hooks with = {}) {
     const ServiceConfig configs[] = {
-        *parse_service(ServiceConfig::Kind::kQmp, "unix:" + qmp_path()),
-        *parse_service(ServiceConfig::Kind::kMonitor, "unix:" + monitor_path())};
+        {ServiceConfig::Kind::kQmp, StreamAddress::parse("unix:" + qmp_path()).value()},
+        {ServiceConfig::Kind::kMonitor, StreamAddress::parse("unix:" + monitor_path()).value()}};
     services = Services::start(*loop, machine, configs, std::move(with)).value();
   }
   std::string qmp_path() const { return dir / "qmp"; }
@@ -86,6 +77,18 @@ TEST_F(ServicesTest, ServesSeveralClientsAndTellsThemOfEvents) {
   const std::string got = read_until(silent, "\r\n");
   EXPECT_THAT(got, HasSubstr("CommandNotFound"));
   EXPECT_THAT(got, Not(HasSubstr("STOP")));
+}
+
+TEST_F(ServicesTest, ALookAtTheRegistersIsNoEvent) {
+  start();
+  const Fd client = connect_qmp();
+  write(client, R"({"execute":"human-monitor-command",)"
+                R"("arguments":{"command-line":"info registers"}})");
+  EXPECT_THAT(read_until(client, "\r\n"), HasSubstr("EFER"));
+  write(client, R"({"execute":"query-status"})");
+  const std::string got = read_until(client, "\"status\"");
+  EXPECT_THAT(got, HasSubstr("running"));
+  EXPECT_THAT(got, Not(HasSubstr("event")));
 }
 
 TEST_F(ServicesTest, AnswersWhatWasSentBeforeTheClientEnded) {
@@ -197,8 +200,8 @@ TEST_F(ServicesTest, ExecutesALineForGdb) {
 }
 
 TEST_F(ServicesTest, OnlyOneServiceTakesStdio) {
-  const ServiceConfig configs[] = {*parse_service(ServiceConfig::Kind::kQmp, "stdio"),
-                                   *parse_service(ServiceConfig::Kind::kMonitor, "stdio")};
+  const ServiceConfig configs[] = {{ServiceConfig::Kind::kQmp, std::nullopt},
+                                   {ServiceConfig::Kind::kMonitor, std::nullopt}};
   EXPECT_FALSE(Services::start(*loop, machine, configs).has_value());
 }
 

@@ -80,6 +80,11 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
     for (const auto& finish : std::exchange(pauses_, {})) finish();
   }
   void resume() override {
+    // As a real one, only after all that waited for the pause have been told.
+    if (telling_) {
+      resume_wanted_ = true;
+      return;
+    }
     note("resume");
     if (!pauses_.empty()) return pauses_.push_back([this] { resume(); });
     if (std::exchange(state_, RunState::kRunning) != RunState::kRunning)
@@ -188,6 +193,7 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
   Result<void> remove_forward(const std::string& id, const std::string& forward) override {
     return answer("remove_forward " + id + " " + forward);
   }
+  std::string connections(const std::string& id) const override { return "  of " + id + "\n"; }
   Result<void> set_balloon(uint64_t guest_bytes) override {
     return answer("set_balloon " + std::to_string(guest_bytes));
   }
@@ -210,11 +216,16 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
 
  private:
   void stop(RunState why, const std::function<void()>& done) {
-    if (state_ == RunState::kRunning) {
-      state_ = why;
-      publish({.kind = MachineEvent::Kind::kStop});
+    if (state_ != RunState::kRunning) {
+      if (done) done();
+      return;
     }
+    state_ = why;
+    publish({.kind = MachineEvent::Kind::kStop});
+    telling_ = true;
     if (done) done();
+    telling_ = false;
+    if (std::exchange(resume_wanted_, false)) resume();
   }
   void note(std::string call) { log_.push_back(std::move(call)); }
   Result<void> answer(std::string call) {
@@ -232,6 +243,8 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
   std::optional<GuestMemory> memory_;
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
+  bool telling_ = false;        // the function that waited for a pause is being called
+  bool resume_wanted_ = false;  // by that function
   bool resetting_ = false;
 };
 
