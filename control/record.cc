@@ -1,7 +1,5 @@
 #include "control/record.h"
 
-#include <fmt/ranges.h>
-
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -11,46 +9,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-// JSON is written without the library, because each run writes a record before its guest starts.
-
-// The number of bytes of the UTF-8 sequence at the start of `text`; 0: it is not one.
-size_t sequence_bytes(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  const size_t count = first < 0x80             ? 1
-                       : (first & 0xe0) == 0xc0 ? 2
-                       : (first & 0xf0) == 0xe0 ? 3
-                       : (first & 0xf8) == 0xf0 ? 4
-                                                : 0;
-  if (count == 0 || count > text.size()) return 0;
-  if (count == 1) return 1;
-  uint32_t code = first & (0x7fu >> count);
-  for (size_t i = 1; i < count; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  // RFC 3629, 3: no overlong forms, no surrogates, nothing above U+10FFFF.
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  return code >= kLeast[count] && code <= 0x10ffff && !surrogate ? count : 0;
-}
-
-std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  while (!text.empty()) {
-    const size_t count = sequence_bytes(text);
-    const char c = text.front();
-    if (count == 0)
-      out += "\xef\xbf\xbd";
-    else if (c == '"' || c == '\\')
-      out += {'\\', c};
-    else if (static_cast<unsigned char>(c) < ' ')
-      out += fmt::format("\\u{:04x}", c);
-    else
-      out += text.substr(0, count);
-    text.remove_prefix(std::max<size_t>(count, 1));
-  }
-  return out + '"';
+// Paths and names may be no valid UTF-8; such bytes are replaced.
+std::string text_of(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
 // Reads the members of a JSON object by name and type.
@@ -108,25 +69,26 @@ Result<Json> parse(std::string_view json) {
 }  // namespace
 
 std::string to_json(const MachineRecord& record) {
-  std::vector<std::string> consoles, arguments;
+  auto consoles = nlohmann::ordered_json::array();
   for (const auto& [port, socket] : record.consoles)
-    consoles.push_back(
-        fmt::format(R"({{"port":{},"socket":{}}})", json_text(port), json_text(socket)));
-  for (const std::string& argument : record.arguments) arguments.push_back(json_text(argument));
-  return fmt::format(
-      R"({{"name":{},"pid":{},"start-ticks":{},"since":{},"background":{},"uuid":{},)"
-      R"("kernel":{},"memory":{},"cpus":{},"console-log":{},"consoles":[{}],"folder":{},)"
-      R"("arguments":[{}]}})"
-      "\n",
-      json_text(record.name), record.pid, record.start_ticks, record.since, record.background,
-      json_text(record.uuid), json_text(record.kernel), record.memory_bytes, record.cpus,
-      json_text(record.console_log), fmt::join(consoles, ","), json_text(record.folder),
-      fmt::join(arguments, ","));
+    consoles.push_back({{"port", port}, {"socket", socket}});
+  return text_of({{"name", record.name},
+                  {"pid", record.pid},
+                  {"start-ticks", record.start_ticks},
+                  {"since", record.since},
+                  {"background", record.background},
+                  {"uuid", record.uuid},
+                  {"kernel", record.kernel},
+                  {"memory", record.memory_bytes},
+                  {"cpus", record.cpus},
+                  {"console-log", record.console_log},
+                  {"consoles", consoles},
+                  {"folder", record.folder},
+                  {"arguments", record.arguments}});
 }
 
 std::string to_json(const EndingRecord& ending) {
-  return fmt::format("{{\"status\":{},\"reason\":{},\"when\":{}}}\n", ending.status,
-                     json_text(ending.reason), ending.when);
+  return text_of({{"status", ending.status}, {"reason", ending.reason}, {"when", ending.when}});
 }
 
 Result<MachineRecord> parse_machine_record(std::string_view json) {

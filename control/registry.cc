@@ -47,9 +47,10 @@ Result<Fd> open_own_folder(const Fd& parent, const std::string& name, const std:
   if (::fstat(folder.get(), &status) < 0) return fail_errno(errno, "{}: cannot stat", path);
   const bool owned = status.st_uid == ::geteuid();
   if (owned && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0) return folder;
-  return with_hint(fail("{}: not trusted: {}", path,
-                        owned ? "others than its owner may write to it" : "it is another user's"),
-                   "remove it, or set WICK_RUNTIME_DIR to a folder of your own");
+  constexpr const char* kOther = "set WICK_RUNTIME_DIR to a folder of your own";
+  if (!owned) return with_hint(fail("{}: not trusted: it is another user's", path), kOther);
+  return with_hint(fail("{}: not trusted: others than its owner may write to it", path),
+                   fmt::format("chmod go-w {}, or {}", path, kOther));
 }
 
 struct flock whole_file(short type) {
@@ -138,7 +139,7 @@ std::string content_of(const Fd& file) {
   return text;
 }
 
-std::unexpected<Error> is_running(const std::string& name) {
+std::unexpected<Error> already_running(const std::string& name) {
   return with_hint(fail("{}: a machine of this name is running", name),
                    fmt::format("choose another name, or end it: wick shutdown {}", name));
 }
@@ -147,8 +148,7 @@ std::unexpected<Error> is_running(const std::string& name) {
 
 Result<void> check_machine_name(std::string_view name) {
   const auto refuse = [&](std::string_view why) {
-    return with_hint(fail("'{}': {}", name, why),
-                     fmt::format("use at most {} bytes, such as web-1", kMaxMachineNameBytes));
+    return with_hint(fail("'{}': {}", name, why), "choose a name such as web-1");
   };
   const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; };
   if (name.empty()) return refuse("the name of a machine must not be empty");
@@ -222,7 +222,7 @@ Result<MachineEntry> Registry::claim(const std::string& name) const {
       return with_hint(fail_errno(errno, "{}/{}: cannot open", path, kLock), "remove it");
     }
     if (!try_lock(lock)) {
-      if (is_locked(lock)) return is_running(name);
+      if (is_locked(lock)) return already_running(name);
       std::this_thread::sleep_for(kRetryPeriod);  // someone has waited for the last one's end
       continue;
     }
@@ -276,10 +276,10 @@ Result<void> Registry::remove(const std::string& name) const {
   const Fd lock(::openat(view.folder_.get(), kLock, O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (!lock.valid()) return fail_errno(errno, "{}/{}: cannot open", view.folder_path_, kLock);
   for (int tries = 0; !try_lock(lock); ++tries) {
-    if (is_locked(lock) || tries == kMaxTries) return is_running(name);
+    if (is_locked(lock) || tries == kMaxTries) return already_running(name);
     std::this_thread::sleep_for(kRetryPeriod);
   }
-  if (!same_file(lock, view.folder_, kLock)) return is_running(name);
+  if (!same_file(lock, view.folder_, kLock)) return already_running(name);
   remove_entry(folder_, name, view.folder_);
   return {};
 }
@@ -367,7 +367,7 @@ Result<void> MachineView::kill() const {
   if (!described) {
     if (!is_locked(lock_)) return {};
     return with_hint(fail("{}: its process is not known", path(kMachineFile)),
-                     "end the process that has the file lock open");
+                     fmt::format("find it with: fuser {}", path("lock")));
   }
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, described->pid, 0)));
   const int error = errno;
