@@ -182,17 +182,6 @@ uint64_t CoreImage::size_bytes() const {
   return total;
 }
 
-Result<CoreFormat> parse_core_format(std::string_view text) {
-  if (text == "elf") return CoreFormat::kElf;
-  if (text == "kdump-zlib") return CoreFormat::kKdumpZlib;
-  for (const std::string_view known : {"kdump-lzo", "kdump-snappy", "kdump-raw-zlib",
-                                       "kdump-raw-lzo", "kdump-raw-snappy", "win-dmp"})
-    if (text == known)
-      return with_hint(fail("cores in the format {} are not supported", text),
-                       "choose elf or kdump-zlib");
-  return with_hint(fail("'{}' is not a format of cores", text), "choose elf or kdump-zlib");
-}
-
 Result<std::unique_ptr<CoreWriter>> CoreWriter::create(vmm::Machine& machine, EventLoop& loop,
                                                        CoreOptions options, OnProgress on_progress,
                                                        OnDone on_done) {

@@ -29,10 +29,6 @@ namespace wick::debug {
 
 enum class CoreFormat { kElf, kKdumpZlib };
 
-// The value of "format" in QMP's dump-guest-memory: "elf" or "kdump-zlib". Refuses the others
-// that QEMU has by name.
-Result<CoreFormat> parse_core_format(std::string_view text);
-
 struct CoreRange {
   uint64_t begin = 0;  // guest physical
   uint64_t length_bytes = 0;

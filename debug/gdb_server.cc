@@ -7,19 +7,13 @@
 
 namespace wick::debug {
 
-GdbServer::GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor,
-                     std::function<void()> on_first_client)
-    : loop_(loop),
-      machine_(machine),
-      monitor_(std::move(monitor)),
-      on_first_client_(std::move(on_first_client)) {}
+GdbServer::GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor)
+    : loop_(loop), machine_(machine), monitor_(std::move(monitor)) {}
 
 Result<std::unique_ptr<GdbServer>> GdbServer::start(EventLoop& loop, vmm::Machine& machine,
                                                     const StreamAddress& address,
-                                                    MonitorFunction monitor,
-                                                    std::function<void()> on_first_client) {
-  std::unique_ptr<GdbServer> made(
-      new GdbServer(loop, machine, std::move(monitor), std::move(on_first_client)));
+                                                    MonitorFunction monitor) {
+  std::unique_ptr<GdbServer> made(new GdbServer(loop, machine, std::move(monitor)));
   TRY(made->listen(address));
   return made;
 }
@@ -61,9 +55,6 @@ void GdbServer::accept(Fd client) {
   };
   calls.flush = [this] {
     if (connection_) connection_->flush(std::chrono::milliseconds(200));
-  };
-  calls.attached = [this] {
-    if (const auto call = std::exchange(on_first_client_, {})) call();
   };
   session_ = std::make_unique<GdbSession>(machine_, std::move(calls), monitor_);
 }

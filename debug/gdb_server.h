@@ -23,12 +23,10 @@ namespace wick::debug {
 
 class GdbServer {
  public:
-  // `monitor` executes the lines of gdb's "monitor". `on_first_client` is called once, when the
-  // first client has stopped the machine. `loop` and `machine` must outlive the server.
+  // `monitor` executes the lines of gdb's "monitor". `loop` and `machine` must outlive the server.
   static Result<std::unique_ptr<GdbServer>> start(EventLoop& loop, vmm::Machine& machine,
                                                   const StreamAddress& address,
-                                                  MonitorFunction monitor,
-                                                  std::function<void()> on_first_client = {});
+                                                  MonitorFunction monitor);
   GdbServer(const GdbServer&) = delete;
   GdbServer& operator=(const GdbServer&) = delete;
   // Detaches a client.
@@ -40,15 +38,13 @@ class GdbServer {
   const StreamAddress& address() const { return listeners_.front()->address(); }
 
  private:
-  GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor,
-            std::function<void()> on_first_client);
+  GdbServer(EventLoop& loop, vmm::Machine& machine, MonitorFunction monitor);
   void accept(Fd client);
   void on_closed();
 
   EventLoop& loop_;
   vmm::Machine& machine_;
   const MonitorFunction monitor_;
-  std::function<void()> on_first_client_;
   RateLimit warnings_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<GdbSession> session_;

@@ -90,7 +90,6 @@ void GdbSession::attach() {
 void GdbSession::attached() {
   stage_ = Stage::kAttached;
   spdlog::info("gdb: a debugger is attached, and the machine is stopped");
-  if (client_.attached) client_.attached();
   if (const auto packet = std::exchange(first_packet_, std::nullopt)) handle_packet(*packet);
   serve();
 }

@@ -40,7 +40,6 @@ class GdbSession {
     std::function<void()> close;
     // Waits briefly until the client has read everything: the machine is about to be gone.
     std::function<void()> flush = {};
-    std::function<void()> attached = {};  // the first packet has arrived
   };
 
   // Without `monitor`, gdb is told that there is none.

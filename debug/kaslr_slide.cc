@@ -16,7 +16,6 @@ namespace wick::debug {
 
 namespace {
 
-constexpr uint32_t kMsrLstar = 0xc000'0082;
 // A vmlinux with debug information has about 100 sections, 200 000 symbols and 5 MiB of names.
 constexpr uint64_t kMaxSections = 65535;
 constexpr uint64_t kMaxTableBytes = 256 << 20;
@@ -150,14 +149,6 @@ Result<uint64_t> kaslr_slide(uint64_t linked, uint64_t lstar) {
                         "{:#x}",
                         lstar, linked),
                    "give the vmlinux of the kernel that runs");
-}
-
-Result<std::optional<uint64_t>> find_kaslr_slide(const std::string& vmlinux,
-                                                 const vmm::Inspector& inspector) {
-  const uint64_t linked = TRY(read_syscall_entry(vmlinux));
-  const uint64_t lstar = TRY(inspector.read_msr(0, kMsrLstar));
-  if (lstar == 0) return std::nullopt;
-  return TRY(kaslr_slide(linked, lstar));
 }
 
 }  // namespace wick::debug

@@ -1,8 +1,7 @@
 // Finds how far a running kernel is from the addresses in its vmlinux (KASLR): the address to
 // which SYSCALL jumps is entry_SYSCALL_64, whose address the vmlinux knows.
 //
-// Thread rule: functions on files from any thread; those on a machine on the main loop's thread,
-// while it is paused.
+// Thread rule: any thread.
 // Specification: System V ABI, "ELF-64 Object File Format"; Intel SDM 4 (IA32_LSTAR); Linux,
 // arch/x86/kernel/cpu/common.c, syscall_init().
 #pragma once
@@ -16,7 +15,6 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "vmm/inspector.h"
 
 namespace wick::debug {
 
@@ -37,10 +35,5 @@ Result<uint64_t> read_syscall_entry(const std::string& vmlinux);
 // `linked` is the entry's address in the vmlinux, `lstar` the running one's. An error if no
 // kernel of this vmlinux runs there.
 Result<uint64_t> kaslr_slide(uint64_t linked, uint64_t lstar);
-
-// What to add to the addresses of `vmlinux`; nullopt as long as the kernel has not set up its
-// system calls.
-Result<std::optional<uint64_t>> find_kaslr_slide(const std::string& vmlinux,
-                                                 const vmm::Inspector& inspector);
 
 }  // namespace wick::debug

@@ -90,18 +90,6 @@ class Core : public ::testing::Test {
   vmm::FakeMachine machine_;
 };
 
-TEST_F(Core, RefusesFormatsByName) {
-  EXPECT_EQ(parse_core_format("elf"), CoreFormat::kElf);
-  EXPECT_EQ(parse_core_format("kdump-zlib"), CoreFormat::kKdumpZlib);
-  for (const std::string name : {"kdump-lzo", "kdump-snappy", "win-dmp"}) {
-    const auto refused = parse_core_format(name);
-    ASSERT_FALSE(refused);
-    EXPECT_THAT(refused.error().message(), HasSubstr(name));
-    EXPECT_THAT(refused.error().message(), HasSubstr("choose elf or kdump-zlib"));
-  }
-  EXPECT_THAT(parse_core_format("gif").error().message(), HasSubstr("'gif' is not a format"));
-}
-
 TEST_F(Core, RefusesWhatExcludesEachOther) {
   CoreOptions how = options(CoreFormat::kKdumpZlib);
   how.paging = true;

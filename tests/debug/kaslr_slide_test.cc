@@ -7,7 +7,6 @@
 #include <string>
 
 #include "tests/debug/elf_symbols.h"
-#include "tests/fakes/fake_machine.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace wick::debug {
@@ -16,7 +15,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr uint64_t kLinked = 0xffff'ffff'8200'0080;
-constexpr uint32_t kLstar = 0xc000'0082;
 
 ElfSymbols vmlinux() {
   return ElfSymbols({{"startup_64", 0xffff'ffff'8100'0000},
@@ -119,18 +117,6 @@ TEST(KaslrSlide, IsAMultipleOf2MiBBelow1GiB) {
   EXPECT_FALSE(kaslr_slide(kLinked, kLinked + 0x1a00'0040));
   EXPECT_FALSE(kaslr_slide(kLinked, kLinked - 0x20'0000));
   EXPECT_FALSE(kaslr_slide(kLinked, kLinked + 0x4000'0000));
-}
-
-TEST(KaslrSlide, ComparesAMachineWithItsVmlinux) {
-  const fakes::TempDir dir;
-  const std::string path = dir.write("vmlinux", vmlinux().bytes());
-  vmm::FakeMachine machine;
-  machine.msrs_[kLstar] = 0;
-  EXPECT_EQ(find_kaslr_slide(path, machine).value(), std::nullopt) << "it has not booted";
-  machine.msrs_[kLstar] = kLinked + 0x200'0000;
-  EXPECT_EQ(find_kaslr_slide(path, machine).value(), 0x200'0000u);
-  machine.msrs_[kLstar] = 0x40'1000;
-  EXPECT_THAT(find_kaslr_slide(path, machine).error().message(), HasSubstr("kernel that runs"));
 }
 
 TEST(KaslrSlide, RefusesFilesThatAreNotFiles) {
