@@ -22,6 +22,7 @@
 #include "cli/ending_hints.h"
 #include "cli/services.h"
 #include "cli/stats.h"
+#include "control/names.h"
 #include "control/services.h"
 #include "control/start_ticks.h"
 #include "hostnet/host_view.h"
@@ -160,20 +161,13 @@ std::optional<control::MachineEntry> claim_if_possible(const std::string& name) 
   return std::nullopt;
 }
 
-std::string text_of_uuid(const std::array<uint8_t, 16>& uuid) {
-  std::string text;
-  for (size_t i = 0; i < uuid.size(); ++i)
-    text += fmt::format("{}{:02x}", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
-  return text;
-}
-
 control::MachineRecord record_of(const vmm::MachineConfig& config, const RunOptions& options) {
   control::MachineRecord record{.name = config.name,
                                 .pid = ::getpid(),
                                 .start_ticks = control::start_ticks(::getpid()).value_or(0),
                                 .since = ::time(nullptr),
                                 .background = options.detach,
-                                .uuid = text_of_uuid(config.uuid),
+                                .uuid = control::uuid_text(config.uuid),
                                 .kernel = config.kernel_path,
                                 .memory_bytes = config.memory_bytes,
                                 .cpus = config.cpus,

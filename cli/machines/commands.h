@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/result.h"
 
@@ -34,7 +35,8 @@ struct Monitor {
 };
 struct Gdb {
   std::string name;
-  std::string vmlinux;  // empty: no symbols
+  std::string vmlinux;                 // empty: no symbols
+  std::vector<std::string> arguments;  // for gdb
 };
 struct Logs {
   std::string name;

@@ -45,7 +45,8 @@ Result<int> execute(const Gdb& command) {
   const control::MachineView machine = TRY(find_running(command.name));
   debug::GdbLaunch launch{.program = TRY(find_program("gdb")),
                           .target = machine.path("gdb.sock"),
-                          .vmlinux = command.vmlinux};
+                          .vmlinux = command.vmlinux,
+                          .arguments = command.arguments};
   if (!command.vmlinux.empty()) launch.slide = TRY(slide_of(machine, command.vmlinux));
   const std::vector<std::string> words = debug::gdb_words(launch, [](const std::string& path) {
     std::error_code ignored;

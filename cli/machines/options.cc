@@ -24,7 +24,9 @@ constexpr OptionRow kConsoleOptions[] = {
     kName, {"PORT", "", "ttyS0 to ttyS3, hvc0, or a port's name (ttyS0)"}};
 constexpr OptionRow kMonitorOptions[] = {kName,
                                          {"COMMAND", "", "execute this and leave", 0, 100, true}};
-constexpr OptionRow kGdbOptions[] = {kName, {"VMLINUX", "", "the kernel with its symbols"}};
+constexpr OptionRow kGdbOptions[] = {kName,
+                                     {"VMLINUX", "", "the kernel with its symbols"},
+                                     {"ARG", "", "passed on to gdb, behind --", 0, 100, true}};
 constexpr OptionRow kLogsOptions[] = {
     {"-f,--follow", nullptr, "show what comes until the machine ends"}, kName};
 constexpr OptionRow kShutdownOptions[] = {
@@ -173,7 +175,7 @@ Result<MachineCommand> make_monitor(const Given& given) {
 }
 
 Result<MachineCommand> make_gdb(const Given& given) {
-  return Gdb{TRY(name_of(given)), given.last("VMLINUX").value_or("")};
+  return Gdb{TRY(name_of(given)), given.last("VMLINUX").value_or(""), given.all("ARG")};
 }
 
 Result<MachineCommand> make_logs(const Given& given) {

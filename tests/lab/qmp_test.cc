@@ -47,6 +47,25 @@ class Qmp {
   std::vector<std::string> events_;
 };
 
+// A file system of 4 MiB with a sparse disk of 64 MiB.
+class SmallFileSystem {
+ public:
+  explicit SmallFileSystem(const TempDir& dir) : path_(dir / "small") {
+    EXPECT_EQ(::mkdir(path_.c_str(), 0755), 0);
+    EXPECT_EQ(finish({"mount", "-t", "tmpfs", "-o", "size=4m", "small", path_}).status, 0);
+    blank_disk(dir, "small/disk", 64 << 20);
+  }
+  ~SmallFileSystem() { (void)finish({"umount", "-l", path_}); }
+  SmallFileSystem(const SmallFileSystem&) = delete;
+  SmallFileSystem& operator=(const SmallFileSystem&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string disk() const { return path_ + "/disk"; }
+
+ private:
+  const std::string path_;
+};
+
 void make_disks(const TempDir& dir) {
   for (const char* const name : {"a", "b"})
     EXPECT_EQ(finish({"qemu-img", "create", "-q", "-f", "qcow2",
@@ -217,17 +236,10 @@ TEST(Qmp, ASnapshotKeepsTheOldContentInTheBackingFile) {
 TEST(Qmp, StopsForWantOfSpaceAndTriesAgain) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, for a small file system";
   const TempDir dir;
-  const std::string small = dir / "small";
-  ASSERT_EQ(::mkdir(small.c_str(), 0755), 0);
-  ASSERT_EQ(finish({"mount", "-t", "tmpfs", "-o", "size=4m", "small", small}).status, 0);
-  const struct Unmount {
-    std::string path;
-    ~Unmount() { (void)finish({"umount", "-l", path}); }
-  } unmount{small};
-  blank_disk(dir, "small/disk", 64 << 20);
+  const SmallFileSystem small(dir);
   Process vm(
       wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh", "-d",
-                small + "/disk,format=raw,werror=enospc", "--qmp", "unix:" + dir / "qmp"}));
+                small.disk() + ",format=raw,werror=enospc", "--qmp", "unix:" + dir / "qmp"}));
   Dialogue& shell = vm.console();
   shell.expect("/ # ");
   Qmp qmp(dir / "qmp");
@@ -238,7 +250,7 @@ TEST(Qmp, StopsForWantOfSpaceAndTriesAgain) {
   EXPECT_THAT(qmp.events(), testing::Contains("BLOCK_IO_ERROR"));
   EXPECT_EQ(qmp.execute("query-status")["status"], "io-error");
   EXPECT_EQ(qmp.execute("query-block")[0]["io-status"], "nospace");
-  ASSERT_EQ(finish({"mount", "-o", "remount,size=64m", small}).status, 0);
+  ASSERT_EQ(finish({"mount", "-o", "remount,size=64m", small.path()}).status, 0);
   (void)qmp.execute("cont");
   shell.expect("written");
   EXPECT_EQ(run_in_guest(shell, "dd if=/dev/vda bs=1M count=16 2>/dev/null | tr -d x | wc -c"),
@@ -251,17 +263,10 @@ TEST(Qmp, StopsForWantOfSpaceAndTriesAgain) {
 TEST(Qmp, ResetsAMachineThatWaitsForSpace) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, for a small file system";
   const TempDir dir;
-  const std::string small = dir / "small";
-  ASSERT_EQ(::mkdir(small.c_str(), 0755), 0);
-  ASSERT_EQ(finish({"mount", "-t", "tmpfs", "-o", "size=4m", "small", small}).status, 0);
-  const struct Unmount {
-    std::string path;
-    ~Unmount() { (void)finish({"umount", "-l", path}); }
-  } unmount{small};
-  blank_disk(dir, "small/disk", 64 << 20);
+  const SmallFileSystem small(dir);
   Process vm(
       wick_run({"-k", image("bzImage"), "-i", image("initrd.gz"), "-a", "quiet wick.sh", "-d",
-                small + "/disk,format=raw,werror=stop", "--qmp", "unix:" + dir / "qmp"}));
+                small.disk() + ",format=raw,werror=stop", "--qmp", "unix:" + dir / "qmp"}));
   Dialogue& shell = vm.console();
   shell.expect("/ # ");
   Qmp qmp(dir / "qmp");
