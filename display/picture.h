@@ -1,0 +1,42 @@
+// The picture on a guest's screen, and the interface of the graphics cards that draw it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace wick::display {
+
+struct Rectangle {
+  uint32_t x = 0, y = 0;  // of the upper left corner
+  uint32_t width = 0, height = 0;
+  bool operator==(const Rectangle&) const = default;
+};
+
+struct Picture {
+  // A limit for all graphics cards.
+  static constexpr uint32_t kMaxWidth = 4096, kMaxHeight = 4096;
+
+  uint32_t width = 0, height = 0;
+  std::vector<uint32_t> pixels = {};  // 0x00RRGGBB, row by row from the top, without gaps
+};
+
+// A graphics card.
+//
+// Thread rule: any thread, one at a time for watch() and update(); locks itself.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // Draws the whole screen. Independent of update().
+  virtual void draw(Picture& picture) = 0;
+
+  // Someone looks at the screen continuously, or has ceased to. Without a watcher the card does
+  // not find out which parts of its memory the guest changes. Afterwards the first update() draws
+  // the whole screen.
+  virtual void watch(bool watched) = 0;
+  // Draws what has changed since the call before, and returns where. The caller passes the same
+  // picture again. A change of the picture's size is a change of the whole picture.
+  virtual std::vector<Rectangle> update(Picture& picture) = 0;
+};
+
+}  // namespace wick::display
