@@ -220,6 +220,10 @@ class Arguments {
     }
     const auto end_of_options = std::ranges::find(arguments, "--");
     for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
+      if (*argument == "-fw_cfg" && argument.base() <= end_of_options) {  // QEMU's name
+        reversed.emplace_back("--fw-cfg");
+        continue;
+      }
       const bool empty_value = argument->starts_with("--") && argument->ends_with('=') &&
                                argument->find('=') == argument->size() - 1 &&
                                argument.base() <= end_of_options;

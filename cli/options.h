@@ -23,9 +23,19 @@
 
 namespace wick::cli {
 
+// What to boot.
+struct BootOptions {
+  enum class What { kDisk, kCdrom, kKernel, kMenu };
+
+  std::optional<What> what;   // nullopt: by what is given
+  std::string firmware = {};  // a path, or "bios"; empty: the default
+};
+
 // wick run, and wick start, which implies `detach`
 struct RunOptions {
-  vmm::MachineConfig machine;               // an empty name or kernel path means the default
+  vmm::MachineConfig machine;  // an empty name or kernel path means the default
+  BootOptions boot;
+  std::optional<bool> reset_on_reboot;      // nullopt: if the machine boots by firmware
   bool initrd_auto = false;                 // use the initramfs beside the kernel
   std::optional<std::string> kernel_cache;  // empty: none; nullopt: in the user's cache folder
   std::optional<std::chrono::microseconds> timeout;

@@ -15,9 +15,8 @@
 
 #include "base/hash.h"
 #include "base/output.h"
-#include "boot/find_kernel.h"
-#include "boot/input_file.h"
 #include "cli/background.h"
+#include "cli/boot_choice.h"
 #include "cli/ending.h"
 #include "cli/ending_hints.h"
 #include "cli/services.h"
@@ -28,47 +27,6 @@
 #include "hostnet/host_view.h"
 
 namespace wick::cli {
-
-Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
-                           const std::string& boot_folder) {
-  const bool default_kernel = config.kernel_path.empty();
-  if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
-  if (initrd_auto) {
-    TRY(boot::InputFile::open(config.kernel_path));  // report errors of the kernel first
-    config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
-  } else if (default_kernel && config.initrd_path.empty()) {
-    // A kernel without modules may have no initramfs.
-    config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
-  }
-
-  std::vector<boot::NeededOption> needed;
-  if (config.main_console().starts_with("ttyS"))
-    needed.push_back({"SERIAL_8250_CONSOLE", "the console is a serial port"});
-  else
-    needed.push_back({"VIRTIO_CONSOLE", "the console is hvc0"});
-  const auto any_disk_on = [&](vmm::DiskConfig::Device device) {
-    return std::ranges::find(config.disks, device, &vmm::DiskConfig::device) != config.disks.end();
-  };
-  if (any_disk_on(vmm::DiskConfig::Device::kIde)) {
-    needed.push_back({"ATA_PIIX", "there are drives on IDE"});
-    needed.push_back({"PCI", "the IDE controller is on PCI"});
-  }
-  if (any_disk_on(vmm::DiskConfig::Device::kVirtio)) {
-    needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
-    needed.push_back(config.on_pci()
-                         ? boot::NeededOption{"VIRTIO_PCI", "virtio devices are on PCI"}
-                         : boot::NeededOption{"VIRTIO_MMIO", "virtio devices are on virtio-mmio"});
-    needed.push_back(config.acpi
-                         ? boot::NeededOption{"ACPI", "virtio devices are found through ACPI"}
-                         : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
-                                              "virtio devices need it with --acpi off"});
-  }
-  if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
-  for (const std::string& line :
-       boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
-    spdlog::warn("{}", line);
-  return {};
-}
 
 Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signals& signals,
                                   std::optional<std::chrono::microseconds> timeout) {
@@ -216,11 +174,12 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
   const Fd published_name = hostnet::publish_machine_name(config.name);
   config.kernel_cache =
       kernel_cache_folder(options.kernel_cache, std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
-  TRY(choose_kernel(config, options.initrd_auto));
+  TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
   config.start_paused = options.gdb_wait;
   // For gdb the kernel runs at the addresses of its vmlinux.
-  if (options.gdb) config.append = config.append.empty() ? "nokaslr" : "nokaslr " + config.append;
+  if (options.gdb && config.firmware_path.empty())
+    config.append = config.append.empty() ? "nokaslr" : "nokaslr " + config.append;
 
   // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));

@@ -29,13 +29,6 @@ struct Background {
 Result<int> run(const RunOptions& options, Background* background = nullptr);
 
 // The steps of run(), public for tests.
-
-// Without a kernel path, chooses the newest kernel in `boot_folder` and its initramfs, if there
-// is one; with `initrd_auto`, the initramfs beside the kernel. Warns about drivers for this
-// machine that the kernel lacks.
-Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
-                           const std::string& boot_folder = "/boot");
-
 // The folder of the kernel cache; empty: none. The last two are the environment's
 // XDG_CACHE_HOME and HOME, or nullptr.
 std::string kernel_cache_folder(const std::optional<std::string>& option, const char* cache_home,

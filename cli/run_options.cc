@@ -53,6 +53,13 @@ Result<std::string> parse_kernel_cache(const std::string& value) {
 // Parsers of words, after resolve() has checked the value.
 Result<bool> parse_on(const std::string& value) { return value == "on"; }
 Result<bool> parse_reset(const std::string& value) { return value == "reset"; }
+Result<BootOptions::What> parse_boot(const std::string& value) {
+  using What = BootOptions::What;
+  return value == "disk"    ? What::kDisk
+         : value == "cdrom" ? What::kCdrom
+         : value == "menu"  ? What::kMenu
+                            : What::kKernel;
+}
 Result<MachineConfig::Transport> parse_transport(const std::string& value) {
   using Transport = MachineConfig::Transport;
   return value == "mmio" ? Transport::kMmio : Transport::kPci;
@@ -90,8 +97,13 @@ using Machine = MachineConfig;
 using Service = control::ServiceConfig::Kind;
 
 constexpr RunOption kRunOptions[] = {
-    {"-k,--kernel", "FILE", "kernel: bzImage or ELF vmlinux (the newest in /boot)", false,
-     set<&Machine::kernel_path, parse_path>},
+    {"-k,--kernel", "FILE|latest", "kernel: bzImage or ELF vmlinux; latest: the newest in /boot",
+     false,
+     [](RunOptions& o, const std::string& v) {
+       if (v != "latest") return set<&Machine::kernel_path, parse_path>(o, v);
+       o.boot.what = BootOptions::What::kKernel;
+       return Result<void>();
+     }},
     {"-i,--initrd", "FILE|auto", "initramfs; auto: the one beside the kernel", false,
      [](RunOptions& o, const std::string& v) {
        o.initrd_auto = v == "auto";
@@ -103,6 +115,18 @@ constexpr RunOption kRunOptions[] = {
      set<&Machine::append, parse_text>},
     {"--cmdline", "TEXT", "the whole command line; nothing is generated", false,
      set<&Machine::cmdline, parse_text>},
+    {"-b,--boot", "disk|cdrom|kernel|menu", "what to boot (by what is given)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.boot.what = TRY(parse_boot(v));
+       return {};
+     }},
+    {"--firmware", "bios|FILE", "the firmware for disks and CDs (SeaBIOS)", false,
+     [](RunOptions& o, const std::string& v) -> Result<void> {
+       o.boot.firmware = TRY(parse_path(v));
+       return {};
+     }},
+    {"--fw-cfg", "SPEC", "a file for firmware and guest; may repeat", true,
+     add<&Machine::fw_cfg, parse_fw_cfg>},
     {"-m,--memory", "SIZE", "guest RAM with K, M or G; default unit MiB (512M)", false,
      set<&Machine::memory_bytes, parse_memory_size>},
     {"-c,--cpus", "N", "virtual CPUs (1)", false, set<&Machine::cpus, parse_cpus>},
@@ -125,8 +149,8 @@ constexpr RunOption kRunOptions[] = {
      set<&Machine::acpi, parse_on>},
     {"--hotplug", "spare|all|off", "PCI slots for changes at run time (spare)", false,
      set<&Machine::hotplug, parse_hotplug>},
-    {"--on-reboot", "exit|reset", "the effect of a guest's reboot (exit)", false,
-     set<&Machine::reset_on_reboot, parse_reset>},
+    {"--on-reboot", "exit|reset", "a guest's reboot (exit; with firmware reset)", false,
+     set<&RunOptions::reset_on_reboot, parse_reset>},
     {"--name", "NAME", "the machine's name (wick-PID)", false, set<&Machine::name, parse_name>},
     {"--detach", nullptr, "run in the background, as wick start does", false,
      set<&RunOptions::detach, parse_switch>},
@@ -162,6 +186,7 @@ std::string RunOption::form() const {
   if (option == "console") return std::string(kConsoleForm);
   if (option == "qmp" || option == "monitor") return std::string(kServiceForm);
   if (option == "gdb") return std::string(kGdbForm);
+  if (option == "fw-cfg") return std::string(kFwCfgForm);
   if (option == "on-panic") return std::string(kPanicForm);
   if (option == "stats") return std::string(kStatsForm);
   return value != nullptr ? value : "";

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/fd.h"
+#include "cli/boot_choice.h"
 #include "cli/form.h"
 #include "cli/run_options.h"
 #include "cli/toml.h"
@@ -165,6 +166,7 @@ Result<RunOptions> complete(RunOptions options) {
   if (options.detach && !machine.name.empty()) TRY(control::check_machine_name(machine.name));
   if (!options.detach) options.arguments.clear();
   TRY(check_services(options));
+  TRY(check_boot(options));
   TRY(vmm::check(machine));
   return options;
 }

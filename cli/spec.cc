@@ -128,6 +128,19 @@ Result<std::optional<StreamAddress>> parse_service(std::string_view text) {
   return *std::move(address);
 }
 
+Result<vmm::FwCfgFile> parse_fw_cfg(std::string_view text) {
+  constexpr std::string_view kName = "name=";
+  if (text.starts_with(kName)) text.remove_prefix(kName.size());
+  const Spec spec = TRY(parse_spec(text, kFwCfgForm));
+  if (spec.pairs.size() != 1)
+    return with_hint(fail("{}: needs one of file= and string=", spec.value),
+                     "write NAME,file=PATH or NAME,string=TEXT");
+  const auto& [key, value] = spec.pairs.front();
+  vmm::FwCfgFile file{.name = spec.value, .path = {}, .text = {}};
+  (key == "file" ? file.path : file.text) = value;
+  return file;
+}
+
 Result<std::string> parse_on_panic(std::string_view text) {
   constexpr std::string_view kCore = "core:";
   if (text == "exit") return "";

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "boot/boot.h"
 #include "boot/cmdline.h"
+#include "boot/input_file.h"
 #include "boot/smbios.h"
 #include "vmm/layout.h"
 
@@ -25,7 +26,7 @@ Result<GuestMemory> make_memory(uint64_t size_bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::BootFiles files,
+Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartFiles files,
                                              const Kvm& kvm, const Peripherals& peripherals,
                                              EventLoop& main_loop, const GuestClock& clock,
                                              const Events& events) {
@@ -43,7 +44,10 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, boot::
   board->balloon_.on_change(events.balloon_changed);
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
-  TRY(board->load_kernel(std::move(files)));
+  if (const auto* const firmware = std::get_if<FirmwareStart>(&files))
+    TRY(board->load_firmware(*firmware));
+  else
+    TRY(board->load_kernel(std::get<boot::BootFiles>(std::move(files))));
   return board;
 }
 
@@ -101,7 +105,30 @@ Result<void> Board::build_fw_cfg() {
   TRY(fw_cfg_->add_item(FW_CFG_NB_CPUS, {cpus.begin(), cpus.end()}));
   TRY(fw_cfg_->add_item(FW_CFG_MAX_CPUS, {cpus.begin(), cpus.end()}));
   TRY(fw_cfg_->add_vmcoreinfo());
+  for (const FwCfgFile& file : config_.fw_cfg) TRY(add_user_file(file));
   return ports_.attach({devices::FwCfg::kPort, devices::FwCfg::kPorts}, *fw_cfg_, "fw_cfg");
+}
+
+Result<void> Board::add_user_file(const FwCfgFile& file) {
+  constexpr uint64_t kMaxBytes = 64 << 20;
+  const auto hinted = [](Error error) {
+    error.hint = "check --fw-cfg";
+    return std::unexpected(std::move(error));
+  };
+  std::vector<std::byte> content(file.text.size());
+  std::ranges::copy(as_bytes(file.text.data(), file.text.size()), content.begin());
+  if (!file.path.empty()) {
+    const auto input = boot::InputFile::open(file.path);
+    if (!input) return hinted(input.error());
+    if (input->size_bytes() > kMaxBytes)
+      return fail("{}: {} bytes are too many for --fw-cfg, which takes {} MiB", file.path,
+                  input->size_bytes(), kMaxBytes >> 20);
+    content.resize(input->size_bytes());
+    TRY(input->read(0, content));
+  }
+  if (auto added = fw_cfg_->add(file.name, std::move(content)); !added)
+    return hinted(std::move(added).error());
+  return {};
 }
 
 Result<void> Board::build_serials(const Peripherals& peripherals) {
@@ -124,7 +151,10 @@ Result<void> Board::build_pci(const Events& events) {
     pci_pins_.push_back(std::make_unique<SharedPin>(vm_, irq));
   const Bus::Range window{layout::kPciWindow, layout::kPciWindowBytes};
   const Bus::Range io_window{layout::kPciIoWindow, layout::kPciIoWindowPorts};
-  pci_ = std::make_unique<devices::PciHost>(window, events.reset, io_window);
+  using Identity = devices::PciHost::Identity;
+  pci_ = std::make_unique<devices::PciHost>(
+      window, events.reset, io_window,
+      config_.firmware_path.empty() ? Identity::kGeneric : Identity::kI440fx);
   TRY(ports_.attach({layout::kPciPort, devices::PciHost::kPorts}, pci_->ports(), "pci"));
   // CONFIG_ADDRESS. KVM queues writes of single bytes here, too, among them resets, which then
   // take up to a second if the guest has no other exit. Linux resets by other means first.

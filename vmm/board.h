@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/bus.h"
@@ -21,9 +22,11 @@
 #include "base/result.h"
 #include "boot/acpi.h"
 #include "boot/boot.h"
+#include "boot/firmware.h"
 #include "devices/acpi_hotplug.h"
 #include "devices/acpi_pm.h"
 #include "devices/e1000/e1000.h"
+#include "devices/firmware_log.h"
 #include "devices/fw_cfg.h"
 #include "devices/i8042.h"
 #include "devices/ide/ide.h"
@@ -46,6 +49,13 @@
 
 namespace wick::vmm {
 
+struct FirmwareStart {
+  boot::Firmware image;
+  bool again = false;  // after a reset
+};
+// What the first vCPU starts.
+using StartFiles = std::variant<boot::BootFiles, FirmwareStart>;
+
 class Board {
  public:
   // Actions of the guest that concern the whole machine; called on any thread.
@@ -58,7 +68,7 @@ class Board {
   };
 
   // The references must outlive the board.
-  static Result<std::unique_ptr<Board>> create(const MachineConfig& config, boot::BootFiles files,
+  static Result<std::unique_ptr<Board>> create(const MachineConfig& config, StartFiles files,
                                                const Kvm& kvm, const Peripherals& peripherals,
                                                EventLoop& main_loop, const GuestClock& clock,
                                                const Events& events);
@@ -134,6 +144,7 @@ class Board {
 
   Result<void> build_chipset(EventLoop& main_loop, const Events& events);
   Result<void> build_fw_cfg();
+  Result<void> add_user_file(const FwCfgFile& file);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
   Result<void> attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
@@ -154,6 +165,10 @@ class Board {
   static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
   Result<void> build_cpus();
   Result<void> load_kernel(boot::BootFiles files);
+  // board_firmware.cc
+  Result<void> load_firmware(const FirmwareStart& firmware);
+  Result<void> add_firmware_files(bool again);
+  std::vector<std::string> boot_order(bool again) const;
   boot::AcpiPlatform acpi_platform() const;
 
   const MachineConfig& config_;
@@ -176,6 +191,8 @@ class Board {
   EventLoop::Timer rtc_timer_;
   std::unique_ptr<devices::Pvpanic> pvpanic_;
   std::unique_ptr<devices::FwCfg> fw_cfg_;
+  std::optional<GuestMemory> rom_;  // the firmware's image
+  std::unique_ptr<devices::FirmwareLog> firmware_log_;
   std::vector<SerialPort> serials_;
   virtio::Balloon balloon_;
   MsiPort msi_{vm_};

@@ -189,6 +189,16 @@ Result<void> check(const MachineConfig& machine) {
                           "ACPI",
                           machine.cpus),
                      "leave --acpi out");
+  if (!machine.firmware_path.empty() && !machine.on_pci())
+    return with_hint(
+        fail("--firmware, --boot: firmware needs PCI, but this machine has no PCI bus"),
+        "leave --transport mmio and --acpi off out, or boot a kernel");
+  if (!machine.firmware_path.empty() &&
+      (machine.cmdline || !machine.append.empty() || !machine.initrd_path.empty()))
+    return with_hint(
+        fail("--append, --cmdline and --initrd are for a kernel, but the machine boots "
+             "by firmware"),
+        "give a kernel, or --kernel latest, or leave them out");
   TRY(check_disks(machine));
   TRY(check_cards(machine));
   return check_consoles(machine);

@@ -69,9 +69,20 @@ struct SerialConfig {
   std::string port_name = {};
 };
 
+// --fw-cfg name=NAME,file=PATH|string=TEXT
+struct FwCfgFile {
+  std::string name;
+  std::string path;  // empty: `text`
+  std::string text;
+};
+
 struct MachineConfig {
   std::string name;
   std::array<uint8_t, 16> uuid = {};  // in network byte order
+  // A firmware image, in place of a kernel, and what it boots. Empty: none.
+  std::string firmware_path;
+  enum class Boot { kDisk, kCdrom, kMenu };  // kMenu: the firmware asks
+  Boot boot = Boot::kDisk;
   std::string kernel_path;
   std::string initrd_path;             // empty: none
   std::string kernel_cache;            // the folder of unpacked kernels; empty: none
@@ -108,10 +119,11 @@ struct MachineConfig {
   // enp0s24), so not all is the default.
   enum class Hotplug { kOff, kSpare, kAll };
   Hotplug hotplug = Hotplug::kSpare;
-  uint32_t hotplug_slots() const;  // a bit per slot; 0 without PCI
-  bool reset_on_reboot = false;    // false: a reboot ends the run
-  bool stats = false;              // count and time every exit
-  bool start_paused = false;       // the vCPUs wait for Machine::resume()
+  uint32_t hotplug_slots() const;      // a bit per slot; 0 without PCI
+  bool reset_on_reboot = false;        // false: a reboot ends the run
+  std::vector<FwCfgFile> fw_cfg = {};  // more files of the firmware configuration device
+  bool stats = false;                  // count and time every exit
+  bool start_paused = false;           // the vCPUs wait for Machine::resume()
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

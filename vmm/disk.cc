@@ -36,6 +36,21 @@ block::ImageOptions image_options(const DiskConfig& config) {
 
 }  // namespace
 
+Result<std::vector<std::byte>> read_first_sector(const DiskConfig& config) {
+  constexpr size_t kSectorBytes = 512;
+  const auto thread = TRY(block::IoThread::create("first-sector"));
+  block::ImageOptions options = image_options(config);
+  options.read_only = true;
+  options.ephemeral = false;
+  std::vector<std::byte> sector(kSectorBytes);
+  const iovec buffer{sector.data(), sector.size()};
+  auto image = TRY(run_on(thread->loop(), block::open_image(config.path, options, thread->io())));
+  const auto done = run_on(thread->loop(), image->read(0, std::span(&buffer, 1)));
+  thread->loop().call([&] { image.reset(); });
+  if (!done) return std::unexpected(done.error());
+  return sector;
+}
+
 Result<std::unique_ptr<Disk>> Disk::create(const DiskConfig& config, const std::string& id,
                                            OnFailure on_failure) {
   std::unique_ptr<Disk> disk(new Disk(config, id));

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "block/io_thread.h"
@@ -15,6 +16,9 @@
 #include "vmm/hardware.h"
 
 namespace wick::vmm {
+
+// The first 512 bytes of a disk, which is opened for that and closed again.
+Result<std::vector<std::byte>> read_first_sector(const DiskConfig& config);
 
 class Disk {
  public:

@@ -49,8 +49,8 @@ class KvmMachine final : public Machine {
   Hardware& hardware() override { return hardware_; }
 
  private:
-  Result<boot::BootFiles> open_files() const;
-  Result<void> power_on(boot::BootFiles files);
+  Result<StartFiles> open_files() const;
+  Result<void> power_on(StartFiles files);
   void run_board();
   bool wants_reset();
   bool panicked() const;

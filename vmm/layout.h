@@ -14,10 +14,11 @@ namespace wick::vmm::layout {
 constexpr uint64_t kLowRamEnd = boot::kLowRamEnd;
 constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 
-// The memory window for PCI BARs, and the configuration spaces of bus 0.
-constexpr uint64_t kPciWindow = 0xc000'0000;
-constexpr uint64_t kPciWindowBytes = 0x1000'0000;
+// The configuration spaces of bus 0, and the memory window for PCI BARs. SeaBIOS puts BARs right
+// below the IO-APIC.
 constexpr uint64_t kPciEcam = 0xe000'0000;
+constexpr uint64_t kPciWindow = 0xf000'0000;
+constexpr uint64_t kPciWindowBytes = 0x0ec0'0000;
 // The port window for PCI BARs.
 constexpr uint16_t kPciIoWindow = 0xc000;
 constexpr uint16_t kPciIoWindowPorts = 0x1000;
@@ -29,8 +30,15 @@ constexpr uint32_t kIoApic = 0xfec0'0000;
 constexpr uint32_t kLocalApic = 0xfee0'0000;
 // KVM on Intel uses three pages for real mode (KVM_SET_TSS_ADDR) and one for an identity map.
 // The guest does not use them.
-constexpr uint64_t kKvmIdentityMap = 0xfffb'c000;
-constexpr uint64_t kKvmTss = 0xfffb'd000;
+constexpr uint64_t kKvmIdentityMap = 0xfeff'c000;
+constexpr uint64_t kKvmTss = 0xfeff'd000;
+
+// The firmware image ends at 4 GiB, where the reset vector is. The part in the first megabyte is
+// a copy of its end, in RAM.
+constexpr uint64_t kFirmwareEnd = 1ULL << 32;
+constexpr uint64_t kMaxFirmwareBytes = 0x0100'0000;
+constexpr uint64_t kFirmwareCopyEnd = 0x10'0000;
+constexpr uint64_t kMaxFirmwareCopyBytes = 0x2'0000;
 
 // Ports.
 constexpr uint16_t kPitPort = 0x40;
@@ -38,6 +46,7 @@ constexpr uint16_t kI8042DataPort = 0x60;
 constexpr uint16_t kPort61 = 0x61;
 constexpr uint16_t kI8042CommandPort = 0x64;
 constexpr uint16_t kRtcPort = 0x70;
+constexpr uint16_t kFirmwareLogPort = 0x402;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 constexpr uint16_t kPvpanicPort = 0x505;
 // IDE channels as on the PC AT (PCI IDE Controller Specification 1.0, 2.1).

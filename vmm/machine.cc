@@ -4,6 +4,7 @@
 
 #include "vmm/kvm_counters.h"
 #include "vmm/kvm_machine.h"
+#include "vmm/layout.h"
 
 namespace wick::vmm {
 
@@ -56,7 +57,7 @@ void KvmMachine::panic_timeout() {
 
 Result<void> KvmMachine::build() {
   // First what is quick to refuse.
-  boot::BootFiles files = TRY(open_files());
+  StartFiles files = TRY(open_files());
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
   panic_timer_ = TRY(main_loop_.timer([this] { panic_timeout(); }));
@@ -74,13 +75,16 @@ Result<void> KvmMachine::build() {
   return power_on(std::move(files));
 }
 
-Result<boot::BootFiles> KvmMachine::open_files() const {
+Result<StartFiles> KvmMachine::open_files() const {
+  if (!config_.firmware_path.empty())
+    return FirmwareStart{TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes)),
+                         boards_ > 0};
   const auto cache = config_.kernel_cache.empty() ? boot::KernelCache()
                                                   : boot::KernelCache::open(config_.kernel_cache);
   return boot::open_files(config_.kernel_path, config_.initrd_path, cache);
 }
 
-Result<void> KvmMachine::power_on(boot::BootFiles files) {
+Result<void> KvmMachine::power_on(StartFiles files) {
   written_before_start_ = written_bytes();
   gate_.disconnect();
   jobs_.clear();

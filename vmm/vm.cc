@@ -92,6 +92,36 @@ Result<void> Vm::map(const GuestMemory& memory) {
   return {};
 }
 
+Result<void> Vm::map(const Slot& slot) const {
+  kvm_userspace_memory_region mapping{};
+  mapping.slot = slot.index;
+  if (slot.access == Access::kReadOnly) mapping.flags = KVM_MEM_READONLY;
+  if (slot.access == Access::kLogged) mapping.flags = KVM_MEM_LOG_DIRTY_PAGES;
+  mapping.guest_phys_addr = slot.memory.start.value;
+  mapping.memory_size = slot.memory.size_bytes;
+  mapping.userspace_addr = reinterpret_cast<uint64_t>(slot.memory.host);
+  if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &mapping) != 0)
+    return fail_errno(errno, "kvm: cannot map {} KiB at {:#x} into the guest",
+                      slot.memory.size_bytes >> 10, slot.memory.start.value);
+  return {};
+}
+
+void Vm::unmap(uint32_t index) const {
+  kvm_userspace_memory_region mapping{};
+  mapping.slot = index;
+  if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &mapping) != 0)
+    spdlog::error("kvm: cannot unmap memory slot {}: {}", index, std::strerror(errno));
+}
+
+Result<void> Vm::take_dirty_pages(uint32_t index, std::span<uint64_t> bits) const {
+  kvm_dirty_log log{};
+  log.slot = index;
+  log.dirty_bitmap = bits.data();
+  if (::ioctl(fd_.get(), KVM_GET_DIRTY_LOG, &log) != 0)
+    return fail_errno(errno, "kvm: KVM_GET_DIRTY_LOG of slot {}", index);
+  return {};
+}
+
 void Vm::set_irq(uint32_t pin, bool asserted) const {
   kvm_irq_level level{};
   level.irq = pin;

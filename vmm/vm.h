@@ -34,6 +34,22 @@ class Vm {
   // Maps `memory` into the guest, one slot per region. `memory` must outlive the Vm.
   Result<void> map(const GuestMemory& memory);
 
+  // Further memory, also while vCPUs run. It must live until the slot is unmapped, or longer than
+  // the Vm.
+  enum class Access { kReadWrite, kLogged, kReadOnly };
+  struct Slot {
+    uint32_t index = 0;
+    GuestMemory::Region memory = {};
+    Access access = Access::kReadWrite;  // a guest's write to kReadOnly is an exit
+  };
+  static constexpr uint32_t kFirmwareSlot = 8;
+  static constexpr uint32_t kVideoSlot = 9;
+  // Replaces the slot with this index.
+  Result<void> map(const Slot& slot) const;
+  void unmap(uint32_t index) const;
+  // Of a slot that is kLogged: a bit for each page that the guest has written since the last call.
+  Result<void> take_dirty_pages(uint32_t index, std::span<uint64_t> bits) const;
+
   // Sets the level of a pin of the IO-APIC (and of the PIC, below 16).
   void set_irq(uint32_t pin, bool asserted) const;
   // Delivers the MSI that is a write of `data` to `address`.

@@ -25,16 +25,29 @@ constexpr PciFunction::Identity kBridge{.vendor = 0x8086,
                                         .subsystem = 0,
                                         .class_code = 0x060000};
 
+// QEMU's subsystem IDs; SeaBIOS looks for them (src/fw/paravirt.c, qemu_detect).
+constexpr PciFunction::Identity kI440fxBridge{.vendor = 0x8086,
+                                              .device = 0x1237,
+                                              .subsystem_vendor = 0x1af4,
+                                              .subsystem = 0x1100,
+                                              .class_code = 0x060000,
+                                              .revision = 2};
+constexpr uint8_t kPam = 0x59;  // to 0x5f
+
 }  // namespace
 
-PciHost::PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window)
+PciHost::PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window,
+                 Identity identity)
     : reset_(std::move(reset)),
-      bridge_(kBridge, nullptr),
+      bridge_(identity == Identity::kI440fx ? kI440fxBridge : kBridge, nullptr),
       next_bar_(window.start),
       next_io_bar_(io_window.start),
       window_(*this, PciFunction::Space::kMemory, window),
       io_window_(*this, PciFunction::Space::kIo, io_window) {
   functions_[0] = &bridge_;
+  if (identity == Identity::kGeneric) return;
+  bridge_.add_register(kPam - 1, 0, 0xffff'ff00);
+  bridge_.add_register(kPam + 3, 0, 0xffff'ffff);
 }
 
 Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {

@@ -28,9 +28,14 @@ class PciHost {
   static constexpr size_t kSlots = 32;
   static constexpr uint64_t kEcamBytes = 1 << 20;  // of one bus
 
+  // kI440fx is the bridge by which SeaBIOS knows QEMU's machine. Its PAM registers (Intel 82441FX,
+  // 3.2.18) are stored and have no effect: the RAM behind them can always be written.
+  enum class Identity { kGeneric, kI440fx };
+
   // `window` is the range of memory BARs, `io_window` that of I/O BARs, which may be
   // empty. `reset` is called when the guest requests a reset at port 0xcf9.
-  PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window = {});
+  PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window = {},
+          Identity identity = Identity::kGeneric);
 
   // Puts a function into a slot and assigns addresses to its BARs. The function must
   // outlive the bridge. `interrupt_line` is the initial value of its Interrupt Line

@@ -254,48 +254,6 @@ TEST_F(Run, BrokenPipeDoesNotKill) {
   raise(SIGPIPE);
 }
 
-class ChooseKernel : public ::testing::Test {
- protected:
-  std::string add(const std::string& name) const { return boot_.write(name, "x"); }
-
-  const fakes::TempDir boot_;
-  vmm::MachineConfig config_;
-};
-
-TEST_F(ChooseKernel, TakesTheNewestWithItsInitramfs) {
-  add("vmlinuz-6.1.0-9-amd64"), add("initrd.img-6.1.0-9-amd64");
-  const std::string kernel = add("vmlinuz-6.1.0-18-amd64");
-  const std::string initrd = add("initrd.img-6.1.0-18-amd64");
-  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
-  EXPECT_EQ(config_.kernel_path, kernel);
-  EXPECT_EQ(config_.initrd_path, initrd);
-}
-
-TEST_F(ChooseKernel, KeepsTheGivenInitramfs) {
-  add("vmlinuz-6.1"), add("initrd.img-6.1");
-  config_.initrd_path = "mine";
-  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
-  EXPECT_EQ(config_.initrd_path, "mine");
-}
-
-TEST_F(ChooseKernel, DefaultKernelMayHaveNoInitramfsUnlessOneIsAskedFor) {
-  const std::string kernel = add("vmlinuz-6.1");
-  ASSERT_TRUE(choose_kernel(config_, false, boot_.path()));
-  EXPECT_EQ(config_.kernel_path, kernel);
-  EXPECT_EQ(config_.initrd_path, "");
-  EXPECT_FALSE(choose_kernel(config_, true, boot_.path()));
-}
-
-TEST_F(ChooseKernel, LooksNextToTheGivenKernel) {
-  add("vmlinuz-6.1");
-  config_.kernel_path = add("bzImage");
-  ASSERT_TRUE(choose_kernel(config_, false, "/no/boot"));
-  EXPECT_EQ(config_.initrd_path, "");
-  const std::string initrd = add("initrd.img");
-  ASSERT_TRUE(choose_kernel(config_, true, "/no/boot"));
-  EXPECT_EQ(config_.initrd_path, initrd);
-}
-
 class ChooseAddresses : public ::testing::Test {
  protected:
   // The addresses of a machine with this name, these disks and two cards.

@@ -366,5 +366,26 @@ TEST_F(PciHostTest, OnlyAFreeSlotCanBePlugged) {
   EXPECT_NE(ecam(0, 0, 4), all_ones(4)) << "the bridge itself stays";
 }
 
+// SeaBIOS, src/fw/paravirt.c (qemu_detect) and src/fw/shadow.c.
+TEST(I440fx, IsTheBridgeThatFirmwareKnows) {
+  PciHost host(
+      kWindow, [] {}, {}, PciHost::Identity::kI440fx);
+  const auto out = [&](uint64_t offset, uint32_t value, size_t bytes = 4) {
+    write_register(host.ports(), offset, value, bytes);
+  };
+  const auto in = [&](uint8_t reg) {
+    out(kAddress, kEnable | reg);
+    return static_cast<uint32_t>(read_register(host.ports(), kData, 4));
+  };
+  EXPECT_EQ(in(0x00), 0x12378086u);
+  EXPECT_EQ(in(0x2c), 0x11001af4u);
+  EXPECT_EQ(in(0x58), 0u);
+  out(kData, 0xffff'ffff);
+  EXPECT_EQ(in(0x58), 0xffff'ff00u);  // PAM 0 begins at 0x59
+  in(0x5c);
+  out(kData, 0x3333'3333);
+  EXPECT_EQ(in(0x5c), 0x3333'3333u);
+}
+
 }  // namespace
 }  // namespace wick::devices

@@ -1,0 +1,126 @@
+#include "cli/boot_choice.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "boot/find_kernel.h"
+#include "boot/firmware.h"
+#include "boot/input_file.h"
+#include "vmm/disk.h"
+
+namespace wick::cli {
+
+namespace {
+
+using Boot = vmm::MachineConfig::Boot;
+
+bool is_cdrom(const vmm::DiskConfig& disk) { return disk.media == vmm::DiskConfig::Media::kCdrom; }
+
+// The machine reports later what is wrong with the disk.
+bool first_disk_boots(const vmm::MachineConfig& config) {
+  if (config.root_disk() == nullptr) return false;
+  const auto sector = vmm::read_first_sector(*config.root_disk());
+  return sector && boot::is_boot_sector(*sector);
+}
+
+// What firmware boots; nullopt: a kernel.
+std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const BootOptions& options) {
+  switch (options.what.value_or(BootOptions::What::kKernel)) {
+    case BootOptions::What::kDisk:
+      return Boot::kDisk;
+    case BootOptions::What::kCdrom:
+      return Boot::kCdrom;
+    case BootOptions::What::kMenu:
+      return Boot::kMenu;
+    case BootOptions::What::kKernel:
+      break;
+  }
+  if (options.what || !config.kernel_path.empty()) return std::nullopt;
+  if (std::ranges::any_of(config.disks, is_cdrom)) return Boot::kCdrom;
+  if (!options.firmware.empty() || first_disk_boots(config)) return Boot::kDisk;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<void> check_boot(const RunOptions& options) {
+  using What = BootOptions::What;
+  const vmm::MachineConfig& machine = options.machine;
+  const auto what = options.boot.what;
+  const bool by_firmware = !options.boot.firmware.empty() || (what && *what != What::kKernel);
+  if (by_firmware && (!machine.kernel_path.empty() || what == What::kKernel))
+    return with_hint(fail("--kernel excludes --firmware and --boot {}", "disk, cdrom and menu"),
+                     "leave --kernel out");
+  if (what == What::kCdrom && std::ranges::none_of(machine.disks, is_cdrom))
+    return with_hint(fail("--boot cdrom: there is no CD-ROM"), "give one with --cdrom FILE");
+  if (what == What::kDisk && machine.root_disk() == nullptr)
+    return with_hint(fail("--boot disk: there is no disk"), "give one with --disk FILE");
+  return {};
+}
+
+Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
+                         const std::string& boot_folder) {
+  const auto boot = firmware_boot(config, options.boot);
+  if (boot) {
+    config.boot = *boot;
+    const std::string& firmware = options.boot.firmware;
+    config.firmware_path =
+        firmware.empty() || firmware == "bios" ? TRY(boot::find_bios()) : firmware;
+    // What a whole machine does.
+    config.reset_on_reboot = options.reset_on_reboot.value_or(true);
+    spdlog::info("boots {} by {}",
+                 *boot == Boot::kCdrom  ? "the CD-ROM, after a reset the disk,"
+                 : *boot == Boot::kMenu ? "what its user chooses"
+                                        : "the disk",
+                 config.firmware_path);
+    return vmm::check(config);
+  }
+  config.reset_on_reboot = options.reset_on_reboot.value_or(false);
+  TRY(choose_kernel(config, options.initrd_auto, boot_folder));
+  spdlog::info("boots the kernel {}", config.kernel_path);
+  return {};
+}
+
+Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
+                           const std::string& boot_folder) {
+  const bool default_kernel = config.kernel_path.empty();
+  if (default_kernel) config.kernel_path = TRY(boot::newest_kernel(boot_folder));
+  if (initrd_auto) {
+    TRY(boot::InputFile::open(config.kernel_path));  // report errors of the kernel first
+    config.initrd_path = TRY(boot::initrd_beside(config.kernel_path));
+  } else if (default_kernel && config.initrd_path.empty()) {
+    // A kernel without modules may have no initramfs.
+    config.initrd_path = boot::initrd_beside(config.kernel_path).value_or("");
+  }
+
+  std::vector<boot::NeededOption> needed;
+  if (config.main_console().starts_with("ttyS"))
+    needed.push_back({"SERIAL_8250_CONSOLE", "the console is a serial port"});
+  else
+    needed.push_back({"VIRTIO_CONSOLE", "the console is hvc0"});
+  const auto any_disk_on = [&](vmm::DiskConfig::Device device) {
+    return std::ranges::find(config.disks, device, &vmm::DiskConfig::device) != config.disks.end();
+  };
+  if (any_disk_on(vmm::DiskConfig::Device::kIde)) {
+    needed.push_back({"ATA_PIIX", "there are drives on IDE"});
+    needed.push_back({"PCI", "the IDE controller is on PCI"});
+  }
+  if (any_disk_on(vmm::DiskConfig::Device::kVirtio)) {
+    needed.push_back({"VIRTIO_BLK", "the disks are virtio devices"});
+    needed.push_back(config.on_pci()
+                         ? boot::NeededOption{"VIRTIO_PCI", "virtio devices are on PCI"}
+                         : boot::NeededOption{"VIRTIO_MMIO", "virtio devices are on virtio-mmio"});
+    needed.push_back(config.acpi
+                         ? boot::NeededOption{"ACPI", "virtio devices are found through ACPI"}
+                         : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
+                                              "virtio devices need it with --acpi off"});
+  }
+  if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
+  for (const std::string& line :
+       boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
+    spdlog::warn("{}", line);
+  return {};
+}
+
+}  // namespace wick::cli
