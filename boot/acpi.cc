@@ -3,14 +3,12 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <numeric>
 #include <span>
-#include <string_view>
 #include <type_traits>
 
 #include "base/bytes.h"
 #include "boot/dsdt.h"
-#include "boot/memory_map.h"
+#include "boot/table_blob.h"
 
 namespace wick::boot {
 
@@ -36,7 +34,7 @@ struct [[gnu::packed]] Rsdp {
   uint8_t checksum = 0;  // of the first 20 bytes
   std::array<char, 6> oem_id = {'W', 'I', 'C', 'K', ' ', ' '};
   uint8_t revision = 2;
-  uint32_t rsdt = 0;  // none: the XSDT has replaced it since ACPI 2.0
+  uint32_t rsdt = 0;  // optional: the XSDT has replaced it since ACPI 2.0
   uint32_t length = 36;
   uint64_t xsdt = 0;
   uint8_t extended_checksum = 0;
@@ -60,10 +58,12 @@ struct [[gnu::packed]] Fadt {
   static constexpr uint32_t kWbinvd = 1 << 0;
   static constexpr uint32_t kProcC1 = 1 << 2;
   static constexpr uint32_t kNoSleepButton = 1 << 5;
+  static constexpr uint32_t kRtcWakesFromS4 = 1 << 7;
   static constexpr uint32_t kTimer32Bits = 1 << 8;
   static constexpr uint32_t kResetRegister = 1 << 10;
   // IA-PC boot architecture flags (table 5.11).
   static constexpr uint16_t kLegacyDevices = 1 << 0;
+  static constexpr uint16_t kKeyboardController = 1 << 1;
   static constexpr uint16_t kVgaNotPresent = 1 << 2;
   // Latencies above the limit mean that the state is not supported (table 5.9).
   static constexpr uint16_t kNoC2 = 101;
@@ -105,7 +105,7 @@ struct [[gnu::packed]] Fadt {
   uint8_t day_alarm = 0;
   uint8_t month_alarm = 0;
   uint8_t century = 0;
-  uint16_t boot_architecture = kLegacyDevices | kVgaNotPresent;
+  uint16_t boot_architecture = kLegacyDevices;
   uint8_t reserved1 = 0;
   // The power button and the RTC alarm are fixed hardware, so PWR_BUTTON (bit 4) and FIX_RTC
   // (bit 6) are clear.
@@ -136,11 +136,16 @@ static_assert(sizeof(Fadt) == 276 && offsetof(Fadt, pm1a_event) == 56 &&
 struct [[gnu::packed]] Facs {
   std::array<char, 4> signature = {'F', 'A', 'C', 'S'};
   uint32_t length = 64;
-  std::array<uint8_t, 24> unused0 = {};  // waking vector and global lock
+  uint32_t hardware_signature = 0;  // S4: the hardware is the same as before
+  uint32_t firmware_waking_vector = 0;
+  uint32_t global_lock = 0;
+  uint32_t flags = 0;
+  uint64_t x_firmware_waking_vector = 0;
   uint8_t version = 2;
   std::array<uint8_t, 31> unused1 = {};
 };
-static_assert(sizeof(Facs) == 64 && offsetof(Facs, version) == 32);
+static_assert(sizeof(Facs) == 64 && offsetof(Facs, firmware_waking_vector) == 12 &&
+              offsetof(Facs, version) == 32);
 
 // 5.2.12 Multiple APIC Description Table, and the structures in it.
 struct [[gnu::packed]] Madt {
@@ -214,37 +219,36 @@ void append(Table& table, const T& structure) {
   table.insert(table.end(), bytes.begin(), bytes.end());
 }
 
-// The byte to add so that the sum of all bytes is 0; the checksum field must be 0 before.
-std::byte checksum(std::span<const std::byte> bytes) {
-  return static_cast<std::byte>(-std::accumulate(
-      bytes.begin(), bytes.end(), 0, [](int sum, std::byte b) { return sum + int(b); }));
-}
-
-// Allocates space for tables, one after the other, and writes them.
+// Puts tables after each other into a blob. An address in them is an offset until link().
 class TableArea {
  public:
-  explicit TableArea(const GuestMemory& memory) : memory_(memory) {}
-
-  // Fills in the length and the checksum of the header.
-  Result<GuestAddress> put_table(Table table) {
-    store_le(std::span(table).subspan(offsetof(TableHeader, length), 4),
-             static_cast<uint32_t>(table.size()));
-    table[offsetof(TableHeader, checksum)] = checksum(table);
-    return put(table, 16);
+  // Fills in the length, and has the checksum of the header computed by link(). Returns the offset
+  // of the table.
+  uint32_t put_table(Table table) {
+    const auto size_bytes = static_cast<uint32_t>(table.size());
+    store_le(std::span(table).subspan(offsetof(TableHeader, length), 4), size_bytes);
+    const uint32_t start = put(table, 16);
+    blob_.checksums.push_back(
+        {static_cast<uint32_t>(start + offsetof(TableHeader, checksum)), start, size_bytes});
+    return start;
   }
 
-  Result<GuestAddress> put(std::span<const std::byte> bytes, uint64_t alignment) {
-    const uint64_t start = align_up(next_, alignment);
-    if (bytes.size() > kAcpiTables.value + kAcpiTablesBytes - start)
-      return fail("ACPI tables: {} bytes do not fit at {:#x}", bytes.size(), start);
-    TRY(memory_.write_bytes({start}, bytes));
-    next_ = start + bytes.size();
-    return GuestAddress{start};
+  uint32_t put(std::span<const std::byte> bytes, uint64_t alignment) {
+    const uint64_t start = align_up(blob_.bytes.size(), alignment);
+    blob_.bytes.resize(start);
+    blob_.bytes.insert(blob_.bytes.end(), bytes.begin(), bytes.end());
+    return static_cast<uint32_t>(start);
   }
+
+  // The field at `offset` has the offset of a table.
+  void add_pointer(size_t offset, uint8_t size_bytes) {
+    blob_.pointers.push_back({static_cast<uint32_t>(offset), size_bytes});
+  }
+
+  TableBlob take() && { return std::move(blob_); }
 
  private:
-  const GuestMemory& memory_;
-  uint64_t next_ = kAcpiTables.value + 64;  // behind the RSDP
+  TableBlob blob_;
 };
 
 Table dsdt(std::span<const uint8_t> terms) {
@@ -255,7 +259,7 @@ Table dsdt(std::span<const uint8_t> terms) {
   return table;
 }
 
-Table fadt(const AcpiPlatform& platform, GuestAddress facs, GuestAddress dsdt_address) {
+Table fadt(const AcpiPlatform& platform, uint32_t facs_offset, uint32_t dsdt_offset) {
   const auto ports = [](uint16_t port, uint8_t size_bytes, uint8_t access_size) {
     return GenericAddress{.space = 1,
                           .bit_width = static_cast<uint8_t>(size_bytes * 8),
@@ -264,9 +268,9 @@ Table fadt(const AcpiPlatform& platform, GuestAddress facs, GuestAddress dsdt_ad
                           .address = port};
   };
   Fadt fadt;
-  fadt.facs = static_cast<uint32_t>(facs.value);
-  fadt.dsdt = static_cast<uint32_t>(dsdt_address.value);
-  fadt.x_dsdt = dsdt_address.value;
+  fadt.facs = facs_offset;
+  fadt.dsdt = dsdt_offset;
+  fadt.x_dsdt = dsdt_offset;
   fadt.sci_interrupt = platform.sci_irq;
   fadt.pm1a_event = platform.pm1_event_port;
   fadt.pm1a_control = platform.pm1_control_port;
@@ -283,6 +287,9 @@ Table fadt(const AcpiPlatform& platform, GuestAddress facs, GuestAddress dsdt_ad
   fadt.reset_register = ports(platform.reset_port, 1, 1);
   fadt.reset_value = platform.reset_value;
   fadt.century = platform.rtc.century;
+  if (!platform.has_vga) fadt.boot_architecture |= Fadt::kVgaNotPresent;
+  if (platform.has_keyboard) fadt.boot_architecture |= Fadt::kKeyboardController;
+  if (platform.sleep_type_s4) fadt.flags |= Fadt::kRtcWakesFromS4;
   Table table;
   append(table, fadt);
   return table;
@@ -324,30 +331,84 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
+// 5.2.7, 5.2.8: the RSDT and the XSDT, with addresses of 4 and of 8 bytes.
+template <typename T>
+uint32_t put_root_table(TableArea& area, const std::array<char, 4>& signature,
+                        std::span<const uint32_t> tables) {
+  Table root;
+  append(root, TableHeader{.signature = signature, .revision = 1});
+  for (const uint32_t table : tables) append(root, T{table});
+  const uint32_t start = area.put_table(std::move(root));
+  for (size_t i = 0; i < tables.size(); ++i)
+    area.add_pointer(start + sizeof(TableHeader) + i * sizeof(T), sizeof(T));
+  return start;
+}
+
+struct Blobs {
+  TableBlob tables;
+  TableBlob rsdp;
+};
+
+TableBlob rsdp_blob(const Rsdp& rsdp) {
+  TableBlob blob;
+  append(blob.bytes, rsdp);
+  if (rsdp.rsdt != 0) blob.pointers.push_back({offsetof(Rsdp, rsdt), sizeof(rsdp.rsdt)});
+  blob.pointers.push_back({offsetof(Rsdp, xsdt), sizeof(rsdp.xsdt)});
+  // The second sum includes the first one.
+  blob.checksums.push_back({offsetof(Rsdp, checksum), 0, offsetof(Rsdp, length)});
+  blob.checksums.push_back({offsetof(Rsdp, extended_checksum), 0, sizeof(rsdp)});
+  return blob;
+}
+
+Result<Blobs> make_blobs(const AcpiPlatform& platform, bool with_rsdt) {
+  if (platform.cpus > kMaxAcpiCpus)
+    return fail("ACPI tables: {} CPUs are more than the {} possible", platform.cpus, kMaxAcpiCpus);
+  const aml::Bytes terms = TRY(dsdt_terms(platform));
+  TableArea area;
+  const Facs facs;
+  const uint32_t facs_offset = area.put(as_bytes(&facs, sizeof(facs)), 64);
+  const uint32_t dsdt_offset = area.put_table(dsdt(terms));
+  std::vector<uint32_t> tables;
+  const uint32_t fadt_offset = area.put_table(fadt(platform, facs_offset, dsdt_offset));
+  area.add_pointer(fadt_offset + offsetof(Fadt, facs), sizeof(Fadt::facs));
+  area.add_pointer(fadt_offset + offsetof(Fadt, dsdt), sizeof(Fadt::dsdt));
+  area.add_pointer(fadt_offset + offsetof(Fadt, x_dsdt), sizeof(Fadt::x_dsdt));
+  tables.push_back(fadt_offset);
+  tables.push_back(area.put_table(madt(platform)));
+  if (platform.pci) tables.push_back(area.put_table(mcfg(*platform.pci)));
+
+  Rsdp rsdp;
+  rsdp.xsdt = put_root_table<uint64_t>(area, {'X', 'S', 'D', 'T'}, tables);
+  if (with_rsdt) rsdp.rsdt = put_root_table<uint32_t>(area, {'R', 'S', 'D', 'T'}, tables);
+  return Blobs{std::move(area).take(), rsdp_blob(rsdp)};
+}
+
 }  // namespace
 
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform) {
   TRY(check_low_memory(memory));
-  if (platform.cpus > kMaxAcpiCpus)
-    return fail("ACPI tables: {} CPUs are more than the {} possible", platform.cpus, kMaxAcpiCpus);
-  const aml::Bytes terms = TRY(dsdt_terms(platform));
-  TableArea area(memory);
-  const Facs facs;
-  const GuestAddress facs_address = TRY(area.put(as_bytes(&facs, sizeof(facs)), 64));
-  const GuestAddress dsdt_address = TRY(area.put_table(dsdt(terms)));
-  Table xsdt;  // 5.2.8
-  append(xsdt, TableHeader{.signature = {'X', 'S', 'D', 'T'}, .revision = 1});
-  append(xsdt, TRY(area.put_table(fadt(platform, facs_address, dsdt_address))).value);
-  append(xsdt, TRY(area.put_table(madt(platform))).value);
-  if (platform.pci) append(xsdt, TRY(area.put_table(mcfg(*platform.pci))).value);
-
-  Rsdp rsdp;
-  rsdp.xsdt = TRY(area.put_table(std::move(xsdt))).value;
-  const auto bytes = as_bytes(&rsdp, sizeof(rsdp));
-  rsdp.checksum = static_cast<uint8_t>(checksum(bytes.first(offsetof(Rsdp, length))));
-  rsdp.extended_checksum = static_cast<uint8_t>(checksum(bytes));
-  TRY(memory.write(kAcpiTables, rsdp));
+  Blobs blobs = TRY(make_blobs(platform, false));
+  // The FACS is the first of the tables.
+  static_assert(kAcpiFacs.value >= kAcpiTables.value + sizeof(Rsdp));
+  if (blobs.tables.bytes.size() > kAcpiTables.value + kAcpiTablesBytes - kAcpiFacs.value)
+    return fail("ACPI tables: {} bytes do not fit at {:#x}", blobs.tables.bytes.size(),
+                kAcpiFacs.value);
+  link(blobs.tables, kAcpiFacs);
+  link(blobs.rsdp, kAcpiFacs);
+  TRY(memory.write_bytes(kAcpiFacs, blobs.tables.bytes));
+  TRY(memory.write_bytes(kAcpiTables, blobs.rsdp.bytes));
   return kAcpiTables;
+}
+
+Result<WakingVectors> read_waking_vectors(const GuestMemory& memory) {
+  const Facs facs = TRY(memory.read<Facs>(kAcpiFacs));
+  return WakingVectors{facs.firmware_waking_vector, facs.x_firmware_waking_vector};
+}
+
+Result<AcpiFiles> make_acpi_files(const AcpiPlatform& platform) {
+  Blobs blobs = TRY(make_blobs(platform, true));
+  auto loader = make_loader_script(blobs.tables, blobs.rsdp);
+  return AcpiFiles{std::move(blobs.tables.bytes), std::move(blobs.rsdp.bytes), std::move(loader)};
 }
 
 }  // namespace wick::boot

@@ -1,17 +1,20 @@
 // The ACPI tables, by which an operating system finds devices that are not on an
-// enumerable bus, the interrupt controllers, the power button, soft off and reset. vmm/
-// describes the machine in an AcpiPlatform; this code writes the tables.
+// enumerable bus, the interrupt controllers, the power button, sleeping states and reset. vmm/
+// describes the machine in an AcpiPlatform; this code writes the tables, or makes the files from
+// which firmware writes them.
 //
 // Thread rule: before the first vCPU runs.
 // Specification: ACPI 6.5, 5.2 (tables), 6 (device configuration).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "base/guest_memory.h"
 #include "base/result.h"
+#include "boot/memory_map.h"
 
 namespace wick::boot {
 
@@ -60,11 +63,16 @@ struct AcpiPlatform {
   uint16_t pm1_control_port = 0;
   uint16_t pm_timer_port = 0;  // 32 bits
   uint16_t gpe0_port = 0;      // status and enable, 8 bits each; 0: there are no such events
-  uint8_t sleep_type_s5 = 0;   // the SLP_TYP value for power-off
+  // SLP_TYP values of the sleeping states; S3 and S4 are offered only if they have one.
+  std::optional<uint8_t> sleep_type_s3 = {};
+  std::optional<uint8_t> sleep_type_s4 = {};
+  uint8_t sleep_type_s5 = 0;  // power-off
   uint16_t reset_port = 0;
   uint8_t reset_value = 0;
 
   Rtc rtc = {};
+  bool has_vga = false;
+  bool has_keyboard = false;         // a keyboard and a mouse behind an 8042 at ports 0x60 and 0x64
   uint16_t pvpanic_port = 0;         // 0: there is none
   uint16_t fw_cfg_port = 0;          // the first of twelve; 0: there is none
   std::vector<Serial> serials = {};  // COM1 first
@@ -75,5 +83,29 @@ struct AcpiPlatform {
 // Writes all tables at kAcpiTables, which the memory map reserves, and returns the address of
 // the RSDP. An operating system can also find the RSDP by scanning from 0xe0000.
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform);
+
+// Where write_acpi_tables() puts the FACS.
+constexpr GuestAddress kAcpiFacs = kAcpiTables + 64;
+
+// The fields of the FACS in which an operating system says where firmware shall continue after S3
+// (5.2.10): a physical address below 1 MiB that is entered in real mode, and one that, if not 0,
+// takes precedence and is entered in protected mode. Values of the guest; any are possible.
+struct WakingVectors {
+  uint32_t firmware_waking_vector = 0;
+  uint64_t x_firmware_waking_vector = 0;
+};
+
+// Reads them from the FACS of write_acpi_tables(), for a guest that has no firmware.
+Result<WakingVectors> read_waking_vectors(const GuestMemory& memory);
+
+// The same tables as files, from which firmware writes them (boot/table_blob.h has their names).
+// There is an RSDT besides the XSDT, for old operating systems.
+struct AcpiFiles {
+  std::vector<std::byte> tables = {};
+  std::vector<std::byte> rsdp = {};
+  std::vector<std::byte> loader = {};
+};
+
+Result<AcpiFiles> make_acpi_files(const AcpiPlatform& platform);
 
 }  // namespace wick::boot

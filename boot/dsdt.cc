@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 namespace wick::boot {
@@ -31,6 +32,22 @@ aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
   return device("RTC_",
                 {name("_HID", eisa_id("PNP0B00")),
                  name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
+}
+
+// PNP0303, the keyboard, has the ports of the controller also for the mouse, PNP0F13. SeaBIOS
+// looks for PNP0303, too, before it touches the controller (src/hw/ps2port.c).
+aml::Bytes keyboard_device() {
+  using namespace aml;
+  return device(
+      "KBD_",
+      {name("_HID", eisa_id("PNP0303")),
+       name("_CRS", resource_template({io_ports(0x60, 1), io_ports(0x64, 1), isa_irq(1)}))});
+}
+
+aml::Bytes mouse_device() {
+  using namespace aml;
+  return device("MOU_",
+                {name("_HID", eisa_id("PNP0F13")), name("_CRS", resource_template({isa_irq(12)}))});
 }
 
 // Linux's pvpanic driver binds to QEMU0001.
@@ -160,6 +177,12 @@ aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
                          name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
 }
 
+// 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
+aml::Bytes sleep_state(std::string_view segment, uint8_t sleep_type) {
+  using namespace aml;
+  return name(segment, package({integer(sleep_type), integer(sleep_type), integer(0), integer(0)}));
+}
+
 // Refuses a platform with more devices or other values than the AML code can describe.
 Result<void> check(const AcpiPlatform& platform) {
   if (platform.virtio_mmio.size() > kMaxVirtioMmio)
@@ -190,9 +213,9 @@ Result<void> check(const AcpiPlatform& platform) {
 
 }  // namespace
 
-// The DSDT does not list the keyboard controller, and neither does the FADT: Linux would
-// spend boot time on a search for keyboards, and finds none. Its reset line works without
-// an entry. Processors are in the MADT only: for a processor object Linux would look for
+// Without a keyboard the DSDT does not list the keyboard controller, and neither does the FADT:
+// Linux would spend boot time on a search for keyboards, and finds none. Its reset line works
+// without an entry. Processors are in the MADT only: for a processor object Linux would look for
 // power states, which a guest does not have.
 Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
   using namespace aml;
@@ -201,6 +224,10 @@ Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
   for (size_t i = 0; i < platform.serials.size(); ++i)
     devices.push_back(serial_device(i, platform.serials[i]));
   devices.push_back(rtc_device(platform.rtc));
+  if (platform.has_keyboard) {
+    devices.push_back(keyboard_device());
+    devices.push_back(mouse_device());
+  }
   if (platform.pvpanic_port != 0) devices.push_back(pvpanic_device(platform.pvpanic_port));
   if (platform.fw_cfg_port != 0) devices.push_back(fw_cfg_device(platform.fw_cfg_port));
   for (size_t i = 0; i < platform.virtio_mmio.size(); ++i)
@@ -209,10 +236,11 @@ Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
     devices.push_back(pci_root(*platform.pci));
     devices.push_back(motherboard(*platform.pci));
   }
-  // 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
-  const Bytes s5 = package(
-      {integer(platform.sleep_type_s5), integer(platform.sleep_type_s5), integer(0), integer(0)});
-  std::vector<Bytes> terms = {name("_S5_", s5), scope("_SB_", devices)};
+  std::vector<Bytes> terms;
+  if (platform.sleep_type_s3) terms.push_back(sleep_state("_S3_", *platform.sleep_type_s3));
+  if (platform.sleep_type_s4) terms.push_back(sleep_state("_S4_", *platform.sleep_type_s4));
+  terms.push_back(sleep_state("_S5_", platform.sleep_type_s5));
+  terms.push_back(scope("_SB_", devices));
   if (platform.pci && platform.pci->hotplug_slots != 0)
     terms.push_back(hotplug_event(*platform.pci));
   return sequence(terms);

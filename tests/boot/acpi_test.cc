@@ -6,14 +6,18 @@
 #include <map>
 #include <numeric>
 
+#include "base/hash.h"
 #include "boot/aml.h"
+#include "boot/table_blob.h"
 #include "tests/boot/kernel_files.h"
 #include "tests/fakes/shell.h"
+#include "tests/fakes/table_loader.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -42,6 +46,34 @@ AcpiPlatform platform_with_pci() {
                             .window = 0xc000'0000,
                             .window_bytes = 0x1000'0000};
   for (uint8_t slot = 1; slot < 32; ++slot) p.pci->slot_irqs.push_back(16 + slot % 8);
+  return p;
+}
+
+AcpiPlatform platform_with_hotplug() {
+  AcpiPlatform p = platform_with_pci();
+  p.gpe0_port = 0x60c;
+  p.pci->hotplug_slots = 0x8000'0300;
+  p.pci->hotplug_port = 0x620;
+  return p;
+}
+
+AcpiPlatform platform_of_many_devices() {
+  AcpiPlatform p = platform();
+  p.cpus = 255;
+  p.timer_gsi = 2;
+  p.fw_cfg_port = 0x510;
+  p.serials = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 5}, {0x2e8, 7}};
+  for (uint32_t i = 0; i < 100; ++i) p.virtio_mmio.push_back({0xd001'0000 + i * 4096, 4096, 10});
+  return p;
+}
+
+// A machine with a screen, which firmware starts.
+AcpiPlatform platform_of_a_pc() {
+  AcpiPlatform p = platform_with_hotplug();
+  p.sleep_type_s3 = 1;
+  p.sleep_type_s4 = 2;
+  p.has_vga = true;
+  p.has_keyboard = true;
   return p;
 }
 
@@ -252,6 +284,10 @@ class Iasl : public ::testing::Test {
     const auto memory = memory_of(4 * kMiB);
     const auto written = write_acpi_tables(memory, p);
     EXPECT_TRUE(written) << message(written);
+    return round_trip(memory);
+  }
+
+  std::string round_trip(const GuestMemory& memory) const {
     for (const auto& [name, table] : discover(memory)) {
       const std::string bytes(reinterpret_cast<const char*>(table.data()), table.size());
       folder_.write(name + ".dat", bytes);
@@ -279,6 +315,178 @@ std::string without_comments(const std::string& source) {
   return result;
 }
 
+// --- the files of firmware ---
+
+// Links the files as firmware does.
+GuestMemory started_by_firmware(const AcpiPlatform& p) {
+  auto memory = memory_of(4 * kMiB);
+  const auto files = make_acpi_files(p);
+  EXPECT_TRUE(files) << message(files);
+  if (!files) return memory;
+  fakes::TableLoader loader(memory, {{std::string(kAcpiTablesFile), files->tables},
+                                     {std::string(kAcpiRsdpFile), files->rsdp}});
+  EXPECT_EQ(loader.run(files->loader), "");
+  return memory;
+}
+
+TEST(AcpiFilesOfFirmware, BecomeTablesThatAreFoundByScanning) {
+  for (const AcpiPlatform& p : {platform(), platform_with_pci(), platform_with_hotplug(),
+                                platform_of_many_devices(), platform_of_a_pc()}) {
+    const auto memory = started_by_firmware(p);
+    const auto tables = discover(memory);
+    ASSERT_EQ(tables.size(), p.pci ? 6u : 5u);
+    for (const auto& [name, table] : tables) {
+      EXPECT_EQ(signature_of(table), name);
+      if (name != "FACS") {
+        EXPECT_EQ(sum(table), 0) << name;
+      }
+    }
+  }
+}
+
+// SeaBIOS keeps only the RSDP in the segment 0xf000; the other tables are in high memory.
+TEST(AcpiFilesOfFirmware, HaveTheRsdpBelowAMegabyteAndTheRestAbove) {
+  const auto memory = memory_of(4 * kMiB);
+  const auto files = make_acpi_files(platform_of_a_pc());
+  ASSERT_TRUE(files) << message(files);
+  fakes::TableLoader loader(memory,
+                            {{"etc/acpi/tables", files->tables}, {"etc/acpi/rsdp", files->rsdp}});
+  ASSERT_EQ(loader.run(files->loader), "");
+  EXPECT_GE(loader.address_of("etc/acpi/rsdp"), 0xf'0000u);
+  EXPECT_LT(loader.address_of("etc/acpi/rsdp"), 0x10'0000u);
+  EXPECT_GE(loader.address_of("etc/acpi/tables"), 0x20'0000u);
+}
+
+// SeaBIOS older than 1.13 and operating systems of ACPI 1.0 know the RSDT only.
+TEST(AcpiFilesOfFirmware, HaveAnRsdtWithTheSameTablesAsTheXsdt) {
+  const auto memory = started_by_firmware(platform_of_a_pc());
+  for (uint64_t address = 0xf0000; address < 0x100000; address += 16) {
+    const auto rsdp = *memory.slice({address}, 36);
+    if (std::memcmp(rsdp.data(), "RSD PTR ", 8) != 0) continue;
+    const Bytes rsdt = table_at(memory, load_le<uint32_t>(rsdp.subspan(16, 4)));
+    const Bytes xsdt = table_at(memory, load_le<uint64_t>(rsdp.subspan(24, 8)));
+    EXPECT_EQ(signature_of(rsdt), "RSDT");
+    EXPECT_EQ(sum(rsdt), 0);
+    ASSERT_EQ(rsdt.size(), 36u + 3 * 4);
+    ASSERT_EQ(xsdt.size(), 36u + 3 * 8);
+    for (size_t i = 0; i < 3; ++i)
+      EXPECT_EQ(field<uint32_t>(rsdt, 36 + i * 4), field<uint64_t>(xsdt, 36 + i * 8));
+    return;
+  }
+  FAIL() << "no RSDP";
+}
+
+// Only addresses and checksums differ between the two ways to the same machine.
+TEST(AcpiFilesOfFirmware, SayWhatTheTablesOfADirectStartSay) {
+  const AcpiPlatform p = platform_of_a_pc();
+  const auto direct = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(direct, p));
+  const auto by_firmware = started_by_firmware(p);
+  auto expected = discover(direct);
+  auto found = discover(by_firmware);
+  for (const auto name : {"DSDT", "APIC", "MCFG", "FACS"}) EXPECT_EQ(found[name], expected[name]);
+  for (const auto at :
+       std::to_array<size_t>({9, 36, 37, 38, 39, 40, 41, 42, 43, 140, 141, 142, 143}))
+    found["FACP"][at] = expected["FACP"][at];
+  EXPECT_EQ(found["FACP"], expected["FACP"]);
+}
+
+TEST(AcpiFilesOfFirmware, RefuseWhatTheTablesRefuse) {
+  AcpiPlatform p = platform();
+  p.cpus = 256;
+  EXPECT_THAT(message(make_acpi_files(p)), HasSubstr("256 CPUs"));
+  p = platform();
+  p.rtc.irq = 16;
+  EXPECT_THAT(message(make_acpi_files(p)), HasSubstr("IRQ 16"));
+}
+
+TEST_F(Iasl, AcceptsTheTablesThatFirmwareLinks) {
+  for (const AcpiPlatform& p : {platform(), platform_of_a_pc(), platform_of_many_devices()})
+    round_trip(started_by_firmware(p));
+}
+
+// --- sleep, screen and keyboard ---
+
+// The bytes of wick's first versions. Existing guests of a direct start are not to notice that
+// there are other ways to start now. Who changes the tables on purpose changes the digests.
+TEST(AcpiTables, OfADirectStartAreByteForByteWhatTheyWere) {
+  const auto digest = [](const AcpiPlatform& p) {
+    const auto memory = memory_of(4 * kMiB);
+    EXPECT_TRUE(write_acpi_tables(memory, p));
+    const auto bytes = *memory.slice({0xe0000}, 0x10000);
+    return fnv1a({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  };
+  EXPECT_EQ(digest(platform()), 0xf032'ebc6'6b7f'fd16u);
+  EXPECT_EQ(digest(platform_with_pci()), 0xc4bc'3fdb'1952'007cu);
+  EXPECT_EQ(digest(platform_with_hotplug()), 0xbf78'f199'1420'481au);
+  EXPECT_EQ(digest(platform_of_many_devices()), 0xaf1c'70f2'6bc6'6518u);
+}
+
+TEST_F(Iasl, SeesTheSleepingStatesThatAreOffered) {
+  AcpiPlatform p = platform();
+  EXPECT_THAT(without_comments(round_trip(p)),
+              AllOf(Not(HasSubstr("_S3")), Not(HasSubstr("_S4")), HasSubstr("Name (_S5, ")));
+  p.sleep_type_s3 = 1;
+  p.sleep_type_s4 = 2;
+  EXPECT_THAT(without_comments(round_trip(p)),
+              AllOf(HasSubstr("Name (_S3, Package (0x04) { One, One, Zero, Zero })"),
+                    HasSubstr("Name (_S4, Package (0x04) { 0x02, 0x02, Zero, Zero })"),
+                    HasSubstr("Name (_S5, Package (0x04) { 0x05, 0x05, Zero, Zero })")));
+}
+
+TEST(AcpiTables, SayThatTheClockWakesFromS4OnlyIfThereIsS4) {
+  const auto memory = memory_of(4 * kMiB);
+  AcpiPlatform p = platform();
+  p.sleep_type_s3 = 1;
+  ASSERT_TRUE(write_acpi_tables(memory, p));
+  EXPECT_EQ(field<uint32_t>(discover(memory).at("FACP"), 112) & 1u << 7, 0u);
+  p.sleep_type_s4 = 2;
+  ASSERT_TRUE(write_acpi_tables(memory, p));
+  EXPECT_NE(field<uint32_t>(discover(memory).at("FACP"), 112) & 1u << 7, 0u);
+}
+
+// IAPC_BOOT_ARCH (table 5.11): legacy devices, 8042, VGA not present.
+TEST(AcpiTables, SayWhetherThereAreAScreenAndAKeyboard) {
+  const auto memory = memory_of(4 * kMiB);
+  const auto boot_architecture = [&](bool vga, bool keyboard) {
+    AcpiPlatform p = platform();
+    p.has_vga = vga;
+    p.has_keyboard = keyboard;
+    EXPECT_TRUE(write_acpi_tables(memory, p));
+    return field<uint16_t>(discover(memory).at("FACP"), 109);
+  };
+  EXPECT_EQ(boot_architecture(false, false), 0b101);
+  EXPECT_EQ(boot_architecture(true, false), 0b001);
+  EXPECT_EQ(boot_architecture(false, true), 0b111);
+  EXPECT_EQ(boot_architecture(true, true), 0b011);
+}
+
+TEST_F(Iasl, SeesTheKeyboardAndTheMouse) {
+  AcpiPlatform p = platform();
+  EXPECT_THAT(round_trip(p), AllOf(Not(HasSubstr("PNP0303")), Not(HasSubstr("PNP0F13"))));
+  p.has_keyboard = true;
+  const std::string source = without_comments(round_trip(p));
+  EXPECT_THAT(source,
+              HasSubstr("Name (_HID, EisaId (\"PNP0303\") ) Name (_CRS, ResourceTemplate () { "
+                        "IO (Decode16, 0x0060, 0x0060, 0x01, 0x01, ) "
+                        "IO (Decode16, 0x0064, 0x0064, 0x01, 0x01, ) IRQNoFlags () {1} })"));
+  EXPECT_THAT(source, HasSubstr("Name (_HID, EisaId (\"PNP0F13\") ) Name (_CRS, "
+                                "ResourceTemplate () { IRQNoFlags () {12} })"));
+}
+
+// Linux writes the vector by the address in the FADT, and the machine reads it after S3.
+TEST(AcpiTables, KeepTheWakingVectorOfTheOperatingSystem) {
+  const auto memory = memory_of(4 * kMiB);
+  ASSERT_TRUE(write_acpi_tables(memory, platform_of_a_pc()));
+  const auto facs = field<uint32_t>(discover(memory).at("FACP"), 36);
+  EXPECT_EQ(facs, kAcpiFacs.value);
+  EXPECT_EQ(read_waking_vectors(memory)->firmware_waking_vector, 0u);
+  ASSERT_TRUE(memory.write({facs + 12}, uint32_t{0x9'a000}));
+  ASSERT_TRUE(memory.write({facs + 24}, uint64_t{0x1'2345'6789}));
+  EXPECT_EQ(read_waking_vectors(memory)->firmware_waking_vector, 0x9'a000u);
+  EXPECT_EQ(read_waking_vectors(memory)->x_firmware_waking_vector, 0x1'2345'6789u);
+}
+
 TEST_F(Iasl, AcceptsEveryTable) {
   const std::string source = round_trip(platform());
   EXPECT_THAT(source, HasSubstr("Name (_S5, Package (0x04)"));
@@ -291,14 +499,7 @@ TEST_F(Iasl, AcceptsEveryTable) {
   EXPECT_THAT(source, HasSubstr("0xD0001000,         // Address Base"));
 }
 
-TEST_F(Iasl, AcceptsMachinesOfManyDevices) {
-  AcpiPlatform p = platform();
-  p.cpus = 255;
-  p.timer_gsi = 2;
-  p.serials = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 5}, {0x2e8, 7}};
-  for (uint32_t i = 0; i < 100; ++i) p.virtio_mmio.push_back({0xd001'0000 + i * 4096, 4096, 10});
-  round_trip(p);
-}
+TEST_F(Iasl, AcceptsMachinesOfManyDevices) { round_trip(platform_of_many_devices()); }
 
 TEST_F(Iasl, SeesTheFirmwareConfigurationDevice) {
   AcpiPlatform p = platform();
@@ -374,14 +575,6 @@ TEST_F(Iasl, GrantsOnlyTheControlThatThereIs) {
   EXPECT_EQ(osc("00 " + pci.substr(3), 1, 3, "00 00 00 00 1F 00 00 00 10 00 00 00"),
             "04 00 00 00 1F 00 00 00 10 00 00 00")
       << "another interface";
-}
-
-AcpiPlatform platform_with_hotplug() {
-  AcpiPlatform p = platform_with_pci();
-  p.gpe0_port = 0x60c;
-  p.pci->hotplug_slots = 0x8000'0300;
-  p.pci->hotplug_port = 0x620;
-  return p;
 }
 
 TEST_F(Iasl, SeesTheSlotsThatCanBeHotPlugged) {
