@@ -1,13 +1,13 @@
 #include "boot/smbios.h"
 
 #include <algorithm>
-#include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
 #include "boot/memory_map.h"
+#include "boot/table_blob.h"
 
 namespace wick::boot {
 
@@ -239,43 +239,63 @@ struct [[gnu::packed]] EntryPoint {
 };
 static_assert(sizeof(EntryPoint) == 31 && offsetof(EntryPoint, intermediate_anchor) == 16);
 
-uint8_t checksum(std::span<const std::byte> bytes) {
-  return static_cast<uint8_t>(-std::accumulate(bytes.begin(), bytes.end(), 0,
-                                               [](int sum, std::byte b) { return sum + int(b); }));
+struct Tables {
+  EntryPoint entry;  // complete except for the address and the checksums
+  std::vector<std::byte> bytes;
+};
+
+Tables concatenate(std::span<const Structure> structures) {
+  Tables tables;
+  for (const Structure& structure : structures) {
+    const auto bytes = structure.bytes();
+    tables.bytes.insert(tables.bytes.end(), bytes.begin(), bytes.end());
+    tables.entry.largest_structure =
+        std::max(uint16_t{tables.entry.largest_structure}, static_cast<uint16_t>(bytes.size()));
+  }
+  tables.entry.tables_length = static_cast<uint16_t>(tables.bytes.size());
+  tables.entry.structure_count = static_cast<uint16_t>(structures.size());
+  return tables;
 }
 
-}  // namespace
-
-Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform& platform) {
-  TRY(check_low_memory(memory));
-  std::vector<Structure> structures = {bios(),
-                                       system_information(platform),
-                                       chassis(),
-                                       processor(platform),
+// All structures after 0.
+std::vector<Structure> machine_structures(const GuestMemory& memory,
+                                          const SmbiosPlatform& platform) {
+  std::vector<Structure> structures = {system_information(platform), chassis(), processor(platform),
                                        memory_array(memory.size_bytes()),
                                        memory_device(memory.size_bytes())};
   for (size_t i = 0; i < memory.regions().size(); ++i)
     structures.push_back(mapped_range(i, memory.regions()[i]));
   structures.push_back(boot_information());
   structures.emplace_back(127, kEnd);
+  return structures;
+}
 
-  EntryPoint entry;
-  std::vector<std::byte> tables;
-  for (const Structure& structure : structures) {
-    const auto bytes = structure.bytes();
-    tables.insert(tables.end(), bytes.begin(), bytes.end());
-    entry.largest_structure =
-        std::max(uint16_t{entry.largest_structure}, static_cast<uint16_t>(bytes.size()));
-  }
-  const GuestAddress start = kSmbiosTables + align_up(sizeof(entry), 16);
-  entry.tables_length = static_cast<uint16_t>(tables.size());
-  entry.tables = static_cast<uint32_t>(start.value);
-  entry.structure_count = static_cast<uint16_t>(structures.size());
+void set_address(EntryPoint& entry, GuestAddress tables) {
+  entry.tables = static_cast<uint32_t>(tables.value);
   const auto bytes = as_bytes(&entry, sizeof(entry));
-  entry.intermediate_checksum = checksum(bytes.subspan(offsetof(EntryPoint, intermediate_anchor)));
-  entry.checksum = checksum(bytes);
-  TRY(memory.write(kSmbiosTables, entry));
-  return memory.write_bytes(start, tables);
+  entry.intermediate_checksum =
+      static_cast<uint8_t>(checksum(bytes.subspan(offsetof(EntryPoint, intermediate_anchor))));
+  entry.checksum = static_cast<uint8_t>(checksum(bytes));
+}
+
+}  // namespace
+
+Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform& platform) {
+  TRY(check_low_memory(memory));
+  std::vector<Structure> structures = machine_structures(memory, platform);
+  structures.insert(structures.begin(), bios());
+  Tables tables = concatenate(structures);
+  const GuestAddress start = kSmbiosTables + align_up(sizeof(tables.entry), 16);
+  set_address(tables.entry, start);
+  TRY(memory.write(kSmbiosTables, tables.entry));
+  return memory.write_bytes(start, tables.bytes);
+}
+
+SmbiosFiles make_smbios_files(const GuestMemory& memory, const SmbiosPlatform& platform) {
+  Tables tables = concatenate(machine_structures(memory, platform));
+  set_address(tables.entry, {0});
+  const auto entry = as_bytes(&tables.entry, sizeof(tables.entry));
+  return {{entry.begin(), entry.end()}, std::move(tables.bytes)};
 }
 
 }  // namespace wick::boot

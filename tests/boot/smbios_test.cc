@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 
+#include "base/hash.h"
 #include "boot/memory_map.h"
 #include "tests/boot/kernel_files.h"
 #include "tests/fakes/shell.h"
@@ -121,14 +122,72 @@ TEST(SmbiosTables, TakeNamesOfAnyLength) {
   EXPECT_FALSE(write_smbios_tables(memory_of(kMiB), p));
 }
 
-// dmidecode (package dmidecode) must read the tables.
-TEST(SmbiosTables, AreWhatDmidecodeReads) {
+TEST(SmbiosTables, OfADirectStartAreByteForByteWhatTheyWere) {
   const auto memory = memory_of(512 * kMiB);
   ASSERT_TRUE(write_smbios_tables(memory, platform()));
-  Found found = discover(memory);
+  const auto bytes = *memory.slice({0xf0000}, 0x10000);
+  EXPECT_EQ(fnv1a({reinterpret_cast<const char*>(bytes.data()), bytes.size()}),
+            0xf6e9'5098'5ea0'c171u);
+}
+
+// What SeaBIOS does with the two files (src/fw/biostables.c, smbios_romfile_setup and
+// copy_smbios): it checks their sizes, adds structure 0 if there is none, and completes the entry
+// point.
+Found taken_over_by_firmware(const SmbiosFiles& files) {
+  Found found{files.anchor, files.tables};
+  std::span<std::byte> entry(found.entry);
+  EXPECT_EQ(found.entry.size(), 31u);
+  EXPECT_EQ(load_le<uint16_t>(entry.subspan(22, 2)), found.tables.size());
+  EXPECT_FALSE(structures(found).contains(0)) << "firmware describes itself";
+  const std::string bios = std::string("\0\x18\0\0\1\2\0\xe8\3", 9) + std::string(15, '\0') +
+                           std::string("SeaBIOS\0001.16\00004/01/2014\0\0", 25);
+  const Bytes type0 = to_bytes(bios);
+  found.tables.insert(found.tables.begin(), type0.begin(), type0.end());
+  store_le(entry.subspan(22, 2), static_cast<uint16_t>(found.tables.size()));
+  store_le(entry.subspan(28, 2),
+           static_cast<uint16_t>(load_le<uint16_t>(entry.subspan(28, 2)) + 1));
+  store_le(entry.subspan(24, 4), uint32_t{0xf5a00});
+  entry[4] = static_cast<std::byte>(std::to_integer<int>(entry[4]) - sum(entry.first(16)));
+  entry[21] = static_cast<std::byte>(std::to_integer<int>(entry[21]) - sum(entry.subspan(16)));
+  EXPECT_EQ(std::memcmp(entry.data(), "_SM_", 4), 0);
+  EXPECT_EQ(std::memcmp(entry.data() + 16, "_DMI_", 5), 0);
+  EXPECT_EQ(sum(entry.first(16)), 0);
+  EXPECT_EQ(sum(entry.subspan(16, std::to_integer<size_t>(entry[5]) - 16)), 0);
+  return found;
+}
+
+TEST(SmbiosFilesOfFirmware, AreWhatSeaBiosTakesOver) {
+  const auto memory = memory_of(512 * kMiB);
+  const Found found = taken_over_by_firmware(make_smbios_files(memory, platform()));
+  for (const auto type : std::to_array<uint8_t>({0, 1, 3, 4, 16, 17, 19, 32, 127}))
+    EXPECT_EQ(structures(found).count(type), 1u) << int{type};
+}
+
+// edk2 checks the sums before it changes anything.
+TEST(SmbiosFilesOfFirmware, HaveAnEntryPointThatIsValid) {
+  const SmbiosFiles files = make_smbios_files(memory_of(4 * kMiB), platform());
+  EXPECT_EQ(sum(files.anchor), 0);
+  EXPECT_EQ(sum(std::span(files.anchor).subspan(16)), 0);
+  EXPECT_EQ(load_le<uint32_t>(std::span(files.anchor).subspan(24, 4)), 0u);
+}
+
+TEST(SmbiosFilesOfFirmware, SayWhatTheTablesOfADirectStartSay) {
+  const auto memory = GuestMemory::create(
+      std::vector<GuestMemory::Range>{{{0}, 3 * kGiB}, {{4 * kGiB}, 61 * kGiB}});
+  ASSERT_TRUE(memory);
+  ASSERT_TRUE(write_smbios_tables(*memory, platform()));
+  auto direct = structures(discover(*memory));
+  direct.erase(0);
+  const SmbiosFiles files = make_smbios_files(*memory, platform());
+  EXPECT_EQ(structures({files.anchor, files.tables}), direct);
+}
+
+// Runs dmidecode (package dmidecode) on a dump of the tables.
+std::string dmidecode(Found found) {
   // A dump has the tables at offset 32; the checksums change with that.
   store_le(std::span(found.entry).subspan(24, 4), uint32_t{32});
-  for (const auto& [at, from] : {std::pair{21, 16}, std::pair{4, 0}}) {
+  for (const auto& [at, from] :
+       {std::pair<size_t, size_t>{21, 16}, std::pair<size_t, size_t>{4, 0}}) {
     found.entry[at] = std::byte{0};
     found.entry[at] = static_cast<std::byte>(-sum(std::span(found.entry).subspan(from)));
   }
@@ -140,8 +199,16 @@ TEST(SmbiosTables, AreWhatDmidecodeReads) {
       folder.write("dump", {reinterpret_cast<const char*>(dump.data()), dump.size()});
   const auto [status, output] =
       fakes::run_shell("PATH=$PATH:/usr/sbin dmidecode --from-dump '" + path + "'");
-  ASSERT_EQ(status, 0) << output << "(package dmidecode)";
-  EXPECT_THAT(output,
+  EXPECT_EQ(status, 0) << output << "(package dmidecode)";
+  EXPECT_THAT(output, testing::Not(testing::AnyOf(HasSubstr("OUT OF SPEC"), HasSubstr("invalid"),
+                                                  HasSubstr("broken"), HasSubstr("TRUNCATED"))));
+  return output;
+}
+
+TEST(SmbiosTables, AreWhatDmidecodeReads) {
+  const auto memory = memory_of(512 * kMiB);
+  ASSERT_TRUE(write_smbios_tables(memory, platform()));
+  EXPECT_THAT(dmidecode(discover(memory)),
               AllOf(HasSubstr("SMBIOS 2.8 present."), HasSubstr("Manufacturer: wick"),
                     HasSubstr("Product Name: Virtual Machine"), HasSubstr("Serial Number: web1"),
                     HasSubstr("UUID: 00112233-4455-8677-8899-aabbccddeeff"),
@@ -149,8 +216,14 @@ TEST(SmbiosTables, AreWhatDmidecodeReads) {
                     HasSubstr("Number Of Devices: 1"), HasSubstr("Size: 512 MB"),
                     HasSubstr("Range Size: 512 MB"), HasSubstr("System is a virtual machine"),
                     HasSubstr("Status: No errors detected"), HasSubstr("End Of Table")));
-  EXPECT_THAT(output, testing::Not(testing::AnyOf(HasSubstr("OUT OF SPEC"), HasSubstr("invalid"),
-                                                  HasSubstr("broken"), HasSubstr("TRUNCATED"))));
+}
+
+TEST(SmbiosFilesOfFirmware, AreWhatDmidecodeReads) {
+  const auto memory = memory_of(512 * kMiB);
+  EXPECT_THAT(dmidecode(taken_over_by_firmware(make_smbios_files(memory, platform()))),
+              AllOf(HasSubstr("Vendor: SeaBIOS"), HasSubstr("Serial Number: web1"),
+                    HasSubstr("Core Count: 4"), HasSubstr("Range Size: 512 MB"),
+                    HasSubstr("End Of Table")));
 }
 
 }  // namespace
