@@ -20,6 +20,7 @@ constexpr uint64_t kGpeEnable = AcpiPm::kGpeOffset + 1;
 constexpr uint16_t kTimerCarry = 1 << 0;
 constexpr uint16_t kPowerButton = 1 << 8;
 constexpr uint16_t kRtcAlarm = 1 << 10;
+constexpr uint16_t kWake = 1 << 15;  // WAK_STS; it has no enable bit
 constexpr uint16_t kEnableBits = kTimerCarry | 1 << 5 | kPowerButton | 1 << 9 | kRtcAlarm;
 
 // 4.8.3.3. TMR_STS is set when the highest bit of the timer changes.
@@ -34,6 +35,7 @@ constexpr uint16_t kBusMasterReload = 1 << 1;
 constexpr unsigned kSleepTypeShift = 10;
 constexpr uint16_t kSleepType = 7 << kSleepTypeShift;
 constexpr uint16_t kSleepEnable = 1 << 13;  // reads as zero
+constexpr uint16_t kSleepTypeOfQemusS5 = 0;
 
 uint8_t byte_of(uint16_t word, uint64_t offset) {
   return static_cast<uint8_t>(word >> (offset % 2 * 8));
@@ -47,8 +49,25 @@ uint16_t with_byte(uint16_t word, uint64_t offset, uint8_t value) {
 }  // namespace
 
 AcpiPm::AcpiPm(InterruptLine& sci, Actions actions, Clock clock)
-    : sci_(sci), actions_(std::move(actions)), clock_(std::move(clock)) {
+    : AcpiPm(sci, std::move(actions), std::move(clock), State()) {}
+
+AcpiPm::AcpiPm(InterruptLine& sci, Actions actions, Clock clock, const State& initial)
+    : sci_(sci), actions_(std::move(actions)), clock_(std::move(clock)), state_(initial) {
   state_.timer_top = (ticks() >> kTimerTopBit & 1) != 0;
+}
+
+// 4.8.3.1.1: WAK_STS, and the status bit of the event.
+AcpiPm::State AcpiPm::woken_by(WakeSource source) {
+  State state;
+  state.status = kWake | (source == WakeSource::kRtcAlarm ? kRtcAlarm : kPowerButton);
+  return state;
+}
+
+// 4.8.2.2.1: the power button wakes whether PWRBTN_EN is set or not.
+std::optional<AcpiPm::WakeSource> AcpiPm::pending_wake(const State& asleep) {
+  if ((asleep.status & kPowerButton) != 0) return WakeSource::kPowerButton;
+  if ((asleep.status & asleep.enable & kRtcAlarm) != 0) return WakeSource::kRtcAlarm;
+  return std::nullopt;
 }
 
 void AcpiPm::read(uint64_t offset, std::span<std::byte> data) {
@@ -60,17 +79,17 @@ void AcpiPm::read(uint64_t offset, std::span<std::byte> data) {
 
 void AcpiPm::write(uint64_t offset, std::span<const std::byte> data) {
   bool reset = false;
-  bool power_off = false;
+  const std::function<void()>* sleep = nullptr;
   {
     const MutexLock lock(mutex_);
     update_timer(ticks());
     for (const std::byte byte : data) {
       reset |= write_register(offset++, std::to_integer<uint8_t>(byte));
     }
-    power_off = take_power_off();
+    sleep = take_sleep();
     update_timer(ticks());
   }
-  if (power_off) actions_.power_off();
+  if (sleep != nullptr) (*sleep)();
   if (reset) actions_.reset();
 }
 
@@ -165,13 +184,16 @@ bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
   }
 }
 
-bool AcpiPm::take_power_off() {
-  if ((state_.control & kSleepEnable) == 0) return false;
+// Returns the action of the sleeping state that the guest has requested; nullptr: none.
+const std::function<void()>* AcpiPm::take_sleep() {
+  if ((state_.control & kSleepEnable) == 0) return nullptr;
   state_.control &= static_cast<uint16_t>(~kSleepEnable);
   const int type = (state_.control & kSleepType) >> kSleepTypeShift;
-  if (type == kSleepTypeS5) return true;
+  if (type == kSleepTypeS5 || type == kSleepTypeOfQemusS5) return &actions_.power_off;
+  if (type == kSleepTypeS3 && actions_.suspend_to_ram) return &actions_.suspend_to_ram;
+  if (type == kSleepTypeS4 && actions_.suspend_to_disk) return &actions_.suspend_to_disk;
   warning_.warn("acpi: the guest requested an unsupported sleeping state (SLP_TYP {})", type);
-  return false;
+  return nullptr;
 }
 
 // Brings TMR_STS up to date. If the guest enables its interrupt, arms wake() for the

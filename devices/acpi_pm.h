@@ -1,4 +1,4 @@
-// The fixed hardware of ACPI: the power button, the RTC wake alarm, soft off (S5),
+// The fixed hardware of ACPI: the power button, the RTC wake alarm, the sleeping states,
 // reset and the power management timer, and eight general-purpose events (GPEs), in one
 // block of ports:
 //
@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "base/bus.h"
@@ -47,7 +48,11 @@ class AcpiPm final : public BusDevice {
   static constexpr uint64_t kTimerOffset = 8;
   static constexpr uint64_t kGpeOffset = 12;
   static constexpr uint8_t kGpeBytes = 2;
-  // SLP_TYP for \_S5 in the DSDT, the only supported sleeping state.
+  // SLP_TYP of the sleeping states, for the DSDT. Those of S3 and S4 are QEMU's. QEMU's value for
+  // S5, which is 0, powers off, too: edk2 and many small kernels write it without a look at the
+  // DSDT.
+  static constexpr uint8_t kSleepTypeS3 = 1;
+  static constexpr uint8_t kSleepTypeS4 = 2;
   static constexpr uint8_t kSleepTypeS5 = 5;
 
   struct State {
@@ -62,7 +67,12 @@ class AcpiPm final : public BusDevice {
   struct Actions {
     std::function<void()> power_off;
     std::function<void()> reset;
+    // S3 and S4; a state without an action is not offered. After S4 the machine has no power.
+    std::function<void()> suspend_to_ram = {};
+    std::function<void()> suspend_to_disk = {};
   };
+
+  enum class WakeSource { kPowerButton, kRtcAlarm, kOther };
 
   struct Clock {
     std::function<std::chrono::nanoseconds()> now;       // monotonic, arbitrary epoch
@@ -71,6 +81,16 @@ class AcpiPm final : public BusDevice {
 
   // `sci` must outlive the block; it is level-triggered.
   AcpiPm(InterruptLine& sci, Actions actions, Clock clock);
+  // With the registers of woken_by(), for the machine that continues after S3.
+  AcpiPm(InterruptLine& sci, Actions actions, Clock clock, const State& initial);
+
+  // The registers after a wake from S3: as after a reset, except for the status bits that say
+  // what has happened. A source without a status bit counts as the power button, because an
+  // operating system may go back to sleep if there was no event.
+  static State woken_by(WakeSource source);
+  // The event that ends the sleep of a machine with these registers, if there is one: a press of
+  // the power button, or an alarm that the guest has enabled.
+  static std::optional<WakeSource> pending_wake(const State& asleep);
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
@@ -79,7 +99,7 @@ class AcpiPm final : public BusDevice {
   // Sets PWRBTN_STS. The guest decides what to do; most guests shut down.
   void press_power_button();
 
-  // Sets RTC_STS, which wakes a guest in s2idle that has enabled it.
+  // Sets RTC_STS, which wakes a guest that has enabled it.
   void rtc_alarm();
 
   // Sets the status bit of general-purpose event `number`, 0 to 7.
@@ -94,7 +114,7 @@ class AcpiPm final : public BusDevice {
   uint64_t ticks() const;
   uint8_t read_register(uint64_t offset, uint64_t ticks) const REQUIRES(mutex_);
   bool write_register(uint64_t offset, uint8_t value) REQUIRES(mutex_);
-  bool take_power_off() REQUIRES(mutex_);
+  const std::function<void()>* take_sleep() REQUIRES(mutex_);
   void update_timer(uint64_t ticks) REQUIRES(mutex_);
   void update_sci() REQUIRES(mutex_);
 

@@ -5,6 +5,8 @@
 #include <array>
 #include <chrono>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "base/bytes.h"
 #include "tests/fakes/counting_line.h"
@@ -72,11 +74,92 @@ TEST_F(AcpiPmTest, PowersOffByByteWrites) {
 }
 
 TEST_F(AcpiPmTest, HasNoOtherSleepingState) {
-  for (uint16_t type = 0; type < 8; ++type) {
+  for (uint16_t type = 1; type < 8; ++type) {
     if (type != AcpiPm::kSleepTypeS5)
       out(kControl, static_cast<uint16_t>(kSleepEnable | type << 10));
   }
   EXPECT_EQ(power_offs_, 0);
+}
+
+// edk2's OvmfPkg/Library/ResetSystemLib does, and kernels that were written for QEMU.
+TEST_F(AcpiPmTest, PowersOffForWhoAssumesQemu) {
+  out(kControl, kSleepEnable);
+  EXPECT_EQ(power_offs_, 1);
+}
+
+class SleepingAcpiPmTest : public AcpiPmTest {
+ protected:
+  void sleep(uint8_t type) {
+    const auto control = static_cast<uint16_t>(kSleepEnable | type << 10);
+    block_->write(kControl, as_bytes(&control, sizeof(control)));
+  }
+  void make(const AcpiPm::State& state) {
+    block_.emplace(
+        sci_,
+        AcpiPm::Actions{.power_off = [this] { ++power_offs_; },
+                        .reset = [this] { ++resets_; },
+                        .suspend_to_ram =
+                            [this] {
+                              ++suspends_;
+                              asleep_ = block_->state();  // the lock is not held
+                            },
+                        .suspend_to_disk = [this] { ++hibernations_; }},
+        AcpiPm::Clock{.now = [this] { return now_; }, .arm = [](std::chrono::microseconds) {}},
+        state);
+  }
+  void SetUp() override { make({}); }
+
+  int suspends_ = 0;
+  int hibernations_ = 0;
+  AcpiPm::State asleep_;
+  std::optional<AcpiPm> block_;
+};
+
+TEST_F(SleepingAcpiPmTest, EachStateHasItsAction) {
+  sleep(AcpiPm::kSleepTypeS3);
+  EXPECT_EQ(std::tuple(suspends_, hibernations_, power_offs_), std::tuple(1, 0, 0));
+  EXPECT_EQ(asleep_.control, 1 | AcpiPm::kSleepTypeS3 << 10);
+  sleep(AcpiPm::kSleepTypeS4);
+  EXPECT_EQ(std::tuple(suspends_, hibernations_, power_offs_), std::tuple(1, 1, 0));
+  sleep(AcpiPm::kSleepTypeS5);
+  EXPECT_EQ(std::tuple(suspends_, hibernations_, power_offs_), std::tuple(1, 1, 1));
+  for (const auto type : std::to_array<uint8_t>({3, 4, 6, 7})) sleep(type);
+  EXPECT_EQ(std::tuple(suspends_, hibernations_, power_offs_), std::tuple(1, 1, 1));
+}
+
+TEST_F(SleepingAcpiPmTest, SleepsUntilAnEvent) {
+  using Wake = AcpiPm::WakeSource;
+  sleep(AcpiPm::kSleepTypeS3);
+  EXPECT_EQ(AcpiPm::pending_wake(block_->state()), std::nullopt);
+  block_->raise_gpe(0);
+  EXPECT_EQ(AcpiPm::pending_wake(block_->state()), std::nullopt);
+  block_->rtc_alarm();
+  EXPECT_EQ(AcpiPm::pending_wake(block_->state()), std::nullopt) << "the guest did not enable it";
+  block_->write(kEnable, as_bytes(&kRtcAlarm, sizeof(kRtcAlarm)));
+  EXPECT_EQ(AcpiPm::pending_wake(block_->state()), Wake::kRtcAlarm);
+  make({});
+  block_->press_power_button();
+  EXPECT_EQ(AcpiPm::pending_wake(block_->state()), Wake::kPowerButton) << "always enabled";
+}
+
+// ACPICA waits for WAK_STS, and Linux looks at PWRBTN_STS for who has woken it.
+TEST_F(SleepingAcpiPmTest, SaysAfterASleepWhatHasEndedIt) {
+  constexpr uint16_t kWake = 0x8000;
+  using Wake = AcpiPm::WakeSource;
+  for (const auto& [source, bit] :
+       {std::pair(Wake::kPowerButton, kPowerButton), std::pair(Wake::kRtcAlarm, kRtcAlarm),
+        std::pair(Wake::kOther, kPowerButton)}) {
+    make(AcpiPm::woken_by(source));
+    EXPECT_EQ(block_->state().status, kWake | bit);
+    EXPECT_EQ(block_->state().control, 1) << "ACPI mode, and no SLP_TYP";
+    EXPECT_FALSE(sci_.level()) << "nothing is enabled after a reset";
+    block_->write(kEnable, as_bytes(&bit, sizeof(bit)));
+    EXPECT_TRUE(sci_.level());
+    const auto both = static_cast<uint16_t>(kWake | bit);
+    block_->write(kStatus, as_bytes(&both, sizeof(both)));
+    EXPECT_FALSE(sci_.level());
+    EXPECT_EQ(block_->state().status, 0) << "written back by the guest";
+  }
 }
 
 TEST_F(AcpiPmTest, ResetsByItsResetRegister) {
