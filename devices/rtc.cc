@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cassert>
 
 namespace wick::devices {
 
@@ -29,9 +30,14 @@ enum : uint8_t {
   kD = 0x0d,
 };
 
-constexpr uint8_t kUpdateInProgress = 0x80;  // of register A
+// Register A.
+constexpr uint8_t kUpdateInProgress = 0x80;
+constexpr uint8_t kDivider = 0x70;
+constexpr uint8_t kDividerOf32768Hz = 0x20;
+constexpr uint8_t kRate = 0x0f;
 // Bits of register B; each interrupt enable has the position of its flag in register C.
 constexpr uint8_t kSet = 0x80;
+constexpr uint8_t kPeriodic = 0x40;
 constexpr uint8_t kAlarm = 0x20;
 constexpr uint8_t kUpdateEnded = 0x10;
 constexpr uint8_t kBinary = 0x04;
@@ -47,6 +53,19 @@ constexpr uint8_t kDontCare = 0xc0;   // an alarm byte with both bits set matche
 constexpr nanoseconds kUpdateWarning = microseconds(244);
 
 constexpr seconds kDayLength = std::chrono::days(1);
+
+constexpr int64_t kCrystalHz = 32768;
+constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+// The cycles of the crystal between two periodic interrupts ("Periodic interrupt rate and square
+// wave output frequency"); 0: there are none.
+int64_t period_cycles(uint8_t register_a) {
+  if ((register_a & kDivider) != kDividerOf32768Hz) return 0;
+  const unsigned rate = register_a & kRate;
+  if (rate == 0) return 0;
+  // The two lowest rates have the periods of 8 and 9.
+  return int64_t{1} << ((rate < 3 ? rate + 7 : rate) - 1);
+}
 
 bool is_time(uint8_t index) {
   switch (index) {
@@ -80,6 +99,21 @@ Rtc::Rtc(InterruptLine& line, Wires wires) : line_(line), wires_(std::move(wires
   state_.bytes[kB] = kHours24;
   state_.bytes[kD] = kValid;
   state_.updated = time();
+  state_.periodic_tick = periodic_tick(wires_.now());
+}
+
+Rtc::Rtc(InterruptLine& line, Wires wires, const State& state)
+    : line_(line), wires_(std::move(wires)), state_(state) {
+  const MutexLock lock(mutex_);
+  update();
+}
+
+void Rtc::preset(std::span<const std::pair<uint8_t, uint8_t>> cmos) {
+  const MutexLock lock(mutex_);
+  for (const auto& [index, value] : cmos) {
+    assert(index > kD && index < state_.bytes.size() && !is_time(index));
+    state_.bytes[index] = value;
+  }
 }
 
 void Rtc::read(uint64_t offset, std::span<std::byte> data) {
@@ -123,9 +157,12 @@ uint8_t Rtc::read_register() {
       return state_.bytes[kA] | (soon ? kUpdateInProgress : 0);
     }
     case kC: {
-      update();
+      const nanoseconds host = wires_.now();
+      update_flags(host);
+      update_line();
       const uint8_t flags = state_.bytes[kC];
       state_.bytes[kC] = 0;
+      arm_timer(host);
       update_line();
       return flags;
     }
@@ -142,6 +179,7 @@ void Rtc::write_register(uint8_t value) {
     if (!updates_inhibited()) set_time_from_registers();
   } else if (index == kA) {
     state_.bytes[kA] = value & static_cast<uint8_t>(~kUpdateInProgress);
+    state_.periodic_tick = periodic_tick(wires_.now());
   } else if (index == kB) {
     write_control(value);
   } else if (index != kC && index != kD) {
@@ -231,26 +269,58 @@ bool Rtc::alarm_at(seconds time) const {
          matches(state_.bytes[kHourAlarm], encode_hour(of_day / 3600));
 }
 
-// Brings the flags of register C up to date, and arms the timer for the next second if
-// an interrupt is enabled.
 void Rtc::update() {
   const nanoseconds host = wires_.now();
-  if (!updates_inhibited()) {
-    const seconds now = std::chrono::floor<seconds>(host) + state_.offset;
-    uint8_t& flags = state_.bytes[kC];
-    if (now > state_.updated) flags |= kUpdateEnded;
-    // This call may be late, so all seconds since the last one are checked. One day is
-    // enough, because every alarm time occurs within a day.
-    for (seconds second = std::max(state_.updated, now - kDayLength) + seconds(1);
-         second <= now && (flags & kAlarm) == 0; ++second) {
-      if (alarm_at(second)) flags |= kAlarm;
-    }
-    state_.updated = now;
-    if ((state_.bytes[kB] & (kAlarm | kUpdateEnded)) != 0) {
-      wires_.arm(std::chrono::ceil<microseconds>(seconds(1) - fraction(host)));
-    }
-  }
+  update_flags(host);
+  arm_timer(host);
   update_line();
+}
+
+// Brings the flags of register C up to date.
+void Rtc::update_flags(nanoseconds host) {
+  uint8_t& flags = state_.bytes[kC];
+  const int64_t tick = periodic_tick(host);
+  if (tick != state_.periodic_tick) flags |= kPeriodic;
+  state_.periodic_tick = tick;
+  if (updates_inhibited()) return;
+  const seconds now = std::chrono::floor<seconds>(host) + state_.offset;
+  if (now > state_.updated) flags |= kUpdateEnded;
+  // This call may be late, so all seconds since the last one are checked. One day is
+  // enough, because every alarm time occurs within a day.
+  for (seconds second = std::max(state_.updated, now - kDayLength) + seconds(1);
+       second <= now && (flags & kAlarm) == 0; ++second) {
+    if (alarm_at(second)) flags |= kAlarm;
+  }
+  state_.updated = now;
+}
+
+// Arms the timer for the next flag whose interrupt is enabled. An alarm or an update changes its
+// flag at a whole second.
+void Rtc::arm_timer(nanoseconds host) {
+  const uint8_t enabled = state_.bytes[kB];
+  nanoseconds delay = nanoseconds::max();
+  if (!updates_inhibited() && (enabled & (kAlarm | kUpdateEnded)) != 0)
+    delay = seconds(1) - fraction(host);
+  const int64_t period = period_cycles(state_.bytes[kA]);
+  if (period != 0 && (enabled & kPeriodic) != 0 && (state_.bytes[kC] & kPeriodic) == 0) {
+    const int64_t cycle = (periodic_tick(host) + 1) * period;
+    // Rounded up, so that the tick has come when the time has passed.
+    const nanoseconds tick =
+        seconds(cycle / kCrystalHz) +
+        nanoseconds((cycle % kCrystalHz * kNanosecondsPerSecond + kCrystalHz - 1) / kCrystalHz);
+    delay = std::min(delay, tick - host);
+  }
+  if (delay != nanoseconds::max()) wires_.arm(std::chrono::ceil<microseconds>(delay));
+}
+
+// The number of the current period of the periodic interrupt, counted from 1970.
+int64_t Rtc::periodic_tick(nanoseconds host) const {
+  const int64_t period = period_cycles(state_.bytes[kA]);
+  if (period == 0) return 0;
+  const seconds whole = std::chrono::floor<seconds>(host);
+  const int64_t cycles =
+      whole.count() * kCrystalHz + (host - whole).count() * kCrystalHz / kNanosecondsPerSecond;
+  return cycles / period;
 }
 
 void Rtc::update_line() {

@@ -3,11 +3,12 @@
 // The clock has the host's time in UTC. A guest that sets the clock changes an offset
 // to it, in whole seconds, which lasts until the machine ends. Alarm and update-ended
 // interrupts are checked once per second while the guest enables one of them. The
-// periodic interrupt and the square wave are missing: Linux has not used them since
-// 2.6.38.
+// periodic interrupt (at most 8192 Hz; SeaBIOS waits by it) sets no timer while one is pending,
+// so ticks that the guest does not keep up with are lost, as on the chip. The square wave is
+// missing: nothing is connected to it in a PC.
 //
-// Thread rule: any vCPU thread accesses the registers, any thread calls wake(); locks
-// itself. `line`, `arm` and `alarm` are called with the lock held.
+// Thread rule: any vCPU thread accesses the registers, any thread calls wake(), preset() and
+// state(); locks itself. `line`, `arm` and `alarm` are called with the lock held.
 //
 // Specification: MC146818A data sheet (Motorola); the century is at 0x32 as in
 // the IBM AT, and the FADT gives its index.
@@ -19,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "base/bus.h"
 #include "base/interrupt.h"
@@ -44,11 +46,19 @@ class Rtc final : public BusDevice {
     std::array<uint8_t, 128> bytes = {};
     std::chrono::seconds offset{0};   // to the host's clock
     std::chrono::seconds updated{0};  // the last second that updated the flags in register C
+    int64_t periodic_tick = 0;        // the last tick that did so, counted from 1970
     bool operator==(const State&) const = default;
   };
 
   // `line` must outlive the clock.
   Rtc(InterruptLine& line, Wires wires);
+  // Continues from the state of another clock, as a clock with a battery does while the machine
+  // sleeps (S3). An alarm that was missed since then happens now.
+  Rtc(InterruptLine& line, Wires wires, const State& state);
+
+  // Sets bytes of the CMOS memory, which firmware reads: pairs of an index and a value. Registers
+  // of the clock are not among them.
+  void preset(std::span<const std::pair<uint8_t, uint8_t>> cmos);
 
   // A 16-bit write sets the index and then the data, as on a PC.
   void read(uint64_t offset, std::span<std::byte> data) override;
@@ -75,6 +85,9 @@ class Rtc final : public BusDevice {
   int decode_hour(uint8_t value) const REQUIRES(mutex_);
   bool alarm_at(std::chrono::seconds time) const REQUIRES(mutex_);
   void update() REQUIRES(mutex_);
+  void update_flags(std::chrono::nanoseconds host) REQUIRES(mutex_);
+  void arm_timer(std::chrono::nanoseconds host) REQUIRES(mutex_);
+  int64_t periodic_tick(std::chrono::nanoseconds host) const REQUIRES(mutex_);
   void update_line() REQUIRES(mutex_);
 
   InterruptLine& line_;

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <array>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "tests/fakes/counting_line.h"
@@ -21,7 +23,7 @@ constexpr uint8_t kB = 0x0b;
 constexpr uint8_t kC = 0x0c;
 constexpr uint8_t kD = 0x0d;
 constexpr uint8_t kUip = 0x80;
-constexpr uint8_t kSet = 0x80, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24 = 0x02;
+constexpr uint8_t kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24 = 0x02;
 
 // Century, year, month, day, hour, minute, second.
 const std::vector<uint8_t> kDateAndTime = {0x32, 9, 8, 7, 4, 2, 0};
@@ -46,6 +48,8 @@ class RtcTest : public testing::Test {
     for (const uint8_t index : indexes) values.push_back(get(index));
     return values;
   }
+  // Register C without the periodic flag, which is set many times a second.
+  int get_flags() { return get(kC) & ~kPie; }
   std::vector<int> date_and_time() { return get_all(kDateAndTime); }
 
   // Advances the clock, and calls wake() each time that it was armed for.
@@ -223,9 +227,9 @@ TEST_F(RtcTest, InterruptsAtEachUpdateUntilItIsServed) {
   EXPECT_TRUE(line_.level());
   sleep(seconds(3));
   EXPECT_EQ(line_.edges(), 1);
-  EXPECT_EQ(get(kC), 0x90);
+  EXPECT_EQ(get_flags(), 0x90);
   EXPECT_FALSE(line_.level());
-  EXPECT_EQ(get(kC), 0);
+  EXPECT_EQ(get_flags(), 0);
   sleep(seconds(1));
   EXPECT_EQ(line_.edges(), 2);
 }
@@ -244,7 +248,7 @@ TEST_F(RtcTest, InterruptsAtTheAlarm) {
     sleep(seconds(1));
     EXPECT_EQ(line_.edges(), edges + 1);
     EXPECT_EQ(get(0), 0x30);
-    EXPECT_EQ(get(kC), 0xb0);
+    EXPECT_EQ(get_flags(), 0xb0);
     EXPECT_FALSE(line_.level());
     sleep(seconds(100));
     EXPECT_EQ(line_.edges(), edges + 1);
@@ -279,7 +283,7 @@ TEST_F(RtcTest, AnAlarmByteMayMatchEverything) {
   put(kB, k24 | kAie);
   for (int minute = 0; minute < 5; ++minute) {
     sleep(seconds(60));
-    EXPECT_EQ(get(kC), 0xb0);
+    EXPECT_EQ(get_flags(), 0xb0);
   }
   EXPECT_EQ(line_.edges(), 5);
 }
@@ -295,10 +299,10 @@ TEST_F(RtcTest, AnAlarmIsNotMissedWhenTheHostIsLate) {
 }
 
 TEST_F(RtcTest, FlagsAreThereForWhoPolls) {
-  EXPECT_EQ(get(kC), 0);
+  EXPECT_EQ(get_flags(), 0);
   now_ += seconds(1);
-  EXPECT_EQ(get(kC), 0x10);
-  EXPECT_EQ(get(kC), 0);
+  EXPECT_EQ(get_flags(), 0x10);
+  EXPECT_EQ(get_flags(), 0);
   EXPECT_EQ(line_.sets(), 0);
 }
 
@@ -307,7 +311,7 @@ TEST_F(RtcTest, SettingTheClockIsNoUpdateAndNoAlarm) {
   put(3, 0x30);
   put(5, 0x20);
   put(4, 0x23);
-  EXPECT_EQ(get(kC), 0);
+  EXPECT_EQ(get_flags(), 0);
 }
 
 TEST_F(RtcTest, HoldingTheClockDisablesItsUpdateInterruptAndLowersTheLine) {
@@ -339,6 +343,174 @@ TEST_F(RtcTest, SurvivesAHostClockThatIsSetBack) {
   EXPECT_TRUE(line_.level());
 }
 
+// --- the periodic interrupt ---------------------------------------------------
+
+// SeaBIOS waits at 1024 Hz, the rate that it leaves in register A (src/hw/rtc.c, src/clock.c).
+TEST_F(RtcTest, InterruptsPeriodicallyWhileThatIsEnabled) {
+  sleep(seconds(1));
+  EXPECT_EQ(line_.edges(), 0);
+  EXPECT_FALSE(wake_at_) << "nobody waits";
+  get(kC);
+  put(kB, k24 | kPie);
+  int interrupts = 0;
+  const nanoseconds end = now_ + seconds(1);
+  while (wake_at_ && *wake_at_ <= end) {
+    sleep(*wake_at_ - now_);
+    ASSERT_TRUE(line_.level());
+    EXPECT_EQ(get(kC) & 0xc0, 0xc0);
+    EXPECT_FALSE(line_.level());
+    ++interrupts;
+  }
+  EXPECT_EQ(interrupts, 1024);
+  put(kB, k24);
+  now_ = end;
+  const int edges = line_.edges();
+  sleep(seconds(1));
+  EXPECT_EQ(line_.edges(), edges);
+}
+
+// Rate 3 is the fastest one; 1 and 2 are slower.
+TEST_F(RtcTest, HasTheRatesOfTheDataSheet) {
+  for (const auto& [rate, hertz] : std::vector<std::pair<int, int>>{
+           {1, 256}, {2, 128}, {3, 8192}, {4, 4096}, {6, 1024}, {8, 256}, {15, 2}}) {
+    put(kA, static_cast<uint8_t>(0x20 | rate));
+    put(kB, k24 | kPie);
+    get(kC);
+    int interrupts = 0;
+    for (const nanoseconds end = now_ + seconds(2); wake_at_ && *wake_at_ <= end; ++interrupts) {
+      sleep(*wake_at_ - now_);
+      get(kC);
+    }
+    EXPECT_EQ(interrupts, 2 * hertz) << rate;
+    put(kB, k24);
+    wake_at_.reset();
+    now_ = std::chrono::ceil<seconds>(now_);
+  }
+}
+
+TEST_F(RtcTest, HasNoPeriodicInterruptWithoutARateOrADivider) {
+  for (const uint8_t a : std::to_array<uint8_t>({0x20, 0x66, 0x76, 0x06})) {
+    put(kA, a);
+    put(kB, k24 | kPie);
+    get(kC);
+    sleep(seconds(2));
+    EXPECT_FALSE(wake_at_);
+    EXPECT_EQ(get(kC) & 0xc0, 0);
+  }
+  EXPECT_EQ(line_.edges(), 0);
+}
+
+// A guest that does not answer costs the host nothing, and finds one interrupt later.
+TEST_F(RtcTest, LosesTheTicksThatTheGuestDoesNotTake) {
+  put(kA, 0x23);
+  put(kB, k24 | kPie);
+  sleep(milliseconds(1));
+  EXPECT_TRUE(line_.level());
+  EXPECT_FALSE(wake_at_) << "no timer while one is pending";
+  sleep(seconds(10));
+  EXPECT_EQ(line_.edges(), 1);
+  EXPECT_EQ(get(kC) & 0xc0, 0xc0);
+  EXPECT_EQ(get(kC) & 0xc0, 0);
+  EXPECT_TRUE(wake_at_);
+  EXPECT_GT(*wake_at_, now_);
+  EXPECT_LE(*wake_at_, now_ + microseconds(123));
+}
+
+TEST_F(RtcTest, ThePeriodicInterruptAndTheOthersShareOneTimer) {
+  now_ += milliseconds(900);
+  put(kA, 0x2f);  // 2 Hz
+  get(kC);
+  put(kB, k24 | kPie | kUie);
+  sleep(milliseconds(101));
+  EXPECT_EQ(get(kC), 0xd0);
+  sleep(milliseconds(500));
+  EXPECT_EQ(get(kC), 0xc0);
+  sleep(milliseconds(500));
+  EXPECT_EQ(get(kC), 0xd0);
+}
+
+TEST_F(RtcTest, ThePeriodicFlagIsThereForWhoPolls) {
+  get(kC);
+  EXPECT_EQ(get(kC), 0);
+  now_ += milliseconds(1);
+  EXPECT_EQ(get(kC), 0x40);
+  EXPECT_EQ(line_.sets(), 0);
+}
+
+TEST_F(RtcTest, AnotherRateIsNoTick) {
+  get(kC);
+  put(kA, 0x28);
+  put(kA, 0x23);
+  EXPECT_EQ(get(kC), 0);
+}
+
+// --- sleep (S3) --------------------------------------------------------------
+
+class SleepingRtcTest : public RtcTest {
+ protected:
+  // The clock of the board after a sleep.
+  void wake_up() {
+    woken_.emplace(line_after_,
+                   Rtc::Wires{.now = [this] { return now_; },
+                              .arm = [this](microseconds in) { wake_at_ = now_ + in; },
+                              .alarm = [this] { ++alarms_after_; }},
+                   rtc_.state());
+  }
+  int get_after(uint8_t index) {
+    const std::byte address{index};
+    std::byte value{};
+    woken_->write(0, {&address, 1});
+    woken_->read(1, {&value, 1});
+    return std::to_integer<int>(value);
+  }
+
+  fakes::CountingLine line_after_;
+  int alarms_after_ = 0;
+  std::optional<Rtc> woken_;
+};
+
+TEST_F(SleepingRtcTest, KeepsItsMemoryAndItsTime) {
+  put(0x40, 0x12);
+  put(0x0f, 0xfe);
+  put(4, 0x03);  // another hour
+  now_ += seconds(4);
+  wake_up();
+  EXPECT_EQ(get_after(0x40), 0x12);
+  EXPECT_EQ(get_after(0x0f), 0xfe);
+  EXPECT_EQ(get_after(4), 0x03);
+  EXPECT_EQ(get_after(2), 0x35);
+  EXPECT_EQ(line_after_.sets(), 0);
+}
+
+TEST_F(SleepingRtcTest, HasTheAlarmThatItSleptThrough) {
+  put(1, 0x57);
+  put(3, 0x34);
+  put(5, 0x14);
+  put(kB, k24 | kAie);
+  now_ += std::chrono::hours(3);
+  wake_up();
+  EXPECT_TRUE(line_after_.level());
+  EXPECT_EQ(alarms_after_, 1);
+  EXPECT_EQ(get_after(kC) & 0xa0, 0xa0);
+}
+
+TEST_F(SleepingRtcTest, StillWaitsForTheAlarmToCome) {
+  put(1, 0x00);
+  put(3, 0x35);
+  put(5, 0x14);
+  put(kB, k24 | kAie);
+  now_ += seconds(2);
+  wake_at_.reset();
+  wake_up();
+  EXPECT_FALSE(line_after_.level());
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(wake_at_);
+    now_ = *wake_at_;
+    woken_->wake();
+  }
+  EXPECT_TRUE(line_after_.level());
+}
+
 // --- memory and ports -------------------------------------------------------
 
 TEST_F(RtcTest, KeepsItsMemory) {
@@ -350,6 +522,13 @@ TEST_F(RtcTest, KeepsItsMemory) {
   for (const uint8_t index : memory) EXPECT_EQ(get(index), index ^ 0x55);
 }
 
+TEST_F(RtcTest, HasTheBytesThatFirmwareShallFind) {
+  rtc_.preset(std::to_array<std::pair<uint8_t, uint8_t>>({{0x34, 0x80}, {0x35, 0x07}, {0x5f, 3}}));
+  EXPECT_EQ(get_all({0x34, 0x35, 0x5f, 0x36}), (std::vector<int>{0x80, 0x07, 3, 0}));
+  put(0x34, 1);
+  EXPECT_EQ(get(0x34), 1) << "it is memory";
+}
+
 TEST_F(RtcTest, IgnoresTheNmiMaskInTheIndex) {
   put(0x80 | 0x40, 0x12);
   EXPECT_EQ(get(0x40), 0x12);
@@ -359,7 +538,8 @@ TEST_F(RtcTest, RegistersCAndDCannotBeWritten) {
   put(kC, 0xff);
   put(kD, 0x00);
   put(kA, 0xff);
-  EXPECT_EQ(get_all({kC, kD, kA}), (std::vector<int>{0, 0x80, 0x7f}));
+  EXPECT_EQ(get_flags(), 0);
+  EXPECT_EQ(get_all({kD, kA}), (std::vector<int>{0x80, 0x7f}));
 }
 
 TEST_F(RtcTest, TheIndexCannotBeRead) {
