@@ -1,0 +1,45 @@
+// The bytes of CMOS memory in which a PC's firmware finds the size of the memory, the boot order
+// and the drives.
+//
+// Thread rule: any thread; a pure function of its argument.
+// Specification: SeaBIOS, src/hw/rtc.h (indexes), src/fw/paravirt.c, src/boot.c and src/disk.c
+// (use); QEMU, hw/i386/pc.c, pc_cmos_init(), writes the same bytes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace wick::boot {
+
+struct CmosPlatform {
+  enum class BootDevice : uint8_t { kNone = 0, kFloppy = 1, kDisk = 2, kCd = 3, kNetwork = 4 };
+  // The geometry that an IDE disk has in its IDENTIFY data.
+  struct IdeDisk {
+    uint16_t cylinders = 0;
+    uint8_t heads = 0;
+    uint8_t sectors = 0;  // per track
+  };
+
+  uint64_t low_memory_bytes = 0;   // RAM from 0 on, below 4 GiB
+  uint64_t high_memory_bytes = 0;  // RAM from 4 GiB on
+  uint32_t cpus = 1;
+  bool has_mouse = false;
+  // For devices that the file "bootorder" does not name (boot/bios_files.h).
+  std::array<BootDevice, 3> boot_order = {BootDevice::kDisk, BootDevice::kCd, BootDevice::kNetwork};
+  // Primary master and slave, secondary master and slave; no CD-ROM drives.
+  std::array<std::optional<IdeDisk>, 4> ide_disks = {};
+};
+
+// The registers from this index on are memory; those below are the clock's.
+constexpr uint8_t kFirstCmosByte = 0x0e;
+// Where firmware finds why the CPU was reset, and the value for a wake from S3 (src/resume.c).
+constexpr uint8_t kCmosShutdownStatus = 0x0f;
+constexpr uint8_t kCmosWakeFromS3 = 0xfe;
+
+// Pairs of an index and a value.
+std::vector<std::pair<uint8_t, uint8_t>> make_cmos(const CmosPlatform& platform);
+
+}  // namespace wick::boot
