@@ -1,0 +1,95 @@
+#include "boot/bios_files.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/bytes.h"
+
+namespace wick::boot {
+
+namespace {
+
+// SeaBIOS reads numbers of up to eight bytes (src/romfile.c, romfile_loadint()). The sizes are
+// QEMU's; edk2 insists on that of "etc/boot-menu-wait".
+template <typename T>
+BiosFile number_file(std::string_view name, T value) {
+  const auto bytes = as_bytes(&value, sizeof(value));
+  return {std::string(name), {bytes.begin(), bytes.end()}};
+}
+
+// src/boot.c, loadBootOrder(): a path on each line, NUL at the end. HALT stands for an end of the
+// search (bcv_prepboot()).
+BiosFile boot_order_file(const BiosSettings& settings) {
+  std::vector<std::string> lines = settings.boot_order;
+  if (settings.only_boot_order) lines.emplace_back("HALT");
+  const std::string text = fmt::format("{}", fmt::join(lines, "\n"));
+  const auto bytes = as_bytes(text.c_str(), text.size() + 1);
+  return {"bootorder", {bytes.begin(), bytes.end()}};
+}
+
+// QEMU, hw/acpi/core.c, acpi_pm1_cnt_init(): a byte for each of S0 to S5.
+BiosFile system_states_file(const BiosSettings& settings) {
+  constexpr uint8_t kSupported = 0x80;
+  std::array<uint8_t, 6> states = {kSupported};
+  if (settings.sleep_type_s3) states[3] = kSupported | *settings.sleep_type_s3;
+  if (settings.sleep_type_s4) states[4] = kSupported | *settings.sleep_type_s4;
+  states[5] = kSupported | settings.sleep_type_s5;
+  const auto bytes = as_bytes(states.data(), states.size());
+  return {"etc/system-states", {bytes.begin(), bytes.end()}};
+}
+
+}  // namespace
+
+std::vector<BiosFile> make_bios_files(const BiosSettings& settings) {
+  std::vector<BiosFile> files;
+  if (!settings.boot_order.empty() || settings.only_boot_order)
+    files.push_back(boot_order_file(settings));
+  // SeaBIOS also knows this one as the item FW_CFG_BOOT_MENU, but a file is found first.
+  files.push_back(number_file<uint16_t>("etc/show-boot-menu", settings.boot_menu_wait_ms ? 1 : 0));
+  if (settings.boot_menu_wait_ms)
+    files.push_back(number_file("etc/boot-menu-wait", *settings.boot_menu_wait_ms));
+  constexpr uint32_t kNever = UINT32_MAX;
+  files.push_back(number_file("etc/boot-fail-wait", settings.boot_fail_wait_ms.value_or(kNever)));
+  if (settings.serial_console_port != 0)
+    files.push_back(number_file("etc/sercon-port", settings.serial_console_port));
+  files.push_back(system_states_file(settings));
+  return files;
+}
+
+std::string virtio_disk_path(uint8_t slot) {
+  return fmt::format("/pci@i0cf8/scsi@{:x}/disk@0,0", slot);
+}
+
+std::string ide_drive_path(uint8_t slot, uint8_t function, unsigned channel, unsigned unit) {
+  const std::string address =
+      function == 0 ? fmt::format("{:x}", slot) : fmt::format("{:x},{:x}", slot, function);
+  return fmt::format("/pci@i0cf8/ide@{}/drive@{:x}/disk@{:x}", address, channel, unit);
+}
+
+std::string network_card_path(uint8_t slot) {
+  return fmt::format("/pci@i0cf8/ethernet@{:x}/ethernet-phy@0", slot);
+}
+
+std::string option_rom_path(std::string_view file) { return fmt::format("/rom@{}", file); }
+
+BiosFile make_e820_file(const GuestMemory& memory, std::span<const MemoryMapEntry> reserved) {
+  struct [[gnu::packed]] Entry {
+    uint64_t start = 0;
+    uint64_t size_bytes = 0;
+    uint32_t type = 0;
+  };
+  static_assert(sizeof(Entry) == 20);
+  BiosFile file{.name = "etc/e820"};
+  const auto add = [&](uint64_t start, uint64_t size_bytes, MemoryMapEntry::Type type) {
+    const Entry entry{start, size_bytes, static_cast<uint32_t>(type)};
+    const auto bytes = as_bytes(&entry, sizeof(entry));
+    file.content.insert(file.content.end(), bytes.begin(), bytes.end());
+  };
+  for (const GuestMemory::Region& region : memory.regions())
+    add(region.start.value, region.size_bytes, MemoryMapEntry::Type::kUsable);
+  for (const MemoryMapEntry& entry : reserved) add(entry.start, entry.size_bytes, entry.type);
+  return file;
+}
+
+}  // namespace wick::boot
