@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -472,6 +473,18 @@ TEST_F(Iasl, SeesTheKeyboardAndTheMouse) {
                         "IO (Decode16, 0x0064, 0x0064, 0x01, 0x01, ) IRQNoFlags () {1} })"));
   EXPECT_THAT(source, HasSubstr("Name (_HID, EisaId (\"PNP0F13\") ) Name (_CRS, "
                                 "ResourceTemplate () { IRQNoFlags () {12} })"));
+}
+
+// SeaBIOS (src/fw/biostables.c, acpi_dsdt_find_eisaid) compares the bytes after Name (_HID, and
+// leaves the controller alone if none match.
+TEST(AcpiFilesOfFirmware, HaveTheKeyboardInTheFormThatSeaBiosLooksFor) {
+  const auto has_keyboard = [](const AcpiPlatform& p) {
+    const Bytes tables = make_acpi_files(p)->tables;
+    const Bytes wanted = to_bytes("\x08_HID\x0c\x41\xd0\x03\x03");
+    return std::search(tables.begin(), tables.end(), wanted.begin(), wanted.end()) != tables.end();
+  };
+  EXPECT_TRUE(has_keyboard(platform_of_a_pc()));
+  EXPECT_FALSE(has_keyboard(platform_with_pci()));
 }
 
 // Linux writes the vector by the address in the FADT, and the machine reads it after S3.
