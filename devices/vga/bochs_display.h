@@ -1,0 +1,36 @@
+// Bochs' display interface: registers of 16 bits that set a mode with a linear frame buffer,
+// without a mode table of a BIOS.
+//
+// A mode that the card does not have, or that needs more video memory than there is, is not
+// entered: Enable keeps its bit clear. While a mode is on, the registers always describe a mode
+// that fits.
+//
+// Thread rule: none; the caller locks.
+//
+// Specification: Bochs, docs "VBE DISPI interface" (iodev/display/vbe.h);
+// QEMU, docs/specs/standard-vga.rst.
+#pragma once
+
+#include <cstdint>
+
+#include "devices/vga/registers.h"
+
+namespace wick::devices::vga {
+
+struct DisplayMode {
+  uint32_t width = 0, height = 0;  // in pixels
+  uint32_t bits_per_pixel = 0;     // 4, 8, 15, 16, 24 or 32
+  uint64_t line_bytes = 0;         // from one line to the next
+  uint64_t start_bytes = 0;        // of the first pixel in the video memory
+};
+
+// The mode that the registers describe. Means something while the display is enabled.
+DisplayMode display_mode(const State& state);
+
+// Registers that do not exist read as 0.
+uint16_t read_display(const State& state, uint16_t index, uint64_t vram_bytes);
+
+// Returns how many bytes from the beginning of the video memory must be cleared.
+uint64_t write_display(State& state, uint16_t index, uint16_t value, uint64_t vram_bytes);
+
+}  // namespace wick::devices::vga
