@@ -1,0 +1,34 @@
+// Draws text: cells of a character and an attribute, with patterns from plane 2.
+//
+// Missing, because hardly any program uses them: underlined characters, panning and the preset row
+// scan. Cursor and blinking characters are steady, so that equal screens are equal pictures.
+//
+// Thread rule: any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "devices/vga/screen.h"
+#include "devices/vga/vram.h"
+#include "display/picture.h"
+
+namespace wick::devices::vga {
+
+inline constexpr size_t kGlyphBytes = 32;  // a byte per line
+
+// The patterns of 256 characters, twice: by bit 3 of the attribute.
+using Glyphs = std::array<uint8_t, 2 * 256 * kGlyphBytes>;
+Glyphs load_glyphs(const Screen& screen, const Vram& vram);
+
+// A character, its attribute in bits 8 to 15, and in bit 16 whether the cursor is there.
+using Cell = uint32_t;
+// `cells` has one element per column.
+void load_cells(const Screen& screen, const Vram& vram, uint32_t row, std::span<Cell> cells);
+
+// The picture has the size of the screen.
+void draw_cell(const Screen& screen, const Glyphs& glyphs, Cell cell, uint32_t column, uint32_t row,
+               display::Picture& picture);
+
+}  // namespace wick::devices::vga
