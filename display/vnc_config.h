@@ -1,0 +1,35 @@
+// The option of a VNC server, as the user writes it.
+//
+// Thread rule: pure functions.
+// Specification: display numbers as RFC 6143, section 8, registers the port: display N is port
+// 5900 + N. Web browsers traditionally get port 5800 + N.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/listener.h"
+#include "base/result.h"
+
+namespace wick::display {
+
+inline constexpr std::string_view kVncForm = "HOST:N|unix:PATH[,password-file=FILE][,web=on|off]";
+
+struct VncConfig {
+  StreamAddress address;      // TCP with port 0: the kernel chooses one
+  std::string password_file;  // empty: no password
+  // The port of a web page with a client, noVNC; 0: the kernel chooses one. nullopt: no page, and
+  // no WebSockets on the other port.
+  std::optional<uint16_t> web_port;
+  std::string web_folder = "/usr/share/novnc";
+};
+
+// Parses kVncForm. HOST may be empty (127.0.0.1) or an IPv6 address in brackets.
+Result<VncConfig> parse_vnc(std::string_view text);
+
+// The first line of the password file. The file must belong to its owner alone.
+Result<std::string> read_vnc_password(const std::string& path);
+
+}  // namespace wick::display
