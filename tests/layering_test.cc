@@ -25,6 +25,7 @@ const std::map<std::string, Rooms> kKnows = {
     {"net", {"base"}},
     {"hostnet", {"base", "net"}},
     {"console", {"base"}},
+    {"display", {"base"}},
     {"devices", {"base", "block", "net", "console"}},
     {"virtio", {"base", "block", "net", "console", "devices"}},
     {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "devices", "virtio"}},
