@@ -1,0 +1,110 @@
+// One client of the VNC server, with a thread and a screen of libvncserver of its own.
+//
+// libvncserver waits for a client in the middle of a message, for seconds, when it reads and when
+// it writes. So each client has its own thread: a client that sends half a message, or reads
+// nothing, holds nobody else up. Each client has its own screen, too, so that libvncserver never
+// runs on one screen in two threads.
+//
+// Thread rule: made and destroyed on the server's loop; the rest as said. Input events go to the
+// InputSink on the client's thread.
+// Specification: RFC 6143; RFC 6455 (WebSockets); QEMU Extended Key Event in the community's RFB
+// specification, 7.5.8 and 7.8.14.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "base/fd.h"
+#include "base/input.h"
+#include "base/result.h"
+#include "display/shared_picture.h"
+#include "display/vnc_input.h"
+
+struct _rfbClientRec;
+struct _rfbScreenInfo;
+
+namespace wick::display {
+
+struct VncLibrary;
+
+class VncClient {
+ public:
+  struct Settings {
+    std::string name;      // of the machine
+    std::string password;  // empty: none
+    bool web = false;      // WebSockets are welcome
+  };
+
+  // Called on the client's thread.
+  struct Events {
+    // The client may see the screen, and is told its size next.
+    std::function<void()> admitted;
+    std::function<void()> input;
+    // The thread is about to end. No other call follows. Must not destroy the client.
+    std::function<void()> ended;
+  };
+
+  // Before the first client; may be called again while there is none.
+  static void prepare(VncLibrary& library);
+
+  // `settings`, `screen`, `picture` and `sink` must outlive the client. The screen is used by no
+  // other client meanwhile.
+  static Result<std::unique_ptr<VncClient>> start(VncLibrary& library, _rfbScreenInfo& screen,
+                                                  Fd socket, const Settings& settings,
+                                                  SharedPicture& picture, InputSink& sink,
+                                                  Events events);
+  // Disconnects, and waits for the thread, which calls `ended` before.
+  ~VncClient();
+
+  // Any thread. The thread ends soon.
+  void disconnect();
+  // Any thread. False until the client has authenticated itself.
+  bool admitted() const { return admitted_; }
+
+ private:
+  struct Hooks;  // libvncserver's callbacks
+
+  VncClient(VncLibrary& library, _rfbScreenInfo& screen, Fd socket, EventFd wake,
+            const Settings& settings, SharedPicture& picture, InputSink& sink, Events events);
+  void run();
+  bool check_web_request();
+  void set_up_screen();
+  void clean_up_screen();
+  void serve();
+  bool finish_turn();
+  void admit();
+  void show_changes();
+  void set_server_format();
+  bool acknowledge_extended_keys();
+
+  VncLibrary& library_;
+  _rfbScreenInfo& screen_;
+  const Fd socket_;  // libvncserver has a duplicate, which it closes itself
+  const EventFd wake_;
+  const Settings& settings_;
+  SharedPicture& picture_;
+  const Events events_;
+  std::thread thread_;
+
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> admitted_ = false;
+
+  // The client's thread alone.
+  _rfbClientRec* client_ = nullptr;  // null before the connection and after its end
+  SharedPicture::Viewer viewer_;
+  Picture copy_;  // libvncserver's frame buffer
+  VncInput input_;
+  bool web_request_ = false;          // the client began with an acceptable WebSocket request
+  bool wants_extended_keys_ = false;  // it waits to be told that they are understood
+};
+
+// True if a browser may open this WebSocket: `request` is the head of an HTTP request with
+// one request line, and its Origin is a page of the host to which the request goes. So pages of
+// other sites, which the user happens to visit, cannot reach the guest.
+bool is_request_of_own_page(std::string_view request);
+
+}  // namespace wick::display

@@ -1,0 +1,44 @@
+// Loads libvncserver when the first VNC server starts, so that runs without one do not pay for it
+// and do not need it installed.
+//
+// libvncserver has state that all screens of a process share: the security types that it offers,
+// and a mutex that rfbGetScreen() initializes anew. So a process has at most one VNC server, and
+// makes all its screens before the first client comes.
+//
+// Thread rule: load_vnc_library() from any thread; the functions as their users say.
+#pragma once
+
+#include <rfb/rfb.h>
+
+#include <atomic>
+
+#include "base/mutex.h"
+#include "base/result.h"
+
+namespace wick::display {
+
+struct VncLibrary {
+  decltype(&::rfbGetScreen) get_screen = nullptr;
+  decltype(&::rfbScreenCleanup) clean_up_screen = nullptr;
+  decltype(&::rfbNewClient) new_client = nullptr;
+  decltype(&::rfbProcessEvents) process_events = nullptr;
+  decltype(&::rfbNewFramebuffer) new_framebuffer = nullptr;
+  decltype(&::rfbMarkRectAsModified) mark_modified = nullptr;
+  decltype(&::rfbSetTranslateFunction) set_translate_function = nullptr;
+  decltype(&::rfbCloseClient) close_client = nullptr;
+  decltype(&::rfbClientConnectionGone) forget_client = nullptr;
+  decltype(&::rfbReadExact) read_exact = nullptr;
+  decltype(&::rfbWriteExact) write_exact = nullptr;
+  decltype(&::rfbEncryptBytes) encrypt = nullptr;
+  decltype(&::rfbRegisterProtocolExtension) register_extension = nullptr;
+  decltype(&::rfbDisableExtension) disable_extension = nullptr;
+
+  // Held while `encrypt` runs: not every build's DES may be used by two threads at once.
+  Mutex encryption;
+  std::atomic<bool> in_use = false;  // a VNC server exists
+};
+
+// The library stays loaded for the life of the process.
+Result<VncLibrary*> load_vnc_library();
+
+}  // namespace wick::display
