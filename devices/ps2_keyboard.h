@@ -1,0 +1,84 @@
+// A PS/2 keyboard with 101 keys or more: scan code sets 1 and 2. Set 3 is refused, which Linux
+// takes for a keyboard without it.
+//
+// Keys wait in a bounded buffer. When it is full, the driver gets the overrun code and misses
+// presses, but no release: those follow when there is room, so that no key seems to be held for
+// ever. The keyboard has no timer: who calls key() repeats a key that is held, by a second
+// `down`. So the typematic rate is accepted and not used.
+//
+// Thread rule: any thread calls key() and active(); Ps2Device's calls as documented there; locks
+// itself. `on_leds` is called on the vCPU's thread with the controller's lock held, so it must
+// neither wait nor call the keyboard or the controller.
+//
+// Specification: IBM PS/2 Hardware Interface Technical Reference (1990), "Keyboards (101- and
+// 102-Key)".
+#pragma once
+
+#include <linux/input-event-codes.h>
+
+#include <bitset>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "base/mutex.h"
+#include "devices/input_device.h"
+#include "devices/ps2_device.h"
+
+namespace wick::devices {
+
+class Ps2Keyboard final : public InputDevice, public Ps2Device {
+ public:
+  static constexpr size_t kBufferBytes = 128;
+
+  struct State {
+    bool scanning = true;  // keys are sent
+    uint8_t set = 2;
+    uint8_t leds = 0;             // enum Led
+    uint8_t typematic = 0x2b;     // delay and rate; 0x2b: 500 ms, 10.9 per second
+    uint8_t pending_command = 0;  // the command that waits for its parameter; 0: none
+    uint8_t last_sent = 0;        // for kResend
+    bool overrun = false;         // the last byte of `keys` is the overrun code
+    bool alt_sysrq = false;       // KEY_SYSRQ was pressed with Alt
+    std::deque<uint8_t> replies = {};
+    std::deque<uint8_t> keys = {};
+    std::bitset<256> down = {};  // the driver was told, or will be by `keys`
+    std::bitset<256> owed = {};  // releases for which there was no room
+    bool operator==(const State&) const = default;
+  };
+
+  using OnLeds = std::function<void(uint8_t leds)>;
+  explicit Ps2Keyboard(OnLeds on_leds = {}) : on_leds_(std::move(on_leds)) {}
+
+  // InputDevice
+  bool active() const override;
+  void key(uint16_t code, bool down) override;
+
+  // Ps2Device
+  void connect(std::function<void()> on_data) override;
+  void write(uint8_t byte) override;
+  std::optional<uint8_t> read() override;
+
+  State state() const;
+
+ private:
+  void command(uint8_t byte) REQUIRES(mutex_);
+  void parameter(uint8_t command, uint8_t value) REQUIRES(mutex_);
+  void set_leds(uint8_t leds) REQUIRES(mutex_);
+  void set_defaults() REQUIRES(mutex_);
+  void reply(uint8_t byte) REQUIRES(mutex_);
+  bool press(uint16_t code) REQUIRES(mutex_);
+  bool release(uint16_t code) REQUIRES(mutex_);
+  bool queue(std::span<const uint8_t> set2) REQUIRES(mutex_);
+  void pay_releases() REQUIRES(mutex_);
+
+  const OnLeds on_leds_;
+  std::function<void()> on_data_;  // set before the first key
+
+  mutable Mutex mutex_;
+  State state_ GUARDED_BY(mutex_);
+  bool leds_changed_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace wick::devices
