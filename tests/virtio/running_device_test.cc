@@ -10,6 +10,7 @@
 #include "tests/virtio/running_device_fixture.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
+#include "virtio/input.h"
 #include "virtio/rng.h"
 
 namespace wick::virtio {
@@ -136,6 +137,49 @@ TEST_F(RunningBalloon, TakesNoMemoryWithoutTheBusMaster) {
 TEST_F(RunningBalloon, ItsQueueStartsAgain) {
   replace_queue(kReporting, 8);
   EXPECT_EQ(take_used(kReporting).head, report().head);
+}
+
+class RunningInput : public RunningDevice {
+ protected:
+  static constexpr uint16_t kEvents = 0;
+
+  RunningInput() {
+    plug(*input_);
+    start();
+  }
+  ~RunningInput() override { unplug(); }
+  // Gives buffers for a key and its SYN_REPORT.
+  FakeDriver::Request give() {
+    const auto request = queue(kEvents).chain().writable(8).publish();
+    (void)queue(kEvents).chain().writable(8).publish();
+    regs().kick(kEvents);
+    EXPECT_TRUE(wait_for([&] { return input_->active(); }));
+    return request;
+  }
+  std::unique_ptr<Input> input_ = Input::create(loop(), Input::Kind::kKeyboard).value();
+};
+
+TEST_F(RunningInput, SendsNoKeyWithoutTheBusMaster) {
+  const auto request = give();
+  regs().set_bus_master(false);
+  EXPECT_FALSE(input_->active());
+  input_->key(KEY_A, true);
+  EXPECT_TRUE(leaves_memory_alone());
+  EXPECT_TRUE(untouched(request.writable[0]));
+  expect_nothing_until_restarted();
+  const auto buffer = give();
+  input_->key(KEY_A, true);
+  EXPECT_EQ(take_used(kEvents), (FakeDriver::Used{buffer.head, 8}));
+}
+
+TEST_F(RunningInput, ItsQueuesStartAgain) {
+  (void)give();
+  replace_queue(kEvents, 8);
+  replace_queue(1, 8);
+  EXPECT_FALSE(input_->active()) << "the buffers are gone";
+  const auto buffer = give();
+  input_->key(KEY_A, true);
+  EXPECT_EQ(take_used(kEvents), (FakeDriver::Used{buffer.head, 8}));
 }
 
 }  // namespace
