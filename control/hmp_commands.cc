@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/commas.h"
 #include "control/hmp_command.h"
+#include "control/key_names.h"
 #include "control/qmp_handlers.h"
 
 namespace wick::control::hmp {
@@ -136,12 +138,8 @@ std::string hostfwd_remove(Hmp& monitor, const Arguments& arguments) {
   return fmt::format("host forwarding rule for {} removed\n", forward->rule);
 }
 
-std::string sendkey(Hmp& monitor, const Arguments& arguments) {
-  // SysRq reaches Linux on a serial line as BREAK and a key (Linux, admin-guide/sysrq.rst).
-  constexpr std::string_view kSysRq = "alt-sysrq-";
-  const std::string keys = arguments.word("keys");
-  if (!keys.starts_with(kSysRq) || keys.size() != kSysRq.size() + 1)
-    return "this machine has no keyboard; only alt-sysrq-KEY can be sent, to the first console\n";
+// SysRq reaches Linux on a serial line as BREAK and a key (Linux, admin-guide/sysrq.rst).
+std::string send_sysrq(Hmp& monitor, const std::string& key) {
   const auto consoles = monitor.context().hardware().consoles();
   if (consoles.empty()) return "this machine has no console to send SysRq to\n";
   const auto& type = monitor.context().hooks().type;
@@ -149,8 +147,30 @@ std::string sendkey(Hmp& monitor, const Arguments& arguments) {
   const std::string& console = consoles.front().id;
   if (const auto sent = monitor.context().hardware().send_break(console); !sent)
     return fmt::format("Error: {}\n", sent.error().message());
-  const auto typed = type(console, keys.substr(kSysRq.size()));
+  const auto typed = type(console, key);
   return typed ? "" : fmt::format("Error: {}\n", typed.error().message());
+}
+
+std::string sendkey(Hmp& monitor, const Arguments& arguments) {
+  constexpr std::string_view kSysRq = "alt-sysrq-";
+  const std::string text = arguments.word("keys");
+  const bool sysrq = text.starts_with(kSysRq) && text.size() == kSysRq.size() + 1;
+  const auto keys = parse_keys(text);
+  // SysRq has more keys than QEMU has names for.
+  if (!keys && !sysrq) return keys.error() + "\n";
+  const int64_t hold_ms =
+      arguments.has("hold") ? arguments.numbers.at("hold") : kDefaultKeyHold.count();
+  if (hold_ms < 0 || hold_ms > kMaxKeyHold.count())
+    return fmt::format("the time must be from 0 to {} ms\n", kMaxKeyHold.count());
+  if (keys) {
+    const auto sent =
+        monitor.context().hardware().send_keys(*keys, std::chrono::milliseconds(hold_ms));
+    if (sent) return "";
+    if (!sysrq)
+      return fmt::format("Error: {}; alt-sysrq-KEY can also be sent to the first console\n",
+                         sent.error().message());
+  }
+  return send_sysrq(monitor, text.substr(kSysRq.size()));
 }
 
 std::string no_snapshots(Hmp&, const Arguments&) {
@@ -308,7 +328,7 @@ constexpr Command kCommands[] = {
     {"savevm", "name:s?", "tag", "save a VM snapshot", kNothing, no_snapshots},
     {"screendump", "filename:s", "filename", "save screen as an image", kNothing, screendump},
     {"sendkey", "keys:s hold:i?", "keys [hold_ms]",
-     "send keys to the VM (only alt-sysrq-KEY, as BREAK and KEY on the first console)", kNothing,
+     "send keys to the VM (alt-sysrq-KEY also without a keyboard, by the first console)", kNothing,
      sendkey},
     {"set_link", "name:s up:b", "name on|off", "change the link status of a network adapter",
      kNothing, set_link},

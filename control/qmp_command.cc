@@ -72,6 +72,7 @@ constexpr Command kCommands[] = {
     {"query-rx-filter", "name?:str", "[RxFilterInfo]", query_rx_filter},
     {"set_link", "name:str up:bool", "", set_link},
     {"chardev-send-break", "id:str", "", send_break},
+    {"send-key", "keys:[KeyValue] hold-time?:int", "", send_key},
 
     // Hot-plug
     {"blockdev-add",

@@ -1,6 +1,10 @@
-// Commands of QMP about PCI, cards and consoles.
+// Commands of QMP about PCI, cards, consoles and the keyboard.
 #include <fmt/format.h>
 
+#include <chrono>
+#include <vector>
+
+#include "control/key_names.h"
 #include "control/names.h"
 #include "control/qmp_handlers.h"
 
@@ -110,6 +114,25 @@ Answer send_break(Context& context, const Json& arguments) {
   for (const auto& console : context.hardware().consoles())
     if (console.id == id) return answer(context.hardware().send_break(id));
   return generic(fmt::format("Chardev '{}' not found", id));
+}
+
+Answer send_key(Context& context, const Json& arguments) {
+  const Json& values = arguments.at("keys");
+  if (values.size() > kMaxKeysAtOnce)
+    return generic(fmt::format("at most {} keys can be sent at once", kMaxKeysAtOnce));
+  std::vector<uint16_t> keys;
+  for (const Json& value : values) {
+    const Json& data = value.at("data");
+    const auto key = value.at("type") == "number" ? find_key(data.get<int64_t>())
+                                                  : find_key(data.get<std::string>());
+    if (!key) return generic(fmt::format("there is no key {}", data.dump()));
+    keys.push_back(*key);
+  }
+  const auto hold = arguments.find("hold-time");
+  const int64_t hold_ms = hold == arguments.end() ? kDefaultKeyHold.count() : hold->get<int64_t>();
+  if (hold_ms < 0 || hold_ms > kMaxKeyHold.count())
+    return generic(fmt::format("Parameter 'hold-time' expects 0 to {}", kMaxKeyHold.count()));
+  return answer(context.hardware().send_keys(keys, std::chrono::milliseconds(hold_ms)));
 }
 
 }  // namespace wick::control::qmp

@@ -54,6 +54,7 @@ Answer query_pci(Context&, const Json&);
 Answer query_rx_filter(Context&, const Json&);
 Answer set_link(Context&, const Json&);
 Answer send_break(Context&, const Json&);
+Answer send_key(Context&, const Json&);
 
 // qmp_hotplug.cc
 Answer blockdev_add(Context&, const Json&);

@@ -5,6 +5,7 @@
 // Thread rule: on the main loop's thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -111,6 +112,11 @@ class Hardware {
   virtual Result<void> send_break(const std::string& console_id) = 0;
   // Sends a text as if the console's user had typed it.
   virtual Result<void> type(const std::string& console_id, const std::string& text) = 0;
+
+  // Presses keys of the guest's keyboard in this order, and releases them after `hold`, the last
+  // one first: KEY_* of <linux/input-event-codes.h>. Fails if the machine has no keyboard.
+  virtual Result<void> send_keys(const std::vector<uint16_t>& codes,
+                                 std::chrono::milliseconds hold) = 0;
 
   // Hot-plug, on PCI. The id must be new.
   virtual Result<void> add_disk(const DiskConfig& config, const std::string& id) = 0;

@@ -200,6 +200,11 @@ Result<void> MachineHardware::type(const std::string& id, const std::string& tex
   return {};
 }
 
+Result<void> MachineHardware::send_keys(const std::vector<uint16_t>& /*codes*/,
+                                        std::chrono::milliseconds /*hold*/) {
+  return with_hint(fail("the machine has no keyboard"), "start it with --display vnc=:1");
+}
+
 Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, uint8_t end) const {
   if (board_ == nullptr || !board_->has_pci())
     return with_hint(fail("{}: this machine has no PCI bus, so devices cannot be added to it", id),

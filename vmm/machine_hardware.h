@@ -60,6 +60,8 @@ class MachineHardware final : public Hardware {
   std::optional<uint64_t> balloon_bytes() const override;
   Result<void> send_break(const std::string& console_id) override;
   Result<void> type(const std::string& console_id, const std::string& text) override;
+  Result<void> send_keys(const std::vector<uint16_t>& codes,
+                         std::chrono::milliseconds hold) override;
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override;
   Result<void> add_card(const NetConfig& config, const std::string& id) override;
   Result<void> remove_device(const std::string& id) override;

@@ -220,6 +220,34 @@ TEST_F(Monitor, SendsSysRqToTheFirstConsole) {
   EXPECT_THAT(machine.log_, IsEmpty());
 }
 
+TEST_F(Monitor, SendsSysRqToTheConsoleOnlyWithoutAKeyboard) {
+  hooks.type = [this](const std::string& console, const std::string& text) {
+    return machine.type(console, text);
+  };
+  EXPECT_EQ(monitor("sendkey alt-sysrq-t"), "");
+  EXPECT_EQ(monitor("sendkey alt-sysrq-?"), "") << "a key without a name";
+  EXPECT_THAT(machine.log_,
+              ElementsAre("send_break ttyS0", "type ttyS0 t", "send_break ttyS0", "type ttyS0 ?"));
+  machine.log_.clear();
+  machine.keyboard_ = true;
+  EXPECT_EQ(monitor("sendkey alt-sysrq-t"), "");
+  EXPECT_THAT(machine.log_, ElementsAre("send_keys 56 99 20 for 100"));
+}
+
+TEST_F(Monitor, SendsKeys) {
+  machine.keyboard_ = true;
+  EXPECT_EQ(monitor("sendkey ctrl-alt-delete"), "");
+  EXPECT_EQ(monitor("sendkey a 200"), "");
+  EXPECT_EQ(monitor("sendkey 0x1e-minus"), "");
+  EXPECT_THAT(machine.log_, ElementsAre("send_keys 29 56 111 for 100", "send_keys 30 for 200",
+                                        "send_keys 30 12 for 100"));
+  machine.log_.clear();
+  EXPECT_EQ(monitor("sendkey ctrl-nope"), "unknown key: 'nope'\n");
+  EXPECT_THAT(monitor("sendkey a -1"), HasSubstr("from 0 to 60000"));
+  EXPECT_THAT(monitor("sendkey a 60001"), HasSubstr("from 0 to 60000"));
+  EXPECT_THAT(machine.log_, IsEmpty());
+}
+
 TEST_F(Monitor, RefusesSnapshotsClearly) {
   EXPECT_THAT(monitor("savevm"), HasSubstr("no snapshots of running machines"));
   EXPECT_THAT(monitor("loadvm a"), HasSubstr("no snapshots of running machines"));

@@ -225,6 +225,44 @@ TEST_F(QmpCommands, BoundWhatAClientCanAdd) {
                 HasSubstr("identifier"));
 }
 
+TEST_F(QmpCommands, SendKeys) {
+  const auto keys = [](std::vector<Json> values) {
+    return Json{{"keys", Json(std::move(values))}};
+  };
+  const Json ctrl = {{"type", "qcode"}, {"data", "ctrl"}};
+  const Json a = {{"type", "number"}, {"data", 0x1e}};
+  EXPECT_THAT(client().error("send-key", keys({a})), HasSubstr("no keyboard"));
+  machine.keyboard_ = true;
+  client().value("send-key", keys({ctrl, a}));
+  Json held = keys({a});
+  held["hold-time"] = 7;
+  client().value("send-key", held);
+  EXPECT_THAT(machine.log_, ElementsAre("send_keys 29 30 for 100", "send_keys 30 for 7"));
+}
+
+TEST_F(QmpCommands, RefuseKeysThatAreWrong) {
+  machine.keyboard_ = true;
+  const auto error = [&](const Json& value) {
+    return client().error("send-key", {{"keys", Json::array({value})}});
+  };
+  EXPECT_THAT(error({{"type", "qcode"}, {"data", "nope"}}),
+              HasSubstr("'keys[0].data' does not accept value 'nope'"));
+  EXPECT_THAT(error({{"type", "qcode"}, {"data", 1}}), HasSubstr("expected: string"));
+  EXPECT_THAT(error({{"type", "qcode"}, {"data", "unmapped"}}), HasSubstr("no key"));
+  EXPECT_THAT(error({{"type", "number"}, {"data", "a"}}), HasSubstr("expected: integer"));
+  EXPECT_THAT(error({{"type", "number"}, {"data", -1}}), HasSubstr("no key"));
+  EXPECT_THAT(error({{"type", "qcode"}}), HasSubstr("'keys[0].data' is missing"));
+  EXPECT_THAT(error({{"data", "a"}}), HasSubstr("'keys[0].type' is missing"));
+  EXPECT_THAT(error("a"), HasSubstr("expected: object"));
+  const Json a = {{"type", "qcode"}, {"data", "a"}};
+  EXPECT_THAT(client().error("send-key", {{"keys", std::vector<Json>(17, a)}}),
+              HasSubstr("at most 16"));
+  for (const int64_t hold : {int64_t{-1}, int64_t{60'001}, INT64_MAX})
+    EXPECT_THAT(client().error("send-key", {{"keys", Json::array({a})}, {"hold-time", hold}}),
+                HasSubstr("'hold-time'"));
+  EXPECT_THAT(machine.log_, IsEmpty());
+}
+
 TEST_F(QmpCommands, ADumpNeedsAFileAndAWriter) {
   EXPECT_THAT(client().error("dump-guest-memory", {{"paging", false}, {"protocol", "file:/c"}}),
               HasSubstr("cannot write dumps"));

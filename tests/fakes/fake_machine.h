@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
   std::vector<PciInfo> pci_;
   std::vector<ConsoleInfo> consoles_;
   std::optional<uint64_t> balloon_;
+  bool keyboard_ = false;
   std::optional<Error> attach_refusal_;
   std::optional<Error> refusal_;  // the answer of all that can fail, if set
 
@@ -203,6 +205,13 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
   }
   Result<void> type(const std::string& console_id, const std::string& text) override {
     return answer("type " + console_id + " " + text);
+  }
+  Result<void> send_keys(const std::vector<uint16_t>& codes,
+                         std::chrono::milliseconds hold) override {
+    if (!keyboard_) return fail("the machine has no keyboard");
+    std::string call = "send_keys";
+    for (const uint16_t code : codes) call += " " + std::to_string(code);
+    return answer(call + " for " + std::to_string(hold.count()));
   }
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override {
     return answer("add_disk " + id + " " + config.path);
