@@ -42,6 +42,8 @@ std::string make_command_line(const CommandLineParts& parts) {
     if (!line.empty()) line += ' ';
     line += word;
   };
+  // /dev/console is the last one.
+  if (parts.screen) add("console=tty0");
   if (!parts.console.empty()) add("console=" + parts.console);
   if (!parts.root_device.empty() && !parts.has_initrd && !has_parameter(parts.append, "root="))
     add(fmt::format("root={} {}", parts.root_device, parts.root_read_only ? "ro" : "rw"));

@@ -25,6 +25,7 @@ struct MmioParameter {
 
 struct CommandLineParts {
   std::string console = {};      // "ttyS0"; empty: none
+  bool screen = false;           // the kernel shows its messages there, too
   std::string root_device = {};  // "/dev/vda"; empty: there is no disk
   bool root_read_only = false;   // the disk is read-only
   bool has_initrd = false;       // an initrd finds the root itself

@@ -130,6 +130,24 @@ Result<CpuState> linux_32bit_entry(const GuestMemory& memory, GuestAddress entry
   return state;
 }
 
+CpuState real_mode_entry(GuestAddress entry) {
+  constexpr Segment kReal{.limit = 0xffff, .type = 0x3, .present = 1, .s = 1};
+  CpuState state;
+  state.rip = entry.value & 0xf;
+  state.rflags = kRflagsReserved;
+  state.cr0 = kCr0Et;
+  state.ds = state.es = state.fs = state.gs = state.ss = kReal;
+  state.cs = kReal;
+  state.cs.type = 0xb;
+  state.cs.selector = static_cast<uint16_t>(entry.value >> 4);
+  state.cs.base = entry.value & ~uint64_t{0xf};
+  state.tr = kTask;
+  state.tr.selector = 0;
+  state.gdt.limit = 0xffff;
+  state.idt.limit = 0xffff;
+  return state;
+}
+
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info) {
   CpuState state = TRY(flat_state(memory, entry, kCode32));
   state.rbx = start_info.value;

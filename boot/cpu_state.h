@@ -62,6 +62,10 @@ Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry
 Result<CpuState> linux_32bit_entry(const GuestMemory& memory, GuestAddress entry,
                                    GuestAddress zero_page);
 
+// Real mode at a physical address below 1 MiB, where firmware continues an operating system after
+// S3 (ACPI 6.5, 5.2.10, "Firmware Waking Vector").
+CpuState real_mode_entry(GuestAddress entry);
+
 // The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no paging,
 // interrupts off, ebx the hvm_start_info. Writes the GDT into `memory`.
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info);

@@ -141,6 +141,8 @@ constexpr RunOption kRunOptions[] = {
      add<&Machine::serials, parse_serial>},
     {"--console", "SPEC", "a virtio console, hvc0; repeat for more", true,
      add<&Machine::consoles, parse_console>},
+    {"--display", "SPEC", "a screen with keyboard and pointer (none)", false,
+     set<&Machine::vnc, parse_display>},
     {"--rng", "on|off|FILE", "entropy for the guest, from getrandom or FILE (on)", false,
      set<&Machine::rng, parse_rng>},
     {"--transport", "pci|mmio", "the transport of virtio devices (pci)", false,
@@ -186,6 +188,7 @@ std::string RunOption::form() const {
   if (option == "console") return std::string(kConsoleForm);
   if (option == "qmp" || option == "monitor") return std::string(kServiceForm);
   if (option == "gdb") return std::string(kGdbForm);
+  if (option == "display") return std::string(kDisplayForm);
   if (option == "fw-cfg") return std::string(kFwCfgForm);
   if (option == "on-panic") return std::string(kPanicForm);
   if (option == "stats") return std::string(kStatsForm);

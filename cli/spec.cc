@@ -128,6 +128,15 @@ Result<std::optional<StreamAddress>> parse_service(std::string_view text) {
   return *std::move(address);
 }
 
+Result<std::optional<display::VncConfig>> parse_display(std::string_view text) {
+  constexpr std::string_view kVnc = "vnc=";
+  if (text == "none") return std::nullopt;
+  if (!text.starts_with(kVnc))
+    return with_hint(fail("'{}' is not a display", text),
+                     "write none, or vnc=HOST:N, such as vnc=:1");
+  return TRY(display::parse_vnc(text.substr(kVnc.size())));
+}
+
 Result<vmm::FwCfgFile> parse_fw_cfg(std::string_view text) {
   constexpr std::string_view kName = "name=";
   if (text.starts_with(kName)) text.remove_prefix(kName.size());

@@ -41,6 +41,8 @@ inline constexpr std::string_view kConsoleForm =
     "stdio|pty|null|unix:PATH|file:PATH[,log=FILE][,name=NAME]";
 inline constexpr std::string_view kServiceForm = "stdio|unix:PATH|tcp:HOST:PORT";
 inline constexpr std::string_view kGdbForm = "unix:PATH|tcp:HOST:PORT";
+inline constexpr std::string_view kDisplayForm =
+    "none|vnc=HOST:N|vnc=unix:PATH[,password-file=FILE][,web=on|off]";
 inline constexpr std::string_view kFwCfgForm = "NAME[,file=PATH][,string=TEXT]";
 inline constexpr std::string_view kPanicForm = "exit|core:FILE";
 inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
@@ -67,6 +69,9 @@ Result<StreamAddress> parse_address(std::string_view text);
 
 // Parses kPanicForm; returns the file for a core, or an empty string.
 Result<std::string> parse_on_panic(std::string_view text);
+
+// Parses kDisplayForm; nullopt: no screen.
+Result<std::optional<display::VncConfig>> parse_display(std::string_view text);
 
 // Parses kFwCfgForm, also as QEMU writes it: name=NAME,file=PATH.
 Result<vmm::FwCfgFile> parse_fw_cfg(std::string_view text);

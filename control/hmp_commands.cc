@@ -178,8 +178,10 @@ std::string no_snapshots(Hmp&, const Arguments&) {
          "of a disk that is not in use\n";
 }
 
-std::string screendump(Hmp& monitor, const Arguments&) {
-  return text_of(qmp::screendump(monitor.context(), Json::object()));
+std::string screendump(Hmp& monitor, const Arguments& arguments) {
+  const std::string path = arguments.word("filename");
+  return text_of(qmp::screendump(
+      monitor.context(), {{"filename", path}, {"format", path.ends_with(".png") ? "png" : "ppm"}}));
 }
 
 void dump_guest_memory(Hmp& monitor, const Arguments& arguments, Hmp::Done done) {

@@ -28,7 +28,7 @@ Answer system_powerdown(Context&, const Json&);
 Answer system_wakeup(Context&, const Json&);
 Answer inject_nmi(Context&, const Json&);
 Answer balloon(Context&, const Json&);
-Answer screendump(Context&, const Json&);
+Answer screendump(Context& context, const Json& arguments);
 void human_monitor_command(Context&, const Json&, Done);
 
 // qmp_dump.cc

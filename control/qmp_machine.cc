@@ -129,8 +129,11 @@ Answer balloon(Context& context, const Json& arguments) {
   return answer(context.hardware().set_balloon(std::min(static_cast<uint64_t>(target), all)));
 }
 
-Answer screendump(Context&, const Json&) {
-  return generic("There is no console to take a screendump from");
+Answer screendump(Context& context, const Json& arguments) {
+  using Format = vmm::Hardware::PictureFormat;
+  const bool png = arguments.value("format", "ppm") == "png";
+  return answer(context.hardware().save_screen(arguments.at("filename").get<std::string>(),
+                                               png ? Format::kPng : Format::kPpm));
 }
 
 void human_monitor_command(Context& context, const Json& arguments, Done done) {

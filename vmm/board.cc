@@ -16,12 +16,19 @@ namespace wick::vmm {
 
 namespace {
 
-Result<GuestMemory> make_memory(uint64_t size_bytes) {
+// With a screen its window is a hole in the RAM.
+Result<std::shared_ptr<const GuestMemory>> make_memory(uint64_t size_bytes, bool screen) {
   std::vector<GuestMemory::Range> ranges;
   const uint64_t low = std::min(size_bytes, layout::kLowRamEnd);
-  ranges.push_back({{0}, low});
+  constexpr uint64_t kWindowEnd = devices::Vga::kWindow + devices::Vga::kWindowBytes;
+  if (screen && low > kWindowEnd) {
+    ranges.push_back({{0}, devices::Vga::kWindow});
+    ranges.push_back({{kWindowEnd}, low - kWindowEnd});
+  } else {
+    ranges.push_back({{0}, low});
+  }
   if (size_bytes > low) ranges.push_back({{layout::kHighRamStart}, size_bytes - low});
-  return GuestMemory::create(ranges);
+  return std::make_shared<const GuestMemory>(TRY(GuestMemory::create(ranges)));
 }
 
 }  // namespace
@@ -30,21 +37,28 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
                                              const Kvm& kvm, const Peripherals& peripherals,
                                              EventLoop& main_loop, const GuestClock& clock,
                                              const Events& events) {
-  std::unique_ptr<Board> board(new Board(config, TRY(Vm::create(kvm)),
-                                         TRY(make_memory(config.memory_bytes)), main_loop, clock));
+  const WakeStart* const wake = std::get_if<WakeStart>(&files);
+  auto memory = wake != nullptr
+                    ? wake->asleep.memory
+                    : TRY(make_memory(config.memory_bytes, peripherals.screen() != nullptr));
+  std::unique_ptr<Board> board(
+      new Board(config, TRY(Vm::create(kvm)), std::move(memory), main_loop, clock));
   TRY(board->vm_.map(board->memory_));
-  TRY(board->build_chipset(main_loop, events));
+  TRY(board->build_chipset(main_loop, events, wake));
   TRY(board->build_fw_cfg());
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
+  if (peripherals.screen() != nullptr) TRY(board->build_screen(*peripherals.screen()));
   for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Without ACPI there are too few interrupts for a balloon.
   board->balloon_.on_change(events.balloon_changed);
   if (config.acpi) TRY(board->add_virtio({&board->balloon_, "balloon", layout::kBalloonSlot}));
   TRY(board->build_cpus());
-  if (const auto* const firmware = std::get_if<FirmwareStart>(&files))
+  if (wake != nullptr)
+    TRY(board->wake_up(*wake));
+  else if (const auto* const firmware = std::get_if<FirmwareStart>(&files))
     TRY(board->load_firmware(*firmware));
   else
     TRY(board->load_kernel(std::get<boot::BootFiles>(std::move(files))));
@@ -52,16 +66,22 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
 }
 
 Board::~Board() {
+  if (screen_ != nullptr) screen_->disconnect();
   for (const SerialPort& port : serials_) port.host->disconnect();
   for (const auto& slot : pci_slots_)
     if (slot->transport) slot->transport->power_off();
   for (const MmioSlot& slot : mmio_slots_) slot.transport->power_off();
 }
 
-Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
+Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events,
+                                  const WakeStart* wake) {
   i8042_ = std::make_unique<devices::I8042>(events.reset);
   TRY(ports_.attach({layout::kI8042DataPort, 1}, i8042_->data_port(), "i8042"));
   TRY(ports_.attach({layout::kI8042CommandPort, 1}, i8042_->command_port(), "i8042"));
+  if (!config_.firmware_path.empty()) {
+    port92_ = std::make_unique<devices::Port92>(events.reset);
+    TRY(ports_.attach({layout::kPort92, devices::Port92::kPorts}, *port92_, "port 92"));
+  }
 
   pit_line_ = std::make_unique<IrqLine>(vm_, layout::kPitIrq);
   pit_timer_ = TRY(main_loop.timer([this] { pit_->wake(); }));
@@ -80,22 +100,36 @@ Result<void> Board::build_chipset(EventLoop& main_loop, const Events& events) {
   sci_ = std::make_unique<IrqLine>(vm_, layout::kSciIrq);
   acpi_timer_ = TRY(main_loop.timer([this] { acpi_pm_->wake(); }));
   acpi_pm_ = std::make_unique<devices::AcpiPm>(
-      *sci_, devices::AcpiPm::Actions{.power_off = events.power_off, .reset = events.reset},
-      devices::AcpiPm::Clock{.now = now, .arm = [this](auto delay) { acpi_timer_.arm(delay); }});
+      *sci_,
+      devices::AcpiPm::Actions{.power_off = events.power_off,
+                               .reset = events.reset,
+                               .suspend_to_ram = events.suspend_to_ram,
+                               .suspend_to_disk = events.power_off},
+      devices::AcpiPm::Clock{.now = now, .arm = [this](auto delay) { acpi_timer_.arm(delay); }},
+      wake == nullptr ? devices::AcpiPm::State() : devices::AcpiPm::woken_by(wake->source));
   TRY(ports_.attach({layout::kAcpiPmPort, devices::AcpiPm::kPorts}, *acpi_pm_, "acpi"));
 
-  rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);
-  rtc_timer_ = TRY(main_loop.timer([this] { rtc_->wake(); }));
-  rtc_ = std::make_unique<devices::Rtc>(
-      *rtc_line_, devices::Rtc::Wires{.now = [this] { return clock_.real_time(); },
-                                      .arm = [this](auto delay) { rtc_timer_.arm(delay); },
-                                      .alarm = [this] { acpi_pm_->rtc_alarm(); }});
-  TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
-  TRY(vm_.coalesce(layout::kRtcPort, 1));  // the index
+  TRY(build_rtc(main_loop, events, wake));
 
   pvpanic_ = std::make_unique<devices::Pvpanic>(
       devices::Pvpanic::Actions{.panicked = events.panicked, .crash_loaded = [] {}});
   return ports_.attach({layout::kPvpanicPort, devices::Pvpanic::kPorts}, *pvpanic_, "pvpanic");
+}
+
+Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const WakeStart* wake) {
+  rtc_line_ = std::make_unique<IrqLine>(vm_, layout::kRtcIrq);
+  rtc_timer_ = TRY(main_loop.timer([this] { rtc_->wake(); }));
+  const devices::Rtc::Wires wires{.now = [this] { return clock_.real_time(); },
+                                  .arm = [this](auto delay) { rtc_timer_.arm(delay); },
+                                  .alarm =
+                                      [this, told = events.rtc_alarm] {
+                                        acpi_pm_->rtc_alarm();
+                                        if (told) told();
+                                      }};
+  rtc_ = wake == nullptr ? std::make_unique<devices::Rtc>(*rtc_line_, wires)
+                         : std::make_unique<devices::Rtc>(*rtc_line_, wires, wake->asleep.rtc);
+  TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
+  return vm_.coalesce(layout::kRtcPort, 1);  // the index
 }
 
 Result<void> Board::build_fw_cfg() {
@@ -376,6 +410,7 @@ Result<void> Board::load_kernel(boot::BootFiles files) {
   } else {
     boot::CommandLineParts parts{
         .console = config_.main_console(),
+        .screen = config_.vnc.has_value(),
         .root_device = config_.root_device(),
         .root_read_only = config_.root_disk() != nullptr && config_.root_disk()->read_only,
         .has_initrd = !config_.initrd_path.empty(),
@@ -405,10 +440,14 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .pm1_event_port = layout::kAcpiPmPort + devices::AcpiPm::kEventOffset,
       .pm1_control_port = layout::kAcpiPmPort + devices::AcpiPm::kControlOffset,
       .pm_timer_port = layout::kAcpiPmPort + devices::AcpiPm::kTimerOffset,
+      .sleep_type_s3 = devices::AcpiPm::kSleepTypeS3,
+      .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
       .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,
       .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
       .reset_value = devices::AcpiPm::kResetValue,
       .rtc = {layout::kRtcPort, layout::kRtcIrq, devices::Rtc::kCentury},
+      .has_vga = screen_ != nullptr,
+      .has_keyboard = screen_ != nullptr,
       .pvpanic_port = layout::kPvpanicPort,
       .fw_cfg_port = devices::FwCfg::kPort};
   for (size_t i = 0; i < serials_.size(); ++i)

@@ -32,9 +32,13 @@
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
 #include "devices/pit.h"
+#include "devices/port92.h"
+#include "devices/ps2_keyboard.h"
+#include "devices/ps2_mouse.h"
 #include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
+#include "devices/vga/vga.h"
 #include "virtio/balloon.h"
 #include "virtio/mmio.h"
 #include "virtio/pci.h"
@@ -45,6 +49,7 @@
 #include "vmm/kvm.h"
 #include "vmm/peripherals.h"
 #include "vmm/vcpu.h"
+#include "vmm/video_memory.h"
 #include "vmm/vm.h"
 
 namespace wick::vmm {
@@ -53,8 +58,20 @@ struct FirmwareStart {
   boot::Firmware image;
   bool again = false;  // after a reset
 };
+// What remains of a board whose guest sleeps in S3 (ACPI 6.5, 7.4.2.4).
+struct SleepingBoard {
+  std::shared_ptr<const GuestMemory> memory;
+  devices::Rtc::State rtc;
+  std::string cmdline;
+};
+// A guest that wakes up: by its firmware, if there is one, else at its waking vector.
+struct WakeStart {
+  SleepingBoard asleep;
+  devices::AcpiPm::WakeSource source = devices::AcpiPm::WakeSource::kOther;
+  std::optional<boot::Firmware> firmware = {};
+};
 // What the first vCPU starts.
-using StartFiles = std::variant<boot::BootFiles, FirmwareStart>;
+using StartFiles = std::variant<boot::BootFiles, FirmwareStart, WakeStart>;
 
 class Board {
  public:
@@ -63,6 +80,8 @@ class Board {
     std::function<void()> power_off;
     std::function<void()> reset;
     std::function<void()> panicked;
+    std::function<void()> suspend_to_ram = {};
+    std::function<void()> rtc_alarm = {};
     std::function<void()> balloon_changed = {};
     std::function<void(uint32_t slots)> ejected = {};  // bits of PCI slots
   };
@@ -79,6 +98,11 @@ class Board {
   const std::string& cmdline() const { return cmdline_; }
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
+  // While no vCPU runs.
+  SleepingBoard sleeping() const { return {memory_owner_, rtc_->state(), cmdline_}; }
+  std::optional<devices::AcpiPm::WakeSource> pending_wake() const {
+    return devices::AcpiPm::pending_wake(acpi_pm_->state());
+  }
   const Bus& ports() const { return ports_; }
   const Bus& mmio() const { return mmio_; }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
@@ -134,15 +158,19 @@ class Board {
     std::vector<Vm::Ioeventfd> kicks;  // registered with KVM
   };
 
-  Board(const MachineConfig& config, Vm vm, GuestMemory memory, EventLoop& main_loop,
-        const GuestClock& clock)
+  Board(const MachineConfig& config, Vm vm, std::shared_ptr<const GuestMemory> memory,
+        EventLoop& main_loop, const GuestClock& clock)
       : config_(config),
         clock_(clock),
         vm_(std::move(vm)),
-        memory_(std::move(memory)),
+        memory_owner_(std::move(memory)),
+        memory_(*memory_owner_),
         balloon_(memory_, main_loop) {}
 
-  Result<void> build_chipset(EventLoop& main_loop, const Events& events);
+  Result<void> build_chipset(EventLoop& main_loop, const Events& events, const WakeStart* wake);
+  Result<void> build_rtc(EventLoop& main_loop, const Events& events, const WakeStart* wake);
+  // board_screen.cc
+  Result<void> build_screen(Screen& screen);
   Result<void> build_fw_cfg();
   Result<void> add_user_file(const FwCfgFile& file);
   Result<void> build_serials(const Peripherals& peripherals);
@@ -167,19 +195,26 @@ class Board {
   Result<void> load_kernel(boot::BootFiles files);
   // board_firmware.cc
   Result<void> load_firmware(const FirmwareStart& firmware);
+  Result<void> map_firmware(const boot::Firmware& firmware);
   Result<void> add_firmware_files(bool again);
+  Result<void> wake_up(const WakeStart& wake);
   std::vector<std::string> boot_order(bool again) const;
   boot::AcpiPlatform acpi_platform() const;
 
   const MachineConfig& config_;
   const GuestClock& clock_;
   Vm vm_;
-  GuestMemory memory_;
+  const std::shared_ptr<const GuestMemory> memory_owner_;
+  const GuestMemory& memory_;
   std::string cmdline_;
   Bus ports_;
   Bus mmio_;
   CoalescedPorts coalesced_{ports_};
+  devices::Ps2Keyboard ps2_keyboard_;  // plugged into the i8042 with a screen
+  devices::Ps2Mouse ps2_mouse_;
+  std::unique_ptr<IrqLine> keyboard_line_, mouse_line_;
   std::unique_ptr<devices::I8042> i8042_;
+  std::unique_ptr<devices::Port92> port92_;
   std::unique_ptr<IrqLine> pit_line_;
   std::unique_ptr<devices::Pit> pit_;
   EventLoop::Timer pit_timer_;
@@ -194,6 +229,10 @@ class Board {
   std::optional<GuestMemory> rom_;  // the firmware's image
   std::unique_ptr<devices::FirmwareLog> firmware_log_;
   std::vector<SerialPort> serials_;
+  // With a screen.
+  Screen* screen_ = nullptr;
+  std::unique_ptr<VideoMemory> video_memory_;
+  std::unique_ptr<devices::Vga> vga_;
   virtio::Balloon balloon_;
   MsiPort msi_{vm_};
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;

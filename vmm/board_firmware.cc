@@ -1,4 +1,5 @@
-// The parts of a board that firmware needs in place of a kernel.
+// The parts of a board that firmware needs in place of a kernel, and the start of a guest that
+// wakes up from S3.
 
 #include <spdlog/spdlog.h>
 
@@ -6,6 +7,10 @@
 #include <array>
 
 #include "base/bytes.h"
+#include "boot/bios_files.h"
+#include "boot/cmos.h"
+#include "boot/smbios.h"
+#include "boot/table_blob.h"
 #include "vmm/board.h"
 #include "vmm/layout.h"
 
@@ -13,77 +18,117 @@ namespace wick::vmm {
 
 namespace {
 
-std::vector<std::byte> bytes_of(std::string_view text) {
-  const auto bytes = as_bytes(text.data(), text.size());
-  return {bytes.begin(), bytes.end()};
-}
+// KVM's pages, which no operating system may use (layout.h).
+constexpr boot::MemoryMapEntry kKvmPages{layout::kKvmIdentityMap, 0x4000,
+                                         boot::MemoryMapEntry::Type::kReserved};
+
+// How long SeaBIOS waits for a key, with a menu of boot devices and without.
+constexpr uint16_t kMenuWaitMs = 60'000;
 
 }  // namespace
 
 // The vCPUs keep the state that KVM gives them, that of a reset: the first one starts 16 bytes
 // below 4 GiB, the others wait for INIT and SIPI.
-Result<void> Board::load_firmware(const FirmwareStart& firmware) {
-  const std::span<const std::byte> image = firmware.image.image;
+Result<void> Board::load_firmware(const FirmwareStart& start) {
+  TRY(map_firmware(start.image));
+  const std::span<const std::byte> image = start.image.image;
+  const auto copy = image.last(std::min<size_t>(image.size(), layout::kMaxFirmwareCopyBytes));
+  TRY(memory_.write_bytes({layout::kFirmwareCopyEnd - copy.size()}, copy));
+  rtc_->preset(
+      boot::make_cmos({.low_memory_bytes = std::min(config_.memory_bytes, layout::kLowRamEnd),
+                       .high_memory_bytes = config_.memory_bytes > layout::kLowRamEnd
+                                                ? config_.memory_bytes - layout::kLowRamEnd
+                                                : 0,
+                       .cpus = config_.cpus,
+                       .has_mouse = screen_ != nullptr}));
+  spdlog::info("{}: firmware of {} KiB", start.image.path, image.size() >> 10);
+  return add_firmware_files(start.again);
+}
+
+Result<void> Board::map_firmware(const boot::Firmware& firmware) {
+  const std::span<const std::byte> image = firmware.image;
   const GuestAddress start{layout::kFirmwareEnd - image.size()};
   rom_.emplace(TRY(GuestMemory::create(std::array{GuestMemory::Range{start, image.size()}})));
   TRY(rom_->write_bytes(start, image));
   TRY(vm_.map({.index = Vm::kFirmwareSlot,
                .memory = rom_->regions().front(),
                .access = Vm::Access::kReadOnly}));
-  const auto copy = image.last(std::min<size_t>(image.size(), layout::kMaxFirmwareCopyBytes));
-  TRY(memory_.write_bytes({layout::kFirmwareCopyEnd - copy.size()}, copy));
-  if (spdlog::should_log(spdlog::level::debug)) {
-    firmware_log_ = std::make_unique<devices::FirmwareLog>(
-        [](const std::string& line) { spdlog::debug("firmware: {}", line); });
-    TRY(ports_.attach({layout::kFirmwareLogPort, devices::FirmwareLog::kPorts}, *firmware_log_,
-                      "firmware log"));
-  }
-  spdlog::info("{}: firmware of {} KiB", firmware.image.path, image.size() >> 10);
-  return add_firmware_files(firmware.again);
+  if (!spdlog::should_log(spdlog::level::debug)) return {};
+  firmware_log_ = std::make_unique<devices::FirmwareLog>(
+      [](const std::string& line) { spdlog::debug("firmware: {}", line); });
+  return ports_.attach({layout::kFirmwareLogPort, devices::FirmwareLog::kPorts}, *firmware_log_,
+                       "firmware log");
 }
 
 Result<void> Board::add_firmware_files(bool again) {
-  std::vector<std::byte> e820;
-  const auto entry = [&](uint64_t start, uint64_t size, uint32_t type) {
-    std::vector<std::byte> e(20);
-    store_le(std::span(e).subspan(0, 8), start);
-    store_le(std::span(e).subspan(8, 8), size);
-    store_le(std::span(e).subspan(16, 4), type);
-    e820.insert(e820.end(), e.begin(), e.end());
+  const auto add = [this](std::string_view name, std::vector<std::byte> content) {
+    return fw_cfg_->add(std::string(name), std::move(content));
   };
-  for (const auto& region : memory_.regions()) entry(region.start.value, region.size_bytes, 1);
-  TRY(fw_cfg_->add("etc/e820", e820));
-  TRY(fw_cfg_->add("etc/sercon-port", {std::byte{0xf8}, std::byte{0x03}}));
-  std::string order;
-  for (const std::string& path : boot_order(again)) order += order.empty() ? path : '\n' + path;
-  TRY(fw_cfg_->add("bootorder", bytes_of(order + '\0')));
-  return {};
+  boot::AcpiFiles acpi = TRY(boot::make_acpi_files(acpi_platform()));
+  TRY(add(boot::kAcpiTablesFile, std::move(acpi.tables)));
+  TRY(add(boot::kAcpiRsdpFile, std::move(acpi.rsdp)));
+  TRY(add(boot::kTableLoaderFile, std::move(acpi.loader)));
+  boot::SmbiosFiles smbios = boot::make_smbios_files(
+      memory_, {.name = config_.name, .uuid = config_.uuid, .cpus = config_.cpus});
+  TRY(add(boot::kSmbiosAnchorFile, std::move(smbios.anchor)));
+  TRY(add(boot::kSmbiosTablesFile, std::move(smbios.tables)));
+  boot::BiosFile e820 = boot::make_e820_file(memory_, std::array{kKvmPages});
+  TRY(add(e820.name, std::move(e820.content)));
+
+  boot::BiosSettings settings{.boot_order = boot_order(again),
+                              .serial_console_port = 0,
+                              .sleep_type_s3 = devices::AcpiPm::kSleepTypeS3,
+                              .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
+                              .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5};
+  if (config_.boot == MachineConfig::Boot::kMenu) settings.boot_menu_wait_ms = kMenuWaitMs;
+  if (screen_ == nullptr && !serials_.empty())
+    settings.serial_console_port = layout::kSerialPorts[0];
+  for (boot::BiosFile& file : boot::make_bios_files(settings))
+    TRY(add(file.name, std::move(file.content)));
+  if (screen_ == nullptr) return {};
+  const std::string path = TRY(boot::find_vga_bios());
+  return add("vgaroms/vgabios-stdvga.bin", TRY(boot::read_option_rom(path)));
 }
 
 // An installer that has been started from a CD-ROM resets the machine to start what it has
 // installed.
 std::vector<std::string> Board::boot_order(bool again) const {
   using Media = DiskConfig::Media;
-  constexpr size_t kDrivesPerChannel = devices::Ide::kDrives / devices::Ide::kChannels;
+  constexpr unsigned kDrivesPerChannel = devices::Ide::kDrives / devices::Ide::kChannels;
   std::vector<std::string> disks, cdroms;
-  size_t on_virtio = 0;
-  size_t on_ide = 0;
+  uint8_t slot = layout::kFirstDiskSlot;
+  unsigned drive = 0;
   for (const DiskConfig& disk : config_.disks) {
     std::vector<std::string>& to = disk.media == Media::kCdrom ? cdroms : disks;
     if (disk.device == DiskConfig::Device::kVirtio) {
-      to.push_back(
-          fmt::format("/pci@i0cf8/scsi@{:x}/disk@0,0", layout::kFirstDiskSlot + on_virtio++));
+      to.push_back(boot::virtio_disk_path(slot++));
       continue;
     }
-    to.push_back(fmt::format("/pci@i0cf8/ide@{:x}/drive@{:x}/disk@{:x}", layout::kIdeSlot,
-                             on_ide / kDrivesPerChannel, on_ide % kDrivesPerChannel));
-    ++on_ide;
+    to.push_back(boot::ide_drive_path(layout::kIdeSlot, 0, drive / kDrivesPerChannel,
+                                      drive % kDrivesPerChannel));
+    ++drive;
   }
   const bool cdrom_first = config_.boot == MachineConfig::Boot::kCdrom && !again;
   std::vector<std::string>& first = cdrom_first ? cdroms : disks;
   const std::vector<std::string>& others = cdrom_first ? disks : cdroms;
   first.insert(first.end(), others.begin(), others.end());
   return first;
+}
+
+// Firmware finds the guest's waking vector itself; a guest without firmware gives it in a table
+// that wick has written. The guest's memory is as it left it.
+Result<void> Board::wake_up(const WakeStart& wake) {
+  cmdline_ = wake.asleep.cmdline;
+  if (wake.firmware) {
+    rtc_->preset(std::array{std::pair{boot::kCmosShutdownStatus, boot::kCmosWakeFromS3}});
+    return map_firmware(*wake.firmware);
+  }
+  constexpr uint32_t kRealModeEnd = 0x10'0000;
+  const boot::WakingVectors vectors = TRY(boot::read_waking_vectors(memory_));
+  const uint32_t vector = vectors.firmware_waking_vector;
+  if (vector == 0 || vector >= kRealModeEnd)
+    return fail("the guest sleeps and has set no waking vector in real mode, but {:#x}", vector);
+  return vcpus_.front()->set_state(boot::real_mode_entry({vector}));
 }
 
 }  // namespace wick::vmm

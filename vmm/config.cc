@@ -189,6 +189,9 @@ Result<void> check(const MachineConfig& machine) {
                           "ACPI",
                           machine.cpus),
                      "leave --acpi out");
+  if (machine.vnc && !machine.on_pci())
+    return with_hint(fail("--display: a screen needs PCI, but this machine has no PCI bus"),
+                     "leave --transport mmio and --acpi off out");
   if (!machine.firmware_path.empty() && !machine.on_pci())
     return with_hint(
         fail("--firmware, --boot: firmware needs PCI, but this machine has no PCI bus"),

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "block/supervised.h"
+#include "display/vnc_config.h"
 #include "net/mac_address.h"
 #include "net/user.h"
 
@@ -119,11 +120,12 @@ struct MachineConfig {
   // enp0s24), so not all is the default.
   enum class Hotplug { kOff, kSpare, kAll };
   Hotplug hotplug = Hotplug::kSpare;
-  uint32_t hotplug_slots() const;      // a bit per slot; 0 without PCI
-  bool reset_on_reboot = false;        // false: a reboot ends the run
-  std::vector<FwCfgFile> fw_cfg = {};  // more files of the firmware configuration device
-  bool stats = false;                  // count and time every exit
-  bool start_paused = false;           // the vCPUs wait for Machine::resume()
+  uint32_t hotplug_slots() const;         // a bit per slot; 0 without PCI
+  bool reset_on_reboot = false;           // false: a reboot ends the run
+  std::vector<FwCfgFile> fw_cfg = {};     // more files of the firmware configuration device
+  std::optional<display::VncConfig> vnc;  // a screen, with a keyboard and a pointer
+  bool stats = false;                     // count and time every exit
+  bool start_paused = false;              // the vCPUs wait for Machine::resume()
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

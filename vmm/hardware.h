@@ -118,6 +118,10 @@ class Hardware {
   virtual Result<void> send_keys(const std::vector<uint16_t>& codes,
                                  std::chrono::milliseconds hold) = 0;
 
+  // Writes what the screen shows to a file. Fails if the machine has no screen.
+  enum class PictureFormat { kPng, kPpm };
+  virtual Result<void> save_screen(const std::string& path, PictureFormat format) = 0;
+
   // Hot-plug, on PCI. The id must be new.
   virtual Result<void> add_disk(const DiskConfig& config, const std::string& id) = 0;
   virtual Result<void> add_card(const NetConfig& config, const std::string& id) = 0;

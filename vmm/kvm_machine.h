@@ -53,6 +53,14 @@ class KvmMachine final : public Machine {
   Result<void> power_on(StartFiles files);
   void run_board();
   bool wants_reset();
+  Result<void> reset_board();
+  // S3, from the guest's request to its wake-up or to the end of the run.
+  void suspend();
+  bool take_suspend();
+  bool sleep();  // false: the machine is to end, or to be reset
+  Result<void> wake();
+  void check_wake();
+  void wake_by(devices::AcpiPm::WakeSource source);
   bool panicked() const;
   uint64_t written_bytes() const;
   RunReport report();
@@ -113,7 +121,12 @@ class KvmMachine final : public Machine {
   // Expires with the machine, for post().
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
+  std::optional<devices::AcpiPm::WakeSource> woken_by_;  // while the guest sleeps
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> wake_posted_{false};
+
   Mutex mutex_;
+  bool suspended_ GUARDED_BY(mutex_) = false;  // the guest has asked for S3
   bool host_reset_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
   Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;

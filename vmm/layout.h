@@ -46,6 +46,7 @@ constexpr uint16_t kI8042DataPort = 0x60;
 constexpr uint16_t kPort61 = 0x61;
 constexpr uint16_t kI8042CommandPort = 0x64;
 constexpr uint16_t kRtcPort = 0x70;
+constexpr uint16_t kPort92 = 0x92;
 constexpr uint16_t kFirmwareLogPort = 0x402;
 constexpr std::array<uint16_t, 4> kSerialPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 constexpr uint16_t kPvpanicPort = 0x505;
@@ -60,6 +61,8 @@ constexpr uint16_t kPciPort = 0xcf8;
 constexpr uint8_t kPitIrq = 0;
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
+constexpr uint8_t kKeyboardIrq = 1;
+constexpr uint8_t kMouseIrq = 12;
 constexpr uint8_t kSciIrq = 9;
 constexpr std::array<uint8_t, 2> kIdeIrqs = {14, 15};
 // PCI slots share the IO-APIC's upper pins in turn.
@@ -77,6 +80,9 @@ constexpr uint8_t kRngSlot = 1;
 constexpr uint8_t kConsoleSlot = 2;
 constexpr uint8_t kBalloonSlot = 3;
 constexpr uint8_t kIdeSlot = 4;
+constexpr uint8_t kVgaSlot = 5;
+constexpr uint8_t kKeyboardSlot = 6;
+constexpr uint8_t kTabletSlot = 7;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 // The slots of virtio disks and of cards, whose devices can be added and removed at run time.

@@ -62,8 +62,13 @@ Result<void> KvmMachine::build() {
                                    .power_button = [this] { press_power_button(); }};
   panic_timer_ = TRY(main_loop_.timer([this] { panic_timeout(); }));
   peripherals_.emplace(TRY(Peripherals::create(
-      config_, main_loop_, keys, [this](const std::string& id, const auto& failure) {
+      config_, main_loop_, keys,
+      [this](const std::string& id, const auto& failure) {
         post([this, id, failure] { disk_failed(id, failure); });
+      },
+      [this] {
+        if (asleep_)
+          post_once(wake_posted_, [this] { wake_by(devices::AcpiPm::WakeSource::kOther); });
       })));
   hardware_.set_peripherals(&*peripherals_);
   for (const auto& disk : peripherals_->disks())
@@ -105,6 +110,8 @@ Result<void> KvmMachine::power_on(StartFiles files) {
                            panic_timer_.arm(kPanicTimeout);
                            post([this] { publish({.kind = MachineEvent::Kind::kGuestPanicked}); });
                          },
+                     .suspend_to_ram = [this] { suspend(); },
+                     .rtc_alarm = [this] { post_once(wake_posted_, [this] { check_wake(); }); },
                      .balloon_changed =
                          [this] {
                            post_once(balloon_posted_, [this] {
@@ -140,25 +147,29 @@ RunReport KvmMachine::run() {
   }
   for (;;) {
     run_board();
-    if (!wants_reset()) {
+    const bool woken = take_suspend() && sleep();
+    if (!woken && !wants_reset()) {
       publish_end();
       return report();
     }
-    const bool by_host = [this] {
-      const MutexLock lock(mutex_);
-      return std::exchange(host_reset_, false);
-    }();
-    publish({.kind = MachineEvent::Kind::kReset,
-             .guest = !by_host,
-             .reason = by_host ? "host-qmp-system-reset" : "guest-reset"});
-    auto files = open_files();
-    const auto again = files ? power_on(*std::move(files)) : std::unexpected(files.error());
+    const auto again = woken ? wake() : reset_board();
     if (!again) {
       end_with(Ending::kHostFailed, 0, again.error().message());
       publish_end();
       return report();
     }
   }
+}
+
+Result<void> KvmMachine::reset_board() {
+  const bool by_host = [this] {
+    const MutexLock lock(mutex_);
+    return std::exchange(host_reset_, false);
+  }();
+  publish({.kind = MachineEvent::Kind::kReset,
+           .guest = !by_host,
+           .reason = by_host ? "host-qmp-system-reset" : "guest-reset"});
+  return power_on(TRY(open_files()));
 }
 
 // Runs until the main loop is stopped.
@@ -232,7 +243,8 @@ RunReport KvmMachine::report() {
   const bool stopped = report.ending == Ending::kRebooted || report.ending == Ending::kHalted ||
                        report.ending == Ending::kTripleFault;
   if (stopped && panicked()) report.ending = Ending::kPanicked;
-  report.silent = written_bytes() == written_before_start_;
+  // What a guest writes to its screen is not counted.
+  report.silent = !config_.vnc && written_bytes() == written_before_start_;
   report.registers_were_reset = report.ending == Ending::kTripleFault && Kvm::resets_on_shutdown();
   for (const auto& port : peripherals_->consoles())
     if (report.console_lines.empty())
@@ -263,9 +275,11 @@ void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
   // While a machine is being reset, the host can still end the run, but the guest cannot.
   const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
                          ending == Ending::kTimeout || ending == Ending::kHostFailed;
-  const bool resetting = ending_ == Ending::kRebooted && (host_reset_ || config_.reset_on_reboot);
+  const bool resetting =
+      suspended_ || (ending_ == Ending::kRebooted && (host_reset_ || config_.reset_on_reboot));
   if (ended_ && !(resetting && from_host)) return;
   ended_ = true;
+  suspended_ = false;
   ending_ = ending;
   signal_ = signal;
   detail_ = std::move(detail);

@@ -13,6 +13,7 @@ constexpr int kRoundsOfAPause = 3;
 }  // namespace
 
 void KvmMachine::press_power_button() {
+  if (state_ == RunState::kSuspended) return wake_by(devices::AcpiPm::WakeSource::kPowerButton);
   board_->press_power_button();
   publish({.kind = MachineEvent::Kind::kPowerdown});
 }
@@ -93,7 +94,7 @@ void KvmMachine::resume() {
     resume_requested_ = true;
     return;
   }
-  if (state_ == RunState::kRunning) return;
+  if (state_ == RunState::kRunning || state_ == RunState::kSuspended) return;
   if (!gate_.all_stopped()) return with_stopped_vcpus([this] { resume(); });
   resume(std::span<const CpuRun>());
 }
@@ -140,11 +141,6 @@ void KvmMachine::reset() {
 Result<void> KvmMachine::inject_nmi() {
   for (const auto& vcpu : board_->vcpus()) vcpu->request_nmi();
   return {};
-}
-
-Result<void> KvmMachine::wake_up() {
-  return with_hint(fail("the guest does not sleep in a state that it can be woken from"),
-                   "the power button wakes a guest from s2idle");
 }
 
 Machine::Subscription KvmMachine::subscribe(Observer observer) {

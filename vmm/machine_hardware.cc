@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "devices/pci/host.h"
+#include "display/png.h"
 #include "vmm/layout.h"
 
 namespace wick::vmm {
@@ -200,9 +201,22 @@ Result<void> MachineHardware::type(const std::string& id, const std::string& tex
   return {};
 }
 
-Result<void> MachineHardware::send_keys(const std::vector<uint16_t>& /*codes*/,
-                                        std::chrono::milliseconds /*hold*/) {
-  return with_hint(fail("the machine has no keyboard"), "start it with --display vnc=:1");
+Result<void> MachineHardware::send_keys(const std::vector<uint16_t>& codes,
+                                        std::chrono::milliseconds hold) {
+  Screen* const screen = peripherals_->screen();
+  if (screen == nullptr)
+    return with_hint(fail("the machine has no keyboard"), "start it with --display vnc=:1");
+  screen->type(codes, hold);
+  return {};
+}
+
+Result<void> MachineHardware::save_screen(const std::string& path, PictureFormat format) {
+  Screen* const screen = peripherals_->screen();
+  if (screen == nullptr)
+    return with_hint(fail("the machine has no screen"), "start it with --display vnc=:1");
+  const display::Picture picture = screen->picture();
+  return format == PictureFormat::kPng ? display::write_png(picture, path)
+                                       : display::write_ppm(picture, path);
 }
 
 Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, uint8_t end) const {

@@ -62,6 +62,7 @@ class MachineHardware final : public Hardware {
   Result<void> type(const std::string& console_id, const std::string& text) override;
   Result<void> send_keys(const std::vector<uint16_t>& codes,
                          std::chrono::milliseconds hold) override;
+  Result<void> save_screen(const std::string& path, PictureFormat format) override;
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override;
   Result<void> add_card(const NetConfig& config, const std::string& id) override;
   Result<void> remove_device(const std::string& id) override;

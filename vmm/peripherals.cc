@@ -36,7 +36,7 @@ Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
 
 Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& main_loop,
                                         const console::TerminalKeys& keys,
-                                        OnDiskError on_disk_error) {
+                                        OnDiskError on_disk_error, std::function<void()> on_key) {
   Peripherals made;
   made.on_disk_error_ = std::move(on_disk_error);
   for (const SerialConfig& serial : config.serials)
@@ -50,6 +50,10 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
   }
   TRY(made.add_consoles(config, main_loop, keys));
+  if (!config.vnc) return made;
+  made.screen_ = TRY(Screen::create(*config.vnc, config.name, main_loop, std::move(on_key)));
+  made.slots_.push_back({&made.screen_->keyboard(), "keyboard", layout::kKeyboardSlot});
+  made.slots_.push_back({&made.screen_->tablet(), "tablet", layout::kTabletSlot});
   return made;
 }
 

@@ -19,6 +19,7 @@
 #include "vmm/config.h"
 #include "vmm/disk.h"
 #include "vmm/network_card.h"
+#include "vmm/screen.h"
 
 namespace wick::vmm {
 
@@ -35,9 +36,10 @@ class Peripherals {
   // thread for each error of the host.
   using OnDiskError =
       std::function<void(const std::string& id, const block::Supervised::Failure& failure)>;
-  static Result<Peripherals> create(const MachineConfig& config, EventLoop& main_loop,
-                                    const console::TerminalKeys& keys,
-                                    OnDiskError on_disk_error = {});
+  // `on_key` is called on any thread for each key pressed at the screen.
+  static Result<Peripherals> create(
+      const MachineConfig& config, EventLoop& main_loop, const console::TerminalKeys& keys,
+      OnDiskError on_disk_error = {}, std::function<void()> on_key = [] {});
 
   // The serial ports, ttyS0 first, then hvc0 and so on if there are.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
@@ -75,6 +77,8 @@ class Peripherals {
   // The slot of a device on PCI, or nothing.
   std::optional<uint8_t> slot_of(const std::string& id) const;
 
+  Screen* screen() const { return screen_.get(); }  // nullptr: none
+
   void update_disk_sizes();
 
   // While the vCPUs are stopped. Afterwards nothing is written to the guest's memory until
@@ -100,6 +104,7 @@ class Peripherals {
   std::vector<NamedPort> named_ports_;
   std::unique_ptr<virtio::Console> hvc_;
   std::unique_ptr<virtio::Rng> rng_;
+  std::unique_ptr<Screen> screen_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::vector<std::unique_ptr<NetworkCard>> cards_;
   std::vector<Slot> slots_;

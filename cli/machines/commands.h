@@ -70,6 +70,10 @@ struct BlockResize {
   std::string disk;
   uint64_t size_bytes = 0;
 };
+struct Screenshot {
+  std::string name;
+  std::string path;  // .ppm: PPM, else PNG
+};
 struct Define {
   std::string file;
   std::string name;
@@ -84,7 +88,8 @@ using MachineCommand =
     std::variant<machines::List, machines::Info, machines::Console, machines::Monitor,
                  machines::Gdb, machines::Logs, machines::Wait, machines::Shutdown,
                  machines::Reboot, machines::Reset, machines::Destroy, machines::Suspend,
-                 machines::Resume, machines::BlockResize, machines::Define, machines::Undefine>;
+                 machines::Resume, machines::BlockResize, machines::Screenshot, machines::Define,
+                 machines::Undefine>;
 
 namespace machines {
 
@@ -104,6 +109,7 @@ Result<int> execute(const Destroy& command);
 Result<int> execute(const Suspend& command);
 Result<int> execute(const Resume& command);
 Result<int> execute(const BlockResize& command);
+Result<int> execute(const Screenshot& command);
 Result<int> execute(const Define& command);
 Result<int> execute(const Undefine& command);
 

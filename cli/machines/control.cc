@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/output.h"
@@ -91,6 +92,17 @@ Result<int> execute(const BlockResize& command) {
   const MachineView machine = TRY(find_running(command.name));
   auto client = TRY(connect(machine));
   TRY(client.execute("block_resize", {{"device", command.disk}, {"size", command.size_bytes}}));
+  return 0;
+}
+
+// The machine writes the file, in a folder that may not be ours.
+Result<int> execute(const Screenshot& command) {
+  const MachineView machine = TRY(find_running(command.name));
+  auto client = TRY(connect(machine));
+  std::error_code error;
+  const std::string path = std::filesystem::absolute(command.path, error);
+  TRY(client.execute("screendump",
+                     {{"filename", path}, {"format", path.ends_with(".ppm") ? "ppm" : "png"}}));
   return 0;
 }
 

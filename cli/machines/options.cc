@@ -38,6 +38,8 @@ constexpr OptionRow kBlockResizeOptions[] = {
     kName,
     {"DISK", "", "the disk as the guest calls it, such as vda", 1},
     {"SIZE", "", "the new size, with K, M or G; without: in bytes", 1}};
+constexpr OptionRow kScreenshotOptions[] = {
+    kName, {"FILE", "", "the picture: PNG, or PPM if it ends in .ppm", 1}};
 constexpr OptionRow kDefineOptions[] = {{"--name", "NAME", "the name (FILE without .toml)"},
                                         {"FILE", "", "a config file as for wick run --config", 1}};
 
@@ -119,6 +121,11 @@ constexpr const char* kBlockResizeHelp =
 
 Example:
   wick blockresize web vda 20G)";
+constexpr const char* kScreenshotHelp =
+    R"(Writes what the machine's screen shows (wick run --display) to FILE.
+
+Example:
+  wick screenshot web screen.png)";
 constexpr const char* kDefineHelp =
     R"(Checks FILE and copies it to ~/.config/wick/NAME.toml, for wick start NAME.
 
@@ -199,6 +206,12 @@ Result<MachineCommand> make_block_resize(const Given& given) {
   return BlockResize{TRY(name_of(given)), *given.last("DISK"), *bytes};
 }
 
+Result<MachineCommand> make_screenshot(const Given& given) {
+  const std::string file = *given.last("FILE");
+  if (file.empty()) return fail("FILE: needs the name of a file");
+  return Screenshot{TRY(name_of(given)), file};
+}
+
 Result<MachineCommand> make_define(const Given& given) {
   const std::string file = *given.last("FILE");
   if (file.empty()) return fail("FILE: needs the name of a file");
@@ -221,6 +234,8 @@ const CommandRow<MachineCommand> kCommands[] = {
     {{"resume", "Continues a paused machine.", kResumeHelp, kOnlyName}, make_named<Resume>},
     {{"blockresize", "Resizes a disk of a machine.", kBlockResizeHelp, kBlockResizeOptions},
      make_block_resize},
+    {{"screenshot", "Saves a picture of the screen.", kScreenshotHelp, kScreenshotOptions},
+     make_screenshot},
     {{"monitor", "Talks to a machine's monitor.", kMonitorHelp, kMonitorOptions}, make_monitor},
     {{"gdb", "Debugs a machine with gdb.", kGdbHelp, kGdbOptions}, make_gdb},
     {{"define", "Keeps the options of a machine.", kDefineHelp, kDefineOptions}, make_define},

@@ -213,6 +213,9 @@ class FakeMachine : public Machine, public Inspector, public Hardware {
     for (const uint16_t code : codes) call += " " + std::to_string(code);
     return answer(call + " for " + std::to_string(hold.count()));
   }
+  Result<void> save_screen(const std::string& path, PictureFormat format) override {
+    return answer("save_screen " + path + (format == PictureFormat::kPng ? " png" : " ppm"));
+  }
   Result<void> add_disk(const DiskConfig& config, const std::string& id) override {
     return answer("add_disk " + id + " " + config.path);
   }

@@ -1,0 +1,71 @@
+// S3: the guest has written its state into its memory and stopped its devices. The machine goes on
+// without vCPUs, and when it wakes up, it gets a new board with the old memory.
+
+#include <spdlog/spdlog.h>
+
+#include "vmm/kvm_machine.h"
+#include "vmm/layout.h"
+
+namespace wick::vmm {
+
+// On a vCPU's thread.
+void KvmMachine::suspend() {
+  const MutexLock lock(mutex_);
+  if (ended_) return;
+  ended_ = suspended_ = true;
+  main_loop_.stop();
+}
+
+bool KvmMachine::take_suspend() {
+  const MutexLock lock(mutex_);
+  if (!suspended_) return false;
+  ended_ = suspended_ = false;
+  return true;
+}
+
+bool KvmMachine::sleep() {
+  woken_by_.reset();
+  state_ = RunState::kSuspended;
+  publish({.kind = MachineEvent::Kind::kSuspend});
+  // Who waits for a pause finds the machine standing still.
+  pausing_.reset();
+  run_jobs();
+  for (const auto& done : std::exchange(when_paused_, {})) done();
+  asleep_ = true;
+  // An alarm may have come before the last vCPU stopped.
+  check_wake();
+  main_loop_.run();
+  asleep_ = false;
+  state_ = RunState::kRunning;
+  return woken_by_.has_value();
+}
+
+Result<void> KvmMachine::wake() {
+  WakeStart start{.asleep = board_->sleeping(), .source = *woken_by_};
+  if (!config_.firmware_path.empty())
+    start.firmware = TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes));
+  TRY(power_on(std::move(start)));
+  publish({.kind = MachineEvent::Kind::kWakeup});
+  return {};
+}
+
+void KvmMachine::check_wake() {
+  if (state_ != RunState::kSuspended) return;
+  if (const auto source = board_->pending_wake()) wake_by(*source);
+}
+
+void KvmMachine::wake_by(devices::AcpiPm::WakeSource source) {
+  if (state_ != RunState::kSuspended || woken_by_) return;
+  woken_by_ = source;
+  main_loop_.stop();
+}
+
+Result<void> KvmMachine::wake_up() {
+  if (state_ != RunState::kSuspended)
+    return with_hint(fail("the guest does not sleep in a state that it can be woken from"),
+                     "the power button wakes a guest from s2idle");
+  wake_by(devices::AcpiPm::WakeSource::kOther);
+  return {};
+}
+
+}  // namespace wick::vmm
