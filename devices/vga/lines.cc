@@ -17,10 +17,11 @@ constexpr uint32_t kGroupBytes = 4;
 uint32_t from_5_bits(uint32_t value) { return value << 3 | value >> 2; }
 uint32_t from_6_bits(uint32_t value) { return value << 2 | value >> 4; }
 
+// The lower three bits are 0, as in QEMU's pictures.
 uint32_t from_15(uint16_t value) {
-  return from_5_bits(value >> 10 & 0x1f) << 16 | from_5_bits(value >> 5 & 0x1f) << 8 |
-         from_5_bits(value & 0x1f);
+  return (value & 0x7c00u) << 9 | (value & 0x03e0u) << 6 | (value & 0x001fu) << 3;
 }
+// Here QEMU repeats the upper bits.
 uint32_t from_16(uint16_t value) {
   return from_5_bits(value >> 11) << 16 | from_6_bits(value >> 5 & 0x3f) << 8 |
          from_5_bits(value & 0x1f);

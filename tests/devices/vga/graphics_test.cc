@@ -209,7 +209,7 @@ TEST_F(VgaLinear, Has15And16BitsPerPixel) {
   set_mode(640, 480, 15);
   put(2, {0x3f, 0x44});  // 10001 00001 11111
   drawn();
-  EXPECT_EQ(pixel(1, 0), 0x8c08ffu);
+  EXPECT_EQ(pixel(1, 0), 0x8808f8u);
   set_mode(640, 480, 16);
   put(2, {0x3f, 0x8c});  // 10001 100001 11111
   drawn();
