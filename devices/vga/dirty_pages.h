@@ -1,6 +1,6 @@
 // Which pages of the video memory the guest has written directly, without an exit to wick.
 //
-// The integrator implements it with KVM's dirty log of the slot at BAR 0. If the slot is mapped
+// vmm/ implements it with KVM's dirty log of the slot at BAR 0. If the slot is mapped
 // anew, at another address, what was written before must not be lost: report all pages then.
 //
 // Thread rule: one thread at a time.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -116,20 +117,24 @@ void LinePainter::convert_bytes() {
 }
 
 void LinePainter::convert_direct(std::span<uint32_t> pixels) const {
-  const uint32_t bytes = direct_bytes(screen_.lines.bits_per_pixel);
+  const uint32_t bits = screen_.lines.bits_per_pixel;
   const bool swapped = screen_.lines.big_endian;
+  if (bits == 32) {
+    std::memcpy(pixels.data(), source_.data(), source_.size());
+    for (uint32_t& pixel : pixels) pixel = (swapped ? std::byteswap(pixel) : pixel) & 0x00ffffff;
+    return;
+  }
+  const uint32_t bytes = direct_bytes(bits);
   for (size_t i = 0; i < pixels.size(); ++i) {
     const auto source = std::span(source_).subspan(i * bytes, bytes);
-    uint32_t value = 0;
-    if (bytes == 2) {
-      auto narrow = load_le<uint16_t>(source);
-      if (swapped) narrow = std::byteswap(narrow);
-      value = screen_.lines.bits_per_pixel == 15 ? from_15(narrow) : from_16(narrow);
+    if (bits == 24) {
+      const auto value = load_le<uint32_t>(source);
+      pixels[i] = swapped ? std::byteswap(value) >> 8 : value;
     } else {
-      value = load_le<uint32_t>(source);
-      if (swapped) value = std::byteswap(value) >> (bytes == 3 ? 8 : 0);
+      auto value = load_le<uint16_t>(source);
+      if (swapped) value = std::byteswap(value);
+      pixels[i] = bits == 15 ? from_15(value) : from_16(value);
     }
-    pixels[i] = value & 0x00ffffff;
   }
 }
 

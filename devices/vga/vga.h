@@ -1,8 +1,8 @@
 // The standard VGA graphics card with Bochs' display interface, as QEMU has it (-vga std): SeaBIOS,
 // OVMF and every operating system have drivers (Linux: bochs-drm).
 //
-// BAR 0 is the video memory, which belongs to the integrator and may be a slot of guest RAM. BAR 2
-// has the EDID and all registers. Besides there are the ports and the window of a VGA.
+// BAR 0 is the video memory, which belongs to the caller and may be a memory slot of KVM. BAR 2 has
+// the EDID and all registers. Besides there are the ports and the window of a VGA.
 //
 // Thread rule: made and destroyed while no vCPU runs. Any vCPU thread accesses the registers, any
 // thread calls draw(), one at a time watch() and update(); locks itself. Pictures are drawn without
@@ -54,8 +54,8 @@ class Vga final : public display::Source {
   };
 
   // The size of `vram` is a power of two, from 256 KiB to 256 MiB. `vram` and `dirty_pages` must
-  // outlive the card. `moved` is called when BAR 0 moves, with the host bridge's lock held; while
-  // the integrator has no slot there, accesses reach the card as those to any other BAR do.
+  // outlive the card. `moved` is called when BAR 0 moves, with the host bridge's lock held.
+  // Accesses to BAR 0 reach the card while the video memory is not mapped there.
   Vga(std::span<std::byte> vram, DirtyPages& dirty_pages, PciFunction::Moved moved);
 
   PciFunction& function() { return function_; }

@@ -182,6 +182,51 @@ TEST_F(VgaTest, CgaModesHaveTwoColors) {
   EXPECT_EQ(pixel(0, 2), shade(0));
 }
 
+TEST_F(VgaTest, HerculesModesHaveFourBanks) {
+  set_planar();
+  crtc(0x09, 0x43);
+  crtc(0x17, 0xe0);
+  poke(0xa2000, 0x80);
+  poke(0xa4000, 0x40);
+  poke(0xa6000, 0x20);
+  poke(0xa0000 + 80, 0x10);
+  drawn();
+  for (uint32_t i = 0; i < 4; ++i) EXPECT_EQ(pixel(i, i + 1), shade(15)) << i;
+  EXPECT_EQ(pixel(0, 0), shade(0));
+}
+
+TEST_F(VgaTest, RowsMayBeginWithALaterScanLine) {
+  set_mode_13h();
+  crtc(0x09, 0x43);  // four lines per row
+  poke(0xa0000 + 320, 5);
+  drawn();
+  EXPECT_EQ(pixel(0, 4), shade(5));
+  EXPECT_EQ(pixel(0, 3), shade(0));
+  crtc(0x08, 3);
+  drawn();
+  EXPECT_EQ(pixel(0, 1), shade(5));
+  EXPECT_EQ(pixel(0, 0), shade(0));
+}
+
+// Whatever the registers say, the picture has a size within the limits.
+TEST_F(VgaTest, DrawsWhateverTheRegistersSay) {
+  out(0x3c2, 0x67);
+  for (uint32_t seed = 1; seed < 60; ++seed) {
+    crtc(0x11, 0);
+    for (uint8_t i = 0; i < 25; ++i)
+      crtc(i, static_cast<uint8_t>(seed < 4 ? 0xff : seed * 97 + i * 31));
+    for (uint8_t i = 0; i < 5; ++i) sequencer(i, static_cast<uint8_t>(seed * 13 + i) & 0xdf);
+    for (uint8_t i = 0; i < 9; ++i) graphics(i, static_cast<uint8_t>(seed * 11 + i * 7));
+    for (uint8_t i = 0; i < 21; ++i) attribute(i, static_cast<uint8_t>(seed * 29 + i));
+    screen_on();
+    drawn();
+    EXPECT_GT(picture_.width, 0u);
+    EXPECT_GT(picture_.height, 0u);
+    EXPECT_LE(picture_.width, display::Picture::kMaxWidth);
+    EXPECT_LE(picture_.height, display::Picture::kMaxHeight);
+  }
+}
+
 class VgaLinear : public VgaTest {
  protected:
   VgaLinear() {
