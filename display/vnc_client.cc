@@ -115,8 +115,11 @@ struct VncClient::Hooks {
 
   static void gone(rfbClientPtr client) {
     VncClient& it = self(client->screen);
-    // libvncserver forgets what belongs to a client's extensions.
-    it.library_.disable_extension(client, &extension());
+    // libvncserver would not free it.
+    while (rfbExtensionData* const enabled = client->extensions) {
+      client->extensions = enabled->next;
+      std::free(enabled);
+    }
     it.client_ = nullptr;
   }
 
@@ -270,7 +273,7 @@ bool VncClient::check_web_request() {
 }
 
 void VncClient::set_up_screen() {
-  (void)picture_.copy_changes(viewer_, copy_);
+  copy_ = {1, 1, {0}};  // strangers get no picture; see admit()
   screen_.screenData = this;
   screen_.desktopName = settings_.name.c_str();
   screen_.frameBuffer = reinterpret_cast<char*>(copy_.pixels.data());
@@ -347,7 +350,7 @@ bool VncClient::finish_turn() {
   return true;
 }
 
-// The client gets the size of the screen next, so the screen must be up to date.
+// The client is told the size of the screen next, so the screen must be up to date.
 void VncClient::admit() {
   picture_.add_viewer(viewer_);
   admitted_ = true;

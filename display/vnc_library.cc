@@ -76,7 +76,7 @@ Result<void> load(VncLibrary& vnc) {
       !find(library, "rfbWriteExact", vnc.write_exact) ||
       !find(library, "rfbEncryptBytes", vnc.encrypt) ||
       !find(library, "rfbRegisterProtocolExtension", vnc.register_extension) ||
-      !find(library, "rfbDisableExtension", vnc.disable_extension) || !take_over_log(library))
+      !take_over_log(library))
     return with_hint(fail("vnc: {} lacks a function", kLibrary),
                      "install libvncserver1, 0.9.13 or later");
   return {};

@@ -31,7 +31,6 @@ struct VncLibrary {
   decltype(&::rfbWriteExact) write_exact = nullptr;
   decltype(&::rfbEncryptBytes) encrypt = nullptr;
   decltype(&::rfbRegisterProtocolExtension) register_extension = nullptr;
-  decltype(&::rfbDisableExtension) disable_extension = nullptr;
 
   // Held while `encrypt` runs: not every build's DES may be used by two threads at once.
   Mutex encryption;

@@ -32,8 +32,8 @@ const std::map<std::string, Rooms> kKnows = {
     {"control", {"base", "block", "net", "vmm"}},
     {"debug", {"base", "vmm"}},
     {"cli",
-     {"base", "boot", "block", "image", "net", "hostnet", "console", "devices", "virtio", "vmm",
-      "control", "debug"}},
+     {"base", "boot", "block", "image", "net", "hostnet", "console", "display", "devices", "virtio",
+      "vmm", "control", "debug"}},
 };
 
 // <net/if.h> belongs to the C library.

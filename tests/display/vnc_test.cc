@@ -1,9 +1,11 @@
 // A VNC server, as its clients see it.
 #include "display/vnc.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/input-event-codes.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -388,6 +390,23 @@ TEST_F(VncTest, HasAtMost32Clients) {
   clients.pop_back();
   EXPECT_TRUE(wait_for([&] { return server_->clients() == VncServer::kMaxClients - 1; }));
   EXPECT_TRUE(wait_for([&] { return connect().log_in(); }));
+}
+
+TEST_F(VncTest, RefusesClientsWhenTooManyFilesAreOpen) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  if (before.rlim_max < 1200) GTEST_SKIP() << "needs a limit of 1200 open files";
+  rlimit enough = before;
+  enough.rlim_cur = 1200;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &enough), 0);
+  start();
+  std::vector<Fd> files;
+  while (files.empty() || files.back().get() < FD_SETSIZE - 1)
+    files.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_TRUE(connect().sees_the_end());
+  files.clear();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_TRUE(connect().log_in());
 }
 
 TEST_F(VncTest, ClientsThatSayNothingAreDisconnectedLong) {

@@ -95,7 +95,11 @@ class WebTest : public testing::Test {
     const std::string& address = server_->web_address();
     return RfbClient("tcp:" + address.substr(7, address.size() - 8));
   }
-  static std::string read_all(RfbClient& client) { return client.read(64 << 20); }
+  static std::string read_all(RfbClient& client) {
+    std::string all;
+    for (std::string part = client.read(4096); !part.empty(); part = client.read(4096)) all += part;
+    return all;
+  }
   std::string get(std::string_view request) {
     RfbClient client = connect();
     client.send(request);
