@@ -97,12 +97,16 @@ struct VncServer::Connection {
   rfbScreenInfo* screen;
   std::unique_ptr<VncClient> client;
   EventLoop::Timer handshake_timer;
+  bool has_waited = false;  // kHandshakeTime is over
 };
 
 Result<std::unique_ptr<VncServer>> VncServer::create(const VncConfig& config, std::string name,
                                                      Source* source, InputSink& sink) {
   std::string password;
   if (!config.password_file.empty()) password = TRY(read_vnc_password(config.password_file));
+  if (password.size() > 8)
+    spdlog::warn("vnc: {}: the password's first 8 bytes count, the rest does not",
+                 config.password_file);
   // libvncserver writes to sockets whose clients may be gone.
   std::signal(SIGPIPE, SIG_IGN);
   auto use = TRY(LibraryUse::create(!password.empty()));
@@ -161,7 +165,10 @@ void VncServer::accept(Fd socket) {
   auto made = std::make_unique<Connection>();
   Connection& connection = *made;
   auto timer = thread_->loop().timer([&connection] {
-    if (!connection.client->admitted()) connection.client->disconnect();
+    if (connection.client->admitted()) return;
+    if (connection.client->has_challenge() && !std::exchange(connection.has_waited, true))
+      return connection.handshake_timer.arm(kPasswordTime);
+    connection.client->disconnect();
   });
   if (!timer) return warnings_.warn("vnc: refused a client: {}", timer.error().message());
   connection.handshake_timer = *std::move(timer);

@@ -33,8 +33,9 @@ class VncServer {
  public:
   // More are refused, those that have not authenticated themselves included.
   static constexpr size_t kMaxClients = 32;
-  // A client that has not authenticated itself by then is disconnected.
-  static constexpr std::chrono::seconds kHandshakeTime{10};
+  // A client that has not authenticated itself by then is disconnected. The second time is for
+  // those that wait for a person who types the password.
+  static constexpr std::chrono::seconds kHandshakeTime{10}, kPasswordTime{120};
   // The time between two looks at the guest's screen, and the same after kQuietTime without a
   // change or an input.
   static constexpr std::chrono::milliseconds kFrameTime{33}, kQuietFrameTime{100};

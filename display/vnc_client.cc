@@ -73,6 +73,7 @@ std::optional<std::string_view> header(std::string_view request, std::string_vie
 
 // A client may ask for any pixel format; shifts beyond a pixel are undefined in C.
 bool is_sound(const rfbPixelFormat& format) {
+  if (format.bitsPerPixel > 32) return false;
   const auto fits = [&](uint16_t max, uint8_t shift) {
     return shift < format.bitsPerPixel && uint64_t{max} << shift < uint64_t{1}
                                                                        << format.bitsPerPixel;
@@ -343,6 +344,7 @@ bool VncClient::finish_turn() {
     warnings().warn("vnc: disconnected a client that asked for a smaller picture");
     return false;
   }
+  if (client_->state == rfbClientRec::RFB_AUTHENTICATION) has_challenge_ = true;
   if (client_->state < rfbClientRec::RFB_INITIALISATION) return true;
   if (!admitted_) admit();
   if (client_->state == rfbClientRec::RFB_NORMAL && std::exchange(wants_extended_keys_, false))

@@ -64,6 +64,8 @@ class VncClient {
   void disconnect();
   // Any thread. False until the client has authenticated itself.
   bool admitted() const { return admitted_; }
+  // Any thread. True once the client has been asked for the password.
+  bool has_challenge() const { return has_challenge_; }
 
  private:
   struct Hooks;  // libvncserver's callbacks
@@ -91,6 +93,7 @@ class VncClient {
   std::thread thread_;
 
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> has_challenge_ = false;
   std::atomic<bool> admitted_ = false;
 
   // The client's thread alone.

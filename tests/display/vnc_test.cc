@@ -264,6 +264,17 @@ TEST_F(VncPasswordTest, OnlyEightBytesCount) {
   EXPECT_FALSE(connect().log_in("1234567"));
 }
 
+TEST_F(VncPasswordTest, APersonHasTimeToTypeItLong) {
+  start_with_password("secret");
+  RfbClient client = connect();
+  ASSERT_TRUE(client.begin(2));
+  std::string challenge = client.read(16);
+  ASSERT_EQ(challenge.size(), 16u);
+  std::this_thread::sleep_for(VncServer::kHandshakeTime + std::chrono::seconds(1));
+  EXPECT_TRUE(client.send(challenge));  // not the right answer, but an answer
+  EXPECT_EQ(client.read(4), std::string("\0\0\0\x01", 4));
+}
+
 TEST_F(VncPasswordTest, ChallengesDiffer) {
   start_with_password("secret");
   RfbClient first = connect(), second = connect();
@@ -373,10 +384,18 @@ TEST_F(VncTest, ClientsThatScaleAreDisconnected) {
 
 TEST_F(VncTest, ImpossiblePixelFormatsEndTheConnection) {
   start();
-  RfbClient client = viewer();
-  // 32 bits with red at bit 255
-  client.send(std::string_view("\0\0\0\0\x20\x18\0\x01\0\xff\0\xff\0\xff\xff\x08\0\0\0\0", 20));
-  EXPECT_TRUE(client.sees_the_end());
+  for (const std::string_view format : {
+           // 32 bits with red at bit 255
+           std::string_view("\x20\x18\0\x01\0\xff\0\xff\0\xff\xff\x08\0\0\0\0", 16),
+           // 255 bits with red at bit 200
+           std::string_view("\xff\x18\0\x01\0\xff\0\xff\0\xff\xc8\x08\0\0\0\0", 16),
+           // 16 bits with 16 bits of red at bit 1
+           std::string_view("\x10\x10\0\x01\xff\xff\0\x01\0\x01\x01\0\0\0\0\0", 16),
+       }) {
+    RfbClient client = viewer();
+    client.send(std::string("\0\0\0\0", 4) + std::string(format));
+    EXPECT_TRUE(client.sees_the_end());
+  }
   EXPECT_TRUE(connect().log_in());
 }
 
