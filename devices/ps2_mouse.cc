@@ -58,11 +58,12 @@ constexpr int kMaxCount = 255;
 constexpr int kMaxScaledCount = kMaxCount / 2;
 constexpr int kMaxWheel = 127;
 constexpr int kMaxExplorerWheel = 7;  // 4 bits
-// The bound of a merged movement: a hundred packets, more than any screen is wide.
-constexpr int kMaxMerged = 100 * kMaxCount;
+// The bounds of merged movements, so that a driver that reads late is soon done.
+constexpr int kMaxMerged = 40 * kMaxCount;  // more pixels than a screen is wide
+constexpr int kMaxMergedWheel = 100;
 
-int add_bounded(int sum, int more) {
-  return std::clamp(sum + std::clamp(more, -kMaxMerged, kMaxMerged), -kMaxMerged, kMaxMerged);
+int add_bounded(int sum, int more, int most) {
+  return std::clamp(sum + std::clamp(more, -most, most), -most, most);
 }
 
 // "Mouse", the table of 2:1 scaling.
@@ -115,7 +116,7 @@ void Ps2Mouse::move_by(int dx, int dy) {
 void Ps2Mouse::scroll(int steps) {
   {
     const MutexLock lock(mutex_);
-    const int towards = -std::clamp(steps, -kMaxMerged, kMaxMerged);
+    const int towards = -std::clamp(steps, -kMaxMergedWheel, kMaxMergedWheel);
     if (state_.id == kStandardId || !add({.buttons = state_.buttons, .wheel = towards})) return;
   }
   if (on_data_) on_data_();
@@ -133,9 +134,9 @@ bool Ps2Mouse::add(const Motion& motion) {
     motions.push_back({.buttons = motion.buttons});
   Motion& last = motions.back();
   last.buttons = motion.buttons;
-  last.x = add_bounded(last.x, motion.x);
-  last.y = add_bounded(last.y, motion.y);
-  last.wheel = add_bounded(last.wheel, motion.wheel);
+  last.x = add_bounded(last.x, motion.x, kMaxMerged);
+  last.y = add_bounded(last.y, motion.y, kMaxMerged);
+  last.wheel = add_bounded(last.wheel, motion.wheel, kMaxMergedWheel);
   return !state_.remote;
 }
 

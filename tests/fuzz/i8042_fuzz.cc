@@ -76,7 +76,7 @@ class Bench {
 
   void finish(bool mouse) {
     write(0x60, 0x04);
-    for (int i = 0; i < 10'000 && waits(); ++i) (void)read();
+    for (int i = 0; i < 20'000 && waits(); ++i) (void)read();
     require(!waits());
     write_register(controller_.data_port(), 0, 0xff, 1);
     require(read() == 0xfa && read() == 0xaa);
