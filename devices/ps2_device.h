@@ -7,6 +7,7 @@
 // "Keyboard and Auxiliary Device Controller".
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>

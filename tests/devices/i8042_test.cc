@@ -96,6 +96,28 @@ TEST_F(I8042Test, NoKeyboardAnswers) {
   EXPECT_EQ(in(kCommand)&kOutputFull, 0);
 }
 
+// The commands that need a device; ps2_controller_test.cc has them with one.
+TEST_F(I8042Test, AnswersNothingElse) {
+  for (const uint8_t command : std::to_array<uint8_t>({0x21, 0x3f, 0x61, 0xa1, 0xc0, 0xd4, 0xdd}))
+    EXPECT_EQ(answer(command), -1) << int{command};
+  out(kData, 0xf2);
+  EXPECT_EQ(in(kCommand), 0x14) << "and the last byte was no byte for a mouse";
+}
+
+TEST_F(I8042Test, ANewReplyReplacesTheOneThatWaits) {
+  out(kCommand, 0xaa);
+  out(kCommand, 0xa9);
+  EXPECT_EQ(in(kData), 0x01);
+  EXPECT_EQ(in(kCommand)&kOutputFull, 0);
+  EXPECT_EQ(in(kData), 0x01) << "the last byte stays";
+}
+
+TEST_F(I8042Test, ItsA20GateIsAlwaysOpen) {
+  out(kCommand, 0xd1);
+  out(kData, 0xdd);
+  EXPECT_EQ(answer(0xd0), 0x03);
+}
+
 TEST_F(I8042Test, ANewCommandForgetsTheOneThatWaits) {
   out(kCommand, 0xd1);
   out(kCommand, 0xad);

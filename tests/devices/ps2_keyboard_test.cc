@@ -161,7 +161,7 @@ TEST_F(Ps2KeyboardTest, RefusesUnknownCommands) {
   EXPECT_THAT(to_keyboard({0xfa}), ElementsAre(0xfa)) << "of set 3, and without effect";
 }
 
-TEST_F(Ps2KeyboardTest, ARepliesDoesNotWaitForKeys) {
+TEST_F(Ps2KeyboardTest, AReplyDoesNotWaitForKeys) {
   keyboard_.key(KEY_A, true);
   keyboard_.key(KEY_B, true);
   keyboard_.key(KEY_C, true);

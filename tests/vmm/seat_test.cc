@@ -6,7 +6,7 @@
 
 #include <limits>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 namespace wick::vmm {
