@@ -101,7 +101,7 @@ TEST_P(DiskOfFirmware, BootsByItsOwnGrub) {
 
 // What a user of an installed machine does: an upgrade of the kernel, which makes an initramfs
 // and a menu of GRUB's, and a reboot, which must start it.
-TEST_P(DiskOfFirmware, RebootsIntoAKernelThatTheGuestInstallsLong) {
+TEST_P(DiskOfFirmware, RebootsIntoAKernelThatTheGuestInstalls) {
   constexpr Seconds kInstallation{1200};
   Process vm(from_disk(GetParam(), disk_));
   Dialogue& shell = vm.console();
@@ -121,7 +121,7 @@ TEST_P(DiskOfFirmware, RebootsIntoAKernelThatTheGuestInstallsLong) {
   expect_sound(disk_);
 }
 
-INSTANTIATE_TEST_SUITE_P(Firmware, DiskOfFirmware,
+INSTANTIATE_TEST_SUITE_P(FirmwareLong, DiskOfFirmware,
                          testing::Values(Machine{"wick", "virtio"}, Machine{"wick", "ide"}),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(FirmwareControlLong, DiskOfFirmware,
@@ -184,7 +184,7 @@ TEST(CdOfFirmware, BootsAsADisk) {
   }
 }
 
-TEST(CdOfFirmware, GoesOnToTheDisk) {
+TEST(CdOfFirmware, GoesOnToTheDiskLong) {
   const TempDir dir(folder_on_disk());
   Process vm(wick_run({"--boot", "cdrom", "--cdrom", image("isolinux.iso"), "-d",
                        debian_disk(dir) + ",backing=any", "-m", "512M"}));
