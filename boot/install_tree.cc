@@ -158,7 +158,11 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .kernel = "vmlinuz-lts",
      .initrds = {"initramfs-lts"}},
 
-    // The folder of a kernel of any layout above.
+    // The folder with the kernel in the layouts above, or the one above it.
+    {.distribution = "a distribution",
+     .folder = "amd64/",
+     .kernel = "linux",
+     .initrds = {"initrd.gz", "initrd"}},
     {.distribution = "a distribution",
      .folder = "",
      .kernel = "linux",
@@ -277,8 +281,8 @@ class Search {
     return with_hint(
         fail("{}: no kernel of an installer for x86-64 found{}; looked for {}", tree_.name(),
              remarks_, fmt::join(looked_for_, ", ")),
-        "give the folder that has one of these, for example of a suite (dists/bookworm), or of "
-        "the folder with .treeinfo (os/)");
+        "give the folder that contains one of these: for Debian dists/SUITE of a mirror, for "
+        "Fedora the folder os/");
   }
 
  private:

@@ -70,6 +70,7 @@ TEST(InstallTree, IsFoundInAllLayoutsOfDistributions) {
            {"boot/x86_64/loader/linux", "boot/x86_64/loader/initrd", "SUSE"},
            {"arch/boot/x86_64/vmlinuz-linux", "arch/boot/x86_64/initramfs-linux.img", "Arch Linux"},
            {"boot/vmlinuz-lts", "boot/initramfs-lts", "Alpine Linux"},
+           {"amd64/linux", "amd64/initrd", "a distribution"},
            {"linux", "initrd.gz", "a distribution"},
            {"vmlinuz", "initrd.img", "a distribution"},
        }) {
@@ -86,7 +87,7 @@ TEST(InstallTree, WithoutAnInstallerSaysWhatWasLookedFor) {
   EXPECT_THAT(error_of({{"index.html", ""}}),
               AllOf(HasSubstr("tree: no kernel"), HasSubstr(".treeinfo, treeinfo, "),
                     HasSubstr("install.amd/vmlinuz"), HasSubstr("casper/vmlinuz"),
-                    HasSubstr("boot/x86_64/loader/linux"), HasSubstr("dists/bookworm")));
+                    HasSubstr("boot/x86_64/loader/linux"), HasSubstr("dists/SUITE")));
 }
 
 TEST(InstallTree, WithAKernelAloneSaysWhatIsMissing) {

@@ -133,6 +133,16 @@ TEST_F(DownloadTest, FollowsRedirects) {
   EXPECT_EQ(got->validators.etag, "\"2\"");
 }
 
+TEST_F(DownloadTest, HasNoValidatorsOfARedirect) {
+  server_.put_raw("/linux",
+                  "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nETag: \"1\"\r\nLocation: /file\r\n",
+                  "");
+  server_.put("/file", "kernel");
+  const auto got = fetch(server_.url("/linux"));
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_TRUE(got->validators.empty());
+}
+
 TEST_F(DownloadTest, EndsARedirectLoop) {
   server_.redirect("/a", "/b");
   server_.redirect("/b", "/a");
