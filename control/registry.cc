@@ -16,6 +16,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/replace_file.h"
 #include "base/unix_socket.h"
 #include "control/start_ticks.h"
 
@@ -102,18 +103,6 @@ void remove_entry(const Fd& registry, const std::string& name, const Fd& folder)
   remove_content(folder);
   (void)::unlinkat(folder.get(), kLock, 0);
   (void)::unlinkat(registry.get(), name.c_str(), AT_REMOVEDIR);
-}
-
-Result<void> write_file(const Fd& folder, const char* name, std::string_view text) {
-  const std::string fresh = std::string(name) + ".new";
-  const Fd file(::openat(folder.get(), fresh.c_str(),
-                         O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file.valid()) return fail_errno(errno, "{}: cannot create", fresh);
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-    return fail_errno(errno, "{}: cannot write", fresh);
-  if (::renameat(folder.get(), fresh.c_str(), folder.get(), name) < 0)
-    return fail_errno(errno, "{}: cannot rename to {}", fresh, name);
-  return {};
 }
 
 Result<Fd> open_for_reading(const Fd& folder, const char* name) {
@@ -293,10 +282,15 @@ Result<Fd> MachineEntry::create_file(const char* file) const {
   return made;
 }
 
-Result<void> MachineEntry::publish(const MachineRecord& record) const {
-  auto written = write_file(folder_, kMachineFile, to_json(record));
+// Nobody asks for a machine's entry after a power failure, which has ended the machine.
+Result<void> MachineEntry::write_file(const char* file, std::string_view text) const {
+  auto written = replace_file_at(folder_.get(), file, text, {.sync = false});
   if (!written) written.error().context = folder_path_ + '/' + written.error().context;
   return written;
+}
+
+Result<void> MachineEntry::publish(const MachineRecord& record) const {
+  return write_file(kMachineFile, to_json(record));
 }
 
 void MachineEntry::write_ending(const EndingRecord& ending) const {
@@ -307,9 +301,7 @@ void MachineEntry::write_ending(const EndingRecord& ending) const {
 Result<void> MachineEntry::finish(int status, const std::string& reason) const {
   const EndingRecord ending{status, reason, ::time(nullptr)};
   write_ending(ending);
-  auto written = write_file(folder_, kEndingFile, to_json(ending));
-  if (!written) written.error().context = folder_path_ + '/' + written.error().context;
-  return written;
+  return write_file(kEndingFile, to_json(ending));
 }
 
 void MachineEntry::remove(int status, const std::string& reason) const {

@@ -68,6 +68,7 @@ class MachineEntry {
         registry_(std::move(registry)),
         folder_(std::move(folder)),
         lock_(std::move(lock)) {}
+  Result<void> write_file(const char* file, std::string_view text) const;
   void write_ending(const EndingRecord& ending) const;
 
   std::string name_;

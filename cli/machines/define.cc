@@ -1,12 +1,10 @@
 // wick define and wick undefine.
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 
-#include "base/fd.h"
+#include "base/replace_file.h"
 #include "cli/machines/commands.h"
 #include "cli/machines/definitions.h"
 #include "cli/options.h"
@@ -16,20 +14,6 @@
 namespace wick::cli::machines {
 
 namespace {
-
-// Replaces the file at once, so that no reader finds half of it.
-Result<void> replace_file(const std::string& path, const std::string& text) {
-  std::string fresh = path + ".XXXXXX";
-  const Fd file(::mkostemp(fresh.data(), O_CLOEXEC));
-  if (!file.valid()) return fail_errno(errno, "{}: cannot create", fresh);
-  int error = 0;
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fsync(file.get()) < 0 || ::rename(fresh.c_str(), path.c_str()) < 0)
-    error = errno != 0 ? errno : EIO;
-  if (error == 0) return {};
-  (void)::unlink(fresh.c_str());
-  return fail_errno(error, "{}: cannot write", path);
-}
 
 Result<std::string> own_definitions_folder() {
   std::string folder = definitions_folder();

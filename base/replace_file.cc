@@ -1,0 +1,55 @@
+#include "base/replace_file.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "base/fd.h"
+
+namespace wick {
+
+namespace {
+
+// Returns 0 or an errno value. A write may take a part of the content, without an error.
+int write_all(const Fd& file, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(file.get(), content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    if (written == 0) return EIO;
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
+
+Result<std::string> new_name_beside(const std::string& path) {
+  uint64_t random = 0;
+  if (::getrandom(&random, sizeof(random), 0) != sizeof(random))
+    return fail_errno(errno, "{}: getrandom: no name for a new file", path);
+  return fmt::format("{}.{:016x}", path, random);
+}
+
+}  // namespace
+
+Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
+                             const ReplaceOptions& options) {
+  const std::string fresh = TRY(new_name_beside(path));
+  const Fd file(
+      ::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, options.mode));
+  if (!file.valid()) return fail_errno(errno, "{}: cannot create a new file beside it", path);
+  int error = write_all(file, content);
+  if (error == 0 && options.sync && ::fsync(file.get()) < 0) error = errno;
+  if (error == 0 && ::renameat(folder, fresh.c_str(), folder, path.c_str()) < 0) error = errno;
+  if (error == 0) return {};
+  (void)::unlinkat(folder, fresh.c_str(), 0);
+  return fail_errno(error, "{}: cannot write", path);
+}
+
+Result<void> replace_file(const std::string& path, std::string_view content,
+                          const ReplaceOptions& options) {
+  return replace_file_at(AT_FDCWD, path, content, options);
+}
+
+}  // namespace wick

@@ -1,0 +1,31 @@
+// Replaces the content of a file in one step: whoever opens it finds the old content or the new
+// one, and never a part. The new content is written to a file beside it, which is then renamed.
+//
+// Thread rule: any thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace wick {
+
+struct ReplaceOptions {
+  mode_t mode = 0600;  // of the new file; the process's umask applies
+  // Waits until the new content is on the disk. A file that no one reads after a power failure
+  // needs no sync.
+  bool sync = true;
+};
+
+// On an error the old file, if there is one, stays as it was. Errors name `path`. A symbolic link
+// at `path` is replaced, not followed.
+Result<void> replace_file(const std::string& path, std::string_view content,
+                          const ReplaceOptions& options = {});
+// The same for a file in an open folder.
+Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
+                             const ReplaceOptions& options = {});
+
+}  // namespace wick
