@@ -5,15 +5,19 @@
 #include "control/hmp_command.h"
 #include "control/image_details.h"
 #include "control/names.h"
-#include "control/page_tables.h"
 #include "net/mac_address.h"
+#include "vmm/page_tables.h"
 
 namespace wick::control::hmp {
 
 namespace {
 
-// What info mem and info tlb may print of the guest's tables.
+using vmm::Page;
+
+// The limits of info mem and info tlb, because the guest's tables may refer to themselves. So many
+// tables map about 16 GiB in pages of 4 KiB.
 constexpr size_t kMaxTableText = 1 << 20;
+constexpr uint64_t kMaxPrintedTables = 8192;
 
 std::string status(Hmp& monitor, const Arguments&) {
   const vmm::RunState state = monitor.context().state();
@@ -223,25 +227,44 @@ std::string dump(Hmp& monitor, const Arguments&) {
   return text;
 }
 
-std::string walk(Hmp& monitor, std::string& text, const std::function<void(const Mapping&)>& add) {
+// Appends pages to a text until it is long enough.
+class PagePrinter final : public vmm::PageVisitor {
+ public:
+  PagePrinter(const std::string& text, const std::function<void(const Page&)>& print)
+      : text_(text), print_(print) {}
+
+  Next on_table(const vmm::PageTable&) override {
+    return ++tables_ > kMaxPrintedTables ? Next::kEnd : Next::kRead;
+  }
+  bool on_page(const Page& page) override {
+    print_(page);
+    return text_.size() <= kMaxTableText;
+  }
+
+ private:
+  const std::string& text_;
+  const std::function<void(const Page&)>& print_;
+  uint64_t tables_ = 0;
+};
+
+// Calls `print`, which appends to `text`, for each page of the monitor's vCPU. Returns what comes
+// after the pages.
+std::string walk(Hmp& monitor, const std::string& text,
+                 const std::function<void(const Page&)>& print) {
   const auto registers = monitor.context().inspector().registers(monitor.cpu());
   if (!registers) return registers.error().message() + "\n";
-  bool full = false;
-  const Walk result = walk_page_tables(*registers, monitor.context().inspector().memory(),
-                                       [&](const Mapping& mapping) {
-                                         add(mapping);
-                                         full = text.size() > kMaxTableText;
-                                         return !full;
-                                       });
-  if (result == Walk::kPagingOff) return "PG disabled\n";
-  return full || result == Walk::kCut ? "(cut: there is too much)\n" : "";
+  const auto paging = vmm::Paging::of(*registers);
+  if (!paging) return "PG disabled\n";
+  PagePrinter printer(text, print);
+  const bool all = vmm::walk_page_tables(*paging, monitor.context().inspector().memory(), printer);
+  return all ? "" : "(cut: there is too much)\n";
 }
 
 }  // namespace
 
 std::string info_tlb(Hmp& monitor, const Arguments&) {
   std::string text;
-  const auto end = walk(monitor, text, [&text](const Mapping& page) {
+  const auto end = walk(monitor, text, [&text](const Page& page) {
     const auto letter = [&page](int bit, char name) {
       return (page.entry >> bit & 1) != 0 ? name : '-';
     };
@@ -255,14 +278,14 @@ std::string info_tlb(Hmp& monitor, const Arguments&) {
 
 std::string info_mem(Hmp& monitor, const Arguments&) {
   std::string text;
-  std::optional<Mapping> range;  // neighbours with equal rights
+  std::optional<Page> range;  // neighbours with equal rights
   const auto print = [&] {
     if (range)
       text += fmt::format("{:016x}-{:016x} {:016x} {}r{}\n", range->linear,
                           range->linear + range->size_bytes, range->size_bytes,
                           range->user ? 'u' : '-', range->writable ? 'w' : '-');
   };
-  const auto end = walk(monitor, text, [&](const Mapping& page) {
+  const auto end = walk(monitor, text, [&](const Page& page) {
     if (range && range->linear + range->size_bytes == page.linear && range->user == page.user &&
         range->writable == page.writable) {
       range->size_bytes += page.size_bytes;

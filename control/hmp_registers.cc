@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "base/processor_flags.h"
 #include "control/hmp_command.h"
 
 namespace wick::control::hmp {
@@ -13,28 +14,25 @@ using vmm::CpuRegisters;
 using vmm::FpuRegisters;
 using vmm::SegmentRegister;
 
-constexpr uint64_t kCr0Protected = 1 << 0;
-constexpr uint64_t kEferLongActive = 1 << 10;
-constexpr uint64_t kRflagsVm = 1 << 17;
-
 // The bits of SegmentRegister::attributes, those of a descriptor's second word (Intel SDM 3,
 // 3.4.5).
 constexpr uint32_t kAccessed = 1 << 8, kWritable = 1 << 9, kExpandDown = 1 << 10, kCode = 1 << 11,
                    kCodeOrData = 1 << 12, kPresent = 1 << 15, kLong = 1 << 21, kBig = 1 << 22;
 
-bool is_long_mode(const CpuRegisters& r) { return (r.efer & kEferLongActive) != 0; }
+bool is_long_mode(const CpuRegisters& r) { return (r.efer & EFER_LMA) != 0; }
 bool is_64_bit(const CpuRegisters& r) { return is_long_mode(r) && (r.cs.attributes & kLong) != 0; }
 
 // The status flags, as "DOSZAPC" where they are set.
 std::string flag_letters(uint64_t rflags) {
   struct Flag {
-    int bit;
+    uint64_t bit;
     char letter;
   };
-  constexpr Flag kFlags[] = {{10, 'D'}, {11, 'O'}, {7, 'S'}, {6, 'Z'},
-                             {4, 'A'},  {2, 'P'},  {0, 'C'}};
+  constexpr Flag kFlags[] = {{X86_EFLAGS_DF, 'D'}, {X86_EFLAGS_OF, 'O'}, {X86_EFLAGS_SF, 'S'},
+                             {X86_EFLAGS_ZF, 'Z'}, {X86_EFLAGS_AF, 'A'}, {X86_EFLAGS_PF, 'P'},
+                             {X86_EFLAGS_CF, 'C'}};
   std::string text;
-  for (const Flag& flag : kFlags) text += (rflags >> flag.bit & 1) != 0 ? flag.letter : '-';
+  for (const Flag& flag : kFlags) text += (rflags & flag.bit) != 0 ? flag.letter : '-';
   return text;
 }
 
@@ -53,7 +51,7 @@ const char* system_type(uint32_t type, bool long_mode) {
 
 std::string describe(const CpuRegisters& r, const SegmentRegister& segment) {
   const uint32_t bits = segment.attributes;
-  const bool protected_mode = (r.cr0 & kCr0Protected) != 0 && (r.rflags & kRflagsVm) == 0;
+  const bool protected_mode = (r.cr0 & X86_CR0_PE) != 0 && (r.rflags & X86_EFLAGS_VM) == 0;
   if (!protected_mode || (bits & kPresent) == 0) return "";
   std::string text = fmt::format(" DPL={} ", bits >> 13 & 3);
   const auto letter = [bits](uint32_t bit, char name) { return (bits & bit) != 0 ? name : '-'; };

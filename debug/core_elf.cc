@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "debug/core_image.h"
 #include "debug/page_walk.h"
+#include "vmm/page_tables.h"
 
 namespace wick::debug {
 
@@ -174,7 +175,7 @@ Result<void> write_piece(std::span<const std::byte> piece, uint64_t offset, Core
 Result<void> write_elf_core(const CoreImage& image, CoreFile& file, CoreCounter& counter,
                             std::stop_token stop) {
   const bool paging = image.paging && std::ranges::any_of(image.cpus, [](const CoreCpu& cpu) {
-                        return has_paging(cpu.registers);
+                        return vmm::Paging::of(cpu.registers).has_value();
                       });
   const std::vector<Segment> segments =
       paging ? TRY(mapped_segments(image, stop)) : plain_segments(image, stop);

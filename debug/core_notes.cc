@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/processor_flags.h"
 
 namespace wick::debug {
 
@@ -55,8 +56,6 @@ struct I386ProcessStatus {
   uint32_t fpu_valid;
 };
 static_assert(sizeof(I386ProcessStatus) == 144);
-
-constexpr uint64_t kEferLongModeActive = 1 << 10;
 
 template <typename Content>
 void append_note(std::vector<std::byte>& notes, std::string_view name, uint32_t type,
@@ -180,7 +179,7 @@ QemuCpuState qemu_state(const CoreCpu& core_cpu) {
 }  // namespace
 
 NoteLayout layout_for(std::span<const CoreCpu> cpus) {
-  const bool long_mode = !cpus.empty() && (cpus.front().registers.efer & kEferLongModeActive) != 0;
+  const bool long_mode = !cpus.empty() && (cpus.front().registers.efer & EFER_LMA) != 0;
   return long_mode ? NoteLayout::kX86_64 : NoteLayout::kI386;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/processor_flags.h"
 #include "debug/gdb_target_xml.h"
 
 namespace wick::debug {
@@ -28,10 +29,6 @@ constexpr std::array<const char*, 6> kControlNames = {"cr0", "cr2", "cr3", "cr4"
 constexpr std::array<const char*, 6> kControlTypes = {"x64_cr0", "int64", "x64_cr3",
                                                       "x64_cr4", "int64", "x64_efer"};
 
-constexpr uint64_t kCr0ProtectionEnable = 1;
-constexpr uint64_t kEferLongModeActive = 1 << 10;
-constexpr uint64_t kFlagsReservedOne = 1 << 1;
-constexpr uint64_t kFlagsVirtual8086 = 1 << 17;
 // Of SegmentRegister::attributes.
 constexpr uint32_t kAttributesMask = 0x00f0'ff00;
 constexpr uint32_t kLongCode = 1 << 21;
@@ -116,8 +113,8 @@ void write_x87_control(vmm::FpuRegisters& fpu, size_t index, uint32_t value) {
 Result<SegmentRegister> load_segment(const vmm::CpuRegisters& cpu, uint16_t selector,
                                      const ReadLinear& read_linear) {
   SegmentRegister made{.selector = selector};
-  if ((cpu.cr0 & kCr0ProtectionEnable) == 0 || (cpu.rflags & kFlagsVirtual8086) != 0) {
-    const uint32_t privilege = (cpu.rflags & kFlagsVirtual8086) != 0 ? 3 << 13 : 0;
+  if ((cpu.cr0 & X86_CR0_PE) == 0 || (cpu.rflags & X86_EFLAGS_VM) != 0) {
+    const uint32_t privilege = (cpu.rflags & X86_EFLAGS_VM) != 0 ? 3 << 13 : 0;
     made.base = uint64_t{selector} << 4;
     made.limit = 0xffff;
     made.attributes = 0x9300 | privilege;  // present, read/write data, accessed
@@ -272,7 +269,7 @@ Result<void> write_register(GdbRegisters& to, const GdbRegister& which, std::str
       cpu.rip = number<uint64_t>(value);
       break;
     case Group::kFlags:
-      cpu.rflags = number<uint32_t>(value) | kFlagsReservedOne;
+      cpu.rflags = number<uint32_t>(value) | X86_EFLAGS_FIXED;
       break;
     case Group::kSegment: {
       const auto selector = number<uint16_t>(value);
@@ -312,7 +309,7 @@ Result<void> write_register(GdbRegisters& to, const GdbRegister& which, std::str
 
 uint64_t instruction_address(const vmm::CpuRegisters& registers) {
   const bool long_mode =
-      (registers.efer & kEferLongModeActive) != 0 && (registers.cs.attributes & kLongCode) != 0;
+      (registers.efer & EFER_LMA) != 0 && (registers.cs.attributes & kLongCode) != 0;
   if (long_mode) return registers.rip;
   return static_cast<uint32_t>(registers.cs.base + registers.rip);
 }

@@ -1,9 +1,9 @@
-// Which linear addresses a vCPU's page tables map to which physical ones, as ranges.
+// Which linear addresses the page tables of all vCPUs map to which physical ones, as ranges. The
+// walk of one vCPU's tables is vmm/page_tables.h.
 //
 // Thread rule: any thread, while the guest does not run. Reads the guest's memory, which is
 // hostile: the tables may refer to themselves, and then map all addresses to everywhere. The
 // number of tables read and of ranges found is bounded.
-// Specification: Intel SDM 3, 4.3 to 4.5 (32-bit, PAE, 4-level and 5-level paging).
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,6 @@ struct WalkLimits {
   uint64_t first = 0;
   uint64_t last = UINT64_MAX;
 };
-
-bool has_paging(const vmm::CpuRegisters& cpu);
 
 // The mappings of all vCPUs that have paging on, sorted by linear address. Two that touch in both
 // addresses are one, and none is there twice; but two vCPUs may map one linear address to two

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/processor_flags.h"
 #include "tests/fakes/guest_ram.h"
 
 namespace wick::debug {
@@ -25,10 +26,10 @@ constexpr uint64_t kMiB = 1 << 20;
 
 vmm::CpuRegisters long_mode(uint64_t root) {
   vmm::CpuRegisters cpu;
-  cpu.cr0 = 0x8000'0001;
+  cpu.cr0 = X86_CR0_PG | X86_CR0_PE;
   cpu.cr3 = root;
-  cpu.cr4 = 1 << 5;
-  cpu.efer = 0x500;
+  cpu.cr4 = X86_CR4_PAE;
+  cpu.efer = EFER_LME | EFER_LMA;
   return cpu;
 }
 
@@ -88,7 +89,7 @@ TEST_F(PageWalk, TakesTablesOutsideRamForEmpty) {
 TEST_F(PageWalk, FindsNothingWithoutPaging) {
   vmm::CpuRegisters cpu = long_mode(0x1000);
   entry(0x1000, 0, 0x1000 | kPresent);
-  cpu.cr0 = 1;
+  cpu.cr0 = X86_CR0_PE;
   EXPECT_THAT(walk({cpu}), IsEmpty());
   EXPECT_THAT(walk({}), IsEmpty());
 }
@@ -129,7 +130,7 @@ TEST_F(PageWalk, LooksOnlyWhereItIsTold) {
 
 TEST_F(PageWalk, KnowsFiveLevels) {
   vmm::CpuRegisters cpu = long_mode(0x1000);
-  cpu.cr4 |= 1 << 12;
+  cpu.cr4 |= X86_CR4_LA57;
   entry(0x1000, 256, 0x2000 | kPresent);
   entry(0x2000, 0, 0x3000 | kPresent);
   entry(0x3000, 0, kLarge | kPresent);
@@ -150,7 +151,7 @@ TEST_F(PageWalk, KnowsPae) {
 TEST_F(PageWalk, Knows32Bits) {
   vmm::CpuRegisters cpu = long_mode(0x1000);
   cpu.efer = 0;
-  cpu.cr4 = 1 << 4;
+  cpu.cr4 = X86_CR4_PSE;
   entry32(0x1000, 768, 0x0040'0000 | 2 << 13 | kLarge | kPresent);
   entry32(0x1000, 1023, 0x2000 | kPresent);
   entry32(0x2000, 1023, 0x7000 | kPresent);

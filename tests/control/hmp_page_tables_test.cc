@@ -1,7 +1,7 @@
-#include "control/page_tables.h"
-
+// info mem and info tlb.
 #include <gmock/gmock.h>
 
+#include "base/processor_flags.h"
 #include "tests/control/session_fixture.h"
 
 namespace wick::control {
@@ -9,10 +9,9 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr uint64_t kPae = 1 << 5, kPse = 1 << 4, kLa57 = 1 << 12;
-constexpr uint64_t kPaging = 0x80000001, kLongMode = 0xd00;
+constexpr uint64_t kPaging = X86_CR0_PG | X86_CR0_PE, kLongMode = EFER_LME | EFER_LMA;
 
-class PageTables : public ControlTest {
+class HmpPageTables : public ControlTest {
  protected:
   void entry(uint64_t address, uint64_t value) {
     ASSERT_TRUE(machine.memory().write(GuestAddress{address}, value).has_value());
@@ -23,13 +22,13 @@ class PageTables : public ControlTest {
   vmm::CpuRegisters& r = machine.registers_[0];
 };
 
-TEST_F(PageTables, AreOffWithoutPaging) {
+TEST_F(HmpPageTables, AreOffWithoutPaging) {
   EXPECT_EQ(monitor("info mem"), "PG disabled\n");
   EXPECT_EQ(monitor("info tlb"), "PG disabled\n");
 }
 
-TEST_F(PageTables, HaveFourLevels) {
-  r.cr0 = kPaging, r.cr4 = kPae, r.efer = kLongMode, r.cr3 = 0x1000;
+TEST_F(HmpPageTables, HaveFourLevels) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PAE, r.efer = kLongMode, r.cr3 = 0x1000;
   entry(0x1000 + 8 * 256, 0x2003);  // the upper half
   entry(0x2000, 0x3003);
   entry(0x3000, 0x4003);                 // a table
@@ -49,23 +48,23 @@ TEST_F(PageTables, HaveFourLevels) {
             "ffff800040000000: 0000000040000000 --P-----W\n");
 }
 
-TEST_F(PageTables, HaveFiveLevels) {
-  r.cr0 = kPaging, r.cr4 = kPae | kLa57, r.efer = kLongMode, r.cr3 = 0x1000;
+TEST_F(HmpPageTables, HaveFiveLevels) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PAE | X86_CR4_LA57, r.efer = kLongMode, r.cr3 = 0x1000;
   entry(0x1000 + 8 * 511, 0x2007);
   entry(0x2000, 0x3007);
   entry(0x3000, 0x87);
   EXPECT_EQ(monitor("info mem"), "ffff000000000000-ffff000040000000 0000000040000000 urw\n");
 }
 
-TEST_F(PageTables, HaveThreeLevelsWithPae) {
-  r.cr0 = kPaging, r.cr4 = kPae, r.cr3 = 0x1020;
+TEST_F(HmpPageTables, HaveThreeLevelsWithPae) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PAE, r.cr3 = 0x1020;
   entry(0x1020 + 8 * 3, 0x2001);  // its root has no rights
   entry(0x2000, 0x200087);
   EXPECT_EQ(monitor("info mem"), "00000000c0000000-00000000c0200000 0000000000200000 urw\n");
 }
 
-TEST_F(PageTables, HaveTwoLevelsOn32Bit) {
-  r.cr0 = kPaging, r.cr4 = kPse, r.cr3 = 0x1000;
+TEST_F(HmpPageTables, HaveTwoLevelsOn32Bit) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PSE, r.cr3 = 0x1000;
   entry32(0x1000, 0x2007);
   entry32(0x1004, 0x00402087 | 1 << 13);  // 4 MiB above 4 GiB (PSE-36)
   entry32(0x2000, 0x3005);
@@ -74,8 +73,8 @@ TEST_F(PageTables, HaveTwoLevelsOn32Bit) {
             "0000000000400000: 0000000100400000 --P----UW\n");
 }
 
-TEST_F(PageTables, MayReferToThemselves) {
-  r.cr0 = kPaging, r.cr4 = kPae, r.efer = kLongMode, r.cr3 = 0x1000;
+TEST_F(HmpPageTables, MayReferToThemselves) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PAE, r.efer = kLongMode, r.cr3 = 0x1000;
   for (uint64_t i = 0; i < 512; ++i) entry(0x1000 + 8 * i, 0x1007);
   const std::string tlb = monitor("info tlb");
   EXPECT_LT(tlb.size(), 2u << 20);
@@ -84,8 +83,8 @@ TEST_F(PageTables, MayReferToThemselves) {
   EXPECT_THAT(monitor("info mem"), HasSubstr("(cut: there is too much)"));
 }
 
-TEST_F(PageTables, MayBeWhereThereIsNoMemory) {
-  r.cr0 = kPaging, r.cr4 = kPae, r.efer = kLongMode, r.cr3 = 0xffffffffff000;
+TEST_F(HmpPageTables, MayBeWhereThereIsNoMemory) {
+  r.cr0 = kPaging, r.cr4 = X86_CR4_PAE, r.efer = kLongMode, r.cr3 = 0xffffffffff000;
   EXPECT_EQ(monitor("info mem"), "");
 }
 
