@@ -22,6 +22,7 @@ class Members {
     return Members(value);
   }
 
+  bool has(const char* key) const { return find(key) != nullptr; }
   Result<std::string> text(const char* key) const {
     const Json* const value = find(key);
     if (value == nullptr || !value->is_string()) return fail("\"{}\" is not a string", key);
@@ -72,6 +73,9 @@ std::string to_json(const MachineRecord& record) {
   auto consoles = nlohmann::ordered_json::array();
   for (const auto& [port, socket] : record.consoles)
     consoles.push_back({{"port", port}, {"socket", socket}});
+  auto services = nlohmann::ordered_json::array();
+  for (const auto& [kind, address] : record.services)
+    services.push_back({{"kind", kind}, {"address", address}});
   return text_of({{"name", record.name},
                   {"pid", record.pid},
                   {"start-ticks", record.start_ticks},
@@ -83,6 +87,7 @@ std::string to_json(const MachineRecord& record) {
                   {"cpus", record.cpus},
                   {"console-log", record.console_log},
                   {"consoles", consoles},
+                  {"services", services},
                   {"folder", record.folder},
                   {"arguments", record.arguments}});
 }
@@ -109,6 +114,12 @@ Result<MachineRecord> parse_machine_record(std::string_view json) {
   for (const Json& each : *TRY(members.list("consoles"))) {
     const Members console = TRY(Members::of(each));
     record.consoles.push_back({TRY(console.text("port")), TRY(console.text("socket"))});
+  }
+  if (members.has("services")) {
+    for (const Json& each : *TRY(members.list("services"))) {
+      const Members service = TRY(Members::of(each));
+      record.services.push_back({TRY(service.text("kind")), TRY(service.text("address"))});
+    }
   }
   record.folder = TRY(members.text("folder"));
   for (const Json& each : *TRY(members.list("arguments"))) {

@@ -33,6 +33,13 @@ struct MachineRecord {
     std::string socket;  // the path; empty: this port is not a Unix socket
   };
   std::vector<Console> consoles;
+  // What the user has asked for besides the entry's own sockets.
+  struct Service {
+    std::string kind;  // "qmp", "monitor", "gdb"
+    std::string
+        address;  // "unix:PATH" or "tcp:HOST:PORT", with the port that the kernel has chosen
+  };
+  std::vector<Service> services = {};
   // To start the machine again: the folder in which it was started, and the options.
   std::string folder;
   std::vector<std::string> arguments;
@@ -51,7 +58,7 @@ std::string to_json(const MachineRecord& record);
 std::string to_json(const EndingRecord& ending);
 
 // Fail for other types and missing keys. Unknown keys are ignored, since a later wick may write
-// them.
+// them; "services" may be missing, since an earlier one does not write it.
 Result<MachineRecord> parse_machine_record(std::string_view json);
 Result<EndingRecord> parse_ending_record(std::string_view json);
 

@@ -118,6 +118,8 @@ Result<void> Services::add(const ServiceConfig& config) {
         const auto connected = connect(service, Stream(std::move(socket)), Stream());
         if (!connected) warnings_.warn("{}", connected.error().message());
       }));
+  spdlog::info("{}: listening on {}", config.kind == ServiceConfig::Kind::kQmp ? "QMP" : "monitor",
+               service.listener->address().text());
   return {};
 }
 

@@ -21,6 +21,7 @@ Result<std::unique_ptr<GdbServer>> GdbServer::start(EventLoop& loop, vmm::Machin
 Result<void> GdbServer::listen(const StreamAddress& address) {
   listeners_.push_back(
       TRY(Listener::create(loop_, address, [this](Fd client) { accept(std::move(client)); })));
+  spdlog::info("gdb: listening on {}", listeners_.back()->address().text());
   return {};
 }
 

@@ -165,6 +165,10 @@ Result<int> execute(const Info& command) {
     Json consoles = Json::object();
     for (const auto& [port, socket] : row.record->consoles) consoles[port] = socket;
     json["consoles"] = consoles;
+    Json services = Json::array();
+    for (const auto& [kind, address] : row.record->services)
+      services.push_back({{"kind", kind}, {"address", address}});
+    json["services"] = services;
     json["console-log"] = row.record->console_log;
   }
   if (command.json) {
@@ -187,6 +191,8 @@ Result<int> execute(const Info& command) {
     print_devices(json);
     for (const auto& [port, socket] : record->consoles)
       if (!socket.empty() && row.ending_text.empty()) print_line(port.c_str(), socket);
+    for (const auto& [kind, address] : record->services)
+      if (row.ending_text.empty()) print_line(kind.c_str(), address);
     print_line("Log", record->console_log);
   }
   print_line("Folder", member(json, "folder"));

@@ -24,6 +24,7 @@ MachineRecord sample() {
   record.cpus = 2;
   record.console_log = "/run/wick/web/console.log";
   record.consoles = {{"ttyS0", "/run/wick/web/ttyS0.sock"}, {"hvc0", ""}};
+  record.services = {{"gdb", "tcp:127.0.0.1:41234"}};
   record.folder = "/home/Jürgen";
   record.arguments = {"--append=a\tb\n", "--disk=d", ""};
   return record;
@@ -45,6 +46,8 @@ TEST(MachineRecord, IsReadAsItWasWritten) {
   EXPECT_EQ(again->cpus, 2u);
   EXPECT_EQ(again->console_log, record.console_log);
   EXPECT_EQ(again->consoles.at(1).port, "hvc0");
+  EXPECT_EQ(again->services.at(0).kind, "gdb");
+  EXPECT_EQ(again->services.at(0).address, "tcp:127.0.0.1:41234");
   EXPECT_EQ(again->folder, record.folder);
   EXPECT_EQ(again->arguments, record.arguments);
 }
@@ -85,7 +88,9 @@ TEST(MachineRecord, WithAWrongTypeOrAMissingKeyIsRefused) {
   EXPECT_EQ(with("\"--disk=d\"", "7"), "\"arguments\" has an entry that is not a string");
   EXPECT_EQ(with("{\"port\":\"hvc0\",\"socket\":\"\"}", "7"), "it is not a JSON object");
   EXPECT_EQ(with("\"port\":\"hvc0\"", "\"port\":[]"), "\"port\" is not a string");
+  EXPECT_EQ(with("\"kind\":\"gdb\"", "\"kind\":7"), "\"kind\" is not a string");
   EXPECT_EQ(with("\"pid\"", "\"later\":{},\"pid\""), "accepted");
+  EXPECT_EQ(with("\"services\"", "\"later\""), "accepted") << "an earlier wick has none";
 }
 
 TEST(MachineRecord, OfGarbageIsRefused) {

@@ -4,9 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -89,6 +92,24 @@ class Served {
   std::unique_ptr<GdbServer> server_;
 };
 
+// The messages that are logged at level info while the object exists.
+class InfoLog {
+ public:
+  InfoLog() {
+    auto logger = std::make_shared<spdlog::logger>(
+        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_));
+    logger->set_pattern("%v");
+    logger->set_level(spdlog::level::info);
+    spdlog::set_default_logger(logger);
+  }
+  ~InfoLog() { spdlog::set_default_logger(before_); }
+  std::string text() const { return text_.str(); }
+
+ private:
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  std::ostringstream text_;
+};
+
 // What a socket receives until `enough` is in it, or the server closes it.
 std::string receive(const Fd& socket, std::string_view enough) {
   std::string all;
@@ -106,6 +127,15 @@ std::string receive(const Fd& socket, std::string_view enough) {
 void send(const Fd& socket, std::string_view bytes) {
   ASSERT_EQ(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
             static_cast<ssize_t>(bytes.size()));
+}
+
+TEST(GdbServer, LogsThePortThatTheKernelHasChosen) {
+  Served served;
+  const InfoLog log;
+  served.start(StreamAddress::parse("tcp::0").value());
+  const uint16_t port = served.server_->address().port;
+  EXPECT_NE(port, 0);
+  EXPECT_EQ(log.text(), fmt::format("gdb: listening on tcp:127.0.0.1:{}\n", port));
 }
 
 TEST(GdbServer, ShowsGdbTheRegisters) {

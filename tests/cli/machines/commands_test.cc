@@ -69,6 +69,7 @@ class MachineCommands : public ::testing::Test {
     record.cpus = 2;
     record.console_log = entry.path("console.log");
     record.consoles = {{"ttyS0", entry.path("ttyS0.sock")}, {"ttyS1", ""}};
+    record.services = {{"gdb", "tcp:127.0.0.1:41234"}};
     record.folder = temp_.path();
     return record;
   }
@@ -195,12 +196,15 @@ TEST_F(MachineCommands, InfoShowsWhatAMachineIsAndHas) {
                     HasSubstr("Disk:      vda d.qcow2\n"), HasSubstr("Disk:      sr0 (empty)\n"),
                     HasSubstr("Card:      net0 52:54:00:12:34:56\n"),
                     HasSubstr("ttyS0:     " + web.entry->path("ttyS0.sock") + "\n"),
-                    Not(HasSubstr("Balloon")), Not(HasSubstr("ttyS1"))));
+                    HasSubstr("gdb:       tcp:127.0.0.1:41234\n"), Not(HasSubstr("Balloon")),
+                    Not(HasSubstr("ttyS1"))));
   EXPECT_EQ(status(Info{"web", true}), 0);
   const Json info = Json::parse(printed_);
   EXPECT_EQ(info["disks"][0]["device"], "vda");
   EXPECT_EQ(info["folder"], temp_ / "wick/web");
   EXPECT_EQ(info["consoles"]["ttyS0"], web.entry->path("ttyS0.sock"));
+  EXPECT_EQ(info["services"],
+            Json::parse(R"([{"kind": "gdb", "address": "tcp:127.0.0.1:41234"}])"));
 }
 
 TEST_F(MachineCommands, InfoOfAnEndedMachineTellsTheEnding) {
@@ -209,6 +213,7 @@ TEST_F(MachineCommands, InfoOfAnEndedMachineTellsTheEnding) {
   EXPECT_EQ(status(Info{"web"}), 0);
   EXPECT_THAT(printed_, HasSubstr("Ending:    triple fault in the guest (status 4, "));
   EXPECT_THAT(printed_, Not(HasSubstr("PID")));
+  EXPECT_THAT(printed_, Not(HasSubstr("gdb")));
 }
 
 TEST_F(MachineCommands, InfoEndsUnharmedByAStrangeMachine) {
