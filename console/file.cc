@@ -23,16 +23,16 @@ class FileHost final : public Port::Host {
 }  // namespace
 
 Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path,
-                                        const std::string& log_path) {
+                                        const LogFile& log) {
   Stream file = TRY(Stream::create_file(path));
-  auto port = TRY(Port::create(loop, "file:" + path, log_path));
+  auto port = TRY(Port::create(loop, "file:" + path, log));
   port->set_host(std::make_unique<FileHost>(port->name()));
   port->attach({}, std::move(file));
   return port;
 }
 
-Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const std::string& log_path) {
-  return Port::create(loop, "null", log_path);
+Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const LogFile& log) {
+  return Port::create(loop, "null", log);
 }
 
 }  // namespace wick::console

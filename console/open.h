@@ -1,6 +1,6 @@
 // One function per kind of console back end. Each opens its file or socket at once,
-// so that errors are reported before the guest starts. `log_path`, if not empty,
-// names a file that is truncated and gets a copy of the guest's output.
+// so that errors are reported before the guest starts. `log` (log_file.h) is truncated and
+// gets a copy of the guest's output.
 //
 // Thread rule: called on the loop's thread, or before the loop runs.
 #pragma once
@@ -31,13 +31,12 @@ struct TerminalKeys {
 // guest is told the terminal's size, and SIGWINCH is blocked from here on so that a
 // signalfd can receive it. If `in` is no terminal, its bytes go to the guest
 // unchanged, and the end of the file is ignored.
-Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
-                                         const std::string& log_path, int in = STDIN_FILENO,
-                                         int out = STDOUT_FILENO);
+Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys, const LogFile& log,
+                                         int in = STDIN_FILENO, int out = STDOUT_FILENO);
 
 // Opens a pseudo terminal. The port's name() is the path that clients open, for
 // example "/dev/pts/3". Each client first gets the output since the previous client left.
-Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_path);
+Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const LogFile& log);
 
 // Listens on a Unix stream socket at `path` (mode 0600) for one client at a time.
 // Output that no client has received yet, at most 64 KiB, is sent to the next client.
@@ -45,13 +44,13 @@ Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_p
 // stale socket is replaced; the file is removed when the port is destroyed. The
 // stream carries the guest's bytes only, so a client cannot send a BREAK.
 Result<std::unique_ptr<Port>> open_unix(EventLoop& loop, const std::string& path,
-                                        const std::string& log_path);
+                                        const LogFile& log);
 
 // Truncates the file at `path` and writes the guest's output to it; there is no input.
 Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path,
-                                        const std::string& log_path);
+                                        const LogFile& log);
 
 // Makes a port without a host's end: the transcript and the log are kept all the same.
-Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const std::string& log_path);
+Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const LogFile& log);
 
 }  // namespace wick::console

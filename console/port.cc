@@ -16,8 +16,7 @@ constexpr size_t kChunkBytes = 4096;
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> Port::create(EventLoop& loop, std::string name,
-                                           const std::string& log_path) {
+Result<std::unique_ptr<Port>> Port::create(EventLoop& loop, std::string name, const LogFile& log) {
   std::unique_ptr<Port> port(new Port(loop, std::move(name), TRY(EventFd::create())));
   port->output_timer_ = TRY(loop.timer([self = port.get()] { self->pump_output(); }));
   port->room_watch_ = TRY(loop.watch(port->room_.fd(), EPOLLIN, [self = port.get()](uint32_t) {
@@ -25,9 +24,9 @@ Result<std::unique_ptr<Port>> Port::create(EventLoop& loop, std::string name,
     self->queue_.drain();
     self->watch_input();
   }));
-  if (!log_path.empty()) {
-    port->log_path_ = log_path;
-    port->open_output(port->log_, TRY(Stream::create_file(log_path)));
+  if (!log.path.empty()) {
+    port->log_file_ = log;
+    port->open_output(port->log_, TRY(Stream::create_file(log.path)));
   }
   return port;
 }
@@ -132,7 +131,7 @@ void Port::close_output(Output& output, int error) {
   if (&output == &output_) {
     host_->output_ended(error);
   } else {
-    spdlog::warn("{}: cannot write the log: {}; the log ends here", log_path_,
+    spdlog::warn("{}: cannot write the log: {}; the log ends here", log_file_.path,
                  std::strerror(error));
   }
 }
@@ -143,6 +142,24 @@ void Port::pump_output() {
   const bool log_wants_more = pump(log_);
   const bool output_wants_more = pump(output_);
   if (!log_wants_more && !output_wants_more) transcript_.listen(false);
+  limit_log();
+}
+
+// The log is a regular file, which needs no watch and takes all that is written: what comes next
+// belongs into the new one.
+void Port::limit_log() {
+  if (log_file_.limit_bytes == 0 || !log_.sink.stream().valid() ||
+      log_.sink.position() - log_start_ < log_file_.limit_bytes)
+    return;
+  log_start_ = log_.sink.position();
+  auto stream = begin_new_log(log_file_.path);
+  if (stream) {
+    log_.sink.open(*std::move(stream));
+  } else if (!std::exchange(log_warned_, true)) {
+    // It grows, and this is tried again when it has grown by its limit.
+    spdlog::warn("the log has reached its limit of {} bytes: {}", log_file_.limit_bytes,
+                 stream.error().message());
+  }
 }
 
 // Returns true if the guest's next byte should lead to another call.

@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "console/backend.h"
 #include "console/input_queue.h"
+#include "console/log_file.h"
 #include "console/sink.h"
 #include "console/transcript.h"
 
@@ -46,11 +47,12 @@ class Port final : public Backend {
     virtual void output_ended(int error) = 0;
   };
 
-  // `name` is shown to users, for example "unix:serial.socket". The file at
-  // `log_path`, unless that is empty, is truncated and gets a copy of all output. The
+  // `name` is shown to users, for example "unix:serial.socket". The file of `log`, if it has
+  // one, is truncated and gets a copy of all output. When it has reached its limit, a new one
+  // is begun (begin_new_log); it may be larger than the limit by what the transcript keeps. The
   // loop must outlive the port.
   static Result<std::unique_ptr<Port>> create(EventLoop& loop, std::string name,
-                                              const std::string& log_path);
+                                              const LogFile& log);
   ~Port() override;
 
   void connect(Guest& guest) override;
@@ -92,6 +94,7 @@ class Port final : public Backend {
   void pump_output();
   bool pump(Output& output);
   void flush(Output& output, std::chrono::steady_clock::time_point deadline);
+  void limit_log();
   void read_input();
   void watch_input();
 
@@ -105,7 +108,9 @@ class Port final : public Backend {
 
   // Owned by the loop's thread.
   EventLoop::Watch room_watch_;
-  std::string log_path_;
+  LogFile log_file_;
+  uint64_t log_start_ = 0;  // of the log's file, as a position in the transcript
+  bool log_warned_ = false;
   Output log_;
   Output output_;
   InputQueue queue_;

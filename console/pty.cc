@@ -57,7 +57,7 @@ class PtyHost final : public Port::Host {
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_path) {
+Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const LogFile& log) {
   Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
   if (!master.valid())
     return with_hint(fail_errno(errno, "pty: cannot open a pseudo terminal"),
@@ -74,7 +74,7 @@ Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const std::string& log_p
   // The master reports POLLHUP only after the terminal has been opened and closed once.
   Fd(::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC)).close();
 
-  auto port = TRY(Port::create(loop, path.data(), log_path));
+  auto port = TRY(Port::create(loop, path.data(), log));
   auto host = std::make_unique<PtyHost>(*port, std::move(master));
   PtyHost& started = *host;
   port->set_host(std::move(host));

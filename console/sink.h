@@ -31,6 +31,8 @@ class Sink {
   // Pumps until the Stream has everything, waiting for it until `deadline` at most.
   State flush(std::chrono::steady_clock::time_point deadline);
 
+  // Of the next byte for the Stream in the transcript.
+  uint64_t position() const { return position_; }
   // The number of bytes that the open Stream has not been given yet.
   uint64_t waiting_bytes() const { return transcript_.end() - position_; }
   // The number of bytes lost since the last call, because the Stream was too slow.

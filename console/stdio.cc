@@ -116,9 +116,9 @@ class StdioHost final : public Port::Host {
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys,
-                                         const std::string& log_path, int in, int out) {
-  auto port = TRY(Port::create(loop, "stdio", log_path));
+Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys, const LogFile& log,
+                                         int in, int out) {
+  auto port = TRY(Port::create(loop, "stdio", log));
   auto host = std::make_unique<StdioHost>(*port);
   if (::isatty(in) == 1) {
     host->use_terminal(TRY(RawTerminal::enter(in)), in, std::move(keys));

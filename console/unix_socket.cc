@@ -77,8 +77,8 @@ class UnixHost final : public Port::Host {
 }  // namespace
 
 Result<std::unique_ptr<Port>> open_unix(EventLoop& loop, const std::string& path,
-                                        const std::string& log_path) {
-  auto port = TRY(Port::create(loop, "unix:" + path, log_path));
+                                        const LogFile& log) {
+  auto port = TRY(Port::create(loop, "unix:" + path, log));
   auto host = std::make_unique<UnixHost>(*port, path, TRY(listen_unix(path)));
   UnixHost& started = *host;
   port->set_host(std::move(host));

@@ -73,9 +73,9 @@ its build has made them (vmlinux-gdb.py).
 Example:
   wick gdb web linux/vmlinux)";
 constexpr const char* kLogsHelp =
-    R"(Prints what the guest wrote to its first console, also after its end. On a
-terminal, control characters are escaped. Only for machines in the background,
-and those with log=FILE.
+    R"(Prints what the guest wrote to its first console, also after its end: at least
+the last 16 MiB, or all that is in log=FILE. On a terminal, control characters
+are escaped. Only for machines in the background, and those with log=FILE.
 
 Example:
   wick logs -f web)";

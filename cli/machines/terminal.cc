@@ -3,13 +3,15 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <deque>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <span>
 
 #include "base/output.h"
 #include "base/printable.h"
@@ -39,17 +41,100 @@ void print_output(std::string_view text, bool on_terminal) {
   }
 }
 
-Result<Fd> open_console_log(const MachineView& machine) {
-  const auto record = machine.record();
-  const std::string path = record ? record->console_log : machine.path("console.log");
-  if (path.empty())
-    return with_hint(fail("{}: this machine has no log of its console", machine.name()),
-                     "give its console log=FILE, or start it with wick start");
-  if (path == machine.path("console.log")) return machine.open_file("console.log");
-  Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!file.valid()) return fail_errno(errno, "{}: cannot open the log of the console", path);
-  return file;
+bool same_file(const Fd& one, const Fd& other) {
+  struct stat a {};
+  struct stat b {};
+  return ::fstat(one.get(), &a) == 0 && ::fstat(other.get(), &b) == 0 && a.st_ino == b.st_ino &&
+         a.st_dev == b.st_dev;
 }
+
+// The log of a machine's console. A log that wick itself keeps has a limit: wick renames it to
+// console.log.1, and begins a new one (console/log_file.h).
+class ConsoleLog {
+ public:
+  static Result<ConsoleLog> open(const MachineView& machine) {
+    const auto record = machine.record();
+    const std::string path = record ? record->console_log : machine.path(kFile);
+    if (path.empty())
+      return with_hint(fail("{}: this machine has no log of its console", machine.name()),
+                       "give its console log=FILE, or start it with wick start");
+    ConsoleLog log(machine, path == machine.path(kFile));
+    if (log.limited_) {
+      TRY(log.open_next());
+      if (log.files_.empty()) log.files_.push_back(TRY(machine.open_file(kFile)));
+      return log;
+    }
+    Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (!file.valid()) return fail_errno(errno, "{}: cannot open the log of the console", path);
+    log.files_.push_back(std::move(file));
+    return log;
+  }
+
+  // Reads what has not been read yet; 0 if there is no more at the moment.
+  Result<size_t> read(std::span<char> to) {
+    for (;;) {
+      // Asked before reading: nothing is written to a file after it was renamed.
+      const bool complete = files_.size() > 1 || (limited_ && TRY(was_renamed()));
+      ssize_t got = -1;
+      do {
+        got = ::read(files_.front().get(), to.data(), to.size());
+      } while (got < 0 && errno == EINTR);
+      if (got < 0 && errno != EAGAIN)
+        return fail_errno(errno, "{}: cannot read the log", machine_.name());
+      if (got > 0) return static_cast<size_t>(got);
+      if (!complete) return 0;
+      if (files_.size() == 1) TRY(open_next());
+      // Without a next file the machine's entry is gone.
+      if (files_.size() == 1) return 0;
+      files_.pop_front();
+    }
+  }
+
+ private:
+  static constexpr const char* kFile = "console.log";
+  static constexpr const char* kOlderFile = "console.log.1";
+
+  ConsoleLog(const MachineView& machine, bool limited) : machine_(machine), limited_(limited) {}
+
+  // Nothing if there is no such file.
+  Result<Fd> find(const char* name) const {
+    auto file = machine_.open_file(name);
+    if (file) return file;
+    if (file.error().code == ENOENT) return Fd();
+    return file;
+  }
+
+  Result<bool> was_renamed() const {
+    const Fd current = TRY(find(kFile));
+    return current.valid() && !same_file(current, files_.back());
+  }
+
+  // Adds the files that come after the last one.
+  Result<void> open_next() {
+    constexpr int kMaxTries = 100;
+    Fd current;
+    Fd older;
+    for (int tries = 0; tries < kMaxTries; ++tries) {
+      current = TRY(find(kFile));
+      older = TRY(find(kOlderFile));
+      // Tries again if wick was just renaming the log. It may also have been killed there.
+      if (!older.valid() || (current.valid() && !same_file(current, older))) break;
+    }
+    const auto comes_next = [&](const Fd& file) {
+      return file.valid() && (files_.empty() || !same_file(file, files_.back()));
+    };
+    if (comes_next(older) && (comes_next(current) || files_.empty()))
+      files_.push_back(std::move(older));
+    if (comes_next(current)) files_.push_back(std::move(current));
+    return {};
+  }
+
+  const MachineView& machine_;
+  bool limited_;
+  // In the order of their content. The last one stays open, so that its number (st_ino) belongs
+  // to no other file.
+  std::deque<Fd> files_;
+};
 
 // Copies lines from the terminal to the monitor, and its answers back, until either side ends.
 Result<void> talk(const Fd& monitor) {
@@ -121,20 +206,13 @@ Result<int> execute(const Monitor& command) {
 Result<int> execute(const Logs& command) {
   constexpr std::chrono::milliseconds kPeriod{100};
   const MachineView machine = TRY(find_machine(command.name));
-  const Fd log = TRY(open_console_log(machine));
+  ConsoleLog log = TRY(ConsoleLog::open(machine));
   const bool on_terminal = ::isatty(STDOUT_FILENO) == 1;
   std::array<char, 65536> part;
   for (;;) {
-    // Asked before reading, so that the last words are not missed.
+    // Asked before reading, so that all that was written before the end is printed.
     const bool live = command.follow && machine.state() == MachineView::State::kLive;
-    for (;;) {
-      const ssize_t got = ::read(log.get(), part.data(), part.size());
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0 && errno != EAGAIN)
-        return fail_errno(errno, "{}: cannot read the log", command.name);
-      if (got <= 0) break;
-      print_output({part.data(), static_cast<size_t>(got)}, on_terminal);
-    }
+    while (const size_t got = TRY(log.read(part))) print_output({part.data(), got}, on_terminal);
     if (!live) return 0;
     (void)std::fflush(stdout);
     if (std::ferror(stdout) != 0) return 1;

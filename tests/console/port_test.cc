@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "console/open.h"
@@ -47,6 +48,52 @@ TEST_F(PortTest, LogIsACopyOfTheOutput) {
   EXPECT_TRUE(run_until([&] { return content("log") == "login: "; }));
   port->write(bytes("root\r\n"));
   EXPECT_TRUE(run_until([&] { return content("log") == "login: root\r\n"; }));
+}
+
+TEST_F(PortTest, ALogThatReachesItsLimitIsContinuedInANewFile) {
+  auto port = *open_null(*loop_, {path("log"), 100});
+  std::string all;
+  for (int i = 0; i < 30; ++i) {
+    const std::string line = fmt::format("line {:03}\n", i);
+    port->write(bytes(line));
+    all += line;
+    const auto kept = [&] { return content("log.1") + content("log"); };
+    ASSERT_TRUE(run_until([&] { return kept().ends_with(line); }));
+    EXPECT_TRUE(all.ends_with(kept())) << kept();
+    EXPECT_LT(content("log").size(), 100u);
+  }
+  // The first file, of twelve lines, is gone.
+  EXPECT_EQ(content("log.1"), all.substr(108, 108));
+  EXPECT_EQ(content("log"), all.substr(216));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 2);
+  port->write(bytes("the last words"));
+  port->flush();
+  EXPECT_EQ(content("log"), all.substr(216) + "the last words");
+}
+
+TEST_F(PortTest, ALogBeginsANewFileOnlyIfItHasALimit) {
+  auto port = *open_null(*loop_, path("log"));
+  const std::string part(60'000, 'x');
+  for (size_t i = 1; i <= 3; ++i) {
+    port->write(bytes(part));
+    ASSERT_TRUE(run_until([&] { return content("log").size() == i * part.size(); }));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("log.1")));
+}
+
+TEST_F(PortTest, ALogThatCannotBeRenamedIsContinued) {
+  std::filesystem::create_directories(path("log.1/full"));
+  auto port = *open_null(*loop_, {path("log"), 10});
+  std::string all;
+  for (int i = 0; i < 5; ++i) {
+    port->write(bytes("0123456789\n"));
+    all += "0123456789\n";
+    ASSERT_TRUE(run_until([&] { return content("log") == all; }));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("log.new")));
+  std::filesystem::remove_all(path("log.1"));
+  port->write(bytes("0123456789\n"));
+  EXPECT_TRUE(run_until([&] { return content("log.1") == all + "0123456789\n"; }));
 }
 
 TEST_F(PortTest, AFullDiskEndsTheFileAndNotTheMachine) {

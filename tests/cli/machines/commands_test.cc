@@ -13,6 +13,7 @@
 #include <optional>
 #include <thread>
 
+#include "console/log_file.h"
 #include "control/registry.h"
 #include "control/start_ticks.h"
 #include "tests/fakes/fake_qmp_server.h"
@@ -361,6 +362,50 @@ TEST_F(MachineCommands, LogsFollowUntilTheEnd) {
   });
   EXPECT_EQ(status(Logs{"web", true}), 0);
   EXPECT_EQ(printed_, "one\ntwo\nthree\n");
+}
+
+TEST_F(MachineCommands, LogsAreOfBothFilesOfAConsole) {
+  const TestMachine web = start("web");
+  fakes::write_file(web.entry->path("console.log.1"), "one\n");
+  fakes::write_file(web.entry->path("console.log"), "two\n");
+  EXPECT_EQ(status(Logs{"web"}), 0);
+  EXPECT_EQ(printed_, "one\ntwo\n");
+  std::filesystem::remove(web.entry->path("console.log"));
+  EXPECT_EQ(status(Logs{"web"}), 0) << "wick was killed while it renamed the log";
+  EXPECT_EQ(printed_, "one\n");
+}
+
+TEST_F(MachineCommands, LogsFollowIntoNewFiles) {
+  TestMachine web = start("web");
+  const std::string log = web.entry->path("console.log");
+  fakes::write_file(log, "one\n");
+  const auto is_open = [&] {
+    std::error_code gone;
+    for (const auto& file : std::filesystem::directory_iterator("/proc/self/fd"))
+      if (std::filesystem::read_symlink(file, gone) == log) return true;
+    return false;
+  };
+  std::jthread guest([&] {
+    EXPECT_TRUE(fakes::wait_for(is_open));
+    for (const char* const line : {"two\n", "three\n"}) {
+      std::ofstream(log, std::ios::app) << "more\n";
+      EXPECT_TRUE(console::begin_new_log(log));
+      std::ofstream(log, std::ios::app) << line;
+    }
+    web.end(0, "the guest powered off");
+  });
+  EXPECT_EQ(status(Logs{"web", true}), 0);
+  EXPECT_EQ(printed_, "one\nmore\ntwo\nmore\nthree\n");
+}
+
+TEST_F(MachineCommands, LogsOfTheUsersFileAreNotLookedForBesideIt) {
+  const TestMachine web = start("web");
+  control::MachineRecord record = record_of(*web.entry);
+  record.console_log = temp_.write("my.log", "mine\n");
+  temp_.write("my.log.1", "of something else\n");
+  ASSERT_TRUE(web.entry->publish(record));
+  EXPECT_EQ(status(Logs{"web"}), 0);
+  EXPECT_EQ(printed_, "mine\n");
 }
 
 TEST_F(MachineCommands, LogsNeedALog) {
