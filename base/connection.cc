@@ -97,7 +97,7 @@ void Connection::hold_input(bool held) {
   if (!held && hung_up_) read_rest();
 }
 
-// What was sent before the end, of which no event tells any more.
+// Reads what the client sent before it disconnected: epoll reports no further event for it.
 void Connection::read_rest() {
   loop_.post([this, alive = std::weak_ptr(alive_)] {
     if (alive.expired() || failed_ || closing_ || input_held_) return;

@@ -23,8 +23,8 @@ class Connection {
 
   struct Events {
     std::function<void(std::string_view bytes)> received;
-    // The client is gone, or was disconnected for not reading. No other call follows. It may
-    // destroy the Connection.
+    // The client has disconnected, or was disconnected for not reading. No other call follows. It
+    // may destroy the Connection.
     std::function<void()> closed;
   };
 
@@ -40,7 +40,8 @@ class Connection {
   size_t waiting_bytes() const { return waiting_.size(); }
   // Stops or continues reading, so that a client that floods a service waits.
   void hold_input(bool held);
-  // Waits at most `timeout` until the client has taken everything. For the last words.
+  // Waits at most `timeout` until the client has taken everything. For what is sent before wick
+  // ends.
   void flush(std::chrono::milliseconds timeout);
   // Disconnects once the client has taken what is waiting. `closed` is called.
   void close_after_output();

@@ -28,7 +28,7 @@ int connect_to(const Fd& socket, const sockaddr_un& address) {
 // narrows that race to a few instructions.
 Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   struct stat found {};
-  if (::lstat(path.c_str(), &found) != 0) return {};  // gone meanwhile
+  if (::lstat(path.c_str(), &found) != 0) return {};  // another process has removed it
   if (!S_ISSOCK(found.st_mode))
     return with_hint(fail("unix:{}: the file exists and is not a socket", path),
                      "remove it or choose another path");

@@ -49,7 +49,7 @@ Result<void> Context::stop(std::function<void()> done) {
     return fail("There is a dump in process, please wait.");
   if (inspecting_) {
     stop_wanted_ = true;
-    // The pause that runs already is now the client's own.
+    // The pause of while_paused() becomes the client's: its STOP event is published now.
     if (std::exchange(stop_hidden_, false)) publish({.kind = MachineEvent::Kind::kStop});
   }
   ++stopping_;
@@ -84,7 +84,7 @@ void Context::while_paused(std::function<void()> work) {
   waiting_.push_back(std::move(work));
   if (std::exchange(inspecting_, true)) return;
   stop_hidden_ = false;
-  // What somebody else stops or has stopped is not resumed after a look.
+  // A machine that someone else has stopped or is stopping is not resumed afterwards.
   stop_wanted_ = stopping_ > 0 || machine_.state() != RunState::kRunning;
   machine_.pause(RunState::kPaused, [this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) run_waiting();
@@ -92,7 +92,7 @@ void Context::while_paused(std::function<void()> work) {
 }
 
 void Context::run_waiting() {
-  // Work may add work.
+  // A function may add others to the list.
   while (!waiting_.empty())
     for (const auto& work : std::exchange(waiting_, {})) work();
   // A guest that has panicked meanwhile, for example, stays stopped.
@@ -133,7 +133,7 @@ Result<void> Context::start_dump(const DumpRequest& request,
           });
         });
   };
-  // Before the dump is active, which forbids it.
+  // Called first, because it fails while a dump is active.
   TRY(stop([] {}));
   dump_ = {.status = DumpState::Status::kActive};
   progress_ = std::make_shared<Progress>();

@@ -1,5 +1,5 @@
-// What all clients of a machine share: the machine itself, and what control/ must remember of it
-// between two requests. QMP and HMP are two languages for it.
+// What all clients of a machine share, whether they speak QMP or HMP: the machine itself, and the
+// state that must be kept between two requests.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -53,7 +53,7 @@ class Context {
   EventLoop& loop() const { return loop_; }
   const Hooks& hooks() const { return hooks_; }
 
-  // The machine's state as clients see it: a pause to read registers is not seen.
+  // The machine's state for clients. A pause by while_paused() counts as running.
   vmm::RunState state() const;
 
   // Calls `done` when the machine is paused. An error while a dump is written.
@@ -61,14 +61,14 @@ class Context {
   Result<void> cont();
 
   // Calls `work` with the registers readable. A running machine is paused for it and then goes
-  // on, unless stop() was called meanwhile; no client is told of it.
+  // on, unless stop() was called meanwhile; clients see no event of it.
   void while_paused(std::function<void()> work);
 
   // Begins a dump, which pauses a running machine. `done` is called at its end, unless this fails.
   Result<void> start_dump(const DumpRequest& request, std::function<void(Result<void>)> done);
   DumpState dump_state() const;
 
-  // The machine's events without the STOP and RESUME of while_paused().
+  // Calls the observer for each event of the machine, except the STOP and RESUME of while_paused().
   using Observer = std::function<void(const vmm::MachineEvent&)>;
   void observe_events(Observer observer) { observers_.push_back(std::move(observer)); }
   void observe_dumps(std::function<void(const DumpState&)> observer) {
@@ -76,7 +76,7 @@ class Context {
   }
 
   // Host halves of devices that device_add refers to (blockdev-add, netdev_add), by their names.
-  static constexpr size_t kMaxSpares = 64;  // of each kind, so that no client can add endlessly
+  static constexpr size_t kMaxSpares = 64;  // of each kind: bounds what a client can add
   std::map<std::string, SpareDisk> spare_disks;
   std::map<std::string, SpareNet> spare_nets;
   // Cards whose NIC_RX_FILTER_CHANGED waits until query-rx-filter has been called.

@@ -14,8 +14,8 @@ namespace {
 using hmp::Command;
 using hmp::Needs;
 
-// Terminals that are raw, and QEMU's scripts, want \r\n. Names from images and guests are in the
-// text, so nothing else that controls a terminal gets through.
+// Raw terminals and scripts written for QEMU expect \r\n. The text may contain names from images
+// and guests, so all other control characters are escaped.
 std::string for_terminal(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 32);
@@ -62,7 +62,7 @@ void Hmp::execute(std::string_view line, Done done) {
     done(for_terminal(text));
   };
   if (line.size() > kMaxLineBytes) return answer("the line is too long\n");
-  // Control characters mean nothing to the monitor.
+  // Control characters have no meaning in a command.
   std::string text(line);
   std::ranges::replace_if(
       text, [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');

@@ -1,8 +1,8 @@
 // The human monitor: one line in, text out (QEMU's monitor, "HMP"). Scripts read the answers, so
 // they have QEMU's layouts. Also used by human-monitor-command and by gdb's `monitor`.
 //
-// A table says what each command takes and which function does it (hmp_commands.cc); lines of
-// the answers end in \r\n, as QEMU's do.
+// A table has the arguments and the function of each command (hmp_commands.cc). Lines of answers
+// end in \r\n, as in QEMU.
 //
 // Thread rule: the main loop's thread.
 #pragma once

@@ -1,5 +1,6 @@
-// The commands of the human monitor: one table says what each takes, which words explain it and
-// which function does it. The functions are in hmp_commands.cc, hmp_info.cc and hmp_memory.cc.
+// The commands of the human monitor. One table has, for each of them, the arguments, the help text
+// and the function that executes it. The functions are in hmp_commands.cc, hmp_info.cc and
+// hmp_memory.cc.
 //
 // Arguments are declared as NAME:KIND with spaces between; a '?' behind the kind makes one
 // optional. Kinds:
@@ -65,14 +66,14 @@ struct Command {
   std::string_view form;  // for help: "device [-f] filename"
   std::string_view help;
   Needs needs = Needs::kNothing;
-  // One of them. The answer has lines that end in \n.
+  // Exactly one of the two is set. The lines of the answer end in \n.
   std::string (*run)(Hmp& monitor, const Arguments& arguments) = nullptr;
   void (*start)(Hmp& monitor, const Arguments& arguments, Hmp::Done done) = nullptr;
 };
 
 std::span<const Command> commands();
 std::span<const Command> info_commands();
-// nullptr: there is none. Any of its names.
+// Finds a command by one of its names; nullptr: there is none.
 const Command* find_command(std::span<const Command> table, std::string_view name);
 
 std::string help_text(std::string_view command);

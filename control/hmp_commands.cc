@@ -1,5 +1,5 @@
-// The table of the monitor's commands, and those that act. Most are one of QMP's with other
-// words around it.
+// The table of the monitor's commands, and the commands that change something. Most of them execute
+// a command of QMP and print its answer.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace wick::control::hmp {
 
 namespace {
 
-// What a person reads of a QMP answer: nothing, or why not.
+// The text for the answer of a QMP command: empty, or the error.
 std::string text_of(const qmp::Answer& answer) {
   return answer ? "" : fmt::format("Error: {}\n", answer.error().text);
 }

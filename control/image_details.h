@@ -1,5 +1,5 @@
-// What the file of a disk image says of itself, for query-block and `info block -v`. The disk's
-// own thread has the image open; its header is read here a second time.
+// The header of a disk image, for query-block and `info block -v`. It is read from the file again,
+// because the open image belongs to the disk's thread.
 //
 // Thread rule: any thread. Reads at most the header's cluster of the file.
 #pragma once

@@ -1,6 +1,6 @@
 // Finds the JSON values in a client's bytes, which have no framing (QMP specification, "General
 // Definitions"; RFC 8259). Only the ends of values are looked for here; parse_json() checks the
-// rest. What a client can make it keep is bounded in bytes and depth.
+// rest. The bytes and the depth of an unfinished value are bounded.
 //
 // After a fault the stream is read again from the next '{' or '[' on, and after a value that was
 // too large or too deep from the next control character on. A control character in a wrong place,

@@ -20,10 +20,10 @@ MonitorSession::MonitorSession(Context& context, Events events)
 
 void MonitorSession::receive(std::string_view bytes) {
   input_ += bytes;
-  // Only the last part can be a line without end.
+  // Only what follows the last newline can be an endless line.
   const size_t last = input_.rfind('\n') + 1;
   if (input_.size() - last <= Hmp::kMaxLineBytes) return;
-  if (last > 0) return;  // it is looked at when the lines before it have gone
+  if (last > 0) return;  // checked when the lines before it have been executed
   if (!overlong_) events_.send(fmt::format("the line is too long\r\n{}", kPrompt));
   overlong_ = true;
   input_.clear();
@@ -39,7 +39,7 @@ bool MonitorSession::run_one() {
   if (line.ends_with('\r')) line.pop_back();
   waiting_ = true;
   const auto inside = std::make_shared<bool>(true);
-  // The Hmp calls nobody after its end, which is this object's.
+  // The Hmp may answer later than this object's end; then `alive` has expired.
   hmp_.execute(line, [this, inside, alive = hmp_.alive()](const std::string& text) {
     if (alive.expired()) return;
     waiting_ = false;

@@ -1,4 +1,5 @@
-// One client of the human monitor: its bytes in, prompts and answers out. It knows no socket.
+// One client of the human monitor: takes its bytes and returns prompts and
+// answers. It does not access the socket itself.
 // Lines are executed one after the other. There is no line editing: `wick monitor` has it, and a
 // terminal has its own.
 //
@@ -18,7 +19,7 @@ class MonitorSession {
  public:
   struct Events {
     std::function<void(std::string_view text)> send = {};
-    // A command has answered after run_one() had returned: there may be work again.
+    // Called when a command has answered after run_one() returned: call run_one() again.
     std::function<void()> ready = {};
   };
 

@@ -15,7 +15,7 @@ namespace wick::control {
 // A value of QMP's RunState.
 std::string_view state_name(vmm::RunState state);
 std::string uuid_text(const std::array<uint8_t, 16>& uuid);
-// PCI's class and subclass in words, as QEMU has them; empty: unknown.
+// QEMU's text for a PCI class and subclass; empty: unknown.
 std::string_view pci_class_name(uint32_t class_and_subclass);
 // Where QEMU's object tree has a disk's or a card's device.
 std::string device_path(const vmm::DiskInfo& disk);

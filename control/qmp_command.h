@@ -1,5 +1,6 @@
-// The commands of QMP: one table says what each takes, what it returns and which function does
-// it. The functions are in qmp_machine.cc, qmp_block.cc, qmp_devices.cc and qmp_hotplug.cc.
+// The commands of QMP. One table has, for each of them, the arguments, the type of the answer and
+// the function that executes it. The functions are in qmp_machine.cc, qmp_block.cc, qmp_devices.cc
+// and qmp_hotplug.cc.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -32,9 +33,9 @@ struct Command {
   std::string_view name;
   std::string_view arguments;  // as in qmp_types.h
   std::string_view returns;    // a type; empty: an empty object
-  // One of them. The arguments have been checked against `arguments`. A command that answers
-  // later calls its Done on the main loop; both are null for qmp_capabilities, which belongs to
-  // the session.
+  // Exactly one of the two is set. The arguments have been checked against `arguments`. A command
+  // that answers later calls its Done on the main loop; both are null for qmp_capabilities, which
+  // belongs to the session.
   Answer (*run)(Context& context, const Json& arguments) = nullptr;
   void (*start)(Context& context, const Json& arguments, Done done) = nullptr;
 };

@@ -94,7 +94,7 @@ Answer query_rx_filter(Context& context, const Json& arguments) {
                     {"vlan-table", card.vlans},
                     {"unicast-table", mac_list(card.unicast)},
                     {"multicast-table", mac_list(card.multicast)}});
-    // The next change is announced again.
+    // From now on the next change causes an event again.
     context.quiet_filters.erase(card.id);
   }
   if (wanted != arguments.end() && !found)

@@ -51,7 +51,7 @@ std::string path_of_card(Context& context, const std::string& id) {
 }
 
 Json panic(Context& context, const MachineEvent& event) {
-  // The machine stops, or leaves it to the guest's kernel what it does next.
+  // "pause" if the machine stops for the panic; "run" if the guest's kernel goes on.
   if (!event.action.empty()) return {{"action", event.action}};
   return {{"action", context.state() == vmm::RunState::kPanicked ? "pause" : "run"}};
 }

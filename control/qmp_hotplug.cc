@@ -20,7 +20,7 @@ constexpr size_t kMaxForwards = 64;
 
 Answer duplicate_id(const std::string& id) { return generic(fmt::format("Duplicate ID '{}'", id)); }
 
-// The device that uses a spare may be gone by now.
+// A spare keeps the id of the device that used it last, which may have been removed since.
 bool is_used(Context& context, const std::string& device) {
   return !device.empty() && (find_disk(context.hardware(), device).has_value() ||
                              find_card(context.hardware(), device).has_value());
@@ -108,7 +108,7 @@ Answer add_net_card(Context& context, const Json& arguments, const std::string& 
   return nothing();
 }
 
-// The properties of a device that device_add knows, with their JSON types.
+// The properties that device_add accepts, with their JSON types.
 struct Property {
   std::string_view name;
   bool is_number = false;

@@ -124,7 +124,7 @@ Answer inject_nmi(Context& context, const Json&) { return answer(context.machine
 Answer balloon(Context& context, const Json& arguments) {
   const auto target = arguments.at("value").get<int64_t>();
   if (target <= 0) return generic("Parameter 'target' expects a size");
-  // As in QEMU, more than the guest has is all of it.
+  // As in QEMU, a target above the guest's memory means all of it.
   const uint64_t all = context.machine().config().memory_bytes;
   return answer(context.hardware().set_balloon(std::min(static_cast<uint64_t>(target), all)));
 }
@@ -145,7 +145,7 @@ void human_monitor_command(Context& context, const Json& arguments, Done done) {
     cpu = static_cast<uint32_t>(index);
   }
   const auto monitor = std::make_shared<Hmp>(context, cpu);
-  // The Hmp lives until it has answered.
+  // The function that gets the answer keeps the Hmp alive until then.
   monitor->execute(arguments.at("command-line").get_ref<const std::string&>(),
                    [monitor, done](const std::string& text) { done(Json(text)); });
 }

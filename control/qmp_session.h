@@ -1,9 +1,10 @@
-// One client of QMP (QEMU QMP specification): its bytes in, its lines of text out. It knows no
-// socket. Each client negotiates for itself; a client's commands are executed one after the
-// other, also those that answer later, and answered in order.
+// One client of QMP (QEMU QMP specification): takes its bytes and returns lines of text. It does
+// not access the socket itself. Each client negotiates for itself. A client's commands are executed
+// one after the other and answered in order, including those that answer later.
 //
 // What a client sends is bounded by JsonStream. The owner stops reading from it while
-// has_work(). After many faults in a row the session is finished(): it was no QMP client.
+// has_work(). After many faults in a row the session is finished(), because the client does not
+// speak QMP.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -29,7 +30,7 @@ class QmpSession {
 
   struct Events {
     std::function<void(std::string_view text)> send = {};
-    // A command has answered after run_one() had returned: there may be work again.
+    // Called when a command has answered after run_one() returned: call run_one() again.
     std::function<void()> ready = {};
   };
 

@@ -43,7 +43,7 @@ struct ParsedType {
   Kind kind = Kind::kStruct;
   std::vector<std::string_view> values = {};  // kEnum
   std::vector<Member> members = {};
-  bool open = false;  // of arguments: more members may come, which the command checks itself
+  bool open = false;  // of arguments: other members are allowed, and the command checks them
   std::string_view tag;
   std::vector<std::pair<std::string_view, std::string_view>> variants = {};
 };

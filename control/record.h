@@ -1,5 +1,5 @@
-// What a machine's entry in the registry says, as JSON: machine.json while the machine runs, and
-// the ending afterwards. The files are read by other processes, and are checked as foreign bytes.
+// The JSON files of a machine's entry in the registry: machine.json while the machine runs, and the
+// ending afterwards. Other processes read them, and check them like any untrusted input.
 //
 // Thread rule: none; pure functions.
 #pragma once

@@ -98,7 +98,7 @@ void remove_content(const Fd& folder) {
     if (name != kLock) (void)::unlinkat(folder.get(), name.c_str(), 0);
 }
 
-// The lock goes after all other files: an entry without one is no entry.
+// The lock is removed last, because a folder without a lock is no entry.
 void remove_entry(const Fd& registry, const std::string& name, const Fd& folder) {
   remove_content(folder);
   (void)::unlinkat(folder.get(), kLock, 0);
@@ -193,7 +193,7 @@ Result<Registry> Registry::open(const std::string& folder) {
 Result<MachineEntry> Registry::claim(const std::string& name) const {
   TRY(check_machine_name(name));
   const std::string path = path_ + '/' + name;
-  // The longest of its sockets.
+  // monitor.sock has the longest path of the sockets.
   if (!unix_address(path + "/monitor.sock"))
     return with_hint(fail("{}: too long for the path of a socket", path),
                      "choose a shorter name, or set WICK_RUNTIME_DIR to a shorter path");
@@ -212,7 +212,8 @@ Result<MachineEntry> Registry::claim(const std::string& name) const {
     }
     if (!try_lock(lock)) {
       if (is_locked(lock)) return already_running(name);
-      std::this_thread::sleep_for(kRetryPeriod);  // someone has waited for the last one's end
+      // A process that waited for the end of the last machine holds the lock for a moment.
+      std::this_thread::sleep_for(kRetryPeriod);
       continue;
     }
     if (!same_file(lock, folder, kLock) || !same_file(folder, folder_, name.c_str())) continue;
@@ -282,7 +283,7 @@ Result<Fd> MachineEntry::create_file(const char* file) const {
   return made;
 }
 
-// Nobody asks for a machine's entry after a power failure, which has ended the machine.
+// No sync: after a power failure nobody reads the entry, because the machine has ended.
 Result<void> MachineEntry::write_file(const char* file, std::string_view text) const {
   auto written = replace_file_at(folder_.get(), file, text, {.sync = false});
   if (!written) written.error().context = folder_path_ + '/' + written.error().context;
@@ -363,8 +364,8 @@ Result<void> MachineView::kill() const {
   }
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, described->pid, 0)));
   const int error = errno;
-  // Looked at with the process's descriptor open, the start is that process's; and while the
-  // lock is held, it has not ended.
+  // A process with the recorded PID and start time is the machine's. The lock is checked after
+  // that: if it is held, the machine has not ended since its record was read, and the pidfd is its.
   const auto ticks = start_ticks(described->pid);
   if (!is_locked(lock_)) return {};
   if (!process.valid())

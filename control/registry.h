@@ -1,13 +1,13 @@
 // The machines of a user by name. Each machine that runs has a folder of its name, which holds
 //
-//   lock          locked by the machine's process as long as it lives; gets the ending at last
+//   lock          locked by the machine's process as long as it runs; holds the ending afterwards
 //   machine.json  what the machine is (control/record.h)
 //   ending.json   how it ended; only of machines in the background
 //   qmp.sock, monitor.sock, ttyS0.sock, ...
 //   console.log, log  of machines in the background: the first console's and wick's output
 //
-// Whether a machine runs is told by the lock alone: the kernel releases it when the process ends,
-// however that happens. It is an open file description lock (fcntl_locking(2)), because other
+// A machine runs if and only if its lock is held: the kernel releases the lock when the process
+// ends, however that happens. It is an open file description lock (fcntl_locking(2)), because other
 // processes can look at such a lock without taking it.
 //
 // The folder of all machines is checked as one that others may have prepared: it must be the
@@ -57,7 +57,8 @@ class MachineEntry {
   // Records the ending for those who wait or ask later. The entry stays until the name is
   // claimed again, or removed.
   Result<void> finish(int status, const std::string& reason) const;
-  // As finish(), but only those who wait already get the ending: removes the entry.
+  // Removes the entry. Processes that already wait for the ending get it; later ones find no
+  // machine of this name.
   void remove(int status, const std::string& reason) const;
 
  private:
@@ -84,7 +85,7 @@ class MachineView {
   enum class State {
     kLive,     // its process runs
     kEnded,    // with an ending
-    kCrashed,  // its process ended without a word: killed, or the host failed
+    kCrashed,  // its process ended without recording how: it was killed, or the host failed
   };
 
   const std::string& name() const { return name_; }
@@ -121,7 +122,7 @@ class Registry {
  public:
   // Makes the folder if it does not exist.
   static Result<Registry> open(const std::string& folder);
-  // That of the caller and its environment.
+  // Opens the folder of the calling user, as registry_folder() says.
   static Result<Registry> open();
 
   // Makes the entry of a new machine. Fails if a machine of this name is running; removes what

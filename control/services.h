@@ -1,5 +1,5 @@
 // The services of a running machine: QMP and the human monitor, on sockets or standard input and
-// output. All run on the main loop; none is on the guest's path.
+// output. They run on the main loop and never delay the guest.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -36,7 +36,7 @@ class Hmp;
 
 class Services {
  public:
-  // More clients of one service at a time are turned away.
+  // The clients of one service at a time. Others are disconnected.
   static constexpr size_t kMaxClients = 16;
 
   // Listens, before the machine runs. `loop` is the machine's main loop; it and the machine must
@@ -44,7 +44,7 @@ class Services {
   static Result<std::unique_ptr<Services>> start(EventLoop& loop, vmm::Machine& machine,
                                                  std::span<const ServiceConfig> configs,
                                                  Hooks hooks = {});
-  // Sends what waits for the clients, for a short time: they are told of the end.
+  // Gives the clients a short time to receive what waits for them, the event of the end included.
   ~Services();
   Services(const Services&) = delete;
   Services& operator=(const Services&) = delete;

@@ -2,8 +2,8 @@
 // drgn. `elf` is an ELF core, readable by all of them; `kdump-zlib` is makedumpfile's compressed
 // format, for crash and drgn.
 //
-// A regular file gets a kdump core as it is. A pipe or a socket gets it in makedumpfile's
-// flattened form, which crash reads, too.
+// A kdump core is written to a pipe or a socket in makedumpfile's flattened form, which crash
+// reads, too.
 //
 // Thread rule: on the main loop's thread. The core is written on a thread of its own, so the
 // machine must stay paused until `done` is called: a resume or a reset ends the writing.

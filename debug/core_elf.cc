@@ -14,7 +14,7 @@ namespace wick::debug {
 
 namespace {
 
-// How much is looked at for zero pages, and written, between two reports of progress.
+// How much memory is searched for zero pages and written between two reports of progress.
 constexpr uint64_t kPieceBytes = 1 << 20;
 
 // Where Linux maps its image (Documentation/arch/x86/x86_64/mm.rst), with the largest size that
@@ -83,7 +83,7 @@ std::vector<Segment> plain_segments(const CoreImage& image, std::stop_token stop
       image.memory, registers_of(image),
       {.mappings = kMaxImageMappings, .first = kLinuxImage, .last = kLinuxImageLast},
       std::move(stop));
-  // It is a help; without it the core is complete, too.
+  // The linear addresses are optional; a core without them is complete, too.
   if (!mappings) return segments;
   const auto kernel = segments_of(*mappings, segments);
   segments.insert(segments.end(), kernel.begin(), kernel.end());

@@ -24,7 +24,7 @@ Result<Fd> open_core_file(const std::string& path);
 
 class CoreFile {
  public:
-  // How to write parts out of order to what takes only a stream of bytes.
+  // For files that take only a stream of bytes: how parts that are out of order are written.
   enum class Order { kSequential, kFlattened };
 
   // `file` is written from its present position on; what it has from there on is removed. `name`
@@ -36,7 +36,7 @@ class CoreFile {
   Result<void> write(uint64_t offset, std::span<const std::byte> bytes);
   // Gives the core its length, and waits until it is on the disk.
   Result<void> finish(uint64_t size_bytes);
-  // Empties a regular file, so that nobody takes a part of a core for a core.
+  // Truncates a regular file to nothing, so that no incomplete core is left behind.
   void abandon();
 
   const std::string& name() const { return name_; }

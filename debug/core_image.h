@@ -36,7 +36,7 @@ struct CoreImage {
   const GuestNote* note() const { return guest_note ? &*guest_note : nullptr; }
 };
 
-// Counts what was written, and tells it.
+// Counts what was written, and reports it.
 class CoreCounter {
  public:
   explicit CoreCounter(std::function<void()> on_change) : on_change_(std::move(on_change)) {}

@@ -25,7 +25,7 @@ struct CoreCpu {
 // The layout of NT_PRSTATUS: that of the kernel's for EM_X86_64 or for EM_386.
 enum class NoteLayout { kX86_64, kI386 };
 
-// As QEMU, the layout of the first vCPU's mode: a guest is a 64-bit one if it is in long mode.
+// As in QEMU, the mode of the first vCPU decides: kX86_64 if it is in long mode.
 NoteLayout layout_for(std::span<const CoreCpu> cpus);
 
 // The notes in QEMU's order. The guest's own, if it is given, is the last.

@@ -35,7 +35,7 @@ void SoftwareBreakpoints::remove(uint64_t linear) {
   if (found == wanted_.end()) return;
   if (found->second) release(*found->second);
   wanted_.erase(found);
-  // Most of them are long forgotten by all vCPUs; the client cannot make the set grow.
+  // Bounds the set. A vCPU that stops at one of these after so many others is unlikely.
   if (removed_.size() >= kMax) removed_.clear();
   removed_.insert(linear);
 }

@@ -43,7 +43,7 @@ std::vector<std::string> gdb_words(const GdbLaunch& launch,
   // gdb would load them by itself only from folders that the user has declared as safe, and for a
   // vmlinux of exactly that name. Naming the vmlinux to `wick gdb` is declaration enough.
   if (has_helpers) option("-iex", "set auto-load python-scripts off");
-  // A machine whose host is busy is no reason to lose the connection.
+  // On a busy host an answer may take longer than gdb's default of 2 seconds.
   option("-ex", "set remotetimeout 30");
   if (!launch.vmlinux.empty()) {
     const std::string file = quoted(launch.vmlinux);

@@ -104,7 +104,7 @@ bool GdbSession::handle_qemu_query(std::string_view query) {
 void GdbSession::set_step_flags(std::string_view text) {
   const auto flags = take_hex(text);
   if (!flags || (*flags & ~kStepFlags) != 0) return answer_error(EINVAL);
-  // Interrupts stay masked all the same: no user of gdb wants to step into a handler.
+  // Accepted, but interrupts stay masked: otherwise a step would often lead into a handler.
   step_flags_ = *flags;
   answer("OK");
 }

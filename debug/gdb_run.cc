@@ -116,7 +116,7 @@ Result<void> GdbRun::go() {
 void GdbRun::on_debug_stop(const DebugStop& stop) {
   if (stop.cpu >= actions_.size() && running_) return;
   if (!running_) {
-    // An INT3 or a step that gdb has not been told of is executed again.
+    // Other stops need not be kept: the vCPU executes the INT3 or the step again.
     if (stop.kind == DebugStop::Kind::kHardware && pending_.size() < positions_.size())
       pending_.push_back(stop);
     return;
@@ -183,7 +183,7 @@ void GdbRun::interrupt(uint32_t cpu, std::function<void()> done) {
   machine_.pause(RunState::kDebug, [this, cpu, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
     interrupting_ = false;
-    // Otherwise a breakpoint was faster.
+    // If this is false, a breakpoint has stopped the machine first.
     if (running_) report({.signal = GdbSignal::kInterrupt, .cpu = cpu});
     for (const auto& call : std::exchange(interrupted_, {})) call();
   });
@@ -195,7 +195,8 @@ void GdbRun::on_machine_stopped(uint32_t cpu) {
 }
 
 void GdbRun::on_machine_reset() {
-  // A pause that a reset overtakes never calls back. The client may press Ctrl-C again.
+  // A reset cancels a pending pause, whose callback then never comes. The client may press Ctrl-C
+  // again.
   interrupting_ = false;
   for (const auto& call : std::exchange(interrupted_, {})) call();
   software_.memory_was_reset();

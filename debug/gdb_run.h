@@ -1,9 +1,9 @@
 // Runs a machine for gdb, in all-stop mode: either vCPUs run and gdb waits for a stop, or all of
 // them are stopped and gdb works.
 //
-// A vCPU that is resumed at a software breakpoint that gdb has seen it stop at is stepped over
-// it: the original byte is put back, that vCPU alone executes one instruction, and the INT3
-// returns. Another vCPU that happens to be at a breakpoint has not executed it yet, and hits it.
+// A vCPU that has stopped at a software breakpoint is stepped over it when gdb resumes it: the
+// original byte is put back, that vCPU alone executes one instruction, and the INT3 returns.
+// Another vCPU whose next instruction is a breakpoint has not executed it yet, and stops there.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -96,7 +96,7 @@ class GdbRun {
   };
   std::vector<Position> positions_;  // by vCPU
   std::optional<uint32_t> stepping_over_;
-  bool interrupting_ = false;  // Machine::pause() will call back
+  bool interrupting_ = false;  // Machine::pause() was called, and its callback has not come yet
   std::vector<std::function<void()>> interrupted_;
   // Stops by hardware breakpoints of vCPUs that stopped while the first stop was reported. The
   // CPU does not repeat them.

@@ -27,7 +27,7 @@ Result<void> GdbServer::listen(const StreamAddress& address) {
 
 void GdbServer::accept(Fd client) {
   if (session_ && (session_->ended() || !connection_)) {
-    next_ = std::move(client);  // the old client is about to be gone
+    next_ = std::move(client);  // served once the old client's session has ended
     return;
   }
   if (session_) {
@@ -43,7 +43,7 @@ void GdbServer::accept(Fd client) {
     return;
   }
   connection_ = *std::move(connection);
-  // The connection may be gone before the session is.
+  // The session may outlive the connection.
   GdbSession::Client calls;
   calls.send = [this](std::string_view bytes) {
     if (connection_) connection_->send(bytes);

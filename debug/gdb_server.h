@@ -1,7 +1,7 @@
 // The gdb server of a machine: listens at an address, and serves one client at a time.
 //
-// Without a client it costs nothing but the listening socket: the machine is not told that a
-// debugger exists.
+// Without a client it costs nothing but the listening socket: debugging is not enabled in the
+// machine.
 //
 // Thread rule: the main loop's thread, or before that loop runs.
 #pragma once

@@ -34,15 +34,16 @@ class GdbSession {
  public:
   struct Client {
     std::function<void(std::string_view bytes)> send;
-    // Stops or continues the calls of receive(). What is on its way must stay bounded.
+    // Stops or continues the calls of receive(). Meanwhile the caller keeps only a bounded amount
+    // of input.
     std::function<void(bool held)> hold;
     // Disconnects once everything is sent. May not destroy the session within the call.
     std::function<void()> close;
-    // Waits briefly until the client has read everything: the machine is about to be gone.
+    // Waits briefly until the client has read everything, because the machine is ending.
     std::function<void()> flush = {};
   };
 
-  // Without `monitor`, gdb is told that there is none.
+  // Without `monitor`, gdb's "monitor" answers that there is none.
   GdbSession(vmm::Machine& machine, Client client, MonitorFunction monitor);
   GdbSession(const GdbSession&) = delete;
   GdbSession& operator=(const GdbSession&) = delete;
@@ -50,9 +51,9 @@ class GdbSession {
   ~GdbSession();
 
   void receive(std::string_view bytes);
-  // For a client that is gone: detaches and calls `done`. A running machine is stopped for it,
-  // so that no vCPU is on its way out of an INT3 that is being removed. A machine that gdb found
-  // stopped and never resumed stays so.
+  // After the client has disconnected: detaches and calls `done`. A running machine is stopped for
+  // it, so that no vCPU is on its way out of an INT3 that is being removed. A machine that gdb
+  // found stopped and never resumed stays so.
   void leave(std::function<void()> done);
   // True once the debugging has ended, by either side.
   bool ended() const { return stage_ == Stage::kEnded; }

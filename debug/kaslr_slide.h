@@ -1,5 +1,5 @@
 // Finds how far a running kernel is from the addresses in its vmlinux (KASLR): the address to
-// which SYSCALL jumps is entry_SYSCALL_64, whose address the vmlinux knows.
+// which SYSCALL jumps is that of entry_SYSCALL_64, a symbol of the vmlinux.
 //
 // Thread rule: any thread.
 // Specification: System V ABI, "ELF-64 Object File Format"; Intel SDM 4 (IA32_LSTAR); Linux,
@@ -18,7 +18,7 @@
 
 namespace wick::debug {
 
-// A file that may be anything. `name` is for messages.
+// The file is not trusted. `name` is for messages.
 struct SymbolFile {
   std::string name;
   uint64_t size_bytes = 0;

@@ -60,13 +60,13 @@ class Collector final : public vmm::PageVisitor {
       }
     }
     found_.push_back({linear, physical, size_bytes});
-    // Joins what another vCPU has added before it counts.
+    // Joins mappings that several vCPUs have before they count against the limit.
     if (found_.size() >= 2 * limits_.mappings) TRY(join());
     return {};
   }
 
-  // Makes one of mappings that overlap or touch. Those of one distance between linear and
-  // physical addresses are intervals on one line. An interval may end at 2^64, which is 0.
+  // Joins mappings that overlap or touch in both addresses. Only mappings with the same difference
+  // between linear and physical address can. A mapping may end at 2^64, which is 0 here.
   Result<void> join() {
     std::ranges::sort(found_, {}, [](const Mapping& m) {
       return std::tuple(m.linear - m.physical, m.linear, m.size_bytes);

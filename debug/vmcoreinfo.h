@@ -1,4 +1,4 @@
-// What a guest's kernel tells about itself for its cores: an ELF note in its memory, which
+// The vmcoreinfo note: an ELF note in the guest's memory with properties of its kernel, which
 // debuggers need to find the kernel's structures (crash, drgn). The guest gives its address
 // through the fw_cfg file etc/vmcoreinfo (devices/fw_cfg.h).
 //
@@ -27,7 +27,7 @@ constexpr uint32_t kMaxGuestNoteBytes = 1 << 20;
 class GuestNote {
  public:
   // Reads the note that `written`, the content of etc/vmcoreinfo, points to. nullopt: the guest
-  // has given none. An error names what is wrong with the guest's words.
+  // has given none. An error names what is wrong with it.
   static Result<std::optional<GuestNote>> read(const GuestMemory& memory,
                                                std::span<const std::byte> written);
 

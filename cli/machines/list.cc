@@ -35,7 +35,7 @@ Row row_of(const MachineView& machine) {
   return row;
 }
 
-// What both commands say.
+// The part of the JSON output that both commands have.
 Json json_of(const Row& row) {
   Json json = {{"name", row.name}, {"state", row.state}};
   if (const auto& record = row.record) {
@@ -93,7 +93,7 @@ Json query(control::QmpClient& client, const char* command) {
   return answer ? Json(*answer) : Json();
 }
 
-// What QMP knows of a running machine.
+// Adds what QMP answers about a running machine.
 void add_devices(Json& json, const MachineView& machine) {
   auto client = connect(machine, std::chrono::seconds(2));
   if (!client) return;

@@ -25,7 +25,8 @@ Result<control::QmpClient> connect(const MachineView& machine, std::chrono::mill
 
 std::string ending_text(const MachineView& machine) {
   const auto ending = machine.ending();
-  return ending ? ending->reason : "ended without a word: wick was killed, or the host failed";
+  return ending ? ending->reason
+                : "ended without recording how: wick was killed, or the host failed";
 }
 
 int ending_status(const MachineView& machine) {

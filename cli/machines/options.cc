@@ -45,8 +45,8 @@ constexpr OptionRow kDefineOptions[] = {{"--name", "NAME", "the name (FILE witho
 
 constexpr const char* kListHelp =
     R"(Shows the caller's machines that run. The state is QMP's, such as running,
-paused or io-error; or starting, no answer, ended, crashed (killed without a
-word), or defined (wick start NAME starts it).
+paused or io-error; or starting, no answer, ended, crashed (its process was
+killed), or defined (wick start NAME starts it).
 
 Example:
   wick list --all)";
@@ -81,7 +81,7 @@ Example:
   wick logs -f web)";
 constexpr const char* kWaitHelp =
     R"(Waits until the machine has ended, and says how.
-Exit status: that of the machine's run; 1 also if it was killed without a word.
+Exit status: that of the machine's run; 1 also if its process was killed.
 
 Example:
   wick wait web)";

@@ -1,4 +1,4 @@
-// The commands that show what a machine says: its console, its monitor, its logs.
+// The commands console, monitor and logs.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -26,7 +26,7 @@ namespace {
 
 using control::MachineView;
 
-// A guest's output, as far as it is safe for where it goes.
+// Prints a guest's output. On a terminal, control characters are escaped.
 void print_output(std::string_view text, bool on_terminal) {
   if (!on_terminal) {
     (void)std::fwrite(text.data(), 1, text.size(), stdout);

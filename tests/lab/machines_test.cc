@@ -113,7 +113,7 @@ TEST_F(Machines, AreListedAsTheyAreFromStartToEnd) {
   ::kill(pid_of("lost"), SIGKILL);
   const Finished lost = run({"wait", "lost"});
   EXPECT_EQ(lost.status, 1);
-  EXPECT_THAT(lost.err, HasSubstr("lost: ended without a word"));
+  EXPECT_THAT(lost.err, HasSubstr("lost: ended without recording how"));
   EXPECT_EQ(states({}), (States{{"web", "running"}}));
   EXPECT_EQ(states({"--all"}), (States{{"web", "running"}, {"db", "ended"}, {"lost", "crashed"}}));
 

@@ -142,8 +142,8 @@ TEST_F(MachineCommands, ListOfAllShowsEndingsCrashesAndDefinitions) {
   EXPECT_EQ(printed_,
             "Name    State     Memory   CPUs  Since or ending\n"
             "fresh   starting  -        -     -\n"
-            "killed  crashed   512 MiB  2     ended without a word: wick was killed, or the host "
-            "failed\n"
+            "killed  crashed   512 MiB  2     "
+            "ended without recording how: wick was killed, or the host failed\n"
             "off     ended     512 MiB  2     the guest's kernel panicked (status 3)\n"
             "web     defined   -        -     -\n");
 }
@@ -336,7 +336,7 @@ TEST_F(MachineCommands, WaitForACrashIsOneWithAWord) {
   TestMachine web = start("web");
   web.entry.reset();
   EXPECT_EQ(status(Wait{"web"}), 1);
-  EXPECT_THAT(said_, HasSubstr("web: ended without a word"));
+  EXPECT_THAT(said_, HasSubstr("web: ended without recording how"));
 }
 
 TEST_F(MachineCommands, LogsArePrintedAlsoAfterTheEnd) {
