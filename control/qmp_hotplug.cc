@@ -30,9 +30,12 @@ bool is_known_id(Context& context, const std::string& id) {
   return find_disk(context.hardware(), id) || find_card(context.hardware(), id);
 }
 
-// An id becomes part of paths, logs and names of threads.
+// As in QEMU, whose node names have at most 31 bytes. An id becomes part of paths, logs and names
+// of threads. Machine accepts longer ones.
+constexpr size_t kMaxIdBytes = 31;
+
 bool is_good_id(std::string_view id) {
-  return !id.empty() && id.size() <= 31 && std::ranges::all_of(id, [](unsigned char c) {
+  return !id.empty() && id.size() <= kMaxIdBytes && std::ranges::all_of(id, [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
   });
 }
