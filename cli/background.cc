@@ -13,6 +13,7 @@
 
 #include "base/output.h"
 #include "cli/run.h"
+#include "console/log_file.h"
 
 namespace wick::cli {
 
@@ -162,8 +163,10 @@ void move_consoles(vmm::MachineConfig& config, const control::MachineEntry& entr
       serial.kind = vmm::SerialConfig::Kind::kUnix;
       serial.path = entry.path(port + ".sock");
     }
-    if (port == main_console && serial.log_path.empty())
+    if (port == main_console && serial.log_path.empty()) {
       serial.log_path = entry.path("console.log");
+      serial.log_limit_bytes = console::kKeptLogBytes;
+    }
   };
   for (size_t i = 0; i < config.serials.size(); ++i)
     move(config.serials[i], fmt::format("ttyS{}", i));

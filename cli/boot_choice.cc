@@ -3,10 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "boot/find_kernel.h"
 #include "boot/firmware.h"
 #include "boot/input_file.h"
+#include "cli/download.h"
+#include "cli/location.h"
 #include "vmm/disk.h"
 
 namespace wick::cli {
@@ -42,6 +45,22 @@ std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const BootOp
   return std::nullopt;
 }
 
+Result<void> choose_location(vmm::MachineConfig& config, const std::string& location) {
+  const LocationFiles files =
+      TRY(fetch_location(location, location_cache_folder(std::getenv("XDG_CACHE_HOME"),
+                                                         std::getenv("HOME"))));
+  config.kernel_path = files.kernel_path;
+  config.initrd_path = files.initrd_path;
+  // The user's parameters come last, so that they override.
+  if (!files.append.empty() && !config.cmdline)
+    config.append = files.append + (config.append.empty() ? "" : " " + config.append);
+  spdlog::info("{}: {}", location, files.distribution);
+  if (!files.checked && is_url(location))
+    spdlog::warn("{}: has no checksums, so nothing tells whether the files are the right ones",
+                 location);
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_boot(const RunOptions& options) {
@@ -52,6 +71,11 @@ Result<void> check_boot(const RunOptions& options) {
   if (by_firmware && (!machine.kernel_path.empty() || what == What::kKernel))
     return with_hint(fail("--kernel excludes --firmware and --boot {}", "disk, cdrom and menu"),
                      "leave --kernel out");
+  if (!options.location.empty() &&
+      (by_firmware || !machine.kernel_path.empty() || !machine.initrd_path.empty() ||
+       options.initrd_auto))
+    return with_hint(fail("--location gives the kernel and its initramfs"),
+                     "leave --kernel, --initrd, --boot and --firmware out");
   if (what == What::kCdrom && std::ranges::none_of(machine.disks, is_cdrom))
     return with_hint(fail("--boot cdrom: there is no CD-ROM"), "give one with --cdrom FILE");
   if (what == What::kDisk && machine.root_disk() == nullptr)
@@ -61,6 +85,7 @@ Result<void> check_boot(const RunOptions& options) {
 
 Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
                          const std::string& boot_folder) {
+  if (!options.location.empty()) TRY(choose_location(config, options.location));
   const auto boot = firmware_boot(config, options.boot);
   if (boot) {
     config.boot = *boot;

@@ -35,6 +35,7 @@ struct BootOptions {
 struct RunOptions {
   vmm::MachineConfig machine;  // an empty name or kernel path means the default
   BootOptions boot;
+  std::string location;                     // of an install tree, whose kernel boots
   std::optional<bool> reset_on_reboot;      // nullopt: if the machine boots by firmware
   bool initrd_auto = false;                 // use the initramfs beside the kernel
   std::optional<std::string> kernel_cache;  // empty: none; nullopt: in the user's cache folder

@@ -187,7 +187,11 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
   auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
   auto services = TRY(RunServices::start(*loop, *machine, options, entry));
-  if (entry != nullptr) TRY(entry->publish(record_of(config, options)));
+  if (entry != nullptr) {
+    control::MachineRecord record = record_of(config, options);
+    record.services = services->listed();
+    TRY(entry->publish(record));
+  }
   if (background != nullptr) {
     loop->post([&] {
       background->started = background->running();

@@ -109,6 +109,8 @@ constexpr RunOption kRunOptions[] = {
        o.initrd_auto = v == "auto";
        return o.initrd_auto ? Result<void>() : set<&Machine::initrd_path, parse_path>(o, v);
      }},
+    {"--location", "DIR|URL", "boots the installer of a distribution's install tree", false,
+     set<&RunOptions::location, parse_path>},
     {"--kernel-cache", "off|DIR", "keeps unpacked kernels (~/.cache/wick/kernels)", false,
      set<&RunOptions::kernel_cache, parse_kernel_cache>},
     {"-a,--append", "TEXT", "appended to the generated command line", false,

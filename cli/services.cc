@@ -16,7 +16,7 @@ Result<std::unique_ptr<RunServices>> RunServices::start(EventLoop& loop, vmm::Ma
                                                         const RunOptions& options,
                                                         const control::MachineEntry* entry) {
   using Kind = control::ServiceConfig::Kind;
-  std::unique_ptr<RunServices> made(new RunServices(loop, machine));
+  std::unique_ptr<RunServices> made(new RunServices(loop, machine, options));
   RunServices& self = *made;
   std::vector<control::ServiceConfig> configs = options.services;
   if (entry != nullptr) {
@@ -41,6 +41,19 @@ Result<std::unique_ptr<RunServices>> RunServices::start(EventLoop& loop, vmm::Ma
       loop, machine, options.gdb ? *options.gdb : socket_of(*entry, "gdb.sock"), monitor));
   if (options.gdb && entry != nullptr) TRY(made->gdb_->listen(socket_of(*entry, "gdb.sock")));
   return made;
+}
+
+std::vector<control::MachineRecord::Service> RunServices::listed() const {
+  using Kind = control::ServiceConfig::Kind;
+  std::vector<control::MachineRecord::Service> list;
+  // The entry's own sockets come after the user's.
+  const std::vector<StreamAddress> addresses = services_->addresses();
+  for (const control::ServiceConfig& wanted : options_.services)
+    if (wanted.address)
+      list.push_back(
+          {wanted.kind == Kind::kQmp ? "qmp" : "monitor", addresses[list.size()].text()});
+  if (options_.gdb) list.push_back({"gdb", gdb_->address().text()});
+  return list;
 }
 
 // The monitor has paused the machine, and dumps one core at a time.

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "cli/options.h"
+#include "control/record.h"
 #include "control/registry.h"
 #include "control/services.h"
 #include "debug/core.h"
@@ -19,19 +21,24 @@ namespace wick::cli {
 class RunServices {
  public:
   // Those that the user wants, and those that the machine's entry has for `wick` itself; `entry`
-  // may be nullptr. The loop and the machine must outlive the services.
+  // may be nullptr. The loop, the machine and the options must outlive the services.
   static Result<std::unique_ptr<RunServices>> start(EventLoop& loop, vmm::Machine& machine,
                                                     const RunOptions& options,
                                                     const control::MachineEntry* entry);
 
+  // Those that the user wants on sockets, with the ports that the kernel has chosen.
+  std::vector<control::MachineRecord::Service> listed() const;
+
  private:
-  RunServices(EventLoop& loop, vmm::Machine& machine) : loop_(loop), machine_(machine) {}
+  RunServices(EventLoop& loop, vmm::Machine& machine, const RunOptions& options)
+      : loop_(loop), machine_(machine), options_(options) {}
   void write_core(const control::DumpRequest& request,
                   std::function<void(uint64_t, uint64_t)> progress,
                   std::function<void(Result<void>)> done);
 
   EventLoop& loop_;
   vmm::Machine& machine_;
+  const RunOptions& options_;
   std::unique_ptr<debug::CoreWriter> core_;  // the last one
   std::unique_ptr<control::Services> services_;
   std::unique_ptr<debug::GdbServer> gdb_;

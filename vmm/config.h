@@ -64,8 +64,9 @@ struct SerialConfig {
   enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
 
   Kind kind = Kind::kNull;
-  std::string path;      // kUnix, kFile
-  std::string log_path;  // the file for a copy of the guest's output; empty: none
+  std::string path;              // kUnix, kFile
+  std::string log_path;          // the file for a copy of the guest's output; empty: none
+  uint64_t log_limit_bytes = 0;  // console/log_file.h; 0: none
   // Of a port of the virtio console: /dev/virtio-ports/NAME in the guest; empty: a console.
   std::string port_name = {};
 };

@@ -13,23 +13,24 @@ namespace {
 Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
                                                     const std::string& name, EventLoop& loop,
                                                     const console::TerminalKeys& keys) {
+  const console::LogFile log(config.log_path, config.log_limit_bytes);
   switch (config.kind) {
     case SerialConfig::Kind::kStdio:
-      return console::open_stdio(loop, keys, config.log_path);
+      return console::open_stdio(loop, keys, log);
     case SerialConfig::Kind::kPty: {
-      auto port = TRY(console::open_pty(loop, config.log_path));
+      auto port = TRY(console::open_pty(loop, log));
       // Printed at any log level, because the user cannot find the pty otherwise.
       fmt::print(stderr, "wick: {} is at {}\n", name, port->name());
       return port;
     }
     case SerialConfig::Kind::kUnix:
-      return console::open_unix(loop, config.path, config.log_path);
+      return console::open_unix(loop, config.path, log);
     case SerialConfig::Kind::kFile:
-      return console::open_file(loop, config.path, config.log_path);
+      return console::open_file(loop, config.path, log);
     case SerialConfig::Kind::kNull:
       break;
   }
-  return console::open_null(loop, config.log_path);
+  return console::open_null(loop, log);
 }
 
 }  // namespace

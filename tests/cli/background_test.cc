@@ -49,6 +49,7 @@ TEST_F(BackgroundTest, PortsOnStdioGetASocketAndTheFirstConsoleALog) {
   EXPECT_EQ(config.serials[1].kind, Kind::kUnix);
   EXPECT_EQ(config.serials[1].path, folder_ / "run/web/ttyS1.sock");
   EXPECT_EQ(config.serials[1].log_path, folder_ / "run/web/console.log");
+  EXPECT_EQ(config.serials[1].log_limit_bytes, 16u << 20);
   EXPECT_EQ(config.serials[2].path, "out");
   EXPECT_EQ(config.serials[2].log_path, "");
 }
@@ -61,6 +62,7 @@ TEST_F(BackgroundTest, WhatTheUserChoseForAConsoleStays) {
   move_consoles(config, entry);
   EXPECT_EQ(config.serials[0].path, "my.socket");
   EXPECT_EQ(config.serials[0].log_path, "my.log");
+  EXPECT_EQ(config.serials[0].log_limit_bytes, 0u) << "the user's own file";
   EXPECT_EQ(config.consoles[0].path, folder_ / "run/web/hvc0.sock");
   EXPECT_EQ(config.consoles[0].log_path, "") << "it is not the first";
 }
