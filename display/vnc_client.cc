@@ -116,7 +116,8 @@ struct VncClient::Hooks {
 
   static void gone(rfbClientPtr client) {
     VncClient& it = self(client->screen);
-    // libvncserver would not free it.
+    // libvncserver would not free these.
+    std::free(std::exchange(client->wsctx, nullptr));
     while (rfbExtensionData* const enabled = client->extensions) {
       client->extensions = enabled->next;
       std::free(enabled);
