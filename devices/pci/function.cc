@@ -10,7 +10,6 @@ namespace wick::devices {
 
 namespace {
 
-constexpr uint32_t kIoPorts = 0xffff;
 
 }  // namespace
 
@@ -58,7 +57,9 @@ void PciFunction::add_io_bar(size_t index, uint32_t ports, BusDevice& device) {
   bar.space = Space::kIo;
   bar.size_bytes = ports;
   bar.device = &device;
-  set<uint32_t>(PCI_BASE_ADDRESS_0 + 4 * index, PCI_BASE_ADDRESS_SPACE_IO, ~(ports - 1) & kIoPorts);
+  // All 32 bits, as in QEMU: SeaBIOS computes the size from them. Addresses beyond the ports are
+  // outside of the window, and so are not decoded.
+  set<uint32_t>(PCI_BASE_ADDRESS_0 + 4 * index, PCI_BASE_ADDRESS_SPACE_IO, ~(ports - 1));
   writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
 }
 
