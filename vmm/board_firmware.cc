@@ -87,7 +87,9 @@ Result<void> Board::add_firmware_files(bool again) {
     TRY(add(file.name, std::move(file.content)));
   if (screen_ == nullptr) return {};
   const std::string path = TRY(boot::find_vga_bios());
-  return add("vgaroms/vgabios-stdvga.bin", TRY(boot::read_option_rom(path)));
+  // Under this name SeaBIOS takes it for the expansion ROM of the card (src/optionroms.c,
+  // lookup_hardcode()), and tells it where the card is.
+  return add("pci1234,1111.rom", TRY(boot::read_option_rom(path)));
 }
 
 // An installer that has been started from a CD-ROM resets the machine to start what it has
