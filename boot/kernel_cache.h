@@ -16,7 +16,7 @@
 #include <span>
 #include <string>
 
-#include "base/fd.h"
+#include "base/cache_folder.h"
 #include "boot/input_file.h"
 
 namespace wick::boot {
@@ -26,7 +26,7 @@ class KernelCache {
   KernelCache() = default;  // keeps nothing
   // Creates the folder and its parents, as far as they are missing and would be in a folder of
   // the user. Keeps nothing if the folder belongs to another user, or if others may write to it.
-  static KernelCache open(const std::string& folder);
+  static KernelCache open(const std::string& path);
 
   // What keep() got under this name.
   std::optional<InputFile> find(const std::string& entry) const;
@@ -41,10 +41,7 @@ class KernelCache {
   void remove(const std::string& entry) const;
 
  private:
-  explicit KernelCache(Fd folder) : folder_(std::move(folder)) {}
-  void remove_old(uint64_t new_bytes, time_t now) const;
-
-  Fd folder_;  // invalid: keeps nothing
+  std::optional<CacheFolder> folder_;  // none: keeps nothing
 };
 
 }  // namespace wick::boot

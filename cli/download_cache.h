@@ -9,11 +9,10 @@
 #pragma once
 
 #include <cstdint>
-#include <ctime>
 #include <functional>
 #include <string>
 
-#include "base/fd.h"
+#include "base/cache_folder.h"
 #include "base/result.h"
 #include "cli/download.h"
 
@@ -21,9 +20,8 @@ namespace wick::cli {
 
 class DownloadCache {
  public:
-  // Creates the folder and its parents, as far as they are missing. An error if it belongs to
-  // another user, or if others may write to it.
-  static Result<DownloadCache> open(const std::string& folder);
+  // The folder must be the user's own (CacheFolder::open).
+  static Result<DownloadCache> open(const std::string& path);
 
   // Checks a checksum: an error if the file must not be used.
   using Check = std::function<Result<void>(const std::string& sha256)>;
@@ -40,17 +38,12 @@ class DownloadCache {
  private:
   struct Entry;
 
-  DownloadCache(Fd folder, std::string path) : folder_(std::move(folder)), path_(std::move(path)) {}
+  explicit DownloadCache(CacheFolder folder) : folder_(std::move(folder)) {}
   Entry find(const std::string& name) const;
-  Fd open_own(const std::string& name) const;
   void mark_used(const std::string& name) const;
-  Result<std::string> new_file(Fd& fd) const;
-  Result<void> put(const std::string& from, const std::string& name) const;
   void write_about(const std::string& name, const std::string& url, const Downloaded& got) const;
-  void remove_old(const std::string& kept, time_t now) const;
 
-  Fd folder_;
-  std::string path_;
+  CacheFolder folder_;
 };
 
 }  // namespace wick::cli

@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/cache_folder.h"
 #include "base/fd.h"
 #include "base/human_size.h"
 #include "base/printable.h"
@@ -167,11 +168,7 @@ Result<LocationFiles> fetch_location(const std::string& location, const std::str
 }
 
 std::string location_cache_folder(const char* cache_home, const char* home) {
-  // A relative path in XDG_CACHE_HOME is invalid (XDG Base Directory Specification 0.8).
-  if (cache_home != nullptr && cache_home[0] == '/')
-    return fmt::format("{}/wick/location", cache_home);
-  if (home != nullptr && home[0] == '/') return fmt::format("{}/.cache/wick/location", home);
-  return {};
+  return cache_folder_path("location", cache_home, home);
 }
 
 }  // namespace wick::cli

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/cache_folder.h"
 #include "base/hash.h"
 #include "base/output.h"
 #include "cli/background.h"
@@ -67,16 +68,6 @@ void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id)
   for (size_t i = 0; i < config.nets.size(); ++i)
     if (!config.nets[i].mac)
       config.nets[i].mac = net::derive_mac(fmt::format("{}\n{}\n{}", machine_id, machine, i));
-}
-
-std::string kernel_cache_folder(const std::optional<std::string>& option, const char* cache_home,
-                                const char* home) {
-  if (option) return *option;
-  // A relative path in XDG_CACHE_HOME is invalid (XDG Base Directory Specification 0.8).
-  if (cache_home != nullptr && cache_home[0] == '/')
-    return fmt::format("{}/wick/kernels", cache_home);
-  if (home != nullptr && home[0] == '/') return fmt::format("{}/.cache/wick/kernels", home);
-  return {};
 }
 
 namespace {
@@ -173,7 +164,9 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
                               Background* background) {
   const Fd published_name = hostnet::publish_machine_name(config.name);
   config.kernel_cache =
-      kernel_cache_folder(options.kernel_cache, std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
+      options.kernel_cache
+          ? *options.kernel_cache
+          : cache_folder_path("kernels", std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
   config.start_paused = options.gdb_wait;

@@ -29,11 +29,6 @@ struct Background {
 Result<int> run(const RunOptions& options, Background* background = nullptr);
 
 // The steps of run(), public for tests.
-// The folder of the kernel cache; empty: none. The last two are the environment's
-// XDG_CACHE_HOME and HOME, or nullptr.
-std::string kernel_cache_folder(const std::optional<std::string>& option, const char* cache_home,
-                                const char* home);
-
 // Sets the machine's UUID and the missing MAC addresses of its network cards. They depend on the
 // host and on the machine's name (or else its first disk), a MAC address also on the index of
 // the card.
