@@ -1,8 +1,7 @@
 #include "cli/curl.h"
 
-#include <dlfcn.h>
-
 #include "base/mutex.h"
+#include "base/shared_library.h"
 
 namespace wick::cli {
 
@@ -17,12 +16,6 @@ struct Loaded {
   CurlLibrary library GUARDED_BY(mutex);
 };
 
-template <typename Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 Result<CurlLibrary> load() {
   void* library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
@@ -33,16 +26,16 @@ Result<CurlLibrary> load() {
   }
   CurlLibrary curl;
   decltype(&::curl_global_init) initialize = nullptr;
-  if (!find(library, "curl_global_init", initialize) ||
-      !find(library, "curl_easy_init", curl.create) ||
-      !find(library, "curl_easy_cleanup", curl.destroy) ||
-      !find(library, "curl_easy_reset", curl.reset) ||
-      !find(library, "curl_easy_setopt", curl.set_option) ||
-      !find(library, "curl_easy_perform", curl.perform) ||
-      !find(library, "curl_easy_getinfo", curl.get_info) ||
-      !find(library, "curl_easy_strerror", curl.describe) ||
-      !find(library, "curl_slist_append", curl.append) ||
-      !find(library, "curl_slist_free_all", curl.free_list) ||
+  if (!find_symbol(library, "curl_global_init", initialize) ||
+      !find_symbol(library, "curl_easy_init", curl.create) ||
+      !find_symbol(library, "curl_easy_cleanup", curl.destroy) ||
+      !find_symbol(library, "curl_easy_reset", curl.reset) ||
+      !find_symbol(library, "curl_easy_setopt", curl.set_option) ||
+      !find_symbol(library, "curl_easy_perform", curl.perform) ||
+      !find_symbol(library, "curl_easy_getinfo", curl.get_info) ||
+      !find_symbol(library, "curl_easy_strerror", curl.describe) ||
+      !find_symbol(library, "curl_slist_append", curl.append) ||
+      !find_symbol(library, "curl_slist_free_all", curl.free_list) ||
       initialize(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     (void)::dlclose(library);
     return with_hint(fail("download: {} cannot be used", kLibrary),

@@ -1,6 +1,5 @@
 #include "display/png.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <png.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/fd.h"
+#include "base/shared_library.h"
 
 namespace wick::display {
 
@@ -25,8 +25,8 @@ Result<WriteToMemory> load() {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     return with_hint(fail("PNG: {}", ::dlerror()), "install the package libpng16-16");
-  const auto write = reinterpret_cast<WriteToMemory>(::dlsym(library, "png_image_write_to_memory"));
-  if (write == nullptr)
+  WriteToMemory write = nullptr;
+  if (!find_symbol(library, "png_image_write_to_memory", write))
     return with_hint(fail("PNG: {} lacks a function", kLibrary), "install libpng16-16");
   return write;
 }

@@ -1,7 +1,5 @@
 #include "display/vnc_library.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdarg>
@@ -10,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/printable.h"
+#include "base/shared_library.h"
 
 namespace wick::display {
 
@@ -45,15 +44,9 @@ void log_error(const char* format, ...) {
   va_end(arguments);
 }
 
-template <typename Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 bool take_over_log(void* library) {
   rfbLogProc *log = nullptr, *error = nullptr;
-  if (!find(library, "rfbLog", log) || !find(library, "rfbErr", error)) return false;
+  if (!find_symbol(library, "rfbLog", log) || !find_symbol(library, "rfbErr", error)) return false;
   *log = log_message;
   *error = log_error;
   return true;
@@ -63,19 +56,19 @@ Result<void> load(VncLibrary& vnc) {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     return with_hint(fail("vnc: {}", ::dlerror()), "install the package libvncserver1");
-  if (!find(library, "rfbGetScreen", vnc.get_screen) ||
-      !find(library, "rfbScreenCleanup", vnc.clean_up_screen) ||
-      !find(library, "rfbNewClient", vnc.new_client) ||
-      !find(library, "rfbProcessEvents", vnc.process_events) ||
-      !find(library, "rfbNewFramebuffer", vnc.new_framebuffer) ||
-      !find(library, "rfbMarkRectAsModified", vnc.mark_modified) ||
-      !find(library, "rfbSetTranslateFunction", vnc.set_translate_function) ||
-      !find(library, "rfbCloseClient", vnc.close_client) ||
-      !find(library, "rfbClientConnectionGone", vnc.forget_client) ||
-      !find(library, "rfbReadExact", vnc.read_exact) ||
-      !find(library, "rfbWriteExact", vnc.write_exact) ||
-      !find(library, "rfbEncryptBytes", vnc.encrypt) ||
-      !find(library, "rfbRegisterProtocolExtension", vnc.register_extension) ||
+  if (!find_symbol(library, "rfbGetScreen", vnc.get_screen) ||
+      !find_symbol(library, "rfbScreenCleanup", vnc.clean_up_screen) ||
+      !find_symbol(library, "rfbNewClient", vnc.new_client) ||
+      !find_symbol(library, "rfbProcessEvents", vnc.process_events) ||
+      !find_symbol(library, "rfbNewFramebuffer", vnc.new_framebuffer) ||
+      !find_symbol(library, "rfbMarkRectAsModified", vnc.mark_modified) ||
+      !find_symbol(library, "rfbSetTranslateFunction", vnc.set_translate_function) ||
+      !find_symbol(library, "rfbCloseClient", vnc.close_client) ||
+      !find_symbol(library, "rfbClientConnectionGone", vnc.forget_client) ||
+      !find_symbol(library, "rfbReadExact", vnc.read_exact) ||
+      !find_symbol(library, "rfbWriteExact", vnc.write_exact) ||
+      !find_symbol(library, "rfbEncryptBytes", vnc.encrypt) ||
+      !find_symbol(library, "rfbRegisterProtocolExtension", vnc.register_extension) ||
       !take_over_log(library))
     return with_hint(fail("vnc: {} lacks a function", kLibrary),
                      "install libvncserver1, 0.9.13 or later");
