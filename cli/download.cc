@@ -85,13 +85,42 @@ struct Downloader::Transfer {
   int write_error = 0;  // errno
   Validators validators{};
 
+  const CurlLibrary* library = nullptr;
+  CURL* handle = nullptr;
+
   bool is_http() const { return has_prefix(url, "http"); }
+  std::string shown() const { return printable(without_password(url)); }
 
   // The callbacks of libcurl.
+  static size_t on_body(char* data, size_t size, size_t count, void* transfer);
   static size_t on_header(char* data, size_t size, size_t count, void* transfer);
   static int on_progress(void* transfer, curl_off_t total, curl_off_t now, curl_off_t, curl_off_t);
   size_t take(std::span<const std::byte> data);
 };
+
+// Lines for the header of a request.
+struct Downloader::Headers {
+  explicit Headers(const CurlLibrary& with) : library(with) {}
+  ~Headers() { library.free_list(lines); }
+  Headers(const Headers&) = delete;
+  Headers& operator=(const Headers&) = delete;
+
+  // False if there is no memory.
+  bool add(const std::string& line) {
+    curl_slist* const longer = library.append(lines, line.c_str());
+    if (longer != nullptr) lines = longer;
+    return longer != nullptr;
+  }
+
+  const CurlLibrary& library;
+  curl_slist* lines = nullptr;
+};
+
+size_t Downloader::Transfer::on_body(char* data, size_t size, size_t count, void* transfer) {
+  Transfer& to = *static_cast<Transfer*>(transfer);
+  (void)to.library->get_info(to.handle, CURLINFO_RESPONSE_CODE, &to.status);
+  return to.take(std::as_bytes(std::span(data, size * count)));
+}
 
 size_t Downloader::Transfer::on_header(char* data, size_t size, size_t count, void* transfer) {
   Validators& validators = static_cast<Transfer*>(transfer)->validators;
@@ -137,15 +166,13 @@ Result<Downloader> Downloader::create(const DownloadTimes& times) {
   return Downloader(*library, handle, times);
 }
 
-Result<bool> Downloader::perform(Transfer& transfer) {
-  const std::string shown = printable(without_password(transfer.url));
-  CURL* const handle = handle_.get();
-  library_->reset(handle);  // keeps its connections
+// `reason` gets libcurl's text for an error. False if libcurl does not know an option.
+bool Downloader::set_options(Transfer& transfer, Headers& headers,
+                             std::array<char, CURL_ERROR_SIZE>& reason) {
   bool set = true;
   const auto option = [&](CURLoption name, auto value) {
-    set = library_->set_option(handle, name, value) == CURLE_OK && set;
+    set = library_->set_option(handle_.get(), name, value) == CURLE_OK && set;
   };
-  std::array<char, CURL_ERROR_SIZE> reason{};
   option(CURLOPT_ERRORBUFFER, reason.data());
   option(CURLOPT_URL, transfer.url.c_str());
   option(CURLOPT_USERAGENT, "wick");
@@ -167,46 +194,40 @@ Result<bool> Downloader::perform(Transfer& transfer) {
   option(CURLOPT_NOPROGRESS, 0L);
   option(CURLOPT_XFERINFOFUNCTION, &Transfer::on_progress);
   option(CURLOPT_XFERINFODATA, &transfer);
-  struct Body {
-    const CurlLibrary* library;
-    CURL* handle;
-    Transfer* transfer;
-  } body{library_, handle, &transfer};
-  size_t (*const on_body)(char*, size_t, size_t, void*) = [](char* data, size_t size, size_t count,
-                                                             void* to) {
-    const auto& [library, curl, into] = *static_cast<Body*>(to);
-    (void)library->get_info(curl, CURLINFO_RESPONSE_CODE, &into->status);
-    return into->take(std::as_bytes(std::span(data, size * count)));
-  };
-  option(CURLOPT_WRITEFUNCTION, on_body);
-  option(CURLOPT_WRITEDATA, &body);
+  option(CURLOPT_WRITEFUNCTION, &Transfer::on_body);
+  option(CURLOPT_WRITEDATA, &transfer);
+  const Validators known = transfer.known == nullptr ? Validators{} : *transfer.known;
+  if (!known.etag.empty()) set = headers.add("If-None-Match: " + known.etag) && set;
+  if (!known.last_modified.empty())
+    set = headers.add("If-Modified-Since: " + known.last_modified) && set;
+  if (headers.lines != nullptr) option(CURLOPT_HTTPHEADER, headers.lines);
+  return set;
+}
 
-  const auto free_list = [this](curl_slist* list) { library_->free_list(list); };
-  std::unique_ptr<curl_slist, decltype(free_list)> headers(nullptr, free_list);
-  const auto add_header = [&](const std::string& line) {
-    curl_slist* const longer = library_->append(headers.get(), line.c_str());
-    set = longer != nullptr && set;
-    if (longer == nullptr) return;
-    (void)headers.release();
-    headers.reset(longer);
-  };
-  if (transfer.known != nullptr && !transfer.known->etag.empty())
-    add_header("If-None-Match: " + transfer.known->etag);
-  if (transfer.known != nullptr && !transfer.known->last_modified.empty())
-    add_header("If-Modified-Since: " + transfer.known->last_modified);
-  if (headers != nullptr) option(CURLOPT_HTTPHEADER, headers.get());
-  if (!set)
-    return with_hint(fail("{}: libcurl is too old for this download", shown),
+Result<bool> Downloader::perform(Transfer& transfer) {
+  transfer.library = library_;
+  transfer.handle = handle_.get();
+  library_->reset(transfer.handle);  // keeps its connections
+  std::array<char, CURL_ERROR_SIZE> reason{};
+  Headers headers(*library_);
+  if (!set_options(transfer, headers, reason))
+    return with_hint(fail("{}: libcurl is too old for this download", transfer.shown()),
                      "install libcurl4, 7.85 or later");
+  const CURLcode done = library_->perform(transfer.handle);
+  (void)library_->get_info(transfer.handle, CURLINFO_RESPONSE_CODE, &transfer.status);
+  return result_of(transfer, done,
+                   reason.front() != '\0' ? reason.data() : library_->describe(done));
+}
 
-  const CURLcode done = library_->perform(handle);
+// What a transfer that has ended with `done` means. `reason` is libcurl's text for it.
+Result<bool> Downloader::result_of(const Transfer& transfer, CURLcode done,
+                                   std::string_view reason) const {
+  const std::string shown = transfer.shown();
   long redirects = 0;
-  (void)library_->get_info(handle, CURLINFO_RESPONSE_CODE, &transfer.status);
-  (void)library_->get_info(handle, CURLINFO_REDIRECT_COUNT, &redirects);
+  (void)library_->get_info(handle_.get(), CURLINFO_REDIRECT_COUNT, &redirects);
   if (transfer.too_large || done == CURLE_FILESIZE_EXCEEDED)
-    return with_hint(
-        fail("{}: larger than {}, the limit for it", shown, human_size(transfer.max_bytes)),
-        "check the location");
+    return with_hint(fail("{}: larger than the limit of {}", shown, human_size(transfer.max_bytes)),
+                     "check the location");
   if (transfer.write_error != 0)
     return fail_errno(transfer.write_error, "{}: cannot write what was downloaded", shown);
   if (!transfer.is_http() &&
@@ -219,13 +240,11 @@ Result<bool> Downloader::perform(Transfer& transfer) {
     return with_hint(fail("{}: redirects to another protocol, which is not followed", shown),
                      "give the URL of a mirror");
   if (done != CURLE_OK && !ended)
-    return with_hint(
-        fail("{}: {}", shown,
-             printable(reason.front() != '\0' ? reason.data() : library_->describe(done))),
-        "check the URL and the network (and http_proxy, if it is set)");
+    return with_hint(fail("{}: {}", shown, printable(reason)),
+                     "check the URL and the network (and http_proxy, if it is set)");
   if (!transfer.is_http() || transfer.status / 100 == 2) return true;
   if (transfer.status == 304 && transfer.known != nullptr) return true;
-  // Servers of objects without a list of these say 403 for one that does not exist.
+  // An object store that does not list its objects answers 403 for one that does not exist.
   if (transfer.status == 404 || transfer.status == 410 || transfer.status == 403) return false;
   return with_hint(fail("{}: the server's answer is HTTP status {}", shown, transfer.status),
                    "check the URL, or try again later");

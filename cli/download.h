@@ -9,6 +9,7 @@
 // Specification: RFC 9110 (HTTP), 13.1 for validators.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -62,11 +63,14 @@ class Downloader {
     void operator()(CURL* handle) const { library->destroy(handle); }
   };
   struct Transfer;
+  struct Headers;
 
   Downloader(const CurlLibrary& library, CURL* handle, const DownloadTimes& times)
       : library_(&library), times_(times), handle_(handle, Handle{&library}) {}
   // Performs a request and sets the status of `transfer`. False: there is no such file.
   Result<bool> perform(Transfer& transfer);
+  bool set_options(Transfer& transfer, Headers& headers, std::array<char, CURL_ERROR_SIZE>& reason);
+  Result<bool> result_of(const Transfer& transfer, CURLcode done, std::string_view reason) const;
 
   const CurlLibrary* library_;
   DownloadTimes times_;

@@ -54,7 +54,8 @@ class FolderTree : public boot::InstallTree {
     const auto file = TRY(open_file(path));
     if (!file) return std::nullopt;
     if (file->size_bytes() > max_bytes)
-      return fail("{}: larger than {}, the limit for it", file->name(), human_size(max_bytes));
+      return with_hint(fail("{}: larger than the limit of {}", file->name(), human_size(max_bytes)),
+                       "check the location");
     std::string content(file->size_bytes(), '\0');
     TRY(file->read(0, std::as_writable_bytes(std::span(content))));
     return content;

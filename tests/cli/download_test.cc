@@ -78,7 +78,7 @@ TEST_F(DownloadTest, ReadsSmallFiles) {
   EXPECT_EQ(downloader_.read(server_.url("/.treeinfo"), 6).value(), "[tree]");
   EXPECT_EQ(downloader_.read(server_.url("/treeinfo"), 6).value(), std::nullopt);
   EXPECT_THAT(downloader_.read(server_.url("/.treeinfo"), 5).error().message(),
-              HasSubstr("/.treeinfo: larger than 5 B, the limit for it"));
+              HasSubstr("/.treeinfo: larger than the limit of 5 B"));
 }
 
 TEST_F(DownloadTest, OfAMissingFileNamesIt) {
