@@ -204,6 +204,16 @@ void Ps2Mouse::write(uint8_t byte) {
     command(byte);
 }
 
+// The first byte of the answer to a status request.
+uint8_t Ps2Mouse::status() const {
+  const uint8_t pressed = state_.buttons;
+  return static_cast<uint8_t>(
+      ((pressed & kRight) != 0 ? kStatusRight : 0) |
+      ((pressed & kMiddle) != 0 ? kStatusMiddle : 0) | ((pressed & kLeft) != 0 ? kStatusLeft : 0) |
+      (state_.scaling_2_1 ? kStatusScaling : 0) | (state_.reporting ? kStatusReporting : 0) |
+      (state_.remote ? kStatusRemote : 0));
+}
+
 void Ps2Mouse::command(uint8_t byte) {
   switch (byte) {
     case kSetScaling1To1:
@@ -214,15 +224,8 @@ void Ps2Mouse::command(uint8_t byte) {
     case kSetSampleRate:
       state_.pending_command = byte;
       return reply({kPs2Acknowledge});
-    case kStatusRequest: {
-      const uint8_t pressed = state_.buttons;
-      const auto status = static_cast<uint8_t>(
-          ((pressed & kRight) != 0 ? kStatusRight : 0) |
-          ((pressed & kMiddle) != 0 ? kStatusMiddle : 0) |
-          ((pressed & kLeft) != 0 ? kStatusLeft : 0) | (state_.scaling_2_1 ? kStatusScaling : 0) |
-          (state_.reporting ? kStatusReporting : 0) | (state_.remote ? kStatusRemote : 0));
-      return reply({kPs2Acknowledge, status, state_.resolution, state_.sample_rate});
-    }
+    case kStatusRequest:
+      return reply({kPs2Acknowledge, status(), state_.resolution, state_.sample_rate});
     case kSetStreamMode:
     case kSetRemoteMode:
       state_.remote = byte == kSetRemoteMode;

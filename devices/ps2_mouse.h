@@ -73,6 +73,7 @@ class Ps2Mouse final : public InputDevice, public Ps2Device {
   State state() const;
 
  private:
+  uint8_t status() const REQUIRES(mutex_);
   void command(uint8_t byte) REQUIRES(mutex_);
   void parameter(uint8_t command, uint8_t value) REQUIRES(mutex_);
   void set_sample_rate(uint8_t rate) REQUIRES(mutex_);

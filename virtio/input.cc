@@ -305,15 +305,15 @@ void Input::move_to(uint16_t x, uint16_t y) {
 }
 
 void Input::scroll(int steps) {
-  constexpr int kMostSteps = 1000;
+  constexpr int kMaxSteps = 1000;
   if (kind_ != Kind::kTablet || steps == 0) return;
   {
     const MutexLock lock(mutex_);
     if (!active_) return;
-    steps = std::clamp(steps, -kMostSteps, kMostSteps);
+    steps = std::clamp(steps, -kMaxSteps, kMaxSteps);
     if (!waiting_.empty() && waiting_.back().events[0].type == EV_REL) {
       int32_t& sum = waiting_.back().events[0].value;
-      sum = std::clamp(sum + steps, -kMostSteps, kMostSteps);
+      sum = std::clamp(sum + steps, -kMaxSteps, kMaxSteps);
     } else {
       push({{EV_REL, REL_WHEEL, steps}, {EV_SYN, SYN_REPORT, 0}});
     }
