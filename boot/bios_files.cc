@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <string_view>
 
 #include "base/bytes.h"
 
@@ -18,12 +19,9 @@ BiosFile number_file(std::string_view name, T value) {
   return {std::string(name), {bytes.begin(), bytes.end()}};
 }
 
-// src/boot.c, loadBootOrder(): a path on each line, NUL at the end. HALT stands for an end of the
-// search (bcv_prepboot()).
+// src/boot.c, loadBootOrder(): a path on each line, NUL at the end.
 BiosFile boot_order_file(const BiosSettings& settings) {
-  std::vector<std::string> lines = settings.boot_order;
-  if (settings.only_boot_order) lines.emplace_back("HALT");
-  const std::string text = fmt::format("{}", fmt::join(lines, "\n"));
+  const std::string text = fmt::format("{}", fmt::join(settings.boot_order, "\n"));
   const auto bytes = as_bytes(text.c_str(), text.size() + 1);
   return {"bootorder", {bytes.begin(), bytes.end()}};
 }
@@ -43,14 +41,13 @@ BiosFile system_states_file(const BiosSettings& settings) {
 
 std::vector<BiosFile> make_bios_files(const BiosSettings& settings) {
   std::vector<BiosFile> files;
-  if (!settings.boot_order.empty() || settings.only_boot_order)
-    files.push_back(boot_order_file(settings));
+  if (!settings.boot_order.empty()) files.push_back(boot_order_file(settings));
   // SeaBIOS also knows this one as the item FW_CFG_BOOT_MENU, but a file is found first.
   files.push_back(number_file<uint16_t>("etc/show-boot-menu", settings.boot_menu_wait_ms ? 1 : 0));
   if (settings.boot_menu_wait_ms)
     files.push_back(number_file("etc/boot-menu-wait", *settings.boot_menu_wait_ms));
-  constexpr uint32_t kNever = UINT32_MAX;
-  files.push_back(number_file("etc/boot-fail-wait", settings.boot_fail_wait_ms.value_or(kNever)));
+  // When to start again, in milliseconds, if no device boots: never.
+  files.push_back(number_file("etc/boot-fail-wait", UINT32_MAX));
   if (settings.serial_console_port != 0)
     files.push_back(number_file("etc/sercon-port", settings.serial_console_port));
   files.push_back(system_states_file(settings));
@@ -66,12 +63,6 @@ std::string ide_drive_path(uint8_t slot, uint8_t function, unsigned channel, uns
       function == 0 ? fmt::format("{:x}", slot) : fmt::format("{:x},{:x}", slot, function);
   return fmt::format("/pci@i0cf8/ide@{}/drive@{:x}/disk@{:x}", address, channel, unit);
 }
-
-std::string network_card_path(uint8_t slot) {
-  return fmt::format("/pci@i0cf8/ethernet@{:x}/ethernet-phy@0", slot);
-}
-
-std::string option_rom_path(std::string_view file) { return fmt::format("/rom@{}", file); }
 
 BiosFile make_e820_file(const GuestMemory& memory, std::span<const MemoryMapEntry> reserved) {
   struct [[gnu::packed]] Entry {

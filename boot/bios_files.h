@@ -11,7 +11,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/guest_memory.h"
@@ -26,13 +25,10 @@ struct BiosFile {
 
 struct BiosSettings {
   // Devices in the order in which they are tried, as paths (see below). Devices that are not named
-  // come after these, in the order of the CMOS memory, unless only_boot_order is set.
+  // come after these, in the order of the CMOS memory.
   std::vector<std::string> boot_order = {};
-  bool only_boot_order = false;
   // How long the user may ask for a menu of boot devices by Escape; absent: there is no menu.
   std::optional<uint16_t> boot_menu_wait_ms = {};
-  // When to start again if no device boots; absent: never.
-  std::optional<uint32_t> boot_fail_wait_ms = {};
   // The port of a serial line that shows and controls what the screen and the keyboard do; 0: none.
   uint16_t serial_console_port = 0;
   // SLP_TYP values, as in AcpiPlatform.
@@ -51,9 +47,6 @@ std::vector<BiosFile> make_bios_files(const BiosSettings& settings);
 std::string virtio_disk_path(uint8_t slot);
 // Channel 0 or 1, unit 0 (master) or 1 (slave); a disk or a CD-ROM drive.
 std::string ide_drive_path(uint8_t slot, uint8_t function, unsigned channel, unsigned unit);
-std::string network_card_path(uint8_t slot);
-// An option ROM that is a file of fw_cfg, "genroms/NAME" or "vgaroms/NAME".
-std::string option_rom_path(std::string_view file);
 
 // "etc/e820": the guest's RAM, each region as a whole (the legacy areas below 1 MiB are the
 // firmware's to reserve), and `reserved`: what nobody may use and firmware does not know. SeaBIOS

@@ -33,8 +33,6 @@ struct CmosPlatform {
   std::array<std::optional<IdeDisk>, 4> ide_disks = {};
 };
 
-// The registers from this index on are memory; those below are the clock's.
-constexpr uint8_t kFirstCmosByte = 0x0e;
 // Where firmware finds why the CPU was reset, and the value for a wake from S3 (src/resume.c).
 constexpr uint8_t kCmosShutdownStatus = 0x0f;
 constexpr uint8_t kCmosWakeFromS3 = 0xfe;

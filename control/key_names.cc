@@ -188,11 +188,6 @@ std::optional<uint16_t> find_key(int64_t number) {
   return found->key;
 }
 
-std::string_view key_name(uint16_t key) {
-  const auto* const found = std::ranges::find(kNames, key, &KeyName::key);
-  return found == std::end(kNames) ? std::string_view() : found->name;
-}
-
 std::expected<std::vector<uint16_t>, std::string> parse_keys(std::string_view text) {
   std::vector<uint16_t> keys;
   while (true) {

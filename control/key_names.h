@@ -27,8 +27,6 @@ constexpr std::chrono::milliseconds kMaxKeyHold{60'000};
 std::optional<uint16_t> find_key(std::string_view name);
 // KEY_* for the number of a key. 0xe048 and 0xc8 are the same key.
 std::optional<uint16_t> find_key(int64_t number);
-// The first QKeyCode for a key; empty: there is none.
-std::string_view key_name(uint16_t key);
 
 // Parses the monitor's "ctrl-alt-delete": names, or numbers as 0x1e, joined by '-'. The error is
 // for the user.

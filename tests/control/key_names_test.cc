@@ -33,12 +33,8 @@ TEST(KeyNames, EachQKeyCodeIsAKey) {
   EXPECT_GE(type->values.size(), 150u);
   for (const auto name : type->values) {
     if (name == "unmapped") continue;
-    const auto key = find_key(name);
-    ASSERT_TRUE(key.has_value()) << name;
-    EXPECT_EQ(find_key(key_name(*key)), key) << name;
+    EXPECT_TRUE(find_key(name).has_value()) << name;
   }
-  EXPECT_EQ(key_name(KEY_ENTER), "ret");
-  EXPECT_EQ(key_name(KEY_MACRO), "");
 }
 
 TEST(KeyNames, NumbersAreThoseOfScanCodeSet1) {
