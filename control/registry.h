@@ -4,7 +4,8 @@
 //   machine.json  what the machine is (control/record.h)
 //   ending.json   how it ended; only of machines in the background
 //   qmp.sock, monitor.sock, ttyS0.sock, ...
-//   console.log, log  of machines in the background: the first console's and wick's output
+//   console.log, console.log.1, log  of machines in the background: the output of the first
+//                 console, and wick's own
 //
 // A machine runs if and only if its lock is held: the kernel releases the lock when the process
 // ends, however that happens. It is an open file description lock (fcntl_locking(2)), because other

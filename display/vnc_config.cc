@@ -51,7 +51,9 @@ Result<uint16_t> parse_display(std::string_view text, StreamAddress& address) {
 Result<VncConfig> parse_vnc(std::string_view text) {
   const std::vector<std::string> parts = split_at_commas(text);
   const std::string& value = parts.front();
-  if (value.empty()) return fail("the value before the first comma is missing");
+  if (value.empty())
+    return with_hint(fail("the value before the first comma is missing"),
+                     "write HOST:N or unix:PATH");
 
   VncConfig config;
   std::optional<uint16_t> display;

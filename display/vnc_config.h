@@ -15,8 +15,6 @@
 
 namespace wick::display {
 
-inline constexpr std::string_view kVncForm = "HOST:N|unix:PATH[,password-file=FILE][,web=on|off]";
-
 struct VncConfig {
   StreamAddress address;      // TCP with port 0: the kernel chooses one
   std::string password_file;  // empty: no password
@@ -26,7 +24,8 @@ struct VncConfig {
   std::string web_folder = "/usr/share/novnc";
 };
 
-// Parses kVncForm. HOST may be empty (127.0.0.1) or an IPv6 address in brackets.
+// Parses "HOST:N|unix:PATH[,password-file=FILE][,web=on|off]". HOST may be empty (127.0.0.1) or an
+// IPv6 address in brackets.
 Result<VncConfig> parse_vnc(std::string_view text);
 
 // The first line of the password file. The file must belong to its owner alone.

@@ -19,6 +19,7 @@
 #include "cli/attach.h"
 #include "cli/machines/commands.h"
 #include "cli/machines/machine.h"
+#include "console/log_file.h"
 
 namespace wick::cli::machines {
 
@@ -92,7 +93,6 @@ class ConsoleLog {
 
  private:
   static constexpr const char* kFile = "console.log";
-  static constexpr const char* kOlderFile = "console.log.1";
 
   ConsoleLog(const MachineView& machine, bool limited) : machine_(machine), limited_(limited) {}
 
@@ -116,7 +116,7 @@ class ConsoleLog {
     Fd older;
     for (int tries = 0; tries < kMaxTries; ++tries) {
       current = TRY(find(kFile));
-      older = TRY(find(kOlderFile));
+      older = TRY(find(console::older_log(kFile).c_str()));
       // Tries again if wick was just renaming the log. It may also have been killed there.
       if (!older.valid() || (current.valid() && !same_file(current, older))) break;
     }

@@ -46,7 +46,7 @@ TEST(VncConfig, TakesItsKeys) {
 }
 
 TEST(VncConfig, MistakesNameTheValueAndWhatIsValid) {
-  EXPECT_EQ(error(""), "the value before the first comma is missing");
+  EXPECT_EQ(error(""), "the value before the first comma is missing; write HOST:N or unix:PATH");
   EXPECT_EQ(
       error("5900"),
       "'5900' has no display number; write HOST:N or unix:PATH; :0 is port 5900 of 127.0.0.1");
