@@ -71,7 +71,8 @@ Result<std::vector<std::byte>> read_option_rom(const std::string& path) {
   std::vector<std::byte> bytes;
   if (fits()) bytes = TRY(read_file(file));
   if (bytes.empty() || load_le<uint16_t>(std::span(bytes).first(2)) != kSignature)
-    return fail("{}: {} bytes are not an option ROM", path, file.size_bytes());
+    return with_hint(fail("{}: {} bytes are not an option ROM", path, file.size_bytes()),
+                     "install the package seabios again");
   return bytes;
 }
 

@@ -29,8 +29,8 @@ Result<Firmware> open_firmware(const std::string& path, size_t max_bytes);
 // has the signature of one.
 Result<std::vector<std::byte>> read_option_rom(const std::string& path);
 
-// True if the BIOS would start the code in this first sector of a disk. A sector with a partition
-// table alone, or with the file system of a volume that cannot boot, is none.
+// True if the BIOS would start the code in this first sector of a disk. False for a sector that has
+// only a partition table, or the file system of a volume that cannot boot.
 bool is_boot_sector(std::span<const std::byte> sector);
 
 }  // namespace wick::boot

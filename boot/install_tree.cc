@@ -36,7 +36,8 @@ struct Layout {
   std::string_view repository_argument{};
 };
 
-// In this order. The first ones are the most frequent, as each costs a request to a server.
+// They are looked for in this order, with the most frequent ones first, because each costs a
+// request to a server.
 constexpr auto kLayouts = std::to_array<Layout>({
     // A suite of a mirror (dists/bookworm), the mirror itself, and folders below a suite.
     {.distribution = "Debian",
@@ -80,7 +81,7 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .checksums = {"sha256sum.txt"},
      .is_cd = true},
 
-    // Until 20.04; that one has its installer among the legacy images.
+    // Releases until 20.04. That one has its installer among the legacy images.
     {.distribution = "Ubuntu",
      .folder = "main/installer-amd64/current/legacy-images/netboot/ubuntu-installer/amd64/",
      .kernel = "linux",
@@ -325,7 +326,7 @@ class Search {
   }
 
   // `value` is that of a key in [checksums]: "sha256:DIGEST". Older types (md5, sha1) are ignored,
-  // because files with a given checksum of these can be made.
+  // because an attacker can make other files with the same checksum.
   Result<void> set_checksum(TreeFile& file, const std::string& treeinfo,
                             std::string_view value) const {
     constexpr std::string_view kType = "sha256:";
@@ -407,9 +408,10 @@ bool is_inside_tree(std::string_view path) {
 Result<void> check_sha256(const TreeFile& file, const std::string& name,
                           const std::string& sha256) {
   if (file.sha256.empty() || file.sha256 == sha256) return {};
-  return with_hint(fail("{}: wrong SHA-256 checksum: {} has {}, the file {}", name, file.checksums,
-                        file.sha256, sha256),
-                   "the tree is damaged or just being updated: try again later, or another mirror");
+  return with_hint(
+      fail("{}: wrong SHA-256 checksum: {} has {}, the file {}", name, file.checksums, file.sha256,
+           sha256),
+      "the tree is damaged or is being updated: try again later, or use another mirror");
 }
 
 }  // namespace wick::boot

@@ -23,7 +23,7 @@
 
 namespace wick::cli {
 
-// What a server said of a version of a file, to ask later whether it has another one.
+// What identifies a version of a file on a server, to ask later whether the file has changed.
 struct Validators {
   std::string etag;           // with its quotes; empty: none
   std::string last_modified;  // as the server wrote it; empty: none

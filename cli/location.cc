@@ -149,7 +149,7 @@ Result<LocationFiles> from_server(const std::string& url, const std::string& cac
   LocationFiles files = describe(found);
   files.kernel_path = TRY(tree.fetch(cache, found.kernel, kMaxKernelBytes));
   files.initrd_path = TRY(tree.fetch(cache, found.initrd, kMaxInitrdBytes));
-  // A password would be seen in the guest and in the log.
+  // With a password in it the URL is not passed on: the guest and the log would show it.
   if (!found.repository_argument.empty() && tree.name() == url)
     files.append = found.repository_argument + url;
   return files;

@@ -145,8 +145,8 @@ void Port::pump_output() {
   limit_log();
 }
 
-// The log is a regular file, which needs no watch and takes all that is written: what comes next
-// belongs into the new one.
+// The log is a regular file, which needs no watch and takes all that is written, so all output from
+// here on goes to the new file.
 void Port::limit_log() {
   if (log_file_.limit_bytes == 0 || !log_.sink.stream().valid() ||
       log_.sink.position() - log_start_ < log_file_.limit_bytes)
@@ -156,7 +156,7 @@ void Port::limit_log() {
   if (stream) {
     log_.sink.open(*std::move(stream));
   } else if (!std::exchange(log_warned_, true)) {
-    // It grows, and this is tried again when it has grown by its limit.
+    // The old log goes on. The next try is made when it has grown by its limit once more.
     spdlog::warn("the log has reached its limit of {} bytes: {}", log_file_.limit_bytes,
                  stream.error().message());
   }

@@ -1,6 +1,6 @@
-// The port to which SeaBIOS and OVMF write their log, a character at a time. Present only when
-// somebody wants the log, because each character is an exit; without the device a firmware reads
-// all ones at the port and writes nothing.
+// The port to which SeaBIOS and OVMF write their log, a character at a time. Each character is an
+// exit, so the device is present only if the log is shown (-vv); without it the firmware reads all
+// ones at the port and writes nothing.
 //
 // Thread rule: any vCPU thread; locks itself. `line` is called with the lock held.
 //

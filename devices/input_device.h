@@ -1,4 +1,4 @@
-// A keyboard or a pointer of the guest, as what chooses between several of them sees it.
+// A keyboard or a pointer of the guest, for code that chooses between several of them.
 //
 // Thread rule: any thread; a device locks itself and does not block.
 #pragma once

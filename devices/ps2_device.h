@@ -17,8 +17,8 @@ namespace wick::devices {
 class Ps2Device {
  public:
   virtual ~Ps2Device() = default;
-  // `on_data` is called, on any thread, when the device has a byte that it did not have before
-  // for another reason than write(). An empty function disconnects the device. To be called
+  // `on_data` is called, on any thread, when the device has a new byte, unless that is the answer
+  // to write(). An empty function disconnects the device. To be called
   // before the first byte, and not at the same time as the calls of the host's side.
   virtual void connect(std::function<void()> on_data) = 0;
   // Takes a byte from the controller: a command, or its parameter.

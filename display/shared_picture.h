@@ -1,5 +1,5 @@
 // One picture of the guest's screen for several viewers. Each viewer has a copy of its own, so that
-// one that sends slowly holds nobody up, and learns only what has changed since it looked last.
+// a slow viewer delays no other, and gets only what has changed since its last look.
 //
 // Thread rule: any thread; locks itself. A Viewer's copy belongs to the viewer's thread.
 #pragma once

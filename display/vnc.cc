@@ -60,9 +60,10 @@ struct VncServer::LibraryUse {
     library.in_use = false;
   }
 
-  // libvncserver's list of security types belongs to no screen, and is put in order by the first
-  // client, without a lock. So that client is one of ours, before there are threads. It also makes
-  // libvncserver seed random(), by the time, from which it takes its challenges.
+  // libvncserver has one list of security types for all screens, and changes it without a lock when
+  // the first client comes. So the first client is wick itself, before there are other threads. Its
+  // connection also makes libvncserver seed random(), the source of its challenges, with the time;
+  // a random seed replaces that.
   Result<void> initialize_security(bool password) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
@@ -188,7 +189,7 @@ void VncServer::accept(Fd socket) {
   connections_.push_back(std::move(made));
 }
 
-// Its thread is about to end, or has ended.
+// The client's thread is about to end, or has ended.
 void VncServer::forget(const Connection& connection) {
   const auto found =
       std::ranges::find(connections_, &connection, &std::unique_ptr<Connection>::get);

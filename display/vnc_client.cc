@@ -24,7 +24,7 @@ namespace {
 
 // How long libvncserver waits for the rest of a message, or for room for more output.
 constexpr int kMaxWaitMs = 20'000;
-// libvncserver looks that long for a WebSocket request, before it greets an RFB client.
+// How long libvncserver waits for a WebSocket request before it greets an RFB client.
 constexpr int kWebRequestMs = 100;
 constexpr size_t kMaxRequestBytes = 4095;  // libvncserver's limit
 constexpr int kWrongPasswordMs = 1000;
@@ -252,13 +252,13 @@ void VncClient::run() {
   events_.ended();
 }
 
-// Waits as long as libvncserver will do, and looks at a WebSocket request before it does. False
-// if the client is not welcome.
+// Peeks at a WebSocket request, because libvncserver accepts those of any page. Waits for it as
+// long as libvncserver does. False if the client must go.
 bool VncClient::check_web_request() {
   pollfd readable{socket_.get(), POLLIN, 0};
   if (!settings_.web || ::poll(&readable, 1, kWebRequestMs) <= 0) return true;
   std::array<char, kMaxRequestBytes> bytes;
-  // The rest of a request comes soon, or the client is none of a browser.
+  // A browser sends the rest of its request soon.
   for (int waited_ms = 0; waited_ms <= kWebRequestMs && !stopping_; waited_ms += 10) {
     const ssize_t size = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     if (size <= 0) return false;
@@ -275,7 +275,7 @@ bool VncClient::check_web_request() {
 }
 
 void VncClient::set_up_screen() {
-  copy_ = {1, 1, {0}};  // strangers get no picture; see admit()
+  copy_ = {1, 1, {0}};  // no picture before admit()
   screen_.screenData = this;
   screen_.desktopName = settings_.name.c_str();
   screen_.frameBuffer = reinterpret_cast<char*>(copy_.pixels.data());

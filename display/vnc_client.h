@@ -36,7 +36,7 @@ class VncClient {
   struct Settings {
     std::string name;      // of the machine
     std::string password;  // empty: none
-    bool web = false;      // WebSockets are welcome
+    bool web = false;      // WebSockets are accepted
   };
 
   // Called on the client's thread.
@@ -48,7 +48,7 @@ class VncClient {
     std::function<void()> ended;
   };
 
-  // Before the first client; may be called again while there is none.
+  // To be called before the first client; may be called again while there is none.
   static void prepare(VncLibrary& library);
 
   // `settings`, `screen`, `picture` and `sink` must outlive the client. The screen is used by no

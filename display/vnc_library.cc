@@ -16,8 +16,9 @@ namespace {
 
 constexpr const char* kLibrary = "libvncserver.so.1";
 
-// Clients can provoke messages without end, and one that only leaves is an error to libvncserver.
-// So they are for debugging, and few. They may contain bytes from a client.
+// Logs a message of libvncserver, for debugging only: clients can cause any number of messages, and
+// libvncserver reports an error even if a client has only disconnected. A message may contain bytes
+// from a client.
 void write_line(const char* format, va_list arguments) {
   static RateLimit limit;
   std::array<char, 512> line;

@@ -24,7 +24,7 @@ struct DisplayMode {
   uint64_t start_bytes = 0;        // of the first pixel in the video memory
 };
 
-// The mode that the registers describe. Means something while the display is enabled.
+// The mode that the registers describe. Valid only while the display is enabled.
 DisplayMode display_mode(const State& state);
 
 // Registers that do not exist read as 0.

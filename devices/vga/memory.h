@@ -1,5 +1,5 @@
-// The window at 0xa0000: how the graphics controller and the sequencer lead an access of the CPU
-// to the planes.
+// The window at 0xa0000: how the graphics controller and the sequencer translate an access of the
+// CPU to accesses of the planes.
 //
 // Thread rule: none; the caller locks.
 //

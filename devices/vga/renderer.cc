@@ -74,8 +74,8 @@ void draw_lines(const Screen& screen, const Vram& vram, Picture& picture) {
   for (uint32_t y = 0; y < screen.height; ++y) painter.draw(y, line_of(picture, y));
 }
 
-// A page may hold several lines, and lines that were written with what they had: only those whose
-// pixels differ are changes.
+// A written page also has lines that the guest has not written, or has written with the values that
+// they had, so lines are compared with the picture.
 std::vector<Rectangle> update_lines(const Screen& screen, const Vram& vram,
                                     std::span<const uint64_t> written, Picture& picture) {
   LinePainter painter(screen, vram);

@@ -1,7 +1,8 @@
 // Draws text: cells of a character and an attribute, with patterns from plane 2.
 //
-// Missing, because hardly any program uses them: underlined characters, panning and the preset row
-// scan. Cursor and blinking characters are steady, so that equal screens are equal pictures.
+// Underlined characters, panning and the preset row scan are not implemented, because hardly any
+// program uses them. Cursor and blinking characters are steady, so that equal screens are equal
+// pictures.
 //
 // Thread rule: any thread.
 #pragma once

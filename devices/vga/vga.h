@@ -114,7 +114,7 @@ class Vga final : public display::Source {
 
   // Constant after construction.
   const std::array<std::byte, vga::kEdidBytes> edid_ = vga::make_edid();
-  vga::Vram vram_;  // locks nothing, and needs no lock
+  vga::Vram vram_;  // needs no lock
   DirtyPages& dirty_pages_;
   Ports mono_crtc_{*this, vga::kCrtcIndexMono};
   Ports mono_status_{*this, vga::kInputStatus1Mono};

@@ -21,7 +21,7 @@ class Vram {
   static constexpr uint64_t kMinBytes = 256 << 10;  // the four planes of a VGA
 
   // The size of `bytes` is a power of two and at least kMinBytes; they are aligned to 8 bytes. The
-  // memory belongs to the caller and must outlive this.
+  // memory belongs to the caller and must outlive the object.
   explicit Vram(std::span<std::byte> bytes);
 
   uint64_t size_bytes() const { return bytes_.size(); }
