@@ -1,6 +1,8 @@
 // A client of the gdb server whose guest has code and is stopped.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -21,6 +23,13 @@ struct Attached : GdbClient {
   void breakpoint_stop(uint32_t cpu, uint64_t address) {
     machine_.registers_[cpu].rip = address;
     stop({.cpu = cpu, .kind = vmm::DebugStop::Kind::kBreakpoint, .address = address});
+  }
+  // Sets a breakpoint and lets the guest run until `cpu` hits it.
+  void hit_breakpoint(uint32_t cpu, uint64_t address) {
+    ask(fmt::format("Z0,{:x},1", address));
+    ask("vCont;c");
+    breakpoint_stop(cpu, address);
+    answers();
   }
   void step_stop(uint32_t cpu, uint64_t address) {
     machine_.registers_[cpu].rip = address;

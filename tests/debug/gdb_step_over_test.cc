@@ -31,10 +31,7 @@ TEST(GdbStepOver, StepsOverABreakpointAndPutsItBack) {
 
 TEST(GdbStepOver, AStepFromABreakpointIsOneStep) {
   Attached gdb;
-  gdb.ask("Z0,1004,1");
-  gdb.ask("vCont;c");
-  gdb.breakpoint_stop(0, 0x1004);
-  gdb.answers();
+  gdb.hit_breakpoint(0, 0x1004);
   gdb.ask("vCont;s:1;c");
   EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kStep, CpuRun::kStay));
   gdb.step_stop(0, 0x1005);
@@ -44,10 +41,7 @@ TEST(GdbStepOver, AStepFromABreakpointIsOneStep) {
 
 TEST(GdbStepOver, AJumpToItselfHitsItsBreakpointAgain) {
   Attached gdb;
-  gdb.ask("Z0,1004,1");
-  gdb.ask("vCont;c");
-  gdb.breakpoint_stop(0, 0x1004);
-  gdb.answers();
+  gdb.hit_breakpoint(0, 0x1004);
   gdb.ask("vCont;c");
   gdb.step_stop(0, 0x1004);
   EXPECT_THAT(gdb.run(), ElementsAre(CpuRun::kContinue, CpuRun::kContinue));
@@ -102,10 +96,7 @@ TEST(GdbStepOver, StopsForAWatchpointThatIsHitWhileSteppingOverABreakpoint) {
 
 TEST(GdbStepOver, StopsOnControlCWhileSteppingOverABreakpoint) {
   Attached gdb;
-  gdb.ask("Z0,1004,1");
-  gdb.ask("vCont;c");
-  gdb.breakpoint_stop(0, 0x1004);
-  gdb.answers();
+  gdb.hit_breakpoint(0, 0x1004);
   gdb.ask("vCont;c");
   gdb.machine_.on_pause_ = [] {};
   gdb.press_control_c();
