@@ -222,6 +222,7 @@ TEST_F(Ps2Controller, DevicesOutliveIt) {
     controller.plug(&keyboard, nullptr, irq1_, irq12_);
   }
   keyboard.key(KEY_A, true);
+  EXPECT_EQ(keyboard.read(), 0x1c) << "the key waits for the next controller";
 }
 
 TEST_F(Ps2Controller, TakesKeysWhileTheGuestReads) {

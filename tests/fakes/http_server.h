@@ -123,9 +123,10 @@ class HttpServer {
       if (const auto found = answers_.find(path); found != answers_.end()) answer = found->second;
     }
     if (const size_t etag = answer.headers.find("ETag: "); etag != answer.headers.npos) {
-      const std::string line = answer.headers.substr(etag + 6, answer.headers.find('\r', etag));
-      if (request.find("If-None-Match: " + line.substr(0, line.find('\r')) + "\r\n") !=
-          request.npos)
+      const size_t value = etag + 6;
+      const std::string tag =
+          answer.headers.substr(value, answer.headers.find('\r', value) - value);
+      if (request.find("If-None-Match: " + tag + "\r\n") != request.npos)
         answer = {.headers = "HTTP/1.1 304 Not Modified\r\n", .body = ""};
     }
     std::string text = answer.headers + "Connection: close\r\n\r\n";
