@@ -46,18 +46,17 @@ std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const BootOp
 }
 
 Result<void> choose_location(vmm::MachineConfig& config, const std::string& location) {
-  const LocationFiles files =
-      TRY(fetch_location(location, location_cache_folder(std::getenv("XDG_CACHE_HOME"),
-                                                         std::getenv("HOME"))));
+  const LocationFiles files = TRY(fetch_location(
+      location, location_cache_folder(std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"))));
   config.kernel_path = files.kernel_path;
   config.initrd_path = files.initrd_path;
   // The user's parameters come last, so that they override.
   if (!files.append.empty() && !config.cmdline)
     config.append = files.append + (config.append.empty() ? "" : " " + config.append);
-  spdlog::info("{}: {}", location, files.distribution);
+  spdlog::info("{}: {}", without_password(location), files.distribution);
   if (!files.checked && is_url(location))
     spdlog::warn("{}: has no checksums, so nothing tells whether the files are the right ones",
-                 location);
+                 without_password(location));
   return {};
 }
 
@@ -69,11 +68,10 @@ Result<void> check_boot(const RunOptions& options) {
   const auto what = options.boot.what;
   const bool by_firmware = !options.boot.firmware.empty() || (what && *what != What::kKernel);
   if (by_firmware && (!machine.kernel_path.empty() || what == What::kKernel))
-    return with_hint(fail("--kernel excludes --firmware and --boot {}", "disk, cdrom and menu"),
+    return with_hint(fail("--kernel excludes --firmware, and --boot disk, cdrom and menu"),
                      "leave --kernel out");
-  if (!options.location.empty() &&
-      (by_firmware || !machine.kernel_path.empty() || !machine.initrd_path.empty() ||
-       options.initrd_auto))
+  if (!options.location.empty() && (by_firmware || !machine.kernel_path.empty() ||
+                                    !machine.initrd_path.empty() || options.initrd_auto))
     return with_hint(fail("--location gives the kernel and its initramfs"),
                      "leave --kernel, --initrd, --boot and --firmware out");
   if (what == What::kCdrom && std::ranges::none_of(machine.disks, is_cdrom))

@@ -73,7 +73,10 @@ Result<void> Context::cont() {
     return {};
   }
   // A guest that sleeps is woken by system_wakeup.
-  if (machine_.state() == RunState::kSuspended) return {};
+  if (machine_.state() == RunState::kSuspended) {
+    machine_.resume();  // when it wakes up
+    return {};
+  }
   machine_.resume();
   return {};
 }

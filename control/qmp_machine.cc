@@ -59,8 +59,8 @@ Answer query_machines(Context& context, const Json&) {
                        {"default-ram-id", "pc.ram"}}});
 }
 
-Answer query_current_machine(Context&, const Json&) {
-  return Json{{"wakeup-suspend-support", false}};
+Answer query_current_machine(Context& context, const Json&) {
+  return Json{{"wakeup-suspend-support", context.machine().config().acpi}};
 }
 
 Answer query_target(Context&, const Json&) { return Json{{"arch", "x86_64"}}; }

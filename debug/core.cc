@@ -143,6 +143,7 @@ class Writer final : public CoreWriter {
     switch (event.kind) {
       case vmm::MachineEvent::Kind::kResume:
       case vmm::MachineEvent::Kind::kReset:
+      case vmm::MachineEvent::Kind::kWakeup:
       case vmm::MachineEvent::Kind::kShutdown:
         end();
         break;

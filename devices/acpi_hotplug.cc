@@ -54,6 +54,17 @@ void AcpiHotplug::occupy(uint8_t slot) {
   state_.occupied |= bit(slot) & pluggable_;
 }
 
+void AcpiHotplug::continue_from(const State& state) {
+  {
+    const MutexLock lock(mutex_);
+    state_.up = state.up & state_.occupied;
+    state_.down = state.down & state_.occupied;
+    state_.requested = state.requested & state_.occupied;
+    if (state_.up == 0 && state_.down == 0) return;
+  }
+  actions_.raise();
+}
+
 void AcpiHotplug::plugged(uint8_t slot) {
   if (!pluggable(slot)) return;
   {

@@ -65,6 +65,8 @@ class AcpiHotplug final : public BusDevice {
   void request_removal(uint8_t slot);
   // The slot has no device any more.
   void removed(uint8_t slot);
+  // Continues from the state of another one, after S3: the guest learns what it has not read.
+  void continue_from(const State& state);
 
   State state() const;
 

@@ -72,9 +72,11 @@ Result<void> FwCfg::add_writable(const std::string& name, std::vector<std::byte>
                          .writing = std::move(writing)});
 }
 
-Result<void> FwCfg::add_vmcoreinfo() {
-  std::vector<std::byte> content(sizeof(fw_cfg_vmcoreinfo));
-  store_le<uint16_t>(std::span(content).first(2), FW_CFG_VMCOREINFO_FORMAT_ELF);
+Result<void> FwCfg::add_vmcoreinfo(std::vector<std::byte> content) {
+  if (content.size() != sizeof(fw_cfg_vmcoreinfo)) {
+    content.assign(sizeof(fw_cfg_vmcoreinfo), std::byte{0});
+    store_le<uint16_t>(std::span(content).first(2), FW_CFG_VMCOREINFO_FORMAT_ELF);
+  }
   return add_writable(FW_CFG_VMCOREINFO_FILENAME, std::move(content), {.whole_only = true});
 }
 

@@ -71,8 +71,8 @@ class FwCfg final : public BusDevice {
   Result<void> add_writable(const std::string& name, std::vector<std::byte> content,
                             Writing writing);
   // Adds the file FW_CFG_VMCOREINFO_FILENAME, in which a guest gives the address of its vmcoreinfo
-  // (QEMU, docs/specs/vmcoreinfo.rst).
-  Result<void> add_vmcoreinfo();
+  // (QEMU, docs/specs/vmcoreinfo.rst). `content` is what it has given before a sleep; empty: none.
+  Result<void> add_vmcoreinfo(std::vector<std::byte> content = {});
   // Sets an item that has a fixed key instead of a name, below FW_CFG_FILE_FIRST or with
   // FW_CFG_ARCH_LOCAL: FW_CFG_NB_CPUS, FW_CFG_KERNEL_DATA, ...
   Result<void> add_item(uint16_t key, std::vector<std::byte> content);

@@ -217,8 +217,13 @@ std::optional<Input::Group> Input::take_group(size_t buffers) {
   return group;
 }
 
+void Input::hold(bool held) {
+  held_ = held;
+  if (!held) send_events();
+}
+
 void Input::send_events() {
-  if (events_ == nullptr) return;
+  if (events_ == nullptr || held_) return;
   collect_buffers();
   // Each group takes buffers, of which there are no more than the ring has entries.
   while (const auto group = take_group(events_->buffers.size())) {

@@ -59,6 +59,10 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   void move_to(uint16_t x, uint16_t y) override;
   void scroll(int steps) override;
 
+  // While held, the device writes nothing to the guest's memory; events wait, as without buffers.
+  // On the loop's thread.
+  void hold(bool held);
+
  private:
   static constexpr std::array<uint16_t, 2> kQueueSizes = {64, 64};
   static constexpr size_t kMaxGroupEvents = 3;
@@ -106,6 +110,7 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   std::unique_ptr<EventQueue> events_;
   std::optional<LoopQueue> status_;
   uint8_t leds_ = 0;
+  bool held_ = false;
   RateLimit warnings_;
 
   Mutex mutex_;

@@ -45,7 +45,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
       new Board(config, TRY(Vm::create(kvm)), std::move(memory), main_loop, clock));
   TRY(board->vm_.map(board->memory_));
   TRY(board->build_chipset(main_loop, events, wake));
-  TRY(board->build_fw_cfg());
+  TRY(board->build_fw_cfg(wake));
   TRY(board->build_serials(peripherals));
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
@@ -132,13 +132,14 @@ Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const 
   return vm_.coalesce(layout::kRtcPort, 1);  // the index
 }
 
-Result<void> Board::build_fw_cfg() {
+Result<void> Board::build_fw_cfg(const WakeStart* wake) {
   fw_cfg_ = std::make_unique<devices::FwCfg>(memory_);
   std::array<std::byte, 2> cpus{};
   store_le(std::span(cpus), static_cast<uint16_t>(config_.cpus));
   TRY(fw_cfg_->add_item(FW_CFG_NB_CPUS, {cpus.begin(), cpus.end()}));
   TRY(fw_cfg_->add_item(FW_CFG_MAX_CPUS, {cpus.begin(), cpus.end()}));
-  TRY(fw_cfg_->add_vmcoreinfo());
+  TRY(fw_cfg_->add_vmcoreinfo(wake != nullptr ? wake->asleep.vmcoreinfo
+                                              : std::vector<std::byte>()));
   for (const FwCfgFile& file : config_.fw_cfg) TRY(add_user_file(file));
   return ports_.attach({devices::FwCfg::kPort, devices::FwCfg::kPorts}, *fw_cfg_, "fw_cfg");
 }
@@ -209,6 +210,8 @@ Result<void> Board::build_ide(const Peripherals& peripherals) {
   if (given.empty()) return {};
   std::array<devices::IdeDrive*, devices::Ide::kDrives> drives{};
   std::ranges::copy(given, drives.begin());
+  for (size_t i = 0; i < given.size(); ++i)
+    if (given[i]->kind() == devices::IdeDrive::Kind::kDisk) ide_disks_[i] = given[i];
   std::array<InterruptLine*, devices::Ide::kChannels> lines{};
   for (size_t i = 0; i < lines.size(); ++i) {
     ide_lines_[i] = std::make_unique<IrqLine>(vm_, layout::kIdeIrqs[i]);
@@ -302,10 +305,10 @@ void Board::unplug(uint8_t slot) {
   hotplug_->removed(slot);
 }
 
-uint32_t Board::leaving_slots() const {
+uint32_t Board::leaving_slots(bool and_requested) const {
   if (!hotplug_) return 0;
   const devices::AcpiHotplug::State state = hotplug_->state();
-  return state.requested | state.ejected;
+  return state.ejected | (and_requested ? state.requested : 0);
 }
 
 Result<void> Board::attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,

@@ -61,14 +61,16 @@ struct FirmwareStart {
 // What remains of a board whose guest sleeps in S3 (ACPI 6.5, 7.4.2.4).
 struct SleepingBoard {
   std::shared_ptr<const GuestMemory> memory;
+  std::shared_ptr<const GuestMemory> rom;  // the firmware's image; nullptr: there is none
   devices::Rtc::State rtc;
+  devices::AcpiHotplug::State hotplug;
+  std::vector<std::byte> vmcoreinfo;
   std::string cmdline;
 };
 // A guest that wakes up: by its firmware, if there is one, else at its waking vector.
 struct WakeStart {
   SleepingBoard asleep;
   devices::AcpiPm::WakeSource source = devices::AcpiPm::WakeSource::kOther;
-  std::optional<boot::Firmware> firmware = {};
 };
 // What the first vCPU starts.
 using StartFiles = std::variant<boot::BootFiles, FirmwareStart, WakeStart>;
@@ -99,7 +101,9 @@ class Board {
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
   // While no vCPU runs.
-  SleepingBoard sleeping() const { return {memory_owner_, rtc_->state(), cmdline_}; }
+  SleepingBoard sleeping() const;
+  // Whether a guest that has asked for S3 can be started again.
+  bool can_wake() const { return rom_ != nullptr || waking_vector().has_value(); }
   std::optional<devices::AcpiPm::WakeSource> pending_wake() const {
     return devices::AcpiPm::pending_wake(acpi_pm_->state());
   }
@@ -127,8 +131,8 @@ class Board {
   void request_removal(uint8_t slot) { hotplug_->request_removal(slot); }
   // Destroys the device, while the vCPUs are stopped.
   void unplug(uint8_t slot);
-  // The slots whose removal was requested, or that the guest has ejected.
-  uint32_t leaving_slots() const;
+  // The slots that the guest has ejected; `and_requested`: also those whose removal was requested.
+  uint32_t leaving_slots(bool and_requested) const;
 
   devices::Ide* ide() { return ide_.get(); }  // nullptr without IDE drives
 
@@ -171,7 +175,7 @@ class Board {
   Result<void> build_rtc(EventLoop& main_loop, const Events& events, const WakeStart* wake);
   // board_screen.cc
   Result<void> build_screen(Screen& screen);
-  Result<void> build_fw_cfg();
+  Result<void> build_fw_cfg(const WakeStart* wake);
   Result<void> add_user_file(const FwCfgFile& file);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
@@ -195,9 +199,11 @@ class Board {
   Result<void> load_kernel(boot::BootFiles files);
   // board_firmware.cc
   Result<void> load_firmware(const FirmwareStart& firmware);
-  Result<void> map_firmware(const boot::Firmware& firmware);
+  Result<void> map_firmware(std::shared_ptr<const GuestMemory> rom);
   Result<void> add_firmware_files(bool again);
   Result<void> wake_up(const WakeStart& wake);
+  // In real mode, without firmware; nullopt: the guest has set none.
+  std::optional<GuestAddress> waking_vector() const;
   std::vector<std::string> boot_order(bool again) const;
   boot::AcpiPlatform acpi_platform() const;
 
@@ -226,7 +232,7 @@ class Board {
   EventLoop::Timer rtc_timer_;
   std::unique_ptr<devices::Pvpanic> pvpanic_;
   std::unique_ptr<devices::FwCfg> fw_cfg_;
-  std::optional<GuestMemory> rom_;  // the firmware's image
+  std::shared_ptr<const GuestMemory> rom_;  // the firmware's image; nullptr: none
   std::unique_ptr<devices::FirmwareLog> firmware_log_;
   std::vector<SerialPort> serials_;
   // With a screen.
@@ -241,6 +247,7 @@ class Board {
   std::map<uint8_t, std::string> pci_ids_;  // the devices' ids, by slot
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
   std::unique_ptr<devices::Ide> ide_;
+  std::array<const devices::IdeDrive*, devices::Ide::kDrives> ide_disks_{};  // no CD-ROM drives
   std::vector<EmulatedCard> cards_;
   std::vector<std::unique_ptr<PciSlot>> pci_slots_;
   std::vector<MmioSlot> mmio_slots_;

@@ -18,11 +18,11 @@ namespace wick::vmm {
 
 namespace {
 
-// KVM's pages, which no operating system may use (layout.h).
-constexpr boot::MemoryMapEntry kKvmPages{layout::kKvmIdentityMap, 0x4000,
+// No operating system may use them.
+constexpr boot::MemoryMapEntry kKvmPages{layout::kKvmIdentityMap, layout::kKvmPagesBytes,
                                          boot::MemoryMapEntry::Type::kReserved};
 
-// How long SeaBIOS waits for a key, with a menu of boot devices and without.
+// How long SeaBIOS waits for the key that shows its menu of boot devices.
 constexpr uint16_t kMenuWaitMs = 60'000;
 
 }  // namespace
@@ -30,26 +30,31 @@ constexpr uint16_t kMenuWaitMs = 60'000;
 // The vCPUs keep the state that KVM gives them, that of a reset: the first one starts 16 bytes
 // below 4 GiB, the others wait for INIT and SIPI.
 Result<void> Board::load_firmware(const FirmwareStart& start) {
-  TRY(map_firmware(start.image));
   const std::span<const std::byte> image = start.image.image;
+  const GuestAddress rom_start{layout::kFirmwareEnd - image.size()};
+  auto rom = std::make_shared<const GuestMemory>(
+      TRY(GuestMemory::create(std::array{GuestMemory::Range{rom_start, image.size()}})));
+  TRY(rom->write_bytes(rom_start, image));
+  TRY(map_firmware(std::move(rom)));
   const auto copy = image.last(std::min<size_t>(image.size(), layout::kMaxFirmwareCopyBytes));
   TRY(memory_.write_bytes({layout::kFirmwareCopyEnd - copy.size()}, copy));
-  rtc_->preset(
-      boot::make_cmos({.low_memory_bytes = std::min(config_.memory_bytes, layout::kLowRamEnd),
-                       .high_memory_bytes = config_.memory_bytes > layout::kLowRamEnd
-                                                ? config_.memory_bytes - layout::kLowRamEnd
-                                                : 0,
-                       .cpus = config_.cpus,
-                       .has_mouse = screen_ != nullptr}));
+  boot::CmosPlatform cmos{.low_memory_bytes = std::min(config_.memory_bytes, layout::kLowRamEnd),
+                          .high_memory_bytes = config_.memory_bytes -
+                                               std::min(config_.memory_bytes, layout::kLowRamEnd),
+                          .cpus = config_.cpus,
+                          .has_mouse = screen_ != nullptr};
+  for (size_t i = 0; i < ide_disks_.size(); ++i)
+    if (ide_disks_[i] != nullptr) {
+      const devices::ata::Geometry& geometry = ide_disks_[i]->state().translation;
+      cmos.ide_disks[i] = {geometry.cylinders, geometry.heads, geometry.sectors};
+    }
+  rtc_->preset(boot::make_cmos(cmos));
   spdlog::info("{}: firmware of {} KiB", start.image.path, image.size() >> 10);
   return add_firmware_files(start.again);
 }
 
-Result<void> Board::map_firmware(const boot::Firmware& firmware) {
-  const std::span<const std::byte> image = firmware.image;
-  const GuestAddress start{layout::kFirmwareEnd - image.size()};
-  rom_.emplace(TRY(GuestMemory::create(std::array{GuestMemory::Range{start, image.size()}})));
-  TRY(rom_->write_bytes(start, image));
+Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
+  rom_ = std::move(rom);
   TRY(vm_.map({.index = Vm::kFirmwareSlot,
                .memory = rom_->regions().front(),
                .access = Vm::Access::kReadOnly}));
@@ -76,7 +81,6 @@ Result<void> Board::add_firmware_files(bool again) {
   TRY(add(e820.name, std::move(e820.content)));
 
   boot::BiosSettings settings{.boot_order = boot_order(again),
-                              .serial_console_port = 0,
                               .sleep_type_s3 = devices::AcpiPm::kSleepTypeS3,
                               .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
                               .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5};
@@ -117,20 +121,37 @@ std::vector<std::string> Board::boot_order(bool again) const {
   return first;
 }
 
+SleepingBoard Board::sleeping() const {
+  return {.memory = memory_owner_,
+          .rom = rom_,
+          .rtc = rtc_->state(),
+          .hotplug = hotplug_ ? hotplug_->state() : devices::AcpiHotplug::State(),
+          .vmcoreinfo = vmcoreinfo(),
+          .cmdline = cmdline_};
+}
+
+std::optional<GuestAddress> Board::waking_vector() const {
+  constexpr uint32_t kRealModeEnd = 0x10'0000;
+  const auto vectors = boot::read_waking_vectors(memory_);
+  if (!vectors) return std::nullopt;
+  const uint32_t vector = vectors->firmware_waking_vector;
+  if (vector == 0 || vector >= kRealModeEnd) return std::nullopt;
+  return GuestAddress{vector};
+}
+
 // Firmware finds the guest's waking vector itself; a guest without firmware gives it in a table
 // that wick has written. The guest's memory is as it left it.
 Result<void> Board::wake_up(const WakeStart& wake) {
   cmdline_ = wake.asleep.cmdline;
-  if (wake.firmware) {
+  if (hotplug_) hotplug_->continue_from(wake.asleep.hotplug);
+  if (wake.asleep.rom != nullptr) {
     rtc_->preset(std::array{std::pair{boot::kCmosShutdownStatus, boot::kCmosWakeFromS3}});
-    return map_firmware(*wake.firmware);
+    TRY(map_firmware(wake.asleep.rom));
+    return add_firmware_files(true);
   }
-  constexpr uint32_t kRealModeEnd = 0x10'0000;
-  const boot::WakingVectors vectors = TRY(boot::read_waking_vectors(memory_));
-  const uint32_t vector = vectors.firmware_waking_vector;
-  if (vector == 0 || vector >= kRealModeEnd)
-    return fail("the guest sleeps and has set no waking vector in real mode, but {:#x}", vector);
-  return vcpus_.front()->set_state(boot::real_mode_entry({vector}));
+  const auto vector = waking_vector();
+  if (!vector) return fail("the guest sleeps and has set no waking vector");
+  return vcpus_.front()->set_state(boot::real_mode_entry(*vector));
 }
 
 }  // namespace wick::vmm

@@ -64,7 +64,8 @@ class KvmMachine final : public Machine {
   bool panicked() const;
   uint64_t written_bytes() const;
   RunReport report();
-  void end_with(Ending ending, int signal, std::string detail);
+  // `by_host`: a reset that the host has asked for.
+  void end_with(Ending ending, int signal, std::string detail, bool by_host = false);
   void vcpu_ended(const VcpuExit& exit);
   void check_for_halt();
   void stop_vcpus();
@@ -122,6 +123,7 @@ class KvmMachine final : public Machine {
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   std::optional<devices::AcpiPm::WakeSource> woken_by_;  // while the guest sleeps
+  std::optional<RunState> paused_on_wake_;               // the state in which it wakes up
   std::atomic<bool> asleep_{false};
   std::atomic<bool> wake_posted_{false};
 

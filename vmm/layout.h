@@ -31,6 +31,7 @@ constexpr uint32_t kLocalApic = 0xfee0'0000;
 // KVM on Intel uses three pages for real mode (KVM_SET_TSS_ADDR) and one for an identity map.
 // The guest does not use them.
 constexpr uint64_t kKvmIdentityMap = 0xfeff'c000;
+constexpr uint64_t kKvmPagesBytes = 0x4000;
 constexpr uint64_t kKvmTss = 0xfeff'd000;
 
 // The firmware image ends at 4 GiB, where the reset vector is. The part in the first megabyte is

@@ -90,13 +90,15 @@ Result<StartFiles> KvmMachine::open_files() const {
 }
 
 Result<void> KvmMachine::power_on(StartFiles files) {
-  written_before_start_ = written_bytes();
+  const bool wakes = std::holds_alternative<WakeStart>(files);
+  if (!wakes) written_before_start_ = written_bytes();
   gate_.disconnect();
   jobs_.clear();
   panic_timer_.disarm();
+  if (pvpanic_event_) panic_timer_.arm(kPanicTimeout);  // the guest slept before the timeout
   inspector_.set_board(nullptr);
   hardware_.set_board(nullptr);
-  const uint32_t leaving = board_ == nullptr ? 0 : board_->leaving_slots();
+  const uint32_t leaving = board_ == nullptr ? 0 : board_->leaving_slots(!wakes);
   board_.reset();  // frees its memory before the next board allocates as much
   hardware_.complete_removals(leaving);
   ++boards_;
@@ -270,14 +272,15 @@ RunStats KvmMachine::stats() const {
 
 void KvmMachine::end(Ending ending, int signal) { end_with(ending, signal, {}); }
 
-void KvmMachine::end_with(Ending ending, int signal, std::string detail) {
+void KvmMachine::end_with(Ending ending, int signal, std::string detail, bool by_host) {
   const MutexLock lock(mutex_);
   // While a machine is being reset, the host can still end the run, but the guest cannot.
-  const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit ||
+  const bool from_host = ending == Ending::kSignal || ending == Ending::kQuit || by_host ||
                          ending == Ending::kTimeout || ending == Ending::kHostFailed;
   const bool resetting =
       suspended_ || (ending_ == Ending::kRebooted && (host_reset_ || config_.reset_on_reboot));
   if (ended_ && !(resetting && from_host)) return;
+  host_reset_ = by_host;
   ended_ = true;
   suspended_ = false;
   ending_ = ending;
@@ -328,6 +331,7 @@ void KvmMachine::check_for_halt() {
 }
 
 std::string KvmMachine::timeout_detail() const {
+  if (state_ == RunState::kSuspended) return "the guest was asleep (S3)";
   const bool halted =
       std::ranges::all_of(board_->vcpus(), [](const auto& vcpu) { return vcpu->halted(); });
   return fmt::format("the guest was {}{}", halted ? "halted, waiting for an interrupt" : "running",

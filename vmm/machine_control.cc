@@ -19,6 +19,7 @@ void KvmMachine::press_power_button() {
 }
 
 void KvmMachine::pause(RunState why, std::function<void()> done) {
+  if (state_ == RunState::kSuspended) paused_on_wake_ = why;
   if (state_ != RunState::kRunning && !pausing_) {
     // The vCPUs of a new board may not have come to their stop yet.
     if (done) with_stopped_vcpus(std::move(done));
@@ -94,12 +95,15 @@ void KvmMachine::resume() {
     resume_requested_ = true;
     return;
   }
+  if (state_ == RunState::kSuspended) paused_on_wake_.reset();
   if (state_ == RunState::kRunning || state_ == RunState::kSuspended) return;
   if (!gate_.all_stopped()) return with_stopped_vcpus([this] { resume(); });
   resume(std::span<const CpuRun>());
 }
 
 void KvmMachine::resume(std::span<const CpuRun> cpus) {
+  // A debugger continues a guest that sleeps: it continues when it wakes up.
+  if (state_ == RunState::kSuspended) return resume();
   clock_.start(board_->vm(), board_->vcpus());
   // Between the steps of a debugger the devices stay as they are.
   const bool only_steps = !cpus.empty() && std::ranges::find(cpus, CpuRun::kContinue) == cpus.end();
@@ -125,18 +129,12 @@ void KvmMachine::disk_failed(const std::string& id, const block::Supervised::Fai
                                                                      : "report",
            .no_space = no_space});
   if (!stop) return;
-  spdlog::error("disk {}: {}; the machine is paused: mend that, then wick resume {}", id,
+  spdlog::error("disk {}: {}; the machine is paused: fix that, then wick resume {}", id,
                 failure.error.message(), config_.name);
   pause(RunState::kIoError, {});
 }
 
-void KvmMachine::reset() {
-  {
-    const MutexLock lock(mutex_);
-    host_reset_ = true;
-  }
-  end(Ending::kRebooted, 0);
-}
+void KvmMachine::reset() { end_with(Ending::kRebooted, 0, {}, true); }
 
 Result<void> KvmMachine::inject_nmi() {
   for (const auto& vcpu : board_->vcpus()) vcpu->request_nmi();

@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include "vmm/kvm_machine.h"
-#include "vmm/layout.h"
 
 namespace wick::vmm {
 
@@ -24,11 +23,16 @@ bool KvmMachine::take_suspend() {
 }
 
 bool KvmMachine::sleep() {
+  if (!board_->can_wake()) {
+    end_with(Ending::kTripleFault, 0, "the guest went to sleep (S3) without a waking vector");
+    return false;
+  }
   woken_by_.reset();
+  peripherals_->pause();
   state_ = RunState::kSuspended;
   publish({.kind = MachineEvent::Kind::kSuspend});
   // Who waits for a pause finds the machine standing still.
-  pausing_.reset();
+  paused_on_wake_ = std::exchange(pausing_, std::nullopt);
   run_jobs();
   for (const auto& done : std::exchange(when_paused_, {})) done();
   asleep_ = true;
@@ -37,15 +41,21 @@ bool KvmMachine::sleep() {
   main_loop_.run();
   asleep_ = false;
   state_ = RunState::kRunning;
-  return woken_by_.has_value();
+  const bool ended = [this] {
+    const MutexLock lock(mutex_);
+    return ended_;
+  }();
+  if (!ended) publish({.kind = MachineEvent::Kind::kWakeup});  // before the memory changes
+  peripherals_->resume();
+  return !ended && woken_by_;
 }
 
 Result<void> KvmMachine::wake() {
-  WakeStart start{.asleep = board_->sleeping(), .source = *woken_by_};
-  if (!config_.firmware_path.empty())
-    start.firmware = TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes));
-  TRY(power_on(std::move(start)));
-  publish({.kind = MachineEvent::Kind::kWakeup});
+  const auto paused = std::exchange(paused_on_wake_, std::nullopt);
+  state_ = paused.value_or(RunState::kRunning);
+  hardware_.set_paused(paused.has_value());
+  TRY(power_on(WakeStart{.asleep = board_->sleeping(), .source = *woken_by_}));
+  if (paused) publish({.kind = MachineEvent::Kind::kStop});
   return {};
 }
 

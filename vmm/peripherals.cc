@@ -174,6 +174,7 @@ void Peripherals::resume() {
 }
 
 void Peripherals::hold_input(bool held) {
+  if (screen_) screen_->hold_input(held);
   for (const auto& port : consoles_) port->hold_guest_input(held);
   for (const NamedPort& named : named_ports_) named.port->hold_guest_input(held);
 }

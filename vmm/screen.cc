@@ -42,6 +42,11 @@ void Screen::disconnect() {
   connected_ = nullptr;
 }
 
+void Screen::hold_input(bool held) {
+  keyboard_->hold(held);
+  tablet_->hold(held);
+}
+
 void Screen::type(const std::vector<uint16_t>& codes, std::chrono::milliseconds hold) {
   release_typed();
   for (const uint16_t code : codes) input_.key(code, true);

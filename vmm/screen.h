@@ -40,6 +40,9 @@ class Screen {
                devices::InputDevice& ps2_mouse);
   void disconnect();
 
+  // While held, nothing that a person does is written to the guest's memory. On the main loop's
+  // thread.
+  void hold_input(bool held);
   // Presses keys, and releases them after `hold`, or before the next call presses others. On the
   // main loop's thread.
   void type(const std::vector<uint16_t>& codes, std::chrono::milliseconds hold);

@@ -39,7 +39,7 @@ TEST_F(E1000Test, IsADesktopAdapterOnPci) {
   EXPECT_EQ(config(0x3d, 1), 1u) << "INTA";
   EXPECT_EQ(config(0x34, 1), 0u) << "no capabilities, so no messages";
   EXPECT_EQ(size_of(0x10), 0xfffe0000u) << "128 KiB of memory";
-  EXPECT_EQ(size_of(0x14), 0xffc1u) << "64 ports";
+  EXPECT_EQ(size_of(0x14), 0xffffffc1u) << "64 ports";
 }
 
 TEST_F(E1000Test, ItsEepromHoldsAddressAndChecksum) {

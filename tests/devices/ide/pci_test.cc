@@ -66,7 +66,7 @@ TEST_F(IdeOnPci, HasItsBusMastersInABarOfPorts) {
   EXPECT_EQ(config(4, 2) & 1, 1u);
   EXPECT_EQ(config(0x20, 4), 0xc001u);
   set_config(0x20, 0xffffffff, 4);
-  EXPECT_EQ(config(0x20, 4), 0xfff1u);
+  EXPECT_EQ(config(0x20, 4), 0xfffffff1u);
   set_config(0x20, 0xc100, 4);
   EXPECT_EQ(in(0xc000, 4), 0xffffffffu);
   out(0xc104, 0x12345678, 4);
