@@ -35,6 +35,18 @@ nanoseconds GuestClock::paused() const {
   return nanoseconds(paused_ns_.load() + (stopped_at == 0 ? 0 : steady_ns() - stopped_at));
 }
 
+std::optional<uint64_t> read_kvm_clock(const Vm& vm) {
+  kvm_clock_data clock{};
+  if (::ioctl(vm.fd(), KVM_GET_CLOCK, &clock) != 0) return std::nullopt;
+  return clock.clock;
+}
+
+void write_kvm_clock(const Vm& vm, uint64_t time_ns) {
+  kvm_clock_data clock{};
+  clock.clock = time_ns;
+  (void)::ioctl(vm.fd(), KVM_SET_CLOCK, &clock);
+}
+
 nanoseconds GuestClock::now() const { return nanoseconds(steady_ns()) - paused(); }
 
 nanoseconds GuestClock::real_time() const {
@@ -45,8 +57,7 @@ void GuestClock::stop(const Vm& vm) {
   if (stopped_at_ns_.load() != 0) return;
   stopped_at_ns_ = steady_ns();
   host_tsc_ = __rdtsc();
-  kvm_clock_data clock{};
-  if (::ioctl(vm.fd(), KVM_GET_CLOCK, &clock) == 0) kvm_clock_ = clock.clock;
+  kvm_clock_ = read_kvm_clock(vm);
 }
 
 void GuestClock::start(const Vm& vm, const Vcpus& vcpus) {
@@ -55,9 +66,7 @@ void GuestClock::start(const Vm& vm, const Vcpus& vcpus) {
   if (kvm_clock_) {
     const uint64_t ticks = __rdtsc() - host_tsc_;
     for (const auto& vcpu : vcpus) move_tsc_back(*vcpu, ticks);
-    kvm_clock_data clock{};
-    clock.clock = *kvm_clock_;
-    (void)::ioctl(vm.fd(), KVM_SET_CLOCK, &clock);
+    write_kvm_clock(vm, *kvm_clock_);
     // Tells the guest that it was stopped, so that its watchdogs do not count the pause. Fails
     // if the guest does not use kvmclock.
     for (const auto& vcpu : vcpus) (void)::ioctl(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0);

@@ -16,6 +16,10 @@
 
 namespace wick::vmm {
 
+// The time of kvmclock in nanoseconds; nullopt: KVM cannot say.
+std::optional<uint64_t> read_kvm_clock(const Vm& vm);
+void write_kvm_clock(const Vm& vm, uint64_t time_ns);
+
 class GuestClock {
  public:
   using Vcpus = std::vector<std::unique_ptr<Vcpu>>;

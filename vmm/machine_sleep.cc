@@ -54,7 +54,10 @@ Result<void> KvmMachine::wake() {
   const auto paused = std::exchange(paused_on_wake_, std::nullopt);
   state_ = paused.value_or(RunState::kRunning);
   hardware_.set_paused(paused.has_value());
+  // kvmclock goes on: Linux keeps its offset to it (arch/x86/kernel/kvmclock.c).
+  const auto kvm_clock = read_kvm_clock(board_->vm());
   TRY(power_on(WakeStart{.asleep = board_->sleeping(), .source = *woken_by_}));
+  if (kvm_clock) write_kvm_clock(board_->vm(), *kvm_clock);
   if (paused) publish({.kind = MachineEvent::Kind::kStop});
   return {};
 }

@@ -119,7 +119,8 @@ TEST_F(Run, TwoSignalsAtOnceCountAsOne) {
     });
     const auto report = run_to_end(machine, *loop_, **signals, std::nullopt);
     ASSERT_TRUE(report);
-    EXPECT_EQ(report->signal, SIGTERM);
+    // On a busy machine both may be pending, and the kernel gives the lower number first.
+    EXPECT_TRUE(report->signal == SIGTERM || report->signal == SIGHUP) << report->signal;
     signals->reset();
     // SIGHUP may have come too late for the thread that takes signals.
     sigset_t hangup;
