@@ -120,5 +120,16 @@ TEST(CpuState, PvhStartsIn32BitModeWithoutPaging) {
   EXPECT_EQ(state->tr.type, 0xb);
 }
 
+// ACPI 6.5, 5.2.10: CS has the address without its last four bits, IP those.
+TEST(RealModeEntry, StartsAtThePhysicalAddress) {
+  const CpuState state = real_mode_entry({0x9'1234});
+  EXPECT_EQ(state.cs.selector, 0x9123u);
+  EXPECT_EQ(state.cs.base, 0x9'1230u);
+  EXPECT_EQ(state.rip, 4u);
+  EXPECT_EQ(state.cr0 & 1, 0u);
+  EXPECT_EQ(state.efer, 0u);
+  EXPECT_EQ(state.ds.limit, 0xffffu);
+}
+
 }  // namespace
 }  // namespace wick::boot

@@ -35,6 +35,24 @@ class AcpiHotplugTest : public testing::Test {
                         .eject = [this](uint32_t slots) { ejected_.push_back(slots); }}};
 };
 
+// S3: the guest has not read what happened just before it slept, or while it did.
+TEST_F(AcpiHotplugTest, ContinuesFromAnotherAfterASleep) {
+  AcpiHotplug before(kPluggable, {.raise = [] {}, .eject = [](uint32_t) {}});
+  before.occupy(9);
+  before.plugged(8);
+  before.request_removal(9);
+  before.plugged(10);
+  hotplug_.occupy(8);
+  hotplug_.occupy(9);  // slot 10 is empty again
+  hotplug_.continue_from(before.state());
+  EXPECT_EQ(events_, 1);
+  EXPECT_EQ(in(kUp), 1u << 8);
+  EXPECT_EQ(in(kDown), 1u << 9);
+  EXPECT_EQ(hotplug_.state().requested, 1u << 9);
+  hotplug_.continue_from({});
+  EXPECT_EQ(events_, 1) << "nothing has happened";
+}
+
 // Hostile writes come first.
 TEST_F(AcpiHotplugTest, AnEmptyOrBuiltInSlotCannotBeEjected) {
   hotplug_.occupy(1);

@@ -321,6 +321,11 @@ TEST_F(FwCfgTest, TakesTheAddressOfTheGuestsVmcoreinfo) {
   EXPECT_EQ(device_.contents(FW_CFG_VMCOREINFO_FILENAME), bytes("\x01" + std::string(15, '\0')));
 }
 
+TEST_F(FwCfgTest, KeepsTheVmcoreinfoOfAGuestThatHasSlept) {
+  ASSERT_TRUE(device_.add_vmcoreinfo(bytes("sixteen bytes...")));
+  EXPECT_EQ(device_.contents(FW_CFG_VMCOREINFO_FILENAME), bytes("sixteen bytes..."));
+}
+
 TEST_F(FwCfgTest, NamesItsRegistersForStatistics) {
   EXPECT_EQ(device_.name_of(0, true).reg, "selector");
   EXPECT_EQ(device_.name_of(1, false).reg, "data");

@@ -259,6 +259,16 @@ TEST_F(InputTest, KeepsTheOrderWhileItWaitsForBuffers) {
       << "movements are merged";
 }
 
+TEST_F(InputTest, WritesNothingWhileItIsHeld) {
+  start(Input::Kind::kKeyboard, 8);
+  thread_->loop().call([this] { input_->hold(true); });
+  input_->key(KEY_A, true);
+  input_->key(KEY_A, false);
+  EXPECT_THAT(events(), testing::IsEmpty());
+  thread_->loop().call([this] { input_->hold(false); });
+  EXPECT_EQ(events().size(), 4u);
+}
+
 TEST_F(InputTest, DropsPressesButNoReleaseWithoutBuffers) {
   start(Input::Kind::kKeyboard, 2);
   input_->key(KEY_A, true);
