@@ -114,13 +114,13 @@ TEST_F(DownloadTest, ThatStallsEnds) {
 
 TEST_F(DownloadTest, OfALargeFileIsRefusedBeforeItComes) {
   server_.put_raw("/linux", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n", "x", true);
-  EXPECT_THAT(error_of(server_.url("/linux")), HasSubstr("larger than 1 MiB"));
+  EXPECT_THAT(error_of(server_.url("/linux")), HasSubstr("larger than the limit of 1 MiB"));
   EXPECT_THAT(content(), IsEmpty());
 }
 
 TEST_F(DownloadTest, OfAnEndlessFileEndsAtTheLimit) {
   server_.put_raw("/linux", "HTTP/1.1 200 OK\r\n", std::string(1 << 20, 'x'), true);
-  EXPECT_THAT(error_of(server_.url("/linux"), 1000), HasSubstr("larger than 0.977 KiB"));
+  EXPECT_THAT(error_of(server_.url("/linux"), 1000), HasSubstr("larger than the limit of 0.977 KiB"));
   EXPECT_LE(content().size(), 1000u);
 }
 
