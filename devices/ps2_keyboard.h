@@ -30,7 +30,9 @@ namespace wick::devices {
 
 class Ps2Keyboard final : public InputDevice, public Ps2Device {
  public:
-  static constexpr size_t kBufferBytes = 128;
+  // With the byte in the controller's output buffer no more than 16, because Linux takes a
+  // controller for none that has more (drivers/input/serio/i8042.c, i8042_flush()).
+  static constexpr size_t kBufferBytes = 15;
 
   struct State {
     bool scanning = true;  // keys are sent
