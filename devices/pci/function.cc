@@ -10,17 +10,16 @@ namespace wick::devices {
 
 namespace {
 
+constexpr uint32_t kClassVga = 0x0300;  // class and subclass
 
 }  // namespace
+
+namespace {}  // namespace
 
 template <typename T>
 T PciFunction::get(uint64_t offset) const {
   return load_le<T>(std::span(config_).subspan(offset, sizeof(T)));
 }
-
-namespace {
-constexpr uint32_t kClassVga = 0x0300;  // class and subclass
-}  // namespace
 
 template <typename T>
 void PciFunction::set(uint64_t offset, T value, T writable) {
@@ -38,8 +37,7 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
   // A VGA card has ports without a BAR. SeaBIOS runs the card's ROM only if both bits can be set
   // (src/hw/pcidevice.c and src/optionroms.c, is_pci_vga()).
-  if (identity.class_code >> 8 == kClassVga)
-    writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
+  if (identity.class_code >> 8 == kClassVga) writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
   set<uint32_t>(PCI_CLASS_REVISION, identity.class_code << 8 | identity.revision);
   set<uint8_t>(PCI_CACHE_LINE_SIZE, 0, 0xff);
   set(PCI_SUBSYSTEM_VENDOR_ID, identity.subsystem_vendor);

@@ -50,10 +50,16 @@ class Sleep : public testing::Test {
             .status != 0)
       give_up("no data");
     sum_ = finish({"md5sum", dir_ / "data"}).out.substr(0, 32);
-    std::vector<std::string> words = {"run",   "--name", "sleeper",
-                                      "-m",    "192M",   "-d",
+    std::vector<std::string> words = {"run",
+                                      "--name",
+                                      "sleeper",
+                                      "-m",
+                                      "192M",
+                                      "-d",
                                       dir_ / "data,format=raw",
-                                      "-n",    "user",   "--qmp",
+                                      "-n",
+                                      "user",
+                                      "--qmp",
                                       "unix:" + dir_ / "qmp"};
     if (how == Start::kKernel) {
       words.insert(words.end(), {"-k", image("debian-cloud/vmlinuz"), "-i",
@@ -94,8 +100,8 @@ class Sleep : public testing::Test {
     const long long now = std::stoll(run_in_guest(shell(), "date +%s"));
     const auto difference = now - static_cast<long long>(std::time(nullptr));
     check(difference >= -2 && difference <= 2, fmt::format("the clock is {} s off", difference));
-    const std::string sum = run_in_guest(
-        shell(), "echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vda | cut -c1-32");
+    const std::string sum =
+        run_in_guest(shell(), "echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vda | cut -c1-32");
     check(sum == sum_, "the disk has other data");
     const Answer ping = ask(shell(), "ping -c 1 -W 10 10.0.2.2");
     check(ping.status == 0, "no answer from the network: " + ping.output);
@@ -223,11 +229,11 @@ TEST_F(Sleep, ToTheDiskIsAnEndAndGoesOnInTheNextRun) {
   qmp_.reset();
   vm_.reset();
 
-  vm_.emplace(in_background(
-      dir_, {"run", "--name", "sleeper", "-m", "192M", "-d", dir_ / "data,format=raw", "-n", "user",
-             "--qmp", "unix:" + dir_ / "qmp", "-d", swap + ",format=raw", "-k",
-             image("debian-cloud/vmlinuz"), "-i", image("debian-cloud/initrd.img"), "-a",
-             "quiet wick.sh"}));
+  vm_.emplace(
+      in_background(dir_, {"run", "--name", "sleeper", "-m", "192M", "-d", dir_ / "data,format=raw",
+                           "-n", "user", "--qmp", "unix:" + dir_ / "qmp", "-d",
+                           swap + ",format=raw", "-k", image("debian-cloud/vmlinuz"), "-i",
+                           image("debian-cloud/initrd.img"), "-a", "quiet wick.sh"}));
   shell().expect("# ");
   shell().send("cat /sys/block/vdb/dev >/sys/power/resume\n");
   shell().expect("still-42");
