@@ -18,8 +18,8 @@ void pad(std::string& archive) { archive.resize((archive.size() + 3) / 4 * 4); }
 
 void add(std::string& archive, const std::string& name, unsigned mode, const std::string& content,
          size_t inode) {
-  archive += fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", inode, mode, 0, 0, 1, 0,
-                         content.size());
+  archive += fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", inode, mode, 0, 0, 1,
+                         0, content.size());
   archive += fmt::format("{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", 0, 0, 0, 0, name.size() + 1, 0);
   archive += name + '\0';
   pad(archive);
@@ -55,8 +55,8 @@ std::vector<Module> generic_modules(const std::vector<std::string>& names) {
   std::filesystem::create_symlink(folder, root / "lib/modules");
   std::vector<Module> modules;
   for (const std::string& name : names) {
-    const Finished found = finish({"modprobe", "--show-depends", "-d", root.path(), "-S",
-                                   release.filename(), name});
+    const Finished found =
+        finish({"modprobe", "--show-depends", "-d", root.path(), "-S", release.filename(), name});
     if (found.status != 0) give_up("modprobe: " + found.err);
     for (const std::string& line : lines(found.out)) {
       if (!line.starts_with("insmod ")) continue;

@@ -23,14 +23,29 @@ std::vector<std::string> keys_of(char character) {
     const char* name;
   };
   static constexpr Key kKeys[] = {
-      {'1', '!', "1"},      {'2', '@', "2"},          {'3', '#', "3"},
-      {'4', '$', "4"},      {'5', '%', "5"},          {'6', '^', "6"},
-      {'7', '&', "7"},      {'8', '*', "8"},          {'9', '(', "9"},
-      {'0', ')', "0"},      {'-', '_', "minus"},      {'=', '+', "equal"},
-      {'[', '{', "bracket_left"}, {']', '}', "bracket_right"}, {';', ':', "semicolon"},
-      {'\'', '"', "apostrophe"},  {'`', '~', "grave_accent"},  {'\\', '|', "backslash"},
-      {',', '<', "comma"},  {'.', '>', "dot"},        {'/', '?', "slash"},
-      {' ', ' ', "spc"},    {'\n', '\n', "ret"},
+      {'1', '!', "1"},
+      {'2', '@', "2"},
+      {'3', '#', "3"},
+      {'4', '$', "4"},
+      {'5', '%', "5"},
+      {'6', '^', "6"},
+      {'7', '&', "7"},
+      {'8', '*', "8"},
+      {'9', '(', "9"},
+      {'0', ')', "0"},
+      {'-', '_', "minus"},
+      {'=', '+', "equal"},
+      {'[', '{', "bracket_left"},
+      {']', '}', "bracket_right"},
+      {';', ':', "semicolon"},
+      {'\'', '"', "apostrophe"},
+      {'`', '~', "grave_accent"},
+      {'\\', '|', "backslash"},
+      {',', '<', "comma"},
+      {'.', '>', "dot"},
+      {'/', '?', "slash"},
+      {' ', ' ', "spc"},
+      {'\n', '\n', "ret"},
   };
   const auto byte = static_cast<unsigned char>(character);
   if (std::islower(byte)) return {{character}};

@@ -57,10 +57,24 @@ std::vector<std::string> start_of_wick(const TempDir& dir, const ScreenGuest& gu
 }
 
 std::vector<std::string> start_of_qemu(const TempDir& dir, const ScreenGuest& guest) {
-  std::vector<std::string> argv = {
-      "qemu-system-x86_64", "-accel",    "kvm",  "-M",   "pc",  "-cpu",    "host",  "-m",  "256",
-      "-nodefaults",        "-display",  "none", "-vga", "std", "-serial", "stdio", "-qmp",
-      "unix:" + dir / "qemu.qmp,server=on,wait=off"};
+  std::vector<std::string> argv = {"qemu-system-x86_64",
+                                   "-accel",
+                                   "kvm",
+                                   "-M",
+                                   "pc",
+                                   "-cpu",
+                                   "host",
+                                   "-m",
+                                   "256",
+                                   "-nodefaults",
+                                   "-display",
+                                   "none",
+                                   "-vga",
+                                   "std",
+                                   "-serial",
+                                   "stdio",
+                                   "-qmp",
+                                   "unix:" + dir / "qemu.qmp,server=on,wait=off"};
   if (guest.cdrom.empty())
     argv.insert(argv.end(), {"-kernel", guest.kernel, "-initrd", guest.initrd, "-append",
                              "console=tty0 console=ttyS0 " + guest.append});
@@ -101,8 +115,7 @@ Picture read_png(const std::string& path) {
 }
 
 size_t differing(const Picture& a, const Picture& b) {
-  if (a.width != b.width || a.height != b.height)
-    return std::max(a.pixels.size(), b.pixels.size());
+  if (a.width != b.width || a.height != b.height) return std::max(a.pixels.size(), b.pixels.size());
   size_t count = 0;
   for (size_t i = 0; i < a.pixels.size(); ++i) count += a.pixels[i] != b.pixels[i];
   return count;

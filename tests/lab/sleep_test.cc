@@ -179,7 +179,7 @@ TEST_F(Sleep, AHundredTimesInARowLong) {
   }
 }
 
-TEST_F(Sleep, UnderFirmware) {
+TEST_F(Sleep, UnderFirmwareLong) {
   start(Start::kCdrom);
   for (int i = 0; i < 2; ++i) {
     fall_asleep();
@@ -212,7 +212,7 @@ TEST_F(Sleep, OfAMachineThatIsDestroyed) {
   EXPECT_EQ(vm_->wait(), 0);
 }
 
-TEST_F(Sleep, OfAMachineWithATimeout) {
+TEST_F(Sleep, OfAMachineWithATimeoutLong) {
   start(Start::kKernel, {"--timeout", "45"});
   fall_asleep();
   EXPECT_EQ(vm_->wait(), 5) << vm_->errors();
