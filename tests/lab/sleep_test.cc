@@ -179,7 +179,7 @@ TEST_F(Sleep, AHundredTimesInARowLong) {
   }
 }
 
-TEST_F(Sleep, UnderFirmwareLong) {
+TEST_F(Sleep, OfAMachineWithABiosLong) {
   start(Start::kCdrom);
   for (int i = 0; i < 2; ++i) {
     fall_asleep();
