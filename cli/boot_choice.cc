@@ -27,8 +27,16 @@ bool first_disk_boots(const vmm::MachineConfig& config) {
   return sector && boot::is_boot_sector(*sector);
 }
 
+// Options that mean nothing to firmware.
+bool are_for_a_kernel(const RunOptions& options) {
+  const vmm::MachineConfig& machine = options.machine;
+  return options.initrd_auto || !machine.initrd_path.empty() || !machine.append.empty() ||
+         machine.cmdline.has_value();
+}
+
 // What firmware boots; nullopt: a kernel.
-std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const BootOptions& options) {
+std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const RunOptions& given) {
+  const BootOptions& options = given.boot;
   switch (options.what.value_or(BootOptions::What::kKernel)) {
     case BootOptions::What::kDisk:
       return Boot::kDisk;
@@ -40,6 +48,7 @@ std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const BootOp
       break;
   }
   if (options.what || !config.kernel_path.empty()) return std::nullopt;
+  if (options.firmware.empty() && are_for_a_kernel(given)) return std::nullopt;
   if (std::ranges::any_of(config.disks, is_cdrom)) return Boot::kCdrom;
   if (!options.firmware.empty() || first_disk_boots(config)) return Boot::kDisk;
   return std::nullopt;
@@ -68,8 +77,9 @@ Result<void> check_boot(const RunOptions& options) {
   const auto what = options.boot.what;
   const bool by_firmware = !options.boot.firmware.empty() || (what && *what != What::kKernel);
   if (by_firmware && (!machine.kernel_path.empty() || what == What::kKernel))
-    return with_hint(fail("--kernel excludes --firmware, and --boot disk, cdrom and menu"),
-                     "leave --kernel out");
+    return with_hint(fail("--kernel excludes --firmware, and --boot disk, cdrom and menu; so does "
+                          "--boot kernel"),
+                     "leave one of them out");
   if (!options.location.empty() && (by_firmware || !machine.kernel_path.empty() ||
                                     !machine.initrd_path.empty() || options.initrd_auto))
     return with_hint(fail("--location gives the kernel and its initramfs"),
@@ -84,7 +94,7 @@ Result<void> check_boot(const RunOptions& options) {
 Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
                          const std::string& boot_folder) {
   if (!options.location.empty()) TRY(choose_location(config, options.location));
-  const auto boot = firmware_boot(config, options.boot);
+  const auto boot = firmware_boot(config, options);
   if (boot) {
     config.boot = *boot;
     const std::string& firmware = options.boot.firmware;

@@ -146,6 +146,9 @@ std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& 
     case vmm::Ending::kTimeout:
     case vmm::Ending::kHalted:
     case vmm::Ending::kRebooted:  // with panic=-1 an initramfs reboots if it finds no root device
+      // The other hints are about options of a kernel that wick starts.
+      if (!config.firmware_path.empty())
+        return report.silent ? "-vv shows the log of the firmware" : "";
       if (report.console_lines.empty()) return silence_hint(cmdline);
       break;
     default:

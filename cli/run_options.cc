@@ -97,8 +97,7 @@ using Machine = MachineConfig;
 using Service = control::ServiceConfig::Kind;
 
 constexpr RunOption kRunOptions[] = {
-    {"-k,--kernel", "FILE|latest", "bzImage or ELF vmlinux; latest: the newest in /boot",
-     false,
+    {"-k,--kernel", "FILE|latest", "bzImage or ELF vmlinux; latest: the newest in /boot", false,
      [](RunOptions& o, const std::string& v) {
        if (v != "latest") return set<&Machine::kernel_path, parse_path>(o, v);
        o.boot.what = BootOptions::What::kKernel;

@@ -147,7 +147,7 @@ Result<void> Board::build_fw_cfg(const WakeStart* wake) {
 Result<void> Board::add_user_file(const FwCfgFile& file) {
   constexpr uint64_t kMaxBytes = 64 << 20;
   const auto hinted = [](Error error) {
-    error.hint = "check --fw-cfg";
+    if (error.hint.empty()) error.hint = "--fw-cfg takes NAME,file=PATH or NAME,string=TEXT";
     return std::unexpected(std::move(error));
   };
   std::vector<std::byte> content(file.text.size());

@@ -125,7 +125,8 @@ class KvmMachine final : public Machine {
   std::optional<devices::AcpiPm::WakeSource> woken_by_;  // while the guest sleeps
   std::optional<RunState> paused_on_wake_;               // the state in which it wakes up
   std::atomic<bool> asleep_{false};
-  std::atomic<bool> wake_posted_{false};
+  std::atomic<bool> key_posted_{false};
+  std::atomic<bool> alarm_posted_{false};
 
   Mutex mutex_;
   bool suspended_ GUARDED_BY(mutex_) = false;  // the guest has asked for S3

@@ -68,7 +68,7 @@ Result<void> KvmMachine::build() {
       },
       [this] {
         if (asleep_)
-          post_once(wake_posted_, [this] { wake_by(devices::AcpiPm::WakeSource::kOther); });
+          post_once(key_posted_, [this] { wake_by(devices::AcpiPm::WakeSource::kOther); });
       })));
   hardware_.set_peripherals(&*peripherals_);
   for (const auto& disk : peripherals_->disks())
@@ -113,7 +113,7 @@ Result<void> KvmMachine::power_on(StartFiles files) {
                            post([this] { publish({.kind = MachineEvent::Kind::kGuestPanicked}); });
                          },
                      .suspend_to_ram = [this] { suspend(); },
-                     .rtc_alarm = [this] { post_once(wake_posted_, [this] { check_wake(); }); },
+                     .rtc_alarm = [this] { post_once(alarm_posted_, [this] { check_wake(); }); },
                      .balloon_changed =
                          [this] {
                            post_once(balloon_posted_, [this] {
@@ -171,6 +171,7 @@ Result<void> KvmMachine::reset_board() {
   publish({.kind = MachineEvent::Kind::kReset,
            .guest = !by_host,
            .reason = by_host ? "host-qmp-system-reset" : "guest-reset"});
+  if (state_ == RunState::kSuspended) state_ = RunState::kRunning;
   return power_on(TRY(open_files()));
 }
 

@@ -6,12 +6,6 @@
 
 namespace wick::vmm {
 
-namespace {
-
-constexpr int kRoundsOfAPause = 3;
-
-}  // namespace
-
 void KvmMachine::press_power_button() {
   if (state_ == RunState::kSuspended) return wake_by(devices::AcpiPm::WakeSource::kPowerButton);
   board_->press_power_button();

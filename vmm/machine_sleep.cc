@@ -40,14 +40,13 @@ bool KvmMachine::sleep() {
   check_wake();
   main_loop_.run();
   asleep_ = false;
-  state_ = RunState::kRunning;
-  const bool ended = [this] {
+  const bool woken = [this] {
     const MutexLock lock(mutex_);
-    return ended_;
+    return !ended_ && woken_by_.has_value();
   }();
-  if (!ended) publish({.kind = MachineEvent::Kind::kWakeup});  // before the memory changes
+  if (woken) publish({.kind = MachineEvent::Kind::kWakeup});  // before the memory changes
   peripherals_->resume();
-  return !ended && woken_by_;
+  return woken;
 }
 
 Result<void> KvmMachine::wake() {

@@ -105,9 +105,7 @@ Result<void> NetworkCard::open_tap(const NetConfig& config) {
 }
 
 void NetworkCard::pause() {
-  // Lets the loop serve what the guest kicked before it stood still; KvmMachine::finish_round()
-  // says why three rounds.
-  for (int round = 0; round < 3; ++round) loop().call([] {});
+  for (int round = 0; round < kRoundsOfAPause; ++round) loop().call([] {});
   loop().call([this] {
     backend_->hold(true);
     if (virtio_) virtio_->hold_vhost(true);

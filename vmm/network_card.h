@@ -15,6 +15,10 @@
 
 namespace wick::vmm {
 
+// How often a loop goes round in a pause to serve what the guest kicked before it
+// (KvmMachine::finish_round() says why).
+constexpr int kRoundsOfAPause = 3;
+
 class NetworkCard {
  public:
   // `config` must have a MAC address. `id` ("net0") is for the thread and for messages;

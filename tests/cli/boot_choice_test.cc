@@ -106,6 +106,20 @@ TEST_F(ChooseBoot, TheNewestKernelBootsWithADiskWithoutABootSector) {
   EXPECT_FALSE(by_firmware());
 }
 
+TEST_F(ChooseBoot, OptionsForAKernelMeanAKernel) {
+  options_.boot.firmware.clear();
+  add_disk(disk("\xeb\x63\x90"));
+  add_cdrom(folder_.write("x.iso", std::string(4096, 'x')));
+  options_.machine.append = "root=/dev/vda1";
+  EXPECT_FALSE(by_firmware());
+  options_.machine.append.clear();
+  options_.machine.cmdline = "quiet";
+  EXPECT_FALSE(by_firmware());
+  options_.machine.cmdline.reset();
+  options_.machine.initrd_path = "initrd";
+  EXPECT_FALSE(by_firmware());
+}
+
 TEST_F(ChooseBoot, AFirstDiskWithABootSectorBootsByFirmware) {
   add_disk(disk("\xeb\x63\x90"));
   EXPECT_TRUE(by_firmware());

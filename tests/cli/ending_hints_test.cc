@@ -117,6 +117,17 @@ TEST(EndingHint, SilentGuestIsAskedForItsConsole) {
   EXPECT_EQ(ending_hint(report, {}, ""), "");
 }
 
+// Its boot loader starts the kernel, so options for a kernel are of no use.
+TEST(EndingHint, AGuestOfFirmwareIsToldOfNoKernelOption) {
+  vmm::MachineConfig config;
+  config.firmware_path = "bios.bin";
+  vmm::RunReport report;
+  report.ending = vmm::Ending::kTimeout;
+  EXPECT_EQ(ending_hint(report, config, ""), "");
+  report.silent = true;
+  EXPECT_EQ(ending_hint(report, config, ""), "-vv shows the log of the firmware");
+}
+
 TEST(EndingHint, GoodEndingsAndUserInputHaveNone) {
   EXPECT_EQ(
       hint({"Kernel panic - not syncing: No working init found."}, {}, vmm::Ending::kPoweredOff),

@@ -216,6 +216,7 @@ TEST_F(Sleep, OfAMachineWithATimeoutLong) {
   start(Start::kKernel, {"--timeout", "45"});
   fall_asleep();
   EXPECT_EQ(vm_->wait(), 5) << vm_->errors();
+  EXPECT_THAT(vm_->errors(), HasSubstr("the guest was asleep (S3)"));
 }
 
 // S4 ends the run. The initramfs does not look for an image, so the shell of the next run does.
