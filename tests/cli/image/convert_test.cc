@@ -1,4 +1,5 @@
 // wick image convert, commit and rebase, against qemu-img.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
@@ -6,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -155,6 +157,11 @@ TEST_F(ImageCopy, CommitKeepsSnapshots) {
             "qemu-io -c 'read -P 4 64k 64k' top.qcow2"));
 }
 
+// Replaces each by the other without a moment in which one of them is missing.
+void exchange(const char* one, const char* other) {
+  EXPECT_EQ(::renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE), 0);
+}
+
 // A program with write access to the folder replaces the backing file as soon as it is open.
 TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
   for (int i = 0; i < 20; ++i) {
@@ -167,13 +174,12 @@ TEST_F(ImageCopy, CommitWritesToTheFileThatItOpenedFirst) {
     std::thread swap([&] {
       std::array<char, 4096> event{};
       EXPECT_GT(::read(watch.get(), event.data(), event.size()), 0);
-      std::filesystem::rename("base.raw", "moved.raw");
-      std::filesystem::rename("other.raw", "base.raw");
+      exchange("base.raw", "other.raw");
     });
     EXPECT_EQ(wick({"commit", "-q", "-d", "top.qcow2"}), "");
     swap.join();
     EXPECT_TRUE(shell("cmp -n 1M base.raw /dev/zero"));
-    EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' moved.raw"));
+    EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' other.raw"));
     if (HasFailure()) break;
   }
 }
@@ -194,14 +200,13 @@ TEST_F(ImageCopy, CommitWritesToNoDataFileOfAFolderThatReplacedTheBases) {
     std::thread swap([&] {
       std::array<char, 4096> event{};
       EXPECT_GT(::read(watch.get(), event.data(), event.size()), 0);
-      std::filesystem::rename("base", "moved");
-      std::filesystem::rename("other", "base");
+      exchange("base", "other");
     });
     const std::string error = wick({"commit", "-q", "-d", "top.qcow2"});
     swap.join();
     EXPECT_TRUE(shell("cmp -n 1M base/data.raw /dev/zero"));
     if (error.empty()) {
-      EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' moved/data.raw"));
+      EXPECT_TRUE(shell("qemu-io -f raw -c 'read -P 7 0 1M' other/data.raw"));
     } else {
       EXPECT_THAT(error, HasSubstr("is no longer at its path"));
     }
