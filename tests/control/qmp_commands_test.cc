@@ -23,9 +23,9 @@ using testing::SizeIs;
 class QmpCommands : public ControlTest {
  protected:
   QmpCommands() { client().negotiate(); }
-  QmpClient& client() {
+  ScriptedQmp& client() {
     if (!client_) {
-      client_ = std::make_unique<QmpClient>(context());
+      client_ = std::make_unique<ScriptedQmp>(context());
       context().observe_events([this](const vmm::MachineEvent& event) {
         client_->session().send_event(qmp::make_event(context(), event));
       });
@@ -41,7 +41,7 @@ class QmpCommands : public ControlTest {
   }
 
  private:
-  std::unique_ptr<QmpClient> client_;
+  std::unique_ptr<ScriptedQmp> client_;
 };
 
 // Whether `value` has the members and types of the declared one.

@@ -14,7 +14,7 @@ using testing::StartsWith;
 
 class Qmp : public ControlTest {
  protected:
-  QmpClient client{context()};
+  ScriptedQmp client{context()};
 };
 
 TEST_F(Qmp, GreetsWithAVersionAndNoCapability) {
@@ -59,7 +59,7 @@ TEST_F(Qmp, ChecksTheFormOfARequest) {
   client.negotiate();
   const auto error = [&](std::string_view bytes) {
     const auto got = client.send(bytes);
-    return got.size() == 1 ? QmpClient::error_of(got[0]) : std::to_string(got.size());
+    return got.size() == 1 ? ScriptedQmp::error_of(got[0]) : std::to_string(got.size());
   };
   EXPECT_EQ(error("[1]"), "GenericError: QMP input must be a JSON object");
   EXPECT_EQ(error(R"({"id":1})"), "GenericError: QMP input lacks member 'execute'");
@@ -137,7 +137,7 @@ TEST_F(Qmp, BoundsAValueWithoutEnd) {
     for (Json& message : client.send((i == 0 ? "\"" : "") + std::string(16384, 'a')))
       got.push_back(std::move(message));
   ASSERT_THAT(got, SizeIs(1));
-  EXPECT_EQ(QmpClient::error_of(got[0]), "GenericError: JSON token size limit exceeded");
+  EXPECT_EQ(ScriptedQmp::error_of(got[0]), "GenericError: JSON token size limit exceeded");
   client.send("\n");
   EXPECT_TRUE(client.execute("query-kvm").contains("return"));
 }
@@ -149,7 +149,7 @@ TEST_F(Qmp, AllowsDeepButNotTooDeepValues) {
            std::string(depth - 1, ']') + "}";
   };
   EXPECT_TRUE(client.send(nested(JsonStream::kMaxDepth)).at(0).contains("return"));
-  EXPECT_EQ(QmpClient::error_of(client.send(nested(JsonStream::kMaxDepth + 1)).at(0)),
+  EXPECT_EQ(ScriptedQmp::error_of(client.send(nested(JsonStream::kMaxDepth + 1)).at(0)),
             "GenericError: JSON nesting depth limit exceeded");
 }
 
@@ -161,7 +161,7 @@ TEST_F(Qmp, GivesUpAClientThatSendsOnlyGarbage) {
 }
 
 TEST_F(Qmp, NegotiatesWithEachClientForItself) {
-  QmpClient other(context());
+  ScriptedQmp other(context());
   client.negotiate();
   EXPECT_THAT(other.error("query-kvm"), StartsWith("CommandNotFound"));
   const Json event = {{"event", "STOP"}};
@@ -181,7 +181,7 @@ TEST(QmpOrder, AnswersInOrderWhenACommandTakesTime) {
     finish = std::move(done);
   };
   Context context(*loop, machine, hooks);
-  QmpClient client(context), other(context);
+  ScriptedQmp client(context), other(context);
   client.negotiate();
   other.negotiate();
 
@@ -214,7 +214,7 @@ TEST(QmpOrder, ForgetsTheAnswerOfAClientThatLeft) {
   Hooks hooks;
   hooks.dump = [&](const DumpRequest&, auto, auto done) { finish = std::move(done); };
   Context context(*loop, machine, hooks);
-  auto client = std::make_unique<QmpClient>(context);
+  auto client = std::make_unique<ScriptedQmp>(context);
   client->negotiate();
   client->send(
       R"({"execute":"dump-guest-memory","arguments":{"paging":false,"protocol":"file:c"}})");

@@ -19,9 +19,9 @@
 namespace wick::control {
 
 // The lines that a client has got, parsed.
-class QmpClient {
+class ScriptedQmp {
  public:
-  explicit QmpClient(Context& context) {
+  explicit ScriptedQmp(Context& context) {
     session_ = std::make_unique<QmpSession>(
         context, QmpSession::Events{.send = [this](std::string_view text) { take(text); },
                                     .ready = [this] { run(); }});

@@ -159,7 +159,8 @@ TEST_F(CoreFileTest, TellsThatTheReaderIsGone) {
 }
 
 // A reader that does not read.
-void stops_when_told(Fd writer, std::stop_source stop = {}) {
+void stops_when_told(Fd writer) {
+  std::stop_source stop;
   CoreFile file =
       CoreFile::create(std::move(writer), "slow", kSequential, stop.get_token()).value();
   std::atomic<int> written{0};

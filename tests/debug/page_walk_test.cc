@@ -71,7 +71,7 @@ TEST_F(PageWalk, EndsInTablesThatMapTooManyRanges) {
 }
 
 TEST_F(PageWalk, EndsWhenItIsToldTo) {
-  static std::stop_source stop;
+  std::stop_source stop;
   stop.request_stop();
   const auto found =
       walk_page_tables(memory_, std::vector{long_mode(0x1000)}, {}, stop.get_token());
