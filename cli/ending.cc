@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/printable.h"
+#include "devices/debug_exit.h"
 
 namespace wick::cli {
 namespace {
@@ -42,6 +43,9 @@ Outcome outcome_of(const vmm::RunReport& report) {
       return {6, "KVM could not go on", true};
     case vmm::Ending::kSignal:
       return {128, "ended by signal"};
+    case vmm::Ending::kDebugExit:
+      return {devices::DebugExit::exit_status(report.debug_exit_value),
+              "the guest ended the run with status"};
   }
   return {1, "the host failed"};
 }
@@ -102,6 +106,9 @@ std::string describe(const vmm::RunReport& report, std::string_view hint) {
     const char* const abbreviation = ::sigabbrev_np(report.signal);
     text += fmt::format(" {} (SIG{})", report.signal, abbreviation ? abbreviation : "?");
   }
+  if (report.ending == vmm::Ending::kDebugExit)
+    text += fmt::format(" {}: it wrote {:#x} to its debug-exit port", outcome.status,
+                        report.debug_exit_value);
   if (!report.detail.empty()) text += fmt::format(": {}", printable(report.detail));
   return text + '\n';
 }

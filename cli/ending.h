@@ -8,7 +8,7 @@
 
 namespace wick::cli {
 
-// 0 to 6, or 128 + N for signal N.
+// 0 to 6, or 128 + N for signal N, or what the guest wrote to its debug-exit port, which is odd.
 int exit_status(const vmm::RunReport& report);
 
 // The text for stderr at the end of a run: for failures the console's last 20 lines, the

@@ -1,6 +1,7 @@
 #include "cli/run_options.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "cli/spec.h"
 
@@ -43,6 +44,16 @@ Result<std::optional<std::string>> parse_rng(const std::string& value) {
   if (value == "off") return std::nullopt;
   if (value == "on") return "";
   return parse_path(value);
+}
+
+Result<uint16_t> parse_port(const std::string& value) {
+  const bool hexadecimal = value.starts_with("0x") || value.starts_with("0X");
+  const char* const start = value.data() + (hexadecimal ? 2 : 0);
+  const char* const end = value.data() + value.size();
+  uint16_t port = 0;
+  const auto [last, error] = std::from_chars(start, end, port, hexadecimal ? 16 : 10);
+  if (error != std::errc() || last != end) return fail("not an I/O port: give 0 to 0xfffc");
+  return port;
 }
 
 // An empty path: no cache.
@@ -167,6 +178,8 @@ constexpr RunOption kRunOptions[] = {
      set<&RunOptions::gdb_wait, parse_switch>},
     {"--on-panic", "SPEC", "exit, or core:FILE first writes a core (exit)", false,
      set<&RunOptions::panic_core, parse_on_panic>},
+    {"--debug-exit", "PORT", "an I/O port by which the guest ends the run with a status", false,
+     set<&Machine::debug_exit_port, parse_port>},
     {"--timeout", "SECONDS", "end the run after this time", false,
      set<&RunOptions::timeout, parse_seconds>},
     {"--stats", "[FORM]", "print statistics of the exits: table or json", false,

@@ -50,6 +50,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
   if (peripherals.screen() != nullptr) TRY(board->build_screen(*peripherals.screen()));
+  TRY(board->build_debug_exit(events));
   for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Without ACPI there are too few interrupts for a balloon.
@@ -130,6 +131,18 @@ Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const 
                          : std::make_unique<devices::Rtc>(*rtc_line_, wires, wake->asleep.rtc);
   TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
   return vm_.coalesce(layout::kRtcPort, 1);  // the index
+}
+
+// After all other devices with fixed ports, because the user chooses this one's.
+Result<void> Board::build_debug_exit(const Events& events) {
+  if (!config_.debug_exit_port) return {};
+  debug_exit_ = std::make_unique<devices::DebugExit>(events.debug_exit);
+  auto attached = ports_.attach({*config_.debug_exit_port, devices::DebugExit::kPorts},
+                                *debug_exit_, "debug exit");
+  if (attached) return {};
+  return with_hint(fail("--debug-exit {:#x}: {}", *config_.debug_exit_port,
+                        attached.error().message()),
+                   "choose other ports; kvm-unit-tests write to 0xf4");
 }
 
 Result<void> Board::build_fw_cfg(const WakeStart* wake) {

@@ -25,6 +25,7 @@
 #include "boot/firmware.h"
 #include "devices/acpi_hotplug.h"
 #include "devices/acpi_pm.h"
+#include "devices/debug_exit.h"
 #include "devices/e1000/e1000.h"
 #include "devices/firmware_log.h"
 #include "devices/fw_cfg.h"
@@ -86,6 +87,7 @@ class Board {
     std::function<void()> rtc_alarm = {};  // called with the clock's lock held
     std::function<void()> balloon_changed = {};
     std::function<void(uint32_t slots)> ejected = {};  // bits of PCI slots
+    std::function<void(uint32_t value)> debug_exit = {};
   };
 
   // The references must outlive the board.
@@ -173,6 +175,7 @@ class Board {
 
   Result<void> build_chipset(EventLoop& main_loop, const Events& events, const WakeStart* wake);
   Result<void> build_rtc(EventLoop& main_loop, const Events& events, const WakeStart* wake);
+  Result<void> build_debug_exit(const Events& events);
   // board_screen.cc
   Result<void> build_screen(Screen& screen);
   Result<void> build_fw_cfg(const WakeStart* wake);
@@ -231,6 +234,7 @@ class Board {
   std::unique_ptr<devices::Rtc> rtc_;
   EventLoop::Timer rtc_timer_;
   std::unique_ptr<devices::Pvpanic> pvpanic_;
+  std::unique_ptr<devices::DebugExit> debug_exit_;  // nullptr: none
   std::unique_ptr<devices::FwCfg> fw_cfg_;
   std::shared_ptr<const GuestMemory> rom_;  // the firmware's image; nullptr: none
   std::unique_ptr<devices::FirmwareLog> firmware_log_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 
+#include "devices/debug_exit.h"
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
 #include "vmm/layout.h"
@@ -202,6 +203,10 @@ Result<void> check(const MachineConfig& machine) {
         fail("--append, --cmdline and --initrd are for a kernel, but the machine boots "
              "by firmware"),
         "give a kernel, or --kernel latest, or leave them out");
+  constexpr uint16_t kLastDebugExit = 0x1'0000 - devices::DebugExit::kPorts;
+  if (machine.debug_exit_port && *machine.debug_exit_port > kLastDebugExit)
+    return fail("--debug-exit {:#x}: the device has {} ports, so the last is {:#x}",
+                *machine.debug_exit_port, devices::DebugExit::kPorts, kLastDebugExit);
   TRY(check_disks(machine));
   TRY(check_cards(machine));
   return check_consoles(machine);

@@ -127,6 +127,8 @@ struct MachineConfig {
   std::optional<display::VncConfig> vnc;  // a screen, with a keyboard and a pointer
   bool stats = false;                     // count and time every exit
   bool start_paused = false;              // the vCPUs wait for Machine::resume()
+  // The first of the ports by which the guest ends the run (devices/debug_exit.h).
+  std::optional<uint16_t> debug_exit_port = {};
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

@@ -66,6 +66,7 @@ class KvmMachine final : public Machine {
   RunReport report();
   // `by_host`: a reset that the host has asked for.
   void end_with(Ending ending, int signal, std::string detail, bool by_host = false);
+  void debug_exit(uint32_t value);
   void vcpu_ended(const VcpuExit& exit);
   void check_for_halt();
   void stop_vcpus();
@@ -134,6 +135,7 @@ class KvmMachine final : public Machine {
   bool ended_ GUARDED_BY(mutex_) = false;
   Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
   int signal_ GUARDED_BY(mutex_) = 0;
+  uint32_t debug_exit_value_ GUARDED_BY(mutex_) = 0;  // the first one
   std::string detail_ GUARDED_BY(mutex_);
 };
 

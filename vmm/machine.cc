@@ -126,7 +126,8 @@ Result<void> KvmMachine::power_on(StartFiles files) {
                            post([this, board, slots] {
                              if (board == boards_) hardware_.ejected(slots);
                            });
-                         }}));
+                         },
+                     .debug_exit = [this](uint32_t value) { debug_exit(value); }}));
   cmdline_ = board_->cmdline();
   clock_.forget_board();
   gate_.connect(board_->vcpus(), state_ != RunState::kRunning || pausing_);
@@ -237,6 +238,7 @@ RunReport KvmMachine::report() {
     const MutexLock lock(mutex_);
     report.ending = ending_;
     report.signal = signal_;
+    report.debug_exit_value = debug_exit_value_;
     report.detail = detail_;
   }
   if (auto finished = peripherals_->finish(); !finished) {
@@ -288,6 +290,16 @@ void KvmMachine::end_with(Ending ending, int signal, std::string detail, bool by
   signal_ = signal;
   detail_ = std::move(detail);
   main_loop_.stop();
+}
+
+// The guest may write again until it has been stopped; the first value counts.
+void KvmMachine::debug_exit(uint32_t value) {
+  {
+    const MutexLock lock(mutex_);
+    if (ended_) return;
+    debug_exit_value_ = value;
+  }
+  end_with(Ending::kDebugExit, 0, {});
 }
 
 void KvmMachine::vcpu_ended(const VcpuExit& exit) {

@@ -32,11 +32,13 @@ enum class Ending {
   kKvmError,     // 6: KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY
   kSignal,       // 128 + N
   kQuit,         // 0: the user left by the terminal's escape key, or by "quit" (QMP)
+  kDebugExit,    // an odd number from the guest (devices/debug_exit.h)
 };
 
 struct RunReport {
   Ending ending = Ending::kPoweredOff;
   int signal = 0;                          // for kSignal
+  uint32_t debug_exit_value = 0;           // for kDebugExit, as the guest wrote it
   std::string detail;                      // details for the last line; may be empty
   bool silent = false;                     // no output on any console since the last start
   bool registers_were_reset = false;       // KVM has reset them after a triple fault

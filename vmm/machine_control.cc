@@ -161,6 +161,7 @@ void KvmMachine::publish_end() {
   switch (ending) {
     case Ending::kPoweredOff:
     case Ending::kHalted:
+    case Ending::kDebugExit:
       event.reason = "guest-shutdown";
       break;
     case Ending::kRebooted:

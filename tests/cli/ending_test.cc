@@ -54,6 +54,16 @@ TEST(ExitStatus, OfASignalIs128AndItsNumber) {
   EXPECT_EQ(describe(report), "wick: ended by signal 15 (SIGTERM)\n");
 }
 
+TEST(ExitStatus, OfADebugExitIsWhatTheGuestWroteAndNeverZero) {
+  vmm::RunReport report = report_of(vmm::Ending::kDebugExit);
+  report.debug_exit_value = 0x10;
+  EXPECT_EQ(exit_status(report), 33);
+  EXPECT_EQ(describe(report),
+            "wick: the guest ended the run with status 33: it wrote 0x10 to its debug-exit port\n");
+  report.debug_exit_value = 0x8000'0000;
+  EXPECT_EQ(exit_status(report), 1);
+}
+
 TEST(Describe, GoodEndingsAreOneLine) {
   EXPECT_EQ(describe(report_of(vmm::Ending::kPoweredOff)), "wick: the guest powered off\n");
   EXPECT_EQ(describe(report_of(vmm::Ending::kRebooted)), "wick: the guest rebooted\n");

@@ -63,6 +63,15 @@ TEST(Options, TakesEveryOption) {
   EXPECT_EQ(options.log_level, "debug");
 }
 
+TEST(Options, TakesAPortInDecimalOrInHexadecimal) {
+  EXPECT_EQ(run_options(run_with({})).machine.debug_exit_port, std::nullopt);
+  EXPECT_EQ(run_options(run_with({"--debug-exit", "0xf4"})).machine.debug_exit_port, 0xf4);
+  EXPECT_EQ(run_options(run_with({"--debug-exit", "244"})).machine.debug_exit_port, 0xf4);
+  for (const char* const wrong : {"", "0x", "f4", "-1", "0x10000", "65536", "0xf4,4", " 1"})
+    EXPECT_THAT(usage_error(run_with({"--debug-exit", wrong})), HasSubstr("I/O port")) << wrong;
+  EXPECT_THAT(usage_error(run_with({"--debug-exit", "0xffff"})), HasSubstr("the last is 0xfffc"));
+}
+
 TEST(Options, ValuesMayLookLikeOptionsOrBeEmpty) {
   EXPECT_EQ(run_options(run_with({"-a", "-s"})).machine.append, "-s");
   EXPECT_EQ(run_options(run_with({"-a", "run"})).machine.append, "run");

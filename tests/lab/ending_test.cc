@@ -72,6 +72,24 @@ TEST(Ending, HaltWithInterruptsOffIsForGood) {
 
 TEST(Ending, SilentPowerOffIsZero) { EXPECT_EQ(run(Code().power_off()).status, 0); }
 
+// --- by the debug-exit port ---------------------------------------------------
+
+TEST(Ending, ByTheDebugExitPortHasTheStatusThatTheGuestWrote) {
+  const TinyRun ended = run(Code().out8(0xf4, 0x10).spin(), {"--debug-exit", "0xf4"});
+  EXPECT_EQ(ended.status, 33);
+  EXPECT_EQ(ended.err,
+            "wick: the guest ended the run with status 33: it wrote 0x10 to its debug-exit port\n");
+  EXPECT_EQ(run(Code().out16(0x501, 0x7f).spin(), {"--debug-exit", "0x501"}).status, 255);
+}
+
+TEST(Ending, ByAPortThatIsNoDebugExitIsNone) {
+  EXPECT_EQ(run(Code().out8(0xf4, 0x10).print("bye\n").power_off()).status, 0);
+  const TinyRun refused = run(Code().power_off(), {"--debug-exit", "0x3f8"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.last_line, AllOf(HasSubstr("--debug-exit 0x3f8"), HasSubstr("overlaps ttyS0"),
+                                       HasSubstr("choose other ports")));
+}
+
 // --- 1 and 2 ----------------------------------------------------------------
 
 TEST(Ending, MissingKernelIsOne) {

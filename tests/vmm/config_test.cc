@@ -116,6 +116,14 @@ TEST(Config, HasRoomForSoManyDevices) {
   EXPECT_THAT(error_of(more), HasSubstr("a machine has four"));
 }
 
+TEST(Config, DebugExitHasFourPorts) {
+  MachineConfig machine;
+  machine.debug_exit_port = 0xfffc;
+  EXPECT_EQ(error_of(machine), "none");
+  machine.debug_exit_port = 0xfffd;
+  EXPECT_THAT(error_of(machine), HasSubstr("the last is 0xfffc"));
+}
+
 // A disk or card that is wrong by itself is so in a machine, too.
 TEST(Config, LooksAtEachDeviceOfAMachine) {
   MachineConfig machine;
