@@ -10,6 +10,9 @@
 
 namespace wick::boot {
 
+// False also for a file that is not a valid ELF executable.
+bool has_pvh_entry(const InputFile& file);
+
 Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files);
 
 // The layout of arch-x86/hvm/start_info.h, version 1.
