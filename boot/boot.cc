@@ -7,6 +7,7 @@
 #include "boot/bzimage.h"
 #include "boot/decompress.h"
 #include "boot/elf.h"
+#include "boot/multiboot.h"
 
 namespace wick::boot {
 
@@ -15,7 +16,7 @@ namespace {
 using namespace std::string_view_literals;
 
 // The magic numbers of all kinds lie within this many bytes.
-constexpr size_t kSniffBytes = 4096;
+constexpr size_t kSniffBytes = MultibootHeader::kSearchBytes;
 
 struct Magic {
   size_t offset;
@@ -63,13 +64,41 @@ std::unexpected<Error> not_a_kernel(const InputFile& file, std::string_view star
     kind = "a text file";
   return with_hint(
       fail("{}: not a kernel, but {} of {} bytes", file.name(), kind, file.size_bytes()),
-      "--kernel takes a Linux bzImage or an ELF kernel with a PVH entry, compressed or not");
+      "--kernel takes a Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot kernel, "
+      "compressed or not");
 }
 
 Result<std::string_view> read_start(const InputFile& file, std::span<std::byte> to) {
   const auto start = to.first(std::min<uint64_t>(to.size(), file.size_bytes()));
   TRY(file.read(0, start));
   return std::string_view(reinterpret_cast<const char*>(start.data()), start.size());
+}
+
+Result<bool> is_elf(const InputFile& kernel) {
+  std::array<std::byte, kElfMagic.bytes.size()> bytes;
+  return matches(TRY(read_start(kernel, bytes)), kElfMagic);
+}
+
+// Decompresses the kernel and looks what it is. A kernel that has an entry of Linux's or of PVH
+// is started there, even if it also has a Multiboot header.
+Result<BootFiles> recognized(BootFiles files) {
+  files.kernel = TRY(decompressed(std::move(files.kernel)));
+  std::array<std::byte, kSniffBytes> bytes;
+  const std::string_view text = TRY(read_start(files.kernel, bytes));
+  const auto multiboot = find_multiboot_header(std::span(bytes).first(text.size()));
+  if (matches(text, kElfMagic)) {
+    if (multiboot && !has_pvh_entry(files.kernel)) files.multiboot = multiboot;
+  } else if (!matches(text, kSetupHeaderMagic)) {
+    if (!multiboot) return not_a_kernel(files.kernel, text);
+    files.multiboot = multiboot;
+  }
+  return files;
+}
+
+Result<BootFiles> unpack_recognized(BootFiles files, const KernelCache& cache) {
+  if (!files.multiboot && !TRY(is_elf(files.kernel)))
+    files.unpacked = TRY(unpack_bzimage(files.kernel, cache));
+  return files;
 }
 
 std::unexpected<Error> hinted(Error error, const char* option) {
@@ -83,29 +112,26 @@ Result<BootFiles> open_files(const std::string& kernel_path, const std::string& 
                              const KernelCache& cache) {
   auto kernel = InputFile::open(kernel_path);
   if (!kernel) return hinted(std::move(kernel).error(), "--kernel");
-  BootFiles files{*std::move(kernel), std::nullopt, {}, {}};
-  if (!initrd_path.empty()) {
+  BootFiles files = TRY(recognized({*std::move(kernel), std::nullopt, {}, {}}));
+  if (files.multiboot) {
+    auto modules = open_modules(initrd_path);
+    if (!modules) return hinted(std::move(modules).error(), "--initrd");
+    files.modules = *std::move(modules);
+  } else if (!initrd_path.empty()) {
     auto initrd = InputFile::open(initrd_path);
     if (!initrd) return hinted(std::move(initrd).error(), "--initrd");
     files.initrd = *std::move(initrd);
   }
-  return unpack(std::move(files), cache);
+  return unpack_recognized(std::move(files), cache);
 }
 
 Result<BootFiles> unpack(BootFiles files, const KernelCache& cache) {
-  files.kernel = TRY(decompressed(std::move(files.kernel)));
-  std::array<std::byte, kSniffBytes> bytes;
-  const std::string_view text = TRY(read_start(files.kernel, bytes));
-  if (matches(text, kElfMagic)) return files;
-  if (!matches(text, kSetupHeaderMagic)) return not_a_kernel(files.kernel, text);
-  files.unpacked = TRY(unpack_bzimage(files.kernel, cache));
-  return files;
+  return unpack_recognized(TRY(recognized(std::move(files))), cache);
 }
 
 Result<BootImage> load(const GuestMemory& memory, const BootFiles& files) {
-  std::array<std::byte, kSniffBytes> bytes;
-  const bool is_elf = matches(TRY(read_start(files.kernel, bytes)), kElfMagic);
-  return is_elf ? load_elf(memory, files) : load_bzimage(memory, files);
+  if (files.multiboot) return load_multiboot(memory, files);
+  return TRY(is_elf(files.kernel)) ? load_elf(memory, files) : load_bzimage(memory, files);
 }
 
 }  // namespace wick::boot

@@ -17,7 +17,7 @@ constexpr uint64_t kCr4La57 = 1 << 12;
 constexpr uint64_t kEferLme = 1 << 8;
 constexpr uint64_t kEferLma = 1 << 10;
 
-// __BOOT_CS and __BOOT_DS of the Linux boot protocol; PVH leaves them free.
+// __BOOT_CS and __BOOT_DS of the Linux boot protocol; PVH and Multiboot leave them free.
 constexpr uint16_t kCodeSelector = 0x10;
 constexpr uint16_t kDataSelector = 0x18;
 constexpr uint16_t kTaskSelector = 0x20;
@@ -151,6 +151,14 @@ CpuState real_mode_entry(GuestAddress entry) {
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info) {
   CpuState state = TRY(flat_state(memory, entry, kCode32));
   state.rbx = start_info.value;
+  return state;
+}
+
+Result<CpuState> multiboot_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress info,
+                                 uint32_t magic) {
+  CpuState state = TRY(flat_state(memory, entry, kCode32));
+  state.rax = magic;
+  state.rbx = info.value;
   return state;
 }
 

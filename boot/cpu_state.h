@@ -35,6 +35,7 @@ struct DescriptorTable {
 
 struct CpuState {
   uint64_t rip = 0;
+  uint64_t rax = 0;
   uint64_t rsp = 0;
   uint64_t rbp = 0;
   uint64_t rsi = 0;
@@ -69,5 +70,10 @@ CpuState real_mode_entry(GuestAddress entry);
 // The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no paging,
 // interrupts off, ebx the hvm_start_info. Writes the GDT into `memory`.
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info);
+
+// The entry of a Multiboot kernel (Multiboot 0.6.96, 3.2): as the PVH entry, with eax `magic` and
+// ebx the information structure.
+Result<CpuState> multiboot_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress info,
+                                 uint32_t magic);
 
 }  // namespace wick::boot

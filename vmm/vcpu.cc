@@ -146,6 +146,7 @@ Result<void> Vcpu::set_state(const boot::CpuState& state) {
 
   kvm_regs regs{};
   regs.rip = state.rip;
+  regs.rax = state.rax;
   regs.rsp = state.rsp;
   regs.rbp = state.rbp;
   regs.rsi = state.rsi;

@@ -182,6 +182,72 @@ struct ElfImage {
   Bytes notes;
 };
 
+// A Multiboot kernel: 4 KiB of code with the header in it, loaded at 1 MiB, and a bss of 4 KiB.
+struct MultibootImage {
+  static constexpr uint32_t kStart = 1 * kMiB;
+  static constexpr size_t kFileBytes = 4096;
+
+  // As it is in the file.
+  struct Header {
+    uint32_t magic = MultibootHeader::kMagic;
+    uint32_t flags = MultibootHeader::kAddresses;
+    uint32_t checksum = 0;  // 0: the right one
+    uint32_t header_addr = kStart + 0x40;
+    uint32_t load_addr = kStart;
+    uint32_t load_end_addr = kStart + kFileBytes;
+    uint32_t bss_end_addr = kStart + 2 * kFileBytes;
+    uint32_t entry_addr = kStart + 0x80;
+  };
+
+  // A file without a format of its own, which is loaded by the addresses in the header.
+  Bytes flat() const {
+    Bytes image(kFileBytes, std::byte{0xc3});
+    put_header(image, 0x40);
+    return image;
+  }
+  // A 32-bit ELF file, of which the first segment has the header.
+  Bytes elf(uint32_t physical = kStart, uint32_t virtual_start = kStart) const {
+    Bytes image(2 * kFileBytes, std::byte{0xc3});
+    Elf32_Ehdr file{};
+    std::memcpy(file.e_ident, ELFMAG, SELFMAG);
+    file.e_ident[EI_CLASS] = ELFCLASS32;
+    file.e_ident[EI_DATA] = ELFDATA2LSB;
+    file.e_ident[EI_VERSION] = EV_CURRENT;
+    file.e_type = ET_EXEC;
+    file.e_machine = EM_386;
+    file.e_entry = virtual_start + 0x80;
+    file.e_phoff = sizeof(file);
+    file.e_phentsize = sizeof(Elf32_Phdr);
+    file.e_phnum = 1;
+    std::memcpy(image.data(), &file, sizeof(file));
+    const Elf32_Phdr segment{.p_type = PT_LOAD,
+                             .p_offset = kFileBytes,
+                             .p_vaddr = virtual_start,
+                             .p_paddr = physical,
+                             .p_filesz = kFileBytes,
+                             .p_memsz = 2 * kFileBytes,
+                             .p_flags = PF_R | PF_W | PF_X,
+                             .p_align = 4096};
+    std::memcpy(image.data() + sizeof(file), &segment, sizeof(segment));
+    put_header(image, kFileBytes + 0x40);
+    return image;
+  }
+  void put_header(Bytes& image, size_t at) const {
+    Header written = header;
+    if (written.checksum == 0) written.checksum = -(written.magic + written.flags);
+    std::memcpy(image.data() + at, &written, sizeof(written));
+  }
+
+  // As open_files() returns them.
+  static BootFiles files(const Bytes& image, std::string cmdline = "") {
+    BootFiles files{input_file(image, "kernel"), std::nullopt, std::move(cmdline), {0xe0000}};
+    files.multiboot = find_multiboot_header(image);
+    return files;
+  }
+
+  Header header;
+};
+
 // What Linux's build compresses into a bzImage: an ELF file with its section headers at the
 // end, and relocations.
 struct Payload {
