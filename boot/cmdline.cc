@@ -48,6 +48,7 @@ std::string make_command_line(const CommandLineParts& parts) {
   if (!parts.root_device.empty() && !parts.has_initrd && !has_parameter(parts.append, "root="))
     add(fmt::format("root={} {}", parts.root_device, parts.root_read_only ? "ro" : "rw"));
   add("panic=-1 reboot=k");
+  if (!parts.kaslr) add("nokaslr");
   for (const MmioParameter& device : parts.mmio)
     add(fmt::format("virtio_mmio.device={:#x}@{:#x}:{}", device.size_bytes, device.address,
                     device.irq));

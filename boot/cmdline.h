@@ -29,6 +29,7 @@ struct CommandLineParts {
   std::string root_device = {};  // "/dev/vda"; empty: there is no disk
   bool root_read_only = false;   // the disk is read-only
   bool has_initrd = false;       // an initrd finds the root itself
+  bool kaslr = true;             // false: Linux runs where it was linked
   std::vector<MmioParameter> mmio = {};
   std::string append = {};  // the user's parameters; they come last, so that they override
 };

@@ -149,6 +149,7 @@ std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& 
       // The other hints are about options of a kernel that wick starts.
       if (!config.firmware_path.empty())
         return report.silent ? "-vv shows the log of the firmware" : "";
+      if (report.multiboot) return {};
       if (report.console_lines.empty()) return silence_hint(cmdline);
       break;
     default:

@@ -171,8 +171,7 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
   if (background != nullptr) move_consoles(config, *entry);
   config.start_paused = options.gdb_wait;
   // For gdb the kernel runs at the addresses of its vmlinux.
-  if (options.gdb && config.firmware_path.empty())
-    config.append = config.append.empty() ? "nokaslr" : "nokaslr " + config.append;
+  config.kaslr = !options.gdb;
 
   // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));

@@ -108,13 +108,13 @@ using Machine = MachineConfig;
 using Service = control::ServiceConfig::Kind;
 
 constexpr RunOption kRunOptions[] = {
-    {"-k,--kernel", "FILE|latest", "bzImage or ELF vmlinux; latest: the newest in /boot", false,
+    {"-k,--kernel", "FILE|latest", "bzImage, vmlinux, Multiboot; latest: of /boot", false,
      [](RunOptions& o, const std::string& v) {
        if (v != "latest") return set<&Machine::kernel_path, parse_path>(o, v);
        o.boot.what = BootOptions::What::kKernel;
        return Result<void>();
      }},
-    {"-i,--initrd", "FILE|auto", "initramfs; auto: the one beside the kernel", false,
+    {"-i,--initrd", "FILE|auto", "initramfs (auto: beside the kernel), or modules", false,
      [](RunOptions& o, const std::string& v) {
        o.initrd_auto = v == "auto";
        return o.initrd_auto ? Result<void>() : set<&Machine::initrd_path, parse_path>(o, v);

@@ -151,6 +151,9 @@ Result<void> Board::build_fw_cfg(const WakeStart* wake) {
   store_le(std::span(cpus), static_cast<uint16_t>(config_.cpus));
   TRY(fw_cfg_->add_item(FW_CFG_NB_CPUS, {cpus.begin(), cpus.end()}));
   TRY(fw_cfg_->add_item(FW_CFG_MAX_CPUS, {cpus.begin(), cpus.end()}));
+  std::array<std::byte, 8> memory{};
+  store_le(std::span(memory), config_.memory_bytes);
+  TRY(fw_cfg_->add_item(FW_CFG_RAM_SIZE, {memory.begin(), memory.end()}));
   TRY(fw_cfg_->add_vmcoreinfo(wake != nullptr ? wake->asleep.vmcoreinfo
                                               : std::vector<std::byte>()));
   for (const FwCfgFile& file : config_.fw_cfg) TRY(add_user_file(file));
@@ -420,23 +423,28 @@ Result<void> Board::build_cpus() {
   return {};
 }
 
+std::string Board::linux_cmdline() const {
+  boot::CommandLineParts parts{
+      .console = config_.main_console(),
+      .screen = config_.vnc.has_value(),
+      .root_device = config_.root_device(),
+      .root_read_only = config_.root_disk() != nullptr && config_.root_disk()->read_only,
+      .has_initrd = !config_.initrd_path.empty(),
+      .kaslr = config_.kaslr,
+      .mmio = {},
+      .append = config_.append};
+  for (const MmioSlot& slot : mmio_slots_)
+    if (!config_.acpi)
+      parts.mmio.push_back({slot.address, virtio::MmioTransport::kWindowBytes, slot.irq});
+  return boot::make_command_line(parts);
+}
+
+// To another kernel than Linux the generated parameters mean nothing, or something else.
 Result<void> Board::load_kernel(boot::BootFiles files) {
-  if (config_.cmdline) {
-    cmdline_ = *config_.cmdline;
-  } else {
-    boot::CommandLineParts parts{
-        .console = config_.main_console(),
-        .screen = config_.vnc.has_value(),
-        .root_device = config_.root_device(),
-        .root_read_only = config_.root_disk() != nullptr && config_.root_disk()->read_only,
-        .has_initrd = !config_.initrd_path.empty(),
-        .mmio = {},
-        .append = config_.append};
-    for (const MmioSlot& slot : mmio_slots_)
-      if (!config_.acpi)
-        parts.mmio.push_back({slot.address, virtio::MmioTransport::kWindowBytes, slot.irq});
-    cmdline_ = boot::make_command_line(parts);
-  }
+  starts_multiboot_ = files.multiboot.has_value();
+  cmdline_ = config_.cmdline     ? *config_.cmdline
+             : starts_multiboot_ ? config_.append
+                                 : linux_cmdline();
   files.cmdline = cmdline_;
   files.five_level_paging = vcpus_.front()->has_five_level_paging();
   TRY(boot::write_smbios_tables(
@@ -444,6 +452,7 @@ Result<void> Board::load_kernel(boot::BootFiles files) {
   if (config_.acpi) files.rsdp = TRY(boot::write_acpi_tables(memory_, acpi_platform()));
   const boot::BootImage image = TRY(boot::load(memory_, files));
   spdlog::info("{}: {}", config_.kernel_path, image.kernel);
+  if (!image.warning.empty()) spdlog::warn("{}", image.warning);
   return vcpus_.front()->set_state(image.cpu);
 }
 

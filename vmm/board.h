@@ -100,6 +100,8 @@ class Board {
   Board& operator=(const Board&) = delete;
 
   const std::string& cmdline() const { return cmdline_; }
+  // False for a kernel of which this is not known: firmware starts it.
+  bool starts_multiboot() const { return starts_multiboot_; }
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
   // While no vCPU runs.
@@ -200,6 +202,7 @@ class Board {
   static void move_kicks(const Vm& vm, PciSlot& slot, uint64_t to);
   Result<void> build_cpus();
   Result<void> load_kernel(boot::BootFiles files);
+  std::string linux_cmdline() const;
   // board_firmware.cc
   Result<void> load_firmware(const FirmwareStart& firmware);
   Result<void> map_firmware(std::shared_ptr<const GuestMemory> rom);
@@ -216,6 +219,7 @@ class Board {
   const std::shared_ptr<const GuestMemory> memory_owner_;
   const GuestMemory& memory_;
   std::string cmdline_;
+  bool starts_multiboot_ = false;
   Bus ports_;
   Bus mmio_;
   CoalescedPorts coalesced_{ports_};

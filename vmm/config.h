@@ -86,10 +86,11 @@ struct MachineConfig {
   enum class Boot { kDisk, kCdrom, kMenu };  // kMenu: the firmware asks
   Boot boot = Boot::kDisk;
   std::string kernel_path;
-  std::string initrd_path;             // empty: none
+  std::string initrd_path;             // or the modules of a Multiboot kernel; empty: none
   std::string kernel_cache;            // the folder of unpacked kernels; empty: none
   std::optional<std::string> cmdline;  // the whole command line; nullopt: generated
   std::string append;                  // appended to the generated command line
+  bool kaslr = true;                   // false: the generated command line has nokaslr
   uint64_t memory_bytes = 512 << 20;
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;

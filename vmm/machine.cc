@@ -255,6 +255,7 @@ RunReport KvmMachine::report() {
     if (report.console_lines.empty())
       report.console_lines = port->transcript().last_lines(kReportedConsoleLines);
   if (board_ == nullptr) return report;
+  report.multiboot = board_->starts_multiboot();
   if (report.ending == Ending::kTimeout) report.detail = timeout_detail();
   for (const auto& vcpu : board_->vcpus())
     report.cpus.push_back({vcpu->describe(board_->memory()), vcpu->describe_last_exits()});

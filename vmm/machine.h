@@ -40,6 +40,7 @@ struct RunReport {
   int signal = 0;                          // for kSignal
   uint32_t debug_exit_value = 0;           // for kDebugExit, as the guest wrote it
   std::string detail;                      // details for the last line; may be empty
+  bool multiboot = false;                  // the kernel is a Multiboot kernel, so not Linux
   bool silent = false;                     // no output on any console since the last start
   bool registers_were_reset = false;       // KVM has reset them after a triple fault
   std::vector<std::string> console_lines;  // the last 200 of the first console with output

@@ -21,6 +21,11 @@ TEST(CommandLine, NamesTheRootByItsDevice) {
   EXPECT_EQ(make_command_line({.root_device = "/dev/sda"}), "root=/dev/sda rw panic=-1 reboot=k");
 }
 
+TEST(CommandLine, KeepsLinuxWhereADebuggerExpectsIt) {
+  EXPECT_EQ(make_command_line({.kaslr = false, .append = "quiet"}),
+            "panic=-1 reboot=k nokaslr quiet");
+}
+
 TEST(CommandLine, LeavesTheRootToAnInitrd) {
   EXPECT_EQ(make_command_line({.root_device = "/dev/vda", .has_initrd = true}),
             "panic=-1 reboot=k");

@@ -103,6 +103,14 @@ TEST(EndingHint, TooLittleMemory) {
               HasSubstr("-m"));
 }
 
+TEST(EndingHint, OfAMultibootKernelIsNone) {
+  vmm::RunReport report;
+  report.ending = vmm::Ending::kTripleFault;
+  EXPECT_NE(ending_hint(report, {}, ""), "");
+  report.multiboot = true;
+  EXPECT_EQ(ending_hint(report, {}, ""), "");
+}
+
 TEST(EndingHint, SilentGuestIsAskedForItsConsole) {
   vmm::RunReport report;
   report.ending = vmm::Ending::kTimeout;

@@ -1,9 +1,9 @@
 // Guests of a few dozen bytes, for tests of what a virtual machine does when a kernel does
-// just one thing. Code assembles machine code; bzimage() and pvh_elf() make a kernel of it
-// that wick boots, in 64-bit and in 32-bit mode.
+// just one thing. Code assembles machine code; bzimage(), pvh_elf() and multiboot() make a kernel
+// of it that wick boots, the first in 64-bit and the others in 32-bit mode.
 //
-// Specification: Linux, Documentation/x86/boot.rst; Xen, docs/misc/pvh.pandoc;
-// Intel SDM 2 (encodings).
+// Specification: Linux, Documentation/x86/boot.rst; Xen, docs/misc/pvh.pandoc; Multiboot
+// Specification 0.6.96; Intel SDM 2 (encodings).
 #pragma once
 
 #include <asm/bootparam.h>
@@ -204,6 +204,26 @@ inline std::string pvh_elf(const Code& code) {
   append_to(file, notes);
   append_to(file, note);
   file.resize(kCodeOffset);
+  return file + code.bytes();
+}
+
+// Returns a Multiboot kernel without an executable format, whose entry is `code`.
+inline std::string multiboot(const Code& code) {
+  constexpr uint32_t kMagic = 0x1bad'b002;
+  constexpr uint32_t kAddresses = 1 << 16;
+  constexpr uint32_t kLoadAddress = 0x10'0000;
+  struct Header {
+    uint32_t magic = kMagic;
+    uint32_t flags = kAddresses;
+    uint32_t checksum = -(kMagic + kAddresses);
+    uint32_t header_addr = kLoadAddress;
+    uint32_t load_addr = kLoadAddress;
+    uint32_t load_end_addr = 0;
+    uint32_t bss_end_addr = 0;
+    uint32_t entry_addr = kLoadAddress + 8 * sizeof(uint32_t);
+  } header;
+  std::string file;
+  append_to(file, header);
   return file + code.bytes();
 }
 
