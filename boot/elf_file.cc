@@ -118,8 +118,12 @@ Result<std::vector<Elf64_Phdr>> loadable_segments(const GuestMemory& memory, con
       return fail("{}: damaged ELF header: {:#x} bytes for a segment of {:#x}", name,
                   segment.p_filesz, size);
     if (start < kHighMemory)
-      return fail("{}: a segment at {:#x}, below 1 MiB, where wick keeps the boot information",
-                  name, start);
+      return with_hint(
+          fail("{}: a segment at {:#x}, below 1 MiB, where wick keeps the boot information", name,
+               start),
+          segment.p_offset == 0
+              ? "it has the ELF headers; link with ld -n, which does not load them"
+              : "link the kernel to run at 1 MiB or above");
     if (start >= kAddressableEnd || size > kAddressableEnd - start)
       return fail("{}: a segment of {:#x} bytes at {:#x}, beyond the 4 GiB of a 32-bit entry", name,
                   size, start);
