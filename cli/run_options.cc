@@ -46,6 +46,13 @@ Result<std::optional<std::string>> parse_rng(const std::string& value) {
   return parse_path(value);
 }
 
+// check() knows which ones a guest can have.
+Result<uint32_t> parse_cid(const std::string& value) {
+  const auto cid = parse_count(value);
+  if (!cid) return fail("not a context identifier: give a number from 3 on");
+  return *cid;
+}
+
 Result<uint16_t> parse_port(const std::string& value) {
   const bool hexadecimal = value.starts_with("0x") || value.starts_with("0X");
   const char* const start = value.data() + (hexadecimal ? 2 : 0);
@@ -157,6 +164,8 @@ constexpr RunOption kRunOptions[] = {
      set<&Machine::vnc, parse_display>},
     {"--rng", "on|off|FILE", "entropy for the guest, from getrandom or FILE (on)", false,
      set<&Machine::rng, parse_rng>},
+    {"--vsock", "CID", "sockets between host and guest, whose address is CID (none)", false,
+     set<&Machine::vsock_cid, parse_cid>},
     {"--transport", "pci|mmio", "the transport of virtio devices (pci)", false,
      set<&Machine::transport, parse_transport>},
     {"--acpi", "on|off", "describe the machine in ACPI tables (on)", false,

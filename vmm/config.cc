@@ -8,6 +8,7 @@
 #include "devices/debug_exit.h"
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
+#include "virtio/vsock.h"
 #include "vmm/layout.h"
 
 namespace wick::vmm {
@@ -43,7 +44,8 @@ uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareDisks = 4;
   constexpr size_t kSpareCards = 2;
   if (!on_pci() || hotplug == Hotplug::kOff) return 0;
-  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots;
+  const uint32_t fixed = vsock_cid ? 1u << layout::kVsockSlot : 0;
+  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots & ~fixed;
   const auto range = [](size_t first, size_t end) {
     uint32_t slots = 0;
     for (size_t slot = first; slot < end; ++slot) slots |= 1u << slot;
@@ -53,8 +55,12 @@ uint32_t MachineConfig::hotplug_slots() const {
       std::ranges::count(disks, DiskConfig::Device::kVirtio, &DiskConfig::device));
   const size_t disk = layout::kFirstDiskSlot + used;
   const size_t card = layout::kFirstNetSlot + nets.size();
-  return range(disk, std::min<size_t>(disk + kSpareDisks, layout::kFirstNetSlot)) |
+  return range(disk, std::min<size_t>(disk + kSpareDisks, disk_slots_end())) |
          range(card, std::min<size_t>(card + kSpareCards, devices::PciHost::kSlots));
+}
+
+uint8_t MachineConfig::disk_slots_end() const {
+  return vsock_cid ? layout::kVsockSlot : layout::kFirstNetSlot;
 }
 
 Result<void> check(const DiskConfig& disk) {
@@ -107,19 +113,19 @@ Result<void> check(const NetConfig& net) {
 
 namespace {
 
-constexpr size_t kMaxVirtioDisks = layout::kFirstNetSlot - layout::kFirstDiskSlot;
 constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
 constexpr size_t kMaxConsoles = 8;
 constexpr size_t kMaxSerials = 4;
 
 Result<void> check_disks(const MachineConfig& machine) {
+  const size_t most = machine.disk_slots_end() - layout::kFirstDiskSlot;
   size_t on_virtio = 0;
   size_t on_ide = 0;
   for (const DiskConfig& disk : machine.disks) {
     TRY(check(disk));
-    if (disk.device == DiskConfig::Device::kVirtio && ++on_virtio > kMaxVirtioDisks)
-      return with_hint(fail("--disk: no room for {}: a machine has at most {} virtio disks",
-                            disk.path, kMaxVirtioDisks),
+    if (disk.device == DiskConfig::Device::kVirtio && ++on_virtio > most)
+      return with_hint(fail("--disk: no room for {}: a machine has at most {} virtio disks{}",
+                            disk.path, most, machine.vsock_cid ? " beside --vsock" : ""),
                        "give fewer disks");
     if (disk.device == DiskConfig::Device::kIde && ++on_ide > devices::Ide::kDrives)
       return with_hint(fail("--disk, --cdrom: no room for {}: a machine has at most {} IDE drives",
@@ -207,6 +213,10 @@ Result<void> check(const MachineConfig& machine) {
   if (machine.debug_exit_port && *machine.debug_exit_port > kLastDebugExit)
     return fail("--debug-exit {:#x}: the device has {} ports, so the last is {:#x}",
                 *machine.debug_exit_port, devices::DebugExit::kPorts, kLastDebugExit);
+  if (machine.vsock_cid &&
+      (*machine.vsock_cid < virtio::Vsock::kMinCid || *machine.vsock_cid > virtio::Vsock::kMaxCid))
+    return fail("--vsock {}: a guest's CID is {} to {}", *machine.vsock_cid,
+                virtio::Vsock::kMinCid, virtio::Vsock::kMaxCid);
   TRY(check_disks(machine));
   TRY(check_cards(machine));
   return check_consoles(machine);

@@ -108,6 +108,8 @@ struct MachineConfig {
   std::string root_device() const;
   // The entropy device's file; empty: getrandom(2); nullopt: no device.
   std::optional<std::string> rng = "";
+  // The context identifier of the guest on the virtio socket device; nullopt: no device.
+  std::optional<uint32_t> vsock_cid = {};
   // The transport of virtio devices. PCI needs ACPI, which describes its interrupts.
   enum class Transport { kPci, kMmio };
   std::optional<Transport> transport;  // nullopt: PCI, or MMIO without ACPI
@@ -123,6 +125,7 @@ struct MachineConfig {
   enum class Hotplug { kOff, kSpare, kAll };
   Hotplug hotplug = Hotplug::kSpare;
   uint32_t hotplug_slots() const;         // a bit per slot; 0 without PCI
+  uint8_t disk_slots_end() const;         // of virtio disks
   bool reset_on_reboot = false;           // false: a reboot ends the run
   std::vector<FwCfgFile> fw_cfg = {};     // more files of the firmware configuration device
   std::optional<display::VncConfig> vnc;  // a screen, with a keyboard and a pointer

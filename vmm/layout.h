@@ -86,6 +86,7 @@ constexpr uint8_t kKeyboardSlot = 6;
 constexpr uint8_t kTabletSlot = 7;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
+constexpr uint8_t kVsockSlot = kFirstNetSlot - 1;  // a disk's, if there is no vsock
 // The slots of virtio disks and of cards, whose devices can be added and removed at run time.
 constexpr uint32_t kHotplugSlots = ~0u << kFirstDiskSlot;
 constexpr uint8_t kHotplugEvent = 0;  // the general-purpose event of ACPI

@@ -242,7 +242,7 @@ void MachineHardware::plug(uint8_t slot) {
 }
 
 Result<void> MachineHardware::add_disk(const DiskConfig& config, const std::string& id) {
-  const uint8_t slot = TRY(slot_for(id, layout::kFirstDiskSlot, layout::kFirstNetSlot));
+  const uint8_t slot = TRY(slot_for(id, layout::kFirstDiskSlot, config_.disk_slots_end()));
   TRY(check(config));
   if (config.device != DiskConfig::Device::kVirtio)
     return with_hint(fail("{}: an IDE drive cannot be added to a running machine", id),

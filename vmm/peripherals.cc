@@ -4,6 +4,7 @@
 
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
+#include "virtio/vhost_vsock.h"
 #include "vmm/layout.h"
 
 namespace wick::vmm {
@@ -51,6 +52,12 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
   }
   TRY(made.add_consoles(config, main_loop, keys));
+  if (config.vsock_cid) {
+    made.vsock_ = std::make_unique<virtio::Vsock>(
+        main_loop, *config.vsock_cid,
+        TRY(virtio::VhostVsock::open(main_loop, *config.vsock_cid, "vsock")));
+    made.slots_.push_back({made.vsock_.get(), "vsock", layout::kVsockSlot});
+  }
   if (!config.vnc) return made;
   made.screen_ = TRY(Screen::create(*config.vnc, config.name, main_loop, std::move(on_key)));
   made.slots_.push_back({&made.screen_->keyboard(), "keyboard", layout::kKeyboardSlot});
@@ -164,11 +171,13 @@ void Peripherals::update_disk_sizes() {
 void Peripherals::pause() {
   for (const auto& card : cards_) card->pause();
   for (const auto& disk : disks_) disk->pause();
+  if (vsock_) vsock_->hold(true);
   hold_input(true);
 }
 
 void Peripherals::resume() {
   hold_input(false);
+  if (vsock_) vsock_->hold(false);
   for (const auto& disk : disks_) disk->resume();
   for (const auto& card : cards_) card->resume();
 }

@@ -16,6 +16,7 @@
 #include "console/port.h"
 #include "virtio/console.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
 #include "vmm/config.h"
 #include "vmm/disk.h"
 #include "vmm/network_card.h"
@@ -104,6 +105,7 @@ class Peripherals {
   std::vector<NamedPort> named_ports_;
   std::unique_ptr<virtio::Console> hvc_;
   std::unique_ptr<virtio::Rng> rng_;
+  std::unique_ptr<virtio::Vsock> vsock_;
   std::unique_ptr<Screen> screen_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::vector<std::unique_ptr<NetworkCard>> cards_;

@@ -63,6 +63,15 @@ TEST(Options, TakesEveryOption) {
   EXPECT_EQ(options.log_level, "debug");
 }
 
+TEST(Options, TakesAContextIdentifier) {
+  EXPECT_EQ(run_options(run_with({})).machine.vsock_cid, std::nullopt);
+  EXPECT_EQ(run_options(run_with({"--vsock", "4294967294"})).machine.vsock_cid, 4294967294u);
+  for (const char* const wrong : {"2", "4294967295"})
+    EXPECT_THAT(usage_error(run_with({"--vsock", wrong})), HasSubstr("3 to 4294967294")) << wrong;
+  for (const char* const wrong : {"auto", "0", "-3", "3:1", "4294967296"})
+    EXPECT_THAT(usage_error(run_with({"--vsock", wrong})), HasSubstr("number from 3 on")) << wrong;
+}
+
 TEST(Options, TakesAPortInDecimalOrInHexadecimal) {
   EXPECT_EQ(run_options(run_with({})).machine.debug_exit_port, std::nullopt);
   EXPECT_EQ(run_options(run_with({"--debug-exit", "0xf4"})).machine.debug_exit_port, 0xf4);

@@ -116,6 +116,35 @@ TEST(Config, HasRoomForSoManyDevices) {
   EXPECT_THAT(error_of(more), HasSubstr("a machine has four"));
 }
 
+TEST(Config, AVsockTakesTheLastSlotOfTheDisks) {
+  MachineConfig machine;
+  machine.disks.assign(16, disk());
+  EXPECT_EQ(error_of(machine), "none");
+  machine.vsock_cid = 3;
+  EXPECT_THAT(error_of(machine), HasSubstr("at most 15 virtio disks beside --vsock"));
+  machine.disks.pop_back();
+  EXPECT_EQ(error_of(machine), "none");
+  const uint32_t slot = 1u << layout::kVsockSlot;
+  machine.hotplug = MachineConfig::Hotplug::kAll;
+  EXPECT_EQ(machine.hotplug_slots() & slot, 0u);
+  machine.hotplug = MachineConfig::Hotplug::kSpare;
+  EXPECT_EQ(machine.hotplug_slots() & slot, 0u);
+  machine.vsock_cid.reset();
+  EXPECT_EQ(machine.hotplug_slots() & slot, slot);
+}
+
+TEST(Config, AGuestsCidIsNoneOfTheReservedOnes) {
+  MachineConfig machine;
+  for (const uint32_t reserved : {0u, 1u, 2u, 0xffff'ffffu}) {
+    machine.vsock_cid = reserved;
+    EXPECT_THAT(error_of(machine), HasSubstr("a guest's CID is 3 to 4294967294")) << reserved;
+  }
+  for (const uint32_t good : {3u, 0xffff'fffeu}) {
+    machine.vsock_cid = good;
+    EXPECT_EQ(error_of(machine), "none") << good;
+  }
+}
+
 TEST(Config, DebugExitHasFourPorts) {
   MachineConfig machine;
   machine.debug_exit_port = 0xfffc;
