@@ -206,14 +206,11 @@ TEST_F(VhostVsockOnPci, RunsAndStopsInTheKernel) {
   if (!kernel) GTEST_SKIP() << kernel.error().message();
   vsock_.emplace(loop(), 4713, *std::move(kernel));
   plug(*vsock_);
-  for (int i = 0; i < 3; ++i) {
-    start();
-    EXPECT_EQ(regs().status(), PciDriver::kDriverOk);
-    replace_queue(1, 8);
-    regs().set_bus_master(false);
-    expect_nothing_until_restarted();
-    regs().reset();
-  }
+  start();
+  EXPECT_EQ(regs().status(), PciDriver::kDriverOk);
+  replace_queue(1, 8);
+  regs().set_bus_master(false);
+  expect_nothing_until_restarted();
 }
 
 }  // namespace
