@@ -26,14 +26,17 @@ const std::map<std::string, Rooms> kKnows = {
     {"hostnet", {"base", "net"}},
     {"console", {"base"}},
     {"display", {"base"}},
+    {"share", {"base"}},
     {"devices", {"base", "block", "net", "console", "display"}},
-    {"virtio", {"base", "block", "net", "console", "display", "devices"}},
-    {"vmm", {"base", "boot", "block", "net", "hostnet", "console", "display", "devices", "virtio"}},
+    {"virtio", {"base", "block", "net", "console", "display", "share", "devices"}},
+    {"vmm",
+     {"base", "boot", "block", "net", "hostnet", "console", "display", "share", "devices",
+      "virtio"}},
     {"control", {"base", "block", "net", "vmm"}},
     {"debug", {"base", "vmm"}},
     {"cli",
-     {"base", "boot", "block", "image", "net", "hostnet", "console", "display", "devices", "virtio",
-      "vmm", "control", "debug"}},
+     {"base", "boot", "block", "image", "net", "hostnet", "console", "display", "share", "devices",
+      "virtio", "vmm", "control", "debug"}},
 };
 
 // <net/if.h> belongs to the C library.

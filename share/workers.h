@@ -1,0 +1,48 @@
+// Threads that execute the host calls of one share, so that a slow one does not keep the device's
+// loop, or the other requests, from their work.
+//
+// Thread rule: submit() and wait_idle() on one thread, which also destroys the object.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+
+namespace wick::share {
+
+class Workers {
+ public:
+  // Starts `count` threads, which top shows as "NAME". Fails only if the host allows not even
+  // one thread.
+  static Result<std::unique_ptr<Workers>> start(const std::string& name, size_t count);
+  // Executes what was submitted, then joins the threads.
+  ~Workers();
+
+  // Executes `work` on one of the threads, in any order with other work. The caller bounds
+  // the amount of work.
+  void submit(std::function<void()> work) EXCLUDES(mutex_);
+  // Returns when everything that was submitted has been executed.
+  void wait_idle() EXCLUDES(mutex_);
+
+ private:
+  Workers() = default;
+  void run() EXCLUDES(mutex_);
+
+  std::vector<std::thread> threads_;
+
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  std::condition_variable_any idle_;
+  std::deque<std::function<void()>> waiting_ GUARDED_BY(mutex_);
+  size_t running_ GUARDED_BY(mutex_) = 0;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace wick::share
