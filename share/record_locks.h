@@ -1,0 +1,41 @@
+// The record locks of a share's guest, as OFD locks on the host: for each file and owner one open
+// file description, because the kernel merges the locks of one.
+//
+// Thread rule: any thread may call any function.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "base/mutex.h"
+#include "share/node_table.h"
+
+namespace wick::share {
+
+class RecordLocks {
+ public:
+  // `node` is a regular file. EAGAIN if another owner's lock conflicts; ENOLCK if the guest has
+  // too many locks.
+  Outcome<> set(const Node& node, const RecordLock& lock, bool writable) EXCLUDES(mutex_);
+  Outcome<RecordLock> test(const Node& node, const RecordLock& lock) EXCLUDES(mutex_);
+  void release(NodeId node, uint64_t owner) EXCLUDES(mutex_);
+  void clear() EXCLUDES(mutex_);
+
+ private:
+  // Each lock that is set can add two records to the host's list of a file, which the kernel
+  // walks with a spinlock held.
+  static constexpr size_t kMaxSets = 4 << 10;
+
+  struct Description {
+    Fd fd;
+    size_t sets = 0;  // locks that were set since all were released
+  };
+  using Key = std::pair<uint64_t, uint64_t>;  // node and owner
+
+  Mutex mutex_;
+  std::map<Key, Description> descriptions_ GUARDED_BY(mutex_);
+  size_t sets_ GUARDED_BY(mutex_) = 0;  // of all descriptions
+};
+
+}  // namespace wick::share
