@@ -89,8 +89,8 @@ class Tree {
 
   // Open files. `flags` are those of open(2) on x86-64; O_DIRECT, O_APPEND, O_NOATIME and
   // unknown flags are ignored. open() is for regular files and directories; a directory opens
-  // with O_RDONLY only.
-  Outcome<FileId> open(NodeId node, int flags);
+  // with O_RDONLY only. `kill_privileges` (AttributeChange) concerns O_TRUNC.
+  Outcome<FileId> open(NodeId node, int flags, bool kill_privileges = false);
   // Opens an existing regular file unless `flags` has O_EXCL.
   Outcome<OpenedFile> create(const Caller& caller, NodeId directory, std::string_view name,
                              int flags, uint32_t mode);
