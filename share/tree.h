@@ -13,7 +13,8 @@
 //
 // Thread rule: any thread may call any operation; they run at the same time. A thread that
 // creates files must have called prepare_thread() once (share::Workers does). An operation blocks
-// as long as the host's file system does. reset() and the destructor only when no operation runs.
+// as long as the host's file system does. The destructor only when no operation runs; an operation
+// that runs during reset() may fail.
 #pragma once
 
 #include <sys/uio.h>
@@ -104,6 +105,7 @@ class Tree {
   Outcome<size_t> write(FileId file, std::span<const iovec> buffers, uint64_t offset,
                         const WriteOptions& options = {});
   Outcome<> sync(FileId file, bool data_only);
+  Outcome<> sync_all();  // the file system of the root, as syncfs(2) does
   // Calls `take` for entries from `offset` on (0 is the beginning) until it returns false, which
   // leaves that entry for the next call, or until the directory ends.
   Outcome<> read_directory(FileId directory, uint64_t offset,

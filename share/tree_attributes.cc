@@ -14,6 +14,13 @@ namespace {
 constexpr uint32_t kPermissions = 07777;
 constexpr uint32_t kUnchangedId = UINT32_MAX;  // of chown(2)
 
+// S_ISGID without S_IXGRP has another meaning.
+uint32_t without_privileges(uint32_t mode) {
+  if (S_ISDIR(mode)) return mode;
+  if ((mode & S_IXGRP) != 0) mode &= ~uint32_t{S_ISGID};
+  return mode & ~uint32_t{S_ISUID};
+}
+
 Outcome<> check_xattr_name(std::string_view name) {
   if (name.empty() || name.size() > XATTR_NAME_MAX) return refuse(ERANGE);
   if (name.find('\0') != name.npos) return refuse(EINVAL);
@@ -62,16 +69,16 @@ Outcome<> Tree::Parts::change_mapped(const Node& node, const AttributeChange& ch
   if (change.gid) stat.gid = *change.gid;
   if (change.mode)
     stat.mode = (stat.mode & S_IFMT) | (*change.mode & kPermissions);
-  else if (change.kill_privileges && !S_ISDIR(stat.mode))
-    stat.mode &= ~uint32_t{S_ISUID | S_ISGID};
+  else if (change.kill_privileges)
+    stat.mode = without_privileges(stat.mode);
   return write_mapped_stat(node.fd, stat);
 }
 
 Outcome<> Tree::Parts::clear_mapped_privileges(const Fd& fd) {
   const MutexLock lock(mapped_mutex);
   auto stat = TRY(read_mapped_stat(fd));
-  if (!stat || (stat->mode & (S_ISUID | S_ISGID)) == 0) return {};
-  stat->mode &= ~uint32_t{S_ISUID | S_ISGID};
+  if (!stat || stat->mode == without_privileges(stat->mode)) return {};
+  stat->mode = without_privileges(stat->mode);
   return write_mapped_stat(fd, *stat);
 }
 

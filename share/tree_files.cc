@@ -87,6 +87,12 @@ Outcome<> Tree::sync(FileId id, bool data_only) {
   return succeeded(data_only ? ::fdatasync(file->fd.get()) : ::fsync(file->fd.get()));
 }
 
+Outcome<> Tree::sync_all() {
+  if (parts_->options.read_only) return {};
+  const Fd root = TRY(reopen(parts_->nodes.root()->fd, O_RDONLY | O_DIRECTORY));
+  return succeeded(::syncfs(root.get()));
+}
+
 Outcome<> Tree::read_directory(FileId id, uint64_t offset,
                                const std::function<bool(const DirectoryEntry&)>& take) {
   const OpenFileRef file = TRY(parts_->files.find(id));

@@ -11,41 +11,45 @@
 namespace wick::share {
 
 Result<std::unique_ptr<Workers>> Workers::start(const std::string& name, size_t count) {
-  std::unique_ptr<Workers> workers(new Workers);
-  // Signals are handled by the thread of the caller, whose mask the new threads inherit.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  Result<> started;
-  for (size_t i = 0; i < count; ++i) {
-    auto thread = start_thread(name, [raw = workers.get()] {
-      Tree::prepare_thread();
-      raw->run();
-    });
-    if (!thread) {
-      started = failure(thread);
-      break;
-    }
-    workers->threads_.push_back(*std::move(thread));
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (workers->threads_.empty()) return failure(started);
+  std::unique_ptr<Workers> workers(new Workers(name, count));
+  const MutexLock lock(workers->mutex_);
+  TRY(workers->add_thread());
   return workers;
 }
 
+Result<void> Workers::add_thread() {
+  // No signal may be delivered to a worker; the new thread inherits this mask.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto thread = start_thread(name_, [this] {
+    Tree::prepare_thread();
+    run();
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  threads_.push_back(TRY(std::move(thread)));
+  return {};
+}
+
 Workers::~Workers() {
+  std::vector<std::thread> threads;
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
+    threads.swap(threads_);
   }
   changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads) thread.join();
 }
 
 void Workers::submit(std::function<void()> work) {
   {
     const MutexLock lock(mutex_);
     waiting_.push_back(std::move(work));
+    // If the host allows no more threads, those that there are do the work.
+    if (running_ + waiting_.size() > threads_.size() && threads_.size() < count_)
+      static_cast<void>(add_thread());
   }
   changed_.notify_one();
 }

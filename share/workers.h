@@ -1,7 +1,7 @@
 // Threads that execute the host calls of one share, so that a slow one does not keep the device's
 // loop, or the other requests, from their work.
 //
-// Thread rule: submit() and wait_idle() on one thread, which also destroys the object.
+// Thread rule: any thread may call submit() and wait_idle(), but not one of the workers.
 #pragma once
 
 #include <condition_variable>
@@ -19,8 +19,8 @@ namespace wick::share {
 
 class Workers {
  public:
-  // Starts `count` threads, which top shows as "NAME". Fails only if the host allows not even
-  // one thread.
+  // At most `count` threads, which top shows as "NAME". All but the first start when they are
+  // needed. Fails if the host does not even allow the first.
   static Result<std::unique_ptr<Workers>> start(const std::string& name, size_t count);
   // Executes what was submitted, then joins the threads.
   ~Workers();
@@ -32,12 +32,16 @@ class Workers {
   void wait_idle() EXCLUDES(mutex_);
 
  private:
-  Workers() = default;
+  Workers(const std::string& name, size_t count) : name_(name), count_(count) {}
+  Result<void> add_thread() REQUIRES(mutex_);
   void run() EXCLUDES(mutex_);
 
-  std::vector<std::thread> threads_;
+  // Constant after construction.
+  const std::string name_;
+  const size_t count_;
 
   Mutex mutex_;
+  std::vector<std::thread> threads_ GUARDED_BY(mutex_);
   std::condition_variable_any changed_;
   std::condition_variable_any idle_;
   std::deque<std::function<void()>> waiting_ GUARDED_BY(mutex_);
