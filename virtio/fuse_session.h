@@ -1,0 +1,95 @@
+// A FUSE server over a share::Tree: executes one request after the other as a client sends them.
+// It knows nothing of rings.
+//
+// Thread rule: any thread may call handle(); requests run at the same time. reset() only when none
+// runs.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <span>
+
+#include "share/tree.h"
+#include "virtio/fuse_request.h"
+
+namespace wick::virtio {
+
+// How much the guest keeps of what it has read.
+enum class FuseCache {
+  kAuto,    // names and attributes for a second; data until a file is opened again or changes
+  kAlways,  // everything, for files that only this guest changes
+  kNever,   // nothing: each access is a request
+};
+
+class FuseSession {
+ public:
+  // The client's kernel may send at most so much data in a FUSE_WRITE, and ask for so much.
+  static constexpr uint32_t kMaxPages = 256;
+  static constexpr uint32_t kMaxWriteBytes = kMaxPages * 4096;
+
+  // `tree` must outlive the session.
+  FuseSession(share::Tree& tree, FuseCache cache);
+
+  // Executes the request and writes its answer. Returns the number of bytes written; 0 if the
+  // request has no answer, or the chain no room for it.
+  uint32_t handle(std::span<const iovec> readable, std::span<const iovec> writable);
+  // Forgets what the client knew, so that another can start with FUSE_INIT.
+  void reset();
+
+ private:
+  struct Call;
+  using Handler = uint32_t (FuseSession::*)(Call&);
+  static Handler handler_of(uint32_t opcode);
+
+  uint32_t init(Call& call);
+  uint32_t destroy(Call& call);
+  uint32_t forget(Call& call);
+  uint32_t batch_forget(Call& call);
+  uint32_t no_answer(Call& call);
+
+  uint32_t lookup(Call& call);
+  uint32_t get_attributes(Call& call);
+  uint32_t set_attributes(Call& call);
+  uint32_t read_link(Call& call);
+  uint32_t symbolic_link(Call& call);
+  uint32_t make_node(Call& call);
+  uint32_t make_directory(Call& call);
+  uint32_t unlink(Call& call);
+  uint32_t remove_directory(Call& call);
+  uint32_t rename(Call& call);
+  uint32_t rename2(Call& call);
+  uint32_t link(Call& call);
+  uint32_t file_system(Call& call);
+  uint32_t set_xattr(Call& call);
+  uint32_t get_xattr(Call& call);
+  uint32_t list_xattrs(Call& call);
+  uint32_t remove_xattr(Call& call);
+
+  uint32_t open(Call& call);
+  uint32_t create(Call& call);
+  uint32_t read(Call& call);
+  uint32_t write(Call& call);
+  uint32_t flush(Call& call);
+  uint32_t release(Call& call);
+  uint32_t sync(Call& call);
+  uint32_t sync_file_system(Call& call);
+  uint32_t open_directory(Call& call);
+  uint32_t read_directory(Call& call);
+  uint32_t allocate(Call& call);
+  uint32_t seek(Call& call);
+  uint32_t copy_range(Call& call);
+
+  uint32_t rename(Call& call, uint64_t new_directory, uint32_t flags);
+  uint32_t opened(Call& call, share::FileId file, bool directory);
+  fuse_open_out open_reply(share::FileId file, bool directory) const;
+  uint32_t xattr_reply(Call& call, uint32_t size, std::span<const std::byte> value);
+
+  // Constant after construction.
+  share::Tree& tree_;
+  const FuseCache cache_;
+  const std::chrono::seconds valid_;
+
+  std::atomic<bool> started_{false};  // FUSE_INIT has been answered
+};
+
+}  // namespace wick::virtio
