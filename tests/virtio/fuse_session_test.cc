@@ -1,0 +1,347 @@
+// FUSE requests as a kernel sends them, and as none does.
+#include "virtio/fuse_session.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/fs.h>
+
+#include "tests/fakes/temp_dir.h"
+#include "tests/virtio/fuse_client.h"
+
+namespace wick::virtio {
+namespace {
+
+using testing::Contains;
+using testing::SizeIs;
+
+class FuseTest : public testing::Test {
+ protected:
+  void SetUp() override { start(FuseCache::kAuto); }
+
+  void start(FuseCache cache, bool read_only = false) {
+    share::TreeOptions options;
+    options.path = dir_.path();
+    options.read_only = read_only;
+    session_.reset();
+    tree_ = share::Tree::open(options).value();
+    session_.emplace(*tree_, cache);
+    EXPECT_EQ(call(fuse_message(FUSE_INIT, 0, fuse_init_request())).error(), 0);
+  }
+
+  // Sends a message in one buffer and takes the answer in another.
+  uint32_t handle(const Bytes& message, Bytes& room) {
+    const iovec in{const_cast<std::byte*>(message.data()), message.size()};
+    const iovec out{room.data(), room.size()};
+    return session_->handle(std::span(&in, 1), std::span(&out, 1));
+  }
+  FuseAnswer call(const Bytes& message, size_t room_bytes = 1 << 16) {
+    Bytes room(room_bytes);
+    room.resize(handle(message, room));
+    return FuseAnswer::of(room);
+  }
+  template <typename... T>
+  FuseAnswer call(uint32_t opcode, uint64_t node, const T&... arguments) {
+    return call(fuse_message(opcode, node, arguments...));
+  }
+
+  uint64_t look_up(std::string_view name, uint64_t directory = FUSE_ROOT_ID) {
+    const auto answer = call(FUSE_LOOKUP, directory, name);
+    EXPECT_EQ(answer.error(), 0) << name;
+    return answer.as<fuse_entry_out>().nodeid;
+  }
+  uint64_t open(uint64_t node, uint32_t flags) {
+    fuse_open_in in{};
+    in.flags = flags;
+    const auto answer = call(FUSE_OPEN, node, in);
+    EXPECT_EQ(answer.error(), 0);
+    return answer.as<fuse_open_out>().fh;
+  }
+  static fuse_read_in read_in(uint64_t fh, uint64_t offset, uint32_t size) {
+    fuse_read_in in{};
+    in.fh = fh;
+    in.offset = offset;
+    in.size = size;
+    return in;
+  }
+  FuseAnswer write(uint64_t node, uint64_t fh, std::string_view text, uint32_t flags = 0) {
+    fuse_write_in in{};
+    in.fh = fh;
+    in.size = static_cast<uint32_t>(text.size());
+    in.flags = flags;
+    Bytes data;
+    append(data, text);
+    data.pop_back();
+    return call(FUSE_WRITE, node, in, data);
+  }
+
+  const fakes::TempDir dir_;
+  std::unique_ptr<share::Tree> tree_;
+  std::optional<FuseSession> session_;
+};
+
+TEST_F(FuseTest, NegotiatesOnlyWhatItImplements) {
+  const auto out = call(FUSE_INIT, 0, fuse_init_request()).as<fuse_init_out>();
+  EXPECT_EQ(out.major, 7u);
+  EXPECT_EQ(out.max_write, 1u << 20);
+  EXPECT_EQ(out.max_pages, 256u);
+  EXPECT_NE(out.flags & FUSE_DO_READDIRPLUS, 0u);
+  EXPECT_EQ(
+      out.flags & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_EXPORT_SUPPORT | FUSE_POSIX_ACL |
+                   FUSE_WRITEBACK_CACHE | FUSE_MAP_ALIGNMENT | FUSE_SETXATTR_EXT),
+      0u);
+  auto in = fuse_init_request();
+  in.flags = 0;
+  EXPECT_EQ(call(FUSE_INIT, 0, in).as<fuse_init_out>().flags, 0u);
+}
+
+TEST_F(FuseTest, RefusesClientsOfOtherVersions) {
+  auto in = fuse_init_request();
+  in.minor = 12;
+  EXPECT_EQ(call(FUSE_INIT, 0, in).error(), EPROTO);
+  in.major = 8;
+  EXPECT_EQ(call(FUSE_INIT, 0, in).as<fuse_init_out>().major, 7u) << "the client may try again";
+}
+
+TEST_F(FuseTest, ServesNothingBeforeInitAndAfterDestroy) {
+  EXPECT_EQ(call(FUSE_DESTROY, 0).error(), 0);
+  EXPECT_EQ(call(FUSE_LOOKUP, FUSE_ROOT_ID, "x").error(), EIO);
+  EXPECT_EQ(call(FUSE_INIT, 0, fuse_init_request()).error(), 0);
+  EXPECT_EQ(call(FUSE_LOOKUP, FUSE_ROOT_ID, "x").error(), ENOENT);
+}
+
+TEST_F(FuseTest, UnknownRequestsAreAnsweredWithENOSYS) {
+  for (const uint32_t opcode :
+       {uint32_t{FUSE_SETUPMAPPING}, uint32_t{FUSE_IOCTL}, 0u, 99u, 4096u, UINT32_MAX})
+    EXPECT_EQ(call(opcode, FUSE_ROOT_ID).error(), ENOSYS) << opcode;
+}
+
+TEST_F(FuseTest, ReadsAFile) {
+  dir_.write("file", "some text");
+  const uint64_t node = look_up("file");
+  const auto attr = call(FUSE_GETATTR, node, fuse_getattr_in{}).as<fuse_attr_out>();
+  EXPECT_EQ(attr.attr.size, 9u);
+  EXPECT_EQ(attr.attr_valid, 1u);
+  const uint64_t fh = open(node, O_RDONLY);
+  EXPECT_EQ(call(FUSE_READ, node, read_in(fh, 0, 4096)).text(), "some text");
+  EXPECT_EQ(call(FUSE_READ, node, read_in(fh, 5, 2)).text(), "te");
+  EXPECT_EQ(call(FUSE_READ, node, read_in(fh, 9, 2)).text(), "");
+  fuse_release_in release{};
+  release.fh = fh;
+  EXPECT_EQ(call(FUSE_RELEASE, node, release).error(), 0);
+  EXPECT_EQ(call(FUSE_READ, node, read_in(fh, 0, 1)).error(), EBADF);
+}
+
+TEST_F(FuseTest, CreatesAndWritesAFile) {
+  fuse_create_in in{};
+  in.flags = O_RDWR;
+  in.mode = S_IFREG | 0640;
+  const auto made = call(FUSE_CREATE, FUSE_ROOT_ID, in, "new");
+  const auto entry = made.as<fuse_entry_out>();
+  const uint64_t fh = made.as<fuse_open_out>(sizeof(entry)).fh;
+  EXPECT_EQ(entry.attr.mode, S_IFREG | 0640u);
+  EXPECT_EQ(write(entry.nodeid, fh, "written").as<fuse_write_out>().size, 7u);
+  EXPECT_EQ(dir_.read("new"), "written");
+  // By the end that the file has now, but for the data of mappings.
+  dir_.write("new", "written by the host, ");
+  EXPECT_EQ(write(entry.nodeid, fh, "and by the guest", O_APPEND).error(), 0);
+  EXPECT_EQ(dir_.read("new"), "written by the host, and by the guest");
+  fuse_setattr_in change{};
+  change.valid = FATTR_SIZE | FATTR_MODE;
+  change.size = 7;
+  change.mode = 0600;
+  EXPECT_EQ(call(FUSE_SETATTR, entry.nodeid, change).as<fuse_attr_out>().attr.mode,
+            S_IFREG | 0600u);
+  EXPECT_EQ(dir_.read("new"), "written");
+}
+
+TEST_F(FuseTest, AWriteThatClaimsMoreDataThanThereIsIsRefused) {
+  dir_.write("file", "");
+  const uint64_t node = look_up("file");
+  fuse_write_in in{};
+  in.fh = open(node, O_RDWR);
+  in.size = 100;
+  EXPECT_EQ(call(FUSE_WRITE, node, in, "short").error(), EINVAL);
+  in.size = UINT32_MAX;
+  EXPECT_EQ(call(FUSE_WRITE, node, in, "short").error(), EINVAL);
+}
+
+TEST_F(FuseTest, MakesAndRemovesNames) {
+  fuse_mkdir_in mkdir{};
+  mkdir.mode = 0755;
+  const uint64_t directory =
+      call(FUSE_MKDIR, FUSE_ROOT_ID, mkdir, "dir").as<fuse_entry_out>().nodeid;
+  fuse_mknod_in mknod{};
+  mknod.mode = S_IFREG | 0644;
+  const auto file = call(FUSE_MKNOD, directory, mknod, "file").as<fuse_entry_out>();
+  fuse_link_in link{};
+  link.oldnodeid = file.nodeid;
+  EXPECT_EQ(call(FUSE_LINK, directory, link, "link").as<fuse_entry_out>().attr.nlink, 2u);
+  fuse_rename_in rename{};
+  rename.newdir = FUSE_ROOT_ID;
+  EXPECT_EQ(call(FUSE_RENAME, directory, rename, "link", "moved").error(), 0);
+  fuse_rename2_in rename2{};
+  rename2.newdir = directory;
+  rename2.flags = RENAME_NOREPLACE;
+  EXPECT_EQ(call(FUSE_RENAME2, FUSE_ROOT_ID, rename2, "moved", "file").error(), EEXIST);
+  const auto target = call(FUSE_SYMLINK, directory, "symbolic", "/the/target");
+  EXPECT_EQ(call(FUSE_READLINK, target.as<fuse_entry_out>().nodeid).text(), "/the/target");
+  EXPECT_EQ(call(FUSE_RMDIR, FUSE_ROOT_ID, "dir").error(), ENOTEMPTY);
+  for (const char* name : {"file", "symbolic"})
+    EXPECT_EQ(call(FUSE_UNLINK, directory, name).error(), 0);
+  EXPECT_EQ(call(FUSE_RMDIR, FUSE_ROOT_ID, "dir").error(), 0);
+  EXPECT_EQ(call(FUSE_LOOKUP, FUSE_ROOT_ID, "dir").error(), ENOENT);
+}
+
+TEST_F(FuseTest, ReadsDirectoriesWithAndWithoutNodes) {
+  for (int i = 0; i < 100; ++i) dir_.write("name-" + std::to_string(i), "");
+  const uint64_t fh = call(FUSE_OPENDIR, FUSE_ROOT_ID, fuse_open_in{}).as<fuse_open_out>().fh;
+  for (const bool plus : {false, true}) {
+    size_t seen = 0;
+    for (uint64_t offset = 0;;) {
+      const auto answer =
+          call(plus ? FUSE_READDIRPLUS : FUSE_READDIR, FUSE_ROOT_ID, read_in(fh, offset, 1000));
+      ASSERT_EQ(answer.error(), 0);
+      ASSERT_LE(answer.payload.size(), 1000u);
+      const FuseNames found(answer, plus);
+      if (found.names.empty()) break;
+      for (size_t i = 0; i < found.nodes.size(); ++i)
+        EXPECT_EQ(found.nodes[i] == 0, found.names[i] == "." || found.names[i] == "..");
+      seen += found.names.size();
+      offset = found.end;
+    }
+    EXPECT_EQ(seen, 102u);
+  }
+  EXPECT_EQ(tree_->usage().nodes, 101u) << "FUSE_READDIRPLUS gives references";
+}
+
+TEST_F(FuseTest, ForgetsHaveNoAnswer) {
+  dir_.write("a", "");
+  dir_.write("b", "");
+  const fuse_forget_one a{look_up("a"), 1};
+  const fuse_forget_one b{look_up("b"), 1};
+  Bytes room(4096);
+  fuse_forget_in one{};
+  one.nlookup = 1;
+  EXPECT_EQ(handle(fuse_message(FUSE_FORGET, a.nodeid, one), room), 0u);
+  EXPECT_EQ(tree_->usage().nodes, 2u);
+  fuse_batch_forget_in batch{};
+  batch.count = 1000;  // more than there are
+  EXPECT_EQ(handle(fuse_message(FUSE_BATCH_FORGET, 0, batch, a, b), room), 0u);
+  EXPECT_EQ(tree_->usage().nodes, 1u);
+  EXPECT_EQ(handle(fuse_message(FUSE_INTERRUPT, 0, fuse_interrupt_in{}), room), 0u);
+}
+
+TEST_F(FuseTest, ExtendedAttributesTellTheirSizeFirst) {
+  dir_.write("file", "");
+  const uint64_t node = look_up("file");
+  Bytes set(FUSE_COMPAT_SETXATTR_IN_SIZE);
+  set[0] = std::byte{5};
+  Bytes value;
+  append(value, "value");
+  EXPECT_EQ(call(FUSE_SETXATTR, node, set, "user.one", value).error(), 0);
+  fuse_getxattr_in get{};
+  EXPECT_EQ(call(FUSE_GETXATTR, node, get, "user.one").as<fuse_getxattr_out>().size, 5u);
+  EXPECT_EQ(call(FUSE_LISTXATTR, node, get).as<fuse_getxattr_out>().size, 9u);
+  get.size = 4;
+  EXPECT_EQ(call(FUSE_GETXATTR, node, get, "user.one").error(), ERANGE);
+  get.size = 9;
+  EXPECT_EQ(call(FUSE_GETXATTR, node, get, "user.one").text(), "value");
+  EXPECT_EQ(call(FUSE_LISTXATTR, node, get).text(), std::string("user.one\0", 9));
+  EXPECT_EQ(call(FUSE_REMOVEXATTR, node, "user.one").error(), 0);
+  EXPECT_EQ(call(FUSE_GETXATTR, node, get, "user.one").error(), ENODATA);
+  set[0] = std::byte{200};
+  EXPECT_EQ(call(FUSE_SETXATTR, node, set, "user.one", value).error(), EINVAL);
+}
+
+TEST_F(FuseTest, CachesAsItWasTold) {
+  dir_.write("file", "");
+  for (const auto& [cache, valid, flags] : {std::tuple(FuseCache::kAuto, 1u, 0u),
+                                            {FuseCache::kAlways, 86400u, FOPEN_KEEP_CACHE},
+                                            {FuseCache::kNever, 0u, FOPEN_DIRECT_IO}}) {
+    start(cache);
+    const auto entry = call(FUSE_LOOKUP, FUSE_ROOT_ID, "file").as<fuse_entry_out>();
+    EXPECT_EQ(entry.entry_valid, valid);
+    EXPECT_EQ(entry.attr_valid, valid);
+    EXPECT_EQ(call(FUSE_OPEN, entry.nodeid, fuse_open_in{}).as<fuse_open_out>().open_flags, flags);
+    const auto missing = call(FUSE_LOOKUP, FUSE_ROOT_ID, "missing");
+    EXPECT_EQ(missing.error(), cache == FuseCache::kAlways ? 0 : ENOENT);
+  }
+}
+
+TEST_F(FuseTest, AReadOnlyShareIsRefusedByTheHost) {
+  dir_.write("file", "text");
+  start(FuseCache::kAuto, true);
+  fuse_open_in open{};
+  open.flags = O_RDWR;
+  EXPECT_EQ(call(FUSE_OPEN, look_up("file"), open).error(), EROFS);
+  EXPECT_EQ(call(FUSE_UNLINK, FUSE_ROOT_ID, "file").error(), EROFS);
+}
+
+TEST_F(FuseTest, MessagesAreCutAnywhere) {
+  dir_.write("file", "0123456789");
+  const uint64_t node = look_up("file");
+  const Bytes message = fuse_message(FUSE_READ, node, read_in(open(node, O_RDONLY), 0, 10));
+  for (size_t cut = 0; cut <= message.size(); ++cut) {
+    auto* const start = const_cast<std::byte*>(message.data());
+    const std::array<iovec, 3> in = {
+        {{start, cut}, {start, 0}, {start + cut, message.size() - cut}}};
+    Bytes room(26);
+    const size_t half = cut % room.size();
+    const std::array<iovec, 2> out = {
+        {{room.data(), half}, {room.data() + half, room.size() - half}}};
+    ASSERT_EQ(session_->handle(in, out), 26u);
+    EXPECT_EQ(FuseAnswer::of(room).text(), "0123456789");
+  }
+}
+
+TEST_F(FuseTest, RequestsOfAnyLengthAreAnsweredOrDropped) {
+  dir_.write("file", "text");
+  const uint64_t node = look_up("file");
+  for (uint32_t opcode = 0; opcode < 60; ++opcode) {
+    if (opcode == FUSE_DESTROY) continue;
+    for (size_t size = 0; size < 130; ++size) {
+      Bytes room(512);
+      for (const std::byte fill : {std::byte{0}, std::byte{1}, std::byte{0xff}}) {
+        const uint32_t written = handle(
+            fuse_message(opcode, size % 2 == 0 ? node : FUSE_ROOT_ID, Bytes(size, fill)), room);
+        ASSERT_TRUE(written == 0 || written >= sizeof(fuse_out_header)) << opcode;
+        ASSERT_LE(written, room.size());
+      }
+    }
+  }
+  EXPECT_EQ(dir_.read("file").size() <= 4, true);
+}
+
+TEST_F(FuseTest, AHeaderThatClaimsMoreThanThereIsGetsNoAnswer) {
+  Bytes message = fuse_message(FUSE_LOOKUP, FUSE_ROOT_ID, "file");
+  Bytes room(512);
+  for (const uint32_t length : {0u, 39u, 46u, UINT32_MAX}) {
+    std::memcpy(message.data(), &length, sizeof(length));
+    EXPECT_EQ(handle(message, room), 0u) << length;
+  }
+  message.resize(39);
+  EXPECT_EQ(handle(message, room), 0u);
+  EXPECT_EQ(handle({}, room), 0u);
+}
+
+TEST_F(FuseTest, LongArgumentsAreRefusedBeforeTheyAreCopied) {
+  EXPECT_EQ(call(fuse_message(FUSE_LOOKUP, FUSE_ROOT_ID, Bytes(1 << 20))).error(), E2BIG);
+}
+
+TEST_F(FuseTest, AnAnswerWithoutRoomLeavesNothingOpen) {
+  fuse_create_in in{};
+  in.flags = O_RDWR;
+  in.mode = 0600;
+  const Bytes create = fuse_message(FUSE_CREATE, FUSE_ROOT_ID, in, "new");
+  for (const size_t room_bytes : {0u, 15u, 16u, 100u}) {
+    Bytes room(room_bytes);
+    const uint32_t written = handle(create, room);
+    EXPECT_EQ(written, room_bytes < 16 ? 0u : 16u);
+  }
+  Bytes room(20);
+  handle(fuse_message(FUSE_OPEN, look_up("new"), fuse_open_in{}), room);
+  EXPECT_EQ(tree_->usage().open_files, 0u);
+}
+
+}  // namespace
+}  // namespace wick::virtio
