@@ -150,6 +150,7 @@ Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                                               "virtio devices need it with --acpi off"});
   }
   if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
+  if (!config.shares.empty()) needed.push_back({"VIRTIO_FS", "the share is a virtio device"});
   for (const std::string& line :
        boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
     spdlog::warn("{}", line);

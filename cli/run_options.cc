@@ -156,6 +156,8 @@ constexpr RunOption kRunOptions[] = {
        if (const auto net = TRY(parse_net(v))) o.machine.nets.push_back(*net);
        return {};
      }},
+    {"--share", "SPEC", "a folder for the guest; repeat for more (none)", true,
+     add<&Machine::shares, parse_share>},
     {"-s,--serial", "SPEC", "connects ttyS0; repeat up to ttyS3 (stdio)", true,
      add<&Machine::serials, parse_serial>},
     {"--console", "SPEC", "a virtio console, hvc0; repeat for more", true,
@@ -213,6 +215,7 @@ std::string RunOption::form() const {
   if (option == "gdb") return std::string(kGdbForm);
   if (option == "display") return std::string(kDisplayForm);
   if (option == "fw-cfg") return std::string(kFwCfgForm);
+  if (option == "share") return std::string(kShareForm);
   if (option == "on-panic") return std::string(kPanicForm);
   if (option == "stats") return std::string(kStatsForm);
   return value != nullptr ? value : "";

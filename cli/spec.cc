@@ -280,6 +280,30 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   return net;
 }
 
+Result<vmm::ShareConfig> parse_share(std::string_view text) {
+  using Share = vmm::ShareConfig;
+  using Security = share::Security;
+  const Spec spec = TRY(parse_spec(text, kShareForm));
+  Share wanted;
+  wanted.path = spec.value;
+  for (const auto& [key, value] : spec.pairs) {
+    if (key == "tag")
+      wanted.tag = value;
+    else if (key == "readonly")
+      wanted.read_only = value == "on";
+    else if (key == "cache")
+      wanted.cache = value == "always"  ? Share::Cache::kAlways
+                    : value == "never" ? Share::Cache::kNever
+                                       : Share::Cache::kAuto;
+    else
+      wanted.security = value == "passthrough" ? Security::kPassthrough
+                       : value == "mapped"    ? Security::kMapped
+                                              : Security::kSquash;
+  }
+  TRY(vmm::check(wanted));
+  return wanted;
+}
+
 namespace {
 
 Result<vmm::SerialConfig> parse_port(std::string_view text, std::string_view form) {

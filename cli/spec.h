@@ -44,6 +44,9 @@ inline constexpr std::string_view kGdbForm = "unix:PATH|tcp:HOST:PORT";
 inline constexpr std::string_view kDisplayForm =
     "none|vnc=HOST:N|vnc=unix:PATH[,password-file=FILE][,web=on|off]";
 inline constexpr std::string_view kFwCfgForm = "NAME[,file=PATH][,string=TEXT]";
+inline constexpr std::string_view kShareForm =
+    "DIR[,tag=TAG][,readonly=on|off][,cache=auto|always|never]\n"
+    "[,security=squash|mapped|passthrough]";
 inline constexpr std::string_view kPanicForm = "exit|core:FILE";
 inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
 
@@ -98,6 +101,9 @@ Result<vmm::DiskConfig> parse_disk(std::string_view text);
 
 // tap with kTapKeys or user with kUserKeys, both with kCardKeys; or none: no card.
 Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
+
+// Parses kShareForm.
+Result<vmm::ShareConfig> parse_share(std::string_view text);
 
 // kSerialForm
 Result<vmm::SerialConfig> parse_serial(std::string_view text);

@@ -45,18 +45,19 @@ uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareCards = 2;
   if (!on_pci() || hotplug == Hotplug::kOff) return 0;
   const uint32_t fixed = vsock_cid ? 1u << layout::kVsockSlot : 0;
-  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots & ~fixed;
+  const size_t end = devices::PciHost::kSlots - shares.size();
   const auto range = [](size_t first, size_t end) {
     uint32_t slots = 0;
     for (size_t slot = first; slot < end; ++slot) slots |= 1u << slot;
     return slots;
   };
+  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots & range(0, end) & ~fixed;
   const auto used = static_cast<size_t>(
       std::ranges::count(disks, DiskConfig::Device::kVirtio, &DiskConfig::device));
   const size_t disk = layout::kFirstDiskSlot + used;
   const size_t card = layout::kFirstNetSlot + nets.size();
   return range(disk, std::min<size_t>(disk + kSpareDisks, disk_slots_end())) |
-         range(card, std::min<size_t>(card + kSpareCards, devices::PciHost::kSlots));
+         range(card, std::min<size_t>(card + kSpareCards, end));
 }
 
 uint8_t MachineConfig::disk_slots_end() const {
@@ -111,6 +112,16 @@ Result<void> check(const NetConfig& net) {
   return {};
 }
 
+Result<void> check(const ShareConfig& share) {
+  if (share.path.empty()) return fail("the folder is missing");
+  if (share.tag.empty())
+    return with_hint(fail("{}: tag=TAG is missing", share.path),
+                     "it is the name by which the guest mounts the folder");
+  if (share.tag.size() > ShareConfig::kTagBytes)
+    return fail("tag={}: longer than {} bytes", share.tag, ShareConfig::kTagBytes);
+  return {};
+}
+
 namespace {
 
 constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
@@ -154,6 +165,21 @@ Result<void> check_cards(const MachineConfig& machine) {
       return with_hint(fail("--net: two cards with mac={}", net::to_text(*net.mac)),
                        "leave mac out, and wick gives each card a different one");
   }
+  return {};
+}
+
+Result<void> check_shares(const MachineConfig& machine) {
+  for (size_t i = 0; i < machine.shares.size(); ++i) {
+    const ShareConfig& share = machine.shares[i];
+    TRY(check(share));
+    const auto others = std::span(machine.shares).first(i);
+    if (std::ranges::find(others, share.tag, &ShareConfig::tag) != others.end())
+      return fail("--share: two shares with tag={}", share.tag);
+  }
+  if (machine.nets.size() + machine.shares.size() > kMaxCards)
+    return with_hint(
+        fail("--share: no room; a machine has at most {} network cards and shares", kMaxCards),
+        "give --share or --net less often");
   return {};
 }
 
@@ -219,6 +245,7 @@ Result<void> check(const MachineConfig& machine) {
                 virtio::Vsock::kMinCid, virtio::Vsock::kMaxCid);
   TRY(check_disks(machine));
   TRY(check_cards(machine));
+  TRY(check_shares(machine));
   return check_consoles(machine);
 }
 

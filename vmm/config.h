@@ -13,6 +13,7 @@
 #include "display/vnc_config.h"
 #include "net/mac_address.h"
 #include "net/user.h"
+#include "share/tree_types.h"
 
 namespace wick::vmm {
 
@@ -59,6 +60,22 @@ struct NetConfig {
   std::optional<net::MacAddress> mac;      // nullopt until the default is derived
 };
 
+// --share DIR,tag=TAG[,key=value...]
+struct ShareConfig {
+  // How much the guest keeps of what it has read: virtio::FuseCache.
+  enum class Cache { kAuto, kAlways, kNever };
+  static constexpr size_t kTagBytes = 36;  // virtio 1.2, 5.11.4
+
+  std::string path;
+  std::string tag;
+  bool read_only = false;
+  Cache cache = Cache::kAuto;
+  share::Security security = share::Security::kSquash;
+  // With kSquash, the owner in the guest of what belongs to wick's user.
+  uint32_t squash_uid = 0;
+  uint32_t squash_gid = 0;
+};
+
 // -s SPEC, --console SPEC[,name=NAME]
 struct SerialConfig {
   enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
@@ -95,6 +112,7 @@ struct MachineConfig {
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
   std::vector<NetConfig> nets;
+  std::vector<ShareConfig> shares;     // in the last slots of the network cards, downwards
   std::vector<SerialConfig> serials;   // ttyS0 first, at most four
   std::vector<SerialConfig> consoles;  // of the virtio console; the first is hvc0
   // The id of one of them: "hvc0", or the name of a port.
@@ -140,6 +158,7 @@ struct MachineConfig {
 // as a user writes it.
 Result<void> check(const DiskConfig& disk);
 Result<void> check(const NetConfig& net);
+Result<void> check(const ShareConfig& share);
 // Checks the whole machine, with all its disks and cards.
 Result<void> check(const MachineConfig& machine);
 

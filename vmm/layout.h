@@ -87,6 +87,7 @@ constexpr uint8_t kTabletSlot = 7;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 constexpr uint8_t kVsockSlot = kFirstNetSlot - 1;  // a disk's, if there is no vsock
+constexpr uint8_t kLastShareSlot = 31;  // shares take the slots below it that cards leave
 // The slots of virtio disks and of cards, whose devices can be added and removed at run time.
 constexpr uint32_t kHotplugSlots = ~0u << kFirstDiskSlot;
 constexpr uint8_t kHotplugEvent = 0;  // the general-purpose event of ACPI

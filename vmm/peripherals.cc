@@ -47,6 +47,7 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
   made.serial_count_ = made.consoles_.size();
   TRY(made.add_disks(config));
   TRY(made.add_cards(config));
+  TRY(made.add_shares(config));
   if (config.rng) {
     made.rng_ = TRY(virtio::Rng::create(main_loop, *config.rng));
     made.slots_.push_back({made.rng_.get(), "rng", layout::kRngSlot});
@@ -128,6 +129,16 @@ Result<void> Peripherals::add_cards(const MachineConfig& config) {
   return {};
 }
 
+Result<void> Peripherals::add_shares(const MachineConfig& config) {
+  for (const ShareConfig& share : config.shares) {
+    const auto slot = static_cast<uint8_t>(layout::kLastShareSlot - shares_.size());
+    const auto& folder =
+        shares_.emplace_back(TRY(SharedFolder::create(share, config.shares.size())));
+    slots_.push_back({folder->virtio(), "share-" + share.tag, slot});
+  }
+  return {};
+}
+
 Result<NetworkCard*> Peripherals::add_card(const NetConfig& config, const std::string& id,
                                            const std::string& machine, uint8_t pci_slot) {
   auto& card = *cards_.emplace_back(TRY(NetworkCard::create(config, id, machine)));
@@ -170,6 +181,7 @@ void Peripherals::update_disk_sizes() {
 // Input of consoles comes on the main loop, which goes on during a pause.
 void Peripherals::pause() {
   for (const auto& card : cards_) card->pause();
+  for (const auto& share : shares_) share->pause();
   for (const auto& disk : disks_) disk->pause();
   if (vsock_) vsock_->hold(true);
   hold_input(true);
@@ -179,6 +191,7 @@ void Peripherals::resume() {
   hold_input(false);
   if (vsock_) vsock_->hold(false);
   for (const auto& disk : disks_) disk->resume();
+  for (const auto& share : shares_) share->resume();
   for (const auto& card : cards_) card->resume();
 }
 

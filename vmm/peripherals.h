@@ -21,6 +21,7 @@
 #include "vmm/disk.h"
 #include "vmm/network_card.h"
 #include "vmm/screen.h"
+#include "vmm/shared_folder.h"
 
 namespace wick::vmm {
 
@@ -95,6 +96,7 @@ class Peripherals {
   Result<void> add_disks(const MachineConfig& config);
   Result<Disk*> create_disk(const DiskConfig& config, const std::string& id);
   Result<void> add_cards(const MachineConfig& config);
+  Result<void> add_shares(const MachineConfig& config);
   Result<void> add_consoles(const MachineConfig& config, EventLoop& main_loop,
                             const console::TerminalKeys& keys);
   void hold_input(bool held);
@@ -109,6 +111,7 @@ class Peripherals {
   std::unique_ptr<Screen> screen_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::vector<std::unique_ptr<NetworkCard>> cards_;
+  std::vector<std::unique_ptr<SharedFolder>> shares_;
   std::vector<Slot> slots_;
   std::vector<devices::IdeDrive*> ide_drives_;
   std::vector<EmulatedCard> emulated_cards_;

@@ -1,0 +1,52 @@
+#include "vmm/shared_folder.h"
+
+#include "vmm/network_card.h"
+
+namespace wick::vmm {
+
+namespace {
+
+virtio::FuseCache fuse_cache(ShareConfig::Cache cache) {
+  switch (cache) {
+    case ShareConfig::Cache::kAlways:
+      return virtio::FuseCache::kAlways;
+    case ShareConfig::Cache::kNever:
+      return virtio::FuseCache::kNever;
+    case ShareConfig::Cache::kAuto:
+      break;
+  }
+  return virtio::FuseCache::kAuto;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SharedFolder>> SharedFolder::create(const ShareConfig& config,
+                                                           size_t shares) {
+  share::TreeOptions options;
+  options.path = config.path;
+  options.read_only = config.read_only;
+  options.security = config.security;
+  options.squash_uid = config.squash_uid;
+  options.squash_gid = config.squash_gid;
+  options.max_descriptors /= shares;
+  std::unique_ptr<SharedFolder> folder(new SharedFolder);
+  folder->tree_ = TRY(share::Tree::open(options));
+  folder->thread_ = TRY(LoopThread::start("share-" + config.tag));
+  folder->fs_ = TRY(virtio::Fs::create(*folder->tree_, folder->thread_->loop(), config.tag,
+                                       fuse_cache(config.cache)));
+  return folder;
+}
+
+SharedFolder::~SharedFolder() {
+  if (fs_) fs_->reset();
+  fs_.reset();
+  if (thread_) thread_->stop();
+}
+
+// What the guest kicked before the pause is served.
+void SharedFolder::pause() {
+  for (int round = 0; round < kRoundsOfAPause; ++round) thread_->loop().call([] {});
+  fs_->pause();
+}
+
+}  // namespace wick::vmm

@@ -1,0 +1,35 @@
+// One share of the machine: owns the tree of host files, the virtio device on top of it, and the
+// device's loop, and destroys them in the right order.
+#pragma once
+
+#include <memory>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "virtio/fs.h"
+#include "vmm/config.h"
+
+namespace wick::vmm {
+
+class SharedFolder {
+ public:
+  // `shares` is the number of the machine's shares, which divide the descriptors that the
+  // process may have.
+  static Result<std::unique_ptr<SharedFolder>> create(const ShareConfig& config, size_t shares);
+  ~SharedFolder();
+
+  virtio::VirtioDevice* virtio() { return fs_.get(); }
+
+  // Waits for the requests in flight, and holds new ones until resume().
+  void pause();
+  void resume() { fs_->resume(); }
+
+ private:
+  SharedFolder() = default;
+
+  std::unique_ptr<share::Tree> tree_;
+  std::unique_ptr<LoopThread> thread_;
+  std::unique_ptr<virtio::Fs> fs_;
+};
+
+}  // namespace wick::vmm
