@@ -45,7 +45,7 @@ uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareCards = 2;
   if (!on_pci() || hotplug == Hotplug::kOff) return 0;
   const uint32_t fixed = vsock_cid ? 1u << layout::kVsockSlot : 0;
-  const size_t end = devices::PciHost::kSlots - shares.size();
+  const size_t end = devices::PciHost::kSlots - std::min<size_t>(shares.size(), 8);
   const auto range = [](size_t first, size_t end) {
     uint32_t slots = 0;
     for (size_t slot = first; slot < end; ++slot) slots |= 1u << slot;

@@ -242,6 +242,20 @@ TEST(NetSpec, MayBeNoneOrUser) {
   EXPECT_EQ((*user)->mtu, 1400);
 }
 
+TEST(ShareSpec, HasAFolderATagAndItsRules) {
+  const auto share = parse_share("/srv/a,,b,tag=t,readonly=on,cache=always,security=mapped");
+  ASSERT_TRUE(share);
+  EXPECT_EQ(share->path, "/srv/a,b");
+  EXPECT_EQ(share->tag, "t");
+  EXPECT_TRUE(share->read_only);
+  EXPECT_EQ(share->cache, vmm::ShareConfig::Cache::kAlways);
+  EXPECT_EQ(share->security, share::Security::kMapped);
+  EXPECT_EQ(parse_share("/,tag=t")->security, share::Security::kSquash);
+  EXPECT_THAT(error_of(parse_share("/srv")), HasSubstr("tag=TAG is missing"));
+  EXPECT_THAT(error_of(parse_share("/srv,tag=t,cache=none")), HasSubstr("cache"));
+  EXPECT_THAT(error_of(parse_share("/srv,tag=t,security=none")), HasSubstr("security"));
+}
+
 TEST(NetSpec, RefusesOtherNetworks) {
   for (const char* const text :
        {"", "nat", "Tap", "TAP", "tap0", "bridge", "slirp", "user:", "tap,,", "tap,,mtu=1500"})

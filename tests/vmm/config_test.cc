@@ -153,6 +153,21 @@ TEST(Config, DebugExitHasFourPorts) {
   EXPECT_THAT(error_of(machine), HasSubstr("the last is 0xfffc"));
 }
 
+TEST(Config, OfSharesHasATagEachAndRoomBesideTheCards) {
+  MachineConfig machine;
+  machine.shares = {{.path = "/a", .tag = "one"}, {.path = "/a", .tag = "two"}};
+  machine.nets.resize(6);
+  EXPECT_EQ(error_of(machine), "none");
+  machine.shares.push_back({.path = "/a", .tag = "three"});
+  EXPECT_THAT(error_of(machine), HasSubstr("at most 8 network cards and shares"));
+  machine.shares.back().tag = "one";
+  EXPECT_THAT(error_of(machine), HasSubstr("two shares with tag=one"));
+  machine.shares = {{.path = "/a"}};
+  EXPECT_THAT(error_of(machine), HasSubstr("tag=TAG is missing"));
+  machine.shares[0].tag = std::string(37, 'x');
+  EXPECT_THAT(error_of(machine), HasSubstr("longer than 36 bytes"));
+}
+
 // A disk or card that is wrong by itself is so in a machine, too.
 TEST(Config, LooksAtEachDeviceOfAMachine) {
   MachineConfig machine;
@@ -209,6 +224,15 @@ TEST(HotplugSlots, AreAFewBehindTheDevicesOfTheStart) {
   config.disks.resize(17);
   config.nets.resize(8);
   EXPECT_EQ(config.hotplug_slots(), 0u);
+}
+
+TEST(HotplugSlots, AreNotThoseOfShares) {
+  MachineConfig config;
+  config.nets.resize(5);
+  config.shares.resize(2);
+  EXPECT_EQ(config.hotplug_slots(), 0x2000'0f00u);
+  config.hotplug = MachineConfig::Hotplug::kAll;
+  EXPECT_EQ(config.hotplug_slots(), 0x3fff'ff00u);
 }
 
 TEST(HotplugSlots, AreAllOrNoneIfAskedFor) {

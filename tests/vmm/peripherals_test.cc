@@ -53,6 +53,21 @@ class PeripheralsOfAMachine : public testing::Test {
   MachineConfig config_;
 };
 
+TEST_F(PeripheralsOfAMachine, SharesTakeTheLastSlotsDownwards) {
+  config_.rng.reset();
+  config_.shares = {{.path = folder_.path(), .tag = "one"}, {.path = folder_.path(), .tag = "two"}};
+  add_card(NetConfig::Device::kVirtio);
+  Peripherals made = create();
+  EXPECT_THAT(slots(made), ElementsAre("net0 in 24", "share-one in 31", "share-two in 30"));
+  made.pause();
+  made.pause();
+  made.resume();
+  config_.shares[0].path = "/does/not/exist";
+  const auto refused = Peripherals::create(config_, *loop_, {});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("/does/not/exist: cannot share this folder"));
+}
+
 TEST_F(PeripheralsOfAMachine, OfTheDefaultsAreTheEntropyDeviceAlone) {
   const Peripherals made = create();
   EXPECT_THAT(slots(made), ElementsAre("rng in 1"));

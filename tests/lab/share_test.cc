@@ -1,0 +1,167 @@
+// Folders of the host in a guest, by virtio-fs.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "tests/lab/initramfs.h"
+#include "tests/lab/vm.h"
+
+namespace wick::lab {
+namespace {
+
+using testing::HasSubstr;
+
+class Share : public testing::Test {
+ protected:
+  Share() {
+    std::filesystem::create_directory(dir_ / "shared");
+    write_file(dir_ / "outside", "secret");
+  }
+
+  // Our own kernel with Alpine; it has virtio-fs built in.
+  Dialogue& start(const std::string& keys) {
+    vm_.emplace(wick_run({"-k", image("bzImage"), "-d", alpine_disk(dir_), "-a", "loglevel=4",
+                          "--share", fmt::format("{},tag=host{}", dir_ / "shared", keys)}));
+    log_in(vm_->console());
+    return vm_->console();
+  }
+  std::string read(const std::string& name) const { return read_file(dir_ / "shared/" + name); }
+  void write(const std::string& name, const std::string& text) const {
+    write_file(dir_ / "shared/" + name, text);
+  }
+  static std::string digest_on_host(const std::string& path) {
+    return finish({"md5sum", path}).out.substr(0, 32);
+  }
+
+  const TempDir dir_;
+  std::optional<Process> vm_;
+};
+
+// What people do with a share: files in both directions, a tree, and programs that map files.
+void use(Dialogue& shell, const std::string& shared) {
+  write_file(shared + "/from-host", "of the host\n");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-host"), "of the host");
+  (void)run_in_guest(shell, "echo of the guest >/mnt/from-guest; ls -l /mnt");
+  EXPECT_EQ(read_file(shared + "/from-guest"), "of the guest\n");
+
+  // 8 MiB there and back, by a digest of each side.
+  const std::string sum =
+      run_in_guest(shell,
+                   "dd if=/dev/urandom of=/mnt/big bs=64k count=128 conv=fsync 2>/dev/null; "
+                   "md5sum </mnt/big | cut -c1-32");
+  EXPECT_EQ(finish({"md5sum", shared + "/big"}).out.substr(0, 32), sum);
+  EXPECT_EQ(run_in_guest(shell, "echo 3 >/proc/sys/vm/drop_caches; md5sum </mnt/big | cut -c1-32"),
+            sum);
+
+  // A tree of files and links, copied, moved, compared and removed.
+  EXPECT_EQ(
+      run_in_guest(shell,
+                   "mkdir -p /mnt/tree/a/b && cp /bin/busybox /mnt/tree/a/ && "
+                   "ln -s ../a/busybox /mnt/tree/link && ln /mnt/tree/a/busybox /mnt/tree/hard && "
+                   "for i in $(seq 200); do echo $i >/mnt/tree/a/b/$i; done && "
+                   "cp -a /mnt/tree /mnt/copy && mv /mnt/copy /mnt/moved && "
+                   "diff -r /mnt/tree /mnt/moved && ls /mnt/moved/a/b | wc -l"),
+      "200");
+  EXPECT_EQ(
+      run_in_guest(shell, "/mnt/moved/link echo runs 2>/dev/null || /mnt/moved/hard echo runs"),
+      "runs");
+  EXPECT_TRUE(std::filesystem::equivalent(shared + "/tree/a/busybox", shared + "/tree/hard"));
+  (void)run_in_guest(shell, "rm -rf /mnt/moved /mnt/tree");
+  EXPECT_FALSE(std::filesystem::exists(shared + "/tree"));
+
+  // An open file that is removed, renames, truncation, append, holes.
+  EXPECT_EQ(run_in_guest(shell,
+                         "cd /mnt; exec 3<>gone; rm gone; echo still >&3; echo there >&3; "
+                         "cat /proc/self/fd/3; exec 3>&-; echo a >x; echo b >>x; mv x y; "
+                         "cat y; truncate -s 1G sparse; du -k sparse | cut -f1; cd /"),
+            "still\nthere\na\nb\n0");
+  EXPECT_EQ(std::filesystem::file_size(shared + "/sparse"), 1u << 30);
+  (void)run_in_guest(shell, "rm /mnt/sparse /mnt/y /mnt/big");
+}
+
+TEST_F(Share, IsAFolderOfTheHost) {
+  Dialogue& shell = start("");
+  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
+  use(shell, dir_ / "shared");
+  // The guest resolves the link itself.
+  (void)run_in_guest(shell, "ln -s ../outside /mnt/out; ln -s /etc/hostname /mnt/etc");
+  EXPECT_NE(ask(shell, "cat /mnt/out").status, 0);
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/etc"), run_in_guest(shell, "cat /etc/hostname"));
+  // It sees wick's user as itself, and another mount begins anew.
+  EXPECT_EQ(run_in_guest(shell, "stat -c %u:%g /mnt/from-host"), "0:0");
+  (void)run_in_guest(shell, "umount /mnt; mount -t virtiofs host /mnt");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-guest"), "of the guest");
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(*vm_);
+}
+
+TEST_F(Share, ReadOnlyIsEnforcedByTheHost) {
+  write("file", "text");
+  Dialogue& shell = start(",readonly=on");
+  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
+  for (const char* command : {"echo x >/mnt/file", "rm /mnt/file", "mkdir /mnt/dir",
+                              "mv /mnt/file /mnt/other", "chmod 777 /mnt/file"}) {
+    const Answer answer = ask(shell, command);
+    EXPECT_NE(answer.status, 0) << command;
+    EXPECT_THAT(answer.output, HasSubstr("Read-only file system")) << command;
+  }
+  EXPECT_EQ(read("file"), "text");
+  power_off(*vm_);
+}
+
+TEST_F(Share, KeepsOwnersAndDevicesOfAGuestInAttributes) {
+  Dialogue& shell = start(",security=mapped,cache=always");
+  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
+  EXPECT_EQ(
+      run_in_guest(shell,
+                   "cd /mnt; echo x >f; chown 12:34 f; chmod 4711 f; mknod n c 1 3; mkfifo p; "
+                   "ln -s target l; echo gone >n; stat -c '%u %g %a %F' f n p l; readlink l"),
+      "12 34 4711 regular file\n0 0 644 character special file\n0 0 644 fifo\n"
+      "0 0 777 symbolic link\ntarget");
+  struct stat status {};
+  ASSERT_EQ(::lstat((dir_ / "shared/n").c_str(), &status), 0);
+  EXPECT_TRUE(S_ISREG(status.st_mode));
+  power_off(*vm_);
+}
+
+TEST_F(Share, CanBeTheRoot) {
+  // Alpine's files, copied out of its disk.
+  const std::string root = dir_ / "shared";
+  ASSERT_EQ(finish({"debugfs", "-R", "rdump / " + root, alpine_disk(dir_)}).status, 0);
+  vm_.emplace(wick_run({"-k", image("bzImage"), "--share", root + ",tag=myroot", "-a",
+                        "loglevel=4 root=myroot rootfstype=virtiofs rw init=/bin/sh"}));
+  Dialogue& shell = vm_->console();
+  shell.expect("# ");
+  EXPECT_EQ(run_in_guest(shell, "echo of the guest >/written; head -n 1 /etc/os-release"),
+            "NAME=\"Alpine Linux\"");
+  EXPECT_EQ(read("written"), "of the guest\n");
+}
+
+TEST_F(Share, StockKernelUsesItLong) {
+  std::map<std::string, std::string> files;
+  std::string load = "for m in";
+  for (const Module& module : generic_modules({"virtiofs"})) {
+    files["extra/" + module.name] = module.content;
+    load += " " + module.name;
+  }
+  load += "; do insmod /extra/$m; done 2>/dev/null; mkdir -p /mnt; mount -t virtiofs host /mnt";
+  write_file(dir_ / "initrd",
+             extend_initramfs(read_file(image("debian-generic/initrd.img")), files));
+  vm_.emplace(wick_run({"-k", image("debian-generic/vmlinuz"), "-i", dir_ / "initrd", "-a",
+                        "quiet wick.sh", "--share", dir_ / "shared" + ",tag=host"}));
+  Dialogue& shell = vm_->console();
+  shell.expect("# ");
+  (void)run_in_guest(shell, load);
+  write("file", "text");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
+  (void)run_in_guest(shell, "mkdir /mnt/dir; for i in 1 2 3; do echo $i >/mnt/dir/$i; done");
+  EXPECT_EQ(read("dir/3"), "3\n");
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+}
+
+}  // namespace
+}  // namespace wick::lab
