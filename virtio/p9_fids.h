@@ -1,0 +1,139 @@
+// The fids of a 9P client: its names for files of a share, for those that it has opened, and for
+// extended attributes that it reads or writes.
+//
+// Specification: Plan 9, intro(5), "Fids".
+//
+// Thread rule: any thread may call anything at any time. A Fid is a value that shares what it
+// refers to; a request that still uses a fid keeps that, though the client has dropped the fid.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "share/tree.h"
+
+namespace wick::virtio::p9 {
+
+// A reference to a node, which is given back at the end.
+class NodeReference {
+ public:
+  NodeReference(share::Tree& tree, share::NodeId id) : tree_(tree), id_(id) {}
+  ~NodeReference() {
+    if (id_ != share::kRootNode) tree_.forget(id_, 1);
+  }
+  NodeReference(const NodeReference&) = delete;
+  NodeReference& operator=(const NodeReference&) = delete;
+  share::NodeId id() const { return id_; }
+
+ private:
+  share::Tree& tree_;
+  const share::NodeId id_;
+};
+
+// Where the client has found a file. Tremove and Trename need the name, which is no longer true
+// if somebody has renamed the file meanwhile.
+struct Place {
+  std::shared_ptr<const NodeReference> node;
+  std::shared_ptr<const NodeReference> directory;  // nullptr: unknown, as for the root
+  std::string name;
+};
+
+// An open file or directory. At the end it is closed, and the locks made with it are released.
+class OpenFile {
+ public:
+  static constexpr size_t kMaxLockOwners = 64;  // for one open file
+
+  OpenFile(share::Tree& tree, share::FileId id, std::shared_ptr<const NodeReference> node,
+           int flags)
+      : tree_(tree), id_(id), node_(std::move(node)), flags_(flags) {}
+  ~OpenFile();
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  share::FileId id() const { return id_; }
+  int flags() const { return flags_; }
+  // Remembers that `owner` may have locks. Returns false if there are too many owners.
+  bool add_lock_owner(uint64_t owner) EXCLUDES(mutex_);
+
+ private:
+  share::Tree& tree_;
+  const share::FileId id_;
+  const std::shared_ptr<const NodeReference> node_;
+  const int flags_;  // of Tlopen or Tlcreate
+  Mutex mutex_;
+  std::vector<uint64_t> lock_owners_ GUARDED_BY(mutex_);
+};
+
+// The value of an extended attribute that is read by Tread, or that Twrite collects until Tclunk
+// sets it. The values of all fids share a budget.
+class XattrValue {
+ public:
+  // Takes `value.size()` bytes off `budget_bytes`, and gives them back at the end. Returns nullptr
+  // if there are fewer.
+  static std::shared_ptr<XattrValue> to_read(std::vector<std::byte> value,
+                                             std::atomic<size_t>& budget_bytes);
+  // As above, with `size_bytes`. `flags` are those of setxattr(2).
+  static std::shared_ptr<XattrValue> to_write(std::string name, size_t size_bytes, int flags,
+                                              std::atomic<size_t>& budget_bytes);
+  ~XattrValue() { budget_bytes_ += taken_bytes_; }
+  XattrValue(const XattrValue&) = delete;
+  XattrValue& operator=(const XattrValue&) = delete;
+
+  bool writable() const { return writable_; }
+  size_t read(uint64_t offset, std::span<const iovec> to) EXCLUDES(mutex_);
+  // The client must write from the beginning to the end (EINVAL).
+  share::Outcome<size_t> write(uint64_t offset, std::span<const iovec> from) EXCLUDES(mutex_);
+  // Sets the attribute of `node`. EINVAL if a part of the value has not been written.
+  share::Outcome<> set(share::Tree& tree, share::NodeId node) EXCLUDES(mutex_);
+
+ private:
+  XattrValue(std::atomic<size_t>& budget_bytes, size_t taken_bytes)
+      : budget_bytes_(budget_bytes), taken_bytes_(taken_bytes) {}
+
+  std::atomic<size_t>& budget_bytes_;
+  const size_t taken_bytes_;
+  bool writable_ = false;
+  std::string name_;
+  int flags_ = 0;
+  Mutex mutex_;
+  std::vector<std::byte> value_ GUARDED_BY(mutex_);
+  size_t written_bytes_ GUARDED_BY(mutex_) = 0;
+};
+
+struct Fid {
+  std::shared_ptr<const Place> place;
+  uint32_t uid = 0;                   // of the user who attached
+  std::shared_ptr<OpenFile> file;     // nullptr: not open
+  std::shared_ptr<XattrValue> xattr;  // nullptr: the fid is a file
+
+  share::NodeId node() const { return place->node->id(); }
+  bool same_as(const Fid& other) const {
+    return place == other.place && file == other.file && xattr == other.xattr;
+  }
+};
+
+class FidTable {
+ public:
+  static constexpr size_t kMaxFids = 256 << 10;
+
+  share::Outcome<Fid> find(uint32_t id) const EXCLUDES(mutex_);  // EBADF
+  // EEXIST for an id in use, ENFILE if there are too many.
+  share::Outcome<> add(uint32_t id, Fid fid) EXCLUDES(mutex_);
+  // Replaces `before`, which find() has returned, by `after`. EBUSY if another request has
+  // changed the fid since.
+  share::Outcome<> replace(uint32_t id, const Fid& before, Fid after) EXCLUDES(mutex_);
+  share::Outcome<Fid> remove(uint32_t id) EXCLUDES(mutex_);  // EBADF
+  void clear() EXCLUDES(mutex_);
+  size_t size() const EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::unordered_map<uint32_t, Fid> fids_ GUARDED_BY(mutex_);
+};
+
+}  // namespace wick::virtio::p9
