@@ -25,11 +25,9 @@ struct Package {
   std::string_view program;
   const char* name;
 };
-constexpr Package kPackages[] = {{"ip", "iproute2"},
-                                 {"nft", "nftables"},
-                                 {"iptables", "iptables"},
-                                 {"iptables-restore", "iptables"},
-                                 {"dnsmasq", "dnsmasq-base"}};
+constexpr Package kPackages[] = {{"ip", "iproute2"},          {"nft", "nftables"},
+                                 {"iptables", "iptables"},    {"iptables-restore", "iptables"},
+                                 {"dnsmasq", "dnsmasq-base"}, {"mke2fs", "e2fsprogs"}};
 
 bool is_program(const std::string& path) {
   struct stat status {};

@@ -26,6 +26,8 @@ struct ImageCreate {
   CreateOptions options;                                   // without the size
   std::vector<std::pair<std::string, std::string>> given;  // the options of -o, as written
   bool trust_backing = false;                              // the backing file need not exist
+  std::string folder;  // make a file system of this folder in the image; empty: no content
+  std::string label;   // of that file system
   bool quiet = false;
 
   std::optional<std::string> option(std::string_view key) const;  // the last one of `given`

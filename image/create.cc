@@ -9,6 +9,7 @@
 #include "block/named_file.h"
 #include "image/commands.h"
 #include "image/files.h"
+#include "image/from_folder.h"
 
 namespace wick::image {
 
@@ -82,6 +83,11 @@ std::optional<std::string> ImageCreate::option(std::string_view key) const {
 
 Result<int> execute(const ImageCreate& command) {
   ImageCreate create = command;
+  if (!create.folder.empty()) {
+    create.size_bytes = TRY(create_from_folder(create));
+    if (!create.quiet) std::fputs(description(create).c_str(), stdout);
+    return 0;
+  }
   const auto thread = TRY(block::IoThread::create("image"));
   if (auto* const options = std::get_if<Qcow2CreateOptions>(&create.options)) {
     const bool look = !create.trust_backing || !create.size_bytes;

@@ -121,6 +121,21 @@ Result<Command> common_with_file(const Given& given) {
   return command;
 }
 
+// Sets the folder whose files the new image will have.
+Result<void> set_folder(const Given& given, image::ImageCreate& create) {
+  create.folder = given.last("from").value_or("");
+  create.label = given.last("label").value_or("");
+  if (!given.has("from"))
+    return given.has("label") ? Result<void>(fail("--label: only with --from")) : Result<void>();
+  if (create.folder.empty()) return fail("--from: the folder is missing");
+  constexpr size_t kMaxLabelBytes = 16;  // ext4's s_volume_name
+  if (create.label.size() > kMaxLabelBytes)
+    return fail("--label: \"{}\" has more than {} bytes", create.label, kMaxLabelBytes);
+  if (create.option("data_file") || create.option("backing_file") || given.has("backing"))
+    return fail("--from: not with a backing file or a data file");
+  return {};
+}
+
 // Sets the backing file from -b or -B, and its format from -F.
 Result<void> set_backing(const Given& given, const std::string& name, Qcow2CreateOptions& options) {
   if (const auto base = given.last(name)) options.backing_path = *base;
@@ -143,6 +158,7 @@ Result<image::ImageCommand> make_create(const Given& given) {
   auto parsed = TRY(named("-o", parse_create_options(format, given.all("o"))));
   create.options = std::move(parsed.options);
   create.given = std::move(parsed.pairs);
+  TRY(set_folder(given, create));
   if (const auto size = given.last("SIZE"))
     create.size_bytes = TRY(named("SIZE '" + *size + "'", image::parse_image_size(*size)));
   else if (const auto other = create.option("size"))
@@ -150,13 +166,13 @@ Result<image::ImageCommand> make_create(const Given& given) {
 
   if (auto* const qcow2 = std::get_if<Qcow2CreateOptions>(&create.options)) {
     TRY(set_backing(given, "backing", *qcow2));
-    if (!create.size_bytes && qcow2->backing_path.empty())
+    if (!create.size_bytes && qcow2->backing_path.empty() && create.folder.empty())
       return with_hint(fail("SIZE is missing"), "give it, or a backing file with -b");
     TRY(named("-o", check_create_options(*qcow2)));
   } else {
     if (given.has("backing") || given.has("F"))
       return with_hint(fail("-b: raw has no backing files"), "add -f qcow2");
-    if (!create.size_bytes) return fail("SIZE is missing");
+    if (!create.size_bytes && create.folder.empty()) return fail("SIZE is missing");
   }
   return create;
 }

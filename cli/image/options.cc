@@ -23,7 +23,7 @@ Example:
 
 constexpr const char* kCreateHelp =
     R"(SIZE is in bytes, or has a suffix K, M, G, T, P or E; without it the image is as
-large as its backing file. The options of qcow2 with their defaults, other values
+large as its backing file, or as DIR needs. The options of qcow2 with their defaults, other values
 in parentheses (-o help lists all options):
   cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
   refcount_bits=16 (1 to 64)            lazy_refcounts=off
@@ -31,8 +31,9 @@ in parentheses (-o help lists all options):
   preallocation=off (metadata, falloc, full; raw has off, falloc, full)
   data_file=FILE, data_file_raw=off: the data lies in another file
 
-Example:
-  wick image create -f qcow2 -o cluster_size=128k disk.qcow2 20G)";
+Examples:
+  wick image create -f qcow2 -o cluster_size=128k disk.qcow2 20G
+  wick image create -f qcow2 --from . files.qcow2)";
 
 constexpr const char* kInfoHelp = R"(Example:
   wick image info --backing-chain --output json overlay.qcow2)";
@@ -143,6 +144,8 @@ constexpr OptionRow kCreateOptions[] = {
     {"-F", "raw|qcow2", "format of BASE (by its magic)"},
     {"-u", nullptr, "do not open BASE"},
     {"-o", "k=v,...", "more options, see below"},
+    {"--from", "DIR", "make an ext4 file system of this folder in it (with mke2fs)"},
+    {"--label", "LABEL", "name of that file system"},
     kQuiet,
     kFileOrHelp,
     {"SIZE", "", "size of the disk"},
