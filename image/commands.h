@@ -212,10 +212,33 @@ struct ImageBench {
   bool trust_names = false;
 };
 
+struct ImageNbd {
+  std::string path;
+  std::optional<ImageFormat> format;
+  bool read_only = false;
+  bool ephemeral = false;  // changes are dropped at the end
+  std::string snapshot;    // serve this one, with read_only; empty: the current state
+  bool share = false;      // the image may be in use; with read_only
+  bool trust_names = false;
+  block::Cache cache = block::Cache::kWriteback;
+  bool discards = true;
+  std::string socket_path;  // empty: TCP
+  std::string bind_address;
+  uint16_t port = 0;
+  std::string device;        // served to the kernel instead; empty: none
+  std::string disconnected;  // only disconnect this device; empty: none
+  std::string name;          // of the export
+  std::string description;
+  size_t max_clients = 1;
+  bool persistent = false;  // do not end with the last client
+  bool background = false;
+  std::string pid_path;  // empty: none
+};
+
 using ImageCommand =
     std::variant<ImageCreate, ImageInfoQuery, ImageCheck, ImageResize, ImageSnapshot, ImageMap,
                  ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
-                 ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageOptionHelp>;
+                 ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageNbd, ImageOptionHelp>;
 
 // Each executes its command and returns the exit status, as qemu-img has it. main() turns an
 // Error into status 1.
@@ -235,6 +258,7 @@ Result<int> execute(const ImageDd& command);
 Result<int> execute(const ImageBitmap& command);
 Result<int> execute(const ImageAmend& command);
 Result<int> execute(const ImageBench& command);
+Result<int> execute(const ImageNbd& command);
 Result<int> execute(const ImageOptionHelp& command);
 
 // The list as qemu-img prints it, with its heading.

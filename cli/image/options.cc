@@ -1,6 +1,7 @@
 #include "cli/image/options.h"
 
 #include "cli/image/make.h"
+#include "cli/image/nbd.h"
 
 namespace wick::cli {
 
@@ -23,8 +24,8 @@ Example:
 
 constexpr const char* kCreateHelp =
     R"(SIZE is in bytes, or has a suffix K, M, G, T, P or E; without it the image is as
-large as its backing file, or as DIR needs. The options of qcow2 with their defaults, other values
-in parentheses (-o help lists all options):
+large as its backing file, or as the folder DIR needs. The options of qcow2 with
+their defaults, other values in parentheses (-o help lists all options):
   cluster_size=64k (512 to 2M)          compat=1.1 (0.10, v2, v3)
   refcount_bits=16 (1 to 64)            lazy_refcounts=off
   extended_l2=off                       compression_type=zlib (zstd)
@@ -143,9 +144,9 @@ constexpr OptionRow kCreateOptions[] = {
     {"-b,--backing", "BASE", "the backing file; relative to FILE's folder"},
     {"-F", "raw|qcow2", "format of BASE (by its magic)"},
     {"-u", nullptr, "do not open BASE"},
-    {"-o", "k=v,...", "more options, see below"},
     {"--from", "DIR", "make an ext4 file system of this folder in it (with mke2fs)"},
     {"--label", "LABEL", "name of that file system"},
+    {"-o", "k=v,...", "more options, see below"},
     kQuiet,
     kFileOrHelp,
     {"SIZE", "", "size of the disk"},
@@ -363,6 +364,7 @@ const CommandRow<image::ImageCommand> kCommands[] = {
     {{"amend", "Changes format options of an image.", kAmendHelp, kAmendOptions}, make_amend},
     {{"bench", "Measures the speed of requests.", kBenchHelp, kBenchOptions}, make_bench},
     {{"io", "Reads and writes patterns, for tests.", kIoHelp, kIoOptions}, make_io},
+    {nbd_syntax(), make_nbd},
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The examples of the help work: those of wick image run, the others are parsed.
+// The examples of the help work: those of wick image run, the others are parsed, and so is that of
+// its server, which waits for clients.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ TEST(Examples, AreInTheHelpOfEveryCommandAndWork) {
     bool own = false;
     for (const std::string& example : examples) {
       own = own || example.find(command + " ") != std::string::npos || example.ends_with(command);
-      if (example.starts_with("wick image "))
+      if (example.starts_with("wick image ") && command != "wick image nbd")
         EXPECT_EQ(run_in_folder(example), 0) << example;
       else
         EXPECT_EQ(refusal(example), "") << example;
