@@ -13,6 +13,12 @@
 
 namespace wick::vmm {
 
+namespace {
+
+constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
+
+}  // namespace
+
 std::string MachineConfig::console_id(size_t index) const {
   if (!consoles[index].port_name.empty()) return consoles[index].port_name;
   const auto before = std::span(consoles).first(index);
@@ -45,19 +51,19 @@ uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareCards = 2;
   if (!on_pci() || hotplug == Hotplug::kOff) return 0;
   const uint32_t fixed = vsock_cid ? 1u << layout::kVsockSlot : 0;
-  const size_t end = devices::PciHost::kSlots - std::min<size_t>(shares.size(), 8);
+  const size_t cards_end = devices::PciHost::kSlots - std::min(shares.size(), kMaxCards);
   const auto range = [](size_t first, size_t end) {
     uint32_t slots = 0;
     for (size_t slot = first; slot < end; ++slot) slots |= 1u << slot;
     return slots;
   };
-  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots & range(0, end) & ~fixed;
+  if (hotplug == Hotplug::kAll) return layout::kHotplugSlots & range(0, cards_end) & ~fixed;
   const auto used = static_cast<size_t>(
       std::ranges::count(disks, DiskConfig::Device::kVirtio, &DiskConfig::device));
   const size_t disk = layout::kFirstDiskSlot + used;
   const size_t card = layout::kFirstNetSlot + nets.size();
   return range(disk, std::min<size_t>(disk + kSpareDisks, disk_slots_end())) |
-         range(card, std::min<size_t>(card + kSpareCards, end));
+         range(card, std::min<size_t>(card + kSpareCards, cards_end));
 }
 
 uint8_t MachineConfig::disk_slots_end() const {
@@ -124,7 +130,6 @@ Result<void> check(const ShareConfig& share) {
 
 namespace {
 
-constexpr size_t kMaxCards = devices::PciHost::kSlots - layout::kFirstNetSlot;
 constexpr size_t kMaxConsoles = 8;
 constexpr size_t kMaxSerials = 4;
 
