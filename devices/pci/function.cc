@@ -10,11 +10,12 @@ namespace wick::devices {
 
 namespace {
 
-constexpr uint32_t kClassVga = 0x0300;  // class and subclass
+// Class and subclass.
+constexpr uint32_t kClassVga = 0x0300;
+constexpr uint32_t kClassIsaBridge = 0x0601;
+constexpr uint8_t kMultifunction = 0x80;  // in PCI_HEADER_TYPE
 
 }  // namespace
-
-namespace {}  // namespace
 
 template <typename T>
 T PciFunction::get(uint64_t offset) const {
@@ -38,6 +39,13 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
   // A VGA card has ports without a BAR. SeaBIOS runs the card's ROM only if both bits can be set
   // (src/hw/pcidevice.c and src/optionroms.c, is_pci_vga()).
   if (identity.class_code >> 8 == kClassVga) writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
+  // A bridge to ISA decodes both spaces. OVMF looks for serial ports and a keyboard behind it only
+  // if it does (OvmfPkg/SioBusDxe/SioBusDxe.c).
+  if (identity.class_code >> 8 == kClassIsaBridge) {
+    constexpr std::byte kBoth{PCI_COMMAND_IO | PCI_COMMAND_MEMORY};
+    config_[PCI_COMMAND] |= kBoth;
+    writable_[PCI_COMMAND] |= kBoth;
+  }
   set<uint32_t>(PCI_CLASS_REVISION, identity.class_code << 8 | identity.revision);
   set<uint8_t>(PCI_CACHE_LINE_SIZE, 0, 0xff);
   set(PCI_SUBSYSTEM_VENDOR_ID, identity.subsystem_vendor);
@@ -71,6 +79,10 @@ void PciFunction::add_io_bar(size_t index, uint32_t ports, BusDevice& device) {
 
 void PciFunction::add_register(uint8_t offset, uint32_t value, uint32_t writable) {
   set(offset, value, writable);
+}
+
+void PciFunction::set_multifunction() {
+  config_[PCI_HEADER_TYPE] |= std::byte{kMultifunction};
 }
 
 void PciFunction::add_msix(size_t bar_index) {

@@ -60,6 +60,8 @@ class PciFunction {
   // Adds a 32-bit register without effect at `offset`, behind the header. The guest can
   // write the bits set in `writable`.
   void add_register(uint8_t offset, uint32_t value, uint32_t writable);
+  // Tells software that probes function 0 of a slot that the slot has others (6.2.1).
+  void set_multifunction();
   // Sets the callback for changes of the Bus Master bit, which is set at first. `changed` is
   // called before the guest's write returns and with the host bridge's lock held; it may wait
   // for the device's loop.

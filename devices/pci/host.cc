@@ -63,6 +63,16 @@ Result<void> PciHost::attach(uint8_t slot, PciFunction& function, uint8_t interr
   return {};
 }
 
+Result<void> PciHost::attach_further(uint8_t slot, uint8_t number, PciFunction& function) {
+  constexpr uint8_t kFunctions = 8;
+  const uint32_t device_function = uint32_t{slot} << 3 | number;
+  if (slot >= kSlots || number == 0 || number >= kFunctions ||
+      std::ranges::find(further_, device_function, &Further::device_function) != further_.end())
+    return fail("pci: function {} of slot {} is in use or cannot be added", number, slot);
+  further_.push_back({device_function, &function});
+  return {};
+}
+
 Result<void> PciHost::plug(uint8_t slot, PciFunction& function, uint8_t interrupt_line) {
   if (slot >= kSlots || functions_[slot] != nullptr)
     return fail("pci: slot {} is in use or does not exist", slot);
@@ -87,9 +97,12 @@ std::vector<PciHost::Slot> PciHost::list() {
 }
 
 PciFunction* PciHost::at(uint32_t bus_device_function) {
-  // There is one bus, and each slot has function 0 only.
+  // There is one bus.
   const uint32_t slot = bus_device_function >> 3;
-  return slot < kSlots && (bus_device_function & 7) == 0 ? functions_[slot] : nullptr;
+  if (slot >= kSlots) return nullptr;
+  if ((bus_device_function & 7) == 0) return functions_[slot];
+  const auto found = std::ranges::find(further_, bus_device_function, &Further::device_function);
+  return found == further_.end() ? nullptr : found->function;
 }
 
 void PciHost::read_config(PciFunction* function, uint64_t offset, std::span<std::byte> data) {

@@ -1,5 +1,5 @@
-// The PCI host bridge: bus 0 with up to 31 further slots, one function each. It
-// decodes accesses to their configuration spaces, through ports and through memory
+// The PCI host bridge: bus 0 with up to 31 further slots, of which each has function 0 and may have
+// others without BARs. It decodes accesses to their configuration spaces, through ports and through memory
 // (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
 //
 // Thread rule: attach() is called before the first vCPU runs, plug() and unplug() while
@@ -42,7 +42,13 @@ class PciHost {
   // register, for systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
 
-  // The same for a guest that runs already, which assigns the addresses itself.
+  // Adds function `number`, 1 to 7, of a slot. It has no BARs, and must outlive the bridge. Software
+  // finds it if it asks for it, or if function 0 says that there are others.
+  Result<void> attach_further(uint8_t slot, uint8_t number, PciFunction& function);
+  // Function 0 of slot 0, the bridge itself.
+  PciFunction& bridge() { return bridge_; }
+
+  // The same as attach() for a guest that runs already, which assigns the addresses itself.
   Result<void> plug(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
   // Empties the slot. Afterwards the function may be destroyed.
   void unplug(uint8_t slot);
@@ -100,6 +106,11 @@ class PciHost {
   uint64_t next_bar_;
   uint64_t next_io_bar_;
   std::array<PciFunction*, kSlots> functions_{};
+  struct Further {
+    uint32_t device_function = 0;  // slot << 3 | number
+    PciFunction* function = nullptr;
+  };
+  std::vector<Further> further_;
   Ports ports_{*this};
   Ecam ecam_{*this};
   Window window_;

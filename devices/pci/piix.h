@@ -1,0 +1,34 @@
+// The two functions of an Intel PIIX4 that OVMF asks for on a machine with an i440FX: the bridge to
+// ISA, behind which it looks for serial ports and a PS/2 keyboard, and the one that says where the
+// ACPI timer is. Neither does anything; ACPI describes the devices to operating systems.
+//
+// Thread rule: as PciHost's.
+// Specification: Intel 82371AB (PIIX4), 4.1 and 7.1; edk2, OvmfPkg/SioBusDxe/SioBusDxe.c and
+// OvmfPkg/Library/AcpiTimerLib.
+#pragma once
+
+#include "devices/pci/function.h"
+#include "devices/pci/host.h"
+
+namespace wick::devices {
+
+class Piix {
+ public:
+  // OVMF asks for the power management function at this place, whether function 0 of the slot
+  // announces it or not.
+  static constexpr uint8_t kPowerManagementSlot = 1;
+  static constexpr uint8_t kPowerManagementFunction = 3;
+
+  // The ACPI timer is at `pm_port` + 8. The ports are a multiple of 64.
+  explicit Piix(uint16_t pm_port);
+
+  // Puts the bridge to ISA beside the host bridge, and the other function where OVMF asks for it.
+  // There other software does not find it, since the device in that slot has one function only.
+  Result<void> attach_to(PciHost& host);
+
+ private:
+  PciFunction isa_bridge_;
+  PciFunction power_management_;
+};
+
+}  // namespace wick::devices
