@@ -12,7 +12,11 @@ namespace wick::boot {
 
 namespace {
 
-constexpr size_t kFirmwareUnitBytes = 64 << 10;
+constexpr size_t kFirmwareUnitBytes = 4 << 10;
+constexpr size_t kMinFirmwareBytes = 64 << 10;
+// The signature of a firmware volume (PI 1.7, volume 3, 3.2.1, EFI_FIRMWARE_VOLUME_HEADER).
+constexpr size_t kVolumeSignature = 40;
+constexpr uint32_t kFirmwareVolume = 0x4856'465f;  // "_FVH"
 constexpr size_t kOptionRomUnitBytes = 512;
 constexpr size_t kMaxOptionRomBytes = 128 << 10;  // the space between the screen and the BIOS
 constexpr uint16_t kSignature = 0xaa55;           // of option ROMs, and of boot sectors
@@ -23,6 +27,17 @@ constexpr size_t kOemName = 3;  // of a FAT volume
 
 constexpr std::array kBiosFolders = {"/usr/share/seabios", "/usr/share/qemu",
                                      "/usr/share/qemu-kvm"};
+
+// As Debian and Ubuntu, Fedora, Arch, and openSUSE install it. Those with 4 MiB come first, because
+// the variables of newer systems do not fit into the smaller ones.
+constexpr std::array<std::array<const char*, 2>, 6> kUefiFiles = {{
+    {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+    {"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+    {"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"},
+    {"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+    {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+    {"/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"},
+}};
 
 // mkfs.fat leaves code behind that only says that the volume cannot boot.
 constexpr std::array<std::string_view, 2> kNoBootOemNames = {"mkfs.fat",
@@ -51,16 +66,29 @@ Result<std::string> find_bios() { return find("bios-256k.bin"); }
 
 Result<std::string> find_vga_bios() { return find("vgabios-stdvga.bin"); }
 
+Result<UefiFiles> find_uefi() {
+  std::string tried;
+  for (const auto& [code, variables] : kUefiFiles) {
+    if (::access(code, R_OK) == 0 && ::access(variables, R_OK) == 0) return UefiFiles{code, variables};
+    tried += tried.empty() ? code : std::string(", ") + code;
+  }
+  return with_hint(fail("OVMF is not installed (looked for {})", tried),
+                   "install it: apt install ovmf");
+}
+
 Result<Firmware> open_firmware(const std::string& path, size_t max_bytes) {
   const InputFile file = TRY(InputFile::open(path));
   const uint64_t size = file.size_bytes();
-  if (size == 0 || size % kFirmwareUnitBytes != 0 || size > max_bytes)
+  if (size < kMinFirmwareBytes || size % kFirmwareUnitBytes != 0 || size > max_bytes)
     return with_hint(
-        fail("{}: {} bytes are not a firmware image: its size is a multiple of 64 KiB, at most {} "
-             "MiB",
+        fail("{}: {} bytes are not a firmware image: its size is a multiple of 4 KiB, at least 64 "
+             "KiB, and at most {} MiB",
              path, size, max_bytes >> 20),
         "--firmware takes an image such as SeaBIOS' bios-256k.bin; a kernel is given with -k");
-  return Firmware{path, TRY(read_file(file))};
+  Firmware firmware{.path = path, .image = TRY(read_file(file))};
+  firmware.uefi = load_le<uint32_t>(std::span(firmware.image).subspan(kVolumeSignature, 4)) ==
+                  kFirmwareVolume;
+  return firmware;
 }
 
 Result<std::vector<std::byte>> read_option_rom(const std::string& path) {

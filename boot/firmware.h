@@ -1,4 +1,4 @@
-// Firmware images: SeaBIOS, and the BIOS of its VGA card, as distributions install them.
+// Firmware images: SeaBIOS, the BIOS of its VGA card, and OVMF, as distributions install them.
 //
 // Thread rule: any thread.
 #pragma once
@@ -17,12 +17,21 @@ namespace wick::boot {
 Result<std::string> find_bios();
 Result<std::string> find_vga_bios();
 
+// OVMF in two files: the code, and the variables of a new machine, which lie below it.
+struct UefiFiles {
+  std::string code;
+  std::string variables;
+};
+Result<UefiFiles> find_uefi();
+
 struct Firmware {
   std::string path;
   std::vector<std::byte> image;  // ends at the reset vector
+  bool uefi = false;             // a firmware volume of edk2, and no BIOS
 };
 
-// Reads the image. Fails unless its size is a multiple of 64 KiB and at most `max_bytes`.
+// Reads the image. Fails unless its size is a multiple of 4 KiB, at least 64 KiB and at most
+// `max_bytes`.
 Result<Firmware> open_firmware(const std::string& path, size_t max_bytes);
 
 // Reads an option ROM (PCI Firmware Specification 3.3, 5.2.1), the BIOS of a card. Fails unless it

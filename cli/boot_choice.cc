@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 
 #include "boot/find_kernel.h"
 #include "boot/firmware.h"
@@ -69,6 +70,39 @@ Result<void> choose_location(vmm::MachineConfig& config, const std::string& loca
   return {};
 }
 
+// The file of UEFI's variables of a machine that has a name of its own; empty: none.
+std::string default_variables(const std::string& name) {
+  const char* const state = std::getenv("XDG_STATE_HOME");
+  const char* const home = std::getenv("HOME");
+  const bool given = state != nullptr && *state == '/';
+  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) return {};
+  if (!given && (home == nullptr || *home != '/')) return {};
+  const std::filesystem::path folder =
+      (given ? std::filesystem::path(state) : std::filesystem::path(home) / ".local/state") / "wick";
+  std::error_code ignored;  // the file cannot be made then, and the error of that names it
+  std::filesystem::create_directories(folder, ignored);
+  return folder / (name + ".vars");
+}
+
+Result<void> choose_firmware(vmm::MachineConfig& config, const RunOptions& options) {
+  const BootOptions& given = options.boot;
+  if (given.firmware != "uefi") {
+    config.firmware_path = given.firmware.empty() || given.firmware == "bios"
+                               ? TRY(boot::find_bios())
+                               : given.firmware;
+    return {};
+  }
+  const boot::UefiFiles files = TRY(boot::find_uefi());
+  config.firmware_path = files.code;
+  config.uefi_template_path = files.variables;
+  config.uefi_variables_path =
+      given.variables.empty() ? default_variables(options.machine.name) : given.variables;
+  spdlog::info("the variables of UEFI are in {}", config.uefi_variables_path.empty()
+                                                      ? "memory, and lost at the end"
+                                                      : config.uefi_variables_path);
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_boot(const RunOptions& options) {
@@ -80,6 +114,9 @@ Result<void> check_boot(const RunOptions& options) {
     return with_hint(fail("--kernel excludes --firmware, and --boot disk, cdrom and menu; so does "
                           "--boot kernel"),
                      "leave one of them out");
+  if (!options.boot.variables.empty() && options.boot.firmware != "uefi")
+    return with_hint(fail("--firmware: vars= is for the variables of UEFI"),
+                     "write --firmware uefi,vars=FILE");
   if (!options.location.empty() && (by_firmware || !machine.kernel_path.empty() ||
                                     !machine.initrd_path.empty() || options.initrd_auto))
     return with_hint(fail("--location gives the kernel and its initramfs"),
@@ -97,9 +134,7 @@ Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
   const auto boot = firmware_boot(config, options);
   if (boot) {
     config.boot = *boot;
-    const std::string& firmware = options.boot.firmware;
-    config.firmware_path =
-        firmware.empty() || firmware == "bios" ? TRY(boot::find_bios()) : firmware;
+    TRY(choose_firmware(config, options));
     // What a whole machine does.
     config.reset_on_reboot = options.reset_on_reboot.value_or(true);
     spdlog::info("boots {} by {}",

@@ -28,7 +28,8 @@ struct BootOptions {
   enum class What { kDisk, kCdrom, kKernel, kMenu };
 
   std::optional<What> what;   // nullopt: by what is given
-  std::string firmware = {};  // a path, or "bios"; empty: the default
+  std::string firmware = {};   // a path, "bios" or "uefi"; empty: the default
+  std::string variables = {};  // the file for UEFI's; empty: the default
 };
 
 // wick run, and wick start, which implies `detach`

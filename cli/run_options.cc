@@ -139,9 +139,11 @@ constexpr RunOption kRunOptions[] = {
        o.boot.what = TRY(parse_boot(v));
        return {};
      }},
-    {"--firmware", "bios|FILE", "the firmware for disks and CDs (SeaBIOS)", false,
+    {"--firmware", "SPEC", "the firmware for disks and CDs (bios: SeaBIOS)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.boot.firmware = TRY(parse_path(v));
+       const Spec spec = TRY(parse_spec(v, kFirmwareForm));
+       o.boot.firmware = spec.value;
+       if (!spec.pairs.empty()) o.boot.variables = spec.pairs.front().second;
        return {};
      }},
     {"--fw-cfg", "SPEC", "a file for firmware and guest; may repeat", true,
@@ -214,6 +216,7 @@ std::string RunOption::form() const {
   if (option == "qmp" || option == "monitor") return std::string(kServiceForm);
   if (option == "gdb") return std::string(kGdbForm);
   if (option == "display") return std::string(kDisplayForm);
+  if (option == "firmware") return std::string(kFirmwareForm);
   if (option == "fw-cfg") return std::string(kFwCfgForm);
   if (option == "share") return std::string(kShareForm);
   if (option == "on-panic") return std::string(kPanicForm);

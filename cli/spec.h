@@ -43,6 +43,7 @@ inline constexpr std::string_view kServiceForm = "stdio|unix:PATH|tcp:HOST:PORT"
 inline constexpr std::string_view kGdbForm = "unix:PATH|tcp:HOST:PORT";
 inline constexpr std::string_view kDisplayForm =
     "none|vnc=HOST:N|vnc=unix:PATH[,password-file=FILE][,web=on|off]";
+inline constexpr std::string_view kFirmwareForm = "bios|uefi|FILE[,vars=FILE]";
 inline constexpr std::string_view kFwCfgForm = "NAME[,file=PATH][,string=TEXT]";
 inline constexpr std::string_view kShareForm =
     "DIR[,tag=TAG][,readonly=on|off][,cache=auto|always|never]\n"

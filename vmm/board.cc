@@ -43,6 +43,8 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
                     : TRY(make_memory(config.memory_bytes, peripherals.screen() != nullptr));
   std::unique_ptr<Board> board(
       new Board(config, TRY(Vm::create(kvm)), std::move(memory), main_loop, clock));
+  const auto* const firmware = std::get_if<FirmwareStart>(&files);
+  board->uefi_ = wake != nullptr ? wake->asleep.uefi : firmware != nullptr && firmware->image.uefi;
   TRY(board->vm_.map(board->memory_));
   TRY(board->build_chipset(main_loop, events, wake));
   TRY(board->build_fw_cfg(wake));
@@ -59,7 +61,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
   TRY(board->build_cpus());
   if (wake != nullptr)
     TRY(board->wake_up(*wake));
-  else if (const auto* const firmware = std::get_if<FirmwareStart>(&files))
+  else if (firmware != nullptr)
     TRY(board->load_firmware(*firmware));
   else
     TRY(board->load_kernel(std::get<boot::BootFiles>(std::move(files))));
@@ -200,7 +202,7 @@ Result<void> Board::build_pci(const Events& events) {
   if (!config_.on_pci()) return {};
   for (const uint8_t irq : layout::kPciIrqs)
     pci_pins_.push_back(std::make_unique<SharedPin>(vm_, irq));
-  const Bus::Range window{layout::kPciWindow, layout::kPciWindowBytes};
+  const auto [window, ecam] = pci_places();
   const Bus::Range io_window{layout::kPciIoWindow, layout::kPciIoWindowPorts};
   using Identity = devices::PciHost::Identity;
   pci_ = std::make_unique<devices::PciHost>(
@@ -217,7 +219,11 @@ Result<void> Board::build_pci(const Events& events) {
                                     .eject = events.ejected});
   TRY(ports_.attach({layout::kAcpiHotplugPort, devices::AcpiHotplug::kPorts}, *hotplug_,
                     "hot-plug"));
-  TRY(mmio_.attach({layout::kPciEcam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
+  if (uefi_) {
+    piix_ = std::make_unique<devices::Piix>(layout::kAcpiPmPort);
+    TRY(piix_->attach_to(*pci_));
+  }
+  TRY(mmio_.attach({ecam, devices::PciHost::kEcamBytes}, pci_->ecam(), "pci config"));
   return mmio_.attach(window, pci_->window(), "pci");
 }
 
@@ -465,7 +471,8 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .pm1_event_port = layout::kAcpiPmPort + devices::AcpiPm::kEventOffset,
       .pm1_control_port = layout::kAcpiPmPort + devices::AcpiPm::kControlOffset,
       .pm_timer_port = layout::kAcpiPmPort + devices::AcpiPm::kTimerOffset,
-      .sleep_type_s3 = devices::AcpiPm::kSleepTypeS3,
+      // OVMF's way back from S3 has not been tried.
+      .sleep_type_s3 = uefi_ ? std::nullopt : std::optional(devices::AcpiPm::kSleepTypeS3),
       .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
       .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,
       .reset_port = layout::kAcpiPmPort + devices::AcpiPm::kResetOffset,
@@ -481,10 +488,11 @@ boot::AcpiPlatform Board::acpi_platform() const {
     platform.virtio_mmio.push_back(
         {static_cast<uint32_t>(slot.address), virtio::MmioTransport::kWindowBytes, slot.irq});
   if (pci_) {
+    const auto [window, ecam] = pci_places();
     platform.pci = boot::AcpiPlatform::Pci{.config_port = layout::kPciPort,
-                                           .ecam = layout::kPciEcam,
-                                           .window = layout::kPciWindow,
-                                           .window_bytes = layout::kPciWindowBytes,
+                                           .ecam = static_cast<uint32_t>(ecam),
+                                           .window = static_cast<uint32_t>(window.start),
+                                           .window_bytes = static_cast<uint32_t>(window.size),
                                            .hotplug_slots = hotplug_->pluggable(),
                                            .hotplug_port = layout::kAcpiHotplugPort,
                                            .hotplug_event = layout::kHotplugEvent};

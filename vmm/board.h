@@ -23,15 +23,18 @@
 #include "boot/acpi.h"
 #include "boot/boot.h"
 #include "boot/firmware.h"
+#include "boot/uefi_variables.h"
 #include "devices/acpi_hotplug.h"
 #include "devices/acpi_pm.h"
 #include "devices/debug_exit.h"
 #include "devices/e1000/e1000.h"
 #include "devices/firmware_log.h"
+#include "devices/flash.h"
 #include "devices/fw_cfg.h"
 #include "devices/i8042.h"
 #include "devices/ide/ide.h"
 #include "devices/pci/host.h"
+#include "devices/pci/piix.h"
 #include "devices/pit.h"
 #include "devices/port92.h"
 #include "devices/ps2_keyboard.h"
@@ -57,12 +60,14 @@ namespace wick::vmm {
 
 struct FirmwareStart {
   boot::Firmware image;
-  bool again = false;  // after a reset
+  bool again = false;                        // after a reset
+  boot::UefiVariables* variables = nullptr;  // in flash memory; must outlive the board
 };
 // What remains of a board whose guest sleeps in S3 (ACPI 6.5, 7.4.2.4).
 struct SleepingBoard {
   std::shared_ptr<const GuestMemory> memory;
   std::shared_ptr<const GuestMemory> rom;  // the firmware's image; nullptr: there is none
+  bool uefi = false;
   devices::Rtc::State rtc;
   devices::AcpiHotplug::State hotplug;
   std::vector<std::byte> vmcoreinfo;
@@ -184,6 +189,12 @@ class Board {
   Result<void> add_user_file(const FwCfgFile& file);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
+  // The windows of addresses for PCI devices.
+  struct PciPlaces {
+    Bus::Range window = {};
+    uint64_t ecam = 0;
+  };
+  PciPlaces pci_places() const;
   Result<void> attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
                           const std::string& id);
   Result<void> build_ide(const Peripherals& peripherals);
@@ -206,6 +217,7 @@ class Board {
   // board_firmware.cc
   Result<void> load_firmware(const FirmwareStart& firmware);
   Result<void> map_firmware(std::shared_ptr<const GuestMemory> rom);
+  Result<void> map_variables(boot::UefiVariables& variables);
   Result<void> add_firmware_files(bool again);
   Result<void> wake_up(const WakeStart& wake);
   // In real mode, without firmware; nullopt: the guest has set none.
@@ -242,6 +254,9 @@ class Board {
   std::unique_ptr<devices::FwCfg> fw_cfg_;
   std::shared_ptr<const GuestMemory> rom_;  // the firmware's image; nullptr: none
   std::unique_ptr<devices::FirmwareLog> firmware_log_;
+  bool uefi_ = false;  // the firmware is OVMF
+  std::unique_ptr<devices::Flash> flash_;
+  std::unique_ptr<devices::Piix> piix_;
   std::vector<SerialPort> serials_;
   // With a screen.
   Screen* screen_ = nullptr;

@@ -36,6 +36,7 @@ Result<void> Board::load_firmware(const FirmwareStart& start) {
       TRY(GuestMemory::create(std::array{GuestMemory::Range{rom_start, image.size()}})));
   TRY(rom->write_bytes(rom_start, image));
   TRY(map_firmware(std::move(rom)));
+  if (start.variables != nullptr) TRY(map_variables(*start.variables));
   const auto copy = image.last(std::min<size_t>(image.size(), layout::kMaxFirmwareCopyBytes));
   TRY(memory_.write_bytes({layout::kFirmwareCopyEnd - copy.size()}, copy));
   boot::CmosPlatform cmos{.low_memory_bytes = std::min(config_.memory_bytes, layout::kLowRamEnd),
@@ -53,6 +54,15 @@ Result<void> Board::load_firmware(const FirmwareStart& start) {
   return add_firmware_files(start.again);
 }
 
+// OVMF moves BARs into its own window.
+Board::PciPlaces Board::pci_places() const {
+  if (!uefi_)
+    return {.window = {layout::kPciWindow, layout::kPciWindowBytes}, .ecam = layout::kPciEcam};
+  const uint64_t start =
+      layout::uefi_pci_window(std::min(config_.memory_bytes, layout::kLowRamEnd));
+  return {.window = {start, layout::kUefiPciWindowEnd - start}, .ecam = layout::kUefiPciEcam};
+}
+
 Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
   rom_ = std::move(rom);
   TRY(vm_.map({.index = Vm::kFirmwareSlot,
@@ -63,6 +73,25 @@ Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
       [](const std::string& line) { spdlog::debug("firmware: {}", line); });
   return ports_.attach({layout::kFirmwareLogPort, devices::FirmwareLog::kPorts}, *firmware_log_,
                        "firmware log");
+}
+
+// The guest reads the variables without an exit while the chip shows its memory.
+Result<void> Board::map_variables(boot::UefiVariables& variables) {
+  const Vm::Slot slot{.index = Vm::kFlashSlot,
+                      .memory = variables.region(),
+                      .access = Vm::Access::kReadOnly};
+  const auto show = [this, slot](bool readable) {
+    if (!readable) return vm_.unmap(slot.index);
+    // Otherwise the guest's reads are exits, which the chip serves.
+    if (const auto mapped = vm_.map(slot); !mapped) spdlog::error("{}", mapped.error().message());
+  };
+  flash_ = std::make_unique<devices::Flash>(
+      variables.bytes(),
+      devices::Flash::Wires{
+          .show = show,
+          .changed = [&variables](size_t offset, size_t size) { variables.store(offset, size); }});
+  TRY(mmio_.attach({slot.memory.start.value, slot.memory.size_bytes}, *flash_, "flash"));
+  return vm_.map(slot);
 }
 
 Result<void> Board::add_firmware_files(bool again) {
@@ -81,7 +110,7 @@ Result<void> Board::add_firmware_files(bool again) {
   TRY(add(e820.name, std::move(e820.content)));
 
   boot::BiosSettings settings{.boot_order = boot_order(again),
-                              .sleep_type_s3 = devices::AcpiPm::kSleepTypeS3,
+                              .sleep_type_s3 = acpi_platform().sleep_type_s3,
                               .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
                               .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5};
   if (config_.boot == MachineConfig::Boot::kMenu) settings.boot_menu_wait_ms = kMenuWaitMs;
@@ -89,7 +118,7 @@ Result<void> Board::add_firmware_files(bool again) {
     settings.serial_console_port = layout::kSerialPorts[0];
   for (boot::BiosFile& file : boot::make_bios_files(settings))
     TRY(add(file.name, std::move(file.content)));
-  if (screen_ == nullptr) return {};
+  if (screen_ == nullptr || uefi_) return {};
   const std::string path = TRY(boot::find_vga_bios());
   // Under this name SeaBIOS takes it for the expansion ROM of the card (src/optionroms.c,
   // lookup_hardcode()), and tells it where the card is.
@@ -124,6 +153,7 @@ std::vector<std::string> Board::boot_order(bool again) const {
 SleepingBoard Board::sleeping() const {
   return {.memory = memory_owner_,
           .rom = rom_,
+          .uefi = uefi_,
           .rtc = rtc_->state(),
           .hotplug = hotplug_ ? hotplug_->state() : devices::AcpiHotplug::State(),
           .vmcoreinfo = vmcoreinfo(),

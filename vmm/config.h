@@ -100,6 +100,10 @@ struct MachineConfig {
   std::array<uint8_t, 16> uuid = {};  // in network byte order
   // A firmware image, in place of a kernel, and what it boots. Empty: none.
   std::string firmware_path;
+  // With UEFI: the variables of a new machine, and the file of this machine's. Both may be empty:
+  // without the first there is no flash memory, and without the second its changes are lost.
+  std::string uefi_template_path = {};
+  std::string uefi_variables_path = {};
   enum class Boot { kDisk, kCdrom, kMenu };  // kMenu: the firmware asks
   Boot boot = Boot::kDisk;
   std::string kernel_path;

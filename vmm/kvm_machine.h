@@ -49,7 +49,7 @@ class KvmMachine final : public Machine {
   Hardware& hardware() override { return hardware_; }
 
  private:
-  Result<StartFiles> open_files() const;
+  Result<StartFiles> open_files();
   Result<void> power_on(StartFiles files);
   void run_board();
   bool wants_reset();
@@ -92,6 +92,7 @@ class KvmMachine final : public Machine {
   EventLoop& main_loop_;
   std::optional<Kvm> kvm_;
   std::optional<Peripherals> peripherals_;
+  std::unique_ptr<boot::UefiVariables> uefi_variables_;
   std::unique_ptr<Board> board_;  // nullptr if a reset has failed
   std::string cmdline_;
   uint64_t written_before_start_ = 0;  // written_bytes() when the board was built

@@ -1,7 +1,9 @@
 // All addresses and interrupt numbers of the machine, as the guest sees them.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,6 +21,15 @@ constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 constexpr uint64_t kPciEcam = 0xe000'0000;
 constexpr uint64_t kPciWindow = 0xf000'0000;
 constexpr uint64_t kPciWindowBytes = 0x0ec0'0000;
+// On a machine with UEFI the window for PCI BARs is that of OVMF, which begins at the last power of
+// two below which there is room for the RAM (edk2, OvmfPkg/Library/PlatformInitLib/MemDetect.c,
+// Uc32Base, and Platform.c). The configuration spaces lie behind it.
+constexpr uint64_t kUefiPciWindowEnd = 0xfc00'0000;
+constexpr uint64_t kUefiPciEcam = kUefiPciWindowEnd;
+constexpr uint64_t uefi_pci_window(uint64_t low_ram_bytes) {
+  constexpr uint64_t kEnd = 1ULL << 32;
+  return kEnd - std::bit_floor(kEnd - std::max(low_ram_bytes, kEnd / 2));
+}
 // The port window for PCI BARs.
 constexpr uint16_t kPciIoWindow = 0xc000;
 constexpr uint16_t kPciIoWindowPorts = 0x1000;

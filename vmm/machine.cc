@@ -80,10 +80,18 @@ Result<void> KvmMachine::build() {
   return power_on(std::move(files));
 }
 
-Result<StartFiles> KvmMachine::open_files() const {
-  if (!config_.firmware_path.empty())
-    return FirmwareStart{TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes)),
-                         boards_ > 0};
+Result<StartFiles> KvmMachine::open_files() {
+  if (!config_.firmware_path.empty()) {
+    FirmwareStart start{
+        .image = TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes)),
+        .again = boards_ > 0};
+    if (!config_.uefi_template_path.empty() && uefi_variables_ == nullptr)
+      uefi_variables_ = TRY(boot::UefiVariables::open(
+          config_.uefi_variables_path, config_.uefi_template_path,
+          {layout::kFirmwareEnd - start.image.image.size()}));
+    start.variables = uefi_variables_.get();
+    return start;
+  }
   const auto cache = config_.kernel_cache.empty() ? boot::KernelCache()
                                                   : boot::KernelCache::open(config_.kernel_cache);
   return boot::open_files(config_.kernel_path, config_.initrd_path, cache);

@@ -44,6 +44,7 @@ class Vm {
   };
   static constexpr uint32_t kFirmwareSlot = 8;
   static constexpr uint32_t kVideoSlot = 9;
+  static constexpr uint32_t kFlashSlot = 10;
   // Replaces the slot with this index.
   Result<void> map(const Slot& slot) const;
   void unmap(uint32_t index) const;

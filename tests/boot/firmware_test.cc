@@ -28,12 +28,21 @@ TEST(OpenFirmware, ReadsTheWholeImage) {
 
 TEST(OpenFirmware, RefusesWhatCannotBeOne) {
   const fakes::TempDir folder;
-  for (const size_t size : {size_t{1000}, size_t{32 << 10}, size_t{320 << 10}}) {
+  for (const size_t size : {size_t{1000}, size_t{32 << 10}, (size_t{64 << 10}) + 1, size_t{320 << 10}}) {
     const auto firmware = open_firmware(folder.write("x", std::string(size, 'x')), kMaxBytes);
     ASSERT_FALSE(firmware);
     EXPECT_THAT(firmware.error().message(), HasSubstr("not a firmware image"));
   }
   EXPECT_FALSE(open_firmware("/nonexistent", kMaxBytes));
+}
+
+// OVMF_CODE_4M.fd is no multiple of 64 KiB.
+TEST(OpenFirmware, KnowsAVolumeOfUefi) {
+  const fakes::TempDir folder;
+  std::string content(68 << 10, 'b');
+  EXPECT_FALSE(open_firmware(folder.write("bios.bin", content), kMaxBytes)->uefi);
+  content.replace(40, 4, "_FVH");
+  EXPECT_TRUE(open_firmware(folder.write("OVMF_CODE.fd", content), kMaxBytes)->uefi);
 }
 
 TEST(ReadOptionRom, NeedsItsSignature) {

@@ -157,6 +157,9 @@ TEST(BootOptions, AreReadFromTheCommandLine) {
   EXPECT_EQ(run_options({"run", "-b", "menu"}).boot.what, BootOptions::What::kMenu);
   EXPECT_EQ(run_options({"run", "-k", "latest"}).boot.what, BootOptions::What::kKernel);
   EXPECT_EQ(run_options({"run", "--firmware", "bios"}).boot.firmware, "bios");
+  const BootOptions uefi = run_options({"run", "--firmware", "uefi,vars=a,,b"}).boot;
+  EXPECT_EQ(uefi.firmware, "uefi");
+  EXPECT_EQ(uefi.variables, "a,b");
   const auto files =
       run_options({"run", "--fw-cfg", "opt/a,string=x,,y", "-fw_cfg", "name=opt/b,file=/tmp/b"})
           .machine.fw_cfg;
@@ -172,6 +175,7 @@ TEST(BootOptions, RefusesWhatExcludesEachOther) {
               HasSubstr("--kernel excludes"));
   EXPECT_THAT(usage_error({"run", "-k", "bzImage", "--firmware", "bios"}),
               HasSubstr("--kernel excludes"));
+  EXPECT_THAT(usage_error({"run", "--firmware", "bios,vars=x"}), HasSubstr("variables of UEFI"));
   EXPECT_THAT(usage_error({"run", "-b", "cdrom"}), HasSubstr("no CD-ROM"));
   EXPECT_THAT(usage_error({"run", "-b", "disk"}), HasSubstr("no disk"));
   EXPECT_THAT(usage_error({"run", "-b", "floppy"}), HasSubstr("disk, cdrom, kernel or menu"));
