@@ -174,6 +174,7 @@ VcpuExit Vcpu::run() {
   } finally{*this};
 
   if (counts_) counts_->start();
+  last_signal_ = std::chrono::steady_clock::now();
   for (;;) {
     // No flag is checked before the entry: a request sets immediate_exit, so that KVM_RUN
     // returns at once.
@@ -198,6 +199,7 @@ VcpuExit Vcpu::run() {
         if (nmi_.exchange(false)) inject_nmi();
         note({.reason = KVM_EXIT_INTR});
         if (pause_.load()) wait_for_resume();
+        notice_stop();
         break;
       case KVM_EXIT_HLT:
         // KVM reports HLT only without an in-kernel APIC, or if it emulates guest kernel code.
@@ -353,6 +355,17 @@ void Vcpu::wait_for_resume() {
   if (events_.paused) events_.paused(resumes);
   lock.lock();
   while (resumes_ == resumes && !stop_) resumed_.wait(lock);
+}
+
+// A stop of the whole process (SIGSTOP) ends KVM_RUN as other signals do. A vCPU without exits gets
+// a signal each second, for the halt check, so longer without one means that it was stopped, or
+// that it had exits. The guest's clock has gone on; this tells its watchdogs that the guest has not.
+// KVM itself does it when the host sleeps. Fails if the guest does not use kvmclock.
+void Vcpu::notice_stop() {
+  constexpr std::chrono::seconds kLongestWait{3};
+  const auto now = std::chrono::steady_clock::now();
+  if (now - std::exchange(last_signal_, now) > kLongestWait)
+    (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
 }
 
 void Vcpu::request_halt_check() {

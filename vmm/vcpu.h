@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -135,6 +136,7 @@ class Vcpu {
   void check_halt();
   void inject_nmi();
   void wait_for_resume();
+  void notice_stop();
   void stop_for_debugger();
   void reevaluate_interrupts() const;
   void handle_io();
@@ -165,6 +167,7 @@ class Vcpu {
   std::array<VmExit, 16> last_exits_;  // a ring, indexed by the number of the exit
   uint64_t sampled_rip_ = 0;           // at the last halt check; 0: none
   uint64_t sampled_after_exits_ = 0;
+  std::chrono::steady_clock::time_point last_signal_;
 
   std::atomic<uint64_t> exits_{0};
   std::atomic<bool> stop_{false};
