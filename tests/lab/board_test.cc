@@ -132,6 +132,55 @@ TEST_F(BoardTest, HasEachDeviceInItsSlot) {
                           Pair(24, 0x10411af4), Pair(25, 0x100e8086)));  // cards
 }
 
+// edk2, OvmfPkg: Library/AcpiTimerLib, SioBusDxe, Library/PlatformInitLib/Platform.c and
+// QemuFlashFvbServicesRuntimeDxe.
+TEST_F(BoardTest, HasWhatOvmfLooksForIfItsFirmwareIsAVolumeOfUefi) {
+  constexpr uint64_t kPciStart = 0x8000'0000;
+  std::string image(64 << 10, '\0');
+  image.replace(40, 4, "_FVH");
+  config_.kernel_path.clear();
+  config_.firmware_path = folder_.write("OVMF_CODE.fd", image);
+  const auto variables = boot::UefiVariables::open(
+      "", folder_.write("VARS.fd", std::string(8192, 'v')), {layout::kFirmwareEnd - image.size()});
+  ASSERT_TRUE(variables) << variables.error().message();
+  kvm_.emplace(Kvm::open().value());
+  peripherals_.emplace(Peripherals::create(config_, *loop_, {}).value());
+  auto made =
+      Board::create(config_,
+                    FirmwareStart{.image = boot::open_firmware(config_.firmware_path,
+                                                               layout::kMaxFirmwareBytes)
+                                               .value(),
+                                  .variables = variables->get()},
+                    *kvm_, *peripherals_, *loop_, clock_,
+                    {.power_off = [] {}, .reset = [] {}, .panicked = [] {}});
+  ASSERT_TRUE(made) << made.error().message();
+  board_ = *std::move(made);
+
+  EXPECT_EQ(config(0, 0), 0x12378086u);
+  EXPECT_EQ(config(0, 0x100), 0x70008086u) << "the bridge to ISA, function 1";
+  EXPECT_EQ(config(1, 0x300), 0x71138086u) << "the ACPI timer, function 3";
+  EXPECT_EQ(config(1, 0x340) & ~1u, uint32_t{layout::kAcpiPmPort});
+  EXPECT_EQ(config(1, PCI_BASE_ADDRESS_0), kPciStart) << "the entropy device";
+  EXPECT_EQ(mmio(layout::kUefiPciEcam), 0x12378086u);
+
+  const uint64_t flash = (*variables)->region().start.value;
+  EXPECT_EQ(flash, layout::kFirmwareEnd - image.size() - 8192);
+  const std::array read_status = {std::byte{0x70}};
+  board_->mmio().write(flash + 5, read_status);
+  EXPECT_EQ(mmio(flash + 5), devices::Flash::kReady);
+  const std::array read_memory = {std::byte{0xff}};
+  board_->mmio().write(flash + 5, read_memory);
+  EXPECT_EQ(mmio(flash + 5), 0x76767676u);
+}
+
+TEST(UefiPciWindow, BeginsWhereOvmfPlacesBars) {
+  constexpr uint64_t kGiB = 1 << 30;
+  EXPECT_EQ(layout::uefi_pci_window(64 << 20), 2 * kGiB);
+  EXPECT_EQ(layout::uefi_pci_window(2 * kGiB), 2 * kGiB);
+  EXPECT_EQ(layout::uefi_pci_window(2 * kGiB + 4096), 3 * kGiB);
+  EXPECT_EQ(layout::uefi_pci_window(layout::kLowRamEnd), 3 * kGiB);
+}
+
 // The window in memory shows the same configuration space as the ports.
 TEST_F(BoardTest, HasTheSameConfigurationSpaceInMemory) {
   add_disk(DiskConfig::Device::kVirtio);
