@@ -159,7 +159,7 @@ TEST_F(Sleep, IsEndedByTheHostTheButtonTheClockAndAKey) {
   expect_ending(*vm_, 0, "wick: the guest powered off");
 }
 
-TEST_F(Sleep, TenTimesInARow) {
+TEST_F(Sleep, TenTimesInARowLong) {
   start();
   for (int i = 0; i < 10; ++i) {
     SCOPED_TRACE(i);
