@@ -43,7 +43,7 @@ std::vector<std::string> start_of_wick(const TempDir& dir, const ScreenGuest& gu
                                        const std::vector<std::string>& options) {
   std::vector<std::string> argv = {"env", "WICK_RUNTIME_DIR=" + dir / "run"};
   std::vector<std::string> run = {"--name",    "screen",
-                                  "-m",        "256M",
+                                  "-m",        std::to_string(guest.memory_mib),
                                   "--display", "vnc=unix:" + dir / "vnc",
                                   "--qmp",     "unix:" + dir / "wick.qmp"};
   if (guest.cdrom.empty())
@@ -65,7 +65,7 @@ std::vector<std::string> start_of_qemu(const TempDir& dir, const ScreenGuest& gu
                                    "-cpu",
                                    "host",
                                    "-m",
-                                   "256",
+                                   std::to_string(guest.memory_mib),
                                    "-nodefaults",
                                    "-display",
                                    "none",

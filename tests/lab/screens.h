@@ -28,6 +28,7 @@ bool is_blank(const Picture& picture);
 struct ScreenGuest {
   std::string cdrom = {};
   std::string kernel = {}, initrd = {}, append = {};
+  unsigned memory_mib = 256;
 };
 
 class ScreenMachine {
@@ -43,6 +44,10 @@ class ScreenMachine {
   // What the screen shows: by `wick screenshot` to a file of the type `ending`, or by QEMU's
   // screendump.
   Picture picture(const std::string& ending = "ppm");
+  // The file of the last picture().
+  std::string picture_path(const std::string& ending = "ppm") const {
+    return dir_ / ((vmm_ == Vmm::kWick ? "wick." : "qemu.") + ending);
+  }
   // A command of wick's for this machine: arguments[0], the machine's name, then the rest.
   Finished command(const std::vector<std::string>& arguments) const;
   std::string vnc_address() const { return "unix:" + dir_ / "vnc"; }
