@@ -7,9 +7,12 @@
 #include <string_view>
 
 #include "tests/fakes/fake_console.h"
+#include "tests/fakes/temp_dir.h"
+#include "tests/virtio/fuse_client.h"
 #include "tests/virtio/running_device_fixture.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
+#include "virtio/fs.h"
 #include "virtio/input.h"
 #include "virtio/rng.h"
 
@@ -102,6 +105,45 @@ TEST_F(RunningRng, FillsNothingWithoutTheBusMaster) {
 TEST_F(RunningRng, ItsQueueStartsAgain) {
   replace_queue(0, 64);
   EXPECT_EQ(take_used(0).head, ask().head);
+}
+
+class RunningFs : public RunningDevice {
+ protected:
+  RunningFs() {
+    share::TreeOptions options;
+    options.path = dir_.path();
+    tree_ = share::Tree::open(options).value();
+    fs_ = Fs::create(*tree_, loop(), "tag", FuseCache::kAuto).value();
+    plug(*fs_);
+    start();
+  }
+  ~RunningFs() override {
+    unplug();
+    fs_.reset();
+  }
+  FakeDriver::Request ask() {
+    const Bytes init = fuse_message(FUSE_INIT, 0, fuse_init_request());
+    const auto request = queue(1).chain().readable(init).writable(128).publish();
+    regs().kick(1);
+    return request;
+  }
+  const fakes::TempDir dir_;
+  std::unique_ptr<share::Tree> tree_;
+  std::unique_ptr<Fs> fs_;
+};
+
+TEST_F(RunningFs, AnswersNothingWithoutTheBusMaster) {
+  regs().set_bus_master(false);
+  const auto request = ask();
+  EXPECT_TRUE(leaves_memory_alone());
+  EXPECT_TRUE(untouched(request.writable[0]));
+  expect_nothing_until_restarted();
+  EXPECT_EQ(take_used(1).head, ask().head);
+}
+
+TEST_F(RunningFs, ItsQueuesStartAgain) {
+  replace_queue(1, 512);
+  EXPECT_EQ(take_used(1).head, ask().head);
 }
 
 class RunningBalloon : public RunningDevice {
