@@ -88,12 +88,23 @@ TEST_F(FromFolder, ASizeThatIsTooSmallChangesNothing) {
   EXPECT_THAT(files(), UnorderedElementsAre("tree", "disk.raw"));
 }
 
+TEST_F(FromFolder, AKilledCommandLeavesNothing) {
+  for (const char* const format : {"raw", "qcow2"})
+    for (const char* const seconds : {"0.01", "0.05", "0.1", "0.2", "0.4"}) {
+      shell(std::string("timeout -s KILL ") + seconds + " " + WICK_BINARY + " image create -f " +
+            format + " --from tree disk");
+      // Unless it was finished before.
+      if (std::filesystem::remove("disk")) continue;
+      EXPECT_THAT(files(), UnorderedElementsAre("tree")) << format << " " << seconds;
+    }
+}
+
 TEST_F(FromFolder, ManySmallFilesHaveTheirInodes) {
   std::filesystem::create_directory("many");
-  for (int i = 0; i < 5000; ++i) std::ofstream("many/" + std::to_string(i)) << i;
+  for (int i = 0; i < 3000; ++i) std::ofstream("many/" + std::to_string(i)) << i;
   ASSERT_EQ(wick({"create", "--from", "many", "disk.raw"}).status, 0);
   EXPECT_EQ(fsck("disk.raw"), 0);
-  EXPECT_EQ(debugfs("disk.raw", "cat /4999"), "4999");
+  EXPECT_EQ(debugfs("disk.raw", "cat /2999"), "2999");
 }
 
 TEST_F(FromFolder, WhatIsNoFolderIsRefused) {
