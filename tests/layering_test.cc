@@ -25,6 +25,7 @@ const std::map<std::string, Rooms> kKnows = {
     {"net", {"base"}},
     {"hostnet", {"base", "net"}},
     {"console", {"base"}},
+    {"guest", {"base", "boot", "console"}},
     {"display", {"base"}},
     {"share", {"base"}},
     {"devices", {"base", "block", "net", "console", "display"}},
@@ -35,7 +36,8 @@ const std::map<std::string, Rooms> kKnows = {
     {"control", {"base", "block", "net", "vmm"}},
     {"debug", {"base", "vmm"}},
     {"cli",
-     {"base", "boot", "block", "image", "net", "hostnet", "console", "display", "share", "devices",
+     {"base", "boot", "block", "image", "net", "hostnet", "console", "guest", "display", "share",
+      "devices",
       "virtio", "vmm", "control", "debug"}},
 };
 
