@@ -54,6 +54,9 @@ class Backend {
   // Hands the output written so far to the host, with a bounded wait. Called once, at
   // the end of a run.
   virtual void flush() = 0;
+
+  // While held, the guest gets no input; what comes waits. For a paused machine.
+  virtual void hold_guest_input(bool held) = 0;
 };
 
 }  // namespace wick::console

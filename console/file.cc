@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstring>
 
 #include "console/open.h"
@@ -28,6 +31,13 @@ Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path
   auto port = TRY(Port::create(loop, "file:" + path, log));
   port->set_host(std::make_unique<FileHost>(port->name()));
   port->attach({}, std::move(file));
+  return port;
+}
+
+Result<std::unique_ptr<Port>> open_stderr(EventLoop& loop, const LogFile& log) {
+  auto port = TRY(Port::create(loop, "stderr", log));
+  port->set_host(std::make_unique<FileHost>(port->name()));
+  port->attach({}, Stream::borrow(STDERR_FILENO, O_WRONLY));
   return port;
 }
 

@@ -50,6 +50,9 @@ Result<std::unique_ptr<Port>> open_unix(EventLoop& loop, const std::string& path
 Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path,
                                         const LogFile& log);
 
+// Writes the guest's output to standard error; there is no input.
+Result<std::unique_ptr<Port>> open_stderr(EventLoop& loop, const LogFile& log);
+
 // Makes a port without a host's end: the transcript and the log are kept all the same.
 Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const LogFile& log);
 

@@ -59,6 +59,7 @@ class Port final : public Backend {
   void disconnect() override;
   void write(std::span<const std::byte> bytes) override;
   void input_wanted() override;
+  void hold_guest_input(bool held) override;
   // Waits at most two seconds for each reader, and logs how much it did not take.
   void flush() override;
 
@@ -75,8 +76,6 @@ class Port final : public Backend {
   bool attached() const { return input_.valid() || output_.sink.stream().valid(); }
   // While input is held, nothing is read from the stream.
   void hold_input(bool held);
-  // While held, the guest gets no input; what comes waits. For a paused machine.
-  void hold_guest_input(bool held);
   void push_input(std::span<const std::byte> bytes);
   void push_break();
   void resize(Size size);

@@ -297,8 +297,13 @@ void Session::input_wanted() {
   });
 }
 
+void Session::hold_guest_input(bool held) {
+  held_ = held;
+  if (!held) input_wanted();
+}
+
 void Session::drain() {
-  if (guest_ == nullptr || to_guest_.empty()) return;
+  if (guest_ == nullptr || held_ || to_guest_.empty()) return;
   const size_t taken = guest_->input(to_guest_);
   to_guest_.erase(to_guest_.begin(), to_guest_.begin() + static_cast<std::ptrdiff_t>(taken));
   give_credit();

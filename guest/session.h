@@ -70,6 +70,7 @@ class Session final : public console::Backend {
   void disconnect() override { guest_ = nullptr; }
   void write(std::span<const std::byte> bytes) override;
   void input_wanted() override;
+  void hold_guest_input(bool held) override;
   // Passes on what the command has written, as far as that is possible within two seconds.
   void flush() override;
 
@@ -117,6 +118,7 @@ class Session final : public console::Backend {
   std::vector<std::byte> to_guest_;  // frames that the guest has not taken yet
   std::optional<CommandEnd> end_;
   bool told_ = false;
+  bool held_ = false;  // the guest is paused
 
   std::atomic<bool> drain_posted_{false};
   // Expires with the session, for functions that are posted.

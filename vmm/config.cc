@@ -209,6 +209,10 @@ Result<void> check_consoles(const MachineConfig& machine) {
     if (!name.empty() && std::ranges::find(others, name, &SerialConfig::port_name) != others.end())
       return fail("--console: two ports with name={}", name);
   }
+  for (const PortConfig& port : machine.ports)
+    if (std::ranges::find(machine.consoles, port.name, &SerialConfig::port_name) !=
+        machine.consoles.end())
+      return fail("--console: name={} is the port of wick exec", port.name);
   return {};
 }
 

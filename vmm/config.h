@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "block/supervised.h"
+#include "console/backend.h"
 #include "display/vnc_config.h"
 #include "net/mac_address.h"
 #include "net/user.h"
@@ -78,7 +79,7 @@ struct ShareConfig {
 
 // -s SPEC, --console SPEC[,name=NAME]
 struct SerialConfig {
-  enum class Kind { kStdio, kPty, kUnix, kFile, kNull };
+  enum class Kind { kStdio, kPty, kUnix, kFile, kNull, kStderr };  // kStderr: output only
 
   Kind kind = Kind::kNull;
   std::string path;              // kUnix, kFile
@@ -86,6 +87,13 @@ struct SerialConfig {
   uint64_t log_limit_bytes = 0;  // console/log_file.h; 0: none
   // Of a port of the virtio console: /dev/virtio-ports/NAME in the guest; empty: a console.
   std::string port_name = {};
+};
+
+// A port of the virtio console whose host's end is in this process. It is no console:
+// /dev/virtio-ports/NAME in the guest.
+struct PortConfig {
+  std::string name;
+  console::Backend* backend = nullptr;  // must outlive the machine
 };
 
 // --fw-cfg name=NAME,file=PATH|string=TEXT
@@ -155,6 +163,7 @@ struct MachineConfig {
   bool start_paused = false;              // the vCPUs wait for Machine::resume()
   // The first of the ports by which the guest ends the run (devices/debug_exit.h).
   std::optional<uint16_t> debug_exit_port = {};
+  std::vector<PortConfig> ports = {};     // of the virtio console, behind `consoles`
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

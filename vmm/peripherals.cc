@@ -18,6 +18,8 @@ Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
   switch (config.kind) {
     case SerialConfig::Kind::kStdio:
       return console::open_stdio(loop, keys, log);
+    case SerialConfig::Kind::kStderr:
+      return console::open_stderr(loop, log);
     case SerialConfig::Kind::kPty: {
       auto port = TRY(console::open_pty(loop, log));
       // Printed at any log level, because the user cannot find the pty otherwise.
@@ -68,8 +70,12 @@ Result<Peripherals> Peripherals::create(const MachineConfig& config, EventLoop& 
 
 Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& main_loop,
                                        const console::TerminalKeys& keys) {
-  if (config.consoles.empty()) return {};
+  if (config.consoles.empty() && config.ports.empty()) return {};
   std::vector<virtio::Console::PortConfig> ports;
+  if (config.consoles.empty()) {
+    // The first port of the device is a console (virtio 1.2, 5.3.6.2).
+    ports.push_back({.backend = *consoles_.emplace_back(TRY(console::open_null(main_loop, {})))});
+  }
   for (size_t i = 0; i < config.consoles.size(); ++i) {
     const SerialConfig& wanted = config.consoles[i];
     const std::string id = config.console_id(i);
@@ -80,6 +86,10 @@ Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& m
       continue;
     }
     consoles_.push_back(std::move(port));
+  }
+  for (const PortConfig& port : config.ports) {
+    ports.push_back({.backend = *port.backend, .name = port.name});
+    foreign_ports_.push_back(port.backend);
   }
   hvc_ = std::make_unique<virtio::Console>(main_loop, std::move(ports));
   slots_.push_back({hvc_.get(), "hvc0", layout::kConsoleSlot});
@@ -199,6 +209,7 @@ void Peripherals::hold_input(bool held) {
   if (screen_) screen_->hold_input(held);
   for (const auto& port : consoles_) port->hold_guest_input(held);
   for (const NamedPort& named : named_ports_) named.port->hold_guest_input(held);
+  for (console::Backend* const port : foreign_ports_) port->hold_guest_input(held);
 }
 
 Result<void> Peripherals::finish() {
@@ -209,6 +220,7 @@ Result<void> Peripherals::finish() {
   }
   for (const auto& port : consoles_) port->flush();
   for (const NamedPort& named : named_ports_) named.port->flush();
+  for (console::Backend* const port : foreign_ports_) port->flush();
   return result;
 }
 

@@ -115,6 +115,7 @@ class Peripherals {
   std::vector<Slot> slots_;
   std::vector<devices::IdeDrive*> ide_drives_;
   std::vector<EmulatedCard> emulated_cards_;
+  std::vector<console::Backend*> foreign_ports_;  // MachineConfig::ports
 };
 
 }  // namespace wick::vmm

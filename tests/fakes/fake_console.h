@@ -28,6 +28,7 @@ class FakeConsole final : public console::Backend {
     ++times_wanted_;
   }
 
+  void hold_guest_input(bool) override {}
   void flush() override {}
 
   // Offers `text` to the guest; returns how many bytes the guest took.
