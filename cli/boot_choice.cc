@@ -184,6 +184,8 @@ Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                          : boot::NeededOption{"VIRTIO_MMIO_CMDLINE_DEVICES",
                                               "virtio devices need it with --acpi off"});
   }
+  if (!config.ports.empty())
+    needed.push_back({"VIRTIO_CONSOLE", "the command's streams go through its ports"});
   if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
   if (!config.shares.empty()) needed.push_back({"VIRTIO_FS", "the share is a virtio device"});
   for (const std::string& line :

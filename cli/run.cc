@@ -30,7 +30,8 @@
 namespace wick::cli {
 
 Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signals& signals,
-                                  std::optional<std::chrono::microseconds> timeout) {
+                                  std::optional<std::chrono::microseconds> timeout,
+                                  RunTask* task) {
   const auto take_request = [&] {
     signalfd_siginfo info{};
     while (::read(signals.requests().get(), &info, sizeof(info)) == sizeof(info)) {
@@ -45,7 +46,12 @@ Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signal
   const auto timer = TRY(loop.timer([&] { machine.end(vmm::Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
   take_request();
-  signals.on_end([&](int number) { machine.end(vmm::Ending::kSignal, number); });
+  signals.on_end([&](int number) {
+    if (task == nullptr) return machine.end(vmm::Ending::kSignal, number);
+    loop.post([&, number] {
+      if (!task->take_signal(number)) machine.end(vmm::Ending::kSignal, number);
+    });
+  });
   vmm::RunReport report = machine.run();
   signals.on_end({});
   return report;
@@ -93,12 +99,6 @@ Result<void> write_stats(const vmm::RunStats& stats, const StatsForm& form, cons
   }
   return {};
 }
-
-// How a run ended, for its entry in the registry.
-struct Outcome {
-  int status = 0;
-  std::string reason;
-};
 
 // The entry of a machine in the foreground. Such a machine runs also without one: in a container
 // without a folder for it, or beside another of the same name.
@@ -158,15 +158,17 @@ std::string reason_of(std::string_view description) {
   return std::string(description);
 }
 
-// Builds the machine and runs it to its end. `entry` may be nullptr.
-Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& options,
-                              Signals& signals, const control::MachineEntry* entry,
-                              Background* background) {
+// Builds the machine and runs it to its end. The pointers may be nullptr.
+Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& options,
+                                 Signals& signals, const control::MachineEntry* entry,
+                                 Background* background, RunTask* task) {
   const Fd published_name = hostnet::publish_machine_name(config.name);
   config.kernel_cache =
       options.kernel_cache
           ? *options.kernel_cache
           : cache_folder_path("kernels", std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
+  const auto loop = TRY(EventLoop::create());
+  if (task != nullptr) TRY(task->prepare(config, *loop));
   TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
   config.start_paused = options.gdb_wait;
@@ -175,7 +177,6 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
 
   // Opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));
-  const auto loop = TRY(EventLoop::create());
   auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
   auto services = TRY(RunServices::start(*loop, *machine, options, entry));
@@ -191,26 +192,30 @@ Result<Outcome> build_and_run(vmm::MachineConfig config, const RunOptions& optio
     });
   }
 
-  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout));
+  if (task != nullptr) TRY(task->built(*machine));
+
+  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout, task));
   const std::string hint = ending_hint(report, config, machine->cmdline());
   services.reset();
   Result<void> core;
   if (report.ending == vmm::Ending::kPanicked && !options.panic_core.empty())
     core = write_panic_core(*machine, options.panic_core);
+  std::string description = describe(report, hint);
+  RunOutcome outcome{exit_status(report), reason_of(description)};
+  if (task != nullptr) outcome = task->outcome(report, std::move(outcome), description);
   machine.reset();  // restores the terminal before we write to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
   for (const auto& done : {written, core})
     if (!done) report_error(done.error().message());
-  const std::string description = describe(report, hint);
   (void)write_message(description);
   // For a script, a run has failed if its statistics are missing.
-  const int status = exit_status(report);
-  return Outcome{status == 0 && !written ? 1 : status, reason_of(description)};
+  if (outcome.status == 0 && !written) outcome.status = 1;
+  return outcome;
 }
 
 }  // namespace
 
-Result<int> run(const RunOptions& options, Background* background) {
+Result<int> run(const RunOptions& options, Background* background, RunTask* task) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
   vmm::MachineConfig config = options.machine;
@@ -237,7 +242,7 @@ Result<int> run(const RunOptions& options, Background* background) {
   signals->on_exit([&](int status) {
     record_ending(status, fmt::format("ended by signal {}, at once", status - 128));
   });
-  auto outcome = build_and_run(std::move(config), options, *signals, entry, background);
+  auto outcome = build_and_run(std::move(config), options, *signals, entry, background, task);
   signals->on_exit({});
   if (!outcome) {
     record_ending(1, outcome.error().message());
