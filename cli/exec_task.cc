@@ -1,0 +1,225 @@
+#include "cli/exec_task.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/output.h"
+#include "base/printable.h"
+#include "cli/exec_kernel.h"
+#include "guest/modules.h"
+#include "guest/protocol.h"
+
+namespace wick::cli {
+
+namespace {
+
+constexpr int kHostFailed = 1;
+
+// Warnings and what is worse. To write all messages of a boot to a serial port would take longer
+// than the boot.
+constexpr const char* kFewMessages = "loglevel=5";
+
+std::vector<std::string> callers_environment() {
+  std::vector<std::string> variables;
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable)
+    variables.emplace_back(*variable);
+  return variables;
+}
+
+// `first` comes before what the user gave, so that the user's parameters override.
+void prepend(std::string& text, const std::string& first) {
+  text = text.empty() ? first : first + ' ' + text;
+}
+
+std::string signal_text(uint32_t number) {
+  const char* const name = ::sigabbrev_np(static_cast<int>(number));
+  return fmt::format("signal {} (SIG{})", number, name != nullptr ? name : "?");
+}
+
+std::string last_line(const std::string& text) {
+  const std::string_view whole = std::string_view(text).substr(0, text.find_last_not_of('\n') + 1);
+  return std::string(whole.substr(whole.rfind('\n') + 1));
+}
+
+}  // namespace
+
+RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& report,
+                        RunOutcome machine_outcome, std::string& text) {
+  using Kind = guest::CommandEnd::Kind;
+  // When the command ends, wick ends the machine. Another ending came before that.
+  if (end == nullptr || report.ending != vmm::Ending::kQuit) {
+    if (machine_outcome.status != 0) return machine_outcome;
+    machine_outcome.status = kHostFailed;
+    machine_outcome.reason += " before the command ended";
+    const std::string last = last_line(text);
+    text.resize(text.size() - std::min(text.size(), last.size() + 1));
+    for (const std::string& line : report.console_lines)
+      text += fmt::format("  {}\n", printable(line, true));
+    text += fmt::format("wick: {}\n", machine_outcome.reason);
+    return machine_outcome;
+  }
+  text.clear();
+  switch (end->kind) {
+    case Kind::kExited:
+      if (end->exit.signal == 0)
+        return {end->status, fmt::format("the command exited with status {}", end->status)};
+      machine_outcome = {end->status, "the command was killed by " + signal_text(end->exit.signal)};
+      break;
+    case Kind::kNotStarted:
+      machine_outcome = {end->status, printable(end->message)};
+      break;
+    case Kind::kFailed:
+      machine_outcome = {kHostFailed, "the guest's init failed: " + printable(end->message)};
+      break;
+  }
+  text = fmt::format("wick: {}\n", machine_outcome.reason);
+  return machine_outcome;
+}
+
+Result<void> ExecTask::prepare(vmm::MachineConfig& config, EventLoop& loop) {
+  loop_ = &loop;
+  if (!options_.json_path.empty()) {
+    json_ = Fd(::open(options_.json_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!json_.valid())
+      return with_hint(fail_errno(errno, "{}: cannot be written", options_.json_path),
+                       "check --json");
+  }
+  const ExecKernel kernel = TRY(find_exec_kernel(config.kernel_path, options_.modules));
+  kernel_ = config.kernel_path = kernel.path;
+  on_terminal_ = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  const ExecGuest guest = TRY(describe_guest(config, kernel.modules));
+  command_ = guest.command;
+  initramfs_ = TRY(make_exec_initramfs(guest, config.initrd_path));
+  config.initrd_path = fmt::format("/proc/self/fd/{}", initramfs_.get());
+  const std::string init = std::string("rdinit=") + kExecInit;
+  if (config.cmdline)
+    prepend(*config.cmdline, init);
+  else
+    prepend(config.append, spdlog::default_logger()->level() <= spdlog::level::info
+                               ? init
+                               : fmt::format("{} {}", kFewMessages, init));
+  TRY(open_session(loop));
+  config.ports.push_back({.name = WICK_PORT_NAME, .backend = session_.get()});
+  return vmm::check(config);
+}
+
+Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
+                                           const std::string& modules_folder) {
+  std::error_code none;
+  ExecGuest guest;
+  guest.hostname = config.name;
+  guest.user = TRY(find_exec_user(options_.user));
+  guest.environment =
+      exec_environment(callers_environment(), options_.environment,
+                       options_.user.empty() ? std::nullopt : std::optional(guest.user));
+  guest.command = options_.command;
+  if (!options_.script.empty())
+    guest.command.insert(guest.command.begin(), {"/bin/sh", options_.script});
+  if (guest.command.empty()) {
+    const char* const shell = options_.root == "none" ? nullptr : std::getenv("SHELL");
+    guest.command = {shell != nullptr && *shell == '/' ? shell : "/bin/sh"};
+  }
+  guest.pwd = options_.pwd;
+  if (guest.pwd.empty())
+    guest.pwd = options_.root == "/" ? std::filesystem::current_path(none).string() : "/";
+  if (on_terminal_) {
+    guest.terminal = ExecTerminal::size_of(STDIN_FILENO);
+    guest.separate_stderr = ::isatty(STDERR_FILENO) == 0;
+  }
+  guest.tmpfs = options_.tmpfs;
+  TRY(add_folders(config, guest));
+  if (modules_folder.empty()) return guest;
+  std::vector<std::string_view> modules = modules_for(config);
+  if (!guest.root_tag.empty() || !guest.shares.empty()) modules.emplace_back("virtiofs");
+  if (!guest.root_tag.empty()) modules.emplace_back("overlay");
+  const auto known = TRY(guest::Modules::open(modules_folder));
+  guest.modules = TRY(known.resolve(modules));
+  return guest;
+}
+
+Result<void> ExecTask::add_folders(vmm::MachineConfig&, ExecGuest&) const {
+  if (options_.root != "none" || !options_.folders.empty())
+    return with_hint(fail("this build has no shares"), "use --root none");
+  return {};
+}
+
+Result<void> ExecTask::open_session(EventLoop& loop) {
+  guest::Session::Events events;
+  events.started = [this] { started_ = Clock::now(); };
+  events.ended = [this] {
+    if (machine_ != nullptr) machine_->end(vmm::Ending::kQuit);
+  };
+  if (on_terminal_)
+    events.typed = [this](guest::Payload typed) {
+      if (terminal_) terminal_->type(typed);
+    };
+  session_ = TRY(guest::Session::create(loop,
+                                        {.in = Stream::borrow(STDIN_FILENO, O_RDONLY),
+                                         .out = Stream::borrow(STDOUT_FILENO, O_WRONLY),
+                                         .err = Stream::borrow(STDERR_FILENO, O_WRONLY)},
+                                        std::move(events)));
+  return {};
+}
+
+Result<void> ExecTask::built(vmm::Machine& machine) {
+  machine_ = &machine;
+  if (!on_terminal_) return {};
+  terminal_ = TRY(
+      ExecTerminal::enter(*loop_, *session_, STDIN_FILENO,
+                          {.quit = [this] { machine_->end(vmm::Ending::kQuit); },
+                           .power_button = [this] { machine_->press_power_button(); }}));
+  return {};
+}
+
+RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_outcome,
+                             std::string& text) {
+  ended_ = Clock::now();
+  terminal_.reset();
+  session_->disconnect();
+  machine_ = nullptr;
+  const auto& end = session_->end();
+  RunOutcome outcome =
+      exec_outcome(end ? &*end : nullptr, report, std::move(machine_outcome), text);
+  write_json(report, outcome);
+  return outcome;
+}
+
+void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcome) const {
+  if (!json_.valid()) return;
+  const auto seconds = [](Clock::duration time) { return std::chrono::duration<double>(time).count(); };
+  const bool ran = started_ != Clock::time_point();
+  const auto& end = session_->end();
+  nlohmann::ordered_json json = {{"command", command_},
+                                 {"kernel", kernel_},
+                                 {"status", outcome.status},
+                                 {"reason", outcome.reason},
+                                 {"started", ran}};
+  json["times"] = {{"total_s", seconds(ended_ - created_)}};
+  if (ran) {
+    json["times"]["boot_s"] = seconds(started_ - created_);
+    json["times"]["command_s"] = seconds(ended_ - started_);
+  }
+  const bool exited = end && end->kind == guest::CommandEnd::Kind::kExited &&
+                      report.ending == vmm::Ending::kQuit;
+  if (exited) {
+    constexpr double kPerSecond = 1e6;
+    json["signal"] = end->exit.signal;
+    json["usage"] = {{"user_s", static_cast<double>(end->exit.user_us) / kPerSecond},
+                     {"system_s", static_cast<double>(end->exit.system_us) / kPerSecond},
+                     {"max_resident_kib", end->exit.max_resident_kib}};
+  }
+  json["console"] = report.console_lines;
+  const std::string text =
+      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+  if (::write(json_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    report_error(fmt::format("{}: cannot be written: {}", options_.json_path, std::strerror(errno)));
+}
+
+}  // namespace wick::cli

@@ -1,0 +1,60 @@
+// The part of a run that is a command in the guest: prepares the machine for it, and turns the end
+// of both into one exit status.
+//
+// Thread rule: the main thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "cli/exec_guest.h"
+#include "cli/exec_options.h"
+#include "cli/exec_terminal.h"
+#include "cli/run.h"
+#include "guest/session.h"
+
+namespace wick::cli {
+
+// The outcome of a command, whose machine ended with `machine_outcome` and `text` (RunTask). A
+// machine that ended before its command is never a success. `end` may be nullptr: the guest did
+// not tell how the command ended. Changes `text` to what the user is told.
+RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& report,
+                        RunOutcome machine_outcome, std::string& text);
+
+class ExecTask final : public RunTask {
+ public:
+  explicit ExecTask(ExecOptions options) : options_(std::move(options)) {}
+
+  Result<void> prepare(vmm::MachineConfig& config, EventLoop& loop) override;
+  Result<void> built(vmm::Machine& machine) override;
+  bool take_signal(int number) override { return session_->send_signal(number); }
+  RunOutcome outcome(const vmm::RunReport& report, RunOutcome machine_outcome,
+                     std::string& text) override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Result<ExecGuest> describe_guest(vmm::MachineConfig& config, const std::string& modules_folder);
+  Result<void> add_folders(vmm::MachineConfig& config, ExecGuest& guest) const;
+  Result<void> open_session(EventLoop& loop);
+  void write_json(const vmm::RunReport& report, const RunOutcome& outcome) const;
+
+  const ExecOptions options_;
+  const Clock::time_point created_ = Clock::now();
+  Clock::time_point started_;  // the command
+  Clock::time_point ended_;    // the run
+  EventLoop* loop_ = nullptr;
+  Fd json_;
+  Fd initramfs_;
+  std::string kernel_;
+  std::vector<std::string> command_;
+  bool on_terminal_ = false;
+  vmm::Machine* machine_ = nullptr;
+  std::unique_ptr<guest::Session> session_;
+  std::unique_ptr<ExecTerminal> terminal_;
+};
+
+}  // namespace wick::cli
