@@ -55,7 +55,8 @@ struct Place {
 
 // The commands whose help refers to that of wick run have the same options.
 bool has_options_of_run(const CLI::App& command) {
-  return command.get_name() == "run" || command.get_name() == "start";
+  return command.get_name() == "run" || command.get_name() == "exec" ||
+         command.get_name() == "start";
 }
 
 std::string form_of(const CLI::App& command, const CLI::Option& option) {

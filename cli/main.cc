@@ -14,6 +14,7 @@
 #include "cli/attach.h"
 #include "cli/background.h"
 #include "cli/doctor.h"
+#include "cli/exec.h"
 #include "cli/options.h"
 #include "cli/run.h"
 
@@ -24,6 +25,7 @@ using wick::cli::AttachOptions;
 using wick::cli::Command;
 using wick::cli::CommandError;
 using wick::cli::DoctorOptions;
+using wick::cli::ExecCommand;
 using wick::cli::MachineCommand;
 using wick::cli::PrintText;
 using wick::cli::RunOptions;
@@ -68,6 +70,7 @@ std::expected<Command, CommandError> parse(int argc, char** argv) {
 Result<int> execute(const Command& command) {
   if (const auto* const options = std::get_if<RunOptions>(&command))
     return options->detach ? wick::cli::run_in_background(*options) : wick::cli::run(*options);
+  if (const auto* const exec = std::get_if<ExecCommand>(&command)) return wick::cli::exec(*exec);
   if (const auto* const options = std::get_if<AttachOptions>(&command))
     return wick::cli::attach(options->socket_path);
   if (std::holds_alternative<DoctorOptions>(command)) return wick::cli::doctor();

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "cli/completion.h"
+#include "cli/exec_options.h"
 #include "cli/form.h"
 #include "cli/image/options.h"
 #include "cli/machines/definitions.h"
@@ -42,12 +43,13 @@ constexpr OptionRow kSocket = {"PATH", "", "the socket of wick run -s unix:PATH"
 constexpr OptionRow kMachine = {"NAME", "", "the machine", 1};
 
 constexpr const char* kKnownCommands =
-    "the commands are run, attach, image, net, doctor, and start, list and others for machines by "
-    "name";
+    "the commands are run, exec, attach, image, net, doctor, and start, list and others for "
+    "machines by name";
 
 constexpr const char* kMainHelp = R"(Examples:
   sudo wick net up --user alice
   wick run -k bzImage -d alpine.ext4 -m 256M
+  wick exec -k linux/ -- uname -r
   wick attach serial.socket
   wick image create -f qcow2 disk.qcow2 20G
   wick start web -k bzImage -d alpine.ext4)";
@@ -73,6 +75,18 @@ Exit status: 0, or that of wick run if the machine cannot be built.
 
 Example:
   wick start web -k bzImage -d alpine.ext4)";
+
+constexpr const char* kExecHelp =
+    R"(OPTIONS are also those of wick run; -k may be a build tree. Without COMMAND: a
+shell. The command gets PATH, HOME, USER, LOGNAME, SHELL, LANG, LANGUAGE, LC_*,
+TERM, TZ, COLORTERM and NO_COLOR from the caller. On a terminal, Ctrl-] q ends
+the run. Signals go to the command; a second one ends wick.
+Exit status: the command's, 128+N if signal N killed it; 127 or 126 if it cannot
+be started; 1 if the guest ended without it; 2 usage error, 3 panic, 4 triple
+fault, 5 timeout, 6 KVM failed, each with a line on standard error.
+
+Example:
+  wick exec -k linux/ -- uname -r)";
 
 constexpr const char* kAttachHelp = R"(Ctrl-] leaves; the machine keeps running.
 
@@ -101,13 +115,14 @@ class Arguments {
     start_->footer(kStartHelp);
     attach_->footer(kAttachHelp);
     doctor_->footer(kDoctorHelp);
-    for (CLI::App* const app : {&app_, run_, start_, attach_, app_.get_subcommand("image"),
+    exec_->footer(kExecHelp);
+    for (CLI::App* const app : {&app_, run_, exec_, start_, attach_, app_.get_subcommand("image"),
                                 app_.get_subcommand("net"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
       app->allow_extras();  // parse() below has a better message about them
     }
     for (CLI::App* const command :
-         {run_, attach_, app_.get_subcommand("image"), app_.get_subcommand("net"), doctor_})
+         {run_, exec_, attach_, app_.get_subcommand("image"), app_.get_subcommand("net"), doctor_})
       command->group("Commands");
     start_->group(kMachinesHeading);
     for (const OptionRow& row : kMainOptions) add_option(app_, row);
@@ -115,11 +130,18 @@ class Arguments {
       for (const RunOption& option : run_options()) add_option(*run_, option.row());
       for (const OptionRow& row : kMoreRunOptions) add_option(*run_, row);
     }
+    if (needs("exec")) {
+      for (const ExecOption& option : exec_options()) add_option(*exec_, option.row);
+      for (const RunOption& option : run_options())
+        if (option.name() != "detach") add_hidden(*exec_, option.row());
+      for (const OptionRow& row : kMoreRunOptions) add_hidden(*exec_, row);
+    }
     if (needs("start")) {
       add_option(*start_, kMachine);
       for (const RunOption& option : run_options())
-        if (option.name() != "name" && option.name() != "detach") add_hidden(option.row());
-      for (const OptionRow& row : kMoreRunOptions) add_hidden(row);
+        if (option.name() != "name" && option.name() != "detach")
+          add_hidden(*start_, option.row());
+      for (const OptionRow& row : kMoreRunOptions) add_hidden(*start_, row);
     }
     add_option(*attach_, kSocket);
   }
@@ -148,6 +170,8 @@ class Arguments {
     for (const std::string& extra : app_.remaining(true)) {
       if (extra == "--") continue;  // CLI11 does not remove it
       if (extra.starts_with('-')) return unknown_option(extra);
+      if (is_exec())
+        return with_hint(fail("'{}': not an option", extra), "put -- before the command");
       if (is_run() || is_start() || is_attach() || is_doctor() || image_.has_command() ||
           net_.has_command() || machines_.has_command())
         return fail("'{}' is one argument too many", extra);
@@ -173,6 +197,7 @@ class Arguments {
   }
 
   bool is_run() const { return run_->parsed(); }
+  bool is_exec() const { return exec_->parsed(); }
   bool is_start() const { return start_->parsed(); }
   bool is_attach() const { return attach_->parsed(); }
   bool is_doctor() const { return doctor_->parsed(); }
@@ -183,14 +208,14 @@ class Arguments {
     if (image_.parsed()) return image_.help_command();
     if (net_.parsed()) return net_.help_command();
     if (machines_.parsed()) return machines_.help_command();
-    for (const CLI::App* const command : {run_, start_, attach_, doctor_})
+    for (const CLI::App* const command : {run_, exec_, start_, attach_, doctor_})
       if (command->parsed()) return "wick " + command->get_name() + " --help";
     return "wick --help";
   }
 
-  // Of an option of wick run or wick start.
+  // Of an option of wick run, wick exec or wick start.
   std::vector<std::string> values(const std::string& name) const {
-    const CLI::App& command = is_start() ? *start_ : *run_;
+    const CLI::App& command = is_start() ? *start_ : is_exec() ? *exec_ : *run_;
     const std::string option = (name.size() > 1 ? "--" : "-") + name;
     if (command.get_option_no_throw(option) == nullptr) return {};
     return Given(command).all(name);
@@ -204,10 +229,10 @@ class Arguments {
   std::string socket_path() const { return *Given(*attach_).last("PATH"); }
 
  private:
-  // The help of wick start refers to that of wick run.
-  void add_hidden(const OptionRow& row) {
-    add_option(*start_, row);
-    start_->get_option(std::string(row.last_name()))->group("");
+  // The help of wick start and wick exec refers to that of wick run.
+  static void add_hidden(CLI::App& command, const OptionRow& row) {
+    add_option(command, row);
+    command.get_option(std::string(row.last_name()))->group("");
   }
 
   // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
@@ -241,14 +266,15 @@ class Arguments {
   // a third of the time of a short run.
   bool needs(std::string_view command) const { return first_ == command || !names_a_command(); }
   bool names_a_command() const {
-    constexpr std::array kKnown = {"run", "start",  "attach", "image",
-                                   "net", "doctor", "--help", "--version"};
+    constexpr std::array kKnown = {"run",   "exec", "start",  "attach", "image",
+                                   "net",   "doctor", "--help", "--version"};
     return std::ranges::find(kKnown, first_) != kKnown.end() || is_machine_command(first_);
   }
 
   const std::string first_;  // argument; empty: none
   CLI::App app_{"Runs virtual machines on KVM.", "wick"};
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
+  CLI::App* const exec_ = app_.add_subcommand("exec", "Runs a command on a kernel.");
   CLI::App* const attach_ =
       app_.add_subcommand("attach", "Connects this terminal to a machine's serial socket.");
   const CommandTable<image::ImageCommand> image_ = image_commands(app_, needs("image"));
@@ -259,10 +285,22 @@ class Arguments {
   const CommandTable<MachineCommand> machines_ = machine_commands(app_, first_, names_a_command());
 };
 
+// Removes the command of wick exec, which begins behind "--", from the arguments.
+std::vector<std::string> take_command(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front() != "exec") return {};
+  const auto end = std::ranges::find(arguments, "--");
+  if (end == arguments.end()) return {};
+  std::vector<std::string> command(end + 1, arguments.end());
+  arguments.erase(end, arguments.end());
+  return command;
+}
+
 }  // namespace
 
-std::expected<Command, CommandError> parse_command(const std::vector<std::string>& arguments,
+std::expected<Command, CommandError> parse_command(const std::vector<std::string>& all_arguments,
                                                    const Environment& environment) {
+  std::vector<std::string> arguments = all_arguments;
+  std::vector<std::string> exec_arguments = take_command(arguments);
   Arguments parsed(arguments);
   const auto usage = [&](Error error) {
     return std::unexpected(
@@ -289,7 +327,7 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     if (!command) return usage(std::move(command).error());
     return *std::move(command);
   }
-  if (!parsed.is_run() && !parsed.is_start()) return usage({0, "no command", kKnownCommands});
+  if (!parsed.is_run() && !parsed.is_exec() && !parsed.is_start()) return usage({0, "no command", kKnownCommands});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;
@@ -323,14 +361,20 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   auto options = resolve({.command_line = [&](const auto& name) { return parsed.values(name); },
                           .environment = environment,
                           .config_path = config_path,
-                          .config = config});
+                          .config = config,
+                          .defaults = parsed.is_exec() ? exec_defaults() : RunOptions()});
   if (options && parsed.is_start()) {
     options->detach = true;
     options->machine.name = parsed.machine();
   }
-  if (options) options = complete(std::move(*options));
+  if (options)
+    options = parsed.is_exec() ? complete_exec(std::move(*options)) : complete(std::move(*options));
   if (!options) return usage(options.error());
-  return std::move(*options);
+  if (!parsed.is_exec()) return std::move(*options);
+  auto exec = resolve_exec([&](const auto& name) { return parsed.values(name); },
+                           std::move(exec_arguments));
+  if (!exec) return usage(exec.error());
+  return ExecCommand{.run = std::move(*options), .exec = std::move(*exec)};
 }
 
 }  // namespace wick::cli

@@ -14,6 +14,7 @@
 
 #include "base/listener.h"
 #include "base/result.h"
+#include "cli/exec_options.h"
 #include "cli/machines/commands.h"
 #include "cli/spec.h"
 #include "control/services.h"
@@ -54,6 +55,12 @@ struct RunOptions {
   std::vector<std::string> arguments;
 };
 
+// wick exec [OPTIONS] -- COMMAND…
+struct ExecCommand {
+  RunOptions run;
+  ExecOptions exec;
+};
+
 // wick attach PATH
 struct AttachOptions {
   std::string socket_path;
@@ -67,8 +74,8 @@ struct PrintText {
   std::string text;
 };
 
-using Command = std::variant<RunOptions, AttachOptions, DoctorOptions, image::ImageCommand,
-                             hostnet::NetCommand, MachineCommand, PrintText>;
+using Command = std::variant<RunOptions, ExecCommand, AttachOptions, DoctorOptions,
+                             image::ImageCommand, hostnet::NetCommand, MachineCommand, PrintText>;
 
 // The reason why there is no command to execute.
 struct CommandError {

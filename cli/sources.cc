@@ -130,7 +130,7 @@ Result<RunOptions> resolve(const Sources& sources) {
   std::vector<TomlEntry> config;
   if (!sources.config_path.empty()) config = TRY(parse_config(sources.config_path, sources.config));
   const Lookup lookup(sources, std::move(config));
-  RunOptions options;
+  RunOptions options = sources.defaults;
   for (const RunOption& option : run_options()) {
     const Setting setting = lookup.find(option);
     if (setting.values.size() > 1 && !option.repeats)
@@ -169,6 +169,40 @@ Result<RunOptions> complete(RunOptions options) {
   TRY(check_boot(options));
   TRY(vmm::check(machine));
   return options;
+}
+
+RunOptions exec_defaults() {
+  RunOptions options;
+  // Half of it is the room for what the guest writes to its root.
+  options.machine.memory_bytes = uint64_t{1} << 30;
+  options.machine.hotplug = vmm::MachineConfig::Hotplug::kOff;  // it would slow the boot
+  return options;
+}
+
+Result<RunOptions> complete_exec(RunOptions options) {
+  vmm::MachineConfig& machine = options.machine;
+  const auto on_stdio = [](const vmm::SerialConfig& serial) {
+    return serial.kind == vmm::SerialConfig::Kind::kStdio;
+  };
+  const auto service_on_stdio = [](const auto& service) { return !service.address.has_value(); };
+  if (std::ranges::any_of(machine.serials, on_stdio) ||
+      std::ranges::any_of(machine.consoles, on_stdio) ||
+      std::ranges::any_of(options.services, service_on_stdio))
+    return with_hint(fail("stdio: the command has it"), "use unix:PATH or file:PATH");
+  if (options.detach)
+    return with_hint(fail("--detach: wick exec waits for its command"), "use the shell's &");
+  if (options.reset_on_reboot.value_or(false))
+    return with_hint(fail("--on-reboot reset: the command would be lost"), "leave it out");
+  if (!options.location.empty() || !options.boot.firmware.empty() ||
+      options.boot.what.value_or(BootOptions::What::kKernel) != BootOptions::What::kKernel)
+    return with_hint(fail("--location, --firmware, --boot: wick exec boots a kernel"),
+                     "give one with -k");
+  // The kernel's messages are kept for the end; with -v they are also shown at once.
+  if (machine.serials.empty())
+    machine.serials.emplace_back().kind = options.log_level == RunOptions().log_level
+                                              ? vmm::SerialConfig::Kind::kNull
+                                              : vmm::SerialConfig::Kind::kStderr;
+  return complete(std::move(options));
 }
 
 }  // namespace wick::cli

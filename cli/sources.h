@@ -18,6 +18,7 @@ struct Sources {
   Environment environment;
   std::string config_path;  // empty: no config file
   std::string config;       // its content
+  RunOptions defaults = {};  // for options that no source has
 };
 
 // The content of a config file, of at most 64 KiB.
@@ -28,5 +29,9 @@ Result<RunOptions> resolve(const Sources& sources);
 
 // Sets the defaults that depend on other options, and checks the machine as a whole.
 Result<RunOptions> complete(RunOptions options);
+
+// The defaults of wick exec, and what complete() does for it: the command has the streams.
+RunOptions exec_defaults();
+Result<RunOptions> complete_exec(RunOptions options);
 
 }  // namespace wick::cli

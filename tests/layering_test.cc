@@ -37,8 +37,7 @@ const std::map<std::string, Rooms> kKnows = {
     {"debug", {"base", "vmm"}},
     {"cli",
      {"base", "boot", "block", "image", "net", "hostnet", "console", "guest", "display", "share",
-      "devices",
-      "virtio", "vmm", "control", "debug"}},
+      "devices", "virtio", "vmm", "control", "debug"}},
 };
 
 // <net/if.h> belongs to the C library.

@@ -1,0 +1,143 @@
+#include "cli/exec_repeat.h"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <map>
+
+#include "base/printable.h"
+
+namespace wick::cli {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kEndings[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP};
+
+int exit_status_of(int wait_status) {
+  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+class Runs {
+ public:
+  Runs(unsigned count, unsigned jobs, const std::function<int(unsigned)>& run)
+      : count_(count), jobs_(std::max(jobs, 1u)), run_(run) {
+    sigemptyset(&handled_);
+    sigaddset(&handled_, SIGCHLD);
+    for (const int signal : kEndings) sigaddset(&handled_, signal);
+    (void)::pthread_sigmask(SIG_BLOCK, &handled_, &before_);
+  }
+  ~Runs() { (void)::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  Result<std::vector<RepeatedRun>> all() {
+    while (!running_.empty() || (next_ <= count_ && !ending_)) {
+      while (running_.size() < jobs_ && next_ <= count_ && !ending_) {
+        if (const auto started = start(); !started) {
+          pass_on(SIGTERM);
+          ending_ = true;
+          if (running_.empty()) return std::unexpected(started.error());
+        }
+      }
+      wait();
+    }
+    std::ranges::sort(done_, {}, &RepeatedRun::number);
+    return std::move(done_);
+  }
+
+ private:
+  struct Started {
+    unsigned number;
+    Clock::time_point at;
+  };
+
+  Result<void> start() {
+    const pid_t child = ::fork();
+    if (child < 0) return fail_errno(errno, "cannot start another run");
+    if (child == 0) {
+      (void)::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+      std::exit(run_(next_));
+    }
+    running_[child] = {next_++, Clock::now()};
+    return {};
+  }
+
+  void wait() {
+    siginfo_t info{};
+    const int signal = ::sigwaitinfo(&handled_, &info);
+    if (signal > 0 && signal != SIGCHLD) {
+      ending_ = true;
+      // What a terminal sends goes to all processes already.
+      if (info.si_code != SI_KERNEL) pass_on(signal);
+    }
+    int status = 0;
+    for (pid_t child = 0; (child = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      const auto found = running_.find(child);
+      if (found == running_.end()) continue;
+      done_.push_back({.number = found->second.number,
+                       .status = exit_status_of(status),
+                       .time = Clock::now() - found->second.at});
+      running_.erase(found);
+    }
+  }
+
+  void pass_on(int signal) const {
+    for (const auto& [child, started] : running_) (void)::kill(child, signal);
+  }
+
+  const unsigned count_;
+  const unsigned jobs_;
+  const std::function<int(unsigned)>& run_;
+  sigset_t handled_{};
+  sigset_t before_{};
+  unsigned next_ = 1;
+  bool ending_ = false;
+  std::map<pid_t, Started> running_;
+  std::vector<RepeatedRun> done_;
+};
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : printable(text)) switch (c) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '"': out += "&quot;"; break;
+      default: out += c;
+    }
+  return out;
+}
+
+}  // namespace
+
+Result<std::vector<RepeatedRun>> run_repeatedly(unsigned count, unsigned jobs,
+                                                const std::function<int(unsigned number)>& run) {
+  return Runs(count, jobs, run).all();
+}
+
+int status_of(const std::vector<RepeatedRun>& runs) {
+  const auto failed = std::ranges::find_if(runs, [](const auto& run) { return run.status != 0; });
+  return failed == runs.end() ? 0 : failed->status;
+}
+
+std::string junit_report(const std::string& name, const std::vector<RepeatedRun>& runs) {
+  const auto failures = std::ranges::count_if(runs, [](const auto& run) { return run.status != 0; });
+  std::string text = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      "<testsuite name=\"wick exec\" tests=\"{}\" failures=\"{}\">\n",
+      runs.size(), failures);
+  for (const RepeatedRun& run : runs) {
+    text += fmt::format("  <testcase classname=\"wick.exec\" name=\"{} #{}\" time=\"{:.3f}\"",
+                        escaped(name), run.number, run.time.count());
+    text += run.status == 0
+                ? "/>\n"
+                : fmt::format("><failure message=\"exit status {}\"/></testcase>\n", run.status);
+  }
+  return text + "</testsuite>\n";
+}
+
+}  // namespace wick::cli
