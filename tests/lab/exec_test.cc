@@ -1,0 +1,158 @@
+// wick exec: commands on real kernels, and how they end.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tests/lab/vm.h"
+
+namespace wick::lab {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+// The tests' kernel has all it needs built in; busybox is in the initramfs.
+std::vector<std::string> exec(const std::vector<std::string>& command,
+                              const std::vector<std::string>& options = {}) {
+  std::vector<std::string> argv = wick({"exec", "--root", "none", "--user", "0", "-m", "256M", "-k",
+                                        image("bzImage"), "-i", image("initrd.gz")});
+  argv.insert(argv.end(), options.begin(), options.end());
+  argv.emplace_back("--");
+  argv.insert(argv.end(), command.begin(), command.end());
+  return argv;
+}
+
+std::vector<std::string> shell(const std::string& script) { return {"sh", "-c", script}; }
+
+TEST(Exec, StatusIsTheCommands) {
+  const Finished success = finish(exec({"true"}));
+  EXPECT_EQ(success.status, 0) << success.err;
+  EXPECT_EQ(success.out + success.err, "");
+  EXPECT_EQ(finish(exec({"false"})).status, 1);
+  EXPECT_EQ(finish(exec(shell("exit 42"))).status, 42);
+}
+
+TEST(Exec, KilledCommandIs128AndTheSignalAndSaysSo) {
+  const Finished killed = finish(exec(shell("kill -9 $$")));
+  EXPECT_EQ(killed.status, 137);
+  EXPECT_EQ(killed.err, "wick: the command was killed by signal 9 (SIGKILL)\n");
+}
+
+TEST(Exec, MissingCommandIs127) {
+  const Finished missing = finish(exec({"no-such-command"}));
+  EXPECT_EQ(missing.status, 127);
+  EXPECT_EQ(missing.err, "wick: no-such-command: no such command in the guest\n");
+}
+
+TEST(Exec, PanicIsThreeWithTheTrace) {
+  const Finished panicked = finish(exec(shell("echo c >/proc/sysrq-trigger; sleep 60")));
+  EXPECT_EQ(panicked.status, 3);
+  EXPECT_THAT(panicked.err, AllOf(HasSubstr("Kernel panic - not syncing: sysrq triggered crash"),
+                                  HasSubstr("wick: the guest's kernel panicked")));
+}
+
+TEST(Exec, InitThatDiesIsAPanic) {
+  // Process 1 takes no signal that it does not handle; but without its code it faults when the
+  // command ends.
+  const Finished died = finish(exec(shell("dd if=/dev/zero of=/proc/1/mem bs=4096 seek=1025 count=6 "
+                                          "conv=notrunc 2>/dev/null; exit 0"),
+                                    {"--timeout", "60"}));
+  EXPECT_EQ(died.status, 3) << died.err;
+  EXPECT_THAT(died.err, HasSubstr("Attempted to kill init"));
+}
+
+TEST(Exec, TimeoutIsFive) {
+  const Finished late = finish(exec({"sleep", "1000"}, {"--timeout", "15"}));
+  EXPECT_EQ(late.status, 5);
+  EXPECT_THAT(late.err, HasSubstr("wick: the time ran out"));
+}
+
+TEST(Exec, GuestThatEndsBeforeItsCommandIsAFailure) {
+  const Finished off = finish(exec(shell("poweroff -f; sleep 60")));
+  EXPECT_EQ(off.status, 1);
+  EXPECT_EQ(last_line(off.err), "wick: the guest powered off before the command ended");
+  const Finished rebooted = finish(exec(shell("reboot -f; sleep 60")));
+  EXPECT_EQ(rebooted.status, 1) << rebooted.err;
+  EXPECT_THAT(last_line(rebooted.err), HasSubstr("before the command ended"));
+}
+
+TEST(Exec, StreamsAreBinarySafeAndApart) {
+  const TempDir dir;
+  ASSERT_EQ(finish({"sh", "-c", "head -c 10000000 /dev/urandom >'" + (dir / "in") + "'"}).status, 0);
+  std::string words;
+  for (const std::string& word : exec(shell("echo to-stderr >&2; exec cat"))) words += " '" + word + "'";
+  const Finished copied = finish(
+      {"bash", "-c", words + " <'" + (dir / "in") + "' >'" + (dir / "out") + "'; s=$?; cmp '" +
+                         (dir / "in") + "' '" + (dir / "out") + "' && exit $s"});
+  EXPECT_EQ(copied.status, 0) << copied.err;
+  EXPECT_EQ(copied.err, "to-stderr\n");
+}
+
+TEST(Exec, SignalGoesToTheCommand) {
+  Process run(exec(shell("trap 'echo bye; exit 9' TERM; echo ready; while :; do sleep 0.1; done")));
+  run.console().expect("ready\n");
+  run.signal(SIGTERM);
+  EXPECT_EQ(run.wait(), 9);
+  EXPECT_THAT(run.console().transcript(), HasSubstr("bye\n"));
+}
+
+TEST(Exec, SignalBeforeTheCommandEndsTheRun) {
+  Process run(exec({"true"}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  run.signal(SIGINT);
+  const int status = run.wait();
+  // A fast machine may have ended.
+  if (status != 0) EXPECT_EQ(status, 130) << run.errors();
+}
+
+TEST(Exec, TerminalIsPassedOn) {
+  Process run(exec(shell("test -t 0 && test -t 2 && echo ok; read line; echo \"got $line\"")),
+              Stdio::kTerminal);
+  run.console().expect("ok");
+  run.console().send("words\n");
+  run.console().expect("got words");
+  EXPECT_EQ(run.wait(), 0);
+}
+
+TEST(Exec, TerminalTurnsCtrlCIntoASignal) {
+  Process run(exec(shell("echo ready; exec sleep 1000")), Stdio::kTerminal);
+  run.console().expect("ready");
+  run.console().send("\x03");
+  EXPECT_EQ(run.wait(), 130);
+}
+
+TEST(Exec, JsonTellsTheEnd) {
+  const TempDir dir;
+  EXPECT_EQ(finish(exec(shell("exit 4"), {"--json", dir / "end.json"})).status, 4);
+  const auto json = nlohmann::json::parse(read_file(dir / "end.json"));
+  EXPECT_EQ(json["status"], 4);
+  EXPECT_EQ(json["command"], nlohmann::json({"sh", "-c", "exit 4"}));
+  EXPECT_TRUE(json["started"]);
+  EXPECT_GT(json["times"]["boot_s"], 0);
+}
+
+TEST(Exec, UserFolderAndEnvironmentAreTheAskedOnes) {
+  const Finished run = finish(exec(shell("id -u; id -g; pwd; echo $MARK"),
+                                   {"--user", "12:34", "--pwd", "/tmp", "-E", "MARK=here"}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, "12\n34\n/tmp\nhere\n");
+}
+
+// Debian's kernel has the drivers as modules.
+TEST(Exec, StockKernelGetsTheModulesOfItsDevices) {
+  std::vector<std::string> argv =
+      wick({"exec", "--root", "none", "--user", "0", "-k", image("lab/vmlinuz"), "-i",
+            image("initrd.gz"), "--", "cat", "/proc/modules"});
+  const Finished run = finish(argv);
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, AllOf(HasSubstr("virtio_console "), HasSubstr("virtio_pci "),
+                             Not(HasSubstr("ext4 "))));
+}
+
+}  // namespace
+}  // namespace wick::lab
