@@ -139,7 +139,7 @@ constexpr RunOption kRunOptions[] = {
        o.boot.what = TRY(parse_boot(v));
        return {};
      }},
-    {"--firmware", "SPEC", "the firmware for disks and CDs (bios: SeaBIOS)", false,
+    {"--firmware", "bios|uefi|FILE", "the firmware for disks and CDs (SeaBIOS)", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
        const Spec spec = TRY(parse_spec(v, kFirmwareForm));
        o.boot.firmware = spec.value;
