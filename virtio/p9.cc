@@ -103,22 +103,28 @@ void P9::stop() {
   });
 }
 
-void P9::hold() {
-  held_ = true;
-  // More than once, because a Tversion starts when the others are complete.
-  while (submitted_ > 0) {
-    workers_->wait_idle();
-    collect();
+// Waits more than once if a Tversion starts when the others are complete.
+void P9::pause() {
+  for (;;) {
+    share::Workers* const busy = loop_.call([this] {
+      paused_ = true;
+      collect();
+      return submitted_ > 0 ? workers_.get() : nullptr;
+    });
+    if (busy == nullptr) return;
+    busy->wait_idle();
   }
 }
 
 void P9::resume() {
-  held_ = false;
-  serve();
+  loop_.call([this] {
+    paused_ = false;
+    serve();
+  });
 }
 
 void P9::serve() {
-  if (!ring_ || held_) return;
+  if (!ring_ || paused_) return;
   ring_->serve([this] { return alone_ == nullptr; },
                [this](Chain chain) { take(std::move(chain)); });
 }

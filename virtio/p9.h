@@ -7,7 +7,8 @@
 // itself handles these: Tflush is answered after the request that it names, and Tversion is
 // executed while no other request is.
 //
-// Thread rule: VirtioDevice's calls as documented there; everything else on the loop.
+// Thread rule: VirtioDevice's calls as documented there; pause() and resume() on one other thread;
+// everything else on the loop.
 #pragma once
 
 #include <linux/virtio_9p.h>
@@ -48,9 +49,9 @@ class P9 final : public VirtioDevice {
   // Closes all files of the driver, too.
   void reset() override;
 
-  // Called on the loop. hold() returns when no request is in flight; the requests of the driver
-  // then wait in the ring until resume(). Both may be called again.
-  void hold();
+  // Waits for the requests in flight, and leaves new ones in the ring until resume(). Both may be
+  // called again.
+  void pause();
   void resume();
 
  private:
@@ -84,7 +85,7 @@ class P9 final : public VirtioDevice {
   std::vector<std::unique_ptr<InFlight>> in_flight_;
   size_t submitted_ = 0;       // of these, with the workers or finished
   InFlight* alone_ = nullptr;  // a Tversion that waits for the others, or is executed
-  bool held_ = false;
+  bool paused_ = false;
   RateLimit warnings_;
 
   Mutex mutex_;

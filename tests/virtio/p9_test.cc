@@ -248,19 +248,19 @@ TEST_F(P9Test, TouchesNoMemoryWhileItIsHeld) {
   for (int round = 0; round < 20; ++round) {
     (void)publish(finished(P9Client::Message(p9::P9_TGETATTR).u32(kRoot).u64(1), 1));
     regs().kick(0);
-    loop().call([&] { device_->hold(); });
+    device_->pause();
     const auto waiting = publish(finished(P9Client::Message(p9::P9_TGETATTR).u32(kRoot).u64(1), 2));
     regs().kick(0);
     EXPECT_TRUE(leaves_memory_alone());
     EXPECT_TRUE(untouched(waiting.writable[0]));
-    loop().call([&] { device_->resume(); });
+    device_->resume();
     EXPECT_NE(take_used(0).written_bytes, 0u);
     EXPECT_EQ(take_used(0).head, waiting.head);
   }
-  loop().call([&] { device_->hold(); });
-  loop().call([&] { device_->hold(); });
+  device_->pause();
+  device_->pause();
   regs().reset();
-  loop().call([&] { device_->resume(); });
+  device_->resume();
 }
 
 TEST_F(P9Test, AsksForAResetWhenTheRingIsBroken) {
@@ -269,8 +269,8 @@ TEST_F(P9Test, AsksForAResetWhenTheRingIsBroken) {
   queue(0).set_available_index(1000);
   regs().kick(0);
   EXPECT_TRUE(wait_for([&] { return (regs().status() & PciDriver::kNeedsReset) != 0; }));
-  loop().call([&] { device_->hold(); });  // returns
-  loop().call([&] { device_->resume(); });
+  device_->pause();  // returns
+  device_->resume();
   regs().reset();
   start();
   attach();
