@@ -187,7 +187,9 @@ Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
   if (!config.ports.empty())
     needed.push_back({"VIRTIO_CONSOLE", "the command's streams go through its ports"});
   if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
-  if (!config.shares.empty()) needed.push_back({"VIRTIO_FS", "the share is a virtio device"});
+  for (const vmm::ShareConfig& share : config.shares)
+    needed.push_back({share.device == vmm::ShareConfig::Device::k9p ? "NET_9P_VIRTIO" : "VIRTIO_FS",
+                      "the share is a virtio device"});
   for (const std::string& line :
        boot::missing_options(config.kernel_path, !config.initrd_path.empty(), needed))
     spdlog::warn("{}", line);

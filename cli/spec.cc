@@ -289,16 +289,18 @@ Result<vmm::ShareConfig> parse_share(std::string_view text) {
   for (const auto& [key, value] : spec.pairs) {
     if (key == "tag")
       wanted.tag = value;
+    else if (key == "device")
+      wanted.device = value == "9p" ? Share::Device::k9p : Share::Device::kVirtioFs;
     else if (key == "readonly")
       wanted.read_only = value == "on";
     else if (key == "cache")
       wanted.cache = value == "always"  ? Share::Cache::kAlways
-                    : value == "never" ? Share::Cache::kNever
-                                       : Share::Cache::kAuto;
+                     : value == "never" ? Share::Cache::kNever
+                                        : Share::Cache::kAuto;
     else
       wanted.security = value == "passthrough" ? Security::kPassthrough
-                       : value == "mapped"    ? Security::kMapped
-                                              : Security::kSquash;
+                        : value == "mapped"    ? Security::kMapped
+                                               : Security::kSquash;
   }
   TRY(vmm::check(wanted));
   return wanted;

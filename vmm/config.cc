@@ -125,6 +125,8 @@ Result<void> check(const ShareConfig& share) {
                      "it is the name by which the guest mounts the folder");
   if (share.tag.size() > ShareConfig::kTagBytes)
     return fail("tag={}: longer than {} bytes", share.tag, ShareConfig::kTagBytes);
+  if (share.device == ShareConfig::Device::k9p && share.cache != ShareConfig::Cache::kAuto)
+    return with_hint(fail("cache: not with device=9p"), "the guest chooses, by mount -o cache=");
   return {};
 }
 

@@ -63,12 +63,15 @@ struct NetConfig {
 
 // --share DIR,tag=TAG[,key=value...]
 struct ShareConfig {
-  // How much the guest keeps of what it has read: virtio::FuseCache.
+  enum class Device { kVirtioFs, k9p };
+  // How much the guest keeps of what it has read: virtio::FuseCache. The client of 9P decides this
+  // itself.
   enum class Cache { kAuto, kAlways, kNever };
   static constexpr size_t kTagBytes = 36;  // virtio 1.2, 5.11.4
 
   std::string path;
   std::string tag;
+  Device device = Device::kVirtioFs;
   bool read_only = false;
   Cache cache = Cache::kAuto;
   share::Security security = share::Security::kSquash;

@@ -32,21 +32,32 @@ Result<std::unique_ptr<SharedFolder>> SharedFolder::create(const ShareConfig& co
   std::unique_ptr<SharedFolder> folder(new SharedFolder);
   folder->tree_ = TRY(share::Tree::open(options));
   folder->thread_ = TRY(LoopThread::start("share-" + config.tag));
-  folder->fs_ = TRY(virtio::Fs::create(*folder->tree_, folder->thread_->loop(), config.tag,
-                                       fuse_cache(config.cache)));
+  EventLoop& loop = folder->thread_->loop();
+  if (config.device == ShareConfig::Device::k9p)
+    folder->p9_ = TRY(virtio::P9::create(*folder->tree_, loop, config.tag));
+  else
+    folder->fs_ =
+        TRY(virtio::Fs::create(*folder->tree_, loop, config.tag, fuse_cache(config.cache)));
   return folder;
 }
 
 SharedFolder::~SharedFolder() {
-  if (fs_) fs_->reset();
+  if (virtio() != nullptr) virtio()->reset();
   fs_.reset();
+  p9_.reset();
   if (thread_) thread_->stop();
 }
 
 // What the guest kicked before the pause is served.
 void SharedFolder::pause() {
   for (int round = 0; round < kRoundsOfAPause; ++round) thread_->loop().call([] {});
-  fs_->pause();
+  if (fs_) fs_->pause();
+  if (p9_) p9_->pause();
+}
+
+void SharedFolder::resume() {
+  if (fs_) fs_->resume();
+  if (p9_) p9_->resume();
 }
 
 }  // namespace wick::vmm

@@ -7,6 +7,7 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "virtio/fs.h"
+#include "virtio/p9.h"
 #include "vmm/config.h"
 
 namespace wick::vmm {
@@ -18,18 +19,23 @@ class SharedFolder {
   static Result<std::unique_ptr<SharedFolder>> create(const ShareConfig& config, size_t shares);
   ~SharedFolder();
 
-  virtio::VirtioDevice* virtio() { return fs_.get(); }
+  virtio::VirtioDevice* virtio() {
+    if (p9_) return p9_.get();
+    return fs_.get();
+  }
 
   // Waits for the requests in flight, and holds new ones until resume().
   void pause();
-  void resume() { fs_->resume(); }
+  void resume();
 
  private:
   SharedFolder() = default;
 
   std::unique_ptr<share::Tree> tree_;
   std::unique_ptr<LoopThread> thread_;
+  // One of them.
   std::unique_ptr<virtio::Fs> fs_;
+  std::unique_ptr<virtio::P9> p9_;
 };
 
 }  // namespace wick::vmm

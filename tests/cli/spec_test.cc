@@ -251,6 +251,10 @@ TEST(ShareSpec, HasAFolderATagAndItsRules) {
   EXPECT_EQ(share->cache, vmm::ShareConfig::Cache::kAlways);
   EXPECT_EQ(share->security, share::Security::kMapped);
   EXPECT_EQ(parse_share("/,tag=t")->security, share::Security::kSquash);
+  EXPECT_EQ(parse_share("/,tag=t")->device, vmm::ShareConfig::Device::kVirtioFs);
+  EXPECT_EQ(parse_share("/,tag=t,device=9p")->device, vmm::ShareConfig::Device::k9p);
+  EXPECT_THAT(error_of(parse_share("/,tag=t,device=9p,cache=never")), HasSubstr("cache"));
+  EXPECT_THAT(error_of(parse_share("/,tag=t,device=nfs")), HasSubstr("device"));
   EXPECT_THAT(error_of(parse_share("/srv")), HasSubstr("tag=TAG is missing"));
   EXPECT_THAT(error_of(parse_share("/srv,tag=t,cache=none")), HasSubstr("cache"));
   EXPECT_THAT(error_of(parse_share("/srv,tag=t,security=none")), HasSubstr("security"));

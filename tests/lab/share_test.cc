@@ -1,4 +1,4 @@
-// Folders of the host in a guest, by virtio-fs.
+// Folders of the host in a guest, by virtio-fs and by 9P.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -95,6 +95,48 @@ TEST_F(Share, IsAFolderOfTheHost) {
   (void)run_in_guest(shell, "umount /mnt; mount -t virtiofs host /mnt");
   EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-guest"), "of the guest");
   EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(*vm_);
+}
+
+// The kernel has 9P built in, too.
+std::string mount_9p(const std::string& options = "") {
+  return "mount -t 9p -o trans=virtio,version=9p2000.L" + options + " host /mnt";
+}
+
+TEST_F(Share, IsAFolderOfTheHostOver9p) {
+  Dialogue& shell = start(",device=9p");
+  (void)run_in_guest(shell, mount_9p());
+  use(shell, dir_ / "shared");
+  write("from-host", "changed\n");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-host"), "changed") << "there is no cache";
+  EXPECT_EQ(run_in_guest(shell, "stat -c %u:%g /mnt/from-host"), "0:0");
+
+  // A folder that is larger than a message, and the largest messages with a cache.
+  (void)run_in_guest(shell, "umount /mnt; " + mount_9p(",msize=4096"));
+  EXPECT_EQ(run_in_guest(shell,
+                         "mkdir /mnt/many && cd /mnt/many && "
+                         "for i in $(seq 500); do : >a-name-of-some-length-$i; done; "
+                         "ls | sort -u | wc -l; ls | wc -l; cd /; rm -r /mnt/many"),
+            "500\n500");
+  (void)run_in_guest(shell, "umount /mnt; " + mount_9p(",msize=512000,cache=loose"));
+  use(shell, dir_ / "shared");
+  (void)run_in_guest(shell, "umount /mnt");
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(*vm_);
+}
+
+TEST_F(Share, ReadOnlyIsEnforcedByTheHostOver9p) {
+  write("file", "text");
+  Dialogue& shell = start(",device=9p,readonly=on");
+  (void)run_in_guest(shell, mount_9p());
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
+  for (const char* command : {"echo x >/mnt/file", "rm /mnt/file", "mkdir /mnt/dir",
+                              "mv /mnt/file /mnt/other", "chmod 777 /mnt/file"}) {
+    const Answer answer = ask(shell, command);
+    EXPECT_NE(answer.status, 0) << command;
+    EXPECT_THAT(answer.output, HasSubstr("Read-only file system")) << command;
+  }
+  EXPECT_EQ(read("file"), "text");
   power_off(*vm_);
 }
 
