@@ -24,11 +24,11 @@ class NbdServer {
   static constexpr size_t kMaxClients = 64;
 
   struct Options {
-    std::string name;         // of the export
-    std::string description;  // of the export, for people
-    size_t max_clients = 1;   // at most kMaxClients; further ones wait until one has left
-    bool persistent = false;  // goes on when the last client has left
-    bool discards = true;     // NBD_CMD_TRIM is passed on to the disk
+    std::string name = {};         // of the export
+    std::string description = {};  // of the export, for people
+    size_t max_clients = 1;        // at most kMaxClients; further ones wait until one has left
+    bool persistent = false;       // goes on when the last client has left
+    bool discards = true;          // NBD_CMD_TRIM is passed on to the disk
     std::chrono::milliseconds handshake_time{10'000};  // a slower client is disconnected
   };
 

@@ -123,7 +123,9 @@ TEST_F(TreeTest, NeverFollowsASymbolicLink) {
     EXPECT_NE(error_of(tree_->set_xattr(link, "user.x", {}, 0)), 0) << name;
     // A hard link of a symbolic link is one too.
     const auto linked = tree_->link(link, kRootNode, std::string(name) + "-2");
-    if (linked) EXPECT_EQ(linked->attributes.stx_mode & S_IFMT, S_IFLNK) << name;
+    if (linked) {
+      EXPECT_EQ(linked->attributes.stx_mode & S_IFMT, S_IFLNK) << name;
+    }
   }
   EXPECT_EQ(dir_.read("outside/secret"), "secret");
 }

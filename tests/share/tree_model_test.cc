@@ -10,6 +10,7 @@
 #include <map>
 #include <random>
 
+#include "base/fd.h"
 #include "tests/share/tree_fixture.h"
 
 namespace wick::share {
@@ -164,11 +165,12 @@ class TreeModel : public TreeTest {
     const off_t offset = pick(200'000);
     const off_t length = 1 + pick(20'000);
     const std::string text(static_cast<size_t>(length), static_cast<char>('A' + pick(26)));
+    AttributeChange change;
     switch (pick(6)) {
       case 0:
         ASSERT_EQ(::ftruncate(fd.get(), offset), 0);
-        ASSERT_TRUE(
-            tree_->set_attributes(*node, file, {.size_bytes = static_cast<uint64_t>(offset)}));
+        change.size_bytes = static_cast<uint64_t>(offset);
+        ASSERT_TRUE(tree_->set_attributes(*node, file, change));
         break;
       case 1: {
         const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -223,7 +225,9 @@ TEST_F(TreeModel, EqualsTheHostsFilesAfterRandomOperations) {
   const mode_t before = ::umask(0);
   for (int i = 0; i < 6000 && !HasFatalFailure(); ++i) {
     step();
-    if (i % 500 == 499) EXPECT_EQ(picture(shared()), picture(model())) << "after " << i;
+    if (i % 500 == 499) {
+      EXPECT_EQ(picture(shared()), picture(model())) << "after " << i;
+    }
   }
   ::umask(before);
 }

@@ -150,8 +150,9 @@ TEST_F(TreeTest, ReadsADirectoryFromAnyEntryOn) {
     more = false;
     ASSERT_TRUE(tree_->read_directory(*file, offset, [&](const DirectoryEntry& entry) {
       if (left-- == 0) return more = true, false;
-      if (entry.name != "." && entry.name != "..")
+      if (entry.name != "." && entry.name != "..") {
         EXPECT_TRUE(seen.emplace(entry.name).second) << "twice: " << entry.name;
+      }
       offset = entry.next_offset;
       return true;
     }));
