@@ -69,7 +69,8 @@ Result<std::string> find_vga_bios() { return find("vgabios-stdvga.bin"); }
 Result<UefiFiles> find_uefi() {
   std::string tried;
   for (const auto& [code, variables] : kUefiFiles) {
-    if (::access(code, R_OK) == 0 && ::access(variables, R_OK) == 0) return UefiFiles{code, variables};
+    if (::access(code, R_OK) == 0 && ::access(variables, R_OK) == 0)
+      return UefiFiles{code, variables};
     tried += tried.empty() ? code : std::string(", ") + code;
   }
   return with_hint(fail("OVMF is not installed (looked for {})", tried),
@@ -86,8 +87,8 @@ Result<Firmware> open_firmware(const std::string& path, size_t max_bytes) {
              path, size, max_bytes >> 20),
         "--firmware takes an image such as SeaBIOS' bios-256k.bin; a kernel is given with -k");
   Firmware firmware{.path = path, .image = TRY(read_file(file))};
-  firmware.uefi = load_le<uint32_t>(std::span(firmware.image).subspan(kVolumeSignature, 4)) ==
-                  kFirmwareVolume;
+  firmware.uefi =
+      load_le<uint32_t>(std::span(firmware.image).subspan(kVolumeSignature, 4)) == kFirmwareVolume;
   return firmware;
 }
 

@@ -37,9 +37,9 @@ Result<Fd> open_existing(const std::string& path, uint64_t size_bytes) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
   if (!S_ISREG(status.st_mode) || static_cast<uint64_t>(status.st_size) != size_bytes)
-    return with_hint(fail("{}: does not have the {} bytes of this firmware's variables", path,
-                          size_bytes),
-                     "give the file that was made with this firmware, or a new name");
+    return with_hint(
+        fail("{}: does not have the {} bytes of this firmware's variables", path, size_bytes),
+        "give the file that was made with this firmware, or a new name");
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
     return with_hint(fail_errno(errno, "{}: another machine uses these variables of UEFI", path),
                      "give each machine a file of its own");

@@ -78,7 +78,8 @@ std::string default_variables(const std::string& name) {
   if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) return {};
   if (!given && (home == nullptr || *home != '/')) return {};
   const std::filesystem::path folder =
-      (given ? std::filesystem::path(state) : std::filesystem::path(home) / ".local/state") / "wick";
+      (given ? std::filesystem::path(state) : std::filesystem::path(home) / ".local/state") /
+      "wick";
   std::error_code ignored;  // the file cannot be made then, and the error of that names it
   std::filesystem::create_directories(folder, ignored);
   return folder / (name + ".vars");

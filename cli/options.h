@@ -28,7 +28,7 @@ namespace wick::cli {
 struct BootOptions {
   enum class What { kDisk, kCdrom, kKernel, kMenu };
 
-  std::optional<What> what;   // nullopt: by what is given
+  std::optional<What> what;    // nullopt: by what is given
   std::string firmware = {};   // a path, "bios" or "uefi"; empty: the default
   std::string variables = {};  // the file for UEFI's; empty: the default
 };

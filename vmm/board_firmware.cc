@@ -77,9 +77,8 @@ Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
 
 // The guest reads the variables without an exit while the chip shows its memory.
 Result<void> Board::map_variables(boot::UefiVariables& variables) {
-  const Vm::Slot slot{.index = Vm::kFlashSlot,
-                      .memory = variables.region(),
-                      .access = Vm::Access::kReadOnly};
+  const Vm::Slot slot{
+      .index = Vm::kFlashSlot, .memory = variables.region(), .access = Vm::Access::kReadOnly};
   const auto show = [this, slot](bool readable) {
     if (!readable) return vm_.unmap(slot.index);
     // Otherwise the guest's reads are exits, which the chip serves.
@@ -87,9 +86,9 @@ Result<void> Board::map_variables(boot::UefiVariables& variables) {
   };
   flash_ = std::make_unique<devices::Flash>(
       variables.bytes(),
-      devices::Flash::Wires{
-          .show = show,
-          .changed = [&variables](size_t offset, size_t size) { variables.store(offset, size); }});
+      devices::Flash::Wires{.show = show, .changed = [&variables](size_t offset, size_t size) {
+                              variables.store(offset, size);
+                            }});
   TRY(mmio_.attach({slot.memory.start.value, slot.memory.size_bytes}, *flash_, "flash"));
   return vm_.map(slot);
 }

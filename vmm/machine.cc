@@ -86,9 +86,9 @@ Result<StartFiles> KvmMachine::open_files() {
         .image = TRY(boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes)),
         .again = boards_ > 0};
     if (!config_.uefi_template_path.empty() && uefi_variables_ == nullptr)
-      uefi_variables_ = TRY(boot::UefiVariables::open(
-          config_.uefi_variables_path, config_.uefi_template_path,
-          {layout::kFirmwareEnd - start.image.image.size()}));
+      uefi_variables_ =
+          TRY(boot::UefiVariables::open(config_.uefi_variables_path, config_.uefi_template_path,
+                                        {layout::kFirmwareEnd - start.image.image.size()}));
     start.variables = uefi_variables_.get();
     return start;
   }

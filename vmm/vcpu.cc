@@ -359,8 +359,8 @@ void Vcpu::wait_for_resume() {
 
 // A stop of the whole process (SIGSTOP) ends KVM_RUN as other signals do. A vCPU without exits gets
 // a signal each second, for the halt check, so longer without one means that it was stopped, or
-// that it had exits. The guest's clock has gone on; this tells its watchdogs that the guest has not.
-// KVM itself does it when the host sleeps. Fails if the guest does not use kvmclock.
+// that it had exits. The guest's clock has gone on; this tells its watchdogs that the guest has
+// not. KVM itself does it when the host sleeps. Fails if the guest does not use kvmclock.
 void Vcpu::notice_stop() {
   constexpr std::chrono::seconds kLongestWait{3};
   const auto now = std::chrono::steady_clock::now();

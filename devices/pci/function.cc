@@ -81,9 +81,7 @@ void PciFunction::add_register(uint8_t offset, uint32_t value, uint32_t writable
   set(offset, value, writable);
 }
 
-void PciFunction::set_multifunction() {
-  config_[PCI_HEADER_TYPE] |= std::byte{kMultifunction};
-}
+void PciFunction::set_multifunction() { config_[PCI_HEADER_TYPE] |= std::byte{kMultifunction}; }
 
 void PciFunction::add_msix(size_t bar_index) {
   add_bar(bar_index, PciInterrupts::kBarBytes, *interrupts_);

@@ -1,6 +1,6 @@
 // The PCI host bridge: bus 0 with up to 31 further slots, of which each has function 0 and may have
-// others without BARs. It decodes accesses to their configuration spaces, through ports and through memory
-// (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
+// others without BARs. It decodes accesses to their configuration spaces, through ports and through
+// memory (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
 //
 // Thread rule: attach() is called before the first vCPU runs, plug() and unplug() while
 // all vCPUs are stopped, everything else by any vCPU. One mutex guards all configuration
@@ -42,8 +42,8 @@ class PciHost {
   // register, for systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
 
-  // Adds function `number`, 1 to 7, of a slot. It has no BARs, and must outlive the bridge. Software
-  // finds it if it asks for it, or if function 0 says that there are others.
+  // Adds function `number`, 1 to 7, of a slot. It has no BARs, and must outlive the bridge.
+  // Software finds it if it asks for it, or if function 0 says that there are others.
   Result<void> attach_further(uint8_t slot, uint8_t number, PciFunction& function);
   // Function 0 of slot 0, the bridge itself.
   PciFunction& bridge() { return bridge_; }

@@ -28,7 +28,8 @@ TEST(OpenFirmware, ReadsTheWholeImage) {
 
 TEST(OpenFirmware, RefusesWhatCannotBeOne) {
   const fakes::TempDir folder;
-  for (const size_t size : {size_t{1000}, size_t{32 << 10}, (size_t{64 << 10}) + 1, size_t{320 << 10}}) {
+  for (const size_t size :
+       {size_t{1000}, size_t{32 << 10}, (size_t{64 << 10}) + 1, size_t{320 << 10}}) {
     const auto firmware = open_firmware(folder.write("x", std::string(size, 'x')), kMaxBytes);
     ASSERT_FALSE(firmware);
     EXPECT_THAT(firmware.error().message(), HasSubstr("not a firmware image"));

@@ -145,14 +145,13 @@ TEST_F(BoardTest, HasWhatOvmfLooksForIfItsFirmwareIsAVolumeOfUefi) {
   ASSERT_TRUE(variables) << variables.error().message();
   kvm_.emplace(Kvm::open().value());
   peripherals_.emplace(Peripherals::create(config_, *loop_, {}).value());
-  auto made =
-      Board::create(config_,
-                    FirmwareStart{.image = boot::open_firmware(config_.firmware_path,
-                                                               layout::kMaxFirmwareBytes)
-                                               .value(),
-                                  .variables = variables->get()},
-                    *kvm_, *peripherals_, *loop_, clock_,
-                    {.power_off = [] {}, .reset = [] {}, .panicked = [] {}});
+  auto made = Board::create(
+      config_,
+      FirmwareStart{
+          .image = boot::open_firmware(config_.firmware_path, layout::kMaxFirmwareBytes).value(),
+          .variables = variables->get()},
+      *kvm_, *peripherals_, *loop_, clock_,
+      {.power_off = [] {}, .reset = [] {}, .panicked = [] {}});
   ASSERT_TRUE(made) << made.error().message();
   board_ = *std::move(made);
 

@@ -25,9 +25,9 @@ constexpr const char* kShortThreshold = "echo 2 >/proc/sys/kernel/watchdog_thres
 class HostSuspend : public testing::TestWithParam<int> {
  protected:
   void start(int cpus) {
-    vm_.emplace(wick_run({"-k", image("debian-cloud/vmlinuz"), "-i",
-                          image("debian-cloud/initrd.img"), "-a", "quiet wick.sh", "-m", "192M",
-                          "-c", std::to_string(cpus)}));
+    vm_.emplace(
+        wick_run({"-k", image("debian-cloud/vmlinuz"), "-i", image("debian-cloud/initrd.img"), "-a",
+                  "quiet wick.sh", "-m", "192M", "-c", std::to_string(cpus)}));
     shell().expect("# ");
     (void)run_in_guest(shell(), std::string("dmesg -n 1; ") + kShortThreshold);
   }

@@ -267,10 +267,10 @@ TEST_F(ScreenClient, ThatGarblesDoesNotHoldTheGuestUpLong) {
                      "(while :; do echo $((i += 1)) >/count; usleep 50000; done) &");
   std::minstd_rand random(1);
   for (int i = 0; i < 20; ++i) {
-    SCOPED_TRACE(fmt::format("client {}, {} s after the start", i,
-                             std::chrono::duration_cast<Seconds>(
-                                 std::chrono::steady_clock::now() - start_time_)
-                                 .count()));
+    SCOPED_TRACE(fmt::format(
+        "client {}, {} s after the start", i,
+        std::chrono::duration_cast<Seconds>(std::chrono::steady_clock::now() - start_time_)
+            .count()));
     RfbClient client(machine_->vnc_address());
     // Some garble the handshake, the others what follows; some lose interest in an answer.
     if (i % 4 != 0) {

@@ -22,9 +22,8 @@ void choose(Process& vm, const char* key) {
 }
 
 std::vector<std::string> from_cd(const std::vector<std::string>& more = {}) {
-  std::vector<std::string> options = {"--firmware", "uefi",    "--boot",
-                                      "cdrom",      "--cdrom", image("grub-efi.iso"),
-                                      "-m",         "256M"};
+  std::vector<std::string> options = {"--firmware",          "uefi", "--boot", "cdrom", "--cdrom",
+                                      image("grub-efi.iso"), "-m",   "256M"};
   for (size_t i = 0; i + 1 < more.size(); ++i)
     if (more[i] == "--firmware") options[1] = more[i + 1];
   for (size_t i = 0; i < more.size(); ++i) {
