@@ -134,7 +134,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
     guest.separate_stderr = ::isatty(STDERR_FILENO) == 0;
   }
   guest.tmpfs = options_.tmpfs;
-  TRY(add_folders(config, guest));
+  add_folders(config, guest);
   if (modules_folder.empty()) return guest;
   std::vector<std::string_view> modules = modules_for(config);
   if (!guest.root_tag.empty() || !guest.shares.empty()) modules.emplace_back("virtiofs");
@@ -144,10 +144,27 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
   return guest;
 }
 
-Result<void> ExecTask::add_folders(vmm::MachineConfig&, ExecGuest&) const {
-  if (options_.root != "none" || !options_.folders.empty())
-    return with_hint(fail("this build has no shares"), "use --root none");
-  return {};
+// The user who runs the command owns what belongs to wick's user.
+void ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) const {
+  const auto share = [&](const std::string& path, std::string tag, bool read_only,
+                         share::Security security = share::Security::kSquash) {
+    config.shares.push_back({.path = path,
+                             .tag = tag,
+                             .read_only = read_only,
+                             .security = security,
+                             .squash_uid = guest.user.uid,
+                             .squash_gid = guest.user.gid});
+    return tag;
+  };
+  if (options_.root != "none") guest.root_tag = share(options_.root, "wick.root", true);
+  // An overlay stores what was removed as device nodes, which wick's user may not create.
+  if (!options_.overlay.empty())
+    guest.overlay_tag = share(options_.overlay, "wick.overlay", false, share::Security::kMapped);
+  for (const ExecOptions::Folder& folder : options_.folders)
+    guest.shares.push_back({.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()),
+                                         folder.read_only),
+                            .target = folder.guest,
+                            .read_only = folder.read_only});
 }
 
 Result<void> ExecTask::open_session(EventLoop& loop) {

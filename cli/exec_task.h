@@ -38,7 +38,7 @@ class ExecTask final : public RunTask {
   using Clock = std::chrono::steady_clock;
 
   Result<ExecGuest> describe_guest(vmm::MachineConfig& config, const std::string& modules_folder);
-  Result<void> add_folders(vmm::MachineConfig& config, ExecGuest& guest) const;
+  void add_folders(vmm::MachineConfig& config, ExecGuest& guest) const;
   Result<void> open_session(EventLoop& loop);
   void write_json(const vmm::RunReport& report, const RunOutcome& outcome) const;
 
