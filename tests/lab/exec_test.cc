@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -59,9 +60,10 @@ TEST(Exec, PanicIsThreeWithTheTrace) {
 TEST(Exec, InitThatDiesIsAPanic) {
   // Process 1 takes no signal that it does not handle; but without its code it faults when the
   // command ends.
-  const Finished died = finish(exec(shell("dd if=/dev/zero of=/proc/1/mem bs=4096 seek=1025 count=6 "
-                                          "conv=notrunc 2>/dev/null; exit 0"),
-                                    {"--timeout", "60"}));
+  const Finished died =
+      finish(exec(shell("dd if=/dev/zero of=/proc/1/mem bs=4096 seek=1025 count=6 "
+                        "conv=notrunc 2>/dev/null; exit 0"),
+                  {"--timeout", "60"}));
   EXPECT_EQ(died.status, 3) << died.err;
   EXPECT_THAT(died.err, HasSubstr("Attempted to kill init"));
 }
@@ -83,12 +85,15 @@ TEST(Exec, GuestThatEndsBeforeItsCommandIsAFailure) {
 
 TEST(Exec, StreamsAreBinarySafeAndApart) {
   const TempDir dir;
-  ASSERT_EQ(finish({"sh", "-c", "head -c 10000000 /dev/urandom >'" + (dir / "in") + "'"}).status, 0);
+  ASSERT_EQ(finish({"sh", "-c", "head -c 10000000 /dev/urandom >'" + (dir / "in") + "'"}).status,
+            0);
   std::string words;
-  for (const std::string& word : exec(shell("echo to-stderr >&2; exec cat"))) words += " '" + word + "'";
-  const Finished copied = finish(
-      {"bash", "-c", words + " <'" + (dir / "in") + "' >'" + (dir / "out") + "'; s=$?; cmp '" +
-                         (dir / "in") + "' '" + (dir / "out") + "' && exit $s"});
+  for (const std::string& word : exec(shell("echo to-stderr >&2; exec cat")))
+    words += " '" + word + "'";
+  const Finished copied =
+      finish({"bash", "-c",
+              words + " <'" + (dir / "in") + "' >'" + (dir / "out") + "'; s=$?; cmp '" +
+                  (dir / "in") + "' '" + (dir / "out") + "' && exit $s"});
   EXPECT_EQ(copied.status, 0) << copied.err;
   EXPECT_EQ(copied.err, "to-stderr\n");
 }
@@ -152,6 +157,42 @@ TEST(Exec, StockKernelGetsTheModulesOfItsDevices) {
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_THAT(run.out, AllOf(HasSubstr("virtio_console "), HasSubstr("virtio_pci "),
                              Not(HasSubstr("ext4 "))));
+}
+
+// --- the host's files ---
+
+// The host's root is the guest's.
+std::vector<std::string> on_host_root(const std::string& script,
+                                      const std::vector<std::string>& options = {}) {
+  std::vector<std::string> argv = wick({"exec", "-k", image("bzImage")});
+  argv.insert(argv.end(), options.begin(), options.end());
+  argv.insert(argv.end(), {"--", "sh", "-c", script});
+  return argv;
+}
+
+TEST(ExecRoot, IsTheHostsAndKeepsNothing) {
+  const TempDir dir(folder_on_disk());
+  write_file(dir / "file", "of the host");
+  const Finished run = finish(on_host_root("cat '" + (dir / "file") + "' && echo new >'" +
+                                           (dir / "file") + "' && cat '" + (dir / "file") +
+                                           "' && rm '" + (dir / "file") + "' && uname -r"));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, StartsWith("of the hostnew\n"));
+  EXPECT_EQ(read_file(dir / "file"), "of the host");
+}
+
+TEST(ExecRoot, FoldersAreWrittenOnlyIfTheyMayBe) {
+  const TempDir dir(folder_on_disk());
+  std::filesystem::create_directory(dir / "rw");
+  std::filesystem::create_directory(dir / "ro");
+  const Finished run = finish(
+      on_host_root("echo kept >'" + (dir / "rw") + "/made'; mount -o remount,rw '" + (dir / "ro") +
+                       "'; echo lost >'" + (dir / "ro") + "/made' && exit 9; pwd",
+                   {"--rw", dir / "rw", "--ro", dir / "ro", "--pwd", dir / "rw"}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, (dir / "rw") + "\n");
+  EXPECT_EQ(read_file(dir / "rw/made"), "kept\n");
+  EXPECT_FALSE(exists(dir / "ro/made"));
 }
 
 }  // namespace
