@@ -35,8 +35,8 @@ Result<int> run_all(const ExecCommand& command) {
       return with_hint(fail_errno(errno, "{}: cannot be written", options.junit_path),
                        "check --junit");
   }
-  const auto runs = TRY(run_repeatedly(
-      options.repeat, options.jobs, [&](unsigned number) { return run_once(command, number); }));
+  const auto runs = TRY(run_repeatedly(options.repeat, options.jobs,
+                                       [&](unsigned number) { return run_once(command, number); }));
   if (report.valid()) {
     const std::string text = junit_report(fmt::format("{}", fmt::join(options.command, " ")), runs);
     if (::write(report.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))

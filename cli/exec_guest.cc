@@ -25,9 +25,9 @@ namespace {
 
 // What a command needs of its caller's environment and what tells programs how to speak. The rest
 // belongs to the caller's session on the host (sockets, agents, secrets).
-constexpr std::array<std::string_view, 11> kPassedOn = {
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TZ", "COLORTERM",
-    "NO_COLOR"};
+constexpr std::array<std::string_view, 11> kPassedOn = {"PATH",  "HOME",      "USER",     "LOGNAME",
+                                                        "SHELL", "LANG",      "LANGUAGE", "TERM",
+                                                        "TZ",    "COLORTERM", "NO_COLOR"};
 
 constexpr std::string_view kDefaultPath =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -154,10 +154,14 @@ guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& mo
   }
   plan.make_folder("/proc").mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
   // A kernel may be built without these.
-  plan.maybe().make_folder("/dev/pts").maybe().mount("devpts", "/dev/pts", "devpts",
-                                                     MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
-  plan.maybe().make_folder("/dev/shm").maybe().mount("shm", "/dev/shm", "tmpfs",
-                                                     MS_NOSUID | MS_NODEV, "mode=1777");
+  plan.maybe()
+      .make_folder("/dev/pts")
+      .maybe()
+      .mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+  plan.maybe()
+      .make_folder("/dev/shm")
+      .maybe()
+      .mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
   plan.maybe().mount("cgroup", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC);
   plan.maybe().mount("debugfs", "/sys/kernel/debug", "debugfs");
   plan.maybe().mount("tracefs", "/sys/kernel/tracing", "tracefs");

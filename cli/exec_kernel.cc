@@ -36,7 +36,8 @@ fs::path tree_of(const fs::path& kernel) {
 }
 
 Result<std::string> given_modules(const fs::path& folder, const std::string& kernel) {
-  if (is_there(folder / "modules.dep") || is_there(folder / "modules.order")) return folder.string();
+  if (is_there(folder / "modules.dep") || is_there(folder / "modules.order"))
+    return folder.string();
   // What `make INSTALL_MOD_PATH=… modules_install` fills.
   if (const auto release = boot::kernel_release(kernel); release)
     for (const fs::path& path : {folder / *release, folder / "lib/modules" / *release})

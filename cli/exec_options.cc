@@ -26,9 +26,8 @@ Result<std::string> host_folder(const std::string& path) {
 // DIR, or DIR:GUEST.
 Result<ExecOptions::Folder> parse_folder(const std::string& value, bool read_only) {
   const size_t colon = value.rfind(":/");
-  ExecOptions::Folder folder{.host = TRY(host_folder(value.substr(0, colon))),
-                             .guest = {},
-                             .read_only = read_only};
+  ExecOptions::Folder folder{
+      .host = TRY(host_folder(value.substr(0, colon))), .guest = {}, .read_only = read_only};
   folder.guest = colon == value.npos ? folder.host : value.substr(colon + 1);
   return folder;
 }
@@ -101,9 +100,7 @@ constexpr ExecOption kExecOptions[] = {
        o.script = whole.string();
        return {};
      }},
-    {{"--json", "FILE", "writes there how the command ended"},
-     false,
-     set<&ExecOptions::json_path>},
+    {{"--json", "FILE", "writes there how the command ended"}, false, set<&ExecOptions::json_path>},
     {{"--junit", "FILE", "writes there a JUnit report of the runs"},
      false,
      set<&ExecOptions::junit_path>},
@@ -119,8 +116,7 @@ Result<void> check(const ExecOptions& options) {
   if (options.root == "none" && !options.overlay.empty())
     return with_hint(fail("--overlay: there is no root to lay it over"), "leave --root none out");
   if (options.root == "none" && !options.script.empty())
-    return with_hint(fail("--script: the guest has no files of the host"),
-                     "leave --root none out");
+    return with_hint(fail("--script: the guest has no files of the host"), "leave --root none out");
   return {};
 }
 

@@ -23,9 +23,9 @@ struct ExecOptions {
     bool read_only = false;
   };
 
-  std::vector<std::string> command;  // empty: a shell
-  std::string user;                  // NAME or UID[:GID]; empty: the caller
-  std::string pwd;                   // empty: the caller's folder
+  std::vector<std::string> command;      // empty: a shell
+  std::string user;                      // NAME or UID[:GID]; empty: the caller
+  std::string pwd;                       // empty: the caller's folder
   std::vector<std::string> environment;  // NAME or NAME=VALUE, beside the default ones
   std::string root = "/";                // a folder of the host, or "none"
   std::vector<Folder> folders;

@@ -103,11 +103,20 @@ class Runs {
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : printable(text)) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   return out;
 }
@@ -125,7 +134,8 @@ int status_of(const std::vector<RepeatedRun>& runs) {
 }
 
 std::string junit_report(const std::string& name, const std::vector<RepeatedRun>& runs) {
-  const auto failures = std::ranges::count_if(runs, [](const auto& run) { return run.status != 0; });
+  const auto failures =
+      std::ranges::count_if(runs, [](const auto& run) { return run.status != 0; });
   std::string text = fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<testsuite name=\"wick exec\" tests=\"{}\" failures=\"{}\">\n",

@@ -161,10 +161,10 @@ void ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) const {
   if (!options_.overlay.empty())
     guest.overlay_tag = share(options_.overlay, "wick.overlay", false, share::Security::kMapped);
   for (const ExecOptions::Folder& folder : options_.folders)
-    guest.shares.push_back({.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()),
-                                         folder.read_only),
-                            .target = folder.guest,
-                            .read_only = folder.read_only});
+    guest.shares.push_back(
+        {.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()), folder.read_only),
+         .target = folder.guest,
+         .read_only = folder.read_only});
 }
 
 Result<void> ExecTask::open_session(EventLoop& loop) {
@@ -188,10 +188,10 @@ Result<void> ExecTask::open_session(EventLoop& loop) {
 Result<void> ExecTask::built(vmm::Machine& machine) {
   machine_ = &machine;
   if (!on_terminal_) return {};
-  terminal_ = TRY(
-      ExecTerminal::enter(*loop_, *session_, STDIN_FILENO,
-                          {.quit = [this] { machine_->end(vmm::Ending::kQuit); },
-                           .power_button = [this] { machine_->press_power_button(); }}));
+  terminal_ =
+      TRY(ExecTerminal::enter(*loop_, *session_, STDIN_FILENO,
+                              {.quit = [this] { machine_->end(vmm::Ending::kQuit); },
+                               .power_button = [this] { machine_->press_power_button(); }}));
   return {};
 }
 
@@ -210,7 +210,9 @@ RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_ou
 
 void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcome) const {
   if (!json_.valid()) return;
-  const auto seconds = [](Clock::duration time) { return std::chrono::duration<double>(time).count(); };
+  const auto seconds = [](Clock::duration time) {
+    return std::chrono::duration<double>(time).count();
+  };
   const bool ran = started_ != Clock::time_point();
   const auto& end = session_->end();
   nlohmann::ordered_json json = {{"command", command_},
@@ -223,8 +225,8 @@ void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcom
     json["times"]["boot_s"] = seconds(started_ - created_);
     json["times"]["command_s"] = seconds(ended_ - started_);
   }
-  const bool exited = end && end->kind == guest::CommandEnd::Kind::kExited &&
-                      report.ending == vmm::Ending::kQuit;
+  const bool exited =
+      end && end->kind == guest::CommandEnd::Kind::kExited && report.ending == vmm::Ending::kQuit;
   if (exited) {
     constexpr double kPerSecond = 1e6;
     json["signal"] = end->exit.signal;
@@ -236,7 +238,8 @@ void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcom
   const std::string text =
       json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
   if (::write(json_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-    report_error(fmt::format("{}: cannot be written: {}", options_.json_path, std::strerror(errno)));
+    report_error(
+        fmt::format("{}: cannot be written: {}", options_.json_path, std::strerror(errno)));
 }
 
 }  // namespace wick::cli

@@ -159,7 +159,8 @@ static void open_port(const char* name) {
       const char* const device = find_port(name);
       if (device != NULL) fd = open(device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
       if (fd < 0 && ++waited_ms > kPortTimeoutMs)
-        die("no virtio console has the port %s: the kernel needs VIRTIO_CONSOLE and VIRTIO_PCI", name);
+        die("no virtio console has the port %s: the kernel needs VIRTIO_CONSOLE and VIRTIO_PCI",
+            name);
     }
     struct pollfd wait = {.fd = fd, .events = POLLOUT};
     while (poll(&wait, 1, 1000) >= 0 && (wait.revents & POLLHUP) != 0) {
@@ -245,7 +246,8 @@ static int load_module(const char* path, const char* parameters) {
 }
 
 static int move_root(const char* folder) {
-  if (chdir(folder) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0) return -1;
+  if (chdir(folder) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0)
+    return -1;
   return chdir("/");
 }
 
@@ -359,7 +361,8 @@ static void must_pipe(int ends[2]) {
   // The command may open /dev/stdout anew, as its user.
   if (command.has_user)
     for (int i = 0; i < 2; ++i)
-      if (fchown(ends[i], command.uid, command.gid) != 0) die("fchown of a pipe: %s", strerror(errno));
+      if (fchown(ends[i], command.uid, command.gid) != 0)
+        die("fchown of a pipe: %s", strerror(errno));
 }
 
 static void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
@@ -388,10 +391,9 @@ static void run_command(const int fds[3], int report) {
   sigprocmask(SIG_SETMASK, &none, NULL);
   signal(SIGPIPE, SIG_DFL);
   int step = 'u';
-  if (!command.has_user ||
-      (setgroups(command.group_count, command.groups) == 0 &&
-       setresgid(command.gid, command.gid, command.gid) == 0 &&
-       setresuid(command.uid, command.uid, command.uid) == 0)) {
+  if (!command.has_user || (setgroups(command.group_count, command.groups) == 0 &&
+                            setresgid(command.gid, command.gid, command.gid) == 0 &&
+                            setresuid(command.uid, command.uid, command.uid) == 0)) {
     step = 'd';
     if (command.pwd == NULL || chdir(command.pwd) == 0) {
       step = 'x';
@@ -408,7 +410,8 @@ static void cannot_start(int step, int error) {
   char text[512];
   const char* const name = command.arguments[0];
   if (step == 'u') die("cannot become user %u: %s", command.uid, strerror(error));
-  if (step == 'd') die("%s: cannot change to this folder in the guest: %s", command.pwd, strerror(error));
+  if (step == 'd')
+    die("%s: cannot change to this folder in the guest: %s", command.pwd, strerror(error));
   snprintf(text, sizeof(text), "%s: %s", name,
            error == ENOENT ? "no such command in the guest" : strerror(error));
   send_error(error == ENOENT ? WICK_NOT_FOUND : WICK_CANNOT_EXECUTE, text);
@@ -537,8 +540,10 @@ static void reap(void) {
     child_ended = 1;
     child_exit.status = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 0;
     child_exit.signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
-    child_exit.user_us = (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec;
-    child_exit.system_us = (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec;
+    child_exit.user_us =
+        (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec;
+    child_exit.system_us =
+        (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec;
     child_exit.max_resident_kib = (uint64_t)usage.ru_maxrss;
   }
 }
@@ -599,7 +604,8 @@ static void read_port(void) {
   struct wick_frame frame;
   while (size - at >= sizeof(frame)) {
     memcpy(&frame, bytes + at, sizeof(frame));
-    if (frame.length > WICK_MAX_PAYLOAD_BYTES) die("wick has sent a frame of %u bytes", frame.length);
+    if (frame.length > WICK_MAX_PAYLOAD_BYTES)
+      die("wick has sent a frame of %u bytes", frame.length);
     if (size - at < sizeof(frame) + frame.length) break;
     handle_frame(&frame, bytes + at + sizeof(frame));
     at += sizeof(frame) + frame.length;
@@ -615,7 +621,8 @@ static int serve(int signals) {
   enum { kPort, kSignals, kStdin, kStdout, kStderr, kCount };
   struct pollfd fds[kCount];
   for (int i = 0; i < kCount; ++i) fds[i] = (struct pollfd){.fd = -1};
-  fds[kPort] = (struct pollfd){.fd = port, .events = (short)(out_end > 0 ? POLLIN | POLLOUT : POLLIN)};
+  fds[kPort] =
+      (struct pollfd){.fd = port, .events = (short)(out_end > 0 ? POLLIN | POLLOUT : POLLIN)};
   fds[kSignals] = (struct pollfd){.fd = signals, .events = POLLIN};
   if (in_size > 0) fds[kStdin] = (struct pollfd){.fd = to_stdin, .events = POLLOUT};
   for (uint8_t stream = WICK_STDOUT; stream <= WICK_STDERR; ++stream)

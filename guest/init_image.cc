@@ -1,6 +1,7 @@
 #include "guest/init_image.h"
 
-// The build links the program before it compiles this file, and defines WICK_GUEST_INIT as its path.
+// The build links the program before it compiles this file, and defines WICK_GUEST_INIT as its
+// path.
 asm(".pushsection .rodata\n"
     ".balign 16\n"
     ".hidden wick_guest_init_start\n"

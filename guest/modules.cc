@@ -143,7 +143,8 @@ Result<Modules> Modules::open_tree(const std::string& folder) {
       line.remove_prefix(std::string_view("kernel/").size());
     std::string path = path_in(folder, line);
     if (path.ends_with(".o")) path.replace(path.size() - 2, 2, ".ko");
-    modules.files_.insert_or_assign(module_name(line), File{.path = std::move(path), .depends = {}});
+    modules.files_.insert_or_assign(module_name(line),
+                                    File{.path = std::move(path), .depends = {}});
   });
   return modules;
 }
@@ -165,8 +166,9 @@ Result<void> Modules::add(std::string_view name, std::set<std::string, std::less
   const auto found = files_.find(name);
   if (found == files_.end()) {
     if (!has_builtin_) return {};
-    return with_hint(fail("{}: this kernel has no module {}, and it is not built in", folder_, name),
-                     "build the kernel with it, or give other modules with --modules");
+    return with_hint(
+        fail("{}: this kernel has no module {}, and it is not built in", folder_, name),
+        "build the kernel with it, or give other modules with --modules");
   }
   const File& file = found->second;
   const std::vector<std::string> depends =

@@ -45,7 +45,7 @@ class Modules {
                    std::vector<std::string>& files) const;
   Result<void> read_builtin();
 
-  std::string folder_;  // empty: everything is built in
+  std::string folder_;                              // empty: everything is built in
   std::map<std::string, File, std::less<>> files_;  // by name
   std::set<std::string, std::less<>> builtin_;
   bool has_builtin_ = false;  // there is a list of what is built in

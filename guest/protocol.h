@@ -11,12 +11,10 @@
 //   mount SOURCE TARGET TYPE FLAGS DATA    mount(2); FLAGS is decimal
 //   symlink TEXT PATH
 //   port NAME                              waits for the port of this name and opens it
-//   move-root DIRECTORY                    makes it the root of what follows, as switch_root(8) does
-//   hostname NAME
-//   loopback                               sets lo up
-//   user UID GID GROUP,GROUP…              of the command; decimal
-//   pwd DIRECTORY
-//   pty COLUMNS ROWS SEPARATE              the command gets a terminal in place of pipes; if
+//   move-root DIRECTORY                    makes it the root of what follows, as switch_root(8)
+//   does hostname NAME loopback                               sets lo up user UID GID GROUP,GROUP…
+//   of the command; decimal pwd DIRECTORY pty COLUMNS ROWS SEPARATE              the command gets a
+//   terminal in place of pipes; if
 //                                          SEPARATE is 1, its stderr is a pipe all the same
 //   env NAME=VALUE                         of the command; may repeat
 //   arg TEXT                               of the command; the first names it; may repeat
@@ -65,7 +63,7 @@ enum wick_frame_type {
   WICK_FRAME_CREDIT = 17,  // for `stream`; payload: uint32_t number of bytes
   // From wick.
   // Of `stream`: the end of WICK_STDIN, or that nobody reads WICK_STDOUT or WICK_STDERR any more.
-  WICK_FRAME_EOF = 32,  // no payload
+  WICK_FRAME_EOF = 32,     // no payload
   WICK_FRAME_SIGNAL = 33,  // for the command's process group; payload: uint32_t number
   WICK_FRAME_RESIZE = 34,  // of the terminal; payload: uint16_t columns, uint16_t rows
 };

@@ -111,7 +111,8 @@ Result<void> Session::handle_exit(Payload payload) {
   constexpr uint32_t kMaxStatus = 255;
   constexpr uint32_t kMaxSignal = 64;
   const auto exit = load_le<wick_exit>(payload);
-  if (exit.status > kMaxStatus || exit.signal > kMaxSignal || (exit.status != 0 && exit.signal != 0))
+  if (exit.status > kMaxStatus || exit.signal > kMaxSignal ||
+      (exit.status != 0 && exit.signal != 0))
     return fail("an end with status {} and signal {}", exit.status, exit.signal);
   finish({.kind = CommandEnd::Kind::kExited,
           .exit = exit,

@@ -82,10 +82,10 @@ class Session final : public console::Backend {
     Stream stream;
     EventLoop::Watch watch = {};
     std::vector<std::byte> waiting = {};
-    size_t passed_on = 0;               // bytes of `waiting` that were written
-    uint32_t owed_bytes = 0;            // credit that the guest has not been given back
+    size_t passed_on = 0;                       // bytes of `waiting` that were written
+    uint32_t owed_bytes = 0;                    // credit that the guest has not been given back
     uint32_t window_bytes = WICK_WINDOW_BYTES;  // what the guest may send
-    bool closed = false;                // the caller does not read any more
+    bool closed = false;                        // the caller does not read any more
   };
 
   Session(EventLoop& loop, Streams streams, Events events);

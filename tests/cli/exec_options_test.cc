@@ -66,8 +66,8 @@ TEST(ExecOptions, FoldersMustExistAndHaveTheirPathInTheGuest) {
   std::filesystem::create_directory(dir / "real");
   std::filesystem::create_directory_symlink(dir / "real", dir / "link");
   const std::string real = std::filesystem::canonical(dir / "real");
-  const ExecCommand command =
-      exec({"exec", "--rw", dir / "link", "--ro", (dir / "real") + ":/mnt/x", "--tmpfs", "/scratch"});
+  const ExecCommand command = exec(
+      {"exec", "--rw", dir / "link", "--ro", (dir / "real") + ":/mnt/x", "--tmpfs", "/scratch"});
   ASSERT_EQ(command.exec.folders.size(), 2u);
   EXPECT_EQ(command.exec.folders[0].host, real);
   EXPECT_EQ(command.exec.folders[0].guest, real);

@@ -32,7 +32,8 @@ TEST(ExecRepeat, NoMoreRunAtOnceThanAsked) {
     (void)dir.write(std::to_string(number), "");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     int running = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(dir.path())) running += entry.is_regular_file();
+    for (const auto& entry : std::filesystem::directory_iterator(dir.path()))
+      running += entry.is_regular_file();
     std::filesystem::remove(dir / std::to_string(number));
     return running <= 2 ? 0 : 1;
   });
@@ -41,7 +42,10 @@ TEST(ExecRepeat, NoMoreRunAtOnceThanAsked) {
 }
 
 TEST(ExecRepeat, ADeadProcessIsAFailure) {
-  const auto runs = run_repeatedly(1, 1, [](unsigned) -> int { ::raise(SIGKILL); return 0; });
+  const auto runs = run_repeatedly(1, 1, [](unsigned) -> int {
+    ::raise(SIGKILL);
+    return 0;
+  });
   ASSERT_TRUE(runs);
   EXPECT_EQ(status_of(*runs), 137);
 }
@@ -59,8 +63,9 @@ TEST(ExecRepeat, ASignalEndsTheRunsAndStartsNoMore) {
 }
 
 TEST(ExecRepeat, TheReportEscapesWhatXmlNeeds) {
-  const std::string report = junit_report("a <b> & \"c\"\n", {{.number = 1, .status = 0, .time = {}},
-                                                              {.number = 2, .status = 3, .time = {}}});
+  const std::string report = junit_report(
+      "a <b> & \"c\"\n",
+      {{.number = 1, .status = 0, .time = {}}, {.number = 2, .status = 3, .time = {}}});
   EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"1\""));
   EXPECT_THAT(report, HasSubstr("name=\"a &lt;b&gt; &amp; &quot;c&quot;\\x0a #1\""));
   EXPECT_THAT(report, HasSubstr("message=\"exit status 3\""));

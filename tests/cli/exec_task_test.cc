@@ -30,7 +30,8 @@ Told outcome_of(const guest::CommandEnd* end, Ending ending) {
   report.ending = ending;
   report.console_lines = {"[    0.5] a line of the console"};
   std::string text = describe(report);
-  RunOutcome outcome = exec_outcome(end, report, {exit_status(report), "the machine's reason"}, text);
+  RunOutcome outcome =
+      exec_outcome(end, report, {exit_status(report), "the machine's reason"}, text);
   return {std::move(outcome), std::move(text)};
 }
 
@@ -51,7 +52,8 @@ TEST(ExecOutcome, NamesTheSignal) {
 
 TEST(ExecOutcome, OfAMachineThatEndedFirstIsNeverASuccess) {
   const guest::CommandEnd success{.kind = Kind::kExited, .status = 0, .message = {}};
-  for (const guest::CommandEnd* const end : {static_cast<const guest::CommandEnd*>(nullptr), &success})
+  for (const guest::CommandEnd* const end :
+       {static_cast<const guest::CommandEnd*>(nullptr), &success})
     for (const Ending ending :
          {Ending::kPoweredOff, Ending::kRebooted, Ending::kHalted, Ending::kHostFailed,
           Ending::kPanicked, Ending::kTripleFault, Ending::kTimeout, Ending::kKvmError})
@@ -85,11 +87,13 @@ TEST(ExecEnvironment, PassesOnOnlyWhatIsOnTheList) {
               ElementsAre("PATH=/bin", "LC_ALL=C", "HOME=/home/a"));
   EXPECT_THAT(exec_environment(caller, {"SECRET", "HOME=/tmp", "NONE"}, std::nullopt),
               ElementsAre("PATH=/bin", "LC_ALL=C", "SECRET=x", "HOME=/tmp"));
-  EXPECT_THAT(exec_environment({}, {}, std::nullopt), ElementsAre(HasSubstr("PATH=/usr/local/sbin")));
+  EXPECT_THAT(exec_environment({}, {}, std::nullopt),
+              ElementsAre(HasSubstr("PATH=/usr/local/sbin")));
 }
 
 TEST(ExecEnvironment, OfAnotherUserHasItsHome) {
-  const ExecUser user{.uid = 7, .gid = 7, .groups = {}, .name = "b", .home = "/home/b", .shell = ""};
+  const ExecUser user{
+      .uid = 7, .gid = 7, .groups = {}, .name = "b", .home = "/home/b", .shell = ""};
   EXPECT_THAT(exec_environment({"PATH=/bin", "HOME=/home/a", "USER=a"}, {}, user),
               ElementsAre("PATH=/bin", "USER=b", "LOGNAME=b", "HOME=/home/b"));
 }
@@ -158,18 +162,19 @@ TEST_F(ExecKernelTest, ThatWasNotBuiltIsNamed) {
 }
 
 TEST(ExecPlan, MountsTheRootBeforeTheFoldersInIt) {
-  const ExecGuest guest{.root_tag = "root",
-                        .overlay_tag = {},
-                        .shares = {{"one", "/work", true}},
-                        .tmpfs = {"/scratch"},
-                        .hostname = "wick-1",
-                        .user = {.uid = 5, .gid = 6, .groups = {7, 8}, .name = {}, .home = {}, .shell = {}},
-                        .pwd = "/work",
-                        .environment = {"A=b"},
-                        .command = {"true", "x"},
-                        .terminal = std::nullopt,
-                        .separate_stderr = false,
-                        .modules = {}};
+  const ExecGuest guest{
+      .root_tag = "root",
+      .overlay_tag = {},
+      .shares = {{"one", "/work", true}},
+      .tmpfs = {"/scratch"},
+      .hostname = "wick-1",
+      .user = {.uid = 5, .gid = 6, .groups = {7, 8}, .name = {}, .home = {}, .shell = {}},
+      .pwd = "/work",
+      .environment = {"A=b"},
+      .command = {"true", "x"},
+      .terminal = std::nullopt,
+      .separate_stderr = false,
+      .modules = {}};
   const std::string plan = exec_plan(guest, {"/wick/modules/fuse.ko"}).text();
   using namespace std::string_view_literals;
   const auto place = [&](std::string_view text) {

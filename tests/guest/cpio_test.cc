@@ -11,7 +11,9 @@
 namespace wick::guest {
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) { return as_bytes(text.data(), text.size()); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return as_bytes(text.data(), text.size());
+}
 
 TEST(Cpio, IsReadByCpio) {
   const fakes::TempDir dir;
@@ -26,9 +28,10 @@ TEST(Cpio, IsReadByCpio) {
       dir.write("archive", {reinterpret_cast<const char*>(archive.data()), archive.size()});
   const auto list = fakes::run_shell("cpio -t --quiet <'" + path + "'");
   EXPECT_EQ(list.output, "init\nempty\na\na/b\na/b/file\na/b/none\n");
-  const auto unpacked = fakes::run_shell("cd '" + dir.path() +
-                                         "' && cpio -i --quiet <archive && cat init a/b/file && "
-                                         "stat -c '%a %s' init empty a/b/file a/b/none a | tr '\\n' ' '");
+  const auto unpacked =
+      fakes::run_shell("cd '" + dir.path() +
+                       "' && cpio -i --quiet <archive && cat init a/b/file && "
+                       "stat -c '%a %s' init empty a/b/file a/b/none a | tr '\\n' ' '");
   EXPECT_EQ(unpacked.status, 0) << unpacked.output;
   EXPECT_THAT(unpacked.output, testing::HasSubstr("#!/bin/sh\n12345755 10 700 "));
 }

@@ -39,10 +39,12 @@ class Wire final : public console::Guest {
   void connect(Session& session) {
     session_ = &session;
     session.connect(*this);
-    watch_ = loop_.watch(socket_.get(), EPOLLIN, [this](uint32_t events) { serve(events); }).value();
+    watch_ =
+        loop_.watch(socket_.get(), EPOLLIN, [this](uint32_t events) { serve(events); }).value();
   }
   size_t input(std::span<const std::byte> bytes) override {
-    const ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t put =
+        ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     const size_t taken = put < 0 ? 0 : static_cast<size_t>(put);
     if (taken < bytes.size()) watch_.set_events(EPOLLIN | EPOLLOUT);
     return taken;
@@ -128,10 +130,11 @@ class SessionFixture : public testing::Test {
       if (reads_[i])
         watches_[i] =
             loop_->watch(read_ends_[i].get(), EPOLLIN, [this, i](uint32_t) { collect(i); }).value();
-    deadline_ = loop_->timer([this] {
-                       ADD_FAILURE() << "the command did not end";
-                       loop_->stop();
-                     })
+    deadline_ = loop_
+                    ->timer([this] {
+                      ADD_FAILURE() << "the command did not end";
+                      loop_->stop();
+                    })
                     .value();
   }
   // Runs until the command has ended.

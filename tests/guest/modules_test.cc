@@ -81,8 +81,8 @@ TEST_F(ModulesTest, InACircleEndTheSearch) {
 
 TEST_F(ModulesTest, AreDecompressed) {
   write("plain.ko", "content of a module");
-  for (const auto& [command, suffix] :
-       std::vector<std::pair<std::string, std::string>>{{"xz", ".xz"}, {"gzip", ".gz"}, {"zstd", ".zst"}}) {
+  for (const auto& [command, suffix] : std::vector<std::pair<std::string, std::string>>{
+           {"xz", ".xz"}, {"gzip", ".gz"}, {"zstd", ".zst"}}) {
     const auto packed = fakes::run_shell(command + " -c '" + (dir_ / "plain.ko") + "' >'" +
                                          (dir_ / "m.ko") + suffix + "'");
     ASSERT_EQ(packed.status, 0) << packed.output;

@@ -28,7 +28,9 @@ TEST_F(SessionFixture, ACommandThatSucceedsEndsWithZero) {
   EXPECT_EQ(end.exit.signal, 0u);
 }
 
-TEST_F(SessionFixture, TheStatusIsTheCommands) { EXPECT_EQ(run({"sh", "-c", "exit 42"}).status, 42); }
+TEST_F(SessionFixture, TheStatusIsTheCommands) {
+  EXPECT_EQ(run({"sh", "-c", "exit 42"}).status, 42);
+}
 
 TEST_F(SessionFixture, ASignalIsToldApartFromAStatus) {
   const CommandEnd& end = run({"sh", "-c", "kill -9 $$"});
@@ -248,8 +250,9 @@ TEST_F(SessionFixture, ANewSizeReachesTheTerminal) {
 class HostileGuest : public testing::Test, public console::Guest {
  protected:
   HostileGuest() : loop_(EventLoop::create().value()) {
-    session_ = Session::create(*loop_, {}, {.started = {}, .ended = [this] { ++ends_; }, .typed = {}})
-                   .value();
+    session_ =
+        Session::create(*loop_, {}, {.started = {}, .ended = [this] { ++ends_; }, .typed = {}})
+            .value();
     session_->connect(*this);
   }
   size_t input(std::span<const std::byte> bytes) override { return takes_ ? bytes.size() : 0; }
@@ -304,7 +307,8 @@ TEST_F(HostileGuest, CannotExceedAWindow) {
 
 TEST_F(HostileGuest, CannotClaimAStatusThatIsNone) {
   greet();
-  const wick_exit exit{.status = 256, .signal = 0, .user_us = 0, .system_us = 0, .max_resident_kib = 0};
+  const wick_exit exit{
+      .status = 256, .signal = 0, .user_us = 0, .system_us = 0, .max_resident_kib = 0};
   say(WICK_FRAME_EXIT, 0, as_bytes(&exit, sizeof(exit)));
   EXPECT_THAT(failure(), HasSubstr("status 256"));
 }
@@ -358,9 +362,10 @@ TEST(FrameReader, RefusesFramesThatAreNotTheGuests) {
       {.type = WICK_FRAME_CREDIT, .stream = WICK_STDOUT, .reserved = 0, .length = 4},
   };
   for (const wick_frame& frame : wrong)
-    EXPECT_FALSE(FrameReader().feed(as_bytes(&frame, sizeof(frame)),
-                                    [](const wick_frame&, Payload) { return Result<void>(); }))
-        << int{frame.type};
+    EXPECT_FALSE(FrameReader().feed(as_bytes(&frame, sizeof(frame)), [](const wick_frame&,
+                                                                        Payload) {
+      return Result<void>();
+    })) << int{frame.type};
 }
 
 }  // namespace
