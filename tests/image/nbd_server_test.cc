@@ -457,8 +457,12 @@ class NbdWorkload {
       const auto reply = client_.reply(reads ? request.length : 0, request.offset);
       ASSERT_TRUE(reply.arrived);
       ASSERT_EQ(reply.error, NBD_SUCCESS);
-      if (reads) ASSERT_EQ(reply.data == request.expected, true) << "at " << request.offset;
-      if (request.command == (NBD_CMD_READ | NBD_CMD_FLAG_DF)) ASSERT_EQ(reply.chunks.size(), 1u);
+      if (reads) {
+        ASSERT_EQ(reply.data == request.expected, true) << "at " << request.offset;
+      }
+      if (request.command == (NBD_CMD_READ | NBD_CMD_FLAG_DF)) {
+        ASSERT_EQ(reply.chunks.size(), 1u);
+      }
       sent.erase(found);
     }
   }
@@ -492,7 +496,9 @@ TEST_F(NbdServerTest, SurvivesBytesAtRandom) {
     NbdClient client = connect();
     std::string bytes(random() % 200, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
-    if (i % 2 == 0) ASSERT_TRUE(client.negotiate(i % 4 == 0));
+    if (i % 2 == 0) {
+      ASSERT_TRUE(client.negotiate(i % 4 == 0));
+    }
     client.send(bytes);
   }
   EXPECT_EQ(connected(true).call(NBD_CMD_READ, 0, 1).error, NBD_SUCCESS);

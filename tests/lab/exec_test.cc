@@ -112,7 +112,9 @@ TEST(Exec, SignalBeforeTheCommandEndsTheRun) {
   run.signal(SIGINT);
   const int status = run.wait();
   // A fast machine may have ended.
-  if (status != 0) EXPECT_EQ(status, 130) << run.errors();
+  if (status != 0) {
+    EXPECT_EQ(status, 130) << run.errors();
+  }
 }
 
 TEST(Exec, TerminalIsPassedOn) {

@@ -353,7 +353,8 @@ TEST_F(P9SessionTest, SetsAttributes) {
   EXPECT_EQ(host_stat("file").st_mtim.tv_nsec, 5);
   ASSERT_TRUE(client_->setattr(1, {.valid = P9_ATTR_MTIME, .mtime = 1}));
   EXPECT_GT(host_stat("file").st_mtim.tv_sec, 1'000'000);  // now, by the host's clock
-  for (const uint64_t nanoseconds : {uint64_t{1'000'000'000}, uint64_t{UTIME_NOW}, uint64_t{UTIME_OMIT}})
+  for (const uint64_t nanoseconds :
+       {uint64_t{1'000'000'000}, uint64_t{UTIME_NOW}, uint64_t{UTIME_OMIT}})
     EXPECT_EQ(error_of(client_->setattr(1, {.valid = P9_ATTR_ATIME | P9_ATTR_ATIME_SET,
                                             .atime = 1,
                                             .atime_nsec = nanoseconds})),
@@ -499,7 +500,7 @@ TEST_F(P9SessionTest, TruncatesWhenItOpens) {
 TEST_F(P9SessionTest, ChangesNothingOfAReadOnlyShare) {
   write_host("file", "text");
   std::filesystem::create_directory(host("folder"));
-  open({.read_only = true});
+  open({.path = {}, .read_only = true});
   ASSERT_EQ(find(1, {"file"}), 0);
   EXPECT_EQ(error_of(client_->setattr(1, {.valid = P9_ATTR_SIZE})), EROFS);
   EXPECT_EQ(error_of(client_->setattr(1, {.valid = P9_ATTR_MODE, .mode = 0777})), EROFS);
@@ -516,7 +517,9 @@ TEST_F(P9SessionTest, ChangesNothingOfAReadOnlyShare) {
   EXPECT_EQ(error_of(client_->unlinkat(kRoot, "file")), EROFS);
   EXPECT_EQ(error_of(client_->unlinkat(kRoot, "folder", P9_DOTL_AT_REMOVEDIR)), EROFS);
   ASSERT_TRUE(client_->walk(1, 3));
-  if (client_->xattrcreate(3, "user.x", 0, 0)) EXPECT_EQ(error_of(client_->clunk(3)), EROFS);
+  if (client_->xattrcreate(3, "user.x", 0, 0)) {
+    EXPECT_EQ(error_of(client_->clunk(3)), EROFS);
+  }
   ASSERT_TRUE(client_->walk(1, 4));
   EXPECT_EQ(error_of(client_->remove(4)), EROFS);
   ASSERT_TRUE(client_->open(1, O_RDONLY));

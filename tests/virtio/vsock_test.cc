@@ -44,7 +44,9 @@ class NotingKernel final : public VsockKernel {
   }
   Result<void> set_running(bool running) override {
     EXPECT_NE(running, running_);
-    if (running) EXPECT_TRUE(rings_[0] && rings_[1]);
+    if (running) {
+      EXPECT_TRUE(rings_[0] && rings_[1]);
+    }
     log_.emplace_back(running ? "run" : "stop");
     if (running && refuses_to_run) return fail("does not run");
     running_ = running;

@@ -162,7 +162,7 @@ TEST(Config, OfSharesHasATagEachAndRoomBesideTheCards) {
   EXPECT_THAT(error_of(machine), HasSubstr("at most 8 network cards and shares"));
   machine.shares.back().tag = "one";
   EXPECT_THAT(error_of(machine), HasSubstr("two shares with tag=one"));
-  machine.shares = {{.path = "/a"}};
+  machine.shares = {{.path = "/a", .tag = {}}};
   EXPECT_THAT(error_of(machine), HasSubstr("tag=TAG is missing"));
   machine.shares[0].tag = std::string(37, 'x');
   EXPECT_THAT(error_of(machine), HasSubstr("longer than 36 bytes"));
