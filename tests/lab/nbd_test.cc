@@ -34,7 +34,7 @@ insmod )" + std::string(WICK_SOURCE_DIR) +
 };
 
 TEST_F(NbdDisk, IsPartitionedFormattedFilledAndTrimmed) {
-  expect_done(dir_, R"(
+  expect_done(dir_, R"sh(
 wick image create -q -f qcow2 disk.qcow2 64M
 wick image nbd -c /dev/nbd0 --pid-file pid disk.qcow2
 [ "$(blockdev --getsize64 /dev/nbd0)" = 67108864 ]
@@ -55,11 +55,11 @@ wick image nbd -r -c /dev/nbd1 --pid-file pid disk.qcow2
 mount -o ro,noload /dev/nbd1p1 m; cmp content m/a; umount m
 kill -TERM $(cat pid); gone pid
 [ "$(blockdev --getsize64 /dev/nbd1)" = 0 ]
-)");
+)sh");
 }
 
 TEST_F(NbdDisk, IsNotTakenFromAnother) {
-  expect_done(dir_, R"(
+  expect_done(dir_, R"sh(
 truncate -s 4M one.raw two.raw
 wick image nbd -f raw -c /dev/nbd2 --pid-file pid one.raw
 ! wick image nbd -f raw -c /dev/nbd2 two.raw 2>errors
@@ -67,11 +67,11 @@ grep -q 'in use' errors
 echo still there | dd of=/dev/nbd2 conv=fsync 2>/dev/null
 wick image nbd -d /dev/nbd2; gone pid
 grep -q 'still there' one.raw
-)");
+)sh");
 }
 
 TEST_F(NbdDisk, GrowsWithItsFile) {
-  expect_done(dir_, R"(
+  expect_done(dir_, R"sh(
 truncate -s 4M disk.raw
 wick image nbd -f raw -c /dev/nbd3 --pid-file pid disk.raw
 truncate -s 8M disk.raw; kill -USR1 $(cat pid)
@@ -81,7 +81,7 @@ done
 echo end | dd of=/dev/nbd3 bs=1M seek=7 conv=fsync 2>/dev/null
 wick image nbd -d /dev/nbd3; gone pid
 [ "$(dd if=disk.raw bs=1M skip=7 2>/dev/null | head -c 3)" = end ]
-)");
+)sh");
 }
 
 }  // namespace
