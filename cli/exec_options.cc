@@ -67,7 +67,7 @@ constexpr ExecOption kExecOptions[] = {
        o.environment.push_back(v);
        return {};
      }},
-    {{"--root", "DIR|none", "the guest's root, copied on write; none: the initramfs (/)"},
+    {{"--root", "DIR|none", "the root, copied on write; none: the initramfs (/)"},
      false,
      [](ExecOptions& o, const std::string& v) -> Result<void> {
        o.root = v == "none" ? v : TRY(host_folder(v));
@@ -104,7 +104,7 @@ constexpr ExecOption kExecOptions[] = {
     {{"--junit", "FILE", "writes there a JUnit report of the runs"},
      false,
      set<&ExecOptions::junit_path>},
-    {{"--repeat", "N", "runs the command on N machines, one after the other (1)"},
+    {{"--repeat", "N", "runs the command on N machines in turn (1)"},
      false,
      set_count<&ExecOptions::repeat>},
     {{"--jobs", "N", "how many of them run at the same time (1)"},

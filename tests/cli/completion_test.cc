@@ -110,10 +110,10 @@ class Completion : public ::testing::Test {
 
 TEST_F(Completion, OfBashKnowsCommandsAndOptions) {
   EXPECT_THAT(bash({"wick", ""}),
-              UnorderedElementsAre("run", "attach", "image", "net", "doctor", "help", "start",
-                                   "list", "info", "console", "logs", "wait", "shutdown", "reboot",
-                                   "reset", "destroy", "suspend", "resume", "blockresize", "screenshot",
-                                   "monitor", "gdb", "define", "undefine"));
+              UnorderedElementsAre("run", "exec", "attach", "image", "net", "doctor", "help",
+                                   "start", "list", "info", "console", "logs", "wait", "shutdown",
+                                   "reboot", "reset", "destroy", "suspend", "resume", "blockresize",
+                                   "screenshot", "monitor", "gdb", "define", "undefine"));
   EXPECT_THAT(bash({"wick", "--c"}), ElementsAre("--completion"));
   EXPECT_THAT(bash({"wick", "image", "c"}),
               UnorderedElementsAre("create", "check", "convert", "commit", "compare"));
