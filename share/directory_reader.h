@@ -1,11 +1,13 @@
 // Reads an open directory by getdents64(2), from any offset that it has returned before. An
-// offset is d_off, which the host's file system chooses. Between two calls no entries are
-// kept, because a guest may have thousands of directories open.
+// offset is d_off, which the host's file system chooses. In some file systems it is the number of
+// entries before (tmpfs before Linux 6.6), which changes when one is removed. So a call that goes
+// on where the last one ended does not seek, and gets the entries that were read and not taken.
 //
 // Thread rule: any thread may call read(); one call runs at a time.
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/mutex.h"
@@ -22,7 +24,13 @@ class DirectoryReader {
                  const std::function<bool(const DirectoryEntry&)>& take) EXCLUDES(mutex_);
 
  private:
-  Mutex mutex_;  // held between lseek(2) and getdents64(2)
+  // A guest may have thousands of directories open, so this is not much for each.
+  static constexpr size_t kMaxBytes = 2048;
+
+  Mutex mutex_;
+  std::vector<char> rest_ GUARDED_BY(mutex_);        // records that nobody has taken
+  uint64_t next_offset_ GUARDED_BY(mutex_) = kNone;  // that of the first of them
+  static constexpr uint64_t kNone = UINT64_MAX;      // no file system has it
 };
 
 }  // namespace wick::share

@@ -20,9 +20,10 @@ using testing::StartsWith;
 
 // The tests' kernel has all it needs built in; busybox is in the initramfs.
 std::vector<std::string> exec(const std::vector<std::string>& command,
-                              const std::vector<std::string>& options = {}) {
-  std::vector<std::string> argv = wick({"exec", "--root", "none", "--user", "0", "-m", "256M", "-k",
-                                        image("bzImage"), "-i", image("initrd.gz")});
+                              const std::vector<std::string>& options = {},
+                              const std::string& user = "0") {
+  std::vector<std::string> argv = wick({"exec", "--root", "none", "--user", user, "-m", "256M",
+                                        "-k", image("bzImage"), "-i", image("initrd.gz")});
   argv.insert(argv.end(), options.begin(), options.end());
   argv.emplace_back("--");
   argv.insert(argv.end(), command.begin(), command.end());
@@ -143,8 +144,8 @@ TEST(Exec, JsonTellsTheEnd) {
 }
 
 TEST(Exec, UserFolderAndEnvironmentAreTheAskedOnes) {
-  const Finished run = finish(exec(shell("id -u; id -g; pwd; echo $MARK"),
-                                   {"--user", "12:34", "--pwd", "/tmp", "-E", "MARK=here"}));
+  const Finished run = finish(
+      exec(shell("id -u; id -g; pwd; echo $MARK"), {"--pwd", "/tmp", "-E", "MARK=here"}, "12:34"));
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_EQ(run.out, "12\n34\n/tmp\nhere\n");
 }

@@ -161,6 +161,28 @@ TEST_F(TreeTest, ReadsADirectoryFromAnyEntryOn) {
   EXPECT_EQ(error_of(tree_->read_directory(create("f"), 0, [](auto&) { return true; })), ENOTDIR);
 }
 
+// As rm -r does. The positions of tmpfs change then (before Linux 6.6), so this uses one.
+TEST_F(TreeTest, ReadsADirectoryWhoseEntriesAreRemovedMeanwhile) {
+  const fakes::TempDir folder("/dev/shm");
+  for (int i = 0; i < 300; ++i) folder.write("name-" + std::to_string(i), "");
+  const auto tree = Tree::open({.path = folder.path()}).value();
+  const FileId directory = tree->open(kRootNode, O_RDONLY | O_DIRECTORY).value();
+  uint64_t offset = 0;
+  int removed = 0;
+  for (std::vector<std::string> names(1); !names.empty();) {
+    names.clear();
+    ASSERT_TRUE(tree->read_directory(directory, offset, [&](const DirectoryEntry& entry) {
+      if (names.size() == 7) return false;
+      if (!entry.name.starts_with('.')) names.emplace_back(entry.name);
+      offset = entry.next_offset;
+      return true;
+    }));
+    for (const std::string& name : names) ASSERT_TRUE(tree->unlink(kRootNode, name));
+    removed += static_cast<int>(names.size());
+  }
+  EXPECT_EQ(removed, 300);
+}
+
 TEST_F(TreeTest, ChangesAttributes) {
   const FileId file = create("file");
   EXPECT_TRUE(write(file, "0123456789"));
