@@ -139,8 +139,7 @@ class Arguments {
     if (needs("start")) {
       add_option(*start_, kMachine);
       for (const RunOption& option : run_options())
-        if (option.name() != "name" && option.name() != "detach")
-          add_hidden(*start_, option.row());
+        if (option.name() != "name" && option.name() != "detach") add_hidden(*start_, option.row());
       for (const OptionRow& row : kMoreRunOptions) add_hidden(*start_, row);
     }
     add_option(*attach_, kSocket);
@@ -266,8 +265,8 @@ class Arguments {
   // a third of the time of a short run.
   bool needs(std::string_view command) const { return first_ == command || !names_a_command(); }
   bool names_a_command() const {
-    constexpr std::array kKnown = {"run",   "exec", "start",  "attach", "image",
-                                   "net",   "doctor", "--help", "--version"};
+    constexpr std::array kKnown = {"run", "exec",   "start",  "attach",   "image",
+                                   "net", "doctor", "--help", "--version"};
     return std::ranges::find(kKnown, first_) != kKnown.end() || is_machine_command(first_);
   }
 
@@ -327,7 +326,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     if (!command) return usage(std::move(command).error());
     return *std::move(command);
   }
-  if (!parsed.is_run() && !parsed.is_exec() && !parsed.is_start()) return usage({0, "no command", kKnownCommands});
+  if (!parsed.is_run() && !parsed.is_exec() && !parsed.is_start())
+    return usage({0, "no command", kKnownCommands});
 
   std::string config_path;
   if (const char* const path = environment(kConfigVariable)) config_path = path;

@@ -30,8 +30,7 @@
 namespace wick::cli {
 
 Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signals& signals,
-                                  std::optional<std::chrono::microseconds> timeout,
-                                  RunTask* task) {
+                                  std::optional<std::chrono::microseconds> timeout, RunTask* task) {
   const auto take_request = [&] {
     signalfd_siginfo info{};
     while (::read(signals.requests().get(), &info, sizeof(info)) == sizeof(info)) {

@@ -16,8 +16,8 @@ struct Sources {
   // The values of an option on the command line, by its long name, or "v" for -v.
   std::function<std::vector<std::string>(const std::string& name)> command_line;
   Environment environment;
-  std::string config_path;  // empty: no config file
-  std::string config;       // its content
+  std::string config_path;   // empty: no config file
+  std::string config;        // its content
   RunOptions defaults = {};  // for options that no source has
 };
 

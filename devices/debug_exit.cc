@@ -6,9 +6,7 @@
 
 namespace wick::devices {
 
-void DebugExit::read(uint64_t, std::span<std::byte> data) {
-  std::ranges::fill(data, std::byte{0});
-}
+void DebugExit::read(uint64_t, std::span<std::byte> data) { std::ranges::fill(data, std::byte{0}); }
 
 void DebugExit::write(uint64_t offset, std::span<const std::byte> data) {
   if (offset != 0 || data.empty()) return;

@@ -142,9 +142,9 @@ Result<void> Board::build_debug_exit(const Events& events) {
   auto attached = ports_.attach({*config_.debug_exit_port, devices::DebugExit::kPorts},
                                 *debug_exit_, "debug exit");
   if (attached) return {};
-  return with_hint(fail("--debug-exit {:#x}: {}", *config_.debug_exit_port,
-                        attached.error().message()),
-                   "choose other ports; kvm-unit-tests write to 0xf4");
+  return with_hint(
+      fail("--debug-exit {:#x}: {}", *config_.debug_exit_port, attached.error().message()),
+      "choose other ports; kvm-unit-tests write to 0xf4");
 }
 
 Result<void> Board::build_fw_cfg(const WakeStart* wake) {

@@ -252,8 +252,8 @@ Result<void> check(const MachineConfig& machine) {
                 *machine.debug_exit_port, devices::DebugExit::kPorts, kLastDebugExit);
   if (machine.vsock_cid &&
       (*machine.vsock_cid < virtio::Vsock::kMinCid || *machine.vsock_cid > virtio::Vsock::kMaxCid))
-    return fail("--vsock {}: a guest's CID is {} to {}", *machine.vsock_cid,
-                virtio::Vsock::kMinCid, virtio::Vsock::kMaxCid);
+    return fail("--vsock {}: a guest's CID is {} to {}", *machine.vsock_cid, virtio::Vsock::kMinCid,
+                virtio::Vsock::kMaxCid);
   TRY(check_disks(machine));
   TRY(check_cards(machine));
   TRY(check_shares(machine));

@@ -166,7 +166,7 @@ struct MachineConfig {
   bool start_paused = false;              // the vCPUs wait for Machine::resume()
   // The first of the ports by which the guest ends the run (devices/debug_exit.h).
   std::optional<uint16_t> debug_exit_port = {};
-  std::vector<PortConfig> ports = {};     // of the virtio console, behind `consoles`
+  std::vector<PortConfig> ports = {};  // of the virtio console, behind `consoles`
 };
 
 // Checks all rules of a configuration that do not depend on the host: the keys that a device

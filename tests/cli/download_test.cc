@@ -120,7 +120,8 @@ TEST_F(DownloadTest, OfALargeFileIsRefusedBeforeItComes) {
 
 TEST_F(DownloadTest, OfAnEndlessFileEndsAtTheLimit) {
   server_.put_raw("/linux", "HTTP/1.1 200 OK\r\n", std::string(1 << 20, 'x'), true);
-  EXPECT_THAT(error_of(server_.url("/linux"), 1000), HasSubstr("larger than the limit of 0.977 KiB"));
+  EXPECT_THAT(error_of(server_.url("/linux"), 1000),
+              HasSubstr("larger than the limit of 0.977 KiB"));
   EXPECT_LE(content().size(), 1000u);
 }
 

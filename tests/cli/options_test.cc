@@ -265,9 +265,10 @@ TEST(Options, EntropyIsOnByDefault) {
 }
 
 TEST(Options, WhatIsUnknownIsNamed) {
-  EXPECT_EQ(usage_error({}),
-            "no command; the commands are run, exec, attach, image, net, doctor, and start, list and "
-            "others for machines by name");
+  EXPECT_EQ(
+      usage_error({}),
+      "no command; the commands are run, exec, attach, image, net, doctor, and start, list and "
+      "others for machines by name");
   EXPECT_THAT(usage_error({"boot"}),
               StartsWith("unknown command 'boot'; the commands are run, exec, attach, "));
   EXPECT_EQ(usage_error(run_with({"--memroy", "1G"})),
@@ -304,7 +305,8 @@ TEST(Doctor, TakesNothing) {
 }
 
 TEST(Help, FitsAScreenAndEndsWithAnExample) {
-  std::vector<Arguments> all = {{"--help"}, {"run", "--help"}, {"exec", "--help"}, {"attach", "-h"}, {"doctor", "-h"}};
+  std::vector<Arguments> all = {
+      {"--help"}, {"run", "--help"}, {"exec", "--help"}, {"attach", "-h"}, {"doctor", "-h"}};
   for (const char* const verb :
        {"start", "list", "info", "console", "logs", "wait", "shutdown", "reboot", "reset",
         "destroy", "suspend", "resume", "blockresize", "monitor", "gdb", "define", "undefine"})

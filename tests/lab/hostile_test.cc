@@ -30,8 +30,8 @@ void expect_survives(const Code& code, const std::vector<std::string>& options) 
 
 TEST(HostileGuest, CanReadAndWriteEveryPort) {
   Code code;
-  // No value that means a panic at port 0x505 (bit 0), a sleeping state at 0x605 (bit 5), or a reset
-  // at 0xcf9 (bit 2) or 0x64.
+  // No value that means a panic at port 0x505 (bit 0), a sleeping state at 0x605 (bit 5), or a
+  // reset at 0xcf9 (bit 2) or 0x64.
   for (const auto value : {uint8_t{0xca}, uint8_t{0x50}, uint8_t{0}}) {
     const Code::Label loop = code.repeat(0x1fff);
     code.poke_counted_port(value).end_repeat(loop);
