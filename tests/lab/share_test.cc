@@ -45,7 +45,7 @@ class Share : public testing::Test {
 void use(Dialogue& shell, const std::string& shared) {
   write_file(shared + "/from-host", "of the host\n");
   EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-host"), "of the host");
-  (void)run_in_guest(shell, "echo of the guest >/mnt/from-guest; ls -l /mnt");
+  (void)run_in_guest(shell, "echo of the guest >/mnt/from-guest; sync; ls -l /mnt");
   EXPECT_EQ(read_file(shared + "/from-guest"), "of the guest\n");
 
   // 8 MiB there and back, by a digest of each side.

@@ -97,6 +97,7 @@ TEST_F(Vsock, WorksAgainAfterAResetAndAPause) {
   serve(shell);
   EXPECT_EQ(exchange(kCid, "one"), "ONE");
   shell.send("reboot -f\n");
+  shell.expect("wick-initrd: Linux ");
   shell.expect("# ");
   serve(shell);
   EXPECT_EQ(exchange(kCid, "two"), "TWO");
