@@ -68,6 +68,14 @@ RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& repo
   text.clear();
   switch (end->kind) {
     case Kind::kExited:
+      // For a script, a command has failed if its output is not all there.
+      if (end->status == 0 && end->output_error != 0) {
+        machine_outcome = {kHostFailed,
+                           fmt::format("the command succeeded, but not all of its output could be "
+                                       "written: {}; check where it goes",
+                                       std::strerror(end->output_error))};
+        break;
+      }
       if (end->exit.signal == 0)
         return {end->status, fmt::format("the command exited with status {}", end->status)};
       machine_outcome = {end->status, "the command was killed by " + signal_text(end->exit.signal)};

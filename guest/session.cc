@@ -124,7 +124,9 @@ Result<void> Session::handle_exit(Payload payload) {
 void Session::finish(CommandEnd end) {
   state_ = State::kEnded;
   input_watch_.reset();
-  if (!end_) end_ = std::move(end);
+  if (end_) return;
+  end_ = std::move(end);
+  end_->output_error = output_error_;
 }
 
 void Session::tell_end() {
@@ -174,9 +176,12 @@ void Session::pass_output(Output& output, uint8_t stream) {
 
 // The command gets SIGPIPE when it writes the next time, as if it ran here.
 void Session::close_output(Output& output, uint8_t stream, int error) {
-  if (error != EPIPE)
+  if (error != EPIPE) {
     spdlog::warn("{}: cannot write the command's output: {}", name_of(stream),
                  std::strerror(error));
+    output_error_ = error;
+    if (end_) end_->output_error = error;
+  }
   output.closed = true;
   output.watch.reset();
   output.stream = {};

@@ -33,6 +33,7 @@ struct CommandEnd {
   wick_exit exit = {};
   int status = 0;       // kExited: the exit status, or 128+N for signal N
   std::string message;  // of the others; may have any characters
+  int output_error = 0;  // errno: the caller's stream did not take all that the command wrote
 };
 
 class Session final : public console::Backend {
@@ -118,6 +119,7 @@ class Session final : public console::Backend {
   std::vector<std::byte> to_guest_;  // frames that the guest has not taken yet
   std::optional<CommandEnd> end_;
   bool told_ = false;
+  int output_error_ = 0;  // of CommandEnd
   bool held_ = false;  // the guest is paused
 
   std::atomic<bool> drain_posted_{false};

@@ -42,6 +42,15 @@ TEST(ExecOutcome, IsTheCommandsStatusWithoutAWord) {
   EXPECT_EQ(told.text, "");
 }
 
+TEST(ExecOutcome, OfACommandWhoseOutputIsLostIsNoSuccess) {
+  guest::CommandEnd end{.kind = Kind::kExited, .message = {}, .output_error = ENOSPC};
+  const Told told = outcome_of(&end, Ending::kQuit);
+  EXPECT_EQ(told.outcome.status, 1);
+  EXPECT_THAT(told.text, HasSubstr("No space left on device"));
+  end.status = 42;
+  EXPECT_EQ(outcome_of(&end, Ending::kQuit).outcome.status, 42);
+}
+
 TEST(ExecOutcome, NamesTheSignal) {
   guest::CommandEnd end{.kind = Kind::kExited, .status = 139, .message = {}};
   end.exit.signal = 11;

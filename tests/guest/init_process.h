@@ -116,7 +116,8 @@ class SessionFixture : public testing::Test {
     wire_ = std::make_unique<Wire>(*loop_, init_->take_port());
     session_ = Session::create(*loop_,
                                {.in = in.valid() ? Stream(std::move(in)) : Stream(),
-                                .out = Stream(Fd(out[1])),
+                                .out = Stream(given_out_.valid() ? std::move(given_out_)
+                                                                 : Fd(out[1])),
                                 .err = Stream(Fd(err[1]))},
                                {.started =
                                     [this] {
@@ -160,6 +161,7 @@ class SessionFixture : public testing::Test {
   const std::unique_ptr<EventLoop> loop_;
   std::function<void()> when_started_;
   std::array<bool, 2> reads_ = {true, true};
+  Fd given_out_;  // in place of a pipe that the test reads
   std::optional<InitProcess> init_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Wire> wire_;

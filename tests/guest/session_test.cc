@@ -170,6 +170,13 @@ TEST_F(SessionFixture, AReaderThatGoesAwayEndsTheCommandAsAPipeWould) {
   EXPECT_EQ(finish().status, 128 + SIGPIPE);
 }
 
+TEST_F(SessionFixture, OutputThatCannotBeWrittenIsTold) {
+  given_out_ = Fd(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  const CommandEnd& end = run({"sh", "-c", "echo text"});
+  EXPECT_EQ(end.status, 0);
+  EXPECT_EQ(end.output_error, ENOSPC);
+}
+
 TEST_F(SessionFixture, WhatACommandLeavesBehindDoesNotHoldUpItsEnd) {
   EXPECT_EQ(run({"sh", "-c", "(while sleep 1; do echo late; done) & echo done; exit 7"}).status, 7);
   EXPECT_THAT(out_, HasSubstr("done\n"));
