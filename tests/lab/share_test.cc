@@ -29,6 +29,20 @@ class Share : public testing::Test {
     log_in(vm_->console());
     return vm_->console();
   }
+  void expect_read_only(const std::string& keys, const std::string& mount) {
+    write("file", "text");
+    Dialogue& shell = start(keys);
+    (void)run_in_guest(shell, mount);
+    EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
+    for (const char* command : {"echo x >/mnt/file", "rm /mnt/file", "mkdir /mnt/dir",
+                                "mv /mnt/file /mnt/other", "chmod 777 /mnt/file"}) {
+      const Answer answer = ask(shell, command);
+      EXPECT_NE(answer.status, 0) << command;
+      EXPECT_THAT(answer.output, HasSubstr("Read-only file system")) << command;
+    }
+    EXPECT_EQ(read("file"), "text");
+    power_off(*vm_);
+  }
   std::string read(const std::string& name) const { return read_file(dir_ / "shared/" + name); }
   void write(const std::string& name, const std::string& text) const {
     write_file(dir_ / "shared/" + name, text);
@@ -125,34 +139,12 @@ TEST_F(Share, IsAFolderOfTheHostOver9p) {
   power_off(*vm_);
 }
 
-TEST_F(Share, ReadOnlyIsEnforcedByTheHostOver9p) {
-  write("file", "text");
-  Dialogue& shell = start(",device=9p,readonly=on");
-  (void)run_in_guest(shell, mount_9p());
-  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
-  for (const char* command : {"echo x >/mnt/file", "rm /mnt/file", "mkdir /mnt/dir",
-                              "mv /mnt/file /mnt/other", "chmod 777 /mnt/file"}) {
-    const Answer answer = ask(shell, command);
-    EXPECT_NE(answer.status, 0) << command;
-    EXPECT_THAT(answer.output, HasSubstr("Read-only file system")) << command;
-  }
-  EXPECT_EQ(read("file"), "text");
-  power_off(*vm_);
+TEST_F(Share, ReadOnlyIsEnforcedByTheHost) {
+  expect_read_only(",readonly=on", "mount -t virtiofs host /mnt");
 }
 
-TEST_F(Share, ReadOnlyIsEnforcedByTheHost) {
-  write("file", "text");
-  Dialogue& shell = start(",readonly=on");
-  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
-  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file"), "text");
-  for (const char* command : {"echo x >/mnt/file", "rm /mnt/file", "mkdir /mnt/dir",
-                              "mv /mnt/file /mnt/other", "chmod 777 /mnt/file"}) {
-    const Answer answer = ask(shell, command);
-    EXPECT_NE(answer.status, 0) << command;
-    EXPECT_THAT(answer.output, HasSubstr("Read-only file system")) << command;
-  }
-  EXPECT_EQ(read("file"), "text");
-  power_off(*vm_);
+TEST_F(Share, ReadOnlyIsEnforcedByTheHostOver9p) {
+  expect_read_only(",device=9p,readonly=on", mount_9p());
 }
 
 // The lab's /tmp is in memory, without attributes.
