@@ -47,7 +47,7 @@ Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signal
   take_request();
   signals.on_end([&](int number) {
     if (task == nullptr) return machine.end(vmm::Ending::kSignal, number);
-    loop.post([&, number] {
+    loop.post([&machine, task, number] {
       if (!task->take_signal(number)) machine.end(vmm::Ending::kSignal, number);
     });
   });

@@ -357,10 +357,11 @@ void Vcpu::wait_for_resume() {
   while (resumes_ == resumes && !stop_) resumed_.wait(lock);
 }
 
-// A stop of the whole process (SIGSTOP) ends KVM_RUN as other signals do. A vCPU without exits gets
-// a signal each second, for the halt check, so longer without one means that it was stopped, or
-// that it had exits. The guest's clock has gone on; this tells its watchdogs that the guest has
-// not. KVM itself does it when the host sleeps. Fails if the guest does not use kvmclock.
+// SIGSTOP ends KVM_RUN as any other signal does. A vCPU that runs without exits gets a signal for
+// the halt check each second. So after a longer time without a signal, the process was stopped or
+// the vCPU had exits; then the call does no harm. It tells the guest's watchdogs that the guest did
+// not run (PVCLOCK_GUEST_STOPPED), although its clock went on. KVM does this itself when the host
+// sleeps. The call fails if the guest does not use kvmclock.
 void Vcpu::notice_stop() {
   constexpr std::chrono::seconds kLongestWait{3};
   const auto now = std::chrono::steady_clock::now();
