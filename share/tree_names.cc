@@ -144,9 +144,8 @@ Outcome<> Tree::rename(NodeId id, std::string_view name, NodeId new_id, std::str
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) return refuse(EINVAL);
   const NodeRef from = TRY(parts_->changeable_directory(id));
   const NodeRef to = TRY(parts_->changeable_directory(new_id));
-  // The kernel would make a whiteout that has no mapped owner.
-  if ((flags & RENAME_WHITEOUT) != 0 && parts_->options.security == Security::kMapped)
-    return refuse(EINVAL);
+  // A whiteout that the host's kernel makes has no mapped owner, and needs none. Linux takes only a
+  // share with whiteouts as the upper layer of an overlay.
   return succeeded(::renameat2(from->fd.get(), std::string(name).c_str(), to->fd.get(),
                                std::string(new_name).c_str(), flags));
 }

@@ -223,6 +223,16 @@ TEST_F(MappedTest, SpecialFilesAreRegularFilesOnTheHost) {
     EXPECT_EQ(host(name).st_mode, S_IFREG | 0600u) << name;
 }
 
+// An overlay in the guest needs this of its upper layer.
+TEST_F(MappedTest, ARenameMayLeaveAWhiteout) {
+  ASSERT_TRUE(tree_->create(kUser, kRootNode, "old", O_RDWR, 0644));
+  ASSERT_TRUE(tree_->rename(kRootNode, "old", kRootNode, "new", RENAME_WHITEOUT));
+  const Attributes left = tree_->lookup(kRootNode, "old")->attributes;
+  EXPECT_TRUE(S_ISCHR(left.stx_mode));
+  EXPECT_EQ(left.stx_rdev_major + left.stx_rdev_minor, 0u);
+  EXPECT_TRUE(S_ISREG(tree_->lookup(kRootNode, "new")->attributes.stx_mode));
+}
+
 TEST_F(MappedTest, TheGuestDoesNotSeeTheAttribute) {
   const auto file = tree_->create(kUser, kRootNode, "file", O_RDWR, 0600);
   ASSERT_TRUE(file);
