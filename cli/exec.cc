@@ -16,11 +16,12 @@ namespace {
 
 // In a process of its own. Several runs cannot share what the caller types.
 int run_once(ExecCommand command, unsigned number) {
-  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  (void)::dup2(null.get(), STDIN_FILENO);
-  if (!command.exec.json_path.empty()) command.exec.json_path += fmt::format(".{}", number);
-  ExecTask task(command.exec);
-  const auto status = run(command.run, nullptr, &task);
+  if (command.exec.repeat > 1) {
+    const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    (void)::dup2(null.get(), STDIN_FILENO);
+    if (!command.exec.json_path.empty()) command.exec.json_path += fmt::format(".{}", number);
+  }
+  const auto status = run(command.run, nullptr, std::make_unique<ExecTask>(command.exec));
   if (status) return *status;
   report_error(status.error().message());
   return 1;
@@ -51,8 +52,7 @@ Result<int> run_all(const ExecCommand& command) {
 
 Result<int> exec(const ExecCommand& command) {
   if (command.exec.repeat > 1 || !command.exec.junit_path.empty()) return run_all(command);
-  ExecTask task(command.exec);
-  return run(command.run, nullptr, &task);
+  return run(command.run, nullptr, std::make_unique<ExecTask>(command.exec));
 }
 
 }  // namespace wick::cli

@@ -45,14 +45,17 @@ Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signal
   const auto timer = TRY(loop.timer([&] { machine.end(vmm::Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
   take_request();
+  // What is posted as the run ends is executed when the loop is destroyed, after the machine.
+  const auto running = std::make_shared<bool>(true);
   signals.on_end([&](int number) {
     if (task == nullptr) return machine.end(vmm::Ending::kSignal, number);
-    loop.post([&machine, task, number] {
-      if (!task->take_signal(number)) machine.end(vmm::Ending::kSignal, number);
+    loop.post([&machine, task, number, running] {
+      if (*running && !task->take_signal(number)) machine.end(vmm::Ending::kSignal, number);
     });
   });
   vmm::RunReport report = machine.run();
   signals.on_end({});
+  *running = false;
   return report;
 }
 
@@ -160,13 +163,14 @@ std::string reason_of(std::string_view description) {
 // Builds the machine and runs it to its end. The pointers may be nullptr.
 Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& options,
                                  Signals& signals, const control::MachineEntry* entry,
-                                 Background* background, RunTask* task) {
+                                 Background* background, std::unique_ptr<RunTask> given_task) {
   const Fd published_name = hostnet::publish_machine_name(config.name);
   config.kernel_cache =
       options.kernel_cache
           ? *options.kernel_cache
           : cache_folder_path("kernels", std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   const auto loop = TRY(EventLoop::create());
+  const auto task = std::move(given_task);  // destroyed before the loop, which its watches are on
   if (task != nullptr) TRY(task->prepare(config, *loop));
   TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
@@ -193,7 +197,8 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
 
   if (task != nullptr) TRY(task->built(*machine));
 
-  const vmm::RunReport report = TRY(run_to_end(*machine, *loop, signals, options.timeout, task));
+  const vmm::RunReport report =
+      TRY(run_to_end(*machine, *loop, signals, options.timeout, task.get()));
   const std::string hint = ending_hint(report, config, machine->cmdline());
   services.reset();
   Result<void> core;
@@ -214,7 +219,7 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
 
 }  // namespace
 
-Result<int> run(const RunOptions& options, Background* background, RunTask* task) {
+Result<int> run(const RunOptions& options, Background* background, std::unique_ptr<RunTask> task) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
   vmm::MachineConfig config = options.machine;
@@ -241,7 +246,8 @@ Result<int> run(const RunOptions& options, Background* background, RunTask* task
   signals->on_exit([&](int status) {
     record_ending(status, fmt::format("ended by signal {}, at once", status - 128));
   });
-  auto outcome = build_and_run(std::move(config), options, *signals, entry, background, task);
+  auto outcome =
+      build_and_run(std::move(config), options, *signals, entry, background, std::move(task));
   signals->on_exit({});
   if (!outcome) {
     record_ending(1, outcome.error().message());

@@ -50,9 +50,10 @@ class RunTask {
 
 // Returns the exit status, or an error if the machine could not be built. May be called only
 // once, before the process has a second thread (Signals::take()). `background` and `task` may be
-// nullptr: the run is in the foreground, and it only runs the machine.
+// nullptr: the run is in the foreground, and it only runs the machine. The task is destroyed before
+// the loop that it got.
 Result<int> run(const RunOptions& options, Background* background = nullptr,
-                RunTask* task = nullptr);
+                std::unique_ptr<RunTask> task = nullptr);
 
 // The steps of run(), public for tests.
 // Sets the machine's UUID and the missing MAC addresses of its network cards. They depend on the

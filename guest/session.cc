@@ -27,28 +27,31 @@ const char* name_of(uint8_t stream) {
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::create(EventLoop& loop, Streams streams, Events events) {
-  std::unique_ptr<Session> self(new Session(loop, std::move(streams), std::move(events)));
+  return std::unique_ptr<Session>(new Session(loop, std::move(streams), std::move(events)));
+}
+
+// When the command has started: it is told if a reader leaves, or has left before.
+void Session::watch_outputs() {
   for (const uint8_t stream : {WICK_STDOUT, WICK_STDERR}) {
-    Output& output = self->outputs_[stream];
-    output.closed = !output.stream.valid();
+    Output& output = outputs_[stream];
     if (output.closed) continue;
     // epoll refuses a regular file, which needs no watch: a write to it never blocks.
-    auto watch = loop.watch(output.stream.fd(), 0, [raw = self.get(), stream](uint32_t ready) {
+    auto watch = loop_.watch(output.stream.fd(), 0, [this, stream](uint32_t ready) {
       if ((ready & (EPOLLHUP | EPOLLERR)) != 0)
-        raw->close_output(raw->outputs_[stream], stream, EPIPE);
+        close_output(outputs_[stream], stream, EPIPE);
       else
-        raw->pass_output(raw->outputs_[stream], stream);
-      raw->tell_end();
+        pass_output(outputs_[stream], stream);
+      tell_end();
     });
     if (watch) output.watch = *std::move(watch);
   }
-  return self;
 }
 
 Session::Session(EventLoop& loop, Streams streams, Events events)
     : loop_(loop), events_(std::move(events)), input_(std::move(streams.in)) {
   outputs_[WICK_STDOUT].stream = std::move(streams.out);
   outputs_[WICK_STDERR].stream = std::move(streams.err);
+  for (Output& output : outputs_) output.closed = !output.stream.valid();
 }
 
 Session::~Session() = default;
@@ -84,6 +87,7 @@ Result<void> Session::handle(const wick_frame& frame, Payload payload) {
     case WICK_FRAME_STARTED:
       state_ = State::kRunning;
       if (events_.started) events_.started();
+      watch_outputs();
       watch_input();
       return {};
     case WICK_FRAME_DATA:
@@ -213,6 +217,7 @@ void Session::flush() {
       pollfd wanted{.fd = output.stream.fd(), .events = POLLOUT, .revents = 0};
       if (left.count() <= 0 || ::poll(&wanted, 1, static_cast<int>(left.count())) <= 0) break;
     }
+    if (!output.waiting.empty()) close_output(output, stream, ETIMEDOUT);
   }
 }
 

@@ -31,8 +31,8 @@ struct CommandEnd {
   };
   Kind kind = Kind::kFailed;
   wick_exit exit = {};
-  int status = 0;       // kExited: the exit status, or 128+N for signal N
-  std::string message;  // of the others; may have any characters
+  int status = 0;        // kExited: the exit status, or 128+N for signal N
+  std::string message;   // of the others; may have any characters
   int output_error = 0;  // errno: the caller's stream did not take all that the command wrote
 };
 
@@ -54,7 +54,7 @@ class Session final : public console::Backend {
   static Result<std::unique_ptr<Session>> create(EventLoop& loop, Streams streams, Events events);
   ~Session() override;
 
-  // Input for the command; no more than `typed` got, and one byte.
+  // Sends input to the command: at most what `typed` got, and one byte that it had kept.
   void type(Payload input);
   // A signal for the command's process group; false if the command does not run.
   bool send_signal(int number);
@@ -97,6 +97,7 @@ class Session final : public console::Backend {
   void close_output(Output& output, uint8_t stream, int error);
   void finish(CommandEnd end);
   void tell_end();
+  void watch_outputs();
   void give_credit();
   void watch_input();
   void read_input();
@@ -120,7 +121,7 @@ class Session final : public console::Backend {
   std::optional<CommandEnd> end_;
   bool told_ = false;
   int output_error_ = 0;  // of CommandEnd
-  bool held_ = false;  // the guest is paused
+  bool held_ = false;     // the guest is paused
 
   std::atomic<bool> drain_posted_{false};
   // Expires with the session, for functions that are posted.

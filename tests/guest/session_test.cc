@@ -170,6 +170,23 @@ TEST_F(SessionFixture, AReaderThatGoesAwayEndsTheCommandAsAPipeWould) {
   EXPECT_EQ(finish().status, 128 + SIGPIPE);
 }
 
+TEST_F(SessionFixture, AReaderThatLeftBeforeTheStartEndsTheCommandToo) {
+  reads_ = {false, true};
+  start(shell("exec yes"));
+  read_ends_[0].close();
+  EXPECT_EQ(finish().status, 128 + SIGPIPE);
+}
+
+// The command has ended, and the rest of its output waits in the guest.
+TEST_F(SessionFixture, AReaderThatGoesAwayAfterTheEndHoldsNothingUp) {
+  reads_ = {false, true};
+  start(shell("head -c 370000 /dev/zero; echo written >&2"));
+  auto timer = loop_->timer([this] { read_ends_[0].close(); }).value();
+  timer.arm(std::chrono::seconds(1));
+  EXPECT_EQ(finish().status, 0);
+  EXPECT_EQ(err_, "written\n");
+}
+
 TEST_F(SessionFixture, OutputThatCannotBeWrittenIsTold) {
   given_out_ = Fd(::open("/dev/full", O_WRONLY | O_CLOEXEC));
   const CommandEnd& end = run({"sh", "-c", "echo text"});

@@ -143,6 +143,15 @@ TEST(Exec, JsonTellsTheEnd) {
   EXPECT_GT(json["times"]["boot_s"], 0);
 }
 
+TEST(Exec, RunsAreRepeatedAndReported) {
+  const TempDir dir;
+  const Finished runs = finish(
+      exec(shell("exit 3"), {"--repeat", "3", "--jobs", "2", "--junit", dir / "report.xml"}));
+  EXPECT_EQ(runs.status, 3) << runs.err;
+  EXPECT_THAT(read_file(dir / "report.xml"),
+              AllOf(HasSubstr("tests=\"3\""), HasSubstr("failures=\"3\"")));
+}
+
 TEST(Exec, UserFolderAndEnvironmentAreTheAskedOnes) {
   const Finished run = finish(
       exec(shell("id -u; id -g; pwd; echo $MARK"), {"--pwd", "/tmp", "-E", "MARK=here"}, "12:34"));
@@ -195,6 +204,33 @@ TEST(ExecRoot, FoldersAreWrittenOnlyIfTheyMayBe) {
   EXPECT_EQ(run.out, (dir / "rw") + "\n");
   EXPECT_EQ(read_file(dir / "rw/made"), "kept\n");
   EXPECT_FALSE(exists(dir / "ro/made"));
+}
+
+TEST(ExecRoot, OverlayKeepsWhatWasWrittenAndRemoved) {
+  const TempDir dir(folder_on_disk());
+  std::filesystem::create_directory(dir / "kept");
+  std::filesystem::create_directory(dir / "tree");
+  write_file(dir / "tree/file", "of the host");
+  const std::string tree = "'" + (dir / "tree") + "'";
+  const std::vector<std::string> options = {"--overlay", dir / "kept"};
+  const Finished wrote =
+      finish(on_host_root("cd " + tree + " && echo new >made && rm file && ls", options));
+  EXPECT_EQ(wrote.out, "made\n") << wrote.err;
+  const Finished later = finish(on_host_root("ls " + tree, options));
+  EXPECT_EQ(later.out, "made\n") << later.err;
+  EXPECT_EQ(read_file(dir / "tree/file"), "of the host");
+  EXPECT_FALSE(exists(dir / "tree/made"));
+}
+
+TEST(ExecRoot, TemporaryFoldersAndScriptsAreTheGuests) {
+  const TempDir dir(folder_on_disk());
+  std::filesystem::create_directory(dir / "tmp");
+  write_file(dir / "tmp/file", "of the host");
+  write_file(dir / "script", "ls '" + (dir / "tmp") + "'; echo \"$0 $*\"\n");
+  const Finished run = finish(wick({"exec", "-k", image("bzImage"), "--tmpfs", dir / "tmp",
+                                    "--script", dir / "script", "--", "one", "two"}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.out, AllOf(HasSubstr("one two\n"), Not(HasSubstr("file"))));
 }
 
 }  // namespace
