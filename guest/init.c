@@ -32,8 +32,8 @@
 #include "guest/protocol.h"
 
 enum {
-  kMaxArguments = 4096,
-  kMaxGroups = 64,
+  kMaxArguments = 1 << 16,
+  kMaxGroups = 1024,
   kOutBytes = 64 << 10,
   // Credit is given back in large pieces, so that it costs few frames.
   kCreditBytes = WICK_WINDOW_BYTES / 4,
@@ -93,7 +93,7 @@ static void flush_all(void) {
   }
 }
 
-// Queues a frame. The caller makes sure of room; control frames are few and small.
+// Queues a frame. Waits for the port if the buffer has no room for it.
 static void send_frame(uint8_t type, uint8_t stream, const void* payload, uint32_t length) {
   const struct wick_frame frame = {.type = type, .stream = stream, .length = length};
   if (out_room() < sizeof(frame) + length) flush_all();
@@ -114,10 +114,6 @@ static void send_error(uint32_t status, const char* text) {
 static void finish(void) {
   flush_all();
   if (test_port >= 0) exit(0);
-  struct pollfd nothing = {.fd = -1};
-  poll(&nothing, 1, 60 * 1000);
-  sync();
-  reboot(RB_POWER_OFF);
   for (;;) pause();
 }
 
@@ -159,7 +155,8 @@ static void open_port(const char* name) {
       const char* const device = find_port(name);
       if (device != NULL) fd = open(device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
       if (fd < 0 && ++waited_ms > kPortTimeoutMs)
-        die("no virtio console has the port %s: the kernel needs VIRTIO_CONSOLE and VIRTIO_PCI",
+        die("no virtio console has the port %s: the kernel needs VIRTIO_CONSOLE and VIRTIO_PCI "
+            "(or VIRTIO_MMIO)",
             name);
     }
     struct pollfd wait = {.fd = fd, .events = POLLOUT};
@@ -267,13 +264,14 @@ static void set_user(const char* uid, const char* gid, char* groups) {
   command.uid = (uid_t)strtoul(uid, NULL, 10);
   command.gid = (gid_t)strtoul(gid, NULL, 10);
   for (char* group = strtok(groups, ","); group != NULL; group = strtok(NULL, ",")) {
-    if (command.group_count == kMaxGroups) break;
+    if (command.group_count == kMaxGroups) die("the user has more than %d groups", kMaxGroups);
     command.groups[command.group_count++] = (gid_t)strtoul(group, NULL, 10);
   }
 }
 
 static void add(char** list, size_t* count, char* text) {
-  if (*count == kMaxArguments) die("the command has more than %d arguments", kMaxArguments);
+  if (*count == kMaxArguments)
+    die("the command has more than %d arguments or variables", kMaxArguments);
   list[(*count)++] = text;
 }
 
@@ -332,6 +330,10 @@ static void follow_plan(void) {
     } else {
       die("the plan has the unknown step \"%s\"", step);
     }
+    if (done != 0 && !may_fail && errno == ENODEV && strcmp(step, "mount") == 0)
+      die("mount %s: the kernel does not know this file system; build it in, or give its modules "
+          "with --modules",
+          object);
     if (done != 0 && !may_fail)
       die("%s %s: %s", step, object != NULL ? object : "", strerror(errno));
     may_fail = 0;
@@ -616,8 +618,8 @@ static void read_port(void) {
 
 // --- the loop ---------------------------------------------------------------
 
-// Waits until something happens and handles it. Returns 0 after `timeout_ms` without anything.
-static int serve(int signals) {
+// Waits until something happens, and handles it.
+static void serve(int signals) {
   enum { kPort, kSignals, kStdin, kStdout, kStderr, kCount };
   struct pollfd fds[kCount];
   for (int i = 0; i < kCount; ++i) fds[i] = (struct pollfd){.fd = -1};
@@ -628,7 +630,7 @@ static int serve(int signals) {
   for (uint8_t stream = WICK_STDOUT; stream <= WICK_STDERR; ++stream)
     if (!child_ended && may_pass_output(stream))
       fds[kStdin + stream] = (struct pollfd){.fd = from_stream[stream], .events = POLLIN};
-  if (poll(fds, kCount, -1) < 0) return 0;
+  if (poll(fds, kCount, -1) < 0) return;
   if (fds[kPort].revents & POLLOUT) flush_some();
   if (fds[kPort].revents & (POLLIN | POLLHUP)) read_port();
   if (fds[kStdin].revents != 0) pass_input();
@@ -639,7 +641,6 @@ static int serve(int signals) {
     while (read(signals, &info, sizeof(info)) == sizeof(info)) continue;
     reap();
   }
-  return 1;
 }
 
 // What the command has written is in the pipe or the terminal. Processes that it left behind may
@@ -648,7 +649,7 @@ static void drain(uint8_t stream, int signals) {
   if (from_stream[stream] < 0) return;
   const int pipe_bytes = fcntl(from_stream[stream], F_GETPIPE_SZ);
   size_t left = pipe_bytes > 0 ? (size_t)pipe_bytes : 64 << 10;
-  while (left > 0) {
+  while (left > 0 && from_stream[stream] >= 0) {  // until its reader has left
     if (!may_pass_output(stream)) {
       serve(signals);
       continue;

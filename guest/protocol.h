@@ -5,6 +5,7 @@
 // It consists of strings that each end with a NUL. The first is WICK_PLAN_MAGIC. Then each step
 // is a keyword and its fields:
 //
+// clang-format off
 //   try                                    the next step may fail
 //   module PATH PARAMETERS                 finit_module(2); a module that is loaded already is fine
 //   mkdir PATH MODE                        with its parents; MODE is octal; it may exist already
@@ -12,12 +13,15 @@
 //   symlink TEXT PATH
 //   port NAME                              waits for the port of this name and opens it
 //   move-root DIRECTORY                    makes it the root of what follows, as switch_root(8)
-//   does hostname NAME loopback                               sets lo up user UID GID GROUP,GROUP…
-//   of the command; decimal pwd DIRECTORY pty COLUMNS ROWS SEPARATE              the command gets a
-//   terminal in place of pipes; if
+//   hostname NAME
+//   loopback                               sets lo up
+//   user UID GID GROUP,GROUP…              of the command; decimal
+//   pwd DIRECTORY
+//   pty COLUMNS ROWS SEPARATE              the command gets a terminal in place of pipes; if
 //                                          SEPARATE is 1, its stderr is a pipe all the same
 //   env NAME=VALUE                         of the command; may repeat
 //   arg TEXT                               of the command; the first names it; may repeat
+// clang-format on
 //
 // After the last step init starts the command. If a step fails before the port is open, init
 // writes a line to the kernel's log and exits, so that the kernel panics.
