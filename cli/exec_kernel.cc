@@ -91,6 +91,13 @@ std::vector<std::string_view> modules_for(const vmm::MachineConfig& config) {
   if (any_disk(Disk::kIde)) names.insert(names.end(), {"ata_piix", "sd_mod", "sr_mod"});
   if (any_net(Net::kVirtio)) names.emplace_back("virtio_net");
   if (any_net(Net::kE1000)) names.emplace_back("e1000");
+  for (const vmm::ShareConfig& share : config.shares) {
+    if (share.device == vmm::ShareConfig::Device::k9p)
+      names.insert(names.end(), {"9pnet_virtio", "9p"});
+    else
+      names.emplace_back("virtiofs");
+  }
+  if (config.vsock_cid) names.emplace_back("vmw_vsock_virtio_transport");
   return names;
 }
 

@@ -117,6 +117,11 @@ Result<void> check(const ExecOptions& options) {
     return with_hint(fail("--overlay: there is no root to lay it over"), "leave --root none out");
   if (options.root == "none" && !options.script.empty())
     return with_hint(fail("--script: the guest has no files of the host"), "leave --root none out");
+  if (options.root != "/" && !options.pwd.empty() && options.pwd.front() != '/')
+    return with_hint(fail("--pwd {}: the guest has another root than the host", options.pwd),
+                     "give an absolute path in the guest");
+  if (options.jobs > 1 && options.repeat == 1)
+    return with_hint(fail("--jobs: there is one run only"), "give the number of runs by --repeat");
   return {};
 }
 

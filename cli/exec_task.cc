@@ -134,9 +134,12 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
     const char* const shell = options_.root == "none" ? nullptr : std::getenv("SHELL");
     guest.command = {shell != nullptr && *shell == '/' ? shell : "/bin/sh"};
   }
-  guest.pwd = options_.pwd;
-  if (guest.pwd.empty())
-    guest.pwd = options_.root == "/" ? std::filesystem::current_path(none).string() : "/";
+  // With the host's root, also a relative path leads where it leads on the host.
+  guest.pwd =
+      options_.root != "/"
+          ? options_.pwd
+          : (std::filesystem::current_path(none) / options_.pwd).lexically_normal().string();
+  if (guest.pwd.empty()) guest.pwd = "/";
   if (on_terminal_) {
     guest.terminal = ExecTerminal::size_of(STDIN_FILENO);
     guest.separate_stderr = ::isatty(STDERR_FILENO) == 0;
@@ -145,7 +148,6 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
   add_folders(config, guest);
   if (modules_folder.empty()) return guest;
   std::vector<std::string_view> modules = modules_for(config);
-  if (!guest.root_tag.empty() || !guest.shares.empty()) modules.emplace_back("virtiofs");
   if (!guest.root_tag.empty()) modules.emplace_back("overlay");
   const auto known = TRY(guest::Modules::open(modules_folder));
   guest.modules = TRY(known.resolve(modules));

@@ -193,6 +193,9 @@ Result<RunOptions> complete_exec(RunOptions options) {
     return with_hint(fail("--detach: wick exec waits for its command"), "use the shell's &");
   if (options.reset_on_reboot.value_or(false))
     return with_hint(fail("--on-reboot reset: the command would be lost"), "leave it out");
+  if (options.initrd_auto)
+    return with_hint(fail("--initrd auto: wick exec brings an initramfs of its own"),
+                     "leave it out, or give a file, whose content is added to it");
   if (!options.location.empty() || !options.boot.firmware.empty() ||
       options.boot.what.value_or(BootOptions::What::kKernel) != BootOptions::What::kKernel)
     return with_hint(fail("--location, --firmware, --boot: wick exec boots a kernel"),
