@@ -212,11 +212,11 @@ Result<int> execute(const ImageNbd& command) {
     if (background) background->ready();
     return {};
   };
-  {
-    Service service(command, *thread, *disk, std::move(signals));
-    TRY(service.run(ready));
-  }
-  TRY(thread->run([&] { return block::final_flush(*disk); }));
+  const Result<void> served = Service(command, *thread, *disk, std::move(signals)).run(ready);
+  // Clients may have written before ready() failed.
+  const Result<void> flushed = thread->run([&] { return block::final_flush(*disk); });
+  TRY(served);
+  TRY(flushed);
   return 0;
 }
 

@@ -28,8 +28,6 @@ class NbdDevice {
   // The kernel sends NBD_CMD_DISC. Requests that it still has fail.
   Result<void> disconnect() const;
 
-  uint32_t index() const { return index_; }
-
  private:
   NbdDevice(std::string path, uint32_t index, Fd netlink, uint16_t family)
       : path_(std::move(path)), index_(index), netlink_(std::move(netlink)), family_(family) {}

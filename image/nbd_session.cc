@@ -85,7 +85,8 @@ Task<void> NbdSession::shake_hands(const NbdExportInfo& info) {
     exported_.warnings.warn("nbd: a client is disconnected: its handshake takes too long");
     disconnect();
   });
-  if (timer) timer->arm(exported_.handshake_time);
+  if (!timer) co_return (void) log_error(timer.error());
+  timer->arm(exported_.handshake_time);
   NbdHandshake handshake(info);
   co_await send(NbdHandshake::greeting());
   std::vector<std::byte> part;
@@ -94,6 +95,8 @@ Task<void> NbdSession::shake_hands(const NbdExportInfo& info) {
     if (!co_await socket_->read(part)) co_return;
     const std::string answer = handshake.receive(part);
     co_await send(answer);
+    // A client that never pauses must not keep the loop from its timers and its other clients.
+    co_await NextRound{exported_.loop};
   }
   if (handshake.state() != NbdHandshake::State::kTransmission) co_return;
   limits_ = NbdLimits{.size_bytes = info.size_bytes,

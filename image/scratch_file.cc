@@ -53,6 +53,10 @@ Result<void> ScratchFile::publish(const std::string& target) {
     path_ = name;
     has_name_ = true;
   }
+  // A file that is replaced keeps its permissions, so a private image stays private.
+  struct stat old {};
+  if (::stat(target.c_str(), &old) == 0 && ::fchmod(fd_.get(), old.st_mode & 07777) != 0)
+    return fail_errno(errno, "{}: cannot keep its permissions", target);
   if (::rename(path_.c_str(), target.c_str()) != 0)
     return fail_errno(errno, "{}: cannot replace", target);
   has_name_ = false;

@@ -97,6 +97,7 @@ Result<void> set_place(const Given& given, image::ImageNbd& nbd) {
   nbd.device = given.last("connect").value_or("");
   nbd.socket_path = given.last("socket").value_or("");
   const bool tcp = given.has("bind") || given.has("port");
+  if (given.has("connect") && nbd.device.empty()) return fail("-c: the device is missing");
   if (given.has("connect") + given.has("socket") + tcp > 1)
     return fail("-c, -k and -b or -p exclude each other");
   if (given.has("socket") && nbd.socket_path.empty()) return fail("-k: the path is missing");

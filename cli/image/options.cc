@@ -34,7 +34,7 @@ their defaults, other values in parentheses (-o help lists all options):
 
 Examples:
   wick image create -f qcow2 -o cluster_size=128k disk.qcow2 20G
-  wick image create -f qcow2 --from . files.qcow2)";
+  wick image create -f qcow2 --from src files.qcow2)";
 
 constexpr const char* kInfoHelp = R"(Example:
   wick image info --backing-chain --output json overlay.qcow2)";

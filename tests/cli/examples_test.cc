@@ -17,6 +17,7 @@ namespace {
 
 // The files that the examples name.
 constexpr const char* kFiles = R"(
+mkdir src &&
 wick image create -q -f qcow2 disk.qcow2 4M &&
 wick image io -c "write -P 7 1M 64k" disk.qcow2 >log &&
 wick image convert -O raw disk.qcow2 disk.raw &&

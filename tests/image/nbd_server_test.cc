@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "tests/fakes/memory_backend.h"
 #include "tests/fakes/nbd_client.h"
@@ -371,6 +372,22 @@ TEST_F(NbdServerTest, AClientThatDoesNotShakeHandsIsDisconnected) {
   EXPECT_EQ(silent.receive(100).size(), 18u) << "after the greeting, it is disconnected";
   slow.send(std::string(3, '\0'));
   EXPECT_EQ(slow.receive(100).size(), 18u);
+}
+
+TEST_F(NbdServerTest, AClientThatNegotiatesForEverIsDisconnected) {
+  start({.persistent = true, .handshake_time = std::chrono::milliseconds(200)});
+  NbdClient client = connect();
+  ASSERT_TRUE(client.greet());
+  constexpr uint32_t kNoOption = 99;
+  std::string options;
+  for (int i = 0; i < 1000; ++i) options += NbdClient::option(kNoOption);
+  std::thread sender([&] {
+    while (client.send(options)) continue;
+  });
+  constexpr size_t kPart = 64 << 10;
+  while (client.receive(kPart).size() == kPart) continue;
+  sender.join();
+  EXPECT_EQ(connected(true).call(NBD_CMD_READ, 0, 1).error, NBD_SUCCESS);
 }
 
 TEST_F(NbdServerTest, LinuxBeginsWithRequests) {
