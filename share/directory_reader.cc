@@ -13,6 +13,7 @@ Outcome<> DirectoryReader::read(const Fd& directory, uint64_t offset,
   const MutexLock lock(mutex_);
   if (offset == 0 || offset != next_offset_) {
     rest_.clear();
+    next_offset_ = kNone;
     TRY(succeeded(::lseek(directory.get(), static_cast<off_t>(offset), SEEK_SET)));
     next_offset_ = offset;
   }

@@ -1,9 +1,6 @@
 // What the operations of share::Tree have in common. Only share/ includes this file.
 #pragma once
 
-#include <map>
-#include <memory>
-
 #include "base/mutex.h"
 #include "share/credentials.h"
 #include "share/host_calls.h"
@@ -17,13 +14,15 @@
 namespace wick::share {
 
 struct Tree::Parts {
-  Parts(const TreeOptions& chosen, Node root, size_t max_nodes, size_t max_files)
+  Parts(const TreeOptions& chosen, Node root, size_t max_nodes, size_t max_files,
+        size_t max_lock_owners)
       : options(chosen),
         wick_uid(::geteuid()),
         wick_gid(::getegid()),
         numbers(root.key.device),
         nodes(std::move(root), max_nodes),
-        files(max_files) {}
+        files(max_files),
+        locks(max_lock_owners) {}
 
   // EROFS if the guest may change nothing.
   Outcome<> check_writable() const {

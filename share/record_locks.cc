@@ -29,7 +29,7 @@ Outcome<> RecordLocks::set(const Node& node, const RecordLock& lock, bool writab
   auto found = descriptions_.find(key);
   if (found == descriptions_.end()) {
     if (lock.type == F_UNLCK) return {};
-    if (descriptions_.size() >= Tree::kMaxLockOwners) return refuse(ENOLCK);
+    if (descriptions_.size() >= max_owners_) return refuse(ENOLCK);
     // The kernel wants a description that is open for reading for F_RDLCK, and for writing for
     // F_WRLCK. An owner may want both, one after the other.
     auto fd = reopen(node.fd, writable ? O_RDWR : O_RDONLY);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <utility>
 
 #include "base/mutex.h"
@@ -15,6 +14,9 @@ namespace wick::share {
 
 class RecordLocks {
  public:
+  // The maximum number of pairs of a node and an owner with locks; each has a descriptor.
+  explicit RecordLocks(size_t max_owners) : max_owners_(max_owners) {}
+
   // `node` is a regular file. EAGAIN if another owner's lock conflicts; ENOLCK if the guest has
   // too many locks.
   Outcome<> set(const Node& node, const RecordLock& lock, bool writable) EXCLUDES(mutex_);
@@ -32,6 +34,8 @@ class RecordLocks {
     size_t sets = 0;  // locks that were set since all were released
   };
   using Key = std::pair<uint64_t, uint64_t>;  // node and owner
+
+  const size_t max_owners_;
 
   Mutex mutex_;
   std::map<Key, Description> descriptions_ GUARDED_BY(mutex_);

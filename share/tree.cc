@@ -67,20 +67,21 @@ Result<std::unique_ptr<Tree>> Tree::open(const TreeOptions& options) {
       ::getxattr(path_of(fd).c_str(), kMappedAttribute.data(), nullptr, 0) < 0 && errno != ENODATA)
     return failed(errno, "security=mapped needs a file system with extended attributes");
 
-  // Half of the descriptors are left to the rest of wick.
-  const size_t most = std::min(options.max_descriptors, raise_descriptor_limit() / 2);
-  const size_t max_files = std::min(kMaxOpenFiles, most / 4);
-  const size_t max_nodes = std::min(kMaxNodes, most - max_files);
+  // Half of the descriptors are left to the rest of wick. An open file can have two: its own, and
+  // that of a node which the guest has forgotten.
+  const size_t most =
+      std::min(options.max_descriptors, raise_descriptor_limit() / 2) / options.shares;
+  const size_t max_files = std::min(kMaxOpenFiles, most / 8);
+  const size_t max_lock_owners = std::min(kMaxLockOwners, most / 8);
+  const size_t max_nodes = std::min(kMaxNodes, most - 2 * max_files - max_lock_owners);
   return std::unique_ptr<Tree>(new Tree(std::make_unique<Parts>(
-      options, node_of(*attributes, false, std::move(fd)), max_nodes, max_files)));
+      options, node_of(*attributes, false, std::move(fd)), max_nodes, max_files, max_lock_owners)));
 }
 
 void Tree::prepare_thread() {
   // Allowed to every user. If it fails all the same, the umask of the process is applied.
   if (::unshare(CLONE_FS) == 0) ::umask(0);
 }
-
-bool Tree::read_only() const { return parts_->options.read_only; }
 
 Outcome<Entry> Tree::lookup(NodeId directory, std::string_view name) {
   const NodeRef node = TRY(parts_->nodes.find(directory));
@@ -150,7 +151,6 @@ Outcome<Entry> Tree::Parts::enter(const Node& parent, Fd fd) {
   return Entry{known->id, attributes};
 }
 
-Outcome<> Tree::add_reference(NodeId node) { return parts_->nodes.add_reference(node); }
 void Tree::forget(NodeId node, uint64_t references) { parts_->nodes.forget(node, references); }
 
 void Tree::reset() {

@@ -13,8 +13,8 @@
 //
 // Thread rule: any thread may call any operation; they run at the same time. A thread that
 // creates files must have called prepare_thread() once (share::Workers does). An operation blocks
-// as long as the host's file system does. The destructor only when no operation runs; an operation
-// that runs during reset() may fail.
+// as long as the host's file system does. Destroy the tree only when no operation runs. An
+// operation that runs during reset() may fail.
 #pragma once
 
 #include <sys/uio.h>
@@ -41,7 +41,7 @@ class Tree {
   static constexpr size_t kMaxXattrBytes = 64 << 10;  // XATTR_SIZE_MAX, XATTR_LIST_MAX
   static constexpr size_t kMaxNameBytes = 255;        // NAME_MAX; longer ones are ENAMETOOLONG
   static constexpr size_t kMaxTargetBytes = 4095;     // of a symbolic link
-  // One copy_file_range() copies at most so much, so that no operation takes for ever.
+  // The limit of one copy_range(), which bounds how long it takes.
   static constexpr uint64_t kMaxCopyBytes = 64 << 20;
 
   // Opens the directory, and raises RLIMIT_NOFILE to what the process may use.
@@ -54,13 +54,10 @@ class Tree {
   // umask already. The thread's working directory is its own from then on, too.
   static void prepare_thread();
 
-  bool read_only() const;
-
   // Nodes. lookup() and parent() return a reference. "." is the directory itself and ".." its
   // parent; the parent of the root is the root.
   Outcome<Entry> lookup(NodeId directory, std::string_view name);
   Outcome<Entry> parent(NodeId directory);
-  Outcome<> add_reference(NodeId node);
   void forget(NodeId node, uint64_t references);  // unknown nodes are ignored
   // Forgets all nodes but the root, closes all files, and releases all locks.
   void reset();
@@ -92,9 +89,9 @@ class Tree {
   // unknown flags are ignored. open() is for regular files and directories; a directory opens
   // with O_RDONLY only. `kill_privileges` (AttributeChange) concerns O_TRUNC.
   Outcome<FileId> open(NodeId node, int flags, bool kill_privileges = false);
-  // Opens an existing regular file unless `flags` has O_EXCL.
+  // Opens an existing regular file, as open() does, unless `flags` has O_EXCL.
   Outcome<OpenedFile> create(const Caller& caller, NodeId directory, std::string_view name,
-                             int flags, uint32_t mode);
+                             int flags, uint32_t mode, bool kill_privileges = false);
   // A new regular file without a name; link() can give it one.
   Outcome<OpenedFile> create_unnamed(const Caller& caller, NodeId directory, int flags,
                                      uint32_t mode);

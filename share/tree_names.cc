@@ -55,7 +55,7 @@ Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::str
     TRY(succeeded(make(directory->fd.get(), entry.c_str())));
   }
   Fd made = TRY(open_beneath(directory->fd, entry));
-  if (options.security == Security::kMapped) {
+  if (options.security == Security::kMapped && !is_whiteout(mode, device)) {
     if (const auto stored = store_mapped(caller, made, mode, device); !stored) {
       ::unlinkat(directory->fd.get(), entry.c_str(), S_ISDIR(mode) ? AT_REMOVEDIR : 0);
       return refuse(stored.error());
@@ -82,7 +82,8 @@ Outcome<Entry> Tree::make_node(const Caller& caller, NodeId directory, std::stri
   const bool is_device = (S_ISCHR(mode) || S_ISBLK(mode)) && !is_whiteout(mode, device);
   if (!S_ISCHR(mode) && !S_ISBLK(mode)) device = 0;
   if (is_device && parts_->options.security == Security::kSquash) return refuse(EPERM);
-  const bool mapped = parts_->options.security == Security::kMapped;
+  // An overlay takes only an entry with the type of a device for a whiteout.
+  const bool mapped = parts_->options.security == Security::kMapped && !is_whiteout(mode, device);
   const uint32_t host_type = mapped ? uint32_t{S_IFREG} : type;
   return parts_->make_entry(caller, directory, name, mode, device, [&](int at, const char* entry) {
     return ::mknodat(at, entry, host_type | parts_->host_mode(mode), mapped ? 0 : device);
@@ -160,7 +161,7 @@ constexpr int kCreateFlags = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC;
 }  // namespace
 
 Outcome<OpenedFile> Tree::create(const Caller& caller, NodeId id, std::string_view name, int flags,
-                                 uint32_t mode) {
+                                 uint32_t mode, bool kill_privileges) {
   TRY(check_entry_name(name));
   if ((flags & O_ACCMODE) == O_ACCMODE) return refuse(EINVAL);
   const NodeRef directory = TRY(parts_->changeable_directory(id));
@@ -186,7 +187,7 @@ Outcome<OpenedFile> Tree::create(const Caller& caller, NodeId id, std::string_vi
     auto existing = parts_->lookup(*directory, name);
     if (!existing && existing.error() == ENOENT) continue;
     if (!existing) return refuse(existing.error());
-    auto opened = open(existing->node, flags & ~(O_CREAT | O_EXCL));
+    auto opened = open(existing->node, flags & ~(O_CREAT | O_EXCL), kill_privileges);
     if (!opened) {
       forget(existing->node, 1);
       return refuse(opened.error());

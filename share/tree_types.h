@@ -48,6 +48,7 @@ struct TreeOptions {
   // The maximum number of descriptors that the share uses for nodes and for open files
   // together; Tree::open() reduces it to what RLIMIT_NOFILE leaves to this share.
   size_t max_descriptors = 128 << 10;
+  size_t shares = 1;  // of the process, which divide both numbers among them
 };
 
 // The guest's user on whose behalf an operation is done: the owner of new files.

@@ -76,7 +76,8 @@ uint32_t FuseSession::create(Call& call) {
   const int flags = static_cast<int>(in.flags);
   const auto made = call.request.header.opcode == FUSE_TMPFILE
                         ? tree_.create_unnamed(call.caller(), call.node(), flags, in.mode)
-                        : tree_.create(call.caller(), call.node(), name, flags, in.mode);
+                        : tree_.create(call.caller(), call.node(), name, flags, in.mode,
+                                       kills_privileges(in.open_flags));
   if (!made) return call.error(made.error());
   const uint32_t written =
       call.structures(fuse_entry(made->entry, valid_), open_reply(made->file, false));

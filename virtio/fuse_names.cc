@@ -5,6 +5,14 @@
 
 namespace wick::virtio {
 
+// Without room for the reply the client does not learn of the node.
+uint32_t FuseSession::entry_reply(Call& call, const share::Outcome<share::Entry>& entry) {
+  if (!entry) return call.error(entry.error());
+  const uint32_t written = call.structures(fuse_entry(*entry, valid_));
+  if (written <= sizeof(fuse_out_header)) tree_.forget(entry->node, 1);
+  return written;
+}
+
 uint32_t FuseSession::lookup(Call& call) {
   std::string_view name;
   if (!call.arguments.take(name)) return call.error(EINVAL);
@@ -12,8 +20,7 @@ uint32_t FuseSession::lookup(Call& call) {
   // An entry without a node lets the client remember that there is none.
   if (!entry && entry.error() == ENOENT && cache_ == FuseCache::kAlways)
     return call.structures(fuse_entry({}, valid_));
-  if (!entry) return call.error(entry.error());
-  return call.structures(fuse_entry(*entry, valid_));
+  return entry_reply(call, entry);
 }
 
 uint32_t FuseSession::get_attributes(Call& call) {
@@ -47,8 +54,7 @@ uint32_t FuseSession::symbolic_link(Call& call) {
   std::string_view target;
   if (!take_all(call.arguments, name, target)) return call.error(EINVAL);
   const auto entry = tree_.make_symbolic_link(call.caller(), call.node(), name, target);
-  if (!entry) return call.error(entry.error());
-  return call.structures(fuse_entry(*entry, valid_));
+  return entry_reply(call, entry);
 }
 
 uint32_t FuseSession::make_node(Call& call) {
@@ -57,8 +63,7 @@ uint32_t FuseSession::make_node(Call& call) {
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
   const auto entry =
       tree_.make_node(call.caller(), call.node(), name, in.mode, host_device(in.rdev));
-  if (!entry) return call.error(entry.error());
-  return call.structures(fuse_entry(*entry, valid_));
+  return entry_reply(call, entry);
 }
 
 uint32_t FuseSession::make_directory(Call& call) {
@@ -66,8 +71,7 @@ uint32_t FuseSession::make_directory(Call& call) {
   std::string_view name;
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
   const auto entry = tree_.make_directory(call.caller(), call.node(), name, in.mode);
-  if (!entry) return call.error(entry.error());
-  return call.structures(fuse_entry(*entry, valid_));
+  return entry_reply(call, entry);
 }
 
 uint32_t FuseSession::unlink(Call& call) {
@@ -106,8 +110,7 @@ uint32_t FuseSession::link(Call& call) {
   std::string_view name;
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
   const auto entry = tree_.link(share::NodeId{in.oldnodeid}, call.node(), name);
-  if (!entry) return call.error(entry.error());
-  return call.structures(fuse_entry(*entry, valid_));
+  return entry_reply(call, entry);
 }
 
 uint32_t FuseSession::file_system(Call& call) {

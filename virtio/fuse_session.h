@@ -1,8 +1,9 @@
-// A FUSE server over a share::Tree: executes one request after the other as a client sends them.
-// It knows nothing of rings.
+// A FUSE server over a share::Tree. Each call of handle() executes one request. It knows nothing of
+// rings.
 //
-// Thread rule: any thread may call handle(); requests run at the same time. reset() only when none
-// runs.
+// Thread rule: any thread may call handle(); requests run at the same time. Call reset() only when
+// no request runs. FUSE_INIT and FUSE_DESTROY also reset the session; requests that run then may
+// fail.
 #pragma once
 
 #include <atomic>
@@ -23,7 +24,7 @@ enum class FuseCache {
 
 class FuseSession {
  public:
-  // The client's kernel may send at most so much data in a FUSE_WRITE, and ask for so much.
+  // The maximum of data in one FUSE_WRITE or FUSE_READ.
   static constexpr uint32_t kMaxPages = 256;
   static constexpr uint32_t kMaxWriteBytes = kMaxPages * 4096;
 
@@ -47,6 +48,7 @@ class FuseSession {
   uint32_t batch_forget(Call& call);
   uint32_t no_answer(Call& call);
 
+  uint32_t entry_reply(Call& call, const share::Outcome<share::Entry>& entry);
   uint32_t lookup(Call& call);
   uint32_t get_attributes(Call& call);
   uint32_t set_attributes(Call& call);

@@ -54,7 +54,6 @@ void P9::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& not
 
 void P9::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   loop_.call([&] {
-    notifier_ = &notifier;
     auto workers = share::Workers::start(name_, kWorkers);
     // Edge-triggered: each signal is one event, and the eventfd need not be read.
     auto watch = loop_.watch(done_.fd(), EPOLLIN | EPOLLET, [this](uint32_t) { collect(); });
@@ -99,7 +98,6 @@ void P9::stop() {
     done_watch_.reset();
     ring_.reset();
     workers_.reset();
-    notifier_ = nullptr;
   });
 }
 

@@ -80,7 +80,6 @@ class P9 final : public VirtioDevice {
 
   // Owned by the loop's thread.
   std::optional<KickedRing> ring_;
-  DriverNotifier* notifier_ = nullptr;
   EventLoop::Watch done_watch_;
   std::vector<std::unique_ptr<InFlight>> in_flight_;
   size_t submitted_ = 0;       // of these, with the workers or finished

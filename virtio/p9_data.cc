@@ -43,8 +43,9 @@ Outcome<Session::Answer> Session::Execution::operator()(const Create& create) {
   const Fid before = TRY(find_file(create.fid));
   if (before.file != nullptr) return refuse(EBUSY);
   const int flags = static_cast<int>(create.flags);
-  const auto opened = TRY(tree.create({before.uid, create.gid}, before.node(), create.name,
-                                      flags | O_CREAT, create.mode & kPermissions));
+  const auto opened =
+      TRY(tree.create({before.uid, create.gid}, before.node(), create.name, flags | O_CREAT,
+                      create.mode & kPermissions, before.uid != 0));
   const auto node = std::make_shared<NodeReference>(tree, opened.entry.node);
   Fid after = {std::make_shared<const Place>(node, before.place->node, std::string(create.name)),
                before.uid, std::make_shared<OpenFile>(tree, opened.file, node, flags), nullptr};
@@ -129,6 +130,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Lock& lock) {
   } else if (const auto locked = tree.set_lock(fid.file->id(), record); !locked) {
     if (locked.error() != EAGAIN && locked.error() != ENOLCK) return refuse(locked.error());
     status = locked.error() == EAGAIN ? P9_LOCK_BLOCKED : P9_LOCK_ERROR;
+  } else if (record.type == F_UNLCK && record.start == 0 && lock.length == 0) {
+    fid.file->remove_lock_owner(record.owner);
   }
   Answer reply = answer(P9_TLOCK);
   reply.reply.u8(status);

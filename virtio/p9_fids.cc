@@ -34,6 +34,11 @@ bool OpenFile::add_lock_owner(uint64_t owner) {
   return true;
 }
 
+void OpenFile::remove_lock_owner(uint64_t owner) {
+  const MutexLock lock(mutex_);
+  std::erase(lock_owners_, owner);
+}
+
 std::shared_ptr<XattrValue> XattrValue::to_read(std::vector<std::byte> value,
                                                 std::atomic<size_t>& budget_bytes) {
   if (!take(budget_bytes, value.size())) return nullptr;

@@ -59,6 +59,8 @@ class OpenFile {
   int flags() const { return flags_; }
   // Remembers that `owner` may have locks. Returns false if there are too many owners.
   bool add_lock_owner(uint64_t owner) EXCLUDES(mutex_);
+  // The owner has unlocked the whole file.
+  void remove_lock_owner(uint64_t owner) EXCLUDES(mutex_);
 
  private:
   share::Tree& tree_;

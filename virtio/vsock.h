@@ -45,8 +45,6 @@ class Vsock final : public VirtioDevice {
       : loop_(loop), cid_(cid), kernel_(std::move(kernel)), features_(kernel_->features()) {}
   ~Vsock() override { reset(); }
 
-  uint32_t cid() const { return cid_; }
-
   uint32_t id() const override { return VIRTIO_ID_VSOCK; }
   uint64_t features() const override { return features_; }
   std::span<const uint16_t> queue_max_sizes() const override { return kQueueSizes; }

@@ -28,7 +28,7 @@ Result<std::unique_ptr<SharedFolder>> SharedFolder::create(const ShareConfig& co
   options.security = config.security;
   options.squash_uid = config.squash_uid;
   options.squash_gid = config.squash_gid;
-  options.max_descriptors /= shares;
+  options.shares = shares;
   std::unique_ptr<SharedFolder> folder(new SharedFolder);
   folder->tree_ = TRY(share::Tree::open(options));
   folder->thread_ = TRY(LoopThread::start("share-" + config.tag));

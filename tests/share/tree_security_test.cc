@@ -1,4 +1,5 @@
 // Who owns what the guest creates, on both sides.
+#include <dirent.h>
 #include <linux/fs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -231,6 +232,31 @@ TEST_F(MappedTest, ARenameMayLeaveAWhiteout) {
   EXPECT_TRUE(S_ISCHR(left.stx_mode));
   EXPECT_EQ(left.stx_rdev_major + left.stx_rdev_minor, 0u);
   EXPECT_TRUE(S_ISREG(tree_->lookup(kRootNode, "new")->attributes.stx_mode));
+}
+
+TEST_F(MappedTest, ACreateThatTruncatesEndsSetUserIdIfTheGuestAsks) {
+  for (const bool asks : {false, true}) {
+    const auto made = tree_->create(kUser, kRootNode, "program", O_RDWR, 0755);
+    ASSERT_TRUE(made);
+    AttributeChange change;
+    change.mode = 04755;
+    ASSERT_TRUE(tree_->set_attributes(made->entry.node, {}, change));
+    const auto again = tree_->create(kUser, kRootNode, "program", O_RDWR | O_TRUNC, 0755, asks);
+    ASSERT_TRUE(again);
+    const auto mode = tree_->attributes(again->entry.node)->stx_mode;
+    EXPECT_EQ((mode & S_ISUID) == 0, asks);
+  }
+}
+
+TEST_F(MappedTest, AWhiteoutIsOneInListsToo) {
+  ASSERT_TRUE(tree_->make_node(kUser, kRootNode, "gone", S_IFCHR, 0));
+  const FileId directory = tree_->open(kRootNode, O_RDONLY | O_DIRECTORY).value();
+  uint8_t type = DT_UNKNOWN;
+  ASSERT_TRUE(tree_->read_directory(directory, 0, [&](const DirectoryEntry& entry) {
+    if (entry.name == "gone") type = entry.type;
+    return true;
+  }));
+  EXPECT_EQ(type, DT_CHR);
 }
 
 TEST_F(MappedTest, TheGuestDoesNotSeeTheAttribute) {

@@ -468,6 +468,16 @@ TEST_F(P9SessionTest, LocksAgainstTheHostAndAgainstOtherProcesses) {
   EXPECT_NE(error_of(client_->lock(2, {P9_LOCK_TYPE_WRLCK, UINT64_MAX, UINT64_MAX, 200})), 0);
 }
 
+TEST_F(P9SessionTest, AnyNumberOfProcessesMayLockOneAfterTheOther) {
+  write_host("file", "text");
+  ASSERT_EQ(find(1, {"file"}), 0);
+  ASSERT_TRUE(client_->open(1, O_RDWR));
+  for (uint32_t process = 1; process <= 200; ++process) {
+    ASSERT_EQ(client_->lock(1, {P9_LOCK_TYPE_WRLCK, 0, 0, process}), P9_LOCK_SUCCESS) << process;
+    ASSERT_EQ(client_->lock(1, {P9_LOCK_TYPE_UNLCK, 0, 0, process}), P9_LOCK_SUCCESS) << process;
+  }
+}
+
 TEST_F(P9SessionTest, BoundsTheOwnersOfLocks) {
   write_host("file", "");
   ASSERT_EQ(find(1, {"file"}), 0);
