@@ -62,9 +62,12 @@ Result<std::string> kernel_release(const std::string& path) {
   constexpr size_t kSectorBytes = 512;
   const auto start = TRY(read_part(file, 0, kVersionPointer + sizeof(uint16_t)));
   std::string release;
-  if (as_text(start).substr(std::min(start.size(), kMagic)).starts_with("HdrS")) {
-    // It must be less than the size of the setup code, without the boot sector.
-    const auto setup_sects = std::to_integer<size_t>(start[kSetupHeader]);
+  if (start.size() == kVersionPointer + sizeof(uint16_t) &&
+      as_text(start).substr(kMagic).starts_with("HdrS")) {
+    // It must be less than the size of the setup code, without the boot sector. 0 sectors are 4.
+    constexpr size_t kDefaultSetupSects = 4;
+    const auto given_sects = std::to_integer<size_t>(start[kSetupHeader]);
+    const size_t setup_sects = given_sects != 0 ? given_sects : kDefaultSetupSects;
     const size_t pointer = load_le<uint16_t>(std::span(start).subspan(kVersionPointer));
     if (pointer != 0 && pointer < setup_sects * kSectorBytes)
       release =

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/log.h"
-#include "base/replace_file.h"
 #include "boot/input_file.h"
 
 namespace wick::boot {
@@ -31,19 +30,31 @@ Result<std::vector<std::byte>> read_template(const std::string& path) {
   return bytes;
 }
 
-Result<Fd> open_existing(const std::string& path, uint64_t size_bytes) {
-  Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!file.valid()) return fail_errno(errno, "{}: cannot open the variables of UEFI", path);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
-  if (!S_ISREG(status.st_mode) || static_cast<uint64_t>(status.st_size) != size_bytes)
-    return with_hint(
-        fail("{}: does not have the {} bytes of this firmware's variables", path, size_bytes),
-        "give the file that was made with this firmware, or a new name");
+// Opens and locks the file, and reads it into `content`. An empty file is filled with `content`: it
+// was just created, which only the machine that has the lock may believe.
+Result<Fd> open_locked(const std::string& path, std::span<std::byte> content) {
+  Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600));
+  if (!file.valid())
+    return with_hint(fail_errno(errno, "{}: cannot open the variables of UEFI", path),
+                     "check the path and its permissions, or give another by vars=");
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
     return with_hint(fail_errno(errno, "{}: another machine uses these variables of UEFI", path),
                      "give each machine a file of its own");
-  return file;
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
+  const bool is_new = S_ISREG(status.st_mode) && status.st_size == 0;
+  if (!S_ISREG(status.st_mode) ||
+      (!is_new && static_cast<uint64_t>(status.st_size) != content.size()))
+    return with_hint(
+        fail("{}: does not have the {} bytes of this firmware's variables", path, content.size()),
+        "give the file that was made with this firmware, or a new name");
+  const ssize_t done = is_new ? ::pwrite(file.get(), content.data(), content.size(), 0)
+                              : ::pread(file.get(), content.data(), content.size(), 0);
+  if (done == static_cast<ssize_t>(content.size())) return file;
+  const int why = done < 0 ? errno : ENOSPC;
+  // If this fails, too, the next run refuses the file for its size.
+  [[maybe_unused]] const int emptied = is_new ? ::ftruncate(file.get(), 0) : 0;
+  return fail_errno(why, "{}: cannot {} the variables of UEFI", path, is_new ? "write" : "read");
 }
 
 }  // namespace
@@ -54,11 +65,7 @@ Result<std::unique_ptr<UefiVariables>> UefiVariables::open(const std::string& pa
   std::vector<std::byte> content = TRY(read_template(template_path));
   Fd file;
   if (!path.empty()) {
-    if (::access(path.c_str(), F_OK) != 0)
-      TRY(replace_file(path, {reinterpret_cast<const char*>(content.data()), content.size()}));
-    file = TRY(open_existing(path, content.size()));
-    const InputFile input = TRY(InputFile::open(path));
-    TRY(input.read(0, content));
+    file = TRY(open_locked(path, content));
   }
   const GuestAddress start{end.value - content.size()};
   GuestMemory memory =
@@ -68,16 +75,15 @@ Result<std::unique_ptr<UefiVariables>> UefiVariables::open(const std::string& pa
       new UefiVariables(std::move(memory), path, std::move(file)));
 }
 
-// A guest may write often, so that nothing waits for the disk here.
+// Does not sync: a guest may write often, and must not wait for the disk.
 void UefiVariables::store(size_t offset, size_t size) {
   if (!file_.valid()) return;
   const auto from = bytes().subspan(offset, size);
   const ssize_t written =
       ::pwrite(file_.get(), from.data(), from.size(), static_cast<off_t>(offset));
   if (written == static_cast<ssize_t>(size)) return;
-  static RateLimit limit;
-  limit.warn("{}: cannot store the variables of UEFI: {}", path_,
-             written < 0 ? std::strerror(errno) : "too few bytes were written");
+  warnings_.warn("{}: cannot store the variables of UEFI: {}", path_,
+                 written < 0 ? std::strerror(errno) : "too few bytes were written");
 }
 
 }  // namespace wick::boot

@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/guest_memory.h"
+#include "base/log.h"
 #include "base/result.h"
 
 namespace wick::boot {
@@ -39,6 +40,7 @@ class UefiVariables {
   const GuestMemory memory_;
   const std::string path_;
   const Fd file_;
+  RateLimit warnings_;
 };
 
 }  // namespace wick::boot

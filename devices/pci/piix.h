@@ -23,7 +23,7 @@ class Piix {
   explicit Piix(uint16_t pm_port);
 
   // Puts the bridge to ISA beside the host bridge, and the other function where OVMF asks for it.
-  // There other software does not find it, since the device in that slot has one function only.
+  // Other software does not find that one: function 0 of its slot announces no others.
   Result<void> attach_to(PciHost& host);
 
  private:
