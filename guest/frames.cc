@@ -35,6 +35,8 @@ Result<void> check(const wick_frame& frame) {
       return expect(frame.stream == 0, sizeof(wick_exit), sizeof(wick_exit));
     case WICK_FRAME_ERROR:
       return expect(frame.stream == 0, sizeof(uint32_t), sizeof(uint32_t) + WICK_MAX_ERROR_BYTES);
+    case WICK_FRAME_NOT_COPIED:
+      return expect(frame.stream == 0, 0, WICK_MAX_ERROR_BYTES);
     case WICK_FRAME_DATA:
       return expect(is_output(frame.stream), 1, WICK_MAX_PAYLOAD_BYTES);
     case WICK_FRAME_CREDIT:

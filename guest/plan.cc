@@ -55,6 +55,8 @@ Plan& Plan::terminal(console::Size size, bool separate_stderr) {
               separate_stderr ? "1" : "0"});
 }
 
+Plan& Plan::copy(std::string_view from, std::string_view to) { return add({"copy", from, to}); }
+
 Plan& Plan::environment(std::span<const std::string> variables) {
   for (const std::string& variable : variables) add({"env", variable});
   return *this;

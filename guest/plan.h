@@ -38,6 +38,9 @@ class Plan {
   Plan& environment(std::span<const std::string> variables);
   Plan& command(std::span<const std::string> arguments);
 
+  // At the end a copy of `from`, a file or folder, is at `to`.
+  Plan& copy(std::string_view from, std::string_view to);
+
   // The content of WICK_PLAN_PATH.
   const std::string& text() const { return text_; }
 

@@ -21,6 +21,8 @@
 //                                          SEPARATE is 1, its stderr is a pipe all the same
 //   env NAME=VALUE                         of the command; may repeat
 //   arg TEXT                               of the command; the first names it; may repeat
+//   copy FROM TO                           when the command has ended, a file or folder is copied;
+//                                          what is at TO is complete
 // clang-format on
 //
 // After the last step init starts the command. If a step fails before the port is open, init
@@ -62,6 +64,7 @@ enum wick_frame_type {
   WICK_FRAME_STARTED = 2,  // the command runs; no payload
   WICK_FRAME_EXIT = 3,     // payload: struct wick_exit
   WICK_FRAME_ERROR = 4,    // the command could not be started; payload: uint32_t status, then text
+  WICK_FRAME_NOT_COPIED = 5,  // a copy of the plan failed; payload: text
   // From both.
   WICK_FRAME_DATA = 16,    // of `stream`; at least one byte
   WICK_FRAME_CREDIT = 17,  // for `stream`; payload: uint32_t number of bytes

@@ -18,10 +18,15 @@ constexpr uint32_t kCreditBytes = WICK_WINDOW_BYTES / 4;
 // No more input is read from the caller, and no credit is given, while this much waits for the
 // guest. So what waits is bounded, even if the guest never reads its port.
 constexpr size_t kMaxWaitingBytes = 64 << 10;
+constexpr size_t kMaxCopyErrors = 16;
 constexpr std::chrono::seconds kFlushTimeout{2};
 
 const char* name_of(uint8_t stream) {
   return stream == WICK_STDOUT ? "standard output" : "standard error";
+}
+
+std::string text_of(Payload payload) {
+  return {reinterpret_cast<const char*>(payload.data()), payload.size()};
 }
 
 }  // namespace
@@ -98,14 +103,16 @@ Result<void> Session::handle(const wick_frame& frame, Payload payload) {
       input_credit_ += number;
       watch_input();
       return {};
+    case WICK_FRAME_NOT_COPIED:
+      if (copy_errors_.size() < kMaxCopyErrors) copy_errors_.push_back(text_of(payload));
+      return {};
     case WICK_FRAME_EXIT:
       return handle_exit(payload);
     default: {  // WICK_FRAME_ERROR
       const bool started = number != WICK_CANNOT_EXECUTE && number != WICK_NOT_FOUND;
-      const auto text = payload.subspan(sizeof(number));
       finish({.kind = started ? CommandEnd::Kind::kFailed : CommandEnd::Kind::kNotStarted,
               .status = static_cast<int>(number),
-              .message = {reinterpret_cast<const char*>(text.data()), text.size()}});
+              .message = text_of(payload.subspan(sizeof(number)))});
       return {};
     }
   }
@@ -131,6 +138,7 @@ void Session::finish(CommandEnd end) {
   if (end_) return;
   end_ = std::move(end);
   end_->output_error = output_error_;
+  end_->copy_errors = std::move(copy_errors_);
 }
 
 void Session::tell_end() {

@@ -34,6 +34,8 @@ struct CommandEnd {
   int status = 0;        // kExited: the exit status, or 128+N for signal N
   std::string message;   // of the others; may have any characters
   int output_error = 0;  // errno: the caller's stream did not take all that the command wrote
+  // Why copies of the plan failed; may have any characters.
+  std::vector<std::string> copy_errors = {};
 };
 
 class Session final : public console::Backend {
@@ -120,8 +122,9 @@ class Session final : public console::Backend {
   std::vector<std::byte> to_guest_;  // frames that the guest has not taken yet
   std::optional<CommandEnd> end_;
   bool told_ = false;
-  int output_error_ = 0;  // of CommandEnd
-  bool held_ = false;     // the guest is paused
+  int output_error_ = 0;                  // of CommandEnd
+  std::vector<std::string> copy_errors_;  // of CommandEnd
+  bool held_ = false;                     // the guest is paused
 
   std::atomic<bool> drain_posted_{false};
   // Expires with the session, for functions that are posted.

@@ -2,9 +2,11 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <filesystem>
 #include <thread>
 
 #include "base/bytes.h"
+#include "tests/fakes/temp_dir.h"
 #include "tests/guest/init_process.h"
 
 namespace wick::guest {
@@ -85,6 +87,48 @@ TEST_F(SessionFixture, TheEnvironmentIsThePlans) {
 TEST_F(SessionFixture, ArgumentsKeepEveryByte) {
   run({"printf", "%s|", "", "two words", "\x01\xff", "quote'\"$x"});
   EXPECT_EQ(out_, "|two words|\x01\xff|quote'\"$x|");
+}
+
+// --- copies ---
+
+Plan with_copy(const std::string& script, const std::string& from, const std::string& to) {
+  Plan plan = shell(script);
+  plan.copy(from, to);
+  return plan;
+}
+
+TEST_F(SessionFixture, ATreeIsCopiedAfterTheCommand) {
+  const fakes::TempDir dir;
+  start(with_copy("cd " + dir.path() +
+                      " && mkdir -p tree/sub && echo text >tree/sub/file && chmod 750 tree/sub && "
+                      "ln -s sub/file tree/link && mkfifo tree/pipe && exit 4",
+                  dir / "tree", dir / "copy"));
+  const CommandEnd& end = finish();
+  EXPECT_EQ(end.status, 4);
+  EXPECT_EQ(end.copy_errors, std::vector<std::string>());
+  EXPECT_EQ(fakes::read_file(dir / "copy/sub/file"), "text\n");
+  EXPECT_EQ(std::filesystem::read_symlink(dir / "copy/link"), "sub/file");
+  EXPECT_FALSE(std::filesystem::exists(dir / "copy/pipe"));
+  EXPECT_EQ(std::filesystem::status(dir / "copy/sub").permissions(), std::filesystem::perms{0750});
+  EXPECT_FALSE(std::filesystem::exists(dir / "copy.part"));
+}
+
+TEST_F(SessionFixture, AFileThatIsALinkIsCopiedAsAFile) {
+  const fakes::TempDir dir;
+  start(with_copy("head -c 3000000 /dev/zero >" + (dir / "file") + "; ln -s file " + (dir / "link"),
+                  dir / "link", dir / "copy"));
+  EXPECT_EQ(finish().copy_errors, std::vector<std::string>());
+  EXPECT_EQ(std::filesystem::symlink_status(dir / "copy").type(),
+            std::filesystem::file_type::regular);
+  EXPECT_EQ(std::filesystem::file_size(dir / "copy"), 3'000'000u);
+}
+
+TEST_F(SessionFixture, WhatCannotBeCopiedIsNamed) {
+  const fakes::TempDir dir;
+  start(with_copy("true", dir / "missing", dir / "copy"));
+  EXPECT_EQ(finish().copy_errors,
+            std::vector<std::string>{(dir / "missing") + ": No such file or directory"});
+  EXPECT_FALSE(std::filesystem::exists(dir / "copy"));
 }
 
 // --- input ---
