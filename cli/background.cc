@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/output.h"
+#include "base/write_all.h"
 #include "cli/run.h"
 #include "console/log_file.h"
 
@@ -39,13 +40,7 @@ class Reporter {
  private:
   bool write(std::string_view text) {
     const Fd pipe = std::move(pipe_);  // is closed afterwards: the caller reads to the end
-    while (!text.empty()) {
-      const ssize_t written = ::write(pipe.get(), text.data(), text.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return false;
-      text.remove_prefix(static_cast<size_t>(written));
-    }
-    return true;
+    return write_all(pipe.get(), text) == 0;
   }
 
   Fd pipe_;

@@ -13,6 +13,7 @@
 #include "base/human_size.h"
 #include "base/output.h"
 #include "base/printable.h"
+#include "base/write_all.h"
 #include "boot/sha256.h"
 
 namespace wick::cli {
@@ -271,13 +272,7 @@ Result<Downloaded> Downloader::fetch(const std::string& url, int fd, uint64_t ma
   boot::Sha256 hash;
   const auto write = [&hash, fd](std::span<const std::byte> part) {
     hash.update(part);
-    while (!part.empty()) {
-      const ssize_t written = ::write(fd, part.data(), part.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return false;
-      part = part.subspan(static_cast<size_t>(written));
-    }
-    return true;
+    return write_all(fd, part) == 0;
   };
   Progress progress(name_of(url));
   Transfer transfer{.url = url, .max_bytes = max_bytes, .consume = write};

@@ -13,7 +13,9 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/write_all.h"
 #include "boot/input_file.h"
+#include "cli/exec_copy.h"
 #include "guest/cpio.h"
 #include "guest/init_image.h"
 #include "guest/modules.h"
@@ -63,9 +65,12 @@ void add_entry(ExecUser& user, const passwd& entry) {
 }
 
 void add_groups(ExecUser& user) {
+  const auto get = [&](int& count) {
+    user.groups.resize(static_cast<size_t>(count));
+    return ::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count) >= 0;
+  };
   int count = 64;
-  user.groups.resize(static_cast<size_t>(count));
-  if (::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count) < 0) count = 0;
+  if (!get(count) && !get(count)) count = 0;  // the first sets how many there are
   user.groups.resize(static_cast<size_t>(count));
 }
 
@@ -175,6 +180,11 @@ guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& mo
         .mount(share.tag, share.target, "virtiofs", share.read_only ? MS_RDONLY : 0);
   for (const std::string& folder : guest.tmpfs)
     plan.make_folder(folder).mount("tmpfs", folder, "tmpfs", 0, "mode=1777");
+  for (const auto& [path, tag] : guest.copies) {
+    const std::string folder = "/run/" + tag;
+    plan.make_folder(folder).mount(tag, folder, "virtiofs");
+    plan.copy(path, fmt::format("{}/{}", folder, ExecCopy::kName));
+  }
   plan.maybe().loopback();
   plan.hostname(guest.hostname);
   plan.user(guest.user.uid, guest.user.gid, guest.user.groups).pwd(guest.pwd);
@@ -214,14 +224,10 @@ Result<Fd> make_exec_initramfs(const ExecGuest& guest, const std::string& base_p
 
   Fd file(::memfd_create("initramfs", MFD_CLOEXEC));
   if (!file.valid()) return fail_errno(errno, "memfd: cannot create the initramfs");
-  for (std::span<const std::byte> rest : {std::span<const std::byte>(base), std::span(archive)}) {
-    while (!rest.empty()) {
-      const ssize_t put = ::write(file.get(), rest.data(), rest.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) return fail_errno(errno, "memfd: cannot write the initramfs");
-      rest = rest.subspan(static_cast<size_t>(put));
-    }
-  }
+  using Bytes = std::span<const std::byte>;
+  for (const Bytes part : {Bytes(base), Bytes(archive)})
+    if (const int error = write_all(file.get(), part); error != 0)
+      return fail_errno(error, "memfd: cannot write the initramfs");
   return file;
 }
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -47,6 +48,8 @@ struct ExecGuest {
   std::string overlay_tag;  // the share that keeps what is written to it; empty: memory
   std::vector<Share> shares;
   std::vector<std::string> tmpfs;
+  // What is copied in the end: an absolute path of the guest, and the tag of a share for it.
+  std::vector<std::pair<std::string, std::string>> copies = {};
   std::string hostname;
   ExecUser user;
   std::string pwd;

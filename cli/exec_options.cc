@@ -88,23 +88,36 @@ constexpr ExecOption kExecOptions[] = {
        o.overlay = TRY(host_folder(v));
        return {};
      }},
+    {{"--copy-out", "GUEST[:HOST]", "copies a file or folder out, in the end"},
+     true,
+     [](ExecOptions& o, const std::string& v) -> Result<void> {
+       constexpr size_t kMaxCopies = 16;
+       if (o.copies.size() == kMaxCopies) return fail("at most {} are possible", kMaxCopies);
+       const size_t colon = v.find(':');
+       const std::string guest = v.substr(0, colon);
+       const std::string name = std::filesystem::path(guest).filename();
+       ExecOptions::Copy copy{guest, colon == v.npos ? name : v.substr(colon + 1)};
+       if (copy.guest.empty() || copy.host.empty()) return fail("needs two paths, GUEST:HOST");
+       o.copies.push_back(std::move(copy));
+       return {};
+     }},
     {{"--modules", "DIR|auto|none", "the kernel's modules (auto)"},
      false,
      set<&ExecOptions::modules>},
-    {{"--script", "FILE", "runs this file by sh; COMMAND is its arguments"},
-     false,
+    {{"--script", "FILE", "runs this file by sh, with COMMAND as its arguments"},
+     true,
      [](ExecOptions& o, const std::string& v) -> Result<void> {
        std::error_code error;
        const auto whole = std::filesystem::canonical(TRY(nonempty(v)), error);
        if (error) return fail_errno(error.value(), "cannot be read");
-       o.script = whole.string();
+       o.scripts.push_back(whole.string());
        return {};
      }},
     {{"--json", "FILE", "writes there how the command ended"}, false, set<&ExecOptions::json_path>},
     {{"--junit", "FILE", "writes there a JUnit report of the runs"},
      false,
      set<&ExecOptions::junit_path>},
-    {{"--repeat", "N", "runs the command on N machines in turn (1)"},
+    {{"--repeat", "N", "runs each command on N machines in turn (1)"},
      false,
      set_count<&ExecOptions::repeat>},
     {{"--jobs", "N", "how many of them run at the same time (1)"},
@@ -115,13 +128,20 @@ constexpr ExecOption kExecOptions[] = {
 Result<void> check(const ExecOptions& options) {
   if (options.root == "none" && !options.overlay.empty())
     return with_hint(fail("--overlay: there is no root to lay it over"), "leave --root none out");
-  if (options.root == "none" && !options.script.empty())
-    return with_hint(fail("--script: the guest has no files of the host"), "leave --root none out");
+  for (const std::string& script : options.scripts) {
+    const std::string root = options.root == "/" ? "" : options.root;
+    if (!script.starts_with(root + '/'))
+      return with_hint(
+          fail("--script {}: the guest has no such file, because its root is another", script),
+          "give a file in --root, or leave --root out");
+  }
   if (options.root != "/" && !options.pwd.empty() && options.pwd.front() != '/')
     return with_hint(fail("--pwd {}: the guest has another root than the host", options.pwd),
                      "give an absolute path in the guest");
-  if (options.jobs > 1 && options.repeat == 1)
-    return with_hint(fail("--jobs: there is one run only"), "give the number of runs by --repeat");
+  if (options.jobs > 1 && options.repeat == 1 && options.kernels.size() <= 1 &&
+      options.scripts.size() <= 1)
+    return with_hint(fail("--jobs: there is one run only"),
+                     "give --repeat, or several times -k or --script");
   return {};
 }
 
@@ -134,6 +154,7 @@ Result<ExecOptions> resolve_exec(
     std::vector<std::string> command) {
   ExecOptions options;
   options.command = std::move(command);
+  options.kernels = values("kernel");
   for (const ExecOption& option : exec_options()) {
     const std::vector<std::string> given = values(option.name());
     if (given.size() > 1 && !option.repeats)

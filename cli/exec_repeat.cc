@@ -133,19 +133,24 @@ int status_of(const std::vector<RepeatedRun>& runs) {
   return failed == runs.end() ? 0 : failed->status;
 }
 
-std::string junit_report(const std::string& name, const std::vector<RepeatedRun>& runs) {
+std::string junit_report(const std::vector<std::string>& names,
+                         const std::vector<RepeatedRun>& runs) {
   const auto failures =
       std::ranges::count_if(runs, [](const auto& run) { return run.status != 0; });
   std::string text = fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-      "<testsuite name=\"wick exec\" tests=\"{}\" failures=\"{}\">\n",
-      runs.size(), failures);
-  for (const RepeatedRun& run : runs) {
-    text += fmt::format("  <testcase classname=\"wick.exec\" name=\"{} #{}\" time=\"{:.3f}\"",
-                        escaped(name), run.number, run.time.count());
-    text += run.status == 0
-                ? "/>\n"
-                : fmt::format("><failure message=\"exit status {}\"/></testcase>\n", run.status);
+      "<testsuite name=\"wick exec\" tests=\"{}\" failures=\"{}\" errors=\"{}\">\n",
+      names.size(), failures, names.size() - runs.size());
+  for (size_t i = 0; i < names.size(); ++i) {
+    text += fmt::format("  <testcase classname=\"wick.exec\" name=\"{}\"", escaped(names[i]));
+    const auto run = std::ranges::find(runs, i + 1, &RepeatedRun::number);
+    if (run == runs.end())
+      text += "><error message=\"did not run\"/></testcase>\n";
+    else if (run->status == 0)
+      text += fmt::format(" time=\"{:.3f}\"/>\n", run->time.count());
+    else
+      text += fmt::format(" time=\"{:.3f}\"><failure message=\"exit status {}\"/></testcase>\n",
+                          run->time.count(), run->status);
   }
   return text + "</testsuite>\n";
 }

@@ -29,6 +29,9 @@ Result<std::vector<RepeatedRun>> run_repeatedly(unsigned count, unsigned jobs,
 int status_of(const std::vector<RepeatedRun>& runs);
 
 // A report in the format that CI systems read: a test suite with a test case for each run.
-std::string junit_report(const std::string& name, const std::vector<RepeatedRun>& runs);
+// `names` has the name of each run by its number; one that is not in `runs` is an error: it did not
+// run.
+std::string junit_report(const std::vector<std::string>& names,
+                         const std::vector<RepeatedRun>& runs);
 
 }  // namespace wick::cli

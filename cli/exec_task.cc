@@ -12,6 +12,7 @@
 
 #include "base/output.h"
 #include "base/printable.h"
+#include "base/write_all.h"
 #include "cli/exec_kernel.h"
 #include "guest/modules.h"
 #include "guest/protocol.h"
@@ -128,8 +129,11 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
       exec_environment(callers_environment(), options_.environment,
                        options_.user.empty() ? std::nullopt : std::optional(guest.user));
   guest.command = options_.command;
-  if (!options_.script.empty())
-    guest.command.insert(guest.command.begin(), {"/bin/sh", options_.script});
+  // The root has it (checked with the options).
+  for (const std::string& script : options_.scripts)
+    guest.command.insert(
+        guest.command.begin(),
+        {"/bin/sh", options_.root == "/" ? script : script.substr(options_.root.size())});
   if (guest.command.empty()) {
     const char* const shell = options_.root == "none" ? nullptr : std::getenv("SHELL");
     guest.command = {shell != nullptr && *shell == '/' ? shell : "/bin/sh"};
@@ -145,7 +149,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
     guest.separate_stderr = ::isatty(STDERR_FILENO) == 0;
   }
   guest.tmpfs = options_.tmpfs;
-  add_folders(config, guest);
+  TRY(add_folders(config, guest));
   if (modules_folder.empty()) return guest;
   std::vector<std::string_view> modules = modules_for(config);
   if (!guest.root_tag.empty()) modules.emplace_back("overlay");
@@ -155,7 +159,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
 }
 
 // The user who runs the command owns what belongs to wick's user.
-void ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) const {
+Result<void> ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) {
   const auto share = [&](const std::string& path, std::string tag, bool read_only,
                          share::Security security = share::Security::kSquash) {
     config.shares.push_back({.path = path,
@@ -175,6 +179,14 @@ void ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) const {
         {.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()), folder.read_only),
          .target = folder.guest,
          .read_only = folder.read_only});
+  for (const ExecOptions::Copy& copy : options_.copies) {
+    copies_.push_back(TRY(ExecCopy::create(copy)));
+    const auto source = (std::filesystem::path(guest.pwd) / copy.guest).lexically_normal();
+    guest.copies.emplace_back(
+        source,
+        share(copies_.back().folder(), fmt::format("wick.copy.{}", guest.copies.size()), false));
+  }
+  return {};
 }
 
 Result<void> ExecTask::open_session(EventLoop& loop) {
@@ -214,11 +226,32 @@ RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_ou
   const auto& end = session_->end();
   RunOutcome outcome =
       exec_outcome(end ? &*end : nullptr, report, std::move(machine_outcome), text);
+  if (end) publish_copies(*end, outcome, text);
   write_json(report, outcome);
   return outcome;
 }
 
-void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcome) const {
+// Results are wanted most of a command that failed. A run that lacks one is not a success.
+void ExecTask::publish_copies(const guest::CommandEnd& end, RunOutcome& outcome,
+                              std::string& text) const {
+  std::string problems;
+  for (const std::string& error : end.copy_errors)
+    problems += fmt::format("wick: --copy-out {}\n", printable(error));
+  for (const ExecCopy& copy : copies_) {
+    if (!copy.is_there()) {
+      // Usually the guest has said why.
+      if (end.copy_errors.empty()) problems += "wick: --copy-out: the guest has copied nothing\n";
+      continue;
+    }
+    if (const auto published = copy.publish(); !published)
+      problems += fmt::format("wick: {}\n", published.error().message());
+  }
+  if (problems.empty()) return;
+  text = problems + text;
+  if (outcome.status == 0) outcome = {kHostFailed, "not all results could be copied"};
+}
+
+void ExecTask::write_json(const vmm::RunReport& report, RunOutcome& outcome) const {
   if (!json_.valid()) return;
   const auto seconds = [](Clock::duration time) {
     return std::chrono::duration<double>(time).count();
@@ -247,9 +280,11 @@ void ExecTask::write_json(const vmm::RunReport& report, const RunOutcome& outcom
   json["console"] = report.console_lines;
   const std::string text =
       json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
-  if (::write(json_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+  if (const int error = write_all(json_.get(), text); error != 0) {
     report_error(
-        fmt::format("{}: cannot be written: {}", options_.json_path, std::strerror(errno)));
+        fmt::format("{}: cannot be written: {}", options_.json_path, std::strerror(error)));
+    if (outcome.status == 0) outcome.status = kHostFailed;
+  }
 }
 
 }  // namespace wick::cli

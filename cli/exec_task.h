@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "cli/exec_copy.h"
 #include "cli/exec_guest.h"
 #include "cli/exec_options.h"
 #include "cli/exec_terminal.h"
@@ -38,9 +39,10 @@ class ExecTask final : public RunTask {
   using Clock = std::chrono::steady_clock;
 
   Result<ExecGuest> describe_guest(vmm::MachineConfig& config, const std::string& modules_folder);
-  void add_folders(vmm::MachineConfig& config, ExecGuest& guest) const;
+  Result<void> add_folders(vmm::MachineConfig& config, ExecGuest& guest);
+  void publish_copies(const guest::CommandEnd& end, RunOutcome& outcome, std::string& text) const;
   Result<void> open_session(EventLoop& loop);
-  void write_json(const vmm::RunReport& report, const RunOutcome& outcome) const;
+  void write_json(const vmm::RunReport& report, RunOutcome& outcome) const;
 
   const ExecOptions options_;
   const Clock::time_point created_ = Clock::now();
@@ -50,6 +52,7 @@ class ExecTask final : public RunTask {
   Fd json_;
   Fd initramfs_;
   std::string kernel_;
+  std::vector<ExecCopy> copies_;
   std::vector<std::string> command_;
   bool on_terminal_ = false;
   vmm::Machine* machine_ = nullptr;

@@ -358,7 +358,13 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     config = *std::move(file);
   }
 
-  auto options = resolve({.command_line = [&](const auto& name) { return parsed.values(name); },
+  // wick exec takes several kernels (ExecOptions::kernels).
+  const auto values = [&](const std::string& name) {
+    std::vector<std::string> all = parsed.values(name);
+    if (parsed.is_exec() && name == "kernel" && all.size() > 1) all.resize(1);
+    return all;
+  };
+  auto options = resolve({.command_line = values,
                           .environment = environment,
                           .config_path = config_path,
                           .config = config,

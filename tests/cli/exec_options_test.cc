@@ -61,6 +61,39 @@ TEST(ExecOptions, ThatTakeTheCommandsStreamsAreRefused) {
   EXPECT_THAT(usage_error({"exec", "--location", "/x"}), HasSubstr("boots a kernel"));
 }
 
+TEST(ExecOptions, SeveralKernelsAndScriptsAreRunsOfTheirOwn) {
+  const fakes::TempDir dir;
+  fakes::write_file(dir / "a", "");
+  fakes::write_file(dir / "b", "");
+  const ExecCommand command = exec({"exec", "-k", "one", "-k", "two", "--script", dir / "a",
+                                    "--script", dir / "b", "--jobs", "2"});
+  EXPECT_THAT(command.exec.kernels, ElementsAre("one", "two"));
+  EXPECT_THAT(command.exec.scripts, testing::SizeIs(2));
+  EXPECT_EQ(command.exec.jobs, 2u);
+  EXPECT_THAT(usage_error({"exec", "-k", "one", "--jobs", "2"}), HasSubstr("one run only"));
+}
+
+TEST(ExecOptions, AScriptMustLieInTheGuestsRoot) {
+  const fakes::TempDir dir;
+  std::filesystem::create_directory(dir / "root");
+  fakes::write_file(dir / "root/inside", "");
+  fakes::write_file(dir / "outside", "");
+  exec({"exec", "--root", dir / "root", "--script", dir / "root/inside"});
+  EXPECT_THAT(usage_error({"exec", "--root", dir / "root", "--script", dir / "outside"}),
+              HasSubstr("the guest has no such file"));
+  EXPECT_THAT(usage_error({"exec", "--root", "none", "--script", dir / "outside"}),
+              HasSubstr("the guest has no such file"));
+}
+
+TEST(ExecOptions, ACopyHasTheNameOfTheGuestUnlessAnotherIsGiven) {
+  const auto copies = exec({"exec", "--copy-out", "logs/x", "--copy-out", "/a:b:c"}).exec.copies;
+  ASSERT_EQ(copies.size(), 2u);
+  EXPECT_EQ(copies[0].guest + ' ' + copies[0].host, "logs/x x");
+  EXPECT_EQ(copies[1].guest + ' ' + copies[1].host, "/a b:c");
+  for (const char* wrong : {"", ":x", "x:", "/"})
+    EXPECT_THAT(usage_error({"exec", "--copy-out", wrong}), HasSubstr("GUEST:HOST")) << wrong;
+}
+
 TEST(ExecOptions, FoldersMustExistAndHaveTheirPathInTheGuest) {
   const fakes::TempDir dir;
   std::filesystem::create_directory(dir / "real");

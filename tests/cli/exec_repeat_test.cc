@@ -64,11 +64,18 @@ TEST(ExecRepeat, ASignalEndsTheRunsAndStartsNoMore) {
 
 TEST(ExecRepeat, TheReportEscapesWhatXmlNeeds) {
   const std::string report = junit_report(
-      "a <b> & \"c\"\n",
+      {"a <b> & \"c\"\n", "second"},
       {{.number = 1, .status = 0, .time = {}}, {.number = 2, .status = 3, .time = {}}});
-  EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"1\""));
-  EXPECT_THAT(report, HasSubstr("name=\"a &lt;b&gt; &amp; &quot;c&quot;\\x0a #1\""));
+  EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"1\" errors=\"0\""));
+  EXPECT_THAT(report, HasSubstr("name=\"a &lt;b&gt; &amp; &quot;c&quot;\\x0a\""));
   EXPECT_THAT(report, HasSubstr("message=\"exit status 3\""));
+}
+
+TEST(ExecRepeat, TheReportHasTheRunsThatDidNotBegin) {
+  const std::string report =
+      junit_report({"first", "second"}, {{.number = 2, .status = 0, .time = {}}});
+  EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"0\" errors=\"1\""));
+  EXPECT_THAT(report, HasSubstr("name=\"first\"><error message=\"did not run\"/>"));
 }
 
 }  // namespace

@@ -152,6 +152,18 @@ TEST(Exec, RunsAreRepeatedAndReported) {
               AllOf(HasSubstr("tests=\"3\""), HasSubstr("failures=\"3\"")));
 }
 
+TEST(Exec, ResultsAreCopiedOutAlsoOfACommandThatFails) {
+  const TempDir dir;
+  const Finished run = finish(exec(shell("mkdir -p /tmp/a/b; echo text >/tmp/a/b/file; exit 7"),
+                                   {"--copy-out", "/tmp/a:" + (dir / "results"), "--copy-out",
+                                    "/missing:" + (dir / "missing")}));
+  EXPECT_EQ(run.status, 7);
+  EXPECT_EQ(run.err, "wick: --copy-out /missing: No such file or directory\n");
+  EXPECT_EQ(read_file(dir / "results/b/file"), "text\n");
+  EXPECT_FALSE(exists(dir / "missing"));
+  EXPECT_EQ(finish(exec({"true"}, {"--copy-out", "/missing:" + (dir / "missing")})).status, 1);
+}
+
 TEST(Exec, UserFolderAndEnvironmentAreTheAskedOnes) {
   const Finished run = finish(
       exec(shell("id -u; id -g; pwd; echo $MARK"), {"--pwd", "/tmp", "-E", "MARK=here"}, "12:34"));
