@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/printable.h"
+#include "base/write_all.h"
 
 namespace wick {
 
@@ -38,12 +39,8 @@ bool is_program(const std::string& path) {
 Result<Fd> memory_file(const std::string& text) {
   Fd fd(::memfd_create("wick", MFD_CLOEXEC));
   if (!fd.valid()) return fail_errno(errno, "memfd_create: cannot create a file in memory");
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t put = ::write(fd.get(), text.data() + done, text.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail_errno(errno, "memfd: cannot write");
-    done += static_cast<size_t>(put);
-  }
+  if (const int error = write_all(fd.get(), text); error != 0)
+    return fail_errno(error, "memfd: cannot write");
   ::lseek(fd.get(), 0, SEEK_SET);
   return fd;
 }

@@ -7,22 +7,11 @@
 #include <cstdint>
 
 #include "base/fd.h"
+#include "base/write_all.h"
 
 namespace wick {
 
 namespace {
-
-// Returns 0 or an errno value. A write may take a part of the content, without an error.
-int write_all(const Fd& file, std::string_view content) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(file.get(), content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    if (written == 0) return EIO;
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-  return 0;
-}
 
 Result<std::string> new_name_beside(const std::string& path) {
   uint64_t random = 0;
@@ -39,7 +28,7 @@ Result<void> replace_file_at(int folder, const std::string& path, std::string_vi
   const Fd file(
       ::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, options.mode));
   if (!file.valid()) return fail_errno(errno, "{}: cannot create a new file beside it", path);
-  int error = write_all(file, content);
+  int error = write_all(file.get(), content);
   if (error == 0 && options.sync && ::fsync(file.get()) < 0) error = errno;
   if (error == 0 && ::renameat(folder, fresh.c_str(), folder, path.c_str()) < 0) error = errno;
   if (error == 0) return {};

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/hash.h"
+#include "base/write_all.h"
 
 namespace wick::boot {
 
@@ -29,16 +30,6 @@ struct Trailer {
   uint64_t size_bytes = 0;  // of what precedes it
   bool operator==(const Trailer&) const = default;
 };
-
-bool write_all(const Fd& fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd.get(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -89,8 +80,8 @@ void KernelCache::keep(const std::string& entry, const InputFile& kernel,
   const auto file = folder_->create_file();
   if (!file) return;
   const Trailer trailer{.size_bytes = unpacked.size()};
-  const bool kept = write_all(file->fd, unpacked) &&
-                    write_all(file->fd, std::as_bytes(std::span(&trailer, 1))) &&
+  const bool kept = write_all(file->fd.get(), unpacked) == 0 &&
+                    write_all(file->fd.get(), std::as_bytes(std::span(&trailer, 1))) == 0 &&
                     folder_->publish(file->name, entry);
   if (!kept) folder_->remove(file->name);
 }

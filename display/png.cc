@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/shared_library.h"
+#include "base/write_all.h"
 
 namespace wick::display {
 
@@ -45,13 +46,10 @@ Result<std::vector<std::byte>> rgb(const Picture& picture) {
   return bytes;
 }
 
-Result<void> write_all(const Fd& file, std::span<const std::byte> bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail_errno(errno, "{}: cannot write the picture", path);
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
+Result<void> write_picture(const Fd& file, std::span<const std::byte> bytes,
+                           const std::string& path) {
+  if (const int error = write_all(file.get(), bytes); error != 0)
+    return fail_errno(error, "{}: cannot write the picture", path);
   // Some file systems tell only now that there is no room.
   if (::fsync(file.get()) != 0 && errno != EINVAL && errno != EROFS)
     return fail_errno(errno, "{}: cannot write the picture", path);
@@ -67,7 +65,7 @@ Result<void> write_file(const std::string& path, std::span<const std::byte> byte
     return with_hint(fail_errno(errno, "{}: cannot open for a picture", path),
                      "start the reader of the FIFO first");
   if (!file.valid()) return fail_errno(errno, "{}: cannot open for a picture", path);
-  auto written = write_all(file, bytes, path);
+  auto written = write_picture(file, bytes, path);
   struct stat status {};
   if (!written && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode))
     (void)::unlink(path.c_str());

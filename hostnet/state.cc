@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/printable.h"
+#include "base/write_all.h"
 #include "net/mac_address.h"
 
 namespace wick::hostnet {
@@ -169,12 +170,8 @@ Result<void> write_file(const std::string& path, std::string_view text) {
   const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) return fail_errno(errno, "{}: cannot create", path);
   ::fchmod(fd.get(), 0644);  // whatever the umask is
-  while (!text.empty()) {
-    const ssize_t put = ::write(fd.get(), text.data(), text.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail_errno(errno, "{}: cannot write", path);
-    text.remove_prefix(static_cast<size_t>(put));
-  }
+  if (const int error = write_all(fd.get(), text); error != 0)
+    return fail_errno(error, "{}: cannot write", path);
   // /run is a tmpfs, where this costs nothing; elsewhere the data must be on disk before the
   // rename.
   if (::fsync(fd.get()) < 0) return fail_errno(errno, "{}: cannot write", path);
