@@ -51,10 +51,13 @@ Fd out_of_the_way(Fd fd) {
   return moved.valid() ? std::move(moved) : std::move(fd);
 }
 
-Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_flags) {
+namespace {
+
+Outcome<Fd> open_resolved(const Fd& directory, const std::string& path, int more_flags,
+                          uint64_t more_resolve) {
   open_how how{};
   how.flags = static_cast<uint64_t>(O_PATH | O_NOFOLLOW | O_CLOEXEC | more_flags);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | more_resolve;
   // With RESOLVE_BENEATH the kernel answers EAGAIN if a rename elsewhere may have interfered.
   constexpr int kAttempts = 32;
   for (int attempt = 0;; ++attempt) {
@@ -63,6 +66,26 @@ Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_
     if (fd.valid()) return out_of_the_way(std::move(fd));
     if (errno != EAGAIN || attempt == kAttempts) return refuse(errno);
   }
+}
+
+}  // namespace
+
+Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_flags) {
+  return open_resolved(directory, path, more_flags, 0);
+}
+
+Outcome<Fd> open_path(const Fd& directory, std::span<const std::string> names) {
+  constexpr size_t kMaxPathBytes = 3000;  // with another name it is below PATH_MAX
+  Fd reached;
+  std::string path;
+  for (size_t i = 0; i < names.size(); ++i) {
+    path += (path.empty() ? "" : "/") + names[i];
+    if (i + 1 < names.size() && path.size() < kMaxPathBytes) continue;
+    reached =
+        TRY(open_resolved(reached.valid() ? reached : directory, path, 0, RESOLVE_NO_SYMLINKS));
+    path.clear();
+  }
+  return reached;
 }
 
 Outcome<Fd> reopen(const Fd& node, int flags) {
@@ -76,6 +99,13 @@ Outcome<Attributes> stat_of(const Fd& fd) {
   TRY(succeeded(::statx(fd.get(), "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
                         STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &attributes)));
   return attributes;
+}
+
+Outcome<FileKey> key_at(const Fd& directory, const std::string& name) {
+  Attributes attributes{};
+  TRY(succeeded(::statx(directory.get(), name.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+                        STATX_INO | STATX_MNT_ID, &attributes)));
+  return key_of(attributes);
 }
 
 Outcome<bool> is_kernel_interface(const Fd& fd) {

@@ -1,10 +1,12 @@
 // System calls of share/ that have no wrapper in the C library, or that need a rule.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "base/fd.h"
+#include "share/node_table.h"
 #include "share/outcome.h"
 #include "share/tree_types.h"
 
@@ -29,11 +31,18 @@ Fd out_of_the_way(Fd fd);
 // descriptor. No symbolic link is followed.
 Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_flags = 0);
 
+// As open_beneath(), but for a path of any length, component by component, and through no symbolic
+// link.
+Outcome<Fd> open_path(const Fd& directory, std::span<const std::string> names);
+
 // Opens the file of `node`, a regular file or a directory, for I/O.
 Outcome<Fd> reopen(const Fd& node, int flags);
 
 // statx(2) of a descriptor, of any kind.
 Outcome<Attributes> stat_of(const Fd& fd);
+
+// What tells an entry of a directory apart from other files.
+Outcome<FileKey> key_at(const Fd& directory, const std::string& name);
 
 // True if the file system of `fd` is an interface of the kernel. Some of its regular
 // files give access to the host's processes and devices (/proc/PID/mem).

@@ -1,13 +1,21 @@
-// The nodes of a share that the guest knows, with their references.
+// The nodes of a share that the guest knows, with their references. It may know more than the
+// process can have descriptors: those that were not used for the longest time are closed, and
+// opened anew by their path below the root when they are used again.
 //
 // Thread rule: any thread may call any function.
 #pragma once
 
+#include <linux/stat.h>
+
 #include <compare>
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/mutex.h"
@@ -31,43 +39,89 @@ struct Node {
   NodeId id{};
   FileKey key;
   uint32_t type = 0;  // on the host: S_IFREG, ...
+  // When the file was made, if the host knows it, in nanoseconds: another file that got the same
+  // inode number has another time.
+  int64_t birth_ns = 0;
   bool kernel_interface = false;
   Fd fd;  // O_PATH
 
   bool is_directory() const { return type == S_IFDIR; }
   bool is_regular() const { return type == S_IFREG; }
 };
+Node node_of(const Attributes& attributes, bool kernel_interface, Fd fd);
 // Keeps the descriptor open as long as an operation needs it.
 using NodeRef = std::shared_ptr<const Node>;
 
 class NodeTable {
  public:
-  // `root` gets the id kRootNode.
-  NodeTable(Node root, size_t max_nodes);
+  // `root` gets the id kRootNode. At most `max_open` nodes have a descriptor.
+  NodeTable(Node root, size_t max_nodes, size_t max_open);
 
   // Adds a reference to the node with the key of `node`, which is `node` itself if there is none
-  // yet. ENFILE if there are too many.
-  Outcome<NodeRef> intern(Node node) EXCLUDES(mutex_);
-  Outcome<NodeRef> find(NodeId id) const EXCLUDES(mutex_);  // ESTALE
+  // yet. It was found in `parent` by `name`; with an empty name its descriptor stays open. ENFILE
+  // if there are too many.
+  Outcome<NodeRef> intern(Node node, NodeId parent, std::string_view name) EXCLUDES(mutex_);
+  // ESTALE if there is no such node, or if the host has moved or removed one that was closed.
+  Outcome<NodeRef> find(NodeId id) EXCLUDES(mutex_);
   NodeRef root() const { return root_; }
   Outcome<> add_reference(NodeId id) EXCLUDES(mutex_);  // ESTALE
   void forget(NodeId id, uint64_t references) EXCLUDES(mutex_);
   void clear() EXCLUDES(mutex_);  // all but the root
   size_t size() const EXCLUDES(mutex_);
+  size_t open_count() const EXCLUDES(mutex_);
+
+  // The entry of the file is about to be removed: if the guest knows it, it stays open from now on.
+  void keep_open(const FileKey& key) EXCLUDES(mutex_);
+  // The guest has moved the file.
+  void move(const FileKey& key, NodeId parent, std::string_view name) EXCLUDES(mutex_);
 
  private:
-  struct Known {
-    NodeRef node;
-    uint64_t references = 0;
+  // A name in a directory, which may have been forgotten.
+  struct Place {
+    Place() = default;
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place();  // takes no stack for each of its parents
+
+    std::shared_ptr<Place> parent;  // nullptr: the root
+    std::string name;
   };
+  struct Known {
+    NodeRef node;                      // nullptr: closed
+    std::weak_ptr<const Node> in_use;  // of a closed one: an operation or an open file has it
+    FileKey key;
+    uint32_t type = 0;
+    int64_t birth_ns = 0;
+    bool kernel_interface = false;
+    uint64_t references = 0;
+    std::shared_ptr<Place> place;        // nullptr: not known, so it stays open
+    std::list<uint64_t>::iterator used;  // in recent_, if it may be closed
+    bool stays_open = false;
+  };
+
+  Known* known(NodeId id) REQUIRES(mutex_);
+  bool place_of(NodeId directory, std::shared_ptr<Place>& place) REQUIRES(mutex_);
+  void set_place(Known& known, NodeId parent, std::string_view name) REQUIRES(mutex_);
+  void set_node(uint64_t id, Known& known, NodeRef node) REQUIRES(mutex_);
+  void keep_open(Known& known) REQUIRES(mutex_);
+  void remove(uint64_t id) REQUIRES(mutex_);
+  // Closes the node that was not used for the longest time, if there are too many. ENFILE if all
+  // have to stay open. The caller destroys what it returns without the lock.
+  Outcome<NodeRef> make_room() REQUIRES(mutex_);
+  Outcome<std::vector<std::string>> names_of(const Place* place) const REQUIRES(mutex_);
+  Outcome<NodeRef> open_again(NodeId id) EXCLUDES(mutex_);
 
   // Constant after construction.
   const NodeRef root_;
   const size_t max_nodes_;
+  const size_t max_open_;
 
   mutable Mutex mutex_;
   std::unordered_map<uint64_t, Known> nodes_ GUARDED_BY(mutex_);  // by id, without the root
   std::map<FileKey, uint64_t> ids_ GUARDED_BY(mutex_);
+  // The open nodes that may be closed, by their ids; the last was not used for the longest time.
+  std::list<uint64_t> recent_ GUARDED_BY(mutex_);
+  size_t open_ GUARDED_BY(mutex_) = 0;
   uint64_t next_id_ GUARDED_BY(mutex_) = static_cast<uint64_t>(kRootNode) + 1;
 };
 

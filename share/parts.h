@@ -14,13 +14,13 @@
 namespace wick::share {
 
 struct Tree::Parts {
-  Parts(const TreeOptions& chosen, Node root, size_t max_nodes, size_t max_files,
-        size_t max_lock_owners)
+  Parts(const TreeOptions& chosen, Node root, size_t max_nodes, size_t max_open_nodes,
+        size_t max_files, size_t max_lock_owners)
       : options(chosen),
         wick_uid(::geteuid()),
         wick_gid(::getegid()),
         numbers(root.key.device),
-        nodes(std::move(root), max_nodes),
+        nodes(std::move(root), max_nodes, max_open_nodes),
         files(max_files),
         locks(max_lock_owners) {}
 
@@ -30,15 +30,18 @@ struct Tree::Parts {
     return {};
   }
   // The node of a directory in which the guest may make, change and remove entries.
-  Outcome<NodeRef> changeable_directory(NodeId directory) const;
+  Outcome<NodeRef> changeable_directory(NodeId directory);
   // The node of a file that the guest may change.
-  Outcome<NodeRef> changeable(NodeId node) const;
+  Outcome<NodeRef> changeable(NodeId node);
 
   // Changes the host's attributes of `fd` to those that the guest sees.
   Outcome<> present(const Fd& fd, Attributes& attributes);
   Outcome<Attributes> attributes_of(const Fd& fd);
-  // Makes a node of an O_PATH descriptor, which was found in `parent`.
-  Outcome<Entry> enter(const Node& parent, Fd fd);
+  // Makes a node of an O_PATH descriptor, which was found in `parent` by `name`. Empty: it has no
+  // name, or none that is known.
+  Outcome<Entry> enter(const Node& parent, Fd fd, std::string_view name);
+  // The entry is about to be removed: a node that the guest knows must be open then.
+  void keep_open(const Node& directory, const std::string& name);
   Outcome<Entry> lookup(const Node& directory, std::string_view name);
   Outcome<Entry> parent(const Node& directory);
 
@@ -51,8 +54,8 @@ struct Tree::Parts {
   template <typename Make>
   Outcome<Entry> make_entry(const Caller& caller, NodeId directory, std::string_view name,
                             uint32_t mode, dev_t device, Make make);
-  Outcome<OpenedFile> add_created(const Caller& caller, const Node& directory, Fd fd, int flags,
-                                  uint32_t mode);
+  Outcome<OpenedFile> add_created(const Caller& caller, const Node& directory,
+                                  std::string_view name, Fd fd, int flags, uint32_t mode);
   Outcome<> store_mapped(const Caller& caller, const Fd& fd, uint32_t mode, dev_t device);
 
   Outcome<> change_owner_and_mode(const Node& node, const AttributeChange& change);

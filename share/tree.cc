@@ -34,14 +34,6 @@ Outcome<std::string> host_path(const Fd& fd) {
   return std::string(path.data(), static_cast<size_t>(size));
 }
 
-Node node_of(const Attributes& attributes, bool kernel_interface, Fd fd) {
-  return {.id = {},
-          .key = key_of(attributes),
-          .type = attributes.stx_mode & uint32_t{S_IFMT},
-          .kernel_interface = kernel_interface,
-          .fd = std::move(fd)};
-}
-
 }  // namespace
 
 Tree::Tree(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -68,14 +60,16 @@ Result<std::unique_ptr<Tree>> Tree::open(const TreeOptions& options) {
     return failed(errno, "security=mapped needs a file system with extended attributes");
 
   // Half of the descriptors are left to the rest of wick. An open file can have two: its own, and
-  // that of a node which the guest has forgotten.
+  // that of a node which the guest has forgotten or whose descriptor the table has given up.
   const size_t most =
       std::min(options.max_descriptors, raise_descriptor_limit() / 2) / options.shares;
   const size_t max_files = std::min(kMaxOpenFiles, most / 8);
   const size_t max_lock_owners = std::min(kMaxLockOwners, most / 8);
-  const size_t max_nodes = std::min(kMaxNodes, most - 2 * max_files - max_lock_owners);
-  return std::unique_ptr<Tree>(new Tree(std::make_unique<Parts>(
-      options, node_of(*attributes, false, std::move(fd)), max_nodes, max_files, max_lock_owners)));
+  const size_t max_nodes = options.max_nodes / options.shares;
+  const size_t max_open_nodes = std::min(max_nodes, most - 2 * max_files - max_lock_owners);
+  return std::unique_ptr<Tree>(
+      new Tree(std::make_unique<Parts>(options, node_of(*attributes, false, std::move(fd)),
+                                       max_nodes, max_open_nodes, max_files, max_lock_owners)));
 }
 
 void Tree::prepare_thread() {
@@ -105,7 +99,7 @@ Outcome<Entry> Tree::Parts::lookup(const Node& directory, std::string_view name)
   }
   if (directory.kernel_interface) return refuse(ENOENT);
   Fd found = TRY(open_beneath(directory.fd, std::string(name)));
-  return enter(directory, std::move(found));
+  return enter(directory, std::move(found), name);
 }
 
 // ".." of a directory would lead out of the share if the host has moved the directory. So its
@@ -126,7 +120,7 @@ Outcome<Entry> Tree::Parts::parent(const Node& directory) {
     Fd dots(::openat(directory.fd.get(), "..", O_PATH | O_CLOEXEC));
     if (!dots.valid()) return refuse(errno);
     if (key_of(TRY(stat_of(parent))) == key_of(TRY(stat_of(dots))))
-      return enter(*root, std::move(parent));
+      return enter(*root, std::move(parent), {});
     if (attempt + 1 == kAttempts) return refuse(ESTALE);
   }
   if (directory.id != kRootNode) {
@@ -138,7 +132,7 @@ Outcome<Entry> Tree::Parts::parent(const Node& directory) {
   return Entry{kRootNode, TRY(attributes_of(root->fd))};
 }
 
-Outcome<Entry> Tree::Parts::enter(const Node& parent, Fd fd) {
+Outcome<Entry> Tree::Parts::enter(const Node& parent, Fd fd, std::string_view name) {
   Attributes attributes = TRY(stat_of(fd));
   bool kernel_interface = parent.kernel_interface;
   if (attributes.stx_mnt_id != parent.key.mount) {
@@ -147,8 +141,12 @@ Outcome<Entry> Tree::Parts::enter(const Node& parent, Fd fd) {
   }
   Node node = node_of(attributes, kernel_interface, std::move(fd));
   TRY(present(node.fd, attributes));
-  const NodeRef known = TRY(nodes.intern(std::move(node)));
+  const NodeRef known = TRY(nodes.intern(std::move(node), parent.id, name));
   return Entry{known->id, attributes};
+}
+
+void Tree::Parts::keep_open(const Node& directory, const std::string& name) {
+  if (const auto key = key_at(directory.fd, name)) nodes.keep_open(*key);
 }
 
 void Tree::forget(NodeId node, uint64_t references) { parts_->nodes.forget(node, references); }
@@ -159,14 +157,14 @@ void Tree::reset() {
   parts_->nodes.clear();
 }
 
-Outcome<NodeRef> Tree::Parts::changeable(NodeId id) const {
+Outcome<NodeRef> Tree::Parts::changeable(NodeId id) {
   NodeRef node = TRY(nodes.find(id));
   TRY(check_writable());
   if (node->kernel_interface) return refuse(EACCES);
   return node;
 }
 
-Outcome<NodeRef> Tree::Parts::changeable_directory(NodeId id) const {
+Outcome<NodeRef> Tree::Parts::changeable_directory(NodeId id) {
   NodeRef node = TRY(changeable(id));
   if (!node->is_directory()) return refuse(ENOTDIR);
   return node;
@@ -235,7 +233,7 @@ Outcome<struct statfs> Tree::file_system(NodeId id) {
 Tree::Usage Tree::usage() const {
   return {.nodes = parts_->nodes.size(),
           .open_files = parts_->files.size(),
-          .descriptors = parts_->nodes.size() + parts_->files.size()};
+          .descriptors = parts_->nodes.open_count() + parts_->files.size()};
 }
 
 }  // namespace wick::share

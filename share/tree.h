@@ -35,7 +35,6 @@ namespace wick::share {
 
 class Tree {
  public:
-  static constexpr size_t kMaxNodes = 1 << 20;        // that the guest knows at a time
   static constexpr size_t kMaxOpenFiles = 16 << 10;   // files and directories
   static constexpr size_t kMaxLockOwners = 4 << 10;   // pairs of a node and an owner with locks
   static constexpr size_t kMaxXattrBytes = 64 << 10;  // XATTR_SIZE_MAX, XATTR_LIST_MAX

@@ -61,7 +61,7 @@ Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::str
       return refuse(stored.error());
     }
   }
-  return enter(*directory, std::move(made));
+  return enter(*directory, std::move(made), entry);
 }
 
 Outcome<Entry> Tree::make_directory(const Caller& caller, NodeId directory, std::string_view name,
@@ -123,19 +123,24 @@ Outcome<Entry> Tree::link(NodeId id, NodeId new_directory, std::string_view new_
                          std::string(new_name).c_str(), AT_SYMLINK_FOLLOW)));
   const Attributes attributes = TRY(parts_->attributes_of(node->fd));
   TRY(parts_->nodes.add_reference(id));
+  parts_->nodes.move(node->key, new_directory, new_name);
   return Entry{id, attributes};
 }
 
 Outcome<> Tree::unlink(NodeId id, std::string_view name) {
   TRY(check_entry_name(name));
   const NodeRef directory = TRY(parts_->changeable_directory(id));
-  return succeeded(::unlinkat(directory->fd.get(), std::string(name).c_str(), 0));
+  const std::string entry(name);
+  parts_->keep_open(*directory, entry);
+  return succeeded(::unlinkat(directory->fd.get(), entry.c_str(), 0));
 }
 
 Outcome<> Tree::remove_directory(NodeId id, std::string_view name) {
   TRY(check_entry_name(name));
   const NodeRef directory = TRY(parts_->changeable_directory(id));
-  return succeeded(::unlinkat(directory->fd.get(), std::string(name).c_str(), AT_REMOVEDIR));
+  const std::string entry(name);
+  parts_->keep_open(*directory, entry);
+  return succeeded(::unlinkat(directory->fd.get(), entry.c_str(), AT_REMOVEDIR));
 }
 
 Outcome<> Tree::rename(NodeId id, std::string_view name, NodeId new_id, std::string_view new_name,
@@ -147,8 +152,17 @@ Outcome<> Tree::rename(NodeId id, std::string_view name, NodeId new_id, std::str
   const NodeRef to = TRY(parts_->changeable_directory(new_id));
   // A whiteout that the host's kernel makes has no mapped owner, and needs none. Linux takes only a
   // share with whiteouts as the upper layer of an overlay.
-  return succeeded(::renameat2(from->fd.get(), std::string(name).c_str(), to->fd.get(),
-                               std::string(new_name).c_str(), flags));
+  const std::string entry(name);
+  const std::string new_entry(new_name);
+  const auto moved = key_at(from->fd, entry);
+  const auto replaced = key_at(to->fd, new_entry);
+  const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
+  if (replaced && !exchanges) parts_->nodes.keep_open(*replaced);
+  TRY(succeeded(
+      ::renameat2(from->fd.get(), entry.c_str(), to->fd.get(), new_entry.c_str(), flags)));
+  if (moved) parts_->nodes.move(*moved, new_id, new_name);
+  if (replaced && exchanges) parts_->nodes.move(*replaced, id, name);
+  return {};
 }
 
 // Files without an entry, and files that are created and opened at once, are here too, because
@@ -179,7 +193,7 @@ Outcome<OpenedFile> Tree::create(const Caller& caller, NodeId id, std::string_vi
           parts_->host_mode(mode)));
     }
     if (fd.valid()) {
-      auto made = parts_->add_created(caller, *directory, std::move(fd), flags, mode);
+      auto made = parts_->add_created(caller, *directory, name, std::move(fd), flags, mode);
       if (!made) ::unlinkat(directory->fd.get(), entry.c_str(), 0);
       return made;
     }
@@ -210,15 +224,16 @@ Outcome<OpenedFile> Tree::create_unnamed(const Caller& caller, NodeId id, int fl
                      parts_->host_mode(mode)));
   }
   if (!fd.valid()) return refuse(errno);
-  return parts_->add_created(caller, *directory, std::move(fd), flags, mode);
+  return parts_->add_created(caller, *directory, {}, std::move(fd), flags, mode);
 }
 
-Outcome<OpenedFile> Tree::Parts::add_created(const Caller& caller, const Node& directory, Fd fd,
-                                             int flags, uint32_t mode) {
+Outcome<OpenedFile> Tree::Parts::add_created(const Caller& caller, const Node& directory,
+                                             std::string_view name, Fd fd, int flags,
+                                             uint32_t mode) {
   fd = out_of_the_way(std::move(fd));
   if (options.security == Security::kMapped) TRY(store_mapped(caller, fd, mode, 0));
   Fd path = TRY(reopen(fd, O_PATH));
-  const Entry entry = TRY(enter(directory, std::move(path)));
+  const Entry entry = TRY(enter(directory, std::move(path), name));
   auto node = nodes.find(entry.node);
   if (!node) return refuse(node.error());
   const bool writable = (flags & O_ACCMODE) != O_RDONLY;

@@ -45,10 +45,12 @@ struct TreeOptions {
   Security security = Security::kSquash;
   uint32_t squash_uid = 0;
   uint32_t squash_gid = 0;
+  // That the guest knows at a time; each takes some 400 bytes.
+  size_t max_nodes = 1 << 20;
   // The maximum number of descriptors that the share uses for nodes and for open files
   // together; Tree::open() reduces it to what RLIMIT_NOFILE leaves to this share.
   size_t max_descriptors = 128 << 10;
-  size_t shares = 1;  // of the process, which divide both numbers among them
+  size_t shares = 1;  // of the process, which divide the three numbers among them
 };
 
 // The guest's user on whose behalf an operation is done: the owner of new files.
