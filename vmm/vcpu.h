@@ -137,6 +137,7 @@ class Vcpu {
   void inject_nmi();
   void wait_for_resume();
   void notice_stop();
+  void tell_watchdogs();
   void stop_for_debugger();
   void reevaluate_interrupts() const;
   void handle_io();
