@@ -108,7 +108,6 @@ Outcome<NodeRef> NodeTable::make_room() {
   Known& oldest = nodes_.at(recent_.back());
   recent_.pop_back();
   --open_;
-  oldest.in_use = oldest.node;
   return std::exchange(oldest.node, nullptr);
 }
 
@@ -135,25 +134,18 @@ Outcome<NodeRef> NodeTable::intern(Node node, NodeId parent, std::string_view na
     const uint64_t id = by_key->second;
     Known& known = nodes_.at(id);
     const bool was_open = known.node != nullptr;
-    if (!was_open) known.node = known.in_use.lock();
     if (was_open || same_file(node, known.key, known.type, known.birth_ns)) {
       set_place(known, parent, name);
-      NodeRef open = std::move(known.node);
       if (!was_open) {
         closed = TRY(make_room());
-        if (open == nullptr) {
-          node.id = NodeId{id};
-          open = std::make_shared<const Node>(std::move(node));
-        }
-        set_node(id, known, open);
-      } else {
-        known.node = open;
-        if (!known.stays_open) recent_.splice(recent_.begin(), recent_, known.used);
+        node.id = NodeId{id};
+        set_node(id, known, std::make_shared<const Node>(std::move(node)));
+      } else if (!known.stays_open) {
+        recent_.splice(recent_.begin(), recent_, known.used);
       }
       ++known.references;
-      return open;
+      return known.node;
     }
-    known.node = nullptr;
     ids_.erase(by_key);  // the file is gone, and the host has used its inode number again
   }
   if (nodes_.size() >= max_nodes_) return refuse(ENFILE);
@@ -183,7 +175,6 @@ Outcome<NodeRef> NodeTable::find(NodeId id) {
       if (!found->stays_open) recent_.splice(recent_.begin(), recent_, found->used);
       return found->node;
     }
-    if (NodeRef in_use = found->in_use.lock()) return in_use;
   }
   return open_again(id);
 }

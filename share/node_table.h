@@ -87,8 +87,7 @@ class NodeTable {
     std::string name;
   };
   struct Known {
-    NodeRef node;                      // nullptr: closed
-    std::weak_ptr<const Node> in_use;  // of a closed one: an operation or an open file has it
+    NodeRef node;  // nullptr: closed
     FileKey key;
     uint32_t type = 0;
     int64_t birth_ns = 0;

@@ -14,7 +14,11 @@
 namespace wick::share {
 
 struct OpenFile {
-  NodeRef node;
+  // What is constant of its node. The node's descriptor is not kept: a guest may have many files
+  // open.
+  NodeId node{};
+  FileKey key;
+  bool kernel_interface = false;
   Fd fd;
   bool writable = false;
   std::unique_ptr<DirectoryReader> directory;  // nullptr: a regular file

@@ -22,9 +22,9 @@ Outcome<struct flock> host_lock(const RecordLock& lock) {
 
 }  // namespace
 
-Outcome<> RecordLocks::set(const Node& node, const RecordLock& lock, bool writable) {
+Outcome<> RecordLocks::set(NodeId node, const Fd& file, const RecordLock& lock, bool writable) {
   struct flock host = TRY(host_lock(lock));
-  const Key key{static_cast<uint64_t>(node.id), lock.owner};
+  const Key key{static_cast<uint64_t>(node), lock.owner};
   const MutexLock guard(mutex_);
   auto found = descriptions_.find(key);
   if (found == descriptions_.end()) {
@@ -32,8 +32,8 @@ Outcome<> RecordLocks::set(const Node& node, const RecordLock& lock, bool writab
     if (descriptions_.size() >= max_owners_) return refuse(ENOLCK);
     // The kernel wants a description that is open for reading for F_RDLCK, and for writing for
     // F_WRLCK. An owner may want both, one after the other.
-    auto fd = reopen(node.fd, writable ? O_RDWR : O_RDONLY);
-    if (!fd && writable) fd = reopen(node.fd, lock.type == F_WRLCK ? O_WRONLY : O_RDONLY);
+    auto fd = reopen(file, writable ? O_RDWR : O_RDONLY);
+    if (!fd && writable) fd = reopen(file, lock.type == F_WRLCK ? O_WRONLY : O_RDONLY);
     if (!fd) return refuse(fd.error());
     found = descriptions_.emplace(key, Description{*std::move(fd)}).first;
   }
@@ -50,13 +50,13 @@ Outcome<> RecordLocks::set(const Node& node, const RecordLock& lock, bool writab
   return done;
 }
 
-Outcome<RecordLock> RecordLocks::test(const Node& node, const RecordLock& lock) {
+Outcome<RecordLock> RecordLocks::test(NodeId node, const Fd& file, const RecordLock& lock) {
   struct flock host = TRY(host_lock(lock));
   if (lock.type == F_UNLCK) return refuse(EINVAL);
   const MutexLock guard(mutex_);
-  const auto found = descriptions_.find({static_cast<uint64_t>(node.id), lock.owner});
+  const auto found = descriptions_.find({static_cast<uint64_t>(node), lock.owner});
   Fd fresh;
-  if (found == descriptions_.end()) fresh = TRY(reopen(node.fd, O_RDONLY));
+  if (found == descriptions_.end()) fresh = TRY(reopen(file, O_RDONLY));
   const Fd& fd = found == descriptions_.end() ? fresh : found->second.fd;
   TRY(succeeded(::fcntl(fd.get(), F_OFD_GETLK, &host)));
   return RecordLock{.type = host.l_type,

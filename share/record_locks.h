@@ -17,10 +17,11 @@ class RecordLocks {
   // The maximum number of pairs of a node and an owner with locks; each has a descriptor.
   explicit RecordLocks(size_t max_owners) : max_owners_(max_owners) {}
 
-  // `node` is a regular file. EAGAIN if another owner's lock conflicts; ENOLCK if the guest has
-  // too many locks.
-  Outcome<> set(const Node& node, const RecordLock& lock, bool writable) EXCLUDES(mutex_);
-  Outcome<RecordLock> test(const Node& node, const RecordLock& lock) EXCLUDES(mutex_);
+  // `file` is a descriptor of `node`, a regular file. EAGAIN if another owner's lock conflicts;
+  // ENOLCK if the guest has too many locks.
+  Outcome<> set(NodeId node, const Fd& file, const RecordLock& lock, bool writable)
+      EXCLUDES(mutex_);
+  Outcome<RecordLock> test(NodeId node, const Fd& file, const RecordLock& lock) EXCLUDES(mutex_);
   void release(NodeId node, uint64_t owner) EXCLUDES(mutex_);
   void clear() EXCLUDES(mutex_);
 

@@ -59,14 +59,14 @@ Result<std::unique_ptr<Tree>> Tree::open(const TreeOptions& options) {
       ::getxattr(path_of(fd).c_str(), kMappedAttribute.data(), nullptr, 0) < 0 && errno != ENODATA)
     return failed(errno, "security=mapped needs a file system with extended attributes");
 
-  // Half of the descriptors are left to the rest of wick. An open file can have two: its own, and
-  // that of a node which the guest has forgotten or whose descriptor the table has given up.
+  // Half of the descriptors are left to the rest of wick. Open files need theirs: Linux's 9P client
+  // keeps each file that was written open, as long as it caches it.
   const size_t most =
       std::min(options.max_descriptors, raise_descriptor_limit() / 2) / options.shares;
-  const size_t max_files = std::min(kMaxOpenFiles, most / 8);
+  const size_t max_files = std::min(kMaxOpenFiles, most / 2);
   const size_t max_lock_owners = std::min(kMaxLockOwners, most / 8);
   const size_t max_nodes = options.max_nodes / options.shares;
-  const size_t max_open_nodes = std::min(max_nodes, most - 2 * max_files - max_lock_owners);
+  const size_t max_open_nodes = std::min(max_nodes, most - max_files - max_lock_owners);
   return std::unique_ptr<Tree>(
       new Tree(std::make_unique<Parts>(options, node_of(*attributes, false, std::move(fd)),
                                        max_nodes, max_open_nodes, max_files, max_lock_owners)));

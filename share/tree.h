@@ -35,7 +35,7 @@ namespace wick::share {
 
 class Tree {
  public:
-  static constexpr size_t kMaxOpenFiles = 16 << 10;   // files and directories
+  static constexpr size_t kMaxOpenFiles = 64 << 10;   // files and directories
   static constexpr size_t kMaxLockOwners = 4 << 10;   // pairs of a node and an owner with locks
   static constexpr size_t kMaxXattrBytes = 64 << 10;  // XATTR_SIZE_MAX, XATTR_LIST_MAX
   static constexpr size_t kMaxNameBytes = 255;        // NAME_MAX; longer ones are ENAMETOOLONG

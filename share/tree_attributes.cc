@@ -93,7 +93,7 @@ Outcome<> Tree::Parts::change_size(const Node& node, std::optional<FileId> id,
   const WithoutFsetid without(clears_privileges(change.kill_privileges));
   if (id) {
     const OpenFileRef file = TRY(files.find(*id));
-    if (file->node->id != node.id) return refuse(EBADF);
+    if (file->node != node.id) return refuse(EBADF);
     if (file->writable) return succeeded(::ftruncate(file->fd.get(), size));
   }
   const Fd fd = TRY(reopen(node.fd, O_WRONLY));

@@ -34,7 +34,8 @@ Outcome<FileId> Tree::open(NodeId id, int flags, bool kill_privileges) {
   if (node->is_directory()) {
     if (changes) return refuse(EISDIR);
     Fd fd = TRY(reopen(node->fd, O_RDONLY | O_DIRECTORY));
-    return parts_->files.add({node, std::move(fd), false, std::make_unique<DirectoryReader>()});
+    return parts_->files.add({node->id, node->key, node->kernel_interface, std::move(fd), false,
+                              std::make_unique<DirectoryReader>()});
   }
   if ((flags & O_DIRECTORY) != 0) return refuse(ENOTDIR);
   if (node->type == S_IFLNK) return refuse(ELOOP);
@@ -46,7 +47,8 @@ Outcome<FileId> Tree::open(NodeId id, int flags, bool kill_privileges) {
     TRY(parts_->clear_mapped_privileges(node->fd));
   const WithoutFsetid without(truncates && parts_->clears_privileges(kill_privileges));
   Fd fd = TRY(reopen(node->fd, flags & kOpenFlags));
-  return parts_->files.add({node, std::move(fd), access != O_RDONLY, nullptr});
+  return parts_->files.add(
+      {node->id, node->key, node->kernel_interface, std::move(fd), access != O_RDONLY, nullptr});
 }
 
 void Tree::close(FileId file) { parts_->files.remove(file); }
@@ -98,14 +100,13 @@ Outcome<> Tree::read_directory(FileId id, uint64_t offset,
   const OpenFileRef file = TRY(parts_->files.find(id));
   if (file->directory == nullptr) return refuse(ENOTDIR);
   if (offset > INT64_MAX) return refuse(EINVAL);
-  const Node& node = *file->node;
   return file->directory->read(file->fd, offset, [&](const DirectoryEntry& host) {
     DirectoryEntry entry = host;
     const bool self = host.name == ".";
     // The parent of the root is not the guest's business.
-    if (node.id == kRootNode && host.name == "..") entry.inode = node.key.inode;
-    if (node.kernel_interface && !self && host.name != "..") return true;
-    entry.inode = parts_->numbers.number(node.key.device, entry.inode);
+    if (file->node == kRootNode && host.name == "..") entry.inode = file->key.inode;
+    if (file->kernel_interface && !self && host.name != "..") return true;
+    entry.inode = parts_->numbers.number(file->key.device, entry.inode);
     // A regular file may stand for a special file.
     if (parts_->options.security == Security::kMapped && entry.type == DT_REG)
       entry.type = DT_UNKNOWN;
@@ -150,13 +151,13 @@ Outcome<uint64_t> Tree::copy_range(FileId from_id, uint64_t from_offset, FileId 
 Outcome<> Tree::set_lock(FileId id, const RecordLock& lock) {
   const OpenFileRef file = TRY(parts_->files.find(id));
   if (file->directory != nullptr) return refuse(EBADF);
-  return parts_->locks.set(*file->node, lock, file->writable);
+  return parts_->locks.set(file->node, file->fd, lock, file->writable);
 }
 
 Outcome<RecordLock> Tree::test_lock(FileId id, const RecordLock& lock) {
   const OpenFileRef file = TRY(parts_->files.find(id));
   if (file->directory != nullptr) return refuse(EBADF);
-  return parts_->locks.test(*file->node, lock);
+  return parts_->locks.test(file->node, file->fd, lock);
 }
 
 void Tree::release_locks(NodeId node, uint64_t owner) { parts_->locks.release(node, owner); }

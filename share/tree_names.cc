@@ -237,7 +237,8 @@ Outcome<OpenedFile> Tree::Parts::add_created(const Caller& caller, const Node& d
   auto node = nodes.find(entry.node);
   if (!node) return refuse(node.error());
   const bool writable = (flags & O_ACCMODE) != O_RDONLY;
-  auto id = files.add({*std::move(node), std::move(fd), writable, nullptr});
+  auto id = files.add(
+      {entry.node, (*node)->key, (*node)->kernel_interface, std::move(fd), writable, nullptr});
   if (!id) {
     nodes.forget(entry.node, 1);
     return refuse(id.error());
