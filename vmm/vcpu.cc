@@ -16,16 +16,6 @@ namespace wick::vmm {
 
 namespace {
 
-// A vCPU that was longer outside of the guest, or without a signal, was stopped with the process.
-constexpr std::chrono::seconds kLongestWait{3};
-
-// Costs a few nanoseconds.
-time_t coarse_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec;
-}
-
 // The signal that interrupts KVM_RUN; its handler does nothing.
 int kick_signal() { return SIGRTMIN; }
 
@@ -185,12 +175,11 @@ VcpuExit Vcpu::run() {
   } finally{*this};
 
   if (counts_) counts_->start();
-  last_signal_ = std::chrono::steady_clock::now();
   for (;;) {
     // No flag is checked before the entry: a request sets immediate_exit, so that KVM_RUN
     // returns at once.
+    notice_stop();
     const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
-    const time_t left = coarse_seconds();
     if (counts_) counts_->left_guest();
     coalesced_.deliver();
     const uint32_t reason = entered == 0 ? run_->exit_reason : uint32_t{KVM_EXIT_INTR};
@@ -211,7 +200,6 @@ VcpuExit Vcpu::run() {
         if (nmi_.exchange(false)) inject_nmi();
         note({.reason = KVM_EXIT_INTR});
         if (pause_.load()) wait_for_resume();
-        notice_stop();
         break;
       case KVM_EXIT_HLT:
         // KVM reports HLT only without an in-kernel APIC, or if it emulates guest kernel code.
@@ -227,7 +215,6 @@ VcpuExit Vcpu::run() {
         return ended(reason);
     }
     if (counts_) counts_->count(last_exit());
-    if (coarse_seconds() - left > kLongestWait.count()) tell_watchdogs();
   }
 }
 
@@ -370,18 +357,18 @@ void Vcpu::wait_for_resume() {
   while (resumes_ == resumes && !stop_) resumed_.wait(lock);
 }
 
-// SIGSTOP ends KVM_RUN as any other signal does; between two calls of KVM_RUN it shows only in the
-// time. A vCPU that runs without exits gets a signal for the halt check each second. So after a
-// longer time without a signal, the process was stopped or the vCPU had exits.
+// A vCPU without exits gets a signal for the halt check each second. So when it enters the guest
+// after a longer time, the process was stopped, wherever this thread was at that moment: KVM_RUN
+// need not have returned EINTR. The guest's watchdogs are told that it did not run
+// (PVCLOCK_GUEST_STOPPED), although its clock went on. KVM does this itself when the host sleeps.
+// The call does no harm if the guest did run, and fails if it does not use kvmclock.
 void Vcpu::notice_stop() {
-  const auto now = std::chrono::steady_clock::now();
-  if (now - std::exchange(last_signal_, now) > kLongestWait) tell_watchdogs();
+  constexpr std::chrono::seconds kLongestWait{3};
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);  // costs a few nanoseconds
+  if (now.tv_sec - std::exchange(last_entry_s_, now.tv_sec) > kLongestWait.count())
+    (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
 }
-
-// Tells the guest's watchdogs that the guest did not run (PVCLOCK_GUEST_STOPPED), although its
-// clock went on. KVM does this itself when the host sleeps. It does no harm if the guest did run,
-// and fails if the guest does not use kvmclock.
-void Vcpu::tell_watchdogs() { (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0); }
 
 void Vcpu::request_halt_check() {
   halt_check_ = true;

@@ -137,7 +137,6 @@ class Vcpu {
   void inject_nmi();
   void wait_for_resume();
   void notice_stop();
-  void tell_watchdogs();
   void stop_for_debugger();
   void reevaluate_interrupts() const;
   void handle_io();
@@ -168,7 +167,7 @@ class Vcpu {
   std::array<VmExit, 16> last_exits_;  // a ring, indexed by the number of the exit
   uint64_t sampled_rip_ = 0;           // at the last halt check; 0: none
   uint64_t sampled_after_exits_ = 0;
-  std::chrono::steady_clock::time_point last_signal_;
+  time_t last_entry_s_ = 0;  // of KVM_RUN; see notice_stop()
 
   std::atomic<uint64_t> exits_{0};
   std::atomic<bool> stop_{false};
