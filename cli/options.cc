@@ -77,10 +77,11 @@ Example:
   wick start web -k bzImage -d alpine.ext4)";
 
 constexpr const char* kExecHelp =
-    R"(OPTIONS are also those of wick run; -k may be a build tree. Without COMMAND: a
-shell. The command gets PATH, HOME, USER, LOGNAME, SHELL, LANG, LANGUAGE, LC_*,
-TERM, TZ, COLORTERM and NO_COLOR from the caller. On a terminal, Ctrl-] q ends
-the run. Signals go to the command; a second one ends wick.
+    R"(OPTIONS are also those of wick run; -k may be a build tree. Several -k or
+--script are a run for each. Without COMMAND: a shell. It gets PATH, HOME, USER,
+LOGNAME, SHELL, LANG, LANGUAGE, LC_*, TERM, TZ, COLORTERM and NO_COLOR from the
+caller. On a terminal, Ctrl-] q ends the run. Signals go to the command; a
+second one ends wick.
 Exit status: the command's, 128+N if signal N killed it; 127 or 126 if it cannot
 be started; 1 if the guest ended without it; 2 usage error, 3 panic, 4 triple
 fault, 5 timeout, 6 KVM failed, each with a line on standard error.
