@@ -35,14 +35,8 @@ ImageFormat output_format(const Given& given) {
   return format_in<ImageFormat>(given, "O").value_or(ImageFormat::kRaw);
 }
 
-// -t, -T: how files are cached. Every command flushes at its end, so writethrough does not
-// differ from writeback.
 void set_cache(const Given& given, const std::string& name, block::Cache& cache) {
-  using block::Cache;
-  if (const auto mode = given.last(name))
-    cache = *mode == "none" || *mode == "directsync" ? Cache::kNone
-            : *mode == "unsafe"                      ? Cache::kUnsafe
-                                                     : Cache::kWriteback;
+  if (const auto mode = given.last(name)) cache = cache_of_name(*mode);
 }
 
 Result<std::string> file_of(const Given& given, const std::string& name = "FILE") {

@@ -65,4 +65,9 @@ Result<ImageName> parse_image_name(const std::string& text, bool by_options) {
   return ImageName{text.starts_with("file:") ? text.substr(5) : text, std::nullopt};
 }
 
+block::Cache cache_of_name(const std::string& mode) {
+  if (mode == "none" || mode == "directsync") return block::Cache::kNone;
+  return mode == "unsafe" ? block::Cache::kUnsafe : block::Cache::kWriteback;
+}
+
 }  // namespace wick::cli

@@ -17,4 +17,8 @@ struct ImageName {
 // `by_options`: --image-opts was given.
 Result<ImageName> parse_image_name(const std::string& text, bool by_options);
 
+// How files are cached, by a name that the option's form has checked. Every command flushes at its
+// end, so writethrough does not differ from writeback.
+block::Cache cache_of_name(const std::string& mode);
+
 }  // namespace wick::cli

@@ -60,12 +60,6 @@ Result<Number> number_of(const char* option, const std::string& text, Number max
   return value;
 }
 
-block::Cache cache_of(const Given& given) {
-  const std::string mode = given.has("nocache") ? "none" : given.last("cache").value_or("");
-  if (mode == "none" || mode == "directsync") return block::Cache::kNone;
-  return mode == "unsafe" ? block::Cache::kUnsafe : block::Cache::kWriteback;
-}
-
 // The image, and how it is opened.
 Result<void> set_image(const Given& given, image::ImageNbd& nbd) {
   const std::string file = given.last("FILE").value_or("");
@@ -81,7 +75,8 @@ Result<void> set_image(const Given& given, image::ImageNbd& nbd) {
   nbd.snapshot = given.last("load-snapshot").value_or("");
   nbd.share = given.has("force-share");
   nbd.trust_names = given.has("trust-names");
-  nbd.cache = cache_of(given);
+  nbd.cache =
+      cache_of_name(given.has("nocache") ? "none" : given.last("cache").value_or("writeback"));
   if (nbd.read_only && nbd.ephemeral) return fail("-s: not with -r, which allows no changes");
   if (!nbd.snapshot.empty() && !nbd.read_only)
     return with_hint(fail("-l: a snapshot cannot be written"), "add -r");
