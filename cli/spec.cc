@@ -280,6 +280,30 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
   return net;
 }
 
+namespace {
+
+// GUEST:HOST[:COUNT]
+Result<share::IdRange> parse_ids(const std::string& key, const std::string& text) {
+  const auto wrong = [&] {
+    return with_hint(fail("{}={}: not a range of IDs", key, text),
+                     "write GUEST:HOST or GUEST:HOST:COUNT, such as 0:1000:1");
+  };
+  share::IdRange range;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (uint32_t* const number : {&range.guest, &range.host, &range.count}) {
+    if (number != &range.guest && (at == end || *at++ != ':')) return wrong();
+    const auto [rest, error] = std::from_chars(at, end, *number);
+    if (error != std::errc()) return wrong();
+    at = rest;
+    if (number == &range.host && at == end) return range;
+  }
+  if (at != end) return wrong();
+  return range;
+}
+
+}  // namespace
+
 Result<vmm::ShareConfig> parse_share(std::string_view text) {
   using Share = vmm::ShareConfig;
   using Security = share::Security;
@@ -297,6 +321,8 @@ Result<vmm::ShareConfig> parse_share(std::string_view text) {
       wanted.cache = value == "always"  ? Share::Cache::kAlways
                      : value == "never" ? Share::Cache::kNever
                                         : Share::Cache::kAuto;
+    else if (key == "uid-map" || key == "gid-map")
+      (key == "uid-map" ? wanted.uids : wanted.gids).push_back(TRY(parse_ids(key, value)));
     else
       wanted.security = value == "passthrough" ? Security::kPassthrough
                         : value == "mapped"    ? Security::kMapped

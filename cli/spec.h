@@ -47,7 +47,8 @@ inline constexpr std::string_view kFirmwareForm = "bios|uefi|FILE[,vars=FILE]";
 inline constexpr std::string_view kFwCfgForm = "NAME[,file=PATH][,string=TEXT]";
 inline constexpr std::string_view kShareForm =
     "DIR[,tag=TAG][,readonly=on|off][,cache=auto|always|never]\n"
-    "[,security=squash|mapped|passthrough][,device=virtiofs|9p]";
+    "[,security=squash|mapped|passthrough][,device=virtiofs|9p]\n"
+    "[,uid-map=GUEST:HOST:COUNT]...[,gid-map=GUEST:HOST:COUNT]...";
 inline constexpr std::string_view kPanicForm = "exit|core:FILE";
 inline constexpr std::string_view kStatsForm = "table|json[,file=FILE]";
 

@@ -47,6 +47,8 @@ struct Tree::Parts {
 
   // The mode with which the host makes a file that shall have `mode` in the guest.
   uint32_t host_mode(uint32_t mode) const;
+  // The host's IDs of a guest's user; EOVERFLOW if it has none.
+  Outcome<Caller> on_host(const Caller& caller) const;
   // Makes the thread act as `caller`, if the share's security model is so.
   Outcome<std::optional<AssumedCaller>> assume(const Caller& caller) const;
   // Runs `make`, which creates the entry `name` of `directory`, and enters the new node. With

@@ -174,6 +174,8 @@ Outcome<> Tree::Parts::present(const Fd& fd, Attributes& attributes) {
   const uint64_t device = ::makedev(attributes.stx_dev_major, attributes.stx_dev_minor);
   switch (options.security) {
     case Security::kPassthrough:
+      attributes.stx_uid = options.uids.to_guest(attributes.stx_uid);
+      attributes.stx_gid = options.gids.to_guest(attributes.stx_gid);
       break;
     case Security::kSquash:
       if (attributes.stx_uid == wick_uid) attributes.stx_uid = options.squash_uid;

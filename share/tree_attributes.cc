@@ -48,9 +48,12 @@ Outcome<Attributes> Tree::set_attributes(NodeId id, std::optional<FileId> file,
 }
 
 Outcome<> Tree::Parts::change_owner_and_mode(const Node& node, const AttributeChange& change) {
-  if ((change.uid || change.gid) && options.security == Security::kPassthrough)
-    TRY(succeeded(::fchownat(node.fd.get(), "", change.uid.value_or(kUnchangedId),
-                             change.gid.value_or(kUnchangedId), AT_EMPTY_PATH)));
+  if ((change.uid || change.gid) && options.security == Security::kPassthrough) {
+    const auto uid = change.uid ? options.uids.to_host(*change.uid) : kUnchangedId;
+    const auto gid = change.gid ? options.gids.to_host(*change.gid) : kUnchangedId;
+    if (!uid || !gid) return refuse(EOVERFLOW);
+    TRY(succeeded(::fchownat(node.fd.get(), "", *uid, *gid, AT_EMPTY_PATH)));
+  }
   if (change.mode) {
     if (node.type == S_IFLNK) return refuse(EOPNOTSUPP);
     const uint32_t mode = host_mode(node.type | (*change.mode & kPermissions));
@@ -103,7 +106,10 @@ Outcome<> Tree::Parts::change_size(const Node& node, std::optional<FileId> id,
 // A guest must not see the attribute that maps a file, and must not give files privileges on
 // the host that its user has not got.
 bool Tree::Parts::shows_xattr(std::string_view name) const {
-  if (options.security == Security::kPassthrough) return true;
+  // The lists of users in POSIX ACLs are not mapped.
+  const bool maps = !options.uids.empty() || !options.gids.empty();
+  if (options.security == Security::kPassthrough)
+    return !maps || !name.starts_with("system.posix_acl_");
   return name.starts_with("user.") && !name.starts_with("user.wick.");
 }
 

@@ -31,7 +31,15 @@ uint32_t Tree::Parts::host_mode(uint32_t mode) const {
 
 Outcome<std::optional<AssumedCaller>> Tree::Parts::assume(const Caller& caller) const {
   if (options.security != Security::kPassthrough || !may_assume_users()) return std::nullopt;
-  return TRY(AssumedCaller::enter(caller));
+  const Caller user = TRY(on_host(caller));
+  return TRY(AssumedCaller::enter(user));
+}
+
+Outcome<Caller> Tree::Parts::on_host(const Caller& caller) const {
+  const auto uid = options.uids.to_host(caller.uid);
+  const auto gid = options.gids.to_host(caller.gid);
+  if (!uid || !gid) return refuse(EOVERFLOW);
+  return Caller{*uid, *gid};
 }
 
 Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& fd, uint32_t mode,

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "share/id_map.h"
+
 namespace wick::share {
 
 // A file of the share, of any type, that the guest knows. An id is never used again. Each
@@ -45,6 +47,10 @@ struct TreeOptions {
   Security security = Security::kSquash;
   uint32_t squash_uid = 0;
   uint32_t squash_gid = 0;
+  // With kPassthrough. The guest can neither give an owner nor create files for a user that stands
+  // for none of the host's: EOVERFLOW, as in a user namespace.
+  IdMap uids = {};
+  IdMap gids = {};
   // That the guest knows at a time; each takes some 400 bytes.
   size_t max_nodes = 1 << 20;
   // The maximum number of descriptors that the share uses for nodes and for open files

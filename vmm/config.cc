@@ -118,6 +118,29 @@ Result<void> check(const NetConfig& net) {
   return {};
 }
 
+namespace {
+
+// The last ID, 2^32 - 1, is nobody's.
+Result<void> check_ids(const char* key, const std::vector<share::IdRange>& ranges) {
+  const auto overlap = [](uint64_t a, uint64_t a_count, uint64_t b, uint64_t b_count) {
+    return a < b + b_count && b < a + a_count;
+  };
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const share::IdRange& range = ranges[i];
+    if (range.count == 0) return fail("{}: the number of IDs is 0", key);
+    if (uint64_t{range.guest} + range.count > UINT32_MAX ||
+        uint64_t{range.host} + range.count > UINT32_MAX)
+      return fail("{}: an ID is larger than {}", key, UINT32_MAX - 1);
+    for (const share::IdRange& other : std::span(ranges).first(i))
+      if (overlap(range.guest, range.count, other.guest, other.count) ||
+          overlap(range.host, range.count, other.host, other.count))
+        return fail("{}: two ranges have an ID in common", key);
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> check(const ShareConfig& share) {
   if (share.path.empty()) return fail("the folder is missing");
   if (share.tag.empty())
@@ -127,6 +150,12 @@ Result<void> check(const ShareConfig& share) {
     return fail("tag={}: longer than {} bytes", share.tag, ShareConfig::kTagBytes);
   if (share.device == ShareConfig::Device::k9p && share.cache != ShareConfig::Cache::kAuto)
     return with_hint(fail("cache: not with device=9p"), "the guest chooses, by mount -o cache=");
+  if ((!share.uids.empty() || !share.gids.empty()) &&
+      share.security != share::Security::kPassthrough)
+    return with_hint(fail("uid-map, gid-map: only with security=passthrough"),
+                     "with the others the host has one owner for all");
+  TRY(check_ids("uid-map", share.uids));
+  TRY(check_ids("gid-map", share.gids));
   return {};
 }
 

@@ -78,6 +78,9 @@ struct ShareConfig {
   // With kSquash, the owner in the guest of what belongs to wick's user.
   uint32_t squash_uid = 0;
   uint32_t squash_gid = 0;
+  // With kPassthrough, which of the host's users the guest's stand for; empty: the same.
+  std::vector<share::IdRange> uids = {};
+  std::vector<share::IdRange> gids = {};
 };
 
 // -s SPEC, --console SPEC[,name=NAME]

@@ -28,6 +28,8 @@ Result<std::unique_ptr<SharedFolder>> SharedFolder::create(const ShareConfig& co
   options.security = config.security;
   options.squash_uid = config.squash_uid;
   options.squash_gid = config.squash_gid;
+  options.uids = share::IdMap(config.uids);
+  options.gids = share::IdMap(config.gids);
   options.shares = shares;
   std::unique_ptr<SharedFolder> folder(new SharedFolder);
   folder->tree_ = TRY(share::Tree::open(options));

@@ -255,6 +255,17 @@ TEST(ShareSpec, HasAFolderATagAndItsRules) {
   EXPECT_EQ(parse_share("/,tag=t,device=9p")->device, vmm::ShareConfig::Device::k9p);
   EXPECT_THAT(error_of(parse_share("/,tag=t,device=9p,cache=never")), HasSubstr("cache"));
   EXPECT_THAT(error_of(parse_share("/,tag=t,device=nfs")), HasSubstr("device"));
+  const auto mapped =
+      parse_share("/,tag=t,security=passthrough,uid-map=0:1000,uid-map=1:5:3,gid-map=0:100");
+  ASSERT_TRUE(mapped) << mapped.error().message();
+  ASSERT_EQ(mapped->uids.size(), 2u);
+  EXPECT_EQ(mapped->uids[1].guest * 100 + mapped->uids[1].host * 10 + mapped->uids[1].count, 153u);
+  EXPECT_EQ(mapped->gids.size(), 1u);
+  for (const char* wrong : {"0", "0:", "0:1:", "0:1:2:3", "x:1", "0:1:0", "4294967295:0",
+                            "0:4294967290:10", "-1:0", "0:1:2,uid-map=1:7"})
+    EXPECT_FALSE(parse_share("/,tag=t,security=passthrough,uid-map=" + std::string(wrong)))
+        << wrong;
+  EXPECT_THAT(error_of(parse_share("/,tag=t,uid-map=0:1")), HasSubstr("security=passthrough"));
   EXPECT_THAT(error_of(parse_share("/srv")), HasSubstr("tag=TAG is missing"));
   EXPECT_THAT(error_of(parse_share("/srv,tag=t,cache=none")), HasSubstr("cache"));
   EXPECT_THAT(error_of(parse_share("/srv,tag=t,security=none")), HasSubstr("security"));

@@ -35,6 +35,37 @@ TEST_F(PassthroughTest, FilesBelongToTheUserOfTheGuestWhoCreatesThem) {
   }
 }
 
+TEST_F(PassthroughTest, UsersOfTheGuestCanStandForOthersOfTheHost) {
+  TreeOptions options;
+  options.security = Security::kPassthrough;
+  options.uids =
+      IdMap({{.guest = 0, .host = 1000, .count = 1}, {.guest = 1, .host = 2000, .count = 10}});
+  options.gids = IdMap({{.guest = 0, .host = 100, .count = 50}});
+  share(options);
+  const auto file = tree_->create(kRootUser, kRootNode, "file", O_RDWR, 0640);
+  ASSERT_TRUE(file) << strerror(file.error());
+  EXPECT_EQ(host("file").st_uid, 1000u);
+  EXPECT_EQ(host("file").st_gid, 100u);
+  EXPECT_EQ(file->entry.attributes.stx_uid, 0u);
+  EXPECT_EQ(file->entry.attributes.stx_gid, 0u);
+  AttributeChange change;
+  change.uid = 10;
+  change.gid = 49;
+  ASSERT_TRUE(tree_->set_attributes(file->entry.node, {}, change));
+  EXPECT_EQ(host("file").st_uid, 2009u);
+  EXPECT_EQ(host("file").st_gid, 149u);
+  change.uid = 11;
+  EXPECT_EQ(error_of(tree_->set_attributes(file->entry.node, {}, change)), EOVERFLOW);
+  EXPECT_EQ(error_of(tree_->make_directory({3, 50}, kRootNode, "dir", 0700)), EOVERFLOW);
+  EXPECT_EQ(host("file").st_uid, 2009u);
+  dir_.write("shared/of-root", "");
+  const auto other = tree_->lookup(kRootNode, "of-root");
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->attributes.stx_uid, IdMap::kOverflowId);
+  // An ACL would name users of the host.
+  EXPECT_FALSE(tree_->get_xattr(other->node, "system.posix_acl_access"));
+}
+
 TEST_F(PassthroughTest, NothingOfAUserIsLeftForTheNextRequest) {
   ASSERT_TRUE(tree_->create(kUser, kRootNode, "user", O_RDWR, 0640));
   ASSERT_FALSE(tree_->create(kUser, kRootNode, "user", O_RDWR | O_EXCL, 0640));
