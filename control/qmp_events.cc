@@ -19,6 +19,7 @@ constexpr EventType kEvents[] = {
     {"STOP", ""},
     {"RESUME", ""},
     {"SUSPEND", ""},
+    {"SUSPEND_DISK", ""},
     {"WAKEUP", ""},
     {"GUEST_PANICKED", "action:GuestPanicAction"},
     {"BALLOON_CHANGE", "actual:int"},
@@ -74,6 +75,8 @@ Json make_event(Context& context, const MachineEvent& event) {
       return with_time("POWERDOWN", nullptr);
     case Kind::kSuspend:
       return with_time("SUSPEND", nullptr);
+    case Kind::kSuspendDisk:
+      return with_time("SUSPEND_DISK", nullptr);
     case Kind::kWakeup:
       return with_time("WAKEUP", nullptr);
     case Kind::kGuestPanicked:

@@ -89,7 +89,8 @@ class Board {
     std::function<void()> reset;
     std::function<void()> panicked;
     std::function<void()> suspend_to_ram = {};
-    std::function<void()> rtc_alarm = {};  // called with the clock's lock held
+    std::function<void()> suspend_to_disk = {};  // in place of power_off
+    std::function<void()> rtc_alarm = {};        // called with the clock's lock held
     std::function<void()> balloon_changed = {};
     std::function<void(uint32_t slots)> ejected = {};  // bits of PCI slots
     std::function<void(uint32_t value)> debug_exit = {};

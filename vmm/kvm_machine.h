@@ -127,6 +127,7 @@ class KvmMachine final : public Machine {
   std::optional<devices::AcpiPm::WakeSource> woken_by_;  // while the guest sleeps
   std::optional<RunState> paused_on_wake_;               // the state in which it wakes up
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> to_disk_{false};  // the guest powers off in S4
   std::atomic<bool> key_posted_{false};
   std::atomic<bool> alarm_posted_{false};
 

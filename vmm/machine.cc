@@ -121,6 +121,11 @@ Result<void> KvmMachine::power_on(StartFiles files) {
                            post([this] { publish({.kind = MachineEvent::Kind::kGuestPanicked}); });
                          },
                      .suspend_to_ram = [this] { suspend(); },
+                     .suspend_to_disk =
+                         [this] {
+                           to_disk_ = true;
+                           end(Ending::kPoweredOff, 0);
+                         },
                      .rtc_alarm = [this] { post_once(alarm_posted_, [this] { check_wake(); }); },
                      .balloon_changed =
                          [this] {

@@ -157,6 +157,8 @@ void KvmMachine::publish_end() {
     const MutexLock lock(mutex_);
     return std::pair(ending_, panicked());
   }();
+  if (ending == Ending::kPoweredOff && to_disk_)
+    publish({.kind = MachineEvent::Kind::kSuspendDisk});
   MachineEvent event{.kind = MachineEvent::Kind::kShutdown, .guest = true};
   switch (ending) {
     case Ending::kPoweredOff:

@@ -24,6 +24,7 @@ struct MachineEvent {
     kShutdown,   // `guest`, `reason`; the machine's last event
     kPowerdown,  // the power button was pressed
     kSuspend,
+    kSuspendDisk,  // before kShutdown
     kWakeup,
     kGuestPanicked,
     kBalloonChange,   // `value`: the guest's RAM without the balloon, in bytes

@@ -170,11 +170,18 @@ std::string MachineHardware::connections(const std::string& id) const {
   return card ? (*card)->connections() : std::string();
 }
 
+void MachineHardware::set_board(Board* board) {
+  board_ = board;
+  if (board_ != nullptr && balloon_target_bytes_ != 0)
+    board_->balloon().set_target(balloon_target_bytes_);
+}
+
 Result<void> MachineHardware::set_balloon(uint64_t guest_bytes) {
   if (!config_.acpi)
     return with_hint(fail("the machine has no balloon"), "start it without --acpi off");
   if (guest_bytes > config_.memory_bytes) guest_bytes = config_.memory_bytes;
-  board_->balloon().set_target(config_.memory_bytes - guest_bytes);
+  balloon_target_bytes_ = config_.memory_bytes - guest_bytes;
+  board_->balloon().set_target(balloon_target_bytes_);
   return {};
 }
 

@@ -29,7 +29,8 @@ class MachineHardware final : public Hardware {
 
   void set_peripherals(Peripherals* peripherals) { peripherals_ = peripherals; }
   // nullptr: there is no board.
-  void set_board(Board* board) { board_ = board; }
+  // The new one has the balloon's target of the old one.
+  void set_board(Board* board);
   // Announces the drives whose trays the guest has moved.
   void publish_trays();
   // An error of the host has stopped the machine, if `stopped`.
@@ -89,6 +90,7 @@ class MachineHardware final : public Hardware {
   const WithStoppedVcpus with_stopped_vcpus_;
   Peripherals* peripherals_ = nullptr;
   Board* board_ = nullptr;
+  uint64_t balloon_target_bytes_ = 0;
   bool paused_ = false;
   std::map<std::string, bool> trays_;   // by id of a CD-ROM drive: was open when last announced
   std::map<std::string, bool> failed_;  // by id of a disk: for want of space

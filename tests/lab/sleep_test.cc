@@ -133,6 +133,8 @@ class Sleep : public testing::Test {
 
 TEST_F(Sleep, IsEndedByTheHostTheButtonTheClockAndAKey) {
   start(Start::kKernel, {"--display", "vnc=unix:" + dir_ / "vnc"});
+  constexpr uint64_t kLessMemory = 170 << 20;
+  (void)qmp_->execute("balloon", {{"value", kLessMemory}});
   fall_asleep();
   EXPECT_EQ(qmp_->status(), "suspended");
   EXPECT_EQ(qmp_->execute("query-current-machine")["wakeup-suspend-support"], true);
@@ -140,6 +142,13 @@ TEST_F(Sleep, IsEndedByTheHostTheButtonTheClockAndAKey) {
   EXPECT_EQ(qmp_->status(), "suspended");
   (void)qmp_->execute("system_wakeup");
   expect_awake();
+  // Linux empties the balloon before it sleeps, and fills it again.
+  uint64_t memory = 0;
+  for (int i = 0; i < 300 && memory != kLessMemory; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    memory = qmp_->execute("query-balloon")["actual"];
+  }
+  EXPECT_EQ(memory, kLessMemory);
 
   fall_asleep();
   EXPECT_EQ(command({"shutdown", "sleeper"}).status, 0);  // the power button
@@ -226,6 +235,7 @@ TEST_F(Sleep, ToTheDiskIsAnEndAndGoesOnInTheNextRun) {
   (void)run_in_guest(shell(), "mkswap /dev/vdb && swapon /dev/vdb");
   EXPECT_THAT(run_in_guest(shell(), "cat /sys/power/disk"), HasSubstr("[platform]"));
   shell().send("remembered=$((6 * 7)); echo disk >/sys/power/state; echo still-$remembered\n");
+  (void)qmp_->await_event("SUSPEND_DISK");
   expect_ending(*vm_, 0, "wick: the guest powered off");
   qmp_.reset();
   vm_.reset();
