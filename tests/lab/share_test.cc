@@ -55,8 +55,9 @@ class Share : public testing::Test {
   std::optional<Process> vm_;
 };
 
-// What people do with a share: files in both directions, a tree, and programs that map files.
-void use(Dialogue& shell, const std::string& shared) {
+// What people do with a share: files in both directions, a tree of `files` files, and programs that
+// map files.
+void use(Dialogue& shell, const std::string& shared, int files) {
   write_file(shared + "/from-host", "of the host\n");
   EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-host"), "of the host");
   (void)run_in_guest(shell, "echo of the guest >/mnt/from-guest; sync; ls -l /mnt");
@@ -76,10 +77,12 @@ void use(Dialogue& shell, const std::string& shared) {
       run_in_guest(shell,
                    "mkdir -p /mnt/tree/a/b && cp /bin/busybox /mnt/tree/a/ && "
                    "ln -s a/busybox /mnt/tree/link && ln /mnt/tree/a/busybox /mnt/tree/hard && "
-                   "for i in $(seq 200); do echo $i >/mnt/tree/a/b/$i; done && "
-                   "cp -a /mnt/tree /mnt/copy && mv /mnt/copy /mnt/moved && "
-                   "diff -r /mnt/tree /mnt/moved && ls /mnt/moved/a/b | wc -l"),
-      "200");
+                   "for i in $(seq " +
+                       std::to_string(files) +
+                       "); do echo $i >/mnt/tree/a/b/$i; done && "
+                       "cp -a /mnt/tree /mnt/copy && mv /mnt/copy /mnt/moved && "
+                       "diff -r /mnt/tree /mnt/moved && ls /mnt/moved/a/b | wc -l"),
+      std::to_string(files));
   EXPECT_EQ(run_in_guest(shell, "/mnt/moved/a/busybox echo runs"), "runs");
   EXPECT_EQ(run_in_guest(shell, "cmp /mnt/moved/link /mnt/moved/hard && echo same"), "same");
   EXPECT_TRUE(std::filesystem::equivalent(shared + "/tree/a/busybox", shared + "/tree/hard"));
@@ -99,7 +102,7 @@ void use(Dialogue& shell, const std::string& shared) {
 TEST_F(Share, IsAFolderOfTheHost) {
   Dialogue& shell = start("");
   (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
-  use(shell, dir_ / "shared");
+  use(shell, dir_ / "shared", 200);
   // The guest resolves the link itself.
   (void)run_in_guest(shell, "ln -s ../outside /mnt/out; ln -s /etc/hostname /mnt/etc");
   EXPECT_NE(ask(shell, "cat /mnt/out").status, 0);
@@ -120,7 +123,7 @@ std::string mount_9p(const std::string& options = "") {
 TEST_F(Share, IsAFolderOfTheHostOver9p) {
   Dialogue& shell = start(",device=9p");
   (void)run_in_guest(shell, mount_9p());
-  use(shell, dir_ / "shared");
+  use(shell, dir_ / "shared", 40);  // each request waits, because there is no cache
   write("from-host", "changed\n");
   EXPECT_EQ(run_in_guest(shell, "cat /mnt/from-host"), "changed") << "there is no cache";
   EXPECT_EQ(run_in_guest(shell, "stat -c %u:%g /mnt/from-host"), "0:0");
@@ -133,7 +136,7 @@ TEST_F(Share, IsAFolderOfTheHostOver9p) {
                          "ls | sort -u | wc -l; ls | wc -l; cd /; rm -r /mnt/many"),
             "500\n500");
   (void)run_in_guest(shell, "umount /mnt; " + mount_9p(",msize=512000,cache=loose"));
-  use(shell, dir_ / "shared");
+  use(shell, dir_ / "shared", 200);
   (void)run_in_guest(shell, "umount /mnt");
   EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
   power_off(*vm_);
