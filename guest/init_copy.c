@@ -12,7 +12,9 @@
 
 #include "guest/init.h"
 
-static int copy_at(int from_folder, const char* from, int to_folder, const char* to, int follow);
+static int copy_at(int from_folder, const char* from, int to_folder, const char* to, int is_top);
+
+static dev_t top_device;
 
 // Returns 0, or -1 with errno, as all of these do.
 static int copy_content(int from, int to) {
@@ -45,13 +47,19 @@ static int copy_folder(int from, int to) {
   return error == 0 ? done : -1;
 }
 
-// Copies a file, or a folder with all that is in it. Devices, sockets and pipes are left out.
-static int copy_at(int from_folder, const char* from, int to_folder, const char* to, int follow) {
+// Copies a file, or a folder with all that is in it. Left out are devices, sockets and pipes, and
+// folders on which something is mounted: the kernel's file systems, and the copy itself.
+static int copy_at(int from_folder, const char* from, int to_folder, const char* to, int is_top) {
   struct stat status;
-  if (fstatat(from_folder, from, &status, follow ? 0 : AT_SYMLINK_NOFOLLOW) != 0) return -1;
+  if (fstatat(from_folder, from, &status, is_top ? 0 : AT_SYMLINK_NOFOLLOW) != 0) return -1;
+  if (is_top) top_device = status.st_dev;
   if (S_ISLNK(status.st_mode)) return copy_link(from_folder, from, to_folder, to);
   const int is_folder = S_ISDIR(status.st_mode);
-  if (!is_folder && !S_ISREG(status.st_mode)) return 0;
+  if (is_folder && status.st_dev != top_device) return 0;
+  if (!is_folder && !S_ISREG(status.st_mode)) {
+    errno = EINVAL;
+    return is_top ? -1 : 0;
+  }
   const int source = openat(from_folder, from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (source < 0) return -1;
   int target = -1;

@@ -31,8 +31,8 @@ Fd out_of_the_way(Fd fd);
 // descriptor. No symbolic link is followed.
 Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_flags = 0);
 
-// As open_beneath(), but for a path of any length, component by component, and through no symbolic
-// link.
+// Opens what the names lead to, each in the folder before, through no symbolic link. The path may
+// be longer than PATH_MAX.
 Outcome<Fd> open_path(const Fd& directory, std::span<const std::string> names);
 
 // Opens the file of `node`, a regular file or a directory, for I/O.

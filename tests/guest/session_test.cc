@@ -131,6 +131,19 @@ TEST_F(SessionFixture, WhatCannotBeCopiedIsNamed) {
   EXPECT_FALSE(std::filesystem::exists(dir / "copy"));
 }
 
+TEST_F(SessionFixture, ADeviceIsNotCopied) {
+  const fakes::TempDir dir;
+  start(with_copy("true", "/dev/null", dir / "copy"));
+  EXPECT_EQ(finish().copy_errors, std::vector<std::string>{"/dev/null: Invalid argument"});
+}
+
+TEST_F(SessionFixture, WhatIsMountedBelowAFolderIsNotCopied) {
+  const fakes::TempDir dir;
+  start(with_copy("true", "/dev", dir / "copy"));
+  EXPECT_EQ(finish().copy_errors, std::vector<std::string>());
+  EXPECT_FALSE(std::filesystem::exists(dir / "copy/pts"));
+}
+
 // --- input ---
 
 // The write end of a pipe whose read end is `in`.
