@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/fd.h"
 #include "base/output.h"
 #include "base/write_all.h"
@@ -15,23 +17,22 @@ namespace wick::cli {
 
 namespace {
 
+size_t at_least_one(size_t count) { return std::max<size_t>(count, 1); }
+
 // A run for each kernel, each script and each repetition.
-std::vector<ExecCommand> runs_of(const ExecCommand& command) {
-  const ExecOptions& options = command.exec;
-  const auto or_one = [](std::vector<std::string> list, const std::string& one) {
-    return list.empty() ? std::vector{one} : std::move(list);
-  };
-  std::vector<ExecCommand> runs;
-  for (const std::string& kernel : or_one(options.kernels, command.run.machine.kernel_path))
-    for (const std::string& script : or_one(options.scripts, ""))
-      for (unsigned i = 0; i < options.repeat; ++i) {
-        ExecCommand run = command;
-        run.run.machine.kernel_path = kernel;
-        run.exec.scripts.clear();
-        if (!script.empty()) run.exec.scripts = {script};
-        runs.push_back(std::move(run));
-      }
-  return runs;
+size_t count_of(const ExecOptions& options) {
+  return at_least_one(options.kernels.size()) * at_least_one(options.scripts.size()) *
+         options.repeat;
+}
+
+// `number` is from 1.
+ExecCommand run_of(ExecCommand command, size_t number) {
+  ExecOptions& options = command.exec;
+  const size_t pair = (number - 1) / options.repeat;
+  const size_t scripts = at_least_one(options.scripts.size());
+  if (!options.kernels.empty()) command.run.machine.kernel_path = options.kernels[pair / scripts];
+  if (!options.scripts.empty()) options.scripts = {options.scripts[pair % scripts]};
+  return command;
 }
 
 // Says what is different about the run.
@@ -57,8 +58,8 @@ int run_one(ExecCommand command, unsigned number, bool of_several) {
   return 1;
 }
 
-Result<int> run_all(const std::vector<ExecCommand>& commands) {
-  const ExecOptions& options = commands.front().exec;
+Result<int> run_all(const ExecCommand& command) {
+  const ExecOptions& options = command.exec;
   Fd report;
   if (!options.junit_path.empty()) {
     report = Fd(::open(options.junit_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -66,13 +67,14 @@ Result<int> run_all(const std::vector<ExecCommand>& commands) {
       return with_hint(fail_errno(errno, "{}: cannot be written", options.junit_path),
                        "check --junit");
   }
-  const auto count = static_cast<unsigned>(commands.size());
+  const auto count = static_cast<unsigned>(count_of(options));
   const auto runs = TRY(run_repeatedly(count, options.jobs, [&](unsigned number) {
-    return run_one(commands[number - 1], number, count > 1);
+    return run_one(run_of(command, number), number, count > 1);
   }));
   if (report.valid()) {
     std::vector<std::string> names;
-    for (const ExecCommand& command : commands) names.push_back(name_of(command, names.size() + 1));
+    for (unsigned number = 1; number <= count; ++number)
+      names.push_back(name_of(run_of(command, number), number));
     const std::string text = junit_report(names, runs);
     if (const int error = write_all(report.get(), text); error != 0)
       return fail_errno(error, "{}: cannot be written", options.junit_path);
@@ -85,10 +87,8 @@ Result<int> run_all(const std::vector<ExecCommand>& commands) {
 }  // namespace
 
 Result<int> exec(const ExecCommand& command) {
-  const std::vector<ExecCommand> runs = runs_of(command);
-  if (runs.size() > 1 || !command.exec.junit_path.empty()) return run_all(runs);
-  const ExecCommand& only = runs.front();
-  return run(only.run, nullptr, std::make_unique<ExecTask>(only.exec));
+  if (count_of(command.exec) > 1 || !command.exec.junit_path.empty()) return run_all(command);
+  return run(command.run, nullptr, std::make_unique<ExecTask>(command.exec));
 }
 
 }  // namespace wick::cli
