@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 #include <sys/fsuid.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,6 +68,15 @@ void AssumedCaller::leave() {
   set_fsuid(::geteuid());
   set_fsgid(::getegid());
   active_ = false;
+}
+
+// Most callers have none, and that is what a thread of a share has.
+ThreadUmask::ThreadUmask(uint32_t mask) {
+  if (mask != 0) before_ = ::umask(mask);
+}
+
+ThreadUmask::~ThreadUmask() {
+  if (before_) ::umask(*before_);
 }
 
 WithoutFsetid::WithoutFsetid(bool wanted) {

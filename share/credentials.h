@@ -28,6 +28,18 @@ class AssumedCaller {
   bool active_;
 };
 
+// Gives the thread a umask.
+class ThreadUmask {
+ public:
+  explicit ThreadUmask(uint32_t mask);
+  ~ThreadUmask();
+  ThreadUmask(const ThreadUmask&) = delete;
+  ThreadUmask& operator=(const ThreadUmask&) = delete;
+
+ private:
+  std::optional<uint32_t> before_;
+};
+
 // Takes CAP_FSETID away from the thread, so that the kernel clears the set-user-ID and
 // set-group-ID bits of a file that is written. Does nothing if the thread has not got it.
 class WithoutFsetid {

@@ -74,6 +74,7 @@ struct Tree::Parts {
   }
 
   // Whether the guest may use the extended attribute.
+  bool has_acls() const;
   bool shows_xattr(std::string_view name) const;
 
   const TreeOptions options;

@@ -118,11 +118,17 @@ class Tree {
   void release_locks(NodeId node, uint64_t owner);
 
   // Extended attributes. `flags` are those of setxattr(2). The list has names that end with NUL.
+  // `kill_set_group_id`: a change of the access ACL clears S_ISGID, as for a user who is not in the
+  // file's group.
   Outcome<> set_xattr(NodeId node, std::string_view name, std::span<const std::byte> value,
-                      int flags);
+                      int flags, bool kill_set_group_id = false);
   Outcome<std::vector<std::byte>> get_xattr(NodeId node, std::string_view name);
   Outcome<std::string> list_xattrs(NodeId node);
   Outcome<> remove_xattr(NodeId node, std::string_view name);
+
+  // Whether the guest can use the host's POSIX ACLs: with Security::kPassthrough, unless users are
+  // mapped, because the lists of users in ACLs are not.
+  bool has_acls() const;
 
   // For tests and for statistics.
   struct Usage {

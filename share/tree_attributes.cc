@@ -103,23 +103,28 @@ Outcome<> Tree::Parts::change_size(const Node& node, std::optional<FileId> id,
   return succeeded(::ftruncate(fd.get(), size));
 }
 
+bool Tree::Parts::has_acls() const {
+  return options.security == Security::kPassthrough && options.uids.empty() && options.gids.empty();
+}
+
+bool Tree::has_acls() const { return parts_->has_acls(); }
+
 // A guest must not see the attribute that maps a file, and must not give files privileges on
 // the host that its user has not got.
 bool Tree::Parts::shows_xattr(std::string_view name) const {
-  // The lists of users in POSIX ACLs are not mapped.
-  const bool maps = !options.uids.empty() || !options.gids.empty();
   if (options.security == Security::kPassthrough)
-    return !maps || !name.starts_with("system.posix_acl_");
+    return has_acls() || !name.starts_with("system.posix_acl_");
   return name.starts_with("user.") && !name.starts_with("user.wick.");
 }
 
 Outcome<> Tree::set_xattr(NodeId id, std::string_view name, std::span<const std::byte> value,
-                          int flags) {
+                          int flags, bool kill_set_group_id) {
   const NodeRef node = TRY(parts_->changeable(id));
   TRY(check_xattr_name(name));
   if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return refuse(EINVAL);
   if (value.size() > kMaxXattrBytes) return refuse(E2BIG);
   if (!parts_->shows_xattr(name)) return refuse(EOPNOTSUPP);
+  const WithoutFsetid without(kill_set_group_id);
   return succeeded(::setxattr(path_of(node->fd).c_str(), std::string(name).c_str(), value.data(),
                               value.size(), flags));
 }

@@ -39,7 +39,7 @@ Outcome<Caller> Tree::Parts::on_host(const Caller& caller) const {
   const auto uid = options.uids.to_host(caller.uid);
   const auto gid = options.gids.to_host(caller.gid);
   if (!uid || !gid) return refuse(EOVERFLOW);
-  return Caller{*uid, *gid};
+  return Caller{*uid, *gid, caller.umask};
 }
 
 Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& fd, uint32_t mode,
@@ -60,6 +60,7 @@ Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::str
   const std::string entry(name);
   {
     const auto assumed = TRY(assume(caller));
+    const ThreadUmask masked(caller.umask);
     TRY(succeeded(make(directory->fd.get(), entry.c_str())));
   }
   Fd made = TRY(open_beneath(directory->fd, entry));
@@ -195,6 +196,7 @@ Outcome<OpenedFile> Tree::create(const Caller& caller, NodeId id, std::string_vi
     {
       // Always a new file: an existing one could be a FIFO or a symbolic link of the host.
       const auto assumed = TRY(parts_->assume(caller));
+      const ThreadUmask masked(caller.umask);
       fd = Fd(::openat(
           directory->fd.get(), entry.c_str(),
           (flags & kCreateFlags & ~O_TRUNC) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
@@ -227,6 +229,7 @@ Outcome<OpenedFile> Tree::create_unnamed(const Caller& caller, NodeId id, int fl
   Fd fd;
   {
     const auto assumed = TRY(parts_->assume(caller));
+    const ThreadUmask masked(caller.umask);
     fd = Fd(::openat(directory->fd.get(), ".",
                      (flags & (kCreateFlags | O_EXCL) & ~O_TRUNC) | O_TMPFILE | O_CLOEXEC,
                      parts_->host_mode(mode)));

@@ -63,6 +63,8 @@ struct TreeOptions {
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  // For new files in a directory without a default ACL, if the guest leaves that to the host.
+  uint32_t umask = 0;
 };
 
 // statx(2), with the owner, the mode and the device number that the guest shall see. stx_ino

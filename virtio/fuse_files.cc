@@ -75,8 +75,8 @@ uint32_t FuseSession::create(Call& call) {
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
   const int flags = static_cast<int>(in.flags);
   const auto made = call.request.header.opcode == FUSE_TMPFILE
-                        ? tree_.create_unnamed(call.caller(), call.node(), flags, in.mode)
-                        : tree_.create(call.caller(), call.node(), name, flags, in.mode,
+                        ? tree_.create_unnamed(caller(call, in.umask), call.node(), flags, in.mode)
+                        : tree_.create(caller(call, in.umask), call.node(), name, flags, in.mode,
                                        kills_privileges(in.open_flags));
   if (!made) return call.error(made.error());
   const uint32_t written =

@@ -5,6 +5,12 @@
 
 namespace wick::virtio {
 
+share::Caller FuseSession::caller(const Call& call, uint32_t umask) const {
+  share::Caller caller = call.caller();
+  if (acls_) caller.umask = umask & 0777;
+  return caller;
+}
+
 // Without room for the reply the client does not learn of the node.
 uint32_t FuseSession::entry_reply(Call& call, const share::Outcome<share::Entry>& entry) {
   if (!entry) return call.error(entry.error());
@@ -62,7 +68,7 @@ uint32_t FuseSession::make_node(Call& call) {
   std::string_view name;
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
   const auto entry =
-      tree_.make_node(call.caller(), call.node(), name, in.mode, host_device(in.rdev));
+      tree_.make_node(caller(call, in.umask), call.node(), name, in.mode, host_device(in.rdev));
   return entry_reply(call, entry);
 }
 
@@ -70,7 +76,7 @@ uint32_t FuseSession::make_directory(Call& call) {
   fuse_mkdir_in in;
   std::string_view name;
   if (!take_all(call.arguments, in, name)) return call.error(EINVAL);
-  const auto entry = tree_.make_directory(call.caller(), call.node(), name, in.mode);
+  const auto entry = tree_.make_directory(caller(call, in.umask), call.node(), name, in.mode);
   return entry_reply(call, entry);
 }
 
@@ -131,12 +137,14 @@ uint32_t FuseSession::file_system(Call& call) {
 uint32_t FuseSession::set_xattr(Call& call) {
   fuse_setxattr_in in;
   std::string_view name;
-  // The later fields are there only with FUSE_SETXATTR_EXT.
-  if (!call.arguments.take_prefix(in, FUSE_COMPAT_SETXATTR_IN_SIZE) || !call.arguments.take(name) ||
-      call.arguments.rest().size() < in.size)
+  // FUSE_SETXATTR_EXT adds the later fields.
+  const bool taken = acls_ ? call.arguments.take(in)
+                           : call.arguments.take_prefix(in, FUSE_COMPAT_SETXATTR_IN_SIZE);
+  if (!taken || !call.arguments.take(name) || call.arguments.rest().size() < in.size)
     return call.error(EINVAL);
+  const bool kill_set_group_id = acls_ && (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
   return call.done(tree_.set_xattr(call.node(), name, call.arguments.rest().first(in.size),
-                                   static_cast<int>(in.flags)));
+                                   static_cast<int>(in.flags), kill_set_group_id));
 }
 
 // The size 0 asks for the size.

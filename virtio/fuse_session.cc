@@ -19,6 +19,10 @@ constexpr uint32_t kFeatures = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_
                                FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS |
                                FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
 
+// The guest's kernel checks the ACLs, and leaves it to the host to apply the umask to new files,
+// because a default ACL takes its place.
+constexpr uint32_t kAclFeatures = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
+
 uint32_t features(FuseCache cache) {
   switch (cache) {
     case FuseCache::kAuto:
@@ -145,6 +149,7 @@ uint32_t FuseSession::handle(std::span<const iovec> readable, std::span<const io
 
 void FuseSession::reset() {
   started_ = false;
+  acls_ = false;
   tree_.reset();
 }
 
@@ -160,8 +165,9 @@ uint32_t FuseSession::init(Call& call) {
   if (in.major > FUSE_KERNEL_VERSION) return call.structures(out);
   if (in.major < FUSE_KERNEL_VERSION || in.minor < kMinMinor) return call.error(EPROTO);
   reset();
+  if (tree_.has_acls()) acls_ = (in.flags & kAclFeatures) == kAclFeatures;
   out.max_readahead = in.max_readahead;
-  out.flags = in.flags & features(cache_);
+  out.flags = in.flags & (features(cache_) | (acls_ ? kAclFeatures : 0));
   out.max_background = 64;
   out.congestion_threshold = 48;
   out.max_write = kMaxWriteBytes;

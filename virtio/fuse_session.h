@@ -39,6 +39,8 @@ class FuseSession {
 
  private:
   struct Call;
+  // With ACLs, only the host knows which new files the umask is for.
+  share::Caller caller(const Call& call, uint32_t umask) const;
   using Handler = uint32_t (FuseSession::*)(Call&);
   static Handler handler_of(uint32_t opcode);
 
@@ -92,6 +94,7 @@ class FuseSession {
   const std::chrono::seconds valid_;
 
   std::atomic<bool> started_{false};  // FUSE_INIT has been answered
+  std::atomic<bool> acls_ = false;    // FUSE_INIT has agreed on kAclFeatures
 };
 
 }  // namespace wick::virtio

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <linux/fs.h>
 
+#include "tests/fakes/files.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/virtio/fuse_client.h"
 
@@ -20,8 +21,11 @@ class FuseTest : public testing::Test {
 
   void start(FuseCache cache, bool read_only = false) {
     share::TreeOptions options;
-    options.path = dir_.path();
     options.read_only = read_only;
+    start(cache, options);
+  }
+  void start(FuseCache cache, share::TreeOptions options) {
+    options.path = dir_.path();
     session_.reset();
     tree_ = share::Tree::open(options).value();
     session_.emplace(*tree_, cache);
@@ -266,6 +270,112 @@ TEST_F(FuseTest, CachesAsItWasTold) {
     const auto missing = call(FUSE_LOOKUP, FUSE_ROOT_ID, "missing");
     EXPECT_EQ(missing.error(), cache == FuseCache::kAlways ? 0 : ENOENT);
   }
+}
+
+// --- POSIX ACLs, which a share with security=passthrough has ---
+
+// In the format of the kernel's extended attributes (linux/posix_acl_xattr.h).
+Bytes acl(uint16_t owner, uint16_t group, uint16_t other) {
+  Bytes bytes;
+  append(bytes, uint32_t{2});
+  const auto entry = [&](uint16_t tag, uint16_t permissions) {
+    append(bytes, tag);
+    append(bytes, permissions);
+    append(bytes, UINT32_MAX);
+  };
+  entry(0x01, owner);
+  entry(0x04, group);
+  entry(0x20, other);
+  return bytes;
+}
+
+class FuseAclTest : public FuseTest {
+ protected:
+  void SetUp() override {
+    share::Tree::prepare_thread();
+    start_with(fuse_init_request().flags);
+  }
+  void start_with(uint32_t flags, share::TreeOptions options = passthrough()) {
+    start(FuseCache::kAuto, std::move(options));
+    fuse_init_in in = fuse_init_request();
+    in.flags = flags;
+    agreed_ = call(fuse_message(FUSE_INIT, 0, in)).as<fuse_init_out>().flags;
+  }
+  static share::TreeOptions passthrough() {
+    share::TreeOptions options;
+    options.security = share::Security::kPassthrough;
+    return options;
+  }
+  uint32_t mode_of_new_file(std::string_view name, uint32_t umask) {
+    fuse_create_in in{};
+    in.flags = O_RDWR;
+    in.mode = S_IFREG | 0666;
+    in.umask = umask;
+    return call(FUSE_CREATE, FUSE_ROOT_ID, in, name).as<fuse_entry_out>().attr.mode & 07777;
+  }
+  FuseAnswer set_acl(uint64_t node, std::string_view name, const Bytes& value, uint32_t more = 0) {
+    fuse_setxattr_in in{};
+    in.size = static_cast<uint32_t>(value.size());
+    in.setxattr_flags = more;
+    return call(FUSE_SETXATTR, node, in, name, value);
+  }
+
+  uint32_t agreed_ = 0;
+};
+
+constexpr uint32_t kAcls = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
+
+TEST_F(FuseAclTest, AreOfferedOnlyWhereTheHostsUsersAreTheGuests) {
+  EXPECT_EQ(agreed_ & kAcls, kAcls);
+  start_with(UINT32_MAX & ~uint32_t{FUSE_DONT_MASK});  // all three or none
+  EXPECT_EQ(agreed_ & kAcls, 0u);
+  share::TreeOptions mapped = passthrough();
+  mapped.uids = share::IdMap({{.guest = 0, .host = 1000}});
+  start_with(UINT32_MAX, mapped);
+  EXPECT_EQ(agreed_ & kAcls, 0u);
+  start_with(UINT32_MAX, {});
+  EXPECT_EQ(agreed_ & kAcls, 0u);
+}
+
+TEST_F(FuseAclTest, TheHostAppliesTheUmaskWhereThereIsNoDefaultAcl) {
+  EXPECT_EQ(mode_of_new_file("file", 027), 0640u);
+  EXPECT_EQ(mode_of_new_file("other", 0), 0666u);  // the umask is of one request
+  fuse_mkdir_in in{};
+  in.mode = 0777;
+  in.umask = 077;
+  const auto made =
+      call(FUSE_MKDIR, FUSE_ROOT_ID, in, std::string_view("dir")).as<fuse_entry_out>();
+  EXPECT_EQ(made.attr.mode, S_IFDIR | 0700u);
+  if (const auto set = set_acl(FUSE_ROOT_ID, "system.posix_acl_default", acl(6, 6, 4));
+      set.error() == EOPNOTSUPP)
+    GTEST_SKIP() << dir_.path() << " has no POSIX ACLs";
+  else
+    EXPECT_EQ(set.error(), 0);
+  EXPECT_EQ(mode_of_new_file("inherits", 077), 0664u);
+}
+
+TEST_F(FuseAclTest, AClientThatMasksItselfIsNotMaskedTwice) {
+  start_with(UINT32_MAX & ~kAcls);
+  EXPECT_EQ(mode_of_new_file("file", 027), 0666u);
+}
+
+TEST_F(FuseAclTest, AnAclOfSomeoneOutsideTheGroupClearsItsBit) {
+  fakes::write_file(dir_ / "file", "");
+  // A group that this process is not in.
+  if (::chown((dir_ / "file").c_str(), UINT32_MAX, 12345) != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(::chmod((dir_ / "file").c_str(), 02775), 0);
+  const uint64_t node = look_up("file");
+  const auto mode = [&] {
+    fuse_getattr_in in{};
+    return call(FUSE_GETATTR, node, in).as<fuse_attr_out>().attr.mode & 07777;
+  };
+  if (set_acl(node, "system.posix_acl_access", acl(7, 7, 5)).error() == EOPNOTSUPP)
+    GTEST_SKIP() << dir_.path() << " has no POSIX ACLs";
+  EXPECT_EQ(mode(), 02775u);
+  EXPECT_EQ(
+      set_acl(node, "system.posix_acl_access", acl(7, 5, 5), FUSE_SETXATTR_ACL_KILL_SGID).error(),
+      0);
+  EXPECT_EQ(mode(), 0755u);
 }
 
 TEST_F(FuseTest, AReadOnlyShareIsRefusedByTheHost) {
