@@ -218,6 +218,37 @@ TEST(ExecRoot, FoldersAreWrittenOnlyIfTheyMayBe) {
   EXPECT_FALSE(exists(dir / "ro/made"));
 }
 
+// git looks at its files' times, links them, renames them, and maps them.
+TEST(ExecRoot, GitClonesIntoAFolderOfTheHost) {
+  const TempDir dir(folder_on_disk());
+  std::filesystem::create_directory(dir / "rw");
+  const std::string origin = dir / "origin", clone = dir / "rw/clone";
+  const auto git = [](const std::string& tree, std::vector<std::string> command) {
+    command.insert(command.begin(),
+                   {"git", "-C", tree, "-c", "user.name=test", "-c", "user.email=test@localhost"});
+    return finish(command);
+  };
+  std::filesystem::create_directory(origin);
+  ASSERT_EQ(git(origin, {"init", "-q"}).status, 0);
+  for (int i = 0; i < 100; ++i) {
+    std::filesystem::create_directories(fmt::format("{}/{}", origin, i % 10));
+    write_file(fmt::format("{}/{}/{}", origin, i % 10, i),
+               std::string(1000, static_cast<char>('a' + i % 26)));
+  }
+  ASSERT_EQ(git(origin, {"add", "."}).status, 0);
+  ASSERT_EQ(git(origin, {"commit", "-qm", "all"}).status, 0);
+  const Finished run = finish(on_host_root(
+      fmt::format("git clone -q '{}' '{}' && cd '{}' && git status --porcelain && echo x >>1/1 && "
+                  "git status --porcelain && git -c user.name=g -c user.email=g@g commit -qam x && "
+                  "git gc -q && git fsck && git log --oneline | wc -l",
+                  origin, clone, clone),
+      {"--rw", dir / "rw"}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, " M 1/1\n2\n") << run.err;
+  EXPECT_EQ(git(clone, {"fsck"}).status, 0);
+  EXPECT_EQ(git(clone, {"log", "--format=%s"}).out, "x\nall\n");
+}
+
 TEST(ExecRoot, OverlayKeepsWhatWasWrittenAndRemoved) {
   const TempDir dir(folder_on_disk());
   std::filesystem::create_directory(dir / "kept");

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <filesystem>
 
@@ -142,6 +143,34 @@ TEST_F(Share, IsAFolderOfTheHostOver9p) {
   power_off(*vm_);
 }
 
+// The guest's program compares the file with a model after each of its steps; the host sees the
+// same content in the end.
+void exercise_a_file(Dialogue& shell, const std::string& shared, int steps) {
+  std::filesystem::copy_file(WICK_FILE_EXERCISER, shared + "/exerciser");
+  for (const char* seed : {"1", "2"}) {
+    const std::string said = run_in_guest(
+        shell, fmt::format("cp /mnt/exerciser /tmp/; /tmp/exerciser /mnt/file {} {}", steps, seed));
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const char byte : read_file(shared + "/file"))
+      hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+    EXPECT_EQ(said, fmt::format("equal {:x}", hash));
+  }
+}
+
+TEST_F(Share, AFileEqualsAModelAfterRandomSteps) {
+  Dialogue& shell = start("");
+  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
+  exercise_a_file(shell, dir_ / "shared", 1000);
+  power_off(*vm_);
+}
+
+TEST_F(Share, AFileEqualsAModelAfterRandomStepsOver9p) {
+  Dialogue& shell = start(",device=9p");
+  (void)run_in_guest(shell, mount_9p(",msize=512000,cache=mmap"));
+  exercise_a_file(shell, dir_ / "shared", 500);
+  power_off(*vm_);
+}
+
 TEST_F(Share, ReadOnlyIsEnforcedByTheHost) {
   expect_read_only(",readonly=on", "mount -t virtiofs host /mnt");
 }
@@ -168,6 +197,34 @@ TEST_F(ShareOnDisk, KeepsOwnersAndDevicesOfAGuestInAttributes) {
   struct stat status {};
   ASSERT_EQ(::lstat((dir_ / "shared/n").c_str(), &status), 0);
   EXPECT_TRUE(S_ISREG(status.st_mode));
+  power_off(*vm_);
+}
+
+// Of user::rw-,user:1000:---,group::r--,mask::r--,other::r-- the mode shows rw-r--r--.
+TEST_F(ShareOnDisk, AnAccessControlListCountsInTheGuest) {
+  write("file", "secret");
+  struct [[gnu::packed]] {
+    uint32_t version = 2;
+    struct {
+      uint16_t tag, permissions;
+      uint32_t id;
+    } entries[5] = {{0x01, 6, UINT32_MAX},
+                    {0x02, 0, 1000},
+                    {0x04, 4, UINT32_MAX},
+                    {0x10, 4, UINT32_MAX},
+                    {0x20, 4, UINT32_MAX}};
+  } acl;
+  ASSERT_EQ(
+      ::setxattr((dir_ / "shared/file").c_str(), "system.posix_acl_access", &acl, sizeof(acl), 0),
+      0);
+  ASSERT_EQ(::chmod((dir_ / "shared").c_str(), 0755), 0);
+  Dialogue& shell = start(",security=passthrough");
+  (void)run_in_guest(shell, "mount -t virtiofs host /mnt");
+  ASSERT_EQ(run_in_guest(shell, "id -u student"), "1000");
+  EXPECT_EQ(run_in_guest(shell, "cat /mnt/file; stat -c %a /mnt/file"), "secret644");
+  const Answer answer = ask(shell, "su student -c 'cat /mnt/file'");
+  EXPECT_NE(answer.status, 0);
+  EXPECT_THAT(answer.output, HasSubstr("Permission denied"));
   power_off(*vm_);
 }
 
