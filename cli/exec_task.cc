@@ -237,10 +237,13 @@ void ExecTask::publish_copies(const guest::CommandEnd& end, RunOutcome& outcome,
   std::string problems;
   for (const std::string& error : end.copy_errors)
     problems += fmt::format("wick: --copy-out {}\n", printable(error));
-  for (const ExecCopy& copy : copies_) {
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    const ExecCopy& copy = copies_[i];
     if (!copy.is_there()) {
       // Usually the guest has said why.
-      if (end.copy_errors.empty()) problems += "wick: --copy-out: the guest has copied nothing\n";
+      if (end.copy_errors.empty())
+        problems += fmt::format("wick: --copy-out {}: the guest has copied nothing\n",
+                                printable(options_.copies[i].guest));
       continue;
     }
     if (const auto published = copy.publish(); !published)

@@ -215,7 +215,7 @@ Result<void> check_shares(const MachineConfig& machine) {
   if (machine.nets.size() + machine.shares.size() > kMaxCards)
     return with_hint(
         fail("--share: no room; a machine has at most {} network cards and shares", kMaxCards),
-        "give --share or --net less often");
+        "give fewer of both; each folder of wick exec is a share");
   return {};
 }
 
