@@ -1,11 +1,7 @@
 #include "cli/exec_terminal.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
-#include <csignal>
 #include <string_view>
 #include <utility>
 
@@ -20,29 +16,16 @@ constexpr std::string_view kHelp =
 }  // namespace
 
 console::Size ExecTerminal::size_of(int fd) {
-  winsize size{};
-  if (::ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0) return {80, 24};
-  return {size.ws_col, size.ws_row};
+  const auto size = console::size_of_terminal(fd);
+  return size && size->columns != 0 && size->rows != 0 ? *size : console::Size{80, 24};
 }
 
 Result<std::unique_ptr<ExecTerminal>> ExecTerminal::enter(EventLoop& loop, guest::Session& session,
                                                           int fd, Actions actions) {
   std::unique_ptr<ExecTerminal> self(
       new ExecTerminal(session, TRY(console::RawTerminal::enter(fd)), fd, std::move(actions)));
-  // Threads that are started later inherit this mask; in one that did not block SIGWINCH, the
-  // signal would be lost.
-  sigset_t resize;
-  sigemptyset(&resize);
-  sigaddset(&resize, SIGWINCH);
-  (void)::pthread_sigmask(SIG_BLOCK, &resize, nullptr);
-  self->resize_signal_ = Fd(::signalfd(-1, &resize, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!self->resize_signal_.valid()) return fail_errno(errno, "signalfd: cannot create");
   ExecTerminal* const raw = self.get();
-  self->resize_watch_ = TRY(loop.watch(self->resize_signal_.get(), EPOLLIN, [raw](uint32_t) {
-    signalfd_siginfo info{};
-    while (::read(raw->resize_signal_.get(), &info, sizeof(info)) == sizeof(info)) continue;
-    raw->report_size();
-  }));
+  self->resize_watch_ = TRY(console::ResizeWatch::create(loop, [raw] { raw->report_size(); }));
   self->follow_timer_ = TRY(loop.timer([raw] { raw->follow(); }));
   raw->follow();
   return self;

@@ -6,12 +6,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/event_loop.h"
-#include "base/fd.h"
 #include "base/stream.h"
 #include "console/backend.h"
 #include "console/escape_keys.h"
+#include "console/resize_watch.h"
 #include "console/terminal.h"
 #include "guest/session.h"
 
@@ -44,8 +45,7 @@ class ExecTerminal {
   const Stream screen_;  // for the help text
   console::Size size_;   // that the session knows
   console::EscapeKeys keys_;
-  Fd resize_signal_;
-  EventLoop::Watch resize_watch_;
+  std::optional<console::ResizeWatch> resize_watch_;
   EventLoop::Timer follow_timer_;
 };
 

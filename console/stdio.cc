@@ -1,13 +1,11 @@
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/signalfd.h>
 
-#include <csignal>
 #include <cstring>
 #include <optional>
 
 #include "console/escape_keys.h"
 #include "console/open.h"
+#include "console/resize_watch.h"
 #include "console/terminal.h"
 
 namespace wick::console {
@@ -58,19 +56,7 @@ class StdioHost final : public Port::Host {
 
   // Reports the terminal's size to the guest, now and whenever it changes.
   Result<void> follow_size(EventLoop& loop) {
-    // Threads that are started later inherit this mask. If one of them did not block
-    // SIGWINCH, the kernel would deliver the signal there and not to the signalfd.
-    sigset_t resize;
-    sigemptyset(&resize);
-    sigaddset(&resize, SIGWINCH);
-    (void)pthread_sigmask(SIG_BLOCK, &resize, nullptr);
-    resize_signal_ = Fd(::signalfd(-1, &resize, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!resize_signal_.valid()) return fail_errno(errno, "signalfd: cannot create");
-    resize_watch_ = TRY(loop.watch(resize_signal_.get(), EPOLLIN, [this](uint32_t) {
-      signalfd_siginfo info{};
-      while (::read(resize_signal_.get(), &info, sizeof(info)) == sizeof(info)) continue;
-      report_size();
-    }));
+    resize_watch_ = TRY(ResizeWatch::create(loop, [this] { report_size(); }));
     report_size();
     return {};
   }
@@ -102,16 +88,13 @@ class StdioHost final : public Port::Host {
   }
 
   void report_size() {
-    winsize size{};
-    if (::ioctl(terminal_->screen.fd(), TIOCGWINSZ, &size) == 0)
-      port_.resize({.columns = size.ws_col, .rows = size.ws_row});
+    if (const auto size = size_of_terminal(terminal_->screen.fd())) port_.resize(*size);
   }
 
   Port& port_;
   std::optional<Terminal> terminal_;
   EventLoop::Timer foreground_timer_;
-  Fd resize_signal_;
-  EventLoop::Watch resize_watch_;
+  std::optional<ResizeWatch> resize_watch_;
 };
 
 }  // namespace

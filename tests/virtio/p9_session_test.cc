@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -12,94 +11,15 @@
 #include <filesystem>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "base/fd.h"
-#include "tests/fakes/p9_client.h"
-#include "tests/fakes/temp_dir.h"
+#include "tests/virtio/p9_session_fixture.h"
 
 namespace wick::virtio::p9 {
 namespace {
 
-using fakes::P9Client;
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
-
-constexpr uint32_t kRoot = 0;
-
-class P9SessionTest : public testing::Test {
- protected:
-  P9SessionTest() {
-    std::filesystem::create_directory(share_path());
-    open({});
-  }
-
-  void open(share::TreeOptions options, uint32_t msize = 8192) {
-    options.path = share_path();
-    session_.reset();
-    tree_ = share::Tree::open(options).value();
-    session_.emplace(*tree_);
-    client_.emplace(
-        [this](const std::string& request, size_t room) { return exchange(request, room); });
-    ASSERT_EQ(client_->version(msize), "9P2000.L");
-    ASSERT_TRUE(client_->attach(kRoot));
-  }
-
-  // Sends a request in buffers of one size and takes the reply from buffers of another.
-  std::string exchange(std::string request, size_t room) {
-    std::string reply(room, '\xee');
-    std::vector<iovec> readable, writable;
-    for (size_t at = 0; at < request.size(); at += 50)
-      readable.push_back({request.data() + at, std::min<size_t>(50, request.size() - at)});
-    for (size_t at = 0; at < room; at += 70)
-      writable.push_back({reply.data() + at, std::min<size_t>(70, room - at)});
-    const auto parsed = Request::parse(readable, session_->msize());
-    EXPECT_TRUE(parsed);
-    const size_t size = session_->execute(*parsed, writable);
-    EXPECT_LE(size, room);
-    EXPECT_EQ(reply.find_first_not_of('\xee', size), reply.npos) << "written past the reply";
-    return reply.substr(0, size);
-  }
-
-  std::string share_path() const { return folder_ / "share"; }
-  std::string host(const std::string& name) const { return share_path() + "/" + name; }
-  std::string content(const std::string& name) const { return fakes::read_file(host(name)); }
-  void write_host(const std::string& name, std::string_view text) const {
-    fakes::write_file(host(name), text);
-  }
-  struct stat host_stat(const std::string& name) const {
-    struct stat status {};
-    EXPECT_EQ(::lstat(host(name).c_str(), &status), 0) << name;
-    return status;
-  }
-  // Walks from the root to a file, and returns 0 or the error.
-  int find(uint32_t fid, std::vector<std::string> names) {
-    const size_t count = names.size();
-    const auto qids = client_->walk(kRoot, fid, std::move(names));
-    if (!qids) return qids.error();
-    return qids->size() == count ? 0 : ENOENT;
-  }
-  std::multimap<std::string, P9Client::DirectoryEntry> list(uint32_t fid, uint32_t count) {
-    std::multimap<std::string, P9Client::DirectoryEntry> all;
-    for (uint64_t offset = 0;;) {
-      const auto entries = client_->readdir(fid, offset, count);
-      EXPECT_TRUE(entries);
-      if (!entries || entries->empty()) return all;
-      offset = entries->back().offset;
-      for (const auto& entry : *entries) all.emplace(entry.name, entry);
-    }
-  }
-
-  const fakes::TempDir folder_;
-  std::unique_ptr<share::Tree> tree_;
-  std::optional<Session> session_;
-  std::optional<P9Client> client_;
-};
-
-template <typename T>
-int error_of(const share::Outcome<T>& outcome) {
-  return outcome ? 0 : outcome.error();
-}
 
 TEST_F(P9SessionTest, WritesAFileThatTheHostReads) {
   ASSERT_EQ(find(1, {}), 0);
@@ -503,134 +423,6 @@ TEST_F(P9SessionTest, TruncatesWhenItOpens) {
   EXPECT_EQ(content("file"), "");
   ASSERT_EQ(find(2, {}), 0);
   EXPECT_EQ(error_of(client_->create(2, "file", O_WRONLY | O_CREAT | O_EXCL, 0644)), EEXIST);
-}
-
-// --- what must not happen ---
-
-TEST_F(P9SessionTest, ChangesNothingOfAReadOnlyShare) {
-  write_host("file", "text");
-  std::filesystem::create_directory(host("folder"));
-  open({.path = {}, .read_only = true});
-  ASSERT_EQ(find(1, {"file"}), 0);
-  EXPECT_EQ(error_of(client_->setattr(1, {.valid = P9_ATTR_SIZE})), EROFS);
-  EXPECT_EQ(error_of(client_->setattr(1, {.valid = P9_ATTR_MODE, .mode = 0777})), EROFS);
-  EXPECT_EQ(error_of(client_->open(1, O_RDWR)), EROFS);
-  EXPECT_EQ(error_of(client_->open(1, O_RDONLY | O_TRUNC)), EROFS);
-  ASSERT_EQ(find(2, {}), 0);
-  EXPECT_EQ(error_of(client_->create(2, "new", O_RDWR, 0644)), EROFS);
-  EXPECT_EQ(error_of(client_->mkdir(kRoot, "new")), EROFS);
-  EXPECT_EQ(error_of(client_->symlink(kRoot, "new", "x")), EROFS);
-  EXPECT_EQ(error_of(client_->mknod(kRoot, "new", S_IFIFO | 0644, 0, 0)), EROFS);
-  EXPECT_EQ(error_of(client_->link(kRoot, 1, "new")), EROFS);
-  EXPECT_EQ(error_of(client_->renameat(kRoot, "file", kRoot, "new")), EROFS);
-  EXPECT_EQ(error_of(client_->rename(1, kRoot, "new")), EROFS);
-  EXPECT_EQ(error_of(client_->unlinkat(kRoot, "file")), EROFS);
-  EXPECT_EQ(error_of(client_->unlinkat(kRoot, "folder", P9_DOTL_AT_REMOVEDIR)), EROFS);
-  ASSERT_TRUE(client_->walk(1, 3));
-  if (client_->xattrcreate(3, "user.x", 0, 0)) {
-    EXPECT_EQ(error_of(client_->clunk(3)), EROFS);
-  }
-  ASSERT_TRUE(client_->walk(1, 4));
-  EXPECT_EQ(error_of(client_->remove(4)), EROFS);
-  ASSERT_TRUE(client_->open(1, O_RDONLY));
-  EXPECT_EQ(client_->read(1, 0, 10), "text");
-  EXPECT_EQ(content("file"), "text");
-  EXPECT_FALSE(std::filesystem::exists(host("new")));
-}
-
-TEST_F(P9SessionTest, NamesLeadNowhereElse) {
-  folder_.write("secret", "secret");
-  std::filesystem::create_symlink(folder_ / "secret", host("absolute"));
-  std::filesystem::create_symlink("../secret", host("relative"));
-  std::filesystem::create_symlink("..", host("up"));
-  for (const std::vector<std::string>& path : {std::vector<std::string>{"..", "secret"},
-                                               {"up", "secret"},
-                                               {"../secret"},
-                                               {folder_ / "secret"},
-                                               {"up/secret"},
-                                               {""},
-                                               {"./"},
-                                               {"..", "..", "secret"}})
-    EXPECT_NE(find(1, path), 0) << path.back();
-  for (const std::string name : {"absolute", "relative"}) {
-    ASSERT_EQ(find(2, {name}), 0);  // the link itself
-    EXPECT_EQ(client_->getattr(2)->mode & S_IFMT, unsigned{S_IFLNK});
-    EXPECT_NE(error_of(client_->open(2, O_RDONLY)), 0);
-    ASSERT_TRUE(client_->clunk(2));
-  }
-  for (const std::string name : {"..", ".", "", "a/b", "/", "../secret"}) {
-    EXPECT_NE(error_of(client_->unlinkat(kRoot, name)), 0) << name;
-    EXPECT_NE(error_of(client_->unlinkat(kRoot, name, P9_DOTL_AT_REMOVEDIR)), 0) << name;
-    EXPECT_NE(error_of(client_->mkdir(kRoot, name)), 0) << name;
-    EXPECT_NE(error_of(client_->symlink(kRoot, name, "x")), 0) << name;
-    EXPECT_NE(error_of(client_->renameat(kRoot, "up", kRoot, name)), 0) << name;
-    EXPECT_NE(error_of(client_->renameat(kRoot, name, kRoot, "stolen")), 0) << name;
-  }
-  // Creating through a link that leads out.
-  ASSERT_EQ(find(3, {}), 0);
-  EXPECT_NE(error_of(client_->create(3, "relative", O_RDWR | O_TRUNC, 0644)), 0);
-  EXPECT_EQ(folder_.read("secret"), "secret");
-}
-
-// The host, or another guest, swaps a folder for a link again and again.
-TEST_F(P9SessionTest, ARaceOfNamesLeadsNowhereElse) {
-  std::filesystem::create_directory(folder_ / "outside");
-  folder_.write("outside/file", "secret");
-  std::filesystem::create_directory(host("folder"));
-  write_host("folder/file", "public");
-  std::filesystem::create_symlink(folder_ / "outside", host("link"));
-  std::atomic<bool> stop = false;
-  std::thread swapper([&] {
-    while (!stop)
-      ::renameat2(AT_FDCWD, host("folder").c_str(), AT_FDCWD, host("link").c_str(),
-                  RENAME_EXCHANGE);
-  });
-  int found = 0;
-  for (int i = 0; i < 3000; ++i) {
-    if (find(1, {"folder", "file"}) != 0) continue;
-    ++found;
-    EXPECT_TRUE(client_->open(1, O_RDONLY));
-    EXPECT_EQ(client_->read(1, 0, 100), "public");
-    EXPECT_TRUE(client_->clunk(1));
-  }
-  stop = true;
-  swapper.join();
-  EXPECT_GT(found, 0);
-}
-
-TEST_F(P9SessionTest, NeverOpensAFifo) {
-  ASSERT_EQ(::mkfifo(host("fifo").c_str(), 0600), 0);
-  ASSERT_EQ(find(1, {"fifo"}), 0);
-  EXPECT_NE(error_of(client_->open(1, O_RDONLY)), 0);  // and does not wait for a writer
-  EXPECT_NE(error_of(client_->open(1, O_RDWR)), 0);
-}
-
-TEST_F(P9SessionTest, BoundsFids) {
-  uint32_t fid = 1;
-  while (client_->walk(kRoot, fid)) ++fid;
-  EXPECT_EQ(error_of(client_->walk(kRoot, fid)), ENFILE);
-  EXPECT_EQ(fid, FidTable::kMaxFids);
-  EXPECT_LE(tree_->usage().descriptors, 10u);
-  EXPECT_TRUE(client_->clunk(1));
-  EXPECT_TRUE(client_->walk(kRoot, fid));
-}
-
-TEST_F(P9SessionTest, ExecutesNothingWhoseReplyHasNoRoom) {
-  const auto mkdir = P9Client::Message(P9_TMKDIR).u32(kRoot).text("folder").u32(0755).u32(0);
-  EXPECT_EQ(error_of(client_->call(mkdir, "", 19)), EMSGSIZE);
-  EXPECT_FALSE(std::filesystem::exists(host("folder")));
-  EXPECT_EQ(exchange(std::string("\x07\0\0\0\x68\0\0", 7), 10), "");
-  EXPECT_TRUE(client_->call(mkdir, "", 20));
-}
-
-TEST_F(P9SessionTest, AnswersEverySingleTypeOfMessage) {
-  for (int type = 0; type < 256; ++type) {
-    std::string message = std::string("\x07\0\0\0?\x01\0", 7);
-    message[4] = static_cast<char>(type);
-    const std::string reply = exchange(message, 100);
-    ASSERT_EQ(reply.size(), kErrorBytes) << type;
-    EXPECT_EQ(reply[4], P9_RLERROR);
-  }
 }
 
 }  // namespace
