@@ -12,6 +12,7 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import report
@@ -81,8 +82,9 @@ class Guest:
     def __init__(self, command):
         self.started = time.monotonic()
         self.output = b""
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL)
+                                        stderr=self.errors)
 
     def wait_for(self, text, limit_s=60):
         """Seconds from the exec of the VMM until the guest wrote `text`."""
@@ -90,14 +92,28 @@ class Guest:
             ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
             piece = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             if not piece:
-                sys.exit(f"{self.process.args[0]}: no {text!r}; the console was:\n"
-                         + self.output.decode(errors="replace"))
+                self.fail(f"no {text!r}")
             self.output += piece
         return time.monotonic() - self.started
 
     def send(self, text):
         self.process.stdin.write(text)
         self.process.stdin.flush()
+
+    def wait_for_end(self, limit_s=60):
+        """Seconds from the exec of the VMM until its end, which must be with status 0."""
+        while piece := os.read(self.process.stdout.fileno(), 65536):
+            self.output += piece
+        if status := self.process.wait(limit_s):
+            self.fail(f"status {status}")
+        return time.monotonic() - self.started
+
+    def fail(self, why):
+        self.errors.seek(0)
+        ended = "runs" if self.process.poll() is None else f"ended with {self.process.returncode}"
+        sys.exit(f"{self.process.args[0]}: {why}; it {ended} and said:\n"
+                 + self.errors.read().decode(errors="replace") + "\nthe console was:\n"
+                 + self.output.decode(errors="replace"))
 
     def end(self):
         self.process.kill()
