@@ -152,6 +152,23 @@ TEST(Exec, RunsAreRepeatedAndReported) {
               AllOf(HasSubstr("tests=\"3\""), HasSubstr("failures=\"3\"")));
 }
 
+TEST(Exec, EachKernelRunsEachScript) {
+  const TempDir dir(folder_on_disk());
+  write_file(dir / "passes", "uname -r\n");
+  write_file(dir / "fails", "exit 5\n");
+  const Finished runs = finish(
+      wick({"exec", "-k", image("bzImage"), "-k", image("lab/vmlinuz"), "--script", dir / "passes",
+            "--script", dir / "fails", "--jobs", "2", "--junit", dir / "report.xml"}));
+  EXPECT_EQ(runs.status, 5) << runs.err;
+  // Only the name of Debian's kernel has this.
+  EXPECT_THAT(runs.out, HasSubstr("-amd64\n"));
+  EXPECT_EQ(std::ranges::count(runs.out, '\n'), 2) << runs.out;
+  const std::string report = read_file(dir / "report.xml");
+  EXPECT_THAT(report, AllOf(HasSubstr("tests=\"4\""), HasSubstr("failures=\"2\"")));
+  for (const char* name : {"bzImage", "lab/vmlinuz", "passes", "fails"})
+    EXPECT_THAT(report, HasSubstr(name));
+}
+
 TEST(Exec, ResultsAreCopiedOutAlsoOfACommandThatFails) {
   const TempDir dir;
   const Finished run = finish(exec(shell("mkdir -p /tmp/a/b; echo text >/tmp/a/b/file; exit 7"),
