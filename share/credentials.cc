@@ -1,6 +1,7 @@
 #include "share/credentials.h"
 
 #include <linux/capability.h>
+#include <sched.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -11,6 +12,8 @@
 namespace wick::share {
 
 namespace {
+
+thread_local bool has_own_umask = false;
 
 using CapabilityData = std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3>;
 
@@ -70,9 +73,14 @@ void AssumedCaller::leave() {
   active_ = false;
 }
 
-// Most callers have none, and that is what a thread of a share has.
+void take_own_umask() {
+  if (::unshare(CLONE_FS) != 0) return;
+  ::umask(0);
+  has_own_umask = true;
+}
+
 ThreadUmask::ThreadUmask(uint32_t mask) {
-  if (mask != 0) before_ = ::umask(mask);
+  if (has_own_umask && mask != 0) before_ = ::umask(mask);
 }
 
 ThreadUmask::~ThreadUmask() {

@@ -28,7 +28,11 @@ class AssumedCaller {
   bool active_;
 };
 
-// Gives the thread a umask.
+// Gives the thread a umask of its own, of 0. Allowed to every user; if it fails all the same, the
+// umask of the process is applied to what the thread creates.
+void take_own_umask();
+
+// Changes the umask of a thread that has its own.
 class ThreadUmask {
  public:
   explicit ThreadUmask(uint32_t mask);

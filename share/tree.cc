@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -72,10 +71,7 @@ Result<std::unique_ptr<Tree>> Tree::open(const TreeOptions& options) {
                                        max_nodes, max_open_nodes, max_files, max_lock_owners)));
 }
 
-void Tree::prepare_thread() {
-  // Allowed to every user. If it fails all the same, the umask of the process is applied.
-  if (::unshare(CLONE_FS) == 0) ::umask(0);
-}
+void Tree::prepare_thread() { take_own_umask(); }
 
 Outcome<Entry> Tree::lookup(NodeId directory, std::string_view name) {
   const NodeRef node = TRY(parts_->nodes.find(directory));
