@@ -72,7 +72,8 @@ bool is_menu(const Picture& picture) {
 // The menu of the CD and the first question of the installer, of both VMMs.
 TEST(Installer, StartsFromCdWithTextLong) {
   const TempDir dir(folder_on_disk());
-  const ScreenGuest guest{.cdrom = image("installer.iso"), .memory_mib = 512};
+  // With 512 MiB its first question would be a small one, about the memory.
+  const ScreenGuest guest{.cdrom = image("installer.iso"), .memory_mib = 1024};
   ScreenMachine wick(Vmm::kWick, dir, guest);
   await_picture(wick, is_menu);
   keep(wick, "installer-menu");
@@ -110,7 +111,7 @@ TEST(Installer, StartsByLocationOverTheSerialPortLong) {
                                      "-extract", "/debian-installer", tree + "/debian-installer"});
   ASSERT_EQ(extracted.status, 0) << extracted.err;
   const std::string disk = blank_disk(dir, "disk", 1 << 30);
-  Process vm(wick_run({"--location", tree, "-m", "512M", "-d", disk + ",format=raw", "-n", "user",
+  Process vm(wick_run({"--location", tree, "-m", "1G", "-d", disk + ",format=raw", "-n", "user",
                        "--log-level", "info"}));
   vm.await_error("Debian");
   vm.console().expect("Select a language", kSlowly);
