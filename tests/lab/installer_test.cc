@@ -62,7 +62,8 @@ void keep(ScreenMachine& machine, const std::string& name) {
 constexpr uint32_t kNewtBlue = 0x0000aa;
 constexpr uint32_t kNewtGrey = 0xaaaaaa;
 bool shows_a_dialog(const Picture& picture) {
-  return share_of(picture, kNewtBlue) > 0.2 && share_of(picture, kNewtGrey) > 0.2;
+  // The choice of a language leaves little of the background.
+  return share_of(picture, kNewtBlue) > 0.05 && share_of(picture, kNewtGrey) > 0.5;
 }
 
 bool is_menu(const Picture& picture) {
