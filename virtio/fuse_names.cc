@@ -142,7 +142,7 @@ uint32_t FuseSession::set_xattr(Call& call) {
                            : call.arguments.take_prefix(in, FUSE_COMPAT_SETXATTR_IN_SIZE);
   if (!taken || !call.arguments.take(name) || call.arguments.rest().size() < in.size)
     return call.error(EINVAL);
-  const bool kill_set_group_id = acls_ && (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+  const bool kill_set_group_id = (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
   return call.done(tree_.set_xattr(call.node(), name, call.arguments.rest().first(in.size),
                                    static_cast<int>(in.flags), kill_set_group_id));
 }

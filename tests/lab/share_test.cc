@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -204,15 +206,15 @@ TEST_F(ShareOnDisk, KeepsOwnersAndDevicesOfAGuestInAttributes) {
 TEST_F(ShareOnDisk, AnAccessControlListCountsInTheGuest) {
   write("file", "secret");
   struct [[gnu::packed]] {
-    uint32_t version = 2;
+    uint32_t version = POSIX_ACL_XATTR_VERSION;
     struct {
       uint16_t tag, permissions;
       uint32_t id;
-    } entries[5] = {{0x01, 6, UINT32_MAX},
-                    {0x02, 0, 1000},
-                    {0x04, 4, UINT32_MAX},
-                    {0x10, 4, UINT32_MAX},
-                    {0x20, 4, UINT32_MAX}};
+    } entries[5] = {{ACL_USER_OBJ, 6, UINT32_MAX},
+                    {ACL_USER, 0, 1000},
+                    {ACL_GROUP_OBJ, 4, UINT32_MAX},
+                    {ACL_MASK, 4, UINT32_MAX},
+                    {ACL_OTHER, 4, UINT32_MAX}};
   } acl;
   ASSERT_EQ(
       ::setxattr((dir_ / "shared/file").c_str(), "system.posix_acl_access", &acl, sizeof(acl), 0),

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/fs.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 
 #include "tests/fakes/files.h"
 #include "tests/fakes/temp_dir.h"
@@ -274,18 +276,18 @@ TEST_F(FuseTest, CachesAsItWasTold) {
 
 // --- POSIX ACLs, which a share with security=passthrough has ---
 
-// In the format of the kernel's extended attributes (linux/posix_acl_xattr.h).
+// As the value of an extended attribute.
 Bytes acl(uint16_t owner, uint16_t group, uint16_t other) {
   Bytes bytes;
-  append(bytes, uint32_t{2});
+  append(bytes, uint32_t{POSIX_ACL_XATTR_VERSION});
   const auto entry = [&](uint16_t tag, uint16_t permissions) {
     append(bytes, tag);
     append(bytes, permissions);
     append(bytes, UINT32_MAX);
   };
-  entry(0x01, owner);
-  entry(0x04, group);
-  entry(0x20, other);
+  entry(ACL_USER_OBJ, owner);
+  entry(ACL_GROUP_OBJ, group);
+  entry(ACL_OTHER, other);
   return bytes;
 }
 
