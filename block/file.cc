@@ -312,24 +312,6 @@ std::vector<iovec> zero_buffers(uint64_t most) {
   return pages;
 }
 
-uint64_t total_bytes(std::span<const iovec> buffers) {
-  uint64_t total = 0;
-  for (const iovec& buffer : buffers) total += buffer.iov_len;
-  return total;
-}
-
-std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset, uint64_t length) {
-  std::vector<iovec> part;
-  for (const iovec& buffer : buffers) {
-    const uint64_t skip = std::min<uint64_t>(offset, buffer.iov_len);
-    offset -= skip;
-    const uint64_t size = std::min<uint64_t>(buffer.iov_len - skip, length);
-    if (size > 0) part.push_back({static_cast<std::byte*>(buffer.iov_base) + skip, size});
-    length -= size;
-  }
-  return part;
-}
-
 void fill_zeroes(std::span<const iovec> buffers) {
   for (const iovec& buffer : buffers)  // an empty one may have no address
     if (buffer.iov_len > 0) std::memset(buffer.iov_base, 0, buffer.iov_len);

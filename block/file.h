@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/buffers.h"
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/task.h"
@@ -97,11 +98,6 @@ std::unique_ptr<File> make_host_file(Fd file, Fd direct, const FileAbilities& ab
 // Buffers of `max_bytes` zeroes, at most 256 KiB. Read-only: all share one page.
 std::vector<iovec> zero_buffers(uint64_t max_bytes);
 
-// Helpers for a request's buffers.
-uint64_t total_bytes(std::span<const iovec> buffers);
-// Returns the part of `length_bytes` behind the first `offset_bytes`.
-std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset_bytes,
-                         uint64_t length_bytes);
 void fill_zeroes(std::span<const iovec> buffers);
 inline iovec to_iovec(std::span<const std::byte> bytes) {
   return {const_cast<std::byte*>(bytes.data()), bytes.size()};

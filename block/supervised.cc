@@ -3,15 +3,11 @@
 #include <cerrno>
 #include <chrono>
 
+#include "base/buffers.h"
+
 namespace wick::block {
 
 namespace {
-
-uint64_t size_of(std::span<const iovec> buffers) {
-  uint64_t bytes = 0;
-  for (const iovec& buffer : buffers) bytes += buffer.iov_len;
-  return bytes;
-}
 
 // Only the loop's thread writes, so an atomic addition is not necessary.
 void add(std::atomic<uint64_t>& number, uint64_t amount) {
@@ -91,12 +87,12 @@ Counters Supervised::counters() const {
 }
 
 Task<Result<void>> Supervised::read(uint64_t offset_bytes, std::span<const iovec> buffers) {
-  return execute(reads_, size_of(buffers),
+  return execute(reads_, total_bytes(buffers),
                  [=, this] { return image_->read(offset_bytes, buffers); });
 }
 
 Task<Result<void>> Supervised::write(uint64_t offset_bytes, std::span<const iovec> buffers) {
-  return execute(writes_, size_of(buffers),
+  return execute(writes_, total_bytes(buffers),
                  [=, this] { return image_->write(offset_bytes, buffers); });
 }
 

@@ -28,12 +28,12 @@ class JoinedDisk final : public ReadOnlyDisk {
   uint64_t size_bytes() const override { return size_bytes_; }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
-    const uint64_t length = block::total_bytes(buffers);
+    const uint64_t length = total_bytes(buffers);
     if (auto checked = check_range(offset, length); !checked) co_return checked;
     for (uint64_t done = 0; done < length;) {
       const Place place = find(offset + done);
       const uint64_t step = std::min(length - done, place.length_bytes);
-      const std::vector<iovec> part = block::slice(buffers, done, step);
+      const std::vector<iovec> part = slice(buffers, done, step);
       if (auto got = co_await place.disk.read(place.offset_bytes, part); !got) co_return got;
       done += step;
     }

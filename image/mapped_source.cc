@@ -22,7 +22,7 @@ void scatter(std::span<const std::byte> bytes, std::span<const iovec> buffers) {
 }  // namespace
 
 Task<Result<void>> MappedSource::read(uint64_t offset, std::span<const iovec> buffers) {
-  const uint64_t length = block::total_bytes(buffers);
+  const uint64_t length = total_bytes(buffers);
   if (auto checked = check_range(offset, length); !checked) co_return checked;
   std::vector<std::byte> unpacked;
   for (uint64_t done = 0; done < length;) {
@@ -33,7 +33,7 @@ Task<Result<void>> MappedSource::read(uint64_t offset, std::span<const iovec> bu
     for (const Block& block : *blocks) {
       const uint64_t within = (offset + done) % block_bytes_;
       const uint64_t step = std::min(length - done, block_bytes_ - within);
-      const std::vector<iovec> part = block::slice(buffers, done, step);
+      const std::vector<iovec> part = slice(buffers, done, step);
       Result<void> got;
       switch (block.kind) {
         case Block::Kind::kAbsent:

@@ -20,12 +20,12 @@ class PartDisk final : public ReadOnlyDisk {
   uint64_t size_bytes() const override { return align_up(length_bytes_, 512); }
 
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
-    const uint64_t length = block::total_bytes(buffers);
+    const uint64_t length = total_bytes(buffers);
     if (auto checked = check_range(offset, length); !checked) co_return checked;
     const uint64_t there = std::min(length, length_bytes_ - std::min(offset, length_bytes_));
-    block::fill_zeroes(block::slice(buffers, there, length));
+    block::fill_zeroes(slice(buffers, there, length));
     if (there == 0) co_return Result<void>();
-    const std::vector<iovec> part = block::slice(buffers, 0, there);
+    const std::vector<iovec> part = slice(buffers, 0, there);
     co_return co_await disk_.read(start_ + offset, part);
   }
 

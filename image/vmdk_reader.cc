@@ -196,7 +196,7 @@ class Flat final : public ReadOnlyDisk {
 
   uint64_t size_bytes() const override { return size_bytes_; }
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
-    if (auto checked = check_range(offset, block::total_bytes(buffers)); !checked)
+    if (auto checked = check_range(offset, total_bytes(buffers)); !checked)
       co_return checked;
     if (file_) co_return co_await file_->read(start_ + offset, buffers);
     block::fill_zeroes(buffers);

@@ -294,7 +294,7 @@ Task<Result<void>> Blk::execute_piece(const BlkRequest& request, uint64_t done, 
     co_return co_await backend_.discard(offset, length);
   if (request.kind == BlkRequest::Kind::kWriteZeroes)
     co_return co_await backend_.write_zeroes(offset, length, request.unmap);
-  const std::vector<iovec> buffers = block::slice(request.data, done, length);
+  const std::vector<iovec> buffers = slice(request.data, done, length);
   if (request.kind == BlkRequest::Kind::kRead) co_return co_await backend_.read(offset, buffers);
   co_return co_await backend_.write(offset, buffers);
 }

@@ -2,8 +2,10 @@
 
 #include <linux/virtio_blk.h>
 
-#include <algorithm>
-#include <cstring>
+#include <array>
+#include <bit>
+
+#include "base/buffers.h"
 
 namespace wick::virtio {
 
@@ -12,40 +14,12 @@ namespace {
 // The maximum size of a buffer for GET_ID, because the loop fills it without a pause.
 constexpr uint64_t kMaxIdBytes = 4096;
 
-uint64_t total_bytes(std::span<const iovec> buffers) {
-  uint64_t total = 0;
-  for (const iovec& buffer : buffers) total += buffer.iov_len;
-  return total;
-}
-
 // Returns a copy of the first sizeof(T) bytes. `buffers` must have that many.
 template <typename T>
 T read_front(std::span<const iovec> buffers) {
-  T value;
-  auto* to = reinterpret_cast<std::byte*>(&value);
-  size_t wanted = sizeof(T);
-  for (auto buffer = buffers.begin(); wanted > 0; ++buffer) {
-    const size_t part = std::min(wanted, buffer->iov_len);
-    if (part > 0) std::memcpy(to, buffer->iov_base, part);
-    to += part;
-    wanted -= part;
-  }
-  asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
-  return value;
-}
-
-// Returns the buffers without their first `skipped` bytes. They must have that many.
-std::vector<iovec> without_front(std::span<const iovec> buffers, size_t skipped) {
-  while (skipped > 0 && buffers.front().iov_len <= skipped) {
-    skipped -= buffers.front().iov_len;
-    buffers = buffers.subspan(1);
-  }
-  std::vector<iovec> rest(buffers.begin(), buffers.end());
-  if (skipped > 0) {
-    rest.front().iov_base = static_cast<std::byte*>(rest.front().iov_base) + skipped;
-    rest.front().iov_len -= skipped;
-  }
-  return rest;
+  std::array<std::byte, sizeof(T)> bytes;
+  BufferCursor(buffers).read(bytes);
+  return std::bit_cast<T>(bytes);
 }
 
 // Returns nullptr if there is none.
@@ -54,16 +28,6 @@ std::byte* last_byte(std::span<const iovec> buffers) {
     buffers = buffers.first(buffers.size() - 1);
   if (buffers.empty()) return nullptr;
   return static_cast<std::byte*>(buffers.back().iov_base) + buffers.back().iov_len - 1;
-}
-
-// Returns the buffers without their last byte. They must have one.
-std::vector<iovec> without_last_byte(std::span<const iovec> buffers) {
-  while (buffers.back().iov_len == 0) buffers = buffers.first(buffers.size() - 1);
-  const bool whole = buffers.back().iov_len == 1;
-  if (whole) buffers = buffers.first(buffers.size() - 1);
-  std::vector<iovec> rest(buffers.begin(), buffers.end());
-  if (!whole) --rest.back().iov_len;
-  return rest;
 }
 
 bool in_disk(uint64_t sector, uint64_t sectors, const BlkLimits& limits) {
@@ -132,12 +96,12 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
   switch (header.type) {
     case VIRTIO_BLK_T_IN:
       request.kind = Kind::kRead;
-      request.data = without_last_byte(writable);
+      request.data = slice(writable, 0, request.written_before_status);
       parse_transfer(request, header.sector, limits);
       break;
     case VIRTIO_BLK_T_OUT:
       request.kind = Kind::kWrite;
-      request.data = without_front(readable, sizeof(header));
+      request.data = slice(readable, sizeof(header), total_bytes(readable));
       parse_transfer(request, header.sector, limits);
       break;
     case VIRTIO_BLK_T_FLUSH:
@@ -146,7 +110,7 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
       break;
     case VIRTIO_BLK_T_GET_ID:
       request.kind = Kind::kGetId;
-      request.data = without_last_byte(writable);
+      request.data = slice(writable, 0, request.written_before_status);
       if (total_bytes(request.data) < VIRTIO_BLK_ID_BYTES ||
           total_bytes(request.data) > kMaxIdBytes)
         refuse(request, VIRTIO_BLK_S_IOERR);
@@ -154,7 +118,7 @@ BlkRequest BlkRequest::parse(std::span<const iovec> readable, std::span<const io
     case VIRTIO_BLK_T_DISCARD:
     case VIRTIO_BLK_T_WRITE_ZEROES:
       request.kind = header.type == VIRTIO_BLK_T_DISCARD ? Kind::kDiscard : Kind::kWriteZeroes;
-      request.data = without_front(readable, sizeof(header));
+      request.data = slice(readable, sizeof(header), total_bytes(readable));
       parse_segment(request, limits);
       break;
     default:

@@ -102,12 +102,12 @@ uint32_t FuseSession::write(Call& call) {
   fuse_write_in in;
   if (!call.arguments.take(in)) return call.error(EINVAL);
   const auto& data = call.request.data;
-  if (in.size > size_of(data) || in.size > kMaxWriteBytes) return call.error(EINVAL);
+  if (in.size > total_bytes(data) || in.size > kMaxWriteBytes) return call.error(EINVAL);
   const bool cached = (in.write_flags & FUSE_WRITE_CACHE) != 0;
   const share::WriteOptions options{
       .append = (in.flags & O_APPEND) != 0 && !cached,
       .kill_privileges = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0};
-  const auto put = tree_.write(share::FileId{in.fh}, part_of(data, 0, in.size), in.offset, options);
+  const auto put = tree_.write(share::FileId{in.fh}, slice(data, 0, in.size), in.offset, options);
   if (!put) return call.error(put.error());
   fuse_write_out out{};
   out.size = static_cast<uint32_t>(*put);

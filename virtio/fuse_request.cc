@@ -4,34 +4,10 @@
 #include <cerrno>
 
 #include "base/bytes.h"
-#include "virtio/loop_queue.h"
 
 namespace wick::virtio {
 
 static_assert(sizeof(fuse_in_header) == 40 && sizeof(fuse_out_header) == 16);
-
-std::vector<iovec> part_of(std::span<const iovec> buffers, size_t offset, size_t size_bytes) {
-  std::vector<iovec> part;
-  for (const iovec& buffer : buffers) {
-    if (size_bytes == 0) break;
-    if (offset >= buffer.iov_len) {
-      offset -= buffer.iov_len;
-      continue;
-    }
-    const size_t taken = std::min(buffer.iov_len - offset, size_bytes);
-    part.push_back({static_cast<std::byte*>(buffer.iov_base) + offset, taken});
-    size_bytes -= taken;
-    offset = 0;
-  }
-  return part;
-}
-
-// The lengths of a chain are 32 bits each, and their number is bounded, so the sum fits.
-size_t size_of(std::span<const iovec> buffers) {
-  size_t size = 0;
-  for (const iovec& buffer : buffers) size += buffer.iov_len;
-  return size;
-}
 
 bool FuseArguments::take(std::string_view& name) {
   const std::string_view text(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
@@ -49,13 +25,13 @@ std::optional<FuseRequest> FuseRequest::parse(std::span<const iovec> readable) {
   if (cursor.read(header) != header.size()) return std::nullopt;
   std::memcpy(&request.header, header.data(), header.size());
   const size_t length = request.header.len;
-  if (length < header.size() || length > size_of(readable)) return std::nullopt;
+  if (length < header.size() || length > total_bytes(readable)) return std::nullopt;
 
   size_t argument_size = length - header.size();
   if (request.header.opcode == FUSE_WRITE) {
     argument_size = std::min(argument_size, sizeof(fuse_write_in));
     const size_t start = header.size() + argument_size;
-    request.data = part_of(readable, start, length - start);
+    request.data = slice(readable, start, length - start);
   }
   if (argument_size > kMaxArgumentBytes) {
     request.too_long = true;
@@ -67,7 +43,7 @@ std::optional<FuseRequest> FuseRequest::parse(std::span<const iovec> readable) {
 }
 
 void FuseReply::write(size_t offset, std::span<const std::byte> bytes) const {
-  for (const iovec& part : part_of(writable_, offset, bytes.size())) {
+  for (const iovec& part : slice(writable_, offset, bytes.size())) {
     std::memcpy(part.iov_base, bytes.data(), part.iov_len);
     bytes = bytes.subspan(part.iov_len);
   }

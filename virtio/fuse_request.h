@@ -16,11 +16,9 @@
 #include <type_traits>
 #include <vector>
 
-namespace wick::virtio {
+#include "base/buffers.h"
 
-// The part of `buffers` from `offset` on, at most `size_bytes`.
-std::vector<iovec> part_of(std::span<const iovec> buffers, size_t offset, size_t size_bytes);
-size_t size_of(std::span<const iovec> buffers);
+namespace wick::virtio {
 
 // The arguments of a request behind its header, which are taken from front to back.
 class FuseArguments {
@@ -71,7 +69,7 @@ struct FuseRequest {
 class FuseReply {
  public:
   explicit FuseReply(std::span<const iovec> writable)
-      : writable_(writable), room_bytes_(size_of(writable)) {}
+      : writable_(writable), room_bytes_(total_bytes(writable)) {}
 
   // The number of bytes that fit behind the fuse_out_header; 0 if even that does not fit.
   size_t room_bytes() const {
@@ -79,7 +77,7 @@ class FuseReply {
   }
   // Where the data of FUSE_READ goes; at most `size_bytes`.
   std::vector<iovec> data_buffers(size_t size_bytes) const {
-    return part_of(writable_, sizeof(fuse_out_header), size_bytes);
+    return slice(writable_, sizeof(fuse_out_header), size_bytes);
   }
 
   // Each of these writes the whole answer, once, and returns the number of bytes that it has

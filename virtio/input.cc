@@ -189,8 +189,7 @@ void Input::forget() {
 void Input::collect_buffers() {
   events_->ring.serve([] { return true; },
                       [this](Chain chain) {
-                        size_t room = 0;
-                        for (const iovec& buffer : chain.writable()) room += buffer.iov_len;
+                        const size_t room = total_bytes(chain.writable());
                         if (room >= sizeof(virtio_input_event))
                           events_->buffers.push_back(std::move(chain));
                         else

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/buffers.h"
 #include "net/vlan.h"
 
 namespace wick::virtio {
@@ -60,8 +61,7 @@ bool NetReceiver::gather(size_t wanted_bytes) {
       continue;
     }
     const auto buffers = chain->writable();
-    size_t bytes = 0;
-    for (const iovec& buffer : buffers) bytes += buffer.iov_len;
+    const size_t bytes = total_bytes(buffers);
     if (bytes == 0) {
       warnings_.warn("{}: the driver added a receive buffer without room", name_);
       ++empty_chains_;

@@ -202,7 +202,7 @@ void P9::complete(std::vector<InFlight*> requests) {
     if (std::holds_alternative<p9::Flush>(request.request.body)) {
       p9::Reply reply(p9::reply_type(p9::P9_TFLUSH));
       const auto bytes = reply.finish(request.request.tag);
-      if (p9::total_bytes(request.chain.writable()) >= bytes.size())
+      if (total_bytes(request.chain.writable()) >= bytes.size())
         request.reply_bytes = BufferCursor(request.chain.writable()).write(bytes);
     }
     if (request.reply_bytes == 0 && request.progress == Progress::kRunning)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "virtio/loop_queue.h"
 #include "virtio/p9_execution.h"
 
 namespace wick::virtio::p9 {
@@ -57,7 +56,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Create& create) {
 
 Outcome<Session::Answer> Session::Execution::operator()(const Read& read) {
   const Fid fid = TRY(fids.find(read.fid));
-  const auto to = part_of(writable, kIoHeaderBytes, max_data_bytes(read.count));
+  const auto to = slice(writable, kIoHeaderBytes, max_data_bytes(read.count));
   size_t size_bytes = 0;
   if (fid.xattr != nullptr) {
     if (fid.xattr->writable()) return refuse(EBADF);

@@ -6,7 +6,6 @@
 #include <type_traits>
 
 #include "base/bytes.h"
-#include "virtio/loop_queue.h"
 
 namespace wick::virtio::p9 {
 
@@ -134,7 +133,7 @@ Body parse_write(Fields& in, std::span<const iovec> readable, uint32_t msize) {
   const uint64_t offset = in.u64();
   const uint32_t count = in.u32();
   if (count > msize - kWriteHeaderBytes) return Refused{EMSGSIZE};
-  Write write = {fid, offset, part_of(readable, kWriteHeaderBytes, count)};
+  Write write = {fid, offset, slice(readable, kWriteHeaderBytes, count)};
   if (total_bytes(write.data) != count) return Refused{EPROTO};
   return write;
 }
@@ -196,24 +195,6 @@ size_t reply_room(const Body& body) {
           return kErrorBytes;
       },
       body);
-}
-
-size_t total_bytes(std::span<const iovec> buffers) {
-  size_t total = 0;
-  for (const iovec& buffer : buffers) total += buffer.iov_len;
-  return total;
-}
-
-std::vector<iovec> part_of(std::span<const iovec> buffers, size_t offset, size_t length) {
-  std::vector<iovec> part;
-  for (const iovec& buffer : buffers) {
-    const size_t skipped = std::min(offset, buffer.iov_len);
-    const size_t taken = std::min(length, buffer.iov_len - skipped);
-    if (taken > 0) part.push_back({static_cast<std::byte*>(buffer.iov_base) + skipped, taken});
-    offset -= skipped;
-    length -= taken;
-  }
-  return part;
 }
 
 Reply Reply::error(int code) {

@@ -19,6 +19,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/buffers.h"
+
 namespace wick::virtio::p9 {
 
 enum MessageType : uint8_t {
@@ -238,10 +240,6 @@ constexpr uint8_t reply_type(uint8_t type) { return static_cast<uint8_t>(type + 
 // reply, an Rlerror included, but without the text and the data of replies to requests that
 // change nothing.
 size_t reply_room(const Body& body);
-
-// What `buffers` contain from `offset` on, at most `length` bytes of it.
-std::vector<iovec> part_of(std::span<const iovec> buffers, size_t offset, size_t length);
-size_t total_bytes(std::span<const iovec> buffers);
 
 struct Qid {
   uint8_t type = 0;

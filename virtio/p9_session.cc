@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "virtio/loop_queue.h"
 #include "virtio/p9_execution.h"
 
 namespace wick::virtio::p9 {

@@ -141,14 +141,14 @@ class MemoryFile final : public block::File {
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
     return execute({.kind = FileOperation::Kind::kRead,
                     .offset_bytes = offset,
-                    .length_bytes = block::total_bytes(buffers),
+                    .length_bytes = total_bytes(buffers),
                     .data = {}},
                    buffers);
   }
   Task<Result<void>> write(uint64_t offset, std::span<const iovec> buffers) override {
     return execute({.kind = FileOperation::Kind::kWrite,
                     .offset_bytes = offset,
-                    .length_bytes = block::total_bytes(buffers),
+                    .length_bytes = total_bytes(buffers),
                     .data = {}},
                    buffers);
   }

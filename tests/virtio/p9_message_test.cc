@@ -13,7 +13,6 @@ namespace wick::virtio::p9 {
 namespace {
 
 using testing::ElementsAre;
-using testing::IsEmpty;
 
 constexpr uint32_t kMsize = 64 << 10;
 
@@ -292,23 +291,6 @@ TEST(P9Message, StopsWhereADirectoryEntryDoesNotFit) {
   ASSERT_EQ(entries.bytes().size(), 60u);
   EXPECT_EQ(load_le<uint64_t>(entries.bytes().subspan(30 + 13, 8)), 2u);
   EXPECT_EQ(text_of(entries.bytes().subspan(54)), "abcdef");
-}
-
-TEST(P9Message, TakesPartsOfBuffers) {
-  Buffers buffers("0123456789", 3);
-  const auto joined = [&](size_t offset, size_t length) {
-    std::string all;
-    for (const iovec& part : part_of(buffers.views, offset, length))
-      all.append(static_cast<const char*>(part.iov_base), part.iov_len);
-    return all;
-  };
-  EXPECT_EQ(joined(0, 100), "0123456789");
-  EXPECT_EQ(joined(2, 3), "234");
-  EXPECT_EQ(joined(3, 3), "345");
-  EXPECT_EQ(joined(9, 5), "9");
-  EXPECT_THAT(part_of(buffers.views, 10, 5), IsEmpty());
-  EXPECT_THAT(part_of(buffers.views, SIZE_MAX, SIZE_MAX), IsEmpty());
-  EXPECT_THAT(part_of(buffers.views, 0, 0), IsEmpty());
 }
 
 }  // namespace

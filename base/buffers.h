@@ -1,0 +1,42 @@
+// Lists of buffers, as readv(2) takes them. An empty buffer may have no address.
+//
+// Thread rule: any thread; the buffers are the caller's. Those of a chain are in guest RAM, where
+// the driver may write at any time.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace wick {
+
+// The sum of the lengths must fit, as it does for the buffers of one request.
+size_t total_bytes(std::span<const iovec> buffers);
+
+// What `buffers` contain from `offset` on, at most `length` bytes, without empty buffers.
+std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset, uint64_t length);
+
+// Iterates over the bytes of `buffers`, which must outlive it.
+class BufferCursor {
+ public:
+  explicit BufferCursor(std::span<const iovec> buffers) : buffers_(buffers) {}
+
+  // Returns the next bytes within one buffer, at most `max_bytes`; empty at the end.
+  std::span<std::byte> front(size_t max_bytes);
+  // Skips the first `size_bytes` of the bytes that front() returned.
+  void advance(size_t size_bytes) { offset_ += size_bytes; }
+
+  // Copy until `to` is full or `from` is empty, or until the buffers end; return the number
+  // of bytes copied.
+  size_t read(std::span<std::byte> to);
+  size_t write(std::span<const std::byte> from);
+
+ private:
+  std::span<const iovec> buffers_;
+  size_t offset_ = 0;  // in the first buffer
+};
+
+}  // namespace wick
