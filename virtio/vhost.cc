@@ -13,10 +13,6 @@ namespace wick::virtio {
 
 namespace {
 
-constexpr uint64_t kRingFeatures = feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
-                                   feature_bit(VIRTIO_RING_F_EVENT_IDX) |
-                                   feature_bit(VIRTIO_F_VERSION_1);
-
 uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring); }
 
 }  // namespace
@@ -44,7 +40,7 @@ Result<VhostFile> open_vhost(const char* path, const char* module, uint64_t requ
   if (::ioctl(file.fd.get(), VHOST_SET_OWNER) != 0 ||
       ::ioctl(file.fd.get(), VHOST_GET_FEATURES, &file.features) != 0)
     return fail_errno(errno, "{}: cannot set it up", path);
-  required |= kRingFeatures;
+  required |= kVhostRingFeatures;
   if ((file.features & required) != required)
     return fail("{}: the kernel lacks features {:#x}", path, required & ~file.features);
   return file;

@@ -36,14 +36,19 @@ class VhostCall {
   EventLoop::Watch watch_;
 };
 
+// The ring's features that the transport offers; the kernel must have them.
+constexpr uint64_t kVhostRingFeatures = feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+                                        feature_bit(VIRTIO_RING_F_EVENT_IDX) |
+                                        feature_bit(VIRTIO_F_VERSION_1);
+
 // A vhost device file, which belongs to this process.
 struct VhostFile {
   Fd fd;
   const char* path = nullptr;
   uint64_t features = 0;  // those of the kernel
 };
-// Fails if the kernel lacks one of the ring's features that the transport offers, or one of
-// `required`. `module` is named in the hint.
+// Fails if the kernel lacks one of kVhostRingFeatures, or one of `required`. `module` is named in
+// the hint.
 Result<VhostFile> open_vhost(const char* path, const char* module, uint64_t required = 0);
 
 class VhostRings {

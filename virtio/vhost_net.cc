@@ -12,9 +12,7 @@ namespace wick::virtio {
 namespace {
 
 // The features that vhost-net must know; those of the offloads concern the TAP.
-constexpr uint64_t kFeatures =
-    feature_bit(VIRTIO_RING_F_INDIRECT_DESC) | feature_bit(VIRTIO_RING_F_EVENT_IDX) |
-    feature_bit(VIRTIO_F_VERSION_1) | feature_bit(VIRTIO_NET_F_MRG_RXBUF);
+constexpr uint64_t kFeatures = kVhostRingFeatures | feature_bit(VIRTIO_NET_F_MRG_RXBUF);
 
 }  // namespace
 

@@ -10,9 +10,6 @@ namespace {
 
 // Of the device type, in the kernel's set of features.
 constexpr uint64_t kDeviceFeatures = feature_bit(VIRTIO_VSOCK_F_SEQPACKET);
-constexpr uint64_t kFeatures = kDeviceFeatures | feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
-                               feature_bit(VIRTIO_RING_F_EVENT_IDX) |
-                               feature_bit(VIRTIO_F_VERSION_1);
 
 }  // namespace
 
@@ -32,7 +29,8 @@ Result<std::unique_ptr<VhostVsock>> VhostVsock::open(EventLoop& loop, uint32_t c
 uint64_t VhostVsock::features() const { return rings_.kernel_features() & kDeviceFeatures; }
 
 Result<void> VhostVsock::add_ring(uint64_t features, ActiveQueue queue, DriverNotifier& notifier) {
-  return rings_.add(loop_, features & kFeatures, std::move(queue), notifier, name_);
+  return rings_.add(loop_, features & (kDeviceFeatures | kVhostRingFeatures), std::move(queue),
+                    notifier, name_);
 }
 
 void VhostVsock::remove_ring(unsigned ring) {
