@@ -11,16 +11,12 @@
 
 namespace wick {
 
-namespace {
-
 Result<std::string> new_name_beside(const std::string& path) {
   uint64_t random = 0;
   if (::getrandom(&random, sizeof(random), 0) != sizeof(random))
     return fail_errno(errno, "{}: getrandom: no name for a new file", path);
   return fmt::format("{}.{:016x}", path, random);
 }
-
-}  // namespace
 
 Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
                              const ReplaceOptions& options) {

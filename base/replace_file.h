@@ -28,4 +28,7 @@ Result<void> replace_file(const std::string& path, std::string_view content,
 Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
                              const ReplaceOptions& options = {});
 
+// A random name for a file that will take the place of `path`.
+Result<std::string> new_name_beside(const std::string& path);
+
 }  // namespace wick

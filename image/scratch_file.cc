@@ -1,7 +1,6 @@
 #include "image/scratch_file.h"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,18 +8,13 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/replace_file.h"
+
 namespace wick::image {
 
 namespace {
 
 constexpr mode_t kMode = 0644;
-
-Result<std::string> name_beside(const std::string& target) {
-  uint64_t random = 0;
-  if (::getrandom(&random, sizeof(random), 0) != sizeof(random))
-    return fail_errno(errno, "{}: getrandom: no name for a new file", target);
-  return fmt::format("{}.{:016x}", target, random);
-}
 
 }  // namespace
 
@@ -34,7 +28,7 @@ Result<ScratchFile> ScratchFile::create(const std::string& target) {
       return ScratchFile(std::move(unnamed), std::move(path), false);
   }
   // Not every file system has O_TMPFILE.
-  std::string path = TRY(name_beside(target));
+  std::string path = TRY(new_name_beside(target));
   Fd named(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, kMode));
   if (!named.valid()) return fail_errno(errno, "{}: cannot create a file beside it", target);
   return ScratchFile(std::move(named), std::move(path), true);
@@ -47,7 +41,7 @@ ScratchFile::~ScratchFile() {
 Result<void> ScratchFile::publish(const std::string& target) {
   if (::fsync(fd_.get()) != 0) return fail_errno(errno, "{}: cannot write", target);
   if (!has_name_) {
-    const std::string name = TRY(name_beside(target));
+    const std::string name = TRY(new_name_beside(target));
     if (::linkat(AT_FDCWD, path_.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
       return fail_errno(errno, "{}: cannot create a file beside it", target);
     path_ = name;
