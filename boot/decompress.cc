@@ -313,7 +313,7 @@ Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes) {
   TRY(done);
   if (::ftruncate(fd.get(), static_cast<off_t>(limit_bytes - buffers.out.size())) != 0)
     return fail_errno(errno, "{}: cannot truncate the memfd", file.name());
-  return InputFile::adopt(std::move(fd), file.name() + " (decompressed)");
+  return InputFile::adopt(std::move(fd), file.path(), " (decompressed)");
 }
 
 Compression compression_of(std::span<const std::byte> data) {

@@ -24,13 +24,15 @@ Result<InputFile> InputFile::open(const std::string& path) {
   return adopt(std::move(fd), path);
 }
 
-Result<InputFile> InputFile::adopt(Fd fd, std::string name) {
+Result<InputFile> InputFile::adopt(Fd fd, std::string path, const std::string& note) {
+  std::string name = path + note;
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", name);
   if (!S_ISREG(status.st_mode))
     return fail("{}: {}, not a regular file", name, kind_of(status.st_mode));
   if (status.st_size == 0) return fail("{}: the file is empty", name);
-  return InputFile(std::move(fd), std::move(name), static_cast<uint64_t>(status.st_size));
+  return InputFile(std::move(fd), std::move(path), std::move(name),
+                   static_cast<uint64_t>(status.st_size));
 }
 
 Result<void> InputFile::read(uint64_t offset, std::span<std::byte> to) const {

@@ -204,7 +204,7 @@ Result<BootImage> load_multiboot(const GuestMemory& memory, const BootFiles& fil
                               MultibootInfo::kBootLoaderName};
   info.mem_lower = static_cast<uint32_t>(kConventionalEnd >> 10);
   info.mem_upper = upper_memory(memory);
-  info.cmdline = block.append(name_word(files.kernel.name()) +
+  info.cmdline = block.append(name_word(files.kernel.path()) +
                               (files.cmdline.empty() ? "" : " " + files.cmdline));
   for (size_t i = 0; i < modules.size(); ++i)
     modules[i].string = block.append(files.modules[i].text);

@@ -9,6 +9,7 @@
 
 #include "boot/memory_map.h"
 #include "tests/boot/kernel_files.h"
+#include "tests/fakes/shell.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace wick::boot {
@@ -323,6 +324,19 @@ TEST_F(MultibootFiles, AreRecognizedByTheirHeader) {
   ASSERT_TRUE(loaded) << message(loaded);
   EXPECT_THAT(loaded->kernel, HasSubstr("Multiboot"));
   EXPECT_TRUE(open(MultibootImage().elf())->multiboot);
+}
+
+TEST_F(MultibootFiles, KeepTheirNameWhenTheyAreDecompressed) {
+  const Bytes flat = MultibootImage().flat();
+  const std::string path =
+      folder_.write("kernel", {reinterpret_cast<const char*>(flat.data()), flat.size()});
+  ASSERT_TRUE(fakes::shell("gzip '" + path + "'"));
+  const auto files = open_files(path + ".gz", "", KernelCache());
+  ASSERT_TRUE(files) << message(files);
+  const auto memory = memory_of(16 * kMiB);
+  const auto loaded = load_multiboot(memory, *files);
+  ASSERT_TRUE(loaded) << message(loaded);
+  EXPECT_EQ(text_at(memory, info_of(memory, *loaded).cmdline), path + ".gz");
 }
 
 // Xen's, for example, and some of Unikraft's.
