@@ -1,7 +1,5 @@
 #include "devices/rtc.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cassert>
 
@@ -207,33 +205,33 @@ void Rtc::set_time_from_registers() {
   state_.updated = time();
 }
 
+// Without gmtime_r(), which reads the host's time zone from a file.
 void Rtc::store_time(seconds time) {
-  const time_t value = time.count();
-  tm parts{};
-  ::gmtime_r(&value, &parts);
-  const int year = std::clamp(parts.tm_year + 1900, 0, 9999);
+  const auto days = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date{std::chrono::sys_days(days)};
+  const std::chrono::hh_mm_ss clock{time - days};
+  const int year = std::clamp(static_cast<int>(date.year()), 0, 9999);
   auto& bytes = state_.bytes;
-  bytes[kSecond] = encode(parts.tm_sec);
-  bytes[kMinute] = encode(parts.tm_min);
-  bytes[kHour] = encode_hour(parts.tm_hour);
-  bytes[kWeekday] = encode(parts.tm_wday + 1);
-  bytes[kDay] = encode(parts.tm_mday);
-  bytes[kMonth] = encode(parts.tm_mon + 1);
+  bytes[kSecond] = encode(static_cast<int>(clock.seconds().count()));
+  bytes[kMinute] = encode(static_cast<int>(clock.minutes().count()));
+  bytes[kHour] = encode_hour(static_cast<int>(clock.hours().count()));
+  const std::chrono::weekday weekday{std::chrono::sys_days(days)};
+  bytes[kWeekday] = encode(static_cast<int>(weekday.c_encoding()) + 1);
+  bytes[kDay] = encode(static_cast<int>(static_cast<unsigned>(date.day())));
+  bytes[kMonth] = encode(static_cast<int>(static_cast<unsigned>(date.month())));
   bytes[kYear] = encode(year % 100);
   bytes[kCentury] = encode(year / 100);
 }
 
-// Any values of the guest give a time: timegm() normalises fields out of range.
+// Any values of the guest give a time: fields out of range are carried over.
 seconds Rtc::stored_time() const {
+  using namespace std::chrono;
   const auto& bytes = state_.bytes;
-  tm parts{};
-  parts.tm_sec = decode(bytes[kSecond]);
-  parts.tm_min = decode(bytes[kMinute]);
-  parts.tm_hour = decode_hour(bytes[kHour]);
-  parts.tm_mday = decode(bytes[kDay]);
-  parts.tm_mon = decode(bytes[kMonth]) - 1;
-  parts.tm_year = decode(bytes[kCentury]) * 100 + decode(bytes[kYear]) - 1900;
-  return seconds(::timegm(&parts));
+  const year_month first{year(decode(bytes[kCentury]) * 100 + decode(bytes[kYear])), January};
+  const sys_days date = sys_days((first + months(decode(bytes[kMonth]) - 1)) / day(1)) +
+                        days(decode(bytes[kDay]) - 1);
+  return date.time_since_epoch() + hours(decode_hour(bytes[kHour])) +
+         minutes(decode(bytes[kMinute])) + seconds(decode(bytes[kSecond]));
 }
 
 uint8_t Rtc::encode(int value) const {
