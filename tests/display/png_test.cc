@@ -1,16 +1,15 @@
 // Files of a screen, read back by libpng.
 #include "display/png.h"
 
-#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <png.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
 
+#include "tests/fakes/png_file.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace wick::display {
@@ -29,37 +28,13 @@ Picture gradient(uint32_t width, uint32_t height) {
   return picture;
 }
 
-template <typename Function>
-Function* of_libpng(const char* name) {
-  static void* const library = ::dlopen("libpng16.so.16", RTLD_NOW);
-  return reinterpret_cast<Function*>(::dlsym(library, name));
-}
-
-// The pixels of a PNG file as 0x00RRGGBB; empty if it is none.
-Picture decode(const std::string& bytes) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (of_libpng<decltype(::png_image_begin_read_from_memory)>("png_image_begin_read_from_memory")(
-          &image, bytes.data(), bytes.size()) == 0)
-    return {};
-  EXPECT_EQ(image.format, static_cast<png_uint_32>(PNG_FORMAT_RGB));
-  std::vector<uint8_t> rgb(PNG_IMAGE_SIZE(image));
-  if (of_libpng<decltype(::png_image_finish_read)>("png_image_finish_read")(
-          &image, nullptr, rgb.data(), 0, nullptr) == 0)
-    return {};
-  Picture picture{image.width, image.height, {}};
-  for (size_t i = 0; i < rgb.size(); i += 3)
-    picture.pixels.push_back(uint32_t{rgb[i]} << 16 | uint32_t{rgb[i + 1]} << 8 | rgb[i + 2]);
-  return picture;
-}
-
 TEST(Png, HasEveryPixel) {
   const TempDir folder;
   for (const auto& [width, height] :
        {std::pair(1u, 1u), std::pair(3u, 2u), std::pair(320u, 200u)}) {
     Picture picture = gradient(width, height);
     ASSERT_TRUE(write_png(picture, folder / "screen.png"));
-    const Picture read = decode(folder.read("screen.png"));
+    const fakes::PngImage read = fakes::decode_png(folder.read("screen.png"));
     EXPECT_EQ(read.width, width);
     EXPECT_EQ(read.height, height);
     for (uint32_t& pixel : picture.pixels) pixel &= 0xffffff;

@@ -1,9 +1,7 @@
 #include "tests/lab/screens.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <png.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,18 +9,11 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/fakes/png_file.h"
+
 namespace wick::lab {
 
 namespace {
-
-// PNG files are read by libpng, which nothing is linked to.
-template <typename Function>
-Function* of_libpng(const char* name) {
-  static void* const library = ::dlopen("libpng16.so.16", RTLD_NOW);
-  void* const function = library == nullptr ? nullptr : ::dlsym(library, name);
-  if (function == nullptr) give_up("libpng16.so.16 is not installed");
-  return reinterpret_cast<Function*>(function);
-}
 
 Picture from_rgb(uint32_t width, uint32_t height, const std::string& rgb) {
   Picture picture{width, height, {}};
@@ -100,18 +91,9 @@ Picture read_ppm(const std::string& path) {
 }
 
 Picture read_png(const std::string& path) {
-  const std::string content = read_file(path);
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (of_libpng<decltype(::png_image_begin_read_from_memory)>("png_image_begin_read_from_memory")(
-          &image, content.data(), content.size()) == 0)
-    give_up(path + " is no PNG file");
-  image.format = PNG_FORMAT_RGB;
-  std::string rgb(PNG_IMAGE_SIZE(image), '\0');
-  if (of_libpng<decltype(::png_image_finish_read)>("png_image_finish_read")(
-          &image, nullptr, rgb.data(), 0, nullptr) == 0)
-    give_up(path + " is damaged");
-  return from_rgb(image.width, image.height, rgb);
+  fakes::PngImage image = fakes::decode_png(read_file(path));
+  if (image.pixels.empty()) give_up(path + " is no PNG file");
+  return {image.width, image.height, std::move(image.pixels)};
 }
 
 size_t differing(const Picture& a, const Picture& b) {
