@@ -172,7 +172,7 @@ TEST(CdOfFirmware, BootsByGrub) {
 }
 
 // Discs of both kinds have a boot sector, too, as Debian's have for USB sticks.
-TEST(CdOfFirmware, BootsAsADisk) {
+TEST(CdOfFirmware, BootsAsADiskLong) {
   for (const char* const device : {"virtio", "ide"}) {
     SCOPED_TRACE(device);
     Process vm(

@@ -63,8 +63,7 @@ TEST_P(HostSuspend, LeavesTheClockRightAndTheWatchdogsQuiet) {
   expect_ending(*vm_, 0, "wick: the guest powered off");
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpus, HostSuspend, testing::Values(1));
-INSTANTIATE_TEST_SUITE_P(CpusLong, HostSuspend, testing::Values(2));
+INSTANTIATE_TEST_SUITE_P(CpusLong, HostSuspend, testing::Values(1, 2));
 
 // What NTP does on the host, or a user. The guest keeps its own time, and finds the host's in its
 // RTC. Only in the lab, whose clock nobody else needs.

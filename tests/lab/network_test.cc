@@ -286,7 +286,6 @@ const auto kNameOfCard = [](const auto& test) { return std::string(test.param.na
 
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCard,
                          testing::Values(kVirtio, kE1000,
-                                         Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
                                          Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
                                          Card{"VirtioQueuesCpus", "bzImage", "initrd.gz",
                                               ",queues=4", "4", "vnet_hdr multi_queue"}),
@@ -295,6 +294,7 @@ INSTANTIATE_TEST_SUITE_P(
     DevicesLong, NetworkCard,
     testing::Values(Card{"VirtioQueuesDebianCpus", kGeneric, kGenericInitrd, ",queues=4", "4",
                          "vnet_hdr multi_queue"},
+                    Card{"VirtioDebian", kGeneric, kGenericInitrd, ""},
                     Card{"E1000Debian", kGeneric, kGenericInitrd, ",device=e1000"},
                     Card{"E1000Cpus", "bzImage", "initrd.gz", ",device=e1000", "4"}),
     kNameOfCard);
@@ -302,9 +302,10 @@ INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardInDepth, testing::Values(kVirtio), 
 INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardInDepth, testing::Values(kE1000), kNameOfCard);
 
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardStopped,
-                         testing::Values(kVirtio, kE1000,
+                         testing::Values(kVirtio,
                                          Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),
                          kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardStopped, testing::Values(kE1000), kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardRings,
                          testing::Values(kVirtio,
                                          Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),

@@ -93,7 +93,7 @@ TEST_F(ScreenCompare, GraphicalMenuOfIsolinux) {
   expect_same("vesa-menu");
 }
 
-TEST_F(ScreenCompare, GraphicalMenuOfGrub) {
+TEST_F(ScreenCompare, GraphicalMenuOfGrubLong) {
   start({.cdrom = image("grub.iso")});
   in_both([](ScreenMachine& machine) {
     machine.console().expect("GNU GRUB");

@@ -229,7 +229,7 @@ TEST_F(Sleep, OfAMachineWithATimeoutLong) {
 }
 
 // S4 ends the run. The initramfs does not look for an image, so the shell of the next run does.
-TEST_F(Sleep, ToTheDiskIsAnEndAndGoesOnInTheNextRun) {
+TEST_F(Sleep, ToTheDiskIsAnEndAndGoesOnInTheNextRunLong) {
   const std::string swap = blank_disk(dir_, "swap", 256 << 20);
   start(Start::kKernel, {"-d", swap + ",format=raw"});
   (void)run_in_guest(shell(), "mkswap /dev/vdb && swapon /dev/vdb");

@@ -119,7 +119,7 @@ TEST_F(Vsock, WorksAgainAfterAResetAndAPause) {
   expect_ending(vm, 0, "wick: the guest powered off");
 }
 
-TEST_F(Vsock, OverMmio) {
+TEST_F(Vsock, OverMmioLong) {
   Process vm(machine(kCid, {"--transport", "mmio"}));
   Dialogue& shell = vm.console();
   shell.expect("# ");
