@@ -13,7 +13,7 @@ namespace wick::share {
 
 namespace {
 
-thread_local bool has_own_umask = false;
+thread_local bool owns_umask = false;
 
 using CapabilityData = std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3>;
 
@@ -76,11 +76,13 @@ void AssumedCaller::leave() {
 void take_own_umask() {
   if (::unshare(CLONE_FS) != 0) return;
   ::umask(0);
-  has_own_umask = true;
+  owns_umask = true;
 }
 
+bool has_own_umask() { return owns_umask; }
+
 ThreadUmask::ThreadUmask(uint32_t mask) {
-  if (has_own_umask && mask != 0) before_ = ::umask(mask);
+  if (owns_umask && mask != 0) before_ = ::umask(mask);
 }
 
 ThreadUmask::~ThreadUmask() {

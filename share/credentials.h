@@ -2,6 +2,8 @@
 // thread, so other threads are not affected.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <optional>
 
@@ -28,11 +30,12 @@ class AssumedCaller {
   bool active_;
 };
 
-// Gives the thread a umask of its own, of 0. Allowed to every user; if it fails all the same, the
-// umask of the process is applied to what the thread creates.
+// Sets the umask of the calling thread alone to 0. Every user may do so, but a seccomp filter may
+// refuse it. Then the process's umask applies to what the thread creates.
 void take_own_umask();
+bool has_own_umask();
 
-// Changes the umask of a thread that has its own.
+// Sets the thread's umask for the length of a scope. Does nothing without take_own_umask().
 class ThreadUmask {
  public:
   explicit ThreadUmask(uint32_t mask);
@@ -41,7 +44,7 @@ class ThreadUmask {
   ThreadUmask& operator=(const ThreadUmask&) = delete;
 
  private:
-  std::optional<uint32_t> before_;
+  std::optional<mode_t> before_;
 };
 
 // Takes CAP_FSETID away from the thread, so that the kernel clears the set-user-ID and

@@ -73,8 +73,9 @@ struct Tree::Parts {
     return wick_uid == 0 && (asked_for || options.security != Security::kPassthrough);
   }
 
-  // Whether the guest may use the extended attribute.
+  // True if the guest may use the host's POSIX ACLs (Tree::has_acls()).
   bool has_acls() const;
+  // True if the guest may see and set the extended attribute.
   bool shows_xattr(std::string_view name) const;
 
   const TreeOptions options;

@@ -49,8 +49,8 @@ class Tree {
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
 
-  // Gives the calling thread a umask of its own, of 0, because the guest has applied its own
-  // umask already. The thread's working directory is its own from then on, too.
+  // Sets the umask of the calling thread alone to 0: operations that create files apply
+  // Caller::umask instead. The thread's working directory is its own from then on, too.
   static void prepare_thread();
 
   // Nodes. lookup() and parent() return a reference. "." is the directory itself and ".." its
@@ -118,16 +118,18 @@ class Tree {
   void release_locks(NodeId node, uint64_t owner);
 
   // Extended attributes. `flags` are those of setxattr(2). The list has names that end with NUL.
-  // `kill_set_group_id`: a change of the access ACL clears S_ISGID, as for a user who is not in the
-  // file's group.
+  // `kill_set_group_id`: S_ISGID is cleared, as the kernel does when someone who is not in the
+  // file's group changes its access ACL.
   Outcome<> set_xattr(NodeId node, std::string_view name, std::span<const std::byte> value,
                       int flags, bool kill_set_group_id = false);
   Outcome<std::vector<std::byte>> get_xattr(NodeId node, std::string_view name);
   Outcome<std::string> list_xattrs(NodeId node);
   Outcome<> remove_xattr(NodeId node, std::string_view name);
 
-  // Whether the guest can use the host's POSIX ACLs: with Security::kPassthrough, unless users are
-  // mapped, because the lists of users in ACLs are not.
+  // True if the guest may use the host's POSIX ACLs: with Security::kPassthrough and no mapped
+  // users or groups, because the IDs in ACLs are not mapped; and if the calling thread has its own
+  // umask, because with ACLs the guest leaves that to the host. Where a file system of the host has
+  // no ACLs, the files have none (ENODATA).
   bool has_acls() const;
 
   // For tests and for statistics.

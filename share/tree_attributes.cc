@@ -107,7 +107,7 @@ bool Tree::Parts::has_acls() const {
   return options.security == Security::kPassthrough && options.uids.empty() && options.gids.empty();
 }
 
-bool Tree::has_acls() const { return parts_->has_acls(); }
+bool Tree::has_acls() const { return parts_->has_acls() && has_own_umask(); }
 
 // A guest must not see the attribute that maps a file, and must not give files privileges on
 // the host that its user has not got.
@@ -124,22 +124,31 @@ Outcome<> Tree::set_xattr(NodeId id, std::string_view name, std::span<const std:
   if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return refuse(EINVAL);
   if (value.size() > kMaxXattrBytes) return refuse(E2BIG);
   if (!parts_->shows_xattr(name)) return refuse(EOPNOTSUPP);
-  const WithoutFsetid without(kill_set_group_id);
-  return succeeded(::setxattr(path_of(node->fd).c_str(), std::string(name).c_str(), value.data(),
-                              value.size(), flags));
+  const std::string path = path_of(node->fd);
+  TRY(succeeded(
+      ::setxattr(path.c_str(), std::string(name).c_str(), value.data(), value.size(), flags)));
+  if (!kill_set_group_id) return {};
+  // The host's kernel would look at the groups of wick, not at those of the guest's user.
+  struct stat status {};
+  TRY(succeeded(::fstat(node->fd.get(), &status)));
+  if ((status.st_mode & S_ISGID) == 0) return {};
+  return succeeded(::chmod(path.c_str(), status.st_mode & kPermissions & ~mode_t{S_ISGID}));
 }
 
 Outcome<std::vector<std::byte>> Tree::get_xattr(NodeId id, std::string_view name) {
   const NodeRef node = TRY(parts_->nodes.find(id));
   TRY(check_xattr_name(name));
-  if (node->kernel_interface) return refuse(EOPNOTSUPP);
   if (!parts_->shows_xattr(name)) return refuse(EOPNOTSUPP);
+  // The guest's kernel takes any other error as that of an access by someone else than the owner.
+  const int unsupported =
+      parts_->has_acls() && name.starts_with("system.posix_acl_") ? ENODATA : EOPNOTSUPP;
+  if (node->kernel_interface) return refuse(unsupported);
   // Most values are short.
   for (std::vector<std::byte> value(256);; value.resize(kMaxXattrBytes)) {
     const ssize_t size = ::getxattr(path_of(node->fd).c_str(), std::string(name).c_str(),
                                     value.data(), value.size());
     if (size < 0 && errno == ERANGE && value.size() < kMaxXattrBytes) continue;
-    if (size < 0) return refuse(errno);
+    if (size < 0) return refuse(errno == EOPNOTSUPP ? unsupported : errno);
     value.resize(static_cast<size_t>(size));
     return value;
   }

@@ -63,7 +63,7 @@ struct TreeOptions {
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
-  // For new files in a directory without a default ACL, if the guest leaves that to the host.
+  // Applied to new files, unless the directory has a default ACL. 0: the guest has applied it.
   uint32_t umask = 0;
 };
 

@@ -19,8 +19,8 @@ constexpr uint32_t kFeatures = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_
                                FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS |
                                FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
 
-// The guest's kernel checks the ACLs, and leaves it to the host to apply the umask to new files,
-// because a default ACL takes its place.
+// With these, the guest's kernel checks ACLs, and the host applies the umask to new files. The
+// guest cannot apply it, because a default ACL of the directory replaces it.
 constexpr uint32_t kAclFeatures = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
 uint32_t features(FuseCache cache) {

@@ -39,8 +39,6 @@ class FuseSession {
 
  private:
   struct Call;
-  // With ACLs, only the host knows which new files the umask is for.
-  share::Caller caller(const Call& call, uint32_t umask) const;
   using Handler = uint32_t (FuseSession::*)(Call&);
   static Handler handler_of(uint32_t opcode);
 
@@ -87,6 +85,8 @@ class FuseSession {
   uint32_t opened(Call& call, share::FileId file, bool directory);
   fuse_open_out open_reply(share::FileId file, bool directory) const;
   uint32_t xattr_reply(Call& call, uint32_t size, std::span<const std::byte> value);
+  // The caller, and the umask for what it creates if FUSE_DONT_MASK was agreed on.
+  share::Caller caller(const Call& call, uint32_t umask) const;
 
   // Constant after construction.
   share::Tree& tree_;
@@ -94,7 +94,7 @@ class FuseSession {
   const std::chrono::seconds valid_;
 
   std::atomic<bool> started_{false};  // FUSE_INIT has been answered
-  std::atomic<bool> acls_ = false;    // FUSE_INIT has agreed on kAclFeatures
+  std::atomic<bool> acls_{false};     // FUSE_INIT has agreed on kAclFeatures
 };
 
 }  // namespace wick::virtio
