@@ -1,7 +1,7 @@
-// Lists of buffers, as readv(2) takes them. An empty buffer may have no address.
+// Lists of buffers, as readv(2) takes them. An empty buffer may have a null address.
 //
-// Thread rule: any thread; the buffers are the caller's. Those of a chain are in guest RAM, where
-// the driver may write at any time.
+// Thread rule: any thread; the buffers are the caller's. They may be guest RAM, where the driver
+// writes at any time, so read() copies before anything looks at the bytes.
 #pragma once
 
 #include <sys/uio.h>
@@ -13,11 +13,13 @@
 
 namespace wick {
 
-// The sum of the lengths must fit, as it does for the buffers of one request.
+// Returns the sum of the lengths, which must fit in size_t.
 size_t total_bytes(std::span<const iovec> buffers);
 
-// What `buffers` contain from `offset` on, at most `length` bytes, without empty buffers.
-std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset, uint64_t length);
+// Returns the part of `buffers` that begins at `offset_bytes` and has at most `length_bytes`,
+// without empty buffers.
+std::vector<iovec> slice(std::span<const iovec> buffers, uint64_t offset_bytes,
+                         uint64_t length_bytes);
 
 // Iterates over the bytes of `buffers`, which must outlive it.
 class BufferCursor {

@@ -11,16 +11,16 @@
 
 namespace wick::console {
 
-// nullopt if `fd` is no terminal.
+// Returns nullopt if `fd` is not a terminal.
 std::optional<Size> size_of_terminal(int fd);
 
-// Calls a function when the terminal of the process may have changed its size.
+// Calls a function after SIGWINCH, that is when the terminal's size may have changed.
 //
 // Thread rule: the loop's thread.
 class ResizeWatch {
  public:
-  // Blocks SIGWINCH in the calling thread, and so in those that it starts later. A thread that does
-  // not block it would swallow it.
+  // Blocks SIGWINCH in the calling thread; threads that it starts later inherit this. In a thread
+  // that does not block it, the signal would be lost.
   static Result<ResizeWatch> create(EventLoop& loop, std::function<void()> resized);
 
  private:

@@ -205,7 +205,7 @@ void Rtc::set_time_from_registers() {
   state_.updated = time();
 }
 
-// Without gmtime_r(), which reads the host's time zone from a file.
+// gmtime_r() would do this, but its first call reads the host's time zone from a file.
 void Rtc::store_time(seconds time) {
   const auto days = std::chrono::floor<std::chrono::days>(time);
   const std::chrono::year_month_day date{std::chrono::sys_days(days)};
@@ -223,7 +223,7 @@ void Rtc::store_time(seconds time) {
   bytes[kCentury] = encode(year / 100);
 }
 
-// Any values of the guest give a time: fields out of range are carried over.
+// Whatever the guest wrote is a time: a field beyond its range carries over into the next one.
 seconds Rtc::stored_time() const {
   using namespace std::chrono;
   const auto& bytes = state_.bytes;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/buffers.h"
 #include "block/file.h"
 #include "image/read_only_disk.h"
 

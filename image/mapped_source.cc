@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/buffers.h"
 #include "base/bytes.h"
 
 namespace wick::image {

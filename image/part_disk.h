@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/buffers.h"
 #include "base/bytes.h"
 #include "block/file.h"
 #include "image/read_only_disk.h"

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/buffers.h"
 #include "base/bytes.h"
 #include "block/compression.h"
 #include "image/joined_disk.h"
@@ -196,8 +197,7 @@ class Flat final : public ReadOnlyDisk {
 
   uint64_t size_bytes() const override { return size_bytes_; }
   Task<Result<void>> read(uint64_t offset, std::span<const iovec> buffers) override {
-    if (auto checked = check_range(offset, total_bytes(buffers)); !checked)
-      co_return checked;
+    if (auto checked = check_range(offset, total_bytes(buffers)); !checked) co_return checked;
     if (file_) co_return co_await file_->read(start_ + offset, buffers);
     block::fill_zeroes(buffers);
     co_return Result<void>();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/buffers.h"
 #include "block/file.h"
 
 namespace wick::virtio {

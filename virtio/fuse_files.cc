@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/buffers.h"
 #include "virtio/fuse_call.h"
 
 namespace wick::virtio {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/buffers.h"
+
 namespace wick::virtio {
 
 namespace {

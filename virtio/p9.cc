@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/buffers.h"
+
 namespace wick::virtio {
 
 namespace {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/buffers.h"
 #include "virtio/p9_execution.h"
 
 namespace wick::virtio::p9 {

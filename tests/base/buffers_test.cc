@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -26,12 +27,12 @@ class Buffers : public testing::Test {
       {first_.data(), 3}, {nullptr, 0}, {second_.data(), 1}, {third_.data(), 4}};
 };
 
-TEST_F(Buffers, HaveTheSumOfTheirLengths) {
+TEST_F(Buffers, TotalBytesIsTheSumOfTheirLengths) {
   EXPECT_EQ(total_bytes(buffers_), 8u);
   EXPECT_EQ(total_bytes({}), 0u);
 }
 
-TEST_F(Buffers, ASliceIsWhatLiesThere) {
+TEST_F(Buffers, ASliceHasTheBytesOfItsRange) {
   const std::string all = "abcdefgh";
   for (size_t offset = 0; offset <= 10; ++offset)
     for (size_t length = 0; length <= 10; ++length)
