@@ -215,7 +215,7 @@ Result<void> check_shares(const MachineConfig& machine) {
   if (machine.nets.size() + machine.shares.size() > kMaxCards)
     return with_hint(
         fail("--share: no room; a machine has at most {} network cards and shares", kMaxCards),
-        "give fewer of both; each folder of wick exec is a share");
+        "give fewer --net and --share; wick exec makes a share of each folder that it is given");
   return {};
 }
 
