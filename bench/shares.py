@@ -10,6 +10,7 @@ import time
 import lab
 
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian's package qemu-system-common
+MEMORY_MIB = "256"
 # The kernel mounts its root from the tag "share".
 ROOT = {"virtiofs": "root=share rootfstype=virtiofs",
         "9p": "root=share rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose"}
@@ -29,16 +30,16 @@ def running(command):
         guest.end()
 
 
-def wick(device, folder, kernel, cmdline, memory="256"):
-    return running([lab.file("wick"), "run", "-k", lab.file(kernel), "-m", memory,
+def wick(device, folder, kernel, cmdline):
+    return running([lab.file("wick"), "run", "-k", lab.file(kernel), "-m", MEMORY_MIB,
                     "--share", f"{folder},tag=share,security=passthrough,device={device}",
                     "--cmdline", f"{ROOT[device]} {cmdline}"])
 
 
-def qemu(device, folder, kernel, cmdline, memory="256"):
+def qemu(device, folder, kernel, cmdline):
     """The smallest machine of QEMU's. Where it needs virtiofsd, the time of a guest begins with
     the start of that."""
-    command = ["qemu-system-x86_64", "-M", "microvm,rtc=on", "-accel", "kvm", "-cpu", "host", "-m", memory,
+    command = ["qemu-system-x86_64", "-M", "microvm,rtc=on", "-accel", "kvm", "-cpu", "host", "-m", MEMORY_MIB,
                "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
                "-kernel", lab.file(kernel), "-append", f"{ROOT[device]} {cmdline}"]
     if device == "9p":
@@ -47,7 +48,7 @@ def qemu(device, folder, kernel, cmdline, memory="256"):
     # libvhost-user has no legacy devices, which are virtio-mmio's default.
     return with_virtiofsd(folder, command + [
         "-global", "virtio-mmio.force-legacy=false",
-        "-object", f"memory-backend-memfd,id=m,size={memory}M,share=on", "-machine", "memory-backend=m",
+        "-object", f"memory-backend-memfd,id=m,size={MEMORY_MIB}M,share=on", "-machine", "memory-backend=m",
         "-chardev", f"socket,id=c,path={lab.file('virtiofsd')}",
         "-device", "vhost-user-fs-device,chardev=c,tag=share"])
 

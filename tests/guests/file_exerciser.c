@@ -3,8 +3,8 @@
 //
 //   file_exerciser FILE STEPS SEED
 //
-// Prints "equal HASH", where HASH is FNV-1a of the file's content, for the host to compare. Any
-// difference is told with its step and ends with status 1.
+// Prints "equal HASH", where HASH is FNV-1a of the file's content, for the host to compare. A
+// difference is printed with its step, and the exit status is 1.
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
