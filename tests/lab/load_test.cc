@@ -32,8 +32,8 @@ done
 (while [ ! -e /tmp/stop ]; do sleep 0.01; done) &
 )";
 
-// The lab sometimes loses a timer interrupt (tests/lab/lab), so the guest uses periodic timers.
-// Interrupts of devices must not get lost.
+// A lab with Debian's own QEMU loses timer interrupts (tests/lab/lab), so the guest uses periodic
+// timers. Interrupts of devices must not get lost.
 TEST(Load, TwoCpusForFiveMinutesLong) {
   constexpr double kSeconds = 300;
   const TempDir dir;
