@@ -32,7 +32,7 @@ class VncClient : public testing::Test {
   Picture picture_;  // what a client should see
 };
 
-// Of gtk-vnc, which takes Tight without JPEG, ZRLE, and others.
+// gvnccapture belongs to gtk-vnc, which asks for Tight without JPEG, ZRLE and others.
 TEST_F(VncClient, GvnccaptureSeesEachPixel) {
   ASSERT_TRUE(fakes::shell("timeout 60 gvnccapture -q 127.0.0.1:" + std::to_string(display_) +
                            " '" + (folder_ / "screen.png") + "'"));

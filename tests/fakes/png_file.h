@@ -1,4 +1,4 @@
-// PNG files, decoded by libpng, which nothing is linked to.
+// Decodes PNG files with libpng, which is loaded at run time: no test is linked to it.
 #pragma once
 
 #include <dlfcn.h>
@@ -13,8 +13,7 @@ namespace wick::fakes {
 struct PngImage {
   uint32_t width = 0;
   uint32_t height = 0;
-  std::vector<uint32_t> pixels = {};  // 0x00RRGGBB; empty: no PNG file, or a damaged one
-  bool has_alpha = false;
+  std::vector<uint32_t> pixels = {};  // 0x00RRGGBB; empty: no PNG file, a damaged one, or no libpng
 };
 
 namespace png_details {
@@ -37,11 +36,9 @@ inline PngImage decode_png(const std::string& bytes) {
   if (begin == nullptr || finish == nullptr || begin(&header, bytes.data(), bytes.size()) == 0)
     return {};
   PngImage image{header.width, header.height};
-  image.has_alpha = (header.format & PNG_FORMAT_FLAG_ALPHA) != 0;
   header.format = PNG_FORMAT_RGB;
   std::vector<uint8_t> rgb(PNG_IMAGE_SIZE(header));
-  const png_color background{};
-  if (finish(&header, &background, rgb.data(), 0, nullptr) == 0) return {};
+  if (finish(&header, nullptr, rgb.data(), 0, nullptr) == 0) return {};
   for (size_t i = 0; i + 2 < rgb.size(); i += 3)
     image.pixels.push_back(uint32_t{rgb[i]} << 16 | uint32_t{rgb[i + 1]} << 8 | rgb[i + 2]);
   return image;

@@ -41,7 +41,7 @@ Picture await_picture(ScreenMachine& machine, Condition seen, Seconds patience =
   }
 }
 
-// The part of the screen that has this color, in the six bits that VGA's text modes know of it.
+// The part of the screen that has this color. VGA's text modes have six bits per primary color.
 double share_of(const Picture& picture, uint32_t color) {
   constexpr uint32_t kSixBits = 0xfcfcfc;
   if (picture.pixels.empty()) return 0;
@@ -73,14 +73,15 @@ bool is_menu(const Picture& picture) {
 // The menu of the CD and the first question of the installer, of both VMMs.
 TEST(Installer, StartsFromCdWithTextLong) {
   const TempDir dir(folder_on_disk());
-  // With 512 MiB its first question would be a small one, about the memory.
+  // With 512 MiB the first dialog would be a small warning about low memory.
   const ScreenGuest guest{.cdrom = image("installer.iso"), .memory_mib = 1024};
   ScreenMachine wick(Vmm::kWick, dir, guest);
   await_picture(wick, is_menu);
   keep(wick, "installer-menu");
   {
     ScreenMachine qemu(Vmm::kQemu, dir, guest);
-    expect_same_screens(wick, qemu, "installer-menu", 0, kSlowly);  // now both take keys
+    // Once both screens are the same, both menus take keys.
+    expect_same_screens(wick, qemu, "installer-menu", 0, kSlowly);
     for (ScreenMachine* const each : {&wick, &qemu}) each->qmp().press({"down"});
     expect_same_screens(wick, qemu, "installer-submenu");
   }

@@ -92,7 +92,8 @@ Picture read_ppm(const std::string& path) {
 
 Picture read_png(const std::string& path) {
   fakes::PngImage image = fakes::decode_png(read_file(path));
-  if (image.pixels.empty()) give_up(path + " is no PNG file");
+  if (image.pixels.empty())
+    give_up(path + " is no sound PNG file, or libpng16-16 is not installed");
   return {image.width, image.height, std::move(image.pixels)};
 }
 

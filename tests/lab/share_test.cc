@@ -202,7 +202,8 @@ TEST_F(ShareOnDisk, KeepsOwnersAndDevicesOfAGuestInAttributes) {
   power_off(*vm_);
 }
 
-// Of user::rw-,user:1000:---,group::r--,mask::r--,other::r-- the mode shows rw-r--r--.
+// user::rw-,user:1000:---,group::r--,mask::r--,other::r--: the ACL denies user 1000 what the mode,
+// rw-r--r--, seems to allow.
 TEST_F(ShareOnDisk, AnAccessControlListCountsInTheGuest) {
   write("file", "secret");
   struct [[gnu::packed]] {
