@@ -87,7 +87,7 @@ TEST(Ide, HasTheGuestsFilesAfterAPowerOff) {
   EXPECT_EQ(md5_of(dir / "large"), sum);
 }
 
-TEST(Ide, HasTheSameDiskAsVirtio) {
+TEST(Ide, HasTheSameDiskAsVirtioLong) {
   const TempDir dir;
   const std::string disk = alpine_disk(dir);
   std::string sum;

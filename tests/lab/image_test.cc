@@ -110,7 +110,7 @@ void expect_sound_after_kill(int delay_ms) {
   EXPECT_EQ(file_in_image(raw, "/root/kept"), "flushed\n");
 }
 
-TEST(Image, ChainOfThreeWorks) { expect_chain_of_three_works({"-k", image("bzImage")}); }
+TEST(Image, ChainOfThreeWorksLong) { expect_chain_of_three_works({"-k", image("bzImage")}); }
 
 TEST(Image, ChainOfThreeWorksUnderAStockKernelLong) {
   expect_chain_of_three_works({"-k", image("debian-cloud/vmlinuz"), "-i", "auto"});

@@ -282,11 +282,11 @@ constexpr const char* kGenericInitrd = "debian-generic/initrd.img";
 
 constexpr Card kVirtio{"Virtio", "bzImage", "initrd.gz", ""};
 constexpr Card kE1000{"E1000", "bzImage", "initrd.gz", ",device=e1000"};
+constexpr Card kVhost{"Vhost", "bzImage", "initrd.gz", ",vhost=on"};
 const auto kNameOfCard = [](const auto& test) { return std::string(test.param.name); };
 
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCard,
-                         testing::Values(kVirtio, kE1000,
-                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"},
+                         testing::Values(kVirtio, kE1000, kVhost,
                                          Card{"VirtioQueuesCpus", "bzImage", "initrd.gz",
                                               ",queues=4", "4", "vnet_hdr multi_queue"}),
                          kNameOfCard);
@@ -301,15 +301,11 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardInDepth, testing::Values(kVirtio), kNameOfCard);
 INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardInDepth, testing::Values(kE1000), kNameOfCard);
 
-INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardStopped,
-                         testing::Values(kVirtio,
-                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),
+INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardStopped, testing::Values(kVirtio), kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardStopped, testing::Values(kE1000, kVhost),
                          kNameOfCard);
-INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardStopped, testing::Values(kE1000), kNameOfCard);
-INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardRings,
-                         testing::Values(kVirtio,
-                                         Card{"Vhost", "bzImage", "initrd.gz", ",vhost=on"}),
-                         kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(Devices, NetworkCardRings, testing::Values(kVirtio), kNameOfCard);
+INSTANTIATE_TEST_SUITE_P(DevicesLong, NetworkCardRings, testing::Values(kVhost), kNameOfCard);
 
 TEST_F(Network, TwoMachinesMeetOnTwoBridges) {
   on_host(

@@ -123,7 +123,7 @@ std::string mount_9p(const std::string& options = "") {
   return "mount -t 9p -o trans=virtio,version=9p2000.L" + options + " host /mnt";
 }
 
-TEST_F(Share, IsAFolderOfTheHostOver9p) {
+TEST_F(Share, IsAFolderOfTheHostOver9pLong) {
   Dialogue& shell = start(",device=9p");
   (void)run_in_guest(shell, mount_9p());
   use(shell, dir_ / "shared", 40);  // each request waits, because there is no cache
