@@ -285,14 +285,17 @@ class Arguments {
   const CommandTable<MachineCommand> machines_ = machine_commands(app_, first_, names_a_command());
 };
 
-// Removes the command of wick exec, which begins behind "--", from the arguments.
-std::vector<std::string> take_command(std::vector<std::string>& arguments) {
-  if (arguments.empty() || arguments.front() != "exec") return {};
+// Removes what stands behind "--" from the arguments: the command of wick exec or wick monitor, and
+// what wick gdb passes on. CLI11 would take their options for wick's.
+std::vector<std::string> take_passed_on(std::vector<std::string>& arguments) {
+  constexpr std::array<std::string_view, 3> kCommands = {"exec", "gdb", "monitor"};
+  if (arguments.empty() || std::ranges::find(kCommands, arguments.front()) == kCommands.end())
+    return {};
   const auto end = std::ranges::find(arguments, "--");
   if (end == arguments.end()) return {};
-  std::vector<std::string> command(end + 1, arguments.end());
+  std::vector<std::string> passed_on(end + 1, arguments.end());
   arguments.erase(end, arguments.end());
-  return command;
+  return passed_on;
 }
 
 }  // namespace
@@ -300,7 +303,7 @@ std::vector<std::string> take_command(std::vector<std::string>& arguments) {
 std::expected<Command, CommandError> parse_command(const std::vector<std::string>& all_arguments,
                                                    const Environment& environment) {
   std::vector<std::string> arguments = all_arguments;
-  std::vector<std::string> exec_arguments = take_command(arguments);
+  std::vector<std::string> passed_on = take_passed_on(arguments);
   Arguments parsed(arguments);
   const auto usage = [&](Error error) {
     return std::unexpected(
@@ -325,6 +328,11 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
   if (parsed.machines().parsed()) {
     auto command = parsed.machines().command();
     if (!command) return usage(std::move(command).error());
+    if (auto* const gdb = std::get_if<machines::Gdb>(&*command))
+      gdb->arguments.insert(gdb->arguments.end(), passed_on.begin(), passed_on.end());
+    if (auto* const monitor = std::get_if<machines::Monitor>(&*command))
+      for (const std::string& word : passed_on)
+        monitor->command += (monitor->command.empty() ? "" : " ") + word;
     return *std::move(command);
   }
   if (!parsed.is_run() && !parsed.is_exec() && !parsed.is_start())
@@ -378,8 +386,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     options = parsed.is_exec() ? complete_exec(std::move(*options)) : complete(std::move(*options));
   if (!options) return usage(options.error());
   if (!parsed.is_exec()) return std::move(*options);
-  auto exec = resolve_exec([&](const auto& name) { return parsed.values(name); },
-                           std::move(exec_arguments));
+  auto exec =
+      resolve_exec([&](const auto& name) { return parsed.values(name); }, std::move(passed_on));
   if (!exec) return usage(exec.error());
   return ExecCommand{.run = std::move(*options), .exec = std::move(*exec)};
 }

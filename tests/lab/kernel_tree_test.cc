@@ -53,12 +53,13 @@ TEST(KernelTree, AModuleThatCrashesTheKernelIsNeverAPassLong) {
   EXPECT_THAT(panic.err, HasSubstr("Kernel panic - not syncing: dumptest"));
   const Finished oops = provoked("EXCEPTION", "echo 1 >/proc/sys/kernel/panic_on_oops");
   EXPECT_EQ(oops.status, 3) << oops.err;
-  EXPECT_THAT(oops.err, HasSubstr("BUG: kernel NULL pointer dereference"));
+  EXPECT_THAT(oops.err, HasSubstr("RIP: 0010:lkdtm_EXCEPTION"));
   const Finished stuck = provoked("SPINLOCKUP");
   EXPECT_EQ(stuck.status, 5) << stuck.err;
 }
 
-// A guest whose kernel has a slide, stopped in a system call.
+// A guest whose kernel has a slide, stopped anywhere: QEMU, as the lab's CPU, does not let KVM see
+// breakpoints of software (IntelLabControl.* have them).
 TEST(KernelTree, ItsSymbolsAreKnownToGdbLong) {
   const TempDir dir;
   const auto in_folder = [&](const std::vector<std::string>& arguments) {
@@ -75,16 +76,14 @@ TEST(KernelTree, ItsSymbolsAreKnownToGdbLong) {
     Dialogue console = Dialogue::connect(dir / "run/web/ttyS0.sock");
     log_in(console);
     console.send("while true; do sleep 0.1; done\n");
-    write_file(dir / "commands",
-               "set width 0\nbreak hrtimer_nanosleep\ncontinue\nbacktrace\n"
-               "print $lx_current().pid\nprint $lx_current().comm\nlx-version\ndelete\ndetach\n");
+    write_file(dir / "commands", "set width 0\nbacktrace\nlx-ps\nlx-version\ndetach\n");
     const Finished gdb = finish(
         in_folder({"gdb", "web", tree + "/vmlinux", "--", "-nx", "-batch", "-x", dir / "commands"}),
         kTreePatience);
     EXPECT_EQ(gdb.status, 0) << gdb.err;
-    EXPECT_THAT(gdb.out, AllOf(ContainsRegex("#0 .*hrtimer_nanosleep \\(.*kernel/time/hrtimer.c:"),
-                               HasSubstr("do_syscall_64"), ContainsRegex("\\$1 = [1-9][0-9]*"),
-                               HasSubstr("\"sleep\""), HasSubstr("Linux version 6.1")))
+    EXPECT_THAT(gdb.out,
+                AllOf(ContainsRegex("#0 .* at [a-z]+/[a-z0-9/_.-]+:[0-9]+"), HasSubstr("swapper/0"),
+                      HasSubstr("kswapd0"), HasSubstr("Linux version 6.1")))
         << gdb.err;
     console.send("\x03");
     EXPECT_EQ(run_in_guest(console, "echo goes on"), "goes on");

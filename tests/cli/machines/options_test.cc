@@ -59,6 +59,19 @@ TEST(MachineOptions, AreThoseOfVirsh) {
   EXPECT_EQ(machine_command<machines::Undefine>({"undefine", "web"}).name, "web");
 }
 
+TEST(MachineOptions, OptionsBehindTwoDashesArePassedOn) {
+  const auto all =
+      machine_command<machines::Gdb>({"gdb", "web", "vmlinux", "--", "-nx", "--batch"});
+  EXPECT_EQ(all.vmlinux, "vmlinux");
+  EXPECT_THAT(all.arguments, ElementsAre("-nx", "--batch"));
+  const auto no_symbols = machine_command<machines::Gdb>({"gdb", "web", "--", "-nx"});
+  EXPECT_EQ(no_symbols.vmlinux, "");
+  EXPECT_THAT(no_symbols.arguments, ElementsAre("-nx"));
+  EXPECT_EQ(machine_command<machines::Monitor>({"monitor", "web", "--", "info", "registers", "-a"})
+                .command,
+            "info registers -a");
+}
+
 TEST(MachineOptions, NamesThatLeadElsewhereAreUsageErrors) {
   for (const char* const verb : {"info", "console", "logs", "wait", "shutdown", "reboot", "reset",
                                  "destroy", "suspend", "resume", "monitor", "undefine", "start"}) {
