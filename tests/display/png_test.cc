@@ -35,6 +35,7 @@ TEST(Png, HasEveryPixel) {
     Picture picture = gradient(width, height);
     ASSERT_TRUE(write_png(picture, folder / "screen.png"));
     const fakes::PngImage read = fakes::decode_png(folder.read("screen.png"));
+    EXPECT_EQ(read.format, uint32_t{PNG_FORMAT_RGB});
     EXPECT_EQ(read.width, width);
     EXPECT_EQ(read.height, height);
     for (uint32_t& pixel : picture.pixels) pixel &= 0xffffff;

@@ -14,6 +14,7 @@ struct PngImage {
   uint32_t width = 0;
   uint32_t height = 0;
   std::vector<uint32_t> pixels = {};  // 0x00RRGGBB; empty: no PNG file, a damaged one, or no libpng
+  uint32_t format = 0;                // of the file: PNG_FORMAT_RGB, PNG_FORMAT_RGBA, ...
 };
 
 namespace png_details {
@@ -36,6 +37,7 @@ inline PngImage decode_png(const std::string& bytes) {
   if (begin == nullptr || finish == nullptr || begin(&header, bytes.data(), bytes.size()) == 0)
     return {};
   PngImage image{header.width, header.height};
+  image.format = header.format;
   header.format = PNG_FORMAT_RGB;
   std::vector<uint8_t> rgb(PNG_IMAGE_SIZE(header));
   if (finish(&header, nullptr, rgb.data(), 0, nullptr) == 0) return {};
