@@ -61,14 +61,16 @@ keeps running.
 Example:
   wick console web)";
 constexpr const char* kMonitorHelp =
-    R"(Without COMMAND, joins this terminal to the monitor; Ctrl-D leaves.
+    R"(Without COMMAND, joins this terminal to the monitor; Ctrl-D leaves. A COMMAND
+with options stands behind --.
 
 Example:
   wick monitor web info status)";
 constexpr const char* kGdbHelp =
     R"(Starts gdb and connects it to the machine, which stops. The symbols of VMLINUX
 are moved to where the kernel runs (KASLR), and the lx- commands are loaded if
-its build has made them (vmlinux-gdb.py).
+its build has made them (vmlinux-gdb.py). Those that read data of a CPU, as
+$lx_current() does, need a kernel that was started with nokaslr.
 
 Example:
   wick gdb web linux/vmlinux)";
