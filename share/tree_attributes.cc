@@ -139,7 +139,8 @@ Outcome<std::vector<std::byte>> Tree::get_xattr(NodeId id, std::string_view name
   const NodeRef node = TRY(parts_->nodes.find(id));
   TRY(check_xattr_name(name));
   if (!parts_->shows_xattr(name)) return refuse(EOPNOTSUPP);
-  // The guest's kernel takes any other error as that of an access by someone else than the owner.
+  // With any other error than ENODATA for an ACL, the guest's kernel would refuse the file to all
+  // but its owner (Linux, fs/fuse/acl.c).
   const int unsupported =
       parts_->has_acls() && name.starts_with("system.posix_acl_") ? ENODATA : EOPNOTSUPP;
   if (node->kernel_interface) return refuse(unsupported);

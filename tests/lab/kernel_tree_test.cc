@@ -39,8 +39,8 @@ TEST(KernelTree, ItsModulesAreLoadedLong) {
   EXPECT_THAT(run.out, HasSubstr("dummy "));
 }
 
-// lkdtm is the kernel's own module for provoking crashes. Its SPINLOCKUP hangs the second time; the
-// other crashes do not survive the first. `exit 0` would make a pass of anything that goes on.
+// lkdtm is the kernel's own module for provoking crashes. SPINLOCKUP hangs when it is called the
+// second time. If the kernel survived, `exit 0` would look like a pass.
 TEST(KernelTree, AModuleThatCrashesTheKernelIsNeverAPassLong) {
   const std::string provoke =
       "insmod drivers/misc/lkdtm/lkdtm.ko && "

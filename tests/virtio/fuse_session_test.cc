@@ -349,7 +349,7 @@ TEST_F(FuseAclTest, AreNotOfferedByAThreadWithoutAUmaskOfItsOwn) {
   EXPECT_EQ(agreed_ & kAcls, 0u);
 }
 
-// fuse_get_acl() of the kernel would give any other error to whoever does not own the file.
+// With any other error the guest's kernel would refuse the file to all but its owner.
 TEST_F(FuseAclTest, AreJustMissingWhereTheHostHasNone) {
   const std::string below = dir_ / "proc";
   ASSERT_EQ(::mkdir(below.c_str(), 0755), 0);
