@@ -65,18 +65,20 @@ class AsyncIoCount : public AsyncIoTest {
  protected:
   int completed_at_once(int count, const std::function<IoOperation()>& operation) {
     int completed = 0;
-    int at_once = 0;
     std::binary_semaphore done(0);
-    loop().post([&] {
+    const int at_once = loop().call([&] {
       for (int i = 0; i < count; ++i)
         spawn([](const std::function<IoOperation()>& make, int& counter, int all,
                  std::binary_semaphore& release) -> Task<void> {
           EXPECT_GT(co_await make(), 0);
           if (++counter == all) release.release();
         }(operation, completed, count, done));
-      at_once = completed;
+      return completed;
     });
-    EXPECT_TRUE(done.try_acquire_for(std::chrono::seconds(30)));
+    if (!done.try_acquire_for(std::chrono::seconds(30))) {
+      ADD_FAILURE() << "an operation never completed";
+      std::abort();  // it holds references to this stack
+    }
     return at_once;
   }
 };
@@ -91,9 +93,15 @@ TEST_P(AsyncIoCount, WaitsForADeviceOutsideTheCallThatSubmits) {
 TEST_P(AsyncIoCount, OnlyCopiesWithinTheCallThatSubmits) {
   std::array<std::byte, 512> bytes{};
   const std::array buffers = {iovec{bytes.data(), bytes.size()}};
-  for (const Medium medium : {Medium::kPageCache, Medium::kMemory}) {
-    EXPECT_EQ(completed_at_once(3, [&] { return io_->write(file_.get(), 0, buffers, medium); }), 3);
-  }
+  // After a write that took long, as on a busy machine, the next 256 are made elsewhere.
+  int cached_writes = 0;
+  for (int attempt = 0; attempt < 200 && cached_writes < 3; ++attempt)
+    cached_writes = completed_at_once(
+        3, [&] { return io_->write(file_.get(), 0, buffers, Medium::kPageCache); });
+  EXPECT_EQ(cached_writes, 3);
+  EXPECT_EQ(
+      completed_at_once(3, [&] { return io_->write(file_.get(), 0, buffers, Medium::kMemory); }),
+      3);
   EXPECT_EQ(
       completed_at_once(3, [&] { return io_->read(file_.get(), 0, buffers, Medium::kMemory); }), 3);
 }
