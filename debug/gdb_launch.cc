@@ -47,9 +47,14 @@ std::vector<std::string> gdb_words(const GdbLaunch& launch,
   option("-ex", "set remotetimeout 30");
   if (!launch.vmlinux.empty()) {
     const std::string file = quoted(launch.vmlinux);
-    option("-ex", launch.slide.value_or(0) == 0
-                      ? "file " + file
-                      : fmt::format("symbol-file -o {:#x} {}", *launch.slide, file));
+    if (launch.slide.value_or(0) == 0) {
+      option("-ex", "file " + file);
+    } else {
+      // Unlike symbol-file it can leave a section in its place, and it would ask first.
+      option("-ex",
+             fmt::format("with confirm off -- add-symbol-file {} -o {:#x}{}", file, *launch.slide,
+                         launch.per_cpu_at_zero ? " -s .data..percpu 0" : ""));
+    }
   }
   option("-ex", "target remote " + launch.target);
   if (has_helpers) option("-ex", "source " + helpers);

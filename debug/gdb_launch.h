@@ -16,6 +16,7 @@ struct GdbLaunch {
   std::string target;                  // for "target remote": the path of a socket, or HOST:PORT
   std::string vmlinux = {};            // empty: no symbols
   std::optional<uint64_t> slide = {};  // of KASLR, to add to the vmlinux's addresses
+  bool per_cpu_at_zero = false;        // see LinkedKernel
   std::vector<std::string> arguments = {};  // the user's own, at the end
 };
 

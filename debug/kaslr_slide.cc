@@ -118,7 +118,7 @@ Result<uint64_t> find_symbol(const SymbolFile& file, std::string_view symbol) {
                    "give a vmlinux of an x86-64 kernel that is not stripped");
 }
 
-Result<uint64_t> read_syscall_entry(const std::string& vmlinux) {
+Result<LinkedKernel> read_linked_kernel(const std::string& vmlinux) {
   // Does not block if it is a FIFO.
   const Fd fd(::open(vmlinux.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid())
@@ -136,7 +136,11 @@ Result<uint64_t> read_syscall_entry(const std::string& vmlinux) {
     }
     return true;
   };
-  return find_symbol({vmlinux, static_cast<uint64_t>(status.st_size), read}, "entry_SYSCALL_64");
+  const SymbolFile file{vmlinux, static_cast<uint64_t>(status.st_size), read};
+  const uint64_t entry = TRY(find_symbol(file, "entry_SYSCALL_64"));
+  // A kernel for one CPU has no such symbol.
+  const auto per_cpu = find_symbol(file, "__per_cpu_start");
+  return LinkedKernel{.syscall_entry = entry, .per_cpu_at_zero = per_cpu && *per_cpu == 0};
 }
 
 Result<uint64_t> kaslr_slide(uint64_t linked, uint64_t lstar) {

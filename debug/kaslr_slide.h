@@ -29,8 +29,12 @@ struct SymbolFile {
 // The value of a symbol in the symbol table of an ELF file for x86-64.
 Result<uint64_t> find_symbol(const SymbolFile& file, std::string_view symbol);
 
-// The address of entry_SYSCALL_64 in a vmlinux.
-Result<uint64_t> read_syscall_entry(const std::string& vmlinux);
+// What a vmlinux says of its own addresses.
+struct LinkedKernel {
+  uint64_t syscall_entry = 0;    // the address of entry_SYSCALL_64
+  bool per_cpu_at_zero = false;  // per-CPU symbols are offsets that do not move (before Linux 6.15)
+};
+Result<LinkedKernel> read_linked_kernel(const std::string& vmlinux);
 
 // `linked` is the entry's address in the vmlinux, `lstar` the running one's. An error if no
 // kernel of this vmlinux runs there.

@@ -31,12 +31,12 @@ Result<uint64_t> syscall_address(const control::MachineView& machine) {
   return value;
 }
 
-Result<std::optional<uint64_t>> slide_of(const control::MachineView& machine,
-                                         const std::string& vmlinux) {
-  const uint64_t linked = TRY(debug::read_syscall_entry(vmlinux));
+Result<void> find_slide(const control::MachineView& machine, debug::GdbLaunch& launch) {
+  const auto linked = TRY(debug::read_linked_kernel(launch.vmlinux));
+  launch.per_cpu_at_zero = linked.per_cpu_at_zero;
   const uint64_t running = TRY(syscall_address(machine));
-  if (running == 0) return std::nullopt;
-  return TRY(debug::kaslr_slide(linked, running));
+  if (running != 0) launch.slide = TRY(debug::kaslr_slide(linked.syscall_entry, running));
+  return {};
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ Result<int> execute(const Gdb& command) {
                           .target = machine.path("gdb.sock"),
                           .vmlinux = command.vmlinux,
                           .arguments = command.arguments};
-  if (!command.vmlinux.empty()) launch.slide = TRY(slide_of(machine, command.vmlinux));
+  if (!command.vmlinux.empty()) TRY(find_slide(machine, launch));
   const std::vector<std::string> words = debug::gdb_words(launch, [](const std::string& path) {
     std::error_code ignored;
     return std::filesystem::exists(path, ignored);

@@ -68,9 +68,8 @@ Example:
   wick monitor web info status)";
 constexpr const char* kGdbHelp =
     R"(Starts gdb and connects it to the machine, which stops. The symbols of VMLINUX
-are moved to where the kernel runs (KASLR), and the lx- commands are loaded if
-its build has made them (vmlinux-gdb.py). Those that read data of a CPU, as
-$lx_current() does, need a kernel that was started with nokaslr.
+are moved to where the kernel runs (KASLR), and the kernel's own commands
+(lx-ps, $lx_current()) are loaded if its build has made them (vmlinux-gdb.py).
 
 Example:
   wick gdb web linux/vmlinux)";

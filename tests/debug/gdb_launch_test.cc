@@ -37,7 +37,7 @@ TEST(GdbLaunch, MovesTheSymbolsByTheSlide) {
   EXPECT_THAT(
       gdb_words({.program = "gdb", .target = "s", .vmlinux = "vmlinux", .slide = 0x1a00'0000},
                 kNothing),
-      Contains("symbol-file -o 0x1a000000 \"vmlinux\""));
+      Contains("with confirm off -- add-symbol-file \"vmlinux\" -o 0x1a000000"));
   EXPECT_THAT(
       gdb_words({.program = "gdb", .target = "s", .vmlinux = "vmlinux", .slide = 0}, kNothing),
       Contains("file \"vmlinux\""));
@@ -73,17 +73,21 @@ TEST(GdbLaunch, IsUnderstoodByGdb) {
   std::filesystem::create_directory(dir / "a \"b\" \\c");
   const std::string folder = "a \"b\" \\c/";
   const std::string vmlinux =
-      dir.write(folder + "vmlinux", ElfSymbols({{"entry_SYSCALL_64", 0x1000}}).bytes());
+      dir.write(folder + "vmlinux",
+                ElfSymbols({{"entry_SYSCALL_64", 0x1000}}, {{"current_task", 0x40}}).bytes());
   dir.write(folder + "vmlinux-gdb.py", "print('helpers from ' + __file__[-14:])");
   GdbLaunch launch{.program = "gdb",
                    .target = dir / "no-socket",
                    .vmlinux = vmlinux,
                    .slide = 0x20'0000,
-                   .arguments = {"-nx", "-batch", "-ex", "info address entry_SYSCALL_64"}};
+                   .per_cpu_at_zero = true,
+                   .arguments = {"-nx", "-batch", "-ex", "info address entry_SYSCALL_64", "-ex",
+                                 "info address current_task"}};
   const auto exists = [](const std::string& path) { return std::filesystem::exists(path); };
   const auto outcome = run_process(gdb_words(launch, exists)).value();
   EXPECT_THAT(outcome.output, HasSubstr("Symbol \"entry_SYSCALL_64\" is at 0x201000"))
       << outcome.errors;
+  EXPECT_THAT(outcome.output, HasSubstr("Symbol \"current_task\" is at 0x40 "));
   EXPECT_THAT(outcome.output, HasSubstr("helpers from vmlinux-gdb.py"));
 }
 

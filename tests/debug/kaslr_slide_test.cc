@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <utility>
 
 #include "tests/debug/elf_symbols.h"
 #include "tests/fakes/temp_dir.h"
@@ -87,7 +88,7 @@ TEST(KaslrSlide, RefusesTablesOutsideTheFile) {
     }
   }
   ElfSymbols file = vmlinux();
-  file.sections[1].sh_link = 4;
+  file.sections[1].sh_link = file.header.e_shnum;
   EXPECT_FALSE(find(file.bytes()));
   file = vmlinux();
   file.sections[1].sh_entsize = 0;
@@ -106,8 +107,7 @@ TEST(KaslrSlide, AnyCutOfTheFileIsRefused) {
 
 TEST(KaslrSlide, FindsTheSectionsOfAFileWithVeryMany) {
   ElfSymbols file = vmlinux();
-  file.header.e_shnum = 0;  // the count is in section 0
-  file.sections[0].sh_size = 4;
+  file.sections[0].sh_size = std::exchange(file.header.e_shnum, 0);  // the count is there
   EXPECT_EQ(find(file.bytes()).value(), kLinked);
 }
 
@@ -119,12 +119,24 @@ TEST(KaslrSlide, IsAMultipleOf2MiBBelow1GiB) {
   EXPECT_FALSE(kaslr_slide(kLinked, kLinked + 0x4000'0000));
 }
 
+TEST(KaslrSlide, KnowsWhetherPerCpuSymbolsAreOffsets) {
+  const fakes::TempDir dir;
+  const ElfSymbols::Named text = {{"entry_SYSCALL_64", kLinked}};
+  const auto linked = [&](const ElfSymbols::Named& per_cpu) {
+    return read_linked_kernel(dir.write("vmlinux", ElfSymbols(text, per_cpu).bytes())).value();
+  };
+  EXPECT_EQ(linked({}).syscall_entry, kLinked);
+  EXPECT_FALSE(linked({}).per_cpu_at_zero);
+  EXPECT_TRUE(linked({{"__per_cpu_start", 0}}).per_cpu_at_zero);
+  EXPECT_FALSE(linked({{"__per_cpu_start", 0xffff'ffff'8300'0000}}).per_cpu_at_zero);
+}
+
 TEST(KaslrSlide, RefusesFilesThatAreNotFiles) {
   const fakes::TempDir dir;
-  EXPECT_THAT(read_syscall_entry(dir.path()).error().message(), HasSubstr("regular file"));
-  EXPECT_THAT(read_syscall_entry(dir / "none").error().message(), HasSubstr("check the path"));
+  EXPECT_THAT(read_linked_kernel(dir.path()).error().message(), HasSubstr("regular file"));
+  EXPECT_THAT(read_linked_kernel(dir / "none").error().message(), HasSubstr("check the path"));
   ASSERT_EQ(::mkfifo((dir / "fifo").c_str(), 0600), 0);
-  EXPECT_THAT(read_syscall_entry(dir / "fifo").error().message(), HasSubstr("regular file"));
+  EXPECT_THAT(read_linked_kernel(dir / "fifo").error().message(), HasSubstr("regular file"));
 }
 
 }  // namespace

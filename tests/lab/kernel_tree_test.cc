@@ -76,14 +76,17 @@ TEST(KernelTree, ItsSymbolsAreKnownToGdbLong) {
     Dialogue console = Dialogue::connect(dir / "run/web/ttyS0.sock");
     log_in(console);
     console.send("while true; do sleep 0.1; done\n");
-    write_file(dir / "commands", "set width 0\nbacktrace\nlx-ps\nlx-version\ndetach\n");
+    write_file(dir / "commands",
+               "set width 0\nbacktrace\nlx-ps\nlx-version\n"
+               "print $lx_current().pid\nprint $lx_per_cpu(\"runqueues\", 0).cpu\ndetach\n");
     const Finished gdb = finish(
         in_folder({"gdb", "web", tree + "/vmlinux", "--", "-nx", "-batch", "-x", dir / "commands"}),
         kTreePatience);
     EXPECT_EQ(gdb.status, 0) << gdb.err;
     EXPECT_THAT(gdb.out,
                 AllOf(ContainsRegex("#0 .* at [a-z]+/[a-z0-9/_.-]+:[0-9]+"), HasSubstr("swapper/0"),
-                      HasSubstr("kswapd0"), HasSubstr("Linux version 6.1")))
+                      HasSubstr("kswapd0"), HasSubstr("Linux version 6.1"),
+                      ContainsRegex("\\$1 = [0-9]+\n\\$2 = 0\n")))
         << gdb.err;
     console.send("\x03");
     EXPECT_EQ(run_in_guest(console, "echo goes on"), "goes on");
