@@ -20,7 +20,8 @@ Result<std::unique_ptr<AsyncSocket>> AsyncSocket::create(EventLoop& loop, Fd soc
   return made;
 }
 
-// The second coroutine may destroy this object. The first one cannot while the second waits.
+// The coroutine that is resumed last may destroy this object. The reader cannot while the writer
+// waits.
 void AsyncSocket::resume_both() {
   const auto reader = std::exchange(reader_, {});
   const auto writer = std::exchange(writer_, {});

@@ -25,14 +25,15 @@ class AsyncSocket {
   AsyncSocket(const AsyncSocket&) = delete;
   AsyncSocket& operator=(const AsyncSocket&) = delete;
 
-  // Fills the whole buffer. False if the peer has disconnected before, if the socket fails, or
-  // after stop_reading() or shut_down(). At most one read at a time.
+  // Fills the whole buffer. Returns false if the peer disconnects before the buffer is full, if the
+  // socket fails, or after stop_reading() or shut_down(). At most one read may be pending.
   Task<bool> read(std::span<std::byte> to);
-  // Writes all the buffers, which must stay valid until the Task is done. False if the socket
-  // fails, or after shut_down(); then a part may have been sent. At most one write at a time.
+  // Writes all the buffers, which must stay valid until the Task is done. Returns false if the
+  // socket fails, or after shut_down(); in these cases a part may have been sent. At most one write
+  // may be pending.
   Task<bool> write(std::span<const iovec> from);
 
-  // Makes the pending and all later reads return false. Writes go on.
+  // Makes the pending read and all later reads return false. Writes continue.
   void stop_reading();
   // Disconnects. Pending and later reads and writes return false.
   void shut_down();
@@ -57,7 +58,7 @@ class AsyncSocket {
   std::coroutine_handle<> writer_;
   bool reads_ = true;
   bool writes_ = true;
-  // Expires with the AsyncSocket; for the call that resume_soon() posts.
+  // Expires with the AsyncSocket: the function that resume_soon() posts checks it.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -26,19 +26,19 @@ class BufferCursor {
  public:
   explicit BufferCursor(std::span<const iovec> buffers) : buffers_(buffers) {}
 
-  // Returns the next bytes within one buffer, at most `max_bytes`; empty at the end.
+  // Returns at most `max_bytes` of the next bytes, all in one buffer. Empty at the end.
   std::span<std::byte> front(size_t max_bytes);
   // Skips the first `size_bytes` of the bytes that front() returned.
   void advance(size_t size_bytes) { offset_ += size_bytes; }
 
-  // Copy until `to` is full or `from` is empty, or until the buffers end; return the number
-  // of bytes copied.
+  // Copy until `to` is full, until `from` is empty, or until the buffers end. Return the number of
+  // bytes copied.
   size_t read(std::span<std::byte> to);
   size_t write(std::span<const std::byte> from);
 
  private:
   std::span<const iovec> buffers_;
-  size_t offset_ = 0;  // in the first buffer
+  size_t offset_ = 0;  // the cursor's offset in the first of buffers_
 };
 
 }  // namespace wick

@@ -48,16 +48,16 @@ class Bus {
     std::string name;
   };
 
-  // The caller keeps the device, which must outlive the bus. Fails if the range is empty,
-  // wraps around, or overlaps another.
+  // Puts `device` at `range`. The caller keeps the device, which must outlive the bus. Fails if the
+  // range is empty, wraps around, or overlaps another range.
   Result<void> attach(Range range, BusDevice& device, std::string name);
 
-  // False if the access does not lie wholly within one device's range. As on a PC, such a
+  // Return false if the access does not lie wholly within one device's range. As on a PC, such a
   // read gives all ones and such a write is ignored.
   bool read(uint64_t address, std::span<std::byte> data) const;
   bool write(uint64_t address, std::span<const std::byte> data) const;
 
-  // Sorted by start.
+  // Returns the ranges and their devices, sorted by start.
   const std::vector<Entry>& entries() const { return entries_; }
 
   // Returns the name of an access, for statistics; empty if no device is there.

@@ -14,7 +14,7 @@ namespace wick {
 
 static_assert(std::endian::native == std::endian::little);
 
-// The first sizeof(T) bytes of `from`, zero-extended if there are fewer.
+// Returns the first sizeof(T) bytes of `from`, zero-extended if there are fewer.
 template <typename T>
 requires std::is_trivially_copyable_v<T> T load_le(std::span<const std::byte> from) {
   T value{};
@@ -31,7 +31,7 @@ void store_le(std::span<std::byte> to, T value) {
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(copied), to.end(), std::byte{0});
 }
 
-// `from` and `to` have at least sizeof(T) bytes.
+// load_be() and store_be() need at least sizeof(T) bytes in `from` and `to`.
 template <typename T>
 requires std::is_unsigned_v<T> T load_be(std::span<const std::byte> from) {
   T value{};
@@ -50,13 +50,13 @@ inline std::span<const std::byte> as_bytes(const void* data, size_t size_bytes) 
   return {static_cast<const std::byte*>(data), size_bytes};
 }
 
-// `value` rounded up to a multiple of `alignment`, which is a power of two. The caller
+// Returns `value` rounded up to a multiple of `alignment`, which is a power of two. The caller
 // ensures that the sum does not wrap.
 constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
-// True if all bytes are 0, and if there are none.
+// Returns true if all bytes are 0, or if there are no bytes.
 inline bool is_zero(std::span<const std::byte> bytes) {
   // If each byte equals the next one, all bytes equal the first, which is 0.
   return bytes.empty() || (bytes[0] == std::byte{0} &&

@@ -86,7 +86,8 @@ void CacheFolder::remove_old(const Limits& limits, time_t now) const {
     uint64_t size_bytes;
     time_t time;
   };
-  // A descriptor of its own, because the position in a folder is shared.
+  // Opens the folder anew, because a duplicate of folder_ would share its position with other
+  // calls.
   const int listed = ::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const auto close = [](DIR* opened) { ::closedir(opened); };
   const std::unique_ptr<DIR, decltype(close)> folder(listed < 0 ? nullptr : ::fdopendir(listed));
@@ -101,7 +102,7 @@ void CacheFolder::remove_old(const Limits& limits, time_t now) const {
         ::fstatat(folder_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
       continue;
     const time_t age = now - status.st_mtim.tv_sec;
-    // A new file of this age belongs to a process that was killed.
+    // A new file that is older than a day belongs to a process that was killed.
     if (age > (is_new ? kDay : kMaxAge))
       remove(name);
     else if (!is_new)

@@ -1,6 +1,6 @@
-// A folder of the user for files that can be made again, as kernels that were unpacked and files
-// that were downloaded. The files of one cache have names with a common prefix; other files of the
-// folder are left alone.
+// A user's folder for files that wick can make again, such as unpacked kernels and downloaded
+// files. The files of one cache have names with a common prefix; other files of the folder are left
+// alone.
 //
 // Thread rule: any thread; several processes may use one folder.
 #pragma once
@@ -17,38 +17,40 @@ namespace wick {
 
 class CacheFolder {
  public:
-  // Creates the folder and its parents, as far as they are missing and would be in a folder of the
-  // user, so that root leaves none of its own in another user's home. An error if the folder
-  // belongs to another user, or if others may write to it.
+  // Creates the folder and its missing parents. Fails if the nearest folder that exists belongs to
+  // another user, so that root leaves no folders of its own in another user's home. Fails, too, if
+  // others may write to the folder.
   static Result<CacheFolder> open(const std::string& path);
 
   const std::string& path() const { return path_; }
   int fd() const { return folder_.get(); }
 
-  // Opens a file for reading. Invalid unless it is a regular file that only this user can have
-  // written.
+  // Opens a file for reading. Returns an invalid Fd unless it is a regular file of this user that
+  // others may not write to.
   Fd open_file(const std::string& name) const;
 
-  // A file for writing, which no one looks for until publish() has given it its name.
+  // A new file, open for writing. It has a temporary name, which nobody looks for, until publish().
   struct NewFile {
     Fd fd;
     std::string name;
   };
   Result<NewFile> create_file() const;
-  // Renames the file. It replaces one that has the name.
+  // Renames `new_file` to `name`, and replaces a file that has this name.
   Result<void> publish(const std::string& new_file, const std::string& name) const;
-  // Ignores errors.
+  // Removes a file. Ignores errors.
   void remove(const std::string& name) const;
 
   struct Limits {
-    std::string_view prefix;     // of the names of the cache's files
-    uint64_t max_bytes = 0;      // for all files together
-    uint64_t needed_bytes = 0;   // of `max_bytes`, for a file that is being added or was just added
-    std::string_view kept = {};  // not removed: names with this prefix; empty: none
+    std::string_view prefix;  // the names of the cache's files begin with this
+    uint64_t max_bytes = 0;   // for all files together
+    // A part of `max_bytes`: for a file that is being added, or that was just added and is `kept`.
+    uint64_t needed_bytes = 0;
+    // Files whose names begin with this are not removed. Empty: there are no such files.
+    std::string_view kept = {};
   };
-  // Removes files that were last used (st_mtime) more than 30 days before `now`, files of
-  // create_file() that a killed process has left, and the least recently used files beyond the
-  // size.
+  // Removes files whose last use (st_mtime) is more than 30 days before `now`, files that
+  // create_file() made and a killed process left behind, and then the least recently used files
+  // until the size is within the limit.
   void remove_old(const Limits& limits, time_t now) const;
 
  private:
@@ -58,8 +60,8 @@ class CacheFolder {
   std::string path_;
 };
 
-// The path of the folder NAME of wick's caches; empty: none. The last two arguments are the
-// environment's XDG_CACHE_HOME and HOME, or nullptr.
+// Returns the path of wick's cache folder `name`; empty if the environment gives no place for it.
+// `cache_home` and `home` are the values of XDG_CACHE_HOME and HOME, or nullptr.
 std::string cache_folder_path(std::string_view name, const char* cache_home, const char* home);
 
 }  // namespace wick

@@ -1,4 +1,4 @@
-// Lists with commas, as the values of options have them.
+// Lists separated by commas, as in the values of options.
 #pragma once
 
 #include <string>
@@ -7,7 +7,8 @@
 
 namespace wick {
 
-// The parts between commas, at least one. Two commas are one comma within a part.
+// Returns the parts between commas, at least one. Two commas in a row stand for one comma in a
+// part.
 std::vector<std::string> split_at_commas(std::string_view text);
 
 }  // namespace wick

@@ -50,8 +50,8 @@ void Connection::on_event(uint32_t what) {
   if (!alive.expired() && !failed_) update_watches();
 }
 
-// One read per turn, so that a client that floods the service does not keep the loop from its
-// other work.
+// Reads only once for each event, so that a client that floods the service does not keep the loop
+// from its other work.
 void Connection::read() {
   if (input_held_ || closing_) return;
   std::array<std::byte, 16384> buffer;
@@ -135,7 +135,7 @@ void Connection::fail() {
   output_watch_.reset();
   loop_.post([this, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
-    const auto closed = std::move(events_.closed);  // it may destroy this object
+    const auto closed = std::move(events_.closed);  // the callback may destroy this object
     if (closed) closed();
   });
 }

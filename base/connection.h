@@ -23,27 +23,28 @@ class Connection {
 
   struct Events {
     std::function<void(std::string_view bytes)> received;
-    // The client has disconnected, or was disconnected for not reading. No other call follows. It
-    // may destroy the Connection.
+    // Called when the client has disconnected, or was disconnected because it did not read. No
+    // other callback follows, and this one may destroy the Connection.
     std::function<void()> closed;
   };
 
-  // `input` and `output` may be the same socket: pass an invalid `output` then.
+  // If input and output use the same socket, `output` must be invalid.
   static Result<std::unique_ptr<Connection>> create(EventLoop& loop, Stream input, Stream output,
                                                     Events events);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Sends at once what the client takes, and the rest later. Does nothing after the end.
+  // Sends at once what the client accepts, and the rest later. Does nothing once the connection is
+  // closing.
   void send(std::string_view bytes);
-  // The bytes that the client has not taken yet.
+  // Returns the number of bytes that the client has not taken yet.
   size_t waiting_bytes() const { return waiting_.size(); }
-  // Stops or continues reading, so that a client that floods a service waits.
+  // Stops reading (true) or continues it (false), so that a client that floods a service waits.
   void hold_input(bool held);
-  // Waits at most `timeout` until the client has taken everything. For what is sent before wick
+  // Waits until the client has taken everything, but at most `timeout`. For output just before wick
   // ends.
   void flush(std::chrono::milliseconds timeout);
-  // Disconnects once the client has taken what is waiting. `closed` is called.
+  // Disconnects as soon as the client has taken all that was sent. Then calls `closed`.
   void close_after_output();
 
  private:
@@ -54,7 +55,7 @@ class Connection {
   void read_rest();
   void write();
   void update_watches();
-  // Calls `closed` from the loop, so that no caller of send() is destroyed under its feet.
+  // Ends the connection. Calls `closed` later, from the loop: it may destroy the caller of send().
   void fail();
 
   EventLoop& loop_;
@@ -62,15 +63,15 @@ class Connection {
   Stream output_;
   Events events_;
   EventLoop::Watch input_watch_;
-  EventLoop::Watch output_watch_;  // only with two streams
+  EventLoop::Watch output_watch_;  // active only if output_ is a stream of its own
   std::string waiting_;
   bool input_held_ = false;
-  // Input is read without events: a file, or one that hung up while it was held, because epoll
-  // cannot mask EPOLLHUP (epoll_ctl(2)).
+  // Input is read without waiting for events. It is a file, or the client hung up while wick did
+  // not read: then the watch had to end, because epoll cannot mask EPOLLHUP (epoll_ctl(2)).
   bool hung_up_ = false;
   bool closing_ = false;
   bool failed_ = false;
-  // Expires with the Connection; for the call that fail() posts.
+  // Expires with the Connection: functions that were posted to the loop check it.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

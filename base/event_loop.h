@@ -43,8 +43,8 @@ class EventLoop {
     ~Watch() { reset(); }
 
     void reset();
-    // Changes the events to wait for. With 0 only EPOLLERR and EPOLLHUP, which cannot be
-    // masked (epoll_ctl(2)), call back.
+    // Changes the events to wait for. If `events` is 0, the callback still gets EPOLLERR and
+    // EPOLLHUP, which epoll cannot mask (epoll_ctl(2)).
     void set_events(uint32_t events);
     bool active() const { return entry_ != nullptr; }
 
@@ -61,8 +61,8 @@ class EventLoop {
     std::unique_ptr<Entry> entry_;
   };
 
-  // A function that runs at the end of each round. Destroying the RoundEnd ends that. It must
-  // not outlive the loop.
+  // The registration of a function that runs at the end of each round. Destroying the RoundEnd ends
+  // it. A RoundEnd must not outlive the loop.
   class RoundEnd {
    public:
     RoundEnd() = default;
@@ -99,8 +99,8 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // `events` as in epoll_ctl(2): EPOLLIN, EPOLLOUT, EPOLLET, ... Fails with EPERM for a
-  // regular file, which epoll does not support.
+  // Watches `fd`. `events` are as in epoll_ctl(2): EPOLLIN, EPOLLOUT, EPOLLET, ... Fails with EPERM
+  // for a regular file, which epoll does not support.
   Result<Watch> watch(int fd, uint32_t events, Callback callback);
   Result<Timer> timer(std::function<void()> callback);
 
@@ -109,8 +109,8 @@ class EventLoop {
   void post(std::function<void()> function);
 
   // Runs `function` on the loop's thread, waits for it and returns its result. On the loop's own
-  // thread, or if no thread runs the loop, the caller runs it directly. While no thread runs the
-  // loop, one caller at a time does.
+  // thread, or if no thread runs the loop, the caller runs the function itself. Without a thread
+  // that runs the loop, only one caller at a time does so.
   template <typename Function>
   std::invoke_result_t<Function&> call(Function function) {
     using Value = std::invoke_result_t<Function&>;
@@ -123,15 +123,15 @@ class EventLoop {
     }
   }
 
-  // Registers a function that runs at the end of each round, before epoll_wait, until the
-  // RoundEnd is destroyed; not inside such a function. They run in the order of their
-  // registration. One can submit the operations that the round has gathered, and a later one
-  // report those that completed. If one returns true, because it has left work for the next
-  // round, epoll_wait does not sleep.
+  // Registers a function that runs at the end of each round, before epoll_wait, until the RoundEnd
+  // is destroyed. Must not be called from such a function. The functions run in the order of their
+  // registration: one can submit the operations that the round has gathered, and a later one can
+  // report those that have completed. A function that has left work for the next round returns
+  // true, and epoll_wait does not sleep.
   [[nodiscard]] RoundEnd at_round_end(std::function<bool()> function);
 
-  // Runs until stop(), which may be called before run(). Endless posting does not prevent
-  // the return.
+  // Runs until stop(), which may be called before run(). Returns even if functions are posted
+  // without end.
   void run();
   void stop();
 

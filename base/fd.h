@@ -48,13 +48,14 @@ class EventFd {
 
   int fd() const { return fd_.get(); }
 
-  // Any thread. EAGAIN is not an error: a full counter wakes the reader, too.
+  // Wakes the reader. Any thread may call it. EAGAIN is not an error: a full counter wakes the
+  // reader, too.
   void signal() const {
     const uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof(one));
   }
 
-  // Resets the count to zero; false if it was zero.
+  // Resets the count to zero. Returns false if it was zero already.
   bool consume() const {
     uint64_t count = 0;
     return ::read(fd_.get(), &count, sizeof(count)) == sizeof(count);

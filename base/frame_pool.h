@@ -1,6 +1,6 @@
-// Memory for the frames of coroutines. A request of a disk takes some five frames, and hundreds
-// of requests can be in flight; malloc() keeps only seven free blocks of a size for fast reuse
-// by their thread, and takes several times as long beyond that.
+// Memory for the frames of coroutines. A request of a disk takes some five frames, and hundreds of
+// requests can be in flight. malloc() keeps only seven free blocks of each size for fast reuse by
+// their thread, and takes several times as long if more are needed.
 //
 // Thread rule: each thread has its own free frames. A frame may end on another thread than
 // the one it began on.
@@ -33,7 +33,7 @@ class FramePool {
   static constexpr size_t kStepBytes = 64;
   static constexpr size_t kSizes = 16;  // larger frames, of more than 1 KiB, are rare
   static constexpr size_t kMaxFree = 256;
-  // With AddressSanitizer it is off, so that the use of a freed frame is seen.
+  // The pool is off with AddressSanitizer, which then sees the use of a freed frame.
 #if defined(__SANITIZE_ADDRESS__)  // g++
   static constexpr bool kEnabled = false;
 #elif defined(__clang__)

@@ -10,8 +10,8 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kHugePageBytes = 2 << 20;
 
-// Aligns the mapping so that the host can back each 2 MiB of the guest with a huge page;
-// without one the guest takes 512 page faults in its place.
+// Maps memory at an address that lets the host back each 2 MiB of the guest with one huge page.
+// Without huge pages the guest takes 512 page faults for each 2 MiB.
 std::byte* map_aligned(uint64_t size_bytes) {
   const uint64_t reserved = size_bytes + kHugePageBytes;
   if (reserved < size_bytes) {

@@ -24,7 +24,7 @@ struct GuestAddress {
   auto operator<=>(const GuestAddress&) const = default;
 };
 
-// Wraps as the guest's own arithmetic does; GuestMemory checks the result.
+// The sum wraps, as the guest's own arithmetic does; GuestMemory checks the result.
 constexpr GuestAddress operator+(GuestAddress address, uint64_t offset_bytes) {
   return {address.value + offset_bytes};
 }
@@ -49,11 +49,11 @@ class GuestMemory {
   GuestMemory& operator=(GuestMemory&&) = delete;
   ~GuestMemory();
 
-  // The host's view of [address, address + size_bytes), valid as long as this object. An
-  // error unless all of it is RAM of one region.
+  // Returns the host's view of [address, address + size_bytes), valid as long as this object. Fails
+  // unless all of the range is RAM of one region.
   Result<std::span<std::byte>> slice(GuestAddress address, size_t size_bytes) const;
 
-  // As slice(), but returns nullptr where that is an error.
+  // As slice(), but returns nullptr instead of an error.
   std::byte* find(GuestAddress address, size_t size_bytes) const {
     for (const Region& region : regions_) {
       const uint64_t offset = address.value - region.start.value;  // wraps when below the region
@@ -89,10 +89,10 @@ class GuestMemory {
     return {};
   }
 
-  // Gives pages back to the host: they read as zeroes from now on. The host allocates them
-  // again when they are touched, or when khugepaged merges them into a huge page with
-  // neighbours in use. An error unless the range is whole pages of RAM of one region.
-  // `pages` must come from slice().
+  // Gives pages back to the host: they read as zeroes from now on. The host allocates them again
+  // when they are touched, or when khugepaged merges them into a huge page with neighbours in use.
+  // Fails unless the range consists of whole pages of RAM in one region. `pages` must come from
+  // slice().
   Result<void> discard(GuestAddress address, size_t size_bytes) const {
     return discard(TRY(slice(address, size_bytes)));
   }

@@ -6,7 +6,7 @@
 
 namespace wick {
 
-// Three digits and a unit: "1.5 GiB".
+// Returns three digits and a unit: "1.5 GiB".
 std::string human_size(uint64_t bytes);
 
 }  // namespace wick

@@ -26,14 +26,15 @@ class MsiSink {
  public:
   virtual ~MsiSink() = default;
   virtual void send(uint64_t address, uint32_t data) = 0;
-  // Makes each signal of `event` such a message until disconnect(), delivered by the kernel
-  // (irqfd) with no wick thread involved. Signals that are pending in `event` are delivered
-  // now. A second call replaces the message. False: `event` is not connected (any more).
+  // Turns each signal of `event` into such a message, until disconnect(). The kernel delivers the
+  // message (irqfd); no wick thread wakes up. Signals that are pending in `event` are delivered at
+  // once. A second call replaces the message. On failure returns false; `event` is not connected
+  // then, even if it was before.
   virtual bool connect(const EventFd& event, uint64_t address, uint32_t data) {
     static_cast<void>(event), static_cast<void>(address), static_cast<void>(data);
     return false;
   }
-  // Signals from now on stay pending in `event`.
+  // Ends the connection: later signals stay pending in `event`.
   virtual void disconnect(const EventFd& event) { static_cast<void>(event); }
 };
 

@@ -42,7 +42,7 @@ Result<Fd> listen_tcp(const StreamAddress& address) {
   return socket;
 }
 
-// The port that bind() has chosen.
+// Returns the port that bind() has chosen; 0 on an error.
 uint16_t port_of(const Fd& socket) {
   sockaddr_storage bound{};
   socklen_t size = sizeof(bound);
@@ -51,7 +51,7 @@ uint16_t port_of(const Fd& socket) {
                                            : reinterpret_cast<sockaddr_in&>(bound).sin_port);
 }
 
-// A request is one small write, which must not wait for more.
+// Turns off Nagle's algorithm: a request is one small write, which must not wait for more data.
 void send_at_once(const Fd& socket) {
   const int on = 1;
   ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

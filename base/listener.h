@@ -21,7 +21,7 @@ namespace wick {
 // unix:PATH or tcp:HOST:PORT. An IPv6 address is in brackets: tcp:[::1]:1234. Without HOST, as
 // in tcp::1234, the address is 127.0.0.1.
 struct StreamAddress {
-  std::string path;  // empty: TCP
+  std::string path;  // of a Unix socket; empty: TCP
   std::string host;
   uint16_t port = 0;
 
@@ -29,17 +29,17 @@ struct StreamAddress {
   std::string text() const;
 };
 
-// Waits until the connection is made.
+// Connects to `address`, and waits until the connection is made.
 Result<Fd> connect_stream(const StreamAddress& address);
 
 class Listener {
  public:
   // Calls `accepted` on the loop with each client's non-blocking socket. With port 0 the kernel
-  // chooses one. A Unix socket has mode 0600, and its file is removed with the Listener.
+  // chooses the port. A Unix socket has mode 0600, and its file is removed with the Listener.
   static Result<std::unique_ptr<Listener>> create(EventLoop& loop, const StreamAddress& address,
                                                   std::function<void(Fd client)> accepted);
 
-  // With the port that the kernel has chosen.
+  // The address, with the port that the kernel has chosen if it was 0.
   const StreamAddress& address() const { return address_; }
 
  private:

@@ -10,8 +10,8 @@
 
 namespace wick {
 
-// Logs at most kPerSecond lines in each second of the steady clock. The number of dropped
-// lines is logged before the next line that passes. Any thread.
+// Logs at most kPerSecond lines in each second of the steady clock. The number of dropped lines is
+// logged before the next line that passes. Any thread may call it.
 class RateLimit {
  public:
   template <typename... Args>

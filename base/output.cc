@@ -25,9 +25,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-int result_error = 0;  // the first errno value of standard output
+int result_error = 0;  // errno of the first failed write to standard output
 
-// Returns an errno value, or 0.
+// Writes all of `text`. Returns an errno value, or 0.
 int write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(fd, text.data(), text.size());
@@ -103,7 +103,8 @@ class Sink final : public spdlog::sinks::base_sink<std::mutex> {
 
   void flush_() override { (void)caught_up("wick"); }
 
-  // True if nothing is buffered any more and the number of dropped messages is logged.
+  // Writes what is buffered, and then the number of dropped messages. Returns true if nothing is
+  // left.
   bool caught_up(spdlog::string_view_t logger) {
     if (!write_waiting()) return false;
     if (dropped_ == 0) return true;

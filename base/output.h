@@ -13,9 +13,9 @@
 
 namespace wick {
 
-// Replaces stdout and stderr by streams that never report an error, so that callers need not
-// check, and fmt::print() does not throw. finish_results() returns the errors of stdout. May
-// be called only once, before anything is printed.
+// Replaces stdout and stderr by streams that never report an error, so that callers need not check,
+// and fmt::print() does not throw. finish_results() returns the first error of stdout. May be
+// called only once, before anything is printed.
 void set_up_output();
 
 // Flushes stdout and returns its first error since set_up_output().

@@ -1,5 +1,5 @@
-// The build's precompiled header: what most files include. No file may depend on it; `./dev
-// lint` finds those that do, because clang builds without it.
+// The build's precompiled header: the headers that most files include. No file may depend on it;
+// `./dev lint` finds those that do, because clang builds without it.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 

@@ -9,8 +9,9 @@ namespace wick {
 
 namespace {
 
-// The length of the UTF-8 character at the start of `text`, or 0 if it is malformed or a
-// control character, including C1 (U+0080 to U+009F), which some terminals interpret.
+// Returns the length of the UTF-8 character at the start of `text`. Returns 0 if the character is
+// malformed or a control character. C1 (U+0080 to U+009F), which some terminals interpret, counts
+// as such.
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);

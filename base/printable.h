@@ -6,7 +6,7 @@
 
 namespace wick {
 
-// `text` with control characters and invalid UTF-8 escaped as \xNN.
+// Returns `text` with each byte of control characters and of invalid UTF-8 escaped as \xNN.
 std::string printable(std::string_view text, bool keep_tabs = false);
 
 }  // namespace wick

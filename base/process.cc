@@ -57,7 +57,7 @@ std::string contents(const Fd& fd) {
   }
 }
 
-// wick's environment, with LC_ALL=C: messages must not be translated.
+// Returns wick's environment, but with LC_ALL=C, so that messages are not translated.
 std::vector<char*> child_environment() {
   static char c_locale[] = "LC_ALL=C";
   std::vector<char*> variables;

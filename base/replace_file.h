@@ -20,15 +20,15 @@ struct ReplaceOptions {
   bool sync = true;
 };
 
-// On an error the old file, if there is one, stays as it was. Errors name `path`. A symbolic link
-// at `path` is replaced, not followed.
+// Replaces the content of the file at `path`, or creates it. After an error the old file, if there
+// is one, is unchanged. Errors name `path`. A symbolic link at `path` is replaced, not followed.
 Result<void> replace_file(const std::string& path, std::string_view content,
                           const ReplaceOptions& options = {});
-// The same for a file in an open folder.
+// As replace_file(), with `path` relative to the open folder `folder`.
 Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
                              const ReplaceOptions& options = {});
 
-// A random name for a file that will take the place of `path`.
+// Returns a random name, in the same folder, for a file that will take the place of `path`.
 Result<std::string> new_name_beside(const std::string& path);
 
 }  // namespace wick

@@ -46,7 +46,7 @@ inline std::unexpected<Error> with_hint(std::unexpected<Error> refusal, std::str
   return refusal;
 }
 
-// The error of a failed Result, for coroutines to co_return.
+// Returns the error of a failed Result, for coroutines to co_return.
 template <typename T>
 std::unexpected<Error> failure(Result<T>& result) {
   return std::unexpected(std::move(result).error());
@@ -54,7 +54,7 @@ std::unexpected<Error> failure(Result<T>& result) {
 
 }  // namespace wick
 
-// The value of a Result; on an error, returns it from the enclosing function. Not for
+// Evaluates to the value of a Result; returns an error from the enclosing function. Not for
 // coroutines, which must `co_return` the error.
 #define TRY(expression)                                                     \
   __extension__({                                                           \

@@ -7,7 +7,8 @@
 
 namespace wick {
 
-// Sets `symbol`, a pointer, to the symbol `name` of `library`. False if the library lacks it.
+// Sets `symbol`, a pointer, to the symbol `name` of `library`. Returns false if the library lacks
+// it.
 template <typename Pointer>
 bool find_symbol(void* library, const char* name, Pointer& symbol) {
   symbol = reinterpret_cast<Pointer>(::dlsym(library, name));

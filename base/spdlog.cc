@@ -1,5 +1,5 @@
-// Compiles spdlog and fmt into wick from their headers. Their shared libraries, and
-// libstdc++'s with them, would be a fifth of wick's memory and half of its start time.
+// Compiles spdlog and fmt into wick from their headers. As shared libraries, these two and
+// libstdc++ would take a fifth of wick's memory and half of its start time.
 #include <fmt/format-inl.h>
 #include <spdlog/common-inl.h>
 #include <spdlog/details/backtracer-inl.h>

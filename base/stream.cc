@@ -44,7 +44,8 @@ Stream Stream::borrow(int fd, int access) {
     Stream anew(Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)));
     if (anew.valid()) return anew;
   }
-  // dup shares the file offset, so the shell's next command continues after our output.
+  // The duplicate shares the file offset, so the shell's next command continues after wick's
+  // output.
   Stream same(Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));
   same.may_block_ = can_block;
   return same;

@@ -22,10 +22,10 @@ class Stream {
   // unless reads and writes on the descriptor never block.
   explicit Stream(Fd fd);
 
-  // Uses a descriptor that other processes share (stdin, stdout). Setting O_NONBLOCK would
-  // affect those, so terminals and pipes are opened again through /proc; where that is not
-  // allowed (another user's terminal) each call polls first. `access` is O_RDONLY or
-  // O_WRONLY. Not valid() if `fd` is not open.
+  // Uses a descriptor that other processes share (stdin, stdout). Setting O_NONBLOCK would affect
+  // these processes, so terminals and pipes are opened again through /proc. Where that is not
+  // allowed (another user's terminal), each call polls first. `access` is O_RDONLY or O_WRONLY. The
+  // result is not valid() if `fd` is not open.
   static Stream borrow(int fd, int access);
 
   // Creates or truncates a file. The path may also be a device, or a FIFO with a reader.
@@ -34,8 +34,8 @@ class Stream {
   bool valid() const { return fd_.valid(); }
   int fd() const { return fd_.get(); }
 
-  // As read(2) and write(2), but errors are negative errno values: -EAGAIN if the call would
-  // block, -EPIPE without a signal.
+  // Work as read(2) and write(2), but return errors as negative errno values: -EAGAIN if the call
+  // would block, -EPIPE without a signal.
   ssize_t read(std::span<std::byte> to) const;
   ssize_t write(std::span<const std::byte> from) const;
 

@@ -41,8 +41,8 @@ struct PromiseBase {
   std::coroutine_handle<> awaiting = std::noop_coroutine();
   bool starting = false;  // the first resume() is on the stack
 
-  // The coroutine to resume next. A Task that never suspended returns from that resume()
-  // to its awaiter instead: so a loop over such Tasks does not grow the stack even if
+  // Returns the coroutine to resume next. A Task that never suspended resumes none: it returns to
+  // its awaiter from that first resume(). So a loop over such Tasks does not grow the stack even if
   // symmetric transfer is not a tail call (g++ without optimisation, or with a sanitizer).
   std::coroutine_handle<> finish() {
     return std::exchange(starting, false) ? std::noop_coroutine() : awaiting;
@@ -87,7 +87,7 @@ class [[nodiscard]] Task {
   }
 
   bool await_ready() const noexcept { return false; }
-  // False if the Task is already done: the awaiter continues without suspending.
+  // Returns false if the Task is already done: the awaiter continues without suspending.
   bool await_suspend(std::coroutine_handle<> awaiting) {
     auto& promise = handle_.promise();
     promise.awaiting = awaiting;
@@ -128,7 +128,7 @@ struct Detached {
 
 }  // namespace task_internal
 
-// Starts `task` now. It frees itself when done.
+// Starts `task` now. The Task frees itself when it is done.
 inline void spawn(Task<void> task) {
   [](Task<void> owned) -> task_internal::Detached { co_await owned; }(std::move(task));
 }

@@ -23,9 +23,9 @@ int connect_to(const Fd& socket, const sockaddr_un& address) {
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
 }
 
-// Removes the socket of a process that died. Two processes that find the same stale
-// socket could race, and one remove the new socket of the other. The second lstat()
-// narrows that race to a few instructions.
+// Removes the socket of a process that died. Two processes that find the same stale socket could
+// race: one could remove the other's new socket. The second lstat() narrows that race to a few
+// instructions.
 Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0) return {};  // another process has removed it

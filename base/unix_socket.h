@@ -11,17 +11,17 @@
 
 namespace wick {
 
-// Fails if `path` is too long for a socket address.
+// Returns the socket address of `path`. Fails if the path is empty or too long for it.
 Result<sockaddr_un> unix_address(const std::string& path);
 
-// Makes a non-blocking socket that listens at `path`, with mode 0600. A stale socket
-// at `path` is replaced; any other existing file is an error.
+// Makes a non-blocking socket that listens at `path`, with mode 0600. Replaces a stale socket at
+// `path`; any other existing file is an error.
 Result<Fd> listen_unix(const std::string& path);
 
 Result<Fd> connect_unix(const std::string& path);
 
-// Removes the file of a socket when destroyed, and in quick_exit(), which ends a process whose
-// main thread cannot be joined. A file that has replaced it is kept.
+// Removes the file of a socket when destroyed, and in quick_exit(), which runs no destructors.
+// Keeps a file that has replaced the socket's.
 class UnixSocketFile {
  public:
   explicit UnixSocketFile(std::string path);

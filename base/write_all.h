@@ -1,4 +1,4 @@
-// Writing to a descriptor that may take a part at a time.
+// Writes to descriptors that may accept only a part of the bytes at a time.
 //
 // Thread rule: none.
 #pragma once
@@ -14,7 +14,7 @@
 
 namespace wick {
 
-// Returns 0, or an errno value: some of the bytes may be written then.
+// Writes all bytes. Returns 0, or an errno value; after an error some of the bytes may be written.
 inline int write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());

@@ -16,7 +16,7 @@ namespace wick::block {
 
 namespace {
 
-// Makes the blocking system call.
+// Executes an operation by its blocking system call. Returns a count or a negative errno.
 int64_t perform(const IoOperation& operation) {
   const auto offset = static_cast<off_t>(operation.offset_bytes);
   const auto count = static_cast<int>(operation.buffers.size());
@@ -46,26 +46,27 @@ int64_t perform(const IoOperation& operation) {
   return result < 0 ? -errno : result;
 }
 
-// Whether copying the data takes so long that a kernel worker should do it, while this thread
-// reads and prepares the next write. File systems let only one worker at a time write to a
-// file, so more of them would not help.
+// Returns whether copying the data takes so long that a kernel worker should do it, while this
+// thread reads and prepares the next write. More than one worker would not help, because file
+// systems let only one at a time write to a file.
 bool is_large_write(const IoOperation& operation) {
   constexpr uint64_t kLargeBytes = 128 << 10;
   return operation.kind == IoOperation::Kind::kWrite && operation.medium != Medium::kDevice &&
          total_bytes(operation.buffers) >= kLargeBytes;
 }
 
-// Makes the operations that only copy memory. One system call is then all that a request needs,
-// and io_uring would pass most writes to a kernel worker, for two context switches more.
+// Executes operations that only copy memory on the loop's thread, with one system call each.
+// io_uring would pass most writes to a kernel worker, which costs two context switches more.
 class InPlace {
  public:
   enum class Attempt : uint8_t {
     kMade,       // the operation has its result
-    kLater,      // it would exceed what one round of the loop may copy
-    kElsewhere,  // it may have to wait
+    kLater,      // this round of the loop may copy no more
+    kElsewhere,  // it may have to wait, so the kernel or a worker must execute it
   };
 
-  // `all_writes`: writes to the page cache may wait; large ones are better made elsewhere.
+  // With `all_writes`, writes to the page cache are executed here even if they may wait, unless
+  // they are large.
   Attempt attempt(IoOperation& operation, bool all_writes) {
     if (!only_copies(operation, all_writes)) return Attempt::kElsewhere;
     if (left_bytes_ <= 0) return Attempt::kLater;
@@ -81,8 +82,8 @@ class InPlace {
   bool round_is_over() const { return left_bytes_ <= 0; }
 
  private:
-  // The limit of a round, so that the loop gets to its other work. An operation is made as a
-  // whole, so a round can exceed the limit by one of these.
+  // The limit of a round, so that the loop gets to its other work. An operation is executed as a
+  // whole, so the last one of a round can exceed the limit.
   static constexpr int64_t kRoundBytes = 1 << 20;
   static constexpr uint64_t kCallBytes = 4 << 10;  // the least that an operation counts as
   static constexpr uint64_t kMaxCachedWriteBytes = 64 << 10;
@@ -103,21 +104,23 @@ class InPlace {
     return false;
   }
 
-  // After a read of data that is not cached, the next ones probably miss the page cache, too.
+  // After a read of data that is not cached, later reads probably miss the page cache, too. So the
+  // next kReadsElsewhere are not tried here.
   Attempt read(IoOperation& operation) {
     const int64_t result = ::preadv2(operation.fd, operation.buffers.data(),
                                      static_cast<int>(operation.buffers.size()),
                                      static_cast<off_t>(operation.offset_bytes), RWF_NOWAIT);
     if (result < 0) {
       reads_elsewhere_ = kReadsElsewhere;
-      return Attempt::kElsewhere;  // which waits for the data, or reports the same error
+      // The kernel or a worker waits for the data, or reports the error.
+      return Attempt::kElsewhere;
     }
     operation.set_result(result);
     return Attempt::kMade;
   }
 
-  // If a write takes long, it had to wait for memory or the disk. Later writes may have to
-  // wait, too.
+  // A write that takes long had to wait for memory or the disk, and later writes may have to wait,
+  // too. So the next kWritesElsewhere are not tried here.
   Attempt write(IoOperation& operation) {
     const auto start = std::chrono::steady_clock::now();
     operation.set_result(perform(operation));
@@ -126,11 +129,11 @@ class InPlace {
   }
 
   int64_t left_bytes_ = kRoundBytes;
-  unsigned writes_elsewhere_ = 0;  // attempts that are skipped
-  unsigned reads_elsewhere_ = 0;   // the same
+  unsigned writes_elsewhere_ = 0;  // the number of next writes that are not tried here
+  unsigned reads_elsewhere_ = 0;   // the number of next reads that are not tried here
 };
 
-// One worker that makes the blocking calls in order.
+// Executes operations by blocking calls, one after the other, on a worker thread.
 class ThreadedIo final : public AsyncIo {
  public:
   static Result<std::unique_ptr<ThreadedIo>> create(EventLoop& loop) {
@@ -148,7 +151,8 @@ class ThreadedIo final : public AsyncIo {
     });
   }
 
-  // For an owner that tries operations in place. Not called within the end of a round.
+  // Limits what each round executes in place. For an object whose try_at_once() is used. Must not
+  // be called by a function that runs at the end of a round.
   void bound_rounds() {
     round_end_ = loop_.at_round_end([this] {
       in_place_.start_round();
@@ -205,7 +209,8 @@ class UringIo final : public AsyncIo {
       queued_.push_back(&operation);
   }
 
-  // For discards: io_uring has none before Linux 6.12, and the call may take long.
+  // Executes a discard on a worker thread: io_uring has no discards before Linux 6.12, and the call
+  // may take long.
   void submit_elsewhere(IoOperation& operation) {
     if (!worker_) {
       auto worker = ThreadedIo::create(loop_);
@@ -241,7 +246,7 @@ class UringIo final : public AsyncIo {
       case IoOperation::Kind::kDiscard:
         std::unreachable();
     }
-    // Some file systems would copy the data within the submission.
+    // Without this flag, some file systems would copy the data within the submission.
     if (completes_inline() && is_large_write(operation))
       ::io_uring_sqe_set_flags(&entry, IOSQE_ASYNC);
     ::io_uring_sqe_set_data(&entry, &operation);
@@ -255,8 +260,8 @@ class UringIo final : public AsyncIo {
     for (int turn = 0; turn < kTurnsPerRound; ++turn) {
       const bool left = prepare_queued();
       if (::io_uring_sq_ready(&ring_) > 0) {
-        // Fails if out of memory or completion slots (EAGAIN, EBUSY), or interrupted. The next
-        // round tries again, when completions have made room.
+        // The call fails if memory or completion slots are used up (EAGAIN, EBUSY), or if it is
+        // interrupted. The next round tries again, when completions have made room.
         const int submitted = ::io_uring_submit(&ring_);
         complete_ready();
         if (submitted < 0) return true;
@@ -266,7 +271,7 @@ class UringIo final : public AsyncIo {
     return true;
   }
 
-  // Makes the queued operations in place or prepares their entries. Returns true if some must
+  // Executes queued operations in place, or prepares their ring entries. Returns true if some must
   // wait for the next round; these are queued again.
   bool prepare_queued() {
     bool left = false;
@@ -301,7 +306,7 @@ class UringIo final : public AsyncIo {
   }
 
   EventLoop& loop_;
-  std::unique_ptr<ThreadedIo> worker_;  // from the first discard on
+  std::unique_ptr<ThreadedIo> worker_;  // created at the first discard
   bool ring_exists_ = false;
 
   // Owned by the loop's thread.

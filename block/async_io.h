@@ -1,7 +1,7 @@
 // File I/O that does not block its loop. Coroutines await operations; many are in flight at
 // once.
 //
-// Thread rule: the EventLoop that it was created with.
+// Thread rule: the thread of the EventLoop that it was created with.
 #pragma once
 
 #include <sys/uio.h>
@@ -20,13 +20,13 @@ class AsyncIo;
 
 // What an operation on an open file may have to wait for.
 enum class Medium : uint8_t {
-  kDevice,     // O_DIRECT
+  kDevice,     // the device: the file is open with O_DIRECT
   kPageCache,  // the device, if the page cache does not have the data or is full
   kMemory,     // nothing: the file is in memory (tmpfs). Only swapped pages must be read.
 };
 
-// One operation; co_await submits it. The result is that of the system call: a count, or a
-// negative errno. If it need not wait, it may complete within the co_await. The operation and its
+// One operation; co_await submits it. The result is that of the system call: a count, or a negative
+// errno. An operation that need not wait may complete within the co_await. The operation and its
 // buffers must stay in place until it completes, as they do in a coroutine's frame.
 class IoOperation {
  public:
@@ -46,10 +46,10 @@ class IoOperation {
 
   const Kind kind;
   const int fd;
-  const std::span<const iovec> buffers;  // kRead, kWrite
+  const std::span<const iovec> buffers;  // for kRead and kWrite
   const uint64_t offset_bytes = 0;
-  const uint64_t length_bytes = 0;  // kAllocate, kDiscard
-  const int mode = 0;               // kAllocate: as for fallocate(2)
+  const uint64_t length_bytes = 0;  // for kAllocate and kDiscard
+  const int mode = 0;               // for kAllocate: as in fallocate(2)
   const Medium medium = Medium::kDevice;
 
   IoOperation(AsyncIo& io, Kind operation, int file, std::span<const iovec> data, uint64_t offset,
@@ -74,16 +74,17 @@ class IoOperation {
 
 class AsyncIo {
  public:
-  // Uses io_uring, or a worker thread and a log line if the kernel forbids it. `loop` must
-  // outlive it. At destruction no operation may be in flight, and the loop must not run any
-  // more.
+  // Uses io_uring. If the kernel forbids that, logs it and uses a worker thread. `loop` must
+  // outlive the AsyncIo. When the AsyncIo is destroyed, no operation may be in flight, and the loop
+  // must no longer run.
   static Result<std::unique_ptr<AsyncIo>> create(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_uring(EventLoop& loop);
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
 
-  // For a program that does nothing else on the loop, which may therefore wait for the page
-  // cache: all writes to it complete within the co_await.
+  // For a program that does nothing else on the loop, and may therefore wait for the page cache.
+  // All writes to the page cache then complete within the co_await, except large ones: a worker
+  // executes these while the program prepares the next write.
   void enable_inline_completion() { inline_completion_ = true; }
   bool completes_inline() const { return inline_completion_; }
 
@@ -93,16 +94,16 @@ class AsyncIo {
   IoOperation write(int fd, uint64_t offset_bytes, std::span<const iovec> buffers, Medium medium) {
     return {*this, IoOperation::Kind::kWrite, fd, buffers, offset_bytes, 0, 0, medium};
   }
-  // fdatasync(2)
+  // Calls fdatasync(2).
   IoOperation sync(int fd) {
     return {*this, IoOperation::Kind::kSync, fd, {}, 0, 0, 0, Medium::kDevice};
   }
-  // fallocate(2)
+  // Calls fallocate(2).
   IoOperation allocate(int fd, int mode, uint64_t offset_bytes, uint64_t length_bytes) {
     return {*this,          IoOperation::Kind::kAllocate, fd, {}, offset_bytes, length_bytes, mode,
             Medium::kDevice};
   }
-  // ioctl(BLKDISCARD), of a block device
+  // Calls ioctl(BLKDISCARD) on a block device.
   IoOperation discard(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
     return {*this,          IoOperation::Kind::kDiscard, fd, {}, offset_bytes, length_bytes, 0,
             Medium::kDevice};
@@ -110,7 +111,8 @@ class AsyncIo {
 
  private:
   friend class IoOperation;
-  // Makes the operation and sets its result, or returns false.
+  // Tries to execute the operation at once. Returns true if its result is set, false if it must be
+  // submitted.
   virtual bool try_at_once(IoOperation& operation) {
     static_cast<void>(operation);
     return false;

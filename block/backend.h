@@ -19,16 +19,18 @@
 
 namespace wick::block {
 
-// The part at the start of a range whose bytes are all of one kind.
+// The first part of a queried range, and the status that all bytes of this part share.
 struct Extent {
   uint64_t length_bytes = 0;
-  bool present = true;  // not left to a backing file
+  bool present = true;  // an image of the chain defines its content; false: it is allocated nowhere
   bool zero = false;    // known to read as zeroes
-  bool data = true;     // read from a file
-  int depth = 0;        // 0: this image, 1: its backing file, 2: that one's backing file, ...
-  std::optional<uint64_t> host_offset = {};  // in the file `path`; empty: compressed
+  bool data = true;     // stored as data in a file; with `zero`, as a hole there
+  int depth = 0;  // 0: in this image, 1: in its backing file, 2: in the next backing file, ...
+  // The offset of the part in the file `path`. Empty: it has none there, or it is compressed.
+  std::optional<uint64_t> host_offset = {};
   std::string path = {};
-  // If compressed: this many bytes at the start are unpacked together. 0: not compressed.
+  // If the part is compressed: this many bytes at its start are unpacked together. 0: not
+  // compressed.
   uint64_t block_bytes = 0;
 };
 
@@ -49,13 +51,13 @@ class Backend {
     static_cast<void>(size_bytes);
     co_return fail_errno(ENOTSUP, "this kind of disk has a fixed size");
   }
-  // While true, requests that wait for the host's word (block/supervised.h) fail: a device that is
-  // being reset waits for them.
+  // While `draining`, requests that would wait in Supervised (block/supervised.h) fail, because a
+  // device that is being reset waits until all its requests have ended.
   virtual void drain(bool draining) { static_cast<void>(draining); }
-  // Whether discard() can give space back to the host.
+  // Returns whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
-  // Whether write_zeroes() is fast, because it writes mostly metadata. Becomes false if the
-  // host turns out not to support it.
+  // Returns whether write_zeroes() is fast, because it writes mostly metadata. The answer becomes
+  // false if the host turns out not to support it.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
 
   // The buffers must stay valid until the Task is done. Offsets and lengths may have any
@@ -65,10 +67,10 @@ class Backend {
   virtual Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
 
-  // Afterwards all writes that completed before this call are on stable storage.
+  // Puts all writes that completed before this call on stable storage.
   virtual Task<Result<void>> flush() = 0;
 
-  // The content of the range becomes undefined: the old content or zeroes, but never the
+  // Lets the content of the range become undefined: the old content or zeroes, but never the
   // content of a backing file. May free space, and never writes zeroes.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Returns how and where the first part of the range is stored. The default says that the
@@ -78,7 +80,7 @@ class Backend {
     co_return Extent{.length_bytes = length_bytes};
   }
 
-  // Afterwards the range reads as zeroes; `may_unmap` allows to free its space.
+  // Makes the range read as zeroes. `may_unmap` allows to free its space.
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                           bool may_unmap) = 0;
 };

@@ -1,5 +1,5 @@
 // A limit on the bytes that coroutines of one loop hold at once. If not enough are left, a
-// coroutine waits; they get their bytes in the order of asking.
+// coroutine waits. Coroutines get their bytes in the order in which they asked.
 //
 // Thread rule: one EventLoop, without locks of its own.
 #pragma once
@@ -18,7 +18,7 @@ class ByteBudget {
   ByteBudget(const ByteBudget&) = delete;
   ByteBudget& operator=(const ByteBudget&) = delete;
 
-  // The destructor gives the bytes back.
+  // The bytes that a coroutine has taken. The destructor gives them back.
   class Held {
    public:
     Held(Held&& other) noexcept
@@ -78,7 +78,7 @@ class ByteBudget {
 
   const uint64_t total_bytes_;
   uint64_t free_bytes_;
-  std::deque<Awaiter*> waiting_;  // in their coroutines' frames
+  std::deque<Awaiter*> waiting_;  // each in the frame of its coroutine
   bool resuming_ = false;
 };
 

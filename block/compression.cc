@@ -11,8 +11,8 @@ namespace {
 
 constexpr int kZlibWindowBits = 15;
 constexpr int kWindowBits = -12;  // raw deflate with a window of 4 KiB, as QEMU writes it
-// The decoder allocates the window that a frame asks for. zstd's usual levels ask for up to
-// this size if they do not know the content's size.
+// The largest window that a frame may ask the decoder to allocate. zstd's usual levels ask for up
+// to this size if they do not know the content's size.
 constexpr int kMaxZstdWindowBits = 23;
 
 Bytef* bytes_of(std::span<const std::byte> bytes) {
@@ -78,7 +78,7 @@ std::vector<std::byte> compress_zstd(std::span<const std::byte> cluster, int lev
   return packed;
 }
 
-// Whether all byte values are about equally frequent, as in compressed or encrypted data.
+// Returns whether all byte values are about equally frequent, as in compressed or encrypted data.
 bool looks_random(std::span<const std::byte> cluster) {
   constexpr size_t kStride = 3;
   std::array<uint32_t, 256> counts{};

@@ -1,5 +1,5 @@
-// The compression of qcow2's clusters ("Compressed Clusters Descriptor"): raw deflate, or one
-// zstd frame; and that of vmdk's grains: zlib (RFC 1950).
+// Compression and decompression of qcow2's clusters ("Compressed Clusters Descriptor"): raw
+// deflate, or one zstd frame. Decompression of vmdk's grains: zlib (RFC 1950).
 #pragma once
 
 #include <cstddef>
@@ -10,18 +10,19 @@
 
 namespace wick::block::qcow2 {
 
-// Fills `cluster` with the data at the start of `packed`; returns false if that is not valid.
+// Fills `cluster` with the data at the start of `packed`. Returns false if the data is not valid.
 bool decompress(Compression method, std::span<const std::byte> packed,
                 std::span<std::byte> cluster);
-// Returns an empty vector if the result would not be smaller. May be called on any thread.
+// Returns the compressed cluster, or an empty vector if that would not be smaller. May be called on
+// any thread.
 std::vector<std::byte> compress(Compression method, std::span<const std::byte> cluster);
 
 }  // namespace wick::block::qcow2
 
 namespace wick::block {
 
-// Fills `block` from zlib data at the start of `packed`; false if that is not valid data. If
-// the data `ends` with the block, checks its checksum.
+// Fills `block` from zlib data at the start of `packed`. Returns false if the data is not valid.
+// With `ends`, the data must end with the block, and its checksum must be correct.
 bool inflate_zlib(std::span<const std::byte> packed, std::span<std::byte> block, bool ends);
 
 }  // namespace wick::block

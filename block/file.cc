@@ -42,7 +42,7 @@ class HostFile final : public File {
   ~HostFile() override { unlock_image(buffered_); }
 
   uint64_t size_bytes() const override {
-    const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // of a block device too
+    const off_t end = ::lseek(buffered_.get(), 0, SEEK_END);  // also works for a block device
     return end < 0 ? 0 : static_cast<uint64_t>(end);
   }
   uint64_t allocated_bytes() const override {
@@ -215,7 +215,7 @@ class HostFile final : public File {
   int sync_error_ = 0;
 };
 
-// A limit of a device's request queue, from sysfs; 0 if there is none. A partition uses its
+// Returns a limit of a device's request queue, from sysfs; 0 if there is none. A partition uses its
 // disk's queue.
 uint64_t queue_limit(const std::string& device, const char* name) {
   unsigned long long value = 0;
@@ -228,7 +228,7 @@ uint64_t queue_limit(const std::string& device, const char* name) {
   return value;
 }
 
-// What is decided by the file system.
+// Finds the abilities that depend on the file system.
 void find_abilities_of_system(const Fd& file, FileAbilities& abilities) {
   struct statfs system {};
   if (::fstatfs(file.get(), &system) != 0) return;
@@ -237,7 +237,7 @@ void find_abilities_of_system(const Fd& file, FileAbilities& abilities) {
     case EXT4_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
     case XFS_SUPER_MAGIC:
-      abilities.zeroes_fast = true;  // a trial would allocate space
+      abilities.zeroes_fast = true;  // known, because a trial would allocate space
       break;
     case HUGETLBFS_MAGIC:
     case RAMFS_MAGIC:
@@ -256,7 +256,7 @@ Result<FileAbilities> find_abilities(const Fd& file, const std::string& path) {
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
   FileAbilities abilities;
   if (!S_ISBLK(status.st_mode)) {
-    // Tries to punch a hole beyond the end.
+    // Tries to punch a hole behind the file's end.
     abilities.discards =
         ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(align_up(static_cast<uint64_t>(status.st_size), 4096)),
@@ -313,7 +313,7 @@ std::vector<iovec> zero_buffers(uint64_t most) {
 }
 
 void fill_zeroes(std::span<const iovec> buffers) {
-  for (const iovec& buffer : buffers)  // an empty one may have no address
+  for (const iovec& buffer : buffers)  // an empty buffer may have no address
     if (buffer.iov_len > 0) std::memset(buffer.iov_base, 0, buffer.iov_len);
 }
 

@@ -30,44 +30,46 @@ class File {
  public:
   virtual ~File() = default;
 
-  // The current size.
+  // Returns the current size.
   virtual uint64_t size_bytes() const = 0;
-  // The host's space; less than the size if the file is sparse.
+  // Returns the space that the host has allocated: less than the size if the file is sparse.
   virtual uint64_t allocated_bytes() const { return size_bytes(); }
-  // Whether discard() gives space back to the host.
+  // Returns whether discard() gives space back to the host.
   virtual bool can_discard() const = 0;
-  // Whether zero() or, with `may_unmap`, punch() is fast, because it writes no zeroes. Becomes
-  // false if the host turns out not to support it.
+  // Returns whether zero() or, with `may_unmap`, punch() is fast, because it writes no zeroes. The
+  // answer becomes false if the host turns out not to support it.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
   virtual const std::string& path() const = 0;
-  // An O_PATH descriptor, to open the same file again even if its path leads to another one
-  // by then. Invalid in tests.
+  // Returns an O_PATH descriptor, to open the same file again even if its path leads to another one
+  // by then. Invalid for the files of tests.
   virtual Fd pin() const { return {}; }
-  // Whether `offset_bytes` is in a hole, and where this hole or data ends.
+  // A range of the file that is a hole, or that is data.
   struct Piece {
     bool hole = false;
     uint64_t end = 0;
   };
+  // Returns whether `offset_bytes` is in a hole, and where this hole or data ends.
   virtual Piece piece_at(uint64_t offset_bytes) const {
     static_cast<void>(offset_bytes);
     return {false, size_bytes()};
   }
 
-  // Any alignment. Reads beyond the end give zeroes; writes there extend a regular file.
+  // Offsets and lengths may have any alignment. Reads beyond the end give zeroes; writes there
+  // extend a regular file.
   virtual Task<Result<void>> read(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const iovec> buffers) = 0;
-  // Afterwards all writes that completed before are on stable storage. After one failure all
-  // later calls fail: the host may have dropped data that it could not write, and metadata
-  // written later would refer to it.
+  // Puts all writes that completed before this call on stable storage. After one failure all later
+  // calls fail: the host may have dropped data that it could not write, and metadata written later
+  // would refer to that data.
   virtual Task<Result<void>> sync() = 0;
-  // The range's content becomes undefined: the old content, zeroes, or a mix. Frees space as
-  // far as the host supports it; no support is not an error.
+  // Frees the range's space as far as the host supports it; no support is not an error. The content
+  // becomes undefined: the old content, zeroes, or a mix.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // Afterwards the range reads as zeroes; the file does not grow. punch() may free the range's
-  // space, zero() keeps it.
+  // Make the range read as zeroes. punch() may free the range's space, zero() keeps it. The file
+  // does not grow, unless the host lacks support and zeroes are written behind the end.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
-  // Allocates the range's space on the host, so that later writes to it do not fail with
+  // Allocates the range's space on the host, so that later writes to the range do not fail with
   // ENOSPC (PITFALLS 38). Keeps the content. No write to the range may be in flight.
   virtual Task<Result<void>> reserve(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Truncates or extends a regular file.
@@ -83,19 +85,21 @@ Result<std::unique_ptr<File>> open_host_file(Fd file, const std::string& path, C
 struct FileAbilities {
   bool is_device = false;
   bool in_memory = false;        // the file system keeps its files in memory
-  uint64_t sector_bytes = 4096;  // of direct I/O, and of a device's discards
+  uint64_t sector_bytes = 4096;  // the unit of direct I/O, and of a device's discards
   bool discards = false;
   bool zeroes_fast = false;
 };
-// Does not change any data.
+// Finds the abilities of an open file. Does not change any data.
 Result<FileAbilities> find_abilities(const Fd& file, const std::string& path);
 // Reads a device's abilities from its folder in sysfs.
 FileAbilities device_abilities(const std::string& folder);
-// open_host_file() with known abilities. `direct` is invalid without O_DIRECT.
+// As open_host_file(), with known abilities. `direct` is the file opened with O_DIRECT, or invalid.
+// Without `syncs`, sync() does nothing.
 std::unique_ptr<File> make_host_file(Fd file, Fd direct, const FileAbilities& abilities, bool syncs,
                                      std::string path, AsyncIo& io);
 
-// Buffers of `max_bytes` zeroes, at most 256 KiB. Read-only: all share one page.
+// Returns buffers with `max_bytes` zeroes, but at most 256 KiB. They are read-only: all share one
+// page.
 std::vector<iovec> zero_buffers(uint64_t max_bytes);
 
 void fill_zeroes(std::span<const iovec> buffers);

@@ -17,7 +17,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(ImageLayer layer, const ImageO
                        {.read_only = options.read_only,
                         .refuse_foreign_magic = !layer.format_was_given,
                         .may_be_empty = options.may_be_empty});
-  // As a temporary within the co_await, g++ 12 would destroy it twice.
+  // g++ 12 would destroy a temporary within the co_await twice.
   Qcow2Options qcow2_options;
   qcow2_options.read_only = options.read_only;
   qcow2_options.cache_bytes = options.cache_bytes;
@@ -31,7 +31,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(ImageLayer layer, const ImageO
 // Opens the layers from the last backing file up, each as the backing file of the next.
 Task<Result<std::unique_ptr<Backend>>> join_layers(std::vector<ImageLayer> layers,
                                                    ImageOptions options) {
-  // All backing files together cache at most as many tables as 16 of them would.
+  // All backing files together may cache as many tables as 16 of them would.
   ImageOptions below = options;
   below.read_only = true;
   below.cache_bytes = options.cache_bytes * 16 / std::max<size_t>(layers.size(), 16);

@@ -1,7 +1,7 @@
 // Opens a disk image by its path: its file, and those of its backing files, as one disk.
 //
-// The format is never guessed for writing: the user gave it, or the file has a magic, or it is
-// raw and nothing speaks against that.
+// The format is the one that the user gave, or that of the file's magic. Otherwise the disk is raw,
+// unless the suffix of its name belongs to another format.
 //
 // Thread rule: as for Backend.
 #pragma once
@@ -26,7 +26,7 @@ Task<Result<std::unique_ptr<Backend>>> open_image(std::string path, ImageOptions
 Task<Result<std::unique_ptr<Qcow2>>> open_qcow2(std::string path, ImageOptions options,
                                                 AsyncIo& io);
 
-// The last flush before a disk is closed. An error message says that data is lost.
+// Flushes a disk for the last time before it is closed. The error's text says that data is lost.
 Task<Result<void>> final_flush(Backend& disk);
 
 }  // namespace wick::block

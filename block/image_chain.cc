@@ -22,8 +22,8 @@ Result<void> check_implied(const qcow2::Header& header, bool told, const std::st
                    "if it is, name the format there: wick image rebase -u -b BASE -F qcow2 IMAGE");
 }
 
-// Walks down a chain. An error about a backing file also names the image above it, whose header
-// names the file.
+// Opens the images of a chain from the top down. An error about a backing file also names the image
+// above it, whose header names the file.
 class LayerOpener {
  public:
   LayerOpener(std::string path, ImageOptions options, AsyncIo& io)
@@ -77,7 +77,8 @@ class LayerOpener {
                       : open_named_file(naming(image, layers_.back()), NamedFileKind::kBacking,
                                         path_, options_);
     if (!file) co_return failure(file);
-    // Before locking: if the file is not new, this process has its lock already.
+    // Checked before locking, because this process has already locked a file that it has met
+    // before.
     const auto is_new = note(*file, path_);
     if (!is_new) co_return std::unexpected(is_new.error());
     if (!*is_new)

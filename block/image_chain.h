@@ -18,12 +18,12 @@ constexpr size_t kMaxBackingFiles = 200;
 // The files of one image of a chain.
 struct ImageLayer {
   ImageFile image;
-  std::unique_ptr<File> data;     // its data file, if it has one
+  std::unique_ptr<File> data;     // the image's data file, if it has one
   bool format_was_given = false;  // by the user, or by the image above it
 };
 
-// Opens all files that the image at `path` is read from: the image first, then its backing
-// files from the top down. Backing files are opened only for reading.
+// Opens all files from which the image at `path` is read. The result has the image first, then its
+// backing files from the top down, which are opened only for reading.
 Task<Result<std::vector<ImageLayer>>> open_layers(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 

@@ -20,11 +20,11 @@ enum class Names : uint8_t {
 };
 
 struct ImageOptions {
-  std::optional<Format> format;  // none: by magic and name
+  std::optional<Format> format;  // nullopt: found by magic and name
   bool read_only = false;
   bool ephemeral = false;  // writes go to a temporary file; the image's files are only read
   Cache cache = Cache::kWriteback;
-  uint64_t cache_bytes = 2 << 20;  // qcow2: for tables in memory
+  uint64_t cache_bytes = 2 << 20;  // for a qcow2 image's tables in memory
   bool lock = true;                // keep others out (block/image_lock.h)
   bool may_be_empty = false;       // a raw disk of 0 bytes, of no use to a guest
   Names names = Names::kFolder;
@@ -48,8 +48,8 @@ struct ImageFile {
 Result<ImageFile> open_image_file(const std::string& path, const ImageOptions& options,
                                   AsyncIo& io);
 
-// The steps of open_image_file(). The second takes over the descriptor: it locks the file and
-// probes its format.
+// The two steps of open_image_file(). open_first_file() opens the file at `path`, or the pinned
+// one. make_image_file() takes over its descriptor, locks the file and probes its format.
 Result<Fd> open_first_file(const std::string& path, const ImageOptions& options);
 Result<ImageFile> make_image_file(Fd file, const std::string& path, const ImageOptions& options,
                                   AsyncIo& io);

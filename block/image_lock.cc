@@ -12,8 +12,8 @@ namespace wick::block {
 
 namespace {
 
-// One byte for each permission, in two ranges. A read lock in the first range: the holder uses
-// the permission. In the second range: the holder does not allow others to use it.
+// Each permission has one byte in each of two ranges. A read lock in the first range means that its
+// holder uses the permission; in the second range, that it does not allow others to use it.
 constexpr off_t kUsedBase = 100;
 constexpr off_t kUnsharedBase = 200;
 enum Permission : off_t { kConsistentRead = 0, kWrite = 1, kResize = 3 };
@@ -47,8 +47,8 @@ std::unexpected<Error> in_use(const std::string& path, bool by_writer) {
 
 }  // namespace
 
-// Takes its own locks first and then checks those of others, so that of two programs at the
-// same time at least one sees the other.
+// Takes its own locks first and then checks those of others. So if two programs do this at the same
+// time, at least one sees the other.
 Result<void> lock_image(const Fd& file, bool read_only, const std::string& path) {
   static constexpr std::array<off_t, 5> kOwn = {kUsedBase + kConsistentRead, kUnsharedBase + kWrite,
                                                 kUnsharedBase + kResize, kUsedBase + kWrite,

@@ -10,12 +10,12 @@
 
 namespace wick::block {
 
-// Until unlock_image(), a writer has the image alone, and readers share it. Does nothing if
-// the file system has no such locks. EAGAIN if another open file description, which may be of
-// this process, has a conflicting lock.
+// Locks an open image until unlock_image(): a writer has the image alone, and readers share it.
+// Does nothing if the file system has no such locks. Fails with EAGAIN if another open file
+// description, which may be of this process, has a conflicting lock.
 Result<void> lock_image(const Fd& file, bool read_only, const std::string& path);
 
-// Releases the locks. close(2) alone may do so late: io_uring drops its requests' references
+// Releases the locks. close(2) alone may release them late: io_uring drops its requests' references
 // to the open file only some time after they complete.
 void unlock_image(const Fd& file);
 

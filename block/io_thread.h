@@ -33,7 +33,7 @@ class IoThread {
     if (thread_) thread_->stop();
   }
 
-  // Calls `start` on the loop, and returns the result of the Task that it returns.
+  // Calls `start`, which returns a Task, on the loop. Waits for the Task and returns its result.
   template <typename Start>
   auto run(Start start) {
     using Made = decltype(start());

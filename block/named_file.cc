@@ -63,7 +63,7 @@ Result<Fd> open_disk(const std::string& path, const std::string& opened, bool re
 
 std::string name_in_proc(const Fd& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
 
-// The path of an open file, without symbolic links.
+// Returns the path of an open file, without symbolic links.
 std::string real_path(const Fd& file) {
   char path[PATH_MAX];
   const ssize_t length = ::readlink(name_in_proc(file).c_str(), path, sizeof(path));
@@ -92,7 +92,8 @@ Result<Fd> open_folder(const NamingImage& image) {
   return folder;
 }
 
-// A named_file() of the image, relative to the image's folder if the name was relative.
+// Returns a named_file() of the image. If it begins with the image's folder, as all relative names
+// do, it is relative to that folder.
 std::string path_from_folder(const std::string& image, const std::string& path) {
   const std::string folder = std::filesystem::path(image).parent_path().string();
   const bool below = !folder.empty() && path.starts_with(folder + "/");
@@ -113,7 +114,7 @@ Fd find_in_folder(const Fd& folder, const std::string& path) {
   return real_path(file).starts_with(beginning) ? std::move(file) : Fd();
 }
 
-// The text as a value in a SPEC.
+// Doubles commas: the text becomes a value in a SPEC.
 std::string with_doubled_commas(const std::string& text) {
   std::string doubled;
   for (const char c : text) doubled += c == ',' ? std::string(",,") : std::string(1, c);

@@ -14,19 +14,21 @@ namespace wick::block {
 
 enum class NamedFileKind : uint8_t { kBacking, kData };
 
-// Return the path of a file that `image` names, and its format if the image tells it.
+// named_file() returns the path of a file that `image` names; named_format() returns the format
+// that `image` gives for it, or nullopt if it gives none.
 Result<std::string> named_file(const std::string& image, std::string name);
 Result<std::optional<Format>> named_format(const std::string& image, const std::string& name);
 
 // The image that names a file.
 struct NamingImage {
   std::string path;
-  Fd pin;  // its open file: File::pin()
+  Fd pin;  // the image's open file: File::pin()
 };
 
-// Opens `path`, a named_file() of `image`, as options.names and options.read_only allow. Does
-// not open FIFOs and devices just to find out their type. Fails if another file is now at
-// the image's path, because then the folder may be another one, too.
+// Opens `path`, a named_file() of `image`, as options.names and options.read_only allow. Does not
+// open FIFOs and devices just to find out their type. If only files in the image's folder are
+// allowed, fails if another file is now at the image's path, because the folder may be another one,
+// too.
 Result<Fd> open_named_file(const NamingImage& image, NamedFileKind kind, const std::string& path,
                            const ImageOptions& options);
 

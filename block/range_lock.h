@@ -40,7 +40,7 @@ class RangeLock {
    private:
     friend class RangeLock;
     Held(RangeLock& lock, const Entry& waiter) : lock_(&lock), entry_(waiter) {
-      lock.link(entry_);  // in the waiter's place
+      lock.link(entry_);  // takes the waiter's place in the list
       entry_.waiting = {};
     }
     RangeLock* lock_;
@@ -118,7 +118,7 @@ class RangeLock {
   Entry* first_ = nullptr;
   Entry* last_ = nullptr;
   size_t exclusives_ = 0;
-  size_t waiters_ = 0;  // suspended
+  size_t waiters_ = 0;  // the number of suspended coroutines
   bool resuming_ = false;
 };
 

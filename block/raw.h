@@ -1,5 +1,4 @@
-// A raw disk: byte N of the disk is byte N of a regular file or of a block
-// device.
+// A raw disk: byte N of the disk is byte N of a regular file or of a block device.
 #pragma once
 
 #include <memory>
@@ -17,8 +16,8 @@ struct RawOptions {
   bool may_be_empty = false;
 };
 
-// If the file's size is not a multiple of 512, the disk is padded with zeroes to the next
-// multiple.
+// Opens a raw disk. If the file's size is not a multiple of 512, the disk is padded with zeroes to
+// the next multiple.
 Result<std::unique_ptr<Backend>> open_raw(std::unique_ptr<File> file, const RawOptions& options);
 
 }  // namespace wick::block

@@ -15,7 +15,7 @@
 
 namespace wick::block {
 
-// What has been done since the machine began. Times are the sums over all requests.
+// What was done since the machine began. Bytes and times are sums over the requests that succeeded.
 struct Counters {
   uint64_t read_bytes = 0, write_bytes = 0;
   uint64_t reads = 0, writes = 0, flushes = 0, discards = 0;
@@ -35,7 +35,7 @@ class Supervised final : public Backend {
  public:
   struct Policies {
     ErrorPolicy read = ErrorPolicy::kReport;
-    ErrorPolicy write = ErrorPolicy::kReport;  // also of flushes and discards
+    ErrorPolicy write = ErrorPolicy::kReport;  // also for flushes and discards
   };
   struct Failure {
     bool write = false;
@@ -43,23 +43,22 @@ class Supervised final : public Backend {
     Error error;
   };
 
-  // `on_failure` is called on the loop. With kStop it must see to it that the machine is
-  // paused.
+  // `on_failure` is called on the loop. If the action is kStop, it must have the machine paused.
   Supervised(std::unique_ptr<Backend> image, Policies policies,
              std::function<void(const Failure&)> on_failure)
       : image_(std::move(image)), policies_(policies), on_failure_(std::move(on_failure)) {}
 
-  // Done when no request is in flight. From the call on new ones wait, and those that failed
-  // with kStop, until release().
+  // Holds the requests: until release(), new requests wait, and so do those that failed with kStop.
+  // The Task is done when no request is in flight.
   Task<void> hold();
   void release();
   void drain(bool draining) override;
-  // For the end of a run: from now on errors are reported, and nothing waits.
+  // For the end of a run: from now on errors are reported, and no request waits.
   void give_up();
 
   Backend& image() { return *image_; }
   const Backend& image() const { return *image_; }
-  // Only while requests are held.
+  // Returns the old image. Must be called only while requests are held.
   std::unique_ptr<Backend> replace_image(std::unique_ptr<Backend> image) {
     return std::exchange(image_, std::move(image));
   }

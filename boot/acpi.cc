@@ -14,7 +14,7 @@ namespace wick::boot {
 
 namespace {
 
-// 5.2.6 System Description Table Header.
+// ACPI 6.5, 5.2.6, System Description Table Header.
 struct [[gnu::packed]] TableHeader {
   std::array<char, 4> signature;
   uint32_t length = 0;
@@ -28,10 +28,10 @@ struct [[gnu::packed]] TableHeader {
 };
 static_assert(sizeof(TableHeader) == 36);
 
-// 5.2.5.3 Root System Description Pointer.
+// ACPI 6.5, 5.2.5.3, Root System Description Pointer.
 struct [[gnu::packed]] Rsdp {
   std::array<char, 8> signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '};
-  uint8_t checksum = 0;  // of the first 20 bytes
+  uint8_t checksum = 0;  // checksum of the first 20 bytes
   std::array<char, 6> oem_id = {'W', 'I', 'C', 'K', ' ', ' '};
   uint8_t revision = 2;
   uint32_t rsdt = 0;  // optional: the XSDT has replaced it since ACPI 2.0
@@ -42,7 +42,7 @@ struct [[gnu::packed]] Rsdp {
 };
 static_assert(sizeof(Rsdp) == 36 && offsetof(Rsdp, length) == 20);
 
-// 5.2.3.2 Generic Address Structure.
+// ACPI 6.5, 5.2.3.2, Generic Address Structure.
 struct [[gnu::packed]] GenericAddress {
   uint8_t space = 0;  // 1: I/O ports
   uint8_t bit_width = 0;
@@ -52,7 +52,7 @@ struct [[gnu::packed]] GenericAddress {
 };
 static_assert(sizeof(GenericAddress) == 12);
 
-// 5.2.9 Fixed ACPI Description Table, revision 6.5.
+// ACPI 6.5, 5.2.9, Fixed ACPI Description Table, revision 6.5.
 struct [[gnu::packed]] Fadt {
   // Fixed feature flags (table 5.10).
   static constexpr uint32_t kWbinvd = 1 << 0;
@@ -65,7 +65,7 @@ struct [[gnu::packed]] Fadt {
   static constexpr uint16_t kLegacyDevices = 1 << 0;
   static constexpr uint16_t kKeyboardController = 1 << 1;
   static constexpr uint16_t kVgaNotPresent = 1 << 2;
-  // Latencies above the limit mean that the state is not supported (table 5.9).
+  // A latency above the state's limit means that the state is not supported (table 5.9).
   static constexpr uint16_t kNoC2 = 101;
   static constexpr uint16_t kNoC3 = 1001;
 
@@ -132,11 +132,11 @@ static_assert(sizeof(Fadt) == 276 && offsetof(Fadt, pm1a_event) == 56 &&
               offsetof(Fadt, century) == 108 && offsetof(Fadt, flags) == 112 &&
               offsetof(Fadt, reset_register) == 116 && offsetof(Fadt, x_dsdt) == 140);
 
-// 5.2.10 Firmware ACPI Control Structure; it has no checksum.
+// ACPI 6.5, 5.2.10, Firmware ACPI Control Structure. It has no checksum.
 struct [[gnu::packed]] Facs {
   std::array<char, 4> signature = {'F', 'A', 'C', 'S'};
   uint32_t length = 64;
-  uint32_t hardware_signature = 0;  // S4: the hardware is the same as before
+  uint32_t hardware_signature = 0;  // a constant, so that a resume from S4 finds the same hardware
   uint32_t firmware_waking_vector = 0;
   uint32_t global_lock = 0;
   uint32_t flags = 0;
@@ -147,7 +147,7 @@ struct [[gnu::packed]] Facs {
 static_assert(sizeof(Facs) == 64 && offsetof(Facs, firmware_waking_vector) == 12 &&
               offsetof(Facs, version) == 32);
 
-// 5.2.12 Multiple APIC Description Table, and the structures in it.
+// ACPI 6.5, 5.2.12, Multiple APIC Description Table, and the structures in it.
 struct [[gnu::packed]] Madt {
   static constexpr uint32_t kPcatCompatible = 1 << 0;  // the machine also has 8259s
 
@@ -157,16 +157,16 @@ struct [[gnu::packed]] Madt {
 };
 static_assert(sizeof(Madt) == 44);
 
-struct [[gnu::packed]] MadtLocalApic {  // 5.2.12.2
+struct [[gnu::packed]] MadtLocalApic {  // ACPI 6.5, 5.2.12.2
   uint8_t type = 0;
   uint8_t length = 8;
   uint8_t processor_uid = 0;
   uint8_t apic_id = 0;
-  uint32_t flags = 1;  // enabled
+  uint32_t flags = 1;  // bit 0: the processor is enabled
 };
 static_assert(sizeof(MadtLocalApic) == 8);
 
-struct [[gnu::packed]] MadtIoApic {  // 5.2.12.3
+struct [[gnu::packed]] MadtIoApic {  // ACPI 6.5, 5.2.12.3
   uint8_t type = 1;
   uint8_t length = 12;
   uint8_t id = 0;  // KVM's IO-APIC has ID 0
@@ -176,23 +176,23 @@ struct [[gnu::packed]] MadtIoApic {  // 5.2.12.3
 };
 static_assert(sizeof(MadtIoApic) == 12);
 
-struct [[gnu::packed]] MadtSourceOverride {  // 5.2.12.5
+struct [[gnu::packed]] MadtSourceOverride {  // ACPI 6.5, 5.2.12.5
   static constexpr uint16_t kActiveHigh = 1;
   static constexpr uint16_t kLevelTriggered = 3 << 2;
 
   uint8_t type = 2;
   uint8_t length = 10;
-  uint8_t bus = 0;  // ISA
+  uint8_t bus = 0;  // 0: ISA
   uint8_t irq = 0;
   uint32_t gsi = 0;
   uint16_t flags = 0;  // 0: conforms to the bus
 };
 static_assert(sizeof(MadtSourceOverride) == 10);
 
-struct [[gnu::packed]] MadtLocalApicNmi {  // 5.2.12.7
+struct [[gnu::packed]] MadtLocalApicNmi {  // ACPI 6.5, 5.2.12.7
   uint8_t type = 4;
   uint8_t length = 6;
-  uint8_t processor_uid = 0xff;  // all
+  uint8_t processor_uid = 0xff;  // all processors
   uint16_t flags = 0;
   uint8_t lint = 1;
 };
@@ -219,11 +219,11 @@ void append(Table& table, const T& structure) {
   table.insert(table.end(), bytes.begin(), bytes.end());
 }
 
-// Puts tables after each other into a blob. An address in them is an offset until link().
+// Puts tables one after the other into a blob. The addresses in them are offsets until link().
 class TableArea {
  public:
-  // Fills in the length, and has the checksum of the header computed by link(). Returns the offset
-  // of the table.
+  // Fills in the length, and registers the header's checksum, which link() computes. Returns the
+  // table's offset.
   uint32_t put_table(Table table) {
     const auto size_bytes = static_cast<uint32_t>(table.size());
     store_le(std::span(table).subspan(offsetof(TableHeader, length), 4), size_bytes);
@@ -240,7 +240,7 @@ class TableArea {
     return static_cast<uint32_t>(start);
   }
 
-  // The field at `offset` has the offset of a table.
+  // Registers the field at `offset`, which has the offset of a table.
   void add_pointer(size_t offset, uint8_t size_bytes) {
     blob_.pointers.push_back({static_cast<uint32_t>(offset), size_bytes});
   }
@@ -331,7 +331,8 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
-// 5.2.7, 5.2.8: the RSDT and the XSDT, with addresses of 4 and of 8 bytes.
+// Puts the RSDT or the XSDT (ACPI 6.5, 5.2.7 and 5.2.8), whose addresses have 4 or 8 bytes. Returns
+// its offset.
 template <typename T>
 uint32_t put_root_table(TableArea& area, const std::array<char, 4>& signature,
                         std::span<const uint32_t> tables) {
@@ -354,7 +355,7 @@ TableBlob rsdp_blob(const Rsdp& rsdp) {
   append(blob.bytes, rsdp);
   if (rsdp.rsdt != 0) blob.pointers.push_back({offsetof(Rsdp, rsdt), sizeof(rsdp.rsdt)});
   blob.pointers.push_back({offsetof(Rsdp, xsdt), sizeof(rsdp.xsdt)});
-  // The second sum includes the first one.
+  // The range of the second checksum includes the first checksum, so this order matters.
   blob.checksums.push_back({offsetof(Rsdp, checksum), 0, offsetof(Rsdp, length)});
   blob.checksums.push_back({offsetof(Rsdp, extended_checksum), 0, sizeof(rsdp)});
   return blob;

@@ -1,9 +1,9 @@
-// The ACPI tables, by which an operating system finds devices that are not on an
-// enumerable bus, the interrupt controllers, the power button, sleeping states and reset. vmm/
-// describes the machine in an AcpiPlatform; this code writes the tables, or makes the files from
-// which firmware writes them.
+// The ACPI tables. An operating system finds in them what it cannot detect: devices that are not on
+// an enumerable bus, the interrupt controllers, the power button, the sleeping states and the reset
+// register. vmm/ describes the machine in an AcpiPlatform; this code writes the tables into guest
+// memory, or makes the files from which firmware writes them.
 //
-// Thread rule: before the first vCPU runs.
+// Thread rule: write_acpi_tables() before the first vCPU runs.
 // Specification: ACPI 6.5, 5.2 (tables), 6 (device configuration).
 #pragma once
 
@@ -29,23 +29,24 @@ struct AcpiPlatform {
   struct Rtc {
     uint16_t port = 0;
     uint8_t irq = 0;
-    uint8_t century = 0;  // index of the century byte in CMOS RAM; 0: none
+    uint8_t century = 0;  // index of the century byte in CMOS RAM; 0: there is none
   };
   struct VirtioMmio {
     uint32_t address = 0;
     uint32_t size_bytes = 0;
-    uint32_t gsi = 0;  // edge-triggered, not shared
+    uint32_t gsi = 0;  // an edge-triggered interrupt that no other device shares
   };
 
-  // One host bridge with bus 0.
+  // The host bridge with bus 0, the only bus.
   struct Pci {
-    uint16_t config_port = 0;  // eight ports
-    uint32_t ecam = 0;         // 1 MiB
-    uint32_t window = 0;       // for BARs
+    uint16_t config_port = 0;  // the first of the eight configuration ports
+    uint32_t ecam = 0;         // address of the ECAM, which has 1 MiB
+    uint32_t window = 0;       // address of the memory for BARs
     uint32_t window_bytes = 0;
-    std::vector<uint8_t> slot_irqs = {};  // GSI of INTA, level-triggered; slot 1 first
-    // Hot-plug (devices/acpi_hotplug.h): a bit for each slot that has it, its registers, and the
-    // general-purpose event that tells of changes.
+    // The level-triggered GSI of INTA of each slot, from slot 1 on.
+    std::vector<uint8_t> slot_irqs = {};
+    // Hot-plug (devices/acpi_hotplug.h): the mask of the slots that support it, the first port of
+    // its registers, and the general-purpose event that announces changes.
     uint32_t hotplug_slots = 0;
     uint16_t hotplug_port = 0;
     uint8_t hotplug_event = 0;  // 0 to 7
@@ -58,15 +59,16 @@ struct AcpiPlatform {
   // to pin 0 (arch/x86/kvm/irq_comm.c, default_routing).
   uint32_t timer_gsi = 0;
 
-  uint8_t sci_irq = 9;  // level-triggered, active high
+  uint8_t sci_irq = 9;  // a level-triggered, active-high interrupt
   uint16_t pm1_event_port = 0;
   uint16_t pm1_control_port = 0;
-  uint16_t pm_timer_port = 0;  // 32 bits
-  uint16_t gpe0_port = 0;      // status and enable, 8 bits each; 0: there are no such events
-  // SLP_TYP values of the sleeping states; S3 and S4 are offered only if they have one.
+  uint16_t pm_timer_port = 0;  // port of the ACPI timer, which has 32 bits
+  // Status and enable registers of the general-purpose events, 8 bits each; 0: no such events.
+  uint16_t gpe0_port = 0;
+  // SLP_TYP values of the sleeping states. S3 and S4 are offered only if their value is set.
   std::optional<uint8_t> sleep_type_s3 = {};
   std::optional<uint8_t> sleep_type_s4 = {};
-  uint8_t sleep_type_s5 = 0;  // power-off
+  uint8_t sleep_type_s5 = 0;  // S5 is power-off
   uint16_t reset_port = 0;
   uint8_t reset_value = 0;
 
@@ -84,22 +86,23 @@ struct AcpiPlatform {
 // the RSDP. An operating system can also find the RSDP by scanning from 0xe0000.
 Result<GuestAddress> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& platform);
 
-// Where write_acpi_tables() puts the FACS.
+// The address at which write_acpi_tables() puts the FACS.
 constexpr GuestAddress kAcpiFacs = kAcpiTables + 64;
 
-// The fields of the FACS in which an operating system says where firmware shall continue after S3
-// (5.2.10): a physical address below 1 MiB that is entered in real mode, and one that, if not 0,
-// takes precedence and is entered in protected mode. Values of the guest; any are possible.
+// The fields of the FACS with which an operating system tells firmware where to continue after S3
+// (5.2.10). The first is a physical address below 1 MiB, which is entered in real mode. The second
+// takes precedence unless it is 0, and is entered in protected mode. The guest writes both, so any
+// value is possible.
 struct WakingVectors {
   uint32_t firmware_waking_vector = 0;
   uint64_t x_firmware_waking_vector = 0;
 };
 
-// Reads them from the FACS of write_acpi_tables(), for a guest that has no firmware.
+// Reads the waking vectors from the FACS of write_acpi_tables(), for a guest that has no firmware.
 Result<WakingVectors> read_waking_vectors(const GuestMemory& memory);
 
-// The same tables as files, from which firmware writes them (boot/table_blob.h has their names).
-// There is an RSDT besides the XSDT, for old operating systems.
+// The same tables as files, from which firmware writes them; boot/table_blob.h has the names of the
+// files. They contain an RSDT besides the XSDT, for old operating systems.
 struct AcpiFiles {
   std::vector<std::byte> tables = {};
   std::vector<std::byte> rsdp = {};

@@ -28,7 +28,7 @@ constexpr uint8_t kArg0Op = 0x68;
 constexpr uint8_t kStoreOp = 0x70;
 constexpr uint8_t kAndOp = 0x7b;
 constexpr uint8_t kOrOp = 0x7d;
-constexpr uint8_t kOpRegionOp = 0x80;  // behind kExtOpPrefix, like the next two
+constexpr uint8_t kOpRegionOp = 0x80;  // after kExtOpPrefix, like kFieldOp and kDeviceOp
 constexpr uint8_t kFieldOp = 0x81;
 constexpr uint8_t kDeviceOp = 0x82;
 constexpr uint8_t kNotifyOp = 0x86;
@@ -45,14 +45,14 @@ void append_le(Bytes& to, uint64_t value, size_t size_bytes) {
   for (size_t i = 0; i < size_bytes; ++i) to.push_back(static_cast<uint8_t>(value >> (8 * i)));
 }
 
-// A name of one segment (20.2.2).
+// Returns the encoding of a name with one segment (20.2.2).
 Bytes name_segment(std::string_view segment) {
   assert(segment.size() == 4);
   return {segment.begin(), segment.end()};
 }
 
-// PkgLength includes its own bytes (20.2.4). Up to 63 it is one byte; else the first byte holds
-// the low four bits and the number of bytes that follow.
+// Returns a PkgLength, which counts its own bytes, too (20.2.4). A length up to 63 takes one byte;
+// otherwise the first byte holds the low four bits and the number of bytes that follow.
 Bytes package_length(size_t content_bytes) {
   if (content_bytes + 1 < 1 << 6) return {static_cast<uint8_t>(content_bytes + 1)};
   size_t following = 1;
@@ -100,7 +100,8 @@ Bytes string(std::string_view value) {
   return bytes;
 }
 
-// Three letters of five bits and four hexadecimal digits, big-endian (6.1.5).
+// Encodes an EISA ID: five bits for each of the three letters and four for each hexadecimal digit,
+// big-endian (6.1.5).
 Bytes eisa_id(std::string_view id) {
   assert(id.size() == 7);
   uint32_t value = 0;
@@ -150,7 +151,7 @@ Bytes buffer(std::span<const uint8_t> bytes) {
   return with_length({kBufferOp}, content);
 }
 
-// 19.6.142: the first three groups are little-endian.
+// Encodes a UUID, whose first three groups are stored little-endian (19.6.142).
 Bytes uuid(std::string_view text) {
   assert(text.size() == 36);
   constexpr std::array<size_t, 16> kOrder = {6,  4,  2,  0,  11, 9,  16, 14,
@@ -257,7 +258,7 @@ Bytes port_region(std::string_view segment, uint16_t start, uint8_t count) {
   return bytes;
 }
 
-// The flags (20.2.5.2) are: double word access, no lock, other bits are preserved.
+// The flags (20.2.5.2) mean: double word access, no lock, other bits are preserved.
 Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> segments) {
   constexpr uint8_t kDWordAccess = 3;
   Bytes content = name_segment(region);
@@ -276,7 +277,7 @@ Bytes resource_template(std::initializer_list<Bytes> descriptors) {
   return buffer(resources);
 }
 
-// I/O port descriptor (6.4.2.5), all 16 address bits decoded.
+// Returns an I/O port descriptor (6.4.2.5) for ports of which all 16 address bits are decoded.
 Bytes io_ports(uint16_t start, uint8_t count) {
   Bytes bytes = {0x47, 0x01};
   append_le(bytes, start, 2);  // minimum base
@@ -285,7 +286,7 @@ Bytes io_ports(uint16_t start, uint8_t count) {
   return bytes;
 }
 
-// IRQ descriptor without flags (6.4.2.1).
+// Returns an IRQ descriptor without flags (6.4.2.1).
 Bytes isa_irq(uint8_t irq) {
   assert(irq < 16);
   Bytes bytes = {0x22};
@@ -293,7 +294,7 @@ Bytes isa_irq(uint8_t irq) {
   return bytes;
 }
 
-// 32-bit fixed memory range descriptor (6.4.3.4).
+// Returns a 32-bit fixed memory range descriptor (6.4.3.4).
 Bytes memory32(uint32_t start, uint32_t size_bytes) {
   Bytes bytes = {0x86, 9, 0, 0x01};
   append_le(bytes, start, 4);
@@ -301,7 +302,8 @@ Bytes memory32(uint32_t start, uint32_t size_bytes) {
   return bytes;
 }
 
-// Extended interrupt descriptor (6.4.3.6): bit 0 consumer, bit 1 edge.
+// Returns an extended interrupt descriptor (6.4.3.6). Bit 0 of its flags: the device consumes the
+// interrupt; bit 1: the interrupt is edge-triggered.
 Bytes interrupt(uint32_t gsi) {
   Bytes bytes = {0x89, 6, 0, 0x03, 1};
   append_le(bytes, gsi, 4);
@@ -310,7 +312,7 @@ Bytes interrupt(uint32_t gsi) {
 
 namespace {
 
-// Word and double word address space descriptors (6.4.3.5.2, 6.4.3.5.3) of a fixed range:
+// Returns the word or double word address space descriptor (6.4.3.5.2, 6.4.3.5.3) of a fixed range:
 // granularity 0, no translation.
 Bytes address_space(uint8_t size_bytes, uint8_t type, uint8_t type_flags, uint64_t first,
                     uint64_t last) {
@@ -329,11 +331,11 @@ Bytes address_space(uint8_t size_bytes, uint8_t type, uint8_t type_flags, uint64
 Bytes bus_numbers(uint8_t first, uint8_t last) { return address_space(2, 2, 0, first, last); }
 
 Bytes io_window(uint16_t first, uint16_t last) {
-  return address_space(2, 1, 0x03, first, last);  // ISA and non-ISA ranges
+  return address_space(2, 1, 0x03, first, last);  // 0x03: ISA and non-ISA ranges
 }
 
 Bytes memory_window(uint32_t first, uint32_t last) {
-  return address_space(4, 0, 0x01, first, last);  // not cacheable, writable
+  return address_space(4, 0, 0x01, first, last);  // 0x01: not cacheable, writable
 }
 
 }  // namespace wick::boot::aml

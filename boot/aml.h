@@ -19,31 +19,32 @@ namespace wick::boot::aml {
 
 using Bytes = std::vector<uint8_t>;
 
-// The bytes of several terms, concatenated.
+// Concatenates the bytes of several terms.
 Bytes sequence(std::span<const Bytes> terms);
 
-// Data objects, in their shortest form.
+// These functions encode data objects in their shortest form.
 Bytes integer(uint64_t value);
 Bytes string(std::string_view value);
 Bytes eisa_id(std::string_view id);              // "PNP0501"
-Bytes package(std::span<const Bytes> elements);  // at most 255
+Bytes package(std::span<const Bytes> elements);  // at most 255 elements
 Bytes package(std::initializer_list<Bytes> elements);
 
-// Named objects.
+// These functions encode named objects.
 Bytes name(std::string_view segment, const Bytes& value);
 Bytes scope(std::string_view segment, std::span<const Bytes> terms);
 Bytes device(std::string_view segment, std::initializer_list<Bytes> terms);
 Bytes device(std::string_view segment, std::span<const Bytes> terms);
 
-// Methods and the terms in their bodies. An operand is a data object, an argument or a name. A
-// caller that does not need the result passes integer(0) as `result`.
+// These functions encode methods and the terms in their bodies. An operand is a data object, an
+// argument or a name. If the caller does not need the result of an operation, it passes integer(0)
+// as `result`.
 Bytes buffer(std::span<const uint8_t> bytes);
 Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
 Bytes reference(std::string_view segment);
-// A path from the root of the namespace, of at least three segments.
+// Encodes a path that begins at the root of the namespace; it needs at least three segments.
 Bytes root_path(std::initializer_list<std::string_view> segments);
 Bytes argument(unsigned number);  // 0 to 6
-// Calls a method that takes as many arguments as given.
+// Calls the method at `path`, which must take exactly this number of arguments.
 Bytes call(const Bytes& path, std::initializer_list<Bytes> arguments);
 Bytes store(const Bytes& value, const Bytes& target);
 Bytes notify(const Bytes& object, const Bytes& value);
@@ -58,18 +59,19 @@ Bytes bit_or(const Bytes& left, const Bytes& right, const Bytes& result);
 Bytes create_dword_field(const Bytes& buffer, uint64_t byte_index, std::string_view segment);
 Bytes return_op(const Bytes& value);
 
-// Ports as an address space for AML, and names for them: 32 bits each, from the first one on.
+// Makes I/O ports accessible to AML: port_region() names the range, dword_fields() names its 32-bit
+// registers, in order from the first port on.
 Bytes port_region(std::string_view segment, uint16_t start, uint8_t count);
 Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> segments);
 
-// The resources that a device uses, for its _CRS.
+// These functions encode the resources that a device uses, for its _CRS.
 Bytes resource_template(std::initializer_list<Bytes> descriptors);
 Bytes io_ports(uint16_t start, uint8_t count);
 Bytes isa_irq(uint8_t irq);                           // edge-triggered, active high, not shared
-Bytes memory32(uint32_t start, uint32_t size_bytes);  // writable
+Bytes memory32(uint32_t start, uint32_t size_bytes);  // writable memory range
 Bytes interrupt(uint32_t gsi);                        // edge-triggered, active high, not shared
 
-// The ranges that a bridge forwards to its bus; `last` is inclusive.
+// These functions encode the ranges that a bridge forwards to its bus; `last` is inclusive.
 Bytes bus_numbers(uint8_t first, uint8_t last);
 Bytes io_window(uint16_t first, uint16_t last);
 Bytes memory_window(uint32_t first, uint32_t last);

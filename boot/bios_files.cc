@@ -11,22 +11,24 @@ namespace wick::boot {
 
 namespace {
 
-// SeaBIOS reads numbers of up to eight bytes (src/romfile.c, romfile_loadint()). The sizes are
-// QEMU's; edk2 insists on that of "etc/boot-menu-wait".
+// Returns a file that holds a number. SeaBIOS reads up to eight bytes (src/romfile.c,
+// romfile_loadint()). The sizes here are QEMU's; edk2 requires that of "etc/boot-menu-wait".
 template <typename T>
 BiosFile number_file(std::string_view name, T value) {
   const auto bytes = as_bytes(&value, sizeof(value));
   return {std::string(name), {bytes.begin(), bytes.end()}};
 }
 
-// src/boot.c, loadBootOrder(): a path on each line, NUL at the end.
+// Returns "bootorder" for SeaBIOS, src/boot.c, loadBootOrder(): a path on each line, and a NUL at
+// the end.
 BiosFile boot_order_file(const BiosSettings& settings) {
   const std::string text = fmt::format("{}", fmt::join(settings.boot_order, "\n"));
   const auto bytes = as_bytes(text.c_str(), text.size() + 1);
   return {"bootorder", {bytes.begin(), bytes.end()}};
 }
 
-// QEMU, hw/acpi/core.c, acpi_pm1_cnt_init(): a byte for each of S0 to S5.
+// Returns "etc/system-states" with a byte for each of S0 to S5 (QEMU, hw/acpi/core.c,
+// acpi_pm1_cnt_init()).
 BiosFile system_states_file(const BiosSettings& settings) {
   constexpr uint8_t kSupported = 0x80;
   std::array<uint8_t, 6> states = {kSupported};
@@ -42,11 +44,11 @@ BiosFile system_states_file(const BiosSettings& settings) {
 std::vector<BiosFile> make_bios_files(const BiosSettings& settings) {
   std::vector<BiosFile> files;
   if (!settings.boot_order.empty()) files.push_back(boot_order_file(settings));
-  // SeaBIOS also knows this one as the item FW_CFG_BOOT_MENU, but a file is found first.
+  // SeaBIOS also reads this value from the item FW_CFG_BOOT_MENU, but it looks for the file first.
   files.push_back(number_file<uint16_t>("etc/show-boot-menu", settings.boot_menu_wait_ms ? 1 : 0));
   if (settings.boot_menu_wait_ms)
     files.push_back(number_file("etc/boot-menu-wait", *settings.boot_menu_wait_ms));
-  // When to start again, in milliseconds, if no device boots: never.
+  // The milliseconds after which firmware tries again if no device boots; this value means never.
   files.push_back(number_file("etc/boot-fail-wait", UINT32_MAX));
   if (settings.serial_console_port != 0)
     files.push_back(number_file("etc/sercon-port", settings.serial_console_port));

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// The magic numbers of all kinds lie within this many bytes.
+// The magic numbers of all kinds of file lie within this many bytes of the file's start.
 constexpr size_t kSniffBytes = MultibootHeader::kSearchBytes;
 
 struct Magic {
@@ -79,8 +79,8 @@ Result<bool> is_elf(const InputFile& kernel) {
   return matches(TRY(read_start(kernel, bytes)), kElfMagic);
 }
 
-// Decompresses the kernel and looks what it is. A kernel that has an entry of Linux's or of PVH
-// is started there, even if it also has a Multiboot header.
+// Decompresses the kernel and detects its kind. A kernel that has an entry of Linux or of PVH is
+// started there, even if it also has a Multiboot header.
 Result<BootFiles> recognized(BootFiles files) {
   files.kernel = TRY(decompressed(std::move(files.kernel)));
   std::array<std::byte, kSniffBytes> bytes;

@@ -27,9 +27,9 @@ static_assert(sizeof(::setup_header) == 0x26c - 0x1f1);
 constexpr size_t kSetupHeader = offsetof(::boot_params, hdr);
 constexpr size_t kSetupHeaderLimit = offsetof(::boot_params, edd_mbr_sig_buffer);
 
-// Writes a zero page at kBootInfo: `header` as the loader filled it in, the upper halves of the
-// initrd's address and size, the memory map, and the address of the RSDP (0: none). The header
-// of a new kernel may be longer than ::setup_header.
+// Writes a zero page at kBootInfo. It consists of `header` as the loader filled it in, the upper
+// halves of the initrd's address and size, the memory map, and the address of the RSDP (0: there is
+// none). The header of a new kernel may be longer than ::setup_header.
 Result<void> write_boot_params(const GuestMemory& memory, std::span<const std::byte> header,
                                GuestMemory::Range initrd, GuestAddress rsdp);
 

@@ -21,16 +21,16 @@ namespace {
 
 constexpr uint16_t kBootFlag = 0xaa55;
 constexpr uint32_t kHeaderMagic = 0x5372'6448;  // "HdrS"
-// The protocol versions that introduced fields used here (boot.rst, "Details of Header
+// The protocol versions that introduced the fields that are used here (boot.rst, "Details of Header
 // Fields").
 constexpr uint16_t kHasCmdlineSize = 0x0206;
 constexpr uint16_t kHasPayload = 0x0208;
-constexpr uint16_t kHasInitSize = 0x020a;  // and pref_address
+constexpr uint16_t kHasInitSize = 0x020a;  // version with init_size and pref_address
 constexpr uint16_t kHasXloadflags = 0x020c;
 constexpr uint8_t kJumpShort = 0xeb;
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kParagraphBytes = 16;
-constexpr uint64_t kEntry64 = 0x200;  // from the start of the protected-mode code
+constexpr uint64_t kEntry64 = 0x200;  // offset of the 64-bit entry in the protected-mode code
 constexpr uint8_t kLoaderUndefined = 0xff;
 constexpr uint16_t kVideoModeNormal = 0xffff;
 
@@ -38,9 +38,10 @@ constexpr uint16_t kVideoModeNormal = 0xffff;
 struct Image {
   std::vector<std::byte> raw_header;  // may be longer than ::setup_header
   ::setup_header header{};
-  uint64_t code_offset = 0;  // of the protected-mode code in the file
-  uint64_t code_bytes = 0;   // in the file
-  uint64_t size_bytes = 0;   // by syssize: code_bytes and zeroes, less than a paragraph of them
+  uint64_t code_offset = 0;  // offset of the protected-mode code in the file
+  uint64_t code_bytes = 0;   // the part of the code that the file has
+  // The code's size by syssize: code_bytes, and zeroes to a full paragraph.
+  uint64_t size_bytes = 0;
 
   bool has_64bit_entry() const { return (header.xloadflags & XLF_KERNEL_64) != 0; }
   bool takes_initrd_above_4g() const {
@@ -53,7 +54,7 @@ struct Placement {
   GuestMemory::Range initrd;
 };
 
-// Refuses what is not a bzImage, and what wick cannot start.
+// Refuses a file that is not a bzImage, or that wick cannot start.
 Result<void> check_kind(const ::setup_header& header, const std::string& name) {
   const uint16_t boot_flag = header.boot_flag;
   const uint32_t magic = header.header;
@@ -79,7 +80,7 @@ Result<void> check_kind(const ::setup_header& header, const std::string& name) {
   return {};
 }
 
-// Reads the header at the `start` of the file to its end.
+// Reads the whole header from `start`, the first bytes of the file.
 Result<void> read_header(std::span<const std::byte> start, Image& image, const std::string& name) {
   ::setup_header& header = image.header;
   if ((header.jump & 0xff) != kJumpShort)
@@ -128,7 +129,8 @@ Result<void> find_code(const InputFile& file, Image& image) {
   return {};
 }
 
-// Checks where the kernel unpacks itself; guesses it if the header is too old to say.
+// Checks the memory in which the kernel unpacks itself. Guesses that memory if the header is too
+// old to give it.
 Result<void> check_unpacking(Image& image, const std::string& name) {
   ::setup_header& header = image.header;
   const uint64_t payload_end = uint64_t{header.payload_offset} + header.payload_length;
@@ -140,7 +142,7 @@ Result<void> check_unpacking(Image& image, const std::string& name) {
     return fail("{}: the setup header is damaged: kernel_alignment {:#x} is not a power of two",
                 name, alignment);
   if (header.version < kHasInitSize) {
-    // The header does not say the unpacked size; GRUB makes the same guess.
+    // The header does not give the unpacked size; GRUB guesses the same.
     header.pref_address = kHighMemory;
     header.init_size =
         static_cast<uint32_t>(std::min<uint64_t>(image.size_bytes * 3, kAddressableEnd - 1));
@@ -172,10 +174,10 @@ Result<Image> read_image(const InputFile& file) {
   return image;
 }
 
-// The possible load addresses of the kernel, best first. Linux never runs below pref_address:
-// if loaded lower, it moves itself there and overwrites whatever is there
-// (arch/x86/boot/compressed/head_64.S and head_32.S). So a kernel is relocated only upward, to
-// avoid a hole in memory or to make room for the initrd.
+// Returns the possible load addresses of the kernel, best first. Linux never runs below
+// pref_address: if it is loaded lower, it moves itself up to that address and overwrites what is
+// there (arch/x86/boot/compressed/head_64.S and head_32.S). So a kernel is relocated only upward,
+// to avoid a hole in memory or to make room for the initrd.
 std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_header& header) {
   const uint64_t size = header.init_size;
   const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
@@ -198,14 +200,16 @@ std::vector<uint64_t> kernel_places(const GuestMemory& memory, const ::setup_hea
   return low;
 }
 
-// The lowest load address of the kernel; if it is relocatable, the lowest from `address` on.
+// Returns the lowest load address of the kernel; for a relocatable kernel, the lowest that is at or
+// above `address`.
 uint64_t lowest_place(const ::setup_header& header, uint64_t address = 0) {
   const uint64_t preferred = std::max(uint64_t{header.pref_address}, kHighMemory);
   if (header.relocatable_kernel == 0) return preferred;
   return align_up(std::max(preferred, address), header.kernel_alignment);
 }
 
-// The memory needed for the kernel and an initrd, in bytes; nullopt if no amount suffices.
+// Returns the size of guest memory in bytes that the kernel and an initrd need; nullopt if no size
+// suffices.
 std::optional<uint64_t> needed_memory(const Image& image, uint64_t initrd_bytes,
                                       uint64_t initrd_end) {
   const ::setup_header& header = image.header;
@@ -264,15 +268,16 @@ Result<Placement> place(const GuestMemory& memory, const Image& image, const Boo
                   mebibytes(*needed)));
 }
 
-// Writes the fields that are the loader's (boot.rst, "Details of Header Fields"). heap_end_ptr
-// and CAN_USE_HEAP are not set: they are for the real-mode code, which never runs.
+// Writes the fields that the loader must fill in (boot.rst, "Details of Header Fields").
+// heap_end_ptr and CAN_USE_HEAP are not set: they are for the real-mode code, which never runs.
 void fill_in(::setup_header& header, const Placement& placement) {
   header.vid_mode = kVideoModeNormal;
   header.type_of_loader = kLoaderUndefined;
   header.ext_loader_type = 0;
   header.ext_loader_ver = 0;
   header.code32_start = static_cast<uint32_t>(placement.kernel.start.value);
-  header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);  // low halves
+  // The low half, as in ramdisk_size.
+  header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);
   header.ramdisk_size = static_cast<uint32_t>(placement.initrd.size_bytes);
   header.cmd_line_ptr = static_cast<uint32_t>(kCommandLine.value);
   header.setup_data = 0;
@@ -287,7 +292,7 @@ Result<CpuState> load_packed(const GuestMemory& memory, const BootFiles& files, 
                                  : linux_32bit_entry(memory, start, kBootInfo);
 }
 
-// Loads the kernel as its own code would unpack it, and sets `placement` and the header to that.
+// Loads the kernel as the bzImage's own code would, and updates `placement` and the header.
 Result<CpuState> load_unpacked(const GuestMemory& memory, const BootFiles& files, Image& image,
                                Placement& placement) {
   const UnpackedKernel& kernel = *files.unpacked;
@@ -309,8 +314,8 @@ Result<CpuState> load_unpacked(const GuestMemory& memory, const BootFiles& files
   return linux_64bit_entry(memory, entry, kBootInfo, five_levels);
 }
 
-// ", Linux 6.1.0-18-amd64": the first word of the version string in the setup code; empty if
-// there is none.
+// Returns text such as ", Linux 6.1.0-18-amd64", with the first word of the version string in the
+// setup code; empty if there is no version string.
 std::string version_text(const InputFile& file, const Image& image) {
   const uint64_t offset = uint64_t{image.header.kernel_version} + kSectorBytes;
   if (image.header.kernel_version == 0 || offset >= image.code_offset) return {};
@@ -332,7 +337,7 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
                                                      const KernelCache& cache) {
   const Image image = TRY(read_image(file));
   const ::setup_header& header = image.header;
-  // Behind the compressed data is their decompressed size, in the last four bytes of the payload.
+  // The last four bytes of the payload, after the compressed data, are their decompressed size.
   constexpr uint32_t kSizeBytes = sizeof(uint32_t);
   if (!image.has_64bit_entry() || header.payload_length <= kSizeBytes ||
       header.payload_offset + header.payload_length > image.code_bytes)
@@ -353,7 +358,7 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
   if (compression == Compression::kNone || size == 0 ||
       size > std::min<uint64_t>(header.init_size, kMaxDecompressedBytes))
     return std::nullopt;
-  // The kernel's own code is as quick, and saves a copy.
+  // Without a cache, the kernel's own code is as quick as wick, and saves a copy.
   if (compression == Compression::kQuick && entry.empty()) return std::nullopt;
   HostBuffer buffer = TRY(HostBuffer::create(size));
   const uint64_t written = TRY(decompress_stream(payload, buffer.bytes(), file.name()));

@@ -14,9 +14,9 @@ namespace {
 
 constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// True if a parameter begins with `prefix`. Words are split as Linux does it (lib/cmdline.c,
-// next_arg): spaces inside double quotes do not split, quotes may enclose a whole word, and
-// words after "--" are for init.
+// Returns true if a parameter in `text` begins with `prefix`. Words are split as Linux does it
+// (lib/cmdline.c, next_arg): spaces inside double quotes do not split, quotes may enclose a whole
+// word, and words after "--" are for init.
 bool has_parameter(std::string_view text, std::string_view prefix) {
   while (true) {
     const auto* begin = std::find_if_not(text.begin(), text.end(), is_space);
@@ -42,7 +42,7 @@ std::string make_command_line(const CommandLineParts& parts) {
     if (!line.empty()) line += ' ';
     line += word;
   };
-  // /dev/console is the last one.
+  // Linux makes the last console= the one behind /dev/console.
   if (parts.screen) add("console=tty0");
   if (!parts.console.empty()) add("console=" + parts.console);
   if (!parts.root_device.empty() && !parts.has_initrd && !has_parameter(parts.append, "root="))

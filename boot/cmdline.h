@@ -24,18 +24,19 @@ struct MmioParameter {
 };
 
 struct CommandLineParts {
-  std::string console = {};      // "ttyS0"; empty: none
-  bool screen = false;           // the kernel shows its messages there, too
+  std::string console = {};      // "ttyS0"; empty: no serial console
+  bool screen = false;           // true: the kernel also shows its messages on the screen
   std::string root_device = {};  // "/dev/vda"; empty: there is no disk
   bool root_read_only = false;   // the disk is read-only
-  bool has_initrd = false;       // an initrd finds the root itself
-  bool kaslr = true;             // false: Linux runs where it was linked
+  bool has_initrd = false;       // true: there is an initrd, which finds the root itself
+  bool kaslr = true;             // false: Linux runs at the addresses for which it was linked
   std::vector<MmioParameter> mmio = {};
   std::string append = {};  // the user's parameters; they come last, so that they override
 };
 
-// Makes a line of what the parts imply: console=; root= for a disk, unless there is an initrd
-// or the user gave a root=; panic=-1 reboot=k, so that a panic ends the run.
+// Returns the command line. It has console= for each console; root= for a disk, unless there is an
+// initrd or the user gave a root=; panic=-1 reboot=k, so that a panic ends the run; nokaslr, if
+// `kaslr` is false; the virtio-mmio devices; and the user's parameters.
 std::string make_command_line(const CommandLineParts& parts);
 
 // Calls `function` with each word of the line, as the code of a bzImage reads it before the kernel
@@ -52,7 +53,7 @@ void for_each_word(std::string_view line, Function function) {
   }
 }
 
-// True if one of these words is `word`.
+// Returns true if one of the words of for_each_word() is `word`.
 bool has_word(std::string_view line, std::string_view word);
 
 // Writes `text` and a NUL at kCommandLine. Fails if `text` is longer than `limit_bytes`, the

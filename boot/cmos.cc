@@ -6,23 +6,23 @@ namespace wick::boot {
 
 namespace {
 
-// Indexes with a name in SeaBIOS have that name here.
+// The indexes of the bytes. Those that SeaBIOS names have its names.
 enum Index : uint8_t {
   kFloppyDriveType = 0x10,
   kDiskData = 0x12,
   kEquipmentInfo = 0x14,
-  kBaseMemory = 0x15,         // two bytes, KiB; little-endian, like all here
-  kOldExtendedMemory = 0x17,  // as kExtMem, by the setup program of the AT
+  kBaseMemory = 0x15,         // two bytes, KiB; all values are little-endian
+  kOldExtendedMemory = 0x17,  // the same value as kExtMem; the setup program of the AT stored it
   kDiskDrive1Type = 0x19,
-  kDiskDrive1Cyl = 0x1b,      // nine bytes of geometry
-  kDiskDrive2Cyl = 0x24,      // nine bytes
-  kExtMem = 0x30,             // two bytes, KiB above 1 MiB
-  kExtMem2 = 0x34,            // two bytes, 64 KiB above 16 MiB
+  kDiskDrive1Cyl = 0x1b,      // nine bytes: the geometry of disk 1
+  kDiskDrive2Cyl = 0x24,      // nine bytes: the geometry of disk 2
+  kExtMem = 0x30,             // two bytes: memory above 1 MiB in KiB
+  kExtMem2 = 0x34,            // two bytes: memory above 16 MiB in units of 64 KiB
   kBiosBootFlag1 = 0x38,      // bits 4 to 7: the third boot device
   kBiosDiskTransFlag = 0x39,  // two bits for each IDE drive
   kBiosBootFlag2 = 0x3d,      // the first boot device, and in bits 4 to 7 the second one
-  kHighMem = 0x5b,            // three bytes, 64 KiB above 4 GiB
-  kBiosSmpCount = 0x5f,       // without the first CPU
+  kHighMem = 0x5b,            // three bytes: memory above 4 GiB in units of 64 KiB
+  kBiosSmpCount = 0x5f,       // the number of CPUs without the first
 };
 
 constexpr uint64_t kKiB = 1 << 10;
@@ -31,7 +31,7 @@ constexpr uint64_t kBaseMemoryBytes = 640 * kKiB;
 
 class Cmos {
  public:
-  // Stores the low bytes of `value`, which is limited to what they can hold.
+  // Stores `value` in `size_bytes` bytes, or the highest number that they can hold if it is larger.
   void number(uint8_t index, uint64_t value, unsigned size_bytes = 1) {
     value = std::min(value, (uint64_t{1} << (8 * size_bytes)) - 1);
     for (unsigned i = 0; i < size_bytes; ++i)
@@ -48,7 +48,7 @@ uint64_t above(uint64_t size_bytes, uint64_t start) {
   return size_bytes > start ? size_bytes - start : 0;
 }
 
-// A drive of the user-defined type 47, which is an extension of type 15.
+// Describes a drive of the user-defined type 47. In kDiskData all types above 14 appear as 15.
 void add_disk(Cmos& cmos, unsigned number, const CmosPlatform::IdeDisk& disk) {
   constexpr uint8_t kUserDefined = 47;
   constexpr uint16_t kNoPrecompensation = 0xffff;
@@ -60,21 +60,21 @@ void add_disk(Cmos& cmos, unsigned number, const CmosPlatform::IdeDisk& disk) {
   cmos.number(at + 2, disk.heads);
   cmos.number(at + 3, kNoPrecompensation, 2);
   cmos.number(at + 5, kNoRetries | (disk.heads > 8 ? kMoreThan8Heads : 0));
-  cmos.number(at + 6, disk.cylinders, 2);  // landing zone
+  cmos.number(at + 6, disk.cylinders, 2);  // the landing zone
   cmos.number(at + 8, disk.sectors);
 }
 
 void add_disks(Cmos& cmos, const std::array<std::optional<CmosPlatform::IdeDisk>, 4>& disks) {
   constexpr uint8_t kExtendedType = 15;
-  // SeaBIOS takes the translation from here for each IDE disk. Without one (0) INT 13h would reach
-  // 504 MiB by cylinders, heads and sectors.
+  // SeaBIOS takes each IDE disk's translation of cylinders, heads and sectors from here. With no
+  // translation (0), INT 13h would reach only 504 MiB by them.
   constexpr uint8_t kTranslateByLba = 1;
   uint8_t types = 0;
   uint8_t translations = 0;
   for (unsigned i = 0; i < disks.size(); ++i) {
     if (!disks[i]) continue;
     translations |= static_cast<uint8_t>(kTranslateByLba << (2 * i));
-    if (i >= 2) continue;  // the AT knew two drives
+    if (i >= 2) continue;  // the AT has fields for two drives only
     types |= static_cast<uint8_t>(kExtendedType << (i == 0 ? 4 : 0));
     add_disk(cmos, i, *disks[i]);
   }

@@ -20,24 +20,26 @@ struct CmosPlatform {
   struct IdeDisk {
     uint16_t cylinders = 0;
     uint8_t heads = 0;
-    uint8_t sectors = 0;  // per track
+    uint8_t sectors = 0;  // sectors per track
   };
 
-  uint64_t low_memory_bytes = 0;   // RAM from 0 on, below 4 GiB
-  uint64_t high_memory_bytes = 0;  // RAM from 4 GiB on
+  uint64_t low_memory_bytes = 0;   // size of the RAM that begins at address 0
+  uint64_t high_memory_bytes = 0;  // size of the RAM that begins at 4 GiB
   uint32_t cpus = 1;
   bool has_mouse = false;
-  // For devices that the file "bootorder" does not name (boot/bios_files.h).
+  // The order of the devices that the file "bootorder" (boot/bios_files.h) does not name.
   std::array<BootDevice, 3> boot_order = {BootDevice::kDisk, BootDevice::kCd, BootDevice::kNetwork};
-  // Primary master and slave, secondary master and slave; no CD-ROM drives.
+  // The disks of the primary master and slave and the secondary master and slave. CD-ROM drives are
+  // not listed.
   std::array<std::optional<IdeDisk>, 4> ide_disks = {};
 };
 
-// Where firmware finds why the CPU was reset, and the value for a wake from S3 (src/resume.c).
+// The index of the byte that tells firmware why the CPU was reset, and its value for a wake from S3
+// (SeaBIOS, src/resume.c).
 constexpr uint8_t kCmosShutdownStatus = 0x0f;
 constexpr uint8_t kCmosWakeFromS3 = 0xfe;
 
-// Pairs of an index and a value.
+// Returns pairs of an index and a value.
 std::vector<std::pair<uint8_t, uint8_t>> make_cmos(const CmosPlatform& platform);
 
 }  // namespace wick::boot

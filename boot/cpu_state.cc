@@ -47,7 +47,7 @@ constexpr Segment kData{.limit = 0xffff'ffff,
 // A busy TSS. It is never used, but VM entry requires one.
 constexpr Segment kTask{.limit = 0x67, .selector = kTaskSelector, .type = 0xb, .present = 1};
 
-// Intel SDM 3, figure 3-8.
+// Returns the descriptor of a segment (Intel SDM 3, figure 3-8).
 constexpr uint64_t descriptor(const Segment& segment) {
   const uint64_t limit = segment.g ? segment.limit >> 12 : segment.limit;
   return (limit & 0xffff) | (segment.base & 0xff'ffff) << 16 | uint64_t{segment.type} << 40 |
@@ -60,7 +60,7 @@ static_assert(descriptor(kCode64) == 0x00af'9b00'0000'ffff);
 static_assert(descriptor(kCode32) == 0x00cf'9b00'0000'ffff);
 static_assert(descriptor(kData) == 0x00cf'9300'0000'ffff);
 
-// The state that all entries have in common.
+// Returns the state that all entries in protected or long mode have in common, and writes the GDT.
 Result<CpuState> flat_state(const GuestMemory& memory, GuestAddress entry, const Segment& code) {
   // In long mode the descriptor of a TSS takes two slots; the upper is 0.
   const std::array<uint64_t, 6> gdt = {0, 0, descriptor(code), descriptor(kData), descriptor(kTask),
@@ -82,8 +82,8 @@ constexpr uint64_t kTableBytes = 4096;
 constexpr uint64_t kPresentWritable = 0x3;
 using Table = std::array<uint64_t, 512>;
 
-// Maps the first 4 GiB to themselves with 2 MiB pages, which every 64-bit processor supports:
-// one PML4, one page directory pointer table, four page directories.
+// Maps the first 4 GiB of memory to themselves with 2 MiB pages, which every 64-bit processor
+// supports: one PML4, one page directory pointer table, four page directories.
 Result<void> write_identity_map(const GuestMemory& memory) {
   constexpr uint64_t kLargePage = 1 << 7;
   constexpr uint64_t kLargePageBytes = 2 << 20;

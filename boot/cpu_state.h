@@ -20,10 +20,10 @@ struct Segment {
   uint8_t type = 0;
   uint8_t present = 0;
   uint8_t dpl = 0;
-  uint8_t db = 0;  // 32-bit
+  uint8_t db = 0;  // 1: 32-bit code or data
   uint8_t s = 0;   // 1: code or data, 0: system segment
-  uint8_t l = 0;   // 64-bit code
-  uint8_t g = 0;   // the limit in the descriptor counts pages
+  uint8_t l = 0;   // 1: 64-bit code
+  uint8_t g = 0;   // 1: the limit in the descriptor counts pages
   bool operator==(const Segment&) const = default;
 };
 
@@ -50,29 +50,30 @@ struct CpuState {
   DescriptorTable idt;  // empty: an exception before the kernel loads an IDT is a triple fault
 };
 
-// The 64-bit entry of Linux (boot.rst, "64-bit Boot Protocol"): long mode, the
-// first 4 GiB mapped to themselves, interrupts off, rsi the zero page. With
-// `five_level_paging` the page tables have five levels (SDM 3, 4.5), which a kernel
-// keeps. Writes page tables and GDT into `memory`.
+// Returns the state for the 64-bit entry of Linux (boot.rst, "64-bit Boot Protocol"): long mode,
+// the first 4 GiB mapped to themselves, interrupts off, and the address of the zero page in rsi.
+// With `five_level_paging` the page tables have five levels (SDM 3, 4.5); a kernel that finds five
+// levels keeps them. Writes the page tables and the GDT into `memory`.
 Result<CpuState> linux_64bit_entry(const GuestMemory& memory, GuestAddress entry,
                                    GuestAddress zero_page, bool five_level_paging = false);
 
-// The 32-bit entry of Linux (boot.rst, "32-bit Boot Protocol"): protected mode,
-// no paging, interrupts off, esi the zero page; ebp, edi and ebx are 0. Writes
-// the GDT into `memory`.
+// Returns the state for the 32-bit entry of Linux (boot.rst, "32-bit Boot Protocol"): protected
+// mode, no paging, interrupts off, and the address of the zero page in esi; ebp, edi and ebx are 0.
+// Writes the GDT into `memory`.
 Result<CpuState> linux_32bit_entry(const GuestMemory& memory, GuestAddress entry,
                                    GuestAddress zero_page);
 
-// Real mode at a physical address below 1 MiB, where firmware continues an operating system after
-// S3 (ACPI 6.5, 5.2.10, "Firmware Waking Vector").
+// Returns the state for real mode at a physical address below 1 MiB, where firmware continues an
+// operating system after S3 (ACPI 6.5, 5.2.10, "Firmware Waking Vector").
 CpuState real_mode_entry(GuestAddress entry);
 
-// The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no paging,
-// interrupts off, ebx the hvm_start_info. Writes the GDT into `memory`.
+// Returns the state for the PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode, no
+// paging, interrupts off, and the address of the hvm_start_info in ebx. Writes the GDT into
+// `memory`.
 Result<CpuState> pvh_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress start_info);
 
-// The entry of a Multiboot kernel (Multiboot 0.6.96, 3.2): as the PVH entry, with eax `magic` and
-// ebx the information structure.
+// Returns the state for the entry of a Multiboot kernel (Multiboot 0.6.96, 3.2). It is that of the
+// PVH entry, but with `magic` in eax and the address of the information structure in ebx.
 Result<CpuState> multiboot_entry(const GuestMemory& memory, GuestAddress entry, GuestAddress info,
                                  uint32_t magic);
 

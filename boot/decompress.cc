@@ -111,13 +111,13 @@ class LzopReader {
  public:
   explicit LzopReader(Buffers& buffers) : buffers_(buffers) {}
 
-  // False, as for all later calls, if the data end before.
+  // Skips `size_bytes`. Returns false, in all later calls, too, if the data end before that.
   bool skip(size_t size_bytes) {
     if (size_bytes > buffers_.in.size()) ended_ = true;
     if (!ended_) buffers_.advance(size_bytes, 0);
     return !ended_;
   }
-  // 0 if the data end before.
+  // Reads a number of `size_bytes`. Returns 0 if the data end before its last byte.
   uint32_t number(size_t size_bytes) {
     const auto bytes = buffers_.in;
     if (!skip(size_bytes)) return 0;
@@ -134,14 +134,15 @@ class LzopReader {
 };
 
 constexpr uint32_t kLzopSums = 0x101;            // Adler-32 or CRC-32 of the decompressed block
-constexpr uint32_t kLzopSumsCompressed = 0x202;  // the same of the compressed block
+constexpr uint32_t kLzopSumsCompressed = 0x202;  // Adler-32 or CRC-32 of the compressed block
 constexpr uint32_t kLzopFilter = 0x800;
 constexpr uint32_t kLzopMaxBlockBytes = 64 << 20;
 
-// Skips the header and returns its flags; they matter only if the data do not end before.
+// Skips the header and returns its flags, which are valid only if !reader.ended().
 uint32_t read_lzop_header(LzopReader& reader) {
-  constexpr uint32_t kHasLevel = 0x940;  // and the upper half of the time
-  reader.skip(9);                        // magic
+  // The version that added the level and the upper half of the time.
+  constexpr uint32_t kHasLevel = 0x940;
+  reader.skip(9);  // magic
   const uint32_t version = reader.number(2);
   reader.skip(5);  // the library's version, the version needed, the method
   if (version >= kHasLevel) reader.skip(1);
@@ -206,8 +207,8 @@ Outcome unlz4(Buffers& buffers) {
   }
 }
 
-// The format of `lz4 -l`: blocks, each preceded by its compressed length, that decompress to
-// 8 MiB except for the last. The format has no end mark.
+// Decompresses the format of `lz4 -l`. It consists of blocks, each preceded by its compressed
+// length; each decompresses to 8 MiB, except the last. The format has no end mark.
 Outcome unlz4_legacy(Buffers& buffers) {
   constexpr size_t kMagicBytes = 4;
   constexpr size_t kBlockBytes = 8 << 20;
@@ -217,8 +218,8 @@ Outcome unlz4_legacy(Buffers& buffers) {
   while (!buffers.in.empty()) {
     if (buffers.in.size() < kSizeBytes) return Outcome::kDamaged;
     const auto length = load_le<uint32_t>(buffers.in);
-    // The data ends here: these four bytes are the magic of another stream, which is not
-    // decompressed, or the total size that Linux's build appends.
+    // The data ends here: these four bytes are the magic of another stream, which is left to the
+    // caller, or the total size that Linux's build appends.
     if (length == kMagic || buffers.in.size() == kSizeBytes) return Outcome::kWhole;
     if (length > LZ4_COMPRESSBOUND(kBlockBytes) || length > buffers.in.size() - kSizeBytes)
       return Outcome::kDamaged;
@@ -226,7 +227,7 @@ Outcome unlz4_legacy(Buffers& buffers) {
     const int written = LZ4_decompress_safe(
         reinterpret_cast<const char*>(buffers.from() + kSizeBytes),
         reinterpret_cast<char*>(buffers.to()), static_cast<int>(length), static_cast<int>(room));
-    // The result is the same for a full buffer and for damaged data.
+    // LZ4 returns the same error for a full buffer and for damaged data.
     if (written < 0) return room < kBlockBytes ? Outcome::kNoRoom : Outcome::kDamaged;
     buffers.advance(kSizeBytes + length, static_cast<size_t>(written));
   }
@@ -267,7 +268,7 @@ std::unexpected<Error> damaged(const Format& format, const std::string& name) {
                    "copy it again");
 }
 
-// Decompresses all streams of `buffers.in`, the first of which is in `format`.
+// Decompresses all streams of `buffers.in`. `format` is that of the first stream.
 Result<void> decompress(Buffers& buffers, const Format* format, const std::string& name) {
   const size_t room_bytes = buffers.out.size();
   for (; format != nullptr; format = find_format(buffers.in)) {

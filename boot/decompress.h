@@ -2,9 +2,9 @@
 // formats are gzip, xz, lzma, zstd, bzip2, lzop, and lz4 in the frame format or in the legacy
 // format that Linux uses.
 //
-// Specification: RFC 1952 (gzip), RFC 8878 (zstd), the .xz File Format 1.1, the .lzma File
-// Format, LZ4 Frame Format 1.6 with its section "Legacy frame". bzip2 has none but its library;
-// lzop none but Linux, lib/decompress_unlzo.c.
+// Specification: RFC 1952 (gzip), RFC 8878 (zstd), the .xz File Format 1.1, the .lzma File Format,
+// LZ4 Frame Format 1.6 with its section "Legacy frame". The format of bzip2 is defined only by its
+// library, that of lzop only by Linux, lib/decompress_unlzo.c.
 #pragma once
 
 #include <span>
@@ -17,14 +17,15 @@ namespace wick::boot {
 // Twice the size of a kernel with all its debug information.
 constexpr uint64_t kMaxDecompressedBytes = 1 << 30;
 
-// Returns `file` itself if it does not begin with the magic of one of these formats.
-// Concatenated streams count as one; data after the last, a signature for instance, are
-// ignored, as gzip does. Fails if the data are damaged, truncated, or longer than
-// `limit_bytes` when decompressed. The result is a memfd, which its InputFile owns.
+// Decompresses a whole file. Returns `file` itself if it does not begin with the magic of one of
+// these formats. All concatenated streams are decompressed, into one result; data after the last
+// stream, for instance a signature, are ignored, as gzip does. Fails if the data are damaged,
+// truncated, or longer than `limit_bytes` when decompressed. The result is a memfd, which its
+// InputFile owns.
 Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes = kMaxDecompressedBytes);
 
-// What the magic of `data` tells: the format is none of these, or one that decompresses at
-// gigabytes per second (lz4, lzo), or another.
+// The kinds of format, told by the magic of `data`: kNone is none of the formats above; kQuick
+// decompresses at gigabytes per second (lz4, lzo); kSlow are all others.
 enum class Compression { kNone, kQuick, kSlow };
 Compression compression_of(std::span<const std::byte> data);
 

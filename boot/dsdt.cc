@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxVirtioMmio = 256;  // names are VM00 to VMFF
 constexpr size_t kMaxSerials = 9;       // names are COM1 to COM9
-constexpr size_t kMaxPciSlots = 31;     // slot 0 is the host bridge's
+constexpr size_t kMaxPciSlots = 31;     // the host bridge has slot 0
 constexpr uint8_t kIsaIrqs = 16;
 
 constexpr uint32_t kEcamBytes = 1 << 20;
@@ -34,8 +34,8 @@ aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
                  name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
 }
 
-// PNP0303, the keyboard, has the ports of the controller also for the mouse, PNP0F13. SeaBIOS
-// looks for PNP0303, too, before it touches the controller (src/hw/ps2port.c).
+// The keyboard, PNP0303. It has the ports of the controller, which the mouse, PNP0F13, uses, too.
+// SeaBIOS also looks for PNP0303 before it touches the controller (src/hw/ps2port.c).
 aml::Bytes keyboard_device() {
   using namespace aml;
   return device(
@@ -50,21 +50,22 @@ aml::Bytes mouse_device() {
                 {name("_HID", eisa_id("PNP0F13")), name("_CRS", resource_template({isa_irq(12)}))});
 }
 
-// Linux's pvpanic driver binds to QEMU0001.
+// The pvpanic device. Linux's pvpanic driver binds to QEMU0001.
 aml::Bytes pvpanic_device(uint16_t port) {
   using namespace aml;
   return device("PEVT", {name("_HID", string("QEMU0001")), name("_STA", integer(0xf)),
                          name("_CRS", resource_template({io_ports(port, 1)}))});
 }
 
-// Linux's qemu_fw_cfg driver binds to QEMU0002. The ports are QEMU's: selector, data, DMA.
+// The fw_cfg device. Linux's qemu_fw_cfg driver binds to QEMU0002. The ports are those of QEMU:
+// selector, data, DMA.
 aml::Bytes fw_cfg_device(uint16_t port) {
   using namespace aml;
   return device("FWCF", {name("_HID", string("QEMU0002")), name("_STA", integer(0xb)),
                          name("_CRS", resource_template({io_ports(port, 12)}))});
 }
 
-// Linux's virtio_mmio driver binds to LNRO0005.
+// A virtio-mmio device. Linux's virtio_mmio driver binds to LNRO0005.
 aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
   using namespace aml;
   return device(
@@ -74,11 +75,11 @@ aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
                         {memory32(virtio.address, virtio.size_bytes), interrupt(virtio.gsi)}))});
 }
 
-// _OSC: the features that an operating system may control in place of firmware (PCI Firmware
-// Specification 3.3, 4.5.1). Only control of the PCI Express capability structures is
-// granted. No device has one, but Linux takes a refusal as a failure and disables ASPM. Hot
-// plug, power management events and error reporting do not exist here. The method does not
-// touch a third double word that is beyond the buffer.
+// The method _OSC, which tells an operating system what it may control in place of firmware (PCI
+// Firmware Specification 3.3, 4.5.1). Only control of the PCI Express capability structures is
+// granted. No device has such a structure, but Linux takes a refusal as a failure and disables
+// ASPM. Hot plug, power management events and error reporting do not exist here. The buffer may
+// have only two double words; then the method does not touch the third.
 aml::Bytes pci_osc() {
   using namespace aml;
   constexpr uint64_t kUnknownUuid = 1 << 2;
@@ -105,8 +106,8 @@ aml::Bytes pci_osc() {
 
 std::string slot_name(uint32_t slot) { return fmt::format("S{:02X}_", slot); }
 
-// A slot whose device can be added and removed. Without _STA an operating system looks at the
-// configuration space for whether there is a device.
+// A slot whose device can be added and removed. It has no _STA, so an operating system detects a
+// device by its configuration space.
 aml::Bytes hotplug_slot(uint32_t slot) {
   using namespace aml;
   return device(slot_name(slot),
@@ -114,12 +115,12 @@ aml::Bytes hotplug_slot(uint32_t slot) {
                  method("_EJ0", 1, {store(integer(1u << slot), reference("EJCT"))})});
 }
 
-// The registers of devices/acpi_hotplug.h, the slots, and a method that tells the operating
-// system what has changed. The body of a method costs next to nothing until it runs.
+// Adds the registers of devices/acpi_hotplug.h, the slots, and a method that tells the operating
+// system what has changed. The method's body costs almost nothing until it runs.
 void add_hotplug(std::vector<aml::Bytes>& terms, const AcpiPlatform::Pci& pci) {
   using namespace aml;
   constexpr uint64_t kDeviceCheck = 1;   // 5.6.6: look for a new device
-  constexpr uint64_t kEjectRequest = 3;  // ... and release the device
+  constexpr uint64_t kEjectRequest = 3;  // 5.6.6: stop and eject the device
   constexpr uint8_t kPorts = 12;
   terms.push_back(port_region("HPRG", pci.hotplug_port, kPorts));
   terms.push_back(dword_fields("HPRG", {"UP__", "DOWN", "EJCT"}));
@@ -137,7 +138,7 @@ void add_hotplug(std::vector<aml::Bytes>& terms, const AcpiPlatform::Pci& pci) {
 }
 
 // The handler of the general-purpose event. It is edge-triggered (_Exx): the operating system
-// clears the status before it runs the method, so that no change during it is lost.
+// clears the status before it runs the method, so that a change while the method runs is not lost.
 aml::Bytes hotplug_event(const AcpiPlatform::Pci& pci) {
   using namespace aml;
   const std::array<Bytes, 1> handler = {method(fmt::format("_E{:02X}", pci.hotplug_event), 0,
@@ -147,7 +148,8 @@ aml::Bytes hotplug_event(const AcpiPlatform::Pci& pci) {
 
 aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   using namespace aml;
-  // 6.2.13: slot address with any function, pin (0: INTA), no link device, GSI.
+  // The elements of a route (6.2.13): slot address with any function, pin (0: INTA), no link
+  // device, GSI.
   std::vector<Bytes> routes;
   for (size_t i = 0; i < pci.slot_irqs.size(); ++i)
     routes.push_back(package(
@@ -170,14 +172,15 @@ aml::Bytes pci_root(const AcpiPlatform::Pci& pci) {
   return device("PCI0", terms);
 }
 
-// Linux uses the ECAM only if a motherboard device (PNP0C02) reserves it.
+// A motherboard device (PNP0C02) that reserves the ECAM. Without it Linux does not use the ECAM.
 aml::Bytes motherboard(const AcpiPlatform::Pci& pci) {
   using namespace aml;
   return device("MBRD", {name("_HID", eisa_id("PNP0C02")),
                          name("_CRS", resource_template({memory32(pci.ecam, kEcamBytes)}))});
 }
 
-// 7.4.2: SLP_TYP for PM1a and for PM1b, and two reserved elements.
+// Returns the package of a sleeping state (7.4.2): SLP_TYP for PM1a and for PM1b, and two reserved
+// elements.
 aml::Bytes sleep_state(std::string_view segment, uint8_t sleep_type) {
   using namespace aml;
   return name(segment, package({integer(sleep_type), integer(sleep_type), integer(0), integer(0)}));
@@ -213,10 +216,10 @@ Result<void> check(const AcpiPlatform& platform) {
 
 }  // namespace
 
-// Without a keyboard the DSDT does not list the keyboard controller, and neither does the FADT:
-// Linux would spend boot time on a search for keyboards, and finds none. Its reset line works
-// without an entry. Processors are in the MADT only: for a processor object Linux would look for
-// power states, which a guest does not have.
+// Without a keyboard neither the DSDT nor the FADT lists the keyboard controller: Linux would spend
+// boot time on a search for keyboards that finds none. The controller's reset line works without an
+// entry. Processors are in the MADT only: for a processor object Linux would look for power states,
+// which a guest does not have.
 Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform) {
   using namespace aml;
   TRY(check(platform));

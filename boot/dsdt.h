@@ -10,7 +10,8 @@
 
 namespace wick::boot {
 
-// The terms after the table's header. Fails for a platform that they cannot describe.
+// Returns the terms that follow the table's header. Fails for a platform that the terms cannot
+// describe.
 Result<aml::Bytes> dsdt_terms(const AcpiPlatform& platform);
 
 }  // namespace wick::boot

@@ -21,7 +21,7 @@ constexpr uint32_t kXenPhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY
 // bytes, NUL included, and silently drops the rest.
 constexpr uint64_t kLinuxCommandLineBytes = 2047;
 
-// The physical address of the entry, if the notes of this segment have it.
+// Returns the physical address of the entry, if the notes of this segment have it.
 std::optional<uint64_t> find_entry(std::span<const std::byte> notes, uint64_t alignment) {
   // Takes `size` bytes and skips their padding; false if fewer are left.
   const auto take = [&](uint64_t size, std::span<const std::byte>& taken) {
@@ -43,7 +43,8 @@ std::optional<uint64_t> find_entry(std::span<const std::byte> notes, uint64_t al
   return std::nullopt;
 }
 
-// The entry of the PVH note; nullopt: there is none.
+// Returns the entry point from the PVH note (XEN_ELFNOTE_PHYS32_ENTRY); nullopt if there is no
+// note.
 Result<std::optional<uint64_t>> read_entry(const InputFile& file,
                                            const std::vector<Elf64_Phdr>& segments) {
   for (const Elf64_Phdr& segment : segments) {
@@ -58,7 +59,7 @@ Result<std::optional<uint64_t>> read_entry(const InputFile& file,
 
 Result<void> write_start_info(const GuestMemory& memory, GuestMemory::Range initrd,
                               GuestAddress rsdp) {
-  // All of this goes into one page.
+  // The hvm_start_info, its module and its memory map must fit into one page, which ends at kGdt.
   constexpr GuestAddress kModules = kBootInfo + 64;
   constexpr GuestAddress kMap = kModules + sizeof(HvmModule);
 

@@ -10,7 +10,7 @@
 
 namespace wick::boot {
 
-// False also for a file that is not a valid ELF executable.
+// Returns true if the file has a PVH note. A file that is not a valid ELF executable has none.
 bool has_pvh_entry(const InputFile& file);
 
 Result<BootImage> load_elf(const GuestMemory& memory, const BootFiles& files);
@@ -22,7 +22,7 @@ struct HvmStartInfo {
   uint32_t version = 1;
   uint32_t flags = 0;
   uint32_t module_count = 0;
-  uint64_t modules = 0;  // guest addresses; 0: none
+  uint64_t modules = 0;  // guest address, like the next three; 0: there are no modules
   uint64_t cmdline = 0;
   uint64_t rsdp = 0;
   uint64_t memory_map = 0;
@@ -42,7 +42,7 @@ static_assert(sizeof(HvmModule) == 32);
 struct HvmMemoryMapEntry {
   uint64_t start = 0;
   uint64_t size_bytes = 0;
-  uint32_t type = 0;  // as E820
+  uint32_t type = 0;  // the values of E820
   uint32_t reserved = 0;
 };
 static_assert(sizeof(HvmMemoryMapEntry) == 24);

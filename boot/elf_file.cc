@@ -32,7 +32,7 @@ const char* machine_name(uint16_t machine) {
   }
 }
 
-// The headers of 32-bit and 64-bit files differ only in the widths of their fields.
+// Reads the headers of a 32-bit or a 64-bit file, which differ only in the widths of their fields.
 template <typename FileHeader, typename ProgramHeader>
 Result<ElfFile> read_headers(const InputFile& file) {
   const std::string& name = file.name();
@@ -71,7 +71,8 @@ Result<ElfFile> read_headers(const InputFile& file) {
 
 }  // namespace
 
-// Reads the fields that are the same in all ELF files, to choose between 32 and 64 bits.
+// First reads the fields that are at the same place in all ELF files, to choose between 32 and 64
+// bits.
 Result<ElfFile> read_elf_file(const InputFile& file) {
   const std::string& name = file.name();
   Elf32_Ehdr header{};
@@ -155,7 +156,7 @@ GuestMemory::Range range_of(const std::vector<Elf64_Phdr>& segments) {
 Result<void> load_segments(const GuestMemory& memory, const InputFile& file,
                            const std::vector<Elf64_Phdr>& segments) {
   for (const Elf64_Phdr& segment : segments) {
-    // The rest of p_memsz is zero already.
+    // The bytes between p_filesz and p_memsz are zero already.
     const auto to = TRY(memory.slice({segment.p_paddr}, segment.p_filesz));
     TRY(file.read(segment.p_offset, to));
   }

@@ -27,18 +27,19 @@ struct ElfFile {
 // headers.
 Result<ElfFile> read_elf_file(const InputFile& file);
 
-// An error unless the segment's bytes lie in the file.
+// Fails unless the segment's bytes lie in the file.
 Result<void> check_in_file(const InputFile& file, const Elf64_Phdr& segment);
 
-// The segments to load, sorted by physical address. An error unless there is one, each is in RAM
-// from 1 MiB to 4 GiB, and none overlap.
+// Returns the segments to load, sorted by physical address. Fails unless there is at least one,
+// each lies in RAM from 1 MiB to 4 GiB, and none overlap.
 Result<std::vector<Elf64_Phdr>> loadable_segments(const GuestMemory& memory, const InputFile& file,
                                                   std::vector<Elf64_Phdr> segments);
 
-// From the first segment to the end of the last; `segments` must come from loadable_segments().
+// Returns the range from the first segment to the end of the last. `segments` must come from
+// loadable_segments().
 GuestMemory::Range range_of(const std::vector<Elf64_Phdr>& segments);
 
-// Copies these segments into memory that is zeroed.
+// Copies the segments into `memory`, which must be zero there, because the bss is not written.
 Result<void> load_segments(const GuestMemory& memory, const InputFile& file,
                            const std::vector<Elf64_Phdr>& segments);
 

@@ -18,13 +18,14 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPlainName = "vmlinuz";
 constexpr uint64_t kMaxConfigBytes = 4 << 20;  // ten times the usual size
 
-// "-6.1.0-18-amd64" of vmlinuz-6.1.0-18-amd64 or bzImage-…; empty for a name without a hyphen.
+// Returns what begins with the first hyphen of the file's name: "-6.1.0-18-amd64" for
+// vmlinuz-6.1.0-18-amd64 or bzImage-…. Returns an empty text for a name without a hyphen.
 std::string suffix_of(const fs::path& kernel) {
   const std::string name = kernel.filename();
   return name.substr(std::min(name.find('-'), name.size()));
 }
 
-// Rewrites a version so that strverscmp, which compares digits by value, sorts it right: a
+// Rewrites a version so that strverscmp, which compares numbers by value, sorts it correctly: a
 // release candidate is older than its release, any other suffix is newer, and a name without a
 // version (vmlinuz-linux) is older than all versions.
 std::string version_key(std::string suffix) {
@@ -44,7 +45,8 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, none);
 }
 
-// The value of CONFIG_`name` in the text of a configuration: 'y', 'm', or 'n'.
+// Returns the value of CONFIG_`name` in the text of a configuration: its first character, for
+// instance 'y' or 'm', or 'n' if it is not set.
 char value_of(std::string_view config, std::string_view name) {
   const std::string line = fmt::format("\nCONFIG_{}=", name);
   const size_t found = config.find(line);
@@ -94,7 +96,7 @@ std::vector<std::string> missing_options(const std::string& kernel_path, bool ha
   const fs::path folder = kernel.parent_path();
   fs::path path = folder / ("config" + suffix_of(kernel));
   if (!is_file(path)) path = folder / ".config";
-  // A bzImage in its build tree.
+  // A bzImage in its build tree has the configuration at the top of the tree.
   if (!is_file(path) && folder.string().ends_with("arch/x86/boot"))
     path = folder / "../../../.config";
   if (!is_file(path)) return {};

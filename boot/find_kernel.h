@@ -11,12 +11,12 @@
 
 namespace wick::boot {
 
-// The path of the newest vmlinuz-VERSION in `folder`, or of its plain vmlinuz.
+// Returns the path of the newest vmlinuz-VERSION in `folder`; a plain vmlinuz counts as the oldest.
 // Rescue kernels and backup copies are ignored.
 Result<std::string> newest_kernel(const std::string& folder);
 
-// The initramfs that belongs to `kernel_path`, under any of the names that
-// Debian, Fedora, openSUSE, Arch and Alpine use.
+// Returns the path of the initramfs that belongs to `kernel_path`. It may have any of the names
+// that Debian, Fedora, openSUSE, Arch and Alpine use.
 Result<std::string> initrd_beside(const std::string& kernel_path);
 
 // A configuration option (without "CONFIG_") that a machine needs, and the reason.
@@ -25,8 +25,8 @@ struct NeededOption {
   std::string_view purpose;
 };
 
-// Messages, one for each option of `needed` that the kernel's configuration lacks; =m suffices
-// only with an initramfs. Empty if there is no readable config-VERSION or .config.
+// Returns a message for each option of `needed` that the kernel's configuration lacks; =m suffices
+// only with an initramfs. Returns none if there is no readable config-VERSION or .config.
 std::vector<std::string> missing_options(const std::string& kernel_path, bool has_initrd,
                                          std::span<const NeededOption> needed);
 

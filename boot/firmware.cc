@@ -19,17 +19,19 @@ constexpr size_t kVolumeSignature = 40;
 constexpr uint32_t kFirmwareVolume = 0x4856'465f;  // "_FVH"
 constexpr size_t kOptionRomUnitBytes = 512;
 constexpr size_t kMaxOptionRomBytes = 128 << 10;  // the space between the screen and the BIOS
-constexpr uint16_t kSignature = 0xaa55;           // of option ROMs, and of boot sectors
+// The signature of option ROMs and of boot sectors.
+constexpr uint16_t kSignature = 0xaa55;
 constexpr size_t kSectorBytes = 512;
 constexpr size_t kSectorSignature = 510;
 constexpr size_t kPartitionTable = 446;
-constexpr size_t kOemName = 3;  // of a FAT volume
+constexpr size_t kOemName = 3;  // the offset of a FAT volume's OEM name
 
 constexpr std::array kBiosFolders = {"/usr/share/seabios", "/usr/share/qemu",
                                      "/usr/share/qemu-kvm"};
 
-// As Debian and Ubuntu, Fedora, Arch, and openSUSE install it. Those with 4 MiB come first, because
-// the variables of newer systems do not fit into the smaller ones.
+// The code and the variables of OVMF, as Debian and Ubuntu, Fedora, Arch, and openSUSE install
+// them. Pairs of 4 MiB come first, because the variables of newer systems do not fit into smaller
+// ones.
 constexpr std::array<std::array<const char*, 2>, 6> kUefiFiles = {{
     {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
     {"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
@@ -39,7 +41,7 @@ constexpr std::array<std::array<const char*, 2>, 6> kUefiFiles = {{
     {"/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"},
 }};
 
-// mkfs.fat leaves code behind that only says that the volume cannot boot.
+// mkfs.fat writes code that only prints that the volume cannot boot. Its volumes have these names.
 constexpr std::array<std::string_view, 2> kNoBootOemNames = {"mkfs.fat",
                                                              std::string_view("mkdosfs\0", 8)};
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint64_t kPageMask = ~uint64_t{4095};
 
-// The highest page-aligned start of `size_bytes` within [start, end).
+// Returns the highest page-aligned address at which `size_bytes` fit into [start, end).
 std::optional<uint64_t> highest(uint64_t size_bytes, uint64_t start, uint64_t end) {
   if (end < size_bytes) return std::nullopt;
   const uint64_t place = (end - size_bytes) & kPageMask;
@@ -28,7 +28,7 @@ std::optional<GuestMemory::Range> place_initrd(const GuestMemory& memory, uint64
   for (const GuestMemory::Region& region : memory.regions()) {
     const uint64_t region_start = std::max(region.start.value, kHighMemory);
     const uint64_t region_end = std::min(region.start.value + region.size_bytes, end);
-    // std::nullopt is less than any value.
+    // std::max() works because std::nullopt is less than any value.
     best = std::max({best, highest(size_bytes, std::max(region_start, kernel_end), region_end),
                      highest(size_bytes, region_start, std::min(region_end, kernel_start))});
   }

@@ -1,5 +1,5 @@
-// The initial RAM disk. It is loaded as high as the kernel allows, so that the kernel does not
-// overwrite it while unpacking itself.
+// The initial RAM disk. It is loaded at the highest address that the kernel allows, so that the
+// kernel does not overwrite it while unpacking itself.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace wick::boot {
 
-// The highest page-aligned range of `size_bytes` that lies in RAM from 1 MiB on, ends at or
-// below `end`, and does not overlap `kernel`; nullopt if there is none.
+// Returns the highest page-aligned range of `size_bytes` that lies in RAM from 1 MiB on, ends at or
+// below `end`, and does not overlap `kernel`; nullopt if there is no such range.
 std::optional<GuestMemory::Range> place_initrd(const GuestMemory& memory, uint64_t size_bytes,
                                                uint64_t end, GuestMemory::Range kernel);
 

@@ -1,7 +1,5 @@
-// A kernel or initrd file on the host: a regular file of known size, which can be read
-// directly into guest memory.
-//
-// Thread rule: any thread.
+// A file on the host that is an input of a boot, for instance a kernel or an initrd: a regular,
+// non-empty file of known size, which can be read directly into guest memory.
 #pragma once
 
 #include <cstddef>
@@ -16,22 +14,23 @@ namespace wick::boot {
 
 class InputFile {
  public:
-  // Fails unless `path` is a regular file. Never blocks, even if it is a FIFO.
+  // Fails unless `path` is a regular file that is not empty. Never blocks, even if `path` is a
+  // FIFO.
   static Result<InputFile> open(const std::string& path);
-  // `path` is the file's name for the user; messages add `note`.
+  // Takes over an open file. `path` is its name for the user; messages show `path` and then `note`.
   static Result<InputFile> adopt(Fd fd, std::string path, const std::string& note = "");
 
   const std::string& path() const { return path_; }
-  const std::string& name() const { return name_; }  // for messages
+  const std::string& name() const { return name_; }  // the name for messages
   uint64_t size_bytes() const { return size_bytes_; }
 
   int fd() const { return fd_.get(); }
-  // The same file, as if it ended after `size_bytes`, which must not be more than it has.
+  // Turns this object into one for the first `size_bytes` of the file, which must have that many.
   InputFile first(uint64_t size_bytes) && {
     return InputFile(std::move(fd_), std::move(path_), std::move(name_), size_bytes);
   }
 
-  // Reads `to.size()` bytes at `offset`; an error if the file ends earlier.
+  // Reads `to.size()` bytes at `offset`. Fails if the file ends before that.
   Result<void> read(uint64_t offset, std::span<std::byte> to) const;
 
  private:

@@ -15,31 +15,33 @@ namespace wick::boot {
 namespace {
 
 constexpr size_t kMaxPathBytes = 512;
-constexpr size_t kMaxNameBytes = 100;           // of a distribution
-constexpr size_t kMaxTreeinfoBytes = 1 << 20;   // a hundred times the usual size
-constexpr size_t kMaxChecksumsBytes = 4 << 20;  // Debian's has 20 KiB, openSUSE's 1 MiB at most
+constexpr size_t kMaxNameBytes = 100;          // the length of a distribution's name
+constexpr size_t kMaxTreeinfoBytes = 1 << 20;  // a hundred times the usual size
+// Debian's file has 20 KiB, openSUSE's at most 1 MiB.
+constexpr size_t kMaxChecksumsBytes = 4 << 20;
 constexpr size_t kMaxDiskInfoBytes = 4096;
 
 constexpr std::string_view kDiskInfo = ".disk/info";
 constexpr std::string_view kRedHatArgument = "inst.repo=";
 constexpr std::string_view kSuseArgument = "install=";
 
-// Where a distribution has its files. Any of the initramfs names may be there; unused ones are
-// empty. The checksums are of names relative to their own folder.
+// The places of a distribution's files. The initramfs has one of the names in `initrds`, of which
+// unused ones are empty. A file of checksums names files relative to its own folder.
 struct Layout {
   std::string_view distribution;
   std::string_view folder;
   std::string_view kernel;
   std::array<std::string_view, 3> initrds;
   std::array<std::string_view, 2> checksums{};
-  bool is_cd = false;  // has kDiskInfo
+  bool is_cd = false;  // the tree of a CD; its file kDiskInfo, if any, names the distribution
   std::string_view repository_argument{};
 };
 
-// They are looked for in this order, with the most frequent ones first, because each costs a
-// request to a server.
+// All known layouts, in the order in which they are tried. The most frequent ones come first,
+// because each costs a request to a server.
 constexpr auto kLayouts = std::to_array<Layout>({
-    // A suite of a mirror (dists/bookworm), the mirror itself, and folders below a suite.
+    // Debian's layouts: a suite of a mirror (dists/bookworm), the mirror itself, folders below a
+    // suite.
     {.distribution = "Debian",
      .folder = "main/installer-amd64/current/images/netboot/debian-installer/amd64/",
      .kernel = "linux",
@@ -81,7 +83,7 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .checksums = {"sha256sum.txt"},
      .is_cd = true},
 
-    // Releases until 20.04. That one has its installer among the legacy images.
+    // Ubuntu's layouts: releases until 20.04, which has its installer among the legacy images.
     {.distribution = "Ubuntu",
      .folder = "main/installer-amd64/current/legacy-images/netboot/ubuntu-installer/amd64/",
      .kernel = "linux",
@@ -111,7 +113,7 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .folder = "ubuntu-installer/amd64/",
      .kernel = "linux",
      .initrds = {"initrd.gz"}},
-    // Since 22.04: the folder of a release, beside its CDs.
+    // Ubuntu since 22.04: the folder of a release, which also contains its CDs.
     {.distribution = "Ubuntu",
      .folder = "netboot/amd64/",
      .kernel = "linux",
@@ -159,7 +161,8 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .kernel = "vmlinuz-lts",
      .initrds = {"initramfs-lts"}},
 
-    // The folder with the kernel in the layouts above, or the one above it.
+    // For any distribution: the user gave the folder that contains the kernel in a layout above, or
+    // the parent of that folder.
     {.distribution = "a distribution",
      .folder = "amd64/",
      .kernel = "linux",
@@ -210,7 +213,8 @@ std::string short_name(std::string_view text) {
   return printable(trim(text.substr(0, kMaxNameBytes)));
 }
 
-// A .treeinfo: an INI file, as Python's configparser reads it, without its rarer forms.
+// The content of a .treeinfo: an INI file as Python's configparser reads it, but without the rarer
+// forms.
 class Treeinfo {
  public:
   explicit Treeinfo(std::string_view text) {
@@ -227,7 +231,7 @@ class Treeinfo {
     }
   }
 
-  // Empty if there is none.
+  // Returns the value of a key; empty if there is no such key.
   std::string_view value(const std::string& section, const std::string& key) const {
     const auto found = values_.find({section, key});
     return found == values_.end() ? std::string_view() : found->second;
@@ -237,12 +241,12 @@ class Treeinfo {
   std::map<std::pair<std::string, std::string>, std::string> values_;
 };
 
-// The checksum of `name` in the output of sha256sum ("DIGEST  ./NAME"), in openSUSE's `content`
-// ("HASH SHA256 DIGEST  NAME"), or in BSD's form ("SHA256 (NAME) = DIGEST"). Empty if there is
-// none.
+// Returns the checksum of `name` from the output of sha256sum ("DIGEST  ./NAME"), from openSUSE's
+// `content` ("HASH SHA256 DIGEST  NAME"), or from BSD's form ("SHA256 (NAME) = DIGEST"). Empty if
+// there is none.
 std::string find_sha256(std::string_view text, std::string_view name) {
   const auto is_name = [name](std::string_view found) {
-    if (found.starts_with('*')) found.remove_prefix(1);  // a binary file
+    if (found.starts_with('*')) found.remove_prefix(1);  // sha256sum marks a binary file so
     if (found.starts_with("./")) found.remove_prefix(2);
     return found == name;
   };
@@ -287,7 +291,8 @@ class Search {
   }
 
  private:
-  // nullopt if it describes no x86-64 installer: a repository, or another architecture.
+  // Returns nullopt if the file describes no x86-64 installer, but a repository or another
+  // architecture.
   Result<std::optional<InstallFiles>> from_treeinfo(const std::string& name,
                                                     std::string_view text) {
     const Treeinfo info(text);
@@ -325,8 +330,9 @@ class Search {
     return files;
   }
 
-  // `value` is that of a key in [checksums]: "sha256:DIGEST". Older types (md5, sha1) are ignored,
-  // because an attacker can make other files with the same checksum.
+  // Sets the checksum of `file` from `value`, a value in the section [checksums]: "sha256:DIGEST".
+  // Older types (md5, sha1) are ignored, because an attacker can make other files with the same
+  // checksum.
   Result<void> set_checksum(TreeFile& file, const std::string& treeinfo,
                             std::string_view value) const {
     constexpr std::string_view kType = "sha256:";
@@ -371,7 +377,8 @@ class Search {
     return files;
   }
 
-  // False if the tree has no such file.
+  // Takes the checksums of both files from the file `checksums`. Returns false if the tree has no
+  // such file.
   Result<bool> find_checksums(InstallFiles& files, const std::string& checksums) {
     const auto text = TRY(tree_.read(checksums, kMaxChecksumsBytes));
     if (!text) return false;

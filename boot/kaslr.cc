@@ -16,9 +16,10 @@ namespace wick::boot {
 namespace {
 
 constexpr uint64_t kKernelImageSize = 1 << 30;  // KERNEL_IMAGE_SIZE of kernels with KASLR
-constexpr uint64_t kLowestStart = 512 << 20;    // or lower, if the kernel's own place is
+// The lowest random address, unless the kernel's own place is lower.
+constexpr uint64_t kLowestStart = 512 << 20;
 
-// The number of aligned places for `size` bytes from `start` to `end`, and the first of them.
+// The aligned places in a range: the address of the first, and their number.
 struct Places {
   uint64_t first = 0;
   uint64_t count = 0;
@@ -30,8 +31,8 @@ Places places_between(uint64_t start, uint64_t end, uint64_t size, uint64_t alig
   return {start, (end - start - size) / alignment + 1};
 }
 
-// The number that `text` begins with, with a binary suffix, as memparse() of Linux reads it;
-// 0 if there is none.
+// Returns the decimal or hexadecimal number, with an optional binary suffix, at the start of
+// `text`, as memparse() of Linux reads it; 0 if there is none.
 uint64_t parse_size(std::string_view text) {
   constexpr std::string_view kSuffixes = "KMGTPE";
   int base = 10;
@@ -47,11 +48,11 @@ uint64_t parse_size(std::string_view text) {
   return suffix == std::string_view::npos ? size : size << (10 * (suffix + 1));
 }
 
-// What the command line says about the kernel's place.
+// The parameters of the command line that affect the kernel's place.
 struct Wishes {
   bool randomize = true;
   bool reserves_memory = false;
-  uint64_t memory_limit = UINT64_MAX;  // in bytes
+  uint64_t memory_limit = UINT64_MAX;  // of mem=, in bytes
 };
 
 Wishes read_command_line(std::string_view line) {

@@ -19,15 +19,15 @@ namespace {
 
 constexpr uint64_t kMaxBytes = 512 << 20;
 constexpr time_t kDay = time_t{24} * 60 * 60;
-constexpr time_t kSettled = 2;  // seconds after its last change a file may have an entry
+constexpr time_t kSettled = 2;  // a file has an entry only this many seconds after its last change
 constexpr size_t kHashedBytes = 4096;
 constexpr std::string_view kPrefix = "unpacked-";
 
-// The end of each entry. File systems make a file longer only after its data are written, so an
-// entry that a crash of the host cut has no such end.
+// The last bytes of each entry. File systems make a file longer only after its data are written, so
+// an entry that a crash of the host cut short has no trailer.
 struct Trailer {
   std::array<char, 8> magic = {'w', 'i', 'c', 'k', 'k', 'r', 'n', '1'};
-  uint64_t size_bytes = 0;  // of what precedes it
+  uint64_t size_bytes = 0;  // size of the data before the trailer
   bool operator==(const Trailer&) const = default;
 };
 
@@ -43,7 +43,7 @@ std::string KernelCache::entry_of(const InputFile& kernel, time_t now) const {
   struct stat file {};
   if (!folder_ || ::fstat(kernel.fd(), &file) != 0 || file.st_nlink == 0) return {};
   if (now - std::max(file.st_mtim.tv_sec, file.st_ctim.tv_sec) < kSettled) return {};
-  // The times of files in read-only images may say nothing.
+  // The name also needs a hash, because in a read-only image all files may have the same times.
   std::string ends(2 * kHashedBytes, '\0');
   const auto bytes = std::as_writable_bytes(std::span(ends));
   const uint64_t part = std::min<uint64_t>(kHashedBytes, kernel.size_bytes());
@@ -60,7 +60,8 @@ std::optional<InputFile> KernelCache::find(const std::string& entry) const {
   Fd fd = folder_->open_file(entry);
   struct stat status {};
   if (!fd.valid() || ::fstat(fd.get(), &status) != 0) return std::nullopt;
-  // For CacheFolder::remove_old(). Not at each use, because it causes a write.
+  // CacheFolder::remove_old() looks at this time. It is set at most once a day, because each update
+  // causes a write.
   if (::time(nullptr) - status.st_mtim.tv_sec > kDay) (void)::futimens(fd.get(), nullptr);
   auto file = InputFile::adopt(std::move(fd), "the kernel cache's " + entry);
   if (!file || file->size_bytes() <= sizeof(Trailer)) return std::nullopt;

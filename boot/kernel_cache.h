@@ -1,11 +1,12 @@
 // Keeps unpacked kernels in a folder of the user, so that a kernel is unpacked only once.
 //
-// An entry belongs to a file: device, inode, size, the times of its last changes, to the
-// nanosecond, and a hash of its start and end. A file that changed within the last two seconds
-// gets no entry, because a second change might not change its times. Entries that nobody has
-// used for 30 days, and the oldest ones beyond 512 MiB, are removed when another is added.
+// An entry belongs to one version of a kernel file. Its name has the file's device, inode and size,
+// the times of the file's last changes, to the nanosecond, and a hash of the file's start and end.
+// A file that changed within the last two seconds gets no entry, because a second change might not
+// change its times. When an entry is added, entries that have not been used for 30 days are
+// removed, and the oldest ones beyond 512 MiB.
 //
-// The cache never fails a run: what cannot be read or written is as if it were absent.
+// The cache never fails a run: an entry that cannot be read or written counts as absent.
 //
 // Thread rule: any thread; several processes may use one folder.
 #pragma once
@@ -23,25 +24,26 @@ namespace wick::boot {
 
 class KernelCache {
  public:
-  KernelCache() = default;  // keeps nothing
-  // Creates the folder and its parents, as far as they are missing and would be in a folder of
-  // the user. Keeps nothing if the folder belongs to another user, or if others may write to it.
+  KernelCache() = default;  // keeps nothing: find() finds no entry, and keep() does nothing
+  // Opens the cache in the folder `path`. Creates the folder and its missing parents, but none in a
+  // folder of another user. The cache keeps nothing if the folder belongs to another user, or if
+  // others may write to it.
   static KernelCache open(const std::string& path);
 
-  // What keep() got under this name.
+  // Returns what keep() stored under this name; nullopt: there is no such entry, or it is damaged.
   std::optional<InputFile> find(const std::string& entry) const;
-  // The name of the entry of this file; empty: it has none, because it changed just now or has
-  // no name in a file system. `now` as of time(2).
+  // Returns the name of this file's entry. The name is empty if the file must not have an entry,
+  // because it changed just now or has no name in a file system. `now` is a time as of time(2).
   std::string entry_of(const InputFile& kernel, time_t now = ::time(nullptr)) const;
-  // Keeps what was unpacked from this file, unless the file has changed since entry_of() gave
-  // the name. An entry is visible only when it is complete.
+  // Stores what was unpacked from this file, unless the file has changed since entry_of() gave the
+  // name. An entry is visible only when it is complete.
   void keep(const std::string& entry, const InputFile& kernel, std::span<const std::byte> unpacked,
             time_t now = ::time(nullptr)) const;
-  // For an entry that turned out to be damaged.
+  // Removes an entry that turned out to be damaged.
   void remove(const std::string& entry) const;
 
  private:
-  std::optional<CacheFolder> folder_;  // none: keeps nothing
+  std::optional<CacheFolder> folder_;  // nullopt: the cache keeps nothing
 };
 
 }  // namespace wick::boot

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kMaxReleaseBytes = 64;  // __NEW_UTS_LEN
 constexpr std::string_view kBanner = "Linux version ";
 
-// The text up to the first blank; empty if there is none within the limit.
+// Returns the text up to the first blank or NUL; empty if there is none within the limit.
 std::string word_at(std::string_view text) {
   text = text.substr(0, kMaxReleaseBytes + 1);
   const size_t end = text.find_first_of(std::string_view(" \0\n", 3));
@@ -27,7 +27,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Reads `size_bytes` at `offset`, or what the file has of it.
+// Reads `size_bytes` at `offset`, or less if the file ends before that.
 Result<std::vector<std::byte>> read_part(const InputFile& file, uint64_t offset,
                                          uint64_t size_bytes) {
   if (offset >= file.size_bytes()) return std::vector<std::byte>();
@@ -44,7 +44,7 @@ Result<std::string> find_banner(const InputFile& file) {
     const std::string_view text = as_text(piece);
     for (size_t at = text.find(kBanner); at != text.npos; at = text.find(kBanner, at + 1)) {
       std::string release = word_at(text.substr(at + kBanner.size()));
-      // The banner is also a format string: "Linux version %s (%s)".
+      // A kernel also contains the banner as a format string: "Linux version %s (%s)".
       if (!release.empty() && release.front() >= '0' && release.front() <= '9') return release;
     }
   }
@@ -64,7 +64,8 @@ Result<std::string> kernel_release(const std::string& path) {
   std::string release;
   if (start.size() == kVersionPointer + sizeof(uint16_t) &&
       as_text(start).substr(kMagic).starts_with("HdrS")) {
-    // It must be less than the size of the setup code, without the boot sector. 0 sectors are 4.
+    // The pointer must be less than the size of the setup code without the boot sector. A field of
+    // 0 sectors means 4.
     constexpr size_t kDefaultSetupSects = 4;
     const auto given_sects = std::to_integer<size_t>(start[kSetupHeader]);
     const size_t setup_sects = given_sects != 0 ? given_sects : kDefaultSetupSects;

@@ -2,7 +2,7 @@
 //
 // Specification: Linux, Documentation/arch/x86/boot.rst (kernel_version).
 //
-// Thread rule: none.
+// Thread rule: any thread.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@
 
 namespace wick::boot {
 
-// "6.1.0-18-amd64" of a bzImage, or of an ELF file with Linux's banner, compressed or not. Fails
-// if the file does not tell it.
+// Returns the release, for instance "6.1.0-18-amd64", of a bzImage, or of an ELF file with Linux's
+// banner; either may be compressed. Fails if the file does not contain its release.
 Result<std::string> kernel_release(const std::string& path);
 
 }  // namespace wick::boot

@@ -21,7 +21,7 @@ std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory) {
 }
 
 Result<void> check_low_memory(const GuestMemory& memory) {
-  // With a screen there is a hole between them.
+  // Both ranges are checked separately: a machine with a screen has a hole between them.
   if (memory.find({0}, kConventionalEnd) != nullptr &&
       memory.find(kAcpiTables, kHighMemory + 1 - kAcpiTables.value) != nullptr)
     return {};

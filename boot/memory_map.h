@@ -14,27 +14,27 @@ namespace wick::boot {
 
 // Data for the kernel in conventional memory. The kernel copies this data before it uses the
 // memory for anything else. Page 0 stays empty, so that address 0 can mean "none".
-constexpr GuestAddress kBootInfo{0x1000};  // zero page, or hvm_start_info and its lists
+constexpr GuestAddress kBootInfo{0x1000};  // the zero page, or hvm_start_info and its lists
 constexpr GuestAddress kGdt{0x2000};
-constexpr GuestAddress kPageTables{0x3000};  // six pages
+constexpr GuestAddress kPageTables{0x3000};  // six pages of page tables
 constexpr GuestAddress kBootStackEnd{
     0xa000};  // one page, for kernels that use the stack before they set rsp
 constexpr GuestAddress kFifthLevel{0xa000};  // a page table, for 5-level paging
 constexpr GuestAddress kCommandLine{0x10000};
-constexpr uint64_t kCommandLineBytes = 0x10000;  // with its NUL
+constexpr uint64_t kCommandLineBytes = 0x10000;  // including the NUL
 
-// From here to 1 MiB a PC has BIOS data. The ACPI and SMBIOS tables are in the last 128 KiB,
-// where an operating system looks for them (ACPI 6.5, 5.2.5.1; SMBIOS 2.8, 5.2.1).
+// From kConventionalEnd to 1 MiB a PC has BIOS data. The ACPI and SMBIOS tables are in the last 128
+// KiB, where an operating system looks for them (ACPI 6.5, 5.2.5.1; SMBIOS 2.8, 5.2.1).
 constexpr uint64_t kConventionalEnd = 0x9fc00;
 constexpr GuestAddress kAcpiTables{0xe0000};
 constexpr uint64_t kAcpiTablesBytes = 0x10000;
 constexpr GuestAddress kSmbiosTables{0xf0000};
 
-// Kernels and initrds are loaded from here on.
+// Kernels and initrds are loaded at or above this address.
 constexpr uint64_t kHighMemory = 0x10'0000;
 constexpr uint64_t kAddressableEnd = 1ULL << 32;
 
-// The first RAM region ends here or below; further RAM begins at 4 GiB.
+// RAM below 4 GiB ends at or below this address; further RAM begins at 4 GiB.
 constexpr uint64_t kLowRamEnd = 0xc000'0000;
 
 struct MemoryMapEntry {

@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr const char* kBootLoaderName = "wick";
 
-// Where the kernel is in memory, and where it starts.
+// The kernel's range in memory, and its entry.
 struct Placed {
   GuestMemory::Range range;
   uint64_t entry = 0;
@@ -30,7 +30,8 @@ std::unexpected<Error> not_in_ram(const GuestMemory& memory, const std::string& 
                        : fmt::format("no guest has memory from {:#x} to 4 GiB", kLowRamEnd));
 }
 
-// 3.1.3: the addresses of the header, which have precedence over those of an ELF file.
+// Loads the kernel by the addresses of the header (3.1.3), which have precedence over those of an
+// ELF file.
 Result<Placed> load_by_addresses(const GuestMemory& memory, const InputFile& file,
                                  const MultibootHeader& header) {
   const std::string& name = file.name();
@@ -69,8 +70,8 @@ Result<Placed> load_by_addresses(const GuestMemory& memory, const InputFile& fil
 Result<Placed> load_by_segments(const GuestMemory& memory, const InputFile& file) {
   const ElfFile elf = TRY(read_elf_file(file));
   const auto segments = TRY(loadable_segments(memory, file, elf.segments));
-  // Kernels that are linked for the upper half may give a virtual entry, which the MMU is to
-  // translate later. GRUB and QEMU translate it, too.
+  // A kernel that is linked for the upper half of the address space may give a virtual entry, an
+  // address that is valid only after the kernel has set up paging. GRUB and QEMU translate it, too.
   uint64_t entry = elf.entry;
   for (const Elf64_Phdr& segment : segments)
     if (elf.entry >= segment.p_vaddr && elf.entry - segment.p_vaddr < segment.p_filesz) {
@@ -97,7 +98,7 @@ Result<Placed> load_kernel(const GuestMemory& memory, const InputFile& file,
   return load_by_segments(memory, file);
 }
 
-// Copies the modules behind the kernel. `strings` of the result are still to be set.
+// Copies the modules behind the kernel. The caller must still set `string` of each result.
 Result<std::vector<MultibootModule>> load_modules(const GuestMemory& memory,
                                                   const std::vector<BootModule>& modules,
                                                   uint64_t kernel_end) {
@@ -118,10 +119,10 @@ Result<std::vector<MultibootModule>> load_modules(const GuestMemory& memory,
   return loaded;
 }
 
-// What the kernel gets: one block below 1 MiB, where no kernel is loaded.
+// The data for the kernel: one block below 1 MiB, where no kernel is loaded.
 class InfoBlock {
  public:
-  // Returns the guest address.
+  // Appends `bytes` and returns their guest address.
   uint32_t append(std::span<const std::byte> bytes) {
     block_.resize(align_up(block_.size(), sizeof(uint32_t)));
     const uint64_t address = kCommandLine.value + block_.size();
@@ -160,7 +161,7 @@ std::vector<MultibootMmapEntry> mmap_of(const GuestMemory& memory) {
   return map;
 }
 
-// KiB of RAM from 1 MiB to the first hole.
+// Returns the KiB of RAM from 1 MiB to the first hole.
 uint32_t upper_memory(const GuestMemory& memory) {
   for (const GuestMemory::Region& region : memory.regions()) {
     const uint64_t end = region.start.value + region.size_bytes;
@@ -170,7 +171,7 @@ uint32_t upper_memory(const GuestMemory& memory) {
   return 0;
 }
 
-// Blanks end the first word, which kernels skip.
+// Returns the name as one word: a blank would end it, and kernels skip only the first word.
 std::string name_word(std::string name) {
   std::ranges::replace_if(
       name, [](char c) { return static_cast<unsigned char>(c) <= ' '; }, '_');

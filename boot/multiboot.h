@@ -1,8 +1,9 @@
 // Loads a Multiboot kernel: teaching kernels, unikernels such as Unikraft's and Solo5's, and
-// kvm-unit-tests. The kernel is loaded by the addresses in its Multiboot header, or else by its
-// ELF program headers; its modules follow it, a page each at least, as GRUB and QEMU place them.
+// kvm-unit-tests. The kernel is loaded by the addresses in its Multiboot header; if the header has
+// none, by its ELF program headers. Its modules follow it, each from the start of a page, as GRUB
+// and QEMU place them.
 //
-// The first word of the kernel's command line is its file's name, as those two write it.
+// The first word of the kernel's command line is the name of its file, as with GRUB and QEMU.
 //
 // Specification: Multiboot Specification 0.6.96, 3.
 #pragma once
@@ -11,17 +12,18 @@
 
 namespace wick::boot {
 
-// Opens the modules that `text` names: "FILE args,FILE args", with two commas for one. An empty
-// text names none.
+// Opens the modules that `text` names: "FILE args,FILE args". Two commas stand for a comma in a
+// name or an argument. An empty text names no modules.
 Result<std::vector<BootModule>> open_modules(const std::string& text);
 
-// `files.multiboot` must be set.
+// Loads the kernel and its modules. `files.multiboot` must be set.
 Result<BootImage> load_multiboot(const GuestMemory& memory, const BootFiles& files);
 
-// The structures that the kernel gets (3.3), with the specification's names.
+// The structures that the kernel gets (3.3). Their fields have the specification's names.
 struct MultibootInfo {
-  static constexpr uint32_t kBootloaderMagic = 0x2bad'b002;  // in EAX
-  // Bits of `flags`: the fields that are valid.
+  // The value of EAX at the kernel's entry.
+  static constexpr uint32_t kBootloaderMagic = 0x2bad'b002;
+  // Bits of `flags`, which tell the fields that are valid.
   static constexpr uint32_t kMemory = 1 << 0;
   static constexpr uint32_t kCmdline = 1 << 2;
   static constexpr uint32_t kMods = 1 << 3;
@@ -36,7 +38,7 @@ struct MultibootInfo {
   uint32_t mods_count = 0;
   uint32_t mods_addr = 0;
   uint32_t syms[4] = {};
-  uint32_t mmap_length = 0;  // bytes
+  uint32_t mmap_length = 0;  // size of the memory map in bytes
   uint32_t mmap_addr = 0;
   uint32_t drives_length = 0;
   uint32_t drives_addr = 0;
@@ -56,10 +58,10 @@ struct MultibootModule {
 static_assert(sizeof(MultibootModule) == 16);
 
 struct __attribute__((packed)) MultibootMmapEntry {
-  uint32_t size = 20;  // of the fields that follow
+  uint32_t size = 20;  // size of the fields that follow
   uint64_t base_addr = 0;
   uint64_t length = 0;
-  uint32_t type = 0;  // 1: usable
+  uint32_t type = 0;  // 1: usable RAM
 };
 static_assert(sizeof(MultibootMmapEntry) == 24);
 

@@ -8,8 +8,8 @@
 namespace wick::boot {
 
 std::optional<MultibootHeader> find_multiboot_header(std::span<const std::byte> start) {
-  // 3.1.1: magic, flags and checksum, and with kAddresses five fields more. The fields about the
-  // video mode, which follow, are not used.
+  // The header (3.1.1) has magic, flags and checksum, and with kAddresses five more fields. The
+  // fields about the video mode, which follow, are not used.
   constexpr size_t kMinBytes = 3 * sizeof(uint32_t);
   constexpr size_t kAddressesBytes = 5 * sizeof(uint32_t);
   start = start.first(std::min(start.size(), MultibootHeader::kSearchBytes));

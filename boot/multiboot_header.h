@@ -12,15 +12,16 @@
 
 namespace wick::boot {
 
-// Names are those of 3.1.1, without `mh_`.
+// The header's fields, with the names of 3.1.1 without `mh_`.
 struct MultibootHeader {
   static constexpr uint32_t kMagic = 0x1bad'b002;
-  static constexpr size_t kSearchBytes = 8192;  // 3.1: the header lies within these
-  // Bits of `flags`. The lower 16 are requirements, the upper 16 are offers.
-  static constexpr uint32_t kPageAlign = 1 << 0;     // modules begin at a page
-  static constexpr uint32_t kMemoryInfo = 1 << 1;    // mem_* must be there
-  static constexpr uint32_t kVideoMode = 1 << 2;     // a mode must be set
-  static constexpr uint32_t kRequirements = 0xffff;  // all of them
+  static constexpr size_t kSearchBytes = 8192;  // 3.1: the file's part that has the header
+  // Bits of `flags`. Bits 0 to 15 are requirements, which a loader must fulfil or refuse the
+  // kernel.
+  static constexpr uint32_t kPageAlign = 1 << 0;     // modules must begin at a page
+  static constexpr uint32_t kMemoryInfo = 1 << 1;    // the loader must set mem_lower and mem_upper
+  static constexpr uint32_t kVideoMode = 1 << 2;     // the loader must set a video mode
+  static constexpr uint32_t kRequirements = 0xffff;  // the mask of all requirements
   static constexpr uint32_t kAddresses = 1 << 16;    // the addresses below are valid
 
   uint32_t flags = 0;
@@ -29,12 +30,13 @@ struct MultibootHeader {
   uint32_t load_end_addr = 0;  // 0: the end of the file
   uint32_t bss_end_addr = 0;   // 0: there is no bss
   uint32_t entry_addr = 0;
-  uint64_t file_offset = 0;  // of the header in the file
+  uint64_t file_offset = 0;  // offset of the header in the file
 
   bool operator==(const MultibootHeader&) const = default;
 };
 
-// Finds the header in the first kSearchBytes of a file, or in all of a smaller one.
+// Finds the header in the first kSearchBytes of a file. `start` has at least that many bytes, or
+// the whole file if that is smaller.
 std::optional<MultibootHeader> find_multiboot_header(std::span<const std::byte> start);
 
 }  // namespace wick::boot

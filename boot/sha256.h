@@ -1,7 +1,7 @@
 // SHA-256, for the checksums of installers' files.
 //
-// From libmd: a few KiB of code that a static link takes, without anything that runs when the
-// program starts. dpkg depends on the same library.
+// The implementation is that of libmd: a static link takes only a few KiB of its code, none of
+// which runs when the program starts. dpkg depends on the same library.
 //
 // Thread rule: an object belongs to one thread.
 //
@@ -24,7 +24,7 @@ class Sha256 {
  public:
   Sha256();
   void update(std::span<const std::byte> bytes);
-  // 64 lower-case hexadecimal digits. May be called only once, at the end.
+  // Returns 64 lower-case hexadecimal digits. May be called only once, after all calls of update().
   std::string finish();
 
  private:
@@ -34,7 +34,7 @@ class Sha256 {
 Result<std::string> sha256_of(const InputFile& file);
 std::string sha256_of(std::string_view text);
 
-// Whether `text` has the form that Sha256::finish() returns.
+// Returns true if `text` has the form that Sha256::finish() returns.
 bool is_sha256(std::string_view text);
 
 }  // namespace wick::boot

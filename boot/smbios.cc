@@ -32,16 +32,16 @@ enum Handle : uint16_t {
   kEnd = 0x7f00,
 };
 
-constexpr uint8_t kOther = 1;  // the same value in several enumerations
+constexpr uint8_t kOther = 1;  // "other" in several enumerations
 constexpr uint8_t kSafe = 3;   // 7.4.2
 constexpr uint16_t kNoHandle = 0xfffe;
 
-// One structure: the formatted part, then its strings, which the formatted part refers to by
-// number from 1 (6.1.3).
+// A structure consists of the formatted part and its strings, to which the formatted part refers by
+// number, from 1 on (6.1.3).
 class Structure {
  public:
   Structure(uint8_t type, uint16_t handle) {
-    number(type).number<uint8_t>(0).number(handle);  // bytes() fills in the length
+    number(type).number<uint8_t>(0).number(handle);  // bytes() replaces the 0 with the length
   }
 
   template <typename T>
@@ -51,7 +51,7 @@ class Structure {
     store_le(std::span(formatted_).subspan(at), value);
     return *this;
   }
-  // An empty string has number 0.
+  // Adds a string and its number to the formatted part. An empty string has number 0.
   Structure& text(std::string_view text) {
     if (text.empty()) return number<uint8_t>(0);
     texts_ += text.substr(0, kMaxTextBytes);
@@ -75,33 +75,33 @@ class Structure {
   uint8_t text_count_ = 0;
 };
 
-Structure bios() {  // 7.1
+Structure bios() {  // SMBIOS 2.8, 7.1
   constexpr uint64_t kCharacteristicsNotSupported = 1 << 3;
   constexpr uint8_t kVirtualMachine = 1 << 4;
   return Structure(0, kBios)
       .text(kVendor)
       .text(kBiosVersion)
-      .number<uint16_t>(static_cast<uint16_t>(kSmbiosTables.value >> 4))  // segment
+      .number<uint16_t>(static_cast<uint16_t>(kSmbiosTables.value >> 4))  // the BIOS's segment
       .text(kBiosDate)
-      .number<uint8_t>(0)  // 64 KiB
+      .number<uint8_t>(0)  // size of the BIOS: 64 KiB
       .number<uint64_t>(kCharacteristicsNotSupported)
       .number<uint8_t>(0)
       .number<uint8_t>(kVirtualMachine)
-      .number<uint16_t>(0xffff)   // release: none
-      .number<uint16_t>(0xffff);  // embedded controller's: none
+      .number<uint16_t>(0xffff)   // release of the BIOS: none
+      .number<uint16_t>(0xffff);  // release of the embedded controller: none
 }
 
-Structure system_information(const SmbiosPlatform& platform) {  // 7.2
+Structure system_information(const SmbiosPlatform& platform) {  // SMBIOS 2.8, 7.2
   constexpr uint8_t kPowerSwitch = 6;
   Structure system(1, kSystem);
   system.text(kVendor).text(kProduct).text({}).text(platform.name);
-  // 7.2.1: the first three groups are little-endian.
+  // The first three groups of the UUID are little-endian (SMBIOS 2.8, 7.2.1).
   constexpr std::array<size_t, 16> kOrder = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
   for (const size_t i : kOrder) system.number(platform.uuid[i]);
   return system.number(kPowerSwitch).text({}).text({});
 }
 
-Structure chassis() {  // 7.4
+Structure chassis() {  // SMBIOS 2.8, 7.4
   constexpr uint8_t kNoSecurity = 3;
   return Structure(3, kChassis)
       .text(kVendor)
@@ -109,7 +109,7 @@ Structure chassis() {  // 7.4
       .text({})  // version, serial number, asset tag
       .text({})
       .text({})
-      .number(kSafe)  // of the boot, the power supply, the temperature
+      .number(kSafe)  // the states of the boot, the power supply and the temperature
       .number(kSafe)
       .number(kSafe)
       .number(kNoSecurity)
@@ -122,7 +122,7 @@ Structure chassis() {  // 7.4
 }
 
 // The fields that CPUID gives more precisely are 0, empty or "other".
-Structure processor(const SmbiosPlatform& platform) {  // 7.5
+Structure processor(const SmbiosPlatform& platform) {  // SMBIOS 2.8, 7.5
   constexpr uint8_t kCentralProcessor = 3;
   constexpr uint8_t kPopulatedAndEnabled = 0x41;
   constexpr uint16_t k64Bit = 1 << 2;
@@ -132,9 +132,9 @@ Structure processor(const SmbiosPlatform& platform) {  // 7.5
   Structure cpu(4, kProcessor);
   cpu.text("CPU 0")
       .number(kCentralProcessor)
-      .number(kOther)  // family
+      .number(kOther)  // processor family
       .text(kVendor)
-      .number<uint64_t>(0)  // CPUID
+      .number<uint64_t>(0)  // processor ID (CPUID): not given
       .text({})             // version
       .number<uint8_t>(0)   // voltage
       .number<uint16_t>(0)  // clock, fastest and current speed: unknown
@@ -149,10 +149,10 @@ Structure processor(const SmbiosPlatform& platform) {  // 7.5
       .text({})
       .text({});
   for (int i = 0; i < 3; ++i) cpu.number(count);                // cores, enabled cores, threads
-  return cpu.number(characteristics).number<uint16_t>(kOther);  // family 2
+  return cpu.number(characteristics).number<uint16_t>(kOther);  // processor family 2
 }
 
-Structure memory_array(uint64_t size_bytes) {  // 7.17
+Structure memory_array(uint64_t size_bytes) {  // SMBIOS 2.8, 7.17
   constexpr uint8_t kSystemMemory = 3;
   constexpr uint8_t kNoErrorCorrection = 3;
   constexpr uint32_t kSeeExtended = 0x8000'0000;
@@ -164,11 +164,11 @@ Structure memory_array(uint64_t size_bytes) {  // 7.17
       .number(kNoErrorCorrection)
       .number(extended ? kSeeExtended : static_cast<uint32_t>(kibibytes))
       .number(kNoHandle)
-      .number<uint16_t>(1)  // device
+      .number<uint16_t>(1)  // one device
       .number<uint64_t>(extended ? size_bytes : 0);
 }
 
-Structure memory_device(uint64_t size_bytes) {  // 7.18
+Structure memory_device(uint64_t size_bytes) {  // SMBIOS 2.8, 7.18
   constexpr uint8_t kDimm = 9;
   constexpr uint8_t kRam = 7;
   constexpr uint16_t kSeeExtended = 0x7fff;
@@ -199,7 +199,7 @@ Structure memory_device(uint64_t size_bytes) {  // 7.18
       .number<uint16_t>(0);
 }
 
-Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // 7.20
+Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // SMBIOS 2.8, 7.20
   const uint64_t first = region.start.value;
   const uint64_t last = first + (region.size_bytes - 1);
   constexpr uint32_t kSeeExtended = 0xffff'ffff;
@@ -213,14 +213,14 @@ Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // 7.
       .number<uint64_t>(extended ? last : 0);
 }
 
-Structure boot_information() {  // 7.33
+Structure boot_information() {  // SMBIOS 2.8, 7.33
   constexpr uint8_t kNoErrors = 0;
   Structure boot(32, kBootInformation);
   for (int i = 0; i < 6; ++i) boot.number<uint8_t>(0);
   return boot.number(kNoErrors);
 }
 
-// 5.2.1; includes the intermediate anchor for 16-bit code.
+// The entry point (5.2.1), with the intermediate anchor for 16-bit code.
 struct [[gnu::packed]] EntryPoint {
   std::array<char, 4> anchor = {'_', 'S', 'M', '_'};
   uint8_t checksum = 0;
@@ -257,7 +257,7 @@ Tables concatenate(std::span<const Structure> structures) {
   return tables;
 }
 
-// All structures after 0.
+// Returns all structures except structure 0.
 std::vector<Structure> machine_structures(const GuestMemory& memory,
                                           const SmbiosPlatform& platform) {
   std::vector<Structure> structures = {system_information(platform), chassis(), processor(platform),

@@ -1,7 +1,7 @@
 // The SMBIOS tables: the machine's name and UUID, for users and for programs that depend on
 // them (dmidecode, /sys/class/dmi, cloud-init), and the layout of its memory.
 //
-// Thread rule: before the first vCPU runs; making files: any thread.
+// Thread rule: write_smbios_tables() before the first vCPU runs; make_smbios_files() on any thread.
 // Specification: SMBIOS 2.8 (DSP0134), 5.2.1 (entry point), 7 (structures).
 #pragma once
 
@@ -18,7 +18,7 @@
 namespace wick::boot {
 
 struct SmbiosPlatform {
-  std::string name = {};              // of the machine, as its serial number; empty: none
+  std::string name = {};  // the machine's name, which becomes its serial number; empty: none
   std::array<uint8_t, 16> uuid = {};  // in network byte order (RFC 9562); all 0: none
   uint32_t cpus = 1;                  // cores of the only socket
 };
@@ -30,7 +30,7 @@ Result<void> write_smbios_tables(const GuestMemory& memory, const SmbiosPlatform
 // The same structures as files for firmware, which copies them to a place of its choice, writes the
 // address into the entry point, and completes the checksums (SeaBIOS, src/fw/biostables.c; edk2,
 // OvmfPkg/SmbiosPlatformDxe). Structure 0 is missing, because firmware adds its own, in which it
-// describes itself. Of `memory` only the layout counts.
+// describes itself. Only the layout of `memory` is used, not its content.
 struct SmbiosFiles {
   std::vector<std::byte> anchor = {};  // the entry point, for tables at address 0
   std::vector<std::byte> tables = {};

@@ -11,13 +11,14 @@ namespace wick::boot {
 
 namespace {
 
-constexpr size_t kFileNameBytes = 56;  // with its NUL
+constexpr size_t kFileNameBytes = 56;  // including the NUL
 constexpr size_t kCommandBytes = 128;
 
 enum Command : uint32_t { kAllocate = 1, kAddPointer = 2, kAddChecksum = 3 };
-enum Zone : uint8_t { kHigh = 1, kFseg = 2 };  // kFseg: below 1 MiB, where the RSDP is looked for
+// kFseg is below 1 MiB, where operating systems look for the RSDP.
+enum Zone : uint8_t { kHigh = 1, kFseg = 2 };
 
-// Writes the fields of one command after each other; the rest of the command is zero.
+// Writes the fields of one command one after the other; the rest of the command is zero.
 class CommandWriter {
  public:
   CommandWriter(std::vector<std::byte>& script, Command command)
@@ -88,7 +89,7 @@ void link(TableBlob& blob, GuestAddress tables) {
 
 std::vector<std::byte> make_loader_script(const TableBlob& tables, const TableBlob& rsdp) {
   constexpr uint32_t kFacsAlignment = 64;  // ACPI 6.5, 5.2.10
-  constexpr uint32_t kRsdpAlignment = 16;  // 5.2.5.1
+  constexpr uint32_t kRsdpAlignment = 16;  // ACPI 6.5, 5.2.5.1
   std::vector<std::byte> script;
   allocate(script, kAcpiTablesFile, kFacsAlignment, kHigh);
   allocate(script, kAcpiRsdpFile, kRsdpAlignment, kFseg);

@@ -31,7 +31,7 @@ Result<std::vector<std::byte>> read_template(const std::string& path) {
 }
 
 // Opens and locks the file, and reads it into `content`. An empty file is filled with `content`: it
-// was just created, which only the machine that has the lock may believe.
+// is new, and the lock ensures that no other machine is about to fill it.
 Result<Fd> open_locked(const std::string& path, std::span<std::byte> content) {
   Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600));
   if (!file.valid())

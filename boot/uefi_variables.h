@@ -1,4 +1,4 @@
-// The variables of UEFI: what OVMF keeps in its flash memory, and the file that has them between
+// The variables of UEFI, which OVMF keeps in its flash memory, and the file that keeps them between
 // the runs of a machine.
 //
 // Thread rule: open() and the destructor in one thread; store() by any thread, one at a time.
@@ -18,15 +18,16 @@ namespace wick::boot {
 
 class UefiVariables {
  public:
-  // Reads the file at `path`, which is a copy of the one at `template_path` if it does not exist.
-  // Without a `path` the variables are those of the template, and are lost with this object. The
-  // file is locked against other machines; its size must be that of the template. `end` is the
-  // guest address where the memory ends; it begins at a multiple of 4 KiB.
+  // Reads the file at `path`; if it is missing or empty, it is first filled from the file at
+  // `template_path`. Without a `path` the variables are those of the template, and are lost with
+  // this object. The file is locked against other machines; its size must be that of the template.
+  // `end` is the guest address where the memory of the variables ends; that memory begins at a
+  // multiple of 4 KiB.
   static Result<std::unique_ptr<UefiVariables>> open(const std::string& path,
                                                      const std::string& template_path,
                                                      GuestAddress end);
 
-  // The memory, which stays where it is.
+  // Returns the memory of the variables, whose address stays the same.
   const GuestMemory::Region& region() const { return memory_.regions().front(); }
   std::span<std::byte> bytes() const { return {region().host, region().size_bytes}; }
 

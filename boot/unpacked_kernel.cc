@@ -18,14 +18,16 @@ constexpr uint64_t kMaxRelocationBytes = 64 << 20;
 // __START_KERNEL_map: the kernel's link addresses are this plus the physical address.
 constexpr uint64_t kStartKernelMap = 0xffff'ffff'8000'0000;
 
-// The offset of a relocated word from the kernel's start; huge if it lies before the start.
+// Returns the offset of a relocated word from the kernel's start; a huge number if the word lies
+// before the start.
 uint64_t offset_of(uint32_t relocation, uint64_t start) {
   const auto address =
       static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(relocation)));
   return address - kStartKernelMap - start;
 }
 
-// False if a word is not wholly in `code`, the kernel's bytes from its start, at least 8.
+// Applies `change` to each relocated word. `code` has the kernel's bytes from its start, at least
+// 8. Returns false if a word is not wholly in `code`.
 template <typename Word, typename Change>
 bool relocate(std::span<std::byte> code, std::span<const uint32_t> relocations, uint64_t start,
               Change change) {
@@ -66,14 +68,15 @@ uint64_t UnpackedKernel::size_bytes() const {
   return std::get<HostBuffer>(data_).bytes().size();
 }
 
-// The callers have compared the range with size_bytes().
+// Reads bytes of the payload. The callers must have checked the range against size_bytes().
 Result<void> UnpackedKernel::read(uint64_t offset, std::span<std::byte> to) const {
   if (const auto* const file = std::get_if<InputFile>(&data_)) return file->read(offset, to);
   std::ranges::copy(std::get<HostBuffer>(data_).bytes().subspan(offset, to.size()), to.begin());
   return {};
 }
 
-// False, as for the other functions that read: this is not what Linux's build makes.
+// Reads the program headers. Like read_relocations(), returns false if the data are not what
+// Linux's build makes.
 Result<bool> UnpackedKernel::read_segments(uint64_t start) {
   Elf64_Ehdr header{};
   if (size_bytes() < sizeof(header)) return false;
@@ -111,7 +114,8 @@ Result<bool> UnpackedKernel::read_relocations(uint64_t offset) {
   return bytes == 0 || (split_relocations() && relocations_are_inside());
 }
 
-// A zero precedes each list. There are two or three: the middle one is missing since Linux 6.15.
+// Finds the three lists. A zero precedes each list. There are two or three: the middle list is
+// missing since Linux 6.15.
 std::optional<UnpackedKernel::Relocations> UnpackedKernel::split_relocations() const {
   std::span<const uint32_t> rest = relocations_;
   std::vector<std::span<const uint32_t>> lists;

@@ -27,7 +27,7 @@ constexpr int kQuietMs = 1000;
 
 enum class End { kDetached, kMachineClosed };
 
-// Writes all bytes, however long that takes.
+// Writes all bytes, and waits as long as necessary.
 Result<void> write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
@@ -45,15 +45,15 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes) {
 
 class Session {
  public:
-  // `terminal` is nullptr if `in` is not a terminal.
+  // `terminal` must be nullptr if `in` is not a terminal.
   Session(Fd socket, int in, int out, console::RawTerminal* terminal)
       : socket_(std::move(socket)), in_(in), out_(out), terminal_(terminal) {}
 
   Result<End> run() {
     for (;;) {
       if (background_) background_ = !terminal_->follow();
-      // Input is not read while earlier input waits for room in the socket, or in the
-      // background, where it belongs to the shell.
+      // Input is not read while earlier input waits for room in the socket. In the background it is
+      // not read either, because it then belongs to the shell.
       const bool read_input = input_open_ && to_send_.empty() && !background_;
       const short socket_events = to_send_.empty() ? POLLIN : POLLIN | POLLOUT;
       std::array<pollfd, 2> ends = {
@@ -77,7 +77,7 @@ class Session {
   bool refused() const { return greeting_ == console::kRefusal; }
 
  private:
-  // nullopt: the session continues.
+  // Copies output from the machine. Returns nullopt if the session continues.
   Result<std::optional<End>> from_machine() {
     std::array<std::byte, 4096> chunk;
     const ssize_t got = ::recv(socket_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
@@ -128,7 +128,7 @@ class Session {
   const int in_;
   const int out_;
   console::RawTerminal* const terminal_;
-  bool background_ = terminal_ != nullptr;  // initially unknown, so it must be checked
+  bool background_ = terminal_ != nullptr;  // true at first, so that run() asks the terminal
   bool input_open_ = true;
   bool sent_anything_ = false;
   std::vector<std::byte> to_send_;

@@ -20,16 +20,16 @@ namespace wick::cli {
 
 namespace {
 
-// Of the log, when it is passed on to the caller.
+// The limit for the part of the log that the caller gets.
 constexpr size_t kMaxLogBytes = 64 << 10;
 
-// What the new process tells the caller, once: "started NAME" or "STATUS NAME", a newline, and
-// the text for standard error.
+// Sends the caller the one message from the new process: "started NAME" or "STATUS NAME", a
+// newline, and the text for standard error.
 class Reporter {
  public:
   explicit Reporter(Fd pipe) : pipe_(std::move(pipe)) {}
 
-  // False if the caller is gone.
+  // Returns false if the caller is gone.
   bool started(const control::MachineEntry& entry) {
     return write(fmt::format("started {}\n{}", entry.name(), log_of(entry)));
   }
@@ -39,7 +39,7 @@ class Reporter {
 
  private:
   bool write(std::string_view text) {
-    const Fd pipe = std::move(pipe_);  // is closed afterwards: the caller reads to the end
+    const Fd pipe = std::move(pipe_);  // closes the pipe at the end, to which the caller reads
     return write_all(pipe.get(), text) == 0;
   }
 
@@ -57,7 +57,7 @@ std::string read_all(const Fd& pipe) {
   }
 }
 
-// The caller's part.
+// The caller's part of run_in_background(): waits for the message and returns the exit status.
 Result<int> await_start(const Fd& pipe, pid_t child) {
   const std::string report = read_all(pipe);
   const size_t end = report.find('\n');
@@ -73,7 +73,7 @@ Result<int> await_start(const Fd& pipe, pid_t child) {
     (void)std::from_chars(head.data(), head.data() + space, status);
     return status;
   }
-  // It ended without a word: by a signal, before its guest ran.
+  // The process has ended without a message, for instance by a signal.
   int status = 0;
   while (::waitpid(child, &status, 0) < 0)
     if (errno != EINTR) return fail_errno(errno, "cannot wait for the machine");
@@ -83,7 +83,7 @@ Result<int> await_start(const Fd& pipe, pid_t child) {
   return exit_status == 0 ? 1 : exit_status;
 }
 
-// Standard input reads nothing, the rest goes to the log.
+// Redirects standard input to /dev/null, and the output to the entry's log.
 Result<void> leave_terminal(const control::MachineEntry& entry) {
   const Fd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const Fd log = TRY(entry.create_file("log"));
@@ -94,7 +94,7 @@ Result<void> leave_terminal(const control::MachineEntry& entry) {
   return {};
 }
 
-// The machine's process.
+// The new process's part of run_in_background(): runs the machine.
 Result<int> run_as_child(const RunOptions& options, Reporter reporter) {
   constexpr int kHostFailed = 1;
   (void)::setsid();
@@ -118,7 +118,7 @@ Result<int> run_as_child(const RunOptions& options, Reporter reporter) {
   background->running = [&] { return reporter.started(background->entry); };
   const Result<int> status = run(options, &*background);
   if (background->started) return status;
-  // The log is gone with the entry, so it was kept.
+  // run() has removed the entry and its log file; `background->log` is a copy of the log.
   std::string text = background->log;
   if (!status) text += fmt::format("wick: {}\n", status.error().message());
   reporter.failed(status.value_or(kHostFailed), name, text);

@@ -21,21 +21,22 @@ using Boot = vmm::MachineConfig::Boot;
 
 bool is_cdrom(const vmm::DiskConfig& disk) { return disk.media == vmm::DiskConfig::Media::kCdrom; }
 
-// The machine reports later what is wrong with the disk.
+// Returns true if the first disk has a boot sector. A disk that cannot be read counts as one
+// without; the machine reports the error later.
 bool first_disk_boots(const vmm::MachineConfig& config) {
   if (config.root_disk() == nullptr) return false;
   const auto sector = vmm::read_first_sector(*config.root_disk());
   return sector && boot::is_boot_sector(*sector);
 }
 
-// Options that mean nothing to firmware.
+// Returns true if there are options that only a kernel uses.
 bool are_for_a_kernel(const RunOptions& options) {
   const vmm::MachineConfig& machine = options.machine;
   return options.initrd_auto || !machine.initrd_path.empty() || !machine.append.empty() ||
          machine.cmdline.has_value();
 }
 
-// What firmware boots; nullopt: a kernel.
+// Returns what firmware boots; nullopt: a kernel boots.
 std::optional<Boot> firmware_boot(const vmm::MachineConfig& config, const RunOptions& given) {
   const BootOptions& options = given.boot;
   switch (options.what.value_or(BootOptions::What::kKernel)) {
@@ -70,7 +71,8 @@ Result<void> choose_location(vmm::MachineConfig& config, const std::string& loca
   return {};
 }
 
-// The file of UEFI's variables of a machine that has a name of its own; empty: none.
+// Returns the default file for UEFI's variables; empty: the variables are in memory only. A machine
+// needs a name of its own for a file.
 std::string default_variables(const std::string& name) {
   const char* const state = std::getenv("XDG_STATE_HOME");
   const char* const home = std::getenv("HOME");
@@ -80,7 +82,7 @@ std::string default_variables(const std::string& name) {
   const std::filesystem::path folder =
       (given ? std::filesystem::path(state) : std::filesystem::path(home) / ".local/state") /
       "wick";
-  std::error_code ignored;  // the file cannot be made then, and the error of that names it
+  std::error_code ignored;  // opening the file will fail with a better error
   std::filesystem::create_directories(folder, ignored);
   return folder / (name + ".vars");
 }
@@ -136,7 +138,7 @@ Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
   if (boot) {
     config.boot = *boot;
     TRY(choose_firmware(config, options));
-    // What a whole machine does.
+    // A machine with firmware reboots by default, like a PC.
     config.reset_on_reboot = options.reset_on_reboot.value_or(true);
     spdlog::info("boots {} by {}",
                  *boot == Boot::kCdrom  ? "the CD-ROM, after a reset the disk,"

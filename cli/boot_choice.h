@@ -1,4 +1,4 @@
-// What a machine boots: a kernel, or the boot loader of a disk by firmware.
+// Chooses what a machine boots: a kernel, or, with firmware, the boot loader of a disk.
 //
 // Thread rule: before the machine is built, in the thread that builds it.
 #pragma once
@@ -11,18 +11,19 @@
 
 namespace wick::cli {
 
-// Sets the kernel or the firmware of `config`. Without an option that says which: firmware for a
-// CD-ROM or for a first disk with a boot sector, else the newest kernel. Logs what it has chosen.
+// Sets the kernel or the firmware of `config`. Without an option that chooses, a CD-ROM or a first
+// disk with a boot sector boots with firmware; otherwise the newest kernel boots. Logs the choice.
 Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
                          const std::string& boot_folder = "/boot");
 
-// Without a kernel path, chooses the newest kernel in `boot_folder` and its initramfs, if there
-// is one; with `initrd_auto`, the initramfs beside the kernel. Warns about drivers for this
-// machine that the kernel lacks.
+// Completes the kernel of `config`. Without a kernel path, chooses the newest kernel in
+// `boot_folder`, and its initramfs if there is one. With `initrd_auto`, chooses the initramfs
+// beside the kernel. Warns if the kernel lacks drivers for this machine.
 Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
                            const std::string& boot_folder = "/boot");
 
-// The rules of the options that say what to boot.
+// Fails if the options that say what to boot contradict each other, or name a drive that the
+// machine does not have.
 Result<void> check_boot(const RunOptions& options);
 
 }  // namespace wick::cli

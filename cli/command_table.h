@@ -1,7 +1,8 @@
-// Commands below a command, such as those of `wick image`, or of wick itself, as a table: their
-// options, their help, and the function that turns the given options into a value.
+// Commands below a command, such as those of `wick image`, or the commands of wick itself, as a
+// table. A row has a command's options, its help, and the function that turns the given options
+// into a value.
 //
-// Thread rule: none.
+// Thread rule: an object belongs to one thread.
 #pragma once
 
 #include <optional>
@@ -19,14 +20,15 @@ class Option;
 namespace wick::cli {
 
 struct OptionRow {
-  const char* names;  // as CLI11 takes them; without dashes: positional
-  // The form of its value (cli/form.h). In brackets: the value may be left out; nullptr: a flag;
-  // empty: a positional argument without a form.
+  const char* names;  // as CLI11 takes them; a name without dashes is a positional argument
+  // The form of the option's value (cli/form.h). Brackets around the form: the value may be left
+  // out. nullptr: the option is a flag. Empty: a positional argument without a form.
   const char* value;
-  const char* help;  // empty: not shown, since the help of another option names it
-  int min = 0;       // number of values of a positional argument
+  // Empty: the help does not list the option, because another option's help names it.
+  const char* help;
+  int min = 0;  // number of values of a positional argument
   int max = 1;
-  bool may_be_missing = false;  // with `-o help`
+  bool may_be_missing = false;  // a required argument that may be missing with `-o help`
 
   std::string_view last_name() const {
     const std::string_view all = names;
@@ -36,8 +38,8 @@ struct OptionRow {
 
 void add_option(CLI::App& command, const OptionRow& row);
 
-// The options that were given to one command. An option's name is its last one, without
-// dashes; a positional argument's is as in the table ("FILE").
+// The options that were given to one command. An option's name here is the last of its names,
+// without dashes; a positional argument has its name from the table ("FILE").
 class Given {
  public:
   explicit Given(const CLI::App& app) : app_(app) {}
@@ -46,7 +48,7 @@ class Given {
   unsigned count(const std::string& name) const;
   std::vector<std::string> all(const std::string& name) const;
   std::optional<std::string> last(const std::string& name) const;
-  // Fails if a value is none of the words that its row allows.
+  // Fails if a value is not one of the words that its row allows.
   Result<void> check(std::span<const OptionRow> rows) const;
 
  private:
@@ -70,31 +72,32 @@ struct CommandRow : CommandSyntax {
 class CommandGroup {
  public:
   CommandGroup(CLI::App& wick, const char* name, const char* help, const char* footer);
-  // Commands of wick itself, which its help lists below `heading`.
+  // Makes a group of commands of wick itself, which wick's help lists below `heading`.
   CommandGroup(CLI::App& wick, const char* heading);
 
-  // The group was given, or one of the commands of wick itself.
+  // Returns true if the command line has this group, or, for commands of wick itself, one of them.
   bool parsed() const;
   bool has_command() const;
-  // The list of commands, for an error's hint.
+  // Returns the list of commands, for an error's hint.
   std::string known_commands() const;
-  // The command line that prints the most specific help.
+  // Returns the command line that prints the most specific help.
   std::string help_command() const;
 
  protected:
-  // Without its options, the command can only be listed.
+  // Adds a command. Without its options, the command can only be listed.
   void add(const CommandSyntax& row, bool with_options = true);
-  // Leaves a command out.
+  // Adds a placeholder for a row whose command this group does not offer, so that later rows keep
+  // their index.
   void skip() { commands_.push_back(nullptr); }
-  // The row of the command that was given.
+  // Returns the index of the row whose command was given; nullopt: none was given.
   std::optional<size_t> index() const;
   Given given(size_t index) const { return Given(*commands_[index]); }
 
  private:
-  const std::string name_;  // empty: wick itself
+  const std::string name_;  // empty for commands of wick itself
   const char* const heading_;
   CLI::App* const group_;
-  std::vector<const CLI::App*> commands_;  // nullptr: left out
+  std::vector<const CLI::App*> commands_;  // one for each row; nullptr: not offered
 };
 
 template <typename Command>
@@ -108,7 +111,8 @@ class CommandTable : public CommandGroup {
       for (const auto& row : rows) add(row);
   }
 
-  // Commands of wick itself: those for which `wanted` returns true, with or without options.
+  // Makes a table of commands of wick itself. It offers those for which `wanted` returns true, with
+  // or without options.
   template <typename Wanted>
   CommandTable(CLI::App& wick, const char* heading, std::span<const CommandRow<Command>> rows,
                bool with_options, Wanted wanted)

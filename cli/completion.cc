@@ -16,7 +16,7 @@ namespace wick::cli {
 
 namespace {
 
-// FILE, FILE2, PATH, BASE
+// Returns true if `name` stands for a file's name: FILE, FILE2, PATH or BASE.
 bool is_file(std::string_view name) {
   return name.starts_with("FILE") || name == "PATH" || name == "BASE";
 }
@@ -39,21 +39,22 @@ std::string for_script(std::string_view form) {
 }
 
 struct Word {
-  std::vector<std::string> names;  // of an option, with dashes, or of a command
+  std::vector<std::string> names;  // the names of an option, with dashes, or the name of a command
   std::string help;
   bool takes_value = false;
-  std::string form;  // of the value, for the script
+  std::string form;  // the form of its value, as the script needs it
 };
 
-// A place on the command line, behind a command, and what may stand there.
+// A place on the command line after a command, and the words that may follow there.
 struct Place {
-  std::string command;  // "wick image create"
+  std::string command;  // for instance "wick image create"
   std::vector<Word> options;
   std::vector<Word> commands;
-  std::string form;  // of the positional arguments
+  std::string form;  // the form of the positional arguments
 };
 
-// The commands whose help refers to that of wick run have the same options.
+// Returns true for the commands that have the options of wick run; their help refers to that of
+// wick run.
 bool has_options_of_run(const CLI::App& command) {
   return command.get_name() == "run" || command.get_name() == "exec" ||
          command.get_name() == "start";
@@ -88,8 +89,8 @@ Place place_of(const CLI::App& command, const std::string& path) {
   return place;
 }
 
-// Adds the place behind the command and, if it has subcommands, the one behind `wick help` and
-// its name; then, recursively, the places of the subcommands.
+// Adds the place after `command`. If the command has subcommands, also adds the place after `wick
+// help` and the command's name, and, recursively, the places of the subcommands.
 void add_places(std::vector<Place>& places, const CLI::App& command, const std::string& path) {
   Place place = place_of(command, path);
   if (!place.commands.empty())

@@ -10,7 +10,7 @@ class App;
 
 namespace wick::cli {
 
-// `shell` is bash, zsh or fish.
+// Returns the script for `shell`, which is bash, zsh or fish.
 std::string completion_script(const CLI::App& wick, std::string_view shell);
 
 }  // namespace wick::cli

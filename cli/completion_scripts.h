@@ -1,16 +1,16 @@
-// The completion scripts of the shells, without the data about wick's commands.
+// The templates of the completion scripts, without the data about wick's commands.
 //
-// Each script has a function that completes a value by its form (cli/form.h). In the scripts'
-// forms '@' stands for a file's name and '%' for that of a machine, and whatever a shell cannot
-// complete is left out. The scripts find machines as control/registry.h and
-// cli/machines/definitions.h do, but start no wick.
+// Each script has a function that completes a value by its form (cli/form.h). In the scripts, a
+// form has '@' in place of a file's name and '%' in place of a machine's name, and omits everything
+// that a shell cannot complete. The scripts find machines in the same folders as control/registry.h
+// and cli/machines/definitions.h, without starting wick.
 //
-// Thread rule: none; constants.
+// Thread rule: any thread; constants.
 #pragma once
 
 namespace wick::cli {
 
-// @DATA@ and @COMMANDS@ are to be replaced (cli/completion.cc).
+// cli/completion.cc replaces @DATA@ and @COMMANDS@.
 extern const char* const kBash;
 extern const char* const kZsh;
 extern const char* const kFish;

@@ -7,7 +7,8 @@ namespace wick::cli {
 
 namespace {
 
-// Debian builds it twice, with OpenSSL and with GnuTLS, which git and others use. Either will do.
+// Debian has two builds of libcurl, which wick can both use: one with OpenSSL, and one with GnuTLS,
+// which git and other packages depend on.
 constexpr const char* kLibrary = "libcurl.so.4";
 constexpr const char* kGnutlsLibrary = "libcurl-gnutls.so.4";
 

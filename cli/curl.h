@@ -1,7 +1,8 @@
 // Loads libcurl when the first file is downloaded, so that runs without --location do not pay
 // for it and do not need it installed.
 //
-// Thread rule: load_curl() from any thread; libcurl's functions from any, a handle from one.
+// Thread rule: load_curl() and libcurl's functions from any thread, but each handle belongs to one
+// thread.
 #pragma once
 
 #include <curl/curl.h>
@@ -22,7 +23,7 @@ struct CurlLibrary {
   decltype(&::curl_slist_free_all) free_list = nullptr;
 };
 
-// The library stays loaded for the life of the process.
+// Loads the library at the first call; it stays loaded for the life of the process.
 Result<const CurlLibrary*> load_curl();
 
 }  // namespace wick::cli

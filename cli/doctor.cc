@@ -101,7 +101,8 @@ Finding open_finding(const vmm::KvmFacts& kvm, bool has_virtualization) {
   return {Level::kFail, fmt::format("/dev/kvm: {}; {}", std::strerror(kvm.open_error), fix)};
 }
 
-// KVM_CREATE_VM may succeed without hardware virtualization, but stock kernels need it.
+// Returns the finding about hardware virtualization. Without it KVM_CREATE_VM may succeed, but
+// stock kernels do not boot.
 Finding virtualization_finding(const HostFacts& facts) {
   if (facts.has_virtualization) return {Level::kOk, "hardware virtualization: the CPU has it"};
   if (facts.kvm.machine_error == 0 && !facts.kvm.capabilities.empty())
@@ -143,13 +144,14 @@ void add_kvm(std::vector<Finding>& findings, const vmm::KvmFacts& kvm) {
   }
 }
 
-// A finding about something that only some runs need.
+// Returns the finding about a feature that only some runs need.
 Finding extra(const char* name, int error, const char* purpose, const char* fix) {
   if (error == 0) return {Level::kOk, fmt::format("{}: works", name)};
   return {Level::kWarn, fmt::format("{}: {}; {}: {}", name, std::strerror(error), purpose, fix)};
 }
 
-// It is not a problem if no network is up, because not everyone needs one.
+// Returns the finding about the network. No network is not a problem, because not everyone needs
+// one.
 Finding network_finding(const NetFacts& facts) {
   if (!facts.error.empty()) return {Level::kWarn, "wick net: " + printable(facts.error)};
   if (!facts.network)

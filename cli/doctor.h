@@ -10,16 +10,18 @@
 
 namespace wick::cli {
 
-// The network of wick net: the default one, or else the first that is up.
+// The state of one network of `wick net`: the default network or, if that is not up, the first that
+// is.
 struct NetFacts {
-  std::string error;  // why its state is unknown
+  std::string error;  // why the network's state is unknown; empty: it is known
   std::optional<hostnet::HostNetwork> network;
   bool bridge_exists = false;
   std::string user;  // the user who runs wick doctor
   bool root = false;
 };
 
-// The properties of a host. Errors are errno values; 0 means that it works.
+// The properties of a host that matter to wick. The fields `…_error` are errno values; 0 means that
+// the feature works.
 struct HostFacts {
   vmm::KvmFacts kvm;
   bool has_virtualization = false;  // the CPU has the flag vmx or svm
@@ -34,10 +36,10 @@ struct Finding {
   enum class Level { kOk, kWarn, kFail };
 
   Level level = Level::kOk;
-  std::string text;  // with the fix, if there is one
+  std::string text;  // includes the fix, if there is one
 };
 
-// A failure means that wick run cannot work.
+// Returns the findings. One at level kFail means that wick run cannot work.
 std::vector<Finding> diagnose(const HostFacts& facts);
 
 // Examines this host and prints the findings; returns the exit status.

@@ -24,10 +24,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr long kMaxRedirects = 10;
 constexpr long kStalledBytesPerSecond = 100;
-constexpr size_t kMaxDiscardedBytes = 64 << 10;  // of the page that comes with an error
+constexpr size_t kMaxDiscardedBytes = 64 << 10;  // limit for the page that comes with an error
 constexpr size_t kMaxValidatorBytes = 256;
 constexpr std::array<std::string_view, 3> kSchemes = {"http://", "https://", "ftp://"};
-constexpr std::chrono::milliseconds kQuiet{3000};  // before the progress is shown
+constexpr std::chrono::milliseconds kQuiet{3000};  // time before the progress is shown
 constexpr std::chrono::milliseconds kProgressInterval{250};
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 
@@ -46,7 +46,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `total_bytes` is 0 if the server has not said it.
+  // Shows the progress. `total_bytes` is 0 if the server has not told the size.
   void update(uint64_t bytes, uint64_t total_bytes) {
     const auto now = Clock::now();
     if (!terminal_ || now < next_) return;
@@ -69,21 +69,21 @@ std::string name_of(std::string_view url) {
 
 }  // namespace
 
-// A request, and what comes of it.
+// A request and its result.
 struct Downloader::Transfer {
   const std::string& url;
-  bool body = true;  // false: only the headers
+  bool body = true;  // false: only the headers are requested
   uint64_t max_bytes = 0;
-  // Takes a part of the body; false: it cannot be written, and errno says why.
+  // Takes a part of the body. Returns false, with errno set, if the part cannot be written.
   std::function<bool(std::span<const std::byte>)> consume;
   const Validators* known = nullptr;
   Progress* progress = nullptr;
 
-  long status = 0;  // of HTTP; of FTP its reply
+  long status = 0;  // the status of HTTP, or the reply code of FTP
   uint64_t bytes = 0;
   uint64_t discarded_bytes = 0;
   bool too_large = false;
-  int write_error = 0;  // errno
+  int write_error = 0;  // the errno of a failed write; 0: none
   Validators validators{};
 
   const CurlLibrary* library = nullptr;
@@ -99,14 +99,14 @@ struct Downloader::Transfer {
   size_t take(std::span<const std::byte> data);
 };
 
-// Lines for the header of a request.
+// Additional header lines of a request.
 struct Downloader::Headers {
   explicit Headers(const CurlLibrary& with) : library(with) {}
   ~Headers() { library.free_list(lines); }
   Headers(const Headers&) = delete;
   Headers& operator=(const Headers&) = delete;
 
-  // False if there is no memory.
+  // Returns false if there is no memory.
   bool add(const std::string& line) {
     curl_slist* const longer = library.append(lines, line.c_str());
     if (longer != nullptr) lines = longer;
@@ -132,7 +132,7 @@ size_t Downloader::Transfer::on_header(char* data, size_t size, size_t count, vo
     while (!rest.empty() && (rest.back() == '\r' || rest.back() == '\n')) rest.remove_suffix(1);
     return rest.size() > kMaxValidatorBytes || printable(rest) != rest ? "" : std::string(rest);
   };
-  if (has_prefix(line, "HTTP/")) validators = {};  // the headers of another response
+  if (has_prefix(line, "HTTP/")) validators = {};  // the headers of another response begin
   if (has_prefix(line, "ETag:")) validators.etag = value("ETag:");
   if (has_prefix(line, "Last-Modified:")) validators.last_modified = value("Last-Modified:");
   return line.size();
@@ -146,7 +146,8 @@ int Downloader::Transfer::on_progress(void* transfer, curl_off_t total, curl_off
   return 0;
 }
 
-// Returns the number of bytes taken; if that is not all, libcurl ends the transfer.
+// Takes a part of the body. Returns the number of bytes taken; if that is not all, libcurl ends the
+// transfer.
 size_t Downloader::Transfer::take(std::span<const std::byte> data) {
   if (is_http() && status / 100 != 2) {
     discarded_bytes += data.size();
@@ -167,7 +168,8 @@ Result<Downloader> Downloader::create(const DownloadTimes& times) {
   return Downloader(*library, handle, times);
 }
 
-// `reason` gets libcurl's text for an error. False if libcurl does not know an option.
+// Sets libcurl's options for a request. libcurl will write the text of an error to `reason`.
+// Returns false if libcurl does not know an option.
 bool Downloader::set_options(Transfer& transfer, Headers& headers,
                              std::array<char, CURL_ERROR_SIZE>& reason) {
   bool set = true;
@@ -185,7 +187,7 @@ bool Downloader::set_options(Transfer& transfer, Headers& headers,
   option(CURLOPT_CONNECTTIMEOUT, static_cast<long>(times_.connect.count()));
   option(CURLOPT_LOW_SPEED_TIME, static_cast<long>(times_.stalled.count()));
   option(CURLOPT_LOW_SPEED_LIMIT, kStalledBytesPerSecond);
-  // A large file takes as long as it takes; its progress is on the terminal.
+  // A large file has no time limit; the terminal shows its progress.
   if (transfer.progress == nullptr)
     option(CURLOPT_TIMEOUT, static_cast<long>(times_.small.count()));
   option(CURLOPT_NOBODY, transfer.body ? 0L : 1L);
@@ -208,7 +210,7 @@ bool Downloader::set_options(Transfer& transfer, Headers& headers,
 Result<bool> Downloader::perform(Transfer& transfer) {
   transfer.library = library_;
   transfer.handle = handle_.get();
-  library_->reset(transfer.handle);  // keeps its connections
+  library_->reset(transfer.handle);  // the handle keeps its connections
   std::array<char, CURL_ERROR_SIZE> reason{};
   Headers headers(*library_);
   if (!set_options(transfer, headers, reason))
@@ -220,7 +222,8 @@ Result<bool> Downloader::perform(Transfer& transfer) {
                    reason.front() != '\0' ? reason.data() : library_->describe(done));
 }
 
-// What a transfer that has ended with `done` means. `reason` is libcurl's text for it.
+// Returns the result of a transfer that has ended with `done`: false if there is no such file.
+// `reason` is libcurl's text for `done`.
 Result<bool> Downloader::result_of(const Transfer& transfer, CURLcode done,
                                    std::string_view reason) const {
   const std::string shown = transfer.shown();
@@ -235,7 +238,8 @@ Result<bool> Downloader::result_of(const Transfer& transfer, CURLcode done,
       (done == CURLE_REMOTE_FILE_NOT_FOUND || done == CURLE_REMOTE_ACCESS_DENIED ||
        done == CURLE_FTP_COULDNT_RETR_FILE))
     return false;
-  // The end of a long page that came with an error status is not waited for.
+  // A page that came with an error status is cut off at kMaxDiscardedBytes, which is no error of
+  // its own.
   const bool ended = done == CURLE_WRITE_ERROR && transfer.discarded_bytes > kMaxDiscardedBytes;
   if (done == CURLE_UNSUPPORTED_PROTOCOL && redirects > 0)
     return with_hint(fail("{}: redirects to another protocol, which is not followed", shown),
@@ -245,7 +249,7 @@ Result<bool> Downloader::result_of(const Transfer& transfer, CURLcode done,
                      "check the URL and the network (and http_proxy, if it is set)");
   if (!transfer.is_http() || transfer.status / 100 == 2) return true;
   if (transfer.status == 304 && transfer.known != nullptr) return true;
-  // An object store that does not list its objects answers 403 for one that does not exist.
+  // An object store that does not list its objects answers 403 for an object that does not exist.
   if (transfer.status == 404 || transfer.status == 410 || transfer.status == 403) return false;
   return with_hint(fail("{}: the server's answer is HTTP status {}", shown, transfer.status),
                    "check the URL, or try again later");

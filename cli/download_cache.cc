@@ -33,9 +33,9 @@ std::string about_name(const std::string& name) { return name + std::string(kAbo
 
 }  // namespace
 
-// A file that is kept. `about` has the checksum that it had when it was kept.
+// A kept file. `about` has the checksum of the file at the time when it was stored.
 struct DownloadCache::Entry {
-  std::string sha256;  // of the file as it is; empty: there is none
+  std::string sha256;  // checksum of the file's present content; empty: there is no file
   Downloaded about;
 };
 
@@ -79,13 +79,14 @@ DownloadCache::Entry DownloadCache::find(const std::string& name) const {
   return entry;
 }
 
-// For CacheFolder::remove_old().
+// Sets the time that CacheFolder::remove_old() looks at.
 void DownloadCache::mark_used(const std::string& name) const {
   for (const std::string& used : {name, about_name(name)})
     (void)::utimensat(folder_.fd(), used.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
 }
 
-// Without this file the entry can still be used if its checksum is known, so errors are ignored.
+// Writes the file NAME.about. Errors are ignored: without this file the entry can still be used if
+// its checksum is known.
 void DownloadCache::write_about(const std::string& name, const std::string& url,
                                 const Downloaded& got) const {
   const std::string text =
@@ -119,7 +120,7 @@ Result<std::string> DownloadCache::fetch(Downloader& downloader, const std::stri
     return path;
   }
   TRY(check(got.sha256));
-  // File systems write the data before the name only if they are asked to.
+  // Without fsync(), a crash of the host could leave the name without the data.
   struct stat status {};
   if (::fsync(file.fd.get()) != 0 || ::fstat(file.fd.get(), &status) != 0)
     return fail_errno(errno, "{}/{}: cannot write", folder_.path(), file.name);

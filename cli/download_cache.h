@@ -1,9 +1,10 @@
 // Keeps downloaded files in a folder of the user, so that they are downloaded only once.
 //
-// A file belongs to its URL. Beside it is a file NAME.about with its checksum and the server's
-// validators. A kept file is used again if it has the checksum that the caller expects, or else if
-// it is undamaged and the server says that it has not changed. Files that nobody has used for 30
-// days, and the oldest ones beyond 4 GiB, are removed when another is added.
+// Each URL has one file, and beside it a file NAME.about with its checksum and the server's
+// validators. A kept file is used again in two cases: it has the checksum that the caller expects;
+// or the caller expects none, the file is undamaged, and the server says that it has not changed.
+// When a file is added, files that have not been used for 30 days are removed, and the oldest ones
+// beyond 4 GiB.
 //
 // Thread rule: any thread; several processes may use one folder.
 #pragma once
@@ -20,19 +21,19 @@ namespace wick::cli {
 
 class DownloadCache {
  public:
-  // The folder must be the user's own (CacheFolder::open).
+  // Opens the cache in the folder `path`, which must be the user's own (CacheFolder::open).
   static Result<DownloadCache> open(const std::string& path);
 
-  // Checks a checksum: an error if the file must not be used.
+  // Checks the checksum of a downloaded file; fails if the file must not be used.
   using Check = std::function<Result<void>(const std::string& sha256)>;
 
-  // The path of a file with the content of `url`. `sha256` is its checksum, or empty if that is
-  // not known; `check` is called with the checksum of a downloaded file, which is visible only if
-  // it is complete and has passed.
+  // Returns the path of a file with the content of `url`, which is downloaded if necessary.
+  // `sha256` is the expected checksum; empty: it is not known. `check` gets the checksum of a
+  // downloaded file, which becomes visible only if it is complete and `check` succeeds.
   Result<std::string> fetch(Downloader& downloader, const std::string& url, uint64_t max_bytes,
                             const std::string& sha256, const Check& check) const;
 
-  // The name of the entry of a URL. Public for tests.
+  // Returns the name of a URL's entry. Public for tests.
   static std::string entry_of(const std::string& url);
 
  private:

@@ -20,8 +20,8 @@ Outcome outcome_of(const vmm::RunReport& report) {
   switch (report.ending) {
     case vmm::Ending::kPoweredOff:
       return {0, "the guest powered off"};
-    // A kernel that dies early writes nothing, and a script must not take that for success. A
-    // power-off is always deliberate.
+    // A reboot or a halt without any output is a failure: a kernel that dies early writes nothing,
+    // and a script must not take that for success. A power-off is always deliberate.
     case vmm::Ending::kRebooted:
       if (report.silent) return {3, "the guest rebooted without having written anything", true};
       return {0, "the guest rebooted"};
@@ -52,7 +52,7 @@ Outcome outcome_of(const vmm::RunReport& report) {
 
 constexpr size_t kShownConsoleLines = 20;
 
-// Each line of `text`, indented.
+// Returns `text` with each line indented.
 std::string indented(std::string_view text) {
   std::string out;
   while (!text.empty()) {

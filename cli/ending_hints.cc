@@ -18,10 +18,10 @@ namespace {
 using console::after_message;
 
 struct Facts {
-  const std::vector<std::string>& lines;  // of the console
+  const std::vector<std::string>& lines;  // the console's last lines
   const vmm::MachineConfig& config;
 
-  // The text after the kernel's last `message`.
+  // Returns the text that follows the last occurrence of the kernel message `message`.
   std::optional<std::string_view> after(std::string_view message) const {
     for (size_t i = lines.size(); i-- > 0;)
       if (const auto rest = after_message(lines[i], message)) return rest;
@@ -29,8 +29,8 @@ struct Facts {
   }
 };
 
-// The disks in the list that a kernel without a root device prints (Linux,
-// printk_all_partitions): "fe00            1024 vda ". nullopt if there is no such list.
+// Returns the disks in the list that a kernel without a root device prints (Linux,
+// printk_all_partitions): "fe00            1024 vda ". Returns nullopt if there is no such list.
 std::optional<std::vector<std::string>> listed_disks(const Facts& facts) {
   constexpr std::string_view kHeading = "Please append a correct \"root=\" boot option";
   constexpr std::array<std::string_view, 4> kKinds = {"vd", "sd", "sr", "nvme"};
@@ -79,7 +79,7 @@ std::string no_requested_init(std::string_view rest, const Facts& /*facts*/) {
                      rest.substr(0, rest.find(' ')));
 }
 
-// `rest` is the wait(2) status in hexadecimal.
+// Returns advice about the end of init. `rest` is its wait(2) status in hexadecimal.
 std::string init_died(std::string_view rest, const Facts& /*facts*/) {
   unsigned code = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), code, 16);
@@ -91,7 +91,8 @@ std::string init_died(std::string_view rest, const Facts& /*facts*/) {
                      abbreviation != nullptr ? abbreviation : "?");
 }
 
-// initramfs-tools: "ALERT!  UUID=… does not exist.  Dropping to a shell!"
+// Returns advice for the message of initramfs-tools: "ALERT!  UUID=… does not exist.  Dropping to a
+// shell!"
 std::string no_root_in_initramfs(std::string_view rest, const Facts& facts) {
   const size_t end = rest.find(" does not exist");
   if (end == std::string_view::npos) return {};
@@ -113,9 +114,9 @@ struct Hint {
   std::string (*advice)(std::string_view rest, const Facts& facts);
 };
 
-// The first match counts, so causes come before their consequences.
+// The first message that is found counts, so causes come before their consequences.
 constexpr Hint kHints[] = {
-    {"Out of memory while allocating", no_memory},  // the decompressor
+    {"Out of memory while allocating", no_memory},  // a message of the kernel's decompressor
     {"Kernel panic - not syncing: Out of memory", no_memory},
     {"Kernel panic - not syncing: System is deadlocked on memory", no_memory},
     {"ALERT!  ", no_root_in_initramfs},

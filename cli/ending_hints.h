@@ -9,8 +9,8 @@
 
 namespace wick::cli {
 
-// One line without a newline; empty if the cause is not clear or the run did not fail. `cmdline`
-// is the kernel's command line.
+// Returns the advice as one line without a newline; empty if the cause is not clear or the run did
+// not fail. `cmdline` is the kernel's command line.
 std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& config,
                         std::string_view cmdline);
 

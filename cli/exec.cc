@@ -19,13 +19,13 @@ namespace {
 
 size_t at_least_one(size_t count) { return std::max<size_t>(count, 1); }
 
-// A run for each kernel, each script and each repetition.
+// Returns the number of runs: one for each combination of a kernel, a script and a repetition.
 size_t count_of(const ExecOptions& options) {
   return at_least_one(options.kernels.size()) * at_least_one(options.scripts.size()) *
          options.repeat;
 }
 
-// `number` is from 1.
+// Returns the command of run `number`, counted from 1.
 ExecCommand run_of(ExecCommand command, size_t number) {
   ExecOptions& options = command.exec;
   const size_t pair = (number - 1) / options.repeat;
@@ -35,7 +35,7 @@ ExecCommand run_of(ExecCommand command, size_t number) {
   return command;
 }
 
-// Says what is different about the run.
+// Returns a name that tells this run from the others.
 std::string name_of(const ExecCommand& run, size_t number) {
   std::string name = fmt::format("{}", fmt::join(run.exec.scripts, ""));
   if (!run.exec.command.empty())
@@ -44,7 +44,8 @@ std::string name_of(const ExecCommand& run, size_t number) {
   return fmt::format("{} #{}", name, number);
 }
 
-// In a process of its own. Several runs cannot share what the caller types, nor their results.
+// Executes one run, in a process of its own. Several runs can share neither the caller's input nor
+// the files of their results.
 int run_one(ExecCommand command, unsigned number, bool of_several) {
   if (of_several) {
     const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -79,7 +80,7 @@ Result<int> run_all(const ExecCommand& command) {
     if (const int error = write_all(report.get(), text); error != 0)
       return fail_errno(error, "{}: cannot be written", options.junit_path);
   }
-  // A signal has ended the others before they began.
+  // If a signal kept some runs from starting, the whole has failed, even if all that ran succeeded.
   const int status = status_of(runs);
   return status == 0 && runs.size() < count ? 1 : status;
 }

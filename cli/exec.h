@@ -9,7 +9,7 @@
 
 namespace wick::cli {
 
-// Returns the exit status. May be called only once, as run().
+// Returns the exit status. Like run(), may be called only once.
 Result<int> exec(const ExecCommand& command);
 
 }  // namespace wick::cli

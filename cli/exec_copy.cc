@@ -11,7 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// As cp(1) does: in a folder that is there, under the name that it has in the guest.
+// Returns the path of the copy, chosen as cp(1) does: if copy.host is an existing folder, the copy
+// goes into it, with the name that it has in the guest.
 fs::path target_of(const ExecOptions::Copy& copy) {
   std::error_code none;
   const fs::path target = fs::absolute(copy.host, none).lexically_normal();

@@ -1,6 +1,6 @@
-// What wick exec copies out of the guest when its command has ended (--copy-out).
+// Copies a file or folder out of the guest of wick exec when its command has ended (--copy-out).
 //
-// Thread rule: one owner.
+// Thread rule: an object belongs to one thread.
 #pragma once
 
 #include <string>
@@ -10,11 +10,11 @@
 
 namespace wick::cli {
 
-// A temporary folder beside the target. The guest gets it as a share and copies into it. Nothing
-// of it is left but what publish() moved, unless the process is killed.
+// A temporary folder beside the target. The guest gets it as a share and copies into it. The folder
+// is removed with this object, unless the process is killed; only what publish() has moved remains.
 class ExecCopy {
  public:
-  // The name of the copy in folder().
+  // The name that the guest gives to the copy in folder().
   static constexpr const char* kName = "copy";
 
   static Result<ExecCopy> create(const ExecOptions::Copy& copy);
@@ -23,10 +23,10 @@ class ExecCopy {
   ~ExecCopy();
 
   const std::string& folder() const { return folder_; }
-  // Whether the guest has made the copy.
+  // Returns true if the guest has made the copy.
   bool is_there() const;
-  // Moves the copy to its target, in place of a file that is there. The guest may have put
-  // anything in its place; only a file or a folder is taken.
+  // Moves the copy to its target, where it replaces an existing file. The guest may have put
+  // anything in the copy's place, so everything but a file or a folder is refused.
   Result<void> publish() const;
 
  private:

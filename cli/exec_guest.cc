@@ -25,8 +25,9 @@ namespace wick::cli {
 
 namespace {
 
-// What a command needs of its caller's environment and what tells programs how to speak. The rest
-// belongs to the caller's session on the host (sockets, agents, secrets).
+// The variables that the command gets from its caller: those that find programs and files, and
+// those that tell the user's language and terminal. Other variables belong to the caller's session
+// on the host (sockets, agents, secrets).
 constexpr std::array<std::string_view, 11> kPassedOn = {"PATH",  "HOME",      "USER",     "LOGNAME",
                                                         "SHELL", "LANG",      "LANGUAGE", "TERM",
                                                         "TZ",    "COLORTERM", "NO_COLOR"};
@@ -70,7 +71,8 @@ void add_groups(ExecUser& user) {
     return ::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count) >= 0;
   };
   int count = 64;
-  if (!get(count) && !get(count)) count = 0;  // the first sets how many there are
+  // A first call that fails sets `count` to the number of groups.
+  if (!get(count) && !get(count)) count = 0;
   user.groups.resize(static_cast<size_t>(count));
 }
 
@@ -134,7 +136,8 @@ std::vector<std::string> exec_environment(const std::vector<std::string>& caller
 guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& modules) {
   guest::Plan plan;
   for (const std::string& path : modules) plan.module(path);
-  // What init needs to find the port. Errors before it are in the kernel's log only.
+  // init needs these mounts to find the port. Errors before the port is open are only in the
+  // kernel's log.
   plan.make_folder("/sys").mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC);
   plan.make_folder("/dev").mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
   plan.open_port(WICK_PORT_NAME);
@@ -154,11 +157,11 @@ guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& mo
     plan.move_root("/wick/root");
     plan.make_folder("/sys").mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC);
     plan.make_folder("/dev").mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
-    // The host's sockets and locks are no use here.
+    // A new /run, because the host's sockets and locks are of no use in the guest.
     plan.make_folder("/run").mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
   }
   plan.make_folder("/proc").mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
-  // A kernel may be built without these.
+  // These steps may fail, because a kernel may be built without the features.
   plan.maybe()
       .make_folder("/dev/pts")
       .maybe()
@@ -200,7 +203,7 @@ Result<void> append_file(std::vector<std::byte>& archive, const std::string& pat
   if (file.size_bytes() > kMaxBytes) return fail("{}: too large for an initramfs", path);
   archive.resize(file.size_bytes());
   TRY(file.read(0, archive));
-  // An archive behind another begins at a multiple of 4 bytes.
+  // The archive that follows must begin at a multiple of 4 bytes.
   archive.resize(align_up(archive.size(), 4));
   return {};
 }

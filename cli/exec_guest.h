@@ -1,6 +1,6 @@
-// What the guest of wick exec starts with: the plan of its init and the initramfs with it.
+// Prepares the guest of wick exec: the plan of its init, and the initramfs with that init.
 //
-// Thread rule: none.
+// Thread rule: one thread at a time, because find_exec_user() uses getpwnam(3).
 #pragma once
 
 #include <sys/types.h>
@@ -19,7 +19,7 @@
 
 namespace wick::cli {
 
-// Who runs the command.
+// The user who runs the command.
 struct ExecUser {
   uid_t uid = 0;
   gid_t gid = 0;
@@ -28,11 +28,12 @@ struct ExecUser {
   std::string name, home, shell;
 };
 
-// `spec` is a NAME, UID or UID:GID of the host; empty: the caller.
+// Finds the user `spec`, a NAME, UID or UID:GID of the host; empty: the caller.
 Result<ExecUser> find_exec_user(const std::string& spec);
 
-// The variables of the caller that the command gets too, then those of `more` (NAME or
-// NAME=VALUE). `user` is set if it is not the caller. `caller` has "NAME=VALUE".
+// Returns the command's environment: the variables of the caller that the command also gets, then
+// those of `more` (NAME or NAME=VALUE). `user` is nullopt if the caller runs the command. `caller`
+// has "NAME=VALUE".
 std::vector<std::string> exec_environment(const std::vector<std::string>& caller,
                                           const std::vector<std::string>& more,
                                           const std::optional<ExecUser>& user);
@@ -41,33 +42,37 @@ struct ExecGuest {
   // A share of the host's files (virtio-fs).
   struct Share {
     std::string tag;
-    std::string target;  // in the guest
+    std::string target;  // the path in the guest
     bool read_only = false;
   };
-  std::string root_tag;     // the share that becomes the root; empty: the initramfs stays
-  std::string overlay_tag;  // the share that keeps what is written to it; empty: memory
+  std::string root_tag;  // the share that becomes the root; empty: the initramfs stays
+  // The share that keeps what the guest writes to its root; empty: memory keeps it.
+  std::string overlay_tag;
   std::vector<Share> shares;
   std::vector<std::string> tmpfs;
-  // What is copied in the end: an absolute path of the guest, and the tag of a share for it.
+  // The copies to make when the command has ended: an absolute path of the guest, and the tag of
+  // the share that gets the copy.
   std::vector<std::pair<std::string, std::string>> copies = {};
   std::string hostname;
   ExecUser user;
   std::string pwd;
   std::vector<std::string> environment;
   std::vector<std::string> command;
-  std::optional<console::Size> terminal;  // nullopt: three pipes
-  bool separate_stderr = false;           // with a terminal
-  std::vector<std::string> modules;       // files, in the order of loading
+  // The size of the command's terminal; nullopt: it has three pipes.
+  std::optional<console::Size> terminal;
+  // True: standard error is a pipe although there is a terminal.
+  bool separate_stderr = false;
+  std::vector<std::string> modules;  // files of the host, in the order of loading
 };
 
-// `modules` are the paths in the initramfs.
+// Returns the plan for init. `modules` are the modules' paths in the initramfs.
 guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& modules);
 
-// Where init is in the initramfs, for the kernel's parameter rdinit=.
+// The path of init in the initramfs, for the kernel's parameter rdinit=.
 inline constexpr const char* kExecInit = "/wick/init";
 
-// An archive in a memfd: the file at `base_path`, an initramfs, unless that is empty; then init,
-// its plan and the modules.
+// Returns an archive in a memfd. It consists of the initramfs at `base_path`, unless that is empty,
+// and of init, its plan and the modules.
 Result<Fd> make_exec_initramfs(const ExecGuest& guest, const std::string& base_path);
 
 }  // namespace wick::cli

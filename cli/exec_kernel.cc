@@ -26,7 +26,7 @@ Result<std::string> kernel_in(const fs::path& tree) {
                    "build the kernel, or give its file with -k");
 }
 
-// The build tree of a kernel's file; empty if it lies in none.
+// Returns the build tree that contains the kernel's file; empty if there is none.
 fs::path tree_of(const fs::path& kernel) {
   std::error_code none;
   const fs::path whole = fs::absolute(kernel, none).lexically_normal();
@@ -38,7 +38,7 @@ fs::path tree_of(const fs::path& kernel) {
 Result<std::string> given_modules(const fs::path& folder, const std::string& kernel) {
   if (is_there(folder / "modules.dep") || is_there(folder / "modules.order"))
     return folder.string();
-  // What `make INSTALL_MOD_PATH=… modules_install` fills.
+  // Looks in the folders that `make INSTALL_MOD_PATH=… modules_install` fills.
   if (const auto release = boot::kernel_release(kernel); release)
     for (const fs::path& path : {folder / *release, folder / "lib/modules" / *release})
       if (is_there(path / "modules.dep")) return path.string();
@@ -68,7 +68,7 @@ Result<ExecKernel> find_exec_kernel(const std::string& kernel, const std::string
       found.modules = tree.string();
     return found;
   }
-  // The machine reports what is wrong with the kernel's file.
+  // An error is ignored here: the machine reports later what is wrong with the kernel's file.
   if (const auto release = boot::kernel_release(found.path); release) {
     const fs::path folder = fs::path(modules_folder) / *release;
     if (is_there(folder / "modules.dep")) found.modules = folder.string();

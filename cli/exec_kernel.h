@@ -1,6 +1,6 @@
-// The kernel of wick exec and its modules: those of the host, of a build tree, or others.
+// Finds the kernel of wick exec and its modules: those of the host, of a build tree, or others.
 //
-// Thread rule: none.
+// Thread rule: any thread.
 #pragma once
 
 #include <optional>
@@ -15,17 +15,20 @@ namespace wick::cli {
 
 struct ExecKernel {
   std::string path;
-  // The folder for guest::Modules::open(); empty: everything that is needed is built in.
+  // The folder for guest::Modules::open(); empty: the kernel has everything that is needed built
+  // in.
   std::string modules;
 };
 
-// `kernel` is a file, a build tree, or empty for the newest kernel in `boot_folder`. `modules` is
-// the value of --modules; auto looks into the build tree, then into `modules_folder`.
+// Finds the kernel and its modules. `kernel` is a file, a build tree, or empty for the newest
+// kernel in `boot_folder`. `modules` is the value of --modules; "auto" means the build tree's
+// modules, or else those in `modules_folder`.
 Result<ExecKernel> find_exec_kernel(const std::string& kernel, const std::string& modules,
                                     const std::string& boot_folder = "/boot",
                                     const std::string& modules_folder = "/lib/modules");
 
-// The modules for the devices of a machine whose init uses a port.
+// Returns the modules that the guest needs for the machine's devices. They include the driver of
+// virtio consoles, because init uses a port.
 std::vector<std::string_view> modules_for(const vmm::MachineConfig& config);
 
 }  // namespace wick::cli

@@ -13,7 +13,8 @@ Result<std::string> nonempty(const std::string& value) {
   return value;
 }
 
-// The path of a folder that exists, without symbolic links: it is also its path in the guest.
+// Returns the path of an existing folder without symbolic links: it is also the folder's path in
+// the guest.
 Result<std::string> host_folder(const std::string& path) {
   TRY(nonempty(path));
   std::error_code error;
@@ -23,7 +24,7 @@ Result<std::string> host_folder(const std::string& path) {
   return whole.string();
 }
 
-// DIR, or DIR:GUEST.
+// Parses DIR or DIR:GUEST.
 Result<ExecOptions::Folder> parse_folder(const std::string& value, bool read_only) {
   const size_t colon = value.rfind(":/");
   ExecOptions::Folder folder{

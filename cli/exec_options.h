@@ -1,7 +1,6 @@
-// The options that wick exec has besides those of wick run. They are taken from the command line
-// only.
+// The options that only wick exec has, not wick run. They come from the command line only.
 //
-// Thread rule: none.
+// Thread rule: any thread.
 #pragma once
 
 #include <functional>
@@ -16,33 +15,34 @@
 namespace wick::cli {
 
 struct ExecOptions {
-  // A folder of the host in the guest.
+  // A folder of the host that the guest gets.
   struct Folder {
     std::string host;
-    std::string guest;  // an absolute path
+    std::string guest;  // an absolute path in the guest
     bool read_only = false;
   };
 
-  // What is copied out of the guest in the end.
+  // A file or folder to copy out of the guest when the command has ended.
   struct Copy {
-    std::string guest;  // a file or folder, from the command's folder
-    std::string host;   // its new name, or a folder that it is put into
+    std::string guest;  // its path, relative to the command's folder
+    std::string host;   // the copy's new name, or a folder for it
   };
 
   std::vector<std::string> command;      // empty: a shell
   std::string user;                      // NAME or UID[:GID]; empty: the caller
   std::string pwd;                       // empty: the caller's folder
-  std::vector<std::string> environment;  // NAME or NAME=VALUE, beside the default ones
+  std::vector<std::string> environment;  // NAME or NAME=VALUE, in addition to the default ones
   std::string root = "/";                // a folder of the host, or "none"
   std::vector<Folder> folders;
   std::vector<std::string> tmpfs;
   std::vector<Copy> copies;
-  std::string overlay;               // the folder that keeps what was written; empty: memory
-  std::string modules = "auto";      // or "none", or a folder
+  // The folder that keeps the guest's writes; empty: memory keeps them.
+  std::string overlay;
+  std::string modules = "auto";      // "auto", "none", or a folder
   std::vector<std::string> kernels;  // more than one: a run for each
   std::vector<std::string> scripts;  // files of the host; more than one: a run for each
-  std::string json_path;             // empty: none
-  std::string junit_path;            // empty: none
+  std::string json_path;             // path of the JSON report; empty: none
+  std::string junit_path;            // path of the JUnit report; empty: none
   unsigned repeat = 1;               // runs of each kernel and script
   unsigned jobs = 1;                 // runs at the same time
 };
@@ -58,8 +58,8 @@ struct ExecOption {
 
 std::span<const ExecOption> exec_options();
 
-// `values` has the values of an option by its long name, --kernel among them. `command` is what
-// stands behind "--".
+// Parses the options. `values` returns the values of an option by its long name; --kernel is one of
+// these options. `command` is the part of the command line after "--".
 Result<ExecOptions> resolve_exec(
     const std::function<std::vector<std::string>(const std::string& name)>& values,
     std::vector<std::string> command);

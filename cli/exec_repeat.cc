@@ -71,7 +71,7 @@ class Runs {
     const int signal = ::sigwaitinfo(&handled_, &info);
     if (signal > 0 && signal != SIGCHLD) {
       ending_ = true;
-      // What a terminal sends goes to all processes already.
+      // A terminal has sent its signal to all processes already.
       if (info.si_code != SI_KERNEL) pass_on(signal);
     }
     int status = 0;

@@ -1,7 +1,7 @@
-// Runs of wick exec that are repeated, one after the other or several at once, each in a process
-// of its own, and the report about them.
+// Repeats runs of wick exec, one after the other or several at once, each in a process of its own,
+// and reports about them.
 //
-// Thread rule: the main thread, before the process has another.
+// Thread rule: the main thread, before the process has a second thread.
 #pragma once
 
 #include <chrono>
@@ -14,23 +14,23 @@
 namespace wick::cli {
 
 struct RepeatedRun {
-  unsigned number = 0;  // from 1
+  unsigned number = 0;  // the number of the run, from 1 on
   int status = 0;       // the exit status; 128+N if signal N killed the process
   std::chrono::duration<double> time{};
 };
 
-// Calls `run` in `count` processes, at most `jobs` of them at the same time; what it returns is
-// the process's exit status. Signals that would end a run go to all of them, and no more are
-// started then. Returns the runs that ended, in the order of their numbers.
+// Calls `run` in `count` processes, at most `jobs` of them at the same time. A process's exit
+// status is what `run` returns. A signal that would end a run goes to all processes, and no more
+// are started then. Returns the runs that ended, in the order of their numbers.
 Result<std::vector<RepeatedRun>> run_repeatedly(unsigned count, unsigned jobs,
                                                 const std::function<int(unsigned number)>& run);
 
-// The exit status of all of them: that of the first that failed.
+// Returns the exit status of the whole: that of the first run that failed, or 0.
 int status_of(const std::vector<RepeatedRun>& runs);
 
-// A report in the format that CI systems read: a test suite with a test case for each run.
-// `names` has the name of each run by its number; one that is not in `runs` is an error: it did not
-// run.
+// Returns a report in the JUnit format, which CI systems read: a test suite with a test case for
+// each run. `names` has the name of each run, in the order of the numbers. A run that is not in
+// `runs` did not happen; the report counts it as an error.
 std::string junit_report(const std::vector<std::string>& names,
                          const std::vector<RepeatedRun>& runs);
 

@@ -23,8 +23,8 @@ namespace {
 
 constexpr int kHostFailed = 1;
 
-// Warnings and what is worse. To write all messages of a boot to a serial port would take longer
-// than the boot.
+// Shows only warnings and errors. All messages of a boot would take longer on a serial port than
+// the boot itself.
 constexpr const char* kFewMessages = "loglevel=5";
 
 std::vector<std::string> callers_environment() {
@@ -34,7 +34,7 @@ std::vector<std::string> callers_environment() {
   return variables;
 }
 
-// `first` comes before what the user gave, so that the user's parameters override.
+// Puts `first` before the user's parameters, so that these override it.
 void prepend(std::string& text, const std::string& first) {
   text = text.empty() ? first : first + ' ' + text;
 }
@@ -54,7 +54,8 @@ std::string last_line(const std::string& text) {
 RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& report,
                         RunOutcome machine_outcome, std::string& text) {
   using Kind = guest::CommandEnd::Kind;
-  // When the command ends, wick ends the machine. Another ending came before that.
+  // When the command ends, wick ends the machine with kQuit. Any other ending means that the
+  // machine ended before the command.
   if (end == nullptr || report.ending != vmm::Ending::kQuit) {
     if (machine_outcome.status != 0) return machine_outcome;
     machine_outcome.status = kHostFailed;
@@ -69,7 +70,7 @@ RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& repo
   text.clear();
   switch (end->kind) {
     case Kind::kExited:
-      // For a script, a command has failed if its output is not all there.
+      // For a script, a command has failed if a part of its output is missing.
       if (end->status == 0 && end->output_error != 0) {
         machine_outcome = {kHostFailed,
                            fmt::format("the command succeeded, but not all of its output could be "
@@ -129,7 +130,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
       exec_environment(callers_environment(), options_.environment,
                        options_.user.empty() ? std::nullopt : std::optional(guest.user));
   guest.command = options_.command;
-  // The root has it (checked with the options).
+  // The guest's root contains the script; exec_options.cc has checked that.
   for (const std::string& script : options_.scripts)
     guest.command.insert(
         guest.command.begin(),
@@ -138,7 +139,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
     const char* const shell = options_.root == "none" ? nullptr : std::getenv("SHELL");
     guest.command = {shell != nullptr && *shell == '/' ? shell : "/bin/sh"};
   }
-  // With the host's root, also a relative path leads where it leads on the host.
+  // If the root is the host's, a relative path starts from wick's folder, as on the host.
   guest.pwd =
       options_.root != "/"
           ? options_.pwd
@@ -158,7 +159,7 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
   return guest;
 }
 
-// The user who runs the command owns what belongs to wick's user.
+// Adds the shares. In the guest, files of wick's user belong to the user who runs the command.
 Result<void> ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) {
   const auto share = [&](const std::string& path, std::string tag, bool read_only,
                          share::Security security = share::Security::kSquash) {
@@ -171,7 +172,8 @@ Result<void> ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest)
     return tag;
   };
   if (options_.root != "none") guest.root_tag = share(options_.root, "wick.root", true);
-  // An overlay stores what was removed as device nodes, which wick's user may not create.
+  // An overlay stores removed files as device nodes, which wick's user may not create; kMapped
+  // stores such a node as a regular file with an attribute.
   if (!options_.overlay.empty())
     guest.overlay_tag = share(options_.overlay, "wick.overlay", false, share::Security::kMapped);
   for (const ExecOptions::Folder& folder : options_.folders)
@@ -231,7 +233,8 @@ RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_ou
   return outcome;
 }
 
-// Results are wanted most of a command that failed. A run that lacks one is not a success.
+// Moves the copies to their targets, also after a command that failed, when they are most useful. A
+// run without one of its results is not a success.
 void ExecTask::publish_copies(const guest::CommandEnd& end, RunOutcome& outcome,
                               std::string& text) const {
   std::string problems;
@@ -240,7 +243,7 @@ void ExecTask::publish_copies(const guest::CommandEnd& end, RunOutcome& outcome,
   for (size_t i = 0; i < copies_.size(); ++i) {
     const ExecCopy& copy = copies_[i];
     if (!copy.is_there()) {
-      // Usually the guest has said why.
+      // If the guest gave a reason, it is already in `problems`.
       if (end.copy_errors.empty())
         problems += fmt::format("wick: --copy-out {}: the guest has copied nothing\n",
                                 printable(options_.copies[i].guest));

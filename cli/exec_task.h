@@ -1,5 +1,5 @@
-// The part of a run that is a command in the guest: prepares the machine for it, and turns the end
-// of both into one exit status.
+// The command of wick exec as part of a run: prepares the machine for the command, and turns the
+// ends of the command and of the machine into one exit status.
 //
 // Thread rule: the main thread.
 #pragma once
@@ -19,9 +19,9 @@
 
 namespace wick::cli {
 
-// The outcome of a command, whose machine ended with `machine_outcome` and `text` (RunTask). A
-// machine that ended before its command is never a success. `end` may be nullptr: the guest did
-// not tell how the command ended. Changes `text` to what the user is told.
+// Returns the outcome of a command. Its machine ended with `machine_outcome` and `text` (see
+// RunTask). A machine that ended before its command is never a success. `end` is nullptr if the
+// guest did not tell how the command ended. Sets `text` to what the user is told.
 RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& report,
                         RunOutcome machine_outcome, std::string& text);
 
@@ -46,8 +46,8 @@ class ExecTask final : public RunTask {
 
   const ExecOptions options_;
   const Clock::time_point created_ = Clock::now();
-  Clock::time_point started_;  // the command
-  Clock::time_point ended_;    // the run
+  Clock::time_point started_;  // when the command started
+  Clock::time_point ended_;    // when the run ended
   EventLoop* loop_ = nullptr;
   Fd json_;
   Fd initramfs_;

@@ -55,8 +55,8 @@ void ExecTerminal::report_size() {
   if (std::exchange(size_, size) != size) session_.resize(size);
 }
 
-// Leaves the terminal to the shell while this process is in the background. A shell that brings it
-// back sends no signal.
+// Leaves the terminal to the shell while this process is in the background. The timer is necessary
+// because a shell sends no signal when it brings this process back.
 void ExecTerminal::follow() {
   if (raw_.follow()) {
     report_size();

@@ -1,5 +1,5 @@
-// The caller's terminal while a command of wick exec has it: raw, with the escape keys of wick run,
-// its size passed on.
+// The caller's terminal while a command of wick exec uses it. The terminal is raw, has the escape
+// keys of wick run, and passes its size on to the guest.
 //
 // Thread rule: the main thread.
 #pragma once
@@ -25,14 +25,15 @@ class ExecTerminal {
     std::function<void()> power_button;  // Ctrl-] p
   };
 
-  // The size of the terminal `fd`; 80 columns and 24 rows if it does not know it.
+  // Returns the size of the terminal `fd`; 80 columns and 24 rows if the terminal does not know its
+  // size.
   static console::Size size_of(int fd);
 
-  // Makes the terminal `fd` raw until this object is destroyed. The session must outlive it.
+  // Makes the terminal `fd` raw until this object is destroyed. `session` must outlive this object.
   static Result<std::unique_ptr<ExecTerminal>> enter(EventLoop& loop, guest::Session& session,
                                                      int fd, Actions actions);
 
-  // Input that was read from the terminal.
+  // Handles input that was read from the terminal.
   void type(std::span<const std::byte> typed) { keys_.type(typed); }
 
  private:
@@ -42,8 +43,8 @@ class ExecTerminal {
 
   guest::Session& session_;
   console::RawTerminal raw_;
-  const Stream screen_;  // for the help text
-  console::Size size_;   // that the session knows
+  const Stream screen_;  // where the help text is shown
+  console::Size size_;   // the size that the session knows
   console::EscapeKeys keys_;
   std::optional<console::ResizeWatch> resize_watch_;
   EventLoop::Timer follow_timer_;

@@ -10,7 +10,7 @@ namespace wick::cli {
 
 namespace {
 
-// Forms that are too long for the help's first column.
+// Names for forms that are too long for the first column of the help.
 constexpr std::pair<std::string_view, std::string_view> kNamedForms[] = {
     {"CACHE", "none|writeback|writethrough|directsync|unsafe"},
     {"LEVEL", "trace|debug|info|warning|error|critical|off"},

@@ -61,7 +61,7 @@ class FolderTree : public boot::InstallTree {
     return content;
   }
 
-  // The path of a file for the machine.
+  // Checks a file of the tree, and returns its path, which the machine will open.
   Result<std::string> check(const boot::TreeFile& wanted) const {
     const auto file = TRY(open_file(wanted.path));
     if (!file)
@@ -79,8 +79,8 @@ class FolderTree : public boot::InstallTree {
     while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   }
 
-  // nullopt: there is no such file. A link that leads out of the tree is an error, because the
-  // guest would read a file of the host.
+  // Opens a file of the tree; nullopt: there is no such file. A link that leads out of the tree is
+  // an error, because the guest would read a file of the host.
   Result<std::optional<boot::InputFile>> open_file(const std::string& path) const {
     open_how how{};
     how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
@@ -149,7 +149,7 @@ Result<LocationFiles> from_server(const std::string& url, const std::string& cac
   LocationFiles files = describe(found);
   files.kernel_path = TRY(tree.fetch(cache, found.kernel, kMaxKernelBytes));
   files.initrd_path = TRY(tree.fetch(cache, found.initrd, kMaxInitrdBytes));
-  // With a password in it the URL is not passed on: the guest and the log would show it.
+  // A URL that contains a password is not passed on: the guest and the log would show it.
   if (!found.repository_argument.empty() && tree.name() == url)
     files.append = found.repository_argument + url;
   return files;

@@ -44,8 +44,8 @@ void open_standard_descriptors() {
       (void)::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-// With the default of 8 MiB the kernel would use a huge page, which makes 2 MiB of each thread's
-// stack resident.
+// Sets the stack size of new threads. With the default of 8 MiB the kernel would use a huge page,
+// which makes 2 MiB of each thread's stack resident.
 void set_stack_size() {
   constexpr size_t kStackBytes = 256 << 10;
   pthread_attr_t attributes;
@@ -60,7 +60,8 @@ int print_error(const std::string& message, int status) {
   return status;
 }
 
-// A separate function, so that the parser's memory is freed before the run.
+// Parses the command line. This is a separate function, so that the parser's memory is freed before
+// the run.
 std::expected<Command, CommandError> parse(int argc, char** argv) {
   return wick::cli::parse_command(
       std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc),
@@ -87,7 +88,7 @@ Result<int> execute(const Command& command) {
 
 }  // namespace
 
-// Exceptions of libraries (bad_alloc) are fatal everywhere.
+// Exceptions of libraries (bad_alloc) are not caught: they end the process.
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   open_standard_descriptors();
   set_stack_size();

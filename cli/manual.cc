@@ -41,7 +41,7 @@ std::string escaped(std::string text) {
   return text.starts_with('.') ? "\\&" + text : text;
 }
 
-// Keeps indented lines as they are; roff may fill the others.
+// Formats text for roff. Indented lines stay as they are; roff may fill the others.
 std::string formatted(const std::string& text) {
   std::string out;
   std::istringstream lines(text);
@@ -113,14 +113,14 @@ std::string synopsis(const std::string& name, const CLI::App& command) {
   return text + '\n';
 }
 
-// "makes a new image"
+// Returns the description for the section NAME, such as "makes a new image".
 std::string short_description(const CLI::App& command) {
   std::string text = escaped(command.get_description());
   text.front() = static_cast<char>(std::tolower(static_cast<unsigned char>(text.front())));
   return text.substr(0, text.find('.'));
 }
 
-// A command below a command.
+// Returns the subsection of a command below a command.
 std::string subsection(const CLI::App& command) {
   auto sections = sections_of(command.get_footer());
   std::string text =
@@ -158,7 +158,8 @@ Result<std::string> manual_page(const CLI::App& wick, std::string_view page) {
   auto sections = sections_of(command->get_footer());
   const auto below = command->get_subcommands({});
 
-  // No hyphens and no justified lines, because both make a SPEC hard to read.
+  // The page has neither hyphenation nor justified lines (.nh, .ad l), because both make a SPEC
+  // hard to read.
   std::string text = fmt::format(".TH {} 1 \"\" \"wick " WICK_VERSION
                                  "\" \"User Commands\"\n.nh\n.ad l\n"
                                  ".SH NAME\n{} \\- {}\n.SH SYNOPSIS\n",

@@ -8,7 +8,7 @@ namespace wick::cli {
 
 namespace {
 
-// Optimal string alignment distance.
+// Returns the optimal string alignment distance.
 size_t edits(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> best(a.size() + 1, std::vector<size_t>(b.size() + 1));
   for (size_t i = 0; i <= a.size(); ++i) best[i][0] = i;
@@ -26,7 +26,7 @@ size_t edits(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view typed, std::span<const std::string> words) {
-  constexpr size_t kMaxTyped = 64;  // the work is the product of the lengths
+  constexpr size_t kMaxTyped = 64;  // bounds the work, which grows with the product of the lengths
   if (typed.size() > kMaxTyped) return {};
   std::pair<size_t, std::string> best{SIZE_MAX, {}};
   for (const std::string& word : words) best = std::min(best, std::pair{edits(typed, word), word});

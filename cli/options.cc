@@ -54,7 +54,7 @@ constexpr const char* kMainHelp = R"(Examples:
   wick image create -f qcow2 disk.qcow2 20G
   wick start web -k bzImage -d alpine.ext4)";
 
-// To be formatted with the forms of SPECs.
+// A format string; its arguments are the forms of SPECs.
 constexpr const char* kRunHelp =
     R"(A disk is {}.
 A network card is none, or user{}, or
@@ -102,7 +102,8 @@ Example:
   wick doctor)";
 
 // Parses the command line with CLI11. The other sources are handled by class Sources, because in
-// CLI11 2.1.2 the file overrides the environment, and set_config has no effect on a subcommand.
+// CLI11 2.1.2 the config file overrides the environment, and set_config() has no effect on a
+// subcommand.
 class Arguments {
  public:
   explicit Arguments(const std::vector<std::string>& arguments) : first_(first_of(arguments)) {
@@ -120,7 +121,7 @@ class Arguments {
     for (CLI::App* const app : {&app_, run_, exec_, start_, attach_, app_.get_subcommand("image"),
                                 app_.get_subcommand("net"), doctor_}) {
       app->set_help_flag("-h,--help", "print this");
-      app->allow_extras();  // parse() below has a better message about them
+      app->allow_extras();  // refuse_extras() has a better message
     }
     for (CLI::App* const command :
          {run_, exec_, attach_, app_.get_subcommand("image"), app_.get_subcommand("net"), doctor_})
@@ -146,7 +147,8 @@ class Arguments {
     add_option(*attach_, kSocket);
   }
 
-  // The text to print for --help and the other options of wick itself; nullopt for a command.
+  // Parses the command line. Returns the text to print for --help and the other options of wick
+  // itself; nullopt for a command.
   Result<std::optional<std::string>> parse(const std::vector<std::string>& arguments) {
     try {
       app_.parse(prepared(arguments));
@@ -184,7 +186,7 @@ class Arguments {
     return {};
   }
 
-  // The error names the option of this command that was probably meant.
+  // Returns an error that suggests the option of this command that the user probably meant.
   std::unexpected<Error> unknown_option(const std::string& extra) const {
     const CLI::App* command = &app_;
     while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
@@ -213,7 +215,7 @@ class Arguments {
     return "wick --help";
   }
 
-  // Of an option of wick run, wick exec or wick start.
+  // Returns the values of an option of wick run, wick exec or wick start.
   std::vector<std::string> values(const std::string& name) const {
     const CLI::App& command = is_start() ? *start_ : is_exec() ? *exec_ : *run_;
     const std::string option = (name.size() > 1 ? "--" : "-") + name;
@@ -229,23 +231,25 @@ class Arguments {
   std::string socket_path() const { return *Given(*attach_).last("PATH"); }
 
  private:
-  // The help of wick start and wick exec refers to that of wick run.
+  // Adds an option that the help does not list: the help of wick start and wick exec refers to that
+  // of wick run.
   static void add_hidden(CLI::App& command, const OptionRow& row) {
     add_option(command, row);
     command.get_option(std::string(row.last_name()))->group("");
   }
 
-  // CLI11 expects the arguments in reverse order, and would read `--append=` as `--append`.
+  // Returns the arguments for CLI11, which expects them in reverse order. CLI11 would read
+  // `--append=` as `--append`, so an empty value becomes an argument of its own.
   static std::vector<std::string> prepared(const std::vector<std::string>& arguments) {
     std::vector<std::string> reversed;
-    if (!arguments.empty() && arguments.front() == "help") {  // wick help COMMAND
+    if (!arguments.empty() && arguments.front() == "help") {  // `wick help COMMAND`
       reversed.emplace_back("--help");
       reversed.insert(reversed.end(), arguments.rbegin(), arguments.rend() - 1);
       return reversed;
     }
     const auto end_of_options = std::ranges::find(arguments, "--");
     for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
-      if (*argument == "-fw_cfg" && argument.base() <= end_of_options) {  // QEMU's name
+      if (*argument == "-fw_cfg" && argument.base() <= end_of_options) {  // QEMU's name for it
         reversed.emplace_back("--fw-cfg");
         continue;
       }
@@ -262,8 +266,8 @@ class Arguments {
     return arguments.empty() ? std::string() : arguments.front();
   }
 
-  // False for a command whose options no message and no help can name. To create them all takes
-  // a third of the time of a short run.
+  // Returns false for a command whose options no message and no help can name. The creation of all
+  // options takes a third of the time of a short run.
   bool needs(std::string_view command) const { return first_ == command || !names_a_command(); }
   bool names_a_command() const {
     constexpr std::array kKnown = {"run", "exec",   "start",  "attach",   "image",
@@ -271,7 +275,7 @@ class Arguments {
     return std::ranges::find(kKnown, first_) != kKnown.end() || is_machine_command(first_);
   }
 
-  const std::string first_;  // argument; empty: none
+  const std::string first_;  // the first argument; empty: there is none
   CLI::App app_{"Runs virtual machines on KVM.", "wick"};
   CLI::App* const run_ = app_.add_subcommand("run", "Boots a kernel in a virtual machine.");
   CLI::App* const exec_ = app_.add_subcommand("exec", "Runs a command on a kernel.");
@@ -285,8 +289,8 @@ class Arguments {
   const CommandTable<MachineCommand> machines_ = machine_commands(app_, first_, names_a_command());
 };
 
-// Removes what stands behind "--" from the arguments: the command of wick exec or wick monitor, and
-// what wick gdb passes on. CLI11 would take their options for wick's.
+// Removes the arguments after "--" and returns them: the command of wick exec or wick monitor, or
+// the arguments that wick gdb passes on. CLI11 would take their options for wick's.
 std::vector<std::string> take_passed_on(std::vector<std::string>& arguments) {
   constexpr std::array<std::string_view, 3> kCommands = {"exec", "gdb", "monitor"};
   if (arguments.empty() || std::ranges::find(kCommands, arguments.front()) == kCommands.end())
@@ -367,7 +371,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     config = *std::move(file);
   }
 
-  // wick exec takes several kernels (ExecOptions::kernels).
+  // wick exec accepts several kernels (ExecOptions::kernels), but a run has one; exec() sets it for
+  // each run.
   const auto values = [&](const std::string& name) {
     std::vector<std::string> all = parsed.values(name);
     if (parsed.is_exec() && name == "kernel" && all.size() > 1) all.resize(1);

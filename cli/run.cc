@@ -45,7 +45,8 @@ Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signal
   const auto timer = TRY(loop.timer([&] { machine.end(vmm::Ending::kTimeout); }));
   if (timeout) timer.arm(*timeout);
   take_request();
-  // What is posted as the run ends is executed when the loop is destroyed, after the machine.
+  // A function that is posted as the run ends is executed only when the loop is destroyed, and the
+  // machine is gone by then. `running` tells it so.
   const auto running = std::make_shared<bool>(true);
   signals.on_end([&](int number) {
     if (task == nullptr) return machine.end(vmm::Ending::kSignal, number);
@@ -102,8 +103,8 @@ Result<void> write_stats(const vmm::RunStats& stats, const StatsForm& form, cons
   return {};
 }
 
-// The entry of a machine in the foreground. Such a machine runs also without one: in a container
-// without a folder for it, or beside another of the same name.
+// Returns the registry's entry for a machine in the foreground. Such a machine also runs without an
+// entry: in a container without a folder for it, or beside another machine of the same name.
 std::optional<control::MachineEntry> claim_if_possible(const std::string& name) {
   const auto registry = control::Registry::open();
   auto entry = registry ? registry->claim(name) : std::unexpected(registry.error());
@@ -143,7 +144,7 @@ control::MachineRecord record_of(const vmm::MachineConfig& config, const RunOpti
   return record;
 }
 
-// For --on-panic: a core of a guest whose kernel has panicked.
+// Writes a core of a guest whose kernel has panicked, for --on-panic.
 Result<void> write_panic_core(vmm::Machine& machine, const std::string& path) {
   Fd file = TRY(debug::open_core_file(path));
   TRY(debug::write_core(machine, {.file = std::move(file), .name = path}));
@@ -151,7 +152,7 @@ Result<void> write_panic_core(vmm::Machine& machine, const std::string& path) {
   return {};
 }
 
-// The last line, without "wick: ".
+// Returns the last line of `description`, without "wick: ".
 std::string reason_of(std::string_view description) {
   constexpr std::string_view kPrefix = "wick: ";
   if (description.ends_with('\n')) description.remove_suffix(1);
@@ -170,15 +171,15 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
           ? *options.kernel_cache
           : cache_folder_path("kernels", std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   const auto loop = TRY(EventLoop::create());
-  const auto task = std::move(given_task);  // destroyed before the loop, which its watches are on
+  const auto task = std::move(given_task);  // destroyed before the loop, on which it has watches
   if (task != nullptr) TRY(task->prepare(config, *loop));
   TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
   config.start_paused = options.gdb_wait;
-  // For gdb the kernel runs at the addresses of its vmlinux.
+  // With gdb, the kernel runs at the addresses of its vmlinux.
   config.kaslr = !options.gdb;
 
-  // Opened before the run, so that a bad path does not waste a run.
+  // The file is opened before the run, so that a bad path does not waste a run.
   const Fd stats_file = TRY(open_stats_file(options.stats));
   auto machine = TRY(vmm::Machine::create(config, *loop));
   spdlog::info("{}: command line: {}", config.name, machine->cmdline());
@@ -207,7 +208,7 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
   std::string description = describe(report, hint);
   RunOutcome outcome{exit_status(report), reason_of(description)};
   if (task != nullptr) outcome = task->outcome(report, std::move(outcome), description);
-  machine.reset();  // restores the terminal before we write to it
+  machine.reset();  // restores the terminal before the text is written to it
   const auto written = write_stats(report.stats, options.stats, stats_file);
   for (const auto& done : {written, core})
     if (!done) report_error(done.error().message());
@@ -221,7 +222,8 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
 
 Result<int> run(const RunOptions& options, Background* background, std::unique_ptr<RunTask> task) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
-  const auto signals = TRY(Signals::take());  // first, so that signals can end all later phases
+  // Taken first, so that a signal can end every later phase.
+  const auto signals = TRY(Signals::take());
   vmm::MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());
   if (config.name.empty()) config.name = fmt::format("wick-{}", ::getpid());
@@ -231,8 +233,9 @@ Result<int> run(const RunOptions& options, Background* background, std::unique_p
   const control::MachineEntry* const entry = background ? &background->entry
                                              : own      ? &*own
                                                         : nullptr;
-  // The exit status of a run in the foreground goes to its caller, so only those who wait for it
-  // by its name need it. A run in the background that could not start is its caller's, too.
+  // The caller of a run in the foreground gets its exit status, so the entry is removed; only
+  // processes that already wait for the machine get the ending. The same applies to a run in the
+  // background that could not start.
   const auto record_ending = [&](int status, const std::string& reason) {
     if (entry == nullptr) return;
     if (background == nullptr) return entry->remove(status, reason);

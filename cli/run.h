@@ -15,50 +15,53 @@
 
 namespace wick::cli {
 
-// What a run in the background (cli/background.h) has besides its options.
+// The additional data of a run in the background (cli/background.h).
 struct Background {
   control::MachineEntry entry;
   // Called on the main loop when the guest runs. If it returns false, the run ends.
   std::function<bool()> running;
   bool started = false;  // `running` was called and returned true
-  std::string log;       // set if not: what the run wrote to its log
+  std::string log;       // only if not `started`: what the run wrote to its log
 };
 
-// How a run ended, for the caller and for its entry in the registry.
+// How a run ended, for the caller of run() and for the run's entry in the registry.
 struct RunOutcome {
   int status = 0;
   std::string reason;
 };
 
-// What a run does besides its machine: the command of wick exec (cli/exec.h). All calls are made
-// on the main thread.
+// A task of a run, in addition to its machine: the command of wick exec (cli/exec.h). All functions
+// are called on the main thread.
 class RunTask {
  public:
   virtual ~RunTask() = default;
 
   // Changes the configuration before the machine is built.
   virtual Result<void> prepare(vmm::MachineConfig& config, EventLoop& loop) = 0;
-  // The machine is built and lives until outcome() returns.
+  // Called when the machine has been built. `machine` lives until outcome() returns.
   virtual Result<void> built(vmm::Machine& machine) = 0;
-  // True if the guest gets this signal. Otherwise it ends the run.
+  // Called for a signal that would end the run. Returns true if the guest gets the signal;
+  // otherwise the signal ends the run.
   virtual bool take_signal(int number) = 0;
-  // The run has ended. `machine_outcome` and `text` are those of the same run without a task;
-  // `text` is written to standard error.
+  // Called when the run has ended. On entry, `machine_outcome` and `text` are what the run would
+  // report if it had no task. The task returns its own outcome and may change `text`, which is then
+  // written to standard error.
   virtual RunOutcome outcome(const vmm::RunReport& report, RunOutcome machine_outcome,
                              std::string& text) = 0;
 };
 
-// Returns the exit status, or an error if the machine could not be built. May be called only
-// once, before the process has a second thread (Signals::take()). `background` and `task` may be
-// nullptr: the run is in the foreground, and it only runs the machine. The task is destroyed before
-// the loop that it got.
+// Runs a machine. Returns the exit status; fails if the machine could not be built. May be called
+// only once, before the process has a second thread (Signals::take()). `background` is nullptr for
+// a run in the foreground. `task` is nullptr for a run that only runs its machine; the task is
+// destroyed before the loop that it got.
 Result<int> run(const RunOptions& options, Background* background = nullptr,
                 std::unique_ptr<RunTask> task = nullptr);
 
 // The steps of run(), public for tests.
-// Sets the machine's UUID and the missing MAC addresses of its network cards. They depend on the
-// host and on the machine's name (or else its first disk), a MAC address also on the index of
-// the card.
+
+// Sets the machine's UUID and the missing MAC addresses of its network cards. All are derived from
+// the host and the machine's name (without a name, its first disk). Each MAC address also depends
+// on the card's index.
 void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id);
 
 // Runs the machine until it ends, a signal ends it, or the timeout expires. The timeout also

@@ -39,14 +39,14 @@ Result<vmm::DiskConfig> parse_cdrom(const std::string& value) {
   return cdrom;
 }
 
-// An empty path: getrandom(2); nullopt: no device.
+// Parses --rng. An empty path means getrandom(2); nullopt means no device.
 Result<std::optional<std::string>> parse_rng(const std::string& value) {
   if (value == "off") return std::nullopt;
   if (value == "on") return "";
   return parse_path(value);
 }
 
-// check() knows which ones a guest can have.
+// Parses --vsock. vmm::check() checks which numbers a guest can have.
 Result<uint32_t> parse_cid(const std::string& value) {
   const auto cid = parse_count(value);
   if (!cid) return fail("not a context identifier: give a number from 3 on");
@@ -63,12 +63,12 @@ Result<uint16_t> parse_port(const std::string& value) {
   return port;
 }
 
-// An empty path: no cache.
+// Parses --kernel-cache. An empty path means no cache.
 Result<std::string> parse_kernel_cache(const std::string& value) {
   return value == "off" ? std::string() : TRY(parse_path(value));
 }
 
-// Parsers of words, after resolve() has checked the value.
+// Parsers of words; resolve() has already checked the value against the option's form.
 Result<bool> parse_on(const std::string& value) { return value == "on"; }
 Result<bool> parse_reset(const std::string& value) { return value == "reset"; }
 Result<BootOptions::What> parse_boot(const std::string& value) {
@@ -197,7 +197,7 @@ constexpr RunOption kRunOptions[] = {
      set<&RunOptions::timeout, parse_seconds>},
     {"--stats", "[FORM]", "print statistics of the exits: table or json", false,
      [](RunOptions& o, const std::string& v) -> Result<void> {
-       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty: --stats without a value
+       o.stats = TRY(parse_stats(v.empty() ? "table" : v));  // empty for --stats without a value
        o.machine.stats = o.stats.kind != StatsForm::Kind::kOff;
        return {};
      }},

@@ -14,7 +14,8 @@ namespace wick::cli {
 // One option of `wick run`, for all sources.
 struct RunOption {
   const char* names;  // as in OptionRow
-  const char* value;  // nullptr: a flag; the environment and the config file have a switch
+  // As in OptionRow. nullptr: a flag, which is a switch in the environment and the config file.
+  const char* value;
   const char* help;
   bool repeats;
   Result<void> (*apply)(RunOptions& options, const std::string& value);
@@ -28,7 +29,8 @@ struct RunOption {
     });
     return variable;
   }
-  std::string form() const;  // of its value (cli/form.h), also where the help says SPEC
+  // Returns the form of the option's value (cli/form.h), also if the help says only SPEC.
+  std::string form() const;
 };
 
 std::span<const RunOption> run_options();

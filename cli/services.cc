@@ -56,7 +56,7 @@ std::vector<control::MachineRecord::Service> RunServices::listed() const {
   return list;
 }
 
-// The monitor has paused the machine, and dumps one core at a time.
+// Writes a core. control::Context has paused the machine, and requests only one core at a time.
 void RunServices::write_core(const control::DumpRequest& request,
                              std::function<void(uint64_t, uint64_t)> progress,
                              std::function<void(Result<void>)> done) {

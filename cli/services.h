@@ -1,4 +1,4 @@
-// What a run offers besides the guest's consoles: QMP, human monitors, a gdb server, and cores.
+// The services of a run besides the guest's consoles: QMP, human monitors, a gdb server, and cores.
 //
 // Thread rule: the main loop's thread, or before that loop runs.
 #pragma once
@@ -20,13 +20,14 @@ namespace wick::cli {
 
 class RunServices {
  public:
-  // Those that the user wants, and those that the machine's entry has for `wick` itself; `entry`
-  // may be nullptr. The loop, the machine and the options must outlive the services.
+  // Starts the services that the user wants, and those on the sockets of the machine's entry, for
+  // `wick` itself. `entry` may be nullptr. The loop, the machine and the options must outlive the
+  // services.
   static Result<std::unique_ptr<RunServices>> start(EventLoop& loop, vmm::Machine& machine,
                                                     const RunOptions& options,
                                                     const control::MachineEntry* entry);
 
-  // Those that the user wants on sockets, with the ports that the kernel has chosen.
+  // Returns the user's services that are on sockets, with the ports that the kernel has chosen.
   std::vector<control::MachineRecord::Service> listed() const;
 
  private:
@@ -39,7 +40,7 @@ class RunServices {
   EventLoop& loop_;
   vmm::Machine& machine_;
   const RunOptions& options_;
-  std::unique_ptr<debug::CoreWriter> core_;  // the last one
+  std::unique_ptr<debug::CoreWriter> core_;  // the last core; nullptr: none yet
   std::unique_ptr<control::Services> services_;
   std::unique_ptr<debug::GdbServer> gdb_;
 };

@@ -84,7 +84,8 @@ void Signals::received() {
   }
 }
 
-// quick_exit() calls handlers that restore the terminal and remove sockets.
+// Ends the process at once. quick_exit() calls the handlers that restore the terminal and remove
+// sockets.
 void Signals::end_process() const {
   const char* const abbreviation = ::sigabbrev_np(number_);
   (void)write_message(

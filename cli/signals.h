@@ -1,6 +1,6 @@
-// The signals that a user or a supervisor sends to a run. INT, TERM, QUIT and HUP end it, in each
-// of its phases: a separate thread receives them, so it does not matter what the main thread
-// does or waits for.
+// The signals that a user or a supervisor sends to a run. INT, TERM, QUIT and HUP end the run at
+// any time: a separate thread receives them, so it does not matter what the main thread does or
+// waits for.
 //
 // Thread rule: created, used and destroyed on the main thread.
 #pragma once
@@ -27,19 +27,19 @@ class Signals {
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
-  // Sets the function that the first ending signal N calls, on the signal thread. Without a
-  // function, as initially, the signal ends the process at once with status 128+N.
+  // Sets the function that is called, on the signal thread, for the first signal N that ends a run.
+  // Without a function, as initially, the signal ends the process at once with status 128+N.
   //
   // A second signal always ends the process at once, unless it comes within half a second of the
-  // first: then it counts as the same, because timeout(1) sends a signal twice, and so do a
-  // closing terminal and its shell together.
+  // first. Then both count as one signal, because timeout(1) sends a signal twice, and a closing
+  // terminal and its shell each send one.
   void on_end(std::function<void(int number)> end);
 
   // Sets the function that is called before a signal ends the process at once, with the exit
   // status, on the signal thread.
   void on_exit(std::function<void(int status)> exiting);
 
-  // A signalfd(2) for SIGPWR and SIGUSR1.
+  // Returns a signalfd(2) for SIGPWR and SIGUSR1.
   const Fd& requests() const { return requests_; }
 
  private:
@@ -51,7 +51,7 @@ class Signals {
   Fd requests_;
   std::unique_ptr<LoopThread> thread_;
 
-  // Owned by the thread.
+  // Used only on `thread_`.
   EventLoop::Watch watch_;
   std::chrono::steady_clock::time_point first_at_;
 

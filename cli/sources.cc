@@ -33,7 +33,7 @@ Result<std::vector<TomlEntry>> parse_config(const std::string& path, const std::
 
 // The values of one option from one source.
 struct Setting {
-  std::string origin;  // for messages: "--memory", "WICK_MEMORY", "vm.toml: line 2: memory"
+  std::string origin;  // its name in messages: "--memory", "WICK_MEMORY", "vm.toml: line 2: memory"
   std::vector<std::string> values;
 };
 
@@ -66,7 +66,7 @@ class Lookup {
     return values;
   }
 
-  // An empty variable counts as not set.
+  // Returns the values from the environment. An empty variable counts as not set.
   std::vector<std::string> from_environment(const RunOption& option) const {
     const char* const found = sources_.environment(option.variable());
     const std::string text = found ? found : "";
@@ -84,7 +84,7 @@ class Lookup {
   const std::vector<TomlEntry> config_;
 };
 
-// The services of a machine: who has the terminal, and whether there is one.
+// Checks the services: at most one user of standard input and output, and none in the background.
 Result<void> check_services(const RunOptions& options) {
   const auto on_stdio = std::ranges::count_if(
       options.services, [](const auto& service) { return !service.address.has_value(); });
@@ -173,9 +173,10 @@ Result<RunOptions> complete(RunOptions options) {
 
 RunOptions exec_defaults() {
   RunOptions options;
-  // Half of it is the room for what the guest writes to its root.
+  // Half of the memory is the room for the guest's writes to its root (tmpfs).
   options.machine.memory_bytes = uint64_t{1} << 30;
-  options.machine.hotplug = vmm::MachineConfig::Hotplug::kOff;  // it would slow the boot
+  // Hot-plug slots would slow down the boot.
+  options.machine.hotplug = vmm::MachineConfig::Hotplug::kOff;
   return options;
 }
 
@@ -200,7 +201,8 @@ Result<RunOptions> complete_exec(RunOptions options) {
       options.boot.what.value_or(BootOptions::What::kKernel) != BootOptions::What::kKernel)
     return with_hint(fail("--location, --firmware, --boot: wick exec boots a kernel"),
                      "give one with -k");
-  // The kernel's messages are kept for the end; with -v they are also shown at once.
+  // The kernel's messages are kept for the report at the end; with another log level, such as that
+  // of -v, they are also shown at once.
   if (machine.serials.empty())
     machine.serials.emplace_back().kind = options.log_level == RunOptions().log_level
                                               ? vmm::SerialConfig::Kind::kNull

@@ -1,6 +1,6 @@
 // The options of a run from all sources: command line, environment, config file, defaults.
 //
-// Thread rule: none.
+// Thread rule: any thread.
 #pragma once
 
 #include <functional>
@@ -17,11 +17,11 @@ struct Sources {
   std::function<std::vector<std::string>(const std::string& name)> command_line;
   Environment environment;
   std::string config_path;   // empty: no config file
-  std::string config;        // its content
-  RunOptions defaults = {};  // for options that no source has
+  std::string config;        // the content of the config file
+  RunOptions defaults = {};  // the values of options that no source has
 };
 
-// The content of a config file, of at most 64 KiB.
+// Reads a config file of at most 64 KiB.
 Result<std::string> read_config(const std::string& path);
 
 // Takes each option from the first source that has it.
@@ -30,7 +30,8 @@ Result<RunOptions> resolve(const Sources& sources);
 // Sets the defaults that depend on other options, and checks the machine as a whole.
 Result<RunOptions> complete(RunOptions options);
 
-// The defaults of wick exec, and what complete() does for it: the command has the streams.
+// exec_defaults() returns the defaults of wick exec. complete_exec() does what complete() does, for
+// wick exec: no part of the machine may use standard input and output, which the command has.
 RunOptions exec_defaults();
 Result<RunOptions> complete_exec(RunOptions options);
 

@@ -92,7 +92,7 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
   double seconds = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
-  // Written this way, the condition is also false for NaN.
+  // In this form the condition is also false for NaN.
   const bool in_range = seconds >= 1e-6 && seconds <= kMaxSeconds;
   if (error != std::errc{} || rest != end || !in_range)
     return with_hint(fail("not a number of seconds above zero"), "write one such as 30 or 0.5");
@@ -102,7 +102,7 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
 Result<StatsForm> parse_stats(std::string_view text) {
   using Kind = StatsForm::Kind;
   constexpr std::pair<std::string_view, Kind> kKinds[] = {
-      {"table", Kind::kTable}, {"json", Kind::kJson},  // the others are for config files
+      {"table", Kind::kTable}, {"json", Kind::kJson},  // the remaining words are for config files
       {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
       {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
   const Spec spec = TRY(parse_spec(text, kStatsForm));
@@ -282,7 +282,7 @@ Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text) {
 
 namespace {
 
-// GUEST:HOST[:COUNT]
+// Parses GUEST:HOST[:COUNT].
 Result<share::IdRange> parse_ids(const std::string& key, const std::string& text) {
   const auto wrong = [&] {
     return with_hint(fail("{}={}: not a range of IDs", key, text),

@@ -17,14 +17,14 @@
 
 namespace wick::cli {
 
-// VALUE[,key=value...]; a doubled comma is a comma.
+// A parsed VALUE[,key=value...]; a doubled comma stands for a comma.
 struct Spec {
   std::string value;
-  std::vector<std::pair<std::string, std::string>> pairs;  // in the order given
+  std::vector<std::pair<std::string, std::string>> pairs;  // in the order of the text
 };
 
-// `form` names the valid keys (cli/form.h), and the words that a value must be one of. Parts must
-// not be empty, and a key must not come twice unless the form has dots behind it.
+// Parses a SPEC. `form` gives the valid keys, and the words that are valid for a key (cli/form.h).
+// Parts must not be empty. A key must not come twice, unless dots follow it in the form.
 Result<Spec> parse_spec(std::string_view text, std::string_view form);
 
 // The forms of the SPECs below. The help prints them, line breaks included.
@@ -60,13 +60,13 @@ Result<uint64_t> parse_size(std::string_view text, uint64_t default_unit_bytes);
 // page size.
 Result<uint64_t> parse_memory_size(std::string_view text);
 
-// Parses a number above zero; nullopt if it is not one.
+// Parses a number above zero; nullopt if `text` is not such a number.
 std::optional<uint32_t> parse_count(std::string_view text);
 
 // Parses a number of virtual CPUs. The host's maximum is checked later.
 Result<uint32_t> parse_cpus(std::string_view text);
 
-// Parses kServiceForm; nullopt: standard input and output.
+// Parses kServiceForm. Returns nullopt for standard input and output.
 Result<std::optional<StreamAddress>> parse_service(std::string_view text);
 
 // Parses kGdbForm.
@@ -75,7 +75,7 @@ Result<StreamAddress> parse_address(std::string_view text);
 // Parses kPanicForm; returns the file for a core, or an empty string.
 Result<std::string> parse_on_panic(std::string_view text);
 
-// Parses kDisplayForm; nullopt: no screen.
+// Parses kDisplayForm. Returns nullopt for no screen.
 Result<std::optional<display::VncConfig>> parse_display(std::string_view text);
 
 // Parses kFwCfgForm, also as QEMU writes it: name=NAME,file=PATH.
@@ -87,7 +87,7 @@ Result<bool> parse_switch(std::string_view text);
 // Parses a positive number of seconds, with an optional fraction; at most a hundred years.
 Result<std::chrono::microseconds> parse_seconds(std::string_view text);
 
-// The form of --stats; an empty path means stderr.
+// The value of --stats; an empty path means stderr.
 struct StatsForm {
   enum class Kind { kOff, kTable, kJson };
 
@@ -101,15 +101,16 @@ Result<StatsForm> parse_stats(std::string_view text);
 // Parses kDiskForm.
 Result<vmm::DiskConfig> parse_disk(std::string_view text);
 
-// tap with kTapKeys or user with kUserKeys, both with kCardKeys; or none: no card.
+// Parses a network card: tap with kTapKeys or user with kUserKeys, both also with kCardKeys.
+// Returns nullopt for none, which means no card.
 Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
 
 // Parses kShareForm.
 Result<vmm::ShareConfig> parse_share(std::string_view text);
 
-// kSerialForm
+// Parses kSerialForm.
 Result<vmm::SerialConfig> parse_serial(std::string_view text);
-// kConsoleForm
+// Parses kConsoleForm.
 Result<vmm::SerialConfig> parse_console(std::string_view text);
 
 }  // namespace wick::cli

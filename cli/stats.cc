@@ -19,7 +19,7 @@ std::vector<vmm::ExitRow> costliest_first(std::vector<vmm::ExitRow> rows) {
   return rows;
 }
 
-// One row per reason.
+// Returns the sums of the rows, one row per reason.
 std::vector<vmm::ExitRow> by_reason(const std::vector<vmm::ExitRow>& rows) {
   std::vector<vmm::ExitRow> sums;
   for (const vmm::ExitRow& row : rows) {

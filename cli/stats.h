@@ -7,10 +7,11 @@
 
 namespace wick::cli {
 
-// Lines, each with a newline. KVM's histograms and counters with value 0 are left out.
+// Returns a table as lines, each with a newline. KVM's histograms, and counters with value 0, are
+// left out.
 std::string stats_table(const vmm::RunStats& stats);
 
-// All statistics as one line; README.md, "Statistics", lists the keys.
+// Returns all statistics as one line of JSON; README.md, "Statistics", lists the keys.
 std::string stats_json(const vmm::RunStats& stats);
 
 }  // namespace wick::cli

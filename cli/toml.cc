@@ -63,14 +63,14 @@ Result<TomlEntry> entry_of(const std::string& key, const toml::value& value) {
 
 }  // namespace
 
-// toml11 throws; no exception leaves this function.
+// toml11 throws exceptions; none of them leaves this function.
 Result<std::vector<TomlEntry>> parse_toml(std::string_view text) try {
   // toml11 parses nested values by recursion, so their depth must be bounded.
   constexpr auto kMaxBrackets = 256;
   if (std::ranges::count_if(text, [](char c) { return c == '[' || c == '{'; }) > kMaxBrackets)
     return fail("line 1: more than {} brackets in the file", kMaxBrackets);
-  // toml11 3.7.1 reads beyond its buffer when it reports a literal string that is not UTF-8, so
-  // this is checked before.
+  // toml11 3.7.1 reads beyond its buffer when it reports a literal string that is not UTF-8, so the
+  // text is checked first.
   if (const ptrdiff_t valid = toml::detail::check_utf8_validity(std::string(text)); valid >= 0) {
     const auto before = text.substr(0, static_cast<size_t>(valid));
     return fail("line {}: not UTF-8", 1 + std::ranges::count(before, '\n'));

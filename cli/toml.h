@@ -1,6 +1,6 @@
-// Config files, in the part of TOML that a flat list of options needs. Values are strings,
-// numbers, booleans, and arrays of these; tables and dates are refused by name. toml11 parses the
-// file. (CLI11's parser cuts strings at '#', ignores errors and has no line numbers.)
+// Parses config files, in the part of TOML that a flat list of options needs. Values are strings,
+// numbers, booleans, and arrays of these; an error names tables and dates as unsupported. toml11
+// parses the file. (CLI11's parser cuts strings at '#', ignores errors and has no line numbers.)
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct TomlEntry {
   size_t line = 0;
 };
 
-// In the order of the file; keys are unique. Errors begin with "line N: ".
+// Returns the entries in the order of the file; keys are unique. Errors begin with "line N: ".
 Result<std::vector<TomlEntry>> parse_toml(std::string_view text);
 
 }  // namespace wick::cli

@@ -1,4 +1,4 @@
-// The host's end of a guest's serial port or console: where its bytes go and
+// The host's end of a guest's serial port or console: where the guest's output goes and
 // where its input comes from (terminal, unix socket, pty, file, nothing).
 //
 // Thread rule: any thread may call write(). The caller is usually a vCPU in the
@@ -19,11 +19,12 @@ struct Size {
   bool operator==(const Size&) const = default;
 };
 
-// The guest's serial port or console device, as the back end sees it. Locks itself.
+// The guest's serial port or console device, as the back end sees it. Its functions do their own
+// locking.
 class Guest {
  public:
   virtual ~Guest() = default;
-  // Takes as many bytes as fit, perhaps none, and returns their number. A guest that
+  // Takes as many bytes as fit, perhaps none, and returns the number taken. A guest that
   // did not take everything calls Backend::input_wanted() when it has room again.
   virtual size_t input(std::span<const std::byte> bytes) = 0;
   // Delivers a BREAK condition, which Linux uses for SysRq and kgdb.
@@ -55,7 +56,7 @@ class Backend {
   // the end of a run.
   virtual void flush() = 0;
 
-  // While held, the guest gets no input; what comes waits. For a paused machine.
+  // While held, the guest gets no input; arriving input waits. Used while the machine is paused.
   virtual void hold_guest_input(bool held) = 0;
 };
 

@@ -1,7 +1,7 @@
-// The keys on a terminal that wick handles itself; all others go to the guest. An
-// escape is Ctrl-] followed by one of these:
+// The keys on a terminal that wick handles itself; all other keys go to the guest. An
+// escape is Ctrl-] followed by one of these keys:
 //   q  quit      b  BREAK      p  power button      z  suspend
-//   ?  help      Ctrl-]  itself
+//   ?  help      Ctrl-]  sends a Ctrl-] to the guest
 // Any other key after Ctrl-] does the same as `?`.
 #pragma once
 
@@ -16,7 +16,7 @@ inline constexpr std::byte kEscapeKey{0x1d};  // Ctrl-]
 class EscapeKeys {
  public:
   struct Actions {
-    std::function<void(std::span<const std::byte>)> text;  // for the guest
+    std::function<void(std::span<const std::byte>)> text;  // sends text to the guest
     std::function<void()> quit;
     std::function<void()> send_break;
     std::function<void()> power_button;

@@ -9,7 +9,7 @@ namespace wick::console {
 
 namespace {
 
-// Has output only.
+// The host's end of a port that has only output.
 class FileHost final : public Port::Host {
  public:
   explicit FileHost(std::string name) : name_(std::move(name)) {}

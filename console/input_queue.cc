@@ -9,7 +9,7 @@ size_t InputQueue::push(std::span<const std::byte> bytes) {
 }
 
 void InputQueue::push_break() {
-  // Bounded, because the guest may never take anything.
+  // The number of BREAKs is limited, because the guest may never take its input.
   if (breaks_.size() < kRoomBytes / sizeof(uint64_t)) breaks_.push_back(taken_ + waiting_.size());
 }
 

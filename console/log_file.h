@@ -1,4 +1,4 @@
-// The file that gets a copy of a guest's output, and its limit.
+// The log file of a port, which gets a copy of the guest's output, and its limit.
 //
 // Thread rule: the loop's thread, or before the loop runs.
 #pragma once
@@ -13,25 +13,25 @@
 
 namespace wick::console {
 
-// Of the log that wick itself keeps for a machine in the background.
+// The limit of the log that wick itself keeps for a machine in the background.
 inline constexpr uint64_t kKeptLogBytes = 16 << 20;
 
 struct LogFile {
-  std::string path;          // empty: none
-  uint64_t limit_bytes = 0;  // 0: none
+  std::string path;          // empty: there is no log
+  uint64_t limit_bytes = 0;  // 0: the log has no limit
 
   LogFile() = default;
-  // A log without a limit.
+  // Makes a log without a limit.
   template <std::convertible_to<std::string> Path>
   LogFile(Path&& file) : path(std::forward<Path>(file)) {}
   LogFile(std::string file, uint64_t limit) : path(std::move(file)), limit_bytes(limit) {}
 };
 
-// Where the content goes when a log has reached its limit.
+// Returns the name that a log gets when it has reached its limit.
 inline std::string older_log(const std::string& path) { return path + ".1"; }
 
-// Renames the log to older_log(), which is replaced, and creates a new file. On an error the log
-// stays where it is.
+// Renames the log to older_log(), replacing a file of that name, and creates a new file at `path`.
+// After an error the log still has its old name.
 Result<Stream> begin_new_log(const std::string& path);
 
 }  // namespace wick::console

@@ -1,6 +1,6 @@
 // One function per kind of console back end. Each opens its file or socket at once,
-// so that errors are reported before the guest starts. `log` (log_file.h) is truncated and
-// gets a copy of the guest's output.
+// so that errors are reported before the guest starts. The file of `log` (log_file.h) is truncated
+// and gets a copy of the guest's output.
 //
 // Thread rule: called on the loop's thread, or before the loop runs.
 #pragma once
@@ -19,23 +19,23 @@ namespace wick::console {
 // The start of the line that a client of open_unix() gets when another client is connected.
 inline constexpr std::string_view kRefusal = "wick: refused: ";
 
-// Actions of a terminal's escape keys (escape_keys.h), called on the loop's thread.
+// The actions of a terminal's escape keys (escape_keys.h), called on the loop's thread.
 // An empty function does nothing.
 struct TerminalKeys {
-  std::function<void()> quit;          // Ctrl-] q
-  std::function<void()> power_button;  // Ctrl-] p
+  std::function<void()> quit;          // for Ctrl-] q
+  std::function<void()> power_button;  // for Ctrl-] p
 };
 
 // Opens standard input and output. If `in` is a terminal, it is put into raw mode,
 // with the escape keys, until the port is destroyed; only one port can use it. The
-// guest is told the terminal's size, and SIGWINCH is blocked from here on so that a
-// signalfd can receive it. If `in` is no terminal, its bytes go to the guest
+// guest is told the terminal's size, and SIGWINCH is blocked from then on so that a
+// signalfd can receive it. If `in` is not a terminal, its bytes go to the guest
 // unchanged, and the end of the file is ignored.
 Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys, const LogFile& log,
                                          int in = STDIN_FILENO, int out = STDOUT_FILENO);
 
 // Opens a pseudo terminal. The port's name() is the path that clients open, for
-// example "/dev/pts/3". Each client first gets the output since the previous client left.
+// example "/dev/pts/3". Each client first gets the output written since the previous client left.
 Result<std::unique_ptr<Port>> open_pty(EventLoop& loop, const LogFile& log);
 
 // Listens on a Unix stream socket at `path` (mode 0600) for one client at a time.
@@ -53,7 +53,7 @@ Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path
 // Writes the guest's output to standard error; there is no input.
 Result<std::unique_ptr<Port>> open_stderr(EventLoop& loop, const LogFile& log);
 
-// Makes a port without a host's end: the transcript and the log are kept all the same.
+// Makes a port without a host's end. The transcript and the log are still kept.
 Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const LogFile& log);
 
 }  // namespace wick::console

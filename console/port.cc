@@ -70,8 +70,8 @@ void Port::detach() {
   input_watch_.reset();
   output_.watch.reset();
   output_.sink.close();
-  // The input queue keeps what the guest has no room for. The loop is bounded because a
-  // client that shut down only one direction may continue to send.
+  // Reads the remaining input; the queue keeps what the guest does not take now. The loop is
+  // bounded, because a client that shut down only one direction may continue to send.
   std::array<std::byte, kChunkBytes> chunk;
   const Stream input = std::exchange(input_, {});
   for (int i = 0; i < 64 && input.valid(); ++i) {
@@ -145,8 +145,8 @@ void Port::pump_output() {
   limit_log();
 }
 
-// The log is a regular file, which needs no watch and takes all that is written, so all output from
-// here on goes to the new file.
+// Begins a new log file if the current one has reached its limit. The log is a regular file, which
+// takes each write as a whole, so no output for the old file is pending.
 void Port::limit_log() {
   if (log_file_.limit_bytes == 0 || !log_.sink.stream().valid() ||
       log_.sink.position() - log_start_ < log_file_.limit_bytes)
@@ -156,13 +156,14 @@ void Port::limit_log() {
   if (stream) {
     log_.sink.open(*std::move(stream));
   } else if (!std::exchange(log_warned_, true)) {
-    // The old log goes on. The next try is made when it has grown by its limit once more.
+    // The old file is continued. The next attempt is made when it has grown by its limit again.
     spdlog::warn("the log has reached its limit of {} bytes: {}", log_file_.limit_bytes,
                  stream.error().message());
   }
 }
 
-// Returns true if the guest's next byte should lead to another call.
+// Writes output that the reader does not have yet. Returns true if the guest's next byte should
+// lead to another call; false if the reader is gone, or an event will cause the call.
 bool Port::pump(Output& output) {
   if (!output.sink.stream().valid()) return false;
   const Sink::State state = output.sink.pump();
@@ -199,8 +200,8 @@ void Port::flush(Output& output, std::chrono::steady_clock::time_point deadline)
 
 // --- input ----------------------------------------------------------------
 
-// Watches for input while there is room for it. The watch is removed, rather than set
-// to no events, while there is none: epoll always reports EPOLLHUP.
+// Watches for input while the queue has room for it. While there is no room, the watch is removed
+// rather than set to no events, because epoll always reports EPOLLHUP.
 void Port::watch_input() {
   if (!input_.valid() || !queue_.connected()) return;
   if (queue_.room() == 0 || input_held_) {

@@ -3,10 +3,9 @@
 // end (open.h) differ only in their Host.
 //
 // Output: a byte of the guest goes into the transcript and, if no timer is armed,
-// arms one; when it expires, the loop writes the whole burst at once. So a byte costs
-// the guest a few instructions, and the host makes at most one write(2) per
-// millisecond. A reader that falls more than 64 KiB behind loses the oldest bytes,
-// and a warning gives their number.
+// arms a timer. When the timer expires, the loop writes the whole burst at once. So a byte costs
+// the guest a few instructions, and bursts are written at most once per millisecond. A reader that
+// falls more than 64 KiB behind loses the oldest bytes, and a warning gives their number.
 //
 // Thread rule: as for Backend; the calls for hosts are made on the loop's thread.
 #pragma once
@@ -38,7 +37,7 @@ class Port final : public Backend {
     virtual void received(std::span<const std::byte> bytes) = 0;
     // The input stream has ended; the output continues.
     virtual void input_ended() {}
-    // Called when read(2) failed with EIO. Returns true if that is temporary, because
+    // Called when read(2) failed with EIO. Returns true if the failure is temporary, because
     // the process is in the background of its terminal; the host has then called
     // hold_input().
     virtual bool in_background() { return false; }
@@ -48,9 +47,9 @@ class Port final : public Backend {
   };
 
   // `name` is shown to users, for example "unix:serial.socket". The file of `log`, if it has
-  // one, is truncated and gets a copy of all output. When it has reached its limit, a new one
-  // is begun (begin_new_log); it may be larger than the limit by what the transcript keeps. The
-  // loop must outlive the port.
+  // one, is truncated and gets a copy of all output. When the file has reached its limit, a new
+  // file is begun (begin_new_log()); a file may exceed the limit by at most
+  // Transcript::kKeptBytes. The loop must outlive the port.
   static Result<std::unique_ptr<Port>> create(EventLoop& loop, std::string name,
                                               const LogFile& log);
   ~Port() override;
@@ -60,16 +59,17 @@ class Port final : public Backend {
   void write(std::span<const std::byte> bytes) override;
   void input_wanted() override;
   void hold_guest_input(bool held) override;
-  // Waits at most two seconds for each reader, and logs how much it did not take.
+  // Waits at most two seconds for all readers together, and logs how much each did not take.
   void flush() override;
 
   // May be called on any thread.
   const Transcript& transcript() const { return transcript_; }
   const std::string& name() const { return name_; }
 
-  // Called by the host and by the function that makes it (console/open.h).
+  // The following functions are for the host, and for the function that makes it (console/open.h).
+
   void set_host(std::unique_ptr<Host> host) { host_ = std::move(host); }
-  // Replaces the streams of the host's end. Either may be invalid, which means none.
+  // Replaces the streams of the host's end. An invalid stream means that there is none.
   void attach(Stream input, Stream output);
   // Closes both streams. Input that the kernel has already received is read first.
   void detach();
@@ -108,7 +108,7 @@ class Port final : public Backend {
   // Owned by the loop's thread.
   EventLoop::Watch room_watch_;
   LogFile log_file_;
-  uint64_t log_start_ = 0;  // of the log's file, as a position in the transcript
+  uint64_t log_start_ = 0;  // where the log's current file begins, as a transcript position
   bool log_warned_ = false;
   Output log_;
   Output output_;
@@ -117,7 +117,7 @@ class Port final : public Backend {
   std::optional<Size> size_;
   Stream input_;
   EventLoop::Watch input_watch_;
-  bool input_always_ready_ = false;  // a regular file, which epoll refuses
+  bool input_always_ready_ = false;  // the input is a regular file, which epoll refuses
   bool input_held_ = false;
   RateLimit drop_warning_;
   std::unique_ptr<Host> host_;

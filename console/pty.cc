@@ -17,7 +17,7 @@ constexpr std::chrono::milliseconds kPollInterval{100};
 
 Stream duplicate(const Fd& fd) { return Stream(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0))); }
 
-// Owns the master side. A client is present while the master is not hung up.
+// Owns the master side of the pty. A client is present while the master is not hung up.
 class PtyHost final : public Port::Host {
  public:
   PtyHost(Port& port, Fd master) : port_(port), master_(std::move(master)) {}
@@ -41,7 +41,7 @@ class PtyHost final : public Port::Host {
   void look_for_client() {
     pollfd master{.fd = master_.get(), .events = POLLIN, .revents = 0};
     (void)::poll(&master, 1, 0);
-    // A client that has left again may have sent something before.
+    // A client that has come and left since the last poll may have sent input.
     const bool hung_up = (master.revents & POLLHUP) != 0;
     if (hung_up && (master.revents & POLLIN) == 0) {
       poll_timer_.arm(kPollInterval);

@@ -1,4 +1,4 @@
-// The size of a terminal, and its changes.
+// Reports the size of a terminal, and its changes.
 #pragma once
 
 #include <functional>
@@ -14,13 +14,13 @@ namespace wick::console {
 // Returns nullopt if `fd` is not a terminal.
 std::optional<Size> size_of_terminal(int fd);
 
-// Calls a function after SIGWINCH, that is when the terminal's size may have changed.
+// Calls a function after SIGWINCH, that is, when the terminal's size may have changed.
 //
 // Thread rule: the loop's thread.
 class ResizeWatch {
  public:
-  // Blocks SIGWINCH in the calling thread; threads that it starts later inherit this. In a thread
-  // that does not block it, the signal would be lost.
+  // Blocks SIGWINCH in the calling thread and in threads that it starts later. All threads must
+  // block the signal: it would be lost if it were delivered to a thread that does not.
   static Result<ResizeWatch> create(EventLoop& loop, std::function<void()> resized);
 
  private:

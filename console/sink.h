@@ -21,17 +21,17 @@ class Sink {
 
   explicit Sink(const Transcript& transcript) : transcript_(transcript) {}
 
-  // Continues where the last Stream stopped, or with the oldest byte that is kept.
+  // Continues where the last Stream stopped, or with the oldest kept byte if that is later.
   void open(Stream stream);
   void close() { stream_ = {}; }
   const Stream& stream() const { return stream_; }
 
   State pump();
 
-  // Pumps until the Stream has everything, waiting for it until `deadline` at most.
+  // Pumps until the Stream has everything or `deadline` has passed.
   State flush(std::chrono::steady_clock::time_point deadline);
 
-  // Of the next byte for the Stream in the transcript.
+  // The position in the transcript of the next byte for the Stream.
   uint64_t position() const { return position_; }
   // The number of bytes that the open Stream has not been given yet.
   uint64_t waiting_bytes() const { return transcript_.end() - position_; }

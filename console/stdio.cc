@@ -47,7 +47,8 @@ class StdioHost final : public Port::Host {
     });
   }
 
-  // Leaves the terminal to the shell while this process is in the background.
+  // Starts to follow the shell's job control: in the background, this process leaves the terminal
+  // alone.
   Result<void> follow_jobs(EventLoop& loop) {
     foreground_timer_ = TRY(loop.timer([this] { (void)follow_foreground(); }));
     (void)follow_foreground();

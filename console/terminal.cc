@@ -20,10 +20,10 @@ namespace wick::console {
 
 namespace {
 
-// Signals that end the process without running destructors. The first kFaults of them
-// are faults: our handler is installed even if there is one already, such as a
-// sanitizer's, and passes the fault on to it. Any other signal that has a handler is
-// left alone, because that handler ends the process in good order.
+// Signals that end the process without running destructors. The first kFaults of them are faults:
+// on_fatal() is installed even if there is a handler already, such as a sanitizer's, and passes the
+// fault on to it. Any other signal that has a handler is left alone, because that handler ends the
+// process in good order.
 constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT,
                                       SIGSYS,  SIGTRAP, SIGHUP,  SIGINT,  SIGQUIT,
                                       SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU};
@@ -32,7 +32,7 @@ constexpr size_t kFaults = 4;
 // A global, because a signal handler has no argument of its own.
 struct {
   std::atomic<bool> entered = false;
-  std::atomic<bool> raw_now = false;  // we set raw mode, while in the foreground
+  std::atomic<bool> raw_now = false;  // this process has set raw mode, in the foreground
   int fd = -1;
   bool of_another_session = false;
   termios before = {};
@@ -43,7 +43,7 @@ struct {
   struct sigaction background_write_before = {};
 } terminal;
 
-// The functions from here to on_continue() make async-signal-safe calls only.
+// The functions from here to on_continue() make only async-signal-safe calls.
 
 bool in_foreground() {
   if (terminal.of_another_session) return false;
@@ -56,7 +56,7 @@ bool same_modes(const termios& a, const termios& b) {
          a.c_lflag == b.c_lflag;
 }
 
-// Does nothing in the background, where the modes are the shell's.
+// Restores the modes. Does nothing in the background, where the modes belong to the shell.
 void restore() {
   if (terminal.raw_now.exchange(false) && in_foreground())
     (void)::tcsetattr(terminal.fd, TCSANOW, &terminal.before);
@@ -69,7 +69,7 @@ bool make_raw() {
   }
   termios now;
   if (::tcgetattr(terminal.fd, &now) != 0) return true;
-  // If the shell has changed the modes meanwhile, restore() must set its new modes.
+  // If the shell has changed the modes meanwhile, restore() must later set those modes.
   if (!terminal.raw_now || !same_modes(now, terminal.raw)) {
     terminal.before = terminal.raw = now;
     ::cfmakeraw(&terminal.raw);
@@ -84,8 +84,8 @@ void on_fatal(int signal, siginfo_t* info, void*) {
   const auto known = std::ranges::find(kFatalSignals, signal);
   const auto index = static_cast<size_t>(known - kFatalSignals.begin());
   (void)::sigaction(signal, &terminal.actions_before[index], nullptr);
-  // A fault occurs again when this handler returns, so the core dump has its address.
-  // Any other signal is raised again here, and delivered on return.
+  // A fault occurs again when this handler returns, so that the core dump shows where it occurred.
+  // Any other signal is raised here, and delivered when the handler returns.
   const bool happens_again = index < kFaults && info->si_code > 0;
   if (!happens_again) (void)::raise(signal);
 }
@@ -176,7 +176,7 @@ RawTerminal::~RawTerminal() {
   if (!entered_) return;
   terminal.entered = false;  // first, so that a SIGCONT does not make the terminal raw again
   restore();
-  // A handler that somebody installed after us stays.
+  // A handler that somebody installed after on_fatal() stays.
   for (size_t i = 0; i < kFatalSignals.size(); ++i) {
     struct sigaction now {};
     (void)::sigaction(kFatalSignals[i], nullptr, &now);

@@ -1,11 +1,11 @@
 // A terminal in raw mode: every key goes to the guest (no echo, no line editing, no
 // signal from Ctrl-C), and output is not post-processed. The guest sends its own
-// carriage returns; log lines need "\r\n" meanwhile.
+// carriage returns; wick's log lines must end with "\r\n" in this mode.
 //
 // The terminal's modes are restored when this object is destroyed, when the process
 // exits (quick_exit() included), and when the process dies of a signal that can be
-// caught: the object's handlers restore the modes and pass the signal on to the
-// disposition that was there before.
+// caught: the object's handlers restore the modes, and then the signal gets its previous
+// disposition.
 //
 // Job control: the modes are changed only while this process is in the terminal's
 // foreground process group. A process started in the background, by a shell with `&`
@@ -26,14 +26,14 @@ namespace wick::console {
 
 class RawTerminal {
  public:
-  // The period at which to call follow() in the background.
+  // How often the user of this class must call follow() while the process is in the background.
   static constexpr std::chrono::milliseconds kFollowPeriod{250};
 
   // A process may have at most one RawTerminal at a time. `fd` may be closed afterwards.
   static Result<RawTerminal> enter(int fd);
 
-  // Makes the terminal raw if this process is in the foreground; returns whether it is.
-  // On a terminal that controls no session every process is in the foreground.
+  // Makes the terminal raw if this process is in the foreground. Returns whether the process is in
+  // the foreground. On a terminal that controls no session, every process is.
   bool follow();
 
   // Restores the terminal and stops the process group, as Ctrl-Z does. Returns when

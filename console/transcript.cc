@@ -53,7 +53,7 @@ bool has_message(std::string_view line, std::span<const std::string_view> messag
 
 }  // namespace
 
-// The array is not zeroed, so that pages which the guest never fills stay unallocated.
+// The array is not zeroed, so that pages that the guest never fills are not allocated.
 Transcript::Transcript() : kept_(new std::array<std::byte, kKeptBytes>) {}
 
 bool Transcript::append(std::span<const std::byte> bytes) {
@@ -75,8 +75,9 @@ void Transcript::end_line_locked() {
   if (has_message(line, kPanicMessages)) panicked_ = true;
   if (!panicked_) return;
   if (after_message(line, kBootMessage)) crash_kernel_ = true;
-  // A kernel that has panicked never reboots in good order, so the panic message came
-  // from a user. Only a crash kernel (kdump) reboots so after a real panic.
+  // A kernel that has panicked never shuts down in good order, so after such a shutdown the panic
+  // message must have come from a user. But after a real panic, a crash kernel (kdump) may have
+  // started, which does shut down in good order.
   if (has_message(line, kShutdownMessages) && !crash_kernel_) panicked_ = false;
 }
 
@@ -121,7 +122,7 @@ std::vector<std::string> Transcript::last_lines(size_t count) const {
   if (rest.ends_with('\n')) rest.remove_suffix(1);
   while (lines.size() < count && !rest.empty()) {
     const size_t newline = rest.rfind('\n');
-    // The start of the oldest line has been overwritten.
+    // The oldest line is left out if its start has been overwritten.
     if (newline == std::string_view::npos && kept.position > 0) break;
     const size_t start = newline == std::string_view::npos ? 0 : newline + 1;
     lines.push_back(plain_text(rest.substr(start)));

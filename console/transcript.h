@@ -1,5 +1,5 @@
-// Keeps the last 64 KiB of the guest's output, detects a kernel panic in it, and
-// gives the last lines for the report at the end of a run. Each reader keeps its own
+// Keeps the last 64 KiB of the guest's output, detects a kernel panic in the output, and
+// provides the last lines for the report at the end of a run. Each reader keeps its own
 // position; a reader that is too slow loses the oldest bytes, so the guest never waits.
 //
 // Thread rule: any thread may call any function.
@@ -32,11 +32,11 @@ class Transcript {
 
   Transcript();
 
-  // Returns true if a reader has called listen(true) since an append() last returned
-  // true: the caller must wake the readers.
+  // Appends output of the guest. Returns true if listen(true) was called since append() last
+  // returned true; the caller must then wake the readers.
   bool append(std::span<const std::byte> bytes);
 
-  // listen(true) makes the next append() return true; after listen(false) none does.
+  // listen(true) makes the next append() return true; listen(false) revokes that.
   void listen(bool on);
 
   // Copies output from `position` on, as much as exists and fits into `to`. If those
@@ -45,7 +45,7 @@ class Transcript {
   Extent read(uint64_t position, std::span<std::byte> to) const;
 
   uint64_t oldest() const;  // the position of the first byte still kept
-  uint64_t end() const;     // how much the guest has written so far
+  uint64_t end() const;     // the number of bytes that the guest has written so far
 
   // Returns true if Linux printed a panic message in printk's format (`Kernel panic -
   // not syncing`, or the message of a failure before panic() works), and no orderly
@@ -70,7 +70,7 @@ class Transcript {
   uint64_t end_ GUARDED_BY(mutex_) = 0;
   bool listening_ GUARDED_BY(mutex_) = false;
   bool panicked_ GUARDED_BY(mutex_) = false;
-  // Another kernel started after the panic.
+  // Another kernel has started after the panic.
   bool crash_kernel_ GUARDED_BY(mutex_) = false;
   // The beginning of the line being written.
   std::array<char, 256> line_ GUARDED_BY(mutex_) = {};

@@ -11,14 +11,14 @@ namespace wick::console {
 
 namespace {
 
-// Accepts one client at a time.
+// The host's end of a port on a Unix socket. Accepts one client at a time.
 class UnixHost final : public Port::Host {
  public:
   UnixHost(Port& port, const std::string& path, Fd listener)
       : port_(port), listener_(std::move(listener)), file_(path) {}
 
   Result<void> start(EventLoop& loop) {
-    // Edge-triggered, so that the loop does not spin when accept4() fails with EMFILE.
+    // The watch is edge-triggered, so that the loop does not spin when accept4() fails with EMFILE.
     watch_ = TRY(loop.watch(listener_.get(), EPOLLIN | EPOLLET, [this](uint32_t) { accept(); }));
     return {};
   }
@@ -50,8 +50,8 @@ class UnixHost final : public Port::Host {
     }
   }
 
-  // Asks the kernel, because the event of a new client may be dispatched before the
-  // event that the old client left.
+  // Asks the kernel whether the old client has left, because the event of a new client may be
+  // dispatched before that of the old client's departure.
   bool client_left() const {
     pollfd client{.fd = client_.get(), .events = 0, .revents = 0};
     return ::poll(&client, 1, 0) > 0;

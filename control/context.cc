@@ -49,7 +49,7 @@ Result<void> Context::stop(std::function<void()> done) {
     return fail("There is a dump in process, please wait.");
   if (inspecting_) {
     stop_wanted_ = true;
-    // The pause of while_paused() becomes the client's: its STOP event is published now.
+    // The pause of while_paused() becomes the pause of this client, so its STOP event is published.
     if (std::exchange(stop_hidden_, false)) publish({.kind = MachineEvent::Kind::kStop});
   }
   ++stopping_;
@@ -65,16 +65,16 @@ Result<void> Context::cont() {
   if (dump_.status == DumpState::Status::kActive)
     return fail("There is a dump in process, please wait.");
   if (inspecting_) {
-    // The machine goes on by itself when the registers have been read.
+    // while_paused() resumes the machine when the registers have been read.
     if (std::exchange(stop_wanted_, false)) {
       publish({.kind = MachineEvent::Kind::kResume});
-      stop_hidden_ = true;  // so that its RESUME is hidden
+      stop_hidden_ = true;  // so that the later RESUME event is hidden
     }
     return {};
   }
-  // A guest that sleeps is woken by system_wakeup.
+  // cont does not wake up a guest that sleeps; only system_wakeup does.
   if (machine_.state() == RunState::kSuspended) {
-    machine_.resume();  // when it wakes up
+    machine_.resume();  // takes effect when the guest wakes up
     return {};
   }
   machine_.resume();
@@ -87,7 +87,7 @@ void Context::while_paused(std::function<void()> work) {
   waiting_.push_back(std::move(work));
   if (std::exchange(inspecting_, true)) return;
   stop_hidden_ = false;
-  // A machine that someone else has stopped or is stopping is not resumed afterwards.
+  // A machine that is stopped or being stopped for another reason is not resumed afterwards.
   stop_wanted_ = stopping_ > 0 || machine_.state() != RunState::kRunning;
   machine_.pause(RunState::kPaused, [this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) run_waiting();
@@ -95,14 +95,14 @@ void Context::while_paused(std::function<void()> work) {
 }
 
 void Context::run_waiting() {
-  // A function may add others to the list.
+  // A function may add more functions to the list.
   while (!waiting_.empty())
     for (const auto& work : std::exchange(waiting_, {})) work();
-  // A guest that has panicked meanwhile, for example, stays stopped.
+  // The machine stays stopped if, for example, the guest has panicked meanwhile.
   const bool goes_on = !stop_wanted_ && machine_.state() == RunState::kPaused;
   inspecting_ = stop_wanted_ = false;
   if (goes_on)
-    machine_.resume();  // on_event() hides its RESUME, which may come later
+    machine_.resume();  // on_event() hides the RESUME event, which may come later
   else if (std::exchange(stop_hidden_, false))
     publish({.kind = MachineEvent::Kind::kStop});
 }
@@ -136,7 +136,7 @@ Result<void> Context::start_dump(const DumpRequest& request,
           });
         });
   };
-  // Called first, because it fails while a dump is active.
+  // stop() is called before dump_ changes, because it fails while a dump is active.
   TRY(stop([] {}));
   dump_ = {.status = DumpState::Status::kActive};
   progress_ = std::make_shared<Progress>();

@@ -1,5 +1,5 @@
-// What all clients of a machine share, whether they speak QMP or HMP: the machine itself, and the
-// state that must be kept between two requests.
+// The state that all clients of a machine share, whether they speak QMP or HMP: the machine itself,
+// and what must be kept between two requests.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -25,19 +25,21 @@ struct DumpState {
   enum class Status { kNone, kActive, kCompleted, kFailed };
   Status status = Status::kNone;
   uint64_t done_bytes = 0, total_bytes = 0;
-  std::string error = {};  // of kFailed
+  std::string error = {};  // why the dump failed; only for kFailed
 };
 
+// The host's half of a disk: a block node of blockdev-add.
 struct SpareDisk {
   vmm::DiskConfig config;
-  bool file_only = false;  // the protocol node, without a format
-  std::string used_by;     // the device's id
+  bool file_only = false;  // true: a protocol node, which has no format
+  std::string used_by;     // the id of the device that used it last; empty: none yet
 };
 
+// The host's half of a network card, made by netdev_add.
 struct SpareNet {
   vmm::NetConfig config;
   std::vector<std::string> forwards;
-  std::string used_by;
+  std::string used_by;  // as in SpareDisk
 };
 
 class Context {
@@ -53,18 +55,20 @@ class Context {
   EventLoop& loop() const { return loop_; }
   const Hooks& hooks() const { return hooks_; }
 
-  // The machine's state for clients. A pause by while_paused() counts as running.
+  // Returns the machine's state as clients see it: a pause by while_paused() counts as running.
   vmm::RunState state() const;
 
-  // Calls `done` when the machine is paused. An error while a dump is written.
+  // Pauses the machine, and calls `done` when it is paused. stop() and cont() fail while a dump is
+  // written.
   Result<void> stop(std::function<void()> done);
   Result<void> cont();
 
-  // Calls `work` with the registers readable. A running machine is paused for it and then goes
-  // on, unless stop() was called meanwhile; clients see no event of it.
+  // Calls `work` when the registers can be read. A running machine is paused for this, and then
+  // goes on, unless stop() was called meanwhile. Clients get no event of this pause.
   void while_paused(std::function<void()> work);
 
-  // Begins a dump, which pauses a running machine. `done` is called at its end, unless this fails.
+  // Begins a dump, which pauses a running machine. Fails if the dump cannot begin; otherwise calls
+  // `done` at the dump's end.
   Result<void> start_dump(const DumpRequest& request, std::function<void(Result<void>)> done);
   DumpState dump_state() const;
 
@@ -75,11 +79,13 @@ class Context {
     dump_observers_.push_back(std::move(observer));
   }
 
-  // Host halves of devices that device_add refers to (blockdev-add, netdev_add), by their names.
-  static constexpr size_t kMaxSpares = 64;  // of each kind: bounds what a client can add
+  // The host's halves of devices (blockdev-add, netdev_add), by their names, and the limit for each
+  // kind. device_add refers to them.
+  static constexpr size_t kMaxSpares = 64;  // bounds what a client can add
   std::map<std::string, SpareDisk> spare_disks;
   std::map<std::string, SpareNet> spare_nets;
-  // Cards whose NIC_RX_FILTER_CHANGED waits until query-rx-filter has been called.
+  // The cards that have sent NIC_RX_FILTER_CHANGED. They send none again until query-rx-filter has
+  // been called.
   std::set<std::string> quiet_filters;
 
  private:
@@ -95,19 +101,19 @@ class Context {
   std::vector<Observer> observers_;
   std::vector<std::function<void(const DumpState&)>> dump_observers_;
 
-  // while_paused()
-  std::vector<std::function<void()>> waiting_;
-  bool inspecting_ = false;
-  uint32_t stopping_ = 0;  // stop() calls that have not been answered
-  bool stop_wanted_ = false;
-  bool stop_hidden_ = false;  // a STOP event that has not been published
+  // The state of while_paused().
+  std::vector<std::function<void()>> waiting_;  // the functions to call when it is paused
+  bool inspecting_ = false;                     // true: paused, or being paused, for them
+  uint32_t stopping_ = 0;                       // stop() calls that have not been answered
+  bool stop_wanted_ = false;                    // true: a client wants the machine to stay paused
+  bool stop_hidden_ = false;  // true: a STOP event was hidden, so its RESUME must be hidden, too
 
   DumpState dump_;
   std::shared_ptr<Progress> progress_;
   bool resume_after_dump_ = false;
   std::function<void(Result<void>)> dump_done_;
 
-  // Expires with the Context, for functions that are posted to the loop.
+  // Expires with the Context. Functions that are posted to the loop check it.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   vmm::Machine::Subscription subscription_;
 };

@@ -14,8 +14,8 @@ namespace {
 using hmp::Command;
 using hmp::Needs;
 
-// Raw terminals and scripts written for QEMU expect \r\n. The text may contain names from images
-// and guests, so all other control characters are escaped.
+// Returns the text for the client. Raw terminals and scripts written for QEMU expect \r\n. The text
+// may contain names from images and guests, so all other control characters are escaped.
 std::string for_terminal(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 32);
@@ -32,7 +32,7 @@ std::string for_terminal(std::string_view text) {
 
 std::string_view take_word(std::string_view& line) {
   line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-  // "p/x" and "x/4" are the command and its format.
+  // A format may follow the command without a blank: "p/x", "x/4".
   const std::string_view word = line.substr(0, line.find_first_of(" \t/"));
   line.remove_prefix(word.size());
   return word;

@@ -1,8 +1,9 @@
-// The human monitor: one line in, text out (QEMU's monitor, "HMP"). Scripts read the answers, so
-// they have QEMU's layouts. Also used by human-monitor-command and by gdb's `monitor`.
+// The human monitor (QEMU's monitor, "HMP"): takes one line and answers with text. Scripts read the
+// answers, so these have QEMU's layouts. QMP's human-monitor-command and gdb's `monitor` use it,
+// too.
 //
-// A table has the arguments and the function of each command (hmp_commands.cc). Lines of answers
-// end in \r\n, as in QEMU.
+// A table has the arguments and the function of each command (hmp_commands.cc). The lines of an
+// answer end in \r\n, as in QEMU.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -25,16 +26,16 @@ class Hmp {
   Hmp(const Hmp&) = delete;
   Hmp& operator=(const Hmp&) = delete;
 
-  // Calls `done` once with the whole answer, perhaps later, and perhaps after this object's end:
-  // see alive().
+  // Executes a command. Calls `done` once with the whole answer. `done` may be called later, even
+  // after the end of this object; alive() tells whether the object still exists.
   using Done = std::function<void(const std::string& text)>;
   void execute(std::string_view line, Done done);
 
   Context& context() const { return context_; }
-  // The vCPU that x, info registers and others look at.
+  // Returns the vCPU that the commands x, info registers and others inspect.
   uint32_t cpu() const { return cpu_; }
   void set_cpu(uint32_t cpu) { cpu_ = cpu; }
-  // Expires with this object.
+  // Returns a pointer that expires with this object.
   std::weak_ptr<bool> alive() const { return alive_; }
 
  private:

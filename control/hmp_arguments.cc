@@ -1,4 +1,4 @@
-// The arguments of a monitor command, by their declaration.
+// Parses the arguments of a monitor command by their declaration.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ void skip_spaces(std::string_view& text) {
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
 }
 
-// The next word of the declaration.
+// Returns the next word of the declaration.
 std::string_view next_declared(std::string_view& declared) {
   skip_spaces(declared);
   const std::string_view word = declared.substr(0, declared.find(' '));
@@ -79,7 +79,8 @@ std::expected<Format, std::string> take_format(std::string_view& line) {
   return format;
 }
 
-// A size: an expression in MiB, or a number with a suffix of B, K, M, G or T.
+// Parses a size: an expression in MiB, or an expression followed by one of the suffixes B, K, M, G
+// and T.
 std::expected<int64_t, std::string> take_size(std::string_view& line,
                                               const RegisterReader& read_register) {
   const int64_t value = TRY(parse_expression(line, read_register));
@@ -110,7 +111,7 @@ Done take_number(Arguments& arguments, std::string_view name, char kind, std::st
   return {};
 }
 
-// A flag may come anywhere before the last argument.
+// Takes the flags that stand before an argument. Flags may stand before any argument.
 void take_flags(Arguments& arguments, std::string_view declared, std::string_view& line) {
   while (line.size() >= 2 && line[0] == '-' && (line.size() == 2 || line[2] == ' ') &&
          declared.find(fmt::format(":-{}", line[1])) != declared.npos) {

@@ -1,9 +1,9 @@
 // The commands of the human monitor. One table has, for each of them, the arguments, the help text
-// and the function that executes it. The functions are in hmp_commands.cc, hmp_info.cc and
-// hmp_memory.cc.
+// and the function that executes it. The functions are in hmp_commands.cc, hmp_info.cc,
+// hmp_registers.cc and hmp_memory.cc.
 //
-// Arguments are declared as NAME:KIND with spaces between; a '?' behind the kind makes one
-// optional. Kinds:
+// Arguments are declared as NAME:KIND, with spaces between them. A '?' after the kind makes an
+// argument optional. The kinds are:
 //
 //   s  a word, or a text in double quotes       S  the rest of the line
 //   i  an integer expression                    M  a size, by default in MiB
@@ -26,7 +26,8 @@
 
 namespace wick::control::hmp {
 
-// /COUNT, then a format of o d u x c i, and a size of b h w g (1, 2, 4, 8 bytes).
+// The format of a dump: "/COUNT", then one of the letters o d u x c i for the format, and one of b
+// h w g for the size (1, 2, 4 or 8 bytes).
 struct Format {
   uint32_t count = 1;
   char format = 'x';
@@ -35,7 +36,7 @@ struct Format {
 
 struct Arguments {
   std::map<std::string_view, std::string> words;
-  std::map<std::string_view, int64_t> numbers;  // of kind b: 0 or 1
+  std::map<std::string_view, int64_t> numbers;  // values of the kinds i, M and b (0 or 1)
   std::set<char> flags;
   Format format;
 
@@ -47,44 +48,45 @@ struct Arguments {
   bool flag(char name) const { return flags.contains(name); }
 };
 
-// The error is for the user: what is wrong with the line.
+// Parses `line` by the declaration `declared`. An error is a message for the user.
 std::expected<Arguments, std::string> parse_arguments(std::string_view declared,
                                                       std::string_view command,
                                                       std::string_view line,
                                                       const RegisterReader& read_register);
 
-// What must hold when a command runs.
+// What a command needs when it runs.
 enum class Needs : uint8_t {
   kNothing,
-  kRegisters,            // readable: a running machine is paused for the command
-  kRegistersIfMentioned  // ... if the line has a '$'
+  kRegisters,            // readable registers: a running machine is paused for the command
+  kRegistersIfMentioned  // readable registers if the line has a '$'
 };
 
 struct Command {
-  std::string_view names;  // "stop|s"
+  std::string_view names;  // separated by '|': "stop|s"
   std::string_view arguments;
-  std::string_view form;  // for help: "device [-f] filename"
+  std::string_view form;  // the arguments as the help shows them: "device [-f] filename"
   std::string_view help;
   Needs needs = Needs::kNothing;
-  // Exactly one of the two is set. The lines of the answer end in \n.
+  // The function; exactly one of the two is set, except for `info`, which Hmp::execute() handles.
+  // The lines of the answer end in \n.
   std::string (*run)(Hmp& monitor, const Arguments& arguments) = nullptr;
   void (*start)(Hmp& monitor, const Arguments& arguments, Hmp::Done done) = nullptr;
 };
 
 std::span<const Command> commands();
 std::span<const Command> info_commands();
-// Finds a command by one of its names; nullptr: there is none.
+// Finds a command by one of its names; returns nullptr if there is none.
 const Command* find_command(std::span<const Command> table, std::string_view name);
 
 std::string help_text(std::string_view command);
 
-// -- hmp_info.cc and hmp_registers.cc: info --
+// Functions of info commands, in hmp_info.cc and hmp_registers.cc.
 std::string info_registers(Hmp&, const Arguments&);
 std::string info_msr(Hmp&, const Arguments&);
 std::string info_mem(Hmp&, const Arguments&);
 std::string info_tlb(Hmp&, const Arguments&);
 
-// -- hmp_memory.cc --
+// Functions in hmp_memory.cc.
 std::string dump_virtual(Hmp&, const Arguments&);
 std::string dump_physical(Hmp&, const Arguments&);
 std::string gva_to_gpa(Hmp&, const Arguments&);

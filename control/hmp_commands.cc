@@ -1,5 +1,5 @@
-// The table of the monitor's commands, and the commands that change something. Most of them execute
-// a command of QMP and print its answer.
+// The table of the monitor's commands, and the commands that change something. Most of these
+// execute a command of QMP and print its answer.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace wick::control::hmp {
 
 namespace {
 
-// The text for the answer of a QMP command: empty, or the error.
+// Returns the text for the answer of a QMP command: empty, or the error.
 std::string text_of(const qmp::Answer& answer) {
   return answer ? "" : fmt::format("Error: {}\n", answer.error().text);
 }
@@ -99,7 +99,8 @@ std::string chardev_send_break(Hmp& monitor, const Arguments& arguments) {
   return text_of(qmp::send_break(monitor.context(), {{"id", arguments.word("id")}}));
 }
 
-// hostfwd_add and hostfwd_remove take the card's id before the rule, or none if there is one.
+// The arguments of hostfwd_add and hostfwd_remove: a card's id and a rule, or only a rule. Without
+// an id the first card with a user network is meant.
 struct Forward {
   std::string card;
   std::string rule;
@@ -138,7 +139,8 @@ std::string hostfwd_remove(Hmp& monitor, const Arguments& arguments) {
   return fmt::format("host forwarding rule for {} removed\n", forward->rule);
 }
 
-// SysRq reaches Linux on a serial line as BREAK and a key (Linux, admin-guide/sysrq.rst).
+// Sends SysRq to the first console. On a serial line SysRq is a BREAK and then a key (Linux,
+// admin-guide/sysrq.rst).
 std::string send_sysrq(Hmp& monitor, const std::string& key) {
   const auto consoles = monitor.context().hardware().consoles();
   if (consoles.empty()) return "this machine has no console to send SysRq to\n";
@@ -202,7 +204,8 @@ void dump_guest_memory(Hmp& monitor, const Arguments& arguments, Hmp::Done done)
       [done = std::move(done)](const qmp::Answer& answer) { done(text_of(answer)); });
 }
 
-// "driver,key=value,..." as on QEMU's command line. The first part is the value of `implied`.
+// Parses "driver,key=value,..." as on QEMU's command line. The first part is the value of
+// `implied`.
 Json parse_options(std::string_view text, const char* implied) {
   Json options = Json::object();
   bool first = true;
@@ -255,7 +258,7 @@ std::string netdev_del(Hmp& monitor, const Arguments& arguments) {
   return text_of(qmp::netdev_del(monitor.context(), {{"id", arguments.word("id")}}));
 }
 
-// The host's half of a disk, which device_add then names.
+// Adds the host's half of a disk; device_add refers to it.
 std::string drive_add(Hmp& monitor, const Arguments& arguments) {
   const Json options = parse_options(arguments.word("opts"), "file");
   for (const auto& [key, value] : options.items())

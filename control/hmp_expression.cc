@@ -34,10 +34,10 @@ class Parser {
   std::string_view rest() const { return text_.substr(at_); }
 
  private:
-  // Parentheses and unary operators recur.
+  // The limit for the recursion of parentheses and unary operators.
   static constexpr int kMaxDepth = 64;
 
-  // 0 at the end. Inside parentheses spaces mean nothing.
+  // Returns the next character, or 0 at the end. Inside parentheses it skips spaces.
   char peek() {
     while (parentheses_ > 0 && at_ < text_.size() && text_[at_] == ' ') ++at_;
     return at_ < text_.size() ? text_[at_] : '\0';
@@ -66,7 +66,7 @@ class Parser {
         continue;
       }
       if (right == 0) return std::unexpected("division by zero");
-      // The only quotient that does not fit.
+      // The smallest number divided by -1 does not fit, so -1 is a special case.
       if (right == -1)
         value = op == '/' ? wrap(0 - bits(value)) : 0;
       else

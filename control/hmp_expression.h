@@ -1,5 +1,7 @@
-// Expressions of the human monitor: integers (decimal, 0x, 0), 'c', registers ($rip), + - * / %
-// & | ^ ~ and parentheses, in 64 bits that wrap. As in QEMU, & | and ^ bind weakest, all alike.
+// Expressions of the human monitor. They have integers (decimal, with 0x hexadecimal, with 0
+// octal), characters ('c'), registers ($rip), the operators + - * / % & | ^ ~ and parentheses. They
+// are computed in 64 bits and wrap. As in QEMU, the operators & | and ^ have the lowest precedence,
+// the same for all three.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +15,11 @@
 
 namespace wick::control {
 
-// The value of "rip", "eax", "cr3", ...; nullopt: there is no such register.
+// Returns the value of a register by its name, such as "rip", "eax" or "cr3"; nullopt: there is no
+// such register.
 std::optional<uint64_t> register_value(const vmm::CpuRegisters& registers, std::string_view name);
 
-// An error is a message for the user.
+// Returns the value of a register; an error is a message for the user.
 using RegisterReader =
     std::function<std::expected<uint64_t, std::string>(std::string_view register_name)>;
 

@@ -14,8 +14,8 @@ namespace {
 
 using vmm::Page;
 
-// The limits of info mem and info tlb, because the guest's tables may refer to themselves. So many
-// tables map about 16 GiB in pages of 4 KiB.
+// The limits of info mem and info tlb; the guest's page tables may refer to themselves, so that a
+// walk would not end. 8192 tables map about 16 GiB in pages of 4 KiB.
 constexpr size_t kMaxTableText = 1 << 20;
 constexpr uint64_t kMaxPrintedTables = 8192;
 
@@ -227,7 +227,7 @@ std::string dump(Hmp& monitor, const Arguments&) {
   return text;
 }
 
-// Appends pages to a text until it is long enough.
+// Prints pages until `text` is too long, or too many tables have been read.
 class PagePrinter final : public vmm::PageVisitor {
  public:
   PagePrinter(const std::string& text, const std::function<void(const Page&)>& print)
@@ -247,8 +247,8 @@ class PagePrinter final : public vmm::PageVisitor {
   uint64_t tables_ = 0;
 };
 
-// Calls `print`, which appends to `text`, for each page of the monitor's vCPU. Returns what comes
-// after the pages.
+// Calls `print`, which appends to `text`, for each page of the monitor's vCPU. Returns the text
+// that follows the pages: an error, or empty.
 std::string walk(Hmp& monitor, const std::string& text,
                  const std::function<void(const Page&)>& print) {
   const auto registers = monitor.context().inspector().registers(monitor.cpu());
@@ -278,7 +278,7 @@ std::string info_tlb(Hmp& monitor, const Arguments&) {
 
 std::string info_mem(Hmp& monitor, const Arguments&) {
   std::string text;
-  std::optional<Page> range;  // neighbours with equal rights
+  std::optional<Page> range;  // neighbouring pages with equal rights
   const auto print = [&] {
     if (range)
       text += fmt::format("{:016x}-{:016x} {:016x} {}r{}\n", range->linear,

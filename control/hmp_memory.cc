@@ -1,4 +1,4 @@
-// Monitor commands that read the guest's memory, and p.
+// The monitor's commands that read the guest's memory, and the command p.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ namespace wick::control::hmp {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-// Of one dump; gdb and dump-guest-memory are for more.
+// The limit for one dump; for more there are gdb and dump-guest-memory.
 constexpr uint64_t kMaxDumpBytes = 64 << 10;
 
 std::string one_value(uint64_t value, char format, uint32_t size_bytes) {
@@ -27,7 +27,7 @@ std::string one_value(uint64_t value, char format, uint32_t size_bytes) {
     case 'u':
       return fmt::format("{:{}}", value, (bits * 10 + 32) / 33);
     case 'd': {
-      // Sign-extended from its size.
+      // The value is sign-extended from its size.
       const auto shifted = static_cast<int64_t>(value << (64 - bits));
       return fmt::format("{:{}}", shifted >> (64 - bits), (bits * 10 + 32) / 33);
     }
@@ -53,7 +53,7 @@ std::string one_value(uint64_t value, char format, uint32_t size_bytes) {
   return fmt::format("'\\x{:02x}'", c);
 }
 
-// A byte of the guest's memory; nullopt where there is none.
+// Returns a byte of the guest's memory; nullopt if there is no memory at this address.
 using Reader = std::function<std::optional<std::byte>(uint64_t address)>;
 
 std::string dump(uint64_t address, Format format, const Reader& read) {
@@ -89,8 +89,8 @@ uint64_t address_of(const Arguments& arguments) {
   return static_cast<uint64_t>(arguments.numbers.at("addr"));
 }
 
-// The frame of the host's RAM behind a page of this process; 0 without CAP_SYS_ADMIN (Linux,
-// Documentation/admin-guide/mm/pagemap.rst).
+// Returns the address in the host's RAM behind an address of this process. Needs CAP_SYS_ADMIN,
+// because without it the kernel shows 0 (Linux, Documentation/admin-guide/mm/pagemap.rst).
 std::expected<uint64_t, std::string> host_physical(const std::byte* host) {
   const auto address = reinterpret_cast<uintptr_t>(host);
   const Fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
@@ -111,7 +111,7 @@ std::expected<uint64_t, std::string> host_physical(const std::byte* host) {
 
 std::string dump_virtual(Hmp& monitor, const Arguments& arguments) {
   const vmm::Inspector& inspector = monitor.context().inspector();
-  uint64_t page = 1;  // no page starts there
+  uint64_t page = 1;  // an address at which no page starts
   std::optional<GuestAddress> physical;
   return dump(address_of(arguments), arguments.format, [&](uint64_t address) {
     if (address / kPageBytes * kPageBytes != page) {

@@ -14,15 +14,15 @@ using vmm::CpuRegisters;
 using vmm::FpuRegisters;
 using vmm::SegmentRegister;
 
-// The bits of SegmentRegister::attributes, those of a descriptor's second word (Intel SDM 3,
-// 3.4.5).
+// The bits of SegmentRegister::attributes, which are those of a descriptor's second word (Intel SDM
+// 3, 3.4.5).
 constexpr uint32_t kAccessed = 1 << 8, kWritable = 1 << 9, kExpandDown = 1 << 10, kCode = 1 << 11,
                    kCodeOrData = 1 << 12, kPresent = 1 << 15, kLong = 1 << 21, kBig = 1 << 22;
 
 bool is_long_mode(const CpuRegisters& r) { return (r.efer & EFER_LMA) != 0; }
 bool is_64_bit(const CpuRegisters& r) { return is_long_mode(r) && (r.cs.attributes & kLong) != 0; }
 
-// The status flags, as "DOSZAPC" where they are set.
+// Returns the flags as "DOSZAPC", with '-' for each that is not set.
 std::string flag_letters(uint64_t rflags) {
   struct Flag {
     uint64_t bit;
@@ -36,7 +36,7 @@ std::string flag_letters(uint64_t rflags) {
   return text;
 }
 
-// Names of system segments and gates in legacy and in long mode (Intel SDM 3, table 3-2).
+// Returns the name of a system segment or gate in legacy or in long mode (Intel SDM 3, table 3-2).
 const char* system_type(uint32_t type, bool long_mode) {
   constexpr const char* kLegacy[] = {"Reserved",   "TSS16-avl", "LDT",       "TSS16-busy",
                                      "CallGate16", "TaskGate",  "IntGate16", "TrapGate16",
@@ -129,7 +129,7 @@ std::string floating_point(const FpuRegisters& f, bool long_mode) {
   std::string text = fmt::format("FCW={:04x} FSW={:04x} [ST={}] FTW={:02x} MXCSR={:08x}\n",
                                  f.control, f.status, top, f.tag, f.mxcsr);
   for (size_t i = 0; i < f.st.size(); ++i) {
-    // By their physical numbers, as QEMU has them.
+    // As in QEMU, FPR0 to FPR7 are the physical registers; f.st begins with the top of the stack.
     const std::span<const std::byte> bytes = f.st[(i + 8 - top) % 8];
     text += fmt::format("FPR{}={:016x} {:04x}{}", i, little_endian(bytes.first(8)),
                         little_endian(bytes.subspan(8)), i % 2 == 1 ? "\n" : " ");

@@ -10,26 +10,29 @@
 
 namespace wick::control {
 
-// What dump-guest-memory asks for (QEMU QMP Reference Manual).
+// A request of dump-guest-memory (QEMU QMP Reference Manual).
 struct DumpRequest {
   enum class Format { kElf, kKdumpZlib };
   std::string path = {};
   Format format = Format::kElf;
-  bool paging = false;  // by the guest's linear addresses
-  // Only this part of the physical memory, in bytes; both are set or none.
+  bool paging = false;  // true: by the guest's linear addresses
+  // The part of the physical memory to write, in bytes. Both are set, or neither; neither means all
+  // memory.
   std::optional<uint64_t> begin = {}, length = {};
 };
 
 struct Hooks {
-  // Writes a core of the machine, which is paused from the call until `done`. Both functions may
-  // be called on any thread; `done` once. An empty hook makes dump-guest-memory an error.
+  // Writes a core of the machine, which stays paused from the call until `done` is called.
+  // `progress` and `done` may be called on any thread; `done` is called once. An empty hook makes
+  // dump-guest-memory an error.
   std::function<void(const DumpRequest& request,
                      std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress,
                      std::function<void(Result<void>)> done)>
       dump;
-  // Types a text on a console, as its user would; for sendkey. An empty hook: a refusal.
+  // Types a text on a console, as the console's user would; for sendkey. An empty hook makes SysRq
+  // by a console an error.
   std::function<Result<void>(const std::string& console_id, const std::string& text)> type;
-  std::string version = "wick";  // "wick 0.1.0"
+  std::string version = "wick";  // such as "wick 0.1.0"
 };
 
 }  // namespace wick::control

@@ -28,7 +28,7 @@ std::optional<block::qcow2::Header> read_qcow2(const Fd& file, uint64_t file_byt
 }  // namespace
 
 ImageDetails read_image_details(const vmm::DiskInfo& disk) {
-  // O_NONBLOCK: the path may name a FIFO by now.
+  // O_NONBLOCK, because the path may name a FIFO by now.
   const Fd file(::open(disk.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
   if (!file.valid() || ::fstat(file.get(), &info) != 0) return {};

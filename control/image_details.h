@@ -1,5 +1,5 @@
-// The header of a disk image, for query-block and `info block -v`. It is read from the file again,
-// because the open image belongs to the disk's thread.
+// Reads the header of a disk image, for query-block and `info block -v`. The file is opened again
+// for this, because the open image belongs to the disk's thread.
 //
 // Thread rule: any thread. Reads at most the header's cluster of the file.
 #pragma once
@@ -13,7 +13,8 @@
 namespace wick::control {
 
 struct ImageDetails {
-  std::optional<uint64_t> allocated_bytes;  // nullopt: the file cannot be looked at
+  // Space that the file takes on the host; nullopt: the file cannot be opened.
+  std::optional<uint64_t> allocated_bytes;
   uint64_t file_bytes = 0;
   std::optional<block::qcow2::Header> qcow2;
 };

@@ -16,7 +16,8 @@ bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; 
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\xff'; }
 
-// The bytes of numbers and of true, false and null. Others end them.
+// Returns true for the bytes of numbers and of true, false and null. Any other byte ends such a
+// word.
 bool is_of_word(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
          c == '+' || c == '.' || c == '_';
@@ -60,7 +61,7 @@ std::optional<JsonStream::Value> JsonStream::begin(char c) {
   return std::nullopt;
 }
 
-// A bracket outside of strings.
+// Handles a bracket that is not inside a string.
 std::optional<JsonStream::Value> JsonStream::nest(char c) {
   if (c == '{' || c == '[') {
     if (depth_ == kMaxDepth)
@@ -74,7 +75,7 @@ std::optional<JsonStream::Value> JsonStream::nest(char c) {
   return take();
 }
 
-// One byte inside a value.
+// Handles one byte inside a value.
 std::optional<JsonStream::Value> JsonStream::step(char c) {
   if (in_string_) {
     if (is_control(c)) return stray(c);
@@ -90,7 +91,7 @@ std::optional<JsonStream::Value> JsonStream::step(char c) {
   }
   if (state_ == State::kWord) {
     if (is_of_word(c)) return std::nullopt;
-    --next_;  // belongs to what follows
+    --next_;  // the byte belongs to what follows
     return take();
   }
   if (c == '"') in_string_ = true;

@@ -1,10 +1,10 @@
 // Finds the JSON values in a client's bytes, which have no framing (QMP specification, "General
-// Definitions"; RFC 8259). Only the ends of values are looked for here; parse_json() checks the
-// rest. The bytes and the depth of an unfinished value are bounded.
+// Definitions"; RFC 8259). JsonStream only finds where a value ends; parse_json() checks its
+// content. The size and the depth of an unfinished value are bounded.
 //
-// After a fault the stream is read again from the next '{' or '[' on, and after a value that was
-// too large or too deep from the next control character on. A control character in a wrong place,
-// or 0xff, which QEMU's clients send to synchronize, is a fault that ends there.
+// After a fault the stream is read again from the next '{' or '[' on. After a value that was too
+// large or too deep it is read from the next control character on. A control character in a wrong
+// place is a fault of this character only; so is 0xff, which QEMU's clients send to synchronize.
 //
 // Thread rule: the owner's thread.
 #pragma once
@@ -26,11 +26,11 @@ class JsonStream {
   static constexpr size_t kMaxValueBytes = 1 << 20;
   static constexpr size_t kMaxDepth = 64;
 
-  // The text of one value, or a message for the client.
+  // The text of one value; an error is a message for the client.
   using Value = std::expected<std::string, std::string>;
 
   void push(std::string_view bytes) { input_ += bytes; }
-  // nullopt: the rest of the value has not come yet.
+  // Returns the next value; nullopt: it is not complete yet.
   std::optional<Value> next();
 
  private:
@@ -43,20 +43,21 @@ class JsonStream {
   std::optional<Value> nest(char c);
 
   std::string input_;
-  size_t start_ = 0;  // of the value, in input_
-  size_t next_ = 0;   // of the first byte that has not been looked at
+  size_t start_ = 0;  // offset of the value in input_
+  size_t next_ = 0;   // offset of the next byte to examine
   State state_ = State::kBetween;
-  bool in_string_ = false;  // of kNested
+  bool in_string_ = false;  // true: inside a string, in kString or kNested
   bool escaped_ = false;
-  std::array<char, kMaxDepth> open_{};  // the brackets that are to be closed
+  std::array<char, kMaxDepth> open_{};  // the brackets that are open
   size_t depth_ = 0;
 };
 
-// The error is a message for the client. A key that comes twice in one object is an error, as in
-// QEMU.
+// Parses one value. An error is a message for the client. As in QEMU, a key that comes twice in one
+// object is an error.
 std::expected<Json, std::string> parse_json(std::string_view text);
 
-// One line of ASCII. Bytes that are not UTF-8, as file names can have, are replaced.
+// Returns the value as one line of ASCII. Bytes that are not UTF-8, which file names can have, are
+// replaced.
 std::string to_text(const Json& value);
 
 }  // namespace wick::control

@@ -171,7 +171,7 @@ constexpr KeyName kNames[] = {
     {"lang2", KEY_HANJA, 0x71},
 };
 
-constexpr uint8_t kExtended = 0x80;  // of a number: the prefix 0xe0
+constexpr uint8_t kExtended = 0x80;  // the bit of a number that stands for the prefix 0xe0
 
 }  // namespace
 

@@ -1,8 +1,8 @@
-// The names of keys in QMP and the monitor, and the keys of Linux that the guest's keyboards
-// know. A key also has a number, that of scan code set 1 with 0x80 added if the prefix 0xe0
-// precedes it.
+// Finds Linux's key codes, which wick's keyboards use, for the names of keys in QMP and the
+// monitor. A key also has a number: its scan code in set 1, plus 0x80 if the prefix 0xe0 precedes
+// the code.
 //
-// Thread rule: none; the tables are constant.
+// Thread rule: any thread; the tables are constant.
 //
 // Specification: QEMU QMP Reference Manual, "QKeyCode" and "send-key".
 #pragma once
@@ -18,18 +18,18 @@
 
 namespace wick::control {
 
-// Of keys that are sent together.
+// The limit for keys that are sent together.
 constexpr size_t kMaxKeysAtOnce = 16;
 constexpr std::chrono::milliseconds kDefaultKeyHold{100};
 constexpr std::chrono::milliseconds kMaxKeyHold{60'000};
 
-// KEY_* of <linux/input-event-codes.h> for a QKeyCode.
+// Returns KEY_* of <linux/input-event-codes.h> for a QKeyCode; nullopt: there is no such key.
 std::optional<uint16_t> find_key(std::string_view name);
-// KEY_* for the number of a key. 0xe048 and 0xc8 are the same key.
+// Returns KEY_* for the number of a key. 0xe048 and 0xc8 mean the same key.
 std::optional<uint16_t> find_key(int64_t number);
 
-// Parses the monitor's "ctrl-alt-delete": names, or numbers as 0x1e, joined by '-'. The error is
-// for the user.
+// Parses the monitor's "ctrl-alt-delete": names, or numbers such as 0x1e, joined by '-'. An error
+// is a message for the user.
 std::expected<std::vector<uint16_t>, std::string> parse_keys(std::string_view text);
 
 }  // namespace wick::control

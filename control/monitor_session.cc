@@ -20,10 +20,10 @@ MonitorSession::MonitorSession(Context& context, Events events)
 
 void MonitorSession::receive(std::string_view bytes) {
   input_ += bytes;
-  // Only what follows the last newline can be an endless line.
+  // Only the part after the last newline can become an endless line.
   const size_t last = input_.rfind('\n') + 1;
   if (input_.size() - last <= Hmp::kMaxLineBytes) return;
-  if (last > 0) return;  // checked when the lines before it have been executed
+  if (last > 0) return;  // checked again when the lines before it have been executed
   if (!overlong_) events_.send(fmt::format("the line is too long\r\n{}", kPrompt));
   overlong_ = true;
   input_.clear();

@@ -1,7 +1,6 @@
-// One client of the human monitor: takes its bytes and returns prompts and
-// answers. It does not access the socket itself.
-// Lines are executed one after the other. There is no line editing: `wick monitor` has it, and a
-// terminal has its own.
+// One client of the human monitor: takes the client's bytes, and returns prompts and answers. It
+// does not access the socket itself. Lines are executed one after the other. There is no line
+// editing: `wick monitor` has it, and a terminal has its own.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -19,16 +18,17 @@ class MonitorSession {
  public:
   struct Events {
     std::function<void(std::string_view text)> send = {};
-    // Called when a command has answered after run_one() returned: call run_one() again.
+    // Called when a command has answered after the return of run_one(). The owner then calls
+    // run_one() again.
     std::function<void()> ready = {};
   };
 
   // Sends a greeting and the prompt.
   MonitorSession(Context& context, Events events);
 
-  // The owner stops reading while has_work().
+  // Takes bytes from the client. The owner must not read more while has_work().
   void receive(std::string_view bytes);
-  // Executes at most one line. Returns whether to call again.
+  // Executes at most one line. Returns true if it must be called again.
   bool run_one();
   bool has_work() const { return waiting_ || input_.find('\n') != std::string::npos; }
 
@@ -37,7 +37,7 @@ class MonitorSession {
   const Events events_;
   std::string input_;
   bool overlong_ = false;  // the rest of a line that was too long is skipped
-  bool waiting_ = false;   // for a command that answers later
+  bool waiting_ = false;   // true: a command has not answered yet
 };
 
 }  // namespace wick::control

@@ -12,16 +12,16 @@
 
 namespace wick::control {
 
-// A value of QMP's RunState.
+// Returns the value of QMP's RunState.
 std::string_view state_name(vmm::RunState state);
 std::string uuid_text(const std::array<uint8_t, 16>& uuid);
-// QEMU's text for a PCI class and subclass; empty: unknown.
+// Returns QEMU's text for a PCI class and subclass; empty: there is none.
 std::string_view pci_class_name(uint32_t class_and_subclass);
-// Where QEMU's object tree has a disk's or a card's device.
+// Return the path of a disk's or a card's device in QEMU's object tree; for an IDE drive, its id.
 std::string device_path(const vmm::DiskInfo& disk);
 std::string device_path(const vmm::CardInfo& card);
 std::string_view model_name(const vmm::CardInfo& card);
-// A device's id, which may be written as a path of QEMU's object tree.
+// Returns the id of a device that a client names by its id or by its path in QEMU's object tree.
 std::string device_id(std::string_view id_or_path);
 
 std::optional<vmm::DiskInfo> find_disk(const vmm::Hardware& hardware, std::string_view id);

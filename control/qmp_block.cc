@@ -1,5 +1,5 @@
-// The queries about disks. QEMU has two nodes for each image, of which the upper knows the format
-// and the lower the file; wick's node of a disk has the disk's id, and the file's node
+// The queries about disks. QEMU has two nodes for each image: the upper node knows the format, the
+// lower one is the file. In wick the upper node has the disk's id, and the lower node has the name
 // "#ID-file".
 #include <fmt/format.h>
 
@@ -126,7 +126,8 @@ Json counters(const DiskInfo& disk, bool guest) {
           {"timed_stats", Json::array()}};
 }
 
-// wick counts a guest's requests, not those to the file.
+// Returns the statistics of the file's node. They are 0, because wick counts the guest's requests,
+// not the requests to the file.
 Json file_stats(const DiskInfo& disk) {
   DiskInfo idle;
   idle.id = disk.id;

@@ -22,7 +22,7 @@ const std::string* text_of(const Json& object, const char* key) {
   return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
 }
 
-// Bytes of other encodings become U+FFFD.
+// Returns the line to send. Bytes that are not UTF-8 become U+FFFD.
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -65,8 +65,8 @@ Result<Json> QmpClient::request(std::string_view text) {
   }
 }
 
-// Fails after the deadline also if there is something to receive: a server that sends events
-// without end gives no answer.
+// Waits for `events`. After the deadline it fails even if there is something to receive, because a
+// server that sends events without end gives no answer.
 Result<void> QmpClient::wait_for(short events, Clock::time_point deadline) const {
   for (;;) {
     const auto left = duration_cast<milliseconds>(deadline - Clock::now());
@@ -93,7 +93,7 @@ Result<void> QmpClient::send(std::string_view text, Clock::time_point deadline) 
   return {};
 }
 
-// The next message, which is an object on a line.
+// Returns the next message, which is an object on one line.
 Result<Json> QmpClient::receive(Clock::time_point deadline) {
   size_t searched = 0;
   for (;;) {

@@ -19,16 +19,17 @@ class QmpClient {
  public:
   static constexpr size_t kMaxMessageBytes = 16 << 20;
 
-  // Connects and leaves the negotiation mode. `timeout` is for this and for each command.
+  // Connects and leaves the negotiation mode. `timeout` is the limit for this, and for each
+  // command.
   static Result<QmpClient> connect(const std::string& socket_path,
                                    std::chrono::milliseconds timeout);
 
-  // Returns the command's "return" value; fails with the server's description if it refuses.
-  // Events are skipped. `arguments` is an object, or null.
+  // Executes a command and returns its "return" value. If the server refuses, the error has its
+  // description. Events are skipped. `arguments` is an object, or null.
   Result<nlohmann::json> execute(std::string_view command);
   Result<nlohmann::json> execute(std::string_view command, const nlohmann::json& arguments);
 
-  // The same for an already connected socket, for tests.
+  // Does what connect() does, with a connected socket; for tests.
   static Result<QmpClient> start(Fd socket, const std::string& name,
                                  std::chrono::milliseconds timeout);
 
@@ -43,7 +44,7 @@ class QmpClient {
   Result<void> wait_for(short events, Clock::time_point deadline) const;
 
   Fd socket_;
-  std::string name_;  // for errors
+  std::string name_;  // the server's name in errors
   std::chrono::milliseconds timeout_;
   std::string received_;
 };

@@ -11,7 +11,7 @@ namespace wick::control::qmp {
 namespace {
 
 constexpr Command kCommands[] = {
-    // The connection, and what there is
+    // The connection and introspection
     {"qmp_capabilities", "enable?:[QMPCapability]", ""},
     {"query-version", "", "VersionInfo", query_version},
     {"query-commands", "", "[CommandInfo]", query_commands},

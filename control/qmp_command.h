@@ -1,6 +1,5 @@
 // The commands of QMP. One table has, for each of them, the arguments, the type of the answer and
-// the function that executes it. The functions are in qmp_machine.cc, qmp_block.cc, qmp_devices.cc
-// and qmp_hotplug.cc.
+// the function that executes it. The functions are declared in qmp_handlers.h.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -31,11 +30,11 @@ using Done = std::function<void(Answer)>;
 
 struct Command {
   std::string_view name;
-  std::string_view arguments;  // as in qmp_types.h
-  std::string_view returns;    // a type; empty: an empty object
-  // Exactly one of the two is set. The arguments have been checked against `arguments`. A command
-  // that answers later calls its Done on the main loop; both are null for qmp_capabilities, which
-  // belongs to the session.
+  std::string_view arguments;  // the declaration, as in qmp_types.h
+  std::string_view returns;    // the type of the answer; empty: an empty object
+  // The function; exactly one of the two is set, except for qmp_capabilities, which has neither
+  // because it belongs to the session. The arguments have been checked against `arguments`. A
+  // command that answers later calls its Done on the main loop.
   Answer (*run)(Context& context, const Json& arguments) = nullptr;
   void (*start)(Context& context, const Json& arguments, Done done) = nullptr;
 };
@@ -43,17 +42,17 @@ struct Command {
 std::span<const Command> commands();
 const Command* find_command(std::string_view name);
 
-// QMP's object for an error: {"class": ..., "desc": ...}.
+// Returns QMP's object for an error: {"class": ..., "desc": ...}.
 Json to_json(const CommandError& error);
 
-// -- For the functions of commands. --
+// Helpers for the functions of commands.
 
 inline Json nothing() { return Json::object(); }
 std::unexpected<CommandError> generic(std::string text);
 std::unexpected<CommandError> device_not_found(const std::string& id);
-// An empty object, or a GenericError.
+// Returns an empty object, or a GenericError if `result` is an error.
 Answer answer(const Result<void>& result);
-// An optional argument; `otherwise` if it is absent.
+// Return an optional argument, or `otherwise` if it is absent.
 std::string text_or(const Json& arguments, std::string_view key, std::string_view otherwise);
 bool bool_or(const Json& arguments, std::string_view key, bool otherwise);
 

@@ -17,7 +17,7 @@ Json pci_device(const vmm::PciInfo& function) {
   for (const auto& bar : function.bars) {
     Json region = {
         {"bar", bar.index}, {"size", bar.size_bytes}, {"type", bar.io ? "io" : "memory"}};
-    // QEMU's value for a BAR that is not decoded.
+    // -1 is QEMU's value for a BAR that is not decoded.
     if (bar.address == 0)
       region["address"] = -1;
     else
@@ -94,7 +94,7 @@ Answer query_rx_filter(Context& context, const Json& arguments) {
                     {"vlan-table", card.vlans},
                     {"unicast-table", mac_list(card.unicast)},
                     {"multicast-table", mac_list(card.multicast)}});
-    // From now on the next change causes an event again.
+    // The next change causes an event again.
     context.quiet_filters.erase(card.id);
   }
   if (wanted != arguments.end() && !found)

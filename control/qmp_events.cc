@@ -32,7 +32,7 @@ constexpr EventType kEvents[] = {
     {"DUMP_COMPLETED", "result:DumpQueryResult error?:str"},
 };
 
-// Without `data` if it is null.
+// Returns an event with the present time; without a member "data" if `data` is null.
 Json with_time(std::string_view name, Json data) {
   using namespace std::chrono;
   const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();

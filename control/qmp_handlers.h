@@ -5,7 +5,7 @@
 
 namespace wick::control::qmp {
 
-// qmp_machine.cc
+// Functions in qmp_machine.cc.
 Answer query_version(Context&, const Json&);
 Answer query_commands(Context&, const Json&);
 Answer query_schema(Context&, const Json&);
@@ -31,24 +31,24 @@ Answer balloon(Context&, const Json&);
 Answer screendump(Context& context, const Json& arguments);
 void human_monitor_command(Context&, const Json&, Done);
 
-// qmp_dump.cc
+// Functions in qmp_dump.cc.
 void dump_guest_memory(Context&, const Json&, Done);
 Answer query_dump(Context&, const Json&);
 Answer query_dump_capability(Context&, const Json&);
 Json to_json(const DumpState& state);
 
-// qmp_block.cc
+// Functions in qmp_block.cc.
 Answer query_block(Context&, const Json&);
 Answer query_blockstats(Context&, const Json&);
 Answer query_named_block_nodes(Context&, const Json&);
 
-// qmp_media.cc
+// Functions in qmp_media.cc.
 Answer block_resize(Context&, const Json&);
 Answer blockdev_snapshot_sync(Context&, const Json&);
 Answer eject(Context&, const Json&);
 Answer change_medium(Context&, const Json&);
 
-// qmp_devices.cc
+// Functions in qmp_devices.cc.
 Answer query_chardev(Context&, const Json&);
 Answer query_pci(Context&, const Json&);
 Answer query_rx_filter(Context&, const Json&);
@@ -56,7 +56,7 @@ Answer set_link(Context&, const Json&);
 Answer send_break(Context&, const Json&);
 Answer send_key(Context&, const Json&);
 
-// qmp_hotplug.cc
+// Functions in qmp_hotplug.cc.
 Answer blockdev_add(Context&, const Json&);
 Answer blockdev_del(Context&, const Json&);
 Answer netdev_add(Context&, const Json&);

@@ -1,5 +1,5 @@
 // Hot-plug. As with QEMU, a client first makes the host's half of a device (blockdev-add,
-// netdev_add), and then the guest's half, which names it (device_add).
+// netdev_add), and then the guest's half, which refers to the host's half by its name (device_add).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,7 +20,8 @@ constexpr size_t kMaxForwards = 64;
 
 Answer duplicate_id(const std::string& id) { return generic(fmt::format("Duplicate ID '{}'", id)); }
 
-// A spare keeps the id of the device that used it last, which may have been removed since.
+// Returns true if the device with this id exists. A spare keeps the id of the device that used it
+// last, and that device may have been removed since.
 bool is_used(Context& context, const std::string& device) {
   return !device.empty() && (find_disk(context.hardware(), device).has_value() ||
                              find_card(context.hardware(), device).has_value());
@@ -30,8 +31,8 @@ bool is_known_id(Context& context, const std::string& id) {
   return find_disk(context.hardware(), id) || find_card(context.hardware(), id);
 }
 
-// As in QEMU, whose node names have at most 31 bytes. An id becomes part of paths, logs and names
-// of threads. Machine accepts longer ones.
+// The maximum is that of QEMU's node names. An id becomes part of paths, logs and names of threads.
+// Machine accepts longer ids.
 constexpr size_t kMaxIdBytes = 31;
 
 bool is_good_id(std::string_view id) {
@@ -40,7 +41,8 @@ bool is_good_id(std::string_view id) {
   });
 }
 
-// The path of a format node's file: {"driver": "file", "filename": PATH}, or a node's name.
+// Returns the path of a format node's file. The argument "file" is {"driver": "file", "filename":
+// PATH}, or the name of a protocol node.
 std::expected<std::string, CommandError> file_path(Context& context, const Json& arguments) {
   const auto file = arguments.find("file");
   if (file == arguments.end()) return generic("Parameter 'file' is missing");
@@ -111,7 +113,7 @@ Answer add_net_card(Context& context, const Json& arguments, const std::string& 
   return nothing();
 }
 
-// The properties that device_add accepts, with their JSON types.
+// A property that device_add accepts, with its JSON type.
 struct Property {
   std::string_view name;
   bool is_number = false;

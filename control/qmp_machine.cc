@@ -124,7 +124,7 @@ Answer inject_nmi(Context& context, const Json&) { return answer(context.machine
 Answer balloon(Context& context, const Json& arguments) {
   const auto target = arguments.at("value").get<int64_t>();
   if (target <= 0) return generic("Parameter 'target' expects a size");
-  // As in QEMU, a target above the guest's memory means all of it.
+  // As in QEMU, a target above the size of the guest's memory means all memory.
   const uint64_t all = context.machine().config().memory_bytes;
   return answer(context.hardware().set_balloon(std::min(static_cast<uint64_t>(target), all)));
 }

@@ -10,7 +10,7 @@ namespace {
 
 using Found = std::expected<vmm::DiskInfo, CommandError>;
 
-// By `device` or `node-name`, of which exactly one must be given.
+// Finds a disk by `device` or `node-name`, of which exactly one must be given.
 Found find_node(Context& context, const Json& arguments) {
   const std::string device = text_or(arguments, "device", "");
   const std::string node = text_or(arguments, "node-name", "");
@@ -21,7 +21,8 @@ Found find_node(Context& context, const Json& arguments) {
   return generic(fmt::format("Cannot find device='{}' nor node-name='{}'", device, node));
 }
 
-// A drive, by `device` or by `id`, which is the guest's device; both are the same in wick.
+// Finds a drive by `device` or `id`, of which exactly one must be given. `id` names the guest's
+// device; in wick both have the same name.
 Found find_drive(Context& context, const Json& arguments) {
   if (arguments.contains("device") == arguments.contains("id"))
     return generic("Need exactly one of 'device' and 'id'");

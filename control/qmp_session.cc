@@ -52,7 +52,7 @@ std::unexpected<CommandError> not_found(std::string text) {
   return std::unexpected(CommandError{ErrorClass::kCommandNotFound, std::move(text)});
 }
 
-// The name of the command of a well-formed request.
+// Returns the name of the command. Fails if the request is not well-formed.
 std::expected<std::string, CommandError> command_name(const Json& request) {
   for (const auto& [key, value] : request.items())
     if (key != "execute" && key != "exec-oob" && key != "arguments" && key != "id")

@@ -1,10 +1,10 @@
-// One client of QMP (QEMU QMP specification): takes its bytes and returns lines of text. It does
-// not access the socket itself. Each client negotiates for itself. A client's commands are executed
-// one after the other and answered in order, including those that answer later.
+// One client of QMP (QEMU QMP specification): takes the client's bytes and returns lines of text.
+// It does not access the socket itself. Each client negotiates for itself. Its commands are
+// executed one after the other and answered in order, including those that answer later.
 //
-// What a client sends is bounded by JsonStream. The owner stops reading from it while
-// has_work(). After many faults in a row the session is finished(), because the client does not
-// speak QMP.
+// JsonStream bounds what a client can send. The owner must not read from the client while
+// has_work(). After kMaxFaults faults in a row the session is finished(), because the client does
+// not speak QMP.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -21,7 +21,7 @@
 
 namespace wick::control {
 
-// The version in the greeting and in query-version.
+// Returns the version for the greeting and for query-version.
 Json version(const Context& context);
 
 class QmpSession {
@@ -30,7 +30,8 @@ class QmpSession {
 
   struct Events {
     std::function<void(std::string_view text)> send = {};
-    // Called when a command has answered after run_one() returned: call run_one() again.
+    // Called when a command has answered after the return of run_one(). The owner then calls
+    // run_one() again.
     std::function<void()> ready = {};
   };
 
@@ -40,9 +41,9 @@ class QmpSession {
   QmpSession& operator=(const QmpSession&) = delete;
 
   void receive(std::string_view bytes);
-  // Executes at most one command. Returns whether to call again.
+  // Executes at most one command. Returns true if it must be called again.
   bool run_one();
-  // There is input that has not been executed.
+  // Returns true if there may be input that has not been executed.
   bool has_work() const { return work_ || waiting_; }
   bool finished() const { return faults_ >= kMaxFaults; }
 
@@ -60,9 +61,9 @@ class QmpSession {
   const Events events_;
   JsonStream stream_;
   bool negotiated_ = false;
-  bool work_ = false;     // the stream may have a complete value
-  bool waiting_ = false;  // for a command that answers later
-  int faults_ = 0;        // in a row
+  bool work_ = false;     // true: the stream may have a complete value
+  bool waiting_ = false;  // true: a command has not answered yet
+  int faults_ = 0;        // the number of faults in a row
   // Expires with the session, for answers that come later.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -1,5 +1,6 @@
 // The types of QMP that wick's commands and events use, by their names in the QEMU QMP Reference
-// Manual (QEMU 7.2). Values that wick never sends stay in, so that a client sees the same type.
+// Manual (QEMU 7.2). They include values that wick never sends, so that a client sees the same
+// type.
 #include "control/qmp_types.h"
 
 namespace wick::control {

@@ -16,8 +16,8 @@ namespace {
 
 struct Builtin {
   std::string_view name;
-  std::string_view json_type;  // in the schema
-  std::string_view expected;   // in errors
+  std::string_view json_type;  // its JSON type in the schema
+  std::string_view expected;   // its name in errors
 };
 
 constexpr Builtin kBuiltins[] = {
@@ -30,7 +30,7 @@ const Builtin* find_builtin(std::string_view name) {
   return found == std::end(kBuiltins) ? nullptr : found;
 }
 
-// The next word of `text`, which is shortened by it; empty at the end.
+// Removes the next word from `text` and returns it; empty at the end.
 std::string_view next_word(std::string_view& text) {
   text.remove_prefix(std::min(text.find_first_not_of(" \n"), text.size()));
   const std::string_view word = text.substr(0, text.find_first_of(" \n"));
@@ -67,7 +67,7 @@ Check wrong_type(const std::string& name, std::string_view expected) {
 
 Check check_value(const std::string& name, std::string_view type, const Json& value);
 
-// The recursion is as deep as the definitions are.
+// Checks the members of an object. The definitions bound the depth of the recursion.
 Check check_members(const std::string& prefix, const ParsedType& type, const Json& object) {
   std::vector<Member> members = type.members;
   if (type.kind == ParsedType::Kind::kUnion && object.contains(type.tag)) {
@@ -120,7 +120,8 @@ Check check_value(const std::string& name, std::string_view type, const Json& va
   return check_members(name + ".", *definition, value);
 }
 
-// Numbers the types in the order in which they are met, and describes each once.
+// Writes the schema: numbers the types in the order in which they are found, and describes each
+// type once.
 class SchemaWriter {
  public:
   SchemaWriter() { describe("0", ParsedType{}); }
@@ -146,14 +147,16 @@ class SchemaWriter {
     return name;
   }
 
-  // The masked name of a type.
+  // Returns the name of a type in the schema. It is a number, which masks QEMU's name, or that of a
+  // builtin type or an array.
   std::string reference(std::string_view type) {
     if (const auto known = names_.find(std::string(type)); known != names_.end())
       return known->second;
     if (type.starts_with('[')) {
       const std::string element = reference(type.substr(1, type.size() - 2));
       const std::string name = "[" + element + "]";
-      // The element may have an array of its own kind, as PciDeviceInfo.
+      // The array may have been described meanwhile, because the element's type may contain the
+      // same array, as PciDeviceInfo does.
       if (names_.contains(std::string(type))) return name;
       names_[std::string(type)] = name;
       described_.push_back({{"name", name}, {"meta-type", "array"}, {"element-type", element}});
@@ -166,7 +169,8 @@ class SchemaWriter {
       return std::string(type);
     }
     const std::string name = number();
-    names_[std::string(type)] = name;  // before its members, which may refer to it
+    // Stored before its members are described, which may refer to it.
+    names_[std::string(type)] = name;
     describe(name, find_type(type).value_or(ParsedType{}));
     return name;
   }
@@ -195,7 +199,8 @@ class SchemaWriter {
     described_.push_back(std::move(info));
   }
 
-  // A value of the tag without a definition of its own has no more members.
+  // Returns the variants of a union. For a value of the tag without its own definition, the variant
+  // has no members.
   Json variants(const ParsedType& type) {
     Json list = Json::array();
     const auto tag = std::ranges::find(type.members, type.tag, &Member::name);

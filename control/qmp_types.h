@@ -9,7 +9,7 @@
 //   struct MEMBER:TYPE OPTIONAL?:TYPE ...
 //   union TAG MEMBER:TYPE ... | VALUE=TYPE ...     (TAG is one of the members, an enumeration)
 //
-// Thread rule: none; the definitions are constant.
+// Thread rule: any thread; the definitions are constant.
 #pragma once
 
 #include <expected>
@@ -29,7 +29,7 @@ struct TypeDefinition {
   std::string_view text;
 };
 
-// All definitions (qmp_type_table.cc).
+// Returns all definitions (qmp_type_table.cc).
 std::span<const TypeDefinition> type_definitions();
 
 struct Member {
@@ -41,19 +41,22 @@ struct Member {
 struct ParsedType {
   enum class Kind { kEnum, kStruct, kUnion };
   Kind kind = Kind::kStruct;
-  std::vector<std::string_view> values = {};  // kEnum
+  std::vector<std::string_view> values = {};  // the values of a kEnum
   std::vector<Member> members = {};
-  bool open = false;  // of arguments: other members are allowed, and the command checks them
+  // Only for arguments: the command allows other members, and checks them itself.
+  bool open = false;
   std::string_view tag;
   std::vector<std::pair<std::string_view, std::string_view>> variants = {};
 };
 
-// nullopt: there is no such definition.
+// Finds a definition by its name; nullopt: there is none.
 std::optional<ParsedType> find_type(std::string_view name);
-// The arguments of a command, in the form of a struct's members. A last "*" makes them open.
+// Parses the declaration of a command's arguments, which has the form of a struct's members. A "*"
+// at the end allows other members.
 ParsedType parse_arguments(std::string_view text);
 
-// Checks a client's `arguments`, an object. The error is a message for the client.
+// Checks a client's `arguments`, an object, against the declaration `text`. An error is a message
+// for the client.
 std::expected<void, std::string> check_arguments(std::string_view text, const Json& arguments);
 
 // A command or an event, for the schema.
@@ -61,10 +64,10 @@ struct SchemaEntry {
   std::string_view name;
   bool event = false;
   std::string_view arguments;
-  std::string_view returns;  // empty: an empty object
+  std::string_view returns;  // the type of the answer; empty: an empty object
 };
 
-// The answer of query-qmp-schema. As in QEMU, the names of types are numbers.
+// Returns the answer of query-qmp-schema. As in QEMU, the names of types are numbers.
 Json make_schema(std::span<const SchemaEntry> entries);
 
 }  // namespace wick::control

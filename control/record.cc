@@ -9,7 +9,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Paths and names may be no valid UTF-8; such bytes are replaced.
+// Returns one line of JSON. Paths and names may be invalid UTF-8; such bytes are replaced.
 std::string text_of(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

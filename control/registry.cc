@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 constexpr const char* kLock = "lock";
 constexpr const char* kMachineFile = "machine.json";
 constexpr const char* kEndingFile = "ending.json";
-// In /run/wick, beside root's machines.
+// The folder in /run/wick for networks, among the folders of root's machines.
 constexpr std::string_view kFolderOfNetworks = "net";
 constexpr milliseconds kRetryPeriod{1};
 constexpr int kMaxTries = 500;
@@ -66,7 +66,8 @@ bool try_lock(const Fd& file) {
   return ::fcntl(file.get(), F_OFD_SETLK, &lock) == 0;
 }
 
-// Whether a machine's process holds the lock; those who wait for it do not count.
+// Returns true if a machine's process holds the lock. Read locks of processes that wait for the
+// machine's end do not count.
 bool is_locked(const Fd& file) {
   auto lock = whole_file(F_RDLCK);
   return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type == F_WRLCK;
@@ -84,7 +85,7 @@ using Directory = std::unique_ptr<DIR, decltype([](DIR* directory) { ::closedir(
 
 std::vector<std::string> names_in(const Fd& folder) {
   std::vector<std::string> names;
-  // A new description, because reading moves its offset.
+  // The folder is opened again, because reading moves the offset of an open file description.
   const int copy = ::openat(folder.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const Directory directory(copy < 0 ? nullptr : ::fdopendir(copy));
   if (!directory) return names;
@@ -98,7 +99,7 @@ void remove_content(const Fd& folder) {
     if (name != kLock) (void)::unlinkat(folder.get(), name.c_str(), 0);
 }
 
-// The lock is removed last, because a folder without a lock is no entry.
+// Removes an entry. The lock is removed last, because a folder without a lock is no entry.
 void remove_entry(const Fd& registry, const std::string& name, const Fd& folder) {
   remove_content(folder);
   (void)::unlinkat(folder.get(), kLock, 0);
@@ -115,7 +116,7 @@ Result<Fd> open_for_reading(const Fd& folder, const char* name) {
   return file;
 }
 
-// From its start; at most kMaxRecordBytes.
+// Returns the content of a file from its start, limited to about kMaxRecordBytes.
 std::string content_of(const Fd& file) {
   std::string text;
   std::array<char, 4096> part;
@@ -164,7 +165,7 @@ std::string registry_folder(const RegistryVariables& variables, uid_t user) {
 
 Result<Registry> Registry::open() {
   RegistryVariables variables{std::getenv("WICK_RUNTIME_DIR"), std::getenv("XDG_RUNTIME_DIR")};
-  // A container often has the variable, but not the folder.
+  // In a container the variable is often set, although there is no such folder.
   if (variables.xdg_runtime_dir != nullptr && ::access(variables.xdg_runtime_dir, W_OK) != 0)
     variables.xdg_runtime_dir = nullptr;
   return open(registry_folder(variables, ::geteuid()));
@@ -182,7 +183,8 @@ Result<Registry> Registry::open(const std::string& folder) {
   if (!above.valid())
     return with_hint(fail_errno(errno, "{}: cannot open the folder of machines", parent),
                      "set WICK_RUNTIME_DIR or XDG_RUNTIME_DIR to a folder of your own");
-  // All users may look into /run/wick, for `wick net status`. The entries are their owner's.
+  // All users may read /run/wick, for `wick net status`. The entries in it are readable for root
+  // only.
   const mode_t mode = ::geteuid() == 0 ? 0755 : 0700;
   if (::mkdirat(above.get(), name.c_str(), mode) < 0 && errno != EEXIST)
     return with_hint(fail_errno(errno, "{}: cannot make the folder of machines", path),
@@ -197,7 +199,7 @@ Result<MachineEntry> Registry::claim(const std::string& name) const {
   if (!unix_address(path + "/monitor.sock"))
     return with_hint(fail("{}: too long for the path of a socket", path),
                      "choose a shorter name, or set WICK_RUNTIME_DIR to a shorter path");
-  // Each try fails only because another process has changed the entry meanwhile.
+  // A try fails only if another process has just changed the entry, or briefly holds its lock.
   for (int tries = 0; tries < kMaxTries; ++tries) {
     if (::mkdirat(folder_.get(), name.c_str(), 0700) < 0 && errno != EEXIST)
       return fail_errno(errno, "{}: cannot make the machine's folder", path);
@@ -221,8 +223,8 @@ Result<MachineEntry> Registry::claim(const std::string& name) const {
       return MachineEntry(name, path, Fd(::fcntl(folder_.get(), F_DUPFD_CLOEXEC, 0)),
                           std::move(folder), std::move(lock));
 
-    // Those who wait for the ending of the last machine have its lock open, so this one gets a
-    // new lock.
+    // Processes that wait for the ending of the last machine have its lock open, so the new machine
+    // gets a new lock.
     remove_content(folder);
     constexpr const char* kNewLock = "lock.new";
     Fd new_lock(::openat(folder.get(), kNewLock, kFlags | O_CREAT | O_EXCL, 0600));
@@ -283,7 +285,8 @@ Result<Fd> MachineEntry::create_file(const char* file) const {
   return made;
 }
 
-// No sync: after a power failure nobody reads the entry, because the machine has ended.
+// Writes a file without a sync: after a power failure nobody reads the entry, because the machine
+// has ended.
 Result<void> MachineEntry::write_file(const char* file, std::string_view text) const {
   auto written = replace_file_at(folder_.get(), file, text, {.sync = false});
   if (!written) written.error().context = folder_path_ + '/' + written.error().context;
@@ -364,8 +367,9 @@ Result<void> MachineView::kill() const {
   }
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, described->pid, 0)));
   const int error = errno;
-  // A process with the recorded PID and start time is the machine's. The lock is checked after
-  // that: if it is held, the machine has not ended since its record was read, and the pidfd is its.
+  // A process with the recorded PID and start time is the machine's. The lock is checked last: if
+  // it is still held, the machine has not ended since its record was read, so the pidfd refers to
+  // the machine's process.
   const auto ticks = start_ticks(described->pid);
   if (!is_locked(lock_)) return {};
   if (!process.valid())

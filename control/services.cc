@@ -17,8 +17,8 @@ namespace wick::control {
 
 using namespace std::chrono_literals;
 
-// A session and its connection. One command is executed in each turn of the loop, so that a
-// client that floods a service does not keep the loop from its other work.
+// A client: a session and its connection. In each turn of the loop a client executes one command,
+// so that a client that floods a service does not keep the loop from its other work.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(Context& context, ServiceConfig::Kind kind,
@@ -75,7 +75,7 @@ class Client {
   std::unique_ptr<Connection> connection_;
   std::optional<QmpSession> qmp_;
   std::optional<MonitorSession> monitor_;
-  bool posted_ = false;  // pump() will be called
+  bool posted_ = false;  // true: the loop will call pump()
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
@@ -154,7 +154,8 @@ void Services::on_event(const vmm::MachineEvent& event) {
   if (!balloon_waits_) send_balloon_event();
 }
 
-// The first change is sent at once; of those in the second after it, the last one.
+// Sends the event of a balloon change. The first change is sent at once; of the changes within one
+// second after an event, only the last is sent.
 void Services::send_balloon_event() {
   balloon_waits_ = balloon_event_.has_value();
   if (!balloon_event_) return;

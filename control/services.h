@@ -36,23 +36,25 @@ class Hmp;
 
 class Services {
  public:
-  // The clients of one service at a time. Others are disconnected.
+  // The limit for the clients of one service at the same time. Further clients are disconnected.
   static constexpr size_t kMaxClients = 16;
 
-  // Listens, before the machine runs. `loop` is the machine's main loop; it and the machine must
-  // outlive the services.
+  // Starts the services; must be called before the machine runs. `loop` is the machine's main loop.
+  // `loop` and `machine` must outlive the services.
   static Result<std::unique_ptr<Services>> start(EventLoop& loop, vmm::Machine& machine,
                                                  std::span<const ServiceConfig> configs,
                                                  Hooks hooks = {});
-  // Gives the clients a short time to receive what waits for them, the event of the end included.
+  // Gives each client a short time to receive the output that is waiting for it, including the
+  // event of the machine's end.
   ~Services();
   Services(const Services&) = delete;
   Services& operator=(const Services&) = delete;
 
-  // The sockets' addresses, with the ports that the kernel has chosen.
+  // Returns the addresses of the services on sockets, with the ports that the kernel has chosen.
   std::vector<StreamAddress> addresses() const;
 
-  // One line for the human monitor, as gdb's `monitor` sends it. `done` may be called later.
+  // Executes one line of the human monitor, as gdb's `monitor` sends it. `done` may be called
+  // later.
   void execute(std::string_view line, std::function<void(const std::string& text)> done);
 
  private:
@@ -74,7 +76,7 @@ class Services {
   std::list<Service> services_;
   std::unique_ptr<Hmp> monitor_;
 
-  // The balloon's events come at most once in a second, as QEMU's do.
+  // The balloon's events come at most once in a second, as in QEMU.
   std::optional<EventLoop::Timer> balloon_timer_;
   bool balloon_waits_ = false;
   std::optional<vmm::MachineEvent> balloon_event_;

@@ -13,7 +13,7 @@
 namespace wick::control {
 
 std::optional<uint64_t> parse_start_ticks(std::string_view stat) {
-  constexpr int kFieldsBetween = 20;  // fields 3 to 21
+  constexpr int kFieldsBetween = 20;  // spaces from the name's end to field 22
   size_t at = stat.rfind(')');
   if (at == stat.npos) return std::nullopt;
   for (int i = 0; i < kFieldsBetween; ++i) {

@@ -1,6 +1,7 @@
-// When a process started (proc_pid_stat(5), field 22), which with its PID names it for good.
+// The time at which a process started (proc_pid_stat(5), field 22). Together with the PID it
+// identifies the process, even after the PID has been reused.
 //
-// Thread rule: none.
+// Thread rule: any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -11,10 +12,10 @@
 
 namespace wick::control {
 
-// In clock ticks since the boot; nullopt if there is no such process.
+// Returns the time in clock ticks since the boot; nullopt if there is no such process.
 std::optional<uint64_t> start_ticks(pid_t process);
 
-// The same of the text of /proc/PID/stat. The name of a program, its second field, is in
+// Parses the time from the text of /proc/PID/stat. Its second field, the name of the program, is in
 // parentheses and may have any characters.
 std::optional<uint64_t> parse_start_ticks(std::string_view stat);
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint32_t kMsrKernelGsBase = 0xc000'0102;
 
-// The parts of RAM that lie in the range.
+// Returns the parts of RAM that lie in `range`, or all RAM without a range.
 Result<std::vector<GuestMemory::Region>> blocks_of(const GuestMemory& memory,
                                                    const std::optional<CoreRange>& range) {
   std::vector<GuestMemory::Region> blocks;
@@ -26,7 +26,7 @@ Result<std::vector<GuestMemory::Region>> blocks_of(const GuestMemory& memory,
     uint64_t end = start + region.size_bytes;
     if (range) {
       start = std::max(start, range->begin);
-      // The range may end beyond 2^64.
+      // A range that would end beyond 2^64 ends with the memory.
       if (range->length_bytes <= UINT64_MAX - range->begin)
         end = std::min(end, range->begin + range->length_bytes);
     }
@@ -39,7 +39,7 @@ Result<std::vector<GuestMemory::Region>> blocks_of(const GuestMemory& memory,
   return blocks;
 }
 
-// Copies what is read on the main loop.
+// Copies everything that may be read only on the main loop.
 Result<CoreImage> take_image(vmm::Machine& machine, const CoreOptions& options) {
   if (options.format != CoreFormat::kElf && (options.paging || options.range))
     return with_hint(fail("a core in the format kdump-zlib has all of the memory, without paging"),
@@ -54,7 +54,7 @@ Result<CoreImage> take_image(vmm::Machine& machine, const CoreOptions& options) 
     image.cpus.push_back({.registers = TRY(inspector.registers(cpu)),
                           .kernel_gs_base = inspector.read_msr(cpu, kMsrKernelGsBase).value_or(0)});
   auto note = GuestNote::read(inspector.memory(), inspector.vmcoreinfo());
-  // A core without the note is better than none.
+  // A broken note is no reason to write no core.
   if (note)
     image.guest_note = *std::move(note);
   else
@@ -97,7 +97,8 @@ class Writer final : public CoreWriter {
 
   Result<void> start(vmm::Machine& machine) {
     ended_by_ = machine.subscribe([this](const vmm::MachineEvent& event) { on_event(event); });
-    // No signal is handled here, and the end of a pipe's reader is an error of write().
+    // Blocks all signals in the new thread, because the main loop handles them. With SIGPIPE
+    // blocked, write() fails with EPIPE when the reader of a pipe is gone.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -112,7 +113,7 @@ class Writer final : public CoreWriter {
   CoreProgress progress() const override { return {counter_.done_bytes(), total_bytes_}; }
 
  private:
-  // On the writer's thread.
+  // Executed by the writer's thread.
   void run() {
     result_ = write_image(image_, format_, file_, counter_, stop_.get_token());
     loop_.post([this, alive = alive_] {
@@ -120,7 +121,7 @@ class Writer final : public CoreWriter {
     });
   }
 
-  // Posts a report unless one waits.
+  // Posts a report of the progress, unless one is posted already. Called on the writer's thread.
   void report() {
     if (!on_progress_ || reporting_.exchange(true)) return;
     loop_.post([this, alive = alive_] {
@@ -130,15 +131,16 @@ class Writer final : public CoreWriter {
     });
   }
 
-  // On the main loop from here on.
+  // The following functions are called on the main loop.
+
   void finish() {
     end();
     ended_by_ = {};
     if (auto on_done = std::exchange(on_done_, {})) on_done(std::move(result_));
   }
 
-  // The memory may not be read after the observer returns. `on_done` is called by the loop,
-  // because it may destroy this object.
+  // Ends the writing, because the guest's memory must not be read after the observer returns. The
+  // loop calls `on_done` later, because it may destroy this object.
   void on_event(const vmm::MachineEvent& event) {
     switch (event.kind) {
       case vmm::MachineEvent::Kind::kResume:
@@ -161,11 +163,11 @@ class Writer final : public CoreWriter {
   const CoreImage image_;
   const uint64_t total_bytes_;
   const CoreFormat format_;
-  CoreFile file_;  // of the writer's thread
+  CoreFile file_;  // used by the writer's thread
   std::stop_source stop_;
   CoreCounter counter_{[this] { report(); }};
   std::atomic<bool> reporting_{false};
-  Result<void> result_;  // written before the thread ends
+  Result<void> result_;  // set before the thread ends
   std::thread thread_;
 
   // Owned by the main loop.

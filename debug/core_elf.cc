@@ -1,5 +1,5 @@
-// The ELF form of a core: file header, program headers, notes, then the memory's blocks. The
-// blocks start at multiples of the page size in the file, so that their zero pages are holes.
+// The ELF format of a core: file header, program headers, notes, then the blocks of memory. Each
+// block starts at a multiple of the page size in the file, so that zero pages can be holes.
 #include <elf.h>
 
 #include <algorithm>
@@ -14,21 +14,21 @@ namespace wick::debug {
 
 namespace {
 
-// How much memory is searched for zero pages and written between two reports of progress.
+// The amount of memory that is searched for zero pages and written between two progress reports.
 constexpr uint64_t kPieceBytes = 1 << 20;
 
-// Where Linux maps its image (Documentation/arch/x86/x86_64/mm.rst), with the largest size that
-// KASLR gives it.
+// The range in which Linux maps its image (Documentation/arch/x86/x86_64/mm.rst), with the maximum
+// size that KASLR allows.
 constexpr uint64_t kLinuxImage = 0xffff'ffff'8000'0000;
 constexpr uint64_t kLinuxImageLast = kLinuxImage + (1 << 30) - 1;
 constexpr uint64_t kMaxImageMappings = 1000;
 
-// A block of memory, or a part of one, at its place in the file.
+// A block of memory, or a part of one, and its place in the file.
 struct Segment {
   uint64_t linear = 0;
   uint64_t physical = 0;
   uint64_t size_bytes = 0;
-  uint64_t block_offset = 0;  // from the first block on
+  uint64_t block_offset = 0;  // offset in the file, from the start of the first block
 };
 
 std::vector<Segment> physical_segments(const CoreImage& image) {
@@ -47,8 +47,8 @@ std::vector<vmm::CpuRegisters> registers_of(const CoreImage& image) {
   return registers;
 }
 
-// The parts of the mappings that lie in the core's blocks. Mappings may be of addresses that
-// have no RAM.
+// Returns the parts of the mappings that lie in the core's blocks. The rest is left out: a mapping
+// may lead to addresses without RAM.
 std::vector<Segment> segments_of(const std::vector<Mapping>& mappings,
                                  const std::vector<Segment>& blocks) {
   std::vector<Segment> segments;
@@ -73,9 +73,9 @@ Result<std::vector<Segment>> mapped_segments(const CoreImage& image, std::stop_t
   return segments_of(*mappings, physical_segments(image));
 }
 
-// The memory by physical addresses; and for a Linux that has given its vmcoreinfo also the
-// kernel's own image by linear ones, as in the kernel's /proc/vmcore. drgn needs it to find the
-// page tables.
+// Returns the memory by physical addresses. If the guest is a Linux that has given its vmcoreinfo,
+// adds the kernel's image by linear addresses, as in the kernel's /proc/vmcore; drgn needs these to
+// find the page tables.
 std::vector<Segment> plain_segments(const CoreImage& image, std::stop_token stop) {
   std::vector<Segment> segments = physical_segments(image);
   if (image.note() == nullptr || !image.note()->value("OSRELEASE")) return segments;
@@ -83,7 +83,7 @@ std::vector<Segment> plain_segments(const CoreImage& image, std::stop_token stop
       image.memory, registers_of(image),
       {.mappings = kMaxImageMappings, .first = kLinuxImage, .last = kLinuxImageLast},
       std::move(stop));
-  // The linear addresses are optional; a core without them is complete, too.
+  // If the walk fails, the linear addresses are left out; the core is complete without them.
   if (!mappings) return segments;
   const auto kernel = segments_of(*mappings, segments);
   segments.insert(segments.end(), kernel.begin(), kernel.end());
@@ -117,7 +117,7 @@ Elf64_Ehdr file_header(size_t program_headers, NoteLayout layout) {
   return header;
 }
 
-// All that comes before the memory, padded to whole pages.
+// Returns everything that comes before the memory, padded to a multiple of the page size.
 std::vector<std::byte> headers(const CoreImage& image, const std::vector<Segment>& segments) {
   const NoteLayout layout = layout_for(image.cpus);
   const std::vector<std::byte> notes = core_notes(image.cpus, layout, image.note());
@@ -144,7 +144,7 @@ std::vector<std::byte> headers(const CoreImage& image, const std::vector<Segment
     append(bytes, load);
   }
   if (header.e_shnum > 0) {
-    // The first section header has the number that e_phnum has no room for.
+    // The number of program headers does not fit into e_phnum. It is in the first section header.
     Elf64_Shdr number{};
     number.sh_info = static_cast<Elf64_Word>(program_headers);
     append(bytes, number);
@@ -154,7 +154,7 @@ std::vector<std::byte> headers(const CoreImage& image, const std::vector<Segment
   return bytes;
 }
 
-// Writes the pages that are not zero, each run of them at once.
+// Writes the pages that are not zero; each run of such pages with one call.
 Result<void> write_piece(std::span<const std::byte> piece, uint64_t offset, CoreFile& file) {
   size_t at = 0;
   while (at < piece.size()) {
@@ -165,7 +165,7 @@ Result<void> write_piece(std::span<const std::byte> piece, uint64_t offset, Core
       run += page;
     }
     if (run > 0) TRY(file.write(offset + at, piece.subspan(at, run)));
-    at += run + kCorePageBytes;  // past the zero page, if there is one
+    at += run + kCorePageBytes;  // skips the zero page that has ended the run
   }
   return {};
 }

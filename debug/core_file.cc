@@ -18,7 +18,7 @@ namespace wick::debug {
 namespace {
 
 constexpr size_t kFlatHeaderBytes = 4096;
-// A pipe that poll() reports as writable takes this much without blocking (pipe(7)).
+// A pipe that poll() reports as writable takes this many bytes without blocking (pipe(7)).
 constexpr size_t kStreamBytes = PIPE_BUF;
 
 }  // namespace
@@ -46,7 +46,7 @@ Result<CoreFile> CoreFile::create(Fd file, std::string name, Order order, std::s
   const int flags = ::fcntl(core.file_.get(), F_GETFL);
   if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) return core.failed(EBADF);
   core.socket_ = S_ISSOCK(status.st_mode);
-  // With O_APPEND, pwrite() ignores its offset.
+  // With O_APPEND, pwrite() ignores its offset, so such a file is written as a stream.
   core.regular_ = S_ISREG(status.st_mode) && (flags & O_APPEND) == 0;
   if (core.regular_) {
     const off_t base = ::lseek(core.file_.get(), 0, SEEK_CUR);
@@ -120,7 +120,8 @@ Result<void> CoreFile::append_zeroes(uint64_t size_bytes) {
   return {};
 }
 
-// Not written by create(), whose thread must not wait for a reader.
+// Writes the header of the flattened form. create() cannot do that, because it must not wait for a
+// reader.
 Result<void> CoreFile::append_flat_header() {
   // The header's type and version are both 1.
   std::array<std::byte, kFlatHeaderBytes> header{};

@@ -1,5 +1,5 @@
-// Where a core is written to: a regular file, in which parts that are not written are holes; or
-// a pipe, a socket or a device, which gets all bytes in their order.
+// The file to which a core is written: a regular file, in which parts that are not written are
+// holes; or a stream (a pipe, a socket or a device), which gets all bytes in their order.
 //
 // Thread rule: one thread at a time. A write to a pipe or socket waits for its reader, until a
 // stop is requested.
@@ -18,25 +18,26 @@
 
 namespace wick::debug {
 
-// Opens, or makes, a file for a core, which only its owner can read. Does not wait for the reader
-// of a FIFO: fails without one.
+// Opens and truncates a file for a core, or creates one that only its owner can read. Does not wait
+// for the reader of a FIFO, but fails if there is none.
 Result<Fd> open_core_file(const std::string& path);
 
 class CoreFile {
  public:
-  // For files that take only a stream of bytes: how parts that are out of order are written.
+  // How a stream gets the core. kSequential: the caller writes all parts in order. kFlattened: the
+  // parts may be in any order, and the stream has makedumpfile's flattened form.
   enum class Order { kSequential, kFlattened };
 
-  // `file` is written from its present position on; what it has from there on is removed. `name`
-  // is for error messages.
+  // A regular file is truncated at its present position and written from there on. `name` is for
+  // error messages.
   static Result<CoreFile> create(Fd file, std::string name, Order order, std::stop_token stop);
 
-  // Writes at an offset from the start of the core. In kSequential order, offsets do not fall;
-  // the bytes between two writes are zero.
+  // Writes at an offset from the start of the core. With kSequential, offsets must not decrease.
+  // Bytes between two writes are zero.
   Result<void> write(uint64_t offset, std::span<const std::byte> bytes);
-  // Gives the core its length, and waits until it is on the disk.
+  // Ends the core at `size_bytes`. Waits until a regular file is on the disk.
   Result<void> finish(uint64_t size_bytes);
-  // Truncates a regular file to nothing, so that no incomplete core is left behind.
+  // Removes what was written to a regular file, so that no incomplete core is left behind.
   void abandon();
 
   const std::string& name() const { return name_; }
@@ -53,13 +54,13 @@ class CoreFile {
   Fd file_;
   std::string name_;
   std::stop_token stop_;
-  std::optional<EventFd> stopped_;  // of a stream: signalled by `stop_`
+  std::optional<EventFd> stopped_;  // for a stream: signalled when a stop is requested
   bool regular_ = false;
   bool socket_ = false;
   bool flattened_ = false;
-  bool started_ = false;         // the flattened form's header is written
-  uint64_t base_bytes_ = 0;      // of a regular file: where the core starts
-  uint64_t position_bytes_ = 0;  // of a stream: how much was appended
+  bool started_ = false;         // the header of the flattened form was written
+  uint64_t base_bytes_ = 0;      // for a regular file: the offset at which the core starts
+  uint64_t position_bytes_ = 0;  // for a stream: the number of bytes written so far
 };
 
 }  // namespace wick::debug

@@ -1,4 +1,4 @@
-// What a core consists of, and the writers of its formats.
+// The content of a core, and the functions that write it in each format.
 //
 // Thread rule: any thread, while the guest does not run.
 #pragma once
@@ -23,12 +23,12 @@ namespace wick::debug {
 
 constexpr uint64_t kCorePageBytes = 4096;
 
-// Everything but the memory is copied on the main loop.
+// The content of a core. Everything but the guest's memory is a copy made on the main loop.
 struct CoreImage {
   const GuestMemory& memory;
   std::vector<CoreCpu> cpus;
   std::optional<GuestNote> guest_note;
-  // The parts of RAM that the core has, sorted.
+  // The parts of RAM that the core contains, sorted by address.
   std::vector<GuestMemory::Region> blocks;
   bool paging = false;
 
@@ -36,7 +36,7 @@ struct CoreImage {
   const GuestNote* note() const { return guest_note ? &*guest_note : nullptr; }
 };
 
-// Counts what was written, and reports it.
+// Counts the bytes of guest memory that were written, and reports each change.
 class CoreCounter {
  public:
   explicit CoreCounter(std::function<void()> on_change) : on_change_(std::move(on_change)) {}

@@ -1,6 +1,6 @@
-// The kdump-compressed form of a core, version 6: a header, a sub-header with the notes behind
-// it, two bitmaps of page frames (those that exist and those that are in the core, the same
-// here), a descriptor for each page, and the pages' data.
+// The kdump-compressed format of a core, version 6: a header, a sub-header followed by the notes,
+// two bitmaps of page frames, a descriptor for each page, and the data of the pages. The first
+// bitmap names the frames that exist, the second those that are in the core; here both are equal.
 #include <zlib.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr uint32_t kHeaderVersion = 6;
 constexpr uint32_t kCompressedZlib = 1;
 constexpr size_t kUtsnameBytes = 65;
 
-// disk_dump_header of 64-bit machines.
+// The format's disk_dump_header on 64-bit machines.
 struct Header {
   char signature[8];
   uint32_t version;
@@ -43,12 +43,12 @@ struct Header {
 };
 static_assert(sizeof(Header) == 464);
 
-// kdump_sub_header of 64-bit machines.
+// The format's kdump_sub_header on 64-bit machines.
 struct SubHeader {
   uint64_t phys_base;
   uint32_t dump_level;  // 0: no page is left out
   uint32_t split;
-  uint64_t start_frame, end_frame;  // of a part of a core that was split
+  uint64_t start_frame, end_frame;  // only for a core that was split into several files
   uint64_t vmcoreinfo_offset, vmcoreinfo_bytes;
   uint64_t notes_offset, notes_bytes;
   uint64_t eraseinfo_offset, eraseinfo_bytes;
@@ -67,11 +67,11 @@ static_assert(sizeof(PageDescriptor) == 24);
 
 uint64_t blocks_of(uint64_t bytes) { return align_up(bytes, kCorePageBytes) / kCorePageBytes; }
 
-// The places of the parts, in bytes.
+// Where the parts of the file are. Offsets and sizes are in bytes.
 struct Layout {
-  uint64_t frames = 0;  // one past the last
-  uint64_t pages = 0;
-  uint64_t bitmap = 0, bitmap_bytes = 0;  // of one of the two
+  uint64_t frames = 0;                    // the number of the last page frame, plus 1
+  uint64_t pages = 0;                     // the number of pages in the core
+  uint64_t bitmap = 0, bitmap_bytes = 0;  // the first bitmap, and the size of each of the two
   uint64_t descriptors = 0;
   uint64_t data = 0;
 };
@@ -108,7 +108,7 @@ class Buffered {
   std::vector<std::byte> bytes_;
 };
 
-// Compresses pages one by one with one state.
+// Compresses pages, each by itself, but all with one zlib state.
 class Compressor {
  public:
   Compressor() { ready_ = ::deflateInit(&stream_, Z_BEST_SPEED) == Z_OK; }
@@ -118,7 +118,7 @@ class Compressor {
   Compressor(const Compressor&) = delete;
   Compressor& operator=(const Compressor&) = delete;
 
-  // The page's bytes in zlib's format; empty if they are not fewer.
+  // Returns the page in zlib's format; empty if that would not be smaller than the page.
   std::span<const std::byte> compress(std::span<const std::byte> page) {
     if (!ready_ || ::deflateReset(&stream_) != Z_OK) return {};
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(page.data()));
@@ -156,8 +156,8 @@ Header header(const CoreImage& image, const Layout& layout) {
   const GuestNote* const note = image.note();
   const auto release = note == nullptr ? std::nullopt : note->value("OSRELEASE");
   if (release) {
-    // libkdumpfile, and so drgn, takes the machine only from a header whose first five texts are
-    // those of a Linux.
+    // libkdumpfile, and therefore drgn, uses `machine` only if sysname, release and kernel_version
+    // look like those of a Linux.
     copy_text(header.sysname, "Linux");
     copy_text(header.release, *release);
     copy_text(header.kernel_version, "unknown");
@@ -203,7 +203,8 @@ Result<void> write_bitmaps(const CoreImage& image, const Layout& layout, CoreFil
   return {};
 }
 
-// All zero pages share the data of one.
+// Writes the page descriptors and the data of the pages. All zero pages share the same data.
+// Returns the offset of the end of the data.
 Result<uint64_t> write_pages(const CoreImage& image, const Layout& layout, CoreFile& file,
                              CoreCounter& counter) {
   static constexpr std::array<std::byte, kCorePageBytes> kZeroes{};

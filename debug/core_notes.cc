@@ -17,7 +17,7 @@ namespace {
 
 using vmm::CpuRegisters;
 
-// The general registers by their numbers in instructions.
+// The general registers with their numbers in instructions, the order of CpuRegisters::general.
 enum Number { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8 };
 
 struct QemuSegment {
@@ -35,7 +35,7 @@ struct QemuCpuState {
   uint64_t r8_to_r15[8];
   uint64_t rip, rflags;
   QemuSegment cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt;
-  uint64_t cr[5];  // CR1 is 0
+  uint64_t cr[5];  // CR0 to CR4; CR1 does not exist and is 0
   uint64_t kernel_gs_base;
 };
 static_assert(sizeof(QemuCpuState) == 0x1b8);
@@ -102,7 +102,7 @@ elf_prstatus process_status(const CpuRegisters& cpu, size_t number) {
   registers.fs_base = cpu.fs.base;
   registers.gs_base = cpu.gs.base;
   elf_prstatus status{};
-  status.pr_pid = static_cast<pid_t>(number + 1);  // a debugger has no thread 0
+  status.pr_pid = static_cast<pid_t>(number + 1);  // debuggers do not accept a thread 0
   std::memcpy(&status.pr_reg, &registers, sizeof(registers));
   return status;
 }

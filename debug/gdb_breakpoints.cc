@@ -35,7 +35,8 @@ void SoftwareBreakpoints::remove(uint64_t linear) {
   if (found == wanted_.end()) return;
   if (found->second) release(*found->second);
   wanted_.erase(found);
-  // Bounds the set. A vCPU that stops at one of these after so many others is unlikely.
+  // Bounds the set. After so many removals, it is unlikely that a vCPU still reports one of these
+  // breakpoints.
   if (removed_.size() >= kMax) removed_.clear();
   removed_.insert(linear);
 }
@@ -43,7 +44,7 @@ void SoftwareBreakpoints::remove(uint64_t linear) {
 void SoftwareBreakpoints::release(uint64_t physical) {
   const auto found = patches_.find(physical);
   if (found == patches_.end() || --found->second.users > 0) return;
-  // The guest may have written something else there, for example when it loads a module.
+  // The guest may have overwritten the INT3, for example when it loads a module.
   std::byte* const host = host_byte(physical);
   if (host != nullptr && *host == kInt3) *host = found->second.original;
   if (lifted_ == physical) lifted_.reset();
@@ -83,7 +84,7 @@ void SoftwareBreakpoints::put_back() {
   const auto found = patches_.find(*physical);
   std::byte* const host = host_byte(*physical);
   if (found == patches_.end() || host == nullptr) return;
-  // The step may have written to its own instruction.
+  // The instruction that was stepped may have overwritten its own first byte.
   found->second.original = std::exchange(*host, kInt3);
 }
 

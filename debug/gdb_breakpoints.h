@@ -1,8 +1,8 @@
 // The breakpoints of a gdb client.
 //
-// A software breakpoint is an INT3 in the guest's memory. Clients name it by its linear address;
-// the physical address at the time of the insertion is kept, because the guest may change its
-// page tables later. A client never sees the INT3: reads show the original byte, writes change
+// A software breakpoint is an INT3 in the guest's memory. Clients name it by its linear address.
+// The physical address at the time of the insertion is kept, because the guest may change its
+// page tables later. A client never sees the INT3: reads show the original byte, and writes change
 // the original byte.
 //
 // Thread rule: the main loop's thread.
@@ -29,53 +29,57 @@ class SoftwareBreakpoints {
 
   explicit SoftwareBreakpoints(vmm::Inspector& inspector) : inspector_(inspector) {}
 
-  // Through the page tables of `cpu`. EFAULT if the address is not mapped to RAM, ENOSPC if
-  // there are too many. Inserting again what is there is no error.
+  // Inserts a breakpoint; the page tables of `cpu` translate the address. Fails with EFAULT if the
+  // address is not mapped to RAM, and with ENOSPC if there are kMax breakpoints. Does nothing if
+  // the breakpoint is inserted already.
   Result<void> insert(uint32_t cpu, uint64_t linear);
   void remove(uint64_t linear);
   void remove_all();
 
   bool has(uint64_t linear) const { return wanted_.contains(linear); }
-  // True if the INT3 at `linear`, seen by `cpu`, is in memory because of any breakpoint. Another
-  // linear address may lead to the same memory.
+  // Returns true if the memory behind `linear` has the INT3 of a breakpoint, perhaps of another
+  // linear address that is mapped to the same memory. The page tables of `cpu` translate `linear`.
   bool covers(uint32_t cpu, uint64_t linear) const;
-  // True if an INT3 that `cpu` reports at `linear` was a breakpoint that is removed by now.
+  // Returns true if the INT3 that has stopped `cpu` at `linear` belonged to a breakpoint that has
+  // been removed since.
   bool was_removed(uint32_t cpu, uint64_t linear) const;
 
-  // Takes the INT3 behind `linear` out of memory until put_back(), for a step over it.
+  // Replaces the INT3 behind `linear` by the original byte until put_back(), so that `cpu` can step
+  // over the breakpoint.
   void lift(uint32_t cpu, uint64_t linear);
   void put_back();
 
-  // A reset has loaded the kernel anew. Takes out the INT3s that it has left in memory.
+  // Must be called after a reset of the machine, which loads the kernel anew. Removes the INT3s
+  // that are still in memory, and marks all breakpoints as lost.
   void memory_was_reset();
-  // Inserts those that a reset removed, where their addresses are mapped by now.
+  // Inserts the lost breakpoints again whose addresses are mapped by now.
   void insert_lost(uint32_t cpu);
 
   // Replaces each INT3 in `bytes`, a copy of the memory at `address`, by the original byte.
   void show_original(GuestAddress address, std::span<std::byte> bytes) const;
-  // Changes original bytes to those of `bytes`, which were written to `address`, and puts the
-  // INT3s back into memory.
+  // Must be called after a client has written `bytes` to `address`: keeps them as the new original
+  // bytes of the breakpoints there, and puts the overwritten INT3s back into memory.
   void keep(GuestAddress address, std::span<const std::byte> bytes);
 
  private:
   struct Patch {
     std::byte original{};
-    size_t users = 0;  // the number of linear addresses that lead here
+    size_t users = 0;  // the number of breakpoints whose linear addresses are mapped here
   };
 
   std::byte* host_byte(uint64_t physical) const { return inspector_.memory().find({physical}, 1); }
   void release(uint64_t physical);
 
   vmm::Inspector& inspector_;
-  // By linear address; the physical one, or nullopt if a reset has removed the INT3.
+  // The breakpoints: linear to physical address; nullopt if the breakpoint was lost in a reset.
   std::map<uint64_t, std::optional<uint64_t>> wanted_;
-  std::map<uint64_t, Patch> patches_;  // by physical address
-  std::set<uint64_t> removed_;         // linear addresses, at most kMax
-  std::optional<uint64_t> lifted_;     // physical
+  std::map<uint64_t, Patch> patches_;  // the INT3s in memory, by physical address
+  std::set<uint64_t> removed_;         // linear addresses of removed breakpoints, at most kMax
+  std::optional<uint64_t> lifted_;     // physical address of the INT3 that lift() took out
 };
 
-// Breakpoints and watchpoints in the debug registers. A watched range that is not aligned or
-// longer than 8 bytes takes more than one of the four.
+// Breakpoints and watchpoints in the four debug registers. A watched range that is not aligned, or
+// is longer than 8 bytes, needs more than one register.
 class HardwareBreakpoints {
  public:
   using Kind = vmm::HardwareBreakpoint::Kind;
@@ -88,11 +92,11 @@ class HardwareBreakpoints {
 
   explicit HardwareBreakpoints(vmm::Inspector& inspector) : inspector_(inspector) {}
 
-  // ENOSPC if the four debug registers do not suffice.
+  // Fails with ENOSPC if the four debug registers do not suffice.
   Result<void> insert(const Wanted& wanted);
   Result<void> remove(const Wanted& wanted);
   void remove_all();
-  // The breakpoint that is named by bits 0 to 3 of DR6.
+  // Returns the breakpoint that bits 0 to 3 of DR6 name; the first one if there are several.
   std::optional<Wanted> hit(uint64_t dr6) const;
 
  private:

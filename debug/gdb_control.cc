@@ -1,4 +1,4 @@
-// Packets that read and write registers and memory, set breakpoints and resume vCPUs.
+// Handles the packets that access registers and memory, set breakpoints and resume vCPUs.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -24,7 +24,7 @@ bool is_fpu(const GdbRegister& which) {
 Result<GdbRegisters> GdbSession::load_registers(uint32_t cpu) const {
   constexpr uint32_t kMsrKernelGsBase = 0xc000'0102;
   GdbRegisters loaded{.cpu = TRY(inspector_.registers(cpu)), .fpu = TRY(inspector_.fpu(cpu))};
-  // A CPU without long mode does not have it.
+  // A CPU without long mode does not have this MSR.
   loaded.kernel_gs_base = inspector_.read_msr(cpu, kMsrKernelGsBase).value_or(0);
   return loaded;
 }
@@ -40,7 +40,7 @@ Result<void> GdbSession::write_registers(std::span<const GdbRegister> which,
   for (const GdbRegister& it : which) {
     const std::string_view value = values.substr(0, it.size_bytes);
     values.remove_prefix(it.size_bytes);
-    // G carries all registers, mostly unchanged.
+    // The packet G has all registers, of which most are unchanged.
     if (read_register(registers, it) == value) continue;
     TRY(write_register(registers, it, value, read));
     (is_fpu(it) ? changes_fpu : changes_cpu) = true;
@@ -117,7 +117,7 @@ void GdbSession::handle_breakpoint(bool insert, std::string_view rest) {
   } else if (*type == 4) {
     wanted.kind = Kind::kAccess;
   } else {
-    return answer("");  // the CPU cannot watch reads alone; gdb then watches all accesses
+    return answer("");  // type 3: the CPU cannot watch only reads; gdb then watches all accesses
   }
   answer_result(insert ? run_.hardware().insert(wanted) : run_.hardware().remove(wanted));
 }
@@ -129,7 +129,7 @@ void GdbSession::handle_software_breakpoint(bool insert, uint64_t address) {
   }
   const auto inserted = run_.software().insert(current_, address);
   if (inserted) return answer("OK");
-  // gdb 13 says only that it cannot insert the breakpoint, newer ones show the text.
+  // gdb 13 does not show the text of the error, newer versions do. So it is logged as well.
   warnings_.warn("gdb: {}", inserted.error().message());
   answer("E." + inserted.error().message());
 }
@@ -138,7 +138,7 @@ std::string GdbSession::thread_name(uint32_t cpu) const {
   return multiprocess_ ? fmt::format("p01.{:02x}", cpu + 1) : fmt::format("{:02x}", cpu + 1);
 }
 
-// THREAD or pPROCESS.THREAD; 0 is any one, -1 all.
+// Parses THREAD or pPROCESS.THREAD. The thread 0 means any thread, -1 all threads.
 std::optional<GdbSession::ThreadId> GdbSession::parse_thread(std::string_view& text) const {
   if (take_prefix(text, "p")) {
     if (take_prefix(text, "-1")) {
@@ -165,7 +165,8 @@ void GdbSession::set_thread(std::string_view rest) {
   answer("OK");
 }
 
-// c [ADDRESS], C SIGNAL [;ADDRESS], s and S. Guests know no signals.
+// Handles c [ADDRESS], C SIGNAL [;ADDRESS], s and S. The signal is ignored, because a guest has no
+// signals.
 void GdbSession::resume_old(char command, std::string_view rest) {
   const bool step = command == 's' || command == 'S';
   if (command == 'C' || command == 'S') {
@@ -186,7 +187,8 @@ void GdbSession::resume_old(char command, std::string_view rest) {
   resume(std::move(actions));
 }
 
-// ";ACTION[:THREAD]" and so on; the first action that fits a thread counts.
+// Handles vCont. `text` is a list of ";ACTION[:THREAD]"; for each thread the first action that
+// matches it counts.
 void GdbSession::resume_many(std::string_view text) {
   std::vector<CpuRun> actions(inspector_.cpu_count(), CpuRun::kStay);
   while (take_prefix(text, ";")) {
@@ -215,7 +217,7 @@ void GdbSession::resume_many(std::string_view text) {
 void GdbSession::resume(std::vector<CpuRun> actions) {
   const auto stays = [](CpuRun how) { return how == CpuRun::kStay; };
   if (std::ranges::all_of(actions, stays)) return answer_error(EINVAL);
-  // A vCPU that is stepped gives the answer to Ctrl-C its thread.
+  // If a vCPU is stepped, a stop by Ctrl-C is reported for that vCPU.
   const auto stepped = std::ranges::find(actions, CpuRun::kStep);
   if (stepped != actions.end()) resumed_ = static_cast<uint32_t>(stepped - actions.begin());
   if (run_.running()) return answer_error(EBUSY);

@@ -8,7 +8,7 @@ namespace wick::debug {
 
 namespace {
 
-// An argument of a gdb command. Within double quotes, gdb takes a backslash as an escape.
+// Quotes an argument of a gdb command. Within double quotes, gdb takes a backslash as an escape.
 std::string quoted(std::string_view path) {
   std::string text = "\"";
   for (const char c : path) {
@@ -18,8 +18,8 @@ std::string quoted(std::string_view path) {
   return text + '"';
 }
 
-// "target remote" and "source" take the rest of the line as it is. A line break in a path would
-// start another command.
+// Checks that a command has no line breaks: a line break in a path would start another command,
+// because "target remote" and "source" take the rest of the line unquoted.
 bool is_one_line(std::string_view text) { return text.find_first_of("\n\r") == text.npos; }
 
 std::string folder_of(const std::string& path) {
@@ -40,8 +40,9 @@ std::vector<std::string> gdb_words(const GdbLaunch& launch,
   };
   const std::string helpers = folder_of(launch.vmlinux) + "/vmlinux-gdb.py";
   const bool has_helpers = !launch.vmlinux.empty() && exists(helpers);
-  // gdb would load them by itself only from folders that the user has declared as safe, and for a
-  // vmlinux of exactly that name. Naming the vmlinux to `wick gdb` is declaration enough.
+  // By itself, gdb would load the helpers only from folders that the user has declared as safe, and
+  // only for a file with the name "vmlinux". Here they are loaded explicitly: a user who names the
+  // vmlinux to `wick gdb` trusts its folder.
   if (has_helpers) option("-iex", "set auto-load python-scripts off");
   // On a busy host an answer may take longer than gdb's default of 2 seconds.
   option("-ex", "set remotetimeout 30");
@@ -50,7 +51,8 @@ std::vector<std::string> gdb_words(const GdbLaunch& launch,
     if (launch.slide.value_or(0) == 0) {
       option("-ex", "file " + file);
     } else {
-      // Unlike symbol-file it can leave a section in its place, and it would ask first.
+      // Unlike symbol-file, add-symbol-file can leave a section (the per-CPU symbols) at its
+      // address. It would ask for a confirmation.
       option("-ex",
              fmt::format("with confirm off -- add-symbol-file {} -o {:#x}{}", file, *launch.slide,
                          launch.per_cpu_at_zero ? " -s .data..percpu 0" : ""));

@@ -1,4 +1,4 @@
-// The command line with which `wick gdb` starts gdb.
+// Builds the command line with which `wick gdb` starts gdb.
 //
 // Thread rule: a pure function.
 #pragma once
@@ -12,16 +12,17 @@
 namespace wick::debug {
 
 struct GdbLaunch {
-  std::string program;                 // gdb's path
+  std::string program;                 // the path of gdb
   std::string target;                  // for "target remote": the path of a socket, or HOST:PORT
   std::string vmlinux = {};            // empty: no symbols
-  std::optional<uint64_t> slide = {};  // of KASLR, to add to the vmlinux's addresses
+  std::optional<uint64_t> slide = {};  // the KASLR offset to add to the vmlinux's addresses
   bool per_cpu_at_zero = false;        // see LinkedKernel
-  std::vector<std::string> arguments = {};  // the user's own, at the end
+  std::vector<std::string> arguments = {};  // the user's arguments, appended at the end
 };
 
-// `exists` tells whether there is a file. The helpers of Linux (lx-ps, $lx_current()...) are
-// loaded if vmlinux-gdb.py is beside the vmlinux, as the kernel's build leaves it there.
+// Returns the words of the command line. `exists` tells whether a file exists. gdb loads Linux's
+// helper commands (lx-ps, $lx_current() and so on) if vmlinux-gdb.py is in the folder of the
+// vmlinux, where the kernel's build puts it.
 std::vector<std::string> gdb_words(const GdbLaunch& launch,
                                    const std::function<bool(const std::string& path)>& exists);
 

@@ -17,7 +17,7 @@ size_t GdbMemory::walk(uint32_t cpu, uint64_t address, size_t size_bytes, bool p
   size_t done = 0;
   while (done < size_bytes) {
     const uint64_t at = address + done;
-    if (at < address) break;  // no range wraps
+    if (at < address) break;  // a range ends at 2^64
     const size_t part = std::min(size_bytes - done, size_t{kPageBytes - at % kPageBytes});
     const auto where = physical ? std::optional(GuestAddress{at}) : inspector_.translate(cpu, at);
     std::byte* const host = where ? inspector_.memory().find(*where, part) : nullptr;

@@ -1,5 +1,5 @@
-// The guest's memory as gdb sees it: at linear addresses through a vCPU's page tables, or at
-// physical ones; without the INT3s of breakpoints. Only RAM.
+// The guest's RAM as gdb sees it: by linear addresses through a vCPU's page tables, or by physical
+// addresses, and without the INT3s of breakpoints.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -21,21 +21,21 @@ class GdbMemory {
   GdbMemory(vmm::Inspector& inspector, SoftwareBreakpoints& breakpoints)
       : inspector_(inspector), breakpoints_(breakpoints) {}
 
-  // As QEMU's PhyMemMode: addresses are physical.
+  // Whether addresses are physical (QEMU's PhyMemMode).
   bool physical() const { return physical_; }
   void set_physical(bool physical) { physical_ = physical; }
 
-  // Up to `size_bytes` bytes; fewer where the mapping ends.
+  // Reads up to `size_bytes` bytes. Returns fewer if the mapped RAM ends before.
   std::string read(uint32_t cpu, uint64_t address, size_t size_bytes) const;
-  // Fails, without a change, unless all of the range is mapped.
+  // Writes the bytes. Fails without a change unless the whole range is mapped.
   Result<void> write(uint32_t cpu, uint64_t address, std::string_view bytes);
-  // At a linear address, whatever the mode. False unless all of the range is mapped.
+  // Reads at a linear address, even if physical(). Returns false unless the whole range is mapped.
   bool read_linear(uint32_t cpu, uint64_t address, std::span<std::byte> to) const;
 
  private:
   using Visit = std::function<void(GuestAddress at, std::byte* host, size_t offset, size_t size)>;
-  // Calls `visit` for each page's part of the range, up to the first that is not RAM. Returns
-  // the number of bytes before that.
+  // Calls `visit` for the part of the range in each page, up to the first page that is not RAM.
+  // Returns the number of bytes visited.
   size_t walk(uint32_t cpu, uint64_t address, size_t size_bytes, bool physical,
               const Visit& visit) const;
 

@@ -37,7 +37,7 @@ std::optional<PacketReader::Item> PacketReader::take(unsigned char byte) {
     if (byte == '$') start();
     if (byte == 0x03) return Item{.kind = Kind::kInterrupt};
     if (byte == '-') return Item{.kind = Kind::kRepeat};
-    return std::nullopt;  // '+' and garbage
+    return std::nullopt;  // '+' and garbage are skipped
   }
   if (state_ == State::kChecksumHigh) {
     checksum_high_ = byte;
@@ -87,7 +87,7 @@ std::string frame_packet(std::string_view payload) {
     sum = static_cast<uint8_t>(sum + static_cast<unsigned char>(c));
   };
   for (const char c : payload) {
-    // '*' would start a run-length code.
+    // An unescaped '*' would begin a run-length code.
     if (c == '$' || c == '#' || c == '}' || c == '*') {
       put('}');
       put(static_cast<char>(c ^ 0x20));

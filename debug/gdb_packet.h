@@ -1,8 +1,8 @@
 // The packets of gdb's remote protocol: "$data#checksum" (Debugging with GDB, appendix E.1).
-// What arrives is foreign: garbage between packets is skipped, and a packet that is too long is
+// The input is not trusted: garbage between packets is skipped, and a packet that is too long is
 // dropped.
 //
-// Thread rule: none; one thread at a time.
+// Thread rule: any thread, but only one at a time.
 #pragma once
 
 #include <cstddef>
@@ -13,14 +13,15 @@
 
 namespace wick::debug {
 
-// What qSupported promises: the longest packet, with its frame, in either direction.
+// The maximum size of a packet in either direction, with its frame. Told to gdb in the answer to
+// qSupported.
 inline constexpr size_t kPacketBytes = 0x4000;
 
 class PacketReader {
  public:
   struct Item {
     enum class Kind {
-      kPacket,     // `payload`, without escapes
+      kPacket,     // a valid packet; `payload` has no escapes any more
       kDamaged,    // a packet whose checksum is wrong
       kInterrupt,  // the byte 0x03 outside a packet: Ctrl-C
       kRepeat,     // '-': the client did not understand the last answer
@@ -30,9 +31,10 @@ class PacketReader {
   };
 
   void feed(std::string_view bytes) { input_ += bytes; }
-  // The next item of what was fed; nullopt if it is not complete.
+  // Returns the next item of the input; nullopt if it is not complete yet.
   std::optional<Item> next();
-  // The bytes that were fed and not parsed. The caller bounds them: it stops feeding.
+  // The number of bytes that were fed and not parsed yet. The caller must limit it, by not feeding
+  // more.
   size_t waiting_bytes() const { return input_.size() - position_; }
 
  private:
@@ -50,16 +52,17 @@ class PacketReader {
   unsigned char checksum_high_ = 0;
 };
 
-// `payload` in its frame, with escapes where needed.
+// Returns `payload` in a frame, with escapes where needed.
 std::string frame_packet(std::string_view payload);
 
 std::string to_hex(std::string_view bytes);
-// nullopt unless `hex` is pairs of hexadecimal digits.
+// Returns nullopt unless `hex` consists of pairs of hexadecimal digits.
 std::optional<std::string> from_hex(std::string_view hex);
 
-// Removes a hexadecimal number of at most 64 bits from the start of `text`.
+// Removes a hexadecimal number from the start of `text` and returns it; nullopt if there is none or
+// it has more than 64 bits.
 std::optional<uint64_t> take_hex(std::string_view& text);
-// Removes `prefix` from the start of `text`; false if it does not start with it.
+// Removes `prefix` from the start of `text`. Returns false if `text` does not start with `prefix`.
 bool take_prefix(std::string_view& text, std::string_view prefix);
 
 }  // namespace wick::debug

@@ -1,4 +1,4 @@
-// The packets "q" and "Q" of gdb, and those of QEMU's stub.
+// Handles the packets "q" and "Q", those of QEMU's gdb stub included.
 #include <algorithm>
 
 #include "base/log.h"
@@ -8,7 +8,8 @@ namespace wick::debug {
 
 namespace {
 
-// Steps of gdb are of one instruction; interrupts are masked, the clocks run on (QEMU's names).
+// The step flags of QEMU's stub: a step executes one instruction, with interrupts masked. The
+// clocks run on, so QEMU's flag NOTIMER is not offered.
 constexpr uint64_t kStepEnable = 1;
 constexpr uint64_t kStepNoInterrupts = 2;
 constexpr uint64_t kStepFlags = kStepEnable | kStepNoInterrupts;
@@ -45,9 +46,9 @@ void GdbSession::answer_supported(std::string_view features) {
                   kPacketBytes));
 }
 
-// "OFFSET,LENGTH"
+// `range` is "OFFSET,LENGTH".
 void GdbSession::answer_description(std::string_view range) {
-  constexpr size_t kMaxBytes = kPacketBytes / 2;  // each may need an escape
+  constexpr size_t kMaxBytes = kPacketBytes / 2;  // because each byte may need an escape
   const std::string_view all = register_set_.description();
   const auto offset = take_hex(range);
   const auto length = offset && take_prefix(range, ",") ? take_hex(range) : std::nullopt;
@@ -76,7 +77,7 @@ bool GdbSession::handle_thread_query(std::string_view query) {
   if (!id || id->all) {
     answer_error(EINVAL);
   } else {
-    // QEMU's text, with its space.
+    // The text is QEMU's, with its space after "halted".
     const char* const state = inspector_.halted(id->cpu) ? "halted " : "running";
     answer(to_hex(fmt::format("CPU#{} [{}]", id->cpu, state)));
   }
@@ -104,7 +105,8 @@ bool GdbSession::handle_qemu_query(std::string_view query) {
 void GdbSession::set_step_flags(std::string_view text) {
   const auto flags = take_hex(text);
   if (!flags || (*flags & ~kStepFlags) != 0) return answer_error(EINVAL);
-  // Accepted, but interrupts stay masked: otherwise a step would often lead into a handler.
+  // The flags are kept and reported, but have no effect: interrupts are always masked, because
+  // otherwise a step would often end in an interrupt handler.
   step_flags_ = *flags;
   answer("OK");
 }
@@ -139,7 +141,7 @@ void GdbSession::run_monitor(std::string_view hex) {
 
 void GdbSession::answer_monitor(uint64_t number, const std::string& text) {
   constexpr size_t kTextBytes = (kPacketBytes - 8) / 2;
-  if (!monitor_busy_ || number != monitor_lines_) return;  // each line has one answer
+  if (!monitor_busy_ || number != monitor_lines_) return;  // this line was answered before
   monitor_busy_ = false;
   if (stage_ != Stage::kAttached) return;
   for (size_t at = 0; at < text.size(); at += kTextBytes)

@@ -19,7 +19,7 @@ using vmm::SegmentRegister;
 constexpr std::array<const char*, 16> kGeneralNames = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi",
                                                        "rbp", "rsp", "r8",  "r9",  "r10", "r11",
                                                        "r12", "r13", "r14", "r15"};
-// gdb's order of the general registers in numbers of instructions.
+// For each general register in gdb's order, its number in instructions.
 constexpr std::array<size_t, 16> kGeneralNumbers = {0, 3, 1,  2,  6,  7,  5,  4,
                                                     8, 9, 10, 11, 12, 13, 14, 15};
 constexpr std::array<const char*, 6> kSegmentNames = {"cs", "ss", "ds", "es", "fs", "gs"};
@@ -29,7 +29,7 @@ constexpr std::array<const char*, 6> kControlNames = {"cr0", "cr2", "cr3", "cr4"
 constexpr std::array<const char*, 6> kControlTypes = {"x64_cr0", "int64", "x64_cr3",
                                                       "x64_cr4", "int64", "x64_efer"};
 
-// Of SegmentRegister::attributes.
+// Bits of SegmentRegister::attributes.
 constexpr uint32_t kAttributesMask = 0x00f0'ff00;
 constexpr uint32_t kLongCode = 1 << 21;
 constexpr uint32_t kGranularity = 1 << 23;
@@ -46,8 +46,8 @@ auto& control(Registers& cpu, size_t index) {
   return *all[index];
 }
 
-// The two tag bits of a register that is not empty (Intel SDM 1, 8.1.7): FXSAVE keeps only
-// whether it is empty.
+// Computes the two tag bits of a register that is not empty (Intel SDM 1, 8.1.7), because FXSAVE
+// stores only whether a register is empty.
 uint16_t x87_tag(const std::array<std::byte, 10>& value) {
   const auto exponent = load_le<uint16_t>(std::span(value).subspan(8)) & 0x7fff;
   const auto significand = load_le<uint64_t>(value);
@@ -109,7 +109,8 @@ void write_x87_control(vmm::FpuRegisters& fpu, size_t index, uint32_t value) {
   if (index == 7) fpu.opcode = static_cast<uint16_t>(value);
 }
 
-// Loads a segment register as the CPU would, but without its checks of privileges.
+// Loads a segment register from its descriptor as the CPU would, but checks only that the
+// descriptor lies within its table: not its privilege, its type or its present bit.
 Result<SegmentRegister> load_segment(const vmm::CpuRegisters& cpu, uint16_t selector,
                                      const ReadLinear& read_linear) {
   SegmentRegister made{.selector = selector};
@@ -274,7 +275,7 @@ Result<void> write_register(GdbRegisters& to, const GdbRegister& which, std::str
     case Group::kSegment: {
       const auto selector = number<uint16_t>(value);
       SegmentRegister& target = segment(cpu, i);
-      if (selector == target.selector) break;  // keeps a hidden part that has no descriptor
+      if (selector == target.selector) break;  // the hidden part may differ from the descriptor
       target = TRY(load_segment(cpu, selector, read_linear));
       break;
     }

@@ -1,12 +1,13 @@
 // The registers of a vCPU as gdb numbers them, and their description in XML.
 //
-// Numbers and features are gdb's own, so that a client that does not read the description finds
-// the registers it expects. The control registers, EFER and IA32_KERNEL_GS_BASE follow as a
-// feature of wick's, with the names and types that QEMU has given them. Sizes do not depend on
-// the CPU's mode: gdb cannot change them within a session.
+// The numbers and features are gdb's own, so that a client that does not read the description finds
+// the registers that it expects. The control registers, EFER and IA32_KERNEL_GS_BASE are in a
+// feature of wick's own, with QEMU's names and types. The sizes of registers do not depend on the
+// CPU's mode, because gdb cannot change them within a session.
 //
 // Thread rule: none; values and pure functions.
-// Specification: Debugging with GDB, G.5.20 (i386 features); Intel SDM 1, 8.1 (x87), 3, 2 and 3.
+// Specification: Debugging with GDB, G.5.20 (i386 features); Intel SDM 1, 8.1 (x87); Intel SDM 3,
+// chapters 2 and 3.
 #pragma once
 
 #include <cstddef>
@@ -22,15 +23,15 @@
 
 namespace wick::debug {
 
-// All that gdb shows of a vCPU.
+// The state of a vCPU that gdb shows.
 struct GdbRegisters {
   vmm::CpuRegisters cpu;
   vmm::FpuRegisters fpu;
-  uint64_t kernel_gs_base = 0;  // cannot be written
+  uint64_t kernel_gs_base = 0;  // gdb cannot write this register
 };
 
 struct GdbRegister {
-  // What of GdbRegisters it is. `index` counts within the group.
+  // The part of GdbRegisters to which the register belongs. `index` counts within the group.
   enum class Group {
     kGeneral,
     kInstruction,
@@ -56,11 +57,11 @@ class GdbRegisterSet {
  public:
   explicit GdbRegisterSet(bool has_avx);
 
-  // In the order of their numbers.
+  // The registers in the order of gdb's numbers.
   std::span<const GdbRegister> registers() const { return registers_; }
   // The description for qXfer:features:read:target.xml.
   const std::string& description() const { return description_; }
-  // The length of the values of all registers.
+  // The size of the values of all registers together.
   size_t size_bytes() const;
 
  private:
@@ -78,16 +79,16 @@ class GdbRegisterSet {
 // Reads guest memory at a linear address; false if it is not mapped.
 using ReadLinear = std::function<bool(uint64_t address, std::span<std::byte> to)>;
 
-// The value, little-endian, `size_bytes` of the register long.
+// Returns the value of a register in little-endian order, which has `which.size_bytes` bytes.
 std::string read_register(const GdbRegisters& from, const GdbRegister& which);
 
-// `value` is as long as the register. A new selector loads the hidden part of its segment from
-// the descriptor tables; an error if it has no descriptor there. Registers that cannot be
-// written may only be written with the value that they have.
+// Sets a register; `value` must have the register's size. A new selector also loads the hidden part
+// of the segment from the descriptor tables, and fails if it has no descriptor there. A register
+// that cannot be written accepts only its present value.
 Result<void> write_register(GdbRegisters& to, const GdbRegister& which, std::string_view value,
                             const ReadLinear& read_linear);
 
-// The linear address of the next instruction.
+// Returns the linear address of the next instruction.
 uint64_t instruction_address(const vmm::CpuRegisters& registers);
 
 }  // namespace wick::debug

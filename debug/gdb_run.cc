@@ -44,7 +44,7 @@ void GdbRun::attach(std::function<void(Result<void>)> done) {
 }
 
 void GdbRun::detach(bool resume) {
-  alive_ = std::make_shared<bool>(true);  // no call of the machine reaches this object any more
+  alive_ = std::make_shared<bool>(true);  // cancels calls that the machine would still make
   software_.put_back();
   software_.remove_all();
   hardware_.remove_all();
@@ -52,7 +52,7 @@ void GdbRun::detach(bool resume) {
   const bool attached = std::exchange(attached_, false);
   if (auto ended = attached ? inspector_.attach_debugger({}) : Result<void>(); !ended)
     spdlog::warn("gdb: cannot end the debugging: {}", ended.error().message());
-  // Also if a pause for attach() is still to come.
+  // If a pause that attach() has requested is not complete yet, resume() takes effect after it.
   if (resume) machine_.resume();
 }
 
@@ -92,7 +92,7 @@ std::optional<uint32_t> GdbRun::next_over() {
 
 Result<void> GdbRun::go() {
   software_.insert_lost(0);
-  // Another client of the machine has resumed it.
+  // The machine runs already if another client of it has resumed it.
   if (machine_.state() == RunState::kRunning) {
     running_ = was_running_ = true;
     return {};
@@ -116,7 +116,7 @@ Result<void> GdbRun::go() {
 void GdbRun::on_debug_stop(const DebugStop& stop) {
   if (stop.cpu >= actions_.size() && running_) return;
   if (!running_) {
-    // Other stops need not be kept: the vCPU executes the INT3 or the step again.
+    // Other kinds of stops need not be kept: the vCPU executes the INT3 or the step again.
     if (stop.kind == DebugStop::Kind::kHardware && pending_.size() < positions_.size())
       pending_.push_back(stop);
     return;
@@ -126,7 +126,8 @@ void GdbRun::on_debug_stop(const DebugStop& stop) {
   report(describe(stop));
 }
 
-// True if the stop was only that of a step over a breakpoint, and the vCPUs go on.
+// Ends a step over a breakpoint. Returns true if the stop was only that of the step, and the vCPUs
+// run on.
 bool GdbRun::handle_end_of_step_over(const DebugStop& stop) {
   const auto over = std::exchange(stepping_over_, std::nullopt);
   software_.put_back();
@@ -137,12 +138,13 @@ bool GdbRun::handle_end_of_step_over(const DebugStop& stop) {
   return true;
 }
 
-// True if the INT3 is not a breakpoint of gdb's at this address, and the vCPUs go on.
+// Returns true if the INT3 is not a breakpoint that gdb has at this address, and the vCPUs run on.
 bool GdbRun::handle_foreign_breakpoint(const DebugStop& stop) {
   if (software_.has(stop.address)) return false;
   if (interrupting_) return true;  // the vCPU executes the INT3 again
   if (software_.covers(stop.cpu, stop.address)) {
-    positions_[stop.cpu].must_step = true;  // the INT3 of another linear address of the same memory
+    // The INT3 belongs to another linear address that is mapped to the same memory.
+    positions_[stop.cpu].must_step = true;
   } else if (!software_.was_removed(stop.cpu, stop.address)) {
     if (auto passed = inspector_.pass_breakpoint(stop.cpu); !passed) {
       spdlog::warn("gdb: vCPU {}: cannot return its INT3 to the guest: {}", stop.cpu,
@@ -183,7 +185,7 @@ void GdbRun::interrupt(uint32_t cpu, std::function<void()> done) {
   machine_.pause(RunState::kDebug, [this, cpu, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
     interrupting_ = false;
-    // If this is false, a breakpoint has stopped the machine first.
+    // running_ is false if a breakpoint has stopped the machine before.
     if (running_) report({.signal = GdbSignal::kInterrupt, .cpu = cpu});
     for (const auto& call : std::exchange(interrupted_, {})) call();
   });
@@ -195,8 +197,8 @@ void GdbRun::on_machine_stopped(uint32_t cpu) {
 }
 
 void GdbRun::on_machine_reset() {
-  // A reset cancels a pending pause, whose callback then never comes. The client may press Ctrl-C
-  // again.
+  // A reset cancels a pause that has begun, and its callback never comes. So the waiting functions
+  // are called here; the client may press Ctrl-C again.
   interrupting_ = false;
   for (const auto& call : std::exchange(interrupted_, {})) call();
   software_.memory_was_reset();

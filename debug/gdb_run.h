@@ -1,9 +1,10 @@
-// Runs a machine for gdb, in all-stop mode: either vCPUs run and gdb waits for a stop, or all of
-// them are stopped and gdb works.
+// Runs a machine for gdb in all-stop mode: either vCPUs run and gdb waits for a stop, or all vCPUs
+// are stopped and gdb sends commands.
 //
-// A vCPU that has stopped at a software breakpoint is stepped over it when gdb resumes it: the
-// original byte is put back, that vCPU alone executes one instruction, and the INT3 returns.
-// Another vCPU whose next instruction is a breakpoint has not executed it yet, and stops there.
+// When gdb resumes a vCPU that has stopped at a software breakpoint, the vCPU is stepped over it:
+// the original byte is put back, that vCPU alone executes one instruction, and the INT3 is inserted
+// again. A vCPU that is at a breakpoint, but whose stop gdb has not seen, is not stepped over it:
+// it stops there.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -20,7 +21,7 @@
 
 namespace wick::debug {
 
-// gdb's numbers of signals (its include/gdb/signals.def).
+// gdb's signal numbers (include/gdb/signals.def in gdb's sources).
 enum class GdbSignal : uint8_t {
   kInterrupt = 2,
   kTrap = 5,
@@ -34,7 +35,7 @@ struct GdbStop {
   uint32_t cpu = 0;
   enum class Reason { kNone, kSoftware, kHardware, kWatch, kAccess };
   Reason reason = Reason::kNone;
-  uint64_t address = 0;  // of a watchpoint
+  uint64_t address = 0;  // kWatch, kAccess: the address of the watchpoint
 };
 
 class GdbRun {
@@ -44,35 +45,37 @@ class GdbRun {
   GdbRun(const GdbRun&) = delete;
   GdbRun& operator=(const GdbRun&) = delete;
 
-  // Stops the machine, attaches and calls `done` then. A reset of the machine may come first, and
-  // `done` is not called; attach() may be called again then.
+  // Stops the machine, attaches, and then calls `done`. If the machine is reset before, `done` is
+  // not called, and attach() may be called again.
   void attach(std::function<void(Result<void>)> done);
-  // Removes all breakpoints and ends the debugging; `resume` lets the machine run.
+  // Removes all breakpoints and ends the debugging. With `resume` the machine then runs.
   void detach(bool resume);
 
   SoftwareBreakpoints& software() { return software_; }
   HardwareBreakpoints& hardware() { return hardware_; }
 
   bool running() const { return running_; }
-  // True if gdb has let the machine run since attach(), or found it running.
+  // Returns true if the machine ran before attach(), or gdb has resumed it since.
   bool was_running() const { return was_running_; }
 
-  // One entry per vCPU. Only while not running().
+  // Resumes the machine; `actions` has one entry per vCPU. Fails while running() or interrupting().
   Result<void> resume(std::vector<vmm::CpuRun> actions);
-  // Stops the machine as Ctrl-C does, and calls `done` then. Only while running().
+  // Stops the machine as Ctrl-C does, and then calls `done`. The stop is reported for `cpu`.
   void interrupt(uint32_t cpu, std::function<void()> done);
-  // Between interrupt() and its `done`, also if a breakpoint was faster: no resume() then.
+  // Returns true from interrupt() until its `done` is called, even if a breakpoint has stopped the
+  // machine before.
   bool interrupting() const { return interrupting_; }
 
-  // For the machine's events that are not of the debugger's making.
+  // Must be called for stops and resets of the machine, whoever caused them.
   void on_machine_stopped(uint32_t cpu);
   void on_machine_reset();
 
  private:
   void on_debug_stop(const vmm::DebugStop& stop);
-  // Resumes the vCPUs as actions_ says, after the steps over breakpoints.
+  // Resumes the vCPUs as actions_ says. If a vCPU must first be stepped over a breakpoint, begins
+  // this step instead.
   Result<void> go();
-  // The next vCPU that has to be stepped over a breakpoint.
+  // Returns the next vCPU that must be stepped over a breakpoint, and lifts that breakpoint.
   std::optional<uint32_t> next_over();
   bool handle_end_of_step_over(const vmm::DebugStop& stop);
   bool handle_foreign_breakpoint(const vmm::DebugStop& stop);
@@ -91,17 +94,17 @@ class GdbRun {
   bool was_running_ = false;
   std::vector<vmm::CpuRun> actions_;
   struct Position {
-    std::optional<uint64_t> seen_at;  // where gdb has seen the vCPU stop last
-    bool must_step = false;           // over an INT3 that is another address's breakpoint
+    std::optional<uint64_t> seen_at;  // the address of the vCPU's last stop that gdb was told of
+    bool must_step = false;           // step over an INT3 of another linear address's breakpoint
   };
   std::vector<Position> positions_;  // by vCPU
   std::optional<uint32_t> stepping_over_;
   bool interrupting_ = false;  // Machine::pause() was called, and its callback has not come yet
   std::vector<std::function<void()>> interrupted_;
-  // Stops by hardware breakpoints of vCPUs that stopped while the first stop was reported. The
-  // CPU does not repeat them.
+  // Stops of further vCPUs by hardware breakpoints, while gdb handles the first stop. They are
+  // kept, because the CPU does not repeat them.
   std::deque<vmm::DebugStop> pending_;
-  // Expires with this object, for calls that the machine makes later.
+  // Expires with this object. Functions that the machine calls later check this pointer.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

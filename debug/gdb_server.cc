@@ -43,7 +43,7 @@ void GdbServer::accept(Fd client) {
     return;
   }
   connection_ = *std::move(connection);
-  // The session may outlive the connection.
+  // The functions check connection_, because the session may outlive it.
   GdbSession::Client calls;
   calls.send = [this](std::string_view bytes) {
     if (connection_) connection_->send(bytes);
@@ -63,7 +63,7 @@ void GdbServer::accept(Fd client) {
 void GdbServer::on_closed() {
   connection_.reset();
   session_->leave([this] {
-    // The session is still executing.
+    // The session calls this function, so it can only be destroyed later.
     loop_.post([this, alive = std::weak_ptr(alive_)] {
       if (alive.expired()) return;
       session_.reset();

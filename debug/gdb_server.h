@@ -1,9 +1,9 @@
 // The gdb server of a machine: listens at an address, and serves one client at a time.
 //
-// Without a client it costs nothing but the listening socket: debugging is not enabled in the
-// machine.
+// Without a client, debugging is not enabled in the machine, so the server costs only its listening
+// socket.
 //
-// Thread rule: the main loop's thread, or before that loop runs.
+// Thread rule: the main loop's thread, or any thread before that loop runs.
 #pragma once
 
 #include <functional>
@@ -23,7 +23,8 @@ namespace wick::debug {
 
 class GdbServer {
  public:
-  // `monitor` executes the lines of gdb's "monitor". `loop` and `machine` must outlive the server.
+  // `monitor` executes the lines of gdb's command "monitor". `loop` and `machine` must outlive the
+  // server.
   static Result<std::unique_ptr<GdbServer>> start(EventLoop& loop, vmm::Machine& machine,
                                                   const StreamAddress& address,
                                                   MonitorFunction monitor);
@@ -34,7 +35,7 @@ class GdbServer {
 
   // Listens at one more address.
   Result<void> listen(const StreamAddress& address);
-  // The first one, with the port that the kernel has chosen.
+  // The first address, with the port that the kernel has chosen.
   const StreamAddress& address() const { return listeners_.front()->address(); }
 
  private:
@@ -48,9 +49,9 @@ class GdbServer {
   RateLimit warnings_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<GdbSession> session_;
-  Fd next_;  // a client that came while the session of another one was ending
+  Fd next_;  // a client that connected while the session of the old client was ending
   std::vector<std::unique_ptr<Listener>> listeners_;
-  // Expires with this object, for the calls it posts.
+  // Expires with this object. Functions that are posted to the loop check this pointer.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

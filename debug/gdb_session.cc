@@ -31,7 +31,7 @@ void GdbSession::leave(std::function<void()> done) {
     done();
   };
   waits_for_stop_ = false;
-  // It may also run because another client has resumed it.
+  // Asks the machine, not run_: another client may have resumed the machine.
   if (stage_ == Stage::kAttached && machine_.state() == vmm::RunState::kRunning)
     run_.interrupt(resumed_, finish);
   else
@@ -49,7 +49,7 @@ bool GdbSession::stalled() const {
 }
 
 void GdbSession::serve() {
-  if (serving_) return;  // a callback within handle()
+  if (serving_) return;  // handle() has led to this call; the loop below continues
   serving_ = true;
   while (!stalled() && stage_ != Stage::kEnded) {
     auto item = reader_.next();
@@ -68,7 +68,8 @@ void GdbSession::handle(PacketReader::Item item) {
     return;
   }
   if (item.kind == Kind::kInterrupt) return handle_interrupt();
-  // Without acknowledgments nobody would send a damaged packet again; the transport is reliable.
+  // Without acknowledgments the checksum is ignored: the transport is reliable, and a packet that
+  // is dropped would never be sent again.
   if (acknowledge_) client_.send(item.kind == Kind::kPacket ? "+" : "-");
   if (acknowledge_ && item.kind == Kind::kDamaged) return;
   if (stage_ == Stage::kAttached) return handle_packet(item.payload);
@@ -121,7 +122,7 @@ void GdbSession::handle_packet(std::string_view packet) {
     case '!':
       return answer("OK");
     case '?':
-      // A client that asks while the machine runs gets its answer when it stops.
+      // If the machine runs, it is stopped, and the stop is the answer.
       return run_.running() ? handle_interrupt() : answer(stop_reply(last_stop_));
     case 'g':
       return read_all_registers();
@@ -162,7 +163,7 @@ void GdbSession::handle_packet(std::string_view packet) {
     case 'k':
       return handle_kill();
     case 'R':
-      return machine_.reset();  // has no answer
+      return machine_.reset();  // this packet has no answer
     default:
       return answer("");
   }
@@ -233,7 +234,7 @@ void GdbSession::on_event(const MachineEvent& event) {
   if (event.kind == MachineEvent::Kind::kShutdown) on_shutdown(event);
 }
 
-// The machine has no vCPUs any more: nothing is to be removed from it.
+// Ends the session without detaching: the machine has ended, so no breakpoints need be removed.
 void GdbSession::on_shutdown(const MachineEvent& event) {
   stage_ = Stage::kEnded;
   if (std::exchange(waits_for_stop_, false)) {

@@ -1,8 +1,8 @@
 // One connection of a gdb: answers its packets (Debugging with GDB, appendix E) for a machine.
 //
-// vCPU N is thread N+1 of process 1. The machine is stopped and the debugging begins with the
-// first packet; it ends, without a trace in the guest, when the client detaches or goes away.
-// Packets "qemu.*" and the texts for people are those of QEMU's stub.
+// vCPU N is thread N+1 of process 1. The first packet stops the machine and begins the debugging.
+// The debugging ends when the client detaches or disconnects, and leaves no breakpoint in the
+// guest. The packets "qemu.*" and the texts for people are those of QEMU's gdb stub.
 //
 // A reset of the machine loads its kernel anew, which removes the INT3s of software breakpoints.
 // They are inserted again at the next stop or resume at which their addresses are mapped.
@@ -27,41 +27,42 @@
 
 namespace wick::debug {
 
-// Executes a line of gdb's "monitor", and calls `answer` with the text to show, at once or later.
+// Executes a line of gdb's command "monitor", and calls the given function with the text to show,
+// at once or later.
 using MonitorFunction = std::function<void(std::string line, std::function<void(std::string)>)>;
 
 class GdbSession {
  public:
   struct Client {
     std::function<void(std::string_view bytes)> send;
-    // Stops or continues the calls of receive(). Meanwhile the caller keeps only a bounded amount
+    // Stops or continues the calls of receive(). While held, the caller keeps only a bounded amount
     // of input.
     std::function<void(bool held)> hold;
-    // Disconnects once everything is sent. May not destroy the session within the call.
+    // Disconnects when everything is sent. Must not destroy the session within the call.
     std::function<void()> close;
     // Waits briefly until the client has read everything, because the machine is ending.
     std::function<void()> flush = {};
   };
 
-  // Without `monitor`, gdb's "monitor" answers that there is none.
+  // Without `monitor`, gdb's command "monitor" is answered as an unsupported packet.
   GdbSession(vmm::Machine& machine, Client client, MonitorFunction monitor);
   GdbSession(const GdbSession&) = delete;
   GdbSession& operator=(const GdbSession&) = delete;
-  // Detaches at once. leave() is cleaner while the machine runs.
+  // Detaches at once. While the machine runs, call leave() before.
   ~GdbSession();
 
   void receive(std::string_view bytes);
-  // After the client has disconnected: detaches and calls `done`. A running machine is stopped for
-  // it, so that no vCPU is on its way out of an INT3 that is being removed. A machine that gdb
-  // found stopped and never resumed stays so.
+  // Must be called when the client has disconnected: detaches and calls `done`. A running machine
+  // is stopped before its breakpoints are removed, because a vCPU may have executed an INT3 and not
+  // reported it yet. Afterwards the machine runs, unless gdb found it stopped and never resumed it.
   void leave(std::function<void()> done);
-  // True once the debugging has ended, by either side.
+  // Returns true once the debugging has ended, by either side.
   bool ended() const { return stage_ == Stage::kEnded; }
 
  private:
   enum class Stage { kIdle, kAttaching, kAttached, kEnded };
 
-  // The loop over what has arrived.
+  // Handles the input that has arrived, until it must wait for something.
   void serve();
   bool stalled() const;
   void handle(PacketReader::Item item);
@@ -93,7 +94,7 @@ class GdbSession {
   // Threads, running and stopping.
   std::string thread_name(uint32_t cpu) const;
   struct ThreadId {
-    bool all = false;  // or any
+    bool all = false;  // all threads, or any thread
     uint32_t cpu = 0;
   };
   std::optional<ThreadId> parse_thread(std::string_view& text) const;
@@ -135,20 +136,20 @@ class GdbSession {
   bool monitor_busy_ = false;
   uint64_t monitor_lines_ = 0;
   bool waits_for_stop_ = false;              // the client expects a stop reply
-  std::string last_frame_;                   // for '-'
-  std::optional<std::string> first_packet_;  // while the machine stops
-  // What the client understands (qSupported).
+  std::string last_frame_;                   // is sent again if the client answers '-'
+  std::optional<std::string> first_packet_;  // waits until the machine has stopped
+  // The features that the client supports (qSupported).
   bool multiprocess_ = false;
   bool software_reason_ = false;
   bool hardware_reason_ = false;
 
-  uint32_t current_ = 0;      // the vCPU of registers and memory: Hg
-  uint32_t next_thread_ = 0;  // for qsThreadInfo
-  uint32_t resumed_ = 0;      // the vCPU of "s": Hc
+  uint32_t current_ = 0;      // the vCPU whose registers and memory are accessed (Hg)
+  uint32_t next_thread_ = 0;  // the vCPU with which qsThreadInfo continues
+  uint32_t resumed_ = 0;      // the vCPU that "s" steps (Hc)
   uint64_t step_flags_ = 3;
   GdbStop last_stop_;
   RateLimit warnings_;
-  // Expires with this object, for answers of the monitor.
+  // Expires with this object. Answers of the monitor, which may come later, check this pointer.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

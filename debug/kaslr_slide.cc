@@ -44,7 +44,7 @@ Result<Elf64_Ehdr> read_header(const SymbolFile& file) {
 }
 
 Result<Elf64_Shdr> read_section(const SymbolFile& file, const Elf64_Ehdr& header, uint64_t index) {
-  // Neither operand is above its bound, so that this does not wrap.
+  // e_shoff is within the file and `index` at most kMaxSections, so the sum does not wrap.
   return read_at<Elf64_Shdr>(file, header.e_shoff + index * sizeof(Elf64_Shdr));
 }
 
@@ -64,7 +64,7 @@ struct Tables {
 Result<Tables> find_tables(const SymbolFile& file) {
   const auto header = TRY(read_header(file));
   uint64_t count = header.e_shnum;
-  // More sections than fit into e_shnum (gABI, "ELF Header").
+  // e_shnum is 0 if there are more sections than it can count (gABI, "ELF Header").
   if (count == 0) count = TRY(read_section(file, header, 0)).sh_size;
   if (count > kMaxSections) return fail("{}: it has {} sections", file.name, count);
   for (uint64_t i = 0; i < count; ++i) {
@@ -80,7 +80,8 @@ Result<Tables> find_tables(const SymbolFile& file) {
   return with_hint(fail("{}: it has no symbols", file.name), "give a vmlinux that is not stripped");
 }
 
-// The offset of `symbol` in the table of names, which may hold it as the end of a longer name.
+// Returns all offsets at which `symbol` ends a string in the table of names. ELF tables may store a
+// name as the end of a longer one, so there may be several.
 std::vector<uint64_t> offsets_of(std::string_view names, std::string_view symbol) {
   constexpr size_t kMaxFound = 64;
   std::vector<uint64_t> found;
@@ -119,7 +120,7 @@ Result<uint64_t> find_symbol(const SymbolFile& file, std::string_view symbol) {
 }
 
 Result<LinkedKernel> read_linked_kernel(const std::string& vmlinux) {
-  // Does not block if it is a FIFO.
+  // O_NONBLOCK, so that open(2) does not block if the path is a FIFO.
   const Fd fd(::open(vmlinux.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid())
     return with_hint(fail_errno(errno, "{}: cannot open", vmlinux), "check the path");
@@ -138,13 +139,14 @@ Result<LinkedKernel> read_linked_kernel(const std::string& vmlinux) {
   };
   const SymbolFile file{vmlinux, static_cast<uint64_t>(status.st_size), read};
   const uint64_t entry = TRY(find_symbol(file, "entry_SYSCALL_64"));
-  // A kernel for one CPU has no such symbol.
+  // A kernel without SMP does not have this symbol.
   const auto per_cpu = find_symbol(file, "__per_cpu_start");
   return LinkedKernel{.syscall_entry = entry, .per_cpu_at_zero = per_cpu && *per_cpu == 0};
 }
 
 Result<uint64_t> kaslr_slide(uint64_t linked, uint64_t lstar) {
-  // The kernel moves by a multiple of CONFIG_PHYSICAL_ALIGN within 1 GiB, KERNEL_IMAGE_SIZE.
+  // KASLR moves the kernel by a multiple of CONFIG_PHYSICAL_ALIGN, and by less than
+  // KERNEL_IMAGE_SIZE, 1 GiB.
   constexpr uint64_t kAlignment = 2 << 20;
   constexpr uint64_t kMaxSlide = 1 << 30;
   const uint64_t slide = lstar - linked;

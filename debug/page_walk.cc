@@ -15,7 +15,7 @@ using vmm::Page;
 using vmm::PageTable;
 using vmm::Paging;
 
-// Collects the mappings of all vCPUs.
+// Collects the mappings of all vCPUs, and joins them.
 class Collector final : public vmm::PageVisitor {
  public:
   Collector(const GuestMemory& memory, const WalkLimits& limits, std::stop_token stop)
@@ -34,8 +34,9 @@ class Collector final : public vmm::PageVisitor {
   }
 
  private:
-  // A table that several vCPUs have at the same place is walked once; so are all of a kernel's
-  // tables. Only tables of 512 entries mean the same whatever the mode of paging is.
+  // Skips a table that was walked before at the same level and linear address, such as the tables
+  // of the kernel, which all vCPUs share. Only a table of 512 entries has the same meaning in all
+  // modes of paging.
   Next on_table(const PageTable& table) override {
     if (table.level > 1 && table.entries == 512 && !walked_.insert(table).second)
       return Next::kSkip;
@@ -60,13 +61,14 @@ class Collector final : public vmm::PageVisitor {
       }
     }
     found_.push_back({linear, physical, size_bytes});
-    // Joins mappings that several vCPUs have before they count against the limit.
+    // Equal mappings of several vCPUs are joined before they count against the limit.
     if (found_.size() >= 2 * limits_.mappings) TRY(join());
     return {};
   }
 
-  // Joins mappings that overlap or touch in both addresses. Only mappings with the same difference
-  // between linear and physical address can. A mapping may end at 2^64, which is 0 here.
+  // Joins mappings that overlap or adjoin in both addresses, which requires the same difference
+  // between linear and physical address. Ends of mappings are not compared, because a mapping may
+  // end at 2^64, which would be 0.
   Result<void> join() {
     std::ranges::sort(found_, {}, [](const Mapping& m) {
       return std::tuple(m.linear - m.physical, m.linear, m.size_bytes);

@@ -1,9 +1,10 @@
-// Which linear addresses the page tables of all vCPUs map to which physical ones, as ranges. The
-// walk of one vCPU's tables is vmm/page_tables.h.
+// Lists which linear addresses the page tables of all vCPUs map to which physical addresses, as
+// ranges. vmm/page_tables.h walks the tables of one vCPU.
 //
-// Thread rule: any thread, while the guest does not run. Reads the guest's memory, which is
-// hostile: the tables may refer to themselves, and then map all addresses to everywhere. The
-// number of tables read and of ranges found is bounded.
+// Thread rule: any thread, while the guest does not run.
+//
+// The guest may be hostile: tables that refer to themselves map a huge number of pages. So the
+// number of tables read and the number of ranges found are bounded.
 #pragma once
 
 #include <cstddef>
@@ -26,18 +27,18 @@ struct Mapping {
 };
 
 struct WalkLimits {
-  uint64_t tables = 1 << 18;    // for all vCPUs
-  uint64_t mappings = 1 << 20;  // after ranges that touch were joined
-  // Only linear addresses from `first` to `last` are looked for. What is found may reach beyond
-  // them, to the end of a page.
+  uint64_t tables = 1 << 18;    // tables read, for all vCPUs together
+  uint64_t mappings = 1 << 20;  // mappings found, after adjacent ones were joined
+  // Only pages that map an address from `first` to `last` are visited. A large page may reach
+  // beyond this range.
   uint64_t first = 0;
   uint64_t last = UINT64_MAX;
 };
 
-// The mappings of all vCPUs that have paging on, sorted by linear address. Two that touch in both
-// addresses are one, and none is there twice; but two vCPUs may map one linear address to two
-// physical ones. A mapping need not be RAM. Fails beyond a limit, and with ECANCELED after a
-// request to stop.
+// Returns the mappings of all vCPUs that have paging on, sorted by linear address and without
+// duplicates. Mappings that adjoin in both linear and physical addresses are joined. A linear
+// address may occur twice if two vCPUs map it to different physical addresses. A mapping need not
+// lead to RAM. Fails if a limit is exceeded, and with ECANCELED after a request to stop.
 Result<std::vector<Mapping>> walk_page_tables(const GuestMemory& memory,
                                               std::span<const vmm::CpuRegisters> cpus,
                                               const WalkLimits& limits = {},

@@ -69,7 +69,7 @@ std::optional<std::string_view> GuestNote::value(std::string_view key) const {
   return std::nullopt;
 }
 
-// Linux prints the number with %ld on x86.
+// The value is a signed decimal number: Linux prints it with %ld on x86.
 std::optional<int64_t> GuestNote::phys_base() const {
   const auto text = value("NUMBER(phys_base)");
   if (!text) return std::nullopt;

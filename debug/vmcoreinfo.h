@@ -1,9 +1,9 @@
-// The vmcoreinfo note: an ELF note in the guest's memory with properties of its kernel, which
-// debuggers need to find the kernel's structures (crash, drgn). The guest gives its address
-// through the fw_cfg file etc/vmcoreinfo (devices/fw_cfg.h).
+// The vmcoreinfo note: an ELF note in the guest's memory with properties of the guest's kernel.
+// crash and drgn need it to find the kernel's structures. The guest writes the note's address to
+// the fw_cfg file etc/vmcoreinfo (devices/fw_cfg.h).
 //
-// Thread rule: any thread, while the guest does not run. A pure function of the guest's memory,
-// which is hostile.
+// Thread rule: any thread, while the guest does not run. The content of the guest's memory is not
+// trusted.
 // Specification: QEMU, docs/specs/vmcoreinfo.rst; the note's format: ELF-64 Object File Format
 // 1.5, "Note Section"; its content: Linux, Documentation/admin-guide/kdump/vmcoreinfo.rst.
 #pragma once
@@ -23,22 +23,25 @@ namespace wick::debug {
 
 constexpr uint32_t kMaxGuestNoteBytes = 1 << 20;
 
-// An ELF note, header first; name and description are padded to four bytes and lie within it.
+// A copy of the note: a header, and then the name and the description, each padded to a multiple of
+// four bytes.
 class GuestNote {
  public:
-  // Reads the note that `written`, the content of etc/vmcoreinfo, points to. nullopt: the guest
-  // has given none. An error names what is wrong with it.
+  // Reads the note to which `written`, the content of etc/vmcoreinfo, points. Returns nullopt if
+  // the guest has given no note; fails if the note is malformed or not in RAM.
   static Result<std::optional<GuestNote>> read(const GuestMemory& memory,
                                                std::span<const std::byte> written);
 
   std::span<const std::byte> bytes() const { return bytes_; }
-  std::string_view name() const;  // without its NUL
+  std::string_view name() const;  // without the terminating NUL
   std::string_view description() const;
   size_t description_offset() const { return description_offset_; }
 
-  // The value of a line KEY=VALUE, of a note with the name VMCOREINFO.
+  // Returns VALUE of the line KEY=VALUE in the description. nullopt if there is no such line, or if
+  // the note's name is not VMCOREINFO.
   std::optional<std::string_view> value(std::string_view key) const;
-  // By how much the kernel's physical addresses exceed those it was linked for.
+  // Returns Linux's phys_base: by how much the kernel's physical addresses exceed those for which
+  // it was linked. nullopt if the note does not tell it.
   std::optional<int64_t> phys_base() const;
 
  private:

@@ -2,19 +2,20 @@
 // learns which devices the host wants back, and ejects devices. Each has a bit per slot of bus 0:
 //
 //   0  UP     read: the slots that got a device since the last read; a read clears it
-//   4  DOWN   read: the slots to be emptied, asked for since the last read; a read clears it
+//   4  DOWN   read: the slots whose removal was requested since the last read; a read clears it
 //   8  EJECT  write: the guest has released the devices in these slots
 //
-// Other accesses than aligned ones of 32 bits read as zeroes and write nothing.
+// All accesses other than aligned ones of 32 bits read zeroes and write nothing.
 //
-// A write of EJECT has an effect only on a pluggable slot that has a device, whether the host has
-// asked for it or not, because a guest may also eject by itself. It is reported once until the
-// host has called removed().
+// A write of EJECT has an effect only on pluggable slots that have a device. The host need not have
+// asked for the removal, because a guest may also eject a device by itself. Each ejection is
+// reported once; further writes for the slot have no effect until the host has called removed().
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls the functions; locks
 // itself. The actions are called without the lock, `eject` on the vCPU's thread.
 //
-// Specification: ours. QEMU's (docs/specs/acpi_pci_hotplug) has the same three registers and more.
+// Specification: wick's own. QEMU's interface (docs/specs/acpi_pci_hotplug) has the same three
+// registers and more.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +37,13 @@ class AcpiHotplug final : public BusDevice {
     uint32_t up = 0;
     uint32_t down = 0;
     uint32_t occupied = 0;   // pluggable slots that have a device
-    uint32_t requested = 0;  // removal was requested, and the guest has not ejected yet
+    uint32_t requested = 0;  // removal was requested, and the host has not removed yet
     uint32_t ejected = 0;    // the guest has ejected, and the host has not removed yet
     bool operator==(const State&) const = default;
   };
   struct Actions {
-    std::function<void()> raise;                // an event for the guest (a GPE)
-    std::function<void(uint32_t slots)> eject;  // bits of slots, none of them reported before
+    std::function<void()> raise;                // sends the guest an event (a GPE)
+    std::function<void(uint32_t slots)> eject;  // bits of slots that were not reported before
   };
 
   // `pluggable` has a bit for each slot whose device can be added and removed.
@@ -56,16 +57,17 @@ class AcpiHotplug final : public BusDevice {
   uint32_t pluggable() const { return pluggable_; }
   bool pluggable(uint8_t slot) const { return (pluggable_ & bit(slot)) != 0; }
 
-  // The slot has a device from the start; the guest is told nothing. Slots that are not pluggable
-  // are ignored, here and below.
+  // Records that the slot has a device from the start; the guest is told nothing. This function and
+  // those below ignore slots that are not pluggable.
   void occupy(uint8_t slot);
-  // The slot has got a device; tells the guest.
+  // Records that the slot has got a device, and tells the guest.
   void plugged(uint8_t slot);
   // Asks the guest to release the device. May be repeated.
   void request_removal(uint8_t slot);
-  // The slot has no device any more.
+  // Records that the slot has no device any more.
   void removed(uint8_t slot);
-  // Continues from the state of another one, after S3: the guest learns what it has not read.
+  // Takes over the events of the registers before S3: the guest is told of those that it has not
+  // read. Slots without a device are left out.
   void continue_from(const State& state);
 
   State state() const;

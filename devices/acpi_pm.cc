@@ -14,9 +14,9 @@ constexpr uint64_t kTimerBytes = 4;
 constexpr uint64_t kGpeStatus = AcpiPm::kGpeOffset;
 constexpr uint64_t kGpeEnable = AcpiPm::kGpeOffset + 1;
 
-// PM1 status and enable (tables 4.11 and 4.12). The global lock (bit 5) and the sleep
-// button (bit 9) never have an event, but their enable bits must be writable: ACPICA
-// reads them back and reports an error otherwise.
+// Bits of PM1 status and enable (tables 4.11 and 4.12). The global lock (bit 5) and the sleep
+// button (bit 9) never have an event, but their enable bits must be writable: ACPICA reads them
+// back and reports an error otherwise.
 constexpr uint16_t kTimerCarry = 1 << 0;
 constexpr uint16_t kPowerButton = 1 << 8;
 constexpr uint16_t kRtcAlarm = 1 << 10;
@@ -29,12 +29,12 @@ constexpr unsigned kTimerTopBit = 31;
 constexpr uint64_t kTicksPerCarry = 1ULL << kTimerTopBit;
 constexpr uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// PM1 control (table 4.13).
+// Bits of PM1 control (table 4.13).
 constexpr uint16_t kSciEnable = 1 << 0;
 constexpr uint16_t kBusMasterReload = 1 << 1;
 constexpr unsigned kSleepTypeShift = 10;
 constexpr uint16_t kSleepType = 7 << kSleepTypeShift;
-constexpr uint16_t kSleepEnable = 1 << 13;  // reads as zero
+constexpr uint16_t kSleepEnable = 1 << 13;  // SLP_EN: starts the sleep; reads as zero
 constexpr uint16_t kSleepTypeOfQemusS5 = 0;
 
 uint8_t byte_of(uint16_t word, uint64_t offset) {
@@ -56,7 +56,7 @@ AcpiPm::AcpiPm(InterruptLine& sci, Actions actions, Clock clock, const State& in
   state_.timer_top = (ticks() >> kTimerTopBit & 1) != 0;
 }
 
-// 4.8.3.1.1: WAK_STS, and the status bit of the event.
+// 4.8.3.1.1: a wake sets WAK_STS and the status bit of the event.
 AcpiPm::State AcpiPm::woken_by(WakeSource source) {
   State state;
   state.status = kWake | (source == WakeSource::kRtcAlarm ? kRtcAlarm : kPowerButton);
@@ -158,7 +158,7 @@ uint8_t AcpiPm::read_register(uint64_t offset, uint64_t ticks) const {
 bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
   switch (offset) {
     case kStatus:
-    case kStatus + 1:  // write 1 to clear
+    case kStatus + 1:  // writing a 1 clears the bit
       state_.status &= static_cast<uint16_t>(~with_byte(0, offset, value));
       return false;
     case kEnable:
@@ -173,7 +173,7 @@ bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
       return false;
     case kResetOffset:
       return value == kResetValue;
-    case kGpeStatus:  // write 1 to clear
+    case kGpeStatus:  // writing a 1 clears the bit
       state_.gpe_status &= static_cast<uint8_t>(~value);
       return false;
     case kGpeEnable:

@@ -14,7 +14,7 @@
 //
 // Thread rule: any vCPU thread accesses the registers; any thread calls
 // press_power_button(), rtc_alarm(), raise_gpe() and wake(); locks itself. The SCI is set and the
-// timer armed with the lock held. The actions are called without it, on the vCPU's
+// timer armed with the lock held. The actions are called without the lock, on the vCPU's
 // thread, each time the guest requests one.
 //
 // Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.3 (power
@@ -48,9 +48,9 @@ class AcpiPm final : public BusDevice {
   static constexpr uint64_t kTimerOffset = 8;
   static constexpr uint64_t kGpeOffset = 12;
   static constexpr uint8_t kGpeBytes = 2;
-  // SLP_TYP of the sleeping states, for the DSDT. Those of S3 and S4 are QEMU's. QEMU's value for
-  // S5, which is 0, powers off, too: edk2 and many small kernels write it without a look at the
-  // DSDT.
+  // SLP_TYP of the sleeping states, for the DSDT. S3 and S4 have QEMU's values. QEMU's value for
+  // S5, which is 0, powers off, too, because edk2 and many small kernels write it without reading
+  // the DSDT.
   static constexpr uint8_t kSleepTypeS3 = 1;
   static constexpr uint8_t kSleepTypeS4 = 2;
   static constexpr uint8_t kSleepTypeS5 = 5;
@@ -58,7 +58,7 @@ class AcpiPm final : public BusDevice {
   struct State {
     uint16_t status = 0;
     uint16_t enable = 0;
-    uint16_t control = 1;  // SCI_EN
+    uint16_t control = 1;  // SCI_EN is set
     uint8_t gpe_status = 0;
     uint8_t gpe_enable = 0;
     bool timer_top = false;  // the timer's highest bit when TMR_STS was last updated
@@ -67,7 +67,8 @@ class AcpiPm final : public BusDevice {
   struct Actions {
     std::function<void()> power_off;
     std::function<void()> reset;
-    // S3 and S4; a state without an action is not offered. After S4 the machine has no power.
+    // S3 and S4. If a state has no action, a request for it only logs a warning. After S4 the
+    // machine has no power.
     std::function<void()> suspend_to_ram = {};
     std::function<void()> suspend_to_disk = {};
   };
@@ -75,21 +76,21 @@ class AcpiPm final : public BusDevice {
   enum class WakeSource { kPowerButton, kRtcAlarm, kOther };
 
   struct Clock {
-    std::function<std::chrono::nanoseconds()> now;       // monotonic, arbitrary epoch
+    std::function<std::chrono::nanoseconds()> now;       // monotonic time, arbitrary epoch
     std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
   };
 
-  // `sci` must outlive the block; it is level-triggered.
+  // `sci` is level-triggered, and must outlive this object.
   AcpiPm(InterruptLine& sci, Actions actions, Clock clock);
-  // With the registers of woken_by(), for the machine that continues after S3.
+  // Starts with the registers of woken_by(), for the machine that continues after S3.
   AcpiPm(InterruptLine& sci, Actions actions, Clock clock, const State& initial);
 
-  // The registers after a wake from S3: as after a reset, except for the status bits that say
-  // what has happened. A source without a status bit counts as the power button, because an
+  // Returns the registers after a wake from S3: as after a reset, except for the status bits that
+  // say what has happened. A source without a status bit counts as the power button, because an
   // operating system may go back to sleep if there was no event.
   static State woken_by(WakeSource source);
-  // The event that ends the sleep of a machine with these registers, if there is one: a press of
-  // the power button, or an alarm that the guest has enabled.
+  // Returns the event that ends the sleep of a machine with these registers: a press of the power
+  // button, or an alarm that the guest has enabled. Returns nullopt if there was no such event.
   static std::optional<WakeSource> pending_wake(const State& asleep);
 
   void read(uint64_t offset, std::span<std::byte> data) override;

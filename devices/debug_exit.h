@@ -18,18 +18,18 @@ namespace wick::devices {
 
 class DebugExit final : public BusDevice {
  public:
-  static constexpr uint64_t kPorts = 4;  // for a write of 32 bits
+  static constexpr uint64_t kPorts = 4;  // enough for a write of 32 bits
 
   // `ended` is called with the value of each write.
   explicit DebugExit(std::function<void(uint32_t value)> ended) : ended_(std::move(ended)) {}
 
-  // A process has 8 bits of exit status. The lowest is always 1, so that no value of the guest is
-  // taken for a success of wick itself.
+  // Returns wick's exit status for the guest's value. A process has 8 bits of exit status. The
+  // lowest bit is always 1, so that no value of the guest is taken for a success of wick itself.
   static constexpr uint8_t exit_status(uint32_t value) {
     return static_cast<uint8_t>(value << 1 | 1);
   }
 
-  // All bits are 0, as QEMU's device returns them.
+  // Returns zeroes, as QEMU's device does.
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
 

@@ -1,6 +1,6 @@
-// The port to which SeaBIOS and OVMF write their log, a character at a time. Each character is an
-// exit, so the device is present only if the log is shown (-vv); without it the firmware reads all
-// ones at the port and writes nothing.
+// The port to which SeaBIOS and OVMF write their log, a character at a time. Each character costs a
+// VM exit, so the device is present only if the log is shown (-vv). Without the device the firmware
+// reads all ones at the port and writes nothing.
 //
 // Thread rule: any vCPU thread; locks itself. `line` is called with the lock held.
 //
@@ -22,7 +22,7 @@ class FirmwareLog final : public BusDevice {
   static constexpr uint64_t kPorts = 1;
   static constexpr size_t kMaxLineBytes = 256;  // a longer line is cut into lines
 
-  // Called for each line, without its end.
+  // `line` is called with each line, without its line end.
   explicit FirmwareLog(std::function<void(const std::string&)> line) : line_(std::move(line)) {}
 
   void read(uint64_t offset, std::span<std::byte> data) override;

@@ -8,7 +8,7 @@ namespace wick::devices {
 
 namespace {
 
-// Commands; other values are an error of the sequence.
+// The commands. Any other value sets kSequenceError.
 enum Command : uint8_t {
   kProgramAlternate = 0x10,
   kBlockErase = 0x20,
@@ -20,7 +20,7 @@ enum Command : uint8_t {
   kReadMemory = 0xff,
 };
 
-// As QEMU's chip.
+// The identifier of QEMU's chip.
 constexpr uint8_t kManufacturer = 0x89;
 constexpr uint8_t kDevice = 0x18;
 
@@ -41,7 +41,7 @@ void Flash::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(mutex_);
   std::ranges::fill(data, std::byte{0});
   switch (state_.mode) {
-    case Mode::kMemory:  // another vCPU has just ended a command
+    case Mode::kMemory:  // another vCPU has just selected the memory
       if (offset < memory_.size() && data.size() <= memory_.size() - offset)
         std::ranges::copy(memory_.subspan(offset, data.size()), data.begin());
       return;
@@ -88,8 +88,8 @@ void Flash::command(uint8_t code) {
     case kReadIdentifier:
       return enter(Mode::kIdentifier);
     case kClearStatus:
-      // With all bits clear, and with the memory shown, since OVMF tells flash memory from RAM and
-      // ROM by that (QemuFlashDetected()).
+      // Clears all bits and shows the memory, because OVMF tells flash memory from RAM and ROM by
+      // that (QemuFlashDetected()).
       state_.status = 0;
       return enter(Mode::kMemory);
     case kReadMemory:
@@ -100,8 +100,8 @@ void Flash::command(uint8_t code) {
   }
 }
 
-// A real chip can only clear bits. QEMU's sets them, too, and programs that were tried there alone
-// may rely on that.
+// On a real chip, a program command can only clear bits of the memory. Here it also sets bits, as
+// in QEMU, because software that was tried only on QEMU may rely on that.
 void Flash::program(uint64_t offset, std::span<const std::byte> data) {
   state_.status |= kReady;
   if (offset >= memory_.size() || data.size() > memory_.size() - offset) return;
@@ -124,8 +124,8 @@ void Flash::enter(Mode mode) {
   if (readable) report_change();
 }
 
-// The changes are reported as one range. A guest that changes distant bytes makes it large, but not
-// larger than the chip.
+// Adds a change to the one range that will be reported. A guest that changes distant bytes makes
+// the range large, but not larger than the chip.
 void Flash::note_change(size_t begin, size_t end) {
   const bool first = state_.changed_begin == state_.changed_end;
   state_.changed_begin = first ? begin : std::min(state_.changed_begin, begin);

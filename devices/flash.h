@@ -1,8 +1,9 @@
-// A chip of NOR flash memory, in which UEFI keeps its variables. While the guest reads the memory,
-// KVM serves it; only writes, which are commands, come here. After a command the chip shows its
-// status in place of the memory, until the guest asks for the memory again.
+// A chip of NOR flash memory, in which UEFI keeps its variables. KVM serves the guest's reads of
+// the memory; only writes, which are commands, come here. After a command the chip shows its status
+// in place of the memory, and also serves reads, until the guest selects the memory again.
 //
 // Thread rule: any vCPU thread; locks itself. The wires are called with the lock held.
+//
 // Specification: Intel 28F160, "Common Flash Memory Interface" command set 0001, the commands that
 // edk2 uses (OvmfPkg/QemuFlashFvbServicesRuntimeDxe/QemuFlash.c); QEMU, hw/block/pflash_cfi01.c,
 // for what real chips leave open. There is no write buffer and no protection of blocks.
@@ -21,20 +22,20 @@ namespace wick::devices {
 class Flash final : public BusDevice {
  public:
   static constexpr size_t kBlockBytes = 4096;
-  static constexpr uint8_t kReady = 0x80;          // in the status
-  static constexpr uint8_t kSequenceError = 0x30;  // in the status
+  static constexpr uint8_t kReady = 0x80;          // status bit: no command runs
+  static constexpr uint8_t kSequenceError = 0x30;  // status bits: a command was wrong
 
   struct Wires {
-    // The guest may read the memory without the chip (true), or must ask the chip (false). At first
-    // it may read.
+    // Sets whether the guest reads the memory without the chip (true), or its reads come to the
+    // chip (false). Before the first call it reads without the chip.
     std::function<void(bool readable)> show = [](bool) {};
-    // The bytes that the guest has changed, which are part of the memory.
+    // Reports a range of the memory that the guest has changed.
     std::function<void(size_t offset, size_t size)> changed = [](size_t, size_t) {};
   };
 
-  // `memory` is a multiple of kBlockBytes, and must outlive the chip.
+  // The size of `memory` is a multiple of kBlockBytes. `memory` must outlive the chip.
   Flash(std::span<std::byte> memory, Wires wires);
-  // Reports what has changed and has not been reported.
+  // Reports the changes that have not been reported yet.
   ~Flash() override;
 
   void read(uint64_t offset, std::span<std::byte> data) override;
@@ -42,16 +43,16 @@ class Flash final : public BusDevice {
   Name name_of(uint64_t offset, bool write) const override;
 
   enum class Mode : uint8_t {
-    kMemory,  // reads show the memory, in all other modes the status or the identifier
+    kMemory,  // reads return the memory; in other modes, the status or the identifier
     kStatus,
     kIdentifier,
     kProgram,  // the next write is data
-    kErase,    // the next write confirms
+    kErase,    // the next write confirms the command
   };
   struct State {
     Mode mode = Mode::kMemory;
     uint8_t status = kReady;
-    // What the wires have not been told of; empty if begin == end.
+    // The range whose changes have not been reported yet; empty if begin == end.
     size_t changed_begin = 0;
     size_t changed_end = 0;
   };

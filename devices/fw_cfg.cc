@@ -19,7 +19,8 @@ constexpr uint64_t kDmaBytes = 8;
 // so that it ends at the first page that is not RAM.
 constexpr uint64_t kPageBytes = 4096;
 
-// Bit 14 of a key asks for the write mode, which no longer exists; the item is the same.
+// Returns the key of the item that `key` selects. Bit 14 asks for the write mode, which no longer
+// exists; the item is the same.
 constexpr uint16_t item_key(uint16_t key) {
   return key & static_cast<uint16_t>(~FW_CFG_WRITE_CHANNEL);
 }
@@ -153,7 +154,7 @@ void FwCfg::copy_out(const Item& item, uint32_t offset_bytes, std::span<std::byt
     std::memcpy(to.data(), item.bytes.data() + offset_bytes, to.size());
 }
 
-// Past the end of an item, and where there is none, all bytes are zero.
+// Returns the next byte of the selected item: 0 past its end, and if there is no such item.
 std::byte FwCfg::next_byte() {
   std::byte byte{0};
   const Item* const item = selected();
@@ -177,7 +178,7 @@ void FwCfg::read(uint64_t offset, std::span<std::byte> data) {
   }
 }
 
-// Writes of other widths than the specification's, and to the data register, are ignored.
+// Ignores writes to the data register, and writes of other widths than the specification's.
 void FwCfg::write(uint64_t offset, std::span<const std::byte> data) {
   Written written;
   {
@@ -197,8 +198,8 @@ void FwCfg::write(uint64_t offset, std::span<const std::byte> data) {
     written.item->writing.on_written(written.content);
 }
 
-// The request is copied once. Its result replaces its first field, also where the request itself
-// cannot be read as a whole.
+// Executes a request, of which it makes a single copy. The result replaces the request's first
+// field, even if the request cannot be read as a whole.
 FwCfg::Written FwCfg::transfer(GuestAddress request_at) {
   const auto request = memory_.read<fw_cfg_dma_access>(request_at);
   Written written;
@@ -224,7 +225,7 @@ FwCfg::Written FwCfg::transfer(GuestAddress request_at) {
   return written;
 }
 
-// Where the item has ended the guest gets zeroes.
+// Copies from the selected item to guest memory. Past the item's end the guest gets zeroes.
 bool FwCfg::read_to_guest(GuestAddress to, uint64_t length_bytes) {
   const Item* const item = selected();
   while (length_bytes > 0) {
@@ -245,7 +246,7 @@ bool FwCfg::read_to_guest(GuestAddress to, uint64_t length_bytes) {
   return true;
 }
 
-// A write succeeds as a whole or changes nothing.
+// Writes to the selected item. Succeeds as a whole or changes nothing.
 bool FwCfg::write_from_guest(GuestAddress from, uint64_t length_bytes) {
   Item* const item = selected();
   if (item == nullptr || !item->writable || length_bytes > item->size_bytes - offset_bytes_)

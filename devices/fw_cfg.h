@@ -6,10 +6,10 @@
 //   1   data, 8 bits: the next byte of the selected item
 //   4   address of a DMA request, 64 bits, big-endian; writing the low half starts the request
 //
-// Thread rule: the add functions before the first vCPU runs. Then any vCPU thread accesses the
-// registers, and any thread calls contents(), reset() and state(); locks itself. A request is
-// finished when the access that started it returns, and holds the lock until then. on_written is
-// called on the vCPU's thread, without the lock.
+// Thread rule: the add functions are called before the first vCPU runs. Afterwards any vCPU thread
+// accesses the registers, and any thread calls contents(), reset() and state(); locks itself. A DMA
+// request is finished when the access that started it returns, and holds the lock until then.
+// on_written is called on the vCPU's thread, without the lock.
 //
 // Specification: QEMU, docs/specs/fw_cfg.rst.
 #pragma once
@@ -35,16 +35,16 @@ namespace wick::devices {
 
 class FwCfg final : public BusDevice {
  public:
-  static constexpr uint16_t kPort = 0x510;  // of a PC
+  static constexpr uint16_t kPort = 0x510;  // the first port on a PC
   static constexpr uint64_t kPorts = 12;
   static constexpr size_t kMaxFiles = 256;
   static constexpr uint32_t kMaxWritableBytes = 64 << 10;
 
   struct State {
     uint16_t key = FW_CFG_SIGNATURE;
-    uint32_t offset_bytes = 0;  // in the item, at most its size
-    uint64_t dma_address = 0;   // its high half, until the low half is written
-    std::map<uint16_t, std::vector<std::byte>> written = {};  // writable items by key
+    uint32_t offset_bytes = 0;  // in the selected item; at most its size
+    uint64_t dma_address = 0;   // the high half, until the guest writes the low half
+    std::map<uint16_t, std::vector<std::byte>> written = {};  // the writable items, by key
     bool operator==(const State&) const = default;
   };
 
@@ -53,7 +53,7 @@ class FwCfg final : public BusDevice {
   using Reader = std::function<void(uint64_t offset_bytes, std::span<std::byte> to)>;
 
   struct Writing {
-    // Refuses a write that does not cover the item.
+    // Refuse a write that does not cover the whole item.
     bool whole_only = false;
     // Called after each write with the content of the whole item.
     std::function<void(std::span<const std::byte> content)> on_written = {};
@@ -62,43 +62,46 @@ class FwCfg final : public BusDevice {
   // `memory` must outlive the device.
   explicit FwCfg(const GuestMemory& memory);
 
-  // Adds a file to the directory. Fails for a name that is empty, used, not printable ASCII or
-  // longer than 55 characters, and if there are kMaxFiles.
+  // Adds a file to the directory. Fails if the name is empty, already used, longer than 55
+  // characters, or contains other characters than printable ASCII without blanks, and if there are
+  // kMaxFiles files.
   Result<void> add(const std::string& name, std::vector<std::byte> content);
-  // For large files: `reader` gives the content when it is asked for.
+  // Adds a large file: `reader` is called for the content when the guest reads it.
   Result<void> add(const std::string& name, uint32_t size_bytes, Reader reader);
-  // A file that the guest may write by DMA, at most kMaxWritableBytes long. Its size is fixed.
+  // Adds a file that the guest may write by DMA, at most kMaxWritableBytes long. Its size is fixed.
   Result<void> add_writable(const std::string& name, std::vector<std::byte> content,
                             Writing writing);
   // Adds the file FW_CFG_VMCOREINFO_FILENAME, in which a guest gives the address of its vmcoreinfo
-  // (QEMU, docs/specs/vmcoreinfo.rst). `content` is what it has given before a sleep; empty: none.
+  // (QEMU, docs/specs/vmcoreinfo.rst). `content` is what the guest wrote before a sleep; empty:
+  // nothing.
   Result<void> add_vmcoreinfo(std::vector<std::byte> content = {});
   // Sets an item that has a fixed key instead of a name, below FW_CFG_FILE_FIRST or with
   // FW_CFG_ARCH_LOCAL: FW_CFG_NB_CPUS, FW_CFG_KERNEL_DATA, ...
   Result<void> add_item(uint16_t key, std::vector<std::byte> content);
   Result<void> add_item(uint16_t key, uint32_t size_bytes, Reader reader);
 
-  // The present content of a file that was added with its bytes; empty if there is none.
+  // Returns the present content of a file that was added with its bytes; empty if there is no such
+  // file.
   std::vector<std::byte> contents(std::string_view name) const;
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
   Name name_of(uint64_t offset, bool write) const override;
 
-  // As a reset of the machine: the registers, and the items that the guest has written.
+  // Resets the registers, and the items that the guest has written, as a reset of the machine does.
   void reset();
   State state() const;
 
  private:
   struct Item {
     uint32_t size_bytes = 0;
-    std::vector<std::byte> bytes = {};    // unless `reader`
-    std::vector<std::byte> initial = {};  // of a writable item
+    std::vector<std::byte> bytes = {};    // the content, unless `reader` gives it
+    std::vector<std::byte> initial = {};  // of a writable item: the content at a reset
     Reader reader = {};
     bool writable = false;
     Writing writing = {};
   };
-  // A write of the guest that on_written has not been told of.
+  // A write of the guest that must still be reported to on_written.
   struct Written {
     const Item* item = nullptr;
     std::vector<std::byte> content = {};
@@ -123,7 +126,7 @@ class FwCfg final : public BusDevice {
   mutable Mutex mutex_;
   // Items do not move or change their size after the first vCPU runs.
   std::map<uint16_t, Item> items_ GUARDED_BY(mutex_);
-  std::vector<std::string> names_ GUARDED_BY(mutex_);  // key FW_CFG_FILE_FIRST first
+  std::vector<std::string> names_ GUARDED_BY(mutex_);  // file names, in the order of their keys
   uint16_t key_ GUARDED_BY(mutex_) = FW_CFG_SIGNATURE;
   uint32_t offset_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t dma_address_ GUARDED_BY(mutex_) = 0;

@@ -17,9 +17,9 @@ constexpr uint8_t kLastWasCommand = 0x08;
 constexpr uint8_t kNotInhibited = 0x10;     // the keyboard is not locked
 constexpr uint8_t kAuxiliaryOutput = 0x20;  // with kOutputFull: the byte is the mouse's
 
-constexpr uint8_t kReadRam = 0x20;  // 0x20 to 0x3f: a byte each
+constexpr uint8_t kReadRam = 0x20;  // 0x20 to 0x3f: each reads one byte
 constexpr uint8_t kReadCommandByte = kReadRam;
-constexpr uint8_t kWriteRam = 0x60;  // 0x60 to 0x7f
+constexpr uint8_t kWriteRam = 0x60;  // 0x60 to 0x7f: each writes one byte
 constexpr uint8_t kWriteCommandByte = kWriteRam;
 constexpr uint8_t kDisableAuxiliary = 0xa7;
 constexpr uint8_t kEnableAuxiliary = 0xa8;
@@ -38,24 +38,27 @@ constexpr uint8_t kCloseA20 = 0xdd;
 constexpr uint8_t kOpenA20 = 0xdf;
 constexpr uint8_t kPulseOutputPort = 0xf0;  // 0xf0 to 0xff: pulses low each line whose bit is 0
 
-constexpr uint8_t kRamIndex = 0x1f;  // of kReadRam and kWriteRam
+constexpr uint8_t kRamIndex = 0x1f;  // bits of kReadRam and kWriteRam: the byte's index
 
 constexpr uint8_t kSelfTestPassed = 0x55;
 constexpr uint8_t kPortTestPassed = 0x00;
 constexpr uint8_t kClockStuckLow = 0x01;  // result of a port test without a device
 
-constexpr uint8_t kKeyboardInterrupt = 0x01;  // of the command byte
+// Bits of the command byte.
+constexpr uint8_t kKeyboardInterrupt = 0x01;
 constexpr uint8_t kAuxiliaryInterrupt = 0x02;
 constexpr uint8_t kKeyboardOff = 0x10;
 constexpr uint8_t kAuxiliaryOff = 0x20;
 constexpr uint8_t kTranslate = 0x40;
 
-constexpr uint8_t kResetLine = 0x01;  // of the output port; 0 resets the CPU
+// Bits of the output port. A reset line of 0 resets the CPU.
+constexpr uint8_t kResetLine = 0x01;
 constexpr uint8_t kGateA20 = 0x02;
-constexpr uint8_t kKeyboardByteWaits = 0x10;  // the state of the interrupt lines
+// The guest can only read these two bits.
+constexpr uint8_t kKeyboardByteWaits = 0x10;
 constexpr uint8_t kMouseByteWaits = 0x20;
 
-constexpr uint8_t kInputPort = 0x80;  // the keyboard is not locked
+constexpr uint8_t kInputPort = 0x80;  // the bits of the input port: the keyboard is not locked
 
 }  // namespace
 
@@ -123,7 +126,7 @@ uint8_t I8042::status() const {
                               (mouse ? kAuxiliaryOutput : 0));
 }
 
-// Without a new byte, the last one is read again.
+// Takes the byte from the output buffer. If there is no new byte, returns the last one again.
 uint8_t I8042::read_data() {
   const uint8_t value = state_.output;
   state_.output_full = false;
@@ -177,7 +180,7 @@ bool I8042::command(uint8_t value) {
   return false;
 }
 
-// Commands that do nothing if no device is plugged in.
+// Executes the commands that do nothing while no device is plugged in.
 void I8042::plugged_command(uint8_t value) {
   if (value >= kReadRam && value <= (kReadRam | kRamIndex))
     return reply(state_.ram[value & kRamIndex]);
@@ -230,7 +233,7 @@ bool I8042::data(uint8_t value) {
       state_.command_byte &= static_cast<uint8_t>(~kKeyboardOff);
       keyboard_->write(value);
       break;
-    default:  // kWriteRam
+    default:  // the pending command is kWriteRam
       state_.ram[pending & kRamIndex] = value;
       break;
   }
@@ -299,8 +302,9 @@ void I8042::put(uint8_t value, Source source) {
   state_.output_source = source;
 }
 
-// A line is high while its byte waits and the interrupt is enabled. While the keyboard is
-// disabled, its interrupt is, too: a guest that does this reads the replies itself.
+// IRQ 12 is high while a byte of the mouse waits, IRQ 1 while any other byte waits, if the guest
+// has enabled the interrupt. Disabling the keyboard also disables IRQ 1: a guest that does this
+// reads the replies without an interrupt.
 void I8042::update_lines() {
   if (!plugged()) return;
   const bool mouse = state_.output_source == Source::kMouse;

@@ -1,13 +1,13 @@
 // The keyboard controller of a PC. It provides the reset line that `reboot=k` uses, and has a
 // port for a PS/2 keyboard and one for a PS/2 mouse.
 //
-// With nothing plugged in, it still replies to the commands by which an operating system
-// probes for keyboards, because Linux waits half a second for each missing reply. Then it has
-// no auxiliary port, and a new reply replaces one that was not read.
+// With nothing plugged in, the controller still replies to the commands by which an operating
+// system probes for keyboards, because Linux waits half a second for each missing reply. It then
+// has no auxiliary port, and a new reply replaces one that the guest has not read.
 //
-// Each byte for the guest goes through the output buffer, which has one place: first those of
-// the controller itself, in their order, then those of the keyboard, then those of the mouse.
-// The A20 gate is a bit that the guest can write and read; it does not change the memory.
+// Each byte for the guest goes through the output buffer, which holds one byte. The replies of the
+// controller itself go first, in their order, then the bytes of the keyboard, then those of the
+// mouse. The A20 gate is a bit that the guest can write and read; it does not change the memory.
 //
 // Thread rule: any vCPU thread; locks itself. The devices call the controller on any thread.
 // The lock is held when a device or an interrupt line is called. `on_reset` is called without
@@ -34,7 +34,7 @@ namespace wick::devices {
 class I8042 {
  public:
   static constexpr size_t kRamBytes = 32;
-  // A guest that reads no reply loses those that exceed this bound.
+  // The number of replies that may wait. A guest that does not read them loses further replies.
   static constexpr size_t kMaxReplies = 16;
 
   enum class Source : uint8_t { kController, kKeyboard, kMouse };
@@ -45,18 +45,18 @@ class I8042 {
   };
 
   struct State {
-    uint8_t command_byte = 0x74;  // as firmware leaves it: tested, translating, both ports off
+    uint8_t command_byte = 0x74;  // as firmware leaves it: tested, translating, ports off
     uint8_t pending_command = 0;  // the command that waits for its data byte; 0: none
     uint8_t output = 0;
     bool output_full = false;
     Source output_source = Source::kController;
-    // Used only if a device is plugged in.
+    // The fields below are used only if a device is plugged in.
     uint8_t output_port = 0xcf;     // the bits that the guest has written
     bool last_was_command = false;  // the last write was to the command port
-    bool keyboard_line = false;     // the levels of the interrupts
+    bool keyboard_line = false;     // the last levels of the two interrupt lines
     bool mouse_line = false;
-    std::deque<Reply> replies = {};           // that wait for the output buffer
-    std::array<uint8_t, kRamBytes> ram = {};  // the first byte is unused: `command_byte`
+    std::deque<Reply> replies = {};           // replies that wait for the output buffer
+    std::array<uint8_t, kRamBytes> ram = {};  // byte 0 is unused: see `command_byte`
     bool operator==(const State&) const = default;
   };
 
@@ -65,9 +65,9 @@ class I8042 {
   I8042(const I8042&) = delete;
   I8042& operator=(const I8042&) = delete;
 
-  // Plugs devices in, before the guest runs; nullptr: nothing is in that port. The devices and
-  // the lines must outlive the controller. Each byte is an edge of its line, if the guest has
-  // enabled that.
+  // Plugs devices in, before the guest runs; nullptr: nothing is in that port. The devices and the
+  // lines must outlive the controller. Each byte from a device causes an edge on the device's line
+  // if the guest has enabled that interrupt.
   void plug(Ps2Device* keyboard, Ps2Device* mouse, InterruptLine& irq1, InterruptLine& irq12);
 
   BusDevice& data_port() { return data_port_; }        // port 0x60

@@ -9,11 +9,11 @@
 
 namespace wick::devices {
 
-// A device ignores what it does not have: a keyboard has no position, a mouse no keys. A
-// release of a key or button that the guest does not see pressed is ignored, too.
+// A device ignores the events that do not concern it: a keyboard ignores positions, a mouse ignores
+// keys. A release of a key or button that the guest does not see pressed is ignored, too.
 class InputDevice : public InputSink {
  public:
-  // The guest has a driver that uses the device.
+  // Returns true if the guest has a driver that uses the device.
   virtual bool active() const = 0;
 
   void key(uint16_t code, bool down) override { static_cast<void>(code), static_cast<void>(down); }

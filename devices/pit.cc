@@ -9,19 +9,19 @@ namespace {
 constexpr uint64_t kControl = 3;
 constexpr size_t kSpeakerCounter = 2;
 
-// The control word.
+// Fields of the control word.
 constexpr unsigned kSelectShift = 6;
-constexpr uint8_t kReadBack = 3;  // instead of a counter
+constexpr uint8_t kReadBack = 3;  // selects the read-back command
 constexpr unsigned kAccessShift = 4;
 constexpr unsigned kModeShift = 1;
 constexpr uint8_t kBcd = 1 << 0;
-// The read-back command. These two bits are active low.
+// Bits of the read-back command. Both are active low.
 constexpr uint8_t kKeepCount = 1 << 5;
 constexpr uint8_t kKeepStatus = 1 << 4;
 
-constexpr unsigned kOutShift = 7;  // of the status byte
+constexpr unsigned kOutShift = 7;  // the position of OUT in the status byte
 
-// Port 0x61.
+// Bits of port 0x61.
 constexpr uint8_t kGate = 1 << 0;
 constexpr uint8_t kSpeaker = 1 << 1;
 constexpr unsigned kRefreshShift = 4;
@@ -32,7 +32,7 @@ constexpr uint64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::chrono::nanoseconds kWholeCount{0x10000 * kNanosecondsPerSecond /
                                                Pit::kTicksPerSecond};
 
-// The output of a counter that does not run: only mode 0 begins low.
+// Returns the output of a counter that does not run: low in mode 0, high in the other modes.
 uint8_t output(const Pit::Counter& counter) { return counter.mode == 0 ? 0 : 1; }
 
 uint8_t low(uint16_t count) { return static_cast<uint8_t>(count); }
@@ -43,7 +43,7 @@ uint8_t high(uint16_t count) { return static_cast<uint8_t>(count >> 8); }
 void Pit::CounterPorts::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(pit_.mutex_);
   for (std::byte& byte : data) {
-    // Without effect in KVM, too: the control word cannot be read.
+    // The control word cannot be read, nor can it in KVM.
     byte = std::byte{0};
     if (offset < kControl) byte = std::byte{pit_.read_counter(pit_.state_.counters[offset])};
     ++offset;
@@ -91,7 +91,7 @@ uint8_t Pit::read_counter(Counter& counter) {
     counter.latched = latched == Access::kLowOfBoth ? Access::kHigh : Access::kNone;
     return latched == Access::kHigh ? high(counter.latched_count) : low(counter.latched_count);
   }
-  // The reader expects the count to change.
+  // The guest expects the count to change.
   wanted_ = true;
   const auto count = static_cast<uint16_t>(counter.count);
   switch (counter.next_read) {
@@ -182,8 +182,8 @@ void Pit::latch_status(Counter& counter) {
   counter.status = static_cast<uint8_t>(output(counter) << kOutShift |
                                         static_cast<uint8_t>(counter.access) << kAccessShift |
                                         counter.mode << kModeShift | static_cast<int>(counter.bcd));
-  // The output of counter 0 may have changed, and nobody knows what a counter does that the
-  // guest has never programmed.
+  // The output of a running counter may have changed, and nobody knows the state of a counter that
+  // the guest has never programmed.
   if (counter.mode == Counter::kUnprogrammed || (counter.loaded && counter.gate)) wanted_ = true;
 }
 
@@ -201,8 +201,9 @@ void Pit::write_port_61(uint8_t value) {
   if (counter.gate && counter.loaded) wanted_ = true;
 }
 
-// An access of another vCPU may have left the guest before, and arrives here after the start. It
-// is lost: two CPUs that program one counter at a time get no promise from a PC either.
+// Lets KVM's timer continue. An access of another vCPU that left the guest before the start may
+// arrive here after it, and is lost: a PC promises nothing either if two CPUs program a counter at
+// the same time.
 void Pit::start() {
   wanted_ = false;
   if (started_) return;
@@ -225,7 +226,7 @@ void Pit::start() {
 void Pit::wake() {
   const MutexLock lock(mutex_);
   if (last_interrupt_.count() == 0 || started_) return;
-  // The guest's time stands still during a pause.
+  // The guest's time stands still during a pause, so the timer may come too early.
   if (const auto left = last_interrupt_ - wires_.now(); left.count() > 0)
     return wires_.arm(std::chrono::ceil<std::chrono::microseconds>(left));
   line_.pulse();

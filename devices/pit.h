@@ -1,4 +1,5 @@
-// The interval timer of a PC, an 8254, and port 0x61, as long as no guest needs it to count.
+// The interval timer of a PC, an 8254, and port 0x61, for as long as the guest does not need a
+// counter that runs.
 //
 // KVM's timer makes the end of a machine several times slower (its destruction waits for
 // grace periods of the kernel), and a Linux with a TSC deadline timer never uses it. So this
@@ -6,14 +7,14 @@
 // interrupt depends on a running counter; KVM's timer then continues from the state given, and
 // KVM no longer passes accesses to this device.
 //
-// One counter runs here: newer kernels stop counter 0 by mode 0 with the count 0, which still
-// ends in one interrupt after 55 ms.
+// One kind of count does run here: newer kernels stop counter 0 by mode 0 with the count 0, which
+// still ends in one interrupt after 55 ms.
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls wake(); locks itself.
 // Wires and the line are used with the lock held.
 //
-// Specification: Intel 8254 data sheet; IBM PC AT Technical Reference, "System Timers" and
-// "Port 61". Answers are those of KVM where the data sheet leaves a choice.
+// Specification: Intel 8254 data sheet; IBM PC AT Technical Reference, "System Timers" and "Port
+// 61". Where the data sheet leaves a choice, this device answers as KVM's timer does.
 #pragma once
 
 #include <array>
@@ -40,15 +41,15 @@ class Pit {
 
   struct Counter {
     static constexpr uint8_t kUnprogrammed = 0xff;
-    uint32_t count = 0x10000;  // in ticks; the count 0 is 0x10000
+    uint32_t count = 0x10000;  // in ticks; a written 0 means 0x10000
     uint8_t mode = kUnprogrammed;
     bool bcd = false;
     bool gate = true;
     bool loaded = false;               // a whole count was written since the control word
-    Access access = Access::kNone;     // of the control word
+    Access access = Access::kNone;     // as the control word selects
     Access next_read = Access::kNone;  // kHighOfBoth after the low byte was read
     Access next_write = Access::kNone;
-    uint8_t low_byte = 0;  // written, the high byte is still missing
+    uint8_t low_byte = 0;  // already written, while the high byte is missing
     uint16_t latched_count = 0;
     Access latched = Access::kNone;  // what is still to be read of latched_count
     bool status_latched = false;
@@ -63,12 +64,12 @@ class Pit {
   };
 
   struct Wires {
-    std::function<std::chrono::nanoseconds()> now;       // monotonic
+    std::function<std::chrono::nanoseconds()> now;       // monotonic time
     std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
     std::function<void(const State&)> start;             // called once
   };
 
-  // `line` is that of counter 0 and must outlive the timer.
+  // `line` is the interrupt of counter 0, and must outlive the timer.
   Pit(InterruptLine& line, Wires wires) : line_(line), wires_(std::move(wires)) {}
 
   BusDevice& counters() { return counter_ports_; }  // ports 0x40 to 0x43
@@ -121,7 +122,7 @@ class Pit {
   State state_ GUARDED_BY(mutex_);
   bool started_ GUARDED_BY(mutex_) = false;
   bool wanted_ GUARDED_BY(mutex_) = false;  // this access needs a running counter
-  // When counter 0, which the guest has stopped by mode 0, reaches its end; 0: never.
+  // When counter 0 ends, if the guest has stopped it by mode 0 with the count 0; otherwise 0.
   std::chrono::nanoseconds last_interrupt_ GUARDED_BY(mutex_){0};
 };
 

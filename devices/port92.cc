@@ -18,7 +18,8 @@ void Port92::write(uint64_t /*offset*/, std::span<const std::byte> data) {
     const MutexLock lock(mutex_);
     before = std::exchange(value_, value);
   }
-  // A CPU is reset by the bit's edge. Programs that change only A20 write the bit as they read it.
+  // Only the rising edge of the bit resets the CPU: programs that change only A20 write this bit as
+  // they read it.
   if ((value & kFastReset) != 0 && (before & kFastReset) == 0) on_reset_();
 }
 

@@ -22,14 +22,14 @@ constexpr uint8_t kLastOfSet3 = 0xfd;
 constexpr uint8_t kResend = 0xfe;
 constexpr uint8_t kReset = 0xff;
 
-constexpr uint8_t kFirstCommand = kSetLeds;  // no parameter is as high
+constexpr uint8_t kFirstCommand = kSetLeds;  // all parameters are below it
 constexpr uint8_t kAllLeds = kScrollLock | kNumLock | kCapsLock;
 constexpr uint8_t kDefaultTypematic = 0x2b;
 constexpr std::array<uint8_t, 2> kId = {0xab, 0x83};
-constexpr uint8_t kOverrun = 0x00;  // set 2; 0xff in set 1
+constexpr uint8_t kOverrun = 0x00;  // in set 2; to_set1() makes it 0xff
 constexpr uint8_t kAltSysRq = 0x84;
 
-// A sequence of set 2 has at most 8 bytes.
+// The bytes for one key event in set 2; at most 8.
 class Sequence {
  public:
   void add(uint8_t byte) { bytes_[size_++] = byte; }
@@ -47,7 +47,7 @@ class Sequence {
   size_t size_ = 0;
 };
 
-// The Korean keys have no break code.
+// Returns false for the Korean keys and Pause, which have no break code.
 bool has_break(uint16_t key) { return key != KEY_HANGEUL && key != KEY_HANJA && key != KEY_PAUSE; }
 
 }  // namespace
@@ -67,7 +67,7 @@ void Ps2Keyboard::key(uint16_t code, bool down) {
   if (on_data_) on_data_();
 }
 
-// Both return true if something was queued.
+// press() and release() return true if they queued a sequence.
 bool Ps2Keyboard::press(uint16_t code) {
   // The driver did not see the release, so this is the repetition of a key that is held.
   state_.owed.reset(code);
@@ -124,8 +124,8 @@ bool Ps2Keyboard::release(uint16_t code) {
   return queued;
 }
 
-// Queues a whole sequence or, if there is no room for it, once the overrun code. The last place
-// is kept for that.
+// Queues a whole sequence and returns true. Without room for it, queues the overrun code, once, and
+// returns false. The last place is kept for the overrun code.
 bool Ps2Keyboard::queue(std::span<const uint8_t> set2) {
   if (state_.overrun || state_.keys.size() + set2.size() >= kBufferBytes) {
     if (!state_.overrun) state_.keys.push_back(state_.set == 1 ? to_set1(kOverrun) : kOverrun);
@@ -148,12 +148,13 @@ bool Ps2Keyboard::queue(std::span<const uint8_t> set2) {
   return true;
 }
 
-// After an overrun, the driver reads the buffer to its end. Then it gets the releases.
+// Queues the releases that are owed after an overrun, as soon as the driver has read the buffer to
+// its end.
 void Ps2Keyboard::pay_releases() {
   if (!state_.overrun || !state_.keys.empty()) return;
   state_.overrun = false;
   for (uint16_t code = 0; code < state_.owed.size() && state_.owed.any(); ++code) {
-    // The rest follows after the next overrun.
+    // The buffer is full again; the other releases follow when the driver has read it.
     if (state_.owed.test(code) && !release(code)) return;
   }
 }
@@ -162,7 +163,7 @@ void Ps2Keyboard::connect(std::function<void()> on_data) { on_data_ = std::move(
 
 std::optional<uint8_t> Ps2Keyboard::read() {
   const MutexLock lock(mutex_);
-  // A reply does not wait for keys, because the driver waits for it.
+  // Replies go before keys, because the driver waits for a reply.
   auto& from = state_.replies.empty() ? state_.keys : state_.replies;
   if (from.empty()) return std::nullopt;
   state_.last_sent = from.front();
@@ -216,7 +217,7 @@ void Ps2Keyboard::command(uint8_t byte) {
       reply(kPs2Acknowledge);
       return reply(kPs2SelfTestPassed);
     default:
-      // Without set 3 there is nothing to change.
+      // The commands for set 3 have nothing to change.
       return reply(byte >= kFirstOfSet3 && byte <= kLastOfSet3 ? kPs2Acknowledge : kPs2Resend);
   }
 }
@@ -230,14 +231,15 @@ void Ps2Keyboard::parameter(uint8_t command, uint8_t value) {
       if (value >= 0x80) return reply(kPs2Resend);
       state_.typematic = value;
       return reply(kPs2Acknowledge);
-    default:  // kSelectSet
+    default:  // the command is kSelectSet
       if (value > 2) return reply(kPs2Resend);
       reply(kPs2Acknowledge);
       if (value == 0) return reply(state_.set);
       state_.set = value;
       state_.keys.clear();
       state_.overrun = false;
-      // The driver must not take these keys for held ones in the new set.
+      // Forget the keys that are down: no release is sent in the new set for a key that was pressed
+      // in the old one.
       state_.down.reset();
       state_.owed.reset();
   }

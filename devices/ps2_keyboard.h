@@ -1,10 +1,10 @@
-// A PS/2 keyboard with 101 keys or more: scan code sets 1 and 2. Set 3 is refused, which Linux
-// takes for a keyboard without it.
+// A PS/2 keyboard with 101 keys or more. It has the scan code sets 1 and 2. It refuses set 3, so
+// Linux takes it for a keyboard without that set.
 //
-// Keys wait in a bounded buffer. When it is full, the driver gets the overrun code and misses
-// presses, but no release: those follow when there is room, so that no key seems to be held for
-// ever. The keyboard has no timer: who calls key() repeats a key that is held, by a second
-// `down`. So the typematic rate is accepted and not used.
+// Keys wait in a bounded buffer. When the buffer is full, the driver gets the overrun code and
+// misses presses, but no release: the releases follow when there is room, so that no key seems to
+// be held for ever. The keyboard has no timer: the caller of key() repeats a key that is held, by a
+// second `down`. So the keyboard accepts the typematic rate, but does not use it.
 //
 // Thread rule: any thread calls key() and active(); Ps2Device's calls as documented there; locks
 // itself. `on_leds` is called on the vCPU's thread with the controller's lock held, so it must
@@ -30,22 +30,23 @@ namespace wick::devices {
 
 class Ps2Keyboard final : public InputDevice, public Ps2Device {
  public:
-  // With the byte in the controller's output buffer no more than 16, because Linux takes a
-  // controller for none that has more (drivers/input/serio/i8042.c, i8042_flush()).
+  // Together with the byte in the controller's output buffer these are 16 bytes. From a controller
+  // that returns more, Linux concludes that there is no controller (drivers/input/serio/i8042.c,
+  // i8042_flush()).
   static constexpr size_t kBufferBytes = 15;
 
   struct State {
-    bool scanning = true;  // keys are sent
+    bool scanning = true;  // the keyboard sends keys
     uint8_t set = 2;
-    uint8_t leds = 0;             // enum Led
+    uint8_t leds = 0;             // bits of enum Led
     uint8_t typematic = 0x2b;     // delay and rate; 0x2b: 500 ms, 10.9 per second
     uint8_t pending_command = 0;  // the command that waits for its parameter; 0: none
-    uint8_t last_sent = 0;        // for kResend
+    uint8_t last_sent = 0;        // the byte that kResend repeats
     bool overrun = false;         // the last byte of `keys` is the overrun code
     bool alt_sysrq = false;       // KEY_SYSRQ was pressed with Alt
     std::deque<uint8_t> replies = {};
     std::deque<uint8_t> keys = {};
-    std::bitset<256> down = {};  // the driver was told, or will be by `keys`
+    std::bitset<256> down = {};  // keys that the driver sees pressed once it has read `keys`
     std::bitset<256> owed = {};  // releases for which there was no room
     bool operator==(const State&) const = default;
   };

@@ -36,7 +36,7 @@ constexpr uint8_t kDefaultResolution = 2;
 constexpr uint8_t kDefaultSampleRate = 100;
 constexpr uint8_t kSampleRates[] = {10, 20, 40, 60, 80, 100, 200};
 
-// The first byte of a packet.
+// Bits of a packet's first byte.
 constexpr uint8_t kLeft = 0x01;
 constexpr uint8_t kRight = 0x02;
 constexpr uint8_t kMiddle = 0x04;
@@ -45,7 +45,7 @@ constexpr uint8_t kNegativeX = 0x10;
 constexpr uint8_t kNegativeY = 0x20;
 // The overflow bits (0x40, 0x80) stay 0, because the rest of a movement is in the next packet.
 
-// The status byte.
+// Bits of the status byte.
 constexpr uint8_t kStatusRight = 0x01;
 constexpr uint8_t kStatusMiddle = 0x02;
 constexpr uint8_t kStatusLeft = 0x04;
@@ -53,12 +53,12 @@ constexpr uint8_t kStatusScaling = 0x10;
 constexpr uint8_t kStatusReporting = 0x20;
 constexpr uint8_t kStatusRemote = 0x40;
 
-// A packet's number has 9 bits. With scaling it may become twice as large.
+// A count in a packet has 9 bits. Scaling may double it.
 constexpr int kMaxCount = 255;
 constexpr int kMaxScaledCount = kMaxCount / 2;
 constexpr int kMaxWheel = 127;
-constexpr int kMaxExplorerWheel = 7;  // 4 bits
-// The bounds of merged movements, so that a driver that reads late is soon done.
+constexpr int kMaxExplorerWheel = 7;  // the field has 4 bits
+// The bounds of merged movements, so that a driver that reads late soon catches up.
 constexpr int kMaxMerged = 40 * kMaxCount;  // more pixels than a screen is wide
 constexpr int kMaxMergedWheel = 100;
 
@@ -66,7 +66,7 @@ int add_bounded(int sum, int more, int most) {
   return std::clamp(sum + std::clamp(more, -most, most), -most, most);
 }
 
-// "Mouse", the table of 2:1 scaling.
+// Returns the count with 2:1 scaling ("Mouse", the table of 2:1 scaling).
 int scale(int count) {
   constexpr int kScaled[] = {0, 1, 1, 3, 6, 9};
   const int size = std::abs(count);
@@ -74,7 +74,7 @@ int scale(int count) {
   return count < 0 ? -scaled : scaled;
 }
 
-// Takes at most `most` from `count`, in both directions.
+// Takes up to `most` from `count`, in either direction, and returns the part taken.
 int take(int& count, int most) {
   const int taken = std::clamp(count, -most, most);
   count -= taken;
@@ -106,7 +106,7 @@ void Ps2Mouse::key(uint16_t code, bool down) {
 void Ps2Mouse::move_by(int dx, int dy) {
   {
     const MutexLock lock(mutex_);
-    // Y counts up, and the screen's position down. A negation must not overflow.
+    // A packet's Y counts up, `dy` counts down. The clamp keeps the negation from overflowing.
     const int up = -std::clamp(dy, -kMaxMerged, kMaxMerged);
     if (!add({.buttons = state_.buttons, .x = dx, .y = up})) return;
   }
@@ -122,9 +122,9 @@ void Ps2Mouse::scroll(int steps) {
   if (on_data_) on_data_();
 }
 
-// Returns true if there is something to send by itself.
+// Adds a motion. Returns true if the mouse must send a packet without a request.
 bool Ps2Mouse::add(const Motion& motion) {
-  // Without reports, the mouse does not count.
+  // With reporting disabled, the mouse does not count movements.
   if (!state_.reporting && !state_.remote) return false;
   auto& motions = state_.motions;
   const uint8_t before = motions.empty() ? state_.sent_buttons : motions.back().buttons;
@@ -184,8 +184,8 @@ void Ps2Mouse::make_packet(std::deque<uint8_t>& packet, bool scaled) {
     state_.motions.front() = motion;
 }
 
-// A command ends the packet that is being sent. Its buttons are sent again, so that no change
-// of them is lost.
+// Drops the rest of the packet that is being sent, because a command ends it. The packet's buttons
+// are sent again, so that no change of a button is lost.
 void Ps2Mouse::drop_packet() {
   if (state_.packet.empty()) return;
   state_.packet.clear();
@@ -204,7 +204,7 @@ void Ps2Mouse::write(uint8_t byte) {
     command(byte);
 }
 
-// The first byte of the answer to a status request.
+// Returns the first byte of the answer to a status request.
 uint8_t Ps2Mouse::status() const {
   const uint8_t pressed = state_.buttons;
   return static_cast<uint8_t>(
@@ -232,7 +232,7 @@ void Ps2Mouse::command(uint8_t byte) {
       state_.motions.clear();
       return reply({kPs2Acknowledge});
     case kReadData: {
-      // The scaling of such a packet is 1:1.
+      // A packet on request is never scaled.
       std::deque<uint8_t> packet;
       make_packet(packet, false);
       packet.push_front(kPs2Acknowledge);
@@ -285,7 +285,7 @@ void Ps2Mouse::parameter(uint8_t command, uint8_t value) {
   reply({kPs2Acknowledge});
 }
 
-// The last three rates are a driver's way to ask for a wheel.
+// Sets the sample rate. A driver asks for a wheel by a sequence of three rates.
 void Ps2Mouse::set_sample_rate(uint8_t rate) {
   if (state_.last_rates == std::array<uint8_t, 2>{200, 100} && rate == 80) state_.id = kWheelId;
   if (state_.last_rates == std::array<uint8_t, 2>{200, 200} && rate == 80) state_.id = kExplorerId;

@@ -1,11 +1,11 @@
-// A PS/2 mouse with three buttons and, after a driver has asked for it, a wheel: the mouse gets
-// identity 3 (IntelliMouse) by the sample rates 200, 100, 80, and 4 (IntelliMouse Explorer) by
-// 200, 200, 80.
+// A PS/2 mouse with three buttons and, after a driver has asked for it, a wheel. A driver asks by
+// three sample rates in a row: after 200, 100, 80 the mouse has the identity 3 (IntelliMouse),
+// after 200, 200, 80 the identity 4 (IntelliMouse Explorer).
 //
-// A packet is made when the controller takes its first byte. What happens until then is merged:
-// movements always, and more than kMaxMotions changes of buttons, but never so that the driver
-// misses the last state of a button. The sample rate bounds nothing: the driver gets packets as
-// fast as it reads them.
+// A packet is made when the controller takes its first byte. Movements until then are merged.
+// Changes of buttons are merged only if more than kMaxMotions of them wait, and the driver always
+// gets the last state of a button. The sample rate limits nothing: the driver gets packets as fast
+// as it reads them.
 //
 // Thread rule: any thread calls InputDevice's functions; Ps2Device's calls as documented there;
 // locks itself.
@@ -32,8 +32,8 @@ class Ps2Mouse final : public InputDevice, public Ps2Device {
   static constexpr size_t kMaxMotions = 16;
   static constexpr size_t kMaxPacketBytes = 4;
 
-  // A movement with the same buttons pressed. `x` counts to the right, `y` up, `wheel` towards
-  // the person: the directions of the packets.
+  // A movement during which the buttons do not change. The directions are those of the packets: `x`
+  // counts to the right, `y` up, `wheel` towards the person.
   struct Motion {
     uint8_t buttons = 0;
     int x = 0, y = 0, wheel = 0;
@@ -43,19 +43,19 @@ class Ps2Mouse final : public InputDevice, public Ps2Device {
   struct State {
     uint8_t id = 0;  // 0, 3 or 4
     bool reporting = false;
-    bool remote = false;  // packets only on request
-    bool wrap = false;    // each byte is sent back
+    bool remote = false;  // the mouse sends packets only on request
+    bool wrap = false;    // the mouse sends each byte back
     bool scaling_2_1 = false;
     uint8_t resolution = 2;                  // 4 counts per millimetre; not used
     uint8_t sample_rate = 100;               // per second; not used
-    std::array<uint8_t, 2> last_rates = {};  // that the driver has set, the older one first
+    std::array<uint8_t, 2> last_rates = {};  // the last two that the driver set, older first
     uint8_t pending_command = 0;             // the command that waits for its parameter; 0: none
-    uint8_t buttons = 0;                     // as they are; bits of the packet's first byte
-    uint8_t sent_buttons = 0;                // as the last packet had them
-    std::deque<Motion> motions = {};         // that wait to be sent
+    uint8_t buttons = 0;                     // pressed now; bits of the packet's first byte
+    uint8_t sent_buttons = 0;                // pressed in the last packet
+    std::deque<Motion> motions = {};         // motions that wait to be sent
     std::deque<uint8_t> replies = {};
     std::deque<uint8_t> packet = {};     // the rest of the packet that is being sent
-    std::deque<uint8_t> last_sent = {};  // the last reply or packet, for kResend
+    std::deque<uint8_t> last_sent = {};  // the last reply or packet, which kResend repeats
     bool operator==(const State&) const = default;
   };
 

@@ -136,10 +136,10 @@ constexpr Key kKeys[] = {
     {KEY_KP0, 0x70},
     {KEY_KPDOT, 0x71},
     {KEY_KPEQUAL, 0x0f},
-    {KEY_KPCOMMA, 0x6d},  // Brazil
+    {KEY_KPCOMMA, 0x6d},  // on Brazilian keyboards
     {KEY_KPJPCOMMA, 0x27},
 
-    // Japan (and KEY_RO, Brazil), Korea
+    // Japanese and Korean keys; Brazilian keyboards have KEY_RO, too
     {KEY_RO, 0x51},
     {KEY_YEN, 0x6a},
     {KEY_HENKAN, 0x64},
@@ -181,8 +181,8 @@ constexpr auto kCodes = [] {
   return codes;
 }();
 
-// "Keyboard and Auxiliary Device Controller", the translation table. 0, an overrun in set 2, is
-// 0xff in set 1.
+// The code in set 1 for each code of set 2 ("Keyboard and Auxiliary Device Controller", the
+// translation table). An overrun is 0 in set 2 and 0xff in set 1.
 constexpr uint8_t kSet1[128] = {
     0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
     0x65, 0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b,
@@ -200,8 +200,8 @@ uint16_t set2_code(uint16_t key) { return key < kCodes.size() ? kCodes[key] : 0;
 
 uint8_t to_set1(uint8_t byte) {
   if (byte < 0x80) return kSet1[byte];
-  if (byte == 0x83) return 0x41;  // F7
-  if (byte == 0x84) return 0x54;  // SysRq
+  if (byte == 0x83) return 0x41;  // 0x83 is F7
+  if (byte == 0x84) return 0x54;  // 0x84 is SysRq with Alt
   return byte;
 }
 

@@ -12,18 +12,18 @@
 
 namespace wick::devices {
 
-// Prefixes.
+// Prefixes of scan codes.
 constexpr uint8_t kScanExtended = 0xe0;
 constexpr uint8_t kScanPause = 0xe1;
 constexpr uint8_t kScanBreak = 0xf0;  // set 2: the next code is that of a released key
 
-// The code of a key (KEY_* of <linux/input-event-codes.h>) in set 2, with 0xe000 added if the
-// prefix 0xe0 precedes it; 0 if a PS/2 keyboard has no such key. KEY_SYSRQ and KEY_PAUSE have
+// Returns the code of a key (KEY_* of <linux/input-event-codes.h>) in set 2, with 0xe000 added if
+// the prefix 0xe0 precedes it; 0 if a PS/2 keyboard has no such key. KEY_SYSRQ and KEY_PAUSE have
 // sequences of their own (ps2_keyboard.cc).
 uint16_t set2_code(uint16_t key);
 
-// The byte of set 1 for a byte of set 2 that is no prefix kScanBreak. Bytes that are not scan
-// codes, as replies of the keyboard, stay as they are.
+// Returns the byte of set 1 for a byte of set 2 other than kScanBreak. Bytes that are not scan
+// codes, such as replies of the keyboard, stay as they are.
 uint8_t to_set1(uint8_t byte);
 
 }  // namespace wick::devices

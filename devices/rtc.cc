@@ -28,7 +28,7 @@ enum : uint8_t {
   kD = 0x0d,
 };
 
-// Register A.
+// Bits of register A.
 constexpr uint8_t kUpdateInProgress = 0x80;
 constexpr uint8_t kDivider = 0x70;
 constexpr uint8_t kDividerOf32768Hz = 0x20;
@@ -40,10 +40,10 @@ constexpr uint8_t kAlarm = 0x20;
 constexpr uint8_t kUpdateEnded = 0x10;
 constexpr uint8_t kBinary = 0x04;
 constexpr uint8_t kHours24 = 0x02;
-constexpr uint8_t kInterruptRequest = 0x80;  // of register C
-constexpr uint8_t kValid = 0x80;             // of register D: the battery is good
+constexpr uint8_t kInterruptRequest = 0x80;  // a bit of register C
+constexpr uint8_t kValid = 0x80;             // a bit of register D: the battery is good
 
-constexpr uint8_t kAfternoon = 0x80;  // of an hour in 12-hour mode
+constexpr uint8_t kAfternoon = 0x80;  // a bit of an hour in 12-hour mode
 constexpr uint8_t kDontCare = 0xc0;   // an alarm byte with both bits set matches everything
 
 // UIP is set this long before an update, so a driver that reads UIP as 0 has this much
@@ -55,13 +55,13 @@ constexpr seconds kDayLength = std::chrono::days(1);
 constexpr int64_t kCrystalHz = 32768;
 constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// The cycles of the crystal between two periodic interrupts ("Periodic interrupt rate and square
-// wave output frequency"); 0: there are none.
+// Returns the cycles of the crystal between two periodic interrupts ("Periodic interrupt rate and
+// square wave output frequency"); 0: there are no periodic interrupts.
 int64_t period_cycles(uint8_t register_a) {
   if ((register_a & kDivider) != kDividerOf32768Hz) return 0;
   const unsigned rate = register_a & kRate;
   if (rate == 0) return 0;
-  // The two lowest rates have the periods of 8 and 9.
+  // Rates 1 and 2 have the periods of rates 8 and 9.
   return int64_t{1} << ((rate < 3 ? rate + 7 : rate) - 1);
 }
 
@@ -81,7 +81,7 @@ bool is_time(uint8_t index) {
   }
 }
 
-// The part of `time` after its last whole second.
+// Returns the part of `time` after its last whole second.
 nanoseconds fraction(nanoseconds time) { return time - std::chrono::floor<seconds>(time); }
 
 }  // namespace
@@ -205,7 +205,8 @@ void Rtc::set_time_from_registers() {
   state_.updated = time();
 }
 
-// gmtime_r() would do this, but its first call reads the host's time zone from a file.
+// Writes the time to the registers. gmtime_r() is not used, because its first call reads the host's
+// time zone from a file.
 void Rtc::store_time(seconds time) {
   const auto days = std::chrono::floor<std::chrono::days>(time);
   const std::chrono::year_month_day date{std::chrono::sys_days(days)};
@@ -223,7 +224,8 @@ void Rtc::store_time(seconds time) {
   bytes[kCentury] = encode(year / 100);
 }
 
-// Whatever the guest wrote is a time: a field beyond its range carries over into the next one.
+// Returns the time in the registers. No value is invalid: a field beyond its range carries over
+// into the next one.
 seconds Rtc::stored_time() const {
   using namespace std::chrono;
   const auto& bytes = state_.bytes;
@@ -283,8 +285,8 @@ void Rtc::update_flags(nanoseconds host) {
   if (updates_inhibited()) return;
   const seconds now = std::chrono::floor<seconds>(host) + state_.offset;
   if (now > state_.updated) flags |= kUpdateEnded;
-  // This call may be late, so all seconds since the last one are checked. One day is
-  // enough, because every alarm time occurs within a day.
+  // This call may be late, so all seconds since the last call are checked. One day is enough,
+  // because every alarm time occurs within a day.
   for (seconds second = std::max(state_.updated, now - kDayLength) + seconds(1);
        second <= now && (flags & kAlarm) == 0; ++second) {
     if (alarm_at(second)) flags |= kAlarm;
@@ -302,7 +304,7 @@ void Rtc::arm_timer(nanoseconds host) {
   const int64_t period = period_cycles(state_.bytes[kA]);
   if (period != 0 && (enabled & kPeriodic) != 0 && (state_.bytes[kC] & kPeriodic) == 0) {
     const int64_t cycle = (periodic_tick(host) + 1) * period;
-    // Rounded up, so that the tick has come when the time has passed.
+    // Rounded up, so that the tick has come when the timer ends.
     const nanoseconds tick =
         seconds(cycle / kCrystalHz) +
         nanoseconds((cycle % kCrystalHz * kNanosecondsPerSecond + kCrystalHz - 1) / kCrystalHz);
@@ -311,7 +313,7 @@ void Rtc::arm_timer(nanoseconds host) {
   if (delay != nanoseconds::max()) wires_.arm(std::chrono::ceil<microseconds>(delay));
 }
 
-// The number of the current period of the periodic interrupt, counted from 1970.
+// Returns the number of the current period of the periodic interrupt, counted from 1970.
 int64_t Rtc::periodic_tick(nanoseconds host) const {
   const int64_t period = period_cycles(state_.bytes[kA]);
   if (period == 0) return 0;

@@ -1,11 +1,11 @@
 // The real-time clock of a PC: an MC146818 with CMOS memory.
 //
-// The clock has the host's time in UTC. A guest that sets the clock changes an offset
-// to it, in whole seconds, which lasts until the machine ends. Alarm and update-ended
-// interrupts are checked once per second while the guest enables one of them. The
-// periodic interrupt (at most 8192 Hz; SeaBIOS waits by it) sets no timer while one is pending,
-// so ticks that the guest does not keep up with are lost, as on the chip. The square wave is
-// missing: nothing is connected to it in a PC.
+// The clock has the host's time in UTC. A guest that sets the clock changes an offset to the host's
+// time, in whole seconds, which lasts until the machine ends. Alarm and update-ended interrupts are
+// checked once per second while the guest enables one of them. While a periodic interrupt (at most
+// 8192 Hz; SeaBIOS waits by it) is pending, no timer is set for the next one, so ticks that the
+// guest does not keep up with are lost, as on the chip. The square wave output is missing, because
+// a PC connects nothing to it.
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls wake(), preset() and
 // state(); locks itself. `line`, `arm` and `alarm` are called with the lock held.
@@ -30,11 +30,11 @@ namespace wick::devices {
 
 class Rtc final : public BusDevice {
  public:
-  static constexpr uint64_t kPorts = 2;      // index and data
-  static constexpr uint8_t kCentury = 0x32;  // for the FADT
+  static constexpr uint64_t kPorts = 2;      // the index port and the data port
+  static constexpr uint8_t kCentury = 0x32;  // the index of the century, for the FADT
 
   struct Wires {
-    std::function<std::chrono::nanoseconds()> now;       // since 1970, UTC
+    std::function<std::chrono::nanoseconds()> now;       // time since 1970, in UTC
     std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
     std::function<void()> alarm;                         // called when an enabled alarm fires
   };
@@ -44,9 +44,9 @@ class Rtc final : public BusDevice {
     // The registers and the CMOS memory. The time registers are updated when they are
     // read, except while the guest has set SET.
     std::array<uint8_t, 128> bytes = {};
-    std::chrono::seconds offset{0};   // to the host's clock
+    std::chrono::seconds offset{0};   // added to the host's time
     std::chrono::seconds updated{0};  // the last second that updated the flags in register C
-    int64_t periodic_tick = 0;        // the last tick that did so, counted from 1970
+    int64_t periodic_tick = 0;        // the last periodic tick that updated the flags; 1970 is 0
     bool operator==(const State&) const = default;
   };
 
@@ -56,8 +56,8 @@ class Rtc final : public BusDevice {
   // sleeps (S3). An alarm that was missed since then happens now.
   Rtc(InterruptLine& line, Wires wires, const State& state);
 
-  // Sets bytes of the CMOS memory, which firmware reads: pairs of an index and a value. Registers
-  // of the clock are not among them.
+  // Sets bytes of the CMOS memory, which firmware reads: pairs of an index and a value. The indexes
+  // of the clock's registers are not allowed.
   void preset(std::span<const std::pair<uint8_t, uint8_t>> cmos);
 
   // A 16-bit write sets the index and then the data, as on a PC.

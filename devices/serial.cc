@@ -9,19 +9,24 @@ namespace wick::devices {
 
 namespace {
 
-// The names of the registers, which have the offsets UART_RX to UART_SCR (8.0, table II). While
-// DLAB is set, the first two are the low and the high byte of the divisor.
+// The names of the registers, whose offsets are UART_RX to UART_SCR (8.0, table II). While DLAB is
+// set, the first two registers are the low and the high byte of the divisor.
 constexpr std::array<const char*, Serial::kPorts> kReadNames = {"RBR", "IER", "IIR", "LCR",
                                                                 "MCR", "LSR", "MSR", "SCR"};
 constexpr std::array<const char*, Serial::kPorts> kWriteNames = {"THR", "IER", "FCR", "LCR",
                                                                  "MCR", "LSR", "MSR", "SCR"};
 
+// The bits that IER has (8.6).
 constexpr uint8_t kInterruptEnableBits =
-    UART_IER_RDI | UART_IER_THRI | UART_IER_RLSI | UART_IER_MSI;               // 8.6
-constexpr uint8_t kFifosEnabled = 0xc0;                                        // of IIR (8.5)
-constexpr uint8_t kFifoClearBits = UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT;  // self-clearing
-constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};               // 8.4
-constexpr uint8_t kModemControlBits = 0x1f;                                    // 8.7
+    UART_IER_RDI | UART_IER_THRI | UART_IER_RLSI | UART_IER_MSI;
+// Bits of IIR (8.5).
+constexpr uint8_t kFifosEnabled = 0xc0;
+// Bits of FCR that clear themselves (8.4).
+constexpr uint8_t kFifoClearBits = UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT;
+// By the two highest bits of FCR (8.4).
+constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};
+// The bits that MCR has (8.7).
+constexpr uint8_t kModemControlBits = 0x1f;
 
 // Modem status (8.8): the upper half has the lines, the lower half their changes
 // (deltas) since the last read.
@@ -166,7 +171,7 @@ void Serial::receive(Received received) {
     state_.received[state_.received_count++] = received;
     return;
   }
-  // With FIFOs the new character is lost; without, it overwrites RBR (8.3, bit 1).
+  // With FIFOs the new character is lost; without FIFOs it overwrites RBR (8.3, bit 1).
   state_.overrun = true;
   if ((state_.fifo_control & UART_FCR_ENABLE_FIFO) == 0) state_.received[0] = received;
 }
@@ -251,7 +256,7 @@ size_t Serial::capacity() const {
   return (state_.fifo_control & UART_FCR_ENABLE_FIFO) != 0 ? kFifoBytes : 1;
 }
 
-// The number of bytes that the receiver can take from the line now.
+// Returns the number of bytes that the receiver can take from the line now.
 size_t Serial::room() const {
   // In loopback the receiver is disconnected from the line (8.7). A waiting break must be
   // received before any later byte.
@@ -265,10 +270,9 @@ void Serial::update_line() {
   line_.set(asserted);
 }
 
-// Called after each register access. Returns true if the caller must call
-// Backend::input_wanted(): once after input was refused, and only when the receiver is
-// empty, because a call for every free byte would wake the back end sixteen times as
-// often.
+// Called after each register access. Returns true if the caller must call Backend::input_wanted().
+// That is once after input was refused, and only when the receiver is empty, because a call for
+// every free byte would wake the back end sixteen times as often.
 bool Serial::finish_access() {
   const bool listening = state_.received_count == 0 && !loopback();
   if (listening && std::exchange(break_waiting_, false)) receive({0, true});

@@ -10,7 +10,7 @@
 // input() and send_break(). One mutex guards everything. Backend::write and
 // InterruptLine::set are called with the mutex held, so that bytes and levels keep
 // their order; neither may call back into the chip. Backend::input_wanted is called
-// without it.
+// without the mutex.
 //
 // Specification: PC16550D data sheet (National Semiconductor, June 1995),
 // section 8; the code cites its section numbers.
@@ -48,14 +48,14 @@ class Serial final : public BusDevice, public console::Guest {
     uint8_t modem_status = 0xb0;  // DCD, DSR and CTS: a modem is connected and ready
     uint8_t scratch = 0;
     uint16_t divisor = 12;               // 9600 baud; not 0, because Linux divides by it
-    bool transmitter_interrupt = false;  // THRE interrupt pending
+    bool transmitter_interrupt = false;  // the THRE interrupt is pending
     bool overrun = false;
-    std::array<Received, kFifoBytes> received = {};  // oldest first
+    std::array<Received, kFifoBytes> received = {};  // the oldest is first
     uint8_t received_count = 0;
     bool operator==(const State&) const = default;
   };
 
-  // Both must outlive the chip. The caller must also call backend.connect(chip).
+  // `backend` and `line` must outlive the chip. The caller must also call backend.connect(chip).
   Serial(console::Backend& backend, InterruptLine& line) : backend_(backend), line_(line) {}
 
   // The chip has eight data lines: a wider access is split into one access per port.

@@ -11,7 +11,7 @@ namespace wick::display {
 
 namespace {
 
-// The symbols of the keys in a row of a US keyboard, whose codes are consecutive.
+// The symbols of a row of keys on a US keyboard. The keys have consecutive codes.
 struct Row {
   uint16_t first_key;
   std::string_view plain, shifted;
@@ -146,7 +146,7 @@ constexpr Entry kKeysyms[] = {
     {0x1008ff17, KEY_NEXTSONG},
 };
 
-// Up to 0x53, and at 0x56 to 0x58, KEY_* codes are the scan codes of set 1.
+// Up to 0x53, and from 0x56 to 0x58, a scan code of set 1 is also the KEY_* code.
 constexpr Entry kScanCodes[] = {
     {0x54, KEY_SYSRQ},
     {0x56, KEY_102ND},
@@ -219,7 +219,8 @@ std::optional<uint16_t> find(const Entry (&table)[N], uint32_t value) {
 }  // namespace
 
 std::optional<uint16_t> key_of_keysym(uint32_t keysym) {
-  // A keysym of this form is a character of Unicode, whose first 256 are those of Latin-1.
+  // A keysym of this form is a character of Unicode. The first 256 characters of Unicode are those
+  // of Latin-1.
   constexpr uint32_t kUnicode = 0x0100'0000;
   if (keysym >= kUnicode + 0x20 && keysym <= kUnicode + 0xff) keysym -= kUnicode;
   if (keysym > 0x7f) return find(kKeysyms, keysym);

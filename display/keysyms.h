@@ -1,4 +1,4 @@
-// The keys that a VNC client means, as KEY_* codes of <linux/input-event-codes.h>.
+// Finds the key that a VNC client means, as a KEY_* code of <linux/input-event-codes.h>.
 //
 // Thread rule: pure functions.
 // Specification: keysyms are X11's (<X11/keysymdef.h>); RFC 6143, 7.5.4. Scan codes are those of
@@ -11,11 +11,11 @@
 
 namespace wick::display {
 
-// The key of a US keyboard that has this symbol, shifted or not: the client presses the Shift key
-// itself. nullopt if no key has it.
+// Returns the key of a US keyboard that has this symbol, with or without Shift: the client presses
+// the Shift key itself. Returns nullopt if no key has the symbol.
 std::optional<uint16_t> key_of_keysym(uint32_t keysym);
 
-// The key with this scan code, whatever its symbol. nullopt if there is none.
+// Returns the key with this scan code, whatever its symbol; nullopt if there is no such key.
 std::optional<uint16_t> key_of_scan_code(uint32_t scan_code);
 
 }  // namespace wick::display

@@ -7,7 +7,7 @@
 namespace wick::display {
 
 struct Rectangle {
-  uint32_t x = 0, y = 0;  // of the upper left corner
+  uint32_t x = 0, y = 0;  // the upper left corner
   uint32_t width = 0, height = 0;
   bool operator==(const Rectangle&) const = default;
 };
@@ -27,15 +27,15 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // Draws the whole screen. Independent of update().
+  // Draws the whole screen. The call has no effect on update().
   virtual void draw(Picture& picture) = 0;
 
-  // Someone looks at the screen continuously, or has ceased to. Without a watcher the card does
-  // not find out which parts of its memory the guest changes. Afterwards the first update() draws
-  // the whole screen.
+  // Tells the card whether someone looks at the screen continuously. While nobody does, the card
+  // does not find out which parts of its memory the guest changes. After each call, the first
+  // update() draws the whole screen.
   virtual void watch(bool watched) = 0;
-  // Draws what has changed since the call before, and returns where. The caller passes the same
-  // picture again. A change of the picture's size is a change of the whole picture.
+  // Draws what has changed since the call before, and returns the changed rectangles. The caller
+  // passes the same picture again. A change of the picture's size is a change of the whole picture.
   virtual std::vector<Rectangle> update(Picture& picture) = 0;
 };
 

@@ -50,7 +50,7 @@ Result<void> write_picture(const Fd& file, std::span<const std::byte> bytes,
                            const std::string& path) {
   if (const int error = write_all(file.get(), bytes); error != 0)
     return fail_errno(error, "{}: cannot write the picture", path);
-  // Some file systems tell only now that there is no room.
+  // Some file systems report only now that they have no room.
   if (::fsync(file.get()) != 0 && errno != EINVAL && errno != EROFS)
     return fail_errno(errno, "{}: cannot write the picture", path);
   return {};

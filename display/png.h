@@ -1,6 +1,8 @@
-// Files of a guest's screen: PNG by libpng, which is loaded when the first one is written, and PPM.
+// Files with the picture of a guest's screen, as PNG or PPM. PNG needs libpng, which is loaded when
+// the first PNG is written.
 //
 // Thread rule: any thread. Writing does not wait for the reader of a pipe.
+//
 // Specification: PNG, second edition (ISO/IEC 15948); ppm(5).
 #pragma once
 
@@ -13,11 +15,12 @@
 
 namespace wick::display {
 
-// The contents of a file: 8 bits for each of red, green and blue.
+// Return the contents of a file: 8 bits for each of red, green and blue.
 Result<std::vector<std::byte>> encode_png(const Picture& picture);
 Result<std::vector<std::byte>> encode_ppm(const Picture& picture);
 
-// Writes a file that only its owner can read. If that fails, no part of the file is left.
+// Write a file, which only its owner can read if it is new; an existing file keeps its mode. If
+// writing fails, a regular file is removed.
 Result<void> write_png(const Picture& picture, const std::string& path);
 Result<void> write_ppm(const Picture& picture, const std::string& path);
 

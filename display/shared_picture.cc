@@ -6,14 +6,14 @@ namespace wick::display {
 
 namespace {
 
-// False if there is no pixel to see.
+// Returns false if the picture has no pixels, or no valid size.
 bool has_pixels(const Picture& picture) {
   return picture.width > 0 && picture.height > 0 && picture.width <= Picture::kMaxWidth &&
          picture.height <= Picture::kMaxHeight &&
          picture.pixels.size() == size_t{picture.width} * picture.height;
 }
 
-// The part of the rectangle that is inside of the picture; its width or height may be 0.
+// Returns the part of the rectangle that is inside of the picture; its width or height may be 0.
 Rectangle clip(const Rectangle& rectangle, const Picture& picture) {
   const uint32_t x = std::min(rectangle.x, picture.width);
   const uint32_t y = std::min(rectangle.y, picture.height);
@@ -23,7 +23,7 @@ Rectangle clip(const Rectangle& rectangle, const Picture& picture) {
 
 Rectangle whole(const Picture& picture) { return {0, 0, picture.width, picture.height}; }
 
-// The smallest rectangle around all. At least one is there.
+// Returns the smallest rectangle around all rectangles. There must be at least one rectangle.
 Rectangle around(const std::vector<Rectangle>& rectangles) {
   uint32_t left = UINT32_MAX, top = UINT32_MAX, right = 0, bottom = 0;
   for (const Rectangle& each : rectangles) {

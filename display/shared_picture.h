@@ -15,9 +15,10 @@ namespace wick::display {
 
 class SharedPicture {
  public:
-  // The size before a graphics card has drawn anything, and what a card that is off shows.
+  // The size before a graphics card has drawn anything, and the size of a copy that is made while
+  // the screen has no pixels.
   static constexpr uint32_t kFirstWidth = 640, kFirstHeight = 480;
-  // More changes than this are one: the smallest rectangle around them.
+  // If more rectangles than this have changed, they become one: the smallest rectangle around them.
   static constexpr size_t kMaxRectangles = 64;
 
   class Viewer {
@@ -38,8 +39,8 @@ class SharedPicture {
   SharedPicture(const SharedPicture&) = delete;
   SharedPicture& operator=(const SharedPicture&) = delete;
 
-  // Waits for calls to the old source that are under way; none follows. Without a source the
-  // picture is black.
+  // Replaces the source. Waits for calls to the old source that are under way; no call follows
+  // them. Without a source (nullptr) the picture is black.
   void set_source(Source* source);
 
   // The source is watched while there are viewers.
@@ -47,12 +48,13 @@ class SharedPicture {
   void remove_viewer(Viewer& viewer);
   size_t viewers() const;
 
-  // Draws what the guest has changed, and wakes the viewers. False if nothing has changed, or
-  // nobody watches.
+  // Draws what the guest has changed, and wakes the viewers. Returns false if nothing has changed,
+  // or if there is no viewer or no source.
   bool update();
 
-  // Copies what has changed for this viewer to its copy, and returns where. Never makes the copy
-  // empty. If the size changes, the whole copy does.
+  // Copies to `copy` what has changed since this viewer's last call, and returns the changed
+  // rectangles. If the picture's size has changed, the whole copy has changed. `copy` never becomes
+  // empty.
   std::vector<Rectangle> copy_changes(Viewer& viewer, Picture& copy);
 
  private:

@@ -19,7 +19,8 @@ namespace wick::display {
 
 namespace {
 
-// A client whose host has vanished is noticed after about two minutes.
+// Makes TCP probe the client's host, so that a host that has vanished is noticed after about two
+// minutes.
 void send_probes(const Fd& socket) {
   const int on = 1, idle_s = 60, interval_s = 10, probes = 6;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -35,7 +36,7 @@ bool is_loopback(const StreamAddress& address) {
 
 }  // namespace
 
-// The library, and the screens of the clients to come.
+// The server's use of libvncserver: the library, and the screens for future clients.
 struct VncServer::LibraryUse {
   VncLibrary& library;
   std::vector<rfbScreenInfo*> free_screens;
@@ -61,9 +62,9 @@ struct VncServer::LibraryUse {
   }
 
   // libvncserver has one list of security types for all screens, and changes it without a lock when
-  // the first client comes. So the first client is wick itself, before there are other threads. Its
-  // connection also makes libvncserver seed random(), the source of its challenges, with the time;
-  // a random seed replaces that.
+  // the first client comes. So wick itself is the first client, before there are other threads.
+  // This connection also makes libvncserver seed random(), the source of its challenges, with the
+  // time; so wick seeds random() again with a random value.
   Result<void> initialize_security(bool password) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
@@ -98,7 +99,7 @@ struct VncServer::Connection {
   rfbScreenInfo* screen;
   std::unique_ptr<VncClient> client;
   EventLoop::Timer handshake_timer;
-  bool has_waited = false;  // kHandshakeTime is over
+  bool has_waited = false;  // kHandshakeTime has passed once
 };
 
 Result<std::unique_ptr<VncServer>> VncServer::create(const VncConfig& config, std::string name,
@@ -108,7 +109,7 @@ Result<std::unique_ptr<VncServer>> VncServer::create(const VncConfig& config, st
   if (password.size() > 8)
     spdlog::warn("vnc: {}: the password's first 8 bytes count, the rest does not",
                  config.password_file);
-  // libvncserver writes to sockets whose clients may be gone.
+  // libvncserver writes to sockets whose clients may be gone, which would raise SIGPIPE.
   std::signal(SIGPIPE, SIG_IGN);
   auto use = TRY(LibraryUse::create(!password.empty()));
   std::unique_ptr<VncServer> made(new VncServer(std::move(use), source, sink));
@@ -134,7 +135,7 @@ VncServer::~VncServer() {
     connections_.clear();
     for (const auto& connection : connections) connection->client->disconnect();
   });
-  // Their threads may call the loop until they end.
+  // Waits for the clients' threads, which may call the loop until they end.
   for (const auto& connection : connections) connection->client.reset();
   thread_->loop().call([&] {
     for (const auto& connection : connections) use_->free_screens.push_back(connection->screen);
@@ -189,17 +190,17 @@ void VncServer::accept(Fd socket) {
   connections_.push_back(std::move(made));
 }
 
-// The client's thread is about to end, or has ended.
+// Removes a client whose thread is about to end, or has ended.
 void VncServer::forget(const Connection& connection) {
   const auto found =
       std::ranges::find(connections_, &connection, &std::unique_ptr<Connection>::get);
-  if (found == connections_.end()) return;  // the server ends
+  if (found == connections_.end()) return;  // the server is being destroyed
   (*found)->client.reset();
   use_->free_screens.push_back((*found)->screen);
   connections_.erase(found);
 }
 
-// On the client's thread, which shows the picture afterwards.
+// Called on the client's thread, which shows the picture afterwards.
 void VncServer::on_admitted() {
   thread_->loop().call([this] {
     last_activity_ = std::chrono::steady_clock::now();
@@ -207,7 +208,8 @@ void VncServer::on_admitted() {
   });
 }
 
-// On the client's thread. What the guest does with the input will be visible soon.
+// Called on the client's thread. Ends the quiet time, because what the guest does with the input
+// will be visible soon.
 void VncServer::on_input() {
   if (!quiet_.exchange(false)) return;
   thread_->loop().post([this] {

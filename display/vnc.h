@@ -1,5 +1,5 @@
 // A VNC server: shows a guest's screen to VNC clients, and gives the guest what they type and do
-// with the pointer. One per process (vnc_library.h).
+// with the pointer. A process has at most one server (vnc_library.h).
 //
 // A thread of its own, "vnc", accepts clients and draws; each client has a thread (vnc_client.h).
 // While no client is there, nothing is drawn and no timer runs.
@@ -31,18 +31,19 @@ class WebFiles;
 
 class VncServer {
  public:
-  // More are refused, those that have not authenticated themselves included.
+  // The maximum number of clients, including those that have not authenticated themselves. Further
+  // clients are refused.
   static constexpr size_t kMaxClients = 32;
-  // A client that has not authenticated itself by then is disconnected. The second time is for
-  // those that wait for a person who types the password.
+  // A client must authenticate itself within kHandshakeTime. If it has been asked for the password
+  // by then, it gets kPasswordTime more, because a person may have to type the password.
   static constexpr std::chrono::seconds kHandshakeTime{10}, kPasswordTime{120};
-  // The time between two looks at the guest's screen, and the same after kQuietTime without a
-  // change or an input.
+  // The time between two looks at the guest's screen: kFrameTime, but kQuietFrameTime after
+  // kQuietTime without a change. Input then ends the quiet time.
   static constexpr std::chrono::milliseconds kFrameTime{33}, kQuietFrameTime{100};
   static constexpr std::chrono::milliseconds kQuietTime{1000};
 
-  // `name` is the machine's. `source` may be null. It and `sink` must outlive the server, or the
-  // next set_source().
+  // `name` is the machine's name. `source` may be null; it must exist until the next set_source()
+  // or the server's end. `sink` must outlive the server.
   static Result<std::unique_ptr<VncServer>> create(const VncConfig& config, std::string name,
                                                    Source* source, InputSink& sink);
   // Disconnects all clients, within a second.
@@ -50,15 +51,15 @@ class VncServer {
   VncServer(const VncServer&) = delete;
   VncServer& operator=(const VncServer&) = delete;
 
-  // "tcp:127.0.0.1:5900" or "unix:PATH", with the port that the kernel has chosen.
+  // Returns "tcp:127.0.0.1:5900" or "unix:PATH", with the port that the kernel has chosen.
   const std::string& address() const { return address_; }
-  // The address of the web page; empty without one.
+  // Returns the address of the web page; empty without a web page.
   const std::string& web_address() const { return web_address_; }
-  // Clients that see the screen.
+  // Returns the number of clients that see the screen.
   size_t clients() const { return picture_.viewers(); }
 
-  // Shows the screen of another graphics card, because the board was built anew, or a black one
-  // of the same size while there is none. The old card is not used after the return.
+  // Shows the screen of another graphics card, because the board was built anew, or a black screen
+  // of the same size while there is no card. The old card is not used after the return.
   void set_source(Source* source);
 
  private:
@@ -78,7 +79,7 @@ class VncServer {
   VncClient::Settings settings_;
   std::string address_, web_address_;
   SharedPicture picture_;
-  std::atomic<bool> quiet_ = false;  // draw() is called less often
+  std::atomic<bool> quiet_ = false;  // draw() is called less often: kQuietFrameTime
 
   // Owned by the loop's thread.
   std::unique_ptr<Listener> listener_;

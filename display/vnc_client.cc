@@ -45,14 +45,15 @@ bool equal_without_case(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, {}, lower, lower);
 }
 
-// The host of HOST, HOST:PORT or [IPV6]:PORT, with the brackets.
+// Returns the host of HOST, HOST:PORT or [IPV6]:PORT; an IPv6 address keeps its brackets.
 std::string_view host_of(std::string_view authority) {
   if (authority.starts_with('['))
     return authority.substr(0, std::min(authority.find(']'), authority.size() - 1) + 1);
   return authority.substr(0, authority.find(':'));
 }
 
-// The value of the only header with this name, without blanks around it.
+// Returns the value of the header with this name, without blanks around it; nullopt if there is no
+// such header, or more than one.
 std::optional<std::string_view> header(std::string_view request, std::string_view name) {
   std::optional<std::string_view> value;
   while (!request.empty()) {
@@ -71,7 +72,8 @@ std::optional<std::string_view> header(std::string_view request, std::string_vie
   return value;
 }
 
-// A client may ask for any pixel format; shifts beyond a pixel are undefined in C.
+// Returns false for a format with shifts beyond the pixel, which are undefined in C. A client may
+// ask for any format.
 bool is_sound(const rfbPixelFormat& format) {
   if (format.bitsPerPixel > 32) return false;
   const auto fits = [&](uint16_t max, uint8_t shift) {
@@ -86,7 +88,7 @@ bool is_sound(const rfbPixelFormat& format) {
 }  // namespace
 
 bool is_request_of_own_page(std::string_view request) {
-  // libvncserver would forget the memory of a first path when there is a second.
+  // With a second GET line, libvncserver would leak the path of the first.
   if (!request.starts_with("GET ") || request.find("\nGET ") != std::string_view::npos)
     return false;
   const auto host = header(request, "Host");
@@ -116,7 +118,7 @@ struct VncClient::Hooks {
 
   static void gone(rfbClientPtr client) {
     VncClient& it = self(client->screen);
-    // libvncserver would not free these.
+    // libvncserver itself would not free the memory of the WebSocket and of the extensions.
     std::free(std::exchange(client->wsctx, nullptr));
     while (rfbExtensionData* const enabled = client->extensions) {
       client->extensions = enabled->next;
@@ -139,7 +141,7 @@ struct VncClient::Hooks {
       difference |= static_cast<uint8_t>(expected[i] ^ static_cast<uint8_t>(response[i]));
     if (length == static_cast<int>(kChallengeBytes) && difference == 0) return TRUE;
     warnings().warn("vnc: a client gave a wrong password");
-    // Slows guessing down. Ends early if the client or the server gives up.
+    // Slows guessing down. The wait ends early if the client or the server gives up.
     pollfd ends{it.socket_.get(), POLLRDHUP, 0};
     (void)::poll(&ends, 1, kWrongPasswordMs);
     return FALSE;
@@ -168,7 +170,8 @@ struct VncClient::Hooks {
 
   static void ignore_text(char*, int, rfbClientPtr) {}
 
-  // libvncserver holds a mutex of all clients during this call, so it must not write.
+  // libvncserver holds a mutex of all clients during this call, so this function must not write to
+  // the client.
   static rfbBool enable_encoding(rfbClientPtr client, void**, int encoding) {
     if (encoding != kExtendedKeyEvent) return FALSE;
     self(client->screen).wants_extended_keys_ = true;
@@ -247,13 +250,14 @@ void VncClient::run() {
   input_.release_all();
   if (admitted_.exchange(false)) picture_.remove_viewer(viewer_);
   clean_up_screen();
-  // The client sees the end now, and not when this object is destroyed.
+  // The client must see the end now, and not when this object is destroyed.
   (void)::shutdown(socket_.get(), SHUT_RDWR);
   events_.ended();
 }
 
-// Peeks at a WebSocket request, because libvncserver accepts those of any page. Waits for it as
-// long as libvncserver does. False if the client must go.
+// Checks a WebSocket request without taking it from the socket, because libvncserver accepts
+// requests of any page. Waits for a request as long as libvncserver does. Returns false if the
+// client must be disconnected.
 bool VncClient::check_web_request() {
   pollfd readable{socket_.get(), POLLIN, 0};
   if (!settings_.web || ::poll(&readable, 1, kWebRequestMs) <= 0) return true;
@@ -266,7 +270,7 @@ bool VncClient::check_web_request() {
     if (!text.starts_with(std::string_view("GET ").substr(0, text.size()))) return true;
     if (const size_t end = text.find("\r\n\r\n"); end != std::string_view::npos) {
       web_request_ = is_request_of_own_page(text.substr(0, end));
-      return true;  // Hooks::connected() refuses the others
+      return true;  // Hooks::connected() refuses a client without web_request_
     }
     pollfd stopped{wake_.fd(), POLLIN, 0};
     (void)::poll(&stopped, 1, 10);
@@ -284,11 +288,12 @@ void VncClient::set_up_screen() {
   screen_.paddedWidthInBytes = screen_.width * 4;
   set_server_format();
   screen_.maxClientWait = kMaxWaitMs;
-  screen_.deferUpdateTime = 0;  // the server's loop decides when there is something to send
+  screen_.deferUpdateTime = 0;  // the server's loop decides when to send
   screen_.alwaysShared = TRUE;
   screen_.permitFileTransfer = FALSE;
-  screen_.cursor = nullptr;                                              // the guest draws its own
-  screen_.authPasswdData = settings_.password.empty() ? nullptr : this;  // any pointer means "yes"
+  screen_.cursor = nullptr;  // the guest draws its own cursor
+  // Any pointer makes libvncserver ask for a password.
+  screen_.authPasswdData = settings_.password.empty() ? nullptr : this;
   screen_.passwordCheck = Hooks::check_password;
   screen_.newClientHook = Hooks::connected;
   screen_.kbdAddEvent = Hooks::key;
@@ -298,13 +303,13 @@ void VncClient::set_up_screen() {
   screen_.setTranslateFunction = Hooks::set_format;
 }
 
-// Makes the screen as new, for the next client.
+// Resets the screen for the next client.
 void VncClient::clean_up_screen() {
   if (client_ != nullptr) {
     if (client_->sock >= 0) library_.close_client(client_);
     library_.forget_client(client_);
   }
-  // What a client that asked for a smaller picture has left.
+  // Frees what a client that asked for a smaller picture has left.
   while (rfbScreenInfo* const scaled = screen_.scaledScreenNext) {
     screen_.scaledScreenNext = scaled->scaledScreenNext;
     std::free(scaled->frameBuffer);
@@ -337,7 +342,8 @@ void VncClient::serve() {
   }
 }
 
-// Does what libvncserver leaves to its user. False if the client must go.
+// Does what libvncserver leaves to its user after it has processed events. Returns false if the
+// client must be disconnected.
 bool VncClient::finish_turn() {
   // libvncserver does not resize the smaller pictures of UltraVNC's and PalmVNC's clients together
   // with the screen, and would write beyond them.
@@ -368,7 +374,7 @@ void VncClient::show_changes() {
   if (copy_.width != width || copy_.height != height || pixels != screen_.frameBuffer) {
     library_.new_framebuffer(&screen_, pixels, static_cast<int>(copy_.width),
                              static_cast<int>(copy_.height), 8, 3, 4);
-    set_server_format();  // which new_framebuffer() has reset
+    set_server_format();  // new_framebuffer() has reset the format
     (void)Hooks::set_format(client_);
   }
   for (const Rectangle& each : changes)
@@ -377,7 +383,7 @@ void VncClient::show_changes() {
                            static_cast<int>(each.y + each.height));
 }
 
-// Pixels are 0x00RRGGBB.
+// Sets the format of the pixels in Picture, 0x00RRGGBB.
 void VncClient::set_server_format() {
   screen_.serverFormat.depth = 24;
   screen_.serverFormat.redShift = 16;
@@ -385,9 +391,9 @@ void VncClient::set_server_format() {
   screen_.serverFormat.blueShift = 0;
 }
 
-// An update of one rectangle without pixels. The client sends scan codes from now on.
+// Sends an update of one rectangle without pixels, after which the client sends scan codes.
 bool VncClient::acknowledge_extended_keys() {
-  std::array<std::byte, 16> update{};  // type 0, FramebufferUpdate
+  std::array<std::byte, 16> update{};  // message type 0: FramebufferUpdate
   store_be<uint16_t>(std::span(update).subspan(2), 1);
   store_be<uint32_t>(std::span(update).subspan(12), static_cast<uint32_t>(kExtendedKeyEvent));
   return library_.write_exact(client_, reinterpret_cast<const char*>(update.data()),

@@ -5,8 +5,9 @@
 // nothing, holds nobody else up. Each client has its own screen, too, so that libvncserver never
 // runs on one screen in two threads.
 //
-// Thread rule: made and destroyed on the server's loop; the rest as said. Input events go to the
-// InputSink on the client's thread.
+// Thread rule: made on the server's loop, and destroyed there or by the server's destructor; for
+// the rest see each function. Input events go to the InputSink on the client's thread.
+//
 // Specification: RFC 6143; RFC 6455 (WebSockets); QEMU Extended Key Event in the community's RFB
 // specification, 7.5.8 and 7.8.14.
 #pragma once
@@ -34,37 +35,38 @@ struct VncLibrary;
 class VncClient {
  public:
   struct Settings {
-    std::string name;      // of the machine
-    std::string password;  // empty: none
+    std::string name;      // the machine's name
+    std::string password;  // empty: no password is asked for
     bool web = false;      // WebSockets are accepted
   };
 
-  // Called on the client's thread.
+  // The functions are called on the client's thread.
   struct Events {
-    // The client may see the screen, and is told its size next.
+    // The client may now see the screen; libvncserver tells it the size next.
     std::function<void()> admitted;
     std::function<void()> input;
-    // The thread is about to end. No other call follows. Must not destroy the client.
+    // The thread is about to end, and makes no further call. The function must not destroy the
+    // client.
     std::function<void()> ended;
   };
 
-  // To be called before the first client; may be called again while there is none.
+  // Must be called before the first client starts. May be called again while there is no client.
   static void prepare(VncLibrary& library);
 
-  // `settings`, `screen`, `picture` and `sink` must outlive the client. The screen is used by no
-  // other client meanwhile.
+  // `settings`, `screen`, `picture` and `sink` must outlive the client. No other client may use
+  // `screen` during this client's life.
   static Result<std::unique_ptr<VncClient>> start(VncLibrary& library, _rfbScreenInfo& screen,
                                                   Fd socket, const Settings& settings,
                                                   SharedPicture& picture, InputSink& sink,
                                                   Events events);
-  // Disconnects, and waits for the thread, which calls `ended` before.
+  // Disconnects, and waits for the thread, which calls `ended` before it ends.
   ~VncClient();
 
-  // Any thread. The thread ends soon.
+  // Makes the client's thread end soon. Called on any thread.
   void disconnect();
-  // Any thread. False until the client has authenticated itself.
+  // Returns false until the client has authenticated itself. Called on any thread.
   bool admitted() const { return admitted_; }
-  // Any thread. True once the client has been asked for the password.
+  // Returns true once the client has been asked for the password. Called on any thread.
   bool has_challenge() const { return has_challenge_; }
 
  private:
@@ -96,17 +98,17 @@ class VncClient {
   std::atomic<bool> has_challenge_ = false;
   std::atomic<bool> admitted_ = false;
 
-  // The client's thread alone.
+  // Used only by the client's thread.
   _rfbClientRec* client_ = nullptr;  // null before the connection and after its end
   SharedPicture::Viewer viewer_;
   Picture copy_;  // libvncserver's frame buffer
   VncInput input_;
   bool web_request_ = false;          // the client began with an acceptable WebSocket request
-  bool wants_extended_keys_ = false;  // it waits to be told that they are understood
+  bool wants_extended_keys_ = false;  // acknowledge_extended_keys() must still be called
 };
 
-// True if a browser may open this WebSocket: `request` is the head of an HTTP request with
-// one request line, and its Origin is a page of the host to which the request goes. So pages of
+// Returns true if a browser may open this WebSocket: if `request` is the head of an HTTP request
+// with one request line, whose Origin is a page of the host to which the request goes. So pages of
 // other sites, which the user happens to visit, cannot reach the guest.
 bool is_request_of_own_page(std::string_view request);
 

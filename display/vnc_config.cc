@@ -31,7 +31,7 @@ Result<uint16_t> parse_display(std::string_view text, StreamAddress& address) {
   std::string_view host = text.substr(0, colon);
   const bool brackets = host.starts_with('[') && host.ends_with(']') && host.size() > 2;
   if (brackets) host = host.substr(1, host.size() - 2);
-  // The last part of an IPv6 address would be taken for the display number.
+  // Without brackets, the last part of an IPv6 address would be taken for the display number.
   if (!brackets && host.find_first_of(":[]") != std::string_view::npos)
     return with_hint(fail("'{}' is not a host", host), "write an IPv6 address as [::1]:N");
   const std::string_view number = text.substr(colon + 1);
@@ -92,7 +92,7 @@ Result<VncConfig> parse_vnc(std::string_view text) {
 }
 
 Result<std::string> read_vnc_password(const std::string& path) {
-  // A FIFO is not waited for.
+  // O_NONBLOCK: open() must not wait for the writer of a FIFO.
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status {};
   if (!file.valid() || ::fstat(file.get(), &status) != 0)

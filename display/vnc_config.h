@@ -16,10 +16,10 @@
 namespace wick::display {
 
 struct VncConfig {
-  StreamAddress address;      // TCP with port 0: the kernel chooses one
-  std::string password_file;  // empty: no password
-  // The port of a web page with a client, noVNC; 0: the kernel chooses one. nullopt: no page, and
-  // no WebSockets on the other port.
+  StreamAddress address;      // TCP with port 0: the kernel chooses a port
+  std::string password_file;  // empty: clients need no password
+  // The port of the web page with the VNC client noVNC; 0: the kernel chooses a port. nullopt:
+  // there is no web page, and the VNC port accepts no WebSockets.
   std::optional<uint16_t> web_port;
   std::string web_folder = "/usr/share/novnc";
 };
@@ -28,7 +28,8 @@ struct VncConfig {
 // IPv6 address in brackets.
 Result<VncConfig> parse_vnc(std::string_view text);
 
-// The first line of the password file. The file must belong to its owner alone.
+// Returns the first line of the password file. Fails if users other than the owner may access the
+// file, or if the line is empty.
 Result<std::string> read_vnc_password(const std::string& path);
 
 }  // namespace wick::display

@@ -24,7 +24,7 @@ uint16_t scale(uint32_t pixel, uint32_t pixels) {
 }  // namespace
 
 void VncInput::press(uint16_t code, bool down) {
-  // The end of a press that this client did not begin would release another client's key.
+  // A release without a press by this client would release another client's key.
   if (!down && !held_.test(code)) return;
   held_.set(code, down);
   sink_.key(code, down);
@@ -47,7 +47,7 @@ void VncInput::pointer(uint32_t buttons, uint32_t x, uint32_t y, uint32_t width,
   for (const auto& [bit, code] : kButtons) {
     if ((changed & bit) != 0) press(code, (buttons & bit) != 0);
   }
-  // A step of the wheel is a press and a release; the press counts.
+  // A step of the wheel is a press and a release of a button. The press counts.
   if ((changed & buttons & kWheelUp) != 0) sink_.scroll(1);
   if ((changed & buttons & kWheelDown) != 0) sink_.scroll(-1);
 }

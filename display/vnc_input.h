@@ -1,4 +1,4 @@
-// What one VNC client does with its keyboard and pointer, for the guest's input devices.
+// Passes what one VNC client does with its keyboard and pointer to the guest's input devices.
 //
 // Thread rule: one thread at a time.
 // Specification: RFC 6143, 7.5.4 and 7.5.5; keysyms.h.
@@ -20,10 +20,10 @@ class VncInput {
   void key(uint32_t keysym, bool down);
   // The scan code decides; the keysym is used only if no key has the scan code.
   void extended_key(uint32_t keysym, uint32_t scan_code, bool down);
-  // `buttons` is the message's mask. `x` and `y` are pixels of a screen of this size, and those
-  // outside of it are moved to its edge.
+  // `buttons` is the mask of the PointerEvent message. `x` and `y` are pixels of a screen of
+  // `width` x `height`; a position outside of it is moved to its edge.
   void pointer(uint32_t buttons, uint32_t x, uint32_t y, uint32_t width, uint32_t height);
-  // Releases the keys and buttons that the client holds, because it is gone.
+  // Releases the keys and buttons that the client holds, because the client is gone.
   void release_all();
 
  private:
@@ -31,7 +31,7 @@ class VncInput {
 
   InputSink& sink_;
   std::bitset<KEY_CNT> held_;       // keys and mouse buttons
-  uint32_t buttons_ = 0;            // of the last message
+  uint32_t buttons_ = 0;            // the mask of the last message
   uint32_t position_ = UINT32_MAX;  // y << 16 | x of the last move_to()
 };
 

@@ -5,7 +5,8 @@
 // and a mutex that rfbGetScreen() initializes anew. So a process has at most one VNC server, and
 // makes all its screens before the first client comes.
 //
-// Thread rule: load_vnc_library() from any thread; the functions as their users say.
+// Thread rule: any thread calls load_vnc_library(). The users of the functions say on which threads
+// they call them.
 #pragma once
 
 #include <rfb/rfb.h>
@@ -32,12 +33,12 @@ struct VncLibrary {
   decltype(&::rfbEncryptBytes) encrypt = nullptr;
   decltype(&::rfbRegisterProtocolExtension) register_extension = nullptr;
 
-  // Held while `encrypt` runs: not every build's DES may be used by two threads at once.
+  // Held while `encrypt` runs, because in some builds only one thread at a time may use DES.
   Mutex encryption;
   std::atomic<bool> in_use = false;  // a VNC server exists
 };
 
-// The library stays loaded for the life of the process.
+// Returns the library, loading it at the first call. It stays loaded for the life of the process.
 Result<VncLibrary*> load_vnc_library();
 
 }  // namespace wick::display

@@ -42,7 +42,8 @@ std::string response(std::string_view status, std::string_view headers, size_t b
       status, body_bytes, headers);
 }
 
-// A part of a path: neither hidden nor "..", and of characters that need no escapes.
+// Returns true for a part of a path that is neither hidden nor "..", and whose characters need no
+// escapes.
 bool is_name(std::string_view part) {
   constexpr auto fits = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||

@@ -1,6 +1,6 @@
 // A web server for the files of one folder, those of the VNC client noVNC. It only reads, and only
-// regular files below the folder. libvncserver's own web server would serve one connection at a
-// time, and wait for it.
+// regular files whose path lies below the folder; it follows symbolic links. libvncserver's own web
+// server is not used, because it serves one connection at a time, and waits for it.
 //
 // Thread rule: the loop's thread only.
 // Specification: HTTP/1.1 (RFC 9112) with one request per connection.
@@ -23,25 +23,26 @@ namespace wick::display {
 
 // The file that a request line asks for.
 struct WebRequest {
-  std::string path;   // relative to the folder; empty: its first page
-  bool body = false;  // GET, not HEAD
+  std::string path;   // relative to the folder; empty: the first page
+  bool body = false;  // the method is GET, not HEAD
 
-  // `head` is all up to the empty line. nullopt if it is not a request for a file in the folder.
+  // Parses the head of a request, which is all up to the empty line. Returns nullopt if it is not a
+  // request for a file in the folder.
   static std::optional<WebRequest> parse(std::string_view head);
 };
 
 class WebFiles {
  public:
-  // If more clients connect, the one that came first is disconnected.
+  // If more clients connect, the one that connected first is disconnected.
   static constexpr size_t kMaxClients = 32;
   static constexpr size_t kMaxRequestBytes = 8192;
   static constexpr size_t kMaxFileBytes = 4 << 20;
 
-  // The first page is noVNC's, and connects to `vnc_port` of the same host.
+  // The first page is noVNC's, which connects to `vnc_port` of the host that it came from.
   static Result<std::unique_ptr<WebFiles>> create(EventLoop& loop, const StreamAddress& address,
                                                   const std::string& folder, uint16_t vnc_port);
 
-  // "http://127.0.0.1:5800/"
+  // Returns the address of the first page, such as "http://127.0.0.1:5800/".
   std::string address() const;
 
  private:
@@ -60,7 +61,7 @@ class WebFiles {
   EventLoop& loop_;
   const Fd folder_;
   const uint16_t vnc_port_;
-  std::list<Client> clients_;  // in the order of their coming
+  std::list<Client> clients_;  // in the order in which they connected
   std::unique_ptr<Listener> listener_;
 };
 

@@ -16,11 +16,12 @@ namespace wick::guest {
 
 class Cpio {
  public:
-  // Paths have no slash at the start. The folders above are added as far as they are missing.
+  // Add a folder or a file. Paths have no slash at the start. Missing parent folders are added,
+  // too.
   void add_folder(std::string_view path, unsigned mode = 0755);
   void add_file(std::string_view path, std::span<const std::byte> content, unsigned mode = 0644);
 
-  // The archive with its end; nothing may be added afterwards. Its size is a multiple of 4.
+  // Returns the archive with its end; nothing may be added afterwards. Its size is a multiple of 4.
   std::vector<std::byte> finish();
 
  private:

@@ -13,7 +13,7 @@ static_assert(sizeof(wick_exit) == 32);
 
 bool is_output(uint8_t stream) { return stream == WICK_STDOUT || stream == WICK_STDERR; }
 
-// Checks what can be told from a header.
+// Checks what the header alone tells about a frame.
 Result<void> check(const wick_frame& frame) {
   const auto wrong = [&](const char* what) {
     return fail("a frame of type {} with stream {} and {} bytes: {}", frame.type, frame.stream,

@@ -21,8 +21,8 @@ class FrameReader {
  public:
   using Handle = std::function<Result<void>(const wick_frame& frame, Payload payload)>;
 
-  // Calls `handle` for each frame that is complete, and returns its first error. Fails for a frame
-  // that is not the guest's to send. After an error it must not be called again.
+  // Calls `handle` for each frame that is complete, and returns the first error of `handle`. Fails
+  // for a frame that a guest may not send. After an error, feed() must not be called again.
   Result<void> feed(Payload bytes, const Handle& handle);
 
  private:

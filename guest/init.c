@@ -1,8 +1,8 @@
-// Process 1 of a guest of `wick exec`: it follows its plan, runs one command, and reports how that
-// ended (guest/protocol.h). It is linked statically and has no other files.
+// Process 1 of a guest of `wick exec`: it follows its plan, runs one command, and reports how the
+// command ended (guest/protocol.h). It is linked statically and needs no other files.
 //
-// For tests, `init PLAN DESCRIPTOR` does the same as an ordinary process, which has the port as an
-// open descriptor and exits in the end.
+// For tests, `init PLAN DESCRIPTOR` does the same as an ordinary process, which gets the port as an
+// open descriptor and exits at the end.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -62,7 +62,7 @@ static void read_port(void) {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) {
     if (test_port >= 0) exit(kInitFailed);
-    sleep_ms(1);  // wick has not connected the port.
+    sleep_ms(1);  // wick has not connected the port
     return;
   }
   size += (size_t)got;
@@ -106,8 +106,8 @@ void serve(int signals) {
 
 int main(int argc, char** argv) {
   if (argc == 3) test_port = atoi(argv[2]);
-  // The command gets these three, so nothing else may be there. The kernel opens none of them if
-  // the initramfs has no /dev/console.
+  // Opens the descriptors 0, 1 and 2, so that no other file gets these numbers, which are the
+  // command's. The kernel opens none of them if the initramfs has no /dev/console.
   int fd;
   while ((fd = open("/", O_PATH)) >= 0 && fd <= STDERR_FILENO) continue;
   close(fd);

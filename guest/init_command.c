@@ -11,7 +11,7 @@
 
 #include "guest/init.h"
 
-// Credit is given back in large pieces, so that it costs few frames.
+// Credit is given back in large pieces, so that few frames are needed.
 enum { kCreditBytes = WICK_WINDOW_BYTES / 4 };
 
 int to_stdin = -1;
@@ -31,7 +31,7 @@ static uint32_t passed_on;  // bytes of the input for which credit has not been 
 
 static void must_pipe(int ends[2]) {
   if (pipe2(ends, O_CLOEXEC) != 0) die("pipe: %s", strerror(errno));
-  // The command may open /dev/stdout anew, as its user.
+  // The command may open /dev/stdout again, as its own user.
   if (command.has_user)
     for (int i = 0; i < 2; ++i)
       if (fchown(ends[i], command.uid, command.gid) != 0)
@@ -54,7 +54,8 @@ static int open_terminal(int* slave) {
   return master;
 }
 
-// In the child: never returns. `report` gets errno if the command cannot be started.
+// Runs in the child, and never returns. If the command cannot be started, writes the step that
+// failed and errno to `report`.
 static void run_command(const int fds[3], int report) {
   setsid();
   if (command.pty) ioctl(fds[0], TIOCSCTTY, 0);
@@ -171,7 +172,7 @@ void take_input(const unsigned char* bytes, size_t size) {
   pass_input();
 }
 
-// As send_from(), within what wick takes.
+// Calls send_from(), but sends no more than wick takes.
 static ssize_t pass_output(uint8_t stream, size_t limit) {
   const ssize_t got =
       send_from(from_stream[stream], stream, limit < credit[stream] ? limit : credit[stream]);
@@ -213,7 +214,7 @@ void drain(uint8_t stream, int signals) {
   if (from_stream[stream] < 0) return;
   const int pipe_bytes = fcntl(from_stream[stream], F_GETPIPE_SZ);
   size_t left = pipe_bytes > 0 ? (size_t)pipe_bytes : 64 << 10;
-  while (left > 0 && from_stream[stream] >= 0) {  // until its reader has left
+  while (left > 0 && from_stream[stream] >= 0) {  // serve() may close the stream
     if (!may_pass_output(stream)) {
       serve(signals);
       continue;

@@ -16,7 +16,7 @@ static int copy_at(int from_folder, const char* from, int to_folder, const char*
 
 static dev_t top_device;
 
-// Returns 0, or -1 with errno, as all of these do.
+// Returns 0, or -1 with errno. So do copy_link(), copy_folder() and copy_at().
 static int copy_content(int from, int to) {
   for (;;) {
     const ssize_t done = sendfile(to, from, NULL, 1 << 20);
@@ -47,8 +47,8 @@ static int copy_folder(int from, int to) {
   return error == 0 ? done : -1;
 }
 
-// Copies a file, or a folder with all that is in it. Left out are devices, sockets and pipes, and
-// folders on which something is mounted: the kernel's file systems, and the copy itself.
+// Copies a file, or a folder with all that is in it. Leaves out devices, sockets and pipes, and
+// folders on which something is mounted, such as the kernel's file systems and the copy itself.
 static int copy_at(int from_folder, const char* from, int to_folder, const char* to, int is_top) {
   struct stat status;
   if (fstatat(from_folder, from, &status, is_top ? 0 : AT_SYMLINK_NOFOLLOW) != 0) return -1;
@@ -79,7 +79,8 @@ static int copy_at(int from_folder, const char* from, int to_folder, const char*
   return done;
 }
 
-// Under another name first, so that what has its name is complete.
+// Copies under another name first, so that only a complete copy has the name `to`. Returns 0 or an
+// errno.
 static int copy_whole(const struct copy* copy) {
   char part[4096];
   if ((size_t)snprintf(part, sizeof(part), "%s.part", copy->to) >= sizeof(part))
@@ -88,7 +89,8 @@ static int copy_whole(const struct copy* copy) {
   return rename(part, copy->to) == 0 ? 0 : errno;
 }
 
-// In a process of its own, because it may wait for the host, while init serves the port.
+// Copies in a process of its own, because the copying may wait for the host while init must serve
+// the port.
 static void copy_one(const struct copy* copy, int signals) {
   child_ended = 0;
   child = fork();

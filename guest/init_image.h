@@ -1,4 +1,4 @@
-// The init of guests (guest/init.c) as a file for an initramfs: a static ELF program.
+// Returns the init of guests (guest/init.c) as a file for an initramfs: a static ELF program.
 //
 // Thread rule: none.
 #pragma once

@@ -44,7 +44,7 @@ void read_plan(const char* path) {
   if (strcmp(next_field(), WICK_PLAN_MAGIC) != 0) die("%s: not a plan of this version", path);
 }
 
-// Returns 0, or -1 with errno, as the other steps do.
+// Returns 0, or -1 with errno, as the functions for other steps do.
 static int make_folders(char* path, mode_t mode) {
   struct stat status;
   for (char* slash = path + 1; (slash = strchr(slash, '/')) != NULL; ++slash) {
@@ -111,7 +111,7 @@ void follow_plan(void) {
   int may_fail = 0;
   while (plan_next < plan_end) {
     const char* const step = next_field();
-    char* object = NULL;  // what the step is about, for messages
+    char* object = NULL;  // what the step concerns, for messages
     int done = 0;
     if (strcmp(step, "try") == 0) {
       may_fail = 1;

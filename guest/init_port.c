@@ -1,4 +1,4 @@
-// The port to wick, and what to do if there is none.
+// The port to wick, and how init reports an error without a port.
 #include "guest/init.h"
 
 #include <dirent.h>
@@ -32,10 +32,10 @@ void die(const char* format, ...) {
   }
   const int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
   dprintf(log >= 0 ? log : STDERR_FILENO, "<2>wick: init: %s\n", text);
-  exit(kInitFailed);  // Process 1 must not end, so the kernel panics.
+  exit(kInitFailed);  // the end of process 1 makes the kernel panic
 }
 
-// Frames on their way to wick: out[out_start] to out[out_end].
+// Frames that wait for the port: out[out_start] to out[out_end].
 static unsigned char out[kOutBytes];
 static size_t out_start, out_end;
 
@@ -75,7 +75,7 @@ ssize_t send_from(int fd, uint8_t stream, size_t limit) {
   unsigned char* const at = out + out_end;
   const ssize_t got = read(fd, at + sizeof(frame), limit);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-  if (got <= 0) return -1;  // EIO: the terminal has no user any more
+  if (got <= 0) return -1;  // EIO: no process has the terminal open any more
   memcpy(at, &frame, sizeof(frame));
   const uint32_t length = (uint32_t)got;
   memcpy(at + offsetof(struct wick_frame, length), &length, sizeof(length));
@@ -103,7 +103,8 @@ void sleep_ms(long ms) {
   nanosleep(&time, NULL);
 }
 
-// Returns the name of the character device of the port, which lasts until the next call.
+// Returns the name of the port's character device, which is valid until the next call; NULL if
+// there is no such port.
 static const char* find_port(const char* name) {
   static char device[300];
   DIR* const folder = opendir("/sys/class/virtio-ports");
@@ -125,7 +126,8 @@ static const char* find_port(const char* name) {
   return found ? device : NULL;
 }
 
-// The driver announces the port some time after its module is loaded, and then that wick is there.
+// The driver announces the port some time after its module is loaded. Still later it announces that
+// wick has connected the port; until then poll() reports POLLHUP.
 void open_port(const char* name) {
   if (test_port >= 0) {
     port = test_port;

@@ -13,9 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Ten times what Debian's lists have.
+// More than ten times the size of Debian's lists.
 constexpr uint64_t kMaxListBytes = 16 << 20;
-// A module with its debug information has some 30 MiB.
+// A module with its debug information has about 30 MiB.
 constexpr uint64_t kMaxModuleBytes = 256 << 20;
 
 bool exists(const std::string& path) {
@@ -50,7 +50,8 @@ void for_each_part(std::string_view text, char separator, Function function) {
   }
 }
 
-// A path in a list is relative to the folder, or absolute.
+// Returns the full path of a file. `path` is from a list, and is relative to the folder, or
+// absolute.
 std::string path_in(const std::string& folder, std::string_view path) {
   return path.starts_with('/') ? std::string(path) : folder + '/' + std::string(path);
 }
@@ -61,7 +62,7 @@ std::string module_name(std::string_view path) {
   std::string_view file = path.substr(path.rfind('/') + 1);
   for (const std::string_view suffix : {".xz", ".zst", ".gz"})
     if (file.ends_with(suffix)) file.remove_suffix(suffix.size());
-  // modules.order of Linux 6.2 and later has the object files.
+  // modules.order of Linux 6.2 and later names the object files.
   if (file.ends_with(".ko"))
     file.remove_suffix(3);
   else if (file.ends_with(".o"))
@@ -83,8 +84,8 @@ Result<std::vector<std::byte>> read_module(const std::string& path) {
   return content;
 }
 
-// The section .modinfo is a list of strings with a NUL behind each. To look for the text in the
-// whole file is simpler than to parse ELF, and no other section has it after a NUL.
+// The section .modinfo is a list of strings, each with a NUL at its end. Looking for the text in
+// the whole file is simpler than parsing ELF, and no other section has this text after a NUL.
 std::vector<std::string> depends_of(std::span<const std::byte> module) {
   using namespace std::string_view_literals;
   constexpr std::string_view kKey = "\0depends="sv;
@@ -138,7 +139,7 @@ Result<Modules> Modules::open_tree(const std::string& folder) {
   modules.folder_ = folder;
   TRY(modules.read_builtin());
   for_each_line(TRY(read_list(folder + "/modules.order")), [&](std::string_view line) {
-    // Before Linux 5.1 the paths began with the folder of an installation.
+    // Before Linux 5.1 the paths began with "kernel/", as in an installation.
     if (line.starts_with("kernel/") && !exists(path_in(folder, line)))
       line.remove_prefix(std::string_view("kernel/").size());
     std::string path = path_in(folder, line);
@@ -157,9 +158,9 @@ Result<std::vector<std::string>> Modules::resolve(std::span<const std::string_vi
   return files;
 }
 
-// `seen` also ends a circle of dependencies. modules.dep has all dependencies of a module, the
-// farthest last, so its own order would do; the recursion is for build trees and is as deep as
-// the longest chain.
+// Adds a module to `files`, after the modules that it depends on. `seen` also ends a circle of
+// dependencies. modules.dep lists all dependencies of a module, the farthest last, so reading it
+// backwards would be enough; the recursion is for build trees, and is as deep as the longest chain.
 Result<void> Modules::add(std::string_view name, std::set<std::string, std::less<>>& seen,
                           std::vector<std::string>& files) const {
   if (!seen.emplace(name).second || builtin_.contains(name)) return {};

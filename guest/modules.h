@@ -21,24 +21,26 @@ namespace wick::guest {
 
 class Modules {
  public:
-  // A kernel that has everything built in.
+  // Describes a kernel that has everything built in.
   Modules() = default;
-  // The modules in /lib/modules/VERSION, or another folder of that shape.
+  // Reads the modules in /lib/modules/VERSION, or in another folder of that shape.
   static Result<Modules> open_installed(const std::string& folder);
-  // Those in a build tree, which has no modules.dep.
+  // Reads the modules in a build tree, which has no modules.dep.
   static Result<Modules> open_tree(const std::string& folder);
-  // Either of them, by the files that are there.
+  // Calls open_installed() or open_tree(), whichever fits the files in the folder.
   static Result<Modules> open(const std::string& folder);
 
-  // The paths of the files for the modules of these names ("virtio_pci"), each once, behind those
-  // that it depends on. Modules that are built in are left out. Fails if one is missing.
+  // Returns the paths of the files for the modules of these names ("virtio_pci"). Each path appears
+  // once, after those of the modules that it depends on. Modules that are built in are left out.
+  // Fails if a module is missing and not built in. If the folder has no list of what is built in, a
+  // missing module counts as built in.
   Result<std::vector<std::string>> resolve(std::span<const std::string_view> names) const;
 
  private:
   struct File {
     std::string path;
-    std::vector<std::string> depends;  // names
-    bool has_depends = false;          // false: its .modinfo must be read
+    std::vector<std::string> depends;  // names of modules
+    bool has_depends = false;          // false: the file's .modinfo must be read
   };
 
   Result<void> add(std::string_view name, std::set<std::string, std::less<>>& seen,
@@ -46,18 +48,19 @@ class Modules {
   Result<void> read_builtin();
 
   std::string folder_;                              // empty: everything is built in
-  std::map<std::string, File, std::less<>> files_;  // by name
+  std::map<std::string, File, std::less<>> files_;  // the modules that are files, by name
   std::set<std::string, std::less<>> builtin_;
   bool has_builtin_ = false;  // there is a list of what is built in
 };
 
-// The content of a module, decompressed if its file is (.xz, .zst, .gz).
+// Returns the content of a module, decompressed if its file is (.xz, .zst, .gz).
 Result<std::vector<std::byte>> read_module(const std::string& path);
 
-// The modules that `module`, the content of a .ko file, depends on.
+// Returns the names of the modules that `module`, the content of a .ko file, depends on.
 std::vector<std::string> depends_of(std::span<const std::byte> module);
 
-// The name of the module in a file: "virtio_pci" for "…/virtio-pci.ko.xz"; empty if it is none.
+// Returns the name of the module in a file: "virtio_pci" for "…/virtio-pci.ko.xz"; empty if the
+// file is not a module.
 std::string module_name(std::string_view path);
 
 }  // namespace wick::guest

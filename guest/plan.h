@@ -1,4 +1,4 @@
-// The plan of a guest's init, step by step (guest/protocol.h has the steps).
+// Writes the plan of a guest's init, step by step (guest/protocol.h describes the steps).
 //
 // Thread rule: none.
 #pragma once
@@ -20,11 +20,11 @@ class Plan {
  public:
   Plan();
 
-  // The next step may fail.
+  // Lets the next step fail without ending init.
   Plan& maybe();
   Plan& module(std::string_view path, std::string_view parameters = {});
   Plan& make_folder(std::string_view path, unsigned mode = 0755);
-  // `flags` and `data` as of mount(2).
+  // `flags` and `data` are those of mount(2).
   Plan& mount(std::string_view source, std::string_view target, std::string_view type,
               unsigned long flags = 0, std::string_view data = {});
   Plan& symlink(std::string_view text, std::string_view path);
@@ -38,10 +38,10 @@ class Plan {
   Plan& environment(std::span<const std::string> variables);
   Plan& command(std::span<const std::string> arguments);
 
-  // At the end a copy of `from`, a file or folder, is at `to`.
+  // Makes init copy `from`, a file or a folder, to `to` after the command has ended.
   Plan& copy(std::string_view from, std::string_view to);
 
-  // The content of WICK_PLAN_PATH.
+  // Returns the content of the file WICK_PLAN_PATH.
   const std::string& text() const { return text_; }
 
  private:

@@ -15,8 +15,8 @@ namespace wick::guest {
 namespace {
 
 constexpr uint32_t kCreditBytes = WICK_WINDOW_BYTES / 4;
-// No more input is read from the caller, and no credit is given, while this much waits for the
-// guest. So what waits is bounded, even if the guest never reads its port.
+// While more than this waits for the guest, no input is read from the caller and no credit is
+// given. So the bytes that wait are bounded, even if the guest never reads its port.
 constexpr size_t kMaxWaitingBytes = 64 << 10;
 constexpr size_t kMaxCopyErrors = 16;
 constexpr std::chrono::seconds kFlushTimeout{2};
@@ -35,7 +35,8 @@ Result<std::unique_ptr<Session>> Session::create(EventLoop& loop, Streams stream
   return std::unique_ptr<Session>(new Session(loop, std::move(streams), std::move(events)));
 }
 
-// When the command has started: it is told if a reader leaves, or has left before.
+// Called when the command has started. The command is told if the reader of an output leaves, or
+// has left before.
 void Session::watch_outputs() {
   for (const uint8_t stream : {WICK_STDOUT, WICK_STDERR}) {
     Output& output = outputs_[stream];
@@ -108,7 +109,7 @@ Result<void> Session::handle(const wick_frame& frame, Payload payload) {
       return {};
     case WICK_FRAME_EXIT:
       return handle_exit(payload);
-    default: {  // WICK_FRAME_ERROR
+    default: {  // the type is WICK_FRAME_ERROR
       const bool started = number != WICK_CANNOT_EXECUTE && number != WICK_NOT_FOUND;
       finish({.kind = started ? CommandEnd::Kind::kFailed : CommandEnd::Kind::kNotStarted,
               .status = static_cast<int>(number),
@@ -163,7 +164,7 @@ Result<void> Session::take_output(Output& output, uint8_t stream, Payload bytes)
   return {};
 }
 
-// Writes what the caller's stream takes.
+// Writes as much as the caller's stream takes.
 void Session::pass_output(Output& output, uint8_t stream) {
   if (output.closed) return;
   while (output.passed_on < output.waiting.size()) {
@@ -186,7 +187,7 @@ void Session::pass_output(Output& output, uint8_t stream) {
   give_credit();
 }
 
-// The command gets SIGPIPE when it writes the next time, as if it ran here.
+// Stops passing on an output. The command gets SIGPIPE at its next write, as if it ran on the host.
 void Session::close_output(Output& output, uint8_t stream, int error) {
   if (error != EPIPE) {
     spdlog::warn("{}: cannot write the command's output: {}", name_of(stream),
@@ -231,8 +232,8 @@ void Session::flush() {
 
 // --- input ------------------------------------------------------------------
 
-// Reads while there is credit and the guest takes its frames. The watch is removed, rather than
-// set to no events, otherwise: epoll always reports EPOLLHUP.
+// Reads input while there is credit and the guest takes its frames. Otherwise removes the watch. A
+// watch without events would not be enough, because epoll always reports EPOLLHUP.
 void Session::watch_input() {
   if (!input_.valid() || state_ != State::kRunning || input_refused_) return;
   if (input_credit_ <= 1 || to_guest_.size() > kMaxWaitingBytes) {
@@ -303,7 +304,8 @@ void Session::resize(console::Size size) {
 
 void Session::send(wick_frame_type type, uint8_t stream, Payload payload) {
   append_frame(to_guest_, type, stream, payload);
-  // Never from inside a call of the console, which may be serving the same queue.
+  // The frames are not passed on here, because the console may be serving the same queue in a call
+  // that led here.
   input_wanted();
 }
 

@@ -1,10 +1,10 @@
-// wick's side of one command in a guest: the host's end of the port that the guest's init reports
-// on (guest/protocol.h). It passes the caller's streams to the command and back, and learns how
-// the command ended. The guest is hostile: what breaks the protocol ends the session, and what is
-// kept for a stream is bounded by its window.
+// wick's side of one command in a guest: the host's end of the port to the guest's init
+// (guest/protocol.h). It passes the caller's streams to the command and back, and learns how the
+// command ended. The guest is hostile: a breach of the protocol ends the session, and the bytes
+// that are kept for a stream are bounded by its window.
 //
-// Thread rule: as console::Backend; the virtio console calls write() on the loop, and everything
-// else is called there, too, or while the loop does not run.
+// Thread rule: as console::Backend. The virtio console calls write() on the loop; the other
+// functions are also called on the loop, or while the loop does not run.
 #pragma once
 
 #include <array>
@@ -26,29 +26,31 @@ namespace wick::guest {
 struct CommandEnd {
   enum class Kind {
     kExited,      // the command ended; `exit` tells how
-    kNotStarted,  // it could not be started; `status` is 126 or 127
+    kNotStarted,  // the command could not be started; `status` is 126 or 127
     kFailed,      // the guest's init failed, or broke the protocol
   };
   Kind kind = Kind::kFailed;
   wick_exit exit = {};
   int status = 0;        // kExited: the exit status, or 128+N for signal N
-  std::string message;   // of the others; may have any characters
-  int output_error = 0;  // errno: the caller's stream did not take all that the command wrote
-  // Why copies of the plan failed; may have any characters.
+  std::string message;   // for kNotStarted and kFailed; may have any characters
+  int output_error = 0;  // errno if the caller's stream failed, but not EPIPE
+  // The reasons why copies of the plan failed; may have any characters.
   std::vector<std::string> copy_errors = {};
 };
 
 class Session final : public console::Backend {
  public:
-  // The caller's streams. One that is not valid is empty, or takes everything.
+  // The caller's streams. If `in` is not valid, the input is empty. If `out` or `err` is not valid,
+  // its output is dropped.
   struct Streams {
     Stream in, out, err;
   };
   struct Events {
     std::function<void()> started;  // the command runs
-    // Called once; all output has been passed on.
+    // Called once, when the command has ended and all output has been passed on.
     std::function<void()> ended;
-    // Gets what was read from `in`, to call type(). Empty: all of it is for the command.
+    // Gets what was read from `in`, and calls type() with the part that is for the command. If
+    // `typed` is empty, all input is for the command.
     std::function<void(Payload)> typed;
   };
 
@@ -56,17 +58,18 @@ class Session final : public console::Backend {
   static Result<std::unique_ptr<Session>> create(EventLoop& loop, Streams streams, Events events);
   ~Session() override;
 
-  // Sends input to the command: at most what `typed` got, and one byte that it had kept.
+  // Sends input to the command: at most the bytes that `typed` got, and one byte that `typed` had
+  // kept before.
   void type(Payload input);
-  // A signal for the command's process group; false if the command does not run.
+  // Sends a signal to the command's process group. Returns false if the command does not run.
   bool send_signal(int number);
-  // The new size of the command's terminal.
+  // Gives the command's terminal a new size.
   void resize(console::Size size);
-  // Input that was refused with EIO, because wick was in the background of its terminal, is read
-  // again.
+  // Reads input again, after a read was refused with EIO because wick was in the background of its
+  // terminal.
   void retry_input();
 
-  // The command's end; nullopt before it.
+  // Returns how the command ended; nullopt before its end.
   const std::optional<CommandEnd>& end() const { return end_; }
 
   void connect(console::Guest& guest) override { guest_ = &guest; }
@@ -86,9 +89,9 @@ class Session final : public console::Backend {
     EventLoop::Watch watch = {};
     std::vector<std::byte> waiting = {};
     size_t passed_on = 0;                       // bytes of `waiting` that were written
-    uint32_t owed_bytes = 0;                    // credit that the guest has not been given back
-    uint32_t window_bytes = WICK_WINDOW_BYTES;  // what the guest may send
-    bool closed = false;                        // the caller does not read any more
+    uint32_t owed_bytes = 0;                    // credit that the guest must still get back
+    uint32_t window_bytes = WICK_WINDOW_BYTES;  // bytes that the guest may send now
+    bool closed = false;                        // the caller no longer reads this stream
   };
 
   Session(EventLoop& loop, Streams streams, Events events);
@@ -116,18 +119,18 @@ class Session final : public console::Backend {
   std::array<Output, 3> outputs_;  // by wick_stream; the first is not used
   Stream input_;
   EventLoop::Watch input_watch_;
-  bool input_always_ready_ = false;  // a regular file, which epoll refuses
-  bool input_refused_ = false;       // see retry_input()
+  bool input_always_ready_ = false;  // `in` is a regular file, which epoll refuses
+  bool input_refused_ = false;       // reading failed with EIO; see retry_input()
   uint32_t input_credit_ = WICK_WINDOW_BYTES;
   std::vector<std::byte> to_guest_;  // frames that the guest has not taken yet
   std::optional<CommandEnd> end_;
   bool told_ = false;
-  int output_error_ = 0;                  // of CommandEnd
-  std::vector<std::string> copy_errors_;  // of CommandEnd
+  int output_error_ = 0;                  // for CommandEnd
+  std::vector<std::string> copy_errors_;  // for CommandEnd
   bool held_ = false;                     // the guest is paused
 
   std::atomic<bool> drain_posted_{false};
-  // Expires with the session, for functions that are posted.
+  // Expires with the session, for functions that are posted to the loop.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

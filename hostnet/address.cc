@@ -42,7 +42,7 @@ std::optional<std::string> overlap(const HostView& host, const Ipv4Subnet& subne
 }
 
 Result<Ipv4Subnet> choose_address(const HostView& host) {
-  constexpr uint32_t kOwn = 87;  // rarely used by others
+  constexpr uint32_t kOwn = 87;  // a part of 10.0.0.0/8 that is rarely used
   for (uint32_t i = 0; i < 512; ++i) {
     const Ipv4Subnet subnet{
         i < 256 ? address(10, kOwn, i, 1) : address(192, 168, (kOwn + i) & 0xff, 1), 24};

@@ -48,7 +48,7 @@ struct NetHosts {
 
 using NetCommand = std::variant<NetUp, NetDown, NetStatus, NetHosts>;
 
-// Each returns the exit status. NetStatus of a network that is not up returns 1.
+// Execute a command and return its exit status. NetStatus of a network that is not up returns 1.
 Result<int> execute(const NetUp& command);
 Result<int> execute(const NetDown& command);
 Result<int> execute(const NetStatus& command);
@@ -57,7 +57,7 @@ Result<int> execute(const NetHosts& command);
 // Sets the log level that belongs to NetUp::verbosity.
 void set_verbosity(unsigned verbosity);
 
-// As execute(), but with an executor, for tests.
+// Do what execute() does, but with an executor; for tests.
 Result<int> net_up(const NetUp& wanted, Executor& executor);
 Result<int> net_down(const NetDown& wanted, Executor& executor);
 

@@ -1,4 +1,4 @@
-// wick net down
+// The command wick net down.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>

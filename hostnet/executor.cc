@@ -26,15 +26,15 @@ Result<void> end_process(const Fd& process, pid_t pid) {
   return fail("dnsmasq, process {}: does not end", pid);
 }
 
-// Stops all of them, in case more than one runs. The number of attempts is bounded, because a
-// compromised dnsmasq could start new ones without end.
+// Stops all dnsmasq processes of the network, in case more than one runs. The number of attempts is
+// bounded, because a compromised dnsmasq could start new processes without end.
 Result<void> stop_dnsmasq(const std::string& network) {
   constexpr int kMaxProcesses = 64;
   for (int i = 0; i < kMaxProcesses; ++i) {
     const pid_t pid = find_dnsmasq(network);
     if (pid == 0) return {};
     const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    // Check again, because the PID may have been reused before pidfd_open.
+    // The process is checked again, because the PID may have been reused before pidfd_open.
     if (process.valid() && find_dnsmasq(network) == pid) TRY(end_process(process, pid));
   }
   return fail("dnsmasq of {}: new processes appear as fast as they are stopped", network);

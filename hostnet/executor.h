@@ -6,11 +6,11 @@
 
 namespace wick::hostnet {
 
-// Virtual, so that tests can intercept actions.
+// Its function is virtual, so that tests can intercept actions.
 class Executor {
  public:
   virtual ~Executor() = default;
-  // The error contains the command and its output on stderr.
+  // Executes an action. The error contains the command and its output on stderr.
   virtual Result<void> execute(const Action& action);
 };
 

@@ -16,7 +16,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-// The network needs the input hook for DHCP and DNS, and the forward hook for NAT.
+// Returns true if the network needs a hook: the input hook for DHCP and DNS, or the forward hook
+// for NAT.
 bool matters(const HostNetwork& network, bool input) {
   return input ? network.dhcp : network.nat != HostNetwork::Nat::kNone;
 }
@@ -26,8 +27,8 @@ std::string text_of(const Json& object, const char* key) {
   return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
 }
 
-// The rules that fix it: for FORWARD one for the guests' packets and one for the replies, for
-// INPUT one for DHCP and DNS.
+// Returns the command that accepts the packets. For FORWARD it has a rule for the guests' packets
+// and a rule for the replies; for INPUT it has a rule for DHCP and DNS.
 std::string iptables_fix(const std::string& chain, const std::string& bridge) {
   if (chain == "INPUT")
     return fmt::format("iptables -I INPUT -i {} -p udp -m multiport --dports 53,67 -j ACCEPT",
@@ -131,7 +132,8 @@ std::vector<std::string> firewall_warnings(const HostNetwork& network) {
   const std::vector<std::string> nft = {"nft", "-j", "list", "ruleset"};
   if (const auto ruleset = run_process(nft); ruleset && ruleset->status == 0)
     warnings = firewall_warnings(ruleset->output, network);
-  // Only if legacy tables are in use, because iptables-legacy would load kernel modules.
+  // iptables-legacy is called only if legacy tables are in use, because it would load kernel
+  // modules.
   std::ifstream tables("/proc/net/ip_tables_names");
   const std::vector<std::string> legacy = {"iptables-legacy", "-w", "-S"};
   for (std::string table; std::getline(tables, table);) {

@@ -9,14 +9,14 @@
 
 namespace wick::hostnet {
 
-// Warnings from the output of `nft -j list ruleset`, one line each, with a command
-// that lets the packets pass. A table that mentions the bridge gives no warning, because the
+// Returns warnings from the output of `nft -j list ruleset`, one line each, with a command that
+// lets the packets pass. A table that mentions the bridge gives no warning, because the
 // administrator has made rules for the bridge.
 std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostNetwork& network);
-// Warnings from the output of `iptables -S`, for kernels that have both kinds of rules.
+// Returns warnings from the output of `iptables -S`, for kernels that have both kinds of rules.
 std::vector<std::string> iptables_warnings(std::string_view rules, const HostNetwork& network);
 
-// Returns the warnings for this host. If its rules cannot be read, there are none.
+// Returns the warnings for this host; none if its rules cannot be read.
 std::vector<std::string> firewall_warnings(const HostNetwork& network);
 
 }  // namespace wick::hostnet

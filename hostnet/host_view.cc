@@ -23,8 +23,8 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-// A shorter prefix is a default route, or a part of one, as VPNs set it. It does not count as
-// a conflict.
+// The shortest prefix of a route that can conflict. A shorter prefix is a default route, or a part
+// of one, as VPNs set it.
 constexpr uint8_t kDefaultRouteBits = 4;
 
 std::string text_of(const Json& object, const char* key) {
@@ -66,7 +66,8 @@ std::string file_text(const std::string& path) {
   return text.str();
 }
 
-// True if the process is in this network namespace, or if the caller may not see that.
+// Returns true if the process is in this network namespace, or if the caller may not see its
+// namespace.
 bool is_in_our_namespace(const fs::path& process) {
   std::error_code error;
   const fs::path theirs = fs::read_symlink(process / "ns/net", error);
@@ -74,7 +75,8 @@ bool is_in_our_namespace(const fs::path& process) {
   return theirs == fs::read_symlink("/proc/thread-self/ns/net", error);
 }
 
-// The users that dnsmasq may run as: root, or the default, which differs between distributions.
+// Returns the users that dnsmasq may run as: root, or the default user, which differs between
+// distributions.
 std::vector<uid_t> users_of_dnsmasq() {
   std::vector<uid_t> users = {0};
   for (const char* name : {"dnsmasq", "nobody"})
@@ -82,7 +84,7 @@ std::vector<uid_t> users_of_dnsmasq() {
   return users;
 }
 
-// True if all user IDs of the process (real, effective, saved, file system) are in `users`.
+// Returns true if all user IDs of the process (real, effective, saved, file system) are in `users`.
 bool is_of_users(const fs::path& process, const std::vector<uid_t>& users) {
   std::ifstream status(process / "status");
   constexpr std::string_view kKey = "Uid:";
@@ -95,15 +97,15 @@ bool is_of_users(const fs::path& process, const std::vector<uid_t>& users) {
   return false;
 }
 
-// True if the process runs a program of this name, or if the caller may not see that. The
-// arguments are no proof, because the user of a setuid program chooses them.
+// Returns true if the process runs a program of this name, or if the caller may not see its
+// program. The arguments are no proof, because the user of a setuid program chooses them.
 bool runs(const fs::path& process, std::string_view name) {
   std::error_code error;
   const std::string program = fs::read_symlink(process / "exe", error).filename();
   return error || program == name || program == fmt::format("{} (deleted)", name);
 }
 
-// The folders of all processes in /proc.
+// Returns all processes, each with its folder in /proc.
 std::vector<std::pair<pid_t, fs::path>> processes() {
   std::vector<std::pair<pid_t, fs::path>> found;
   std::error_code error;
@@ -118,13 +120,13 @@ std::vector<std::pair<pid_t, fs::path>> processes() {
   return found;
 }
 
-// A descriptor of a process, and the kernel's name of the open file.
+// An open file of a process: the number of its descriptor, and the kernel's name of the file.
 struct OpenFile {
   std::string descriptor;
   std::string target;
 };
 
-// nullopt if the caller may not see them.
+// Returns the open files of a process; nullopt if the caller may not see them.
 std::optional<std::vector<OpenFile>> open_files(const fs::path& process) {
   std::vector<OpenFile> files;
   std::error_code error;
@@ -150,7 +152,7 @@ std::string machine_name(const std::vector<OpenFile>& files, pid_t pid) {
   return fmt::format("wick-{}", pid);
 }
 
-// The interface that a descriptor of /dev/net/tun is attached to, or an empty string.
+// Returns the interface to which a descriptor of /dev/net/tun is attached; empty: none.
 std::string interface_of(const fs::path& process, const std::string& descriptor) {
   std::ifstream info(process / "fdinfo" / descriptor);
   constexpr std::string_view kKey = "iff:\t";
@@ -194,7 +196,8 @@ Result<std::vector<HostLink>> parse_links(std::string_view json) {
 Result<std::vector<HostRoute>> parse_routes(std::string_view json) {
   std::vector<HostRoute> routes;
   for (const Json& entry : TRY(parse_list(json))) {
-    const auto destination = net::parse_ipv4_subnet(text_of(entry, "dst"));  // not "default"
+    // "default" is not an address.
+    const auto destination = net::parse_ipv4_subnet(text_of(entry, "dst"));
     if (!destination || destination->prefix_bits < kDefaultRouteBits) continue;
     routes.push_back({*destination, text_of(entry, "dev")});
   }

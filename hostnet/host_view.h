@@ -20,9 +20,9 @@ struct HostLink {
   std::string name;
   uint32_t index = 0;
   std::string mac;
-  std::string kind;  // "bridge", "tun" (TAPs too), "veth"; empty: hardware
+  std::string kind;  // "bridge", "tun" (also for TAPs), "veth"; empty: hardware
   bool up = false;
-  std::string master;     // the bridge that it is a port of
+  std::string master;     // the bridge of which it is a port; empty: none
   std::string tap_owner;  // a user name or a number, as `ip` prints it
   std::vector<net::Ipv4Subnet> addresses;
 };
@@ -60,7 +60,7 @@ constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redir
 // the PID file.
 pid_t find_dnsmasq(const std::string& network);
 
-// The TAPs of the network, whether they exist or not, then other TAPs on its bridge.
+// Returns the TAPs of the network, whether they exist or not, and then other TAPs on its bridge.
 std::vector<std::string> taps_of(const HostNetwork& network, const HostView& host);
 
 // A process that has a TAP open.
@@ -71,9 +71,9 @@ struct TapUser {
   std::string machine;  // for wick run: its --name, or wick-PID
 };
 
-// Publishes the machine's name for tap_users() as long as the descriptor is open.
+// Publishes the machine's name for tap_users(), as long as the returned descriptor is open.
 Fd publish_machine_name(const std::string& name);
-// The TAP users that the caller may see; root sees all.
+// Returns the TAP users that the caller may see; root sees all.
 std::vector<TapUser> tap_users();
 
 }  // namespace wick::hostnet

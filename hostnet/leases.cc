@@ -16,7 +16,8 @@ namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
 
-// dnsmasq, "lease.c": EXPIRES MAC ADDRESS NAME CLIENT-ID, with `*` for a missing field.
+// Parses a line of dnsmasq ("lease.c"): EXPIRES MAC ADDRESS NAME CLIENT-ID, with `*` for a missing
+// field.
 std::optional<DhcpLease> parse_line(std::string_view line) {
   std::array<std::string_view, 5> words;
   size_t count = 0;

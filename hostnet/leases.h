@@ -15,7 +15,7 @@ struct DhcpLease {
   int64_t expires = 0;  // seconds since the epoch; 0: never
   std::string mac;      // lower case
   uint32_t address = 0;
-  std::string name;  // as the guest gave it; empty: none
+  std::string name;  // the name that the guest gave; empty: none
 
   friend bool operator==(const DhcpLease&, const DhcpLease&) = default;
 };
@@ -30,7 +30,7 @@ std::string hosts_lines(const std::vector<DhcpLease>& leases, const std::string&
                         std::string_view host_name);
 
 std::string dhcp_leases_path(const std::string& network);
-// Reads at most the first MiB of the file. Empty if there is no file.
+// Reads the leases, from at most the first MiB of the file. Returns none if there is no file.
 Result<std::vector<DhcpLease>> read_dhcp_leases(const std::string& network);
 
 }  // namespace wick::hostnet

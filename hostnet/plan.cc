@@ -103,15 +103,15 @@ constexpr const char* kForwardRules = R"(*filter
 -I FORWARD -j {chain}
 COMMIT
 )";
-// In table mangle, so that it drops packets before other networks' rules in table filter accept
-// them.
+// These rules are in table mangle, so that they drop packets before other networks' rules in table
+// filter accept them.
 constexpr const char* kGuardRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
 -A FORWARD -j {chain}
 COMMIT
 )";
-// The same as `sources` in kFilterRules.
+// The rules of the chain `sources` in kFilterRules, here for IPv4; kSourceRules6 is for IPv6.
 constexpr const char* kSourceRules = R"(*mangle
 :{chain} - [0:0]
 -A {chain} ! -i {bridge} -j RETURN
@@ -171,8 +171,8 @@ Action restore(std::string rules, const char* program = "iptables") {
   return run({fmt::format("{}-restore", program), "-w", "--noflush"}, std::move(rules));
 }
 
-// One of wick's chains and the rules that jump to it. Removing the rules may fail, because an
-// administrator may have flushed them.
+// Returns the step for one of wick's chains and the rules that jump to it. Removing these rules may
+// fail, because an administrator may have flushed them.
 Step chain_step(const HostNetwork& network, const char* name, const std::string& chain,
                 const char* table, std::vector<std::string> from, const char* rules,
                 const char* program = "iptables") {
@@ -196,7 +196,7 @@ std::string forwarding_table(const std::vector<std::string>& bridges) {
                      fmt::arg("bridges", fmt::format("\"{}\"", fmt::join(bridges, "\", \""))));
 }
 
-// The caller adds the rules that jump to the chain, and COMMIT.
+// Returns the guard's chain. The caller must add the rules that jump to the chain, and COMMIT.
 std::string forwarding_chain(const std::vector<std::string>& bridges) {
   std::string rules = fmt::format("*mangle\n:{} - [0:0]\n", kForwardingGuard);
   for (const std::string& bridge : bridges)
@@ -210,8 +210,8 @@ bool has_made(const std::vector<HostNetwork>& networks, const char* step) {
       networks, [&](const HostNetwork& network) { return network.find_made(step) != nullptr; });
 }
 
-// The guard lets all forwarding networks through, even those of an older wick without a guard.
-// The last network that has the guard removes it.
+// Returns the step of the guard, which lets all forwarding networks through, even those of an older
+// wick without a guard. The last network that has the guard removes it.
 Step forwarding_guard(const HostNetwork& network, const std::vector<HostNetwork>& others) {
   std::vector<std::string> bridges;
   for (const HostNetwork& other : others) bridges.push_back(other.name);
@@ -276,7 +276,8 @@ void add_filters(std::vector<Step>& steps, const HostNetwork& network) {
   add(kNatStep, "", "nat", {"POSTROUTING"}, kNatRules);
 }
 
-// Forwarding is turned on last and off first, so that it is never on without the filters.
+// Adds the steps of NAT. Forwarding is turned on last and off first, so that it is never on without
+// the filters.
 void add_nat(std::vector<Step>& steps, const HostNetwork& network,
              const std::vector<HostNetwork>& others) {
   if (network.nat == HostNetwork::Nat::kNone) return;

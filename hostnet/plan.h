@@ -21,7 +21,7 @@ struct RunCommand {
 struct WriteValue {
   std::string path;
   std::string value;
-  bool may_be_missing = false;  // some kernels do not have it
+  bool may_be_missing = false;  // true: some kernels do not have this sysctl
 };
 // Stops the network's dnsmasq.
 struct StopDnsmasq {
@@ -33,7 +33,7 @@ struct Step {
   enum class Kind : uint8_t {
     kFolder,
     kBridge,
-    kSysctls,  // of the bridge
+    kSysctls,  // the sysctls of the bridge
     kAddress,
     kTable,      // nftables
     kChain,      // iptables
@@ -46,32 +46,33 @@ struct Step {
   };
 
   Kind kind = Kind::kFolder;
-  std::string name;    // as in HostNetwork::Made; empty: not recorded there
-  std::string object;  // an interface, table, chain or path
+  std::string name;    // that of HostNetwork::Made::what; empty: not recorded there
+  std::string object;  // the interface, table, chain or path that the step makes
   std::vector<Action> make;
-  std::vector<Action> undo = {};        // empty: undone with another step, or still in use
+  // Empty: another step undoes this one, too, or it is still in use.
+  std::vector<Action> undo = {};
   std::vector<std::string> query = {};  // the command that shows whether a table or chain exists
-  bool shared = false;                  // also made by another network
+  bool shared = false;                  // true: another network has made it, too
 };
 
 // Returns the steps in the order in which they are made. `others` are wick's other networks whose
 // kForwardingStep was made.
 std::vector<Step> plan(const HostNetwork& network, const std::vector<HostNetwork>& others = {});
 
-// The action as shell input, ending with a newline.
+// Returns the action as shell input that ends with a newline.
 std::string shell_line(const Action& action);
 
-// The table of nftables, or the chain of iptables.
+// Returns the name of the network's table (nftables) or chain (iptables).
 std::string table_name(const std::string& network);
 // The table or chain that drops packets forwarded between interfaces that are not wick's. All
 // networks share it; its name differs from every table_name().
 constexpr const char* kForwardingGuard = "wick-forwarding";
-// Its tables and chains are separate from those of iptables.
+// The program for IPv6, whose tables and chains are separate from those of iptables.
 constexpr const char* kIp6tables = "ip6tables";
 std::string dnsmasq_pid_path(const std::string& network);
 
-// A locally administered address for the bridge. It is the same on each `up`, so guests that
-// keep running find the host at the same address.
+// Returns a locally administered address for the bridge. It is the same on each `up`, so guests
+// that keep running find the host at the same address.
 std::string bridge_mac(const std::string& machine_id, const std::string& network);
 
 }  // namespace wick::hostnet

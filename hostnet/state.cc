@@ -30,7 +30,7 @@ bool is_alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// Accepts any name that getpwnam() may find, except those that a command would take for an
+// Returns true for any name that getpwnam() may find, except those that a command would take for an
 // option.
 bool is_user_name(std::string_view name) {
   const auto unfit = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; };
@@ -125,7 +125,7 @@ std::string& folder_of_networks() {
   return folder;
 }
 
-// An error unless only root and the caller can have changed the file.
+// Fails unless only root and the caller can have changed the file.
 Result<void> check_owner(const Fd& fd, const std::string& path) {
   struct stat status {};
   if (::fstat(fd.get(), &status) < 0) return fail_errno(errno, "{}: cannot stat", path);
@@ -145,7 +145,7 @@ Result<void> check_folder(const std::string& path) {
   return check_owner(fd, path);
 }
 
-// The mode does not depend on the umask: the owner may write, everyone may read.
+// Creates a folder. Its mode does not depend on the umask: the owner may write, everyone may read.
 Result<void> make_folder(const std::string& path) {
   const bool made = ::mkdir(path.c_str(), 0755) == 0;
   if (!made && errno != EEXIST) return fail_errno(errno, "{}: cannot create the folder", path);
@@ -169,7 +169,7 @@ std::string state_path(const std::string& name) { return network_folder(name) + 
 Result<void> write_file(const std::string& path, std::string_view text) {
   const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) return fail_errno(errno, "{}: cannot create", path);
-  ::fchmod(fd.get(), 0644);  // whatever the umask is
+  ::fchmod(fd.get(), 0644);  // the mode must not depend on the umask
   if (const int error = write_all(fd.get(), text); error != 0)
     return fail_errno(error, "{}: cannot write", path);
   // /run is a tmpfs, where this costs nothing; elsewhere the data must be on disk before the
@@ -272,7 +272,7 @@ Result<void> make_networks_folder() {
 }
 
 Result<std::string> read_network_file(const std::string& path, size_t max_bytes, Trust trust) {
-  // O_NONBLOCK, because it might be a FIFO.
+  // O_NONBLOCK, because the path might be a FIFO.
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
   if (!fd.valid()) return fail_errno(errno, "{}: cannot open", path);
   struct stat status {};

@@ -1,9 +1,10 @@
-// A network that `wick net up` made on this host, and its state file
-// /run/wick/net/NAME/state.json. Only root writes the file, everyone may read it. It records
-// everything that was made, so that it can be undone exactly. Since root removes what the file
-// lists, it is trusted only in folders that nobody but root and the caller can write to.
+// A network that `wick net up` made on this host, and its state file /run/wick/net/NAME/state.json.
+// Only root writes the file, everyone may read it. It records everything that was made, so that it
+// can be undone exactly. Root removes what the file lists, so wick trusts the file only in folders
+// that nobody but root and the caller can write to.
 //
-// Thread rule: any thread; values and functions. set_networks_folder() before all others.
+// Thread rule: any thread; values and functions. set_networks_folder() must be called before the
+// other functions.
 #pragma once
 
 #include <sys/types.h>
@@ -25,30 +26,30 @@ constexpr unsigned kMaxTaps = 64;
 struct HostNetwork {
   enum class Nat : uint8_t { kNone, kNftables, kIptables };
 
-  // Something that was made, or was about to be made when wick was stopped.
+  // A part of the network that was made, or was about to be made when wick was stopped.
   struct Made {
     std::string what;    // the name of a step (hostnet/plan.h): "bridge", "tap wick0-t0"
-    uint32_t index = 0;  // of the interface; 0: not an interface, or not known yet
+    uint32_t index = 0;  // the interface's index; 0: not an interface, or not known yet
     friend bool operator==(const Made&, const Made&) = default;
   };
 
-  std::string name;         // of the network and of its bridge
-  net::Ipv4Subnet address;  // the host's, on the bridge
-  std::string mac;          // the bridge's
+  std::string name;         // the name of the network and of its bridge
+  net::Ipv4Subnet address;  // the host's address on the bridge
+  std::string mac;          // the bridge's MAC address
   Nat nat = Nat::kNone;
-  bool dhcp = true;               // DHCP and DNS by dnsmasq
-  std::string domain = "wick";    // of the guests' names
+  bool dhcp = true;               // true: dnsmasq gives DHCP and DNS
+  std::string domain = "wick";    // the domain of the guests' names
   std::string user;               // the owner of the TAPs; empty: no TAPs
-  uint32_t uid = 0;               // of that user
-  std::vector<std::string> taps;  // persistent; IFF_VNET_HDR and IFF_MULTI_QUEUE
-  std::vector<Made> made;         // in the order of creation
+  uint32_t uid = 0;               // the ID of that user
+  std::vector<std::string> taps;  // persistent TAPs with IFF_VNET_HDR and IFF_MULTI_QUEUE
+  std::vector<Made> made;         // the recorded steps, in the order of creation
 
   const Made* find_made(std::string_view what) const;
 
   friend bool operator==(const HostNetwork&, const HostNetwork&) = default;
 };
 
-// The names of the recorded steps (Made::what). tap_step() returns that of a TAP.
+// The names of the recorded steps (Made::what). tap_step() returns the name of a TAP's step.
 constexpr const char* kBridgeStep = "bridge";
 constexpr const char* kFilterStep = "filter";
 constexpr const char* kNeighboursStep = "neighbours";
@@ -64,11 +65,12 @@ constexpr const char* kRedirectsStep = "redirects";    // accept_redirects was 0
 constexpr const char* kForwardingGuardStep = "forwarding guard";
 std::string tap_step(const std::string& tap);
 
-// True for a valid name of a network or an interface: a letter, then letters, digits, '-' and
-// '_', at most 15 characters. (The kernel allows more characters, but they break nft and
-// scripts.)
+// Returns true for a valid name of a network or an interface: a letter, then letters, digits, '-'
+// and '_', at most 15 characters. (The kernel allows more characters, but they break nft and
+// scripts.) all, any, default and lo are not valid, because they have other meanings.
 bool is_network_name(std::string_view name);
-// True for labels of letters, digits and '-', at most 63 characters each, separated by dots.
+// Returns true for labels of letters, digits and '-', at most 63 characters each, separated by
+// dots.
 bool is_domain_name(std::string_view name);
 
 // Parses the text of the file, which is untrusted: every field is checked, so that all names
@@ -76,14 +78,15 @@ bool is_domain_name(std::string_view name);
 Result<HostNetwork> parse_host_network(std::string_view text);
 std::string to_json(const HostNetwork& network);
 
-// The folder that contains the networks' folders, and the folder of one network.
+// Return the folder that contains the networks' folders, and the folder of one network.
 std::string networks_folder();
 std::string network_folder(const std::string& name);
-// The lock file of a TAP; it is locked while the TAP is in use.
+// Returns the path of a TAP's lock file, which is locked while the TAP is in use.
 std::string tap_lock_path(const HostNetwork& network, const std::string& tap);
-// For tests: uses another folder. Its parent is checked as well.
+// Sets another folder for all networks, for tests. Its parent is checked as well.
 void set_networks_folder(std::string folder);
-// Creates the folder if it does not exist, readable for everyone whatever the umask is.
+// Creates the folder of the networks if it does not exist, readable for everyone whatever the umask
+// is.
 Result<void> make_networks_folder();
 
 // Reads at most the first `max_bytes` of a file in a network's folder. Does not follow a

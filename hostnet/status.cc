@@ -1,4 +1,4 @@
-// wick net status and wick net hosts
+// The commands wick net status and wick net hosts.
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,7 +49,7 @@ Seen look(const HostNetwork& network, const HostView& host) {
   return seen;
 }
 
-// The machine or other program that uses the TAP; empty: none.
+// Returns the machine or other program that uses the TAP; empty: none.
 std::string name_of(const std::vector<TapUser>& users, const std::string& tap) {
   const auto user = std::ranges::find(users, tap, &TapUser::tap);
   if (user == users.end()) return {};

@@ -92,7 +92,7 @@ Result<Presence> presence(const HostView& host, const HostNetwork& network, cons
                      std::ranges::find(link->addresses, network.address) != link->addresses.end());
     case Kind::kPort:
       return if_ours(link != nullptr && link->up && link->master == network.name);
-    case Kind::kRedirects:  // must be recorded before forwarding changes it
+    case Kind::kRedirects:  // the 0 must be recorded before forwarding changes it
       return if_ours(network.find_made(step.name) != nullptr || host.forwarding ||
                      !net::is_off(step.object));
     case Kind::kForwarding:

@@ -13,12 +13,12 @@ namespace wick::hostnet {
 
 enum class Presence { kAbsent, kOurs, kForeign };
 
-// Whether the step's object exists, and whether wick made it. An interface is identified by its
-// index; if wick was killed before it recorded the index, by the bridge's MAC address or the
+// Returns whether the step's object exists, and whether wick made it. An interface is identified by
+// its index; if wick was killed before it recorded the index, by the bridge's MAC address or the
 // TAP's owner.
 Result<Presence> presence(const HostView& host, const HostNetwork& network, const Step& step);
 
-// The error of `up` for a kForeign object.
+// Returns the error of `up` for a step whose object is kForeign.
 Error foreign(const Step& step);
 
 // Records the step in the state file, executes it, and then records the interface's index.
@@ -34,7 +34,7 @@ HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what);
 // the others are still undone, and the failed one stays recorded for another attempt.
 Result<void> undo_all(HostNetwork network, Executor& executor);
 
-// wick's other networks for which the host forwards.
+// Returns wick's other networks for which the host forwards.
 std::vector<HostNetwork> others_that_forward(const std::string& name);
 
 Result<void> require_root(const char* command, const std::string& name);

@@ -16,10 +16,10 @@ namespace wick::hostnet {
 
 namespace {
 
-// Locks a TAP that belongs to a network; the result is empty for any other TAP.
+// Locks a TAP that belongs to a network; returns an empty descriptor for any other TAP.
 Result<Fd> lock_named_tap(const std::string& interface) {
   for (const std::string& name : host_network_names().value_or(std::vector<std::string>())) {
-    const auto found = find_host_network(name);  // a damaged network does not matter here
+    const auto found = find_host_network(name);  // a network that is damaged is skipped
     const auto network = found ? *found : std::nullopt;
     if (!network || std::ranges::find(network->taps, interface) == network->taps.end()) continue;
     auto claimed = TRY(claim_tap(*network, interface));

@@ -19,8 +19,8 @@ struct ClaimedTap {
 };
 
 // Claims the network's first free TAP, or `wanted` if it is given; nullopt if none is free. A
-// second opener of a TAP with IFF_MULTI_QUEUE would get another queue, not EBUSY. So each TAP
-// has a lock file, which only its owner and root can open. Open the TAP with IFF_TAP |
+// second opener of a TAP with IFF_MULTI_QUEUE would get another queue, not EBUSY. So each TAP has a
+// lock file, which only its owner and root can open. The caller must open the TAP with IFF_TAP |
 // IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE.
 Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network,
                                             const std::string& wanted = {});
@@ -28,7 +28,8 @@ Result<std::optional<ClaimedTap>> claim_tap(const HostNetwork& network,
 struct ChosenTap {
   std::string interface;  // empty: create a new TAP
   std::string bridge;     // the bridge to add the TAP to; empty: none, or already a port
-  Fd lock;                // of a network's TAP; must stay open while the TAP is in use
+  // The lock of a network's TAP, which must stay open while the TAP is in use.
+  Fd lock;
 };
 
 // Chooses a TAP; both arguments may be empty. An `interface` that belongs to a network is

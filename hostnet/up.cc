@@ -1,4 +1,4 @@
-// wick net up
+// The command wick net up.
 #include <pwd.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -29,7 +29,7 @@ Result<Nat> choose_nat() {
     if (::geteuid() != 0 || !answer || answer->status == 0) return Nat::kNftables;
   }
   if (find_program("iptables-restore")) return Nat::kIptables;
-  if (nft) return Nat::kNftables;  // fails later with nft's own message
+  if (nft) return Nat::kNftables;  // the later failure will have nft's own message
   return with_hint(fail("NAT needs nft or iptables, but neither is found"),
                    "install one (apt-get install nftables), or use --no-nat");
 }
@@ -65,7 +65,8 @@ Result<HostNetwork> new_network(const NetUp& wanted, const HostView& host) {
   return network;
 }
 
-// A network that is up is not changed, because it may be in use. It may only get more TAPs.
+// Returns the network with the TAPs that it still needs. Nothing else of a network that is up is
+// changed, because it may be in use.
 Result<HostNetwork> extended(HostNetwork network, const NetUp& wanted) {
   const auto differs = [&](const char* option, const std::string& is) {
     return with_hint(

@@ -27,7 +27,7 @@ Result<int> execute(const ImageAmend& command) {
   const block::Qcow2Changes changes = changes_of(command);
   auto options = writing(command.format, command.trust_names);
   {
-    // Open it as a disk first, because its last writer may not have closed it.
+    // Opens the image as a disk first, which repairs it if its last writer did not close it.
     const auto disk =
         TRY(thread->run([&] { return block::open_qcow2(command.path, options, thread->io()); }));
     TRY(block::check_amend(*disk, changes));

@@ -23,7 +23,7 @@ Result<Background::Split> Background::split() {
   do got = ::read(from_service.get(), &byte, 1);
   while (got < 0 && errno == EINTR);
   if (got == 1) return Split{};
-  // It has ended before, and said why.
+  // The new process has ended before the service was ready, and has said why.
   int status = 0;
   while (::waitpid(child, &status, 0) < 0)
     if (errno != EINTR) return fail_errno(errno, "cannot wait for the process in the background");

@@ -1,7 +1,7 @@
-// Goes on in the background: the command's caller waits until the service is ready, and the service
-// goes on in a new process without a terminal.
+// Moves a service to the background: the process that the user started waits until the service is
+// ready, and the service continues in a new process without a terminal.
 //
-// Thread rule: before the process has a second thread; ready() on the main thread.
+// Thread rule: split() before the process has a second thread; ready() on the main thread.
 #pragma once
 
 #include <optional>
@@ -13,9 +13,11 @@ namespace wick::image {
 
 class Background {
  public:
-  // Forks. In the new process the result has a Background. In the caller's process it is returned
-  // later, with the exit status: 0 when the service is ready, else that of the new process.
+  // What split() returns in one of the two processes.
   struct Split;
+  // Forks. In the new process, returns a Background at once. In the caller's process, returns an
+  // exit status later: 0 when the service is ready, or that of the new process (1 instead of 0) if
+  // it ends before.
   static Result<Split> split();
 
   // Leaves the session and the terminal, and lets the caller go on.
@@ -28,7 +30,7 @@ class Background {
 
 struct Background::Split {
   std::optional<Background> service;  // in the new process
-  int status = 0;                     // in the caller's
+  int status = 0;                     // in the caller's process
 };
 
 }  // namespace wick::image

@@ -21,7 +21,8 @@ constexpr int kCorrupt = 2;
 constexpr int kLeaks = 3;
 constexpr int kUnsupported = 63;
 
-// One line each. A damaged image may have millions; the report has their number.
+// The maximum number of findings that are shown, one line each. A damaged image may have millions;
+// the report has their number.
 constexpr uint64_t kMaxFindingsShown = 200;
 
 std::string to_json(const CheckReport& report, const std::string& path, ImageFormat format) {
@@ -93,7 +94,8 @@ void show(const ImageCheck& command, const CheckReport& report, ImageFormat form
   std::fputs(text.c_str(), stdout);
 }
 
-// vdi and vmdk have no refcounts: only checks that their map stays inside the file.
+// Checks a vdi or vmdk image. These have no refcounts, so it only checks that their map stays
+// inside the file.
 Result<int> check_map(block::IoThread& thread, const ImageCheck& command, ImageFormat format) {
   if (command.repair != block::Repair::kNone) {
     fmt::print(stderr, "wick: {}: wick cannot repair {}; convert what can be read\n",

@@ -20,12 +20,12 @@ Fd reopened(const block::Backend& disk, int flags) {
   return Fd(::open(fmt::format("/proc/self/fd/{}", pin.get()).c_str(), flags | O_CLOEXEC));
 }
 
-// These mean that another way to copy may work. They come at the first call.
+// Returns whether an error of the first call means that another way to copy may work.
 bool is_unsupported(int code) {
   return code == EXDEV || code == EOPNOTSUPP || code == EINVAL || code == ENOSYS || code == EPERM;
 }
 
-// Copies `from` to `to`. Sets `copied` when the first bytes are copied.
+// Copies `from` to `to`. Sets `copied` once some bytes are copied.
 Result<void> copy_range(const Fd& in, const Fd& out, off_t from, off_t to, bool& copied) {
   constexpr off_t kMaxBytes = 64 << 20;
   while (from < to) {

@@ -8,8 +8,8 @@
 namespace wick::image {
 
 enum class CloneHow : uint8_t {
-  kShare,        // only let the two files share their blocks (reflink)
-  kShareOrCopy,  // copy_file_range() where they cannot
+  kShare,        // only lets the two files share their blocks (reflink)
+  kShareOrCopy,  // calls copy_file_range() if they cannot share them
 };
 
 // `target` must be a new raw disk that is at least as large as the raw disk `source`. Returns

@@ -22,15 +22,16 @@ enum class ImageFormat : uint8_t { kRaw, kQcow2, kVdi, kVmdk };
 
 struct ImageCreate {
   std::string path;
-  std::optional<uint64_t> size_bytes;                      // absent: the backing file's
+  std::optional<uint64_t> size_bytes;                      // absent: the backing file's size
   CreateOptions options;                                   // without the size
   std::vector<std::pair<std::string, std::string>> given;  // the options of -o, as written
   bool trust_backing = false;                              // the backing file need not exist
   std::string folder;  // make a file system of this folder in the image; empty: no content
-  std::string label;   // of that file system
+  std::string label;   // the label of that file system
   bool quiet = false;
 
-  std::optional<std::string> option(std::string_view key) const;  // the last one of `given`
+  // Returns the value of the last option `key` in `given`.
+  std::optional<std::string> option(std::string_view key) const;
 };
 
 struct ImageInfoQuery {
@@ -43,7 +44,7 @@ struct ImageInfoQuery {
 struct ImageConvert {
   std::vector<std::string> sources;
   std::string target;
-  std::optional<ImageFormat> format;  // of the sources
+  std::optional<ImageFormat> format;  // the format of the sources
   ImageFormat output = ImageFormat::kRaw;
   CreateOptions options;  // for raw and qcow2; without the size
   bool compressed = false;
@@ -55,7 +56,7 @@ struct ImageConvert {
   bool share = false;    // the sources may be in use
   bool salvage = false;  // unreadable parts become zeroes
   bool quiet = false;
-  block::Cache cache = block::Cache::kUnsafe;  // of the target
+  block::Cache cache = block::Cache::kUnsafe;  // for the target
   block::Cache source_cache = block::Cache::kWriteback;
   std::string snapshot;                  // of the source; empty: its current state
   std::optional<uint64_t> sparse_bytes;  // length of the smallest hole; 0: no holes
@@ -81,9 +82,9 @@ struct ImageCommit {
 struct ImageRebase {
   std::string path;
   std::optional<block::Format> format;
-  std::string base;  // empty: none
+  std::string base;  // empty: no backing file
   std::optional<block::Format> base_format;
-  bool unsafe = false;  // change only the name
+  bool unsafe = false;  // change only the name in the header
   bool trust_names = false;
   block::Cache cache = block::Cache::kWriteback;
   block::Cache source_cache = block::Cache::kWriteback;
@@ -106,7 +107,7 @@ struct ImageResize {
   std::optional<block::Format> format;
   Sign sign = Sign::kTo;
   uint64_t bytes = 0;
-  block::Preallocation preallocation = block::Preallocation::kOff;  // of the added part
+  block::Preallocation preallocation = block::Preallocation::kOff;  // for the added part
   bool shrink = false;
   bool trust_names = false;
   bool in_use = false;  // a running wick has the image open; it applies the size at SIGUSR1
@@ -191,7 +192,7 @@ struct ImageAmend {
   bool trust_names = false;
 };
 
-// -o help
+// The command that prints the options of a format: -o help.
 struct ImageOptionHelp {
   std::string text;
 };
@@ -217,22 +218,22 @@ struct ImageNbd {
   std::optional<ImageFormat> format;
   bool read_only = false;
   bool ephemeral = false;  // changes are dropped at the end
-  std::string snapshot;    // serve this one, with read_only; empty: the current state
+  std::string snapshot;    // the snapshot to serve, with read_only; empty: the current state
   bool share = false;      // the image may be in use; with read_only
   bool trust_names = false;
   block::Cache cache = block::Cache::kWriteback;
   bool discards = true;
-  std::string socket_path;  // empty: TCP
+  std::string socket_path;  // a Unix socket; empty: TCP
   std::string bind_address;
   uint16_t port = 0;
-  std::string device;        // served to the kernel instead; empty: none
-  std::string disconnected;  // only disconnect this device; empty: none
-  std::string name;          // of the export
+  std::string device;        // serve the kernel's NBD device instead of a socket; empty: no device
+  std::string disconnected;  // only disconnect this NBD device; empty: serve the image
+  std::string name;          // the name of the export
   std::string description;
   size_t max_clients = 1;
   bool persistent = false;  // do not end with the last client
   bool background = false;
-  std::string pid_path;  // empty: none
+  std::string pid_path;  // empty: no PID file
 };
 
 using ImageCommand =
@@ -240,8 +241,8 @@ using ImageCommand =
                  ImageCompare, ImageIo, ImageConvert, ImageCommit, ImageRebase, ImageMeasure,
                  ImageDd, ImageBitmap, ImageAmend, ImageBench, ImageNbd, ImageOptionHelp>;
 
-// Each executes its command and returns the exit status, as qemu-img has it. main() turns an
-// Error into status 1.
+// Each function executes a command and returns the exit status that qemu-img would return. main()
+// turns an Error into status 1.
 Result<int> execute(const ImageCreate& command);
 Result<int> execute(const ImageInfoQuery& command);
 Result<int> execute(const ImageConvert& command);
@@ -261,7 +262,7 @@ Result<int> execute(const ImageBench& command);
 Result<int> execute(const ImageNbd& command);
 Result<int> execute(const ImageOptionHelp& command);
 
-// The list as qemu-img prints it, with its heading.
+// Returns the list of snapshots as qemu-img prints it, with its heading.
 std::string snapshot_list(std::span<const block::qcow2::Snapshot> snapshots);
 
 }  // namespace wick::image

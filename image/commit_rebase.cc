@@ -42,7 +42,7 @@ Result<void> make_room(block::IoThread& thread, const std::string& path,
   return {};
 }
 
-// The layer of the chain whose backing file is `base`; if that is empty, the top layer.
+// Returns the layer of the chain whose backing file is `base`; if that is empty, the top layer.
 Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& base) {
   for (Qcow2* layer = &top; layer != nullptr; layer = dynamic_cast<Qcow2*>(layer->backing())) {
     if (layer->header().backing_path.empty()) break;
@@ -68,7 +68,7 @@ Result<int> execute(const ImageCommit& command) {
   Qcow2& image = *overlay.qcow2;
   Qcow2& lowest = TRY(layer_over(image, command.base)).get();
   const std::string path = TRY(block::named_file(lowest.path(), lowest.header().backing_path));
-  // The path may by now lead to another file than the one whose folder was checked.
+  // Pins the base: by now its path may lead to another file than the one that was checked.
   const Fd pin = lowest.backing()->pin();
   if (!pin.valid()) return fail_errno(errno, "{}: cannot be opened again", path);
   lowest.take_backing().reset();  // or the base would be open twice

@@ -41,7 +41,8 @@ class Side {
 
   uint64_t size_bytes() const { return disk_.size_bytes(); }
 
-  // The calls ask for ascending offsets. The result ends at `end` at the latest.
+  // Returns the extent at `offset`, which ends at `end` at the latest. Later calls must not ask for
+  // a lower offset.
   Result<Extent> extent(uint64_t offset, uint64_t end) {
     while (next_ < extents_.size() && offset >= extents_end_) ++next_, move_end();
     if (next_ == extents_.size()) {
@@ -64,7 +65,7 @@ class Side {
     slot.done = slot.promise.get_future();
     thread_.loop().post([this, &slot, offset] { spawn(fill(slot, offset)); });
   }
-  // Waits for the piece.
+  // Waits until the piece in the slot `number` is read, and returns it.
   Result<std::span<const std::byte>> take(size_t number) {
     TRY(slots_[number].done.get());
     return std::span<const std::byte>(slots_[number].bytes).first(slots_[number].length);
@@ -90,9 +91,9 @@ class Side {
 
   block::IoThread& thread_;
   Backend& disk_;
-  std::vector<Extent> extents_;  // found ahead
-  size_t next_ = 0;              // the current one
-  uint64_t extents_end_ = 0;     // where the current one ends
+  std::vector<Extent> extents_;  // extents that were looked up ahead
+  size_t next_ = 0;              // the index of the current extent
+  uint64_t extents_end_ = 0;     // where the current extent ends
   Slot slots_[kPiecesAtOnce];
 };
 
@@ -108,7 +109,7 @@ class Comparison {
     const uint64_t common = std::min(sizes[0], sizes[1]);
     for (uint64_t offset = 0; offset < common && !status_;) {
       const auto length = start_both(offset, common);
-      if (!length) {  // differences before it come first
+      if (!length) {  // differences before the error come first
         TRY(finish_pieces());
         return status_ ? Result<int>(*status_) : std::unexpected(length.error());
       }
@@ -127,7 +128,7 @@ class Comparison {
  private:
   struct Piece {
     uint64_t offset;
-    bool read[2];  // otherwise it is zeroes
+    bool read[2];  // false: the disk has zeroes there
   };
 
   void say(const std::string& text) const {
@@ -155,7 +156,7 @@ class Comparison {
     return step;
   }
 
-  // The rest of the longer disk must be zeroes.
+  // Starts to read the rest of the longer disk, which must be zeroes.
   Result<void> start_rest(size_t longer, uint64_t offset) {
     const uint64_t end = sides_[longer]->size_bytes();
     while (offset < end && !status_) {
@@ -196,7 +197,8 @@ class Comparison {
     std::span<const std::byte> bytes[2];
     for (size_t side = 0; side < 2; ++side)
       if (piece.read[side]) bytes[side] = TRY(sides_[side]->take(slot));
-    if (const auto at = first_difference(bytes[0], bytes[1]))  // qemu-img tells the sector
+    // qemu-img prints the offset of the sector.
+    if (const auto at = first_difference(bytes[0], bytes[1]))
       status_ =
           differ(fmt::format("Content mismatch at offset {}!\n", piece.offset + *at / 512 * 512));
     return {};
@@ -217,10 +219,10 @@ class Comparison {
 
   Side* const sides_[2];
   const ImageCompare& command_;
-  Piece pieces_[kPiecesAtOnce];  // those being read
+  Piece pieces_[kPiecesAtOnce];  // the pieces that are being read
   size_t started_ = 0;
   size_t finished_ = 0;
-  std::optional<int> status_;  // set when they differ
+  std::optional<int> status_;  // set when the disks differ
 };
 
 int cannot(const Error& error, int status) {

@@ -28,7 +28,7 @@ using block::Backend;
 
 constexpr uint64_t kTableCacheBytes = 16 << 20;
 constexpr uint64_t kRawGranuleBytes = 4096;
-// One line each. A damaged disk may have millions.
+// The maximum number of errors that are shown, one line each. A damaged disk may have millions.
 constexpr uint64_t kMaxErrorsShown = 200;
 constexpr uint64_t kMaxGranuleBytes = 2 << 20;  // the buffers of a copy are as large
 
@@ -132,8 +132,9 @@ class Conversion {
     }
   }
 
-  // Tries to copy without reading. A file that shares its blocks needs no space for zeroes either,
-  // so only -S asks to look for them. Preallocated space would be given up.
+  // Tries to copy without reading; returns false if the data must be read. A file that shares its
+  // blocks needs no space for zeroes either, so zeroes are looked for only if -S asks for it. With
+  // preallocation, sharing would give the space up.
   Result<bool> clone(const Backend& target) {
     const auto* const raw = std::get_if<RawCreateOptions>(&convert_.options);
     if (raw == nullptr || raw->preallocation != block::Preallocation::kOff ||

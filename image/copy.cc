@@ -172,7 +172,7 @@ class Copy {
     co_return Result<void>();
   }
 
-  // Reads one step at a time. Unreadable steps become zeroes.
+  // Reads `step` bytes at a time. A step that cannot be read becomes zeroes, and is reported.
   Task<void> salvage(uint64_t offset, std::span<std::byte> bytes, uint64_t step) {
     while (!bytes.empty()) {
       const auto part = bytes.first(std::min(step, bytes.size()));
@@ -214,7 +214,7 @@ class Copy {
     return extent.data ? Kind::kData : Kind::kLeft;
   }
 
-  // The next piece: whole granules of one kind.
+  // Returns the next piece: whole granules of one kind.
   Task<Result<Piece>> next_piece() {
     const auto held = co_await looking_.exclusive(0, 0);
     const uint64_t size = source_.size_bytes();
@@ -257,9 +257,11 @@ class Copy {
   const uint64_t piece_bytes_;
 
   block::RangeLock looking_;
-  uint64_t position_ = 0;          // everything before is copied or being copied
-  uint64_t known_to_ = 0;          // the end of the current extent; kept because a file system
-  Kind known_kind_ = Kind::kData;  // may need long to find it
+  uint64_t position_ = 0;  // everything before is copied or being copied
+  // The end and the kind of the current extent, kept because a file system may need long to find
+  // them.
+  uint64_t known_to_ = 0;
+  Kind known_kind_ = Kind::kData;
   uint64_t done_bytes_ = 0;
   bool failed_ = false;
 };

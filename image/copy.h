@@ -19,10 +19,11 @@ class CopyTarget {
  public:
   virtual ~CopyTarget() = default;
 
-  // A power of two. Pieces start and end at multiples of this number, or at the disk's end. Zeroes
-  // are detected in units of this size.
+  // Returns a power of two. Pieces start and end at multiples of this number, or at the disk's end.
+  // Zeroes are detected in units of this size.
   virtual uint64_t granule_bytes() const = 0;
-  // A new target reads as zeroes where nothing was written; write_zeroes() is not called.
+  // Returns whether the target reads as zeroes where nothing was written. If so, write_zeroes() is
+  // not called.
   virtual bool is_new() const = 0;
   virtual Task<Result<void>> write(uint64_t offset_bytes, std::span<const std::byte> piece) = 0;
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes) = 0;
@@ -43,8 +44,8 @@ struct CopyRules {
   std::function<void(uint64_t offset_bytes, const Error& error)> salvage = {};
 };
 
-// Concatenates the sources. `target` must be at least as large as all of them. Parts that
-// a top_layer() leaves to its backing file are not copied.
+// Copies the sources, one behind the other, to `target`, which must be at least as large as all of
+// them. Parts that a top_layer() leaves to its backing file are not copied.
 Task<Result<void>> copy_disks(std::vector<block::Backend*> sources, CopyTarget& target,
                               CopyProgress progress, CopyRules rules = {});
 

@@ -10,11 +10,12 @@
 
 namespace wick::image {
 
-// Other threads ask for so many at once, because each question takes them two switches.
+// Other threads ask for this many extents at once, because each question takes two context
+// switches.
 constexpr size_t kExtentsAtOnce = 256;
 
-// The extents from `offset` to `end`, in order; no more than `max`. Those before an error are
-// returned without it; the next call gets the error.
+// Returns the extents from `offset` to `end`, in order; no more than `max`. If an error follows
+// some extents, returns these; the next call returns the error.
 inline Task<Result<std::vector<block::Extent>>> extents_from(block::Backend& disk, uint64_t offset,
                                                              uint64_t end, size_t max) {
   std::vector<block::Extent> found;

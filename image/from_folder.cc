@@ -20,21 +20,22 @@ namespace {
 
 constexpr uint64_t kBlockBytes = 4096;
 constexpr uint64_t kInodeBytes = 256;
-// mke2fs makes an inode for so many bytes of a disk (mke2fs.conf, inode_ratio).
+// mke2fs makes one inode for this many bytes of a disk (mke2fs.conf, inode_ratio).
 constexpr uint64_t kInodeRatio = 16384;
 constexpr uint64_t kMiB = 1 << 20;
 // For free space, the journal, and other metadata of a small disk.
 constexpr uint64_t kRoomBytes = 32 * kMiB;
-// The estimate does not know extended attributes, and files that the host compresses.
+// More than one try may be needed: the estimate does not count extended attributes, and it is too
+// low for files that the host compresses.
 constexpr int kMaxTries = 8;
-// Symbolic links with a shorter target lie in their inode.
+// A symbolic link with a shorter target is stored in its inode.
 constexpr off_t kInlineLinkBytes = 60;
 
 uint64_t inodes_for(const FolderUse& use, uint64_t disk_bytes) {
   return std::max(use.inodes + use.inodes / 8 + 1024, disk_bytes / kInodeRatio);
 }
 
-// True if mke2fs had too little room.
+// Returns true if mke2fs had too little room.
 bool is_full(const std::string& errors) {
   for (const char* const message :
        {"Could not allocate", "No free space", "too small", "too big for", "Not enough space"})
@@ -42,7 +43,7 @@ bool is_full(const std::string& errors) {
   return false;
 }
 
-// Makes the file system in a disk of `size_bytes`. False if the folder does not fit.
+// Makes the file system in a disk of `size_bytes`. Returns false if the folder does not fit.
 Result<bool> make_file_system(const ScratchFile& disk, const ImageCreate& create,
                               const FolderUse& use, uint64_t size_bytes) {
   if (::ftruncate(disk.fd().get(), 0) != 0 ||
@@ -61,7 +62,8 @@ Result<bool> make_file_system(const ScratchFile& disk, const ImageCreate& create
   return fail("{}: mke2fs cannot make a file system of {}: {}", create.path, create.folder, errors);
 }
 
-// The path of the image itself. Keeps others out of an image that will be replaced.
+// Returns the image's path, with symbolic links followed. If the image exists, also returns it open
+// and locked, so that no other program uses the image that will be replaced.
 Result<std::pair<std::string, Fd>> claim_target(const std::string& path) {
   std::error_code error;
   std::string target = path;

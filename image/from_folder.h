@@ -12,12 +12,12 @@ namespace wick::image {
 
 // What a folder needs in an ext4 file system.
 struct FolderUse {
-  uint64_t data_bytes = 0;  // in blocks of 4 KiB
+  uint64_t data_bytes = 0;  // for files, in blocks of 4 KiB
   uint64_t inodes = 0;
 };
 Result<FolderUse> measure_folder(const std::string& folder);
 
-// The size of a disk on which a file system has room for it, and some more.
+// Returns the size of a disk on which a file system has room for the folder, and some more.
 uint64_t disk_size_for(const FolderUse& use);
 
 // Makes the image `create` with a file system of `create.folder`, and returns the disk's size. The

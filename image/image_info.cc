@@ -26,7 +26,7 @@ std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Up to the first NUL.
+// Returns the text up to the first NUL.
 std::string c_text(std::span<const std::byte> bytes) { return text_of(bytes).c_str(); }
 
 ImageInfo::Luks parse_luks(std::span<const std::byte> bytes) {

@@ -19,7 +19,7 @@ struct ImageInfo {
   std::string path;
   block::Format format = block::Format::kRaw;
   uint64_t size_bytes = 0;
-  uint64_t allocated_bytes = 0;  // on the host
+  uint64_t allocated_bytes = 0;  // the space that the file takes on the host
 
   // The header of encrypted data (LUKS On-Disk Format Specification 1.2.3).
   struct Luks {

@@ -19,7 +19,7 @@ namespace wick::image {
 namespace {
 
 using block::qcow2::Bitmap;
-using Json = nlohmann::ordered_json;  // in qemu-img's order
+using Json = nlohmann::ordered_json;  // keeps the keys in qemu-img's order
 
 constexpr uint64_t kNanoseconds = 1'000'000'000;
 
@@ -114,7 +114,8 @@ Json to_json(const ImageInfo& info) {
   return json;
 }
 
-// Format-specific information in qemu-img's form: its JSON, indented, without dashes.
+// Returns format-specific information in qemu-img's form: the JSON, indented, with spaces in place
+// of dashes in the keys.
 std::string indented(const Json& json, size_t depth) {
   std::string text;
   size_t index = 0;

@@ -22,7 +22,7 @@ namespace {
 using block::Backend;
 using Clock = std::chrono::steady_clock;
 
-constexpr uint64_t kMaxBytes = 1 << 30;  // of memory for one command
+constexpr uint64_t kMaxBytes = 1 << 30;  // of memory that one command may use
 constexpr std::byte kDefaultPattern{0xcd};
 
 struct IoCommand {
@@ -86,7 +86,7 @@ class IoSession {
  public:
   IoSession(block::IoThread& thread, Backend& disk) : thread_(thread), disk_(disk) {}
 
-  // True if the command succeeded, and a read found its pattern.
+  // Returns true if the command succeeded, and a read found its pattern.
   bool run(const IoCommand& command) {
     const auto start = Clock::now();
     const auto done = execute(command);

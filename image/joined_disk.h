@@ -50,7 +50,7 @@ class JoinedDisk final : public ReadOnlyDisk {
   struct Place {
     block::Backend& disk;
     uint64_t offset_bytes;
-    uint64_t length_bytes;  // to the disk's end
+    uint64_t length_bytes;  // up to the disk's end
   };
   // `offset` must be inside the disk.
   Place find(uint64_t offset) const {

@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kPartBytes = 512 << 10;
 constexpr size_t kPartsAtOnce = 8;
 
-// A backing file reads as zeroes beyond its end (PITFALLS 15).
+// Reads a backing file, which may be nullptr. It reads as zeroes beyond its end (PITFALLS 15).
 Task<Result<void>> read_padded(block::Backend* disk, uint64_t offset, std::span<std::byte> to) {
   const uint64_t end = disk != nullptr ? disk->size_bytes() : 0;
   const auto there = to.first(offset < end ? std::min<uint64_t>(to.size(), end - offset) : 0);
@@ -26,7 +26,8 @@ Task<Result<void>> read_padded(block::Backend* disk, uint64_t offset, std::span<
   co_return co_await disk->read(offset, {&buffer, 1});
 }
 
-// Writes the units of the overlay that differ, neighbours of the same kind in one request.
+// Writes to the overlay the units in which `wanted` differs from `there`. One request writes
+// neighbouring units that are all data or all zeroes.
 Task<Result<void>> write_differences(block::Qcow2& overlay, uint64_t offset,
                                      std::span<const std::byte> wanted,
                                      std::span<const std::byte> there) {
@@ -96,7 +97,7 @@ struct Part {
   uint64_t length_bytes = 0;  // 0: there are no more parts
 };
 
-// Several parts are copied at once, each from its own buffer.
+// Implements commit_layer(). Several parts are copied at once, each from its own buffer.
 class Commit {
  public:
   Commit(block::Backend& overlay, block::Backend& base, CopyProgress progress)
@@ -146,12 +147,13 @@ class Commit {
     co_return done;
   }
 
-  // The next part, of one kind. Data of several extents is one part. Data ends at multiples of
-  // kPartBytes, so that few parts share a cluster of the base.
+  // Returns the next part, which is of one kind. Data of neighbouring extents forms one part. Data
+  // ends at multiples of kPartBytes, so that few parts share a cluster of the base.
   Task<Result<CommitPart>> next_part() {
     const auto held = co_await looking_.exclusive(0, 0);
     const uint64_t size = overlay_.size_bytes();
-    const uint64_t limit = (position_ / kPartBytes + 1) * kPartBytes;  // of data
+    // A part of data ends here at the latest.
+    const uint64_t limit = (position_ / kPartBytes + 1) * kPartBytes;
     CommitPart part{{.offset_bytes = position_}};
     while (position_ < std::min(size, limit)) {
       if (position_ >= known_to_) {
@@ -177,13 +179,14 @@ class Commit {
   block::RangeLock looking_;
   uint64_t position_ = 0;          // the parts before are copied or being copied
   uint64_t known_to_ = 0;          // the end of the current extent
-  Kind known_kind_ = Kind::kLeft;  // its kind
+  Kind known_kind_ = Kind::kLeft;  // the kind of the current extent
   uint64_t done_bytes_ = 0;
   bool failed_ = false;
 };
 
-// Several parts of whole clusters are looked at at once. A write to a cluster that a snapshot
-// shares copies the whole cluster, so the rest of it must be read before.
+// Implements rebase_layer(). Works on several parts at once. A part ends at a cluster's end: a
+// write to a cluster that a snapshot shares copies the whole cluster, so all of it must be read
+// before.
 class Rebase {
  public:
   Rebase(block::Qcow2& overlay, block::Backend* old_base, CopyProgress progress)
@@ -231,7 +234,7 @@ class Rebase {
     co_return done;
   }
 
-  // The next part that the overlay leaves to its backing file, up to a cluster's end.
+  // Returns the next part that the overlay leaves to its backing file, up to a cluster's end.
   Task<Result<Part>> next_part() {
     const auto held = co_await looking_.exclusive(0, 0);
     const uint64_t size = overlay_.size_bytes();

@@ -12,15 +12,16 @@
 
 namespace wick::image {
 
-// Writes the data of `overlay` and of the layers between to `base`, and flushes it. `base`
-// must have been taken out of the chain (take_backing()), and be at least as large. Does
-// not change `overlay`.
+// Writes the data of `overlay`, and of the layers between it and `base`, to `base`; then flushes
+// `base`. `base` must have been taken out of the chain (take_backing()), and must be at least as
+// large as `overlay`. Does not change `overlay`.
 Task<Result<void>> commit_layer(block::Backend& overlay, block::Backend& base,
                                 CopyProgress progress);
 
 // Copies to `overlay` all data in which `old_base` (nullptr: none) differs from the new backing
-// file (nullptr: none), so that the overlay reads as it did over `old_base`; then flushes it. The
-// caller sets the new backing file before, and writes its name into the header only afterwards.
+// file (nullptr: none), so that the overlay reads as it did over `old_base`. Then flushes the
+// overlay. The caller sets the new backing file before the call, and writes its name into the
+// header only afterwards.
 Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
                                 CopyProgress progress);
 
@@ -28,7 +29,8 @@ Task<Result<void>> rebase_layer(block::Qcow2& overlay, block::Backend* old_base,
 // the backing file as neither data nor zeroes. `overlay` must outlive the view.
 std::unique_ptr<block::Backend> top_layer(block::Qcow2& overlay);
 
-// Writes the path and the format of a backing file into the header. Empty: none.
+// Writes the path and the format of a backing file into the header. An empty path means no backing
+// file.
 Task<Result<void>> name_backing(block::File& image, std::string path, std::string format);
 
 }  // namespace wick::image

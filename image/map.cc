@@ -20,7 +20,7 @@ bool is_compressed(const Extent& extent) {
   return extent.data && !extent.zero && !extent.host_offset;
 }
 
-// Whether `next`, which follows `extent` on the disk, also continues it in the file.
+// Returns whether `next`, which follows `extent` on the disk, also continues it in the file.
 bool goes_on(const Extent& extent, const Extent& next) {
   if (extent.present != next.present || extent.zero != next.zero || extent.data != next.data ||
       extent.depth != next.depth || extent.path != next.path ||

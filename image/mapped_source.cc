@@ -14,7 +14,7 @@ constexpr uint64_t kBlocksAtOnce = 1024;
 
 void scatter(std::span<const std::byte> bytes, std::span<const iovec> buffers) {
   for (const iovec& buffer : buffers) {
-    if (buffer.iov_len == 0) continue;  // it may have no address
+    if (buffer.iov_len == 0) continue;  // an empty buffer may have no address
     std::memcpy(buffer.iov_base, bytes.data(), buffer.iov_len);
     bytes = bytes.subspan(buffer.iov_len);
   }

@@ -24,7 +24,7 @@ class MappedSource : public ReadOnlyDisk {
   struct Block {
     enum class Kind : uint8_t { kAbsent, kZero, kData, kCompressed };
     Kind kind = Kind::kAbsent;
-    uint64_t offset_bytes = 0;  // in the file; unless absent or zero
+    uint64_t offset_bytes = 0;  // in the file; for kData and kCompressed
   };
 
   // `block_bytes` must be a power of two.
@@ -37,14 +37,14 @@ class MappedSource : public ReadOnlyDisk {
   // Locates blocks from `first` on: at least one, at most `most`. A kData block must lie
   // inside the file.
   virtual Task<Result<std::vector<Block>>> find(uint64_t first, uint64_t most) = 0;
-  // The content of a kCompressed block.
+  // Unpacks a kCompressed block.
   virtual Task<Result<void>> unpack(uint64_t offset_bytes, std::span<std::byte> block);
-  // Whether holes in the file count as zeroes.
+  // Returns whether holes in the file count as zeroes.
   virtual bool tells_holes() const { return false; }
 
   // Reads an array of little-endian values from the file.
   Task<Result<std::vector<uint32_t>>> load(uint64_t offset_bytes, uint64_t count);
-  // Whether the range is inside the file.
+  // Returns whether the range is inside the file.
   bool in_file(uint64_t offset_bytes, uint64_t length_bytes) const {
     const uint64_t end = file_->size_bytes();
     return offset_bytes <= end && length_bytes <= end - offset_bytes;

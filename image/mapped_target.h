@@ -47,7 +47,7 @@ class MappedTarget : public CopyTarget {
  protected:
   // The map is kept in parts of this many blocks; parts without data are absent.
   static constexpr uint64_t kPartBlocks = 512;
-  using Part = std::vector<uint32_t>;  // the block's number in the file, from 1; 0: none
+  using Part = std::vector<uint32_t>;  // the block's number in the file, from 1; 0: no block
 
   MappedTarget(block::File& file, uint64_t size_bytes, uint64_t block_bytes, uint64_t data_offset,
                uint64_t max_blocks)
@@ -68,7 +68,7 @@ class MappedTarget : public CopyTarget {
   const uint64_t size_bytes_;
   const uint64_t block_bytes_;
   const uint64_t data_offset_;
-  const uint64_t max_blocks_;  // with data
+  const uint64_t max_blocks_;  // the maximum number of blocks with data
   std::map<uint64_t, Part> parts_;
   uint64_t added_ = 0;
 };

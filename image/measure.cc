@@ -25,7 +25,7 @@ struct Measure {
   std::optional<uint64_t> bitmaps = {};
 };
 
-// Space for the source's data, in whole clusters of the new image.
+// Returns the space for the source's data, in whole clusters of the new image.
 Result<uint64_t> data_bytes(block::IoThread& thread, Backend& disk, uint64_t cluster) {
   uint64_t bytes = 0, counted_to = 0;
   for (uint64_t offset = 0; offset < disk.size_bytes();) {
@@ -68,7 +68,7 @@ Result<Measure> measure_qcow2(block::IoThread& thread, const ImageMeasure& comma
   Measure measure{.fully_allocated = block::preallocated_bytes(options)};
   uint64_t data = 0;
   if (source.disk) {
-    // It is not known how much of the data the new backing file would hold.
+    // With a backing file, it is not known how much of the data that file would hold.
     data = options.backing_path.empty()
                ? TRY(data_bytes(thread, *source.disk, options.cluster_bytes))
                : disk;

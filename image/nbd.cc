@@ -28,7 +28,8 @@ using block::Backend;
 // A second signal within this time counts as the first, as in cli/signals.h.
 constexpr std::chrono::milliseconds kDuplicateWindow{500};
 
-// Blocks the signals for this thread and those that it starts later.
+// Blocks the signals that the server handles, for this thread and for threads that it starts later.
+// Returns a signalfd for them.
 Result<Fd> take_signals() {
   sigset_t set;
   sigemptyset(&set);
@@ -57,12 +58,13 @@ Result<std::unique_ptr<Backend>> open_disk(block::IoThread& thread, const ImageN
   auto how = writing(block_format(nbd.format), nbd.trust_names);
   how.cache = nbd.cache;
   how.ephemeral = nbd.ephemeral;
-  // Without writing to it, an image may name any file, as with -r.
+  // An image that is not written to may name any file, as with -r.
   if (nbd.ephemeral) how.names = block::Names::kRead;
   return thread.run([&] { return block::open_image(nbd.path, how, thread.io()); });
 }
 
-// The server on the disk's thread; signals and the kernel's device on the main thread.
+// Runs the server on the disk's thread, and handles signals and the kernel's device on the main
+// thread.
 class Service {
  public:
   Service(const ImageNbd& nbd, block::IoThread& thread, Backend& disk, Fd signals)
@@ -122,8 +124,9 @@ class Service {
     const Fd kernels(ends[0]);
     Fd ours(ends[1]);
     const NbdExportInfo info = disk_loop().call([&] {
-      // The kernel may wait for this thread to get memory: it must not wait for the kernel then.
-      // Without the privilege (CAP_SYS_RESOURCE) it works unless memory is short.
+      // To get memory, the kernel may write to the device that this thread serves. With this flag,
+      // an allocation by this thread does not wait for such a write. The call needs
+      // CAP_SYS_RESOURCE; without that, the server works unless memory is short.
       (void)::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
       server_->serve(std::move(ours), false);
       return server_->info();
@@ -165,14 +168,14 @@ class Service {
   std::unique_ptr<EventLoop> loop_;
   EventLoop::Watch watch_;
   std::optional<NbdDevice> device_;
-  bool connected_ = false;  // the device is ours
+  bool connected_ = false;  // the kernel's device is connected to this server
   std::optional<std::chrono::steady_clock::time_point> ended_at_;
 
   // Owned by the disk's thread.
   std::optional<NbdServer> server_;
 };
 
-// Holds the process's ID while it serves.
+// A file that holds the process's ID while the process serves.
 class PidFile {
  public:
   ~PidFile() {

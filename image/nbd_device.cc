@@ -14,7 +14,7 @@ namespace wick::image {
 
 namespace {
 
-// Partition tables and file systems of disk images mostly assume this.
+// The device's block size. Most partition tables and file systems in disk images assume it.
 constexpr uint64_t kSectorBytes = 512;
 
 template <typename T>
@@ -22,7 +22,7 @@ std::string bytes_of(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof(value)};
 }
 
-// An attribute with its padding.
+// Returns an attribute with its padding.
 std::string attribute(uint16_t type, std::string_view value) {
   const nlattr header{.nla_len = static_cast<uint16_t>(NLA_HDRLEN + value.size()),
                       .nla_type = type};
@@ -45,8 +45,8 @@ std::string message(uint16_t family, uint8_t command, std::string_view attribute
   return (bytes_of(header) + bytes_of(what)).append(attributes);
 }
 
-// Sends a message and waits for its acknowledgement. Returns the attributes of the answer before
-// it, if there is one. Errors have an errno value only.
+// Sends a message and waits for its acknowledgement. If an answer comes before that, returns the
+// attributes of the answer. Errors have an errno value only.
 Result<std::string> request(const Fd& netlink, std::string_view text) {
   const auto failed = [] { return fail_errno(errno, "netlink"); };
   if (::send(netlink.get(), text.data(), text.size(), 0) < 0) return failed();
@@ -75,7 +75,7 @@ Result<std::string> request(const Fd& netlink, std::string_view text) {
   }
 }
 
-// Puts the device before the error of a request.
+// Makes the error of a request name the device and what could not be done.
 Result<void> for_device(Result<std::string> answer, const std::string& path, const char* what) {
   if (answer) return {};
   const int code = answer.error().code;

@@ -20,12 +20,12 @@ class NbdDevice {
   // `path` is that of a whole device, /dev/nbdN. Fails if the kernel has no NBD client.
   static Result<NbdDevice> open(const std::string& path);
 
-  // Gives the kernel its end of a connection, on which it sends requests without a handshake, and
-  // makes it look for partitions. The connection must be served already.
+  // Gives the kernel one end of a connection, on which it sends requests without a handshake, and
+  // makes it look for partitions. The other end must be served already.
   Result<void> connect(const Fd& socket, const NbdExportInfo& info) const;
   // Tells the kernel the new size of the disk.
   Result<void> resize(uint64_t size_bytes) const;
-  // The kernel sends NBD_CMD_DISC. Requests that it still has fail.
+  // Makes the kernel send NBD_CMD_DISC. Requests that the kernel still has fail.
   Result<void> disconnect() const;
 
  private:
@@ -38,14 +38,14 @@ class NbdDevice {
   uint16_t family_;
 };
 
-// The N of /dev/nbdN.
+// Returns the N of /dev/nbdN.
 Result<uint32_t> nbd_device_index(const std::string& path);
 
-// The attributes of the messages, without headers (linux/netlink.h, "struct nlattr").
+// Return the attributes of the messages, without headers (linux/netlink.h, "struct nlattr").
 std::string nbd_connect_attributes(uint32_t index, int socket, const NbdExportInfo& info);
 std::string nbd_resize_attributes(uint32_t index, uint64_t size_bytes);
-// The value of the first attribute of this type; empty if there is none, or if the attributes are
-// malformed.
+// Returns the value of the first attribute of this type. Returns an empty value if there is none,
+// or if the attributes are malformed.
 std::string_view find_attribute(std::string_view attributes, uint16_t type);
 
 }  // namespace wick::image

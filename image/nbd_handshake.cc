@@ -25,7 +25,7 @@ class Reader {
     data_ = data_.subspan(sizeof(T));
     return value;
   }
-  // A string behind its length.
+  // Reads a string, which stands behind its length.
   std::string_view string() {
     const auto length = number<uint32_t>();
     if (length > std::min(data_.size(), kNbdMaxStringBytes)) ok_ = false;
@@ -42,8 +42,9 @@ class Reader {
   bool ok_ = true;
 };
 
-// Whether the query of a client selects base:allocation. With an empty leaf name, a query selects
-// nothing, but it lists all contexts of its namespace ("The base: metadata namespace").
+// Returns whether a client's query matches base:allocation. A query with an empty leaf name
+// ("base:") selects no context, but lists all contexts of its namespace ("The base: metadata
+// namespace").
 bool matches(std::string_view query, bool lists) {
   return query == kNbdAllocationContext || (lists && query == "base:");
 }
@@ -185,7 +186,8 @@ std::string NbdHandshake::info_or_go(std::span<const std::byte> data) {
     append_be(info, uint16_t{NBD_INFO_DESCRIPTION});
     text += reply(NBD_REP_INFO, info + info_.description);
   }
-  // Sent even to those who do not ask: a client that knows the maximum splits its requests.
+  // Sent even if the client did not ask for it: a client that knows the maximum splits its
+  // requests.
   info.clear();
   append_be(info, uint16_t{NBD_INFO_BLOCK_SIZE});
   append_be(info, uint32_t{1});

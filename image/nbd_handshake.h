@@ -1,5 +1,5 @@
 // The handshake of an NBD server: fixed newstyle, without TLS (NBD specification, "Fixed newstyle
-// negotiation" and "Option types"). Bytes in, bytes out: it knows no socket.
+// negotiation" and "Option types"). It takes and returns bytes; the caller has the socket.
 //
 // Thread rule: none; one owner.
 #pragma once
@@ -31,19 +31,19 @@ class NbdHandshake {
 
   explicit NbdHandshake(NbdExportInfo info) : info_(std::move(info)) {}
 
-  // The server's first message.
+  // Returns the server's first message.
   static std::string greeting();
 
   State state() const { return state_; }
-  // The length of the next part that receive() takes, in bytes; at most kNbdMaxOptionBytes.
+  // Returns the length of the next part that receive() takes, in bytes; at most kNbdMaxOptionBytes.
   size_t wanted_bytes() const { return wanted_bytes_; }
-  // Takes the next part, which has wanted_bytes(), and returns the answer. It must be sent even if
-  // the state is kEnded then. Not to be called in another state than kNegotiating.
+  // Takes the next part, which is wanted_bytes() long, and returns the answer. The caller must send
+  // the answer even if the state has become kEnded. May be called only in state kNegotiating.
   std::string receive(std::span<const std::byte> part);
 
   // What the client has agreed to for the transmission phase.
   bool structured_replies() const { return structured_; }
-  bool allocation_context() const { return allocation_; }  // it may ask for block status
+  bool allocation_context() const { return allocation_; }  // the client may ask for block status
 
  private:
   enum class Part : uint8_t { kClientFlags, kOptionHeader, kOptionData, kSkippedData };
@@ -69,7 +69,7 @@ class NbdHandshake {
   Part part_ = Part::kClientFlags;
   size_t wanted_bytes_ = sizeof(uint32_t);
   uint32_t option_ = 0;
-  uint32_t skipped_bytes_ = 0;  // that are still to be skipped
+  uint32_t skipped_bytes_ = 0;  // bytes of an option that are still to be skipped
   bool no_zeroes_ = false;
   bool structured_ = false;
   bool allocation_ = false;

@@ -26,15 +26,15 @@ void append_be(std::string& to, T value) {
 
 // --- Limits of wick's server ---
 
-// Of the data of one request. Linux's client and QEMU send no more; others learn it from
-// NBD_INFO_BLOCK_SIZE ("Block size constraints").
+// The maximum data of one request. Linux's client and QEMU send no more; other clients learn the
+// maximum from NBD_INFO_BLOCK_SIZE ("Block size constraints").
 inline constexpr uint32_t kNbdMaxDataBytes = 32 << 20;
 inline constexpr uint32_t kNbdPreferredBytes = 4096;
 // "Conventions": a string has at most 4096 bytes.
 inline constexpr size_t kNbdMaxStringBytes = 4096;
-// Of the data of an option. A longer option is skipped, and answered with NBD_REP_ERR_TOO_BIG.
+// The maximum data of an option. A longer option is skipped, and answered with NBD_REP_ERR_TOO_BIG.
 inline constexpr uint32_t kNbdMaxOptionBytes = 16 << 10;
-// The client of an even longer option is disconnected.
+// A client that sends an option longer than this is disconnected.
 inline constexpr uint32_t kNbdMaxSkippedBytes = 1 << 20;
 
 // --- "Handshake phase" ---
@@ -120,7 +120,7 @@ enum : uint32_t {
 // --- "Metadata querying": the context base:allocation ---
 
 inline constexpr const char* kNbdAllocationContext = "base:allocation";
-// The ID by which block status replies name it. Any value will do.
+// The ID by which block status replies name this context. Any value will do.
 inline constexpr uint32_t kNbdAllocationId = 1;
 
 inline constexpr uint32_t NBD_STATE_HOLE = 1 << 0;

@@ -20,7 +20,8 @@ uint32_t allowed_flags(uint16_t command, const NbdLimits& limits) {
   return flags;
 }
 
-// NBD_EINVAL for a command that the client was not offered.
+// Checks all but the flags and the range. Returns NBD_EINVAL for a command that the client was not
+// offered.
 uint32_t check_command(const NbdRequest& request, const NbdLimits& limits) {
   const bool read_only = (limits.flags & NBD_FLAG_READ_ONLY) != 0;
   switch (request.command) {
@@ -58,7 +59,7 @@ std::optional<NbdRequest> NbdRequest::parse(std::span<const std::byte, kBytes> b
 uint32_t check_request(const NbdRequest& request, const NbdLimits& limits) {
   if ((request.flags & ~allowed_flags(request.command, limits)) != 0) return NBD_EINVAL;
   if (const uint32_t error = check_command(request, limits); error != NBD_SUCCESS) return error;
-  // Offset and length of a flush are reserved; nothing depends on them.
+  // The offset and the length of a flush are reserved; nothing depends on them.
   if (request.command == NBD_CMD_FLUSH) return NBD_SUCCESS;
   const bool inside = request.offset_bytes <= limits.size_bytes &&
                       request.length_bytes <= limits.size_bytes - request.offset_bytes;

@@ -36,7 +36,7 @@ void NbdServer::serve(Fd client, bool shakes_hands) {
   if (sessions_.size() >= options_.max_clients)
     exported_.warnings.warn("nbd: a client waits until one of {} has left; -e allows more",
                             sessions_.size());
-  // As many as could be served in all; the others are disconnected.
+  // At most kMaxClients wait; further ones are disconnected.
   if (waiting_.size() >= kMaxClients) return;
   waiting_.push_back({std::move(client), shakes_hands});
   start_waiting();
@@ -68,7 +68,7 @@ Task<void> NbdServer::serve_client(Client client) {
 
 void NbdServer::stop() {
   if (std::exchange(stopped_, true)) return;
-  // Later, because the listener may be what has called.
+  // Destroys the listener later, from the loop, because stop() may run inside one of its callbacks.
   loop_.post([gone = std::shared_ptr<Listener>(std::move(listener_))] {});
   waiting_.clear();
   for (NbdSession* const session : sessions_) session->stop();
@@ -79,7 +79,7 @@ void NbdServer::stop() {
     grace_ = *std::move(timer);
     grace_.arm(kGraceTime);
   }
-  // Later, because what waits may destroy the server.
+  // Resumes the waiter later, because it may destroy the server.
   loop_.post([this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) finish();
   });

@@ -20,12 +20,13 @@ namespace wick::image {
 
 class NbdServer {
  public:
-  // The most clients at a time, whatever the user asks for: each may hold NbdSession::kMaxBytes.
+  // The maximum number of clients at a time, whatever the user asks for: each client may hold
+  // NbdSession::kMaxBytes.
   static constexpr size_t kMaxClients = 64;
 
   struct Options {
-    std::string name = {};         // of the export
-    std::string description = {};  // of the export, for people
+    std::string name = {};         // the name of the export
+    std::string description = {};  // a description of the export, for people
     size_t max_clients = 1;        // at most kMaxClients; further ones wait until one has left
     bool persistent = false;       // goes on when the last client has left
     bool discards = true;          // NBD_CMD_TRIM is passed on to the disk
@@ -38,21 +39,24 @@ class NbdServer {
   NbdServer(const NbdServer&) = delete;
   NbdServer& operator=(const NbdServer&) = delete;
 
-  // Takes clients at a socket until stop().
+  // Accepts clients at a socket until stop().
   Result<void> listen(const StreamAddress& address);
-  // Where it listens, with the port that the kernel has chosen; nullptr before listen().
+  // Returns where the server listens, with the port that the kernel has chosen; nullptr before
+  // listen().
   const StreamAddress* address() const { return listener_ ? &listener_->address() : nullptr; }
 
-  // Takes a client that is connected already. Without `shakes_hands` it begins with requests.
+  // Serves a client that is connected already. Without `shakes_hands` the client begins with
+  // requests.
   void serve(Fd client, bool shakes_hands = true);
-  // What a client that connects now is told.
+  // Returns what a client that connects now is told.
   NbdExportInfo info() const { return exported_.info(); }
 
-  // Takes no more clients and requests. Those in flight are completed; a client that does not take
-  // its replies is disconnected after a moment.
+  // Takes no more clients and requests. Requests in flight are completed; a client that does not
+  // take its replies is disconnected after a moment.
   void stop();
-  // Done after stop(), or, unless the server is persistent, when the last client has left that
-  // finished its handshake: no client is served then, and nothing is in flight. Awaited once.
+  // The Task is done when no client is served and nothing is in flight, after stop(). Unless the
+  // server is persistent, it stops by itself when the last client leaves after a complete
+  // handshake. May be awaited only once.
   Task<void> finished();
 
  private:
@@ -76,12 +80,12 @@ class NbdServer {
   const Options options_;
   NbdExport exported_;
   std::unique_ptr<Listener> listener_;
-  std::deque<Client> waiting_;  // no slot is free
+  std::deque<Client> waiting_;  // clients that wait for a free slot
   std::list<NbdSession*> sessions_;
   EventLoop::Timer grace_;
   bool stopped_ = false;
   std::coroutine_handle<> waiter_;
-  // Expires with the server; for the call that stop() posts.
+  // Expires with the server: the function that stop() posts checks it.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -11,17 +11,18 @@ namespace wick::image {
 
 namespace {
 
-// The most pieces of one read, and descriptors of one block status reply. A client asks again for
-// what a block status does not cover.
+// The maximum numbers of pieces of one read, and of descriptors of one block status reply. A client
+// asks again for what a block status does not cover.
 constexpr size_t kMaxPieces = 64;
 constexpr size_t kMaxDescriptors = 1024;
-// How often the disk is asked for them. Neighbours of equal status become one descriptor.
+// The maximum number of questions to the disk for one block status reply. Neighbouring extents of
+// equal status become one descriptor.
 constexpr int kMaxQuestions = 4096;
 // Long zeroes and trims are executed in parts of this length, so that the end of the server does
 // not wait long.
 constexpr uint64_t kPartBytes = 64 << 20;
-// After requests of this length in all, the loop gets its turn, also if none of them had to wait.
-// Each counts as kRequestCost bytes more than its data.
+// After requests of this cost in all, the loop gets its turn, even if none of them had to wait. The
+// cost of a request is kRequestCost and the length of its data.
 constexpr uint64_t kTurnBytes = 1 << 20;
 constexpr uint64_t kRequestCost = 64 << 10;
 
@@ -55,7 +56,7 @@ NbdExportInfo NbdExport::info() const {
 
 struct NbdSession::Job {
   NbdRequest request;
-  uint32_t error;  // why it must not be executed
+  uint32_t error;  // why the request must not be executed, or NBD_SUCCESS
   Held slot;
   Held bytes;
   std::unique_ptr<std::byte[]> buffer = {};  // for the data of a read or write
@@ -107,7 +108,7 @@ Task<void> NbdSession::shake_hands(const NbdExportInfo& info) {
 
 // --- Requests ---
 
-// The limits with the present size: the disk may have been resized.
+// Returns the limits with the present size, because the disk may have been resized.
 NbdLimits NbdSession::limits() const {
   NbdLimits limits = *limits_;
   limits.size_bytes = exported_.disk.size_bytes();
@@ -126,7 +127,8 @@ Task<void> NbdSession::transmit() {
   }
 }
 
-// Takes the next request, starts it, and returns its cost. nullopt if there will be none.
+// Takes the next request, starts it, and returns its cost for this turn in bytes. Returns nullopt
+// if the session must end: the client disconnected or broke the protocol.
 Task<std::optional<uint64_t>> NbdSession::take_request() {
   std::array<std::byte, NbdRequest::kBytes> header;
   if (!co_await socket_->read(header)) co_return std::nullopt;

@@ -1,6 +1,6 @@
 // One client of the NBD server: its handshake, then its requests, of which many are executed at
-// once. A request is executed when all its bytes are there, so a client that disconnects in the
-// middle of one has changed nothing by it.
+// once. A request is executed when all its bytes have arrived, so a client that disconnects in the
+// middle of a request has changed nothing by it.
 //
 // Thread rule: the EventLoop of the disk.
 #pragma once
@@ -31,10 +31,10 @@ struct NbdExport {
   std::string description = {};
   bool discards = true;                              // NBD_CMD_TRIM is passed on to the disk
   bool multi_conn = false;                           // a client may make several connections
-  std::chrono::milliseconds handshake_time{10'000};  // the longest
+  std::chrono::milliseconds handshake_time{10'000};  // a slower client is disconnected
   RateLimit warnings = {};
 
-  // The disk as a client that connects now is told about it.
+  // Returns what a client that connects now is told about the disk.
   NbdExportInfo info() const;
 };
 
@@ -51,7 +51,7 @@ class NbdSession {
   NbdSession& operator=(const NbdSession&) = delete;
 
   // Serves the client until it disconnects, breaks the protocol, or the session is stopped. When
-  // this is done nothing is in flight. Without `shakes_hands` the client (Linux's) begins with
+  // the Task is done, nothing is in flight. Without `shakes_hands` the client (Linux's) begins with
   // requests, and has been told NbdExport::info().
   Task<void> run(bool shakes_hands);
 
@@ -60,14 +60,14 @@ class NbdSession {
   // Ends the session without waiting for the client to take its replies.
   void disconnect() { socket_->shut_down(); }
 
-  // The client has left the handshake for requests. Later it may have disconnected.
+  // Returns whether the client has finished the handshake, even if it has disconnected since then.
   bool negotiated() const { return limits_.has_value(); }
 
  private:
   using Held = block::ByteBudget::Held;
   // A request with its data and its share of the budgets.
   struct Job;
-  // A part of a read, or of the disk.
+  // A part of a read: data or a hole.
   struct Piece {
     uint64_t offset_bytes;
     uint32_t length_bytes;
@@ -98,10 +98,10 @@ class NbdSession {
 
   NbdExport& exported_;
   const std::unique_ptr<AsyncSocket> socket_;
-  std::optional<NbdLimits> limits_;  // agreed in the handshake; the size may have changed
+  std::optional<NbdLimits> limits_;  // agreed in the handshake; the disk's size may have changed
   block::ByteBudget requests_{kMaxRequests};
   block::ByteBudget bytes_{kMaxBytes};
-  block::ByteBudget turn_{1};  // to send a reply: they must not be mixed
+  block::ByteBudget turn_{1};  // held to send a reply, because replies must not be mixed
   bool stopping_ = false;
   size_t in_flight_ = 0;
   std::coroutine_handle<> idle_;

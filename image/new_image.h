@@ -13,7 +13,7 @@ namespace wick::image {
 
 struct RawCreateOptions {
   uint64_t size_bytes = 0;
-  block::Preallocation preallocation = block::Preallocation::kOff;  // not kMetadata
+  block::Preallocation preallocation = block::Preallocation::kOff;  // kMetadata is not allowed
 };
 
 using CreateOptions = std::variant<RawCreateOptions, block::Qcow2CreateOptions>;

@@ -54,8 +54,8 @@ Task<Result<void>> fill(block::Backend& disk, uint64_t offset) {
   co_return Result<void>();
 }
 
-// --in-use only leaves the new size in the file for a running machine. Without a machine it
-// would have no effect.
+// Refuses --in-use if no machine has the image open. The option only leaves the new size in the
+// file for a running machine, so it would have no effect.
 Result<void> check_in_use(const std::string& path) {
   const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.valid()) return fail_errno(errno, "{}: cannot open", path);

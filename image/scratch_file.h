@@ -13,14 +13,14 @@ namespace wick::image {
 
 class ScratchFile {
  public:
-  // An empty file on the file system of `target`. The process's umask applies.
+  // Makes an empty file on the file system of `target`. The process's umask applies.
   static Result<ScratchFile> create(const std::string& target);
   ScratchFile(ScratchFile&&) = default;
   ScratchFile& operator=(ScratchFile&&) = delete;
   ~ScratchFile();
 
   const Fd& fd() const { return fd_; }
-  // A path by which this process, and its children, can open the file.
+  // Returns a path by which this process, and its children, can open the file.
   const std::string& path() const { return path_; }
   // Waits until the content is on the disk and puts the file at `target`, in place of a file that
   // is there. May be called only once.
@@ -32,7 +32,7 @@ class ScratchFile {
 
   Fd fd_;
   std::string path_;
-  bool has_name_;  // at path_, which is removed in the end
+  bool has_name_;  // the file is at path_, and the destructor removes it
 };
 
 }  // namespace wick::image

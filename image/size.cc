@@ -42,7 +42,7 @@ Result<uint64_t> parse_image_size(std::string_view text) {
     return with_hint(fail("not a whole number of bytes"), "add a unit, such as K, M or G");
   uint64_t bytes = 0;
   const uint64_t unit_bytes = uint64_t{1} << (10 * power);
-  // Rounded by hand: std::llround() alone would load libm, 256 KiB of every run.
+  // Rounds by hand: with std::llround() every run would load libm, 256 KiB.
   const double part = fraction * static_cast<double>(unit_bytes);
   auto more = static_cast<uint64_t>(part);
   if (part - static_cast<double>(more) >= 0.5) ++more;

@@ -31,9 +31,9 @@ struct Source {
   ImageFormat format = ImageFormat::kRaw;
   std::unique_ptr<block::Backend> disk;
   // Only for vdi and vmdk:
-  std::vector<std::string> files;  // all files that it is read from
+  std::vector<std::string> files;  // all files from which the disk is read
   uint64_t block_bytes = 0;        // 0: no blocks
-  uint64_t allocated_bytes = 0;    // on the host
+  uint64_t allocated_bytes = 0;    // the space that the files take on the host
   std::optional<VmdkInfo> vmdk;
 };
 
@@ -44,7 +44,7 @@ Result<Source> open_source(block::IoThread& thread, const std::string& path,
 // snapshot.id=ID,snapshot.name=NAME.
 Result<void> show_snapshot(block::IoThread& thread, Source& source, const std::string& snapshot);
 
-// The format of `path`: `given`, or the one that its magic tells.
+// Returns the format of `path`: `given`, or the one that its magic tells.
 Result<ImageFormat> format_of(block::IoThread& thread, const std::string& path,
                               std::optional<ImageFormat> given);
 inline bool is_foreign(ImageFormat format) {

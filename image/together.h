@@ -11,8 +11,8 @@
 
 namespace wick::image {
 
-// Calls `work`, which returns a Task<Result<void>>, `count` times and waits for all of them.
-// Returns the first error. The other calls should look at a common flag and return then.
+// Calls `work`, which returns a Task<Result<void>>, `count` times and waits for all calls. Returns
+// the first error. The other calls should look at a common flag, and return after an error.
 template <typename Work>
 Task<Result<void>> run_together(size_t count, const Work& work) {
   struct Shared {

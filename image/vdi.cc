@@ -30,7 +30,7 @@ class Vdi final : public MappedTarget {
   Task<Result<void>> write_tables() override {
     const uint64_t blocks = align_up(size_bytes_, kBlockBytes) / kBlockBytes;
     std::vector<std::byte> map(align_up(blocks * 4, 512));
-    std::fill_n(map.begin(), blocks * 4, std::byte{0xff});  // no block
+    std::fill_n(map.begin(), blocks * 4, std::byte{0xff});  // 0xffffffff: no block
     for (const auto& [number, part] : parts_)
       for (uint64_t i = 0; i < part.size(); ++i)
         if (part[i] != 0)
@@ -49,7 +49,7 @@ class Vdi final : public MappedTarget {
     store(0x4c, uint32_t{1});            // dynamic
     store(0x154, static_cast<uint32_t>(kHeaderBytes));
     store(0x158, static_cast<uint32_t>(data_offset_));
-    store(0x168, uint32_t{512});  // of a sector
+    store(0x168, uint32_t{512});  // bytes of a sector
     store(0x170, size_bytes_);
     store(0x178, static_cast<uint32_t>(kBlockBytes));
     store(0x180, static_cast<uint32_t>(blocks));

@@ -14,7 +14,8 @@ constexpr uint64_t kHeaderBytes = 512;
 constexpr uint32_t kSignature = 0xbeda'107f;
 constexpr uint32_t kVersion = 0x0001'0001;
 constexpr uint64_t kBlockBytes = 1 << 20;  // the only size that VirtualBox and QEMU make
-// Entries from here on have no block in the file: 0xffffffff is absent, this one is zeroes.
+// Entries from here on have no block in the file: this one stands for zeroes, 0xffffffff for an
+// absent block.
 constexpr uint32_t kZeroBlock = 0xffff'fffe;
 
 struct Header {

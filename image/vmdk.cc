@@ -19,7 +19,7 @@ constexpr uint64_t kGrainsPerTable = 512;
 constexpr uint64_t kTableSectors = kGrainsPerTable * 4 / kSector;
 constexpr uint64_t kDescriptorSector = 1;
 constexpr uint64_t kDescriptorSectors = 20;
-constexpr uint64_t kMaxFileBytes = uint64_t{2} << 40;  // 32-bit sector numbers
+constexpr uint64_t kMaxFileBytes = uint64_t{2} << 40;  // sector numbers have 32 bits
 constexpr uint64_t kMaxTables = 32 << 20;              // QEMU's limit: 1 PiB
 
 // Offsets in the file, in sectors. Each of the two grain directories is followed by its

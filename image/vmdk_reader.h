@@ -27,7 +27,7 @@ struct VmdkInfo {
   uint32_t parent_cid = 0xffff'ffff;
   std::string create_type;
   std::vector<Extent> extents;
-  uint64_t allocated_bytes = 0;  // of all files, on the host
+  uint64_t allocated_bytes = 0;  // the space that all files take on the host
 };
 
 struct VmdkDisk {

@@ -1,10 +1,10 @@
 // Host back end of a NIC: sends and receives packets. virtio-net and e1000 share it.
 //
-// A packet is a PacketHeader, then a frame. A packet to send may use any offload; a received
-// one uses only those of set_offloads().
+// A packet is a PacketHeader, followed by a frame. A packet to send may request any offload; a
+// received packet requests only the offloads of set_offloads().
 //
-// Thread rule: attach() before anything else. The constants from any thread, all else on the
-// thread of the loop.
+// Thread rule: attach() must be called first. The constants may be read on any thread; all other
+// functions must be called on the thread of the loop.
 #pragma once
 
 #include <sys/uio.h>
@@ -23,7 +23,7 @@ namespace wick::net {
 
 class Backend {
  public:
-  // Called on the loop, never from inside a call to the back end.
+  // Functions that the back end calls on the loop, never from inside a call to the back end.
   struct Events {
     // Called if receive() may have a packet for this queue pair after it had none. Empty if
     // vhost-net takes the packets from vhost_descriptor().
@@ -33,25 +33,26 @@ class Backend {
 
   virtual ~Backend() = default;
 
-  // Constants: the name on the host, the number of queue pairs, and the offloads that
+  // Return constants: the name on the host, the number of queue pairs, and the offloads that
   // set_offloads() accepts.
   virtual const std::string& name() const = 0;
   virtual uint16_t queue_pairs() const { return 1; }
   virtual Offloads supported_offloads() const { return {}; }
 
-  // Must not be attached already. `loop` must live until detach(), or as long as the back end.
+  // Attaches a NIC; none must be attached. `loop` must live until detach(), or as long as the back
+  // end.
   virtual Result<void> attach(EventLoop& loop, Events events) = 0;
-  // No callback comes afterwards, and another NIC may attach.
+  // Detaches the NIC. No callback comes afterwards, and another NIC may attach.
   virtual void detach() {}
 
-  // A descriptor that vhost-net can use as its back end (VHOST_NET_SET_BACKEND), or -1.
+  // Returns a descriptor that vhost-net can use as its back end (VHOST_NET_SET_BACKEND), or -1.
   virtual int vhost_descriptor(uint16_t pair) const {
     static_cast<void>(pair);
     return -1;
   }
 
   virtual void set_offloads(Offloads offloads) { static_cast<void>(offloads); }
-  // Only the first `count` pairs receive packets; initially 1.
+  // Sets the number of queue pairs that receive packets: the first `count`; initially 1.
   virtual void set_active_pairs(uint16_t count) { static_cast<void>(count); }
 
   // Reads one packet, header first, and returns its size in bytes, or 0 if there is none now.
@@ -67,10 +68,10 @@ class Backend {
     return fail("{}: only a user network forwards ports", name());
   }
 
-  // A user network's connections, as lines for people.
+  // Returns a user network's connections, as lines for people.
   virtual std::string connections() { return {}; }
 
-  // False while the host's interface is down or deleted.
+  // Returns false while the host's interface is down or deleted.
   virtual bool link_up() const { return true; }
 };
 

@@ -1,5 +1,5 @@
-// The cable between a NIC and its back end on the host: it can be unplugged, and no packet
-// passes to the guest while the machine is paused.
+// The cable between a NIC and its back end on the host. It can be unplugged. It also holds back
+// packets to the guest while the machine is paused.
 //
 // Thread rule: as for Backend; hold() and plug() on the loop.
 #pragma once
@@ -15,9 +15,11 @@ class Cable final : public Backend {
  public:
   explicit Cable(std::unique_ptr<Backend> host) : host_(std::move(host)) {}
 
-  // While held, packets for the guest wait on the host.
+  // Sets whether packets to the guest are held back. Until they are released, they wait on the
+  // host.
   void hold(bool held);
-  // Unplugged, packets are lost in both directions, and the guest sees that the link is down.
+  // Plugs the cable in or unplugs it. While it is unplugged, packets are lost in both directions,
+  // and the guest sees that the link is down.
   void plug(bool plugged);
   bool plugged() const { return plugged_; }
   bool held() const { return held_; }
@@ -47,7 +49,7 @@ class Cable final : public Backend {
   Events events_;
   bool held_ = false;
   bool plugged_ = true;
-  std::vector<std::byte> lost_;  // the buffer for packets that nobody gets; empty until needed
+  std::vector<std::byte> lost_;  // the buffer into which lost packets are read; empty until needed
 };
 
 }  // namespace wick::net

@@ -18,7 +18,7 @@ class FrameQueue {
       : capacity_bytes_(capacity_bytes),
         ring_(std::make_unique_for_overwrite<std::byte[]>(capacity_bytes)) {}
 
-  // False if there is no room; the frame is dropped.
+  // Appends a frame. Returns false, and drops the frame, if there is no room.
   bool push(std::span<const std::byte> frame) {
     const auto size = static_cast<uint32_t>(frame.size());
     if (sizeof(size) + frame.size() > capacity_bytes_ - used_bytes_) return false;
@@ -27,14 +27,14 @@ class FrameQueue {
     return true;
   }
 
-  // The next frame's size in bytes; 0 if there is none.
+  // Returns the size of the next frame in bytes; 0 if there is none.
   size_t front_bytes() const {
     uint32_t size = 0;
     if (used_bytes_ > 0) copy(0, std::as_writable_bytes(std::span(&size, 1)));
     return size;
   }
 
-  // Copies from the next frame at `offset`; the range must lie inside the frame.
+  // Copies bytes of the next frame from `offset` on; the range must lie inside the frame.
   void read(size_t offset, std::span<std::byte> to) const { copy(sizeof(uint32_t) + offset, to); }
 
   void pop() {
@@ -46,7 +46,7 @@ class FrameQueue {
 
   void clear() { start_ = used_bytes_ = 0; }
   bool empty() const { return used_bytes_ == 0; }
-  // Includes the overhead of each frame.
+  // Returns the bytes in use, including the overhead of each frame.
   size_t used_bytes() const { return used_bytes_; }
 
  private:
@@ -65,7 +65,7 @@ class FrameQueue {
   }
 
   const size_t capacity_bytes_;
-  const std::unique_ptr<std::byte[]> ring_;  // not initialised: unused pages take no memory
+  const std::unique_ptr<std::byte[]> ring_;  // not initialized, so unused pages take no memory
   size_t start_ = 0;
   size_t used_bytes_ = 0;
 };

@@ -8,7 +8,7 @@
 
 namespace wick::net {
 
-// An address with its prefix length: 10.87.0.1/24.
+// An address with its prefix length, such as 10.87.0.1/24.
 struct Ipv4Subnet {
   uint32_t address = 0;
   uint8_t prefix_bits = 32;
@@ -26,9 +26,9 @@ struct Ipv4Subnet {
 std::string ipv4_string(uint32_t address);
 std::string ipv4_string(const Ipv4Subnet& subnet);
 
-// Accepts only dotted decimal.
+// Parses an address; accepts only dotted decimal.
 std::optional<uint32_t> parse_ipv4(std::string_view text);
-// The prefix length is optional; the default is 32.
+// Parses an address with a prefix length. The prefix length is optional; the default is 32.
 std::optional<Ipv4Subnet> parse_ipv4_subnet(std::string_view text);
 
 }  // namespace wick::net

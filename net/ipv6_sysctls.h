@@ -10,10 +10,10 @@
 
 namespace wick::net {
 
-// The paths of these sysctls. They do not exist on a host without IPv6.
+// Returns the paths of the sysctls of `interface`. They do not exist on a host without IPv6.
 std::vector<std::string> ipv6_sysctls(const std::string& interface);
 
-// True if the sysctl is 0 or does not exist.
+// Returns true if the sysctl is 0 or does not exist.
 bool is_off(const std::string& sysctl);
 
 }  // namespace wick::net

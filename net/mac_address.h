@@ -14,14 +14,14 @@ using MacAddress = std::array<uint8_t, 6>;
 // Parses "52:54:00:12:34:56".
 std::optional<MacAddress> parse_any_mac(std::string_view text);
 
-// As parse_any_mac(), but accepts only unicast addresses other than all zeroes.
+// Parses an address like parse_any_mac(), but accepts only unicast addresses other than all zeroes.
 std::optional<MacAddress> parse_mac(std::string_view text);
 std::string to_text(const MacAddress& mac);
 
-// A locally administered address (IEEE 802, 8.4) that depends on `seed` alone.
+// Returns a locally administered address (IEEE 802, 8.4) that depends on `seed` alone.
 MacAddress derive_mac(std::string_view seed);
 
-// The host's machine-id(5); empty if it has none.
+// Returns the host's machine-id(5); empty if it has none.
 std::string host_machine_id();
 
 }  // namespace wick::net

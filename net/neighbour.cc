@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kIp6Bytes = 40;
 constexpr size_t kArpBytes = 28;
-constexpr size_t kMessageBytes = 24;  // of neighbour discovery, without options
+constexpr size_t kMessageBytes = 24;  // size of a neighbour discovery message without options
 
 constexpr uint16_t kArpType = 0x0806;
 constexpr uint16_t kIp6Type = 0x86dd;

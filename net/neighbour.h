@@ -12,8 +12,8 @@
 
 namespace wick::net {
 
-// If `frame` is an ARP request or a neighbour solicitation, returns the reply frame which says
-// that `station` has the requested address; else returns an empty frame.
+// Returns the reply to `frame`, an ARP request or a neighbour solicitation: a frame which says that
+// `station` has the requested address. Returns an empty frame if `frame` is something else.
 std::vector<std::byte> neighbour_reply(const MacAddress& station, std::span<const std::byte> frame);
 
 }  // namespace wick::net

@@ -11,11 +11,11 @@ namespace {
 
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kVlanBytes = 4;
-constexpr size_t kIp4Bytes = 20;  // without options
+constexpr size_t kIp4Bytes = 20;  // size of the header without options
 constexpr size_t kIp6Bytes = 40;
-constexpr size_t kTcpBytes = 20;  // without options
+constexpr size_t kTcpBytes = 20;  // size of the header without options
 constexpr size_t kUdpBytes = 8;
-constexpr size_t kTcpChecksum = 16;  // its place in the header
+constexpr size_t kTcpChecksum = 16;  // offset of the checksum in the header
 constexpr size_t kUdpChecksum = 6;
 
 constexpr uint16_t kEtherIp4 = 0x0800;
@@ -55,7 +55,7 @@ Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
     const size_t header_bytes = size_t{first & 0xfu} * 4;
     if (first >> 4 != 4 || header_bytes < kIp4Bytes || header_bytes > network.size())
       return fail("an IPv4 header with a wrong length");
-    // A fragment has the MF flag or an offset.
+    // A fragment has the MF flag, or an offset that is not 0.
     if ((load_be<uint16_t>(network.subspan(6)) & 0x3fff) != 0)
       return fail("segmentation of an IPv4 fragment");
     protocol = load_le<uint8_t>(network.subspan(9));
@@ -68,7 +68,7 @@ Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
   } else {
     return fail("segmentation for another protocol than the frame's");
   }
-  // This also refuses IPv6 extension headers.
+  // This check also refuses IPv6 extension headers.
   if (protocol != (layout.tcp ? kProtocolTcp : kProtocolUdp))
     return fail("segmentation for another transport than the packet's");
 
@@ -82,7 +82,7 @@ Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
       return fail("a TCP header with a wrong length");
   }
   layout.payload = layout.transport + transport_bytes;
-  // 5.1.6.2.1: a driver that requests segmentation also sets NEEDS_CSUM.
+  // virtio 1.2, 5.1.6.2.1: a driver that requests segmentation also sets NEEDS_CSUM.
   if ((header.flags & PacketHeader::kNeedsChecksum) == 0 ||
       header.checksum_start != layout.transport ||
       header.checksum_offset != (layout.tcp ? kTcpChecksum : kUdpChecksum))
@@ -90,7 +90,7 @@ Result<Segmenter::Layout> Segmenter::find_headers(const PacketHeader& header,
   return layout;
 }
 
-// Corrects the headers of a segment, which are a copy of the packet's headers.
+// Adapts the headers of a segment, which begin as a copy of the packet's headers.
 void Segmenter::finish_segment(std::span<std::byte> segment, uint16_t number) const {
   const auto network = segment.subspan(layout_.network, layout_.transport - layout_.network);
   const auto transport = segment.subspan(layout_.transport);
@@ -169,7 +169,7 @@ Result<Segmenter> Segmenter::create(std::span<std::byte> packet) {
     const size_t place = size_t{header.checksum_start} + header.checksum_offset;
     if (place + sizeof(uint16_t) > frames.frame_.size())
       return fail("a checksum outside the frame");
-    // The checksum field holds the sum of the pseudo header.
+    // The checksum field already holds the sum of the pseudo header.
     const auto covered = frames.frame_.subspan(header.checksum_start);
     const uint16_t sum = fold_checksum(add_to_checksum(0, covered));
     // As in Linux (skb_checksum_help): 0xffff is required for UDP and equivalent for TCP.
@@ -198,7 +198,7 @@ uint32_t add_to_checksum(uint32_t sum, std::span<const std::byte> bytes) {
   }
   wide = (wide & UINT32_MAX) + (wide >> 32);
   for (; bytes.size() >= 4; bytes = bytes.subspan(4)) wide += load_le<uint32_t>(bytes.first<4>());
-  if (!bytes.empty()) wide += load_le<uint32_t>(bytes);  // zero-extended
+  if (!bytes.empty()) wide += load_le<uint32_t>(bytes);  // load_le() extends them with zeroes
   while (wide >> 16 != 0) wide = (wide & 0xffff) + (wide >> 16);
   const uint32_t total = (sum & 0xffff) + (sum >> 16) + std::byteswap(static_cast<uint16_t>(wide));
   return (total & 0xffff) + (total >> 16);

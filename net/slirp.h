@@ -1,9 +1,9 @@
 // Loads libslirp when the first user network opens, so that runs without one do not pay for it
 // and do not need it installed.
 //
-// Thread rule: load_slirp() from any thread. All instances of libslirp share some state (the
-// clock, the name server's address), so each call of its functions must hold `mutex`. Its
-// callbacks come inside such calls.
+// Thread rule: load_slirp() from any thread. All instances of libslirp share some state (the clock,
+// the name server's address), so the caller of any of its functions must hold `mutex`. libslirp
+// calls its callbacks only inside such calls.
 #pragma once
 
 #include <slirp/libslirp.h>
@@ -25,7 +25,7 @@ struct SlirpLibrary {
   decltype(&::slirp_connection_info) connections GUARDED_BY(mutex) = nullptr;
 };
 
-// The library stays loaded for the life of the process.
+// Loads the library at the first call; it stays loaded for the life of the process.
 Result<SlirpLibrary*> load_slirp();
 
 }  // namespace wick::net

@@ -13,8 +13,8 @@ namespace wick::net {
 
 namespace {
 
-// Also used for poll(2), which has the same bits. libslirp reads urgent data like all other
-// (SO_OOBINLINE), so EPOLLPRI is not needed.
+// Converts events of epoll, and also of poll(2), which has the same bits. libslirp reads urgent
+// data like all other data (SO_OOBINLINE), so EPOLLPRI is not needed.
 int to_slirp(uint32_t events) {
   int flags = 0;
   if ((events & EPOLLIN) != 0) flags |= SLIRP_POLL_IN;
@@ -31,9 +31,9 @@ uint32_t to_epoll(int flags) {
   return events;
 }
 
-// The current events of a datagram socket. libslirp 4.7 may crash if a socket reported as ready
-// has no datagram. That can happen: an event may be older than the last round, or the datagram
-// may have a wrong checksum, which only recv(2) detects.
+// Returns the current events of a datagram socket. libslirp 4.7 may crash if a socket that is
+// reported as ready has no datagram. That can happen: an event may be older than the last round, or
+// the datagram may have a wrong checksum, which only recv(2) detects.
 int datagrams_now(int fd) {
   pollfd now{.fd = fd, .events = POLLIN, .revents = 0};
   if (::poll(&now, 1, 0) <= 0) return 0;
@@ -62,7 +62,7 @@ SlirpSockets::Socket SlirpSockets::adopt(int fd) {
 
 void SlirpSockets::request_events(int fd, int events) {
   auto place = sockets_.find(fd);
-  // libslirp does not register the sockets of forwards.
+  // libslirp does not call add() for the sockets of forwards.
   if (place == sockets_.end()) place = sockets_.emplace(fd, adopt(fd)).first;
   Socket& socket = place->second;
   socket.wanted = events;

@@ -4,7 +4,7 @@
 // slirp_pollfds_poll() handles the ready ones. This class stores the events that
 // slirp_pollfds_fill() requested and the events that slirp_pollfds_poll() will get.
 //
-// Thread rule: the loop's thread only, or before there is one.
+// Thread rule: the loop's thread, or any one thread before there is a loop.
 #pragma once
 
 #include <cstddef>
@@ -24,15 +24,16 @@ class SlirpSockets {
   SlirpSockets(const std::string& name, std::function<void()> on_ready)
       : name_(name), on_ready_(std::move(on_ready)) {}
 
-  // Called when libslirp has created a socket, and right before it closes one.
+  // add() must be called when libslirp has created a socket, and remove() right before it closes
+  // one.
   void add(int fd) { sockets_.insert_or_assign(fd, adopt(fd)); }
   void remove(int fd) { sockets_.erase(fd); }
   size_t size() const { return sockets_.size(); }
 
-  // For slirp_pollfds_poll(): returns the events (SLIRP_POLL_*) of a socket since the last call.
+  // Returns the events (SLIRP_POLL_*) of a socket since the last call, for slirp_pollfds_poll().
   int take_events(int fd);
-  // For slirp_pollfds_fill(): clear_requests() at its start, then request_events() for each
-  // socket that it lists.
+  // Functions for slirp_pollfds_fill(): clear_requests() must be called at its start, and then
+  // request_events() for each socket that it lists.
   void clear_requests();
   void request_events(int fd, int events);
   // Watches the sockets for the requested events; with `paused`, watches none.
@@ -43,8 +44,8 @@ class SlirpSockets {
  private:
   struct Socket {
     EventLoop::Watch watch;
-    int wanted = 0;  // SLIRP_POLL_* of the last fill
-    int ready = 0;
+    int wanted = 0;  // the events (SLIRP_POLL_*) that the last slirp_pollfds_fill() requested
+    int ready = 0;   // the events that slirp_pollfds_poll() will get
     bool datagrams = false;
     bool listens = false;
     bool was_read = false;

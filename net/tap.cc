@@ -45,7 +45,7 @@ class Tap final : public Backend {
  public:
   Tap(std::string name, std::vector<Fd> queues) : name_(std::move(name)) {
     for (Fd& queue : queues) queues_.push_back({std::move(queue), {}, false});
-    // Tried in two steps, because Linux supports USO only from 6.2 on.
+    // The offloads are tried in two steps, because Linux supports USO only from 6.2 on.
     constexpr Offloads kOlder{.checksum = true, .tcp4 = true, .tcp6 = true, .ecn = true};
     for (const Offloads& some : {kOlder, kAllOffloads})
       if (request_offloads(some)) supported_ = some;
@@ -95,8 +95,8 @@ class Tap final : public Backend {
     return got > 0 ? static_cast<size_t>(got) : 0;
   }
 
-  // Errors are ignored (interface down, deleted or full, bad packet from the guest): a physical
-  // NIC would not notice them either.
+  // Ignores errors (interface down, deleted or full, bad packet from the guest): a physical NIC
+  // would not notice them either.
   void send(uint16_t pair, std::span<const iovec> packet) override {
     [[maybe_unused]] const auto sent =
         ::writev(queues_[pair].fd.get(), packet.data(), static_cast<int>(packet.size()));
@@ -110,7 +110,7 @@ class Tap final : public Backend {
   struct Queue {
     Fd fd;
     EventLoop::Watch watch;
-    bool active = false;  // IFF_ATTACH_QUEUE; not used for the first queue
+    bool active = false;  // true: IFF_ATTACH_QUEUE; not used for the first queue
   };
 
   bool request_offloads(Offloads offloads) {
@@ -121,7 +121,8 @@ class Tap final : public Backend {
     request.ifr_flags = active ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
     ::ioctl(queues_[pair].fd.get(), TUNSETQUEUE, &request);
   }
-  // Edge-triggered, so that packets which nobody reads do not cause endless events.
+  // Watches a queue. The watch is edge-triggered, so that packets that nobody reads do not cause
+  // endless events.
   Result<void> watch_queue(size_t pair) {
     if (!events_.readable) return {};
     queues_[pair].watch =
@@ -136,7 +137,7 @@ class Tap final : public Backend {
   const std::string name_;
   Offloads supported_;
 
-  // Owned by the loop's thread.
+  // Used only on the loop's thread.
   std::vector<Queue> queues_;
   Offloads offloads_;
   EventLoop* loop_ = nullptr;
@@ -146,7 +147,8 @@ class Tap final : public Backend {
   bool link_up_ = true;
 };
 
-// Gets the interface's name from the descriptor, because it may have been renamed.
+// Updates link_up_. Gets the interface's name from the descriptor, because it may have been
+// renamed.
 void Tap::read_link() {
   ifreq request{};
   link_up_ = ::ioctl(queues_.front().fd.get(), TUNGETIFF, &request) == 0;
@@ -178,7 +180,7 @@ Result<void> Tap::watch_links() {
   return {};
 }
 
-// Opens a queue of the interface in `request`; the kernel may fill in the name.
+// Opens a queue of the interface in `request`. For a new interface the kernel sets the name there.
 Result<Fd> open_queue(ifreq& request) {
   static constexpr const char* kTun = "/dev/net/tun";
   Fd fd(::open(kTun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
@@ -212,7 +214,7 @@ std::unexpected<Error> explain(Error error, const std::string& interface, bool e
   return with_hint(std::unexpected(std::move(error)), hint);
 }
 
-// True if the interface with this index is already a port of `bridge`.
+// Returns true if the interface with this index is already a port of `bridge`.
 bool is_port(const Fd& socket, const std::string& bridge, int index) {
   std::array<int, 1024> ports{};  // BR_MAX_PORTS
   std::array<unsigned long, 3> arguments = {
@@ -240,7 +242,8 @@ Result<void> harden_ipv6(const std::string& name) {
   return {};
 }
 
-// Changes only settings that differ from `config`, because each change needs CAP_NET_ADMIN.
+// Applies `config` to the interface and sets it up. Changes only settings that differ, because each
+// change needs CAP_NET_ADMIN.
 Result<void> set_up(const std::string& name, const TapConfig& config) {
   const Fd socket = TRY(open_socket());
   ifreq request = named(name);

@@ -21,8 +21,9 @@ struct TapConfig {
   std::optional<uint16_t> mtu = {};  // in bytes; nullopt: unchanged
 };
 
-// An interface that is created here is removed with the back end. Creating one and adding it to
-// a bridge needs CAP_NET_ADMIN; using an existing interface needs its ownership.
+// Opens a TAP. An interface that is created by this call is removed with the back end. Creating an
+// interface and adding it to a bridge needs CAP_NET_ADMIN; to use an existing interface, the caller
+// must own it.
 Result<std::unique_ptr<Backend>> open_tap(const TapConfig& config);
 
 }  // namespace wick::net

@@ -31,8 +31,8 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Monotonic time, the same for all instances, because libslirp keeps one clock for all. It
-// starts above zero, because zero means "never" in libslirp.
+// Returns a monotonic time. It is the same for all instances, because libslirp keeps one clock for
+// all. It starts above zero, because zero means "never" in libslirp.
 int64_t clock_ns() {
   static const auto start = std::chrono::steady_clock::now();
   return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count() + 1'000'000'000;
@@ -59,7 +59,7 @@ class User final : public Backend {
   struct Timer {
     SlirpTimerCb callback;
     void* opaque;
-    int64_t due_ms;  // or kNever
+    int64_t due_ms;  // the time at which it expires, or kNever
   };
   static constexpr int64_t kNever = INT64_MAX;
 
@@ -83,10 +83,10 @@ class User final : public Backend {
   SlirpLibrary& library_;
   Slirp* slirp_ = nullptr;
 
-  // Owned by the loop's thread.
+  // Used only on the loop's thread.
   EventLoop* loop_ = nullptr;
   Events events_;
-  std::shared_ptr<User*> attached_;  // posted functions hold a weak_ptr to it
+  std::shared_ptr<User*> attached_;  // expires at detach(); posted functions hold a weak_ptr to it
   std::optional<EventLoop::Timer> alarm_;
   int64_t alarm_ms_ = kNever;
   bool round_posted_ = false;
@@ -102,7 +102,7 @@ class User final : public Backend {
   FrameQueue queue_{kQueueBytes};
   UserFilter filter_;
   std::optional<MacAddress> station_;                      // the source of the guest's last frame
-  std::vector<std::vector<std::byte>> neighbour_replies_;  // to be sent to libslirp
+  std::vector<std::vector<std::byte>> neighbour_replies_;  // replies that libslirp must still get
   RateLimit refusals_;
   RateLimit complaints_;
 };
@@ -127,7 +127,8 @@ const SlirpCb& User::callbacks() {
     all.timer_mod = [](void* timer, int64_t due_ms, void*) {
       static_cast<Timer*>(timer)->due_ms = due_ms;
     };
-    // Called when a socket has been created, and (below) right before it is closed.
+    // libslirp calls this when it has created a socket, and unregister_poll_fd right before it
+    // closes one.
     all.register_poll_fd = [](int fd, void* opaque) {
       if (fd >= 0) self(opaque).sockets_.add(fd);
     };
@@ -145,7 +146,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
   SlirpLibrary* const library = TRY(load_slirp());
   std::unique_ptr<User> user(new User(config.name, *library));
   SlirpConfig slirp{};
-  slirp.version = 1;  // has all fields that are needed; every libslirp accepts it
+  slirp.version = 1;  // has all fields that wick needs; every libslirp accepts this version
   slirp.restricted = config.restricted ? 1 : 0;
   slirp.in_enabled = true;
   slirp.vnetwork = ip4_address(0x0a000200);
@@ -158,7 +159,7 @@ Result<std::unique_ptr<User>> User::open(const UserNetwork& config) {
   slirp.vprefix_len = 64;
   slirp.vhost6 = ip6_address("fec0::2");
   slirp.vnameserver6 = ip6_address("fec0::3");
-  slirp.vhostname = config.host_name.c_str();  // copied
+  slirp.vhostname = config.host_name.c_str();  // libslirp copies the name
   {
     const MutexLock lock(library->mutex);
     user->slirp_ = library->create(&slirp, &callbacks(), user.get());
@@ -254,7 +255,7 @@ size_t User::receive(uint16_t, std::span<const iovec> buffers) {
     done += to.size();
   }
   queue_.pop();
-  // There is room again, so read the sockets.
+  // There is room again, so a round must read the sockets.
   if (was_congested && !congested()) schedule_round();
   return done;
 }
@@ -311,9 +312,10 @@ void User::input(std::span<std::byte> frame) {
   }
 }
 
-// While libslirp resolves a guest address (ARP, neighbour discovery), it queues packets for
-// that address without a bound. So each request gets an immediate reply with the most likely
-// station. The request also goes to the guest, whose own reply corrects a wrong guess.
+// Sends libslirp the waiting replies. While libslirp resolves a guest address (ARP, neighbour
+// discovery), it queues packets for that address without a bound. So each request gets an immediate
+// reply with the most likely station. The request also goes to the guest, whose own reply corrects
+// a wrong guess.
 void User::send_neighbour_replies() {
   while (!neighbour_replies_.empty()) {
     const auto reply = std::move(neighbour_replies_.back());
@@ -334,8 +336,8 @@ void User::poll_nothing() {
       slirp_, 1, [](int, void*) { return 0; }, this);
 }
 
-// libslirp reads the clock only in slirp_pollfds_poll(). Without a refresh, a new socket would
-// get the time of the last round.
+// Makes libslirp read the clock, which it does only in slirp_pollfds_poll(). Without this, a new
+// socket would get the time of the last round.
 void User::refresh_clock() {
   const int64_t now_ms = clock_ms();
   if (now_ms == slirp_clock_ms_) return;
@@ -343,7 +345,8 @@ void User::refresh_clock() {
   poll_nothing();
 }
 
-// Called from inside libslirp, so the reply must wait.
+// Takes a frame from libslirp to the guest. This runs inside a call of libslirp, so a neighbour
+// reply must wait until that call has returned.
 void User::output(std::span<const std::byte> frame) {
   ++frames_out_;
   filter_.on_frame_to_guest(frame);
@@ -391,7 +394,7 @@ void User::round() {
         slirp_, &timeout_ms,
         [](int fd, int events, void* opaque) {
           self(opaque).sockets_.request_events(fd, events);
-          return fd;  // by which libslirp refers to the socket in poll
+          return fd;  // the number by which slirp_pollfds_poll() will ask for the socket
         },
         this);
     // An unchanged timeout means that libslirp has nothing to do before the next packet.
@@ -411,7 +414,8 @@ void User::run_timers() {
   }
 }
 
-// An earlier alarm stays armed: its round finds nothing to do and arms the next.
+// Arms the timer for the next round. An alarm that is due earlier stays armed: its round finds
+// nothing to do and arms the next.
 void User::arm_timer(int64_t due_ms) {
   if (due_ms >= alarm_ms_) return;
   alarm_ms_ = due_ms;

@@ -1,6 +1,6 @@
 // The back end `user`: a network inside wick, whose router libslirp forwards the guest's
-// connections through ordinary host sockets, so that no privilege is needed. The network is
-// that of QEMU's -netdev user:
+// connections through ordinary host sockets, so that wick needs no privilege. The network is that
+// of QEMU's -netdev user:
 //
 //   10.0.2.0/24   the host at 10.0.2.2, a name server at 10.0.2.3, the guest's
 //                 address from 10.0.2.15 on by DHCP
@@ -9,11 +9,11 @@
 //
 // Connections to the host's address reach the host's loopback.
 //
-// The memory and descriptors that a guest can make libslirp use are bounded
-// (net/user_filter.h). So is the queue of frames to the guest: while it is more than half full,
-// no socket is read.
+// The memory and the descriptors that a guest can make libslirp use are bounded
+// (net/user_filter.h). The queue of frames to the guest is bounded, too: while it is more than half
+// full, no socket is read.
 //
-// Thread rule: as net::Backend.
+// Thread rule: that of net::Backend.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +28,14 @@
 namespace wick::net {
 
 struct UserNetwork {
-  std::string name;            // for logs
+  std::string name;            // the card's name in logs
   std::string host_name = {};  // the guest's name in DHCP; truncated to 32 bytes
   std::vector<HostForward> forwards = {};
-  // The guest can reach only DHCP and the host's address; forwards still work.
+  // true: the guest can reach only DHCP and the host's address; forwards still work.
   bool restricted = false;
 };
 
-// The forwards begin to listen before the return.
+// Opens a user network. Its forwards already listen when the function returns.
 Result<std::unique_ptr<Backend>> open_user(const UserNetwork& config);
 
 }  // namespace wick::net

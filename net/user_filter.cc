@@ -37,12 +37,12 @@ template <typename Byte>
 struct Parsed {
   uint8_t protocol = 0;
   bool fragment = false;
-  std::span<Byte> from;  // addresses
-  std::span<Byte> to;
-  std::span<Byte> transport;  // its length is that of the network header
+  std::span<Byte> from;       // the source address
+  std::span<Byte> to;         // the destination address
+  std::span<Byte> transport;  // as long as the network header says
 };
 
-// False for a frame that libslirp would drop or not use.
+// Parses an IP frame. Returns false for a frame that libslirp would drop or not use.
 template <typename Byte>
 bool parse(std::span<Byte> frame, Parsed<Byte>& out) {
   const auto network = frame.subspan(kEthernetBytes);
@@ -92,7 +92,7 @@ uint16_t destination_port(std::span<const std::byte> transport) {
   return load_be<uint16_t>(transport.subspan(2));
 }
 
-// The station's address (chaddr) in a DHCP request (RFC 2131, 2); nothing for other frames.
+// Returns the station's address (chaddr) in a DHCP request (RFC 2131, 2); nullopt for other frames.
 std::optional<MacAddress> dhcp_station(const Parsed<std::byte>& parsed) {
   constexpr size_t kPlace = kUdpBytes + 28;
   if (parsed.protocol != kUdp || parsed.transport.size() < kPlace + sizeof(MacAddress) ||
@@ -101,8 +101,8 @@ std::optional<MacAddress> dhcp_station(const Parsed<std::byte>& parsed) {
   return load_le<MacAddress>(parsed.transport.subspan(kPlace));
 }
 
-// The whole flow is the key, not a hash: a guest could find two flows with the same hash and
-// reset one to make the filter forget the other.
+// Returns the key of a flow. The key has the whole flow, not its hash: a guest could find two flows
+// with the same hash and reset one to make the filter forget the other.
 std::array<std::byte, 37> flow_of(std::span<const std::byte> guest,
                                   std::span<const std::byte> guest_port,
                                   std::span<const std::byte> peer,
@@ -115,7 +115,7 @@ std::array<std::byte, 37> flow_of(std::span<const std::byte> guest,
   return flow;
 }
 
-// The flow of a TCP segment from the guest.
+// Returns the flow of a TCP segment from the guest.
 std::array<std::byte, 37> sent_flow(const Parsed<std::byte>& parsed) {
   return flow_of(parsed.from, parsed.transport.first(2), parsed.to, parsed.transport.subspan(2, 2));
 }
@@ -168,7 +168,7 @@ void UserFilter::on_frame_passed(std::span<std::byte> frame, bool answered, bool
   Parsed<std::byte> parsed;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return;
-  // Not for every RST: libslirp ignores an invalid one and keeps its segments.
+  // A RST alone does not remove the stream: libslirp ignores an invalid RST and keeps its segments.
   if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
   if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);
@@ -182,7 +182,8 @@ void UserFilter::on_frame_passed(std::span<std::byte> frame, bool answered, bool
   }
 }
 
-// The next segment in order always passes.
+// Counts a segment of a stream. Returns false if too many segments wait already; the next segment
+// in order always passes.
 bool UserFilter::take_segment(const Flow& flow, uint32_t sequence) {
   auto place = streams_.find(flow);
   if (place == streams_.end()) {

@@ -9,8 +9,8 @@
 
 namespace wick::net {
 
-// True for a frame with two tags (QinQ). The maximum frame length is 4 bytes larger then,
-// because operating systems do not reduce the MTU for a second tag.
+// Returns true for a frame with two tags (QinQ). Such a frame may be 4 bytes longer, because
+// operating systems do not reduce the MTU for a second tag.
 inline bool has_two_tags(std::span<const std::byte> frame) {
   const auto is_tag = [&](size_t offset) {
     const auto type = load_be<uint16_t>(frame.subspan(offset));

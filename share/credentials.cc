@@ -40,7 +40,7 @@ bool set_effective(int capability, bool wanted) {
   return store(data);
 }
 
-// setfsuid(2) and setfsgid(2) tell of errors only by not changing anything.
+// setfsuid(2) and setfsgid(2) report no errors: a call that fails changes nothing.
 bool set_fsuid(uint32_t uid) {
   ::setfsuid(uid);
   return static_cast<uint32_t>(::setfsuid(UINT32_MAX)) == uid;
@@ -56,16 +56,17 @@ bool may_assume_users() { return ::geteuid() == 0; }
 
 Outcome<AssumedCaller> AssumedCaller::enter(const Caller& caller) {
   if (caller.uid == ::geteuid() && caller.gid == ::getegid()) return AssumedCaller(false);
-  // The value -1 asks for the present one, and is nobody's.
+  // -1 asks setfsuid(2) for the present ID, so it cannot be a user's or a group's ID.
   if (caller.uid == UINT32_MAX || caller.gid == UINT32_MAX) return refuse(EINVAL);
-  AssumedCaller assumed(true);  // leaves again on an error
+  AssumedCaller assumed(true);  // on an error, its destructor leaves again
   if (!set_fsgid(caller.gid) || !set_fsuid(caller.uid)) return refuse(EPERM);
   // setfsuid(2) has taken all capabilities that concern files away.
   if (caller.uid != 0) set_effective(CAP_DAC_OVERRIDE, true);
   return assumed;
 }
 
-// The kernel always allows the effective IDs, and gives the capabilities back with the user 0.
+// Cannot fail, because the kernel always allows the effective IDs. With user 0, it also gives the
+// capabilities back.
 void AssumedCaller::leave() {
   if (!active_) return;
   set_fsuid(::geteuid());

@@ -12,11 +12,11 @@
 
 namespace wick::share {
 
-// True if the process may act as any user.
+// Returns whether the process may act as any user.
 bool may_assume_users();
 
-// Makes the thread create files as `caller`, with its CAP_DAC_OVERRIDE kept: the guest's kernel
-// has checked the permissions already, and knows the caller's other groups.
+// Makes the thread create files as `caller`. The thread keeps CAP_DAC_OVERRIDE, because the guest's
+// kernel has checked the permissions already, and only that kernel knows the caller's other groups.
 class AssumedCaller {
  public:
   static Outcome<AssumedCaller> enter(const Caller& caller);
@@ -30,8 +30,9 @@ class AssumedCaller {
   bool active_;
 };
 
-// Sets the umask of the calling thread alone to 0. Every user may do so, but a seccomp filter may
-// refuse it. Then the process's umask applies to what the thread creates.
+// take_own_umask() sets the umask of the calling thread alone to 0. Every user may do so, but a
+// seccomp filter may refuse it: then has_own_umask() is false, and the process's umask applies to
+// what the thread creates.
 void take_own_umask();
 bool has_own_umask();
 
@@ -47,8 +48,8 @@ class ThreadUmask {
   std::optional<mode_t> before_;
 };
 
-// Takes CAP_FSETID away from the thread, so that the kernel clears the set-user-ID and
-// set-group-ID bits of a file that is written. Does nothing if the thread has not got it.
+// If `wanted`, takes CAP_FSETID away from the thread, so that the kernel clears the set-user-ID and
+// set-group-ID bits of a file that is written. Does nothing if the thread lacks CAP_FSETID.
 class WithoutFsetid {
  public:
   explicit WithoutFsetid(bool wanted);

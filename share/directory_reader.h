@@ -1,7 +1,8 @@
-// Reads an open directory by getdents64(2), from any offset that it has returned before. An
-// offset is d_off, which the host's file system chooses. In some file systems it is the number of
-// entries before (tmpfs before Linux 6.6), which changes when one is removed. So a call that goes
-// on where the last one ended does not seek, and gets the entries that were read and not taken.
+// Reads an open directory by getdents64(2), from any offset that it has returned before. An offset
+// is a d_off, which the host's file system chooses. In some file systems the offset is the number
+// of entries before it (tmpfs before Linux 6.6), which changes when one of these is removed. So a
+// call that continues where the last one ended does not seek. It starts with the entries that were
+// read before and not taken.
 //
 // Thread rule: any thread may call read(); one call runs at a time.
 #pragma once
@@ -24,13 +25,14 @@ class DirectoryReader {
                  const std::function<bool(const DirectoryEntry&)>& take) EXCLUDES(mutex_);
 
  private:
-  // A guest may have thousands of directories open, so this is not much for each.
+  // The buffer of an open directory is small, because a guest may have thousands of directories
+  // open.
   static constexpr size_t kMaxBytes = 2048;
 
   Mutex mutex_;
   std::vector<char> rest_ GUARDED_BY(mutex_);        // records that nobody has taken
-  uint64_t next_offset_ GUARDED_BY(mutex_) = kNone;  // that of the first of them
-  static constexpr uint64_t kNone = UINT64_MAX;      // no file system has it
+  uint64_t next_offset_ GUARDED_BY(mutex_) = kNone;  // the offset of the first of these
+  static constexpr uint64_t kNone = UINT64_MAX;      // not an offset of any file system
 };
 
 }  // namespace wick::share

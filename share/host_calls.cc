@@ -18,9 +18,10 @@ namespace wick::share {
 namespace {
 
 constexpr int kFirstHighDescriptor = 1024;  // FD_SETSIZE
-constexpr int kLowDescriptors = 256;        // so many a share may take before it moves up
+constexpr int kLowDescriptors = 256;        // lower descriptors are not moved
 
-// Those of <linux/magic.h> that are interfaces of the kernel. Some are not there in old headers.
+// The magic numbers of file systems that are interfaces of the kernel, by their names in
+// <linux/magic.h>. Old headers lack some of these names.
 constexpr std::array<uint64_t, 19> kKernelInterfaces = {PROC_SUPER_MAGIC,
                                                         SYSFS_MAGIC,
                                                         DEBUGFS_MAGIC,
@@ -58,7 +59,8 @@ Outcome<Fd> open_resolved(const Fd& directory, const std::string& path, int more
   open_how how{};
   how.flags = static_cast<uint64_t>(O_PATH | O_NOFOLLOW | O_CLOEXEC | more_flags);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | more_resolve;
-  // With RESOLVE_BENEATH the kernel answers EAGAIN if a rename elsewhere may have interfered.
+  // With RESOLVE_BENEATH, the kernel answers EAGAIN if another process has renamed something
+  // meanwhile.
   constexpr int kAttempts = 32;
   for (int attempt = 0;; ++attempt) {
     Fd fd(
@@ -75,7 +77,7 @@ Outcome<Fd> open_beneath(const Fd& directory, const std::string& path, int more_
 }
 
 Outcome<Fd> open_path(const Fd& directory, std::span<const std::string> names) {
-  constexpr size_t kMaxPathBytes = 3000;  // with another name it is below PATH_MAX
+  constexpr size_t kMaxPathBytes = 3000;  // one name more stays below PATH_MAX
   Fd reached;
   std::string path;
   for (size_t i = 0; i < names.size(); ++i) {

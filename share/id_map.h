@@ -10,7 +10,8 @@
 
 namespace wick::share {
 
-// `count` IDs, from these two on.
+// `count` consecutive IDs of the guest, from `guest` on, and the host's IDs that they stand for,
+// from `host` on.
 struct IdRange {
   uint32_t guest = 0;
   uint32_t host = 0;
@@ -19,7 +20,8 @@ struct IdRange {
 
 class IdMap {
  public:
-  // What the guest sees of an ID of the host that has none (DEFAULT_OVERFLOWUID of Linux).
+  // The ID that the guest sees for an ID of the host that is not in the map (DEFAULT_OVERFLOWUID of
+  // Linux).
   static constexpr uint32_t kOverflowId = 65534;
 
   // Without ranges all IDs are the same on both sides.
@@ -33,7 +35,7 @@ class IdMap {
         return range.guest + (host - range.host);
     return empty() ? host : kOverflowId;
   }
-  // nullopt: the guest's ID stands for none.
+  // Returns nullopt if the guest's ID stands for no ID of the host.
   std::optional<uint32_t> to_host(uint32_t guest) const {
     for (const IdRange& range : ranges_)
       if (guest >= range.guest && guest - range.guest < range.count)

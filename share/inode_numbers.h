@@ -21,7 +21,7 @@ class InodeNumbers {
     if (device == root_device_) return inode;
     const uint64_t index = index_of(device);
     if (inode >> kInodeBits == 0 && index < kMaxDevices) return index << kInodeBits | inode;
-    // Such numbers may collide, but that is improbable.
+    // These numbers may collide with others, but that is improbable.
     return (inode + index) * 0x9e37'79b9'7f4a'7c15;
   }
 

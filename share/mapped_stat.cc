@@ -65,7 +65,8 @@ MappedStat MappedStat::of(const Attributes& attributes) {
 void MappedStat::apply_to(Attributes& attributes) const {
   const uint32_t host_type = attributes.stx_mode & S_IFMT;
   const uint32_t type = mode & S_IFMT;
-  // A directory is one on both sides. Only a regular file stands for other types.
+  // A directory is a directory on both sides. Only a regular file of the host stands for other
+  // types.
   if (host_type != S_IFREG && type != host_type) return;
   if (host_type == S_IFREG && type == S_IFDIR) return;
   attributes.stx_uid = uid;

@@ -15,7 +15,7 @@ namespace wick::share {
 struct MappedStat {
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint32_t mode = 0;  // with the file type
+  uint32_t mode = 0;  // includes the file type
   uint32_t rdev_major = 0;
   uint32_t rdev_minor = 0;
 
@@ -23,13 +23,13 @@ struct MappedStat {
   // Returns nothing if `text` is not what text() returns, because other programs may have
   // written it.
   static std::optional<MappedStat> parse(std::string_view text);
-  // What the guest sees of a file without the attribute.
+  // Returns what the guest sees of a file without the attribute.
   static MappedStat of(const Attributes& attributes);
   void apply_to(Attributes& attributes) const;
 };
 
-// Reads the attribute of `fd`, which may be an O_PATH descriptor. Nothing if the file has none, or
-// none that is valid.
+// Reads the attribute of `fd`, which may be an O_PATH descriptor. Returns nullopt if the file lacks
+// the attribute, or if the attribute is not valid.
 Outcome<std::optional<MappedStat>> read_mapped_stat(const Fd& fd);
 Outcome<> write_mapped_stat(const Fd& fd, const MappedStat& stat);
 

@@ -58,7 +58,7 @@ NodeTable::Known* NodeTable::known(NodeId id) {
   return found == nodes_.end() ? nullptr : &found->second;
 }
 
-// False if it is not known where the directory is.
+// Finds the place of a directory. Returns false if it is not known.
 bool NodeTable::place_of(NodeId directory, std::shared_ptr<Place>& place) {
   if (directory == kRootNode) return true;
   const Known* const parent = known(directory);
@@ -67,7 +67,7 @@ bool NodeTable::place_of(NodeId directory, std::shared_ptr<Place>& place) {
   return true;
 }
 
-// Children of a directory have its place as their parent, so the place itself is changed.
+// Changes the node's Place object itself, because the Places of a directory's children point to it.
 void NodeTable::set_place(Known& known, NodeId parent, std::string_view name) {
   std::shared_ptr<Place> above;
   if (name.empty() || !place_of(parent, above) || (above != nullptr && above == known.place))
@@ -83,7 +83,7 @@ void NodeTable::keep_open(Known& known) {
   if (known.node != nullptr) recent_.erase(known.used);
 }
 
-// Makes `node` the open one of a node that was closed or is new.
+// Makes `node` the open node of `known`, which was closed or is new.
 void NodeTable::set_node(uint64_t id, Known& known, NodeRef node) {
   known.node = std::move(node);
   ++open_;
@@ -198,7 +198,7 @@ Outcome<NodeRef> NodeTable::open_again(NodeId id) {
   const MutexLock lock(mutex_);
   Known* const found = known(id);
   if (found == nullptr) return refuse(ESTALE);
-  if (found->node != nullptr) return found->node;  // by another thread
+  if (found->node != nullptr) return found->node;  // another thread has opened it
   if (!same_file(node, found->key, found->type, found->birth_ns)) return refuse(ESTALE);
   closed = TRY(make_room());
   NodeRef open = std::make_shared<const Node>(std::move(node));

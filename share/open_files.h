@@ -14,8 +14,8 @@
 namespace wick::share {
 
 struct OpenFile {
-  // What is constant of its node. The node's descriptor is not kept: a guest may have many files
-  // open.
+  // The constant properties of the file's node. The node itself is not kept, because that would
+  // keep its descriptor open, and a guest may have many files open.
   NodeId node{};
   FileKey key;
   bool kernel_interface = false;
@@ -23,15 +23,15 @@ struct OpenFile {
   bool writable = false;
   std::unique_ptr<DirectoryReader> directory;  // nullptr: a regular file
 };
-// Keeps the descriptor open as long as an operation needs it.
+// Keeps the file's descriptor open as long as an operation needs it.
 using OpenFileRef = std::shared_ptr<const OpenFile>;
 
 class OpenFiles {
  public:
   explicit OpenFiles(size_t max_files) : max_files_(max_files) {}
 
-  Outcome<FileId> add(OpenFile file) EXCLUDES(mutex_);          // ENFILE
-  Outcome<OpenFileRef> find(FileId id) const EXCLUDES(mutex_);  // EBADF
+  Outcome<FileId> add(OpenFile file) EXCLUDES(mutex_);          // fails with ENFILE
+  Outcome<OpenFileRef> find(FileId id) const EXCLUDES(mutex_);  // fails with EBADF
   void remove(FileId id) EXCLUDES(mutex_);
   void clear() EXCLUDES(mutex_);
   size_t size() const EXCLUDES(mutex_);

@@ -10,7 +10,7 @@ namespace wick::share {
 template <typename T = void>
 using Outcome = std::expected<T, int>;
 
-// The error `code`, an errno value.
+// Makes an error of `code`, an errno value.
 inline std::unexpected<int> refuse(int code) { return std::unexpected(code); }
 
 }  // namespace wick::share

@@ -24,32 +24,33 @@ struct Tree::Parts {
         files(max_files),
         locks(max_lock_owners) {}
 
-  // EROFS if the guest may change nothing.
+  // Fails with EROFS if the share is read-only.
   Outcome<> check_writable() const {
     if (options.read_only) return refuse(EROFS);
     return {};
   }
-  // The node of a directory in which the guest may make, change and remove entries.
+  // Returns the node of a directory in which the guest may make, change and remove entries.
   Outcome<NodeRef> changeable_directory(NodeId directory);
-  // The node of a file that the guest may change.
+  // Returns the node of a file that the guest may change.
   Outcome<NodeRef> changeable(NodeId node);
 
   // Changes the host's attributes of `fd` to those that the guest sees.
   Outcome<> present(const Fd& fd, Attributes& attributes);
   Outcome<Attributes> attributes_of(const Fd& fd);
-  // Makes a node of an O_PATH descriptor, which was found in `parent` by `name`. Empty: it has no
-  // name, or none that is known.
+  // Makes a node of an O_PATH descriptor, which was found in `parent` by `name`. `name` is empty if
+  // the file has no name, or if its name is not known.
   Outcome<Entry> enter(const Node& parent, Fd fd, std::string_view name);
-  // The entry is about to be removed: a node that the guest knows must be open then.
+  // Must be called before an entry is removed: if the guest knows the entry's node, the node stays
+  // open.
   void keep_open(const Node& directory, const std::string& name);
   Outcome<Entry> lookup(const Node& directory, std::string_view name);
   Outcome<Entry> parent(const Node& directory);
 
-  // The mode with which the host makes a file that shall have `mode` in the guest.
+  // Returns the mode with which the host makes a file that shall have `mode` in the guest.
   uint32_t host_mode(uint32_t mode) const;
-  // The host's IDs of a guest's user; EOVERFLOW if it has none.
+  // Returns the host's IDs of a guest's user. Fails with EOVERFLOW if the user has none.
   Outcome<Caller> on_host(const Caller& caller) const;
-  // Makes the thread act as `caller`, if the share's security model is so.
+  // Makes the thread act as `caller` with Security::kPassthrough, if wick runs as root.
   Outcome<std::optional<AssumedCaller>> assume(const Caller& caller) const;
   // Runs `make`, which creates the entry `name` of `directory`, and enters the new node. With
   // Security::kMapped it also stores who owns it.
@@ -67,15 +68,18 @@ struct Tree::Parts {
   // Clears the set-user-ID and set-group-ID bits of a file that the guest has written.
   Outcome<> clear_mapped_privileges(const Fd& fd);
 
-  // Whether the host must clear these bits when the guest writes a file. Except with
-  // kPassthrough a guest never writes a program that runs with its owner's rights on the host.
+  // Returns whether the host must clear the set-user-ID and set-group-ID bits of a file that the
+  // guest writes. Except with kPassthrough, it always must: no guest may write a program that runs
+  // with its owner's rights on the host. If wick does not run as root, the kernel clears the bits
+  // anyway.
   bool clears_privileges(bool asked_for) const {
     return wick_uid == 0 && (asked_for || options.security != Security::kPassthrough);
   }
 
-  // True if the guest may use the host's POSIX ACLs (Tree::has_acls()).
+  // Returns whether the guest may use the host's POSIX ACLs, apart from the thread's umask
+  // (Tree::has_acls()).
   bool has_acls() const;
-  // True if the guest may see and set the extended attribute.
+  // Returns whether the guest may see and set the extended attribute.
   bool shows_xattr(std::string_view name) const;
 
   const TreeOptions options;

@@ -30,15 +30,16 @@ Outcome<> RecordLocks::set(NodeId node, const Fd& file, const RecordLock& lock, 
   if (found == descriptions_.end()) {
     if (lock.type == F_UNLCK) return {};
     if (descriptions_.size() >= max_owners_) return refuse(ENOLCK);
-    // The kernel wants a description that is open for reading for F_RDLCK, and for writing for
-    // F_WRLCK. An owner may want both, one after the other.
+    // For F_RDLCK the kernel demands a description that is open for reading, and for F_WRLCK one
+    // that is open for writing. An owner may set one after the other.
     auto fd = reopen(file, writable ? O_RDWR : O_RDONLY);
     if (!fd && writable) fd = reopen(file, lock.type == F_WRLCK ? O_WRONLY : O_RDONLY);
     if (!fd) return refuse(fd.error());
     found = descriptions_.emplace(key, Description{*std::move(fd)}).first;
   }
   const bool all = lock.type == F_UNLCK && lock.start == 0 && lock.length == 0;
-  // To unlock the middle of a lock makes two of it. More room is left for unlocking.
+  // Unlocking the middle of a lock makes two locks of it. So it counts like a lock, but has a
+  // higher limit.
   const size_t most = lock.type == F_UNLCK ? 2 * kMaxSets : kMaxSets;
   auto done = sets_ < most || all ? succeeded(::fcntl(found->second.fd.get(), F_OFD_SETLK, &host))
                                   : Outcome<>(refuse(ENOLCK));

@@ -25,7 +25,7 @@ size_t raise_descriptor_limit() {
   return static_cast<size_t>(std::min<rlim_t>(now, SSIZE_MAX));
 }
 
-// The target of the magic link of `fd`: its path on the host.
+// Returns the target of the magic link of `fd`: its path on the host.
 Outcome<std::string> host_path(const Fd& fd) {
   std::array<char, PATH_MAX> path;
   const ssize_t size = ::readlink(path_of(fd).c_str(), path.data(), path.size());
@@ -58,8 +58,8 @@ Result<std::unique_ptr<Tree>> Tree::open(const TreeOptions& options) {
       ::getxattr(path_of(fd).c_str(), kMappedAttribute.data(), nullptr, 0) < 0 && errno != ENODATA)
     return failed(errno, "security=mapped needs a file system with extended attributes");
 
-  // Half of the descriptors are left to the rest of wick. Open files need theirs: Linux's 9P client
-  // keeps each file that was written open, as long as it caches it.
+  // Leaves half of the descriptors to the rest of wick, and half of the shares' part to open files.
+  // Linux's 9P client needs many: it keeps every file that it wrote open while the file is cached.
   const size_t most =
       std::min(options.max_descriptors, raise_descriptor_limit() / 2) / options.shares;
   const size_t max_files = std::min(kMaxOpenFiles, most / 2);
@@ -110,7 +110,7 @@ Outcome<Entry> Tree::Parts::parent(const Node& directory) {
     if (!top.ends_with('/')) top += '/';
     if (!path.starts_with(top)) continue;
     const size_t slash = path.rfind('/');
-    if (slash < top.size()) break;  // a child of the root
+    if (slash < top.size()) break;  // the directory is a child of the root
     Fd parent =
         TRY(open_beneath(root->fd, path.substr(top.size(), slash - top.size()), O_DIRECTORY));
     Fd dots(::openat(directory.fd.get(), "..", O_PATH | O_CLOEXEC));

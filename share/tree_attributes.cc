@@ -12,9 +12,10 @@ namespace wick::share {
 namespace {
 
 constexpr uint32_t kPermissions = 07777;
-constexpr uint32_t kUnchangedId = UINT32_MAX;  // of chown(2)
+constexpr uint32_t kUnchangedId = UINT32_MAX;  // tells chown(2) not to change the ID
 
-// S_ISGID without S_IXGRP has another meaning.
+// Clears the set-user-ID and set-group-ID bits of a file. S_ISGID without S_IXGRP has another
+// meaning.
 uint32_t without_privileges(uint32_t mode) {
   if (S_ISDIR(mode)) return mode;
   if ((mode & S_IXGRP) != 0) mode &= ~uint32_t{S_ISGID};
@@ -109,8 +110,8 @@ bool Tree::Parts::has_acls() const {
 
 bool Tree::has_acls() const { return parts_->has_acls() && has_own_umask(); }
 
-// A guest must not see the attribute that maps a file, and must not give files privileges on
-// the host that its user has not got.
+// The guest must not see the attribute that maps a file. It also must not give files privileges on
+// the host, such as capabilities.
 bool Tree::Parts::shows_xattr(std::string_view name) const {
   if (options.security == Security::kPassthrough)
     return has_acls() || !name.starts_with("system.posix_acl_");

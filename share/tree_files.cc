@@ -103,7 +103,7 @@ Outcome<> Tree::read_directory(FileId id, uint64_t offset,
   return file->directory->read(file->fd, offset, [&](const DirectoryEntry& host) {
     DirectoryEntry entry = host;
     const bool self = host.name == ".";
-    // The parent of the root is not the guest's business.
+    // The guest must not learn the inode number of the root's parent.
     if (file->node == kRootNode && host.name == "..") entry.inode = file->key.inode;
     if (file->kernel_interface && !self && host.name != "..") return true;
     entry.inode = parts_->numbers.number(file->key.device, entry.inode);
@@ -119,7 +119,7 @@ Outcome<uint64_t> Tree::seek(FileId id, uint64_t offset, int whence) {
   const off_t from = TRY(host_offset(offset));
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return refuse(EINVAL);
   if (file->directory != nullptr) return refuse(EISDIR);
-  // The file's own offset, which this changes, is not used otherwise.
+  // Changes the file's own offset, which nothing else uses.
   const off_t found = ::lseek(file->fd.get(), from, whence);
   if (found < 0) return refuse(errno);
   return static_cast<uint64_t>(found);

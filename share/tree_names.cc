@@ -25,7 +25,7 @@ uint32_t Tree::Parts::host_mode(uint32_t mode) const {
     case Security::kSquash:
       break;
   }
-  // No program on the host shall run as wick's user because a guest says so.
+  // A guest must not make programs that run as wick's user on the host.
   return mode & (S_ISDIR(mode) ? kPermissions & ~S_ISUID : 01777u);
 }
 
@@ -51,7 +51,7 @@ Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& fd, uint32_t
                                 .rdev_minor = ::minor(device)});
 }
 
-// `mode` has the file type.
+// Here `mode` has the file type, too.
 template <typename Make>
 Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::string_view name,
                                        uint32_t mode, dev_t device, Make make) {
@@ -87,11 +87,11 @@ Outcome<Entry> Tree::make_node(const Caller& caller, NodeId directory, std::stri
   if (type == 0) type = S_IFREG;
   if (type == S_IFDIR || type == S_IFLNK) return refuse(EINVAL);
   mode = type | (mode & kPermissions);
-  // A whiteout of overlayfs is a device that no driver has.
+  // A whiteout of overlayfs is a character device 0:0, which no driver has.
   const bool is_device = (S_ISCHR(mode) || S_ISBLK(mode)) && !is_whiteout(mode, device);
   if (!S_ISCHR(mode) && !S_ISBLK(mode)) device = 0;
   if (is_device && parts_->options.security == Security::kSquash) return refuse(EPERM);
-  // An overlay takes only an entry with the type of a device for a whiteout.
+  // A whiteout must be a device on the host, too: overlays take no other entry for a whiteout.
   const bool mapped = parts_->options.security == Security::kMapped && !is_whiteout(mode, device);
   const uint32_t host_type = mapped ? uint32_t{S_IFREG} : type;
   return parts_->make_entry(caller, directory, name, mode, device, [&](int at, const char* entry) {
@@ -159,8 +159,8 @@ Outcome<> Tree::rename(NodeId id, std::string_view name, NodeId new_id, std::str
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) return refuse(EINVAL);
   const NodeRef from = TRY(parts_->changeable_directory(id));
   const NodeRef to = TRY(parts_->changeable_directory(new_id));
-  // A whiteout that the host's kernel makes has no mapped owner, and needs none. Linux takes only a
-  // share with whiteouts as the upper layer of an overlay.
+  // Whiteouts are allowed because Linux takes only a share with whiteouts as the upper layer of an
+  // overlay. A whiteout that the host's kernel makes has no mapped owner, and needs none.
   const std::string entry(name);
   const std::string new_entry(new_name);
   const auto moved = key_at(from->fd, entry);
@@ -174,8 +174,8 @@ Outcome<> Tree::rename(NodeId id, std::string_view name, NodeId new_id, std::str
   return {};
 }
 
-// Files without an entry, and files that are created and opened at once, are here too, because
-// they are made as the others are.
+// The functions below make files without an entry, or create and open a file at once. They make
+// these files as the functions above do.
 
 namespace {
 

@@ -24,10 +24,10 @@ enum class FileId : uint64_t {};
 
 // How owners, modes and special files of the guest are stored on the host.
 enum class Security {
-  // As they are. If wick runs as root, the guest's users create files as themselves, and root in
-  // the guest may do what root on the host may do with these files, device nodes and set-user-ID
-  // programs included. Otherwise all files that the guest creates belong to wick's user, and
-  // the host refuses what that user may not do.
+  // As they are on the host. If wick runs as root, the guest's users create files as themselves,
+  // and root in the guest may do what root on the host may do with these files, device nodes and
+  // set-user-ID programs included. Otherwise all files that the guest creates belong to wick's
+  // user, and the host refuses what that user may not do.
   kPassthrough,
   // In the extended attribute kMappedAttribute of each file. On the host a new file belongs
   // to wick's user and has the mode 0600 or 0700; a device node, FIFO, socket or symbolic link
@@ -42,21 +42,21 @@ enum class Security {
 inline constexpr std::string_view kMappedAttribute = "user.wick.stat";
 
 struct TreeOptions {
-  std::string path;  // of a directory on the host
+  std::string path;  // the path of a directory on the host
   bool read_only = false;
   Security security = Security::kSquash;
   uint32_t squash_uid = 0;
   uint32_t squash_gid = 0;
-  // With kPassthrough. The guest can neither give an owner nor create files for a user that stands
-  // for none of the host's: EOVERFLOW, as in a user namespace.
+  // For kPassthrough. A guest's user that stands for no user of the host can neither own nor create
+  // files: EOVERFLOW, as in a user namespace.
   IdMap uids = {};
   IdMap gids = {};
-  // That the guest knows at a time; each takes some 400 bytes.
+  // The maximum number of nodes that the guest knows at a time; each takes some 400 bytes.
   size_t max_nodes = 1 << 20;
   // The maximum number of descriptors that the share uses for nodes and for open files
   // together; Tree::open() reduces it to what RLIMIT_NOFILE leaves to this share.
   size_t max_descriptors = 128 << 10;
-  size_t shares = 1;  // of the process, which divide the three numbers among them
+  size_t shares = 1;  // the number of the process's shares, which divide these limits among them
 };
 
 // The guest's user on whose behalf an operation is done: the owner of new files.
@@ -72,13 +72,13 @@ struct Caller {
 // stx_dev is that of the host. Valid are STATX_BASIC_STATS and, by stx_mask, STATX_BTIME.
 using Attributes = struct statx;
 
-// A node and its attributes. The node is a reference of the caller's.
+// A node and its attributes. The caller owns one reference to the node.
 struct Entry {
   NodeId node{};
   Attributes attributes{};
 };
 
-// What an operation shall change of a file; the rest stays.
+// The changes that an operation makes to a file's attributes. Attributes without a value stay.
 struct AttributeChange {
   std::optional<uint32_t> mode;  // permissions, S_ISUID, S_ISGID and S_ISVTX
   std::optional<uint32_t> uid;
@@ -93,7 +93,7 @@ struct AttributeChange {
 
 struct OpenedFile {
   FileId file{};
-  Entry entry;  // of create(): the new file; a reference of the caller's
+  Entry entry;  // the caller owns one reference to its node
 };
 
 // An entry of a directory. `name` is valid during the call.

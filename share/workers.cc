@@ -47,7 +47,7 @@ void Workers::submit(std::function<void()> work) {
   {
     const MutexLock lock(mutex_);
     waiting_.push_back(std::move(work));
-    // If the host allows no more threads, those that there are do the work.
+    // If the host allows no more threads, the existing ones do the work.
     if (running_ + waiting_.size() > threads_.size() && threads_.size() < count_)
       static_cast<void>(add_thread());
   }
@@ -69,7 +69,7 @@ void Workers::run() {
     ++running_;
     lock.unlock();
     work();
-    work = nullptr;  // what it holds is released before the wait for it ends
+    work = nullptr;  // releases what it holds before wait_idle() returns
     lock.lock();
     --running_;
     if (waiting_.empty() && running_ == 0) idle_.notify_all();

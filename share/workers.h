@@ -1,7 +1,7 @@
-// Threads that execute the host calls of one share, so that a slow one does not keep the device's
-// loop, or the other requests, from their work.
+// Threads that execute the host calls of one share, so that a slow call delays neither the device's
+// loop nor the other requests.
 //
-// Thread rule: any thread may call submit() and wait_idle(), but not one of the workers.
+// Thread rule: any thread but the workers may call submit() and wait_idle().
 #pragma once
 
 #include <condition_variable>
@@ -19,8 +19,8 @@ namespace wick::share {
 
 class Workers {
  public:
-  // At most `count` threads, which top shows as "NAME". All but the first start when they are
-  // needed. Fails if the host does not even allow the first.
+  // Starts the first of at most `count` threads, which top shows as `name`. The others start when
+  // they are needed. Fails if the host does not even allow the first.
   static Result<std::unique_ptr<Workers>> start(const std::string& name, size_t count);
   // Executes what was submitted, then joins the threads.
   ~Workers();

@@ -15,8 +15,8 @@ constexpr uint64_t kPageBytes = 1 << VIRTIO_BALLOON_PFN_SHIFT;
 constexpr uint16_t kInflate = 0;
 constexpr uint16_t kReporting = 2;
 
-// A turn processes this much of the guest's memory, which takes a few milliseconds. A
-// call of madvise(2) counts as at least kDiscardCost.
+// The budget of a turn in bytes of guest memory, which takes a few milliseconds. Each call of
+// madvise(2) costs at least kDiscardCost.
 constexpr size_t kTurnBytes = 64 << 20;
 constexpr size_t kDiscardCost = 64 << 10;
 
@@ -80,12 +80,12 @@ void Balloon::serve(uint16_t queue) {
   queues_[queue]->serve(kTurnBytes, [this, queue](LoopQueue::Request& request, size_t& budget) {
     if (queue == kInflate) return inflate(request, budget);
     if (queue == kReporting) return discard_reported(request, budget);
-    return true;  // 5.5.6.1: a deflated page needs no action, the guest may just use it
+    return true;  // 5.5.6.1: deflated pages need no action, because the guest may just use them
   });
 }
 
-// 5.5.6.1: the buffer has any number of 32-bit page numbers in any order. Adjacent pages
-// are discarded together.
+// 5.5.6.1: a buffer contains any number of 32-bit page numbers in any order. Adjacent pages are
+// discarded together.
 bool Balloon::inflate(LoopQueue::Request& request, size_t& budget) {
   uint64_t start = 0;
   uint64_t end = 0;
@@ -113,16 +113,16 @@ bool Balloon::inflate(LoopQueue::Request& request, size_t& budget) {
   return !more;
 }
 
-// 5.5.6.5: the buffers are the free ranges. Without VIRTIO_BALLOON_F_PAGE_POISON a
-// discarded page must read as zeroes, which it does.
+// 5.5.6.5: the buffers are the free ranges. Without VIRTIO_BALLOON_F_PAGE_POISON the device may
+// discard the pages, which then read as zeroes.
 bool Balloon::discard_reported(LoopQueue::Request& request, size_t& budget) {
   while (budget > 0) {
     const auto pages = request.writable.front(budget);
     if (pages.empty()) return true;
     warn_if_failed(memory_.discard(pages));
     request.writable.advance(pages.size());
-    // The cost is a multiple of the page size, so that the rest of the budget ends the next
-    // range at a page boundary.
+    // Spends whole pages only. The remaining budget limits the next range, which therefore also
+    // ends at a page boundary.
     spend(budget, std::max<size_t>(align_up(pages.size(), kPageBytes), kDiscardCost));
   }
   return false;

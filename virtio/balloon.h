@@ -3,10 +3,11 @@
 //
 // Free page reporting (VIRTIO_BALLOON_F_REPORTING): the guest reports free ranges by
 // itself, and may use them again at any time. Linux reports blocks of 2 MiB or more, so
-// huge pages of the host are freed whole.
+// the host's huge pages need not be split.
 //
-// Inflation: set_target() asks the guest to give up memory, page by page. A huge page of
-// which only a part was given up is split, and freed when the host is short of memory.
+// Inflation: set_target() asks the guest to give up memory, page by page. If the guest gives up
+// only a part of a huge page, the host splits that page later, when it is short of memory, and
+// only then frees the part.
 //
 // In both cases the memory then reads as zeroes, and the next access causes a page fault.
 //
@@ -35,8 +36,8 @@ class Balloon final : public VirtioDevice {
   void set_target(uint64_t size_bytes);
   // Returns the amount that the guest claims to have given up.
   uint64_t actual_bytes() const;
-  // Sets the function to call, on a vCPU's thread, when the guest changes that amount. Before
-  // the first vCPU runs.
+  // Sets the function to call, on a vCPU's thread, when the guest changes actual_bytes(). Must be
+  // called before the first vCPU runs.
   void on_change(std::function<void()> changed) { changed_ = std::move(changed); }
 
   uint32_t id() const override { return VIRTIO_ID_BALLOON; }
@@ -53,9 +54,9 @@ class Balloon final : public VirtioDevice {
   void reset() override;
 
  private:
-  // Inflate, deflate, reporting. The specification gives the reporting queue the index 4,
-  // but QEMU and Linux count only queues whose feature is offered. Linux needs at least 32
-  // entries in it.
+  // Inflate, deflate, reporting. The specification gives the reporting queue the index 4, but QEMU
+  // and Linux count only queues whose feature is offered. Linux needs at least 32 entries in the
+  // reporting queue.
   static constexpr std::array<uint16_t, 3> kQueueSizes = {128, 128, 128};
 
   void start(ActiveQueue queue);

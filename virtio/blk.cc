@@ -11,19 +11,19 @@ namespace wick::virtio {
 
 namespace {
 
-// The limits of DISCARD and WRITE ZEROES. Linux splits larger requests itself.
+// The maximum sizes of DISCARD and WRITE ZEROES. Linux splits larger requests itself.
 constexpr uint32_t kMaxZeroSectors = 4u << 20;       // 2 GiB
-constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB, if zeroes must be written
-// Longer requests are executed in pieces of this size, and the pieces of all requests
-// share a budget (pieces_). So a reset or a stop, which waits only for the current
-// pieces, is fast.
+constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB, if wick must write the zeroes
+// Requests longer than this are executed in pieces of this size. A reset or a stop of a queue waits
+// only for the pieces that are executed at the moment, and the pieces of all requests share a
+// budget (pieces_); so the wait is short.
 constexpr uint64_t kPieceBytes = 2 << 20;
-// The size of a piece that writes no data to the host's disk. In the budget it counts as
-// kPieceBytes.
+// The size of the pieces of a request that writes no data to the host's disk, such as DISCARD. Such
+// a piece costs kPieceBytes of the budget.
 constexpr uint64_t kFastPieceBytes = 128 << 20;
 constexpr uint16_t kQueueSize = 512;
-constexpr uint32_t kMaxSegments = 510;  // with header and status a full ring (2.7.5.3.1)
-constexpr uint32_t kMaxInFlight = 256;  // in all queues together
+constexpr uint32_t kMaxSegments = 510;  // a header and a status more fill the ring (2.7.5.3.1)
+constexpr uint32_t kMaxInFlight = 256;  // the maximum of requests in all queues together
 
 }  // namespace
 
@@ -93,10 +93,11 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
   queues_.resize(queue_sizes_.size());
-  // The back end exists, so its I/O is submitted and completed first at the end of a round.
+  // The back end registered its own round end before, so its I/O is submitted and completed before
+  // end_round().
   round_end_ = loop_.at_round_end([this] { return end_round(); });
   for (ActiveQueue& queue : queues) add(std::move(queue));
-  // A driver that read the configuration before the change has the old capacity.
+  // The driver may have read the old capacity before it set DRIVER_OK.
   if (std::exchange(capacity_change_pending_, false)) notifier.config_changed();
   for (size_t index = 0; index < queues_.size(); ++index) process_queue(index);
 }
@@ -151,8 +152,8 @@ void Blk::reset() {
   });
 }
 
-// Releases `idle` when the counter is 0. The caller must make sure that no new request
-// increments the counter. While this waits, long requests end after their current piece, so
+// Releases `idle` when the counter becomes 0, perhaps at once. The caller must make sure that no
+// new request increments the counter. Until then long requests end after their current piece, so
 // that the wait is short.
 void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle) {
   if (in_flight == 0) return idle.release();
@@ -160,8 +161,8 @@ void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& id
   idle_ = &idle;
 }
 
-// Starts the requests that are in the ring, at most as many as it has entries; the rest waits
-// for the next round.
+// Starts the requests that are in the ring, but at most as many as the ring has entries; further
+// requests wait for the next round.
 void Blk::process_queue(size_t index) {
   if (index >= queues_.size() || queues_[index] == nullptr) return;
   Queue& queue = *queues_[index];
@@ -177,10 +178,10 @@ void Blk::process_queue(size_t index) {
   if (in_flight_ == kMaxInFlight) stalled_ = true;
 }
 
-// What completed during a round is reported by one interrupt. An interrupt per request would
-// wake the driver for each, which then, on a CPU that it shares with this thread, would also
-// preempt it. Notifications stay off until here, and the driver's new requests are taken
-// without one. Returns true if there were any.
+// Sends one interrupt for all requests that completed in this round. With an interrupt for each,
+// the driver would wake up each time, and preempt this thread if they share a CPU. Driver
+// notifications stay off until here. Then new requests that came without one are taken. Returns
+// true if a queue had new requests.
 bool Blk::end_round() {
   bool more = false;
   for (size_t index = 0; index < queues_.size(); ++index) {
@@ -188,7 +189,7 @@ bool Blk::end_round() {
     Queue& queue = *queues_[index];
     queue.used_in_round = false;
     queue.ring.interrupt();
-    // While queues are stalled, none gets ahead of the others.
+    // During a stall no queue takes requests, so that none gets ahead of the others.
     if (stalled_ || !queue.ring.wait_for_kick()) continue;
     process_queue(index);
     more = true;
@@ -202,8 +203,9 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   uint32_t written = 0;
   if (request.status_byte != nullptr) {
     *request.status_byte = std::byte{status};
-    // 2.7.8.2: the used length counts the bytes from the first writable byte on, and only
-    // if all of them were written.
+    // 2.7.8.2: the used length may only count bytes that were written without a gap from the first
+    // writable byte on. The status byte is the last one, so it counts only if all bytes before it
+    // were written.
     const bool filled = status == VIRTIO_BLK_S_OK && (request.kind == BlkRequest::Kind::kRead ||
                                                       request.kind == BlkRequest::Kind::kGetId);
     if (filled || request.written_before_status == 0) written = request.written_before_status + 1;
@@ -217,7 +219,7 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {
-      // Another queue is the first each time, since it may take all there is.
+      // Each time another queue is served first, because the first one may take the whole limit.
       ++first_after_stall_;
       for (size_t i = 0; i < queues_.size(); ++i)
         process_queue((first_after_stall_ + i) % queues_.size());
@@ -243,7 +245,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
         result = co_await execute_in_pieces(request, queue);
       else
         result = co_await backend_.write(request.offset_bytes, request.data);
-      // 5.2.6.2: without FLUSH the driver expects a write-through cache.
+      // 5.2.6.2: a driver that has not negotiated FLUSH expects a write-through cache.
       if (result && !limits_.flush) result = co_await backend_.flush();
       break;
     case BlkRequest::Kind::kFlush:
@@ -254,7 +256,7 @@ Task<uint8_t> Blk::execute(BlkRequest& request, const Queue& queue) {
       result = co_await execute_in_pieces(request, queue);
       break;
     case BlkRequest::Kind::kGetId: {
-      // 5.2.6: 20 bytes, padded with zeroes; a full ID has no terminator.
+      // 5.2.6: the ID has 20 bytes and is padded with zeroes; an ID of full length has no NUL.
       std::array<char, VIRTIO_BLK_ID_BYTES> id{};
       serial_.copy(id.data(), id.size());
       size_t copied = 0;
@@ -280,7 +282,7 @@ Task<Result<void>> Blk::execute_in_pieces(const BlkRequest& request, const Queue
     const uint64_t length =
         std::min(request.length_bytes - done, fast ? kFastPieceBytes : kPieceBytes);
     const auto held = co_await pieces_.take(std::min(length, kPieceBytes));
-    // The request is cancelled at a reset, and when the machine stops.
+    // Long requests are cancelled at a reset, when the queue is stopped, and when the machine ends.
     if (drains(queue)) co_return fail_errno(ECANCELED, "reset in the middle of a request");
     auto result = co_await execute_piece(request, done, length);
     if (!result) co_return result;

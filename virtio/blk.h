@@ -27,7 +27,7 @@ class Blk final : public VirtioDevice {
   Blk(block::Backend& backend, EventLoop& loop, std::string serial, std::string name,
       uint16_t queues = 1);
 
-  // Notifies the driver if the back end's size has changed. Called on the loop.
+  // Notifies the driver if the back end's size has changed. Must be called on the loop.
   void update_capacity();
 
   uint32_t id() const override { return VIRTIO_ID_BLOCK; }
@@ -67,7 +67,7 @@ class Blk final : public VirtioDevice {
   const std::string serial_;
   const std::string name_;
   const std::vector<uint16_t> queue_sizes_;
-  virtio_blk_config config_{};  // without the capacity
+  virtio_blk_config config_{};  // without the capacity, which may change
 
   std::atomic<uint64_t> capacity_sectors_;  // changed by the loop's thread
 
@@ -77,11 +77,12 @@ class Blk final : public VirtioDevice {
   EventLoop::RoundEnd round_end_;         // while there is a driver
   bool capacity_change_pending_ = false;  // the capacity changed while there was no driver
   BlkLimits limits_;
-  uint32_t in_flight_ = 0;              // in all queues
-  block::ByteBudget pieces_{16 << 20};  // for the current pieces of long requests
+  uint32_t in_flight_ = 0;              // requests in all queues
+  block::ByteBudget pieces_{16 << 20};  // limits the pieces of long requests that run at a time
   bool stalled_ = false;                // queues wait until fewer requests are in flight
-  size_t first_after_stall_ = 0;        // the queue that goes first when they continue
-  // If idle_ is set, it is released when *drained_ is 0: in_flight_ or that of a queue.
+  size_t first_after_stall_ = 0;        // the queue that is served first after a stall
+  // While stop_queue() or reset() waits: *idle_ is released when *drained_ becomes 0. drained_
+  // points to in_flight_ of this object or of a queue.
   const uint32_t* drained_ = nullptr;
   std::binary_semaphore* idle_ = nullptr;
   RateLimit warnings_;

@@ -11,10 +11,10 @@ namespace wick::virtio {
 
 namespace {
 
-// The maximum size of a buffer for GET_ID, because the loop fills it without a pause.
+// The maximum size of the buffers for GET_ID. The loop fills them in one go, so they must be small.
 constexpr uint64_t kMaxIdBytes = 4096;
 
-// Returns a copy of the first sizeof(T) bytes. `buffers` must have that many.
+// Returns a copy of the first sizeof(T) bytes of `buffers`, which must not be shorter.
 template <typename T>
 T read_front(std::span<const iovec> buffers) {
   std::array<std::byte, sizeof(T)> bytes;
@@ -22,7 +22,7 @@ T read_front(std::span<const iovec> buffers) {
   return std::bit_cast<T>(bytes);
 }
 
-// Returns nullptr if there is none.
+// Returns nullptr if the buffers have no bytes.
 std::byte* last_byte(std::span<const iovec> buffers) {
   while (!buffers.empty() && buffers.back().iov_len == 0)
     buffers = buffers.first(buffers.size() - 1);
@@ -50,7 +50,8 @@ void parse_transfer(BlkRequest& request, uint64_t sector, const BlkLimits& limit
   request.length_bytes = bytes;
 }
 
-// 5.2.6.2: exactly one segment, because max_discard_seg and max_write_zeroes_seg are 1.
+// 5.2.6.2: a request has exactly one segment, because max_discard_seg and max_write_zeroes_seg are
+// 1.
 void parse_segment(BlkRequest& request, const BlkLimits& limits) {
   const bool discard = request.kind == BlkRequest::Kind::kDiscard;
   if (!(discard ? limits.discard : limits.write_zeroes)) {

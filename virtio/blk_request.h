@@ -30,14 +30,14 @@ struct BlkRequest {
   Kind kind = Kind::kRefused;
   uint8_t refusal = 0;                 // kRefused: the status of the request
   std::byte* status_byte = nullptr;    // in guest RAM; nullptr if the chain has none
-  uint32_t written_before_status = 0;  // writable bytes in front of the status byte
+  uint32_t written_before_status = 0;  // number of writable bytes in front of the status byte
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
   bool unmap = false;       // kWriteZeroes: the device may free the space
   std::vector<iovec> data;  // kRead, kGetId: buffers to fill; kWrite: the data to write
 
-  // Reads guest memory once and writes nothing. The driver chooses the framing (2.7.4.1):
-  // the header may be in any number of buffers.
+  // Reads each byte of guest memory only once, and writes nothing. The driver may split the header
+  // into any number of buffers (2.7.4.1).
   static BlkRequest parse(std::span<const iovec> readable, std::span<const iovec> writable,
                           const BlkLimits& limits);
 };

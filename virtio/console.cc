@@ -14,7 +14,7 @@ constexpr uint16_t kQueueSize = 64;
 constexpr size_t kTurnBytes = 64 << 10;
 constexpr size_t kChunkBytes = 4096;
 
-// 5.3.2
+// The control queues (5.3.2).
 constexpr uint16_t kControlReceive = 2;
 constexpr uint16_t kControlTransmit = 3;
 constexpr uint16_t receive_queue(size_t port) {
@@ -22,8 +22,8 @@ constexpr uint16_t receive_queue(size_t port) {
 }
 constexpr size_t port_of_queue(uint16_t queue) { return queue < 2 ? 0 : queue / 2 - 1; }
 
-// The reported size of a console without a terminal at its other end. With 0 columns,
-// programs in the guest would not know any size.
+// The size that is reported while no terminal has told its own. With 0 columns, programs in the
+// guest would not know any size.
 constexpr console::Size kDefaultSize{.columns = 80, .rows = 24};
 
 // The events of a port that the device has not sent to the driver yet. They are sent in
@@ -44,7 +44,7 @@ struct Console::Message {
 };
 static_assert(sizeof(virtio_console_control) == 8);
 
-// A port: the guest's end of its back end.
+// A port of the device; its back end sends it the host's input.
 class Console::Port final : public console::Guest {
  public:
   Port(Console& console, size_t index, PortConfig config)
@@ -54,8 +54,9 @@ class Console::Port final : public console::Guest {
     size_t taken = 0;
     LoopQueue* const queue = console_.queues_[receive_queue(index_)].get();
     if (queue != nullptr && (open_ || !console_.multiport_) && !bytes.empty()) {
-      // The budget is one more than needed, so that it is never used up, which would signal the
-      // kick. The queue keeps the last buffer that it popped for the next input.
+      // The budget is one more than needed: serve() signals the kick when the budget is used up,
+      // which is not wanted here. The queue keeps a buffer that it has popped and not filled for
+      // the next input.
       queue->serve(bytes.size() + 1, [&](LoopQueue::Request& request, size_t& budget) {
         if (taken == bytes.size()) return false;
         const size_t copied = request.writable.write(bytes.subspan(taken));
@@ -68,9 +69,9 @@ class Console::Port final : public console::Guest {
     refused_ = taken < bytes.size();
     return taken;
   }
-  void send_break() override {}  // a virtio console has no BREAK
+  void send_break() override {}  // a virtio console cannot receive a BREAK
   void resized(console::Size size) override {
-    if (size.columns == 0 || size.rows == 0) return;  // the terminal does not know its size
+    if (size.columns == 0 || size.rows == 0) return;  // 0: the terminal does not know its size
     size_ = size;
     if (index_ == 0) console_.size_ = size;
     if (console_.multiport_) {
@@ -80,7 +81,7 @@ class Console::Port final : public console::Guest {
     }
   }
 
-  // Asks the back end for the input that was refused, because there are buffers now.
+  // Asks the back end to send the input that input() refused, because there are buffers now.
   void want_input() {
     if (std::exchange(refused_, false)) backend_.input_wanted();
   }
@@ -105,7 +106,7 @@ class Console::Port final : public console::Guest {
     pending_events_ = 0;
   }
 
-  // Called for control messages of the driver.
+  // The next three functions handle control messages of the driver.
   void add() { send_events(kAdded); }
   void set_ready() {
     ready_ = true;
@@ -139,7 +140,7 @@ class Console::Port final : public console::Guest {
         message.control.event = VIRTIO_CONSOLE_PORT_OPEN;
         break;
       default: {
-        // Columns come first, as the specification says. Linux before 6.16 expects rows first.
+        // The specification puts the columns first. Linux before 6.16 expects the rows first.
         message.control.event = VIRTIO_CONSOLE_RESIZE;
         const std::array<uint16_t, 2> size = {size_->columns, size_->rows};
         const auto bytes = std::as_bytes(std::span(size));
@@ -160,7 +161,7 @@ class Console::Port final : public console::Guest {
   console::Backend& backend_;
   const std::string name_;
   std::optional<console::Size> size_;
-  bool refused_ = false;  // the back end holds input that did not fit
+  bool refused_ = false;  // the back end has input for which there was no buffer
   // Used only with VIRTIO_CONSOLE_F_MULTIPORT.
   bool ready_ = false;  // the driver has sent PORT_READY
   bool open_ = false;   // the driver has sent PORT_OPEN
@@ -272,7 +273,7 @@ void Console::handle_control(const virtio_console_control& control) {
   }
 }
 
-// Sends pending events while the driver has buffers. The rest is sent when it adds more.
+// Sends pending events while the driver has buffers. The others are sent when it adds buffers.
 void Console::send_control() {
   if (!multiport_ || queues_[kControlReceive] == nullptr) return;
   queues_[kControlReceive]->serve(kTurnBytes, [this](LoopQueue::Request& request, size_t& budget) {

@@ -26,11 +26,11 @@ class Console final : public VirtioDevice {
  public:
   struct PortConfig {
     console::Backend& backend;
-    std::string name = {};  // empty: a console
+    std::string name = {};  // empty: the port is a console
   };
 
-  // There is at least one port, and the first is a console. The constructor connects the
-  // ports to their back ends; these and the loop must outlive the device.
+  // `ports` must not be empty, and the first port must be a console. The constructor connects the
+  // ports to their back ends. The back ends and the loop must outlive the device.
   Console(EventLoop& loop, std::vector<PortConfig> ports);
   ~Console() override;
 
@@ -63,7 +63,7 @@ class Console final : public VirtioDevice {
   std::vector<uint16_t> queue_sizes_;
   std::vector<std::unique_ptr<Port>> ports_;
 
-  std::atomic<console::Size> size_;  // of port 0
+  std::atomic<console::Size> size_;  // the size of port 0's terminal
 
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<LoopQueue>> queues_;  // by index; nullptr: not in use

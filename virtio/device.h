@@ -1,5 +1,5 @@
-// The interfaces between a virtio device and its transport, independent of the type of
-// either.
+// The interfaces between a virtio device and its transport, for all types of devices and
+// transports.
 #pragma once
 
 #include <algorithm>
@@ -21,20 +21,20 @@ class DriverNotifier {
   virtual ~DriverNotifier() = default;
   virtual void queue_interrupt(uint16_t queue) = 0;
   virtual void config_changed() = 0;
-  // Sets DEVICE_NEEDS_RESET (2.1.2), after an error of the driver that only a reset fixes.
+  // Sets DEVICE_NEEDS_RESET (2.1.2), after an error from which only a reset recovers.
   virtual void needs_reset() = 0;
   // Makes signals of `event` interrupt the driver like queue_interrupt(queue), until
-  // disconnect_interrupt(), which the caller must call. The kernel delivers them (irqfd); no
-  // wick thread wakes up. While the kernel cannot, a signal stays in `event`, and the caller
-  // must take it from there and call queue_interrupt().
+  // disconnect_interrupt(), which the caller must call. The kernel delivers the interrupts (irqfd);
+  // no wick thread wakes up. While the kernel cannot deliver them, a signal stays in `event`, and
+  // the caller must consume it and call queue_interrupt().
   virtual void connect_interrupt(uint16_t queue, const EventFd& event) {
     static_cast<void>(queue), static_cast<void>(event);
   }
   virtual void disconnect_interrupt(const EventFd& event) { static_cast<void>(event); }
 };
 
-// For VirtioDevice::read_config(): copies a part of the structure that describes a device's
-// configuration space.
+// For VirtioDevice::read_config(): copies a part of `config`, the content of a device's
+// configuration space. Bytes beyond its end are zero.
 template <typename Config>
 requires std::is_trivially_copyable_v<Config>
 void copy_config(const Config& config, uint64_t offset, std::span<std::byte> data) {
@@ -51,14 +51,15 @@ struct ActiveQueue {
   const EventFd* kick = nullptr;  // owned by the transport
 };
 
-// Thread rule: the transport makes all calls with its mutex held, so one at a time. After
-// activate() the queues belong to the device's own loop.
+// Thread rule: the transport makes all calls with its mutex held, so never two at the same time.
+// After activate() the queues belong to the device's own loop.
 class VirtioDevice {
  public:
   virtual ~VirtioDevice() = default;
 
-  virtual uint32_t id() const = 0;        // virtio 1.2, 5
-  virtual uint64_t features() const = 0;  // of the device type; the transport adds common ones
+  virtual uint32_t id() const = 0;  // the device type's number (virtio 1.2, 5)
+  // The offered features of the device type. The transport adds those of the ring.
+  virtual uint64_t features() const = 0;
   virtual std::span<const uint16_t> queue_max_sizes() const = 0;
 
   // The device configuration space. Out of bounds, reads return zero and writes are
@@ -75,7 +76,7 @@ class VirtioDevice {
   // accepted and the queues that it made ready. `notifier` is valid until reset() has returned.
   virtual void activate(uint64_t features, std::vector<ActiveQueue> queues,
                         DriverNotifier& notifier) = 0;
-  // Adds one queue to a running device; otherwise as activate().
+  // Adds one queue to a device that is active.
   virtual void start_queue(ActiveQueue queue, DriverNotifier& notifier) = 0;
   // Removes a queue and returns when none of its requests is in flight (2.6.1). Does nothing
   // if the queue is not in use. Waits for the device's loop, as reset() does.

@@ -6,7 +6,7 @@
 
 namespace wick::virtio {
 
-// `written_bytes` is set by the worker.
+// A request in flight. The worker that executes it sets `written_bytes`.
 struct Fs::Request {
   Request(Chain taken, size_t of_queue) : chain(std::move(taken)), queue(of_queue) {}
   Chain chain;
@@ -39,7 +39,7 @@ Fs::~Fs() {
 void Fs::read_config(uint64_t offset, std::span<std::byte> data) {
   virtio_fs_config config{};
   static_assert(sizeof(config.tag) == kTagBytes);
-  // 5.11.4: padded with NULs; one of full length has none.
+  // 5.11.4: the tag is padded with NULs; a tag of full length has no NUL.
   tag_.copy(reinterpret_cast<char*>(config.tag), sizeof(config.tag));
   config.num_request_queues = 1;
   copy_config(config, offset, data);
@@ -100,7 +100,8 @@ void Fs::resume() {
   });
 }
 
-// The workers never wait for the loop, and only the loop submits work, so they become idle.
+// The wait ends, because the workers never wait for the loop, and the loop submits no requests
+// while holds_ is not 0.
 template <typename Function>
 void Fs::while_idle(Function function) {
   share::Workers* const workers = loop_.call([this] {
@@ -136,7 +137,7 @@ void Fs::submit(size_t index, Chain chain) {
   });
 }
 
-// Completes what the workers have executed.
+// Completes the requests that the workers have executed.
 void Fs::finish() {
   finished_event_.consume();
   std::vector<std::shared_ptr<Request>> finished;

@@ -1,9 +1,9 @@
-// The virtio file system device (virtio 1.2, 5.11): a FUSE client in the guest, a FuseSession over
-// a folder of the host here.
+// The virtio file system device (virtio 1.2, 5.11). The guest is a FUSE client; the device serves
+// its requests with a FuseSession over a folder of the host.
 //
-// The loop pops the chains of the high priority queue and of the one request queue, and completes
-// them; worker threads execute the requests in between, several at a time and in any order, so a
-// slow call of the host stalls neither the loop nor other requests.
+// The loop pops chains from the high priority queue and the single request queue. Worker threads
+// execute the requests, several at a time and in any order, so that a slow call of the host stalls
+// neither the loop nor other requests. The loop then completes the chains.
 //
 // Thread rule: VirtioDevice's calls as documented there; pause() and resume() on one other thread;
 // everything else on the loop. A chain belongs to one worker while its request is executed.
@@ -23,9 +23,9 @@ namespace wick::virtio {
 
 class Fs final : public VirtioDevice {
  public:
-  static constexpr size_t kTagBytes = 36;      // 5.11.4
-  static constexpr size_t kMaxWorkers = 8;     // threads
-  static constexpr size_t kMaxInFlight = 128;  // requests that were popped and not completed
+  static constexpr size_t kTagBytes = 36;      // the maximum size of a tag (5.11.4)
+  static constexpr size_t kMaxWorkers = 8;     // the maximum number of worker threads
+  static constexpr size_t kMaxInFlight = 128;  // requests that are popped and not yet completed
 
   // `tag` has at most kTagBytes bytes and is the name by which the guest mounts the folder. `tree`
   // and `loop` must outlive the device.
@@ -33,7 +33,8 @@ class Fs final : public VirtioDevice {
                                             const std::string& tag, FuseCache cache);
   ~Fs() override;
 
-  // Waits for the requests in flight, and holds new ones until resume(). Both may be called again.
+  // Waits for the requests in flight, and holds new requests until resume(). Repeated calls are
+  // allowed.
   void pause();
   void resume();
 
@@ -49,8 +50,9 @@ class Fs final : public VirtioDevice {
 
  private:
   struct Request;
-  // 5.11.2: hiprio, then the request queues. The size of the second bounds the pages of one
-  // request in Linux, which wants four entries more than FuseSession::kMaxPages.
+  // 5.11.2: the high priority queue, then the request queue. The size of the request queue limits
+  // the pages of one request: Linux needs four entries more than pages, so 512 allows
+  // FuseSession::kMaxPages.
   static constexpr std::array<uint16_t, 2> kQueueSizes = {128, 512};
 
   Fs(share::Tree& tree, EventLoop& loop, const std::string& tag, FuseCache cache, EventFd finished);
@@ -80,7 +82,7 @@ class Fs final : public VirtioDevice {
   RateLimit warnings_;
 
   Mutex mutex_;
-  std::vector<std::shared_ptr<Request>> finished_ GUARDED_BY(mutex_);  // not completed yet
+  std::vector<std::shared_ptr<Request>> finished_ GUARDED_BY(mutex_);  // executed, not completed
 };
 
 }  // namespace wick::virtio

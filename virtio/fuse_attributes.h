@@ -1,4 +1,4 @@
-// FUSE's structures, made of the values of a share::Tree.
+// Converts between the structures of FUSE and the values of a share::Tree.
 #pragma once
 
 #include <linux/fuse.h>
@@ -9,13 +9,13 @@
 
 namespace wick::virtio {
 
-// A device number as FUSE has it, which is the kernel's new_encode_dev().
+// Convert between a device number and its FUSE format, that of the kernel's new_encode_dev().
 uint32_t fuse_device(uint32_t major, uint32_t minor);
 dev_t host_device(uint32_t fuse_device);
 
 fuse_attr fuse_attributes(const share::Attributes& attributes);
 
-// How long the client may use names and attributes without asking again.
+// `valid` is how long the client may use the name and the attributes without a new request.
 fuse_entry_out fuse_entry(const share::Entry& entry, std::chrono::seconds valid);
 fuse_attr_out fuse_attributes_reply(const share::Attributes& attributes,
                                     std::chrono::seconds valid);

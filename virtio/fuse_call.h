@@ -1,4 +1,4 @@
-// One request while it is executed. Only the sources of FuseSession include this file.
+// A request that is being executed. Only the sources of FuseSession include this file.
 #pragma once
 
 #include "base/bytes.h"
@@ -34,7 +34,8 @@ struct FuseSession::Call {
   }
 };
 
-// Takes values off the arguments; false if they are too short.
+// Takes several values from the front of the arguments. Returns false if the arguments are too
+// short.
 template <typename... T>
 bool take_all(FuseArguments& arguments, T&... values) {
   return (arguments.take(values) && ...);

@@ -1,4 +1,4 @@
-// Requests of FuseSession that concern open files and directories.
+// The requests of FuseSession for open files and directories.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -10,10 +10,10 @@ namespace wick::virtio {
 
 namespace {
 
-// The longest answer to FUSE_READDIR and FUSE_READDIRPLUS; the kernel asks for one page.
+// The maximum size of an answer to FUSE_READDIR and FUSE_READDIRPLUS; Linux asks for one page.
 constexpr size_t kMaxDirectoryBytes = 64 << 10;
 
-// A fuse_dirent, and before it a fuse_entry_out if `plus`.
+// Returns the size of a fuse_dirent; with `plus`, of a fuse_entry_out followed by a fuse_dirent.
 size_t dirent_size(std::string_view name, bool plus) {
   const size_t size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name.size());
   return plus ? size + sizeof(fuse_entry_out) : size;
@@ -48,7 +48,8 @@ fuse_open_out FuseSession::open_reply(share::FileId file, bool directory) const 
   return out;
 }
 
-// A client that gets no answer cannot close the file, so it is closed here.
+// Writes the answer for an opened file. If the answer does not fit, closes the file, because the
+// client cannot.
 uint32_t FuseSession::opened(Call& call, share::FileId file, bool directory) {
   const uint32_t written = call.structures(open_reply(file, directory));
   if (written <= sizeof(fuse_out_header)) tree_.close(file);
@@ -98,7 +99,8 @@ uint32_t FuseSession::read(Call& call) {
   return call.reply.data(call.request.header.unique, *got);
 }
 
-// The data that a mapping has changed (FUSE_WRITE_CACHE) is never appended.
+// FUSE_WRITE_CACHE marks data from the guest's page cache, such as that of a memory mapping. It is
+// written at its offset, even with O_APPEND.
 uint32_t FuseSession::write(Call& call) {
   fuse_write_in in;
   if (!call.arguments.take(in)) return call.error(EINVAL);
@@ -145,7 +147,7 @@ uint32_t FuseSession::read_directory(Call& call) {
   const auto take = [&](const share::DirectoryEntry& entry) {
     if (out.size() + dirent_size(entry.name, plus) > room) return false;
     if (plus) {
-      // Without a node the client looks the entry up when it needs it.
+      // If the lookup fails, `found` has no node, and the client itself looks the entry up later.
       fuse_entry_out found{};
       if (entry.name != "." && entry.name != "..")
         if (const auto node = tree_.lookup(call.node(), entry.name))
@@ -156,7 +158,8 @@ uint32_t FuseSession::read_directory(Call& call) {
     return true;
   };
   const auto read = tree_.read_directory(share::FileId{in.fh}, in.offset, take);
-  // Entries that were read count, because the client has references to them.
+  // After an error, entries that were read before must still be sent, because their nodes have a
+  // reference for the client already.
   if (!read && out.empty()) return call.error(read.error());
   return call.bytes(out);
 }

@@ -1,4 +1,4 @@
-// Requests of FuseSession that concern names, nodes and their attributes.
+// The requests of FuseSession for names, nodes and their attributes.
 #include <algorithm>
 
 #include "virtio/fuse_call.h"
@@ -11,7 +11,8 @@ share::Caller FuseSession::caller(const Call& call, uint32_t umask) const {
   return caller;
 }
 
-// Without room for the reply the client does not learn of the node.
+// Answers with a node. If the answer does not fit, gives the client's reference to the node back,
+// because the client does not learn of the node.
 uint32_t FuseSession::entry_reply(Call& call, const share::Outcome<share::Entry>& entry) {
   if (!entry) return call.error(entry.error());
   const uint32_t written = call.structures(fuse_entry(*entry, valid_));
@@ -23,7 +24,7 @@ uint32_t FuseSession::lookup(Call& call) {
   std::string_view name;
   if (!call.arguments.take(name)) return call.error(EINVAL);
   const auto entry = tree_.lookup(call.node(), name);
-  // An entry without a node lets the client remember that there is none.
+  // An entry without a node lets the client cache that the file does not exist.
   if (!entry && entry.error() == ENOENT && cache_ == FuseCache::kAlways)
     return call.structures(fuse_entry({}, valid_));
   return entry_reply(call, entry);
@@ -137,7 +138,7 @@ uint32_t FuseSession::file_system(Call& call) {
 uint32_t FuseSession::set_xattr(Call& call) {
   fuse_setxattr_in in;
   std::string_view name;
-  // FUSE_SETXATTR_EXT adds the later fields.
+  // The structure has its last fields only if FUSE_SETXATTR_EXT was negotiated (kAclFeatures).
   const bool taken = acls_ ? call.arguments.take(in)
                            : call.arguments.take_prefix(in, FUSE_COMPAT_SETXATTR_IN_SIZE);
   if (!taken || !call.arguments.take(name) || call.arguments.rest().size() < in.size)
@@ -147,7 +148,7 @@ uint32_t FuseSession::set_xattr(Call& call) {
                                    static_cast<int>(in.flags), kill_set_group_id));
 }
 
-// The size 0 asks for the size.
+// With the size 0, the client asks only for the size of the value.
 uint32_t FuseSession::xattr_reply(Call& call, uint32_t size, std::span<const std::byte> value) {
   if (size == 0) {
     fuse_getxattr_out out{};

@@ -1,5 +1,5 @@
-// A request of a FUSE client as it lies in a descriptor chain (virtio 1.2, 5.11.6.1), and its
-// answer. Parsing has no state and touches no file.
+// A request of a FUSE client in a descriptor chain (virtio 1.2, 5.11.6.1), and its answer. Parsing
+// has no state and accesses no file.
 //
 // Specification: <linux/fuse.h>. A request is a fuse_in_header, then a structure that depends on
 // the opcode, then names that end with NUL, or data.
@@ -20,19 +20,19 @@
 
 namespace wick::virtio {
 
-// The arguments of a request behind its header, which are taken from front to back.
+// The arguments of a request, which follow its header. They are taken from front to back.
 class FuseArguments {
  public:
   explicit FuseArguments(std::span<const std::byte> bytes = {}) : bytes_(bytes) {}
 
-  // Each take returns false if the arguments are too short, and then takes nothing.
+  // All functions return false and take nothing if the arguments are too short.
   template <typename T>
   bool take(T& value) {
     static_assert(std::is_trivially_copyable_v<T>);
     return take_prefix(value, sizeof(T));
   }
-  // Takes the first `size_bytes` of a structure that newer clients have made longer; the rest of
-  // `value` is zero.
+  // Takes only the first `size_bytes` of a structure, because older clients send a shorter one. The
+  // rest of `value` becomes zero.
   template <typename T>
   bool take_prefix(T& value, size_t size_bytes) {
     if (bytes_.size() < size_bytes || size_bytes > sizeof(T)) return false;
@@ -41,7 +41,7 @@ class FuseArguments {
     bytes_ = bytes_.subspan(size_bytes);
     return true;
   }
-  // A name, without its NUL.
+  // Takes a name that ends with NUL. `name` is without the NUL.
   bool take(std::string_view& name);
   std::span<const std::byte> rest() const { return bytes_; }
 
@@ -50,17 +50,17 @@ class FuseArguments {
 };
 
 struct FuseRequest {
-  // The longest arguments of a request other than FUSE_WRITE: an extended attribute with its
-  // name and value. A FUSE_BATCH_FORGET of the kernel is shorter.
+  // The maximum size of the arguments, without the data of FUSE_WRITE. The longest are an extended
+  // attribute with its name and value; a FUSE_BATCH_FORGET of Linux is shorter.
   static constexpr size_t kMaxArgumentBytes = (64 << 10) + 4096;
 
   fuse_in_header header{};
   FuseArguments arguments() const { return FuseArguments(argument_bytes); }
-  std::vector<std::byte> argument_bytes;  // copied from guest memory; not the data of FUSE_WRITE
-  std::vector<iovec> data;                // of FUSE_WRITE, in guest memory
+  std::vector<std::byte> argument_bytes;  // copied from guest memory, without FUSE_WRITE's data
+  std::vector<iovec> data;                // the data of FUSE_WRITE, in guest memory
 
-  // Returns nothing if there is no header, or not as much as it claims. If the arguments are too
-  // long, returns the request with too_long.
+  // Returns nothing if there is no header, or if the chain is shorter than the header says. Sets
+  // `too_long` if the arguments are longer than kMaxArgumentBytes.
   static std::optional<FuseRequest> parse(std::span<const iovec> readable);
   bool too_long = false;
 };
@@ -71,21 +71,23 @@ class FuseReply {
   explicit FuseReply(std::span<const iovec> writable)
       : writable_(writable), room_bytes_(total_bytes(writable)) {}
 
-  // The number of bytes that fit behind the fuse_out_header; 0 if even that does not fit.
+  // The number of bytes that fit behind the fuse_out_header; 0 if even the header does not fit.
   size_t room_bytes() const {
     return room_bytes_ < sizeof(fuse_out_header) ? 0 : room_bytes_ - sizeof(fuse_out_header);
   }
-  // Where the data of FUSE_READ goes; at most `size_bytes`.
+  // The buffers for the data of a FUSE_READ, of at most `size_bytes`.
   std::vector<iovec> data_buffers(size_t size_bytes) const {
     return slice(writable_, sizeof(fuse_out_header), size_bytes);
   }
 
-  // Each of these writes the whole answer, once, and returns the number of bytes that it has
-  // written, or 0 if the chain has no room for an answer.
+  // The following functions write the answer. At most one of them may be called for a request. They
+  // return the size of the answer in bytes; 0 if the chain has no room even for an error.
+
+  // Writes an errno value; 0 is success without data.
   uint32_t error(uint64_t unique, int code) const;
-  // The data is in data_buffers() already.
+  // Writes only the header of a FUSE_READ: its data is in data_buffers() already.
   uint32_t data(uint64_t unique, size_t size_bytes) const;
-  // EINVAL in place of an answer that does not fit.
+  // Writes `bytes`, or the error EINVAL if they do not fit.
   uint32_t payload(uint64_t unique, std::span<const std::byte> bytes) const;
 
  private:

@@ -11,16 +11,16 @@ namespace {
 using std::chrono::seconds;
 
 constexpr uint32_t kMinMinor = 31;     // Linux 5.4, the first with virtio-fs
-constexpr uint32_t kServedMinor = 31;  // later ones add only what FUSE_INIT negotiates
+constexpr uint32_t kServedMinor = 31;  // later versions add only features that FUSE_INIT negotiates
 
-// What the session implements. Locks are not among them, so the guest's kernel keeps those of its
-// processes. HANDLE_KILLPRIV_V2 spares the client a request before each write.
+// The features that the session implements. Locks are not among them, so the guest's kernel manages
+// the locks of its own processes. HANDLE_KILLPRIV_V2 saves the client a request before each write.
 constexpr uint32_t kFeatures = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES |
                                FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS |
                                FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
 
-// With these, the guest's kernel checks ACLs, and the host applies the umask to new files. The
-// guest cannot apply it, because a default ACL of the directory replaces it.
+// With these features, the guest's kernel checks ACLs, and the host applies the umask to new files.
+// The guest cannot apply the umask, because a default ACL of the directory overrides it.
 constexpr uint32_t kAclFeatures = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
 uint32_t features(FuseCache cache) {
@@ -142,7 +142,7 @@ uint32_t FuseSession::handle(std::span<const iovec> readable, std::span<const io
   if (request->too_long) return call.error(E2BIG);
   const Handler handler = handler_of(request->header.opcode);
   if (handler == nullptr) return call.error(ENOSYS);
-  // As in the kernel's own server side, nothing is served before FUSE_INIT.
+  // The first request of a client must be FUSE_INIT.
   if (!started_ && request->header.opcode != FUSE_INIT) return call.error(EIO);
   return (this->*handler)(call);
 }
@@ -153,7 +153,7 @@ void FuseSession::reset() {
   tree_.reset();
 }
 
-// A client whose FUSE_INIT comes again has forgotten all that it knew.
+// Resets the session, because a client that sends FUSE_INIT again has lost all its references.
 uint32_t FuseSession::init(Call& call) {
   constexpr size_t kSizeBeforeFlags2 = 16;
   fuse_init_in in;
@@ -161,7 +161,7 @@ uint32_t FuseSession::init(Call& call) {
   fuse_init_out out{};
   out.major = FUSE_KERNEL_VERSION;
   out.minor = kServedMinor;
-  // A newer client answers with another FUSE_INIT, of our version.
+  // A client with a newer major version then sends another FUSE_INIT, with our version.
   if (in.major > FUSE_KERNEL_VERSION) return call.structures(out);
   if (in.major < FUSE_KERNEL_VERSION || in.minor < kMinMinor) return call.error(EPROTO);
   reset();
@@ -177,13 +177,13 @@ uint32_t FuseSession::init(Call& call) {
   return call.structures(out);
 }
 
-// The last request of a client that unmounts. Another mount begins with FUSE_INIT.
+// FUSE_DESTROY is the last request of a client that unmounts. The next mount begins with FUSE_INIT.
 uint32_t FuseSession::destroy(Call& call) {
   reset();
   return call.error(0);
 }
 
-// Without an answer, as FUSE_BATCH_FORGET and FUSE_INTERRUPT.
+// FUSE_FORGET has no answer; neither have FUSE_BATCH_FORGET and FUSE_INTERRUPT.
 uint32_t FuseSession::forget(Call& call) {
   fuse_forget_in in;
   if (call.arguments.take(in)) tree_.forget(call.node(), in.nlookup);
@@ -199,7 +199,7 @@ uint32_t FuseSession::batch_forget(Call& call) {
   return 0;
 }
 
-// FUSE_INTERRUPT: the interrupted request is executed all the same, which the protocol allows.
+// FUSE_INTERRUPT is ignored: the protocol allows the interrupted request to be executed anyway.
 uint32_t FuseSession::no_answer(Call&) { return 0; }
 
 }  // namespace wick::virtio

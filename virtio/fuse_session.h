@@ -1,9 +1,9 @@
-// A FUSE server over a share::Tree. Each call of handle() executes one request. It knows nothing of
-// rings.
+// A FUSE server over a share::Tree, independent of virtqueues. Each call of handle() executes one
+// request.
 //
-// Thread rule: any thread may call handle(); requests run at the same time. Call reset() only when
-// no request runs. FUSE_INIT and FUSE_DESTROY also reset the session; requests that run then may
-// fail.
+// Thread rule: any thread may call handle(), several at the same time. reset() may be called only
+// while no request is executed. FUSE_INIT and FUSE_DESTROY also reset the session; requests that
+// are executed at that time may fail.
 #pragma once
 
 #include <atomic>
@@ -15,16 +15,16 @@
 
 namespace wick::virtio {
 
-// How much the guest keeps of what it has read.
+// What the guest caches of the files that it has read.
 enum class FuseCache {
   kAuto,    // names and attributes for a second; data until a file is opened again or changes
-  kAlways,  // everything, for files that only this guest changes
+  kAlways,  // everything; for files that only this guest changes
   kNever,   // nothing: each access is a request
 };
 
 class FuseSession {
  public:
-  // The maximum of data in one FUSE_WRITE or FUSE_READ.
+  // The maximum amount of data in one FUSE_WRITE or FUSE_READ.
   static constexpr uint32_t kMaxPages = 256;
   static constexpr uint32_t kMaxWriteBytes = kMaxPages * 4096;
 
@@ -32,9 +32,9 @@ class FuseSession {
   FuseSession(share::Tree& tree, FuseCache cache);
 
   // Executes the request and writes its answer. Returns the number of bytes written; 0 if the
-  // request has no answer, or the chain no room for it.
+  // request has no answer or is malformed, or if the chain has no room for an answer.
   uint32_t handle(std::span<const iovec> readable, std::span<const iovec> writable);
-  // Forgets what the client knew, so that another can start with FUSE_INIT.
+  // Drops the client's references and open files. The next request must be FUSE_INIT.
   void reset();
 
  private:
@@ -85,7 +85,7 @@ class FuseSession {
   uint32_t opened(Call& call, share::FileId file, bool directory);
   fuse_open_out open_reply(share::FileId file, bool directory) const;
   uint32_t xattr_reply(Call& call, uint32_t size, std::span<const std::byte> value);
-  // The caller, and the umask for what it creates if FUSE_DONT_MASK was agreed on.
+  // Returns the caller. If FUSE_DONT_MASK was negotiated, it includes the umask for new files.
   share::Caller caller(const Call& call, uint32_t umask) const;
 
   // Constant after construction.
@@ -94,7 +94,7 @@ class FuseSession {
   const std::chrono::seconds valid_;
 
   std::atomic<bool> started_{false};  // FUSE_INIT has been answered
-  std::atomic<bool> acls_{false};     // FUSE_INIT has agreed on kAclFeatures
+  std::atomic<bool> acls_{false};     // FUSE_INIT has negotiated kAclFeatures
 };
 
 }  // namespace wick::virtio

@@ -12,12 +12,13 @@ namespace wick::virtio {
 
 namespace {
 
-// 5.8.2
+// The indices of the queues (5.8.2).
 enum Queue : uint16_t { kEventQueue, kStatusQueue };
 
 constexpr size_t kTurnBytes = 16 << 10;
-constexpr uint16_t kVendor = 0x1af4;  // of virtio
-// All keys of a PC's keyboard, with those for media. The numbers between them are not used.
+constexpr uint16_t kVendor = 0x1af4;  // virtio's PCI vendor ID
+// The range from kFirstKey to kLastKey contains the codes of all keys of a PC's keyboard, media
+// keys included, and some codes that no key has.
 constexpr uint16_t kFirstKey = KEY_ESC;
 constexpr uint16_t kLastKey = KEY_MICMUTE;
 constexpr uint16_t kButtons[] = {BTN_LEFT, BTN_RIGHT, BTN_MIDDLE};
@@ -57,8 +58,8 @@ struct Input::EventQueue {
              RateLimit& warnings, std::function<void()> on_kick)
       : ring(loop, std::move(queue), notifier, name, warnings, std::move(on_kick)) {}
 
-  KickedRing ring;            // first: the chains go back to it when they are destroyed
-  std::deque<Chain> buffers;  // each for one event; as many as the ring has entries at most
+  KickedRing ring;            // before `buffers`: a chain returns to its ring when destroyed
+  std::deque<Chain> buffers;  // each for one event; at most as many as the ring has entries
 };
 
 Result<std::unique_ptr<Input>> Input::create(EventLoop& loop, Kind kind, OnLeds on_leds) {
@@ -92,7 +93,8 @@ void Input::write_config(uint64_t offset, std::span<const std::byte> data) {
     (offset + i == 0 ? select_ : subsel_) = std::to_integer<uint8_t>(data[i]);
 }
 
-// What the device does not have is of size 0: so are its properties (VIRTIO_INPUT_CFG_PROP_BITS).
+// Returns the structure that `select` and `subsel` choose. Its size is 0 for everything that the
+// device does not have, for example properties (VIRTIO_INPUT_CFG_PROP_BITS).
 virtio_input_config Input::config() const {
   virtio_input_config config{};
   config.select = select_;
@@ -120,7 +122,7 @@ virtio_input_config Input::config() const {
         else
           for (const uint16_t button : kButtons) set_bit(config, button);
       } else if (subsel_ == EV_REP && keyboard) {
-        config.size = 1;  // without bits: the driver chooses delay and period
+        config.size = 1;  // supports EV_REP, but no bits: the driver chooses delay and period
       } else if (subsel_ == EV_LED && keyboard) {
         for (const uint16_t led : kLeds) set_bit(config, led);
       } else if (subsel_ == EV_REL && !keyboard) {
@@ -140,7 +142,7 @@ virtio_input_config Input::config() const {
   return config;
 }
 
-// -- The driver --
+// -- Calls of the transport, and the queues --
 
 void Input::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& notifier) {
   for (ActiveQueue& queue : queues) start_queue(std::move(queue), notifier);
@@ -178,7 +180,8 @@ void Input::reset() {
   select_ = subsel_ = 0;
 }
 
-// Ends the event queue. The next driver knows of no key that is held.
+// Removes the event queue and forgets all keys and waiting events, because the next driver starts
+// without held keys.
 void Input::forget() {
   events_.reset();
   const MutexLock lock(mutex_);
@@ -204,13 +207,13 @@ void Input::collect_buffers() {
     active_ = true;
 }
 
-// Takes the first group, if there are buffers for it.
+// Takes the first group from the list, if `buffers` suffices for all its events.
 std::optional<Input::Group> Input::take_group(size_t buffers) {
   const MutexLock lock(mutex_);
   if (waiting_.empty() || waiting_.front().size > buffers) return std::nullopt;
   const Group group = waiting_.front();
   waiting_.pop_front();
-  // There is room now for the releases of an overflow.
+  // The list has room again for releases that found it full.
   for (size_t code = 0; code < owed_.size() && owed_.any(); ++code) {
     if (waiting_.size() == kMaxWaitingGroups) break;
     if (owed_.test(code)) release(static_cast<uint16_t>(code));
@@ -226,7 +229,8 @@ void Input::hold(bool held) {
 void Input::send_events() {
   if (events_ == nullptr || held_) return;
   collect_buffers();
-  // Each group takes buffers, of which there are no more than the ring has entries.
+  // The loop ends, because each group uses up buffers, and there are at most as many buffers as the
+  // ring has entries.
   while (const auto group = take_group(events_->buffers.size())) {
     for (size_t i = 0; i < group->size; ++i) {
       const Event& event = group->events[i];
@@ -241,7 +245,7 @@ void Input::send_events() {
   events_->ring.interrupt();
 }
 
-// 5.8.6.1: the driver changes lights.
+// Handles status events: the driver changes the lights of the keyboard (5.8.6.1).
 void Input::serve_status() {
   const uint8_t before = leds_;
   status_->serve(kTurnBytes, [this](LoopQueue::Request& request, size_t& budget) {
@@ -260,7 +264,7 @@ void Input::serve_status() {
   if (leds_ != before && on_leds_) on_leds_(leds_);
 }
 
-// -- The host --
+// -- Input from the host --
 
 bool Input::has_key(uint16_t code) const {
   if (kind_ == Kind::kKeyboard) return code >= kFirstKey && code <= kLastKey;
@@ -281,7 +285,7 @@ void Input::key(uint16_t code, bool down) {
 }
 
 void Input::press(uint16_t code) {
-  // If the driver was not told of a release, the key has been held for it.
+  // If the last release found the list full, it is dropped now: for the driver the key stays held.
   owed_.reset(code);
   if (!down_.test(code) && push({{EV_KEY, code, 1}, {EV_SYN, SYN_REPORT, 0}})) down_.set(code);
 }

@@ -1,11 +1,11 @@
 // The virtio input device (virtio 1.2, 5.8): a keyboard, or a tablet, which is a pointer with
 // absolute positions, three buttons and a wheel.
 //
-// Events wait in a bounded list until the driver has buffers for a whole group of them, which
-// ends with SYN_REPORT. Movements that wait are merged into one. While the list is full, new
-// presses and movements are dropped; releases follow later, so that no key seems to be held for
-// ever. Without a driver, all is dropped. The driver's system repeats keys by itself (EV_REP),
-// so the repetitions of the host are ignored.
+// Events are sent in groups that end with SYN_REPORT. They wait in a bounded list until the driver
+// has buffers for a whole group. Successive movements in the list are merged into one. While the
+// list is full, new presses and movements are dropped, but releases are sent later, so that no key
+// seems to be held for ever. Without a driver, all events are dropped. The guest repeats held keys
+// by itself (EV_REP), so repeated presses from the host are ignored.
 //
 // Thread rule: any thread calls InputDevice's functions; VirtioDevice's calls as documented
 // there; everything else on the loop. `on_leds` is called on the loop.
@@ -35,10 +35,10 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   enum class Kind : uint8_t { kKeyboard, kTablet };
   static constexpr size_t kMaxWaitingGroups = 64;
 
-  // `on_leds` gets enum devices::Led each time when the driver changes a light of a keyboard; it
-  // may be empty. The loop must outlive the device, which is destroyed on the loop's thread or
-  // while no thread runs the loop.
   using OnLeds = std::function<void(uint8_t leds)>;
+  // `on_leds` is called with bits of devices::Led when the driver changes a light of the keyboard;
+  // it may be empty. The loop must outlive the device. The device must be destroyed on the loop's
+  // thread, or while no thread runs the loop.
   static Result<std::unique_ptr<Input>> create(EventLoop& loop, Kind kind, OnLeds on_leds = {});
   ~Input() override;
 
@@ -59,8 +59,8 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   void move_to(uint16_t x, uint16_t y) override;
   void scroll(int steps) override;
 
-  // While held, the device writes nothing to the guest's memory; events wait, as without buffers.
-  // On the loop's thread.
+  // While held, the device writes no events to the guest's memory; they wait in the list. Must be
+  // called on the loop's thread.
   void hold(bool held);
 
  private:
@@ -72,12 +72,12 @@ class Input final : public VirtioDevice, public devices::InputDevice {
     uint16_t code = 0;
     int32_t value = 0;
   };
-  // Events that the driver gets together or not at all.
+  // Events that are sent together or not at all.
   struct Group {
     std::array<Event, kMaxGroupEvents> events = {};
     size_t size = 0;
   };
-  // The event queue, and the buffers of it that the driver has given.
+  // The event queue, and the buffers popped from it.
   struct EventQueue;
 
   Input(EventLoop& loop, Kind kind, OnLeds on_leds, EventFd wake);
@@ -97,7 +97,7 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   const Kind kind_;
   const OnLeds on_leds_;
   const std::string name_;
-  const EventFd wake_;  // signalled if there is a group to send
+  const EventFd wake_;  // signalled when there may be a group to send
 
   std::atomic<bool> active_ = false;
 
@@ -115,8 +115,8 @@ class Input final : public VirtioDevice, public devices::InputDevice {
 
   Mutex mutex_;
   std::deque<Group> waiting_ GUARDED_BY(mutex_);
-  std::bitset<KEY_CNT> down_ GUARDED_BY(mutex_);  // the driver was told, or will be
-  std::bitset<KEY_CNT> owed_ GUARDED_BY(mutex_);  // releases for which there was no room
+  std::bitset<KEY_CNT> down_ GUARDED_BY(mutex_);  // keys whose press is in waiting_ or was sent
+  std::bitset<KEY_CNT> owed_ GUARDED_BY(mutex_);  // keys whose release found waiting_ full
 };
 
 }  // namespace wick::virtio

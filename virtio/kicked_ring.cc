@@ -5,7 +5,7 @@ namespace wick::virtio {
 KickedRing::KickedRing(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier,
                        const std::string& name, RateLimit& warnings, std::function<void()> on_kick)
     : active_(std::move(queue)), notifier_(notifier), name_(name), warnings_(warnings) {
-  // Edge-triggered: each kick is one event, and the eventfd need not be read.
+  // The watch is edge-triggered: each kick is one event, and the eventfd need not be read.
   auto watch = loop.watch(active_.kick->fd(), EPOLLIN | EPOLLET,
                           [on_kick = std::move(on_kick)](uint32_t) { on_kick(); });
   if (watch)

@@ -1,5 +1,5 @@
-// A virtqueue that a device serves on an event loop: watches the kick, pops chains in bounded
-// turns, and interrupts the driver.
+// A virtqueue that a device serves on an event loop: watches the queue's kick, pops chains in
+// bounded turns, and interrupts the driver.
 //
 // Thread rule: the loop's thread only.
 #pragma once
@@ -17,18 +17,18 @@ namespace wick::virtio {
 
 class KickedRing {
  public:
-  // `on_kick` is called on the loop for each notification by the driver. There is no call
-  // for chains that are in the ring already. `name` and `warnings` are the device's, for
-  // messages. All references must outlive the ring.
+  // `on_kick` is called on the loop for each notification by the driver, but not for chains that
+  // are in the ring already. `name` and `warnings` are those of the device, for messages. All
+  // references must outlive the ring.
   KickedRing(EventLoop& loop, ActiveQueue queue, DriverNotifier& notifier, const std::string& name,
              RateLimit& warnings, std::function<void()> on_kick);
   KickedRing(const KickedRing&) = delete;
   KickedRing& operator=(const KickedRing&) = delete;
 
-  // Makes one turn: passes chains to `take(Chain)` while there are any and `ready()` is true,
+  // Makes one turn: passes chains to `take(Chain)` while there are chains and `ready()` is true,
   // then interrupts the driver. A turn takes at most as many chains as the ring has entries;
   // otherwise a driver that adds chains without end would keep the loop from its other work. A
-  // turn that reaches this limit signals the kick, to get another turn.
+  // turn that reaches this limit signals the kick, so that another turn follows.
   template <typename Ready, typename Take>
   void serve(Ready ready, Take take) {
     if (!active()) return;
@@ -42,11 +42,11 @@ class KickedRing {
     if (left == 0) kick();
   }
 
-  // The parts of a turn, for a device that needs several chains at once, or that interrupts the
-  // driver later.
+  // The following functions are the parts of a turn, for a device that needs several chains at
+  // once, or that interrupts the driver later.
 
-  // Disables notifications, and passes up to `limit` chains to `take(Chain)` while there are any
-  // and `ready()` is true. Returns their number.
+  // Disables notifications, and passes up to `limit` chains to `take(Chain)` while there are chains
+  // and `ready()` is true. Returns the number of chains passed.
   template <typename Ready, typename Take>
   size_t take_chains(size_t limit, Ready& ready, Take& take) {
     active_.ring.disable_notifications();
@@ -58,20 +58,20 @@ class KickedRing {
     }
     return taken;
   }
-  // Returns the next chain, or nothing if there is none. If the driver has broken the ring,
-  // the device needs a reset, and the ring is no longer active.
+  // Returns the next chain; nullopt if the ring is empty, inactive or broken. If the driver has
+  // broken the ring, it is no longer active, and the device needs a reset.
   std::optional<Chain> pop();
-  // Enables notifications, after pop() has returned nothing. Returns true if a chain came
-  // meanwhile; the driver may have sent no notification for it.
+  // Enables notifications, after pop() has found no chain. Returns true if the driver has added a
+  // chain meanwhile, for which there may be no notification.
   bool wait_for_kick() { return active() && active_.ring.enable_notifications(); }
-  // Interrupts the driver if it wants that for the chains completed since the last call;
-  // during serve(), at its end.
+  // Interrupts the driver if it wants an interrupt for the chains completed since the last call.
+  // Does nothing during serve(), which interrupts at its end.
   void interrupt() {
     if (!serving_ && active_.ring.interrupt_needed()) notifier_.queue_interrupt(active_.index);
   }
-  // Causes another call of on_kick, unless the ring is stopped or destroyed before.
-  // (EventLoop::post() would be wrong here: a posted function also runs after the ring is
-  // destroyed.)
+  // Causes another call of on_kick, unless the ring is stopped or destroyed before that.
+  // (EventLoop::post() would be wrong here: the posted function would run even if the ring is
+  // destroyed before.)
   void kick() const { active_.kick->signal(); }
 
   bool active() const { return kick_watch_.active(); }

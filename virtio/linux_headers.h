@@ -1,5 +1,5 @@
-// The kernel's headers for virtio that are not C++ as they are: the legacy part of virtio_ring.h
-// has C code, and virtio_net.h a field named `class`.
+// Includes the kernel's virtio headers that are not valid C++: the legacy part of virtio_ring.h
+// contains C code, and virtio_net.h has a field named `class`.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 #include <linux/virtio_net.h>
 #undef class
 
-// 5.1.3; the header of Linux 6.1 lacks them.
+// Features of virtio 1.2, 5.1.3, that the header of Linux 6.1 lacks.
 #ifndef VIRTIO_NET_F_HOST_USO
 #define VIRTIO_NET_F_GUEST_USO4 54
 #define VIRTIO_NET_F_GUEST_USO6 55
@@ -21,7 +21,7 @@
 
 namespace wick::virtio {
 
-// Feature bits, by the numbers VIRTIO_*_F_*.
+// Convert feature numbers (VIRTIO_*_F_*) to bits of a feature set.
 constexpr uint64_t feature_bit(unsigned feature) { return 1ull << feature; }
 constexpr bool has_feature(uint64_t features, unsigned feature) {
   return (features & feature_bit(feature)) != 0;

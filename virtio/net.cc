@@ -11,7 +11,7 @@ namespace {
 constexpr uint16_t kQueueSize = 256;
 constexpr uint16_t kControlQueueSize = 64;
 constexpr size_t kTurnBytes = 512 << 10;
-constexpr size_t kMinCost = 1024;  // the least that a frame costs of kTurnBytes
+constexpr size_t kMinCost = 1024;  // the minimum that a frame costs of kTurnBytes
 constexpr size_t kMaxCommandBytes = 16 << 10;
 constexpr size_t kMaxPacketBuffers = 1024;  // IOV_MAX of writev(2)
 
@@ -30,7 +30,7 @@ uint64_t features_of(const net::Backend& backend, bool has_mtu) {
                       feature_bit(VIRTIO_NET_F_CTRL_MAC_ADDR);
   const net::Offloads received = backend.supported_offloads();
   net::Offloads sent = net::kAllOffloads;
-  sent.udp = received.udp;  // a kernel that delivers such packets also accepts them
+  sent.udp = received.udp;  // a host kernel that delivers UDP segmentation also accepts it
   features |= features_of_guest(received) | features_of_host(sent);
   if (received.checksum) features |= feature_bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
   if (has_mtu) features |= feature_bit(VIRTIO_NET_F_MTU);
@@ -44,8 +44,8 @@ std::vector<uint16_t> queue_sizes_of(const net::Backend& backend) {
   return sizes;
 }
 
-// Returns the cost of a packet. Each segment counts, because the back end may have to make
-// them.
+// Returns the cost of a packet. Each of its segments costs at least kMinCost, because the back end
+// may have to segment the packet.
 size_t cost(const net::PacketHeader& header, size_t bytes) {
   const size_t segments = header.segmentation == net::PacketHeader::kNone
                               ? 1
@@ -64,7 +64,7 @@ Result<std::unique_ptr<Net>> Net::create(net::Backend& backend, EventLoop& loop,
   TRY(loop.call([&] {
     net::Backend::Events events{.readable = {},
                                 .link_changed = [self = card.get()] { self->link_changed(); }};
-    // With vhost the loop must not wake up for each packet.
+    // With vhost there is no `readable` event, so that the loop does not wake up for each packet.
     if (card->vhosts_.empty())
       events.readable = [self = card.get()](uint16_t pair) {
         if (pair < self->receivers_.size() && self->receivers_[pair])
@@ -124,14 +124,15 @@ void Net::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
                .unicast = {},
                .multicast = {},
                .vlans = {},
-               .guest_offloads = guest_offloads_of(features)};  // 5.1.6.5.6: initially all
+               // 5.1.6.5.6: initially all negotiated offloads are enabled.
+               .guest_offloads = guest_offloads_of(features)};
   apply_settings();
 
   receivers_.resize(backend_.queue_pairs());
   transmitters_.resize(backend_.queue_pairs());
   for (ActiveQueue& queue : queues) add(std::move(queue));
   serve_all();
-  // A driver that read the configuration before the change has the old state.
+  // The driver may have read the old state of the link before it set DRIVER_OK.
   if (std::exchange(link_change_pending_, false)) notifier.config_changed();
 }
 
@@ -289,7 +290,8 @@ void Net::link_changed() {
     link_change_pending_ = true;
     return;
   }
-  // Switches may have lost the guest's address meanwhile.
+  // While the link was down, switches may have forgotten the guest's address, so the guest must
+  // announce it.
   announce_ = up && settings_.has(VIRTIO_NET_F_GUEST_ANNOUNCE);
   notifier_->config_changed();
 }

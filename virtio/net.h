@@ -1,11 +1,11 @@
 // The virtio network card (virtio 1.2, 5.1) over a back end of net/.
 //
-// A packet to send goes directly from the driver's buffers to the back end; receiving is
-// in net_receiver.h. A packet's header names the offloads that the packet needs. In both
+// A packet to send goes directly from the driver's buffers to the back end; net_receiver.h
+// receives packets. A packet's header names the offloads that the packet needs. In both
 // directions only offloads that the driver negotiated are allowed.
 //
-// Thread rule: VirtioDevice's calls as documented there; everything else on the loop,
-// which the back end is attached to.
+// Thread rule: VirtioDevice's calls as documented there; everything else on the loop, to which
+// the back end is attached.
 #pragma once
 
 #include <atomic>
@@ -26,9 +26,10 @@ namespace wick::virtio {
 
 class Net final : public VirtioDevice {
  public:
-  // Makes a card and attaches it to the back end. All references must outlive the card.
-  // `mtu`, in bytes, is reported to the driver. `name` is used in messages. With `vhosts`,
-  // one for each queue pair, the kernel moves the packets and does not filter them.
+  // Creates a card and attaches it to the back end. All references must outlive the card.
+  // `mtu`, in bytes, is reported to the driver. `name` is used in messages. `vhosts` is empty or
+  // has one entry for each queue pair; then the host's kernel moves the packets, without the
+  // receive filter.
   static Result<std::unique_ptr<Net>> create(net::Backend& backend, EventLoop& loop,
                                              const net::MacAddress& mac,
                                              std::optional<uint16_t> mtu, std::string name,
@@ -45,9 +46,9 @@ class Net final : public VirtioDevice {
   void stop_queue(uint16_t index) override;
   void reset() override;
 
-  // On the loop. While held, vhost-net moves no packets; does nothing without vhost-net.
+  // While held, vhost-net moves no packets. Does nothing without vhost-net. On the loop.
   void hold_vhost(bool held);
-  // On the loop.
+  // The settings that the driver has chosen. On the loop.
   const NetSettings& settings() const { return settings_; }
 
  private:
@@ -76,19 +77,19 @@ class Net final : public VirtioDevice {
   const uint64_t features_;
   const std::vector<uint16_t> queue_sizes_;
 
-  // Atomic, because vCPUs read these too.
-  std::atomic<uint64_t> current_mac_;  // in its first six bytes
+  // Atomic, because vCPUs read these in read_config().
+  std::atomic<uint64_t> current_mac_;  // the address is in the first six bytes
   std::atomic<bool> link_up_{true};
   std::atomic<bool> announce_{false};
 
   // Owned by the loop's thread.
   bool vhost_held_ = false;
   NetSettings settings_;
-  std::deque<std::optional<NetReceiver>> receivers_;  // by pair; empty: not in use
+  std::deque<std::optional<NetReceiver>> receivers_;  // by queue pair; nullopt: not in use
   std::deque<std::optional<LoopQueue>> transmitters_;
   std::optional<LoopQueue> control_;
   std::vector<std::unique_ptr<VhostNet>> vhosts_;
-  DriverNotifier* notifier_ = nullptr;  // while active
+  DriverNotifier* notifier_ = nullptr;  // set while the device is active
   bool link_change_pending_ = false;    // the link changed while there was no driver
   std::vector<iovec> packet_;
   RateLimit warnings_;

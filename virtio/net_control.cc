@@ -15,7 +15,8 @@ using net::MacAddress;
 
 constexpr uint16_t kTagged = 0x8100;  // IEEE 802.1Q
 
-// An offload is agreed if all of its feature bits are.
+// The feature bits of an offload in both directions. An offload is negotiated if all its feature
+// bits are.
 struct OffloadBits {
   bool net::Offloads::*offload;
   uint64_t guest;
@@ -47,14 +48,14 @@ uint64_t features_of(const net::Offloads& offloads, uint64_t OffloadBits::*side)
   return features;
 }
 
-// Returns `data` as a little-endian number; nothing if its size is not that of T.
+// Returns `data` as a little-endian number; nullopt if its size is not that of T.
 template <typename T>
 std::optional<T> whole(Bytes data) {
   if (data.size() != sizeof(T)) return std::nullopt;
   return load_le<T>(data);
 }
 
-// Removes a table of addresses from the front of `data` (5.1.6.5.2).
+// Takes a table of addresses from the front of `data` (5.1.6.5.2).
 std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
   if (data.size() < 4) return std::nullopt;
   const size_t count = load_le<uint32_t>(data);
@@ -67,7 +68,7 @@ std::optional<std::vector<MacAddress>> take_addresses(Bytes& data) {
 }
 
 bool set_receive_mode(NetSettings& settings, uint8_t command, Bytes data) {
-  // By VIRTIO_NET_CTRL_RX_*.
+  // Indexed by VIRTIO_NET_CTRL_RX_*.
   bool* const modes[] = {&settings.promiscuous,  &settings.all_multicast, &settings.all_unicast,
                          &settings.no_multicast, &settings.no_unicast,    &settings.no_broadcast};
   const auto on = whole<uint8_t>(data);

@@ -20,8 +20,8 @@ struct NetSettings {
   // Fixed at activation.
   uint64_t features = 0;  // the negotiated VIRTIO_NET_F_*, which decide what may be set
   uint16_t max_pairs = 1;
-  uint16_t mtu = 0;             // the negotiated MTU; 0: none
-  net::Offloads host_offloads;  // may be used by packets that the driver sends
+  uint16_t mtu = 0;             // the negotiated MTU; 0: no MTU was negotiated
+  net::Offloads host_offloads;  // that packets from the driver may use
 
   net::MacAddress mac{};
   // 5.1.6.5.1 and 5.1.6.5.2. Initially the driver gets all frames.
@@ -34,13 +34,13 @@ struct NetSettings {
   std::vector<net::MacAddress> unicast;
   std::vector<net::MacAddress> multicast;
   std::bitset<4096> vlans;       // 5.1.6.5.3: tagged frames of these VLANs are received
-  uint16_t pairs = 1;            // 5.1.6.5.5
-  net::Offloads guest_offloads;  // 5.1.6.5.6: may be used by packets that the driver receives
+  uint16_t pairs = 1;            // 5.1.6.5.5: the number of queue pairs in use
+  net::Offloads guest_offloads;  // 5.1.6.5.6: that packets to the driver may use
   bool announced = false;        // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
 
   bool has(unsigned feature) const { return has_feature(features, feature); }
 
-  // The ids in `vlans`.
+  // Returns the VLAN ids that are set in `vlans`.
   std::vector<uint16_t> vlan_ids() const {
     std::vector<uint16_t> ids;
     for (uint16_t id = 0; id < vlans.size(); ++id)
@@ -52,14 +52,14 @@ struct NetSettings {
   // VIRTIO_NET_OK, or VIRTIO_NET_ERR if nothing was changed.
   uint8_t execute(std::span<const std::byte> command);
 
-  // Applies the receive filter. `start` is the first kStartBytes of a frame, or the whole
-  // frame if it is shorter.
   static constexpr size_t kStartBytes = 18;
+  // Returns whether the receive filter accepts a frame. `start` is the first kStartBytes of the
+  // frame, or the whole frame if it is shorter.
   bool accepts(std::span<const std::byte> start) const;
 };
 
-// Convert between offloads and the feature bits VIRTIO_NET_F_GUEST_*, of which
-// VIRTIO_NET_F_GUEST_CSUM is one. Other bits of `features` are ignored.
+// Convert between offloads and the feature bits VIRTIO_NET_F_GUEST_*. Other bits of `features` are
+// ignored.
 net::Offloads guest_offloads_of(uint64_t features);
 uint64_t features_of_guest(const net::Offloads& offloads);
 // Convert between offloads and the feature bits VIRTIO_NET_F_HOST_* and VIRTIO_NET_F_CSUM.

@@ -12,9 +12,9 @@ namespace {
 
 constexpr int kTurnPackets = 64;
 constexpr size_t kTagBytes = 4;
-constexpr size_t kEthernetBytes = 14 + kTagBytes;  // with a VLAN tag
-// The receiver pops another chain only while it has fewer buffers. readv(2) takes 1024:
-// these, two of our own, and the 256 that the last chain may have.
+constexpr size_t kEthernetBytes = 14 + kTagBytes;  // an Ethernet header with one VLAN tag
+// The receiver pops another chain only while it has fewer buffers than this. readv(2) takes at most
+// 1024 buffers: two are the receiver's own, and the last chain may have 256.
 constexpr size_t kMaxBuffers = 1024 - 2 - 256;
 constexpr size_t kMinExpectedBytes = 2048;
 
@@ -34,7 +34,7 @@ NetReceiver::NetReceiver(EventLoop& loop, ActiveQueue queue, DriverNotifier& not
 
 void NetReceiver::receive() {
   if (!ring_.active()) return;
-  if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver does not use this queue pair
+  if (pair_ >= settings_.pairs) {  // 5.1.6.5.5: the driver has not enabled this queue pair
     packet_bytes_ = 0;
     return;
   }
@@ -48,9 +48,10 @@ void NetReceiver::receive() {
   if (budget == 0 || turn_is_over()) ring_.kick();
 }
 
-// Pops chains until their buffers have room for `wanted_bytes` or the ring is empty.
-// Returns true if there is at least one chain. If there is none, notifications are
-// enabled, so the driver's next chain causes a kick.
+// Pops chains until their buffers have room for `wanted_bytes`, or the ring is empty; without
+// mergeable buffers, pops only one chain. Returns true if the receiver has at least one chain. If
+// the ring is empty and the receiver has no chain, notifications are enabled, so that the driver's
+// next chain causes a kick.
 bool NetReceiver::gather(size_t wanted_bytes) {
   while (!turn_is_over() && room_.size() < kMaxBuffers &&
          (chains_.empty() || (merges_ && room_bytes_ < wanted_bytes))) {
@@ -75,10 +76,10 @@ bool NetReceiver::gather(size_t wanted_bytes) {
   return ring_.active() && !chains_.empty();
 }
 
-// Returns false if the back end has no packet.
+// Reads a packet into head_, room_ and overflow_. Returns false if the back end has no packet.
 bool NetReceiver::read_packet() {
   scattered_.assign(1, {&head_, sizeof(head_)});
-  size_t skip = sizeof(head_);  // deliver() copies this part from head_
+  size_t skip = sizeof(head_);  // deliver() copies the first bytes from head_ into room_
   for (const iovec& buffer : room_) {
     const size_t skipped = std::min(skip, buffer.iov_len);
     skip -= skipped;
@@ -92,9 +93,9 @@ bool NetReceiver::read_packet() {
   return packet_bytes_ > 0;
 }
 
-// Returns true if the driver may get this packet: the packet needs only offloads that the
-// driver has enabled (it may be older than the driver's last command), and the frame
-// passes the filter.
+// Returns true if the driver may get this packet: it needs only offloads that the driver has
+// enabled, it is not longer than the MTU allows, and it passes the receive filter. (The back end
+// may have queued the packet before the driver changed the offloads.)
 bool NetReceiver::accepts_packet() const {
   if (packet_bytes_ < net::kMinPacketBytes) return false;
   const net::PacketHeader& header = head_.header;
@@ -107,8 +108,8 @@ bool NetReceiver::accepts_packet() const {
   return settings_.accepts(start);
 }
 
-// Gives the packet that was read to the driver, or drops it. Returns false if the packet
-// waits for buffers.
+// Gives the packet that was read to the driver, or drops it. Returns false if the packet must wait
+// for buffers.
 bool NetReceiver::deliver() {
   if (!accepts_packet()) {
     packet_bytes_ = 0;
@@ -120,12 +121,12 @@ bool NetReceiver::deliver() {
 
   size_t count = 0;
   for (size_t bytes = 0; bytes < packet_bytes_; ++count) bytes += chains_[count].bytes;
-  head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without merging
+  head_.header.buffers = static_cast<uint16_t>(count);  // 5.1.6.4.1: 1 without mergeable buffers
   head_.header.flags &= net::PacketHeader::kNeedsChecksum | net::PacketHeader::kChecksumValid;
   if (!settings_.guest_offloads.checksum) head_.header.flags = 0;
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
-  // The driver expects to find all buffers of a packet when it finds the first.
+  // When the driver finds the first buffer of a packet, it expects the others to be there, too.
   ring_.queue().hold_completions();
   size_t buffers = 0;
   for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {
@@ -144,8 +145,8 @@ bool NetReceiver::deliver() {
   return true;
 }
 
-// Pops more chains for a packet that does not fit into the current ones. Returns false if
-// the packet must wait for more, or if it can never fit; then it is dropped.
+// Pops more chains for a packet that does not fit into the present ones. Returns false if the
+// packet must wait for further chains, or if it can never fit; then it is dropped.
 bool NetReceiver::make_room() {
   while (merges_ && gather(packet_bytes_)) {
     if (room_bytes_ >= packet_bytes_) return true;

@@ -10,7 +10,7 @@ namespace wick::virtio {
 
 namespace {
 
-// The state of a request with the workers.
+// The state of a request that was submitted to the workers.
 enum class Progress : uint8_t { kWaiting, kRunning, kCancelled };
 
 }  // namespace
@@ -21,7 +21,7 @@ struct P9::InFlight {
   Chain chain;
   p9::Request request;
   std::atomic<Progress> progress{Progress::kWaiting};
-  size_t reply_bytes = 0;             // written by a worker, read after it is finished
+  size_t reply_bytes = 0;             // set by the worker; read by the loop after finish()
   std::vector<InFlight*> flushed_by;  // Tflush messages that wait for this request
 };
 
@@ -57,7 +57,7 @@ void P9::activate(uint64_t, std::vector<ActiveQueue> queues, DriverNotifier& not
 void P9::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   loop_.call([&] {
     auto workers = share::Workers::start(name_, kWorkers);
-    // Edge-triggered: each signal is one event, and the eventfd need not be read.
+    // The watch is edge-triggered: each signal is one event, and the eventfd need not be read.
     auto watch = loop_.watch(done_.fd(), EPOLLIN | EPOLLET, [this](uint32_t) { collect(); });
     if (!workers || !watch) {
       spdlog::error("{}: {}", name_, (workers ? watch.error() : workers.error()).message());
@@ -71,7 +71,8 @@ void P9::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   });
 }
 
-// There is one queue. What the client has open stays, because the client does not know of this.
+// Stops the only queue. The client's fids and open files remain, because the client does not know
+// that its queue was stopped.
 void P9::stop_queue(uint16_t) { stop(); }
 
 void P9::reset() {
@@ -79,8 +80,8 @@ void P9::reset() {
   session_.reset();
 }
 
-// Waits for the workers on the caller's thread, so that the loop goes on meanwhile. Requests that
-// no worker has begun are not executed.
+// Stops the ring, the requests and the workers. Waits for the workers on the caller's thread, so
+// that the loop runs on meanwhile. Requests that no worker has begun are cancelled.
 void P9::stop() {
   share::Workers* workers = nullptr;
   loop_.call([&] {
@@ -95,7 +96,7 @@ void P9::stop() {
   workers->wait_idle();
   loop_.call([&] {
     collect();
-    in_flight_.clear();  // a Tversion that was never submitted
+    in_flight_.clear();  // only a Tversion that was not submitted can be left
     alone_ = nullptr;
     done_watch_.reset();
     ring_.reset();
@@ -103,7 +104,7 @@ void P9::stop() {
   });
 }
 
-// Waits more than once if a Tversion starts when the others are complete.
+// Waits twice if a Tversion waits for the other requests: it starts when they are complete.
 void P9::pause() {
   for (;;) {
     share::Workers* const busy = loop_.call([this] {
@@ -147,14 +148,15 @@ void P9::take(Chain chain) {
   }
 }
 
-// flush(5): the reply to Tflush comes after the one to the request that it names, if that gets
-// one. Linux forgets that request when it gets Rflush, so its chain must be completed before.
-// A request that no worker has begun is cancelled and gets no reply.
+// Handles Tflush, which names another request by its tag. The reply to Tflush must follow the reply
+// to that request, if it gets one (Plan 9, flush(5)). Linux forgets that request when it gets
+// Rflush, so the request's chain must be completed before. A request that no worker has begun is
+// cancelled and gets no reply.
 void P9::flush(InFlight& request, uint16_t old_tag) {
   const auto named = [&](const auto& other) {
     return other.get() != &request && other->request.tag == old_tag;
   };
-  // The newest one, if a client breaks the rules and uses a tag twice.
+  // If a client uses a tag twice, against the rules, Tflush means the newest request with it.
   const auto old = std::find_if(in_flight_.rbegin(), in_flight_.rend(), named);
   if (old == in_flight_.rend()) return complete({&request});
   auto expected = Progress::kWaiting;
@@ -172,7 +174,7 @@ void P9::submit(InFlight& request) {
   });
 }
 
-// Called by the workers.
+// Reports an executed request to the loop. Called by the workers.
 void P9::finish(InFlight& request) {
   bool first = false;
   {
@@ -196,7 +198,7 @@ void P9::collect() {
   serve();
 }
 
-// Completes the requests, and those that wait for them.
+// Completes the requests, and the Tflush messages that wait for them.
 void P9::complete(std::vector<InFlight*> requests) {
   for (size_t i = 0; i < requests.size(); ++i) {
     InFlight& request = *requests[i];

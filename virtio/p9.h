@@ -1,11 +1,10 @@
-// The virtio 9P transport: a share for the guest by 9P2000.L, one request and its reply in each
-// chain. virtio 1.2 reserves the device ID but does not describe the device; Linux's
+// The virtio 9P transport: the guest accesses a share with 9P2000.L. Each chain holds one request
+// and its reply. virtio 1.2 reserves the device ID but does not describe the device; Linux's
 // <linux/virtio_9p.h> and net/9p/trans_virtio.c do.
 //
-// Worker threads execute the requests, so that a slow host call keeps no other request waiting.
-// They exist while there is a driver. Two messages are about other requests, and the device
-// itself handles these: Tflush is answered after the request that it names, and Tversion is
-// executed while no other request is.
+// kWorkers threads execute the requests, so that one slow host call does not delay the others. The
+// threads exist while a driver does. Two messages depend on other requests: the device answers
+// Tflush after the request that it names, and submits Tversion when no other request is in flight.
 //
 // Thread rule: VirtioDevice's calls as documented there; pause() and resume() on one other thread;
 // everything else on the loop.
@@ -33,8 +32,8 @@ class P9 final : public VirtioDevice {
   static constexpr size_t kMaxTagBytes = 255;
   static constexpr size_t kWorkers = 4;
 
-  // The guest mounts the share by `tag`, of 1 to kMaxTagBytes bytes. `tree` and `loop` must
-  // outlive the device; no other device uses the tree.
+  // The guest mounts the share by `tag`, which has 1 to kMaxTagBytes bytes. `tree` and `loop` must
+  // outlive the device; no other device may use the tree.
   static Result<std::unique_ptr<P9>> create(share::Tree& tree, EventLoop& loop, std::string tag);
   ~P9() override;
 
@@ -46,16 +45,16 @@ class P9 final : public VirtioDevice {
                 DriverNotifier& notifier) override;
   void start_queue(ActiveQueue queue, DriverNotifier& notifier) override;
   void stop_queue(uint16_t index) override;
-  // Closes all files of the driver, too.
+  // Also closes all files that the driver has opened.
   void reset() override;
 
-  // Waits for the requests in flight, and leaves new ones in the ring until resume(). Both may be
-  // called again.
+  // Waits for the requests that the workers have, and leaves new requests in the ring until
+  // resume(). Repeated calls are allowed.
   void pause();
   void resume();
 
  private:
-  // Linux has up to 128 buffers in a chain, and as many requests at a time.
+  // Linux uses up to 128 buffers in a chain, and up to 128 requests at a time.
   static constexpr std::array<uint16_t, 1> kQueueSizes = {128};
 
   struct InFlight;
@@ -73,7 +72,7 @@ class P9 final : public VirtioDevice {
   // Constant after construction.
   EventLoop& loop_;
   const std::string tag_;
-  const std::string name_;  // in messages
+  const std::string name_;  // used in messages
   const EventFd done_;      // signalled when finished_ is no longer empty
 
   p9::Session session_;
@@ -82,15 +81,16 @@ class P9 final : public VirtioDevice {
   std::optional<KickedRing> ring_;
   EventLoop::Watch done_watch_;
   std::vector<std::unique_ptr<InFlight>> in_flight_;
-  size_t submitted_ = 0;       // of these, with the workers or finished
-  InFlight* alone_ = nullptr;  // a Tversion that waits for the others, or is executed
+  size_t submitted_ = 0;       // requests given to the workers and not collected yet
+  InFlight* alone_ = nullptr;  // a Tversion that is executed, or waits until the others are done
   bool paused_ = false;
   RateLimit warnings_;
 
   Mutex mutex_;
   std::vector<InFlight*> finished_ GUARDED_BY(mutex_);  // executed and not yet completed
 
-  std::unique_ptr<share::Workers> workers_;  // owned by the loop's thread; joined first
+  // Owned by the loop's thread. Last, so that its threads are joined before the rest is destroyed.
+  std::unique_ptr<share::Workers> workers_;
 };
 
 }  // namespace wick::virtio

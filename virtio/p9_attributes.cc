@@ -1,4 +1,4 @@
-// Requests for what a file has besides its data: attributes, extended attributes.
+// The requests for a file's attributes, its extended attributes, and its file system.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -22,13 +22,13 @@ uint32_t mix(Values... values) {
   return static_cast<uint32_t>(hash ^ (hash >> 32));
 }
 
-// Linux's new_encode_dev(), by which the client decodes it.
+// Encodes a device number like Linux's new_encode_dev(), because the client decodes that format.
 uint32_t encode_device(uint32_t major, uint32_t minor) {
   return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
 }
 
-// A time of Tsetattr: the client's or the host's. UTIME_NOW itself is no valid number of
-// nanoseconds.
+// Returns a time for Tsetattr: the given one, or the host's present time. The client must not give
+// UTIME_NOW or UTIME_OMIT as nanoseconds, so the range is checked.
 Outcome<timespec> time_to_set(bool given, uint64_t seconds, uint64_t nanoseconds) {
   if (!given) return timespec{0, UTIME_NOW};
   if (nanoseconds >= 1'000'000'000) return refuse(EINVAL);
@@ -71,7 +71,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Getattr& getattr) 
   const auto status = TRY(tree.attributes(fid.node()));
   const bool has_birth_time = (status.stx_mask & STATX_BTIME) != 0;
   const auto birth_time = has_birth_time ? status.stx_btime : statx_timestamp{};
-  // A new file may have the inode number of a removed one, but not its time of birth.
+  // The generation tells a new file from a removed one with the same inode number: their times of
+  // birth differ.
   const uint32_t generation = has_birth_time ? mix(birth_time.tv_sec, birth_time.tv_nsec) : 0;
   Answer reply = answer(P9_TGETATTR);
   reply.reply.u64(P9_STATS_BASIC | (has_birth_time ? P9_STATS_BTIME | P9_STATS_GEN : 0))
@@ -86,7 +87,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Getattr& getattr) 
       .u64(status.stx_blocks);
   for (const auto& time : {status.stx_atime, status.stx_mtime, status.stx_ctime, birth_time})
     reply.reply.u64(static_cast<uint64_t>(time.tv_sec)).u64(time.tv_nsec);
-  reply.reply.u64(generation).u64(0);  // no data version
+  reply.reply.u64(generation).u64(0);  // data_version, which is not valid
   return reply;
 }
 
@@ -132,7 +133,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Xattrwalk& walk) {
 
 Outcome<Session::Answer> Session::Execution::operator()(const Xattrcreate& create) {
   const Fid before = TRY(find_file(create.fid));
-  if (create.name.empty()) return refuse(ERANGE);  // as setxattr(2)
+  if (create.name.empty()) return refuse(ERANGE);  // the error of setxattr(2)
   if (create.size > share::Tree::kMaxXattrBytes) return refuse(E2BIG);
   Fid after = {before.place, before.uid, nullptr,
                XattrValue::to_write(std::string(create.name), create.size,

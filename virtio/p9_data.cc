@@ -1,4 +1,4 @@
-// Requests for the data of files: opening, reading and writing, directories, locks.
+// The requests that open files, read and write them, read directories, and lock files.
 #include <dirent.h>
 #include <fcntl.h>
 
@@ -14,7 +14,7 @@ using share::refuse;
 
 namespace {
 
-// The owners of locks are the processes of the client.
+// Converts a lock of the protocol. Its owner is the client's process `process`.
 Outcome<share::RecordLock> record_lock(uint8_t type, uint64_t start, uint64_t length,
                                        uint32_t process) {
   constexpr int kTypes[] = {F_RDLCK, F_WRLCK, F_UNLCK};
@@ -35,7 +35,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Open& open) {
       tree, TRY(tree.open(before.node(), flags, before.uid != 0)), before.place->node, flags);
   TRY(fids.replace(open.fid, before, std::move(after)));
   Answer reply = answer(P9_TLOPEN);
-  reply.reply.qid(qid_of(attributes)).u32(0);  // no iounit: the client goes by msize
+  reply.reply.qid(qid_of(attributes)).u32(0);  // iounit 0: only msize limits the client's I/O
   return reply;
 }
 
@@ -100,7 +100,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Readdir& readdir) 
     too_small = !added && entries.bytes().empty();
     return added;
   }));
-  if (too_small) return refuse(EINVAL);  // as getdents64(2); no data would mean the end
+  // The error of getdents64(2). A reply without data would mean the end of the directory.
+  if (too_small) return refuse(EINVAL);
   BufferCursor to(writable);
   for (size_t skipped = 0; skipped < kIoHeaderBytes;) {
     const size_t part = to.front(kIoHeaderBytes - skipped).size();
@@ -120,7 +121,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Fsync& fsync) {
   return answer(P9_TFSYNC);
 }
 
-// A lock that another has is a status for which the client tries again, even if it wants to wait.
+// Never waits for a lock: if another owner has the lock, the reply says P9_LOCK_BLOCKED, and a
+// client that wants to wait tries again.
 Outcome<Session::Answer> Session::Execution::operator()(const Lock& lock) {
   const Fid fid = TRY(find_open(lock.fid));
   const auto record = TRY(record_lock(lock.type, lock.start, lock.length, lock.proc_id));
@@ -141,7 +143,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Lock& lock) {
 Outcome<Session::Answer> Session::Execution::operator()(const Getlock& getlock) {
   const Fid fid = TRY(find_open(getlock.fid));
   auto asked = TRY(record_lock(getlock.type, getlock.start, getlock.length, getlock.proc_id));
-  // Linux asks with the type UNLCK, whatever its caller would lock.
+  // Linux sends the type UNLCK, whatever type its caller asked for, so assume a write lock.
   if (asked.type == F_UNLCK) asked.type = F_WRLCK;
   const auto found = TRY(tree.test_lock(fid.file->id(), asked));
   const bool free = found.type == F_UNLCK;
@@ -152,7 +154,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Getlock& getlock) 
                                   : P9_LOCK_TYPE_WRLCK)
       .u64(free ? getlock.start : found.start)
       .u64(free ? getlock.length : found.length)
-      .u32(free ? getlock.proc_id : 0)  // the host does not say whose it is
+      .u32(free ? getlock.proc_id : 0)  // 0: the host does not tell the lock's owner
       .text(getlock.client_id);
   return reply;
 }

@@ -1,7 +1,7 @@
-// The execution of the requests of a p9::Session, a function for each type. They return the
-// reply, or the errno value of an Rlerror. Only the session's own files include this.
+// The execution of the requests of a p9::Session: one function for each type of request. It returns
+// the reply, or the errno value for an Rlerror. Only the session's own files include this file.
 //
-// Thread rule: as Session::execute().
+// Thread rule: as for Session::execute().
 #pragma once
 
 #include <fcntl.h>
@@ -13,14 +13,14 @@
 
 namespace wick::virtio::p9 {
 
-uint8_t qid_type(uint32_t mode);  // `mode` with the file type, as in stat(2)
+uint8_t qid_type(uint32_t mode);  // `mode` includes the file type, as in stat(2)
 inline bool may_write(int open_flags) { return (open_flags & O_ACCMODE) != O_RDONLY; }
 
 struct Session::Execution {
   using AnswerOrError = share::Outcome<Answer>;
 
   Session& session;
-  std::span<const iovec> writable;  // at least reply_room()
+  std::span<const iovec> writable;  // has at least reply_room() bytes
   share::Tree& tree = session.tree_;
   FidTable& fids = session.fids_;
 
@@ -64,16 +64,17 @@ struct Session::Execution {
  private:
   static constexpr uint32_t kPermissions = 07777;
 
-  // A fid that is a file, open or not.
+  // Returns a fid that refers to a file, open or not. EINVAL for a fid of an extended attribute.
   share::Outcome<Fid> find_file(uint32_t id);
+  // Returns a fid that refers to an open file. EBADF if the file is not open.
   share::Outcome<Fid> find_open(uint32_t id);
-  // Goes from a directory to one of its files.
+  // Changes `place` from a directory to the file `name` in it, and returns the file's qid.
   share::Outcome<Qid> descend(Place& place, std::string_view name);
-  // Checks that the name is still that of the file.
+  // Checks that the file still has the name by which the client found it.
   share::Outcome<> check_place(const Place& place);
-  // The reply with the qid of a new file, of which the client has no fid yet.
+  // Returns the reply with the qid of a new file. The client gets no fid for the file.
   AnswerOrError made(uint8_t request_type, share::Outcome<share::Entry> entry);
-  // The maximum size of data in a reply of Tread or Treaddir with this count.
+  // Returns the maximum size of the data in the reply to a Tread or Treaddir with this `count`.
   size_t max_data_bytes(uint32_t count) const {
     return std::min<size_t>(
         {count, session.msize_ - kIoHeaderBytes, total_bytes(writable) - kIoHeaderBytes});

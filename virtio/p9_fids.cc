@@ -21,7 +21,7 @@ bool take(std::atomic<size_t>& budget_bytes, size_t size_bytes) {
 }  // namespace
 
 OpenFile::~OpenFile() {
-  // As Linux does when a process closes a file.
+  // Linux, too, releases the locks of a process when it closes the file.
   for (const uint64_t owner : lock_owners_) tree_.release_locks(node_->id(), owner);
   tree_.close(id_);
 }
@@ -93,7 +93,7 @@ share::Outcome<size_t> XattrValue::write(uint64_t offset, std::span<const iovec>
 share::Outcome<> XattrValue::set(share::Tree& tree, share::NodeId node) {
   const MutexLock lock(mutex_);
   if (written_bytes_ != value_.size()) return share::refuse(EINVAL);
-  // The protocol has no message for removexattr(2); Linux sends this for it.
+  // The protocol has no message for removexattr(2); Linux sends an empty value with XATTR_REPLACE.
   if (value_.empty() && flags_ == XATTR_REPLACE) return tree.remove_xattr(node, name_);
   return tree.set_xattr(node, name_, value_, flags_);
 }
@@ -118,7 +118,7 @@ share::Outcome<> FidTable::replace(uint32_t id, const Fid& before, Fid after) {
   const auto found = fids_.find(id);
   if (found == fids_.end() || !found->second.same_as(before)) return share::refuse(EBUSY);
   std::swap(found->second, after);
-  lock.unlock();  // what the fid referred to before may have to be closed
+  lock.unlock();  // before `after`, now the old fid, is destroyed, which may close a file
   return {};
 }
 

@@ -1,10 +1,10 @@
-// The fids of a 9P client: its names for files of a share, for those that it has opened, and for
-// extended attributes that it reads or writes.
+// The fids of a 9P client. A fid is a number that the client has chosen for a file of a share, open
+// or not, or for an extended attribute that it reads or writes.
 //
 // Specification: Plan 9, intro(5), "Fids".
 //
-// Thread rule: any thread may call anything at any time. A Fid is a value that shares what it
-// refers to; a request that still uses a fid keeps that, though the client has dropped the fid.
+// Thread rule: any thread may call anything at any time. A Fid is a value with shared pointers: a
+// request that uses a fid keeps the file open even if the client drops the fid meanwhile.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@
 
 namespace wick::virtio::p9 {
 
-// A reference to a node, which is given back at the end.
+// A reference to a node of the tree. The destructor gives the reference back.
 class NodeReference {
  public:
   NodeReference(share::Tree& tree, share::NodeId id) : tree_(tree), id_(id) {}
@@ -35,18 +35,19 @@ class NodeReference {
   const share::NodeId id_;
 };
 
-// Where the client has found a file. Tremove and Trename need the name, which is no longer true
-// if somebody has renamed the file meanwhile.
+// Where the client has found a file. Tremove and Trename need the name. It may be outdated, because
+// others can rename the file.
 struct Place {
   std::shared_ptr<const NodeReference> node;
   std::shared_ptr<const NodeReference> directory;  // nullptr: unknown, as for the root
   std::string name;
 };
 
-// An open file or directory. At the end it is closed, and the locks made with it are released.
+// An open file or directory. The destructor closes it and releases the locks that were made with
+// it.
 class OpenFile {
  public:
-  static constexpr size_t kMaxLockOwners = 64;  // for one open file
+  static constexpr size_t kMaxLockOwners = 64;  // the maximum for one open file
 
   OpenFile(share::Tree& tree, share::FileId id, std::shared_ptr<const NodeReference> node,
            int flags)
@@ -59,14 +60,14 @@ class OpenFile {
   int flags() const { return flags_; }
   // Remembers that `owner` may have locks. Returns false if there are too many owners.
   bool add_lock_owner(uint64_t owner) EXCLUDES(mutex_);
-  // The owner has unlocked the whole file.
+  // Forgets `owner`, because it has unlocked the whole file.
   void remove_lock_owner(uint64_t owner) EXCLUDES(mutex_);
 
  private:
   share::Tree& tree_;
   const share::FileId id_;
   const std::shared_ptr<const NodeReference> node_;
-  const int flags_;  // of Tlopen or Tlcreate
+  const int flags_;  // the flags of Tlopen or Tlcreate
   Mutex mutex_;
   std::vector<uint64_t> lock_owners_ GUARDED_BY(mutex_);
 };
@@ -75,11 +76,12 @@ class OpenFile {
 // sets it. The values of all fids share a budget.
 class XattrValue {
  public:
-  // Takes `value.size()` bytes off `budget_bytes`, and gives them back at the end. Returns nullptr
-  // if there are fewer.
+  // Takes `value.size()` bytes off `budget_bytes`; the destructor gives them back. Returns nullptr
+  // if the budget has fewer bytes.
   static std::shared_ptr<XattrValue> to_read(std::vector<std::byte> value,
                                              std::atomic<size_t>& budget_bytes);
-  // As above, with `size_bytes`. `flags` are those of setxattr(2).
+  // Does the same with `size_bytes`, for a value that the client will write. `flags` are those of
+  // setxattr(2).
   static std::shared_ptr<XattrValue> to_write(std::string name, size_t size_bytes, int flags,
                                               std::atomic<size_t>& budget_bytes);
   ~XattrValue() { budget_bytes_ += taken_bytes_; }
@@ -88,9 +90,9 @@ class XattrValue {
 
   bool writable() const { return writable_; }
   size_t read(uint64_t offset, std::span<const iovec> to) EXCLUDES(mutex_);
-  // The client must write from the beginning to the end (EINVAL).
+  // Fails with EINVAL unless the client writes the value in order, from its beginning.
   share::Outcome<size_t> write(uint64_t offset, std::span<const iovec> from) EXCLUDES(mutex_);
-  // Sets the attribute of `node`. EINVAL if a part of the value has not been written.
+  // Sets the attribute of `node`. Fails with EINVAL if the client has not written the whole value.
   share::Outcome<> set(share::Tree& tree, share::NodeId node) EXCLUDES(mutex_);
 
  private:
@@ -109,7 +111,7 @@ class XattrValue {
 
 struct Fid {
   std::shared_ptr<const Place> place;
-  uint32_t uid = 0;                   // of the user who attached
+  uint32_t uid = 0;                   // the user who attached (Tattach)
   std::shared_ptr<OpenFile> file;     // nullptr: not open
   std::shared_ptr<XattrValue> xattr;  // nullptr: the fid is a file
 
@@ -123,13 +125,15 @@ class FidTable {
  public:
   static constexpr size_t kMaxFids = 256 << 10;
 
-  share::Outcome<Fid> find(uint32_t id) const EXCLUDES(mutex_);  // EBADF
-  // EEXIST for an id in use, ENFILE if there are too many.
+  // Fails with EBADF if there is no such fid.
+  share::Outcome<Fid> find(uint32_t id) const EXCLUDES(mutex_);
+  // Fails with EEXIST if the id is in use, and with ENFILE if there are kMaxFids fids.
   share::Outcome<> add(uint32_t id, Fid fid) EXCLUDES(mutex_);
-  // Replaces `before`, which find() has returned, by `after`. EBUSY if another request has
-  // changed the fid since.
+  // Replaces `before`, which find() has returned, by `after`. Fails with EBUSY if another request
+  // has changed the fid since.
   share::Outcome<> replace(uint32_t id, const Fid& before, Fid after) EXCLUDES(mutex_);
-  share::Outcome<Fid> remove(uint32_t id) EXCLUDES(mutex_);  // EBADF
+  // Fails with EBADF if there is no such fid.
+  share::Outcome<Fid> remove(uint32_t id) EXCLUDES(mutex_);
   void clear() EXCLUDES(mutex_);
   size_t size() const EXCLUDES(mutex_);
 

@@ -11,8 +11,8 @@ namespace wick::virtio::p9 {
 
 namespace {
 
-// The fields of a message, one after the other. After the first that is missing or not
-// allowed, all are zero or empty.
+// Reads the fields of a message, one after the other. After the first field that is missing or not
+// allowed, all further fields are zero or empty.
 class Fields {
  public:
   explicit Fields(std::span<const std::byte> bytes) : rest_(bytes) {}
@@ -22,17 +22,18 @@ class Fields {
   uint32_t u32() { return integer<uint32_t>(); }
   uint64_t u64() { return integer<uint64_t>(); }
 
-  // length[2] text[length]. `too_long` is the error if there are more bytes than `max_bytes`.
+  // Reads length[2] text[length]. `too_long` is the error for a text longer than `max_bytes`.
   std::string_view text(size_t max_bytes = kMaxRequestBytes, int too_long = ENAMETOOLONG) {
     const auto bytes = take(u16());
     const std::string_view value(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (value.size() > max_bytes) return refuse(too_long), std::string_view();
-    // The kernel would take the text up to the NUL for the whole.
+    // The host's kernel would take only the text before the NUL.
     if (value.find('\0') != value.npos) return refuse(EINVAL), std::string_view();
     return value;
   }
   std::string_view name() { return text(kMaxNameBytes); }
-  std::string_view xattr_name() { return text(kMaxNameBytes, ERANGE); }  // as setxattr(2)
+  // ERANGE is the error of setxattr(2) for a long name.
+  std::string_view xattr_name() { return text(kMaxNameBytes, ERANGE); }
 
   void refuse(int error) {
     if (error_ == 0) error_ = error;
@@ -64,7 +65,7 @@ Walk walk(Fields& in) {
   return walk;
 }
 
-// The arguments of a braced initializer are evaluated from left to right, as the fields follow.
+// The initializers in braces are evaluated from left to right, so they read the fields in order.
 Body parse_fields(uint8_t type, Fields& in) {
   switch (type) {
     case P9_TVERSION:
@@ -127,7 +128,8 @@ Body parse_fields(uint8_t type, Fields& in) {
   }
 }
 
-// The data follow the fields, and Linux before 4.20 leaves them out of the message's size.
+// Parses a Twrite. Its data follow the fields; their size is taken from the count and the chain,
+// because Linux before 4.20 does not include it in the message's size.
 Body parse_write(Fields& in, std::span<const iovec> readable, uint32_t msize) {
   const uint32_t fid = in.u32();
   const uint64_t offset = in.u64();

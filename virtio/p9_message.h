@@ -61,35 +61,35 @@ constexpr uint32_t P9_NONUNAME = 0xffffffff;
 constexpr size_t P9_MAXWELEM = 16;
 // Qid::type
 constexpr uint8_t P9_QTDIR = 0x80, P9_QTSYMLINK = 0x02, P9_QTFILE = 0x00;
-// Tgetattr and Rgetattr: the fields that are asked for, and those that are valid.
+// Tgetattr: the requested fields. Rgetattr: the valid fields.
 constexpr uint64_t P9_STATS_BASIC = 0x7ff, P9_STATS_BTIME = 0x800, P9_STATS_GEN = 0x1000;
 // Tsetattr: the fields to set.
 constexpr uint32_t P9_ATTR_MODE = 1 << 0, P9_ATTR_UID = 1 << 1, P9_ATTR_GID = 1 << 2,
                    P9_ATTR_SIZE = 1 << 3, P9_ATTR_ATIME = 1 << 4, P9_ATTR_MTIME = 1 << 5,
                    P9_ATTR_CTIME = 1 << 6, P9_ATTR_ATIME_SET = 1 << 7, P9_ATTR_MTIME_SET = 1 << 8;
-// Tlock and Tgetlock, type; Tlock, flags; Rlock, status.
+// The type of Tlock and Tgetlock, the flags of Tlock, and the status of Rlock.
 constexpr uint8_t P9_LOCK_TYPE_RDLCK = 0, P9_LOCK_TYPE_WRLCK = 1, P9_LOCK_TYPE_UNLCK = 2;
 constexpr uint32_t P9_LOCK_FLAGS_BLOCK = 1;
 constexpr uint8_t P9_LOCK_SUCCESS = 0, P9_LOCK_BLOCKED = 1, P9_LOCK_ERROR = 2;
-// Tunlinkat, flags
+// The flags of Tunlinkat.
 constexpr uint32_t P9_DOTL_AT_REMOVEDIR = 0x200;
-// Tlopen and Tlcreate, flags: those of open(2) on x86-64.
+// The flags of Tlopen and Tlcreate are those of open(2) on x86-64.
 
 constexpr size_t kHeaderBytes = 7;        // size[4] type[1] tag[2]
-constexpr size_t kErrorBytes = 11;        // an Rlerror
-constexpr size_t kIoHeaderBytes = 11;     // Rread and Rreaddir in front of the data
-constexpr size_t kWriteHeaderBytes = 23;  // Twrite in front of the data
-// The limits of msize. Linux's largest for virtio is 500 KiB; it gives up below 4 KiB.
+constexpr size_t kErrorBytes = 11;        // a whole Rlerror
+constexpr size_t kIoHeaderBytes = 11;     // the part of Rread and Rreaddir before the data
+constexpr size_t kWriteHeaderBytes = 23;  // the part of Twrite before the data
+// The limits of msize. Linux requests at most 500 KiB over virtio, and refuses less than 4 KiB.
 constexpr uint32_t kMaxMessageBytes = 512 << 10;
 constexpr uint32_t kMinMessageBytes = 4096;
-// The maximum size of a request without its data. The largest that Linux sends is Tsymlink, of
-// 4369 bytes.
+// The maximum size of a request, without the data of Twrite. The largest request that Linux sends
+// is Tsymlink, with 4369 bytes.
 constexpr size_t kMaxRequestBytes = 16 << 10;
 constexpr size_t kMaxNameBytes = 255;     // NAME_MAX, XATTR_NAME_MAX
-constexpr size_t kMaxTargetBytes = 4095;  // of a symbolic link
+constexpr size_t kMaxTargetBytes = 4095;  // the target of a symbolic link
 
-// The requests. Text refers to Request::bytes. It contains no NUL; whether it is a valid name
-// is not checked here.
+// The requests. Each string_view points into Request::bytes and contains no NUL. Whether a name is
+// valid for a file is not checked here.
 struct Version {
   uint32_t msize = 0;
   std::string_view version;
@@ -212,8 +212,7 @@ struct Unlinkat {
   std::string_view name;
   uint32_t flags = 0;
 };
-// A message that the server answers with this error: malformed, too long, or of a type that
-// 9P2000.L does not have.
+// A message that is malformed, too long, or of an unknown type. The server answers it with `error`.
 struct Refused {
   int error = 0;  // an errno value
 };
@@ -228,17 +227,18 @@ struct Request {
   Body body;
   std::vector<std::byte> bytes;  // a copy of the message, except for the data of Twrite
 
-  // Reads guest memory once. Returns nothing if there are fewer than kHeaderBytes, so that no
-  // reply is possible. `msize` is the negotiated maximum size of a message in bytes.
+  // Reads each byte of guest memory only once. Returns nothing if the chain has fewer than
+  // kHeaderBytes, because no reply is possible without a tag. `msize` is the negotiated maximum
+  // size of a message in bytes.
   static std::optional<Request> parse(std::span<const iovec> readable, uint32_t msize);
 };
 
 // The type of the reply to a request of `type`.
 constexpr uint8_t reply_type(uint8_t type) { return static_cast<uint8_t>(type + 1); }
 
-// The number of bytes that must be writable before a request is executed: those of the longest
-// reply, an Rlerror included, but without the text and the data of replies to requests that
-// change nothing.
+// Returns the number of bytes that the client must provide for the reply, or else the request is
+// not executed: the size of the longest possible reply, Rlerror included. For requests that change
+// nothing, the reply's text and data are not counted.
 size_t reply_room(const Body& body);
 
 struct Qid {
@@ -252,19 +252,19 @@ struct Qid {
 class Reply {
  public:
   explicit Reply(uint8_t type) : bytes_(kHeaderBytes) { bytes_[4] = std::byte{type}; }
-  static Reply error(int code);  // Rlerror
+  static Reply error(int code);  // makes an Rlerror with the errno value `code`
 
   Reply& u8(uint8_t value) { return append(&value, sizeof(value)); }
   Reply& u16(uint16_t value) { return append(&value, sizeof(value)); }
   Reply& u32(uint32_t value) { return append(&value, sizeof(value)); }
   Reply& u64(uint64_t value) { return append(&value, sizeof(value)); }
-  // At most 65535 bytes; longer text is cut.
+  // Appends text of at most 65535 bytes; longer text is cut.
   Reply& text(std::string_view value);
   Reply& qid(const Qid& value) { return u8(value.type).u32(value.version).u64(value.path); }
 
   size_t size_bytes() const { return bytes_.size(); }
-  // Returns the message, to be followed by `data_bytes` of data. Valid until the reply is
-  // changed or destroyed.
+  // Returns the message without its data; its size field includes `data_bytes` of data, which must
+  // follow. The span is valid until the reply is changed or destroyed.
   std::span<const std::byte> finish(uint16_t tag, size_t data_bytes = 0);
 
  private:
@@ -272,13 +272,13 @@ class Reply {
   std::vector<std::byte> bytes_;
 };
 
-// Rreaddir's data: entries of directories, as many as fit into a number of bytes.
+// The data of an Rreaddir: as many directory entries as fit into `max_bytes`.
 class DirectoryEntries {
  public:
   explicit DirectoryEntries(size_t max_bytes) : max_bytes_(max_bytes) {}
 
-  // Returns false and adds nothing if the entry does not fit. `offset` is where the next
-  // Treaddir continues; `type` is d_type of getdents64(2).
+  // Adds an entry. Returns false and adds nothing if the entry does not fit. A Treaddir with
+  // `offset` continues after this entry. `type` is d_type of getdents64(2).
   bool add(const Qid& qid, uint64_t offset, uint8_t type, std::string_view name);
   std::span<const std::byte> bytes() const { return bytes_; }
 

@@ -1,4 +1,4 @@
-// Requests that make, rename and remove names of files.
+// The requests that create, rename and remove names of files, and Treadlink.
 #include <sys/sysmacros.h>
 
 #include "virtio/p9_execution.h"
@@ -82,12 +82,12 @@ Outcome<Session::Answer> Session::Execution::operator()(const Rename& rename) {
   Fid after = before;
   after.place =
       std::make_shared<const Place>(before.place->node, to.place->node, std::string(rename.name));
-  // If another request has changed the fid meanwhile, that is its place.
+  // If another request has changed the fid meanwhile, the fid keeps that change.
   (void)fids.replace(rename.fid, before, std::move(after));
   return answer(P9_TRENAME);
 }
 
-// As Tclunk, the fid is gone even if this reports an error.
+// Removes the fid even if the reply is an error, as Tclunk does.
 Outcome<Session::Answer> Session::Execution::operator()(const Remove& remove) {
   const Fid fid = TRY(fids.remove(remove.fid));
   if (fid.xattr != nullptr) return refuse(EINVAL);

@@ -25,7 +25,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Version& version) 
   return reply;
 }
 
-// `aname` is a folder of the share, from its root.
+// `aname` is the path of a folder, relative to the root of the share.
 Outcome<Session::Answer> Session::Execution::operator()(const Attach& attach) {
   if (!session.negotiated_) return refuse(EPROTO);
   if (attach.afid != P9_NOFID) return refuse(EINVAL);
@@ -38,7 +38,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Attach& attach) {
   }
   const auto attributes = TRY(tree.attributes(place.node->id()));
   if (!S_ISDIR(attributes.stx_mode)) return refuse(ENOTDIR);
-  // Linux attaches without a number for the user who mounts, who is root.
+  // For the user who mounts the share, Linux sends no number; this user is root.
   const uint32_t uid = attach.n_uname == P9_NONUNAME ? 0 : attach.n_uname;
   TRY(fids.add(attach.fid, {std::make_shared<const Place>(std::move(place)), uid, {}, {}}));
   Answer reply = answer(P9_TATTACH);
@@ -46,7 +46,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Attach& attach) {
   return reply;
 }
 
-// Walk as far as there are files. Only a walk to the end makes the new fid.
+// Walks as far as the files exist. The new fid is created only if the walk reaches the last name.
 Outcome<Session::Answer> Session::Execution::operator()(const Walk& walk) {
   const Fid from = TRY(find_file(walk.fid));
   if (walk.fid == walk.new_fid && from.file != nullptr) return refuse(EBUSY);
@@ -71,7 +71,7 @@ Outcome<Session::Answer> Session::Execution::operator()(const Walk& walk) {
   return reply;
 }
 
-// The fid is gone even if this reports an error.
+// Removes the fid even if the reply is an error.
 Outcome<Session::Answer> Session::Execution::operator()(const Clunk& clunk) {
   const Fid fid = TRY(fids.remove(clunk.fid));
   if (fid.file != nullptr && may_write(fid.file->flags())) TRY(tree.flush(fid.file->id()));

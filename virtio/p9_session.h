@@ -1,5 +1,5 @@
-// A 9P2000.L server for one client: executes its requests on a share. Data of Tread and Twrite
-// go between the file and the client's buffers without a copy.
+// A 9P2000.L server for one client: executes its requests on a share. The data of Tread and Twrite
+// move between the file and the client's buffers without a copy.
 //
 // Specification: diod's protocol.md; Linux, fs/9p and net/9p/client.c, for what the client sends.
 //
@@ -18,17 +18,18 @@ namespace wick::virtio::p9 {
 
 class Session {
  public:
-  // Of the values of extended attributes in all fids.
+  // The maximum size of the extended attribute values in all fids together.
   static constexpr size_t kMaxXattrBytes = 8 << 20;
 
-  // The tree must outlive the session, and is used by it alone.
+  // The tree must outlive the session. Nobody else may use the tree.
   explicit Session(share::Tree& tree) : tree_(tree) {}
 
   // Executes a request and writes the reply to `writable`. Returns the size of the reply in
   // bytes; 0 if there is not even room for an error, and then the request is not executed.
-  // Tflush is the caller's: what it refers to is not known here.
+  // The caller must handle Tflush itself, because the session does not know which requests are in
+  // flight.
   size_t execute(const Request& request, std::span<const iovec> writable);
-  // Drops all fids, and whatever else the tree keeps for the client.
+  // Drops all fids and everything that the tree keeps for the client.
   void reset();
 
   // The negotiated maximum size of a message in bytes.
@@ -36,7 +37,7 @@ class Session {
   size_t fids() const { return fids_.size(); }
 
  private:
-  // A reply; `data_bytes` bytes behind it are in the client's buffers already.
+  // A reply. The `data_bytes` bytes of data that follow it are in the client's buffers already.
   struct Answer {
     Reply reply;
     size_t data_bytes = 0;
@@ -51,9 +52,9 @@ class Session {
   FidTable fids_;
 };
 
-// The identity of a file. The path is the inode number, which a share makes unique; the version
-// changes with the file's content, and is never 0, which Linux takes for a file that it must not
-// cache.
+// Returns the identity of a file. The path is the inode number, which a share makes unique. The
+// version changes with the file's content. It is never 0, because Linux does not cache a file with
+// version 0.
 Qid qid_of(const share::Attributes& attributes);
 
 }  // namespace wick::virtio::p9

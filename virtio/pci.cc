@@ -12,7 +12,7 @@ namespace wick::virtio {
 
 namespace {
 
-// Offsets in BAR 0, which has a page for each structure.
+// The offsets in BAR 0, which has one page for each structure of registers.
 constexpr uint64_t kCommon = 0x0000;
 constexpr uint64_t kIsr = 0x1000;
 constexpr uint64_t kConfig = 0x2000;
@@ -22,13 +22,13 @@ constexpr size_t kRegisterBar = 0;
 constexpr size_t kMsixBar = 1;
 
 constexpr uint16_t kVendor = 0x1af4;         // 4.1.2
-constexpr uint16_t kFirstDeviceId = 0x1040;  // plus the virtio device ID
+constexpr uint16_t kFirstDeviceId = 0x1040;  // the PCI device ID is this plus the virtio device ID
 constexpr uint8_t kModernRevision = 1;
 
-constexpr uint8_t kIsrQueue = 1;  // 4.1.4.5, beside VIRTIO_PCI_ISR_CONFIG
+constexpr uint8_t kIsrQueue = 1;  // bit of the ISR status (4.1.4.5); the header has only the other
 
-// 4.1.4.3: the registers with the specification's names and their width. Accesses of
-// another width are ignored.
+// 4.1.4.3: the registers with the specification's names and their widths. Accesses of any other
+// width are ignored.
 struct Register {
   uint8_t offset;
   uint8_t size_bytes;
@@ -79,7 +79,7 @@ devices::PciFunction::Identity identity(const VirtioDevice& device) {
           .revision = kModernRevision};
 }
 
-// One vector for each queue, and one for configuration changes.
+// Returns the number of MSI-X vectors: one for each queue, and one for configuration changes.
 uint16_t vector_count(const VirtioDevice& device) {
   return static_cast<uint16_t>(
       std::min<size_t>(device.queue_max_sizes().size() + 1, devices::PciInterrupts::kMaxVectors));
@@ -319,7 +319,8 @@ BusDevice::Name PciTransport::name_of(uint64_t offset, bool /*write*/) const {
   }
 }
 
-// 4.1.5.1.2.1: an unsupported vector reads back as NO_VECTOR.
+// Returns the vector to store for a written value. 4.1.5.1.2.1: an unsupported vector reads back as
+// NO_VECTOR.
 uint16_t PciTransport::accepted_vector(uint32_t value) const {
   return value < interrupts_.vectors() ? static_cast<uint16_t>(value) : VIRTIO_MSI_NO_VECTOR;
 }
@@ -341,7 +342,7 @@ void PciTransport::reset_interrupts() {
 
 void PciTransport::raise(uint8_t cause, uint16_t vector) {
   const bool message = interrupts_.msix_enabled();
-  // 4.1.4.5.1: the ISR status has the configuration bit with MSI-X too.
+  // 4.1.4.5.1: a configuration change sets its ISR status bit even with MSI-X.
   if (!message || cause == VIRTIO_PCI_ISR_CONFIG) {
     const MutexLock lock(isr_mutex_);
     isr_ |= cause;
@@ -354,8 +355,8 @@ void PciTransport::queue_interrupt(uint16_t queue) { raise(kIsrQueue, queue_vect
 
 void PciTransport::config_interrupt() { raise(VIRTIO_PCI_ISR_CONFIG, config_vector_); }
 
-// Reads the capability's fields. Returns false unless they select 1, 2 or 4 aligned bytes
-// of BAR 0.
+// Reads the offset and size that the driver has written to the capability. Returns false unless
+// they select 1, 2 or 4 aligned bytes of BAR 0.
 bool PciTransport::ConfigAccess::locate(uint64_t& offset, size_t& size) const {
   std::array<std::byte, sizeof(virtio_pci_cap)> registers{};
   for (size_t i = 0; i < registers.size(); i += 4)

@@ -10,7 +10,8 @@ namespace {
 
 constexpr uint64_t kMaxChainBytes = 1ull << 32;
 
-// The buffers of longer chains are not kept, so that a queue has at most 1 MiB of them.
+// The vectors of longer chains are not kept in spare_buffers_, which therefore takes at most 1 MiB
+// per queue.
 constexpr size_t kMaxSpareBuffers = 64;
 
 uint16_t load(uint16_t* field, std::memory_order order) {
@@ -84,7 +85,7 @@ Result<std::optional<Chain>> VirtQueue::pop() {
     spare_buffers_.pop_back();
   }
   if (auto walked = walk(chain, head); !walked) {
-    chain.queue_ = nullptr;  // the ring is broken, so the chain must not be returned
+    chain.queue_ = nullptr;  // so that the destructor does not use the ring, which is broken
     return std::unexpected(std::move(walked).error());
   }
   return chain;
@@ -103,7 +104,8 @@ Result<void> VirtQueue::walk(Chain& chain, uint16_t head) const {
       return fail("virtqueue: chain {} has a loop or is too long", head);
     vring_desc descriptor;
     std::memcpy(&descriptor, table + index * sizeof(vring_desc), sizeof(descriptor));
-    asm volatile("" ::: "memory");  // the compiler must use the copy, not read again
+    // The compiler must use the copy, and not read guest memory again.
+    asm volatile("" ::: "memory");
     if (!in_indirect) ++chain.descriptor_count_;
 
     if ((descriptor.flags & VRING_DESC_F_INDIRECT) != 0) {
@@ -158,15 +160,15 @@ void VirtQueue::publish_completions() {
 }
 
 void VirtQueue::disable_notifications() {
-  // With event indices nothing is needed: the driver does not notify while avail_event has
-  // an old value.
+  // With event indices nothing needs to be written: while avail_event has an old value, the driver
+  // sends no notifications.
   if (!event_index_) store(used_flags(), VRING_USED_F_NO_NOTIFY, std::memory_order_relaxed);
 }
 
 bool VirtQueue::enable_notifications() {
-  // Sequentially consistent, so that no notification is lost: the driver publishes its index
-  // and then reads this field; we write this field and then read the driver's index. At
-  // least one side sees the other's write.
+  // Sequentially consistent, so that no notification is lost: the driver publishes its index and
+  // then reads this field; the device writes this field and then reads the driver's index. At least
+  // one side sees the other's write.
   if (event_index_) {
     store(available_event(), next_available_, std::memory_order_seq_cst);
   } else {
@@ -178,8 +180,8 @@ bool VirtQueue::enable_notifications() {
 bool VirtQueue::interrupt_needed() {
   if (next_used_ == signalled_used_) return false;
   const uint16_t before = std::exchange(signalled_used_, next_used_);
-  // The used index must be visible before the driver's wish for interrupts is read. On x86
-  // only a locked operation keeps a store before a later load.
+  // The driver must see the used index before the device reads whether the driver wants interrupts.
+  // On x86 only a locked operation orders a store before a later load.
   store(used_index(), next_used_, std::memory_order_seq_cst);
   if (event_index_)
     return vring_need_event(load(used_event(), std::memory_order_seq_cst), next_used_, before) != 0;

@@ -44,7 +44,7 @@ class Chain {
   friend class VirtQueue;
   Chain(VirtQueue* queue, uint16_t head) : queue_(queue), head_(head) {}
 
-  VirtQueue* queue_;  // nullptr if moved from or completed
+  VirtQueue* queue_;  // nullptr if the chain was moved from or completed
   uint16_t head_;
   uint16_t descriptor_count_ = 0;
   size_t readable_count_ = 0;
@@ -52,7 +52,7 @@ class Chain {
 };
 
 struct QueueLayout {
-  uint16_t size = 0;         // in entries
+  uint16_t size = 0;         // the number of entries
   GuestAddress descriptors;  // 2.7.5: aligned to 16
   GuestAddress driver_area;  // 2.7.6, the available ring: aligned to 2
   GuestAddress device_area;  // 2.7.8, the used ring: aligned to 4
@@ -68,7 +68,7 @@ class VirtQueue {
  public:
   static constexpr uint16_t kMaxSize = 1024;
 
-  // Checks the layout, so the rings of every VirtQueue are inside RAM. `memory` must
+  // Checks the layout: the rings of every VirtQueue are aligned and inside RAM. `memory` must
   // outlive the queue.
   static Result<VirtQueue> create(const GuestMemory& memory, const QueueLayout& layout);
 
@@ -84,15 +84,16 @@ class VirtQueue {
   // Asks the driver not to send notifications while the device processes the ring anyway.
   // The driver may ignore this.
   void disable_notifications();
-  // Asks for notifications again. Returns true if the driver has added a chain meanwhile:
-  // call pop() again, because there may be no notification for that chain.
+  // Asks the driver to send notifications again. Returns true if the driver has added a chain
+  // meanwhile; then the caller must call pop() again, because there may be no notification for
+  // that chain.
   bool enable_notifications();
 
   // Returns true if the driver wants an interrupt for the chains completed since the last
   // call (2.7.7, 2.7.10).
   bool interrupt_needed();
 
-  // Chains completed between these two calls are published to the driver all at once
+  // The driver sees all chains that are completed between these two calls at the same moment
   // (5.1.6.4).
   void hold_completions() { holding_ = true; }
   void publish_completions();
@@ -140,7 +141,7 @@ class VirtQueue {
   uint16_t next_available_ = 0;
   uint16_t next_used_ = 0;
   bool holding_ = false;
-  std::vector<std::vector<iovec>> spare_buffers_;  // of former chains, empty, to be used again
+  std::vector<std::vector<iovec>> spare_buffers_;  // empty vectors, whose memory is used again
   uint16_t signalled_used_ = 0;  // next_used_ at the last call of interrupt_needed()
 };
 

@@ -10,7 +10,7 @@ namespace wick::virtio {
 
 namespace {
 
-constexpr size_t kTurnBytes = 64 << 10;  // a fraction of a millisecond
+constexpr size_t kTurnBytes = 64 << 10;  // getrandom(2) needs less than a millisecond for this
 constexpr std::chrono::milliseconds kRetryDelay{20};
 
 }  // namespace
@@ -65,7 +65,8 @@ bool Rng::fill(LoopQueue::Request& request, size_t& budget) {
   }
 }
 
-// Returns 0 if there are no random bytes now; the timer then calls serve() again.
+// Fills `room` with random bytes and returns their number; 0 if none are available now. The timer
+// then calls serve() again.
 size_t Rng::draw(std::span<std::byte> room) {
   ssize_t drawn = 0;
   if (file_.valid()) {

@@ -1,9 +1,9 @@
 // The virtio entropy device (virtio 1.2, 5.4): random bytes from getrandom(2),
 // or from a file such as /dev/random or /dev/hwrng.
 //
-// A file that has no data at the moment is read again later by a timer, because
-// /dev/hwrng does not support epoll(7). If the file ends or fails, the device logs that
-// and uses getrandom(2) from then on, so that the guest does not wait forever.
+// If the file has no data at the moment, a timer tries again later, because /dev/hwrng does not
+// support epoll(7). If the file ends or fails, the device logs that and uses getrandom(2) from
+// then on, so that the guest does not wait for ever.
 //
 // Thread rule: VirtioDevice's calls as documented there; everything else on the loop.
 #pragma once

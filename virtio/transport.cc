@@ -69,7 +69,7 @@ void Transport::set_status(uint8_t value) {
     warnings_.warn("{}: the driver set status FAILED", name_);
     return;
   }
-  // A driver may set two bits in one write; they are handled in their order.
+  // A driver may set several bits in one write; they are handled in the order of kStatusSteps.
   for (const StatusStep& step : kStatusSteps) {
     if ((added & step.added) == 0) continue;
     const auto current = static_cast<uint8_t>(status() & ~VIRTIO_CONFIG_S_NEEDS_RESET);
@@ -79,7 +79,8 @@ void Transport::set_status(uint8_t value) {
       return;
     }
     if (step.added == VIRTIO_CONFIG_S_FEATURES_OK) {
-      // 2.2.2, 6.1: the driver must accept a subset of the offered features, with VERSION_1.
+      // 2.2.2, 6.1: the driver must accept a subset of the offered features that contains
+      // VERSION_1.
       if ((driver_features_ & ~offered_features()) != 0 ||
           !has_feature(driver_features_, VIRTIO_F_VERSION_1)) {
         warnings_.warn("{}: the driver accepted features {:#x}, offered were {:#x}; refused", name_,
@@ -146,7 +147,8 @@ void Transport::enable_dma(bool enabled) {
   if (!active_) return;
   device_.reset();
   active_ = false;
-  // No interrupt is sent: it might arrive when the next driver starts, which does not expect it.
+  // The driver gets no interrupt for this: the interrupt might arrive when the next driver starts,
+  // which does not expect it.
   status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
@@ -176,7 +178,8 @@ void Transport::power_off() {
   reset();
 }
 
-// Returns nothing if the queue is unusable; the device then needs a reset.
+// Creates the ring of a queue. Returns nullopt if the driver's values are unusable; the device then
+// needs a reset.
 std::optional<ActiveQueue> Transport::open_queue(uint16_t index) {
   const QueueState& queue = queues_[index];
   auto ring = VirtQueue::create(

@@ -42,8 +42,8 @@ class Transport : public DriverNotifier {
   // For ioeventfd: a signal of eventfd `i` kicks queue `i`.
   std::span<const EventFd> kicks() const { return kicks_; }
 
-  // The fields have the values that the driver wrote; they are checked when the queue is
-  // opened. The initial size is the device's maximum.
+  // The values that the driver wrote to a queue's registers. They are checked when the device
+  // starts to use the queue. The initial size is the device's maximum.
   struct QueueState {
     uint16_t size = 0;
     uint64_t descriptors = 0;
@@ -54,10 +54,10 @@ class Transport : public DriverNotifier {
 
  protected:
   // Sets whether the device may access guest memory; initially it may. With false, takes the
-  // queues away from a running device and returns when it is idle. The device then needs a
+  // queues away from an active device and returns when the device is idle. The device then needs a
   // reset, because the driver that enables access again may belong to another kernel, which
-  // does not know these queues. (QEMU stops it, too, by clearing DRIVER_OK.) A device that is
-  // started while access is disabled gets its queues when access is enabled.
+  // does not know these queues. (QEMU clears DRIVER_OK in this case.) A device that is started
+  // while access is disabled gets its queues when access is enabled.
   void enable_dma(bool enabled);
 
   uint32_t device_features_word() const REQUIRES(mutex_);
@@ -70,18 +70,18 @@ class Transport : public DriverNotifier {
   // all its queues are idle.
   void set_status(uint8_t value) REQUIRES(mutex_);
 
-  // Returns the selected queue if the driver may set it up now; nullptr if the queue does
-  // not exist or is ready, or in the wrong status (3.1.1: the queue is set up between
-  // FEATURES_OK and DRIVER_OK; 2.6.1.2: with VIRTIO_F_RING_RESET also later).
+  // Returns the selected queue if the driver may set it up now; nullptr if the queue does not exist
+  // or is ready, or if the status does not allow it: a queue is set up between FEATURES_OK and
+  // DRIVER_OK (3.1.1), and with VIRTIO_F_RING_RESET also later (2.6.1.2).
   QueueState* configurable_queue() REQUIRES(mutex_);
   const QueueState* selected_queue() const REQUIRES(mutex_);
   uint16_t selected_queue_max() const REQUIRES(mutex_);
-  // In a running device, true starts the queue at once, and false returns when the device does
-  // not use the queue any more.
+  // Sets whether the selected queue is ready. If the device is active, true starts the queue at
+  // once, and false returns when the device no longer uses the queue.
   void set_queue_ready(bool ready) REQUIRES(mutex_);
-  // 2.6.1: resets the selected queue to the state before its set-up. Returns when the device
-  // does not use it any more; false if there is no such queue or VIRTIO_F_RING_RESET was not
-  // negotiated.
+  // 2.6.1: resets the selected queue to the state before its set-up, and returns when the device no
+  // longer uses it. Returns false and does nothing if there is no such queue or if
+  // VIRTIO_F_RING_RESET was not negotiated.
   bool reset_queue() REQUIRES(mutex_);
   void kick(uint32_t queue) const;
 
@@ -96,9 +96,10 @@ class Transport : public DriverNotifier {
   uint32_t queue_select_ GUARDED_BY(mutex_) = 0;
 
  private:
-  // Interrupts the driver for a change of the configuration. Any thread, without the mutex.
+  // Interrupts the driver because the configuration has changed. Any thread; does not need the
+  // mutex.
   virtual void config_interrupt() = 0;
-  // Clears the transport's interrupt state, at a reset.
+  // Clears the transport's interrupt state. Called at a reset of the device.
   virtual void reset_interrupts() REQUIRES(mutex_) = 0;
 
   uint64_t offered_features() const {

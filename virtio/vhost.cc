@@ -17,9 +17,9 @@ uint64_t address_of(const void* ring) { return reinterpret_cast<uint64_t>(ring);
 
 }  // namespace
 
-// The loop watches the eventfd even while it is connected to KVM (irqfd). KVM then consumes each
-// signal before the loop sees it. (Before Linux 5.11 both see it, and the driver gets two
-// interrupts instead of one.)
+// The loop watches the eventfd even while it is connected to KVM (irqfd), because KVM then consumes
+// each signal before the loop sees it. (Before Linux 5.11 both see the signal, and the driver gets
+// two interrupts instead of one.)
 Result<std::unique_ptr<VhostCall>> VhostCall::create(EventLoop& loop, DriverNotifier& notifier,
                                                      uint16_t queue) {
   std::unique_ptr<VhostCall> call(new VhostCall(notifier, TRY(EventFd::create())));
@@ -96,7 +96,7 @@ Result<void> VhostRings::set_up(unsigned index, EventLoop& loop) {
   const uint16_t number = target.active->index;
   target.call = TRY(VhostCall::create(loop, *notifier_, number));
   if (!target.error) target.error.emplace(TRY(EventFd::create()));
-  target.error->consume();  // a signal is left if the last driver broke its ring
+  target.error->consume();  // clears the signal that is left if the last driver broke its ring
 
   const vhost_vring_state size{index, ring.size()};
   const vhost_vring_state base{index, 0};

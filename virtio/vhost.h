@@ -1,6 +1,6 @@
 // Rings that vhost in the host's kernel serves (linux/vhost.h). The kernel processes and checks
-// the rings itself. The transport's eventfds kick it, and it signals an eventfd of ours for an
-// interrupt. How a device starts and stops is its own: vhost_net.h, vhost_vsock.h.
+// the rings itself. The transport's eventfds kick the kernel, and the kernel signals a VhostCall
+// for an interrupt. vhost_net.h and vhost_vsock.h start and stop the devices.
 //
 // Thread rule: the loop's thread, except open_vhost().
 #pragma once
@@ -16,8 +16,9 @@
 
 namespace wick::virtio {
 
-// The eventfd that vhost signals for an interrupt. While the transport can connect it (irqfd),
-// KVM injects the interrupt without waking us; otherwise the loop sends it.
+// The eventfd that vhost signals for an interrupt. While the transport can connect it to KVM
+// (irqfd), KVM injects the interrupt and no wick thread wakes up; otherwise the loop sends the
+// interrupt.
 class VhostCall {
  public:
   // Both references must outlive the object.
@@ -36,19 +37,19 @@ class VhostCall {
   EventLoop::Watch watch_;
 };
 
-// The ring's features that the transport offers; the kernel must have them.
+// The ring features that the transport offers. The kernel must support all of them.
 constexpr uint64_t kVhostRingFeatures = feature_bit(VIRTIO_RING_F_INDIRECT_DESC) |
                                         feature_bit(VIRTIO_RING_F_EVENT_IDX) |
                                         feature_bit(VIRTIO_F_VERSION_1);
 
-// A vhost device file, which belongs to this process.
+// An open vhost device file whose owner is this process (VHOST_SET_OWNER).
 struct VhostFile {
   Fd fd;
   const char* path = nullptr;
-  uint64_t features = 0;  // those of the kernel
+  uint64_t features = 0;  // the features that the kernel supports
 };
-// Fails if the kernel lacks one of kVhostRingFeatures, or one of `required`. `module` is named in
-// the hint.
+// Opens a vhost device file. Fails if the kernel lacks one of kVhostRingFeatures or of `required`.
+// The hint of an error names `module`.
 Result<VhostFile> open_vhost(const char* path, const char* module, uint64_t required = 0);
 
 class VhostRings {
@@ -61,20 +62,20 @@ class VhostRings {
   const char* path() const { return file_.path; }
   uint64_t kernel_features() const { return file_.features; }
 
-  // Gives a ring to the kernel, whose device must not be running. `queue.index` modulo kRings is
-  // the kernel's number for it. All rings must get the same `features`, of which those that the
-  // kernel does not have are left out, and the same references, which must be valid until
-  // remove_all().
+  // Gives a ring to the kernel, while the kernel's device is stopped. The kernel's number for the
+  // ring is `queue.index` modulo kRings. Features that the kernel does not support are left out of
+  // `features`. All rings must get the same `features` and the same references, which must be valid
+  // until remove_all().
   Result<void> add(EventLoop& loop, uint64_t features, ActiveQueue queue, DriverNotifier& notifier,
                    const std::string& name);
   bool has(unsigned ring) const { return rings_[ring].active.has_value(); }
-  // The kernel must not access the ring any more.
+  // Forgets a ring. The kernel must no longer access it.
   void remove(unsigned ring);
   void remove_all();
-  // Makes the kernel look at a ring that it has.
+  // Makes the kernel look for new chains in a ring. The kernel must have the ring.
   void kick(unsigned ring) const { rings_[ring].active->kick->signal(); }
 
-  // While there are rings.
+  // Both may be called only while there are rings.
   const std::string& name() const { return *name_; }
   DriverNotifier& notifier() const { return *notifier_; }
 
@@ -91,7 +92,7 @@ class VhostRings {
 
   const VhostFile file_;
   std::array<Ring, kRings> rings_;
-  DriverNotifier* notifier_ = nullptr;  // while there are rings
+  DriverNotifier* notifier_ = nullptr;  // set while there are rings
   const std::string* name_ = nullptr;
   RateLimit warnings_;
 };

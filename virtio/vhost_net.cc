@@ -11,7 +11,7 @@ namespace wick::virtio {
 
 namespace {
 
-// The features that vhost-net must know; those of the offloads concern the TAP.
+// The features that vhost-net must know. It need not know the offloads, which are set in the TAP.
 constexpr uint64_t kFeatures = kVhostRingFeatures | feature_bit(VIRTIO_NET_F_MRG_RXBUF);
 
 }  // namespace

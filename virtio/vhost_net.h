@@ -13,8 +13,7 @@ namespace wick::virtio {
 
 class VhostNet {
  public:
-  // Opens /dev/vhost-net. Fails if the kernel lacks one of the features that need its
-  // support: VIRTIO_F_* and VIRTIO_NET_F_MRG_RXBUF.
+  // Opens /dev/vhost-net. Fails if the kernel lacks kVhostRingFeatures or VIRTIO_NET_F_MRG_RXBUF.
   static Result<std::unique_ptr<VhostNet>> open();
   ~VhostNet() { stop(); }
 
@@ -23,11 +22,12 @@ class VhostNet {
   // `features`, `tap` and references, which must be valid until stop().
   Result<void> start_queue(EventLoop& loop, uint64_t features, ActiveQueue queue, int tap,
                            DriverNotifier& notifier, const std::string& name);
-  // Both return when the kernel does not access the ring or rings any more, and do nothing if
-  // not started. `index` is 0 for receive, 1 for transmit.
+  // Returns when the kernel no longer accesses the ring. Does nothing if the queue is not started.
+  // `index` is 0 for receive, 1 for transmit.
   void stop_queue(unsigned index);
-  // While held, the kernel does not access the rings. Does nothing if not started.
+  // While held, the kernel does not access the started rings.
   void hold(bool held) const;
+  // Stops both queues.
   void stop();
 
  private:
@@ -35,7 +35,7 @@ class VhostNet {
   void set_backend(unsigned index, int tap) const;
 
   VhostRings rings_;
-  std::array<int, VhostRings::kRings> taps_{};  // of the rings that there are
+  std::array<int, VhostRings::kRings> taps_{};  // the TAP of each started ring
 };
 
 }  // namespace wick::virtio

@@ -8,7 +8,7 @@ namespace wick::virtio {
 
 namespace {
 
-// Of the device type, in the kernel's set of features.
+// The features of the device type that wick offers if the kernel supports them.
 constexpr uint64_t kDeviceFeatures = feature_bit(VIRTIO_VSOCK_F_SEQPACKET);
 
 }  // namespace

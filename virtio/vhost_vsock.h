@@ -1,4 +1,4 @@
-// vhost-vsock in the host's kernel (linux/vhost.h).
+// Controls vhost-vsock in the host's kernel (linux/vhost.h).
 //
 // Thread rule: open() on any thread, everything else on the loop's thread.
 #pragma once
@@ -13,8 +13,8 @@ namespace wick::virtio {
 
 class VhostVsock final : public VsockKernel {
  public:
-  // Opens /dev/vhost-vsock and takes the CID, which must be one that a guest can have. Fails if
-  // another machine has it. The loop must outlive the object; `name` is used in messages.
+  // Opens /dev/vhost-vsock and takes the CID, which must be in Vsock::kMinCid to kMaxCid. Fails if
+  // another machine has this CID. The loop must outlive the object; `name` is used in messages.
   static Result<std::unique_ptr<VhostVsock>> open(EventLoop& loop, uint32_t cid, std::string name);
 
   uint64_t features() const override;

@@ -7,7 +7,7 @@
 
 namespace wick::virtio {
 
-// 5.10.4
+// The configuration space (5.10.4).
 void Vsock::read_config(uint64_t offset, std::span<std::byte> data) {
   copy_config(virtio_vsock_config{.guest_cid = cid_}, offset, data);
 }
@@ -29,8 +29,8 @@ void Vsock::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   });
 }
 
-// The kernel's device has no way to stop one ring, so both stand still until the driver has
-// started this one again.
+// Stops the kernel's device, because a single ring cannot be stopped. Both rings stand still until
+// the driver has started this one again.
 void Vsock::stop_queue(uint16_t index) {
   loop_.call([&] {
     if (index >= kRings || !has_ring_[index]) return;

@@ -1,9 +1,10 @@
 // The virtio socket device (virtio 1.2, 5.10): stream and seqpacket sockets between the guest and
 // programs of the host, addressed by context identifiers (CIDs) and ports, without a network.
 //
-// vhost-vsock in the host's kernel moves the packets and connects them to the host's AF_VSOCK
-// sockets. wick has the registers, starts and stops the kernel's device, and leaves the event
-// queue alone: an event would tell the driver that the CID has changed, which does not happen.
+// vhost-vsock in the host's kernel moves the packets between the guest and the host's AF_VSOCK
+// sockets. wick implements the registers, and starts and stops the kernel's device. It does not use
+// the event queue: the only event would tell the driver that the CID has changed, which never
+// happens.
 //
 // Thread rule: VirtioDevice's calls as documented there; everything else on the loop.
 #pragma once
@@ -19,28 +20,29 @@
 
 namespace wick::virtio {
 
-// What the host's kernel does for the device; vhost_vsock.h implements it.
+// The part of the device that the host's kernel executes. vhost_vsock.h implements this interface.
 class VsockKernel {
  public:
   virtual ~VsockKernel() = default;
 
-  // The features of the device type, VIRTIO_VSOCK_F_*, that the kernel has.
+  // The features of the device type (VIRTIO_VSOCK_F_*) that the kernel supports.
   virtual uint64_t features() const = 0;
-  // Gives it one of the rings 0 and 1, while it does not run. The notifier is valid until the ring
+  // Gives the kernel ring 0 or 1, while its device is stopped. The notifier is valid until the ring
   // is removed.
   virtual Result<void> add_ring(uint64_t features, ActiveQueue queue, DriverNotifier& notifier) = 0;
   virtual void remove_ring(unsigned ring) = 0;
-  // Runs only with both rings. After false it does not access them. After true it looks at both,
-  // because it does not notice what was kicked while it did not run.
+  // Starts or stops the kernel's device. It can be started only with both rings, and does not
+  // access them while it is stopped. At a start the kernel looks for new chains in both rings,
+  // because it has missed the kicks before.
   virtual Result<void> set_running(bool running) = 0;
 };
 
 class Vsock final : public VirtioDevice {
  public:
   static constexpr uint32_t kMinCid = 3;  // 0 to 2 are VMADDR_CID_HYPERVISOR, _LOCAL and _HOST
-  static constexpr uint32_t kMaxCid = 0xffff'fffe;  // then VMADDR_CID_ANY
+  static constexpr uint32_t kMaxCid = 0xffff'fffe;  // 0xffff'ffff is VMADDR_CID_ANY
 
-  // `kernel` has the CID. The loop must outlive the device.
+  // `kernel` must have taken the CID already. The loop must outlive the device.
   Vsock(EventLoop& loop, uint32_t cid, std::unique_ptr<VsockKernel> kernel)
       : loop_(loop), cid_(cid), kernel_(std::move(kernel)), features_(kernel_->features()) {}
   ~Vsock() override { reset(); }
@@ -55,15 +57,16 @@ class Vsock final : public VirtioDevice {
   void stop_queue(uint16_t index) override;
   void reset() override;
 
-  // On the loop. While held, the kernel does not access the guest's memory.
+  // While held, the kernel does not access the guest's memory. On the loop.
   void hold(bool held);
 
  private:
   static constexpr std::array<uint16_t, 3> kQueueSizes = {128, 128, 128};
-  static constexpr size_t kRings = 2;  // 5.10.2: receive and transmit; then the event queue
+  // The kernel serves queues 0 and 1, receive and transmit; queue 2 is the event queue (5.10.2).
+  static constexpr size_t kRings = 2;
 
   void add(ActiveQueue queue);
-  // Starts or stops the kernel's device, as the queues and hold() require.
+  // Starts or stops the kernel's device: it runs while it has both rings and is not held.
   void update();
 
   // Constant after construction.
@@ -77,7 +80,7 @@ class Vsock final : public VirtioDevice {
   bool held_ = false;
   bool running_ = false;
   uint64_t driver_features_ = 0;
-  DriverNotifier* notifier_ = nullptr;  // while active
+  DriverNotifier* notifier_ = nullptr;  // set while the device is active
 };
 
 }  // namespace wick::virtio

@@ -16,7 +16,7 @@ namespace wick::vmm {
 
 namespace {
 
-// With a screen its window is a hole in the RAM.
+// Creates the RAM. With a screen, the address window of the VGA card is a hole in it.
 Result<std::shared_ptr<const GuestMemory>> make_memory(uint64_t size_bytes, bool screen) {
   std::vector<GuestMemory::Range> ranges;
   const uint64_t low = std::min(size_bytes, layout::kLowRamEnd);
@@ -133,10 +133,11 @@ Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const 
   rtc_ = wake == nullptr ? std::make_unique<devices::Rtc>(*rtc_line_, wires)
                          : std::make_unique<devices::Rtc>(*rtc_line_, wires, wake->asleep.rtc);
   TRY(ports_.attach({layout::kRtcPort, devices::Rtc::kPorts}, *rtc_, "rtc"));
-  return vm_.coalesce(layout::kRtcPort, 1);  // the index
+  return vm_.coalesce(layout::kRtcPort, 1);  // the index register
 }
 
-// After all other devices with fixed ports, because the user chooses this one's.
+// Is called after the devices with fixed ports are attached, except the firmware's log. The user
+// chooses this device's port, so an overlap must be reported as an error of --debug-exit.
 Result<void> Board::build_debug_exit(const Events& events) {
   if (!config_.debug_exit_port) return {};
   debug_exit_ = std::make_unique<devices::DebugExit>(events.debug_exit);
@@ -210,8 +211,9 @@ Result<void> Board::build_pci(const Events& events) {
       window, events.reset, io_window,
       config_.firmware_path.empty() ? Identity::kGeneric : Identity::kI440fx);
   TRY(ports_.attach({layout::kPciPort, devices::PciHost::kPorts}, pci_->ports(), "pci"));
-  // CONFIG_ADDRESS. KVM queues writes of single bytes here, too, among them resets, which then
-  // take up to a second if the guest has no other exit. Linux resets by other means first.
+  // Coalesces writes of CONFIG_ADDRESS. KVM also queues writes of single bytes to these four ports,
+  // among them a reset through 0xcf9, which then takes up to a second if the guest has no other
+  // exit. That is acceptable, because Linux tries other ways to reset first.
   TRY(vm_.coalesce(layout::kPciPort, 4));
   TRY(ports_.attach(io_window, pci_->io_window(), "pci"));
   hotplug_ = std::make_unique<devices::AcpiHotplug>(
@@ -306,7 +308,8 @@ std::string Board::linux_cmdline() const {
   return boot::make_command_line(parts);
 }
 
-// To another kernel than Linux the generated parameters mean nothing, or something else.
+// Only Linux gets the generated command line, because its parameters mean nothing, or something
+// else, to a Multiboot kernel.
 Result<void> Board::load_kernel(boot::BootFiles files) {
   starts_multiboot_ = files.multiboot.has_value();
   cmdline_ = config_.cmdline     ? *config_.cmdline
@@ -332,7 +335,7 @@ boot::AcpiPlatform Board::acpi_platform() const {
       .pm1_event_port = layout::kAcpiPmPort + devices::AcpiPm::kEventOffset,
       .pm1_control_port = layout::kAcpiPmPort + devices::AcpiPm::kControlOffset,
       .pm_timer_port = layout::kAcpiPmPort + devices::AcpiPm::kTimerOffset,
-      // OVMF's way back from S3 has not been tried.
+      // S3 is not offered with OVMF, whose wake-up has not been tested.
       .sleep_type_s3 = uefi_ ? std::nullopt : std::optional(devices::AcpiPm::kSleepTypeS3),
       .sleep_type_s4 = devices::AcpiPm::kSleepTypeS4,
       .sleep_type_s5 = devices::AcpiPm::kSleepTypeS5,

@@ -1,6 +1,6 @@
 // The hardware of one power-on: the KVM virtual machine, memory, chips, buses and vCPUs, with
-// the kernel loaded. A reset destroys the board and creates another, so that no state of the old
-// guest remains.
+// the kernel or the firmware loaded. A reset destroys the board and creates a new one, so that no
+// state of the old guest remains.
 //
 // board.cc assigns every device its address, its interrupt and its loop.
 //
@@ -60,25 +60,26 @@ namespace wick::vmm {
 
 struct FirmwareStart {
   boot::Firmware image;
-  bool again = false;                        // after a reset
-  boot::UefiVariables* variables = nullptr;  // in flash memory; must outlive the board
+  bool again = false;                        // the machine has started before and was reset
+  boot::UefiVariables* variables = nullptr;  // nullptr: no flash memory; must outlive the board
 };
 // What remains of a board whose guest sleeps in S3 (ACPI 6.5, 7.4.2.4).
 struct SleepingBoard {
   std::shared_ptr<const GuestMemory> memory;
-  std::shared_ptr<const GuestMemory> rom;  // the firmware's image; nullptr: there is none
+  std::shared_ptr<const GuestMemory> rom;  // the firmware's image; nullptr: there is no firmware
   bool uefi = false;
   devices::Rtc::State rtc;
   devices::AcpiHotplug::State hotplug;
   std::vector<std::byte> vmcoreinfo;
   std::string cmdline;
 };
-// A guest that wakes up: by its firmware, if there is one, else at its waking vector.
+// The start of a guest that wakes up from S3: its firmware runs again, or without firmware the
+// first vCPU starts at the guest's waking vector.
 struct WakeStart {
   SleepingBoard asleep;
   devices::AcpiPm::WakeSource source = devices::AcpiPm::WakeSource::kOther;
 };
-// What the first vCPU starts.
+// What the first vCPU starts: a kernel, firmware, or a guest that wakes up.
 using StartFiles = std::variant<boot::BootFiles, FirmwareStart, WakeStart>;
 
 class Board {
@@ -89,14 +90,14 @@ class Board {
     std::function<void()> reset;
     std::function<void()> panicked;
     std::function<void()> suspend_to_ram = {};
-    std::function<void()> suspend_to_disk = {};  // in place of power_off
+    std::function<void()> suspend_to_disk = {};  // S4; if empty, power_off is called
     std::function<void()> rtc_alarm = {};        // called with the clock's lock held
     std::function<void()> balloon_changed = {};
-    std::function<void(uint32_t slots)> ejected = {};  // bits of PCI slots
+    std::function<void(uint32_t slots)> ejected = {};  // `slots`: the ejected PCI slots, a bit each
     std::function<void(uint32_t value)> debug_exit = {};
   };
 
-  // The references must outlive the board.
+  // All references except `events` must outlive the board.
   static Result<std::unique_ptr<Board>> create(const MachineConfig& config, StartFiles files,
                                                const Kvm& kvm, const Peripherals& peripherals,
                                                EventLoop& main_loop, const GuestClock& clock,
@@ -106,11 +107,12 @@ class Board {
   Board& operator=(const Board&) = delete;
 
   const std::string& cmdline() const { return cmdline_; }
-  // False for a kernel of which this is not known: firmware starts it.
+  // Returns true if wick loaded a Multiboot kernel. False also if firmware starts the kernel, of
+  // which wick then knows nothing.
   bool starts_multiboot() const { return starts_multiboot_; }
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
-  // While no vCPU runs.
+  // Returns what the next board needs to wake the guest. May be called only while no vCPU runs.
   SleepingBoard sleeping() const;
   // Whether a guest that has asked for S3 can be started again.
   bool can_wake() const { return rom_ != nullptr || waking_vector().has_value(); }
@@ -122,26 +124,28 @@ class Board {
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const { return vcpus_; }
   void press_power_button() { acpi_pm_->press_power_button(); }
   virtio::Balloon& balloon() { return balloon_; }
-  // What the guest has written to etc/vmcoreinfo.
+  // What the guest has written to the fw_cfg file etc/vmcoreinfo.
   std::vector<std::byte> vmcoreinfo() const {
     return fw_cfg_->contents(FW_CFG_VMCOREINFO_FILENAME);
   }
   std::vector<PciInfo> pci_functions();  // empty without PCI
-  // The ports and addresses that the machine decodes, a line each.
+  // The ports and addresses that the machine decodes, one line per range.
   std::string address_map() const;
 
-  // Hot-plug, on PCI. A device is first made, and then plugged into its slot while the vCPUs are
-  // stopped; both is done for those of the Peripherals from which the board is created.
+  // Hot-plug, only with PCI. make() creates a device's PCI function, and plug() puts it into its
+  // slot while the vCPUs are stopped. create() does both for the devices that the Peripherals
+  // have then.
   bool can_plug(uint8_t slot) const { return hotplug_ && hotplug_->pluggable(slot); }
   bool has_pci() const { return pci_ != nullptr; }
   Result<void> make(const Peripherals::Slot& wanted) { return make_virtio_pci(wanted); }
   Result<void> make(const Peripherals::EmulatedCard& wanted) { return make_card(wanted); }
   void plug(uint8_t slot);
-  // Asks the guest to release the device; Events::ejected tells when it has.
+  // Asks the guest to release the device. Events::ejected is called when the guest has done so.
   void request_removal(uint8_t slot) { hotplug_->request_removal(slot); }
-  // Destroys the device, while the vCPUs are stopped.
+  // Destroys what make() made for the slot. May be called only while the vCPUs are stopped.
   void unplug(uint8_t slot);
-  // The slots that the guest has ejected; `and_requested`: also those whose removal was requested.
+  // Returns the slots (a bit each) whose device the guest has ejected and that are not unplugged
+  // yet. With `and_requested`, also the slots whose removal was requested.
   uint32_t leaving_slots(bool and_requested) const;
 
   devices::Ide* ide() { return ide_.get(); }  // nullptr without IDE drives
@@ -169,7 +173,7 @@ class Board {
     std::string name;
     std::unique_ptr<InterruptLine> line;
     std::unique_ptr<virtio::PciTransport> transport;
-    std::vector<Vm::Ioeventfd> kicks;  // registered with KVM
+    std::vector<Vm::Ioeventfd> kicks;  // those that are registered with KVM now
   };
 
   Board(const MachineConfig& config, Vm vm, std::shared_ptr<const GuestMemory> memory,
@@ -190,10 +194,9 @@ class Board {
   Result<void> add_user_file(const FwCfgFile& file);
   Result<void> build_serials(const Peripherals& peripherals);
   Result<void> build_pci(const Events& events);
-  // The windows of addresses for PCI devices.
   struct PciPlaces {
-    Bus::Range window = {};
-    uint64_t ecam = 0;
+    Bus::Range window = {};  // the addresses for memory BARs
+    uint64_t ecam = 0;       // the start of the configuration spaces
   };
   PciPlaces pci_places() const;
   Result<void> attach_pci(uint8_t slot, devices::PciFunction& function, uint8_t irq,
@@ -203,9 +206,9 @@ class Board {
   Result<void> add_virtio(const Peripherals::Slot& wanted);
   Result<void> make_card(const Peripherals::EmulatedCard& wanted);
   Result<void> make_virtio_pci(const Peripherals::Slot& wanted);
-  // What make() has made for a slot.
+  // The device that make() has created for a slot.
   struct Made {
-    devices::PciFunction* function = nullptr;
+    devices::PciFunction* function = nullptr;  // nullptr: the slot has no device
     std::string name;
   };
   Made made_for(uint8_t slot) const;
@@ -221,7 +224,8 @@ class Board {
   Result<void> map_variables(boot::UefiVariables& variables);
   Result<void> add_firmware_files(bool again);
   Result<void> wake_up(const WakeStart& wake);
-  // In real mode, without firmware; nullopt: the guest has set none.
+  // Returns where the guest wants to wake up in real mode. Used without firmware. nullopt: the
+  // guest has set no such vector.
   std::optional<GuestAddress> waking_vector() const;
   std::vector<std::string> boot_order(bool again) const;
   boot::AcpiPlatform acpi_platform() const;
@@ -236,7 +240,8 @@ class Board {
   Bus ports_;
   Bus mmio_;
   CoalescedPorts coalesced_{ports_};
-  devices::Ps2Keyboard ps2_keyboard_;  // plugged into the i8042 with a screen
+  // Plugged into the i8042 only if the machine has a screen.
+  devices::Ps2Keyboard ps2_keyboard_;
   devices::Ps2Mouse ps2_mouse_;
   std::unique_ptr<IrqLine> keyboard_line_, mouse_line_;
   std::unique_ptr<devices::I8042> i8042_;
@@ -251,15 +256,15 @@ class Board {
   std::unique_ptr<devices::Rtc> rtc_;
   EventLoop::Timer rtc_timer_;
   std::unique_ptr<devices::Pvpanic> pvpanic_;
-  std::unique_ptr<devices::DebugExit> debug_exit_;  // nullptr: none
+  std::unique_ptr<devices::DebugExit> debug_exit_;  // nullptr without --debug-exit
   std::unique_ptr<devices::FwCfg> fw_cfg_;
-  std::shared_ptr<const GuestMemory> rom_;  // the firmware's image; nullptr: none
+  std::shared_ptr<const GuestMemory> rom_;  // the firmware's image; nullptr: there is no firmware
   std::unique_ptr<devices::FirmwareLog> firmware_log_;
   bool uefi_ = false;  // the firmware is OVMF
   std::unique_ptr<devices::Flash> flash_;
   std::unique_ptr<devices::Piix> piix_;
   std::vector<SerialPort> serials_;
-  // With a screen.
+  // nullptr without a screen.
   Screen* screen_ = nullptr;
   std::unique_ptr<VideoMemory> video_memory_;
   std::unique_ptr<devices::Vga> vga_;
@@ -268,10 +273,11 @@ class Board {
   std::vector<std::unique_ptr<SharedPin>> pci_pins_;
   std::unique_ptr<devices::AcpiHotplug> hotplug_;
   std::unique_ptr<devices::PciHost> pci_;
-  std::map<uint8_t, std::string> pci_ids_;  // the devices' ids, by slot
+  std::map<uint8_t, std::string> pci_ids_;  // the id of the device in each used slot
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
   std::unique_ptr<devices::Ide> ide_;
-  std::array<const devices::IdeDrive*, devices::Ide::kDrives> ide_disks_{};  // no CD-ROM drives
+  // By position; nullptr for a CD-ROM drive or an empty position.
+  std::array<const devices::IdeDrive*, devices::Ide::kDrives> ide_disks_{};
   std::vector<EmulatedCard> cards_;
   std::vector<std::unique_ptr<PciSlot>> pci_slots_;
   std::vector<MmioSlot> mmio_slots_;

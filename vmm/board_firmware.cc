@@ -1,5 +1,4 @@
-// The parts of a board that firmware needs in place of a kernel, and the start of a guest that
-// wakes up from S3.
+// The parts of a board for a guest that starts by firmware, and for one that wakes up from S3.
 
 #include <spdlog/spdlog.h>
 
@@ -18,7 +17,7 @@ namespace wick::vmm {
 
 namespace {
 
-// No operating system may use them.
+// The pages that KVM itself uses. The memory map reserves them, so that no guest uses them.
 constexpr boot::MemoryMapEntry kKvmPages{layout::kKvmIdentityMap, layout::kKvmPagesBytes,
                                          boot::MemoryMapEntry::Type::kReserved};
 
@@ -27,8 +26,8 @@ constexpr uint16_t kMenuWaitMs = 60'000;
 
 }  // namespace
 
-// The vCPUs keep the state that KVM gives them, that of a reset: the first one starts 16 bytes
-// below 4 GiB, the others wait for INIT and SIPI.
+// The vCPUs keep their initial state in KVM, which is that of a CPU after a reset: the first one
+// starts 16 bytes below 4 GiB, and the others wait for INIT and SIPI.
 Result<void> Board::load_firmware(const FirmwareStart& start) {
   const std::span<const std::byte> image = start.image.image;
   const GuestAddress rom_start{layout::kFirmwareEnd - image.size()};
@@ -54,7 +53,7 @@ Result<void> Board::load_firmware(const FirmwareStart& start) {
   return add_firmware_files(start.again);
 }
 
-// OVMF moves BARs into its own window.
+// The windows differ with UEFI, because OVMF moves the BARs into a window that it chooses itself.
 Board::PciPlaces Board::pci_places() const {
   if (!uefi_)
     return {.window = {layout::kPciWindow, layout::kPciWindowBytes}, .ecam = layout::kPciEcam};
@@ -75,13 +74,14 @@ Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
                        "firmware log");
 }
 
-// The guest reads the variables without an exit while the chip shows its memory.
+// Maps the flash memory read-only while the chip is in the mode in which reads return its content,
+// so that the guest reads the variables without exits.
 Result<void> Board::map_variables(boot::UefiVariables& variables) {
   const Vm::Slot slot{
       .index = Vm::kFlashSlot, .memory = variables.region(), .access = Vm::Access::kReadOnly};
   const auto show = [this, slot](bool readable) {
     if (!readable) return vm_.unmap(slot.index);
-    // Otherwise the guest's reads are exits, which the chip serves.
+    // If mapping fails, the guest's reads are exits, which the chip serves.
     if (const auto mapped = vm_.map(slot); !mapped) spdlog::error("{}", mapped.error().message());
   };
   flash_ = std::make_unique<devices::Flash>(
@@ -119,13 +119,13 @@ Result<void> Board::add_firmware_files(bool again) {
     TRY(add(file.name, std::move(file.content)));
   if (screen_ == nullptr || uefi_) return {};
   const std::string path = TRY(boot::find_vga_bios());
-  // Under this name SeaBIOS takes it for the expansion ROM of the card (src/optionroms.c,
-  // lookup_hardcode()), and tells it where the card is.
+  // SeaBIOS takes a file of this name for the expansion ROM of the VGA card (src/optionroms.c,
+  // lookup_hardcode()), and tells the ROM where the card is.
   return add("pci1234,1111.rom", TRY(boot::read_option_rom(path)));
 }
 
-// An installer that has been started from a CD-ROM resets the machine to start what it has
-// installed.
+// With --boot cdrom, CD-ROM drives come first only at the first start: an installer resets the
+// machine to boot the system that it has installed on a disk.
 std::vector<std::string> Board::boot_order(bool again) const {
   using Media = DiskConfig::Media;
   constexpr unsigned kDrivesPerChannel = devices::Ide::kDrives / devices::Ide::kChannels;
@@ -168,8 +168,8 @@ std::optional<GuestAddress> Board::waking_vector() const {
   return GuestAddress{vector};
 }
 
-// Firmware finds the guest's waking vector itself; a guest without firmware gives it in a table
-// that wick has written. The guest's memory is as it left it.
+// Firmware finds the guest's waking vector itself. Without firmware, wick reads the vector from the
+// ACPI table (FACS) that it has written for the guest. The guest's memory is unchanged.
 Result<void> Board::wake_up(const WakeStart& wake) {
   cmdline_ = wake.asleep.cmdline;
   if (hotplug_) hotplug_->continue_from(wake.asleep.hotplug);

@@ -1,4 +1,4 @@
-// The part of the board that is PCI slots: cards and virtio functions, put in and taken out.
+// The PCI slots of the board: adds and removes e1000 cards and virtio functions.
 #include "vmm/board.h"
 
 #include <spdlog/spdlog.h>
@@ -54,7 +54,7 @@ Board::Made Board::made_for(uint8_t slot) const {
   return {};
 }
 
-// Attaches a device at the start of the guest.
+// Attaches a device that is there when the guest starts; plug() is for later.
 Result<void> Board::attach_made(uint8_t slot) {
   const Made made = made_for(slot);
   hotplug_->occupy(slot);
@@ -135,8 +135,9 @@ std::string Board::address_map() const {
   return text;
 }
 
-// Adding an ioeventfd fails if the guest moves a BAR to an address that already has one; then
-// the writes cause exits to user space.
+// Moves the ioeventfds of a slot with its BAR; `to` is the new address, 0: none. Adding an
+// ioeventfd fails if the guest moves the BAR onto another BAR's ioeventfd; kicks then cause exits
+// to user space.
 void Board::move_kicks(const Vm& vm, PciSlot& slot, uint64_t to) {
   for (const Vm::Ioeventfd& kick : slot.kicks) vm.remove(kick);
   slot.kicks.clear();

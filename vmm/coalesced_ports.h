@@ -1,7 +1,8 @@
-// Writes to ports that only select a register: the guest's next access shows their effect. KVM
-// queues them in a ring, which all vCPUs share, and the guest goes on without an exit
-// (KVM_CAP_COALESCED_PIO). The queued writes are delivered before the next exit of any vCPU is
-// handled, and by the halt check at least once per second.
+// Delivers the port writes that KVM has queued. Writes to some ports only select a register, so
+// their effect is visible only at the guest's next access. KVM queues these writes in a ring, which
+// all vCPUs share, and the guest runs on without an exit (KVM_CAP_COALESCED_PIO). They are
+// delivered before the next exit of any vCPU is handled; the halt check forces an exit at least
+// once per second.
 //
 // Thread rule: any vCPU thread; locks itself.
 #pragma once
@@ -20,21 +21,22 @@ namespace wick::vmm {
 
 class CoalescedPorts {
  public:
-  // `ports` must outlive it.
+  // `ports` must outlive this object.
   explicit CoalescedPorts(const Bus& ports) : ports_(ports) {}
 
-  // The layout of kvm_coalesced_mmio_ring. In C++ the header's flexible array may begin at
-  // another offset.
+  // The layout of kvm_coalesced_mmio_ring. The struct in the kernel's header ends in a flexible
+  // array, whose offset may differ between C++ and C.
   struct Ring {
     uint32_t first;
     uint32_t last;
     std::array<kvm_coalesced_mmio, 170> writes;  // KVM_COALESCED_MMIO_MAX: the rest of a page
   };
 
-  // The ring in the run area of any vCPU. Without one nothing is delivered.
+  // Sets the ring, which is in the run area of each vCPU; all of them map the same ring. While
+  // there is no ring, nothing is delivered.
   void set_ring(Ring* ring) { ring_ = ring; }
 
-  // Delivers the writes that are queued.
+  // Passes the queued writes to the bus.
   void deliver() {
     if (ring_ != nullptr && std::atomic_ref(ring_->first).load(std::memory_order_relaxed) !=
                                 std::atomic_ref(ring_->last).load(std::memory_order_relaxed))

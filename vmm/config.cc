@@ -45,7 +45,8 @@ std::string MachineConfig::root_device() const {
   return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
 }
 
-// The same slots after a reset, when devices that were added are there from the start.
+// Depends only on the configuration, so a reset does not change the result, although devices that
+// were added are then there from the start.
 uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareDisks = 4;
   constexpr size_t kSpareCards = 2;
@@ -86,7 +87,7 @@ Result<void> check(const DiskConfig& disk) {
   if (disk.queues > 1 && ide)
     return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
                      "leave out queues");
-  // An ephemeral disk writes to a qcow2 image, which has tables.
+  // An ephemeral disk has tables even over a raw image, because it writes to a qcow2 overlay.
   if (disk.cache_bytes != 0 && raw && !disk.ephemeral)
     return with_hint(fail("cache-size={}: a raw disk has no tables to cache", disk.cache_bytes),
                      "leave out cache-size");
@@ -120,7 +121,7 @@ Result<void> check(const NetConfig& net) {
 
 namespace {
 
-// The last ID, 2^32 - 1, is nobody's.
+// Checks one map of IDs. The ID 2^32 - 1 is not allowed: for Linux it means "no user".
 Result<void> check_ids(const char* key, const std::vector<share::IdRange>& ranges) {
   const auto overlap = [](uint64_t a, uint64_t a_count, uint64_t b, uint64_t b_count) {
     return a < b + b_count && b < a + a_count;
@@ -230,7 +231,7 @@ Result<void> check_consoles(const MachineConfig& machine) {
   if (machine.consoles.size() > kMaxConsoles)
     return fail("--console: {} given; a machine has at most {}", machine.consoles.size(),
                 kMaxConsoles);
-  // The first port of the device is a console (virtio 1.2, 5.3.6.2).
+  // The first port of the virtio console device must be a console (virtio 1.2, 5.3.6.2).
   if (!machine.consoles.empty() && !machine.consoles.front().port_name.empty())
     return with_hint(fail("--console: the first one is hvc0 and has no name="),
                      "put --console null before it");

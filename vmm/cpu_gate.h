@@ -1,5 +1,5 @@
-// Stops the vCPUs of a board between two instructions, and lets them go on: all of them for a
-// pause, or some for a debugger.
+// Stops the vCPUs of a board between two guest instructions, and resumes them. A pause stops and
+// resumes all of them; a debugger may resume only some.
 //
 // A vCPU may be waiting for the main loop (the reset of a device), so the main loop must not wait
 // for a vCPU: stop() returns at once and calls back.
@@ -22,24 +22,27 @@ class CpuGate {
  public:
   using Vcpus = std::vector<std::unique_ptr<Vcpu>>;
 
-  // `on_debug_stop` is called on the main loop when a vCPU stops by itself; the others run on.
+  // `on_debug_stop` is called on the main loop when a vCPU has stopped at a breakpoint or after a
+  // step. The other vCPUs run on.
   CpuGate(EventLoop& main_loop, std::function<void(const DebugStop&)> on_debug_stop)
       : loop_(main_loop), on_debug_stop_(std::move(on_debug_stop)) {}
 
-  // Before the vCPUs of a new board run. With `stopped` none of them enters the guest until it
-  // is resumed.
+  // Takes over the vCPUs of a new board. Must be called before they run. With `stopped`, no vCPU
+  // enters the guest until it is resumed.
   void connect(const Vcpus& vcpus, bool stopped);
-  // Before the board is destroyed. Forgets a stop() that has not called back.
+  // Must be called before the board is destroyed. A stop() that has not called back never will.
   void disconnect();
 
-  // The vCPUs' threads have ended, so the registers can be read.
+  // Must be called when the vCPUs' threads have ended: all vCPUs then count as stopped, so that
+  // their registers can be read.
   void vcpus_ended() { stopped_.assign(stopped_.size(), true); }
 
-  // Calls `stopped` from the loop when no vCPU runs any more. One call at a time.
+  // Stops all vCPUs and calls `stopped` from the loop when no vCPU runs any more. A second call
+  // replaces the `stopped` of a first one that is still waiting.
   void stop(std::function<void()> stopped);
   bool all_stopped() const;
   bool is_stopped(uint32_t cpu) const { return cpu < stopped_.size() && stopped_[cpu]; }
-  // `which` has an entry per vCPU; those that are kStay remain stopped.
+  // Resumes the vCPUs whose entry in `which` is not kStay. A vCPU without an entry is resumed.
   void resume(std::span<const CpuRun> which);
   void resume();
 
@@ -49,11 +52,14 @@ class CpuGate {
   EventLoop& loop_;
   const std::function<void(const DebugStop&)> on_debug_stop_;
   const Vcpus* vcpus_ = nullptr;
-  uint64_t board_ = 0;  // counts connect(), so that a late report of an old vCPU is not counted
+  uint64_t board_ = 0;  // changes with each board, so that late reports of old vCPUs are ignored
   std::vector<bool> stopped_;
-  std::vector<uint64_t> resumes_;  // by vCPU; a report from before the last one is void
+  // By vCPU, the number of its resumes. A report that a vCPU has paused is ignored if the vCPU was
+  // resumed after it.
+  std::vector<uint64_t> resumes_;
   std::function<void()> when_stopped_;
-  // Expires with the gate, for what vCPUs post.
+  // Expires with the gate. Functions that vCPUs have posted check this, because they may run after
+  // the gate is destroyed.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -13,7 +13,8 @@ namespace wick::vmm {
 
 namespace {
 
-// The attributes' bits, as in the second word of a segment descriptor (Intel SDM 3, 3.4.5).
+// `attributes` has its bits where the second word of a segment descriptor has them (Intel SDM 3,
+// 3.4.5).
 SegmentRegister from_kvm(const kvm_segment& segment) {
   const auto bit = [](uint8_t value, int position) { return uint32_t{value} << position; };
   return {.base = segment.base,
@@ -66,15 +67,15 @@ Result<void> call(int fd, unsigned long request, const char* name, Value* value)
   return {};
 }
 
-// The XSAVE area in its standard format (Intel SDM 1, 13.4).
+// Offsets and component bits of the XSAVE area in its standard format (Intel SDM 1, 13.4).
 constexpr size_t kXmmOffset = 160;
-constexpr size_t kHeaderOffset = 512;  // XSTATE_BV
+constexpr size_t kHeaderOffset = 512;  // the header begins with XSTATE_BV
 constexpr size_t kYmmOffset = 576;
 constexpr uint64_t kX87 = 1 << 0;
 constexpr uint64_t kSse = 1 << 1;
 constexpr uint64_t kAvx = 1 << 2;
 
-// Larger than the area of any CPU: with AMX it has 11 KiB (KVM_CAP_XSAVE2 tells).
+// Large enough for every CPU: the area has 11 KiB with AMX (KVM_CAP_XSAVE2 returns its size).
 using XsaveArea = std::vector<char>;
 constexpr size_t kXsaveBytes = 64 << 10;
 
@@ -146,8 +147,8 @@ Result<void> write_registers(int fd, const CpuRegisters& registers) {
   sregs.cr8 = registers.cr8;
   sregs.efer = registers.efer;
   sregs.apic_base = registers.apic_base;
-  // KVM_SET_SREGS drops an interrupt that is about to be delivered, unless it is passed back, and
-  // resets KVM's view of the page tables. So it is called only for a change.
+  // KVM_SET_SREGS makes KVM rebuild its view of the page tables, and drops an interrupt that is
+  // about to be delivered unless `interrupt_bitmap` repeats it. So it is called only for a change.
   if (std::memcmp(&before, &sregs, sizeof(sregs)) != 0)
     TRY(call(fd, KVM_SET_SREGS, "KVM_SET_SREGS", &sregs));
   return call(fd, KVM_SET_REGS, "KVM_SET_REGS", &regs);
@@ -158,7 +159,8 @@ Result<FpuRegisters> read_fpu(int fd) {
   uint64_t present = 0;
   load(area, kHeaderOffset, present);
   FpuRegisters result;
-  result.control = 0x37f;  // the initial values, if XSTATE_BV says that the parts have them
+  // A component whose XSTATE_BV bit is clear has its initial values, which are not in the area.
+  result.control = 0x37f;
   result.mxcsr = 0x1f80;
   if ((present & kX87) != 0) {
     load(area, 0, result.control);

@@ -14,8 +14,8 @@ constexpr uint32_t kHypervisor = 1u << 31;   // leaf 1, ECX
 constexpr uint32_t kLevelThread = 1;         // leaf 0xb, ECX[15:8]
 constexpr uint32_t kLevelCore = 2;
 
-// Fills in one subleaf of leaf 0xb or 0x1f. An x2APIC ID shifted right by `shift` is the ID of
-// the next level.
+// Fills in one subleaf of leaf 0xb or 0x1f. The x2APIC ID shifted right by `shift` is the ID of
+// the unit at the next higher level.
 void set_topology_level(kvm_cpuid_entry2& entry, uint32_t shift, uint32_t cpus, uint32_t type,
                         uint32_t cpu) {
   entry.eax = shift;
@@ -24,12 +24,12 @@ void set_topology_level(kvm_cpuid_entry2& entry, uint32_t shift, uint32_t cpus, 
   entry.edx = cpu;
 }
 
-// The number of bits in an APIC ID that number the vCPUs.
+// Returns how many bits of an APIC ID the vCPU numbers need.
 uint32_t id_bits(const CpuTopology& topology) {
   return static_cast<uint32_t>(std::bit_width(topology.cpu_count - 1));
 }
 
-// Adapts an entry to the guest's vCPUs.
+// Replaces the host's topology in an entry by that of the guest's vCPUs.
 void adapt(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
   const uint32_t count = topology.cpu_count;
   switch (entry.function) {
@@ -48,7 +48,7 @@ void adapt(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
       break;
     }
     case 0x80000008:
-      // ECX[7:0]: threads - 1; ECX[15:12]: number of APIC ID bits for them.
+      // ECX[7:0]: threads - 1; ECX[15:12]: the number of APIC ID bits that number the threads.
       entry.ecx = (entry.ecx & ~0xf0ffu) | (count - 1) | id_bits(topology) << 12;
       break;
     case 0x8000001d: {
@@ -59,19 +59,19 @@ void adapt(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
     }
     case 0x8000001e:
       entry.eax = topology.cpu;
-      entry.ebx = topology.cpu;  // core ID; [15:8] = 0: one thread per core
-      entry.ecx = 0;             // one node
+      entry.ebx = topology.cpu;  // EBX[7:0]: the core ID; EBX[15:8] = 0: one thread per core
+      entry.ecx = 0;             // one node per package
       break;
     default:
       break;
   }
 }
 
-// Adds the leaves 0xb and 0x1f, of which the host's own are not used.
+// Adds the topology leaves 0xb and 0x1f. The caller has left out the host's.
 void add_topology_leaves(std::vector<kvm_cpuid_entry2>& result, const CpuTopology& topology) {
   const uint32_t count = topology.cpu_count;
   for (const uint32_t leaf : {0xbu, 0x1fu}) {
-    // Leaf 0 has the highest supported leaf.
+    // EAX of leaf 0 is the highest supported leaf.
     if (result.empty() || result.front().function != 0 || leaf > result.front().eax) continue;
     for (uint32_t index = 0; index < 3; ++index) {
       kvm_cpuid_entry2 entry{};

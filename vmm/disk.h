@@ -17,38 +17,40 @@
 
 namespace wick::vmm {
 
-// The first 512 bytes of a disk, which is opened for that and closed again.
+// Returns the first 512 bytes of a disk. Opens its image read-only and closes it again.
 Result<std::vector<std::byte>> read_first_sector(const DiskConfig& config);
 
 class Disk {
  public:
-  // `id` is the guest's name of the disk ("vda", "sda"), for the thread and for messages.
-  // `on_failure` is called on the disk's thread for each error of the host.
   using OnFailure = std::function<void(const block::Supervised::Failure&)>;
+  // `id` is the guest's name of the disk ("vda", "sda"), for the thread and for messages.
+  // `on_failure` is called on the disk's thread for each request that the host could not execute.
   static Result<std::unique_ptr<Disk>> create(const DiskConfig& config, const std::string& id,
                                               OnFailure on_failure = {});
   ~Disk();
 
-  // One of the two exists, depending on the configuration; the other is nullptr.
+  // The disk is either a virtio device or an IDE drive, depending on the configuration; the other
+  // function returns nullptr.
   virtio::VirtioDevice* virtio() { return blk_.get(); }
   devices::IdeDrive* drive() { return drive_.get(); }
 
   const DiskConfig& config() const { return config_; }
   const std::string& id() const { return id_; }
 
-  // Waits for the requests in flight, and holds new ones until resume().
+  // Waits for the requests in flight, and holds new requests until resume().
   void pause();
   void resume();
   DiskInfo info();
-  // Only to a larger size.
+  // Enlarges the image and tells the guest. Fails for a size smaller than the present one.
   Result<void> resize(uint64_t size_bytes);
-  // Continues with a new qcow2 overlay at `path` over the image. Requests must be held.
+  // Creates a qcow2 overlay at `path` over the image, and continues with the overlay. The disk must
+  // be paused.
   Result<void> snapshot(const std::string& path);
 
-  // Of a CD-ROM drive. Opens an image for replace_medium().
+  // For a CD-ROM drive: opens an image for replace_medium().
   Result<std::unique_ptr<block::Backend>> open_medium(const std::string& path);
-  // Takes the image out, and puts another in, or none with nullptr. Waits for the requests in
-  // flight. Returns the new size.
+  // For a CD-ROM drive: replaces the image by another; nullptr leaves the drive empty. Waits for
+  // the requests in flight. Returns the new size in bytes.
   uint64_t replace_medium(std::unique_ptr<block::Backend> image, const std::string& path);
   bool has_medium() const { return !config_.path.empty(); }
 

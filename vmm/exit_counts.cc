@@ -43,7 +43,7 @@ std::string exit_reason_name(uint32_t reason) {
 }
 
 void ExitCounts::count(const VmExit& exit) {
-  // Read before the look-up below, so that the time of the look-up is not counted.
+  // The clock is read before the look-up below, so that the look-up is not counted.
   const Clock::duration spent = Clock::now() - left_;
   const auto name = name_of(exit, ports_, mmio_);
   Cost& cost = costs_[{exit.reason, name.device, name.reg, exit.write}];

@@ -1,6 +1,6 @@
 // Counts and times a vCPU's exits to user space, for --stats.
 //
-// Thread rule: the vCPU's thread; add_to() after it has stopped.
+// Thread rule: the vCPU's thread; add_to() on any thread after the vCPU has stopped.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ namespace wick::vmm {
 
 struct VmExit {
   uint64_t address = 0;  // the accessed port or guest physical address
-  uint32_t reason = 0;   // KVM_EXIT_*
+  uint32_t reason = 0;   // one of KVM_EXIT_*
   uint8_t size_bytes = 0;
   bool write = false;
   bool operator==(const VmExit&) const = default;
@@ -29,7 +29,8 @@ class ExitCounts {
   ExitCounts(const Bus& ports, const Bus& mmio) : ports_(ports), mmio_(mmio) {}
 
   void start() { started_ = left_ = Clock::now(); }
-  // To be called once per exit, in this order; count() after the exit has been handled.
+  // Both are called once per exit: left_guest() when KVM_RUN has returned, count() when the exit
+  // has been handled.
   void left_guest() { left_ = Clock::now(); }
   void count(const VmExit& exit);
 
@@ -37,8 +38,8 @@ class ExitCounts {
 
  private:
   using Clock = std::chrono::steady_clock;
-  // Reason, device, register, write. The address is not part of it, because a guest could touch
-  // any number of addresses without a device.
+  // Reason, device, register, write. The address is not part of the key, because a guest could
+  // access any number of addresses that belong to no device, and the map would grow with each.
   using Kind = std::tuple<uint32_t, std::string_view, std::string_view, bool>;
   struct Cost {
     uint64_t count = 0;

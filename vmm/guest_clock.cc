@@ -15,8 +15,9 @@ int64_t steady_ns() {
       .count();
 }
 
-// Linux before 5.16 has no attributes of vCPUs. The guest's TSC then jumps by the pause; Linux
-// guests with kvmclock do not use it.
+// Sets the guest's TSC back by `ticks`. On hosts with Linux before 5.16, vCPUs have no such
+// attribute: the guest's TSC then includes the pause, which does not disturb Linux guests that use
+// kvmclock.
 void move_tsc_back(const Vcpu& vcpu, uint64_t ticks) {
   uint64_t offset = 0;
   kvm_device_attr attribute{.flags = 0,
@@ -67,8 +68,8 @@ void GuestClock::start(const Vm& vm, const Vcpus& vcpus) {
     const uint64_t ticks = __rdtsc() - host_tsc_;
     for (const auto& vcpu : vcpus) move_tsc_back(*vcpu, ticks);
     write_kvm_clock(vm, *kvm_clock_);
-    // Tells the guest that it was stopped, so that its watchdogs do not count the pause. Fails
-    // if the guest does not use kvmclock.
+    // KVM_KVMCLOCK_CTRL tells the guest that it was stopped, so that its watchdogs do not count the
+    // pause. It fails, which is harmless, if the guest does not use kvmclock.
     for (const auto& vcpu : vcpus) (void)::ioctl(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0);
     kvm_clock_.reset();
   }

@@ -16,7 +16,7 @@
 
 namespace wick::vmm {
 
-// The time of kvmclock in nanoseconds; nullopt: KVM cannot say.
+// Returns the time of kvmclock in nanoseconds; nullopt if KVM_GET_CLOCK fails.
 std::optional<uint64_t> read_kvm_clock(const Vm& vm);
 void write_kvm_clock(const Vm& vm, uint64_t time_ns);
 
@@ -29,19 +29,21 @@ class GuestClock {
   // The host's time since 1970 in UTC, without the pauses of this machine.
   std::chrono::nanoseconds real_time() const;
 
-  // Both do nothing if the clock is in that state already. The vCPUs must not run.
+  // stop() does nothing if the clock is stopped already, start() if it runs. The vCPUs must not
+  // run.
   void stop(const Vm& vm);
   void start(const Vm& vm, const Vcpus& vcpus);
-  // For a new board, whose TSCs and kvmclock begin anew.
+  // Forgets the saved kvmclock of a stopped clock. Must be called for a new board, whose kvmclock
+  // and TSCs begin anew.
   void forget_board() { kvm_clock_.reset(); }
 
  private:
   std::chrono::nanoseconds paused() const;
 
   std::atomic<int64_t> paused_ns_{0};      // the sum of the pauses that have ended
-  std::atomic<int64_t> stopped_at_ns_{0};  // 0: running
+  std::atomic<int64_t> stopped_at_ns_{0};  // when the clock was stopped; 0: it runs
 
-  // While stopped, of the current board.
+  // Saved by stop(): kvmclock of the current board, and the host's TSC at that moment.
   std::optional<uint64_t> kvm_clock_;
   uint64_t host_tsc_ = 0;
 };

@@ -1,8 +1,8 @@
-// The devices of a running machine as the host sees them: what there is, and what can be changed.
-// Ids are the guest's names: "vda", "sda", "sr0", "net0"; those of devices added later are
-// chosen by the host.
+// The devices of a running machine as the host sees them: lists them and changes them. The ids of
+// devices that exist from the start are the guest's names: "vda", "sda", "sr0", "net0". The host
+// chooses the ids of devices that it adds later.
 //
-// Thread rule: on the main loop's thread.
+// Thread rule: the main loop's thread.
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,7 @@ struct DiskInfo {
   std::string id = {};
   std::string path = {};
   std::string format = {};        // "raw" or "qcow2"
-  std::string backing_path = {};  // empty: none
+  std::string backing_path = {};  // empty: the image has no backing file
   uint64_t size_bytes = 0;
   DiskConfig::Device device = DiskConfig::Device::kVirtio;
   DiskConfig::Media media = DiskConfig::Media::kDisk;
@@ -32,8 +32,8 @@ struct DiskInfo {
   bool inserted = true;
   bool tray_open = false;
   bool locked = false;    // the guest has locked the tray
-  bool failed = false;    // an I/O error has stopped the machine
-  bool no_space = false;  // ... and its reason was ENOSPC
+  bool failed = false;    // an I/O error of this disk has stopped the machine
+  bool no_space = false;  // that error was ENOSPC
   DiskConfig::Cache cache = DiskConfig::Cache::kWriteback;
   std::string serial = {};
   DiskCounters counters;
@@ -43,7 +43,7 @@ struct CardInfo {
   std::string id = {};
   NetConfig::Kind kind = NetConfig::Kind::kTap;
   NetConfig::Device device = NetConfig::Device::kVirtio;
-  std::string host_name = {};  // the interface of a TAP
+  std::string host_name = {};  // kTap: the name of the interface
   net::MacAddress mac{};
   bool link_up = true;
   bool vhost = false;
@@ -56,23 +56,23 @@ struct CardInfo {
 
 struct PciInfo {
   uint8_t slot = 0;
-  std::string id = {};  // empty: the host bridge
+  std::string id = {};  // empty for the host bridge
   uint16_t vendor = 0, device = 0, subsystem_vendor = 0, subsystem = 0;
   uint32_t class_code = 0;  // class, subclass, programming interface
   uint8_t interrupt_line = 0;
-  uint8_t interrupt_pin = 0;  // 0: none
+  uint8_t interrupt_pin = 0;  // 0: the function has no interrupt pin
   struct Bar {
     size_t index = 0;
     bool io = false;
-    uint64_t address = 0;  // 0: not decoded
+    uint64_t address = 0;  // 0: the function does not decode this BAR now
     uint64_t size_bytes = 0;
   };
   std::vector<Bar> bars = {};
 };
 
 struct ConsoleInfo {
-  std::string id = {};         // "ttyS0", "hvc0"
-  std::string host_name = {};  // "unix:PATH", "stdio"
+  std::string id = {};         // the guest's name, such as "ttyS0" or "hvc0"
+  std::string host_name = {};  // the host's end, such as "unix:PATH" or "stdio"
   bool connected = false;
 };
 
@@ -87,26 +87,29 @@ class Hardware {
   // The ports and addresses that the machine decodes, one line each, for people.
   virtual std::string address_map() const = 0;
 
-  // Fails for an unknown id, a disk that is in use otherwise, and what its format cannot do.
+  // Enlarges the disk. Fails for an unknown id, a smaller size, a read-only disk, and an image that
+  // cannot grow.
   virtual Result<void> resize_disk(const std::string& id, uint64_t size_bytes) = 0;
-  // Makes `path` a new qcow2 overlay of the disk's image, and continues with it.
+  // Creates a qcow2 overlay over the disk's image at `path`, and continues with the overlay.
   virtual Result<void> snapshot_disk(const std::string& id, const std::string& path) = 0;
-  // CD-ROM drives. `force`: also if the guest has locked the tray.
+  // Both fail unless `id` is a CD-ROM drive. With `force` they open the tray even if the guest has
+  // locked it.
   virtual Result<void> eject(const std::string& id, bool force) = 0;
   virtual Result<void> change_medium(const std::string& id, const std::string& path,
                                      bool force) = 0;
 
   virtual Result<void> set_link(const std::string& id, bool up) = 0;
-  // Of a user network: adds or removes a forward to the guest. The text is that of hostfwd=.
+  // Add or remove a port forward of a user network. `forward` has the format of hostfwd=.
   virtual Result<void> add_forward(const std::string& id, const std::string& forward) = 0;
   virtual Result<void> remove_forward(const std::string& id, const std::string& forward) = 0;
 
-  // The connections and forwards of a user network, as libslirp lists them, for people.
+  // Returns the connections and forwards of a user network as libslirp lists them, for people.
   virtual std::string connections(const std::string& id) const = 0;
 
-  // Sets how much RAM the guest should have; less than it was started with.
+  // Sets how much RAM the guest should keep; the balloon takes the rest. More than the machine's
+  // RAM counts as all of it.
   virtual Result<void> set_balloon(uint64_t guest_bytes) = 0;
-  // The guest's RAM without the balloon; nullopt without a balloon.
+  // Returns the machine's RAM minus what the balloon has taken; nullopt if there is no balloon.
   virtual std::optional<uint64_t> balloon_bytes() const = 0;
 
   virtual Result<void> send_break(const std::string& console_id) = 0;
@@ -122,10 +125,11 @@ class Hardware {
   enum class PictureFormat { kPng, kPpm };
   virtual Result<void> save_screen(const std::string& path, PictureFormat format) = 0;
 
-  // Hot-plug, on PCI. The id must be new.
+  // Hot-plug, only with PCI. No device may have the id yet.
   virtual Result<void> add_disk(const DiskConfig& config, const std::string& id) = 0;
   virtual Result<void> add_card(const NetConfig& config, const std::string& id) = 0;
-  // Asks the guest to release the device; MachineEvent::Kind::kDeviceDeleted says when it has.
+  // Asks the guest to release the device. When the guest has done so, the device is destroyed and
+  // MachineEvent::Kind::kDeviceDeleted is published.
   virtual Result<void> remove_device(const std::string& id) = 0;
 };
 

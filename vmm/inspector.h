@@ -1,8 +1,8 @@
 // The registers and the memory of a machine, and the control of its vCPUs for a debugger.
 //
-// Thread rule: on the main loop's thread, in a call that holds no reference over a reset of the
-// machine. The registers of a vCPU can be read and written only while it is stopped; otherwise
-// the calls fail with EBUSY.
+// Thread rule: the main loop's thread. References that the functions return, such as memory(), are
+// valid only until the next reset of the machine. The registers of a vCPU can be read and written
+// only while it is stopped; otherwise the calls fail with EBUSY.
 #pragma once
 
 #include <sys/types.h>
@@ -19,8 +19,8 @@
 
 namespace wick::vmm {
 
-// A segment register with its hidden part (Intel SDM 3, 3.4.3). `attributes` has the format of
-// the second word of a descriptor, without its base and limit: bits 8 to 23.
+// A segment register with its hidden part (Intel SDM 3, 3.4.3). `attributes` are bits 8 to 23 of a
+// descriptor's second 32-bit word; the limit's bits in between (16 to 19) are zero.
 struct SegmentRegister {
   uint64_t base = 0;
   uint32_t limit = 0;  // in bytes
@@ -54,30 +54,31 @@ struct FpuRegisters {
   uint16_t control = 0, status = 0;
   uint8_t tag = 0;  // abridged: a bit for each physical register that is not empty (FXSAVE)
   uint16_t opcode = 0;
-  uint64_t instruction = 0, operand = 0;  // the last instruction's pointers
+  uint64_t instruction = 0, operand = 0;  // pointers of the last x87 instruction
   uint32_t mxcsr = 0;
   std::array<std::array<std::byte, 16>, 16> xmm{};
-  std::array<std::array<std::byte, 16>, 16> ymm_high{};  // zero without AVX
+  std::array<std::array<std::byte, 16>, 16> ymm_high{};  // upper halves of YMM; zero without AVX
 };
 
-// Why the machine stopped by itself.
+// Why a vCPU has stopped for the debugger.
 struct DebugStop {
   enum class Kind { kBreakpoint, kHardware, kSingleStep };
   uint32_t cpu = 0;
-  Kind kind = Kind::kBreakpoint;  // kBreakpoint: an INT3, whose address is `address`
-  uint64_t address = 0;           // linear, of the instruction that stopped or comes next
+  Kind kind = Kind::kBreakpoint;  // kBreakpoint: an INT3
+  uint64_t address = 0;           // linear: of the INT3, else of the next instruction
   uint64_t dr6 = 0;               // kHardware: bits 0 to 3 name the breakpoints that were hit
 };
 
-// The debug registers of a vCPU as the host sets them (Intel SDM 3, 18.2).
+// A breakpoint that the host sets in the debug registers of all vCPUs (Intel SDM 3, 18.2).
 struct HardwareBreakpoint {
   enum class Kind : uint8_t { kExecute = 0, kWrite = 1, kAccess = 3 };  // as in DR7's R/W field
-  uint64_t address = 0;  // linear, aligned to its length
+  uint64_t address = 0;  // linear, aligned to `length_bytes`
   uint8_t length_bytes = 1;
   Kind kind = Kind::kExecute;
 };
 
-// How each vCPU goes on after a debug stop.
+// What a vCPU does when a debugger resumes the machine: it stays stopped, executes one
+// instruction, or runs.
 enum class CpuRun : uint8_t { kStay, kStep, kContinue };
 
 class Inspector {
@@ -97,23 +98,24 @@ class Inspector {
   virtual Result<uint64_t> read_msr(uint32_t cpu, uint32_t index) const = 0;
 
   virtual const GuestMemory& memory() const = 0;
-  // The physical address behind a linear one by the vCPU's page tables; nullopt: not mapped.
+  // Translates a linear address with the vCPU's page tables; nullopt: it is not mapped, or the vCPU
+  // is running.
   virtual std::optional<GuestAddress> translate(uint32_t cpu, uint64_t linear) const = 0;
 
-  // What the guest has written to the fw_cfg file etc/vmcoreinfo; empty: there is none.
+  // What the guest has written to the fw_cfg file etc/vmcoreinfo; empty: nothing.
   virtual std::vector<std::byte> vmcoreinfo() const { return {}; }
 
-  // -- For a debugger. Any other pause, and resume(), is allowed at the same time. --
+  // -- For a debugger. Others may pause and resume the machine at the same time. --
 
-  // Makes INT3, the hardware breakpoints (at most four) and steps stop the machine, with
-  // RunState::kDebug; `on_stop` is then called once all vCPUs have stopped. An empty function
-  // ends all debugging: guests get their INT3 again.
+  // From now on INT3, hardware breakpoints and steps stop the machine (RunState::kDebug). `on_stop`
+  // is called for each such stop when all vCPUs have stopped. An empty function detaches the
+  // debugger; the guest then handles its INT3 itself again. The machine must be paused (EBUSY).
   virtual Result<void> attach_debugger(std::function<void(const DebugStop&)> on_stop) = 0;
   virtual Result<void> set_hardware_breakpoints(std::span<const HardwareBreakpoint> wanted) = 0;
-  // Resumes the vCPUs that are not kStay, one entry per vCPU. A step executes one instruction,
-  // with interrupts masked, and stops the machine.
+  // Resumes the machine; `cpus` has one entry per vCPU. kStep executes one instruction with
+  // interrupts masked, and then stops the machine again.
   virtual Result<void> resume_cpus(std::span<const CpuRun> cpus) = 0;
-  // Makes the vCPU take the INT3 that stopped it as the guest's own.
+  // Delivers the INT3 that stopped the vCPU to the guest, because it is not the debugger's.
   virtual Result<void> pass_breakpoint(uint32_t cpu) = 0;
 };
 

@@ -10,7 +10,7 @@ namespace wick::vmm {
 class SharedPin::Handle final : public InterruptLine {
  public:
   explicit Handle(SharedPin& pin) : pin_(pin) {}
-  // A device may be removed while it asserts the pin.
+  // Releases the pin, which a device may assert when it is removed.
   ~Handle() override { set(false); }
 
   void pulse() override {
@@ -40,12 +40,12 @@ bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
   route->address = address;
   route->data = data;
   auto connected = vm_.set_routes(routes_);
-  // KVM delivers a signal that is already pending when the irqfd is added.
+  // If `event` is signalled already, KVM delivers that when the irqfd is added.
   if (connected && added) connected = vm_.add(*route);
   if (connected) return true;
   if (!std::exchange(refusal_logged_, true))
     spdlog::warn("{}; interrupts go through wick, which is slower", connected.error().message());
-  if (!added) vm_.remove(*route);  // else it would send the old message
+  if (!added) vm_.remove(*route);  // otherwise KVM would go on sending the old message
   routes_.erase(route);
   return false;
 }

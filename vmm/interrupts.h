@@ -13,10 +13,11 @@
 namespace wick::vmm {
 
 // A pin of the IO-APIC that is not shared. It does not use an irqfd, because KVM delivers an
-// irqfd on a pin through a kernel worker, which costs two context switches more than this ioctl.
+// irqfd on a pin through a kernel worker, which costs two context switches more than
+// KVM_IRQ_LINE.
 class IrqLine final : public InterruptLine {
  public:
-  // `vm` must outlive it.
+  // `vm` must outlive the line.
   IrqLine(const Vm& vm, uint32_t pin) : vm_(vm), pin_(pin) {}
 
   void pulse() override {
@@ -33,10 +34,10 @@ class IrqLine final : public InterruptLine {
 // A level-triggered pin that devices share: asserted while any of them asserts it.
 class SharedPin {
  public:
-  // `vm` must outlive it.
+  // `vm` must outlive the pin.
   SharedPin(const Vm& vm, uint32_t pin) : line_(vm, pin) {}
 
-  // The line of one device. The pin must outlive it.
+  // Returns a line for one device. The pin must outlive the line.
   std::unique_ptr<InterruptLine> connect();
 
  private:
@@ -44,15 +45,15 @@ class SharedPin {
 
   IrqLine line_;
   Mutex mutex_;
-  unsigned asserted_ GUARDED_BY(mutex_) = 0;  // number of handles that assert
+  unsigned asserted_ GUARDED_BY(mutex_) = 0;  // the number of devices that assert the pin
 };
 
-// Sends messages directly to the local APICs with one ioctl (KVM_SIGNAL_MSI). So there is no
-// routing table that would have to be replaced whenever a driver moves a vector. Only connected
-// events, which the host's kernel signals itself, need routes.
+// Sends messages directly to the local APICs with one ioctl (KVM_SIGNAL_MSI), so KVM's routing
+// table need not be replaced whenever a driver moves a vector. Only the events of connect(), which
+// the host's kernel signals itself, have an entry in that table.
 class MsiPort final : public MsiSink {
  public:
-  // `vm` must outlive it.
+  // `vm` must outlive the port.
   explicit MsiPort(const Vm& vm) : vm_(vm) {}
   void send(uint64_t address, uint32_t data) override { vm_.send_msi(address, data); }
   bool connect(const EventFd& event, uint64_t address, uint32_t data) override;

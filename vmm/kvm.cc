@@ -74,7 +74,8 @@ int Kvm::capability(unsigned long capability) const {
 }
 
 uint32_t Kvm::max_cpus() const {
-  // Without KVM_CAP_MAX_VCPUS the recommended number is the limit (api.rst, 4.7).
+  // Without KVM_CAP_MAX_VCPUS, the recommended number (KVM_CAP_NR_VCPUS) is the limit (api.rst,
+  // 4.7).
   const int hard = capability(KVM_CAP_MAX_VCPUS);
   return static_cast<uint32_t>(hard > 0 ? hard : std::max(1, capability(KVM_CAP_NR_VCPUS)));
 }

@@ -13,9 +13,9 @@
 
 namespace wick::vmm {
 
-// The layout of kvm_cpuid2 and kvm_msrs: a count, followed by entries. Some structures of the
-// UAPI header end in __DECLARE_FLEX_ARRAY, whose size differs between C++ and C and which so
-// gives wrong ioctl numbers.
+// The layout of kvm_cpuid2 and kvm_msrs: a count, followed by entries. The header's own structures
+// cannot be used: some end in __DECLARE_FLEX_ARRAY, whose size differs between C++ and C, so that
+// the numbers of their ioctls would be wrong.
 template <typename Entry, size_t kMax>
 struct KvmList {
   uint32_t count = 0;
@@ -64,12 +64,12 @@ class Kvm {
 struct KvmFacts {
   struct Capability {
     const char* name = "";
-    const char* use = nullptr;  // the effect if it is absent; nullptr: wick needs it
+    const char* use = nullptr;  // what happens without the capability; nullptr: wick needs it
     bool present = false;
   };
 
-  int open_error = 0;     // errno of opening it; 0: success
-  int api_version = 0;    // negative: it is not KVM
+  int open_error = 0;     // errno of open(2); 0: success
+  int api_version = 0;    // negative: the file is not KVM's
   int machine_error = 0;  // errno of KVM_CREATE_VM; 0: success
   std::vector<Capability> capabilities;
 };

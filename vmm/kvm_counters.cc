@@ -13,11 +13,11 @@ namespace wick::vmm {
 
 namespace {
 
-// kvm_stats_desc without the name, whose offset in the UAPI header differs between C++ and C.
+// kvm_stats_desc without its name field, whose offset in the UAPI header differs between C++ and C.
 struct Descriptor {
   uint32_t flags;
   int16_t exponent;
-  uint16_t size;  // of 64-bit values
+  uint16_t size;  // the number of 64-bit values
   uint32_t offset;
   uint32_t bucket_size;
 };

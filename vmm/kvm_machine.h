@@ -1,4 +1,5 @@
-// The Machine on KVM: its life (machine.cc) and its control while it runs (machine_control.cc).
+// The Machine on KVM: its life from build() to the report of the run (machine.cc), its control
+// while it runs (machine_control.cc), and S3 (machine_sleep.cc).
 //
 // Thread rule: as Machine.
 #pragma once
@@ -57,14 +58,14 @@ class KvmMachine final : public Machine {
   // S3, from the guest's request to its wake-up or to the end of the run.
   void suspend();
   bool take_suspend();
-  bool sleep();  // false: the machine is to end, or to be reset
+  bool sleep();  // true: the guest is to wake up; false: the machine is to end, or to be reset
   Result<void> wake();
   void check_wake();
   void wake_by(devices::AcpiPm::WakeSource source);
   bool panicked() const;
   uint64_t written_bytes() const;
   RunReport report();
-  // `by_host`: a reset that the host has asked for.
+  // `by_host`: the host, not the guest, has requested this reset.
   void end_with(Ending ending, int signal, std::string detail, bool by_host = false);
   void debug_exit(uint32_t value);
   void vcpu_ended(const VcpuExit& exit);
@@ -79,10 +80,11 @@ class KvmMachine final : public Machine {
   void resume(std::span<const CpuRun> cpus);
   void publish(const MachineEvent& event);
   void publish_end();
-  // Posts to the main loop what is not to run once the machine is gone. Any thread.
+  // Posts `function` to the main loop, which does not call it if the machine is destroyed before.
+  // Any thread.
   void post(std::function<void()> function);
-  // The same for what a guest can cause at any rate: at most one waits of each kind. `waits` must
-  // be one of the members below.
+  // Posts `function`, unless an earlier one with the same `waits` has not run yet. For events of
+  // which a guest can cause any number. `waits` must be a member of this object.
   void post_once(std::atomic<bool>& waits, std::function<void()> function);
   void panic_timeout();
   std::string timeout_detail() const;
@@ -109,23 +111,23 @@ class KvmMachine final : public Machine {
   MachineHardware hardware_{config_, [this](const MachineEvent& event) { publish(event); },
                             [this](auto job) { with_stopped_vcpus(std::move(job)); }};
   RunState state_ = RunState::kRunning;
-  std::optional<RunState> pausing_;  // the reason, while the vCPUs are being stopped
+  std::optional<RunState> pausing_;  // set while a pause begins: the state that it leads to
   std::vector<std::function<void()>> when_paused_;
-  bool telling_ = false;                // the functions that waited for a pause are being called
-  bool resume_requested_ = false;       // while the vCPUs were being stopped
-  std::vector<DebugStop> debug_stops_;  // not reported yet
-  std::vector<std::function<void()>> jobs_;  // wait until no vCPU runs
-  uint64_t boards_ = 0;                      // number of power_on() calls
+  bool telling_ = false;                     // the functions of when_paused_ are being called
+  bool resume_requested_ = false;            // resume() was called while the pause began
+  std::vector<DebugStop> debug_stops_;       // not reported to the debugger yet
+  std::vector<std::function<void()>> jobs_;  // to be called when no vCPU runs
+  uint64_t boards_ = 0;                      // how often power_on() was called
   std::map<int, Observer> observers_;
   int next_observer_ = 0;
 
   std::atomic<bool> balloon_posted_{false};
   std::atomic<bool> tray_posted_{false};
-  // Expires with the machine, for post().
+  // Expires with the machine. Posted functions check this, because they may run after its end.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
-  std::optional<devices::AcpiPm::WakeSource> woken_by_;  // while the guest sleeps
-  std::optional<RunState> paused_on_wake_;               // the state in which it wakes up
+  std::optional<devices::AcpiPm::WakeSource> woken_by_;  // set when the guest is to wake up
+  std::optional<RunState> paused_on_wake_;  // the paused state after the wake-up; nullopt: running
   std::atomic<bool> asleep_{false};
   std::atomic<bool> to_disk_{false};  // the guest powers off in S4
   std::atomic<bool> key_posted_{false};
@@ -137,7 +139,7 @@ class KvmMachine final : public Machine {
   bool ended_ GUARDED_BY(mutex_) = false;
   Ending ending_ GUARDED_BY(mutex_) = Ending::kPoweredOff;
   int signal_ GUARDED_BY(mutex_) = 0;
-  uint32_t debug_exit_value_ GUARDED_BY(mutex_) = 0;  // the first one
+  uint32_t debug_exit_value_ GUARDED_BY(mutex_) = 0;  // the value that ended the run
   std::string detail_ GUARDED_BY(mutex_);
 };
 

@@ -11,8 +11,8 @@
 
 namespace wick::vmm::layout {
 
-// Guest physical memory: RAM up to the hole, devices in the hole below 4 GiB,
-// the rest of RAM above it.
+// Guest physical memory: RAM up to kLowRamEnd, devices from there to 4 GiB, the rest of RAM above
+// 4 GiB.
 constexpr uint64_t kLowRamEnd = boot::kLowRamEnd;
 constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 
@@ -21,9 +21,10 @@ constexpr uint64_t kHighRamStart = boot::kAddressableEnd;
 constexpr uint64_t kPciEcam = 0xe000'0000;
 constexpr uint64_t kPciWindow = 0xf000'0000;
 constexpr uint64_t kPciWindowBytes = 0x0ec0'0000;
-// On a machine with UEFI the window for PCI BARs is that of OVMF, which begins at the last power of
-// two below which there is room for the RAM (edk2, OvmfPkg/Library/PlatformInitLib/MemDetect.c,
-// Uc32Base, and Platform.c). The configuration spaces lie behind it.
+// On a machine with UEFI, OVMF chooses the window for PCI BARs. Its size from the start to 4 GiB is
+// the largest power of two that leaves the low RAM below it (edk2,
+// OvmfPkg/Library/PlatformInitLib/MemDetect.c, Uc32Base, and Platform.c). The configuration spaces
+// follow the window.
 constexpr uint64_t kUefiPciWindowEnd = 0xfc00'0000;
 constexpr uint64_t kUefiPciEcam = kUefiPciWindowEnd;
 constexpr uint64_t uefi_pci_window(uint64_t low_ram_bytes) {
@@ -45,8 +46,8 @@ constexpr uint64_t kKvmIdentityMap = 0xfeff'c000;
 constexpr uint64_t kKvmPagesBytes = 0x4000;
 constexpr uint64_t kKvmTss = 0xfeff'd000;
 
-// The firmware image ends at 4 GiB, where the reset vector is. The part in the first megabyte is
-// a copy of its end, in RAM.
+// The firmware image ends at 4 GiB, because the reset vector is 16 bytes below. A copy of the
+// image's end lies in RAM at the end of the first megabyte.
 constexpr uint64_t kFirmwareEnd = 1ULL << 32;
 constexpr uint64_t kMaxFirmwareBytes = 0x0100'0000;
 constexpr uint64_t kFirmwareCopyEnd = 0x10'0000;
@@ -69,7 +70,7 @@ constexpr uint16_t kAcpiPmPort = 0x600;
 constexpr uint16_t kAcpiHotplugPort = 0x620;
 constexpr uint16_t kPciPort = 0xcf8;
 
-// Interrupts: pins of the IO-APIC. The first 16 are also the PIC's.
+// Interrupts: pins of the IO-APIC. The first 16 are also pins of the PIC.
 constexpr uint8_t kPitIrq = 0;
 constexpr std::array<uint8_t, 4> kSerialIrqs = {4, 3, 5, 7};
 constexpr uint8_t kRtcIrq = 8;
@@ -80,11 +81,11 @@ constexpr std::array<uint8_t, 2> kIdeIrqs = {14, 15};
 // PCI slots share the IO-APIC's upper pins in turn.
 constexpr std::array<uint8_t, 8> kPciIrqs = {16, 17, 18, 19, 20, 21, 22, 23};
 // Each virtio-mmio device has its own pin, because edge-triggered interrupts cannot be shared.
-// Without ACPI a kernel does not find the IO-APIC and can use only the PIC's pins, the last ones
-// here.
+// Without ACPI a kernel does not find the IO-APIC and can use only the pins of the PIC, which begin
+// at index kFirstPicIrq.
 constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
                                                      23, 10, 11, 6,  14, 15};
-constexpr size_t kFirstPicIrq = 8;  // index
+constexpr size_t kFirstPicIrq = 8;
 
 // Each kind of device has its own PCI slots, so that no device moves if one of another kind is
 // added or removed.
@@ -97,10 +98,10 @@ constexpr uint8_t kKeyboardSlot = 6;
 constexpr uint8_t kTabletSlot = 7;
 constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
-constexpr uint8_t kVsockSlot = kFirstNetSlot - 1;  // a disk's, if there is no vsock
-constexpr uint8_t kLastShareSlot = 31;  // shares take the slots below it that cards leave
-// The slots of virtio disks and of cards, whose devices can be added and removed at run time.
+constexpr uint8_t kVsockSlot = kFirstNetSlot - 1;  // without vsock the last slot for a disk
+constexpr uint8_t kLastShareSlot = 31;             // shares are numbered downwards from here
+// The slots of virtio disks and network cards, whose devices can be added and removed at run time.
 constexpr uint32_t kHotplugSlots = ~0u << kFirstDiskSlot;
-constexpr uint8_t kHotplugEvent = 0;  // the general-purpose event of ACPI
+constexpr uint8_t kHotplugEvent = 0;  // the number of ACPI's general-purpose event for hot-plug
 
 }  // namespace wick::vmm::layout

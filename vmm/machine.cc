@@ -26,7 +26,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   return machine;
 }
 
-// Threads of disks may post until the disks are gone.
+// The peripherals are destroyed while this object is still whole, because the threads of disks call
+// post() until the disks are destroyed.
 KvmMachine::~KvmMachine() {
   stop_vcpus();
   board_.reset();
@@ -47,8 +48,8 @@ void KvmMachine::post_once(std::atomic<bool>& waits, std::function<void()> funct
   });
 }
 
-// A machine that was reset meanwhile goes on, and one that is paused waits: a core of it may be
-// being written.
+// Ends the run, unless the host has reset the machine after the panic. While the machine is paused,
+// the timeout is extended, because somebody may be writing a core of it.
 void KvmMachine::panic_timeout() {
   if (!pvpanic_event_) return;
   if (state_ != RunState::kRunning || pausing_) return panic_timer_.arm(kPanicTimeout);
@@ -56,7 +57,7 @@ void KvmMachine::panic_timeout() {
 }
 
 Result<void> KvmMachine::build() {
-  // First what is quick to refuse.
+  // The files come first, because errors in them are found quickly.
   StartFiles files = TRY(open_files());
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
@@ -103,7 +104,7 @@ Result<void> KvmMachine::power_on(StartFiles files) {
   gate_.disconnect();
   jobs_.clear();
   panic_timer_.disarm();
-  if (pvpanic_event_) panic_timer_.arm(kPanicTimeout);  // the guest slept before the timeout
+  if (pvpanic_event_) panic_timer_.arm(kPanicTimeout);  // the guest went to sleep after a panic
   inspector_.set_board(nullptr);
   hardware_.set_board(nullptr);
   const uint32_t leaving = board_ == nullptr ? 0 : board_->leaving_slots(!wakes);
@@ -144,7 +145,7 @@ Result<void> KvmMachine::power_on(StartFiles files) {
   cmdline_ = board_->cmdline();
   clock_.forget_board();
   gate_.connect(board_->vcpus(), state_ != RunState::kRunning || pausing_);
-  if (pausing_) gate_.stop([this] { vcpus_stopped(); });  // a pause that the reset overtook
+  if (pausing_) gate_.stop([this] { vcpus_stopped(); });  // continues a pause that had begun
   inspector_.set_board(board_.get());
   hardware_.set_board(board_.get());
   return {};
@@ -189,7 +190,7 @@ Result<void> KvmMachine::reset_board() {
   return power_on(TRY(open_files()));
 }
 
-// Runs until the main loop is stopped.
+// Runs the vCPUs and the main loop until the loop is stopped; then the vCPUs have stopped, too.
 void KvmMachine::run_board() {
   exits_at_last_check_.assign(board_->vcpus().size(), 0);
   halted_checks_ = 0;
@@ -197,7 +198,8 @@ void KvmMachine::run_board() {
     peripherals_->pause();
     clock_.stop(board_->vm());
   }
-  // The threads inherit the signal mask of the main thread, so signals are not delivered to them.
+  // The threads inherit the signal mask of the main thread. It blocks the signals that wick
+  // handles, so they are not delivered to a vCPU's thread.
   for (size_t i = 0; i < board_->vcpus().size(); ++i) {
     auto thread = start_thread(fmt::format("vcpu{}", i), [this, &vcpu = *board_->vcpus()[i]] {
       const VcpuExit exit = vcpu.run();
@@ -211,7 +213,8 @@ void KvmMachine::run_board() {
   main_loop_.run();
   stop_vcpus();
   gate_.vcpus_ended();
-  // A stop of the old board that the debugger has not been told of is void.
+  // Drops debug stops of the old board that were not reported to the debugger, and a pause that
+  // only they required.
   if (!std::exchange(debug_stops_, {}).empty() && pausing_ == RunState::kDebug) {
     pausing_.reset();
     if (!when_paused_.empty()) pausing_ = RunState::kPaused;
@@ -219,8 +222,9 @@ void KvmMachine::run_board() {
   peripherals_->resume();  // a device must not wait for held requests when it is destroyed
 }
 
-// True, and clears the ending, for a reboot with --on-reboot reset. After a panic the run ends
-// anyway, because the machine would panic again and again.
+// Returns true, and clears the ending, if the host has requested a reset, or if the guest reboots
+// with --on-reboot reset. A guest that reboots after a panic ends the run anyway, because it would
+// panic again and again.
 bool KvmMachine::wants_reset() {
   const MutexLock lock(mutex_);
   if (ending_ != Ending::kRebooted) return false;
@@ -230,15 +234,16 @@ bool KvmMachine::wants_reset() {
   return true;
 }
 
-// The text of a panic alone does not end the run, because a user may print it: report() checks
-// it only after a reboot, halt or triple fault. A panic never powers off.
+// A panic message on a console alone does not end the run, because a user of the guest may print
+// such a text. report() checks for it only after a reboot, a halt or a triple fault; a guest that
+// powers off has not panicked.
 bool KvmMachine::panicked() const {
   return pvpanic_event_ || std::ranges::any_of(peripherals_->consoles(), [](const auto& port) {
            return port->transcript().panicked();
          });
 }
 
-// The sum over all consoles since the run began.
+// Returns the number of bytes that all consoles have got from the guest since the run began.
 uint64_t KvmMachine::written_bytes() const {
   uint64_t bytes = 0;
   for (const auto& port : peripherals_->consoles()) bytes += port->transcript().end();
@@ -261,7 +266,7 @@ RunReport KvmMachine::report() {
   const bool stopped = report.ending == Ending::kRebooted || report.ending == Ending::kHalted ||
                        report.ending == Ending::kTripleFault;
   if (stopped && panicked()) report.ending = Ending::kPanicked;
-  // What a guest writes to its screen is not counted.
+  // A guest with a screen never counts as silent, because its output to the screen is not counted.
   report.silent = !config_.vnc && written_bytes() == written_before_start_;
   report.registers_were_reset = report.ending == Ending::kTripleFault && Kvm::resets_on_shutdown();
   for (const auto& port : peripherals_->consoles())
@@ -306,7 +311,7 @@ void KvmMachine::end_with(Ending ending, int signal, std::string detail, bool by
   main_loop_.stop();
 }
 
-// The guest may write again until it has been stopped; the first value counts.
+// The first value counts: the guest may write to the port again until its vCPUs have stopped.
 void KvmMachine::debug_exit(uint32_t value) {
   {
     const MutexLock lock(mutex_);
@@ -335,9 +340,9 @@ void KvmMachine::vcpu_ended(const VcpuExit& exit) {
   }
 }
 
-// KVM handles HLT in the kernel without an exit, so the state of a vCPU without exits must be
-// checked. Two checks in a row are necessary, because the vCPUs are checked at different moments
-// and one may have woken another in between.
+// Ends the run if all vCPUs are halted for good. KVM handles HLT in the kernel without an exit, so
+// the state of each vCPU that has had no exits is checked. Two checks in a row are necessary,
+// because the vCPUs are checked at different moments, and one may wake another in between.
 void KvmMachine::check_for_halt() {
   if (state_ != RunState::kRunning || pausing_ || !jobs_.empty()) {
     halted_checks_ = 0;
@@ -348,7 +353,7 @@ void KvmMachine::check_for_halt() {
   for (size_t i = 0; i < vcpus.size(); ++i) {
     const uint64_t exits = vcpus[i]->exits();
     const bool idle = exits == exits_at_last_check_[i];
-    // The result of the last check is valid only if the vCPU has had no exit since.
+    // The result of the last check is valid only if the vCPU has had no exit since that check.
     all_halted = all_halted && idle && vcpus[i]->halted_for_good();
     if (idle) vcpus[i]->request_halt_check();
     exits_at_last_check_[i] = idle ? exits + 1 : exits;  // the check itself causes one exit

@@ -1,5 +1,5 @@
-// One virtual machine. It is built from a MachineConfig and runs once, to its ending. A reset
-// replaces its board (board.h) and keeps its peripherals (peripherals.h).
+// One virtual machine, built from a MachineConfig. It can run only once. A reset during the run
+// replaces the board (board.h) and keeps the peripherals (peripherals.h).
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,12 @@
 
 namespace wick::vmm {
 
-// How a run ended, with the exit status (INTERFACE, "How a run ends").
+// How a run ended. The number is wick's exit status (INTERFACE, "How a run ends").
 enum class Ending {
   kPoweredOff,   // 0: ACPI S5
   kRebooted,     // 0: reset through the keyboard controller, ACPI or the chipset;
-                 // 3 if the guest had been silent
-  kHalted,       // 0: every vCPU in HLT with interrupts off; 3 if it had been silent
+                 // 3 if the guest had written nothing (RunReport::silent)
+  kHalted,       // 0: every vCPU in HLT with interrupts off; 3 if the guest had written nothing
   kHostFailed,   // 1: a call to the host failed during the run
   kPanicked,     // 3
   kTripleFault,  // 4
@@ -37,16 +37,17 @@ enum class Ending {
 
 struct RunReport {
   Ending ending = Ending::kPoweredOff;
-  int signal = 0;                          // for kSignal
-  uint32_t debug_exit_value = 0;           // for kDebugExit, as the guest wrote it
-  std::string detail;                      // details for the last line; may be empty
-  bool multiboot = false;                  // the kernel is a Multiboot kernel, so not Linux
-  bool silent = false;                     // no output on any console since the last start
-  bool registers_were_reset = false;       // KVM has reset them after a triple fault
-  std::vector<std::string> console_lines;  // the last 200 of the first console with output
-  struct Cpu {                             // texts of several lines
+  int signal = 0;                     // for kSignal: the number of the signal
+  uint32_t debug_exit_value = 0;      // for kDebugExit, as the guest wrote it
+  std::string detail;                 // details for the last line; may be empty
+  bool multiboot = false;             // the kernel is a Multiboot kernel, so not Linux
+  bool silent = false;                // no output on any console since the last start
+  bool registers_were_reset = false;  // KVM has reset the registers after the triple fault
+  // The last 200 lines of the first console that has output.
+  std::vector<std::string> console_lines;
+  struct Cpu {  // each field is a text of several lines
     std::string registers;
-    std::string last_exits;  // without the one that ended the run
+    std::string last_exits;  // without the exit that ended the run
   };
   std::vector<Cpu> cpus;
   RunStats stats;  // empty unless MachineConfig::stats
@@ -54,8 +55,8 @@ struct RunReport {
 
 class Machine {
  public:
-  // Builds the whole machine, ready to run. `main_loop` serves the consoles; run() runs it. It
-  // must outlive the machine.
+  // Builds the whole machine, ready to run. `main_loop` serves the consoles and must outlive the
+  // machine; run() runs the loop.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, EventLoop& main_loop);
   virtual ~Machine() = default;
 
@@ -79,10 +80,11 @@ class Machine {
 
   virtual const MachineConfig& config() const = 0;
   virtual RunState state() const = 0;
-  // Stops the vCPUs, finishes the requests in flight, and stops all that writes to the guest's
-  // memory and its clocks. Calls `done` when that has happened; at once if it has before.
+  // Stops the vCPUs, finishes the requests in flight, and then stops the guest's clocks and all
+  // writes of devices to its memory. Calls `done` when the machine is paused; at once if it is
+  // paused already.
   virtual void pause(RunState why = RunState::kPaused, std::function<void()> done = {}) = 0;
-  // The guest's clocks continue where they stopped.
+  // Ends a pause. The guest's clocks continue where they stopped.
   virtual void resume() = 0;
   // Resets the machine, whatever --on-reboot says.
   virtual void reset() = 0;

@@ -15,14 +15,15 @@ void KvmMachine::press_power_button() {
 void KvmMachine::pause(RunState why, std::function<void()> done) {
   if (state_ == RunState::kSuspended) paused_on_wake_ = why;
   if (state_ != RunState::kRunning && !pausing_) {
-    // The vCPUs of a new board may not have come to their stop yet.
+    // The machine is paused already, but the vCPUs of a new board may not have stopped yet.
     if (done) with_stopped_vcpus(std::move(done));
     return;
   }
   if (done) when_paused_.push_back(std::move(done));
   resume_requested_ = false;
   if (pausing_) {
-    // Whoever pauses only to look does not resume a machine that another reason has stopped.
+    // kPaused is the weakest reason: somebody who pauses only to inspect the machine must not
+    // replace a reason such as kIoError.
     if (why != RunState::kPaused) pausing_ = why;
     return;
   }
@@ -30,10 +31,10 @@ void KvmMachine::pause(RunState why, std::function<void()> done) {
   gate_.stop([this] { finish_round(kRoundsOfAPause); });
 }
 
-// What the guest kicked before it stood still is served before the pause is complete, so that
-// nothing is written to its memory afterwards. The main loop serves its devices in its next
-// rounds. Within a round the kick may come behind this function, so the first kick is served
-// after two rounds; the third is for a ring that has ended a long turn by another kick.
+// Lets the main loop make `rounds` rounds before the pause is complete, so that it serves what the
+// guest kicked before its vCPUs stopped, and no device writes to the guest's memory afterwards. In
+// the first round the kick's handler may run before or after this function, so only two rounds are
+// certain to serve it. The third is for a ring that ended a long turn by a kick of its own.
 void KvmMachine::finish_round(int rounds) {
   if (rounds == 0) return vcpus_stopped();
   post([this, rounds, board = boards_] {
@@ -49,7 +50,8 @@ void KvmMachine::vcpus_stopped() {
   hardware_.set_paused(true);
   run_jobs();
   publish({.kind = MachineEvent::Kind::kStop});
-  // None of them is to find the machine resumed by the one before it.
+  // A function that calls resume() must not resume the machine before the other functions have
+  // been called; so resume() waits while telling_ is set.
   telling_ = true;
   for (const auto& done : std::exchange(when_paused_, {})) done();
   telling_ = false;
@@ -57,19 +59,20 @@ void KvmMachine::vcpus_stopped() {
   if (std::exchange(resume_requested_, false)) resume();
 }
 
-// A pause without STOP and RESUME events, in which the devices and the clocks go on. A pause that
-// is requested meanwhile takes over (CpuGate::stop() has one call at a time), and runs the jobs.
+// Stops only the vCPUs, calls the job, and resumes them. Devices and clocks go on, and there are no
+// STOP and RESUME events. If a pause is requested meanwhile, its call of CpuGate::stop() replaces
+// this one, and it runs the jobs.
 void KvmMachine::with_stopped_vcpus(std::function<void()> job) {
   if (gate_.all_stopped()) return job();
   jobs_.push_back(std::move(job));
   if (pausing_ || jobs_.size() > 1) return;
-  // A debugger may have left some stopped.
+  // A debugger may have left some vCPUs stopped; they must stay stopped.
   std::vector<CpuRun> before;
   for (uint32_t cpu = 0; cpu < board_->vcpus().size(); ++cpu)
     before.push_back(gate_.is_stopped(cpu) ? CpuRun::kStay : CpuRun::kContinue);
   gate_.stop([this, before = std::move(before)] {
     run_jobs();
-    // A job may have led to a pause, and a machine that starts paused has to stay so.
+    // The vCPUs stay stopped if a job has requested a pause, or if the machine was started paused.
     if (state_ == RunState::kRunning && !pausing_) gate_.resume(before);
   });
 }
@@ -78,7 +81,8 @@ void KvmMachine::run_jobs() {
   for (const auto& job : std::exchange(jobs_, {})) job();
 }
 
-// Several vCPUs may stop at the same time.
+// Several vCPUs may stop at the same time, so the first stop begins the pause, and vcpus_stopped()
+// reports all of them.
 void KvmMachine::debug_stop(const DebugStop& stop) {
   debug_stops_.push_back(stop);
   if (state_ == RunState::kRunning && !pausing_) pause(RunState::kDebug, {});
@@ -96,17 +100,19 @@ void KvmMachine::resume() {
 }
 
 void KvmMachine::resume(std::span<const CpuRun> cpus) {
-  // A debugger continues a guest that sleeps: it continues when it wakes up.
+  // If the guest sleeps, it has no running vCPUs: it only loses its pause, and runs after it wakes
+  // up.
   if (state_ == RunState::kSuspended) return resume();
   clock_.start(board_->vm(), board_->vcpus());
-  // Between the steps of a debugger the devices stay as they are.
+  // While a debugger only steps, the devices stay paused.
   const bool only_steps = !cpus.empty() && std::ranges::find(cpus, CpuRun::kContinue) == cpus.end();
   if (!only_steps) {
     peripherals_->resume();
     hardware_.set_paused(false);
   }
   state_ = RunState::kRunning;
-  publish({.kind = MachineEvent::Kind::kResume});  // before the guest changes its memory
+  // Before the vCPUs run: observers that read guest memory must have stopped by then.
+  publish({.kind = MachineEvent::Kind::kResume});
   gate_.resume(cpus);
 }
 
@@ -141,7 +147,8 @@ Machine::Subscription KvmMachine::subscribe(Observer observer) {
   return Subscription([this, number] { observers_.erase(number); });
 }
 
-// An observer may subscribe or end a subscription, also its own.
+// During the loop an observer may subscribe, or end a subscription, even its own; so the next
+// observer is looked up by number after each call.
 void KvmMachine::publish(const MachineEvent& event) {
   for (auto next = observers_.begin(); next != observers_.end();) {
     const int number = next->first;

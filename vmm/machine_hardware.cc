@@ -104,7 +104,7 @@ Result<void> MachineHardware::resize_disk(const std::string& id, uint64_t size_b
 
 Result<void> MachineHardware::snapshot_disk(const std::string& id, const std::string& path) {
   Disk& disk = *TRY(find_disk(id));
-  // Requests are held for the moment of the change. During a pause they are already.
+  // The disk holds its requests during the change. If the machine is paused, it holds them anyway.
   disk.pause();
   auto made = disk.snapshot(path);
   if (!paused_) disk.resume();
@@ -233,7 +233,7 @@ Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, 
   if (id.empty() || id.size() > kMaxIdBytes || id.find_first_not_of(kIdCharacters) != id.npos)
     return with_hint(fail("\"{}\" is not a valid id", printable(id.substr(0, kMaxIdBytes))),
                      "use letters, digits and -_. (at most 64)");
-  // The last two are the board's own (pci_functions()).
+  // "balloon" and "ide" are devices of the board, which find_disk() and slot_of() do not know.
   if (find_disk(id) || find_card(id) || peripherals_->slot_of(id) || id == "balloon" || id == "ide")
     return with_hint(fail("{}: there is already a device of this id", id), "choose another id");
   for (uint8_t slot = first; slot < end; ++slot)
@@ -242,8 +242,7 @@ Result<uint8_t> MachineHardware::slot_for(const std::string& id, uint8_t first, 
                    "remove one that was added, or start the machine with --hotplug all");
 }
 
-// The device comes into the reach of the vCPUs while they are stopped, because they look up BARs
-// without a lock.
+// Stops the vCPUs to plug a device in, because they look up BARs without a lock.
 void MachineHardware::plug(uint8_t slot) {
   with_stopped_vcpus_([this, slot] { board_->plug(slot); });
 }
@@ -315,8 +314,8 @@ void MachineHardware::complete_removals(uint32_t slots) {
 void MachineHardware::remove(uint8_t slot) {
   const std::optional<std::string> id = peripherals_->id_in(slot);
   if (!id) return;
-  // The requests in flight come first: the board's part waits for them, and in a pause they wait
-  // for a release.
+  // Finish the requests in flight before the board destroys its part, which waits for them: in a
+  // pause the disk holds them, and they would never complete.
   if (const auto disk = find_disk(*id))
     if (const auto finished = (*disk)->finish(); !finished)
       spdlog::error("{}", finished.error().message());

@@ -1,4 +1,4 @@
-// The Hardware of a machine: its peripherals, and the devices of whichever board it has now.
+// The Hardware of a machine: its peripherals, and the devices of its current board.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -16,8 +16,8 @@ namespace wick::vmm {
 
 class MachineHardware final : public Hardware {
  public:
-  // Calls its argument once no vCPU runs, at once or later; then the vCPUs continue. It forgets
-  // the argument when the board is destroyed.
+  // Calls its argument when no vCPU runs, perhaps at once; then the vCPUs continue. If the board is
+  // destroyed before, the argument is not called.
   using WithStoppedVcpus = std::function<void(std::function<void()>)>;
 
   // `config` must outlive the object.
@@ -28,16 +28,18 @@ class MachineHardware final : public Hardware {
         with_stopped_vcpus_(std::move(with_stopped_vcpus)) {}
 
   void set_peripherals(Peripherals* peripherals) { peripherals_ = peripherals; }
-  // nullptr: there is no board.
-  // The new one has the balloon's target of the old one.
+  // Sets the current board; nullptr: there is none. The new board's balloon gets the target of the
+  // old one's.
   void set_board(Board* board);
-  // Announces the drives whose trays the guest has moved.
+  // Publishes an event for each tray that the guest has moved since the last call.
   void publish_trays();
-  // An error of the host has stopped the machine, if `stopped`.
+  // Must be called when a disk had an error of the host. `stopped`: it stops the machine.
   void disk_failed(const std::string& id, bool no_space, bool stopped);
-  // The guest has ejected the devices in these slots (a bit each).
+  // Must be called when the guest has ejected the devices in these slots (a bit each). Removes the
+  // devices.
   void ejected(uint32_t slots);
-  // Ends all removals that wait for the guest, between two boards: a reset completes them.
+  // Removes the devices in these slots, because the old board did not complete their removal. Must
+  // be called between two boards.
   void complete_removals(uint32_t slots);
   void set_paused(bool paused) {
     paused_ = paused;
@@ -72,14 +74,14 @@ class MachineHardware final : public Hardware {
   Result<Disk*> find_disk(const std::string& id) const;
   Result<NetworkCard*> find_card(const std::string& id) const;
   Result<console::Port*> find_console(const std::string& id) const;
-  // Checks that a device can be added, and returns the first free slot from `first` to before
-  // `end`.
+  // Checks that a device can be added, and returns the first free hot-plug slot in
+  // [`first`, `end`).
   Result<uint8_t> slot_for(const std::string& id, uint8_t first, uint8_t end) const;
-  // Fails unless it is a CD-ROM drive. The position is that in Peripherals::ide_drives().
   struct CdromDrive {
     Disk* disk = nullptr;
-    size_t position = 0;
+    size_t position = 0;  // in Peripherals::ide_drives()
   };
+  // Fails unless `id` is a CD-ROM drive.
   Result<CdromDrive> find_cdrom(const std::string& id) const;
   Result<void> open_tray(const CdromDrive& drive, bool force);
   void plug(uint8_t slot);
@@ -92,8 +94,8 @@ class MachineHardware final : public Hardware {
   Board* board_ = nullptr;
   uint64_t balloon_target_bytes_ = 0;
   bool paused_ = false;
-  std::map<std::string, bool> trays_;   // by id of a CD-ROM drive: was open when last announced
-  std::map<std::string, bool> failed_;  // by id of a disk: for want of space
+  std::map<std::string, bool> trays_;  // by id of a CD-ROM drive: the last published state was open
+  std::map<std::string, bool> failed_;  // by id of a failed disk: the error was ENOSPC
 };
 
 }  // namespace wick::vmm

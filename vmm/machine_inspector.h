@@ -1,4 +1,4 @@
-// The Inspector of a machine: its vCPUs and its memory, of whichever board it has now.
+// The Inspector of a machine: the vCPUs and the memory of its current board.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -15,12 +15,12 @@ namespace wick::vmm {
 
 class MachineInspector final : public Inspector {
  public:
-  // `resume` is called after the registers for a debugger are set, with what is to run. The
-  // references must outlive the inspector.
+  // `resume` resumes the vCPUs; resume_cpus() calls it when the debug settings of the vCPUs are
+  // done. `gate` must outlive the inspector.
   MachineInspector(const CpuGate& gate, std::function<void(std::span<const CpuRun>)> resume)
       : gate_(gate), resume_(std::move(resume)) {}
 
-  // nullptr: there is no board. A debugger stays attached to the next one.
+  // Sets the current board; nullptr: there is none. A debugger stays attached to the next board.
   void set_board(Board* board);
   bool debugged() const { return on_stop_ != nullptr; }
   void report(const DebugStop& stop) {

@@ -1,5 +1,5 @@
-// S3: the guest has written its state into its memory and stopped its devices. The machine goes on
-// without vCPUs, and when it wakes up, it gets a new board with the old memory.
+// S3: the guest has saved its state in its memory and stopped its devices. While it sleeps, only
+// the main loop runs. When it wakes up, the machine gets a new board with the old memory.
 
 #include <spdlog/spdlog.h>
 
@@ -7,7 +7,7 @@
 
 namespace wick::vmm {
 
-// On a vCPU's thread.
+// Called on a vCPU's thread when the guest enters S3.
 void KvmMachine::suspend() {
   const MutexLock lock(mutex_);
   if (ended_) return;
@@ -31,7 +31,7 @@ bool KvmMachine::sleep() {
   peripherals_->pause();
   state_ = RunState::kSuspended;
   publish({.kind = MachineEvent::Kind::kSuspend});
-  // Who waits for a pause finds the machine standing still.
+  // A pause that had begun is complete now, because no vCPU runs any more.
   paused_on_wake_ = std::exchange(pausing_, std::nullopt);
   run_jobs();
   for (const auto& done : std::exchange(when_paused_, {})) done();
@@ -44,7 +44,8 @@ bool KvmMachine::sleep() {
     const MutexLock lock(mutex_);
     return !ended_ && woken_by_.has_value();
   }();
-  if (woken) publish({.kind = MachineEvent::Kind::kWakeup});  // before the memory changes
+  // Before the guest's memory changes: observers that read it must have stopped by then.
+  if (woken) publish({.kind = MachineEvent::Kind::kWakeup});
   peripherals_->resume();
   return woken;
 }
@@ -53,7 +54,8 @@ Result<void> KvmMachine::wake() {
   const auto paused = std::exchange(paused_on_wake_, std::nullopt);
   state_ = paused.value_or(RunState::kRunning);
   hardware_.set_paused(paused.has_value());
-  // kvmclock goes on: Linux keeps its offset to it (arch/x86/kernel/kvmclock.c).
+  // The new board's kvmclock continues from the old one's, because Linux keeps its offset to
+  // kvmclock over S3 (arch/x86/kernel/kvmclock.c).
   const auto kvm_clock = read_kvm_clock(board_->vm());
   TRY(power_on(WakeStart{.asleep = board_->sleeping(), .source = *woken_by_}));
   if (kvm_clock) write_kvm_clock(board_->vm(), *kvm_clock);

@@ -17,16 +17,18 @@ namespace wick::vmm {
 
 namespace {
 
-// With SCHED_BATCH a waking thread does not preempt others. On a shared CPU it would preempt the
-// sender at each packet, which costs a context switch and an interrupt per packet (a sixth of
-// the throughput, ./dev bench net). On an idle CPU the thread still runs at once.
+// Sets SCHED_BATCH, with which a waking thread does not preempt others. Otherwise, on a shared CPU,
+// the card's thread would preempt the sender at each packet; the context switch and the interrupt
+// per packet cost a sixth of the throughput (./dev bench net). On an idle CPU the thread still runs
+// at once.
 void set_batch_scheduling(pid_t thread) {
   const sched_param no_priority{};
   ::sched_setscheduler(thread, SCHED_BATCH, &no_priority);
 }
 
-// Does the same for the vhost-net threads of the calling thread, which it finds by their name.
-// From Linux 6.4 on these threads inherit the policy; before, changing it needs CAP_SYS_NICE.
+// Sets SCHED_BATCH for the vhost-net threads that belong to the calling thread; their name contains
+// its thread id. Since Linux 6.4 these threads inherit the policy from the caller; on older kernels
+// this change needs CAP_SYS_NICE.
 void set_batch_scheduling_of_vhost() {
   const std::string name = fmt::format("vhost-{}", ::gettid());
   std::error_code none;
@@ -39,7 +41,8 @@ void set_batch_scheduling_of_vhost() {
   }
 }
 
-// Logs a warning and returns none if the host does not support vhost-net.
+// Opens vhost-net once for each queue pair. If the host does not support it, logs a warning and
+// returns an empty list.
 std::vector<std::unique_ptr<virtio::VhostNet>> open_vhosts(const net::Backend& backend,
                                                            const std::string& id) {
   std::vector<std::unique_ptr<virtio::VhostNet>> vhosts;

@@ -1,5 +1,5 @@
 // One network card of the machine: owns the back end, its loop, and the virtio device on top of
-// them. The chip of an e1000 belongs to the board.
+// them. For an e1000, the board owns the chip instead.
 #pragma once
 
 #include <memory>
@@ -15,8 +15,8 @@
 
 namespace wick::vmm {
 
-// How often a loop goes round in a pause to serve what the guest kicked before it
-// (KvmMachine::finish_round() says why).
+// The number of rounds that a loop makes at the beginning of a pause, to serve what the guest
+// kicked before (KvmMachine::finish_round() says why).
 constexpr int kRoundsOfAPause = 3;
 
 class NetworkCard {
@@ -53,7 +53,7 @@ class NetworkCard {
   const NetConfig config_;
   const std::string id_;
   const net::MacAddress mac_;
-  Fd tap_lock_;  // the lock of a TAP that wick net made
+  Fd tap_lock_;  // locks a TAP that `wick net` created, so that no other machine takes it
   std::unique_ptr<LoopThread> thread_;
   std::unique_ptr<net::Cable> backend_;
   std::unique_ptr<virtio::Net> virtio_;

@@ -8,14 +8,14 @@ namespace wick::vmm {
 
 namespace {
 
-// Of an entry (Intel SDM 3, tables 4-4 to 4-20).
+// Bits of a page table entry (Intel SDM 3, tables 4-4 to 4-20).
 constexpr uint64_t kPresent = 1 << 0;
 constexpr uint64_t kWritable = 1 << 1;
 constexpr uint64_t kUser = 1 << 2;
 constexpr uint64_t kPageSize = 1 << 7;
-constexpr uint64_t kAddressBits = 0x000f'ffff'ffff'f000;  // 51 to 12
+constexpr uint64_t kAddressBits = 0x000f'ffff'ffff'f000;  // bits 51 to 12
 constexpr uint64_t k32BitAddressBits = 0xffff'f000;
-// Of CR3 with PAE (table 4-7).
+// Bits of CR3 with PAE paging: the address of the root table (table 4-7).
 constexpr uint64_t kPaeRootBits = 0xffff'ffe0;
 constexpr unsigned kPageShift = 12;
 
@@ -37,7 +37,8 @@ class Walker {
   }
 
  private:
-  // `rights` are those of the levels above: kWritable, kUser.
+  // Visits one table and all tables and pages below it. `rights` are the rights (kWritable, kUser)
+  // that the entries of all higher levels grant.
   template <typename Entry, unsigned kEntries>
   bool table(uint64_t address, unsigned level, uint64_t linear, uint64_t rights) {
     constexpr bool k32Bit = sizeof(Entry) == 4;
@@ -60,7 +61,7 @@ class Walker {
       const uint64_t here = first_address(linear, i, level, shift);
       const uint64_t last = here + ((uint64_t{1} << shift) - 1);
       if (here > range_.last || last < range_.first) continue;
-      // The entries of PAE's first table have no rights.
+      // The entries of the PAE root table have no bits for rights.
       const uint64_t allowed = kPaeRoot ? rights : rights & entry;
       const bool go_on = !kPaeRoot && is_page(entry, level)
                              ? visitor_.on_page(
@@ -81,7 +82,8 @@ class Walker {
 
   uint64_t first_address(uint64_t linear, uint64_t index, unsigned level, unsigned shift) const {
     const uint64_t address = linear + (index << shift);
-    // The upper bits of a linear address equal the highest that is translated (3.3.7.1).
+    // Linear addresses are canonical: the bits above the translated ones equal the highest
+    // translated bit (Intel SDM 1, 3.3.7.1).
     const bool upper_half =
         paging_.mode == Paging::Mode::kLong && level == paging_.levels && index >= 256;
     return upper_half ? address | ~uint64_t{0} << (shift + 9) : address;

@@ -1,9 +1,10 @@
-// Walks the page tables of a vCPU: which linear addresses they map to which physical ones.
+// Walks the page tables of a vCPU and reports which linear addresses they map to which physical
+// addresses.
 //
 // Thread rule: any thread, while the guest does not run.
 //
-// The tables are in the guest's memory, which is hostile: a table may refer to itself, and then it
-// maps 2^36 pages or more. The visitor must bound the walk.
+// The guest may be hostile: a page table may refer to itself, and then maps 2^36 pages or more. So
+// the visitor must bound the walk.
 // Specification: Intel SDM 3, 4.3 to 4.5 (32-bit, PAE, 4-level and 5-level paging).
 #pragma once
 
@@ -15,8 +16,8 @@
 
 namespace wick::vmm {
 
-// The form of a vCPU's tables, and the first one. Two vCPUs for which it is equal have the same
-// mappings.
+// The format of a vCPU's page tables and the address of the root table. Two vCPUs with equal values
+// have the same mappings.
 struct Paging {
   // nullopt if paging is off.
   static std::optional<Paging> of(const CpuRegisters& registers);
@@ -24,16 +25,16 @@ struct Paging {
   enum class Mode { k32Bit, kPae, kLong };
   Mode mode = Mode::kLong;
   unsigned levels = 4;
-  bool large_pages = true;  // false: the PS bit of a directory's entries is ignored (k32Bit)
+  bool large_pages = true;  // false: the PS bit in a page directory is ignored (k32Bit, CR4.PSE)
   uint64_t root = 0;        // the physical address of the first table
   auto operator<=>(const Paging&) const = default;
 };
 
 struct PageTable {
-  uint64_t address = 0;  // physical
-  unsigned level = 0;    // its entries' level: 1 maps pages of 4 KiB
-  uint64_t linear = 0;   // the address that its first entry maps
-  unsigned entries = 0;  // 512; 1024 if they have 32 bits; 4 in the first table of PAE
+  uint64_t address = 0;  // the physical address of the table
+  unsigned level = 0;    // 1: the entries map pages of 4 KiB
+  uint64_t linear = 0;   // the address that the first entry maps
+  unsigned entries = 0;  // 512; 1024 in mode k32Bit; 4 in the root table of kPae
   auto operator<=>(const PageTable&) const = default;
 };
 
@@ -41,9 +42,9 @@ struct Page {
   uint64_t linear = 0;
   uint64_t physical = 0;
   uint64_t size_bytes = 0;
-  uint64_t entry = 0;     // of the last level
-  bool writable = false;  // at all levels
-  bool user = false;      // at all levels
+  uint64_t entry = 0;     // the entry that maps the page
+  bool writable = false;  // the entries of all levels allow writes
+  bool user = false;      // the entries of all levels allow user-mode access
 };
 
 class PageVisitor {
@@ -51,7 +52,7 @@ class PageVisitor {
   enum class Next { kRead, kSkip, kEnd };
 
   virtual ~PageVisitor() = default;
-  // Called before a table is read. kSkip leaves out its pages; kEnd ends the walk.
+  // Called before a table is read. kSkip skips the table's pages; kEnd ends the walk.
   virtual Next on_table(const PageTable& table) = 0;
   // Returns false to end the walk.
   virtual bool on_page(const Page& page) = 0;
@@ -63,7 +64,7 @@ struct LinearRange {
 };
 
 // Visits the tables and pages that map an address of `range`, in the order of linear addresses. A
-// table that is not in RAM has no pages. Returns false if the visitor has ended the walk.
+// table outside RAM counts as empty. Returns false if the visitor has ended the walk.
 bool walk_page_tables(const Paging& paging, const GuestMemory& memory, PageVisitor& visitor,
                       LinearRange range = {});
 

@@ -22,7 +22,7 @@ Result<std::unique_ptr<console::Port>> open_console(const SerialConfig& config,
       return console::open_stderr(loop, log);
     case SerialConfig::Kind::kPty: {
       auto port = TRY(console::open_pty(loop, log));
-      // Printed at any log level, because the user cannot find the pty otherwise.
+      // Printed at every log level, because otherwise the user could not find the pty.
       fmt::print(stderr, "wick: {} is at {}\n", name, port->name());
       return port;
     }
@@ -73,7 +73,7 @@ Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& m
   if (config.consoles.empty() && config.ports.empty()) return {};
   std::vector<virtio::Console::PortConfig> ports;
   if (config.consoles.empty()) {
-    // The first port of the device is a console (virtio 1.2, 5.3.6.2).
+    // The first port of the device must be a console (virtio 1.2, 5.3.6.2).
     ports.push_back({.backend = *consoles_.emplace_back(TRY(console::open_null(main_loop, {})))});
   }
   for (size_t i = 0; i < config.consoles.size(); ++i) {
@@ -96,8 +96,8 @@ Result<void> Peripherals::add_consoles(const MachineConfig& config, EventLoop& m
   return {};
 }
 
-// Each kind of disk is numbered separately, as in Linux, so that no disk changes its name or slot
-// if one of another kind is added or removed.
+// Numbers each kind of disk separately, as Linux does: adding or removing a disk of one kind then
+// does not change the name or the slot of a disk of another kind.
 Result<void> Peripherals::add_disks(const MachineConfig& config) {
   size_t virtio_count = 0;
   size_t ide_disk_count = 0;
@@ -188,7 +188,8 @@ void Peripherals::update_disk_sizes() {
       spdlog::error("{}", updated.error().message());
 }
 
-// Input of consoles comes on the main loop, which goes on during a pause.
+// Console input must be held explicitly, because the main loop, which reads it, runs on during a
+// pause.
 void Peripherals::pause() {
   for (const auto& card : cards_) card->pause();
   for (const auto& share : shares_) share->pause();

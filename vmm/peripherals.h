@@ -34,19 +34,19 @@ class Peripherals {
     uint8_t pci_slot = 0;
   };
 
-  // `keys` has the actions of a terminal's escape keys. `on_disk_error` is called on a disk's
-  // thread for each error of the host.
   using OnDiskError =
       std::function<void(const std::string& id, const block::Supervised::Failure& failure)>;
-  // `on_key` is called on any thread for each key pressed at the screen.
+  // `keys` has the actions of a terminal's escape keys. `on_disk_error` is called on the disk's
+  // thread for each request that the host could not execute. `on_key` is called on any thread for
+  // each key pressed at the screen.
   static Result<Peripherals> create(
       const MachineConfig& config, EventLoop& main_loop, const console::TerminalKeys& keys,
       OnDiskError on_disk_error = {}, std::function<void()> on_key = [] {});
 
-  // The serial ports, ttyS0 first, then hvc0 and so on if there are.
+  // The serial ports, from ttyS0, then the consoles of the virtio console, from hvc0.
   const std::vector<std::unique_ptr<console::Port>>& consoles() const { return consoles_; }
   size_t serial_count() const { return serial_count_; }
-  // The ports of the virtio console that are no consoles.
+  // A port of the virtio console device that is not a console.
   struct NamedPort {
     std::string name;
     std::unique_ptr<console::Port> port;
@@ -55,7 +55,7 @@ class Peripherals {
   const std::vector<Slot>& slots() const { return slots_; }
   // In the order of the IDE controller's positions; at most devices::Ide::kDrives.
   const std::vector<devices::IdeDrive*>& ide_drives() const { return ide_drives_; }
-  // The cards for which the board creates a chip.
+  // A card for which the board creates the chip.
   struct EmulatedCard {
     NetworkCard* card = nullptr;
     std::string name;
@@ -66,25 +66,25 @@ class Peripherals {
   const std::vector<std::unique_ptr<Disk>>& disks() const { return disks_; }
   const std::vector<std::unique_ptr<NetworkCard>>& cards() const { return cards_; }
 
-  // Hot-plug, on PCI. The id and the slot must be free; check(config) must have accepted the
-  // device. The board creates its part from the result.
+  // Hot-plug, only with PCI. The id and the slot must be free; check(config) must have accepted the
+  // device. The caller passes the result to Board::make().
   Result<Slot> add_disk(const DiskConfig& config, const std::string& id, uint8_t pci_slot);
-  // `card.virtio()` decides whether it is in slots() or in emulated_cards().
+  // The card is then in slots() if it is a virtio device, else in emulated_cards().
   Result<NetworkCard*> add_card(const NetConfig& config, const std::string& id,
                                 const std::string& machine, uint8_t pci_slot);
-  // The board must not use it any more.
+  // Destroys a disk or a network card, which the board must no longer use.
   void remove(const std::string& id);
-  // The id of the disk or the card in a slot, or nothing.
+  // Returns the id of the virtio device or network card in the slot; nullopt: it has neither.
   std::optional<std::string> id_in(uint8_t pci_slot) const;
-  // The slot of a device on PCI, or nothing.
+  // Returns the PCI slot of a virtio device or network card; nullopt: there is none with this id.
   std::optional<uint8_t> slot_of(const std::string& id) const;
 
-  Screen* screen() const { return screen_.get(); }  // nullptr: none
+  Screen* screen() const { return screen_.get(); }  // nullptr: the machine has no screen
 
   void update_disk_sizes();
 
-  // While the vCPUs are stopped. Afterwards nothing is written to the guest's memory until
-  // resume(), and no request is in flight. Both may be called again.
+  // May be called only while the vCPUs are stopped. After pause() no request is in flight, and
+  // nothing is written to the guest's memory until resume(). Repeated calls are allowed.
   void pause();
   void resume();
 
@@ -115,7 +115,7 @@ class Peripherals {
   std::vector<Slot> slots_;
   std::vector<devices::IdeDrive*> ide_drives_;
   std::vector<EmulatedCard> emulated_cards_;
-  std::vector<console::Backend*> foreign_ports_;  // MachineConfig::ports
+  std::vector<console::Backend*> foreign_ports_;  // the back ends of MachineConfig::ports
 };
 
 }  // namespace wick::vmm

@@ -8,11 +8,12 @@
 
 namespace wick::vmm {
 
-// The exits with the same reason and, for io and mmio, the same register and direction.
+// One row counts the exits that have the same reason and, for io and mmio, the same register and
+// direction.
 struct ExitRow {
   std::string reason;  // "io", "mmio", "intr", ...
   std::string device;  // empty: no device at this address
-  std::string reg;     // may be empty
+  std::string reg;     // the register's name; may be empty
   bool write = false;
   uint64_t count = 0;
   uint64_t user_ns = 0;  // time in user space, from the exit to the next KVM_RUN

@@ -1,9 +1,8 @@
-// The guest's screen and what a person has in front of it, as far as they survive a reset: the VNC
-// server, the virtio keyboard and tablet, and the choice between these and the PS/2 devices of the
-// board.
+// The part of the guest's screen and input devices that survives a reset: the VNC server, the
+// virtio keyboard and tablet, and the choice between these and the PS/2 devices of the board.
 //
-// Thread rule: created and destroyed on the main loop's thread; connect() and disconnect() there,
-// too, while no vCPU runs. The rest on any thread.
+// Thread rule: created and destroyed on the main loop's thread; connect() and disconnect() also
+// there, while no vCPU runs. The rest on any thread unless noted.
 #pragma once
 
 #include <chrono>
@@ -23,7 +22,8 @@ namespace wick::vmm {
 
 class Screen {
  public:
-  // `on_key` is called for each key that is pressed, on any thread: it wakes a guest that sleeps.
+  // `on_key` is called on any thread for each key that is pressed. The machine uses it to wake a
+  // sleeping guest.
   static Result<std::unique_ptr<Screen>> create(const display::VncConfig& config,
                                                 const std::string& machine, EventLoop& main_loop,
                                                 std::function<void()> on_key);
@@ -31,26 +31,28 @@ class Screen {
   virtio::Input& keyboard() { return *keyboard_; }
   virtio::Input& tablet() { return *tablet_; }
   InputSink& input() { return input_; }
-  // Where clients find it, for people.
+  // Where a VNC client or a web browser finds the screen, as text for people.
   const std::string& address() const { return vnc_->address(); }
   const std::string& web_address() const { return vnc_->web_address(); }
 
-  // The graphics card and the PS/2 devices of a new board. They must outlive the next disconnect().
+  // Connects the graphics card and the PS/2 devices of a new board, which must live until the next
+  // disconnect().
   void connect(display::Source& card, devices::InputDevice& ps2_keyboard,
                devices::InputDevice& ps2_mouse);
   void disconnect();
 
-  // While held, nothing that a person does is written to the guest's memory. On the main loop's
-  // thread.
+  // While input is held, no key or pointer event is written to the guest's memory. On the main
+  // loop's thread.
   void hold_input(bool held);
-  // Presses keys, and releases them after `hold`, or before the next call presses others. On the
-  // main loop's thread.
+  // Presses keys, and releases them after `hold`, or earlier if type() is called again. On the main
+  // loop's thread.
   void type(const std::vector<uint16_t>& codes, std::chrono::milliseconds hold);
-  // What the screen shows now; empty while there is no graphics card. On the main loop's thread.
+  // Returns what the screen shows now; empty while there is no graphics card. On the main loop's
+  // thread.
   display::Picture picture();
 
  private:
-  // Passes the size of the picture on, which the scaling of a PS/2 mouse's movements needs.
+  // Tells the seat the size of each picture, because movements of a PS/2 mouse are scaled to it.
   class Card final : public display::Source {
    public:
     explicit Card(Seat& seat) : seat_(seat) {}
@@ -85,7 +87,7 @@ class Screen {
   Card card_{seat_};
   display::Source* connected_ = nullptr;
   EventLoop::Timer release_timer_;
-  std::vector<uint16_t> typed_;  // held until the timer fires
+  std::vector<uint16_t> typed_;  // keys that type() pressed, to be released by the timer
   std::unique_ptr<virtio::Input> keyboard_;
   std::unique_ptr<virtio::Input> tablet_;
   std::unique_ptr<display::VncServer> vnc_;

@@ -9,7 +9,7 @@ namespace wick::vmm {
 namespace {
 
 constexpr int kMaxPosition = InputSink::kMaxPosition;
-// Beyond the largest screen; the products below fit into an int.
+// Larger than any screen, and small enough that pixel positions fit into an int.
 constexpr uint32_t kMaxScreen = 32768;
 
 bool is_button(uint16_t code) { return code >= BTN_MOUSE && code < BTN_JOYSTICK; }
@@ -18,7 +18,7 @@ int to_pixel(int position, uint32_t size) {
   return static_cast<int>(static_cast<int64_t>(position) * (size - 1) / kMaxPosition);
 }
 
-// The position after a movement by pixels.
+// Returns the position after a movement by `pixels`, on a screen of `size` pixels.
 int moved(int position, int pixels, uint32_t size) {
   const int64_t by = static_cast<int64_t>(pixels) * kMaxPosition / std::max(1u, size - 1);
   return static_cast<int>(std::clamp<int64_t>(position + by, 0, kMaxPosition));
@@ -61,7 +61,7 @@ void Seat::key(uint16_t code, bool down) {
   const MutexLock lock(mutex_);
   const auto holder = held_.find(code);
   if (holder != held_.end()) {
-    // A release, or a repetition.
+    // The key is held, so this is its release or a repetition.
     devices::InputDevice* const device = holder->second;
     if (!down) held_.erase(holder);
     return device->key(code, down);
@@ -77,7 +77,7 @@ void Seat::move_to(uint16_t x, uint16_t y) {
   const MutexLock lock(mutex_);
   const int to_x = std::min<int>(x, kMaxPosition);
   const int to_y = std::min<int>(y, kMaxPosition);
-  // Differences of whole pixels, so that rounding does not add up.
+  // The movement is the difference of two pixel positions, so that rounding errors do not add up.
   const int dx = to_pixel(to_x, width_) - to_pixel(x_, width_);
   const int dy = to_pixel(to_y, height_) - to_pixel(y_, height_);
   const bool known = position_known_;

@@ -1,9 +1,9 @@
-// The place of a person at the guest's screen: passes keys and pointers to those of the guest's
-// devices that its driver uses.
+// Passes the keys and pointer movements of the person at the screen to those of the guest's input
+// devices that the guest uses.
 //
-// Keys go to the virtio keyboard while a driver uses it, else to the PS/2 keyboard; the pointer
-// goes to the virtio tablet or the PS/2 mouse in the same way. A PS/2 mouse has no positions, so
-// it gets the difference to the last one, in pixels. A release goes to the device that got the
+// Keys go to the virtio keyboard while a driver uses it, else to the PS/2 keyboard. Pointer events
+// go to the virtio tablet or the PS/2 mouse by the same rule. A PS/2 mouse reports no positions, so
+// it gets the difference to the last position, in pixels. A release goes to the device that got the
 // press.
 //
 // Thread rule: any thread; locks itself. The lock is held when a device is called, so a device
@@ -20,7 +20,7 @@ namespace wick::vmm {
 
 class Seat final : public InputSink {
  public:
-  // nullptr: the machine has no such device.
+  // A device is nullptr if the machine does not have it.
   struct Devices {
     devices::InputDevice* ps2_keyboard = nullptr;
     devices::InputDevice* ps2_mouse = nullptr;
@@ -31,12 +31,12 @@ class Seat final : public InputSink {
   Seat() = default;
   explicit Seat(Devices devices) : devices_(devices) {}
 
-  // Replaces the devices, when the board is built anew at a reset. The former ones are not
-  // called after the return. Keys that are held are forgotten.
+  // Replaces the devices, because a reset builds a new board. The old devices are not called after
+  // the return. Held keys are forgotten.
   void set_devices(Devices devices);
-  // The size of the guest's screen in pixels.
+  // Sets the size of the guest's screen in pixels.
   void set_screen_size(uint32_t width, uint32_t height);
-  // The machine has a keyboard. (Its driver need not be active.)
+  // Returns whether the machine has a keyboard, even if no driver uses it.
   bool has_keyboard() const;
 
   // InputSink
@@ -57,7 +57,7 @@ class Seat final : public InputSink {
   int x_ GUARDED_BY(mutex_) = 0;
   int y_ GUARDED_BY(mutex_) = 0;
   bool position_known_ GUARDED_BY(mutex_) = false;
-  // Which device got the press of a key or button that is held.
+  // The device that got the press, for each key and button that is held.
   std::map<uint16_t, devices::InputDevice*> held_ GUARDED_BY(mutex_);
 };
 

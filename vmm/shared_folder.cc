@@ -50,7 +50,7 @@ SharedFolder::~SharedFolder() {
   if (thread_) thread_->stop();
 }
 
-// What the guest kicked before the pause is served.
+// First lets the loop serve what the guest kicked before the pause.
 void SharedFolder::pause() {
   for (int round = 0; round < kRoundsOfAPause; ++round) thread_->loop().call([] {});
   if (fs_) fs_->pause();

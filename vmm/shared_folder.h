@@ -14,8 +14,8 @@ namespace wick::vmm {
 
 class SharedFolder {
  public:
-  // `shares` is the number of the machine's shares, which divide the descriptors that the
-  // process may have.
+  // `shares` is the number of the machine's shares, among which the process's limit of file
+  // descriptors is divided.
   static Result<std::unique_ptr<SharedFolder>> create(const ShareConfig& config, size_t shares);
   ~SharedFolder();
 
@@ -24,7 +24,7 @@ class SharedFolder {
     return fs_.get();
   }
 
-  // Waits for the requests in flight, and holds new ones until resume().
+  // Waits for the requests in flight, and holds new requests until resume().
   void pause();
   void resume();
 
@@ -33,7 +33,7 @@ class SharedFolder {
 
   std::unique_ptr<share::Tree> tree_;
   std::unique_ptr<LoopThread> thread_;
-  // One of them.
+  // Exactly one of these exists.
   std::unique_ptr<virtio::Fs> fs_;
   std::unique_ptr<virtio::P9> p9_;
 };

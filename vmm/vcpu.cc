@@ -78,7 +78,7 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
                   {.cpu = index_,
                    .cpu_count = cpu_count,
                    .tsc_deadline = vm_.kvm().capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0});
-  constexpr uint32_t kLa57 = 1 << 16;  // of ECX
+  constexpr uint32_t kLa57 = 1 << 16;  // leaf 7, ECX
   five_level_paging_ = std::ranges::any_of(cpuid, [](const kvm_cpuid_entry2& entry) {
     return entry.function == 7 && entry.index == 0 && (entry.ecx & kLa57) != 0;
   });
@@ -92,8 +92,8 @@ Result<void> Vcpu::set_up(uint32_t cpu_count) {
     return fail_errno(errno, "kvm: KVM_SET_CPUID2 for vCPU {}", index_);
 
   // Set MSRs as firmware would: fast string instructions, and write-back memory by default
-  // (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE). Branch trace store and PEBS are not
-  // available; older kernels do not set the bits that say so. The other bits of
+  // (Intel SDM 4, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE). Also set the bits that mark branch trace
+  // store and PEBS as unavailable, which KVM of older kernels leaves clear. The other bits of
   // IA32_MISC_ENABLE keep KVM's values.
   constexpr uint32_t kMiscEnable = 0x1a0;
   constexpr uint64_t kFastStrings = 1 << 0;
@@ -176,8 +176,8 @@ VcpuExit Vcpu::run() {
 
   if (counts_) counts_->start();
   for (;;) {
-    // No flag is checked before the entry: a request sets immediate_exit, so that KVM_RUN
-    // returns at once.
+    // The request flags need not be checked before the entry: each request also sets
+    // immediate_exit, with which KVM_RUN returns at once.
     notice_stop();
     const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
     if (counts_) counts_->left_guest();
@@ -256,7 +256,7 @@ void Vcpu::handle_io() {
     handle_string_io(out, data);
 }
 
-// Not inlined, because with this loop the usual exit would save a dozen more registers.
+// Not inlined: with this loop in it, handle_io() would save many more registers at each exit.
 void Vcpu::handle_string_io(bool out, std::byte* data) const {
   const uint16_t port = run_->io.port;
   const size_t size_bytes = run_->io.size;
@@ -318,7 +318,7 @@ void Vcpu::request_stop() {
   resumed_.notify_all();
 }
 
-// KVM_NMI waits until KVM_RUN has returned, so the vCPU's own thread calls it.
+// The vCPU's own thread calls KVM_NMI, because the ioctl would block until KVM_RUN returns.
 void Vcpu::request_nmi() {
   nmi_ = true;
   kick();
@@ -344,12 +344,13 @@ void Vcpu::resume() {
   resumed_.notify_all();
 }
 
-// KVM_RUN has returned EINTR, or an exit without an answer. So KVM has completed the access to a
-// device that the exit before may have been (api.rst, KVM_RUN).
+// Is called after KVM_RUN has returned EINTR, or for an exit that needs no answer. By then KVM has
+// completed the device access that the exit before may have been (api.rst, KVM_RUN).
 void Vcpu::wait_for_resume() {
   MutexLock lock(mutex_);
   if (!pause_) return;
-  // Not pause_, because the vCPU may be resumed and paused again before this thread runs.
+  // Waits for a change of resumes_, not of pause_: the vCPU may be resumed and paused again before
+  // this thread runs.
   const uint64_t resumes = resumes_;
   lock.unlock();
   if (events_.paused) events_.paused(resumes);
@@ -357,15 +358,16 @@ void Vcpu::wait_for_resume() {
   while (resumes_ == resumes && !stop_) resumed_.wait(lock);
 }
 
-// A vCPU without exits gets a signal for the halt check each second. So when it enters the guest
-// after a longer time, the process was stopped, wherever this thread was at that moment: KVM_RUN
-// need not have returned EINTR. The guest's watchdogs are told that it did not run
-// (PVCLOCK_GUEST_STOPPED), although its clock went on. KVM does this itself when the host sleeps.
-// The call does no harm if the guest did run, and fails if it does not use kvmclock.
+// Tells the guest that it did not run (PVCLOCK_GUEST_STOPPED) if the wick process was stopped, so
+// that its watchdogs ignore the gap, although its clock went on. The halt check makes each vCPU
+// leave the guest at least once per second; so if the last entry is longer ago, the process was
+// stopped, no matter where this thread was (KVM_RUN need not have returned EINTR). KVM does the
+// same by itself when the host sleeps. The call is harmless if the guest did run, and fails if the
+// guest does not use kvmclock.
 void Vcpu::notice_stop() {
   constexpr std::chrono::seconds kLongestWait{3};
   timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);  // costs a few nanoseconds
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);  // this clock costs only a few nanoseconds
   if (now.tv_sec - std::exchange(last_entry_s_, now.tv_sec) > kLongestWait.count())
     (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
 }
@@ -389,7 +391,7 @@ void Vcpu::reevaluate_interrupts() const {
 bool Vcpu::halted() const {
   kvm_mp_state state{};
   if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) != 0) return false;
-  // The last two are states of a CPU that the guest has not started (yet).
+  // UNINITIALIZED and INIT_RECEIVED: the guest has not started this CPU (yet).
   return state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_UNINITIALIZED ||
          state.mp_state == KVM_MP_STATE_INIT_RECEIVED;
 }

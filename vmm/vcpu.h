@@ -1,4 +1,4 @@
-// One virtual CPU and its run loop, which enters the guest, handles the exit, and passes port
+// One virtual CPU and its run loop, which enters the guest, handles each exit, and passes port
 // and MMIO accesses to the buses.
 //
 // Thread rule: run() on the vCPU's thread, set_state() and on_event() before it; request_stop(),
@@ -34,9 +34,9 @@ namespace wick::vmm {
 // Why run() returned, and details for the user, which may be empty.
 struct VcpuExit {
   enum class Kind {
-    kStopped,    // request_stop()
+    kStopped,    // request_stop() was called
     kHalted,     // HLT with interrupts off: nothing in the guest can wake the vCPU
-    kShutdown,   // triple fault
+    kShutdown,   // the guest caused a triple fault
     kKvmError,   // KVM cannot continue: internal error, failed entry, unknown exit
     kHostError,  // KVM_RUN failed
   };
@@ -54,27 +54,28 @@ class Vcpu {
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
 
-  // CR4.LA57 may be set.
+  // Returns true if the guest may set CR4.LA57.
   bool has_five_level_paging() const { return five_level_paging_; }
   // Sets the initial registers.
   Result<void> set_state(const boot::CpuState& state);
 
   VcpuExit run();
 
-  // Makes run() return soon, also if it has not begun.
+  // Makes run() return soon, even if it has not begun yet.
   void request_stop();
-  // Makes run() wait between two guest instructions, with no access to a device half done,
-  // until resume(). `paused` is called on the vCPU's thread each time it begins to wait.
+  // Makes run() wait until resume(), between two guest instructions and with no device access half
+  // done. Events::paused is called each time it begins to wait.
   void request_pause();
   void resume();
-  // The functions may not wait for the thread that calls request_pause() or resume().
+  // Called on the vCPU's thread. The functions must not wait for the thread that calls
+  // request_pause() or resume().
   struct Events {
-    std::function<void(uint64_t resumes)> paused;  // the number of resume() calls before it
-    std::function<void(const DebugStop& stop)> debug_stop;  // the vCPU is going to pause by itself
+    std::function<void(uint64_t resumes)> paused;  // `resumes`: resume() calls before this pause
+    std::function<void(const DebugStop& stop)> debug_stop;  // called before the vCPU pauses
   };
   void on_event(Events events) { events_ = std::move(events); }
 
-  // How the vCPU stops for a debugger. Set while it is paused.
+  // How the vCPU stops for a debugger. May be set only while the vCPU is paused.
   struct Debug {
     bool enabled = false;
     bool step = false;             // stops after one instruction, with interrupts masked
@@ -82,9 +83,9 @@ class Vcpu {
     std::span<const HardwareBreakpoint> breakpoints = {};
   };
   Result<void> set_debug(const Debug& debug);
-  // Any thread.
+  // Makes the vCPU's thread inject an NMI.
   void request_nmi();
-  // The physical address behind a linear one; nullopt: not mapped.
+  // Translates a linear address with the vCPU's page tables; nullopt: it is not mapped.
   std::optional<GuestAddress> translate(uint64_t linear) const;
   // The thread that runs the vCPU; 0 before run().
   pid_t thread_id() const { return thread_id_.load(); }
@@ -109,7 +110,7 @@ class Vcpu {
   bool halted() const;
   // Returns the registers and the bytes at RIP, as text lines.
   std::string describe(const GuestMemory& memory) const;
-  // Returns the last exits before the one that ended the run, as text lines.
+  // Returns the last exits as text lines, without the exit that ended the run.
   std::string describe_last_exits() const;
 
  private:
@@ -154,7 +155,7 @@ class Vcpu {
   // Constant after create().
   const Vm& vm_;
   const uint32_t index_;
-  const bool alone_;  // there is no other vCPU that could wake it
+  const bool alone_;  // the machine has no other vCPU, which could wake this one
   const Bus& ports_;
   const Bus& mmio_;
   CoalescedPorts& coalesced_;
@@ -165,9 +166,9 @@ class Vcpu {
   // Owned by the vCPU's thread.
   std::optional<ExitCounts> counts_;
   std::array<VmExit, 16> last_exits_;  // a ring, indexed by the number of the exit
-  uint64_t sampled_rip_ = 0;           // at the last halt check; 0: none
-  uint64_t sampled_after_exits_ = 0;
-  time_t last_entry_s_ = 0;  // of KVM_RUN; see notice_stop()
+  uint64_t sampled_rip_ = 0;           // RIP at the last halt check; 0: no check yet
+  uint64_t sampled_after_exits_ = 0;   // exits() at the last halt check
+  time_t last_entry_s_ = 0;            // when KVM_RUN was last entered; see notice_stop()
 
   std::atomic<uint64_t> exits_{0};
   std::atomic<bool> stop_{false};
@@ -180,7 +181,7 @@ class Vcpu {
 
   Mutex mutex_;
   std::condition_variable_any resumed_;
-  uint64_t resumes_ GUARDED_BY(mutex_) = 0;  // resume() calls
+  uint64_t resumes_ GUARDED_BY(mutex_) = 0;  // the number of resume() calls
   pthread_t thread_ GUARDED_BY(mutex_){};
   bool running_ GUARDED_BY(mutex_) = false;
 };

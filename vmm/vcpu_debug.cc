@@ -1,4 +1,4 @@
-// What a debugger needs of a vCPU.
+// The functions of a vCPU that a debugger needs.
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -29,14 +29,15 @@ Result<void> Vcpu::set_debug(const Debug& debug) {
   kvm_guest_debug request{};
   if (debug.enabled) request.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
   if (debug.step) request.control |= KVM_GUESTDBG_SINGLESTEP;
-  // Without this flag (Linux before 5.15) a step ends in an interrupt's handler if one is due.
+  // KVM_GUESTDBG_BLOCKIRQ masks interrupts during a step. Without it (Linux before 5.15), a step
+  // ends in the handler of an interrupt that is pending.
   const int flags = vm_.kvm().capability(KVM_CAP_SET_GUEST_DEBUG2);
   if (debug.step && (flags & KVM_GUESTDBG_BLOCKIRQ) != 0) request.control |= KVM_GUESTDBG_BLOCKIRQ;
   if (debug.pass_breakpoint) request.control |= KVM_GUESTDBG_INJECT_BP;
   if (debug.enabled && !debug.breakpoints.empty()) {
     request.control |= KVM_GUESTDBG_USE_HW_BP;
-    // DR7 (Intel SDM 3, 18.2.4): the enable bits G0 to G3, and four bits of type and length for
-    // each. Bit 10 is always set; GE and LE make matches exact.
+    // DR7 (Intel SDM 3, 18.2.4): the enable bits G0 to G3, and for each breakpoint four bits for
+    // type and length. Of 0x600, bit 10 is always set, and bit 9 (GE) makes matches exact.
     uint64_t dr7 = 0x600;
     for (size_t i = 0; i < std::min<size_t>(debug.breakpoints.size(), 4); ++i) {
       const HardwareBreakpoint& wanted = debug.breakpoints[i];

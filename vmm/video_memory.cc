@@ -30,7 +30,7 @@ void VideoMemory::map() {
                                .memory = {{address_}, region().size_bytes, region().host},
                                .access = logging_ ? Vm::Access::kLogged : Vm::Access::kReadWrite});
   if (mapped) return;
-  // The guest's accesses are exits from now on, which the card serves.
+  // Without a mapping, the guest's accesses are exits, which the card serves.
   spdlog::error("vga: {}", mapped.error().message());
   address_ = 0;
 }

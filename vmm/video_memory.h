@@ -1,5 +1,5 @@
-// The memory of the graphics card: a memory slot of KVM behind a BAR, whose pages that the guest
-// writes are logged while somebody looks at the screen.
+// The memory of the graphics card: a KVM memory slot behind a BAR. While somebody looks at the
+// screen, KVM logs which pages the guest writes.
 //
 // Thread rule: any thread; locks itself.
 #pragma once
@@ -20,12 +20,12 @@ namespace wick::vmm {
 
 class VideoMemory final : public devices::DirtyPages {
  public:
-  // `vm` must outlive it.
+  // `vm` must outlive this object.
   static Result<std::unique_ptr<VideoMemory>> create(const Vm& vm, uint64_t size_bytes);
   ~VideoMemory() override;
 
   std::span<std::byte> bytes() const { return {region().host, region().size_bytes}; }
-  // Maps the memory at another guest address; 0: nowhere.
+  // Maps the memory at another guest address; 0 unmaps it.
   void move(uint64_t to);
 
   void set_logging(bool logging) override;
@@ -43,7 +43,7 @@ class VideoMemory final : public devices::DirtyPages {
   Mutex mutex_;
   uint64_t address_ GUARDED_BY(mutex_) = 0;
   bool logging_ GUARDED_BY(mutex_) = false;
-  std::vector<uint64_t> dirty_ GUARDED_BY(mutex_);  // collected, and not taken yet
+  std::vector<uint64_t> dirty_ GUARDED_BY(mutex_);  // written pages that take() has not returned
 };
 
 }  // namespace wick::vmm

@@ -12,7 +12,7 @@ namespace wick::vmm {
 
 Result<Vm> Vm::create(const Kvm& kvm) {
   int fd = -1;
-  // KVM_CREATE_VM waits for all CPUs, and a signal can interrupt that.
+  // KVM_CREATE_VM waits for all CPUs of the host, and a signal can interrupt the wait.
   do {
     fd = ::ioctl(kvm.fd(), KVM_CREATE_VM, 0);
   } while (fd < 0 && errno == EINTR);
@@ -38,7 +38,8 @@ Result<void> Vm::create_pit(const devices::Pit::State& state) const {
   static_assert(std::size(wanted.channels) == devices::Pit::kCounters);
   for (size_t i = 0; i < devices::Pit::kCounters; ++i) {
     const devices::Pit::Counter& counter = state.counters[i];
-    // KVM numbers the kinds of access as the control word does, then "high byte of both" is 4.
+    // KVM's read_state, write_state and rw_mode have the numbers of the PIT's control word, and 4
+    // for the high byte of a 16-bit access.
     wanted.channels[i] = {.count = counter.count,
                           .latched_count = counter.latched_count,
                           .count_latched = static_cast<uint8_t>(counter.latched),
@@ -141,8 +142,8 @@ void Vm::send_msi(uint64_t address, uint32_t data) const {
 
 namespace {
 
-// kvm_irq_routing without its flexible array. In C++ newer headers give that array a size, which
-// changes the number of KVM_SET_GSI_ROUTING.
+// kvm_irq_routing without its flexible array. In newer headers that array has a size in C++, which
+// would change the number of the ioctl KVM_SET_GSI_ROUTING.
 struct RoutingHeader {
   uint32_t count;
   uint32_t flags;
@@ -160,7 +161,7 @@ Result<void> Vm::set_routes(std::span<const MsiRoute> routes) const {
     entry.type = KVM_IRQ_ROUTING_IRQCHIP;
     entry.u.irqchip = {chip, pin};
   };
-  // The pins have KVM's default routes.
+  // The table must repeat KVM's default routes of the pins.
   for (uint32_t gsi = 0; gsi < kFirstMsiGsi; ++gsi) {
     if (gsi < kPicPins)
       add_pin(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);

@@ -1,7 +1,7 @@
 // A KVM virtual machine: memory slots, interrupt controllers, timer, ioeventfds and irqfds.
 //
-// Thread rule: set up before the first vCPU runs; set_irq(), send_msi(), create_pit(),
-// ioeventfds and routes from any thread.
+// Thread rule: create(), coalesce() and map(GuestMemory) before the first vCPU runs; everything
+// else from any thread.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,10 @@ namespace wick::vmm {
 
 class Vm {
  public:
-  // Creates it with PIC, IO-APIC and local APICs in the kernel. `kvm` must outlive it.
+  // Creates a machine with PIC, IO-APIC and local APICs in the kernel. `kvm` must outlive it.
   static Result<Vm> create(const Kvm& kvm);
 
-  // Creates KVM's interval timer, whose counters start now from `state`. From then on KVM
+  // Creates KVM's interval timer (PIT). Its counters start now from `state`. From then on KVM
   // serves ports 0x40 to 0x43 and 0x61.
   Result<void> create_pit(const devices::Pit::State& state) const;
 
@@ -34,30 +34,32 @@ class Vm {
   // Maps `memory` into the guest, one slot per region. `memory` must outlive the Vm.
   Result<void> map(const GuestMemory& memory);
 
-  // Further memory, also while vCPUs run. It must live until the slot is unmapped, or longer than
-  // the Vm.
+  // kLogged: KVM logs the pages that the guest writes. kReadOnly: the guest's writes cause exits.
   enum class Access { kReadWrite, kLogged, kReadOnly };
+  // Further memory, which may be mapped while vCPUs run. It must live until the slot is unmapped or
+  // the Vm is destroyed.
   struct Slot {
     uint32_t index = 0;
     GuestMemory::Region memory = {};
-    Access access = Access::kReadWrite;  // a guest's write to kReadOnly is an exit
+    Access access = Access::kReadWrite;
   };
   static constexpr uint32_t kFirmwareSlot = 8;
   static constexpr uint32_t kVideoSlot = 9;
   static constexpr uint32_t kFlashSlot = 10;
-  // Replaces the slot with this index.
+  // Maps a slot, or replaces the slot with this index.
   Result<void> map(const Slot& slot) const;
   void unmap(uint32_t index) const;
-  // Of a slot that is kLogged: a bit for each page that the guest has written since the last call.
+  // For a slot that is kLogged: sets a bit in `bits` for each page that the guest has written since
+  // the last call, and clears the other bits.
   Result<void> take_dirty_pages(uint32_t index, std::span<uint64_t> bits) const;
 
   // Sets the level of a pin of the IO-APIC (and of the PIC, below 16).
   void set_irq(uint32_t pin, bool asserted) const;
-  // Delivers the MSI that is a write of `data` to `address`.
+  // Delivers an MSI, that is, a write of `data` to `address`.
   void send_msi(uint64_t address, uint32_t data) const;
 
-  // Signals `event` for a write to `address`, without an exit to user space. Without `value` any
-  // write matches, with it only a 32-bit write of that value.
+  // KVM signals `event` for a write to `address`, without an exit to user space. With `value`, only
+  // for a 32-bit write of that value; without, for a write of any value and length.
   struct Ioeventfd {
     const EventFd* event = nullptr;
     uint64_t address = 0;
@@ -66,8 +68,9 @@ class Vm {
   Result<void> add(const Ioeventfd& wanted) const;
   void remove(const Ioeventfd& added) const;
 
-  // An irqfd: a signal of `event` sends the message, as send_msi() does. set_routes() replaces
-  // the whole routing table, add() then connects the event. `gsi` is the index in the table.
+  // An irqfd: when `event` is signalled, KVM sends the message as send_msi() does. set_routes()
+  // replaces the whole routing table; add() then connects the event to its entry, whose number is
+  // `gsi`.
   struct MsiRoute {
     const EventFd* event = nullptr;
     uint64_t address = 0;

@@ -10,7 +10,7 @@ using namespace qcow2;
 
 namespace {
 
-// Changes the header; refuses what cannot be changed.
+// Makes the changes in `header`. Refuses those that are not possible.
 Result<void> amend_header(Header& header, const Qcow2Changes& changes, const std::string& path) {
   const auto refuse = [&](const char* why) { return fail("{}: {}", path, why); };
   header.version = changes.version.value_or(header.version);

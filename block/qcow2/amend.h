@@ -17,15 +17,15 @@ struct Qcow2Changes {
   std::optional<std::string> data_path;
 };
 
-// Refuses what amend_qcow2() would refuse. To be called before anything is changed: a change
-// to version 2 starts with expand_zeroes().
+// Refuses what amend_qcow2() would refuse. Must be called before anything is changed, because a
+// change to version 2 starts with expand_zeroes().
 Result<void> check_amend(const Qcow2& image, const Qcow2Changes& changes);
 
 // Replaces zero clusters, which version 2 does not have, by clusters that contain zeroes. The
 // caller has called check_amend().
 Task<Result<void>> expand_zeroes(Qcow2& image);
 
-// Refuses changes that exclude a feature of the image.
+// Changes the header. Refuses changes that a feature of the image excludes.
 Task<Result<void>> amend_qcow2(File& file, const Qcow2Changes& changes);
 
 }  // namespace wick::block

@@ -24,8 +24,8 @@ struct AnnouncedSize {
 // Announces a larger size. The image does not change otherwise.
 Task<Result<void>> announce_size(File& file, uint64_t size_bytes);
 Task<Result<AnnouncedSize>> read_announced_size(File& file, const Header& header);
-// Removes the announced size, if there is one. Whoever opens an image for writing must call
-// this: the maker of the image may have announced the size, and not its user.
+// Removes the announced size, if there is one. Whoever opens an image for writing must call this,
+// because the size may have been announced by the image's maker and not by its user.
 Task<Result<void>> clear_announced_size(File& file, const Header& header);
 
 }  // namespace wick::block::qcow2

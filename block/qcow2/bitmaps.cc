@@ -11,13 +11,13 @@ namespace wick::block::qcow2 {
 
 namespace {
 
-constexpr size_t kEntryBytes = 24;  // of a directory entry without its names
+constexpr size_t kEntryBytes = 24;  // of a directory entry without its name and extra data
 // QEMU's limits.
 constexpr uint64_t kMaxDirectoryBytes = 64 << 20;
 constexpr size_t kMaxBitmaps = 65535;
 constexpr size_t kMaxNameBytes = 1023;
 constexpr uint64_t kMinGranularity = 512, kMaxGranularity = uint64_t{1} << 31;
-constexpr uint64_t kMaxDataBytes = 512 << 20;  // of one bitmap
+constexpr uint64_t kMaxDataBytes = 512 << 20;  // the maximum data of one bitmap
 constexpr uint64_t kCacheBytes = 1 << 20;
 
 uint64_t data_bytes(uint64_t disk_bytes, uint64_t granularity) {
@@ -66,8 +66,8 @@ std::vector<std::byte> format_directory(std::span<const Bitmap> bitmaps) {
   return bytes;
 }
 
-// Sets the bits of `to` whose bytes overlap those of a bit that is set in `from`. A bit stands
-// for 2^shift bytes.
+// Sets each bit of `to` that shares bytes of the disk with a set bit of `from`. A bit stands for
+// 2^shift bytes.
 void add_bits(std::span<const std::byte> from, uint32_t from_shift, std::span<std::byte> to,
               uint32_t to_shift, uint64_t disk_bytes) {
   for (uint64_t byte = 0; byte < from.size(); ++byte)
@@ -185,7 +185,8 @@ Result<void> BitmapEditor::check_in_file(const Bitmap& bitmap, uint64_t offset,
   return {};
 }
 
-// Bit n % 8 of byte n / 8 stands for the nth part of the disk of the granularity's size.
+// Returns the bits of a bitmap. Bit n % 8 of byte n / 8 stands for the nth part of the disk; a part
+// is as large as the granularity.
 Task<Result<std::vector<std::byte>>> BitmapEditor::read_bits(const Bitmap& bitmap) {
   const uint64_t granularity = bitmap.granularity_bytes();
   const bool possible = granularity >= kMinGranularity && granularity <= kMaxGranularity;
@@ -308,7 +309,8 @@ Task<Result<void>> BitmapEditor::merge(const std::string& name, BitmapEditor& fr
   co_return co_await write_bits(**target, *bits);
 }
 
-// In the order of a checkpoint (block/qcow2/metadata.h): what is counted is stable first.
+// Writes the changed refcounts in the order of a checkpoint (block/qcow2/metadata.h): a block is
+// stable before the refcount table points to it.
 Task<Result<void>> BitmapEditor::write_counts() {
   auto counts = refcounts_.take_dirty();
   auto done = co_await refcounts_.write_blocks(counts);

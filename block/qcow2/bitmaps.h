@@ -1,5 +1,5 @@
 // The dirty bitmaps in a qcow2 image (qcow2 specification, "Bitmaps extension", "Bitmap
-// directory"): wick image bitmap. wick does not record writes in them.
+// directory"), for wick image bitmap. wick does not record writes in bitmaps.
 //
 // Thread rule: as for File.
 #pragma once
@@ -27,14 +27,15 @@ struct Bitmap {
   static constexpr uint32_t kInUse = 1;  // a program changed it and did not store the result
   static constexpr uint32_t kAuto = 2;   // programs that support bitmaps record writes in it
   uint64_t granularity_bytes() const { return uint64_t{1} << (granularity_bits % 64); }
-  // Returns the bytes of the bitmap's data and table in an image with clusters of that size.
+  // Returns the size of the bitmap's data and table in an image with a disk and clusters of these
+  // sizes.
   uint64_t stored_bytes(uint64_t disk_bytes, uint64_t cluster_bytes) const;
   // Returns the size of the bitmap's entry in the bitmap directory.
   uint64_t entry_bytes() const;
 };
 
-// Returns the bitmaps of an image; none if a program that does not support bitmaps wrote to the
-// image, because then they are not valid.
+// Returns the bitmaps of an image. Returns none if a program that does not support bitmaps wrote to
+// the image, because its bitmaps are not valid then.
 Task<Result<std::vector<Bitmap>>> read_bitmaps(File& file, const Header& header);
 
 // Changes the bitmaps of an image while nobody uses its disk. All changes take effect at once,
@@ -44,7 +45,8 @@ class BitmapEditor {
   // `file` must outlive it.
   static Task<Result<std::unique_ptr<BitmapEditor>>> open(File& file);
 
-  // granularity_bytes 0: the cluster size, but at least 4 KiB and at most 64 KiB.
+  // Adds a bitmap. granularity_bytes 0 stands for the cluster size, but at least 4 KiB and at most
+  // 64 KiB.
   Task<Result<void>> add(const std::string& name, uint64_t granularity_bytes);
   Task<Result<void>> remove(const std::string& name);
   Task<Result<void>> clear(const std::string& name);

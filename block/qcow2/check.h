@@ -16,9 +16,9 @@ using qcow2::CheckReport;
 
 enum class Repair : uint8_t { kNone, kLeaks, kAll };
 
-// Fails if the check cannot be done. With a repair, the report describes the repaired image,
-// and counts what was repaired. `tell` is called for what is found before the repair.
-// `only_usual`: see References::count().
+// Checks an image, and repairs it if `repair` says so. Fails if the check cannot be done. With a
+// repair, the report describes the repaired image, and counts what was repaired. `tell` is called
+// for each finding before the repair. `only_usual`: see References::count().
 Task<Result<CheckReport>> check_qcow2(File& file, Repair repair, qcow2::Tell tell,
                                       bool only_usual = false);
 

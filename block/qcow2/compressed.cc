@@ -31,14 +31,14 @@ Task<Result<void>> Qcow2::read_compressed(const Mapping& mapping, uint64_t offse
   }
   uint64_t from = offset % header().cluster_bytes();
   for (const iovec& buffer : buffers) {
-    if (buffer.iov_len == 0) continue;  // it may have no address
+    if (buffer.iov_len == 0) continue;  // an empty buffer may have no address
     std::memcpy(buffer.iov_base, decompressed_.data() + from, buffer.iov_len);
     from += buffer.iov_len;
   }
   co_return Result<void>();
 }
 
-// Data first, then the entry that maps it (PITFALLS 5).
+// Writes the data first, and then the entry that maps it (PITFALLS 5).
 Task<Result<void>> Qcow2::write_compressed(uint64_t offset, std::span<const std::byte> packed) {
   if (auto checked = check_write(offset, 1); !checked) co_return checked;
   if (offset % header().cluster_bytes() != 0 || packed.empty() ||

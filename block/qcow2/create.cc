@@ -48,7 +48,8 @@ Header header_of(const Qcow2CreateOptions& options) {
   return header;
 }
 
-// A loop, because the refcount blocks also count their own clusters.
+// Calculates the layout. The loop is needed because the refcount blocks also count their own
+// clusters.
 Layout lay_out(const Header& header, const Qcow2CreateOptions& options) {
   Layout layout;
   if (maps_whole_disk(options)) layout.l2_tables = header.l1_entries;

@@ -16,8 +16,8 @@ namespace wick::block {
 enum class Preallocation : uint8_t {
   kOff,
   kMetadata,  // the tables map the whole disk; the data is a hole
-  kFalloc,    // the same, and the data's space is reserved
-  kFull,      // the same, and the data is written zeroes
+  kFalloc,    // as kMetadata, and host space for the data is reserved
+  kFull,      // as kMetadata, and zeroes are written as data
 };
 
 struct Qcow2CreateOptions {
@@ -29,7 +29,7 @@ struct Qcow2CreateOptions {
   bool extended_l2 = false;
   qcow2::Compression compression = qcow2::Compression::kZlib;
   Preallocation preallocation = Preallocation::kOff;
-  std::string backing_path = {};    // empty: none
+  std::string backing_path = {};    // empty: no backing file
   std::string backing_format = {};  // empty: not in the header
   std::string data_path = {};       // empty: the data is in the image
   bool raw_data = false;            // the data file is the disk, byte by byte

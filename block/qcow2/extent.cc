@@ -9,8 +9,8 @@ using namespace qcow2;
 
 namespace {
 
-// Whether so many of the counted clusters are holes of the file that it is worth looking for
-// holes. The rule is that of qemu-img 7.2, so that `map` prints the same.
+// Returns whether so many of the counted clusters are holes of the file that it is worth looking
+// for holes. The rule is that of qemu-img 7.2, so that `map` prints the same.
 Task<Result<bool>> is_preallocated(Metadata& metadata) {
   const Header& header = metadata.header();
   const File& file = metadata.file();
@@ -21,8 +21,8 @@ Task<Result<bool>> is_preallocated(Metadata& metadata) {
   const std::vector<uint64_t>& table = metadata.refcounts().table();
   uint64_t counted = 0;
   for (uint64_t block = 0; block < table.size(); ++block) {
-    // A refcount block in a hole of the file has only zeroes. A hostile image may have so many
-    // of them that reading them would take too long.
+    // A refcount block in a hole of the file contains only zeroes. A hostile image may have so many
+    // such blocks that reading them would take too long.
     const uint64_t place = table[block] & kOffsetMask;
     if (place == 0) continue;
     const File::Piece piece = file.piece_at(place);
@@ -39,7 +39,7 @@ Task<Result<bool>> is_preallocated(Metadata& metadata) {
 
 }  // namespace
 
-// `mapping` is not kUnallocated.
+// Returns how and where a mapped range is stored. `mapping` must not be kUnallocated.
 Task<Result<Extent>> Qcow2::extent_of(Mapping mapping) {
   Extent extent{.length_bytes = mapping.length_bytes};
   if (mapping.has_cluster) {

@@ -17,7 +17,7 @@ constexpr uint32_t kMaxClusterBits = 21;
 constexpr uint64_t kMaxL1Bytes = 32 << 20;            // QEMU's limit
 constexpr uint64_t kMaxRefcountTableBytes = 8 << 20;  // QEMU's limit
 constexpr uint32_t kMaxSnapshots = 65536;             // QEMU's limit
-// The range of host offsets. kMaxL1Bytes usually allows far less.
+// The largest disk: host offsets have 56 bits. kMaxL1Bytes usually allows far less.
 constexpr uint64_t kMaxDiskBytes = (1ull << 56) - 512;
 constexpr uint32_t kSubclusters = 32;  // of a cluster, with extended L2 entries
 
@@ -39,7 +39,7 @@ constexpr uint64_t kRawExternalData = 1 << 1;
 constexpr uint64_t kOffsetMask = 0x00ff'ffff'ffff'fe00;
 constexpr uint64_t kCopied = 1ull << 63;
 constexpr uint64_t kCompressed = 1ull << 62;
-constexpr uint64_t kZero = 1;  // of a standard L2 entry, version 3
+constexpr uint64_t kZero = 1;  // in a standard L2 entry of version 3
 
 // Neighbouring clusters, counted from the file's start.
 struct ClusterRun {
@@ -70,7 +70,7 @@ struct Header {
   uint32_t refcount_order = 4;
   Compression compression = Compression::kZlib;
 
-  std::string backing_path;    // empty: none
+  std::string backing_path;    // empty: no backing file
   std::string backing_format;  // empty: not in the header
   std::string data_path;       // of the external data file; empty: not in the header
   struct Bitmaps {
@@ -84,7 +84,7 @@ struct Header {
     uint64_t length_bytes = 0;
   };
   std::optional<Luks> luks;
-  std::vector<Extension> unknown;  // kept as they are
+  std::vector<Extension> unknown;  // extensions that wick does not know, kept as they are
   // Set by parse_header(): where the header, its extensions and the backing file's name end.
   uint64_t used_bytes = 0;
 
@@ -97,7 +97,8 @@ struct Header {
   bool external_data() const { return (incompatible & kExternalData) != 0; }
   uint64_t l2_entry_bytes() const { return extended_l2() ? 16 : 8; }
   uint64_t l2_entries() const { return cluster_bytes() / l2_entry_bytes(); }
-  // The unit in which the guest's data is mapped: a subcluster, or without them a cluster.
+  // The unit in which the guest's data is mapped: with extended L2 entries a subcluster, else a
+  // cluster.
   uint64_t unit_bytes() const {
     return extended_l2() ? cluster_bytes() / kSubclusters : cluster_bytes();
   }
@@ -110,14 +111,14 @@ struct Header {
     return (bytes >> cluster_bits) + ((bytes & (cluster_bytes() - 1)) != 0);
   }
   uint64_t cluster_of(uint64_t offset) const { return offset >> cluster_bits; }
-  // The clusters that have a part of the range; none if it is empty.
+  // Returns the clusters that contain a part of the range; none if the range is empty.
   ClusterRun clusters_of(uint64_t offset, uint64_t length_bytes) const {
     const uint64_t first = cluster_of(offset);
     return {first, length_bytes == 0 ? 0 : cluster_of(offset + length_bytes - 1) - first + 1};
   }
-  // Bytes of the disk that one L2 table maps.
+  // Returns how many bytes of the disk one L2 table maps.
   uint64_t l2_table_span() const { return l2_entries() << cluster_bits; }
-  // Entries that an L1 table needs for a disk of that size.
+  // Returns how many entries an L1 table needs for a disk of that size.
   uint64_t l1_entries_for(uint64_t disk_bytes) const {
     const uint64_t clusters = clusters_for(disk_bytes);
     return clusters / l2_entries() + (clusters % l2_entries() != 0);
@@ -127,30 +128,30 @@ struct Header {
 // The host range of a compressed cluster ("Compressed Clusters Descriptor").
 struct CompressedRange {
   uint64_t offset = 0;
-  uint64_t length_bytes = 0;  // the data ends in the last 512 of them
+  uint64_t length_bytes = 0;  // the data ends in the last 512 of these bytes
 };
 CompressedRange compressed_range(const Header& header, uint64_t l2_entry);
 uint64_t compressed_entry(const Header& header, const CompressedRange& range);
 
-// The size of the first cluster of a file that starts with `start`, or of the file if that is
-// smaller. At most the largest cluster size, whatever the header says.
+// Returns the size of the first cluster of a file that starts with `start`, or the file's size if
+// that is smaller. It is at most the largest cluster size, whatever the header says.
 size_t first_cluster_bytes(std::span<const std::byte> start, uint64_t file_bytes);
 
-// Parses the header at the start of `first_cluster` (first_cluster_bytes()). Checks each field
-// by itself and against the file's size. Errors name the field, or the unknown incompatible
-// features. Encrypted images can be parsed. A lenient parse is for examining and repairing an
-// image: it accepts a header that is wrong about the refcount table or the snapshots, and a
-// file that was cut.
+// A lenient parse is for examining and repairing an image: it accepts a header that is wrong about
+// the refcount table or the snapshots, and a file that was cut.
 enum class Parse : uint8_t { kStrict, kLenient };
+// Parses the header at the start of `first_cluster` (first_cluster_bytes()). Checks each field by
+// itself and against the file's size. Errors name the field, or the unknown incompatible features.
+// Encrypted images can be parsed.
 Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t file_bytes,
                             const std::string& path, Parse parse = Parse::kStrict);
 
-// Refuses an image with external data that does not name its data file.
+// Refuses an image with an external data file whose name is not in the header.
 Result<void> check_data_file_named(const Header& header, const std::string& path);
 
-// The first cluster of an image with this header. Fails if the backing file's name and the
-// extensions do not fit. Includes the names of features, which only serve messages, if all
-// fits into `names_within_bytes` with them.
+// Returns the first cluster of an image with this header. Fails if the backing file's name and the
+// extensions do not fit. Adds the names of features, which only serve messages, if the whole then
+// fits into `names_within_bytes`.
 Result<std::vector<std::byte>> format_header(const Header& header,
                                              uint64_t names_within_bytes = ~0ull);
 

@@ -10,10 +10,11 @@
 
 namespace wick::block::qcow2 {
 
-// The header of any image, also of one that must not be opened.
+// Reads the header of any image, even of one that must not be opened as a disk.
 Task<Result<Header>> read_header(File& file, Parse parse = Parse::kStrict);
 
-// Replaces the header, in one sector if it fits, and syncs the file. No disk is open on it.
+// Replaces the header, in one sector if it fits, and syncs the file. No disk may be open on the
+// file.
 Task<Result<void>> write_header(File& file, const Header& header);
 
 // Replaces fields of the header that are in one sector, and syncs the file. After an error the

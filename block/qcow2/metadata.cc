@@ -27,7 +27,7 @@ std::unexpected<Error> Metadata::corrupt(const char* what, uint64_t value) const
                    kLookHint);
 }
 
-// Whether one of the clusters holds a table whose place the header has.
+// Returns whether one of the clusters holds the header, or a table to which the header points.
 bool Metadata::is_table(ClusterRun clusters) const {
   const auto overlaps = [&](uint64_t offset, uint64_t bytes) {
     const ClusterRun table = header_.clusters_of(offset, bytes);
@@ -95,7 +95,8 @@ void Metadata::store_entry(std::span<std::byte> slice, uint64_t offset, L2Entry 
   if (header_.extended_l2()) store_be(place.subspan(8), entry.bitmap);
 }
 
-// Whether no other entry has this entry's cluster, so that it may be written again.
+// Returns whether no other entry has this entry's cluster, so that the cluster may be written
+// again.
 bool Metadata::owns_cluster(L2Entry entry) const {
   return (entry.descriptor & (kCompressed | kCopied)) == kCopied &&
          ((entry.descriptor & kOffsetMask) != 0 || data_file_ != nullptr);
@@ -146,7 +147,7 @@ Result<Mapping> Metadata::classify(L2Entry entry, uint64_t offset) const {
   return mapping;
 }
 
-// `slice` has the entry of `offset`.
+// Maps a range by the entries in `slice`, which has the entry of `offset`.
 Result<Mapping> Metadata::map_by(std::span<const std::byte> slice, uint64_t offset,
                                  uint64_t length) const {
   const uint64_t end = offset + std::min(length, slice_span() - offset % slice_span());
@@ -154,7 +155,7 @@ Result<Mapping> Metadata::map_by(std::span<const std::byte> slice, uint64_t offs
   for (uint64_t at = offset + mapping.length_bytes;
        at < end && mapping.kind != Mapping::Kind::kCompressed;) {
     const auto next = classify(load_entry(slice, at), at);
-    // A wrong entry further on is an error of the call that asks for it.
+    // A wrong entry further on is an error of the call that asks for that entry.
     if (!next || next->kind != mapping.kind || next->in_place != mapping.in_place ||
         next->has_cluster != mapping.has_cluster)
       break;

@@ -50,26 +50,28 @@ struct Mapping {
   uint64_t host_offset = 0;       // of the range's first byte; kCompressed: of the packed data
   bool has_cluster = false;       // host_offset is valid; not set for kCompressed
   bool in_place = false;          // kData: may be written at host_offset
-  uint64_t compressed_bytes = 0;  // kCompressed
+  uint64_t compressed_bytes = 0;  // kCompressed: the length of the packed data
 };
 
 namespace qcow2 {
 
 struct L2Entry {
   uint64_t descriptor = 0;
-  uint64_t bitmap = 0;  // extended L2 entries only
+  uint64_t bitmap = 0;  // only used by extended L2 entries
 };
 
-// Newly allocated clusters for data that cannot be written where the disk is mapped to now.
+// Where to write data that must not overwrite what the L2 entries map now: in new clusters, in the
+// present cluster where it is not mapped as data, or in the data file.
 struct Allocation {
-  uint64_t offset = 0;          // on the disk, of the first cluster
-  uint64_t host_offset = 0;     // in the file that has the data
-  std::vector<L2Entry> old;     // of each cluster: the entry that is replaced
-  bool reuses_cluster = false;  // the data goes to new subclusters of the old entry's cluster
-  ClusterRun clusters;          // the new clusters; empty with a data file
-  bool fresh = false;           // unwritten bytes of `clusters` read as zeroes
-  // The caller must write multiples of this: a cluster, or a subcluster if the other subclusters
-  // do not change.
+  uint64_t offset = 0;       // on the disk: where the first cluster starts
+  uint64_t host_offset = 0;  // in the file that has the data
+  std::vector<L2Entry> old;  // for each cluster: the entry that is replaced
+  // True: the data goes to the old entry's own cluster, where that entry maps no data.
+  bool reuses_cluster = false;
+  ClusterRun clusters;  // the new clusters; empty if none are needed
+  bool fresh = false;   // unwritten bytes of `clusters` read as zeroes
+  // The caller must write multiples of this size: a cluster, or a subcluster if the other
+  // subclusters do not change.
   uint64_t granule_bytes = 0;
 };
 
@@ -94,7 +96,7 @@ class Metadata {
   File& file() const { return file_; }
   File* data_file() const { return data_file_; }  // nullptr: the data is in file()
   File& data() const { return data_file_ != nullptr ? *data_file_ : file_; }
-  // Whether the data file is the disk, byte by byte.
+  // Returns whether the data file is the disk, byte by byte.
   bool has_raw_data() const {
     return data_file_ != nullptr && (header_.autoclear & kRawExternalData) != 0;
   }
@@ -102,7 +104,7 @@ class Metadata {
   uint64_t l1_index(uint64_t offset) const {
     return header_.cluster_of(offset) / header_.l2_entries();
   }
-  // Bytes of the disk that one slice of an L2 table maps.
+  // Returns how many bytes of the disk one slice of an L2 table maps.
   uint64_t slice_span() const {
     return l2_.slice_bytes() / header_.l2_entry_bytes() << header_.cluster_bits;
   }
@@ -125,17 +127,18 @@ class Metadata {
 
   // Changes of the mapping (metadata_allocation.cc)
 
-  // Await it before the first change. Fails with EROFS if the image is read-only.
+  // Must be awaited before the first change: clears the auto-clear features that writing makes
+  // invalid. Fails with EROFS if the image is read-only.
   Task<Result<void>> begin_writing();
   bool writing() const { return writing_; }
-  // Await it before a change of an L2 entry. Creates the entry's table, or copies the table if
-  // a snapshot shares it.
+  // Must be awaited before a change of an L2 entry. Creates the entry's table, or copies the table
+  // if a snapshot shares it.
   Task<Result<void>> prepare_change(uint64_t offset_bytes);
-  // Allocates clusters for the beginning of the range, up to the end of the L2 slice or to the
-  // next change of the mapping. If they are not used, free them with give_back().
+  // Allocates clusters for the beginning of the range, up to the end of the L2 slice or to the next
+  // change of the mapping. If the clusters are not used, the caller frees them with give_back().
   Task<Result<Allocation>> allocate(uint64_t offset_bytes, uint64_t length_bytes);
   // Allocates a place for a compressed cluster of `length_bytes`, and returns its offset in the
-  // file. If the place is not used, free its clusters with give_back().
+  // file. If the place is not used, the caller frees its clusters with give_back().
   Task<Result<uint64_t>> allocate_compressed(uint64_t length_bytes);
   Task<Result<void>> give_back(ClusterRun clusters);
   // Maps the disk from `from_bytes` to `to_bytes` to `allocation`, where the caller has written
@@ -158,11 +161,12 @@ class Metadata {
   // Checkpoints (metadata_checkpoint.cc)
 
   RangeLock::Awaiter lock() { return lock_.exclusive(0, 0); }
-  // With `stable`, all writes that completed before the call are on stable storage afterwards.
+  // Writes a checkpoint. With `stable`, all writes that completed before the call are on stable
+  // storage afterwards.
   Task<Result<void>> checkpoint(bool stable);
   Task<Result<void>> checkpoint_locked(bool stable);
-  // Await it before a change that a checkpoint will have to write. Makes a checkpoint if there
-  // are many changes already, which bounds memory.
+  // Must be awaited before a change that a checkpoint will have to write. Makes a checkpoint if
+  // there are many changes already, which bounds memory.
   Task<Result<void>> checkpoint_when_due();
   // Releases clusters that the disk no longer uses; the next checkpoint frees them. `punch`
   // also gives their space back to the host.
@@ -197,7 +201,7 @@ class Metadata {
   void show_l1(uint64_t disk_bytes, uint64_t l1_offset, std::vector<uint64_t> l1);
 
  private:
-  class Checkpoint;  // metadata_checkpoint.cc
+  class Checkpoint;  // defined in metadata_checkpoint.cc
 
   bool is_table(ClusterRun clusters) const;
   bool is_metadata(ClusterRun clusters) const;
@@ -220,7 +224,7 @@ class Metadata {
   // Writing the disk's size and the L1 table's place to the header failed, so the file may have
   // other values.
   bool l1_fields_unknown_ = false;
-  ClusterRun other_l1_;  // the L1 table that the header may name then; it stays allocated
+  ClusterRun other_l1_;  // the other L1 table that the header may name; it stays allocated
   TableCache l2_;
   Refcounts refcounts_;
   bool writing_ = false;  // the auto-clear features are cleared
@@ -229,9 +233,9 @@ class Metadata {
     ClusterRun clusters;
     bool punch;
   };
-  std::vector<Free> unmapped_;  // since the last checkpoint began
+  std::vector<Free> unmapped_;  // released since the last checkpoint began
   uint64_t unmapped_clusters_ = 0;
-  std::vector<Free> frees_;  // no table in stable storage points to them
+  std::vector<Free> frees_;  // clusters to which no table on stable storage points
   // End of the last compressed cluster, where the next one can be appended; 0: the next one
   // needs a new host cluster.
   uint64_t compressed_end_ = 0;

@@ -35,7 +35,7 @@ Task<Result<void>> Metadata::ensure_l2_table(uint64_t index) {
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
   const auto held = co_await lock();
   if ((l1_[index] & kCopied) != 0) co_return Result<void>();
-  // The zeroes of an L1 table need not have space on the host; this entry must have it.
+  // The zeroes of an L1 table may be a hole of the file. This entry must have space on the host.
   if (auto reserved = co_await file_.reserve(header_.l1_offset + index * 8, 8); !reserved)
     co_return reserved;
   const auto allocated = co_await refcounts_.allocate_table(1);
@@ -44,7 +44,8 @@ Task<Result<void>> Metadata::ensure_l2_table(uint64_t index) {
   const uint64_t shared = l1_[index] & kOffsetMask;
   std::vector<std::byte> content(shared != 0 ? header_.cluster_bytes() : 0);
   if (shared != 0) {
-    auto got = co_await read_bytes(file_, shared, content);  // a shared table is never dirty
+    // A shared table is never dirty in the cache, so the file has its content.
+    auto got = co_await read_bytes(file_, shared, content);
     if (!got) {
       co_await refcounts_.decrement({*allocated, 1});
       co_return got;
@@ -118,7 +119,7 @@ Task<Result<void>> Metadata::map_allocation(const Allocation& allocation, uint64
 Task<Result<void>> Metadata::give_back(ClusterRun clusters) {
   if (clusters.count == 0) co_return Result<void>();
   const auto held = co_await lock();
-  compressed_end_ = 0;  // it may be in one of the clusters
+  compressed_end_ = 0;  // the last compressed cluster may end in one of the clusters
   co_return co_await refcounts_.decrement(clusters);
 }
 
@@ -160,7 +161,7 @@ Task<Result<void>> Metadata::map_compressed(uint64_t offset, CompressedRange ran
 
 Task<Result<void>> Metadata::clear_entries(uint64_t offset, uint64_t length, bool keep_clusters,
                                            bool hide_backing) {
-  constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // an extended entry's bitmap
+  constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // bitmap of an extended entry: all zeroes
   const auto slice = co_await l2_.get_for_change(entry_offset(offset));
   if (!slice) co_return std::unexpected(slice.error());
   for (uint64_t at = offset; at < offset + length; at += header_.cluster_bytes()) {

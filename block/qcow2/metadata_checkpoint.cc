@@ -13,8 +13,8 @@ constexpr size_t kMaxReleases = 4096;
 
 }  // namespace
 
-// The changes that one checkpoint writes. Each step writes all that it can. An entry that points
-// to a table or count which could not be written waits for the next checkpoint.
+// The changes that one checkpoint writes. Each step writes all that it can. An entry waits for the
+// next checkpoint if the table or the refcount that it needs could not be written.
 class Metadata::Checkpoint {
  public:
   explicit Checkpoint(Metadata& of)
@@ -74,7 +74,7 @@ class Metadata::Checkpoint {
     co_return synced;
   }
 
-  // Whether one of these L2 entries leads to a cluster whose count is not in the file.
+  // Returns whether one of these L2 entries leads to a cluster whose count is not in the file.
   bool maps_uncounted(const TableCache::Copy& entries) const {
     const Header& header = of_.header_;
     const std::span bytes(entries.bytes);
@@ -89,6 +89,7 @@ class Metadata::Checkpoint {
     return false;
   }
 
+  // Returns whether an L1 entry may point to the table: the table and its count are in the file.
   bool can_be_named(uint64_t table) const {
     if (result_ || table == 0) return true;
     return !of_.refcounts_.lacks_count(counts_, of_.header_.cluster_of(table)) &&
@@ -125,7 +126,7 @@ Task<Result<void>> Metadata::checkpoint(bool stable) {
 }
 
 Task<Result<void>> Metadata::checkpoint_locked(bool stable) {
-  // Writes to a table that the header may not name would be lost.
+  // Writes to a table would be lost if the header in the file names another one.
   if (auto restored = co_await restore_header_locked(); !restored) co_return restored;
   Checkpoint checkpoint(*this);
   auto done = co_await checkpoint.write(stable);
@@ -135,7 +136,7 @@ Task<Result<void>> Metadata::checkpoint_locked(bool stable) {
 }
 
 // If the host has no space for a checkpoint, the next flush reports the error. This function
-// reports it only if memory would grow otherwise.
+// reports the error only if memory would grow otherwise.
 Task<Result<void>> Metadata::checkpoint_when_due() {
   if (!l2_.needs_checkpoint() && !refcounts_.needs_checkpoint() && !should_free())
     co_return Result<void>();
@@ -147,7 +148,7 @@ Task<Result<void>> Metadata::checkpoint_when_due() {
   co_return done;
 }
 
-// Whether the pending frees are large enough to force a checkpoint.
+// Returns whether the pending frees are large enough to force a checkpoint.
 bool Metadata::should_free() const {
   return unmapped_.size() > kMaxReleases || unmapped_clusters_ * 32 > refcounts_.first_fresh();
 }
@@ -158,7 +159,7 @@ void Metadata::release(L2Entry entry, bool punch) {
     const CompressedRange range = compressed_range(header_, entry.descriptor);
     release_clusters(header_.clusters_of(range.offset, range.length_bytes), punch);
     ++compressed_generation_;
-    compressed_end_ = 0;  // it may be in one of these clusters
+    compressed_end_ = 0;  // the last compressed cluster may end in one of these
   } else if (const uint64_t host = entry.descriptor & kOffsetMask; host != 0) {
     release_clusters({header_.cluster_of(host), 1}, punch);
   }
@@ -191,7 +192,7 @@ Task<Result<void>> Metadata::apply_frees() {
     else
       frees.push_back(free);
   }
-  // Neighbours in the file get one hole, because each takes the host long.
+  // Neighbouring clusters get one hole together, because each hole takes the host long.
   std::ranges::stable_sort(frees, {}, [](const Free& free) { return free.clusters.first; });
   const auto may_punch = [this](const Free& free) -> Task<bool> {
     bool alone = free.punch && file_.can_discard();

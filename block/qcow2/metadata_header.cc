@@ -17,7 +17,8 @@ Task<Result<uint64_t>> Metadata::allocate_l1_locked(uint64_t disk_bytes, uint64_
       header_.clusters_for(std::max<uint64_t>(entries, 1) * 8));
 }
 
-// The fields are in one sector, and change at once.
+// Writes the disk's size and the place of the L1 table. These fields are in one sector, so they
+// change at once.
 Task<Result<void>> Metadata::write_l1_fields(uint64_t disk_bytes, uint64_t l1_offset,
                                              uint64_t entries) {
   std::array<std::byte, 24> fields{};  // "Header", bytes 24 to 47

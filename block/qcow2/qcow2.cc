@@ -39,7 +39,7 @@ Task<Result<void>> repair_unclosed(File& file) {
   co_return Result<void>();
 }
 
-// Refuses an image by its header.
+// Refuses an image whose header says that wick cannot read it, or must not write to it.
 Result<void> check_can_open(const Header& header, const std::string& path, bool read_only) {
   if (header.crypt_method != 0)
     return with_hint(fail("{}: the qcow2 image is encrypted ({}), which wick cannot read", path,

@@ -44,7 +44,7 @@ class Qcow2 final : public Backend {
 
   const qcow2::Header& header() const { return metadata_.header(); }
   const std::string& path() const { return file_->path(); }
-  // For the commands on a whole image (resize.h, snapshot_commands.h, empty.h).
+  // For the commands that work on a whole image (resize.h, snapshot_commands.h, empty.h).
   qcow2::Metadata& metadata() { return metadata_; }
   // This image owns `backing` and only reads it, until take_backing().
   void set_backing(std::unique_ptr<Backend> backing) {
@@ -103,7 +103,7 @@ class Qcow2 final : public Backend {
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes) {
     return metadata_.map(offset_bytes, length_bytes);
   }
-  // Whether the range is known to read as zeroes without reading data.
+  // Returns whether the range is known to read as zeroes without reading data.
   Task<Result<bool>> reads_as_zeroes(uint64_t offset_bytes, uint64_t length_bytes);
 
  private:
@@ -125,12 +125,12 @@ class Qcow2 final : public Backend {
   Task<Result<void>> read_backing(uint64_t offset, std::span<const iovec> buffers);
   Task<Result<void>> read_compressed(const Mapping& mapping, uint64_t offset,
                                      std::span<const iovec> buffers);
-  // The source of a range that is not allocated in this image: the first image below that has
-  // it, or the disk at the end of the chain, or zeroes.
+  // The source of a range that is not allocated in this image. It is the first image below that has
+  // the range, or the disk at the end of the chain, or zeroes.
   struct BackingSource {
-    uint64_t length_bytes = 0;  // of the first part of the range, with this source
+    uint64_t length_bytes = 0;  // of the first part of the range, which has this source
     Qcow2* image = nullptr;
-    Mapping mapping = {};  // of `image`
+    Mapping mapping = {};  // where the range is in `image`
     Backend* disk = nullptr;
     int depth = 0;         // position in the chain, from this image (0) down
     bool present = false;  // a backing file exists; for zeroes: the range is behind its end
@@ -158,10 +158,10 @@ class Qcow2 final : public Backend {
   qcow2::Metadata metadata_;
   std::optional<bool> preallocated_;  // is_preallocated(), cached by extent()
 
-  RangeLock clusters_;  // of the guest's disk
+  RangeLock clusters_;  // locks clusters of the guest's disk
 
-  // The compressed cluster that was read last. It is valid while the generation is the current
-  // one.
+  // The compressed cluster that was read last, unpacked. It is valid while its generation is the
+  // current one.
   uint64_t decompressed_offset_ = 0;
   uint64_t decompressed_generation_ = 0;  // Metadata::compressed_generation()
   std::vector<std::byte> decompressed_;

@@ -117,8 +117,8 @@ Task<Result<void>> Refcounts::reserve(ClusterRun clusters) {
   co_return Result<void>();
 }
 
-// Places new refcount blocks at the start of the range that they count; the whole range is
-// free. They count themselves and the `clusters_behind` clusters after them.
+// Places new refcount blocks at the start of the range that they count. The whole range must be
+// free. The blocks count themselves and the `clusters_behind` clusters after them.
 Task<Result<void>> Refcounts::create_blocks(uint64_t block, uint64_t count,
                                             uint64_t clusters_behind) {
   const ClusterRun place{block * per_block(), count + clusters_behind};
@@ -184,8 +184,8 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
 }
 
 // Allocates `count` neighbouring clusters together with the refcount blocks that count them. It is
-// for rows longer than the space between two refcount blocks, each of which may be at the start
-// of the range that it counts.
+// for rows that do not fit between two refcount blocks: each block may be at the start of the range
+// that it counts.
 Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
   uint64_t blocks = 1;
   while (blocks * per_block() < blocks + count) ++blocks;
@@ -203,7 +203,8 @@ Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
 
 Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
   if (count >= per_block()) co_return co_await allocate_row_behind(count);
-  // This search goes on behind the rows that were too short; the next search begins with them.
+  // This search goes on behind the rows that were too short. The next search begins with these
+  // rows.
   uint64_t given_back = ~uint64_t{0};
   ClusterRun row;
   for (;;) {
@@ -216,7 +217,7 @@ Task<Result<uint64_t>> Refcounts::allocate_row(uint64_t count) {
     if (row.count > 0 && run->first == row.first + row.count) {
       row.count += run->count;
     } else {
-      if (row.count > 0) {  // too short
+      if (row.count > 0) {  // the row is too short
         given_back = std::min(given_back, row.first);
         if (auto freed = co_await decrement(row); !freed) {
           first_maybe_free_ = std::min(first_maybe_free_, given_back);
@@ -242,7 +243,8 @@ Task<Result<uint64_t>> Refcounts::allocate_table(uint64_t count) {
   co_return failure(reserved);
 }
 
-// How large a table for so many blocks must be, with the blocks that count the new clusters.
+// Calculates how large a table for `blocks` refcount blocks must be, and how many blocks count the
+// new clusters.
 Result<Refcounts::Growth> Refcounts::plan_growth(uint64_t blocks) const {
   const uint64_t per_table_cluster = header_.cluster_bytes() / 8;
   Growth growth{.first = table_.size() * per_block()};
@@ -260,7 +262,7 @@ Result<Refcounts::Growth> Refcounts::plan_growth(uint64_t blocks) const {
   return growth;
 }
 
-// Writes the new blocks and the new table, which nothing names yet. Returns the table.
+// Writes the new blocks and the new table, to which nothing points yet. Returns the table.
 Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth) {
   const uint64_t bits = header_.cluster_bits;
   const uint64_t used = growth.blocks + growth.table_clusters;
@@ -270,7 +272,7 @@ Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth
     table[table_.size() + i] = (growth.first + i) << bits;
   std::vector<std::byte> bytes(used << bits);
   for (uint64_t i = 0; i < used; ++i)
-    store_refcount(bytes, i, header_.refcount_order, 1);  // as if the blocks were one
+    store_refcount(bytes, i, header_.refcount_order, 1);  // fills the blocks as if they were one
   for (uint64_t i = 0; i < table.size(); ++i)
     store_be(std::span(bytes).subspan((growth.blocks << bits) + i * 8), table[i]);
   first_fresh_ = std::max(first_fresh_, growth.first + used);
@@ -279,11 +281,11 @@ Task<Result<std::vector<uint64_t>>> Refcounts::write_growth(const Growth& growth
   co_return table;
 }
 
-// Moves the refcount table to the first clusters that it does not cover, with the
-// blocks that count them ("Host cluster management").
+// Moves the refcount table, together with new blocks, to the first clusters that it does not cover.
+// The new blocks count these clusters ("Host cluster management").
 Task<Result<void>> Refcounts::grow(uint64_t blocks) {
-  // After a failed move the header in the file may name the other table, which write_growth()
-  // could overwrite.
+  // After a failed move, the header in the file may name the table of that move, which
+  // write_growth() could overwrite.
   if (auto restored = co_await restore_header(); !restored) co_return restored;
   const auto growth = plan_growth(blocks);
   if (!growth) co_return std::unexpected(growth.error());
@@ -291,8 +293,8 @@ Task<Result<void>> Refcounts::grow(uint64_t blocks) {
   if (!table) co_return failure(table);
   const uint64_t offset = (growth->first + growth->blocks) << header_.cluster_bits;
 
-  // The new table has the blocks that were created since the last checkpoint. So they are
-  // written before the header names it.
+  // The new table points to the blocks that were created since the last checkpoint. So these are
+  // written before the header names the table.
   Copies dirty = take_dirty();
   auto done = co_await write_blocks(dirty);
   if (done) done = co_await file_.sync();
@@ -319,7 +321,8 @@ Task<Result<void>> Refcounts::grow(uint64_t blocks) {
   co_return done;
 }
 
-// The clusters of the other table are not counted by this one, so they are free.
+// The present table does not count the clusters of the table that the failed move wrote, so they
+// are free.
 Task<Result<void>> Refcounts::restore_header() {
   if (!header_unknown_) co_return Result<void>();
   auto done = co_await write_refcount_table_fields(file_, header_.refcount_table_offset,

@@ -22,8 +22,8 @@ void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order
 
 class Refcounts {
  public:
-  // Returns whether one of the clusters contains metadata. It keeps an image with wrong counts
-  // from overwriting its own tables (PITFALLS 6).
+  // Returns whether one of the clusters contains metadata. The allocator asks this, so that an
+  // image with wrong counts does not overwrite its own tables (PITFALLS 6).
   using IsMetadata = std::function<bool(ClusterRun)>;
 
   // `file` and `header` must outlive this. `header` is updated when the table moves.
@@ -31,14 +31,14 @@ class Refcounts {
             IsMetadata is_metadata);
 
   Task<Result<uint64_t>> get(uint64_t cluster);
-  // The cluster's block must exist.
+  // Sets a count. The cluster's refcount block must exist.
   Task<Result<void>> set(uint64_t cluster, uint64_t value);
   // After an error, the first clusters of the run may have their new counts, and the others
   // their old ones.
   Task<Result<void>> increment(ClusterRun clusters) { return change(clusters, true); }
   Task<Result<void>> decrement(ClusterRun clusters) { return change(clusters, false); }
-  // Reserves the host's space for the counts of these clusters, so that a change of
-  // the counts needs no new space. Clusters without a block are skipped.
+  // Reserves the host's space for the counts of these clusters, so that a change of the counts
+  // needs no new space. Clusters without a refcount block are skipped.
   Task<Result<void>> reserve(ClusterRun clusters);
 
   // Allocates neighbouring clusters, at least one and at most `most`; sets their counts to 1.
@@ -47,27 +47,28 @@ class Refcounts {
   // for them. Returns the first.
   Task<Result<uint64_t>> allocate_table(uint64_t count);
 
-  // Clusters from this one on have never been written, so they read as zeroes.
+  // Returns a cluster: this one and all later ones have never been written, so they read as zeroes.
   uint64_t first_fresh() const { return first_fresh_; }
 
-  // Writing the changes: take_dirty(), write_blocks(), a sync, write_table(), written(). Each
-  // step writes all that it can, and returns the first error.
+  // The changes are written by take_dirty(), write_blocks(), a sync, write_table() and written(),
+  // in this order. Each step writes all that it can, and returns the first error.
   struct Copies {
     std::vector<TableCache::Copy> blocks;
-    std::set<uint64_t> table_entries;  // after write_table(): those that failed
+    std::set<uint64_t> table_entries;  // after write_table(): the entries that failed
   };
   Copies take_dirty();
   Task<Result<void>> write_blocks(Copies& copies);
   Task<Result<void>> write_table(Copies& copies);
-  // After write_table(): true if the new count of the cluster could not be written to the file.
+  // Returns, after write_table(), whether the new count of the cluster could not be written to the
+  // file.
   bool lacks_count(const Copies& copies, uint64_t cluster) const;
-  // Copies that could not be written become dirty again.
+  // Ends the writing: copies that could not be written become dirty again.
   void written(const Copies& copies);
   bool needs_checkpoint() const { return cache_.needs_checkpoint(); }
 
-  // Writes the table's place to the header again. It is needed if the table moved and writing
-  // the header failed: the header in the file may then name the old or the new table. Until
-  // this succeeds, counts must not be written, and the table cannot grow.
+  // Writes the table's place to the header again, if the table moved and writing the header failed.
+  // Until this succeeds, the header in the file may name the old or the new table, counts must not
+  // be written, and the table cannot grow.
   Task<Result<void>> restore_header();
 
   const std::vector<uint64_t>& table() const { return table_; }
@@ -80,7 +81,8 @@ class Refcounts {
   Task<Result<uint64_t>> allocate_row(uint64_t count);
   Task<Result<uint64_t>> allocate_row_behind(uint64_t count);
 
-  // New clusters for a larger table: blocks that count them all, and behind them the table.
+  // The new clusters for a larger table: refcount blocks that count all of them, and behind these
+  // the table.
   struct Growth {
     uint64_t first = 0;
     uint64_t blocks = 1;
@@ -99,7 +101,7 @@ class Refcounts {
   std::set<uint64_t> dirty_table_entries_;
   uint64_t first_maybe_free_ = 0;
   uint64_t first_fresh_ = 0;
-  bool header_unknown_ = false;  // see restore_header()
+  bool header_unknown_ = false;  // writing the table's place failed: see restore_header()
 };
 
 }  // namespace wick::block::qcow2

@@ -13,10 +13,10 @@ namespace {
 constexpr uint64_t kEntriesAtOnce = 8192;
 constexpr uint64_t kMaxBitmaps = 65535;  // QEMU's limit
 constexpr uint64_t kMaxBitmapDirectoryBytes = 16 << 20;
-constexpr uint64_t kMaxBitmapTableBytes = 64 << 20;  // of all bitmaps together
+constexpr uint64_t kMaxBitmapTableBytes = 64 << 20;  // the limit of all bitmap tables together
 constexpr uint64_t kMaxLuksBytes = 64 << 20;
 
-// With `only_usual`, the tables may refer to at most so many bytes more than the file contains.
+// With `only_usual`, the tables may be larger than the data in the file, but at most by this.
 constexpr uint64_t kUsualExcessBytes = 64 << 20;
 
 }  // namespace
@@ -42,7 +42,7 @@ bool ClusterCounts::any(uint64_t first, uint64_t count) const {
   return false;
 }
 
-// The slot of the cluster, or the free slot for it.
+// Returns the slot of the cluster, or the free slot for it.
 size_t ClusterCounts::slot_of(uint64_t cluster) const {
   const size_t mask = slots_.size() - 1;
   // The image's maker chooses the clusters, but cannot know the key.
@@ -189,7 +189,7 @@ Result<void> References::check_claims() const {
 template <typename F>
 Task<Result<void>> References::for_each_entry(uint64_t offset, uint64_t entries, F each) {
   for (uint64_t start = 0; start < entries; start += kEntriesAtOnce) {
-    // Behind the file's end there are only zeroes.
+    // Behind the file's end a table has only zeroes.
     if (offset + start * 8 >= file_bytes_) break;
     const auto part =
         co_await reader_.read(offset + start * 8, std::min(kEntriesAtOnce, entries - start));
@@ -228,7 +228,7 @@ void References::merge_l2_tables() {
 // Finds the L1 tables of the disk and of its snapshots. Overlapping tables are left out, so
 // that all together are not larger than the file.
 Task<Result<void>> References::find_l1_tables() {
-  std::map<uint64_t, L1Table> tables;  // by offset
+  std::map<uint64_t, L1Table> tables;  // the key is the table's offset
   if (header_.l1_entries > 0)
     tables[header_.l1_offset] = {header_.l1_offset, header_.l1_entries, 1, true};
   auto read = co_await read_snapshots(file_, header_, Parse::kLenient);
@@ -311,7 +311,7 @@ Task<Result<void>> References::count_l2(const L2Table& table) {
   co_return Result<void>();
 }
 
-// "Bitmaps extension", "Bitmap directory", "Bitmap table".
+// Counts the bitmaps' clusters ("Bitmaps extension", "Bitmap directory", "Bitmap table").
 Task<Result<void>> References::count_bitmaps() {
   if (!header_.bitmaps || (header_.autoclear & kBitmaps) == 0 || header_.bitmaps->count == 0)
     co_return Result<void>();

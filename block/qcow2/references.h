@@ -24,12 +24,12 @@ namespace wick::block::qcow2 {
 struct CheckReport {
   uint64_t corruptions = 0;
   uint64_t leaks = 0;
-  uint64_t check_errors = 0;  // what could not be checked
+  uint64_t check_errors = 0;  // clusters that could not be checked
   uint64_t corruptions_fixed = 0;
   uint64_t leaks_fixed = 0;
 
   uint64_t image_end_bytes = 0;
-  uint64_t total_clusters = 0;  // of the disk
+  uint64_t total_clusters = 0;  // the clusters of the disk
   uint64_t allocated_clusters = 0;
   uint64_t fragmented_clusters = 0;
   uint64_t compressed_clusters = 0;
@@ -40,21 +40,22 @@ struct CheckReport {
 // Called with each finding, in one line.
 using Tell = std::function<void(const std::string& finding)>;
 
-// The number of references to each cluster. A hash table while few clusters are in use, later
-// an array over the file's clusters.
+// The number of references to each cluster. The numbers are in a hash table while few clusters are
+// in use, and later in an array over the file's clusters.
 class ClusterCounts {
  public:
   static constexpr uint32_t kMaxCount = 0x7fff'ffff;
 
-  // The length of the array. Clusters behind it may be counted, too.
+  // Sets the length of the array. Clusters behind its end may be counted, too.
   void set_file_clusters(uint64_t clusters) { file_clusters_ = clusters; }
   uint64_t get(uint64_t cluster) const { return find(cluster) & kMaxCount; }
-  // A count does not exceed kMaxCount.
+  // Adds `count` to the cluster's count, which does not exceed kMaxCount.
   void add(uint64_t cluster, uint64_t count);
+  // Returns whether one of these clusters has a count.
   bool any(uint64_t first, uint64_t count) const;
   uint64_t end() const { return end_; }  // the first cluster behind all counted ones
 
-  // Whether the cluster has a table other than an L2 table.
+  // Returns whether the cluster has a table other than an L2 table.
   bool is_table(uint64_t cluster) const { return find(cluster) > kMaxCount; }
   void set_table(uint64_t cluster) { place(cluster) |= kMaxCount + 1; }
 
@@ -76,12 +77,12 @@ class ClusterCounts {
   uint64_t file_clusters_ = 0;
   std::vector<bool> ranges_;     // for each kRange clusters, whether any is counted
   std::vector<uint32_t> array_;  // empty: the slots are in use
-  std::vector<Slot> slots_;      // a power of two of them
+  std::vector<Slot> slots_;      // their number is a power of two
   uint64_t used_slots_ = 0;
   uint64_t end_ = 0;
 };
 
-// The clusters that an L2 entry points to, and whether the entry alone is already wrong.
+// The clusters to which an L2 entry points, and whether the entry by itself is already wrong.
 struct L2Finding {
   const char* wrong = nullptr;
   bool compressed = false;
@@ -100,21 +101,22 @@ class References {
   struct L1Table {
     uint64_t offset = 0;
     uint64_t entries = 0;
-    uint64_t users = 0;  // the disk and snapshots that have this table
+    uint64_t users = 0;  // how many of the disk and the snapshots have this table
     bool active = false;
   };
   struct L2Table {
     uint64_t offset = 0;
     uint32_t users = 0;
-    uint32_t active = 0;  // those of them that the disk's L1 table has
+    uint32_t active = 0;  // how many of the users are in the disk's L1 table
   };
 
-  // All must outlive this. Findings go to `report` and `tell`.
+  // All arguments must outlive this object. Findings go to `report` and `tell`.
   References(File& file, const Header& header, CheckReport& report, const Tell& tell)
       : file_(file), header_(header), report_(report), tell_(tell), reader_(file) {}
 
-  // If `refcount_table` is empty, neither it nor its blocks are counted. `only_usual`: fails
-  // early if the tables claim far more than the file contains.
+  // Counts all references. If `refcount_table` is empty, neither the refcount table nor its blocks
+  // are counted. With `only_usual`, fails early if the tables are far larger than the data in the
+  // file.
   Task<Result<void>> count(const std::vector<uint64_t>& refcount_table, bool only_usual = false);
 
   const ClusterCounts& counts() const { return counts_; }
@@ -122,14 +124,14 @@ class References {
   const std::vector<L1Table>& l1_tables() const { return l1_tables_; }
   const std::vector<L2Table>& l2_tables() const { return l2_tables_; }  // sorted by offset
   bool is_l2_table(uint64_t offset) const;
-  // Whether an entry may point to the range. A part of its last cluster may be behind the
+  // Returns whether an entry may point to the range. A part of its last cluster may be behind the
   // file's end.
   bool in_file(uint64_t offset, uint64_t length_bytes) const;
-  // Whether entries of tables must be repaired, and not only counts.
+  // Returns whether entries of tables must be repaired, and not only counts.
   bool entries_are_wrong() const { return entries_are_wrong_; }
-  // Whether the refcount table and its blocks must be rebuilt.
+  // Returns whether the refcount table and its blocks must be rebuilt.
   bool must_rebuild() const { return must_rebuild_; }
-  // Whether the snapshot table must be rewritten with the snapshots that are usable.
+  // Returns whether the snapshot table must be rewritten with the snapshots that are usable.
   bool snapshots_are_wrong() const { return snapshots_are_wrong_; }
   uint64_t file_clusters() const { return file_clusters_; }
 
@@ -160,7 +162,7 @@ class References {
   ClusterCounts counts_;
   std::vector<L1Table> l1_tables_;
   std::vector<L2Table> l2_tables_;
-  size_t merged_l2_tables_ = 0;  // the first so many are sorted and unique
+  size_t merged_l2_tables_ = 0;  // this many at the front are sorted and unique
   bool entries_are_wrong_ = false;
   bool must_rebuild_ = false;
   bool snapshots_are_wrong_ = false;

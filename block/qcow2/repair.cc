@@ -12,7 +12,7 @@ namespace wick::block::qcow2 {
 namespace {
 
 constexpr uint64_t kCacheBytes = 1 << 20;
-constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // the bitmap of an extended L2 entry
+constexpr uint64_t kAllZero = 0xffff'ffff'0000'0000;  // bitmap of an extended L2 entry: all zeroes
 
 // Repairs entries of L1 and L2 tables, and writes the tables that have changed.
 class EntryRepair {
@@ -20,8 +20,8 @@ class EntryRepair {
   EntryRepair(File& file, const Header& header, const References& found)
       : file_(file), header_(header), found_(found) {}
 
-  // Afterwards impossible entries read as zeroes. An L2 table with wrong entries is removed from
-  // the L1 table if its cluster contains something else.
+  // Makes impossible entries read as zeroes. Removes an L2 table with wrong entries from the L1
+  // table if its cluster contains something else.
   Task<Result<void>> repair() {
     TableReader reader(file_);
     for (const References::L2Table& table : found_.l2_tables()) {
@@ -45,7 +45,7 @@ class EntryRepair {
     });
   }
 
-  // Sets the copied flags where the counts are 1, and clears the others.
+  // Sets the copied flag of each entry whose cluster has the count 1, and clears the other flags.
   Task<Result<void>> set_copied(const ClusterCounts& counts) {
     const auto flagged = [&](uint64_t entry, bool external) {
       const bool alone = external || counts.get((entry & kOffsetMask) >> header_.cluster_bits) == 1;
@@ -128,7 +128,7 @@ class EntryRepair {
   File& file_;
   const Header& header_;
   const References& found_;
-  std::set<uint64_t> dropped_;  // offsets of L2 tables
+  std::set<uint64_t> dropped_;  // the offsets of L2 tables that were removed
 };
 
 // Corrects the refcounts in the refcount blocks that exist.
@@ -161,8 +161,8 @@ Task<Result<void>> store_counts(File& file, Header& header, const ClusterCounts&
   co_return co_await file.sync();
 }
 
-// Writes new refcount blocks and a new refcount table behind everything else. Then one write of
-// the header switches to them; the clusters of the old ones are counted as free.
+// Writes new refcount blocks and a new refcount table behind everything else. Then one write of the
+// header switches to them. The new counts treat the old table and its blocks as free.
 Task<Result<void>> rebuild_counts(File& file, Header& header, ClusterCounts& counts,
                                   uint64_t file_clusters) {
   const uint64_t per_block = header.refcounts_per_block();

@@ -22,7 +22,7 @@ struct Mismatches {
 std::vector<uint64_t> usable_blocks(std::vector<uint64_t> table, const Header& header,
                                     uint64_t file_bytes);
 
-// `all`: repairs everything, and not only leaks. Updates `header` if a table moves.
+// Repairs what was found; without `all`, only leaks. Updates `header` if a table moves.
 Task<Result<void>> repair_qcow2(File& file, Header& header, const References& found,
                                 const Mismatches& mismatches,
                                 const std::vector<uint64_t>& refcount_table, bool all);

@@ -69,7 +69,7 @@ Task<Result<void>> make_room(Qcow2& disk, uint64_t size) {
   co_return done;
 }
 
-// Makes zeroes of what will be behind the disk's end, since the disk may grow again.
+// Writes zeroes to what will be behind the disk's end, since the disk may grow again.
 Task<Result<void>> clear_behind(Qcow2& disk, uint64_t size) {
   const Header& header = disk.header();
   const uint64_t from = align_up(size, header.cluster_bytes());
@@ -109,7 +109,7 @@ Task<Result<void>> cut_tail(Metadata& metadata) {
   co_return file.truncate(bytes);
 }
 
-// After the disk was cut: drops the tables that map nothing, and shortens the files.
+// Drops the tables that map nothing after the disk was cut, and shortens the files.
 Task<Result<void>> shorten_files(Metadata& metadata) {
   const Header& header = metadata.header();
   const uint64_t size = header.size_bytes;

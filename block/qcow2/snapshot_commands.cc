@@ -47,7 +47,7 @@ Result<void> check_l1(const Metadata& metadata, const Snapshot& snapshot, bool t
 
 // What count_tree() does with each L2 table and data cluster below an L1 table.
 enum class Count {
-  kCheck,  // fails if a refcount is at its maximum; reserves host space for new refcount blocks
+  kCheck,  // fails if a refcount is at its maximum; reserves host space for the new counts
   kAdd,
   kFree,
 };
@@ -87,7 +87,7 @@ Task<Result<void>> count_l2_table(Metadata& metadata, uint64_t l2, Count count) 
   const Header& header = metadata.header();
   const auto entries = co_await read_table(metadata.file(), l2, header.cluster_bytes() / 8);
   if (!entries) co_return std::unexpected(entries.error());
-  if (count == Count::kCheck) {  // the copied flags will be changed
+  if (count == Count::kCheck) {  // its copied flags will be changed
     auto room = co_await metadata.file().reserve(l2, header.cluster_bytes());
     if (!room) co_return room;
   }

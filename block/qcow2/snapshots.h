@@ -23,25 +23,26 @@ struct Snapshot {
   uint64_t vm_clock_ns = 0;
   uint64_t vm_state_bytes = 0;
   uint64_t disk_bytes = 0;
-  uint64_t icount = ~0ull;       // none
-  std::vector<std::byte> extra;  // unknown extra data
+  uint64_t icount = ~0ull;       // ~0: not recorded
+  std::vector<std::byte> extra;  // the extra data that wick does not know
 
   bool has_possible_l1(const Header& header) const {
     return l1_offset % header.cluster_bytes() == 0 && uint64_t{l1_entries} * 8 <= kMaxL1Bytes;
   }
 };
 
-// The table at the start of `bytes`, which may be longer.
+// A parsed snapshot table.
 struct SnapshotTable {
   std::vector<Snapshot> snapshots;
   uint64_t length_bytes = 0;
   std::vector<std::string> faults;  // lenient parse: why snapshots were skipped
 };
+// Parses the table at the start of `bytes`, which may be longer than the table.
 Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
                                       const std::string& path, Parse parse);
 std::vector<std::byte> format_snapshots(std::span<const Snapshot> snapshots);
 
-// A lenient parse skips impossible snapshots.
+// Reads and parses the table. A lenient parse skips impossible snapshots.
 Task<Result<SnapshotTable>> read_snapshots(File& file, const Header& header,
                                            Parse parse = Parse::kStrict);
 

@@ -34,7 +34,7 @@ std::span<std::byte> TableCache::find(uint64_t offset) {
 
 Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   const uint64_t start = start_of(offset);
-  // After waiting for another load it looks again: that load may have failed.
+  // Looks again after it has waited for another load, because that load may have failed.
   for (;;) {
     if (const auto bytes = find(offset); !bytes.empty()) co_return bytes;
     const auto found = slices_.find(start);
@@ -47,7 +47,8 @@ Task<Result<std::span<std::byte>>> TableCache::get(uint64_t offset) {
   auto page = std::make_unique<Page>();
   const iovec buffer{page->bytes.data(), slice_bytes_};
   auto loaded = co_await file_.read(start, {&buffer, 1});
-  const bool created = slice.page != nullptr;  // meanwhile; what was read is out of date
+  // True if create() was called meanwhile: what was read is out of date.
+  const bool created = slice.page != nullptr;
   if (!created && loaded) slice.page = std::move(page);
   auto waiting = finish_loading(slice);  // a loading slice is neither moved nor erased
   if (!created && !loaded) erase(start);
@@ -130,7 +131,7 @@ void TableCache::written(std::span<const Copy> copies) {
     for (uint64_t start = copy.offset; start < copy.offset + copy.bytes.size();
          start += slice_bytes_) {
       const auto found = slices_.find(start);
-      if (found == slices_.end()) continue;  // forgotten meanwhile
+      if (found == slices_.end()) continue;  // the slice was forgotten meanwhile
       found->second.writing = false;
       if (copy.failed) dirty_.insert(start);
     }

@@ -1,5 +1,5 @@
-// A cache for tables of an image (L2 tables, refcount blocks), in slices. Changes are written
-// only when the owner does it. Also functions that read and write tables without a cache.
+// A cache for tables of an image (L2 tables, refcount blocks), in slices. The cache writes changes
+// only when its owner calls write(). Also functions that read and write tables without a cache.
 //
 // Thread rule: one EventLoop. The address of a slice's bytes is valid until the next co_await.
 #pragma once
@@ -26,17 +26,17 @@ class TableCache {
 
   uint64_t slice_bytes() const { return slice_bytes_; }
 
-  // The slice with the byte at `offset` of the file.
+  // Returns the slice that contains the byte at `offset` of the file.
   Task<Result<std::span<std::byte>>> get(uint64_t offset);
   // Returns the slice for a change, and reserves the host's space for it.
   Task<Result<std::span<std::byte>>> get_for_change(uint64_t offset);
-  // The slice if it is in memory; otherwise an empty span.
+  // Returns the slice if it is in memory; otherwise an empty span.
   std::span<std::byte> find(uint64_t offset);
-  // Only for slices from get_for_change() or create().
+  // Marks a slice as changed. Only for slices from get_for_change() or create().
   void mark_dirty(uint64_t offset);
 
-  // Creates a table of one cluster in memory: zeroes, and dirty. The caller has reserved the
-  // host's space.
+  // Creates a table of one cluster in memory: it has only zeroes, and is dirty. The caller has
+  // reserved the host's space.
   void create(uint64_t offset, uint64_t cluster_bytes);
   // Removes the table of a cluster without writing it.
   void forget(uint64_t offset, uint64_t cluster_bytes);
@@ -44,7 +44,7 @@ class TableCache {
   // A copy of dirty slices. take_dirty() marks the slices as clean.
   struct Copy {
     uint64_t offset = 0;
-    std::vector<std::byte> bytes;  // neighbouring slices of one table
+    std::vector<std::byte> bytes;  // neighbouring dirty slices of one table
     bool failed = false;           // it could not be written
     bool overlaps(uint64_t from, uint64_t length) const {
       return from < offset + bytes.size() && offset < from + length;
@@ -54,10 +54,10 @@ class TableCache {
   // Writes the copies that are not marked as failed, and marks those that cannot be written.
   // Goes on after an error; returns the first one.
   Task<Result<void>> write(std::vector<Copy>& copies);
-  // To be called after take_dirty() and write(). Failed copies make their slices dirty again.
+  // Must be called after take_dirty() and write(). Failed copies make their slices dirty again.
   void written(std::span<const Copy> copies);
 
-  // True if the dirty slices are more than half of what the cache may have.
+  // Returns whether the dirty slices are more than half of the slices that the cache may have.
   bool needs_checkpoint() const { return dirty_.size() * 2 > max_slices_; }
 
  private:
@@ -71,7 +71,7 @@ class TableCache {
     bool loading = false;   // being read, or space for it being reserved
     bool reserved = false;  // the host has space for it
     bool writing = false;
-    std::vector<std::coroutine_handle<>> waiting;  // for the end of `loading`
+    std::vector<std::coroutine_handle<>> waiting;  // coroutines that wait for the end of `loading`
   };
 
   uint64_t start_of(uint64_t offset) const { return offset - offset % slice_bytes_; }
@@ -96,11 +96,11 @@ class TableCache {
 Task<Result<void>> read_bytes(File& file, uint64_t offset, std::span<std::byte> bytes);
 Task<Result<void>> write_bytes(File& file, uint64_t offset, std::span<const std::byte> bytes);
 
-// Tables of entries of 64 bits. The caller has checked how many there are.
+// Read and write tables of 64-bit entries. The caller has checked the number of entries.
 Task<Result<std::vector<uint64_t>>> read_table(File& file, uint64_t offset, uint64_t entries);
 Task<Result<void>> write_table(File& file, uint64_t offset, std::span<const uint64_t> entries);
 
-// Reads many tables without reading holes of the file. Fastest in the order of their offsets.
+// Reads many tables without reading holes of the file. It is fastest if the offsets ascend.
 class TableReader {
  public:
   explicit TableReader(File& file) : file_(file) {}

@@ -10,7 +10,7 @@ using namespace qcow2;
 
 namespace {
 
-// The most that is mapped, allocated and written in one step.
+// The largest part of a request that is mapped, allocated and written in one step.
 constexpr uint64_t kMaxStepBytes = 2 << 20;
 
 }  // namespace
@@ -41,7 +41,8 @@ Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers)
 Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t span = metadata_.slice_span();
   const uint64_t length = std::min({total_bytes(buffers), span - offset % span, kMaxStepBytes});
-  // Most writes share their clusters. A write that must have them alone maps them again then.
+  // Most writes share their clusters. A write that needs them exclusively maps them again once it
+  // holds them.
   for (bool alone = false;; alone = true) {
     const auto held = co_await lock_clusters(offset, length, alone);
     const auto mapping = co_await map(offset, length);
@@ -67,11 +68,11 @@ Task<Result<void>> Qcow2::write_in_place(const Mapping& mapping, std::span<const
 struct Qcow2::Surroundings {
   uint64_t offset;
   uint64_t end;
-  uint64_t from;  // of the granules
+  uint64_t from;  // where the first granule starts
   uint64_t to;
   std::vector<std::byte> head = std::vector<std::byte>(offset - from);
   std::vector<std::byte> tail = std::vector<std::byte>(to - end);
-  bool head_needed = false;  // otherwise it reads as `head` without being written
+  bool head_needed = false;  // false: it reads as `head` even if it is not written
   bool tail_needed = false;
 };
 
@@ -117,8 +118,8 @@ Task<Result<void>> Qcow2::write_allocated(const Allocation& to, const Surroundin
   co_return co_await data().write(to.host_offset + (from - to.offset), all);
 }
 
-// Reads what a range contains so far into `to`, which is zeroes. Returns whether it must be
-// written: not if it is zeroes and the host's cluster is `fresh`.
+// Reads the present content of a range into `to`, which is zeroes. Returns whether that content
+// must be written. It need not be if it is zeroes and the host's cluster is `fresh`.
 Task<Result<bool>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, bool fresh) {
   const auto zero = co_await reads_as_zeroes(offset, to.size());
   if (!zero) co_return std::unexpected(zero.error());

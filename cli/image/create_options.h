@@ -11,7 +11,8 @@
 
 namespace wick::cli {
 
-// `options` has everything but the size, which is only in `pairs`.
+// The result of parse_create_options(). `options` has everything except the size, which is only in
+// `pairs`.
 struct ParsedCreateOptions {
   image::CreateOptions options;
   std::vector<std::pair<std::string, std::string>> pairs;
@@ -19,12 +20,12 @@ struct ParsedCreateOptions {
 Result<ParsedCreateOptions> parse_create_options(block::Format format,
                                                  std::span<const std::string> texts);
 
-// The form (cli/form.h) of the value of -o.
+// Returns the form (cli/form.h) of the value of -o.
 std::string create_options_form(block::Format format);
 
-// Whether one of them is `help`, as in -o help.
+// Returns true if one of `texts` asks for help, as in -o help.
 bool asks_for_options(std::span<const std::string> texts);
-// The answer to -o help, in qemu-img's form, with the options that wick has.
+// Return the answer to -o help, in qemu-img's layout, with the options that wick supports.
 std::string help_on_create_options(block::Format format);
 std::string help_on_amend_options(std::span<const std::string_view> keys);
 

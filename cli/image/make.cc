@@ -19,8 +19,8 @@ using block::Format;
 using block::Qcow2CreateOptions;
 using image::ImageFormat;
 
-// The value of -f, -F or -O, which the option's form has checked. `Type` is block::Format, or
-// ImageFormat where vdi and vmdk are possible, too.
+// Returns the value of -f, -F or -O, which the option's form has checked. `Type` is block::Format,
+// or image::ImageFormat where vdi and vmdk are also possible.
 template <typename Type = Format>
 std::optional<Type> format_in(const Given& given, const std::string& name) {
   const auto text = given.last(name);
@@ -52,7 +52,7 @@ Result<T> named(const std::string& name, Result<T> result) {
   return result;
 }
 
-// Sets those of `numbers` whose options were given.
+// Sets the members of `numbers` whose options were given.
 template <typename Number>
 Result<void> set_numbers(const Given& given,
                          std::initializer_list<std::pair<const char*, Number*>> numbers) {
@@ -63,7 +63,7 @@ Result<void> set_numbers(const Given& given,
   return {};
 }
 
-// The image that a positional argument names.
+// Parses a positional argument that names an image.
 Result<ImageName> name_of(const Given& given, const std::string& text) {
   return named("'" + text + "'", parse_image_name(text, given.has("image-opts")));
 }
@@ -92,7 +92,7 @@ Result<void> take_file(const Given& given, std::string& path, std::optional<Type
   return take_name(given, name, path, format);
 }
 
-// Makes a command, and sets those of its members that come from the same option in all commands.
+// Makes a command, and sets the members that all commands take from the same option.
 template <typename Command>
 Result<Command> common(const Given& given) {
   Command command;
@@ -107,7 +107,7 @@ Result<Command> common(const Given& given) {
   return command;
 }
 
-// As common(), and sets the members for FILE and -f.
+// Does what common() does, and sets the members for FILE and -f.
 template <typename Command>
 Result<Command> common_with_file(const Given& given) {
   Command command = TRY(common<Command>(given));
@@ -381,7 +381,8 @@ Result<image::ImageCommand> make_bitmap(const Given& given) {
   using Action = image::ImageBitmap::Action;
   auto bitmap = TRY(common_with_file<image::ImageBitmap>(given));
   bitmap.name = TRY(file_of(given, "BITMAP"));
-  // qemu-img keeps the order given on the command line; only this one makes sense.
+  // qemu-img executes these actions in the order of the command line; only the order of this list
+  // makes sense.
   for (const auto& [name, action] :
        {std::pair("add", Action::kAdd), std::pair("clear", Action::kClear),
         std::pair("merge", Action::kMerge), std::pair("enable", Action::kEnable),

@@ -34,7 +34,7 @@ Result<ImageName> from_pairs(const std::vector<std::pair<std::string, std::strin
   return name;
 }
 
-// {"a": {"b": "c"}} is a.b=c.
+// Converts JSON into pairs: {"a": {"b": "c"}} becomes a.b=c.
 Result<void> flatten(const nlohmann::json& json, const std::string& prefix,
                      std::vector<std::pair<std::string, std::string>>& pairs) {
   for (const auto& [key, value] : json.items()) {

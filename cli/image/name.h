@@ -1,5 +1,5 @@
-// The command line can name an image by its path, as file:PATH, or as in qemu-img by options,
-// in JSON or after --image-opts. Names inside images are paths only.
+// Names of images on the command line: a path, file:PATH, or, as in qemu-img, options, either in
+// JSON or with --image-opts. Inside an image, the names of other images are paths only.
 #pragma once
 
 #include <optional>
@@ -11,14 +11,14 @@ namespace wick::cli {
 
 struct ImageName {
   std::string path;
-  std::optional<image::ImageFormat> format;  // if the name tells it
+  std::optional<image::ImageFormat> format;  // nullopt: the name does not give it
 };
 
-// `by_options`: --image-opts was given.
+// Parses a name. `by_options` is true if --image-opts was given.
 Result<ImageName> parse_image_name(const std::string& text, bool by_options);
 
-// How files are cached, by a name that the option's form has checked. Every command flushes at its
-// end, so writethrough does not differ from writeback.
+// Returns the cache mode of a name that the option's form has already checked. writethrough means
+// writeback here, because every command flushes at its end.
 block::Cache cache_of_name(const std::string& mode);
 
 }  // namespace wick::cli

@@ -49,7 +49,8 @@ constexpr OptionRow kOptions[] = {
     {"FILE", "", "the image", 0},
 };
 
-constexpr uint16_t kDefaultPort = 10809;  // of the protocol (NBD specification, "nbd URI")
+// The protocol's default port (NBD specification, "nbd URI").
+constexpr uint16_t kDefaultPort = 10809;
 
 template <typename Number>
 Result<Number> number_of(const char* option, const std::string& text, Number max) {
@@ -60,7 +61,7 @@ Result<Number> number_of(const char* option, const std::string& text, Number max
   return value;
 }
 
-// The image, and how it is opened.
+// Sets the image, and how it is opened.
 Result<void> set_image(const Given& given, image::ImageNbd& nbd) {
   const std::string file = given.last("FILE").value_or("");
   if (file.empty()) return fail("FILE is missing");
@@ -87,7 +88,7 @@ Result<void> set_image(const Given& given, image::ImageNbd& nbd) {
   return {};
 }
 
-// Where clients come from.
+// Sets where clients connect.
 Result<void> set_place(const Given& given, image::ImageNbd& nbd) {
   nbd.device = given.last("connect").value_or("");
   nbd.socket_path = given.last("socket").value_or("");

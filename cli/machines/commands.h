@@ -1,7 +1,7 @@
-// The commands for machines by name. Their words are virsh's. They find a machine by its entry in
-// the registry (control/registry.h), and talk to it through its QMP socket.
+// The commands for machines by name. They have the names of virsh's commands. They find a machine
+// by its entry in the registry (control/registry.h), and talk to it through its QMP socket.
 //
-// Thread rule: none; these commands have one thread.
+// Thread rule: the main thread; these commands have no other thread.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ namespace wick::cli {
 namespace machines {
 
 struct List {
-  bool all = false;  // also those that do not run
+  bool all = false;  // true: machines that do not run are listed, too
   bool json = false;
 };
 struct Info {
@@ -31,12 +31,12 @@ struct Console {
 };
 struct Monitor {
   std::string name;
-  std::string command;  // empty: join the terminal to the monitor
+  std::string command;  // empty: connect the terminal to the monitor
 };
 struct Gdb {
   std::string name;
   std::string vmlinux;                 // empty: no symbols
-  std::vector<std::string> arguments;  // for gdb
+  std::vector<std::string> arguments;  // additional arguments of gdb
 };
 struct Logs {
   std::string name;
@@ -47,7 +47,7 @@ struct Wait {
 };
 struct Shutdown {
   std::string name;
-  std::optional<std::chrono::microseconds> timeout;  // nullopt: do not wait for the end
+  std::optional<std::chrono::microseconds> timeout;  // nullopt: do not wait for the machine's end
 };
 struct Reboot {
   std::string name;
@@ -72,7 +72,7 @@ struct BlockResize {
 };
 struct Screenshot {
   std::string name;
-  std::string path;  // .ppm: PPM, else PNG
+  std::string path;  // a PPM if the path ends in .ppm, otherwise a PNG
 };
 struct Define {
   std::string file;
@@ -93,12 +93,12 @@ using MachineCommand =
 
 namespace machines {
 
-// Each returns the exit status.
+// Each function executes a command and returns its exit status.
 Result<int> execute(const List& command);
 Result<int> execute(const Info& command);
 Result<int> execute(const Console& command);
 Result<int> execute(const Monitor& command);
-// Replaces this process by gdb.
+// Replaces this process with gdb.
 Result<int> execute(const Gdb& command);
 Result<int> execute(const Logs& command);
 Result<int> execute(const Wait& command);

@@ -60,11 +60,11 @@ Result<int> execute(const Reboot& command) {
     return with_hint(
         fail("{}: not a machine that wick start has started", command.name),
         fmt::format("reset it at once, without asking the guest: wick reset {}", command.name));
-  // Parsed first, so that a machine that cannot start again is not shut down.
+  // The options are parsed first, so that a machine that cannot start again is not shut down.
   std::vector<std::string> arguments = {"start", command.name};
   arguments.insert(arguments.end(), record->arguments.begin(), record->arguments.end());
   if (record->arguments.empty()) arguments.emplace_back("--log-level=warning");
-  // All options are in the record, wherever they came from.
+  // The record has the options from all sources, so the environment is not needed.
   const auto parsed = parse_command(arguments, [](const std::string&) { return nullptr; });
   if (!parsed) return std::unexpected(parsed.error().error);
   if (::chdir(record->folder.c_str()) < 0)
@@ -95,7 +95,8 @@ Result<int> execute(const BlockResize& command) {
   return 0;
 }
 
-// The machine writes the file, in a folder that may not be ours.
+// Sends the path as an absolute path, because the machine writes the file, and its working folder
+// may differ from the caller's.
 Result<int> execute(const Screenshot& command) {
   const MachineView machine = TRY(find_running(command.name));
   auto client = TRY(connect(machine));

@@ -1,4 +1,4 @@
-// wick define and wick undefine.
+// The commands wick define and wick undefine.
 #include <unistd.h>
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// wick gdb
+// The command wick gdb.
 #include <unistd.h>
 
 #include <charconv>
@@ -16,7 +16,8 @@ namespace wick::cli::machines {
 
 namespace {
 
-// The address to which SYSCALL jumps on the first vCPU (IA32_LSTAR); 0 before the kernel sets it.
+// Returns the address to which SYSCALL jumps on the first vCPU (IA32_LSTAR); 0 if the kernel has
+// not set it yet.
 Result<uint64_t> syscall_address(const control::MachineView& machine) {
   auto client = TRY(connect(machine));
   const auto answer =

@@ -1,4 +1,4 @@
-// wick list and wick info.
+// The commands wick list and wick info.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ struct Row {
   std::string state;
   std::optional<control::MachineRecord> record;
   std::optional<control::EndingRecord> ending;
-  std::string ending_text;  // empty: it has not ended
+  std::string ending_text;  // empty: the machine has not ended
 };
 
 Row row_of(const MachineView& machine) {
@@ -35,7 +35,7 @@ Row row_of(const MachineView& machine) {
   return row;
 }
 
-// The part of the JSON output that both commands have.
+// Returns the part of the JSON output that wick list and wick info have in common.
 Json json_of(const Row& row) {
   Json json = {{"name", row.name}, {"state", row.state}};
   if (const auto& record = row.record) {
@@ -57,7 +57,7 @@ std::string text_of(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-// Columns are as wide as their widest cell, the last one without limit.
+// Prints a table. Each column is as wide as its widest cell; the last column has no width.
 void print_table(const std::vector<std::array<std::string, 5>>& rows) {
   std::array<size_t, 5> widths{};
   for (const auto& row : rows)
@@ -75,7 +75,7 @@ Result<std::vector<Row>> rows_of(const List& command) {
   std::vector<Row> rows;
   for (const std::string& name : TRY(registry.names())) {
     const auto machine = registry.find(name);
-    if (!machine) continue;  // it has ended meanwhile
+    if (!machine) continue;  // the machine has ended meanwhile
     if (command.all || machine->state() == MachineView::State::kLive)
       rows.push_back(row_of(*machine));
   }
@@ -87,7 +87,7 @@ Result<std::vector<Row>> rows_of(const List& command) {
   return rows;
 }
 
-// The answer of a query; null if there is none.
+// Returns the answer of a query; null if the query failed.
 Json query(control::QmpClient& client, const char* command) {
   const auto answer = client.execute(command);
   return answer ? Json(*answer) : Json();

@@ -35,7 +35,7 @@ int ending_status(const MachineView& machine) {
 }
 
 std::string state_text(const MachineView& machine) {
-  // A machine that does not answer must not make a list of others wait.
+  // One machine that does not answer must not delay a list of all machines.
   constexpr std::chrono::milliseconds kPatience{1000};
   switch (machine.state()) {
     case MachineView::State::kEnded:

@@ -12,28 +12,29 @@
 
 namespace wick::cli::machines {
 
-// Long enough for a pause to finish the requests of a slow disk.
+// The timeout of a QMP command. A pause must first finish the requests of a slow disk.
 inline constexpr std::chrono::seconds kCommandTimeout{30};
 
-// Finds a machine in the caller's registry.
+// Finds a machine in the registry of the calling user.
 Result<control::MachineView> find_machine(const std::string& name);
-// The same; fails if it has ended.
+// Finds a machine like find_machine(); fails if the machine does not run.
 Result<control::MachineView> find_running(const std::string& name);
 
 Result<control::QmpClient> connect(const control::MachineView& machine,
                                    std::chrono::milliseconds timeout = kCommandTimeout);
 
-// "the guest powered off", or how the machine crashed.
+// Returns how the machine ended, for instance "the guest powered off", or that it crashed.
 std::string ending_text(const control::MachineView& machine);
-// The exit status of the run, which has ended; 1 if the machine crashed.
+// Returns the exit status of a run that has ended; 1 if the machine crashed.
 int ending_status(const control::MachineView& machine);
 
-// The state for people and scripts: QMP's, "starting", "no answer", "ended" or "crashed".
+// Returns the machine's state, for people and scripts: QMP's state, "starting", "no answer",
+// "ended" or "crashed".
 std::string state_text(const control::MachineView& machine);
 
-// Local time, "2026-11-30 12:05".
+// Returns a local time such as "2026-11-30 12:05".
 std::string time_text(int64_t seconds_since_epoch);
-// "512 MiB"
+// Returns a size such as "512 MiB".
 std::string size_text(uint64_t bytes);
 
 }  // namespace wick::cli::machines

@@ -8,12 +8,13 @@
 
 namespace wick::cli {
 
-// The heading of the help, below which these commands are.
+// The heading in the help of wick below which these commands are listed.
 inline constexpr const char* kMachinesHeading = "Machines by name";
 
-// `first` is the first argument of wick. A command line has only the command that it names, since
-// to create them all takes a third of the time of a short run; the help of wick has them all,
-// without their options. `others`: the first argument names another command.
+// Returns the table of the commands. `first` is the first argument of wick. If it names one of
+// these commands, the table has only that command, because the creation of all takes a third of the
+// time of a short run. For the help of wick the table has all commands, without their options.
+// `others` is true if `first` names another command.
 CommandTable<MachineCommand> machine_commands(CLI::App& wick, std::string_view first, bool others);
 
 bool is_machine_command(std::string_view name);

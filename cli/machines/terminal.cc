@@ -71,10 +71,11 @@ class ConsoleLog {
     return log;
   }
 
-  // Reads what has not been read yet; 0 if there is no more at the moment.
+  // Reads the next part of the log. Returns 0 if there is no more at the moment.
   Result<size_t> read(std::span<char> to) {
     for (;;) {
-      // Asked before reading: nothing is written to a file after it was renamed.
+      // This is asked before the read: nothing is written to a file after its renaming, so a read
+      // that then finds nothing has reached the end.
       const bool complete = files_.size() > 1 || (limited_ && TRY(was_renamed()));
       ssize_t got = -1;
       do {
@@ -96,7 +97,7 @@ class ConsoleLog {
 
   ConsoleLog(const MachineView& machine, bool limited) : machine_(machine), limited_(limited) {}
 
-  // Nothing if there is no such file.
+  // Opens a file of the entry. Returns an invalid descriptor if there is no such file.
   Result<Fd> find(const char* name) const {
     auto file = machine_.open_file(name);
     if (file) return file;
@@ -117,7 +118,8 @@ class ConsoleLog {
     for (int tries = 0; tries < kMaxTries; ++tries) {
       current = TRY(find(kFile));
       older = TRY(find(console::older_log(kFile).c_str()));
-      // Tries again if wick was just renaming the log. It may also have been killed there.
+      // Tries again if wick is just renaming the log. The tries are limited, because wick may have
+      // been killed while renaming.
       if (!older.valid() || (current.valid() && !same_file(current, older))) break;
     }
     const auto comes_next = [&](const Fd& file) {
@@ -155,7 +157,7 @@ Result<void> talk(const Fd& monitor) {
     const ssize_t got = ::read(STDIN_FILENO, part.data(), part.size());
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (got <= 0) {
-      // The monitor answers what it has got, and closes.
+      // The monitor answers the commands that it has received, and then closes the connection.
       input_open = false;
       (void)::shutdown(monitor.get(), SHUT_WR);
       continue;
@@ -210,7 +212,7 @@ Result<int> execute(const Logs& command) {
   const bool on_terminal = ::isatty(STDOUT_FILENO) == 1;
   std::array<char, 65536> part;
   for (;;) {
-    // Asked before reading, so that all that was written before the end is printed.
+    // This is asked before the read, so that all output from before the machine's end is printed.
     const bool live = command.follow && machine.state() == MachineView::State::kLive;
     while (const size_t got = TRY(log.read(part))) print_output({part.data(), got}, on_terminal);
     if (!live) return 0;

@@ -325,7 +325,7 @@ void E1000::store_interrupt(uint32_t offset, uint32_t value, uint32_t writable) 
       break;
     default:  // kItr
       reg(kItr) = value & writable;
-      timer_armed_ = false;  // it was armed for the old interval
+      timer_armed_ = false;  // the timer was armed for the old interval
       break;
   }
   update_interrupt();
@@ -342,7 +342,7 @@ E1000::DeferredAction E1000::store_control(uint32_t value) {
   const bool was_up = link_up();
   if ((value & kPhyReset) != 0) state_.phy.reset();
   reg(kCtrl) = value & find_register(kCtrl)->writable;
-  ++filters_version_;  // CTRL has VME
+  ++filters_version_;  // VME, a bit of CTRL, is one of the settings
   set_link(was_up);
   return {};
 }
@@ -422,8 +422,8 @@ void E1000::update_interrupt() {
   interrupts_.set_intx(wanted);
 }
 
-// 13.4.18: ITR is the minimum interval between two interrupts. Returns false if an
-// interrupt is allowed now; otherwise the timer is armed for it.
+// Returns true if an interrupt must wait, because ITR is the minimum interval between two
+// interrupts (13.4.18). The timer is then armed for it.
 bool E1000::throttled() {
   const uint64_t interval_ns = uint64_t{reg(kItr)} * kItrUnitNs;
   if (interval_ns == 0) return false;

@@ -45,7 +45,7 @@ class E1000 {
   static constexpr uint32_t kMemoryBytes = 128 << 10;
   static constexpr uint32_t kIoPorts = 64;
   static constexpr uint64_t kIoAddress = 0;  // offset of IOADDR in the I/O BAR
-  static constexpr uint64_t kIoData = 4;     // offset of IODATA
+  static constexpr uint64_t kIoData = 4;     // offset of IODATA in the I/O BAR
 
   // The guest-visible state.
   struct State {
@@ -62,7 +62,8 @@ class E1000 {
   using Clock = std::function<uint64_t()>;
   static uint64_t steady_clock();
 
-  // Attaches the card to `backend`, which belongs to `loop`. All must outlive the card.
+  // Attaches the card to `backend`, which belongs to `loop`. `backend`, `loop`, `memory` and `line`
+  // must outlive the card.
   static Result<std::unique_ptr<E1000>> create(net::Backend& backend, EventLoop& loop,
                                                const net::MacAddress& address,
                                                const GuestMemory& memory, InterruptLine& line,
@@ -106,7 +107,7 @@ class E1000 {
     std::atomic<uint32_t> epoch = 0;
     // Incremented when the ring registers are rewritten. Guarded by mutex_.
     uint32_t generation = 0;
-    uint32_t served_generation = 0;  // of the last turn; owned by the loop
+    uint32_t served_generation = 0;  // the generation in the last turn; owned by the loop
   };
   // Actions that must be done without mutex_, after it is unlocked.
   struct DeferredAction {
@@ -154,7 +155,7 @@ class E1000 {
   void count(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
   void count_octets(uint32_t offset, uint64_t amount) REQUIRES(mutex_);
 
-  // Called on the loop's thread.
+  // The functions below are called on the loop's thread.
   void serve();
   bool transmit() REQUIRES(dma_mutex_);
   bool receive() REQUIRES(dma_mutex_);

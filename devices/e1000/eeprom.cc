@@ -6,7 +6,7 @@ namespace wick::devices::e1000 {
 
 namespace {
 
-// EECD.
+// Bits of EECD.
 constexpr uint32_t kClock = 1 << 0;
 constexpr uint32_t kSelect = 1 << 1;
 constexpr uint32_t kDataIn = 1 << 2;
@@ -17,7 +17,7 @@ constexpr uint32_t kGrant = 1 << 7;
 constexpr uint32_t kPresent = 1 << 8;
 constexpr uint32_t kWritableBits = kClock | kSelect | kDataIn | kFlashWrites | kRequest;
 
-// A start bit, two bits of opcode and six of address.
+// A command has a start bit, two bits of opcode and six bits of address.
 constexpr uint8_t kCommandBits = 9;
 constexpr uint16_t kReadOpcode = 2;
 constexpr uint16_t kAddressBits = 6;
@@ -31,14 +31,14 @@ constexpr size_t kDevice = 0x0d;
 constexpr size_t kVendor = 0x0e;
 constexpr size_t kControl2 = 0x0f;
 constexpr size_t kChecksum = 0x3f;
-constexpr uint16_t kSum = 0xbaba;  // of all words
+constexpr uint16_t kSum = 0xbaba;  // the sum of all words
 
 }  // namespace
 
 Eeprom::Eeprom(const net::MacAddress& address) {
   for (size_t i = 0; i < 3; ++i)
     words_[i] = static_cast<uint16_t>(address[2 * i] | address[2 * i + 1] << 8);
-  words_[kLeds] = 0xffff;      // the default
+  words_[kLeds] = 0xffff;      // the default configuration of the LEDs
   words_[kControl1] = 0x4403;  // valid; full duplex; load the PCI identifiers
   words_[kSubsystem] = kDesktopAdapter;
   words_[kSubsystemVendor] = kIntel;
@@ -81,7 +81,7 @@ void Eeprom::clock(bool data) {
     next_ = static_cast<uint8_t>((next_ + 1) % kWords);
     return;
   }
-  if (output_bits_ == 0) return;  // the command was not READ
+  if (output_bits_ == 0) return;  // the last command was not READ
   output_ = (word_ >> --output_bits_ & 1) != 0;
   if (output_bits_ > 0) return;
   word_ = words_[next_];

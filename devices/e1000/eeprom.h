@@ -31,7 +31,7 @@ class Eeprom {
 
   uint16_t word(size_t index) const { return index < kWords ? words_[index] : uint16_t{0xffff}; }
 
-  // EECD.
+  // The register EECD.
   uint32_t control() const;
   void set_control(uint32_t value);
 

@@ -17,7 +17,8 @@ constexpr uint32_t kLength = 8;
 constexpr uint32_t kHead = 0x10;
 constexpr uint32_t kTail = 0x18;
 
-// Bounded, so that one card does not keep the loop from its other work.
+// The maximum number of rounds in one call of serve(), so that one card does not keep the loop from
+// its other work.
 constexpr int kRounds = 4;
 
 }  // namespace

@@ -13,7 +13,7 @@ enum Index : size_t {
   kSpecificStatus = 17,
 };
 
-// Register 0 (802.3, 22.2.4.1).
+// Bits of register 0 (802.3, 22.2.4.1).
 constexpr uint16_t kReset = 1 << 15;
 constexpr uint16_t kNegotiate = 1 << 12;
 constexpr uint16_t kPowerDown = 1 << 11;
@@ -34,8 +34,8 @@ struct Register {
 constexpr std::array<Register, Phy::kRegisters> kTable = {{
     {0x1140, 0x7dc0},                    // control: negotiation, full duplex, 1000 Mb/s
     {0x7949, 0},                         // status: 10 and 100 Mb/s; extended status
-    {0x0141, 0},                         // identifier
-    {0x0c20, 0},      {0x0de1, 0xffff},  // what we advertise
+    {0x0141, 0},                         // PHY identifier, upper half
+    {0x0c20, 0},      {0x0de1, 0xffff},  // lower half; advertised abilities
     {0, 0},                              // link partner ability
     {0x0004, 0},                         // expansion: next pages
     {0x2001, 0xffff},                    // next page
@@ -87,8 +87,8 @@ bool Phy::write(size_t index, uint16_t value) {
   if (index >= kRegisters) return false;
   const uint16_t writable = kTable[index].writable;
   registers_[index] = static_cast<uint16_t>((registers_[index] & ~writable) | (value & writable));
-  // A software reset makes written values take effect without changing them. Its bit is
-  // self-clearing.
+  // A software reset makes written values take effect, but does not change them. The reset bit
+  // clears itself.
   if (index != kControl) return false;
   return (value & kReset) != 0 || (value & (kNegotiate | kRestart)) == (kNegotiate | kRestart);
 }

@@ -16,12 +16,12 @@ namespace wick::devices::e1000 {
 class Phy {
  public:
   static constexpr size_t kRegisters = 32;
-  static constexpr uint8_t kAddress = 1;  // on the MDI bus
+  static constexpr uint8_t kAddress = 1;  // the PHY's address on the MDI bus
 
   Phy() { reset(); }
 
   void reset();
-  // `cable` says whether there is a link partner.
+  // Returns true if the link is up. `cable` is true if there is a link partner.
   bool link_up(bool cable) const;
   uint16_t read(size_t index, bool cable) const;
   // Returns true if the write restarts auto-negotiation.

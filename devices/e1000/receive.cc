@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kTypeOffset = 12;
 constexpr size_t kTagBytes = 4;
-constexpr size_t kMinFrameBytes = 60;  // without the CRC
+constexpr size_t kMinFrameBytes = 60;  // the minimum on the wire, without the CRC
 constexpr size_t kCrcBytes = 4;
 constexpr size_t kMaxShortBytes = 1522;  // with CRC and tag; a longer packet is a long packet
 constexpr size_t kMaxLongBytes = 16384;
@@ -93,7 +93,7 @@ bool Receiver::fetch(const ReceiveSettings& settings, Outcome& outcome) {
     outcome.drained = bytes == 0;
     auto frames = net::Segmenter::create({packet_.get(), bytes});
     if (!frames) return false;
-    // A checksum that the back end leaves undone covers data that it knows to be good.
+    // The back end leaves a checksum undone only if it knows that the data is good.
     const auto flags = load_le<net::PacketHeader>({packet_.get(), bytes}).flags;
     checksums_good_ =
         (flags & (net::PacketHeader::kChecksumValid | net::PacketHeader::kNeedsChecksum)) != 0;
@@ -146,7 +146,8 @@ bool Receiver::admit(const ReceiveSettings& settings, std::span<std::byte> frame
   return true;
 }
 
-// 3.2.4: a null descriptor, with an address of zero, gets no data.
+// Finds buffers for the frame. A null descriptor, which has an address of zero, gets no data
+// (3.2.4).
 Receiver::Room Receiver::find_room(const Ring& ring, size_t buffer_bytes) {
   buffer_count_ = 0;
   size_t found = 0;

@@ -44,7 +44,7 @@ struct ReceiveSettings {
 
 class Receiver {
  public:
-  static constexpr uint32_t kMaxPackets = 64;  // in one turn
+  static constexpr uint32_t kMaxPackets = 64;  // the maximum number of packets in one turn
 
   struct Outcome {
     uint32_t head = 0;           // the new RDH
@@ -74,8 +74,8 @@ class Receiver {
   static constexpr size_t kMaxBuffers = 128;
 
   struct Buffer {
-    uint32_t index = 0;          // of its descriptor
-    bool null = false;           // a null descriptor (3.2.4)
+    uint32_t index = 0;          // the index of its descriptor
+    bool null = false;           // it belongs to a null descriptor (3.2.4)
     std::span<std::byte> bytes;  // empty if the buffer is not in RAM
     size_t filled = 0;
   };
@@ -95,10 +95,10 @@ class Receiver {
   bool checksums_good_ = false;
   net::Segmenter frames_;
 
-  // The frame that waits for descriptors, without its tag if that was stripped. Padding
-  // and CRC follow it as zeroes; they are not part of the span.
+  // The frame that waits for descriptors, without its VLAN tag if that was stripped. The guest gets
+  // padding and CRC after it, as zeroes; they are not part of the span.
   std::span<const std::byte> frame_;
-  size_t left_bytes_ = 0;  // of the frame with padding and CRC; 0: no frame waits
+  size_t left_bytes_ = 0;  // bytes of the frame with padding and CRC; 0: no frame waits
   ReceiveDescriptor::WriteBack written_;
   std::array<Buffer, kMaxBuffers> buffers_;
   size_t buffer_count_ = 0;

@@ -158,7 +158,7 @@ constexpr Register kTable[] = {
 constexpr uint8_t kNone = 0xff;
 static_assert(std::size(kTable) < kNone);
 
-// The index in kTable of the register of each word.
+// For each word, the index in kTable of the register that contains it.
 constexpr auto kIndex = [] {
   std::array<uint8_t, kRegisterWords> index{};
   index.fill(kNone);

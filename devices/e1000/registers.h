@@ -13,11 +13,11 @@
 
 namespace wick::devices::e1000 {
 
-// Table 13-2. Registers beyond kRegisterBytes, the wake-up filters and the packet
-// buffer, read as zeroes.
+// The offsets of the registers (table 13-2). The registers from kRegisterBytes on, which are
+// wake-up filters and the packet buffer, read as zeroes.
 enum Offset : uint32_t {
   kCtrl = 0x0000,
-  kCtrlCopy = 0x0004,  // the same register
+  kCtrlCopy = 0x0004,  // a second address of CTRL
   kStatus = 0x0008,
   kEecd = 0x0010,
   kEerd = 0x0014,
@@ -41,10 +41,10 @@ enum Offset : uint32_t {
   kTdlen = 0x3808,
   kTdh = 0x3810,
   kTdt = 0x3818,
-  kStatistics = 0x4000,  // first statistics register
+  kStatistics = 0x4000,  // the first statistics register
   kMpc = 0x4010,
   kRoc = 0x40ac,
-  kPrc64 = 0x405c,  // the first of six
+  kPrc64 = 0x405c,  // the first of six counters, by frame size
   kGprc = 0x4074,
   kBprc = 0x4078,
   kMprc = 0x407c,
@@ -60,7 +60,7 @@ enum Offset : uint32_t {
   kMptc = 0x40f0,
   kBptc = 0x40f4,
   kTsctc = 0x40f8,
-  kTsctfc = 0x40fc,  // last statistics register
+  kTsctfc = 0x40fc,  // the last statistics register
   kRxcsum = 0x5000,
   kMta = 0x5200,
   kRa = 0x5400,
@@ -71,9 +71,9 @@ enum Offset : uint32_t {
 constexpr size_t kRegisterWords = kRegisterBytes / 4;
 constexpr size_t kMulticastWords = 128;
 constexpr size_t kVlanWords = 128;
-constexpr size_t kReceiveAddresses = 16;  // of two words each
+constexpr size_t kReceiveAddresses = 16;  // each has two words: RAL and RAH
 
-// CTRL (13.4.1).
+// Bits of CTRL (13.4.1).
 constexpr uint32_t kFullDuplex = 1 << 0;
 constexpr uint32_t kSetLinkUp = 1 << 6;
 constexpr uint32_t kSpeed1000 = 2 << 8;
@@ -81,18 +81,18 @@ constexpr uint32_t kReset = 1 << 26;
 constexpr uint32_t kVlanMode = 1 << 30;
 constexpr uint32_t kPhyReset = 1u << 31;
 
-// STATUS (13.4.2).
+// Bits of STATUS (13.4.2).
 constexpr uint32_t kStatusUp = 1 << 1;               // the link is up
 constexpr uint32_t kStatusAlways = 1 << 0 | 2 << 6;  // full duplex, 1000 Mb/s
 
-// EERD (13.4.4).
+// Bits of EERD (13.4.4).
 constexpr uint32_t kEerdStart = 1 << 0;
 constexpr uint32_t kEerdDone = 1 << 4;
 
 // CTRL_EXT (13.4.5): reload the EEPROM as after a reset.
 constexpr uint32_t kEepromReset = 1 << 13;
 
-// MDIC (13.4.7).
+// Bits of MDIC (13.4.7).
 constexpr uint32_t kMdicWrite = 1 << 26;
 constexpr uint32_t kMdicRead = 2 << 26;
 constexpr uint32_t kMdicOperation = 3 << 26;
@@ -100,7 +100,7 @@ constexpr uint32_t kMdicReady = 1 << 28;
 constexpr uint32_t kMdicInterrupt = 1 << 29;
 constexpr uint32_t kMdicError = 1 << 30;
 
-// ICR, ICS, IMS and IMC (13.4.17).
+// The interrupt causes, bits of ICR, ICS, IMS and IMC (13.4.17).
 constexpr uint32_t kTxdw = 1 << 0;     // transmit descriptor written back
 constexpr uint32_t kTxqe = 1 << 1;     // transmit queue empty
 constexpr uint32_t kLsc = 1 << 2;      // link status change
@@ -108,11 +108,11 @@ constexpr uint32_t kRxdmt0 = 1 << 4;   // receive descriptor minimum threshold r
 constexpr uint32_t kRxo = 1 << 6;      // receiver overrun
 constexpr uint32_t kRxt0 = 1 << 7;     // receiver timer: packets have been received
 constexpr uint32_t kMdac = 1 << 9;     // MDIC access completed
-constexpr uint32_t kCauses = 0x1ffff;  // all; some can be set only through ICS
+constexpr uint32_t kCauses = 0x1ffff;  // all causes; some can be set only through ICS
 
 constexpr uint32_t kItrUnitNs = 256;
 
-// RCTL (13.4.22).
+// Bits of RCTL (13.4.22).
 constexpr uint32_t kReceiveEnable = 1 << 1;
 constexpr uint32_t kUnicastPromiscuous = 1 << 3;
 constexpr uint32_t kMulticastPromiscuous = 1 << 4;
@@ -133,14 +133,14 @@ constexpr uint32_t buffer_bytes(uint32_t rctl) {
   return 2048u >> size;
 }
 
-// TCTL (13.4.33).
+// Bits of TCTL (13.4.33).
 constexpr uint32_t kTransmitEnable = 1 << 1;
 constexpr uint32_t kPadShortPackets = 1 << 3;
 
 // RXCSUM (13.4.47): report the result of TCP and UDP checksums.
 constexpr uint32_t kReportTcpUdp = 1 << 9;
 
-// RAH (13.4.51).
+// Bits of RAH (13.4.51).
 constexpr uint32_t kAddressValid = 1u << 31;
 constexpr uint32_t kAddressSelect = 3 << 16;  // ASEL; 0: match the destination address
 
@@ -159,7 +159,7 @@ struct Register {
 // Returns the register at `offset`, a multiple of 4; nullptr if there is none.
 const Register* find_register(uint64_t offset);
 
-// The values of all registers after a reset, without those loaded from the EEPROM.
+// Returns the values of all registers after a reset, without those loaded from the EEPROM.
 const std::array<uint32_t, kRegisterWords>& reset_values();
 
 }  // namespace wick::devices::e1000

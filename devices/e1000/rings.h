@@ -29,7 +29,7 @@ struct ReceiveDescriptor {
   static constexpr uint8_t kVlanPacket = 1 << 3;
   static constexpr uint8_t kTcpChecksum = 1 << 5;  // TCPCS: the card verified the checksum
   static constexpr uint8_t kInexact = 1 << 7;      // PIF: only the hash filter matched
-  static constexpr uint8_t kDataError = 1 << 7;    // RXE, in `errors`
+  static constexpr uint8_t kDataError = 1 << 7;    // RXE, a bit of `errors`
 
   // The part of the descriptor that the card writes.
   struct WriteBack {
@@ -47,16 +47,16 @@ static_assert(sizeof(ReceiveDescriptor) == 16);
 
 // The transmit descriptor: 3.3.3 (legacy), 3.3.7 (data).
 struct TransmitDescriptor {
-  // In `lower`.
+  // Bits of `lower`.
   static constexpr uint32_t kEndOfPacket = 1 << 24;
-  static constexpr uint32_t kInsertChecksum = 1 << 26;  // IC, in a legacy descriptor
-  static constexpr uint32_t kSegment = 1 << 26;         // TSE, in a data descriptor
+  static constexpr uint32_t kInsertChecksum = 1 << 26;  // IC, only in a legacy descriptor
+  static constexpr uint32_t kSegment = 1 << 26;         // TSE, only in a data descriptor
   static constexpr uint32_t kReportStatus = 1 << 27;
   static constexpr uint32_t kExtended = 1 << 29;
   static constexpr uint32_t kVlan = 1 << 30;
   static constexpr uint32_t kType = 0xf << 20;
   static constexpr uint32_t kData = 1 << 20;
-  // In `options`.
+  // Bits of `options`.
   static constexpr uint8_t kIpChecksum = 1 << 0;
   static constexpr uint8_t kTcpUdpChecksum = 1 << 1;
 
@@ -75,9 +75,9 @@ struct TransmitDescriptor {
 };
 static_assert(sizeof(TransmitDescriptor) == 16);
 
-// 3.3.6: parameters of the data descriptors that follow it.
+// The context descriptor: parameters of the data descriptors that follow it (3.3.6).
 struct ContextDescriptor {
-  // In `lower`.
+  // Bits of `lower`.
   static constexpr uint32_t kTcp = 1 << 24;
   static constexpr uint32_t kIpv4 = 1 << 25;
   static constexpr uint32_t kSegment = 1 << 26;
@@ -97,7 +97,7 @@ static_assert(sizeof(ContextDescriptor) == 16);
 
 // The registers of a ring.
 struct RingRegisters {
-  uint64_t base = 0;  // a multiple of 16
+  uint64_t base = 0;  // the ring's address, a multiple of 16
   uint32_t bytes = 0;
   uint32_t head = 0;
   uint32_t tail = 0;
@@ -137,7 +137,8 @@ class Ring {
     return std::bit_cast<T>(std::array{word(0), word(8)});
   }
 
-  // Both are release stores: a guest that sees DD also sees the data written before.
+  // set_status() and write_back() are release stores: a guest that sees DD also sees the data
+  // written before.
   void set_status(uint32_t index, uint8_t status) const {
     constexpr size_t kStatus = 12;
     std::atomic_ref(*reinterpret_cast<uint8_t*>(at(index) + kStatus))

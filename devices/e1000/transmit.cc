@@ -15,7 +15,7 @@ namespace {
 using net::PacketHeader;
 
 constexpr size_t kEthernetBytes = 14;
-constexpr size_t kMinFrameBytes = 60;  // without the CRC
+constexpr size_t kMinFrameBytes = 60;  // the minimum on the wire, without the CRC
 constexpr size_t kCrcBytes = 4;
 constexpr size_t kTagBytes = 4;
 constexpr size_t kMinIpv4Bytes = 20;
@@ -33,7 +33,7 @@ uint16_t fold(uint64_t sum) {
   return static_cast<uint16_t>(sum);
 }
 
-// The Internet checksum (RFC 1071), before its complement is taken.
+// Returns the Internet checksum (RFC 1071), before its complement is taken.
 uint16_t sum_of(std::span<const std::byte> bytes) {
   uint64_t sum = 0;
   for (; bytes.size() >= 2; bytes = bytes.subspan(2)) sum += load_be<uint16_t>(bytes);
@@ -191,7 +191,8 @@ void Transmitter::pull(size_t bytes) {
   asm volatile("" ::: "memory");
 }
 
-// 3.3.7.3; for legacy descriptors 3.3.3.
+// Inserts or requests the checksums that the descriptors ask for (3.3.7.3; 3.3.3 for legacy
+// descriptors).
 void Transmitter::prepare_checksums() {
   const TransmitDescriptor& first = *frame_.first;
   if (!first.extended()) {
@@ -209,8 +210,8 @@ void Transmitter::prepare_checksums() {
     request_checksum(context.tcp_start, context.tcp_offset, context.tcp_end);
 }
 
-// Leaves the checksum to the back end if it covers the frame from `start` to its end,
-// which `last` == 0 also means. Computes it here otherwise.
+// Leaves the checksum to the back end if it covers the frame from `start` to its end, which a
+// `last` of 0 also means. Otherwise computes the checksum here.
 void Transmitter::request_checksum(size_t start, size_t offset, size_t last) {
   if (start >= frame_.bytes || offset + 2 > frame_.bytes) return;
   const bool to_the_end = last == 0 || last + 1 >= frame_.bytes;
@@ -228,11 +229,11 @@ void Transmitter::insert_checksum(size_t start, size_t offset, size_t end) {
   store_be(std::span(head(offset), 2), sum);
 }
 
-// 3.5: the driver leaves out of the headers what differs from segment to segment. The
-// back end makes the segments and expects the headers of the whole packet: with its
-// length in the IP header, and in the pseudo header sum in the TCP checksum field. The
-// offsets and sizes of the headers are taken from the context only, as on the real card,
-// and not from the headers themselves.
+// 3.5: the driver does not fill in those header fields that differ from segment to segment. The
+// back end makes the segments and expects the headers of the whole packet: with its length in the
+// IP header, and in the pseudo header sum in the TCP checksum field. The offsets and sizes of the
+// headers are taken from the context only, as on the real card, and not from the headers
+// themselves.
 bool Transmitter::prepare_segmentation() {
   const ContextDescriptor& context = segmentation_context_;
   const bool ipv4 = (context.lower & ContextDescriptor::kIpv4) != 0;

@@ -36,7 +36,7 @@ struct TransmitSettings {
 
 class Transmitter {
  public:
-  // The maximum number of packets in one turn; a context descriptor counts as one.
+  // The maximum number of packets in one turn; a context descriptor counts as a packet.
   static constexpr uint32_t kMaxPackets = 128;
   // A turn ends after this many frames, because the back end may have to make each
   // segment.
@@ -53,7 +53,7 @@ class Transmitter {
     uint32_t failed_segmentations = 0;
   };
 
-  // `name` is used in messages. All must outlive the transmitter.
+  // `name` is used in messages. `memory`, `backend` and `name` must outlive the transmitter.
   Transmitter(const GuestMemory& memory, net::Backend& backend, const std::string& name);
 
   // Discards the contexts of earlier descriptors.
@@ -99,8 +99,8 @@ class Transmitter {
   RateLimit warnings_;
 
   // State kept from one packet to the next.
-  ContextDescriptor checksum_context_;      // 3.3.7.1
-  ContextDescriptor segmentation_context_;  // 3.3.7.1
+  ContextDescriptor checksum_context_;      // the last context without TSE (3.3.7.1)
+  ContextDescriptor segmentation_context_;  // the last context with TSE (3.3.7.1)
   bool dropping_ = false;                   // the rest of a packet must be dropped
 
   // State of the current packet.

@@ -18,7 +18,7 @@ constexpr uint16_t kDmaModes = 0x07;       // modes 0 to 2, multiword and Ultra 
 constexpr uint16_t kMaxCylinders = 16383;  // "IDENTIFY DEVICE", words 1 and 54
 constexpr uint64_t kMaxLba28 = 0x0fff'ffff;
 
-// Bits of words 82 to 84 (supported) and 85 to 87 (enabled).
+// Bits of the words 82 to 84 (supported) and 85 to 87 (enabled) of IDENTIFY DEVICE.
 constexpr uint16_t kAlways = 1 << 14;
 constexpr uint16_t kHasNop = 1 << 14;
 constexpr uint16_t kHasDeviceReset = 1 << 9;
@@ -30,7 +30,7 @@ constexpr uint16_t kHasFlushCacheExt = 1 << 13;
 constexpr uint16_t kHasFlushCache = 1 << 12;
 constexpr uint16_t kHas48Bits = 1 << 10;
 
-// Writes two characters per word, the first in the upper half, padded with blanks.
+// Writes text, two characters per word, the first in the upper half, padded with blanks.
 void put_text(IdentityWords& words, size_t first, size_t count, std::string_view text) {
   const auto at = [&](size_t i) {
     return static_cast<uint16_t>(i < text.size() ? static_cast<unsigned char>(text[i]) : ' ');
@@ -54,15 +54,14 @@ void put_common(IdentityWords& words, const Identity& identity) {
   put_text(words, 10, 10, identity.serial);
   put_text(words, 23, 4, kFirmware);
   put_text(words, 27, 20, identity.model);
-  words[49] = 1 << 11 | 1 << 9 | 1 << 8;  // IORDY, LBA, DMA
+  words[49] = 1 << 11 | 1 << 9 | 1 << 8;  // has IORDY, LBA and DMA
   words[50] = kAlways;
   words[53] = 1 << 2 | 1 << 1 | 1 << 0;  // words 88, 64 to 70 and 54 to 58 are valid
   words[63] = dma_word(kMultiwordDma, identity.transfer_mode);
-  words[64] = 0x03;  // PIO 3 and 4
-  // Cycle times in nanoseconds: multiword DMA (minimum, recommended), PIO (without and
-  // with IORDY).
+  words[64] = 0x03;  // PIO modes 3 and 4 are supported
+  // Cycle times in nanoseconds: multiword DMA (minimum, recommended), PIO (without and with IORDY).
   for (size_t word = 65; word <= 68; ++word) words[word] = 120;
-  words[80] = 1 << 6 | 1 << 5 | 1 << 4;  // ATA/ATAPI-4 to 6
+  words[80] = 1 << 6 | 1 << 5 | 1 << 4;  // complies with ATA/ATAPI-4 to 6
   words[83] = words[84] = words[87] = kAlways;
   words[88] = dma_word(kUltraDma, identity.transfer_mode);
   // A reset found no fault, the device number is set by a jumper, and the cable
@@ -102,7 +101,7 @@ IdentityWords identify_disk(const Identity& identity) {
   IdentityWords words{};
   put_common(words, identity);
   const Geometry whole = geometry(identity.capacity_sectors, Geometry().heads, Geometry().sectors);
-  words[0] = 1 << 6;  // not removable
+  words[0] = 1 << 6;  // a device that is not removable
   words[1] = whole.cylinders;
   words[3] = whole.heads;
   words[6] = whole.sectors;

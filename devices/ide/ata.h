@@ -17,8 +17,8 @@ namespace wick::devices::ata {
 constexpr uint32_t kSectorBytes = 512;
 constexpr uint32_t kIdentityBytes = 512;
 
-// Offsets in the command block. Two names at one offset are a register that is read and
-// one that is written.
+// Offsets in the command block. A name with "Or" names two registers at one offset: the first is
+// read, the second is written.
 enum Port : uint8_t {
   kData = 0,
   kErrorOrFeatures = 1,
@@ -40,26 +40,26 @@ constexpr uint8_t kDataRequest = 1 << 3;
 constexpr uint8_t kError = 1 << 0;
 constexpr uint8_t kIdleStatus = kReady | kSeekComplete;
 
-// "Error register".
+// Bits of the error register ("Error register").
 constexpr uint8_t kUncorrectable = 1 << 6;
 constexpr uint8_t kIdNotFound = 1 << 4;
 constexpr uint8_t kAborted = 1 << 2;
 constexpr uint8_t kDiagnosticPassed = 0x01;  // after a reset or a diagnostic
 
-// "Device register"; bits 5 and 7 are obsolete and read as ones.
+// Bits of the device register ("Device register"). Bits 5 and 7 are obsolete and read as ones.
 constexpr uint8_t kDeviceOnes = 0xa0;
 constexpr uint8_t kUseLba = 1 << 6;
 constexpr uint8_t kSecondDevice = 1 << 4;
 constexpr uint8_t kHeadBits = 0x0f;
 
-// "Device Control register".
+// Bits of the device control register ("Device Control register").
 constexpr uint8_t kHighOrderByte = 1 << 7;
 constexpr uint8_t kSoftwareReset = 1 << 2;
 constexpr uint8_t kInterruptsOff = 1 << 1;
 
 // "PACKET": bits of the interrupt reason (C/D and I/O) and of the features register.
-constexpr uint8_t kReasonCommand = 1 << 0;  // C/D: command; 0: data
-constexpr uint8_t kReasonToHost = 1 << 1;   // I/O
+constexpr uint8_t kReasonCommand = 1 << 0;  // C/D: 1: packet or status, 0: data
+constexpr uint8_t kReasonToHost = 1 << 1;   // I/O: the drive sends to the host
 constexpr uint8_t kPacketDma = 1 << 0;      // features: transfer the data by DMA
 
 // Older standards have "without retry" variants of some commands, at opcode + 1.
@@ -101,7 +101,7 @@ enum Command : uint8_t {
   kReadNativeMax = 0xf8,
 };
 
-// "SET FEATURES".
+// Subcommands of SET FEATURES.
 constexpr uint8_t kEnableWriteCache = 0x02;
 constexpr uint8_t kSetTransferMode = 0x03;
 constexpr uint8_t kDisableLookAhead = 0x55;
@@ -135,9 +135,9 @@ Geometry geometry(uint64_t capacity_sectors, uint8_t heads, uint8_t sectors);
 struct Identity {
   std::string serial;  // only the first 20 characters are reported
   std::string_view model;
-  uint64_t capacity_sectors = 0;  // of a disk
-  Geometry translation;           // the current one
-  uint8_t multiple = 0;           // block size of READ and WRITE MULTIPLE; 0: not set
+  uint64_t capacity_sectors = 0;  // only for a disk
+  Geometry translation;           // the geometry for CHS addresses
+  uint8_t multiple = 0;           // sectors per block of READ and WRITE MULTIPLE; 0: not set
   uint8_t transfer_mode = 0;
   bool write_cache = true;
   bool look_ahead = true;

@@ -35,7 +35,7 @@ constexpr uint16_t kProfileDvdRom = 0x0010;
 
 constexpr uint8_t kLeadOut = 0xaa;
 constexpr uint8_t kDataTrack = 0x14;     // ADR 1, a data track without copy permission
-constexpr uint16_t kSpeedKBytes = 8467;  // per second: 48 times the speed of audio
+constexpr uint16_t kSpeedKBytes = 8467;  // 48 times the speed of an audio CD
 
 using Packet = std::span<const std::byte, kPacketBytes>;
 
@@ -59,7 +59,7 @@ class Writer {
     return bytes({static_cast<int>(value >> 8 & 0xff), static_cast<int>(value & 0xff)});
   }
   Writer& number(uint32_t value) { return word(value >> 16).word(value & 0xffff); }
-  // Padded with blanks to `length`.
+  // Appends a text, padded with blanks to `length`.
   Writer& text(std::string_view text, size_t length) {
     for (size_t i = 0; i < length; ++i) put(static_cast<uint8_t>(i < text.size() ? text[i] : ' '));
     return *this;
@@ -174,7 +174,8 @@ Reply read_toc(Packet packet, Cdrom& cdrom) {
 
 // MMC-3, "GET CONFIGURATION": the features, from the starting feature number on.
 Reply get_configuration(Packet packet, Cdrom& cdrom) {
-  const int which = byte_at(packet, 1) & 3;  // RT: 0 all, 1 the current ones, 2 one feature
+  // RT: 0 asks for all features, 1 for the current features, 2 for one feature.
+  const int which = byte_at(packet, 1) & 3;
   const uint16_t from = word_at(packet, 2);
   const bool disc = has_disc(cdrom);
   const bool dvd = disc && is_dvd(cdrom);
@@ -185,25 +186,28 @@ Reply get_configuration(Packet packet, Cdrom& cdrom) {
   const auto wanted = [&](uint16_t feature, bool in_effect) {
     return which == 2 ? feature == from : feature >= from && (which == 0 || in_effect);
   };
-  // The second word of a feature has version, persistent, current, and its length.
-  if (wanted(0x0000, true))  // profile list
+  // After its number, a feature has a byte with its version and the bits "persistent" and
+  // "current", and a byte with the length of the rest.
+  if (wanted(0x0000, true))  // feature: profile list
     writer.word(0x0000)
         .bytes({0x03, 8})
         .word(kProfileDvdRom)
         .bytes({dvd, 0})
         .word(kProfileCdRom)
         .bytes({cd, 0});
-  if (wanted(0x0001, true)) writer.word(0x0001).bytes({0x03, 4}).number(2);  // core: ATAPI
-  if (wanted(0x0003, true))  // removable medium: a tray that can eject and lock
+  // Feature: core; 2 is ATAPI.
+  if (wanted(0x0001, true)) writer.word(0x0001).bytes({0x03, 4}).number(2);
+  if (wanted(0x0003, true))  // feature: removable medium; a tray, eject, lock
     writer.word(0x0003).bytes({0x03, 4, 0x29, 0, 0, 0});
-  if (wanted(0x0010, disc))  // random readable, in single blocks
+  if (wanted(0x0010, disc))  // feature: random readable, in single blocks
     writer.word(0x0010).bytes({disc, 8}).number(kBlockBytes).word(1).bytes({0, 0});
-  if (wanted(0x001e, cd)) writer.word(0x001e).bytes({cd, 0});    // CD read
-  if (wanted(0x001f, dvd)) writer.word(0x001f).bytes({dvd, 0});  // DVD read
+  if (wanted(0x001e, cd)) writer.word(0x001e).bytes({cd, 0});    // feature: CD read
+  if (wanted(0x001f, dvd)) writer.word(0x001f).bytes({dvd, 0});  // feature: DVD read
   return writer.length_number(0).reply(word_at(packet, 7));
 }
 
-// MMC-3, "GET EVENT STATUS NOTIFICATION": only the media class, and only polled.
+// MMC-3, "GET EVENT STATUS NOTIFICATION": only media events are reported, and only if the guest
+// polls.
 Reply get_event_status(Packet packet, Cdrom& cdrom) {
   constexpr int kMediaClass = 4;
   if ((byte_at(packet, 1) & 1) == 0) return failed(cdrom, kInvalidField);
@@ -237,7 +241,8 @@ Reply mode_sense(Packet packet, Cdrom& cdrom) {
   constexpr int kErrorRecovery = 0x01;
   constexpr int kCapabilities = 0x2a;
   const int page = byte_at(packet, 2) & 0x3f;
-  const bool changeable = byte_at(packet, 2) >> 6 == 1;  // PC 1; no value is changeable
+  // PC 1 asks which values can be changed: none.
+  const bool changeable = byte_at(packet, 2) >> 6 == 1;
   const auto unless_changeable = [&](int value) { return changeable ? 0 : value; };
   Writer writer;
   writer.word(0).bytes({0, 0, 0, 0, 0, 0});
@@ -271,7 +276,7 @@ Reply read_blocks(uint32_t first, uint32_t count, Cdrom& cdrom) {
   return reply;
 }
 
-// Commands that fail without a disc.
+// Returns true for the commands that fail without a disc.
 bool needs_disc(uint8_t opcode) {
   switch (opcode) {
     case kTestUnitReady:
@@ -287,7 +292,8 @@ bool needs_disc(uint8_t opcode) {
   }
 }
 
-// SPC-2, "Unit attention condition": these commands are executed despite it.
+// Returns true for the commands that are executed despite a unit attention (SPC-2, "Unit attention
+// condition").
 bool ignores_attention(uint8_t opcode) {
   return opcode == kInquiry || opcode == kRequestSense || opcode == kGetConfiguration ||
          opcode == kGetEventStatus;

@@ -42,12 +42,12 @@ enum class MediaEvent : uint8_t { kNone = 0, kEjectRequest = 1, kNewMedia = 2, k
 
 // The guest-visible state of the drive and of its disc.
 struct Cdrom {
-  uint32_t blocks = 0;          // of the disc; 0: the image is shorter than a block
-  Sense sense = kNoSense;       // of the last command, for REQUEST SENSE
+  uint32_t blocks = 0;          // on the disc; 0: no disc, or less than a block
+  Sense sense = kNoSense;       // the result of the last command, for REQUEST SENSE
   Sense attention = kWasReset;  // the pending unit attention, or kNoSense
   bool locked = false;
   bool tray_open = false;
-  MediaEvent event = MediaEvent::kNone;  // the last one not reported yet
+  MediaEvent event = MediaEvent::kNone;  // the last event, until it is reported
   bool operator==(const Cdrom&) const = default;
 };
 
@@ -68,9 +68,9 @@ struct Reply {
 
 Reply execute(std::span<const std::byte, kPacketBytes> packet, Cdrom& cdrom);
 
-// The host's hand on the drive. open_tray() takes the disc out; if the guest has locked the tray,
-// it returns false without `force`, and the guest is told that the button was pressed. insert()
-// puts a disc of `blocks` blocks in and closes the tray.
+// Functions for the host. open_tray() opens the tray and takes the disc out. If the guest has
+// locked the tray, open_tray() without `force` returns false and only tells the guest that the
+// eject button was pressed. insert() puts in a disc of `blocks` blocks and closes the tray.
 bool open_tray(Cdrom& cdrom, bool force);
 void insert(Cdrom& cdrom, uint32_t blocks);
 

@@ -19,7 +19,7 @@ constexpr uint8_t kToMemory = 1 << 3;
 constexpr uint8_t kActive = 1 << 0;
 constexpr uint8_t kMasterError = 1 << 1;
 constexpr uint8_t kInterrupt = 1 << 2;
-constexpr uint8_t kDriveCapable = 3 << 5;  // firmware's notes: drives 0 and 1 can do DMA
+constexpr uint8_t kDriveCapable = 3 << 5;  // firmware notes here which drives can do DMA
 
 // A physical region descriptor (PRD).
 struct Descriptor {
@@ -168,7 +168,7 @@ BusDevice::Name IdeChannel::ControlBlock::name_of(uint64_t, bool write) const {
   return {write ? "device control" : "alternate status", {}};
 }
 
-// "Software reset".
+// Writes the device control register. A change of SRST begins or ends a reset ("Software reset").
 void IdeChannel::write_control(uint8_t value) {
   const bool was_held = (state_.control & ata::kSoftwareReset) != 0;
   const bool held = (value & ata::kSoftwareReset) != 0;
@@ -247,8 +247,8 @@ void IdeChannel::stop_bus_master(bool error) {
   if (error) state_.bus_master_status |= kMasterError;
 }
 
-// Transfers data until the drive has none or the table ends. The loop is bounded: each
-// turn moves at least one byte of a drive's buffer.
+// Transfers data until the drives have none left or the table ends. The loop is bounded: each turn
+// moves at least one byte of a drive's buffer.
 void IdeChannel::run_bus_master() {
   State& s = state_;
   while (dma_enabled_ && (s.bus_master_status & kActive) != 0) {
@@ -279,8 +279,8 @@ void IdeChannel::run_bus_master() {
   }
 }
 
-// 82371AB, figure 8: bit 0 of address and count is 0, a count of 0 means 64 KiB, and the
-// table does not cross a 64 KiB boundary, so its address wraps there.
+// Reads the next descriptor. Bit 0 of address and count is 0, a count of 0 means 64 KiB, and the
+// table does not cross a 64 KiB boundary, so its address wraps there (82371AB, figure 8).
 bool IdeChannel::next_region() {
   Engine& engine = state_.engine;
   const auto descriptor = memory_.read<Descriptor>({engine.next_descriptor});
@@ -309,7 +309,7 @@ void IdeChannel::update_line() {
       drive != nullptr && drive->interrupt() && (state_.control & ata::kInterruptsOff) == 0;
   if (asserted == asserted_) return;
   asserted_ = asserted;
-  // 82371AB, 5.2.2: the rising edge of the line sets the bit, its level does not.
+  // 82371AB, 5.2.2: the rising edge of the line sets the interrupt bit, the line's level does not.
   if (asserted) state_.bus_master_status |= kInterrupt;
   line_.set(asserted);
 }

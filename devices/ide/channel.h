@@ -3,9 +3,9 @@
 //
 // The level of the interrupt line is INTRQ of the selected drive, masked by nIEN.
 //
-// Thread rule: any vCPU thread accesses the ports; I/O completes on the drives' loops.
-// One mutex guards the channel and both drives. The line is set with it held and may
-// not call back. No thread waits for a loop with the mutex held.
+// Thread rule: any vCPU thread accesses the ports; I/O completes on the drives' loops. One mutex
+// guards the channel and both drives. The line is set with the mutex held and may not call back. No
+// thread waits for a loop with the mutex held.
 //
 // Specification: ATA/ATAPI-6, clause 7 and "Single device configurations"; Intel
 // 82371AB (PIIX4) data sheet, 5.2 (bus master registers) and "Bus Master Function".
@@ -33,7 +33,7 @@ class IdeChannel {
   struct Engine {
     uint32_t next_descriptor = 0;
     uint32_t address = 0;
-    uint32_t left_bytes = 0;  // of the current region, from `address` on
+    uint32_t left_bytes = 0;  // left in the current region, from `address` on
     bool last = false;        // the current region is the last one (EOT)
     bool operator==(const Engine&) const = default;
   };
@@ -49,7 +49,7 @@ class IdeChannel {
     bool operator==(const State&) const = default;
   };
 
-  // `drive1` may be nullptr. All must outlive the channel.
+  // `drive1` may be nullptr. `memory`, `line` and the drives must outlive the channel.
   IdeChannel(const GuestMemory& memory, InterruptLine& line, IdeDrive& drive0, IdeDrive* drive1);
   // Waits for the drives' I/O. No vCPU may access the ports any more.
   ~IdeChannel();
@@ -63,7 +63,7 @@ class IdeChannel {
   // progress waits.
   void enable_dma(bool enabled);
 
-  // For the drive at `index`, which must exist and be a CD-ROM drive (IdeDrive's functions).
+  // Call open_tray() and insert() of the drive at `index`, which must exist and be a CD-ROM drive.
   bool open_tray(size_t index, bool force);
   void insert_disc(size_t index, uint64_t size_bytes);
 

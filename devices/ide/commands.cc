@@ -10,7 +10,7 @@ namespace {
 
 using ata::kSectorBytes;
 
-// "CHECK POWER MODE".
+// Results of CHECK POWER MODE.
 constexpr uint8_t kPowerStandby = 0x00;
 constexpr uint8_t kPowerActive = 0xff;
 
@@ -27,7 +27,7 @@ struct Access {
   bool dma;
   bool multiple = false;
 };
-constexpr uint8_t kWithoutRetry = 1;  // added to the opcodes of the first ATA
+constexpr uint8_t kWithoutRetry = 1;  // added to the opcode by variants of the first ATA
 constexpr Access kAccesses[] = {
     // opcode, kind, 48-bit, DMA, in blocks of SET MULTIPLE MODE
     {ata::kReadSectors, kRead, false, false},

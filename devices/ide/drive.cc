@@ -9,7 +9,7 @@ namespace {
 
 using ata::kSectorBytes;
 
-// "Signature and persistence": a host recognises the kind of a drive by these.
+// "Signature and persistence": a host recognises the kind of a drive by these values.
 constexpr uint8_t kCdromSignatureMid = 0x14;
 constexpr uint8_t kCdromSignatureHigh = 0xeb;
 
@@ -346,7 +346,8 @@ void IdeDrive::finish_io(const Result<void>& result) {
   }
   Transfer& t = s.transfer;
   if (!result || t.disc_gone) return fail_io();
-  // This was a flush: FLUSH CACHE, or the end of a write without a write cache.
+  // This was a flush: FLUSH CACHE, a SET FEATURES that disables the write cache, or the end of a
+  // write without a write cache.
   if (t.kind == Transfer::Kind::kReply) return succeed();
   t.offset_bytes += t.filled;
   t.left_bytes -= t.filled;

@@ -2,15 +2,15 @@
 // registers, executes ATA and packet commands, and moves data between its buffer and a
 // block::Backend on the disk's own loop.
 //
-// Data goes through the drive's buffer, never directly into guest memory. So a reset or
-// a stop of the bus master need not wait: an operation that the host still executes
-// changes nothing that the guest can see. The drive is busy until it has ended; the
-// standard allows 31 seconds for a reset.
+// Data goes through the drive's buffer, never directly into guest memory. So a reset or a stop of
+// the bus master need not wait: an operation that the host still executes changes nothing that the
+// guest can see. The drive is busy until that operation has ended; the standard allows 31 seconds
+// for a reset.
 //
-// Thread rule: a drive has no lock of its own. All functions are called with the
-// channel's mutex held, except the constructor, connect() and drain(). I/O runs on the
-// loop, at most one operation at a time; meanwhile only the loop accesses the buffer.
-// When it ends, the loop calls `completed`.
+// Thread rule: a drive has no lock of its own. All functions are called with the channel's mutex
+// held, except the constructor, connect() and drain(). I/O runs on the loop, at most one operation
+// at a time; meanwhile only the loop accesses the buffer. When the operation ends, the loop calls
+// `completed`.
 //
 // Specification: ATA/ATAPI-6, clauses 6, 8 and 9.
 #pragma once
@@ -42,7 +42,7 @@ class IdeDrive {
   // commands use both.
   struct Register {
     uint8_t now = 0;
-    uint8_t before = 0;  // the previous value
+    uint8_t before = 0;  // the value before `now`
     bool operator==(const Register&) const = default;
   };
 
@@ -65,13 +65,13 @@ class IdeDrive {
     bool dma = false;
     bool ext = false;           // a 48-bit command
     bool disc_gone = false;     // the disc was taken out during the transfer
-    uint64_t offset_bytes = 0;  // on the medium
+    uint64_t offset_bytes = 0;  // position on the medium
     uint64_t left_bytes = 0;    // still to be transferred, from offset_bytes on
     uint32_t chunk_bytes = 0;   // maximum per operation of the back end
     uint32_t block_bytes = 0;   // maximum per data request (DRQ block)
-    uint32_t filled = 0;        // bytes in the buffer
-    uint32_t position = 0;      // of the host or the bus master in the buffer
-    uint32_t block_end = 0;     // of the current DRQ block in the buffer
+    uint32_t filled = 0;        // number of valid bytes in the buffer
+    uint32_t position = 0;      // where the host or the bus master is in the buffer
+    uint32_t block_end = 0;     // where the current DRQ block ends in the buffer
     bool operator==(const Transfer&) const = default;
   };
 
@@ -92,7 +92,7 @@ class IdeDrive {
     bool io = false;              // the back end executes an operation
     bool reset_held = false;      // SRST is set
     ata::Geometry translation;
-    uint8_t multiple = ata::kMaxMultiple;  // as firmware leaves it
+    uint8_t multiple = ata::kMaxMultiple;  // the value that firmware leaves
     uint8_t transfer_mode = 0;
     bool write_cache = true;
     bool look_ahead = true;
@@ -101,9 +101,8 @@ class IdeDrive {
     bool operator==(const State&) const = default;
   };
 
-  // `backend` belongs to `loop`; both must outlive the drive. The first 20 characters of
-  // `serial` are the serial number; if it is empty, `name` is used. `name` is also used
-  // in messages.
+  // `backend` belongs to `loop`; both must outlive the drive. The first 20 characters of `serial`
+  // are the serial number; if `serial` is empty, `name` is used. `name` is also used in messages.
   IdeDrive(Kind kind, block::Backend& backend, EventLoop& loop, std::string serial,
            std::string name);
 
@@ -113,17 +112,18 @@ class IdeDrive {
   // Connects the drive to a channel, with a hardware reset. `completed` is called on the
   // loop and must call finish_io() with its argument, with the channel's mutex held.
   void connect(bool second_device, std::function<void(Result<void>)> completed);
-  // Waits for the end of the operation that the loop executes, if any. The drive must be in
-  // reset, so that it starts no new one. Must not be called with the channel's mutex held.
+  // Waits for the end of the operation that the loop executes, if there is one. The drive must be
+  // in reset, so that it starts no other operation. Must not be called with the channel's mutex
+  // held.
   void drain();
 
-  // The registers except data and command. The channel handles DEV of the device
+  // Access the registers other than data and command. The channel handles DEV of the device
   // register.
   uint8_t read(ata::Port port, bool high_order_byte) const;
   void write(ata::Port port, uint8_t value);
   uint8_t status() const { return state_.status; }
   void command(uint8_t opcode);
-  // The data port. Without a data request, and beyond the end of its block, reads return
+  // Access the data port. Without a data request, and beyond the end of its DRQ block, reads return
   // ones and writes are ignored.
   void read_data(std::span<std::byte> data);
   void write_data(std::span<const std::byte> data);
@@ -131,10 +131,10 @@ class IdeDrive {
   bool interrupt() const { return state_.interrupt; }
   void acknowledge() { state_.interrupt = false; }
 
-  // SRST is set and cleared.
+  // hold_reset() is called when SRST is set, release_reset() when SRST is cleared.
   void hold_reset();
   void release_reset();
-  // EXECUTE DEVICE DIAGNOSTIC, which both drives of a channel execute.
+  // Executes EXECUTE DEVICE DIAGNOSTIC, which both drives of a channel execute.
   void diagnose();
 
   // The part of the buffer that the bus master must read or fill; empty if there is no
@@ -144,17 +144,17 @@ class IdeDrive {
     bool to_memory = false;
   };
   Dma dma();
-  // The bus master has moved the first `size_bytes` of them.
+  // Called when the bus master has moved the first `size_bytes` bytes of dma().
   void dma_moved(size_t size_bytes);
 
   void finish_io(const Result<void>& result);
 
-  // For a CD-ROM drive; see atapi::open_tray() and insert(). The first ends a transfer from the
-  // disc with an error, after the data that the drive has already read.
+  // For a CD-ROM drive; see atapi::open_tray() and atapi::insert(). open_tray() also ends a
+  // transfer from the disc with an error, after the data that the drive has already read.
   bool open_tray(bool force);
   void insert(uint64_t size_bytes);
-  // `moved` is called when the guest opens or closes the tray, with the channel's mutex held. Set
-  // before connect().
+  // Sets the function that is called, with the channel's mutex held, when the guest opens or closes
+  // the tray. Must be called before connect().
   void on_tray_moved(std::function<void(bool open)> moved) { tray_moved_ = std::move(moved); }
 
   const State& state() const { return state_; }
@@ -167,7 +167,7 @@ class IdeDrive {
     uint32_t size_bytes = 0;
   };
 
-  // Each executes a command of its set; false if the opcode is not in the set.
+  // Each executes a command of its set, and returns false if the opcode is not in the set.
   bool execute_for_disk(uint8_t opcode);
   bool execute_for_cdrom(uint8_t opcode);
   bool execute_for_both(uint8_t opcode);
@@ -179,7 +179,7 @@ class IdeDrive {
   void take_packet();
   void execute_packet();
 
-  // Returns the sector that the registers address; nothing if it is not a valid CHS
+  // Returns the sector that the registers address; nullopt if the registers contain an invalid CHS
   // address.
   std::optional<uint64_t> address(bool ext) const;
   uint32_t sector_count(bool ext) const;
@@ -212,7 +212,7 @@ class IdeDrive {
   EventLoop& loop_;
   const std::string serial_;
   const std::string name_;
-  const uint64_t capacity_sectors_;  // of a disk
+  const uint64_t capacity_sectors_;  // only for a disk
   std::function<void(bool open)> tray_moved_;
 
   // Guarded by the channel's mutex. While state_.io is set, buffer_ belongs to the loop.

@@ -20,7 +20,7 @@ constexpr uint32_t kBusMasterBytes = Ide::kChannels * IdeChannel::kBusMasterPort
 // 82371AB, 5.1: timing registers, which have no effect. Bit 15 of a channel's half of
 // IDETIM says that its ports are decoded.
 constexpr uint8_t kTimings = 0x40;       // IDETIM, 16 bits per channel
-constexpr uint8_t kMoreTimings = 0x44;   // SIDETIM
+constexpr uint8_t kMoreTimings = 0x44;   // SIDETIM, timings of the second drives
 constexpr uint8_t kUltraTimings = 0x48;  // UDMACTL and, from 0x4a on, UDMATIM
 constexpr uint32_t kDecode = 0x8000;
 constexpr uint32_t kTimingBits = 0x7fff;

@@ -25,13 +25,14 @@ class Ide {
   static constexpr size_t kChannels = 2;
   static constexpr size_t kDrives = 4;
 
-  // Drives 0 and 1 are on the first channel. A missing drive is nullptr; a channel with
-  // a second drive must have a first one. All must outlive the controller.
+  // Drives 0 and 1 are on the first channel. A missing drive is nullptr; a channel with a second
+  // drive must have a first one. `memory`, the lines and the drives must outlive the controller.
   Ide(const GuestMemory& memory, const std::array<InterruptLine*, kChannels>& lines,
       const std::array<IdeDrive*, kDrives>& drives);
 
   PciFunction& function() { return function_; }
-  // For the CD-ROM drive at a position, which must exist. Any thread but the drive's loop.
+  // The next functions are for the CD-ROM drive at `position`, which must exist. Any thread except
+  // the drive's loop may call them.
   bool open_tray(size_t position, bool force) {
     return channels_.at(position / 2)->open_tray(position % 2, force);
   }

@@ -10,10 +10,10 @@ namespace wick::devices {
 
 namespace {
 
-// Class and subclass.
+// Values of class and subclass.
 constexpr uint32_t kClassVga = 0x0300;
 constexpr uint32_t kClassIsaBridge = 0x0601;
-constexpr uint8_t kMultifunction = 0x80;  // in PCI_HEADER_TYPE
+constexpr uint8_t kMultifunction = 0x80;  // a bit of PCI_HEADER_TYPE
 
 }  // namespace
 
@@ -36,11 +36,11 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
   // without a PCI subsystem rely on that.
   set<uint16_t>(PCI_COMMAND, PCI_COMMAND_MASTER,
                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
-  // A VGA card has ports without a BAR. SeaBIOS runs the card's ROM only if both bits can be set
-  // (src/hw/pcidevice.c and src/optionroms.c, is_pci_vga()).
+  // A VGA card has ports without a BAR. SeaBIOS runs the card's ROM only if the bits for I/O and
+  // memory can both be set (src/hw/pcidevice.c and src/optionroms.c, is_pci_vga()).
   if (identity.class_code >> 8 == kClassVga) writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
-  // A bridge to ISA decodes both spaces. OVMF looks for serial ports and a keyboard behind it only
-  // if it does (OvmfPkg/SioBusDxe/SioBusDxe.c).
+  // A bridge to ISA decodes I/O and memory. OVMF looks for serial ports and a keyboard behind it
+  // only if both bits are set (OvmfPkg/SioBusDxe/SioBusDxe.c).
   if (identity.class_code >> 8 == kClassIsaBridge) {
     constexpr std::byte kBoth{PCI_COMMAND_IO | PCI_COMMAND_MEMORY};
     config_[PCI_COMMAND] |= kBoth;
@@ -51,7 +51,7 @@ PciFunction::PciFunction(const Identity& identity, PciInterrupts* interrupts)
   set(PCI_SUBSYSTEM_VENDOR_ID, identity.subsystem_vendor);
   set(PCI_SUBSYSTEM_ID, identity.subsystem);
   set<uint8_t>(PCI_INTERRUPT_LINE, 0, 0xff);
-  if (interrupts != nullptr) set<uint8_t>(PCI_INTERRUPT_PIN, 1);  // INTA
+  if (interrupts != nullptr) set<uint8_t>(PCI_INTERRUPT_PIN, 1);  // the pin is INTA
 }
 
 void PciFunction::add_bar(size_t index, uint32_t size_bytes, BusDevice& device, Moved moved) {
@@ -71,8 +71,8 @@ void PciFunction::add_io_bar(size_t index, uint32_t ports, BusDevice& device) {
   bar.space = Space::kIo;
   bar.size_bytes = ports;
   bar.device = &device;
-  // All 32 bits, as in QEMU: SeaBIOS computes the size from them. Addresses beyond the ports are
-  // outside of the window, and so are not decoded.
+  // All 32 bits of the BAR are implemented, as in QEMU, because SeaBIOS computes the size from
+  // them. An address that is no port lies outside of the window, so it is not decoded.
   set<uint32_t>(PCI_BASE_ADDRESS_0 + 4 * index, PCI_BASE_ADDRESS_SPACE_IO, ~(ports - 1));
   writable_[PCI_COMMAND] |= std::byte{PCI_COMMAND_IO};
 }

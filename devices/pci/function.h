@@ -32,7 +32,7 @@ class PciFunction {
     uint16_t device = 0;
     uint16_t subsystem_vendor = 0;
     uint16_t subsystem = 0;
-    uint32_t class_code = 0;  // class, subclass, programming interface
+    uint32_t class_code = 0;  // a byte each: class, subclass, programming interface
     uint8_t revision = 0;
   };
 
@@ -60,7 +60,7 @@ class PciFunction {
   // Adds a 32-bit register without effect at `offset`, behind the header. The guest can
   // write the bits set in `writable`.
   void add_register(uint8_t offset, uint32_t value, uint32_t writable);
-  // Tells software that probes function 0 of a slot that the slot has others (6.2.1).
+  // Tells software that probes function 0 of a slot that the slot has other functions (6.2.1).
   void set_multifunction();
   // Sets the callback for changes of the Bus Master bit, which is set at first. `changed` is
   // called before the guest's write returns and with the host bridge's lock held; it may wait
@@ -72,33 +72,34 @@ class PciFunction {
   // For the host bridge: gives each memory BAR the next aligned address from `next` on,
   // and advances `next`. Only BARs within `window` are decoded.
   void place_bars(const Bus::Range& window, uint64_t& next, uint8_t interrupt_line);
-  // Does the same for BARs in I/O space.
+  // Does what place_bars() does, for BARs in I/O space.
   void place_io_bars(const Bus::Range& window, uint64_t& next);
 
-  // For a function that is plugged in while the guest runs: its BARs have no addresses and are not
-  // decoded, because the guest knows which are free.
+  // For a function that is plugged in while the guest runs: leaves its BARs without addresses and
+  // not decoded, because only the guest knows which addresses are free.
   void leave_unplaced(const Bus::Range& window, const Bus::Range& io_window,
                       uint8_t interrupt_line);
   // Ends the decoding of all BARs, and reports it to their `moved`.
   void stop_decoding();
 
-  // What a driver would find, for the host. Called with the host bridge's lock held.
+  // What a driver would find in the configuration space.
   struct Description {
     Identity identity;
     uint8_t interrupt_line = 0;
-    uint8_t interrupt_pin = 0;  // 0: none
+    uint8_t interrupt_pin = 0;  // 1: INTA; 0: no interrupt
     struct Address {
       size_t index = 0;
       Space space = Space::kMemory;
-      uint64_t base = 0;  // 0: not decoded
+      uint64_t base = 0;  // 0: the BAR is not decoded
       uint64_t size_bytes = 0;
     };
     std::vector<Address> bars;
   };
+  // Describes the function for the host. Called with the host bridge's lock held.
   Description describe() const;
 
-  // Accesses are 1 to 8 bytes. One that crosses the end of the configuration space reads
-  // as zeroes and writes nothing.
+  // An access has 1 to 8 bytes. An access that crosses the end of the configuration space reads
+  // zeroes or writes nothing.
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
 
@@ -129,7 +130,7 @@ class PciFunction {
   Bus::Range io_window_;
   uint8_t last_capability_ = PCI_CAPABILITY_LIST;  // offset of the pointer to the next capability
   uint8_t next_capability_ = 0x40;
-  uint8_t msix_ = 0;  // offset of the MSI-X capability
+  uint8_t msix_ = 0;  // offset of the MSI-X capability; 0: none
   uint8_t access_window_ = 0;
   BusDevice* access_device_ = nullptr;
   BusMasterChanged bus_master_changed_;

@@ -32,7 +32,7 @@ constexpr PciFunction::Identity kI440fxBridge{.vendor = 0x8086,
                                               .subsystem = 0x1100,
                                               .class_code = 0x060000,
                                               .revision = 2};
-constexpr uint8_t kPam = 0x59;  // to 0x5f
+constexpr uint8_t kPam = 0x59;  // the first of the seven PAM registers
 
 }  // namespace
 
@@ -97,7 +97,7 @@ std::vector<PciHost::Slot> PciHost::list() {
 }
 
 PciFunction* PciHost::at(uint32_t bus_device_function) {
-  // There is one bus.
+  // A number on another bus gives a slot that does not exist.
   const uint32_t slot = bus_device_function >> 3;
   if (slot >= kSlots) return nullptr;
   if ((bus_device_function & 7) == 0) return functions_[slot];

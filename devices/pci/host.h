@@ -1,10 +1,11 @@
-// The PCI host bridge: bus 0 with up to 31 further slots, of which each has function 0 and may have
-// others without BARs. It decodes accesses to their configuration spaces, through ports and through
-// memory (ECAM), and accesses to their BARs in a window of addresses and a window of ports.
+// The PCI host bridge: bus 0 with up to 31 more slots. Each slot in use has function 0, and may
+// have further functions without BARs. The bridge decodes accesses to their configuration spaces,
+// through ports and through memory (ECAM), and accesses to their BARs in a window of addresses and
+// a window of ports.
 //
-// Thread rule: attach() is called before the first vCPU runs, plug() and unplug() while
-// all vCPUs are stopped, everything else by any vCPU. One mutex guards all configuration
-// spaces; an access to a BAR takes no lock.
+// Thread rule: attach() and attach_further() are called before the first vCPU runs, plug() and
+// unplug() while all vCPUs are stopped, list() on the main loop's thread, everything else by any
+// vCPU. One mutex guards all configuration spaces; an access to a BAR takes no lock.
 //
 // Specification: PCI Local Bus 3.0, 3.2.2.3.2 (ports); PCI Express 5.0, 7.2.2
 // (ECAM).
@@ -24,9 +25,9 @@ namespace wick::devices {
 
 class PciHost {
  public:
-  static constexpr uint64_t kPorts = 8;  // 0xcf8 to 0xcff
+  static constexpr uint64_t kPorts = 8;  // the ports 0xcf8 to 0xcff
   static constexpr size_t kSlots = 32;
-  static constexpr uint64_t kEcamBytes = 1 << 20;  // of one bus
+  static constexpr uint64_t kEcamBytes = 1 << 20;  // the size for one bus
 
   // kI440fx is the bridge by which SeaBIOS knows QEMU's machine. Its PAM registers (Intel 82441FX,
   // 3.2.18) are stored and have no effect: the RAM behind them can always be written.
@@ -37,29 +38,31 @@ class PciHost {
   PciHost(const Bus::Range& window, std::function<void()> reset, const Bus::Range& io_window = {},
           Identity identity = Identity::kGeneric);
 
-  // Puts a function into a slot and assigns addresses to its BARs. The function must
-  // outlive the bridge. `interrupt_line` is the initial value of its Interrupt Line
-  // register, for systems without ACPI.
+  // Puts a function into a slot and assigns addresses to its BARs. The function must outlive the
+  // bridge. `interrupt_line` is the initial value of the function's Interrupt Line register, for
+  // systems without ACPI.
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
 
-  // Adds function `number`, 1 to 7, of a slot. It has no BARs, and must outlive the bridge.
-  // Software finds it if it asks for it, or if function 0 says that there are others.
+  // Adds function `number`, 1 to 7, of a slot. The function has no BARs, and must outlive the
+  // bridge. Software finds it by asking for this number, or if function 0 announces further
+  // functions.
   Result<void> attach_further(uint8_t slot, uint8_t number, PciFunction& function);
-  // Function 0 of slot 0, the bridge itself.
+  // Returns function 0 of slot 0, the bridge itself.
   PciFunction& bridge() { return bridge_; }
 
-  // The same as attach() for a guest that runs already, which assigns the addresses itself.
+  // Puts a function into a slot while the guest runs. The guest assigns the addresses of its BARs.
   Result<void> plug(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
   // Empties the slot. Afterwards the function may be destroyed.
   void unplug(uint8_t slot);
 
-  // The functions by slot, the bridge itself at 0. On the main loop's thread, which must not wait
-  // for a vCPU that holds the lock while it waits for the main loop: then the functions are as at
-  // the call before.
+  // Function 0 of a slot in use. Slot 0 has the bridge itself.
   struct Slot {
     uint8_t slot = 0;
     PciFunction::Description function;
   };
+  // Describes the slots in use. Called on the main loop's thread, which must not wait for the lock,
+  // because a vCPU that holds it may wait for the main loop. If the lock is taken, returns the
+  // result of the call before.
   std::vector<Slot> list() EXCLUDES(mutex_);
 
   BusDevice& ports() { return ports_; }
@@ -116,7 +119,7 @@ class PciHost {
   Window window_;
   Window io_window_;
   Mutex mutex_;
-  std::vector<Slot> listed_;  // by the last list(); owned by the main loop
+  std::vector<Slot> listed_;  // the result of the last list(); owned by the main loop
 };
 
 }  // namespace wick::devices

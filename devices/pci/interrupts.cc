@@ -85,8 +85,8 @@ void PciInterrupts::configure(const Control& control) {
   update_connections();
 }
 
-// 6.8.2: the table and the PBA support aligned accesses of 4 or 8 bytes. The result of
-// others is undefined; here they read as zeroes and write nothing.
+// 6.8.2: the table and the PBA support aligned accesses of 4 or 8 bytes. The result of other
+// accesses is undefined; here they read zeroes and write nothing.
 void PciInterrupts::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(mutex_);
   const bool proper = (data.size() == 4 || data.size() == 8) && offset % data.size() == 0;

@@ -2,9 +2,8 @@
 // has enabled MSI-X. As a BusDevice it is the BAR with the MSI-X table and the pending
 // bit array (PBA).
 //
-// Thread rule: any thread. One mutex guards everything. The line and the sink are
-// called with it held, so that no interrupt is sent after the guest has masked it;
-// neither may call back.
+// Thread rule: any thread. One mutex guards everything. The line and the sink are called with the
+// mutex held, so that no interrupt is sent after the guest has masked it; neither may call back.
 //
 // Specification: PCI Local Bus 3.0, 2.2.6 (INTx) and 6.8.2 (MSI-X).
 #pragma once
@@ -34,25 +33,25 @@ class PciInterrupts final : public BusDevice {
   // Called by the device. The INTx wire has the level `asserted` unless the driver has
   // disabled it or enabled MSI-X.
   void set_intx(bool asserted);
-  // Sends the vector's message, or sets its pending bit if it is masked. A vector that
-  // does not exist is ignored.
+  // Sends the vector's message, or sets its pending bit if the vector is masked. A vector that does
+  // not exist is ignored.
   void send(uint16_t vector);
   bool msix_enabled() const;
-  // Connects `event` to the sink whenever the vector's message may be sent, until disconnect():
-  // a signal then acts as send(vector). While it is not connected (the vector is masked, or
-  // the sink refuses), a signal stays in `event`, and the caller must call send().
+  // Connects `event` to the sink whenever the vector's message may be sent, until disconnect(): a
+  // signal then acts as send(vector). While `event` is not connected (the vector is masked, or the
+  // sink refuses), a signal stays in `event`, and the caller must call send().
   void connect(uint16_t vector, const EventFd& event);
   void disconnect(const EventFd& event);
   // Deasserts INTx and clears all pending bits, for a reset of the device.
   void clear();
 
-  // For PciFunction, which has the configuration space.
+  // The functions below are for PciFunction, which has the configuration space.
   uint16_t vectors() const { return vectors_; }
   bool intx_pending() const;  // the Interrupt Status bit
   struct Control {
     bool intx_disabled = false;
-    // 6.2.2: while the Bus Master bit is clear, the function sends no messages, because they
-    // are memory writes; they become pending.
+    // 6.2.2: while the Bus Master bit is clear, the function sends no messages, because they are
+    // memory writes. The messages become pending.
     bool bus_master = true;
     uint16_t msix_control = 0;
   };

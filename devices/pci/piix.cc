@@ -5,13 +5,13 @@ namespace wick::devices {
 namespace {
 
 constexpr uint16_t kIntel = 0x8086;
-constexpr uint8_t kIsaBridgeFunction = 1;  // of slot 0
+constexpr uint8_t kIsaBridgeFunction = 1;  // the function's number in slot 0
 
 // Registers of the power management function.
 constexpr uint8_t kPmBase = 0x40;
 constexpr uint32_t kPmBaseIsPorts = 1 << 0;
 constexpr uint8_t kPmMisc = 0x80;
-constexpr uint32_t kPmDecoded = 1 << 0;  // PMIOSE
+constexpr uint32_t kPmDecoded = 1 << 0;  // PMIOSE: the ports are decoded
 
 }  // namespace
 

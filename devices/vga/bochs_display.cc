@@ -28,7 +28,7 @@ bool is_depth(uint16_t bits_per_pixel) {
   }
 }
 
-// In memory. Pixels of 4 bits are in four planes.
+// Returns the bits that a pixel takes in memory. Pixels of 4 bits are spread over four planes.
 uint64_t storage_bits(uint16_t bits_per_pixel) {
   return bits_per_pixel == 15 ? 16 : bits_per_pixel;
 }
@@ -39,7 +39,7 @@ bool fits(const State& state, uint64_t vram_bytes) {
   return mode.start_bytes + (mode.height - 1) * mode.line_bytes + last_line <= vram_bytes;
 }
 
-// Completes the registers of a mode; false if the card has no such mode.
+// Completes the registers of a mode; returns false if the card has no such mode.
 bool settle(State& state, uint64_t vram_bytes) {
   auto& display = state.display;
   if (!is_depth(display[kBitsPerPixel])) return false;
@@ -50,8 +50,9 @@ bool settle(State& state, uint64_t vram_bytes) {
   if (display[kWidth] == 0 || display[kWidth] > Picture::kMaxWidth) return false;
   if (display[kHeight] == 0 || display[kHeight] > Picture::kMaxHeight) return false;
   display[kVirtualWidth] = std::max(display[kVirtualWidth], display[kWidth]);
-  // A driver that moves the picture writes the offsets one after the other, so one that does not
-  // fit may be due to the other one, which the driver has not written yet.
+  // A driver that moves the picture writes the two offsets one after the other. If the picture does
+  // not fit, the cause may be the offset that the driver has not written yet. So the offsets are
+  // set to 0, first Y, then X, before the mode is refused.
   if (!fits(state, vram_bytes)) display[kOffsetY] = 0;
   if (!fits(state, vram_bytes)) display[kOffsetX] = 0;
   if (!fits(state, vram_bytes)) return false;
@@ -60,8 +61,8 @@ bool settle(State& state, uint64_t vram_bytes) {
   return true;
 }
 
-// Registers of the VGA that programs expect to suit the mode: those behind the window at 0xa0000,
-// and the size.
+// Sets registers of the VGA that programs expect to suit the mode: those of the window at 0xa0000,
+// and those of the picture's size.
 void set_vga_registers(State& state) {
   const DisplayMode mode = display_mode(state);
   const uint32_t last_line = mode.height - 1;
@@ -105,7 +106,8 @@ uint64_t write_enable(State& state, uint16_t value, uint64_t vram_bytes) {
   return (value & kNoClear) != 0 ? 0 : mode.height * mode.line_bytes;
 }
 
-// A change of an enabled mode is refused as a whole if the card has no such mode.
+// Changes a register. If the mode is enabled and the card has no mode with the new value, nothing
+// changes.
 void change(State& state, uint16_t index, uint16_t value, uint64_t vram_bytes) {
   const auto before = state.display;
   state.display[index] = value;
@@ -152,7 +154,7 @@ uint64_t write_display(State& state, uint16_t index, uint16_t value, uint64_t vr
       change(state, index, value, vram_bytes);
       return 0;
     case kBank: {
-      // In the planes of a mode with 4 bits a bank has 64 KiB of each plane.
+      // In a mode with 4 bits per pixel, a bank has 64 KiB of each plane.
       const uint64_t bank_bytes = state.display[kBitsPerPixel] == 4 ? 4 * kBankBytes : kBankBytes;
       state.display[kBank] = static_cast<uint16_t>(value & (vram_bytes / bank_bytes - 1));
       return 0;

@@ -21,16 +21,16 @@ struct DisplayMode {
   uint32_t width = 0, height = 0;  // in pixels
   uint32_t bits_per_pixel = 0;     // 4, 8, 15, 16, 24 or 32
   uint64_t line_bytes = 0;         // from one line to the next
-  uint64_t start_bytes = 0;        // of the first pixel in the video memory
+  uint64_t start_bytes = 0;        // where the first pixel is in the video memory
 };
 
-// The mode that the registers describe. Valid only while the display is enabled.
+// Returns the mode that the registers describe. Valid only while the display is enabled.
 DisplayMode display_mode(const State& state);
 
-// Registers that do not exist read as 0.
+// Returns the value of a register; 0 for a register that does not exist.
 uint16_t read_display(const State& state, uint16_t index, uint64_t vram_bytes);
 
-// Returns how many bytes from the beginning of the video memory must be cleared.
+// Writes a register. Returns how many bytes from the beginning of the video memory must be cleared.
 uint64_t write_display(State& state, uint16_t index, uint16_t value, uint64_t vram_bytes);
 
 }  // namespace wick::devices::vga

@@ -1,7 +1,7 @@
 // Which pages of the video memory the guest has written directly, without an exit to wick.
 //
-// vmm/ implements it with KVM's dirty log of the slot at BAR 0. If the slot is mapped
-// anew, at another address, what was written before must not be lost: report all pages then.
+// vmm/ implements this with KVM's dirty log of the slot at BAR 0. After the slot has been mapped at
+// another address, take() must report all pages, so that no earlier write is lost.
 //
 // Thread rule: one thread at a time.
 #pragma once

@@ -17,8 +17,8 @@ void put(Block& block, size_t offset, std::initializer_list<uint8_t> bytes) {
   for (const uint8_t byte : bytes) block[offset++] = std::byte{byte};
 }
 
-// 3.10.2: a detailed timing. Sizes are in pixels and lines; front porch, sync and blanking are
-// counted from the end of the visible part.
+// A detailed timing (3.10.2). Horizontal sizes are in pixels, vertical sizes in lines. The blank
+// part includes the front porch, where it begins, and the sync pulse.
 struct Timing {
   uint32_t clock_10khz = 0;
   uint32_t width = 0, horizontal_blank = 0, horizontal_front = 0, horizontal_sync = 0;
@@ -57,9 +57,11 @@ void put_timing(Block& block, size_t offset, const Timing& t) {
        high(t.width_mm, t.height_mm), 0, 0, t.flags});
 }
 
-// 3.10.3: a descriptor that is no timing. Text ends with a line feed and is padded with spaces.
+// Tags of a descriptor that is not a timing (3.10.3).
 constexpr uint8_t kName = 0xfc, kDummy = 0x10;
 
+// Writes a descriptor that is not a timing. Its text ends with a line feed and is padded with
+// spaces.
 void put_descriptor(Block& block, size_t offset, uint8_t tag, std::string_view text) {
   put(block, offset, {0, 0, 0, tag, 0});
   if (text.empty()) return;
@@ -85,7 +87,7 @@ Block make_edid() {
   put(block, 35, {0x21, 0x08, 0x00});
   // 3.9, at 60 Hz: 1280x1024, 1440x900, 1600x1200, 1680x1050, 1920x1080, 1920x1200.
   put(block, 38, {0x81, 0x80, 0x95, 0x00, 0xa9, 0x40, 0xb3, 0x00, 0xd1, 0xc0, 0xd1, 0x00});
-  put(block, 50, {0x01, 0x01, 0x01, 0x01});  // unused
+  put(block, 50, {0x01, 0x01, 0x01, 0x01});  // two timings that are not used
   constexpr size_t kFirst = 54;
   put_timing(block, kFirst, kPreferred);
   put_descriptor(block, kFirst + kDescriptorBytes, kName, "wick");

@@ -11,7 +11,7 @@ namespace wick::devices::vga {
 
 inline constexpr size_t kEdidBytes = 128;
 
-// A monitor "wick" that prefers 1280x800.
+// Returns the EDID of a monitor "wick" that prefers 1280x800.
 std::array<std::byte, kEdidBytes> make_edid();
 
 }  // namespace wick::devices::vga

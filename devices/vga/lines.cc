@@ -12,17 +12,19 @@ namespace {
 
 using Kind = Screen::Kind;
 
-constexpr uint32_t kDotsPerGroup = 8;  // in the four bytes of the planes
+constexpr uint32_t kDotsPerGroup = 8;  // dots in one byte of each plane
 constexpr uint32_t kGroupBytes = 4;
 
 uint32_t from_5_bits(uint32_t value) { return value << 3 | value >> 2; }
 uint32_t from_6_bits(uint32_t value) { return value << 2 | value >> 4; }
 
-// The lower three bits are 0, as in QEMU's pictures.
+// Returns the colour of a pixel of 15 bits. The lower three bits of each component are 0, as in
+// QEMU's pictures.
 uint32_t from_15(uint16_t value) {
   return (value & 0x7c00u) << 9 | (value & 0x03e0u) << 6 | (value & 0x001fu) << 3;
 }
-// Here QEMU repeats the upper bits.
+// Returns the colour of a pixel of 16 bits. The upper bits of each component are repeated in the
+// lower ones, as in QEMU's pictures.
 uint32_t from_16(uint16_t value) {
   return from_5_bits(value >> 11) << 16 | from_6_bits(value >> 5 & 0x3f) << 8 |
          from_5_bits(value & 0x1f);

@@ -14,15 +14,15 @@ namespace wick::devices::vga {
 
 class LinePainter {
  public:
-  // Both must outlive the painter. The screen is neither blank nor text.
+  // `screen` and `vram` must outlive the painter. The screen is neither blank nor text.
   LinePainter(const Screen& screen, const Vram& vram);
 
-  // The video memory that a line shows: its address, and the number of bytes, which may wrap around
-  // at the screen's wrap_bytes.
+  // The video memory that a line shows: address() is where it begins, source_bytes() its size. The
+  // memory may wrap around at the screen's wrap_bytes.
   uint64_t address(uint32_t y) const;
   uint64_t source_bytes() const { return source_.size(); }
 
-  // `pixels` has one element per pixel of the line.
+  // Draws line `y`. `pixels` has one element per pixel of the line.
   void draw(uint32_t y, std::span<uint32_t> pixels);
 
  private:
@@ -34,7 +34,7 @@ class LinePainter {
   const Screen& screen_;
   const Vram& vram_;
   std::vector<std::byte> source_;
-  std::vector<uint32_t> dots_;  // of modes with a palette, with those that panning leaves out
+  std::vector<uint32_t> dots_;  // modes with a palette: all dots, also those that panning hides
 };
 
 }  // namespace wick::devices::vga

@@ -9,7 +9,8 @@ namespace {
 
 constexpr uint8_t kOddPlanes = 0x0a, kEvenPlanes = 0x05;
 
-// The address in the window's memory map, with the bank; nothing if the map does not have it.
+// Returns the address that an offset in the window has in the present memory map, with the bank;
+// nullopt if it has none.
 std::optional<uint64_t> mapped(const State& state, uint64_t offset) {
   const uint64_t bank = display_enabled(state) ? uint64_t{state.display[kBank]} << 16 : 0;
   switch (state.graphics[kGraphicsMiscellaneous] & kMemoryMap) {
@@ -31,20 +32,20 @@ std::optional<uint64_t> mapped(const State& state, uint64_t offset) {
 bool is_chain4(const State& state) { return (state.sequencer[kMemoryMode] & kChain4) != 0; }
 bool is_odd_even(const State& state) { return (state.graphics[kGraphicsMode] & kOddEven) != 0; }
 
-// A bit for each plane becomes 8 bits for each plane.
+// Expands a bit for each plane to 8 bits for each plane.
 uint32_t expand(uint8_t planes) {
   return (planes & 1 ? 0x000000ffu : 0) | (planes & 2 ? 0x0000ff00u : 0) |
          (planes & 4 ? 0x00ff0000u : 0) | (planes & 8 ? 0xff000000u : 0);
 }
 
-// The same byte for each plane.
+// Returns the same byte for each plane.
 uint32_t repeat(uint8_t value) { return value * 0x01010101u; }
 
 uint8_t rotated(const State& state, uint8_t value) {
   return std::rotr(value, state.graphics[kDataRotate] & 7);
 }
 
-// The logical function of "Data Rotate", with the latches.
+// Combines the data with the latches, by the logical function of "Data Rotate".
 uint32_t combine(const State& state, uint32_t data) {
   switch (state.graphics[kDataRotate] >> 3 & 3) {
     case 1:
@@ -58,7 +59,7 @@ uint32_t combine(const State& state, uint32_t data) {
   }
 }
 
-// What the write modes of "Graphics Mode" make of a byte: the data of the four planes.
+// Returns the data of the four planes that the write mode ("Graphics Mode") makes of a byte.
 uint32_t written_data(const State& state, uint8_t value) {
   const auto& graphics = state.graphics;
   const uint32_t set_reset = expand(graphics[kSetReset]);
@@ -84,7 +85,8 @@ uint32_t written_data(const State& state, uint8_t value) {
   return (combine(state, data) & mask) | (state.latches & ~mask);
 }
 
-// Read mode 1: a bit is set where the planes that matter have the colour to compare with.
+// Returns the byte of read mode 1: a bit is set where the latches have the colour of "Color
+// Compare", in all planes that "Color Don't Care" selects.
 uint8_t compare(const State& state) {
   const uint32_t differing = (state.latches ^ expand(state.graphics[kColorCompare])) &
                              expand(state.graphics[kColorDontCare]);
@@ -116,7 +118,8 @@ void write_window(const State& state, Vram& vram, uint64_t offset, uint8_t value
   if (!address) return;
   uint8_t planes = state.sequencer[kMapMask];
   if (is_chain4(state)) {
-    // Without the graphics controller, which some BIOSes leave as the last mode needed it.
+    // Writes bypass the graphics controller here, because some BIOSes leave its registers as the
+    // last mode needed them.
     if ((planes >> (*address & 3) & 1) != 0) vram.store_byte(*address, value);
     return;
   }

@@ -16,7 +16,8 @@ namespace wick::devices::vga {
 
 inline constexpr uint64_t kWindowBytes = 0x20000;
 
-// `offset` is from 0xa0000. A part of the window that the memory map does not use reads as 0xff.
+// `offset` counts from 0xa0000. A part of the window that the memory map does not use reads as 0xff
+// and ignores writes.
 uint8_t read_window(State& state, const Vram& vram, uint64_t offset);
 void write_window(const State& state, Vram& vram, uint64_t offset, uint8_t value);
 

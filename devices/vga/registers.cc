@@ -4,15 +4,16 @@ namespace wick::devices::vga {
 
 namespace {
 
-// The bits that the registers have.
+// The bits that each register has.
 constexpr std::array<uint8_t, 8> kSequencerBits = {0x03, 0x3d, 0x0f, 0x3f, 0x0e, 0, 0, 0};
 constexpr std::array<uint8_t, 9> kGraphicsBits = {0x0f, 0x0f, 0x0f, 0x1f, 0x03,
                                                   0x7b, 0x0f, 0x0f, 0xff};
 constexpr uint8_t kPaletteBits6 = 0x3f;
-constexpr std::array<uint8_t, 5> kAttributeBits = {0xef, 0xff, 0x3f, 0x0f, 0x0f};  // from 0x10 on
+// For the registers from 0x10 on.
+constexpr std::array<uint8_t, 5> kAttributeBits = {0xef, 0xff, 0x3f, 0x0f, 0x0f};
 
-constexpr uint8_t kRetrace = 0x08, kNoDisplay = 0x01;  // of Input Status 1
-constexpr uint8_t kReadState = 3, kWriteState = 0;     // of DAC State
+constexpr uint8_t kRetrace = 0x08, kNoDisplay = 0x01;  // bits of Input Status 1
+constexpr uint8_t kReadState = 3, kWriteState = 0;     // values of DAC State
 
 bool is_present(const State& state, uint16_t port) {
   const bool color = (state.miscellaneous_output & kColorEmulation) != 0;

@@ -17,14 +17,14 @@ namespace wick::devices::vga {
 enum Port : uint16_t {
   kCrtcIndexMono = 0x3b4,
   kCrtcDataMono = 0x3b5,
-  kInputStatus1Mono = 0x3ba,  // written: Feature Control
-  kAttribute = 0x3c0,         // written: index and data in turn
+  kInputStatus1Mono = 0x3ba,  // a write sets Feature Control
+  kAttribute = 0x3c0,         // writes set the index and data in turn
   kAttributeData = 0x3c1,
-  kInputStatus0 = 0x3c2,  // written: Miscellaneous Output
+  kInputStatus0 = 0x3c2,  // a write sets Miscellaneous Output
   kSequencerIndex = 0x3c4,
   kSequencerData = 0x3c5,
   kDacMask = 0x3c6,
-  kDacReadIndex = 0x3c7,  // read: DAC State
+  kDacReadIndex = 0x3c7,  // a read returns DAC State
   kDacWriteIndex = 0x3c8,
   kDacData = 0x3c9,
   kFeatureControl = 0x3ca,
@@ -44,7 +44,7 @@ enum Sequencer : uint8_t {
   kMemoryMode = 4
 };
 inline constexpr uint8_t kClock8Dots = 0x01, kClockHalf = 0x08, kScreenOff = 0x20;
-inline constexpr uint8_t kChain4 = 0x08;  // of kMemoryMode
+inline constexpr uint8_t kChain4 = 0x08;  // a bit of kMemoryMode
 
 // Indexes of the graphics controller.
 enum Graphics : uint8_t {
@@ -59,7 +59,8 @@ enum Graphics : uint8_t {
   kBitMask = 8,
 };
 inline constexpr uint8_t kReadMode1 = 0x08, kOddEven = 0x10, kShiftMode = 0x60;
-inline constexpr uint8_t kGraphicsEnable = 0x01, kMemoryMap = 0x0c;  // of kGraphicsMiscellaneous
+// Bits of kGraphicsMiscellaneous.
+inline constexpr uint8_t kGraphicsEnable = 0x01, kMemoryMap = 0x0c;
 
 // Indexes of the CRT controller.
 enum Crtc : uint8_t {
@@ -79,11 +80,11 @@ enum Crtc : uint8_t {
   kModeControl = 0x17,
   kLineCompare = 0x18,
 };
-inline constexpr uint8_t kProtect = 0x80;     // of kVerticalRetraceEnd: registers 0 to 7
-inline constexpr uint8_t kDoubleScan = 0x80;  // of kMaximumScanLine
-inline constexpr uint8_t kCursorOff = 0x20;   // of kCursorStart
-// Of kModeControl: without them, address bits 13 and 14 come from the row scan counter, for
-// compatibility with the CGA and the Hercules card.
+inline constexpr uint8_t kProtect = 0x80;     // kVerticalRetraceEnd: protects registers 0 to 7
+inline constexpr uint8_t kDoubleScan = 0x80;  // a bit of kMaximumScanLine
+inline constexpr uint8_t kCursorOff = 0x20;   // a bit of kCursorStart
+// Bits of kModeControl. Without the first two, address bits 13 and 14 come from the row scan
+// counter, for compatibility with the CGA and the Hercules card.
 inline constexpr uint8_t kNoCgaBank = 0x01, kNoHerculesBank = 0x02, kByteMode = 0x40;
 
 // Indexes of the attribute controller.
@@ -96,9 +97,9 @@ enum Attribute : uint8_t {
 };
 inline constexpr uint8_t kLineGraphics = 0x04, kBlink = 0x08, kPanOnlyTop = 0x20,
                          kPaletteBits = 0x80;
-inline constexpr uint8_t kPaletteSource = 0x20;  // of the index: the screen is on
+inline constexpr uint8_t kPaletteSource = 0x20;  // a bit of the attribute index: the screen is on
 
-inline constexpr uint8_t kColorEmulation = 0x01;  // of Miscellaneous Output
+inline constexpr uint8_t kColorEmulation = 0x01;  // a bit of Miscellaneous Output
 
 // Indexes of Bochs' display interface.
 enum Display : uint8_t {
@@ -112,10 +113,10 @@ enum Display : uint8_t {
   kVirtualHeight,
   kOffsetX,
   kOffsetY,
-  kVideoMemory64K,  // no register, a constant
+  kVideoMemory64K,  // read-only: the video memory in units of 64 KiB
   kDisplayRegisters,
 };
-// Of kEnable.
+// Bits of kEnable.
 inline constexpr uint16_t kEnabled = 0x01, kGetCapabilities = 0x02, kDac8Bits = 0x20,
                           kLinearFrameBuffer = 0x40, kNoClear = 0x80;
 
@@ -123,10 +124,10 @@ struct Dac {
   uint8_t mask = 0xff;
   uint8_t read_index = 0;
   uint8_t write_index = 0;
-  uint8_t component = 0;  // of the colour that is being read or written: red, green, blue
-  bool reading = false;   // the index written last was that for reading
+  uint8_t component = 0;  // the next component of the colour: 0 red, 1 green, 2 blue
+  bool reading = false;   // the last index written was the read index
   std::array<uint8_t, 2> incomplete = {};  // red and green, until blue is written
-  std::array<uint8_t, 768> colors = {};    // as written
+  std::array<uint8_t, 768> colors = {};    // three bytes per colour, as written
   bool operator==(const Dac&) const = default;
 };
 
@@ -134,7 +135,7 @@ struct Dac {
 struct State {
   uint8_t miscellaneous_output = 0;
   uint8_t feature_control = 0;
-  uint8_t input_status_1 = 0;  // as last read
+  uint8_t input_status_1 = 0;  // as the guest last read it
   uint8_t sequencer_index = 0;
   std::array<uint8_t, 8> sequencer = {};
   uint8_t crtc_index = 0;
@@ -145,21 +146,22 @@ struct State {
   bool attribute_data = false;  // the flip-flop: the next write of kAttribute is data
   std::array<uint8_t, 21> attribute = {};
   Dac dac;
-  uint32_t latches = 0;  // of the four planes; plane 0 is the lowest byte
+  uint32_t latches = 0;  // a byte for each plane; plane 0 is the lowest byte
   uint16_t display_index = 0;
   std::array<uint16_t, kVideoMemory64K> display = {0xb0c5};
-  bool big_endian = false;  // pixels of 15 bits and more
+  bool big_endian = false;  // the byte order of pixels of 15 bits and more
 
   bool operator==(const State&) const = default;
 };
 
 inline bool display_enabled(const State& state) { return (state.display[kEnable] & kEnabled) != 0; }
 
-// A port that is none of the VGA, or is not there in the present emulation, reads as 0xff.
+// A port outside of the VGA's ranges, or in the range of the other emulation (colour or
+// monochrome), reads as 0xff.
 uint8_t read_port(State& state, uint16_t port);
 void write_port(State& state, uint16_t port, uint8_t value);
 
-// For statistics.
+// Returns the name of a port, for statistics.
 std::string_view port_name(uint16_t port, bool write);
 
 }  // namespace wick::devices::vga

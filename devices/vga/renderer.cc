@@ -74,8 +74,8 @@ void draw_lines(const Screen& screen, const Vram& vram, Picture& picture) {
   for (uint32_t y = 0; y < screen.height; ++y) painter.draw(y, line_of(picture, y));
 }
 
-// A written page also has lines that the guest has not written, or has written with the values that
-// they had, so lines are compared with the picture.
+// A written page may also contain lines that the guest has not written, or has written without
+// changing them. So each line is compared with the picture.
 std::vector<Rectangle> update_lines(const Screen& screen, const Vram& vram,
                                     std::span<const uint64_t> written, Picture& picture) {
   LinePainter painter(screen, vram);
@@ -96,7 +96,7 @@ std::vector<Rectangle> update_lines(const Screen& screen, const Vram& vram,
   return changes.take();
 }
 
-// The cursor is a part of the cells.
+// Compares two screens except for where the cursor is, which the cells contain.
 bool is_same_but_for_cursor(Screen a, const Screen& b) {
   a.text.cursor.visible = b.text.cursor.visible;
   a.text.cursor.position = b.text.cursor.position;

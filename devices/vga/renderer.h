@@ -1,7 +1,7 @@
-// Draws screens into pictures: whole ones, and what has changed since the one before.
+// Draws screens into pictures: a whole screen, or only what has changed since the last update.
 //
-// Thread rule: draw() by any thread; one thread at a time for an object. The guest may write the
-// video memory meanwhile. What it writes during a call is drawn by this call or the next one.
+// Thread rule: any thread calls draw(); one thread at a time uses a Renderer. The guest may write
+// the video memory meanwhile. What it writes during a call is drawn by this call or the next one.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ void draw(const Screen& screen, const Vram& vram, display::Picture& picture);
 
 class Renderer {
  public:
-  // The next update() draws everything.
+  // Makes the next update() draw everything.
   void forget() { last_.reset(); }
 
-  // Draws what has changed, and returns where. `picture` is that of the call before. `written` has
-  // a bit for each page that was written since the call before.
+  // Draws what has changed, and returns the changed rectangles. `picture` must be the same as in
+  // the call before. `written` has a bit for each page that was written since the call before.
   std::vector<display::Rectangle> update(const Screen& screen, const Vram& vram,
                                          std::span<const uint64_t> written,
                                          display::Picture& picture);

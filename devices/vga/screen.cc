@@ -11,7 +11,7 @@ namespace {
 
 using Kind = Screen::Kind;
 
-// Of a blank screen whose registers say no size, as before the firmware sets a mode.
+// The size of a blank screen whose registers give no size, as before the firmware sets a mode.
 constexpr uint32_t kBlankWidth = 640, kBlankHeight = 480;
 constexpr uint32_t kMinBlank = 64;
 
@@ -35,7 +35,8 @@ uint32_t characters(const State& state) { return uint32_t{state.crtc[kHorizontal
 
 bool half_clock(const State& state) { return (state.sequencer[kClockingMode] & kClockHalf) != 0; }
 
-// The 8 bits of a component. The lowest of 6 bits is repeated, as QEMU does it.
+// Returns the 8 bits of a colour component. The lowest bit of a 6-bit component is repeated, as in
+// QEMU.
 uint32_t component(const State& state, size_t index) {
   const uint8_t value = state.dac.colors[index];
   if ((state.display[kEnable] & kDac8Bits) != 0) return value;
@@ -101,7 +102,7 @@ void set_text(const State& state, Screen& screen) {
 
 void set_pan(const State& state, Screen& screen) {
   const uint8_t pan = state.attribute[kPixelPanning];
-  // "Horizontal PEL Panning": 8 means none with 8 dots per character.
+  // "Horizontal PEL Panning": with 8 dots per character, 8 means no panning.
   screen.lines.pan_dots = pan >= 8 ? 0 : screen.kind == Kind::kBytes ? pan / 2u : pan;
   screen.lines.pan_only_top = (state.attribute[kAttributeMode] & kPanOnlyTop) != 0;
 }
@@ -117,7 +118,7 @@ void set_graphics(const State& state, Screen& screen) {
   lines.row_lines = (crtc[kMaximumScanLine] & 0x1fu) + 1;
   lines.preset_row_scan = crtc[kPresetRowScan] & 0x1fu;
   // "Mode Control". In byte mode the address counter counts bytes of the planes. Otherwise it
-  // counts words; in this memory layout these lie as close together as the bytes.
+  // counts words, which lie as close together as the bytes in this memory layout.
   const uint64_t bank = (crtc[kModeControl] & kByteMode) != 0 ? 1 << 15 : 1 << 14;
   if ((crtc[kModeControl] & kNoCgaBank) == 0) lines.cga_bank = bank;
   if ((crtc[kModeControl] & kNoHerculesBank) == 0) lines.hercules_bank = bank << 1;

@@ -12,10 +12,12 @@ constexpr uint64_t kPlanes = 4;
 constexpr uint32_t kCursorCell = 1 << 16;
 constexpr uint32_t kMaxColumns = 256;
 
-// IBM names 0xc0 to 0xdf. The shades from 0xb0 on are joined too, as in QEMU's pictures.
+// Returns true for characters that are joined to their right neighbour. IBM's manual names 0xc0 to
+// 0xdf. The shades from 0xb0 on are joined too, as in QEMU's pictures.
 bool is_line_graphics(uint8_t character) { return character >= 0xb0 && character <= 0xdf; }
 
-// The pixels of one line of a character; the leftmost is the highest of `width` bits.
+// Returns the pixels of one line of a character, as cell_width bits; the highest bit is the
+// leftmost pixel.
 uint32_t dots(const Screen::Text& text, uint8_t character, uint8_t pattern) {
   if (text.cell_width == 8) return pattern;
   if (text.cell_width == 9) {

@@ -1,4 +1,5 @@
-// Draws text: cells of a character and an attribute, with patterns from plane 2.
+// Draws text. It consists of cells, each with a character and an attribute; the patterns of the
+// characters are in plane 2.
 //
 // Underlined characters, panning and the preset row scan are not implemented, because hardly any
 // program uses them. Cursor and blinking characters are steady, so that equal screens are equal
@@ -19,16 +20,16 @@ namespace wick::devices::vga {
 
 inline constexpr size_t kGlyphBytes = 32;  // a byte per line
 
-// The patterns of 256 characters, twice: by bit 3 of the attribute.
+// The patterns of two sets of 256 characters. Bit 3 of the attribute selects the set.
 using Glyphs = std::array<uint8_t, 2 * 256 * kGlyphBytes>;
 Glyphs load_glyphs(const Screen& screen, const Vram& vram);
 
-// A character, its attribute in bits 8 to 15, and in bit 16 whether the cursor is there.
+// The character in bits 0 to 7, its attribute in bits 8 to 15; bit 16 is set where the cursor is.
 using Cell = uint32_t;
-// `cells` has one element per column.
+// Loads the cells of a row. `cells` has one element per column.
 void load_cells(const Screen& screen, const Vram& vram, uint32_t row, std::span<Cell> cells);
 
-// The picture has the size of the screen.
+// Draws a cell. The picture has the size of the screen.
 void draw_cell(const Screen& screen, const Glyphs& glyphs, Cell cell, uint32_t column, uint32_t row,
                display::Picture& picture);
 

@@ -19,7 +19,7 @@ constexpr PciFunction::Identity kIdentity{.vendor = 0x1234,
                                           .revision = 2};
 
 constexpr uint16_t kDisplayIndexPort = 0x1ce;
-constexpr uint16_t kDisplayPorts = 4;  // a 16-bit access of the last one ends at 0x1d1
+constexpr uint16_t kDisplayPorts = 4;  // a 16-bit access to 0x1d0 ends at 0x1d1
 
 // QEMU, docs/specs/standard-vga.rst: the parts of BAR 2.
 constexpr uint64_t kVgaPorts = 0x400, kVgaPortsEnd = 0x420;
@@ -90,7 +90,7 @@ void Vga::write_display(uint16_t index, uint16_t value) {
           state_.display[vga::kWidth], state_.display[vga::kHeight],
           state_.display[vga::kBitsPerPixel]);
   }
-  // Without the lock, because it takes milliseconds.
+  // Clears the memory without the lock, because that takes milliseconds.
   vram_.clear(cleared_bytes);
 }
 

@@ -2,11 +2,11 @@
 // OVMF and every operating system have drivers (Linux: bochs-drm).
 //
 // BAR 0 is the video memory, which belongs to the caller and may be a memory slot of KVM. BAR 2 has
-// the EDID and all registers. Besides there are the ports and the window of a VGA.
+// the EDID and all registers. The card also has the ports and the window of a VGA.
 //
 // Thread rule: made and destroyed while no vCPU runs. Any vCPU thread accesses the registers, any
-// thread calls draw(), one at a time watch() and update(); locks itself. Pictures are drawn without
-// the lock, from a copy of the registers.
+// thread calls draw(), and one thread at a time calls watch() and update(); locks itself. Pictures
+// are drawn without the lock, from a copy of the registers.
 //
 // Specification: QEMU, docs/specs/standard-vga.rst; IBM PS/2 Hardware Interface Technical
 // Reference, "Video Subsystem".
@@ -36,8 +36,8 @@ namespace wick::devices {
 class Vga final : public display::Source {
  public:
   static constexpr uint32_t kDefaultVramBytes = 16 << 20;
-  static constexpr uint32_t kRegisterBytes = 4096;  // of BAR 2
-  static constexpr uint64_t kWindow = 0xa0000;      // its address on a PC
+  static constexpr uint32_t kRegisterBytes = 4096;  // the size of BAR 2
+  static constexpr uint64_t kWindow = 0xa0000;      // the VGA's window on a PC
   static constexpr uint64_t kWindowBytes = vga::kWindowBytes;
   static constexpr size_t kVramBar = 0;
   static constexpr size_t kRegisterBar = 2;
@@ -59,7 +59,7 @@ class Vga final : public display::Source {
   Vga(std::span<std::byte> vram, DirtyPages& dirty_pages, PciFunction::Moved moved);
 
   PciFunction& function() { return function_; }
-  // The ports that the board attaches.
+  // Returns the ports, which the board attaches.
   std::array<PortRange, 6> port_ranges();
   BusDevice& window() { return window_; }
 
@@ -79,7 +79,8 @@ class Vga final : public display::Source {
     Vga& card;
     const uint16_t first;
   };
-  // 0x1ce: index; 0x1cf and 0x1d0: data. All of them have 16 bits.
+  // The ports of Bochs' display interface: 0x1ce is the index, 0x1cf and 0x1d0 are the data. Each
+  // has 16 bits.
   struct DisplayPorts final : BusDevice {
     explicit DisplayPorts(Vga& owner) : card(owner) {}
     void read(uint64_t offset, std::span<std::byte> data) override;
@@ -114,7 +115,7 @@ class Vga final : public display::Source {
 
   // Constant after construction.
   const std::array<std::byte, vga::kEdidBytes> edid_ = vga::make_edid();
-  vga::Vram vram_;  // needs no lock
+  vga::Vram vram_;  // accesses need no lock
   DirtyPages& dirty_pages_;
   Ports mono_crtc_{*this, vga::kCrtcIndexMono};
   Ports mono_status_{*this, vga::kInputStatus1Mono};
