@@ -20,8 +20,9 @@ Result<std::unique_ptr<AsyncSocket>> AsyncSocket::create(EventLoop& loop, Fd soc
   return made;
 }
 
-// The coroutine that is resumed last may destroy this object. The reader cannot while the writer
-// waits.
+// The coroutine that is resumed last may destroy this object. The reader is resumed first; it
+// cannot destroy this object while the writer waits, because no write may be pending at
+// destruction.
 void AsyncSocket::resume_both() {
   const auto reader = std::exchange(reader_, {});
   const auto writer = std::exchange(writer_, {});

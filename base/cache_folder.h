@@ -29,7 +29,8 @@ class CacheFolder {
   // others may not write to.
   Fd open_file(const std::string& name) const;
 
-  // A new file, open for writing. It has a temporary name, which nobody looks for, until publish().
+  // A new file, open for writing. Until publish() it has a temporary name, under which no other
+  // process looks for it.
   struct NewFile {
     Fd fd;
     std::string name;
@@ -43,7 +44,8 @@ class CacheFolder {
   struct Limits {
     std::string_view prefix;  // the names of the cache's files begin with this
     uint64_t max_bytes = 0;   // for all files together
-    // A part of `max_bytes`: for a file that is being added, or that was just added and is `kept`.
+    // This much of `max_bytes` is left free: for a file that will be added, or for the `kept`
+    // files, whose size is not counted.
     uint64_t needed_bytes = 0;
     // Files whose names begin with this are not removed. Empty: there are no such files.
     std::string_view kept = {};

@@ -41,8 +41,8 @@ class Connection {
   size_t waiting_bytes() const { return waiting_.size(); }
   // Stops reading (true) or continues it (false), so that a client that floods a service waits.
   void hold_input(bool held);
-  // Waits until the client has taken everything, but at most `timeout`. For output just before wick
-  // ends.
+  // Waits until the client has taken everything, but at most `timeout`. Meant for the last output
+  // before wick ends.
   void flush(std::chrono::milliseconds timeout);
   // Disconnects as soon as the client has taken all that was sent. Then calls `closed`.
   void close_after_output();
@@ -66,8 +66,9 @@ class Connection {
   EventLoop::Watch output_watch_;  // active only if output_ is a stream of its own
   std::string waiting_;
   bool input_held_ = false;
-  // Input is read without waiting for events. It is a file, or the client hung up while wick did
-  // not read: then the watch had to end, because epoll cannot mask EPOLLHUP (epoll_ctl(2)).
+  // True: input is read without waiting for events. This is so for a file, and after the client
+  // hung up while wick did not read: the watch had to end then, because epoll cannot mask EPOLLHUP
+  // (epoll_ctl(2)).
   bool hung_up_ = false;
   bool closing_ = false;
   bool failed_ = false;

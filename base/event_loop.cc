@@ -190,7 +190,7 @@ void EventLoop::run() {
       const MutexLock lock(mutex_);
       if (!stopping_) continue;
     }
-    // Functions posted before stop() still run, and so do those that call() is waiting
+    // Functions posted before stop() still run, and so do the functions that callers of call() wait
     // for. Once runner_ is reset, call() runs its function itself.
     const std::lock_guard alone(call_mutex_);
     {

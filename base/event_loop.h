@@ -109,8 +109,8 @@ class EventLoop {
   void post(std::function<void()> function);
 
   // Runs `function` on the loop's thread, waits for it and returns its result. On the loop's own
-  // thread, or if no thread runs the loop, the caller runs the function itself. Without a thread
-  // that runs the loop, only one caller at a time does so.
+  // thread, or if no thread runs the loop, the caller runs the function itself. If no thread runs
+  // the loop, concurrent callers run their functions one after the other.
   template <typename Function>
   std::invoke_result_t<Function&> call(Function function) {
     using Value = std::invoke_result_t<Function&>;

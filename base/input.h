@@ -1,4 +1,5 @@
-// Takes what a person does at the guest's screen, for the guest's keyboards and pointers.
+// Receives key presses and pointer movements from the viewer of the guest's screen, and passes them
+// to the guest's keyboards and pointers.
 //
 // Thread rule: any thread; an implementation does its own locking and does not block.
 #pragma once

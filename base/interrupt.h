@@ -26,10 +26,10 @@ class MsiSink {
  public:
   virtual ~MsiSink() = default;
   virtual void send(uint64_t address, uint32_t data) = 0;
-  // Turns each signal of `event` into such a message, until disconnect(). The kernel delivers the
-  // message (irqfd); no wick thread wakes up. Signals that are pending in `event` are delivered at
-  // once. A second call replaces the message. On failure returns false; `event` is not connected
-  // then, even if it was before.
+  // Turns each signal of `event` into the message `data` to `address`, until disconnect(). The
+  // kernel delivers the message (irqfd); no wick thread wakes up. Signals that are pending in
+  // `event` are delivered at once. A second call replaces the message. On failure returns false;
+  // `event` is not connected then, even if it was before.
   virtual bool connect(const EventFd& event, uint64_t address, uint32_t data) {
     static_cast<void>(event), static_cast<void>(address), static_cast<void>(data);
     return false;

@@ -23,7 +23,7 @@
 #define EXCLUDES(...) WICK_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 // Of a function: it locks the mutex and returns with it locked.
 #define ACQUIRE(...) WICK_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
-// Of a function: it locks the mutex if it returns the value.
+// Of a function: it locks the mutex if it returns the macro's argument.
 #define TRY_ACQUIRE(...) WICK_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 // Of a function: it unlocks the mutex, which the caller holds.
 #define RELEASE(...) WICK_THREAD_ANNOTATION(release_capability(__VA_ARGS__))

@@ -1,6 +1,6 @@
-// Standard output and standard error. Results go to standard output: a command that cannot
-// write its results has failed. Messages go to standard error and never block wick: those
-// that cannot be written are dropped.
+// Standard output and standard error. Results go to standard output: a command that cannot write
+// its results has failed. Messages go to standard error and do not block wick for longer than
+// kMessageTimeout: those that cannot be written are dropped.
 //
 // Thread rule: set_up_output() and finish_results() on the main thread, the rest
 // on any.
@@ -13,9 +13,9 @@
 
 namespace wick {
 
-// Replaces stdout and stderr by streams that never report an error, so that callers need not check,
-// and fmt::print() does not throw. finish_results() returns the first error of stdout. May be
-// called only once, before anything is printed.
+// Replaces stdout and stderr by streams that never report an error, so that callers need not check
+// for errors, and fmt::print() does not throw. finish_results() returns the first error of stdout.
+// set_up_output() may be called only once, before anything is printed.
 void set_up_output();
 
 // Flushes stdout and returns its first error since set_up_output().

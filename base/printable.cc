@@ -10,8 +10,8 @@ namespace wick {
 namespace {
 
 // Returns the length of the UTF-8 character at the start of `text`. Returns 0 if the character is
-// malformed or a control character. C1 (U+0080 to U+009F), which some terminals interpret, counts
-// as such.
+// malformed or a control character. U+0080 to U+009F are control characters, too (C1): some
+// terminals interpret them.
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);

@@ -11,7 +11,7 @@
 
 namespace wick {
 
-// As in the kernel's own msr-index.h, which is not installed for programs.
+// Names and values are those of the kernel's own msr-index.h, which is not installed for programs.
 inline constexpr uint64_t EFER_LME = 1 << 8;   // long mode enable
 inline constexpr uint64_t EFER_LMA = 1 << 10;  // long mode active
 

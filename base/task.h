@@ -7,10 +7,10 @@
 //     co_return Result<void>();
 //   }
 //
-// A Task starts when it is awaited (or spawned) and must be awaited at most once. It runs on
-// the thread that resumes it; Tasks that await each other must share one thread. There is no
-// cancellation: to stop, drain. Reference arguments of a coroutine must live until the Task is
-// done, which is always so if the caller awaits it in the same expression.
+// A Task starts when it is awaited (or spawned) and must be awaited at most once. It runs on the
+// thread that resumes it; Tasks that await each other must share one thread. A Task cannot be
+// cancelled: to stop, wait until all Tasks are done. Reference arguments of a coroutine must live
+// until the Task is done, which is always so if the caller awaits it in the same expression.
 #pragma once
 
 #include <coroutine>
@@ -41,9 +41,10 @@ struct PromiseBase {
   std::coroutine_handle<> awaiting = std::noop_coroutine();
   bool starting = false;  // the first resume() is on the stack
 
-  // Returns the coroutine to resume next. A Task that never suspended resumes none: it returns to
-  // its awaiter from that first resume(). So a loop over such Tasks does not grow the stack even if
-  // symmetric transfer is not a tail call (g++ without optimisation, or with a sanitizer).
+  // Returns the coroutine to resume next. If the Task finished without suspending, its awaiter's
+  // await_suspend() is still on the stack: then nothing must be resumed, and await_suspend()
+  // returns false. So a loop over such Tasks does not grow the stack even if symmetric transfer is
+  // not a tail call (g++ without optimisation, or with a sanitizer).
   std::coroutine_handle<> finish() {
     return std::exchange(starting, false) ? std::noop_coroutine() : awaiting;
   }

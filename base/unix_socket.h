@@ -20,8 +20,8 @@ Result<Fd> listen_unix(const std::string& path);
 
 Result<Fd> connect_unix(const std::string& path);
 
-// Removes the file of a socket when destroyed, and in quick_exit(), which runs no destructors.
-// Keeps a file that has replaced the socket's.
+// Removes a socket's file when destroyed, and in quick_exit(), which runs no destructors. If the
+// path then leads to another file, that file is not removed.
 class UnixSocketFile {
  public:
   explicit UnixSocketFile(std::string path);

@@ -55,13 +55,13 @@ bool is_large_write(const IoOperation& operation) {
          total_bytes(operation.buffers) >= kLargeBytes;
 }
 
-// Executes operations that only copy memory on the loop's thread, with one system call each.
-// io_uring would pass most writes to a kernel worker, which costs two context switches more.
+// Executes those operations that only copy memory, on the loop's thread and with one system call
+// each. io_uring would pass most writes to a kernel worker, which costs two more context switches.
 class InPlace {
  public:
   enum class Attempt : uint8_t {
     kMade,       // the operation has its result
-    kLater,      // this round of the loop may copy no more
+    kLater,      // this round of the loop has reached its limit
     kElsewhere,  // it may have to wait, so the kernel or a worker must execute it
   };
 
@@ -85,7 +85,7 @@ class InPlace {
   // The limit of a round, so that the loop gets to its other work. An operation is executed as a
   // whole, so the last one of a round can exceed the limit.
   static constexpr int64_t kRoundBytes = 1 << 20;
-  static constexpr uint64_t kCallBytes = 4 << 10;  // the least that an operation counts as
+  static constexpr uint64_t kCallBytes = 4 << 10;  // a shorter operation counts as this much
   static constexpr uint64_t kMaxCachedWriteBytes = 64 << 10;
   static constexpr std::chrono::microseconds kLong{500};
   static constexpr unsigned kWritesElsewhere = 256;
@@ -151,8 +151,8 @@ class ThreadedIo final : public AsyncIo {
     });
   }
 
-  // Limits what each round executes in place. For an object whose try_at_once() is used. Must not
-  // be called by a function that runs at the end of a round.
+  // Limits what each round executes in place. Must be called if try_at_once() will be used, but not
+  // by a function that runs at the end of a round.
   void bound_rounds() {
     round_end_ = loop_.at_round_end([this] {
       in_place_.start_round();

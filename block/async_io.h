@@ -1,7 +1,7 @@
-// File I/O that does not block its loop. Coroutines await operations; many are in flight at
-// once.
+// File I/O that does not block its loop: coroutines await operations, and many operations can be in
+// flight at once.
 //
-// Thread rule: the thread of the EventLoop that it was created with.
+// Thread rule: an AsyncIo is used on the thread of the EventLoop that create() got.
 #pragma once
 
 #include <sys/uio.h>
@@ -82,9 +82,9 @@ class AsyncIo {
   static Result<std::unique_ptr<AsyncIo>> create_threaded(EventLoop& loop);
   virtual ~AsyncIo() = default;
 
-  // For a program that does nothing else on the loop, and may therefore wait for the page cache.
-  // All writes to the page cache then complete within the co_await, except large ones: a worker
-  // executes these while the program prepares the next write.
+  // Makes writes to the page cache complete within the co_await, even if they have to wait; this
+  // suits a program that does nothing else on the loop. A large write still goes to a worker, so
+  // that the program can prepare the next write meanwhile.
   void enable_inline_completion() { inline_completion_ = true; }
   bool completes_inline() const { return inline_completion_; }
 

@@ -22,11 +22,12 @@ namespace wick::block {
 // The first part of a queried range, and the status that all bytes of this part share.
 struct Extent {
   uint64_t length_bytes = 0;
-  bool present = true;  // an image of the chain defines its content; false: it is allocated nowhere
+  bool present = true;  // false: no image of the chain has this part
   bool zero = false;    // known to read as zeroes
-  bool data = true;     // stored as data in a file; with `zero`, as a hole there
+  bool data = true;     // stored as data in a file; with `zero`: in a hole of that file
   int depth = 0;  // 0: in this image, 1: in its backing file, 2: in the next backing file, ...
-  // The offset of the part in the file `path`. Empty: it has none there, or it is compressed.
+  // The offset of the part in the file `path`. Empty: the part has no place in a file, or is
+  // compressed.
   std::optional<uint64_t> host_offset = {};
   std::string path = {};
   // If the part is compressed: this many bytes at its start are unpacked together. 0: not
@@ -45,8 +46,8 @@ class Backend {
   virtual Fd pin() const { return {}; }
   // Applies the new size that another program gave the disk. Requests may be in flight.
   virtual Task<Result<void>> update_size() { co_return Result<void>(); }
-  // Changes the size of the disk and of its image; a multiple of 512, not below the present
-  // size. Requests may be in flight.
+  // Changes the size of the disk and of its image to `size_bytes`: a multiple of 512, not below the
+  // present size. Requests may be in flight.
   virtual Task<Result<void>> resize(uint64_t size_bytes) {
     static_cast<void>(size_bytes);
     co_return fail_errno(ENOTSUP, "this kind of disk has a fixed size");
@@ -57,7 +58,7 @@ class Backend {
   // Returns whether discard() can give space back to the host.
   virtual bool can_discard() const = 0;
   // Returns whether write_zeroes() is fast, because it writes mostly metadata. The answer becomes
-  // false if the host turns out not to support it.
+  // false if the host turns out not to support fast zeroes.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
 
   // The buffers must stay valid until the Task is done. Offsets and lengths may have any
@@ -80,7 +81,7 @@ class Backend {
     co_return Extent{.length_bytes = length_bytes};
   }
 
-  // Makes the range read as zeroes. `may_unmap` allows to free its space.
+  // Makes the range read as zeroes. If `may_unmap` is true, the range's space may be freed.
   virtual Task<Result<void>> write_zeroes(uint64_t offset_bytes, uint64_t length_bytes,
                                           bool may_unmap) = 0;
 };

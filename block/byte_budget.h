@@ -62,8 +62,8 @@ class ByteBudget {
   Awaiter take(uint64_t bytes) { return {*this, std::min(bytes, total_bytes_)}; }
 
  private:
-  // A resumed coroutine may give back its own bytes. That call only adds them, because
-  // hundreds of nested resumes would overflow the stack.
+  // A resumed coroutine may call give_back() for its own bytes. This inner call only adds the
+  // bytes, because hundreds of nested resumes would overflow the stack.
   void give_back(uint64_t bytes) {
     free_bytes_ += bytes;
     if (std::exchange(resuming_, true)) return;

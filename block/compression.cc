@@ -30,7 +30,8 @@ bool inflate_all(int window_bits, std::span<const std::byte> packed, std::span<s
   stream.avail_out = static_cast<uInt>(cluster.size());
   const int result = ::inflate(&stream, Z_FINISH);
   ::inflateEnd(&stream);
-  // The input may continue after the data, and the data may continue after the output is full.
+  // The output must be full. Other bytes may follow the compressed data; without `ends`, the data
+  // may also be longer than the output.
   return stream.avail_out == 0 && (result == Z_STREAM_END || (!ends && result == Z_BUF_ERROR));
 }
 

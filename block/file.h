@@ -37,11 +37,11 @@ class File {
   // Returns whether discard() gives space back to the host.
   virtual bool can_discard() const = 0;
   // Returns whether zero() or, with `may_unmap`, punch() is fast, because it writes no zeroes. The
-  // answer becomes false if the host turns out not to support it.
+  // answer becomes false if the host turns out not to support fast zeroes.
   virtual bool zeroes_fast(bool may_unmap) const = 0;
   virtual const std::string& path() const = 0;
-  // Returns an O_PATH descriptor, to open the same file again even if its path leads to another one
-  // by then. Invalid for the files of tests.
+  // Returns an O_PATH descriptor, to open the same file again even if its path leads to another
+  // file by then. Invalid for the files of tests.
   virtual Fd pin() const { return {}; }
   // A range of the file that is a hole, or that is data.
   struct Piece {
@@ -66,7 +66,7 @@ class File {
   // becomes undefined: the old content, zeroes, or a mix.
   virtual Task<Result<void>> discard(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Make the range read as zeroes. punch() may free the range's space, zero() keeps it. The file
-  // does not grow, unless the host lacks support and zeroes are written behind the end.
+  // does not grow.
   virtual Task<Result<void>> punch(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   virtual Task<Result<void>> zero(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Allocates the range's space on the host, so that later writes to the range do not fail with

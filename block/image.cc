@@ -31,7 +31,7 @@ Task<Result<std::unique_ptr<Backend>>> open_layer(ImageLayer layer, const ImageO
 // Opens the layers from the last backing file up, each as the backing file of the next.
 Task<Result<std::unique_ptr<Backend>>> join_layers(std::vector<ImageLayer> layers,
                                                    ImageOptions options) {
-  // All backing files together may cache as many tables as 16 of them would.
+  // All backing files together get at most the cache memory of 16 images.
   ImageOptions below = options;
   below.read_only = true;
   below.cache_bytes = options.cache_bytes * 16 / std::max<size_t>(layers.size(), 16);

@@ -1,7 +1,7 @@
-// Opens a disk image by its path: its file, and those of its backing files, as one disk.
+// Opens a disk image and its backing files as one disk.
 //
-// The format is the one that the user gave, or that of the file's magic. Otherwise the disk is raw,
-// unless the suffix of its name belongs to another format.
+// The format is the one that the user gave, or else the one whose magic the file has. A file
+// without a magic is a raw disk, but if its name has the suffix of another format, opening fails.
 //
 // Thread rule: as for Backend.
 #pragma once

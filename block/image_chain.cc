@@ -58,7 +58,7 @@ class LayerOpener {
     return {path, layer.image.file->pin()};
   }
 
-  // Records the file; returns whether it is a new one.
+  // Records the file. Returns false if the file was recorded before.
   Result<bool> note(const Fd& file, const std::string& path) {
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "disk {}: cannot stat", path);
@@ -68,8 +68,9 @@ class LayerOpener {
     return true;
   }
 
-  // Opens the files of the image at path_, which `image` names; returns its path. If it has a
-  // backing file, sets `more`, and path_ and options_ to those of the backing file.
+  // Opens the image at path_ and its data file; returns the image's path. `image` is the path of
+  // the image above, whose header names this one. If this one has a backing file, sets `more`,
+  // path_ and options_ for opening that file next.
   Task<Result<std::string>> open_next(const std::string& image, bool& more) {
     const bool first = image.empty();
     if (layers_.size() > kMaxBackingFiles) co_return too_deep();
@@ -77,8 +78,8 @@ class LayerOpener {
                       : open_named_file(naming(image, layers_.back()), NamedFileKind::kBacking,
                                         path_, options_);
     if (!file) co_return failure(file);
-    // Checked before locking, because this process has already locked a file that it has met
-    // before.
+    // Checked before locking: this process has already locked a file that occurs twice in the
+    // chain.
     const auto is_new = note(*file, path_);
     if (!is_new) co_return std::unexpected(is_new.error());
     if (!*is_new)
@@ -137,7 +138,7 @@ class LayerOpener {
     return {};
   }
 
-  // The hint names an image in the middle, which can still be read by itself.
+  // The hint names an image in the middle of the chain, which can still be opened by itself.
   std::unexpected<Error> too_deep() const {
     const size_t middle = layers_.size() / 2;
     const auto path = [&](size_t layer) { return layers_[layer].image.file->path(); };

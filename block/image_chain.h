@@ -22,8 +22,8 @@ struct ImageLayer {
   bool format_was_given = false;  // by the user, or by the image above it
 };
 
-// Opens all files from which the image at `path` is read. The result has the image first, then its
-// backing files from the top down, which are opened only for reading.
+// Opens all files from which the image at `path` is read. The first element of the result is the
+// image; its backing files follow from the top down, opened only for reading.
 Task<Result<std::vector<ImageLayer>>> open_layers(std::string path, ImageOptions options,
                                                   AsyncIo& io);
 

@@ -15,7 +15,7 @@ namespace wick::block {
 // Which files an image's header may name (block/named_file.h).
 enum class Names : uint8_t {
   kFolder,  // files in the image's folder or below it
-  kRead,    // all files that are only read, and for writing those of kFolder
+  kRead,    // any file for reading; for writing, only files as in kFolder
   kAny,
 };
 
@@ -25,11 +25,11 @@ struct ImageOptions {
   bool ephemeral = false;  // writes go to a temporary file; the image's files are only read
   Cache cache = Cache::kWriteback;
   uint64_t cache_bytes = 2 << 20;  // for a qcow2 image's tables in memory
-  bool lock = true;                // keep others out (block/image_lock.h)
-  bool may_be_empty = false;       // a raw disk of 0 bytes, of no use to a guest
+  bool lock = true;                // lock against other programs (image_lock.h)
+  bool may_be_empty = false;       // accept a raw disk of 0 bytes
   Names names = Names::kFolder;
-  // The user's data file for the first image: opened wherever it is, instead of the one that
-  // the header names. For backing files the header decides.
+  // The user's data file for the first image: opened wherever it is, instead of the one that the
+  // header names. The data files of backing files are always those that their headers name.
   std::string data_path = {};
   // The first image's file, if it was identified earlier (File::pin()): opened instead of
   // the file that is at the path now. Must outlive the opening.

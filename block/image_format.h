@@ -1,4 +1,4 @@
-// The format of a disk image: by its name, and by what its file starts with.
+// Finds the format of a disk image: by the format's name, or by the magic at the file's start.
 #pragma once
 
 #include <cstddef>

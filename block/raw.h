@@ -10,8 +10,8 @@ namespace wick::block {
 
 struct RawOptions {
   bool read_only = false;
-  // Set if the user did not give `format=raw`: a guest must not turn the disk into another
-  // format by writing its magic (PITFALLS 21).
+  // Set if the user did not give `format=raw`: a guest must not turn the disk into another format
+  // by writing that format's magic (PITFALLS 21).
   bool refuse_foreign_magic = false;
   bool may_be_empty = false;
 };

@@ -15,7 +15,8 @@
 
 namespace wick::block {
 
-// What was done since the machine began. Bytes and times are sums over the requests that succeeded.
+// What the disk has done since the machine started. Bytes and times are sums over the requests that
+// succeeded.
 struct Counters {
   uint64_t read_bytes = 0, write_bytes = 0;
   uint64_t reads = 0, writes = 0, flushes = 0, discards = 0;

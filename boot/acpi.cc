@@ -240,7 +240,7 @@ class TableArea {
     return static_cast<uint32_t>(start);
   }
 
-  // Registers the field at `offset`, which has the offset of a table.
+  // Registers the field at `offset` as one that holds the offset of a table.
   void add_pointer(size_t offset, uint8_t size_bytes) {
     blob_.pointers.push_back({static_cast<uint32_t>(offset), size_bytes});
   }
@@ -331,8 +331,8 @@ Table mcfg(const AcpiPlatform::Pci& pci) {
   return table;
 }
 
-// Puts the RSDT or the XSDT (ACPI 6.5, 5.2.7 and 5.2.8), whose addresses have 4 or 8 bytes. Returns
-// its offset.
+// Puts the RSDT, whose addresses T have 4 bytes, or the XSDT, whose addresses have 8 bytes (ACPI
+// 6.5, 5.2.7 and 5.2.8). Returns the table's offset.
 template <typename T>
 uint32_t put_root_table(TableArea& area, const std::array<char, 4>& signature,
                         std::span<const uint32_t> tables) {

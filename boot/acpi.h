@@ -76,7 +76,7 @@ struct AcpiPlatform {
   bool has_vga = false;
   bool has_keyboard = false;         // a keyboard and a mouse behind an 8042 at ports 0x60 and 0x64
   uint16_t pvpanic_port = 0;         // 0: there is none
-  uint16_t fw_cfg_port = 0;          // the first of twelve; 0: there is none
+  uint16_t fw_cfg_port = 0;          // the first of twelve ports; 0: there is none
   std::vector<Serial> serials = {};  // COM1 first
   std::vector<VirtioMmio> virtio_mmio = {};
   std::optional<Pci> pci = {};
@@ -101,8 +101,9 @@ struct WakingVectors {
 // Reads the waking vectors from the FACS of write_acpi_tables(), for a guest that has no firmware.
 Result<WakingVectors> read_waking_vectors(const GuestMemory& memory);
 
-// The same tables as files, from which firmware writes them; boot/table_blob.h has the names of the
-// files. They contain an RSDT besides the XSDT, for old operating systems.
+// The tables of write_acpi_tables() as files, from which firmware writes them; boot/table_blob.h
+// has the names of the files. They also contain an RSDT, for operating systems that do not know the
+// XSDT.
 struct AcpiFiles {
   std::vector<std::byte> tables = {};
   std::vector<std::byte> rsdp = {};

@@ -41,10 +41,10 @@ Bytes device(std::string_view segment, std::span<const Bytes> terms);
 Bytes buffer(std::span<const uint8_t> bytes);
 Bytes uuid(std::string_view text);  // "33db4d5b-1ff7-401c-9657-7441c03dd766", as ToUUID() stores it
 Bytes reference(std::string_view segment);
-// Encodes a path that begins at the root of the namespace; it needs at least three segments.
+// Encodes a path that begins at the root of the namespace. The path needs at least three segments.
 Bytes root_path(std::initializer_list<std::string_view> segments);
 Bytes argument(unsigned number);  // 0 to 6
-// Calls the method at `path`, which must take exactly this number of arguments.
+// Encodes a call of the method at `path`, which must take exactly as many arguments.
 Bytes call(const Bytes& path, std::initializer_list<Bytes> arguments);
 Bytes store(const Bytes& value, const Bytes& target);
 Bytes notify(const Bytes& object, const Bytes& value);

@@ -12,22 +12,23 @@ namespace wick::boot {
 namespace {
 
 // Returns a file that holds a number. SeaBIOS reads up to eight bytes (src/romfile.c,
-// romfile_loadint()). The sizes here are QEMU's; edk2 requires that of "etc/boot-menu-wait".
+// romfile_loadint()). The numbers here have the sizes that QEMU gives them; edk2 requires that size
+// for "etc/boot-menu-wait".
 template <typename T>
 BiosFile number_file(std::string_view name, T value) {
   const auto bytes = as_bytes(&value, sizeof(value));
   return {std::string(name), {bytes.begin(), bytes.end()}};
 }
 
-// Returns "bootorder" for SeaBIOS, src/boot.c, loadBootOrder(): a path on each line, and a NUL at
-// the end.
+// Returns the file "bootorder" (SeaBIOS, src/boot.c, loadBootOrder()): a path on each line, and a
+// NUL at the end.
 BiosFile boot_order_file(const BiosSettings& settings) {
   const std::string text = fmt::format("{}", fmt::join(settings.boot_order, "\n"));
   const auto bytes = as_bytes(text.c_str(), text.size() + 1);
   return {"bootorder", {bytes.begin(), bytes.end()}};
 }
 
-// Returns "etc/system-states" with a byte for each of S0 to S5 (QEMU, hw/acpi/core.c,
+// Returns the file "etc/system-states", with a byte for each of S0 to S5 (QEMU, hw/acpi/core.c,
 // acpi_pm1_cnt_init()).
 BiosFile system_states_file(const BiosSettings& settings) {
   constexpr uint8_t kSupported = 0x80;

@@ -24,15 +24,16 @@ struct BiosFile {
 };
 
 struct BiosSettings {
-  // The boot devices in the order in which firmware tries them, as paths (see below). Devices that
-  // are not in this list come after these, in the order that CMOS memory gives (boot/cmos.h).
+  // The paths of the boot devices (see the functions below), in the order in which firmware tries
+  // them. Devices that are not in this list come last, in the order that CMOS memory gives
+  // (boot/cmos.h).
   std::vector<std::string> boot_order = {};
   // How long firmware waits for Escape, with which the user opens the menu of boot devices;
   // nullopt: there is no menu.
   std::optional<uint16_t> boot_menu_wait_ms = {};
   // The first port of the serial line that mirrors the screen and the keyboard; 0: there is none.
   uint16_t serial_console_port = 0;
-  // SLP_TYP values, as in AcpiPlatform.
+  // SLP_TYP values of the sleeping states, as in AcpiPlatform.
   std::optional<uint8_t> sleep_type_s3 = {};
   std::optional<uint8_t> sleep_type_s4 = {};
   uint8_t sleep_type_s5 = 0;
@@ -43,9 +44,9 @@ struct BiosSettings {
 // "etc/system-states".
 std::vector<BiosFile> make_bios_files(const BiosSettings& settings);
 
-// These functions return the Open Firmware paths of boot devices on PCI bus 0, as firmware compares
-// them (SeaBIOS, src/boot.c, build_pci_path() and bootprio_find_*(); edk2,
-// OvmfPkg/Library/QemuBootOrderLib).
+// These functions return the Open Firmware paths of boot devices on PCI bus 0, in the form that
+// firmware expects in "bootorder" (SeaBIOS, src/boot.c, build_pci_path() and bootprio_find_*();
+// edk2, OvmfPkg/Library/QemuBootOrderLib).
 std::string virtio_disk_path(uint8_t slot);
 // Returns the path of a disk or a CD-ROM drive. `channel` is 0 or 1; `unit` is 0 (master) or 1
 // (slave).

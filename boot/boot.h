@@ -1,7 +1,7 @@
 // Loads a kernel so that a guest can start: detects the kind of the kernel file, decompresses it if
 // necessary, loads it, its initrd and its command line into guest memory, and returns the initial
-// registers of the first vCPU. Before that, the caller writes the ACPI tables (boot/acpi.h), whose
-// address the kernel gets.
+// registers of the first vCPU. Before load(), the caller writes the ACPI tables (boot/acpi.h),
+// whose address the kernel gets.
 //
 // Thread rule: open_files() on any thread, load() before the first vCPU runs.
 #pragma once
@@ -26,7 +26,7 @@ struct BootModule {
   std::string text;  // what the kernel gets: "FILE args"
 };
 
-// The files of a boot, opened and checked; this needs no guest yet.
+// The files of a boot, opened and checked. They do not depend on a guest.
 struct BootFiles {
   InputFile kernel;
   std::optional<InputFile> initrd;

@@ -40,7 +40,8 @@ struct Image {
   ::setup_header header{};
   uint64_t code_offset = 0;  // offset of the protected-mode code in the file
   uint64_t code_bytes = 0;   // the part of the code that the file has
-  // The code's size by syssize: code_bytes, and zeroes to a full paragraph.
+  // The size of the code in whole paragraphs (syssize): code_bytes, and zeroes to the end of the
+  // last paragraph.
   uint64_t size_bytes = 0;
 
   bool has_64bit_entry() const { return (header.xloadflags & XLF_KERNEL_64) != 0; }
@@ -142,7 +143,8 @@ Result<void> check_unpacking(Image& image, const std::string& name) {
     return fail("{}: the setup header is damaged: kernel_alignment {:#x} is not a power of two",
                 name, alignment);
   if (header.version < kHasInitSize) {
-    // The header does not give the unpacked size; GRUB guesses the same.
+    // The header does not give the unpacked size. This guess, three times the compressed size, is
+    // GRUB's.
     header.pref_address = kHighMemory;
     header.init_size =
         static_cast<uint32_t>(std::min<uint64_t>(image.size_bytes * 3, kAddressableEnd - 1));
@@ -244,7 +246,8 @@ Result<Placement> place(const GuestMemory& memory, const Image& image, const Boo
   if (!files.initrd) return Placement{{{places.front()}, init_size}, {}};
 
   // initrd_addr_max is the highest byte that the initrd may occupy. A kernel with
-  // XLF_CAN_BE_LOADED_ABOVE_4G takes an initrd anywhere, but the usual place is preferred.
+  // XLF_CAN_BE_LOADED_ABOVE_4G takes an initrd anywhere, but a place up to initrd_addr_max is
+  // preferred.
   const uint64_t initrd_end = uint64_t{header.initrd_addr_max} + 1;
   const uint64_t initrd_bytes = files.initrd->size_bytes();
   for (const uint64_t end : {initrd_end, image.takes_initrd_above_4g() ? UINT64_MAX : 0}) {
@@ -276,7 +279,7 @@ void fill_in(::setup_header& header, const Placement& placement) {
   header.ext_loader_type = 0;
   header.ext_loader_ver = 0;
   header.code32_start = static_cast<uint32_t>(placement.kernel.start.value);
-  // The low half, as in ramdisk_size.
+  // The low halves of the initrd's address and size; write_boot_params() writes the high halves.
   header.ramdisk_image = static_cast<uint32_t>(placement.initrd.start.value);
   header.ramdisk_size = static_cast<uint32_t>(placement.initrd.size_bytes);
   header.cmd_line_ptr = static_cast<uint32_t>(kCommandLine.value);
@@ -354,7 +357,7 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
   TRY(file.read(image.code_offset + header.payload_offset, payload));
   const auto size = load_le<uint32_t>(std::span(payload).last(kSizeBytes));
   const Compression compression = compression_of(payload);
-  // init_size has room for the unpacked data.
+  // The unpacked data must fit into the init_size bytes that the kernel says it needs.
   if (compression == Compression::kNone || size == 0 ||
       size > std::min<uint64_t>(header.init_size, kMaxDecompressedBytes))
     return std::nullopt;
@@ -368,7 +371,7 @@ Result<std::optional<UnpackedKernel>> unpack_bzimage(const InputFile& file,
         "copy it again");
   const auto bytes = buffer.bytes();
   auto kernel = TRY(UnpackedKernel::parse(std::move(buffer), header.pref_address, file.name()));
-  // place() reserves init_size.
+  // place() has reserved init_size bytes for the kernel.
   if (!kernel || kernel->memory_bytes() > header.init_size) return std::nullopt;
   cache.keep(entry, file, bytes);
   return kernel;

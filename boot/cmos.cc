@@ -6,13 +6,13 @@ namespace wick::boot {
 
 namespace {
 
-// The indexes of the bytes. Those that SeaBIOS names have its names.
+// The indexes of the bytes, named as in SeaBIOS if SeaBIOS has a name.
 enum Index : uint8_t {
   kFloppyDriveType = 0x10,
   kDiskData = 0x12,
   kEquipmentInfo = 0x14,
   kBaseMemory = 0x15,         // two bytes, KiB; all values are little-endian
-  kOldExtendedMemory = 0x17,  // the same value as kExtMem; the setup program of the AT stored it
+  kOldExtendedMemory = 0x17,  // the same value as kExtMem, as the setup program of the AT stored it
   kDiskDrive1Type = 0x19,
   kDiskDrive1Cyl = 0x1b,      // nine bytes: the geometry of disk 1
   kDiskDrive2Cyl = 0x24,      // nine bytes: the geometry of disk 2
@@ -31,7 +31,8 @@ constexpr uint64_t kBaseMemoryBytes = 640 * kKiB;
 
 class Cmos {
  public:
-  // Stores `value` in `size_bytes` bytes, or the highest number that they can hold if it is larger.
+  // Stores `value` in `size_bytes` bytes. A value that does not fit becomes the highest number that
+  // fits.
   void number(uint8_t index, uint64_t value, unsigned size_bytes = 1) {
     value = std::min(value, (uint64_t{1} << (8 * size_bytes)) - 1);
     for (unsigned i = 0; i < size_bytes; ++i)
@@ -66,8 +67,8 @@ void add_disk(Cmos& cmos, unsigned number, const CmosPlatform::IdeDisk& disk) {
 
 void add_disks(Cmos& cmos, const std::array<std::optional<CmosPlatform::IdeDisk>, 4>& disks) {
   constexpr uint8_t kExtendedType = 15;
-  // SeaBIOS takes each IDE disk's translation of cylinders, heads and sectors from here. With no
-  // translation (0), INT 13h would reach only 504 MiB by them.
+  // SeaBIOS reads here how it translates each IDE disk's cylinders, heads and sectors. Without
+  // translation (0), INT 13h could address only the first 504 MiB of a disk in this way.
   constexpr uint8_t kTranslateByLba = 1;
   uint8_t types = 0;
   uint8_t translations = 0;

@@ -17,7 +17,8 @@ constexpr uint64_t kCr4La57 = 1 << 12;
 constexpr uint64_t kEferLme = 1 << 8;
 constexpr uint64_t kEferLma = 1 << 10;
 
-// __BOOT_CS and __BOOT_DS of the Linux boot protocol; PVH and Multiboot leave them free.
+// __BOOT_CS and __BOOT_DS of the Linux boot protocol; PVH and Multiboot leave the selectors to the
+// loader.
 constexpr uint16_t kCodeSelector = 0x10;
 constexpr uint16_t kDataSelector = 0x18;
 constexpr uint16_t kTaskSelector = 0x20;

@@ -47,7 +47,7 @@ struct Buffers {
 
 Outcome gunzip(Buffers& buffers) {
   z_stream stream{};
-  stream.next_in = const_cast<Bytef*>(buffers.from());  // zlib only reads it
+  stream.next_in = const_cast<Bytef*>(buffers.from());  // zlib only reads its input
   stream.avail_in = static_cast<uInt>(buffers.in.size());
   stream.next_out = buffers.to();
   stream.avail_out = static_cast<uInt>(buffers.out.size());
@@ -60,7 +60,7 @@ Outcome gunzip(Buffers& buffers) {
   return buffers.out.empty() ? Outcome::kNoRoom : Outcome::kDamaged;
 }
 
-// Runs a decoder of liblzma and frees it.
+// Runs a decoder of liblzma, and then frees the decoder.
 Outcome run_lzma(lzma_stream& stream, Buffers& buffers) {
   stream.next_in = buffers.from();
   stream.avail_in = buffers.in.size();
@@ -111,7 +111,7 @@ class LzopReader {
  public:
   explicit LzopReader(Buffers& buffers) : buffers_(buffers) {}
 
-  // Skips `size_bytes`. Returns false, in all later calls, too, if the data end before that.
+  // Skips `size_bytes`. If the data end before that, this call and all later calls return false.
   bool skip(size_t size_bytes) {
     if (size_bytes > buffers_.in.size()) ended_ = true;
     if (!ended_) buffers_.advance(size_bytes, 0);
@@ -140,7 +140,7 @@ constexpr uint32_t kLzopMaxBlockBytes = 64 << 20;
 
 // Skips the header and returns its flags, which are valid only if !reader.ended().
 uint32_t read_lzop_header(LzopReader& reader) {
-  // The version that added the level and the upper half of the time.
+  // The version that added the level and the upper half of the time to the header.
   constexpr uint32_t kHasLevel = 0x940;
   reader.skip(9);  // magic
   const uint32_t version = reader.number(2);

@@ -24,8 +24,8 @@ constexpr uint64_t kMaxDecompressedBytes = 1 << 30;
 // InputFile owns.
 Result<InputFile> decompressed(InputFile file, uint64_t limit_bytes = kMaxDecompressedBytes);
 
-// The kinds of format, told by the magic of `data`: kNone is none of the formats above; kQuick
-// decompresses at gigabytes per second (lz4, lzo); kSlow are all others.
+// The kind of a format, by the magic of `data`. kNone: `data` have none of the formats above;
+// kQuick: lz4 or lzop, which decompress at gigabytes per second; kSlow: any other of these formats.
 enum class Compression { kNone, kQuick, kSlow };
 Compression compression_of(std::span<const std::byte> data);
 

@@ -34,8 +34,8 @@ aml::Bytes rtc_device(const AcpiPlatform::Rtc& rtc) {
                  name("_CRS", resource_template({io_ports(rtc.port, 2), isa_irq(rtc.irq)}))});
 }
 
-// The keyboard, PNP0303. It has the ports of the controller, which the mouse, PNP0F13, uses, too.
-// SeaBIOS also looks for PNP0303 before it touches the controller (src/hw/ps2port.c).
+// The keyboard (PNP0303). Its resources are the controller's ports, which the mouse (PNP0F13) also
+// uses. SeaBIOS looks for PNP0303, too, before it touches the controller (src/hw/ps2port.c).
 aml::Bytes keyboard_device() {
   using namespace aml;
   return device(
@@ -78,8 +78,8 @@ aml::Bytes virtio_device(size_t index, const AcpiPlatform::VirtioMmio& virtio) {
 // The method _OSC, which tells an operating system what it may control in place of firmware (PCI
 // Firmware Specification 3.3, 4.5.1). Only control of the PCI Express capability structures is
 // granted. No device has such a structure, but Linux takes a refusal as a failure and disables
-// ASPM. Hot plug, power management events and error reporting do not exist here. The buffer may
-// have only two double words; then the method does not touch the third.
+// ASPM. Hot plug, power management events and error reporting do not exist here. If the caller's
+// buffer has only two double words, the method does not touch a third.
 aml::Bytes pci_osc() {
   using namespace aml;
   constexpr uint64_t kUnknownUuid = 1 << 2;

@@ -23,7 +23,7 @@ constexpr uint64_t kLinuxCommandLineBytes = 2047;
 
 // Returns the physical address of the entry, if the notes of this segment have it.
 std::optional<uint64_t> find_entry(std::span<const std::byte> notes, uint64_t alignment) {
-  // Takes `size` bytes and skips their padding; false if fewer are left.
+  // Takes `size` bytes into `taken` and skips their padding. Returns false if fewer are left.
   const auto take = [&](uint64_t size, std::span<const std::byte>& taken) {
     if (size > notes.size()) return false;
     taken = notes.first(size);

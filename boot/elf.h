@@ -22,7 +22,7 @@ struct HvmStartInfo {
   uint32_t version = 1;
   uint32_t flags = 0;
   uint32_t module_count = 0;
-  uint64_t modules = 0;  // guest address, like the next three; 0: there are no modules
+  uint64_t modules = 0;  // guest address, like the next three fields; 0: there are no modules
   uint64_t cmdline = 0;
   uint64_t rsdp = 0;
   uint64_t memory_map = 0;
@@ -42,7 +42,7 @@ static_assert(sizeof(HvmModule) == 32);
 struct HvmMemoryMapEntry {
   uint64_t start = 0;
   uint64_t size_bytes = 0;
-  uint32_t type = 0;  // the values of E820
+  uint32_t type = 0;  // an address range type of E820
   uint32_t reserved = 0;
 };
 static_assert(sizeof(HvmMemoryMapEntry) == 24);

@@ -31,7 +31,7 @@ Result<ElfFile> read_elf_file(const InputFile& file);
 Result<void> check_in_file(const InputFile& file, const Elf64_Phdr& segment);
 
 // Returns the segments to load, sorted by physical address. Fails unless there is at least one,
-// each lies in RAM from 1 MiB to 4 GiB, and none overlap.
+// each lies in RAM from 1 MiB to 4 GiB, and no two overlap.
 Result<std::vector<Elf64_Phdr>> loadable_segments(const GuestMemory& memory, const InputFile& file,
                                                   std::vector<Elf64_Phdr> segments);
 

@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPlainName = "vmlinuz";
 constexpr uint64_t kMaxConfigBytes = 4 << 20;  // ten times the usual size
 
-// Returns what begins with the first hyphen of the file's name: "-6.1.0-18-amd64" for
-// vmlinuz-6.1.0-18-amd64 or bzImage-…. Returns an empty text for a name without a hyphen.
+// Returns the file's name from its first hyphen on: "-6.1.0-18-amd64" for vmlinuz-6.1.0-18-amd64 or
+// bzImage-…. Returns an empty text for a name without a hyphen.
 std::string suffix_of(const fs::path& kernel) {
   const std::string name = kernel.filename();
   return name.substr(std::min(name.find('-'), name.size()));

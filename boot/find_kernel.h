@@ -26,7 +26,7 @@ struct NeededOption {
 };
 
 // Returns a message for each option of `needed` that the kernel's configuration lacks; =m suffices
-// only with an initramfs. Returns none if there is no readable config-VERSION or .config.
+// only with an initramfs. Returns no messages if there is no readable config-VERSION or .config.
 std::vector<std::string> missing_options(const std::string& kernel_path, bool has_initrd,
                                          std::span<const NeededOption> needed);
 

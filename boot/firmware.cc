@@ -41,7 +41,8 @@ constexpr std::array<std::array<const char*, 2>, 6> kUefiFiles = {{
     {"/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"},
 }};
 
-// mkfs.fat writes code that only prints that the volume cannot boot. Its volumes have these names.
+// mkfs.fat writes boot code that only prints that the volume cannot boot. These are the OEM names
+// of volumes with such code.
 constexpr std::array<std::string_view, 2> kNoBootOemNames = {"mkfs.fat",
                                                              std::string_view("mkdosfs\0", 8)};
 

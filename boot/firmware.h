@@ -13,8 +13,8 @@
 
 namespace wick::boot {
 
-// Return the path at which a distribution has installed the 256 KiB image of SeaBIOS, and the BIOS
-// of the standard VGA card.
+// These functions return the paths of SeaBIOS's 256 KiB image and of the BIOS of the standard VGA
+// card, as a distribution has installed them.
 Result<std::string> find_bios();
 Result<std::string> find_vga_bios();
 
@@ -40,8 +40,9 @@ Result<Firmware> open_firmware(const std::string& path, size_t max_bytes);
 // file has the signature of an option ROM.
 Result<std::vector<std::byte>> read_option_rom(const std::string& path);
 
-// Returns true if the BIOS would start the code in `sector`, the first of a disk. Returns false for
-// a sector that has only a partition table, or the file system of a volume that cannot boot.
+// Returns true if the BIOS would start the code in `sector`, the first sector of a disk. Returns
+// false for a sector that has only a partition table, or the file system of a volume that cannot
+// boot.
 bool is_boot_sector(std::span<const std::byte> sector);
 
 }  // namespace wick::boot

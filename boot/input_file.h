@@ -25,7 +25,8 @@ class InputFile {
   uint64_t size_bytes() const { return size_bytes_; }
 
   int fd() const { return fd_.get(); }
-  // Turns this object into one for the first `size_bytes` of the file, which must have that many.
+  // Turns this object into an InputFile of only the first `size_bytes` of the file. The file must
+  // have at least that many bytes.
   InputFile first(uint64_t size_bytes) && {
     return InputFile(std::move(fd_), std::move(path_), std::move(name_), size_bytes);
   }

@@ -25,8 +25,8 @@ constexpr std::string_view kDiskInfo = ".disk/info";
 constexpr std::string_view kRedHatArgument = "inst.repo=";
 constexpr std::string_view kSuseArgument = "install=";
 
-// The places of a distribution's files. The initramfs has one of the names in `initrds`, of which
-// unused ones are empty. A file of checksums names files relative to its own folder.
+// The places of a distribution's files. The initramfs has one of the names in `initrds`, whose
+// unused elements are empty. A file of checksums names files relative to its own folder.
 struct Layout {
   std::string_view distribution;
   std::string_view folder;
@@ -38,7 +38,7 @@ struct Layout {
 };
 
 // All known layouts, in the order in which they are tried. The most frequent ones come first,
-// because each costs a request to a server.
+// because each layout costs a request to a server.
 constexpr auto kLayouts = std::to_array<Layout>({
     // Debian's layouts: a suite of a mirror (dists/bookworm), the mirror itself, folders below a
     // suite.
@@ -83,7 +83,7 @@ constexpr auto kLayouts = std::to_array<Layout>({
      .checksums = {"sha256sum.txt"},
      .is_cd = true},
 
-    // Ubuntu's layouts: releases until 20.04, which has its installer among the legacy images.
+    // Ubuntu's layouts until 20.04. In 20.04 the installer is in the folder legacy-images.
     {.distribution = "Ubuntu",
      .folder = "main/installer-amd64/current/legacy-images/netboot/ubuntu-installer/amd64/",
      .kernel = "linux",
@@ -246,7 +246,8 @@ class Treeinfo {
 // there is none.
 std::string find_sha256(std::string_view text, std::string_view name) {
   const auto is_name = [name](std::string_view found) {
-    if (found.starts_with('*')) found.remove_prefix(1);  // sha256sum marks a binary file so
+    // sha256sum puts '*' before a file that it read in binary mode.
+    if (found.starts_with('*')) found.remove_prefix(1);
     if (found.starts_with("./")) found.remove_prefix(2);
     return found == name;
   };

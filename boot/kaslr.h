@@ -29,9 +29,9 @@ struct KaslrRequest {
 };
 
 // Returns a random place unless the command line has `nokaslr`. The physical address is below 4
-// GiB, because wick maps no more for the kernel's first instructions. The physical address is not
-// random if a word of the command line begins with memmap= or hugepages, because such a word can
-// reserve memory; mem= limits the address. Fails if the host has no random numbers.
+// GiB, because wick maps no higher memory for the kernel's first instructions. The physical address
+// is not random if a word of the command line begins with memmap= or hugepages, because such a word
+// can reserve memory; mem= limits the address. Fails if the host has no random numbers.
 Result<KernelPlace> choose_place(const GuestMemory& memory, const KaslrRequest& request);
 
 }  // namespace wick::boot

@@ -171,7 +171,8 @@ uint32_t upper_memory(const GuestMemory& memory) {
   return 0;
 }
 
-// Returns the name as one word: a blank would end it, and kernels skip only the first word.
+// Returns the name with '_' in place of blanks and control characters: a kernel skips only the
+// first word of its command line to get to the arguments.
 std::string name_word(std::string name) {
   std::ranges::replace_if(
       name, [](char c) { return static_cast<unsigned char>(c) <= ' '; }, '_');

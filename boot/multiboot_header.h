@@ -15,10 +15,10 @@ namespace wick::boot {
 // The header's fields, with the names of 3.1.1 without `mh_`.
 struct MultibootHeader {
   static constexpr uint32_t kMagic = 0x1bad'b002;
-  static constexpr size_t kSearchBytes = 8192;  // 3.1: the file's part that has the header
+  static constexpr size_t kSearchBytes = 8192;  // the header lies in the file's first 8 KiB (3.1)
   // Bits of `flags`. Bits 0 to 15 are requirements, which a loader must fulfil or refuse the
   // kernel.
-  static constexpr uint32_t kPageAlign = 1 << 0;     // modules must begin at a page
+  static constexpr uint32_t kPageAlign = 1 << 0;     // modules must begin at page boundaries
   static constexpr uint32_t kMemoryInfo = 1 << 1;    // the loader must set mem_lower and mem_upper
   static constexpr uint32_t kVideoMode = 1 << 2;     // the loader must set a video mode
   static constexpr uint32_t kRequirements = 0xffff;  // the mask of all requirements

@@ -208,7 +208,7 @@ Structure mapped_range(size_t index, const GuestMemory::Region& region) {  // SM
       .number(extended ? kSeeExtended : static_cast<uint32_t>(first >> 10))
       .number(extended ? kSeeExtended : static_cast<uint32_t>(last >> 10))
       .number<uint16_t>(kMemoryArray)
-      .number<uint8_t>(1)  // partition width: one device
+      .number<uint8_t>(1)  // partition width: one memory device
       .number<uint64_t>(extended ? first : 0)
       .number<uint64_t>(extended ? last : 0);
 }

@@ -15,7 +15,8 @@ constexpr uint16_t kMaxProgramHeaders = 64;
 constexpr uint64_t kMaxMemoryBytes = 1 << 30;  // KERNEL_IMAGE_SIZE
 // A list has an entry of 4 bytes for each address in the kernel. Debian's lists are 2 MiB.
 constexpr uint64_t kMaxRelocationBytes = 64 << 20;
-// __START_KERNEL_map: the kernel's link addresses are this plus the physical address.
+// The kernel's link addresses are physical addresses plus this constant (Linux,
+// __START_KERNEL_map).
 constexpr uint64_t kStartKernelMap = 0xffff'ffff'8000'0000;
 
 // Returns the offset of a relocated word from the kernel's start; a huge number if the word lies
@@ -91,7 +92,7 @@ Result<bool> UnpackedKernel::read_segments(uint64_t start) {
   std::erase_if(segments_, [](const Elf64_Phdr& segment) { return segment.p_type != PT_LOAD; });
   start_ = start;
   for (const Elf64_Phdr& segment : segments_) {
-    const uint64_t offset = segment.p_paddr - start;  // huge if it lies before the start
+    const uint64_t offset = segment.p_paddr - start;  // huge if the segment lies before the start
     if (offset > kMaxMemoryBytes || segment.p_memsz > kMaxMemoryBytes - offset ||
         segment.p_filesz > segment.p_memsz || segment.p_offset > size_bytes() ||
         segment.p_filesz > size_bytes() - segment.p_offset)
@@ -114,8 +115,8 @@ Result<bool> UnpackedKernel::read_relocations(uint64_t offset) {
   return bytes == 0 || (split_relocations() && relocations_are_inside());
 }
 
-// Finds the three lists. A zero precedes each list. There are two or three: the middle list is
-// missing since Linux 6.15.
+// Finds the lists, each preceded by a zero. There are three, or two since Linux 6.15, which has no
+// middle list.
 std::optional<UnpackedKernel::Relocations> UnpackedKernel::split_relocations() const {
   std::span<const uint32_t> rest = relocations_;
   std::vector<std::span<const uint32_t>> lists;

@@ -1,6 +1,6 @@
 // The kernel inside a 64-bit bzImage. It is the bzImage's payload, compressed: an ELF file,
-// followed by a list of relocations if the kernel can randomize its addresses (KASLR). wick unpacks
-// it as the bzImage's own code would, which is quicker than that code, and starts it directly.
+// followed by a list of relocations if the kernel can randomize its addresses (KASLR). wick does
+// the work of the bzImage's own code, but faster: it unpacks the kernel and starts it directly.
 //
 // Specification: Linux, arch/x86/boot/compressed/misc.c (extract_kernel, parse_elf,
 // handle_relocations) and arch/x86/tools/relocs.c.
@@ -52,17 +52,17 @@ class UnpackedKernel {
   static Result<std::optional<UnpackedKernel>> parse(Data data, uint64_t start,
                                                      const std::string& name);
 
-  // Returns the bytes of memory that the kernel occupies from its start, its bss included.
+  // Returns the number of bytes that the kernel occupies from its start, its bss included.
   uint64_t memory_bytes() const { return memory_bytes_; }
   // Returns the size of the unpacked payload in bytes.
   uint64_t size_bytes() const;
-  // Returns false if the kernel has no relocations: then its virtual addresses are fixed.
+  // Returns false if the kernel has no relocations, so that its virtual addresses are fixed.
   bool can_slide() const { return !relocations_.empty(); }
   const Data& data() const { return data_; }
 
   // Copies the segments to `start`, adds `slide` to the virtual addresses in them, and returns the
   // address of the 64-bit entry. The guest's memory must be zeroed, since the bss is not written.
-  // Fails if a relocation lies outside of the kernel, because the cache is damaged.
+  // Fails if a relocation lies outside of the kernel, which means that the cache is damaged.
   Result<GuestAddress> load(const GuestMemory& memory, GuestAddress start, uint64_t slide) const;
 
  private:

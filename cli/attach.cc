@@ -52,8 +52,8 @@ class Session {
   Result<End> run() {
     for (;;) {
       if (background_) background_ = !terminal_->follow();
-      // Input is not read while earlier input waits for room in the socket. In the background it is
-      // not read either, because it then belongs to the shell.
+      // Input is not read while earlier input waits for room in the socket. A process in the
+      // background does not read input either, because the shell reads it.
       const bool read_input = input_open_ && to_send_.empty() && !background_;
       const short socket_events = to_send_.empty() ? POLLIN : POLLIN | POLLOUT;
       std::array<pollfd, 2> ends = {

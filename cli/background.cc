@@ -39,7 +39,8 @@ class Reporter {
 
  private:
   bool write(std::string_view text) {
-    const Fd pipe = std::move(pipe_);  // closes the pipe at the end, to which the caller reads
+    // The pipe is closed on return, because the caller reads until the pipe's end.
+    const Fd pipe = std::move(pipe_);
     return write_all(pipe.get(), text) == 0;
   }
 
@@ -57,7 +58,8 @@ std::string read_all(const Fd& pipe) {
   }
 }
 
-// The caller's part of run_in_background(): waits for the message and returns the exit status.
+// The caller's part of run_in_background(): waits for the Reporter's message and returns the exit
+// status.
 Result<int> await_start(const Fd& pipe, pid_t child) {
   const std::string report = read_all(pipe);
   const size_t end = report.find('\n');

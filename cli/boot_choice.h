@@ -11,8 +11,9 @@
 
 namespace wick::cli {
 
-// Sets the kernel or the firmware of `config`. Without an option that chooses, a CD-ROM or a first
-// disk with a boot sector boots with firmware; otherwise the newest kernel boots. Logs the choice.
+// Sets the kernel or the firmware of `config`, and logs the choice. If no option says what to boot,
+// firmware boots a CD-ROM, or else the first disk if it has a boot sector; if there is neither, the
+// newest kernel boots.
 Result<void> choose_boot(vmm::MachineConfig& config, const RunOptions& options,
                          const std::string& boot_folder = "/boot");
 

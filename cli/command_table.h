@@ -1,5 +1,5 @@
-// Commands below a command, such as those of `wick image`, or the commands of wick itself, as a
-// table. A row has a command's options, its help, and the function that turns the given options
+// A table of commands: the commands below a command such as `wick image`, or the commands of wick
+// itself. A row has a command's options, its help, and the function that turns the given options
 // into a value.
 //
 // Thread rule: an object belongs to one thread.
@@ -75,7 +75,8 @@ class CommandGroup {
   // Makes a group of commands of wick itself, which wick's help lists below `heading`.
   CommandGroup(CLI::App& wick, const char* heading);
 
-  // Returns true if the command line has this group, or, for commands of wick itself, one of them.
+  // Returns true if the command line names this group or, in a group of commands of wick itself,
+  // one of its commands.
   bool parsed() const;
   bool has_command() const;
   // Returns the list of commands, for an error's hint.
@@ -103,7 +104,7 @@ class CommandGroup {
 template <typename Command>
 class CommandTable : public CommandGroup {
  public:
-  // `rows` must outlive the table. Without `filled` the group has a name, but no commands.
+  // `rows` must outlive the table. If `filled` is false, the group has a name, but no commands.
   CommandTable(CLI::App& wick, bool filled, const char* name, const char* help, const char* footer,
                std::span<const CommandRow<Command>> rows)
       : CommandGroup(wick, name, help, footer), rows_(rows) {
@@ -111,8 +112,8 @@ class CommandTable : public CommandGroup {
       for (const auto& row : rows) add(row);
   }
 
-  // Makes a table of commands of wick itself. It offers those for which `wanted` returns true, with
-  // or without options.
+  // Makes a table of commands of wick itself. The table offers the commands for which `wanted`
+  // returns true, with or without options.
   template <typename Wanted>
   CommandTable(CLI::App& wick, const char* heading, std::span<const CommandRow<Command>> rows,
                bool with_options, Wanted wanted)

@@ -42,7 +42,7 @@ struct Word {
   std::vector<std::string> names;  // the names of an option, with dashes, or the name of a command
   std::string help;
   bool takes_value = false;
-  std::string form;  // the form of its value, as the script needs it
+  std::string form;  // the form of the option's value, as the script needs it
 };
 
 // A place on the command line after a command, and the words that may follow there.

@@ -20,7 +20,7 @@ namespace {
 
 using Level = Finding::Level;
 
-constexpr int kKvmApiVersion = 12;  // api.rst, 4.1: it will not change
+constexpr int kKvmApiVersion = 12;  // this version will not change (api.rst, 4.1)
 
 int error_of_opening(const char* path) {
   return Fd(::open(path, O_RDWR | O_CLOEXEC)).valid() ? 0 : errno;
@@ -84,7 +84,7 @@ HostFacts look() {
   facts.vhost_net_error = error_of_opening("/dev/vhost-net");
   facts.net = look_at_network();
   facts.io_uring_error = error_of_io_uring();
-  // "always [madvise] never"
+  // The file's text is, for instance, "always [madvise] never": the chosen word is in brackets.
   const std::string choices = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
   const size_t start = choices.find('[') + 1;
   facts.huge_pages = choices.substr(start, std::max(choices.find(']'), start) - start);
@@ -150,8 +150,8 @@ Finding extra(const char* name, int error, const char* purpose, const char* fix)
   return {Level::kWarn, fmt::format("{}: {}; {}: {}", name, std::strerror(error), purpose, fix)};
 }
 
-// Returns the finding about the network. No network is not a problem, because not everyone needs
-// one.
+// Returns the finding about the network. A missing network is not a problem, because not everyone
+// needs a network.
 Finding network_finding(const NetFacts& facts) {
   if (!facts.error.empty()) return {Level::kWarn, "wick net: " + printable(facts.error)};
   if (!facts.network)

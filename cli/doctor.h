@@ -10,8 +10,8 @@
 
 namespace wick::cli {
 
-// The state of one network of `wick net`: the default network or, if that is not up, the first that
-// is.
+// The state of one network of `wick net`: the default network or, if that is not up, the first
+// network that is up.
 struct NetFacts {
   std::string error;  // why the network's state is unknown; empty: it is known
   std::optional<hostnet::HostNetwork> network;
@@ -39,7 +39,7 @@ struct Finding {
   std::string text;  // includes the fix, if there is one
 };
 
-// Returns the findings. One at level kFail means that wick run cannot work.
+// Returns the findings. A finding at level kFail means that wick run cannot work.
 std::vector<Finding> diagnose(const HostFacts& facts);
 
 // Examines this host and prints the findings; returns the exit status.

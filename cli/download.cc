@@ -146,8 +146,8 @@ int Downloader::Transfer::on_progress(void* transfer, curl_off_t total, curl_off
   return 0;
 }
 
-// Takes a part of the body. Returns the number of bytes taken; if that is not all, libcurl ends the
-// transfer.
+// Takes a part of the body. Returns the number of bytes taken; if it is less than the part's size,
+// libcurl ends the transfer.
 size_t Downloader::Transfer::take(std::span<const std::byte> data) {
   if (is_http() && status / 100 != 2) {
     discarded_bytes += data.size();

@@ -23,8 +23,8 @@
 
 namespace wick::cli {
 
-// The validators of a file on a server: they identify a version of it, to ask later whether the
-// file has changed.
+// The validators of a file on a server. They identify a version of the file, so that a later
+// request can ask whether the file has changed.
 struct Validators {
   std::string etag;           // with its quotes; empty: none
   std::string last_modified;  // as the server wrote it; empty: none

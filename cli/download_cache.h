@@ -2,9 +2,9 @@
 //
 // Each URL has one file, and beside it a file NAME.about with its checksum and the server's
 // validators. A kept file is used again in two cases: it has the checksum that the caller expects;
-// or the caller expects none, the file is undamaged, and the server says that it has not changed.
-// When a file is added, files that have not been used for 30 days are removed, and the oldest ones
-// beyond 4 GiB.
+// or the caller expects no checksum, the file is undamaged, and the server says that its content
+// has not changed. When a file is added, files that have not been used for 30 days are removed, and
+// the oldest ones beyond 4 GiB.
 //
 // Thread rule: any thread; several processes may use one folder.
 #pragma once

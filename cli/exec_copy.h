@@ -10,8 +10,9 @@
 
 namespace wick::cli {
 
-// A temporary folder beside the target. The guest gets it as a share and copies into it. The folder
-// is removed with this object, unless the process is killed; only what publish() has moved remains.
+// A temporary folder beside the target. The guest gets this folder as a share and copies into it.
+// The folder is removed with this object, unless the process is killed; only what publish() has
+// moved remains.
 class ExecCopy {
  public:
   // The name that the guest gives to the copy in folder().

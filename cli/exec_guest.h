@@ -32,8 +32,8 @@ struct ExecUser {
 Result<ExecUser> find_exec_user(const std::string& spec);
 
 // Returns the command's environment: the variables of the caller that the command also gets, then
-// those of `more` (NAME or NAME=VALUE). `user` is nullopt if the caller runs the command. `caller`
-// has "NAME=VALUE".
+// those of `more` (NAME or NAME=VALUE). `user` is nullopt if the caller runs the command. Each
+// element of `caller` is "NAME=VALUE".
 std::vector<std::string> exec_environment(const std::vector<std::string>& caller,
                                           const std::vector<std::string>& more,
                                           const std::optional<ExecUser>& user);
@@ -58,7 +58,7 @@ struct ExecGuest {
   std::string pwd;
   std::vector<std::string> environment;
   std::vector<std::string> command;
-  // The size of the command's terminal; nullopt: it has three pipes.
+  // The size of the command's terminal; nullopt: the command has three pipes instead.
   std::optional<console::Size> terminal;
   // True: standard error is a pipe although there is a terminal.
   bool separate_stderr = false;

@@ -1,4 +1,5 @@
-// Finds the kernel of wick exec and its modules: those of the host, of a build tree, or others.
+// Finds the kernel that wick exec boots, and the kernel's modules: the host's, those of a kernel
+// build tree, or those that the user names.
 //
 // Thread rule: any thread.
 #pragma once
@@ -21,8 +22,9 @@ struct ExecKernel {
 };
 
 // Finds the kernel and its modules. `kernel` is a file, a build tree, or empty for the newest
-// kernel in `boot_folder`. `modules` is the value of --modules; "auto" means the build tree's
-// modules, or else those in `modules_folder`.
+// kernel in `boot_folder`. `modules` is the value of --modules; "auto" means the modules of the
+// build tree that contains the kernel, or, if the kernel is in no build tree, those in
+// `modules_folder`.
 Result<ExecKernel> find_exec_kernel(const std::string& kernel, const std::string& modules,
                                     const std::string& boot_folder = "/boot",
                                     const std::string& modules_folder = "/lib/modules");

@@ -1,4 +1,4 @@
-// The options that only wick exec has, not wick run. They come from the command line only.
+// The options of wick exec that wick run does not have. They come from the command line only.
 //
 // Thread rule: any thread.
 #pragma once

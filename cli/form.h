@@ -1,5 +1,5 @@
-// The forms of values, as the help shows them. The parsers, the help, the completion and the
-// manual pages all go by them.
+// The forms of values, as the help shows them. The parsers, the help, the completion and the manual
+// pages are all derived from the forms.
 //
 // A form is a list of alternatives with '|' between them: "on|off", "auto|FILE". An alternative in
 // lower case is a word that the user writes as it is; one in upper case stands for a value.

@@ -120,7 +120,7 @@ std::string short_description(const CLI::App& command) {
   return text.substr(0, text.find('.'));
 }
 
-// Returns the subsection of a command below a command.
+// Returns the subsection of the page for one command of a group, such as `create` of `wick image`.
 std::string subsection(const CLI::App& command) {
   auto sections = sections_of(command.get_footer());
   std::string text =

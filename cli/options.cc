@@ -30,7 +30,7 @@ constexpr OptionRow kMainOptions[] = {
     {"--man", "PAGE", "print the source of a manual page, such as wick-run"},
 };
 
-// These two are not in run_options(): one names the config file, the other is short for
+// These two options are not in run_options(): one names the config file, the other is short for
 // --log-level.
 constexpr OptionRow kMoreRunOptions[] = {
     {"--config", "FILE", "TOML with the same names; arrays for repeated options"},
@@ -170,7 +170,7 @@ class Arguments {
 
   Result<void> refuse_extras() const {
     for (const std::string& extra : app_.remaining(true)) {
-      if (extra == "--") continue;  // CLI11 does not remove it
+      if (extra == "--") continue;  // CLI11 does not remove the "--"
       if (extra.starts_with('-')) return unknown_option(extra);
       if (is_exec())
         return with_hint(fail("'{}': not an option", extra), "put -- before the command");
@@ -249,7 +249,8 @@ class Arguments {
     }
     const auto end_of_options = std::ranges::find(arguments, "--");
     for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
-      if (*argument == "-fw_cfg" && argument.base() <= end_of_options) {  // QEMU's name for it
+      // -fw_cfg is QEMU's name of the option.
+      if (*argument == "-fw_cfg" && argument.base() <= end_of_options) {
         reversed.emplace_back("--fw-cfg");
         continue;
       }
@@ -266,8 +267,8 @@ class Arguments {
     return arguments.empty() ? std::string() : arguments.front();
   }
 
-  // Returns false for a command whose options no message and no help can name. The creation of all
-  // options takes a third of the time of a short run.
+  // Returns false if no message and no help can name the options of `command`, so that they need
+  // not exist. The creation of all options takes a third of the time of a short run.
   bool needs(std::string_view command) const { return first_ == command || !names_a_command(); }
   bool names_a_command() const {
     constexpr std::array kKnown = {"run", "exec",   "start",  "attach",   "image",
@@ -290,7 +291,7 @@ class Arguments {
 };
 
 // Removes the arguments after "--" and returns them: the command of wick exec or wick monitor, or
-// the arguments that wick gdb passes on. CLI11 would take their options for wick's.
+// the arguments that wick gdb passes on. CLI11 would take options among them for options of wick.
 std::vector<std::string> take_passed_on(std::vector<std::string>& arguments) {
   constexpr std::array<std::string_view, 3> kCommands = {"exec", "gdb", "monitor"};
   if (arguments.empty() || std::ranges::find(kCommands, arguments.front()) == kCommands.end())
@@ -371,8 +372,8 @@ std::expected<Command, CommandError> parse_command(const std::vector<std::string
     config = *std::move(file);
   }
 
-  // wick exec accepts several kernels (ExecOptions::kernels), but a run has one; exec() sets it for
-  // each run.
+  // wick exec accepts several kernels (ExecOptions::kernels), but a run has one kernel, which
+  // exec() sets.
   const auto values = [&](const std::string& name) {
     std::vector<std::string> all = parsed.values(name);
     if (parsed.is_exec() && name == "kernel" && all.size() > 1) all.resize(1);

@@ -46,7 +46,7 @@ Result<vmm::RunReport> run_to_end(vmm::Machine& machine, EventLoop& loop, Signal
   if (timeout) timer.arm(*timeout);
   take_request();
   // A function that is posted as the run ends is executed only when the loop is destroyed, and the
-  // machine is gone by then. `running` tells it so.
+  // machine is gone by then. So the function checks `running`.
   const auto running = std::make_shared<bool>(true);
   signals.on_end([&](int number) {
     if (task == nullptr) return machine.end(vmm::Ending::kSignal, number);
@@ -171,7 +171,7 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
           ? *options.kernel_cache
           : cache_folder_path("kernels", std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   const auto loop = TRY(EventLoop::create());
-  const auto task = std::move(given_task);  // destroyed before the loop, on which it has watches
+  const auto task = std::move(given_task);  // destroyed before the loop that it watches
   if (task != nullptr) TRY(task->prepare(config, *loop));
   TRY(choose_boot(config, options));
   if (background != nullptr) move_consoles(config, *entry);
@@ -222,7 +222,7 @@ Result<RunOutcome> build_and_run(vmm::MachineConfig config, const RunOptions& op
 
 Result<int> run(const RunOptions& options, Background* background, std::unique_ptr<RunTask> task) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
-  // Taken first, so that a signal can end every later phase.
+  // The signals are taken first, so that a signal can end every later phase.
   const auto signals = TRY(Signals::take());
   vmm::MachineConfig config = options.machine;
   choose_addresses(config, net::host_machine_id());

@@ -60,8 +60,8 @@ Result<int> run(const RunOptions& options, Background* background = nullptr,
 // The steps of run(), public for tests.
 
 // Sets the machine's UUID and the missing MAC addresses of its network cards. All are derived from
-// the host and the machine's name (without a name, its first disk). Each MAC address also depends
-// on the card's index.
+// the host and the machine's name (without a name, its first disk; without a disk, the process ID).
+// Each MAC address also depends on the card's index.
 void choose_addresses(vmm::MachineConfig& config, const std::string& machine_id);
 
 // Runs the machine until it ends, a signal ends it, or the timeout expires. The timeout also

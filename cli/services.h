@@ -20,9 +20,9 @@ namespace wick::cli {
 
 class RunServices {
  public:
-  // Starts the services that the user wants, and those on the sockets of the machine's entry, for
-  // `wick` itself. `entry` may be nullptr. The loop, the machine and the options must outlive the
-  // services.
+  // Starts the services that the user wants, and those on the sockets of the machine's entry, which
+  // other wick commands use. `entry` may be nullptr. The loop, the machine and the options must
+  // outlive the services.
   static Result<std::unique_ptr<RunServices>> start(EventLoop& loop, vmm::Machine& machine,
                                                     const RunOptions& options,
                                                     const control::MachineEntry* entry);

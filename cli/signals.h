@@ -35,8 +35,8 @@ class Signals {
   // terminal and its shell each send one.
   void on_end(std::function<void(int number)> end);
 
-  // Sets the function that is called before a signal ends the process at once, with the exit
-  // status, on the signal thread.
+  // Sets the function that is called, on the signal thread and with the exit status, before a
+  // signal ends the process at once.
   void on_exit(std::function<void(int status)> exiting);
 
   // Returns a signalfd(2) for SIGPWR and SIGUSR1.

@@ -31,7 +31,8 @@ Result<RunOptions> resolve(const Sources& sources);
 Result<RunOptions> complete(RunOptions options);
 
 // exec_defaults() returns the defaults of wick exec. complete_exec() does what complete() does, for
-// wick exec: no part of the machine may use standard input and output, which the command has.
+// wick exec: no part of the machine may use standard input and output, because they belong to the
+// command.
 RunOptions exec_defaults();
 Result<RunOptions> complete_exec(RunOptions options);
 

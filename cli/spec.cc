@@ -102,7 +102,7 @@ Result<std::chrono::microseconds> parse_seconds(std::string_view text) {
 Result<StatsForm> parse_stats(std::string_view text) {
   using Kind = StatsForm::Kind;
   constexpr std::pair<std::string_view, Kind> kKinds[] = {
-      {"table", Kind::kTable}, {"json", Kind::kJson},  // the remaining words are for config files
+      {"table", Kind::kTable}, {"json", Kind::kJson},  // the other words are switches
       {"on", Kind::kTable},    {"true", Kind::kTable}, {"1", Kind::kTable},
       {"off", Kind::kOff},     {"false", Kind::kOff},  {"0", Kind::kOff}};
   const Spec spec = TRY(parse_spec(text, kStatsForm));

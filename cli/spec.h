@@ -75,7 +75,7 @@ Result<StreamAddress> parse_address(std::string_view text);
 // Parses kPanicForm; returns the file for a core, or an empty string.
 Result<std::string> parse_on_panic(std::string_view text);
 
-// Parses kDisplayForm. Returns nullopt for no screen.
+// Parses kDisplayForm. Returns nullopt for "none": no screen.
 Result<std::optional<display::VncConfig>> parse_display(std::string_view text);
 
 // Parses kFwCfgForm, also as QEMU writes it: name=NAME,file=PATH.
@@ -101,8 +101,8 @@ Result<StatsForm> parse_stats(std::string_view text);
 // Parses kDiskForm.
 Result<vmm::DiskConfig> parse_disk(std::string_view text);
 
-// Parses a network card: tap with kTapKeys or user with kUserKeys, both also with kCardKeys.
-// Returns nullopt for none, which means no card.
+// Parses a network card: "tap" with kTapKeys or "user" with kUserKeys; both also take kCardKeys.
+// Returns nullopt for "none": no card.
 Result<std::optional<vmm::NetConfig>> parse_net(std::string_view text);
 
 // Parses kShareForm.

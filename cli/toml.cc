@@ -9,8 +9,8 @@ namespace {
 
 size_t line_of(const toml::value& value) { return value.location().line(); }
 
-// Reduces a message of toml11 to one line. It has several lines, begins with
-// "[error] toml::FUNCTION: WHAT" and marks places with "^--- DETAIL".
+// Reduces a message of toml11 to one line. The message has several lines, begins with "[error]
+// toml::FUNCTION: WHAT" and marks places with "^--- DETAIL".
 std::string summary(std::string_view what) {
   constexpr std::string_view kPrefix = "[error] ";
   constexpr std::string_view kPointer = "^--- ";

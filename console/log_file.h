@@ -1,4 +1,4 @@
-// The log file of a port, which gets a copy of the guest's output, and its limit.
+// The log file of a port: it gets a copy of the guest's output, and may have a limit for its size.
 //
 // Thread rule: the loop's thread, or before the loop runs.
 #pragma once

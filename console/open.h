@@ -16,7 +16,7 @@
 
 namespace wick::console {
 
-// The start of the line that a client of open_unix() gets when another client is connected.
+// The start of the line that a client of open_unix() gets if another client is connected already.
 inline constexpr std::string_view kRefusal = "wick: refused: ";
 
 // The actions of a terminal's escape keys (escape_keys.h), called on the loop's thread.
@@ -26,11 +26,11 @@ struct TerminalKeys {
   std::function<void()> power_button;  // for Ctrl-] p
 };
 
-// Opens standard input and output. If `in` is a terminal, it is put into raw mode,
-// with the escape keys, until the port is destroyed; only one port can use it. The
-// guest is told the terminal's size, and SIGWINCH is blocked from then on so that a
-// signalfd can receive it. If `in` is not a terminal, its bytes go to the guest
-// unchanged, and the end of the file is ignored.
+// Opens standard input and output. If `in` is a terminal, it is put into raw mode, with the escape
+// keys, until the port is destroyed; only one port at a time can use the terminal. The guest is
+// told the terminal's size, and SIGWINCH is blocked from then on so that a signalfd can receive it.
+// If `in` is not a terminal, its bytes go to the guest unchanged, and the end of the file is
+// ignored.
 Result<std::unique_ptr<Port>> open_stdio(EventLoop& loop, TerminalKeys keys, const LogFile& log,
                                          int in = STDIN_FILENO, int out = STDOUT_FILENO);
 
@@ -53,7 +53,7 @@ Result<std::unique_ptr<Port>> open_file(EventLoop& loop, const std::string& path
 // Writes the guest's output to standard error; there is no input.
 Result<std::unique_ptr<Port>> open_stderr(EventLoop& loop, const LogFile& log);
 
-// Makes a port without a host's end. The transcript and the log are still kept.
+// Makes a port that is connected to nothing on the host. The transcript and the log are still kept.
 Result<std::unique_ptr<Port>> open_null(EventLoop& loop, const LogFile& log);
 
 }  // namespace wick::console

@@ -162,8 +162,9 @@ void Port::limit_log() {
   }
 }
 
-// Writes output that the reader does not have yet. Returns true if the guest's next byte should
-// lead to another call; false if the reader is gone, or an event will cause the call.
+// Writes output that the reader does not have yet. Returns true if pump() must be called again
+// after the guest's next byte; false if the reader is gone, or if an event will lead to the next
+// call.
 bool Port::pump(Output& output) {
   if (!output.sink.stream().valid()) return false;
   const Sink::State state = output.sink.pump();

@@ -16,7 +16,7 @@ void Sink::open(Stream stream) {
 Sink::State Sink::pump() {
   // PIPE_BUF: a pipe takes a write of this size as a whole or not at all.
   std::array<std::byte, 4096> chunk;
-  // Stops at the present end: bytes that are appended later cause another wake-up.
+  // Stops at the present end, because bytes that are appended later cause another wake-up.
   const uint64_t end = transcript_.end();
   while (position_ < end) {
     const Transcript::Extent extent = transcript_.read(position_, chunk);

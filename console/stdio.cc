@@ -47,8 +47,8 @@ class StdioHost final : public Port::Host {
     });
   }
 
-  // Starts to follow the shell's job control: in the background, this process leaves the terminal
-  // alone.
+  // Starts to follow the shell's job control: while this process is in the background, it neither
+  // reads the terminal nor changes its modes.
   Result<void> follow_jobs(EventLoop& loop) {
     foreground_timer_ = TRY(loop.timer([this] { (void)follow_foreground(); }));
     (void)follow_foreground();

@@ -96,9 +96,9 @@ void on_continue(int) {
   errno = error;
 }
 
-// Returns true if `fd` is the controlling terminal of another session, as after
-// setsid(1), when the shell still reads from it. The only way to find out is to look
-// for a process that it controls (proc(5), "tty_nr").
+// Returns true if `fd` is the controlling terminal of another session. That is so after setsid(1),
+// while the shell still reads from the terminal. The only way to find out is to look for a process
+// that the terminal controls (proc(5), "tty_nr").
 bool controls_another_session(int fd) {
   struct stat status {};
   if (::tcgetpgrp(fd) >= 0 || ::fstat(fd, &status) != 0) return false;
@@ -176,7 +176,7 @@ RawTerminal::~RawTerminal() {
   if (!entered_) return;
   terminal.entered = false;  // first, so that a SIGCONT does not make the terminal raw again
   restore();
-  // A handler that somebody installed after on_fatal() stays.
+  // A handler that was installed after on_fatal(), by other code, is left in place.
   for (size_t i = 0; i < kFatalSignals.size(); ++i) {
     struct sigaction now {};
     (void)::sigaction(kFatalSignals[i], nullptr, &now);

@@ -33,7 +33,7 @@ class RawTerminal {
   static Result<RawTerminal> enter(int fd);
 
   // Makes the terminal raw if this process is in the foreground. Returns whether the process is in
-  // the foreground. On a terminal that controls no session, every process is.
+  // the foreground. If the terminal controls no session, every process counts as in the foreground.
   bool follow();
 
   // Restores the terminal and stops the process group, as Ctrl-Z does. Returns when

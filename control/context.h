@@ -32,14 +32,14 @@ struct DumpState {
 struct SpareDisk {
   vmm::DiskConfig config;
   bool file_only = false;  // true: a protocol node, which has no format
-  std::string used_by;     // the id of the device that used it last; empty: none yet
+  std::string used_by;     // the id of the device that last used this disk; empty: none yet
 };
 
 // The host's half of a network card, made by netdev_add.
 struct SpareNet {
   vmm::NetConfig config;
   std::vector<std::string> forwards;
-  std::string used_by;  // as in SpareDisk
+  std::string used_by;  // the id of the device that last used this card; empty: none yet
 };
 
 class Context {
@@ -63,8 +63,8 @@ class Context {
   Result<void> stop(std::function<void()> done);
   Result<void> cont();
 
-  // Calls `work` when the registers can be read. A running machine is paused for this, and then
-  // goes on, unless stop() was called meanwhile. Clients get no event of this pause.
+  // Calls `work` when the registers can be read. A running machine is paused for this, and goes on
+  // afterwards, unless stop() was called meanwhile. Clients get no event of this pause.
   void while_paused(std::function<void()> work);
 
   // Begins a dump, which pauses a running machine. Fails if the dump cannot begin; otherwise calls
@@ -79,13 +79,13 @@ class Context {
     dump_observers_.push_back(std::move(observer));
   }
 
-  // The host's halves of devices (blockdev-add, netdev_add), by their names, and the limit for each
-  // kind. device_add refers to them.
+  // The host's halves of devices by their names: made by blockdev-add and netdev_add, used by
+  // device_add. There are at most kMaxSpares of each kind.
   static constexpr size_t kMaxSpares = 64;  // bounds what a client can add
   std::map<std::string, SpareDisk> spare_disks;
   std::map<std::string, SpareNet> spare_nets;
-  // The cards that have sent NIC_RX_FILTER_CHANGED. They send none again until query-rx-filter has
-  // been called.
+  // The cards that have sent NIC_RX_FILTER_CHANGED. They do not send this event again until
+  // query-rx-filter has been called.
   std::set<std::string> quiet_filters;
 
  private:
@@ -102,10 +102,11 @@ class Context {
   std::vector<std::function<void(const DumpState&)>> dump_observers_;
 
   // The state of while_paused().
-  std::vector<std::function<void()>> waiting_;  // the functions to call when it is paused
-  bool inspecting_ = false;                     // true: paused, or being paused, for them
-  uint32_t stopping_ = 0;                       // stop() calls that have not been answered
-  bool stop_wanted_ = false;                    // true: a client wants the machine to stay paused
+  std::vector<std::function<void()>> waiting_;  // the functions to call when the machine is paused
+  // True: the machine is paused, or being paused, for the waiting functions.
+  bool inspecting_ = false;
+  uint32_t stopping_ = 0;     // stop() calls that have not been answered
+  bool stop_wanted_ = false;  // true: a client wants the machine to stay paused
   bool stop_hidden_ = false;  // true: a STOP event was hidden, so its RESUME must be hidden, too
 
   DumpState dump_;

@@ -1,4 +1,4 @@
-// The commands of the human monitor. One table has, for each of them, the arguments, the help text
+// The commands of the human monitor. One table has, for each command, the arguments, the help text
 // and the function that executes it. The functions are in hmp_commands.cc, hmp_info.cc,
 // hmp_registers.cc and hmp_memory.cc.
 //

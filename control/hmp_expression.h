@@ -1,7 +1,7 @@
-// Expressions of the human monitor. They have integers (decimal, with 0x hexadecimal, with 0
-// octal), characters ('c'), registers ($rip), the operators + - * / % & | ^ ~ and parentheses. They
-// are computed in 64 bits and wrap. As in QEMU, the operators & | and ^ have the lowest precedence,
-// the same for all three.
+// Expressions of the human monitor. They consist of integers (decimal, with 0x hexadecimal, with 0
+// octal), characters ('c'), registers ($rip), the operators + - * / % & | ^ ~ and parentheses.
+// Values have 64 bits, and arithmetic wraps. As in QEMU, the operators & | and ^ have the lowest
+// precedence, the same for all three.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@ namespace wick::control::hmp {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-// The limit for one dump; for more there are gdb and dump-guest-memory.
+// The limit for one dump. Larger parts of memory can be read with gdb or dump-guest-memory.
 constexpr uint64_t kMaxDumpBytes = 64 << 10;
 
 std::string one_value(uint64_t value, char format, uint32_t size_bytes) {

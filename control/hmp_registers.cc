@@ -22,7 +22,7 @@ constexpr uint32_t kAccessed = 1 << 8, kWritable = 1 << 9, kExpandDown = 1 << 10
 bool is_long_mode(const CpuRegisters& r) { return (r.efer & EFER_LMA) != 0; }
 bool is_64_bit(const CpuRegisters& r) { return is_long_mode(r) && (r.cs.attributes & kLong) != 0; }
 
-// Returns the flags as "DOSZAPC", with '-' for each that is not set.
+// Returns the flags as "DOSZAPC", with '-' for each flag that is not set.
 std::string flag_letters(uint64_t rflags) {
   struct Flag {
     uint64_t bit;

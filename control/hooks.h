@@ -15,7 +15,7 @@ struct DumpRequest {
   enum class Format { kElf, kKdumpZlib };
   std::string path = {};
   Format format = Format::kElf;
-  bool paging = false;  // true: by the guest's linear addresses
+  bool paging = false;  // true: the dump maps memory by the guest's linear addresses
   // The part of the physical memory to write, in bytes. Both are set, or neither; neither means all
   // memory.
   std::optional<uint64_t> begin = {}, length = {};
@@ -29,8 +29,8 @@ struct Hooks {
                      std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress,
                      std::function<void(Result<void>)> done)>
       dump;
-  // Types a text on a console, as the console's user would; for sendkey. An empty hook makes SysRq
-  // by a console an error.
+  // Types a text on a console, as the console's user would; for sendkey. If the hook is empty,
+  // sendkey refuses a SysRq that must be typed on a console.
   std::function<Result<void>(const std::string& console_id, const std::string& text)> type;
   std::string version = "wick";  // such as "wick 0.1.0"
 };

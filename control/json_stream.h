@@ -2,9 +2,10 @@
 // Definitions"; RFC 8259). JsonStream only finds where a value ends; parse_json() checks its
 // content. The size and the depth of an unfinished value are bounded.
 //
-// After a fault the stream is read again from the next '{' or '[' on. After a value that was too
-// large or too deep it is read from the next control character on. A control character in a wrong
-// place is a fault of this character only; so is 0xff, which QEMU's clients send to synchronize.
+// After a fault, bytes are skipped up to the next '{', '[' or control character; after a value that
+// is too large or too deep, only a control character ends the skipping. A control character in a
+// wrong place is a fault that discards the unfinished value, but skips nothing after it. 0xff,
+// which QEMU's clients send to synchronize, counts as a control character.
 //
 // Thread rule: the owner's thread.
 #pragma once
@@ -30,7 +31,7 @@ class JsonStream {
   using Value = std::expected<std::string, std::string>;
 
   void push(std::string_view bytes) { input_ += bytes; }
-  // Returns the next value; nullopt: it is not complete yet.
+  // Returns the next value; nullopt: no further value is complete yet.
   std::optional<Value> next();
 
  private:

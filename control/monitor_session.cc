@@ -39,7 +39,7 @@ bool MonitorSession::run_one() {
   if (line.ends_with('\r')) line.pop_back();
   waiting_ = true;
   const auto inside = std::make_shared<bool>(true);
-  // The Hmp may answer later than this object's end; then `alive` has expired.
+  // The Hmp may answer after this object has been destroyed; then `alive` has expired.
   hmp_.execute(line, [this, inside, alive = hmp_.alive()](const std::string& text) {
     if (alive.expired()) return;
     waiting_ = false;

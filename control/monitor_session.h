@@ -1,6 +1,6 @@
 // One client of the human monitor: takes the client's bytes, and returns prompts and answers. It
 // does not access the socket itself. Lines are executed one after the other. There is no line
-// editing: `wick monitor` has it, and a terminal has its own.
+// editing, because `wick monitor` and terminals have their own.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -28,7 +28,7 @@ class MonitorSession {
 
   // Takes bytes from the client. The owner must not read more while has_work().
   void receive(std::string_view bytes);
-  // Executes at most one line. Returns true if it must be called again.
+  // Executes at most one line. Returns true if run_one() must be called again.
   bool run_one();
   bool has_work() const { return waiting_ || input_.find('\n') != std::string::npos; }
 

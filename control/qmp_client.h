@@ -1,6 +1,6 @@
-// A client of a machine's QMP server (QEMU QMP Reference Manual; "QEMU Machine Protocol
-// Specification"), for commands that do one thing and end. It blocks, but never longer than its
-// timeout, and takes no more than kMaxMessageBytes for a message.
+// A blocking client of a machine's QMP server (QEMU QMP Reference Manual; "QEMU Machine Protocol
+// Specification"), for subcommands of wick that do one thing and exit, such as wick suspend. A call
+// fails after the timeout, or if a message is longer than kMaxMessageBytes.
 //
 // Thread rule: one thread.
 #pragma once
@@ -19,13 +19,13 @@ class QmpClient {
  public:
   static constexpr size_t kMaxMessageBytes = 16 << 20;
 
-  // Connects and leaves the negotiation mode. `timeout` is the limit for this, and for each
-  // command.
+  // Connects and leaves the negotiation mode. `timeout` is the limit for both together, and for
+  // each call of execute().
   static Result<QmpClient> connect(const std::string& socket_path,
                                    std::chrono::milliseconds timeout);
 
-  // Executes a command and returns its "return" value. If the server refuses, the error has its
-  // description. Events are skipped. `arguments` is an object, or null.
+  // Executes a command and returns its "return" value. If the server refuses, the error has the
+  // server's description. Events are skipped. `arguments` is an object, or null.
   Result<nlohmann::json> execute(std::string_view command);
   Result<nlohmann::json> execute(std::string_view command, const nlohmann::json& arguments);
 

@@ -30,7 +30,8 @@ constexpr Command kCommands[] = {
     {"query-cpus-fast", "", "[CpuInfoFast]", query_cpus_fast},
     {"query-memory-size-summary", "", "MemoryInfo", query_memory_size_summary},
     {"query-balloon", "", "BalloonInfo", query_balloon},
-    {"query-iothreads", "", "[IOThreadInfo]", empty_list},  // disks have their own threads
+    // Always empty: wick has no iothread objects; the thread of a disk does not count.
+    {"query-iothreads", "", "[IOThreadInfo]", empty_list},
     {"stop", "", "", nullptr, stop},
     {"cont", "", "", cont},
     {"quit", "", "", nullptr, quit},

@@ -1,4 +1,4 @@
-// The commands of QMP. One table has, for each of them, the arguments, the type of the answer and
+// The commands of QMP. One table has, for each command, the arguments, the type of the answer and
 // the function that executes it. The functions are declared in qmp_handlers.h.
 //
 // Thread rule: the main loop's thread.
@@ -52,7 +52,7 @@ std::unexpected<CommandError> generic(std::string text);
 std::unexpected<CommandError> device_not_found(const std::string& id);
 // Returns an empty object, or a GenericError if `result` is an error.
 Answer answer(const Result<void>& result);
-// Return an optional argument, or `otherwise` if it is absent.
+// These functions return an optional argument, or `otherwise` if the argument is absent.
 std::string text_or(const Json& arguments, std::string_view key, std::string_view otherwise);
 bool bool_or(const Json& arguments, std::string_view key, bool otherwise);
 

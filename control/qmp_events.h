@@ -17,13 +17,13 @@ namespace wick::control::qmp {
 
 struct EventType {
   std::string_view name;
-  std::string_view data;  // the members of its data, as in qmp_types.h
+  std::string_view data;  // the members of the event's data, as in qmp_types.h
 };
 
 // Returns all types of events, for query-qmp-schema.
 std::span<const EventType> event_types();
 
-// Return the event as clients get it, with the present time.
+// These functions return the event as clients get it, with the present time.
 Json make_event(Context& context, const vmm::MachineEvent& event);
 Json make_dump_event(const DumpState& state);
 

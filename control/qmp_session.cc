@@ -68,7 +68,7 @@ std::expected<std::string, CommandError> command_name(const Json& request) {
   if (const auto arguments = request.find("arguments");
       arguments != request.end() && !arguments->is_object())
     return qmp::generic("QMP input member 'arguments' must be an object");
-  // The capability is not offered, so no client can have negotiated it.
+  // wick does not offer the capability "oob", so no client can have negotiated it.
   if (out_of_band) return qmp::generic("QMP input member 'exec-oob' is unexpected");
   return name->get<std::string>();
 }

@@ -1,6 +1,7 @@
 // One client of QMP (QEMU QMP specification): takes the client's bytes and returns lines of text.
 // It does not access the socket itself. Each client negotiates for itself. Its commands are
-// executed one after the other and answered in order, including those that answer later.
+// executed one after the other and answered in order, even if a command answers only after
+// run_one() has returned.
 //
 // JsonStream bounds what a client can send. The owner must not read from the client while
 // has_work(). After kMaxFaults faults in a row the session is finished(), because the client does
@@ -41,7 +42,7 @@ class QmpSession {
   QmpSession& operator=(const QmpSession&) = delete;
 
   void receive(std::string_view bytes);
-  // Executes at most one command. Returns true if it must be called again.
+  // Executes at most one command. Returns true if run_one() must be called again.
   bool run_one();
   // Returns true if there may be input that has not been executed.
   bool has_work() const { return work_ || waiting_; }

@@ -16,8 +16,8 @@ namespace {
 
 struct Builtin {
   std::string_view name;
-  std::string_view json_type;  // its JSON type in the schema
-  std::string_view expected;   // its name in errors
+  std::string_view json_type;  // the type's JSON type in the schema
+  std::string_view expected;   // the type's name in errors
 };
 
 constexpr Builtin kBuiltins[] = {
@@ -147,8 +147,8 @@ class SchemaWriter {
     return name;
   }
 
-  // Returns the name of a type in the schema. It is a number, which masks QEMU's name, or that of a
-  // builtin type or an array.
+  // Returns the name of a type in the schema. Builtin types and arrays keep their names; other
+  // types get a number in place of QEMU's name.
   std::string reference(std::string_view type) {
     if (const auto known = names_.find(std::string(type)); known != names_.end())
       return known->second;
@@ -169,7 +169,7 @@ class SchemaWriter {
       return std::string(type);
     }
     const std::string name = number();
-    // Stored before its members are described, which may refer to it.
+    // The name is stored before the members are described, because they may refer to this type.
     names_[std::string(type)] = name;
     describe(name, find_type(type).value_or(ParsedType{}));
     return name;

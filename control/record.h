@@ -1,5 +1,5 @@
 // The JSON texts of a machine's entry in the registry: machine.json while the machine runs, and the
-// ending afterwards. Other processes read them, and check them like any untrusted input.
+// ending afterwards. Other processes read these texts, and check them like any untrusted input.
 //
 // Thread rule: any thread; pure functions.
 #pragma once
@@ -53,12 +53,13 @@ struct EndingRecord {
 
 inline constexpr size_t kMaxRecordBytes = 1 << 20;
 
-// Return one line of JSON. Bytes that are not UTF-8 become U+FFFD.
+// These functions return one line of JSON. Bytes that are not UTF-8 become U+FFFD.
 std::string to_json(const MachineRecord& record);
 std::string to_json(const EndingRecord& ending);
 
-// Parse a record. They fail for wrong types and missing keys. Unknown keys are ignored, since a
-// later wick may write them; "services" may be missing, since an earlier wick does not write it.
+// These functions parse a record. They fail for wrong types and missing keys. Unknown keys are
+// ignored, since a later wick may write them; "services" may be missing, since an earlier wick does
+// not write that key.
 Result<MachineRecord> parse_machine_record(std::string_view json);
 Result<EndingRecord> parse_ending_record(std::string_view json);
 

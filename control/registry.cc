@@ -29,7 +29,8 @@ using std::chrono::milliseconds;
 constexpr const char* kLock = "lock";
 constexpr const char* kMachineFile = "machine.json";
 constexpr const char* kEndingFile = "ending.json";
-// The folder in /run/wick for networks, among the folders of root's machines.
+// The folder in /run/wick that belongs to wick net; the other folders there are entries of root's
+// machines.
 constexpr std::string_view kFolderOfNetworks = "net";
 constexpr milliseconds kRetryPeriod{1};
 constexpr int kMaxTries = 500;
@@ -165,7 +166,7 @@ std::string registry_folder(const RegistryVariables& variables, uid_t user) {
 
 Result<Registry> Registry::open() {
   RegistryVariables variables{std::getenv("WICK_RUNTIME_DIR"), std::getenv("XDG_RUNTIME_DIR")};
-  // In a container the variable is often set, although there is no such folder.
+  // In a container XDG_RUNTIME_DIR is often set, although there is no such folder.
   if (variables.xdg_runtime_dir != nullptr && ::access(variables.xdg_runtime_dir, W_OK) != 0)
     variables.xdg_runtime_dir = nullptr;
   return open(registry_folder(variables, ::geteuid()));
@@ -195,7 +196,7 @@ Result<Registry> Registry::open(const std::string& folder) {
 Result<MachineEntry> Registry::claim(const std::string& name) const {
   TRY(check_machine_name(name));
   const std::string path = path_ + '/' + name;
-  // monitor.sock has the longest path of the sockets.
+  // Of all sockets in the entry, monitor.sock has the longest path.
   if (!unix_address(path + "/monitor.sock"))
     return with_hint(fail("{}: too long for the path of a socket", path),
                      "choose a shorter name, or set WICK_RUNTIME_DIR to a shorter path");

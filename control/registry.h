@@ -33,7 +33,8 @@ namespace wick::control {
 
 inline constexpr size_t kMaxMachineNameBytes = 64;
 
-// Fails for a name that cannot be a folder or would be taken for an option. The error has the rule.
+// Fails for a name that cannot be a folder or would be taken for an option. The error's text states
+// the rule.
 Result<void> check_machine_name(std::string_view name);
 
 // The environment's variables for registry_folder(); nullptr: not set.
@@ -88,8 +89,8 @@ class MachineView {
  public:
   enum class State {
     kLive,     // its process runs
-    kEnded,    // its process has ended and recorded how
-    kCrashed,  // its process has ended without recording how: it was killed, or the host failed
+    kEnded,    // its process has ended and recorded the ending
+    kCrashed,  // its process has ended without a record: it was killed, or the host failed
   };
 
   const std::string& name() const { return name_; }

@@ -36,7 +36,8 @@ class Hmp;
 
 class Services {
  public:
-  // The limit for the clients of one service at the same time. Further clients are disconnected.
+  // The limit for the clients that one service has at the same time. Further clients are
+  // disconnected.
   static constexpr size_t kMaxClients = 16;
 
   // Starts the services; must be called before the machine runs. `loop` is the machine's main loop.

@@ -54,7 +54,7 @@ Result<CoreImage> take_image(vmm::Machine& machine, const CoreOptions& options) 
     image.cpus.push_back({.registers = TRY(inspector.registers(cpu)),
                           .kernel_gs_base = inspector.read_msr(cpu, kMsrKernelGsBase).value_or(0)});
   auto note = GuestNote::read(inspector.memory(), inspector.vmcoreinfo());
-  // A broken note is no reason to write no core.
+  // If the note is malformed, the core is written without the note.
   if (note)
     image.guest_note = *std::move(note);
   else
@@ -139,8 +139,8 @@ class Writer final : public CoreWriter {
     if (auto on_done = std::exchange(on_done_, {})) on_done(std::move(result_));
   }
 
-  // Ends the writing, because the guest's memory must not be read after the observer returns. The
-  // loop calls `on_done` later, because it may destroy this object.
+  // Ends the writing, because the guest's memory must not be read after this function returns. The
+  // loop calls `on_done` later, because `on_done` may destroy this object.
   void on_event(const vmm::MachineEvent& event) {
     switch (event.kind) {
       case vmm::MachineEvent::Kind::kResume:

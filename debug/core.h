@@ -5,7 +5,7 @@
 // To a pipe or a socket, a kdump core is written in makedumpfile's flattened form, which crash can
 // also read.
 //
-// Thread rule: the main loop's thread. The core is written on a thread of its own. The machine must
+// Thread rule: the main loop's thread. The core is written on a separate thread. The machine must
 // stay paused until `on_done` is called: a resume or a reset ends the writing.
 //
 // Specification: ELF-64 Object File Format 1.5; QEMU, "dump-guest-memory" (QMP Reference Manual);
@@ -62,7 +62,8 @@ class CoreWriter {
   static Result<std::unique_ptr<CoreWriter>> create(vmm::Machine& machine, EventLoop& loop,
                                                     CoreOptions options, OnProgress on_progress,
                                                     OnDone on_done);
-  // Ends the writing if it has not ended, and waits for its end. `on_done` is not called then.
+  // If the core is still being written, ends the writing and waits for its end; `on_done` is then
+  // not called.
   virtual ~CoreWriter() = default;
 
   virtual CoreProgress progress() const = 0;

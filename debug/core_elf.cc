@@ -144,7 +144,7 @@ std::vector<std::byte> headers(const CoreImage& image, const std::vector<Segment
     append(bytes, load);
   }
   if (header.e_shnum > 0) {
-    // The number of program headers does not fit into e_phnum. It is in the first section header.
+    // The number of program headers does not fit into e_phnum, so the first section header has it.
     Elf64_Shdr number{};
     number.sh_info = static_cast<Elf64_Word>(program_headers);
     append(bytes, number);

@@ -94,7 +94,7 @@ Result<void> CoreFile::finish(uint64_t size_bytes) {
   if (!regular_) return append_zeroes(size_bytes - position_bytes_);
   if (::ftruncate(file_.get(), static_cast<off_t>(base_bytes_ + size_bytes)) != 0)
     return failed(errno);
-  // Some file systems report only here that there is no space left.
+  // Some file systems report only at this call that no space is left.
   if (::fdatasync(file_.get()) != 0) return failed(errno);
   return {};
 }

@@ -35,8 +35,8 @@ void SoftwareBreakpoints::remove(uint64_t linear) {
   if (found == wanted_.end()) return;
   if (found->second) release(*found->second);
   wanted_.erase(found);
-  // Bounds the set. After so many removals, it is unlikely that a vCPU still reports one of these
-  // breakpoints.
+  // Bounds the set. After kMax removals, it is unlikely that a vCPU still reports one of the
+  // breakpoints in the set.
   if (removed_.size() >= kMax) removed_.clear();
   removed_.insert(linear);
 }

@@ -52,7 +52,7 @@ class SoftwareBreakpoints {
   // Must be called after a reset of the machine, which loads the kernel anew. Removes the INT3s
   // that are still in memory, and marks all breakpoints as lost.
   void memory_was_reset();
-  // Inserts the lost breakpoints again whose addresses are mapped by now.
+  // Inserts again those lost breakpoints whose addresses are mapped by now.
   void insert_lost(uint32_t cpu);
 
   // Replaces each INT3 in `bytes`, a copy of the memory at `address`, by the original byte.

@@ -187,8 +187,8 @@ void GdbSession::resume_old(char command, std::string_view rest) {
   resume(std::move(actions));
 }
 
-// Handles vCont. `text` is a list of ";ACTION[:THREAD]"; for each thread the first action that
-// matches it counts.
+// Handles vCont. `text` is a list of ";ACTION[:THREAD]". Each thread gets the first action that
+// matches the thread.
 void GdbSession::resume_many(std::string_view text) {
   std::vector<CpuRun> actions(inspector_.cpu_count(), CpuRun::kStay);
   while (take_prefix(text, ";")) {

@@ -52,7 +52,7 @@ std::vector<std::string> gdb_words(const GdbLaunch& launch,
       option("-ex", "file " + file);
     } else {
       // Unlike symbol-file, add-symbol-file can leave a section (the per-CPU symbols) at its
-      // address. It would ask for a confirmation.
+      // address. add-symbol-file would ask for a confirmation, so "with confirm off" precedes it.
       option("-ex",
              fmt::format("with confirm off -- add-symbol-file {} -o {:#x}{}", file, *launch.slide,
                          launch.per_cpu_at_zero ? " -s .data..percpu 0" : ""));

@@ -25,7 +25,7 @@ class GdbMemory {
   bool physical() const { return physical_; }
   void set_physical(bool physical) { physical_ = physical; }
 
-  // Reads up to `size_bytes` bytes. Returns fewer if the mapped RAM ends before.
+  // Reads up to `size_bytes` bytes. Returns fewer if the range leaves the mapped RAM.
   std::string read(uint32_t cpu, uint64_t address, size_t size_bytes) const;
   // Writes the bytes. Fails without a change unless the whole range is mapped.
   Result<void> write(uint32_t cpu, uint64_t address, std::string_view bytes);

@@ -33,8 +33,8 @@ class PacketReader {
   void feed(std::string_view bytes) { input_ += bytes; }
   // Returns the next item of the input; nullopt if it is not complete yet.
   std::optional<Item> next();
-  // The number of bytes that were fed and not parsed yet. The caller must limit it, by not feeding
-  // more.
+  // The number of bytes that were fed and not parsed yet. The caller must limit this number by not
+  // feeding more.
   size_t waiting_bytes() const { return input_.size() - position_; }
 
  private:

@@ -79,12 +79,12 @@ class GdbRegisterSet {
 // Reads guest memory at a linear address; false if it is not mapped.
 using ReadLinear = std::function<bool(uint64_t address, std::span<std::byte> to)>;
 
-// Returns the value of a register in little-endian order, which has `which.size_bytes` bytes.
+// Returns the value of a register: `which.size_bytes` bytes in little-endian order.
 std::string read_register(const GdbRegisters& from, const GdbRegister& which);
 
 // Sets a register; `value` must have the register's size. A new selector also loads the hidden part
-// of the segment from the descriptor tables, and fails if it has no descriptor there. A register
-// that cannot be written accepts only its present value.
+// of the segment from the descriptor tables; this fails if the tables have no descriptor for the
+// selector. A register that cannot be written accepts only its present value.
 Result<void> write_register(GdbRegisters& to, const GdbRegister& which, std::string_view value,
                             const ReadLinear& read_linear);
 

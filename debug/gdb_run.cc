@@ -92,7 +92,7 @@ std::optional<uint32_t> GdbRun::next_over() {
 
 Result<void> GdbRun::go() {
   software_.insert_lost(0);
-  // The machine runs already if another client of it has resumed it.
+  // If another client has resumed the machine, the machine runs already.
   if (machine_.state() == RunState::kRunning) {
     running_ = was_running_ = true;
     return {};
@@ -138,7 +138,8 @@ bool GdbRun::handle_end_of_step_over(const DebugStop& stop) {
   return true;
 }
 
-// Returns true if the INT3 is not a breakpoint that gdb has at this address, and the vCPUs run on.
+// Handles an INT3 that is not a breakpoint of gdb at this linear address, and lets the vCPUs run
+// on. Returns false if the stop must be reported to gdb.
 bool GdbRun::handle_foreign_breakpoint(const DebugStop& stop) {
   if (software_.has(stop.address)) return false;
   if (interrupting_) return true;  // the vCPU executes the INT3 again
@@ -185,7 +186,7 @@ void GdbRun::interrupt(uint32_t cpu, std::function<void()> done) {
   machine_.pause(RunState::kDebug, [this, cpu, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
     interrupting_ = false;
-    // running_ is false if a breakpoint has stopped the machine before.
+    // running_ is false if a breakpoint stopped the machine before the pause did.
     if (running_) report({.signal = GdbSignal::kInterrupt, .cpu = cpu});
     for (const auto& call : std::exchange(interrupted_, {})) call();
   });

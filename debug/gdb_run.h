@@ -3,8 +3,8 @@
 //
 // When gdb resumes a vCPU that has stopped at a software breakpoint, the vCPU is stepped over it:
 // the original byte is put back, that vCPU alone executes one instruction, and the INT3 is inserted
-// again. A vCPU that is at a breakpoint, but whose stop gdb has not seen, is not stepped over it:
-// it stops there.
+// again. If a vCPU is at a breakpoint but gdb was not told of a stop there, the vCPU is not stepped
+// over the breakpoint: it stops there.
 //
 // Thread rule: the main loop's thread.
 #pragma once
@@ -45,8 +45,8 @@ class GdbRun {
   GdbRun(const GdbRun&) = delete;
   GdbRun& operator=(const GdbRun&) = delete;
 
-  // Stops the machine, attaches, and then calls `done`. If the machine is reset before, `done` is
-  // not called, and attach() may be called again.
+  // Stops the machine, attaches, and then calls `done`. If the machine is reset before that call,
+  // `done` is not called, and attach() may be called again.
   void attach(std::function<void(Result<void>)> done);
   // Removes all breakpoints and ends the debugging. With `resume` the machine then runs.
   void detach(bool resume);
@@ -62,8 +62,8 @@ class GdbRun {
   Result<void> resume(std::vector<vmm::CpuRun> actions);
   // Stops the machine as Ctrl-C does, and then calls `done`. The stop is reported for `cpu`.
   void interrupt(uint32_t cpu, std::function<void()> done);
-  // Returns true from interrupt() until its `done` is called, even if a breakpoint has stopped the
-  // machine before.
+  // Returns true from the call of interrupt() until its `done` is called, even if a breakpoint
+  // stops the machine in between.
   bool interrupting() const { return interrupting_; }
 
   // Must be called for stops and resets of the machine, whoever caused them.
@@ -95,9 +95,9 @@ class GdbRun {
   std::vector<vmm::CpuRun> actions_;
   struct Position {
     std::optional<uint64_t> seen_at;  // the address of the vCPU's last stop that gdb was told of
-    bool must_step = false;           // step over an INT3 of another linear address's breakpoint
+    bool must_step = false;           // must step over the INT3 of another linear address
   };
-  std::vector<Position> positions_;  // by vCPU
+  std::vector<Position> positions_;  // indexed by vCPU
   std::optional<uint32_t> stepping_over_;
   bool interrupting_ = false;  // Machine::pause() was called, and its callback has not come yet
   std::vector<std::function<void()>> interrupted_;

@@ -63,7 +63,7 @@ void GdbServer::accept(Fd client) {
 void GdbServer::on_closed() {
   connection_.reset();
   session_->leave([this] {
-    // The session calls this function, so it can only be destroyed later.
+    // The session itself calls this function, so it can be destroyed only after the return.
     loop_.post([this, alive = std::weak_ptr(alive_)] {
       if (alive.expired()) return;
       session_.reset();

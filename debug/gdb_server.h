@@ -30,7 +30,7 @@ class GdbServer {
                                                   MonitorFunction monitor);
   GdbServer(const GdbServer&) = delete;
   GdbServer& operator=(const GdbServer&) = delete;
-  // Detaches a client.
+  // Detaches the client, if there is one.
   ~GdbServer() = default;
 
   // Listens at one more address.

@@ -48,13 +48,14 @@ class GdbSession {
   GdbSession(vmm::Machine& machine, Client client, MonitorFunction monitor);
   GdbSession(const GdbSession&) = delete;
   GdbSession& operator=(const GdbSession&) = delete;
-  // Detaches at once. While the machine runs, call leave() before.
+  // Detaches at once. If the machine runs, leave() must be called first.
   ~GdbSession();
 
   void receive(std::string_view bytes);
-  // Must be called when the client has disconnected: detaches and calls `done`. A running machine
-  // is stopped before its breakpoints are removed, because a vCPU may have executed an INT3 and not
-  // reported it yet. Afterwards the machine runs, unless gdb found it stopped and never resumed it.
+  // Must be called when the client has disconnected: detaches and calls `done`. If the machine
+  // runs, leave() first stops it and then removes the breakpoints, because a vCPU may have executed
+  // an INT3 and not reported it yet. Afterwards the machine runs, unless gdb found it stopped and
+  // never resumed it.
   void leave(std::function<void()> done);
   // Returns true once the debugging has ended, by either side.
   bool ended() const { return stage_ == Stage::kEnded; }

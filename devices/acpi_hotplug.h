@@ -1,15 +1,17 @@
 // The registers by which the guest's AML (boot/dsdt.cc) learns which PCI slots have a new device,
-// learns which devices the host wants back, and ejects devices. Each has a bit per slot of bus 0:
+// learns which devices the host wants back, and ejects devices. Each register has one bit per slot
+// of PCI bus 0:
 //
 //   0  UP     read: the slots that got a device since the last read; a read clears it
 //   4  DOWN   read: the slots whose removal was requested since the last read; a read clears it
 //   8  EJECT  write: the guest has released the devices in these slots
 //
-// All accesses other than aligned ones of 32 bits read zeroes and write nothing.
+// Only aligned 32-bit accesses have an effect. All others read zeroes and write nothing.
 //
 // A write of EJECT has an effect only on pluggable slots that have a device. The host need not have
 // asked for the removal, because a guest may also eject a device by itself. Each ejection is
-// reported once; further writes for the slot have no effect until the host has called removed().
+// reported to the host once; further writes for the slot have no effect until the host has called
+// removed().
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls the functions; locks
 // itself. The actions are called without the lock, `eject` on the vCPU's thread.
@@ -37,13 +39,13 @@ class AcpiHotplug final : public BusDevice {
     uint32_t up = 0;
     uint32_t down = 0;
     uint32_t occupied = 0;   // pluggable slots that have a device
-    uint32_t requested = 0;  // removal was requested, and the host has not removed yet
-    uint32_t ejected = 0;    // the guest has ejected, and the host has not removed yet
+    uint32_t requested = 0;  // removal was requested, and removed() was not called yet
+    uint32_t ejected = 0;    // the guest has ejected the device, and removed() was not called yet
     bool operator==(const State&) const = default;
   };
   struct Actions {
     std::function<void()> raise;                // sends the guest an event (a GPE)
-    std::function<void(uint32_t slots)> eject;  // bits of slots that were not reported before
+    std::function<void(uint32_t slots)> eject;  // reports slots that the guest has ejected
   };
 
   // `pluggable` has a bit for each slot whose device can be added and removed.
@@ -66,8 +68,8 @@ class AcpiHotplug final : public BusDevice {
   void request_removal(uint8_t slot);
   // Records that the slot has no device any more.
   void removed(uint8_t slot);
-  // Takes over the events of the registers before S3: the guest is told of those that it has not
-  // read. Slots without a device are left out.
+  // Continues after S3. `state` is that of the registers before S3: the guest is told of the events
+  // that it has not read. Events of slots without a device are dropped.
   void continue_from(const State& state);
 
   State state() const;

@@ -12,10 +12,10 @@
 //
 // There is no SMI_CMD: the machine is always in ACPI mode.
 //
-// Thread rule: any vCPU thread accesses the registers; any thread calls
-// press_power_button(), rtc_alarm(), raise_gpe() and wake(); locks itself. The SCI is set and the
-// timer armed with the lock held. The actions are called without the lock, on the vCPU's
-// thread, each time the guest requests one.
+// Thread rule: any vCPU thread accesses the registers; any thread calls press_power_button(),
+// rtc_alarm(), raise_gpe() and wake(); locks itself. The SCI is set and the timer armed with the
+// lock held. The actions are called without the lock, on the vCPU's thread, each time the guest
+// requests an action.
 //
 // Specification: ACPI 6.5, 4.8.3 (fixed hardware registers), 4.8.3.3 (power
 // management timer), 4.8.3.6 (reset register), 4.8.4.1 (general-purpose events).
@@ -48,9 +48,9 @@ class AcpiPm final : public BusDevice {
   static constexpr uint64_t kTimerOffset = 8;
   static constexpr uint64_t kGpeOffset = 12;
   static constexpr uint8_t kGpeBytes = 2;
-  // SLP_TYP of the sleeping states, for the DSDT. S3 and S4 have QEMU's values. QEMU's value for
-  // S5, which is 0, powers off, too, because edk2 and many small kernels write it without reading
-  // the DSDT.
+  // SLP_TYP values of the sleeping states, for the DSDT. Those of S3 and S4 are QEMU's. QEMU's
+  // value for S5, which is 0, also powers the machine off, because edk2 and many small kernels
+  // write 0 without reading the DSDT.
   static constexpr uint8_t kSleepTypeS3 = 1;
   static constexpr uint8_t kSleepTypeS4 = 2;
   static constexpr uint8_t kSleepTypeS5 = 5;
@@ -82,12 +82,12 @@ class AcpiPm final : public BusDevice {
 
   // `sci` is level-triggered, and must outlive this object.
   AcpiPm(InterruptLine& sci, Actions actions, Clock clock);
-  // Starts with the registers of woken_by(), for the machine that continues after S3.
+  // For a machine that continues after S3: starts with `initial`, the result of woken_by().
   AcpiPm(InterruptLine& sci, Actions actions, Clock clock, const State& initial);
 
   // Returns the registers after a wake from S3: as after a reset, except for the status bits that
-  // say what has happened. A source without a status bit counts as the power button, because an
-  // operating system may go back to sleep if there was no event.
+  // say what has happened. kOther has no status bit, so it sets that of the power button: an
+  // operating system that finds no event may go back to sleep.
   static State woken_by(WakeSource source);
   // Returns the event that ends the sleep of a machine with these registers: a press of the power
   // button, or an alarm that the guest has enabled. Returns nullopt if there was no such event.

@@ -20,7 +20,7 @@ namespace wick::devices {
 class FirmwareLog final : public BusDevice {
  public:
   static constexpr uint64_t kPorts = 1;
-  static constexpr size_t kMaxLineBytes = 256;  // a longer line is cut into lines
+  static constexpr size_t kMaxLineBytes = 256;  // a longer line is split
 
   // `line` is called with each line, without its line end.
   explicit FirmwareLog(std::function<void(const std::string&)> line) : line_(std::move(line)) {}

@@ -41,7 +41,7 @@ void Flash::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(mutex_);
   std::ranges::fill(data, std::byte{0});
   switch (state_.mode) {
-    case Mode::kMemory:  // another vCPU has just selected the memory
+    case Mode::kMemory:  // possible if another vCPU has just selected the memory
       if (offset < memory_.size() && data.size() <= memory_.size() - offset)
         std::ranges::copy(memory_.subspan(offset, data.size()), data.begin());
       return;

@@ -1,6 +1,7 @@
 // A chip of NOR flash memory, in which UEFI keeps its variables. KVM serves the guest's reads of
-// the memory; only writes, which are commands, come here. After a command the chip shows its status
-// in place of the memory, and also serves reads, until the guest selects the memory again.
+// the memory; only writes, which are commands, come here. After a command the chip serves the
+// reads, too, and returns its status instead of the memory, until the guest selects the memory
+// again.
 //
 // Thread rule: any vCPU thread; locks itself. The wires are called with the lock held.
 //
@@ -26,8 +27,8 @@ class Flash final : public BusDevice {
   static constexpr uint8_t kSequenceError = 0x30;  // status bits: a command was wrong
 
   struct Wires {
-    // Sets whether the guest reads the memory without the chip (true), or its reads come to the
-    // chip (false). Before the first call it reads without the chip.
+    // Sets who serves the guest's reads: KVM, from the memory (true), or the chip (false). Before
+    // the first call KVM serves them.
     std::function<void(bool readable)> show = [](bool) {};
     // Reports a range of the memory that the guest has changed.
     std::function<void(size_t offset, size_t size)> changed = [](size_t, size_t) {};

@@ -178,7 +178,8 @@ void FwCfg::read(uint64_t offset, std::span<std::byte> data) {
   }
 }
 
-// Ignores writes to the data register, and writes of other widths than the specification's.
+// Handles writes of the selector and of the DMA address. Ignores writes to the data register, and
+// writes of a width that the specification does not have.
 void FwCfg::write(uint64_t offset, std::span<const std::byte> data) {
   Written written;
   {
@@ -198,8 +199,8 @@ void FwCfg::write(uint64_t offset, std::span<const std::byte> data) {
     written.item->writing.on_written(written.content);
 }
 
-// Executes a request, of which it makes a single copy. The result replaces the request's first
-// field, even if the request cannot be read as a whole.
+// Executes a DMA request, which is read from guest memory only once. The result replaces the
+// request's first field, even if the request cannot be read as a whole.
 FwCfg::Written FwCfg::transfer(GuestAddress request_at) {
   const auto request = memory_.read<fw_cfg_dma_access>(request_at);
   Written written;

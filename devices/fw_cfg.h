@@ -53,7 +53,7 @@ class FwCfg final : public BusDevice {
   using Reader = std::function<void(uint64_t offset_bytes, std::span<std::byte> to)>;
 
   struct Writing {
-    // Refuse a write that does not cover the whole item.
+    // True if a write must cover the whole item; any other write is refused.
     bool whole_only = false;
     // Called after each write with the content of the whole item.
     std::function<void(std::span<const std::byte> content)> on_written = {};
@@ -66,29 +66,30 @@ class FwCfg final : public BusDevice {
   // characters, or contains other characters than printable ASCII without blanks, and if there are
   // kMaxFiles files.
   Result<void> add(const std::string& name, std::vector<std::byte> content);
-  // Adds a large file: `reader` is called for the content when the guest reads it.
+  // Adds a large file: `reader` is called when the guest reads the file.
   Result<void> add(const std::string& name, uint32_t size_bytes, Reader reader);
   // Adds a file that the guest may write by DMA, at most kMaxWritableBytes long. Its size is fixed.
   Result<void> add_writable(const std::string& name, std::vector<std::byte> content,
                             Writing writing);
   // Adds the file FW_CFG_VMCOREINFO_FILENAME, in which a guest gives the address of its vmcoreinfo
-  // (QEMU, docs/specs/vmcoreinfo.rst). `content` is what the guest wrote before a sleep; empty:
-  // nothing.
+  // (QEMU, docs/specs/vmcoreinfo.rst). `content` is what the guest had written to the file before a
+  // sleep; empty if nothing.
   Result<void> add_vmcoreinfo(std::vector<std::byte> content = {});
   // Sets an item that has a fixed key instead of a name, below FW_CFG_FILE_FIRST or with
   // FW_CFG_ARCH_LOCAL: FW_CFG_NB_CPUS, FW_CFG_KERNEL_DATA, ...
   Result<void> add_item(uint16_t key, std::vector<std::byte> content);
   Result<void> add_item(uint16_t key, uint32_t size_bytes, Reader reader);
 
-  // Returns the present content of a file that was added with its bytes; empty if there is no such
-  // file.
+  // Returns the present content of a file; empty if there is no such file, or if a Reader gives its
+  // content.
   std::vector<std::byte> contents(std::string_view name) const;
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
   Name name_of(uint64_t offset, bool write) const override;
 
-  // Resets the registers, and the items that the guest has written, as a reset of the machine does.
+  // Called when the machine is reset: resets the registers, and restores the initial content of the
+  // writable items.
   void reset();
   State state() const;
 

@@ -278,7 +278,7 @@ bool I8042::take_from_keyboard() {
   auto byte = keyboard_->read();
   if (!byte) return false;
   if ((state_.command_byte & kTranslate) != 0) {
-    // The keyboard queues whole sequences, so the code follows at once.
+    // The keyboard queues whole sequences, so the released key's code can be read at once.
     uint8_t released = 0;
     if (*byte == kScanBreak) {
       released = 0x80;

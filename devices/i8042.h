@@ -1,9 +1,10 @@
-// The keyboard controller of a PC. It provides the reset line that `reboot=k` uses, and has a
-// port for a PS/2 keyboard and one for a PS/2 mouse.
+// The keyboard controller of a PC. It provides the reset line that Linux's `reboot=k` uses, and has
+// a port for a PS/2 keyboard and one for a PS/2 mouse.
 //
 // With nothing plugged in, the controller still replies to the commands by which an operating
-// system probes for keyboards, because Linux waits half a second for each missing reply. It then
-// has no auxiliary port, and a new reply replaces one that the guest has not read.
+// system probes for keyboards, because Linux waits half a second for each missing reply. In this
+// state the controller has no auxiliary port, and a new reply replaces one that the guest has not
+// read.
 //
 // Each byte for the guest goes through the output buffer, which holds one byte. The replies of the
 // controller itself go first, in their order, then the bytes of the keyboard, then those of the

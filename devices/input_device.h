@@ -22,7 +22,7 @@ class InputDevice : public InputSink {
   void scroll(int steps) override { static_cast<void>(steps); }
 };
 
-// The lights of a keyboard, in the order of the bits that a PS/2 keyboard gets.
+// The lights of a keyboard. The bits are those of the PS/2 command that sets the lights.
 enum Led : uint8_t {
   kScrollLock = 1 << 0,
   kNumLock = 1 << 1,

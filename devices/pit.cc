@@ -43,7 +43,7 @@ uint8_t high(uint16_t count) { return static_cast<uint8_t>(count >> 8); }
 void Pit::CounterPorts::read(uint64_t offset, std::span<std::byte> data) {
   const MutexLock lock(pit_.mutex_);
   for (std::byte& byte : data) {
-    // The control word cannot be read, nor can it in KVM.
+    // The control word cannot be read, just as with KVM's timer.
     byte = std::byte{0};
     if (offset < kControl) byte = std::byte{pit_.read_counter(pit_.state_.counters[offset])};
     ++offset;
@@ -182,8 +182,8 @@ void Pit::latch_status(Counter& counter) {
   counter.status = static_cast<uint8_t>(output(counter) << kOutShift |
                                         static_cast<uint8_t>(counter.access) << kAccessShift |
                                         counter.mode << kModeShift | static_cast<int>(counter.bcd));
-  // The output of a running counter may have changed, and nobody knows the state of a counter that
-  // the guest has never programmed.
+  // The output of a running counter may have changed, and the output of a counter that the guest
+  // has never programmed is not known here.
   if (counter.mode == Counter::kUnprogrammed || (counter.loaded && counter.gate)) wanted_ = true;
 }
 
@@ -201,9 +201,9 @@ void Pit::write_port_61(uint8_t value) {
   if (counter.gate && counter.loaded) wanted_ = true;
 }
 
-// Lets KVM's timer continue. An access of another vCPU that left the guest before the start may
-// arrive here after it, and is lost: a PC promises nothing either if two CPUs program a counter at
-// the same time.
+// Lets KVM's timer continue. If another vCPU left the guest for an access just before that, the
+// access may arrive here afterwards, and is lost. A PC promises nothing either if two CPUs program
+// a counter at the same time.
 void Pit::start() {
   wanted_ = false;
   if (started_) return;

@@ -1,5 +1,5 @@
-// The interval timer of a PC, an 8254, and port 0x61, for as long as the guest does not need a
-// counter that runs.
+// The interval timer of a PC (an 8254) and port 0x61, used until the guest needs a counter that
+// runs.
 //
 // KVM's timer makes the end of a machine several times slower (its destruction waits for
 // grace periods of the kernel), and a Linux with a TSC deadline timer never uses it. So this
@@ -7,8 +7,8 @@
 // interrupt depends on a running counter; KVM's timer then continues from the state given, and
 // KVM no longer passes accesses to this device.
 //
-// One kind of count does run here: newer kernels stop counter 0 by mode 0 with the count 0, which
-// still ends in one interrupt after 55 ms.
+// One count does run here. Newer Linux kernels stop counter 0 by setting mode 0 with the count 0,
+// which means 65536 ticks: so one more interrupt comes after 55 ms.
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls wake(); locks itself.
 // Wires and the line are used with the lock held.
@@ -66,7 +66,7 @@ class Pit {
   struct Wires {
     std::function<std::chrono::nanoseconds()> now;       // monotonic time
     std::function<void(std::chrono::microseconds)> arm;  // must call wake() after this time
-    std::function<void(const State&)> start;             // called once
+    std::function<void(const State&)> start;             // hands over to KVM's timer; called once
   };
 
   // `line` is the interrupt of counter 0, and must outlive the timer.
@@ -122,7 +122,8 @@ class Pit {
   State state_ GUARDED_BY(mutex_);
   bool started_ GUARDED_BY(mutex_) = false;
   bool wanted_ GUARDED_BY(mutex_) = false;  // this access needs a running counter
-  // When counter 0 ends, if the guest has stopped it by mode 0 with the count 0; otherwise 0.
+  // The time at which the count of counter 0 ends, if the guest has set mode 0 with the count 0;
+  // otherwise 0.
   std::chrono::nanoseconds last_interrupt_ GUARDED_BY(mutex_){0};
 };
 

@@ -18,8 +18,8 @@ void Port92::write(uint64_t /*offset*/, std::span<const std::byte> data) {
     const MutexLock lock(mutex_);
     before = std::exchange(value_, value);
   }
-  // Only the rising edge of the bit resets the CPU: programs that change only A20 write this bit as
-  // they read it.
+  // Only the rising edge of the bit resets the CPU, because programs that change only A20 write
+  // back the reset bit that they read.
   if ((value & kFastReset) != 0 && (before & kFastReset) == 0) on_reset_();
 }
 

@@ -22,7 +22,7 @@ constexpr uint8_t kLastOfSet3 = 0xfd;
 constexpr uint8_t kResend = 0xfe;
 constexpr uint8_t kReset = 0xff;
 
-constexpr uint8_t kFirstCommand = kSetLeds;  // all parameters are below it
+constexpr uint8_t kFirstCommand = kSetLeds;  // the parameters of commands are smaller
 constexpr uint8_t kAllLeds = kScrollLock | kNumLock | kCapsLock;
 constexpr uint8_t kDefaultTypematic = 0x2b;
 constexpr std::array<uint8_t, 2> kId = {0xab, 0x83};

@@ -30,9 +30,9 @@ namespace wick::devices {
 
 class Ps2Keyboard final : public InputDevice, public Ps2Device {
  public:
-  // Together with the byte in the controller's output buffer these are 16 bytes. From a controller
-  // that returns more, Linux concludes that there is no controller (drivers/input/serio/i8042.c,
-  // i8042_flush()).
+  // This buffer and the controller's output buffer together hold 16 bytes. If Linux empties the
+  // controller and gets more than 16 bytes, it concludes that there is no controller
+  // (drivers/input/serio/i8042.c, i8042_flush()).
   static constexpr size_t kBufferBytes = 15;
 
   struct State {
@@ -54,11 +54,11 @@ class Ps2Keyboard final : public InputDevice, public Ps2Device {
   using OnLeds = std::function<void(uint8_t leds)>;
   explicit Ps2Keyboard(OnLeds on_leds = {}) : on_leds_(std::move(on_leds)) {}
 
-  // InputDevice
+  // Overrides of InputDevice.
   bool active() const override;
   void key(uint16_t code, bool down) override;
 
-  // Ps2Device
+  // Overrides of Ps2Device.
   void connect(std::function<void()> on_data) override;
   void write(uint8_t byte) override;
   std::optional<uint8_t> read() override;

@@ -33,7 +33,7 @@ class Ps2Mouse final : public InputDevice, public Ps2Device {
   static constexpr size_t kMaxPacketBytes = 4;
 
   // A movement during which the buttons do not change. The directions are those of the packets: `x`
-  // counts to the right, `y` up, `wheel` towards the person.
+  // counts to the right, `y` up, `wheel` towards the user.
   struct Motion {
     uint8_t buttons = 0;
     int x = 0, y = 0, wheel = 0;
@@ -59,13 +59,13 @@ class Ps2Mouse final : public InputDevice, public Ps2Device {
     bool operator==(const State&) const = default;
   };
 
-  // InputDevice. key() takes BTN_LEFT, BTN_RIGHT and BTN_MIDDLE.
+  // Overrides of InputDevice. key() takes BTN_LEFT, BTN_RIGHT and BTN_MIDDLE.
   bool active() const override;
   void key(uint16_t code, bool down) override;
   void move_by(int dx, int dy) override;
   void scroll(int steps) override;
 
-  // Ps2Device
+  // Overrides of Ps2Device.
   void connect(std::function<void()> on_data) override;
   void write(uint8_t byte) override;
   std::optional<uint8_t> read() override;

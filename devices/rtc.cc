@@ -33,7 +33,8 @@ constexpr uint8_t kUpdateInProgress = 0x80;
 constexpr uint8_t kDivider = 0x70;
 constexpr uint8_t kDividerOf32768Hz = 0x20;
 constexpr uint8_t kRate = 0x0f;
-// Bits of register B; each interrupt enable has the position of its flag in register C.
+// Bits of register B. Each interrupt enable bit has the position of the interrupt's flag in
+// register C.
 constexpr uint8_t kSet = 0x80;
 constexpr uint8_t kPeriodic = 0x40;
 constexpr uint8_t kAlarm = 0x20;
@@ -304,7 +305,7 @@ void Rtc::arm_timer(nanoseconds host) {
   const int64_t period = period_cycles(state_.bytes[kA]);
   if (period != 0 && (enabled & kPeriodic) != 0 && (state_.bytes[kC] & kPeriodic) == 0) {
     const int64_t cycle = (periodic_tick(host) + 1) * period;
-    // Rounded up, so that the tick has come when the timer ends.
+    // Rounded up, so that the timer does not expire before the tick.
     const nanoseconds tick =
         seconds(cycle / kCrystalHz) +
         nanoseconds((cycle % kCrystalHz * kNanosecondsPerSecond + kCrystalHz - 1) / kCrystalHz);

@@ -1,11 +1,11 @@
 // The real-time clock of a PC: an MC146818 with CMOS memory.
 //
-// The clock has the host's time in UTC. A guest that sets the clock changes an offset to the host's
-// time, in whole seconds, which lasts until the machine ends. Alarm and update-ended interrupts are
-// checked once per second while the guest enables one of them. While a periodic interrupt (at most
-// 8192 Hz; SeaBIOS waits by it) is pending, no timer is set for the next one, so ticks that the
-// guest does not keep up with are lost, as on the chip. The square wave output is missing, because
-// a PC connects nothing to it.
+// The clock has the host's time in UTC. If the guest sets the clock, an offset to the host's time
+// changes, in whole seconds. The offset is lost when the machine ends. Alarm and update-ended
+// interrupts are checked once per second while the guest enables one of them. The periodic
+// interrupt comes at most 8192 times per second; SeaBIOS measures time with it. While one is
+// pending, no timer is set for the next one, so a guest that does not keep up loses ticks, as on
+// the chip. The square wave output is missing, because a PC connects nothing to it.
 //
 // Thread rule: any vCPU thread accesses the registers, any thread calls wake(), preset() and
 // state(); locks itself. `line`, `arm` and `alarm` are called with the lock held.
@@ -53,11 +53,11 @@ class Rtc final : public BusDevice {
   // `line` must outlive the clock.
   Rtc(InterruptLine& line, Wires wires);
   // Continues from the state of another clock, as a clock with a battery does while the machine
-  // sleeps (S3). An alarm that was missed since then happens now.
+  // sleeps (S3). An alarm that was missed during the sleep fires now.
   Rtc(InterruptLine& line, Wires wires, const State& state);
 
-  // Sets bytes of the CMOS memory, which firmware reads: pairs of an index and a value. The indexes
-  // of the clock's registers are not allowed.
+  // Sets bytes of the CMOS memory, which firmware reads. `cmos` has pairs of an index and a value.
+  // The indexes of the clock's registers are not allowed.
   void preset(std::span<const std::pair<uint8_t, uint8_t>> cmos);
 
   // A 16-bit write sets the index and then the data, as on a PC.

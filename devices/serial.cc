@@ -23,7 +23,7 @@ constexpr uint8_t kInterruptEnableBits =
 constexpr uint8_t kFifosEnabled = 0xc0;
 // Bits of FCR that clear themselves (8.4).
 constexpr uint8_t kFifoClearBits = UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT;
-// By the two highest bits of FCR (8.4).
+// The trigger levels of the receiver FIFO, by the two highest bits of FCR (8.4).
 constexpr std::array<uint8_t, 4> kTriggerLevels = {1, 4, 8, 14};
 // The bits that MCR has (8.7).
 constexpr uint8_t kModemControlBits = 0x1f;
@@ -270,9 +270,9 @@ void Serial::update_line() {
   line_.set(asserted);
 }
 
-// Called after each register access. Returns true if the caller must call Backend::input_wanted().
-// That is once after input was refused, and only when the receiver is empty, because a call for
-// every free byte would wake the back end sixteen times as often.
+// Called after each register access. Returns true if the caller must call Backend::input_wanted():
+// once after input was refused, when the receiver is empty. A call for every free byte would wake
+// the back end sixteen times as often.
 bool Serial::finish_access() {
   const bool listening = state_.received_count == 0 && !loopback();
   if (listening && std::exchange(break_waiting_, false)) receive({0, true});

@@ -146,7 +146,7 @@ constexpr Entry kKeysyms[] = {
     {0x1008ff17, KEY_NEXTSONG},
 };
 
-// Up to 0x53, and from 0x56 to 0x58, a scan code of set 1 is also the KEY_* code.
+// The scan codes of set 1 above 0x53. Up to 0x53, a scan code is also the KEY_* code.
 constexpr Entry kScanCodes[] = {
     {0x54, KEY_SYSRQ},
     {0x56, KEY_102ND},

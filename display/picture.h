@@ -30,7 +30,7 @@ class Source {
   // Draws the whole screen. The call has no effect on update().
   virtual void draw(Picture& picture) = 0;
 
-  // Tells the card whether someone looks at the screen continuously. While nobody does, the card
+  // Tells the card whether someone looks at the screen continuously. While nobody looks, the card
   // does not find out which parts of its memory the guest changes. After each call, the first
   // update() draws the whole screen.
   virtual void watch(bool watched) = 0;

@@ -15,11 +15,11 @@
 
 namespace wick::display {
 
-// Return the contents of a file: 8 bits for each of red, green and blue.
+// Return the picture as the contents of a file, with 8 bits for each of red, green and blue.
 Result<std::vector<std::byte>> encode_png(const Picture& picture);
 Result<std::vector<std::byte>> encode_ppm(const Picture& picture);
 
-// Write a file, which only its owner can read if it is new; an existing file keeps its mode. If
+// Write a file. A new file can be read only by its owner; an existing file keeps its mode. If
 // writing fails, a regular file is removed.
 Result<void> write_png(const Picture& picture, const std::string& path);
 Result<void> write_ppm(const Picture& picture, const std::string& path);

@@ -122,7 +122,7 @@ std::vector<Rectangle> SharedPicture::copy_changes(Viewer& viewer, Picture& copy
   std::vector<Rectangle> changes = std::exchange(viewer.changes_, {});
   const bool all = std::exchange(viewer.whole_, false);
   if (!has_pixels(picture_)) {
-    // A client's screen has a size even while the guest's has none.
+    // The copy has a size even while the guest's screen has none.
     if (copy.pixels.empty()) copy = {kFirstWidth, kFirstHeight, {}};
     copy.pixels.assign(size_t{copy.width} * copy.height, 0);
     return {whole(copy)};

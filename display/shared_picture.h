@@ -1,5 +1,5 @@
-// One picture of the guest's screen for several viewers. Each viewer has a copy of its own, so that
-// a slow viewer delays no other, and gets only what has changed since its last look.
+// One picture of the guest's screen for several viewers. Each viewer has its own copy, and gets
+// only what has changed since its last look. So a slow viewer delays no other viewer.
 //
 // Thread rule: any thread; locks itself. A Viewer's copy belongs to the viewer's thread.
 #pragma once
@@ -23,7 +23,7 @@ class SharedPicture {
 
   class Viewer {
    public:
-    // `wake` is signalled when there is something to copy. It must outlive the viewer.
+    // `wake` is signalled when there is something to copy. `wake` must outlive the viewer.
     explicit Viewer(const EventFd& wake) : wake_(wake) {}
 
    private:

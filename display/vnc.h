@@ -1,5 +1,5 @@
-// A VNC server: shows a guest's screen to VNC clients, and gives the guest what they type and do
-// with the pointer. A process has at most one server (vnc_library.h).
+// A VNC server: shows a guest's screen to VNC clients, and passes their key presses and pointer
+// events to the guest. A process has at most one server (vnc_library.h).
 //
 // A thread of its own, "vnc", accepts clients and draws; each client has a thread (vnc_client.h).
 // While no client is there, nothing is drawn and no timer runs.
@@ -37,8 +37,8 @@ class VncServer {
   // A client must authenticate itself within kHandshakeTime. If it has been asked for the password
   // by then, it gets kPasswordTime more, because a person may have to type the password.
   static constexpr std::chrono::seconds kHandshakeTime{10}, kPasswordTime{120};
-  // The time between two looks at the guest's screen: kFrameTime, but kQuietFrameTime after
-  // kQuietTime without a change. Input then ends the quiet time.
+  // How often the server looks at the guest's screen: every kFrameTime, or every kQuietFrameTime
+  // after the screen has not changed for kQuietTime. Input of a client ends the quiet time.
   static constexpr std::chrono::milliseconds kFrameTime{33}, kQuietFrameTime{100};
   static constexpr std::chrono::milliseconds kQuietTime{1000};
 
@@ -58,8 +58,8 @@ class VncServer {
   // Returns the number of clients that see the screen.
   size_t clients() const { return picture_.viewers(); }
 
-  // Shows the screen of another graphics card, because the board was built anew, or a black screen
-  // of the same size while there is no card. The old card is not used after the return.
+  // Replaces the graphics card after the board was built anew. While there is no card (nullptr),
+  // clients see a black screen of the same size. The old card is not used after the return.
   void set_source(Source* source);
 
  private:

@@ -309,7 +309,7 @@ void VncClient::clean_up_screen() {
     if (client_->sock >= 0) library_.close_client(client_);
     library_.forget_client(client_);
   }
-  // Frees what a client that asked for a smaller picture has left.
+  // Frees the smaller screens that libvncserver has made if the client asked for a smaller picture.
   while (rfbScreenInfo* const scaled = screen_.scaledScreenNext) {
     screen_.scaledScreenNext = scaled->scaledScreenNext;
     std::free(scaled->frameBuffer);
@@ -324,7 +324,8 @@ void VncClient::clean_up_screen() {
 }
 
 void VncClient::serve() {
-  // libvncserver keeps the descriptor in an fd_set, whose size is fixed, and does not check it.
+  // libvncserver puts the descriptor into an fd_set, and does not check that it is below
+  // FD_SETSIZE.
   const int copy = ::fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0);
   if (copy >= FD_SETSIZE) ::close(copy);
   if (copy < 0 || copy >= FD_SETSIZE)

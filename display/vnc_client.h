@@ -42,7 +42,7 @@ class VncClient {
 
   // The functions are called on the client's thread.
   struct Events {
-    // The client may now see the screen; libvncserver tells it the size next.
+    // The client may now see the screen; next, libvncserver tells the client the screen's size.
     std::function<void()> admitted;
     std::function<void()> input;
     // The thread is about to end, and makes no further call. The function must not destroy the
@@ -50,7 +50,8 @@ class VncClient {
     std::function<void()> ended;
   };
 
-  // Must be called before the first client starts. May be called again while there is no client.
+  // Tells libvncserver about the QEMU Extended Key Event. Must be called before the first client
+  // starts. May be called again while there is no client.
   static void prepare(VncLibrary& library);
 
   // `settings`, `screen`, `picture` and `sink` must outlive the client. No other client may use
@@ -107,9 +108,9 @@ class VncClient {
   bool wants_extended_keys_ = false;  // acknowledge_extended_keys() must still be called
 };
 
-// Returns true if a browser may open this WebSocket: if `request` is the head of an HTTP request
-// with one request line, whose Origin is a page of the host to which the request goes. So pages of
-// other sites, which the user happens to visit, cannot reach the guest.
+// Returns true if a browser may open a WebSocket with this request. `request` must be the head of
+// an HTTP request with one request line, and its Origin must be a page of the host to which the
+// request goes. So pages of other sites, which the user happens to visit, cannot reach the guest.
 bool is_request_of_own_page(std::string_view request);
 
 }  // namespace wick::display

@@ -1,4 +1,4 @@
-// The option of a VNC server, as the user writes it.
+// The settings of a VNC server, parsed from the option that the user writes.
 //
 // Thread rule: pure functions.
 // Specification: display numbers as RFC 6143, section 8, registers the port: display N is port

@@ -47,7 +47,7 @@ void VncInput::pointer(uint32_t buttons, uint32_t x, uint32_t y, uint32_t width,
   for (const auto& [bit, code] : kButtons) {
     if ((changed & bit) != 0) press(code, (buttons & bit) != 0);
   }
-  // A step of the wheel is a press and a release of a button. The press counts.
+  // A step of the wheel is a press and a release of a button. Only the press scrolls.
   if ((changed & buttons & kWheelUp) != 0) sink_.scroll(1);
   if ((changed & buttons & kWheelDown) != 0) sink_.scroll(-1);
 }

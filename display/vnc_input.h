@@ -1,4 +1,4 @@
-// Passes what one VNC client does with its keyboard and pointer to the guest's input devices.
+// Passes the key presses and pointer events of one VNC client to the guest's input devices.
 //
 // Thread rule: one thread at a time.
 // Specification: RFC 6143, 7.5.4 and 7.5.5; keysyms.h.
@@ -21,7 +21,7 @@ class VncInput {
   // The scan code decides; the keysym is used only if no key has the scan code.
   void extended_key(uint32_t keysym, uint32_t scan_code, bool down);
   // `buttons` is the mask of the PointerEvent message. `x` and `y` are pixels of a screen of
-  // `width` x `height`; a position outside of it is moved to its edge.
+  // `width` x `height`; a position outside of the screen is moved to the screen's edge.
   void pointer(uint32_t buttons, uint32_t x, uint32_t y, uint32_t width, uint32_t height);
   // Releases the keys and buttons that the client holds, because the client is gone.
   void release_all();

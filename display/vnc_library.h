@@ -1,5 +1,5 @@
-// Loads libvncserver when the first VNC server starts, so that runs without one do not pay for it
-// and do not need it installed.
+// Loads libvncserver when the first VNC server starts, so that a run of wick without a VNC server
+// neither spends time on the library nor needs it installed.
 //
 // libvncserver has state that all screens of a process share: the security types that it offers,
 // and a mutex that rfbGetScreen() initializes anew. So a process has at most one VNC server, and
@@ -38,7 +38,8 @@ struct VncLibrary {
   std::atomic<bool> in_use = false;  // a VNC server exists
 };
 
-// Returns the library, loading it at the first call. It stays loaded for the life of the process.
+// Returns the library, loading it at the first call. The library stays loaded for the life of the
+// process.
 Result<VncLibrary*> load_vnc_library();
 
 }  // namespace wick::display

@@ -1,6 +1,7 @@
-// A web server for the files of one folder, those of the VNC client noVNC. It only reads, and only
-// regular files whose path lies below the folder; it follows symbolic links. libvncserver's own web
-// server is not used, because it serves one connection at a time, and waits for it.
+// A web server for the files of one folder, those of the VNC client noVNC. It serves only regular
+// files below the folder, and follows symbolic links that stay within the folder. libvncserver's
+// own web server is not used, because it serves one connection at a time and blocks its caller
+// meanwhile.
 //
 // Thread rule: the loop's thread only.
 // Specification: HTTP/1.1 (RFC 9112) with one request per connection.
@@ -26,8 +27,8 @@ struct WebRequest {
   std::string path;   // relative to the folder; empty: the first page
   bool body = false;  // the method is GET, not HEAD
 
-  // Parses the head of a request, which is all up to the empty line. Returns nullopt if it is not a
-  // request for a file in the folder.
+  // Parses the head of a request: everything before the empty line. Returns nullopt if the request
+  // is not for a file in the folder.
   static std::optional<WebRequest> parse(std::string_view head);
 };
 
@@ -38,7 +39,8 @@ class WebFiles {
   static constexpr size_t kMaxRequestBytes = 8192;
   static constexpr size_t kMaxFileBytes = 4 << 20;
 
-  // The first page is noVNC's, which connects to `vnc_port` of the host that it came from.
+  // The first page is that of noVNC. It connects to `vnc_port` of the host from which the browser
+  // got the page.
   static Result<std::unique_ptr<WebFiles>> create(EventLoop& loop, const StreamAddress& address,
                                                   const std::string& folder, uint16_t vnc_port);
 

@@ -31,7 +31,7 @@ void Cpio::add_entry(std::string_view path, unsigned mode, std::span<const std::
   pad(archive_);
 }
 
-// The kernel unpacks no file whose folder is missing.
+// Adds the parent folders first, because the kernel unpacks no file whose folder is missing.
 void Cpio::add_parents(std::string_view path) {
   for (size_t slash = path.find('/'); slash != std::string_view::npos;
        slash = path.find('/', slash + 1))

@@ -21,7 +21,7 @@ class Cpio {
   void add_folder(std::string_view path, unsigned mode = 0755);
   void add_file(std::string_view path, std::span<const std::byte> content, unsigned mode = 0644);
 
-  // Returns the archive with its end; nothing may be added afterwards. Its size is a multiple of 4.
+  // Ends the archive and returns it; nothing may be added afterwards. Its size is a multiple of 4.
   std::vector<std::byte> finish();
 
  private:

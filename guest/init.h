@@ -40,7 +40,7 @@ void send_error(uint32_t status, const char* text);
 ssize_t send_from(int fd, uint8_t stream, size_t limit);
 // Returns whether frames wait for the port.
 int port_is_busy(void);
-// Writes as much as the port takes.
+// Writes as many of the queued frames' bytes as the port takes.
 void flush_some(void);
 // Sends the frames that are left, and waits for wick to end the machine.
 void finish(void) __attribute__((noreturn));
@@ -82,7 +82,7 @@ void follow_plan(void);
 // -1: closed.
 extern int to_stdin;
 extern int from_stream[3];  // by enum wick_stream; only stdout and stderr
-extern uint32_t credit[3];  // the bytes that wick takes, by enum wick_stream
+extern uint32_t credit[3];  // the bytes that wick still takes, by enum wick_stream
 extern size_t in_size;      // bytes of input that the command has not taken yet
 extern int in_ended;        // no input follows these bytes
 
@@ -99,9 +99,9 @@ void take_input(const unsigned char* bytes, size_t size);
 int may_pass_output(uint8_t stream);
 void read_stream(uint8_t stream);
 void close_output(uint8_t stream);
-// Sends what the command has written before its end and is still in the pipe or the terminal.
-// Processes that the command left behind may go on to write, so no more is sent than a pipe or a
-// terminal holds.
+// Sends the output that the command has written before its end and that is still in the pipe or the
+// terminal. Processes that the command left behind may go on to write, so no more is sent than a
+// pipe or a terminal holds.
 void drain(uint8_t stream, int signals);
 // Collects the exit status of `child`, if it has ended, and those of orphans.
 void reap(void);

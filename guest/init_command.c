@@ -22,7 +22,8 @@ pid_t child;
 int child_ended;
 struct wick_exit child_exit;
 
-// Input for the command, in a ring: the window bounds it.
+// A ring with input that the command has not taken yet. It cannot overflow, because wick sends no
+// more than the window.
 static unsigned char in[WICK_WINDOW_BYTES];
 static size_t in_start;
 size_t in_size;
@@ -172,7 +173,7 @@ void take_input(const unsigned char* bytes, size_t size) {
   pass_input();
 }
 
-// Calls send_from(), but sends no more than wick takes.
+// Calls send_from(), but sends no more than the stream's credit, and reduces the credit.
 static ssize_t pass_output(uint8_t stream, size_t limit) {
   const ssize_t got =
       send_from(from_stream[stream], stream, limit < credit[stream] ? limit : credit[stream]);

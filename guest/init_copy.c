@@ -16,7 +16,8 @@ static int copy_at(int from_folder, const char* from, int to_folder, const char*
 
 static dev_t top_device;
 
-// Returns 0, or -1 with errno. So do copy_link(), copy_folder() and copy_at().
+// Copies the bytes of a file. Returns 0, or -1 with errno, as copy_link(), copy_folder() and
+// copy_at() do.
 static int copy_content(int from, int to) {
   for (;;) {
     const ssize_t done = sendfile(to, from, NULL, 1 << 20);

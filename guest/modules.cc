@@ -158,9 +158,10 @@ Result<std::vector<std::string>> Modules::resolve(std::span<const std::string_vi
   return files;
 }
 
-// Adds a module to `files`, after the modules that it depends on. `seen` also ends a circle of
-// dependencies. modules.dep lists all dependencies of a module, the farthest last, so reading it
-// backwards would be enough; the recursion is for build trees, and is as deep as the longest chain.
+// Adds a module to `files`, after the modules that it depends on. `seen` has the modules that were
+// visited before, so that circular dependencies cause no endless recursion. modules.dep lists all
+// dependencies of a module, the farthest last, so reading it backwards would be enough; the
+// recursion is for build trees, and is as deep as the longest chain.
 Result<void> Modules::add(std::string_view name, std::set<std::string, std::less<>>& seen,
                           std::vector<std::string>& files) const {
   if (!seen.emplace(name).second || builtin_.contains(name)) return {};

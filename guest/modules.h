@@ -23,7 +23,7 @@ class Modules {
  public:
   // Describes a kernel that has everything built in.
   Modules() = default;
-  // Reads the modules in /lib/modules/VERSION, or in another folder of that shape.
+  // Reads the modules in /lib/modules/VERSION, or in another folder with the same layout.
   static Result<Modules> open_installed(const std::string& folder);
   // Reads the modules in a build tree, which has no modules.dep.
   static Result<Modules> open_tree(const std::string& folder);
@@ -53,7 +53,7 @@ class Modules {
   bool has_builtin_ = false;  // there is a list of what is built in
 };
 
-// Returns the content of a module, decompressed if its file is (.xz, .zst, .gz).
+// Returns the content of a module. A compressed file (.xz, .zst, .gz) is decompressed.
 Result<std::vector<std::byte>> read_module(const std::string& path);
 
 // Returns the names of the modules that `module`, the content of a .ko file, depends on.

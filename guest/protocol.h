@@ -29,9 +29,9 @@
 // writes a line to the kernel's log and exits, so that the kernel panics.
 //
 // 2. The port is a port of the virtio console with the name WICK_PORT_NAME (virtio 1.2, 5.3). It
-// carries frames in both directions: struct wick_frame, then `length` bytes of payload, integers
-// in little-endian order. What the command writes travels only as the payload of
-// WICK_FRAME_DATA, so no output of it can be taken for another frame.
+// carries frames in both directions: struct wick_frame, then `length` bytes of payload, integers in
+// little-endian order. What the command writes travels only as the payload of WICK_FRAME_DATA, so
+// the command's output cannot be taken for another frame.
 //
 // Each stream has a window, so that a stream whose reader is slow does not hold up the others. The
 // sender starts with WICK_WINDOW_BYTES, and each byte of WICK_FRAME_DATA takes one byte of the

@@ -35,8 +35,8 @@ Result<std::unique_ptr<Session>> Session::create(EventLoop& loop, Streams stream
   return std::unique_ptr<Session>(new Session(loop, std::move(streams), std::move(events)));
 }
 
-// Called when the command has started. The command is told if the reader of an output leaves, or
-// has left before.
+// Called when the command has started. If the reader of an output leaves, or has left before, the
+// command is told.
 void Session::watch_outputs() {
   for (const uint8_t stream : {WICK_STDOUT, WICK_STDERR}) {
     Output& output = outputs_[stream];
@@ -187,7 +187,8 @@ void Session::pass_output(Output& output, uint8_t stream) {
   give_credit();
 }
 
-// Stops passing on an output. The command gets SIGPIPE at its next write, as if it ran on the host.
+// Stops writing one of the command's outputs to the caller's stream. The command gets SIGPIPE at
+// its next write, as if it ran on the host.
 void Session::close_output(Output& output, uint8_t stream, int error) {
   if (error != EPIPE) {
     spdlog::warn("{}: cannot write the command's output: {}", name_of(stream),
@@ -304,8 +305,8 @@ void Session::resize(console::Size size) {
 
 void Session::send(wick_frame_type type, uint8_t stream, Payload payload) {
   append_frame(to_guest_, type, stream, payload);
-  // The frames are not passed on here, because the console may be serving the same queue in a call
-  // that led here.
+  // The frames are not given to the console here, because this call may come from the console while
+  // it serves the same queue.
   input_wanted();
 }
 

@@ -32,9 +32,10 @@ struct CommandEnd {
   Kind kind = Kind::kFailed;
   wick_exit exit = {};
   int status = 0;        // kExited: the exit status, or 128+N for signal N
-  std::string message;   // for kNotStarted and kFailed; may have any characters
+  std::string message;   // for kNotStarted and kFailed; may contain any characters
   int output_error = 0;  // errno if the caller's stream failed, but not EPIPE
-  // The reasons why copies of the plan failed; may have any characters.
+  // Why copies that the plan asked for failed. The texts come from the guest and may contain any
+  // characters.
   std::vector<std::string> copy_errors = {};
 };
 

@@ -13,7 +13,8 @@ namespace wick::hostnet {
 // lets the packets pass. A table that mentions the bridge gives no warning, because the
 // administrator has made rules for the bridge.
 std::vector<std::string> firewall_warnings(std::string_view ruleset, const HostNetwork& network);
-// Returns warnings from the output of `iptables -S`, for kernels that have both kinds of rules.
+// Returns warnings from the output of `iptables -S`, for kernels with both nftables and iptables
+// rules.
 std::vector<std::string> iptables_warnings(std::string_view rules, const HostNetwork& network);
 
 // Returns the warnings for this host; none if its rules cannot be read.

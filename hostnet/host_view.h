@@ -55,12 +55,13 @@ constexpr const char* kRedirectsPath = "/proc/sys/net/ipv4/conf/all/accept_redir
 // not read command lines, which are in the process's memory: a process can make a reader of its
 // memory wait for ever.
 
-// Returns the PID of the network's dnsmasq in this network namespace, or 0. It is the process that
-// has the leases file open. If the caller has no permission to see that, it is the process in
-// the PID file.
+// Returns the PID of the network's dnsmasq in this network namespace, or 0: the process that has
+// the leases file open. For a process whose open files the caller may not see, the PID file
+// decides.
 pid_t find_dnsmasq(const std::string& network);
 
-// Returns the TAPs of the network, whether they exist or not, and then other TAPs on its bridge.
+// Returns first the network's own TAPs, even those that do not exist, and then other TAPs on its
+// bridge.
 std::vector<std::string> taps_of(const HostNetwork& network, const HostView& host);
 
 // A process that has a TAP open.

@@ -68,10 +68,10 @@ constexpr const char* kNftNatRules = R"(table ip {table} {{
 }}
 )";
 
-// ip_forward lets all interfaces forward to all others. If wick has turned it on, only guests
-// may use it. With br_netfilter, a frame that only crosses a bridge also passes the forward
-// hook; it leaves by the bridge that it came from, and is accepted. The table is replaced as a
-// whole, so that there is no moment without it.
+// ip_forward lets all interfaces forward to all others. If wick has turned on ip_forward, these
+// rules let only guests use it. With br_netfilter, a frame that only crosses a bridge also passes
+// the forward hook; the frame leaves by the bridge that it came from, and is accepted. The table is
+// replaced as a whole, so that there is no moment without it.
 constexpr const char* kForwardingGuardRules = R"(table ip {guard}
 delete table ip {guard}
 table ip {guard} {{
@@ -224,7 +224,7 @@ Step forwarding_guard(const HostNetwork& network, const std::vector<HostNetwork>
     if (shared) step.undo = {run({"nft", "-f", "-"}, forwarding_table(without))};
     return step;
   }
-  // Each network has its own rule that jumps to the chain, so that it can be removed alone.
+  // Each network has its own rule that jumps to the chain, so that the rule can be removed alone.
   const std::vector<std::string> jump = {"FORWARD", "!",          "-i", network.name,    "!",
                                          "-o",      network.name, "-j", kForwardingGuard};
   std::vector<std::string> remove = {"mangle", "-D"};
@@ -289,8 +289,8 @@ void add_nat(std::vector<Step>& steps, const HostNetwork& network,
     if (!step.shared) step.undo.emplace_back(WriteValue{path, "0"});
     steps.push_back(std::move(step));
   };
-  // When ip_forward becomes 0 the kernel sets accept_redirects to 1, because hosts accept
-  // redirects and routers do not. This step restores the 0 of a host that had it before.
+  // When ip_forward becomes 0 the kernel sets accept_redirects to 1, because hosts accept redirects
+  // and routers do not. If accept_redirects was 0 before, undoing this step restores the 0.
   add(Kind::kRedirects, kRedirectsStep, kRedirectsPath, "0");
   add(Kind::kForwarding, kForwardingStep, kForwardingPath, "1");
 }

@@ -46,13 +46,13 @@ struct Step {
   };
 
   Kind kind = Kind::kFolder;
-  std::string name;    // that of HostNetwork::Made::what; empty: not recorded there
+  std::string name;    // the value of HostNetwork::Made::what; empty: not recorded
   std::string object;  // the interface, table, chain or path that the step makes
   std::vector<Action> make;
-  // Empty: another step undoes this one, too, or it is still in use.
+  // Empty: undoing another step also undoes this step, or the object is still in use.
   std::vector<Action> undo = {};
   std::vector<std::string> query = {};  // the command that shows whether a table or chain exists
-  bool shared = false;                  // true: another network has made it, too
+  bool shared = false;                  // true: another network made the object, too
 };
 
 // Returns the steps in the order in which they are made. `others` are wick's other networks whose
@@ -71,8 +71,8 @@ constexpr const char* kForwardingGuard = "wick-forwarding";
 constexpr const char* kIp6tables = "ip6tables";
 std::string dnsmasq_pid_path(const std::string& network);
 
-// Returns a locally administered address for the bridge. It is the same on each `up`, so guests
-// that keep running find the host at the same address.
+// Returns a locally administered address for the bridge. The address is the same on each `up`, so
+// guests that keep running find the host at the same address.
 std::string bridge_mac(const std::string& machine_id, const std::string& network);
 
 }  // namespace wick::hostnet

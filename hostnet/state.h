@@ -89,9 +89,9 @@ void set_networks_folder(std::string folder);
 // is.
 Result<void> make_networks_folder();
 
-// Reads at most the first `max_bytes` of a file in a network's folder. Does not follow a
-// symbolic link and does not block on a FIFO. kOwnersOnly refuses a file that others than root
-// and the caller may have written.
+// Reads at most the first `max_bytes` of a file in a network's folder. Does not follow a symbolic
+// link and does not block on a FIFO. kOwnersOnly refuses a file that anybody except root and the
+// caller can have written.
 enum class Trust : uint8_t { kOwnersOnly, kAny };
 Result<std::string> read_network_file(const std::string& path, size_t max_bytes, Trust trust);
 

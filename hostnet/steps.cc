@@ -27,8 +27,8 @@ Presence presence_of_link(const HostView& host, const HostNetwork& network, cons
   return ours ? Presence::kOurs : Presence::kForeign;
 }
 
-// Returns whether a table or chain exists. The query command fails if it does not exist; only
-// root can run the command.
+// Returns whether a table or chain exists. The query command fails if the table or chain does not
+// exist; only root can run the command.
 Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& network,
                                    const Step& step) {
   const std::vector<std::string>& command = step.query;
@@ -41,7 +41,7 @@ Result<Presence> presence_of_rules(const HostView& host, const HostNetwork& netw
     return Presence::kOurs;
   if (::geteuid() != 0) return made ? Presence::kOurs : Presence::kAbsent;
   const auto answer = TRY(run_process(command));
-  // A shared object that another network has made must be extended for this one.
+  // A shared object that another network has made must be extended for this network.
   if (answer.status == 0)
     return made ? Presence::kOurs : step.shared ? Presence::kAbsent : Presence::kForeign;
   // iptables exits with 1 ("other errors", iptables(8)); its messages vary by version.

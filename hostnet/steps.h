@@ -18,7 +18,7 @@ enum class Presence { kAbsent, kOurs, kForeign };
 // TAP's owner.
 Result<Presence> presence(const HostView& host, const HostNetwork& network, const Step& step);
 
-// Returns the error of `up` for a step whose object is kForeign.
+// Returns the error of `wick net up` for a step whose object wick did not make (kForeign).
 Error foreign(const Step& step);
 
 // Records the step in the state file, executes it, and then records the interface's index.
@@ -30,11 +30,11 @@ void record_index(const HostView& host, const Step& step, HostNetwork& network);
 // Returns the entry of `network.made` for `what`; adds it if it does not exist.
 HostNetwork::Made& entry_of(HostNetwork& network, const std::string& what);
 
-// Undoes all recorded steps in reverse order, then removes the network's folder. If a step fails
-// the others are still undone, and the failed one stays recorded for another attempt.
+// Undoes all recorded steps in reverse order, then removes the network's folder. If a step fails,
+// the other steps are still undone, and the failed step stays recorded for another attempt.
 Result<void> undo_all(HostNetwork network, Executor& executor);
 
-// Returns wick's other networks for which the host forwards.
+// Returns wick's networks, except `name`, for which the host forwards packets.
 std::vector<HostNetwork> others_that_forward(const std::string& name);
 
 Result<void> require_root(const char* command, const std::string& name);

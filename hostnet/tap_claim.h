@@ -32,10 +32,10 @@ struct ChosenTap {
   Fd lock;
 };
 
-// Chooses a TAP; both arguments may be empty. An `interface` that belongs to a network is
-// locked, because the kernel would also give it to a second machine. Without an `interface`,
-// the TAP is a free one of the network `bridge` (default: wick0) for its user, or a new one for
-// root.
+// Chooses a TAP; both arguments may be empty. An `interface` that belongs to a network is locked,
+// because the kernel would also give it to a second machine. Without an `interface`, the network
+// `bridge` (default: wick0) provides one of its free TAPs. Root, or a network without TAPs, gets a
+// new TAP on the bridge instead.
 Result<ChosenTap> choose_tap(const std::string& interface, const std::string& bridge);
 
 }  // namespace wick::hostnet

@@ -65,8 +65,8 @@ Result<HostNetwork> new_network(const NetUp& wanted, const HostView& host) {
   return network;
 }
 
-// Returns the network with the TAPs that it still needs. Nothing else of a network that is up is
-// changed, because it may be in use.
+// Returns the network with the TAPs that `wanted` requires and the network lacks. Nothing else of a
+// network that is up is changed, because it may be in use.
 Result<HostNetwork> extended(HostNetwork network, const NetUp& wanted) {
   const auto differs = [&](const char* option, const std::string& is) {
     return with_hint(
@@ -117,8 +117,8 @@ Result<int> net_up(const NetUp& wanted, Executor& executor) {
   const HostView host = TRY(look_at_host());
   HostNetwork network = TRY(existing ? extended(*existing, wanted) : new_network(wanted, host));
 
-  // If another network has turned forwarding on, this one records it too, because the last
-  // network that goes down turns it off.
+  // If another network has turned forwarding on, this network also records that step, because the
+  // last network that goes down turns forwarding off.
   const auto others = others_that_forward(network.name);
   for (const char* const step : {kForwardingStep, kRedirectsStep})
     if (network.nat != Nat::kNone &&
@@ -133,7 +133,7 @@ Result<int> net_up(const NetUp& wanted, Executor& executor) {
     if (now == Presence::kOurs) spdlog::info("{}: already exists", step.object);
     if (now == Presence::kOurs) record_index(host, step, network);
     bridge_missing = bridge_missing || (step.kind == Kind::kBridge && now == Presence::kAbsent);
-    // A dnsmasq whose bridge is gone must be restarted to listen on the new one.
+    // A dnsmasq whose bridge is gone must be restarted to listen on the new bridge.
     const bool restart = step.kind == Kind::kDnsmasq && now == Presence::kOurs && bridge_missing;
     if (now != Presence::kOurs || restart) missing.push_back(step);
     if (restart) missing.back().make.insert(missing.back().make.begin(), step.undo.front());

@@ -13,11 +13,12 @@ namespace wick::image {
 
 class Background {
  public:
-  // What split() returns in one of the two processes.
+  // The result of split(). Both processes get a Split; in each process only its own member has a
+  // meaning.
   struct Split;
   // Forks. In the new process, returns a Background at once. In the caller's process, returns an
-  // exit status later: 0 when the service is ready, or that of the new process (1 instead of 0) if
-  // it ends before.
+  // exit status later: 0 when the service is ready. If the new process ends earlier, the status is
+  // that of the new process, or 1 if that is 0.
   static Result<Split> split();
 
   // Leaves the session and the terminal, and lets the caller go on.

@@ -74,7 +74,7 @@ class Bench {
   uint64_t offset_;
   std::vector<std::byte> buffer_;
   uint64_t sent_ = 0;
-  uint64_t group_ = 0;  // still to be sent before the next flush
+  uint64_t group_ = 0;  // requests still to be sent before the next flush
   uint64_t running_ = 0;
   std::coroutine_handle<> waiting_;
   Result<void> result_;

@@ -45,7 +45,7 @@ Result<bool> copy_data(const Fd& in, const Fd& out, off_t end) {
   bool copied = false;
   for (off_t at = 0; at < end;) {
     const off_t data = ::lseek(in.get(), at, SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return true;  // only a hole is left
+    if (data < 0 && errno == ENXIO) return true;  // the rest of the file is a hole
     const off_t hole = data < 0 ? -1 : ::lseek(in.get(), data, SEEK_HOLE);
     if (hole < 0) return copied ? fail_errno(errno, "cannot find the holes") : Result<bool>(false);
     at = std::min(hole, end);

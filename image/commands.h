@@ -1,5 +1,5 @@
-// wick image: makes, shows and repairs disk images. Names, output and exit statuses
-// are those of qemu-img 7.2, so that habits and scripts carry over.
+// The commands of wick image, which make, show and repair disk images. Names, output and exit
+// statuses are those of qemu-img 7.2, so that habits and scripts carry over.
 #pragma once
 
 #include <optional>

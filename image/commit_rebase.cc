@@ -42,7 +42,8 @@ Result<void> make_room(block::IoThread& thread, const std::string& path,
   return {};
 }
 
-// Returns the layer of the chain whose backing file is `base`; if that is empty, the top layer.
+// Returns the layer of the chain whose backing file is `base`; if `base` is empty, returns the top
+// layer.
 Result<std::reference_wrapper<Qcow2>> layer_over(Qcow2& top, const std::string& base) {
   for (Qcow2* layer = &top; layer != nullptr; layer = dynamic_cast<Qcow2*>(layer->backing())) {
     if (layer->header().backing_path.empty()) break;

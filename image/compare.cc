@@ -109,7 +109,7 @@ class Comparison {
     const uint64_t common = std::min(sizes[0], sizes[1]);
     for (uint64_t offset = 0; offset < common && !status_;) {
       const auto length = start_both(offset, common);
-      if (!length) {  // differences before the error come first
+      if (!length) {  // differences before the failed part are reported first
         TRY(finish_pieces());
         return status_ ? Result<int>(*status_) : std::unexpected(length.error());
       }

@@ -74,7 +74,7 @@ class Conversion {
     return {};
   }
 
-  // Adds the wanted part of the last disk.
+  // Adds the wanted part of the last disk in disks_ to disks_, as a disk of its own.
   void take_part(const std::string& path) {
     Backend& disk = *disks_.back();
     const uint64_t end = std::min(convert_.part->end, disk.size_bytes());
@@ -132,9 +132,9 @@ class Conversion {
     }
   }
 
-  // Tries to copy without reading; returns false if the data must be read. A file that shares its
-  // blocks needs no space for zeroes either, so zeroes are looked for only if -S asks for it. With
-  // preallocation, sharing would give the space up.
+  // Tries to let the host copy the data; returns false if wick must read the data. Shared blocks
+  // take no space, zeroes included, so wick reads the data to find zeroes only if -S asks for it.
+  // With preallocation, sharing would give the space up.
   Result<bool> clone(const Backend& target) {
     const auto* const raw = std::get_if<RawCreateOptions>(&convert_.options);
     if (raw == nullptr || raw->preallocation != block::Preallocation::kOff ||

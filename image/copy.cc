@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kPieceBytes = 512 << 10;  // stays in the CPU's caches until it is written
 constexpr size_t kPiecesAtOnce = 8;
-// A shorter hole is read like data.
+// Holes shorter than this are read like data.
 constexpr uint64_t kWorthSkipping = 64 << 10;
 constexpr size_t kAlignment = 4096;
 

@@ -31,7 +31,8 @@ class CopyTarget {
   virtual Task<Result<void>> finish() = 0;
 };
 
-// Makes a target that writes to `disk`. The arguments of both functions must outlive the target.
+// Makes a target that writes to `disk`. The arguments of copy_to() and of copy_compressed_to() must
+// outlive the target.
 std::unique_ptr<CopyTarget> copy_to(block::Backend& disk, uint64_t granule_bytes, bool is_new);
 // Makes a target that compresses clusters on `workers`. `image` must not have a data file.
 std::unique_ptr<CopyTarget> copy_compressed_to(block::Qcow2& image, Workers& workers, bool is_new);

@@ -10,8 +10,8 @@
 
 namespace wick::image {
 
-// Other threads ask for this many extents at once, because each question takes two context
-// switches.
+// A thread other than the disk's asks for this many extents at once, because each call to the
+// disk's thread takes two context switches.
 constexpr size_t kExtentsAtOnce = 256;
 
 // Returns the extents from `offset` to `end`, in order; no more than `max`. If an error follows

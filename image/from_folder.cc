@@ -93,7 +93,7 @@ Result<FolderUse> measure_folder(const std::string& folder) {
     struct stat status {};
     if (::lstat(entry->path().c_str(), &status) != 0)
       return fail_errno(errno, "{}: cannot stat", entry->path().string());
-    // Its entry in the folder: at most 8 bytes more than the name, padded.
+    // The file's entry in its folder takes at most 8 bytes more than the name, padded.
     use.data_bytes += align_up(entry->path().filename().native().size() + 8, 4);
     if (status.st_nlink > 1 && !S_ISDIR(status.st_mode) &&
         !linked.emplace(status.st_dev, status.st_ino).second)
@@ -101,7 +101,7 @@ Result<FolderUse> measure_folder(const std::string& folder) {
     ++use.inodes;
     if (S_ISDIR(status.st_mode) || (S_ISLNK(status.st_mode) && status.st_size >= kInlineLinkBytes))
       use.data_bytes += kBlockBytes;
-    else if (S_ISREG(status.st_mode))  // holes are kept
+    else if (S_ISREG(status.st_mode))  // holes of the file take no space
       use.data_bytes += align_up(static_cast<uint64_t>(status.st_blocks) * 512, kBlockBytes);
   }
   if (error) return fail_errno(error.value(), "{}: cannot read the folder", folder);

@@ -17,7 +17,7 @@ struct FolderUse {
 };
 Result<FolderUse> measure_folder(const std::string& folder);
 
-// Returns the size of a disk on which a file system has room for the folder, and some more.
+// Returns the size of a disk on which a file system has room for the folder and some free space.
 uint64_t disk_size_for(const FolderUse& use);
 
 // Makes the image `create` with a file system of `create.folder`, and returns the disk's size. The

@@ -46,7 +46,7 @@ struct ImageInfo {
   };
   std::optional<Qcow2> qcow2;
 
-  // The backing file's path for this process; empty if there is none.
+  // The path by which this process can open the backing file; empty if there is no backing file.
   std::string full_backing_path;
 };
 

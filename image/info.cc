@@ -25,7 +25,7 @@ constexpr uint64_t kNanoseconds = 1'000'000'000;
 
 Json encryption(const std::optional<ImageInfo::Luks>& luks) {
   if (!luks) return {{"format", "aes"}};
-  // "xts-plain64": a mode, and how initialization vectors are made.
+  // "xts-plain64" has two parts: the cipher mode, and how initialization vectors are made.
   const size_t dash = std::min(luks->mode.find('-'), luks->mode.size());
   const std::string mode = luks->mode.substr(0, dash);
   const std::string vectors = luks->mode.substr(std::min(dash + 1, luks->mode.size()));

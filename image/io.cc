@@ -86,7 +86,8 @@ class IoSession {
  public:
   IoSession(block::IoThread& thread, Backend& disk) : thread_(thread), disk_(disk) {}
 
-  // Returns true if the command succeeded, and a read found its pattern.
+  // Returns true if the command succeeded and, for a read with a pattern, the data has that
+  // pattern.
   bool run(const IoCommand& command) {
     const auto start = Clock::now();
     const auto done = execute(command);

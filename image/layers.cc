@@ -111,7 +111,7 @@ class Commit {
   }
 
  private:
-  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: the base has it
+  enum class Kind : uint8_t { kData, kZero, kLeft };  // kLeft: need not be copied
   struct CommitPart : Part {
     Kind kind = Kind::kLeft;
   };

@@ -1,5 +1,6 @@
-// Base of readers for formats with a map of blocks of one size. The map stays in the file,
-// and only the part that is needed is read. So a header with a false size costs no memory.
+// Base of readers for formats that map the disk in blocks of equal size. The block map stays in the
+// file, and only the needed part of it is read, so a header that claims a huge disk costs no
+// memory.
 //
 // Thread rule: as for Backend.
 #pragma once

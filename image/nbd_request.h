@@ -36,7 +36,7 @@ struct NbdRequest {
   uint32_t payload_bytes() const { return command == NBD_CMD_WRITE ? length_bytes : 0; }
 };
 
-// What the client was promised, and the disk's size now.
+// What the client was offered in the handshake, and the present size of the disk.
 struct NbdLimits {
   uint64_t size_bytes = 0;
   uint16_t flags = 0;       // NBD_FLAG_*

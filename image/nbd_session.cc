@@ -21,8 +21,8 @@ constexpr int kMaxQuestions = 4096;
 // Long zeroes and trims are executed in parts of this length, so that the end of the server does
 // not wait long.
 constexpr uint64_t kPartBytes = 64 << 20;
-// After requests of this cost in all, the loop gets its turn, even if none of them had to wait. The
-// cost of a request is kRequestCost and the length of its data.
+// A session yields to the event loop after requests whose total cost reaches kTurnBytes, even if
+// none of them suspended. The cost of a request is kRequestCost plus the length of its data.
 constexpr uint64_t kTurnBytes = 1 << 20;
 constexpr uint64_t kRequestCost = 64 << 10;
 
@@ -154,7 +154,7 @@ Task<std::optional<uint64_t>> NbdSession::take_request() {
   co_return kRequestCost + size;
 }
 
-// The session may be destroyed by the resumption at the end.
+// Resumes idle_ at the end, and this resumption may destroy the session.
 Task<void> NbdSession::serve(std::unique_ptr<Job> job) {
   if (job->error != NBD_SUCCESS)
     co_await answer(job->request.cookie, job->error);
@@ -217,7 +217,7 @@ Task<std::vector<NbdSession::Piece>> NbdSession::find_pieces(NbdRequest request)
     bool hole = false;
     if (pieces.size() + 1 < kMaxPieces) {
       auto extent = co_await exported_.disk.extent(offset, length);
-      if (extent && extent->length_bytes > 0) {  // after an error the read tells why
+      if (extent && extent->length_bytes > 0) {  // after an error, reading the data reports it
         length = std::min(length, extent->length_bytes);
         hole = extent->zero;
       }

@@ -1,6 +1,6 @@
 // One client of the NBD server: its handshake, then its requests, of which many are executed at
-// once. A request is executed when all its bytes have arrived, so a client that disconnects in the
-// middle of a request has changed nothing by it.
+// once. A request is executed when all its bytes have arrived, so a request that is cut off by a
+// disconnection changes nothing.
 //
 // Thread rule: the EventLoop of the disk.
 #pragma once
@@ -51,8 +51,8 @@ class NbdSession {
   NbdSession& operator=(const NbdSession&) = delete;
 
   // Serves the client until it disconnects, breaks the protocol, or the session is stopped. When
-  // the Task is done, nothing is in flight. Without `shakes_hands` the client (Linux's) begins with
-  // requests, and has been told NbdExport::info().
+  // the Task is done, nothing is in flight. Without `shakes_hands` the client is the kernel's: it
+  // begins with requests, and knows NbdExport::info() already.
   Task<void> run(bool shakes_hands);
 
   // Takes no further requests. Those in flight are completed and answered.

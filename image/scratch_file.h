@@ -1,4 +1,4 @@
-// A file that gets its name when it is complete. Without publish() nothing of it is left, even if
+// A file that gets its name when it is complete. Without publish() no file is left behind, even if
 // the process is killed, provided that the file system has O_TMPFILE.
 //
 // Thread rule: one owner.

@@ -9,9 +9,9 @@
 
 namespace wick::image {
 
-// Returns a number of bytes, which may be zero. A binary suffix B, K, M, G, T, P or E in either
-// case may follow the number, which may have a fraction then. 0x starts a hexadecimal number of
-// bytes.
+// Returns a number of bytes, which may be zero. A suffix B, K, M, G, T, P or E (powers of 1024,
+// upper or lower case) may follow the number; before all of these but B, the number may have a
+// fraction. 0x starts a hexadecimal number of bytes.
 Result<uint64_t> parse_image_size(std::string_view text);
 
 }  // namespace wick::image

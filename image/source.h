@@ -1,5 +1,5 @@
-// Opens images that a command reads as disks: in the formats of guests' disks, and in those
-// that only wick image reads.
+// Opens images that a command reads as disks. Besides raw and qcow2, the formats of guests' disks,
+// these can be vdi and vmdk, which only wick image reads.
 #pragma once
 
 #include <memory>
@@ -40,11 +40,12 @@ struct Source {
 Result<Source> open_source(block::IoThread& thread, const std::string& path,
                            const SourceOptions& options);
 
-// Makes the source read as it was at `snapshot`: an ID, a name, or, as in qemu-img's -l,
-// snapshot.id=ID,snapshot.name=NAME.
+// Switches the source to the content of its snapshot `snapshot`: an ID, a name, or, as in
+// qemu-img's -l, snapshot.id=ID,snapshot.name=NAME.
 Result<void> show_snapshot(block::IoThread& thread, Source& source, const std::string& snapshot);
 
-// Returns the format of `path`: `given`, or the one that its magic tells.
+// Returns the format of `path`: `given`, or else the format of the file's magic; raw if the file
+// has none.
 Result<ImageFormat> format_of(block::IoThread& thread, const std::string& path,
                               std::optional<ImageFormat> given);
 inline bool is_foreign(ImageFormat format) {

@@ -12,7 +12,8 @@
 namespace wick::image {
 
 // Calls `work`, which returns a Task<Result<void>>, `count` times and waits for all calls. Returns
-// the first error. The other calls should look at a common flag, and return after an error.
+// the first error. After an error the other calls go on, so `work` should check a common flag and
+// return early.
 template <typename Work>
 Task<Result<void>> run_together(size_t count, const Work& work) {
   struct Shared {

@@ -334,7 +334,7 @@ class Opening {
   }
 
  private:
-  // One file with its descriptor inside.
+  // Adds the disk of an image that is one sparse file with the descriptor inside.
   Task<Result<void>> add_single(std::unique_ptr<block::File> file) {
     auto header = co_await read_sparse(*file);
     if (!header) co_return failure(header);

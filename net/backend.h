@@ -25,8 +25,8 @@ class Backend {
  public:
   // Functions that the back end calls on the loop, never from inside a call to the back end.
   struct Events {
-    // Called if receive() may have a packet for this queue pair after it had none. Empty if
-    // vhost-net takes the packets from vhost_descriptor().
+    // Called when receive() may have a packet again for a queue pair that had none. The function is
+    // empty if vhost-net takes the packets from vhost_descriptor().
     std::function<void(uint16_t pair)> readable;
     std::function<void()> link_changed;
   };
@@ -39,8 +39,8 @@ class Backend {
   virtual uint16_t queue_pairs() const { return 1; }
   virtual Offloads supported_offloads() const { return {}; }
 
-  // Attaches a NIC; none must be attached. `loop` must live until detach(), or as long as the back
-  // end.
+  // Attaches a NIC; no other NIC may be attached. `loop` must live until detach(), or as long as
+  // the back end.
   virtual Result<void> attach(EventLoop& loop, Events events) = 0;
   // Detaches the NIC. No callback comes afterwards, and another NIC may attach.
   virtual void detach() {}

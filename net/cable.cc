@@ -41,9 +41,9 @@ size_t Cable::receive(uint16_t pair, std::span<const iovec> buffers) {
   return host_->receive(pair, buffers);
 }
 
-// Reads and drops packets until the back end has none, so that it reports the next packet. The
-// number is bounded, because packets may arrive as fast as they are read; the remaining packets
-// then wait on the host.
+// Reads and drops packets until the back end has none; only then does the back end report the next
+// packet. The number is bounded, because packets may arrive as fast as they are read; the remaining
+// packets then wait on the host.
 void Cable::lose_packets(uint16_t pair) {
   constexpr int kMaxPackets = 1024;
   if (lost_.empty()) lost_.resize(kMaxPacketBytes);

@@ -1,5 +1,5 @@
-// The cable between a NIC and its back end on the host. It can be unplugged. It also holds back
-// packets to the guest while the machine is paused.
+// The cable between a NIC and its back end on the host. The cable can be unplugged, and it holds
+// back packets to the guest while the machine is paused.
 //
 // Thread rule: as for Backend; hold() and plug() on the loop.
 #pragma once

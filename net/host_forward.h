@@ -18,8 +18,8 @@ struct HostForward {
   uint16_t guest_port = 0;
 
   // Parses [tcp|udp]:[HOSTADDR]:PORT-[GUESTADDR]:PORT. The default protocol is TCP, the default
-  // guest address is the first that DHCP gives. The default host address is 127.0.0.1. In QEMU it
-  // means all addresses, but here other hosts get access only on request.
+  // guest address is the first that DHCP gives. The default host address is 127.0.0.1. In QEMU the
+  // default is all host addresses, but here other hosts get access only on request.
   static Result<HostForward> parse(std::string_view text);
   std::string text() const;  // "tcp:127.0.0.1:2222-10.0.2.15:22"
   friend bool operator==(const HostForward&, const HostForward&) = default;

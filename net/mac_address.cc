@@ -34,7 +34,7 @@ std::string to_text(const MacAddress& mac) {
 
 MacAddress derive_mac(std::string_view seed) {
   uint64_t hash = fnv1a(seed);
-  hash ^= hash >> 32;  // adds in the upper bits, which FNV-1a mixes better
+  hash ^= hash >> 32;  // also uses the upper bits, which FNV-1a mixes better
   MacAddress mac{};
   for (uint8_t& byte : mac) {
     byte = static_cast<uint8_t>(hash);

@@ -1,5 +1,5 @@
-// Loads libslirp when the first user network opens, so that runs without one do not pay for it
-// and do not need it installed.
+// Loads libslirp when the first user network opens, so that a run without a user network does not
+// need libslirp and does not spend time on it.
 //
 // Thread rule: load_slirp() from any thread. All instances of libslirp share some state (the clock,
 // the name server's address), so the caller of any of its functions must hold `mutex`. libslirp

@@ -80,8 +80,9 @@ int SlirpSockets::take_events(int fd) {
   int ready = std::exchange(socket.ready, 0);
   if (ready != 0 && socket.datagrams) ready = datagrams_now(fd);
   if ((socket.wanted & SLIRP_POLL_IN) != 0 || !socket.was_read) return ready;
-  // The socket waits only to send, perhaps because libslirp has no room to read. For an error
-  // libslirp would read, and an assertion in soread would fail. Sending reports the error too.
+  // The socket waits only to send, perhaps because libslirp has no room to read. If an error were
+  // reported, libslirp would read, and an assertion in soread would fail. So only SLIRP_POLL_OUT is
+  // reported; sending then fails with the error.
   return ready != 0 ? SLIRP_POLL_OUT : 0;
 }
 

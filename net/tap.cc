@@ -180,7 +180,8 @@ Result<void> Tap::watch_links() {
   return {};
 }
 
-// Opens a queue of the interface in `request`. For a new interface the kernel sets the name there.
+// Opens a queue of the interface in `request`. TUNSETIFF writes the name of a new interface to
+// `request`.
 Result<Fd> open_queue(ifreq& request) {
   static constexpr const char* kTun = "/dev/net/tun";
   Fd fd(::open(kTun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
@@ -225,8 +226,8 @@ bool is_port(const Fd& socket, const std::string& bridge, int index) {
          std::ranges::find(ports, index) != ports.end();
 }
 
-// Turns off the sysctls by which the guest could configure the host's IPv6. For a TAP on a
-// bridge they belong to the bridge, which wick run does not create.
+// Turns off the sysctls by which the guest could configure the host's IPv6. For a TAP on a bridge,
+// the sysctls of the bridge would matter, but wick run does not create the bridge.
 Result<void> harden_ipv6(const std::string& name) {
   for (const std::string& sysctl : ipv6_sysctls(name)) {
     if (is_off(sysctl)) continue;

@@ -20,7 +20,8 @@ namespace wick::net {
 
 namespace {
 
-// The queue of frames to the guest: about what sixteen connections send without waiting.
+// The size of the queue of frames to the guest: about what sixteen connections send without
+// waiting.
 constexpr size_t kQueueBytes = 1 << 20;
 
 in_addr ip4_address(uint32_t address) { return {.s_addr = htonl(address)}; }
@@ -31,8 +32,8 @@ in6_addr ip6_address(const char* text) {
   return address;
 }
 
-// Returns a monotonic time. It is the same for all instances, because libslirp keeps one clock for
-// all. It starts above zero, because zero means "never" in libslirp.
+// Returns a monotonic time. All instances must use the same time, because libslirp keeps one clock
+// for all. The time starts above zero, because zero means "never" in libslirp.
 int64_t clock_ns() {
   static const auto start = std::chrono::steady_clock::now();
   return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count() + 1'000'000'000;
@@ -255,7 +256,7 @@ size_t User::receive(uint16_t, std::span<const iovec> buffers) {
     done += to.size();
   }
   queue_.pop();
-  // There is room again, so a round must read the sockets.
+  // The queue has room again, so a round must read the sockets.
   if (was_congested && !congested()) schedule_round();
   return done;
 }
@@ -414,8 +415,8 @@ void User::run_timers() {
   }
 }
 
-// Arms the timer for the next round. An alarm that is due earlier stays armed: its round finds
-// nothing to do and arms the next.
+// Arms the timer for the next round. If the timer is armed for an earlier time, it stays so: the
+// round at that time finds nothing to do and arms the timer again.
 void User::arm_timer(int64_t due_ms) {
   if (due_ms >= alarm_ms_) return;
   alarm_ms_ = due_ms;

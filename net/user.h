@@ -1,4 +1,4 @@
-// The back end `user`: a network inside wick, whose router libslirp forwards the guest's
+// The back end `user`: a network inside wick. Its router is libslirp, which forwards the guest's
 // connections through ordinary host sockets, so that wick needs no privilege. The network is that
 // of QEMU's -netdev user:
 //

@@ -168,7 +168,8 @@ void UserFilter::on_frame_passed(std::span<std::byte> frame, bool answered, bool
   Parsed<std::byte> parsed;
   const auto type = load_be<uint16_t>(frame.subspan(12));
   if ((type != kIp4Type && type != kIp6Type) || !parse(frame, parsed)) return;
-  // A RST alone does not remove the stream: libslirp ignores an invalid RST and keeps its segments.
+  // A RST alone does not remove the stream: libslirp ignores an invalid RST and keeps the
+  // connection's segments.
   if (closed && parsed.protocol == kTcp) streams_.erase(sent_flow(parsed));
   if (type != kIp4Type) return;
   const auto station = dhcp_station(parsed);

@@ -29,22 +29,22 @@ class UserFilter {
  public:
   static constexpr size_t kMaxFrameBytes = 1514;
   static constexpr size_t kMaxSockets = 512;
-  static constexpr size_t kMaxEarly = 64;         // more than a window of full segments has
+  static constexpr size_t kMaxEarly = 64;         // more than the segments of a full window
   static constexpr size_t kMaxUnanswered = 1024;  // limit for DHCP requests without an answer
 
   enum class Verdict { kPass, kIgnore, kFragment, kEarly, kTooManySockets, kTooManyAddresses };
 
   // Decides whether a frame of the guest passes. May change the frame.
   Verdict judge(std::span<std::byte> frame, size_t open_sockets);
-  // Must be called after libslirp got a frame that passed. `answered` is true if libslirp sent a
-  // frame meanwhile, `closed` if it closed a socket.
+  // Must be called after libslirp got a frame that passed. `answered`: libslirp has sent a frame
+  // during that call. `closed`: libslirp has closed a socket.
   void on_frame_passed(std::span<std::byte> frame, bool answered, bool closed);
   // Must be called for each frame from libslirp to the guest.
   void on_frame_to_guest(std::span<const std::byte> frame);
 
  private:
-  // A TCP connection: the guest's address and port, the peer's address and port, and the length of
-  // an address.
+  // Identifies a TCP connection: the guest's address and port, the peer's address and port, and the
+  // length of each address.
   using Flow = std::array<std::byte, 37>;
   struct Stream {
     uint32_t acknowledged;

@@ -29,7 +29,8 @@ bool store(const CapabilityData& data) {
   return ::syscall(SYS_capset, &header, data.data()) == 0;
 }
 
-// Adds or removes an effective capability of the thread. Returns whether that was a change.
+// Adds or removes an effective capability of the thread. Returns whether the thread's capabilities
+// have changed.
 bool set_effective(int capability, bool wanted) {
   CapabilityData data{};
   if (!load(data)) return false;
@@ -58,9 +59,9 @@ Outcome<AssumedCaller> AssumedCaller::enter(const Caller& caller) {
   if (caller.uid == ::geteuid() && caller.gid == ::getegid()) return AssumedCaller(false);
   // -1 asks setfsuid(2) for the present ID, so it cannot be a user's or a group's ID.
   if (caller.uid == UINT32_MAX || caller.gid == UINT32_MAX) return refuse(EINVAL);
-  AssumedCaller assumed(true);  // on an error, its destructor leaves again
+  AssumedCaller assumed(true);  // on an error, its destructor calls leave()
   if (!set_fsgid(caller.gid) || !set_fsuid(caller.uid)) return refuse(EPERM);
-  // setfsuid(2) has taken all capabilities that concern files away.
+  // setfsuid(2) has removed all capabilities that concern files.
   if (caller.uid != 0) set_effective(CAP_DAC_OVERRIDE, true);
   return assumed;
 }

@@ -1,5 +1,5 @@
-// Credentials of the calling thread for the length of a scope. The kernel keeps them for each
-// thread, so other threads are not affected.
+// Changes credentials of the calling thread for the length of a scope. The kernel keeps them for
+// each thread, so other threads are not affected.
 #pragma once
 
 #include <sys/types.h>

@@ -1,4 +1,5 @@
-// System calls of share/ that have no wrapper in the C library, or that need a rule.
+// System calls of share/ that have no wrapper in the C library, or that must be used in a
+// particular way to be safe.
 #pragma once
 
 #include <span>
@@ -23,8 +24,9 @@ Outcome<> succeeded(T returned) {
 // so nobody can redirect it. If the file is a symbolic link, the path leads to the link itself.
 std::string path_of(const Fd& fd);
 
-// Moves a descriptor with a high number above those that select(2) can handle, because libraries
-// that wick uses call select(2), and a guest can make a share use thousands of descriptors.
+// Gives a descriptor a number that select(2) cannot handle, unless its number is low. Libraries
+// that wick uses call select(2) and need smaller numbers, and a guest can make a share use
+// thousands of descriptors.
 Fd out_of_the_way(Fd fd);
 
 // Opens `path`, relative to `directory`, as an O_PATH descriptor. The path cannot lead out of

@@ -10,8 +10,8 @@
 
 namespace wick::share {
 
-// `count` consecutive IDs of the guest, from `guest` on, and the host's IDs that they stand for,
-// from `host` on.
+// The `count` IDs of the guest from `guest` on stand for the `count` IDs of the host from `host`
+// on.
 struct IdRange {
   uint32_t guest = 0;
   uint32_t host = 0;

@@ -20,7 +20,7 @@ struct MappedStat {
   uint32_t rdev_minor = 0;
 
   std::string text() const;
-  // Returns nothing if `text` is not what text() returns, because other programs may have
+  // Returns nullopt if `text` does not have the form that text() returns: other programs may have
   // written it.
   static std::optional<MappedStat> parse(std::string_view text);
   // Returns what the guest sees of a file without the attribute.

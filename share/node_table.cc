@@ -58,7 +58,7 @@ NodeTable::Known* NodeTable::known(NodeId id) {
   return found == nodes_.end() ? nullptr : &found->second;
 }
 
-// Finds the place of a directory. Returns false if it is not known.
+// Finds the place of a directory. Returns false if the place is not known.
 bool NodeTable::place_of(NodeId directory, std::shared_ptr<Place>& place) {
   if (directory == kRootNode) return true;
   const Known* const parent = known(directory);

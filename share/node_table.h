@@ -57,10 +57,10 @@ class NodeTable {
   // `root` gets the id kRootNode. At most `max_open` nodes have a descriptor.
   NodeTable(Node root, size_t max_nodes, size_t max_open);
 
-  // Adds a reference to the node that has the key of `node`, and returns that node. If there is
-  // none yet, this is `node` itself. `node` was found in `parent` by `name`. Without a name the
-  // node cannot be found again, so its descriptor stays open. Fails with ENFILE if there are too
-  // many nodes.
+  // Adds a reference to the node that has the key of `node`, and returns that node. If the table
+  // has no such node, adds `node`. `node` was found in `parent` by `name`. Without a name the node
+  // cannot be found again, so its descriptor stays open. Fails with ENFILE if there are too many
+  // nodes.
   Outcome<NodeRef> intern(Node node, NodeId parent, std::string_view name) EXCLUDES(mutex_);
   // Returns a node, and opens it again if it was closed. Fails with ESTALE if there is no such
   // node, or if the host has moved or removed the file of a closed node.
@@ -96,7 +96,7 @@ class NodeTable {
     int64_t birth_ns = 0;
     bool kernel_interface = false;
     uint64_t references = 0;
-    std::shared_ptr<Place> place;        // nullptr: not known, so it stays open
+    std::shared_ptr<Place> place;        // nullptr: unknown, so the node stays open
     std::list<uint64_t>::iterator used;  // the place in recent_, if the node may be closed
     bool stays_open = false;
   };

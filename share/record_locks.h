@@ -14,7 +14,8 @@ namespace wick::share {
 
 class RecordLocks {
  public:
-  // The maximum number of pairs of a node and an owner with locks; each has a descriptor.
+  // `max_owners`: the maximum number of (node, lock owner) pairs that hold locks. Each pair has a
+  // descriptor.
   explicit RecordLocks(size_t max_owners) : max_owners_(max_owners) {}
 
   // Sets or removes a lock. `file` is a descriptor of `node`, a regular file; `writable`: it is

@@ -15,7 +15,7 @@ namespace wick::share {
 
 namespace {
 
-// Returns the number of descriptors that the process may have, after raising it.
+// Raises RLIMIT_NOFILE to its hard limit if allowed, and returns the limit that now applies.
 size_t raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
@@ -98,9 +98,9 @@ Outcome<Entry> Tree::Parts::lookup(const Node& directory, std::string_view name)
   return enter(directory, std::move(found), name);
 }
 
-// ".." of a directory would lead out of the share if the host has moved the directory. So its
-// present path is walked from the root of the share, which RESOLVE_BENEATH does not leave, and
-// must arrive at the directory that ".." is.
+// ".." of a directory would lead out of the share if the host has moved the directory. So this
+// function walks the directory's present path from the root of the share, which RESOLVE_BENEATH
+// does not leave, and checks that the walk arrives at the directory to which ".." leads.
 Outcome<Entry> Tree::Parts::parent(const Node& directory) {
   constexpr int kAttempts = 8;  // the host may move directories meanwhile
   const NodeRef root = nodes.root();
@@ -120,7 +120,7 @@ Outcome<Entry> Tree::Parts::parent(const Node& directory) {
     if (attempt + 1 == kAttempts) return refuse(ESTALE);
   }
   if (directory.id != kRootNode) {
-    // A child of the root, or no longer in the share.
+    // The directory is a child of the root, or no longer in the share.
     Fd dots(::openat(directory.fd.get(), "..", O_PATH | O_CLOEXEC));
     if (!dots.valid()) return refuse(errno);
     if (key_of(TRY(stat_of(dots))) != root->key) return refuse(ESTALE);

@@ -36,14 +36,14 @@ namespace wick::share {
 class Tree {
  public:
   static constexpr size_t kMaxOpenFiles = 64 << 10;   // files and directories
-  static constexpr size_t kMaxLockOwners = 4 << 10;   // pairs of a node and an owner with locks
+  static constexpr size_t kMaxLockOwners = 4 << 10;   // (node, lock owner) pairs that hold locks
   static constexpr size_t kMaxXattrBytes = 64 << 10;  // XATTR_SIZE_MAX, XATTR_LIST_MAX
   static constexpr size_t kMaxNameBytes = 255;        // NAME_MAX; longer ones are ENAMETOOLONG
   static constexpr size_t kMaxTargetBytes = 4095;     // the longest target of a symbolic link
   // The limit of one copy_range(), which bounds how long it takes.
   static constexpr uint64_t kMaxCopyBytes = 64 << 20;
 
-  // Opens the directory, and raises RLIMIT_NOFILE to what the process may use.
+  // Opens the directory, and raises RLIMIT_NOFILE to its hard limit.
   static Result<std::unique_ptr<Tree>> open(const TreeOptions& options);
   ~Tree();
   Tree(const Tree&) = delete;

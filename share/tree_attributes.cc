@@ -145,7 +145,7 @@ Outcome<std::vector<std::byte>> Tree::get_xattr(NodeId id, std::string_view name
   const int unsupported =
       parts_->has_acls() && name.starts_with("system.posix_acl_") ? ENODATA : EOPNOTSUPP;
   if (node->kernel_interface) return refuse(unsupported);
-  // Most values are short.
+  // Tries a short buffer first, because most values are short.
   for (std::vector<std::byte> value(256);; value.resize(kMaxXattrBytes)) {
     const ssize_t size = ::getxattr(path_of(node->fd).c_str(), std::string(name).c_str(),
                                     value.data(), value.size());

@@ -107,7 +107,7 @@ Outcome<> Tree::read_directory(FileId id, uint64_t offset,
     if (file->node == kRootNode && host.name == "..") entry.inode = file->key.inode;
     if (file->kernel_interface && !self && host.name != "..") return true;
     entry.inode = parts_->numbers.number(file->key.device, entry.inode);
-    // A regular file may stand for a special file.
+    // A regular file of the host may stand for a special file of the guest.
     if (parts_->options.security == Security::kMapped && entry.type == DT_REG)
       entry.type = DT_UNKNOWN;
     return take(entry);

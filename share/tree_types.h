@@ -22,7 +22,7 @@ inline constexpr NodeId kRootNode{1};
 // A file or directory that the guest has opened. An id is never used again.
 enum class FileId : uint64_t {};
 
-// How owners, modes and special files of the guest are stored on the host.
+// How the owners, the modes and the special files that the guest sees are stored on the host.
 enum class Security {
   // As they are on the host. If wick runs as root, the guest's users create files as themselves,
   // and root in the guest may do what root on the host may do with these files, device nodes and
@@ -78,7 +78,8 @@ struct Entry {
   Attributes attributes{};
 };
 
-// The changes that an operation makes to a file's attributes. Attributes without a value stay.
+// The changes that an operation makes to a file's attributes. An attribute without a value is not
+// changed.
 struct AttributeChange {
   std::optional<uint32_t> mode;  // permissions, S_ISUID, S_ISGID and S_ISVTX
   std::optional<uint32_t> uid;

@@ -28,7 +28,7 @@ namespace wick::virtio {
 
 class Balloon final : public VirtioDevice {
  public:
-  // Both must outlive the device. The initial target is 0.
+  // `memory` and `loop` must outlive the device. The initial target is 0.
   Balloon(const GuestMemory& memory, EventLoop& loop) : memory_(memory), loop_(loop) {}
 
   // Sets how much RAM the guest should give up. The guest need not comply, and deflates

@@ -22,7 +22,7 @@ constexpr uint64_t kPieceBytes = 2 << 20;
 // a piece costs kPieceBytes of the budget.
 constexpr uint64_t kFastPieceBytes = 128 << 20;
 constexpr uint16_t kQueueSize = 512;
-constexpr uint32_t kMaxSegments = 510;  // a header and a status more fill the ring (2.7.5.3.1)
+constexpr uint32_t kMaxSegments = 510;  // with a header and a status they fill the ring (2.7.5.3.1)
 constexpr uint32_t kMaxInFlight = 256;  // the maximum of requests in all queues together
 
 }  // namespace
@@ -93,8 +93,8 @@ void Blk::start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifi
              .max_discard_sectors = config_.max_discard_sectors,
              .max_write_zeroes_sectors = config_.max_write_zeroes_sectors};
   queues_.resize(queue_sizes_.size());
-  // The back end registered its own round end before, so its I/O is submitted and completed before
-  // end_round().
+  // The back end registered its round end earlier, so the back end's I/O is submitted and completed
+  // before end_round() is called.
   round_end_ = loop_.at_round_end([this] { return end_round(); });
   for (ActiveQueue& queue : queues) add(std::move(queue));
   // The driver may have read the old capacity before it set DRIVER_OK.
@@ -153,8 +153,8 @@ void Blk::reset() {
 }
 
 // Releases `idle` when the counter becomes 0, perhaps at once. The caller must make sure that no
-// new request increments the counter. Until then long requests end after their current piece, so
-// that the wait is short.
+// new request increments the counter. While the counter is not 0, long requests end after their
+// current piece, so that the wait is short.
 void Blk::release_when_zero(const uint32_t& in_flight, std::binary_semaphore& idle) {
   if (in_flight == 0) return idle.release();
   drained_ = &in_flight;
@@ -178,10 +178,10 @@ void Blk::process_queue(size_t index) {
   if (in_flight_ == kMaxInFlight) stalled_ = true;
 }
 
-// Sends one interrupt for all requests that completed in this round. With an interrupt for each,
-// the driver would wake up each time, and preempt this thread if they share a CPU. Driver
-// notifications stay off until here. Then new requests that came without one are taken. Returns
-// true if a queue had new requests.
+// Sends one interrupt for all requests that completed in this round. With an interrupt for each
+// request, the driver would wake up each time, and preempt this thread if they share a CPU. Driver
+// notifications stay off until this function enables them; requests that were added before are then
+// taken. Returns true if a queue had new requests.
 bool Blk::end_round() {
   bool more = false;
   for (size_t index = 0; index < queues_.size(); ++index) {
@@ -219,7 +219,8 @@ Task<void> Blk::serve(Queue& queue, Chain chain) {
   if (stalled_ && in_flight_ == kMaxInFlight / 2) {
     stalled_ = false;
     loop_.post([this] {
-      // Each time another queue is served first, because the first one may take the whole limit.
+      // After each stall another queue is served first, because the first queue may take the whole
+      // limit.
       ++first_after_stall_;
       for (size_t i = 0; i < queues_.size(); ++i)
         process_queue((first_after_stall_ + i) % queues_.size());

@@ -44,7 +44,7 @@ class Blk final : public VirtioDevice {
   struct Queue {
     KickedRing ring;
     uint32_t in_flight = 0;
-    bool used_in_round = false;  // chains were taken or completed; see end_round()
+    bool used_in_round = false;  // chains were taken or completed in this round of the loop
   };
 
   void start(uint64_t features, std::vector<ActiveQueue> queues, DriverNotifier& notifier);
@@ -74,7 +74,7 @@ class Blk final : public VirtioDevice {
   // Owned by the loop's thread.
   std::vector<std::unique_ptr<Queue>> queues_;  // by index; nullptr: not in use
   DriverNotifier* notifier_ = nullptr;
-  EventLoop::RoundEnd round_end_;         // while there is a driver
+  EventLoop::RoundEnd round_end_;         // set while there is a driver
   bool capacity_change_pending_ = false;  // the capacity changed while there was no driver
   BlkLimits limits_;
   uint32_t in_flight_ = 0;              // requests in all queues

@@ -13,7 +13,7 @@ namespace wick::virtio {
 
 constexpr uint64_t kSectorBytes = 512;
 
-// The limits of a device. Requests beyond them fail with UNSUPP or IOERR.
+// The limits of a device. A request that exceeds a limit fails with UNSUPP or IOERR.
 struct BlkLimits {
   uint64_t capacity_sectors = 0;
   bool read_only = false;

@@ -22,8 +22,8 @@ constexpr uint16_t receive_queue(size_t port) {
 }
 constexpr size_t port_of_queue(uint16_t queue) { return queue < 2 ? 0 : queue / 2 - 1; }
 
-// The size that is reported while no terminal has told its own. With 0 columns, programs in the
-// guest would not know any size.
+// The size that the device reports until a terminal has told its size. With 0 columns, programs in
+// the guest could not use the size.
 constexpr console::Size kDefaultSize{.columns = 80, .rows = 24};
 
 // The events of a port that the device has not sent to the driver yet. They are sent in
@@ -55,7 +55,7 @@ class Console::Port final : public console::Guest {
     LoopQueue* const queue = console_.queues_[receive_queue(index_)].get();
     if (queue != nullptr && (open_ || !console_.multiport_) && !bytes.empty()) {
       // The budget is one more than needed: serve() signals the kick when the budget is used up,
-      // which is not wanted here. The queue keeps a buffer that it has popped and not filled for
+      // which is not wanted here. A buffer that was popped and not filled is kept by the queue for
       // the next input.
       queue->serve(bytes.size() + 1, [&](LoopQueue::Request& request, size_t& budget) {
         if (taken == bytes.size()) return false;
@@ -273,7 +273,8 @@ void Console::handle_control(const virtio_console_control& control) {
   }
 }
 
-// Sends pending events while the driver has buffers. The others are sent when it adds buffers.
+// Sends pending events while the driver has buffers. When the driver adds buffers, the remaining
+// events are sent.
 void Console::send_control() {
   if (!multiport_ || queues_[kControlReceive] == nullptr) return;
   queues_[kControlReceive]->serve(kTurnBytes, [this](LoopQueue::Request& request, size_t& budget) {

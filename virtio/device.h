@@ -51,8 +51,8 @@ struct ActiveQueue {
   const EventFd* kick = nullptr;  // owned by the transport
 };
 
-// Thread rule: the transport makes all calls with its mutex held, so never two at the same time.
-// After activate() the queues belong to the device's own loop.
+// Thread rule: the transport makes all calls with its mutex held, so two calls never overlap. After
+// activate() the queues belong to the device's own loop.
 class VirtioDevice {
  public:
   virtual ~VirtioDevice() = default;

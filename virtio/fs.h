@@ -61,7 +61,7 @@ class Fs final : public VirtioDevice {
   void serve_all();
   void submit(size_t index, Chain chain);
   void finish();
-  // Calls `function` on the loop while no request is in flight and none is taken.
+  // Calls `function` on the loop while no request is in flight and no new request is taken.
   template <typename Function>
   void while_idle(Function function);
 

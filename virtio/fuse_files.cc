@@ -99,8 +99,8 @@ uint32_t FuseSession::read(Call& call) {
   return call.reply.data(call.request.header.unique, *got);
 }
 
-// FUSE_WRITE_CACHE marks data from the guest's page cache, such as that of a memory mapping. It is
-// written at its offset, even with O_APPEND.
+// FUSE_WRITE_CACHE marks data from the guest's page cache, such as that of a memory mapping. Such
+// data is written at its offset, even with O_APPEND.
 uint32_t FuseSession::write(Call& call) {
   fuse_write_in in;
   if (!call.arguments.take(in)) return call.error(EINVAL);

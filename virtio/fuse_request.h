@@ -50,8 +50,8 @@ class FuseArguments {
 };
 
 struct FuseRequest {
-  // The maximum size of the arguments, without the data of FUSE_WRITE. The longest are an extended
-  // attribute with its name and value; a FUSE_BATCH_FORGET of Linux is shorter.
+  // The maximum size of the arguments, without the data of FUSE_WRITE. The longest arguments are
+  // those of FUSE_SETXATTR, with a name and a value; Linux's FUSE_BATCH_FORGET has shorter ones.
   static constexpr size_t kMaxArgumentBytes = (64 << 10) + 4096;
 
   fuse_in_header header{};
@@ -85,7 +85,7 @@ class FuseReply {
 
   // Writes an errno value; 0 is success without data.
   uint32_t error(uint64_t unique, int code) const;
-  // Writes only the header of a FUSE_READ: its data is in data_buffers() already.
+  // Writes only the header of the answer to a FUSE_READ, whose data is in data_buffers() already.
   uint32_t data(uint64_t unique, size_t size_bytes) const;
   // Writes `bytes`, or the error EINVAL if they do not fit.
   uint32_t payload(uint64_t unique, std::span<const std::byte> bytes) const;

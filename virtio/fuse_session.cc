@@ -161,7 +161,7 @@ uint32_t FuseSession::init(Call& call) {
   fuse_init_out out{};
   out.major = FUSE_KERNEL_VERSION;
   out.minor = kServedMinor;
-  // A client with a newer major version then sends another FUSE_INIT, with our version.
+  // A client with a newer major version then sends FUSE_INIT again, with wick's version.
   if (in.major > FUSE_KERNEL_VERSION) return call.structures(out);
   if (in.major < FUSE_KERNEL_VERSION || in.minor < kMinMinor) return call.error(EPROTO);
   reset();

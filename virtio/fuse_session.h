@@ -85,7 +85,8 @@ class FuseSession {
   uint32_t opened(Call& call, share::FileId file, bool directory);
   fuse_open_out open_reply(share::FileId file, bool directory) const;
   uint32_t xattr_reply(Call& call, uint32_t size, std::span<const std::byte> value);
-  // Returns the caller. If FUSE_DONT_MASK was negotiated, it includes the umask for new files.
+  // Returns the caller of a request. If FUSE_DONT_MASK was negotiated, the result has the umask for
+  // new files.
   share::Caller caller(const Call& call, uint32_t umask) const;
 
   // Constant after construction.

@@ -72,7 +72,7 @@ class Input final : public VirtioDevice, public devices::InputDevice {
     uint16_t code = 0;
     int32_t value = 0;
   };
-  // Events that are sent together or not at all.
+  // Events that must reach the driver together.
   struct Group {
     std::array<Event, kMaxGroupEvents> events = {};
     size_t size = 0;
@@ -116,7 +116,7 @@ class Input final : public VirtioDevice, public devices::InputDevice {
   Mutex mutex_;
   std::deque<Group> waiting_ GUARDED_BY(mutex_);
   std::bitset<KEY_CNT> down_ GUARDED_BY(mutex_);  // keys whose press is in waiting_ or was sent
-  std::bitset<KEY_CNT> owed_ GUARDED_BY(mutex_);  // keys whose release found waiting_ full
+  std::bitset<KEY_CNT> owed_ GUARDED_BY(mutex_);  // keys whose release must still be queued
 };
 
 }  // namespace wick::virtio

@@ -171,8 +171,9 @@ BusDevice::Name MmioTransport::name_of(uint64_t offset, bool /*write*/) const {
   return {};
 }
 
-// Interrupts the driver, unless the last interrupt of the same cause is not acknowledged yet. The
-// driver acknowledges an interrupt before it reads the rings (4.2.3.4), so it needs no second edge.
+// Interrupts the driver, unless the driver has not yet acknowledged the last interrupt of the same
+// cause. The driver acknowledges an interrupt before it reads the rings (4.2.3.4), so it needs no
+// second edge.
 void MmioTransport::raise(uint32_t cause) {
   if ((interrupt_status_.fetch_or(cause) & cause) == 0) interrupt_.pulse();
 }

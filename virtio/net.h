@@ -26,10 +26,10 @@ namespace wick::virtio {
 
 class Net final : public VirtioDevice {
  public:
-  // Creates a card and attaches it to the back end. All references must outlive the card.
-  // `mtu`, in bytes, is reported to the driver. `name` is used in messages. `vhosts` is empty or
-  // has one entry for each queue pair; then the host's kernel moves the packets, without the
-  // receive filter.
+  // Creates a card and attaches it to the back end. All references must outlive the card. `mtu`, in
+  // bytes, is reported to the driver. `name` is used in messages. `vhosts` is empty or has one
+  // entry for each queue pair. If it has entries, the host's kernel moves the packets and does not
+  // apply the receive filter.
   static Result<std::unique_ptr<Net>> create(net::Backend& backend, EventLoop& loop,
                                              const net::MacAddress& mac,
                                              std::optional<uint16_t> mtu, std::string name,

@@ -16,7 +16,7 @@ using net::MacAddress;
 constexpr uint16_t kTagged = 0x8100;  // IEEE 802.1Q
 
 // The feature bits of an offload in both directions. An offload is negotiated if all its feature
-// bits are.
+// bits are negotiated.
 struct OffloadBits {
   bool net::Offloads::*offload;
   uint64_t guest;

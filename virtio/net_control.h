@@ -21,10 +21,10 @@ struct NetSettings {
   uint64_t features = 0;  // the negotiated VIRTIO_NET_F_*, which decide what may be set
   uint16_t max_pairs = 1;
   uint16_t mtu = 0;             // the negotiated MTU; 0: no MTU was negotiated
-  net::Offloads host_offloads;  // that packets from the driver may use
+  net::Offloads host_offloads;  // offloads that the driver's packets may use
 
   net::MacAddress mac{};
-  // 5.1.6.5.1 and 5.1.6.5.2. Initially the driver gets all frames.
+  // The receive modes (5.1.6.5.1 and 5.1.6.5.2). Initially the driver gets all frames.
   bool promiscuous = true;
   bool all_multicast = false;
   bool all_unicast = false;
@@ -35,7 +35,7 @@ struct NetSettings {
   std::vector<net::MacAddress> multicast;
   std::bitset<4096> vlans;       // 5.1.6.5.3: tagged frames of these VLANs are received
   uint16_t pairs = 1;            // 5.1.6.5.5: the number of queue pairs in use
-  net::Offloads guest_offloads;  // 5.1.6.5.6: that packets to the driver may use
+  net::Offloads guest_offloads;  // 5.1.6.5.6: offloads that packets to the driver may use
   bool announced = false;        // 5.1.6.5.4: the driver has acknowledged ANNOUNCE
 
   bool has(unsigned feature) const { return has_feature(features, feature); }

@@ -126,7 +126,8 @@ bool NetReceiver::deliver() {
   if (!settings_.guest_offloads.checksum) head_.header.flags = 0;
   copy_in(0, std::as_bytes(std::span(&head_, 1)).first(std::min(sizeof(head_), packet_bytes_)));
 
-  // When the driver finds the first buffer of a packet, it expects the others to be there, too.
+  // When the driver finds the first buffer of a packet, it expects the packet's other buffers to be
+  // there, too.
   ring_.queue().hold_completions();
   size_t buffers = 0;
   for (size_t left = packet_bytes_; left > 0; chains_.pop_front()) {

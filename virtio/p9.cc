@@ -104,7 +104,8 @@ void P9::stop() {
   });
 }
 
-// Waits twice if a Tversion waits for the other requests: it starts when they are complete.
+// Waits twice if a Tversion waits for the other requests: the Tversion starts when the other
+// requests are complete.
 void P9::pause() {
   for (;;) {
     share::Workers* const busy = loop_.call([this] {
@@ -148,10 +149,10 @@ void P9::take(Chain chain) {
   }
 }
 
-// Handles Tflush, which names another request by its tag. The reply to Tflush must follow the reply
-// to that request, if it gets one (Plan 9, flush(5)). Linux forgets that request when it gets
-// Rflush, so the request's chain must be completed before. A request that no worker has begun is
-// cancelled and gets no reply.
+// Handles Tflush, which names another request by its tag. If that request gets a reply, the reply
+// to Tflush must follow it (Plan 9, flush(5)). When Linux gets Rflush, it forgets the other
+// request, so the chain of that request must be completed before. A request that no worker has
+// begun is cancelled and gets no reply.
 void P9::flush(InFlight& request, uint16_t old_tag) {
   const auto named = [&](const auto& other) {
     return other.get() != &request && other->request.tag == old_tag;

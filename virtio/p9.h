@@ -3,8 +3,9 @@
 // <linux/virtio_9p.h> and net/9p/trans_virtio.c do.
 //
 // kWorkers threads execute the requests, so that one slow host call does not delay the others. The
-// threads exist while a driver does. Two messages depend on other requests: the device answers
-// Tflush after the request that it names, and submits Tversion when no other request is in flight.
+// threads exist while a driver uses the device. Two messages depend on other requests: the device
+// answers a Tflush after the request that the Tflush names, and submits a Tversion when no other
+// request is in flight.
 //
 // Thread rule: VirtioDevice's calls as documented there; pause() and resume() on one other thread;
 // everything else on the loop.

@@ -71,8 +71,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Getattr& getattr) 
   const auto status = TRY(tree.attributes(fid.node()));
   const bool has_birth_time = (status.stx_mask & STATX_BTIME) != 0;
   const auto birth_time = has_birth_time ? status.stx_btime : statx_timestamp{};
-  // The generation tells a new file from a removed one with the same inode number: their times of
-  // birth differ.
+  // The generation distinguishes a new file from a removed file with the same inode number. It is
+  // computed from the time of birth, which differs between the two.
   const uint32_t generation = has_birth_time ? mix(birth_time.tv_sec, birth_time.tv_nsec) : 0;
   Answer reply = answer(P9_TGETATTR);
   reply.reply.u64(P9_STATS_BASIC | (has_birth_time ? P9_STATS_BTIME | P9_STATS_GEN : 0))

@@ -1,5 +1,6 @@
-// The execution of the requests of a p9::Session: one function for each type of request. It returns
-// the reply, or the errno value for an Rlerror. Only the session's own files include this file.
+// The execution of the requests of a p9::Session: one function for each type of request. Each
+// function returns the reply, or the errno value for an Rlerror. Only the session's own files
+// include this file.
 //
 // Thread rule: as for Session::execute().
 #pragma once
@@ -28,7 +29,7 @@ struct Session::Execution {
 
   // p9_session.cc
   AnswerOrError operator()(const Refused& refused) { return share::refuse(refused.error); }
-  // There is no authentication, so Tattach is the first message that a client sends.
+  // Tauth fails, because there is no authentication: a client sends Tattach right after Tversion.
   AnswerOrError operator()(const Auth&) { return share::refuse(EOPNOTSUPP); }
   AnswerOrError operator()(const Flush&) { return share::refuse(EOPNOTSUPP); }
   AnswerOrError operator()(const Version& version);

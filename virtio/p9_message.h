@@ -236,9 +236,9 @@ struct Request {
 // The type of the reply to a request of `type`.
 constexpr uint8_t reply_type(uint8_t type) { return static_cast<uint8_t>(type + 1); }
 
-// Returns the number of bytes that the client must provide for the reply, or else the request is
-// not executed: the size of the longest possible reply, Rlerror included. For requests that change
-// nothing, the reply's text and data are not counted.
+// Returns how many bytes of room the client must provide for the reply; with less, the request is
+// not executed. This is the size of the longest possible reply, Rlerror included. For requests that
+// change nothing, the reply's text and data are not counted.
 size_t reply_room(const Body& body);
 
 struct Qid {

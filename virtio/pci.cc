@@ -25,7 +25,7 @@ constexpr uint16_t kVendor = 0x1af4;         // 4.1.2
 constexpr uint16_t kFirstDeviceId = 0x1040;  // the PCI device ID is this plus the virtio device ID
 constexpr uint8_t kModernRevision = 1;
 
-constexpr uint8_t kIsrQueue = 1;  // bit of the ISR status (4.1.4.5); the header has only the other
+constexpr uint8_t kIsrQueue = 1;  // bit of the ISR status (4.1.4.5) that Linux's header lacks
 
 // 4.1.4.3: the registers with the specification's names and their widths. Accesses of any other
 // width are ignored.

@@ -45,7 +45,7 @@ class PciTransport final : public Transport, public BusDevice {
   void disconnect_interrupt(const EventFd& event) override { interrupts_.disconnect(event); }
 
  private:
-  // pci_cfg_data of the capability through which a driver accesses BARs by configuration
+  // The register pci_cfg_data. Through its capability a driver accesses the BARs by configuration
   // space alone (4.1.4.9).
   struct ConfigAccess final : BusDevice {
     explicit ConfigAccess(PciTransport& owner) : transport(owner) {}

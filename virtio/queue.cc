@@ -10,8 +10,8 @@ namespace {
 
 constexpr uint64_t kMaxChainBytes = 1ull << 32;
 
-// The vectors of longer chains are not kept in spare_buffers_, which therefore takes at most 1 MiB
-// per queue.
+// Vectors with more room than this are not kept in spare_buffers_, which therefore takes at most 1
+// MiB per queue.
 constexpr size_t kMaxSpareBuffers = 64;
 
 uint16_t load(uint16_t* field, std::memory_order order) {

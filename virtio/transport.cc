@@ -147,8 +147,8 @@ void Transport::enable_dma(bool enabled) {
   if (!active_) return;
   device_.reset();
   active_ = false;
-  // The driver gets no interrupt for this: the interrupt might arrive when the next driver starts,
-  // which does not expect it.
+  // Sets the bit without an interrupt to the driver: the interrupt might arrive when the next
+  // driver starts, which does not expect it.
   status_.fetch_or(VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 

@@ -21,7 +21,7 @@ namespace wick::virtio {
 // interrupt.
 class VhostCall {
  public:
-  // Both references must outlive the object.
+  // `loop` and `notifier` must outlive the object.
   static Result<std::unique_ptr<VhostCall>> create(EventLoop& loop, DriverNotifier& notifier,
                                                    uint16_t queue);
   ~VhostCall() { notifier_.disconnect_interrupt(event_); }
@@ -75,7 +75,7 @@ class VhostRings {
   // Makes the kernel look for new chains in a ring. The kernel must have the ring.
   void kick(unsigned ring) const { rings_[ring].active->kick->signal(); }
 
-  // Both may be called only while there are rings.
+  // name() and notifier() may be called only while there are rings.
   const std::string& name() const { return *name_; }
   DriverNotifier& notifier() const { return *notifier_; }
 

@@ -29,8 +29,8 @@ void Vsock::start_queue(ActiveQueue queue, DriverNotifier& notifier) {
   });
 }
 
-// Stops the kernel's device, because a single ring cannot be stopped. Both rings stand still until
-// the driver has started this one again.
+// Stops the kernel's device, because vhost-vsock cannot stop a single ring. Neither ring is served
+// until the driver has started this ring again.
 void Vsock::stop_queue(uint16_t index) {
   loop_.call([&] {
     if (index >= kRings || !has_ring_[index]) return;

@@ -27,13 +27,13 @@ class VsockKernel {
 
   // The features of the device type (VIRTIO_VSOCK_F_*) that the kernel supports.
   virtual uint64_t features() const = 0;
-  // Gives the kernel ring 0 or 1, while its device is stopped. The notifier is valid until the ring
-  // is removed.
+  // Gives ring 0 or 1 to the kernel, whose device must be stopped. The notifier is valid until the
+  // ring is removed.
   virtual Result<void> add_ring(uint64_t features, ActiveQueue queue, DriverNotifier& notifier) = 0;
   virtual void remove_ring(unsigned ring) = 0;
-  // Starts or stops the kernel's device. It can be started only with both rings, and does not
-  // access them while it is stopped. At a start the kernel looks for new chains in both rings,
-  // because it has missed the kicks before.
+  // Starts or stops the kernel's device. The device can be started only with both rings, and does
+  // not access them while it is stopped. At a start the kernel looks for new chains in both rings,
+  // because it missed the kicks while the device was stopped.
   virtual Result<void> set_running(bool running) = 0;
 };
 

@@ -60,7 +60,7 @@ namespace wick::vmm {
 
 struct FirmwareStart {
   boot::Firmware image;
-  bool again = false;                        // the machine has started before and was reset
+  bool again = false;                        // true: the machine starts again after a reset
   boot::UefiVariables* variables = nullptr;  // nullptr: no flash memory; must outlive the board
 };
 // What remains of a board whose guest sleeps in S3 (ACPI 6.5, 7.4.2.4).
@@ -91,7 +91,7 @@ class Board {
     std::function<void()> panicked;
     std::function<void()> suspend_to_ram = {};
     std::function<void()> suspend_to_disk = {};  // S4; if empty, power_off is called
-    std::function<void()> rtc_alarm = {};        // called with the clock's lock held
+    std::function<void()> rtc_alarm = {};        // called with the lock of devices::Rtc held
     std::function<void()> balloon_changed = {};
     std::function<void(uint32_t slots)> ejected = {};  // `slots`: the ejected PCI slots, a bit each
     std::function<void(uint32_t value)> debug_exit = {};
@@ -107,14 +107,14 @@ class Board {
   Board& operator=(const Board&) = delete;
 
   const std::string& cmdline() const { return cmdline_; }
-  // Returns true if wick loaded a Multiboot kernel. False also if firmware starts the kernel, of
-  // which wick then knows nothing.
+  // Returns true if wick itself loaded a Multiboot kernel. If firmware loads the kernel, the result
+  // is false, because wick does not know what the kernel is.
   bool starts_multiboot() const { return starts_multiboot_; }
   const Vm& vm() const { return vm_; }
   const GuestMemory& memory() const { return memory_; }
   // Returns what the next board needs to wake the guest. May be called only while no vCPU runs.
   SleepingBoard sleeping() const;
-  // Whether a guest that has asked for S3 can be started again.
+  // Returns whether a guest that has asked for S3 can be started again.
   bool can_wake() const { return rom_ != nullptr || waking_vector().has_value(); }
   std::optional<devices::AcpiPm::WakeSource> pending_wake() const {
     return devices::AcpiPm::pending_wake(acpi_pm_->state());
@@ -133,8 +133,8 @@ class Board {
   std::string address_map() const;
 
   // Hot-plug, only with PCI. make() creates a device's PCI function, and plug() puts it into its
-  // slot while the vCPUs are stopped. create() does both for the devices that the Peripherals
-  // have then.
+  // slot while the vCPUs are stopped. create() does both for all devices of the Peripherals at that
+  // time.
   bool can_plug(uint8_t slot) const { return hotplug_ && hotplug_->pluggable(slot); }
   bool has_pci() const { return pci_ != nullptr; }
   Result<void> make(const Peripherals::Slot& wanted) { return make_virtio_pci(wanted); }
@@ -224,8 +224,8 @@ class Board {
   Result<void> map_variables(boot::UefiVariables& variables);
   Result<void> add_firmware_files(bool again);
   Result<void> wake_up(const WakeStart& wake);
-  // Returns where the guest wants to wake up in real mode. Used without firmware. nullopt: the
-  // guest has set no such vector.
+  // Returns the real-mode address at which the guest wants to wake up from S3; nullopt: the guest
+  // has not set one. Used only without firmware.
   std::optional<GuestAddress> waking_vector() const;
   std::vector<std::string> boot_order(bool again) const;
   boot::AcpiPlatform acpi_platform() const;
@@ -240,7 +240,7 @@ class Board {
   Bus ports_;
   Bus mmio_;
   CoalescedPorts coalesced_{ports_};
-  // Plugged into the i8042 only if the machine has a screen.
+  // Connected to the i8042 only if the machine has a screen.
   devices::Ps2Keyboard ps2_keyboard_;
   devices::Ps2Mouse ps2_mouse_;
   std::unique_ptr<IrqLine> keyboard_line_, mouse_line_;
@@ -276,7 +276,7 @@ class Board {
   std::map<uint8_t, std::string> pci_ids_;  // the id of the device in each used slot
   std::array<std::unique_ptr<IrqLine>, devices::Ide::kChannels> ide_lines_;
   std::unique_ptr<devices::Ide> ide_;
-  // By position; nullptr for a CD-ROM drive or an empty position.
+  // Indexed by IDE position; nullptr: the position is empty or has a CD-ROM drive.
   std::array<const devices::IdeDrive*, devices::Ide::kDrives> ide_disks_{};
   std::vector<EmulatedCard> cards_;
   std::vector<std::unique_ptr<PciSlot>> pci_slots_;

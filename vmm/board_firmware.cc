@@ -26,7 +26,7 @@ constexpr uint16_t kMenuWaitMs = 60'000;
 
 }  // namespace
 
-// The vCPUs keep their initial state in KVM, which is that of a CPU after a reset: the first one
+// The vCPUs keep the state in which KVM creates them, that of a CPU after a reset: the first vCPU
 // starts 16 bytes below 4 GiB, and the others wait for INIT and SIPI.
 Result<void> Board::load_firmware(const FirmwareStart& start) {
   const std::span<const std::byte> image = start.image.image;
@@ -53,7 +53,7 @@ Result<void> Board::load_firmware(const FirmwareStart& start) {
   return add_firmware_files(start.again);
 }
 
-// The windows differ with UEFI, because OVMF moves the BARs into a window that it chooses itself.
+// With UEFI, returns other addresses, because OVMF moves the BARs into a window of its own choice.
 Board::PciPlaces Board::pci_places() const {
   if (!uefi_)
     return {.window = {layout::kPciWindow, layout::kPciWindowBytes}, .ecam = layout::kPciEcam};
@@ -74,8 +74,8 @@ Result<void> Board::map_firmware(std::shared_ptr<const GuestMemory> rom) {
                        "firmware log");
 }
 
-// Maps the flash memory read-only while the chip is in the mode in which reads return its content,
-// so that the guest reads the variables without exits.
+// Maps the flash memory read-only while the chip is in its read mode, in which reads return the
+// content; then the guest reads the variables without exits.
 Result<void> Board::map_variables(boot::UefiVariables& variables) {
   const Vm::Slot slot{
       .index = Vm::kFlashSlot, .memory = variables.region(), .access = Vm::Access::kReadOnly};

@@ -54,7 +54,7 @@ Board::Made Board::made_for(uint8_t slot) const {
   return {};
 }
 
-// Attaches a device that is there when the guest starts; plug() is for later.
+// Attaches a device before the guest starts. plug() attaches one while the guest runs.
 Result<void> Board::attach_made(uint8_t slot) {
   const Made made = made_for(slot);
   hotplug_->occupy(slot);
@@ -135,9 +135,9 @@ std::string Board::address_map() const {
   return text;
 }
 
-// Moves the ioeventfds of a slot with its BAR; `to` is the new address, 0: none. Adding an
-// ioeventfd fails if the guest moves the BAR onto another BAR's ioeventfd; kicks then cause exits
-// to user space.
+// Moves the ioeventfds of a slot with its BAR; `to` is the BAR's new address, 0: none. KVM refuses
+// an ioeventfd if the guest moves the BAR onto another BAR's ioeventfd; kicks then cause exits to
+// user space.
 void Board::move_kicks(const Vm& vm, PciSlot& slot, uint64_t to) {
   for (const Vm::Ioeventfd& kick : slot.kicks) vm.remove(kick);
   slot.kicks.clear();

@@ -1,7 +1,7 @@
 // Delivers the port writes that KVM has queued. Writes to some ports only select a register, so
 // their effect is visible only at the guest's next access. KVM queues these writes in a ring, which
-// all vCPUs share, and the guest runs on without an exit (KVM_CAP_COALESCED_PIO). They are
-// delivered before the next exit of any vCPU is handled; the halt check forces an exit at least
+// all vCPUs share, and the guest runs on without an exit (KVM_CAP_COALESCED_PIO). The queued writes
+// are delivered before the next exit of any vCPU is handled; the halt check forces an exit at least
 // once per second.
 //
 // Thread rule: any vCPU thread; locks itself.
@@ -32,8 +32,8 @@ class CoalescedPorts {
     std::array<kvm_coalesced_mmio, 170> writes;  // KVM_COALESCED_MMIO_MAX: the rest of a page
   };
 
-  // Sets the ring, which is in the run area of each vCPU; all of them map the same ring. While
-  // there is no ring, nothing is delivered.
+  // Sets the ring. Every vCPU's run area maps the same ring. While there is no ring, nothing is
+  // delivered.
   void set_ring(Ring* ring) { ring_ = ring; }
 
   // Passes the queued writes to the bus.

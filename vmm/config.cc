@@ -45,8 +45,8 @@ std::string MachineConfig::root_device() const {
   return root->device == DiskConfig::Device::kIde ? "/dev/sda" : "/dev/vda";
 }
 
-// Depends only on the configuration, so a reset does not change the result, although devices that
-// were added are then there from the start.
+// Depends only on the configuration, so a reset does not change the result, even if devices were
+// added at run time.
 uint32_t MachineConfig::hotplug_slots() const {
   constexpr size_t kSpareDisks = 4;
   constexpr size_t kSpareCards = 2;
@@ -87,7 +87,8 @@ Result<void> check(const DiskConfig& disk) {
   if (disk.queues > 1 && ide)
     return with_hint(fail("queues={}: an IDE drive takes one request at a time", disk.queues),
                      "leave out queues");
-  // An ephemeral disk has tables even over a raw image, because it writes to a qcow2 overlay.
+  // An ephemeral disk has qcow2 tables even if its image is raw, because it writes to a qcow2
+  // overlay.
   if (disk.cache_bytes != 0 && raw && !disk.ephemeral)
     return with_hint(fail("cache-size={}: a raw disk has no tables to cache", disk.cache_bytes),
                      "leave out cache-size");

@@ -116,9 +116,9 @@ struct MachineConfig {
   std::array<uint8_t, 16> uuid = {};  // in network byte order
   // A firmware image to start in place of a kernel. Empty: there is no firmware.
   std::string firmware_path;
-  // With UEFI: the file with the variables of a new machine, and the file in which this machine
-  // keeps its own. Without the template the machine has no flash memory. Without a file of its own
-  // the guest's changes are lost when the run ends.
+  // With UEFI: the file with the initial variables of a new machine, and the file in which this
+  // machine keeps its variables. If the first path is empty, the machine has no flash memory. If
+  // the second path is empty, the guest's changes are lost when the run ends.
   std::string uefi_template_path = {};
   std::string uefi_variables_path = {};
   // What the firmware boots first. kMenu: the firmware shows a menu.
@@ -134,7 +134,7 @@ struct MachineConfig {
   uint32_t cpus = 1;
   std::vector<DiskConfig> disks;
   std::vector<NetConfig> nets;
-  std::vector<ShareConfig> shares;     // in the last slots of the network cards, downwards
+  std::vector<ShareConfig> shares;     // in PCI slots from layout::kLastShareSlot downwards
   std::vector<SerialConfig> serials;   // ttyS0 first, at most four
   std::vector<SerialConfig> consoles;  // ports of the virtio console; the first is hvc0
   // Returns the id of consoles[index]: "hvc0", or the name of a named port.
@@ -161,8 +161,8 @@ struct MachineConfig {
   bool acpi = true;
   // The PCI slots whose devices can be added and removed at run time: none, a few that are free at
   // the start, or all slots of virtio disks and of network cards. kAll is not the default, because
-  // each hot-plug slot lengthens the boot of Linux by a thousandth, and some guests name the
-  // network cards in such slots differently (ens24 in place of enp0s24).
+  // each hot-plug slot lengthens the boot of Linux by 0.1 %, and some guests name the network cards
+  // in such slots differently (ens24 in place of enp0s24).
   enum class Hotplug { kOff, kSpare, kAll };
   Hotplug hotplug = Hotplug::kSpare;
   uint32_t hotplug_slots() const;         // a bit per slot; 0 without PCI
@@ -172,7 +172,7 @@ struct MachineConfig {
   std::optional<display::VncConfig> vnc;  // nullopt: no screen, no keyboard and no pointer
   bool stats = false;                     // count and time every exit
   bool start_paused = false;              // the vCPUs wait for Machine::resume()
-  // The first of the ports by which the guest ends the run (devices/debug_exit.h).
+  // The first port of the device by which the guest ends the run (devices/debug_exit.h).
   std::optional<uint16_t> debug_exit_port = {};
   std::vector<PortConfig> ports = {};  // further ports of the virtio console, after `consoles`
 };

@@ -30,15 +30,16 @@ class CpuGate {
   // Takes over the vCPUs of a new board. Must be called before they run. With `stopped`, no vCPU
   // enters the guest until it is resumed.
   void connect(const Vcpus& vcpus, bool stopped);
-  // Must be called before the board is destroyed. A stop() that has not called back never will.
+  // Must be called before the board is destroyed. A function that was passed to stop() and not
+  // called yet is never called.
   void disconnect();
 
   // Must be called when the vCPUs' threads have ended: all vCPUs then count as stopped, so that
   // their registers can be read.
   void vcpus_ended() { stopped_.assign(stopped_.size(), true); }
 
-  // Stops all vCPUs and calls `stopped` from the loop when no vCPU runs any more. A second call
-  // replaces the `stopped` of a first one that is still waiting.
+  // Stops all vCPUs and calls `stopped` from the loop when no vCPU runs any more. If an earlier
+  // call of stop() still waits, its function is dropped.
   void stop(std::function<void()> stopped);
   bool all_stopped() const;
   bool is_stopped(uint32_t cpu) const { return cpu < stopped_.size() && stopped_[cpu]; }
@@ -54,8 +55,8 @@ class CpuGate {
   const Vcpus* vcpus_ = nullptr;
   uint64_t board_ = 0;  // changes with each board, so that late reports of old vCPUs are ignored
   std::vector<bool> stopped_;
-  // By vCPU, the number of its resumes. A report that a vCPU has paused is ignored if the vCPU was
-  // resumed after it.
+  // The number of times that each vCPU was resumed, indexed by vCPU. If a vCPU reports a pause but
+  // was resumed after that pause, the report is ignored.
   std::vector<uint64_t> resumes_;
   std::function<void()> when_stopped_;
   // Expires with the gate. Functions that vCPUs have posted check this, because they may run after

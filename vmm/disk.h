@@ -1,5 +1,5 @@
-// One disk of the machine: owns the image, the virtio device or IDE drive on top of it, and the
-// loop that both belong to, and destroys them in the right order.
+// One disk of the machine: owns the image, the virtio device or IDE drive on top of the image, and
+// the event loop of both. Destroys them in the right order.
 #pragma once
 
 #include <functional>

@@ -29,8 +29,8 @@ class ExitCounts {
   ExitCounts(const Bus& ports, const Bus& mmio) : ports_(ports), mmio_(mmio) {}
 
   void start() { started_ = left_ = Clock::now(); }
-  // Both are called once per exit: left_guest() when KVM_RUN has returned, count() when the exit
-  // has been handled.
+  // Must be called once per exit: left_guest() when KVM_RUN has returned, count() when the exit has
+  // been handled.
   void left_guest() { left_ = Clock::now(); }
   void count(const VmExit& exit);
 

@@ -69,7 +69,7 @@ void GuestClock::start(const Vm& vm, const Vcpus& vcpus) {
     for (const auto& vcpu : vcpus) move_tsc_back(*vcpu, ticks);
     write_kvm_clock(vm, *kvm_clock_);
     // KVM_KVMCLOCK_CTRL tells the guest that it was stopped, so that its watchdogs do not count the
-    // pause. It fails, which is harmless, if the guest does not use kvmclock.
+    // pause. The ioctl fails, which is harmless, if the guest does not use kvmclock.
     for (const auto& vcpu : vcpus) (void)::ioctl(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0);
     kvm_clock_.reset();
   }

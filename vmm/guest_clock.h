@@ -26,7 +26,7 @@ class GuestClock {
 
   // Monotonic time, with an arbitrary epoch, without the pauses.
   std::chrono::nanoseconds now() const;
-  // The host's time since 1970 in UTC, without the pauses of this machine.
+  // The host's time since 1970 in UTC, minus the total time of this machine's pauses.
   std::chrono::nanoseconds real_time() const;
 
   // stop() does nothing if the clock is stopped already, start() if it runs. The vCPUs must not

@@ -90,10 +90,10 @@ class Hardware {
   // Enlarges the disk. Fails for an unknown id, a smaller size, a read-only disk, and an image that
   // cannot grow.
   virtual Result<void> resize_disk(const std::string& id, uint64_t size_bytes) = 0;
-  // Creates a qcow2 overlay over the disk's image at `path`, and continues with the overlay.
+  // Creates a qcow2 overlay at `path` over the disk's image, and continues with the overlay.
   virtual Result<void> snapshot_disk(const std::string& id, const std::string& path) = 0;
-  // Both fail unless `id` is a CD-ROM drive. With `force` they open the tray even if the guest has
-  // locked it.
+  // eject() and change_medium() fail unless `id` is a CD-ROM drive. With `force` they open the tray
+  // even if the guest has locked it.
   virtual Result<void> eject(const std::string& id, bool force) = 0;
   virtual Result<void> change_medium(const std::string& id, const std::string& path,
                                      bool force) = 0;
@@ -106,8 +106,8 @@ class Hardware {
   // Returns the connections and forwards of a user network as libslirp lists them, for people.
   virtual std::string connections(const std::string& id) const = 0;
 
-  // Sets how much RAM the guest should keep; the balloon takes the rest. More than the machine's
-  // RAM counts as all of it.
+  // Sets how much RAM the guest should keep; the balloon takes the rest. If `guest_bytes` exceeds
+  // the machine's RAM, the guest keeps all RAM.
   virtual Result<void> set_balloon(uint64_t guest_bytes) = 0;
   // Returns the machine's RAM minus what the balloon has taken; nullopt if there is no balloon.
   virtual std::optional<uint64_t> balloon_bytes() const = 0;
@@ -116,8 +116,9 @@ class Hardware {
   // Sends a text as if the console's user had typed it.
   virtual Result<void> type(const std::string& console_id, const std::string& text) = 0;
 
-  // Presses keys of the guest's keyboard in this order, and releases them after `hold`, the last
-  // one first: KEY_* of <linux/input-event-codes.h>. Fails if the machine has no keyboard.
+  // Presses keys of the guest's keyboard in the order of `codes` (KEY_* of
+  // <linux/input-event-codes.h>), and after `hold` releases them in reverse order. Fails if the
+  // machine has no keyboard.
   virtual Result<void> send_keys(const std::vector<uint16_t>& codes,
                                  std::chrono::milliseconds hold) = 0;
 

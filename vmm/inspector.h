@@ -65,7 +65,7 @@ struct DebugStop {
   enum class Kind { kBreakpoint, kHardware, kSingleStep };
   uint32_t cpu = 0;
   Kind kind = Kind::kBreakpoint;  // kBreakpoint: an INT3
-  uint64_t address = 0;           // linear: of the INT3, else of the next instruction
+  uint64_t address = 0;           // linear: of the INT3, or of the next instruction (other kinds)
   uint64_t dr6 = 0;               // kHardware: bits 0 to 3 name the breakpoints that were hit
 };
 
@@ -105,7 +105,7 @@ class Inspector {
   // What the guest has written to the fw_cfg file etc/vmcoreinfo; empty: nothing.
   virtual std::vector<std::byte> vmcoreinfo() const { return {}; }
 
-  // -- For a debugger. Others may pause and resume the machine at the same time. --
+  // -- For a debugger. Other clients may pause and resume the machine at the same time. --
 
   // From now on INT3, hardware breakpoints and steps stop the machine (RunState::kDebug). `on_stop`
   // is called for each such stop when all vCPUs have stopped. An empty function detaches the
@@ -115,7 +115,8 @@ class Inspector {
   // Resumes the machine; `cpus` has one entry per vCPU. kStep executes one instruction with
   // interrupts masked, and then stops the machine again.
   virtual Result<void> resume_cpus(std::span<const CpuRun> cpus) = 0;
-  // Delivers the INT3 that stopped the vCPU to the guest, because it is not the debugger's.
+  // Delivers the INT3 that stopped the vCPU to the guest, because the debugger did not set this
+  // INT3.
   virtual Result<void> pass_breakpoint(uint32_t cpu) = 0;
 };
 

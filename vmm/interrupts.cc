@@ -10,7 +10,7 @@ namespace wick::vmm {
 class SharedPin::Handle final : public InterruptLine {
  public:
   explicit Handle(SharedPin& pin) : pin_(pin) {}
-  // Releases the pin, which a device may assert when it is removed.
+  // Releases the pin, because a device may be removed while it asserts the pin.
   ~Handle() override { set(false); }
 
   void pulse() override {
@@ -40,7 +40,7 @@ bool MsiPort::connect(const EventFd& event, uint64_t address, uint32_t data) {
   route->address = address;
   route->data = data;
   auto connected = vm_.set_routes(routes_);
-  // If `event` is signalled already, KVM delivers that when the irqfd is added.
+  // If `event` is already signalled, KVM sends the message as soon as the irqfd is added.
   if (connected && added) connected = vm_.add(*route);
   if (connected) return true;
   if (!std::exchange(refusal_logged_, true))

@@ -12,9 +12,9 @@
 
 namespace wick::vmm {
 
-// A pin of the IO-APIC that is not shared. It does not use an irqfd, because KVM delivers an
-// irqfd on a pin through a kernel worker, which costs two context switches more than
-// KVM_IRQ_LINE.
+// A pin of the IO-APIC that is not shared. The pin is set by KVM_IRQ_LINE and not by an irqfd,
+// because KVM delivers an irqfd on a pin through a kernel worker, which costs two more context
+// switches.
 class IrqLine final : public InterruptLine {
  public:
   // `vm` must outlive the line.

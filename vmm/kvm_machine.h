@@ -80,11 +80,11 @@ class KvmMachine final : public Machine {
   void resume(std::span<const CpuRun> cpus);
   void publish(const MachineEvent& event);
   void publish_end();
-  // Posts `function` to the main loop, which does not call it if the machine is destroyed before.
-  // Any thread.
+  // Posts `function` to the main loop. If the machine is destroyed first, the function is not
+  // called. Any thread.
   void post(std::function<void()> function);
-  // Posts `function`, unless an earlier one with the same `waits` has not run yet. For events of
-  // which a guest can cause any number. `waits` must be a member of this object.
+  // Posts `function`, unless a function posted with the same `waits` has not run yet. For events
+  // that a guest can cause any number of times. `waits` must be a member of this object.
   void post_once(std::atomic<bool>& waits, std::function<void()> function);
   void panic_timeout();
   std::string timeout_detail() const;

@@ -46,8 +46,8 @@ constexpr uint64_t kKvmIdentityMap = 0xfeff'c000;
 constexpr uint64_t kKvmPagesBytes = 0x4000;
 constexpr uint64_t kKvmTss = 0xfeff'd000;
 
-// The firmware image ends at 4 GiB, because the reset vector is 16 bytes below. A copy of the
-// image's end lies in RAM at the end of the first megabyte.
+// The firmware image ends at 4 GiB, because the reset vector is 16 bytes below 4 GiB. The last part
+// of the image is also copied to RAM, at the end of the first megabyte.
 constexpr uint64_t kFirmwareEnd = 1ULL << 32;
 constexpr uint64_t kMaxFirmwareBytes = 0x0100'0000;
 constexpr uint64_t kFirmwareCopyEnd = 0x10'0000;
@@ -78,7 +78,7 @@ constexpr uint8_t kKeyboardIrq = 1;
 constexpr uint8_t kMouseIrq = 12;
 constexpr uint8_t kSciIrq = 9;
 constexpr std::array<uint8_t, 2> kIdeIrqs = {14, 15};
-// PCI slots share the IO-APIC's upper pins in turn.
+// PCI slot N uses entry N modulo 8 of these upper pins of the IO-APIC.
 constexpr std::array<uint8_t, 8> kPciIrqs = {16, 17, 18, 19, 20, 21, 22, 23};
 // Each virtio-mmio device has its own pin, because edge-triggered interrupts cannot be shared.
 // Without ACPI a kernel does not find the IO-APIC and can use only the pins of the PIC, which begin
@@ -87,8 +87,8 @@ constexpr std::array<uint8_t, 13> kVirtioMmioIrqs = {16, 17, 18, 19, 20, 21, 22,
                                                      23, 10, 11, 6,  14, 15};
 constexpr size_t kFirstPicIrq = 8;
 
-// Each kind of device has its own PCI slots, so that no device moves if one of another kind is
-// added or removed.
+// Each kind of device has its own PCI slots, so that adding or removing a device of one kind does
+// not move devices of another kind.
 constexpr uint8_t kRngSlot = 1;
 constexpr uint8_t kConsoleSlot = 2;
 constexpr uint8_t kBalloonSlot = 3;
@@ -100,7 +100,7 @@ constexpr uint8_t kFirstDiskSlot = 8;
 constexpr uint8_t kFirstNetSlot = 24;
 constexpr uint8_t kVsockSlot = kFirstNetSlot - 1;  // without vsock the last slot for a disk
 constexpr uint8_t kLastShareSlot = 31;             // shares are numbered downwards from here
-// The slots of virtio disks and network cards, whose devices can be added and removed at run time.
+// The hot-plug slots: those of virtio disks and network cards.
 constexpr uint32_t kHotplugSlots = ~0u << kFirstDiskSlot;
 constexpr uint8_t kHotplugEvent = 0;  // the number of ACPI's general-purpose event for hot-plug
 

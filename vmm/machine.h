@@ -91,7 +91,7 @@ class Machine {
   virtual Result<void> inject_nmi() = 0;
   virtual Result<void> wake_up() = 0;
 
-  // Calls `observer` for each event, until the Subscription is destroyed.
+  // Calls `observer` for each event of the machine, until the Subscription is destroyed.
   class Subscription {
    public:
     Subscription() = default;

@@ -16,8 +16,9 @@ namespace wick::vmm {
 
 class MachineHardware final : public Hardware {
  public:
-  // Calls its argument when no vCPU runs, perhaps at once; then the vCPUs continue. If the board is
-  // destroyed before, the argument is not called.
+  // A function that calls its argument while no vCPU runs: at once if all vCPUs are stopped;
+  // otherwise it first stops the vCPUs, and resumes them after the call. If the board is destroyed
+  // before the call, the argument is never called.
   using WithStoppedVcpus = std::function<void(std::function<void()>)>;
 
   // `config` must outlive the object.
@@ -33,7 +34,7 @@ class MachineHardware final : public Hardware {
   void set_board(Board* board);
   // Publishes an event for each tray that the guest has moved since the last call.
   void publish_trays();
-  // Must be called when a disk had an error of the host. `stopped`: it stops the machine.
+  // Must be called after a host I/O error of a disk. `stopped`: the error stops the machine.
   void disk_failed(const std::string& id, bool no_space, bool stopped);
   // Must be called when the guest has ejected the devices in these slots (a bit each). Removes the
   // devices.
@@ -94,8 +95,8 @@ class MachineHardware final : public Hardware {
   Board* board_ = nullptr;
   uint64_t balloon_target_bytes_ = 0;
   bool paused_ = false;
-  std::map<std::string, bool> trays_;  // by id of a CD-ROM drive: the last published state was open
-  std::map<std::string, bool> failed_;  // by id of a failed disk: the error was ENOSPC
+  std::map<std::string, bool> trays_;   // key: id of a CD-ROM drive; true: last published as open
+  std::map<std::string, bool> failed_;  // key: id of a failed disk; true: the error was ENOSPC
 };
 
 }  // namespace wick::vmm

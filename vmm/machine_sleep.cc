@@ -36,7 +36,7 @@ bool KvmMachine::sleep() {
   run_jobs();
   for (const auto& done : std::exchange(when_paused_, {})) done();
   asleep_ = true;
-  // An alarm may have come before the last vCPU stopped.
+  // A wake-up event, such as an alarm, may have come before the last vCPU stopped.
   check_wake();
   main_loop_.run();
   asleep_ = false;
@@ -44,7 +44,8 @@ bool KvmMachine::sleep() {
     const MutexLock lock(mutex_);
     return !ended_ && woken_by_.has_value();
   }();
-  // Before the guest's memory changes: observers that read it must have stopped by then.
+  // Published before the guest's memory changes, because observers that read it must have stopped
+  // by then.
   if (woken) publish({.kind = MachineEvent::Kind::kWakeup});
   peripherals_->resume();
   return woken;

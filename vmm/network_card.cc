@@ -17,10 +17,10 @@ namespace wick::vmm {
 
 namespace {
 
-// Sets SCHED_BATCH, with which a waking thread does not preempt others. Otherwise, on a shared CPU,
-// the card's thread would preempt the sender at each packet; the context switch and the interrupt
-// per packet cost a sixth of the throughput (./dev bench net). On an idle CPU the thread still runs
-// at once.
+// Sets SCHED_BATCH, with which a waking thread does not preempt other threads. With the default
+// policy, on a shared CPU, the card's thread would preempt the sender at each packet; the context
+// switch and the interrupt per packet cost a sixth of the throughput (./dev bench net). On an idle
+// CPU a thread with SCHED_BATCH still runs at once.
 void set_batch_scheduling(pid_t thread) {
   const sched_param no_priority{};
   ::sched_setscheduler(thread, SCHED_BATCH, &no_priority);

@@ -15,8 +15,8 @@
 
 namespace wick::vmm {
 
-// The number of rounds that a loop makes at the beginning of a pause, to serve what the guest
-// kicked before (KvmMachine::finish_round() says why).
+// The number of rounds that an event loop makes at the beginning of a pause, to serve the queues
+// that the guest kicked before the pause (KvmMachine::finish_round() says why).
 constexpr int kRoundsOfAPause = 3;
 
 class NetworkCard {

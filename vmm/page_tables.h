@@ -3,8 +3,8 @@
 //
 // Thread rule: any thread, while the guest does not run.
 //
-// The guest may be hostile: a page table may refer to itself, and then maps 2^36 pages or more. So
-// the visitor must bound the walk.
+// The guest may be hostile: a page table that refers to itself maps 2^36 pages or more. So the
+// visitor must bound the walk.
 // Specification: Intel SDM 3, 4.3 to 4.5 (32-bit, PAE, 4-level and 5-level paging).
 #pragma once
 

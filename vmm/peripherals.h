@@ -69,7 +69,7 @@ class Peripherals {
   // Hot-plug, only with PCI. The id and the slot must be free; check(config) must have accepted the
   // device. The caller passes the result to Board::make().
   Result<Slot> add_disk(const DiskConfig& config, const std::string& id, uint8_t pci_slot);
-  // The card is then in slots() if it is a virtio device, else in emulated_cards().
+  // Adds the new card to slots() if it is a virtio device, else to emulated_cards().
   Result<NetworkCard*> add_card(const NetConfig& config, const std::string& id,
                                 const std::string& machine, uint8_t pci_slot);
   // Destroys a disk or a network card, which the board must no longer use.

@@ -1,5 +1,5 @@
 // The part of the guest's screen and input devices that survives a reset: the VNC server, the
-// virtio keyboard and tablet, and the choice between these and the PS/2 devices of the board.
+// virtio keyboard and tablet, and the choice between the virtio and the PS/2 input devices.
 //
 // Thread rule: created and destroyed on the main loop's thread; connect() and disconnect() also
 // there, while no vCPU runs. The rest on any thread unless noted.
@@ -52,7 +52,8 @@ class Screen {
   display::Picture picture();
 
  private:
-  // Tells the seat the size of each picture, because movements of a PS/2 mouse are scaled to it.
+  // Tells the seat the size of each picture, because the movements of the PS/2 mouse are scaled to
+  // the picture's size.
   class Card final : public display::Source {
    public:
     explicit Card(Seat& seat) : seat_(seat) {}

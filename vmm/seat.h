@@ -1,10 +1,9 @@
-// Passes the keys and pointer movements of the person at the screen to those of the guest's input
-// devices that the guest uses.
+// Passes key presses and pointer events from the viewer of the screen to the guest's input devices.
 //
 // Keys go to the virtio keyboard while a driver uses it, else to the PS/2 keyboard. Pointer events
-// go to the virtio tablet or the PS/2 mouse by the same rule. A PS/2 mouse reports no positions, so
-// it gets the difference to the last position, in pixels. A release goes to the device that got the
-// press.
+// go to the virtio tablet while a driver uses it, else to the PS/2 mouse. A PS/2 mouse reports only
+// relative motion, so it gets the difference from the last position, in pixels. A release goes to
+// the device that got the press.
 //
 // Thread rule: any thread; locks itself. The lock is held when a device is called, so a device
 // must not call back.
@@ -57,7 +56,7 @@ class Seat final : public InputSink {
   int x_ GUARDED_BY(mutex_) = 0;
   int y_ GUARDED_BY(mutex_) = 0;
   bool position_known_ GUARDED_BY(mutex_) = false;
-  // The device that got the press, for each key and button that is held.
+  // For each key and button that is held, the device that got the press.
   std::map<uint16_t, devices::InputDevice*> held_ GUARDED_BY(mutex_);
 };
 

@@ -31,7 +31,7 @@
 
 namespace wick::vmm {
 
-// Why run() returned, and details for the user, which may be empty.
+// Why run() returned, and details for the user; the details may be empty.
 struct VcpuExit {
   enum class Kind {
     kStopped,    // request_stop() was called
@@ -70,7 +70,7 @@ class Vcpu {
   // Called on the vCPU's thread. The functions must not wait for the thread that calls
   // request_pause() or resume().
   struct Events {
-    std::function<void(uint64_t resumes)> paused;  // `resumes`: resume() calls before this pause
+    std::function<void(uint64_t resumes)> paused;  // `resumes`: number of resume() calls so far
     std::function<void(const DebugStop& stop)> debug_stop;  // called before the vCPU pauses
   };
   void on_event(Events events) { events_ = std::move(events); }

@@ -29,7 +29,7 @@ Result<Vm> Vm::create(const Kvm& kvm) {
 }
 
 Result<void> Vm::create_pit(const devices::Pit::State& state) const {
-  // The dummy speaker provides port 0x61.
+  // With KVM_PIT_SPEAKER_DUMMY, KVM also serves port 0x61.
   kvm_pit_config config{};
   config.flags = KVM_PIT_SPEAKER_DUMMY;
   if (::ioctl(fd_.get(), KVM_CREATE_PIT2, &config) != 0)
@@ -38,8 +38,8 @@ Result<void> Vm::create_pit(const devices::Pit::State& state) const {
   static_assert(std::size(wanted.channels) == devices::Pit::kCounters);
   for (size_t i = 0; i < devices::Pit::kCounters; ++i) {
     const devices::Pit::Counter& counter = state.counters[i];
-    // KVM's read_state, write_state and rw_mode have the numbers of the PIT's control word, and 4
-    // for the high byte of a 16-bit access.
+    // The values of KVM's read_state, write_state and rw_mode are those of the PIT's control word;
+    // 4 stands for the high byte of a 16-bit access.
     wanted.channels[i] = {.count = counter.count,
                           .latched_count = counter.latched_count,
                           .count_latched = static_cast<uint8_t>(counter.latched),

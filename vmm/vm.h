@@ -53,13 +53,14 @@ class Vm {
   // the last call, and clears the other bits.
   Result<void> take_dirty_pages(uint32_t index, std::span<uint64_t> bits) const;
 
-  // Sets the level of a pin of the IO-APIC (and of the PIC, below 16).
+  // Sets the level of a pin of the IO-APIC; for a pin below 16, also of the PIC.
   void set_irq(uint32_t pin, bool asserted) const;
   // Delivers an MSI, that is, a write of `data` to `address`.
   void send_msi(uint64_t address, uint32_t data) const;
 
-  // KVM signals `event` for a write to `address`, without an exit to user space. With `value`, only
-  // for a 32-bit write of that value; without, for a write of any value and length.
+  // An ioeventfd: a write of the guest to `address` makes KVM signal `event`, without an exit to
+  // user space. With `value`, only a 32-bit write of that value counts; otherwise a write of any
+  // value and length.
   struct Ioeventfd {
     const EventFd* event = nullptr;
     uint64_t address = 0;

@@ -9,8 +9,8 @@ using namespace qcow2;
 
 namespace {
 
-// Returns whether so many of the counted clusters are holes of the file that it is worth looking
-// for holes. The rule is that of qemu-img 7.2, so that `map` prints the same.
+// Returns whether so many clusters with a refcount above 0 are holes of the file that it is worth
+// looking for holes. The rule is that of qemu-img 7.2, so that `map` prints the same.
 Task<Result<bool>> is_preallocated(Metadata& metadata) {
   const Header& header = metadata.header();
   const File& file = metadata.file();

@@ -150,8 +150,8 @@ Result<Header> parse_header(std::span<const std::byte> first_cluster, uint64_t f
 Result<void> check_data_file_named(const Header& header, const std::string& path);
 
 // Returns the first cluster of an image with this header. Fails if the backing file's name and the
-// extensions do not fit. Adds the names of features, which only serve messages, if the whole then
-// fits into `names_within_bytes`.
+// extensions do not fit. Also adds the feature name table, which is used only in error messages, if
+// the header then has at most `names_within_bytes`.
 Result<std::vector<std::byte>> format_header(const Header& header,
                                              uint64_t names_within_bytes = ~0ull);
 

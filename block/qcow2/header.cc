@@ -25,8 +25,8 @@ Task<Result<void>> write_header(File& file, const Header& header) {
     bytes.error().context = fmt::format("{}: {}", file.path(), bytes.error().context);
     co_return failure(bytes);
   }
-  // Only an announced size (announced_size.cc) is ever read behind the header and its names, and
-  // every writer clears that size first.
+  // Trailing zeroes need not be written: behind the header and its names, only an announced size
+  // (announced_size.cc) is ever read, and every writer clears that size first.
   while (!bytes->empty() && bytes->back() == std::byte{0}) bytes->pop_back();
   bytes->resize(align_up(bytes->size(), kSectorBytes));
   co_return co_await write_header_fields(file, 0, *bytes);

@@ -2,9 +2,9 @@
 // compressed clusters. Metadata (metadata.h) maps the disk to the file.
 //
 // Thread rule: as for Backend. Each request holds clusters_ for the guest's clusters that it
-// touches: shared if it does not change their mapping, exclusively if it does. So requests of
-// the first kind run in parallel, and no mapping changes during one. Metadata::lock() is taken
-// after clusters_.
+// touches: shared if it does not change their mapping, exclusively if it does. So requests that
+// change no mapping run in parallel, and the mapping of their clusters stays the same meanwhile.
+// Metadata::lock() is taken after clusters_.
 #pragma once
 
 #include <memory>
@@ -22,9 +22,10 @@ namespace wick::block {
 // Bounds the bounce buffers of all images of a chain together. A request takes from `copied_up`
 // before it takes from `decompressed`, never in the reverse order.
 struct BounceBudget {
-  // Old content for the rest of a new cluster that the guest writes only in part.
+  // For old content: a guest's write to a new cluster may cover only a part, and the old content
+  // fills the rest.
   ByteBudget copied_up{32 << 20};
-  // Compressed clusters that are being read: the packed bytes and the cluster itself.
+  // For compressed clusters that are being read: the packed bytes, and the unpacked cluster.
   ByteBudget decompressed{32 << 20};
 };
 
@@ -133,7 +134,7 @@ class Qcow2 final : public Backend {
     Mapping mapping = {};  // where the range is in `image`
     Backend* disk = nullptr;
     int depth = 0;         // position in the chain, from this image (0) down
-    bool present = false;  // a backing file exists; for zeroes: the range is behind its end
+    bool present = false;  // false: the chain ended without a source
   };
   Task<Result<BackingSource>> find_backing_source(uint64_t offset, uint64_t length);
   Task<Result<Extent>> extent_of(Mapping mapping);

@@ -29,7 +29,7 @@ struct CheckReport {
   uint64_t leaks_fixed = 0;
 
   uint64_t image_end_bytes = 0;
-  uint64_t total_clusters = 0;  // the clusters of the disk
+  uint64_t total_clusters = 0;  // the virtual disk's size in clusters
   uint64_t allocated_clusters = 0;
   uint64_t fragmented_clusters = 0;
   uint64_t compressed_clusters = 0;
@@ -55,7 +55,7 @@ class ClusterCounts {
   bool any(uint64_t first, uint64_t count) const;
   uint64_t end() const { return end_; }  // the first cluster behind all counted ones
 
-  // Returns whether the cluster has a table other than an L2 table.
+  // Returns whether the cluster contains a table other than an L2 table, or a part of such a table.
   bool is_table(uint64_t cluster) const { return find(cluster) > kMaxCount; }
   void set_table(uint64_t cluster) { place(cluster) |= kMaxCount + 1; }
 

@@ -253,7 +253,7 @@ Task<Result<void>> repair_qcow2(File& file, Header& header, const References& fo
   const bool rebuilds =
       all && (found.must_rebuild() || mismatches.without_block || rewrites_snapshots);
 
-  // The references after the repairs above.
+  // Counts the references again, because the repairs above have changed them.
   References now(file, header, ignored, silent);
   const std::vector<uint64_t> none;
   if (auto done = co_await now.count(rebuilds ? none : refcount_table); !done) co_return done;

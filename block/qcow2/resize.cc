@@ -43,9 +43,9 @@ Task<Result<void>> extend_l1(Metadata& metadata, uint64_t size) {
   co_return co_await metadata.switch_l1_locked(header.size_bytes, *first, std::move(l1));
 }
 
-// Prepares the disk to become larger: extends a data file and the L1 table, and writes zeroes
-// where something else would show. That is a longer backing file, and the part of the last
-// cluster behind the disk's old end.
+// Prepares the disk to become larger: extends a data file and the L1 table, and writes zeroes where
+// other data would appear: where the backing file is longer than the old disk, and in the last
+// cluster behind the old end.
 Task<Result<void>> make_room(Qcow2& disk, uint64_t size) {
   Metadata& metadata = disk.metadata();
   const uint64_t old_size = metadata.header().size_bytes;

@@ -5,8 +5,8 @@
 // header. So all clusters to which the header leads are counted, and a full host disk is noticed
 // before anything has changed. Clusters are freed after that, so that a crash leaves at most leaks.
 //
-// Thread rule: as for Metadata. Nobody else uses the disk during a command that changes
-// snapshots. If one fails, the image must be opened anew.
+// Thread rule: as for Metadata. Nobody else uses the disk during a command that changes snapshots.
+// If such a command fails, the image must be opened anew.
 #pragma once
 
 #include <string>

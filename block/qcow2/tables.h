@@ -28,7 +28,7 @@ class TableCache {
 
   // Returns the slice that contains the byte at `offset` of the file.
   Task<Result<std::span<std::byte>>> get(uint64_t offset);
-  // Returns the slice for a change, and reserves the host's space for it.
+  // As get(), but the caller may change the slice: reserves the host's space for it.
   Task<Result<std::span<std::byte>>> get_for_change(uint64_t offset);
   // Returns the slice if it is in memory; otherwise an empty span.
   std::span<std::byte> find(uint64_t offset);
@@ -38,7 +38,7 @@ class TableCache {
   // Creates a table of one cluster in memory: it has only zeroes, and is dirty. The caller has
   // reserved the host's space.
   void create(uint64_t offset, uint64_t cluster_bytes);
-  // Removes the table of a cluster without writing it.
+  // Removes a table of one cluster from the cache without writing it.
   void forget(uint64_t offset, uint64_t cluster_bytes);
 
   // A copy of dirty slices. take_dirty() marks the slices as clean.

@@ -41,8 +41,8 @@ Task<Result<void>> Qcow2::write(uint64_t offset, std::span<const iovec> buffers)
 Task<Result<uint64_t>> Qcow2::write_some(uint64_t offset, std::span<const iovec> buffers) {
   const uint64_t span = metadata_.slice_span();
   const uint64_t length = std::min({total_bytes(buffers), span - offset % span, kMaxStepBytes});
-  // Most writes share their clusters. A write that needs them exclusively maps them again once it
-  // holds them.
+  // Most writes change no mapping and need their clusters only shared. Any other write then locks
+  // its clusters exclusively, and looks at their mapping again, which may have changed meanwhile.
   for (bool alone = false;; alone = true) {
     const auto held = co_await lock_clusters(offset, length, alone);
     const auto mapping = co_await map(offset, length);
@@ -72,15 +72,15 @@ struct Qcow2::Surroundings {
   uint64_t to;
   std::vector<std::byte> head = std::vector<std::byte>(offset - from);
   std::vector<std::byte> tail = std::vector<std::byte>(to - end);
-  bool head_needed = false;  // false: it reads as `head` even if it is not written
+  bool head_needed = false;  // false: that place reads as `head` already
   bool tail_needed = false;
 };
 
-// Writes a first part of `length` bytes that are mapped alike and cannot be written in place;
-// returns its length. The caller holds their clusters exclusively.
+// Writes the first part of a range of `length` bytes, and returns the part's length. The whole
+// range is mapped alike and cannot be written in place. The caller holds its clusters exclusively.
 //
-// The order is: allocate, read what the guest does not write, write the data, map it. So a
-// cluster is mapped only when its data is there (PITFALLS 5).
+// The order is: allocate, read what the guest does not write, write the data, map the clusters. So
+// a cluster is mapped only when its data is there (PITFALLS 5).
 Task<Result<uint64_t>> Qcow2::write_allocating(uint64_t offset, std::span<const iovec> buffers,
                                                uint64_t length) {
   const auto to = co_await metadata_.allocate(offset, length);
@@ -119,7 +119,7 @@ Task<Result<void>> Qcow2::write_allocated(const Allocation& to, const Surroundin
 }
 
 // Reads the present content of a range into `to`, which is zeroes. Returns whether that content
-// must be written. It need not be if it is zeroes and the host's cluster is `fresh`.
+// must be written. Zeroes need not be written if the host's cluster is `fresh`.
 Task<Result<bool>> Qcow2::old_content(uint64_t offset, std::span<std::byte> to, bool fresh) {
   const auto zero = co_await reads_as_zeroes(offset, to.size());
   if (!zero) co_return std::unexpected(zero.error());
@@ -136,8 +136,8 @@ Task<Result<void>> Qcow2::discard(uint64_t offset, uint64_t length) {
   // The disk may end within a cluster.
   const uint64_t to = offset + length == size_bytes() ? align_up(offset + length, cluster)
                                                       : (offset + length) / cluster * cluster;
-  // Version 2 cannot hide a backing file. A raw data file must read as the disk does, but a
-  // discard must not write zeroes.
+  // Does nothing in two cases. In version 2, discarded clusters would show the backing file. A raw
+  // data file must read as the disk does, but a discard must not write zeroes there.
   if (from >= to || (header().version == 2 && backing_) ||
       (metadata_.has_raw_data() && !data_file_->zeroes_fast(true)))
     co_return Result<void>();

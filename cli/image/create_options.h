@@ -25,7 +25,8 @@ std::string create_options_form(block::Format format);
 
 // Returns true if one of `texts` asks for help, as in -o help.
 bool asks_for_options(std::span<const std::string> texts);
-// Return the answer to -o help, in qemu-img's layout, with the options that wick supports.
+// These functions return the answer to -o help, in qemu-img's layout, with the options that wick
+// supports.
 std::string help_on_create_options(block::Format format);
 std::string help_on_amend_options(std::span<const std::string_view> keys);
 

@@ -92,7 +92,7 @@ Result<void> take_file(const Given& given, std::string& path, std::optional<Type
   return take_name(given, name, path, format);
 }
 
-// Makes a command, and sets the members that all commands take from the same option.
+// Makes a command, and sets the members whose option is the same in all commands.
 template <typename Command>
 Result<Command> common(const Given& given) {
   Command command;

@@ -24,7 +24,7 @@ Result<ImageName> from_pairs(const std::vector<std::pair<std::string, std::strin
     if (key == "filename" || key == "file.filename") name.path = value;
     if (key != "driver") continue;
     if (value == "file" || value == "host_device")
-      name.format = image::ImageFormat::kRaw;  // the file as it is
+      name.format = image::ImageFormat::kRaw;  // the disk's bytes are the file's bytes
     else if (name.format = image::image_format_of_name(value); !name.format)
       return fail("driver '{}': must be raw, qcow2, vdi, vmdk or file", value);
   }

@@ -11,7 +11,7 @@ namespace wick::cli {
 
 struct ImageName {
   std::string path;
-  std::optional<image::ImageFormat> format;  // nullopt: the name does not give it
+  std::optional<image::ImageFormat> format;  // nullopt: the name does not give the format
 };
 
 // Parses a name. `by_options` is true if --image-opts was given.

@@ -88,7 +88,7 @@ Result<void> set_image(const Given& given, image::ImageNbd& nbd) {
   return {};
 }
 
-// Sets where clients connect.
+// Sets where the image is served: a device, a Unix socket or a TCP address.
 Result<void> set_place(const Given& given, image::ImageNbd& nbd) {
   nbd.device = given.last("connect").value_or("");
   nbd.socket_path = given.last("socket").value_or("");

@@ -1,5 +1,6 @@
-// The commands for machines by name. They have the names of virsh's commands. They find a machine
-// by its entry in the registry (control/registry.h), and talk to it through its QMP socket.
+// The commands for machines by name. Their names are those of virsh's commands. A command finds a
+// machine by its entry in the registry (control/registry.h), and talks to it through the machine's
+// QMP socket.
 //
 // Thread rule: the main thread; these commands have no other thread.
 #pragma once

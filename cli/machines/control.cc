@@ -28,7 +28,7 @@ Result<int> ask(const std::string& name, const char* command) {
   return 0;
 }
 
-// Presses the power button and waits for the end.
+// Presses the machine's power button and waits for the machine's end.
 Result<void> power_off(const MachineView& machine, microseconds timeout) {
   {
     auto client = TRY(connect(machine));

@@ -57,7 +57,7 @@ std::string text_of(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-// Prints a table. Each column is as wide as its widest cell; the last column has no width.
+// Prints a table. Each column is as wide as its widest cell; the last column is not padded.
 void print_table(const std::vector<std::array<std::string, 5>>& rows) {
   std::array<size_t, 5> widths{};
   for (const auto& row : rows)

@@ -12,7 +12,8 @@
 
 namespace wick::cli::machines {
 
-// The timeout of a QMP command. A pause must first finish the requests of a slow disk.
+// The timeout of a QMP command. It is long, because a pause must first finish the requests of a
+// slow disk.
 inline constexpr std::chrono::seconds kCommandTimeout{30};
 
 // Finds a machine in the registry of the calling user.

@@ -11,10 +11,11 @@ namespace wick::cli {
 // The heading in the help of wick below which these commands are listed.
 inline constexpr const char* kMachinesHeading = "Machines by name";
 
-// Returns the table of the commands. `first` is the first argument of wick. If it names one of
-// these commands, the table has only that command, because the creation of all takes a third of the
-// time of a short run. For the help of wick the table has all commands, without their options.
-// `others` is true if `first` names another command.
+// Returns the table of the commands. `first` is the first argument of wick; `others` is true if
+// `first` is a command or option of wick that is known. The table has only the commands that may be
+// needed, because the creation of all takes a third of the time of a short run: one if `first`
+// names it; all, without their options, for --help; none for any other known argument; otherwise
+// all.
 CommandTable<MachineCommand> machine_commands(CLI::App& wick, std::string_view first, bool others);
 
 bool is_machine_command(std::string_view name);

@@ -423,7 +423,7 @@ void E1000::update_interrupt() {
 }
 
 // Returns true if an interrupt must wait, because ITR is the minimum interval between two
-// interrupts (13.4.18). The timer is then armed for it.
+// interrupts (13.4.18). The timer is then armed for the end of the interval.
 bool E1000::throttled() {
   const uint64_t interval_ns = uint64_t{reg(kItr)} * kItrUnitNs;
   if (interval_ns == 0) return false;

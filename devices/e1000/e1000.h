@@ -58,7 +58,7 @@ class E1000 {
     bool operator==(const State&) const = default;
   };
 
-  // Returns monotonic time in nanoseconds, with an arbitrary epoch. Tests replace it.
+  // Returns monotonic time in nanoseconds, with an arbitrary epoch. Tests replace this clock.
   using Clock = std::function<uint64_t()>;
   static uint64_t steady_clock();
 
@@ -199,7 +199,7 @@ class E1000 {
   bool dma_enabled_ GUARDED_BY(mutex_) = true;
   // The loop will process the transmit ring again.
   bool transmitting_ GUARDED_BY(mutex_) = false;
-  // The loop waits for RDT before it processes the receive ring.
+  // The loop waits for a write of RDT before it processes the receive ring.
   bool wants_buffers_ GUARDED_BY(mutex_) = true;
   // Incremented when a register copied to settings_ changes.
   uint32_t filters_version_ GUARDED_BY(mutex_) = 1;

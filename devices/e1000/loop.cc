@@ -77,8 +77,8 @@ bool E1000::transmit() {
   lock.lock();
   if (sending_.generation == generation) finish_transmit(outcome);
   if (epoch.over()) return true;
-  // Without progress the ring ends within a packet; the driver will write TDT when it has
-  // added the rest.
+  // If the turn made no progress, the ring ends in the middle of a packet. The driver will write
+  // TDT when it has added the rest of the packet.
   const bool more = reg(kTdt) != registers.tail || (outcome.progress && reg(kTdh) != reg(kTdt));
   transmitting_ = more;
   return more;

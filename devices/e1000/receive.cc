@@ -15,7 +15,7 @@ constexpr size_t kTypeOffset = 12;
 constexpr size_t kTagBytes = 4;
 constexpr size_t kMinFrameBytes = 60;  // the minimum on the wire, without the CRC
 constexpr size_t kCrcBytes = 4;
-constexpr size_t kMaxShortBytes = 1522;  // with CRC and tag; a longer packet is a long packet
+constexpr size_t kMaxShortBytes = 1522;  // with CRC and tag; larger packets need LPE
 constexpr size_t kMaxLongBytes = 16384;
 
 bool bit(std::span<const uint32_t> table, uint32_t index) {

@@ -50,7 +50,7 @@ class Receiver {
     uint32_t head = 0;           // the new RDH
     bool drained = false;        // the back end has no more packets
     bool wants_buffers = false;  // the ring has too few descriptors
-    bool overrun = false;        // a packet was dropped that a ring of this size cannot hold
+    bool overrun = false;        // a packet was dropped: a ring of this size cannot hold it
     uint32_t oversized = 0;
     uint32_t missed = 0;
     Tally tally;
@@ -90,7 +90,7 @@ class Receiver {
   const GuestMemory& memory_;
   net::Backend& backend_;
 
-  // The last packet of the back end, with its header, and an iterator over its frames.
+  // The last packet taken from the back end, with its header, and an iterator over its frames.
   const std::unique_ptr<std::byte[]> packet_;
   bool checksums_good_ = false;
   net::Segmenter frames_;

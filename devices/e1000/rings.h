@@ -64,7 +64,7 @@ struct TransmitDescriptor {
   bool context() const { return extended() && (lower & kType) != kData; }
   uint32_t bytes() const { return lower & (extended() ? 0xfffff : 0xffff); }
   bool has(uint32_t flag) const { return (lower & flag) != 0; }
-  // CSO of a legacy descriptor.
+  // CSO, the position of the checksum; only in a legacy descriptor.
   uint8_t checksum_offset() const { return static_cast<uint8_t>(lower >> 16); }
 
   uint64_t address = 0;
@@ -84,7 +84,7 @@ struct ContextDescriptor {
 
   uint8_t ip_start = 0;
   uint8_t ip_offset = 0;
-  uint16_t ip_end = 0;  // the last byte; 0: the end of the packet
+  uint16_t ip_end = 0;  // the last byte of the checksum's range; 0: the packet's end
   uint8_t tcp_start = 0;
   uint8_t tcp_offset = 0;
   uint16_t tcp_end = 0;
@@ -107,7 +107,7 @@ class Ring {
  public:
   static constexpr uint32_t kDescriptorBytes = 16;
 
-  // Returns nothing if the ring is not in RAM, or if head or tail is outside the ring.
+  // Returns nullopt if the ring is not in RAM, or if head or tail is outside the ring.
   static std::optional<Ring> open(const GuestMemory& memory, const RingRegisters& registers) {
     const uint32_t count = registers.bytes / kDescriptorBytes;
     if (registers.head >= count || registers.tail >= count) return {};

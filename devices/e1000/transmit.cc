@@ -187,7 +187,7 @@ void Transmitter::pull(size_t bytes) {
     part.iov_len -= taken;
     if (part.iov_len == 0) ++first_part_;
   }
-  // The compiler must not read the guest's memory again instead of the copy.
+  // Keeps the compiler from reading the guest's memory again instead of the copy.
   asm volatile("" ::: "memory");
 }
 
@@ -210,8 +210,9 @@ void Transmitter::prepare_checksums() {
     request_checksum(context.tcp_start, context.tcp_offset, context.tcp_end);
 }
 
-// Leaves the checksum to the back end if it covers the frame from `start` to its end, which a
-// `last` of 0 also means. Otherwise computes the checksum here.
+// Leaves the checksum to the back end if the checksum covers the frame from `start` to the frame's
+// end; otherwise computes it here. `last` is the last byte that the checksum covers; 0 means the
+// frame's end.
 void Transmitter::request_checksum(size_t start, size_t offset, size_t last) {
   if (start >= frame_.bytes || offset + 2 > frame_.bytes) return;
   const bool to_the_end = last == 0 || last + 1 >= frame_.bytes;
@@ -229,11 +230,11 @@ void Transmitter::insert_checksum(size_t start, size_t offset, size_t end) {
   store_be(std::span(head(offset), 2), sum);
 }
 
-// 3.5: the driver does not fill in those header fields that differ from segment to segment. The
-// back end makes the segments and expects the headers of the whole packet: with its length in the
-// IP header, and in the pseudo header sum in the TCP checksum field. The offsets and sizes of the
-// headers are taken from the context only, as on the real card, and not from the headers
-// themselves.
+// 3.5: the driver does not fill in the header fields that differ from segment to segment. The back
+// end makes the segments, and expects the headers as for one large packet: the IP header has the
+// length of the whole packet, and the TCP checksum field has the sum of a pseudo header with that
+// length. The offsets and sizes of the headers are taken only from the context, as on the real
+// card, and not from the headers themselves.
 bool Transmitter::prepare_segmentation() {
   const ContextDescriptor& context = segmentation_context_;
   const bool ipv4 = (context.lower & ContextDescriptor::kIpv4) != 0;

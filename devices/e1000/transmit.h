@@ -63,8 +63,9 @@ class Transmitter {
   Outcome run(Ring ring, const TransmitSettings& settings, const Epoch& epoch);
 
  private:
-  // The parts before the data are the packet header, the frame's headers before the VLAN
-  // tag, the tag, and the headers after it. The part after the data is padding.
+  // A packet is sent as a list of parts. Those before the data are the packet header, the frame's
+  // headers before the VLAN tag, the tag, and the headers after it. The part after the data is
+  // padding.
   static constexpr size_t kPartsInFront = 4;
   static constexpr size_t kMaxParts = kPartsInFront + kMaxDescriptors + 1;
 

@@ -30,8 +30,8 @@ enum Port : uint8_t {
   kStatusOrCommand = 7,
 };
 
-// "Status register". The standard leaves bit 4 to each command; like all drives we set
-// it as "seek complete".
+// "Status register". The standard leaves the meaning of bit 4 to each command. Here, as in all
+// drives, bit 4 is "seek complete".
 constexpr uint8_t kBusy = 1 << 7;
 constexpr uint8_t kReady = 1 << 6;
 constexpr uint8_t kFault = 1 << 5;

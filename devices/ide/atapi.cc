@@ -186,8 +186,8 @@ Reply get_configuration(Packet packet, Cdrom& cdrom) {
   const auto wanted = [&](uint16_t feature, bool in_effect) {
     return which == 2 ? feature == from : feature >= from && (which == 0 || in_effect);
   };
-  // After its number, a feature has a byte with its version and the bits "persistent" and
-  // "current", and a byte with the length of the rest.
+  // A feature begins with its number. Then come a byte with the version and the bits "persistent"
+  // and "current", and a byte with the length of the rest.
   if (wanted(0x0000, true))  // feature: profile list
     writer.word(0x0000)
         .bytes({0x03, 8})

@@ -27,7 +27,7 @@ struct Access {
   bool dma;
   bool multiple = false;
 };
-constexpr uint8_t kWithoutRetry = 1;  // added to the opcode by variants of the first ATA
+constexpr uint8_t kWithoutRetry = 1;  // added to the opcode by "without retry" variants
 constexpr Access kAccesses[] = {
     // opcode, kind, 48-bit, DMA, in blocks of SET MULTIPLE MODE
     {ata::kReadSectors, kRead, false, false},
@@ -138,8 +138,8 @@ bool IdeDrive::execute_for_cdrom(uint8_t opcode) {
     case ata::kIdentifyPacketDevice:
       identify();
       return true;
-    // A packet device aborts these commands and sets the signature, so that the host sees
-    // why.
+    // A packet device aborts these commands and sets the signature, by which the host recognises
+    // it.
     case ata::kIdentifyDevice:
     case ata::kReadSectors:
       set_signature();
@@ -189,7 +189,8 @@ void IdeDrive::set_features() {
     case ata::kDisableWriteCache:
       if (!disk) return fail_with(ata::kAborted);
       s.write_cache = s.features.now == ata::kEnableWriteCache;
-      // Disabling the cache writes its contents to the medium first.
+      // Disabling the cache writes its contents to the medium. If that fails, the cache is off all
+      // the same, and the error says that data may be lost.
       return s.write_cache ? succeed() : submit({});
     case ata::kEnableLookAhead:
     case ata::kDisableLookAhead:

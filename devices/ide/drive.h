@@ -55,7 +55,7 @@ class IdeDrive {
     kDmaIn,    // the bus master takes data from the drive
     kDmaOut,   // the bus master brings data to the drive
     kMedium,   // the back end completes an operation
-    kReset,    // the host ends the reset, and the back end its operation
+    kReset,    // the host ends the reset, and the back end completes its operation
   };
 
   // The data transfer of a command.
@@ -85,7 +85,7 @@ class IdeDrive {
     Register lba_mid;
     Register lba_high;
     uint8_t device = 0;
-    bool interrupt = false;  // an interrupt is pending: INTRQ while the drive is selected
+    bool interrupt = false;  // an interrupt is pending; asserts INTRQ if the drive is selected
     Phase phase = Phase::kIdle;
     Transfer transfer;
     bool packet_command = false;  // a packet command is being executed
@@ -123,8 +123,8 @@ class IdeDrive {
   void write(ata::Port port, uint8_t value);
   uint8_t status() const { return state_.status; }
   void command(uint8_t opcode);
-  // Access the data port. Without a data request, and beyond the end of its DRQ block, reads return
-  // ones and writes are ignored.
+  // Access the data port. Without a data request, or beyond the end of the current DRQ block, reads
+  // return ones and writes are ignored.
   void read_data(std::span<std::byte> data);
   void write_data(std::span<const std::byte> data);
 
@@ -167,7 +167,8 @@ class IdeDrive {
     uint32_t size_bytes = 0;
   };
 
-  // Each executes a command of its set, and returns false if the opcode is not in the set.
+  // Each executes the command with this opcode; returns false if its set of commands lacks the
+  // opcode.
   bool execute_for_disk(uint8_t opcode);
   bool execute_for_cdrom(uint8_t opcode);
   bool execute_for_both(uint8_t opcode);

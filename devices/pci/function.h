@@ -79,7 +79,7 @@ class PciFunction {
   // not decoded, because only the guest knows which addresses are free.
   void leave_unplaced(const Bus::Range& window, const Bus::Range& io_window,
                       uint8_t interrupt_line);
-  // Ends the decoding of all BARs, and reports it to their `moved`.
+  // Stops decoding all BARs, and calls the `moved` function of each BAR that was decoded.
   void stop_decoding();
 
   // What a driver would find in the configuration space.
@@ -103,8 +103,8 @@ class PciFunction {
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
 
-  // Returns the device whose BAR decodes `address` and sets `offset` within the BAR;
-  // nullptr if there is none.
+  // Returns the device whose BAR decodes `address`, and sets `offset` to the offset of `address` in
+  // the BAR; nullptr if there is none.
   BusDevice* find(uint64_t address, size_t size, uint64_t& offset,
                   Space space = Space::kMemory) const;
 
@@ -128,7 +128,8 @@ class PciFunction {
   std::array<Bar, 6> bars_;
   Bus::Range window_;
   Bus::Range io_window_;
-  uint8_t last_capability_ = PCI_CAPABILITY_LIST;  // offset of the pointer to the next capability
+  // Where the next capability's offset must be written.
+  uint8_t last_capability_ = PCI_CAPABILITY_LIST;
   uint8_t next_capability_ = 0x40;
   uint8_t msix_ = 0;  // offset of the MSI-X capability; 0: none
   uint8_t access_window_ = 0;

@@ -44,8 +44,8 @@ class PciHost {
   Result<void> attach(uint8_t slot, PciFunction& function, uint8_t interrupt_line);
 
   // Adds function `number`, 1 to 7, of a slot. The function has no BARs, and must outlive the
-  // bridge. Software finds it by asking for this number, or if function 0 announces further
-  // functions.
+  // bridge. Software finds the function by probing this number, which most software does only if
+  // function 0 announces further functions.
   Result<void> attach_further(uint8_t slot, uint8_t number, PciFunction& function);
   // Returns function 0 of slot 0, the bridge itself.
   PciFunction& bridge() { return bridge_; }

@@ -37,9 +37,9 @@ class PciInterrupts final : public BusDevice {
   // not exist is ignored.
   void send(uint16_t vector);
   bool msix_enabled() const;
-  // Connects `event` to the sink whenever the vector's message may be sent, until disconnect(): a
-  // signal then acts as send(vector). While `event` is not connected (the vector is masked, or the
-  // sink refuses), a signal stays in `event`, and the caller must call send().
+  // From now until disconnect(), `event` is connected to the sink whenever the vector's message may
+  // be sent. While `event` is connected, a signal acts as send(vector). While it is not (the vector
+  // is masked, or the sink refuses), a signal stays in `event`, and the caller must call send().
   void connect(uint16_t vector, const EventFd& event);
   void disconnect(const EventFd& event);
   // Deasserts INTx and clears all pending bits, for a reset of the device.
@@ -89,7 +89,7 @@ class PciInterrupts final : public BusDevice {
     const EventFd* event;
     uint16_t vector;
     bool in_sink;    // the sink delivers the event now
-    Vector message;  // the message that the sink sends for it
+    Vector message;  // the message that the sink sends for the event
   };
   void update(Connection& connection) REQUIRES(mutex_);
   void update_connections() REQUIRES(mutex_);

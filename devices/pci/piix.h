@@ -15,17 +15,17 @@ namespace wick::devices {
 
 class Piix {
  public:
-  // OVMF asks for the power management function at this place, whether function 0 of the slot
-  // announces it or not.
+  // OVMF expects the power management function at this address, even if function 0 of the slot does
+  // not announce it.
   static constexpr uint8_t kPowerManagementSlot = 1;
   static constexpr uint8_t kPowerManagementFunction = 3;
 
   // The ACPI timer is at `pm_port` + 8. `pm_port` is a multiple of 64.
   explicit Piix(uint16_t pm_port);
 
-  // Adds the bridge to ISA to the slot of the host bridge, and the power management function where
-  // OVMF asks for it. Other software does not find the power management function, because function
-  // 0 of its slot does not announce it.
+  // Adds the ISA bridge to the host bridge's slot, and the power management function where OVMF
+  // asks for it. Other software does not find the power management function, because function 0 of
+  // its slot does not announce it.
   Result<void> attach_to(PciHost& host);
 
  private:

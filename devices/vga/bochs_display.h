@@ -1,9 +1,9 @@
 // Bochs' display interface: registers of 16 bits that set a mode with a linear frame buffer,
 // without a mode table of a BIOS.
 //
-// A mode that the card does not have, or that needs more video memory than there is, is not
-// entered: Enable keeps its bit clear. While a mode is on, the registers always describe a mode
-// that fits.
+// If the guest enables a mode that the card does not have, or that needs more video memory than
+// there is, the mode is not entered, and the bit kEnabled stays clear. While a mode is on, the
+// registers always describe a mode that fits.
 //
 // Thread rule: none; the caller locks.
 //

@@ -9,8 +9,8 @@ namespace {
 
 constexpr uint8_t kOddPlanes = 0x0a, kEvenPlanes = 0x05;
 
-// Returns the address that an offset in the window has in the present memory map, with the bank;
-// nullopt if it has none.
+// Returns the address that an offset in the window leads to, by the present memory map and bank;
+// nullopt if the memory map does not use the offset.
 std::optional<uint64_t> mapped(const State& state, uint64_t offset) {
   const uint64_t bank = display_enabled(state) ? uint64_t{state.display[kBank]} << 16 : 0;
   switch (state.graphics[kGraphicsMiscellaneous] & kMemoryMap) {

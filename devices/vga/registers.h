@@ -80,11 +80,12 @@ enum Crtc : uint8_t {
   kModeControl = 0x17,
   kLineCompare = 0x18,
 };
-inline constexpr uint8_t kProtect = 0x80;     // kVerticalRetraceEnd: protects registers 0 to 7
+inline constexpr uint8_t kProtect = 0x80;     // in kVerticalRetraceEnd: protects registers 0 to 7
 inline constexpr uint8_t kDoubleScan = 0x80;  // a bit of kMaximumScanLine
 inline constexpr uint8_t kCursorOff = 0x20;   // a bit of kCursorStart
-// Bits of kModeControl. Without the first two, address bits 13 and 14 come from the row scan
-// counter, for compatibility with the CGA and the Hercules card.
+// Bits of kModeControl. For compatibility with the CGA, bit 13 of the address comes from the row
+// scan counter while kNoCgaBank is clear. For the Hercules card, bit 14 does while kNoHerculesBank
+// is clear.
 inline constexpr uint8_t kNoCgaBank = 0x01, kNoHerculesBank = 0x02, kByteMode = 0x40;
 
 // Indexes of the attribute controller.

@@ -96,7 +96,8 @@ std::vector<Rectangle> update_lines(const Screen& screen, const Vram& vram,
   return changes.take();
 }
 
-// Compares two screens except for where the cursor is, which the cells contain.
+// Returns true if two screens are equal apart from the cursor. The cursor need not be compared,
+// because the cells say where it is.
 bool is_same_but_for_cursor(Screen a, const Screen& b) {
   a.text.cursor.visible = b.text.cursor.visible;
   a.text.cursor.position = b.text.cursor.position;

@@ -40,7 +40,7 @@ struct Screen {
     uint32_t split_row = UINT32_MAX;           // the rows from here on begin at address 0
     std::array<uint64_t, 2> glyphs = {};       // addresses of patterns, by bit 3 of the attribute
     bool line_graphics = false;                // the ninth dot repeats the eighth
-    bool blink = false;                        // bit 7 of the attribute is not intensity
+    bool blink = false;                        // bit 7 of the attribute is blink, not intensity
     Cursor cursor;
     bool operator==(const Text&) const = default;
   };

@@ -1,8 +1,8 @@
-// Draws text. It consists of cells, each with a character and an attribute; the patterns of the
+// Draws text. Text consists of cells, each with a character and an attribute; the patterns of the
 // characters are in plane 2.
 //
 // Underlined characters, panning and the preset row scan are not implemented, because hardly any
-// program uses them. Cursor and blinking characters are steady, so that equal screens are equal
+// program uses them. Cursor and blinking characters are steady, so that equal screens give equal
 // pictures.
 //
 // Thread rule: any thread.

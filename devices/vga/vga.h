@@ -45,7 +45,7 @@ class Vga final : public display::Source {
   // The guest-visible state, without the video memory.
   using State = vga::State;
 
-  // A part of the card's ports, at the addresses of a PC.
+  // A range of the card's ports, at the addresses that they have on a PC.
   struct PortRange {
     uint16_t first = 0;
     uint16_t ports = 0;

@@ -78,7 +78,8 @@ void Vram::clear(uint64_t size_bytes) {
 
 void Vram::mark(uint64_t address) {
   const uint64_t page = address / DirtyPages::kPageBytes;
-  // The bit is released after the data, so that whoever takes the bit also sees the data.
+  // Sets the bit after the data, with release order, so that a thread that takes the bit also sees
+  // the data.
   written_[page / kPagesPerWord].fetch_or(uint64_t{1} << page % kPagesPerWord,
                                           std::memory_order_release);
 }

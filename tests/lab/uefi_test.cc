@@ -17,7 +17,7 @@ using testing::HasSubstr;
 // A menu entry of the CD, by its key.
 void choose(Process& vm, const char* key) {
   vm.console().expect("GNU GRUB", Seconds(900));  // OVMF takes minutes in the lab
-  vm.console().expect("First disk");  // the last entry
+  vm.console().expect("First disk");              // the last entry
   vm.console().send(key);
 }
 
