@@ -34,7 +34,7 @@ struct Tree::Parts {
   // Returns the node of a file that the guest may change.
   Outcome<NodeRef> changeable(NodeId node);
 
-  // Changes the host's attributes of `fd` to those that the guest sees.
+  // Converts `attributes`, which the host returned for `fd`, to those that the guest sees.
   Outcome<> present(const Fd& fd, Attributes& attributes);
   Outcome<Attributes> attributes_of(const Fd& fd);
   // Makes a node of an O_PATH descriptor, which was found in `parent` by `name`. `name` is empty if
@@ -59,7 +59,11 @@ struct Tree::Parts {
                             uint32_t mode, dev_t device, Make make);
   Outcome<OpenedFile> add_created(const Caller& caller, const Node& directory,
                                   std::string_view name, Fd fd, int flags, uint32_t mode);
-  Outcome<> store_mapped(const Caller& caller, const Fd& fd, uint32_t mode, dev_t device);
+  // Stores owner and mode of `fd`, which was made in `directory`. As in the kernel's
+  // inode_init_owner(), a new file in a directory with the set-group-ID bit gets the directory's
+  // group, and a new directory also gets the bit.
+  Outcome<> store_mapped(const Caller& caller, const Fd& directory, const Fd& fd, uint32_t mode,
+                         dev_t device);
 
   Outcome<> change_owner_and_mode(const Node& node, const AttributeChange& change);
   Outcome<> change_mapped(const Node& node, const AttributeChange& change);
@@ -76,8 +80,8 @@ struct Tree::Parts {
     return wick_uid == 0 && (asked_for || options.security != Security::kPassthrough);
   }
 
-  // Returns whether the guest may use the host's POSIX ACLs, apart from the thread's umask
-  // (Tree::has_acls()).
+  // Returns whether the options allow the guest to use the host's POSIX ACLs. Does not check that
+  // the thread has its own umask, as Tree::has_acls() does.
   bool has_acls() const;
   // Returns whether the guest may see and set the extended attribute.
   bool shows_xattr(std::string_view name) const;

@@ -31,15 +31,16 @@ Outcome<> RecordLocks::set(NodeId node, const Fd& file, const RecordLock& lock, 
     if (lock.type == F_UNLCK) return {};
     if (descriptions_.size() >= max_owners_) return refuse(ENOLCK);
     // For F_RDLCK the kernel demands a description that is open for reading, and for F_WRLCK one
-    // that is open for writing. An owner may set one after the other.
+    // that is open for writing. An owner may set a lock of one type first and of the other type
+    // later.
     auto fd = reopen(file, writable ? O_RDWR : O_RDONLY);
     if (!fd && writable) fd = reopen(file, lock.type == F_WRLCK ? O_WRONLY : O_RDONLY);
     if (!fd) return refuse(fd.error());
     found = descriptions_.emplace(key, Description{*std::move(fd)}).first;
   }
   const bool all = lock.type == F_UNLCK && lock.start == 0 && lock.length == 0;
-  // Unlocking the middle of a lock makes two locks of it. So it counts like a lock, but has a
-  // higher limit.
+  // Unlocking the middle of a lock makes two locks of it. So unlocking counts like locking, but has
+  // a higher limit.
   const size_t most = lock.type == F_UNLCK ? 2 * kMaxSets : kMaxSets;
   auto done = sets_ < most || all ? succeeded(::fcntl(found->second.fd.get(), F_OFD_SETLK, &host))
                                   : Outcome<>(refuse(ENOLCK));
@@ -57,7 +58,12 @@ Outcome<RecordLock> RecordLocks::test(NodeId node, const Fd& file, const RecordL
   const MutexLock guard(mutex_);
   const auto found = descriptions_.find({static_cast<uint64_t>(node), lock.owner});
   Fd fresh;
-  if (found == descriptions_.end()) fresh = TRY(reopen(file, O_RDONLY));
+  if (found == descriptions_.end()) {
+    // F_OFD_GETLK takes a description of any access mode.
+    auto opened = reopen(file, O_RDONLY);
+    if (!opened) opened = reopen(file, O_WRONLY);
+    fresh = TRY(std::move(opened));
+  }
   const Fd& fd = found == descriptions_.end() ? fresh : found->second.fd;
   TRY(succeeded(::fcntl(fd.get(), F_OFD_GETLK, &host)));
   return RecordLock{.type = host.l_type,

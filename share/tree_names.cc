@@ -42,16 +42,20 @@ Outcome<Caller> Tree::Parts::on_host(const Caller& caller) const {
   return Caller{*uid, *gid, caller.umask};
 }
 
-Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& fd, uint32_t mode,
-                                    dev_t device) {
+Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& directory, const Fd& fd,
+                                    uint32_t mode, dev_t device) {
+  const auto stored = TRY(read_mapped_stat(directory));
+  const MappedStat parent = stored ? *stored : MappedStat::of(TRY(stat_of(directory)));
+  const bool passes_group = (parent.mode & S_ISGID) != 0;
+  if (passes_group && S_ISDIR(mode)) mode |= S_ISGID;
   return write_mapped_stat(fd, {.uid = caller.uid,
-                                .gid = caller.gid,
+                                .gid = passes_group ? parent.gid : caller.gid,
                                 .mode = mode,
                                 .rdev_major = ::major(device),
                                 .rdev_minor = ::minor(device)});
 }
 
-// Here `mode` has the file type, too.
+// In this function `mode` includes the file type.
 template <typename Make>
 Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::string_view name,
                                        uint32_t mode, dev_t device, Make make) {
@@ -65,7 +69,7 @@ Outcome<Entry> Tree::Parts::make_entry(const Caller& caller, NodeId id, std::str
   }
   Fd made = TRY(open_beneath(directory->fd, entry));
   if (options.security == Security::kMapped && !is_whiteout(mode, device)) {
-    if (const auto stored = store_mapped(caller, made, mode, device); !stored) {
+    if (const auto stored = store_mapped(caller, directory->fd, made, mode, device); !stored) {
       ::unlinkat(directory->fd.get(), entry.c_str(), S_ISDIR(mode) ? AT_REMOVEDIR : 0);
       return refuse(stored.error());
     }
@@ -242,7 +246,7 @@ Outcome<OpenedFile> Tree::Parts::add_created(const Caller& caller, const Node& d
                                              std::string_view name, Fd fd, int flags,
                                              uint32_t mode) {
   fd = out_of_the_way(std::move(fd));
-  if (options.security == Security::kMapped) TRY(store_mapped(caller, fd, mode, 0));
+  if (options.security == Security::kMapped) TRY(store_mapped(caller, directory.fd, fd, mode, 0));
   Fd path = TRY(reopen(fd, O_PATH));
   const Entry entry = TRY(enter(directory, std::move(path), name));
   auto node = nodes.find(entry.node);

@@ -148,7 +148,7 @@ TEST_F(Share, IsAFolderOfTheHostOver9pLong) {
 // The guest's program compares the file with a model after each of its steps; the host sees the
 // same content in the end.
 void exercise_a_file(Dialogue& shell, const std::string& shared, int steps) {
-  std::filesystem::copy_file(WICK_FILE_EXERCISER, shared + "/exerciser");
+  std::filesystem::copy_file(WICK_PROGRAMS "/file_exerciser", shared + "/exerciser");
   for (const char* seed : {"1", "2"}) {
     const std::string said = run_in_guest(
         shell, fmt::format("cp /mnt/exerciser /tmp/; /tmp/exerciser /mnt/file {} {}", steps, seed));
@@ -229,6 +229,60 @@ TEST_F(ShareOnDisk, AnAccessControlListCountsInTheGuest) {
   EXPECT_NE(answer.status, 0);
   EXPECT_THAT(answer.output, HasSubstr("Permission denied"));
   power_off(*vm_);
+}
+
+// Permissions, owners, modes and errors, as users of the guest meet them: the share gives the same
+// results as the guest's own ext4.
+class PosixCases : public ShareOnDisk {
+ protected:
+  // Cases whose lines begin with one of `different` are not compared.
+  void expect_those_of_ext4(const std::string& keys, const std::string& mount,
+                            const std::vector<std::string>& different) {
+    std::filesystem::copy_file(WICK_PROGRAMS "/posix_cases", dir_ / "shared/posix_cases");
+    Dialogue& shell = start(keys);
+    (void)run_in_guest(shell, mount);
+    (void)run_in_guest(shell,
+                       "cp /mnt/posix_cases /tmp/ && mkdir /var/own /mnt/shared && "
+                       "chmod 755 /mnt /mnt/shared && /tmp/posix_cases /var/own >/var/own.lines && "
+                       "/tmp/posix_cases /mnt/shared >/var/shared.lines && "
+                       "cp /var/own.lines /var/shared.lines /mnt/",
+                       Seconds(1200));
+    power_off(*vm_);
+    const std::vector<std::string> own = lines(read("own.lines"));
+    const std::vector<std::string> shared = lines(read("shared.lines"));
+    EXPECT_GT(own.size(), 1800u);
+    ASSERT_EQ(own.size(), shared.size());
+    std::string differences;
+    for (size_t i = 0; i < own.size(); ++i)
+      if (own[i] != shared[i] && std::ranges::none_of(different, [&](const std::string& begin) {
+            return own[i].starts_with(begin);
+          }))
+        differences += fmt::format("-{}\n+{}\n", own[i], shared[i]);
+    EXPECT_EQ(differences, "");
+  }
+
+  // Linux's requests for a chown that changes neither owner nor group say nothing, so the bits for
+  // set-user-ID and set-group-ID stay.
+  const std::vector<std::string> of_fuse_ = {"chown_nothing", "chown(\"f\", (uid_t)-1, (gid_t)-1)"};
+  // 9P has no request with the flags of renameat2(), and Linux's client no times before 1970.
+  const std::vector<std::string> of_9p_ = {"exchange", "rename2(", "time: -5",
+                                           "chown(\"f\", (uid_t)-1, (gid_t)-1)"};
+};
+
+TEST_F(PosixCases, AreThoseOfExt4Long) {
+  expect_those_of_ext4(",security=passthrough", "mount -t virtiofs host /mnt", of_fuse_);
+}
+
+TEST_F(PosixCases, AreThoseOfExt4WithMappedOwnersLong) {
+  expect_those_of_ext4(",security=mapped", "mount -t virtiofs host /mnt", of_fuse_);
+}
+
+TEST_F(PosixCases, AreThoseOfExt4Over9pLong) {
+  expect_those_of_ext4(",device=9p,security=passthrough", mount_9p(), of_9p_);
+}
+
+TEST_F(PosixCases, AreThoseOfExt4Over9pWithMappedOwnersLong) {
+  expect_those_of_ext4(",device=9p,security=mapped", mount_9p(), of_9p_);
 }
 
 TEST_F(Share, CanBeTheRoot) {

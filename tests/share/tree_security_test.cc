@@ -237,6 +237,33 @@ TEST_F(MappedTest, OwnersAndModesAreInAnAttribute) {
   EXPECT_EQ(host("file").st_mode, S_IFREG | 0600u);
 }
 
+TEST_F(MappedTest, ADirectoryWithTheSetGroupIdBitPassesItsGroupOn) {
+  constexpr Caller kTeam{.uid = 1, .gid = 4321};
+  const auto team = tree_->make_directory(kTeam, kRootNode, "team", 02775);
+  ASSERT_TRUE(team);
+  const auto file = tree_->create(kUser, team->node, "file", O_RDWR, 0644);
+  const auto dir = tree_->make_directory(kUser, team->node, "dir", 0755);
+  const auto fifo = tree_->make_node(kUser, team->node, "fifo", S_IFIFO | 0600, 0);
+  const auto link = tree_->make_symbolic_link(kUser, team->node, "link", "target");
+  ASSERT_TRUE(file && dir && fifo && link);
+  EXPECT_EQ(file->entry.attributes.stx_mode, S_IFREG | 0644);
+  EXPECT_EQ(dir->attributes.stx_mode, S_IFDIR | 02755) << "for what is made in it, too";
+  for (const Attributes& made :
+       {file->entry.attributes, dir->attributes, fifo->attributes, link->attributes}) {
+    EXPECT_EQ(made.stx_uid, kUser.uid);
+    EXPECT_EQ(made.stx_gid, kTeam.gid);
+  }
+  // The bit of a directory that the host has made counts, too.
+  ASSERT_EQ(::mkdir(shared("hosts").c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(shared("hosts").c_str(), 02775), 0);
+  const auto hosts = tree_->lookup(kRootNode, "hosts");
+  ASSERT_TRUE(hosts);
+  const auto inside = tree_->make_directory(kUser, hosts->node, "dir", 0755);
+  ASSERT_TRUE(inside);
+  EXPECT_EQ(inside->attributes.stx_mode, S_IFDIR | 02755);
+  EXPECT_EQ(inside->attributes.stx_gid, hosts->attributes.stx_gid);
+}
+
 TEST_F(MappedTest, SpecialFilesAreRegularFilesOnTheHost) {
   const auto device = tree_->make_node(kRootUser, kRootNode, "sda", S_IFBLK | 0660, makedev(8, 1));
   ASSERT_TRUE(device);

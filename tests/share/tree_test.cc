@@ -5,6 +5,8 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include <set>
@@ -294,6 +296,24 @@ TEST_F(TreeTest, LocksOfTwoOwnersConflict) {
   EXPECT_EQ(error_of(tree_->set_lock(file, {.type = 77, .owner = 1})), EINVAL);
   EXPECT_EQ(error_of(tree_->set_lock(file, {.type = F_RDLCK, .start = 1, .length = UINT64_MAX})),
             EINVAL);
+}
+
+TEST_F(TreeTest, TestsTheLocksOfAFileThatItMayOnlyWrite) {
+  const FileId file = create("file");
+  ASSERT_EQ(::chmod(shared("file").c_str(), 0200), 0);
+  // Root may read every file, so root acts as another user.
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(shared("file").c_str(), kUser.uid, kUser.gid), 0);
+  }
+  struct Finally {
+    uid_t uid;
+    ~Finally() { (void)::setfsuid(uid); }
+  } const finally{::geteuid()};
+  if (::geteuid() == 0) (void)::setfsuid(kUser.uid);
+  const RecordLock lock{.type = F_WRLCK, .start = 0, .length = 1, .owner = 1};
+  EXPECT_TRUE(tree_->set_lock(file, lock));
+  const RecordLock other{.type = F_WRLCK, .start = 0, .length = 1, .owner = 2};
+  EXPECT_EQ(tree_->test_lock(file, other).value().type, F_WRLCK);
 }
 
 TEST_F(TreeTest, BoundsTheLocksOfAGuest) {
