@@ -1,6 +1,6 @@
 // Debian's installer: from CD with text and with graphics, and from an install tree over the serial
-// port. Screens are compared with QEMU's of the same CD. memtest86+ is here because it, too, is a
-// CD with a screen of its own.
+// port, once to the end of an installation. Screens are compared with QEMU's of the same CD.
+// memtest86+ is here because it, too, is a CD with a screen of its own.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/lab/screens.h"
 
@@ -121,6 +123,89 @@ TEST(Installer, StartsByLocationOverTheSerialPortLong) {
   vm.console().expect("Select your location", kSlowly);
   vm.signal(SIGTERM);
   expect_ending(vm, 143, "wick: ended by signal 15 (SIGTERM)");
+}
+
+// A folder on a port of the loopback interface, which guests reach at 10.0.2.2.
+class FolderServer {
+ public:
+  explicit FolderServer(const std::string& folder)
+      : server_({"python3", "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder,
+                 "0"}) {
+    server_.console().expect(" port ");
+    port_ = server_.console().expect(" ");
+  }
+
+  std::string host_for_guests() const { return "10.0.2.2:" + port_; }
+  std::string url() const { return "http://127.0.0.1:" + port_; }
+
+ private:
+  Process server_;
+  std::string port_;
+};
+
+void expect_sound(const std::string& disk) {
+  for (const std::vector<std::string>& command :
+       {wick({"image", "check", disk}), std::vector<std::string>{"qemu-img", "check", disk}}) {
+    const Finished check = finish(command);
+    EXPECT_EQ(check.status, 0) << command.front() << ": " << check.out << check.err;
+  }
+}
+
+// Waits for the last message of guest-images/installer/finish. A question or an error, which
+// nobody answers, ends the test at once.
+void await_installation(Dialogue& console, Seconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  const auto shows = [&](const char* text) {
+    return console.transcript().find(text) != std::string::npos;
+  };
+  while (!shows("wick-finish: the installation is complete")) {
+    for (const char* const question : {"!! ERROR", "Prompt: '?' for help", "to continue]"}) {
+      if (shows(question)) give_up("the installer asks something");
+    }
+    if (std::chrono::steady_clock::now() > deadline) give_up("the installation takes too long");
+    if (!console.listen(1000)) give_up("the installer has ended too early");
+  }
+}
+
+// What a user does who has a mirror, a preseed file and an empty disk.
+TEST(Installation, OfAMirrorAsksNothingAndLeavesADiskThatBootsLong) {
+  constexpr Seconds kInstallation{8400};
+  const TempDir dir(folder_on_disk());
+  const FolderServer mirror(image("installer-mirror"));
+  const std::string disk = dir / "disk.qcow2";
+  ASSERT_EQ(finish(wick({"image", "create", "-f", "qcow2", disk, "2G"})).status, 0);
+  const std::string append = fmt::format(
+      "console=ttyS0 auto=true priority=critical hostname=installed url=http://{0}/preseed.cfg "
+      "mirror/http/hostname={0} mirror/http/directory=/debian DEBIAN_FRONTEND=text TERM=dumb",
+      mirror.host_for_guests());
+  const char* const out = std::getenv("WICK_LAB_OUT");
+  const std::string log = std::string(out ? out : dir.path()) + "/installation.log";
+  {
+    // The kernel and the initramfs would otherwise be kept in the user's own cache.
+    std::vector<std::string> command = {"env", "XDG_CACHE_HOME=" + dir.path()};
+    std::ranges::copy(
+        wick_run({"--location", mirror.url() + "/debian/dists/bookworm", "-a", append, "-m", "1G",
+                  "-n", "user", "-d", disk + ",cache=unsafe", "-s", "stdio,log=" + log}),
+        std::back_inserter(command));
+    Process installer(command);
+    await_installation(installer.console(), kInstallation);
+    expect_ending(installer, 0, "wick: the guest powered off");
+  }
+  expect_sound(disk);
+
+  Process vm(wick_run({"--boot", "disk", "-m", "512M", "-n", "user", "-d", disk}));
+  Dialogue& shell = vm.console();
+  shell.expect("GNU GRUB");
+  log_in(shell);
+  EXPECT_THAT(run_in_guest(shell, "uname -r"), HasSubstr("cloud-amd64"));
+  EXPECT_EQ(run_in_guest(shell, "hostname"), "installed");
+  EXPECT_EQ(run_in_guest(shell, "findmnt -no SOURCE,FSTYPE /"), "/dev/vda1 ext4");
+  EXPECT_GT(std::stoi(run_in_guest(shell, "dpkg-query -W | wc -l")), 100);
+  EXPECT_EQ(run_in_guest(shell, "dpkg --audit"), "");
+  EXPECT_EQ(run_in_guest(shell, "systemctl --failed --no-legend"), "");
+  EXPECT_EQ(complaints(run_in_guest(shell, "dmesg")), "");
+  power_off(vm);
+  expect_sound(disk);
 }
 
 // Its screen has a blue background, and a red or grey title.
