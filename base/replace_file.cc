@@ -2,14 +2,29 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 
 #include "base/fd.h"
 #include "base/write_all.h"
 
 namespace wick {
+
+Result<std::string> file_to_replace(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return path;
+  const std::unique_ptr<char, decltype(&::free)> target(::realpath(path.c_str(), nullptr), &::free);
+  if (target == nullptr)
+    return with_hint(fail_errno(errno, "{}: cannot follow the link", path),
+                     "remove it, or give another path");
+  if (::stat(target.get(), &status) == 0 && !S_ISREG(status.st_mode))
+    return with_hint(fail("{}: is not a regular file", path), "give another path");
+  return std::string(target.get());
+}
 
 Result<std::string> new_name_beside(const std::string& path) {
   uint64_t random = 0;

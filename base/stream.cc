@@ -14,8 +14,8 @@ namespace wick {
 
 namespace {
 
-// A terminal or pipe that poll(2) reports as writable nearly always takes this much without
-// blocking.
+// A terminal or pipe that poll(2) reports as writable nearly always accepts a write of this many
+// bytes without blocking.
 constexpr size_t kSafeBytes = 256;
 
 bool ready(int fd, short events) {
@@ -39,7 +39,10 @@ Stream Stream::borrow(int fd, int access) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return {};
   const bool can_block = S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode);
-  if (can_block) {
+  // The /dev/null that stands for a closed standard output must not take what is written. A
+  // terminal is often open for reading only, as standard input.
+  const int mode = ::fcntl(fd, F_GETFL) & O_ACCMODE;
+  if (can_block && (mode == O_RDWR || mode == access || ::isatty(fd) == 1)) {
     const std::string path = fmt::format("/proc/self/fd/{}", fd);
     Stream anew(Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)));
     if (anew.valid()) return anew;

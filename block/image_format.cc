@@ -76,7 +76,7 @@ Result<Format> probe_format(const Fd& file, const std::string& path) {
   if (const auto suffix = foreign_suffix(path); !suffix.empty())
     return with_hint(
         fail("disk {}: has the suffix {}, but not the header of that format", path, suffix),
-        "add format=raw if it is a raw disk");
+        "if it is a raw disk, add format=raw (-f raw with wick image)");
   return Format::kRaw;
 }
 

@@ -13,7 +13,8 @@ namespace wick::block {
 namespace {
 
 // Each permission has one byte in each of two ranges. A read lock in the first range means that its
-// holder uses the permission; in the second range, that it does not allow others to use it.
+// holder uses the permission; in the second range, that its holder does not allow others to use the
+// permission.
 constexpr off_t kUsedBase = 100;
 constexpr off_t kUnsharedBase = 200;
 enum Permission : off_t { kConsistentRead = 0, kWrite = 1, kResize = 3 };
@@ -38,21 +39,24 @@ bool held_by_another(const Fd& file, off_t byte) {
 }
 
 std::unexpected<Error> in_use(const std::string& path, bool by_writer) {
-  return with_hint(fail_errno(EAGAIN, "{}: another program, or another disk of this machine, {} it",
-                              path, by_writer ? "writes to" : "uses"),
-                   by_writer
-                       ? "stop that one first, or give each an overlay of its own or ephemeral=on"
-                       : "stop that one first, or open it read-only here too");
+  return with_hint(
+      fail_errno(EAGAIN, "{}: another program, or another disk of this machine, {} it", path,
+                 by_writer ? "writes to" : "uses"),
+      by_writer
+          ? "stop that one first, or give each an overlay of its own or ephemeral=on (with wick "
+            "image, -U reads it nevertheless)"
+          : "stop that one first, or open it read-only here too");
 }
 
 }  // namespace
 
-// Takes its own locks first and then checks those of others. So if two programs do this at the same
-// time, at least one sees the other.
+// Takes this image's own locks first and then checks for conflicting locks of others. So if two
+// programs do this at the same time, at least one sees the other's locks.
 Result<void> lock_image(const Fd& file, bool read_only, const std::string& path) {
+  // Only a writer takes the last two locks.
   static constexpr std::array<off_t, 5> kOwn = {kUsedBase + kConsistentRead, kUnsharedBase + kWrite,
                                                 kUnsharedBase + kResize, kUsedBase + kWrite,
-                                                kUsedBase + kResize};  // the last two: a writer's
+                                                kUsedBase + kResize};
   for (const off_t byte : std::span(kOwn).first(read_only ? 3 : 5))
     if (!hold(file, byte)) {
       if (errno == EAGAIN || errno == EACCES) return in_use(path, true);

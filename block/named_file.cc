@@ -36,14 +36,15 @@ std::unexpected<Error> not_a_disk(const std::string& path, mode_t mode) {
 std::unexpected<Error> cannot_open(int code, const std::string& path, bool read_only) {
   auto failure = fail_errno(code, "disk {}: cannot open", path);
   if (code == EACCES || code == EROFS)
-    return with_hint(std::move(failure), read_only
-                                             ? "check the file's permissions"
-                                             : "check the file's permissions, or add readonly=on");
+    return with_hint(
+        std::move(failure),
+        read_only ? "check the file's permissions"
+                  : "check the file's permissions, or add readonly=on (-r with wick image io)");
   if (code == ENOENT) return with_hint(std::move(failure), "check the path");
   return failure;
 }
 
-// Opens `opened`; messages name `path`.
+// Opens the file at the path `opened`; messages call it `path`.
 Result<Fd> open_disk(const std::string& path, const std::string& opened, bool read_only) {
   const auto is_disk = [](mode_t mode) { return S_ISREG(mode) || S_ISBLK(mode); };
   struct stat status {};
@@ -92,8 +93,8 @@ Result<Fd> open_folder(const NamingImage& image) {
   return folder;
 }
 
-// Returns a named_file() of the image. If it begins with the image's folder, as all relative names
-// do, it is relative to that folder.
+// Returns a named_file() of the image. If this path begins with the image's folder, as for all
+// relative names, returns it relative to that folder.
 std::string path_from_folder(const std::string& image, const std::string& path) {
   const std::string folder = std::filesystem::path(image).parent_path().string();
   const bool below = !folder.empty() && path.starts_with(folder + "/");

@@ -22,7 +22,7 @@ using Boot = vmm::MachineConfig::Boot;
 bool is_cdrom(const vmm::DiskConfig& disk) { return disk.media == vmm::DiskConfig::Media::kCdrom; }
 
 // Returns true if the first disk has a boot sector. A disk that cannot be read counts as one
-// without; the machine reports the error later.
+// without a boot sector; the machine reports the error later.
 bool first_disk_boots(const vmm::MachineConfig& config) {
   if (config.root_disk() == nullptr) return false;
   const auto sector = vmm::read_first_sector(*config.root_disk());
@@ -72,7 +72,7 @@ Result<void> choose_location(vmm::MachineConfig& config, const std::string& loca
 }
 
 // Returns the default file for UEFI's variables; empty: the variables are in memory only. A machine
-// needs a name of its own for a file.
+// has a file only if the user gave it a name that can be a file's name.
 std::string default_variables(const std::string& name) {
   const char* const state = std::getenv("XDG_STATE_HOME");
   const char* const home = std::getenv("HOME");
@@ -173,6 +173,9 @@ Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
   const auto any_disk_on = [&](vmm::DiskConfig::Device device) {
     return std::ranges::find(config.disks, device, &vmm::DiskConfig::device) != config.disks.end();
   };
+  const auto any_card = [&](vmm::NetConfig::Device device) {
+    return std::ranges::find(config.nets, device, &vmm::NetConfig::device) != config.nets.end();
+  };
   if (any_disk_on(vmm::DiskConfig::Device::kIde)) {
     needed.push_back({"ATA_PIIX", "there are drives on IDE"});
     needed.push_back({"PCI", "the IDE controller is on PCI"});
@@ -189,7 +192,10 @@ Result<void> choose_kernel(vmm::MachineConfig& config, bool initrd_auto,
   }
   if (!config.ports.empty())
     needed.push_back({"VIRTIO_CONSOLE", "the command's streams go through its ports"});
-  if (!config.nets.empty()) needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
+  if (any_card(vmm::NetConfig::Device::kVirtio))
+    needed.push_back({"VIRTIO_NET", "the network card is a virtio device"});
+  if (any_card(vmm::NetConfig::Device::kE1000))
+    needed.push_back({"E1000", "the network card is an e1000"});
   for (const vmm::ShareConfig& share : config.shares)
     needed.push_back({share.device == vmm::ShareConfig::Device::k9p ? "NET_9P_VIRTIO" : "VIRTIO_FS",
                       "the share is a virtio device"});

@@ -153,6 +153,8 @@ std::string ending_hint(const vmm::RunReport& report, const vmm::MachineConfig& 
       if (report.multiboot) return {};
       if (report.console_lines.empty()) return silence_hint(cmdline);
       break;
+    case vmm::Ending::kKvmError:
+      return "wick doctor tells whether this host's KVM can run guests";
     default:
       return {};
   }

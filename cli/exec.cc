@@ -46,16 +46,17 @@ std::string name_of(const ExecCommand& run, size_t number) {
 
 // Executes one run, in a process of its own. Several runs can share neither the caller's input nor
 // the files of their results.
-int run_one(ExecCommand command, unsigned number, bool of_several) {
+int run_one(ExecCommand command, unsigned number, bool of_several, std::string& error) {
   if (of_several) {
     const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     (void)::dup2(null.get(), STDIN_FILENO);
     if (!command.exec.json_path.empty()) command.exec.json_path += fmt::format(".{}", number);
     for (ExecOptions::Copy& copy : command.exec.copies) copy.host += fmt::format(".{}", number);
   }
-  const auto status = run(command.run, nullptr, std::make_unique<ExecTask>(command.exec));
+  const auto status = run(command.run, nullptr, std::make_unique<ExecTask>(command.exec, &error));
   if (status) return *status;
-  report_error(status.error().message());
+  error = status.error().message();
+  report_error(error);
   return 1;
 }
 
@@ -69,9 +70,10 @@ Result<int> run_all(const ExecCommand& command) {
                        "check --junit");
   }
   const auto count = static_cast<unsigned>(count_of(options));
-  const auto runs = TRY(run_repeatedly(count, options.jobs, [&](unsigned number) {
-    return run_one(run_of(command, number), number, count > 1);
-  }));
+  const auto runs =
+      TRY(run_repeatedly(count, options.jobs, [&](unsigned number, std::string& error) {
+        return run_one(run_of(command, number), number, count > 1, error);
+      }));
   if (report.valid()) {
     std::vector<std::string> names;
     for (unsigned number = 1; number <= count; ++number)
@@ -80,7 +82,8 @@ Result<int> run_all(const ExecCommand& command) {
     if (const int error = write_all(report.get(), text); error != 0)
       return fail_errno(error, "{}: cannot be written", options.junit_path);
   }
-  // If a signal kept some runs from starting, the whole has failed, even if all that ran succeeded.
+  // If a signal kept some runs from starting, wick exec fails, even if all runs that were started
+  // succeeded.
   const int status = status_of(runs);
   return status == 0 && runs.size() < count ? 1 : status;
 }

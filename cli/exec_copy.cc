@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/replace_file.h"
+
 namespace wick::cli {
 
 namespace {
@@ -24,7 +26,9 @@ fs::path target_of(const ExecOptions::Copy& copy) {
 }  // namespace
 
 Result<ExecCopy> ExecCopy::create(const ExecOptions::Copy& copy) {
-  const fs::path target = target_of(copy);
+  fs::path target = target_of(copy);
+  std::error_code none;
+  if (!fs::is_directory(target, none)) target = TRY(file_to_replace(target));
   std::string folder = target.parent_path() / ".wick-copy-XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr)
     return with_hint(fail_errno(errno, "{}: cannot be written", target.string()),

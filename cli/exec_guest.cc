@@ -57,6 +57,9 @@ std::optional<unsigned> number_in(std::string_view text) {
   return number;
 }
 
+// setuid(2) takes this number for "no change", so that the command would stay root.
+constexpr unsigned kNoId = ~0u;
+
 void add_entry(ExecUser& user, const passwd& entry) {
   user.uid = entry.pw_uid;
   user.gid = entry.pw_gid;
@@ -98,6 +101,9 @@ Result<ExecUser> find_exec_user(const std::string& spec) {
       if (!gid) return fail("--user {}: the group must be a number", spec);
       user.gid = *gid;
     }
+    if (user.uid == kNoId || user.gid == kNoId)
+      return with_hint(fail("--user {}: {} is the ID of no user or group", spec, kNoId),
+                       "give a smaller number");
   } else {
     const passwd* const entry = ::getpwnam(spec.c_str());
     if (entry == nullptr)

@@ -13,8 +13,8 @@ Result<std::string> nonempty(const std::string& value) {
   return value;
 }
 
-// Returns the path of an existing folder without symbolic links: it is also the folder's path in
-// the guest.
+// Returns the path of an existing folder, without symbolic links. A folder for which the user gives
+// no GUEST path has this path in the guest, too.
 Result<std::string> host_folder(const std::string& path) {
   TRY(nonempty(path));
   std::error_code error;
@@ -96,7 +96,9 @@ constexpr ExecOption kExecOptions[] = {
        if (o.copies.size() == kMaxCopies) return fail("at most {} are possible", kMaxCopies);
        const size_t colon = v.find(':');
        const std::string guest = v.substr(0, colon);
-       const std::string name = std::filesystem::path(guest).filename();
+       // "results/" is named "results".
+       const std::filesystem::path path = guest.substr(0, guest.find_last_not_of('/') + 1);
+       const std::string name = path.filename();
        ExecOptions::Copy copy{guest, colon == v.npos ? name : v.substr(colon + 1)};
        if (copy.guest.empty() || copy.host.empty()) return fail("needs two paths, GUEST:HOST");
        o.copies.push_back(std::move(copy));
@@ -111,6 +113,8 @@ constexpr ExecOption kExecOptions[] = {
        std::error_code error;
        const auto whole = std::filesystem::canonical(TRY(nonempty(v)), error);
        if (error) return fail_errno(error.value(), "cannot be read");
+       // sh takes a folder for an empty script.
+       if (!std::filesystem::is_regular_file(whole, error)) return fail("is not a regular file");
        o.scripts.push_back(whole.string());
        return {};
      }},
@@ -139,6 +143,9 @@ Result<void> check(const ExecOptions& options) {
   if (options.root != "/" && !options.pwd.empty() && options.pwd.front() != '/')
     return with_hint(fail("--pwd {}: the guest has another root than the host", options.pwd),
                      "give an absolute path in the guest");
+  if (options.jobs > 1 && !options.overlay.empty())
+    return with_hint(fail("--overlay: only one run at a time can use a folder"),
+                     "leave --jobs out, or start each run with a folder of its own");
   if (options.jobs > 1 && options.repeat == 1 && options.kernels.size() <= 1 &&
       options.scripts.size() <= 1)
     return with_hint(fail("--jobs: there is one run only"),

@@ -1,15 +1,20 @@
 #include "cli/exec_repeat.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
+#include "base/fd.h"
 #include "base/printable.h"
+#include "base/write_all.h"
 
 namespace wick::cli {
 
@@ -17,6 +22,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Fits into a pipe that nobody reads yet.
+constexpr size_t kMaxErrorBytes = 1024;
 constexpr int kEndings[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP};
 
 int exit_status_of(int wait_status) {
@@ -25,7 +32,7 @@ int exit_status_of(int wait_status) {
 
 class Runs {
  public:
-  Runs(unsigned count, unsigned jobs, const std::function<int(unsigned)>& run)
+  Runs(unsigned count, unsigned jobs, const OneRun& run)
       : count_(count), jobs_(std::max(jobs, 1u)), run_(run) {
     sigemptyset(&handled_);
     sigaddset(&handled_, SIGCHLD);
@@ -40,11 +47,12 @@ class Runs {
         if (const auto started = start(); !started) {
           pass_on(SIGTERM);
           ending_ = true;
-          if (running_.empty()) return std::unexpected(started.error());
+          failure_ = started.error();
         }
       }
-      wait();
+      if (!running_.empty()) wait();
     }
+    if (failure_) return std::unexpected(*failure_);
     std::ranges::sort(done_, {}, &RepeatedRun::number);
     return std::move(done_);
   }
@@ -53,17 +61,33 @@ class Runs {
   struct Started {
     unsigned number;
     Clock::time_point at;
+    Fd error;  // a pipe with RepeatedRun::error
   };
 
   Result<void> start() {
+    std::array<int, 2> ends;
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+      return fail_errno(errno, "cannot make a pipe for another run");
+    Fd reader(ends[0]);
+    const Fd writer(ends[1]);
     const pid_t child = ::fork();
     if (child < 0) return fail_errno(errno, "cannot start another run");
     if (child == 0) {
       (void)::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-      std::exit(run_(next_));
+      std::string error;
+      const int status = run_(next_, error);
+      (void)write_all(writer.get(), error.substr(0, kMaxErrorBytes));
+      std::exit(status);
     }
-    running_[child] = {next_++, Clock::now()};
+    running_[child] = {next_++, Clock::now(), std::move(reader)};
     return {};
+  }
+
+  // Returns what a process that has ended wrote to its pipe.
+  static std::string error_of(const Started& run) {
+    std::array<char, kMaxErrorBytes> text;
+    const ssize_t got = ::read(run.error.get(), text.data(), text.size());
+    return {text.data(), static_cast<size_t>(std::max<ssize_t>(got, 0))};
   }
 
   void wait() {
@@ -71,7 +95,7 @@ class Runs {
     const int signal = ::sigwaitinfo(&handled_, &info);
     if (signal > 0 && signal != SIGCHLD) {
       ending_ = true;
-      // A terminal has sent its signal to all processes already.
+      // A signal from the terminal (SI_KERNEL) has already reached all processes.
       if (info.si_code != SI_KERNEL) pass_on(signal);
     }
     int status = 0;
@@ -80,7 +104,8 @@ class Runs {
       if (found == running_.end()) continue;
       done_.push_back({.number = found->second.number,
                        .status = exit_status_of(status),
-                       .time = Clock::now() - found->second.at});
+                       .time = Clock::now() - found->second.at,
+                       .error = error_of(found->second)});
       running_.erase(found);
     }
   }
@@ -91,11 +116,12 @@ class Runs {
 
   const unsigned count_;
   const unsigned jobs_;
-  const std::function<int(unsigned)>& run_;
+  const OneRun& run_;
   sigset_t handled_{};
   sigset_t before_{};
   unsigned next_ = 1;
   bool ending_ = false;
+  std::optional<Error> failure_;  // why a run could not be started
   std::map<pid_t, Started> running_;
   std::vector<RepeatedRun> done_;
 };
@@ -123,8 +149,7 @@ std::string escaped(const std::string& text) {
 
 }  // namespace
 
-Result<std::vector<RepeatedRun>> run_repeatedly(unsigned count, unsigned jobs,
-                                                const std::function<int(unsigned number)>& run) {
+Result<std::vector<RepeatedRun>> run_repeatedly(unsigned count, unsigned jobs, const OneRun& run) {
   return Runs(count, jobs, run).all();
 }
 
@@ -135,12 +160,14 @@ int status_of(const std::vector<RepeatedRun>& runs) {
 
 std::string junit_report(const std::vector<std::string>& names,
                          const std::vector<RepeatedRun>& runs) {
-  const auto failures =
-      std::ranges::count_if(runs, [](const auto& run) { return run.status != 0; });
+  const auto failures = std::ranges::count_if(
+      runs, [](const auto& run) { return run.status != 0 && run.error.empty(); });
+  const auto errors =
+      std::ranges::count_if(runs, [](const auto& run) { return !run.error.empty(); });
   std::string text = fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<testsuite name=\"wick exec\" tests=\"{}\" failures=\"{}\" errors=\"{}\">\n",
-      names.size(), failures, names.size() - runs.size());
+      names.size(), failures, names.size() - runs.size() + static_cast<size_t>(errors));
   for (size_t i = 0; i < names.size(); ++i) {
     text += fmt::format("  <testcase classname=\"wick.exec\" name=\"{}\"", escaped(names[i]));
     const auto run = std::ranges::find(runs, i + 1, &RepeatedRun::number);
@@ -148,6 +175,9 @@ std::string junit_report(const std::vector<std::string>& names,
       text += "><error message=\"did not run\"/></testcase>\n";
     else if (run->status == 0)
       text += fmt::format(" time=\"{:.3f}\"/>\n", run->time.count());
+    else if (!run->error.empty())
+      text += fmt::format(" time=\"{:.3f}\"><error message=\"{}\"/></testcase>\n",
+                          run->time.count(), escaped(run->error));
     else
       text += fmt::format(" time=\"{:.3f}\"><failure message=\"exit status {}\"/></testcase>\n",
                           run->time.count(), run->status);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -103,6 +104,7 @@ Result<void> ExecTask::prepare(vmm::MachineConfig& config, EventLoop& loop) {
   }
   const ExecKernel kernel = TRY(find_exec_kernel(config.kernel_path, options_.modules));
   kernel_ = config.kernel_path = kernel.path;
+  has_modules_ = !kernel.modules.empty();
   on_terminal_ = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
   const ExecGuest guest = TRY(describe_guest(config, kernel.modules));
   command_ = guest.command;
@@ -159,10 +161,14 @@ Result<ExecGuest> ExecTask::describe_guest(vmm::MachineConfig& config,
   return guest;
 }
 
-// Adds the shares. In the guest, files of wick's user belong to the user who runs the command.
+// Adds the shares. In the guest, files of wick's user belong to the user who runs the command. But
+// if root runs it as another user, the files keep their owners, so that this user has his own
+// rights and not root's.
 Result<void> ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest) {
+  const auto files = ::geteuid() == 0 && guest.user.uid != 0 ? share::Security::kPassthrough
+                                                             : share::Security::kSquash;
   const auto share = [&](const std::string& path, std::string tag, bool read_only,
-                         share::Security security = share::Security::kSquash) {
+                         share::Security security) {
     config.shares.push_back({.path = path,
                              .tag = tag,
                              .read_only = read_only,
@@ -171,24 +177,36 @@ Result<void> ExecTask::add_folders(vmm::MachineConfig& config, ExecGuest& guest)
                              .squash_gid = guest.user.gid});
     return tag;
   };
-  if (options_.root != "none") guest.root_tag = share(options_.root, "wick.root", true);
+  if (options_.root != "none") guest.root_tag = share(options_.root, "wick.root", true, files);
+  if (!options_.overlay.empty()) TRY(lock_overlay());
   // An overlay stores removed files as device nodes, which wick's user may not create; kMapped
   // stores such a node as a regular file with an attribute.
   if (!options_.overlay.empty())
     guest.overlay_tag = share(options_.overlay, "wick.overlay", false, share::Security::kMapped);
   for (const ExecOptions::Folder& folder : options_.folders)
-    guest.shares.push_back(
-        {.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()), folder.read_only),
-         .target = folder.guest,
-         .read_only = folder.read_only});
+    guest.shares.push_back({.tag = share(folder.host, fmt::format("wick.{}", guest.shares.size()),
+                                         folder.read_only, files),
+                            .target = folder.guest,
+                            .read_only = folder.read_only});
   for (const ExecOptions::Copy& copy : options_.copies) {
     copies_.push_back(TRY(ExecCopy::create(copy)));
     const auto source = (std::filesystem::path(guest.pwd) / copy.guest).lexically_normal();
     guest.copies.emplace_back(
-        source,
-        share(copies_.back().folder(), fmt::format("wick.copy.{}", guest.copies.size()), false));
+        source, share(copies_.back().folder(), fmt::format("wick.copy.{}", guest.copies.size()),
+                      false, share::Security::kSquash));
   }
   return {};
+}
+
+// Two guests that wrote to one overlay would not see each other's changes.
+Result<void> ExecTask::lock_overlay() {
+  const std::string& path = options_.overlay;
+  overlay_lock_ = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!overlay_lock_.valid())
+    return with_hint(fail_errno(errno, "{}: cannot open", path), "check --overlay");
+  if (::flock(overlay_lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
+  return with_hint(fail_errno(errno, "{}: another run uses this folder", path),
+                   "wait for its end, or give another folder to --overlay");
 }
 
 Result<void> ExecTask::open_session(EventLoop& loop) {
@@ -226,8 +244,16 @@ RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_ou
   session_->disconnect();
   machine_ = nullptr;
   const auto& end = session_->end();
+  // The guest's init cannot open its port.
+  if (!end && report.ending == vmm::Ending::kPanicked && !has_modules_)
+    text.insert(text.size() - std::min(text.size(), last_line(text).size() + 1),
+                "wick: hint: this host has no modules for this kernel; if virtio_pci and "
+                "virtio_console are modules, give their folder by --modules\n");
   RunOutcome outcome =
       exec_outcome(end ? &*end : nullptr, report, std::move(machine_outcome), text);
+  const bool by_itself =
+      end && report.ending == vmm::Ending::kQuit && end->kind != guest::CommandEnd::Kind::kFailed;
+  if (error_ != nullptr && !by_itself) *error_ = outcome.reason;
   if (end) publish_copies(*end, outcome, text);
   write_json(report, outcome);
   return outcome;

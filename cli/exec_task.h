@@ -27,7 +27,10 @@ RunOutcome exec_outcome(const guest::CommandEnd* end, const vmm::RunReport& repo
 
 class ExecTask final : public RunTask {
  public:
-  explicit ExecTask(ExecOptions options) : options_(std::move(options)) {}
+  // `error`, which may be nullptr, must outlive the task. outcome() sets it to the reason if the
+  // command did not end by itself.
+  explicit ExecTask(ExecOptions options, std::string* error = nullptr)
+      : options_(std::move(options)), error_(error) {}
 
   Result<void> prepare(vmm::MachineConfig& config, EventLoop& loop) override;
   Result<void> built(vmm::Machine& machine) override;
@@ -40,18 +43,22 @@ class ExecTask final : public RunTask {
 
   Result<ExecGuest> describe_guest(vmm::MachineConfig& config, const std::string& modules_folder);
   Result<void> add_folders(vmm::MachineConfig& config, ExecGuest& guest);
+  Result<void> lock_overlay();
   void publish_copies(const guest::CommandEnd& end, RunOutcome& outcome, std::string& text) const;
   Result<void> open_session(EventLoop& loop);
   void write_json(const vmm::RunReport& report, RunOutcome& outcome) const;
 
   const ExecOptions options_;
+  std::string* const error_;
   const Clock::time_point created_ = Clock::now();
   Clock::time_point started_;  // when the command started
   Clock::time_point ended_;    // when the run ended
   EventLoop* loop_ = nullptr;
   Fd json_;
   Fd initramfs_;
+  Fd overlay_lock_;  // the folder of --overlay, locked
   std::string kernel_;
+  bool has_modules_ = false;  // the host has modules of this kernel
   std::vector<ExecCopy> copies_;
   std::vector<std::string> command_;
   bool on_terminal_ = false;

@@ -124,4 +124,12 @@ std::string help_text(std::string_view name) {
 
 }  // namespace hmp
 
+bool is_monitor_error(std::string_view answer) {
+  static constexpr std::string_view kBeginnings[] = {"Error: ", "unknown ", "invalid ",
+                                                     "unrecognized "};
+  return answer.find("Try \"help ") != answer.npos ||  // wrong arguments
+         std::ranges::any_of(kBeginnings,
+                             [&](std::string_view begin) { return answer.starts_with(begin); });
+}
+
 }  // namespace wick::control

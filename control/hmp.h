@@ -1,6 +1,6 @@
 // The human monitor (QEMU's monitor, "HMP"): takes one line and answers with text. Scripts read the
-// answers, so these have QEMU's layouts. QMP's human-monitor-command and gdb's `monitor` use it,
-// too.
+// answers, so these have QEMU's layouts. QMP's human-monitor-command and gdb's `monitor` also
+// execute their lines here.
 //
 // A table has the arguments and the function of each command (hmp_commands.cc). The lines of an
 // answer end in \r\n, as in QEMU.
@@ -17,6 +17,10 @@
 #include "control/context.h"
 
 namespace wick::control {
+
+// Returns whether an answer says that its command failed. QMP's human-monitor-command does not
+// tell.
+bool is_monitor_error(std::string_view answer);
 
 class Hmp {
  public:

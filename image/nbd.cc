@@ -58,7 +58,7 @@ Result<std::unique_ptr<Backend>> open_disk(block::IoThread& thread, const ImageN
   auto how = writing(block_format(nbd.format), nbd.trust_names);
   how.cache = nbd.cache;
   how.ephemeral = nbd.ephemeral;
-  // An image that is not written to may name any file, as with -r.
+  // Nothing is written to an ephemeral image, so it may name any file, as with -r.
   if (nbd.ephemeral) how.names = block::Names::kRead;
   return thread.run([&] { return block::open_image(nbd.path, how, thread.io()); });
 }
@@ -183,8 +183,9 @@ class PidFile {
   }
   Result<void> write(const std::string& path) {
     if (path.empty()) return {};
-    TRY(replace_file(path, fmt::format("{}\n", ::getpid()), {.mode = 0644, .sync = false}));
-    path_ = path;
+    const std::string file = TRY(file_to_replace(path));
+    TRY(replace_file(file, fmt::format("{}\n", ::getpid()), {.mode = 0644, .sync = false}));
+    path_ = file;
     return {};
   }
 
@@ -216,7 +217,7 @@ Result<int> execute(const ImageNbd& command) {
     return {};
   };
   const Result<void> served = Service(command, *thread, *disk, std::move(signals)).run(ready);
-  // Clients may have written before ready() failed.
+  // Flushes even if ready() failed, because clients may have written before.
   const Result<void> flushed = thread->run([&] { return block::final_flush(*disk); });
   TRY(served);
   TRY(flushed);

@@ -11,7 +11,7 @@ namespace {
 constexpr uint16_t kQueueSize = 256;
 constexpr uint16_t kControlQueueSize = 64;
 constexpr size_t kTurnBytes = 512 << 10;
-constexpr size_t kMinCost = 1024;  // the minimum that a frame costs of kTurnBytes
+constexpr size_t kMinCost = 1024;  // each frame costs at least this much of kTurnBytes
 constexpr size_t kMaxCommandBytes = 16 << 10;
 constexpr size_t kMaxPacketBuffers = 1024;  // IOV_MAX of writev(2)
 
@@ -86,7 +86,9 @@ Net::Net(net::Backend& backend, EventLoop& loop, const net::MacAddress& mac,
       name_(std::move(name)),
       features_(features_of(backend, mtu.has_value())),
       queue_sizes_(queue_sizes_of(backend)),
-      current_mac_(packed(mac)) {}
+      current_mac_(packed(mac)) {
+  settings_.mac = mac;
+}
 
 Net::~Net() {
   loop_.call([this] {

@@ -1,8 +1,12 @@
 #include "cli/machines/machine.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <ctime>
 #include <nlohmann/json.hpp>
+
+#include "cli/machines/definitions.h"
 
 namespace wick::cli::machines {
 
@@ -15,8 +19,11 @@ Result<MachineView> find_machine(const std::string& name) {
 Result<MachineView> find_running(const std::string& name) {
   MachineView machine = TRY(find_machine(name));
   if (machine.state() == MachineView::State::kLive) return machine;
+  const std::string definition = definition_path(definitions_folder(), name);
+  const bool defined = !definition.empty() && ::access(definition.c_str(), F_OK) == 0;
   return with_hint(fail("{}: the machine does not run: {}", name, ending_text(machine)),
-                   fmt::format("start it: wick start {}", name));
+                   fmt::format("start it: wick start {}{}", name,
+                               defined ? "" : " and the options of wick run"));
 }
 
 Result<control::QmpClient> connect(const MachineView& machine, std::chrono::milliseconds timeout) {

@@ -20,6 +20,7 @@
 #include "cli/machines/commands.h"
 #include "cli/machines/machine.h"
 #include "console/log_file.h"
+#include "control/hmp.h"
 
 namespace wick::cli::machines {
 
@@ -74,8 +75,8 @@ class ConsoleLog {
   // Reads the next part of the log. Returns 0 if there is no more at the moment.
   Result<size_t> read(std::span<char> to) {
     for (;;) {
-      // This is asked before the read: nothing is written to a file after its renaming, so a read
-      // that then finds nothing has reached the end.
+      // `complete` is computed before the read: wick writes nothing to a file after renaming it, so
+      // if `complete` is true, an empty read means the end of this file.
       const bool complete = files_.size() > 1 || (limited_ && TRY(was_renamed()));
       ssize_t got = -1;
       do {
@@ -110,7 +111,7 @@ class ConsoleLog {
     return current.valid() && !same_file(current, files_.back());
   }
 
-  // Adds the files that come after the last one.
+  // Adds the files that follow the last file in `files_`.
   Result<void> open_next() {
     constexpr int kMaxTries = 100;
     Fd current;
@@ -133,8 +134,8 @@ class ConsoleLog {
 
   const MachineView& machine_;
   bool limited_;
-  // In the order of their content. The last one stays open, so that its number (st_ino) belongs
-  // to no other file.
+  // The files of the log, in the order of their content. The last file stays open, so that no other
+  // file gets its inode number.
   std::deque<Fd> files_;
 };
 
@@ -198,7 +199,7 @@ Result<int> execute(const Monitor& command) {
     std::string text = answer.get<std::string>();
     if (!text.empty() && !text.ends_with('\n')) text += '\n';
     print_output(text, ::isatty(STDOUT_FILENO) == 1);
-    return 0;
+    return control::is_monitor_error(text) ? 1 : 0;
   }
   const Fd monitor = TRY(connect_unix(machine.path("monitor.sock")));
   TRY(talk(monitor));
@@ -212,7 +213,8 @@ Result<int> execute(const Logs& command) {
   const bool on_terminal = ::isatty(STDOUT_FILENO) == 1;
   std::array<char, 65536> part;
   for (;;) {
-    // This is asked before the read, so that all output from before the machine's end is printed.
+    // `live` is computed before the read, so that all output from before the machine's end is
+    // printed.
     const bool live = command.follow && machine.state() == MachineView::State::kLive;
     while (const size_t got = TRY(log.read(part))) print_output({part.data(), got}, on_terminal);
     if (!live) return 0;

@@ -85,11 +85,26 @@ TEST(ExecOptions, AScriptMustLieInTheGuestsRoot) {
               HasSubstr("the guest has no such file"));
 }
 
+// sh takes a folder for an empty script, which succeeds.
+TEST(ExecOptions, AScriptIsAFile) {
+  const fakes::TempDir dir;
+  EXPECT_THAT(usage_error({"exec", "--script", dir.path()}), HasSubstr("is not a regular file"));
+}
+
+TEST(ExecOptions, RunsAtOnceShareNoOverlay) {
+  const fakes::TempDir dir;
+  EXPECT_THAT(usage_error({"exec", "--overlay", dir.path(), "--repeat", "2", "--jobs", "2"}),
+              HasSubstr("only one run at a time"));
+}
+
 TEST(ExecOptions, ACopyHasTheNameOfTheGuestUnlessAnotherIsGiven) {
-  const auto copies = exec({"exec", "--copy-out", "logs/x", "--copy-out", "/a:b:c"}).exec.copies;
-  ASSERT_EQ(copies.size(), 2u);
+  const auto copies =
+      exec({"exec", "--copy-out", "logs/x", "--copy-out", "/a:b:c", "--copy-out", "logs/"})
+          .exec.copies;
+  ASSERT_EQ(copies.size(), 3u);
   EXPECT_EQ(copies[0].guest + ' ' + copies[0].host, "logs/x x");
   EXPECT_EQ(copies[1].guest + ' ' + copies[1].host, "/a b:c");
+  EXPECT_EQ(copies[2].guest + ' ' + copies[2].host, "logs/ logs");
   for (const char* wrong : {"", ":x", "x:", "/"})
     EXPECT_THAT(usage_error({"exec", "--copy-out", wrong}), HasSubstr("GUEST:HOST")) << wrong;
 }

@@ -16,7 +16,8 @@ namespace {
 using testing::HasSubstr;
 
 TEST(ExecRepeat, EachRunIsAProcessWithItsStatus) {
-  const auto runs = run_repeatedly(5, 2, [](unsigned number) { return number == 3 ? 42 : 0; });
+  const auto runs =
+      run_repeatedly(5, 2, [](unsigned number, std::string&) { return number == 3 ? 42 : 0; });
   ASSERT_TRUE(runs);
   ASSERT_EQ(runs->size(), 5u);
   for (unsigned i = 0; i < 5; ++i) {
@@ -28,7 +29,7 @@ TEST(ExecRepeat, EachRunIsAProcessWithItsStatus) {
 
 TEST(ExecRepeat, NoMoreRunAtOnceThanAsked) {
   const fakes::TempDir dir;
-  const auto runs = run_repeatedly(6, 2, [&](unsigned number) {
+  const auto runs = run_repeatedly(6, 2, [&](unsigned number, std::string&) {
     (void)dir.write(std::to_string(number), "");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     int running = 0;
@@ -42,7 +43,7 @@ TEST(ExecRepeat, NoMoreRunAtOnceThanAsked) {
 }
 
 TEST(ExecRepeat, ADeadProcessIsAFailure) {
-  const auto runs = run_repeatedly(1, 1, [](unsigned) -> int {
+  const auto runs = run_repeatedly(1, 1, [](unsigned, std::string&) -> int {
     ::raise(SIGKILL);
     return 0;
   });
@@ -52,7 +53,7 @@ TEST(ExecRepeat, ADeadProcessIsAFailure) {
 
 TEST(ExecRepeat, ASignalEndsTheRunsAndStartsNoMore) {
   const pid_t parent = ::getpid();
-  const auto runs = run_repeatedly(100, 1, [&](unsigned) {
+  const auto runs = run_repeatedly(100, 1, [&](unsigned, std::string&) {
     ::kill(parent, SIGTERM);
     ::sleep(60);
     return 0;
@@ -69,6 +70,20 @@ TEST(ExecRepeat, TheReportEscapesWhatXmlNeeds) {
   EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"1\" errors=\"0\""));
   EXPECT_THAT(report, HasSubstr("name=\"a &lt;b&gt; &amp; &quot;c&quot;\\x0a\""));
   EXPECT_THAT(report, HasSubstr("message=\"exit status 3\""));
+}
+
+// A panic's status may be that of a test, too.
+TEST(ExecRepeat, TheReportTellsPanicsFromFailedTests) {
+  const auto runs = run_repeatedly(2, 2, [](unsigned number, std::string& error) {
+    if (number == 1) error = "the guest's kernel panicked before the command ended";
+    return 3;
+  });
+  ASSERT_TRUE(runs);
+  const std::string report = junit_report({"panic", "three"}, *runs);
+  EXPECT_THAT(report, HasSubstr("tests=\"2\" failures=\"1\" errors=\"1\""));
+  EXPECT_THAT(report,
+              testing::ContainsRegex("\"panic\" time=\"[0-9.]+\"><error message=\"the guest's"));
+  EXPECT_THAT(report, testing::ContainsRegex("\"three\" time=\"[0-9.]+\"><failure message=\"exit"));
 }
 
 TEST(ExecRepeat, TheReportHasTheRunsThatDidNotBegin) {

@@ -114,6 +114,9 @@ TEST(ExecUsers, AreFoundByNameAndNumber) {
   EXPECT_EQ(find_exec_user("")->uid, ::getuid());
   EXPECT_THAT(find_exec_user("no-such-user").error().message(), HasSubstr("no such user"));
   EXPECT_FALSE(find_exec_user("12:staff"));
+  // setuid(2) would leave the command root.
+  for (const char* none : {"4294967295", "4294967295:4294967295", "12:4294967295", "4294967296"})
+    EXPECT_FALSE(find_exec_user(none)) << none;
 }
 
 class ExecKernelTest : public testing::Test {

@@ -37,6 +37,14 @@ TEST_F(Monitor, SaysWhatItDoesNotKnow) {
   EXPECT_EQ(monitor("eject"), "eject: device expected\nTry \"help eject\" for more information\n");
 }
 
+TEST_F(Monitor, ScriptsCanTellErrorsFromAnswers) {
+  for (const char* wrong : {"nonsense", "info nonsense", "stop now", "eject", "savevm a",
+                            "device_del none", "netdev_add user", "p $none", "cpu 9"})
+    EXPECT_TRUE(is_monitor_error(monitor(wrong))) << wrong << ": " << monitor(wrong);
+  for (const char* good : {"", "info status", "info name", "help", "help stop", "p 1+1", "cpu 0"})
+    EXPECT_FALSE(is_monitor_error(monitor(good))) << good << ": " << monitor(good);
+}
+
 TEST_F(Monitor, CannotBeHarmedByALine) {
   EXPECT_EQ(monitor(std::string(100'000, 'x')), "the line is too long\n");
   EXPECT_THAT(monitor("p " + std::string(4000, '(')), HasSubstr("nested too deeply"));
@@ -210,6 +218,11 @@ TEST_F(Monitor, PlugsDevices) {
   EXPECT_EQ(monitor("drive_add dummy file=/a,,b.raw,id=d2,format=raw"), "OK\n");
   EXPECT_EQ(monitor("device_add virtio-blk-pci,drive=d2,id=vdc"), "");
   EXPECT_EQ(machine.log_.back(), "add_disk vdc /a,b.raw");
+  machine.log_.clear();
+  EXPECT_EQ(monitor("netdev_add user,id=n2,hostfwd=tcp::2222-:22,hostfwd=udp::53-:53"), "");
+  EXPECT_EQ(monitor("device_add e1000,netdev=n2,id=net2"), "");
+  EXPECT_THAT(machine.log_, ElementsAre("add_card net2", "add_forward net2 tcp::2222-:22",
+                                        "add_forward net2 udp::53-:53"));
   EXPECT_EQ(monitor("device_add nope"), "Error: 'nope' is not a valid device model name\n");
   EXPECT_EQ(monitor("device_add id=x"), "Error: Parameter 'driver' is missing\n");
 }

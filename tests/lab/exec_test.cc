@@ -1,6 +1,7 @@
 // wick exec: commands on real kernels, and how they end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
@@ -236,6 +237,30 @@ TEST(ExecRoot, FoldersAreWrittenOnlyIfTheyMayBe) {
 }
 
 // git looks at its files' times, links them, renames them, and maps them.
+// wick runs as root here. Otherwise the whole host would belong to the user who runs the command.
+TEST(ExecRoot, AnotherUserHasOnlyItsOwnRights) {
+  const TempDir dir(folder_on_disk());
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0755), 0);
+  for (const char* folder : {"roots", "own"}) std::filesystem::create_directory(dir / folder);
+  write_file(dir / "roots/secret", "secret");
+  ASSERT_EQ(::chmod((dir / "roots/secret").c_str(), 0600), 0);
+  ASSERT_EQ(::chown((dir / "own").c_str(), 1234, 1234), 0);
+  const Finished run = finish(
+      wick({"exec", "-m", "256M", "-k", image("bzImage"), "--user", "1234", "--rw", dir / "roots",
+            "--rw", dir / "own", "--", "sh", "-c",
+            fmt::format("cat {0}/roots/secret; rm -f {0}/roots/secret; touch {0}/roots/new; "
+                        "chmod 777 {0}/roots; touch {0}/own/file && chmod 640 {0}/own/file; id -u",
+                        dir.path())}));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, "1234\n");
+  EXPECT_EQ(read_file(dir / "roots/secret"), "secret");
+  EXPECT_FALSE(std::filesystem::exists(dir / "roots/new"));
+  struct stat status {};
+  ASSERT_EQ(::stat((dir / "own/file").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 1234u);
+  EXPECT_EQ(status.st_mode & 07777, 0640u);
+}
+
 TEST(ExecRoot, GitClonesIntoAFolderOfTheHost) {
   const TempDir dir(folder_on_disk());
   std::filesystem::create_directory(dir / "rw");

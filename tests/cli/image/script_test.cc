@@ -228,6 +228,16 @@ TEST_F(ImageScripts, BitmapsAreThoseOfQemuImg) {
   EXPECT_EQ(wick({"bitmap", "--clear", "-g", "4k", "a.qcow2", "b"}).status, 2);
 }
 
+// The count of the L2 table (cluster 4) is wrong, as if its cluster were free.
+TEST_F(ImageScripts, ABitmapOverwritesNoTableOfAnImageWithWrongCounts) {
+  make(
+      "qemu-img create -f qcow2 a.qcow2 10M; qemu-io -c 'write -P 7 0 64k' a.qcow2;"
+      " printf '\\0\\0' | dd of=a.qcow2 bs=1 seek=$((2 * 65536 + 4 * 2)) conv=notrunc status=none");
+  EXPECT_EQ(wick({"check", "a.qcow2"}).status, 2);
+  (void)wick({"bitmap", "--add", "a.qcow2", "b"});
+  EXPECT_EQ(wick({"io", "-c", "read -P 7 0 64k", "a.qcow2"}).status, 0);
+}
+
 TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
   const std::string fill =
       "qemu-img bitmap --add -g 4k NAME one; qemu-img bitmap --add NAME wide;"

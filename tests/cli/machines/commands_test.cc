@@ -232,8 +232,13 @@ TEST_F(MachineCommands, AnUnknownNameIsAnErrorThatTellsWhereToLook) {
   EXPECT_EQ(error(Suspend{"web"}), "web: no machine of this name; see wick list --all");
   TestMachine web = start("web");
   web.end(0, "the guest powered off");
-  EXPECT_EQ(error(Suspend{"web"}),
-            "web: the machine does not run: the guest powered off; start it: wick start web");
+  EXPECT_EQ(
+      error(Suspend{"web"}),
+      "web: the machine does not run: the guest powered off; start it: wick start web and the "
+      "options of wick run");
+  std::filesystem::create_directories(temp_ / "config/wick");
+  temp_.write("config/wick/web.toml", "");
+  EXPECT_THAT(error(Suspend{"web"}), testing::EndsWith("; start it: wick start web"));
 }
 
 // --- Commands that QMP executes ---
