@@ -109,9 +109,20 @@ Result<ProcessOutcome> run_process(std::span<const std::string> arguments,
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   auto variables = child_environment();
+  // The program must not inherit wick's mask of blocked signals, and must not ignore SIGPIPE as
+  // wick does.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t signals;
+  sigemptyset(&signals);
+  ::posix_spawnattr_setsigmask(&attributes, &signals);
+  sigaddset(&signals, SIGPIPE);
+  ::posix_spawnattr_setsigdefault(&attributes, &signals);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = -1;
   const int error =
-      ::posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), variables.data());
+      ::posix_spawn(&pid, program.c_str(), &actions, &attributes, argv.data(), variables.data());
+  ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return fail_errno(error, "{}: cannot run", program);
   int status = 0;

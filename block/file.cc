@@ -194,6 +194,8 @@ class HostFile final : public File {
     if (result == -EOPNOTSUPP) zeroes_fast_ = false;
     if (result != -EOPNOTSUPP && result != -EINVAL)
       co_return failed("write zeroes", static_cast<int>(-result), offset, length);
+    const uint64_t size = size_bytes();
+    length = offset < size ? std::min(length, size - offset) : 0;
     while (length > 0) {
       const std::vector<iovec> chunk = zero_buffers(length);
       const uint64_t bytes = total_bytes(chunk);
@@ -237,7 +239,7 @@ void find_abilities_of_system(const Fd& file, FileAbilities& abilities) {
     case EXT4_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
     case XFS_SUPER_MAGIC:
-      abilities.zeroes_fast = true;  // known, because a trial would allocate space
+      abilities.zeroes_fast = true;  // not tried out: a trial would allocate space
       break;
     case HUGETLBFS_MAGIC:
     case RAMFS_MAGIC:

@@ -37,9 +37,13 @@ Result<Fd> open_locked(const std::string& path, std::span<std::byte> content) {
   if (!file.valid())
     return with_hint(fail_errno(errno, "{}: cannot open the variables of UEFI", path),
                      "check the path and its permissions, or give another by vars=");
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK)
+      return with_hint(fail_errno(errno, "{}: cannot lock the variables of UEFI", path),
+                       "give a file on another file system by vars=");
     return with_hint(fail_errno(errno, "{}: another machine uses these variables of UEFI", path),
                      "give each machine a file of its own");
+  }
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "{}: cannot stat", path);
   const bool is_new = S_ISREG(status.st_mode) && status.st_size == 0;
@@ -52,7 +56,7 @@ Result<Fd> open_locked(const std::string& path, std::span<std::byte> content) {
                               : ::pread(file.get(), content.data(), content.size(), 0);
   if (done == static_cast<ssize_t>(content.size())) return file;
   const int why = done < 0 ? errno : ENOSPC;
-  // If this fails, too, the next run refuses the file for its size.
+  // If ftruncate() fails, too, the next run refuses the file because of its size.
   [[maybe_unused]] const int emptied = is_new ? ::ftruncate(file.get(), 0) : 0;
   return fail_errno(why, "{}: cannot {} the variables of UEFI", path, is_new ? "write" : "read");
 }

@@ -1,6 +1,6 @@
-// The part that all console back ends share: the transcript, the optional log file,
-// and the transfer of bytes between the guest and the host's end. The kinds of back
-// end (open.h) differ only in their Host.
+// The part that all console back ends share: the transcript, the optional log file, and the
+// transfer of bytes between the guest and the host's end. The kinds of back end (open.h) differ
+// only in the class derived from Host.
 //
 // Output: a byte of the guest goes into the transcript and, if no timer is armed,
 // arms a timer. When the timer expires, the loop writes the whole burst at once. So a byte costs
@@ -64,6 +64,8 @@ class Port final : public Backend {
 
   // May be called on any thread.
   const Transcript& transcript() const { return transcript_; }
+  // For a new start of the machine.
+  void forget_panic() { transcript_.forget_panic(); }
   const std::string& name() const { return name_; }
 
   // The following functions are for the host, and for the function that makes it (console/open.h).
@@ -103,7 +105,7 @@ class Port final : public Backend {
 
   // Armed and signalled by any thread.
   EventLoop::Timer output_timer_;
-  EventFd room_;  // the guest has room again, or the input file has more bytes
+  EventFd room_;  // signalled when the guest has room, or the input file has more
 
   // Owned by the loop's thread.
   EventLoop::Watch room_watch_;

@@ -107,6 +107,11 @@ uint64_t Transcript::end() const {
   return end_;
 }
 
+void Transcript::forget_panic() {
+  const MutexLock lock(mutex_);
+  panicked_ = crash_kernel_ = false;
+}
+
 bool Transcript::panicked() const {
   const MutexLock lock(mutex_);
   return panicked_ || has_message(line_locked(), kPanicMessages);

@@ -53,6 +53,9 @@ class Transcript {
   // resets the machine without an orderly reboot is mistaken for a panic.
   bool panicked() const;
 
+  // Makes panicked() return false until the next panic. Called when the machine starts again.
+  void forget_panic();
+
   // Returns at most `count` lines, the last one perhaps unfinished, as plain text:
   // without escape sequences and control characters, and with only the last version
   // of text that a carriage return overwrote.

@@ -41,6 +41,8 @@ void Context::publish(const MachineEvent& event) {
   if (event.kind == MachineEvent::Kind::kRxFilterChange &&
       !quiet_filters.insert(event.device).second)
     return;
+  // A later card may get the same id.
+  if (event.kind == MachineEvent::Kind::kDeviceDeleted) quiet_filters.erase(event.device);
   for (const Observer& observer : observers_) observer(event);
 }
 
@@ -72,11 +74,7 @@ Result<void> Context::cont() {
     }
     return {};
   }
-  // cont does not wake up a guest that sleeps; only system_wakeup does.
-  if (machine_.state() == RunState::kSuspended) {
-    machine_.resume();  // takes effect when the guest wakes up
-    return {};
-  }
+  // resume() does not wake up a guest that sleeps; only system_wakeup does.
   machine_.resume();
   return {};
 }
@@ -136,7 +134,7 @@ Result<void> Context::start_dump(const DumpRequest& request,
           });
         });
   };
-  // stop() is called before dump_ changes, because it fails while a dump is active.
+  // stop() is called before dump_ changes, because stop() fails while a dump is active.
   TRY(stop([] {}));
   dump_ = {.status = DumpState::Status::kActive};
   progress_ = std::make_shared<Progress>();

@@ -205,13 +205,15 @@ void dump_guest_memory(Hmp& monitor, const Arguments& arguments, Hmp::Done done)
 }
 
 // Parses "driver,key=value,..." as on QEMU's command line. The first part is the value of
-// `implied`.
-Json parse_options(std::string_view text, const char* implied) {
+// `implied`. The key `list` may come several times; its values become an array.
+Json parse_options(std::string_view text, const char* implied, std::string_view list = {}) {
   Json options = Json::object();
   bool first = true;
   for (const std::string& part : split_at_commas(text)) {
     const size_t equals = part.find('=');
-    if (equals != part.npos)
+    if (equals != part.npos && part.substr(0, equals) == list)
+      options[part.substr(0, equals)].push_back({{"str", part.substr(equals + 1)}});
+    else if (equals != part.npos)
       options[part.substr(0, equals)] = part.substr(equals + 1);
     else if (first)
       options[implied] = part;
@@ -241,11 +243,9 @@ std::string device_del(Hmp& monitor, const Arguments& arguments) {
 }
 
 std::string netdev_add(Hmp& monitor, const Arguments& arguments) {
-  Json options = parse_options(arguments.word("netdev"), "type");
+  Json options = parse_options(arguments.word("netdev"), "type", "hostfwd");
   if (!options.contains("type")) return "Error: Parameter 'type' is missing\n";
   if (!options.contains("id")) return "Error: Parameter 'id' is missing\n";
-  if (options.contains("hostfwd"))
-    options["hostfwd"] = Json::array({{{"str", options["hostfwd"]}}});
   if (options.contains("vhost")) options["vhost"] = options["vhost"] == "on";
   for (const auto& [key, value] : options.items())
     if (key != "type" && key != "id" && key != "hostfwd" && key != "ifname" && key != "br" &&

@@ -94,4 +94,8 @@ std::optional<vmm::CardInfo> find_card(const vmm::Hardware& hardware, std::strin
   return std::nullopt;
 }
 
+bool is_known_id(const vmm::Hardware& hardware, std::string_view id) {
+  return find_disk(hardware, id).has_value() || find_card(hardware, id).has_value();
+}
+
 }  // namespace wick::control

@@ -190,7 +190,7 @@ Answer query_named_block_nodes(Context& context, const Json&) {
   for (const DiskInfo& disk : context.hardware().disks())
     if (disk.inserted) add(disk, read_image_details(disk));
   for (const auto& [name, spare] : context.spare_disks) {
-    if (!spare.used_by.empty()) continue;
+    if (is_known_id(context.hardware(), spare.used_by)) continue;
     DiskInfo disk;
     disk.id = name;
     disk.path = spare.config.path;

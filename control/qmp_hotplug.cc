@@ -20,19 +20,8 @@ constexpr size_t kMaxForwards = 64;
 
 Answer duplicate_id(const std::string& id) { return generic(fmt::format("Duplicate ID '{}'", id)); }
 
-// Returns true if the device with this id exists. A spare keeps the id of the device that used it
-// last, and that device may have been removed since.
-bool is_used(Context& context, const std::string& device) {
-  return !device.empty() && (find_disk(context.hardware(), device).has_value() ||
-                             find_card(context.hardware(), device).has_value());
-}
-
-bool is_known_id(Context& context, const std::string& id) {
-  return find_disk(context.hardware(), id) || find_card(context.hardware(), id);
-}
-
 // The maximum is that of QEMU's node names. An id becomes part of paths, logs and names of threads.
-// Machine accepts longer ids.
+// vmm::Machine itself would accept longer ids.
 constexpr size_t kMaxIdBytes = 31;
 
 bool is_good_id(std::string_view id) {
@@ -68,7 +57,7 @@ Answer add_virtio_disk(Context& context, const Json& arguments, const std::strin
   const auto found = context.spare_disks.find(drive);
   if (found == context.spare_disks.end())
     return generic(fmt::format("Property 'virtio-blk-device.drive' can't find value '{}'", drive));
-  if (is_used(context, found->second.used_by))
+  if (is_known_id(context.hardware(), found->second.used_by))
     return generic(fmt::format("Drive '{}' is already in use by another block device", drive));
   DiskConfig config = found->second.config;
   if (found->second.file_only) config.format = DiskConfig::Format::kRaw;
@@ -92,7 +81,7 @@ Answer add_net_card(Context& context, const Json& arguments, const std::string& 
   if (found == context.spare_nets.end())
     return generic(fmt::format("Property '{}.netdev' can't find value '{}'",
                                arguments.at("driver").get<std::string>(), netdev));
-  if (is_used(context, found->second.used_by))
+  if (is_known_id(context.hardware(), found->second.used_by))
     return generic(fmt::format("Property '{}.netdev' can't take value '{}', it's in use",
                                arguments.at("driver").get<std::string>(), netdev));
   NetConfig config = found->second.config;
@@ -176,7 +165,7 @@ Answer blockdev_del(Context& context, const Json& arguments) {
       return generic(fmt::format("Node '{}' is in use", name));
     return generic(fmt::format("Failed to find node with node-name='{}'", name));
   }
-  if (is_used(context, found->second.used_by))
+  if (is_known_id(context.hardware(), found->second.used_by))
     return generic(fmt::format("Node {} is in use", name));
   context.spare_disks.erase(found);
   return nothing();
@@ -223,7 +212,7 @@ Answer netdev_del(Context& context, const Json& arguments) {
   const auto id = arguments.at("id").get<std::string>();
   const auto found = context.spare_nets.find(id);
   if (found == context.spare_nets.end()) return device_not_found(id);
-  if (is_used(context, found->second.used_by))
+  if (is_known_id(context.hardware(), found->second.used_by))
     return generic(
         fmt::format("Device '{}' is in use by '{}'; remove that first", id, found->second.used_by));
   context.spare_nets.erase(found);
@@ -240,7 +229,7 @@ Answer device_add(Context& context, const Json& arguments) {
   if (!disk && !virtio_net && driver != "e1000")
     return generic(fmt::format("'{}' is not a valid device model name", driver));
   if (!id.empty() && !is_good_id(id)) return generic("Parameter 'id' expects an identifier");
-  if (!id.empty() && is_known_id(context, id)) return duplicate_id(id);
+  if (!id.empty() && is_known_id(context.hardware(), id)) return duplicate_id(id);
   const auto checked = check_properties(
       arguments, disk ? std::span<const Property>(kDisk) : std::span<const Property>(kCard));
   if (!checked) return std::unexpected(checked.error());
@@ -252,7 +241,7 @@ Answer device_add(Context& context, const Json& arguments) {
 Answer device_del(Context& context, const Json& arguments) {
   const auto name = arguments.at("id").get<std::string>();
   const std::string id = device_id(name);
-  if (!is_known_id(context, id)) return device_not_found(name);
+  if (!is_known_id(context.hardware(), id)) return device_not_found(name);
   return answer(context.hardware().remove_device(id));
 }
 

@@ -44,13 +44,19 @@ void read_plan(const char* path) {
   if (strcmp(next_field(), WICK_PLAN_MAGIC) != 0) die("%s: not a plan of this version", path);
 }
 
-// Returns 0, or -1 with errno, as the functions for other steps do.
+// Creates a folder and its parents. Returns 0, or -1 with errno, as the functions for other steps
+// do.
 static int make_folders(char* path, mode_t mode) {
   struct stat status;
   for (char* slash = path + 1; (slash = strchr(slash, '/')) != NULL; ++slash) {
     *slash = '\0';
-    if (mkdir(path, 0755) != 0 && errno == EROFS && stat(path, &status) != 0) return -1;
+    const int error = mkdir(path, 0755) == 0 ? 0 : errno;
+    const int missing = error == EROFS && stat(path, &status) != 0;
     *slash = '/';
+    if (missing) {
+      errno = error;
+      return -1;
+    }
   }
   if (mkdir(path, mode) == 0) return chmod(path, mode);
   const int error = errno;

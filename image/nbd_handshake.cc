@@ -74,6 +74,11 @@ std::string NbdHandshake::receive(std::span<const std::byte> part) {
         want(Part::kSkippedData, std::min(skipped_bytes_, kNbdMaxOptionBytes));
         return {};
       }
+      // This option has no error reply: the client would take the reply for the export's data.
+      if (option_ == NBD_OPT_EXPORT_NAME) {
+        state_ = State::kEnded;
+        return {};
+      }
       want_option();
       // The metadata contexts are replaced also by a request that fails.
       if (option_ == NBD_OPT_SET_META_CONTEXT) allocation_ = false;

@@ -175,7 +175,7 @@ void Input::reset() {
   loop_.call([this] {
     forget();
     status_.reset();
-    leds_ = 0;
+    if (std::exchange(leds_, 0) != 0 && on_leds_) on_leds_(0);
   });
   select_ = subsel_ = 0;
 }
@@ -213,7 +213,7 @@ std::optional<Input::Group> Input::take_group(size_t buffers) {
   if (waiting_.empty() || waiting_.front().size > buffers) return std::nullopt;
   const Group group = waiting_.front();
   waiting_.pop_front();
-  // The list has room again for releases that found it full.
+  // The list now has room for releases that found it full.
   for (size_t code = 0; code < owed_.size() && owed_.any(); ++code) {
     if (waiting_.size() == kMaxWaitingGroups) break;
     if (owed_.test(code)) release(static_cast<uint16_t>(code));
@@ -285,7 +285,8 @@ void Input::key(uint16_t code, bool down) {
 }
 
 void Input::press(uint16_t code) {
-  // If the last release found the list full, it is dropped now: for the driver the key stays held.
+  // If the last release found the list full, the release is dropped now: for the driver the key is
+  // still held.
   owed_.reset(code);
   if (!down_.test(code) && push({{EV_KEY, code, 1}, {EV_SYN, SYN_REPORT, 0}})) down_.set(code);
 }

@@ -100,7 +100,8 @@ Outcome<Session::Answer> Session::Execution::operator()(const Readdir& readdir) 
     too_small = !added && entries.bytes().empty();
     return added;
   }));
-  // The error of getdents64(2). A reply without data would mean the end of the directory.
+  // EINVAL is the error of getdents64(2) for this case. A reply without data would mean the end of
+  // the directory.
   if (too_small) return refuse(EINVAL);
   BufferCursor to(writable);
   for (size_t skipped = 0; skipped < kIoHeaderBytes;) {
@@ -126,13 +127,16 @@ Outcome<Session::Answer> Session::Execution::operator()(const Fsync& fsync) {
 Outcome<Session::Answer> Session::Execution::operator()(const Lock& lock) {
   const Fid fid = TRY(find_open(lock.fid));
   const auto record = TRY(record_lock(lock.type, lock.start, lock.length, lock.proc_id));
+  const bool unlocks = record.type == F_UNLCK;
+  const auto owner = unlocks ? OpenFile::LockOwner::kKnown : fid.file->add_lock_owner(record.owner);
   uint8_t status = P9_LOCK_SUCCESS;
-  if (!fid.file->add_lock_owner(record.owner)) {
+  if (owner == OpenFile::LockOwner::kTooMany) {
     status = P9_LOCK_ERROR;
   } else if (const auto locked = tree.set_lock(fid.file->id(), record); !locked) {
+    if (owner == OpenFile::LockOwner::kNew) fid.file->remove_lock_owner(record.owner);
     if (locked.error() != EAGAIN && locked.error() != ENOLCK) return refuse(locked.error());
     status = locked.error() == EAGAIN ? P9_LOCK_BLOCKED : P9_LOCK_ERROR;
-  } else if (record.type == F_UNLCK && record.start == 0 && lock.length == 0) {
+  } else if (unlocks && record.start == 0 && lock.length == 0) {
     fid.file->remove_lock_owner(record.owner);
   }
   Answer reply = answer(P9_TLOCK);

@@ -26,12 +26,12 @@ OpenFile::~OpenFile() {
   tree_.close(id_);
 }
 
-bool OpenFile::add_lock_owner(uint64_t owner) {
+OpenFile::LockOwner OpenFile::add_lock_owner(uint64_t owner) {
   const MutexLock lock(mutex_);
-  if (std::ranges::find(lock_owners_, owner) != lock_owners_.end()) return true;
-  if (lock_owners_.size() == kMaxLockOwners) return false;
+  if (std::ranges::find(lock_owners_, owner) != lock_owners_.end()) return LockOwner::kKnown;
+  if (lock_owners_.size() == kMaxLockOwners) return LockOwner::kTooMany;
   lock_owners_.push_back(owner);
-  return true;
+  return LockOwner::kNew;
 }
 
 void OpenFile::remove_lock_owner(uint64_t owner) {

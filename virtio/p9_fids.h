@@ -35,8 +35,8 @@ class NodeReference {
   const share::NodeId id_;
 };
 
-// Where the client has found a file. Tremove and Trename need the name. It may be outdated, because
-// others can rename the file.
+// Where the client has found a file. Tremove and Trename need the name. The name may be outdated,
+// because other programs and requests can rename the file.
 struct Place {
   std::shared_ptr<const NodeReference> node;
   std::shared_ptr<const NodeReference> directory;  // nullptr: unknown, as for the root
@@ -58,9 +58,10 @@ class OpenFile {
 
   share::FileId id() const { return id_; }
   int flags() const { return flags_; }
-  // Remembers that `owner` may have locks. Returns false if there are too many owners.
-  bool add_lock_owner(uint64_t owner) EXCLUDES(mutex_);
-  // Forgets `owner`, because it has unlocked the whole file.
+  // Remembers that `owner` may have locks.
+  enum class LockOwner : uint8_t { kNew, kKnown, kTooMany };
+  LockOwner add_lock_owner(uint64_t owner) EXCLUDES(mutex_);
+  // Forgets `owner`, because it has no lock on the file.
   void remove_lock_owner(uint64_t owner) EXCLUDES(mutex_);
 
  private:
@@ -72,16 +73,16 @@ class OpenFile {
   std::vector<uint64_t> lock_owners_ GUARDED_BY(mutex_);
 };
 
-// The value of an extended attribute that is read by Tread, or that Twrite collects until Tclunk
-// sets it. The values of all fids share a budget.
+// The value of an extended attribute. Either Tread reads the value, or Twrite collects a new value
+// and Tclunk then sets the attribute. The values of all fids share a budget.
 class XattrValue {
  public:
   // Takes `value.size()` bytes off `budget_bytes`; the destructor gives them back. Returns nullptr
   // if the budget has fewer bytes.
   static std::shared_ptr<XattrValue> to_read(std::vector<std::byte> value,
                                              std::atomic<size_t>& budget_bytes);
-  // Does the same with `size_bytes`, for a value that the client will write. `flags` are those of
-  // setxattr(2).
+  // Takes `size_bytes` off the budget in the same way, for a value that the client will write.
+  // `flags` are those of setxattr(2).
   static std::shared_ptr<XattrValue> to_write(std::string name, size_t size_bytes, int flags,
                                               std::atomic<size_t>& budget_bytes);
   ~XattrValue() { budget_bytes_ += taken_bytes_; }
@@ -113,7 +114,7 @@ struct Fid {
   std::shared_ptr<const Place> place;
   uint32_t uid = 0;                   // the user who attached (Tattach)
   std::shared_ptr<OpenFile> file;     // nullptr: not open
-  std::shared_ptr<XattrValue> xattr;  // nullptr: the fid is a file
+  std::shared_ptr<XattrValue> xattr;  // nullptr: not an extended attribute
 
   share::NodeId node() const { return place->node->id(); }
   bool same_as(const Fid& other) const {

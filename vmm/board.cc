@@ -52,7 +52,6 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
   TRY(board->build_pci(events));
   TRY(board->build_ide(peripherals));
   if (peripherals.screen() != nullptr) TRY(board->build_screen(*peripherals.screen()));
-  TRY(board->build_debug_exit(events));
   for (const auto& card : peripherals.emulated_cards()) TRY(board->add_card(card));
   for (const Peripherals::Slot& slot : peripherals.slots()) TRY(board->add_virtio(slot));
   // Without ACPI there are too few interrupts for a balloon.
@@ -65,6 +64,7 @@ Result<std::unique_ptr<Board>> Board::create(const MachineConfig& config, StartF
     TRY(board->load_firmware(*firmware));
   else
     TRY(board->load_kernel(std::get<boot::BootFiles>(std::move(files))));
+  TRY(board->build_debug_exit(events));
   return board;
 }
 
@@ -136,8 +136,8 @@ Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const 
   return vm_.coalesce(layout::kRtcPort, 1);  // the index register
 }
 
-// Is called after the devices with fixed ports are attached, except the firmware's log. The user
-// chooses this device's port, so an overlap must be reported as an error of --debug-exit.
+// Must be called when all devices with fixed ports, except the firmware's log, are attached. The
+// user chooses this device's port, so an overlap must be reported as an error of --debug-exit.
 Result<void> Board::build_debug_exit(const Events& events) {
   if (!config_.debug_exit_port) return {};
   debug_exit_ = std::make_unique<devices::DebugExit>(events.debug_exit);
@@ -308,8 +308,8 @@ std::string Board::linux_cmdline() const {
   return boot::make_command_line(parts);
 }
 
-// Only Linux gets the generated command line, because its parameters mean nothing, or something
-// else, to a Multiboot kernel.
+// Only Linux gets the generated command line, because a Multiboot kernel would not know its
+// parameters, or would understand them differently.
 Result<void> Board::load_kernel(boot::BootFiles files) {
   starts_multiboot_ = files.multiboot.has_value();
   cmdline_ = config_.cmdline     ? *config_.cmdline

@@ -44,7 +44,7 @@ void adapt(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
       const uint32_t level = entry.eax >> 5 & 7;
       const uint32_t sharers = level >= 3 ? count : 1;
       if ((entry.eax & 0x1f) != 0)
-        entry.eax = (entry.eax & 0x3fff) | (sharers - 1) << 14 | ((count - 1) & 0x3f) << 26;
+        entry.eax = (entry.eax & 0x3fff) | (sharers - 1) << 14 | std::min(count - 1, 0x3fu) << 26;
       break;
     }
     case 0x80000008:

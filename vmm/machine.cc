@@ -57,7 +57,7 @@ void KvmMachine::panic_timeout() {
 }
 
 Result<void> KvmMachine::build() {
-  // The files come first, because errors in them are found quickly.
+  // Opens the files first, because errors in them are found quickly.
   StartFiles files = TRY(open_files());
   const console::TerminalKeys keys{.quit = [this] { end(Ending::kQuit, 0); },
                                    .power_button = [this] { press_power_button(); }};
@@ -190,7 +190,8 @@ Result<void> KvmMachine::reset_board() {
   return power_on(TRY(open_files()));
 }
 
-// Runs the vCPUs and the main loop until the loop is stopped; then the vCPUs have stopped, too.
+// Runs the vCPUs and the main loop until the loop is stopped. On return the vCPUs have stopped,
+// too.
 void KvmMachine::run_board() {
   exits_at_last_check_.assign(board_->vcpus().size(), 0);
   halted_checks_ = 0;
@@ -198,8 +199,8 @@ void KvmMachine::run_board() {
     peripherals_->pause();
     clock_.stop(board_->vm());
   }
-  // The threads inherit the signal mask of the main thread. It blocks the signals that wick
-  // handles, so they are not delivered to a vCPU's thread.
+  // The vCPU threads inherit the signal mask of the main thread. This mask blocks the signals that
+  // wick handles, so they are not delivered to a vCPU's thread.
   for (size_t i = 0; i < board_->vcpus().size(); ++i) {
     auto thread = start_thread(fmt::format("vcpu{}", i), [this, &vcpu = *board_->vcpus()[i]] {
       const VcpuExit exit = vcpu.run();
@@ -230,13 +231,16 @@ bool KvmMachine::wants_reset() {
   if (ending_ != Ending::kRebooted) return false;
   if (!host_reset_ && (!config_.reset_on_reboot || panicked())) return false;
   ended_ = false;
-  pvpanic_event_ = pvpanic_event_ && !host_reset_;
+  if (host_reset_) {
+    pvpanic_event_ = false;
+    for (const auto& port : peripherals_->consoles()) port->forget_panic();
+  }
   return true;
 }
 
 // A panic message on a console alone does not end the run, because a user of the guest may print
-// such a text. report() checks for it only after a reboot, a halt or a triple fault; a guest that
-// powers off has not panicked.
+// such a text. report() looks for the message only after a reboot, a halt or a triple fault; a
+// guest that powers off has not panicked.
 bool KvmMachine::panicked() const {
   return pvpanic_event_ || std::ranges::any_of(peripherals_->consoles(), [](const auto& port) {
            return port->transcript().panicked();

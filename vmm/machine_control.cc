@@ -13,7 +13,9 @@ void KvmMachine::press_power_button() {
 }
 
 void KvmMachine::pause(RunState why, std::function<void()> done) {
-  if (state_ == RunState::kSuspended) paused_on_wake_ = why;
+  // kPaused replaces no stronger reason; the comment below says why.
+  if (state_ == RunState::kSuspended && (why != RunState::kPaused || !paused_on_wake_))
+    paused_on_wake_ = why;
   if (state_ != RunState::kRunning && !pausing_) {
     // The machine is paused already, but the vCPUs of a new board may not have stopped yet.
     if (done) with_stopped_vcpus(std::move(done));
@@ -31,10 +33,11 @@ void KvmMachine::pause(RunState why, std::function<void()> done) {
   gate_.stop([this] { finish_round(kRoundsOfAPause); });
 }
 
-// Lets the main loop make `rounds` rounds before the pause is complete, so that it serves what the
-// guest kicked before its vCPUs stopped, and no device writes to the guest's memory afterwards. In
-// the first round the kick's handler may run before or after this function, so only two rounds are
-// certain to serve it. The third is for a ring that ended a long turn by a kick of its own.
+// Lets the main loop make `rounds` rounds before the pause is complete, so that it serves the
+// queues that the guest kicked before its vCPUs stopped, and no device writes to the guest's memory
+// afterwards. In the first round a kick's handler may run before or after this function, so only a
+// second round is certain to serve the queue. The third round is for a queue whose handler reached
+// the limit of its turn and signalled the kick again.
 void KvmMachine::finish_round(int rounds) {
   if (rounds == 0) return vcpus_stopped();
   post([this, rounds, board = boards_] {
@@ -59,9 +62,9 @@ void KvmMachine::vcpus_stopped() {
   if (std::exchange(resume_requested_, false)) resume();
 }
 
-// Stops only the vCPUs, calls the job, and resumes them. Devices and clocks go on, and there are no
-// STOP and RESUME events. If a pause is requested meanwhile, its call of CpuGate::stop() replaces
-// this one, and it runs the jobs.
+// Stops only the vCPUs, calls the job, and resumes the vCPUs. Devices and clocks go on, and there
+// are no STOP and RESUME events. If a pause begins meanwhile, its call of CpuGate::stop() replaces
+// the call below, and vcpus_stopped() then runs the jobs.
 void KvmMachine::with_stopped_vcpus(std::function<void()> job) {
   if (gate_.all_stopped()) return job();
   jobs_.push_back(std::move(job));
@@ -100,8 +103,8 @@ void KvmMachine::resume() {
 }
 
 void KvmMachine::resume(std::span<const CpuRun> cpus) {
-  // If the guest sleeps, it has no running vCPUs: it only loses its pause, and runs after it wakes
-  // up.
+  // A sleeping guest has no running vCPUs to resume. Ending its pause only lets it run when it
+  // wakes up.
   if (state_ == RunState::kSuspended) return resume();
   clock_.start(board_->vm(), board_->vcpus());
   // While a debugger only steps, the devices stay paused.
@@ -111,7 +114,8 @@ void KvmMachine::resume(std::span<const CpuRun> cpus) {
     hardware_.set_paused(false);
   }
   state_ = RunState::kRunning;
-  // Before the vCPUs run: observers that read guest memory must have stopped by then.
+  // Published before the vCPUs run, because observers that read guest memory must have stopped by
+  // then.
   publish({.kind = MachineEvent::Kind::kResume});
   gate_.resume(cpus);
 }

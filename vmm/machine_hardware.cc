@@ -104,7 +104,8 @@ Result<void> MachineHardware::resize_disk(const std::string& id, uint64_t size_b
 
 Result<void> MachineHardware::snapshot_disk(const std::string& id, const std::string& path) {
   Disk& disk = *TRY(find_disk(id));
-  // The disk holds its requests during the change. If the machine is paused, it holds them anyway.
+  // The disk holds its requests during the change. In a paused machine it also holds them
+  // afterwards.
   disk.pause();
   auto made = disk.snapshot(path);
   if (!paused_) disk.resume();
@@ -128,7 +129,8 @@ Result<void> MachineHardware::open_tray(const CdromDrive& drive, bool force) {
   if (!board_->ide()->open_tray(drive.position, force))
     return with_hint(fail("{}: the guest has locked the tray", id),
                      "wait until the guest has unmounted the disc, or force it");
-  if (!was_open) trays_[id] = true;
+  if (was_open) return {};
+  trays_[id] = true;
   publish_({.kind = MachineEvent::Kind::kTrayMoved, .device = id, .reason = {}, .value = 1});
   return {};
 }
@@ -314,8 +316,8 @@ void MachineHardware::complete_removals(uint32_t slots) {
 void MachineHardware::remove(uint8_t slot) {
   const std::optional<std::string> id = peripherals_->id_in(slot);
   if (!id) return;
-  // Finish the requests in flight before the board destroys its part, which waits for them: in a
-  // pause the disk holds them, and they would never complete.
+  // Finish the requests in flight first: unplug() waits for them, and in a pause, when the disk
+  // holds its requests, they would never complete.
   if (const auto disk = find_disk(*id))
     if (const auto finished = (*disk)->finish(); !finished)
       spdlog::error("{}", finished.error().message());

@@ -180,6 +180,7 @@ VcpuExit Vcpu::run() {
     // immediate_exit, with which KVM_RUN returns at once.
     notice_stop();
     const int entered = ::ioctl(fd_.get(), KVM_RUN, 0);
+    const int error = errno;  // of this call; the devices below may change errno
     if (counts_) counts_->left_guest();
     coalesced_.deliver();
     const uint32_t reason = entered == 0 ? run_->exit_reason : uint32_t{KVM_EXIT_INTR};
@@ -191,9 +192,9 @@ VcpuExit Vcpu::run() {
         handle_mmio();
         break;
       case KVM_EXIT_INTR:
-        if (entered != 0 && errno != EINTR && errno != EAGAIN)
+        if (entered != 0 && error != EINTR && error != EAGAIN)
           return {VcpuExit::Kind::kHostError,
-                  fmt::format("kvm: KVM_RUN on vCPU {}: {}", index_, std::strerror(errno))};
+                  fmt::format("kvm: KVM_RUN on vCPU {}: {}", index_, std::strerror(error))};
         std::atomic_ref(run_->immediate_exit).store(0);
         if (stop_.load()) return {VcpuExit::Kind::kStopped, {}};
         if (halt_check_.exchange(false)) check_halt();
@@ -256,7 +257,7 @@ void Vcpu::handle_io() {
     handle_string_io(out, data);
 }
 
-// Not inlined: with this loop in it, handle_io() would save many more registers at each exit.
+// Not inlined: if handle_io() contained this loop, it would save many more registers at each exit.
 void Vcpu::handle_string_io(bool out, std::byte* data) const {
   const uint16_t port = run_->io.port;
   const size_t size_bytes = run_->io.size;
@@ -345,7 +346,7 @@ void Vcpu::resume() {
 }
 
 // Is called after KVM_RUN has returned EINTR, or for an exit that needs no answer. By then KVM has
-// completed the device access that the exit before may have been (api.rst, KVM_RUN).
+// completed the device access of the previous exit, if there was one (api.rst, KVM_RUN).
 void Vcpu::wait_for_resume() {
   MutexLock lock(mutex_);
   if (!pause_) return;
@@ -359,11 +360,11 @@ void Vcpu::wait_for_resume() {
 }
 
 // Tells the guest that it did not run (PVCLOCK_GUEST_STOPPED) if the wick process was stopped, so
-// that its watchdogs ignore the gap, although its clock went on. The halt check makes each vCPU
-// leave the guest at least once per second; so if the last entry is longer ago, the process was
-// stopped, no matter where this thread was (KVM_RUN need not have returned EINTR). KVM does the
-// same by itself when the host sleeps. The call is harmless if the guest did run, and fails if the
-// guest does not use kvmclock.
+// that the guest's watchdogs ignore the gap, although its clock went on. The halt check makes each
+// vCPU leave the guest at least once per second. So if the last entry is longer ago, the process
+// was stopped, no matter where this thread was (KVM_RUN need not have returned EINTR). When the
+// host sleeps, KVM itself tells the guest. The call is harmless if the guest did run, and fails if
+// the guest does not use kvmclock.
 void Vcpu::notice_stop() {
   constexpr std::chrono::seconds kLongestWait{3};
   timespec now{};
@@ -377,10 +378,10 @@ void Vcpu::request_halt_check() {
   kick();
 }
 
-// KVM_SET_MP_STATE makes KVM check again for interrupts to inject. Usually KVM does that when an
-// interrupt arrives; if the guest cannot take it then, KVM requests an interrupt-window exit from
-// the CPU. An emulated CPU below KVM may lose that request (QEMU's TCG does, in one boot of
-// twenty), and the guest would wait for ever.
+// KVM_SET_MP_STATE makes KVM check again for interrupts to inject. Usually KVM checks when an
+// interrupt arrives; if the guest cannot take the interrupt at that time, KVM requests an
+// interrupt-window exit from the CPU. An emulated CPU below KVM may lose that request (QEMU's TCG
+// does, in one boot of twenty), and the guest would wait for ever.
 void Vcpu::reevaluate_interrupts() const {
   kvm_mp_state state{};
   if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) == 0 &&

@@ -116,21 +116,22 @@ Task<Result<std::unique_ptr<BitmapEditor>>> BitmapEditor::open(File& file) {
   if (!bitmaps) co_return failure(bitmaps);
   if (has_bitmaps(*header) && bitmaps->size() != header->bitmaps->count)
     co_return fail("{}: the directory of bitmaps is damaged", file.path());
+  auto l1 = co_await read_table(file, header->l1_offset, header->l1_entries);
+  if (!l1) co_return failure(l1);
   auto table = co_await read_refcount_table(file, *header);
   if (!table) co_return failure(table);
-  co_return std::unique_ptr<BitmapEditor>(
-      new BitmapEditor(file, *std::move(header), *std::move(table), *std::move(bitmaps)));
+  co_return std::unique_ptr<BitmapEditor>(new BitmapEditor(file, *std::move(header), *std::move(l1),
+                                                           *std::move(table), *std::move(bitmaps)));
 }
 
-BitmapEditor::BitmapEditor(File& file, Header header, std::vector<uint64_t> refcount_table,
-                           std::vector<Bitmap> bitmaps)
+BitmapEditor::BitmapEditor(File& file, Header header, std::vector<uint64_t> l1,
+                           std::vector<uint64_t> refcount_table, std::vector<Bitmap> bitmaps)
     : file_(file),
       header_(std::move(header)),
+      l1_(std::move(l1)),
       refcounts_(file_, header_, std::move(refcount_table), kCacheBytes,
-                 [this](ClusterRun run) {
-                   const uint64_t l1 = header_.l1_offset >> header_.cluster_bits;
-                   const uint64_t end = l1 + header_.clusters_for(uint64_t{header_.l1_entries} * 8);
-                   return run.first == 0 || (run.first < end && run.first + run.count > l1);
+                 [this](ClusterRun clusters) {
+                   return is_metadata(header_, l1_, refcounts_.table(), clusters);
                  }),
       bitmaps_(std::move(bitmaps)) {
   if (has_bitmaps(header_))

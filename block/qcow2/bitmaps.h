@@ -57,8 +57,8 @@ class BitmapEditor {
   Task<Result<void>> finish();
 
  private:
-  BitmapEditor(File& file, Header header, std::vector<uint64_t> refcount_table,
-               std::vector<Bitmap> bitmaps);
+  BitmapEditor(File& file, Header header, std::vector<uint64_t> l1,
+               std::vector<uint64_t> refcount_table, std::vector<Bitmap> bitmaps);
   Result<std::vector<Bitmap>::iterator> find(const std::string& name);
   Result<std::vector<Bitmap>::iterator> find_sound(const std::string& name);
   Result<void> check_in_file(const Bitmap& bitmap, uint64_t offset, uint64_t length) const;
@@ -71,6 +71,7 @@ class BitmapEditor {
 
   File& file_;
   Header header_;
+  const std::vector<uint64_t> l1_;
   Refcounts refcounts_;
   std::vector<Bitmap> bitmaps_;
   std::vector<ClusterRun> old_;  // to be freed when the header no longer points to them

@@ -1,6 +1,7 @@
 #include "block/qcow2/check.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/bytes.h"
 #include "block/qcow2/header.h"
@@ -49,13 +50,10 @@ class Checker {
     for (size_t i = 1; i < met.size(); ++i)
       if (met[i] == met[i - 1]) repeated.push_back(met[i]);
     if (repeated.empty()) return false;
-    std::vector<uint64_t> kept;
+    std::unordered_set<uint64_t> kept;
     for (uint64_t& entry : table_) {
       if (!std::ranges::binary_search(repeated, entry)) continue;
-      if (std::ranges::find(kept, entry) == kept.end()) {
-        kept.push_back(entry);
-        continue;
-      }
+      if (kept.insert(entry).second) continue;
       tell_(fmt::format("ERROR refcount block at {:#x} is named twice", entry));
       entry = 0;
       ++report_.corruptions;

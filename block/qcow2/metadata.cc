@@ -20,32 +20,13 @@ Metadata::Metadata(File& file, Header header, std::vector<uint64_t> l1,
       l1_(std::move(l1)),
       l2_(file, header_.cluster_bytes(), cache_bytes * 3 / 4),
       refcounts_(file, header_, std::move(refcount_table), cache_bytes / 4,
-                 [this](ClusterRun clusters) { return is_metadata(clusters); }) {}
+                 [this](ClusterRun clusters) {
+                   return is_metadata(header_, l1_, refcounts_.table(), clusters);
+                 }) {}
 
 std::unexpected<Error> Metadata::corrupt(const char* what, uint64_t value) const {
   return with_hint(fail_errno(EIO, "{}: the qcow2 image is corrupt: {} {:#x}", path(), what, value),
                    kLookHint);
-}
-
-// Returns whether one of the clusters holds the header, or a table to which the header points.
-bool Metadata::is_table(ClusterRun clusters) const {
-  const auto overlaps = [&](uint64_t offset, uint64_t bytes) {
-    const ClusterRun table = header_.clusters_of(offset, bytes);
-    return table.count > 0 && clusters.first < table.end() && table.first < clusters.end();
-  };
-  return clusters.first == 0 || overlaps(header_.l1_offset, uint64_t{header_.l1_entries} * 8) ||
-         overlaps(header_.refcount_table_offset,
-                  uint64_t{header_.refcount_table_clusters} << header_.cluster_bits) ||
-         overlaps(header_.snapshots_offset, uint64_t{header_.snapshot_count} * 40);
-}
-
-bool Metadata::is_metadata(ClusterRun clusters) const {
-  const auto within = [&](uint64_t entry) {
-    return entry != 0 && header_.cluster_of(entry) - clusters.first < clusters.count;
-  };
-  return is_table(clusters) ||
-         std::ranges::any_of(l1_, [&](uint64_t entry) { return within(entry & kOffsetMask); }) ||
-         std::ranges::any_of(refcounts_.table(), within);
 }
 
 Result<void> Metadata::check_refcount_blocks() const {
@@ -54,14 +35,15 @@ Result<void> Metadata::check_refcount_blocks() const {
   for (const uint64_t block : refcounts_.table()) {
     if (block == 0) continue;
     if (block % header_.cluster_bytes() != 0 || block >= end ||
-        is_table({header_.cluster_of(block), 1}))
+        is_table(header_, {header_.cluster_of(block), 1}))
       return with_hint(
           fail("{}: the qcow2 image has a refcount block at {:#x}, an impossible place", path(),
                block),
           kLookHint);
     blocks.push_back(block);
   }
-  // If many entries named one block, the allocator would search it again for each.
+  // Refuses entries that name the same block: the allocator would search this block once for each
+  // entry.
   std::ranges::sort(blocks);
   if (const auto twice = std::ranges::adjacent_find(blocks); twice != blocks.end())
     return with_hint(
@@ -73,7 +55,7 @@ Result<void> Metadata::check_refcount_blocks() const {
 Result<void> Metadata::check_l2_table(uint64_t index) const {
   const uint64_t table = l1_[index] & kOffsetMask;
   if (table == 0 && (l1_[index] & kCopied) == 0) return {};
-  if (table % header_.cluster_bytes() != 0 || is_table({header_.cluster_of(table), 1}))
+  if (table % header_.cluster_bytes() != 0 || is_table(header_, {header_.cluster_of(table), 1}))
     return corrupt("an L2 table at an impossible place, L1 entry", l1_[index]);
   return {};
 }
@@ -134,7 +116,8 @@ Result<Mapping> Metadata::classify(L2Entry entry, uint64_t offset) const {
   }
   if (zero && header_.version < 3)
     return corrupt("a zero cluster in version 2, L2 entry", entry.descriptor);
-  if (data_file_ == nullptr && owns_cluster(entry) && is_table({header_.cluster_of(host), 1}))
+  if (data_file_ == nullptr && owns_cluster(entry) &&
+      is_table(header_, {header_.cluster_of(host), 1}))
     return corrupt("metadata mapped as data, L2 entry", entry.descriptor);
   mapping.has_cluster = has_cluster;
   if (has_cluster) mapping.host_offset = host + in_cluster;

@@ -11,7 +11,7 @@
 //   4. a sync;
 //   5. the L1 entries;
 //   6. a sync;
-//   7. it frees the clusters that are no longer mapped.
+//   7. the clusters that are no longer mapped are freed.
 //
 // A sync with nothing to order is left out. Refcounts and L2 tables are written as they were when
 // the checkpoint started. So each cluster that a table in the file points to is counted and
@@ -60,8 +60,8 @@ struct L2Entry {
   uint64_t bitmap = 0;  // only used by extended L2 entries
 };
 
-// Where to write data that must not overwrite what the L2 entries map now: in new clusters, in the
-// present cluster where it is not mapped as data, or in the data file.
+// Where to write data that must not overwrite what the L2 entries map now: in new clusters, in
+// parts of the present cluster that are not mapped as data, or in the data file.
 struct Allocation {
   uint64_t offset = 0;       // on the disk: where the first cluster starts
   uint64_t host_offset = 0;  // in the file that has the data
@@ -141,21 +141,22 @@ class Metadata {
   // file. If the place is not used, the caller frees its clusters with give_back().
   Task<Result<uint64_t>> allocate_compressed(uint64_t length_bytes);
   Task<Result<void>> give_back(ClusterRun clusters);
-  // Maps the disk from `from_bytes` to `to_bytes` to `allocation`, where the caller has written
-  // the data.
+  // Maps the disk's range [from_bytes, to_bytes) to `allocation`, where the caller has written the
+  // data.
   Task<Result<void>> map_allocation(const Allocation& allocation, uint64_t from_bytes,
                                     uint64_t to_bytes);
   Task<Result<void>> map_compressed(uint64_t offset_bytes, CompressedRange range);
-  // Unmaps whole clusters within one slice, after prepare_change(). With `keep_clusters`,
-  // allocated clusters stay allocated and read as zeroes. With `hide_backing`, the other clusters
-  // read as zeroes too, and not as the backing file, if the image's version allows that.
+  // Unmaps whole clusters within one slice, after prepare_change(). With `keep_clusters`, allocated
+  // clusters stay allocated and read as zeroes. With `hide_backing`, the clusters that are not
+  // allocated read as zeroes too, instead of as the backing file; version 2 of the format cannot do
+  // this.
   Task<Result<void>> clear_entries(uint64_t offset_bytes, uint64_t length_bytes, bool keep_clusters,
                                    bool hide_backing);
   // Removes an L2 table from the L1 table. The caller has released the clusters that it maps.
   void drop_l2_table(uint64_t l1_index, bool punch);
   void set_l1_entry(uint64_t l1_index, uint64_t entry);
-  // Incremented when space of compressed clusters is released. A cluster that was decompressed
-  // before may then be out of date.
+  // Incremented when space of compressed clusters is released. A copy of a cluster that was
+  // decompressed before may then be out of date.
   uint64_t compressed_generation() const { return compressed_generation_; }
 
   // Checkpoints (metadata_checkpoint.cc)
@@ -203,8 +204,6 @@ class Metadata {
  private:
   class Checkpoint;  // defined in metadata_checkpoint.cc
 
-  bool is_table(ClusterRun clusters) const;
-  bool is_metadata(ClusterRun clusters) const;
   bool owns_cluster(L2Entry entry) const;
   Result<Mapping> classify(L2Entry entry, uint64_t offset) const;
   Result<Mapping> map_by(std::span<const std::byte> slice, uint64_t offset, uint64_t length) const;

@@ -49,7 +49,7 @@ class Metadata::Checkpoint {
     co_return result_;
   }
 
-  // Marks the changes that are not in the file as changed again.
+  // Marks the changes that were not written as dirty again.
   void end(bool succeeded) {
     of_.refcounts_.written(counts_);
     of_.l2_.written(tables_);
@@ -186,9 +186,9 @@ Task<Result<void>> Metadata::free_clusters(ClusterRun clusters, bool punch) {
 Task<Result<void>> Metadata::apply_frees() {
   std::vector<Free> frees;
   for (const Free& free : std::exchange(frees_, {})) {
-    if (is_table(free.clusters)) continue;  // a damaged image's entries may lead there
+    if (is_table(header_, free.clusters)) continue;  // a damaged image's entries may lead there
     if (auto room = co_await refcounts_.reserve(free.clusters); !room)
-      frees_.push_back(free);  // until the host has space for the counts
+      frees_.push_back(free);  // kept until the host has space for the counts
     else
       frees.push_back(free);
   }

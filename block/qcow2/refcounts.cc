@@ -54,6 +54,29 @@ void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order
   }
 }
 
+bool is_table(const Header& header, ClusterRun clusters) {
+  const auto overlaps = [&](uint64_t offset, uint64_t bytes) {
+    const ClusterRun table = header.clusters_of(offset, bytes);
+    return table.count > 0 && clusters.first < table.end() && table.first < clusters.end();
+  };
+  return clusters.first == 0 || overlaps(header.l1_offset, uint64_t{header.l1_entries} * 8) ||
+         overlaps(header.refcount_table_offset,
+                  uint64_t{header.refcount_table_clusters} << header.cluster_bits) ||
+         overlaps(header.snapshots_offset, uint64_t{header.snapshot_count} * 40) ||
+         (header.bitmaps &&
+          overlaps(header.bitmaps->directory_offset, header.bitmaps->directory_bytes));
+}
+
+bool is_metadata(const Header& header, std::span<const uint64_t> l1,
+                 std::span<const uint64_t> refcount_table, ClusterRun clusters) {
+  const auto within = [&](uint64_t entry) {
+    return entry != 0 && header.cluster_of(entry) - clusters.first < clusters.count;
+  };
+  return is_table(header, clusters) ||
+         std::ranges::any_of(l1, [&](uint64_t entry) { return within(entry & kOffsetMask); }) ||
+         std::ranges::any_of(refcount_table, within);
+}
+
 Refcounts::Refcounts(File& file, Header& header, std::vector<uint64_t> table, uint64_t cache_bytes,
                      IsMetadata is_metadata)
     : file_(file),
@@ -183,9 +206,9 @@ Task<Result<ClusterRun>> Refcounts::allocate(uint64_t most) {
   }
 }
 
-// Allocates `count` neighbouring clusters together with the refcount blocks that count them. It is
-// for rows that do not fit between two refcount blocks: each block may be at the start of the range
-// that it counts.
+// Allocates `count` neighbouring clusters together with the refcount blocks that count them. This
+// is for many clusters, which do not fit between two refcount blocks: each block may be at the
+// start of the range that it counts.
 Task<Result<uint64_t>> Refcounts::allocate_row_behind(uint64_t count) {
   uint64_t blocks = 1;
   while (blocks * per_block() < blocks + count) ++blocks;

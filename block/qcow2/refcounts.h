@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "block/qcow2/format.h"
@@ -20,10 +21,18 @@ Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header
 uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order);
 void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value);
 
+// Returns whether one of the clusters holds the header, or a table to which the header points.
+bool is_table(const Header& header, ClusterRun clusters);
+// Returns whether one of the clusters holds metadata: the header, a table that the header names, an
+// L2 table of `l1`, or a refcount block of `refcount_table`.
+bool is_metadata(const Header& header, std::span<const uint64_t> l1,
+                 std::span<const uint64_t> refcount_table, ClusterRun clusters);
+
 class Refcounts {
  public:
-  // Returns whether one of the clusters contains metadata. The allocator asks this, so that an
-  // image with wrong counts does not overwrite its own tables (PITFALLS 6).
+  // Returns whether one of the clusters contains metadata. The allocator calls it before it uses
+  // clusters: in an image with wrong counts, a cluster with the count 0 may contain a table
+  // (PITFALLS 6).
   using IsMetadata = std::function<bool(ClusterRun)>;
 
   // `file` and `header` must outlive this. `header` is updated when the table moves.

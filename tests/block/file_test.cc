@@ -141,8 +141,9 @@ class NotingIo final : public AsyncIo {
 class FileAbilitiesTest : public testing::Test {
  protected:
   void open(const FileAbilities& abilities) {
-    file_ =
-        make_host_file(Fd(::memfd_create("file", MFD_CLOEXEC)), Fd(), abilities, true, "file", io_);
+    Fd file(::memfd_create("file", MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(file.get(), kFileBytes), 0);
+    file_ = make_host_file(std::move(file), Fd(), abilities, true, "file", io_);
     io_.asked.clear();
   }
   Result<void> finish(Task<Result<void>> task) {
@@ -154,6 +155,7 @@ class FileAbilitiesTest : public testing::Test {
     return result.value();
   }
 
+  static constexpr off_t kFileBytes = 1 << 20;
   NotingIo io_;
   std::unique_ptr<File> file_;
 };
@@ -200,6 +202,17 @@ TEST_F(FileAbilitiesTest, FindsOutThatZeroesAreNotFast) {
   EXPECT_TRUE(file_->zeroes_fast(true));  // by punching a hole
   ASSERT_EQ(io_.asked.size(), 3u);        // one fallocate, then writes
   EXPECT_EQ(io_.asked[1].length + io_.asked[2].length, 300u << 10);
+}
+
+// A file that grew would be a larger disk at the next start.
+TEST_F(FileAbilitiesTest, NoZeroesAreWrittenBehindTheEnd) {
+  open({.discards = true, .zeroes_fast = true});
+  io_.results = {-EOPNOTSUPP, -EOPNOTSUPP};
+  ASSERT_TRUE(finish(file_->zero(kFileBytes - 1000, 4096)));
+  ASSERT_EQ(io_.asked.size(), 2u);
+  EXPECT_EQ(io_.asked[1].length, 1000u);
+  ASSERT_TRUE(finish(file_->zero(kFileBytes, 4096)));
+  EXPECT_EQ(io_.asked.size(), 3u) << "only the fallocate";
 }
 
 TEST_F(FileAbilitiesTest, OfADeviceComeFromItsQueuesLimits) {

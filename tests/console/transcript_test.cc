@@ -99,6 +99,18 @@ TEST(Transcript, PanicTextBeforeAnOrderlyEndIsAUsers) {
       is_panic(panic + "[    0.0] Linux version 6.1.0\n[   20.0] reboot: Restarting system\n"));
 }
 
+TEST(Transcript, APanicBeforeAResetDoesNotCountAfterIt) {
+  Transcript transcript;
+  transcript.append(bytes("[    1.0] Kernel panic - not syncing: x\n"));
+  transcript.forget_panic();
+  EXPECT_FALSE(transcript.panicked());
+  // The kernel that starts now is no crash kernel, so an orderly end takes back what a user wrote.
+  transcript.append(
+      bytes("[    0.0] Linux version 6.1.0\nKernel panic - not syncing: a user\n"
+            "[   20.0] reboot: Restarting system\n"));
+  EXPECT_FALSE(transcript.panicked());
+}
+
 TEST(Transcript, RemembersAPanicThatWasOverwritten) {
   Transcript transcript;
   transcript.append(bytes("Kernel panic - not syncing: Attempted to kill init!"));

@@ -189,6 +189,10 @@ TEST_F(QmpCommands, PlugADiskAndTakeItOut) {
             "GenericError: Node spare is in use");
   client().value("device_del", {{"id", "vdb"}});
   machine.disks_.pop_back();
+  const Json nodes = client().value("query-named-block-nodes");
+  EXPECT_TRUE(std::ranges::any_of(nodes, [](const Json& one) {
+    return one["node-name"] == "spare";
+  })) << nodes;
   client().value("blockdev-del", {{"node-name", "spare"}});
   EXPECT_EQ(client().error("device_del", {{"id", "vdb"}}),
             "DeviceNotFound: Device 'vdb' not found");
@@ -285,6 +289,11 @@ TEST_F(QmpCommands, RxFilterIsAnnouncedOnceUntilItIsRead) {
   EXPECT_EQ(change(), 1u);
   EXPECT_EQ(change(), 0u);
   client().value("query-rx-filter", {{"name", "net0"}});
+  EXPECT_EQ(change(), 1u);
+  EXPECT_EQ(change(), 0u);
+  // Another card may get the id of one that was removed.
+  machine.publish({.kind = vmm::MachineEvent::Kind::kDeviceDeleted, .device = "net0"});
+  (void)client().take_messages();
   EXPECT_EQ(change(), 1u);
   EXPECT_EQ(client().error("query-rx-filter", {{"name", "x"}}),
             "GenericError: invalid net client name: x");

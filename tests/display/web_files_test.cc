@@ -137,6 +137,15 @@ TEST_F(WebTest, ServesFiles) {
   EXPECT_GT(get("GET /large.js HTTP/1.1\r\n\r\n").size(), size_t{3} << 20);
 }
 
+TEST_F(WebTest, LinksLeadToNoFileOutsideTheFolder) {
+  std::filesystem::create_symlink("app/ui.js", folder_ / "inside.js");
+  std::filesystem::create_symlink("/etc/passwd", folder_ / "outside.js");
+  std::filesystem::create_symlink("/etc", folder_ / "etc");
+  EXPECT_THAT(get("GET /inside.js HTTP/1.1\r\n\r\n"), EndsWith("let x;"));
+  EXPECT_THAT(get("GET /outside.js HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(get("GET /etc/passwd HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
+}
+
 TEST_F(WebTest, TheFirstPageConnectsToTheScreen) {
   const std::string port = server_->address().substr(server_->address().rfind(':') + 1);
   EXPECT_THAT(get("GET / HTTP/1.1\r\n\r\n"),

@@ -114,18 +114,18 @@ class SessionFixture : public testing::Test {
     ASSERT_EQ(::pipe2(err.data(), O_CLOEXEC | O_NONBLOCK), 0);
     read_ends_ = {Fd(out[0]), Fd(err[0])};
     wire_ = std::make_unique<Wire>(*loop_, init_->take_port());
-    session_ = Session::create(*loop_,
-                               {.in = in.valid() ? Stream(std::move(in)) : Stream(),
-                                .out = Stream(given_out_.valid() ? std::move(given_out_)
-                                                                 : Fd(out[1])),
-                                .err = Stream(Fd(err[1]))},
-                               {.started =
-                                    [this] {
-                                      if (when_started_) when_started_();
-                                    },
-                                .ended = [this] { loop_->stop(); },
-                                .typed = {}})
-                   .value();
+    session_ =
+        Session::create(*loop_,
+                        {.in = in.valid() ? Stream(std::move(in)) : Stream(),
+                         .out = Stream(given_out_.valid() ? std::move(given_out_) : Fd(out[1])),
+                         .err = Stream(Fd(err[1]))},
+                        {.started =
+                             [this] {
+                               if (when_started_) when_started_();
+                             },
+                         .ended = [this] { loop_->stop(); },
+                         .typed = {}})
+            .value();
     wire_->connect(*session_);
     for (size_t i = 0; i < read_ends_.size(); ++i)
       if (reads_[i])

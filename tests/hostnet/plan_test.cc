@@ -308,27 +308,6 @@ TEST(NetPlan, TheBridgesAddressIsOfTheHostAndTheName) {
   EXPECT_NE(mac, bridge_mac("0124", "wick0"));
 }
 
-TEST(ShellWords, AreQuotedWhereAShellWouldTakeThemApart) {
-  const Arguments words = {"ip", "a b", "", "it's", "$(id)", "a;b", "x=/y", "*"};
-  EXPECT_EQ(shell_words(words), R"(ip 'a b' '' 'it'\''s' '$(id)' 'a;b' x=/y '*')");
-}
-
-TEST(Process, SaysWhatAProgramSaid) {
-  const Arguments cat = {"sh", "-c", "cat; echo no >&2; exit 3"};
-  const auto outcome = run_process(cat, "yes\n");
-  ASSERT_TRUE(outcome);
-  EXPECT_EQ(outcome->status, 3);
-  EXPECT_EQ(outcome->output, "yes\n");
-  EXPECT_EQ(outcome->errors, "no\n");
-}
-
-TEST(Process, OneThatIsNotThereIsAnErrorWithItsPackage) {
-  const char* const path = std::getenv("PATH");
-  EXPECT_THAT(find_program("wick-no-such-program").error().message(), HasSubstr("not found"));
-  EXPECT_TRUE(find_program("sh")->ends_with("/sh"));
-  ASSERT_NE(path, nullptr);
-}
-
 // --- Firewalls ---------------------------------------------------------------------------
 
 TEST(NetFirewall, ThatDropsIsWarnedOfWithTheMend) {

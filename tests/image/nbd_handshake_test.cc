@@ -191,6 +191,13 @@ TEST_F(NbdHandshakeTest, OptionsThatLieAboutTheirLengthsAreInvalid) {
   EXPECT_EQ(handshake_.state(), State::kNegotiating);
 }
 
+// The only option whose answer is no option reply, and which can report no error.
+TEST_F(NbdHandshakeTest, ALongNameOfTheOldOptionEndsTheConnection) {
+  greet();
+  EXPECT_THAT(ask(NBD_OPT_EXPORT_NAME, std::string(kNbdMaxOptionBytes + 1, 'x')), ElementsAre());
+  EXPECT_EQ(handshake_.state(), State::kEnded);
+}
+
 TEST_F(NbdHandshakeTest, LongOptionsAreSkippedAndEndlessOnesDisconnected) {
   greet();
   EXPECT_THAT(ask(NBD_OPT_GO, std::string(kNbdMaxSkippedBytes, 'x')),

@@ -407,6 +407,18 @@ TEST_F(P9SessionTest, BoundsTheOwnersOfLocks) {
   EXPECT_EQ(client_->lock(1, {P9_LOCK_TYPE_RDLCK, 0, 1, 99999}), P9_LOCK_ERROR);
 }
 
+TEST_F(P9SessionTest, OwnersThatGotNoLockDoNotCount) {
+  write_host("file", "");
+  ASSERT_EQ(find(1, {"file"}), 0);
+  ASSERT_TRUE(client_->open(1, O_RDWR));
+  ASSERT_EQ(client_->lock(1, {P9_LOCK_TYPE_WRLCK, 0, 1, 1}), P9_LOCK_SUCCESS);
+  for (uint32_t process = 2; process <= 2 * OpenFile::kMaxLockOwners; ++process) {
+    ASSERT_EQ(client_->lock(1, {P9_LOCK_TYPE_WRLCK, 0, 1, process}), P9_LOCK_BLOCKED);
+    ASSERT_EQ(client_->lock(1, {P9_LOCK_TYPE_UNLCK, 5, 1, process}), P9_LOCK_SUCCESS);
+  }
+  EXPECT_EQ(client_->lock(1, {P9_LOCK_TYPE_WRLCK, 1, 1, 99999}), P9_LOCK_SUCCESS);
+}
+
 TEST_F(P9SessionTest, AppendsWhereTheFileEndsNow) {
   write_host("log", "one\n");
   ASSERT_EQ(find(1, {"log"}), 0);

@@ -159,7 +159,7 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughADriverNeverDoes) {
 
 // Each reset posts to the loop and waits for it.
 TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
-  constexpr int kGivesUp = 100'000;
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   std::atomic<bool> stop = false;
   std::atomic<int> resets = 0;
   start();
@@ -175,7 +175,7 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
     other.transport = MmioTransport::create(*other.rng, *memory_, line_, "rng").value();
     other.guest = std::jthread([&] {
       const MmioDriver registers(*other.transport);
-      while (!stop && resets < kGivesUp) {
+      while (!stop && std::chrono::steady_clock::now() < give_up) {
         registers.set_status(1);
         registers.set_status(0);
         ++resets;
@@ -184,8 +184,8 @@ TEST_F(RngTest, ALoopThatIsToStopStopsAlthoughDriversResetWithoutEnd) {
   }
   EXPECT_TRUE(wait_for([&] { return resets > 100; }));
   thread_->stop();
+  EXPECT_LT(std::chrono::steady_clock::now(), give_up);
   const int before = resets;
-  EXPECT_LT(before, kGivesUp);
   EXPECT_TRUE(wait_for([&] { return resets > before + 100; })) << "a vCPU waits for ever";
   stop = true;
 }

@@ -102,6 +102,12 @@ TEST(GuestCpuid, OffersTheDeadlineTimerOnlyWhereKvmHasIt) {
             0u);
 }
 
+// The field for the cores has six bits.
+TEST(GuestCpuid, HasNoMoreCoresInLeaf4ThanItsFieldHolds) {
+  EXPECT_EQ(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 64}), 4, 0)->eax >> 26, 63u);
+  EXPECT_EQ(leaf(guest_cpuid(host(), {.cpu = 0, .cpu_count = 65}), 4, 0)->eax >> 26, 63u);
+}
+
 TEST(GuestCpuid, MakesNoTopologyLeafThatTheHostDoesNotReach) {
   auto old_host = host();
   old_host.front().eax = 0xd;
