@@ -64,8 +64,8 @@ Result<std::string> kernel_release(const std::string& path) {
   std::string release;
   if (start.size() == kVersionPointer + sizeof(uint16_t) &&
       as_text(start).substr(kMagic).starts_with("HdrS")) {
-    // The pointer must be less than the size of the setup code without the boot sector. A field of
-    // 0 sectors means 4.
+    // Boot protocol: kernel_version is an offset from the end of the boot sector and must be less
+    // than setup_sects * 512. If setup_sects is 0, it stands for 4.
     constexpr size_t kDefaultSetupSects = 4;
     const auto given_sects = std::to_integer<size_t>(start[kSetupHeader]);
     const size_t setup_sects = given_sects != 0 ? given_sects : kDefaultSetupSects;

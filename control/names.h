@@ -21,6 +21,7 @@ std::string_view pci_class_name(uint32_t class_and_subclass);
 // drive, its id.
 std::string device_path(const vmm::DiskInfo& disk);
 std::string device_path(const vmm::CardInfo& card);
+
 std::string_view model_name(const vmm::CardInfo& card);
 // Returns the id of a device that a client names by its id or by its path in QEMU's object tree.
 std::string device_id(std::string_view id_or_path);

@@ -184,7 +184,8 @@ bool AcpiPm::write_register(uint64_t offset, uint8_t value) {
   }
 }
 
-// Returns the action of the sleeping state that the guest has requested; nullptr: none.
+// Clears SLP_EN and returns the action of the requested sleeping state; nullptr: no supported state
+// is requested.
 const std::function<void()>* AcpiPm::take_sleep() {
   if ((state_.control & kSleepEnable) == 0) return nullptr;
   state_.control &= static_cast<uint16_t>(~kSleepEnable);

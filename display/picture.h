@@ -34,8 +34,9 @@ class Source {
   // does not find out which parts of its memory the guest changes. After each call, the first
   // update() draws the whole screen.
   virtual void watch(bool watched) = 0;
-  // Draws what has changed since the call before, and returns the changed rectangles. The caller
-  // passes the same picture again. A change of the picture's size is a change of the whole picture.
+  // Draws what has changed since the previous call, and returns the changed rectangles. The caller
+  // must pass the same picture each time. If the picture's size changes, all of it is redrawn, and
+  // the returned rectangle covers all of it.
   virtual std::vector<Rectangle> update(Picture& picture) = 0;
 };
 

@@ -94,8 +94,8 @@ table ip {guard} {{
 }}
 )";
 
-// iptables-restore applies each table as a whole or not at all. The jumps from FORWARD and INPUT
-// of `filter` are inserted first, so that packets are accepted before other rules drop them.
+// iptables-restore applies each table as a whole or not at all. In table `filter`, -I puts the jump
+// at the head of FORWARD (in kInputRules: of INPUT), so that no earlier rule drops the packets.
 constexpr const char* kForwardRules = R"(*filter
 :{chain} - [0:0]
 -A {chain} -i {bridge} -j ACCEPT

@@ -15,8 +15,8 @@ namespace {
 constexpr uint32_t kMaxZeroSectors = 4u << 20;       // 2 GiB
 constexpr uint32_t kMaxSlowZeroSectors = 16u << 10;  // 8 MiB, if wick must write the zeroes
 // Requests longer than this are executed in pieces of this size. A reset or a stop of a queue waits
-// only for the pieces that are executed at the moment, and the pieces of all requests share a
-// budget (pieces_); so the wait is short.
+// only for the pieces that are being executed. A budget (pieces_) limits the bytes of the pieces of
+// all requests, so the wait is short.
 constexpr uint64_t kPieceBytes = 2 << 20;
 // The size of the pieces of a request that writes no data to the host's disk, such as DISCARD. Such
 // a piece costs kPieceBytes of the budget.

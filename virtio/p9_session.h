@@ -42,7 +42,7 @@ class Session {
     Reply reply;
     size_t data_bytes = 0;
   };
-  // The execution of each type of request.
+  // A function object that executes a request: one operator() for each type (p9_execution.h).
   struct Execution;
 
   share::Tree& tree_;

@@ -21,8 +21,8 @@ constexpr int kRoundsOfAPause = 3;
 
 class NetworkCard {
  public:
-  // `config` must have a MAC address. `id` ("net0") is for the thread and for messages;
-  // `machine` is the machine's name.
+  // `config` must have a MAC address. `id`, such as "net0", is the name of the card's thread and
+  // appears in messages; `machine` is the machine's name.
   static Result<std::unique_ptr<NetworkCard>> create(const NetConfig& config, const std::string& id,
                                                      const std::string& machine);
   ~NetworkCard();

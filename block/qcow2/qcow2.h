@@ -104,7 +104,8 @@ class Qcow2 final : public Backend {
   Task<Result<Mapping>> map(uint64_t offset_bytes, uint64_t length_bytes) {
     return metadata_.map(offset_bytes, length_bytes);
   }
-  // Returns whether the range is known to read as zeroes without reading data.
+  // Returns true if the metadata alone shows that the range reads as zeroes. Reads no data, so a
+  // range that the backing file may provide gives false.
   Task<Result<bool>> reads_as_zeroes(uint64_t offset_bytes, uint64_t length_bytes);
 
  private:

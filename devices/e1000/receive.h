@@ -26,7 +26,7 @@
 
 namespace wick::devices::e1000 {
 
-// Register settings for one turn.
+// Copies of the register values that one call of Receiver::run() uses.
 struct ReceiveSettings {
   uint32_t rctl = 0;
   uint32_t rxcsum = 0;

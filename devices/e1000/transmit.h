@@ -27,7 +27,7 @@
 
 namespace wick::devices::e1000 {
 
-// Register settings for one turn.
+// Copies of the register values that one call of Transmitter::run() uses.
 struct TransmitSettings {
   bool pad_short = false;
   bool vlan = false;
