@@ -5,25 +5,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 
 #include "base/fd.h"
 #include "base/write_all.h"
 
 namespace wick {
 
-Result<std::string> file_to_replace(const std::string& path) {
+Result<void> check_replaceable(const std::string& path) {
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) return path;
-  const std::unique_ptr<char, decltype(&::free)> target(::realpath(path.c_str(), nullptr), &::free);
-  if (target == nullptr)
-    return with_hint(fail_errno(errno, "{}: cannot follow the link", path),
-                     "remove it, or give another path");
-  if (::stat(target.get(), &status) == 0 && !S_ISREG(status.st_mode))
-    return with_hint(fail("{}: is not a regular file", path), "give another path");
-  return std::string(target.get());
+  if (::lstat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) return {};
+  if (S_ISLNK(status.st_mode))
+    return with_hint(fail("{}: is a symbolic link", path), "give the path of the file itself");
+  return with_hint(fail("{}: is not a regular file", path), "give another path");
 }
 
 Result<std::string> new_name_beside(const std::string& path) {

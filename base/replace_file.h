@@ -28,10 +28,9 @@ Result<void> replace_file(const std::string& path, std::string_view content,
 Result<void> replace_file_at(int folder, const std::string& path, std::string_view content,
                              const ReplaceOptions& options = {});
 
-// Returns the path of the regular file that `path` names, or would name: follows symbolic links.
-// Fails if something else is there, such as a device or a folder, which a new file must not
-// replace.
-Result<std::string> file_to_replace(const std::string& path);
+// Fails if something else than a regular file is at `path`, such as a device, which a new file must
+// not replace. A symbolic link is refused, too: where others may write, it may be theirs.
+Result<void> check_replaceable(const std::string& path);
 
 // Returns a random name, in the same folder, for a file that will take the place of `path`.
 Result<std::string> new_name_beside(const std::string& path);

@@ -26,9 +26,11 @@ fs::path target_of(const ExecOptions::Copy& copy) {
 }  // namespace
 
 Result<ExecCopy> ExecCopy::create(const ExecOptions::Copy& copy) {
-  fs::path target = target_of(copy);
+  const fs::path target = target_of(copy);
   std::error_code none;
-  if (!fs::is_directory(target, none)) target = TRY(file_to_replace(target));
+  // A copied folder may replace an empty one.
+  if (fs::symlink_status(target, none).type() != fs::file_type::directory)
+    TRY(check_replaceable(target));
   std::string folder = target.parent_path() / ".wick-copy-XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr)
     return with_hint(fail_errno(errno, "{}: cannot be written", target.string()),

@@ -186,7 +186,8 @@ guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& mo
   if (guest.root_tag.empty()) plan.make_folder("/tmp", 01777);
   for (const ExecGuest::Share& share : guest.shares)
     plan.make_folder(share.target)
-        .mount(share.tag, share.target, "virtiofs", share.read_only ? MS_RDONLY : 0);
+        .mount(share.tag, share.target, "virtiofs",
+               MS_NOSUID | MS_NODEV | (share.read_only ? MS_RDONLY : 0));
   for (const std::string& folder : guest.tmpfs)
     plan.make_folder(folder).mount("tmpfs", folder, "tmpfs", 0, "mode=1777");
   for (const auto& [path, tag] : guest.copies) {

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/fd.h"
+#include "base/output.h"
 #include "base/printable.h"
 #include "base/write_all.h"
 
@@ -52,7 +53,7 @@ class Runs {
       }
       if (!running_.empty()) wait();
     }
-    if (failure_) return std::unexpected(*failure_);
+    if (failure_) report_error(failure_->message());
     std::ranges::sort(done_, {}, &RepeatedRun::number);
     return std::move(done_);
   }

@@ -205,6 +205,9 @@ Result<void> ExecTask::lock_overlay() {
   if (!overlay_lock_.valid())
     return with_hint(fail_errno(errno, "{}: cannot open", path), "check --overlay");
   if (::flock(overlay_lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
+  if (errno != EWOULDBLOCK)
+    return with_hint(fail_errno(errno, "{}: cannot lock this folder", path),
+                     "give a folder on another file system to --overlay");
   return with_hint(fail_errno(errno, "{}: another run uses this folder", path),
                    "wait for its end, or give another folder to --overlay");
 }
@@ -245,7 +248,8 @@ RunOutcome ExecTask::outcome(const vmm::RunReport& report, RunOutcome machine_ou
   machine_ = nullptr;
   const auto& end = session_->end();
   // The guest's init cannot open its port.
-  if (!end && report.ending == vmm::Ending::kPanicked && !has_modules_)
+  if (started_ == Clock::time_point() && report.ending == vmm::Ending::kPanicked && !has_modules_ &&
+      options_.modules != "none")
     text.insert(text.size() - std::min(text.size(), last_line(text).size() + 1),
                 "wick: hint: this host has no modules for this kernel; if virtio_pci and "
                 "virtio_console are modules, give their folder by --modules\n");

@@ -110,6 +110,7 @@ uint64_t Transcript::end() const {
 void Transcript::forget_panic() {
   const MutexLock lock(mutex_);
   panicked_ = crash_kernel_ = false;
+  line_size_ = 0;
 }
 
 bool Transcript::panicked() const {

@@ -125,8 +125,9 @@ std::string help_text(std::string_view name) {
 }  // namespace hmp
 
 bool is_monitor_error(std::string_view answer) {
-  static constexpr std::string_view kBeginnings[] = {"Error: ", "unknown ", "invalid ",
-                                                     "unrecognized "};
+  static constexpr std::string_view kBeginnings[] = {
+      "Error: ",          "unknown ",           "invalid ", "unrecognized ", "the line is too long",
+      "the time must be", "dump-guest-memory: "};
   return answer.find("Try \"help ") != answer.npos ||  // wrong arguments
          std::ranges::any_of(kBeginnings,
                              [&](std::string_view begin) { return answer.starts_with(begin); });

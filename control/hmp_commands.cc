@@ -211,8 +211,9 @@ Json parse_options(std::string_view text, const char* implied, std::string_view 
   bool first = true;
   for (const std::string& part : split_at_commas(text)) {
     const size_t equals = part.find('=');
-    if (equals != part.npos && part.substr(0, equals) == list)
-      options[part.substr(0, equals)].push_back({{"str", part.substr(equals + 1)}});
+    const std::string key = part.substr(0, equals);
+    if (!list.empty() && key == list)
+      options[key].push_back({{"str", equals == part.npos ? "" : part.substr(equals + 1)}});
     else if (equals != part.npos)
       options[part.substr(0, equals)] = part.substr(equals + 1);
     else if (first)

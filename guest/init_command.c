@@ -65,12 +65,13 @@ static void run_command(const int fds[3], int report) {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   signal(SIGPIPE, SIG_DFL);
-  int step = 'u';
-  if (!command.has_user || (setgroups(command.group_count, command.groups) == 0 &&
-                            setresgid(command.gid, command.gid, command.gid) == 0 &&
-                            setresuid(command.uid, command.uid, command.uid) == 0)) {
-    step = 'd';
-    if (command.pwd == NULL || chdir(command.pwd) == 0) {
+  // The user may start in a folder that it may not enter, as with sudo(8).
+  int step = 'd';
+  if (command.pwd == NULL || chdir(command.pwd) == 0) {
+    step = 'u';
+    if (!command.has_user || (setgroups(command.group_count, command.groups) == 0 &&
+                              setresgid(command.gid, command.gid, command.gid) == 0 &&
+                              setresuid(command.uid, command.uid, command.uid) == 0)) {
       step = 'x';
       environ = command.environment;
       execvp(command.arguments[0], command.arguments);

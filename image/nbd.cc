@@ -183,9 +183,9 @@ class PidFile {
   }
   Result<void> write(const std::string& path) {
     if (path.empty()) return {};
-    const std::string file = TRY(file_to_replace(path));
-    TRY(replace_file(file, fmt::format("{}\n", ::getpid()), {.mode = 0644, .sync = false}));
-    path_ = file;
+    TRY(check_replaceable(path));
+    TRY(replace_file(path, fmt::format("{}\n", ::getpid()), {.mode = 0644, .sync = false}));
+    path_ = path;
     return {};
   }
 

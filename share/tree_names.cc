@@ -44,12 +44,12 @@ Outcome<Caller> Tree::Parts::on_host(const Caller& caller) const {
 
 Outcome<> Tree::Parts::store_mapped(const Caller& caller, const Fd& directory, const Fd& fd,
                                     uint32_t mode, dev_t device) {
-  const auto stored = TRY(read_mapped_stat(directory));
-  const MappedStat parent = stored ? *stored : MappedStat::of(TRY(stat_of(directory)));
-  const bool passes_group = (parent.mode & S_ISGID) != 0;
+  Attributes parent = TRY(stat_of(directory));
+  if (const auto stored = TRY(read_mapped_stat(directory))) stored->apply_to(parent);
+  const bool passes_group = (parent.stx_mode & S_ISGID) != 0;
   if (passes_group && S_ISDIR(mode)) mode |= S_ISGID;
   return write_mapped_stat(fd, {.uid = caller.uid,
-                                .gid = passes_group ? parent.gid : caller.gid,
+                                .gid = passes_group ? parent.stx_gid : caller.gid,
                                 .mode = mode,
                                 .rdev_major = ::major(device),
                                 .rdev_minor = ::minor(device)});

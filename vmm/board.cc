@@ -136,8 +136,8 @@ Result<void> Board::build_rtc(EventLoop& main_loop, const Events& events, const 
   return vm_.coalesce(layout::kRtcPort, 1);  // the index register
 }
 
-// Must be called when all devices with fixed ports, except the firmware's log, are attached. The
-// user chooses this device's port, so an overlap must be reported as an error of --debug-exit.
+// Must be called when all devices with fixed ports are attached. The user chooses this device's
+// port, so an overlap must be reported as an error of --debug-exit.
 Result<void> Board::build_debug_exit(const Events& events) {
   if (!config_.debug_exit_port) return {};
   debug_exit_ = std::make_unique<devices::DebugExit>(events.debug_exit);

@@ -1,5 +1,6 @@
 #include "vmm/cpuid.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace wick::vmm {

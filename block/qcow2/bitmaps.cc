@@ -80,10 +80,6 @@ void add_bits(std::span<const std::byte> from, uint32_t from_shift, std::span<st
     }
 }
 
-bool has_bitmaps(const Header& header) {
-  return header.bitmaps && (header.autoclear & kBitmaps) != 0;
-}
-
 }  // namespace
 
 uint64_t Bitmap::stored_bytes(uint64_t disk_bytes, uint64_t cluster_bytes) const {

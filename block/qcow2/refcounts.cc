@@ -63,7 +63,7 @@ bool is_table(const Header& header, ClusterRun clusters) {
          overlaps(header.refcount_table_offset,
                   uint64_t{header.refcount_table_clusters} << header.cluster_bits) ||
          overlaps(header.snapshots_offset, uint64_t{header.snapshot_count} * 40) ||
-         (header.bitmaps &&
+         (has_bitmaps(header) &&
           overlaps(header.bitmaps->directory_offset, header.bitmaps->directory_bytes));
 }
 

@@ -21,6 +21,11 @@ Task<Result<std::vector<uint64_t>>> read_refcount_table(File& file, const Header
 uint64_t load_refcount(std::span<const std::byte> entries, uint64_t index, uint32_t order);
 void store_refcount(std::span<std::byte> entries, uint64_t index, uint32_t order, uint64_t value);
 
+// Returns whether the header points to a directory of bitmaps. Without the bit, a program that does
+// not know bitmaps has written to the image, and what is at that place now may be anything.
+inline bool has_bitmaps(const Header& header) {
+  return header.bitmaps && (header.autoclear & kBitmaps) != 0;
+}
 // Returns whether one of the clusters holds the header, or a table to which the header points.
 bool is_table(const Header& header, ClusterRun clusters);
 // Returns whether one of the clusters holds metadata: the header, a table that the header names, an

@@ -102,7 +102,9 @@ TEST(Transcript, PanicTextBeforeAnOrderlyEndIsAUsers) {
 TEST(Transcript, APanicBeforeAResetDoesNotCountAfterIt) {
   Transcript transcript;
   transcript.append(bytes("[    1.0] Kernel panic - not syncing: x\n"));
+  transcript.append(bytes("[    2.0] Kernel panic - not syncing: a line without an end"));
   transcript.forget_panic();
+  transcript.append(bytes("\n"));
   EXPECT_FALSE(transcript.panicked());
   // The kernel that starts now is no crash kernel, so an orderly end takes back what a user wrote.
   transcript.append(

@@ -223,6 +223,10 @@ TEST_F(Monitor, PlugsDevices) {
   EXPECT_EQ(monitor("device_add e1000,netdev=n2,id=net2"), "");
   EXPECT_THAT(machine.log_, ElementsAre("add_card net2", "add_forward net2 tcp::2222-:22",
                                         "add_forward net2 udp::53-:53"));
+  // Nothing throws.
+  for (const char* odd :
+       {"user,id=a,hostfwd,hostfwd=tcp::1-:2", "user,id=b,=x", "hostfwd", "=", ","})
+    (void)monitor(std::string("netdev_add ") + odd);
   EXPECT_EQ(monitor("device_add nope"), "Error: 'nope' is not a valid device model name\n");
   EXPECT_EQ(monitor("device_add id=x"), "Error: Parameter 'driver' is missing\n");
 }

@@ -236,7 +236,6 @@ TEST(ExecRoot, FoldersAreWrittenOnlyIfTheyMayBe) {
   EXPECT_FALSE(exists(dir / "ro/made"));
 }
 
-// git looks at its files' times, links them, renames them, and maps them.
 // wick runs as root here. Otherwise the whole host would belong to the user who runs the command.
 TEST(ExecRoot, AnotherUserHasOnlyItsOwnRights) {
   const TempDir dir(folder_on_disk());
@@ -261,6 +260,7 @@ TEST(ExecRoot, AnotherUserHasOnlyItsOwnRights) {
   EXPECT_EQ(status.st_mode & 07777, 0640u);
 }
 
+// git looks at its files' times, links them, renames them, and maps them.
 TEST(ExecRoot, GitClonesIntoAFolderOfTheHost) {
   const TempDir dir(folder_on_disk());
   std::filesystem::create_directory(dir / "rw");

@@ -234,8 +234,20 @@ TEST_F(ImageScripts, ABitmapOverwritesNoTableOfAnImageWithWrongCounts) {
       "qemu-img create -f qcow2 a.qcow2 10M; qemu-io -c 'write -P 7 0 64k' a.qcow2;"
       " printf '\\0\\0' | dd of=a.qcow2 bs=1 seek=$((2 * 65536 + 4 * 2)) conv=notrunc status=none");
   EXPECT_EQ(wick({"check", "a.qcow2"}).status, 2);
-  (void)wick({"bitmap", "--add", "a.qcow2", "b"});
+  EXPECT_THAT(wick({"bitmap", "--add", "a.qcow2", "b"}).error,
+              HasSubstr("reference counts say that metadata"));
   EXPECT_EQ(wick({"io", "-c", "read -P 7 0 64k", "a.qcow2"}).status, 0);
+}
+
+// wick's first write declares the bitmaps as invalid, and a repair frees their clusters.
+TEST_F(ImageScripts, TheDirectoryOfInvalidBitmapsIsNoTable) {
+  make("qemu-img create -f qcow2 a.qcow2 10M");
+  EXPECT_EQ(wick({"bitmap", "--add", "a.qcow2", "b"}).error, "");
+  EXPECT_EQ(wick({"io", "-c", "write -P 1 0 64k", "a.qcow2"}).status, 0);
+  EXPECT_EQ(wick({"check", "-r", "leaks", "a.qcow2"}).status, 0);
+  const Outcome written = wick({"io", "-c", "write -P 2 64k 4M", "a.qcow2"});
+  EXPECT_EQ(written.status, 0) << written.error;
+  EXPECT_EQ(shell("qemu-img check a.qcow2").status, 0);
 }
 
 TEST_F(ImageScripts, BitmapsAreMergedAsByQemuImg) {
