@@ -184,6 +184,7 @@ guest::Plan exec_plan(const ExecGuest& guest, const std::vector<std::string>& mo
         std::pair("/proc/self/fd/1", "/dev/stdout"), std::pair("/proc/self/fd/2", "/dev/stderr")})
     plan.maybe().symlink(text, path);
   if (guest.root_tag.empty()) plan.make_folder("/tmp", 01777);
+  // With root's files of the host in them, set-user-ID programs would give the user root's rights.
   for (const ExecGuest::Share& share : guest.shares)
     plan.make_folder(share.target)
         .mount(share.tag, share.target, "virtiofs",
