@@ -21,8 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char* folder;
-
 enum { OWNER = 1000, GROUP = 1000, OLD = 1000000000 };
 
 struct role {
@@ -415,8 +413,7 @@ static void times(void) {
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  folder = argv[1];
-  if (chdir(folder)) die(folder);
+  if (chdir(argv[1])) die(argv[1]);
   umask(0);
   static const mode_t modes[][2] = {{0755, 0644},  {0755, 06755}, {0775, 0660}, {01777, 0644},
                                     {02775, 0660}, {0500, 06755}, {0300, 0000}};

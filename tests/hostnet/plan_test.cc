@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/process.h"
 #include "hostnet/address.h"
 #include "hostnet/firewall.h"
 
